@@ -1,0 +1,1 @@
+//! The Q-learning agent that decides which layers are tied, and the policies it is compared with.

@@ -1,0 +1,1 @@
+//! Differentiable CPU kernels for candle, each beside a composed reference.

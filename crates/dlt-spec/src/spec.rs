@@ -1,0 +1,508 @@
+//! The specification of a run, as it stands in `spec.toml`. Every field has a plain default; what a field
+//! means, its unit, range and the paper's value are in [`crate::fields`], and the rules between fields in
+//! [`crate::check`].
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the layout of a spec file. A file with another number is refused.
+pub const SPEC_SCHEMA: u32 = 1;
+
+/// Everything that decides what a run does. Unchecked: see [`crate::CheckedSpec`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Layout version, [`SPEC_SCHEMA`].
+    pub schema: u32,
+    /// Name of the run, used for its folder.
+    pub name: String,
+    /// Root seed of every random stream.
+    pub seed: u64,
+    /// The transformer.
+    pub model: ModelSpec,
+    /// Where tokens come from and in which order.
+    pub data: DataSpec,
+    /// Length of training and shape of a batch.
+    pub training: TrainingSpec,
+    /// Validation during training and the final evaluation.
+    pub evaluation: EvaluationSpec,
+    /// AdamW and its schedule.
+    pub optimizer: OptimizerSpec,
+    /// How layers are tied and untied.
+    pub tying: TyingSpec,
+    /// Who decides, and what the decision is rewarded with.
+    pub agent: AgentSpec,
+}
+
+/// The transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Which family of transformer.
+    pub architecture: Architecture,
+    /// Number of blocks, L.
+    pub layers: usize,
+    /// Width of the residual stream, C.
+    pub width: usize,
+    /// Attention heads, H; divides the width.
+    pub heads: usize,
+    /// Width of the feed-forward layer; `auto` is 4 C.
+    pub feed_forward: Size,
+    /// Tokens of one training window, T.
+    pub context: usize,
+    /// Rows of the position table; `auto` is T.
+    pub positions: Size,
+    /// Size of the vocabulary, V; `auto` is the tokenizer's.
+    pub vocabulary: Size,
+    /// Activation of the feed-forward layer.
+    pub gelu: Gelu,
+    /// Epsilon of the layer norms.
+    pub norm_epsilon: f64,
+    /// Probability that dropout zeroes an activation.
+    pub dropout: f64,
+    /// Standard deviation of the initial weights.
+    pub initial_std: f64,
+}
+
+/// A size that may be left to be derived from the other fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    /// This many.
+    Fixed(usize),
+    /// The word `auto`: derived, as the field's documentation says.
+    Auto(AutoWord),
+}
+
+/// The word `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AutoWord {
+    /// Derived from other fields.
+    Auto,
+}
+
+impl Size {
+    /// The word `auto`.
+    pub const AUTO: Self = Self::Auto(AutoWord::Auto);
+
+    /// The number, or `derived` where the file says `auto`.
+    #[must_use]
+    pub fn or(self, derived: usize) -> usize {
+        match self {
+            Self::Fixed(number) => number,
+            Self::Auto(_) => derived,
+        }
+    }
+}
+
+/// Declares an enum whose values are kebab-case words in a spec file.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+    };
+}
+
+words! {
+    /// Families of transformer.
+    Architecture {
+        /// Pre-norm decoder with learned positions and a tied output head.
+        Gpt2,
+    }
+}
+
+words! {
+    /// Activation of the feed-forward layer (DEVIATIONS row 23).
+    Gelu {
+        /// The tanh approximation, GPT-2's own.
+        Tanh,
+        /// The exact function, by the error function.
+        Erf,
+    }
+}
+
+/// Where tokens come from and in which order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// Name of a data set, or path of a UTF-8 file or of a folder of them.
+    pub source: String,
+    /// `gpt2`, or path of a `tokenizer.json`.
+    pub tokenizer: String,
+    /// Fractions of a single text that train, validate and test; contiguous, in this order.
+    pub split: [f64; 3],
+    /// How a text becomes windows.
+    pub pipeline: Pipeline,
+    /// In which order windows are visited.
+    pub order: Order,
+}
+
+words! {
+    /// How a text becomes windows (method section 3, text pipeline).
+    Pipeline {
+        /// One continuous token stream, windows of T + 1 tokens that overlap by one.
+        Stream,
+        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended with EOS.
+        Blocks,
+    }
+}
+
+words! {
+    /// Order of the training windows (DEVIATIONS row 19).
+    Order {
+        /// Full passes, each a fresh seeded shuffle of all windows.
+        Pass,
+        /// The authors': each visit of a layer and each reward starts a fresh shuffle.
+        Sweep,
+    }
+}
+
+/// Length of training and shape of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSpec {
+    /// Training steps; `auto` is `epochs` full passes.
+    pub steps: Size,
+    /// Full passes over the training split, where `steps` is `auto`.
+    pub epochs: usize,
+    /// Windows in a step, B.
+    pub batch: usize,
+    /// Windows that are in memory at once; `auto` is the batch.
+    pub micro_batch: Size,
+    /// What is kept between forward and backward.
+    pub checkpointing: Checkpointing,
+}
+
+words! {
+    /// What the forward pass keeps for the backward pass.
+    Checkpointing {
+        /// All activations of all blocks.
+        None,
+        /// Only the input of each block; the rest is computed again.
+        Block,
+    }
+}
+
+/// Validation during training and the final evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Steps between two validations; `auto` is once a pass.
+    pub every_steps: Size,
+    /// Windows in an evaluation batch; `auto` is the training batch.
+    pub batch: Size,
+    /// Windows of the validation split that are used during training; `auto` is all.
+    pub windows: Size,
+    /// Whether the test perplexity of the checkpoint that is best *on test* is reported too.
+    pub select_on: Selection,
+}
+
+words! {
+    /// Which split chooses the model (DEVIATIONS row 12). The kept model is always validation's.
+    Selection {
+        /// Validation only; the test split is read once, at the end.
+        Validation,
+        /// Besides, the perplexity that choosing on the test split would have given is reported, labelled so.
+        ValidationAndTest,
+    }
+}
+
+/// AdamW and its schedule (DEVIATIONS rows 10 and 16).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerSpec {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Which parameters decay.
+    pub decayed: Decayed,
+    /// Global norm to which gradients are clipped; `inf` is never.
+    pub clip_norm: f64,
+    /// Shape of the learning rate over the run.
+    pub schedule: Schedule,
+    /// Steps of linear warm-up.
+    pub warmup_steps: usize,
+    /// Final learning rate of the cosine schedule, as a share of the peak.
+    pub final_share: f64,
+}
+
+words! {
+    /// Which parameters weight decay applies to.
+    Decayed {
+        /// Every parameter, norms, biases and embeddings too.
+        All,
+        /// Those of at least two dimensions.
+        Matrices,
+    }
+}
+
+words! {
+    /// Shape of the learning rate after warm-up.
+    Schedule {
+        /// Stays at its peak.
+        Constant,
+        /// Half a cosine from the peak to `final_share` of it.
+        Cosine,
+    }
+}
+
+/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TyingSpec {
+    /// Grouping before the first decision.
+    pub initial: Initial,
+    /// What one decision covers.
+    pub decision: Decision,
+    /// Steps between two decisions, k.
+    pub decide_every: usize,
+    /// Share of training after which the state stays as it is.
+    pub decide_until: f64,
+    /// When the first decision is made.
+    pub first_decision: FirstDecision,
+    /// What becomes of a frozen layer whose owner stays layer 0 at its first decision.
+    pub first_tie: FirstTie,
+    /// Which positions contribute to the gradient of shared weights.
+    pub gradient: Gradient,
+    /// What untying does to the weights.
+    pub untie: Untie,
+    /// What becomes of a layer whose owner is tied to another layer.
+    pub retied: Retied,
+    /// Optimizer moments of a layer that becomes independent.
+    pub moments: Moments,
+    /// What the state vector that the policy sees holds.
+    pub state_vector: StateVector,
+}
+
+/// Grouping before the first decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Initial {
+    /// A named one.
+    Named(InitialName),
+    /// The owner of each layer, written out.
+    Owners(Vec<usize>),
+}
+
+words! {
+    /// Named groupings.
+    InitialName {
+        /// Layer 0 trains; the others keep their own initial weights, untrained (Algorithm 1, line 2).
+        Frozen,
+        /// Every layer trains by itself.
+        Independent,
+        /// All layers use layer 0.
+        Tied,
+        /// Layer i and layer L/2 + i (ablation vii).
+        Cycle,
+        /// Layer i and layer L - 1 - i (ablation viii).
+        CycleReversed,
+        /// Pairs of neighbours (ablation ix).
+        Sequence,
+    }
+}
+
+words! {
+    /// What one decision covers (row 1).
+    Decision {
+        /// The whole action vector.
+        Joint,
+        /// One layer, in turn 1, 2, ..., L - 1.
+        PerLayer,
+    }
+}
+
+words! {
+    /// When the first decision is made (row 6).
+    FirstDecision {
+        /// After k steps, as the paper's text says.
+        AfterK,
+        /// After the first training step, as Algorithm 1 line 7 says.
+        AtStep0,
+        /// Before any training step, as the authors' code does.
+        BeforeFirstStep,
+    }
+}
+
+words! {
+    /// First tie of a frozen layer (row 5).
+    FirstTie {
+        /// It takes its owner's weights, as section 3 (iii) says.
+        Replicate,
+        /// Nothing happens until its state changes, as Algorithm 1 line 11 says.
+        Literal,
+    }
+}
+
+words! {
+    /// Which positions contribute to the gradient of shared weights (row 2).
+    Gradient {
+        /// Every position that uses them.
+        Sum,
+        /// Only positions that the state calls independent.
+        Owner,
+    }
+}
+
+words! {
+    /// What untying does to the weights (row 3).
+    Untie {
+        /// The layer gets a copy of its own.
+        Copy,
+        /// It goes on sharing storage, with an optimizer state of its own.
+        Alias,
+    }
+}
+
+words! {
+    /// What becomes of a layer whose owner is tied to another layer (row 4).
+    Retied {
+        /// It follows, as Eq. 1 says.
+        Follow,
+        /// It keeps the old owner's storage; only visited layers move, to the named layer's present storage.
+        Keep,
+    }
+}
+
+words! {
+    /// Optimizer moments of a layer that becomes independent (row 11).
+    Moments {
+        /// Zero.
+        Fresh,
+        /// A copy of its former owner's.
+        Inherit,
+        /// Its own, from the last time it was independent.
+        Resume,
+    }
+}
+
+words! {
+    /// What the state vector holds (row 17).
+    StateVector {
+        /// The state of Eq. 1.
+        Canonical,
+        /// The action of each layer's last visit, never resolved.
+        Raw,
+    }
+}
+
+/// Who decides, and what the decision is rewarded with (DEVIATIONS rows 7, 8, 18, 22).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// Who decides.
+    pub policy: PolicyKind,
+    /// Owners that the policy `fixed` asks for.
+    pub pattern: Initial,
+    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty where neither is used.
+    pub recording: String,
+    /// Layer permutation of `permuted-replay`; empty draws one from the seed.
+    pub permutation: Vec<usize>,
+    /// Layout of the Q-network.
+    pub network: Network,
+    /// Units of its hidden layer.
+    pub hidden: usize,
+    /// Learning rate of the Q-network.
+    pub learning_rate: f64,
+    /// Decoupled weight decay of the Q-network.
+    pub weight_decay: f64,
+    /// Discount factor.
+    pub gamma: f64,
+    /// First exploration probability.
+    pub epsilon_start: f64,
+    /// Factor of each decay.
+    pub epsilon_decay: f64,
+    /// Least exploration probability.
+    pub epsilon_floor: f64,
+    /// How often exploration decays.
+    pub epsilon_decay_per: DecayPer,
+    /// Scaling of the state at the input of Q.
+    pub state_scaling: Scaling,
+    /// What a decision is rewarded with.
+    pub reward: Reward,
+    /// Mini-batches that a reward is measured on.
+    pub reward_batches: usize,
+    /// When the reward is measured.
+    pub reward_timing: RewardTiming,
+}
+
+words! {
+    /// Who decides.
+    PolicyKind {
+        /// Nobody: the initial grouping stays.
+        None,
+        /// Epsilon-greedy under Q.
+        Q,
+        /// A uniform action each time.
+        Random,
+        /// The same pattern each time.
+        Fixed,
+        /// The states of a recording, in turn.
+        Replay,
+        /// The same, with the layers permuted.
+        PermutedReplay,
+    }
+}
+
+words! {
+    /// Layout of the Q-network (row 22).
+    Network {
+        /// L - 1 inputs, (L + 2)(L - 1) / 2 outputs.
+        Paper,
+        /// L inputs, L (L + 1) / 2 outputs; exploration draws as the authors' code does.
+        Reference,
+    }
+}
+
+words! {
+    /// How often exploration decays (row 8).
+    DecayPer {
+        /// At every decision.
+        Decision,
+        /// Once the last layer of a sweep has been visited.
+        Sweep,
+    }
+}
+
+words! {
+    /// Scaling of the state at the input of Q.
+    Scaling {
+        /// As it is: 0 to L - 1.
+        None,
+        /// Divided by L - 1: 0 to 1.
+        Unit,
+    }
+}
+
+words! {
+    /// What a decision is rewarded with (row 7).
+    Reward {
+        /// Negative perplexity.
+        NegPpl,
+        /// Negative perplexity, clipped to [-10, 10].
+        NegPplClipped,
+        /// Negative mean cross-entropy.
+        NegLoss,
+        /// By how much the loss fell since the decision before.
+        LossDelta,
+    }
+}
+
+words! {
+    /// When the reward is measured (row 18).
+    RewardTiming {
+        /// Right after tying.
+        AtOnce,
+        /// After the training steps that follow the decision.
+        AfterSteps,
+    }
+}

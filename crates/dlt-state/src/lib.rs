@@ -1,0 +1,1 @@
+//! The algebra of dynamic layer tying: actions, states, transitions, patterns and recordings.
