@@ -1,1 +1,43 @@
 //! Differentiable CPU kernels for candle, each beside a composed reference.
+//!
+//! Every operation is a method of [`Kernels`]. [`Kernels::Composed`] builds it from candle's own operations: that is
+//! the definition, and the path on every device and dtype. [`Kernels::Fused`] computes the same on f32 tensors in
+//! main memory with a hand-written forward and backward; anywhere else it silently takes the composed path.
+//!
+//! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `D = C/H` head width, `V` vocabulary, `N` rows.
+//!
+//! A fused result is bit-identical from run to run for a fixed number of threads: every reduction has a fixed order.
+
+pub mod optimizer;
+
+mod attention;
+mod composed;
+mod dropout;
+mod embedding;
+mod gelu;
+mod linear;
+mod loss;
+mod norm;
+mod shape;
+
+pub use attention::Mask;
+pub use dropout::Dropout;
+pub use gelu::Gelu;
+pub use loss::HeadGradients;
+
+use candle_core::{DType, Tensor};
+
+/// Which implementation computes an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Hand-written f32 loops on the CPU; the composed path on other devices and dtypes.
+    Fused,
+    /// candle's own operations, on any device.
+    Composed,
+}
+
+impl Kernels {
+    fn fuses(self, tensors: &[&Tensor]) -> bool {
+        self == Kernels::Fused && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+    }
+}

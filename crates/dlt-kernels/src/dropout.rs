@@ -1,0 +1,93 @@
+//! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is never stored.
+
+use crate::shape::rows_and_width;
+use crate::{Kernels, composed};
+use candle_core::{Device, Result, Shape, Tensor, bail};
+
+/// One use of the dropout stream: element `i` of a tensor takes number `offset + i`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Chance that an element becomes zero, in [0, 1). What is kept is divided by `1 - probability`.
+    pub probability: f32,
+    /// Which stream.
+    pub seed: u64,
+    /// Position in the stream of the first element.
+    pub offset: u64,
+}
+
+impl Dropout {
+    pub(crate) fn check(self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.probability) {
+            bail!("dropout: expected a probability in [0, 1), came {}", self.probability)
+        }
+        Ok(())
+    }
+
+    /// Whether element `index` is kept.
+    pub fn keeps(self, index: u64) -> bool {
+        let keys = self.keys();
+        let counter = self.offset.wrapping_add(index);
+        hash(counter as u32, high_key(counter, keys), keys.1) >= self.threshold()
+    }
+
+    /// The factor of each element: zero, or `1 / (1 - probability)`.
+    pub(crate) fn factors(self, shape: &Shape, device: &Device) -> Result<Tensor> {
+        let scale = self.scale();
+        let factors: Vec<f32> =
+            (0..shape.elem_count() as u64).map(|i| if self.keeps(i) { scale } else { 0.0 }).collect();
+        Tensor::from_vec(factors, shape, device)
+    }
+
+    pub(crate) fn scale(self) -> f32 {
+        1.0 / (1.0 - self.probability)
+    }
+
+    fn threshold(self) -> u32 {
+        // The cast saturates, so a probability that rounds up to one still keeps the largest hash.
+        (f64::from(self.probability) * 4_294_967_296.0) as u32
+    }
+
+    fn keys(self) -> (u32, u32) {
+        // The finaliser of splitmix64 spreads neighbouring seeds over both keys.
+        let mut z = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        (z as u32, (z >> 32) as u32)
+    }
+}
+
+impl Kernels {
+    /// Zeroes each element with `dropout.probability` and divides the others by what remains.
+    ///
+    /// # Shapes
+    /// `x` any non-empty shape but a scalar; returns the same.
+    ///
+    /// # Errors
+    /// When `x` is empty or a scalar, or the probability is not in [0, 1).
+    pub fn dropout(self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+        rows_and_width("dropout", x)?;
+        dropout.check()?;
+        composed::dropout(x, dropout)
+    }
+}
+
+/// Mixes the high half of the counter into the first key; it changes once in 2³² elements.
+fn high_key(counter: u64, keys: (u32, u32)) -> u32 {
+    mix(((counter >> 32) as u32).wrapping_mul(0x9e37_79b9) ^ keys.0)
+}
+
+#[inline(always)]
+fn hash(low: u32, first: u32, second: u32) -> u32 {
+    mix(mix(low ^ first).wrapping_add(second))
+}
+
+/// A bijective 32-bit mixer: every output bit depends on every input bit, in five operations that vectorise.
+#[inline(always)]
+fn mix(mut x: u32) -> u32 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x7feb_352d);
+    x ^= x >> 15;
+    x = x.wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}

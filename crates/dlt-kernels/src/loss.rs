@@ -1,0 +1,67 @@
+//! Softmax cross-entropy together with the output projection before it.
+
+use crate::shape::{checked_ids, expect_same, matrix};
+use crate::{Kernels, composed};
+use candle_core::{Result, Tensor, bail};
+
+/// What [`Kernels::cross_entropy`] returns.
+#[derive(Clone, Debug)]
+pub struct HeadGradients {
+    /// Sum of `-log p(target)` over the rows, not scaled.
+    pub loss_sum: f64,
+    /// Gradient of `scale · loss_sum` with respect to the hidden rows, (N, C).
+    pub hidden: Tensor,
+    /// Gradient of `scale · loss_sum` with respect to the table, (V, C); the buffer that was given, when one was.
+    pub table: Tensor,
+}
+
+impl Kernels {
+    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ)[target]`, without autograd and in chunks of
+    /// rows: the N x V logits never exist at once.
+    ///
+    /// With `table_into`, the table's gradient is added to that tensor in place.
+    ///
+    /// # Shapes
+    /// `hidden` (N, C), `table` (V, C), `targets` u32 (N), `table_into` (V, C).
+    ///
+    /// # Errors
+    /// When a tensor is empty, a shape does not fit, or a target is not below V.
+    pub fn cross_entropy(
+        self,
+        hidden: &Tensor,
+        table: &Tensor,
+        targets: &Tensor,
+        scale: f64,
+        table_into: Option<&Tensor>,
+    ) -> Result<HeadGradients> {
+        check("cross_entropy", hidden, table, targets)?;
+        if let Some(into) = table_into {
+            expect_same("cross_entropy", "table_into", table, into)?;
+        }
+        composed::cross_entropy(hidden, table, targets, scale, table_into)
+    }
+
+    /// `Σ -log softmax(hidden · tableᵀ)[target]`, for evaluation: no gradients, in chunks of rows.
+    ///
+    /// # Shapes
+    /// As [`Kernels::cross_entropy`].
+    ///
+    /// # Errors
+    /// As [`Kernels::cross_entropy`].
+    pub fn cross_entropy_sum(self, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<f64> {
+        check("cross_entropy_sum", hidden, table, targets)?;
+        composed::cross_entropy_sum(hidden, table, targets)
+    }
+}
+
+fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<()> {
+    let (rows, width) = matrix(op, "hidden", hidden)?;
+    let (vocabulary, table_width) = matrix(op, "table", table)?;
+    if table_width != width {
+        bail!("{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]")
+    }
+    if targets.dims() != [rows] {
+        bail!("{op}: expected targets of shape [{rows}], came {:?}", targets.dims())
+    }
+    checked_ids(op, targets, vocabulary).map(drop)
+}
