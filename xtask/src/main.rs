@@ -1,1 +1,74 @@
-fn main() {}
+//! `cargo xtask`: the checks of this repository as commands.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::tree::Tree;
+use crate::workspace::Workspace;
+
+mod finding;
+mod markdown;
+mod rust_source;
+mod tidy;
+mod tree;
+mod workspace;
+
+/// The checks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every check: format, tidy, clippy, documentation, tests. The same as `bash .ci/run`.
+    Ci,
+    /// Check what the compiler does not: edges between crates, documents, presets, layout of the sources.
+    Tidy,
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Task::Ci => ci(&root()),
+        Task::Tidy => report_tidiness(&root()),
+    }
+}
+
+fn ci(root: &Path) -> Result<ExitCode> {
+    let script = root.join(".ci").join("run");
+    let status = Command::new("bash")
+        .arg(&script)
+        .status()
+        .with_context(|| format!("cannot start bash with {}", script.display()))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers on its streams")]
+fn report_tidiness(root: &Path) -> Result<ExitCode> {
+    let tree = Tree::read(root)?;
+    let report = tidy::check(&tree, &Workspace::read(root)?);
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    for finding in &report.findings {
+        eprintln!("{finding}");
+    }
+    if report.findings.is_empty() {
+        println!("tidy: {} files, nothing to mend", tree.paths().count());
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("tidy: {} to mend", report.findings.len());
+    Ok(ExitCode::FAILURE)
+}
+
+/// The folder of the workspace: the parent of this crate's.
+fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}

@@ -1,0 +1,79 @@
+//! What a Markdown text points at: code spans and links, outside code blocks.
+
+/// The lines of a text that are not inside a fenced code block, counted from 1.
+pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_fence = false;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let start = line.trim_start();
+        if start.starts_with("```") || start.starts_with("~~~") {
+            in_fence = !in_fence;
+            return None;
+        }
+        (!in_fence).then_some((index + 1, line))
+    })
+}
+
+/// What stands between single backticks in a line.
+pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
+    let pieces: Vec<&str> = line.split('`').collect();
+    // A last backtick without a partner opens nothing.
+    let closed = (pieces.len() - 1) / 2 * 2;
+    pieces.into_iter().take(closed).skip(1).step_by(2).map(str::trim).filter(|span| !span.is_empty())
+}
+
+/// Targets of links and images in a line: `[text](target)`, `[name]: target`, `src="target"`, `href="target"`.
+pub(crate) fn links(line: &str) -> Vec<&str> {
+    let mut targets = Vec::new();
+    let visible = without_code_spans(line);
+    for (start, end) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {
+        for (at, _) in visible.match_indices(start) {
+            let from = at + start.len();
+            let Some(length) = visible[from..].find(end) else { continue };
+            targets.push(&line[from..from + length]);
+        }
+    }
+    if let Some((name, target)) = line.split_once("]: ")
+        && name.starts_with('[')
+        && !name.starts_with("[^")
+    {
+        targets.push(target);
+    }
+    // A title may follow the target.
+    targets.iter().filter_map(|target| target.split_whitespace().next()).collect()
+}
+
+/// The line with code spans blanked out, byte for byte as long.
+fn without_code_spans(line: &str) -> String {
+    let pieces: Vec<&str> = line.split('`').collect();
+    let last = pieces.len() - 1;
+    let blanked = pieces.iter().enumerate().map(|(index, piece)| {
+        if index % 2 == 1 && index < last { " ".repeat(piece.len()) } else { (*piece).to_owned() }
+    });
+    blanked.collect::<Vec<_>>().join("`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_leaves_out_fenced_blocks() {
+        let lines: Vec<_> = prose("one\n```rust\ntwo\n```\nthree").collect();
+        assert_eq!(lines, [(1, "one"), (5, "three")]);
+    }
+
+    #[test]
+    fn code_spans_come_in_pairs_of_backticks() {
+        assert_eq!(code_spans("a `b c` d `e` f ` g").collect::<Vec<_>>(), ["b c", "e"]);
+        assert_eq!(code_spans("`a`").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(code_spans("none").count(), 0);
+    }
+
+    #[test]
+    fn links_of_every_form_are_found_and_code_is_not() {
+        let line = "[a](b.md#c) ![d](e.svg \"title\") `[x](y)` <img src=\"f.png\"> <a href=\"g\">";
+        assert_eq!(links(line), ["b.md#c", "e.svg", "f.png", "g"]);
+        assert_eq!(links("[name]: target.md \"title\""), ["target.md"]);
+        assert_eq!(links("[`code`](h.rs) plain"), ["h.rs"]);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the compiler does not check. Every check reads a [`Tree`] and answers with findings; an empty
+//! answer is a pass.
+
+use crate::finding::Finding;
+use crate::tree::Tree;
+use crate::workspace::Workspace;
+
+mod architecture;
+mod crate_edges;
+mod deviations;
+mod links;
+mod presets;
+mod source_layout;
+mod source_words;
+
+/// Everything that is to be mended, and what could not be checked yet.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Runs every check.
+pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Report {
+    let mut report = Report::default();
+    report.findings.extend(crate_edges::check(tree, workspace));
+    report.findings.extend(architecture::check(tree, workspace));
+    match tree.text(deviations::PATH) {
+        Some(text) => report.findings.extend(deviations::check(tree, text)),
+        None => report
+            .notes
+            .push(format!("{} does not exist: its tests and switches are unchecked", deviations::PATH)),
+    }
+    report.findings.extend(source_layout::check(tree));
+    report.findings.extend(source_words::check(tree));
+    report.findings.extend(presets::check(tree));
+    report.findings.extend(links::check(tree));
+    report.findings.sort();
+    report.findings.dedup();
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_documents_of_this_repository_name_what_exists() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let tree = Tree::read(root).unwrap();
+        let mut findings = architecture::check(&tree, &Workspace::read(root).unwrap());
+        findings.extend(tree.text(deviations::PATH).iter().flat_map(|text| deviations::check(&tree, text)));
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert!(findings.is_empty(), "\n{}", findings.join("\n"));
+    }
+
+    #[test]
+    fn every_check_takes_part() {
+        let tree = Tree::of(&[
+            ("ARCHITECTURE.md", "`crates/gone`\n[gone](gone.md)\n"),
+            ("DEVIATIONS.md", "`switch: gone`\n"),
+            ("crates/a/src/utils.rs", "// FIXME\n"),
+            ("data/presets/a.toml", ""),
+        ]);
+        let report = check(&tree, &Workspace::of(&[("a", &[])]));
+        let all = report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for said in ["markers", "`crates/gone`", "gone.md", "switch", "noun", "FIXME", "# Source:"] {
+            assert!(all.contains(said), "nothing says {said}:\n{all}");
+        }
+        assert!(report.notes.is_empty());
+    }
+
+    #[test]
+    fn a_missing_list_of_deviations_is_said() {
+        assert_eq!(check(&Tree::of(&[]), &Workspace::of(&[])).notes.len(), 1);
+    }
+}

@@ -1,0 +1,99 @@
+//! The crates of the workspace and who depends on whom, as cargo says it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// Every crate, with the crates of the workspace that it depends on outside tests and build scripts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Workspace {
+    pub(crate) edges: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Workspace {
+    /// Asks cargo, which answers from the manifests alone: no network, no lock file.
+    pub(crate) fn read(root: &Path) -> Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .current_dir(root)
+            .output()
+            .context("cannot start cargo metadata")?;
+        if !output.status.success() {
+            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let metadata = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+        Self::from_metadata(&metadata)
+    }
+
+    fn from_metadata(metadata: &Value) -> Result<Self> {
+        let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+        let mut edges = BTreeMap::new();
+        for package in packages {
+            edges.insert(text(package, "name")?.to_owned(), BTreeSet::new());
+        }
+        let crates: BTreeSet<String> = edges.keys().cloned().collect();
+        for package in packages {
+            let name = text(package, "name")?;
+            let dependencies = package["dependencies"]
+                .as_array()
+                .with_context(|| format!("cargo metadata has no dependencies of {name}"))?;
+            for dependency in dependencies {
+                let target = text(dependency, "name")?;
+                // Cargo writes no kind for a normal dependency.
+                if dependency["kind"].is_null() && crates.contains(target) {
+                    edges.entry(name.to_owned()).or_default().insert(target.to_owned());
+                }
+            }
+        }
+        Ok(Self { edges })
+    }
+}
+
+fn text<'v>(object: &'v Value, key: &str) -> Result<&'v str> {
+    object[key].as_str().with_context(|| format!("cargo metadata has an entry without '{key}'"))
+}
+
+#[cfg(test)]
+impl Workspace {
+    /// A workspace that exists in memory only.
+    pub(crate) fn of(edges: &[(&str, &[&str])]) -> Self {
+        let edges = edges
+            .iter()
+            .map(|&(name, targets)| {
+                (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
+            })
+            .collect();
+        Self { edges }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_normal_dependencies_on_members_are_edges() {
+        let metadata = json!({ "packages": [
+            { "name": "one", "dependencies": [
+                { "name": "two", "kind": null },
+                { "name": "three", "kind": "dev" },
+                { "name": "serde", "kind": null },
+            ] },
+            { "name": "two", "dependencies": [] },
+            { "name": "three", "dependencies": [{ "name": "one", "kind": "build" }] },
+        ] });
+        let workspace = Workspace::from_metadata(&metadata).unwrap();
+        assert_eq!(workspace, Workspace::of(&[("one", &["two"]), ("two", &[]), ("three", &[])]));
+    }
+
+    #[test]
+    fn rejects_an_answer_without_packages() {
+        assert!(Workspace::from_metadata(&json!({})).is_err());
+    }
+}
