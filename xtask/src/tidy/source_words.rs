@@ -10,8 +10,8 @@ const UNFINISHED: [(&str, &str); 6] = [
     ("unimplemented!(", "finish it, or leave it out"),
     ("dbg!(", "remove it"),
     ("#[ignore", "let the test run, or put it behind a cargo feature, where it is visibly absent"),
-    ("TODO", "do it, or write down in an issue what is missing and remove the comment"),
-    ("FIXME", "mend it, or write it down in an issue and remove the comment"),
+    ("TODO", "do it, or remove the comment"),
+    ("FIXME", "mend it, or remove the comment"),
 ];
 
 /// First folders of absolute paths that exist on one machine only.
