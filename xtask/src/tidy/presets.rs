@@ -6,7 +6,7 @@ use crate::tree::Tree;
 
 const FOLDER: &str = "data/presets/";
 
-const HEADER: [&str; 4] = ["# Source:", "# Cost:", "# Expected:", "# Command:"];
+const HEADER: [&str; 4] = ["# Source:", "# Cost:", "# Expect:", "# Command:"];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -33,7 +33,7 @@ fn has_entry(text: &str, entry: &str) -> bool {
 mod tests {
     use super::*;
 
-    const WHOLE: &str = "# A preset.\n# Source: Table 1\n# Cost: seconds\n# Expected:\n#   little\n# Command: dlt train\n\
+    const WHOLE: &str = "# A preset.\n# Source: Table 1\n# Cost: seconds\n# Expect:\n#   little\n# Command: dlt train\n\
                          schema = 1\n";
 
     fn findings(text: &str) -> Vec<String> {
