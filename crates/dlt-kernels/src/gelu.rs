@@ -1,8 +1,9 @@
 //! The Gaussian error linear unit in both of its forms.
 
+use crate::lanes::{exp, vectorised};
 use crate::shape::rows_and_width;
-use crate::{Kernels, composed};
-use candle_core::{Result, Tensor};
+use crate::{Kernels, composed, host, rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// The form of GELU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,113 @@ impl Kernels {
     /// When `x` is empty or a scalar.
     pub fn gelu(self, x: &Tensor, kind: Gelu) -> Result<Tensor> {
         rows_and_width("gelu", x)?;
-        composed::gelu(x, kind)
+        match self.fuses(&[x]) {
+            false => composed::gelu(x, kind),
+            true if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
+            true => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
+        }
     }
+}
+
+struct Op {
+    kind: Gelu,
+}
+
+impl CustomOp1 for Op {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = rows::map(host::slice(storage, layout)?, |x, y| self.kind.forward(x, y));
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        host::read([x, gradient], |[x_data, gradient]| {
+            let dx = rows::map2(x_data, gradient, |x, gradient, dx| self.kind.backward(x, gradient, dx));
+            host::tensor(dx, x.shape()).map(Some)
+        })
+    }
+}
+
+impl Gelu {
+    /// `y = gelu(x)`
+    pub(crate) fn forward(self, x: &[f32], y: &mut [f32]) {
+        match self {
+            Gelu::Tanh => vectorised(
+                #[inline(always)]
+                || y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * tanh_gate(x).0),
+            ),
+            Gelu::Erf => vectorised(
+                #[inline(always)]
+                || y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * normal(x).0),
+            ),
+        }
+    }
+
+    /// `dx = gelu'(x) · gradient`
+    pub(crate) fn backward(self, x: &[f32], gradient: &[f32], dx: &mut [f32]) {
+        match self {
+            Gelu::Tanh => vectorised(
+                #[inline(always)]
+                || {
+                    for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+                        let (gate, slope) = tanh_gate(x);
+                        *dx = x.mul_add(slope, gate) * gradient;
+                    }
+                },
+            ),
+            Gelu::Erf => vectorised(
+                #[inline(always)]
+                || {
+                    for ((dx, &x), &gradient) in dx.iter_mut().zip(x).zip(gradient) {
+                        let (below, density) = normal(x);
+                        *dx = x.mul_add(density, below) * gradient;
+                    }
+                },
+            ),
+        }
+    }
+}
+
+/// `(1 + tanh(u)) / 2` and its derivative by `x`, with `u = sqrt(2/pi) · (x + 0.044715 x³)`. Written as a logistic
+/// function of `-2|u|`, it loses no digits in either tail.
+#[inline(always)]
+fn tanh_gate(x: f32) -> (f32, f32) {
+    const TWICE_ROOT: f32 = 1.595_769_1;
+    const CUBIC: f32 = 0.044_715;
+    let square = x * x;
+    let u = TWICE_ROOT * x * CUBIC.mul_add(square, 1.0);
+    let e = exp(-u.abs());
+    let s = 1.0 / (1.0 + e);
+    let gate = if u < 0.0 { e * s } else { s };
+    // Where e is zero the square may be infinite, and zero times infinity must not arise.
+    let du = TWICE_ROOT * (3.0 * CUBIC).mul_add(square.min(1e6), 1.0);
+    (gate, e * s * s * du)
+}
+
+/// The standard normal distribution function and its density.
+#[inline(always)]
+fn normal(x: f32) -> (f32, f32) {
+    const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    const DENSITY: f32 = 0.398_942_3;
+    // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error 3e-8.
+    let size = x.abs();
+    let z = if size > 13.0 { 13.0 } else { size };
+    let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);
+    let mut p = -5.392_304e-2f32;
+    p = p.mul_add(t, 2.579_954_3e-1);
+    p = p.mul_add(t, -4.281_455_8e-1);
+    p = p.mul_add(t, 2.042_174_3e-1);
+    p = p.mul_add(t, 3.047_452_5e-2);
+    p = p.mul_add(t, 1.744_714_2e-1);
+    p = p.mul_add(t, 2.519_860_6e-1);
+    p = p.mul_add(t, 2.806_623_2e-1);
+    p = p.mul_add(t, 2.822_696_9e-1);
+    p = p.mul_add(t, -8.279_356e-6);
+    let e = exp(-0.5 * z * z);
+    let tail = 0.5 * e * p;
+    let below = if x < 0.0 { tail } else { 1.0 - tail };
+    (below, DENSITY * e)
 }

@@ -15,14 +15,20 @@ mod composed;
 mod dropout;
 mod embedding;
 mod gelu;
+mod host;
+mod lanes;
 mod linear;
 mod loss;
+mod matrix;
 mod norm;
+mod rows;
 mod shape;
 
 pub use attention::Mask;
 pub use dropout::Dropout;
 pub use gelu::Gelu;
+#[doc(hidden)]
+pub use lanes::set_portable;
 pub use loss::HeadGradients;
 
 use candle_core::{DType, Tensor};

@@ -1,0 +1,183 @@
+//! The only unsafe code of the crate: strided matrices whose bounds are checked once, their product by `gemm`, and
+//! the division of one buffer into column panels that several threads write.
+#![allow(unsafe_code, reason = "gemm takes raw pointers, and interleaved column panels are no slices")]
+
+use gemm::Parallelism;
+use std::marker::PhantomData;
+use std::slice;
+
+/// A matrix to read: any strides.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows of `columns` adjacent elements, `stride` apart.
+    ///
+    /// # Panics
+    /// When `data` is too short, which is a bug of the caller.
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(fits(data.len(), rows, columns, stride), "a matrix ends behind its buffer");
+        View { data, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// The same memory with rows and columns exchanged.
+    pub(crate) fn t(self) -> Self {
+        View {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// `count` rows from `start`.
+    pub(crate) fn rows(self, start: usize, count: usize) -> Self {
+        assert!(self.column_stride == 1 && start + count <= self.rows, "rows outside of a matrix");
+        View::new(&self.data[start * self.row_stride..], count, self.columns, self.row_stride)
+    }
+}
+
+fn fits(length: usize, rows: usize, columns: usize, stride: usize) -> bool {
+    let end = (rows.max(1) - 1).checked_mul(stride).and_then(|last| last.checked_add(columns));
+    // gemm's offsets are signed.
+    rows > 0
+        && columns > 0
+        && stride >= columns
+        && end.is_some_and(|end| end <= length && end < isize::MAX as usize)
+}
+
+/// A matrix to write: rows of adjacent elements that do not overlap, exclusively borrowed.
+pub(crate) struct Panel<'a> {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a panel is an exclusive borrow of its elements, like `&mut [f32]`, which is Send.
+unsafe impl Send for Panel<'_> {}
+
+impl<'a> Panel<'a> {
+    /// Rows of `columns` adjacent elements, `stride` apart.
+    ///
+    /// # Panics
+    /// When `data` is too short, which is a bug of the caller.
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(fits(data.len(), rows, columns, stride), "a matrix ends behind its buffer");
+        Panel { start: data.as_mut_ptr(), rows, columns, stride, owner: PhantomData }
+    }
+
+    /// Divides the columns into `count` panels of equal width, side by side.
+    ///
+    /// # Panics
+    /// When the width is not a multiple of `count`, which is a bug of the caller.
+    pub(crate) fn split(self, count: usize) -> Vec<Panel<'a>> {
+        assert!(count > 0 && self.columns % count == 0, "columns that do not divide");
+        let columns = self.columns / count;
+        (0..count)
+            .map(|i| Panel {
+                // SAFETY: i * columns is below self.columns, so the first row holds that element.
+                start: unsafe { self.start.add(i * columns) },
+                // The panels are disjoint: columns [i * columns, (i + 1) * columns) of each row, and rows do not
+                // overlap because the stride is at least the width of all panels.
+                columns,
+                ..self
+            })
+            .collect()
+    }
+
+    /// `count` rows from `start`, borrowed from this panel.
+    pub(crate) fn rows(&mut self, start: usize, count: usize) -> Panel<'_> {
+        assert!(count > 0 && start + count <= self.rows, "rows outside of a matrix");
+        // SAFETY: row `start` exists, so its first element is inside the buffer.
+        let start = unsafe { self.start.add(start * self.stride) };
+        Panel { start, rows: count, columns: self.columns, stride: self.stride, owner: PhantomData }
+    }
+
+    /// One row.
+    pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "a row outside of a matrix");
+        // SAFETY: the row's `columns` elements are inside the buffer (checked when the panel was made) and borrowed
+        // by this panel alone.
+        unsafe { slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
+    }
+}
+
+/// What happens to the elements that a product is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Into {
+    /// They are overwritten.
+    Set,
+    /// The product is added to them.
+    Add,
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling thread.
+    One,
+    /// All threads of the pool.
+    All,
+}
+
+/// `out = scale · a · b`, or `out += scale · a · b`.
+///
+/// # Panics
+/// When the shapes do not fit, which is a bug of the caller.
+pub(crate) fn multiply(
+    out: &mut Panel<'_>,
+    into: Into,
+    scale: f32,
+    a: View<'_>,
+    b: View<'_>,
+    threads: Threads,
+) {
+    assert!(
+        a.columns == b.rows && out.rows == a.rows && out.columns == b.columns,
+        "matrices that do not fit: ({}, {}) x ({}, {}) into ({}, {})",
+        a.rows,
+        a.columns,
+        b.rows,
+        b.columns,
+        out.rows,
+        out.columns
+    );
+    let parallelism = match threads {
+        Threads::All if rayon::current_num_threads() > 1 => Parallelism::Rayon(rayon::current_num_threads()),
+        _ => Parallelism::None,
+    };
+    // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer when the views and
+    // the panel were made; the panel's elements are exclusively borrowed and do not overlap each other or the views.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.columns,
+            a.columns,
+            out.start,
+            1,
+            out.stride as isize,
+            into == Into::Add,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0f32,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

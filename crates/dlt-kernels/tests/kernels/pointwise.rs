@@ -1,0 +1,68 @@
+use crate::reference::*;
+use candle_core::{DType, Device, Tensor};
+use dlt_kernels::{Gelu, Kernels};
+
+#[test]
+fn matches_reference_gelu() {
+    for kind in [Gelu::Tanh, Gelu::Erf] {
+        for shape in [vec![1], vec![3, 7, 25], vec![2, 20_001]] {
+            let x = (noise(&shape, 1) * 6.0).unwrap();
+            check("gelu", &[x], |k, t| k.gelu(&t[0], kind));
+        }
+        check("gelu of a view", &[(noise(&[5, 9], 1) * 3.0).unwrap()], |k, t| k.gelu(&t[0].t()?, kind));
+    }
+}
+
+#[test]
+fn matches_reference_gelu_in_its_tails() {
+    let x =
+        Tensor::new(&[-1e20f32, -1e4, -40.0, -13.5, -12.9, -0.0, 0.0, 1e-8, 12.9, 40.0, 1e4], &Device::Cpu)
+            .unwrap();
+    for kind in [Gelu::Tanh, Gelu::Erf] {
+        check_to(1e-7, "gelu", &[x.clone()], &|k, t: &[Tensor]| k.gelu(&t[0], kind));
+        let nan = Kernels::Fused.gelu(&Tensor::new(&[f32::NAN, 1.0], &Device::Cpu).unwrap(), kind).unwrap();
+        assert!(host(&nan)[0].is_nan() && !host(&nan)[1].is_nan());
+    }
+}
+
+#[test]
+fn matches_reference_layer_norm() {
+    for shape in [vec![3, 7, 25], vec![33, 101], vec![5], vec![2, 300, 64]] {
+        let width = shape[shape.len() - 1];
+        let (x, w, b) = (noise(&shape, 1), noise(&[width], 2), noise(&[width], 3));
+        check("layer_norm", &[x, w, b], |k, t| k.layer_norm(&t[0], &t[1], &t[2], 1e-5));
+    }
+    let (x, w, b) = (noise(&[25, 7], 1), noise(&[25], 2), noise(&[25], 3));
+    check("layer_norm of a view", &[x, w, b], |k, t| k.layer_norm(&t[0].t()?, &t[1], &t[2], 1e-5));
+}
+
+#[test]
+fn matches_reference_layer_norm_of_extreme_rows() {
+    let (w, b) = (noise(&[64], 2), noise(&[64], 3));
+    // A large mean leaves f32 with fewer digits of the deviations: 100 / 2^24 of one.
+    let offset = (noise(&[4, 64], 1) + 100.0).unwrap();
+    check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &|k, t: &[Tensor]| {
+        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
+    });
+    let large = (noise(&[4, 64], 1) * 1e4).unwrap();
+    check_to(F32_TOLERANCE, "large rows", &[large, w.clone(), b.clone()], &|k, t: &[Tensor]| {
+        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
+    });
+    let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
+    check_to(F32_TOLERANCE, "constant rows", &[constant, w, b], &|k, t: &[Tensor]| {
+        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
+    });
+}
+
+#[test]
+fn rejects_pointwise_of_wrong_shapes() {
+    let x = noise(&[3, 5], 1);
+    let (w, short) = (noise(&[5], 2), noise(&[4], 2));
+    let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        assert_rejected(kernels.gelu(&empty, Gelu::Tanh), &["gelu", "[3, 0]"]);
+        assert_rejected(kernels.layer_norm(&x, &short, &w, 1e-5), &["weight", "[5]", "[4]"]);
+        assert_rejected(kernels.layer_norm(&x, &w, &short, 1e-5), &["bias", "[5]", "[4]"]);
+        assert_rejected(kernels.layer_norm(&empty, &w, &w, 1e-5), &["non-empty"]);
+    }
+}
