@@ -1,1 +1,91 @@
-//! The algebra of dynamic layer tying: actions, states, transitions, patterns and recordings.
+//! The algebra of dynamic layer tying: which layers of a deep network share their weights, and how that
+//! changes while the network trains. No tensors, no dependencies, no `std`.
+//!
+//! # The idea
+//!
+//! A transformer is a stack of `L` layers that are alike: each could run with the weights of any other. *Tying*
+//! layer `i` to a lower layer `j` means that `i` has no weights of its own and uses those of `j`; the
+//! network still runs through all `L` layers, but stores and trains fewer of them. *Dynamic* tying asks
+//! again every few training steps which layers should share, and a layer may come free again.
+//!
+//! # The words
+//!
+//! - An [`Action`] is a wish list: entry `i` names the layer that layer `i` should copy, itself or a lower
+//!   one, so `a[i] <= i`.
+//! - A [`State`] is what comes of it: entry `i` is the **owner** of layer `i`, the lowest layer whose weights it
+//!   uses. If 3 copies 2 and 2 copies 0, then 3 uses the weights of 0. A layer that owns itself is
+//!   **independent**; the layers with one owner are a **group**. Layer 0 is always independent.
+//! - **Equation 1** leads from one to the other, for rising `i`: `s[i] = i` if `a[i] = i`, else `s[a[i]]`.
+//! - A [`Transition`] is the difference between two states, as a list of [`Event`]s: layer 3 was *tied* to 0, layer 5
+//!   was *untied*.
+//! - An [`ActionSpace`] numbers all single choices, for a network that has to score them.
+//! - A [`Recording`] is the history of the decisions of a training run, with a text form for a file.
+//! - [`pattern`] holds fixed ways of sharing to compare with.
+//!
+//! # From a wish to an event
+//!
+//! ```
+//! use dlt_state::{Action, Event, State};
+//!
+//! // Layer 0 and 1 keep to themselves, 2 copies 1, 3 copies 2.
+//! let action = Action::new(vec![0, 1, 1, 2])?;
+//! let state = State::from_action(&action);
+//! assert_eq!(state.owners(), [0, 1, 1, 1]);
+//! assert_eq!(state.n_independent(), 2);
+//! assert_eq!(state.groups()[1].members, [1, 2, 3]);
+//!
+//! // With 1,000 parameters outside of the layers and 500 in each:
+//! assert_eq!(state.parameter_count(1_000, 500), 2_000);
+//!
+//! // Another decision: 1 gives up its weights, 2 follows it, 3 goes its own way.
+//! let next = State::from_action(&Action::new(vec![0, 0, 1, 3])?);
+//! let transition = state.transition_to(&next)?;
+//! assert_eq!(
+//!     transition.events(),
+//!     [
+//!         Event::Tied { layer: 1, from: 1, to: 0 },
+//!         Event::Tied { layer: 2, from: 1, to: 0 },
+//!         Event::Untied { layer: 3, from: 1 },
+//!     ]
+//! );
+//! # Ok::<(), dlt_state::StateError>(())
+//! ```
+//!
+//! # How many there are
+//!
+//! There are `L!` actions of depth `L`, since entry `i` has `i + 1` choices. A state is a partition of the layers
+//! into groups, each named by its least member, so there are Bell(`L`) states: many actions lead to the
+//! same one. An action drawn uniformly has `1 + 1/2 + ... + 1/L` independent layers on average, as many as a
+//! random permutation has cycles: 4.46 of 48.
+//!
+//! # Features
+//!
+//! `serde` (off by default) implements `Serialize` and `Deserialize`. Whatever is read goes through the same checks as in
+//! the constructors, so that no invalid value can be made that way. The crate needs `alloc` only.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod action;
+mod error;
+pub mod pattern;
+mod recording;
+#[cfg(feature = "serde")]
+mod serialised;
+mod space;
+mod state;
+mod transition;
+
+pub use action::Action;
+pub use error::StateError;
+pub use recording::{Recording, Row};
+pub use space::ActionSpace;
+pub use state::{Group, State};
+pub use transition::{Event, EventCounts, Transition};
+
+/// Runs the examples of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,197 @@
+//! What can be wrong with a value.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::error::Error;
+use core::fmt::{self, Display, Formatter};
+
+/// What is wrong with a value that was to become an action, a state, a transition or a recording.
+///
+/// ```
+/// use dlt_state::{Action, StateError};
+///
+/// let error = Action::new(vec![0, 1, 5]).unwrap_err();
+/// assert_eq!(error, StateError::EntryTooLarge { index: 2, value: 5, bound: 2 });
+/// assert_eq!(error.to_string(), "entry 2 is 5: expected at most 2");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// There is no layer.
+    Empty,
+    /// A layer names a later one.
+    EntryTooLarge {
+        /// Which entry, that is, which layer.
+        index: usize,
+        /// What it says.
+        value: usize,
+        /// The most that it may say: its index.
+        bound: usize,
+    },
+    /// A layer is named as an owner, but is itself owned by another one.
+    NotFixedPoint {
+        /// The layer whose entry is wrong.
+        index: usize,
+        /// The owner that it names.
+        value: usize,
+        /// The owner of that one.
+        owner: usize,
+    },
+    /// Two things that belong together have different numbers of layers.
+    DepthMismatch {
+        /// Layers expected.
+        expected: usize,
+        /// Layers that came.
+        came: usize,
+    },
+    /// The header of a recording claims more layers than are read.
+    TooDeep {
+        /// Layers that it claims.
+        n_layers: usize,
+        /// The most that are read.
+        limit: usize,
+    },
+    /// There is no such layer.
+    LayerOutOfRange {
+        /// The layer that was named.
+        layer: usize,
+        /// The number of layers.
+        n_layers: usize,
+    },
+    /// A permutation names a layer twice, or one that does not exist.
+    NotPermutation {
+        /// Which entry.
+        index: usize,
+        /// What it says.
+        value: usize,
+        /// The number of layers.
+        n_layers: usize,
+    },
+    /// Layers cannot be divided into this many groups.
+    GroupCount {
+        /// Groups that were asked for.
+        groups: usize,
+        /// The number of layers.
+        n_layers: usize,
+    },
+    /// A decision is recorded at an earlier step than the one before it.
+    StepDecreased {
+        /// Step of the decision before.
+        previous: usize,
+        /// Step of this one.
+        step: usize,
+    },
+    /// A recorded state is not Eq. 1 of the recorded action.
+    StateMismatch {
+        /// The first layer that differs.
+        layer: usize,
+        /// Its owner by Eq. 1.
+        expected: usize,
+        /// Its recorded owner.
+        came: usize,
+    },
+    /// Something is wrong in one line of a recording's text.
+    Line {
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong in it.
+        error: Box<StateError>,
+    },
+    /// A line is not what the text form allows.
+    Syntax {
+        /// Number of the character in the line, from 1.
+        column: usize,
+        /// What should stand there.
+        expected: &'static str,
+        /// What stands there; nothing at the end of the line.
+        came: Option<char>,
+    },
+    /// A line has a key that the text form does not know.
+    UnknownKey {
+        /// The key.
+        key: String,
+    },
+    /// A line has a key twice.
+    DuplicateKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// A line lacks a key.
+    MissingKey {
+        /// The key.
+        key: &'static str,
+    },
+    /// The header names another format.
+    UnknownFormat {
+        /// The format that it names.
+        came: String,
+        /// The format that is read.
+        expected: &'static str,
+    },
+    /// The header names another version of the format.
+    UnknownVersion {
+        /// The version that it names.
+        came: usize,
+        /// The version that is read.
+        expected: usize,
+    },
+}
+
+impl StateError {
+    pub(crate) fn at_line(self, line: usize) -> Self {
+        Self::Line { line, error: Box::new(self) }
+    }
+}
+
+impl Display for StateError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "expected at least one layer, came none"),
+            Self::EntryTooLarge { index, value, bound } => {
+                write!(f, "entry {index} is {value}: expected at most {bound}")
+            }
+            Self::NotFixedPoint { index, value, owner } => {
+                write!(
+                    f,
+                    "entry {index} is {value}: expected an owner, but layer {value} is owned by layer {owner}"
+                )
+            }
+            Self::DepthMismatch { expected, came } => write!(f, "expected {expected} layers, came {came}"),
+            Self::TooDeep { n_layers, limit } => {
+                write!(f, "expected at most {limit} layers, came {n_layers}")
+            }
+            Self::LayerOutOfRange { layer, n_layers } => {
+                write!(f, "expected one of the {n_layers} layers, came layer {layer}")
+            }
+            Self::NotPermutation { index, value, n_layers } => {
+                write!(f, "entry {index} of the permutation is {value}: expected each of 0..{n_layers} once")
+            }
+            Self::GroupCount { groups, n_layers } => {
+                write!(f, "expected 1 to {n_layers} groups, came {groups}")
+            }
+            Self::StepDecreased { previous, step } => {
+                write!(f, "expected a step of at least {previous}, came {step}")
+            }
+            Self::StateMismatch { layer, expected, came } => {
+                write!(f, "owner of layer {layer} is {came}: expected {expected} by Eq. 1 of the action")
+            }
+            Self::Line { line, error } => write!(f, "line {line}: {error}"),
+            Self::Syntax { column, expected, came: Some(came) } => {
+                write!(f, "column {column}: expected {expected}, came {came:?}")
+            }
+            Self::Syntax { column, expected, came: None } => {
+                write!(f, "column {column}: expected {expected}, came the end of the line")
+            }
+            Self::UnknownKey { key } => write!(f, "unknown key {key:?}"),
+            Self::DuplicateKey { key } => write!(f, "key {key:?} appears twice"),
+            Self::MissingKey { key } => write!(f, "key {key:?} is missing"),
+            Self::UnknownFormat { came, expected } => {
+                write!(f, "expected format {expected:?}, came {came:?}")
+            }
+            Self::UnknownVersion { came, expected } => write!(f, "expected version {expected}, came {came}"),
+        }
+    }
+}
+
+// No `source`: the message of a line's error holds the whole of it already.
+impl Error for StateError {}

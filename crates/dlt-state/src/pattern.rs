@@ -1,0 +1,99 @@
+//! Fixed ways of sharing weights, to compare learned ones with.
+//!
+//! [`cycle`], [`cycle_reversed`] and [`sequence`] pair the layers up. At an odd depth one layer is left without a
+//! partner and keeps to itself, so that each of the three has `L / 2`, rounded up, independent layers and
+//! no group of more than two.
+//!
+//! ```
+//! use dlt_state::pattern;
+//!
+//! assert_eq!(pattern::cycle(6).owners(), [0, 1, 2, 0, 1, 2]);
+//! assert_eq!(pattern::cycle_reversed(6).owners(), [0, 1, 2, 2, 1, 0]);
+//! assert_eq!(pattern::sequence(6).owners(), [0, 0, 2, 2, 4, 4]);
+//! ```
+
+use crate::{State, StateError};
+
+/// Layers `i` and `L/2 + i` share: the lower half is run twice. At an odd depth the middle layer keeps to itself.
+///
+/// # Panics
+///
+/// If `n_layers` is 0.
+///
+/// ```
+/// use dlt_state::pattern;
+///
+/// assert_eq!(pattern::cycle(4).owners(), [0, 1, 0, 1]);
+/// assert_eq!(pattern::cycle(5).owners(), [0, 1, 2, 0, 1]);
+/// ```
+#[must_use]
+pub fn cycle(n_layers: usize) -> State {
+    let half = n_layers.div_ceil(2);
+    from_owners(n_layers, |layer| if layer < half { layer } else { layer - half })
+}
+
+/// Layers `i` and `L - 1 - i` share: the lower half is run forwards, then backwards. At an odd depth the middle layer keeps
+/// to itself.
+///
+/// # Panics
+///
+/// If `n_layers` is 0.
+///
+/// ```
+/// use dlt_state::pattern;
+///
+/// assert_eq!(pattern::cycle_reversed(4).owners(), [0, 1, 1, 0]);
+/// assert_eq!(pattern::cycle_reversed(5).owners(), [0, 1, 2, 1, 0]);
+/// ```
+#[must_use]
+pub fn cycle_reversed(n_layers: usize) -> State {
+    from_owners(n_layers, |layer| layer.min(n_layers - 1 - layer))
+}
+
+/// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer keeps to itself.
+///
+/// # Panics
+///
+/// If `n_layers` is 0.
+///
+/// ```
+/// use dlt_state::pattern;
+///
+/// assert_eq!(pattern::sequence(4).owners(), [0, 0, 2, 2]);
+/// assert_eq!(pattern::sequence(5).owners(), [0, 0, 2, 2, 4]);
+/// ```
+#[must_use]
+pub fn sequence(n_layers: usize) -> State {
+    from_owners(n_layers, |layer| layer - layer % 2)
+}
+
+/// Contiguous blocks of layers share, `groups` of them, whose sizes differ by at most one.
+///
+/// # Errors
+///
+/// [`StateError::GroupCount`] unless `1 <= groups <= n_layers`, [`StateError::Empty`] without a layer.
+///
+/// ```
+/// use dlt_state::{StateError, pattern};
+///
+/// assert_eq!(pattern::evenly_grouped(6, 2)?.owners(), [0, 0, 0, 3, 3, 3]);
+/// assert_eq!(pattern::evenly_grouped(7, 3)?.owners(), [0, 0, 0, 3, 3, 5, 5]);
+/// let error = pattern::evenly_grouped(6, 7).unwrap_err();
+/// assert_eq!(error, StateError::GroupCount { groups: 7, n_layers: 6 });
+/// # Ok::<(), StateError>(())
+/// ```
+pub fn evenly_grouped(n_layers: usize, groups: usize) -> Result<State, StateError> {
+    if n_layers == 0 {
+        return Err(StateError::Empty);
+    }
+    if groups == 0 || groups > n_layers {
+        return Err(StateError::GroupCount { groups, n_layers });
+    }
+    // Layer i is in group i * groups / L, whose first layer is the least one with that quotient.
+    Ok(from_owners(n_layers, |layer| (layer * groups / n_layers * n_layers).div_ceil(groups)))
+}
+
+fn from_owners(n_layers: usize, owner: impl Fn(usize) -> usize) -> State {
+    assert!(n_layers > 0, "expected at least one layer, came none");
+    State::from_valid((0..n_layers).map(owner).collect())
+}

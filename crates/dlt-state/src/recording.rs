@@ -1,0 +1,440 @@
+//! The decisions of a run, in order.
+
+mod text;
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::{Action, EventCounts, State, StateError, Transition};
+
+/// The decisions of a training run in order, each with its step, action and state.
+///
+/// The **step** of a decision is the number of training steps that were done before it. Training steps are numbered
+/// from 0, so the training step of the same number is the first one to see its state. Several
+/// decisions may have one step; the last of them counts.
+///
+/// # Text form
+///
+/// [`to_text`](Self::to_text) and [`parse`](Self::parse) use JSON Lines: a header, then a line for each decision.
+///
+/// ```text
+/// {"format":"dlt-states","version":1,"n_layers":3}
+/// {"step":15,"action":[0,1,1],"state":[0,1,1]}
+/// {"step":30,"layer":2,"action":[0,1,0],"state":[0,1,0]}
+/// ```
+///
+/// The header has `"initial":[...]`, the owners before the first decision, where these are not all 0. A decision has `"layer"`
+/// where it was about that layer alone. `"state"` is always Equation 1 of `"action"`, and steps never fall.
+///
+/// The reader is strict: keys may come in any order and blanks may stand around values, but unknown, repeated and missing
+/// keys, blank lines, numbers other than plain whole ones, escapes in strings, and more than 65,536 layers are errors, and each
+/// says its line.
+///
+/// ```
+/// use dlt_state::{Action, Recording, State};
+///
+/// let mut recording = Recording::new(3);
+/// recording.push(15, Action::new(vec![0, 1, 1])?, None)?;
+/// recording.push(30, Action::new(vec![0, 1, 0])?, Some(2))?;
+///
+/// assert_eq!(recording.state_at(14), &State::all_tied(3));
+/// assert_eq!(recording.state_at(29).owners(), [0, 1, 1]);
+/// assert_eq!(recording.steps_independent(40), [40, 25, 0]);
+/// assert_eq!(recording.event_counts().total(), 3);
+///
+/// assert_eq!(Recording::parse(&recording.to_text())?, recording);
+/// # Ok::<(), dlt_state::StateError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "crate::serialised::RecordingForm", into = "crate::serialised::RecordingForm")
+)]
+pub struct Recording {
+    initial: State,
+    rows: Vec<Row>,
+}
+
+/// One decision of a [`Recording`].
+///
+/// ```
+/// use dlt_state::{Action, Recording};
+///
+/// let mut recording = Recording::new(3);
+/// let row = recording.push(15, Action::new(vec![0, 0, 1])?, None)?;
+/// assert_eq!(row.state().owners(), [0, 0, 0]);
+/// # Ok::<(), dlt_state::StateError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    step: usize,
+    layer: Option<usize>,
+    action: Action,
+    state: State,
+}
+
+impl Recording {
+    /// Name of the text form, in its header.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::Recording::FORMAT, "dlt-states");
+    /// ```
+    pub const FORMAT: &'static str = "dlt-states";
+
+    /// Version of the text form, in its header.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::Recording::VERSION, 1);
+    /// ```
+    pub const VERSION: usize = 1;
+
+    /// No decision yet, at depth `n_layers`, with all layers tied until the first one.
+    ///
+    /// # Panics
+    ///
+    /// If `n_layers` is 0.
+    ///
+    /// ```
+    /// use dlt_state::{Recording, State};
+    ///
+    /// assert_eq!(Recording::new(3).state_at(0), &State::all_tied(3));
+    /// ```
+    #[must_use]
+    pub fn new(n_layers: usize) -> Self {
+        Self::starting_from(State::all_tied(n_layers))
+    }
+
+    /// No decision yet, with the layers in state `initial` until the first one.
+    ///
+    /// ```
+    /// use dlt_state::{Recording, State};
+    ///
+    /// let recording = Recording::starting_from(State::independent(3));
+    /// assert_eq!(recording.steps_independent(10), [10, 10, 10]);
+    /// ```
+    #[must_use]
+    pub fn starting_from(initial: State) -> Self {
+        Self { initial, rows: Vec::new() }
+    }
+
+    /// Adds the decision made after `step` training steps. `layer` is the layer that was visited, where the decision
+    /// was about that one alone. The state is Equation 1 of the action. After an error the recording is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::DepthMismatch`] where the action has another depth, [`StateError::LayerOutOfRange`] where there is no
+    /// such layer, [`StateError::StepDecreased`] where the step is below that of the decision before.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording, StateError};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::all_zero(2), None)?;
+    /// let error = recording.push(14, Action::all_zero(2), None).unwrap_err();
+    /// assert_eq!(error, StateError::StepDecreased { previous: 15, step: 14 });
+    /// # Ok::<(), StateError>(())
+    /// ```
+    pub fn push(&mut self, step: usize, action: Action, layer: Option<usize>) -> Result<&Row, StateError> {
+        let n_layers = self.n_layers();
+        if action.n_layers() != n_layers {
+            return Err(StateError::DepthMismatch { expected: n_layers, came: action.n_layers() });
+        }
+        if let Some(layer) = layer.filter(|&layer| layer >= n_layers) {
+            return Err(StateError::LayerOutOfRange { layer, n_layers });
+        }
+        if let Some(previous) = self.rows.last().map(Row::step).filter(|&previous| step < previous) {
+            return Err(StateError::StepDecreased { previous, step });
+        }
+        let state = State::from_action(&action);
+        self.rows.push(Row { step, layer, action, state });
+        Ok(&self.rows[self.rows.len() - 1])
+    }
+
+    /// Number of layers, L.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::Recording::new(12).n_layers(), 12);
+    /// ```
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.initial.n_layers()
+    }
+
+    /// The state before the first decision.
+    ///
+    /// ```
+    /// use dlt_state::{Recording, State};
+    ///
+    /// assert_eq!(Recording::new(2).initial(), &State::all_tied(2));
+    /// ```
+    #[must_use]
+    pub fn initial(&self) -> &State {
+        &self.initial
+    }
+
+    /// The decisions, in order.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::all_zero(2), None)?;
+    /// assert_eq!(recording.rows().len(), 1);
+    /// assert_eq!(recording.rows()[0].step(), 15);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Step and state of each decision, in order: all that a replay needs.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording, State};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::new(vec![0, 1])?, None)?;
+    /// let replay: Vec<_> = recording.iter().collect();
+    /// assert_eq!(replay, [(15, &State::independent(2))]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &State)> + '_ {
+        self.rows.iter().map(|row| (row.step, &row.state))
+    }
+
+    /// The state that training step `step` sees: that of the last decision made at or before it.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::new(vec![0, 1])?, None)?;
+    /// assert_eq!(recording.state_at(14).owners(), [0, 0]);
+    /// assert_eq!(recording.state_at(15).owners(), [0, 1]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn state_at(&self, step: usize) -> &State {
+        let made = self.rows.partition_point(|row| row.step <= step);
+        self.rows[..made].last().map_or(&self.initial, Row::state)
+    }
+
+    /// Step of each decision and what it changed; decisions that changed nothing have an empty transition.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Event, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::new(vec![0, 1])?, None)?;
+    /// recording.push(30, Action::new(vec![0, 1])?, None)?;
+    /// let changes: Vec<_> = recording.transitions().collect();
+    /// assert_eq!(changes[0].1.events(), [Event::Untied { layer: 1, from: 0 }]);
+    /// assert_eq!(changes[1].0, 30);
+    /// assert!(changes[1].1.is_empty());
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn transitions(&self) -> impl Iterator<Item = (usize, Transition)> + '_ {
+        let before = core::iter::once(&self.initial).chain(self.rows.iter().map(Row::state));
+        before.zip(&self.rows).map(|(before, row)| {
+            let transition = before.transition_to(&row.state).expect("`push` refuses another depth");
+            (row.step, transition)
+        })
+    }
+
+    /// How many layers were tied and untied, over all decisions.
+    ///
+    /// ```
+    /// use dlt_state::{Action, EventCounts, Recording};
+    ///
+    /// let mut recording = Recording::new(3);
+    /// recording.push(15, Action::new(vec![0, 1, 1])?, None)?;
+    /// assert_eq!(recording.event_counts(), EventCounts { tied: 1, untied: 1 });
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn event_counts(&self) -> EventCounts {
+        let mut counts = EventCounts::default();
+        for (_, transition) in self.transitions() {
+            counts += transition.event_counts();
+        }
+        counts
+    }
+
+    /// For each layer, during how many of the training steps `0..until_step` it was independent.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::new(vec![0, 1])?, None)?;
+    /// recording.push(20, Action::new(vec![0, 0])?, None)?;
+    /// assert_eq!(recording.steps_independent(100), [100, 5]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn steps_independent(&self, until_step: usize) -> Vec<usize> {
+        let mut steps = vec![0; self.n_layers()];
+        let begins = core::iter::once((0, &self.initial)).chain(self.iter());
+        let ends = self.rows.iter().map(Row::step).chain([until_step]);
+        for ((begin, state), end) in begins.zip(ends) {
+            let length = end.min(until_step).saturating_sub(begin);
+            for layer in state.independent_layers() {
+                steps[layer] += length;
+            }
+        }
+        steps
+    }
+
+    /// The header of the text form, without an end of line.
+    ///
+    /// ```
+    /// let line = dlt_state::Recording::new(3).header_line();
+    /// assert_eq!(line, r#"{"format":"dlt-states","version":1,"n_layers":3}"#);
+    /// ```
+    #[must_use]
+    pub fn header_line(&self) -> String {
+        text::header_line(&self.initial)
+    }
+
+    /// The text form: the header and a line for each decision, each with its end of line.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// recording.push(15, Action::all_zero(2), None)?;
+    /// let text = recording.to_text();
+    /// assert_eq!(text.lines().nth(1), Some(r#"{"step":15,"action":[0,0],"state":[0,0]}"#));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = self.header_line();
+        text.push('\n');
+        for row in &self.rows {
+            text.push_str(&row.to_line());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Reads the text form.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Line`], with the number of the first line that is wrong and what is wrong in it.
+    ///
+    /// ```
+    /// use dlt_state::Recording;
+    ///
+    /// let header = r#"{"format":"dlt-states","version":1,"n_layers":2}"#;
+    /// assert_eq!(Recording::parse(header)?, Recording::new(2));
+    ///
+    /// let text = format!("{header}\n{}", r#"{"step":5,"action":[0,2],"state":[0,1]}"#);
+    /// let error = Recording::parse(&text).unwrap_err();
+    /// assert_eq!(error.to_string(), "line 2: entry 1 is 2: expected at most 1");
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, StateError> {
+        let mut lines = text.lines();
+        // A text without any line lacks its header.
+        let header = lines.next().unwrap_or_default();
+        let initial = text::parse_header(header).map_err(|error| error.at_line(1))?;
+        let mut recording = Self::starting_from(initial);
+        for (index, line) in lines.enumerate() {
+            recording.push_line(line).map_err(|error| error.at_line(index + 2))?;
+        }
+        Ok(recording)
+    }
+
+    fn push_line(&mut self, line: &str) -> Result<(), StateError> {
+        let read = text::parse_row(line)?;
+        let row = self.push(read.step, read.action, read.layer)?;
+        let owners = row.state.owners();
+        if read.owners.len() != owners.len() {
+            return Err(StateError::DepthMismatch { expected: owners.len(), came: read.owners.len() });
+        }
+        for (layer, (&expected, &came)) in owners.iter().zip(&read.owners).enumerate() {
+            if expected != came {
+                return Err(StateError::StateMismatch { layer, expected, came });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    /// Training steps done before the decision.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.step(), 15);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// The layer that was visited, where the decision was about that one alone.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// assert_eq!(recording.push(15, Action::all_zero(2), Some(1))?.layer(), Some(1));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn layer(&self) -> Option<usize> {
+        self.layer
+    }
+
+    /// What was asked for, of all layers.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.action(), &Action::all_zero(2));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// What came of it, by Equation 1.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording, State};
+    ///
+    /// let mut recording = Recording::new(2);
+    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.state(), &State::all_tied(2));
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The decision's line in the text form, without an end of line, for a run that appends to its file.
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording};
+    ///
+    /// let mut recording = Recording::new(3);
+    /// let row = recording.push(30, Action::new(vec![0, 1, 1])?, Some(2))?;
+    /// assert_eq!(row.to_line(), r#"{"step":30,"layer":2,"action":[0,1,1],"state":[0,1,1]}"#);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        text::row_line(self)
+    }
+}

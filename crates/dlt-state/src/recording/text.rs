@@ -1,0 +1,222 @@
+//! The lines of a recording's text form: a small part of JSON.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::{Recording, Row};
+use crate::{Action, State, StateError};
+
+/// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask for all memory.
+const MAX_LAYERS: usize = 1 << 16;
+
+pub(super) fn header_line(initial: &State) -> String {
+    let (format, version) = (Recording::FORMAT, Recording::VERSION);
+    let n_layers = initial.n_layers();
+    let initial = if initial.n_independent() == 1 {
+        String::new()
+    } else {
+        format!(r#","initial":{}"#, array(initial.owners()))
+    };
+    format!(r#"{{"format":"{format}","version":{version},"n_layers":{n_layers}{initial}}}"#)
+}
+
+pub(super) fn row_line(row: &Row) -> String {
+    let step = row.step();
+    let layer = row.layer().map(|layer| format!(r#""layer":{layer},"#)).unwrap_or_default();
+    let (action, state) = (array(row.action().values()), array(row.state().owners()));
+    format!(r#"{{"step":{step},{layer}"action":{action},"state":{state}}}"#)
+}
+
+fn array(values: &[usize]) -> String {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    format!("[{}]", values.join(","))
+}
+
+/// The initial state that a header describes.
+pub(super) fn parse_header(line: &str) -> Result<State, StateError> {
+    let (mut format, mut version, mut n_layers, mut initial) = (None, None, None, None);
+    Cursor::new(line).object(|cursor, key| match key {
+        "format" => set(&mut format, "format", cursor.string("a string")?),
+        "version" => set(&mut version, "version", cursor.number()?),
+        "n_layers" => set(&mut n_layers, "n_layers", cursor.number()?),
+        "initial" => set(&mut initial, "initial", cursor.numbers()?),
+        _ => Err(StateError::UnknownKey { key: key.to_string() }),
+    })?;
+    let format = require(format, "format")?;
+    if format != Recording::FORMAT {
+        return Err(StateError::UnknownFormat { came: format.to_string(), expected: Recording::FORMAT });
+    }
+    let version = require(version, "version")?;
+    if version != Recording::VERSION {
+        return Err(StateError::UnknownVersion { came: version, expected: Recording::VERSION });
+    }
+    initial_state(require(n_layers, "n_layers")?, initial)
+}
+
+fn initial_state(n_layers: usize, owners: Option<Vec<usize>>) -> Result<State, StateError> {
+    if n_layers == 0 {
+        return Err(StateError::Empty);
+    }
+    if n_layers > MAX_LAYERS {
+        return Err(StateError::TooDeep { n_layers, limit: MAX_LAYERS });
+    }
+    let Some(owners) = owners else { return Ok(State::all_tied(n_layers)) };
+    if owners.len() != n_layers {
+        return Err(StateError::DepthMismatch { expected: n_layers, came: owners.len() });
+    }
+    State::new(owners)
+}
+
+/// What the line of a decision says, its owners not yet compared with its action.
+pub(super) struct ReadRow {
+    pub(super) step: usize,
+    pub(super) layer: Option<usize>,
+    pub(super) action: Action,
+    pub(super) owners: Vec<usize>,
+}
+
+pub(super) fn parse_row(line: &str) -> Result<ReadRow, StateError> {
+    let (mut step, mut layer, mut action, mut owners) = (None, None, None, None);
+    Cursor::new(line).object(|cursor, key| match key {
+        "step" => set(&mut step, "step", cursor.number()?),
+        "layer" => set(&mut layer, "layer", cursor.number()?),
+        "action" => set(&mut action, "action", cursor.numbers()?),
+        "state" => set(&mut owners, "state", cursor.numbers()?),
+        _ => Err(StateError::UnknownKey { key: key.to_string() }),
+    })?;
+    Ok(ReadRow {
+        step: require(step, "step")?,
+        layer,
+        action: Action::new(require(action, "action")?)?,
+        owners: require(owners, "state")?,
+    })
+}
+
+fn set<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), StateError> {
+    match slot.replace(value) {
+        Some(_) => Err(StateError::DuplicateKey { key }),
+        None => Ok(()),
+    }
+}
+
+fn require<T>(slot: Option<T>, key: &'static str) -> Result<T, StateError> {
+    slot.ok_or(StateError::MissingKey { key })
+}
+
+/// A place in a line. Every method first passes over blanks.
+struct Cursor<'a> {
+    line: &'a str,
+    offset: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(line: &'a str) -> Self {
+        Self { line, offset: 0 }
+    }
+
+    /// A whole line that is one object; `field` reads the value of each key.
+    fn object(
+        mut self,
+        mut field: impl FnMut(&mut Self, &str) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        self.expect('{', "`{`")?;
+        loop {
+            let key = self.string("a key")?;
+            self.expect(':', "`:`")?;
+            field(&mut self, key)?;
+            if !self.continues('}', "`,` or `}`")? {
+                break;
+            }
+        }
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.error("the end of the line")),
+        }
+    }
+
+    /// An array of whole numbers.
+    fn numbers(&mut self) -> Result<Vec<usize>, StateError> {
+        self.expect('[', "`[`")?;
+        let mut numbers = Vec::new();
+        if self.peek() == Some(']') {
+            self.offset += 1;
+            return Ok(numbers);
+        }
+        loop {
+            numbers.push(self.number()?);
+            if !self.continues(']', "`,` or `]`")? {
+                return Ok(numbers);
+            }
+        }
+    }
+
+    fn number(&mut self) -> Result<usize, StateError> {
+        const EXPECTED: &str = "a whole number";
+        self.skip_blanks();
+        let rest = self.rest();
+        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        // JSON has no leading zeros.
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(self.error("a whole number without leading zeros"));
+        }
+        let number = match digits.parse() {
+            Ok(number) => number,
+            Err(_) if digits.is_empty() => return Err(self.error(EXPECTED)),
+            Err(_) => return Err(self.error("a number that fits the machine's words")),
+        };
+        self.offset += digits.len();
+        Ok(number)
+    }
+
+    fn string(&mut self, expected: &'static str) -> Result<&'a str, StateError> {
+        self.expect('"', expected)?;
+        let rest = self.rest();
+        let length = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()).unwrap_or(rest.len());
+        self.offset += length;
+        if !self.rest().starts_with('"') {
+            return Err(self.error("`\"` or a character without an escape"));
+        }
+        self.offset += 1;
+        Ok(&rest[..length])
+    }
+
+    /// Passes over a comma, or over the `end` of a list: whether there is more.
+    fn continues(&mut self, end: char, expected: &'static str) -> Result<bool, StateError> {
+        match self.peek() {
+            Some(',') => {
+                self.offset += 1;
+                Ok(true)
+            }
+            _ => self.expect(end, expected).map(|()| false),
+        }
+    }
+
+    fn expect(&mut self, token: char, expected: &'static str) -> Result<(), StateError> {
+        if self.peek() != Some(token) {
+            return Err(self.error(expected));
+        }
+        self.offset += token.len_utf8();
+        Ok(())
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.skip_blanks();
+        self.rest().chars().next()
+    }
+
+    fn skip_blanks(&mut self) {
+        let rest = self.rest();
+        self.offset += rest.len() - rest.trim_start_matches([' ', '\t', '\r']).len();
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.line[self.offset..]
+    }
+
+    /// That something else than `expected` stands here.
+    fn error(&self, expected: &'static str) -> StateError {
+        let column = self.line[..self.offset].chars().count() + 1;
+        StateError::Syntax { column, expected, came: self.rest().chars().next() }
+    }
+}

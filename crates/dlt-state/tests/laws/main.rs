@@ -1,0 +1,14 @@
+//! The laws of the algebra: exhaustively at small depths against brute force, and as properties at any depth.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps; helpers are no `#[test]` functions")]
+
+mod brute_force;
+mod counting;
+mod patterns;
+mod recordings;
+mod rejections;
+mod relabelling;
+mod resolution;
+mod serialised;
+mod strategies;
+mod transitions;

@@ -1,0 +1,66 @@
+//! The optional serde forms, which are checked as they are read.
+
+use dlt_state::{Action, ActionSpace, Event, EventCounts, Recording, State, Transition};
+use proptest::prelude::*;
+use serde_json::{from_str, json, to_value};
+
+use crate::strategies;
+
+#[test]
+fn serde_forms_are_as_plain_as_they_can_be() {
+    let state = State::new(vec![0, 1, 0]).unwrap();
+    let transition = State::all_tied(3).transition_to(&state).unwrap();
+    assert_eq!(to_value(Action::all_zero(2)).unwrap(), json!([0, 0]));
+    assert_eq!(to_value(&state).unwrap(), json!([0, 1, 0]));
+    assert_eq!(to_value(&transition).unwrap(), json!({"from": [0, 0, 0], "to": [0, 1, 0]}));
+    assert_eq!(to_value(ActionSpace::new(3)).unwrap(), json!({"n_layers": 3}));
+    assert_eq!(to_value(EventCounts { tied: 1, untied: 2 }).unwrap(), json!({"tied": 1, "untied": 2}));
+    assert_eq!(to_value(transition.events()).unwrap(), json!([{"untied": {"layer": 1, "from": 0}}]));
+    assert_eq!(
+        to_value(Event::Tied { layer: 2, from: 2, to: 0 }).unwrap(),
+        json!({"tied": {"layer": 2, "from": 2, "to": 0}})
+    );
+}
+
+#[test]
+fn rejects_serde_forms_of_invalid_values() {
+    let message = |error: serde_json::Error| error.to_string();
+    let action = from_str::<Action>("[0,2]").map_err(message);
+    assert_eq!(action, Err("entry 1 is 2: expected at most 1".into()));
+    assert_eq!(
+        from_str::<Action>("[]").map_err(message),
+        Err("expected at least one layer, came none".into())
+    );
+    let state = from_str::<State>("[0,0,1]").map_err(message);
+    assert_eq!(state, Err("entry 2 is 1: expected an owner, but layer 1 is owned by layer 0".into()));
+    let transition = from_str::<Transition>(r#"{"from":[0,0],"to":[0]}"#).map_err(message);
+    assert_eq!(transition, Err("expected 2 layers, came 1".into()));
+    let recording = |rows: &str| {
+        from_str::<Recording>(&format!(r#"{{"initial":[0,0],"rows":[{rows}]}}"#)).map_err(message)
+    };
+    let row = r#"{"step":5,"layer":null,"action":[0,1]}"#;
+    assert_eq!(recording(row).map(|recording| recording.rows().len()), Ok(1));
+    assert_eq!(
+        recording(&format!(r#"{row},{{"step":4,"action":[0,1]}}"#)),
+        Err("expected a step of at least 5, came 4".into())
+    );
+    assert_eq!(
+        recording(r#"{"step":4,"action":[0,1],"layer":2}"#),
+        Err("expected one of the 2 layers, came layer 2".into())
+    );
+    assert!(
+        recording(r#"{"step":4,"action":[0,1],"state":[0,1]}"#).unwrap_err().starts_with("unknown field")
+    );
+}
+
+proptest! {
+    #[test]
+    fn law_serde_round_trips(recording in strategies::recording()) {
+        let text = serde_json::to_string(&recording).unwrap();
+        prop_assert_eq!(from_str::<Recording>(&text).unwrap(), recording.clone());
+        for (_, transition) in recording.transitions() {
+            let text = serde_json::to_string(&transition).unwrap();
+            prop_assert_eq!(from_str::<Transition>(&text).unwrap(), transition);
+        }
+    }
+}
