@@ -1,1 +1,26 @@
 //! Transformers as an assembly over one bank of blocks, in which a tie is an index and never a copy.
+//!
+//! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no tensors.
+//! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
+//! - [`architecture`] and [`gpt2`]: what a block computes.
+//! - [`Model`]: the three together; [`backward`] trains it block by block.
+//!
+//! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads, `D = C / H`,
+//! `V` vocabulary, `L` layers.
+
+pub mod architecture;
+pub mod backward;
+pub mod bank;
+pub mod binding;
+mod error;
+pub mod file;
+pub mod generation;
+pub mod gpt2;
+mod model;
+pub mod parameters;
+
+pub use error::ModelError;
+pub use model::{Batch, Model};
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, ModelError>;

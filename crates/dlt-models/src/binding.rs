@@ -1,0 +1,319 @@
+//! Which storage each layer uses, which layers are frozen, and whose gradient goes where.
+//!
+//! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two differ
+//! while layers are still frozen, and for good under the authors' reading ([`Untie::Alias`],
+//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage. A decision turns
+//! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
+
+use dlt_spec::spec::{FirstTie, Gradient, Retied, TyingSpec, Untie};
+use dlt_state::{Action, State};
+
+use crate::ModelError;
+
+/// Identity of one storage of block weights. Layer `i` starts with storage `i`; later ones count on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StorageId(pub usize);
+
+/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Which positions contribute to the gradient of shared weights.
+    pub gradient: Gradient,
+    /// What untying does to the weights.
+    pub untie: Untie,
+    /// What becomes of a layer whose owner is tied to another layer.
+    pub retied: Retied,
+    /// What becomes of a frozen layer whose owner stays layer 0.
+    pub first_tie: FirstTie,
+}
+
+impl From<&TyingSpec> for Rules {
+    fn from(spec: &TyingSpec) -> Self {
+        Self { gradient: spec.gradient, untie: spec.untie, retied: spec.retied, first_tie: spec.first_tie }
+    }
+}
+
+/// One decision, as the binding needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// State before.
+    pub from: &'a State,
+    /// State after: Eq. 1 of `action`.
+    pub to: &'a State,
+    /// The whole action vector after the decision.
+    pub action: &'a Action,
+    /// The one layer that was decided; `None` where all were.
+    pub visited: Option<usize>,
+}
+
+impl Change<'_> {
+    fn visits(&self, layer: usize) -> bool {
+        self.visited.is_none_or(|visited| visited == layer)
+    }
+}
+
+/// One thing that the bank has to do for a decision. Copies come before releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// The initial weights of a frozen layer become a stored, trainable block.
+    Materialise(StorageId),
+    /// A new block, equal to another one.
+    Copy {
+        /// Source.
+        from: StorageId,
+        /// New block.
+        to: StorageId,
+    },
+    /// No layer uses this block any more.
+    Release(StorageId),
+}
+
+/// What a decision did, beside the new binding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// What the bank has to do, in order.
+    pub moves: Vec<Move>,
+    /// Layers that became independent, rising, with the layer whose trained weights each had been using
+    /// (`None` for a layer that was frozen).
+    pub untied: Vec<(usize, Option<usize>)>,
+    /// Layers that ceased to be independent, rising.
+    pub tied: Vec<usize>,
+}
+
+/// Who uses which storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    storage: Vec<StorageId>,
+    frozen: Vec<bool>,
+    independent: Vec<bool>,
+    next: usize,
+}
+
+/// What one layer is to do in a decision.
+enum Plan {
+    Stay,
+    Thaw,
+    Share(usize),
+    Own(StorageId),
+}
+
+impl Binding {
+    /// Layer 0 trains, the others keep their own initial weights, untrained (Algorithm 1, line 2).
+    #[must_use]
+    pub fn frozen(n_layers: usize) -> Self {
+        Self {
+            storage: (0..n_layers).map(StorageId).collect(),
+            frozen: (0..n_layers).map(|layer| layer > 0).collect(),
+            independent: (0..n_layers).map(|layer| layer == 0).collect(),
+            next: n_layers,
+        }
+    }
+
+    /// Every layer uses its owner's weights, from the start.
+    #[must_use]
+    pub fn of_state(state: &State) -> Self {
+        let n_layers = state.n_layers();
+        Self {
+            storage: state.owners().iter().map(|&owner| StorageId(owner)).collect(),
+            frozen: vec![false; n_layers],
+            independent: (0..n_layers).map(|layer| state.is_independent(layer)).collect(),
+            next: n_layers,
+        }
+    }
+
+    /// The binding in which `lowest[i]` is the lowest layer with layer `i`'s storage, as
+    /// [`partition`](Self::partition) gives it.
+    ///
+    /// # Errors
+    /// Says what contradicts what.
+    pub fn from_parts(lowest: &[usize], frozen: &[usize], independent: &[usize]) -> Result<Self, String> {
+        let n_layers = lowest.len();
+        if n_layers == 0 {
+            return Err("expected at least one layer, came none".to_owned());
+        }
+        if let Some(layer) =
+            (0..n_layers).find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
+        {
+            return Err(format!("layer {layer} cannot share with layer {}", lowest[layer]));
+        }
+        if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
+            return Err(format!("expected layers below {n_layers}, came layer {layer}"));
+        }
+        Ok(Self {
+            storage: lowest.iter().copied().map(StorageId).collect(),
+            frozen: (0..n_layers).map(|layer| frozen.contains(&layer)).collect(),
+            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            next: n_layers,
+        })
+    }
+
+    /// Number of layers, L.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.storage.len()
+    }
+
+    /// The storage that a layer uses.
+    #[must_use]
+    pub fn storage(&self, layer: usize) -> StorageId {
+        self.storage[layer]
+    }
+
+    /// Whether a layer still uses its own untrained initial weights.
+    #[must_use]
+    pub fn is_frozen(&self, layer: usize) -> bool {
+        self.frozen[layer]
+    }
+
+    /// Whether the state calls a layer independent.
+    #[must_use]
+    pub fn is_independent(&self, layer: usize) -> bool {
+        self.independent[layer]
+    }
+
+    /// Layers that the state calls independent.
+    #[must_use]
+    pub fn n_independent(&self) -> usize {
+        self.independent.iter().filter(|&&independent| independent).count()
+    }
+
+    /// Distinct storages in use; frozen layers count.
+    #[must_use]
+    pub fn n_distinct(&self) -> usize {
+        self.partition().iter().enumerate().filter(|&(layer, &lowest)| layer == lowest).count()
+    }
+
+    /// For each layer the lowest layer that uses the same storage.
+    #[must_use]
+    pub fn partition(&self) -> Vec<usize> {
+        let lowest = |id| self.storage.iter().position(|&other| other == id);
+        self.storage.iter().enumerate().map(|(layer, &id)| lowest(id).unwrap_or(layer)).collect()
+    }
+
+    /// The layer whose optimizer state takes the gradient of this position, or `None` where the position
+    /// only passes gradients on.
+    ///
+    /// [`Gradient::Owner`]: independent positions, each for itself. [`Gradient::Sum`]: besides, a tied
+    /// position adds to the lowest independent layer that shares its storage, if there is one.
+    #[must_use]
+    pub fn slot(&self, layer: usize, gradient: Gradient) -> Option<usize> {
+        match gradient {
+            _ if self.frozen[layer] => None,
+            _ if self.independent[layer] => Some(layer),
+            Gradient::Owner => None,
+            Gradient::Sum => (0..self.n_layers())
+                .find(|&other| self.independent[other] && self.storage[other] == self.storage[layer]),
+        }
+    }
+
+    /// Storages that at least one optimizer state updates, rising, each once.
+    #[must_use]
+    pub fn trained(&self) -> Vec<StorageId> {
+        let mut trained: Vec<_> = (0..self.n_layers())
+            .filter(|&layer| self.independent[layer])
+            .map(|layer| self.storage[layer])
+            .collect();
+        trained.sort_unstable();
+        trained.dedup();
+        trained
+    }
+
+    /// Carries a decision out (method section 2, step 3).
+    ///
+    /// # Errors
+    /// [`ModelError::Depth`] where the states are not of this depth.
+    pub fn apply(&mut self, rules: &Rules, change: &Change<'_>) -> Result<Settlement, ModelError> {
+        for came in [change.from.n_layers(), change.to.n_layers(), change.action.values().len()] {
+            if came != self.n_layers() {
+                return Err(ModelError::Depth { expected: self.n_layers(), came });
+            }
+        }
+        let before = self.clone();
+        let mut moves = Vec::new();
+        let mut owning = Vec::new();
+        // Rising order: an owner is settled before its members.
+        for layer in 0..self.n_layers() {
+            match self.plan(layer, rules, change) {
+                Plan::Stay => {}
+                Plan::Thaw => {
+                    self.frozen[layer] = false;
+                    moves.push(Move::Materialise(self.storage[layer]));
+                }
+                Plan::Share(with) => {
+                    self.storage[layer] = self.storage[with];
+                    self.frozen[layer] = self.frozen[with];
+                }
+                Plan::Own(used) => {
+                    // Settled below: its own number, so that nobody who shares with it in this decision
+                    // shares with its former owner.
+                    self.storage[layer] = StorageId(self.next);
+                    self.next += 1;
+                    owning.push((layer, used));
+                }
+            }
+            self.independent[layer] = match rules.retied {
+                Retied::Follow => change.to.is_independent(layer),
+                Retied::Keep => change.action.values()[layer] == layer,
+            };
+        }
+        self.settle(&owning, &mut moves);
+        let used = |id: &StorageId| self.storage.contains(id);
+        let mut released: Vec<_> = before.storage.iter().copied().filter(|id| !used(id)).collect();
+        released.sort_unstable();
+        released.dedup();
+        moves.extend(released.into_iter().map(Move::Release));
+        Ok(self.settlement(&before, change, moves))
+    }
+
+    fn plan(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> Plan {
+        let target = match rules.retied {
+            Retied::Follow => {
+                let (was, now) = (change.from.owner(layer), change.to.owner(layer));
+                let first =
+                    self.frozen[layer] && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
+                if was == now && !first {
+                    return Plan::Stay;
+                }
+                now
+            }
+            Retied::Keep if change.visits(layer) => change.action.values()[layer],
+            Retied::Keep => return Plan::Stay,
+        };
+        match rules.untie {
+            _ if target != layer => Plan::Share(target),
+            _ if self.frozen[layer] => Plan::Thaw,
+            Untie::Copy if !self.independent[layer] => Plan::Own(self.storage[layer]),
+            Untie::Copy | Untie::Alias => Plan::Stay,
+        }
+    }
+
+    /// Gives each newly independent layer its block: the first one takes over a block that nobody else
+    /// keeps, the others get copies.
+    fn settle(&mut self, owning: &[(usize, StorageId)], moves: &mut Vec<Move>) {
+        for &(layer, used) in owning {
+            let own = self.storage[layer];
+            if self.storage.contains(&used) {
+                moves.push(Move::Copy { from: used, to: own });
+            } else {
+                for storage in self.storage.iter_mut().filter(|storage| **storage == own) {
+                    *storage = used;
+                }
+            }
+        }
+    }
+
+    fn settlement(&self, before: &Self, change: &Change<'_>, moves: Vec<Move>) -> Settlement {
+        let mut settlement = Settlement { moves, ..Settlement::default() };
+        for layer in 0..self.n_layers() {
+            match (before.independent[layer], self.independent[layer]) {
+                (false, true) => {
+                    let owner = (!before.frozen[layer]).then(|| change.from.owner(layer));
+                    settlement.untied.push((layer, owner));
+                }
+                (true, false) => settlement.tied.push(layer),
+                _ => {}
+            }
+        }
+        settlement
+    }
+}

@@ -1,0 +1,88 @@
+//! What can go wrong in a model.
+
+use std::path::PathBuf;
+
+/// Errors of building, reading, running and writing a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A tensor operation failed.
+    #[error("{context}: {source}")]
+    Tensor {
+        /// What was being done.
+        context: String,
+        /// candle's own error.
+        source: Box<candle_core::Error>,
+    },
+    /// A model file could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A file is not a model file of this program.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what came.
+        reason: String,
+    },
+    /// A set of weights lacks a tensor, or holds it in another shape.
+    #[error("tensor `{name}`: expected shape {expected:?}, {came}")]
+    Weight {
+        /// Name of the tensor.
+        name: String,
+        /// Shape that the model needs.
+        expected: Vec<usize>,
+        /// What came instead.
+        came: String,
+    },
+    /// A batch does not fit the model.
+    #[error("batch: expected {expected}, came {came}")]
+    Batch {
+        /// What the model takes.
+        expected: String,
+        /// What came.
+        came: String,
+    },
+    /// A state or action of another depth than the model's.
+    #[error("expected a state of {expected} layers, came one of {came}")]
+    Depth {
+        /// Layers of the model.
+        expected: usize,
+        /// Layers of the state.
+        came: usize,
+    },
+    /// A sampling setting is out of range.
+    #[error("{setting}: expected {expected}, came {came}")]
+    Sampling {
+        /// The setting.
+        setting: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// The value.
+        came: f64,
+    },
+}
+
+/// Adds what was being done to an error of candle.
+pub(crate) trait Context<T> {
+    fn context(self, context: impl FnOnce() -> String) -> Result<T, ModelError>;
+}
+
+impl<T> Context<T> for candle_core::Result<T> {
+    fn context(self, context: impl FnOnce() -> String) -> Result<T, ModelError> {
+        self.map_err(|source| ModelError::Tensor { context: context(), source: Box::new(source) })
+    }
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(source: candle_core::Error) -> Self {
+        Self::Tensor { context: "tensor operation".to_owned(), source: Box::new(source) }
+    }
+}

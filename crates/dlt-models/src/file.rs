@@ -1,0 +1,174 @@
+//! The model file: safetensors, each distinct block once, with the binding of layers in the metadata.
+//!
+//! # Format, version 1
+//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out, in). A block
+//! stands under the number of the lowest layer that uses it. Metadata, all text:
+//!
+//! | key | value |
+//! |---|---|
+//! | `format` | `pt`, for readers that ask for it |
+//! | `dlt-model` | version of this layout, `1` |
+//! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
+//! | `frozen` | layers that still use their untrained initial weights, `3,4` |
+//! | `independent` | layers that the state calls independent, `0,2` |
+//!
+//! and whatever the writer adds, among it `spec`, the run's specification as TOML.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::BufferedSafetensors;
+use candle_core::{Device, Tensor};
+use dlt_kernels::Kernels;
+use safetensors::SafeTensors;
+
+use crate::architecture::Architecture;
+use crate::binding::{Binding, Rules};
+use crate::parameters::Tracking;
+use crate::{Model, ModelError, Result};
+
+/// Version of the layout that this program writes and reads.
+pub const VERSION: &str = "1";
+
+impl Model {
+    /// Tensors by name as a model file holds them: shared ones, and each distinct block once.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left for the weights of frozen layers.
+    pub fn named_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut named = BTreeMap::new();
+        let shared = self.shared.view(Tracking::Off);
+        for (entry, tensor) in self.shared.layout().entries().iter().zip(shared.tensors()) {
+            named.insert(format!("{}{}", self.architecture.shared_prefix(), entry.name), tensor.clone());
+        }
+        for (layer, &lowest) in self.binding.partition().iter().enumerate() {
+            if layer == lowest {
+                let weights = self.bank.weights(self.binding.storage(layer), Tracking::Off)?;
+                for (entry, tensor) in self.bank.layout().entries().iter().zip(weights.tensors()) {
+                    let name = format!("{}{}", self.architecture.block_prefix(layer), entry.name);
+                    named.insert(name, tensor.clone());
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// Writes the model: to a temporary sibling, synced, then renamed into place.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where the folder cannot be written; what stood under `path` before is then
+    /// untouched.
+    pub fn save(&self, path: &Path, extra: &BTreeMap<String, String>) -> Result<()> {
+        let layers = |wanted: &dyn Fn(usize) -> bool| {
+            list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
+        };
+        let mut metadata: HashMap<String, String> = extra.clone().into_iter().collect();
+        metadata.insert("format".to_owned(), "pt".to_owned());
+        metadata.insert("dlt-model".to_owned(), VERSION.to_owned());
+        metadata.insert("storage".to_owned(), list(self.binding.partition()));
+        metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
+        metadata.insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
+
+        let partial = path.with_extension("partial");
+        let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
+        safetensors::serialize_to_file(self.named_tensors()?, Some(metadata), &partial).map_err(
+            |source| match source {
+                safetensors::SafeTensorError::IoError(source) => io(source),
+                other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
+            },
+        )?;
+        std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
+        std::fs::rename(&partial, path).map_err(io)
+    }
+}
+
+/// A model file that has been read and whose binding has been checked.
+pub struct ModelFile {
+    path: PathBuf,
+    metadata: BTreeMap<String, String>,
+    binding: Binding,
+    tensors: BufferedSafetensors,
+}
+
+impl ModelFile {
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model file of
+    /// this version, is damaged, or its binding contradicts itself.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let refuse = |reason: String| ModelError::Format { path: path.to_owned(), reason };
+        let (_, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| refuse(format!("not a safetensors file: {error}")))?;
+        let metadata: BTreeMap<String, String> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        match metadata.get("dlt-model").map(String::as_str) {
+            Some(VERSION) => {}
+            Some(other) => {
+                return Err(refuse(format!("expected model layout version {VERSION}, came {other}")));
+            }
+            None => return Err(refuse("a safetensors file, but not one of dlt's model files".to_owned())),
+        }
+        let binding = binding(&metadata).map_err(refuse)?;
+        let tensors = BufferedSafetensors::new(bytes).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { path: path.to_owned(), metadata, binding, tensors })
+    }
+
+    /// What the writer noted beside the tensors.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Which layers share weights.
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// The model that the file holds.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] for a tensor that is missing or has another shape than `architecture` says,
+    /// [`ModelError::Depth`] where the depths differ.
+    pub fn model(
+        &self,
+        architecture: Box<dyn Architecture>,
+        rules: Rules,
+        kernels: Kernels,
+        device: &Device,
+    ) -> Result<Model> {
+        let (expected, came) = (architecture.n_layers(), self.binding.n_layers());
+        if expected != came {
+            return Err(ModelError::Depth { expected, came });
+        }
+        let lookup = |name: &str| match self.tensors.get(name) {
+            Ok(_) => self.tensors.load(name, device).map(Some).map_err(|error| ModelError::Format {
+                path: self.path.clone(),
+                reason: format!("tensor `{name}`: {error}"),
+            }),
+            Err(_) => Ok(None),
+        };
+        Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, device)
+    }
+}
+
+fn list(layers: impl IntoIterator<Item = usize>) -> String {
+    layers.into_iter().map(|layer| layer.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, String> {
+    let parse = |key: &str| -> std::result::Result<Vec<usize>, String> {
+        let text = metadata.get(key).ok_or_else(|| format!("the metadata lacks `{key}`"))?;
+        let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
+        numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
+            format!("metadata `{key}`: expected layer numbers with commas between, came `{text}`")
+        })
+    };
+    Binding::from_parts(&parse("storage")?, &parse("frozen")?, &parse("independent")?)
+}

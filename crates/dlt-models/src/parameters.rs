@@ -1,0 +1,230 @@
+//! Named parameters in a fixed order, their initial values, and views of them.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor, Var};
+use dlt_spec::seeds;
+use rand_chacha::rand_core::RngCore;
+use rayon::prelude::*;
+
+use crate::error::Context;
+use crate::{ModelError, Result};
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with mean zero and this standard deviation.
+    Normal(f64),
+    /// All the same value.
+    Constant(f32),
+}
+
+/// Name, shape and start of one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Name, as in the Hugging Face model of the same architecture.
+    pub name: &'static str,
+    /// Shape; weights of linear layers are (out, in).
+    pub shape: Vec<usize>,
+    /// Initial values.
+    pub init: Init,
+}
+
+/// The parameters of a block, or those outside of blocks, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout(Vec<Entry>);
+
+impl Layout {
+    /// A layout of these entries.
+    #[must_use]
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self(entries)
+    }
+
+    /// The entries, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// Numbers in all parameters together.
+    #[must_use]
+    pub fn n_parameters(&self) -> usize {
+        self.0.iter().map(|entry| entry.shape.iter().product::<usize>()).sum()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|entry| entry.name == name)
+    }
+
+    /// The initial values of every parameter: a pure function of the root seed and of `place`
+    /// (`layer 3`, `shared`), whatever was drawn before and with however many threads.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn draw(&self, seed: u64, place: &str, device: &Device) -> Result<Vec<Tensor>> {
+        self.0
+            .iter()
+            .map(|entry| {
+                let tensor = match entry.init {
+                    Init::Constant(value) => Tensor::full(value, entry.shape.as_slice(), device),
+                    Init::Normal(std) => {
+                        let name = format!("weights/{place}/{}", entry.name);
+                        let values = normals(seed, &name, entry.shape.iter().product(), std as f32);
+                        Tensor::from_vec(values, entry.shape.as_slice(), device)
+                    }
+                };
+                tensor.context(|| format!("drawing the initial {} of {place}", entry.name))
+            })
+            .collect()
+    }
+
+    /// Takes the tensors of this layout from a lookup by name, checking shapes.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] for a tensor that is missing or has another shape.
+    pub fn take(&self, prefix: &str, lookup: &dyn Fn(&str) -> Result<Option<Tensor>>) -> Result<Vec<Tensor>> {
+        self.0
+            .iter()
+            .map(|entry| {
+                let name = format!("{prefix}{}", entry.name);
+                let refuse =
+                    |came| ModelError::Weight { name: name.clone(), expected: entry.shape.clone(), came };
+                let tensor = lookup(&name)?.ok_or_else(|| refuse("it is missing".to_owned()))?;
+                if tensor.dims() != entry.shape {
+                    return Err(refuse(format!("came {:?}", tensor.dims())));
+                }
+                Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
+            })
+            .collect()
+    }
+}
+
+/// Normals that one task draws: a multiple of the four that a ChaCha block of 16 words gives twice over.
+const CHUNK: usize = 1 << 14;
+
+/// `n` normal numbers by Box and Muller's transform, two words of the named stream for two numbers, so that
+/// any part of the sequence can be drawn alone.
+fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
+    let start = seeds::stream(seed, name);
+    let mut values = vec![0f32; n];
+    values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
+        let mut rng = start.clone();
+        rng.set_word_pos((chunk * CHUNK) as u128);
+        for pair in values.chunks_mut(2) {
+            let unit = |word: u32| (f64::from(word) + 0.5) * 2f64.powi(-32);
+            let radius = std * (-2.0 * unit(rng.next_u32()).ln() as f32).sqrt();
+            let (sin, cos) = (std::f32::consts::TAU * unit(rng.next_u32()) as f32).sin_cos();
+            for (value, part) in pair.iter_mut().zip([cos, sin]) {
+                *value = radius * part;
+            }
+        }
+    });
+    values
+}
+
+/// Trainable parameters.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    layout: Arc<Layout>,
+    variables: Vec<Var>,
+}
+
+impl Parameters {
+    /// Makes variables of these tensors, which are in the order of `layout`.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn new(layout: &Arc<Layout>, tensors: &[Tensor]) -> Result<Self> {
+        debug_assert_eq!(layout.entries().len(), tensors.len());
+        let variables = tensors.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?;
+        Ok(Self { layout: Arc::clone(layout), variables })
+    }
+
+    /// The same values in storage of their own.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn duplicate(&self) -> Result<Self> {
+        let copies: Vec<_> = self.variables.iter().map(|variable| variable.as_detached_tensor()).collect();
+        Self::new(&self.layout, &copies)
+    }
+
+    /// Overwrites the values.
+    ///
+    /// # Errors
+    /// Fails where a shape differs.
+    pub fn set(&self, tensors: &[Tensor]) -> Result<()> {
+        for (variable, tensor) in self.variables.iter().zip(tensors) {
+            variable.set(tensor)?;
+        }
+        Ok(())
+    }
+
+    /// The variables, in the order of the layout.
+    #[must_use]
+    pub fn variables(&self) -> &[Var] {
+        &self.variables
+    }
+
+    /// Names, shapes and order.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The tensors that a forward pass uses: tracked ones take part in the gradient, others do not.
+    #[must_use]
+    pub fn view(&self, tracking: Tracking) -> Weights {
+        let tensor = |variable: &Var| match tracking {
+            Tracking::On => variable.as_tensor().clone(),
+            Tracking::Off => variable.as_detached_tensor(),
+        };
+        Weights { layout: Arc::clone(&self.layout), tensors: self.variables.iter().map(tensor).collect() }
+    }
+}
+
+/// Whether weights take part in the gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// They do.
+    On,
+    /// They pass gradients on and have none themselves.
+    Off,
+}
+
+/// Weights by name, as a forward pass uses them.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    layout: Arc<Layout>,
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Untracked weights, in the order of `layout`.
+    #[must_use]
+    pub fn untracked(layout: &Arc<Layout>, tensors: Vec<Tensor>) -> Self {
+        Self { layout: Arc::clone(layout), tensors }
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] where the layout has no such name.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        match self.layout.position(name) {
+            Some(position) => Ok(&self.tensors[position]),
+            None => Err(ModelError::Weight {
+                name: name.to_owned(),
+                expected: Vec::new(),
+                came: "the layout has no such name".to_owned(),
+            }),
+        }
+    }
+
+    /// All tensors, in order.
+    #[must_use]
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+}

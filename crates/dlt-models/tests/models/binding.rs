@@ -1,0 +1,225 @@
+//! The binding against the recordings of the authors' code, and its laws.
+
+use dlt_models::binding::{Binding, Change, Move, Rules};
+use dlt_spec::spec::{FirstTie, Gradient, Retied, Untie};
+use dlt_state::{Action, State};
+use proptest::prelude::*;
+
+use crate::fixtures::{PAPER, REFERENCE, json, numbers};
+
+const GRADIENTS: [Gradient; 2] = [Gradient::Sum, Gradient::Owner];
+
+/// All 51 traces: raw state, storage partition and gradient flags after every row.
+#[test]
+fn matches_reference_action_traces() {
+    let traces = json("reference/action_traces.json");
+    let mut rows = 0;
+    for trace in traces["traces"].as_array().expect("traces") {
+        let n_layers = trace["n_layers"].as_u64().expect("a depth") as usize;
+        let mut binding = Binding::frozen(n_layers);
+        let mut action = Action::all_zero(n_layers);
+        for row in trace["rows"].as_array().expect("rows") {
+            if let Some(layer) = row["layer"].as_u64() {
+                let layer = layer as usize;
+                let choice = row["action"].as_i64().expect("an action");
+                let choice = usize::try_from(choice).map_or(layer, |choice| choice.min(layer));
+                let from = State::from_action(&action);
+                action.replace(layer, choice).expect("a choice of this layer");
+                let change = Change {
+                    from: &from,
+                    to: &State::from_action(&action),
+                    action: &action,
+                    visited: Some(layer),
+                };
+                binding.apply(&REFERENCE, &change).expect("equal depths");
+            }
+            assert_eq!(action.values(), numbers(&row["state"]));
+            assert_eq!(
+                binding.partition(),
+                numbers(&row["storage"]),
+                "trace of {n_layers} layers, row {rows}"
+            );
+            let flags: Vec<bool> =
+                (0..n_layers).map(|layer| binding.slot(layer, Gradient::Owner) == Some(layer)).collect();
+            let expected: Vec<bool> =
+                row["gradient"].as_array().expect("flags").iter().map(|flag| flag == true).collect();
+            assert_eq!(flags, expected);
+            rows += 1;
+        }
+    }
+    assert_eq!(rows, 769);
+}
+
+/// Two actions of one depth.
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    (1usize..8).prop_flat_map(|n_layers| {
+        let action = (0..n_layers).map(|layer| 0..=layer).collect::<Vec<_>>();
+        prop::collection::vec(action.prop_map(|values| Action::new(values).expect("in range")), 1..6)
+    })
+}
+
+proptest! {
+    /// Whatever happened before: under `copy` and `follow`, storage is grouped as the state says.
+    #[test]
+    fn law_joint_decisions_reproduce_the_state(actions in actions()) {
+        let n_layers = actions[0].n_layers();
+        let (mut binding, mut from) = (Binding::frozen(n_layers), State::all_tied(n_layers));
+        for action in &actions {
+            let to = State::from_action(action);
+            binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
+            prop_assert_eq!(binding.partition(), to.owners());
+            prop_assert_eq!(binding.n_independent(), to.n_independent());
+            prop_assert!((0..n_layers).all(|layer| !binding.is_frozen(layer)));
+            from = to;
+        }
+    }
+
+    /// A bank of labels that follows the moves: an untied layer holds what it used before the decision, a
+    /// tied one what its owner holds after it, and only storages in use are left.
+    #[test]
+    fn law_moves_carry_what_each_layer_used(actions in actions()) {
+        let n_layers = actions[0].n_layers();
+        let (mut binding, mut from) = (Binding::of_state(&State::independent(n_layers)), State::independent(n_layers));
+        let mut bank: std::collections::BTreeMap<_, String> =
+            (0..n_layers).map(|layer| (binding.storage(layer), layer.to_string())).collect();
+        for action in &actions {
+            let to = State::from_action(action);
+            let used: Vec<_> = (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect();
+            let change = Change { from: &from, to: &to, action, visited: None };
+            let settlement = binding.apply(&PAPER, &change).expect("equal depths");
+            for step in settlement.moves {
+                match step {
+                    Move::Materialise(id) => { bank.insert(id, "initial".to_owned()); }
+                    Move::Copy { from, to } => { let copy = bank[&from].clone(); bank.insert(to, copy); }
+                    Move::Release(id) => { bank.remove(&id); }
+                }
+            }
+            for layer in 0..n_layers {
+                prop_assert_eq!(&bank[&binding.storage(layer)], &used[to.owner(layer)]);
+            }
+            prop_assert_eq!(bank.len(), to.n_independent());
+            from = to;
+        }
+    }
+
+    /// Gradient slots: an independent position has its own; a tied one its group's (`sum`) or none (`owner`).
+    #[test]
+    fn law_slots_follow_the_groups(actions in actions()) {
+        let n_layers = actions[0].n_layers();
+        let from = State::all_tied(n_layers);
+        for action in &actions {
+            let to = State::from_action(action);
+            let mut binding = Binding::frozen(n_layers);
+            binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
+            for layer in 0..n_layers {
+                prop_assert_eq!(binding.slot(layer, Gradient::Sum), Some(to.owner(layer)));
+                let own = to.is_independent(layer).then_some(layer);
+                prop_assert_eq!(binding.slot(layer, Gradient::Owner), own);
+            }
+        }
+    }
+
+    /// No reading of the method leaves an independent layer without a block of its own to train, or a
+    /// storage that nothing made: every storage in use exists after the moves.
+    #[test]
+    fn law_every_reading_keeps_its_blocks(
+        actions in actions(),
+        alias in any::<bool>(),
+        keep in any::<bool>(),
+        literal in any::<bool>(),
+        one_by_one in any::<bool>(),
+    ) {
+        let rules = Rules {
+            gradient: Gradient::Sum,
+            untie: if alias { Untie::Alias } else { Untie::Copy },
+            retied: if keep { Retied::Keep } else { Retied::Follow },
+            first_tie: if literal { FirstTie::Literal } else { FirstTie::Replicate },
+        };
+        let n_layers = actions[0].n_layers();
+        let mut binding = Binding::frozen(n_layers);
+        let mut whole = Action::all_zero(n_layers);
+        let mut blocks = std::collections::BTreeSet::from([binding.storage(0)]);
+        for action in &actions {
+            let visits: Vec<_> = if one_by_one { (1..n_layers).map(Some).collect() } else { vec![None] };
+            for visited in visits {
+                let from = State::from_action(&whole);
+                match visited {
+                    Some(layer) => whole.replace(layer, action.values()[layer]).expect("in range"),
+                    None => whole = action.clone(),
+                }
+                let to = State::from_action(&whole);
+                let change = Change { from: &from, to: &to, action: &whole, visited };
+                for step in binding.apply(&rules, &change).expect("equal depths").moves {
+                    match step {
+                        Move::Materialise(id) => { blocks.insert(id); }
+                        Move::Copy { from, to } => {
+                            prop_assert!(blocks.contains(&from));
+                            blocks.insert(to);
+                        }
+                        Move::Release(id) => { blocks.remove(&id); }
+                    }
+                }
+                for layer in 0..n_layers {
+                    let held = blocks.contains(&binding.storage(layer));
+                    prop_assert!(held || binding.is_frozen(layer));
+                    for gradient in GRADIENTS {
+                        prop_assert!(held || binding.slot(layer, gradient).is_none());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn joint(binding: &mut Binding, rules: &Rules, from: &State, action: &[usize]) -> State {
+    let action = Action::new(action.to_vec()).expect("an action");
+    let to = State::from_action(&action);
+    binding.apply(rules, &Change { from, to: &to, action: &action, visited: None }).expect("equal depths");
+    to
+}
+
+#[test]
+fn literal_first_tie_leaves_layers_frozen_until_their_state_changes() {
+    let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
+    let mut binding = Binding::frozen(4);
+    let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
+    assert_eq!(binding.partition(), [0, 1, 2, 3]);
+    assert!(binding.is_frozen(1) && binding.is_frozen(3) && !binding.is_frozen(2));
+    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 4));
+    joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
+    assert_eq!(binding.partition(), [0, 1, 2, 2]);
+    assert!(binding.is_frozen(1) && !binding.is_frozen(3));
+}
+
+#[test]
+fn first_member_that_unties_takes_over_an_abandoned_block() {
+    let mut binding = Binding::of_state(&State::new(vec![0, 1, 1, 1]).expect("a state"));
+    let block = binding.storage(1);
+    let from = State::new(vec![0, 1, 1, 1]).expect("a state");
+    joint(&mut binding, &PAPER, &from, &[0, 0, 2, 2]);
+    assert_eq!(binding.partition(), [0, 0, 2, 2]);
+    assert_eq!(binding.storage(2), block, "no copy is made of a block that nobody else keeps");
+}
+
+#[test]
+fn alias_shares_storage_while_the_state_says_independent() {
+    let alias = Rules { untie: Untie::Alias, ..PAPER };
+    let mut binding = Binding::frozen(3);
+    let state = joint(&mut binding, &alias, &State::all_tied(3), &[0, 0, 0]);
+    joint(&mut binding, &alias, &state, &[0, 1, 1]);
+    assert_eq!(binding.partition(), [0, 0, 0]);
+    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 1));
+    assert_eq!(binding.slot(1, Gradient::Owner), Some(1));
+}
+
+#[test]
+fn rejects_a_state_of_another_depth() {
+    let (from, action) = (State::all_tied(4), Action::all_zero(4));
+    let to = State::from_action(&action);
+    let refused =
+        Binding::frozen(3).apply(&PAPER, &Change { from: &from, to: &to, action: &action, visited: None });
+    assert_eq!(
+        refused.expect_err("another depth").to_string(),
+        "expected a state of 3 layers, came one of 4"
+    );
+}

@@ -1,0 +1,81 @@
+//! Model files: what is written comes back, what is damaged is refused.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use dlt_kernels::Kernels;
+use dlt_models::binding::{Binding, Change};
+use dlt_models::file::ModelFile;
+use dlt_state::{Action, State};
+
+use crate::fixtures::{PAPER, drawn, small};
+
+#[test]
+fn law_a_saved_model_computes_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let mut model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
+    let ids: Vec<u32> = (0..9).collect();
+    let check = |model: &dlt_models::Model| {
+        model.save(&path, &BTreeMap::from([("note".to_owned(), "kept".to_owned())])).expect("saved");
+        let file = ModelFile::open(&path).expect("opened");
+        assert_eq!(file.metadata()["note"], "kept");
+        assert_eq!(file.binding().partition(), model.binding().partition());
+        let read = file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
+        let logits = |model: &dlt_models::Model| model.next_logits(&ids).expect("logits");
+        assert_eq!(logits(model), logits(&read));
+        for layer in 0..4 {
+            assert_eq!(read.binding().is_frozen(layer), model.binding().is_frozen(layer));
+            assert_eq!(read.binding().is_independent(layer), model.binding().is_independent(layer));
+        }
+    };
+    check(&model);
+    let action = Action::new(vec![0, 1, 0, 1]).expect("an action");
+    let (from, to) = (State::all_tied(4), State::from_action(&action));
+    model.apply(&Change { from: &from, to: &to, action: &action, visited: None }).expect("applied");
+    check(&model);
+    let tied = std::fs::metadata(&path).expect("there").len();
+    assert!(tied < 2 * 4 * (2 * model.n_block_parameters() + model.n_shared_parameters()) as u64);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+}
+
+#[test]
+fn rejects_damaged_and_foreign_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &BTreeMap::new()).expect("saved");
+    let bytes = std::fs::read(&path).expect("there");
+    let refusal = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).expect("written");
+        match ModelFile::open(&path) {
+            Ok(_) => panic!("a damaged file was accepted"),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert!(refusal(&[]).contains("not a safetensors file"));
+    assert!(refusal(&bytes[..bytes.len() / 2]).contains("model.safetensors"));
+    let mut newer = bytes.clone();
+    let at = bytes.windows(13).position(|part| part == b"\"dlt-model\":\"").expect("the version");
+    newer[at + 13] = b'9';
+    assert!(refusal(&newer).contains("expected model layout version 1, came 9"));
+    let mut other = bytes.clone();
+    other[at + 1] = b'x';
+    assert!(refusal(&other).contains("not one of dlt's model files"));
+    assert!(ModelFile::open(&folder.path().join("absent")).is_err());
+}
+
+#[test]
+fn rejects_a_file_of_another_shape() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &BTreeMap::new()).expect("saved");
+    let file = ModelFile::open(&path).expect("opened");
+    let refusal = |architecture| {
+        let refused = file.model(Box::new(architecture), PAPER, Kernels::Fused, &Device::Cpu);
+        refused.map(|_| ()).expect_err("another shape").to_string()
+    };
+    let wider = dlt_models::gpt2::Gpt2 { width: 24, ..small() };
+    assert_eq!(refusal(wider), "tensor `transformer.wte.weight`: expected shape [31, 24], came [31, 12]");
+    let deeper = dlt_models::gpt2::Gpt2 { layers: 5, ..small() };
+    assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
+}
