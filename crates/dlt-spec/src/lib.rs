@@ -1,6 +1,35 @@
 //! What a run reads and writes: its specification, presets, metric rows, summary and exit codes.
+//!
+//! A spec is laid together from the default, a preset, a method, the user's file and assignments, then
+//! checked:
+//!
+//! ```
+//! use dlt_spec::{Overlay, Spec, presets};
+//! let spec = Spec::assemble(&[
+//!     presets::preset("smoke")?.overlay()?,
+//!     presets::method("reference")?.overlay()?,
+//!     Overlay::from_assignment("training.steps=20")?,
+//! ])?
+//! .check()?;
+//! assert_eq!((spec.model.layers, spec.tying.decide_every, spec.positions()), (3, 4, 32));
+//! # Ok::<(), dlt_spec::SpecError>(())
+//! ```
+//!
+//! What a run writes is in [`record`], and the meaning of every field in [`fields`].
 
+pub mod check;
+pub mod error;
+pub mod exit;
+pub mod fields;
+pub mod overlay;
+pub mod presets;
+pub mod record;
 pub mod seeds;
+pub mod size;
 pub mod spec;
 
+pub use check::CheckedSpec;
+pub use error::{SpecError, Violation};
+pub use exit::ExitCode;
+pub use overlay::{Change, Origin, Overlay, diff, fingerprint};
 pub use spec::Spec;

@@ -1,0 +1,153 @@
+//! The rules that a spec must keep before anything is made from it.
+
+mod rules;
+
+use std::ops::Deref;
+
+use dlt_state::{State, StateError, pattern};
+use serde::Serialize;
+
+use crate::error::SpecError;
+use crate::size::{self, ModelSize};
+use crate::spec::{Initial, InitialName, Order, Spec};
+
+/// A [`Spec`] that keeps every rule. Only [`Spec::check`] makes one, and it cannot be changed.
+///
+/// ```
+/// use dlt_spec::Spec;
+/// let mut spec = Spec::default();
+/// assert_eq!(spec.check()?.feed_forward(), 512);
+/// spec.model.heads = 5;
+/// let error = spec.check().unwrap_err();
+/// assert_eq!(error.to_string(), "`model.heads` is 5: must be a divisor of model.width = 128");
+/// # Ok::<(), dlt_spec::SpecError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct CheckedSpec(Spec);
+
+impl Spec {
+    /// This spec, if it keeps every rule.
+    ///
+    /// # Errors
+    /// [`SpecError::Invalid`] with every violation, in the order of the file.
+    pub fn check(&self) -> Result<CheckedSpec, SpecError> {
+        match rules::violations(self) {
+            violations if violations.is_empty() => Ok(CheckedSpec(self.clone())),
+            violations => Err(SpecError::Invalid { violations }),
+        }
+    }
+}
+
+impl Deref for CheckedSpec {
+    type Target = Spec;
+
+    fn deref(&self) -> &Spec {
+        &self.0
+    }
+}
+
+impl CheckedSpec {
+    /// Width of the feed-forward layer.
+    #[must_use]
+    pub fn feed_forward(&self) -> usize {
+        size::feed_forward(&self.model).expect("a checked model has a countable size")
+    }
+
+    /// Rows of the table of positions.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.model.positions.or(self.model.context)
+    }
+
+    /// Size of the vocabulary with a tokenizer of `tokenizer_vocabulary` entries.
+    #[must_use]
+    pub fn vocabulary(&self, tokenizer_vocabulary: usize) -> usize {
+        self.model.vocabulary.or(tokenizer_vocabulary)
+    }
+
+    /// Parameters with a tokenizer of `tokenizer_vocabulary` entries; `None` where the number does not fit.
+    #[must_use]
+    pub fn size(&self, tokenizer_vocabulary: usize) -> Option<ModelSize> {
+        ModelSize::new(&self.model, tokenizer_vocabulary)
+    }
+
+    /// Windows in memory at once in training.
+    #[must_use]
+    pub fn micro_batch(&self) -> usize {
+        self.training.micro_batch.or(self.training.batch)
+    }
+
+    /// Micro-batches of one training step.
+    #[must_use]
+    pub fn micro_batches(&self) -> usize {
+        self.training.batch / self.micro_batch()
+    }
+
+    /// Windows of an evaluation batch.
+    #[must_use]
+    pub fn evaluation_batch(&self) -> usize {
+        self.evaluation.batch.or(self.training.batch)
+    }
+
+    /// Steps of one pass over `train_windows` windows: full batches only, so 0 where there are fewer windows
+    /// than a batch holds. In the order `sweep` a pass is one visit of each layer, whatever the data.
+    #[must_use]
+    pub fn steps_per_pass(&self, train_windows: usize) -> usize {
+        match self.data.order {
+            Order::Pass => train_windows / self.training.batch,
+            Order::Sweep => (self.model.layers - 1).saturating_mul(self.tying.decide_every),
+        }
+    }
+
+    /// Training steps over `train_windows` windows.
+    #[must_use]
+    pub fn steps(&self, train_windows: usize) -> usize {
+        self.training.steps.or(self.training.epochs.saturating_mul(self.steps_per_pass(train_windows)))
+    }
+
+    /// Steps between two validations in training over `train_windows` windows; at least 1.
+    #[must_use]
+    pub fn evaluate_every(&self, train_windows: usize) -> usize {
+        self.evaluation.every_steps.or(self.steps_per_pass(train_windows).max(1))
+    }
+
+    /// State before the first decision.
+    #[must_use]
+    pub fn initial_state(&self) -> State {
+        grouping(&self.tying.initial, self.model.layers).expect("a checked grouping is a state")
+    }
+
+    /// Whether layers 1 to L - 1 start with their own weights, untrained.
+    #[must_use]
+    pub fn starts_frozen(&self) -> bool {
+        self.tying.initial == Initial::Named(InitialName::Frozen)
+    }
+
+    /// The state that the policy `fixed` asks for; nothing where `agent.pattern` is `frozen`.
+    #[must_use]
+    pub fn fixed_pattern(&self) -> Option<State> {
+        let pattern = &self.agent.pattern;
+        let is_none = *pattern == Initial::Named(InitialName::Frozen);
+        (!is_none).then(|| grouping(pattern, self.model.layers).expect("a checked grouping is a state"))
+    }
+}
+
+/// The state that a grouping stands for. `layers` must not be 0. Frozen layers are all in the group of layer
+/// 0: being frozen is not part of a state.
+fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
+    let name = match grouping {
+        Initial::Named(name) => name,
+        Initial::Owners(owners) if owners.len() == layers => return State::new(owners.clone()),
+        Initial::Owners(owners) => {
+            return Err(StateError::DepthMismatch { expected: layers, came: owners.len() });
+        }
+    };
+    Ok(match name {
+        InitialName::Frozen | InitialName::Tied => State::all_tied(layers),
+        InitialName::Independent => State::independent(layers),
+        InitialName::Cycle => pattern::cycle(layers),
+        InitialName::CycleReversed => pattern::cycle_reversed(layers),
+        InitialName::Sequence => pattern::sequence(layers),
+    })
+}

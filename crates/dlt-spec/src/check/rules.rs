@@ -1,0 +1,226 @@
+//! Every rule: first each value by itself, from the table of fields, then what must hold between values.
+
+use dlt_state::State;
+
+use super::grouping;
+use crate::error::Violation;
+use crate::fields::{self, FIELDS};
+use crate::size::{self, ModelSize};
+use crate::spec::*;
+
+/// How far the sum of `data.split` may be from 1: fractions such as 0.9 are not exact in binary.
+const SPLIT_TOLERANCE: f64 = 1e-6;
+
+/// Stands for `auto` where only the order of magnitude of a model counts: GPT-2's.
+const USUAL_VOCABULARY: usize = 50_257;
+
+/// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
+const TRAINING_BYTES: usize = 16;
+
+/// All violations, in the order of the file.
+pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
+    let mut rules = Rules { spec, violations: Vec::new() };
+    for field in FIELDS {
+        let value = field.value(spec);
+        rules.holds(field.key(), &[], || field.values().allow(&value), || field.values().to_string());
+    }
+    rules.model();
+    rules.data();
+    rules.training();
+    rules.optimizer();
+    rules.tying();
+    rules.agent();
+    rules.recording();
+    let mut violations = rules.violations;
+    violations.sort_by_key(|found| FIELDS.iter().position(|field| field.key() == found.key));
+    violations
+}
+
+struct Rules<'a> {
+    spec: &'a Spec,
+    violations: Vec<Violation>,
+}
+
+impl Rules<'_> {
+    /// Records that `key` must be `rule()` unless `test` holds. A test is not run, and nothing recorded,
+    /// where `key` or one of the keys that the test leans on broke a rule already: one mistake gives one
+    /// message.
+    fn holds(
+        &mut self,
+        key: &'static str,
+        leans_on: &[&str],
+        test: impl FnOnce() -> bool,
+        rule: impl FnOnce() -> String,
+    ) {
+        let broken = |key: &str| self.violations.iter().any(|found| found.key == key);
+        if broken(key) || leans_on.iter().any(|key| broken(key)) || test() {
+            return;
+        }
+        let value = fields::find(key).map_or_else(String::new, |field| field.value(self.spec).to_string());
+        self.violations.push(Violation { key, value, rule: rule() });
+    }
+
+    fn model(&mut self) {
+        let model = &self.spec.model;
+        let context = model.context;
+        self.holds(
+            "model.heads",
+            &["model.width"],
+            || model.width.is_multiple_of(model.heads),
+            || format!("a divisor of model.width = {}", model.width),
+        );
+        self.holds(
+            "model.positions",
+            &["model.context"],
+            || model.positions.or(context) >= context,
+            || format!("at least model.context = {context}"),
+        );
+        self.holds(
+            "model.width",
+            &["model.layers", "model.feed_forward", "model.context", "model.positions", "model.vocabulary"],
+            || is_addressable(self.spec),
+            || "small enough, with the other sizes, for the model and a batch to be addressed".into(),
+        );
+    }
+
+    fn data(&mut self) {
+        let data = &self.spec.data;
+        let sum: f64 = data.split.iter().sum();
+        self.holds(
+            "data.split",
+            &[],
+            || (sum - 1.0).abs() <= SPLIT_TOLERANCE,
+            || format!("fractions whose sum is 1, not {sum}"),
+        );
+        let visits =
+            self.spec.tying.decision == Decision::PerLayer && self.spec.agent.policy != PolicyKind::None;
+        self.holds(
+            "data.order",
+            &[],
+            || data.order != Order::Sweep || visits,
+            || {
+                "\"pass\" unless a policy visits layers one by one, with tying.decision = \"per-layer\""
+                    .into()
+            },
+        );
+    }
+
+    fn training(&mut self) {
+        let TrainingSpec { batch, micro_batch, .. } = self.spec.training;
+        self.holds(
+            "training.micro_batch",
+            &["training.batch"],
+            || batch.is_multiple_of(micro_batch.or(batch)),
+            || format!("a divisor of training.batch = {batch}"),
+        );
+    }
+
+    fn optimizer(&mut self) {
+        let warmup = self.spec.optimizer.warmup_steps;
+        let steps = self.spec.training.steps.or(usize::MAX);
+        self.holds(
+            "optimizer.warmup_steps",
+            &["training.steps"],
+            || warmup <= steps,
+            || format!("at most training.steps = {steps}"),
+        );
+    }
+
+    fn tying(&mut self) {
+        let tying = &self.spec.tying;
+        self.grouping("tying.initial", &tying.initial);
+        self.holds(
+            "tying.state_vector",
+            &[],
+            || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,
+            || "\"canonical\" unless tying.decision is \"per-layer\"".into(),
+        );
+    }
+
+    fn agent(&mut self) {
+        let agent = &self.spec.agent;
+        let layers = self.spec.model.layers;
+        self.holds(
+            "agent.policy",
+            &["model.layers"],
+            || agent.policy == PolicyKind::None || layers >= 2,
+            || "\"none\" in a model of one layer: there is nothing to decide".into(),
+        );
+        self.grouping("agent.pattern", &agent.pattern);
+        self.holds(
+            "agent.pattern",
+            &[],
+            || agent.policy != PolicyKind::Fixed || agent.pattern != Initial::Named(InitialName::Frozen),
+            || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
+        );
+        self.holds(
+            "agent.epsilon_start",
+            &["agent.epsilon_floor"],
+            || agent.epsilon_start >= agent.epsilon_floor,
+            || format!("at least agent.epsilon_floor = {}", agent.epsilon_floor),
+        );
+        self.holds(
+            "agent.epsilon_decay_per",
+            &[],
+            || agent.epsilon_decay_per != DecayPer::Sweep || self.spec.tying.decision == Decision::PerLayer,
+            || "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep".into(),
+        );
+    }
+
+    /// What the replaying policies need and the others must not have.
+    fn recording(&mut self) {
+        let agent = &self.spec.agent;
+        let layers = self.spec.model.layers;
+        let replays = matches!(agent.policy, PolicyKind::Replay | PolicyKind::PermutedReplay);
+        self.holds(
+            "agent.recording",
+            &[],
+            || agent.recording.is_empty() != replays,
+            || match replays {
+                true => "the path of a states.jsonl for a policy that replays one".into(),
+                false => "empty unless agent.policy is \"replay\" or \"permuted-replay\"".into(),
+            },
+        );
+        self.holds(
+            "agent.permutation",
+            &[],
+            || agent.permutation.is_empty() || agent.policy == PolicyKind::PermutedReplay,
+            || "empty unless agent.policy is \"permuted-replay\"".into(),
+        );
+        self.holds(
+            "agent.permutation",
+            &["model.layers"],
+            || agent.permutation.is_empty() || State::independent(layers).relabel(&agent.permutation).is_ok(),
+            || format!("each of 0 to {} once, or empty", layers - 1),
+        );
+    }
+
+    fn grouping(&mut self, key: &'static str, asked: &Initial) {
+        let layers = self.spec.model.layers;
+        let mut reason = String::new();
+        self.holds(
+            key,
+            &["model.layers"],
+            || grouping(asked, layers).map_err(|error| reason = error.to_string()).is_ok(),
+            || format!("the owners of model.layers = {layers} layers"),
+        );
+        if let Some(found) = self.violations.iter_mut().find(|found| found.key == key && !reason.is_empty()) {
+            found.rule.push_str(&format!(" ({reason})"));
+        }
+    }
+}
+
+/// Whether the bytes of training the whole model, and of the widest activation of a batch, can be counted.
+fn is_addressable(spec: &Spec) -> bool {
+    let model = &spec.model;
+    let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
+    let weights =
+        ModelSize::new(model, vocabulary).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
+    let widest = size::feed_forward(model).map(|width| width.max(vocabulary).max(model.context));
+    let windows = spec.training.micro_batch.or(spec.training.batch);
+    let activation = widest
+        .and_then(|width| width.checked_mul(model.context))
+        .and_then(|numbers| numbers.checked_mul(windows)?.checked_mul(size_of::<f32>()));
+    let fits = |bytes: Option<usize>| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
+    fits(weights) && fits(activation)
+}

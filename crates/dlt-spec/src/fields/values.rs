@@ -1,0 +1,194 @@
+//! Which values a field takes.
+
+use std::fmt;
+
+use toml::Value;
+
+/// The values that a field takes, by itself; rules between fields are in [`crate::check`].
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// A whole number, both ends included.
+    Whole(usize, usize),
+    /// The same, or the word `auto`.
+    WholeOrAuto(usize, usize),
+    /// A number.
+    Real(Interval),
+    /// So many numbers.
+    Reals(usize, Interval),
+    /// One of these words.
+    Word(fn() -> Vec<String>),
+    /// Text that is not empty.
+    Text,
+    /// Text, which may be empty.
+    MaybeText,
+    /// Letters, digits and `._-`, at most 100, the first no dot: it becomes the name of a folder.
+    Name,
+    /// One of these words, or the owner of each layer as a list.
+    Grouping(fn() -> Vec<String>),
+    /// A list of layers, which may be empty.
+    Layers,
+}
+
+/// A range of real numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    low: f64,
+    low_included: bool,
+    high: f64,
+    high_included: bool,
+}
+
+impl Interval {
+    /// From 0 to 1, both included.
+    pub const SHARE: Self = Self::new(0.0, true, 1.0, true);
+    /// From 0 to 1, 1 excluded.
+    pub const BELOW_ONE: Self = Self::new(0.0, true, 1.0, false);
+    /// Above 0 and at most 1.
+    pub const FACTOR: Self = Self::new(0.0, false, 1.0, true);
+    /// Above 0 and below 1.
+    pub const FRACTION: Self = Self::new(0.0, false, 1.0, false);
+    /// Above 0 and finite.
+    pub const POSITIVE: Self = Self::new(0.0, false, f64::INFINITY, false);
+    /// Above 0, `inf` included.
+    pub const POSITIVE_OR_INF: Self = Self::new(0.0, false, f64::INFINITY, true);
+    /// At least 0 and finite.
+    pub const NOT_NEGATIVE: Self = Self::new(0.0, true, f64::INFINITY, false);
+
+    const fn new(low: f64, low_included: bool, high: f64, high_included: bool) -> Self {
+        Self { low, low_included, high, high_included }
+    }
+
+    /// Whether `number` lies in it; never for NaN.
+    #[must_use]
+    pub fn contains(&self, number: f64) -> bool {
+        let above = if self.low_included { number >= self.low } else { number > self.low };
+        let below = if self.high_included { number <= self.high } else { number < self.high };
+        above && below
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let low = if self.low_included { "at least" } else { "above" };
+        write!(f, "{low} {}", self.low)?;
+        match (self.high.is_infinite(), self.high_included) {
+            (true, true) => write!(f, ", inf allowed"),
+            (true, false) => write!(f, ", finite"),
+            (false, true) => write!(f, " and at most {}", self.high),
+            (false, false) => write!(f, " and below {}", self.high),
+        }
+    }
+}
+
+impl Values {
+    /// `value` in the form that this field keeps, or nothing if it is of another type or no known word: a
+    /// whole number is accepted where a real one is expected. Ranges are not looked at here.
+    #[must_use]
+    pub fn typed(&self, value: &Value) -> Option<Value> {
+        match (self, value) {
+            (Self::Whole(..) | Self::WholeOrAuto(..), Value::Integer(number)) if *number >= 0 => {
+                Some(value.clone())
+            }
+            (Self::WholeOrAuto(..), Value::String(word)) if word == "auto" => Some(value.clone()),
+            (Self::Real(_), _) => real(value).map(Value::Float),
+            (Self::Reals(count, _), Value::Array(items)) if items.len() == *count => items
+                .iter()
+                .map(|item| real(item).map(Value::Float))
+                .collect::<Option<Vec<_>>>()
+                .map(Value::Array),
+            (Self::Word(words) | Self::Grouping(words), Value::String(word)) if words().contains(word) => {
+                Some(value.clone())
+            }
+            (Self::Grouping(_) | Self::Layers, Value::Array(items)) if items.iter().all(is_layer) => {
+                Some(value.clone())
+            }
+            (Self::Text | Self::MaybeText | Self::Name, Value::String(_)) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether the field takes `value`: its type and its range.
+    #[must_use]
+    pub fn allow(&self, value: &Value) -> bool {
+        let Some(value) = self.typed(value) else { return false };
+        match (self, &value) {
+            (Self::Whole(least, most) | Self::WholeOrAuto(least, most), Value::Integer(number)) => {
+                usize::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))
+            }
+            (Self::Real(interval), Value::Float(number)) => interval.contains(*number),
+            (Self::Reals(_, interval), Value::Array(items)) => {
+                items.iter().all(|item| item.as_float().is_some_and(|number| interval.contains(number)))
+            }
+            (Self::Text, Value::String(text)) => !text.is_empty(),
+            (Self::Name, Value::String(text)) => is_name(text),
+            _ => true,
+        }
+    }
+
+    /// The words that the field takes; empty where it takes none.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::WholeOrAuto(..) => vec!["auto".into()],
+            Self::Word(words) | Self::Grouping(words) => words(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn real(value: &Value) -> Option<f64> {
+    match value {
+        Value::Float(number) => Some(*number),
+        // Whole numbers of a spec file are small: below 2^53 the conversion is exact.
+        Value::Integer(number) => Some(*number as f64),
+        _ => None,
+    }
+}
+
+fn is_layer(value: &Value) -> bool {
+    value.as_integer().is_some_and(|layer| layer >= 0)
+}
+
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=100).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed)
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(least, most) => write!(f, "a whole number{}", Range(*least, *most)),
+            Self::WholeOrAuto(least, most) => write!(f, "\"auto\" or a whole number{}", Range(*least, *most)),
+            Self::Real(interval) => write!(f, "a number {interval}"),
+            Self::Reals(count, interval) => write!(f, "{count} numbers, each {interval}"),
+            Self::Word(words) => write!(f, "{}", quoted(&words())),
+            Self::Text => write!(f, "text that is not empty"),
+            Self::MaybeText => write!(f, "text, which may be empty"),
+            Self::Name => {
+                write!(f, "1 to 100 letters, digits, dots, underscores or hyphens, the first no dot")
+            }
+            Self::Grouping(words) => {
+                write!(f, "{}, or the owner of each layer as a list", quoted(&words()))
+            }
+            Self::Layers => write!(f, "a list of layers, which may be empty"),
+        }
+    }
+}
+
+/// The ends of a range of whole numbers, in words.
+struct Range(usize, usize);
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(least, most) = *self;
+        match (least, most) {
+            _ if least == most => write!(f, ", {least}"),
+            (0, most) => write!(f, " of at most {most}"),
+            (least, most) => write!(f, " from {least} to {most}"),
+        }
+    }
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,280 @@
+//! A spec from layers: the default, a preset, a method, the user's file and `--set` assignments, each over
+//! the one before. Keys are checked where they are read, so that a message can say where a wrong one came
+//! from.
+
+use std::fmt;
+
+use toml::{Table, Value};
+
+use crate::error::{SpecError, nearest};
+use crate::fields::{self, FIELDS, Field, Values};
+use crate::spec::{SPEC_SCHEMA, Size, Spec};
+
+/// Some values of a spec, all known and of the right type, and where they came from.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    origin: Origin,
+    values: Vec<(&'static Field, Value)>,
+}
+
+/// Where values came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A preset that the program holds.
+    Preset(String),
+    /// A method preset that the program holds.
+    Method(String),
+    /// A file.
+    File(String),
+    /// An assignment on the command line, as it was typed.
+    Set(String),
+    /// An option of the command line other than `--set`.
+    Option(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preset(name) => write!(f, "preset {name}"),
+            Self::Method(name) => write!(f, "method {name}"),
+            Self::File(path) => write!(f, "{path}"),
+            Self::Set(assignment) => write!(f, "--set {assignment}"),
+            Self::Option(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+impl Overlay {
+    /// The values in a TOML text.
+    ///
+    /// # Errors
+    /// The text is not TOML, is of another layout, or holds a key that no spec has, or a value of the wrong type.
+    pub fn from_toml(origin: Origin, text: &str) -> Result<Self, SpecError> {
+        let table: Table = toml::from_str(text).map_err(|error| {
+            let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+            SpecError::Syntax {
+                origin: origin.clone(),
+                line: before.matches('\n').count() + 1,
+                column: before.chars().rev().take_while(|&letter| letter != '\n').count() + 1,
+                message: error.message().lines().collect::<Vec<_>>().join("; "),
+            }
+        })?;
+        // Before the keys: another layout may have others.
+        if let Some(&Value::Integer(came)) = table.get("schema")
+            && came != i64::from(SPEC_SCHEMA)
+        {
+            return Err(SpecError::UnknownSchema { origin, came, expected: SPEC_SCHEMA });
+        }
+        let mut overlay = Self { origin, values: Vec::new() };
+        for (key, value) in &table {
+            match value {
+                Value::Table(section) if is_section(key) => {
+                    for (name, value) in section {
+                        overlay.push(Some(key), name, value)?;
+                    }
+                }
+                value => overlay.push(None, key, value)?,
+            }
+        }
+        Ok(overlay)
+    }
+
+    /// One `key=value` of the command line. The value is read as TOML; what is not TOML is a word.
+    ///
+    /// ```
+    /// use dlt_spec::{Overlay, Spec};
+    /// let spec = Spec::assemble(&[
+    ///     Overlay::from_assignment("tying.decide_every=4")?,
+    ///     Overlay::from_assignment("tying.decision=per-layer")?,
+    /// ])?;
+    /// assert_eq!(spec.tying.decide_every, 4);
+    /// let error = Overlay::from_assignment("tying.decide_evry=4").unwrap_err();
+    /// assert!(error.to_string().contains("the nearest is `tying.decide_every`"));
+    /// # Ok::<(), dlt_spec::SpecError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No equals sign, a key that no spec has, or a value of the wrong type.
+    pub fn from_assignment(assignment: &str) -> Result<Self, SpecError> {
+        let origin = Origin::Set(assignment.to_owned());
+        let (key, text) = match assignment.split_once('=') {
+            Some((key, text)) if !key.trim().is_empty() => (key.trim(), text.trim()),
+            _ => return Err(SpecError::Assignment { origin }),
+        };
+        Self::from_text(origin, key, text)
+    }
+
+    /// One value from the text of a command-line option, such as `--steps`.
+    ///
+    /// # Errors
+    /// A key that no spec has, or a value of the wrong type.
+    pub fn from_option(option: &str, key: &str, text: &str) -> Result<Self, SpecError> {
+        Self::from_text(Origin::Option(option.to_owned()), key, text)
+    }
+
+    /// Where the values came from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The keys that it sets.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.values.iter().map(|(field, _)| field.key())
+    }
+
+    fn from_text(origin: Origin, key: &str, text: &str) -> Result<Self, SpecError> {
+        let word = Value::String(text.to_owned());
+        let value = match fields::find(key).map(|field| field.values()) {
+            // A path or a name may look like a number or a date; only quotes are taken off.
+            Some(Values::Text | Values::MaybeText | Values::Name) => {
+                text.parse().ok().filter(Value::is_str).unwrap_or(word)
+            }
+            _ => text.parse().unwrap_or(word),
+        };
+        let mut overlay = Self { origin, values: Vec::new() };
+        match key.split_once('.') {
+            Some((section, name)) => overlay.push(Some(section), name, &value)?,
+            None => overlay.push(None, key, &value)?,
+        }
+        Ok(overlay)
+    }
+
+    fn push(&mut self, section: Option<&str>, name: &str, value: &Value) -> Result<(), SpecError> {
+        let key = section.map_or_else(|| name.to_owned(), |section| format!("{section}.{name}"));
+        let known = |field: &&Field| field.section() == section.unwrap_or_default() && field.name() == name;
+        let Some(field) = FIELDS.iter().find(known) else {
+            return Err(self.unknown(section, key, value));
+        };
+        let Some(value) = field.values().typed(value) else {
+            return Err(self.wrong(key, field.values().to_string(), value, &field.values().words()));
+        };
+        self.values.push((field, value));
+        Ok(())
+    }
+
+    fn unknown(&self, section: Option<&str>, key: String, value: &Value) -> SpecError {
+        if section.is_none() && is_section(&key) {
+            return self.wrong(key, "a section".into(), value, &[]);
+        }
+        let nearest = match value {
+            Value::Table(_) if section.is_none() => nearest(&key, sections()),
+            _ => nearest(&key, FIELDS.iter().map(Field::key)),
+        };
+        SpecError::UnknownKey { origin: self.origin.clone(), key, nearest }
+    }
+
+    fn wrong(&self, key: String, expected: String, value: &Value, words: &[String]) -> SpecError {
+        let nearest = value
+            .as_str()
+            .filter(|_| !words.is_empty())
+            .map(|word| nearest(word, words.iter().map(String::as_str)).into());
+        let got = match value {
+            Value::Table(_) => "a table".into(),
+            value => format!("the {} {value}", value.type_str()),
+        };
+        SpecError::WrongValue { origin: self.origin.clone(), key, expected, got, nearest }
+    }
+}
+
+impl Spec {
+    /// The default with `overlays` over it, the last one on top.
+    ///
+    /// # Errors
+    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a spec where `training.steps` is a number.
+    pub fn assemble(overlays: &[Overlay]) -> Result<Self, SpecError> {
+        let mut table = Table::new();
+        for (key, value) in fields::flatten(&Self::default()) {
+            insert(&mut table, key, value);
+        }
+        for (field, value) in overlays.iter().flat_map(|overlay| &overlay.values) {
+            insert(&mut table, field.key(), value.clone());
+        }
+        let spec: Self =
+            table.try_into().expect("every key of the table is known and its value has the right type");
+        epochs_count(&spec, overlays)?;
+        Ok(spec)
+    }
+}
+
+/// Epochs that are asked for after the number of steps was fixed would be ignored without a word.
+fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
+    let last = |key| overlays.iter().rposition(|overlay| overlay.keys().any(|set| set == key));
+    match (spec.training.steps, last("training.epochs")) {
+        (Size::Fixed(steps), Some(epochs)) if last("training.steps") < Some(epochs) => {
+            Err(SpecError::NoEffect {
+                origin: overlays[epochs].origin.clone(),
+                key: "training.epochs".into(),
+                because: format!("while training.steps = {steps}; set training.steps to \"auto\" beside it"),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn insert(table: &mut Table, key: &str, value: Value) {
+    let (section, name) = match key.split_once('.') {
+        None => return drop(table.insert(key.to_owned(), value)),
+        Some(parts) => parts,
+    };
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(section) = section {
+        section.insert(name.to_owned(), value);
+    }
+}
+
+fn sections() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(Field::section).filter(|section| !section.is_empty())
+}
+
+fn is_section(key: &str) -> bool {
+    sections().any(|section| section == key)
+}
+
+/// One value in which two specs differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key, with its section.
+    pub key: &'static str,
+    /// The first spec's value, as TOML.
+    pub from: String,
+    /// The second spec's value, as TOML.
+    pub to: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {} became {}", self.key, self.from, self.to)
+    }
+}
+
+/// Every value in which `b` differs from `a`, in the order of the file.
+///
+/// ```
+/// use dlt_spec::{Spec, diff};
+/// let a = Spec::default();
+/// let mut b = a.clone();
+/// b.seed = 7;
+/// let changes = diff(&a, &b);
+/// assert_eq!((changes[0].key, &*changes[0].from, &*changes[0].to), ("seed", "1", "7"));
+/// ```
+#[must_use]
+pub fn diff(a: &Spec, b: &Spec) -> Vec<Change> {
+    FIELDS
+        .iter()
+        .map(|field| Change {
+            key: field.key(),
+            from: field.value(a).to_string(),
+            to: field.value(b).to_string(),
+        })
+        .filter(|change| change.from != change.to)
+        .collect()
+}
+
+/// Sixteen hexadecimal digits that differ where any value of two specs differs (but for chance: one in 2^64).
+#[must_use]
+pub fn fingerprint(spec: &Spec) -> String {
+    let text: String =
+        fields::flatten(spec).iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    format!("{:016x}", crate::seeds::fnv1a(text.as_bytes()))
+}

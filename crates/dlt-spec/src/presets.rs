@@ -1,0 +1,115 @@
+//! The presets that the program holds: a model with its data, and methods that replace its method settings.
+
+use crate::error::{SpecError, nearest};
+use crate::overlay::{Origin, Overlay};
+use crate::spec::Spec;
+
+/// The preset that is used where none is named: the project's main job.
+pub const DEFAULT_PRESET: &str = "shakespeare-12";
+
+/// One preset: a TOML file whose first comment says where its values come from, what it costs, what to expect
+/// and the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    name: &'static str,
+    kind: Kind,
+    text: &'static str,
+}
+
+/// What a preset settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Model, data, length of training, and a method of its own.
+    Model,
+    /// The method alone: `--method`.
+    Method,
+}
+
+macro_rules! embedded {
+    ($kind:expr, $folder:literal, $($name:literal),+) => {
+        &[$(Preset {
+            name: $name,
+            kind: $kind,
+            text: include_str!(concat!("../../../data/presets/", $folder, $name, ".toml")),
+        }),+]
+    };
+}
+
+/// Presets of a model and its data.
+pub const PRESETS: &[Preset] =
+    embedded!(Kind::Model, "", "smoke", "shakespeare-12", "gpt2-small", "gpt2-paper");
+
+/// Presets of a method.
+pub const METHODS: &[Preset] = embedded!(Kind::Method, "methods/", "paper", "reference");
+
+/// The preset of a model with this name.
+///
+/// # Errors
+/// There is none; the error names the nearest.
+pub fn preset(name: &str) -> Result<&'static Preset, SpecError> {
+    find(PRESETS, "preset", name)
+}
+
+/// The method with this name.
+///
+/// # Errors
+/// There is none; the error names the nearest.
+pub fn method(name: &str) -> Result<&'static Preset, SpecError> {
+    find(METHODS, "method", name)
+}
+
+impl Preset {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it settles.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The file, with its comments.
+    #[must_use]
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// The comment at its top, without the marks.
+    #[must_use]
+    pub fn header(&self) -> String {
+        let marked = self.text.lines().map_while(|line| line.strip_prefix('#'));
+        marked.map(str::trim).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Its values, to lay over others.
+    ///
+    /// # Errors
+    /// A fault in the file.
+    pub fn overlay(&self) -> Result<Overlay, SpecError> {
+        let origin = match self.kind {
+            Kind::Model => Origin::Preset(self.name.into()),
+            Kind::Method => Origin::Method(self.name.into()),
+        };
+        Overlay::from_toml(origin, self.text)
+    }
+
+    /// Its values over the default ones.
+    ///
+    /// # Errors
+    /// A fault in the file.
+    pub fn spec(&self) -> Result<Spec, SpecError> {
+        Spec::assemble(&[self.overlay()?])
+    }
+}
+
+fn find(presets: &'static [Preset], kind: &'static str, name: &str) -> Result<&'static Preset, SpecError> {
+    presets.iter().find(|preset| preset.name == name).ok_or_else(|| SpecError::UnknownPreset {
+        kind,
+        name: name.to_owned(),
+        nearest: nearest(name, presets.iter().map(Preset::name)),
+        known: presets.iter().map(|preset| preset.name.to_owned()).collect(),
+    })
+}

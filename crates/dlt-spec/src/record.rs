@@ -1,0 +1,351 @@
+//! What a run writes into its folder. Every file says the version of its layout.
+//!
+//! | file | content | written |
+//! |---|---|---|
+//! | [`SPEC_FILE`] | the whole spec | before step 0 |
+//! | [`PROVENANCE_FILE`] | one [`Provenance`] | before step 0 |
+//! | [`METRICS_FILE`] | one [`MetricRow`] a line | during the run |
+//! | [`STATES_FILE`] | a `dlt_state::Recording` | during the run |
+//! | [`SUMMARY_FILE`] | one [`Summary`] | renamed into place last: the mark of a finished run |
+//!
+//! Times and what hangs on the machine stand under keys that [`is_time_key`] knows. Two runs with the same
+//! spec, seed, machine and thread count write rows that are equal once [`without_times`] has taken these out.
+//!
+//! JSON has no number for NaN and the infinities: they are written as `null`, and `null` is read as NaN.
+
+mod number;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Version of the layout of every file described here.
+pub const RECORD_SCHEMA: u32 = 1;
+/// The spec, as [`crate::fields::render`] prints it.
+pub const SPEC_FILE: &str = "spec.toml";
+/// One [`Provenance`].
+pub const PROVENANCE_FILE: &str = "provenance.json";
+/// One [`MetricRow`] a line.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+/// Decisions: a `dlt_state::Recording` in its text form.
+pub const STATES_FILE: &str = "states.jsonl";
+/// One [`Summary`].
+pub const SUMMARY_FILE: &str = "summary.json";
+
+/// One line of [`METRICS_FILE`], told apart by its key `kind`.
+///
+/// ```
+/// use dlt_spec::record::{EvaluationRow, MetricRow, Split};
+/// let row = MetricRow::Evaluation(EvaluationRow {
+///     step: 30, split: Split::Validation, loss: 2.0, perplexity: 2f64.exp(), tokens: 512, elapsed_ms: 7.5,
+/// });
+/// let line = row.to_line();
+/// assert!(line.starts_with(r#"{"kind":"evaluation","step":30,"split":"validation","loss":2.0,"#));
+/// assert_eq!(MetricRow::from_line(&line)?, row);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum MetricRow {
+    /// The file's first line.
+    Header(HeaderRow),
+    /// A training step.
+    Step(StepRow),
+    /// An evaluation of a split.
+    Evaluation(EvaluationRow),
+    /// A decision, once its reward is known.
+    Decision(DecisionRow),
+}
+
+/// The first line of the metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderRow {
+    /// [`RECORD_SCHEMA`].
+    pub schema: u32,
+}
+
+/// One training step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepRow {
+    /// Training steps done before this one.
+    pub step: usize,
+    /// Mean cross-entropy of the batch before the update, in nats a token.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub loss: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Global norm of the gradient before clipping.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub gradient_norm: f64,
+    /// Tokens predicted since the start of training, this step included.
+    pub tokens: u64,
+    /// Layers that the state calls independent.
+    pub independent_layers: usize,
+    /// Layers with storage of their own; frozen ones count.
+    pub distinct_layers: usize,
+    /// Parameters that this step could change.
+    pub trainable_parameters: usize,
+    /// The part of them that lies in blocks.
+    pub block_parameters: usize,
+    /// Time since the start of training.
+    pub elapsed_ms: f64,
+    /// Speed of this step.
+    pub tokens_per_s: f64,
+    /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_rss_mb: Option<f64>,
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRow {
+    /// Training steps done before.
+    pub step: usize,
+    /// What was evaluated.
+    pub split: Split,
+    /// Total negative log-likelihood over predicted tokens, in nats a token.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub loss: f64,
+    /// `exp(loss)`, per token of the run's tokenizer.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub perplexity: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
+    /// Time since the start of training.
+    pub elapsed_ms: f64,
+}
+
+/// A split of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// What the model learns from.
+    Train,
+    /// What chooses the model.
+    Validation,
+    /// What the result is reported on.
+    Test,
+}
+
+/// One decision. Which keys are there depends on the policy: only `q` has predictions, targets and losses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRow {
+    /// Training steps done before the decision.
+    pub step: usize,
+    /// Number of the decision, from 0.
+    pub visit: usize,
+    /// The layer that a `per-layer` decision is about; absent from a joint one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<usize>,
+    /// The action vector; absent where the policy gives states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Vec<usize>>,
+    /// The state after the decision: the owner of each layer.
+    pub state: Vec<usize>,
+    /// Whether the action was drawn at random.
+    pub explored: bool,
+    /// Probability with which it would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// What the decision was rewarded with; absent where nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub reward: Option<f64>,
+    /// Q(s, a) before its update (Eq. 3).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub q_predicted: Option<f64>,
+    /// Reward plus discounted best value of the next state (Alg. 1 line 23).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub q_target: Option<f64>,
+    /// Squared error of the two (Alg. 1 line 24).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub q_loss: Option<f64>,
+    /// Layers tied to another owner by this decision.
+    pub tied_events: usize,
+    /// Layers made independent by this decision.
+    pub untied_events: usize,
+    /// Time since the start of training.
+    pub elapsed_ms: f64,
+}
+
+impl MetricRow {
+    /// The row as one line of JSON, without the line's end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        serde_json::to_string(self).expect("a row holds numbers, words and lists only")
+    }
+
+    /// The row of one line.
+    ///
+    /// # Errors
+    /// The line is not JSON, of no known kind, or lacks a key or has one too many.
+    pub fn from_line(line: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(line)
+    }
+}
+
+/// The outcome of a finished run. Means are over training steps; parameters are those that training could
+/// change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`RECORD_SCHEMA`].
+    pub schema: u32,
+    /// Name of the run.
+    pub name: String,
+    /// Root seed.
+    pub seed: u64,
+    /// Training steps done.
+    pub steps: usize,
+    /// Training steps done when the kept model, the best on validation, was evaluated.
+    pub best_step: usize,
+    /// Mean cross-entropy of the kept model on the validation split, in nats a token.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub validation_loss: f64,
+    /// Its exponential.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub validation_perplexity: f64,
+    /// Perplexity of the kept model on the test split, which is read once.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub test_perplexity: f64,
+    /// Perplexity that choosing the model on the test split would have given: not a fair result
+    /// (`evaluation.select_on`).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub test_perplexity_selected_on_test: Option<f64>,
+    /// Perplexity on the validation split of a model that knows only how often each token occurs in training:
+    /// the floor that a result has to be far below.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub unigram_perplexity: f64,
+    /// The same on the test split.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub unigram_test_perplexity: f64,
+    /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text.
+    #[serde(deserialize_with = "number::or_nan")]
+    pub bits_per_byte: f64,
+    /// Trainable parameters, mean.
+    pub trainable_parameters_mean: f64,
+    /// Trainable parameters at the end.
+    pub trainable_parameters_end: usize,
+    /// Trainable parameters in blocks, mean: embeddings apart.
+    pub block_parameters_mean: f64,
+    /// Trainable parameters in blocks at the end.
+    pub block_parameters_end: usize,
+    /// Parameters of the same model with no layer tied.
+    pub conventional_parameters: usize,
+    /// The part of them in blocks.
+    pub conventional_block_parameters: usize,
+    /// Layers that the state calls independent, mean.
+    pub independent_layers_mean: f64,
+    /// The same at the end.
+    pub independent_layers_end: usize,
+    /// Layers with storage of their own, mean; frozen ones count.
+    pub distinct_layers_mean: f64,
+    /// The same at the end.
+    pub distinct_layers_end: usize,
+    /// Training tokens a second, evaluation apart.
+    pub tokens_per_s: f64,
+    /// Time of one pass over the training split, evaluation apart.
+    pub seconds_per_epoch: f64,
+    /// Time of the whole run.
+    pub elapsed_s: f64,
+    /// Most resident memory, in 10^6 bytes; absent where the system does not tell.
+    pub peak_rss_mb: Option<f64>,
+    /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not tell.
+    pub mean_rss_mb: Option<f64>,
+    /// Most weights, gradients and optimizer moments at a time, in 10^6 bytes: what Table 3 of the paper
+    /// counts.
+    pub weights_gradients_moments_mb_peak: f64,
+}
+
+/// Where a run comes from, written before its first step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// [`RECORD_SCHEMA`].
+    pub schema: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Git revision that it was built from, with `-dirty` after it where files were changed; absent outside a
+    /// checkout.
+    pub revision: Option<String>,
+    /// Compiler that it was built with.
+    pub toolchain: String,
+    /// The machine.
+    pub host: Host,
+    /// Threads for arithmetic.
+    pub threads: usize,
+    /// Where tensors live: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Root seed.
+    pub seed: u64,
+    /// [`crate::fingerprint`] of the spec.
+    pub spec_fingerprint: String,
+    /// What the model learns from.
+    pub data: DataProvenance,
+    /// The command line, argument by argument.
+    pub command_line: Vec<String>,
+    /// Start of the run, in seconds since 1970-01-01 UTC.
+    pub started_at: u64,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Model name of its processor.
+    pub cpu: String,
+    /// Logical cores that the run may use.
+    pub cores: usize,
+    /// Operating system and architecture, as in `linux x86_64`.
+    pub os: String,
+}
+
+/// The data of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataProvenance {
+    /// Name or path.
+    pub source: String,
+    /// SHA-256 of the text, in hexadecimal.
+    pub sha256: String,
+    /// Name or path of the tokenizer.
+    pub tokenizer: String,
+    /// Tokens of the training split.
+    pub train_tokens: u64,
+    /// Tokens of the validation split.
+    pub validation_tokens: u64,
+    /// Tokens of the test split.
+    pub test_tokens: u64,
+}
+
+/// Whether a key holds a time, a speed or resident memory: what two equal runs need not share.
+#[must_use]
+pub fn is_time_key(key: &str) -> bool {
+    key.starts_with("elapsed_")
+        || ["_ms", "_rss_mb"].iter().any(|end| key.ends_with(end))
+        || ["tokens_per_s", "seconds_per_epoch", "started_at"].contains(&key)
+}
+
+/// A line of JSON without the keys that [`is_time_key`] knows, at any depth, and with its keys in a fixed
+/// order. A line that is not JSON stays as it is.
+///
+/// ```
+/// use dlt_spec::record::without_times;
+/// assert_eq!(without_times(r#"{"step": 3, "elapsed_ms": 1.5, "loss": 0.25}"#), r#"{"loss":0.25,"step":3}"#);
+/// ```
+#[must_use]
+pub fn without_times(line: &str) -> String {
+    let Ok(mut value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    drop_times(&mut value);
+    value.sort_all_objects();
+    value.to_string()
+}
+
+fn drop_times(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !is_time_key(key));
+            map.values_mut().for_each(drop_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_times),
+        _ => {}
+    }
+}

@@ -1,0 +1,135 @@
+//! The plain spec that every preset overlays: a small GPT-2 and the paper's method.
+
+use super::*;
+
+impl Default for Spec {
+    /// A model of a few million parameters on the shipped text, with the method as the paper states it and,
+    /// where the paper is silent, with the authors' optimizer settings.
+    fn default() -> Self {
+        Self {
+            schema: SPEC_SCHEMA,
+            name: "run".into(),
+            seed: 1,
+            model: ModelSpec::default(),
+            data: DataSpec::default(),
+            training: TrainingSpec::default(),
+            evaluation: EvaluationSpec::default(),
+            optimizer: OptimizerSpec::default(),
+            tying: TyingSpec::default(),
+            agent: AgentSpec::default(),
+        }
+    }
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        Self {
+            architecture: Architecture::Gpt2,
+            layers: 12,
+            width: 128,
+            heads: 4,
+            feed_forward: Size::AUTO,
+            context: 128,
+            positions: Size::AUTO,
+            vocabulary: Size::AUTO,
+            gelu: Gelu::Tanh,
+            norm_epsilon: 1e-5,
+            dropout: 0.0,
+            initial_std: 0.02,
+        }
+    }
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        Self {
+            source: "shakespeare".into(),
+            tokenizer: "gpt2".into(),
+            split: [0.9, 0.05, 0.05],
+            pipeline: Pipeline::Stream,
+            order: Order::Pass,
+        }
+    }
+}
+
+impl Default for TrainingSpec {
+    fn default() -> Self {
+        Self {
+            steps: Size::AUTO,
+            epochs: 1,
+            batch: 8,
+            micro_batch: Size::AUTO,
+            checkpointing: Checkpointing::None,
+        }
+    }
+}
+
+impl Default for EvaluationSpec {
+    fn default() -> Self {
+        Self {
+            every_steps: Size::AUTO,
+            batch: Size::AUTO,
+            windows: Size::AUTO,
+            select_on: Selection::Validation,
+        }
+    }
+}
+
+impl Default for OptimizerSpec {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            decayed: Decayed::All,
+            clip_norm: 1.0,
+            schedule: Schedule::Constant,
+            warmup_steps: 0,
+            final_share: 0.1,
+        }
+    }
+}
+
+impl Default for TyingSpec {
+    fn default() -> Self {
+        Self {
+            initial: Initial::Named(InitialName::Frozen),
+            decision: Decision::Joint,
+            decide_every: 15,
+            decide_until: 1.0,
+            first_decision: FirstDecision::AfterK,
+            first_tie: FirstTie::Replicate,
+            gradient: Gradient::Sum,
+            untie: Untie::Copy,
+            retied: Retied::Follow,
+            moments: Moments::Fresh,
+            state_vector: StateVector::Canonical,
+        }
+    }
+}
+
+impl Default for AgentSpec {
+    fn default() -> Self {
+        Self {
+            policy: PolicyKind::Q,
+            pattern: Initial::Named(InitialName::Frozen),
+            recording: String::new(),
+            permutation: Vec::new(),
+            network: Network::Paper,
+            hidden: 128,
+            learning_rate: 1e-3,
+            weight_decay: 0.0,
+            gamma: 0.99,
+            epsilon_start: 1.0,
+            epsilon_decay: 0.95,
+            epsilon_floor: 0.1,
+            epsilon_decay_per: DecayPer::Decision,
+            state_scaling: Scaling::None,
+            reward: Reward::NegPpl,
+            reward_batches: 1,
+            reward_timing: RewardTiming::AtOnce,
+        }
+    }
+}

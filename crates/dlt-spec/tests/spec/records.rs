@@ -1,0 +1,242 @@
+use std::collections::BTreeSet;
+
+use dlt_spec::ExitCode;
+use dlt_spec::record::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn step() -> StepRow {
+    StepRow {
+        step: 14,
+        loss: 7.25,
+        learning_rate: 1e-3,
+        gradient_norm: 0.1 + 0.2,
+        tokens: 15_360,
+        independent_layers: 3,
+        distinct_layers: 4,
+        trainable_parameters: 7_000_000,
+        block_parameters: 600_000,
+        elapsed_ms: 12.5,
+        tokens_per_s: 2048.0,
+        current_rss_mb: Some(210.5),
+    }
+}
+
+fn decision() -> DecisionRow {
+    DecisionRow {
+        step: 15,
+        visit: 0,
+        layer: Some(2),
+        action: Some(vec![0, 1, 1]),
+        state: vec![0, 1, 1],
+        explored: true,
+        epsilon: Some(1.0),
+        reward: Some(-900.5),
+        q_predicted: Some(0.25),
+        q_target: Some(-900.0),
+        q_loss: Some(810_450.06),
+        tied_events: 1,
+        untied_events: 1,
+        elapsed_ms: 13.0,
+    }
+}
+
+fn evaluation() -> EvaluationRow {
+    EvaluationRow {
+        step: 15,
+        split: Split::Validation,
+        loss: 6.5,
+        perplexity: 6.5f64.exp(),
+        tokens: 8_192,
+        elapsed_ms: 20.0,
+    }
+}
+
+fn summary() -> Summary {
+    Summary {
+        schema: RECORD_SCHEMA,
+        name: "smoke".into(),
+        seed: 1,
+        steps: 30,
+        best_step: 30,
+        validation_loss: 6.5,
+        validation_perplexity: 6.5f64.exp(),
+        test_perplexity: 700.0,
+        test_perplexity_selected_on_test: None,
+        unigram_perplexity: 800.0,
+        unigram_test_perplexity: 810.0,
+        bits_per_byte: 2.5,
+        trainable_parameters_mean: 1.5e6,
+        trainable_parameters_end: 1_500_000,
+        block_parameters_mean: 2.5e4,
+        block_parameters_end: 25_000,
+        conventional_parameters: 1_650_000,
+        conventional_block_parameters: 38_000,
+        independent_layers_mean: 1.8,
+        independent_layers_end: 2,
+        distinct_layers_mean: 2.1,
+        distinct_layers_end: 2,
+        tokens_per_s: 5000.0,
+        seconds_per_epoch: 45.0,
+        elapsed_s: 3.5,
+        peak_rss_mb: Some(120.0),
+        mean_rss_mb: None,
+        weights_gradients_moments_mb_peak: 24.0,
+    }
+}
+
+fn provenance() -> Provenance {
+    Provenance {
+        schema: RECORD_SCHEMA,
+        version: "0.1.0".into(),
+        revision: None,
+        toolchain: "rustc 1.95.0".into(),
+        host: Host { cpu: "some CPU".into(), cores: 2, os: "linux x86_64".into() },
+        threads: 2,
+        device: "cpu".into(),
+        seed: 1,
+        spec_fingerprint: "0123456789abcdef".into(),
+        data: DataProvenance {
+            source: "shakespeare".into(),
+            sha256: "00".repeat(32),
+            tokenizer: "gpt2".into(),
+            train_tokens: 225_000,
+            validation_tokens: 12_500,
+            test_tokens: 12_500,
+        },
+        command_line: vec!["dlt".into(), "train".into()],
+        started_at: 1_700_000_000,
+    }
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn law_rows_read_back_as_they_were_written() {
+    let none = DecisionRow {
+        layer: None,
+        action: None,
+        epsilon: None,
+        reward: None,
+        q_predicted: None,
+        q_target: None,
+        q_loss: None,
+        ..decision()
+    };
+    let rows = [
+        MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }),
+        MetricRow::Step(step()),
+        MetricRow::Step(StepRow { current_rss_mb: None, ..step() }),
+        MetricRow::Evaluation(evaluation()),
+        MetricRow::Decision(decision()),
+        MetricRow::Decision(none),
+    ];
+    for row in rows {
+        let line = row.to_line();
+        assert!(!line.contains('\n') && !line.contains("null"), "{line}");
+        assert_eq!(MetricRow::from_line(&line).unwrap(), row);
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_null_and_read_as_nan() {
+    let line = MetricRow::Step(StepRow { loss: f64::NAN, gradient_norm: f64::INFINITY, ..step() }).to_line();
+    assert!(line.contains("\"loss\":null") && line.contains("\"gradient_norm\":null"), "{line}");
+    let MetricRow::Step(row) = MetricRow::from_line(&line).unwrap() else { panic!("{line}") };
+    assert!(row.loss.is_nan() && row.gradient_norm.is_nan());
+
+    let line = MetricRow::Decision(DecisionRow { reward: Some(f64::NEG_INFINITY), ..decision() }).to_line();
+    let MetricRow::Decision(row) = MetricRow::from_line(&line).unwrap() else { panic!("{line}") };
+    assert!(row.reward.is_some_and(f64::is_nan));
+}
+
+#[test]
+fn rejects_lines_of_another_form() {
+    for line in [
+        "",
+        "{",
+        "{\"step\":1}",
+        "{\"kind\":\"steps\",\"step\":1}",
+        "{\"kind\":\"header\"}",
+        "{\"kind\":\"header\",\"schema\":1,\"other\":2}",
+        "{\"kind\":\"header\",\"schema\":\"1\"}",
+    ] {
+        assert!(MetricRow::from_line(line).is_err(), "{line}");
+    }
+    let short = MetricRow::Evaluation(evaluation()).to_line().replace("\"loss\":6.5,", "");
+    assert!(MetricRow::from_line(&short).unwrap_err().to_string().contains("missing field `loss`"));
+}
+
+#[test]
+fn the_summary_has_every_promised_key() {
+    let value = serde_json::to_value(summary()).unwrap();
+    let promised = "validation_perplexity test_perplexity unigram_perplexity trainable_parameters_mean \
+                    trainable_parameters_end block_parameters_mean block_parameters_end conventional_parameters \
+                    conventional_block_parameters independent_layers_mean independent_layers_end distinct_layers_mean \
+                    distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s bits_per_byte peak_rss_mb mean_rss_mb \
+                    weights_gradients_moments_mb_peak steps seed schema name best_step validation_loss";
+    for key in promised.split_whitespace() {
+        assert!(value.get(key).is_some(), "{key}");
+    }
+    assert!(value.get("test_perplexity_selected_on_test").is_none());
+    let labelled = Summary { test_perplexity_selected_on_test: Some(650.0), ..summary() };
+    assert_eq!(serde_json::to_value(&labelled).unwrap()["test_perplexity_selected_on_test"], 650.0);
+    for summary in [summary(), labelled] {
+        assert_eq!(
+            serde_json::from_str::<Summary>(&serde_json::to_string(&summary).unwrap()).unwrap(),
+            summary
+        );
+    }
+}
+
+#[test]
+fn provenance_reads_back() {
+    let text = serde_json::to_string_pretty(&provenance()).unwrap();
+    assert_eq!(serde_json::from_str::<Provenance>(&text).unwrap(), provenance());
+    let kept = without_times(&text);
+    assert!(!kept.contains("started_at") && kept.contains("spec_fingerprint"));
+}
+
+#[test]
+fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
+    let times = |text: String| {
+        let before = keys(&serde_json::from_str(&text).unwrap());
+        let after = keys(&serde_json::from_str(&without_times(&text)).unwrap());
+        before.difference(&after).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(times(MetricRow::Step(step()).to_line()), ["current_rss_mb", "elapsed_ms", "tokens_per_s"]);
+    assert_eq!(times(MetricRow::Evaluation(evaluation()).to_line()), ["elapsed_ms"]);
+    assert_eq!(times(MetricRow::Decision(decision()).to_line()), ["elapsed_ms"]);
+    assert_eq!(
+        times(serde_json::to_string(&summary()).unwrap()),
+        ["elapsed_s", "mean_rss_mb", "peak_rss_mb", "seconds_per_epoch", "tokens_per_s"]
+    );
+}
+
+#[test]
+fn without_times_keeps_what_is_not_json_and_looks_inside() {
+    assert_eq!(without_times("no {json"), "no {json");
+    assert_eq!(without_times("[{\"a_ms\":1,\"b\":{\"elapsed_s\":2,\"c\":3}}]"), "[{\"b\":{\"c\":3}}]");
+    assert_eq!(without_times("{\"b\":1,\"a\":2}"), without_times("{ \"a\": 2, \"b\": 1 }"));
+}
+
+#[test]
+fn exit_codes_are_the_documented_numbers() {
+    assert_eq!(ExitCode::ALL.map(ExitCode::number), [0, 2, 3, 4, 5, 6, 130]);
+    for code in ExitCode::ALL {
+        assert_eq!(ExitCode::from_number(code.number()), Some(code));
+    }
+    assert_eq!(ExitCode::from_number(1), None);
+}
+
+proptest! {
+    #[test]
+    fn law_rows_that_differ_in_the_last_bit_of_a_loss_stay_different(bits in 1u64..0x7fef_ffff_ffff_ffff) {
+        let line = |bits| MetricRow::Step(StepRow { loss: f64::from_bits(bits), ..step() }).to_line();
+        prop_assert_ne!(without_times(&line(bits)), without_times(&line(bits - 1)));
+        let again = MetricRow::Step(StepRow { loss: f64::from_bits(bits), elapsed_ms: 99.0, ..step() }).to_line();
+        prop_assert_eq!(without_times(&line(bits)), without_times(&again));
+    }
+}
