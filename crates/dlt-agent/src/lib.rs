@@ -1,1 +1,30 @@
 //! The Q-learning agent that decides which layers are tied, and the policies it is compared with.
+//!
+//! An [`Agent`] makes a [`Decision`], is told its reward, and learns. It sees states and rewards, never a model.
+//! Who chooses is a [`Policy`]: epsilon-greedy under a Q-network ([`QPolicy`]), uniform ([`RandomPolicy`]), one
+//! pattern throughout ([`FixedPolicy`]), a recording, plain or permuted ([`ReplayPolicy`]), or nobody
+//! ([`NoPolicy`]).
+
+mod adamw;
+mod agent;
+mod assembly;
+mod error;
+mod exact;
+mod layout;
+mod learner;
+mod network;
+mod policy;
+mod reward;
+
+pub use adamw::AdamW;
+pub use agent::{Agent, AgentSnapshot, Decision, PendingSnapshot};
+pub use assembly::{grouping_state, replay_permutation};
+pub use error::AgentError;
+pub use layout::QLayout;
+pub use learner::{Experience, LearnerSettings, QLearner, Update};
+pub use network::{Parameters, QNetwork};
+pub use policy::{
+    Choice, Exploration, ExplorationSettings, FixedPolicy, NoPolicy, Policy, PolicySnapshot, QPolicy,
+    QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,
+};
+pub use reward::{CLIP, MAX_LOSS, RewardKind, Rewarder};

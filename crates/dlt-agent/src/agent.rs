@@ -1,0 +1,265 @@
+//! The agent: decisions in turn, the action and state in force, and what is learned from rewards.
+
+use crate::error::{AgentError, grouping, same_depth};
+use crate::learner::{Experience, Update, finite};
+use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
+use crate::reward::{RewardKind, Rewarder};
+use dlt_spec::spec::{Decision as Coverage, StateVector, TyingSpec};
+use dlt_state::{Action, State};
+use serde::{Deserialize, Serialize};
+
+/// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate; any amount of training may
+/// lie between them (row 18).
+///
+/// ```
+/// # fn example(agent: &mut dlt_agent::Agent) -> Result<(), dlt_agent::AgentError> {
+/// let decision = agent.decide()?;
+/// // The model enters decision.state here, and its mean cross-entropy is measured: 4.2, say.
+/// let reward = agent.reward(4.2)?;
+/// let update = agent.learn(reward)?;
+/// assert_eq!(agent.current_state(), &decision.state);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Agent {
+    policy: Box<dyn Policy>,
+    rewarder: Rewarder,
+    vector: StateVector,
+    action: Action,
+    state: State,
+    /// The layer whose turn it is; none where decisions are joint or there is no layer to choose for.
+    turn: Option<usize>,
+    pending: Option<Decision>,
+}
+
+/// A decision: which state to enter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The whole action vector, raw.
+    pub action: Action,
+    /// The state that it means, by Eq. 1.
+    pub state: State,
+    /// The layers that it was made for.
+    pub visit: Visit,
+    /// How it came about, where the policy explores.
+    pub exploration: Option<Exploration>,
+    /// Whether every layer has now had its turn; always so where decisions are joint.
+    pub sweep_ended: bool,
+}
+
+/// All of an agent that changes over a run. Written as text and read again it is the same bit for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSnapshot {
+    /// The action in force; the state follows from it.
+    pub action: Vec<usize>,
+    /// The layer whose turn is next, where layers take turns.
+    pub turn: Option<usize>,
+    /// The decision that has not been rewarded yet.
+    pub pending: Option<PendingSnapshot>,
+    /// The reward and what it remembers.
+    pub rewarder: Rewarder,
+    /// The policy's part.
+    pub policy: PolicySnapshot,
+}
+
+/// A decision that has not been rewarded yet; its state follows from its action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PendingSnapshot {
+    /// The whole action vector.
+    pub action: Vec<usize>,
+    /// The layers that it was made for.
+    pub visit: Visit,
+    /// How it came about.
+    pub exploration: Option<Exploration>,
+    /// Whether every layer had had its turn.
+    pub sweep_ended: bool,
+}
+
+impl Agent {
+    /// An agent that starts in state `initial` and asks `policy`. Of `tying` it reads what a decision covers
+    /// and what the state vector holds. [`Agent::new`] builds the policy that a spec names.
+    #[must_use]
+    pub fn with_policy(
+        policy: Box<dyn Policy>,
+        reward: RewardKind,
+        tying: &TyingSpec,
+        initial: State,
+    ) -> Self {
+        let action = initial.as_action().clone();
+        let turn = match tying.decision {
+            Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
+            Coverage::PerLayer | Coverage::Joint => None,
+        };
+        let rewarder = Rewarder::new(reward);
+        Self { policy, rewarder, vector: tying.state_vector, action, state: initial, turn, pending: None }
+    }
+
+    /// The next decision. It takes effect in the agent once it has been learned from.
+    ///
+    /// # Errors
+    /// [`AgentError::DecisionPending`] where the last decision has not been learned from, and what the policy
+    /// reports.
+    pub fn decide(&mut self) -> Result<Decision, AgentError> {
+        if self.pending.is_some() {
+            return Err(AgentError::DecisionPending);
+        }
+        let visit = self.turn.map_or(Visit::All, Visit::Layer);
+        let vector = state_vector(self.vector, &self.action, &self.state);
+        let choice = self.policy.choose(&Situation { vector, action: &self.action, visit })?;
+        let Choice { action, visit, exploration } = choice;
+        same_depth("the policy's action", self.n_layers(), action.n_layers())?;
+        let decision = Decision {
+            state: State::from_action(&action),
+            action,
+            visit,
+            exploration,
+            sweep_ended: self.turn.is_none_or(|layer| layer + 1 == self.n_layers()),
+        };
+        self.pending = Some(decision.clone());
+        Ok(decision)
+    }
+
+    /// The reward for a measurement, as the spec defines it: see [`Rewarder::reward`].
+    ///
+    /// # Errors
+    /// [`AgentError::NotFinite`] where `measured` is not finite.
+    pub fn reward(&mut self, measured: f64) -> Result<f64, AgentError> {
+        self.rewarder.reward(measured)
+    }
+
+    /// Learns from the reward of the pending decision, and enters its state. The update is `None` where the
+    /// policy does not learn, or had nothing to choose.
+    ///
+    /// # Errors
+    /// [`AgentError::NoDecision`] without a pending decision, [`AgentError::NotFinite`] where the reward or
+    /// the Q-network's loss is not finite; nothing changes then.
+    pub fn learn(&mut self, reward: f64) -> Result<Option<Update>, AgentError> {
+        let decision = self.pending.as_ref().ok_or(AgentError::NoDecision)?;
+        finite("the reward", reward)?;
+        let experience = Experience {
+            before: state_vector(self.vector, &self.action, &self.state),
+            action: decision.action.values(),
+            layers: decision.visit.layers(self.state.n_layers()),
+            reward,
+            after: state_vector(self.vector, &decision.action, &decision.state),
+        };
+        let update = self.policy.learn(&experience, decision.sweep_ended)?;
+        if let Some(decision) = self.pending.take() {
+            self.turn = self.turn.map(|layer| if decision.sweep_ended { 1 } else { layer + 1 });
+            self.action = decision.action;
+            self.state = decision.state;
+        }
+        Ok(update)
+    }
+
+    /// The state in force: that of the last decision that was learned from.
+    #[must_use]
+    pub fn current_state(&self) -> &State {
+        &self.state
+    }
+
+    /// The raw action in force.
+    #[must_use]
+    pub fn current_action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The decision that waits for its reward.
+    #[must_use]
+    pub fn pending(&self) -> Option<&Decision> {
+        self.pending.as_ref()
+    }
+
+    /// Layers that are decided about, L.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.state.n_layers()
+    }
+
+    /// Every Q value in the state in force, where there is a Q-network; see [`crate::QLayout::slice`].
+    #[must_use]
+    pub fn q_values(&self) -> Option<Vec<f32>> {
+        self.policy.q_values(state_vector(self.vector, &self.action, &self.state))
+    }
+
+    /// All that changes over a run, for a checkpoint.
+    #[must_use]
+    pub fn snapshot(&self) -> AgentSnapshot {
+        let pending = self.pending.as_ref().map(|decision| PendingSnapshot {
+            action: decision.action.values().to_vec(),
+            visit: decision.visit,
+            exploration: decision.exploration,
+            sweep_ended: decision.sweep_ended,
+        });
+        AgentSnapshot {
+            action: self.action.values().to_vec(),
+            turn: self.turn,
+            pending,
+            rewarder: self.rewarder,
+            policy: self.policy.snapshot(),
+        }
+    }
+
+    /// Goes on exactly where the snapshot was taken. The agent has to be built from the same spec.
+    ///
+    /// # Errors
+    /// [`AgentError::Depth`], [`AgentError::Grouping`] or [`AgentError::Mismatch`] where the snapshot is of a
+    /// differently built agent; nothing changes then.
+    pub fn restore(&mut self, snapshot: &AgentSnapshot) -> Result<(), AgentError> {
+        let action = self.saved_action(&snapshot.action)?;
+        let pending = snapshot.pending.as_ref().map(|pending| self.saved_decision(pending)).transpose()?;
+        let turn_fits = match (self.turn, snapshot.turn) {
+            (None, None) => true,
+            (Some(_), Some(layer)) => (1..self.n_layers()).contains(&layer),
+            _ => false,
+        };
+        if !turn_fits || self.rewarder.kind() != snapshot.rewarder.kind() {
+            return Err(AgentError::Mismatch {
+                place: "turn and reward of the snapshot",
+                expected: format!("one like {:?} and {:?}", self.turn, self.rewarder.kind()),
+                got: format!("{:?} and {:?}", snapshot.turn, snapshot.rewarder.kind()),
+            });
+        }
+        self.policy.restore(&snapshot.policy)?;
+        self.state = State::from_action(&action);
+        self.action = action;
+        self.turn = snapshot.turn;
+        self.pending = pending;
+        self.rewarder = snapshot.rewarder;
+        Ok(())
+    }
+
+    fn saved_action(&self, entries: &[usize]) -> Result<Action, AgentError> {
+        same_depth("the action of the snapshot", self.n_layers(), entries.len())?;
+        Action::new(entries.to_vec()).map_err(grouping("the action of the snapshot"))
+    }
+
+    fn saved_decision(&self, saved: &PendingSnapshot) -> Result<Decision, AgentError> {
+        let action = self.saved_action(&saved.action)?;
+        if saved.visit.layers(self.n_layers()).end > self.n_layers() {
+            return Err(AgentError::Mismatch {
+                place: "layer that the pending decision visits",
+                expected: format!("below {}", self.n_layers()),
+                got: format!("{:?}", saved.visit),
+            });
+        }
+        Ok(Decision {
+            state: State::from_action(&action),
+            action,
+            visit: saved.visit,
+            exploration: saved.exploration,
+            sweep_ended: saved.sweep_ended,
+        })
+    }
+}
+
+/// What a policy sees of an action and its state (row 17).
+fn state_vector<'a>(kind: StateVector, action: &'a Action, state: &'a State) -> &'a [usize] {
+    match kind {
+        StateVector::Canonical => state.owners(),
+        StateVector::Raw => action.values(),
+    }
+}

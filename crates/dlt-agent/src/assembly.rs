@@ -1,0 +1,125 @@
+//! From the words of a spec to an agent.
+
+use crate::agent::Agent;
+use crate::error::{AgentError, grouping, same_depth};
+use crate::layout::QLayout;
+use crate::learner::{LearnerSettings, QLearner};
+use crate::network::QNetwork;
+use crate::policy::{
+    ExplorationSettings, FixedPolicy, NoPolicy, Policy, QPolicy, RandomPolicy, ReplayPolicy,
+};
+use crate::reward::RewardKind;
+use dlt_spec::seeds;
+use dlt_spec::spec::{AgentSpec, Initial, InitialName, PolicyKind, TyingSpec};
+use dlt_state::{Recording, State, pattern};
+
+impl Agent {
+    /// The agent that a spec describes, for a model of `n_layers` layers. It starts in `tying.initial`; its
+    /// draws come from the streams `q-network`, `policy` and `permutation` of root seed `seed`. The recording
+    /// is what `agent.recording` names, read by the caller; the policies that replay need it.
+    ///
+    /// # Errors
+    /// [`AgentError::Setting`] for a number outside its range, [`AgentError::Grouping`] or
+    /// [`AgentError::Depth`] for groupings, recordings and permutations that do not fit `n_layers`,
+    /// and [`AgentError::Recording`] or [`AgentError::OtherChoice`] for a recording that is missing or cannot be
+    /// followed.
+    pub fn new(
+        spec: &AgentSpec,
+        tying: &TyingSpec,
+        n_layers: usize,
+        seed: u64,
+        recording: Option<&Recording>,
+    ) -> Result<Self, AgentError> {
+        let initial = grouping_state(&tying.initial, n_layers)?;
+        let recording = || recording.ok_or(AgentError::Recording { reason: "none is given" });
+        let policy: Box<dyn Policy> = match spec.policy {
+            PolicyKind::None => Box::new(NoPolicy),
+            PolicyKind::Q => Box::new(q_policy(spec, n_layers, seed)?),
+            PolicyKind::Random => Box::new(RandomPolicy::new(seeds::stream(seed, "policy"))),
+            PolicyKind::Fixed => Box::new(FixedPolicy::new(grouping_state(&spec.pattern, n_layers)?)),
+            PolicyKind::Replay => Box::new(ReplayPolicy::new(recording()?, &initial)?),
+            PolicyKind::PermutedReplay => {
+                let permutation = replay_permutation(spec, n_layers, seed);
+                Box::new(ReplayPolicy::permuted(recording()?, &permutation, n_layers)?)
+            }
+        };
+        Ok(Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial))
+    }
+}
+
+/// The state that a grouping of the spec means for `n_layers` layers. `frozen` is the state in which all
+/// layers are tied: freezing is not part of a state.
+///
+/// # Errors
+/// [`AgentError::Grouping`] where the owners are no state, [`AgentError::Depth`] where they are another
+/// number, [`AgentError::Setting`] for a depth of 0.
+pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State, AgentError> {
+    in_range("model.layers", n_layers as f64, "at least 1", n_layers >= 1)?;
+    Ok(match grouping_spec {
+        Initial::Owners(owners) => {
+            same_depth("the owners in the spec", n_layers, owners.len())?;
+            State::new(owners.clone()).map_err(grouping("the owners in the spec"))?
+        }
+        Initial::Named(InitialName::Frozen | InitialName::Tied) => State::all_tied(n_layers),
+        Initial::Named(InitialName::Independent) => State::independent(n_layers),
+        Initial::Named(InitialName::Cycle) => pattern::cycle(n_layers),
+        Initial::Named(InitialName::CycleReversed) => pattern::cycle_reversed(n_layers),
+        Initial::Named(InitialName::Sequence) => pattern::sequence(n_layers),
+    })
+}
+
+/// The permutation of `permuted-replay`: the spec's, or where that is empty a uniform one from the stream
+/// `permutation` of root seed `seed`.
+#[must_use]
+pub fn replay_permutation(spec: &AgentSpec, n_layers: usize, seed: u64) -> Vec<usize> {
+    if spec.permutation.is_empty() {
+        crate::policy::draw_permutation(n_layers, &mut seeds::stream(seed, "permutation"))
+    } else {
+        spec.permutation.clone()
+    }
+}
+
+fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, AgentError> {
+    check_settings(spec)?;
+    let layout = QLayout::new(spec.network, spec.state_scaling, n_layers);
+    let network = QNetwork::new(layout, spec.hidden, &mut seeds::stream(seed, "q-network"));
+    let settings = LearnerSettings {
+        learning_rate: spec.learning_rate,
+        weight_decay: spec.weight_decay,
+        gamma: spec.gamma,
+    };
+    let exploration = ExplorationSettings {
+        start: spec.epsilon_start,
+        decay: spec.epsilon_decay,
+        floor: spec.epsilon_floor,
+        per: spec.epsilon_decay_per,
+    };
+    Ok(QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy")))
+}
+
+fn check_settings(spec: &AgentSpec) -> Result<(), AgentError> {
+    in_range("agent.hidden", spec.hidden as f64, "at least 1", spec.hidden >= 1)?;
+    for (name, value) in
+        [("agent.learning_rate", spec.learning_rate), ("agent.weight_decay", spec.weight_decay)]
+    {
+        in_range(name, value, "finite and not negative", value.is_finite() && value >= 0.0)?;
+    }
+    for (name, value) in [
+        ("agent.gamma", spec.gamma),
+        ("agent.epsilon_start", spec.epsilon_start),
+        ("agent.epsilon_decay", spec.epsilon_decay),
+        ("agent.epsilon_floor", spec.epsilon_floor),
+    ] {
+        in_range(name, value, "between 0 and 1", (0.0..=1.0).contains(&value))?;
+    }
+    Ok(())
+}
+
+fn in_range(
+    name: &'static str,
+    value: f64,
+    expected: &'static str,
+    satisfied: bool,
+) -> Result<(), AgentError> {
+    if satisfied { Ok(()) } else { Err(AgentError::Setting { name, expected, value }) }
+}

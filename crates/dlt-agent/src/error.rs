@@ -1,0 +1,89 @@
+//! What can go wrong in this crate.
+
+use thiserror::Error;
+
+/// Why an agent could not be built, decide, learn or be restored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// A setting outside its range.
+    #[error("{name} should be {expected}, got {value}")]
+    Setting {
+        /// The field of the spec.
+        name: &'static str,
+        /// The range, in words.
+        expected: &'static str,
+        /// What came.
+        value: f64,
+    },
+    /// A grouping, action or permutation that is none.
+    #[error("{place}: {source}")]
+    Grouping {
+        /// Where it came from.
+        place: &'static str,
+        /// What is wrong with it.
+        source: dlt_state::StateError,
+    },
+    /// Something made for another number of layers.
+    #[error("{place}: expected {expected} layers, got {got}")]
+    Depth {
+        /// Where it came from.
+        place: &'static str,
+        /// Layers of the agent.
+        expected: usize,
+        /// Layers that came.
+        got: usize,
+    },
+    /// A replaying policy without anything to replay.
+    #[error("the policy replays a recording, but {reason}")]
+    Recording {
+        /// Why there is nothing to replay.
+        reason: &'static str,
+    },
+    /// A recorded decision for one layer that changes another one's choice.
+    #[error(
+        "decision {row} of the recording is for layer {visited}, but changes the choice of layer {changed}"
+    )]
+    OtherChoice {
+        /// Position in the recording, from 0.
+        row: usize,
+        /// The layer that it was made for.
+        visited: usize,
+        /// The other layer whose choice changed.
+        changed: usize,
+    },
+    /// A second decision before the first was learned from.
+    #[error("decide was called twice in a row: expected learn after each decision")]
+    DecisionPending,
+    /// A reward without a decision to assign it to.
+    #[error("learn was called without a decision: expected decide first")]
+    NoDecision,
+    /// A number that is infinite or not a number.
+    #[error("{quantity} should be finite, got {value}")]
+    NotFinite {
+        /// What it measures.
+        quantity: &'static str,
+        /// What came.
+        value: f64,
+    },
+    /// A snapshot or weights that belong to a differently shaped agent.
+    #[error("{place}: expected {expected}, got {got}")]
+    Mismatch {
+        /// The part that does not fit.
+        place: &'static str,
+        /// What this agent has.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+}
+
+/// Adds the place to an error of dlt-state.
+pub(crate) fn grouping(place: &'static str) -> impl Fn(dlt_state::StateError) -> AgentError {
+    move |source| AgentError::Grouping { place, source }
+}
+
+/// Fails unless `got` is the number of layers that is `expected`.
+pub(crate) fn same_depth(place: &'static str, expected: usize, got: usize) -> Result<(), AgentError> {
+    if expected == got { Ok(()) } else { Err(AgentError::Depth { place, expected, got }) }
+}

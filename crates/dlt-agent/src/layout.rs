@@ -1,0 +1,82 @@
+//! Which input and which output of the Q-network stands for what (method section 3, row 22).
+
+use dlt_spec::spec::{Network, Scaling};
+use dlt_state::ActionSpace;
+use std::ops::Range;
+
+/// Inputs and outputs of a Q-network for a given number of layers.
+///
+/// | | inputs | outputs |
+/// |---|---|---|
+/// | `paper` | the state without its constant first entry, `L - 1` | for `i = 1..L-1` one value per choice `0..=i`, `(L + 2)(L - 1) / 2` |
+/// | `reference` | the whole state, `L` | for `i = 0..L-1` one value per choice, `L (L + 1) / 2`; the first, of layer 0, is never used |
+#[derive(Clone, Debug)]
+pub struct QLayout {
+    network: Network,
+    scaling: Scaling,
+    n_layers: usize,
+    space: ActionSpace,
+}
+
+impl QLayout {
+    /// The layout for `n_layers` layers, at least one.
+    #[must_use]
+    pub fn new(network: Network, scaling: Scaling, n_layers: usize) -> Self {
+        Self { network, scaling, n_layers, space: ActionSpace::new(n_layers) }
+    }
+
+    /// Which of the two layouts it is.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Layers that are decided about, L.
+    #[must_use]
+    pub fn n_layers(&self) -> usize {
+        self.n_layers
+    }
+
+    /// Numbers that the network reads.
+    #[must_use]
+    pub fn n_inputs(&self) -> usize {
+        self.n_layers - self.first_input()
+    }
+
+    /// Numbers that the network gives.
+    #[must_use]
+    pub fn n_outputs(&self) -> usize {
+        self.space.n_q_values() + self.unused_outputs()
+    }
+
+    /// Where the outputs of `layer` lie: one for each choice `0..=layer`.
+    #[must_use]
+    pub fn slice(&self, layer: usize) -> Range<usize> {
+        let slice = self.space.slice(layer);
+        slice.start + self.unused_outputs()..slice.end + self.unused_outputs()
+    }
+
+    /// What the network reads when the state vector is `vector`, which has L entries.
+    #[must_use]
+    pub fn inputs(&self, vector: &[usize]) -> Vec<f32> {
+        let unit = match self.scaling {
+            Scaling::None => 1.0,
+            Scaling::Unit => (self.n_layers - 1).max(1) as f32,
+        };
+        vector[self.first_input()..].iter().map(|&entry| entry as f32 / unit).collect()
+    }
+
+    fn first_input(&self) -> usize {
+        match self.network {
+            Network::Paper => 1,
+            Network::Reference => 0,
+        }
+    }
+
+    fn unused_outputs(&self) -> usize {
+        match self.network {
+            Network::Paper => 0,
+            Network::Reference => 1,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Policies without a choice: one pattern throughout, and nobody at all.
+
+use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
+use crate::error::{AgentError, grouping, same_depth};
+use dlt_state::State;
+
+/// Asks for the same pattern at every decision.
+#[derive(Clone, Debug)]
+pub struct FixedPolicy {
+    pattern: State,
+}
+
+impl FixedPolicy {
+    /// Asks for `pattern`.
+    #[must_use]
+    pub fn new(pattern: State) -> Self {
+        Self { pattern }
+    }
+}
+
+impl Policy for FixedPolicy {
+    fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        same_depth("the fixed pattern", situation.vector.len(), self.pattern.n_layers())?;
+        let action = situation
+            .replace(|layer| self.pattern.owner(layer))
+            .map_err(grouping("the action of the fixed pattern"))?;
+        Ok(Choice { action, visit: situation.visit, exploration: None })
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::Fixed
+    }
+
+    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
+        match snapshot {
+            PolicySnapshot::Fixed => Ok(()),
+            other => Err(other.mismatch("fixed")),
+        }
+    }
+}
+
+/// Nobody decides: the grouping stays as it is, and no layer is visited.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPolicy;
+
+impl Policy for NoPolicy {
+    fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        Ok(Choice { action: situation.action.clone(), visit: Visit::Nothing, exploration: None })
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::None
+    }
+
+    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
+        match snapshot {
+            PolicySnapshot::None => Ok(()),
+            other => Err(other.mismatch("none")),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What measurements are rewarded with.
+
+use crate::settings::{agent, agent_spec};
+use dlt_agent::{AgentError, MAX_LOSS, RewardKind, Rewarder};
+use dlt_spec::spec::{Decision, PolicyKind, Reward};
+
+/// Rewards are single f64 operations; only the exponential may round differently.
+const TOLERANCE: f64 = 1e-12;
+
+fn rewards<const N: usize>(kind: RewardKind, measured: [f64; N]) -> [f64; N] {
+    let mut rewarder = Rewarder::new(kind);
+    measured.map(|measured| rewarder.reward(measured).unwrap())
+}
+
+#[test]
+fn each_kind_rewards_as_defined() {
+    let [low, high] = rewards(RewardKind::NegPpl, [2.0_f64.ln(), 500.0_f64.ln()]);
+    assert!((low + 2.0).abs() < TOLERANCE && (high + 500.0).abs() < 500.0 * TOLERANCE);
+    let [low, high] = rewards(RewardKind::NegPplClipped, [2.0_f64.ln(), 500.0_f64.ln()]);
+    assert!((low + 2.0).abs() < TOLERANCE);
+    assert_eq!(high, -10.0);
+    assert_eq!(rewards(RewardKind::NegLoss, [4.0, 3.5]), [-4.0, -3.5]);
+    assert_eq!(rewards(RewardKind::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
+    assert_eq!(rewards(RewardKind::Accuracy, [0.25]), [0.25]);
+    assert_eq!(rewards(RewardKind::NegAccuracy, [0.25]), [-0.25]);
+}
+
+#[test]
+fn law_perplexity_stays_finite_for_huge_losses() {
+    let [at_bound, beyond] = rewards(RewardKind::NegPpl, [MAX_LOSS, 1e6]);
+    assert_eq!(at_bound, beyond);
+    assert!(((beyond * beyond) as f32).is_finite());
+}
+
+#[test]
+fn the_spec_names_the_reward() {
+    for (word, first) in [
+        (Reward::NegPpl, -2.0_f64.exp()),
+        (Reward::NegPplClipped, -2.0_f64.exp()),
+        (Reward::NegLoss, -2.0),
+        (Reward::LossDelta, 0.0),
+    ] {
+        let mut spec = agent_spec(PolicyKind::Random);
+        spec.reward = word;
+        let mut agent = agent(&spec, Decision::Joint, 3, 1);
+        assert_eq!(agent.reward(2.0).unwrap(), first, "{word:?}");
+    }
+}
+
+#[test]
+fn rejects_a_measurement_that_is_not_finite() {
+    for measured in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let mut rewarder = Rewarder::new(RewardKind::LossDelta);
+        assert!(matches!(rewarder.reward(measured), Err(AgentError::NotFinite { .. })));
+        assert_eq!(rewarder.reward(3.0).unwrap(), 0.0, "a refused measurement is not remembered");
+    }
+}

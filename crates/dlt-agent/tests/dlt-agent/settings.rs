@@ -1,0 +1,56 @@
+//! The settings of the paper, to start from.
+
+use dlt_agent::Agent;
+use dlt_spec::spec::{
+    AgentSpec, DecayPer, Decision, FirstDecision, FirstTie, Gradient, Initial, InitialName, Moments, Network,
+    PolicyKind, Retied, Reward, RewardTiming, Scaling, StateVector, TyingSpec, Untie,
+};
+
+/// Both coverages of a decision.
+pub(crate) const DECISIONS: [Decision; 2] = [Decision::Joint, Decision::PerLayer];
+
+/// Both layouts of the Q-network.
+pub(crate) const NETWORKS: [Network; 2] = [Network::Paper, Network::Reference];
+
+pub(crate) fn agent_spec(policy: PolicyKind) -> AgentSpec {
+    AgentSpec {
+        policy,
+        pattern: Initial::Named(InitialName::Sequence),
+        recording: String::new(),
+        permutation: Vec::new(),
+        network: Network::Paper,
+        hidden: 128,
+        learning_rate: 1e-3,
+        weight_decay: 0.01,
+        gamma: 0.99,
+        epsilon_start: 1.0,
+        epsilon_decay: 0.95,
+        epsilon_floor: 0.1,
+        epsilon_decay_per: DecayPer::Decision,
+        state_scaling: Scaling::None,
+        reward: Reward::NegPpl,
+        reward_batches: 1,
+        reward_timing: RewardTiming::AtOnce,
+    }
+}
+
+pub(crate) fn tying_spec(decision: Decision) -> TyingSpec {
+    TyingSpec {
+        initial: Initial::Named(InitialName::Frozen),
+        decision,
+        decide_every: 15,
+        decide_until: 1.0,
+        first_decision: FirstDecision::AfterK,
+        first_tie: FirstTie::Replicate,
+        gradient: Gradient::Sum,
+        untie: Untie::Copy,
+        retied: Retied::Follow,
+        moments: Moments::Fresh,
+        state_vector: StateVector::Canonical,
+    }
+}
+
+/// An agent without a recording.
+pub(crate) fn agent(spec: &AgentSpec, decision: Decision, n_layers: usize, seed: u64) -> Agent {
+    Agent::new(spec, &tying_spec(decision), n_layers, seed, None).unwrap()
+}
