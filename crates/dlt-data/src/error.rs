@@ -1,0 +1,185 @@
+//! What can go wrong with data.
+
+use crate::split::Split;
+use std::path::PathBuf;
+
+/// What can go wrong with data, each naming the file and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// Neither a corpus that is shipped nor a path that exists.
+    #[error(
+        "no text at {name:?}: expected the name of a shipped corpus ({known}), or the path of a UTF-8 text file \
+         or of a folder of them"
+    )]
+    NoSuchSource {
+        /// What was asked for.
+        name: String,
+        /// The corpora that are shipped.
+        known: String,
+    },
+    /// A file or folder that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file or folder with no text in it.
+    #[error("{} holds no text: expected at least one window of tokens, the file is empty", path.display())]
+    Empty {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A file that is not UTF-8.
+    #[error(
+        "{} is not UTF-8: invalid byte {byte:#04x} at byte offset {offset}; convert the file to UTF-8 first",
+        path.display()
+    )]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first byte that is not part of valid UTF-8.
+        offset: usize,
+        /// That byte.
+        byte: u8,
+    },
+    /// A folder without text files.
+    #[error("no text files in {}: expected at least one file ending in {extensions}", path.display())]
+    NoTextFiles {
+        /// The folder.
+        path: PathBuf,
+        /// The endings that are read.
+        extensions: String,
+    },
+    /// A folder that has files for two of the three splits.
+    #[error(
+        "{} has files for some splits but none for {missing}: add one (as in {missing}.txt), or rename the others so \
+         that all files are joined and split by `data.split`",
+        path.display()
+    )]
+    MissingSplit {
+        /// The folder.
+        path: PathBuf,
+        /// The split that has no file.
+        missing: Split,
+    },
+    /// A folder that has two files for one split.
+    #[error("{} has two files for {split}, {first:?} and {second:?}: keep one", path.display())]
+    AmbiguousSplit {
+        /// The folder.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// The first of them in name order.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// Fractions that do not divide a text.
+    #[error("cannot split a text by {fractions:?}: expected three fractions from 0 to 1 that sum to 1")]
+    BadFractions {
+        /// The fractions.
+        fractions: [f64; 3],
+    },
+    /// A split that has not a single window.
+    #[error(
+        "the {split} split of {name} has {tokens} tokens, too few for one window of context {context}, which takes \
+         {needed}: use a longer text, a smaller `model.context` or other fractions in `data.split`"
+    )]
+    SplitTooShort {
+        /// Where the text comes from.
+        name: String,
+        /// The split.
+        split: Split,
+        /// Tokens that it has.
+        tokens: usize,
+        /// Tokens that one window takes.
+        needed: usize,
+        /// Context, T.
+        context: usize,
+    },
+    /// A context that leaves nothing to predict.
+    #[error("context {context} is too short: expected at least {least} tokens for this pipeline")]
+    ContextTooShort {
+        /// Context, T.
+        context: usize,
+        /// The least that the pipeline takes.
+        least: usize,
+    },
+    /// More windows asked for than the stream has.
+    #[error(
+        "{asked} windows of {context} tokens asked for, the text has {count}: use a longer text, or ask for less"
+    )]
+    TooFewWindows {
+        /// Windows asked for, or one more than the index asked for.
+        asked: usize,
+        /// Windows that there are.
+        count: usize,
+        /// Context, T.
+        context: usize,
+    },
+    /// A batch larger than a whole pass, or of nothing.
+    #[error("a batch of {batch} windows cannot be drawn from {count}: expected 1 to {count}")]
+    BadBatch {
+        /// Windows in a batch, B.
+        batch: usize,
+        /// Windows that there are.
+        count: usize,
+    },
+    /// A saved position that belongs to other data.
+    #[error(
+        "the saved position is at window {index} of a pass, which has {count} here: resume with the same data"
+    )]
+    BadPosition {
+        /// Windows of the pass that were used already.
+        index: usize,
+        /// Windows that there are.
+        count: usize,
+    },
+    /// Buffers whose length is not the context.
+    #[error("a window of {context} tokens does not fit buffers of {inputs} inputs and {targets} targets")]
+    BadBuffer {
+        /// Context, T.
+        context: usize,
+        /// Length of the buffer for inputs.
+        inputs: usize,
+        /// Length of the buffer for targets.
+        targets: usize,
+    },
+    /// A tokenizer that cannot be used.
+    #[error("cannot use the tokenizer {name:?}: {reason}; expected `gpt2` or the path of a tokenizer.json")]
+    BadTokenizer {
+        /// Name or path.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tokenizer without a token that ends a text, where one is needed.
+    #[error(
+        "the tokenizer {tokenizer:?} has no token {expected:?}, which the pipeline `blocks` puts around each block"
+    )]
+    NoEndOfText {
+        /// Identity of the tokenizer.
+        tokenizer: String,
+        /// The token that was looked for.
+        expected: String,
+    },
+    /// Text that the tokenizer refuses, or ids that it does not know.
+    #[error("the tokenizer {tokenizer:?} failed: {reason}")]
+    Tokenize {
+        /// Identity of the tokenizer.
+        tokenizer: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A file that cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}

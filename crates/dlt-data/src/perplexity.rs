@@ -1,0 +1,24 @@
+//! What a perplexity is compared with.
+
+/// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their own distribution. No
+/// model that ignores what came before does better on them, so a model that has learned anything about order is
+/// below. Without tokens it is 1.
+#[must_use]
+pub fn unigram_perplexity(tokens: &[u32]) -> f64 {
+    let largest = tokens.iter().max().map_or(0, |&id| id as usize);
+    let mut counts = vec![0_u64; largest + 1];
+    for &token in tokens {
+        counts[token as usize] += 1;
+    }
+    let total = tokens.len() as f64;
+    let shares = counts.into_iter().filter(|&count| count > 0).map(|count| count as f64 / total);
+    shares.map(|share| -share * share.ln()).sum::<f64>().exp()
+}
+
+/// Bits per byte of text: a total negative log-likelihood in nats over the bytes of the text that was predicted
+/// ([`Tokenizer::bytes_of`](crate::Tokenizer::bytes_of) its tokens). Unlike perplexity it does not depend on the
+/// tokenizer. Without bytes it is not a number.
+#[must_use]
+pub fn bits_per_byte(total_nll: f64, bytes: usize) -> f64 {
+    total_nll / std::f64::consts::LN_2 / bytes as f64
+}

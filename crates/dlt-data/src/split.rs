@@ -1,0 +1,59 @@
+//! The three parts of a text.
+
+use crate::error::DataError;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A part of a text: what is trained on, what chooses the model, what is read once at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Trained on.
+    Train,
+    /// Chooses the model.
+    Validation,
+    /// Read once, at the end.
+    Test,
+}
+
+impl Split {
+    /// All splits, in the order in which they lie in a text.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The split's name, as in the name of its file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// By how much the sum of the fractions may miss 1: they are written as decimals.
+const SUM_TOLERANCE: f64 = 1e-6;
+
+/// The byte offsets at which validation and test begin, when a text is cut at these fractions of its *characters*:
+/// contiguous, in this order, no overlap (as the published cut of tiny Shakespeare).
+pub(crate) fn cut_by_fractions(text: &str, fractions: [f64; 3]) -> Result<[usize; 2], DataError> {
+    let valid = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
+    if !valid || (fractions.iter().sum::<f64>() - 1.0).abs() > SUM_TOLERANCE {
+        return Err(DataError::BadFractions { fractions });
+    }
+    let characters = text.chars().count();
+    // The sum is rounded to nine decimals, so that 0.9 + 0.05 is 0.95 and not the float below it.
+    let share = |fraction: f64| ((characters as f64) * (fraction * 1e9).round() / 1e9) as usize;
+    let (first, second) = (share(fractions[0]), share(fractions[0] + fractions[1]));
+    let mut offsets = text.char_indices().map(|(offset, _)| offset).chain([text.len()]);
+    let validation = offsets.nth(first).unwrap_or(text.len());
+    let test =
+        if second == first { validation } else { offsets.nth(second - first - 1).unwrap_or(text.len()) };
+    Ok([validation, test])
+}

@@ -1,0 +1,97 @@
+//! Cutting a text where encoding the pieces apart gives the same tokens as encoding the whole.
+//!
+//! GPT-2's pre-tokenizer never lets a piece run from a character that is not white space into one that is, and what
+//! it does after such a place depends only on what follows it. So a text may be cut between the two, white space
+//! going to the second half. (Not after white space: "a\n\nb" cut before "b" would merge the two line ends.)
+
+use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
+
+/// Least size of a piece: large enough to make the work per call negligible, small enough to keep all threads busy.
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
+
+/// `text` in pieces of at least `least` bytes, but the last.
+pub(super) fn chunks(text: &str, least: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(cut) = next_cut(rest, least) {
+        let (piece, after) = rest.split_at(cut);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// First place from `least` on that follows a character other than white space and is a blank or a line end.
+fn next_cut(text: &str, least: usize) -> Option<usize> {
+    let from = least.max(1);
+    let later = text.as_bytes().get(from..)?;
+    let blanks = later.iter().enumerate().filter(|(_, byte)| matches!(byte, b' ' | b'\n'));
+    blanks
+        .map(|(offset, _)| from + offset)
+        .find(|&cut| text[..cut].chars().next_back().is_some_and(|before| !before.is_whitespace()))
+}
+
+/// Whether a tokenizer splits text as GPT-2's does, so that [`chunks`] holds for it.
+pub(super) fn cuts_safely(tokenizer: &Tokenizer) -> bool {
+    let splits_as_gpt2 = match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(byte_level)) => {
+            byte_level.use_regex && !byte_level.add_prefix_space
+        }
+        _ => false,
+    };
+    let pairs = matches!(tokenizer.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
+    let plain_tokens = tokenizer.get_added_tokens_decoder().values().all(|token| {
+        let widened = token.single_word || token.lstrip || token.rstrip;
+        !widened && !token.content.chars().any(char::is_whitespace)
+    });
+    splits_as_gpt2 && pairs && plain_tokens && tokenizer.get_normalizer().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tokenizer;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    static GPT2: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::gpt2().unwrap());
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        // Every kind of character that the pre-tokenizer tells apart, white space in all its forms above all.
+        #[test]
+        fn law_chunks_encode_as_the_whole(
+            text in "([ \n\t\r\u{85}\u{a0}\u{1680}\u{180e}\u{200b}\u{2028}\u{3000}\u{feff}]{0,3}('|'s|'ll|a|Bc|7|\u{660}|é|e\u{301}|中|!|#-|<\\|endoftext\\|>|<\\|end|😀|\u{0}){0,2}){0,12}",
+            least in 0_usize..12,
+        ) {
+            let pieces = chunks(&text, least);
+            prop_assert_eq!(pieces.concat(), text.clone());
+            let apart: Vec<u32> = pieces.iter().flat_map(|piece| whole(piece)).collect();
+            prop_assert_eq!(apart, whole(&text));
+        }
+    }
+
+    #[test]
+    fn text_is_cut_before_white_space_only_after_a_word() {
+        assert_eq!(chunks("ab  cd\n\nef gh", 1), ["ab", "  cd", "\n\nef", " gh"]);
+        assert_eq!(chunks("\n\n\n", 1), ["\n\n\n"]);
+        assert_eq!(chunks("", 1), [""]);
+        assert_eq!(chunks("a b c d", 3), ["a b", " c d"]);
+    }
+
+    #[test]
+    fn gpt2_is_cut_and_a_prefixing_tokenizer_is_not() {
+        assert!(GPT2.cuts_safely);
+        let mut json: serde_json::Value =
+            serde_json::from_str(&GPT2.inner.to_string(false).unwrap()).unwrap();
+        json["pre_tokenizer"]["add_prefix_space"] = true.into();
+        let prefixing = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
+        assert!(!cuts_safely(&prefixing));
+    }
+
+    fn whole(text: &str) -> Vec<u32> {
+        GPT2.inner.encode_fast(text, false).unwrap().get_ids().to_vec()
+    }
+}

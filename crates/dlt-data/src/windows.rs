@@ -1,0 +1,146 @@
+//! Inputs and targets out of a token stream.
+
+use crate::{error::DataError, stream::TokenStream, tokenizer::END_OF_TEXT};
+use dlt_spec::spec::Pipeline;
+use std::ops::Range;
+
+/// A token stream cut into windows of T inputs and T targets.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    stream: TokenStream,
+    context: usize,
+    count: usize,
+    cut: Cut,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// Window i is tokens `i T ..= (i + 1) T`: inputs are the first T of them, targets the last.
+    Stream,
+    /// Window i is block i of T - 1 tokens; inputs are BOS and the block, targets the block and EOS.
+    Blocks { eos: u32 },
+}
+
+impl Windows {
+    /// Windows that overlap by one token, so that every token but the first is predicted once. A remainder that does
+    /// not fill a window is [`Windows::tail`].
+    ///
+    /// # Errors
+    /// If the context is 0.
+    pub fn stream(stream: TokenStream, context: usize) -> Result<Self, DataError> {
+        if context < 1 {
+            return Err(DataError::ContextTooShort { context, least: 1 });
+        }
+        let count = stream.len().saturating_sub(1) / context;
+        Ok(Self { stream, context, count, cut: Cut::Stream })
+    }
+
+    /// The authors' windows: blocks of T - 1 tokens between BOS and EOS, which are both `eos`.
+    ///
+    /// # Errors
+    /// If the context is below 2.
+    pub fn blocks(stream: TokenStream, context: usize, eos: u32) -> Result<Self, DataError> {
+        if context < 2 {
+            return Err(DataError::ContextTooShort { context, least: 2 });
+        }
+        let count = stream.len() / (context - 1);
+        Ok(Self { stream, context, count, cut: Cut::Blocks { eos } })
+    }
+
+    pub(crate) fn new(
+        stream: TokenStream,
+        pipeline: Pipeline,
+        context: usize,
+        eos: Option<u32>,
+        tokenizer: &str,
+    ) -> Result<Self, DataError> {
+        match (pipeline, eos) {
+            (Pipeline::Stream, _) => Self::stream(stream, context),
+            (Pipeline::Blocks, Some(eos)) => Self::blocks(stream, context, eos),
+            (Pipeline::Blocks, None) => Err(DataError::NoEndOfText {
+                tokenizer: tokenizer.to_owned(),
+                expected: END_OF_TEXT.to_owned(),
+            }),
+        }
+    }
+
+    /// Number of whole windows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Tokens that a window predicts, T.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Writes the inputs and targets of a window, T tokens each.
+    ///
+    /// # Errors
+    /// If there is no such window or a buffer is not T long.
+    pub fn fill(&self, index: usize, inputs: &mut [u32], targets: &mut [u32]) -> Result<(), DataError> {
+        self.check(index.saturating_add(1))?;
+        let context = self.context;
+        if inputs.len() != context || targets.len() != context {
+            return Err(DataError::BadBuffer { context, inputs: inputs.len(), targets: targets.len() });
+        }
+        let tokens = self.stream.tokens();
+        match self.cut {
+            Cut::Stream => {
+                let start = index * context;
+                inputs.copy_from_slice(&tokens[start..start + context]);
+                targets.copy_from_slice(&tokens[start + 1..start + 1 + context]);
+            }
+            Cut::Blocks { eos } => {
+                let block = &tokens[index * (context - 1)..(index + 1) * (context - 1)];
+                inputs[0] = eos;
+                inputs[1..].copy_from_slice(block);
+                targets[..context - 1].copy_from_slice(block);
+                targets[context - 1] = eos;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same windows, but only the first `count` of them.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn first(&self, count: usize) -> Result<Self, DataError> {
+        self.check(count)?;
+        Ok(Self { count, ..self.clone() })
+    }
+
+    /// The tokens of the text that a range of windows predicts (without EOS): what a unigram model would be fitted
+    /// to, and whose bytes count for bits per byte.
+    ///
+    /// # Errors
+    /// If the range ends beyond the last window.
+    pub fn predicted(&self, windows: Range<usize>) -> Result<&[u32], DataError> {
+        self.check(windows.end)?;
+        let start = windows.start.min(windows.end);
+        let tokens = self.stream.tokens();
+        Ok(match self.cut {
+            Cut::Stream => &tokens[start * self.context + 1..windows.end * self.context + 1],
+            Cut::Blocks { .. } => &tokens[start * (self.context - 1)..windows.end * (self.context - 1)],
+        })
+    }
+
+    /// Inputs and targets of what is left after the last whole window, fewer than T of each; `None` if nothing is
+    /// left, if these are only the [first](Windows::first) windows, or for blocks, whose remainder is dropped.
+    #[must_use]
+    pub fn tail(&self) -> Option<(&[u32], &[u32])> {
+        let tokens = self.stream.tokens();
+        let start = self.count * self.context;
+        let left = tokens.len().checked_sub(start + 1)?;
+        let whole = matches!(self.cut, Cut::Stream) && (1..self.context).contains(&left);
+        whole.then(|| (&tokens[start..tokens.len() - 1], &tokens[start + 1..]))
+    }
+
+    fn check(&self, asked: usize) -> Result<(), DataError> {
+        let (count, context) = (self.count, self.context);
+        if asked <= count { Ok(()) } else { Err(DataError::TooFewWindows { asked, count, context }) }
+    }
+}

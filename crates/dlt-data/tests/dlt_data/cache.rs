@@ -1,0 +1,151 @@
+use crate::{TOKENIZER, from_path, loaded, some_text, write};
+use dlt_data::{DataRequest, Progress, Split, TokenSplits, load};
+use dlt_spec::spec::{DataSpec, Pipeline};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
+use tempfile::TempDir;
+
+const CONTEXT: usize = 8;
+
+/// Loads with a cache; gives the splits and how many of them came out of it.
+fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
+    let mut hits = 0;
+    let mut count = |progress| hits += usize::from(matches!(progress, Progress::Cached { .. }));
+    let splits = load(&DataRequest { data, context: CONTEXT, cache: Some(cache) }, &mut count).unwrap();
+    (splits, hits)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn tokens(splits: &TokenSplits) -> [&[u32]; 3] {
+    Split::ALL.map(|split| splits.split(split).tokens())
+}
+
+#[test]
+fn cached_tokens_are_mapped_and_the_same() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("a/cache"));
+    let plain = loaded(&data, CONTEXT).unwrap();
+    let (first, hits) = cached(&data, &cache);
+    assert_eq!(hits, 0);
+    let (second, hits) = cached(&data, &cache);
+    assert_eq!(hits, 3);
+    for splits in [&first, &second] {
+        assert_eq!(tokens(splits), tokens(&plain));
+        assert_eq!(splits.provenance, plain.provenance);
+        assert_eq!((splits.vocabulary, splits.eos), (50_257, Some(50_256)));
+        for split in Split::ALL {
+            assert!(splits.split(split).is_mapped());
+            assert_eq!(splits.split(split).bytes(), plain.split(split).bytes());
+        }
+    }
+    assert!(!plain.train.is_mapped());
+    assert!(
+        files(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
+        "temporary files are left"
+    );
+}
+
+#[test]
+fn another_text_tokenizer_or_pipeline_has_other_files() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let data = from_path(&write(&folder, "text.txt", some_text()));
+    cached(&data, &cache);
+    assert_eq!(files(&cache).len(), 3);
+    let other_text = from_path(&write(&folder, "other.txt", some_text().replace("word", "Word")));
+    assert_eq!(cached(&other_text, &cache).1, 0);
+    let blocks = DataSpec { pipeline: Pipeline::Blocks, ..data.clone() };
+    assert_eq!(cached(&blocks, &cache).1, 0);
+    let json = folder.path().join("tokenizer.json");
+    TOKENIZER.save(&json).unwrap();
+    let other_tokenizer = DataSpec { tokenizer: json.to_string_lossy().into_owned(), ..data.clone() };
+    assert_eq!(cached(&other_tokenizer, &cache).1, 0);
+    assert_eq!(files(&cache).len(), 12);
+    // The same content under another name is the same text.
+    let copy = from_path(&write(&folder, "copy.txt", some_text()));
+    assert_eq!(cached(&copy, &cache).1, 3);
+}
+
+#[test]
+fn rejects_every_damaged_cache_and_makes_it_again() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (whole, _) = cached(&data, &cache);
+    let whole = tokens(&whole).map(<[u32]>::to_vec);
+    let originals: Vec<(PathBuf, Vec<u8>)> =
+        files(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    let (path, original) = &originals[0];
+    let end = original.len();
+    let flipped = |at: usize| {
+        let mut bytes = original.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let mut damages: Vec<Vec<u8>> = vec![Vec::new(), original[..50].to_vec(), original[..end - 4].to_vec()];
+    damages.push(original[..end - 1].to_vec());
+    damages.push([original.as_slice(), &[0; 4]].concat());
+    // The file of another text under this name.
+    damages.push(originals[1].1.clone());
+    // Every field of the header, and the tokens.
+    damages.extend([0, 8, 12, 16, 24, 32, 36, 40, 71, 72, 103, 104, end - 1].map(flipped));
+    for damaged in damages {
+        // Replaced, not written over: the file may be mapped.
+        fs::remove_file(path).unwrap();
+        fs::write(path, &damaged).unwrap();
+        let (splits, hits) = cached(&data, &cache);
+        assert_eq!(hits, 2, "a damaged file of {} bytes was trusted", damaged.len());
+        assert_eq!(tokens(&splits), [&whole[0][..], &whole[1], &whole[2]]);
+        assert!(splits.train.is_mapped());
+        assert_eq!(&fs::read(path).unwrap(), original);
+    }
+}
+
+#[test]
+fn the_layout_on_disk_is_the_documented_one() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (splits, _) = cached(&data, &cache);
+    let train = splits.train.tokens();
+    let file = files(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
+    assert_eq!(file.len(), 104 + 4 * train.len());
+    assert_eq!(&file[..16], b"dlt-tok\n\x01\0\0\0\x51\xC4\0\0");
+    assert_eq!(file[16..24], (train.len() as u64).to_le_bytes());
+    assert_eq!(file[24..32], (splits.train.bytes() as u64).to_le_bytes());
+    assert_eq!(file[32..40], [0x50, 0xC4, 0, 0, 0, 0, 0, 0]);
+    let payload: Vec<u8> = train.iter().flat_map(|id| id.to_le_bytes()).collect();
+    assert_eq!(file[104..], payload);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
+    let folder = TempDir::new().unwrap();
+    let data = from_path(&write(&folder, "text.txt", some_text()));
+    // A file where the folder should be: nothing can be made in it, whoever asks.
+    let cache = write(&folder, "cache", "");
+    let (splits, hits) = cached(&data, &cache);
+    assert_eq!(hits, 0);
+    assert!(!splits.train.is_mapped());
+    assert_eq!(tokens(&splits), tokens(&loaded(&data, CONTEXT).unwrap()));
+}
+
+#[test]
+fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let expected = loaded(&data, CONTEXT).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(tokens(&cached(&data, &cache).0), tokens(&expected)));
+        }
+    });
+    assert_eq!(files(&cache).len(), 3);
+    assert_eq!(cached(&data, &cache).1, 3);
+}

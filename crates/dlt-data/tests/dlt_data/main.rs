@@ -1,0 +1,57 @@
+//! Everything that the crate promises, by what is proved.
+
+mod batches;
+mod blocks;
+mod cache;
+mod corpus;
+mod perplexity;
+#[cfg(feature = "shared-data")]
+mod shared_data;
+mod sources;
+mod tokenizer;
+mod windows;
+
+use dlt_data::{DataError, DataRequest, GPT2, SHAKESPEARE, TokenSplits, Tokenizer, load};
+use dlt_spec::spec::{DataSpec, Order, Pipeline};
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+use tempfile::TempDir;
+
+static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::gpt2().unwrap());
+
+fn shakespeare() -> DataSpec {
+    DataSpec {
+        source: SHAKESPEARE.to_owned(),
+        tokenizer: GPT2.to_owned(),
+        split: [0.9, 0.05, 0.05],
+        pipeline: Pipeline::Stream,
+        order: Order::Pass,
+    }
+}
+
+fn from_path(path: &Path) -> DataSpec {
+    DataSpec { source: path.to_string_lossy().into_owned(), ..shakespeare() }
+}
+
+/// Loads without a cache.
+fn loaded(data: &DataSpec, context: usize) -> Result<TokenSplits, DataError> {
+    load(&DataRequest { data, context, cache: None }, &mut |_| ())
+}
+
+fn write(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// A text of a few hundred distinct words.
+fn some_text() -> String {
+    (0..400).map(|word| format!("word{word}{}", if word % 7 == 6 { ".\n" } else { " " })).collect()
+}
+
+/// Panics unless loading fails, and gives the message.
+fn rejection(data: &DataSpec, context: usize) -> String {
+    loaded(data, context).unwrap_err().to_string()
+}
