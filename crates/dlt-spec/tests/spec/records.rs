@@ -110,7 +110,7 @@ fn provenance() -> Provenance {
 }
 
 fn keys(value: &Value) -> BTreeSet<String> {
-    value.as_object().unwrap().keys().cloned().collect()
+    value.as_object().expect("an object").keys().cloned().collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::with;
 
 /// Violations of the default spec with these assignments.
 fn violations(assignments: &[&str]) -> Vec<Violation> {
-    violations_of(&with(assignments).unwrap())
+    violations_of(&with(assignments).expect("known keys of the right type"))
 }
 
 fn violations_of(spec: &Spec) -> Vec<Violation> {
