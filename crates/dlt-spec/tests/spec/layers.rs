@@ -24,6 +24,8 @@ fn law_the_last_layer_wins_and_the_rest_stays() {
     let changed: Vec<_> = diff(&Spec::default(), &spec).iter().map(|change| change.key).collect();
     assert_eq!(changed, ["tying.decision", "tying.decide_every", "tying.decide_until"]);
     assert_eq!(Spec::assemble(&[]).unwrap(), Spec::default());
+    let empty = [file("").unwrap(), file("# nothing\n[tying]\n[model]\n").unwrap()];
+    assert_eq!(Spec::assemble(&empty).unwrap(), Spec::default());
 }
 
 #[test]

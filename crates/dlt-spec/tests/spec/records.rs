@@ -216,6 +216,13 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
 }
 
 #[test]
+fn counts_and_sizes_are_no_times() {
+    for key in ["weights_mb", "weights_gradients_moments_mb_peak", "tokens", "step", "elapsed", "rss_mb"] {
+        assert!(!is_time_key(key), "{key}");
+    }
+}
+
+#[test]
 fn without_times_keeps_what_is_not_json_and_looks_inside() {
     assert_eq!(without_times("no {json"), "no {json");
     assert_eq!(without_times("[{\"a_ms\":1,\"b\":{\"elapsed_s\":2,\"c\":3}}]"), "[{\"b\":{\"c\":3}}]");
