@@ -1,5 +1,7 @@
 //! Tests of the agent, against an oracle and against its laws.
 
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but not in what they share")]
+
 mod learning;
 mod oracle;
 mod policies;
