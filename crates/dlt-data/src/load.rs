@@ -140,6 +140,7 @@ impl Loader<'_> {
             }
             Pipeline::Blocks => block_stream(content, &tokenizer, self.request.context - 1, &mut done)?,
         };
+        done(content.len());
         let (vocabulary, eos) = (tokenizer.vocabulary(), tokenizer.eos());
         self.tokenizer = Some(tokenizer);
         Ok(TokenizedText { stream, vocabulary, eos })

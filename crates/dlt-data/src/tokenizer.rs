@@ -18,7 +18,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
 
 /// Chunks that are encoded between two reports of progress.
-const CHUNKS_PER_REPORT: usize = 32;
+const CHUNKS_PER_REPORT: usize = 16;
 
 /// Text to token ids and back.
 pub struct Tokenizer {
@@ -49,7 +49,7 @@ impl Tokenizer {
     /// # Errors
     /// If the file cannot be read or is no tokenizer.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        TokenizerSource::resolve(&path.to_string_lossy())?.open()
+        TokenizerSource::read(path)?.open()
     }
 
     /// What a spec names: `gpt2`, or the path of a `tokenizer.json`.
@@ -60,7 +60,8 @@ impl Tokenizer {
         TokenizerSource::resolve(name)?.open()
     }
 
-    /// Token ids of a text, the same whatever the number of threads.
+    /// Token ids of a text, the same whatever the number of threads. Where the text spells out one of the tokenizer's
+    /// added tokens, as `<|endoftext|>`, it becomes that token.
     ///
     /// # Errors
     /// If the tokenizer refuses the text.
@@ -183,12 +184,15 @@ pub(crate) enum TokenizerSource {
 
 impl TokenizerSource {
     pub(crate) fn resolve(name: &str) -> Result<Self, DataError> {
-        if name == GPT2 {
-            return Ok(Self::Gpt2);
+        if name == GPT2 { Ok(Self::Gpt2) } else { Self::read(Path::new(name)) }
+    }
+
+    fn read(path: &Path) -> Result<Self, DataError> {
+        let name = path.to_string_lossy().into_owned();
+        match fs::read(path) {
+            Ok(content) => Ok(Self::File { name, content }),
+            Err(error) => Err(DataError::BadTokenizer { name, reason: error.to_string() }),
         }
-        let content = fs::read(name)
-            .map_err(|error| DataError::BadTokenizer { name: name.to_owned(), reason: error.to_string() })?;
-        Ok(Self::File { name: name.to_owned(), content })
     }
 
     pub(crate) fn id(&self) -> String {

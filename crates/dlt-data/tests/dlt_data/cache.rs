@@ -4,9 +4,14 @@ use dlt_spec::spec::{DataSpec, Pipeline};
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 use tempfile::TempDir;
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 const CONTEXT: usize = 8;
 
@@ -16,6 +21,36 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     let mut count = |progress| hits += usize::from(matches!(progress, Progress::Cached { .. }));
     let splits = load(&DataRequest { data, context: CONTEXT, cache: Some(cache) }, &mut count).unwrap();
     (splits, hits)
+}
+
+/// Counts warnings and nothing else.
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// As [`cached`], and the number of warnings.
+fn cached_with_warnings(data: &DataSpec, cache: &Path) -> (TokenSplits, usize, usize) {
+    let warnings = Arc::new(AtomicUsize::new(0));
+    let subscriber = Warnings(Arc::clone(&warnings));
+    let (splits, hits) = tracing::subscriber::with_default(subscriber, || cached(data, cache));
+    (splits, hits, warnings.load(Ordering::Relaxed))
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -100,7 +135,8 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
         // Replaced, not written over: the file may be mapped.
         fs::remove_file(path).unwrap();
         fs::write(path, &damaged).unwrap();
-        let (splits, hits) = cached(&data, &cache);
+        let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
+        assert_eq!(warnings, 1);
         assert_eq!(hits, 2, "a damaged file of {} bytes was trusted", damaged.len());
         assert_eq!(tokens(&splits), [&whole[0][..], &whole[1], &whole[2]]);
         assert!(splits.train.is_mapped());
@@ -130,10 +166,53 @@ fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
     let data = from_path(&write(&folder, "text.txt", some_text()));
     // A file where the folder should be: nothing can be made in it, whoever asks.
     let cache = write(&folder, "cache", "");
-    let (splits, hits) = cached(&data, &cache);
+    let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
     assert_eq!(hits, 0);
+    assert!(warnings >= 3, "{warnings}");
     assert!(!splits.train.is_mapped());
     assert_eq!(tokens(&splits), tokens(&loaded(&data, CONTEXT).unwrap()));
+}
+
+#[test]
+fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let expected = loaded(&data, CONTEXT).unwrap();
+    cached(&data, &cache);
+    for file in files(&cache) {
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+    }
+    let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
+    assert_eq!((hits, warnings), (0, 6));
+    assert!(!splits.train.is_mapped());
+    assert_eq!(tokens(&splits), tokens(&expected));
+    assert_eq!(files(&cache).len(), 3, "temporary files are left");
+}
+
+#[test]
+fn progress_tells_of_reading_and_of_every_byte() {
+    let folder = TempDir::new().unwrap();
+    let data = from_path(&write(&folder, "text.txt", some_text().repeat(400)));
+    let mut seen = Vec::new();
+    let splits = load(&DataRequest { data: &data, context: CONTEXT, cache: None }, &mut |progress| {
+        seen.push(progress)
+    })
+    .unwrap();
+    assert_eq!(seen[0], Progress::Reading);
+    let of = splits.train.bytes();
+    let train: Vec<usize> = seen
+        .iter()
+        .filter_map(|progress| match progress {
+            Progress::Tokenizing { split: Split::Train, bytes, of: total } => {
+                assert_eq!(*total, of);
+                Some(*bytes)
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(train.is_sorted() && train.len() > 2, "{train:?}");
+    assert_eq!((train.first(), train.last()), (Some(&0), Some(&of)));
 }
 
 #[test]
