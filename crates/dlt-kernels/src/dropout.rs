@@ -1,8 +1,10 @@
 //! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is never stored.
 
+use crate::lanes::vectorised;
 use crate::shape::rows_and_width;
-use crate::{Kernels, composed};
-use candle_core::{Device, Result, Shape, Tensor, bail};
+use crate::{Kernels, composed, host, rows};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
 
 /// One use of the dropout stream: element `i` of a tensor takes number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +40,30 @@ impl Dropout {
         Tensor::from_vec(factors, shape, device)
     }
 
+    /// Multiplies `x` by the factors of the elements from `first` on.
+    pub(crate) fn apply(self, first: u64, x: &mut [f32]) {
+        let (keys, threshold, scale) = (self.keys(), self.threshold(), self.scale());
+        let mut counter = self.offset.wrapping_add(first);
+        let mut rest = x;
+        while !rest.is_empty() {
+            // Up to where the low half of the counter wraps, the first key stays the same.
+            let low = counter as u32;
+            let (run, behind) = rest.split_at_mut(rest.len().min((u32::MAX - low) as usize + 1));
+            let key = high_key(counter, keys);
+            counter = counter.wrapping_add(run.len() as u64);
+            rest = behind;
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, x) in (0u32..).zip(run) {
+                        let kept = hash(low.wrapping_add(i), key, keys.1) >= threshold;
+                        *x *= if kept { scale } else { 0.0 };
+                    }
+                },
+            );
+        }
+    }
+
     pub(crate) fn scale(self) -> f32 {
         1.0 / (1.0 - self.probability)
     }
@@ -68,7 +94,41 @@ impl Kernels {
     pub fn dropout(self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         rows_and_width("dropout", x)?;
         dropout.check()?;
-        composed::dropout(x, dropout)
+        match self.fuses(&[x]) {
+            false => composed::dropout(x, dropout),
+            true if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
+            true => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
+        }
+    }
+}
+
+struct Op {
+    dropout: Dropout,
+}
+
+impl CustomOp1 for Op {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(self.masked(host::slice(storage, layout)?)), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        host::read([gradient], |[gradient]| host::tensor(self.masked(gradient), x.shape()).map(Some))
+    }
+}
+
+impl Op {
+    fn masked(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        let piece = rows::per_task(1);
+        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(i, (y, x))| {
+            y.copy_from_slice(x);
+            self.dropout.apply((i * piece) as u64, y);
+        });
+        y
     }
 }
 

@@ -1,6 +1,7 @@
 //! Between candle's tensors and slices.
 
-use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
+use std::cell::RefCell;
 
 /// The elements of a contiguous f32 tensor in main memory.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -47,4 +48,46 @@ pub(crate) fn read<const N: usize, R>(
 /// A tensor that takes over `data`.
 pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
+}
+
+/// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for several tensors, after
+/// [`expect_apart`].
+pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
+    let op = Write { body: RefCell::new(Some(write)), result: RefCell::new(None) };
+    tensor.inplace_op1(&op)?;
+    match op.result.into_inner() {
+        Some(result) => Ok(result),
+        None => bail!("expected an in-place operation to run, came nothing"),
+    }
+}
+
+struct Write<F, R> {
+    body: RefCell<Option<F>>,
+    result: RefCell<Option<R>>,
+}
+
+impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
+    fn name(&self) -> &'static str {
+        "write"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        if let Some(body) = self.body.take() {
+            self.result.replace(Some(body(slice_mut(storage, layout)?)?));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is taken once.
+pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Result<()> {
+    let address = |tensor: &Tensor| match &*tensor.storage_and_layout().0 {
+        Storage::Cpu(CpuStorage::F32(data)) => data.as_ptr() as usize,
+        _ => 0,
+    };
+    let written = address(written);
+    if written != 0 && others.iter().any(|other| address(other) == written) {
+        bail!("{op}: expected a tensor to write to with memory of its own, came one that shares it")
+    }
+    Ok(())
 }

@@ -1,8 +1,11 @@
 //! Softmax cross-entropy together with the output projection before it.
 
+mod head;
+
 use crate::shape::{checked_ids, expect_same, matrix};
-use crate::{Kernels, composed};
+use crate::{Kernels, composed, host};
 use candle_core::{Result, Tensor, bail};
+use head::Head;
 
 /// What [`Kernels::cross_entropy`] returns.
 #[derive(Clone, Debug)]
@@ -34,11 +37,28 @@ impl Kernels {
         scale: f64,
         table_into: Option<&Tensor>,
     ) -> Result<HeadGradients> {
-        check("cross_entropy", hidden, table, targets)?;
+        let checked = check("cross_entropy", hidden, table, targets)?;
         if let Some(into) = table_into {
             expect_same("cross_entropy", "table_into", table, into)?;
         }
-        composed::cross_entropy(hidden, table, targets, scale, table_into)
+        if !self.fuses(&[hidden, table, table_into.unwrap_or(table)]) {
+            return composed::cross_entropy(hidden, table, targets, scale, table_into);
+        }
+        let table_gradient = match table_into {
+            Some(into) => into.detach(),
+            None => table.zeros_like()?,
+        };
+        host::expect_apart("cross_entropy", &table_gradient, &[hidden, table])?;
+        let (loss_sum, of_hidden) = host::write(&table_gradient, |into| {
+            host::read([hidden, table], |[hidden, table]| {
+                Ok(Head::new(hidden, table, &checked).gradients(scale as f32, into))
+            })
+        })?;
+        Ok(HeadGradients {
+            loss_sum,
+            hidden: host::tensor(of_hidden, hidden.shape())?,
+            table: table_gradient,
+        })
     }
 
     /// `Σ -log softmax(hidden · tableᵀ)[target]`, for evaluation: no gradients, in chunks of rows.
@@ -49,12 +69,15 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::cross_entropy`].
     pub fn cross_entropy_sum(self, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<f64> {
-        check("cross_entropy_sum", hidden, table, targets)?;
-        composed::cross_entropy_sum(hidden, table, targets)
+        let checked = check("cross_entropy_sum", hidden, table, targets)?;
+        if !self.fuses(&[hidden, table]) {
+            return composed::cross_entropy_sum(hidden, table, targets);
+        }
+        host::read([hidden, table], |[hidden, table]| Ok(Head::new(hidden, table, &checked).loss_sum()))
     }
 }
 
-fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<()> {
+fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {
     let (rows, width) = matrix(op, "hidden", hidden)?;
     let (vocabulary, table_width) = matrix(op, "table", table)?;
     if table_width != width {
@@ -63,5 +86,5 @@ fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<
     if targets.dims() != [rows] {
         bail!("{op}: expected targets of shape [{rows}], came {:?}", targets.dims())
     }
-    checked_ids(op, targets, vocabulary).map(drop)
+    checked_ids(op, targets, vocabulary)
 }

@@ -37,6 +37,13 @@ impl<'a> View<'a> {
         }
     }
 
+    /// One row of a matrix whose columns are adjacent.
+    #[inline(always)]
+    pub(crate) fn row(self, row: usize) -> &'a [f32] {
+        assert!(self.column_stride == 1, "a row of a transposed matrix");
+        &self.data[row * self.row_stride..][..self.columns]
+    }
+
     /// `count` rows from `start`.
     pub(crate) fn rows(self, start: usize, count: usize) -> Self {
         assert!(self.column_stride == 1 && start + count <= self.rows, "rows outside of a matrix");

@@ -1,8 +1,13 @@
 //! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and outside autograd.
 
+use crate::lanes::vectorised;
 use crate::shape::expect_same;
-use crate::{Kernels, composed};
+use crate::{Kernels, composed, host, rows};
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+/// Elements that one task handles, and that one partial sum covers.
+const PIECE: usize = 65_536;
 
 /// One step of AdamW for one parameter, as PyTorch defines it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +50,28 @@ impl Kernels {
         if step.step == 0 {
             bail!("adamw: expected a step of 1 or more, came 0")
         }
-        composed::adamw(parameter, first, second, gradient, step)
+        if parameter.elem_count() == 0 {
+            return Ok(());
+        }
+        if !self.fuses(&[parameter, first, second, gradient]) {
+            return composed::adamw(parameter, first, second, gradient, step);
+        }
+        host::expect_apart("adamw", parameter, &[first, second, gradient])?;
+        host::expect_apart("adamw", first, &[second, gradient])?;
+        host::expect_apart("adamw", second, &[gradient])?;
+        let factors = Factors::new(step);
+        host::write(parameter, |parameter| {
+            host::write(first, |first| {
+                host::write(second, |second| {
+                    host::read([gradient], |[gradient]| {
+                        let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
+                        let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+                        pieces.zip(moments).for_each(|((p, g), (m, v))| factors.apply(p, m, v, g));
+                        Ok(())
+                    })
+                })
+            })
+        })
     }
 }
 
@@ -54,7 +80,13 @@ impl Kernels {
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    composed::squared_norm(tensor)
+    if !Kernels::Fused.fuses(&[tensor]) {
+        return composed::squared_norm(tensor);
+    }
+    host::read([tensor], |[data]| {
+        let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
+        Ok(partial.iter().sum())
+    })
 }
 
 /// `into += other`, in place.
@@ -66,5 +98,84 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
 /// When shapes differ, `into` is not contiguous, or both share memory.
 pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     expect_same("add_in_place", "other", into, other)?;
-    composed::add_in_place(into, other)
+    if into.elem_count() == 0 {
+        return Ok(());
+    }
+    host::expect_apart("add_in_place", into, &[other])?;
+    if !Kernels::Fused.fuses(&[into, other]) {
+        return composed::add_in_place(into, other);
+    }
+    host::write(into, |into| {
+        host::read([other], |[other]| {
+            into.par_chunks_mut(PIECE)
+                .zip(other.par_chunks(PIECE))
+                .for_each(|(into, other)| rows::add(into, other));
+            Ok(())
+        })
+    })
+}
+
+/// The numbers of a step that all elements share.
+struct Factors {
+    gradient_scale: f32,
+    keep: f32,
+    beta1: f32,
+    beta2: f32,
+    one_less_beta1: f32,
+    one_less_beta2: f32,
+    rate: f32,
+    inverse_root: f32,
+    epsilon: f32,
+}
+
+impl Factors {
+    fn new(step: &AdamwStep) -> Self {
+        let count = step.step as f64;
+        Factors {
+            gradient_scale: step.gradient_scale as f32,
+            keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
+            beta1: step.beta1 as f32,
+            beta2: step.beta2 as f32,
+            one_less_beta1: (1.0 - step.beta1) as f32,
+            one_less_beta2: (1.0 - step.beta2) as f32,
+            rate: (step.learning_rate / (1.0 - step.beta1.powf(count))) as f32,
+            inverse_root: (1.0 / (1.0 - step.beta2.powf(count)).sqrt()) as f32,
+            epsilon: step.epsilon as f32,
+        }
+    }
+
+    fn apply(&self, parameter: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let moments = first.iter_mut().zip(second);
+                for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
+                    let g = g * self.gradient_scale;
+                    *m = m.mul_add(self.beta1, g * self.one_less_beta1);
+                    *v = v.mul_add(self.beta2, g * g * self.one_less_beta2);
+                    let denominator = v.sqrt().mul_add(self.inverse_root, self.epsilon);
+                    *p = p.mul_add(self.keep, -(self.rate * *m / denominator));
+                }
+            },
+        );
+    }
+}
+
+/// The sum of squares of one piece, in f64.
+fn squares(x: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0f64; LANES];
+    vectorised(
+        #[inline(always)]
+        || {
+            let chunks = x.chunks_exact(LANES);
+            let rest = chunks.remainder();
+            for chunk in chunks.chain([rest]) {
+                for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                    *lane += f64::from(x) * f64::from(x);
+                }
+            }
+        },
+    );
+    lanes.iter().sum()
 }

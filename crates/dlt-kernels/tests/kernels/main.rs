@@ -1,5 +1,11 @@
 //! Every kernel against its composed reference in f64, and that reference against finite differences.
 
+mod attention;
+mod dropout;
+mod embedding;
 mod linear;
+mod loss;
+mod optimizer;
 mod pointwise;
+mod portable;
 mod reference;

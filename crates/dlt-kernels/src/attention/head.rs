@@ -1,0 +1,182 @@
+//! One head of one sequence, in blocks of rows: scores exist for one block at a time.
+
+use super::Mask;
+use crate::Dropout;
+use crate::lanes::{dot_of, exp, exp_and_sum, largest, vectorised};
+use crate::matrix::{Into, Panel, Threads, View, multiply};
+
+/// Rows of scores that exist at a time. Smaller blocks skip more of what a causal mask hides, larger ones make
+/// better matrix products.
+const BLOCK_ROWS: usize = 64;
+
+/// The arguments of one head: tokens x width each.
+pub(super) struct Head<'a> {
+    pub(super) tokens: usize,
+    pub(super) width: usize,
+    pub(super) mask: Mask,
+    pub(super) dropout: Option<Dropout>,
+    pub(super) query: View<'a>,
+    pub(super) key: View<'a>,
+    pub(super) value: View<'a>,
+}
+
+/// What the backward pass of one head starts from.
+pub(super) struct Outer<'a> {
+    pub(super) out: View<'a>,
+    pub(super) gradient: View<'a>,
+    pub(super) sums: &'a [Sum],
+}
+
+/// What the softmax of a row needs to be computed again: two parts instead of one logarithm, because a large maximum
+/// would round the sum away.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sum {
+    /// The largest score.
+    most: f32,
+    /// One over the sum of `exp(score - most)`.
+    inverse: f32,
+}
+
+/// Rows `start..start + rows`, which see the keys `0..seen`.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    rows: usize,
+    seen: usize,
+}
+
+impl Head<'_> {
+    pub(super) fn forward(&self, out: &mut Panel<'_>, sums: &mut [Sum]) {
+        let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.tokens];
+        for block in self.blocks() {
+            let Block { start, rows, seen } = block;
+            let scores = &mut scores[..rows * seen];
+            self.scores(block, scores);
+            let sums = &mut sums[start..start + rows];
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+                        let (visible, hidden) = row.split_at_mut(self.visible(start + i));
+                        let most = largest(visible);
+                        let sum = exp_and_sum(visible, most);
+                        hidden.fill(0.0);
+                        sums[i] = Sum { most, inverse: 1.0 / sum };
+                    }
+                },
+            );
+            if let Some(dropout) = self.dropout {
+                self.drop_scores(block, scores, dropout);
+            }
+            let mut out = out.rows(start, rows);
+            multiply(
+                &mut out,
+                Into::Set,
+                1.0,
+                View::new(scores, rows, seen, seen),
+                self.value.rows(0, seen),
+                Threads::One,
+            );
+            // The sum divides after the product: width elements a row, where the scores have `seen`.
+            for (i, sum) in sums.iter().enumerate() {
+                out.row(i).iter_mut().for_each(|out| *out *= sum.inverse);
+            }
+        }
+    }
+
+    /// Writes the gradients of query, key and value.
+    pub(super) fn backward(
+        &self,
+        outer: &Outer<'_>,
+        [mut of_query, mut of_key, mut of_value]: [Panel<'_>; 3],
+    ) {
+        let size = BLOCK_ROWS.min(self.tokens) * self.tokens;
+        let (mut probabilities, mut gradients) = (vec![0.0; size], vec![0.0; size]);
+        let scale = self.scale();
+        for block in self.blocks() {
+            let Block { start, rows, seen } = block;
+            let (p, g) = (&mut probabilities[..rows * seen], &mut gradients[..rows * seen]);
+            let (out, gradient) = (outer.out.rows(start, rows), outer.gradient.rows(start, rows));
+            self.scores(block, p);
+            let g_panel = &mut Panel::new(g, rows, seen, seen);
+            multiply(g_panel, Into::Set, 1.0, gradient, self.value.rows(0, seen).t(), Threads::One);
+            if let Some(dropout) = self.dropout {
+                self.drop_scores(block, g, dropout);
+            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, (p, g)) in p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate() {
+                        let visible = self.visible(start + i);
+                        // Row sums of P ∘ dP are those of O ∘ dO.
+                        let along = dot_of(out.row(i), gradient.row(i), |g| g);
+                        let Sum { most, inverse } = outer.sums[start + i];
+                        for (p, g) in p[..visible].iter_mut().zip(&mut g[..visible]) {
+                            *p = exp(*p - most) * inverse;
+                            *g = *p * (*g - along);
+                        }
+                        p[visible..].fill(0.0);
+                        g[visible..].fill(0.0);
+                    }
+                },
+            );
+            if let Some(dropout) = self.dropout {
+                self.drop_scores(block, p, dropout);
+            }
+            // The first block writes what it sees; of keys that it does not see, the buffers still hold zero.
+            let (p, g) = (View::new(p, rows, seen, seen), View::new(g, rows, seen, seen));
+            multiply(
+                &mut of_query.rows(start, rows),
+                Into::Set,
+                scale,
+                g,
+                self.key.rows(0, seen),
+                Threads::One,
+            );
+            multiply(
+                &mut of_key.rows(0, seen),
+                Into::Add,
+                scale,
+                g.t(),
+                self.query.rows(start, rows),
+                Threads::One,
+            );
+            multiply(&mut of_value.rows(0, seen), Into::Add, 1.0, p.t(), gradient, Threads::One);
+        }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
+        let (tokens, mask) = (self.tokens, self.mask);
+        (0..tokens).step_by(BLOCK_ROWS).map(move |start| {
+            let rows = BLOCK_ROWS.min(tokens - start);
+            let seen = if mask == Mask::Causal { start + rows } else { tokens };
+            Block { start, rows, seen }
+        })
+    }
+
+    fn visible(&self, row: usize) -> usize {
+        if self.mask == Mask::Causal { row + 1 } else { self.tokens }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+
+    fn scores(&self, Block { start, rows, seen }: Block, scores: &mut [f32]) {
+        let into = &mut Panel::new(scores, rows, seen, seen);
+        multiply(
+            into,
+            Into::Set,
+            self.scale(),
+            self.query.rows(start, rows),
+            self.key.rows(0, seen).t(),
+            Threads::One,
+        );
+    }
+
+    fn drop_scores(&self, Block { start, seen, .. }: Block, scores: &mut [f32], dropout: Dropout) {
+        for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+            dropout.apply(((start + i) * self.tokens) as u64, row);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Projection, softmax and their gradients for a chunk of rows at a time.
+
+use crate::lanes::{exp_and_sum, largest, vectorised};
+use crate::matrix::{Into, Panel, Threads, View, multiply};
+use rayon::prelude::*;
+
+/// Logits that exist at a time: 64 MiB. Fewer read the table more often, more fall out of the caches anyway.
+const CHUNK_LOGITS: usize = 1 << 24;
+/// Rows of a chunk: at least enough for a good matrix product, at most what still gains from more.
+const CHUNK_ROWS: (usize, usize) = (16, 1024);
+
+/// A projection onto a vocabulary and the targets of its rows.
+pub(super) struct Head<'a> {
+    hidden: &'a [f32],
+    table: &'a [f32],
+    targets: &'a [u32],
+    width: usize,
+    vocabulary: usize,
+}
+
+/// What remains of a row of logits when its exponentials have replaced it.
+#[derive(Clone, Copy)]
+struct Row {
+    loss: f64,
+    /// One over the sum of the exponentials.
+    inverse: f32,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(hidden: &'a [f32], table: &'a [f32], targets: &'a [u32]) -> Self {
+        let width = hidden.len() / targets.len();
+        Head { hidden, table, targets, width, vocabulary: table.len() / width }
+    }
+
+    pub(super) fn loss_sum(&self) -> f64 {
+        let mut logits = self.chunk();
+        let chunks = self.hidden.chunks(self.rows() * self.width).zip(self.targets.chunks(self.rows()));
+        chunks
+            .map(|(hidden, targets)| self.exponentials(hidden, targets, &mut logits))
+            .map(|rows| total(&rows))
+            .sum()
+    }
+
+    /// Adds the table's gradient to `into`; returns the loss and the gradient of the hidden rows.
+    pub(super) fn gradients(&self, scale: f32, into: &mut [f32]) -> (f64, Vec<f32>) {
+        let (width, vocabulary) = (self.width, self.vocabulary);
+        let mut logits = self.chunk();
+        let mut of_hidden = vec![0.0; self.hidden.len()];
+        let mut loss_sum = 0.0;
+        let piece = self.rows() * width;
+        let chunks =
+            self.hidden.chunks(piece).zip(of_hidden.chunks_mut(piece)).zip(self.targets.chunks(self.rows()));
+        for ((hidden, of_hidden), targets) in chunks {
+            let rows = self.exponentials(hidden, targets, &mut logits);
+            loss_sum += total(&rows);
+            let count = rows.len();
+            // A row of the gradient is scale · inverse · (what `exponentials` left): the factor goes to the narrow
+            // side of each product, so the wide rows are not touched again.
+            let outer = View::new(&logits, count, vocabulary, vocabulary);
+            let table = View::new(self.table, vocabulary, width, width);
+            multiply(
+                &mut Panel::new(of_hidden, count, width, width),
+                Into::Set,
+                scale,
+                outer,
+                table,
+                Threads::All,
+            );
+            let mut scaled = hidden.to_vec();
+            let wide = of_hidden.chunks_exact_mut(width).zip(scaled.chunks_exact_mut(width));
+            for ((of_hidden, scaled), row) in wide.zip(&rows) {
+                of_hidden.iter_mut().for_each(|x| *x *= row.inverse);
+                scaled.iter_mut().for_each(|x| *x *= row.inverse);
+            }
+            let scaled = View::new(&scaled, count, width, width);
+            let into = &mut Panel::new(into, vocabulary, width, width);
+            multiply(into, Into::Add, scale, outer.t(), scaled, Threads::All);
+        }
+        (loss_sum, of_hidden)
+    }
+
+    fn rows(&self) -> usize {
+        (CHUNK_LOGITS / self.vocabulary).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+    }
+
+    fn chunk(&self) -> Vec<f32> {
+        vec![0.0; self.rows().min(self.targets.len()) * self.vocabulary]
+    }
+
+    /// Fills the rows of `logits` with `exp(logit - largest)`, less their sum at the target.
+    fn exponentials(&self, hidden: &[f32], targets: &[u32], logits: &mut [f32]) -> Vec<Row> {
+        let (count, width, vocabulary) = (targets.len(), self.width, self.vocabulary);
+        let logits = &mut logits[..count * vocabulary];
+        let table = View::new(self.table, vocabulary, width, width);
+        let into = &mut Panel::new(logits, count, vocabulary, vocabulary);
+        multiply(into, Into::Set, 1.0, View::new(hidden, count, width, width), table.t(), Threads::All);
+        logits
+            .par_chunks_mut(vocabulary)
+            .zip(targets)
+            .map(|(row, &target)| exponentials(row, target as usize))
+            .collect()
+    }
+}
+
+fn total(rows: &[Row]) -> f64 {
+    rows.iter().map(|row| row.loss).sum()
+}
+
+fn exponentials(row: &mut [f32], target: usize) -> Row {
+    let logit = f64::from(row[target]);
+    let (most, sum) = vectorised(
+        #[inline(always)]
+        || {
+            let most = largest(row);
+            (most, exp_and_sum(row, most))
+        },
+    );
+    row[target] -= sum;
+    Row { loss: f64::from(most) + f64::from(sum).ln() - logit, inverse: 1.0 / sum }
+}

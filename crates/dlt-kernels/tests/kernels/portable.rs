@@ -1,0 +1,69 @@
+use crate::reference::*;
+use candle_core::{DType, Result, Tensor};
+use dlt_kernels::optimizer::{AdamwStep, squared_norm};
+use dlt_kernels::{Dropout, Gelu, Kernels, Mask, set_portable};
+
+/// Values and gradients of everything, in one list.
+fn everything() -> Vec<Vec<f64>> {
+    let mut all = Vec::new();
+    let mut differentiable = |inputs: &[Tensor], f: &dyn Fn(Kernels, &[Tensor]) -> Result<Tensor>| {
+        let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, &f);
+        all.push(host(&value));
+        all.extend(gradients.iter().map(host));
+    };
+    let (x, w, b) = (noise(&[3, 7, 75], 1), noise(&[33, 75], 2), noise(&[33], 3));
+    let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
+    for kind in [Gelu::Tanh, Gelu::Erf] {
+        differentiable(&[x.clone()], &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
+        differentiable(&[x.clone(), w.clone(), b.clone()], &|k, t| {
+            k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
+        });
+    }
+    differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &|k, t| {
+        k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
+    });
+    differentiable(&[x.clone()], &|k, t| k.dropout(&t[0], d));
+    for mask in [Mask::Causal, Mask::Full] {
+        differentiable(&[x.clone()], &|k, t| k.attention(&t[0], 5, mask, Some(d)));
+    }
+    let head = Kernels::Fused.cross_entropy(
+        &noise(&[21, 25], 1),
+        &noise(&[101, 25], 2),
+        &ids(&[21], 101, 3),
+        1.0,
+        None,
+    );
+    let head = head.unwrap();
+    all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
+    let (p, m, v, g) =
+        (noise(&[333], 1), noise(&[333], 2), noise(&[333], 3).sqr().unwrap(), noise(&[333], 4));
+    let step = AdamwStep {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        step: 3,
+        gradient_scale: 0.5,
+    };
+    Kernels::Fused.adamw(&p, &m, &v, &g, &step).unwrap();
+    all.extend([host(&p), host(&m), host(&v), vec![squared_norm(&p).unwrap()]]);
+    all
+}
+
+#[test]
+fn law_every_instruction_set_gives_the_same_bits() {
+    let best = everything();
+    set_portable(true);
+    let portable = everything();
+    set_portable(false);
+    assert_eq!(best.len(), portable.len());
+    for (i, (best, portable)) in best.iter().zip(&portable).enumerate() {
+        assert!(best == portable, "result {i} differs between instruction sets");
+    }
+}
+
+#[test]
+fn law_a_run_repeats_bit_for_bit() {
+    assert!(everything() == everything());
+}
