@@ -117,6 +117,27 @@ impl Model {
         Ok((loss, gradients))
     }
 
+    /// Name of the first parameter whose gradient is not finite.
+    ///
+    /// # Errors
+    /// Fails where the device does.
+    pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<String>> {
+        let shared = self.shared.layout().entries().iter().zip(&gradients.shared);
+        let shared =
+            shared.map(|(entry, tensor)| (self.architecture.shared_prefix().to_owned(), entry, tensor));
+        let blocks = gradients.slots.iter().flat_map(|(&slot, tensors)| {
+            let prefix = self.architecture.block_prefix(slot);
+            let entries = self.bank.layout().entries().iter().zip(tensors);
+            entries.map(move |(entry, tensor)| (prefix.clone(), entry, tensor))
+        });
+        for (prefix, entry, tensor) in shared.chain(blocks) {
+            if !optimizer::squared_norm(tensor)?.is_finite() {
+                return Ok(Some(format!("gradient of {prefix}{}", entry.name)));
+            }
+        }
+        Ok(None)
+    }
+
     fn tracking(&self, layer: usize) -> Tracking {
         match self.binding.slot(layer, self.gradient_rule()) {
             Some(_) => Tracking::On,

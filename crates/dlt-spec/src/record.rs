@@ -213,8 +213,8 @@ pub struct Summary {
     /// (`evaluation.select_on`).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
     pub test_perplexity_selected_on_test: Option<f64>,
-    /// Perplexity on the validation split of a model that knows only how often each token occurs in training:
-    /// the floor that a result has to be far below.
+    /// Perplexity of the best unigram model of the validation split, one fitted to that very split: the honest
+    /// floor that a result has to be far below.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
     /// The same on the test split.

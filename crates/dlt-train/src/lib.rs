@@ -1,1 +1,37 @@
 //! Algorithm 1 as a loop: train, decide, tie, reward, learn, evaluate, record.
+//!
+//! [`Trainer`] is the loop. It is driven from outside, a training step at a time, and knows neither a
+//! terminal nor a command line:
+//!
+//! ```no_run
+//! # fn example(mut trainer: dlt_train::Trainer) -> Result<(), dlt_train::TrainError> {
+//! while let Some(report) = trainer.advance()? {
+//!     tracing::info!(step = report.step, loss = report.loss);
+//! }
+//! let summary = trainer.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod clock;
+mod device;
+mod error;
+pub mod evaluation;
+mod feed;
+mod folder;
+mod means;
+pub mod memory;
+pub mod optimizer;
+pub mod schedule;
+mod trainer;
+mod tying;
+
+pub use device::{DeviceChoice, open as open_device};
+pub use error::TrainError;
+pub use evaluation::Evaluation;
+pub use folder::{MODEL_FILE, RunFolder};
+pub use trainer::{StepReport, Trainer};
+pub use tying::{DecisionReport, model_for, saved_model};
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, TrainError>;

@@ -1,0 +1,104 @@
+//! What can go wrong in a run, and with which code the program then ends.
+
+use std::path::PathBuf;
+
+use dlt_agent::AgentError;
+use dlt_data::DataError;
+use dlt_models::ModelError;
+use dlt_spec::{ExitCode, SpecError};
+use dlt_state::StateError;
+
+/// Errors of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The spec is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The agent failed.
+    #[error("agent: {0}")]
+    Agent(#[from] AgentError),
+    /// A recording of decisions cannot be used.
+    #[error("recording of decisions: {0}")]
+    State(#[from] StateError),
+    /// A file of the run folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `create`, `read` or `write`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The run folder is there already.
+    #[error(
+        "{} is there already; choose another folder with --out, another --seed, or remove it",
+        path.display()
+    )]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file of a run folder is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what came.
+        reason: String,
+    },
+    /// The vocabulary of the spec is smaller than the tokenizer's.
+    #[error("model.vocabulary: expected at least the tokenizer's {tokenizer} entries, came {spec}")]
+    Vocabulary {
+        /// Entries of the tokenizer.
+        tokenizer: usize,
+        /// Entries in the spec.
+        spec: usize,
+    },
+    /// A device was asked for that cannot be used.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A loss or gradient is not a finite number.
+    #[error(
+        "training diverged at step {step}: loss {loss}, first non-finite tensor: {tensor}; \
+         try a smaller optimizer.learning_rate or a longer optimizer.warmup_steps"
+    )]
+    Diverged {
+        /// Training steps done before.
+        step: usize,
+        /// Mean cross-entropy of the step, in nats.
+        loss: f64,
+        /// Name of the first gradient that is not finite, or `the loss`.
+        tensor: String,
+    },
+}
+
+impl TrainError {
+    /// With which code the program ends.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Spec(error) => error.exit_code(),
+            Self::Agent(_) | Self::Vocabulary { .. } => ExitCode::BadSpec,
+            Self::Data(_) | Self::State(_) | Self::Format { .. } => ExitCode::BadData,
+            Self::Model(ModelError::Format { .. } | ModelError::Weight { .. } | ModelError::Batch { .. }) => {
+                ExitCode::BadData
+            }
+            Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } => ExitCode::Usage,
+            Self::Model(_) | Self::Io { .. } | Self::Device { .. } => ExitCode::Resources,
+            Self::Diverged { .. } => ExitCode::Diverged,
+        }
+    }
+}

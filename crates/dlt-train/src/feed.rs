@@ -1,0 +1,45 @@
+//! Batches of windows, as the model takes them.
+
+use dlt_data::{Batches, Windows};
+use dlt_models::Batch;
+use rand_chacha::ChaCha8Rng;
+
+use crate::Result;
+
+/// Training windows in a seeded order, a batch at a time.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    windows: Windows,
+    batches: Batches,
+    batch: usize,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+}
+
+impl Feed {
+    pub(crate) fn new(windows: &Windows, batch: usize, rng: ChaCha8Rng) -> Result<Self> {
+        let size = batch * windows.context();
+        Ok(Self {
+            windows: windows.clone(),
+            batches: Batches::new(windows.count(), batch, rng)?,
+            batch,
+            inputs: vec![0; size],
+            targets: vec![0; size],
+        })
+    }
+
+    /// The next batch of B windows.
+    pub(crate) fn next(&mut self) -> Result<Batch<'_>> {
+        let context = self.windows.context();
+        let parts = self.inputs.chunks_mut(context).zip(self.targets.chunks_mut(context));
+        for (&window, (inputs, targets)) in self.batches.next_batch().iter().zip(parts) {
+            self.windows.fill(window, inputs, targets)?;
+        }
+        Ok(Batch { inputs: &self.inputs, targets: &self.targets, windows: self.batch })
+    }
+
+    /// Starts a fresh shuffle.
+    pub(crate) fn restart(&mut self) {
+        self.batches.restart();
+    }
+}

@@ -1,0 +1,422 @@
+//! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use dlt_agent::Agent;
+use dlt_data::{Split, TokenSplits, Windows, bits_per_byte, unigram_perplexity};
+use dlt_kernels::Kernels;
+use dlt_models::Model;
+use dlt_models::architecture::DropoutPass;
+use dlt_models::backward::{Gradients, TrainingPass};
+use dlt_models::file::ModelFile;
+use dlt_spec::record::{self, DecisionRow, EvaluationRow, MetricRow, RECORD_SCHEMA, StepRow, Summary};
+use dlt_spec::spec::{Order, RewardTiming, Selection};
+use dlt_spec::{CheckedSpec, fields};
+use dlt_state::Recording;
+
+use crate::clock::Clock;
+use crate::evaluation::{Evaluation, evaluate};
+use crate::feed::Feed;
+use crate::folder::RunFolder;
+use crate::means::{Means, Sample};
+use crate::optimizer::Optimizer;
+use crate::schedule::learning_rate;
+use crate::tying::{Timetable, agent_for, change, dropout_seed, model_for, saved_model, stream, visited};
+use crate::{Result, TrainError, memory};
+
+/// What one training step did, for whoever watches.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Training steps done.
+    pub step: usize,
+    /// Training steps of the whole run.
+    pub steps: usize,
+    /// Mean cross-entropy of the step's batch, in nats.
+    pub loss: f64,
+    /// Layers that the state calls independent.
+    pub independent_layers: usize,
+    /// Training tokens a second, evaluation apart.
+    pub tokens_per_s: f64,
+    /// The decision that came before the step, where there was one.
+    pub decision: Option<DecisionRow>,
+    /// Perplexity on the validation split after the step, where it was measured.
+    pub validation_perplexity: Option<f64>,
+}
+
+/// A run under way.
+pub struct Trainer {
+    spec: CheckedSpec,
+    folder: RunFolder,
+    device: Device,
+    vocabulary: usize,
+    model: Model,
+    optimizer: Optimizer,
+    agent: Option<Agent>,
+    recording: Recording,
+    timetable: Timetable,
+    train: Feed,
+    rewards: Feed,
+    validation: Windows,
+    splits: TokenSplits,
+    step: usize,
+    steps: usize,
+    evaluate_every: usize,
+    pending: Option<DecisionRow>,
+    means: Means,
+    best: Option<Best>,
+    best_on_test: Option<f64>,
+    state_bytes_peak: usize,
+    clock: Clock,
+    training_s: f64,
+}
+
+/// The best model so far.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    step: usize,
+    loss: f64,
+}
+
+impl Trainer {
+    /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay.
+    ///
+    /// # Errors
+    /// [`TrainError::Vocabulary`] where the tokenizer has more entries than the model, [`TrainError::Data`]
+    /// where a split is too short, [`TrainError::Agent`] where a recording does not fit.
+    pub fn new(
+        spec: CheckedSpec,
+        splits: TokenSplits,
+        recording: Option<&Recording>,
+        folder: RunFolder,
+        device: Device,
+    ) -> Result<Self> {
+        let vocabulary = spec.vocabulary(splits.vocabulary);
+        if vocabulary < splits.vocabulary {
+            return Err(TrainError::Vocabulary { tokenizer: splits.vocabulary, spec: vocabulary });
+        }
+        let windows = splits.windows(Split::Train)?;
+        let (batch, seed) = (spec.training.batch, spec.seed);
+        let validation = splits.windows(Split::Validation)?;
+        let used = spec.evaluation.windows.or(validation.count());
+        let steps = spec.steps(windows.count());
+        Ok(Self {
+            model: model_for(&spec, vocabulary, Kernels::Fused, &device)?,
+            optimizer: Optimizer::new(&spec.optimizer, spec.tying.moments),
+            agent: agent_for(&spec, recording)?,
+            recording: Recording::starting_from(spec.initial_state()),
+            timetable: Timetable::new(&spec.tying, steps),
+            train: Feed::new(&windows, batch, stream(seed, "data"))?,
+            rewards: Feed::new(&windows, batch, stream(seed, "reward"))?,
+            validation: if used < validation.count() { validation.first(used)? } else { validation },
+            step: 0,
+            steps,
+            evaluate_every: spec.evaluate_every(windows.count()),
+            pending: None,
+            means: Means::default(),
+            best: None,
+            best_on_test: None,
+            state_bytes_peak: 0,
+            clock: Clock::start(),
+            training_s: 0.0,
+            vocabulary,
+            splits,
+            spec,
+            folder,
+            device,
+        })
+    }
+
+    /// One training step with what belongs to it; `None` once all have been made.
+    ///
+    /// The decision of line 7 of Algorithm 1 stands before the step that follows it, which is the same
+    /// sequence: so no decision is made that is never trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] where the loss or a gradient is not finite, [`TrainError::Io`] where the run
+    /// folder cannot be written.
+    pub fn advance(&mut self) -> Result<Option<StepReport>> {
+        if self.step >= self.steps {
+            return Ok(None);
+        }
+        let started = Clock::start();
+        let decision = match self.timetable.is_due(self.step) {
+            true => self.decide()?,
+            false => None,
+        };
+        let row = self.train_step(&started)?;
+        self.step += 1;
+        self.training_s += started.elapsed_s();
+        self.folder.metric(&MetricRow::Step(row.clone()))?;
+        let evaluation = self.evaluate_when_due()?;
+        Ok(Some(StepReport {
+            step: self.step,
+            steps: self.steps,
+            loss: row.loss,
+            independent_layers: row.independent_layers,
+            tokens_per_s: row.tokens_per_s,
+            decision,
+            validation_perplexity: evaluation.map(|evaluation| evaluation.perplexity()),
+        }))
+    }
+
+    /// Lines 8 to 28 of Algorithm 1: decide, apply, reward, learn.
+    fn decide(&mut self) -> Result<Option<DecisionRow>> {
+        self.reward_pending()?;
+        let Some(agent) = &mut self.agent else { return Ok(None) };
+        let decision = agent.decide()?;
+        let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
+        self.optimizer.settle(&settlement)?;
+        if self.spec.data.order == Order::Sweep {
+            self.train.restart();
+        }
+        let layer = visited(&decision);
+        let events = agent.current_state().transition_to(&decision.state)?.event_counts();
+        let row = self.recording.push(self.step, decision.action.clone(), layer)?;
+        self.folder.state_line(&row.to_line())?;
+        self.pending = Some(DecisionRow {
+            step: self.step,
+            visit: self.recording.rows().len() - 1,
+            layer,
+            action: Some(decision.action.values().to_vec()),
+            state: decision.state.owners().to_vec(),
+            explored: decision.exploration.is_some_and(|exploration| exploration.explored),
+            epsilon: decision.exploration.map(|exploration| exploration.epsilon),
+            reward: None,
+            q_predicted: None,
+            q_target: None,
+            q_loss: None,
+            tied_events: events.tied,
+            untied_events: events.untied,
+            elapsed_ms: self.clock.elapsed_ms(),
+        });
+        match self.spec.agent.reward_timing {
+            RewardTiming::AtOnce => self.reward_pending(),
+            RewardTiming::AfterSteps => Ok(self.pending.clone()),
+        }
+    }
+
+    /// Measures the reward of the decision that waits for it, and lets the agent learn.
+    fn reward_pending(&mut self) -> Result<Option<DecisionRow>> {
+        let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else { return Ok(None) };
+        if self.spec.data.order == Order::Sweep {
+            self.rewards.restart();
+        }
+        let mut measured = Evaluation::default();
+        for _ in 0..self.spec.agent.reward_batches {
+            let batch = self.rewards.next()?;
+            measured.tokens += batch.n_tokens();
+            for (_, piece) in batch.pieces(self.spec.micro_batch()) {
+                measured.loss_sum += self.model.loss_sum(&piece)?;
+            }
+        }
+        if !measured.loss().is_finite() {
+            let tensor = "the loss of the reward's batch".to_owned();
+            return Err(TrainError::Diverged { step: self.step, loss: measured.loss(), tensor });
+        }
+        let reward = agent.reward(measured.loss())?;
+        let update = agent.learn(reward)?;
+        row.reward = Some(reward);
+        row.q_predicted = update.map(|update| update.predicted);
+        row.q_target = update.map(|update| update.target);
+        row.q_loss = update.map(|update| update.loss);
+        self.folder.metric(&MetricRow::Decision(row.clone()))?;
+        Ok(Some(row))
+    }
+
+    /// Lines 5 and 6: a mini-batch and a training step on it.
+    fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
+        let batch = self.train.next()?;
+        let (n_tokens, step, seed) = (batch.n_tokens(), self.step, self.spec.seed);
+        let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
+        for (first_window, piece) in batch.pieces(self.spec.micro_batch()) {
+            let dropout = (self.spec.model.dropout > 0.0).then(|| DropoutPass {
+                probability: self.spec.model.dropout,
+                seed: dropout_seed(seed, step),
+                first_window,
+            });
+            let pass = TrainingPass {
+                checkpointing: self.spec.training.checkpointing,
+                dropout,
+                scale: 1.0 / n_tokens as f64,
+            };
+            let (loss, of_piece) = self.model.gradients(&piece, &pass)?;
+            loss_sum += loss;
+            gradients.add(of_piece)?;
+        }
+        let loss = loss_sum / n_tokens as f64;
+        let rate = learning_rate(&self.spec.optimizer, step, self.steps);
+        let norm = self.optimizer.step(&self.model, &gradients, rate)?;
+        if !(loss.is_finite() && norm.is_finite()) {
+            let tensor = self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
+            return Err(TrainError::Diverged { step, loss, tensor });
+        }
+        let sample = self.sample();
+        let resident = memory::resident();
+        self.means.add(&sample, resident.map(|resident| resident.now_mb));
+        self.state_bytes_peak = self.state_bytes_peak.max(self.state_bytes(&gradients));
+        Ok(StepRow {
+            step: step + 1,
+            loss,
+            learning_rate: rate,
+            gradient_norm: norm,
+            tokens: ((step + 1) * n_tokens) as u64,
+            independent_layers: sample.independent_layers,
+            distinct_layers: sample.distinct_layers,
+            trainable_parameters: sample.trainable_parameters,
+            block_parameters: sample.block_parameters,
+            elapsed_ms: self.clock.elapsed_ms(),
+            tokens_per_s: ((step + 1) * n_tokens) as f64 / (self.training_s + started.elapsed_s()),
+            current_rss_mb: resident.map(|resident| resident.now_mb),
+        })
+    }
+
+    /// Validation, and the best model so far on it.
+    fn evaluate_when_due(&mut self) -> Result<Option<Evaluation>> {
+        if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
+            return Ok(None);
+        }
+        let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
+        if self.best.is_none_or(|best| evaluation.loss() < best.loss) {
+            self.best = Some(Best { step: self.step, loss: evaluation.loss() });
+            self.save_model()?;
+        }
+        if self.spec.evaluation.select_on == Selection::ValidationAndTest {
+            let test = self.splits.windows(Split::Test)?;
+            let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
+            self.best_on_test = Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
+        }
+        Ok(Some(evaluation))
+    }
+
+    fn evaluate(&mut self, windows: &Windows, split: record::Split) -> Result<Evaluation> {
+        let evaluation = evaluate(&self.model, windows, self.spec.evaluation_batch())?;
+        self.folder.metric(&MetricRow::Evaluation(EvaluationRow {
+            step: self.step,
+            split,
+            loss: evaluation.loss(),
+            perplexity: evaluation.perplexity(),
+            tokens: evaluation.tokens as u64,
+            elapsed_ms: self.clock.elapsed_ms(),
+        }))?;
+        Ok(evaluation)
+    }
+
+    fn save_model(&self) -> Result<()> {
+        let state = self.recording.state_at(self.step).owners();
+        let state: Vec<_> = state.iter().map(ToString::to_string).collect();
+        let extra = BTreeMap::from([
+            ("spec".to_owned(), fields::render(&self.spec)),
+            ("state".to_owned(), state.join(",")),
+            ("step".to_owned(), self.step.to_string()),
+            ("vocabulary".to_owned(), self.vocabulary.to_string()),
+        ]);
+        Ok(self.model.save(&self.folder.model_path(), &extra)?)
+    }
+
+    /// The end of a run: the best model on validation is read back and evaluated on the whole validation
+    /// split and, for the first and only time, on the test split; the summary is put in place last.
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance).
+    pub fn finish(mut self) -> Result<Summary> {
+        if let Some(row) = self.pending.take() {
+            self.folder.metric(&MetricRow::Decision(row))?;
+        }
+        let end = self.sample();
+        let best_step = match self.best {
+            Some(best) => best.step,
+            None => {
+                self.save_model()?;
+                self.step
+            }
+        };
+        let file = ModelFile::open(&self.folder.model_path())?;
+        self.model = saved_model(&file, &self.spec, self.vocabulary, &self.device)?;
+        self.step = best_step;
+        let validation = self.splits.windows(Split::Validation)?;
+        let validation = self.evaluate(&validation, record::Split::Validation)?;
+        let test = self.evaluate(&self.splits.windows(Split::Test)?, record::Split::Test)?;
+        let summary = self.summary(&end, &validation, &test);
+        self.folder.summary(&summary)?;
+        Ok(summary)
+    }
+
+    fn summary(&self, end: &Sample, validation: &Evaluation, test: &Evaluation) -> Summary {
+        let (layers, block) = (self.spec.model.layers, self.model.n_block_parameters());
+        let text = self.splits.split(Split::Validation);
+        // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
+        let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
+        let n_tokens = self.steps * self.spec.training.batch * self.spec.model.context;
+        let per_step_s = self.training_s / self.steps.max(1) as f64;
+        let pass =
+            self.splits.windows(Split::Train).map_or(0, |windows| self.spec.steps_per_pass(windows.count()));
+        Summary {
+            schema: RECORD_SCHEMA,
+            name: self.spec.name.clone(),
+            seed: self.spec.seed,
+            steps: self.steps,
+            best_step: self.step,
+            validation_loss: validation.loss(),
+            validation_perplexity: validation.perplexity(),
+            test_perplexity: test.perplexity(),
+            test_perplexity_selected_on_test: self.best_on_test,
+            unigram_perplexity: unigram_perplexity(text.tokens()),
+            unigram_test_perplexity: unigram_perplexity(self.splits.split(Split::Test).tokens()),
+            bits_per_byte: bits_per_byte(validation.loss_sum, bytes.round() as usize),
+            trainable_parameters_mean: self.means.trainable_parameters(),
+            trainable_parameters_end: end.trainable_parameters,
+            block_parameters_mean: self.means.block_parameters(),
+            block_parameters_end: end.block_parameters,
+            conventional_parameters: self.model.n_shared_parameters() + layers * block,
+            conventional_block_parameters: layers * block,
+            independent_layers_mean: self.means.independent_layers(),
+            independent_layers_end: end.independent_layers,
+            distinct_layers_mean: self.means.distinct_layers(),
+            distinct_layers_end: end.distinct_layers,
+            tokens_per_s: n_tokens as f64 / self.training_s.max(f64::MIN_POSITIVE),
+            seconds_per_epoch: per_step_s * pass as f64,
+            elapsed_s: self.clock.elapsed_s(),
+            peak_rss_mb: memory::resident().map(|resident| resident.peak_mb),
+            mean_rss_mb: self.means.rss_mb(),
+            weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
+        }
+    }
+
+    /// What is trainable now.
+    fn sample(&self) -> Sample {
+        let (binding, shared) = (self.model.binding(), self.model.n_shared_parameters());
+        let trainable_parameters = self.model.n_trainable_parameters();
+        Sample {
+            trainable_parameters,
+            block_parameters: trainable_parameters - shared,
+            independent_layers: binding.n_independent(),
+            distinct_layers: binding.n_distinct(),
+        }
+    }
+
+    /// Bytes of weights, gradients and moments that are held now.
+    fn state_bytes(&self, gradients: &Gradients) -> usize {
+        let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
+        let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
+        weights + gradients.bytes() + self.optimizer.bytes()
+    }
+
+    /// Where the run writes.
+    #[must_use]
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// The decisions so far.
+    #[must_use]
+    pub fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// The model as it is now.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+}
