@@ -1,6 +1,6 @@
 //! Text and tokens for training: shipped and local corpora, tokenizers, cached token streams, batches.
 //!
-//! [`load`] turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for training, validation and
+//! [`load`](fn@load) turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for training, validation and
 //! test. [`Windows`] cuts a stream into inputs and targets of `T` tokens, and [`Batches`] says in which order they
 //! are visited. Everything is a plain array in host memory; nothing here knows of tensors, and nothing reads the
 //! environment: the folder of the token cache is the caller's choice.

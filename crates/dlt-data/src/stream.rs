@@ -96,7 +96,7 @@ impl TokenSplits {
     /// The windows of a split, by the pipeline and the context that were asked for.
     ///
     /// # Errors
-    /// None that [`load`](crate::load) has not reported already.
+    /// None that [`load`](fn@crate::load) has not reported already.
     pub fn windows(&self, split: Split) -> Result<Windows, DataError> {
         let stream = self.split(split).clone();
         Windows::new(stream, self.pipeline, self.context, self.eos, &self.provenance.tokenizer)

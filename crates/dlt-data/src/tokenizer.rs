@@ -6,7 +6,11 @@ mod gpt2;
 use crate::error::DataError;
 use chunks::{CHUNK_BYTES, chunks, cuts_safely};
 use sha2::{Digest, Sha256};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 /// Name and identity of the built-in tokenizer.
 pub const GPT2: &str = "gpt2";
@@ -20,9 +24,10 @@ const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
 /// Chunks that are encoded between two reports of progress.
 const CHUNKS_PER_REPORT: usize = 16;
 
-/// Text to token ids and back.
+/// Text to token ids and back. A clone shares the vocabulary.
+#[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     id: String,
     vocabulary: usize,
     eos: Option<u32>,
@@ -33,14 +38,15 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// GPT-2's byte-level BPE of 50,257 tokens, from merge ranks that are built in: no file, no network.
+    /// GPT-2's byte-level BPE of 50,257 tokens, from merge ranks that are built in: no file, no network. It is built
+    /// once in a process.
     ///
     /// # Errors
     /// If the built-in ranks are not those of a byte-pair encoding.
     pub fn gpt2() -> Result<Self, DataError> {
-        let inner =
-            gpt2::tokenizer().map_err(|reason| DataError::BadTokenizer { name: GPT2.to_owned(), reason })?;
-        Ok(Self::new(inner, GPT2.to_owned()))
+        static BUILT: OnceLock<Result<Tokenizer, String>> = OnceLock::new();
+        let built = BUILT.get_or_init(|| Ok(Self::new(gpt2::tokenizer()?, GPT2.to_owned())));
+        built.clone().map_err(|reason| DataError::BadTokenizer { name: GPT2.to_owned(), reason })
     }
 
     /// The tokenizer of a `tokenizer.json`. Truncation, padding and the tokens that a template adds are left out:
@@ -148,7 +154,7 @@ impl Tokenizer {
             eos: ENDS_OF_TEXT.iter().find_map(|token| inner.token_to_id(token)),
             cuts_safely: cuts_safely(&inner),
             byte_level: matches!(inner.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_))),
-            inner,
+            inner: Arc::new(inner),
             id,
         }
     }

@@ -23,6 +23,19 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     (splits, hits)
 }
 
+/// A file of [`some_text`] and a tokenizer of its words, which takes less time to build than GPT-2's.
+fn words(folder: &TempDir) -> DataSpec {
+    let vocabulary: String = (0..400).map(|word| format!(r#""word{word}": {word}, "#)).collect();
+    let model =
+        format!(r#"{{"type": "WordLevel", "vocab": {{{vocabulary} ".": 400, "?": 401}}, "unk_token": "?"}}"#);
+    let pre_tokenizer = r#"{"type": "Whitespace"}"#;
+    let json = format!(
+        r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {pre_tokenizer}, "model": {model}}}"#
+    );
+    let tokenizer = write(folder, "words.json", json).to_string_lossy().into_owned();
+    DataSpec { tokenizer, ..from_path(&write(folder, "text.txt", some_text())) }
+}
+
 /// Counts warnings and nothing else.
 struct Warnings(Arc<AtomicUsize>);
 
@@ -112,7 +125,7 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
 #[test]
 fn rejects_every_damaged_cache_and_makes_it_again() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (data, cache) = (words(&folder), folder.path().join("cache"));
     let (whole, _) = cached(&data, &cache);
     let whole = tokens(&whole).map(<[u32]>::to_vec);
     let originals: Vec<(PathBuf, Vec<u8>)> =
@@ -176,7 +189,7 @@ fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
 #[test]
 fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (data, cache) = (words(&folder), folder.path().join("cache"));
     let expected = loaded(&data, CONTEXT).unwrap();
     cached(&data, &cache);
     for file in files(&cache) {
