@@ -15,6 +15,8 @@
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::BufferedSafetensors;
@@ -77,8 +79,7 @@ impl Model {
                 other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
             },
         )?;
-        std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
-        std::fs::rename(&partial, path).map_err(io)
+        sort_header(&partial).and_then(|()| std::fs::rename(&partial, path)).map_err(io)
     }
 }
 
@@ -156,6 +157,28 @@ impl ModelFile {
         };
         Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, device)
     }
+}
+
+/// Puts the header's keys in a fixed order, in which the library does not write them, so that equal models
+/// are equal files; then syncs.
+fn sort_header(path: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut header = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+    file.read_exact(&mut header)?;
+    let mut value: serde_json::Value = serde_json::from_slice(&header)?;
+    value.sort_all_objects();
+    let mut sorted = serde_json::to_vec(&value)?;
+    // The same keys and values, so at most as long; the rest is filled with blanks, as the format has it.
+    if sorted.len() > header.len() {
+        return Err(std::io::Error::other("the sorted header is longer than the one written"));
+    }
+    sorted.resize(header.len(), b' ');
+    file.seek(SeekFrom::Start(8))?;
+    file.write_all(&sorted)?;
+    file.sync_all()
 }
 
 fn list(layers: impl IntoIterator<Item = usize>) -> String {

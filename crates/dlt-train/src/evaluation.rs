@@ -1,6 +1,6 @@
 //! Loss of a model over a split.
 
-use dlt_data::Windows;
+use dlt_data::{DataError, TokenStream, Windows};
 use dlt_models::{Batch, Model};
 
 use crate::Result;
@@ -60,9 +60,12 @@ pub fn evaluate(model: &Model, windows: &Windows, batch: usize) -> Result<Evalua
 /// predicted once.
 ///
 /// # Errors
-/// [`dlt_data::DataError`] for fewer than two tokens; fails where ids lie outside the model's vocabulary.
+/// [`DataError`] for fewer than two tokens; fails where ids lie outside the model's vocabulary.
 pub fn evaluate_tokens(model: &Model, tokens: &[u32], context: usize) -> Result<Evaluation> {
-    let stream = dlt_data::TokenStream::new(tokens.to_vec(), 0);
-    let context = context.min(tokens.len().saturating_sub(1)).max(1);
+    if tokens.len() < 2 {
+        return Err(DataError::TooFewWindows { asked: 1, count: 0, context: 1 }.into());
+    }
+    let stream = TokenStream::new(tokens.to_vec(), 0);
+    let context = context.clamp(1, tokens.len() - 1);
     evaluate(model, &Windows::stream(stream, context)?, 1)
 }

@@ -78,7 +78,8 @@ impl RunFolder {
             path: path.clone(),
             source,
         })?;
-        let overlay = dlt_spec::Overlay::from_toml(dlt_spec::Origin::File(path.display().to_string()), &text)?;
+        let overlay =
+            dlt_spec::Overlay::from_toml(dlt_spec::Origin::File(path.display().to_string()), &text)?;
         Ok(Spec::assemble(&[overlay])?.check()?)
     }
 

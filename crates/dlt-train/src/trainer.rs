@@ -79,6 +79,22 @@ struct Best {
 }
 
 impl Trainer {
+    /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder is made.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn check(spec: &CheckedSpec, splits: &TokenSplits, recording: Option<&Recording>) -> Result<()> {
+        let vocabulary = spec.vocabulary(splits.vocabulary);
+        if vocabulary < splits.vocabulary {
+            return Err(TrainError::Vocabulary { tokenizer: splits.vocabulary, spec: vocabulary });
+        }
+        Feed::new(&splits.windows(Split::Train)?, spec.training.batch, stream(spec.seed, "data"))?;
+        splits.windows(Split::Validation)?;
+        splits.windows(Split::Test)?;
+        agent_for(spec, recording)?;
+        Ok(())
+    }
+
     /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay.
     ///
     /// # Errors
@@ -91,10 +107,8 @@ impl Trainer {
         folder: RunFolder,
         device: Device,
     ) -> Result<Self> {
+        Self::check(&spec, &splits, recording)?;
         let vocabulary = spec.vocabulary(splits.vocabulary);
-        if vocabulary < splits.vocabulary {
-            return Err(TrainError::Vocabulary { tokenizer: splits.vocabulary, spec: vocabulary });
-        }
         let windows = splits.windows(Split::Train)?;
         let (batch, seed) = (spec.training.batch, spec.seed);
         let validation = splits.windows(Split::Validation)?;

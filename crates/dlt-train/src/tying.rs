@@ -50,7 +50,9 @@ pub fn saved_model(
     Ok(file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?)
 }
 
-fn architecture(spec: &CheckedSpec, vocabulary: usize) -> Box<dyn Architecture> {
+/// What the model of a spec computes, and which parameters it has.
+#[must_use]
+pub fn architecture(spec: &CheckedSpec, vocabulary: usize) -> Box<dyn Architecture> {
     match spec.model.architecture {
         spec::Architecture::Gpt2 => Box::new(Gpt2::from_spec(spec, vocabulary)),
     }

@@ -1,0 +1,90 @@
+//! Reading the committed fixtures.
+
+use std::path::PathBuf;
+
+use candle_core::safetensors::BufferedSafetensors;
+use candle_core::{Device, Tensor};
+use dlt_kernels::{Gelu, Kernels};
+use dlt_models::binding::{Binding, Rules};
+use dlt_models::gpt2::Gpt2;
+use dlt_models::{Model, ModelError};
+use dlt_spec::Spec;
+use dlt_spec::spec::OptimizerSpec;
+use serde_json::Value;
+
+pub(crate) fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures").join(name)
+}
+
+pub(crate) fn json(name: &str) -> Value {
+    let text = std::fs::read_to_string(path(name)).expect("the fixture is there");
+    serde_json::from_str(&text).expect("the fixture is JSON")
+}
+
+pub(crate) fn tensors(name: &str) -> BufferedSafetensors {
+    BufferedSafetensors::new(std::fs::read(path(name)).expect("the fixture is there")).expect("safetensors")
+}
+
+pub(crate) fn count(value: &Value) -> usize {
+    value.as_u64().expect("a count") as usize
+}
+
+pub(crate) fn counts(value: &Value) -> Vec<usize> {
+    value.as_array().expect("a list").iter().map(count).collect()
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+/// A frozen model of four layers with the weights of a file.
+pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensors) -> Model {
+    let lookup = |name: &str| match file.get(name) {
+        Ok(_) => file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from),
+        Err(_) => Ok(None),
+    };
+    let binding = Binding::frozen(architecture.layers);
+    Model::from_weights(Box::new(architecture), binding, rules, Kernels::Fused, &lookup, &Device::Cpu)
+        .expect("the fixture holds every weight")
+}
+
+pub(crate) fn gpt2(sizes: [usize; 6], gelu: Gelu) -> Gpt2 {
+    let [layers, width, heads, feed_forward, positions, vocabulary] = sizes;
+    Gpt2 {
+        layers,
+        width,
+        heads,
+        feed_forward,
+        positions,
+        vocabulary,
+        gelu,
+        norm_epsilon: 1e-5,
+        initial_std: 0.02,
+    }
+}
+
+/// The optimizer of both oracles.
+pub(crate) fn adamw() -> OptimizerSpec {
+    OptimizerSpec {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        clip_norm: 1.0,
+        ..Spec::default().optimizer
+    }
+}
+
+/// Largest absolute difference. Of a query-key-value bias the middle third is left out: shifting all keys of
+/// a head changes no attention weight, so its true gradient is zero and AdamW makes full steps of rounding
+/// noise.
+pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
+    let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    let (ours, theirs) = (values(ours), values(theirs));
+    assert_eq!(ours.len(), theirs.len(), "{name}");
+    let third = ours.len() / 3;
+    let counts = |i: usize| !(name.ends_with("c_attn.bias") && (third..2 * third).contains(&i));
+    let pairs = ours.iter().zip(&theirs).enumerate().filter(|&(i, _)| counts(i));
+    pairs.map(|(_, (a, b))| f64::from((a - b).abs())).fold(0.0, f64::max)
+}
