@@ -55,8 +55,8 @@ impl Dropout {
             vectorised(
                 #[inline(always)]
                 || {
-                    for (i, x) in (0u32..).zip(run) {
-                        let kept = hash(low.wrapping_add(i), key, keys.1) >= threshold;
+                    for (i, x) in run.iter_mut().enumerate() {
+                        let kept = hash(low.wrapping_add(i as u32), key, keys.1) >= threshold;
                         *x *= if kept { scale } else { 0.0 };
                     }
                 },

@@ -1,7 +1,7 @@
 //! Affine maps, alone and followed by GELU.
 
 use crate::gelu::Gelu;
-use crate::matrix::{Into, Panel, Threads, View, multiply};
+use crate::matrix::{Threads, View, product};
 use crate::shape::{expect_vector, matrix, rows_and_width};
 use crate::{Kernels, composed, host, rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -103,17 +103,8 @@ impl Op {
             *last = outputs;
         }
         let count = x.0.len() / inputs;
-        let mut y = vec![0.0; count * outputs];
         let weight = View::new(weight.0, outputs, inputs, inputs);
-        let x = View::new(x.0, count, inputs, inputs);
-        multiply(
-            &mut Panel::new(&mut y, count, outputs, outputs),
-            Into::Set,
-            1.0,
-            x,
-            weight.t(),
-            Threads::All,
-        );
+        let mut y = product(View::new(x.0, count, inputs, inputs), weight.t(), Threads::All);
         let Some(kind) = self.activation else {
             if let Some(bias) = bias {
                 y.par_chunks_mut(rows::per_task(outputs) * outputs).for_each(|y| add_bias(y, bias));
@@ -156,14 +147,14 @@ impl Op {
             let of_weight = match self.wanted.weight {
                 true => {
                     let x = View::new(x_data, count, inputs, inputs);
-                    Some(host::tensor(product(outer.t(), x, outputs, inputs), (outputs, inputs))?)
+                    Some(host::tensor(product(outer.t(), x, Threads::All), (outputs, inputs))?)
                 }
                 false => None,
             };
             let of_x = match self.wanted.x {
                 true => {
                     let weight = View::new(weight, outputs, inputs, inputs);
-                    Some(host::tensor(product(outer, weight, count, inputs), x.shape())?)
+                    Some(host::tensor(product(outer, weight, Threads::All), x.shape())?)
                 }
                 false => None,
             };
@@ -228,12 +219,6 @@ impl CustomOp3 for Op {
     ) -> Result<Gradients> {
         self.backward(x, weight, gradient)
     }
-}
-
-fn product(a: View<'_>, b: View<'_>, rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = vec![0.0; rows * columns];
-    multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, Threads::All);
-    out
 }
 
 fn add_bias(y: &mut [f32], bias: &[f32]) {

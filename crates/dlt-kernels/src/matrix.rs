@@ -6,6 +6,9 @@ use gemm::Parallelism;
 use std::marker::PhantomData;
 use std::slice;
 
+/// Rows of a transposition that are handled together.
+const TILE: usize = 16;
+
 /// A matrix to read: any strides.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -42,6 +45,22 @@ impl<'a> View<'a> {
     pub(crate) fn row(self, row: usize) -> &'a [f32] {
         assert!(self.column_stride == 1, "a row of a transposed matrix");
         &self.data[row * self.row_stride..][..self.columns]
+    }
+
+    /// A copy whose rows are the columns of this matrix, adjacent in memory.
+    pub(crate) fn transposed(self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.columns];
+        // Tiles, so that what is read and what is written both stay in the first cache.
+        for tile in (0..self.rows).step_by(TILE) {
+            let rows = tile..(tile + TILE).min(self.rows);
+            for (column, out) in out.chunks_exact_mut(self.rows).enumerate() {
+                let first = column * self.column_stride;
+                for (out, row) in out[rows.clone()].iter_mut().zip(rows.clone()) {
+                    *out = self.data[row * self.row_stride + first];
+                }
+            }
+        }
+        out
     }
 
     /// `count` rows from `start`.
@@ -134,6 +153,28 @@ pub(crate) enum Threads {
     One,
     /// All threads of the pool.
     All,
+}
+
+/// `a · b` in a new buffer, row by row.
+///
+/// # Panics
+/// When the shapes do not fit, which is a bug of the caller.
+pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
+    let (rows, columns) = (a.rows, b.columns);
+    // gemm treats vectors and outer products of its own, and there makes slices of the destination.
+    if rows == 1 || columns == 1 || a.columns <= 2 {
+        let mut out = vec![0.0; rows * columns];
+        multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, threads);
+        return out;
+    }
+    let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
+    let mut panel = Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
+    // Zeroing first would cost another pass over the largest buffers that there are.
+    multiply(&mut panel, Into::Set, 1.0, a, b, threads);
+    // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its destination and writes
+    // each of its elements through raw pointers; they are all of these, because the stride is the width.
+    unsafe { out.set_len(rows * columns) };
+    out
 }
 
 /// `out = scale · a · b`, or `out += scale · a · b`.

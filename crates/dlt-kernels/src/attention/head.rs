@@ -48,10 +48,11 @@ struct Block {
 impl Head<'_> {
     pub(super) fn forward(&self, out: &mut Panel<'_>, sums: &mut [Sum]) {
         let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.tokens];
+        let keys = self.key.transposed();
         for block in self.blocks() {
             let Block { start, rows, seen } = block;
             let scores = &mut scores[..rows * seen];
-            self.scores(block, scores);
+            self.scores(block, &keys, scores);
             let sums = &mut sums[start..start + rows];
             vectorised(
                 #[inline(always)]
@@ -92,14 +93,16 @@ impl Head<'_> {
     ) {
         let size = BLOCK_ROWS.min(self.tokens) * self.tokens;
         let (mut probabilities, mut gradients) = (vec![0.0; size], vec![0.0; size]);
+        let (keys, values) = (self.key.transposed(), self.value.transposed());
         let scale = self.scale();
         for block in self.blocks() {
             let Block { start, rows, seen } = block;
             let (p, g) = (&mut probabilities[..rows * seen], &mut gradients[..rows * seen]);
             let (out, gradient) = (outer.out.rows(start, rows), outer.gradient.rows(start, rows));
-            self.scores(block, p);
+            self.scores(block, &keys, p);
             let g_panel = &mut Panel::new(g, rows, seen, seen);
-            multiply(g_panel, Into::Set, 1.0, gradient, self.value.rows(0, seen).t(), Threads::One);
+            let values = View::new(&values, self.width, seen, self.tokens);
+            multiply(g_panel, Into::Set, 1.0, gradient, values, Threads::One);
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, g, dropout);
             }
@@ -162,16 +165,11 @@ impl Head<'_> {
         1.0 / (self.width as f32).sqrt()
     }
 
-    fn scores(&self, Block { start, rows, seen }: Block, scores: &mut [f32]) {
+    /// `q kᵀ` of a block, from the transposed keys: made once for all blocks, they save each product the packing.
+    fn scores(&self, Block { start, rows, seen }: Block, keys: &[f32], scores: &mut [f32]) {
         let into = &mut Panel::new(scores, rows, seen, seen);
-        multiply(
-            into,
-            Into::Set,
-            self.scale(),
-            self.query.rows(start, rows),
-            self.key.rows(0, seen).t(),
-            Threads::One,
-        );
+        let keys = View::new(keys, self.width, seen, self.tokens);
+        multiply(into, Into::Set, self.scale(), self.query.rows(start, rows), keys, Threads::One);
     }
 
     fn drop_scores(&self, Block { start, seen, .. }: Block, scores: &mut [f32], dropout: Dropout) {
