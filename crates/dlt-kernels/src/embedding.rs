@@ -2,12 +2,14 @@
 
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, host, optimizer, rows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
-use std::sync::Arc;
+use candle_core::{Result, Tensor, bail};
 
 impl Kernels {
     /// Row `id` of the table for each id.
+    ///
+    /// Both paths are candle's `index_select`: it copies as fast as memory goes, and in autograd a kernel of our own
+    /// would only add one more gradient of the whole table. What costs is that gradient; where autograd can be left
+    /// out, [`Kernels::embedding_gradient`] makes none.
     ///
     /// # Shapes
     /// `table` (V, C), `ids` u32 of any non-empty shape; returns (ids..., C).
@@ -15,17 +17,8 @@ impl Kernels {
     /// # Errors
     /// When a tensor is empty, ids are not u32, or an id is not below V.
     pub fn embedding(self, table: &Tensor, ids: &Tensor) -> Result<Tensor> {
-        let checked = check(table, ids)?;
-        if !self.fuses(&[table]) {
-            return composed::embedding(table, ids);
-        }
-        let mut dims = ids.dims().to_vec();
-        dims.push(table.dim(1)?);
-        let op = Op { ids: checked.into(), dims };
-        match table.track_op() {
-            true => table.contiguous()?.apply_op1(op),
-            false => table.contiguous()?.apply_op1_no_bwd(&op),
-        }
+        check(table, ids)?;
+        composed::embedding(table, ids)
     }
 
     /// Adds the gradient of [`Kernels::embedding`] with respect to its table to `table_into`, in place: only the rows
@@ -64,38 +57,6 @@ fn check(table: &Tensor, ids: &Tensor) -> Result<Vec<u32>> {
         bail!("embedding: expected at least one id, came shape {:?}", ids.dims())
     }
     checked_ids("embedding", ids, vocabulary)
-}
-
-struct Op {
-    ids: Arc<[u32]>,
-    dims: Vec<usize>,
-}
-
-impl CustomOp1 for Op {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let table = host::slice(storage, layout)?;
-        let (_, width) = layout.shape().dims2()?;
-        let mut y = vec![0.0; self.ids.len() * width];
-        let count = rows::per_task(width);
-        y.par_chunks_mut(count * width).zip(self.ids.par_chunks(count)).for_each(|(y, ids)| {
-            for (row, &id) in y.chunks_exact_mut(width).zip(ids) {
-                row.copy_from_slice(&table[id as usize * width..][..width]);
-            }
-        });
-        Ok((CpuStorage::F32(y), Shape::from(self.dims.clone())))
-    }
-
-    fn bwd(&self, table: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        host::read([gradient], |[gradient]| {
-            let mut into = vec![0.0; table.elem_count()];
-            scatter(&mut into, &self.ids, gradient);
-            host::tensor(into, table.shape()).map(Some)
-        })
-    }
 }
 
 /// One thread adds the rows in their order: ids repeat, and so few rows are no work.

@@ -98,7 +98,7 @@ impl Gelu {
 /// function of `-2|u|`, it loses no digits in either tail.
 #[inline(always)]
 fn tanh_gate(x: f32) -> (f32, f32) {
-    const TWICE_ROOT: f32 = 1.595_769_1;
+    const TWICE_ROOT: f32 = 1.595_769;
     const CUBIC: f32 = 0.044_715;
     let square = x * x;
     let u = TWICE_ROOT * x * CUBIC.mul_add(square, 1.0);
@@ -121,13 +121,13 @@ fn normal(x: f32) -> (f32, f32) {
     let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);
     let mut p = -5.392_304e-2f32;
     p = p.mul_add(t, 2.579_954_3e-1);
-    p = p.mul_add(t, -4.281_455_8e-1);
+    p = p.mul_add(t, -4.281_456e-1);
     p = p.mul_add(t, 2.042_174_3e-1);
     p = p.mul_add(t, 3.047_452_5e-2);
     p = p.mul_add(t, 1.744_714_2e-1);
     p = p.mul_add(t, 2.519_860_6e-1);
     p = p.mul_add(t, 2.806_623_2e-1);
-    p = p.mul_add(t, 2.822_696_9e-1);
+    p = p.mul_add(t, 2.822_697e-1);
     p = p.mul_add(t, -8.279_356e-6);
     let e = exp(-0.5 * z * z);
     let tail = 0.5 * e * p;

@@ -126,7 +126,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 8.374_824e-3);
     p = p.mul_add(r, 4.166_822_6e-2);
     p = p.mul_add(r, 0.166_664_2);
-    p = p.mul_add(r, 0.499_999_92);
+    p = p.mul_add(r, 0.499_999_9);
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));

@@ -106,7 +106,7 @@ impl<'a> Panel<'a> {
     /// # Panics
     /// When the width is not a multiple of `count`, which is a bug of the caller.
     pub(crate) fn split(self, count: usize) -> Vec<Panel<'a>> {
-        assert!(count > 0 && self.columns % count == 0, "columns that do not divide");
+        assert!(count > 0 && self.columns.is_multiple_of(count), "columns that do not divide");
         let columns = self.columns / count;
         (0..count)
             .map(|i| Panel {

@@ -23,10 +23,12 @@ fn law_the_gradient_is_added_to_what_is_there() {
     let into = before.copy().unwrap();
     Kernels::Fused.embedding_gradient(&into, &ids, &gradient).unwrap();
     assert_close("embedding_gradient", &into, &expected, F32_TOLERANCE);
-    let (_, by_autograd) =
-        value_and_gradients(Kernels::Composed, DType::F32, &[before.clone()], &|k, t: &[Tensor]| {
-            k.embedding(&t[0], &ids)
-        });
+    let (_, by_autograd) = value_and_gradients(
+        Kernels::Composed,
+        DType::F32,
+        std::slice::from_ref(&before),
+        &|k, t: &[Tensor]| k.embedding(&t[0], &ids),
+    );
     let probed = before.copy().unwrap();
     Kernels::Fused.embedding_gradient(&probed, &ids, &noise(&[3, 70, 25], 4711)).unwrap();
     assert_close("autograd", &probed, &(before + &by_autograd[0]).unwrap(), F32_TOLERANCE);

@@ -14,7 +14,7 @@ fn everything() -> Vec<Vec<f64>> {
     let (x, w, b) = (noise(&[3, 7, 75], 1), noise(&[33, 75], 2), noise(&[33], 3));
     let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
     for kind in [Gelu::Tanh, Gelu::Erf] {
-        differentiable(&[x.clone()], &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
+        differentiable(std::slice::from_ref(&x), &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
         differentiable(&[x.clone(), w.clone(), b.clone()], &|k, t| {
             k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
         });
@@ -22,9 +22,9 @@ fn everything() -> Vec<Vec<f64>> {
     differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &|k, t| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
-    differentiable(&[x.clone()], &|k, t| k.dropout(&t[0], d));
+    differentiable(std::slice::from_ref(&x), &|k, t| k.dropout(&t[0], d));
     for mask in [Mask::Causal, Mask::Full] {
-        differentiable(&[x.clone()], &|k, t| k.attention(&t[0], 5, mask, Some(d)));
+        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], 5, mask, Some(d)));
     }
     let head = Kernels::Fused.cross_entropy(
         &noise(&[21, 25], 1),
