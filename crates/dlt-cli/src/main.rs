@@ -1,1 +1,58 @@
-fn main() {}
+//! `dlt`: trains, evaluates and inspects transformers with dynamic layer tying.
+//!
+//! Results go to standard output and everything else to standard error. Nothing below this crate prints or
+//! reads the environment: here are the arguments, the progress, the messages and the exit codes, and no
+//! logic of training.
+
+mod arguments;
+mod baselines;
+mod eval;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod layers;
+mod log;
+mod map;
+mod numbers;
+mod output;
+mod progress;
+mod provenance;
+mod report;
+mod saved;
+mod spec;
+mod table;
+mod threads;
+mod tokens;
+mod train;
+
+use arguments::{Arguments, Task};
+use clap::Parser;
+use dlt_spec::ExitCode;
+
+fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
+            // Where even this cannot be written, nobody is left to tell.
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::Ok.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn run(arguments: &Arguments) -> failure::Result {
+    log::start(arguments.verbose)?;
+    match &arguments.task {
+        Task::Train(task) => train::run(task),
+        Task::Eval(task) => eval::run(task),
+        Task::Generate(task) => generate::run(task),
+        Task::Inspect(task) => inspect::run(task),
+        Task::Spec(task) => spec::run(task),
+    }
+}

@@ -1,0 +1,265 @@
+//! The command line, and the help that teaches it.
+
+use std::fmt::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dlt_data::Split;
+use dlt_spec::ExitCode;
+use dlt_train::DeviceChoice;
+
+use crate::provenance::LONG_VERSION;
+
+const ABOUT: &str = "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
+
+const TRAIN_HELP: &str = "\
+The spec of a run is laid together from, each over the one before:
+  --preset (shakespeare-12, unless SPEC.toml is given), --method, SPEC.toml,
+  --data / --steps / --seed, --set.
+A SPEC.toml without --preset stands on the plain defaults, not on shakespeare-12.
+Everything is checked before the run folder is made: a refused start leaves nothing behind.
+
+Examples:
+  dlt train                                       the main job: 12 layers on Shakespeare
+  dlt train --preset smoke                        the same in seconds, small
+  dlt train --data my.txt --seed 7                your own text: a UTF-8 file, or a folder
+  dlt train --method reference                    the method as the authors' code runs it
+  dlt train --set tying.decide_every=30 --set agent.policy=random --out runs/random
+  dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
+  dlt train runs/a/spec.toml --set agent.policy=replay --set agent.recording=runs/a --out runs/c
+
+A run folder holds:
+  spec.toml          the whole spec, with the meaning of every field
+  provenance.json    version, machine, data and command line
+  metrics.jsonl      a line for each step, decision and validation
+  states.jsonl       every decision; replay it with agent.policy=replay
+  model.safetensors  the best model on validation so far
+  summary.json       the result; it is there only once the run has finished";
+
+const EVAL_HELP: &str = "\
+Examples:
+  dlt eval runs/shakespeare-12-1                        the validation split that it was trained with
+  dlt eval runs/shakespeare-12-1 --split test --json
+  dlt eval runs/shakespeare-12-1 --text my.txt --json   {\"loss\":..., \"tokens\":...}
+
+The loss is the mean over predicted tokens, in nats. A text is read as one stream of tokens, cut into windows
+as long as the model's context; every token but the first is predicted once.";
+
+const GENERATE_HELP: &str = "\
+Examples:
+  dlt generate runs/shakespeare-12-1 --prompt \"To be, or not to be\"
+  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --tokens 200 --temperature 1 --top-p 0.9 --seed 3";
+
+const INSPECT_HELP: &str = "\
+Shows which layers share weights (a replication map), the parameter table, and of a run what its decisions did.
+
+Examples:
+  dlt inspect runs/shakespeare-12-1
+  dlt inspect runs/shakespeare-12-1/model.safetensors
+  dlt inspect runs/shakespeare-12-1/states.jsonl";
+
+const SPEC_HELP: &str = "\
+Examples:
+  dlt spec --list
+  dlt spec smoke
+  dlt spec gpt2-paper --method reference > my-spec.toml && dlt train my-spec.toml";
+
+#[derive(Debug, Parser)]
+#[command(name = "dlt", version = LONG_VERSION, about = ABOUT, after_help = guide(), max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+    /// Tell more on standard error; -vv still more. DLT_LOG holds a finer filter, as in dlt_data=debug
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Train a model; without arguments the main job, 12 layers on Shakespeare
+    #[command(after_help = TRAIN_HELP)]
+    Train(TrainTask),
+    /// Loss and perplexity of a saved model on a split or on a text
+    #[command(after_help = EVAL_HELP)]
+    Eval(EvalTask),
+    /// Continue a text with a saved model
+    #[command(after_help = GENERATE_HELP)]
+    Generate(GenerateTask),
+    /// Show who shares weights with whom, parameters and decisions
+    #[command(after_help = INSPECT_HELP)]
+    Inspect(InspectTask),
+    /// Print a preset in full: every field with meaning, unit, values and what the paper uses
+    #[command(after_help = SPEC_HELP)]
+    Spec(SpecTask),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TrainTask {
+    /// Spec of the run, in TOML; it may leave out what it does not change
+    #[arg(value_name = "SPEC.toml")]
+    pub(crate) file: Option<PathBuf>,
+    /// Model, data and method to start from; `dlt spec --list` shows them
+    #[arg(long, value_name = "P")]
+    pub(crate) preset: Option<String>,
+    /// Replace the preset's method: paper or reference
+    #[arg(long, value_name = "M")]
+    pub(crate) method: Option<String>,
+    /// Text to train on: a data set that is shipped, or a UTF-8 file or a folder of them
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) data: Option<String>,
+    /// Change one field, as in tying.decide_every=15; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Training steps
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Root seed of every random stream
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Run folder, which must not be there yet [default: runs/NAME-SEED]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print the result only, no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// What computes.
+#[derive(Args, Debug)]
+pub(crate) struct Machine {
+    /// auto (a GPU where there is one), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Threads for arithmetic [default: RAYON_NUM_THREADS, else all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EvalTask {
+    /// Run folder, or model file
+    pub(crate) run: PathBuf,
+    /// A UTF-8 text instead of the run's own data
+    #[arg(long, value_name = "FILE", conflicts_with = "split")]
+    pub(crate) text: Option<PathBuf>,
+    /// Which split of the run's own data
+    #[arg(long, value_enum, default_value_t = SplitName::Validation)]
+    pub(crate) split: SplitName,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+/// A split of the data.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SplitName {
+    Train,
+    Validation,
+    Test,
+}
+
+impl From<SplitName> for Split {
+    fn from(name: SplitName) -> Self {
+        match name {
+            SplitName::Train => Self::Train,
+            SplitName::Validation => Self::Validation,
+            SplitName::Test => Self::Test,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerateTask {
+    /// Run folder, or model file
+    pub(crate) run: PathBuf,
+    /// Text to continue
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// Most tokens to add
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) tokens: usize,
+    /// 0 takes the most likely token each time, 1 draws as the model says
+    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
+    pub(crate) temperature: f64,
+    /// Draw among the N most likely tokens only
+    #[arg(long, value_name = "N")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw among the fewest most likely tokens that together have this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) top_p: f64,
+    /// Seed of the draws: the same seed, the same text
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectTask {
+    /// Run folder, model file, or a states.jsonl
+    #[arg(value_name = "RUN|FILE")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SpecTask {
+    /// Preset to print [default: shakespeare-12]
+    pub(crate) preset: Option<String>,
+    /// Replace its method: paper or reference
+    #[arg(long, value_name = "M")]
+    pub(crate) method: Option<String>,
+    /// Change one field, as in tying.decide_every=15; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// List presets and methods, a line each
+    #[arg(long, conflicts_with_all = ["preset", "method", "set"])]
+    pub(crate) list: bool,
+}
+
+/// What stands below the help: first steps, places, exit codes.
+fn guide() -> String {
+    let mut text = "\
+First steps:
+  dlt train --preset smoke                            seconds: see a run from end to end
+  dlt train                                           minutes: 12 layers on Shakespeare
+  dlt inspect runs/shakespeare-12-1                   which layers share weights
+  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\"
+  dlt spec smoke                                      every field of a run, explained
+
+Where files go:
+  runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files)
+  ~/.cache/dlt           tokens of texts that were read once; DLT_CACHE or XDG_CACHE_HOME moves it
+Results are printed on standard output, everything else on standard error.
+
+Exit codes:
+"
+    .to_owned();
+    for code in ExitCode::ALL {
+        writeln!(text, "  {:<4} {}", code.number(), code.meaning()).expect("writing to a string cannot fail");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let guide = guide();
+        for code in ExitCode::ALL {
+            assert!(guide.contains(&format!("{:<4} {}", code.number(), code.meaning())), "{guide}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Recorded results of other ways to train the same model for as long, to show beside a run's own.
+
+use dlt_spec::{CheckedSpec, Spec, diff, presets};
+use serde::Deserialize;
+
+/// Every recorded result, as the project ships them.
+const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
+
+/// One recorded result.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Baseline {
+    /// Preset whose model, data and length of training it has.
+    pub(crate) preset: String,
+    /// What it is: `conventional`, `random policy`, `paper schedule`.
+    pub(crate) label: String,
+    /// The command that made it.
+    pub(crate) command: String,
+    /// Its root seed.
+    pub(crate) seed: u64,
+    /// Its training steps.
+    pub(crate) steps: usize,
+    /// Perplexity on the validation split.
+    pub(crate) validation_perplexity: f64,
+    /// Perplexity on the test split.
+    pub(crate) test_perplexity: f64,
+    /// Trainable parameters in blocks, mean over training.
+    pub(crate) block_parameters_mean: f64,
+}
+
+/// The results recorded for the same budget: another method or seed is another run of the same budget, and
+/// another model, other data or another number of steps or batch is not.
+pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
+    let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
+    recorded
+        .into_iter()
+        .filter(|baseline| preset(&baseline.preset).is_some_and(|preset| is_same_budget(spec, &preset)))
+        .collect()
+}
+
+fn preset(name: &str) -> Option<Spec> {
+    presets::preset(name).and_then(presets::Preset::spec).ok()
+}
+
+fn is_same_budget(a: &Spec, b: &Spec) -> bool {
+    let budget = ["model.", "data.", "training."];
+    !diff(a, b).iter().any(|change| budget.iter().any(|section| change.key.starts_with(section)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlt_spec::Overlay;
+
+    #[test]
+    fn what_is_recorded_can_be_read_and_belongs_to_presets() {
+        let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap();
+        for baseline in recorded {
+            let preset = preset(&baseline.preset).unwrap();
+            assert_eq!(preset.training.steps.or(baseline.steps), baseline.steps, "{baseline:?}");
+            assert!(baseline.command.starts_with("dlt train"), "{baseline:?}");
+            assert!(baseline.validation_perplexity > 1.0 && baseline.test_perplexity > 1.0);
+        }
+    }
+
+    #[test]
+    fn another_method_or_seed_has_the_same_budget_and_other_steps_have_not() {
+        let preset = presets::preset("smoke").unwrap();
+        let with = |set: &str| {
+            Spec::assemble(&[preset.overlay().unwrap(), Overlay::from_assignment(set).unwrap()]).unwrap()
+        };
+        for same in ["seed=7", "name=x", "agent.policy=none", "optimizer.learning_rate=0.1"] {
+            assert!(is_same_budget(&with(same), &preset.spec().unwrap()), "{same}");
+        }
+        for other in ["training.steps=31", "model.width=64", "data.source=x.txt"] {
+            assert!(!is_same_budget(&with(other), &preset.spec().unwrap()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `dlt eval`: loss of a saved model on a split or on a text.
+
+use std::path::Path;
+
+use candle_core::Device;
+use dlt_data::{Split, Tokenizer, bits_per_byte, read_text, unigram_perplexity};
+use dlt_spec::record::{PROVENANCE_FILE, Provenance};
+use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
+use dlt_train::open_device;
+use serde_json::json;
+
+use crate::arguments::EvalTask;
+use crate::failure::Result;
+use crate::numbers::{decimal, perplexity, whole};
+use crate::saved::Saved;
+use crate::table::Table;
+use crate::{output, threads, tokens};
+
+pub(crate) fn run(task: &EvalTask) -> Result {
+    threads::limit(task.machine.threads);
+    let saved = Saved::open(&task.run)?;
+    let (device, _) = open_device(task.machine.device)?;
+    let measured = match &task.text {
+        Some(text) => on_text(&saved, text, &device)?,
+        None => on_split(&saved, task.split.into(), &task.run, &device)?,
+    };
+    output::print(&if task.json { measured.json() } else { measured.table() })
+}
+
+/// An evaluation, and what there is to compare it with.
+struct Measured {
+    evaluation: Evaluation,
+    /// The split; nothing for a text of the user's own.
+    split: Option<Split>,
+    /// Bytes of the text that the predicted tokens stand for.
+    bytes: usize,
+    unigram_perplexity: f64,
+}
+
+impl Measured {
+    fn new(evaluation: Evaluation, split: Option<Split>, tokens: &[u32], bytes: usize) -> Self {
+        // The first token is not predicted, so its text does not count.
+        let share = (evaluation.tokens as f64 / tokens.len().max(1) as f64).min(1.0);
+        let bytes = (bytes as f64 * share).round() as usize;
+        Self { evaluation, split, bytes, unigram_perplexity: unigram_perplexity(tokens) }
+    }
+
+    fn bits_per_byte(&self) -> f64 {
+        bits_per_byte(self.evaluation.loss_sum, self.bytes)
+    }
+
+    fn json(&self) -> String {
+        let (loss, tokens) = (self.evaluation.loss(), self.evaluation.tokens);
+        let line = match self.split {
+            None => json!({ "loss": loss, "tokens": tokens }),
+            Some(split) => json!({
+                "split": split.name(),
+                "loss": loss,
+                "perplexity": self.evaluation.perplexity(),
+                "unigram_perplexity": self.unigram_perplexity,
+                "bits_per_byte": self.bits_per_byte(),
+                "tokens": tokens,
+            }),
+        };
+        format!("{line}\n")
+    }
+
+    fn table(&self) -> String {
+        let mut table = Table::new(&[]);
+        table.row(["evaluated on", self.split.map_or("the text", Split::name)]);
+        table.row(["loss, nats a token", &decimal(self.evaluation.loss(), 4)]);
+        table.row(["perplexity", &perplexity(self.evaluation.perplexity())]);
+        table.row(["unigram floor", &perplexity(self.unigram_perplexity)]);
+        table.row(["bits per byte", &decimal(self.bits_per_byte(), 3)]);
+        table.row(["tokens predicted", &whole(self.evaluation.tokens)]);
+        table.render()
+    }
+}
+
+fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
+    let text = read_text(path)?;
+    let tokens = Tokenizer::open(&saved.spec.data.tokenizer)?.encode(&text)?;
+    let evaluation = evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?;
+    Ok(Measured::new(evaluation, None, &tokens, text.len()))
+}
+
+fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
+    let spec = &saved.spec;
+    let splits = tokens::load(spec, &mut |_| ())?;
+    if trained_on(run).is_some_and(|sha256| sha256 != splits.provenance.sha256) {
+        let source = &spec.data.source;
+        tracing::warn!(source, "the text has changed since the model was trained on it");
+    }
+    let evaluation = evaluate(&saved.model(device)?, &splits.windows(split)?, spec.evaluation_batch())?;
+    let text = splits.split(split);
+    Ok(Measured::new(evaluation, Some(split), text.tokens(), text.bytes()))
+}
+
+/// Checksum of the text that a run folder says it was trained on.
+fn trained_on(run: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(run.join(PROVENANCE_FILE)).ok()?;
+    let provenance: Provenance = serde_json::from_str(&text).ok()?;
+    Some(provenance.data.sha256)
+}

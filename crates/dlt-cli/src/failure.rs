@@ -1,0 +1,116 @@
+//! What a person reads when something goes wrong, and the exit code that a script sees.
+
+use std::error::Error;
+use std::io;
+
+use dlt_data::DataError;
+use dlt_models::ModelError;
+use dlt_spec::{ExitCode, SpecError};
+use dlt_train::TrainError;
+
+/// Result of a task.
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Why a task ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A library refused or failed.
+    Run(TrainError),
+    /// Standard output cannot be written.
+    Output(io::Error),
+    /// The command line asks for what cannot be.
+    Refused {
+        /// The exit code.
+        code: ExitCode,
+        /// What was expected, what came.
+        message: String,
+    },
+    /// The user pressed Ctrl-C.
+    Interrupted {
+        /// What was done and what is left.
+        message: String,
+    },
+}
+
+/// `?` on the errors of the libraries.
+macro_rules! from_library {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Run(error.into())
+            }
+        })+
+    };
+}
+
+from_library!(TrainError, SpecError, DataError, ModelError);
+
+impl Failure {
+    pub(crate) fn refused(code: ExitCode, message: impl Into<String>) -> Self {
+        Self::Refused { code, message: message.into() }
+    }
+
+    /// Tells the person, in one message, and gives the code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let (code, message) = match self {
+            // Whoever reads our output has read enough: `dlt spec | head`.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::Ok,
+            Self::Output(error) => {
+                (ExitCode::Resources, format!("error: cannot write to standard output: {error}"))
+            }
+            Self::Run(error) => (error.exit_code(), format!("error: {}", chain(error))),
+            Self::Refused { code, message } => (*code, format!("error: {message}")),
+            Self::Interrupted { message } => (ExitCode::Interrupted, format!("interrupted: {message}")),
+        };
+        crate::output::note(&message);
+        code
+    }
+}
+
+/// An error and its causes, each once: many messages repeat their cause already.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl std::fmt::Display for Layer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Layer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let told = Layer("cannot read x: gone", Some(Box::new(Layer("gone", None))));
+        assert_eq!(chain(&told), "cannot read x: gone");
+        let untold = Layer("cannot read x", Some(Box::new(Layer("gone", None))));
+        assert_eq!(chain(&untold), "cannot read x: gone");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let closed = Failure::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(closed.report(), ExitCode::Ok);
+    }
+}

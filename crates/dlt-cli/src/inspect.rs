@@ -1,0 +1,176 @@
+//! `dlt inspect`: who shares weights with whom, which parameters there are, and what the decisions did.
+
+use std::path::Path;
+
+use dlt_models::binding::Binding;
+use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
+use dlt_spec::{CheckedSpec, ExitCode};
+use dlt_state::{Event, Recording, State};
+use dlt_train::{MODEL_FILE, RunFolder, architecture};
+
+use crate::arguments::InspectTask;
+use crate::failure::{Failure, Result};
+use crate::numbers::{decimal, perplexity, whole};
+use crate::saved::Saved;
+use crate::table::Table;
+use crate::{map, output};
+
+/// Columns of the longest bar of a chart.
+const BAR: usize = 30;
+
+pub(crate) fn run(task: &InspectTask) -> Result {
+    let path = task.path.as_path();
+    let is_recording = path.extension().is_some_and(|ending| ending == "jsonl");
+    output::print(&match () {
+        () if path.is_dir() => inspect_run(path)?,
+        () if is_recording && path.is_file() => decisions(&RunFolder::read_recording(path)?, None, None),
+        () => describe(&Saved::open(path)?),
+    })
+}
+
+fn inspect_run(run: &Path) -> Result<String> {
+    if !run.join(SPEC_FILE).is_file() {
+        let message = format!("{}: not a run folder: expected one that `dlt train` wrote", run.display());
+        return Err(Failure::refused(ExitCode::BadData, message));
+    }
+    let spec = RunFolder::read_spec(run)?;
+    let summary = RunFolder::read_summary(run)?;
+    let recording = RunFolder::read_recording(&run.join(STATES_FILE))?;
+    let mut text = format!("{}\n", run.display());
+    text += &outcome(&spec, summary.as_ref());
+    let saved = match run.join(MODEL_FILE).is_file() {
+        true => Some(Saved::open(run)?),
+        false => None,
+    };
+    text += &saved.as_ref().map_or_else(
+        || "\nNo model has been saved yet.\n".to_owned(),
+        |saved| format!("\n{}", describe(saved)),
+    );
+    let steps = summary.map(|summary| summary.steps);
+    Ok(text + "\n" + &decisions(&recording, steps, saved.map(|saved| saved.state).as_ref()))
+}
+
+fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
+    let (name, seed) = (&spec.name, spec.seed);
+    let Some(summary) = summary else {
+        return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
+    };
+    let mut table = Table::new(&["", "this model", "unigram floor"]);
+    let [validation, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
+    table.row(["validation perplexity", &validation, &floor]);
+    let [test, floor] = [summary.test_perplexity, summary.unigram_test_perplexity].map(perplexity);
+    table.row(["test perplexity", &test, &floor]);
+    format!("{name}, seed {seed}: finished after {} steps\n{}", whole(summary.steps), table.render())
+}
+
+/// The saved model: sizes, sharing, parameters.
+fn describe(saved: &Saved) -> String {
+    let (model, binding) = (&saved.spec.model, saved.binding());
+    let mut text = format!("The saved model, of step {}\n", saved.step);
+    let mut table = Table::new(&[]);
+    table.row(["architecture", &word(&model.architecture)]);
+    for (name, number) in [
+        ("layers", model.layers),
+        ("width", model.width),
+        ("heads", model.heads),
+        ("feed-forward width", saved.spec.feed_forward()),
+        ("context", model.context),
+        ("vocabulary", saved.vocabulary),
+        ("independent layers", binding.n_independent()),
+        ("distinct layers in memory", binding.n_distinct()),
+    ] {
+        table.row([name, &whole(number)]);
+    }
+    text += &table.render();
+    let owners: Vec<_> = saved.state.owners().iter().map(ToString::to_string).collect();
+    text += &format!("\nState (the owner of each layer): {}\n\n", owners.join(" "));
+    text += &map::draw(&saved.state, Some(binding));
+    text += &storage(saved, binding);
+    text + "\nParameters\n" + &parameters(saved, binding)
+}
+
+/// A word of the spec as a spec file spells it.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Where layers share weights otherwise than the state says, as the authors' code lets them.
+fn storage(saved: &Saved, binding: &Binding) -> String {
+    let partition = binding.partition();
+    let differs = |layer: usize| !binding.is_frozen(layer) && partition[layer] != saved.state.owner(layer);
+    if !(0..partition.len()).any(differs) {
+        return String::new();
+    }
+    let lowest: Vec<_> = partition.iter().map(ToString::to_string).collect();
+    format!("\nStorage (the lowest layer with the same weights): {}\n", lowest.join(" "))
+}
+
+fn parameters(saved: &Saved, binding: &Binding) -> String {
+    let architecture = architecture(&saved.spec, saved.vocabulary);
+    let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
+    let mut table = Table::new(&["tensor", "shape", "parameters"]);
+    let mut count = |name: &str, shape: &[usize]| {
+        let sizes: Vec<_> = shape.iter().map(ToString::to_string).collect();
+        table.row([name, &sizes.join(" x "), &whole(shape.iter().product())]);
+    };
+    for entry in shared.entries() {
+        count(&format!("{}{}", architecture.shared_prefix(), entry.name), &entry.shape);
+    }
+    let prefix = architecture.block_prefix(0).replace('0', "N");
+    for entry in block.entries() {
+        count(&format!("{prefix}{}", entry.name), &entry.shape);
+    }
+    let (outside, inside) = (shared.n_parameters(), block.n_parameters());
+    let (layers, trained) = (binding.n_layers(), binding.trained().len());
+    let mut totals = Table::new(&["", "blocks", "in blocks", "in all"]);
+    for (name, blocks) in
+        [("trainable now", trained), ("in memory", binding.n_distinct()), ("with no layer tied", layers)]
+    {
+        let in_blocks = blocks * inside;
+        totals.row([name, &whole(blocks), &whole(in_blocks), &whole(outside + in_blocks)]);
+    }
+    format!("{}\n{}", table.render(), totals.render())
+}
+
+/// What the decisions did: events, and for how long each layer was independent (Figs. 2 and 3 of the paper).
+/// `drawn` is a state whose map has been shown already.
+fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>) -> String {
+    let rows = recording.rows();
+    let events = recording.event_counts();
+    let mut text = format!(
+        "Decisions: {}; tied events: {}; untied events: {}\n",
+        whole(rows.len()),
+        whole(events.tied),
+        whole(events.untied)
+    );
+    let last = rows.last().map_or_else(|| recording.initial(), |row| row.state());
+    if drawn != Some(last) {
+        let made =
+            rows.last().map_or_else(|| "none was made".to_owned(), |row| format!("step {}", row.step()));
+        text += &format!("\nAfter the last decision ({made})\n\n{}", map::draw(last, None));
+    }
+    // A run under way has trained at least up to its last decision.
+    let until = steps.or(rows.last().map(|row| row.step())).unwrap_or(0);
+    let mut changes = vec![[0; 2]; recording.n_layers()];
+    for (_, transition) in recording.transitions() {
+        for event in transition.events() {
+            let kind = usize::from(matches!(event, Event::Untied { .. }));
+            changes[event.layer()][kind] += 1;
+        }
+    }
+    let mut table = Table::new(&["layer", "owner", "tied", "untied", "steps independent", "share", ""]);
+    for (layer, independent) in recording.steps_independent(until).into_iter().enumerate() {
+        let share = independent as f64 / until.max(1) as f64;
+        let bar = "█".repeat((share * BAR as f64).round() as usize);
+        table.row([
+            layer.to_string(),
+            last.owner(layer).to_string(),
+            changes[layer][0].to_string(),
+            changes[layer][1].to_string(),
+            whole(independent),
+            decimal(share, 2),
+            format!("{bar:<BAR$}"),
+        ]);
+    }
+    text + &format!("\nEach layer over {} training steps\n{}", whole(until), table.render())
+}

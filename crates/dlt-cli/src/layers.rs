@@ -1,0 +1,57 @@
+//! The layers that a spec is laid together from, by what the command line says.
+
+use std::path::Path;
+
+use dlt_spec::presets::{self, DEFAULT_PRESET};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec};
+
+use crate::failure::{Failure, Result};
+
+/// What the command line says about a spec.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layers<'a> {
+    /// `--preset`.
+    pub(crate) preset: Option<&'a str>,
+    /// `--method`.
+    pub(crate) method: Option<&'a str>,
+    /// The user's file.
+    pub(crate) file: Option<&'a Path>,
+    /// Options that stand for one key: the option, the key, the value.
+    pub(crate) options: Vec<(&'static str, &'static str, String)>,
+    /// `--set`, in order.
+    pub(crate) set: &'a [String],
+}
+
+impl Layers<'_> {
+    /// The spec: preset, method, file, options, `--set`, each over the one before. Without a file the default
+    /// preset lies at the bottom; a file without a preset lies on the plain defaults, so that what it does not
+    /// say is not taken from a preset that nobody named.
+    pub(crate) fn spec(&self) -> Result<CheckedSpec> {
+        let mut overlays = Vec::new();
+        match (self.preset, self.file) {
+            (Some(name), _) => overlays.push(presets::preset(name)?.overlay()?),
+            (None, None) => overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?),
+            (None, Some(_)) => {}
+        }
+        if let Some(name) = self.method {
+            overlays.push(presets::method(name)?.overlay()?);
+        }
+        if let Some(path) = self.file {
+            overlays.push(read(path)?);
+        }
+        for (option, key, value) in &self.options {
+            overlays.push(Overlay::from_option(option, key, value)?);
+        }
+        for assignment in self.set {
+            overlays.push(Overlay::from_assignment(assignment)?);
+        }
+        Ok(Spec::assemble(&overlays)?.check()?)
+    }
+}
+
+fn read(path: &Path) -> Result<Overlay> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::refused(ExitCode::BadSpec, format!("cannot read the spec {}: {error}", path.display()))
+    })?;
+    Ok(Overlay::from_toml(Origin::File(path.display().to_string()), &text)?)
+}

@@ -1,0 +1,41 @@
+//! The two channels: results on standard output, everything else on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
+
+use indicatif::MultiProgress;
+
+use crate::failure::{Failure, Result};
+
+/// The bars on the terminal. What else is written to standard error goes through here, so that it does not
+/// tear them.
+pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes a result.
+pub(crate) fn print(text: &str) -> Result {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes a line for the person. Where standard error is closed, there is nobody to read it.
+pub(crate) fn note(line: &str) {
+    BARS.suspend(|| drop(writeln!(io::stderr(), "{line}")));
+}
+
+/// Whether a person watches standard error.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Standard error as the log writes it.
+pub(crate) struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

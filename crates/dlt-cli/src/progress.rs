@@ -1,0 +1,125 @@
+//! What a person sees while a run is under way: a bar on a terminal, plain lines elsewhere, or nothing.
+
+use std::time::Instant;
+
+use dlt_data::Progress as Loading;
+use dlt_train::StepReport;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::output::{self, BARS};
+
+/// Plain lines that a run is divided into, beside those of validations.
+const LINES: usize = 20;
+
+/// Progress of one run.
+pub(crate) struct Progress {
+    display: Display,
+    began: Instant,
+}
+
+enum Display {
+    Nothing,
+    Lines,
+    Bar(ProgressBar),
+}
+
+impl Progress {
+    /// Progress as far as it is wanted.
+    pub(crate) fn new(is_quiet: bool) -> Self {
+        let display = match (is_quiet, output::is_watched()) {
+            (true, _) => Display::Nothing,
+            (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
+            (false, false) => Display::Lines,
+        };
+        Self { display, began: Instant::now() }
+    }
+
+    /// A line about what comes next.
+    pub(crate) fn note(&self, line: &str) {
+        if !matches!(self.display, Display::Nothing) {
+            output::note(line);
+        }
+    }
+
+    /// What loading the data is at.
+    pub(crate) fn loading(&self, loading: Loading) {
+        match (loading, &self.display) {
+            (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
+                self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
+            }
+            (Loading::Tokenizing { bytes, of, .. }, Display::Bar(bar)) => {
+                bar.set_style(style("{bar:30} {percent}%"));
+                bar.set_length(of as u64);
+                bar.set_position(bytes as u64);
+            }
+            _ => {}
+        }
+    }
+
+    /// Training begins.
+    pub(crate) fn begin(&mut self, steps: usize) {
+        self.began = Instant::now();
+        if let Display::Bar(bar) = &self.display {
+            bar.reset();
+            bar.set_length(steps as u64);
+            bar.set_style(style("{bar:10} {pos}/{len}  {wide_msg}"));
+        }
+    }
+
+    /// A training step was made.
+    pub(crate) fn step(&self, report: &StepReport) {
+        let every = report.steps.div_ceil(LINES).max(1);
+        let is_told = report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
+        match &self.display {
+            Display::Nothing => {}
+            Display::Lines if is_told || report.validation_perplexity.is_some() => {
+                let width = report.steps.to_string().len();
+                let validation = report.validation_perplexity.map_or_else(String::new, |found| {
+                    format!("  validation perplexity {}", perplexity(found))
+                });
+                let figures = self.figures(report);
+                output::note(&format!(
+                    "step {:>width$}/{}  {figures}{validation}",
+                    report.step, report.steps
+                ));
+            }
+            Display::Lines => {}
+            Display::Bar(bar) => {
+                bar.set_message(self.figures(report));
+                bar.set_position(report.step as u64);
+                if let Some(found) = report.validation_perplexity {
+                    output::note(&format!(
+                        "step {}: validation perplexity {}",
+                        report.step,
+                        perplexity(found)
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the end.
+    fn figures(&self, report: &StepReport) -> String {
+        let per_step = self.began.elapsed().as_secs_f64() / report.step as f64;
+        format!(
+            "{} left  loss {}  perplexity {}  independent layers {}  {} tokens/s",
+            duration(per_step * (report.steps - report.step) as f64),
+            decimal(report.loss, 3),
+            perplexity(report.loss.exp()),
+            report.independent_layers,
+            decimal(report.tokens_per_s, 0),
+        )
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        if let Display::Bar(bar) = &self.display {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

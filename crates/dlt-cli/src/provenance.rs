@@ -1,0 +1,56 @@
+//! Where a run comes from: program, machine, data and command line.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dlt_data::{Split, TokenSplits};
+use dlt_spec::record::{DataProvenance, Host, Provenance, RECORD_SCHEMA};
+use dlt_spec::{CheckedSpec, fingerprint};
+
+use crate::threads;
+
+/// Version, and the git revision where there is one.
+pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
+
+/// What is written before a run's first step.
+pub(crate) fn of(spec: &CheckedSpec, splits: &TokenSplits, device: &str) -> Provenance {
+    let revision = env!("DLT_REVISION");
+    let tokens = |split| splits.split(split).len() as u64;
+    Provenance {
+        schema: RECORD_SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: (!revision.is_empty()).then(|| revision.to_owned()),
+        toolchain: env!("DLT_TOOLCHAIN").to_owned(),
+        host: host(),
+        threads: threads::current(),
+        device: device.to_owned(),
+        seed: spec.seed,
+        spec_fingerprint: fingerprint(spec),
+        data: DataProvenance {
+            source: splits.provenance.source.clone(),
+            sha256: splits.provenance.sha256.clone(),
+            tokenizer: splits.provenance.tokenizer.clone(),
+            train_tokens: tokens(Split::Train),
+            validation_tokens: tokens(Split::Validation),
+            test_tokens: tokens(Split::Test),
+        },
+        command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        // A clock before 1970 is a clock that was never set.
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    }
+}
+
+fn host() -> Host {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Host {
+        cpu: cpu_model().unwrap_or_else(|| "unknown".to_owned()),
+        cores,
+        os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
+}
+
+/// The processor's name, where Linux tells.
+fn cpu_model() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,213 @@
+//! What a finished run says: its result, what it is measured against, and what to try next.
+
+use std::path::Path;
+
+use dlt_models::binding::Binding;
+use dlt_spec::CheckedSpec;
+use dlt_spec::record::Summary;
+use dlt_spec::spec::{Initial, InitialName, Order, PolicyKind};
+use dlt_state::State;
+
+use crate::baselines::{self, Baseline};
+use crate::map;
+use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::table::Table;
+
+/// A run that has just ended.
+pub(crate) struct Ending<'a> {
+    /// What was asked for.
+    pub(crate) spec: &'a CheckedSpec,
+    /// What came of it.
+    pub(crate) summary: &'a Summary,
+    /// The last state.
+    pub(crate) state: &'a State,
+    /// The last sharing of weights.
+    pub(crate) binding: &'a Binding,
+    /// The run folder.
+    pub(crate) run: &'a Path,
+}
+
+impl Ending<'_> {
+    /// The whole message.
+    pub(crate) fn text(&self) -> String {
+        let Summary { name, seed, steps, best_step, elapsed_s, .. } = self.summary;
+        let mut text = format!(
+            "{name}, seed {seed}: {} steps in {}; result in {}\n\n",
+            whole(*steps),
+            duration(*elapsed_s),
+            self.run.display()
+        );
+        let tokenizer = &self.spec.data.tokenizer;
+        text += &format!("The best model on validation, of step {best_step} (per token of {tokenizer})\n");
+        text += &self.quality();
+        text += "\nWhat it took, over training\n";
+        text += &self.cost();
+        text += &self.machine();
+        text += "\nWho uses whose weights at the end\n\n";
+        text += &map::draw(self.state, Some(self.binding));
+        text += &self.beside(&baselines::beside(self.spec));
+        text += "\nWhat to try next\n";
+        self.next().iter().for_each(|(why, command)| text += &format!("  {why}\n    {command}\n"));
+        text
+    }
+
+    fn quality(&self) -> String {
+        let summary = self.summary;
+        let mut table = Table::new(&["", "this model", "unigram floor"]);
+        let mut row =
+            |name: &str, model: f64, floor: f64| table.row([name, &perplexity(model), &perplexity(floor)]);
+        row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
+        row("test perplexity", summary.test_perplexity, summary.unigram_test_perplexity);
+        table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
+        if let Some(selected) = summary.test_perplexity_selected_on_test {
+            table.row([
+                "test perplexity, had the model been chosen on test (not a fair result)",
+                &perplexity(selected),
+            ]);
+        }
+        table.render()
+    }
+
+    fn cost(&self) -> String {
+        let summary = self.summary;
+        let layers = self.spec.model.layers;
+        let mut table = Table::new(&["", "mean", "end", "conventional"]);
+        let mut row = |name: &str, mean: String, end: String, conventional: String| {
+            table.row([name, &mean, &end, &conventional]);
+        };
+        row(
+            "trainable parameters",
+            decimal(summary.trainable_parameters_mean, 0),
+            whole(summary.trainable_parameters_end),
+            whole(summary.conventional_parameters),
+        );
+        row(
+            "of them in blocks",
+            decimal(summary.block_parameters_mean, 0),
+            whole(summary.block_parameters_end),
+            whole(summary.conventional_block_parameters),
+        );
+        let share = |parameters: f64| decimal(parameters / summary.conventional_block_parameters as f64, 3);
+        let end = summary.block_parameters_end as f64;
+        row("share of conventional", share(summary.block_parameters_mean), share(end), "1.000".into());
+        row(
+            "independent layers",
+            decimal(summary.independent_layers_mean, 2),
+            summary.independent_layers_end.to_string(),
+            layers.to_string(),
+        );
+        row(
+            "distinct layers in memory",
+            decimal(summary.distinct_layers_mean, 2),
+            summary.distinct_layers_end.to_string(),
+            layers.to_string(),
+        );
+        table.render()
+    }
+
+    fn machine(&self) -> String {
+        let summary = self.summary;
+        let megabytes = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |mb| decimal(mb, 1));
+        let mut table = Table::new(&["", "mean", "peak"]);
+        table.row(["resident memory, MB", &megabytes(summary.mean_rss_mb), &megabytes(summary.peak_rss_mb)]);
+        let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
+        table.row(["weights + gradients + moments, MB", "", &state]);
+        format!(
+            "\n{}\n  {} tokens/s; a pass over the training text takes {}\n",
+            table.render(),
+            decimal(summary.tokens_per_s, 0),
+            duration(summary.seconds_per_epoch),
+        )
+    }
+
+    /// Recorded results of the same budget.
+    fn beside(&self, recorded: &[Baseline]) -> String {
+        if recorded.is_empty() {
+            return String::new();
+        }
+        let summary = self.summary;
+        let whole_model = summary.conventional_block_parameters as f64;
+        let mut table =
+            Table::new(&["", "validation", "test", "block parameters, mean", "share", "steps", "seed"]);
+        let mut row = |label: &str, validation, test, blocks: f64, steps: usize, seed: u64| {
+            table.row([
+                label.to_owned(),
+                perplexity(validation),
+                perplexity(test),
+                decimal(blocks, 0),
+                decimal(blocks / whole_model, 3),
+                whole(steps),
+                seed.to_string(),
+            ]);
+        };
+        let (validation, test) = (summary.validation_perplexity, summary.test_perplexity);
+        row("this run", validation, test, summary.block_parameters_mean, summary.steps, summary.seed);
+        for one in recorded {
+            let (validation, test) = (one.validation_perplexity, one.test_perplexity);
+            row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
+        }
+        let mut text = "\nBeside it: recorded results of the same model, text, steps and batch\n".to_owned();
+        text += &table.render();
+        text += "  made by\n";
+        recorded.iter().for_each(|one| text += &format!("    {}: {}\n", one.label, one.command));
+        text
+    }
+
+    /// Three commands and why one would type them.
+    fn next(&self) -> [(&'static str, String); 3] {
+        let program = quoted(&std::env::args_os().next().unwrap_or_else(|| "dlt".into()).to_string_lossy());
+        let run = quoted(&self.run.to_string_lossy());
+        let spec = quoted(&self.run.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
+        let other = |name: &str| quoted(&format!("{}-{name}", self.run.to_string_lossy()));
+        let compared = match is_conventional(self.spec) {
+            true => (
+                "the same model with the paper's method, for comparison",
+                format!(
+                    "{program} train {spec} --set agent.policy=q --set tying.initial=frozen --out {}",
+                    other("tied")
+                ),
+            ),
+            false => (
+                "the same model trained conventionally for as long, for comparison",
+                format!("{program} train {spec} {} --out {}", conventional(self.spec), other("conventional")),
+            ),
+        };
+        [
+            ("what it writes", format!("{program} generate {run} --prompt \"To be, or not to be\"")),
+            compared,
+            (
+                "the same on a text of your own",
+                format!("{program} train {spec} --data YOUR.txt --out {}", other("mine")),
+            ),
+        ]
+    }
+}
+
+fn is_conventional(spec: &CheckedSpec) -> bool {
+    let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
+    spec.agent.policy == PolicyKind::None && is_independent
+}
+
+/// What turns a spec into conventional training.
+fn conventional(spec: &CheckedSpec) -> String {
+    let mut set = vec!["agent.policy=none", "tying.initial=independent"];
+    if !spec.agent.recording.is_empty() {
+        set.push("agent.recording=\"\"");
+    }
+    if !spec.agent.permutation.is_empty() {
+        set.push("agent.permutation=[]");
+    }
+    if spec.data.order == Order::Sweep {
+        set.push("data.order=pass");
+    }
+    set.iter().map(|set| format!("--set {}", quoted(set))).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it whole.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

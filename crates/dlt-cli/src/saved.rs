@@ -1,0 +1,80 @@
+//! A model that a run has saved: from its run folder, or from the model file alone.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use dlt_models::Model;
+use dlt_models::binding::Binding;
+use dlt_models::file::ModelFile;
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, record};
+use dlt_state::State;
+use dlt_train::{MODEL_FILE, TrainError, saved_model};
+
+use crate::failure::{Failure, Result};
+
+/// A saved model and what was noted beside it.
+pub(crate) struct Saved {
+    /// The run that made it.
+    pub(crate) spec: CheckedSpec,
+    /// Size of its vocabulary.
+    pub(crate) vocabulary: usize,
+    /// Training steps done when it was saved.
+    pub(crate) step: usize,
+    /// The state then.
+    pub(crate) state: State,
+    file: ModelFile,
+}
+
+impl Saved {
+    /// Reads the model of a run folder, or a model file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = ModelFile::open(&locate(path)?)?;
+        let refuse = |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
+        let note = |key: &str| {
+            file.metadata().get(key).ok_or_else(|| refuse(format!("the model's metadata lacks `{key}`")))
+        };
+        let number = |key: &str| {
+            let text = note(key)?;
+            text.parse().map_err(|_| refuse(format!("metadata `{key}`: expected a number, came `{text}`")))
+        };
+        let owners =
+            note("state")?.split(',').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
+        let state = owners.map_err(|error| error.to_string());
+        let state = state.and_then(|owners| State::new(owners).map_err(|error| error.to_string()));
+        let origin = Origin::File(path.display().to_string());
+        let spec = Spec::assemble(&[Overlay::from_toml(origin, note("spec")?)?])?.check()?;
+        let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
+        if state.n_layers() != spec.model.layers {
+            let (came, expected) = (state.n_layers(), spec.model.layers);
+            return Err(refuse(format!("expected a state of {expected} layers, came one of {came}")));
+        }
+        Ok(Self { vocabulary: number("vocabulary")?, step: number("step")?, spec, state, file })
+    }
+
+    /// The model itself.
+    pub(crate) fn model(&self, device: &Device) -> Result<Model> {
+        Ok(saved_model(&self.file, &self.spec, self.vocabulary, device)?)
+    }
+
+    /// Which layers share storage.
+    pub(crate) fn binding(&self) -> &Binding {
+        self.file.binding()
+    }
+}
+
+/// The model file of a run folder, or the file itself.
+fn locate(path: &Path) -> Result<PathBuf> {
+    let refuse = |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let model = path.join(MODEL_FILE);
+    match path.is_dir() {
+        true if model.is_file() => Ok(model),
+        true if path.join(record::SPEC_FILE).is_file() => {
+            Err(refuse("this run has not saved a model yet; it does so at its first validation"))
+        }
+        true => Err(refuse("not a run folder: expected one that `dlt train` wrote")),
+        false => Err(refuse("no such run folder or model file")),
+    }
+}

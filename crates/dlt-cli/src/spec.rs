@@ -1,0 +1,46 @@
+//! `dlt spec`: presets in full, and a spec before it is trained.
+
+use dlt_spec::fields;
+use dlt_spec::presets::{DEFAULT_PRESET, METHODS, PRESETS, Preset, preset};
+
+use crate::arguments::SpecTask;
+use crate::failure::Result;
+use crate::layers::Layers;
+use crate::output;
+
+pub(crate) fn run(task: &SpecTask) -> Result {
+    if task.list {
+        return output::print(&list());
+    }
+    let name = task.preset.as_deref().unwrap_or(DEFAULT_PRESET);
+    let layers =
+        Layers { preset: Some(name), method: task.method.as_deref(), set: &task.set, ..Layers::default() };
+    let spec = layers.spec()?;
+    // What the preset's header says holds for the preset as it is.
+    let header = match task.method.is_none() && task.set.is_empty() {
+        true => preset(name)?
+            .header()
+            .lines()
+            .map(|line| format!("# {line}").trim_end().to_owned() + "\n")
+            .collect(),
+        false => String::new(),
+    };
+    let gap = if header.is_empty() { "" } else { "\n" };
+    output::print(&format!("{header}{gap}{}", fields::render(&spec)))
+}
+
+fn list() -> String {
+    let mut text = "Presets, for --preset (a model with its data and method):\n".to_owned();
+    PRESETS.iter().for_each(|preset| describe(&mut text, preset));
+    text.push_str("\nMethods, for --method (they replace a preset's method settings):\n");
+    METHODS.iter().for_each(|method| describe(&mut text, method));
+    text.push_str("\n`dlt spec NAME` prints a preset in full, with the meaning of every field.\n");
+    text
+}
+
+fn describe(text: &mut String, preset: &Preset) {
+    let header = preset.header();
+    let says = header.lines().next().unwrap_or_default();
+    let is_default = if preset.name() == DEFAULT_PRESET { " (default)" } else { "" };
+    text.push_str(&format!("  {:<15} {says}{is_default}\n", preset.name()));
+}

@@ -1,0 +1,24 @@
+//! The tokens of a run, and where they are kept between runs.
+
+use std::env;
+use std::path::PathBuf;
+
+use dlt_data::{DataRequest, Progress, TokenSplits};
+use dlt_spec::CheckedSpec;
+
+use crate::failure::Result;
+
+/// Loads the text that a spec names.
+pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits> {
+    let cache = cache();
+    let request = DataRequest { data: &spec.data, context: spec.model.context, cache: cache.as_deref() };
+    Ok(dlt_data::load(&request, progress)?)
+}
+
+/// `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; nothing where none of them is set.
+fn cache() -> Option<PathBuf> {
+    let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    path("DLT_CACHE")
+        .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))
+        .or_else(|| path("HOME").map(|home| home.join(".cache").join("dlt")))
+}

@@ -1,0 +1,66 @@
+//! `dlt inspect`: of a run, of a model file, of a recording.
+
+use crate::workplace::Workplace;
+
+#[test]
+fn a_run_shows_its_sharing_its_parameters_and_its_decisions() {
+    let place = Workplace::new();
+    place.train("run", &[]);
+    let shown = place.dlt(&["inspect", "run"]).ok().out;
+    for part in [
+        "smoke, seed 1: finished after 12 steps",
+        "State (the owner of each layer): 0",
+        "● independent",
+        "transformer.wte.weight",
+        "50257 x 32",
+        "transformer.h.N.attn.c_attn.weight",
+        "with no layer tied",
+        "Decisions: 5",
+        "steps independent",
+    ] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    let conventional = place.json("run/summary.json")["conventional_parameters"].as_u64().unwrap();
+    let digits: String = shown
+        .lines()
+        .find(|line| line.contains("with no layer tied"))
+        .and_then(|line| line.split_whitespace().last())
+        .unwrap()
+        .replace(',', "");
+    assert_eq!(digits, conventional.to_string());
+}
+
+#[test]
+fn a_model_file_is_described_by_itself() {
+    let place = Workplace::new();
+    place.train("run", &["--set", "tying.initial=[0, 1, 0]", "--set", "agent.policy=none"]);
+    std::fs::rename(place.path("run/model.safetensors"), place.path("alone.safetensors")).unwrap();
+    let shown = place.dlt(&["inspect", "alone.safetensors"]).ok().out;
+    assert!(shown.contains("State (the owner of each layer): 0 1 0"), "{shown}");
+    assert!(shown.contains("╭───────╮") && shown.contains("2 groups:  0 2  |  1"), "{shown}");
+}
+
+#[test]
+fn frozen_layers_are_told_from_tied_ones() {
+    let place = Workplace::new();
+    place.train("run", &["--set", "agent.policy=none"]);
+    let shown = place.dlt(&["inspect", "run"]).ok().out;
+    assert!(shown.contains("●   ◌   ◌") && shown.contains("1 group, 2 frozen"), "{shown}");
+}
+
+#[test]
+fn a_recording_shows_how_long_each_layer_was_independent() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"format":"dlt-states","version":1,"n_layers":3}"#,
+        r#"{"step":10,"action":[0,1,1],"state":[0,1,1]}"#,
+        r#"{"step":20,"action":[0,0,0],"state":[0,0,0]}"#,
+    ];
+    place.write("states.jsonl", rows.join("\n") + "\n");
+    let shown = place.dlt(&["inspect", "states.jsonl"]).ok().out;
+    assert!(shown.contains("Decisions: 2; tied events: 3; untied events: 1"), "{shown}");
+    let cells = |line: &str| line.split_whitespace().take(6).map(str::to_owned).collect::<Vec<_>>();
+    let table = shown.lines().skip_while(|line| !line.contains("steps independent"));
+    let layer = table.map(cells).find(|cells| cells[0] == "1").unwrap();
+    assert_eq!(layer, ["1", "0", "1", "1", "10", "0.50"], "{shown}");
+}

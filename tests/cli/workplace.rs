@@ -1,0 +1,82 @@
+//! An empty folder in which the program is run, and what it said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Bytes of the text that most tests train on: enough for windows of 32 tokens in every split.
+const TEXT_BYTES: usize = 40_000;
+
+/// A folder of its own for each test.
+pub(crate) struct Workplace(TempDir);
+
+/// What the program said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// The same, where the program succeeded.
+    pub(crate) fn ok(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+}
+
+impl Workplace {
+    /// A folder that holds `text.txt`, some Shakespeare.
+    pub(crate) fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/shakespeare/train.txt");
+        let text = fs::read_to_string(shipped).unwrap();
+        place.write("text.txt", &text[..text.floor_char_boundary(TEXT_BYTES)]);
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    /// The program with these arguments, in this folder, away from the user's cache and settings.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dlt"));
+        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        // Tokens of the shipped text are kept from test to test.
+        command.env("DLT_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("dlt-cache"));
+        command.env_remove("DLT_LOG").env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    pub(crate) fn dlt(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Trains a small model on `text.txt` for twelve steps, with six decisions, into the folder `name`.
+    pub(crate) fn train(&self, name: &str, more: &[&str]) -> Said {
+        let mut arguments =
+            vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "12", "--out", name];
+        arguments.extend(["--set", "tying.decide_every=2", "--set", "evaluation.every_steps=4"]);
+        arguments.extend(more);
+        self.dlt(&arguments).ok()
+    }
+}
