@@ -6,6 +6,13 @@
 //!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `D = C/H` head width, `V` vocabulary, `N` rows.
 //!
+//! Vector loops choose AVX-512, AVX2 or portable code at run time and give the same bits in each; matrix products are
+//! those of the `gemm` crate, which chooses likewise. The crate was built and tested on x86-64 only.
+//!
+//! Results are fresh buffers of up to `B·T·4C` elements. An allocator that returns such buffers to the system after
+//! each use makes every pass pay for page faults: a program that trains should keep them (with glibc, a large
+//! `mmap_threshold` and `trim_threshold`).
+//!
 //! A fused result is bit-identical from run to run for a fixed number of threads: every reduction has a fixed order.
 
 pub mod optimizer;

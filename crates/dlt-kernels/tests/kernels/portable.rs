@@ -26,6 +26,8 @@ fn everything() -> Vec<Vec<f64>> {
     for mask in [Mask::Causal, Mask::Full] {
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], 5, mask, Some(d)));
     }
+    // Large enough that several threads share each product.
+    differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| k.linear(&t[0], &t[1], None));
     let head = Kernels::Fused.cross_entropy(
         &noise(&[21, 25], 1),
         &noise(&[101, 25], 2),
