@@ -148,7 +148,7 @@ fn rejects_texts_and_draws_that_cannot_be_used() {
     place.write("empty.txt", "");
     let empty = ["eval", "run", "--text", "empty.txt", "--json"];
     refused(&place, &empty, ExitCode::BadData, &["empty.txt", "holds no text"]);
-    place.write("word.txt", "Hamlet"[..1].as_bytes());
+    place.write("word.txt", "H");
     refused(&place, &["eval", "run", "--text", "word.txt"], ExitCode::BadData, &["windows"]);
     let hot = ["generate", "run", "--prompt", "x", "--temperature", "-1"];
     refused(&place, &hot, ExitCode::Usage, &["temperature"]);

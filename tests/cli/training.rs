@@ -180,6 +180,32 @@ fn a_run_goes_to_a_folder_named_for_it_and_its_seed() {
     assert!(place.path("runs/mine-11/summary.json").is_file());
 }
 
+#[test]
+fn a_file_stands_over_a_method_and_the_program_says_so() {
+    let place = Workplace::new();
+    place.write("spec.toml", "name = \"mine\"\n[tying]\ndecide_every = 3\n");
+    let said = place.train("run", &["spec.toml", "--method", "reference", "--set", "agent.gamma=0.5"]);
+    assert!(said.err.contains("spec.toml stands over --method reference"), "{}", said.err);
+    assert!(said.err.contains("otherwise about tying.decide_every\n"), "{}", said.err);
+    let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
+    let gradient = serde_json::to_value(spec.tying.gradient).unwrap();
+    assert_eq!((&*spec.name, spec.model.layers, spec.agent.gamma), ("mine", 3, 0.5));
+    assert_eq!((gradient.as_str(), spec.tying.decide_every), (Some("owner"), 2), "--set stands over all");
+}
+
+#[test]
+fn a_file_without_a_preset_stands_on_the_plain_defaults() {
+    let place = Workplace::new();
+    place.write("spec.toml", "[model]\nlayers = 2\nwidth = 16\nheads = 2\ncontext = 16\n");
+    place.dlt(&["train", "spec.toml", "--data", "text.txt", "--steps", "2", "--out", "run"]).ok();
+    let mut expected = Spec::default();
+    (expected.model.layers, expected.model.width, expected.model.heads, expected.model.context) =
+        (2, 16, 2, 16);
+    expected.data.source = "text.txt".into();
+    expected.training.steps = dlt_spec::spec::Size::Fixed(2);
+    assert_eq!(toml::from_str::<Spec>(&place.read("run/spec.toml")).unwrap(), expected);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_stops_after_its_step_and_says_where_it_stands() {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use dlt_spec::presets::{self, DEFAULT_PRESET};
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec};
+use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff};
 
 use crate::failure::{Failure, Result};
 
@@ -33,11 +33,16 @@ impl Layers<'_> {
             (None, None) => overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?),
             (None, Some(_)) => {}
         }
-        if let Some(name) = self.method {
-            overlays.push(presets::method(name)?.overlay()?);
+        let method = self.method.map(presets::method).transpose()?;
+        if let Some(method) = method {
+            overlays.push(method.overlay()?);
         }
         if let Some(path) = self.file {
-            overlays.push(read(path)?);
+            let file = read(path)?;
+            if let Some(method) = method {
+                warn_of_overrides(method, &file)?;
+            }
+            overlays.push(file);
         }
         for (option, key, value) in &self.options {
             overlays.push(Overlay::from_option(option, key, value)?);
@@ -47,6 +52,19 @@ impl Layers<'_> {
         }
         Ok(Spec::assemble(&overlays)?.check()?)
     }
+}
+
+/// A whole spec over a method leaves nothing of the method, which somebody who asked for both should know.
+fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
+    let (asked, found) = (method.spec()?, Spec::assemble(&[method.overlay()?, file.clone()])?);
+    let of_method: Vec<_> = method.overlay()?.keys().collect();
+    let other: Vec<_> =
+        diff(&asked, &found).iter().map(|change| change.key).filter(|key| of_method.contains(key)).collect();
+    if !other.is_empty() {
+        let (method, file, keys) = (method.name(), file.origin(), other.join(", "));
+        tracing::warn!("{file} stands over --method {method} and says otherwise about {keys}");
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Overlay> {

@@ -211,3 +211,83 @@ pub(crate) fn quoted(word: &str) -> String {
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlt_spec::{Overlay, Spec, presets};
+
+    fn summary() -> Summary {
+        let text = r#"{"schema": 1, "name": "smoke", "seed": 1, "steps": 30, "best_step": 20,
+            "validation_loss": 5.0, "validation_perplexity": 148.41, "test_perplexity": 150.5,
+            "unigram_perplexity": 400.0, "unigram_test_perplexity": 410.0, "bits_per_byte": 2.25,
+            "trainable_parameters_mean": 1500.0, "trainable_parameters_end": 1000,
+            "block_parameters_mean": 750.0, "block_parameters_end": 250, "conventional_parameters": 2000,
+            "conventional_block_parameters": 1000, "independent_layers_mean": 1.5, "independent_layers_end": 1,
+            "distinct_layers_mean": 2.5, "distinct_layers_end": 1, "tokens_per_s": 10.0,
+            "seconds_per_epoch": 61.0, "elapsed_s": 3.0, "peak_rss_mb": null, "mean_rss_mb": null,
+            "weights_gradients_moments_mb_peak": 1.0}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn text(sets: &[&str]) -> String {
+        let mut overlays = vec![presets::preset("smoke").unwrap().overlay().unwrap()];
+        overlays.extend(sets.iter().map(|set| Overlay::from_assignment(set).unwrap()));
+        let spec = Spec::assemble(&overlays).unwrap().check().unwrap();
+        let (state, summary) = (State::all_tied(3), summary());
+        let binding = Binding::of_state(&state);
+        let run = Path::new("runs/it's here");
+        Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run }.text()
+    }
+
+    #[test]
+    fn recorded_results_stand_beside_the_run_with_their_commands() {
+        let baseline = Baseline {
+            preset: "smoke".into(),
+            label: "conventional".into(),
+            command: "dlt train --preset smoke --set agent.policy=none".into(),
+            seed: 7,
+            steps: 30,
+            validation_perplexity: 141.25,
+            test_perplexity: 143.5,
+            block_parameters_mean: 1000.0,
+        };
+        let spec = Spec::default().check().unwrap();
+        let (state, summary) = (State::all_tied(3), summary());
+        let binding = Binding::of_state(&state);
+        let run = Path::new("runs/x");
+        let ending = Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
+        assert_eq!(ending.beside(&[]), "");
+        let text = ending.beside(&[baseline]);
+        let cells = |label: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(label)).unwrap();
+            line.trim_start()
+                .trim_start_matches(label)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cells("this run"), ["148.41", "150.50", "750", "0.750", "30", "1"]);
+        assert_eq!(cells("conventional"), ["141.25", "143.50", "1,000", "1.000", "30", "7"]);
+        assert!(text.contains("conventional: dlt train --preset smoke --set agent.policy=none"), "{text}");
+    }
+
+    #[test]
+    fn what_to_try_next_can_be_typed_as_it_stands() {
+        let tied = text(&[]);
+        let conventional =
+            r"train 'runs/it'\''s here/spec.toml' --set agent.policy=none --set tying.initial=independent";
+        assert!(tied.contains(conventional), "{tied}");
+        let conventional = text(&["agent.policy=none", "tying.initial=independent"]);
+        assert!(conventional.contains("--set agent.policy=q --set tying.initial=frozen"), "{conventional}");
+        let replayed = text(&["agent.policy=replay", "agent.recording=runs/a"]);
+        assert!(replayed.contains(r#"--set 'agent.recording=""'"#), "{replayed}");
+    }
+
+    #[test]
+    fn memory_that_the_system_does_not_tell_is_a_dash() {
+        let text = text(&[]);
+        let line = text.lines().find(|line| line.contains("resident memory")).unwrap();
+        assert_eq!(line.split_whitespace().skip(3).collect::<Vec<_>>(), ["-", "-"]);
+    }
+}
