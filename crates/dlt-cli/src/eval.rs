@@ -17,7 +17,7 @@ use crate::table::Table;
 use crate::{output, threads, tokens};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
-    threads::limit(task.machine.threads);
+    threads::prepare(task.machine.threads);
     let saved = Saved::open(&task.run)?;
     let (device, _) = open_device(task.machine.device)?;
     let measured = match &task.text {

@@ -14,7 +14,7 @@ use crate::{output, threads};
 const UNFINISHED: char = '\u{fffd}';
 
 pub(crate) fn run(task: &GenerateTask) -> Result {
-    threads::limit(task.machine.threads);
+    threads::prepare(task.machine.threads);
     let sampling = Sampling::new(task.temperature, task.top_k, task.top_p)?;
     let saved = Saved::open(&task.run)?;
     let (device, _) = open_device(task.machine.device)?;

@@ -18,7 +18,7 @@ use crate::report::{Ending, quoted};
 use crate::{interrupt, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
-    threads::limit(task.machine.threads);
+    threads::prepare(task.machine.threads);
     let spec = spec(task)?;
     let out = task.out.clone().unwrap_or_else(|| default_out(&spec));
     if out.exists() {

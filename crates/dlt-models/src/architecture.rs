@@ -19,6 +19,9 @@ pub trait Architecture: Debug + Send + Sync {
     /// Parameters of one block.
     fn block_layout(&self) -> Layout;
 
+    /// Name of the shared parameter (V, C) in which tokens are looked up.
+    fn token_table(&self) -> &'static str;
+
     /// Name of the shared parameter (V, C) that the head multiplies hidden states with.
     fn output_table(&self) -> &'static str;
 
@@ -37,14 +40,14 @@ pub trait Architecture: Debug + Send + Sync {
     /// Number of layers, L.
     fn n_layers(&self) -> usize;
 
-    /// Embeds tokens.
+    /// The input of the first block, from the rows of the token table.
     ///
     /// # Shapes
-    /// `tokens` (B, T) u32; result (B, T, C) f32.
+    /// `rows` (B, T, C); result the same.
     ///
     /// # Errors
-    /// Fails for more tokens than positions or ids outside the vocabulary.
-    fn embed(&self, shared: &Weights, tokens: &Tensor, pass: &Pass) -> Result<Tensor>;
+    /// Fails for more tokens than positions.
+    fn embed(&self, shared: &Weights, rows: &Tensor, pass: &Pass) -> Result<Tensor>;
 
     /// One block.
     ///

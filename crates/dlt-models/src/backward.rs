@@ -99,7 +99,7 @@ impl Model {
         let pass = Pass { kernels: self.kernels(), dropout: settings.dropout };
         let (inputs, targets) = self.tensors(batch)?;
         let untracked = self.shared.view(Tracking::Off);
-        let mut x = self.architecture.embed(&untracked, &inputs, &pass)?;
+        let mut x = self.architecture.embed(&untracked, &self.rows(&inputs)?, &pass)?;
         let mut kept = Vec::with_capacity(self.binding.n_layers());
         for layer in 0..self.binding.n_layers() {
             let (block, y) = self.block_forward(layer, x, settings.checkpointing, &pass)?;
@@ -224,6 +224,8 @@ impl Model {
         Ok((head.loss_sum, taken(&mut store, leaf.as_tensor())?))
     }
 
+    /// Gradients of what makes the first block's input; the token table's is added row by row to what came
+    /// through the head, without a table of its own.
     fn stem_backward(
         &self,
         inputs: &Tensor,
@@ -232,12 +234,18 @@ impl Model {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let shared = self.shared.view(Tracking::On);
-        let embedded = self.architecture.embed(&shared, inputs, pass)?;
+        let leaf = Var::from_tensor(&self.rows(inputs)?)?;
+        let embedded = self.architecture.embed(&shared, leaf.as_tensor(), pass)?;
         let mut store = pull(&embedded, upstream).context(|| "backward pass of the stem".to_owned())?;
         drop(embedded);
-        for (into, tensor) in gradients.shared.iter().zip(shared.tensors()) {
+        let rows = taken(&mut store, leaf.as_tensor())?;
+        let entries = self.shared.layout().entries();
+        for ((entry, into), tensor) in entries.iter().zip(&gradients.shared).zip(shared.tensors()) {
             if let Some(gradient) = store.remove(tensor) {
                 optimizer::add_in_place(into, &gradient.detach())?;
+            }
+            if entry.name == self.architecture.token_table() {
+                pass.kernels.embedding_gradient(into, inputs, &rows)?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! GPT-2: pre-norm blocks, learned positions, output head tied to the token table.
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::{CheckedSpec, spec};
 
@@ -97,6 +97,10 @@ impl Architecture for Gpt2 {
         ])
     }
 
+    fn token_table(&self) -> &'static str {
+        "wte.weight"
+    }
+
     fn output_table(&self) -> &'static str {
         "wte.weight"
     }
@@ -121,8 +125,8 @@ impl Architecture for Gpt2 {
         self.layers
     }
 
-    fn embed(&self, shared: &Weights, tokens: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let n_tokens = tokens.dim(D::Minus1)?;
+    fn embed(&self, shared: &Weights, rows: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let n_tokens = rows.dim(1)?;
         if n_tokens > self.positions {
             return Err(ModelError::Batch {
                 expected: format!("at most {} tokens a window", self.positions),
@@ -130,8 +134,7 @@ impl Architecture for Gpt2 {
             });
         }
         let positions = shared.get("wpe.weight")?.narrow(0, 0, n_tokens)?;
-        let embedded = pass.kernels.embedding(shared.get("wte.weight")?, tokens)?;
-        pass.drop(embedded.broadcast_add(&positions)?, 0)
+        pass.drop(rows.broadcast_add(&positions)?, 0)
     }
 
     fn block(&self, weights: &Weights, layer: usize, x: &Tensor, pass: &Pass) -> Result<Tensor> {

@@ -156,12 +156,18 @@ impl Model {
     fn hidden(&self, inputs: &Tensor) -> Result<Tensor> {
         let pass = Pass { kernels: self.kernels, dropout: None };
         let shared = self.shared.view(Tracking::Off);
-        let mut x = self.architecture.embed(&shared, inputs, &pass)?;
+        let mut x = self.architecture.embed(&shared, &self.rows(inputs)?, &pass)?;
         for layer in 0..self.binding.n_layers() {
             let weights = self.bank.weights(self.binding.storage(layer), Tracking::Off)?;
             x = self.architecture.block(&weights, layer, &x, &pass)?;
         }
         self.architecture.head(&shared, &x, &pass)
+    }
+
+    /// Rows of the token table, untracked.
+    pub(crate) fn rows(&self, inputs: &Tensor) -> Result<Tensor> {
+        let shared = self.shared.view(Tracking::Off);
+        Ok(self.kernels.embedding(shared.get(self.architecture.token_table())?, inputs)?)
     }
 
     /// The batch on the device: inputs (B, T), targets (B T).
