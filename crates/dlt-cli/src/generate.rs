@@ -1,7 +1,7 @@
 //! `dlt generate`: a text continued, printed as it comes.
 
 use dlt_data::Tokenizer;
-use dlt_models::generation::{Sampling, generate};
+use dlt_models::generation::{Continuation, Sampling, generate};
 use dlt_spec::{ExitCode, seeds};
 use dlt_train::open_device;
 
@@ -32,10 +32,14 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     output::print(&task.prompt)?;
     let mut writer = Writer { tokenizer: &tokenizer, pending: Vec::new(), written: Ok(()) };
     let mut rng = seeds::stream(task.seed, "generation");
-    let context = saved.spec.model.context;
-    generate(&model, &prompt, task.tokens, context, tokenizer.eos(), &sampling, &mut rng, |token| {
-        writer.push(token);
-    })?;
+    let wanted = Continuation {
+        prompt: &prompt,
+        tokens: task.tokens,
+        context: saved.spec.model.context,
+        stop: tokenizer.eos(),
+        sampling,
+    };
+    generate(&model, &wanted, &mut rng, |token| writer.push(token))?;
     writer.end()
 }
 

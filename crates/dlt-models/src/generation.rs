@@ -65,27 +65,37 @@ impl Sampling {
     }
 }
 
-/// Continues a prompt by up to `n` tokens, handing each to `each` as it comes; stops after `stop`. The model
-/// sees the last `context` tokens.
+/// What is to be generated.
+#[derive(Clone, Copy, Debug)]
+pub struct Continuation<'a> {
+    /// Tokens to continue.
+    pub prompt: &'a [u32],
+    /// How many to add at most.
+    pub tokens: usize,
+    /// How many of the last tokens the model sees; at most its positions.
+    pub context: usize,
+    /// The token that ends the text.
+    pub stop: Option<u32>,
+    /// How each token is chosen.
+    pub sampling: Sampling,
+}
+
+/// Continues a prompt, handing each token to `each` as it comes.
 ///
 /// # Errors
 /// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary.
 pub fn generate(
     model: &Model,
-    prompt: &[u32],
-    n: usize,
-    context: usize,
-    stop: Option<u32>,
-    sampling: &Sampling,
+    wanted: &Continuation<'_>,
     rng: &mut impl Rng,
     mut each: impl FnMut(u32),
 ) -> Result<()> {
-    let context = context.clamp(1, model.architecture().max_tokens());
-    let mut tokens = prompt.to_vec();
-    for _ in 0..n {
+    let context = wanted.context.clamp(1, model.architecture().max_tokens());
+    let mut tokens = wanted.prompt.to_vec();
+    for _ in 0..wanted.tokens {
         let seen = &tokens[tokens.len().saturating_sub(context)..];
-        let next = sampling.choose(&model.next_logits(seen)?, rng);
-        if Some(next) == stop {
+        let next = wanted.sampling.choose(&model.next_logits(seen)?, rng);
+        if Some(next) == wanted.stop {
             break;
         }
         tokens.push(next);

@@ -2,7 +2,7 @@
 
 use dlt_kernels::Kernels;
 use dlt_models::binding::Binding;
-use dlt_models::generation::{Sampling, generate};
+use dlt_models::generation::{Continuation, Sampling, generate};
 use dlt_spec::seeds;
 
 use crate::fixtures::{PAPER, drawn};
@@ -60,7 +60,8 @@ fn generation_is_seeded_and_outlives_the_context() {
     let run = |seed| {
         let (mut out, mut rng) = (Vec::new(), seeds::stream(seed, "generation"));
         let sampling = Sampling::new(1.0, None, 1.0).expect("valid");
-        generate(&model, &[1, 2], 20, 9, None, &sampling, &mut rng, |id| out.push(id)).expect("generates");
+        let wanted = Continuation { prompt: &[1, 2], tokens: 20, context: 9, stop: None, sampling };
+        generate(&model, &wanted, &mut rng, |id| out.push(id)).expect("generates");
         out
     };
     assert_eq!(run(1), run(1));
