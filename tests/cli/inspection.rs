@@ -64,3 +64,19 @@ fn a_recording_shows_how_long_each_layer_was_independent() {
     let layer = table.map(cells).find(|cells| cells[0] == "1").unwrap();
     assert_eq!(layer, ["1", "0", "1", "1", "10", "0.50"], "{shown}");
 }
+
+#[test]
+fn a_picture_is_drawn_and_a_file_that_is_there_stays() {
+    let place = Workplace::new();
+    let rows = [
+        r#"{"format":"dlt-states","version":1,"n_layers":3}"#,
+        r#"{"step":10,"action":[0,1,1],"state":[0,1,1]}"#,
+    ];
+    place.write("states.jsonl", rows.join("\n") + "\n");
+    place.dlt(&["inspect", "states.jsonl", "--svg", "map.svg"]).ok();
+    let picture = place.read("map.svg");
+    assert!(picture.contains("after step 10") && picture.matches("<path").count() == 1, "{picture}");
+    let again = place.dlt(&["inspect", "states.jsonl", "--svg", "map.svg"]);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    assert_eq!(place.read("map.svg"), picture);
+}

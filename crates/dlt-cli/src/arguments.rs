@@ -57,7 +57,8 @@ Shows which layers share weights (a replication map), the parameter table, and o
 Examples:
   dlt inspect runs/shakespeare-12-1
   dlt inspect runs/shakespeare-12-1/model.safetensors
-  dlt inspect runs/shakespeare-12-1/states.jsonl";
+  dlt inspect runs/shakespeare-12-1/states.jsonl
+  dlt inspect runs/shakespeare-12-1 --svg map.svg";
 
 const SPEC_HELP: &str = "\
 Examples:
@@ -204,6 +205,9 @@ pub(crate) struct InspectTask {
     /// Run folder, model file, or a states.jsonl
     #[arg(value_name = "RUN|FILE")]
     pub(crate) path: PathBuf,
+    /// Draw the replication map into a new SVG file instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -5,12 +5,13 @@ use std::path::Path;
 use dlt_models::binding::Binding;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
 use dlt_spec::{CheckedSpec, ExitCode};
-use dlt_state::{Event, Recording, State};
+use dlt_state::{Event, Recording, Row, State};
 use dlt_train::{MODEL_FILE, RunFolder, architecture};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
+use crate::picture::svg;
 use crate::saved::Saved;
 use crate::table::Table;
 use crate::{map, output};
@@ -20,12 +21,39 @@ const BAR: usize = 30;
 
 pub(crate) fn run(task: &InspectTask) -> Result {
     let path = task.path.as_path();
-    let is_recording = path.extension().is_some_and(|ending| ending == "jsonl");
+    if let Some(picture) = &task.svg {
+        return draw(path, picture);
+    }
     output::print(&match () {
         () if path.is_dir() => inspect_run(path)?,
-        () if is_recording && path.is_file() => decisions(&RunFolder::read_recording(path)?, None, None),
+        () if is_recording(path) => decisions(&RunFolder::read_recording(path)?, None, None),
         () => describe(&Saved::open(path)?),
     })
+}
+
+fn is_recording(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file()
+}
+
+/// Writes the replication map as a picture: of the saved model, or after the last decision of a recording.
+fn draw(path: &Path, picture: &Path) -> Result {
+    let (state, title) = match is_recording(path) {
+        true => {
+            let recording = RunFolder::read_recording(path)?;
+            let last = recording.rows().last();
+            let title = last.map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
+            (last.map_or(recording.initial(), Row::state).clone(), title)
+        }
+        false => {
+            let saved = Saved::open(path)?;
+            let title =
+                format!("{}, seed {}: the model of step {}", saved.spec.name, saved.spec.seed, saved.step);
+            (saved.state, title)
+        }
+    };
+    output::create(picture, &svg(&state, &title))?;
+    output::note(&format!("wrote {}", picture.display()));
+    Ok(())
 }
 
 fn inspect_run(run: &Path) -> Result<String> {

@@ -16,6 +16,7 @@ mod log;
 mod map;
 mod numbers;
 mod output;
+mod picture;
 mod progress;
 mod provenance;
 mod report;

@@ -1,8 +1,11 @@
 //! The two channels: results on standard output, everything else on standard error.
 
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::LazyLock;
 
+use dlt_spec::ExitCode;
 use indicatif::MultiProgress;
 
 use crate::failure::{Failure, Result};
@@ -15,6 +18,18 @@ pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::n
 pub(crate) fn print(text: &str) -> Result {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+}
+
+/// Writes a new file; one that is there already stays as it is.
+pub(crate) fn create(path: &Path, text: &str) -> Result {
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
+    })
 }
 
 /// Writes a line for the person. Where standard error is closed, there is nobody to read it.
