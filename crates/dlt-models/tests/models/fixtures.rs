@@ -9,6 +9,7 @@ use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
 use dlt_spec::spec::{FirstTie, Gradient, Retied, Untie};
+use dlt_state::State;
 use serde_json::Value;
 
 pub(crate) fn path(name: &str) -> PathBuf {
@@ -77,14 +78,38 @@ pub(crate) fn stored(
             Err(_) => Ok(None),
         }
     };
-    Model::from_weights(Box::new(architecture), binding, rules, kernels, &lookup, &Device::Cpu)
+    Model::from_weights(Box::new(architecture), binding, rules, kernels, &lookup, None, &Device::Cpu)
         .expect("the fixture holds every weight")
 }
 
-/// Largest absolute difference.
+/// Largest absolute difference; infinite where a value is not finite, because a maximum over floats passes
+/// over NaN.
 pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    let difference = (a - b).and_then(|d| d.abs()).and_then(|d| d.flatten_all()).and_then(|d| d.max(0));
-    f64::from(difference.and_then(|d| d.to_scalar::<f32>()).expect("equal shapes"))
+    let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    assert_eq!(a.dims(), b.dims());
+    let differences = values(a).into_iter().zip(values(b)).map(|(a, b)| (f64::from(a) - f64::from(b)).abs());
+    differences.fold(0.0, |largest, apart| if apart.is_finite() { largest.max(apart) } else { f64::INFINITY })
+}
+
+#[test]
+fn rejects_values_that_are_not_finite() {
+    let tensor = |values: [f32; 3]| Tensor::new(&values, &Device::Cpu).expect("a tensor");
+    let finite = tensor([1.0, 2.0, 3.0]);
+    assert_eq!(distance(&finite, &tensor([1.0, 4.0, 2.0])), 2.0);
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let wrong = tensor([1.0, wrong, 3.0]);
+        for (a, b) in [(&wrong, &finite), (&finite, &wrong), (&wrong, &wrong)] {
+            assert_eq!(distance(a, b), f64::INFINITY, "{a} and {b}");
+        }
+    }
+}
+
+/// All 15 states of four layers.
+pub(crate) fn states() -> Vec<State> {
+    let owners = (0..24).map(|code| vec![0, code % 2, code / 2 % 3, code / 6]);
+    let states: Vec<_> = owners.filter_map(|owners| State::new(owners).ok()).collect();
+    assert_eq!(states.len(), 15);
+    states
 }
 
 /// Ids of `windows` windows of `tokens` tokens, and what follows them, by a formula.

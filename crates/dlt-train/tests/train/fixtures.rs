@@ -44,7 +44,7 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
         Err(_) => Ok(None),
     };
     let binding = Binding::frozen(architecture.layers);
-    Model::from_weights(Box::new(architecture), binding, rules, Kernels::Fused, &lookup, &Device::Cpu)
+    Model::from_weights(Box::new(architecture), binding, rules, Kernels::Fused, &lookup, None, &Device::Cpu)
         .expect("the fixture holds every weight")
 }
 
@@ -76,15 +76,42 @@ pub(crate) fn adamw() -> OptimizerSpec {
     }
 }
 
-/// Largest absolute difference. Of a query-key-value bias the middle third is left out: shifting all keys of
-/// a head changes no attention weight, so its true gradient is zero and AdamW makes full steps of rounding
-/// noise.
+/// Largest absolute value; infinite where one is not finite, because a maximum over floats passes over NaN.
+pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    let larger = |largest: f64, value: f64| match value.is_finite() {
+        true => largest.max(value.abs()),
+        false => f64::INFINITY,
+    };
+    values.into_iter().fold(0.0, larger)
+}
+
+/// Largest absolute difference; infinite where a value is not finite. Of a query-key-value bias the middle third
+/// is left out: shifting all keys of a head changes no attention weight, so its true gradient is zero and AdamW
+/// makes full steps of rounding noise.
 pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
     let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    assert_eq!(ours.dims(), theirs.dims(), "{name}");
     let (ours, theirs) = (values(ours), values(theirs));
-    assert_eq!(ours.len(), theirs.len(), "{name}");
     let third = ours.len() / 3;
-    let counts = |i: usize| !(name.ends_with("c_attn.bias") && (third..2 * third).contains(&i));
-    let pairs = ours.iter().zip(&theirs).enumerate().filter(|&(i, _)| counts(i));
-    pairs.map(|(_, (a, b))| f64::from((a - b).abs())).fold(0.0, f64::max)
+    let noise = |i: usize| name.ends_with("c_attn.bias") && (third..2 * third).contains(&i);
+    largest(ours.iter().zip(&theirs).enumerate().map(|(i, (ours, theirs))| {
+        let apart = f64::from(*ours) - f64::from(*theirs);
+        if noise(i) && apart.is_finite() { 0.0 } else { apart }
+    }))
+}
+
+#[test]
+fn rejects_values_that_are_not_finite() {
+    let tensor = |values: [f32; 3]| Tensor::new(&values, &Device::Cpu).expect("a tensor");
+    let finite = tensor([1.0, 2.0, 3.0]);
+    assert_eq!(distance("a", &finite, &tensor([1.0, 4.0, 2.0])), 2.0);
+    assert_eq!(distance("c_attn.bias", &finite, &tensor([1.0, 4.0, 2.0])), 1.0);
+    for wrong in [f32::NAN, f32::INFINITY] {
+        let wrong = tensor([1.0, wrong, 3.0]);
+        for (a, b) in [(&wrong, &finite), (&finite, &wrong), (&wrong, &wrong)] {
+            for name in ["a", "c_attn.bias"] {
+                assert_eq!(distance(name, a, b), f64::INFINITY, "{name}: {a} and {b}");
+            }
+        }
+    }
 }

@@ -30,7 +30,7 @@ fn matches_reference_training_trace() {
     let rules = Rules::from(&spec.tying);
     let architecture = gpt2([4, 32, 2, 128, 17, 101], Gelu::Erf);
     let mut model = frozen(architecture, rules, &tensors("reference/train_initial.safetensors"));
-    let mut optimizer = Optimizer::new(&spec.optimizer, spec.tying.moments);
+    let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let mut action = Action::all_zero(4);
     let steps = trace["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), tokens.len());

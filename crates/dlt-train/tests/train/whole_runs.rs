@@ -1,142 +1,13 @@
-//! Whole runs of a tiny model on a made-up language of twenty words.
-
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+//! Whole runs of a tiny model: what they leave behind, what they share with other runs, which model is kept.
 
 use candle_core::Device;
-use dlt_data::{DataRequest, TokenSplits};
-use dlt_spec::record::{self, DataProvenance, Host, MetricRow, Provenance, Summary, without_times};
-use dlt_spec::{CheckedSpec, Overlay, Spec, presets};
-use dlt_state::{Recording, State};
-use dlt_train::{MODEL_FILE, RunFolder, TrainError, Trainer};
+use dlt_data::Split;
+use dlt_spec::record::{self, MetricRow, without_times};
+use dlt_state::State;
+use dlt_train::{MODEL_FILE, RunFolder, TrainError, Trainer, evaluation};
 
-/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
-fn text(words: usize) -> String {
-    let (mut text, mut word) = (String::new(), 1usize);
-    for i in 0..words {
-        let _ = write!(text, "w{word} ");
-        word = (word * 3 + usize::from(i % 7 == 0)) % 20;
-    }
-    text
-}
-
-/// A tokenizer file with one token a word.
-fn tokenizer(folder: &Path) -> PathBuf {
-    let words: Vec<String> = (0..20).map(|word| format!("\"w{word}\":{word}")).collect();
-    let json = format!(
-        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
-        "pre_tokenizer":{{"type":"WhitespaceSplit"}},"post_processor":null,"decoder":null,
-        "model":{{"type":"WordLevel","vocab":{{{},"[UNK]":20}},"unk_token":"[UNK]"}}}}"#,
-        words.join(",")
-    );
-    let path = folder.join("tokenizer.json");
-    std::fs::write(&path, json).expect("written");
-    path
-}
-
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("text.txt"), text(2_000)).expect("written");
-        tokenizer(folder.path());
-        Self { folder }
-    }
-
-    fn spec(&self, settings: &[&str]) -> CheckedSpec {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        let base = [
-            format!("data.source='{}'", path("text.txt")),
-            format!("data.tokenizer='{}'", path("tokenizer.json")),
-            "model.layers=4".to_owned(),
-            "model.width=16".to_owned(),
-            "model.context=8".to_owned(),
-            "training.steps=24".to_owned(),
-            "training.batch=4".to_owned(),
-            "evaluation.every_steps=8".to_owned(),
-            "optimizer.learning_rate=0.01".to_owned(),
-            "tying.decide_every=3".to_owned(),
-        ];
-        let mut overlays = vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
-        let settings = base.iter().map(String::as_str).chain(settings.iter().copied());
-        for setting in settings {
-            overlays.push(match setting.strip_prefix("method ") {
-                Some(method) => presets::method(method).and_then(|method| method.overlay()).expect("there"),
-                None => Overlay::from_assignment(setting).expect("an assignment"),
-            });
-        }
-        Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")
-    }
-
-    fn splits(&self, spec: &CheckedSpec) -> TokenSplits {
-        let request = DataRequest { data: &spec.data, context: spec.model.context, cache: None };
-        dlt_data::load(&request, &mut |_| {}).expect("the text is good")
-    }
-
-    fn path(&self, run: &str) -> PathBuf {
-        self.folder.path().join("runs").join(run)
-    }
-
-    fn trainer(&self, run: &str, settings: &[&str], recording: Option<&Recording>) -> Trainer {
-        let spec = self.spec(settings);
-        let splits = self.splits(&spec);
-        let folder = RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
-        Trainer::new(spec, splits, recording, folder, Device::Cpu).expect("it fits")
-    }
-
-    fn run(&self, run: &str, settings: &[&str]) -> Summary {
-        finish(self.trainer(run, settings, None))
-    }
-
-    fn metrics(&self, run: &str) -> Vec<MetricRow> {
-        let text = std::fs::read_to_string(self.path(run).join(record::METRICS_FILE)).expect("metrics");
-        text.lines().map(|line| MetricRow::from_line(line).expect("a row")).collect()
-    }
-
-    fn recording(&self, run: &str) -> Recording {
-        RunFolder::read_recording(&self.path(run).join(record::STATES_FILE)).expect("a recording")
-    }
-}
-
-fn finish(mut trainer: Trainer) -> Summary {
-    while trainer.advance().expect("it does not diverge").is_some() {}
-    trainer.finish().expect("it finishes")
-}
-
-fn provenance() -> Provenance {
-    Provenance {
-        schema: record::RECORD_SCHEMA,
-        version: "test".to_owned(),
-        revision: None,
-        toolchain: "test".to_owned(),
-        host: Host { cpu: "test".to_owned(), cores: 1, os: "test".to_owned() },
-        threads: 1,
-        device: "cpu".to_owned(),
-        seed: 1,
-        spec_fingerprint: "test".to_owned(),
-        data: DataProvenance {
-            source: "test".to_owned(),
-            sha256: "test".to_owned(),
-            tokenizer: "test".to_owned(),
-            train_tokens: 0,
-            validation_tokens: 0,
-            test_tokens: 0,
-        },
-        command_line: Vec::new(),
-        started_at: 0,
-    }
-}
-
-fn losses(rows: &[MetricRow]) -> Vec<f64> {
-    let loss = |row: &MetricRow| match row {
-        MetricRow::Step(step) => Some(step.loss),
-        _ => None,
-    };
-    rows.iter().filter_map(loss).collect()
-}
+use crate::bench::{Bench, finish, losses, provenance};
+use crate::fixtures::largest;
 
 #[test]
 fn a_run_learns_and_leaves_a_complete_folder() {
@@ -251,7 +122,8 @@ fn micro_batches_follow_the_whole_batch() {
     bench.run("whole", &["model.dropout=0.1"]);
     bench.run("pieces", &["model.dropout=0.1", "training.micro_batch=1"]);
     let (whole, pieces) = (losses(&bench.metrics("whole")), losses(&bench.metrics("pieces")));
-    let apart = whole.iter().zip(&pieces).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert_eq!(whole.len(), pieces.len());
+    let apart = largest(whole.iter().zip(&pieces).map(|(a, b)| a - b));
     assert!(apart < TOLERANCE, "{apart}");
 }
 
@@ -259,20 +131,29 @@ fn micro_batches_follow_the_whole_batch() {
 fn the_kept_model_is_the_best_on_validation() {
     let bench = Bench::new();
     // A rate that overshoots: the last evaluation is not the best one.
-    let summary =
-        bench.run("a", &["optimizer.learning_rate=0.3", "evaluation.every_steps=2", "training.steps=20"]);
-    let rows = bench.metrics("a");
-    let evaluations = rows.iter().filter_map(|row| match row {
-        MetricRow::Evaluation(row) if row.split == record::Split::Validation => Some(row.clone()),
-        _ => None,
-    });
-    let best = evaluations.min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
+    let settings = ["optimizer.learning_rate=0.3", "evaluation.every_steps=2", "training.steps=20"];
+    let summary = bench.run("a", &settings);
+    let mut rows = bench.evaluations("a", record::Split::Validation);
+    let last = rows.pop().expect("the kept model is evaluated last");
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), (2..=20).step_by(2).collect::<Vec<_>>());
+    let best = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
+    assert!(best.step < summary.steps, "the test wants a run whose last model is not its best");
     assert_eq!(summary.best_step, best.step);
-    assert!(summary.best_step < summary.steps, "the test wants a run whose last model is not its best");
-    let test_rows = rows
-        .iter()
-        .filter(|row| matches!(row, MetricRow::Evaluation(row) if row.split == record::Split::Test));
-    assert_eq!(test_rows.count(), 1, "the test split is read once");
+    // The split has fewer windows than are asked for, so the best row is an evaluation of all of it.
+    assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
+    assert_eq!(summary.validation_loss, best.loss);
+
+    let (spec, model) = (bench.spec(&settings), bench.model(&bench.path("a").join(MODEL_FILE), &settings));
+    let splits = bench.splits(&spec);
+    let loss = |split| {
+        let windows = splits.windows(split).expect("windows");
+        evaluation::evaluate(&model, &windows, spec.evaluation_batch()).expect("an evaluation")
+    };
+    assert_eq!(loss(Split::Validation).loss(), best.loss, "the saved weights are the best ones");
+    let tests = bench.evaluations("a", record::Split::Test);
+    assert_eq!(tests.len(), 1, "the test split is read once");
+    assert_eq!(tests[0].loss, loss(Split::Test).loss());
+    assert_eq!(summary.test_perplexity, tests[0].loss.exp());
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! A bench for whole runs: a made-up language of twenty words, tiny models, and what a run leaves behind.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use dlt_data::{DataRequest, TokenSplits};
+use dlt_models::Model;
+use dlt_models::file::ModelFile;
+use dlt_spec::record::{
+    self, DataProvenance, DecisionRow, EvaluationRow, Host, MetricRow, Provenance, StepRow, Summary,
+};
+use dlt_spec::{CheckedSpec, Overlay, Spec, presets};
+use dlt_state::Recording;
+use dlt_train::{RunFolder, TrainError, Trainer, saved_model};
+
+/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
+fn text(words: usize) -> String {
+    let (mut text, mut word) = (String::new(), 1usize);
+    for i in 0..words {
+        let _ = write!(text, "w{word} ");
+        word = (word * 3 + usize::from(i % 7 == 0)) % 20;
+    }
+    text
+}
+
+/// A tokenizer file with one token a word.
+fn tokenizer(folder: &Path) -> PathBuf {
+    let words: Vec<String> = (0..20).map(|word| format!("\"w{word}\":{word}")).collect();
+    let json = format!(
+        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{{"type":"WhitespaceSplit"}},"post_processor":null,"decoder":null,
+        "model":{{"type":"WordLevel","vocab":{{{},"[UNK]":20}},"unk_token":"[UNK]"}}}}"#,
+        words.join(",")
+    );
+    let path = folder.join("tokenizer.json");
+    std::fs::write(&path, json).expect("written");
+    path
+}
+
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("text.txt"), text(2_000)).expect("written");
+        tokenizer(folder.path());
+        Self { folder }
+    }
+
+    pub(crate) fn spec(&self, settings: &[&str]) -> CheckedSpec {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let base = [
+            format!("data.source='{}'", path("text.txt")),
+            format!("data.tokenizer='{}'", path("tokenizer.json")),
+            "model.layers=4".to_owned(),
+            "model.width=16".to_owned(),
+            "model.context=8".to_owned(),
+            "training.steps=24".to_owned(),
+            "training.batch=4".to_owned(),
+            "evaluation.every_steps=8".to_owned(),
+            "optimizer.learning_rate=0.01".to_owned(),
+            "tying.decide_every=3".to_owned(),
+        ];
+        let mut overlays = vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
+        let settings = base.iter().map(String::as_str).chain(settings.iter().copied());
+        for setting in settings {
+            overlays.push(match setting.strip_prefix("method ") {
+                Some(method) => presets::method(method).and_then(|method| method.overlay()).expect("there"),
+                None => Overlay::from_assignment(setting).expect("an assignment"),
+            });
+        }
+        Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")
+    }
+
+    pub(crate) fn splits(&self, spec: &CheckedSpec) -> TokenSplits {
+        let request = DataRequest { data: &spec.data, context: spec.model.context, cache: None };
+        dlt_data::load(&request, &mut |_| {}).expect("the text is good")
+    }
+
+    pub(crate) fn path(&self, run: &str) -> PathBuf {
+        self.folder.path().join("runs").join(run)
+    }
+
+    pub(crate) fn trainer(&self, run: &str, settings: &[&str], recording: Option<&Recording>) -> Trainer {
+        let spec = self.spec(settings);
+        let splits = self.splits(&spec);
+        let folder = RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
+        Trainer::new(spec, splits, recording, folder, Device::Cpu).expect("it fits")
+    }
+
+    /// Why a run is refused before its first step.
+    pub(crate) fn refusal(&self, settings: &[&str], recording: Option<&Recording>) -> TrainError {
+        let spec = self.spec(settings);
+        let splits = self.splits(&spec);
+        let error = Trainer::check(&spec, &splits, recording).expect_err("it should be refused");
+        let folder = RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
+        let again = Trainer::new(spec, splits, recording, folder, Device::Cpu).err().expect("refused too");
+        assert_eq!(error.to_string(), again.to_string());
+        error
+    }
+
+    pub(crate) fn run(&self, run: &str, settings: &[&str]) -> Summary {
+        finish(self.trainer(run, settings, None))
+    }
+
+    pub(crate) fn metrics(&self, run: &str) -> Vec<MetricRow> {
+        let text = std::fs::read_to_string(self.path(run).join(record::METRICS_FILE)).expect("metrics");
+        text.lines().map(|line| MetricRow::from_line(line).expect("a row")).collect()
+    }
+
+    pub(crate) fn steps(&self, run: &str) -> Vec<StepRow> {
+        let row = |row| if let MetricRow::Step(row) = row { Some(row) } else { None };
+        self.metrics(run).into_iter().filter_map(row).collect()
+    }
+
+    pub(crate) fn decisions(&self, run: &str) -> Vec<DecisionRow> {
+        let row = |row| if let MetricRow::Decision(row) = row { Some(row) } else { None };
+        self.metrics(run).into_iter().filter_map(row).collect()
+    }
+
+    /// Evaluations of a split, in order; the last is that of the kept model after training.
+    pub(crate) fn evaluations(&self, run: &str, split: record::Split) -> Vec<EvaluationRow> {
+        let row = |row| if let MetricRow::Evaluation(row) = row { Some(row) } else { None };
+        self.metrics(run).into_iter().filter_map(row).filter(|row| row.split == split).collect()
+    }
+
+    /// The model in a file of this bench.
+    pub(crate) fn model(&self, path: &Path, settings: &[&str]) -> Model {
+        let spec = self.spec(settings);
+        let vocabulary = spec.vocabulary(self.splits(&spec).vocabulary);
+        let file = ModelFile::open(path).expect("a model file");
+        saved_model(&file, &spec, vocabulary, &Device::Cpu).expect("a model of this spec")
+    }
+
+    /// Writes a model down, to be looked at when the run has gone on.
+    pub(crate) fn keep(&self, model: &Model, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        model.save(&path, &BTreeMap::new()).expect("written");
+        path
+    }
+
+    pub(crate) fn recording(&self, run: &str) -> Recording {
+        RunFolder::read_recording(&self.path(run).join(record::STATES_FILE)).expect("a recording")
+    }
+}
+
+pub(crate) fn finish(mut trainer: Trainer) -> Summary {
+    while trainer.advance().expect("it does not diverge").is_some() {}
+    trainer.finish().expect("it finishes")
+}
+
+pub(crate) fn provenance() -> Provenance {
+    Provenance {
+        schema: record::RECORD_SCHEMA,
+        version: "test".to_owned(),
+        revision: None,
+        toolchain: "test".to_owned(),
+        host: Host { cpu: "test".to_owned(), cores: 1, os: "test".to_owned() },
+        threads: 1,
+        device: "cpu".to_owned(),
+        seed: 1,
+        spec_fingerprint: "test".to_owned(),
+        data: DataProvenance {
+            source: "test".to_owned(),
+            sha256: "test".to_owned(),
+            tokenizer: "test".to_owned(),
+            train_tokens: 0,
+            validation_tokens: 0,
+            test_tokens: 0,
+        },
+        command_line: Vec::new(),
+        started_at: 0,
+    }
+}
+
+pub(crate) fn losses(rows: &[MetricRow]) -> Vec<f64> {
+    let loss = |row: &MetricRow| match row {
+        MetricRow::Step(step) => Some(step.loss),
+        _ => None,
+    };
+    rows.iter().filter_map(loss).collect()
+}
