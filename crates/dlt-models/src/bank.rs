@@ -10,7 +10,7 @@ use crate::Result;
 use crate::binding::{Binding, Move, StorageId};
 use crate::parameters::{Layout, Parameters, Tracking, Weights};
 
-/// Where the initial weights of blocks come from.
+/// Where the weights of frozen layers come from.
 #[derive(Clone, Debug)]
 pub enum InitialBlocks {
     /// Drawn from this root seed.
@@ -18,7 +18,7 @@ pub enum InitialBlocks {
         /// Root seed.
         seed: u64,
     },
-    /// Read from a file: tensors of every layer, in the order of the layout.
+    /// Read from a file and kept: tensors by the layer that a storage began with, in the order of the layout.
     Stored(BTreeMap<usize, Vec<Tensor>>),
 }
 
@@ -32,15 +32,27 @@ pub struct BlockBank {
 }
 
 impl BlockBank {
-    /// A bank that holds a block for every storage in use that is not frozen.
+    /// A bank that holds a block for every storage in use that is not frozen: the `given` tensors of the layer
+    /// that the storage began with, else its initial weights.
     ///
     /// # Errors
     /// Fails where initial weights are missing, or the device has no memory left.
-    pub fn new(layout: Layout, binding: &Binding, initial: InitialBlocks, device: &Device) -> Result<Self> {
+    pub fn new(
+        layout: Layout,
+        binding: &Binding,
+        mut given: BTreeMap<usize, Vec<Tensor>>,
+        initial: InitialBlocks,
+        device: &Device,
+    ) -> Result<Self> {
         let mut bank =
             Self { layout: Arc::new(layout), device: device.clone(), blocks: BTreeMap::new(), initial };
         for layer in (0..binding.n_layers()).filter(|&layer| !binding.is_frozen(layer)) {
-            bank.materialise(binding.storage(layer))?;
+            let id = binding.storage(layer);
+            // Given tensors are let go one block at a time, so that there are never two of all.
+            if let Some(tensors) = given.remove(&id.0) {
+                bank.blocks.insert(id, Parameters::new(&bank.layout, &tensors)?);
+            }
+            bank.materialise(id)?;
         }
         bank.forget_unused(binding);
         Ok(bank)
@@ -107,12 +119,33 @@ impl BlockBank {
         Ok(())
     }
 
+    /// The seed that frozen layers are drawn from, where they are.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        match self.initial {
+            InitialBlocks::Drawn { seed } => Some(seed),
+            InitialBlocks::Stored(_) => None,
+        }
+    }
+
+    /// One parameter of a block, by its number in the layout. Of a frozen layer only this one is drawn.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left for drawn weights.
+    pub fn parameter(&self, id: StorageId, index: usize) -> Result<Tensor> {
+        match (self.blocks.get(&id), &self.initial) {
+            (Some(block), _) => Ok(block.variables()[index].as_detached_tensor()),
+            (None, InitialBlocks::Drawn { seed }) => {
+                self.layout.draw_one(*seed, &place(id), index, &self.device)
+            }
+            (None, InitialBlocks::Stored(_)) => Ok(self.initial(id)?.swap_remove(index)),
+        }
+    }
+
     /// The initial weights of the layer that a storage began with.
     fn initial(&self, id: StorageId) -> Result<Vec<Tensor>> {
         match &self.initial {
-            InitialBlocks::Drawn { seed } => {
-                self.layout.draw(*seed, &format!("layer {}", id.0), &self.device)
-            }
+            InitialBlocks::Drawn { seed } => self.layout.draw(*seed, &place(id), &self.device),
             InitialBlocks::Stored(layers) => match layers.get(&id.0) {
                 Some(tensors) => Ok(tensors.clone()),
                 None => self.layout.take(&format!("block {}: ", id.0), &|_| Ok(None)),
@@ -130,4 +163,9 @@ impl BlockBank {
             layers.retain(|&id, _| needed(id));
         }
     }
+}
+
+/// The name under which a storage's initial weights are drawn.
+fn place(id: StorageId) -> String {
+    format!("layer {}", id.0)
 }

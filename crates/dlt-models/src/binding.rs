@@ -73,8 +73,8 @@ pub enum Move {
 pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
-    /// Layers that became independent, rising, with the layer whose trained weights each had been using
-    /// (`None` for a layer that was frozen).
+    /// Layers that became independent, rising, with the lowest independent layer that each had been sharing
+    /// storage with (`None` where there was none: the layer was frozen, or used an abandoned block).
     pub untied: Vec<(usize, Option<usize>)>,
     /// Layers that ceased to be independent, rising.
     pub tied: Vec<usize>,
@@ -262,7 +262,7 @@ impl Binding {
         released.sort_unstable();
         released.dedup();
         moves.extend(released.into_iter().map(Move::Release));
-        Ok(self.settlement(&before, change, moves))
+        Ok(self.settlement(&before, moves))
     }
 
     fn plan(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> Plan {
@@ -302,13 +302,12 @@ impl Binding {
         }
     }
 
-    fn settlement(&self, before: &Self, change: &Change<'_>, moves: Vec<Move>) -> Settlement {
+    fn settlement(&self, before: &Self, moves: Vec<Move>) -> Settlement {
         let mut settlement = Settlement { moves, ..Settlement::default() };
         for layer in 0..self.n_layers() {
             match (before.independent[layer], self.independent[layer]) {
                 (false, true) => {
-                    let owner = (!before.frozen[layer]).then(|| change.from.owner(layer));
-                    settlement.untied.push((layer, owner));
+                    settlement.untied.push((layer, before.slot(layer, Gradient::Sum)));
                 }
                 (true, false) => settlement.tied.push(layer),
                 _ => {}

@@ -10,10 +10,12 @@
 //! | `dlt-model` | version of this layout, `1` |
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
+//! | `frozen-seed` | root seed that those weights were drawn from; they stand in the file all the same |
 //! | `independent` | layers that the state calls independent, `0,2` |
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -22,11 +24,11 @@ use std::path::{Path, PathBuf};
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
-use safetensors::SafeTensors;
+use safetensors::{SafeTensors, View};
 
 use crate::architecture::Architecture;
-use crate::binding::{Binding, Rules};
-use crate::parameters::Tracking;
+use crate::binding::{Binding, Rules, StorageId};
+use crate::parameters::Entry;
 use crate::{Model, ModelError, Result};
 
 /// Version of the layout that this program writes and reads.
@@ -38,21 +40,25 @@ impl Model {
     /// # Errors
     /// Fails where the device has no memory left for the weights of frozen layers.
     pub fn named_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        let mut named = BTreeMap::new();
-        let shared = self.shared.view(Tracking::Off);
-        for (entry, tensor) in self.shared.layout().entries().iter().zip(shared.tensors()) {
-            named.insert(format!("{}{}", self.architecture.shared_prefix(), entry.name), tensor.clone());
+        self.written().into_iter().map(|(name, written)| Ok((name, written.tensor()?))).collect()
+    }
+
+    fn written(&self) -> Vec<(String, Written<'_>)> {
+        let mut named = Vec::new();
+        for (index, entry) in self.shared.layout().entries().iter().enumerate() {
+            let name = format!("{}{}", self.architecture.shared_prefix(), entry.name);
+            named.push((name, Written { model: self, entry, place: Place::Shared, index }));
         }
         for (layer, &lowest) in self.binding.partition().iter().enumerate() {
             if layer == lowest {
-                let weights = self.bank.weights(self.binding.storage(layer), Tracking::Off)?;
-                for (entry, tensor) in self.bank.layout().entries().iter().zip(weights.tensors()) {
+                let place = Place::Block(self.binding.storage(layer));
+                for (index, entry) in self.bank.layout().entries().iter().enumerate() {
                     let name = format!("{}{}", self.architecture.block_prefix(layer), entry.name);
-                    named.insert(name, tensor.clone());
+                    named.push((name, Written { model: self, entry, place, index }));
                 }
             }
         }
-        Ok(named)
+        named
     }
 
     /// Writes the model: to a temporary sibling, synced, then renamed into place.
@@ -73,13 +79,65 @@ impl Model {
 
         let partial = path.with_extension("partial");
         let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
-        safetensors::serialize_to_file(self.named_tensors()?, Some(metadata), &partial).map_err(
-            |source| match source {
-                safetensors::SafeTensorError::IoError(source) => io(source),
-                other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
-            },
-        )?;
-        sort_header(&partial).and_then(|()| std::fs::rename(&partial, path)).map_err(io)
+        if let Some(seed) = self.bank.seed() {
+            metadata.insert("frozen-seed".to_owned(), seed.to_string());
+        }
+        let written = self.written();
+        let bytes: usize = written.iter().map(|(_, tensor)| tensor.data_len()).sum();
+        safetensors::serialize_to_file(written, Some(metadata), &partial).map_err(|source| match source {
+            safetensors::SafeTensorError::IoError(source) => io(source),
+            other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
+        })?;
+        sort_header(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)).map_err(io)
+    }
+}
+
+/// One tensor of a model file, fetched when it is written: so the weights of frozen layers are drawn one by
+/// one and never held together.
+struct Written<'a> {
+    model: &'a Model,
+    entry: &'a Entry,
+    place: Place,
+    index: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Shared,
+    Block(StorageId),
+}
+
+impl Written<'_> {
+    fn tensor(&self) -> Result<Tensor> {
+        match self.place {
+            Place::Shared => Ok(self.model.shared.variables()[self.index].as_detached_tensor()),
+            Place::Block(id) => self.model.bank.parameter(id, self.index),
+        }
+    }
+
+    fn values(&self) -> Result<Vec<f32>> {
+        Ok(self.tensor()?.flatten_all()?.to_vec1()?)
+    }
+}
+
+impl View for Written<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        safetensors::Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.entry.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        // The library asks for bytes and takes no error: a tensor that cannot be fetched is left out, and the
+        // file is then refused for its length.
+        let values = self.values().unwrap_or_default();
+        Cow::Owned(values.into_iter().flat_map(f32::to_le_bytes).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        self.entry.shape.iter().product::<usize>() * size_of::<f32>()
     }
 }
 
@@ -155,17 +213,21 @@ impl ModelFile {
             }),
             Err(_) => Ok(None),
         };
-        Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, device)
+        let seed = self.metadata.get("frozen-seed").and_then(|seed| seed.parse().ok());
+        Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, seed, device)
     }
 }
 
 /// Puts the header's keys in a fixed order, in which the library does not write them, so that equal models
 /// are equal files; then syncs.
-fn sort_header(path: &Path) -> std::io::Result<()> {
+fn sort_header(path: &Path, data: usize) -> std::io::Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
+    if file.metadata()?.len() != 8 + length + data as u64 {
+        return Err(std::io::Error::other("a tensor could not be fetched from the device"));
+    }
     let mut header = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
     file.read_exact(&mut header)?;
     let mut value: serde_json::Value = serde_json::from_slice(&header)?;

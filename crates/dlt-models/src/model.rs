@@ -1,12 +1,14 @@
 //! A transformer whose layers share blocks.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use candle_core::{D, Device, Tensor};
 use dlt_kernels::Kernels;
 use dlt_spec::spec::Gradient;
 
 use crate::architecture::{Architecture, Pass};
 use crate::bank::{BlockBank, InitialBlocks};
-use crate::binding::{Binding, Change, Rules, Settlement, StorageId};
+use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
 use crate::parameters::{Parameters, Tracking};
 use crate::{ModelError, Result};
@@ -72,11 +74,12 @@ impl Model {
         let layout = std::sync::Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.draw(seed, "shared", device)?)?;
         let initial = InitialBlocks::Drawn { seed };
-        let bank = BlockBank::new(architecture.block_layout(), &binding, initial, device)?;
+        let bank = BlockBank::new(architecture.block_layout(), &binding, BTreeMap::new(), initial, device)?;
         Ok(Self { architecture, shared, bank, binding, rules, kernels, device: device.clone() })
     }
 
-    /// A model with weights by name; every layer's own initial weights must be there.
+    /// A model with weights by name. Frozen layers are drawn from `seed`; without one their weights are looked
+    /// up too, and kept.
     ///
     /// # Errors
     /// [`ModelError::Weight`] for a tensor that is missing or has another shape.
@@ -86,19 +89,23 @@ impl Model {
         rules: Rules,
         kernels: Kernels,
         lookup: &dyn Fn(&str) -> Result<Option<Tensor>>,
+        seed: Option<u64>,
         device: &Device,
     ) -> Result<Self> {
         let layout = std::sync::Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.take(architecture.shared_prefix(), lookup)?)?;
         let blocks = architecture.block_layout();
-        let mut needed: Vec<_> = (0..binding.n_layers()).map(|layer| binding.storage(layer)).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        let initial = needed
-            .into_iter()
-            .map(|StorageId(id)| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?)))
-            .collect::<Result<_>>()?;
-        let bank = BlockBank::new(blocks, &binding, InitialBlocks::Stored(initial), device)?;
+        let take = |frozen: bool| -> Result<BTreeMap<usize, Vec<Tensor>>> {
+            let layers = (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer) == frozen);
+            let ids: BTreeSet<_> = layers.map(|layer| binding.storage(layer).0).collect();
+            ids.into_iter().map(|id| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?))).collect()
+        };
+        let initial = match seed {
+            Some(seed) => InitialBlocks::Drawn { seed },
+            None => InitialBlocks::Stored(take(true)?),
+        };
+        let given = take(false)?;
+        let bank = BlockBank::new(blocks, &binding, given, initial, device)?;
         Ok(Self { architecture, shared, bank, binding, rules, kernels, device: device.clone() })
     }
 
@@ -132,9 +139,9 @@ impl Model {
     /// # Errors
     /// [`ModelError::Batch`] for no tokens, too many, or ids outside the vocabulary.
     pub fn next_logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let logits = self.logits(tokens)?;
-        let last = logits.dim(0)?.saturating_sub(1);
-        Ok(logits.narrow(0, last, 1)?.flatten_all()?.to_vec1()?)
+        let hidden = self.window(tokens)?;
+        let last = hidden.dim(0)?.saturating_sub(1);
+        Ok(self.project(&hidden.narrow(0, last, 1)?)?.flatten_all()?.to_vec1()?)
     }
 
     /// Logits at every position of one window.
@@ -145,11 +152,20 @@ impl Model {
     /// # Errors
     /// [`ModelError::Batch`] for no tokens, too many, or ids outside the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Tensor> {
+        self.project(&self.window(tokens)?)
+    }
+
+    /// Hidden states (T, C) of one window.
+    fn window(&self, tokens: &[u32]) -> Result<Tensor> {
         let (inputs, _) = self.tensors(&Batch { inputs: tokens, targets: tokens, windows: 1 })?;
-        let hidden = self.hidden(&inputs)?.squeeze(0)?;
+        Ok(self.hidden(&inputs)?.squeeze(0)?)
+    }
+
+    /// Logits (N, V) of hidden states (N, C).
+    fn project(&self, hidden: &Tensor) -> Result<Tensor> {
         let shared = self.shared.view(Tracking::Off);
         let table = shared.get(self.architecture.output_table())?;
-        Ok(hidden.matmul(&table.t()?)?)
+        Ok(self.kernels.linear(&hidden.contiguous()?, table, None)?)
     }
 
     /// Hidden states that the output table multiplies, without graph or dropout.

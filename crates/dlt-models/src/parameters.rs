@@ -63,20 +63,24 @@ impl Layout {
     /// # Errors
     /// Fails where the device has no memory left.
     pub fn draw(&self, seed: u64, place: &str, device: &Device) -> Result<Vec<Tensor>> {
-        self.0
-            .iter()
-            .map(|entry| {
-                let tensor = match entry.init {
-                    Init::Constant(value) => Tensor::full(value, entry.shape.as_slice(), device),
-                    Init::Normal(std) => {
-                        let name = format!("weights/{place}/{}", entry.name);
-                        let values = normals(seed, &name, entry.shape.iter().product(), std as f32);
-                        Tensor::from_vec(values, entry.shape.as_slice(), device)
-                    }
-                };
-                tensor.context(|| format!("drawing the initial {} of {place}", entry.name))
-            })
-            .collect()
+        (0..self.0.len()).map(|index| self.draw_one(seed, place, index, device)).collect()
+    }
+
+    /// The initial value of one parameter, by its number.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn draw_one(&self, seed: u64, place: &str, index: usize, device: &Device) -> Result<Tensor> {
+        let Entry { name, shape, init } = &self.0[index];
+        let tensor = match *init {
+            Init::Constant(value) => Tensor::full(value, shape.as_slice(), device),
+            Init::Normal(std) => {
+                let stream = format!("weights/{place}/{name}");
+                let values = normals(seed, &stream, shape.iter().product(), std as f32);
+                Tensor::from_vec(values, shape.as_slice(), device)
+            }
+        };
+        tensor.context(|| format!("drawing the initial {name} of {place}"))
     }
 
     /// Takes the tensors of this layout from a lookup by name, checking shapes.

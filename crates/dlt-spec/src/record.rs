@@ -68,7 +68,7 @@ pub struct HeaderRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepRow {
-    /// Training steps done before this one.
+    /// Training steps done, this one included.
     pub step: usize,
     /// Mean cross-entropy of the batch before the update, in nats a token.
     #[serde(deserialize_with = "number::or_nan")]
@@ -90,7 +90,7 @@ pub struct StepRow {
     pub block_parameters: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
-    /// Speed of this step.
+    /// Training tokens a second so far, evaluation apart.
     pub tokens_per_s: f64,
     /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,7 +206,8 @@ pub struct Summary {
     /// Its exponential.
     #[serde(deserialize_with = "number::or_nan")]
     pub validation_perplexity: f64,
-    /// Perplexity of the kept model on the test split, which is read once.
+    /// Perplexity of the kept model on the test split, which is read once, at the end (but see
+    /// `evaluation.select_on`).
     #[serde(deserialize_with = "number::or_nan")]
     pub test_perplexity: f64,
     /// Perplexity that choosing the model on the test split would have given: not a fair result

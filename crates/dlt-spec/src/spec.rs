@@ -289,6 +289,8 @@ pub struct TyingSpec {
     pub retied: Retied,
     /// Optimizer moments of a layer that becomes independent.
     pub moments: Moments,
+    /// Learning rate of weights that several layers use.
+    pub group_rate: GroupRate,
     /// What the state vector that the policy sees holds.
     pub state_vector: StateVector,
 }
@@ -393,6 +395,31 @@ words! {
         Inherit,
         /// Its own, from the last time it was independent.
         Resume,
+    }
+}
+
+words! {
+    /// Learning rate of weights that several layers use (row 28). AdamW's steps do not grow with the summed gradient,
+    /// but a step on weights that m layers use changes the model m times.
+    GroupRate {
+        /// That of any other parameter.
+        Same,
+        /// Divided by the square root of the number of layers that train them.
+        Root,
+        /// Divided by the number of layers that train them.
+        Inverse,
+    }
+}
+
+impl GroupRate {
+    /// Factor on the learning rate of weights that `members` layers train.
+    #[must_use]
+    pub fn factor(self, members: usize) -> f64 {
+        match self {
+            Self::Same => 1.0,
+            Self::Root => (members.max(1) as f64).sqrt().recip(),
+            Self::Inverse => (members.max(1) as f64).recip(),
+        }
     }
 }
 

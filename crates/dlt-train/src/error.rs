@@ -27,6 +27,17 @@ pub enum TrainError {
     /// A recording of decisions cannot be used.
     #[error("recording of decisions: {0}")]
     State(#[from] StateError),
+    /// A recording starts elsewhere than the run that is to follow it.
+    #[error(
+        "recording of decisions: it starts in state {recorded:?}, this run in {run:?}; \
+         set tying.initial to the recorded run's"
+    )]
+    OtherStart {
+        /// Owners at the start of the recording.
+        recorded: Vec<usize>,
+        /// Owners at the start of the run.
+        run: Vec<usize>,
+    },
     /// A file of the run folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -39,7 +50,8 @@ pub enum TrainError {
     },
     /// The run folder is there already.
     #[error(
-        "{} is there already; choose another folder with --out, another --seed, or remove it",
+        "{} is there already, and runs cannot be resumed yet; \
+         choose another folder with --out or another --seed, or remove it",
         path.display()
     )]
     RunExists {
@@ -91,14 +103,17 @@ impl TrainError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Spec(error) => error.exit_code(),
-            Self::Agent(_) | Self::Vocabulary { .. } => ExitCode::BadSpec,
+            Self::Agent(AgentError::NotFinite { .. }) | Self::Diverged { .. } => ExitCode::Diverged,
+            Self::Agent(_) | Self::OtherStart { .. } | Self::Vocabulary { .. } => ExitCode::BadSpec,
             Self::Data(_) | Self::State(_) | Self::Format { .. } => ExitCode::BadData,
-            Self::Model(ModelError::Format { .. } | ModelError::Weight { .. } | ModelError::Batch { .. }) => {
-                ExitCode::BadData
-            }
+            Self::Model(
+                ModelError::Format { .. }
+                | ModelError::Weight { .. }
+                | ModelError::Batch { .. }
+                | ModelError::Depth { .. },
+            ) => ExitCode::BadData,
             Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } => ExitCode::Usage,
             Self::Model(_) | Self::Io { .. } | Self::Device { .. } => ExitCode::Resources,
-            Self::Diverged { .. } => ExitCode::Diverged,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use dlt_data::{DataError, TokenStream, Windows};
 use dlt_models::{Batch, Model};
+use dlt_spec::record::{EvaluationRow, Split};
 
 use crate::Result;
 
@@ -27,6 +28,12 @@ impl Evaluation {
         self.loss().exp()
     }
 
+    /// The row of the metrics.
+    pub(crate) fn row(&self, step: usize, split: Split, elapsed_ms: f64) -> EvaluationRow {
+        let (loss, perplexity) = (self.loss(), self.perplexity());
+        EvaluationRow { step, split, loss, perplexity, tokens: self.tokens as u64, elapsed_ms }
+    }
+
     fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
         self.loss_sum += model.loss_sum(batch)?;
         self.tokens += batch.n_tokens();
@@ -40,6 +47,7 @@ impl Evaluation {
 /// Fails where ids lie outside the model's vocabulary, or the device does.
 pub fn evaluate(model: &Model, windows: &Windows, batch: usize) -> Result<Evaluation> {
     let (context, mut evaluation) = (windows.context(), Evaluation::default());
+    let batch = batch.clamp(1, windows.count().max(1));
     let (mut inputs, mut targets) = (vec![0; batch * context], vec![0; batch * context]);
     for first in (0..windows.count()).step_by(batch) {
         let count = batch.min(windows.count() - first);

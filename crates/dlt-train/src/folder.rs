@@ -94,8 +94,12 @@ impl RunFolder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(TrainError::Io { action: "read", path, source }),
         };
-        let reason = |error: serde_json::Error| TrainError::Format { path, reason: error.to_string() };
-        serde_json::from_str(&text).map(Some).map_err(reason)
+        let refuse = |reason: String| TrainError::Format { path, reason };
+        match serde_json::from_str::<Summary>(&text) {
+            Ok(summary) if summary.schema == RECORD_SCHEMA => Ok(Some(summary)),
+            Ok(summary) => Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema))),
+            Err(error) => Err(refuse(error.to_string())),
+        }
     }
 
     /// Reads a recording of decisions.

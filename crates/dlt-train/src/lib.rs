@@ -15,6 +15,7 @@
 
 mod clock;
 mod device;
+mod ending;
 mod error;
 pub mod evaluation;
 mod feed;
@@ -31,7 +32,7 @@ pub use error::TrainError;
 pub use evaluation::Evaluation;
 pub use folder::{MODEL_FILE, RunFolder};
 pub use trainer::{StepReport, Trainer};
-pub use tying::{DecisionReport, architecture, model_for, saved_model};
+pub use tying::{architecture, model_for, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

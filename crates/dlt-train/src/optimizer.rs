@@ -8,7 +8,7 @@ use dlt_models::backward::Gradients;
 use dlt_models::binding::Settlement;
 use dlt_models::parameters::Parameters;
 use dlt_models::{Model, ModelError};
-use dlt_spec::spec::{Decayed, Moments, OptimizerSpec};
+use dlt_spec::spec::{Decayed, GroupRate, Moments, OptimizerSpec, TyingSpec};
 
 use crate::Result;
 
@@ -29,6 +29,7 @@ pub struct ParameterMoments {
 pub struct Optimizer {
     spec: OptimizerSpec,
     rule: Moments,
+    group_rate: GroupRate,
     shared: Vec<ParameterMoments>,
     slots: BTreeMap<usize, Vec<ParameterMoments>>,
 }
@@ -36,8 +37,14 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer without any moments yet: they begin at zero with a parameter's first step.
     #[must_use]
-    pub fn new(spec: &OptimizerSpec, rule: Moments) -> Self {
-        Self { spec: spec.clone(), rule, shared: Vec::new(), slots: BTreeMap::new() }
+    pub fn new(spec: &OptimizerSpec, tying: &TyingSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            rule: tying.moments,
+            group_rate: tying.group_rate,
+            shared: Vec::new(),
+            slots: BTreeMap::new(),
+        }
     }
 
     /// One step at a learning rate; returns the global norm before clipping.
@@ -53,11 +60,12 @@ impl Optimizer {
             return Ok(norm);
         }
         let scale = clip_coefficient(norm, self.spec.clip_norm);
-        let stepper = Stepper { spec: &self.spec, model, learning_rate, scale };
-        stepper.step(model.shared(), &gradients.shared, &mut self.shared)?;
+        let stepper = Stepper { spec: &self.spec, model, scale };
+        stepper.step(model.shared(), &gradients.shared, &mut self.shared, learning_rate)?;
         for (&slot, gradients) in &gradients.slots {
             let moments = self.slots.entry(slot).or_default();
-            stepper.step(model.slot_parameters(slot), gradients, moments)?;
+            let rate = learning_rate * self.group_rate.factor(members(model, slot));
+            stepper.step(model.slot_parameters(slot), gradients, moments, rate)?;
         }
         Ok(norm)
     }
@@ -124,7 +132,6 @@ impl Optimizer {
 struct Stepper<'a> {
     spec: &'a OptimizerSpec,
     model: &'a Model,
-    learning_rate: f64,
     scale: f64,
 }
 
@@ -134,6 +141,7 @@ impl Stepper<'_> {
         parameters: &Parameters,
         gradients: &[Tensor],
         moments: &mut Vec<ParameterMoments>,
+        learning_rate: f64,
     ) -> Result<()> {
         for (index, (variable, gradient)) in parameters.variables().iter().zip(gradients).enumerate() {
             if index == moments.len() {
@@ -144,7 +152,7 @@ impl Stepper<'_> {
             moments.step += 1;
             let decays = self.spec.decayed == Decayed::All || variable.rank() >= 2;
             let step = AdamwStep {
-                learning_rate: self.learning_rate,
+                learning_rate,
                 beta1: self.spec.beta1,
                 beta2: self.spec.beta2,
                 epsilon: self.spec.epsilon,
@@ -161,7 +169,75 @@ impl Stepper<'_> {
     }
 }
 
+/// Layers whose gradient goes to a slot.
+fn members(model: &Model, slot: usize) -> usize {
+    let binding = model.binding();
+    (0..binding.n_layers()).filter(|&layer| binding.slot(layer, model.gradient_rule()) == Some(slot)).count()
+}
+
 /// Factor that brings a global norm down to `limit`; PyTorch's, with its 1e-6 against division by zero.
 fn clip_coefficient(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clipping_scales_only_what_is_too_long() {
+        assert_eq!(clip_coefficient(0.5, 1.0), 1.0);
+        assert!((clip_coefficient(4.0, 1.0) - 0.25).abs() < 1e-6);
+        assert_eq!(clip_coefficient(1e9, f64::INFINITY), 1.0);
+    }
+
+    #[test]
+    fn group_rates_divide_the_step_of_shared_weights() {
+        use dlt_models::backward::TrainingPass;
+        use dlt_models::binding::{Binding, Rules};
+        use dlt_models::gpt2::Gpt2;
+        use dlt_models::{Batch, Model};
+        use dlt_spec::spec::Checkpointing;
+
+        let architecture = || {
+            Box::new(Gpt2 {
+                layers: 4,
+                width: 8,
+                heads: 2,
+                feed_forward: 16,
+                positions: 4,
+                vocabulary: 11,
+                gelu: dlt_kernels::Gelu::Tanh,
+                norm_epsilon: 1e-5,
+                initial_std: 0.1,
+            })
+        };
+        let state = dlt_state::State::all_tied(4);
+        // How far the first step moves one weight of the shared block: the first step of AdamW is the rate.
+        let moved = |group_rate: GroupRate| {
+            let spec = dlt_spec::Spec::default();
+            let tying = TyingSpec { group_rate, ..spec.tying.clone() };
+            let optimizer = OptimizerSpec { weight_decay: 0.0, clip_norm: f64::INFINITY, ..spec.optimizer };
+            let (binding, rules) = (Binding::of_state(&state), Rules::from(&tying));
+            let kernels = dlt_kernels::Kernels::Fused;
+            let model = Model::new(architecture(), binding, rules, kernels, 1, &candle_core::Device::Cpu)
+                .expect("a small model fits");
+            let weight = || {
+                let values = model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
+                values.to_vec1::<f32>().expect("f32")[0]
+            };
+            let (before, batch) =
+                (weight(), Batch { inputs: &[1, 2, 3, 4], targets: &[2, 3, 4, 5], windows: 1 });
+            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25 };
+            let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
+            Optimizer::new(&optimizer, &tying).step(&model, &gradients, 0.01).expect("a step");
+            f64::from((weight() - before).abs())
+        };
+        for (rate, expected) in
+            [(GroupRate::Same, 0.01), (GroupRate::Root, 0.005), (GroupRate::Inverse, 0.0025)]
+        {
+            let moved = moved(rate);
+            assert!((moved - expected).abs() < 1e-5, "{rate:?}: {moved} for {expected}");
+        }
+    }
 }

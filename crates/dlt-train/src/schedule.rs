@@ -13,7 +13,7 @@ pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
     match spec.schedule {
         Schedule::Constant => spec.learning_rate,
         Schedule::Cosine => {
-            let rest = steps.saturating_sub(spec.warmup_steps).max(1);
+            let rest = steps.saturating_sub(spec.warmup_steps + 1).max(1);
             let done = ((step - spec.warmup_steps) as f64 / rest as f64).min(1.0);
             let share = spec.final_share + (1.0 - spec.final_share) * 0.5 * (1.0 + (PI * done).cos());
             spec.learning_rate * share
@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn cosine_ends_at_its_final_share_and_passes_the_middle_halfway() {
         let spec = spec(Schedule::Cosine, 0);
-        assert!((learning_rate(&spec, 100, 100) - 0.2).abs() < 1e-12);
-        assert!((learning_rate(&spec, 50, 100) - 1.1).abs() < 1e-12);
-        assert!((1..=100).all(|step| learning_rate(&spec, step, 100) < learning_rate(&spec, step - 1, 100)));
+        assert!((learning_rate(&spec, 100, 101) - 0.2).abs() < 1e-12, "the last step of 101");
+        assert!((learning_rate(&spec, 50, 101) - 1.1).abs() < 1e-12);
+        assert!((1..=100).all(|step| learning_rate(&spec, step, 101) < learning_rate(&spec, step - 1, 101)));
     }
 }

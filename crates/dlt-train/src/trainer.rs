@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use candle_core::Device;
 use dlt_agent::Agent;
-use dlt_data::{Split, TokenSplits, Windows, bits_per_byte, unigram_perplexity};
+use dlt_data::{Split, TokenSplits, Windows};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::DropoutPass;
 use dlt_models::backward::{Gradients, TrainingPass};
-use dlt_models::file::ModelFile;
-use dlt_spec::record::{self, DecisionRow, EvaluationRow, MetricRow, RECORD_SCHEMA, StepRow, Summary};
+use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
 use dlt_spec::spec::{Order, RewardTiming, Selection};
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use crate::clock::Clock;
+use crate::ending::{Training, finite, read_back};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::feed::Feed;
 use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
-use crate::tying::{Timetable, agent_for, change, dropout_seed, model_for, saved_model, stream, visited};
+use crate::tying::{Timetable, agent_for, change, dropout_seed, model_for, stream, visited};
 use crate::{Result, TrainError, memory};
 
 /// What one training step did, for whoever watches.
@@ -116,10 +116,10 @@ impl Trainer {
         let steps = spec.steps(windows.count());
         Ok(Self {
             model: model_for(&spec, vocabulary, Kernels::Fused, &device)?,
-            optimizer: Optimizer::new(&spec.optimizer, spec.tying.moments),
+            optimizer: Optimizer::new(&spec.optimizer, &spec.tying),
             agent: agent_for(&spec, recording)?,
             recording: Recording::starting_from(spec.initial_state()),
-            timetable: Timetable::new(&spec.tying, steps),
+            timetable: Timetable::new(&spec, steps, recording),
             train: Feed::new(&windows, batch, stream(seed, "data"))?,
             rewards: Feed::new(&windows, batch, stream(seed, "reward"))?,
             validation: if used < validation.count() { validation.first(used)? } else { validation },
@@ -154,14 +154,17 @@ impl Trainer {
             return Ok(None);
         }
         let started = Clock::start();
-        let decision = match self.timetable.is_due(self.step) {
-            true => self.decide()?,
-            false => None,
-        };
+        let mut decision = None;
+        for _ in 0..self.timetable.decisions_after(self.step) {
+            decision = self.decide()?;
+        }
         let row = self.train_step(&started)?;
         self.step += 1;
         self.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
+        if self.is_reward_due() {
+            self.reward_pending()?;
+        }
         let evaluation = self.evaluate_when_due()?;
         Ok(Some(StepReport {
             step: self.step,
@@ -208,6 +211,12 @@ impl Trainer {
             RewardTiming::AtOnce => self.reward_pending(),
             RewardTiming::AfterSteps => Ok(self.pending.clone()),
         }
+    }
+
+    /// Whether the k training steps are over that a late reward waits for.
+    fn is_reward_due(&self) -> bool {
+        let waited = |row: &DecisionRow| self.step - row.step >= self.spec.tying.decide_every;
+        self.pending.as_ref().is_some_and(waited)
     }
 
     /// Measures the reward of the decision that waits for it, and lets the agent learn.
@@ -305,15 +314,9 @@ impl Trainer {
 
     fn evaluate(&mut self, windows: &Windows, split: record::Split) -> Result<Evaluation> {
         let evaluation = evaluate(&self.model, windows, self.spec.evaluation_batch())?;
-        self.folder.metric(&MetricRow::Evaluation(EvaluationRow {
-            step: self.step,
-            split,
-            loss: evaluation.loss(),
-            perplexity: evaluation.perplexity(),
-            tokens: evaluation.tokens as u64,
-            elapsed_ms: self.clock.elapsed_ms(),
-        }))?;
-        Ok(evaluation)
+        let elapsed_ms = self.clock.elapsed_ms();
+        self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
+        finite(self.step, evaluation)
     }
 
     fn save_model(&self) -> Result<()> {
@@ -328,73 +331,45 @@ impl Trainer {
         Ok(self.model.save(&self.folder.model_path(), &extra)?)
     }
 
-    /// The end of a run: the best model on validation is read back and evaluated on the whole validation
-    /// split and, for the first and only time, on the test split; the summary is put in place last.
+    /// The end of a run: a decision that still waits for its reward gets it, the best model on validation is
+    /// read back and evaluated on the whole validation split and on the test split, and the summary is put
+    /// in place last.
+    ///
+    /// Before the model is read back, everything that training held is let go.
     ///
     /// # Errors
     /// As [`advance`](Self::advance).
     pub fn finish(mut self) -> Result<Summary> {
-        if let Some(row) = self.pending.take() {
-            self.folder.metric(&MetricRow::Decision(row))?;
+        self.reward_pending()?;
+        if self.best.is_none() {
+            self.save_model()?;
         }
-        let end = self.sample();
-        let best_step = match self.best {
-            Some(best) => best.step,
-            None => {
-                self.save_model()?;
-                self.step
-            }
-        };
-        let file = ModelFile::open(&self.folder.model_path())?;
-        self.model = saved_model(&file, &self.spec, self.vocabulary, &self.device)?;
-        self.step = best_step;
-        let validation = self.splits.windows(Split::Validation)?;
-        let validation = self.evaluate(&validation, record::Split::Validation)?;
-        let test = self.evaluate(&self.splits.windows(Split::Test)?, record::Split::Test)?;
-        let summary = self.summary(&end, &validation, &test);
-        self.folder.summary(&summary)?;
-        Ok(summary)
-    }
-
-    fn summary(&self, end: &Sample, validation: &Evaluation, test: &Evaluation) -> Summary {
-        let (layers, block) = (self.spec.model.layers, self.model.n_block_parameters());
-        let text = self.splits.split(Split::Validation);
-        // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
-        let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
-        let n_tokens = self.steps * self.spec.training.batch * self.spec.model.context;
-        let per_step_s = self.training_s / self.steps.max(1) as f64;
-        let pass =
-            self.splits.windows(Split::Train).map_or(0, |windows| self.spec.steps_per_pass(windows.count()));
-        Summary {
-            schema: RECORD_SCHEMA,
-            name: self.spec.name.clone(),
-            seed: self.spec.seed,
-            steps: self.steps,
-            best_step: self.step,
-            validation_loss: validation.loss(),
-            validation_perplexity: validation.perplexity(),
-            test_perplexity: test.perplexity(),
-            test_perplexity_selected_on_test: self.best_on_test,
-            unigram_perplexity: unigram_perplexity(text.tokens()),
-            unigram_test_perplexity: unigram_perplexity(self.splits.split(Split::Test).tokens()),
-            bits_per_byte: bits_per_byte(validation.loss_sum, bytes.round() as usize),
-            trainable_parameters_mean: self.means.trainable_parameters(),
-            trainable_parameters_end: end.trainable_parameters,
-            block_parameters_mean: self.means.block_parameters(),
-            block_parameters_end: end.block_parameters,
-            conventional_parameters: self.model.n_shared_parameters() + layers * block,
-            conventional_block_parameters: layers * block,
-            independent_layers_mean: self.means.independent_layers(),
-            independent_layers_end: end.independent_layers,
-            distinct_layers_mean: self.means.distinct_layers(),
-            distinct_layers_end: end.distinct_layers,
-            tokens_per_s: n_tokens as f64 / self.training_s.max(f64::MIN_POSITIVE),
-            seconds_per_epoch: per_step_s * pass as f64,
-            elapsed_s: self.clock.elapsed_s(),
+        let best_step = self.best.map_or(self.step, |best| best.step);
+        let training = Training {
+            end: self.sample(),
+            means: self.means,
+            steps: self.step,
+            training_s: self.training_s,
+            block: self.model.n_block_parameters(),
+            shared: self.model.n_shared_parameters(),
+            state_bytes_peak: self.state_bytes_peak,
             peak_rss_mb: memory::resident().map(|resident| resident.peak_mb),
-            mean_rss_mb: self.means.rss_mb(),
-            weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
-        }
+            best_step,
+            best_on_test: self.best_on_test,
+        };
+        let Self { spec, mut folder, device, vocabulary, splits, clock, model, optimizer, .. } = self;
+        drop((model, optimizer));
+        let model = read_back(&folder, &spec, vocabulary, &device)?;
+        let mut evaluate = |split: Split, label| {
+            let evaluation = evaluate(&model, &splits.windows(split)?, spec.evaluation_batch())?;
+            folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
+            finite(best_step, evaluation)
+        };
+        let validation = evaluate(Split::Validation, record::Split::Validation)?;
+        let test = evaluate(Split::Test, record::Split::Test)?;
+        let summary = training.summary(&spec, &splits, &validation, &test, clock.elapsed_s())?;
+        folder.summary(&summary)?;
+        Ok(summary)
     }
 
     /// What is trainable now.

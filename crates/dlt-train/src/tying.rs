@@ -1,27 +1,19 @@
 //! Decisions, from the agent to the model.
 
 use candle_core::Device;
-use dlt_agent::{Agent, Decision, Visit};
+use dlt_agent::{Agent, Decision, Visit, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::Architecture;
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::file::ModelFile;
 use dlt_models::gpt2::Gpt2;
-use dlt_spec::record::DecisionRow;
 use dlt_spec::spec::{self, FirstDecision, PolicyKind, TyingSpec};
 use dlt_spec::{CheckedSpec, seeds};
-use dlt_state::{Recording, State};
+use dlt_state::{Recording, Row, State};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Result;
-
-/// What a decision did, for whoever watches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DecisionReport {
-    /// The row of the metrics.
-    pub row: DecisionRow,
-}
+use crate::{Result, TrainError};
 
 /// The model that a spec describes, with freshly drawn weights.
 ///
@@ -58,28 +50,51 @@ pub fn architecture(spec: &CheckedSpec, vocabulary: usize) -> Box<dyn Architectu
     }
 }
 
-/// When decisions are made (DEVIATIONS row 6). A decision comes before the training step that follows it, so
-/// the last state has always been trained and evaluated.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timetable {
-    first: usize,
-    every: usize,
-    until: f64,
+/// When decisions are made. A decision comes before the training step that follows it, so the last state has
+/// always been trained and evaluated.
+#[derive(Clone, Debug)]
+pub(crate) enum Timetable {
+    /// By the clock of the spec (DEVIATIONS rows 6, 9, 26).
+    Regular {
+        /// Training steps before the first decision.
+        first: usize,
+        /// Training steps between two.
+        every: usize,
+        /// Training steps from which on none is made.
+        until: usize,
+    },
+    /// At the steps of a recording, however this run's clock is set.
+    Recorded(Vec<usize>),
 }
 
 impl Timetable {
-    pub(crate) fn new(tying: &TyingSpec, steps: usize) -> Self {
+    pub(crate) fn new(spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) -> Self {
+        match (spec.agent.policy, recording) {
+            (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) => {
+                Self::Recorded(recording.rows().iter().map(Row::step).collect())
+            }
+            _ => Self::regular(&spec.tying, steps),
+        }
+    }
+
+    fn regular(tying: &TyingSpec, steps: usize) -> Self {
         let first = match tying.first_decision {
             FirstDecision::AfterK => tying.decide_every,
             FirstDecision::AtStep0 => 1,
             FirstDecision::BeforeFirstStep => 0,
         };
-        Self { first, every: tying.decide_every, until: tying.decide_until * steps as f64 }
+        let until = (tying.decide_until * steps as f64).round() as usize;
+        Self::Regular { first, every: tying.decide_every, until }
     }
 
-    /// Whether a decision is made after `done` training steps.
-    pub(crate) fn is_due(&self, done: usize) -> bool {
-        done >= self.first && (done - self.first).is_multiple_of(self.every) && (done as f64) < self.until
+    /// Decisions that are made after `done` training steps.
+    pub(crate) fn decisions_after(&self, done: usize) -> usize {
+        match self {
+            Self::Regular { first, every, until } => {
+                usize::from(done >= *first && (done - first).is_multiple_of(*every) && done < *until)
+            }
+            Self::Recorded(steps) => steps.iter().filter(|&&step| step == done).count(),
+        }
     }
 }
 
@@ -88,7 +103,30 @@ pub(crate) fn agent_for(spec: &CheckedSpec, recording: Option<&Recording>) -> Re
     if spec.agent.policy == PolicyKind::None {
         return Ok(None);
     }
+    if let Some(recording) = recording {
+        check_start(spec, recording)?;
+    }
     Ok(Some(Agent::new(&spec.agent, &spec.tying, spec.model.layers, spec.seed, recording)?))
+}
+
+/// A recording is followed from the state that it starts in.
+fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
+    let n_layers = spec.model.layers;
+    if recording.n_layers() != n_layers {
+        // The agent says so, with both depths.
+        return Ok(());
+    }
+    let recorded = match spec.agent.policy {
+        PolicyKind::PermutedReplay => {
+            recording.initial().relabel(&replay_permutation(&spec.agent, n_layers, spec.seed))?
+        }
+        _ => recording.initial().clone(),
+    };
+    let run = spec.initial_state();
+    if recorded == run {
+        return Ok(());
+    }
+    Err(TrainError::OtherStart { recorded: recorded.into_owners(), run: run.into_owners() })
 }
 
 /// The one layer that was decided; `None` where all were.
@@ -120,8 +158,8 @@ mod tests {
 
     fn due(first_decision: FirstDecision, decide_until: f64) -> Vec<usize> {
         let tying = TyingSpec { first_decision, decide_every: 15, decide_until, ..Spec::default().tying };
-        let table = Timetable::new(&tying, 60);
-        (0..60).filter(|&done| table.is_due(done)).collect()
+        let table = Timetable::regular(&tying, 60);
+        (0..60).filter(|&done| table.decisions_after(done) > 0).collect()
     }
 
     #[test]

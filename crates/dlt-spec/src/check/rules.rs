@@ -130,6 +130,12 @@ impl Rules<'_> {
         let tying = &self.spec.tying;
         self.grouping("tying.initial", &tying.initial);
         self.holds(
+            "tying.first_tie",
+            &[],
+            || tying.first_tie != FirstTie::Literal || tying.retied == Retied::Follow,
+            || "\"replicate\" unless tying.retied is \"follow\": under \"keep\" every visit applies".into(),
+        );
+        self.holds(
             "tying.state_vector",
             &[],
             || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,

@@ -300,6 +300,13 @@ pub const FIELDS: &[Field] = &[
     )
     .code_does("resume"),
     field!(
+        tying.group_rate,
+        words!(GroupRate),
+        "Learning rate of weights that several layers train: the same as any other's, or divided by the \
+         square root of their number, or by their number."
+    )
+    .code_does("same"),
+    field!(
         tying.state_vector,
         words!(StateVector),
         "What the policy sees: canonical is the state of Eq. 1, raw the action of each layer's last \

@@ -105,6 +105,7 @@ impl Default for TyingSpec {
             untie: Untie::Copy,
             retied: Retied::Follow,
             moments: Moments::Fresh,
+            group_rate: GroupRate::Same,
             state_vector: StateVector::Canonical,
         }
     }

@@ -1,0 +1,97 @@
+//! What a run comes to: the kept model read back, and the summary.
+
+use candle_core::Device;
+use dlt_data::{Split, TokenSplits, bits_per_byte, unigram_perplexity};
+use dlt_models::Model;
+use dlt_models::file::ModelFile;
+use dlt_spec::CheckedSpec;
+use dlt_spec::record::{RECORD_SCHEMA, Summary};
+
+use crate::evaluation::Evaluation;
+use crate::folder::RunFolder;
+use crate::means::{Means, Sample};
+use crate::tying::saved_model;
+use crate::{Result, TrainError};
+
+/// The kept model; the file's bytes are let go before anything is computed with it.
+pub(crate) fn read_back(
+    folder: &RunFolder,
+    spec: &CheckedSpec,
+    vocabulary: usize,
+    device: &Device,
+) -> Result<Model> {
+    let file = ModelFile::open(&folder.model_path())?;
+    saved_model(&file, spec, vocabulary, device)
+}
+
+/// A model whose loss is not a finite number has diverged, wherever that shows.
+pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> {
+    match evaluation.loss() {
+        loss if loss.is_finite() => Ok(evaluation),
+        loss => Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() }),
+    }
+}
+
+/// What training came to.
+pub(crate) struct Training {
+    pub(crate) end: Sample,
+    pub(crate) means: Means,
+    /// Training steps done.
+    pub(crate) steps: usize,
+    pub(crate) training_s: f64,
+    /// Numbers in a block, and outside of blocks.
+    pub(crate) block: usize,
+    pub(crate) shared: usize,
+    pub(crate) state_bytes_peak: usize,
+    pub(crate) peak_rss_mb: Option<f64>,
+    pub(crate) best_step: usize,
+    pub(crate) best_on_test: Option<f64>,
+}
+
+impl Training {
+    pub(crate) fn summary(
+        &self,
+        spec: &CheckedSpec,
+        splits: &TokenSplits,
+        validation: &Evaluation,
+        test: &Evaluation,
+        elapsed_s: f64,
+    ) -> Result<Summary> {
+        let blocks = spec.model.layers * self.block;
+        let text = splits.split(Split::Validation);
+        // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
+        let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
+        let n_tokens = self.steps * spec.training.batch * spec.model.context;
+        let pass = spec.steps_per_pass(splits.windows(Split::Train)?.count());
+        Ok(Summary {
+            schema: RECORD_SCHEMA,
+            name: spec.name.clone(),
+            seed: spec.seed,
+            steps: self.steps,
+            best_step: self.best_step,
+            validation_loss: validation.loss(),
+            validation_perplexity: validation.perplexity(),
+            test_perplexity: test.perplexity(),
+            test_perplexity_selected_on_test: self.best_on_test,
+            unigram_perplexity: unigram_perplexity(text.tokens()),
+            unigram_test_perplexity: unigram_perplexity(splits.split(Split::Test).tokens()),
+            bits_per_byte: bits_per_byte(validation.loss_sum, bytes.round() as usize),
+            trainable_parameters_mean: self.means.trainable_parameters(),
+            trainable_parameters_end: self.end.trainable_parameters,
+            block_parameters_mean: self.means.block_parameters(),
+            block_parameters_end: self.end.block_parameters,
+            conventional_parameters: self.shared + blocks,
+            conventional_block_parameters: blocks,
+            independent_layers_mean: self.means.independent_layers(),
+            independent_layers_end: self.end.independent_layers,
+            distinct_layers_mean: self.means.distinct_layers(),
+            distinct_layers_end: self.end.distinct_layers,
+            tokens_per_s: n_tokens as f64 / self.training_s.max(f64::MIN_POSITIVE),
+            seconds_per_epoch: self.training_s / self.steps.max(1) as f64 * pass as f64,
+            elapsed_s,
+            peak_rss_mb: self.peak_rss_mb,
+            mean_rss_mb: self.means.rss_mb(),
+            weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
+        })
+    }
+}
