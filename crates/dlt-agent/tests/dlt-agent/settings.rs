@@ -2,8 +2,8 @@
 
 use dlt_agent::Agent;
 use dlt_spec::spec::{
-    AgentSpec, DecayPer, Decision, FirstDecision, FirstTie, Gradient, Initial, InitialName, Moments, Network,
-    PolicyKind, Retied, Reward, RewardTiming, Scaling, StateVector, TyingSpec, Untie,
+    AgentSpec, DecayPer, Decision, FirstDecision, FirstTie, Gradient, GroupRate, Initial, InitialName,
+    Moments, Network, PolicyKind, Retied, Reward, RewardTiming, Scaling, StateVector, TyingSpec, Untie,
 };
 
 /// Both coverages of a decision.
@@ -46,6 +46,7 @@ pub(crate) fn tying_spec(decision: Decision) -> TyingSpec {
         untie: Untie::Copy,
         retied: Retied::Follow,
         moments: Moments::Fresh,
+        group_rate: GroupRate::Same,
         state_vector: StateVector::Canonical,
     }
 }
