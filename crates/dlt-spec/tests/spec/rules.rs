@@ -274,6 +274,21 @@ fn rejects_per_layer_settings_of_joint_decisions() {
 }
 
 #[test]
+fn rejects_a_literal_first_tie_where_every_visit_applies() {
+    each_breaks(&[(
+        &["tying.retied=keep", "tying.first_tie=literal"],
+        "tying.first_tie",
+        "\"replicate\" unless tying.retied is \"follow\"",
+    )]);
+    all_pass(&[
+        &["tying.retied=keep"],
+        &["tying.first_tie=literal"],
+        &["tying.retied=keep", "tying.first_tie=replicate"],
+        &["tying.retied=follow", "tying.first_tie=literal"],
+    ]);
+}
+
+#[test]
 fn rejects_exploration_that_starts_below_its_floor() {
     each_breaks(&[(
         &["agent.epsilon_start=0.05"],

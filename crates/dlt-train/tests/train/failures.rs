@@ -1,0 +1,122 @@
+//! What a run refuses or stops for, and with which code.
+
+use candle_core::Device;
+use dlt_agent::AgentError;
+use dlt_models::ModelError;
+use dlt_spec::ExitCode;
+use dlt_train::{RunFolder, TrainError, Trainer};
+
+use crate::bench::{Bench, provenance};
+
+/// A rate after one step of which nothing is finite any more.
+const OVERFLOWS: [&str; 2] = ["optimizer.learning_rate=1e30", "optimizer.clip_norm=inf"];
+
+/// Runs into an error; says how many steps were reported before, what diverged and where.
+fn divergence(settings: &[&str]) -> (usize, usize, String) {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("d", &[&OVERFLOWS[..], settings].concat(), None);
+    let mut reported = 0;
+    let error = loop {
+        match trainer.advance() {
+            Ok(Some(report)) => reported = report.step,
+            Ok(None) => panic!("it should have diverged"),
+            Err(error) => break error,
+        }
+    };
+    drop(trainer);
+    assert_eq!(error.exit_code(), ExitCode::Diverged);
+    assert!(error.to_string().contains("diverged at step"), "{error}");
+    assert!(!bench.path("d").join("summary.json").exists(), "a diverged run is not done");
+    bench.metrics("d");
+    match error {
+        TrainError::Diverged { step, loss, tensor } => {
+            assert!(!loss.is_finite(), "{tensor}: {loss}");
+            (reported, step, tensor)
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn rejects_a_run_that_diverges_in_training() {
+    let (reported, step, tensor) = divergence(&[]);
+    assert_eq!((reported, step), (1, 1));
+    assert!(!tensor.contains("evaluation") && !tensor.contains("reward"), "{tensor}");
+}
+
+/// The only step is sound; what it leads to is not.
+#[test]
+fn rejects_a_run_that_diverges_in_validation() {
+    let (reported, step, tensor) = divergence(&["training.steps=1"]);
+    assert_eq!((reported, step), (0, 1));
+    assert!(tensor.contains("evaluation"), "{tensor}");
+}
+
+#[test]
+fn rejects_a_run_that_diverges_in_a_reward() {
+    let (reported, step, tensor) = divergence(&["tying.first_decision=at-step-0"]);
+    assert_eq!((reported, step), (1, 1));
+    assert!(tensor.contains("reward"), "{tensor}");
+    let late = ["tying.first_decision=before-first-step", "agent.reward_timing=after-steps"];
+    let (reported, step, tensor) = divergence(&[&late[..], &["tying.decide_every=1"]].concat());
+    assert_eq!((reported, step), (0, 1));
+    assert!(tensor.contains("reward"), "{tensor}");
+}
+
+/// Nor is there a summary where the run is ended before a loss shows what has become of the model.
+#[test]
+fn rejects_the_end_of_a_run_that_has_diverged() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("d", &OVERFLOWS, None);
+    trainer.advance().expect("the first loss is finite");
+    let error = trainer.finish().expect_err("it has diverged");
+    assert_eq!(error.exit_code(), ExitCode::Diverged);
+    assert!(!bench.path("d").join("summary.json").exists());
+}
+
+#[test]
+fn rejects_a_folder_that_is_there() {
+    let bench = Bench::new();
+    bench.run("a", &["training.steps=2"]);
+    let before = std::fs::read(bench.path("a").join("summary.json")).expect("there");
+    let spec = bench.spec(&[]);
+    let error = RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("there already");
+    assert!(matches!(error, TrainError::RunExists { .. }));
+    assert_eq!(error.exit_code(), ExitCode::Usage);
+    assert_eq!(std::fs::read(bench.path("a").join("summary.json")).expect("there"), before);
+}
+
+#[test]
+fn rejects_a_vocabulary_that_is_too_small() {
+    let bench = Bench::new();
+    let spec = bench.spec(&["model.vocabulary=5"]);
+    let splits = bench.splits(&spec);
+    let folder = RunFolder::create(&bench.path("v"), &spec, &provenance()).expect("a fresh folder");
+    let error = Trainer::new(spec, splits, None, folder, Device::Cpu).err().expect("too small");
+    assert_eq!(error.to_string(), "model.vocabulary: expected at least the tokenizer's 21 entries, came 5");
+}
+
+#[test]
+fn exit_codes_tell_what_is_wrong() {
+    for (error, code) in [
+        (
+            TrainError::from(AgentError::NotFinite { quantity: "the reward", value: f64::NAN }),
+            ExitCode::Diverged,
+        ),
+        (TrainError::from(AgentError::DecisionPending), ExitCode::BadSpec),
+        (TrainError::from(ModelError::Depth { expected: 4, came: 3 }), ExitCode::BadData),
+        (
+            TrainError::from(ModelError::Weight {
+                name: String::new(),
+                expected: vec![],
+                came: String::new(),
+            }),
+            ExitCode::BadData,
+        ),
+        (TrainError::OtherStart { recorded: vec![0], run: vec![0] }, ExitCode::BadSpec),
+        (TrainError::Diverged { step: 0, loss: f64::NAN, tensor: String::new() }, ExitCode::Diverged),
+        (TrainError::Vocabulary { tokenizer: 2, spec: 1 }, ExitCode::BadSpec),
+    ] {
+        assert_eq!(error.exit_code(), code, "{error}");
+    }
+}
