@@ -175,7 +175,8 @@ fn times_agree_with_one_another() {
     assert!(training_s < summary.elapsed_s, "evaluations take time too");
     let last = bench.steps("a").pop().expect("steps");
     assert_eq!(last.tokens, 24 * 4 * 8);
-    assert!((last.tokens_per_s / summary.tokens_per_s - 1.0).abs() < 0.5, "{last:?}");
+    // The row is written before the step's last moments have passed, which count for the summary.
+    assert!(summary.tokens_per_s <= last.tokens_per_s, "{last:?}");
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn a_run_that_ends_early_says_how_far_it_came() {
     };
     assert!(close(summary.seconds_per_epoch, tokens_of_a_pass / summary.tokens_per_s));
     let tokens_per_s = rows.last().expect("steps").tokens_per_s;
-    assert!((tokens_per_s / summary.tokens_per_s - 1.0).abs() < 0.5, "{tokens_per_s} for {summary:?}");
+    assert!(summary.tokens_per_s <= tokens_per_s, "tokens of steps that were not made: {summary:?}");
     assert_eq!(Some(summary), dlt_train::RunFolder::read_summary(&bench.path("a")).expect("readable"));
     assert!(bench.decisions("a").iter().all(|row| row.reward.is_some()), "no decision waits any more");
 
