@@ -160,11 +160,11 @@ impl Trainer {
         }
         let row = self.train_step(&started)?;
         self.step += 1;
-        self.training_s += started.elapsed_s();
-        self.folder.metric(&MetricRow::Step(row.clone()))?;
         if self.is_reward_due() {
             self.reward_pending()?;
         }
+        self.training_s += started.elapsed_s();
+        self.folder.metric(&MetricRow::Step(row.clone()))?;
         let evaluation = self.evaluate_when_due()?;
         Ok(Some(StepReport {
             step: self.step,
@@ -340,7 +340,9 @@ impl Trainer {
     /// # Errors
     /// As [`advance`](Self::advance).
     pub fn finish(mut self) -> Result<Summary> {
+        let started = Clock::start();
         self.reward_pending()?;
+        self.training_s += started.elapsed_s();
         if self.best.is_none() {
             self.save_model()?;
         }
