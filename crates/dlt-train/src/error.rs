@@ -50,8 +50,8 @@ pub enum TrainError {
     },
     /// The run folder is there already.
     #[error(
-        "{} is there already, and runs cannot be resumed yet; \
-         choose another folder with --out or another --seed, or remove it",
+        "{0} is there already, and this version cannot resume a run: start it again from its spec with \
+         `dlt train {0}/spec.toml --out OTHER`, choose another --out or --seed, or remove it",
         path.display()
     )]
     RunExists {
