@@ -2,8 +2,8 @@
 
 use dlt_agent::Agent;
 use dlt_spec::spec::{
-    AgentSpec, DecayPer, Decision, FirstDecision, FirstTie, Gradient, GroupRate, Initial, InitialName,
-    Moments, Network, PolicyKind, Retied, Reward, RewardTiming, Scaling, StateVector, TyingSpec, Untie,
+    AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, RewardTiming, Scaling,
+    TyingSpec,
 };
 
 /// Both coverages of a decision.
@@ -35,20 +35,7 @@ pub(crate) fn agent_spec(policy: PolicyKind) -> AgentSpec {
 }
 
 pub(crate) fn tying_spec(decision: Decision) -> TyingSpec {
-    TyingSpec {
-        initial: Initial::Named(InitialName::Frozen),
-        decision,
-        decide_every: 15,
-        decide_until: 1.0,
-        first_decision: FirstDecision::AfterK,
-        first_tie: FirstTie::Replicate,
-        gradient: Gradient::Sum,
-        untie: Untie::Copy,
-        retied: Retied::Follow,
-        moments: Moments::Fresh,
-        group_rate: GroupRate::Same,
-        state_vector: StateVector::Canonical,
-    }
+    TyingSpec { decision, ..TyingSpec::default() }
 }
 
 /// An agent without a recording.
