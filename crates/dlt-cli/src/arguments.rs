@@ -60,6 +60,13 @@ Examples:
   dlt inspect runs/shakespeare-12-1/states.jsonl
   dlt inspect runs/shakespeare-12-1 --svg map.svg";
 
+const BENCH_STEP_HELP: &str = "\
+Examples:
+  dlt bench step --json
+  dlt bench step --layers 24 --width 256 --heads 4 --seq 128 --batch 16 --tying sum --owners 0,0,2,2,...
+
+The step time is the median over all steps but the first. Peak memory is that of the whole process.";
+
 const SPEC_HELP: &str = "\
 Examples:
   dlt spec --list
@@ -93,6 +100,9 @@ pub(crate) enum Task {
     /// Print a preset in full: every field with meaning, unit, values and what the paper uses
     #[command(after_help = SPEC_HELP)]
     Spec(SpecTask),
+    /// Measure what a training step takes
+    #[command(subcommand)]
+    Bench(BenchTask),
 }
 
 #[derive(Args, Debug)]
@@ -223,6 +233,84 @@ pub(crate) struct SpecTask {
     /// List presets and methods, a line each
     #[arg(long, conflicts_with_all = ["preset", "method", "set"])]
     pub(crate) list: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchTask {
+    /// Time and memory of a GPT-2's training step on random tokens: forward, backward, clipping, AdamW
+    #[command(after_help = BENCH_STEP_HELP)]
+    Step(BenchStepTask),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchStepTask {
+    /// Layers, L
+    #[arg(long, value_name = "L", default_value_t = 12)]
+    pub(crate) layers: usize,
+    /// Width, C
+    #[arg(long, value_name = "C", default_value_t = 384)]
+    pub(crate) width: usize,
+    /// Attention heads, H
+    #[arg(long, value_name = "H", default_value_t = 6)]
+    pub(crate) heads: usize,
+    /// Tokens of a window, T
+    #[arg(long, value_name = "T", default_value_t = 256)]
+    pub(crate) seq: usize,
+    /// Windows of a step, B
+    #[arg(long, value_name = "B", default_value_t = 8)]
+    pub(crate) batch: usize,
+    /// Windows that are in memory at once [default: B]
+    #[arg(long, value_name = "N")]
+    pub(crate) micro_batch: Option<usize>,
+    /// Size of the vocabulary, V
+    #[arg(long, value_name = "V", default_value_t = 50_257)]
+    pub(crate) vocab: usize,
+    /// Steps; the first is not counted
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub(crate) steps: usize,
+    /// Whether layers share weights, and whose gradient counts
+    #[arg(long, value_enum, default_value_t = BenchTying::None)]
+    pub(crate) tying: BenchTying,
+    /// Owner of each layer, as in 0,0,2,2 [default: 0 for all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) owners: Vec<usize>,
+    /// What the forward pass keeps
+    #[arg(long, value_enum, default_value_t = BenchCheckpointing::None)]
+    pub(crate) checkpointing: BenchCheckpointing,
+    /// Implementation of the operations: ours, or candle's own
+    #[arg(long, value_enum, default_value_t = BenchKernels::Fused)]
+    pub(crate) kernels: BenchKernels,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchTying {
+    /// Every layer has its own weights
+    None,
+    /// Shared weights, every layer adds to their gradient
+    Sum,
+    /// Shared weights, only the owner adds to their gradient
+    Owner,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchCheckpointing {
+    /// All activations
+    None,
+    /// The input of each block; the rest is computed again
+    Block,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BenchKernels {
+    /// Hand-written kernels, on a CPU
+    Fused,
+    /// candle's own operations
+    Composed,
 }
 
 /// What stands below the help: first steps, places, exit codes.

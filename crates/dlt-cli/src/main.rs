@@ -6,6 +6,7 @@
 
 mod arguments;
 mod baselines;
+mod bench;
 mod eval;
 mod failure;
 mod generate;
@@ -55,5 +56,6 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Generate(task) => generate::run(task),
         Task::Inspect(task) => inspect::run(task),
         Task::Spec(task) => spec::run(task),
+        Task::Bench(task) => bench::run(task),
     }
 }

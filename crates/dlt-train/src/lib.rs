@@ -21,12 +21,15 @@ pub mod evaluation;
 mod feed;
 mod folder;
 mod means;
+pub mod measurement;
 pub mod memory;
 pub mod optimizer;
 pub mod schedule;
+mod step;
 mod trainer;
 mod tying;
 
+pub use dlt_kernels::Kernels;
 pub use device::{DeviceChoice, open as open_device};
 pub use error::TrainError;
 pub use evaluation::Evaluation;

@@ -7,8 +7,7 @@ use dlt_agent::Agent;
 use dlt_data::{Split, TokenSplits, Windows};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::{Gradients, TrainingPass};
+use dlt_models::backward::Gradients;
 use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
 use dlt_spec::spec::{Order, RewardTiming, Selection};
 use dlt_spec::{CheckedSpec, fields};
@@ -22,8 +21,8 @@ use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
-use crate::tying::{Timetable, agent_for, change, dropout_seed, model_for, stream, visited};
-use crate::{Result, TrainError, memory};
+use crate::tying::{Timetable, agent_for, change, model_for, stream, visited};
+use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
 #[derive(Clone, Debug)]
@@ -250,24 +249,8 @@ impl Trainer {
     /// Lines 5 and 6: a mini-batch and a training step on it.
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
         let batch = self.train.next()?;
-        let (n_tokens, step, seed) = (batch.n_tokens(), self.step, self.spec.seed);
-        let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
-        for (first_window, piece) in batch.pieces(self.spec.micro_batch()) {
-            let dropout = (self.spec.model.dropout > 0.0).then(|| DropoutPass {
-                probability: self.spec.model.dropout,
-                seed: dropout_seed(seed, step),
-                first_window,
-            });
-            let pass = TrainingPass {
-                checkpointing: self.spec.training.checkpointing,
-                dropout,
-                scale: 1.0 / n_tokens as f64,
-            };
-            let (loss, of_piece) = self.model.gradients(&piece, &pass)?;
-            loss_sum += loss;
-            gradients.add(of_piece)?;
-        }
-        let loss = loss_sum / n_tokens as f64;
+        let (n_tokens, step) = (batch.n_tokens(), self.step);
+        let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let norm = self.optimizer.step(&self.model, &gradients, rate)?;
         if !(loss.is_finite() && norm.is_finite()) {

@@ -1,0 +1,111 @@
+//! `dlt bench`: what a training step takes.
+
+use dlt_spec::spec::{Checkpointing, Gradient, Initial, InitialName, Size};
+use dlt_spec::{CheckedSpec, ExitCode, Spec};
+use dlt_train::measurement::{StepFigures, measure_steps};
+use dlt_train::open_device;
+
+use crate::arguments::{BenchCheckpointing, BenchKernels, BenchStepTask, BenchTask, BenchTying};
+use crate::failure::{Failure, Result};
+use crate::numbers::{decimal, whole};
+use crate::{output, threads};
+
+/// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
+const POSITIONS: usize = 1024;
+const LEARNING_RATE: f64 = 1e-4;
+
+pub(crate) fn run(task: &BenchTask) -> Result {
+    let BenchTask::Step(task) = task;
+    threads::prepare(task.machine.threads);
+    let spec = spec(task)?;
+    if task.steps == 0 {
+        return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, came 0"));
+    }
+    let (device, device_name) = open_device(task.machine.device)?;
+    let kernels = match task.kernels {
+        BenchKernels::Fused => dlt_train::Kernels::Fused,
+        BenchKernels::Composed => dlt_train::Kernels::Composed,
+    };
+    let figures = measure_steps(&spec, task.vocab, task.steps, kernels, &device)?;
+    let peer = peer(task, &device_name);
+    output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
+}
+
+/// The flags as a spec, whose rules refuse what cannot be.
+fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
+    let mut spec = Spec { name: "bench".to_owned(), ..Spec::default() };
+    spec.model.layers = task.layers;
+    spec.model.width = task.width;
+    spec.model.heads = task.heads;
+    spec.model.context = task.seq;
+    spec.model.positions = Size::Fixed(POSITIONS.max(task.seq));
+    spec.model.vocabulary = Size::Fixed(task.vocab);
+    spec.model.dropout = 0.0;
+    spec.training.batch = task.batch;
+    spec.training.micro_batch = task.micro_batch.map_or(Size::AUTO, Size::Fixed);
+    spec.training.checkpointing = match task.checkpointing {
+        BenchCheckpointing::None => Checkpointing::None,
+        BenchCheckpointing::Block => Checkpointing::Block,
+    };
+    spec.optimizer.learning_rate = LEARNING_RATE;
+    spec.optimizer.clip_norm = 1.0;
+    spec.tying.gradient = if task.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
+    spec.tying.initial = match (task.tying, task.owners.is_empty()) {
+        (BenchTying::None, true) => Initial::Named(InitialName::Independent),
+        (BenchTying::None, false) => {
+            let message = "--owners says who shares: give --tying sum or --tying owner with it";
+            return Err(Failure::refused(ExitCode::Usage, message));
+        }
+        (_, true) => Initial::Named(InitialName::Tied),
+        (_, false) => Initial::Owners(task.owners.clone()),
+    };
+    Ok(spec.check()?)
+}
+
+fn peer(task: &BenchStepTask, device: &str) -> String {
+    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    let mut peer = format!(
+        "dlt {} {device} {} f32 tying={} checkpointing={}",
+        env!("CARGO_PKG_VERSION"),
+        word(&task.kernels),
+        word(&task.tying),
+        word(&task.checkpointing)
+    );
+    if let Some(size) = task.micro_batch {
+        peer.push_str(&format!(" micro_batch={size}"));
+    }
+    peer
+}
+
+fn line(peer: &str, figures: &StepFigures) -> String {
+    let round = |number: f64, digits: i32| (number * 10f64.powi(digits)).round() / 10f64.powi(digits);
+    let line = serde_json::json!({
+        "peer": peer,
+        "params": figures.parameters,
+        "step_ms_median": round(figures.median_ms(), 1),
+        "tokens_per_s": round(figures.tokens_per_s(), 1),
+        "peak_rss_mb": figures.peak_rss_mb.map(|mb| round(mb, 1)),
+        "mean_rss_mb": figures.mean_rss_mb.map(|mb| round(mb, 1)),
+        "loss": round(figures.loss, 4),
+    });
+    format!("{line}\n")
+}
+
+fn table(peer: &str, figures: &StepFigures) -> String {
+    let memory = |megabytes: Option<f64>| {
+        megabytes.map_or("the system does not tell".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
+    };
+    let mut text = format!("{peer}\n");
+    let rows = [
+        ("parameters", whole(figures.parameters)),
+        ("step, median", format!("{} ms", decimal(figures.median_ms(), 1))),
+        ("tokens", format!("{} a second", decimal(figures.tokens_per_s(), 0))),
+        ("peak memory", memory(figures.peak_rss_mb)),
+        ("mean memory", memory(figures.mean_rss_mb)),
+        ("loss", decimal(figures.loss, 4)),
+    ];
+    for (name, value) in rows {
+        text.push_str(&format!("  {name:<14} {value}\n"));
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! The training step of a spec by itself: random tokens, no decisions, no evaluation. It measures speed and
+//! memory, not quality.
+
+use candle_core::Device;
+use dlt_kernels::Kernels;
+use dlt_models::Batch;
+use dlt_spec::CheckedSpec;
+use rand::Rng;
+
+use crate::clock::Clock;
+use crate::optimizer::Optimizer;
+use crate::tying::{model_for, stream};
+use crate::{Result, TrainError, memory, step};
+
+/// What a measurement saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepFigures {
+    /// Weights that exist and are trained: shared ones and each owner's.
+    pub parameters: usize,
+    /// Milliseconds of each step, in order.
+    pub step_ms: Vec<f64>,
+    /// Predicted tokens of a step.
+    pub tokens: usize,
+    /// Most resident memory of the process, in megabytes; `None` where the system does not tell.
+    pub peak_rss_mb: Option<f64>,
+    /// Resident memory after a step, averaged over the steps but the first.
+    pub mean_rss_mb: Option<f64>,
+    /// Mean cross-entropy of the last step, in nats.
+    pub loss: f64,
+}
+
+impl StepFigures {
+    /// Median over the steps but the first, which fetches memory for the first time.
+    #[must_use]
+    pub fn median_ms(&self) -> f64 {
+        let mut times = self.step_ms[self.step_ms.len().min(2) - 1..].to_vec();
+        times.sort_by(f64::total_cmp);
+        let middle = times.len() / 2;
+        match times.len().is_multiple_of(2) {
+            true => f64::midpoint(times[middle - 1], times[middle]),
+            false => times[middle],
+        }
+    }
+
+    /// Predicted tokens a second, by the median step.
+    #[must_use]
+    pub fn tokens_per_s(&self) -> f64 {
+        self.tokens as f64 / self.median_ms() * 1e3
+    }
+}
+
+/// Makes `steps` training steps (at least one) of a spec, in its initial state throughout, on one batch of
+/// random tokens with their successors as targets.
+///
+/// # Errors
+/// [`TrainError::Diverged`] where the loss is not finite; fails where the device has no memory left.
+pub fn measure_steps(
+    spec: &CheckedSpec,
+    vocabulary: usize,
+    steps: usize,
+    kernels: Kernels,
+    device: &Device,
+) -> Result<StepFigures> {
+    let vocabulary = spec.vocabulary(vocabulary);
+    let model = model_for(spec, vocabulary, kernels, device)?;
+    let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
+    let (windows, context) = (spec.training.batch, spec.model.context);
+    let mut rng = stream(spec.seed, "bench");
+    let inputs: Vec<u32> = (0..windows * context).map(|_| rng.random_range(0..vocabulary as u32)).collect();
+    let mut targets = inputs.clone();
+    targets.chunks_exact_mut(context).for_each(|window| window.rotate_left(1));
+    let batch = Batch { inputs: &inputs, targets: &targets, windows };
+    let mut figures = StepFigures {
+        parameters: model.n_trainable_parameters(),
+        step_ms: Vec::new(),
+        tokens: inputs.len(),
+        peak_rss_mb: None,
+        mean_rss_mb: None,
+        loss: 0.0,
+    };
+    let mut resident = Vec::new();
+    for index in 0..steps.max(1) {
+        let started = Clock::start();
+        let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
+        optimizer.step(&model, &gradients, spec.optimizer.learning_rate)?;
+        drop(gradients);
+        figures.step_ms.push(started.elapsed_ms());
+        figures.loss = loss;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step: index, loss, tensor: "the loss".to_owned() });
+        }
+        resident.extend(memory::resident());
+    }
+    figures.peak_rss_mb = resident.last().map(|resident| resident.peak_mb);
+    let later = &resident[resident.len().min(1)..];
+    if !later.is_empty() {
+        let total: f64 = later.iter().map(|resident| resident.now_mb).sum();
+        figures.mean_rss_mb = Some(total / later.len() as f64);
+    }
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_leaves_the_first_step_out() {
+        let figures = |step_ms: &[f64]| StepFigures {
+            parameters: 1,
+            step_ms: step_ms.to_vec(),
+            tokens: 100,
+            peak_rss_mb: None,
+            mean_rss_mb: None,
+            loss: 1.0,
+        };
+        assert_eq!(figures(&[900.0, 10.0, 30.0, 20.0]).median_ms(), 20.0);
+        assert_eq!(figures(&[900.0, 10.0, 30.0]).median_ms(), 20.0);
+        assert_eq!(figures(&[900.0]).median_ms(), 900.0);
+        assert_eq!(figures(&[900.0, 50.0]).tokens_per_s(), 2000.0);
+    }
+}

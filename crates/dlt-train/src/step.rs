@@ -1,0 +1,38 @@
+//! Loss and gradients of one batch, in pieces that fit into memory.
+
+use dlt_models::architecture::DropoutPass;
+use dlt_models::backward::{Gradients, TrainingPass};
+use dlt_models::{Batch, Model};
+use dlt_spec::CheckedSpec;
+
+use crate::Result;
+use crate::tying::dropout_seed;
+
+/// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec makes of it.
+///
+/// `step` numbers the dropout masks.
+pub(crate) fn gradients(
+    model: &Model,
+    batch: Batch<'_>,
+    spec: &CheckedSpec,
+    step: usize,
+) -> Result<(f64, Gradients)> {
+    let n_tokens = batch.n_tokens();
+    let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
+    for (first_window, piece) in batch.pieces(spec.micro_batch()) {
+        let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
+            probability: spec.model.dropout,
+            seed: dropout_seed(spec.seed, step),
+            first_window,
+        });
+        let pass = TrainingPass {
+            checkpointing: spec.training.checkpointing,
+            dropout,
+            scale: 1.0 / n_tokens as f64,
+        };
+        let (loss, of_piece) = model.gradients(&piece, &pass)?;
+        loss_sum += loss;
+        gradients.add(of_piece)?;
+    }
+    Ok((loss_sum / n_tokens as f64, gradients))
+}
