@@ -3,6 +3,7 @@
 mod head;
 
 use crate::matrix::{Panel, View};
+use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, host};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use head::{Head, Sum};
@@ -45,11 +46,82 @@ impl Kernels {
         if !self.fuses(&[qkv]) {
             return composed::attention(qkv, heads, mask, dropout);
         }
-        let op = Op { sizes, mask, dropout, sums: OnceLock::new() };
+        let op = Op { heads: Heads { sizes, mask, dropout }, sums: OnceLock::new() };
         match qkv.track_op() {
             true => qkv.contiguous()?.apply_op1(op),
             false => qkv.contiguous()?.apply_op1_no_bwd(&op),
         }
+    }
+
+    /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`] asks for.
+    ///
+    /// # Shapes
+    /// `qkv` (B, T, 3C); returns (B, T, C) and (B, H, T, 2).
+    ///
+    /// # Errors
+    /// As [`Kernels::attention`].
+    pub fn attention_and_sums(
+        self,
+        qkv: &Tensor,
+        heads: usize,
+        mask: Mask,
+        dropout: Option<Dropout>,
+    ) -> Result<[Tensor; 2]> {
+        let sizes = Sizes::new(qkv, heads)?;
+        let (dims, sum_dims) = (sizes.dims(), sizes.sum_dims());
+        if !self.fuses(&[qkv]) {
+            // Autograd, which the composed gradient is made by, computes them again.
+            let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
+            return Ok([self.attention(&qkv.detach(), heads, mask, dropout)?, sums]);
+        }
+        if let Some(dropout) = dropout {
+            dropout.check()?;
+        }
+        host::read([qkv], |[qkv]| {
+            let (out, sums) = Heads { sizes, mask, dropout }.forward(qkv);
+            let sums = sums.iter().flat_map(|sum| sum.to_array()).collect();
+            Ok([host::tensor(out, dims)?, host::tensor(sums, sum_dims)?])
+        })
+    }
+
+    /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums` are what
+    /// [`Kernels::attention_and_sums`] gave for the same arguments.
+    ///
+    /// # Shapes
+    /// `qkv` (B, T, 3C), `out` and `gradient` (B, T, C), `sums` (B, H, T, 2); returns (B, T, 3C).
+    ///
+    /// # Errors
+    /// As [`Kernels::attention`], and when another shape does not fit.
+    pub fn attention_gradient(
+        self,
+        qkv: &Tensor,
+        [out, sums]: [&Tensor; 2],
+        heads: usize,
+        mask: Mask,
+        dropout: Option<Dropout>,
+        gradient: &Tensor,
+    ) -> Result<Tensor> {
+        let sizes = Sizes::new(qkv, heads)?;
+        if let Some(dropout) = dropout {
+            dropout.check()?;
+        }
+        expect_same("attention_gradient", "gradient", out, gradient)?;
+        if out.dims() != Shape::from(sizes.dims()).dims()
+            || sums.dims() != Shape::from(sizes.sum_dims()).dims()
+        {
+            let (out, sums) = (out.dims(), sums.dims());
+            bail!("attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}", qkv.dims())
+        }
+        if !self.fuses(&[qkv, out, sums, gradient]) {
+            let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, heads, mask, dropout);
+            let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
+            return Ok(of_qkv);
+        }
+        host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
+            let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();
+            let of_qkv = Heads { sizes, mask, dropout }.backward(data, out, &sums, gradient);
+            host::tensor(of_qkv, qkv.shape())
+        })
     }
 }
 
@@ -82,6 +154,21 @@ impl Sizes {
         self.heads * self.head_width
     }
 
+    /// Shape of the result.
+    fn dims(self) -> (usize, usize, usize) {
+        (self.batch, self.tokens, self.width())
+    }
+
+    /// Shape of the sums: two for each row of scores.
+    fn sum_dims(self) -> (usize, usize, usize, usize) {
+        (self.batch, self.heads, self.tokens, 2)
+    }
+
+    /// Rows of scores of all heads.
+    fn rows(self) -> usize {
+        self.batch * self.heads * self.tokens
+    }
+
     /// Columns of one head in part 0, 1 or 2 of a tensor whose rows have `parts` parts.
     fn view(self, data: &[f32], parts: usize, part: usize, index: usize) -> View<'_> {
         let (batch, head) = (index / self.heads, index % self.heads);
@@ -99,16 +186,16 @@ impl Sizes {
     }
 }
 
-struct Op {
+/// All heads of all sequences.
+#[derive(Clone, Copy)]
+struct Heads {
     sizes: Sizes,
     mask: Mask,
     dropout: Option<Dropout>,
-    /// For each head and row, the log-sum-exp of its scores.
-    sums: OnceLock<Vec<Sum>>,
 }
 
-impl Op {
-    fn head<'a>(&self, qkv: &'a [f32], index: usize) -> Head<'a> {
+impl Heads {
+    fn head(self, qkv: &[f32], index: usize) -> Head<'_> {
         let Sizes { tokens, head_width, .. } = self.sizes;
         // Each head has its own part of the stream.
         let first = (index * tokens * tokens) as u64;
@@ -122,6 +209,52 @@ impl Op {
             value: self.sizes.view(qkv, 3, 2, index),
         }
     }
+
+    /// The result, and the sums of each row of scores.
+    fn forward(self, qkv: &[f32]) -> (Vec<f32>, Vec<Sum>) {
+        let Sizes { batch, tokens, .. } = self.sizes;
+        let mut out = vec![0.0; batch * tokens * self.sizes.width()];
+        let mut sums = vec![Sum::default(); self.sizes.rows()];
+        self.sizes
+            .panels(&mut out, 1)
+            .into_par_iter()
+            .zip(sums.par_chunks_mut(tokens))
+            .enumerate()
+            .for_each(|(index, (mut out, sums))| self.head(qkv, index).forward(&mut out, sums));
+        (out, sums)
+    }
+
+    /// The gradient of `qkv`.
+    fn backward(self, qkv: &[f32], out: &[f32], sums: &[Sum], gradient: &[f32]) -> Vec<f32> {
+        let Sizes { batch, tokens, heads, .. } = self.sizes;
+        let mut into = vec![0.0; qkv.len()];
+        let mut panels: Vec<Option<Panel<'_>>> =
+            self.sizes.panels(&mut into, 3).into_iter().map(Some).collect();
+        // From (batch, part, head) to one triple for each (batch, head).
+        let triples: Vec<[Option<Panel<'_>>; 3]> = (0..batch * heads)
+            .map(|index| {
+                let first = index / heads * 3 * heads + index % heads;
+                [0, 1, 2].map(|part| panels[first + part * heads].take())
+            })
+            .collect();
+        triples.into_par_iter().enumerate().for_each(|(index, triple)| {
+            if let [Some(query), Some(key), Some(value)] = triple {
+                let outer = head::Outer {
+                    out: self.sizes.view(out, 1, 0, index),
+                    gradient: self.sizes.view(gradient, 1, 0, index),
+                    sums: &sums[index * tokens..][..tokens],
+                };
+                self.head(qkv, index).backward(&outer, [query, key, value]);
+            }
+        });
+        into
+    }
+}
+
+struct Op {
+    heads: Heads,
+    /// For each head and row, what its softmax is computed again from.
+    sums: OnceLock<Vec<Sum>>,
 }
 
 impl CustomOp1 for Op {
@@ -130,47 +263,17 @@ impl CustomOp1 for Op {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let qkv = host::slice(storage, layout)?;
-        let Sizes { batch, tokens, heads, .. } = self.sizes;
-        let mut out = vec![0.0; batch * tokens * self.sizes.width()];
-        let mut sums = vec![Sum::default(); batch * heads * tokens];
-        self.sizes
-            .panels(&mut out, 1)
-            .into_par_iter()
-            .zip(sums.par_chunks_mut(tokens))
-            .enumerate()
-            .for_each(|(index, (mut out, sums))| self.head(qkv, index).forward(&mut out, sums));
+        let (out, sums) = self.heads.forward(host::slice(storage, layout)?);
         self.sums.set(sums).ok();
-        Ok((CpuStorage::F32(out), Shape::from((batch, tokens, self.sizes.width()))))
+        Ok((CpuStorage::F32(out), Shape::from(self.heads.sizes.dims())))
     }
 
     fn bwd(&self, qkv: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let Some(sums) = self.sums.get() else {
-            bail!("attention: expected saved log-sum-exps in the backward pass, came none")
+            bail!("attention: expected saved sums in the backward pass, came none")
         };
-        let Sizes { tokens, heads, .. } = self.sizes;
         host::read([qkv, out, gradient], |[data, out, gradient]| {
-            let mut into = vec![0.0; data.len()];
-            let mut panels: Vec<Option<Panel<'_>>> =
-                self.sizes.panels(&mut into, 3).into_iter().map(Some).collect();
-            // From (batch, part, head) to one triple for each (batch, head).
-            let triples: Vec<[Option<Panel<'_>>; 3]> = (0..self.sizes.batch * heads)
-                .map(|index| {
-                    let first = index / heads * 3 * heads + index % heads;
-                    [0, 1, 2].map(|part| panels[first + part * heads].take())
-                })
-                .collect();
-            triples.into_par_iter().enumerate().for_each(|(index, triple)| {
-                if let [Some(query), Some(key), Some(value)] = triple {
-                    let outer = head::Outer {
-                        out: self.sizes.view(out, 1, 0, index),
-                        gradient: self.sizes.view(gradient, 1, 0, index),
-                        sums: &sums[index * tokens..][..tokens],
-                    };
-                    self.head(data, index).backward(&outer, [query, key, value]);
-                }
-            });
-            host::tensor(into, qkv.shape()).map(Some)
+            host::tensor(self.heads.backward(data, out, sums, gradient), qkv.shape()).map(Some)
         })
     }
 }

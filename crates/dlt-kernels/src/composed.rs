@@ -23,6 +23,48 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     y.reshape(dims)
 }
 
+pub(crate) fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let (outputs, inputs) = weight.dims2()?;
+    let mut dims = gradient.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = inputs;
+    }
+    let gradient = gradient.detach().contiguous()?.reshape(((), outputs))?;
+    gradient.matmul(&weight.detach().contiguous()?)?.reshape(dims)
+}
+
+pub(crate) fn linear_weight_gradient(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let flat = |tensor: &Tensor| tensor.detach().contiguous()?.flatten_to(D::Minus2);
+    flat(gradient)?.t()?.contiguous()?.matmul(&flat(x)?)
+}
+
+/// The sum of rows of `width`.
+pub(crate) fn row_sum(x: &Tensor, width: usize) -> Result<Tensor> {
+    x.detach().contiguous()?.reshape(((), width))?.sum(0)
+}
+
+/// Gradients of `Σ f(inputs) ∘ gradient`, by candle's autograd.
+pub(crate) fn gradients<const N: usize>(
+    inputs: [&Tensor; N],
+    gradient: &Tensor,
+    f: impl FnOnce([&Tensor; N]) -> Result<Tensor>,
+) -> Result<[Tensor; N]> {
+    let mut leaves = Vec::with_capacity(N);
+    for input in inputs {
+        leaves.push(Var::from_tensor(&input.detach().contiguous()?)?);
+    }
+    let y = f(std::array::from_fn(|i| leaves[i].as_tensor()))?;
+    let mut store = (y * gradient.detach())?.sum_all()?.backward()?;
+    let mut found = Vec::with_capacity(N);
+    for leaf in &leaves {
+        match store.remove(leaf) {
+            Some(gradient) => found.push(gradient.detach()),
+            None => found.push(leaf.zeros_like()?),
+        }
+    }
+    Ok(std::array::from_fn(|i| found[i].clone()))
+}
+
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let x = x.contiguous()?;
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;

@@ -3,6 +3,7 @@
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, host, optimizer, rows};
 use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
 
 impl Kernels {
     /// Row `id` of the table for each id.
@@ -48,6 +49,56 @@ impl Kernels {
                 Ok(())
             })
         })
+    }
+
+    /// The first T rows of a table added to each window, without autograd.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C), `table` (P, C) with P >= T; returns (B, T, C).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit.
+    pub fn add_rows(self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
+        let tokens = check_windows("add_rows", x, table)?;
+        if !self.fuses(&[x, table]) {
+            return x.detach().broadcast_add(&table.detach().narrow(0, 0, tokens)?);
+        }
+        let window = x.elem_count() / x.dim(0)?;
+        host::read([x, table], |[data, table]| {
+            let mut y = data.to_vec();
+            y.par_chunks_mut(window).for_each(|y| rows::add(y, &table[..window]));
+            host::tensor(y, x.shape())
+        })
+    }
+
+    /// Adds the gradient of [`Kernels::add_rows`] with respect to its table to `into`, in place.
+    ///
+    /// # Shapes
+    /// `gradient` (B, T, C), `into` (P, C).
+    ///
+    /// # Errors
+    /// As [`Kernels::add_rows`], and when both share memory.
+    pub fn add_rows_gradient(self, gradient: &Tensor, into: &Tensor) -> Result<()> {
+        let tokens = check_windows("add_rows_gradient", gradient, into)?;
+        let window = gradient.elem_count() / gradient.dim(0)?;
+        let part = into.detach().narrow(0, 0, tokens)?;
+        host::expect_apart("add_rows_gradient", into, &[gradient])?;
+        let sum = match self.fuses(&[gradient, into]) {
+            true => host::read([gradient], |[data]| host::tensor(rows::sum(data, window), part.shape()))?,
+            false => composed::row_sum(gradient, window)?.reshape(part.shape())?,
+        };
+        optimizer::add_in_place(&part, &sum)
+    }
+}
+
+/// T of windows (B, T, C) to which rows of a table (P, C) are added.
+fn check_windows(op: &str, x: &Tensor, table: &Tensor) -> Result<usize> {
+    let (positions, width) = matrix(op, "table", table)?;
+    match *x.dims() {
+        [batch, tokens, c] if batch * tokens > 0 && tokens <= positions && c == width => Ok(tokens),
+        ref other => {
+            bail!("{op}: expected shape [batch, at most {positions} tokens, {width}], came {other:?}")
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Gaussian error linear unit in both of its forms.
 
 use crate::lanes::{exp, vectorised};
-use crate::shape::rows_and_width;
+use crate::shape::{expect_same, rows_and_width};
 use crate::{Kernels, composed, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
@@ -30,6 +30,26 @@ impl Kernels {
             true => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
         }
     }
+
+    /// Gradient of [`Kernels::gelu`] with respect to `x`, without autograd.
+    ///
+    /// # Shapes
+    /// Both the same; so is the result.
+    ///
+    /// # Errors
+    /// When `x` is empty or a scalar, or shapes differ.
+    pub fn gelu_gradient(self, x: &Tensor, kind: Gelu, gradient: &Tensor) -> Result<Tensor> {
+        rows_and_width("gelu_gradient", x)?;
+        expect_same("gelu_gradient", "gradient", x, gradient)?;
+        if !self.fuses(&[x, gradient]) {
+            let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
+            return Ok(of_x);
+        }
+        host::read([x, gradient], |[data, gradient]| {
+            let dx = rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
+            host::tensor(dx, x.shape())
+        })
+    }
 }
 
 struct Op {
@@ -47,10 +67,7 @@ impl CustomOp1 for Op {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        host::read([x, gradient], |[x_data, gradient]| {
-            let dx = rows::map2(x_data, gradient, |x, gradient, dx| self.kind.backward(x, gradient, dx));
-            host::tensor(dx, x.shape()).map(Some)
-        })
+        Kernels::Fused.gelu_gradient(x, self.kind, gradient).map(Some)
     }
 }
 

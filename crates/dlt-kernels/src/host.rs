@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use std::cell::RefCell;
 
+use crate::optimizer;
+
 /// The elements of a contiguous f32 tensor in main memory.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
@@ -77,6 +79,15 @@ impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
         }
         Ok(())
     }
+}
+
+/// `into += term`; where there is nothing yet, it becomes the term.
+pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> {
+    match into {
+        Some(into) => optimizer::add_in_place(into, &term)?,
+        None => *into = Some(term),
+    }
+    Ok(())
 }
 
 /// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is taken once.

@@ -1,5 +1,7 @@
 //! Affine maps, alone and followed by GELU.
 
+mod gradient;
+
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
 use crate::shape::{expect_vector, matrix, rows_and_width};
@@ -46,6 +48,34 @@ impl Kernels {
             false => composed::gelu(&composed::linear(x, weight, bias)?, kind),
         }
     }
+
+    /// [`Kernels::linear_gelu`] outside autograd, with what GELU was applied to: the two results are the result
+    /// before and after it.
+    ///
+    /// # Shapes
+    /// As [`Kernels::linear`], twice.
+    ///
+    /// # Errors
+    /// As [`Kernels::linear`].
+    pub fn linear_then_gelu(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        kind: Gelu,
+    ) -> Result<[Tensor; 2]> {
+        check("linear_then_gelu", x, weight, bias)?;
+        if !self.fuses(&[x, weight, bias.unwrap_or(x)]) {
+            let before = composed::linear(&x.detach(), &weight.detach(), bias.map(Tensor::detach).as_ref())?;
+            let after = composed::gelu(&before, kind)?;
+            return Ok([before, after]);
+        }
+        let (outputs, dims) = (weight.dim(0)?, output_dims(x.dims(), weight.dim(0)?));
+        host::read([x, weight, bias.unwrap_or(weight)], |[x, weight, vector]| {
+            let (before, after) = affine(x, weight, bias.map(|_| vector), outputs, Some(kind));
+            Ok([host::tensor(before, dims.as_slice())?, host::tensor(after, dims.as_slice())?])
+        })
+    }
 }
 
 fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
@@ -84,7 +114,7 @@ struct Op {
     tracked: bool,
     activation: Option<Gelu>,
     /// What the activation was applied to, for the backward pass.
-    before_activation: OnceLock<Vec<f32>>,
+    before_activation: OnceLock<Tensor>,
 }
 
 /// (x, weight, bias)
@@ -97,70 +127,73 @@ impl Op {
         weight: (&[f32], &Layout),
         bias: Option<&[f32]>,
     ) -> Result<(CpuStorage, Shape)> {
-        let (outputs, inputs) = weight.1.shape().dims2()?;
-        let mut dims = x.1.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = outputs;
+        let outputs = weight.1.shape().dims2()?.0;
+        let shape = Shape::from(output_dims(x.1.dims(), outputs));
+        let (y, activated) = affine(x.0, weight.0, bias, outputs, self.activation);
+        if self.activation.is_none() {
+            return Ok((CpuStorage::F32(y), shape));
         }
-        let count = x.0.len() / inputs;
-        let weight = View::new(weight.0, outputs, inputs, inputs);
-        let mut y = product(View::new(x.0, count, inputs, inputs), weight.t(), Threads::All);
-        let Some(kind) = self.activation else {
-            if let Some(bias) = bias {
-                y.par_chunks_mut(rows::per_task(outputs) * outputs).for_each(|y| add_bias(y, bias));
-            }
-            return Ok((CpuStorage::F32(y), Shape::from(dims)));
-        };
-        let mut activated = vec![0.0; y.len()];
-        let piece = rows::per_task(outputs) * outputs;
-        y.par_chunks_mut(piece).zip(activated.par_chunks_mut(piece)).for_each(|(y, activated)| {
-            if let Some(bias) = bias {
-                add_bias(y, bias);
-            }
-            kind.forward(y, activated);
-        });
         if self.tracked {
-            self.before_activation.set(y).ok();
+            self.before_activation.set(host::tensor(y, shape.clone())?).ok();
         }
-        Ok((CpuStorage::F32(activated), Shape::from(dims)))
+        Ok((CpuStorage::F32(activated), shape))
     }
 
     fn backward(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<Gradients> {
-        let (outputs, inputs) = weight.dims2()?;
-        host::read([x, weight, gradient], |[x_data, weight, gradient]| {
-            let before = match (self.activation, self.before_activation.get()) {
-                (Some(kind), Some(before)) => {
-                    Some(rows::map2(before, gradient, |x, gradient, dx| kind.backward(x, gradient, dx)))
-                }
-                (None, _) => None,
-                (Some(_), None) => {
-                    bail!("linear_gelu: expected a saved activation in the backward pass, came none")
-                }
-            };
-            let gradient = before.as_deref().unwrap_or(gradient);
-            let count = gradient.len() / outputs;
-            let outer = View::new(gradient, count, outputs, outputs);
-            let of_bias = match self.wanted.bias {
-                true => Some(host::tensor(rows::sum(gradient, outputs), outputs)?),
-                false => None,
-            };
-            let of_weight = match self.wanted.weight {
-                true => {
-                    let x = View::new(x_data, count, inputs, inputs);
-                    Some(host::tensor(product(outer.t(), x, Threads::All), (outputs, inputs))?)
-                }
-                false => None,
-            };
-            let of_x = match self.wanted.x {
-                true => {
-                    let weight = View::new(weight, outputs, inputs, inputs);
-                    Some(host::tensor(product(outer, weight, Threads::All), x.shape())?)
-                }
-                false => None,
-            };
-            Ok((of_x, of_weight, of_bias))
-        })
+        let kernels = Kernels::Fused;
+        let gradient = match (self.activation, self.before_activation.get()) {
+            (Some(kind), Some(before)) => kernels.gelu_gradient(before, kind, gradient)?,
+            (None, _) => gradient.detach(),
+            (Some(_), None) => {
+                bail!("linear_gelu: expected a saved activation in the backward pass, came none")
+            }
+        };
+        let (mut of_weight, mut of_bias) = (None, None);
+        if self.wanted.bias {
+            kernels.linear_bias_gradient(&gradient, &mut of_bias)?;
+        }
+        if self.wanted.weight {
+            kernels.linear_weight_gradient(x, &gradient, &mut of_weight)?;
+        }
+        let of_x = self.wanted.x.then(|| kernels.linear_input_gradient(weight, &gradient)).transpose()?;
+        Ok((of_x, of_weight, of_bias))
     }
+}
+
+/// The affine map, and what GELU makes of it; nothing where there is no activation.
+fn affine(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    outputs: usize,
+    activation: Option<Gelu>,
+) -> (Vec<f32>, Vec<f32>) {
+    let inputs = weight.len() / outputs;
+    let weight = View::new(weight, outputs, inputs, inputs);
+    let mut y = product(View::new(x, x.len() / inputs, inputs, inputs), weight.t(), Threads::All);
+    let piece = rows::per_task(outputs) * outputs;
+    let Some(kind) = activation else {
+        if let Some(bias) = bias {
+            y.par_chunks_mut(piece).for_each(|y| add_bias(y, bias));
+        }
+        return (y, Vec::new());
+    };
+    let mut activated = vec![0.0; y.len()];
+    y.par_chunks_mut(piece).zip(activated.par_chunks_mut(piece)).for_each(|(y, activated)| {
+        if let Some(bias) = bias {
+            add_bias(y, bias);
+        }
+        kind.forward(y, activated);
+    });
+    (y, activated)
+}
+
+fn output_dims(dims: &[usize], outputs: usize) -> Vec<usize> {
+    let mut dims = dims.to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = outputs;
+    }
+    dims
 }
 
 impl CustomOp2 for Op {

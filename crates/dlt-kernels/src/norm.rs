@@ -1,11 +1,10 @@
 //! Layer normalisation.
 
 use crate::lanes::{dot_of, sum_of, vectorised};
-use crate::shape::{expect_vector, rows_and_width};
+use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, host, rows};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
-use std::sync::OnceLock;
 
 impl Kernels {
     /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last dimension (variance of the population).
@@ -23,12 +22,47 @@ impl Kernels {
             return composed::layer_norm(x, weight, bias, epsilon);
         }
         let tracked = [x, weight, bias].map(Tensor::track_op);
-        let op = Op { epsilon, tracked, moments: OnceLock::new() };
+        let op = Op { epsilon, tracked };
         let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
         match tracked.contains(&true) {
             true => x.apply_op3(&weight, &bias, op),
             false => x.apply_op3_no_bwd(&weight, &bias, &op),
         }
+    }
+
+    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. Those with respect to weight and
+    /// bias are added to `parameters`, in place; where there is nothing yet, they become the gradient.
+    ///
+    /// # Shapes
+    /// `x`, `gradient` (..., C), `weight` and `parameters` (C); returns (..., C).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit.
+    pub fn layer_norm_gradient(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        epsilon: f64,
+        gradient: &Tensor,
+        parameters: Option<[&mut Option<Tensor>; 2]>,
+    ) -> Result<Tensor> {
+        let (_, width) = rows_and_width("layer_norm_gradient", x)?;
+        expect_vector("layer_norm_gradient", "weight", weight, width)?;
+        expect_same("layer_norm_gradient", "gradient", x, gradient)?;
+        let [of_x, of_weight, of_bias] = match self.fuses(&[x, weight, gradient]) {
+            true => gradients(x, weight, epsilon, gradient)?,
+            false => {
+                let bias = weight.zeros_like()?;
+                composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
+                    composed::layer_norm(x, weight, bias, epsilon)
+                })?
+            }
+        };
+        if let Some([weight_into, bias_into]) = parameters {
+            host::add_or_set(weight_into, of_weight)?;
+            host::add_or_set(bias_into, of_bias)?;
+        }
+        Ok(of_x)
     }
 }
 
@@ -36,8 +70,6 @@ struct Op {
     epsilon: f64,
     /// Whether x, weight, bias are tracked.
     tracked: [bool; 3],
-    /// Mean and inverse deviation of each row.
-    moments: OnceLock<Vec<[f32; 2]>>,
 }
 
 impl CustomOp3 for Op {
@@ -56,14 +88,11 @@ impl CustomOp3 for Op {
     ) -> Result<(CpuStorage, Shape)> {
         let x = host::slice(x, x_layout)?;
         let (weight, bias) = (host::slice(weight, weight_layout)?, host::slice(bias, bias_layout)?);
-        let width = weight.len();
         let mut y = vec![0.0; x.len()];
-        let mut moments = vec![[0.0; 2]; x.len() / width];
-        let count = rows::per_task(width);
-        y.par_chunks_mut(count * width)
-            .zip(x.par_chunks(count * width).zip(moments.par_chunks_mut(count)))
-            .for_each(|(y, (x, moments))| forward(x, weight, bias, self.epsilon as f32, y, moments));
-        self.moments.set(moments).ok();
+        let piece = rows::per_task(weight.len()) * weight.len();
+        y.par_chunks_mut(piece)
+            .zip(x.par_chunks(piece))
+            .for_each(|(y, x)| forward(x, weight, bias, self.epsilon as f32, y));
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
@@ -75,42 +104,37 @@ impl CustomOp3 for Op {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(moments) = self.moments.get() else {
-            bail!("layer_norm: expected saved moments in the backward pass, came none")
-        };
-        host::read([x, weight, gradient], |[x_data, weight, gradient]| {
-            let width = weight.len();
-            let count = rows::per_sum(moments.len());
-            let mut dx = vec![0.0; x_data.len()];
-            let partial: Vec<Vec<f32>> = dx
-                .par_chunks_mut(count * width)
-                .zip(x_data.par_chunks(count * width))
-                .zip(gradient.par_chunks(count * width).zip(moments.par_chunks(count)))
-                .map(|((dx, x), (gradient, moments))| backward(x, weight, gradient, moments, dx))
-                .collect();
-            let sums = rows::combine(partial);
-            let [wants_x, wants_weight, wants_bias] = self.tracked;
-            let vector = |wanted: bool, part: &[f32]| match wanted {
-                true => host::tensor(part.to_vec(), width).map(Some),
-                false => Ok(None),
-            };
-            let of_x = if wants_x { Some(host::tensor(dx, x.shape())?) } else { None };
-            Ok((of_x, vector(wants_weight, &sums[..width])?, vector(wants_bias, &sums[width..])?))
-        })
+        let [of_x, of_weight, of_bias] = gradients(x, weight, self.epsilon, gradient)?;
+        let [wants_x, wants_weight, wants_bias] = self.tracked;
+        let wanted = |wanted: bool, gradient: Tensor| wanted.then_some(gradient);
+        Ok((wanted(wants_x, of_x), wanted(wants_weight, of_weight), wanted(wants_bias, of_bias)))
     }
 }
 
-fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32], moments: &mut [[f32; 2]]) {
+/// Gradients of x, weight and bias.
+fn gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 3]> {
+    host::read([x, weight, gradient], |[data, weight, gradient]| {
+        let width = weight.len();
+        let piece = rows::per_sum(data.len() / width) * width;
+        let mut dx = vec![0.0; data.len()];
+        let partial: Vec<Vec<f32>> = dx
+            .par_chunks_mut(piece)
+            .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
+            .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
+            .collect();
+        let mut of_weight = rows::combine(partial);
+        let of_bias = of_weight.split_off(width);
+        Ok([host::tensor(dx, x.shape())?, host::tensor(of_weight, width)?, host::tensor(of_bias, width)?])
+    })
+}
+
+fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
     vectorised(
         #[inline(always)]
         || {
-            for ((x, y), moments) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(moments) {
-                let mean = sum_of(x, |x| x) / width as f32;
-                // Deviations first, so that a large mean costs no digits.
-                let variance = sum_of(x, |x| (x - mean) * (x - mean)) / width as f32;
-                let inverse = 1.0 / (variance + epsilon).sqrt();
-                *moments = [mean, inverse];
+            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+                let [mean, inverse] = moments(x, epsilon);
                 for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
                     *y = ((x - mean) * inverse).mul_add(weight, bias);
                 }
@@ -119,8 +143,17 @@ fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32],
     );
 }
 
+/// Mean and inverse deviation of a row.
+#[inline(always)]
+fn moments(x: &[f32], epsilon: f32) -> [f32; 2] {
+    let mean = sum_of(x, |x| x) / x.len() as f32;
+    // Deviations first, so that a large mean costs no digits.
+    let variance = sum_of(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+    [mean, 1.0 / (variance + epsilon).sqrt()]
+}
+
 /// Writes the gradient of `x`; returns those of weight and bias, one behind the other.
-fn backward(x: &[f32], weight: &[f32], gradient: &[f32], moments: &[[f32; 2]], dx: &mut [f32]) -> Vec<f32> {
+fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
     let width = weight.len();
     let mut sums = vec![0.0; 2 * width];
     let (of_weight, of_bias) = sums.split_at_mut(width);
@@ -128,7 +161,8 @@ fn backward(x: &[f32], weight: &[f32], gradient: &[f32], moments: &[[f32; 2]], d
         #[inline(always)]
         || {
             let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-            for (((x, gradient), dx), &[mean, inverse]) in rows.zip(dx.chunks_exact_mut(width)).zip(moments) {
+            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+                let [mean, inverse] = moments(x, epsilon);
                 for (i, dx) in dx.iter_mut().enumerate().take(width) {
                     let normal = (x[i] - mean) * inverse;
                     of_weight[i] = gradient[i].mul_add(normal, of_weight[i]);

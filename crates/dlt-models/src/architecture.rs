@@ -1,15 +1,15 @@
 //! What every family of transformer has: a stem that embeds, a stack of equal blocks, a head.
 //!
-//! A further family is one file that implements [`Architecture`]; tying, checkpointing and training are
-//! written once, over this trait.
+//! A further family is one file that implements [`Architecture`]; tying, checkpointing, training and the
+//! prediction of memory are written once, over this trait.
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
-use dlt_kernels::{Dropout, Kernels};
+use dlt_kernels::Dropout;
 
 use crate::Result;
-use crate::parameters::{Layout, Weights};
+use crate::graph::{Graph, Node};
+use crate::parameters::Layout;
 
 /// A family of transformer at given sizes.
 pub trait Architecture: Debug + Send + Sync {
@@ -34,47 +34,41 @@ pub trait Architecture: Debug + Send + Sync {
     /// Longest window, in tokens.
     fn max_tokens(&self) -> usize;
 
+    /// Width of the rows of the token table, C.
+    fn width(&self) -> usize;
+
     /// Size of the vocabulary, V.
     fn vocabulary(&self) -> usize;
 
     /// Number of layers, L.
     fn n_layers(&self) -> usize;
 
-    /// The input of the first block, from the rows of the token table.
+    /// Writes the stem: the input of the first block, from the rows of the token table.
     ///
     /// # Shapes
     /// `rows` (B, T, C); result the same.
     ///
     /// # Errors
-    /// Fails for more tokens than positions.
-    fn embed(&self, shared: &Weights, rows: &Tensor, pass: &Pass) -> Result<Tensor>;
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for more tokens than positions.
+    fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node>;
 
-    /// One block.
+    /// Writes one block.
     ///
     /// # Shapes
     /// `x` (B, T, C); result the same.
     ///
     /// # Errors
-    /// Fails where a weight has another shape than the layout says.
-    fn block(&self, weights: &Weights, layer: usize, x: &Tensor, pass: &Pass) -> Result<Tensor>;
+    /// Fails for a name that the layout lacks.
+    fn block(&self, graph: &mut Graph, x: Node) -> Result<Node>;
 
-    /// What the output table multiplies.
+    /// Writes the head: what the output table multiplies.
     ///
     /// # Shapes
     /// `x` (B, T, C); result the same.
     ///
     /// # Errors
-    /// Fails where a weight has another shape than the layout says.
-    fn head(&self, shared: &Weights, x: &Tensor, pass: &Pass) -> Result<Tensor>;
-}
-
-/// How a pass computes: with which kernels, and with which dropout.
-#[derive(Clone, Copy, Debug)]
-pub struct Pass {
-    /// Implementation of the operations.
-    pub kernels: Kernels,
-    /// Dropout, where the pass is one of training.
-    pub dropout: Option<DropoutPass>,
+    /// Fails for a name that the layout lacks.
+    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node>;
 }
 
 /// Dropout of one training pass. Masks depend on the seed, the place and the window's number in the batch,
@@ -89,29 +83,14 @@ pub struct DropoutPass {
     pub first_window: usize,
 }
 
-impl Pass {
-    /// Dropout at a place of the network for an activation of `per_window` numbers a window.
-    ///
-    /// `site` numbers the places: 0 for the stem, `1 + layer * 3 + k` for the k-th of a block.
-    #[must_use]
-    pub fn dropout_at(&self, site: usize, per_window: usize) -> Option<Dropout> {
-        let dropout = self.dropout.filter(|dropout| dropout.probability > 0.0)?;
-        Some(Dropout {
-            probability: dropout.probability as f32,
-            seed: dropout.seed ^ (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            offset: (dropout.first_window * per_window) as u64,
+impl DropoutPass {
+    /// Dropout at a place of the model for an activation of `per_window` numbers a window. Places count from
+    /// the stem through the blocks.
+    pub(crate) fn at(&self, site: usize, per_window: usize) -> Option<Dropout> {
+        (self.probability > 0.0).then(|| Dropout {
+            probability: self.probability as f32,
+            seed: self.seed ^ (site as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            offset: (self.first_window * per_window) as u64,
         })
-    }
-
-    /// Applies dropout to (B, ...) activations at a site.
-    ///
-    /// # Errors
-    /// Fails where the device has no memory left.
-    pub fn drop(&self, x: Tensor, site: usize) -> Result<Tensor> {
-        let windows = x.dims().first().copied().unwrap_or(1).max(1);
-        match self.dropout_at(site, x.elem_count() / windows) {
-            Some(dropout) => Ok(self.kernels.dropout(&x, dropout)?),
-            None => Ok(x),
-        }
     }
 }

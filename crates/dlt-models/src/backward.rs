@@ -1,19 +1,19 @@
 //! Loss and gradients, block by block.
 //!
-//! The forward pass cuts the graph at every block boundary; the backward pass goes through the blocks from
-//! the last to the first, so that each block's graph is freed as soon as it has been used, and each
-//! position's gradient is at hand by itself: it goes to the slot that the binding names, or nowhere.
+//! The forward pass keeps of each block what its backward pass needs, or its input alone; the backward pass
+//! goes through the blocks from the last to the first, so that what a block kept is freed as soon as it has
+//! been used, and each position's gradient goes straight to the slot that the binding names, or nowhere.
 
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
-use candle_core::{D, Tensor, Var};
+use candle_core::{D, Tensor};
 use dlt_kernels::optimizer;
 use dlt_spec::spec::Checkpointing;
 
-use crate::architecture::{DropoutPass, Pass};
+use crate::architecture::DropoutPass;
 use crate::error::Context;
-use crate::parameters::{Tracking, Weights};
+use crate::graph::{Run, Stretches, Trace};
+use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
 
 /// Settings of one training pass.
@@ -37,18 +37,6 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Adds the gradients of another piece of the batch.
-    ///
-    /// # Errors
-    /// Fails where shapes differ.
-    pub fn add(&mut self, other: Self) -> Result<()> {
-        accumulate(&mut self.shared, other.shared)?;
-        for (slot, gradients) in other.slots {
-            accumulate(self.slots.entry(slot).or_default(), gradients)?;
-        }
-        Ok(())
-    }
-
     /// Norm of all gradients together.
     ///
     /// # Errors
@@ -69,52 +57,95 @@ impl Gradients {
     }
 }
 
-fn accumulate(into: &mut Vec<Tensor>, gradients: Vec<Tensor>) -> Result<()> {
-    if into.is_empty() {
-        *into = gradients;
-        return Ok(());
+/// Gradients of one layout's parameters under way.
+struct Sums(Vec<Option<Tensor>>);
+
+impl Sums {
+    /// Goes on from these gradients, or from none.
+    fn from(gradients: Vec<Tensor>, layout: &Layout) -> Self {
+        let mut sums: Vec<_> = gradients.into_iter().map(Some).collect();
+        sums.resize(layout.entries().len(), None);
+        Self(sums)
     }
-    for (into, gradient) in into.iter().zip(&gradients) {
-        optimizer::add_in_place(into, gradient)?;
+
+    /// The gradients, of which none may be missing.
+    fn finish(self, layout: &Layout) -> Result<Vec<Tensor>> {
+        let sums = self.0.into_iter().zip(layout.entries());
+        sums.map(|(sum, entry)| {
+            sum.ok_or_else(|| ModelError::Weight {
+                name: format!("gradient of {}", entry.name),
+                expected: entry.shape.clone(),
+                came: "the architecture does not use the parameter".to_owned(),
+            })
+        })
+        .collect()
     }
-    Ok(())
 }
 
 /// What the forward pass kept of one block.
-struct Kept {
-    input: Tensor,
-    /// The block's input as a leaf, its tracked weights and its output, where the graph was kept.
-    graph: Option<(Var, Weights, Tensor)>,
+enum Kept {
+    /// Its input: the rest is computed again.
+    Input(Tensor),
+    /// All that the backward pass needs.
+    Trace(Trace),
+}
+
+/// One batch on its way through a model.
+struct Passage<'a> {
+    model: &'a Model,
+    settings: &'a TrainingPass,
+    stretches: Stretches,
 }
 
 impl Model {
     /// Sum of the negative log-likelihoods of a batch, in nats, and the gradients of `scale` times it.
+    ///
+    /// # Errors
+    /// As [`add_gradients`](Self::add_gradients).
+    pub fn gradients(&self, batch: &Batch<'_>, settings: &TrainingPass) -> Result<(f64, Gradients)> {
+        let mut gradients = Gradients::default();
+        let loss = self.add_gradients(batch, settings, &mut gradients)?;
+        Ok((loss, gradients))
+    }
+
+    /// Sum of the negative log-likelihoods of a batch, in nats. The gradients of `scale` times it are added to
+    /// those of other pieces of the batch.
     ///
     /// A layer that is frozen is computed again in the backward pass whatever `checkpointing` says, so that
     /// its weights are not held in between.
     ///
     /// # Errors
     /// [`ModelError::Batch`] for windows that are too long or ids outside the vocabulary.
-    pub fn gradients(&self, batch: &Batch<'_>, settings: &TrainingPass) -> Result<(f64, Gradients)> {
-        let pass = Pass { kernels: self.kernels(), dropout: settings.dropout };
+    pub fn add_gradients(
+        &self,
+        batch: &Batch<'_>,
+        settings: &TrainingPass,
+        gradients: &mut Gradients,
+    ) -> Result<f64> {
         let (inputs, targets) = self.tensors(batch)?;
-        let untracked = self.shared.view(Tracking::Off);
-        let mut x = self.architecture.embed(&untracked, &self.rows(&inputs)?, &pass)?;
+        let passage = Passage { model: self, settings, stretches: self.stretches(inputs.dims())? };
+        let shared = self.shared.tensors();
+        let layout = self.shared.layout();
+        let mut sums = Sums::from(std::mem::take(&mut gradients.shared), layout);
+        let run = passage.run(&shared, 0);
+        let mut x = passage.stretches.stem.result(self.rows(&inputs)?, &run)?;
         let mut kept = Vec::with_capacity(self.binding.n_layers());
         for layer in 0..self.binding.n_layers() {
-            let (block, y) = self.block_forward(layer, x, settings.checkpointing, &pass)?;
+            let (block, y) = passage.block_forward(layer, x)?;
             kept.push(block);
             x = y;
         }
-        let mut gradients = Gradients::default();
-        let (loss, mut upstream) = self.head_backward(&x, &targets, settings.scale, &pass, &mut gradients)?;
-        drop(x);
+        let (loss, mut upstream) = passage.head(x, &targets, &shared, &mut sums)?;
         for layer in (0..self.binding.n_layers()).rev() {
             let Some(block) = kept.pop() else { break };
-            upstream = self.block_backward(layer, block, &upstream, &pass, &mut gradients)?;
+            let slots = &mut gradients.slots;
+            upstream = passage
+                .block_backward(layer, block, upstream, slots)
+                .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
         }
-        self.stem_backward(&inputs, &upstream, &pass, &mut gradients)?;
-        Ok((loss, gradients))
+        passage.stem_backward(&inputs, upstream, &shared, &mut sums)?;
+        gradients.shared = sums.finish(layout)?;
+        Ok(loss)
     }
 
     /// Name of the first parameter whose gradient is not finite.
@@ -137,91 +168,65 @@ impl Model {
         }
         Ok(None)
     }
+}
 
-    fn tracking(&self, layer: usize) -> Tracking {
-        match self.binding.slot(layer, self.gradient_rule()) {
-            Some(_) => Tracking::On,
-            None => Tracking::Off,
-        }
+impl Passage<'_> {
+    fn run<'a>(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
+        Run { kernels: self.model.kernels(), parameters, dropout: self.settings.dropout, first_site }
     }
 
-    fn block_forward(
-        &self,
-        layer: usize,
-        input: Tensor,
-        checkpointing: Checkpointing,
-        pass: &Pass,
-    ) -> Result<(Kept, Tensor)> {
-        let id = self.binding.storage(layer);
-        if checkpointing == Checkpointing::Block || self.binding.is_frozen(layer) {
-            let weights = self.bank.weights(id, Tracking::Off)?;
-            let y = self.architecture.block(&weights, layer, &input, pass)?;
-            return Ok((Kept { input, graph: None }, y));
-        }
-        let graph = self.block_graph(layer, &input, pass)?;
-        let y = graph.2.detach();
-        Ok((Kept { input, graph: Some(graph) }, y))
+    /// Where the gradient of a layer's weights goes.
+    fn slot(&self, layer: usize) -> Option<usize> {
+        self.model.binding.slot(layer, self.model.gradient_rule())
     }
 
-    fn block_graph(&self, layer: usize, input: &Tensor, pass: &Pass) -> Result<(Var, Weights, Tensor)> {
-        let leaf = Var::from_tensor(input)?;
-        let weights = self.bank.weights(self.binding.storage(layer), self.tracking(layer))?;
-        let y = self.architecture.block(&weights, layer, leaf.as_tensor(), pass)?;
-        Ok((leaf, weights, y))
+    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(Kept, Tensor)> {
+        let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
+        let run = self.run(&weights, self.stretches.first_site(layer));
+        let block = &self.stretches.block;
+        if self.settings.checkpointing == Checkpointing::Block || self.model.binding.is_frozen(layer) {
+            let y = block.result(input.clone(), &run)?;
+            return Ok((Kept::Input(input), y));
+        }
+        let (y, trace) = block.forward(input, &run, self.slot(layer).is_some())?;
+        Ok((Kept::Trace(trace), y))
     }
 
     fn block_backward(
         &self,
         layer: usize,
         kept: Kept,
-        upstream: &Tensor,
-        pass: &Pass,
-        gradients: &mut Gradients,
+        upstream: Tensor,
+        slots: &mut BTreeMap<usize, Vec<Tensor>>,
     ) -> Result<Tensor> {
-        let (leaf, weights, y) = match kept.graph {
-            Some(graph) => graph,
-            None => self.block_graph(layer, &kept.input, pass)?,
+        let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
+        let run = self.run(&weights, self.stretches.first_site(layer));
+        let (block, slot) = (&self.stretches.block, self.slot(layer));
+        let trace = match kept {
+            Kept::Trace(trace) => trace,
+            Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
-        let mut store = pull(&y, upstream).context(|| format!("backward pass of layer {layer}"))?;
-        drop(y);
-        if let Some(slot) = self.binding.slot(layer, self.gradient_rule()) {
-            let own = take(&mut store, weights.tensors());
-            accumulate(gradients.slots.entry(slot).or_default(), own?)?;
-        }
-        taken(&mut store, leaf.as_tensor())
+        let Some(slot) = slot else { return block.backward(trace, upstream, &run, None) };
+        let layout = self.model.bank.layout();
+        let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
+        let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
+        slots.insert(slot, sums.finish(layout)?);
+        Ok(upstream)
     }
 
-    /// Gradients of the final norm and, through the output head, of the token table.
-    fn head_backward(
-        &self,
-        x: &Tensor,
-        targets: &Tensor,
-        scale: f64,
-        pass: &Pass,
-        gradients: &mut Gradients,
-    ) -> Result<(f64, Tensor)> {
-        let leaf = Var::from_tensor(x)?;
-        let shared = self.shared.view(Tracking::On);
-        let hidden = self.architecture.head(&shared, leaf.as_tensor(), pass)?;
-        let untracked = self.shared.view(Tracking::Off);
-        let table = untracked.get(self.architecture.output_table())?;
-        let rows = hidden.detach().flatten_to(D::Minus2)?;
-        let head =
-            pass.kernels.cross_entropy(&rows, table, targets, scale, None).context(|| "loss".to_owned())?;
+    /// Loss, and gradients of what makes it from the result of the last block; the first is that of the result.
+    fn head(&self, x: Tensor, targets: &Tensor, shared: &[Tensor], sums: &mut Sums) -> Result<(f64, Tensor)> {
+        let (model, run) = (self.model, self.run(shared, 0));
+        let (hidden, trace) = self.stretches.head.forward(x, &run, true)?;
+        let table = model.shared.layout().number(model.architecture.output_table())?;
+        let rows = hidden.flatten_to(D::Minus2)?;
+        let (scale, into) = (self.settings.scale, sums.0[table].as_ref());
+        let head = model.kernels().cross_entropy(&rows, &shared[table], targets, scale, into);
+        let head = head.context(|| "loss".to_owned())?;
+        sums.0[table] = Some(head.table);
         let upstream = head.hidden.reshape(hidden.shape())?;
-        let mut store = pull(&hidden, &upstream).context(|| "backward pass of the head".to_owned())?;
-        drop(hidden);
-        let table_name = self.architecture.output_table();
-        for (entry, tensor) in self.shared.layout().entries().iter().zip(shared.tensors()) {
-            let through_head = store.remove(tensor);
-            gradients.shared.push(match (entry.name == table_name, through_head) {
-                (true, None) => head.table.clone(),
-                (true, Some(gradient)) => (gradient.detach() + &head.table)?,
-                (false, Some(gradient)) => gradient.detach(),
-                (false, None) => tensor.zeros_like()?.detach(),
-            });
-        }
-        Ok((head.loss_sum, taken(&mut store, leaf.as_tensor())?))
+        drop((hidden, rows));
+        Ok((head.loss_sum, self.stretches.head.backward(trace, upstream, &run, Some(&mut sums.0))?))
     }
 
     /// Gradients of what makes the first block's input; the token table's is added row by row to what came
@@ -229,45 +234,20 @@ impl Model {
     fn stem_backward(
         &self,
         inputs: &Tensor,
-        upstream: &Tensor,
-        pass: &Pass,
-        gradients: &mut Gradients,
+        upstream: Tensor,
+        shared: &[Tensor],
+        sums: &mut Sums,
     ) -> Result<()> {
-        let shared = self.shared.view(Tracking::On);
-        let leaf = Var::from_tensor(&self.rows(inputs)?)?;
-        let embedded = self.architecture.embed(&shared, leaf.as_tensor(), pass)?;
-        let mut store = pull(&embedded, upstream).context(|| "backward pass of the stem".to_owned())?;
-        drop(embedded);
-        let rows = taken(&mut store, leaf.as_tensor())?;
-        let entries = self.shared.layout().entries();
-        for ((entry, into), tensor) in entries.iter().zip(&gradients.shared).zip(shared.tensors()) {
-            if let Some(gradient) = store.remove(tensor) {
-                optimizer::add_in_place(into, &gradient.detach())?;
-            }
-            if entry.name == self.architecture.token_table() {
-                pass.kernels.embedding_gradient(into, inputs, &rows)?;
-            }
-        }
+        let (model, run) = (self.model, self.run(shared, 0));
+        let trace = self.stretches.stem.replay(model.rows(inputs)?, &run, true)?;
+        let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
+        let table = model.shared.layout().number(model.architecture.token_table())?;
+        let into = match sums.0[table].take() {
+            Some(into) => into,
+            None => shared[table].zeros_like()?,
+        };
+        model.kernels().embedding_gradient(&into, inputs, &rows)?;
+        sums.0[table] = Some(into);
         Ok(())
     }
-}
-
-/// Backward pass from a tensor whose gradient is `upstream`.
-fn pull(y: &Tensor, upstream: &Tensor) -> candle_core::Result<GradStore> {
-    (y * upstream)?.sum_all()?.backward()
-}
-
-fn taken(store: &mut GradStore, tensor: &Tensor) -> Result<Tensor> {
-    match store.remove(tensor) {
-        Some(gradient) => Ok(gradient.detach()),
-        None => Err(ModelError::Weight {
-            name: format!("gradient of shape {:?}", tensor.dims()),
-            expected: tensor.dims().to_vec(),
-            came: "an operation has cut the graph".to_owned(),
-        }),
-    }
-}
-
-fn take(store: &mut GradStore, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
-    tensors.iter().map(|tensor| taken(store, tensor)).collect()
 }

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::binding::{Binding, Move, StorageId};
-use crate::parameters::{Layout, Parameters, Tracking, Weights};
+use crate::parameters::{Layout, Parameters};
 
 /// Where the weights of frozen layers come from.
 #[derive(Clone, Debug)]
@@ -88,14 +88,14 @@ impl BlockBank {
         self.blocks.get(&id).expect("a storage in use that is not frozen has a block")
     }
 
-    /// The weights that a layer computes with.
+    /// The weights that a layer computes with, in the order of the layout.
     ///
     /// # Errors
     /// Fails where the device has no memory left for drawn weights.
-    pub fn weights(&self, id: StorageId, tracking: Tracking) -> Result<Weights> {
+    pub fn weights(&self, id: StorageId) -> Result<Vec<Tensor>> {
         match self.blocks.get(&id) {
-            Some(block) => Ok(block.view(tracking)),
-            None => Ok(Weights::untracked(&self.layout, self.initial(id)?)),
+            Some(block) => Ok(block.tensors()),
+            None => self.initial(id),
         }
     }
 

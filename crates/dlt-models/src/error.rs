@@ -70,6 +70,18 @@ pub enum ModelError {
     },
 }
 
+impl ModelError {
+    /// Says where a tensor operation failed; other errors say enough.
+    pub(crate) fn at(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Tensor { context, source } => {
+                Self::Tensor { context: format!("{}: {context}", place()), source }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Adds what was being done to an error of candle.
 pub(crate) trait Context<T> {
     fn context(self, context: impl FnOnce() -> String) -> Result<T, ModelError>;

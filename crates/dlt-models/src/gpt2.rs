@@ -1,12 +1,12 @@
 //! GPT-2: pre-norm blocks, learned positions, output head tied to the token table.
 
-use candle_core::Tensor;
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::{CheckedSpec, spec};
 
-use crate::architecture::{Architecture, Pass};
-use crate::parameters::{Entry, Init, Layout, Weights};
-use crate::{ModelError, Result};
+use crate::Result;
+use crate::architecture::Architecture;
+use crate::graph::{Graph, Node};
+use crate::parameters::{Entry, Init, Layout};
 
 /// Sizes and settings of a GPT-2.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +51,6 @@ impl Gpt2 {
             norm_epsilon: model.norm_epsilon,
             initial_std: model.initial_std,
         }
-    }
-
-    fn norm(&self, weights: &Weights, name: [&str; 2], x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let [weight, bias] = name;
-        Ok(pass.kernels.layer_norm(x, weights.get(weight)?, weights.get(bias)?, self.norm_epsilon)?)
     }
 }
 
@@ -117,6 +112,10 @@ impl Architecture for Gpt2 {
         self.positions
     }
 
+    fn width(&self) -> usize {
+        self.width
+    }
+
     fn vocabulary(&self) -> usize {
         self.vocabulary
     }
@@ -125,42 +124,26 @@ impl Architecture for Gpt2 {
         self.layers
     }
 
-    fn embed(&self, shared: &Weights, rows: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let n_tokens = rows.dim(1)?;
-        if n_tokens > self.positions {
-            return Err(ModelError::Batch {
-                expected: format!("at most {} tokens a window", self.positions),
-                came: n_tokens.to_string(),
-            });
-        }
-        let positions = shared.get("wpe.weight")?.narrow(0, 0, n_tokens)?;
-        pass.drop(rows.broadcast_add(&positions)?, 0)
+    fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {
+        let x = graph.add_rows(rows, "wpe.weight")?;
+        Ok(graph.dropout(x))
     }
 
-    fn block(&self, weights: &Weights, layer: usize, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let (k, site) = (pass.kernels, 1 + 3 * layer);
-        let n_tokens = x.dim(1)?;
-        let normed = self.norm(weights, ["ln_1.weight", "ln_1.bias"], x, pass)?;
-        let qkv =
-            k.linear(&normed, weights.get("attn.c_attn.weight")?, Some(weights.get("attn.c_attn.bias")?))?;
-        let dropout = pass.dropout_at(site, self.heads * n_tokens * n_tokens);
-        let mixed = k.attention(&qkv, self.heads, Mask::Causal, dropout)?;
-        let attended =
-            k.linear(&mixed, weights.get("attn.c_proj.weight")?, Some(weights.get("attn.c_proj.bias")?))?;
-        let x = (x + pass.drop(attended, site + 1)?)?;
-        let normed = self.norm(weights, ["ln_2.weight", "ln_2.bias"], &x, pass)?;
-        let risen = k.linear_gelu(
-            &normed,
-            weights.get("mlp.c_fc.weight")?,
-            Some(weights.get("mlp.c_fc.bias")?),
-            self.gelu,
-        )?;
-        let fallen =
-            k.linear(&risen, weights.get("mlp.c_proj.weight")?, Some(weights.get("mlp.c_proj.bias")?))?;
-        Ok((x + pass.drop(fallen, site + 2)?)?)
+    fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        let normed = graph.layer_norm(x, "ln_1.weight", "ln_1.bias", self.norm_epsilon)?;
+        let qkv = graph.linear(normed, "attn.c_attn.weight", "attn.c_attn.bias")?;
+        let mixed = graph.attention(qkv, self.heads, Mask::Causal);
+        let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
+        let attended = graph.dropout(attended);
+        let x = graph.add(x, attended);
+        let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", self.norm_epsilon)?;
+        let risen = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
+        let fallen = graph.linear(risen, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
+        let fallen = graph.dropout(fallen);
+        Ok(graph.add(x, fallen))
     }
 
-    fn head(&self, shared: &Weights, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.norm(shared, ["ln_f.weight", "ln_f.bias"], x, pass)
+    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        graph.layer_norm(x, "ln_f.weight", "ln_f.bias", self.norm_epsilon)
     }
 }

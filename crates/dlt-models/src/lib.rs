@@ -2,7 +2,7 @@
 //!
 //! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no tensors.
 //! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
-//! - [`architecture`] and [`gpt2`]: what a block computes.
+//! - [`architecture`] and [`gpt2`]: what a block computes, written as a [`graph`].
 //! - [`Model`]: the three together; [`backward`] trains it block by block.
 //!
 //! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads, `D = C / H`,
@@ -16,6 +16,7 @@ mod error;
 pub mod file;
 pub mod generation;
 pub mod gpt2;
+pub mod graph;
 mod model;
 pub mod parameters;
 

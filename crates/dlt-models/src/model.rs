@@ -6,11 +6,12 @@ use candle_core::{D, Device, Tensor};
 use dlt_kernels::Kernels;
 use dlt_spec::spec::Gradient;
 
-use crate::architecture::{Architecture, Pass};
+use crate::architecture::Architecture;
 use crate::bank::{BlockBank, InitialBlocks};
 use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
-use crate::parameters::{Parameters, Tracking};
+use crate::graph::{Run, Stretches};
+use crate::parameters::Parameters;
 use crate::{ModelError, Result};
 
 /// Windows of tokens with what is to be predicted, as host arrays of B x T ids.
@@ -126,9 +127,8 @@ impl Model {
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
         let (inputs, targets) = self.tensors(batch)?;
         let hidden = self.hidden(&inputs)?.flatten_to(D::Minus2)?;
-        let shared = self.shared.view(Tracking::Off);
-        let table = shared.get(self.architecture.output_table())?;
-        self.kernels.cross_entropy_sum(&hidden, table, &targets).context(|| "evaluating the loss".to_owned())
+        let table = self.table(self.architecture.output_table())?;
+        self.kernels.cross_entropy_sum(&hidden, &table, &targets).context(|| "evaluating the loss".to_owned())
     }
 
     /// Logits of the token that follows a window.
@@ -163,27 +163,36 @@ impl Model {
 
     /// Logits (N, V) of hidden states (N, C).
     fn project(&self, hidden: &Tensor) -> Result<Tensor> {
-        let shared = self.shared.view(Tracking::Off);
-        let table = shared.get(self.architecture.output_table())?;
-        Ok(self.kernels.linear(&hidden.contiguous()?, table, None)?)
+        let table = self.table(self.architecture.output_table())?;
+        Ok(self.kernels.linear(&hidden.contiguous()?, &table, None)?)
     }
 
-    /// Hidden states that the output table multiplies, without graph or dropout.
+    /// Hidden states that the output table multiplies, without dropout.
     fn hidden(&self, inputs: &Tensor) -> Result<Tensor> {
-        let pass = Pass { kernels: self.kernels, dropout: None };
-        let shared = self.shared.view(Tracking::Off);
-        let mut x = self.architecture.embed(&shared, &self.rows(inputs)?, &pass)?;
+        let (stretches, rows) = (self.stretches(inputs.dims())?, self.rows(inputs)?);
+        let shared = self.shared.tensors();
+        let mut x = stretches.stem.result(rows, &Run::plain(self.kernels, &shared))?;
         for layer in 0..self.binding.n_layers() {
-            let weights = self.bank.weights(self.binding.storage(layer), Tracking::Off)?;
-            x = self.architecture.block(&weights, layer, &x, &pass)?;
+            let weights = self.bank.weights(self.binding.storage(layer))?;
+            x = stretches.block.result(x, &Run::plain(self.kernels, &weights))?;
         }
-        self.architecture.head(&shared, &x, &pass)
+        stretches.head.result(x, &Run::plain(self.kernels, &shared))
     }
 
-    /// Rows of the token table, untracked.
+    /// Stem, block and head for a batch of (B, T) ids.
+    pub(crate) fn stretches(&self, dims: &[usize]) -> Result<Stretches> {
+        let (shared, block) = (self.shared.layout(), self.bank.layout());
+        Stretches::new(self.architecture.as_ref(), shared, block, dims)
+    }
+
+    /// Rows of the token table.
     pub(crate) fn rows(&self, inputs: &Tensor) -> Result<Tensor> {
-        let shared = self.shared.view(Tracking::Off);
-        Ok(self.kernels.embedding(shared.get(self.architecture.token_table())?, inputs)?)
+        Ok(self.kernels.embedding(&self.table(self.architecture.token_table())?, inputs)?)
+    }
+
+    /// A shared parameter by its name.
+    pub(crate) fn table(&self, name: &str) -> Result<Tensor> {
+        Ok(self.shared.variables()[self.shared.layout().number(name)?].as_detached_tensor())
     }
 
     /// The batch on the device: inputs (B, T), targets (B T).

@@ -1,4 +1,4 @@
-//! Named parameters in a fixed order, their initial values, and views of them.
+//! Named parameters in a fixed order, and their initial values.
 
 use std::sync::Arc;
 
@@ -53,8 +53,16 @@ impl Layout {
         self.0.iter().map(|entry| entry.shape.iter().product::<usize>()).sum()
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|entry| entry.name == name)
+    /// Number of the parameter of this name.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] where there is none.
+    pub fn number(&self, name: &str) -> Result<usize> {
+        self.0.iter().position(|entry| entry.name == name).ok_or_else(|| ModelError::Weight {
+            name: name.to_owned(),
+            expected: Vec::new(),
+            came: "the layout has no such name".to_owned(),
+        })
     }
 
     /// The initial values of every parameter: a pure function of the root seed and of `place`
@@ -150,8 +158,7 @@ impl Parameters {
     /// # Errors
     /// Fails where the device has no memory left.
     pub fn duplicate(&self) -> Result<Self> {
-        let copies: Vec<_> = self.variables.iter().map(|variable| variable.as_detached_tensor()).collect();
-        Self::new(&self.layout, &copies)
+        Self::new(&self.layout, &self.tensors())
     }
 
     /// Overwrites the values.
@@ -173,62 +180,13 @@ impl Parameters {
 
     /// Names, shapes and order.
     #[must_use]
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// The tensors that a forward pass uses: tracked ones take part in the gradient, others do not.
+    /// The values, in the order of the layout: views of the variables, which see what these are set to later.
     #[must_use]
-    pub fn view(&self, tracking: Tracking) -> Weights {
-        let tensor = |variable: &Var| match tracking {
-            Tracking::On => variable.as_tensor().clone(),
-            Tracking::Off => variable.as_detached_tensor(),
-        };
-        Weights { layout: Arc::clone(&self.layout), tensors: self.variables.iter().map(tensor).collect() }
-    }
-}
-
-/// Whether weights take part in the gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tracking {
-    /// They do.
-    On,
-    /// They pass gradients on and have none themselves.
-    Off,
-}
-
-/// Weights by name, as a forward pass uses them.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    layout: Arc<Layout>,
-    tensors: Vec<Tensor>,
-}
-
-impl Weights {
-    /// Untracked weights, in the order of `layout`.
-    #[must_use]
-    pub fn untracked(layout: &Arc<Layout>, tensors: Vec<Tensor>) -> Self {
-        Self { layout: Arc::clone(layout), tensors }
-    }
-
-    /// The tensor of this name.
-    ///
-    /// # Errors
-    /// [`ModelError::Weight`] where the layout has no such name.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        match self.layout.position(name) {
-            Some(position) => Ok(&self.tensors[position]),
-            None => Err(ModelError::Weight {
-                name: name.to_owned(),
-                expected: Vec::new(),
-                came: "the layout has no such name".to_owned(),
-            }),
-        }
-    }
-
-    /// All tensors, in order.
-    #[must_use]
-    pub fn tensors(&self) -> &[Tensor] {
-        &self.tensors
+    pub fn tensors(&self) -> Vec<Tensor> {
+        self.variables.iter().map(Var::as_detached_tensor).collect()
     }
 }

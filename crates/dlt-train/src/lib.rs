@@ -29,8 +29,8 @@ mod step;
 mod trainer;
 mod tying;
 
-pub use dlt_kernels::Kernels;
 pub use device::{DeviceChoice, open as open_device};
+pub use dlt_kernels::Kernels;
 pub use error::TrainError;
 pub use evaluation::Evaluation;
 pub use folder::{MODEL_FILE, RunFolder};

@@ -30,9 +30,7 @@ pub(crate) fn gradients(
             dropout,
             scale: 1.0 / n_tokens as f64,
         };
-        let (loss, of_piece) = model.gradients(&piece, &pass)?;
-        loss_sum += loss;
-        gradients.add(of_piece)?;
+        loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }
     Ok((loss_sum / n_tokens as f64, gradients))
 }

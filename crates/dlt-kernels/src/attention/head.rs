@@ -37,6 +37,16 @@ pub(super) struct Sum {
     inverse: f32,
 }
 
+impl Sum {
+    pub(super) fn to_array(self) -> [f32; 2] {
+        [self.most, self.inverse]
+    }
+
+    pub(super) fn from_array([most, inverse]: [f32; 2]) -> Self {
+        Self { most, inverse }
+    }
+}
+
 /// Rows `start..start + rows`, which see the keys `0..seen`.
 #[derive(Clone, Copy)]
 struct Block {

@@ -4,6 +4,7 @@
 mod attention;
 mod dropout;
 mod embedding;
+mod graph_free;
 mod linear;
 mod loss;
 mod optimizer;

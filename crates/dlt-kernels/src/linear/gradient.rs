@@ -1,0 +1,121 @@
+//! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is not wanted.
+
+use crate::matrix::{Into, Panel, Threads, View, multiply, product};
+use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
+use crate::{Kernels, composed, host, rows};
+use candle_core::{Result, Tensor, bail};
+
+impl Kernels {
+    /// Gradient of [`Kernels::linear`] with respect to `x`, without autograd.
+    ///
+    /// # Shapes
+    /// `weight` (out, in), `gradient` (..., out); returns (..., in).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit.
+    pub fn linear_input_gradient(self, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs) = matrix("linear_input_gradient", "weight", weight)?;
+        let (count, width) = rows_and_width("linear_input_gradient", gradient)?;
+        if width != outputs {
+            bail!("linear_input_gradient: expected rows of {outputs} in the gradient, came {width}")
+        }
+        if !self.fuses(&[weight, gradient]) {
+            return composed::linear_input_gradient(weight, gradient);
+        }
+        host::read([weight, gradient], |[weight, data]| {
+            let outer = View::new(data, count, outputs, outputs);
+            let weight = View::new(weight, outputs, inputs, inputs);
+            host::tensor(product(outer, weight, Threads::All), super::output_dims(gradient.dims(), inputs))
+        })
+    }
+
+    /// Adds the gradient of [`Kernels::linear`] with respect to its weight to `into`, in place; where there is
+    /// nothing yet, it becomes the gradient.
+    ///
+    /// # Shapes
+    /// `x` (..., in), `gradient` (..., out), `into` (out, in).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit, or `into` shares memory with another one.
+    pub fn linear_weight_gradient(
+        self,
+        x: &Tensor,
+        gradient: &Tensor,
+        into: &mut Option<Tensor>,
+    ) -> Result<()> {
+        let (count, inputs) = rows_and_width("linear_weight_gradient", x)?;
+        let (gradient_rows, outputs) = rows_and_width("linear_weight_gradient", gradient)?;
+        if gradient_rows != count {
+            bail!("linear_weight_gradient: expected {count} rows in the gradient, came {gradient_rows}")
+        }
+        if let Some(into) = into {
+            if into.dims() != [outputs, inputs] {
+                bail!(
+                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], came {:?}",
+                    into.dims()
+                )
+            }
+            host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
+        }
+        if !self.fuses(&[x, gradient, into.as_ref().unwrap_or(x)]) {
+            return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
+        }
+        let made = host::read([x, gradient], |[x, gradient]| {
+            let (outer, x) =
+                (View::new(gradient, count, outputs, outputs).t(), View::new(x, count, inputs, inputs));
+            let Some(into) = into.as_ref() else {
+                return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
+            };
+            host::write(into, |into| {
+                let panel = &mut Panel::new(into, outputs, inputs, inputs);
+                multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
+                Ok(None)
+            })
+        })?;
+        if made.is_some() {
+            *into = made;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradient of [`Kernels::linear`] with respect to its bias to `into`, in place; where there is
+    /// nothing yet, it becomes the gradient.
+    ///
+    /// # Shapes
+    /// `gradient` (..., out), `into` (out).
+    ///
+    /// # Errors
+    /// When the gradient is empty, or the shape of `into` does not fit.
+    pub fn linear_bias_gradient(self, gradient: &Tensor, into: &mut Option<Tensor>) -> Result<()> {
+        let (_, outputs) = rows_and_width("linear_bias_gradient", gradient)?;
+        if let Some(into) = into {
+            expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
+        }
+        let sum = match self.fuses(&[gradient]) {
+            true => host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?,
+            false => composed::row_sum(gradient, outputs)?,
+        };
+        host::add_or_set(into, sum)
+    }
+
+    /// `a + b`, without autograd.
+    ///
+    /// # Shapes
+    /// Both the same.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn add(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        expect_same("add", "b", a, b)?;
+        if !self.fuses(&[a, b]) {
+            return a.detach() + b.detach();
+        }
+        host::read([a, b], |[a_data, b]| {
+            let sum = rows::map2(a_data, b, |a, b, y| {
+                y.copy_from_slice(a);
+                rows::add(y, b);
+            });
+            host::tensor(sum, a.shape())
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! Affine maps.
+
+use candle_core::Tensor;
+use dlt_kernels::Gelu;
+
+use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use crate::Result;
+
+/// `x · weightᵀ + bias`; numbers of the parameters.
+#[derive(Debug)]
+pub(super) struct Linear {
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+}
+
+impl Linear {
+    fn gradients(&self, call: &Call<'_>, gradient: &Tensor, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        if let Some(into) = into {
+            call.kernels.linear_weight_gradient(call.input(0)?, gradient, &mut into[self.weight])?;
+            call.kernels.linear_bias_gradient(gradient, &mut into[self.bias])?;
+        }
+        Ok(vec![call.kernels.linear_input_gradient(call.parameter(self.weight)?, gradient)?])
+    }
+}
+
+impl Operation for Linear {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
+        Ok(call.kernels.linear(call.input(0)?, weight, Some(bias))?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        self.gradients(call, kept.gradient, into)
+    }
+
+    fn reads(&self, trains: bool) -> Reads {
+        Reads { inputs: trains, ..Reads::default() }
+    }
+}
+
+/// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from that.
+#[derive(Debug)]
+pub(super) struct LinearGelu {
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+    pub(super) kind: Gelu,
+    /// Numbers of the result.
+    pub(super) elements: usize,
+}
+
+impl Operation for LinearGelu {
+    fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
+        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
+        if !saving {
+            return Ok(call.kernels.linear_gelu(call.input(0)?, weight, Some(bias), self.kind)?.into());
+        }
+        let [before, value] = call.kernels.linear_then_gelu(call.input(0)?, weight, Some(bias), self.kind)?;
+        Ok(Outcome { value, saved: Some(before) })
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let gradient = call.kernels.gelu_gradient(kept.saved()?, self.kind, kept.gradient)?;
+        Linear { weight: self.weight, bias: self.bias }.gradients(call, &gradient, into)
+    }
+
+    fn reads(&self, trains: bool) -> Reads {
+        Reads { inputs: trains, saved: true, result: false }
+    }
+
+    fn found_again(&self) -> Source {
+        Source::Saved
+    }
+
+    fn again(&self, call: &Call<'_>, saved: &Tensor) -> Result<Tensor> {
+        Ok(call.kernels.gelu(saved, self.kind)?)
+    }
+
+    fn saved_elements(&self, _input: &[usize]) -> usize {
+        self.elements
+    }
+}

@@ -1,0 +1,41 @@
+//! Normalisation.
+
+use candle_core::Tensor;
+
+use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use crate::Result;
+
+/// Layer norm over the last dimension; numbers of the parameters. Its result is found again from its input.
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+    pub(super) epsilon: f64,
+}
+
+impl Operation for LayerNorm {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
+        Ok(call.kernels.layer_norm(call.input(0)?, weight, bias, self.epsilon)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let (x, weight) = (call.input(0)?, call.parameter(self.weight)?);
+        let sums = match into {
+            Some(into) => Some(
+                into.get_disjoint_mut([self.weight, self.bias])
+                    .map_err(|_| super::operation::absent("a weight and a bias apart from each other"))?,
+            ),
+            None => None,
+        };
+        Ok(vec![call.kernels.layer_norm_gradient(x, weight, self.epsilon, kept.gradient, sums)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads { inputs: true, ..Reads::default() }
+    }
+
+    fn found_again(&self) -> Source {
+        Source::Inputs
+    }
+}

@@ -1,0 +1,123 @@
+//! What an operation of a graph has to know of itself.
+
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+use dlt_kernels::{Dropout, Kernels};
+
+use crate::architecture::DropoutPass;
+use crate::{ModelError, Result};
+
+/// An operation with a hand-written backward pass.
+pub(crate) trait Operation: Debug + Send + Sync {
+    /// The result; and, where `saving`, what [`reads`](Self::reads) calls saved.
+    fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome>;
+
+    /// Gradients of the inputs, in their order. Those of parameters are added to `into`, where it is given.
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>>;
+
+    /// What the backward pass reads, with or without gradients of parameters.
+    fn reads(&self, trains: bool) -> Reads;
+
+    /// Where the result can be found again for less than keeping it costs.
+    fn found_again(&self) -> Source {
+        Source::Nowhere
+    }
+
+    /// The result again, from what was saved.
+    fn again(&self, _call: &Call<'_>, _saved: &Tensor) -> Result<Tensor> {
+        Err(absent("a way to find a result again"))
+    }
+
+    /// Numbers that are saved, for an input of this shape.
+    fn saved_elements(&self, _input: &[usize]) -> usize {
+        0
+    }
+}
+
+/// Gradients of parameters under way, by number in the layout; `None` where nobody wants them.
+pub(crate) type Sums<'a> = Option<&'a mut [Option<Tensor>]>;
+
+/// A result and what is saved beside it.
+pub(crate) struct Outcome {
+    pub(crate) value: Tensor,
+    pub(crate) saved: Option<Tensor>,
+}
+
+impl From<Tensor> for Outcome {
+    fn from(value: Tensor) -> Self {
+        Self { value, saved: None }
+    }
+}
+
+/// What the backward pass of an operation reads, beside the gradient of its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) inputs: bool,
+    pub(crate) result: bool,
+    pub(crate) saved: bool,
+}
+
+/// Where a result can be found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It has to be kept.
+    Nowhere,
+    /// By the same operation on its inputs.
+    Inputs,
+    /// By [`Operation::again`] from what was saved.
+    Saved,
+}
+
+/// What an operation computes with.
+pub(crate) struct Call<'a> {
+    pub(crate) kernels: Kernels,
+    pub(crate) parameters: &'a [Tensor],
+    pub(crate) dropout: Option<DropoutPass>,
+    /// Number of this stretch's first place for dropout in the whole model.
+    pub(crate) first_site: usize,
+    /// `None` where the backward pass does not read them.
+    pub(crate) inputs: Vec<Option<Tensor>>,
+}
+
+impl Call<'_> {
+    pub(crate) fn input(&self, index: usize) -> Result<&Tensor> {
+        self.inputs.get(index).and_then(Option::as_ref).ok_or_else(|| absent("an input"))
+    }
+
+    pub(crate) fn parameter(&self, index: usize) -> Result<&Tensor> {
+        self.parameters.get(index).ok_or_else(|| absent("a parameter"))
+    }
+
+    /// Dropout at a place of this stretch, of `per_window` numbers a window.
+    pub(crate) fn dropout_at(&self, site: usize, per_window: usize) -> Option<Dropout> {
+        self.dropout.and_then(|dropout| dropout.at(self.first_site + site, per_window))
+    }
+}
+
+/// What the backward pass of an operation starts from.
+pub(crate) struct Kept<'a> {
+    /// Gradient of the result.
+    pub(crate) gradient: &'a Tensor,
+    result: Option<&'a Tensor>,
+    saved: Option<&'a Tensor>,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn new(gradient: &'a Tensor, result: Option<&'a Tensor>, saved: Option<&'a Tensor>) -> Self {
+        Self { gradient, result, saved }
+    }
+
+    pub(crate) fn result(&self) -> Result<&'a Tensor> {
+        self.result.ok_or_else(|| absent("a result"))
+    }
+
+    pub(crate) fn saved(&self) -> Result<&'a Tensor> {
+        self.saved.ok_or_else(|| absent("a saved value"))
+    }
+}
+
+/// An operation reads what it did not announce: a bug of the graph.
+pub(crate) fn absent(what: &str) -> ModelError {
+    candle_core::Error::Msg(format!("a graph runs without {what} that it needs")).into()
+}

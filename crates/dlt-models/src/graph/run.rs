@@ -1,0 +1,213 @@
+//! A graph with weights: forward, and back.
+
+use candle_core::Tensor;
+use dlt_kernels::Kernels;
+
+use super::operation::{Call, Kept, Source, Sums, absent};
+use super::{Graph, Step};
+use crate::Result;
+use crate::architecture::DropoutPass;
+
+/// What a graph runs with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) kernels: Kernels,
+    /// In the order of the layout.
+    pub(crate) parameters: &'a [Tensor],
+    pub(crate) dropout: Option<DropoutPass>,
+    /// Number of the graph's first place for dropout in the whole model.
+    pub(crate) first_site: usize,
+}
+
+impl<'a> Run<'a> {
+    /// A run without dropout.
+    pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
+        Self { kernels, parameters, dropout: None, first_site: 0 }
+    }
+
+    fn call(&self, inputs: Vec<Option<Tensor>>) -> Call<'a> {
+        Call {
+            kernels: self.kernels,
+            parameters: self.parameters,
+            dropout: self.dropout,
+            first_site: self.first_site,
+            inputs,
+        }
+    }
+}
+
+/// What a forward pass keeps for the backward pass: values and what was saved beside them, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    values: Vec<Option<Tensor>>,
+    saved: Vec<Option<Tensor>>,
+}
+
+/// Which values and saved values are needed, by number; value 0 is the input.
+pub(super) struct Needs {
+    pub(super) values: Vec<bool>,
+    pub(super) saved: Vec<bool>,
+}
+
+impl Graph {
+    /// The result, keeping nothing.
+    pub(crate) fn result(&self, input: Tensor, run: &Run<'_>) -> Result<Tensor> {
+        let mut needs = self.nothing();
+        needs.values[self.steps.len()] = true;
+        self.compute(input, run, &needs)?.values.pop().flatten().ok_or_else(|| absent("a result"))
+    }
+
+    /// The result, and what the backward pass needs.
+    pub(crate) fn forward(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<(Tensor, Trace)> {
+        let mut needs = self.needs(trains);
+        let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
+        let mut trace = self.compute(input, run, &needs)?;
+        let result = trace.values[self.steps.len()].clone().ok_or_else(|| absent("a result"))?;
+        if !keeps_result {
+            trace.values[self.steps.len()] = None;
+        }
+        Ok((result, trace))
+    }
+
+    /// What the backward pass needs, from the input alone: what only the result depends on is left out.
+    pub(crate) fn replay(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<Trace> {
+        self.compute(input, run, &self.needs(trains))
+    }
+
+    /// From the gradient of the result to that of the input. Gradients of parameters are added to `into`.
+    pub(crate) fn backward(
+        &self,
+        mut trace: Trace,
+        gradient: Tensor,
+        run: &Run<'_>,
+        mut into: Sums<'_>,
+    ) -> Result<Tensor> {
+        let trains = into.is_some();
+        let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
+        gradients[self.steps.len()] = Some(gradient);
+        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)).rev() {
+            let Some(gradient) = gradients[number].take() else { continue };
+            let reads = step.operation.reads(trains);
+            let mut inputs = vec![None; step.inputs.len()];
+            if reads.inputs {
+                for (slot, &number) in inputs.iter_mut().zip(&step.inputs) {
+                    *slot = Some(self.find(number, &mut trace, run)?);
+                }
+            }
+            let kept = Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
+            let of_inputs = step.operation.backward(&run.call(inputs), &kept, into.as_deref_mut())?;
+            // Nobody reads these any more: what follows in this loop was computed before.
+            trace.values[number] = None;
+            trace.saved[number] = None;
+            drop(gradient);
+            for (&input, term) in step.inputs.iter().zip(of_inputs) {
+                gradients[input] = Some(match gradients[input].take() {
+                    Some(sum) => run.kernels.add(&sum, &term)?,
+                    None => term,
+                });
+            }
+        }
+        gradients[0].take().ok_or_else(|| absent("a gradient of its input"))
+    }
+
+    /// A value that was kept, or found again.
+    fn find(&self, number: usize, trace: &mut Trace, run: &Run<'_>) -> Result<Tensor> {
+        if let Some(value) = &trace.values[number] {
+            return Ok(value.clone());
+        }
+        let Some(step) = self.step(number) else { return Err(absent("its input")) };
+        let value = match step.operation.found_again() {
+            Source::Nowhere => return Err(absent("a value")),
+            Source::Inputs => {
+                let inputs = step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
+                let inputs = inputs.collect::<Result<_>>()?;
+                step.operation.forward(&run.call(inputs), false)?.value
+            }
+            Source::Saved => {
+                let saved = trace.saved[number].as_ref().ok_or_else(|| absent("a saved value"))?;
+                step.operation.again(&run.call(Vec::new()), saved)?
+            }
+        };
+        trace.values[number] = Some(value.clone());
+        Ok(value)
+    }
+
+    /// Computes what is needed, and lets go of everything else as soon as its last reader has run.
+    fn compute(&self, input: Tensor, run: &Run<'_>, needs: &Needs) -> Result<Trace> {
+        let mut readers = self.readers(needs);
+        let mut trace =
+            Trace { values: vec![None; self.steps.len() + 1], saved: vec![None; self.steps.len() + 1] };
+        trace.values[0] = Some(input);
+        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
+            if !self.runs(number, &readers, needs) {
+                continue;
+            }
+            let inputs = step.inputs.iter().map(|&input| trace.values[input].clone()).collect();
+            let outcome = step.operation.forward(&run.call(inputs), needs.saved[number])?;
+            trace.saved[number] = outcome.saved;
+            if readers[number] > 0 || needs.values[number] {
+                trace.values[number] = Some(outcome.value);
+            }
+            for &input in &step.inputs {
+                readers[input] -= 1;
+                if readers[input] == 0 && !needs.values[input] {
+                    trace.values[input] = None;
+                }
+            }
+        }
+        Ok(trace)
+    }
+
+    /// How many operations that run read each value.
+    pub(super) fn readers(&self, needs: &Needs) -> Vec<usize> {
+        let mut readers = vec![0; self.steps.len() + 1];
+        for number in (1..=self.steps.len()).rev() {
+            if self.runs(number, &readers, needs) {
+                for &input in &self.steps[number - 1].inputs {
+                    readers[input] += 1;
+                }
+            }
+        }
+        readers
+    }
+
+    /// Whether an operation has to run: somebody reads its result, or something of it is needed.
+    pub(super) fn runs(&self, number: usize, readers: &[usize], needs: &Needs) -> bool {
+        readers[number] > 0 || needs.values[number] || needs.saved[number]
+    }
+
+    /// What has to be kept for the backward pass.
+    pub(super) fn needs(&self, trains: bool) -> Needs {
+        let mut needs = self.nothing();
+        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
+            let reads = step.operation.reads(trains);
+            if reads.inputs {
+                step.inputs.iter().for_each(|&input| self.keep(input, &mut needs));
+            }
+            if reads.result {
+                self.keep(number, &mut needs);
+            }
+            needs.saved[number] |= reads.saved;
+        }
+        needs
+    }
+
+    /// Keeps a value, or that from which it is found again.
+    fn keep(&self, number: usize, needs: &mut Needs) {
+        match self.step(number).map(|step| (step, step.operation.found_again())) {
+            None | Some((_, Source::Nowhere)) => needs.values[number] = true,
+            Some((step, Source::Inputs)) => step.inputs.iter().for_each(|&input| self.keep(input, needs)),
+            Some((_, Source::Saved)) => needs.saved[number] = true,
+        }
+    }
+
+    fn nothing(&self) -> Needs {
+        let none = vec![false; self.steps.len() + 1];
+        Needs { values: none.clone(), saved: none }
+    }
+
+    /// The operation that computes a value; none for the input.
+    pub(super) fn step(&self, number: usize) -> Option<&Step> {
+        number.checked_sub(1).map(|index| &self.steps[index])
+    }
+}
