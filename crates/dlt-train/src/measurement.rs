@@ -82,8 +82,8 @@ pub fn measure_steps(
     for index in 0..steps.max(1) {
         let started = Clock::start();
         let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
-        optimizer.step(&model, &gradients, spec.optimizer.learning_rate)?;
-        drop(gradients);
+        let norm = gradients.norm()?;
+        optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
         if !loss.is_finite() {

@@ -47,27 +47,24 @@ impl Optimizer {
         }
     }
 
-    /// One step at a learning rate; returns the global norm before clipping.
+    /// One step at a learning rate with gradients of this global norm, which is clipped. Gradients are let go one
+    /// by one as they are applied.
     ///
     /// Slots are stepped in rising order; where several share one storage (the authors' reading), each
     /// updates it in turn.
     ///
     /// # Errors
     /// Fails where the device does.
-    pub fn step(&mut self, model: &Model, gradients: &Gradients, learning_rate: f64) -> Result<f64> {
-        let norm = gradients.norm()?;
-        if !norm.is_finite() {
-            return Ok(norm);
-        }
+    pub fn step(&mut self, model: &Model, gradients: Gradients, norm: f64, learning_rate: f64) -> Result<()> {
         let scale = clip_coefficient(norm, self.spec.clip_norm);
         let stepper = Stepper { spec: &self.spec, model, scale };
-        stepper.step(model.shared(), &gradients.shared, &mut self.shared, learning_rate)?;
-        for (&slot, gradients) in &gradients.slots {
+        stepper.step(model.shared(), gradients.shared, &mut self.shared, learning_rate)?;
+        for (slot, gradients) in gradients.slots {
             let moments = self.slots.entry(slot).or_default();
             let rate = learning_rate * self.group_rate.factor(members(model, slot));
             stepper.step(model.slot_parameters(slot), gradients, moments, rate)?;
         }
-        Ok(norm)
+        Ok(())
     }
 
     /// Lets moments follow a decision: those of tied layers go (unless they are to be resumed), those of
@@ -139,7 +136,7 @@ impl Stepper<'_> {
     fn step(
         &self,
         parameters: &Parameters,
-        gradients: &[Tensor],
+        gradients: Vec<Tensor>,
         moments: &mut Vec<ParameterMoments>,
         learning_rate: f64,
     ) -> Result<()> {
@@ -162,7 +159,7 @@ impl Stepper<'_> {
             };
             self.model
                 .kernels()
-                .adamw(variable, &moments.first, &moments.second, gradient, &step)
+                .adamw(variable, &moments.first, &moments.second, &gradient, &step)
                 .map_err(ModelError::from)?;
         }
         Ok(())
@@ -230,7 +227,8 @@ mod tests {
                 (weight(), Batch { inputs: &[1, 2, 3, 4], targets: &[2, 3, 4, 5], windows: 1 });
             let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25 };
             let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
-            Optimizer::new(&optimizer, &tying).step(&model, &gradients, 0.01).expect("a step");
+            let norm = gradients.norm().expect("a norm");
+            Optimizer::new(&optimizer, &tying).step(&model, gradients, norm, 0.01).expect("a step");
             f64::from((weight() - before).abs())
         };
         for (rate, expected) in

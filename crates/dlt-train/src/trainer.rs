@@ -7,7 +7,6 @@ use dlt_agent::Agent;
 use dlt_data::{Split, TokenSplits, Windows};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_models::backward::Gradients;
 use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
 use dlt_spec::spec::{Order, RewardTiming, Selection};
 use dlt_spec::{CheckedSpec, fields};
@@ -251,16 +250,18 @@ impl Trainer {
         let batch = self.train.next()?;
         let (n_tokens, step) = (batch.n_tokens(), self.step);
         let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
-        let rate = learning_rate(&self.spec.optimizer, step, self.steps);
-        let norm = self.optimizer.step(&self.model, &gradients, rate)?;
+        let norm = gradients.norm()?;
         if !(loss.is_finite() && norm.is_finite()) {
             let tensor = self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
             return Err(TrainError::Diverged { step, loss, tensor });
         }
+        let rate = learning_rate(&self.spec.optimizer, step, self.steps);
+        let gradient_bytes = gradients.bytes();
+        self.optimizer.step(&self.model, gradients, norm, rate)?;
         let sample = self.sample();
         let resident = memory::resident();
         self.means.add(&sample, resident.map(|resident| resident.now_mb));
-        self.state_bytes_peak = self.state_bytes_peak.max(self.state_bytes(&gradients));
+        self.state_bytes_peak = self.state_bytes_peak.max(self.state_bytes(gradient_bytes));
         Ok(StepRow {
             step: step + 1,
             loss,
@@ -369,11 +370,11 @@ impl Trainer {
         }
     }
 
-    /// Bytes of weights, gradients and moments that are held now.
-    fn state_bytes(&self, gradients: &Gradients) -> usize {
+    /// Bytes of weights and moments that are held now, and of gradients that were a moment ago.
+    fn state_bytes(&self, gradients: usize) -> usize {
         let blocks = self.model.bank().blocks().len() * self.model.n_block_parameters();
         let weights = (self.model.n_shared_parameters() + blocks) * size_of::<f32>();
-        weights + gradients.bytes() + self.optimizer.bytes()
+        weights + gradients + self.optimizer.bytes()
     }
 
     /// Where the run writes.

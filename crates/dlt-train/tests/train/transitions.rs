@@ -94,7 +94,9 @@ fn train(
     let n = targets.len() as f64;
     let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n };
     let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
-    (loss / n, optimizer.step(model, &gradients, 1e-2).expect("a step"))
+    let norm = gradients.norm().expect("a norm");
+    optimizer.step(model, gradients, norm, 1e-2).expect("a step");
+    (loss / n, norm)
 }
 
 fn check_binding(model: &Model, expected: &Value, name: &str) {
