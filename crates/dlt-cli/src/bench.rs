@@ -85,6 +85,7 @@ fn line(peer: &str, figures: &StepFigures) -> String {
         "step_ms_median": round(figures.median_ms(), 1),
         "tokens_per_s": round(figures.tokens_per_s(), 1),
         "peak_rss_mb": figures.peak_rss_mb.map(|mb| round(mb, 1)),
+        "predicted_peak_mb": figures.predicted_peak_mb.map(|mb| round(mb, 1)),
         "mean_rss_mb": figures.mean_rss_mb.map(|mb| round(mb, 1)),
         "loss": round(figures.loss, 4),
     });
@@ -101,6 +102,7 @@ fn table(peer: &str, figures: &StepFigures) -> String {
         ("step, median", format!("{} ms", decimal(figures.median_ms(), 1))),
         ("tokens", format!("{} a second", decimal(figures.tokens_per_s(), 0))),
         ("peak memory", memory(figures.peak_rss_mb)),
+        ("predicted peak", memory(figures.predicted_peak_mb)),
         ("mean memory", memory(figures.mean_rss_mb)),
         ("loss", decimal(figures.loss, 4)),
     ];

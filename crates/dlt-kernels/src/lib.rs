@@ -36,7 +36,7 @@ pub use dropout::Dropout;
 pub use gelu::Gelu;
 #[doc(hidden)]
 pub use lanes::set_portable;
-pub use loss::HeadGradients;
+pub use loss::{HeadGradients, cross_entropy_workspace};
 
 use candle_core::{DType, Tensor};
 

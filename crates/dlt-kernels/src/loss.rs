@@ -2,6 +2,7 @@
 
 mod head;
 
+use crate::matrix::product_workspace;
 use crate::shape::{checked_ids, expect_same, matrix};
 use crate::{Kernels, composed, host};
 use candle_core::{Result, Tensor, bail};
@@ -75,6 +76,14 @@ impl Kernels {
         }
         host::read([hidden, table], |[hidden, table]| Ok(Head::new(hidden, table, &checked).loss_sum()))
     }
+}
+
+/// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a chunk of rows, those
+/// rows once more, the gradient of all `rows`, and the table as the matrix product packs it.
+#[must_use]
+pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
+    let chunk = head::chunk_rows(vocabulary.max(1)).min(rows);
+    chunk * (vocabulary + width) + rows * width + product_workspace(width, vocabulary)
 }
 
 fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {

@@ -146,6 +146,14 @@ pub(crate) enum Into {
     Add,
 }
 
+/// Numbers that a product holds for a right side of `k` x `n`: it is packed in pieces that stay in the outermost
+/// cache, of 32 MiB on most machines.
+pub(crate) fn product_workspace(k: usize, n: usize) -> usize {
+    const DEPTH: usize = 512;
+    const PIECE: usize = 30 << 18;
+    (k.min(DEPTH) * n).min(PIECE)
+}
+
 /// Who computes a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {

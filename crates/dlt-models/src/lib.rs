@@ -3,7 +3,7 @@
 //! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no tensors.
 //! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
 //! - [`architecture`] and [`gpt2`]: what a block computes, written as a [`graph`].
-//! - [`Model`]: the three together; [`backward`] trains it block by block.
+//! - [`Model`]: the three together; [`backward`] trains it block by block, [`memory`] tells before what that takes.
 //!
 //! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads, `D = C / H`,
 //! `V` vocabulary, `L` layers.
@@ -17,6 +17,7 @@ pub mod file;
 pub mod generation;
 pub mod gpt2;
 pub mod graph;
+pub mod memory;
 mod model;
 pub mod parameters;
 

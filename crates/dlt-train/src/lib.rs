@@ -35,7 +35,7 @@ pub use error::TrainError;
 pub use evaluation::Evaluation;
 pub use folder::{MODEL_FILE, RunFolder};
 pub use trainer::{StepReport, Trainer};
-pub use tying::{architecture, model_for, saved_model};
+pub use tying::{architecture, initial_binding, model_for, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -9,7 +9,7 @@ use rand::Rng;
 
 use crate::clock::Clock;
 use crate::optimizer::Optimizer;
-use crate::tying::{model_for, stream};
+use crate::tying::{initial_binding, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
 /// What a measurement saw.
@@ -23,6 +23,8 @@ pub struct StepFigures {
     pub tokens: usize,
     /// Most resident memory of the process, in megabytes; `None` where the system does not tell.
     pub peak_rss_mb: Option<f64>,
+    /// What was predicted for it: the process as it was before, and the step.
+    pub predicted_peak_mb: Option<f64>,
     /// Resident memory after a step, averaged over the steps but the first.
     pub mean_rss_mb: Option<f64>,
     /// Mean cross-entropy of the last step, in nats.
@@ -62,6 +64,8 @@ pub fn measure_steps(
     device: &Device,
 ) -> Result<StepFigures> {
     let vocabulary = spec.vocabulary(vocabulary);
+    let predicted = memory::predict(spec, vocabulary, &initial_binding(spec))?.peak as f64 / 1e6;
+    let before = memory::resident();
     let model = model_for(spec, vocabulary, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let (windows, context) = (spec.training.batch, spec.model.context);
@@ -75,6 +79,7 @@ pub fn measure_steps(
         step_ms: Vec::new(),
         tokens: inputs.len(),
         peak_rss_mb: None,
+        predicted_peak_mb: before.map(|before| before.now_mb + predicted),
         mean_rss_mb: None,
         loss: 0.0,
     };
@@ -84,6 +89,9 @@ pub fn measure_steps(
         let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
+        if index == 0 {
+            memory::give_back();
+        }
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
         if !loss.is_finite() {
@@ -111,6 +119,7 @@ mod tests {
             step_ms: step_ms.to_vec(),
             tokens: 100,
             peak_rss_mb: None,
+            predicted_peak_mb: None,
             mean_rss_mb: None,
             loss: 1.0,
         };

@@ -20,12 +20,17 @@ use crate::{Result, TrainError};
 /// # Errors
 /// Fails where the device has no memory left.
 pub fn model_for(spec: &CheckedSpec, vocabulary: usize, kernels: Kernels, device: &Device) -> Result<Model> {
-    let binding = match spec.starts_frozen() {
+    let (architecture, binding) = (architecture(spec, vocabulary), initial_binding(spec));
+    Ok(Model::new(architecture, binding, Rules::from(&spec.tying), kernels, spec.seed, device)?)
+}
+
+/// Which storage each layer uses before the first decision.
+#[must_use]
+pub fn initial_binding(spec: &CheckedSpec) -> Binding {
+    match spec.starts_frozen() {
         true => Binding::frozen(spec.model.layers),
         false => Binding::of_state(&spec.initial_state()),
-    };
-    let architecture = architecture(spec, vocabulary);
-    Ok(Model::new(architecture, binding, Rules::from(&spec.tying), kernels, spec.seed, device)?)
+    }
 }
 
 /// The model in a file, which a run with this spec wrote.

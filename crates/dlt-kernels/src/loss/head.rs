@@ -80,7 +80,7 @@ impl<'a> Head<'a> {
     }
 
     fn rows(&self) -> usize {
-        (CHUNK_LOGITS / self.vocabulary).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
+        chunk_rows(self.vocabulary)
     }
 
     fn chunk(&self) -> Vec<f32> {
@@ -100,6 +100,11 @@ impl<'a> Head<'a> {
             .map(|(row, &target)| exponentials(row, target as usize))
             .collect()
     }
+}
+
+/// Rows whose logits exist at a time.
+pub(super) fn chunk_rows(vocabulary: usize) -> usize {
+    (CHUNK_LOGITS / vocabulary).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1)
 }
 
 fn total(rows: &[Row]) -> f64 {

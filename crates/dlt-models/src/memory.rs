@@ -1,0 +1,193 @@
+//! What training takes in memory, told from shapes before anything is allocated.
+//!
+//! The figures follow the engine itself: the same graphs that run say which values they keep, and the phases
+//! of a step are walked through in the order in which [`Model::add_gradients`](crate::Model::add_gradients)
+//! and the optimizer take them. They hold for the fused kernels in f32; candle's own operations take more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dlt_kernels::cross_entropy_workspace;
+use dlt_spec::spec::{Checkpointing, Gradient};
+
+use crate::Result;
+use crate::architecture::Architecture;
+use crate::binding::Binding;
+use crate::graph::{Footprint, Stretches};
+
+/// Bytes of a number.
+const F32: usize = size_of::<f32>();
+
+/// Bytes for the stacks and buffers of threads that compute.
+const THREADS: usize = 3 << 20;
+
+/// A training step, as far as its memory goes.
+#[derive(Clone, Copy, Debug)]
+pub struct StepShape {
+    /// Windows in memory at once: the micro-batch.
+    pub windows: usize,
+    /// Micro-batches of a step.
+    pub pieces: usize,
+    /// Tokens of a window, T.
+    pub tokens: usize,
+    /// What the forward pass keeps.
+    pub checkpointing: Checkpointing,
+    /// Which positions contribute to the gradient of shared weights.
+    pub gradient: Gradient,
+}
+
+/// Bytes that training takes, each kind at its own most, and the most of all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prediction {
+    /// Weights: shared parameters, and a block for each owner. Frozen layers have none.
+    pub weights: usize,
+    /// Gradients, a buffer for each owner.
+    pub gradients: usize,
+    /// The two moments of AdamW.
+    pub moments: usize,
+    /// What the forward pass keeps for the backward pass.
+    pub activations: usize,
+    /// What is at work beside all these when most is in use: values and gradients under way, a chunk of logits.
+    pub workspace: usize,
+    /// Most at one time. Less than the sum of the others, which do not all have their most at the same time.
+    pub peak: usize,
+    /// The part of a step in which the peak lies.
+    pub phase: &'static str,
+}
+
+/// Predicts the memory of training steps in one binding.
+///
+/// # Errors
+/// Fails where the windows are longer than the architecture takes.
+pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepShape) -> Result<Prediction> {
+    let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
+    let dims = [shape.windows, shape.tokens];
+    let stretches = Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let walk = Walk {
+        shared: shared.n_parameters(),
+        block: block.n_parameters(),
+        stream: shape.windows * shape.tokens * architecture.width(),
+        loss: cross_entropy_workspace(
+            shape.windows * shape.tokens,
+            architecture.width(),
+            architecture.vocabulary(),
+        ),
+        footprints: [false, true].map(|trains| stretches.block.footprint(trains)),
+        head: stretches.head.footprint(true),
+        binding,
+        shape,
+    };
+    Ok(walk.prediction())
+}
+
+/// A way through the phases of a step. All figures are numbers, not bytes.
+struct Walk<'a> {
+    shared: usize,
+    block: usize,
+    /// Numbers between two blocks: B T C.
+    stream: usize,
+    loss: usize,
+    /// Of a block whose weights do not train, and of one whose weights do.
+    footprints: [Footprint; 2],
+    head: Footprint,
+    binding: &'a Binding,
+    shape: &'a StepShape,
+}
+
+impl Walk<'_> {
+    fn prediction(&self) -> Prediction {
+        let layers = self.binding.n_layers();
+        let held = (0..layers).filter(|&layer| !self.binding.is_frozen(layer));
+        let held: BTreeSet<_> = held.map(|layer| self.binding.storage(layer)).collect();
+        let weights = self.shared + held.len() * self.block;
+        let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
+        let moments = 2 * gradients;
+        let (phase, load) = self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
+        let activations = (0..layers).map(|layer| self.kept(layer)).sum::<usize>();
+        let peak = weights + moments + load.sum();
+        Prediction {
+            weights: F32 * weights,
+            gradients: F32 * gradients,
+            moments: F32 * moments,
+            activations: F32 * activations,
+            workspace: F32 * load.workspace + THREADS,
+            peak: F32 * peak + THREADS,
+            phase,
+        }
+    }
+
+    /// What each phase holds beside weights and moments. From the second piece of a batch on, all gradients are
+    /// there throughout.
+    fn phases(&self) -> Vec<(&'static str, Load)> {
+        let layers = self.binding.n_layers();
+        let (again, mut phases, mut kept) = (self.shape.pieces > 1, Vec::new(), 0);
+        let all = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
+        let there = |now: usize| if again { all } else { now };
+        for layer in 0..layers {
+            let footprint = self.footprint(layer);
+            let forward = if self.keeps(layer) { footprint.forward } else { footprint.result };
+            let workspace = forward + self.drawn(layer);
+            phases.push(("the forward pass", Load { gradients: there(0), activations: kept, workspace }));
+            kept += self.kept(layer);
+        }
+        // The result of the last block, the hidden states, and the loss; then the gradient of the hidden states.
+        let workspace = self.head.forward + self.loss;
+        let gradients = there(self.shared);
+        phases.push(("the loss", Load { gradients, activations: kept, workspace }));
+        let workspace = self.head.backward;
+        phases.push(("the head's backward pass", Load { gradients, activations: kept, workspace }));
+        let mut slots = BTreeSet::new();
+        for layer in (0..layers).rev() {
+            kept -= self.kept(layer);
+            slots.extend(self.slot(layer));
+            let footprint = self.footprint(layer);
+            let gradients = there(self.gradients(&slots));
+            let replayed = footprint.replay + self.stream;
+            let most = if self.keeps(layer) { footprint.backward } else { footprint.backward.max(replayed) };
+            let workspace = most + self.drawn(layer);
+            phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
+        }
+        phases.push(("the optimizer's step", Load { gradients: all, activations: 0, workspace: 0 }));
+        phases
+    }
+
+    /// Gradients of the shared parameters and of these slots.
+    fn gradients(&self, slots: &BTreeSet<usize>) -> usize {
+        self.shared + slots.len() * self.block
+    }
+
+    fn slot(&self, layer: usize) -> Option<usize> {
+        self.binding.slot(layer, self.shape.gradient)
+    }
+
+    fn footprint(&self, layer: usize) -> &Footprint {
+        &self.footprints[usize::from(self.slot(layer).is_some())]
+    }
+
+    fn keeps(&self, layer: usize) -> bool {
+        self.shape.checkpointing == Checkpointing::None && !self.binding.is_frozen(layer)
+    }
+
+    fn kept(&self, layer: usize) -> usize {
+        if self.keeps(layer) { self.footprint(layer).kept } else { self.stream }
+    }
+
+    /// Weights of a frozen layer exist while it is computed.
+    fn drawn(&self, layer: usize) -> usize {
+        if self.binding.is_frozen(layer) { self.block } else { 0 }
+    }
+}
+
+/// What a phase holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    gradients: usize,
+    activations: usize,
+    workspace: usize,
+}
+
+impl Load {
+    fn sum(&self) -> usize {
+        self.gradients + self.activations + self.workspace
+    }
+}
