@@ -58,7 +58,11 @@ Examples:
   dlt inspect runs/shakespeare-12-1
   dlt inspect runs/shakespeare-12-1/model.safetensors
   dlt inspect runs/shakespeare-12-1/states.jsonl
-  dlt inspect runs/shakespeare-12-1 --svg map.svg";
+  dlt inspect runs/shakespeare-12-1 --svg map.svg
+
+What training will take in memory, before anything is allocated:
+  dlt inspect --memory gpt2-paper
+  dlt inspect --memory my-spec.toml --set training.checkpointing=block --owners 0,0,0,3";
 
 const BENCH_STEP_HELP: &str = "\
 Examples:
@@ -213,11 +217,23 @@ pub(crate) struct GenerateTask {
 #[derive(Args, Debug)]
 pub(crate) struct InspectTask {
     /// Run folder, model file, or a states.jsonl
-    #[arg(value_name = "RUN|FILE")]
-    pub(crate) path: PathBuf,
+    #[arg(value_name = "RUN|FILE", required_unless_present = "memory", conflicts_with = "memory")]
+    pub(crate) path: Option<PathBuf>,
     /// Draw the replication map into a new SVG file instead
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "memory")]
     pub(crate) svg: Option<PathBuf>,
+    /// Predict what training takes in memory: a preset, a spec file, or a run folder
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) memory: Option<String>,
+    /// With --memory: the owner of each layer, as in 0,0,2,2
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "memory")]
+    pub(crate) owners: Vec<usize>,
+    /// With --memory: change one field, as in training.micro_batch=1; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", requires = "memory")]
+    pub(crate) set: Vec<String>,
+    /// With --memory: print one line of JSON for each row
+    #[arg(long, requires = "memory")]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

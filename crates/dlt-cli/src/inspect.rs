@@ -14,13 +14,13 @@ use crate::numbers::{decimal, perplexity, whole};
 use crate::picture::svg;
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{map, output};
+use crate::{map, memory, output};
 
 /// Columns of the longest bar of a chart.
 const BAR: usize = 30;
 
 pub(crate) fn run(task: &InspectTask) -> Result {
-    let path = task.path.as_path();
+    let Some(path) = task.path.as_deref() else { return memory::run(task) };
     if let Some(picture) = &task.svg {
         return draw(path, picture);
     }

@@ -15,6 +15,7 @@ mod interrupt;
 mod layers;
 mod log;
 mod map;
+mod memory;
 mod numbers;
 mod output;
 mod picture;

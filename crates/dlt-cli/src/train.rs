@@ -7,7 +7,7 @@ use dlt_data::{Split, TokenSplits};
 use dlt_spec::record::STATES_FILE;
 use dlt_spec::{CheckedSpec, ExitCode};
 use dlt_state::Recording;
-use dlt_train::{RunFolder, TrainError, Trainer, open_device};
+use dlt_train::{RunFolder, TrainError, Trainer, memory, open_device};
 
 use crate::arguments::TrainTask;
 use crate::failure::{Failure, Result};
@@ -29,6 +29,9 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     let mut progress = Progress::new(task.quiet);
     let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     Trainer::check(&spec, &splits, recording.as_ref())?;
+    if device.is_cpu() {
+        memory::check_fit(&spec, spec.vocabulary(splits.vocabulary))?;
+    }
 
     introduce(&progress, &spec, &splits, &device_name, &out)?;
     let steps = spec.steps(splits.windows(Split::Train)?.count());

@@ -82,6 +82,20 @@ pub enum TrainError {
         /// Why not.
         reason: String,
     },
+    /// The first steps do not fit into memory.
+    #[error(
+        "memory: the first steps take about {needed_mb:.0} MB, {:.0} MB more than the {limit_mb:.0} MB that \
+         there are; {advice}",
+        needed_mb - limit_mb
+    )]
+    Memory {
+        /// Predicted peak of the process, in megabytes.
+        needed_mb: f64,
+        /// What it may have.
+        limit_mb: f64,
+        /// Settings that would help.
+        advice: String,
+    },
     /// A loss or gradient is not a finite number.
     #[error(
         "training diverged at step {step}: loss {loss}, first non-finite tensor: {tensor}; \
@@ -113,7 +127,9 @@ impl TrainError {
                 | ModelError::Depth { .. },
             ) => ExitCode::BadData,
             Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } => ExitCode::Usage,
-            Self::Model(_) | Self::Io { .. } | Self::Device { .. } => ExitCode::Resources,
+            Self::Model(_) | Self::Io { .. } | Self::Device { .. } | Self::Memory { .. } => {
+                ExitCode::Resources
+            }
         }
     }
 }

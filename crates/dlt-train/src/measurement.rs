@@ -55,7 +55,7 @@ impl StepFigures {
 /// random tokens with their successors as targets.
 ///
 /// # Errors
-/// [`TrainError::Diverged`] where the loss is not finite; fails where the device has no memory left.
+/// [`TrainError::Memory`] where a step does not fit, [`TrainError::Diverged`] where the loss is not finite.
 pub fn measure_steps(
     spec: &CheckedSpec,
     vocabulary: usize,
@@ -64,6 +64,9 @@ pub fn measure_steps(
     device: &Device,
 ) -> Result<StepFigures> {
     let vocabulary = spec.vocabulary(vocabulary);
+    if device.is_cpu() {
+        memory::check_fit(spec, vocabulary)?;
+    }
     let predicted = memory::predict(spec, vocabulary, &initial_binding(spec))?.peak as f64 / 1e6;
     let before = memory::resident();
     let model = model_for(spec, vocabulary, kernels, device)?;

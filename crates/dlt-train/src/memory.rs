@@ -1,13 +1,14 @@
-//! How much memory this process uses, from the system's own books.
+//! Memory: how much a run will take, how much there is, and how much this process uses by the system's own books.
 
 use std::fs;
 
 use dlt_models::binding::Binding;
 use dlt_models::memory::{Prediction, StepShape};
 use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{Checkpointing, Size};
 
-use crate::Result;
-use crate::tying::architecture;
+use crate::tying::{architecture, initial_binding};
+use crate::{Result, TrainError};
 
 /// Predicts what the training steps of a spec take in a binding, before anything is allocated.
 ///
@@ -22,6 +23,90 @@ pub fn predict(spec: &CheckedSpec, vocabulary: usize, binding: &Binding) -> Resu
         gradient: spec.tying.gradient,
     };
     Ok(dlt_models::memory::predict(architecture(spec, vocabulary).as_ref(), binding, &shape)?)
+}
+
+/// Refuses a spec whose first steps do not fit into the memory that is left.
+///
+/// A run may grow beyond that as layers become independent; [`predict`] tells how far.
+///
+/// # Errors
+/// [`TrainError::Memory`] with the settings that would help; as [`predict`].
+pub fn check_fit(spec: &CheckedSpec, vocabulary: usize) -> Result<()> {
+    match (available_mb(), resident()) {
+        (Some(available), Some(process)) => check_fit_in(spec, vocabulary, available + process.now_mb),
+        _ => Ok(()),
+    }
+}
+
+/// [`check_fit`] in so many megabytes, of which the process has some already.
+fn check_fit_in(spec: &CheckedSpec, vocabulary: usize, limit_mb: f64) -> Result<()> {
+    let process = resident().map_or(0.0, |resident| resident.now_mb);
+    let needed = |spec: &CheckedSpec| -> Result<f64> {
+        Ok(process + predict(spec, vocabulary, &initial_binding(spec))?.peak as f64 / 1e6)
+    };
+    let needed_mb = needed(spec)?;
+    if needed_mb <= limit_mb {
+        return Ok(());
+    }
+    let mut help = Vec::new();
+    let mut least = needed_mb;
+    for (blocks, small) in [(true, false), (false, true), (true, true)] {
+        let mut other = (**spec).clone();
+        let mut settings = Vec::new();
+        if blocks {
+            other.training.checkpointing = Checkpointing::Block;
+            settings.push("training.checkpointing=block");
+        }
+        if small {
+            other.training.micro_batch = Size::Fixed(1);
+            settings.push("training.micro_batch=1");
+        }
+        let needed = needed(&other.check()?)?;
+        least = least.min(needed);
+        if needed <= limit_mb {
+            help.push(format!("{} takes {needed:.0} MB", settings.join(" with ")));
+        }
+    }
+    let advice = match help.is_empty() {
+        false => help.join("; "),
+        true => format!(
+            "training.checkpointing=block and training.micro_batch=1 bring it down to {least:.0} MB at least: \
+             the model itself is too large"
+        ),
+    };
+    Err(TrainError::Memory { needed_mb, limit_mb, advice })
+}
+
+/// Megabytes that this process may still take: what the system calls available, and what its control group
+/// leaves; `None` where the system does not tell.
+#[must_use]
+pub fn available_mb() -> Option<f64> {
+    let system = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+    Some(control_group_mb().map_or(system, |group| system.min(group)))
+}
+
+/// What the control group of this process leaves (version 2); `None` where it sets no limit.
+fn control_group_mb() -> Option<f64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let read = |folder: &str, file: &str| {
+        fs::read_to_string(format!("/sys/fs/cgroup/{folder}/{file}")).ok()?.trim().parse::<f64>().ok()
+    };
+    // Inside a container the path may be that of the host; its root is then the container's own group.
+    let folder = if read(path, "memory.current").is_some() { path } else { "" };
+    let inactive = fs::read_to_string(format!("/sys/fs/cgroup/{folder}/memory.stat")).ok();
+    let inactive = inactive.and_then(|stat| {
+        let line = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        line.parse::<f64>().ok()
+    });
+    let left = read(folder, "memory.max")? - read(folder, "memory.current")? + inactive.unwrap_or(0.0);
+    Some(left / 1e6)
+}
+
+/// A field of the system's books in megabytes: they are kept in KiB.
+fn field(text: &str, key: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
 /// Gives freed memory back to the system, where the C library is glibc, which keeps it otherwise.
@@ -51,20 +136,71 @@ pub struct Resident {
 #[must_use]
 pub fn resident() -> Option<Resident> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib = |key: &str| {
-        let line = status.lines().find(|line| line.starts_with(key))?;
-        line.split_whitespace().nth(1)?.parse::<f64>().ok()
-    };
-    let megabytes = |kib: f64| kib * 1024.0 / 1e6;
-    Some(Resident { now_mb: megabytes(kib("VmRSS:")?), peak_mb: megabytes(kib("VmHWM:")?) })
+    Some(Resident { now_mb: field(&status, "VmRSS:")?, peak_mb: field(&status, "VmHWM:")? })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use dlt_spec::spec::{Initial, InitialName};
+
     #[cfg(target_os = "linux")]
     #[test]
     fn resident_memory_is_told_and_below_its_peak() {
-        let resident = super::resident().expect("Linux tells");
+        let resident = resident().expect("Linux tells");
         assert!(resident.now_mb > 0.5 && resident.now_mb <= resident.peak_mb);
+        assert!(available_mb().expect("Linux tells") > 1.0);
+    }
+
+    #[test]
+    fn rejects_a_spec_that_cannot_fit_and_says_what_helps() {
+        let mut spec = dlt_spec::Spec::default();
+        spec.model.vocabulary = Size::Fixed(5000);
+        (spec.model.layers, spec.model.width, spec.model.heads) = (24, 512, 8);
+        (spec.model.context, spec.training.batch) = (256, 8);
+        spec.tying.initial = Initial::Named(InitialName::Tied);
+        let spec = spec.check().expect("a spec");
+        let refusal = |limit_mb: f64| match check_fit_in(&spec, 0, limit_mb) {
+            Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
+                assert!(needed_mb > limit && limit == limit_mb);
+                advice
+            }
+            other => panic!("expected a refusal, came {other:?}"),
+        };
+        let peak = |spec: &CheckedSpec| {
+            let process = resident().map_or(0.0, |resident| resident.now_mb);
+            process + predict(spec, 0, &initial_binding(spec)).expect("a prediction").peak as f64 / 1e6
+        };
+        assert!(check_fit_in(&spec, 0, 1.2 * peak(&spec)).is_ok());
+        let some = refusal(0.8 * peak(&spec));
+        assert!(some.contains("training.checkpointing=block takes"), "{some}");
+        assert!(some.contains("training.micro_batch=1 takes"), "{some}");
+        let none = refusal(10.0);
+        assert!(none.contains("the model itself is too large"), "{none}");
+    }
+
+    /// Weights, gradients and moments exist for owners only: each further group costs four times a block.
+    #[test]
+    fn law_memory_follows_the_number_of_groups() {
+        let mut spec = dlt_spec::Spec::default();
+        spec.model.vocabulary = Size::Fixed(101);
+        let spec = spec.check().expect("a spec");
+        let n_layers = spec.model.layers;
+        let prediction = |binding: &Binding| predict(&spec, 101, binding).expect("a prediction");
+        let lasting = |binding: &Binding| {
+            let prediction = prediction(binding);
+            prediction.weights + prediction.gradients + prediction.moments
+        };
+        let grouped = |n: usize| {
+            let owners = (0..n_layers).map(|layer| if layer < n { layer } else { 0 }).collect();
+            Binding::of_state(&dlt_state::State::new(owners).expect("a state"))
+        };
+        let block = 4 * 4 * architecture(&spec, 101).block_layout().n_parameters();
+        for n in 1..n_layers {
+            assert_eq!(lasting(&grouped(n + 1)) - lasting(&grouped(n)), block);
+        }
+        assert_eq!(lasting(&Binding::frozen(n_layers)), lasting(&grouped(1)));
+        let peaks: Vec<usize> = (1..=n_layers).map(|n| prediction(&grouped(n)).peak).collect();
+        assert!(peaks.windows(2).all(|pair| pair[0] < pair[1]), "{peaks:?}");
     }
 }

@@ -65,6 +65,7 @@ pub struct Trainer {
     best: Option<Best>,
     best_on_test: Option<f64>,
     state_bytes_peak: usize,
+    gives_back: bool,
     clock: Clock,
     training_s: f64,
 }
@@ -75,6 +76,10 @@ struct Best {
     step: usize,
     loss: f64,
 }
+
+/// Bytes that a decision has to free before memory is given back to the system. That costs fresh pages for
+/// the next step's values, which is worth it for large blocks only.
+const GIVE_BACK_FROM: usize = 64 << 20;
 
 impl Trainer {
     /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder is made.
@@ -107,6 +112,9 @@ impl Trainer {
     ) -> Result<Self> {
         Self::check(&spec, &splits, recording)?;
         let vocabulary = spec.vocabulary(splits.vocabulary);
+        if device.is_cpu() {
+            memory::check_fit(&spec, vocabulary)?;
+        }
         let windows = splits.windows(Split::Train)?;
         let (batch, seed) = (spec.training.batch, spec.seed);
         let validation = splits.windows(Split::Validation)?;
@@ -129,6 +137,7 @@ impl Trainer {
             best: None,
             best_on_test: None,
             state_bytes_peak: 0,
+            gives_back: true,
             clock: Clock::start(),
             training_s: 0.0,
             vocabulary,
@@ -182,6 +191,12 @@ impl Trainer {
         let decision = agent.decide()?;
         let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
         self.optimizer.settle(&settlement)?;
+        // Weights and both moments of blocks that went; between two steps nothing else lives.
+        let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
+        if freed >= GIVE_BACK_FROM {
+            memory::give_back();
+            self.gives_back = true;
+        }
         if self.spec.data.order == Order::Sweep {
             self.train.restart();
         }
@@ -258,6 +273,10 @@ impl Trainer {
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let gradient_bytes = gradients.bytes();
         self.optimizer.step(&self.model, gradients, norm, rate)?;
+        // New moments have settled among what is free between two steps.
+        if std::mem::take(&mut self.gives_back) {
+            memory::give_back();
+        }
         let sample = self.sample();
         let resident = memory::resident();
         self.means.add(&sample, resident.map(|resident| resident.now_mb));

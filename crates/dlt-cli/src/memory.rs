@@ -1,0 +1,132 @@
+//! `dlt inspect --memory`: what training takes, before anything is allocated.
+
+use std::path::Path;
+
+use dlt_data::Tokenizer;
+use dlt_models::binding::Binding;
+use dlt_models::memory::Prediction;
+use dlt_spec::record::SPEC_FILE;
+use dlt_spec::spec::{Checkpointing, Size};
+use dlt_spec::{CheckedSpec, ExitCode, presets};
+use dlt_state::State;
+use dlt_train::{initial_binding, memory};
+
+use crate::arguments::InspectTask;
+use crate::failure::{Failure, Result};
+use crate::layers::Layers;
+use crate::numbers::{decimal, whole};
+use crate::output;
+use crate::table::Table;
+
+pub(crate) fn run(task: &InspectTask) -> Result {
+    let spec = spec(task)?;
+    let vocabulary = match spec.model.vocabulary {
+        Size::Fixed(size) => size,
+        Size::Auto(_) => Tokenizer::open(&spec.data.tokenizer)?.vocabulary(),
+    };
+    let mut rows = Vec::new();
+    for (name, binding) in bindings(&spec, &task.owners)? {
+        rows.push((name, binding.trained().len(), memory::predict(&spec, vocabulary, &binding)?));
+    }
+    output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
+}
+
+/// The spec that `--memory` names: a run folder's, a file, or a preset.
+fn spec(task: &InspectTask) -> Result<CheckedSpec> {
+    let name = task.memory.as_deref().unwrap_or_default();
+    let path = Path::new(name);
+    let inside = path.join(SPEC_FILE);
+    let file = match (path.is_dir(), path.is_file()) {
+        (true, _) => Some(inside.as_path()),
+        (false, true) => Some(path),
+        // A name that is no preset is then refused with those that there are.
+        (false, false) if name.ends_with(".toml") => Some(path),
+        (false, false) => None,
+    };
+    let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
+    Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
+}
+
+/// The states that a row each is printed for.
+fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
+    let layers = spec.model.layers;
+    if !owners.is_empty() {
+        let refuse = |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
+        if owners.len() != layers {
+            return Err(refuse(format!("expected {layers} layers, came {}", owners.len())));
+        }
+        let state = State::new(owners.to_vec()).map_err(|error| refuse(error.to_string()))?;
+        return Ok(vec![("these owners".to_owned(), Binding::of_state(&state))]);
+    }
+    // How many layers are independent where each acts at random: the harmonic number of L.
+    let usual = (1..=layers).map(|layer| 1.0 / layer as f64).sum::<f64>().round() as usize;
+    let of = |n: usize| {
+        let owners = (0..layers).map(|layer| if layer < n { layer } else { 0 }).collect();
+        State::new(owners).map(|state| Binding::of_state(&state)).map_err(dlt_train::TrainError::from)
+    };
+    Ok(vec![
+        ("at the start".to_owned(), initial_binding(spec)),
+        ("usual under a random policy".to_owned(), of(usual)?),
+        ("no layer tied".to_owned(), of(layers)?),
+    ])
+}
+
+fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
+    let mb = |bytes: usize| decimal(bytes as f64 / 1e6, 1);
+    let mut table = Table::new(&[
+        "state",
+        "trained blocks",
+        "weights",
+        "gradients",
+        "moments",
+        "activations",
+        "workspace",
+        "peak",
+    ]);
+    for (name, blocks, prediction) in rows {
+        let Prediction { weights, gradients, moments, activations, workspace, peak, .. } = *prediction;
+        let sizes = [weights, gradients, moments, activations, workspace, peak].map(mb);
+        table.row([name.clone(), whole(*blocks)].into_iter().chain(sizes));
+    }
+    let keeps = match spec.training.checkpointing {
+        Checkpointing::None => "all activations are kept",
+        Checkpointing::Block => "only the input of each block is kept",
+    };
+    let mut text = format!(
+        "{}: {} windows of {} tokens in memory at once; {keeps}\nMemory of training in MB, beside the program \
+         and its data\n{}",
+        spec.name,
+        spec.micro_batch(),
+        spec.model.context,
+        table.render()
+    );
+    if let Some((_, _, prediction)) = rows.first() {
+        text += &format!(
+            "\nEach column is that kind's own most; they do not all have it at once, so the peak (here in {}) is \
+             less than their sum.\n",
+            prediction.phase
+        );
+    }
+    if let Some(available) = memory::available_mb() {
+        text += &format!("This machine has {} MB available.\n", decimal(available, 0));
+    }
+    text
+}
+
+fn lines(rows: &[(String, usize, Prediction)]) -> String {
+    let line = |(name, blocks, prediction): &(String, usize, Prediction)| {
+        let line = serde_json::json!({
+            "state": name,
+            "trained_blocks": blocks,
+            "weights_bytes": prediction.weights,
+            "gradient_bytes": prediction.gradients,
+            "moment_bytes": prediction.moments,
+            "activation_bytes": prediction.activations,
+            "workspace_bytes": prediction.workspace,
+            "peak_bytes": prediction.peak,
+            "phase": prediction.phase,
+        });
+        format!("{line}\n")
+    };
+    rows.iter().map(line).collect()
+}
