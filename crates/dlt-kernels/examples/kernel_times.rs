@@ -1,9 +1,15 @@
-//! Milliseconds of each kernel, fused and composed, forward and backward: `cargo run --release --example kernel_times`.
+//! Milliseconds of each kernel, fused and composed, beside its floor: `cargo run --release --example kernel_times`.
+//!
+//! Every row is one pass of one kernel. The floor is the larger of its matrix operations at the matrix rate and its
+//! bytes at the copy rate, both measured in this process: what no implementation on this machine goes below. Bytes
+//! are those that have to move: each input read once, each result written once, and what the forward pass leaves for
+//! the backward pass. With `--json` each row is a line of JSON, after a first line with the rates.
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
 use dlt_kernels::{Dropout, Gelu, Kernels, Mask};
+use rayon::prelude::*;
 use std::time::Instant;
 
 const BATCH: usize = 8;
@@ -11,53 +17,119 @@ const TOKENS: usize = 256;
 const WIDTH: usize = 384;
 const HEADS: usize = 6;
 const VOCABULARY: usize = 50_257;
+const ROWS: usize = BATCH * TOKENS;
+/// Of one row of the table; the least counts.
 const ROUNDS: usize = 7;
+/// Of a kernel that takes long by itself.
+const LONG_ROUNDS: usize = 3;
+const FLOAT: usize = size_of::<f32>();
 
 fn main() -> Result<()> {
-    let heads: Vec<&str> = vec!["kernel", "fused ms", "(forward)", "composed ms", "(forward)", "ratio"];
-    println!("| {} |\n|---|---|---|---|---|---|", heads.join(" | "));
-    let x = || values(&[BATCH, TOKENS, WIDTH]);
-    let wide = || values(&[BATCH, TOKENS, 4 * WIDTH]);
-    let dropout = Dropout { probability: 0.1, seed: 1, offset: 0 };
-    differentiable(
-        "linear C to 3C",
-        vec![x()?, values(&[3 * WIDTH, WIDTH])?, values(&[3 * WIDTH])?],
-        |k, t| k.linear(&t[0], &t[1], Some(&t[2])),
-    )?;
-    differentiable(
-        "linear 4C to C",
-        vec![wide()?, values(&[WIDTH, 4 * WIDTH])?, values(&[WIDTH])?],
-        |k, t| k.linear(&t[0], &t[1], Some(&t[2])),
-    )?;
-    differentiable(
-        "linear_gelu C to 4C",
-        vec![x()?, values(&[4 * WIDTH, WIDTH])?, values(&[4 * WIDTH])?],
-        |k, t| k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh),
-    )?;
-    differentiable("gelu tanh 4C", vec![wide()?], |k, t| k.gelu(&t[0], Gelu::Tanh))?;
-    differentiable("gelu erf 4C", vec![wide()?], |k, t| k.gelu(&t[0], Gelu::Erf))?;
-    differentiable("layer_norm", vec![x()?, values(&[WIDTH])?, values(&[WIDTH])?], |k, t| {
+    let report = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => Report::Table,
+        [only] if only == "--json" => Report::Lines,
+        other => bail!("kernel_times: expected nothing or --json, came {other:?}"),
+    };
+    let bench = Bench { report, matrix_rate: matrix_rate()? };
+    bench.print_rates();
+    linear(&bench)?;
+    pointwise(&bench)?;
+    attention(&bench)?;
+    vocabulary(&bench)?;
+    optimizer(&bench)
+}
+
+fn linear(bench: &Bench) -> Result<()> {
+    for (name, inputs, outputs, gelu) in [
+        ("linear C to 3C", WIDTH, 3 * WIDTH, false),
+        ("linear 4C to C", 4 * WIDTH, WIDTH, false),
+        ("linear_gelu C to 4C", WIDTH, 4 * WIDTH, true),
+    ] {
+        let tensors = vec![values(&[ROWS, inputs])?, values(&[outputs, inputs])?, values(&[outputs])?];
+        let product = 2.0 * (ROWS * inputs * outputs) as f64;
+        let (x, y, weights) = (ROWS * inputs, ROWS * outputs, (inputs + 1) * outputs);
+        // What the activation was applied to is left for the backward pass.
+        let left = if gelu { y } else { 0 };
+        let costs = [Cost::new(product, x + weights + y + left), {
+            Cost::new(2.0 * product, y + left + 2 * x + 2 * weights)
+        }];
+        let shape = format!("[{ROWS}, {inputs}] x [{outputs}, {inputs}]");
+        bench.differentiable(name, &shape, costs, &tensors, |k, t| match gelu {
+            true => k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh),
+            false => k.linear(&t[0], &t[1], Some(&t[2])),
+        })?;
+    }
+    Ok(())
+}
+
+fn pointwise(bench: &Bench) -> Result<()> {
+    let wide = vec![values(&[ROWS, 4 * WIDTH])?];
+    let narrow = vec![values(&[ROWS, WIDTH])?, values(&[WIDTH])?, values(&[WIDTH])?];
+    let (x, x_wide) = (ROWS * WIDTH, ROWS * 4 * WIDTH);
+    for (name, kind) in [("gelu tanh", Gelu::Tanh), ("gelu erf", Gelu::Erf)] {
+        let costs = [Cost::new(0.0, 2 * x_wide), Cost::new(0.0, 3 * x_wide)];
+        let shape = format!("[{ROWS}, {}]", 4 * WIDTH);
+        bench.differentiable(name, &shape, costs, &wide, |k, t| k.gelu(&t[0], kind))?;
+    }
+    let shape = format!("[{ROWS}, {WIDTH}]");
+    let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 3 * x)];
+    bench.differentiable("layer_norm", &shape, costs, &narrow, |k, t| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     })?;
-    differentiable("dropout", vec![x()?], |k, t| k.dropout(&t[0], dropout))?;
+    let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 2 * x)];
+    bench.differentiable("dropout", &shape, costs, &narrow[..1], |k, t| k.dropout(&t[0], DROPOUT))
+}
+
+const DROPOUT: Dropout = Dropout { probability: 0.1, seed: 1, offset: 0 };
+
+fn attention(bench: &Bench) -> Result<()> {
+    let qkv = [values(&[BATCH, TOKENS, 3 * WIDTH])?];
+    let shape = format!("[{BATCH}, {TOKENS}, 3 x {WIDTH}], {HEADS} heads");
+    let out = ROWS * WIDTH;
     for (name, mask, dropout) in [
         ("attention causal", Mask::Causal, None),
         ("attention full", Mask::Full, None),
-        ("attention causal, dropout", Mask::Causal, Some(dropout)),
+        ("attention causal, dropout", Mask::Causal, Some(DROPOUT)),
     ] {
-        differentiable(name, vec![values(&[BATCH, TOKENS, 3 * WIDTH])?], |k, t| {
-            k.attention(&t[0], HEADS, mask, dropout)
-        })?;
+        let pairs = match mask {
+            Mask::Causal => TOKENS * (TOKENS + 1) / 2,
+            Mask::Full => TOKENS * TOKENS,
+        };
+        // Of every pair: its score, and its share of the value. Backward the score again, and four gradients.
+        let product = 2.0 * (BATCH * pairs * WIDTH) as f64;
+        let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
+        bench.differentiable(name, &shape, costs, &qkv, |k, t| k.attention(&t[0], HEADS, mask, dropout))?;
     }
-    let ids = ids(BATCH * TOKENS)?;
-    differentiable("embedding", vec![values(&[VOCABULARY, WIDTH])?], |k, t| k.embedding(&t[0], &ids))?;
-    let (hidden, table) = (values(&[BATCH * TOKENS, WIDTH])?, values(&[VOCABULARY, WIDTH])?);
-    let into = table.zeros_like()?;
-    plain("cross_entropy", |k| k.cross_entropy(&hidden, &table, &ids, 1e-3, Some(&into)).map(drop))?;
-    plain("cross_entropy_sum", |k| k.cross_entropy_sum(&hidden, &table, &ids).map(drop))?;
-    let gradient = values(&[BATCH * TOKENS, WIDTH])?;
-    plain("embedding_gradient", |k| k.embedding_gradient(&into, &ids, &gradient))?;
-    let (first, second) = (table.zeros_like()?, table.zeros_like()?);
+    Ok(())
+}
+
+fn vocabulary(bench: &Bench) -> Result<()> {
+    let (hidden, table) = (values(&[ROWS, WIDTH])?, values(&[VOCABULARY, WIDTH])?);
+    let (into, ids) = (table.zeros_like()?, ids(ROWS)?);
+    let shape = format!("[{ROWS}, {WIDTH}] x [{VOCABULARY}, {WIDTH}]");
+    let product = 2.0 * (ROWS * WIDTH * VOCABULARY) as f64;
+    let (x, weights) = (ROWS * WIDTH, VOCABULARY * WIDTH);
+    let cost = Cost::new(3.0 * product, 2 * x + 3 * weights);
+    bench.plain("cross_entropy", "both", &shape, cost, |k| {
+        k.cross_entropy(&hidden, &table, &ids, 1e-3, Some(&into)).map(drop)
+    })?;
+    bench.plain("cross_entropy_sum", "forward", &shape, Cost::new(product, x + weights), |k| {
+        k.cross_entropy_sum(&hidden, &table, &ids).map(drop)
+    })?;
+    let shape = format!("[{ROWS}] of [{VOCABULARY}, {WIDTH}]");
+    bench.plain("embedding", "forward", &shape, Cost::new(0.0, 2 * x), |k| {
+        k.embedding(&table, &ids).map(drop)
+    })?;
+    let gradient = values(&[ROWS, WIDTH])?;
+    bench.plain("embedding_gradient", "backward", &shape, Cost::new(0.0, 3 * x), |k| {
+        k.embedding_gradient(&into, &ids, &gradient)
+    })
+}
+
+fn optimizer(bench: &Bench) -> Result<()> {
+    let gradient = values(&[VOCABULARY, WIDTH])?;
+    let parameter = gradient.copy()?;
+    let (first, second) = (gradient.zeros_like()?, gradient.zeros_like()?);
     let step = AdamwStep {
         learning_rate: 1e-3,
         beta1: 0.9,
@@ -67,11 +139,174 @@ fn main() -> Result<()> {
         step: 1,
         gradient_scale: 1.0,
     };
-    plain("adamw of V x C", |k| k.adamw(&table, &first, &second, &into, &step))?;
-    plain("squared_norm of V x C", |k| match k {
-        Kernels::Fused => squared_norm(&table).map(drop),
-        Kernels::Composed => table.sqr()?.sum_all()?.to_scalar::<f32>().map(drop),
+    let (shape, count) = (format!("[{VOCABULARY}, {WIDTH}]"), VOCABULARY * WIDTH);
+    bench.plain("adamw", "update", &shape, Cost::new(0.0, 7 * count), |k| {
+        k.adamw(&parameter, &first, &second, &gradient, &step)
+    })?;
+    bench.plain("squared_norm", "update", &shape, Cost::new(0.0, count), |k| match k {
+        Kernels::Fused => squared_norm(&parameter).map(drop),
+        Kernels::Composed => parameter.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(drop),
     })
+}
+
+/// What a pass has to do, whoever does it.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Additions and multiplications of matrix products.
+    operations: f64,
+    bytes: usize,
+}
+
+impl Cost {
+    fn new(operations: f64, floats: usize) -> Self {
+        Self { operations, bytes: floats * FLOAT }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Report {
+    Table,
+    Lines,
+}
+
+struct Bench {
+    report: Report,
+    /// Operations a second.
+    matrix_rate: f64,
+}
+
+impl Bench {
+    /// A row for the forward pass and one for the backward pass, whose gradient of the result is all ones.
+    fn differentiable(
+        &self,
+        name: &str,
+        shape: &str,
+        [forward_cost, backward_cost]: [Cost; 2],
+        inputs: &[Tensor],
+        f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+        let mut times = Vec::new();
+        for kernels in [Kernels::Fused, Kernels::Composed] {
+            f(kernels, &arguments)?.backward()?;
+            let (mut forward, mut backward) = (f64::INFINITY, f64::INFINITY);
+            for _ in 0..ROUNDS {
+                let start = Instant::now();
+                let y = f(kernels, &arguments)?;
+                forward = forward.min(elapsed_ms(start));
+                let start = Instant::now();
+                let gradients = y.backward()?;
+                backward = backward.min(elapsed_ms(start));
+                drop(gradients);
+            }
+            times.push([forward, backward]);
+        }
+        for (pass, direction, cost) in [(0, "forward", forward_cost), (1, "backward", backward_cost)] {
+            self.print_row(name, direction, shape, times[0][pass], times[1][pass], cost);
+        }
+        Ok(())
+    }
+
+    /// One row, for a kernel outside of autograd.
+    fn plain(
+        &self,
+        name: &str,
+        pass: &str,
+        shape: &str,
+        cost: Cost,
+        f: impl Fn(Kernels) -> Result<()>,
+    ) -> Result<()> {
+        let mut times = Vec::new();
+        for kernels in [Kernels::Fused, Kernels::Composed] {
+            f(kernels)?;
+            times.push(least_ms(LONG_ROUNDS, || f(kernels))?);
+        }
+        self.print_row(name, pass, shape, times[0], times[1], cost);
+        Ok(())
+    }
+
+    fn print_rates(&self) {
+        let threads = rayon::current_num_threads();
+        let matrix = self.matrix_rate / 1e9;
+        let large = 64 << 20;
+        let copy = large as f64 / copy_ms(large) / 1e6;
+        match self.report {
+            Report::Lines => println!(
+                "{{\"threads\": {threads}, \"matrix_gflop_per_s\": {matrix:.1}, \"copy_gb_per_s\": {copy:.2}}}"
+            ),
+            Report::Table => {
+                println!("{threads} threads, matrix products {matrix:.0} GFLOP/s, copies {copy:.1} GB/s\n");
+                println!("| kernel | pass | shape | fused ms | composed ms | ratio | floor ms | share |");
+                println!("|---|---|---|---|---|---|---|---|");
+            }
+        }
+    }
+
+    fn print_row(&self, name: &str, pass: &str, shape: &str, fused: f64, composed: f64, cost: Cost) {
+        let matrix = cost.operations / self.matrix_rate * 1e3;
+        let copy = copy_ms(cost.bytes);
+        let floor = matrix.max(copy);
+        match self.report {
+            Report::Lines => println!(
+                "{{\"kernel\": \"{name}\", \"pass\": \"{pass}\", \"shape\": \"{shape}\", \
+                 \"fused_ms\": {fused:.4}, \"composed_ms\": {composed:.4}, \"floor_ms\": {floor:.4}, \
+                 \"matrix_floor_ms\": {matrix:.4}, \"copy_floor_ms\": {copy:.4}, \
+                 \"operations\": {:.0}, \"bytes\": {}}}",
+                cost.operations, cost.bytes
+            ),
+            Report::Table => println!(
+                "| {name} | {pass} | {shape} | {fused:.2} | {composed:.2} | {:.1} | {floor:.2} | {:.2} |",
+                composed / fused,
+                floor / fused
+            ),
+        }
+    }
+}
+
+/// Operations a second of candle's matrix product: the best of shapes between a square and one layer's.
+fn matrix_rate() -> Result<f64> {
+    let mut best = 0.0_f64;
+    for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)] {
+        let (a, b) = (values(&[rows, inner])?, values(&[columns, inner])?.t()?);
+        a.matmul(&b)?;
+        let ms = least_ms(ROUNDS, || a.matmul(&b).map(drop))?;
+        best = best.max(2.0 * (rows * inner * columns) as f64 / ms * 1e3);
+    }
+    Ok(best)
+}
+
+/// How long all threads take to move so many bytes, half of them read and half written. Measured at that very size,
+/// because what fits in a cache moves faster than what does not.
+fn copy_ms(bytes: usize) -> f64 {
+    const PIECE: usize = 16_384;
+    let count = (bytes / 2 / FLOAT).max(1);
+    let (from, mut into) = (vec![1.0_f32; count], vec![0.0_f32; count]);
+    let mut least = f64::INFINITY;
+    for _ in 0..=ROUNDS {
+        let start = Instant::now();
+        into.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(into, from)| {
+            into.copy_from_slice(from);
+        });
+        least = least.min(elapsed_ms(start));
+    }
+    std::hint::black_box(&into);
+    least
+}
+
+/// The least: what else runs on the machine only adds.
+fn least_ms(rounds: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..rounds {
+        let start = Instant::now();
+        f()?;
+        least = least.min(elapsed_ms(start));
+    }
+    Ok(least)
+}
+
+fn elapsed_ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
 }
 
 fn values(shape: &[usize]) -> Result<Tensor> {
@@ -85,60 +320,4 @@ fn ids(count: usize) -> Result<Tensor> {
     let ids: Vec<u32> =
         (0..count as u32).map(|i| i.wrapping_mul(2_654_435_761) % VOCABULARY as u32).collect();
     Tensor::from_vec(ids, count, &Device::Cpu)
-}
-
-fn differentiable(
-    name: &str,
-    inputs: Vec<Tensor>,
-    f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
-) -> Result<()> {
-    let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-    let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
-    let mut times = Vec::new();
-    for kernels in [Kernels::Fused, Kernels::Composed] {
-        f(kernels, &arguments)?.backward()?;
-        let mut forward = Vec::new();
-        let mut whole = Vec::new();
-        for _ in 0..ROUNDS {
-            let start = Instant::now();
-            let y = f(kernels, &arguments)?;
-            forward.push(start.elapsed().as_secs_f64() * 1e3);
-            // Starts from a gradient of ones.
-            let gradients = y.backward()?;
-            whole.push(start.elapsed().as_secs_f64() * 1e3);
-            drop(gradients);
-        }
-        times.push((best(whole), best(forward)));
-    }
-    report(name, &times);
-    Ok(())
-}
-
-fn plain(name: &str, f: impl Fn(Kernels) -> Result<()>) -> Result<()> {
-    let mut times = Vec::new();
-    for kernels in [Kernels::Fused, Kernels::Composed] {
-        f(kernels)?;
-        let mut rounds = Vec::new();
-        for _ in 0..ROUNDS.min(3) {
-            let start = Instant::now();
-            f(kernels)?;
-            rounds.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        times.push((best(rounds), f64::NAN));
-    }
-    report(name, &times);
-    Ok(())
-}
-
-/// The least: what else runs on the machine only adds.
-fn best(times: Vec<f64>) -> f64 {
-    times.into_iter().fold(f64::INFINITY, f64::min)
-}
-
-fn report(name: &str, times: &[(f64, f64)]) {
-    let ((fused, fused_forward), (composed, composed_forward)) = (times[0], times[1]);
-    let ratio = composed / fused;
-    println!(
-        "| {name} | {fused:.2} | {fused_forward:.2} | {composed:.2} | {composed_forward:.2} | {ratio:.1} |"
-    );
 }
