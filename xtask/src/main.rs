@@ -1,4 +1,4 @@
-//! `cargo xtask`: the checks of this repository as commands.
+//! `cargo xtask`: the checks and the benchmarks of this repository as commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -6,17 +6,23 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchArguments;
 use crate::tree::Tree;
 use crate::workspace::Workspace;
 
+mod bench;
+mod child;
 mod finding;
 mod markdown;
+mod provenance;
 mod rust_source;
+mod spread;
+mod table;
 mod tidy;
 mod tree;
 mod workspace;
 
-/// The checks of this repository.
+/// The checks and the benchmarks of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -30,12 +36,15 @@ enum Task {
     Ci,
     /// Check what the compiler does not: edges between crates, documents, presets, layout of the sources.
     Tidy,
+    /// Measure a training step beside PyTorch, or the kernels beside their floors: medians of rounds, and ratios.
+    Bench(BenchArguments),
 }
 
 fn main() -> Result<ExitCode> {
     match Arguments::parse().command {
         Task::Ci => ci(&root()),
         Task::Tidy => report_tidiness(&root()),
+        Task::Bench(arguments) => bench::run(&root(), &arguments),
     }
 }
 

@@ -92,7 +92,7 @@ fn listed_by_git(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Git for the checkout at `root`, whichever repository's hook this runs in.
-fn git_in(root: &Path) -> Command {
+pub(crate) fn git_in(root: &Path) -> Command {
     let mut git = Command::new("git");
     git.current_dir(root).env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE").env_remove("GIT_WORK_TREE");
     git

@@ -1,7 +1,7 @@
 //! The crates of the workspace and who depends on whom, as cargo says it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -14,19 +14,9 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo, which answers from the manifests alone: no network, no lock file.
+    /// As the manifests say.
     pub(crate) fn read(root: &Path) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(root)
-            .output()
-            .context("cannot start cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let metadata = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
-        Self::from_metadata(&metadata)
+        Self::from_metadata(&metadata(root)?)
     }
 
     fn from_metadata(metadata: &Value) -> Result<Self> {
@@ -51,6 +41,25 @@ impl Workspace {
         }
         Ok(Self { edges })
     }
+}
+
+/// Where cargo puts what it builds, whoever configured that.
+pub(crate) fn target_directory(root: &Path) -> Result<PathBuf> {
+    Ok(PathBuf::from(text(&metadata(root)?, "target_directory")?))
+}
+
+/// Asks cargo, which answers from the manifests alone: no network, no lock file.
+fn metadata(root: &Path) -> Result<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(root)
+        .output()
+        .context("cannot start cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
 }
 
 fn text<'v>(object: &'v Value, key: &str) -> Result<&'v str> {

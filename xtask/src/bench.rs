@@ -1,0 +1,287 @@
+//! `cargo xtask bench`: a training step beside its peer, and the kernels beside their floors. Everything that is
+//! measured runs in a process of its own.
+
+use std::fs;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use crate::child::{Child, portable};
+use crate::provenance::Provenance;
+use crate::workspace;
+use grid::{Program, Side, Workload};
+use kernels::{KernelTimes, Round};
+use page::Heading;
+use peer::Peer;
+use rounds::Measured;
+
+mod comparison;
+mod grid;
+mod kernels;
+mod measurement;
+mod page;
+mod peer;
+mod rounds;
+
+/// A resource is missing: the same number as the program `dlt` gives.
+const MISSING_RESOURCE: u8 = 5;
+
+/// glibc gives large buffers back to the system after each use, and fetching fresh pages for them would be most of
+/// what a small kernel takes. `dlt` sets the same for itself.
+const ALLOCATOR: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
+);
+
+/// How a measurement is made.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArguments {
+    /// Measure the kernels of dlt-kernels instead: fused, composed, floor
+    #[arg(long, conflicts_with_all = ["python", "peer_script", "dlt", "only", "ours_only", "steps"])]
+    kernels: bool,
+    /// Only these workloads
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(grid::NAMES))]
+    only: Vec<String>,
+    /// How often each side runs; the sides of a workload take turns
+    #[arg(long, value_name = "N", default_value = "3")]
+    rounds: NonZeroUsize,
+    /// Training steps of a run, the first of which is not counted
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..))]
+    steps: u32,
+    /// Threads of each side
+    #[arg(long, value_name = "N", default_value = "2")]
+    threads: NonZeroUsize,
+    /// Python with PyTorch, for the peer [default: .venv-peer/bin/python, then python3]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Another script with the peer's command line and keys [default: data/peers/pytorch_step.py]
+    #[arg(long, value_name = "PATH")]
+    peer_script: Option<PathBuf>,
+    /// Leave the peer out
+    #[arg(long, conflicts_with_all = ["python", "peer_script"])]
+    ours_only: bool,
+    /// A built dlt [default: build it in the release profile]
+    #[arg(long, value_name = "PATH")]
+    dlt: Option<PathBuf>,
+    /// A built example kernel_times [default: build it in the release profile]
+    #[arg(long, value_name = "PATH", requires = "kernels")]
+    kernel_times: Option<PathBuf>,
+    /// A run that takes longer than this many seconds is stopped and counts as failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..))]
+    limit_s: u64,
+    /// Print the commands in the order in which they would run, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the results as a page of Markdown
+    #[arg(long, value_name = "FILE.md")]
+    out: Option<PathBuf>,
+    /// Write every run as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// 0: every run gave figures, whatever they say; 1: one failed; 5: the peer cannot run.
+pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
+    let out = &mut io::stdout().lock();
+    match (arguments.kernels, arguments.dry_run) {
+        (true, true) => dry_run_of_kernels(arguments, out),
+        (true, false) => run_kernels(root, arguments, out),
+        (false, true) => dry_run_of_steps(root, arguments, out),
+        (false, false) => run_steps(root, arguments, out),
+    }
+}
+
+fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+    arguments.check_destinations()?;
+    let workloads = arguments.workloads();
+    let needs_peer =
+        workloads.iter().flat_map(|workload| &workload.sides).any(|side| side.program == Program::PyTorch);
+    let peer = match needs_peer {
+        false => None,
+        true => match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
+            Ok(peer) => Some(peer),
+            Err(message) => {
+                writeln!(io::stderr(), "{message}")?;
+                return Ok(ExitCode::from(MISSING_RESOURCE));
+            }
+        },
+    };
+    let heading = arguments.heading(root, peer.as_ref());
+    let dlt = match &arguments.dlt {
+        Some(dlt) => dlt.clone(),
+        None => build(root, &["-p", "dlt-cli"], "dlt")?,
+    };
+    writeln!(out, "{}\n", heading.paragraphs())?;
+    let mut measured: Vec<Measured> = Vec::new();
+    for workload in workloads {
+        let children: Vec<Child> =
+            workload.sides.iter().map(|side| arguments.child(&workload, side, &dlt, peer.as_ref())).collect();
+        let done = rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
+        writeln!(out, "{}", page::section(&done))?;
+        measured.push(done);
+        // After each workload, so that an interrupted run leaves what it has.
+        arguments.write(&page::markdown(&heading, &measured), &page::json(&heading, &measured))?;
+    }
+    ending(measured.iter().map(Measured::failures).sum())
+}
+
+fn dry_run_of_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+    let python = peer::candidates(root, arguments.python.as_deref()).remove(0);
+    let script = arguments.peer_script.clone().unwrap_or_else(|| PathBuf::from(peer::SCRIPT));
+    let peer = Peer { python, script, versions: String::new() };
+    let dlt = arguments.dlt.clone().unwrap_or_else(|| PathBuf::from("dlt"));
+    for workload in arguments.workloads() {
+        for (_, side) in rounds::order(arguments.rounds.get(), workload.sides.len()) {
+            let child = arguments.child(&workload, &workload.sides[side], &dlt, Some(&peer));
+            writeln!(out, "{}", child.command_line())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+    arguments.check_destinations()?;
+    let heading = arguments.heading(root, None);
+    let program = match &arguments.kernel_times {
+        Some(program) => program.clone(),
+        None => build(root, &["-p", "dlt-kernels", "--example", "kernel_times"], "examples/kernel_times")?,
+    };
+    let child = arguments.kernel_child(&program);
+    let (mut rounds, mut failures) = (Vec::new(), 0);
+    for number in 1..=arguments.rounds.get() {
+        let round = match child.run(arguments.limit()) {
+            Ok(finished) => Round::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}")),
+            Err(failure) => Err(failure.to_string()),
+        };
+        let said = round.as_ref().map_or_else(|why| format!("FAILED: {why}"), |_| "measured".to_owned());
+        writeln!(out, "{number}/{}  kernels  {said}", arguments.rounds)?;
+        failures += usize::from(round.is_err());
+        rounds.extend(round);
+    }
+    if rounds.is_empty() {
+        return ending(failures);
+    }
+    let times = KernelTimes::of(&rounds)?;
+    let page = times.markdown(&heading);
+    writeln!(out, "\n{page}")?;
+    arguments.write(&page, &times.json(&heading))?;
+    ending(failures)
+}
+
+fn dry_run_of_kernels(arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+    let program = arguments.kernel_times.clone().unwrap_or_else(|| PathBuf::from("kernel_times"));
+    for _ in 0..arguments.rounds.get() {
+        writeln!(out, "{}", arguments.kernel_child(&program).command_line())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ending(failures: usize) -> Result<ExitCode> {
+    if failures == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(io::stderr(), "bench: {failures} runs FAILED")?;
+    Ok(ExitCode::FAILURE)
+}
+
+impl BenchArguments {
+    fn workloads(&self) -> Vec<Workload> {
+        let mut workloads = grid::workloads();
+        workloads
+            .retain(|workload| self.only.is_empty() || self.only.iter().any(|name| name == workload.name));
+        if self.ours_only {
+            workloads = workloads.into_iter().map(Workload::ours_only).collect();
+        }
+        workloads
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.limit_s)
+    }
+
+    /// What runs a side. Without a peer there is no side that needs one.
+    fn child(&self, workload: &Workload, side: &Side, dlt: &Path, peer: Option<&Peer>) -> Child {
+        let child = match (side.program, peer) {
+            (Program::PyTorch, Some(peer)) => {
+                Child::new(&peer.python).arguments([peer.script.display().to_string()])
+            }
+            _ => Child::new(dlt).arguments(["bench", "step"]),
+        };
+        let numbers = [("--steps", self.steps.to_string()), ("--threads", self.threads.to_string())];
+        let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number]);
+        let child =
+            child.arguments(workload.shape.options()).arguments(numbers).arguments(side.options.clone());
+        match side.program {
+            Program::Dlt => child.arguments(["--json"]),
+            Program::PyTorch => child,
+        }
+    }
+
+    fn kernel_child(&self, program: &Path) -> Child {
+        let child = Child::new(program).arguments(["--json"]);
+        child.environment("RAYON_NUM_THREADS", self.threads.to_string()).environment(ALLOCATOR.0, ALLOCATOR.1)
+    }
+
+    fn heading(&self, root: &Path, peer: Option<&Peer>) -> Heading {
+        let words = std::env::args().skip(1).map(|word| portable(&word));
+        Heading {
+            provenance: Provenance::read(root),
+            command: Child::new("cargo").arguments(["xtask".to_owned()]).arguments(words).command_line(),
+            rounds: self.rounds.get(),
+            peer: peer.map(|peer| peer.versions.clone()),
+        }
+    }
+
+    /// Before anything is measured, since a measurement takes long.
+    fn check_destinations(&self) -> Result<()> {
+        for path in [&self.out, &self.json].into_iter().flatten() {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let exists = folder.is_none_or(Path::is_dir);
+            ensure!(
+                exists && !path.is_dir(),
+                "cannot write {}: expected a file in a folder that exists",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn write(&self, page: &str, json: &serde_json::Value) -> Result<()> {
+        if let Some(path) = &self.out {
+            replace(path, page)?;
+        }
+        if let Some(path) = &self.json {
+            replace(path, &format!("{json:#}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes beside the file and renames, so that an old page is never half gone.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Builds with cargo, whose progress is shown, and says where the program lies.
+fn build(root: &Path, what: &[&str], program: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release"])
+        .args(what)
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo build")?;
+    ensure!(status.success(), "cargo build --release {} failed", what.join(" "));
+    let program = workspace::target_directory(root)?.join("release").join(program);
+    Ok(program.with_extension(std::env::consts::EXE_EXTENSION))
+}

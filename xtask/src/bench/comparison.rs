@@ -1,0 +1,174 @@
+//! Ratios of two sides, and whether they reach what they must.
+
+use std::fmt;
+
+use super::grid::{Comparison, Measure, Target};
+use super::measurement::Measurement;
+use super::rounds::Measured;
+use crate::spread::Spread;
+
+/// A ratio and what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ratio {
+    /// Of the medians over the rounds; least and most are of the ratios within a round.
+    pub(crate) spread: Spread,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    NotMet,
+    /// There is no target.
+    Shown,
+    /// A run of either side failed, so that the medians are not of all rounds.
+    Incomplete,
+    /// The models differ in size, so that the ratio compares nothing.
+    Different,
+}
+
+/// `None` where a side has no figures at all.
+pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Ratio> {
+    let side = measured.side(comparison.side)?;
+    let against = measured.side(comparison.against)?;
+    let figure = |measurement: &Measurement| comparison.measure.figure(measurement);
+    let median =
+        |side| Spread::of(measured.measurements(side).filter_map(figure)).map(|spread| spread.median);
+    let rounds = measured.outcomes[side].iter().zip(&measured.outcomes[against]);
+    let in_rounds = rounds.filter_map(|pair| match pair {
+        (Ok(a), Ok(b)) => Some(figure(a)? / figure(b)?),
+        _ => None,
+    });
+    let median = median(side)? / median(against)?;
+    let range = Spread::of(in_rounds).unwrap_or(Spread { median, least: median, most: median });
+    let spread = Spread { median, ..range };
+    let verdict = if !same_size(measured, side, against) {
+        Verdict::Different
+    } else if [side, against].iter().any(|&side| measured.outcomes[side].iter().any(Result::is_err)) {
+        Verdict::Incomplete
+    } else {
+        comparison.target.verdict(median)
+    };
+    Some(Ratio { spread, verdict })
+}
+
+/// Two programs have to train the same number of parameters; two of ours may differ, that being the point of tying.
+fn same_size(measured: &Measured, side: usize, against: usize) -> bool {
+    let params = |side| measured.measurements(side).next().map(|measurement| measurement.params);
+    let sides = &measured.workload.sides;
+    sides[side].program == sides[against].program || params(side) == params(against)
+}
+
+impl Measure {
+    fn figure(self, measurement: &Measurement) -> Option<f64> {
+        match self {
+            Self::TokensPerS => Some(measurement.tokens_per_s),
+            Self::StepTime => Some(measurement.step_ms_median),
+            Self::PeakMemory => measurement.peak_rss_mb,
+        }
+    }
+}
+
+impl Target {
+    fn verdict(self, ratio: f64) -> Verdict {
+        let met = match self {
+            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => ratio <= most,
+            Self::Shown => return Verdict::Shown,
+        };
+        if met { Verdict::Met } else { Verdict::NotMet }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::TokensPerS => "tokens/s",
+            Self::StepTime => "time a step",
+            Self::PeakMemory => "peak memory",
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(out, "at least {least:.2}"),
+            Self::AtMost(most) => write!(out, "at most {most:.2}"),
+            Self::Shown => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Met => "met",
+            Self::NotMet => "**not met**",
+            Self::Shown => "",
+            Self::Incomplete => "not judged: a run failed",
+            Self::Different => "not judged: the models differ in size",
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bench::grid::workloads;
+    use crate::bench::rounds::Outcome;
+    use crate::child::Failure;
+
+    pub(in crate::bench) fn run(params: u64, tokens_per_s: f64, peak_rss_mb: f64) -> Outcome {
+        let line = json!({ "peer": "x", "params": params, "step_ms_median": 1e3 / tokens_per_s,
+            "tokens_per_s": tokens_per_s, "peak_rss_mb": peak_rss_mb, "loss": 10.0, "mean_rss_mb": 1.0 });
+        Ok(Measurement::parse(&line.to_string()).unwrap())
+    }
+
+    /// The second workload, which has two sides.
+    pub(in crate::bench) fn measured(ours: Vec<Outcome>, peer: Vec<Outcome>) -> Measured {
+        let workload = workloads().remove(1);
+        let command_lines = vec!["dlt bench step".to_owned(), "python step.py".to_owned()];
+        Measured { workload, command_lines, outcomes: vec![ours, peer] }
+    }
+
+    fn ratios(measured: &Measured) -> Vec<Option<Ratio>> {
+        measured.workload.comparisons.iter().map(|comparison| ratio(measured, comparison)).collect()
+    }
+
+    #[test]
+    fn a_ratio_is_of_medians_and_its_range_of_rounds() {
+        let ours = vec![run(5, 30.0, 10.0), run(5, 40.0, 10.0), run(5, 32.0, 10.0)];
+        let peer = vec![run(5, 20.0, 40.0), run(5, 16.0, 40.0), run(5, 10.0, 40.0)];
+        let ratios = ratios(&measured(ours, peer));
+        let speed = Spread { median: 2.0, least: 1.5, most: 3.2 };
+        assert_eq!(ratios[0], Some(Ratio { spread: speed, verdict: Verdict::Met }));
+        let memory = Spread { median: 0.25, least: 0.25, most: 0.25 };
+        assert_eq!(ratios[1], Some(Ratio { spread: memory, verdict: Verdict::Shown }));
+    }
+
+    #[test]
+    fn a_target_is_met_from_its_own_value_on() {
+        assert_eq!(Target::AtLeast(1.5).verdict(1.5), Verdict::Met);
+        assert_eq!(Target::AtLeast(1.5).verdict(1.499), Verdict::NotMet);
+        assert_eq!(Target::AtMost(0.4).verdict(0.4), Verdict::Met);
+        assert_eq!(Target::AtMost(0.4).verdict(0.401), Verdict::NotMet);
+    }
+
+    #[test]
+    fn models_of_different_size_are_not_judged() {
+        let ratios = ratios(&measured(vec![run(5, 40.0, 1.0)], vec![run(6, 10.0, 1.0)]));
+        assert_eq!(ratios[0].as_ref().unwrap().verdict, Verdict::Different);
+    }
+
+    #[test]
+    fn a_failed_round_leaves_a_ratio_that_is_not_judged() {
+        let failed = || Err(Failure::new("exit code 1"));
+        let partly = ratios(&measured(vec![run(5, 40.0, 1.0), failed()], vec![failed(), run(5, 10.0, 1.0)]));
+        let ratio = partly[0].as_ref().unwrap();
+        assert_eq!((ratio.spread.median, ratio.verdict), (4.0, Verdict::Incomplete));
+        assert_eq!(ratios(&measured(vec![run(5, 40.0, 1.0)], vec![failed()])), [None, None]);
+    }
+}

@@ -1,0 +1,258 @@
+//! What is measured: workloads, their sides, and what their ratios must reach. Data, and nothing runs here.
+
+/// One size of training step, by all its sides.
+#[derive(Clone, Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) sides: Vec<Side>,
+    pub(crate) comparisons: Vec<Comparison>,
+}
+
+/// GPT-2 in numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) layers: usize,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) tokens: usize,
+    pub(crate) batch: usize,
+    pub(crate) vocabulary: usize,
+}
+
+/// One way to compute the step.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    pub(crate) name: &'static str,
+    pub(crate) program: Program,
+    /// Beside those of the shape.
+    pub(crate) options: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    Dlt,
+    PyTorch,
+}
+
+/// A ratio of two sides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Comparison {
+    pub(crate) side: &'static str,
+    pub(crate) against: &'static str,
+    pub(crate) measure: Measure,
+    pub(crate) target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    TokensPerS,
+    StepTime,
+    PeakMemory,
+}
+
+/// What the ratio must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+    /// Anything: it is shown for information.
+    Shown,
+}
+
+/// The names that `--only` takes, in the order of [`workloads`].
+pub(crate) const NAMES: [&str; 4] = ["gpt2-12x384", "gpt2-6x768", "gpt2-24x256", "gpt2-24x1024"];
+
+const VOCABULARY: usize = 50_257;
+
+/// Every workload, in the order in which they run.
+pub(crate) fn workloads() -> Vec<Workload> {
+    vec![
+        main_size(),
+        against_eager(NAMES[1], [6, 768, 12]),
+        against_eager(NAMES[2], [24, 256, 4]),
+        tied_against_conventional(),
+    ]
+}
+
+fn main_size() -> Workload {
+    let one_group = vec![0; 12];
+    let compare = |side, against, measure, target| Comparison { side, against, measure, target };
+    Workload {
+        name: NAMES[0],
+        shape: Shape { layers: 12, width: 384, heads: 6, tokens: 256, batch: 8, vocabulary: VOCABULARY },
+        sides: vec![
+            dlt("dlt none", "none", &[], "none"),
+            pytorch("pytorch eager none", "eager", "f32", "none", &[]),
+            dlt("dlt owner", "owner", &one_group, "none"),
+            pytorch("pytorch eager owner", "eager", "f32", "owner", &one_group),
+            dlt("dlt sum", "sum", &one_group, "none"),
+            dlt("dlt none block", "none", &[], "block"),
+            pytorch("pytorch compile none", "compile", "f32", "none", &[]),
+            pytorch("pytorch compile none bf16", "compile", "bf16", "none", &[]),
+        ],
+        comparisons: vec![
+            compare("dlt none", "pytorch eager none", Measure::TokensPerS, Target::AtLeast(2.0)),
+            compare("dlt owner", "pytorch eager owner", Measure::TokensPerS, Target::AtLeast(2.0)),
+            compare("dlt none", "pytorch compile none", Measure::TokensPerS, Target::AtLeast(1.4)),
+            compare("dlt none", "pytorch compile none bf16", Measure::TokensPerS, Target::Shown),
+            compare("dlt none", "pytorch eager none", Measure::PeakMemory, Target::AtMost(0.40)),
+            compare("dlt owner", "pytorch eager owner", Measure::PeakMemory, Target::AtMost(0.40)),
+            compare("dlt none block", "pytorch eager none", Measure::PeakMemory, Target::AtMost(0.28)),
+            compare("dlt none", "pytorch compile none", Measure::PeakMemory, Target::Shown),
+            compare("dlt none block", "pytorch eager none", Measure::TokensPerS, Target::Shown),
+            compare("dlt sum", "dlt none", Measure::StepTime, Target::Shown),
+            compare("dlt owner", "dlt none", Measure::StepTime, Target::Shown),
+        ],
+    }
+}
+
+fn against_eager(name: &'static str, [layers, width, heads]: [usize; 3]) -> Workload {
+    let (side, against) = ("dlt none", "pytorch eager none");
+    Workload {
+        name,
+        shape: Shape { layers, width, heads, tokens: 128, batch: 16, vocabulary: VOCABULARY },
+        sides: vec![dlt(side, "none", &[], "none"), pytorch(against, "eager", "f32", "none", &[])],
+        comparisons: vec![
+            Comparison { side, against, measure: Measure::TokensPerS, target: Target::AtLeast(1.5) },
+            Comparison { side, against, measure: Measure::PeakMemory, target: Target::Shown },
+        ],
+    }
+}
+
+fn tied_against_conventional() -> Workload {
+    let layers = 24;
+    // A random action has 1 + 1/2 + ... + 1/24 = 3.8 independent layers in the mean.
+    let owners = spread_owners(layers, 4);
+    let against = "dlt none";
+    let compare = |side, measure, target| Comparison { side, against, measure, target };
+    Workload {
+        name: NAMES[3],
+        shape: Shape { layers, width: 1024, heads: 16, tokens: 256, batch: 4, vocabulary: VOCABULARY },
+        sides: vec![
+            dlt(against, "none", &[], "none"),
+            dlt("dlt sum", "sum", &owners, "none"),
+            dlt("dlt owner", "owner", &owners, "none"),
+        ],
+        comparisons: vec![
+            compare("dlt sum", Measure::StepTime, Target::AtMost(1.0)),
+            compare("dlt owner", Measure::StepTime, Target::AtMost(0.85)),
+            compare("dlt sum", Measure::PeakMemory, Target::Shown),
+            compare("dlt owner", Measure::PeakMemory, Target::Shown),
+        ],
+    }
+}
+
+/// A state with `groups` owners at equal distances; every other layer uses the weights of the owners before it in
+/// turn, so that groups interleave as they do in a random state.
+fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
+    let owners: Vec<usize> = (0..groups).map(|group| group * layers / groups).collect();
+    (0..layers)
+        .map(|layer| {
+            if owners.contains(&layer) {
+                return layer;
+            }
+            let present = owners.iter().filter(|&&owner| owner < layer).count();
+            owners[layer % present]
+        })
+        .collect()
+}
+
+fn dlt(name: &'static str, tying: &str, owners: &[usize], checkpointing: &str) -> Side {
+    let mut options = vec!["--tying".to_owned(), tying.to_owned()];
+    options.extend(owners_option(owners));
+    options.extend(["--checkpointing".to_owned(), checkpointing.to_owned()]);
+    Side { name, program: Program::Dlt, options }
+}
+
+fn pytorch(name: &'static str, mode: &str, dtype: &str, tying: &str, owners: &[usize]) -> Side {
+    let mut options = ["--mode", mode, "--dtype", dtype, "--tying", tying].map(str::to_owned).to_vec();
+    options.extend(owners_option(owners));
+    Side { name, program: Program::PyTorch, options }
+}
+
+fn owners_option(owners: &[usize]) -> Vec<String> {
+    let words: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    if words.is_empty() { Vec::new() } else { vec!["--owners".to_owned(), words.join(",")] }
+}
+
+impl Workload {
+    /// Without the peer: its sides, and what would be compared with them.
+    pub(crate) fn ours_only(mut self) -> Self {
+        self.sides.retain(|side| side.program == Program::Dlt);
+        let sides = &self.sides;
+        let has = |name| sides.iter().any(|side| side.name == name);
+        self.comparisons.retain(|comparison| has(comparison.side) && has(comparison.against));
+        self
+    }
+}
+
+impl Shape {
+    pub(crate) fn options(self) -> Vec<String> {
+        let Self { layers, width, heads, tokens, batch, vocabulary } = self;
+        let options = [
+            ("--layers", layers),
+            ("--width", width),
+            ("--heads", heads),
+            ("--seq", tokens),
+            ("--batch", batch),
+            ("--vocab", vocabulary),
+        ];
+        options.into_iter().flat_map(|(flag, size)| [flag.to_owned(), size.to_string()]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_the_workloads() {
+        assert_eq!(workloads().iter().map(|workload| workload.name).collect::<Vec<_>>(), NAMES);
+    }
+
+    #[test]
+    fn comparisons_name_sides_that_exist_once() {
+        for workload in workloads() {
+            for comparison in &workload.comparisons {
+                for name in [comparison.side, comparison.against] {
+                    let count = workload.sides.iter().filter(|side| side.name == name).count();
+                    assert_eq!(count, 1, "{}: {name}", workload.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tied_state_has_four_owners_at_equal_distances() {
+        let owners = spread_owners(24, 4);
+        let expected = [0, 0, 0, 0, 0, 0, 6, 6, 0, 6, 0, 6, 12, 6, 12, 0, 6, 12, 18, 18, 0, 6, 12, 18];
+        assert_eq!(owners, expected);
+        for (layer, &owner) in owners.iter().enumerate() {
+            assert!(owner <= layer && owners[owner] == owner, "layer {layer}");
+        }
+    }
+
+    #[test]
+    fn without_the_peer_only_our_own_sides_are_compared() {
+        let workload = workloads().remove(0).ours_only();
+        assert!(workload.sides.len() == 4 && workload.comparisons.len() == 2, "{workload:?}");
+        assert!(workloads().remove(1).ours_only().comparisons.is_empty());
+    }
+
+    #[test]
+    fn the_peer_script_knows_every_flag_that_the_grid_uses() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../", "data/peers/pytorch_step.py");
+        let script = std::fs::read_to_string(path).unwrap();
+        for workload in workloads() {
+            for side in workload.sides.iter().filter(|side| side.program == Program::PyTorch) {
+                for flag in side.options.iter().filter(|option| option.starts_with("--")) {
+                    assert!(script.contains(&format!("\"{flag}\"")), "{flag}");
+                }
+            }
+            for flag in workload.shape.options().iter().filter_map(|option| option.strip_prefix("--")) {
+                assert!(script.contains(&format!("\"{flag}\": ")), "{flag}");
+            }
+        }
+    }
+}

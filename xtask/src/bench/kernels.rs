@@ -1,0 +1,198 @@
+//! Each kernel beside the composed one and beside its floor, as the example of the crate `dlt-kernels` measures them.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::page::Heading;
+use crate::spread::Spread;
+use crate::table::Table;
+
+/// What the process that measured them told.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Round {
+    rates: Rates,
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rates {
+    threads: f64,
+    matrix_gflop_per_s: f64,
+    copy_gb_per_s: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    kernel: String,
+    pass: String,
+    shape: String,
+    fused_ms: f64,
+    composed_ms: f64,
+    floor_ms: f64,
+}
+
+impl Round {
+    /// The first line has the rates, every other one a pass of a kernel.
+    pub(crate) fn parse(stdout: &str) -> Result<Self> {
+        let mut lines = stdout.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+            serde_json::from_str::<Value>(line).with_context(|| format!("expected JSON, came {line}"))
+        });
+        let rates = lines.next().context("expected a line with the rates, came nothing")??;
+        let rates = Rates {
+            threads: number(&rates, "threads")?,
+            matrix_gflop_per_s: number(&rates, "matrix_gflop_per_s")?,
+            copy_gb_per_s: number(&rates, "copy_gb_per_s")?,
+        };
+        let rows: Vec<Row> = lines.map(|line| Row::from_json(&line?)).collect::<Result<_>>()?;
+        ensure!(!rows.is_empty(), "expected a line for each kernel, came only the rates");
+        Ok(Self { rates, rows })
+    }
+}
+
+impl Row {
+    fn from_json(line: &Value) -> Result<Self> {
+        let text = |key: &str| {
+            let came = line[key].as_str().map(str::to_owned);
+            came.with_context(|| format!("expected a text for '{key}' in {line}"))
+        };
+        Ok(Self {
+            kernel: text("kernel")?,
+            pass: text("pass")?,
+            shape: text("shape")?,
+            fused_ms: number(line, "fused_ms")?,
+            composed_ms: number(line, "composed_ms")?,
+            floor_ms: number(line, "floor_ms")?,
+        })
+    }
+}
+
+fn number(line: &Value, key: &str) -> Result<f64> {
+    let came = line[key].as_f64().filter(|number| *number > 0.0);
+    came.with_context(|| format!("expected a number above zero for '{key}' in {line}"))
+}
+
+/// The medians over rounds of the same kernels; at least one round.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelTimes {
+    rates: Rates,
+    rows: Vec<Row>,
+}
+
+impl KernelTimes {
+    pub(crate) fn of(rounds: &[Round]) -> Result<Self> {
+        let first = rounds.first().context("expected at least one round of the kernels that succeeded")?;
+        let names = |round: &Round| -> Vec<[String; 3]> {
+            round.rows.iter().map(|row| [row.kernel.clone(), row.pass.clone(), row.shape.clone()]).collect()
+        };
+        ensure!(
+            rounds.iter().all(|round| names(round) == names(first)),
+            "expected the same kernels in every round"
+        );
+        let median = |figure: &dyn Fn(&Round) -> f64| {
+            Spread::of(rounds.iter().map(figure)).map_or(f64::NAN, |spread| spread.median)
+        };
+        let rates = Rates {
+            threads: first.rates.threads,
+            matrix_gflop_per_s: median(&|round| round.rates.matrix_gflop_per_s),
+            copy_gb_per_s: median(&|round| round.rates.copy_gb_per_s),
+        };
+        let rows = first.rows.iter().enumerate().map(|(index, row)| Row {
+            fused_ms: median(&|round| round.rows[index].fused_ms),
+            composed_ms: median(&|round| round.rows[index].composed_ms),
+            floor_ms: median(&|round| round.rows[index].floor_ms),
+            ..row.clone()
+        });
+        Ok(Self { rates, rows: rows.collect() })
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        let heads =
+            ["kernel", "pass", "shape", "fused, ms", "composed, ms", "ratio", "floor, ms", "share of floor"];
+        let mut table = Table::new(&heads);
+        for row in &self.rows {
+            table.push([
+                row.kernel.clone(),
+                row.pass.clone(),
+                row.shape.clone(),
+                format!("{:.2}", row.fused_ms),
+                format!("{:.2}", row.composed_ms),
+                format!("{:.1}", row.composed_ms / row.fused_ms),
+                format!("{:.2}", row.floor_ms),
+                format!("{:.2}", row.floor_ms / row.fused_ms),
+            ]);
+        }
+        table
+    }
+
+    pub(crate) fn markdown(&self, heading: &Heading) -> String {
+        let Rates { threads, matrix_gflop_per_s, copy_gb_per_s } = self.rates;
+        let mut page = format!(
+            "# The kernels, beside composed operations and beside their floor\n\n\
+             Milliseconds of a pass: the least of several in a process, and the median over rounds of processes. *Ratio* is composed over \
+             fused.\nThe floor is the larger of the operations of the matrix products over the measured matrix rate and the bytes over \
+             the measured copy rate, at\nthe size of the kernel; *share* is floor over fused, 1 at best. Functions such as exp and tanh \
+             are not in the floor.\n\n{}",
+            heading.paragraphs()
+        );
+        write!(
+            page,
+            "\n{threads} threads; matrix products {matrix_gflop_per_s:.0} GFLOP/s; copies of 64 MiB {copy_gb_per_s:.1} GB/s.\n\n{}",
+            self.table()
+        )
+        .expect("writing to a string cannot fail");
+        page
+    }
+
+    pub(crate) fn json(&self, heading: &Heading) -> Value {
+        let mut value = heading.json();
+        let Rates { threads, matrix_gflop_per_s, copy_gb_per_s } = self.rates;
+        value["rates"] = json!({ "threads": threads, "matrix_gflop_per_s": matrix_gflop_per_s, "copy_gb_per_s": copy_gb_per_s });
+        let row = |row: &Row| {
+            json!({ "kernel": row.kernel, "pass": row.pass, "shape": row.shape, "fused_ms": row.fused_ms,
+                    "composed_ms": row.composed_ms, "floor_ms": row.floor_ms })
+        };
+        value["kernels"] = self.rows.iter().map(row).collect();
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: &str = r#"{"threads": 2, "matrix_gflop_per_s": 400.0, "copy_gb_per_s": 10.0}"#;
+
+    fn round(fused_ms: f64) -> Round {
+        let row = json!({ "kernel": "linear", "pass": "forward", "shape": "[2, 3]", "fused_ms": fused_ms,
+                          "composed_ms": 8.0, "floor_ms": 1.0, "bytes": 5 });
+        Round::parse(&format!("{RATES}\n{row}\n")).unwrap()
+    }
+
+    #[test]
+    fn the_table_shows_medians_ratio_and_share_of_the_floor() {
+        let times = KernelTimes::of(&[round(2.0), round(9.0), round(4.0)]).unwrap();
+        let table = times.table().to_string();
+        assert!(
+            table.ends_with("| linear | forward | [2, 3] | 4.00 | 8.00 | 2.0 | 1.00 | 0.25 |\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn rejects_rounds_of_different_kernels_and_no_round() {
+        let mut other = round(1.0);
+        other.rows[0].kernel = "norm".to_owned();
+        assert!(KernelTimes::of(&[round(1.0), other]).is_err());
+        assert!(KernelTimes::of(&[]).is_err());
+    }
+
+    #[test]
+    fn rejects_what_is_no_answer() {
+        let incomplete = format!("{RATES}\n{{\"kernel\": \"linear\"}}\n");
+        for stdout in ["", RATES, "words\n", &incomplete, r#"{"threads": 2}"#] {
+            assert!(Round::parse(stdout).is_err(), "{stdout}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a side says about its run: one line of JSON.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// The figures that both programs print.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Measurement {
+    /// Who measured: program, version, mode.
+    pub(crate) peer: String,
+    /// Distinct trainable numbers.
+    pub(crate) params: u64,
+    pub(crate) step_ms_median: f64,
+    pub(crate) tokens_per_s: f64,
+    /// Absent where the system does not tell.
+    pub(crate) peak_rss_mb: Option<f64>,
+    pub(crate) loss: f64,
+    /// The whole line, with what else a program tells.
+    pub(crate) line: Value,
+}
+
+impl Measurement {
+    /// Finds the line in what a program printed; lines that are no JSON object may stand around it.
+    pub(crate) fn parse(stdout: &str) -> Result<Self> {
+        let lines: Vec<&str> = stdout.lines().filter(|line| line.trim_start().starts_with('{')).collect();
+        let [line] = lines[..] else {
+            let end = stdout.trim().lines().last().unwrap_or("nothing");
+            bail!("expected one line of JSON, came {}; the last line is: {end}", lines.len());
+        };
+        let value: Value =
+            serde_json::from_str(line).with_context(|| format!("expected JSON, came {line}"))?;
+        Ok(Self {
+            peer: value["peer"].as_str().context("expected a text for 'peer'")?.to_owned(),
+            params: value["params"].as_u64().context("expected a whole number for 'params'")?,
+            step_ms_median: positive(&value, "step_ms_median")?,
+            tokens_per_s: positive(&value, "tokens_per_s")?,
+            peak_rss_mb: match value.get("peak_rss_mb") {
+                Some(Value::Null) => None,
+                _ => Some(positive(&value, "peak_rss_mb")?),
+            },
+            loss: positive(&value, "loss")?,
+            line: value,
+        })
+    }
+}
+
+fn positive(value: &Value, key: &str) -> Result<f64> {
+    let came = value.get(key).with_context(|| format!("expected the key '{key}', came {value}"))?;
+    let number = came.as_f64().with_context(|| format!("expected a number for '{key}', came {came}"))?;
+    ensure!(number > 0.0, "expected a number above zero for '{key}', came {number}");
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line() -> Value {
+        json!({ "peer": "dlt", "params": 7, "step_ms_median": 2.5, "tokens_per_s": 8.0, "peak_rss_mb": 3,
+                "loss": 10.8, "mean_rss_mb": 2.0 })
+    }
+
+    #[test]
+    fn the_line_is_found_among_others() {
+        let measurement = Measurement::parse(&format!("a warning\n  {}\nbye\n", line())).unwrap();
+        assert_eq!((measurement.params, measurement.step_ms_median), (7, 2.5));
+        assert_eq!((measurement.tokens_per_s, measurement.peak_rss_mb), (8.0, Some(3.0)));
+        assert_eq!(measurement.line["mean_rss_mb"], 2.0);
+    }
+
+    #[test]
+    fn a_system_that_does_not_tell_its_memory_is_no_failure() {
+        let mut line = line();
+        line["peak_rss_mb"] = Value::Null;
+        assert_eq!(Measurement::parse(&line.to_string()).unwrap().peak_rss_mb, None);
+    }
+
+    #[test]
+    fn rejects_an_answer_without_any_of_the_keys() {
+        for key in ["peer", "params", "step_ms_median", "tokens_per_s", "peak_rss_mb", "loss"] {
+            let mut line = line();
+            line.as_object_mut().unwrap().remove(key);
+            let error = Measurement::parse(&line.to_string()).unwrap_err();
+            assert!(error.to_string().contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn rejects_figures_that_cannot_be() {
+        for (key, value) in [("loss", Value::Null), ("tokens_per_s", json!(0)), ("params", json!(-1))] {
+            let mut line = line();
+            line[key] = value;
+            let error = Measurement::parse(&line.to_string()).unwrap_err();
+            assert!(error.to_string().contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn rejects_garbage_and_two_answers() {
+        for stdout in ["", "no JSON\n", "{ half", &format!("{0}\n{0}\n", line())] {
+            assert!(Measurement::parse(stdout).is_err(), "{stdout}");
+        }
+        let error = Measurement::parse("Traceback\nlast words\n").unwrap_err().to_string();
+        assert_eq!(error, "expected one line of JSON, came 0; the last line is: last words");
+    }
+}

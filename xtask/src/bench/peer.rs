@@ -1,0 +1,74 @@
+//! The Python that runs the peer, and whether it can.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::child::Child;
+
+/// The peer's script, from the root of the repository.
+pub(crate) const SCRIPT: &str = "data/peers/pytorch_step.py";
+
+/// Where an environment for it is looked for first: ignored by git, and made by the commands of the message.
+const ENVIRONMENT: &str = ".venv-peer/bin/python";
+
+/// Importing PyTorch reads a gigabyte of libraries.
+const PROBE_LIMIT: Duration = Duration::from_secs(300);
+const PROBE: &str =
+    "import platform, torch; print('Python', platform.python_version() + ', PyTorch', torch.__version__)";
+
+/// A Python that has PyTorch.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) python: PathBuf,
+    pub(crate) script: PathBuf,
+    /// `Python 3.12.1, PyTorch 2.9.0`
+    pub(crate) versions: String,
+}
+
+/// Finds one; otherwise a message says what was tried and what helps.
+pub(crate) fn find(root: &Path, python: Option<&Path>, script: Option<&Path>) -> Result<Peer, String> {
+    let script = script.map_or_else(|| default_script(root), Path::to_owned);
+    if !script.is_file() {
+        return Err(format!(
+            "the peer's script {} does not exist: name one with --peer-script",
+            script.display()
+        ));
+    }
+    let mut tried = String::new();
+    for python in candidates(root, python) {
+        match Child::new(&python).arguments(["-c", PROBE]).run(PROBE_LIMIT) {
+            Ok(finished) => {
+                return Ok(Peer { python, script, versions: finished.stdout.trim().to_owned() });
+            }
+            Err(failure) => {
+                let why = failure.diagnostics.lines().last().unwrap_or(&failure.reason).to_owned();
+                tried += &format!("\n  {}: {why}", python.display());
+            }
+        }
+    }
+    Err(format!(
+        "no Python with PyTorch for the peer. Tried:{tried}\nTo install one:\n  python3 -m venv .venv-peer && \
+         .venv-peer/bin/pip install torch numpy\nor name one with --python PATH, or measure without the peer with \
+         --ours-only"
+    ))
+}
+
+/// As short as it can be said, since it stands in the commands of a page.
+fn default_script(root: &Path) -> PathBuf {
+    match std::env::current_dir() {
+        Ok(folder) if folder == root => PathBuf::from(SCRIPT),
+        _ => root.join(SCRIPT),
+    }
+}
+
+/// What is tried, in this order.
+pub(crate) fn candidates(root: &Path, python: Option<&Path>) -> Vec<PathBuf> {
+    match python {
+        Some(python) => vec![python.to_owned()],
+        None => {
+            let environment = root.join(ENVIRONMENT);
+            let found = environment.is_file().then_some(environment);
+            found.into_iter().chain([PathBuf::from("python3")]).collect()
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `cargo xtask bench` from end to end, with shell scripts in the places of the programs that it starts.
+#![cfg(unix)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A folder for what a test writes, and the command in it.
+struct Bench {
+    folder: tempfile::TempDir,
+    command: Command,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("bench").current_dir(folder.path()).env("FAKE_LOG", folder.path().join("log"));
+        for name in ["FAKE_TORCH", "FAKE_DLT_FAILS", "FAKE_KERNELS_FAIL"] {
+            command.env_remove(name);
+        }
+        Self { folder, command }
+    }
+
+    /// With the fake dlt and the fake Python.
+    fn of_steps(arguments: &[&str]) -> Self {
+        let mut bench = Self::new();
+        bench.command.arg("--dlt").arg(fake("dlt.sh")).args(arguments);
+        bench
+    }
+
+    fn with_python(mut self) -> Self {
+        self.command.arg("--python").arg(fake("python.sh")).env("FAKE_TORCH", "9.9");
+        self
+    }
+
+    fn environment(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    fn run(&mut self) -> Output {
+        self.command.output().unwrap()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+}
+
+fn fake(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench").join(name)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
+    let arguments = ["--only", "gpt2-24x256", "--rounds", "2", "--steps", "4", "--threads", "3"];
+    let files = ["--out", "page.md", "--json", "runs.json"];
+    let mut bench = Bench::of_steps(&[&arguments[..], &files].concat()).with_python();
+    let output = bench.run();
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let log = bench.read("log");
+    let programs: Vec<&str> = log.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(programs, ["dlt", "python", "dlt", "python"]);
+    let sizes = "--layers 24 --width 256 --heads 4 --seq 128 --batch 16 --vocab 50257 --steps 4 --threads 3";
+    let ours = format!("dlt bench step {sizes} --tying none --checkpointing none --json");
+    assert_eq!(log.lines().next(), Some(ours.as_str()));
+    let peer = log.lines().nth(1).unwrap();
+    assert!(peer.contains("data/peers/pytorch_step.py --layers 24"), "{peer}");
+    assert!(peer.ends_with("--mode eager --dtype f32 --tying none"), "{peer}");
+
+    let page = bench.read("page.md");
+    for text in [
+        "| dlt none | 50.0 | 4000 | 100 | 1,234,567 | 10.8000 | 2 |",
+        "| tokens/s | dlt none | pytorch eager none | 2.00 | at least 1.50 | met |",
+        "| peak memory | dlt none | pytorch eager none | 0.50 |  |  |",
+        "Python 3.0.0, PyTorch 9.9. Rounds: 2.",
+        "rustc 1.",
+        "commit ",
+        "--python python.sh",
+        &ours.replacen("dlt", "dlt.sh", 1),
+    ] {
+        assert!(page.contains(text), "no {text} in\n{page}");
+    }
+    assert!(stdout(&output).contains("2/2  gpt2-24x256  pytorch eager none"), "{}", stdout(&output));
+
+    let json: Value = serde_json::from_str(&bench.read("runs.json")).unwrap();
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["workloads"][0]["sides"][0]["runs"][1]["mean_rss_mb"], 90.5);
+    assert_eq!(json["workloads"][0]["comparisons"][0]["ratio"], 2.0);
+}
+
+#[test]
+fn a_failed_run_is_a_cell_and_the_others_go_on() {
+    let arguments = ["--only", "gpt2-24x1024", "--rounds", "2", "--out", "page.md"];
+    let mut bench = Bench::of_steps(&arguments).environment("FAKE_DLT_FAILS", "sum");
+    let output = bench.run();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(bench.read("log").lines().count(), 6);
+    let page = bench.read("page.md");
+    for text in [
+        "| dlt sum | **FAILED** 2 of 2 |",
+        "| time a step | dlt owner | dlt none | 1.00 | at most 0.85 | **not met** |",
+        "FAILED: dlt sum, round 1:\n\n```text\nexit code 5\n    a word of warning\n    not enough memory for it\n```",
+    ] {
+        assert!(page.contains(text), "no {text} in\n{page}");
+    }
+    assert!(stderr(&output).contains("2 runs FAILED"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_stopped_and_counts_as_failed() {
+    // A program that waits for ever whatever it is asked.
+    let mut bench = Bench::new();
+    let arguments = ["--only", "gpt2-24x256", "--ours-only", "--rounds", "1", "--limit-s", "1"];
+    bench.command.arg("--dlt").arg(fake("waiting.sh")).args(arguments);
+    let output = bench.run();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("stopped: it took more than 1 s"), "{}", stdout(&output));
+}
+
+#[test]
+fn rejects_a_python_without_torch_and_says_what_helps() {
+    let mut bench = Bench::of_steps(&["--only", "gpt2-24x256"]).with_python();
+    bench.command.env_remove("FAKE_TORCH");
+    let output = bench.run();
+    assert_eq!(output.status.code(), Some(5));
+    let message = stderr(&output);
+    for text in
+        ["python.sh: ModuleNotFoundError: No module named 'torch'", "pip install torch", "--ours-only"]
+    {
+        assert!(message.contains(text), "no {text} in {message}");
+    }
+    assert!(!bench.folder.path().join("log").exists(), "something was measured");
+}
+
+#[test]
+fn rejects_a_python_and_a_peer_that_do_not_exist() {
+    for (flag, said) in [("--python", "cannot start nowhere"), ("--peer-script", "nowhere does not exist")] {
+        let output = Bench::of_steps(&["--only", "gpt2-24x256", flag, "nowhere"]).run();
+        assert_eq!(output.status.code(), Some(5), "{flag}");
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn without_the_peer_no_python_is_needed() {
+    let mut bench = Bench::of_steps(&["--ours-only", "--rounds", "1"]);
+    assert!(bench.run().status.success());
+    let log = bench.read("log");
+    // Four sides of the main size, one of each of the next two, three of the last.
+    assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 9);
+    assert_eq!(log.lines().count(), 9);
+}
+
+#[test]
+fn a_dry_run_prints_the_commands_in_their_order_and_starts_nothing() {
+    let mut bench = Bench::of_steps(&["--dry-run", "--rounds", "2", "--only", "gpt2-6x768,gpt2-24x1024"]);
+    let output = bench.run();
+    assert!(output.status.success());
+    let text = stdout(&output);
+    let firsts: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(firsts.len(), 10);
+    let is_peer: Vec<bool> = firsts.iter().map(|name| name.starts_with("python")).collect();
+    assert_eq!(is_peer[..4], [false, true, false, true]);
+    assert!(!is_peer[4..].contains(&true));
+    assert!(!bench.folder.path().join("log").exists(), "something was started");
+}
+
+#[test]
+fn rejects_wrong_command_lines_as_usage() {
+    for arguments in [
+        &["--only", "gpt3"][..],
+        &["--rounds", "0"],
+        &["--steps", "1"],
+        &["--kernels", "--ours-only"],
+        &["--ours-only", "--python", "python3"],
+        &["--limit-s", "0"],
+    ] {
+        assert_eq!(Bench::of_steps(arguments).run().status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn rejects_a_page_in_a_folder_that_does_not_exist_before_it_measures() {
+    let mut bench = Bench::of_steps(&["--ours-only", "--out", "no/where.md"]);
+    assert_eq!(bench.run().status.code(), Some(1));
+    assert!(!bench.folder.path().join("log").exists(), "something was measured");
+}
+
+#[test]
+fn the_kernels_have_a_table_of_their_own() {
+    let mut bench = Bench::new();
+    bench.command.args([
+        "--kernels",
+        "--rounds",
+        "2",
+        "--threads",
+        "3",
+        "--out",
+        "page.md",
+        "--json",
+        "k.json",
+    ]);
+    bench.command.arg("--kernel-times").arg(fake("kernel_times.sh"));
+    let output = bench.run();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(bench.read("log"), "kernel_times --json with 3 threads\n".repeat(2));
+    let page = bench.read("page.md");
+    let row = "| layer_norm | forward | [2, 3] | 0.50 | 2.00 | 4.0 | 0.25 | 0.50 |";
+    assert!(page.contains(row) && page.contains("matrix products 400 GFLOP/s"), "{page}");
+    let json: Value = serde_json::from_str(&bench.read("k.json")).unwrap();
+    assert_eq!(json["kernels"][0]["floor_ms"], 0.25);
+
+    let failed = bench.environment("FAKE_KERNELS_FAIL", "1").run();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stdout(&failed).contains("2/2  kernels  FAILED: exit code 1"), "{}", stdout(&failed));
+}

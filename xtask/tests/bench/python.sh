@@ -1,0 +1,12 @@
+#!/bin/sh
+# Stands in for Python with PyTorch; without FAKE_TORCH it has none.
+if [ "$1" = "-c" ]; then
+    if [ -z "$FAKE_TORCH" ]; then
+        echo "ModuleNotFoundError: No module named 'torch'" >&2
+        exit 1
+    fi
+    echo "Python 3.0.0, PyTorch $FAKE_TORCH"
+    exit 0
+fi
+echo "python $*" >>"$FAKE_LOG"
+echo '{"peer": "pytorch", "params": 1234567, "step_ms_median": 100.0, "tokens_per_s": 2000.0, "peak_rss_mb": 200, "loss": 10.9}'
