@@ -98,7 +98,7 @@ pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
 }
 
 fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
-    arguments.check_destinations()?;
+    arguments.prepare_destinations()?;
     let workloads = arguments.workloads();
     let needs_peer =
         workloads.iter().flat_map(|workload| &workload.sides).any(|side| side.program == Program::PyTorch);
@@ -146,7 +146,7 @@ fn dry_run_of_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write
 }
 
 fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
-    arguments.check_destinations()?;
+    arguments.prepare_destinations()?;
     let heading = arguments.heading(root, None);
     let program = match &arguments.kernel_times {
         Some(program) => program.clone(),
@@ -238,16 +238,14 @@ impl BenchArguments {
         }
     }
 
-    /// Before anything is measured, since a measurement takes long.
-    fn check_destinations(&self) -> Result<()> {
+    /// Makes the folders of what is to be written, before anything is measured, since a measurement takes long.
+    fn prepare_destinations(&self) -> Result<()> {
         for path in [&self.out, &self.json].into_iter().flatten() {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let exists = folder.is_none_or(Path::is_dir);
-            ensure!(
-                exists && !path.is_dir(),
-                "cannot write {}: expected a file in a folder that exists",
-                path.display()
-            );
+            ensure!(!path.is_dir(), "cannot write {}: expected a file, it is a folder", path.display());
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)
+                    .with_context(|| format!("cannot write {}: cannot make its folder", path.display()))?;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench` from end to end, with shell scripts in the places of the programs that it starts.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     let arguments = ["--only", "gpt2-24x256", "--rounds", "2", "--steps", "4", "--threads", "3"];
-    let files = ["--out", "page.md", "--json", "runs.json"];
+    let files = ["--out", "new/page.md", "--json", "runs.json"];
     let mut bench = Bench::of_steps(&[&arguments[..], &files].concat()).with_python();
     let output = bench.run();
     assert!(output.status.success(), "{}", stderr(&output));
@@ -80,7 +81,7 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     assert!(peer.contains("data/peers/pytorch_step.py --layers 24"), "{peer}");
     assert!(peer.ends_with("--mode eager --dtype f32 --tying none"), "{peer}");
 
-    let page = bench.read("page.md");
+    let page = bench.read("new/page.md");
     for text in [
         "| dlt none | 50.0 | 4000 | 100 | 1,234,567 | 10.8000 | 2 |",
         "| tokens/s | dlt none | pytorch eager none | 2.00 | at least 1.50 | met |",
@@ -193,10 +194,15 @@ fn rejects_wrong_command_lines_as_usage() {
 }
 
 #[test]
-fn rejects_a_page_in_a_folder_that_does_not_exist_before_it_measures() {
-    let mut bench = Bench::of_steps(&["--ours-only", "--out", "no/where.md"]);
-    assert_eq!(bench.run().status.code(), Some(1));
-    assert!(!bench.folder.path().join("log").exists(), "something was measured");
+fn rejects_a_page_that_cannot_be_written_before_it_measures() {
+    for page in ["taken/page.md", "."] {
+        let mut bench = Bench::of_steps(&["--ours-only", "--out", page]);
+        fs::write(bench.folder.path().join("taken"), "a file").unwrap();
+        let output = bench.run();
+        assert_eq!(output.status.code(), Some(1), "{page}");
+        assert!(stderr(&output).contains(&format!("cannot write {page}")), "{}", stderr(&output));
+        assert!(!bench.folder.path().join("log").exists(), "something was measured");
+    }
 }
 
 #[test]
