@@ -69,7 +69,8 @@ Examples:
   dlt bench step --json
   dlt bench step --layers 24 --width 256 --heads 4 --seq 128 --batch 16 --tying sum --owners 0,0,2,2,...
 
-The step time is the median over all steps but the first. Peak memory is that of the whole process.";
+The step time is the median over all steps but the first. Peak memory is that of the whole process; with
+--json it is in units of 1,024 KiB, as the peer prints it.";
 
 const SPEC_HELP: &str = "\
 Examples:

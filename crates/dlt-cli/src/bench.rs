@@ -79,14 +79,16 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
 
 fn line(peer: &str, figures: &StepFigures) -> String {
     let round = |number: f64, digits: i32| (number * 10f64.powi(digits)).round() / 10f64.powi(digits);
+    // The peer counts memory in units of 1,024 KiB.
+    let in_mib = |mb: f64| round(mb * 1e6 / f64::from(1 << 20), 1);
     let line = serde_json::json!({
         "peer": peer,
         "params": figures.parameters,
         "step_ms_median": round(figures.median_ms(), 1),
         "tokens_per_s": round(figures.tokens_per_s(), 1),
-        "peak_rss_mb": figures.peak_rss_mb.map(|mb| round(mb, 1)),
-        "predicted_peak_mb": figures.predicted_peak_mb.map(|mb| round(mb, 1)),
-        "mean_rss_mb": figures.mean_rss_mb.map(|mb| round(mb, 1)),
+        "peak_rss_mb": figures.peak_rss_mb.map(in_mib),
+        "predicted_peak_mb": figures.predicted_peak_mb.map(in_mib),
+        "mean_rss_mb": figures.mean_rss_mb.map(in_mib),
         "loss": round(figures.loss, 4),
     });
     format!("{line}\n")
