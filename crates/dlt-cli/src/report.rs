@@ -112,11 +112,15 @@ impl Ending<'_> {
         table.row(["resident memory, MB", &megabytes(summary.mean_rss_mb), &megabytes(summary.peak_rss_mb)]);
         let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
         table.row(["weights + gradients + moments, MB", "", &state]);
+        let share = |part: f64| decimal(100.0 * part / summary.elapsed_training_s, 2);
         format!(
-            "\n{}\n  {} tokens/s; a pass over the training text takes {}\n",
+            "\n{}\n  {} tokens/s; a pass over the training text takes {}\n  {} % of the training time went into \
+             rewards, {} % into decisions\n",
             table.render(),
             decimal(summary.tokens_per_s, 0),
             duration(summary.seconds_per_epoch),
+            share(summary.elapsed_rewarding_s),
+            share(summary.elapsed_deciding_s),
         )
     }
 
@@ -225,7 +229,8 @@ mod tests {
             "block_parameters_mean": 750.0, "block_parameters_end": 250, "conventional_parameters": 2000,
             "conventional_block_parameters": 1000, "independent_layers_mean": 1.5, "independent_layers_end": 1,
             "distinct_layers_mean": 2.5, "distinct_layers_end": 1, "tokens_per_s": 10.0,
-            "seconds_per_epoch": 61.0, "elapsed_s": 3.0, "peak_rss_mb": null, "mean_rss_mb": null,
+            "seconds_per_epoch": 61.0, "elapsed_s": 3.0, "elapsed_training_s": 2.0, "elapsed_deciding_s": 0.01,
+            "elapsed_rewarding_s": 0.05, "peak_rss_mb": null, "mean_rss_mb": null,
             "weights_gradients_moments_mb_peak": 1.0}"#;
         serde_json::from_str(text).unwrap()
     }

@@ -250,6 +250,13 @@ pub struct Summary {
     pub seconds_per_epoch: f64,
     /// Time of the whole run.
     pub elapsed_s: f64,
+    /// Time of training steps, decisions and rewards: what `tokens_per_s` is reckoned by.
+    pub elapsed_training_s: f64,
+    /// The part of it that went into decisions: policy, transition, what weights and moments do for it, and the
+    /// agent's own learning.
+    pub elapsed_deciding_s: f64,
+    /// The part of it that went into forward passes for rewards.
+    pub elapsed_rewarding_s: f64,
     /// Most resident memory, in 10^6 bytes; absent where the system does not tell.
     pub peak_rss_mb: Option<f64>,
     /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not tell.

@@ -32,13 +32,24 @@ pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> 
     }
 }
 
+/// Where the time of training went, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// All of it, evaluation apart.
+    pub(crate) training_s: f64,
+    /// Policy, transition and learning.
+    pub(crate) deciding_s: f64,
+    /// Forward passes for rewards.
+    pub(crate) rewarding_s: f64,
+}
+
 /// What training came to.
 pub(crate) struct Training {
     pub(crate) end: Sample,
     pub(crate) means: Means,
     /// Training steps done.
     pub(crate) steps: usize,
-    pub(crate) training_s: f64,
+    pub(crate) times: Times,
     /// Numbers in a block, and outside of blocks.
     pub(crate) block: usize,
     pub(crate) shared: usize,
@@ -86,9 +97,12 @@ impl Training {
             independent_layers_end: self.end.independent_layers,
             distinct_layers_mean: self.means.distinct_layers(),
             distinct_layers_end: self.end.distinct_layers,
-            tokens_per_s: n_tokens as f64 / self.training_s.max(f64::MIN_POSITIVE),
-            seconds_per_epoch: self.training_s / self.steps.max(1) as f64 * pass as f64,
+            tokens_per_s: n_tokens as f64 / self.times.training_s.max(f64::MIN_POSITIVE),
+            seconds_per_epoch: self.times.training_s / self.steps.max(1) as f64 * pass as f64,
             elapsed_s,
+            elapsed_training_s: self.times.training_s,
+            elapsed_deciding_s: self.times.deciding_s,
+            elapsed_rewarding_s: self.times.rewarding_s,
             peak_rss_mb: self.peak_rss_mb,
             mean_rss_mb: self.means.rss_mb(),
             weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,

@@ -13,7 +13,7 @@ use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use crate::clock::Clock;
-use crate::ending::{Training, finite, read_back};
+use crate::ending::{Times, Training, finite, read_back};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::feed::Feed;
 use crate::folder::RunFolder;
@@ -67,7 +67,7 @@ pub struct Trainer {
     state_bytes_peak: usize,
     gives_back: bool,
     clock: Clock,
-    training_s: f64,
+    times: Times,
 }
 
 /// The best model so far.
@@ -139,7 +139,7 @@ impl Trainer {
             state_bytes_peak: 0,
             gives_back: true,
             clock: Clock::start(),
-            training_s: 0.0,
+            times: Times::default(),
             vocabulary,
             splits,
             spec,
@@ -163,14 +163,14 @@ impl Trainer {
         let started = Clock::start();
         let mut decision = None;
         for _ in 0..self.timetable.decisions_after(self.step) {
-            decision = self.decide()?;
+            decision = self.deciding(Self::decide)?;
         }
         let row = self.train_step(&started)?;
         self.step += 1;
         if self.is_reward_due() {
-            self.reward_pending()?;
+            self.deciding(Self::reward_pending)?;
         }
-        self.training_s += started.elapsed_s();
+        self.times.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
         let evaluation = self.evaluate_when_due()?;
         Ok(Some(StepReport {
@@ -182,6 +182,14 @@ impl Trainer {
             decision,
             validation_perplexity: evaluation.map(|evaluation| evaluation.perplexity()),
         }))
+    }
+
+    /// Does a part of a decision, and books its time; that of forward passes is booked by themselves.
+    fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let (started, rewarding_s) = (Clock::start(), self.times.rewarding_s);
+        let result = part(self);
+        self.times.deciding_s += started.elapsed_s() - (self.times.rewarding_s - rewarding_s);
+        result
     }
 
     /// Lines 8 to 28 of Algorithm 1: decide, apply, reward, learn.
@@ -238,7 +246,7 @@ impl Trainer {
         if self.spec.data.order == Order::Sweep {
             self.rewards.restart();
         }
-        let mut measured = Evaluation::default();
+        let (started, mut measured) = (Clock::start(), Evaluation::default());
         for _ in 0..self.spec.agent.reward_batches {
             let batch = self.rewards.next()?;
             measured.tokens += batch.n_tokens();
@@ -246,6 +254,7 @@ impl Trainer {
                 measured.loss_sum += self.model.loss_sum(&piece)?;
             }
         }
+        self.times.rewarding_s += started.elapsed_s();
         if !measured.loss().is_finite() {
             let tensor = "the loss of the reward's batch".to_owned();
             return Err(TrainError::Diverged { step: self.step, loss: measured.loss(), tensor });
@@ -292,7 +301,7 @@ impl Trainer {
             trainable_parameters: sample.trainable_parameters,
             block_parameters: sample.block_parameters,
             elapsed_ms: self.clock.elapsed_ms(),
-            tokens_per_s: ((step + 1) * n_tokens) as f64 / (self.training_s + started.elapsed_s()),
+            tokens_per_s: ((step + 1) * n_tokens) as f64 / (self.times.training_s + started.elapsed_s()),
             current_rss_mb: resident.map(|resident| resident.now_mb),
         })
     }
@@ -344,8 +353,8 @@ impl Trainer {
     /// As [`advance`](Self::advance).
     pub fn finish(mut self) -> Result<Summary> {
         let started = Clock::start();
-        self.reward_pending()?;
-        self.training_s += started.elapsed_s();
+        self.deciding(Self::reward_pending)?;
+        self.times.training_s += started.elapsed_s();
         if self.best.is_none() {
             self.save_model()?;
         }
@@ -354,7 +363,7 @@ impl Trainer {
             end: self.sample(),
             means: self.means,
             steps: self.step,
-            training_s: self.training_s,
+            times: self.times,
             block: self.model.n_block_parameters(),
             shared: self.model.n_shared_parameters(),
             state_bytes_peak: self.state_bytes_peak,

@@ -79,6 +79,9 @@ fn summary() -> Summary {
         tokens_per_s: 5000.0,
         seconds_per_epoch: 45.0,
         elapsed_s: 3.5,
+        elapsed_training_s: 3.0,
+        elapsed_deciding_s: 0.01,
+        elapsed_rewarding_s: 0.1,
         peak_rss_mb: Some(120.0),
         mean_rss_mb: None,
         weights_gradients_moments_mb_peak: 24.0,
@@ -175,7 +178,8 @@ fn the_summary_has_every_promised_key() {
     let promised = "validation_perplexity test_perplexity unigram_perplexity trainable_parameters_mean \
                     trainable_parameters_end block_parameters_mean block_parameters_end conventional_parameters \
                     conventional_block_parameters independent_layers_mean independent_layers_end distinct_layers_mean \
-                    distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s bits_per_byte peak_rss_mb mean_rss_mb \
+                    distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s elapsed_training_s elapsed_deciding_s \
+                    elapsed_rewarding_s bits_per_byte peak_rss_mb mean_rss_mb \
                     weights_gradients_moments_mb_peak steps seed schema name best_step validation_loss";
     for key in promised.split_whitespace() {
         assert!(value.get(key).is_some(), "{key}");
@@ -211,7 +215,16 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
     assert_eq!(times(MetricRow::Decision(decision()).to_line()), ["elapsed_ms"]);
     assert_eq!(
         times(serde_json::to_string(&summary()).unwrap()),
-        ["elapsed_s", "mean_rss_mb", "peak_rss_mb", "seconds_per_epoch", "tokens_per_s"]
+        [
+            "elapsed_deciding_s",
+            "elapsed_rewarding_s",
+            "elapsed_s",
+            "elapsed_training_s",
+            "mean_rss_mb",
+            "peak_rss_mb",
+            "seconds_per_epoch",
+            "tokens_per_s"
+        ]
     );
 }
 
