@@ -28,6 +28,7 @@ mod linear;
 mod loss;
 mod matrix;
 mod norm;
+mod normal;
 mod rows;
 mod shape;
 
@@ -37,6 +38,7 @@ pub use gelu::Gelu;
 #[doc(hidden)]
 pub use lanes::set_portable;
 pub use loss::{HeadGradients, cross_entropy_workspace};
+pub use normal::normals;
 
 use candle_core::{DType, Tensor};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use dlt_spec::seeds;
-use rand_chacha::rand_core::RngCore;
+use rand::Rng;
 use rayon::prelude::*;
 
 use crate::error::Context;
@@ -112,25 +112,21 @@ impl Layout {
     }
 }
 
-/// Normals that one task draws: a multiple of the four that a ChaCha block of 16 words gives twice over.
+/// Normals that one task draws, from as many words of the stream.
 const CHUNK: usize = 1 << 14;
 
-/// `n` normal numbers by Box and Muller's transform, two words of the named stream for two numbers, so that
-/// any part of the sequence can be drawn alone.
+/// `n` normal numbers from the named stream, so that any chunk of the sequence can be drawn alone.
 fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
     let start = seeds::stream(seed, name);
     let mut values = vec![0f32; n];
     values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
         let mut rng = start.clone();
         rng.set_word_pos((chunk * CHUNK) as u128);
-        for pair in values.chunks_mut(2) {
-            let unit = |word: u32| (f64::from(word) + 0.5) * 2f64.powi(-32);
-            let radius = std * (-2.0 * unit(rng.next_u32()).ln() as f32).sqrt();
-            let (sin, cos) = (std::f32::consts::TAU * unit(rng.next_u32()) as f32).sin_cos();
-            for (value, part) in pair.iter_mut().zip([cos, sin]) {
-                *value = radius * part;
-            }
-        }
+        let mut words = [0; CHUNK];
+        rng.fill(&mut words[..]);
+        let mut drawn = [0.0; CHUNK];
+        dlt_kernels::normals(&words, std, &mut drawn);
+        values.copy_from_slice(&drawn[..values.len()]);
     });
     values
 }

@@ -1,7 +1,7 @@
 use crate::reference::*;
 use candle_core::{DType, Result, Tensor};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
-use dlt_kernels::{Dropout, Gelu, Kernels, Mask, set_portable};
+use dlt_kernels::{Dropout, Gelu, Kernels, Mask, normals, set_portable};
 
 /// Values and gradients of everything, in one list.
 fn everything() -> Vec<Vec<f64>> {
@@ -50,6 +50,10 @@ fn everything() -> Vec<Vec<f64>> {
     };
     Kernels::Fused.adamw(&p, &m, &v, &g, &step).unwrap();
     all.extend([host(&p), host(&m), host(&v), vec![squared_norm(&p).unwrap()]]);
+    let words: Vec<u32> = (0..3002u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
+    let mut drawn = vec![0.0; words.len()];
+    normals(&words, 0.02, &mut drawn);
+    all.push(drawn.into_iter().map(f64::from).collect());
     all
 }
 
