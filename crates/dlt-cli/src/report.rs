@@ -110,6 +110,7 @@ impl Ending<'_> {
         let megabytes = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |mb| decimal(mb, 1));
         let mut table = Table::new(&["", "mean", "peak"]);
         table.row(["resident memory, MB", &megabytes(summary.mean_rss_mb), &megabytes(summary.peak_rss_mb)]);
+        table.row(["predicted, MB", "", &megabytes(summary.predicted_peak_rss_mb)]);
         let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
         table.row(["weights + gradients + moments, MB", "", &state]);
         let share = |part: f64| decimal(100.0 * part / summary.elapsed_training_s, 2);

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dlt_data::{Split, TokenSplits};
+use dlt_models::binding::Binding;
 use dlt_spec::record::STATES_FILE;
 use dlt_spec::{CheckedSpec, ExitCode};
-use dlt_state::Recording;
-use dlt_train::{RunFolder, TrainError, Trainer, memory, open_device};
+use dlt_state::{Recording, State};
+use dlt_train::{RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
 
 use crate::arguments::TrainTask;
 use crate::failure::{Failure, Result};
@@ -138,6 +139,15 @@ fn introduce(
     let per_step = format!("{} x {} tokens", training.batch, model.context);
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));
+    let predict = |binding: &Binding| -> Result<String> {
+        let peak = memory::predict(spec, spec.vocabulary(splits.vocabulary), binding)?.peak;
+        Ok(decimal(peak as f64 / 1e6, 0))
+    };
+    progress.note(&format!(
+        "memory: about {} MB at the start, {} MB with no layer tied, beside the program and its data",
+        predict(&initial_binding(spec))?,
+        predict(&Binding::of_state(&State::independent(layers)))?,
+    ));
     progress.note(&format!("run folder: {}", quoted(&out.to_string_lossy())));
     Ok(())
 }

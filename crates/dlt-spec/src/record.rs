@@ -259,6 +259,9 @@ pub struct Summary {
     pub elapsed_rewarding_s: f64,
     /// Most resident memory, in 10^6 bytes; absent where the system does not tell.
     pub peak_rss_mb: Option<f64>,
+    /// What was predicted for it from the states that the run met, in 10^6 bytes.
+    #[serde(default)]
+    pub predicted_peak_rss_mb: Option<f64>,
     /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not tell.
     pub mean_rss_mb: Option<f64>,
     /// Most weights, gradients and optimizer moments at a time, in 10^6 bytes: what Table 3 of the paper

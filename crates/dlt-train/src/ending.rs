@@ -55,6 +55,7 @@ pub(crate) struct Training {
     pub(crate) shared: usize,
     pub(crate) state_bytes_peak: usize,
     pub(crate) peak_rss_mb: Option<f64>,
+    pub(crate) predicted_peak_rss_mb: Option<f64>,
     pub(crate) best_step: usize,
     pub(crate) best_on_test: Option<f64>,
 }
@@ -104,6 +105,7 @@ impl Training {
             elapsed_deciding_s: self.times.deciding_s,
             elapsed_rewarding_s: self.times.rewarding_s,
             peak_rss_mb: self.peak_rss_mb,
+            predicted_peak_rss_mb: self.predicted_peak_rss_mb,
             mean_rss_mb: self.means.rss_mb(),
             weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
         })

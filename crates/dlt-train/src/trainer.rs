@@ -20,7 +20,7 @@ use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
-use crate::tying::{Timetable, agent_for, change, model_for, stream, visited};
+use crate::tying::{Timetable, agent_for, change, initial_binding, model_for, stream, visited};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -66,6 +66,9 @@ pub struct Trainer {
     best_on_test: Option<f64>,
     state_bytes_peak: usize,
     gives_back: bool,
+    /// Resident memory before the model was made, and the most that was predicted beside it.
+    process_mb: Option<f64>,
+    predicted_bytes: usize,
     clock: Clock,
     times: Times,
 }
@@ -115,6 +118,7 @@ impl Trainer {
         if device.is_cpu() {
             memory::check_fit(&spec, vocabulary)?;
         }
+        let process_mb = memory::resident().map(|resident| resident.now_mb);
         let windows = splits.windows(Split::Train)?;
         let (batch, seed) = (spec.training.batch, spec.seed);
         let validation = splits.windows(Split::Validation)?;
@@ -138,6 +142,8 @@ impl Trainer {
             best_on_test: None,
             state_bytes_peak: 0,
             gives_back: true,
+            process_mb,
+            predicted_bytes: memory::predict(&spec, vocabulary, &initial_binding(&spec))?.peak,
             clock: Clock::start(),
             times: Times::default(),
             vocabulary,
@@ -199,6 +205,8 @@ impl Trainer {
         let decision = agent.decide()?;
         let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
         self.optimizer.settle(&settlement)?;
+        let predicted = memory::predict(&self.spec, self.vocabulary, self.model.binding())?;
+        self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
         // Weights and both moments of blocks that went; between two steps nothing else lives.
         let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
         if freed >= GIVE_BACK_FROM {
@@ -368,6 +376,7 @@ impl Trainer {
             shared: self.model.n_shared_parameters(),
             state_bytes_peak: self.state_bytes_peak,
             peak_rss_mb: memory::resident().map(|resident| resident.peak_mb),
+            predicted_peak_rss_mb: self.process_mb.map(|mb| mb + self.predicted_bytes as f64 / 1e6),
             best_step,
             best_on_test: self.best_on_test,
         };

@@ -83,6 +83,7 @@ fn summary() -> Summary {
         elapsed_deciding_s: 0.01,
         elapsed_rewarding_s: 0.1,
         peak_rss_mb: Some(120.0),
+        predicted_peak_rss_mb: Some(110.0),
         mean_rss_mb: None,
         weights_gradients_moments_mb_peak: 24.0,
     }
@@ -179,7 +180,7 @@ fn the_summary_has_every_promised_key() {
                     trainable_parameters_end block_parameters_mean block_parameters_end conventional_parameters \
                     conventional_block_parameters independent_layers_mean independent_layers_end distinct_layers_mean \
                     distinct_layers_end tokens_per_s seconds_per_epoch elapsed_s elapsed_training_s elapsed_deciding_s \
-                    elapsed_rewarding_s bits_per_byte peak_rss_mb mean_rss_mb \
+                    elapsed_rewarding_s bits_per_byte peak_rss_mb predicted_peak_rss_mb mean_rss_mb \
                     weights_gradients_moments_mb_peak steps seed schema name best_step validation_loss";
     for key in promised.split_whitespace() {
         assert!(value.get(key).is_some(), "{key}");
@@ -222,6 +223,7 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
             "elapsed_training_s",
             "mean_rss_mb",
             "peak_rss_mb",
+            "predicted_peak_rss_mb",
             "seconds_per_epoch",
             "tokens_per_s"
         ]
