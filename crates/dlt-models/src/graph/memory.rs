@@ -28,10 +28,9 @@ impl Graph {
             needs.values[last] = true;
             needs
         };
-        let nothing = || Needs { values: vec![false; last + 1], saved: vec![false; last + 1] };
         Footprint {
             kept: self.kept(&needs),
-            result: self.most_forward(&with_result(nothing())),
+            result: self.most_forward(&with_result(self.nothing())),
             replay: self.most_forward(&needs),
             forward: self.most_forward(&with_result(self.needs(trains))),
             backward: self.most_backward(trains, &needs),
@@ -125,5 +124,62 @@ impl Graph {
             _ => Vec::new(),
         };
         self.size(number) + inputs.into_iter().map(|input| self.find_size(input, there)).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{DType, Device, Tensor};
+    use dlt_kernels::{Gelu, Kernels};
+
+    use crate::architecture::Architecture;
+    use crate::gpt2::Gpt2;
+    use crate::graph::{Graph, Run};
+
+    const X: [usize; 3] = [2, 7, 12];
+
+    fn block() -> (Graph, Vec<Tensor>) {
+        let architecture = Gpt2 {
+            layers: 3,
+            width: 12,
+            heads: 3,
+            feed_forward: 20,
+            positions: 7,
+            vocabulary: 11,
+            gelu: Gelu::Tanh,
+            norm_epsilon: 1e-5,
+            initial_std: 0.1,
+        };
+        let layout = Arc::new(architecture.block_layout());
+        let graph = Graph::write(&layout, &X, |graph, x| architecture.block(graph, x)).expect("a block");
+        let weights = layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
+        (graph, weights)
+    }
+
+    #[test]
+    fn law_what_is_kept_is_what_was_predicted() {
+        let (graph, weights) = block();
+        let run = Run::plain(Kernels::Fused, &weights);
+        let input = || Tensor::ones(&X, DType::F32, &Device::Cpu).expect("memory");
+        for trains in [false, true] {
+            let predicted = graph.footprint(trains).kept;
+            let (_, trace) = graph.forward(input(), &run, trains).expect("a pass");
+            assert_eq!(trace.elements(), predicted);
+            assert_eq!(graph.replay(input(), &run, trains).expect("a pass").elements(), predicted);
+        }
+        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row.
+        let (rows, c, f, h) = (2 * 7, 12, 20, 3);
+        assert_eq!(graph.footprint(true).kept, rows * (c + 3 * c + c + c + f) + 2 * rows * h);
+    }
+
+    #[test]
+    fn law_a_pass_that_keeps_less_takes_less() {
+        let (graph, _) = block();
+        let footprint = graph.footprint(true);
+        assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
+        assert!(footprint.forward < footprint.backward);
+        assert!(footprint.replay <= footprint.forward);
     }
 }

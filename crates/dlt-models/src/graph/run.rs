@@ -43,6 +43,14 @@ pub(crate) struct Trace {
     saved: Vec<Option<Tensor>>,
 }
 
+#[cfg(test)]
+impl Trace {
+    /// Numbers that are kept.
+    pub(super) fn elements(&self) -> usize {
+        self.values.iter().chain(&self.saved).flatten().map(Tensor::elem_count).sum()
+    }
+}
+
 /// Which values and saved values are needed, by number; value 0 is the input.
 pub(super) struct Needs {
     pub(super) values: Vec<bool>,
@@ -85,7 +93,7 @@ impl Graph {
         let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
         gradients[self.steps.len()] = Some(gradient);
-        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)).rev() {
+        for (number, step) in self.numbered().rev() {
             let Some(gradient) = gradients[number].take() else { continue };
             let reads = step.operation.reads(trains);
             let mut inputs = vec![None; step.inputs.len()];
@@ -138,7 +146,7 @@ impl Graph {
         let mut trace =
             Trace { values: vec![None; self.steps.len() + 1], saved: vec![None; self.steps.len() + 1] };
         trace.values[0] = Some(input);
-        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
+        for (number, step) in self.numbered() {
             if !self.runs(number, &readers, needs) {
                 continue;
             }
@@ -179,7 +187,7 @@ impl Graph {
     /// What has to be kept for the backward pass.
     pub(super) fn needs(&self, trains: bool) -> Needs {
         let mut needs = self.nothing();
-        for (number, step) in self.steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
+        for (number, step) in self.numbered() {
             let reads = step.operation.reads(trains);
             if reads.inputs {
                 step.inputs.iter().for_each(|&input| self.keep(input, &mut needs));
@@ -201,7 +209,12 @@ impl Graph {
         }
     }
 
-    fn nothing(&self) -> Needs {
+    /// Operations by the number of the value that they compute.
+    fn numbered(&self) -> impl DoubleEndedIterator<Item = (usize, &Step)> {
+        self.steps.iter().enumerate().map(|(index, step)| (index + 1, step))
+    }
+
+    pub(super) fn nothing(&self) -> Needs {
         let none = vec![false; self.steps.len() + 1];
         Needs { values: none.clone(), saved: none }
     }
