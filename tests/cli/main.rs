@@ -4,6 +4,7 @@
 mod evaluation;
 mod generation;
 mod inspection;
+mod measuring;
 mod refusals;
 mod specs;
 mod training;

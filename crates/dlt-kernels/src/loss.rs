@@ -79,11 +79,11 @@ impl Kernels {
 }
 
 /// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a chunk of rows, those
-/// rows once more, the gradient of all `rows`, and the table as the matrix product packs it.
+/// rows once more, the gradient of all `rows`, and the chunk as the product for the table's gradient packs it.
 #[must_use]
 pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
     let chunk = head::chunk_rows(vocabulary.max(1)).min(rows);
-    chunk * (vocabulary + width) + rows * width + product_workspace(width, vocabulary)
+    chunk * (vocabulary + width) + rows * width + product_workspace(chunk, vocabulary)
 }
 
 fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {

@@ -89,12 +89,10 @@ pub fn measure_steps(
     let mut resident = Vec::new();
     for index in 0..steps.max(1) {
         let started = Clock::start();
+        optimizer.prepare(&model)?;
         let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
-        if index == 0 {
-            memory::give_back();
-        }
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
         if !loss.is_finite() {

@@ -110,9 +110,6 @@ fn field(text: &str, key: &str) -> Option<f64> {
 }
 
 /// Gives freed memory back to the system, where the C library is glibc, which keeps it otherwise.
-///
-/// Buffers that live long, once they take the place of short-lived ones, leave gaps that no later buffer fits
-/// into. Their pages would stay resident for good.
 #[allow(unsafe_code, reason = "the C library has no safe interface")]
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

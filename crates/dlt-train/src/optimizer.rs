@@ -47,6 +47,22 @@ impl Optimizer {
         }
     }
 
+    /// Makes the moments, zero, of whatever trains for the first time in the next step. [`step`](Self::step) would
+    /// too, but among the buffers of a backward pass: what lives long lies better before them, without gaps.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn prepare(&mut self, model: &Model) -> Result<()> {
+        extend(&mut self.shared, model.shared())?;
+        let binding = model.binding();
+        for layer in 0..binding.n_layers() {
+            if let Some(slot) = binding.slot(layer, model.gradient_rule()) {
+                extend(self.slots.entry(slot).or_default(), model.slot_parameters(slot))?;
+            }
+        }
+        Ok(())
+    }
+
     /// One step at a learning rate with gradients of this global norm, which is clipped. Gradients are let go one
     /// by one as they are applied.
     ///
@@ -140,12 +156,9 @@ impl Stepper<'_> {
         moments: &mut Vec<ParameterMoments>,
         learning_rate: f64,
     ) -> Result<()> {
-        for (index, (variable, gradient)) in parameters.variables().iter().zip(gradients).enumerate() {
-            if index == moments.len() {
-                let zeros = || gradient.zeros_like().map_err(ModelError::from);
-                moments.push(ParameterMoments { first: zeros()?, second: zeros()?, step: 0 });
-            }
-            let moments = &mut moments[index];
+        extend(moments, parameters)?;
+        let places = parameters.variables().iter().zip(moments);
+        for ((variable, moments), gradient) in places.zip(gradients) {
             moments.step += 1;
             let decays = self.spec.decayed == Decayed::All || variable.rank() >= 2;
             let step = AdamwStep {
@@ -164,6 +177,15 @@ impl Stepper<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds moments of zero for parameters that have none yet.
+fn extend(moments: &mut Vec<ParameterMoments>, parameters: &Parameters) -> Result<()> {
+    for variable in parameters.variables().iter().skip(moments.len()) {
+        let zeros = || variable.zeros_like().map(|zeros| zeros.detach()).map_err(ModelError::from);
+        moments.push(ParameterMoments { first: zeros()?, second: zeros()?, step: 0 });
+    }
+    Ok(())
 }
 
 /// Layers whose gradient goes to a slot.

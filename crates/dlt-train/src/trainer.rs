@@ -65,7 +65,6 @@ pub struct Trainer {
     best: Option<Best>,
     best_on_test: Option<f64>,
     state_bytes_peak: usize,
-    gives_back: bool,
     /// Resident memory before the model was made, and the most that was predicted beside it.
     process_mb: Option<f64>,
     predicted_bytes: usize,
@@ -141,7 +140,6 @@ impl Trainer {
             best: None,
             best_on_test: None,
             state_bytes_peak: 0,
-            gives_back: true,
             process_mb,
             predicted_bytes: memory::predict(&spec, vocabulary, &initial_binding(&spec))?.peak,
             clock: Clock::start(),
@@ -211,7 +209,6 @@ impl Trainer {
         let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
         if freed >= GIVE_BACK_FROM {
             memory::give_back();
-            self.gives_back = true;
         }
         if self.spec.data.order == Order::Sweep {
             self.train.restart();
@@ -281,6 +278,7 @@ impl Trainer {
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
         let batch = self.train.next()?;
         let (n_tokens, step) = (batch.n_tokens(), self.step);
+        self.optimizer.prepare(&self.model)?;
         let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
         let norm = gradients.norm()?;
         if !(loss.is_finite() && norm.is_finite()) {
@@ -290,10 +288,6 @@ impl Trainer {
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let gradient_bytes = gradients.bytes();
         self.optimizer.step(&self.model, gradients, norm, rate)?;
-        // New moments have settled among what is free between two steps.
-        if std::mem::take(&mut self.gives_back) {
-            memory::give_back();
-        }
         let sample = self.sample();
         let resident = memory::resident();
         self.means.add(&sample, resident.map(|resident| resident.now_mb));

@@ -1,0 +1,129 @@
+//! `dlt bench step` and `dlt inspect --memory`: what is measured, what is predicted, and that both agree.
+
+use serde_json::Value;
+
+use crate::workplace::Workplace;
+
+/// Prediction and measurement of a step's peak.
+const MEMORY_TOLERANCE: f64 = 0.1;
+
+fn line(text: &str) -> Value {
+    assert_eq!(text.lines().count(), 1, "one line of JSON: {text}");
+    serde_json::from_str(text).unwrap()
+}
+
+fn number(line: &Value, key: &str) -> f64 {
+    line[key].as_f64().unwrap_or_else(|| panic!("{key} in {line}"))
+}
+
+const SMALL: [&str; 19] = [
+    "bench",
+    "step",
+    "--layers",
+    "6",
+    "--width",
+    "192",
+    "--heads",
+    "3",
+    "--seq",
+    "128",
+    "--batch",
+    "8",
+    "--vocab",
+    "8000",
+    "--steps",
+    "3",
+    "--threads",
+    "1",
+    "--json",
+];
+
+#[test]
+fn a_step_is_measured_with_the_keys_of_the_peer() {
+    let place = Workplace::new();
+    let measure = |more: &[&str]| line(&place.dlt(&[&SMALL, more].concat()).ok().out);
+    let untied = measure(&[]);
+    let block = 12 * 192 * 192 + 13 * 192;
+    let shared = 8000 * 192 + 1024 * 192 + 2 * 192;
+    assert_eq!(number(&untied, "params"), f64::from(shared + 6 * block));
+    assert!(untied["peer"].as_str().unwrap().contains("tying=none"), "{untied}");
+    assert!(number(&untied, "step_ms_median") > 0.0);
+    let rate = 8.0 * 128.0 / number(&untied, "step_ms_median") * 1e3;
+    assert!((number(&untied, "tokens_per_s") / rate - 1.0).abs() < 0.05, "{untied}");
+    let loss = number(&untied, "loss");
+    assert!(loss > 8.0 && loss < 9.1, "near ln(8000) = 8.99: {loss}");
+    let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
+    assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
+    let owner = measure(&["--tying", "owner", "--checkpointing", "block"]);
+    assert_eq!(number(&owner, "params"), f64::from(shared + block));
+    for figures in [untied, tied, owner] {
+        let (peak, predicted) = (number(&figures, "peak_rss_mb"), number(&figures, "predicted_peak_mb"));
+        assert!((predicted / peak - 1.0).abs() < MEMORY_TOLERANCE, "{figures}");
+    }
+}
+
+#[test]
+fn law_the_same_step_has_the_same_loss_however_it_is_computed() {
+    let place = Workplace::new();
+    let loss = |more: &[&str]| number(&line(&place.dlt(&[&SMALL, more].concat()).ok().out), "loss");
+    let plain = loss(&[]);
+    assert_eq!(loss(&["--checkpointing", "block"]), plain);
+    assert!((loss(&["--micro-batch", "2"]) - plain).abs() < 1e-3);
+    assert!((loss(&["--kernels", "composed"]) - plain).abs() < 1e-3);
+}
+
+#[test]
+fn rejects_steps_that_cannot_be() {
+    let place = Workplace::new();
+    let refuse = |more: &[&str], code, words: &[&str]| {
+        let said = place.dlt(&[&["bench", "step"], more].concat());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        for word in words {
+            assert!(said.err.contains(word), "{word} in {}", said.err);
+        }
+    };
+    refuse(&["--heads", "5"], 3, &["model.heads", "divisor of model.width = 384"]);
+    refuse(&["--owners", "0,0"], 2, &["--owners", "--tying sum or --tying owner"]);
+    refuse(&["--tying", "sum", "--owners", "0,1"], 3, &["tying.initial"]);
+    refuse(&["--steps", "0"], 2, &["--steps: expected at least 1"]);
+    refuse(&["--width", "96000"], 5, &["memory: the first steps take", "the model itself is too large"]);
+}
+
+#[test]
+fn memory_is_told_before_training() {
+    let place = Workplace::new();
+    let said = place.dlt(&["inspect", "--memory", "smoke"]).ok();
+    for part in
+        ["at the start", "no layer tied", "weights", "moments", "activations", "peak", "This machine has"]
+    {
+        assert!(said.out.contains(part), "{part} in {}", said.out);
+    }
+    let rows = |more: &[&str]| -> Vec<Value> {
+        let said = place.dlt(&[&["inspect", "--memory", "gpt2-paper", "--json"], more].concat()).ok();
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let states = rows(&[]);
+    assert_eq!(states.len(), 3);
+    let peak = |row: &Value| number(row, "peak_bytes");
+    assert!(peak(&states[0]) < peak(&states[1]) && peak(&states[1]) < peak(&states[2]));
+    let all = rows(&["--set", "training.checkpointing=none"]);
+    assert!(peak(&all[2]) > peak(&states[2]), "keeping all activations takes more");
+    let owners = vec!["0"; 47].join(",") + ",47";
+    let two = rows(&["--owners", &owners]);
+    assert_eq!((two.len(), number(&two[0], "trained_blocks")), (1, 2.0));
+}
+
+#[test]
+fn rejects_memory_of_nothing() {
+    let place = Workplace::new();
+    let refuse = |arguments: &[&str], code, word: &str| {
+        let said = place.dlt(&[&["inspect"], arguments].concat());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.err.contains(word), "{word} in {}", said.err);
+    };
+    refuse(&["--memory", "smok"], 2, "the nearest is `smoke`");
+    refuse(&["--memory", "none.toml"], 3, "none.toml");
+    refuse(&["--memory", "smoke", "--owners", "0,0"], 2, "--owners: expected");
+    refuse(&["--memory", "gpt2-small", "--owners", "0,0,3,0,0,0,0,0,0,0,0,0"], 2, "--owners");
+    refuse(&[], 2, "RUN|FILE");
+}
