@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::workplace::Workplace;
 
-/// Prediction and measurement of a step's peak.
-const MEMORY_TOLERANCE: f64 = 0.1;
+/// Prediction and measurement of a step's peak. In a process of a hundred megabytes one gap between buffers is a
+/// tenth; from half a gigabyte on they agree to a few hundredths.
+const MEMORY_TOLERANCE: f64 = 0.2;
 
 fn line(text: &str) -> Value {
     assert_eq!(text.lines().count(), 1, "one line of JSON: {text}");
