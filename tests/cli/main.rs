@@ -4,8 +4,10 @@
 mod evaluation;
 mod generation;
 mod inspection;
+mod kills;
 mod measuring;
 mod refusals;
+mod resuming;
 mod specs;
 mod training;
 mod workplace;

@@ -29,12 +29,20 @@ Examples:
   dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
   dlt train runs/a/spec.toml --set agent.policy=replay --set agent.recording=runs/a --out runs/c
 
+Going on with a run that was stopped, or has finished and is to be longer:
+  dlt train --resume runs/a
+  dlt train --resume runs/a --steps 2000 --set checkpoint.every_steps=100
+The run goes on bit for bit as if it had never stopped, with the same number of threads. A changed spec is refused
+where it would make another run of it; number of steps, checkpoints and what leaves the result alone may change.
+Ctrl-C and SIGTERM finish the step, save, and end with code 130; a second one ends at once.
+
 A run folder holds:
   spec.toml          the whole spec, with the meaning of every field
   provenance.json    version, machine, data and command line
   metrics.jsonl      a line for each step, decision and validation
   states.jsonl       every decision; replay it with agent.policy=replay
   model.safetensors  the best model on validation so far
+  checkpoint         all that is needed to go on; `dlt doctor RUN` says what is good
   summary.json       the result; it is there only once the run has finished";
 
 const EVAL_HELP: &str = "\
@@ -133,6 +141,9 @@ pub(crate) struct TrainTask {
     /// Root seed of every random stream
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out"])]
+    pub(crate) resume: Option<PathBuf>,
     /// Run folder, which must not be there yet [default: runs/NAME-SEED]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

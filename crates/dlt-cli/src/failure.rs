@@ -16,6 +16,13 @@ pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 pub(crate) enum Failure {
     /// A library refused or failed.
     Run(TrainError),
+    /// A run has stopped by itself.
+    Stopped {
+        /// Why.
+        error: Box<TrainError>,
+        /// What is left and how to go on.
+        advice: String,
+    },
     /// Standard output cannot be written.
     Output(io::Error),
     /// The command line asks for what cannot be.
@@ -59,6 +66,9 @@ impl Failure {
                 (ExitCode::Resources, format!("error: cannot write to standard output: {error}"))
             }
             Self::Run(error) => (error.exit_code(), format!("error: {}", chain(error))),
+            Self::Stopped { error, advice } => {
+                (error.exit_code(), format!("error: {}\n{advice}", chain(&**error)))
+            }
             Self::Refused { code, message } => (*code, format!("error: {message}")),
             Self::Interrupted { message } => (ExitCode::Interrupted, format!("interrupted: {message}")),
         };

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks a run to stop after its step, the second ends the process.
+//! Ctrl-C and SIGTERM: the first asks a run to save and stop after its step, the second ends the process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,20 +8,20 @@ use crate::output;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Watches for Ctrl-C from now on.
+/// Watches for them from now on.
 pub(crate) fn watch() {
     let watching = ctrlc::set_handler(|| {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(ExitCode::Interrupted.number()));
         }
-        output::note("stopping after this step; Ctrl-C again stops at once");
+        output::note("stopping after this step, with all of the run saved; a second time stops at once");
     });
     if let Err(error) = watching {
-        tracing::warn!(%error, "Ctrl-C will end the run at once");
+        tracing::warn!(%error, "a signal will end the run at once");
     }
 }
 
-/// Whether Ctrl-C was pressed.
+/// Whether the run was asked to stop.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }

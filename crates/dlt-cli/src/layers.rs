@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 
 use crate::failure::{Failure, Result};
 
@@ -44,13 +44,29 @@ impl Layers<'_> {
             }
             overlays.push(file);
         }
+        overlays.extend(self.assignments()?);
+        Ok(Spec::assemble(&overlays)?.check()?)
+    }
+
+    /// What the command line changes in a run's spec: file, options, `--set`, each over the one before.
+    pub(crate) fn over(&self, run: &CheckedSpec, origin: Origin) -> Result<CheckedSpec> {
+        let mut overlays = vec![Overlay::from_toml(origin, &fields::render(run))?];
+        if let Some(path) = self.file {
+            overlays.push(read(path)?);
+        }
+        overlays.extend(self.assignments()?);
+        Ok(Spec::assemble(&overlays)?.check()?)
+    }
+
+    fn assignments(&self) -> Result<Vec<Overlay>> {
+        let mut overlays = Vec::new();
         for (option, key, value) in &self.options {
             overlays.push(Overlay::from_option(option, key, value)?);
         }
         for assignment in self.set {
             overlays.push(Overlay::from_assignment(assignment)?);
         }
-        Ok(Spec::assemble(&overlays)?.check()?)
+        Ok(overlays)
     }
 }
 

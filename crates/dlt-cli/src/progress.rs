@@ -16,6 +16,8 @@ const LINES: usize = 20;
 pub(crate) struct Progress {
     display: Display,
     began: Instant,
+    /// Steps that were done before.
+    done: usize,
 }
 
 enum Display {
@@ -32,7 +34,7 @@ impl Progress {
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,
         };
-        Self { display, began: Instant::now() }
+        Self { display, began: Instant::now(), done: 0 }
     }
 
     /// A line about what comes next.
@@ -57,12 +59,13 @@ impl Progress {
         }
     }
 
-    /// Training begins.
-    pub(crate) fn begin(&mut self, steps: usize) {
-        self.began = Instant::now();
+    /// Training begins after so many steps.
+    pub(crate) fn begin(&mut self, done: usize, steps: usize) {
+        (self.began, self.done) = (Instant::now(), done);
         if let Display::Bar(bar) = &self.display {
             bar.reset();
             bar.set_length(steps as u64);
+            bar.set_position(done as u64);
             bar.set_style(style("{bar:10} {pos}/{len}  {wide_msg}"));
         }
     }
@@ -101,7 +104,8 @@ impl Progress {
 
     /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the end.
     fn figures(&self, report: &StepReport) -> String {
-        let per_step = self.began.elapsed().as_secs_f64() / report.step as f64;
+        let per_step =
+            self.began.elapsed().as_secs_f64() / report.step.saturating_sub(self.done).max(1) as f64;
         format!(
             "{} left  loss {}  perplexity {}  independent layers {}  {} tokens/s",
             duration(per_step * (report.steps - report.step) as f64),

@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dlt_data::{Split, TokenSplits};
-use dlt_spec::record::{DataProvenance, Host, Provenance, RECORD_SCHEMA};
-use dlt_spec::{CheckedSpec, fingerprint};
+use dlt_spec::record::{DataProvenance, Host, Provenance, RECORD_SCHEMA, ResumeProvenance};
+use dlt_spec::{Change, CheckedSpec, fingerprint};
 
 use crate::threads;
 
@@ -34,9 +34,27 @@ pub(crate) fn of(spec: &CheckedSpec, splits: &TokenSplits, device: &str) -> Prov
             test_tokens: tokens(Split::Test),
         },
         command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
-        // A clock before 1970 is a clock that was never set.
-        started_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        started_at: now(),
+        resumed: Vec::new(),
     }
+}
+
+/// What is added when a run goes on after `step`; the rest is as `now` says.
+pub(crate) fn resumed(now: Provenance, step: usize, changed: &[Change]) -> ResumeProvenance {
+    ResumeProvenance {
+        step,
+        version: now.version,
+        revision: now.revision,
+        threads: now.threads,
+        changed: changed.iter().map(|change| change.key.to_owned()).collect(),
+        command_line: now.command_line,
+        started_at: now.started_at,
+    }
+}
+
+/// Seconds since 1970; a clock before that is a clock that was never set.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn host() -> Host {

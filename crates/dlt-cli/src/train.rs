@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use dlt_data::{Split, TokenSplits};
 use dlt_models::binding::Binding;
-use dlt_spec::record::STATES_FILE;
-use dlt_spec::{CheckedSpec, ExitCode};
+use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
+use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
+use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
 
 use crate::arguments::TrainTask;
 use crate::failure::{Failure, Result};
@@ -20,14 +20,21 @@ use crate::{interrupt, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     threads::prepare(task.machine.threads);
-    let spec = spec(task)?;
+    match &task.resume {
+        Some(run) => resume(task, run),
+        None => begin(task),
+    }
+}
+
+fn begin(task: &TrainTask) -> Result {
+    let spec = layers(task).spec()?;
     let out = task.out.clone().unwrap_or_else(|| default_out(&spec));
     if out.exists() {
         return Err(TrainError::RunExists { path: out }.into());
     }
     let (device, device_name) = open_device(task.machine.device)?;
     let recording = recording(&spec)?;
-    let mut progress = Progress::new(task.quiet);
+    let progress = Progress::new(task.quiet);
     let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     Trainer::check(&spec, &splits, recording.as_ref())?;
     if device.is_cpu() {
@@ -35,22 +42,69 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     }
 
     introduce(&progress, &spec, &splits, &device_name, &out)?;
-    let steps = spec.steps(splits.windows(Split::Train)?.count());
     let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &splits, &device_name))?;
     let trainer = Trainer::new(spec.clone(), splits, recording.as_ref(), folder, device)
         // What is left to fail is memory; a run that never began leaves nothing behind.
         .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
-    progress.begin(steps);
-    let (trainer, done) = advance(trainer, &progress, &out)?;
+    carry_out(trainer, &spec, progress, &out)
+}
+
+fn resume(task: &TrainTask, run: &Path) -> Result {
+    let mut resumption = Resumption::open(run)?;
+    resumption.notices().iter().for_each(|notice| output::note(notice));
+    let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
+    let spec = layers(task).over(resumption.spec(), origin)?;
+    let changed = resumption.change(spec.clone())?;
+    let (device, device_name) = open_device(task.machine.device)?;
+    let recording = recording(&spec)?;
+    let progress = Progress::new(task.quiet);
+    let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+    resumption.check(&splits, recording.as_ref(), steps(&spec, &splits)?)?;
+
+    let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
+    introduce(&progress, &spec, &splits, &device_name, run)?;
+    changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
+    progress.note(&match is_saved {
+        true => format!("going on after step {}", whole(step)),
+        false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
+    });
+    let fresh = provenance::of(&spec, &splits, &device_name);
+    warn_of_other_bits(run, &fresh);
+    let (trainer, notices) = Trainer::resume(resumption, splits, recording.as_ref(), device)?;
+    notices.iter().for_each(|notice| progress.note(notice));
+    trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
+    carry_out(trainer, &spec, progress, run)
+}
+
+/// Bits are the same only where program and threads are.
+fn warn_of_other_bits(run: &Path, now: &Provenance) {
+    let Ok(then) = RunFolder::read_provenance(run) else { return };
+    for (what, then, now) in [
+        ("threads", then.threads.to_string(), now.threads.to_string()),
+        ("processor", then.host.cpu, now.host.cpu.clone()),
+        ("version", then.version, now.version.clone()),
+        ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),
+    ] {
+        if then != now {
+            tracing::warn!("the run began with {what} {then}, now it is {now}: its last bits may differ");
+        }
+    }
+}
+
+/// Trains to the end and prints the result.
+fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, out: &Path) -> Result {
+    progress.begin(trainer.step(), trainer.steps());
+    let trainer = advance(trainer, &progress, out)?;
+    let done = trainer.steps();
     progress.note(&format!("{done} steps done; evaluating the best model on validation and test"));
-    let (state, binding) = (trainer.recording().state_at(steps).clone(), trainer.model().binding().clone());
+    let (state, binding) = (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
     let summary = trainer.finish()?;
     progress.end();
-    let ending = Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run: &out };
+    let ending = Ending { spec, summary: &summary, state: &state, binding: &binding, run: out };
     output::print(&ending.text())
 }
 
-fn spec(task: &TrainTask) -> Result<CheckedSpec> {
+fn layers(task: &TrainTask) -> Layers<'_> {
     let mut options = Vec::new();
     if let Some(data) = &task.data {
         options.push(("--data", "data.source", data.clone()));
@@ -61,14 +115,17 @@ fn spec(task: &TrainTask) -> Result<CheckedSpec> {
     if let Some(seed) = task.seed {
         options.push(("--seed", "seed", seed.to_string()));
     }
-    let layers = Layers {
+    Layers {
         preset: task.preset.as_deref(),
         method: task.method.as_deref(),
         file: task.file.as_deref(),
         options,
         set: &task.set,
-    };
-    layers.spec()
+    }
+}
+
+fn steps(spec: &CheckedSpec, splits: &TokenSplits) -> Result<usize> {
+    Ok(spec.steps(splits.windows(Split::Train)?.count()))
 }
 
 fn default_out(spec: &CheckedSpec) -> PathBuf {
@@ -89,25 +146,41 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     Ok(Some(RunFolder::read_recording(&file)?))
 }
 
-/// Steps until all are made or the user has enough. Returns the trainer and the number of steps.
-fn advance(mut trainer: Trainer, progress: &Progress, out: &Path) -> Result<(Trainer, usize)> {
+/// Steps until all are made or the user has enough.
+fn advance(mut trainer: Trainer, progress: &Progress, out: &Path) -> Result<Trainer> {
     interrupt::watch();
-    let mut done = 0;
-    while let Some(report) = trainer.advance().inspect_err(|_| progress.end())? {
+    let again = format!("dlt train --resume {}", quoted(&out.to_string_lossy()));
+    loop {
+        let report = match trainer.advance() {
+            Ok(Some(report)) => report,
+            Ok(None) => return Ok(trainer),
+            Err(error) => {
+                progress.end();
+                let advice = advice(&error, trainer.last_checkpoint(), &again);
+                return Err(Failure::Stopped { error: Box::new(error), advice });
+            }
+        };
         progress.step(&report);
-        done = report.step;
-        if interrupt::is_asked() && report.step < report.steps {
+        if interrupt::is_asked() {
             progress.end();
-            let message = format!(
-                "after step {} of {}; {} holds the metrics so far and the best model that was validated",
-                report.step,
-                report.steps,
-                out.display()
-            );
+            trainer.save_checkpoint()?;
+            let (step, steps) = (report.step, report.steps);
+            let message = format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
             return Err(Failure::Interrupted { message });
         }
     }
-    Ok((trainer, done))
+}
+
+/// What is left of a run that has stopped by itself, and what to do.
+fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
+    match (last, error) {
+        (None, _) => "no checkpoint had been made yet".to_owned(),
+        (Some(step), TrainError::Diverged { .. }) => format!(
+            "the last good checkpoint is of step {step}; to go on from there and leave out steps that are not \
+             finite: {again} --set training.non_finite=skip"
+        ),
+        (Some(step), _) => format!("the checkpoint of step {step} is whole; to go on from there: {again}"),
+    }
 }
 
 /// Says what is about to be trained, on what, and where to.
@@ -135,7 +208,7 @@ fn introduce(
         tokens(Split::Validation),
         tokens(Split::Test),
     ));
-    let steps = spec.steps(splits.windows(Split::Train)?.count());
+    let steps = steps(spec, splits)?;
     let per_step = format!("{} x {} tokens", training.batch, model.context);
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));

@@ -5,10 +5,14 @@
 //! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage. A decision turns
 //! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
 
+mod saved;
+
 use dlt_spec::spec::{FirstTie, Gradient, Retied, TyingSpec, Untie};
 use dlt_state::{Action, State};
 
 use crate::ModelError;
+
+pub use saved::SavedBinding;
 
 /// Identity of one storage of block weights. Layer `i` starts with storage `i`; later ones count on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

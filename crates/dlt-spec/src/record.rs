@@ -95,6 +95,10 @@ pub struct StepRow {
     /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_rss_mb: Option<f64>,
+    /// Steps so far, this one included, that changed nothing because loss or gradient was not finite
+    /// (`training.non_finite = "skip"`); absent while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<usize>,
 }
 
 /// One evaluation.
@@ -198,6 +202,9 @@ pub struct Summary {
     pub seed: u64,
     /// Training steps done.
     pub steps: usize,
+    /// Steps that changed nothing because loss or gradient was not finite; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<usize>,
     /// Training steps done when the kept model, the best on validation, was evaluated.
     pub best_step: usize,
     /// Mean cross-entropy of the kept model on the validation split, in nats a token.
@@ -296,6 +303,28 @@ pub struct Provenance {
     /// The command line, argument by argument.
     pub command_line: Vec<String>,
     /// Start of the run, in seconds since 1970-01-01 UTC.
+    pub started_at: u64,
+    /// Each time the run was resumed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<ResumeProvenance>,
+}
+
+/// One time that a run was resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeProvenance {
+    /// Training steps done before.
+    pub step: usize,
+    /// Version of the program.
+    pub version: String,
+    /// Git revision that it was built from; absent outside a checkout.
+    pub revision: Option<String>,
+    /// Threads for arithmetic.
+    pub threads: usize,
+    /// Keys of the spec that were changed.
+    pub changed: Vec<String>,
+    /// The command line, argument by argument.
+    pub command_line: Vec<String>,
+    /// When, in seconds since 1970-01-01 UTC.
     pub started_at: u64,
 }
 

@@ -45,6 +45,8 @@ pub struct Spec {
     pub training: TrainingSpec,
     /// Validation during training and the final evaluation.
     pub evaluation: EvaluationSpec,
+    /// When the whole of a run is saved, so that it can be resumed.
+    pub checkpoint: CheckpointSpec,
     /// AdamW and its schedule.
     pub optimizer: OptimizerSpec,
     /// How layers are tied and untied.
@@ -183,6 +185,8 @@ pub struct TrainingSpec {
     pub micro_batch: Size,
     /// What is kept between forward and backward.
     pub checkpointing: Checkpointing,
+    /// What becomes of a step whose loss or gradient is not a finite number.
+    pub non_finite: NonFinite,
 }
 
 words! {
@@ -192,6 +196,16 @@ words! {
         None,
         /// Only the input of each block; the rest is computed again.
         Block,
+    }
+}
+
+words! {
+    /// What becomes of a step whose loss or gradient is not a finite number.
+    NonFinite {
+        /// The run stops.
+        Stop,
+        /// The step changes nothing and is counted in the metrics.
+        Skip,
     }
 }
 
@@ -217,6 +231,18 @@ words! {
         /// Besides, the perplexity that choosing on the test split would have given is reported, labelled so.
         ValidationAndTest,
     }
+}
+
+/// When the whole of a run is saved, so that it can be resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSpec {
+    /// Steps between two checkpoints; `auto` leaves it to the minutes.
+    pub every_steps: Size,
+    /// Minutes between two checkpoints; `inf` leaves it to the steps.
+    pub every_minutes: f64,
+    /// Checkpoints that are kept.
+    pub keep_last: usize,
 }
 
 /// AdamW and its schedule (DEVIATIONS rows 10 and 16).

@@ -6,6 +6,7 @@ use dlt_models::Model;
 use dlt_models::file::ModelFile;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
+use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
 use crate::folder::RunFolder;
@@ -33,7 +34,8 @@ pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> 
 }
 
 /// Where the time of training went, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Times {
     /// All of it, evaluation apart.
     pub(crate) training_s: f64,
@@ -58,6 +60,7 @@ pub(crate) struct Training {
     pub(crate) predicted_peak_rss_mb: Option<f64>,
     pub(crate) best_step: usize,
     pub(crate) best_on_test: Option<f64>,
+    pub(crate) skipped_steps: Option<usize>,
 }
 
 impl Training {
@@ -80,6 +83,7 @@ impl Training {
             name: spec.name.clone(),
             seed: spec.seed,
             steps: self.steps,
+            skipped_steps: self.skipped_steps,
             best_step: self.best_step,
             validation_loss: validation.loss(),
             validation_perplexity: validation.perplexity(),

@@ -50,13 +50,49 @@ pub enum TrainError {
     },
     /// The run folder is there already.
     #[error(
-        "{0} is there already, and this version cannot resume a run: start it again from its spec with \
+        "{0} is there already: go on with it by `dlt train --resume {0}`, start it again from its spec by \
          `dlt train {0}/spec.toml --out OTHER`, choose another --out or --seed, or remove it",
         path.display()
     )]
     RunExists {
         /// The folder.
         path: PathBuf,
+    },
+    /// Another process writes into the run folder.
+    #[error("{} is held by {holder}, which writes into it: wait until it ends, or stop it", path.display())]
+    Held {
+        /// The folder.
+        path: PathBuf,
+        /// Which process, and on which machine.
+        holder: String,
+    },
+    /// A run cannot be resumed as it is asked for.
+    #[error("cannot resume {}: {reason}", path.display())]
+    Resume {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// A run folder has checkpoints, and none can be used.
+    #[error(
+        "cannot resume {0}: none of its checkpoints can be used:{1}\nremove {0}/checkpoint to begin anew at step 0",
+        path.display(),
+        lines(refused)
+    )]
+    NoCheckpoint {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, checkpoint by checkpoint.
+        refused: Vec<String>,
+    },
+    /// A spec to go on with differs from the run's in what cannot change any more.
+    #[error("cannot resume {} with another spec: {}", path.display(), listed(refused))]
+    ChangedSpec {
+        /// The folder.
+        path: PathBuf,
+        /// The keys that cannot change, with both values.
+        refused: Vec<String>,
     },
     /// A file of a run folder is not what it should be.
     #[error("{}: {reason}", path.display())]
@@ -118,18 +154,36 @@ impl TrainError {
         match self {
             Self::Spec(error) => error.exit_code(),
             Self::Agent(AgentError::NotFinite { .. }) | Self::Diverged { .. } => ExitCode::Diverged,
-            Self::Agent(_) | Self::OtherStart { .. } | Self::Vocabulary { .. } => ExitCode::BadSpec,
-            Self::Data(_) | Self::State(_) | Self::Format { .. } => ExitCode::BadData,
+            Self::Agent(_) | Self::OtherStart { .. } | Self::Vocabulary { .. } | Self::ChangedSpec { .. } => {
+                ExitCode::BadSpec
+            }
+            Self::Data(_) | Self::State(_) | Self::Format { .. } | Self::NoCheckpoint { .. } => {
+                ExitCode::BadData
+            }
             Self::Model(
                 ModelError::Format { .. }
                 | ModelError::Weight { .. }
                 | ModelError::Batch { .. }
                 | ModelError::Depth { .. },
             ) => ExitCode::BadData,
-            Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } => ExitCode::Usage,
-            Self::Model(_) | Self::Io { .. } | Self::Device { .. } | Self::Memory { .. } => {
-                ExitCode::Resources
+            Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } | Self::Resume { .. } => {
+                ExitCode::Usage
             }
+            Self::Model(_)
+            | Self::Io { .. }
+            | Self::Device { .. }
+            | Self::Held { .. }
+            | Self::Memory { .. } => ExitCode::Resources,
         }
     }
+}
+
+/// What cannot change, and why.
+fn listed(refused: &[String]) -> String {
+    let lines = lines(refused);
+    format!("what was computed so far would be another run's; leave as it was, or start a new run:{lines}")
+}
+
+fn lines(items: &[String]) -> String {
+    items.iter().map(|item| format!("\n  {item}")).collect()
 }

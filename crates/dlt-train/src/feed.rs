@@ -1,6 +1,6 @@
 //! Batches of windows, as the model takes them.
 
-use dlt_data::{Batches, Windows};
+use dlt_data::{BatchPosition, Batches, Windows};
 use dlt_models::Batch;
 use rand_chacha::ChaCha8Rng;
 
@@ -36,6 +36,17 @@ impl Feed {
             self.windows.fill(window, inputs, targets)?;
         }
         Ok(Batch { inputs: &self.inputs, targets: &self.targets, windows: self.batch })
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self) -> BatchPosition {
+        self.batches.position()
+    }
+
+    /// Goes on where it stood.
+    pub(crate) fn resume(&mut self, position: BatchPosition) -> Result<()> {
+        self.batches = Batches::resume(self.windows.count(), self.batch, position)?;
+        Ok(())
     }
 
     /// Starts a fresh shuffle.

@@ -1,5 +1,7 @@
 //! The folder of a run, whose files `dlt_spec::record` describes.
 
+mod reopened;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,10 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
 
+use crate::lock::Lock;
 use crate::{Result, TrainError};
+
+pub(crate) use reopened::Cut;
 
 /// The best model on validation, as `dlt_models::file` describes it.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -22,6 +27,9 @@ pub struct RunFolder {
     path: PathBuf,
     metrics: File,
     states: File,
+    /// Held as long as this process writes into the folder.
+    #[expect(dead_code, reason = "dropping it is what frees the folder")]
+    lock: Lock,
 }
 
 impl RunFolder {
@@ -46,10 +54,11 @@ impl RunFolder {
             let path = path.join(name);
             OpenOptions::new().create_new(true).append(true).open(&path).map_err(io(&path))
         };
-        let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
-        let mut folder = Self { path: path.to_owned(), metrics, states };
+        let lock = Lock::take(path)?;
         replace(&path.join(SPEC_FILE), dlt_spec::fields::render(spec).as_bytes())?;
         replace(&path.join(PROVENANCE_FILE), &json(provenance))?;
+        let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
+        let mut folder = Self { path: path.to_owned(), metrics, states, lock };
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&Recording::starting_from(spec.initial_state()).header_line())?;
         Ok(folder)

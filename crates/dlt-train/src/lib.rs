@@ -13,17 +13,22 @@
 //! # }
 //! ```
 
+pub mod checkpoint;
 mod clock;
 mod device;
+pub mod disk;
 mod ending;
 mod error;
 pub mod evaluation;
+mod explosion;
 mod feed;
 mod folder;
+mod lock;
 mod means;
 pub mod measurement;
 pub mod memory;
 pub mod optimizer;
+mod resume;
 pub mod schedule;
 mod step;
 mod trainer;
@@ -34,6 +39,8 @@ pub use dlt_kernels::Kernels;
 pub use error::TrainError;
 pub use evaluation::Evaluation;
 pub use folder::{MODEL_FILE, RunFolder};
+pub use lock::{LOCK_FILE, holder};
+pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use trainer::{StepReport, Trainer};
 pub use tying::{architecture, initial_binding, model_for, saved_model};
 

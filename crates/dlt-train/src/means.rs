@@ -1,5 +1,7 @@
 //! Means over training steps.
 
+use serde::{Deserialize, Serialize};
+
 /// What is averaged, one sample a training step.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sample {
@@ -10,7 +12,8 @@ pub(crate) struct Sample {
 }
 
 /// Running sums of samples.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Means {
     steps: usize,
     trainable_parameters: f64,

@@ -1,5 +1,7 @@
 //! AdamW over the slots of a model: one state a slot, one step count a parameter.
 
+mod saved;
+
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;

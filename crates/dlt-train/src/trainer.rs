@@ -1,5 +1,7 @@
 //! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
 
+mod saved;
+
 use std::collections::BTreeMap;
 
 use candle_core::Device;
@@ -20,6 +22,7 @@ use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
+use crate::trainer::saved::Saving;
 use crate::tying::{Timetable, agent_for, change, initial_binding, model_for, stream, visited};
 use crate::{Result, TrainError, memory, step};
 
@@ -70,6 +73,7 @@ pub struct Trainer {
     predicted_bytes: usize,
     clock: Clock,
     times: Times,
+    saving: Saving,
 }
 
 /// The best model so far.
@@ -144,6 +148,7 @@ impl Trainer {
             predicted_bytes: memory::predict(&spec, vocabulary, &initial_binding(&spec))?.peak,
             clock: Clock::start(),
             times: Times::default(),
+            saving: Saving::new(&spec, recording),
             vocabulary,
             splits,
             spec,
@@ -177,6 +182,7 @@ impl Trainer {
         self.times.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
         let evaluation = self.evaluate_when_due()?;
+        self.save_when_due()?;
         Ok(Some(StepReport {
             step: self.step,
             steps: self.steps,
@@ -281,13 +287,17 @@ impl Trainer {
         self.optimizer.prepare(&self.model)?;
         let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
         let norm = gradients.norm()?;
-        if !(loss.is_finite() && norm.is_finite()) {
+        let is_finite = loss.is_finite() && norm.is_finite();
+        if !is_finite {
             let tensor = self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
-            return Err(TrainError::Diverged { step, loss, tensor });
+            self.saving.not_finite(self.spec.training.non_finite, step, loss, tensor)?;
         }
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let gradient_bytes = gradients.bytes();
-        self.optimizer.step(&self.model, gradients, norm, rate)?;
+        if is_finite {
+            self.optimizer.step(&self.model, gradients, norm, rate)?;
+        }
+        self.saving.watch(step, loss);
         let sample = self.sample();
         let resident = memory::resident();
         self.means.add(&sample, resident.map(|resident| resident.now_mb));
@@ -305,6 +315,7 @@ impl Trainer {
             elapsed_ms: self.clock.elapsed_ms(),
             tokens_per_s: ((step + 1) * n_tokens) as f64 / (self.times.training_s + started.elapsed_s()),
             current_rss_mb: resident.map(|resident| resident.now_mb),
+            skipped_steps: self.saving.skipped(),
         })
     }
 
@@ -373,6 +384,7 @@ impl Trainer {
             predicted_peak_rss_mb: self.process_mb.map(|mb| mb + self.predicted_bytes as f64 / 1e6),
             best_step,
             best_on_test: self.best_on_test,
+            skipped_steps: self.saving.skipped(),
         };
         let Self { spec, mut folder, device, vocabulary, splits, clock, model, optimizer, .. } = self;
         drop((model, optimizer));

@@ -161,6 +161,12 @@ pub const FIELDS: &[Field] = &[
         "What is kept between forward and backward: none keeps all activations; block keeps each block's \
          input and computes the rest again."
     ),
+    field!(
+        training.non_finite,
+        words!(NonFinite),
+        "What becomes of a step whose loss or gradient is not a finite number: stop ends the run with the \
+         last checkpoint intact; skip leaves weights and moments as they are and counts the step."
+    ),
     // Evaluation.
     field!(
         evaluation.every_steps,
@@ -189,6 +195,22 @@ pub const FIELDS: &[Field] = &[
     )
     .paper_says("a separate validation set", "section 4")
     .code_does("the test split"),
+    // Checkpoints.
+    field!(
+        checkpoint.every_steps,
+        Values::WholeOrAuto(1, MOST_OF_TOML),
+        "Steps between two checkpoints, from which a run is resumed; auto leaves it to every_minutes. One is \
+         always made at the end, and when a run is interrupted."
+    )
+    .unit_of("steps"),
+    field!(
+        checkpoint.every_minutes,
+        Values::Real(Interval::POSITIVE_OR_INF),
+        "Minutes between two checkpoints, beside every_steps; inf leaves it to every_steps."
+    )
+    .unit_of("minutes"),
+    field!(checkpoint.keep_last, Values::Whole(1, MOST), "Checkpoints that are kept, the newest ones.")
+        .unit_of("checkpoints"),
     // Optimizer.
     field!(optimizer.learning_rate, Values::Real(Interval::POSITIVE), "Peak learning rate of AdamW.")
         .paper_says("1e-4", "section 4"),

@@ -14,6 +14,7 @@ impl Default for Spec {
             data: DataSpec::default(),
             training: TrainingSpec::default(),
             evaluation: EvaluationSpec::default(),
+            checkpoint: CheckpointSpec::default(),
             optimizer: OptimizerSpec::default(),
             tying: TyingSpec::default(),
             agent: AgentSpec::default(),
@@ -60,6 +61,7 @@ impl Default for TrainingSpec {
             batch: 8,
             micro_batch: Size::AUTO,
             checkpointing: Checkpointing::None,
+            non_finite: NonFinite::Stop,
         }
     }
 }
@@ -72,6 +74,12 @@ impl Default for EvaluationSpec {
             windows: Size::AUTO,
             select_on: Selection::Validation,
         }
+    }
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self { every_steps: Size::AUTO, every_minutes: 10.0, keep_last: 2 }
     }
 }
 

@@ -75,7 +75,7 @@ fn render_says_meaning_unit_and_source_above_each_value() {
                         decide_every = 15\n";
     assert!(text.contains(decide_every), "{text}");
     assert!(text.lines().all(|line| line.len() <= 100), "{text}");
-    assert_eq!(text.matches("\n[").count(), 7);
+    assert_eq!(text.matches("\n[").count(), 8);
 }
 
 #[test]

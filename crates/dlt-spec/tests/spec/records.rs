@@ -19,6 +19,7 @@ fn step() -> StepRow {
         elapsed_ms: 12.5,
         tokens_per_s: 2048.0,
         current_rss_mb: Some(210.5),
+        skipped_steps: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn summary() -> Summary {
         name: "smoke".into(),
         seed: 1,
         steps: 30,
+        skipped_steps: None,
         best_step: 30,
         validation_loss: 6.5,
         validation_perplexity: 6.5f64.exp(),
@@ -110,6 +112,7 @@ fn provenance() -> Provenance {
         },
         command_line: vec!["dlt".into(), "train".into()],
         started_at: 1_700_000_000,
+        resumed: Vec::new(),
     }
 }
 

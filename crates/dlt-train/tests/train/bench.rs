@@ -13,7 +13,8 @@ use dlt_spec::record::{
 };
 use dlt_spec::{CheckedSpec, Overlay, Spec, presets};
 use dlt_state::Recording;
-use dlt_train::{RunFolder, TrainError, Trainer, saved_model};
+use dlt_train::checkpoint::CheckpointFolder;
+use dlt_train::{MODEL_FILE, Resumption, RunFolder, TrainError, Trainer, saved_model};
 
 /// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
 fn text(words: usize) -> String {
@@ -37,6 +38,30 @@ fn tokenizer(folder: &Path) -> PathBuf {
     let path = folder.join("tokenizer.json");
     std::fs::write(&path, json).expect("written");
     path
+}
+
+/// What a run comes to; see [`Bench::outcome`].
+#[derive(PartialEq)]
+pub(crate) struct Outcome {
+    metrics: Vec<String>,
+    states: Vec<u8>,
+    summary: String,
+    model: Vec<u8>,
+    end: BTreeMap<String, Vec<u8>>,
+}
+
+impl Outcome {
+    /// Bit for bit, and says in which part not.
+    pub(crate) fn assert_same(&self, other: &Self, what: &str) {
+        assert_eq!(self.metrics, other.metrics, "{what}");
+        assert_eq!(self.states, other.states, "{what}");
+        assert_eq!(self.summary, other.summary, "{what}");
+        assert!(self.model == other.model, "{what}: the best model");
+        assert_eq!(self.end.keys().collect::<Vec<_>>(), other.end.keys().collect::<Vec<_>>(), "{what}");
+        let differs = self.end.iter().find(|(name, data)| other.end[*name] != **data);
+        assert!(differs.is_none(), "{what}: {}", differs.map_or("", |(name, _)| name));
+        assert!(self.end.len() > 20, "{what}: weights and moments are compared");
+    }
 }
 
 pub(crate) struct Bench {
@@ -90,6 +115,54 @@ impl Bench {
         let splits = self.splits(&spec);
         let folder = RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
         Trainer::new(spec, splits, recording, folder, Device::Cpu).expect("it fits")
+    }
+
+    /// Takes a run up again, with a spec that differs in `settings` from the run's.
+    pub(crate) fn resume(
+        &self,
+        run: &str,
+        settings: &[&str],
+        recording: Option<&Recording>,
+    ) -> (Trainer, Vec<String>) {
+        self.try_resume(run, settings, recording).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn try_resume(
+        &self,
+        run: &str,
+        settings: &[&str],
+        recording: Option<&Recording>,
+    ) -> dlt_train::Result<(Trainer, Vec<String>)> {
+        let mut resumption = Resumption::open(&self.path(run))?;
+        let spec = self.spec(settings);
+        resumption.change(spec.clone())?;
+        let notices = resumption.notices().to_vec();
+        let (trainer, more) = Trainer::resume(resumption, self.splits(&spec), recording, Device::Cpu)?;
+        Ok((trainer, [notices, more].concat()))
+    }
+
+    /// Everything that two runs with one result have in common: metrics, decisions, summary, best model, and the
+    /// weights and moments at the end.
+    pub(crate) fn outcome(&self, run: &str) -> Outcome {
+        let read = |name: &str| {
+            std::fs::read(self.path(run).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        let lines = |name: &str| -> Vec<String> {
+            String::from_utf8(read(name)).expect("text").lines().map(record::without_times).collect()
+        };
+        let checkpoints = CheckpointFolder::of(&self.path(run)).list().expect("readable");
+        let last = std::fs::read(&checkpoints[0].1).expect("a checkpoint");
+        let tensors =
+            safetensors::SafeTensors::deserialize(&last).expect("every reader of safetensors reads it");
+        let of = |(name, view): (String, safetensors::tensor::TensorView<'_>)| (name, view.data().to_vec());
+        let summary = String::from_utf8(read(record::SUMMARY_FILE)).expect("text");
+        Outcome {
+            metrics: lines(record::METRICS_FILE),
+            states: read(record::STATES_FILE),
+            summary: record::without_times(&summary),
+            model: read(MODEL_FILE),
+            end: tensors.tensors().into_iter().filter(|(name, _)| name != "progress").map(of).collect(),
+        }
     }
 
     /// Why a run is refused before its first step.
@@ -174,6 +247,7 @@ pub(crate) fn provenance() -> Provenance {
         },
         command_line: Vec::new(),
         started_at: 0,
+        resumed: Vec::new(),
     }
 }
 

@@ -1,0 +1,93 @@
+//! A binding as a checkpoint holds it: with the numbers of its storages as they are.
+
+use super::{Binding, StorageId};
+
+/// Everything in a [`Binding`], as plain numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedBinding {
+    /// For each layer the number of its storage.
+    pub storage: Vec<usize>,
+    /// Layers that use untrained initial weights, rising.
+    pub frozen: Vec<usize>,
+    /// Layers that the state calls independent, rising.
+    pub independent: Vec<usize>,
+    /// Number of the next new storage.
+    pub next: usize,
+}
+
+impl Binding {
+    /// All of this binding, so that [`restore`](Self::restore) gives an equal one.
+    #[must_use]
+    pub fn save(&self) -> SavedBinding {
+        let layers = |is: &[bool]| (0..is.len()).filter(|&layer| is[layer]).collect();
+        SavedBinding {
+            storage: self.storage.iter().map(|id| id.0).collect(),
+            frozen: layers(&self.frozen),
+            independent: layers(&self.independent),
+            next: self.next,
+        }
+    }
+
+    /// The binding that was saved.
+    ///
+    /// # Errors
+    /// Says what contradicts what.
+    pub fn restore(saved: &SavedBinding) -> Result<Self, String> {
+        let SavedBinding { storage, frozen, independent, next } = saved;
+        let n_layers = storage.len();
+        if n_layers == 0 {
+            return Err("expected at least one layer, came none".to_owned());
+        }
+        if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
+            return Err(format!("expected layers below {n_layers}, came layer {layer}"));
+        }
+        if let Some(id) = storage.iter().find(|&id| id >= next) {
+            return Err(format!("expected storages below {next}, came storage {id}"));
+        }
+        let is_frozen = |layer: usize| frozen.contains(&layer);
+        for (layer, &id) in storage.iter().enumerate() {
+            if is_frozen(layer) && (id >= n_layers || independent.contains(&layer)) {
+                return Err(format!("layer {layer} cannot be frozen: it has no initial weights or trains"));
+            }
+        }
+        Ok(Self {
+            storage: storage.iter().copied().map(StorageId).collect(),
+            frozen: (0..n_layers).map(is_frozen).collect(),
+            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            next: *next,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(storage: &[usize], frozen: &[usize], independent: &[usize], next: usize) -> SavedBinding {
+        let list = |layers: &[usize]| layers.to_vec();
+        SavedBinding { storage: list(storage), frozen: list(frozen), independent: list(independent), next }
+    }
+
+    #[test]
+    fn law_a_saved_binding_comes_back_equal() {
+        let mut binding = Binding::frozen(4);
+        assert_eq!(Binding::restore(&binding.save()), Ok(binding.clone()));
+        binding.storage[2] = StorageId(7);
+        (binding.frozen[2], binding.next) = (false, 8);
+        assert_eq!(Binding::restore(&binding.save()), Ok(binding));
+    }
+
+    #[test]
+    fn rejects_bindings_that_contradict_themselves() {
+        for (wrong, says) in [
+            (saved(&[], &[], &[], 0), "at least one layer"),
+            (saved(&[0, 1], &[2], &[0], 2), "below 2, came layer 2"),
+            (saved(&[0, 5], &[], &[0], 2), "below 2, came storage 5"),
+            (saved(&[0, 1], &[1], &[1], 2), "layer 1 cannot be frozen"),
+            (saved(&[0, 2], &[1], &[0], 3), "layer 1 cannot be frozen"),
+        ] {
+            let error = Binding::restore(&wrong).expect_err(says);
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The part of a checkpoint that is no tensor.
+
+use std::collections::BTreeMap;
+
+use dlt_agent::AgentSnapshot;
+use dlt_data::BatchPosition;
+use dlt_spec::record::DecisionRow;
+use serde::{Deserialize, Serialize};
+
+use crate::ending::Times;
+use crate::means::Means;
+
+/// Everything of a run that changes, beside its tensors and its recording. Floats that may be of any value are
+/// written as their bits; the others are finite, and JSON holds those exactly.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Progress {
+    /// Training steps done.
+    pub(crate) step: usize,
+    /// Length of `metrics.jsonl`.
+    pub(crate) metrics_bytes: u64,
+    /// SHA-256 of the text.
+    pub(crate) data_sha256: String,
+    /// Identity of the tokenizer.
+    pub(crate) tokenizer: String,
+    /// SHA-256 of the recording that the agent follows, where it follows one.
+    pub(crate) replayed_sha256: Option<String>,
+    pub(crate) agent: Option<AgentSnapshot>,
+    /// The decision that waits for its reward.
+    pub(crate) pending: Option<DecisionRow>,
+    /// Order of the training batches.
+    pub(crate) train: BatchPosition,
+    /// Order of the batches that rewards are measured on.
+    pub(crate) rewards: BatchPosition,
+    pub(crate) moments: StepCounts,
+    pub(crate) means: Means,
+    pub(crate) best: Option<Best>,
+    #[serde(with = "bits_option")]
+    pub(crate) best_on_test: Option<f64>,
+    pub(crate) state_bytes_peak: usize,
+    pub(crate) skipped_steps: usize,
+    /// Most memory that was predicted for a step.
+    pub(crate) predicted_bytes: usize,
+    /// Time of the whole run, and where that of training went.
+    pub(crate) elapsed_s: f64,
+    pub(crate) times: Times,
+}
+
+/// Steps that each parameter has taken, in the order of its layout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StepCounts {
+    pub(crate) shared: Vec<u64>,
+    /// By the layer whose optimizer state it is.
+    pub(crate) slots: BTreeMap<usize, Vec<u64>>,
+}
+
+/// The best model so far, which stands in a file beside the checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Best {
+    /// Training steps done when it was evaluated.
+    pub(crate) step: usize,
+    /// Its loss on validation, which is finite.
+    pub(crate) loss: f64,
+    /// SHA-256 of the file.
+    pub(crate) sha256: String,
+}
+
+/// An f64 that may be absent, as its bits.
+pub(crate) mod bits_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(f64::to_bits).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(f64::from_bits))
+    }
+}

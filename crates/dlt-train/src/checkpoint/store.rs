@@ -1,0 +1,273 @@
+//! The checkpoints of a run folder: which there are, which is the newest good one, which are no longer needed.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{CHUNK, Checkpoint, Contents, hex};
+use crate::disk::{Disk, SystemDisk};
+use crate::{MODEL_FILE, Result, TrainError};
+
+/// Folder of the checkpoints, in a run folder.
+pub const CHECKPOINT_FOLDER: &str = "checkpoint";
+
+/// Ending of a file that is being written; it means nothing once its writer has ended.
+const PARTIAL: &str = "partial";
+
+/// The folder of a run's checkpoints.
+#[derive(Clone, Debug)]
+pub struct CheckpointFolder {
+    run: PathBuf,
+    path: PathBuf,
+}
+
+/// What [`CheckpointFolder::newest`] found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The newest checkpoint from which the run can go on.
+    pub checkpoint: Option<Checkpoint>,
+    /// Newer ones that cannot be used, and why, the newest first.
+    pub refused: Vec<(PathBuf, TrainError)>,
+}
+
+impl CheckpointFolder {
+    /// That of a run folder.
+    #[must_use]
+    pub fn of(run: &Path) -> Self {
+        Self { run: run.to_owned(), path: run.join(CHECKPOINT_FOLDER) }
+    }
+
+    /// Training steps and files of the checkpoints, the newest first.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<(usize, PathBuf)>> {
+        self.numbered("step-")
+    }
+
+    /// The newest checkpoint that is whole, with the best model that it names, and whose part of the metrics is
+    /// there.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where the folder cannot be read.
+    pub fn newest(&self) -> Result<Found> {
+        let mut found = Found::default();
+        for (step, path) in self.list()? {
+            match self.open(step, &path) {
+                Ok(checkpoint) => {
+                    found.checkpoint = Some(checkpoint);
+                    break;
+                }
+                Err(error) => found.refused.push((path, error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// A checkpoint and all that it needs.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and where the best model that it names or its part of the metrics is not there.
+    pub fn open(&self, step: usize, path: &Path) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(path)?;
+        if checkpoint.step() != step {
+            return Err(
+                checkpoint.refuse(format!("it is of step {}, its name says {step}", checkpoint.step()))
+            );
+        }
+        let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
+        let length = fs::metadata(&metrics).map_or(0, |file| file.len());
+        let expected = checkpoint.progress().metrics_bytes;
+        if length < expected {
+            let metrics = metrics.display();
+            return Err(
+                checkpoint.refuse(format!("it needs {expected} bytes of {metrics}, which has {length}"))
+            );
+        }
+        if self.best_source(&checkpoint).is_none() {
+            let best = checkpoint.best_path().unwrap_or_default();
+            return Err(
+                checkpoint.refuse(format!("the best model, {}, is missing or damaged", best.display()))
+            );
+        }
+        Ok(checkpoint)
+    }
+
+    /// Where the best model of a checkpoint stands whole; the run's own model file serves as well. A checkpoint
+    /// without one needs none.
+    fn best_source(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
+        let Some(best) = &checkpoint.progress().best else { return Some(PathBuf::new()) };
+        let kept = self.path.join(best_name(best.step));
+        [kept, self.run.join(MODEL_FILE)]
+            .into_iter()
+            .find(|path| sha256(path).is_ok_and(|sha256| sha256 == best.sha256))
+    }
+
+    /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so far, which
+    /// stands in the run's model file. Whatever fails, the checkpoints that were there before are untouched.
+    pub(crate) fn save(
+        &self,
+        disk: &dyn Disk,
+        step: usize,
+        best: Option<usize>,
+        contents: &Contents,
+    ) -> Result<()> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { action: "write", path, source }
+        };
+        disk.create_folder(&self.path).map_err(io(&self.path))?;
+        if let Some(best) = best {
+            self.keep_best(disk, best)?;
+        }
+        let path = self.path.join(step_name(step));
+        let partial = path.with_extension(PARTIAL);
+        let written = contents
+            .write(disk, &partial)
+            .and_then(|()| disk.rename(&partial, &path).map_err(io(&path)))
+            .and_then(|()| disk.sync_folder(&self.path).map_err(io(&self.path)));
+        if written.is_err() {
+            // It is in the way of a disk that is full; where it cannot be removed, it means nothing.
+            let _ = disk.remove(&partial);
+        }
+        written
+    }
+
+    /// Gives the run's model file a second name here: it is never written again, only replaced. Where a file
+    /// system has no second names it is copied.
+    fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
+        let (model, kept) = (self.run.join(MODEL_FILE), self.path.join(best_name(best)));
+        if kept.exists() && sha256(&kept).ok() == sha256(&model).ok() {
+            return Ok(());
+        }
+        let partial = kept.with_extension(PARTIAL);
+        // What an earlier process left under this name is not ours.
+        let _ = disk.remove(&partial);
+        let written = disk
+            .link(&model, &partial)
+            .or_else(|_| copy(disk, &model, &partial))
+            .and_then(|()| disk.rename(&partial, &kept));
+        if written.is_err() {
+            let _ = disk.remove(&partial);
+        }
+        written.map_err(|source| TrainError::Io { action: "write", path: kept, source })
+    }
+
+    /// Removes all but the newest `keep` checkpoints and the best models that no other one names. A file that
+    /// cannot be removed stays.
+    pub(crate) fn prune(&self, disk: &dyn Disk, keep: usize) -> Result<()> {
+        let steps = self.list()?;
+        for (_, path) in steps.iter().skip(keep) {
+            let _ = disk.remove(path);
+        }
+        let Some(&(oldest, _)) = steps.get(keep.min(steps.len()).saturating_sub(1)) else { return Ok(()) };
+        let bests = self.numbered("best-")?;
+        // The best model at a step is the last one found before it.
+        let needed = bests.iter().find(|(step, _)| *step <= oldest).map_or(0, |(step, _)| *step);
+        for (_, path) in bests.iter().filter(|(step, _)| *step < needed) {
+            let _ = disk.remove(path);
+        }
+        Ok(())
+    }
+
+    /// Makes the folder what it was when `checkpoint` was made, or as before the first one: newer checkpoints,
+    /// which could not be used, are set aside under another name, files of a writer that was stopped are removed,
+    /// and the run's model file is the best model of that time. Says what it did.
+    pub(crate) fn rewind(&self, checkpoint: Option<&Checkpoint>) -> Result<Vec<String>> {
+        let step = checkpoint.map_or(0, Checkpoint::step);
+        let mut notices = Vec::new();
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { action: "write", path, source }
+        };
+        for (_, path) in self.list()?.iter().filter(|(newer, _)| *newer > step) {
+            let aside = path.with_extension("damaged");
+            fs::rename(path, &aside).map_err(io(path))?;
+            notices.push(format!("{} is set aside as {}", path.display(), aside.display()));
+        }
+        for path in self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL)) {
+            fs::remove_file(path).map_err(io(path))?;
+        }
+        let model = self.run.join(MODEL_FILE);
+        match checkpoint.and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?))) {
+            Some((checkpoint, best)) if !sha256(&model).is_ok_and(|sha256| sha256 == best.sha256) => {
+                let source = self.best_source(checkpoint).unwrap_or_default();
+                let partial = model.with_extension(PARTIAL);
+                copy(&SystemDisk, &source, &partial)
+                    .and_then(|()| fs::rename(&partial, &model))
+                    .map_err(io(&model))?;
+            }
+            Some(_) => {}
+            None if model.exists() => fs::remove_file(&model).map_err(io(&model))?,
+            None => {}
+        }
+        // Best models of a future that will be another one.
+        for (_, path) in self.numbered("best-")?.iter().filter(|(newer, _)| *newer > step) {
+            fs::remove_file(path).map_err(io(path))?;
+        }
+        Ok(notices)
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(io(source)),
+        };
+        let mut files: Vec<_> =
+            entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(io)?;
+        files.sort();
+        Ok(files)
+    }
+
+    /// Files called `prefix`, a number and the ending of safetensors, with the greatest number first.
+    fn numbered(&self, prefix: &str) -> Result<Vec<(usize, PathBuf)>> {
+        let number = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            let digits = name.strip_prefix(prefix)?.strip_suffix(".safetensors")?;
+            let number = digits.parse().ok().filter(|&number| name == numbered_name(prefix, number))?;
+            Some((number, path))
+        };
+        let mut found: Vec<_> = self.files()?.into_iter().filter_map(number).collect();
+        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        Ok(found)
+    }
+}
+
+fn step_name(step: usize) -> String {
+    numbered_name("step-", step)
+}
+
+pub(super) fn best_name(step: usize) -> String {
+    numbered_name("best-", step)
+}
+
+/// Filled with zeros, so that the order of names is that of numbers.
+fn numbered_name(prefix: &str, number: usize) -> String {
+    format!("{prefix}{number:012}.safetensors")
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash, mut chunk) = (File::open(path)?, Sha256::new(), vec![0; CHUNK]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hex(&hash.finalize())),
+            read => hash.update(&chunk[..read]),
+        }
+    }
+}
+
+/// A synced copy.
+fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    let (mut source, mut out, mut chunk) = (File::open(from)?, disk.create(to)?, vec![0; CHUNK]);
+    loop {
+        match source.read(&mut chunk)? {
+            0 => return out.sync(),
+            read => out.write_all(&chunk[..read])?,
+        }
+    }
+}

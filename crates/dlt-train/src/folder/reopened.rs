@@ -1,0 +1,144 @@
+//! A run folder that is opened again: its two growing files are cut back to where a checkpoint saw them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use dlt_spec::record::{
+    HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, ResumeProvenance,
+    SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+};
+use dlt_spec::{CheckedSpec, fields};
+use dlt_state::Recording;
+
+use super::{RunFolder, json, replace};
+use crate::lock::Lock;
+use crate::{Result, TrainError};
+
+/// How much of a run folder stays.
+pub(crate) struct Cut<'a> {
+    /// Training steps that stay.
+    pub(crate) step: usize,
+    /// Bytes of the metrics that stay; `None` before the first checkpoint: only the header.
+    pub(crate) metrics_bytes: Option<u64>,
+    /// Decisions that stay.
+    pub(crate) recording: &'a Recording,
+}
+
+impl RunFolder {
+    /// Takes up a folder again. The second value says what was cut off or mended.
+    pub(crate) fn reopen(path: &Path, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
+        let mut notices = Vec::new();
+        notices.extend(cut_metrics(&path.join(METRICS_FILE), cut)?);
+        notices.extend(cut_states(&path.join(STATES_FILE), cut)?);
+        let summary = path.join(SUMMARY_FILE);
+        if summary.exists() {
+            // The mark of a finished run, which this no longer is.
+            let aside = path.join(format!("summary-{}.json", cut.step));
+            fs::rename(&summary, &aside).map_err(io("write", &summary))?;
+            notices.push(format!("the former result is kept as {}", aside.display()));
+        }
+        let open = |name: &str| {
+            let path = path.join(name);
+            OpenOptions::new().append(true).open(&path).map_err(io("write", &path))
+        };
+        let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
+        Ok((Self { path: path.to_owned(), metrics, states, lock }, notices))
+    }
+
+    /// Puts the spec in place that the run goes on with.
+    pub(crate) fn rewrite_spec(&self, spec: &CheckedSpec) -> Result<()> {
+        let (path, text) = (self.path.join(SPEC_FILE), fields::render(spec));
+        match fs::read_to_string(&path) {
+            Ok(before) if before == text => Ok(()),
+            _ => replace(&path, text.as_bytes()),
+        }
+    }
+
+    /// Adds to the folder's provenance that the run was resumed; `fresh` stands in for one that is missing or
+    /// damaged.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where it cannot be written.
+    pub fn note_resumed(&self, fresh: Provenance, resumed: ResumeProvenance) -> Result<()> {
+        let path = self.path.join(PROVENANCE_FILE);
+        let mut provenance = Self::read_provenance(&self.path).unwrap_or(fresh);
+        provenance.resumed.push(resumed);
+        replace(&path, &json(&provenance))
+    }
+
+    /// Where a run comes from.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
+    pub fn read_provenance(run: &Path) -> Result<Provenance> {
+        let path = run.join(PROVENANCE_FILE);
+        let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+        serde_json::from_str(&text).map_err(|error| TrainError::Format { path, reason: error.to_string() })
+    }
+
+    /// Makes what was appended so far last; returns the length of the metrics.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        let path = self.path.join(METRICS_FILE);
+        self.states.sync_data().map_err(io("write", &self.path.join(STATES_FILE)))?;
+        self.metrics.sync_data().map_err(io("write", &path))?;
+        Ok(self.metrics.metadata().map_err(io("read", &path))?.len())
+    }
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.to_owned();
+    move |source| TrainError::Io { action, path, source }
+}
+
+fn cut_metrics(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
+    let Some(bytes) = cut.metrics_bytes else {
+        let had = fs::read_to_string(path).map_or(0, |text| text.lines().count().saturating_sub(1));
+        let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }).to_line();
+        replace(path, format!("{header}\n").as_bytes())?;
+        return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
+    };
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io("write", path))?;
+    let mut last = [0];
+    let ends_a_line =
+        file.seek(SeekFrom::Start(bytes.saturating_sub(1))).and_then(|_| file.read_exact(&mut last));
+    ends_a_line.map_err(io("read", path))?;
+    if last != *b"\n" {
+        let reason =
+            format!("expected the end of a line at byte {bytes}, where the checkpoint saw the file end");
+        return Err(TrainError::Format { path: path.to_owned(), reason });
+    }
+    let rest = rest(&mut file).map_err(io("read", path))?;
+    file.set_len(bytes).and_then(|()| file.sync_data()).map_err(io("write", path))?;
+    Ok(rest.map(|rest| format!("{}: {rest} after step {} cut off", path.display(), cut.step)))
+}
+
+/// What stands after the place of a file, in words.
+fn rest(file: &mut File) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+    let is_torn = bytes.last().is_some_and(|&last| last != b'\n');
+    Ok(match (lines, is_torn) {
+        (0, false) => None,
+        (0, true) => Some("half a line".to_owned()),
+        (lines, false) => Some(format!("{lines} lines")),
+        (lines, true) => Some(format!("{lines} lines and half a line")),
+    })
+}
+
+fn cut_states(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
+    let text = cut.recording.to_text();
+    let before = fs::read(path).unwrap_or_default();
+    if before == text.as_bytes() {
+        return Ok(None);
+    }
+    let mended = !before.starts_with(text.as_bytes());
+    replace(path, text.as_bytes())?;
+    let (path, step) = (path.display(), cut.step);
+    Ok(Some(match mended {
+        true if cut.metrics_bytes.is_some() => format!("{path}: written anew from the checkpoint"),
+        true => format!("{path}: written anew"),
+        false => format!("{path}: decisions after step {step} cut off"),
+    }))
+}

@@ -1,0 +1,379 @@
+//! A run saved and taken up again.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use dlt_agent::Agent;
+use dlt_data::{Split, TokenSplits};
+use dlt_kernels::optimizer::squared_norm;
+use dlt_models::binding::Rules;
+use dlt_models::parameters::{Layout, Parameters};
+use dlt_models::{Model, ModelError};
+use dlt_spec::spec::{NonFinite, Size};
+use dlt_spec::{CheckedSpec, fields};
+use dlt_state::Recording;
+
+use super::{Best, Trainer};
+use crate::checkpoint::{
+    Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
+};
+use crate::clock::Clock;
+use crate::disk::{Disk, SystemDisk};
+use crate::explosion::LossWatch;
+use crate::folder::{Cut, RunFolder};
+use crate::optimizer::ParameterMoments;
+use crate::resume::{Resumption, recording_sha256};
+use crate::tying::{agent_for, architecture};
+use crate::{Result, TrainError};
+
+/// When a run is saved, and what only that needs to know.
+pub(super) struct Saving {
+    every_steps: Option<usize>,
+    every_s: f64,
+    since: Clock,
+    /// Step of the newest checkpoint.
+    last: Option<usize>,
+    replayed_sha256: Option<String>,
+    /// Step and checksum of the best model's file.
+    best: Option<(usize, String)>,
+    pub(super) skipped_steps: usize,
+    watch: LossWatch,
+}
+
+impl Saving {
+    pub(super) fn new(spec: &CheckedSpec, recording: Option<&Recording>) -> Self {
+        let every_steps = match spec.checkpoint.every_steps {
+            Size::Fixed(steps) => Some(steps),
+            Size::Auto(_) => None,
+        };
+        Self {
+            every_steps,
+            every_s: spec.checkpoint.every_minutes * 60.0,
+            since: Clock::start(),
+            last: None,
+            replayed_sha256: recording.map(recording_sha256),
+            best: None,
+            skipped_steps: 0,
+            watch: LossWatch::default(),
+        }
+    }
+
+    fn is_due(&self, step: usize, steps: usize) -> bool {
+        let by_steps = self.every_steps.is_some_and(|every| step.is_multiple_of(every));
+        self.last != Some(step) && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
+    }
+
+    /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends the run.
+    pub(super) fn not_finite(
+        &mut self,
+        rule: NonFinite,
+        step: usize,
+        loss: f64,
+        tensor: String,
+    ) -> Result<()> {
+        match rule {
+            NonFinite::Stop => Err(TrainError::Diverged { step, loss, tensor }),
+            NonFinite::Skip => {
+                self.skipped_steps += 1;
+                tracing::warn!(step, loss, tensor, skipped = self.skipped_steps, "step skipped: not finite");
+                Ok(())
+            }
+        }
+    }
+
+    /// Steps skipped so far, as the metrics have them.
+    pub(super) fn skipped(&self) -> Option<usize> {
+        (self.skipped_steps > 0).then_some(self.skipped_steps)
+    }
+
+    /// Warns of a loss that explodes.
+    pub(super) fn watch(&mut self, step: usize, loss: f64) {
+        if let Some(median) = self.watch.see(step, loss) {
+            tracing::warn!(step, loss, median, "the loss has left the last ones far behind");
+        }
+    }
+}
+
+impl Trainer {
+    /// Goes on with a run, from its newest checkpoint or from the start. The second value says what was cut off or
+    /// set aside in its folder. `recording` is what `agent.recording` names.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`]; [`TrainError::Resume`] where it would not be the same run, [`TrainError::Format`] where
+    /// the checkpoint holds another model than the spec says. The folder is then as it was.
+    pub fn resume(
+        resumption: Resumption,
+        splits: TokenSplits,
+        recording: Option<&Recording>,
+        device: Device,
+    ) -> Result<(Self, Vec<String>)> {
+        let steps = resumption.spec.steps(splits.windows(Split::Train)?.count());
+        resumption.check(&splits, recording, steps)?;
+        Self::check(&resumption.spec, &splits, recording)?;
+        let Resumption { run, lock, spec, checkpoint, .. } = resumption;
+        let restored = checkpoint.as_ref();
+        let restored =
+            restored.map(|checkpoint| Restored::read(checkpoint, &spec, recording, &device)).transpose()?;
+        let none = Recording::starting_from(spec.initial_state());
+        let cut = Cut {
+            step: checkpoint.as_ref().map_or(0, Checkpoint::step),
+            metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.progress().metrics_bytes),
+            recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
+        };
+        let mut notices = CheckpointFolder::of(&run).rewind(checkpoint.as_ref())?;
+        let (folder, cut) = RunFolder::reopen(&run, lock, &cut)?;
+        notices.extend(cut);
+        folder.rewrite_spec(&spec)?;
+        let mut trainer = Self::new(spec, splits, recording, folder, device)?;
+        if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
+            trainer.take_up(restored, checkpoint)?;
+        }
+        Ok((trainer, notices))
+    }
+
+    fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) -> Result<()> {
+        let progress = checkpoint.progress();
+        let Restored { model, shared, slots, agent } = restored;
+        (self.model, self.agent) = (model, agent);
+        self.optimizer.restore(shared, slots);
+        self.recording = checkpoint.recording().clone();
+        self.train.resume(progress.train.clone())?;
+        self.rewards.resume(progress.rewards.clone())?;
+        self.step = progress.step;
+        self.pending = progress.pending.clone();
+        self.means = progress.means;
+        self.best = progress.best.as_ref().map(|best| Best { step: best.step, loss: best.loss });
+        self.best_on_test = progress.best_on_test;
+        self.state_bytes_peak = progress.state_bytes_peak;
+        self.clock = Clock::resumed(progress.elapsed_s);
+        self.times = progress.times;
+        self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
+        self.saving.last = Some(progress.step);
+        self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
+        self.saving.skipped_steps = progress.skipped_steps;
+        Ok(())
+    }
+
+    /// Saves a checkpoint of the run as it is now, between two steps.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where it cannot be written: the checkpoints before are untouched.
+    /// [`TrainError::Diverged`] where a weight is not a finite number: nobody could go on from there.
+    pub fn save_checkpoint(&mut self) -> Result<()> {
+        self.save_checkpoint_on(&SystemDisk)
+    }
+
+    /// The same, through a file system of the caller's: for tests of one that fails.
+    ///
+    /// # Errors
+    /// As [`save_checkpoint`](Self::save_checkpoint).
+    pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
+        let metrics_bytes = self.folder.sync()?;
+        let contents = self.contents(metrics_bytes)?;
+        let checkpoints = CheckpointFolder::of(self.folder.path());
+        checkpoints.save(disk, self.step, self.best.map(|best| best.step), &contents)?;
+        (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
+        checkpoints.prune(disk, self.spec.checkpoint.keep_last)
+    }
+
+    pub(super) fn save_when_due(&mut self) -> Result<()> {
+        if self.saving.is_due(self.step, self.steps) { self.save_checkpoint() } else { Ok(()) }
+    }
+
+    /// Step of the newest checkpoint; `None` where there is none yet.
+    #[must_use]
+    pub fn last_checkpoint(&self) -> Option<usize> {
+        self.saving.last
+    }
+
+    /// Training steps done.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Training steps of the whole run.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn contents(&mut self, metrics_bytes: u64) -> Result<Contents> {
+        let mut tensors = self.weights()?;
+        let (moments, counts) = self.moments();
+        tensors.extend(moments);
+        let progress = self.progress(metrics_bytes, counts)?;
+        let progress = serde_json::to_vec(&progress).expect("progress holds numbers, texts and lists only");
+        tensors.push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
+        tensors.push(("progress".to_owned(), Numbers::Bytes(progress)));
+        Ok(Contents { metadata: self.metadata(), tensors })
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let list = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let binding = self.model.binding().save();
+        let state = self.recording.state_at(self.step);
+        BTreeMap::from(
+            [
+                ("spec", fields::render(&self.spec)),
+                ("step", self.step.to_string()),
+                ("vocabulary", self.vocabulary.to_string()),
+                ("state", list(state.owners())),
+                ("storage", list(&binding.storage)),
+                ("frozen", list(&binding.frozen)),
+                ("independent", list(&binding.independent)),
+                ("next-storage", binding.next.to_string()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        )
+    }
+
+    /// Every parameter that is held, each once.
+    fn weights(&self) -> Result<Vec<(String, Numbers)>> {
+        let (model, mut tensors) = (&self.model, Vec::new());
+        let mut push = |prefix: &str, parameters: &Parameters| -> Result<()> {
+            for (entry, variable) in parameters.layout().entries().iter().zip(parameters.variables()) {
+                let (name, tensor) = (format!("{prefix}{}", entry.name), variable.as_detached_tensor());
+                if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
+                    let tensor = format!("weights {name}");
+                    return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
+                }
+                tensors.push((name, Numbers::Tensor(tensor)));
+            }
+            Ok(())
+        };
+        push(model.architecture().shared_prefix(), model.shared())?;
+        for (id, block) in model.bank().blocks() {
+            push(&model.architecture().block_prefix(id.0), block)?;
+        }
+        Ok(tensors)
+    }
+
+    fn moments(&self) -> (Vec<(String, Numbers)>, StepCounts) {
+        let (architecture, mut tensors) = (self.model.architecture(), Vec::new());
+        let mut push = |prefix: String, layout: &Layout, moments: &[ParameterMoments]| -> Vec<u64> {
+            let named = layout.entries().iter().zip(moments);
+            let counts = named.map(|(entry, moments)| {
+                for (which, tensor) in [("first", &moments.first), ("second", &moments.second)] {
+                    let name = format!("moments/{which}/{prefix}{}", entry.name);
+                    tensors.push((name, Numbers::Tensor(tensor.clone())));
+                }
+                moments.step
+            });
+            counts.collect()
+        };
+        let prefix = architecture.shared_prefix().to_owned();
+        let shared = push(prefix, self.model.shared().layout(), self.optimizer.shared());
+        let layout = self.model.bank().layout();
+        let slots = self.optimizer.slots().iter();
+        let slots =
+            slots.map(|(&slot, moments)| (slot, push(architecture.block_prefix(slot), layout, moments)));
+        let counts = StepCounts { shared, slots: slots.collect() };
+        (tensors, counts)
+    }
+
+    fn progress(&mut self, metrics_bytes: u64, moments: StepCounts) -> Result<Progress> {
+        Ok(Progress {
+            step: self.step,
+            metrics_bytes,
+            data_sha256: self.splits.provenance.sha256.clone(),
+            tokenizer: self.splits.provenance.tokenizer.clone(),
+            replayed_sha256: self.saving.replayed_sha256.clone(),
+            agent: self.agent.as_ref().map(Agent::snapshot),
+            pending: self.pending.clone(),
+            train: self.train.position(),
+            rewards: self.rewards.position(),
+            moments,
+            means: self.means,
+            best: self.saved_best()?,
+            best_on_test: self.best_on_test,
+            state_bytes_peak: self.state_bytes_peak,
+            skipped_steps: self.saving.skipped_steps,
+            elapsed_s: self.clock.elapsed_s(),
+            predicted_bytes: self.predicted_bytes,
+            times: self.times,
+        })
+    }
+
+    /// The best model so far with the checksum of its file, which is read only when it has changed.
+    fn saved_best(&mut self) -> Result<Option<SavedBest>> {
+        let Some(Best { step, loss }) = self.best else { return Ok(None) };
+        let sha256 = match &self.saving.best {
+            Some((known, sha256)) if *known == step => sha256.clone(),
+            _ => {
+                let path = self.folder.model_path();
+                let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
+                crate::checkpoint::sha256(&path).map_err(io)?
+            }
+        };
+        self.saving.best = Some((step, sha256.clone()));
+        Ok(Some(SavedBest { step, loss, sha256 }))
+    }
+}
+
+/// What a checkpoint holds, as the loop uses it.
+struct Restored {
+    model: Model,
+    shared: Vec<ParameterMoments>,
+    slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    agent: Option<Agent>,
+}
+
+impl Restored {
+    fn read(
+        checkpoint: &Checkpoint,
+        spec: &CheckedSpec,
+        recording: Option<&Recording>,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = model(checkpoint, spec, device)?;
+        let progress = checkpoint.progress();
+        let of_shared = |prefix: &str, layout: &Layout, steps: &[u64]| -> Result<Vec<ParameterMoments>> {
+            if !steps.is_empty() && steps.len() != layout.entries().len() {
+                return Err(checkpoint.refuse(format!("{} step counts for {prefix}", steps.len())));
+            }
+            let take = |which: &str| {
+                let lookup = |name: &str| checkpoint.tensor(name, device);
+                layout.take(&format!("moments/{which}/{prefix}"), &lookup)
+            };
+            if steps.is_empty() {
+                return Ok(Vec::new());
+            }
+            let moments = take("first")?.into_iter().zip(take("second")?).zip(steps);
+            Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
+        };
+        let architecture = model.architecture();
+        let shared =
+            of_shared(architecture.shared_prefix(), model.shared().layout(), &progress.moments.shared)?;
+        let slots = progress.moments.slots.iter().map(|(&slot, steps)| {
+            if slot >= spec.model.layers {
+                return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
+            }
+            Ok((slot, of_shared(&architecture.block_prefix(slot), model.bank().layout(), steps)?))
+        });
+        let slots = slots.collect::<Result<_>>()?;
+        let mut agent = agent_for(spec, recording)?;
+        match (&mut agent, &progress.agent) {
+            (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
+            (None, None) => {}
+            _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
+        }
+        Ok(Self { model, shared, slots, agent })
+    }
+}
+
+fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, device: &Device) -> Result<Model> {
+    let binding = checkpoint.binding()?;
+    let (expected, came) = (spec.model.layers, binding.n_layers());
+    if expected != came {
+        return Err(checkpoint.refuse(format!("expected a binding of {expected} layers, came one of {came}")));
+    }
+    let architecture = architecture(spec, checkpoint.vocabulary()?);
+    let lookup = |name: &str| checkpoint.tensor(name, device);
+    let (rules, kernels) = (Rules::from(&spec.tying), dlt_kernels::Kernels::Fused);
+    let model = Model::from_weights(architecture, binding, rules, kernels, &lookup, Some(spec.seed), device);
+    model.map_err(|error| match error {
+        ModelError::Weight { .. } => checkpoint.refuse(error.to_string()),
+        other => other.into(),
+    })
+}

@@ -1,0 +1,226 @@
+//! A run that was stopped and taken up again is, bit for bit, the run that was left alone.
+
+use std::fs;
+
+use dlt_spec::ExitCode;
+use dlt_spec::record::{METRICS_FILE, STATES_FILE};
+use dlt_train::checkpoint::{Checkpoint, CheckpointFolder};
+use dlt_train::{ALLOWED_CHANGES, MODEL_FILE, Resumption, TrainError, Trainer};
+
+use crate::bench::{Bench, finish};
+
+/// Makes so many more steps.
+fn advance(trainer: &mut Trainer, steps: usize) {
+    for _ in 0..steps {
+        trainer.advance().expect("it does not diverge").expect("it has not ended");
+    }
+}
+
+/// Runs `settings` once whole and then stopped after each of `stops`, with and without a word.
+fn check(settings: &[&str], stops: &[usize]) {
+    let bench = Bench::new();
+    let recorded = settings.iter().any(|setting| setting.contains("replay")).then(|| {
+        bench.run("recorded", &["agent.policy=random", "tying.decide_every=2"]);
+        bench.recording("recorded")
+    });
+    let recorded = recorded.as_ref();
+    finish(bench.trainer("whole", settings, recorded));
+    let whole = bench.outcome("whole");
+
+    let mut trainer = bench.trainer("stopped", settings, recorded);
+    let mut done = 0;
+    for &stop in stops {
+        advance(&mut trainer, stop - done);
+        trainer.save_checkpoint().expect("saved");
+        // Steps after the checkpoint are lost, and their lines are cut off. The last step would be saved.
+        let lost = (trainer.steps() - stop).saturating_sub(1).min(2);
+        advance(&mut trainer, lost);
+        drop(trainer);
+        let (resumed, notices) = bench.resume("stopped", settings, recorded);
+        assert_eq!(resumed.step(), stop, "{settings:?}");
+        assert_eq!(notices.iter().any(|notice| notice.contains("metrics.jsonl")), lost > 0, "{notices:?}");
+        (trainer, done) = (resumed, stop);
+    }
+    finish(trainer);
+    bench.outcome("stopped").assert_same(&whole, &format!("{settings:?}"));
+}
+
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_at_every_step() {
+    // Decisions every third step, validations every eighth.
+    check(&["model.dropout=0.1"], &(1..=24).collect::<Vec<_>>());
+}
+
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
+    let stops = [1, 2, 5, 9, 16, 23, 24];
+    check(&["method reference", "data.pipeline=stream", "tying.decide_every=3"], &stops);
+    check(&["tying.moments=inherit", "agent.reward=loss-delta", "agent.reward_timing=after-steps"], &stops);
+    check(&["tying.decision=per-layer", "tying.moments=resume", "tying.first_decision=at-step-0"], &stops);
+    check(&["agent.policy=random", "tying.gradient=owner", "training.micro_batch=2"], &stops);
+    check(&["agent.policy=none", "tying.initial=independent", "optimizer.schedule=cosine"], &stops);
+    check(&["agent.policy=replay", "agent.recording=recorded", "tying.retied=keep"], &stops);
+    check(&["agent.policy=permuted-replay", "agent.recording=recorded"], &stops);
+    check(&["agent.policy=fixed", "agent.pattern=cycle"], &stops);
+}
+
+#[test]
+fn a_run_without_a_checkpoint_begins_anew() {
+    let bench = Bench::new();
+    bench.run("whole", &[]);
+    let mut trainer = bench.trainer("stopped", &[], None);
+    advance(&mut trainer, 11);
+    drop(trainer);
+    assert!(bench.path("stopped").join(MODEL_FILE).exists(), "the test wants a model of the lost steps");
+    let (trainer, notices) = bench.resume("stopped", &[], None);
+    assert_eq!(trainer.step(), 0);
+    assert!(!bench.path("stopped").join(MODEL_FILE).exists());
+    assert!(notices.iter().any(|notice| notice.contains("metrics.jsonl")), "{notices:?}");
+    finish(trainer);
+    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "begun anew");
+}
+
+#[test]
+fn a_finished_run_goes_on_when_its_steps_are_raised() {
+    let bench = Bench::new();
+    bench.run("long", &["training.steps=40"]);
+    bench.run("short", &["training.steps=24"]);
+    let refused = bench.try_resume("short", &[], None).err().expect("nothing is left to do").to_string();
+    assert!(refused.contains("finished after 24 steps") && refused.contains("--steps"), "{refused}");
+    let (trainer, notices) = bench.resume("short", &["training.steps=40"], None);
+    assert_eq!((trainer.step(), trainer.steps()), (24, 40));
+    assert!(notices.iter().any(|notice| notice.contains("summary-24.json")), "{notices:?}");
+    finish(trainer);
+    bench.outcome("short").assert_same(&bench.outcome("long"), "raised");
+    let refused = bench.try_resume("short", &["training.steps=30"], None).err().expect("fewer").to_string();
+    assert!(refused.contains("40 steps are done, training.steps = 30 is fewer"), "{refused}");
+}
+
+#[test]
+fn half_lines_and_a_damaged_recording_are_mended() {
+    let bench = Bench::new();
+    bench.run("whole", &[]);
+    let mut trainer = bench.trainer("stopped", &[], None);
+    advance(&mut trainer, 12);
+    trainer.save_checkpoint().expect("saved");
+    drop(trainer);
+    let append = |name: &str, text: &str| {
+        let path = bench.path("stopped").join(name);
+        let before = fs::read_to_string(&path).expect("there");
+        fs::write(path, before + text).expect("written");
+    };
+    append(METRICS_FILE, "{\"kind\":\"step\",\"st");
+    append(STATES_FILE, "{\"step\":15,\"act");
+    fs::write(bench.path("stopped").join(STATES_FILE), "gone").expect("written");
+    let (trainer, notices) = bench.resume("stopped", &[], None);
+    assert!(notices.iter().any(|notice| notice.contains("half a line after step 12")), "{notices:?}");
+    assert!(notices.iter().any(|notice| notice.contains("states.jsonl: written anew")), "{notices:?}");
+    finish(trainer);
+    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "mended");
+}
+
+#[test]
+fn a_folder_has_one_writer_and_the_second_is_told_who() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("a", &[], None);
+    advance(&mut trainer, 2);
+    let error = Resumption::open(&bench.path("a")).expect_err("it is held");
+    assert_eq!(error.exit_code(), ExitCode::Resources);
+    assert!(error.to_string().contains(&format!("held by process {}", std::process::id())), "{error}");
+    drop(trainer);
+    Resumption::open(&bench.path("a")).expect("free");
+}
+
+#[test]
+fn rejects_a_spec_that_would_make_another_run_and_names_every_key() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("a", &[], None);
+    advance(&mut trainer, 3);
+    trainer.save_checkpoint().expect("saved");
+    drop(trainer);
+    let before = files(&bench, "a");
+    let wrong = ["model.width=32", "optimizer.learning_rate=0.5", "checkpoint.keep_last=7"];
+    let error = bench.try_resume("a", &wrong, None).err().expect("another run");
+    assert_eq!(error.exit_code(), ExitCode::BadSpec);
+    let text = error.to_string();
+    assert!(
+        text.contains("`model.width`: 16 became 32")
+            && text.contains("`optimizer.learning_rate`: 0.01 became")
+    );
+    assert!(!text.contains("keep_last"), "what may change is not refused: {text}");
+    assert_eq!(files(&bench, "a"), before, "nothing was touched");
+
+    let (trainer, _) = bench.resume("a", &["checkpoint.keep_last=7"], None);
+    drop(trainer);
+    assert!(fs::read_to_string(bench.path("a").join("spec.toml")).expect("there").contains("keep_last = 7"));
+    for key in ALLOWED_CHANGES {
+        assert!(dlt_spec::fields::find(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn rejects_another_text() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("a", &[], None);
+    advance(&mut trainer, 3);
+    trainer.save_checkpoint().expect("saved");
+    drop(trainer);
+    let text = bench.path("..").join("text.txt");
+    let changed = fs::read_to_string(&text).expect("there") + "w1 w2 ";
+    fs::write(&text, changed).expect("written");
+    let error = bench.try_resume("a", &[], None).err().expect("another text");
+    assert!(matches!(error, TrainError::Resume { .. }), "{error}");
+    assert!(error.to_string().contains("the text is another one"), "{error}");
+}
+
+#[test]
+fn the_newest_checkpoints_and_the_models_they_name_are_kept() {
+    let bench = Bench::new();
+    let settings = ["checkpoint.every_steps=5", "checkpoint.keep_last=2", "evaluation.every_steps=4"];
+    bench.run("a", &settings);
+    let checkpoints = CheckpointFolder::of(&bench.path("a"));
+    let steps: Vec<_> = checkpoints.list().expect("readable").into_iter().map(|(step, _)| step).collect();
+    assert_eq!(steps, [24, 20]);
+    let names = files(&bench, "a/checkpoint");
+    for (_, path) in checkpoints.list().expect("readable") {
+        let checkpoint = Checkpoint::open(&path).expect("whole");
+        let best = checkpoint.best_path().expect("a best model");
+        assert!(best.is_file(), "{}", best.display());
+    }
+    let bests = names.iter().filter(|(name, _)| name.starts_with("best-")).count();
+    assert!(
+        names.len() == 2 + bests && (1..=2).contains(&bests),
+        "{:?}",
+        names.iter().map(|(n, _)| n).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn weights_are_stored_once_however_many_layers_use_them() {
+    let bench = Bench::new();
+    let settings = ["agent.policy=none", "tying.initial=tied"];
+    let mut trainer = bench.trainer("a", &settings, None);
+    advance(&mut trainer, 2);
+    trainer.save_checkpoint().expect("saved");
+    let (_, path) = &CheckpointFolder::of(&bench.path("a")).list().expect("readable")[0];
+    let bytes = fs::read(path).expect("there");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let blocks = tensors.names().iter().filter(|name| name.starts_with("transformer.h.")).count();
+    assert_eq!(blocks, 12, "one block");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
+    let metadata = header.metadata().clone().expect("there");
+    assert_eq!((&*metadata["storage"], &*metadata["state"], &*metadata["step"]), ("0,0,0,0", "0,0,0,0", "2"));
+    assert!(metadata["spec"].contains("[checkpoint]"));
+}
+
+/// Names and contents of the files of a folder of the bench, the lock apart.
+fn files(bench: &Bench, name: &str) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(bench.path(name))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_file() && entry.file_name() != "lock")
+        .map(|entry| (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("read")))
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,172 @@
+//! A run that is killed fifty times at random, without a word, comes out as the run that was left alone.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use dlt_spec::record::without_times;
+
+use crate::workplace::Workplace;
+
+/// Kills of one test run.
+const KILLS: usize = 50;
+
+/// Seeds the moments of the kills; when a kill really lands hangs on the machine.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Letters instead of words, so that the model is tiny and a process is at work in no time.
+fn tokenizer() -> String {
+    let letters: Vec<_> = (0..26u8).map(|i| format!("\"{}\":{i}", char::from(b'a' + i))).collect();
+    format!(
+        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+        "pre_tokenizer":{{"type":"WhitespaceSplit"}},"post_processor":null,"decoder":null,
+        "model":{{"type":"WordLevel","vocab":{{{},"[UNK]":26}},"unk_token":"[UNK]"}}}}"#,
+        letters.join(",")
+    )
+}
+
+const SPEC: &str = r#"
+name = "killed"
+[model]
+layers = 4
+width = 16
+heads = 2
+context = 8
+dropout = 0.1
+[data]
+source = "letters.txt"
+tokenizer = "letters.json"
+[training]
+steps = 240
+batch = 4
+[evaluation]
+every_steps = 7
+windows = 4
+[optimizer]
+learning_rate = 1e-2
+[checkpoint]
+every_steps = 2
+[tying]
+decide_every = 3
+"#;
+
+fn place() -> Workplace {
+    let place = Workplace::new();
+    place.write("letters.json", tokenizer());
+    let mut word = 1usize;
+    let text: String = (0..4000)
+        .map(|i| {
+            word = (word * 5 + i / 3) % 26;
+            format!("{} ", char::from(b'a' + word as u8))
+        })
+        .collect();
+    place.write("letters.txt", text);
+    place.write("spec.toml", SPEC);
+    place
+}
+
+fn spawn(place: &Workplace, arguments: &[&str]) -> Child {
+    let mut command: Command = place.command(arguments);
+    command.args(["--quiet", "--threads", "1"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Numbers in `0..below`, evenly spread.
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// What two runs with one result share.
+fn outcome(place: &Workplace, run: &str) -> (Vec<String>, String, String, Vec<u8>) {
+    let lines = place.read(&format!("{run}/metrics.jsonl")).lines().map(without_times).collect();
+    let summary = without_times(&place.read(&format!("{run}/summary.json")));
+    let model = fs::read(place.path(run).join("model.safetensors")).unwrap();
+    (lines, place.read(&format!("{run}/states.jsonl")), summary, model)
+}
+
+/// The tensors of the checkpoint at the end: weights, moments and recording.
+fn end(place: &Workplace, run: &str) -> Vec<u8> {
+    let bytes = fs::read(place.path(run).join("checkpoint/step-000000000240.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    // The rest is progress, which holds times.
+    let tensors = json["progress"]["data_offsets"][0].as_u64().unwrap() as usize;
+    assert!(tensors > 10_000, "weights and moments are compared");
+    bytes[header..header + tensors].to_vec()
+}
+
+/// Waits for a process for so long; whether it ended by itself, and how.
+fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        sleep(Duration::from_millis(1));
+    }
+    None
+}
+
+fn said(child: Child) -> String {
+    String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned()
+}
+
+#[test]
+fn law_fifty_kills_at_random_change_nothing() {
+    let place = place();
+    let began = Instant::now();
+    let mut alone = spawn(&place, &["train", "spec.toml", "--out", "alone"]);
+    assert!(alone.wait().unwrap().success(), "{}", said(alone));
+    let whole = began.elapsed();
+    let (mut moments, mut kills, mut rounds, mut in_save) = (Moments(SEED), 0, 0, 0);
+    while kills < KILLS {
+        let run = format!("killed-{rounds}");
+        rounds += 1;
+        // A kill may come when everything has just been done.
+        while !place.path(&run).join("summary.json").is_file() {
+            // A folder that was not even made, or without a spec, is not a run yet.
+            let is_begun = place.path(&run).join("spec.toml").is_file();
+            if !is_begun {
+                let _ = fs::remove_dir_all(place.path(&run));
+            }
+            let mut child = match is_begun {
+                true => spawn(&place, &["train", "--resume", &run]),
+                false => spawn(&place, &["train", "spec.toml", "--out", &run]),
+            };
+            // At first anywhere in what a process does; from the fiftieth on it is left alone.
+            let limit = Duration::from_micros(moments.next(whole.as_micros() as u64 / 6));
+            let limit = if kills < KILLS { limit } else { Duration::from_secs(120) };
+            match wait(&mut child, limit) {
+                Some(status) => {
+                    assert!(status.success(), "{}", said(child));
+                    break;
+                }
+                None => {
+                    // On Unix this is SIGKILL.
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    kills += 1;
+                    assert!(kills < 10 * KILLS, "the run does not come to its end");
+                    let files = fs::read_dir(place.path(&run).join("checkpoint"));
+                    let is_partial = |entry: std::io::Result<fs::DirEntry>| {
+                        entry.unwrap().path().extension().is_some_and(|end| end == "partial")
+                    };
+                    in_save += usize::from(files.is_ok_and(|mut files| files.any(is_partial)));
+                }
+            }
+        }
+        assert!(outcome(&place, "alone") == outcome(&place, &run), "{run} came out otherwise");
+        assert!(end(&place, "alone") == end(&place, &run), "{run} ended with other weights");
+    }
+    assert!(kills >= KILLS && rounds < KILLS, "{kills} kills in {rounds} runs");
+    eprintln!(
+        "{kills} kills in {rounds} runs, {in_save} of them inside a save, after {:.1?}",
+        began.elapsed()
+    );
+}

@@ -1,0 +1,171 @@
+//! `dlt train --resume`, and how a run is stopped.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use dlt_spec::record::without_times;
+
+use crate::workplace::{Said, Workplace};
+
+/// A run without a near end, and its standard error after the first step.
+fn started(place: &Workplace, run: &str, more: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut arguments =
+        vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "100000", "--out", run];
+    arguments.extend(more);
+    let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("step") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the run ended before its first step");
+    }
+    (child, lines)
+}
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn ended(mut child: Child, mut lines: BufReader<ChildStderr>) -> Said {
+    let mut err = String::new();
+    lines.read_to_string(&mut err).unwrap();
+    Said { code: child.wait().unwrap().code(), out: String::new(), err }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_saves_the_run_and_says_how_to_go_on() {
+    let place = Workplace::new();
+    for signal in ["-INT", "-TERM"] {
+        let run = format!("run{signal}");
+        let (child, lines) = started(&place, &run, &[]);
+        send(signal, &child);
+        let said = ended(child, lines);
+        assert_eq!(said.code, Some(130), "{said:?}");
+        assert!(said.err.contains("interrupted: after step") && said.err.contains("--resume"), "{said:?}");
+        assert!(!place.path(&format!("{run}/summary.json")).exists());
+        let steps = place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
+        let name = format!("{run}/checkpoint/step-{steps:012}.safetensors");
+        assert!(place.path(&name).is_file(), "the step that was under way is saved: {name}");
+
+        let more = (steps + 4).to_string();
+        let said = place.dlt(&["train", "--resume", &run, "--steps", &more]).ok();
+        assert!(said.err.contains(&format!("going on after step {steps}")), "{}", said.err);
+        assert!(said.err.contains("changed: `training.steps`: 100000 became"), "{}", said.err);
+        let rows = place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
+        assert_eq!(rows, steps + 4, "no line is doubled or lost");
+        let resumed = &place.json(&format!("{run}/provenance.json"))["resumed"][0];
+        assert_eq!(
+            (resumed["step"].as_u64(), &resumed["changed"][0]),
+            (Some(steps as u64), &"training.steps".into())
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_at_once_and_leaves_the_last_checkpoint() {
+    let place = Workplace::new();
+    // Steps so long that the second signal comes within one.
+    let more = ["--set", "training.batch=256", "--set", "checkpoint.every_steps=1"];
+    let (child, lines) = started(&place, "run", &more);
+    send("-INT", &child);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    send("-INT", &child);
+    let said = ended(child, lines);
+    assert_eq!(said.code, Some(130), "{said:?}");
+    let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]);
+    assert!(said.code == Some(0) || said.err.contains("steps are done"), "{said:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_process_is_told_who_holds_the_folder() {
+    let place = Workplace::new();
+    let (mut child, _lines) = started(&place, "run", &[]);
+    let said = place.dlt(&["train", "--resume", "run"]);
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.err.contains(&format!("run is held by process {}", child.id())), "{}", said.err);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]).ok();
+    assert!(said.err.contains("no checkpoint was made yet"), "a killed process holds nothing: {}", said.err);
+}
+
+#[test]
+fn law_a_run_made_longer_is_the_long_run() {
+    let place = Workplace::new();
+    place.train("long", &["--threads", "1"]);
+    place.train("short", &["--threads", "1", "--set", "training.steps=8"]);
+    place.dlt(&["train", "--resume", "short", "--steps", "12", "--threads", "1"]).ok();
+    let lines = |run: &str| -> Vec<String> {
+        place.read(&format!("{run}/metrics.jsonl")).lines().map(without_times).collect()
+    };
+    assert_eq!(lines("long"), lines("short"));
+    assert_eq!(place.read("long/states.jsonl"), place.read("short/states.jsonl"));
+    let said = place.dlt(&["train", "--resume", "short", "--threads", "2", "--steps", "13"]).ok();
+    assert!(said.err.contains("began with threads 1, now it is 2"), "{}", said.err);
+}
+
+#[test]
+fn rejects_what_would_be_another_run_and_leaves_it_alone() {
+    let place = Workplace::new();
+    place.train("run", &[]);
+    let before =
+        (place.read("run/spec.toml"), place.read("run/summary.json"), place.read("run/metrics.jsonl"));
+    for (more, code, says) in [
+        (&["--seed", "7"][..], 3, "`seed`: 1 became 7"),
+        (&["--set", "model.layers=4"], 3, "`model.layers`: 3 became 4"),
+        (&["--steps", "5"], 2, "12 steps are done, training.steps = 5 is fewer"),
+        (&[], 2, "finished after 12 steps; raise --steps"),
+        (&["--set", "model.heads=5"], 3, "`model.heads` is 5"),
+        (&["--preset", "smoke"], 2, "cannot be used with"),
+        (&["--out", "other"], 2, "cannot be used with"),
+        (&["--steps", "20", "--data", "no.txt"], 4, "no.txt"),
+    ] {
+        let said = place.dlt(&[&["train", "--resume", "run"], more].concat());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.err.contains(says), "{says} is missing in {}", said.err);
+    }
+    let after =
+        (place.read("run/spec.toml"), place.read("run/summary.json"), place.read("run/metrics.jsonl"));
+    assert_eq!(before, after);
+    place.write("text2.txt", place.read("text.txt"));
+    place.dlt(&["train", "--resume", "run", "--steps", "14", "--data", "text2.txt"]).ok();
+}
+
+#[test]
+fn a_spec_that_was_edited_in_the_folder_is_compared_with_the_checkpoint() {
+    let place = Workplace::new();
+    place.train("run", &[]);
+    let spec = place.read("run/spec.toml");
+    place.write("run/spec.toml", spec.replace("learning_rate = 0.001", "learning_rate = 0.1"));
+    let said = place.dlt(&["train", "--resume", "run", "--steps", "14"]);
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.err.contains("`optimizer.learning_rate`: 0.001 became 0.1"), "{}", said.err);
+}
+
+/// A rate after one step of which nothing is finite any more.
+const DIVERGES: [&str; 6] = [
+    "--set",
+    "optimizer.learning_rate=1e30",
+    "--set",
+    "optimizer.clip_norm=inf",
+    "--set",
+    "tying.decide_every=50",
+];
+
+#[test]
+fn a_run_that_diverges_names_step_loss_tensor_and_what_is_left() {
+    let place = Workplace::new();
+    let mut arguments =
+        vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "12", "--out", "run"];
+    arguments.extend(DIVERGES);
+    let said = place.dlt(&arguments);
+    assert_eq!(said.code, Some(6), "{said:?}");
+    for part in ["training diverged at step 1", "loss", "tensor", "no checkpoint had been made yet"] {
+        assert!(said.err.contains(part), "{part} is missing in {}", said.err);
+    }
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+}
