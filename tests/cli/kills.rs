@@ -163,10 +163,8 @@ fn law_fifty_kills_at_random_change_nothing() {
         }
         assert!(outcome(&place, "alone") == outcome(&place, &run), "{run} came out otherwise");
         assert!(end(&place, "alone") == end(&place, &run), "{run} ended with other weights");
+        place.dlt(&["doctor", &run]).ok();
     }
     assert!(kills >= KILLS && rounds < KILLS, "{kills} kills in {rounds} runs");
-    eprintln!(
-        "{kills} kills in {rounds} runs, {in_save} of them inside a save, after {:.1?}",
-        began.elapsed()
-    );
+    assert!(in_save > 0, "{kills} kills in {rounds} runs, and none inside a save");
 }

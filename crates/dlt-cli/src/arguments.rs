@@ -80,6 +80,12 @@ Examples:
 The step time is the median over all steps but the first. Peak memory is that of the whole process; with
 --json it is in units of 1,024 KiB, as the peer prints it.";
 
+const DOCTOR_HELP: &str = "\
+Nothing in the folder is changed. The exit code is 0 where nothing is wrong, 4 where something is damaged.
+
+Example:
+  dlt doctor runs/shakespeare-12-1";
+
 const SPEC_HELP: &str = "\
 Examples:
   dlt spec --list
@@ -113,6 +119,9 @@ pub(crate) enum Task {
     /// Print a preset in full: every field with meaning, unit, values and what the paper uses
     #[command(after_help = SPEC_HELP)]
     Spec(SpecTask),
+    /// Look through a run folder: what is whole, what is damaged, what still works
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorTask),
     /// Measure what a training step takes
     #[command(subcommand)]
     Bench(BenchTask),
@@ -249,6 +258,13 @@ pub(crate) struct InspectTask {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct DoctorTask {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct SpecTask {
     /// Preset to print [default: shakespeare-12]
     pub(crate) preset: Option<String>,
@@ -350,6 +366,8 @@ First steps:
   dlt inspect runs/shakespeare-12-1                   which layers share weights
   dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\"
   dlt spec smoke                                      every field of a run, explained
+  dlt train --resume runs/shakespeare-12-1            go on with a run that was stopped
+  dlt doctor runs/shakespeare-12-1                    is everything of a run whole?
 
 Where files go:
   runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files)

@@ -7,6 +7,7 @@
 mod arguments;
 mod baselines;
 mod bench;
+mod doctor;
 mod eval;
 mod failure;
 mod generate;
@@ -57,6 +58,7 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Generate(task) => generate::run(task),
         Task::Inspect(task) => inspect::run(task),
         Task::Spec(task) => spec::run(task),
+        Task::Doctor(task) => doctor::run(task),
         Task::Bench(task) => bench::run(task),
     }
 }

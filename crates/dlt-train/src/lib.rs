@@ -17,6 +17,7 @@ pub mod checkpoint;
 mod clock;
 mod device;
 pub mod disk;
+pub mod doctor;
 mod ending;
 mod error;
 pub mod evaluation;

@@ -210,6 +210,15 @@ impl CheckpointFolder {
         Ok(notices)
     }
 
+    /// Files that are no checkpoints: of a writer that was stopped, or set aside.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where the folder cannot be read.
+    pub fn leftovers(&self) -> Result<Vec<PathBuf>> {
+        let is_used = |path: &PathBuf| path.extension().is_some_and(|end| end == "safetensors");
+        Ok(self.files()?.into_iter().filter(|path| !is_used(path)).collect())
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>> {
         let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
         let entries = match fs::read_dir(&self.path) {

@@ -1,0 +1,341 @@
+//! Looks through a run folder: what is whole, what is damaged, and what can still be done with it. Nothing in the
+//! folder is changed.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use candle_core::Device;
+use dlt_models::file::ModelFile;
+use dlt_spec::CheckedSpec;
+use dlt_spec::record::{
+    METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+};
+use dlt_state::Recording;
+
+use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
+use crate::folder::RunFolder;
+use crate::lock::{LOCK_FILE, holder};
+use crate::tying::saved_model;
+use crate::{MODEL_FILE, Result, TrainError};
+
+/// How a part of a run folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Not there, or not complete, as it may be in a run that was stopped.
+    Note,
+    /// Damaged.
+    Wrong,
+}
+
+/// What was found about one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, from the run folder.
+    pub file: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and where it is wrong what to do.
+    pub says: String,
+}
+
+/// What can be done with a run folder as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Its spec can be trained again.
+    pub start_again: bool,
+    /// The run can go on from this step.
+    pub resume_from: Option<usize>,
+    /// Its model can be evaluated, sampled and inspected.
+    pub use_model: bool,
+    /// Its decisions can be inspected and replayed.
+    pub replay: bool,
+}
+
+/// What was found in a run folder.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// File by file.
+    pub findings: Vec<Finding>,
+    /// What still works.
+    pub abilities: Abilities,
+}
+
+impl Report {
+    /// Files that are damaged.
+    #[must_use]
+    pub fn n_wrong(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count()
+    }
+
+    fn add(&mut self, file: &str, verdict: Verdict, says: impl Into<String>) {
+        self.findings.push(Finding { file: file.to_owned(), verdict, says: says.into() });
+    }
+}
+
+/// Looks through a run folder.
+///
+/// # Errors
+/// [`TrainError::Format`] where there is no such folder, or nothing of a run in it.
+pub fn examine(run: &Path) -> Result<Report> {
+    let refuse = |reason: &str| TrainError::Format { path: run.to_owned(), reason: reason.to_owned() };
+    if !run.is_dir() {
+        return Err(refuse("no such run folder"));
+    }
+    let files = [SPEC_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CHECKPOINT_FOLDER, MODEL_FILE];
+    if !files.iter().any(|file| run.join(file).exists()) {
+        return Err(refuse("not a run folder: expected one that `dlt train` wrote"));
+    }
+    let mut report = Report::default();
+    if let Some(holder) = holder(run)? {
+        let says = format!("{holder} writes into the folder: what is found may be a moment old");
+        report.add(LOCK_FILE, Verdict::Note, says);
+    }
+    let spec = spec(run, &mut report);
+    provenance(run, &mut report);
+    let metrics = metrics(run, &mut report);
+    states(run, spec.as_ref(), &mut report);
+    model(run, spec.as_ref(), metrics.validations, &mut report);
+    checkpoints(run, spec.is_some(), &mut report)?;
+    summary(run, metrics.steps, &mut report);
+    Ok(report)
+}
+
+fn spec(run: &Path, report: &mut Report) -> Option<CheckedSpec> {
+    match RunFolder::read_spec(run) {
+        Ok(spec) => {
+            report.add(SPEC_FILE, Verdict::Good, format!("{}, seed {}", spec.name, spec.seed));
+            report.abilities.start_again = true;
+            Some(spec)
+        }
+        Err(error) => {
+            report.add(SPEC_FILE, Verdict::Wrong, reason(&error));
+            None
+        }
+    }
+}
+
+fn provenance(run: &Path, report: &mut Report) {
+    match RunFolder::read_provenance(run) {
+        Ok(found) => {
+            let times = found.resumed.len();
+            let says = format!("dlt {}, {} threads, resumed {times} times", found.version, found.threads);
+            report.add(PROVENANCE_FILE, Verdict::Good, says);
+        }
+        Err(error) if is_missing(&error) => {
+            report.add(PROVENANCE_FILE, Verdict::Note, "not there; a resume writes it anew");
+        }
+        Err(error) => report.add(PROVENANCE_FILE, Verdict::Wrong, reason(&error)),
+    }
+}
+
+/// What the metrics hold.
+#[derive(Default)]
+struct Metrics {
+    steps: usize,
+    validations: usize,
+}
+
+fn metrics(run: &Path, report: &mut Report) -> Metrics {
+    let mut found = Metrics::default();
+    let lines = match File::open(run.join(METRICS_FILE)) {
+        Ok(file) => BufReader::new(file).split(b'\n'),
+        Err(error) => {
+            report.add(METRICS_FILE, Verdict::Wrong, format!("cannot be read: {error}"));
+            return found;
+        }
+    };
+    let mut wrong = None;
+    let mut last = (0, false);
+    for (index, line) in lines.enumerate() {
+        let line = line.map_err(|error| error.to_string());
+        let row = line
+            .and_then(|line| serde_json::from_slice::<MetricRow>(&line).map_err(|error| error.to_string()));
+        last = (index + 1, row.is_err());
+        let check = row.and_then(|row| found.take(index, &row));
+        if let Err(reason) = check {
+            wrong.get_or_insert((index + 1, reason));
+        }
+    }
+    if last.0 == 0 {
+        wrong = Some((1, "it is empty".to_owned()));
+    }
+    let ends = ends_in_a_line(&run.join(METRICS_FILE));
+    let steps = found.steps;
+    match wrong {
+        None => report.add(METRICS_FILE, Verdict::Good, format!("{steps} steps, no line missing")),
+        // Nothing is wrong before the last line, and that one was not written to its end.
+        Some((line, _)) if last == (line, true) && !ends => report.add(
+            METRICS_FILE,
+            Verdict::Note,
+            format!("{steps} steps; the last line was not written to its end, a resume cuts it off"),
+        ),
+        Some((line, reason)) => {
+            report.add(METRICS_FILE, Verdict::Wrong, format!("line {line}: {reason}"));
+        }
+    }
+    found
+}
+
+impl Metrics {
+    fn take(&mut self, index: usize, row: &MetricRow) -> std::result::Result<(), String> {
+        match row {
+            MetricRow::Header(header) if index == 0 && header.schema == RECORD_SCHEMA => Ok(()),
+            MetricRow::Header(header) if index == 0 => {
+                Err(format!("expected layout {RECORD_SCHEMA}, came {}", header.schema))
+            }
+            MetricRow::Header(_) => Err("a second header".to_owned()),
+            _ if index == 0 => Err("expected the header".to_owned()),
+            MetricRow::Step(row) if row.step == self.steps + 1 => {
+                self.steps = row.step;
+                Ok(())
+            }
+            MetricRow::Step(row) => Err(format!("expected step {}, came step {}", self.steps + 1, row.step)),
+            MetricRow::Evaluation(_) => {
+                self.validations += 1;
+                Ok(())
+            }
+            MetricRow::Decision(_) => Ok(()),
+        }
+    }
+}
+
+fn ends_in_a_line(path: &Path) -> bool {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut last = [b'\n'];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_ok() && last == *b"\n"
+}
+
+fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
+    let path = run.join(STATES_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}")),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let is_torn = whole.len() < text.len();
+    match Recording::parse(if is_torn { whole } else { &text }) {
+        Ok(recording) if spec.is_some_and(|spec| spec.model.layers != recording.n_layers()) => {
+            let says = format!("of {} layers, which is not what the spec says", recording.n_layers());
+            report.add(STATES_FILE, Verdict::Wrong, says);
+        }
+        Ok(recording) if is_torn => {
+            let says = format!(
+                "{} decisions; the last line was not written to its end, a resume cuts it off",
+                recording.rows().len()
+            );
+            report.add(STATES_FILE, Verdict::Note, says);
+        }
+        Ok(recording) => {
+            report.abilities.replay = !recording.rows().is_empty();
+            let says = format!("{} decisions", recording.rows().len());
+            report.add(STATES_FILE, Verdict::Good, says);
+        }
+        Err(error) => {
+            report.add(
+                STATES_FILE,
+                Verdict::Wrong,
+                format!("{error}; a resume takes it from the checkpoint"),
+            );
+        }
+    }
+}
+
+fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mut Report) {
+    let path = run.join(MODEL_FILE);
+    if !path.exists() {
+        let (verdict, says) = match validations {
+            0 => (Verdict::Note, "none yet; it comes with the first validation"),
+            _ => (Verdict::Wrong, "not there, though models were validated; a resume brings it back"),
+        };
+        return report.add(MODEL_FILE, verdict, says);
+    }
+    let file = match ModelFile::open(&path) {
+        Ok(file) => file,
+        Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error.into())),
+    };
+    let note = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
+    let vocabulary = note("vocabulary").parse();
+    let (Some(spec), Ok(vocabulary)) = (spec, vocabulary) else {
+        report.abilities.use_model = true;
+        return report.add(
+            MODEL_FILE,
+            Verdict::Note,
+            "readable; without the spec its shapes cannot be compared",
+        );
+    };
+    match saved_model(&file, spec, vocabulary, &Device::Cpu) {
+        Ok(_) => {
+            report.abilities.use_model = true;
+            report.add(
+                MODEL_FILE,
+                Verdict::Good,
+                format!("the best on validation, of step {}", note("step")),
+            );
+        }
+        Err(error) => report.add(MODEL_FILE, Verdict::Wrong, reason(&error)),
+    }
+}
+
+fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
+    let folder = CheckpointFolder::of(run);
+    let list = folder.list()?;
+    let mut newest = None;
+    for (step, path) in &list {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{CHECKPOINT_FOLDER}/{name}");
+        match folder.open(*step, path) {
+            Ok(_) => {
+                newest = newest.or(Some(*step));
+                report.add(&name, Verdict::Good, "whole");
+            }
+            Err(error) => report.add(&name, Verdict::Wrong, reason(&error)),
+        }
+    }
+    if list.is_empty() {
+        report.add(CHECKPOINT_FOLDER, Verdict::Note, "no checkpoint yet: a resume begins anew at step 0");
+        newest = Some(0);
+    }
+    for path in folder.leftovers()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let says = "left by a writer that was stopped, or set aside; it is not used";
+        report.add(&format!("{CHECKPOINT_FOLDER}/{name}"), Verdict::Note, says);
+    }
+    report.abilities.resume_from = newest.filter(|_| has_spec);
+    Ok(())
+}
+
+fn summary(run: &Path, steps: usize, report: &mut Report) {
+    match RunFolder::read_summary(run) {
+        Ok(Some(summary)) if summary.steps == steps => {
+            let says = format!("finished, validation perplexity {:.2}", summary.validation_perplexity);
+            report.add(SUMMARY_FILE, Verdict::Good, says);
+        }
+        Ok(Some(summary)) => {
+            let says = format!("of {} steps, where the metrics have {steps}", summary.steps);
+            report.add(SUMMARY_FILE, Verdict::Wrong, says);
+        }
+        Ok(None) => report.add(SUMMARY_FILE, Verdict::Note, "not there: the run has not finished"),
+        Err(error) => report.add(SUMMARY_FILE, Verdict::Wrong, reason(&error)),
+    }
+}
+
+fn is_missing(error: &TrainError) -> bool {
+    matches!(error, TrainError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// The message without the path, which stands beside it.
+fn reason(error: &TrainError) -> String {
+    match error {
+        TrainError::Format { reason, .. } => reason.clone(),
+        TrainError::Io { source, .. } => format!("cannot be read: {source}"),
+        TrainError::Model(dlt_models::ModelError::Format { reason, .. }) => reason.clone(),
+        other => other.to_string(),
+    }
+}
