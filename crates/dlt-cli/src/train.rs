@@ -60,6 +60,9 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
     let progress = Progress::new(task.quiet);
     let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     resumption.check(&splits, recording.as_ref(), steps(&spec, &splits)?)?;
+    if device.is_cpu() {
+        memory::check_fit(&spec, spec.vocabulary(splits.vocabulary))?;
+    }
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
     introduce(&progress, &spec, &splits, &device_name, run)?;
@@ -156,7 +159,8 @@ fn advance(mut trainer: Trainer, progress: &Progress, out: &Path) -> Result<Trai
             Ok(None) => return Ok(trainer),
             Err(error) => {
                 progress.end();
-                let advice = advice(&error, trainer.last_checkpoint(), &again);
+                let good = trainer.last_good_checkpoint(&error)?;
+                let advice = advice(&error, good, &again);
                 return Err(Failure::Stopped { error: Box::new(error), advice });
             }
         };

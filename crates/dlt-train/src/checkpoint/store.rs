@@ -182,9 +182,8 @@ impl CheckpointFolder {
             let path = path.to_owned();
             move |source| TrainError::Io { action: "write", path, source }
         };
-        for (_, path) in self.list()?.iter().filter(|(newer, _)| *newer > step) {
-            let aside = path.with_extension("damaged");
-            fs::rename(path, &aside).map_err(io(path))?;
+        for (newer, path) in self.list()?.iter().filter(|(newer, _)| *newer > step) {
+            let aside = self.set_aside(*newer, "damaged")?;
             notices.push(format!("{} is set aside as {}", path.display(), aside.display()));
         }
         for path in self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL)) {
@@ -208,6 +207,16 @@ impl CheckpointFolder {
             fs::remove_file(path).map_err(io(path))?;
         }
         Ok(notices)
+    }
+
+    /// Gives a checkpoint another ending, so that it is none any more; returns its new name.
+    pub(crate) fn set_aside(&self, step: usize, ending: &str) -> Result<PathBuf> {
+        let path = self.path.join(step_name(step));
+        let aside = path.with_extension(ending);
+        match fs::rename(&path, &aside) {
+            Ok(()) => Ok(aside),
+            Err(source) => Err(TrainError::Io { action: "write", path, source }),
+        }
     }
 
     /// Files that are no checkpoints: of a writer that was stopped, or set aside.

@@ -186,6 +186,22 @@ impl Trainer {
         self.saving.last
     }
 
+    /// Step of the newest checkpoint that can be gone on from after `error`. Where the run has diverged right after
+    /// a checkpoint, no loss has ever been good that was computed from it: it is set aside under another name.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where the folder of checkpoints cannot be read or changed.
+    pub fn last_good_checkpoint(&mut self, error: &TrainError) -> Result<Option<usize>> {
+        if let TrainError::Diverged { step, .. } = error
+            && self.saving.last == Some(*step)
+        {
+            let checkpoints = CheckpointFolder::of(self.folder.path());
+            checkpoints.set_aside(*step, "diverged")?;
+            self.saving.last = checkpoints.list()?.first().map(|(step, _)| *step);
+        }
+        Ok(self.saving.last)
+    }
+
     /// Training steps done.
     #[must_use]
     pub fn step(&self) -> usize {

@@ -6,6 +6,8 @@ use dlt_models::ModelError;
 use dlt_spec::ExitCode;
 use dlt_train::{RunFolder, TrainError, Trainer};
 
+use dlt_train::checkpoint::CheckpointFolder;
+
 use crate::bench::{Bench, provenance};
 
 /// A rate after one step of which nothing is finite any more.
@@ -61,6 +63,88 @@ fn rejects_a_run_that_diverges_in_a_reward() {
     let (reported, step, tensor) = divergence(&[&late[..], &["tying.decide_every=1"]].concat());
     assert_eq!((reported, step), (0, 1));
     assert!(tensor.contains("reward"), "{tensor}");
+}
+
+#[test]
+fn a_step_that_is_not_finite_can_be_skipped_and_is_counted() {
+    let bench = Bench::new();
+    let settings = ["training.non_finite=skip", "evaluation.every_steps=100", "tying.decide_every=100"];
+    let mut trainer = bench.trainer("d", &[&OVERFLOWS[..], &settings].concat(), None);
+    trainer.advance().expect("the first loss is finite");
+    let before = std::fs::read(bench.keep(trainer.model(), "before")).expect("there");
+    (0..3).for_each(|_| drop(trainer.advance().expect("skipped")));
+    assert!(before == std::fs::read(bench.keep(trainer.model(), "after")).expect("there"), "weights stay");
+    let rows = bench.steps("d");
+    assert_eq!(
+        rows.iter().map(|row| row.skipped_steps).collect::<Vec<_>>(),
+        [None, Some(1), Some(2), Some(3)]
+    );
+    assert!(rows[0].loss.is_finite() && rows[1..].iter().all(|row| row.loss.is_nan()));
+}
+
+#[test]
+fn skipping_changes_nothing_where_all_is_finite_and_survives_a_resume() {
+    let bench = Bench::new();
+    bench.run("stop", &[]);
+    bench.run("skip", &["training.non_finite=skip"]);
+    assert_eq!(
+        bench.steps("stop").last().map(|row| row.loss),
+        bench.steps("skip").last().map(|row| row.loss)
+    );
+
+    let settings = ["evaluation.every_steps=100", "tying.decide_every=100", "training.non_finite=skip"];
+    let settings = [&OVERFLOWS[..], &settings, &["optimizer.learning_rate=1e12"]].concat();
+    let mut trainer = bench.trainer("a", &settings, None);
+    (0..6).for_each(|_| drop(trainer.advance().expect("skipped at worst")));
+    let skipped = bench.steps("a").last().and_then(|row| row.skipped_steps);
+    assert!(skipped.is_some(), "the test wants skipped steps");
+    trainer.save_checkpoint().expect("weights are finite");
+    drop(trainer);
+    let (mut trainer, _) = bench.resume("a", &settings, None);
+    trainer.advance().expect("skipped at worst");
+    let later = bench.steps("a").last().and_then(|row| row.skipped_steps);
+    assert!(later >= skipped, "{later:?} after {skipped:?}");
+}
+
+/// A checkpoint from which no finite loss has been computed is not the last good one.
+#[test]
+fn a_run_that_diverges_leaves_its_last_good_checkpoint() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("d", &["checkpoint.every_steps=2"], None);
+    (0..5).for_each(|_| drop(trainer.advance().expect("it goes well")));
+    drop(trainer);
+    // What a too large rate would have done to the weights after step 5, without a word in the spec.
+    let (mut trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
+    assert_eq!(trainer.step(), 4);
+    trainer.advance().expect("step 5");
+    let huge = candle_core::Tensor::full(1e38f32, (21, 16), &Device::Cpu).expect("a tensor");
+    trainer.model().shared().variables()[0].set(&huge).expect("the token table");
+    trainer.save_checkpoint().expect("its weights are finite numbers");
+    let error = trainer.advance().expect_err("it has diverged");
+    assert!(matches!(error, TrainError::Diverged { step: 5, .. }), "{error}");
+    assert_eq!(trainer.last_good_checkpoint(&error).expect("readable"), Some(4));
+    drop(trainer);
+    let steps = CheckpointFolder::of(&bench.path("d")).list().expect("readable");
+    assert_eq!(steps.first().map(|(step, _)| *step), Some(4));
+    let (trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
+    crate::bench::finish(trainer);
+    bench.run("alone", &["checkpoint.every_steps=2"]);
+    bench.outcome("d").assert_same(&bench.outcome("alone"), "from the last good one");
+}
+
+#[test]
+fn rejects_a_checkpoint_of_weights_that_are_not_finite() {
+    let bench = Bench::new();
+    let mut trainer = bench.trainer("d", &[], None);
+    trainer.advance().expect("step 1");
+    trainer.save_checkpoint().expect("good");
+    trainer.advance().expect("step 2");
+    let wrong = candle_core::Tensor::full(f32::NAN, (21, 16), &Device::Cpu).expect("a tensor");
+    trainer.model().shared().variables()[0].set(&wrong).expect("the token table");
+    let error = trainer.save_checkpoint().expect_err("not good");
+    assert_eq!(error.exit_code(), ExitCode::Diverged);
+    assert!(error.to_string().contains("weights transformer.wte.weight"), "{error}");
+    assert_eq!(trainer.last_checkpoint(), Some(1));
 }
 
 /// Nor is there a summary where the run is ended before a loss shows what has become of the model.
