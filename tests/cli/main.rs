@@ -1,6 +1,7 @@
 //! The program from outside: what a person types, reads and finds on disk.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
+mod bad_inputs;
 mod doctor;
 mod evaluation;
 mod generation;

@@ -6,6 +6,7 @@ use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 
 use crate::failure::{Failure, Result};
+use crate::tokens::refuse_endless;
 
 /// What the command line says about a spec.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +85,7 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
 }
 
 fn read(path: &Path) -> Result<Overlay> {
+    refuse_endless(path, ExitCode::BadSpec)?;
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::refused(ExitCode::BadSpec, format!("cannot read the spec {}: {error}", path.display()))
     })?;

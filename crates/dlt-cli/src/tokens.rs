@@ -1,15 +1,18 @@
 //! The tokens of a run, and where they are kept between runs.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dlt_data::{DataRequest, Progress, TokenSplits};
-use dlt_spec::CheckedSpec;
+use dlt_spec::{CheckedSpec, ExitCode};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// Loads the text that a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits> {
+    for path in [&spec.data.source, &spec.data.tokenizer] {
+        refuse_endless(Path::new(path), ExitCode::BadData)?;
+    }
     let cache = cache();
     let request = DataRequest { data: &spec.data, context: spec.model.context, cache: cache.as_deref() };
     Ok(dlt_data::load(&request, progress)?)
@@ -21,4 +24,18 @@ fn cache() -> Option<PathBuf> {
     path("DLT_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))
         .or_else(|| path("HOME").map(|home| home.join(".cache").join("dlt")))
+}
+
+/// Refuses pipes, sockets and devices, which have no end that could be waited for.
+pub(crate) fn refuse_endless(path: &Path, code: ExitCode) -> Result {
+    match path.metadata() {
+        Ok(kind) if !kind.is_file() && !kind.is_dir() => {
+            let path = path.display();
+            Err(Failure::refused(
+                code,
+                format!("{path} is a pipe or a device: expected a file, save it as one first"),
+            ))
+        }
+        _ => Ok(()),
+    }
 }

@@ -157,6 +157,8 @@ impl TrainError {
             Self::Agent(_) | Self::OtherStart { .. } | Self::Vocabulary { .. } | Self::ChangedSpec { .. } => {
                 ExitCode::BadSpec
             }
+            // Bytes that are no text: the file is damaged, not the disk.
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => ExitCode::BadData,
             Self::Data(_) | Self::State(_) | Self::Format { .. } | Self::NoCheckpoint { .. } => {
                 ExitCode::BadData
             }
