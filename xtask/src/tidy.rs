@@ -7,6 +7,7 @@ use crate::workspace::Workspace;
 
 mod architecture;
 mod crate_edges;
+mod determinism;
 mod deviations;
 mod links;
 mod presets;
@@ -33,6 +34,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Report {
     }
     report.findings.extend(source_layout::check(tree));
     report.findings.extend(source_words::check(tree));
+    report.findings.extend(determinism::check(tree));
     report.findings.extend(presets::check(tree));
     report.findings.extend(links::check(tree));
     report.findings.sort();
