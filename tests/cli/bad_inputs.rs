@@ -139,6 +139,8 @@ const TABLE: &[Row] = &[
     ("eval newer.safetensors", BadData, &["expected model layout version 1, came 9"]),
     ("eval run --text gone.txt", BadData, &["cannot read gone.txt"]),
     ("eval run --text pipe", BadData, &["pipe is a pipe or a device"]),
+    ("eval pipe", BadData, &["pipe: no such run folder or model file"]),
+    ("inspect pipe", BadData, &["pipe"]),
     ("inspect torn.jsonl", BadData, &["torn.jsonl"]),
     ("inspect run --svg text.txt", Usage, &["cannot write text.txt"]),
     ("doctor gone", BadData, &["gone: no such run folder"]),

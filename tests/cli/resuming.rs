@@ -169,3 +169,16 @@ fn a_run_that_diverges_names_step_loss_tensor_and_what_is_left() {
     }
     assert!(!said.err.contains("panicked"), "{}", said.err);
 }
+
+#[test]
+fn a_loss_that_explodes_is_warned_of_while_it_is_still_finite() {
+    let place = Workplace::new();
+    let mut arguments =
+        vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "60", "--out", "run"];
+    // The rate rises from nothing to far too much.
+    arguments.extend(["--set", "optimizer.learning_rate=30", "--set", "optimizer.warmup_steps=60"]);
+    arguments.extend(["--set", "evaluation.every_steps=1000", "--quiet"]);
+    let said = place.dlt(&arguments);
+    assert!(said.err.contains("the loss has left the last ones far behind"), "{said:?}");
+    assert!(!place.train("calm-too", &["--quiet"]).err.contains("far behind"));
+}

@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 mod bench;
 mod child;
 mod finding;
+mod fuzz;
 mod markdown;
 mod provenance;
 mod rust_source;
@@ -38,6 +39,8 @@ enum Task {
     Tidy,
     /// Measure a training step beside PyTorch, or the kernels beside their floors: medians of rounds, and ratios.
     Bench(BenchArguments),
+    /// Run the fuzz targets: everything that reads bytes from outside.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -45,6 +48,7 @@ fn main() -> Result<ExitCode> {
         Task::Ci => ci(&root()),
         Task::Tidy => report_tidiness(&root()),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&root(), &arguments),
     }
 }
 

@@ -106,7 +106,7 @@ impl CheckpointFolder {
     }
 
     /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so far, which
-    /// stands in the run's model file. Whatever fails, the checkpoints that were there before are untouched.
+    /// stands in the run's model file, unless it is known to stand here already. Whatever fails, the checkpoints that were there before are untouched.
     pub(crate) fn save(
         &self,
         disk: &dyn Disk,

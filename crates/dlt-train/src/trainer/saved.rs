@@ -36,6 +36,8 @@ pub(super) struct Saving {
     replayed_sha256: Option<String>,
     /// Step and checksum of the best model's file.
     best: Option<(usize, String)>,
+    /// Step of the best model that is known to stand beside the checkpoints.
+    kept: Option<usize>,
     pub(super) skipped_steps: usize,
     watch: LossWatch,
 }
@@ -53,6 +55,7 @@ impl Saving {
             last: None,
             replayed_sha256: recording.map(recording_sha256),
             best: None,
+            kept: None,
             skipped_steps: 0,
             watch: LossWatch::default(),
         }
@@ -171,7 +174,9 @@ impl Trainer {
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
         let checkpoints = CheckpointFolder::of(self.folder.path());
-        checkpoints.save(disk, self.step, self.best.map(|best| best.step), &contents)?;
+        let best = self.best.map(|best| best.step);
+        checkpoints.save(disk, self.step, best.filter(|_| best != self.saving.kept), &contents)?;
+        self.saving.kept = best;
         (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
         checkpoints.prune(disk, self.spec.checkpoint.keep_last)
     }

@@ -196,6 +196,25 @@ fn the_newest_checkpoints_and_the_models_they_name_are_kept() {
 }
 
 #[test]
+fn checkpoints_come_by_steps_by_minutes_and_at_the_end() {
+    let bench = Bench::new();
+    let made = |run: &str, settings: &[&str]| -> Vec<usize> {
+        let settings = [&["training.steps=6", "checkpoint.keep_last=100"], settings].concat();
+        bench.run(run, &settings);
+        CheckpointFolder::of(&bench.path(run))
+            .list()
+            .expect("readable")
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect()
+    };
+    assert_eq!(made("end", &[]), [6]);
+    assert_eq!(made("never", &["checkpoint.every_minutes=inf"]), [6]);
+    assert_eq!(made("steps", &["checkpoint.every_steps=4"]), [6, 4]);
+    assert_eq!(made("minutes", &["checkpoint.every_minutes=1e-9"]), [6, 5, 4, 3, 2, 1]);
+}
+
+#[test]
 fn weights_are_stored_once_however_many_layers_use_them() {
     let bench = Bench::new();
     let settings = ["agent.policy=none", "tying.initial=tied"];

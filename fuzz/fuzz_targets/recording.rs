@@ -1,0 +1,14 @@
+//! A recording's text form: whatever is accepted is written and read back equal.
+#![no_main]
+
+use dlt_state::Recording;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(recording) = Recording::parse(text) {
+        let again = Recording::parse(&recording.to_text());
+        assert_eq!(again.as_ref(), Ok(&recording));
+        let steps = recording.rows().last().map_or(0, |row| row.step());
+        assert_eq!(recording.steps_independent(steps).len(), recording.n_layers());
+    }
+});

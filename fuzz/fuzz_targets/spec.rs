@@ -1,0 +1,22 @@
+//! A spec file and assignments: a spec that passes its check is printed and read back equal.
+#![no_main]
+
+use dlt_spec::{Origin, Overlay, Spec, fields};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let file = Origin::File("spec.toml".into());
+    let overlays = [Overlay::from_toml(file, text), Overlay::from_assignment(text)];
+    for overlay in overlays.into_iter().flatten() {
+        let Ok(spec) = Spec::assemble(&[overlay]) else { continue };
+        let Ok(checked) = spec.check() else { continue };
+        let printed = fields::render(&checked);
+        let again =
+            Overlay::from_toml(Origin::File("printed".into()), &printed).expect("a printed spec is read");
+        assert_eq!(Spec::assemble(&[again]).expect("and is whole"), spec);
+        // What is derived from a checked spec is there without a panic.
+        let _ =
+            (checked.feed_forward(), checked.positions(), checked.initial_state(), checked.fixed_pattern());
+        let _ = (checked.size(50_257), checked.steps(1_000), checked.micro_batches());
+    }
+});
