@@ -113,11 +113,13 @@ fn wait(child: &mut Child, limit: Duration, aim: Option<&Path>) -> Option<ExitSt
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
         }
-        match aim.map(fs::read_dir) {
-            // What a process before left is removed when the run is taken up.
-            Some(Ok(mut entries)) if began.elapsed() > limit / 2 && entries.any(is_partial) => return None,
-            Some(_) => {}
-            None => sleep(Duration::from_millis(1)),
+        // What a process before left there is removed when the run is taken up.
+        let entries = aim.filter(|_| began.elapsed() > limit / 2).map(fs::read_dir);
+        if entries.is_some_and(|entries| entries.is_ok_and(|mut entries| entries.any(is_partial))) {
+            return None;
+        }
+        if aim.is_none() {
+            sleep(Duration::from_millis(1));
         }
     }
     None
