@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dlt_data::{Split, TokenSplits};
 use dlt_models::binding::Binding;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
+use dlt_spec::spec::Schedule;
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
 use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
@@ -67,6 +68,12 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
     introduce(&progress, &spec, &splits, &device_name, run)?;
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
+    if changed.iter().any(|change| change.key == "training.steps")
+        && (spec.optimizer.schedule == Schedule::Cosine || spec.tying.decide_until < 1.0)
+    {
+        progress
+            .note("the learning rate and the end of deciding follow the new number of steps from here on");
+    }
     progress.note(&match is_saved {
         true => format!("going on after step {}", whole(step)),
         false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),

@@ -1,5 +1,6 @@
 //! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
 
+mod restored;
 mod saved;
 
 use std::collections::BTreeMap;

@@ -6,13 +6,13 @@ use candle_core::Device;
 use dlt_agent::Agent;
 use dlt_data::{Split, TokenSplits};
 use dlt_kernels::optimizer::squared_norm;
-use dlt_models::binding::Rules;
+use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
-use dlt_models::{Model, ModelError};
 use dlt_spec::spec::{NonFinite, Size};
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
+use super::restored::Restored;
 use super::{Best, Trainer};
 use crate::checkpoint::{
     Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
@@ -23,7 +23,6 @@ use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::resume::{Resumption, recording_sha256};
-use crate::tying::{agent_for, architecture};
 use crate::{Result, TrainError};
 
 /// When a run is saved, and what only that needs to know.
@@ -115,8 +114,9 @@ impl Trainer {
         Self::check(&resumption.spec, &splits, recording)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let restored = checkpoint.as_ref();
-        let restored =
-            restored.map(|checkpoint| Restored::read(checkpoint, &spec, recording, &device)).transpose()?;
+        let restored = restored
+            .map(|checkpoint| Restored::read(checkpoint, &spec, &splits, recording, &device))
+            .transpose()?;
         let none = Recording::starting_from(spec.initial_state());
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
@@ -129,19 +129,17 @@ impl Trainer {
         folder.rewrite_spec(&spec)?;
         let mut trainer = Self::new(spec, splits, recording, folder, device)?;
         if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
-            trainer.take_up(restored, checkpoint)?;
+            trainer.take_up(restored, checkpoint);
         }
         Ok((trainer, notices))
     }
 
-    fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) -> Result<()> {
+    fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
         let progress = checkpoint.progress();
-        let Restored { model, shared, slots, agent } = restored;
-        (self.model, self.agent) = (model, agent);
+        let Restored { model, shared, slots, agent, train, rewards } = restored;
+        (self.model, self.agent, self.train, self.rewards) = (model, agent, train, rewards);
         self.optimizer.restore(shared, slots);
         self.recording = checkpoint.recording().clone();
-        self.train.resume(progress.train.clone())?;
-        self.rewards.resume(progress.rewards.clone())?;
         self.step = progress.step;
         self.pending = progress.pending.clone();
         self.means = progress.means;
@@ -154,7 +152,6 @@ impl Trainer {
         self.saving.last = Some(progress.step);
         self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
         self.saving.skipped_steps = progress.skipped_steps;
-        Ok(())
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
@@ -330,71 +327,4 @@ impl Trainer {
         self.saving.best = Some((step, sha256.clone()));
         Ok(Some(SavedBest { step, loss, sha256 }))
     }
-}
-
-/// What a checkpoint holds, as the loop uses it.
-struct Restored {
-    model: Model,
-    shared: Vec<ParameterMoments>,
-    slots: BTreeMap<usize, Vec<ParameterMoments>>,
-    agent: Option<Agent>,
-}
-
-impl Restored {
-    fn read(
-        checkpoint: &Checkpoint,
-        spec: &CheckedSpec,
-        recording: Option<&Recording>,
-        device: &Device,
-    ) -> Result<Self> {
-        let model = model(checkpoint, spec, device)?;
-        let progress = checkpoint.progress();
-        let of_shared = |prefix: &str, layout: &Layout, steps: &[u64]| -> Result<Vec<ParameterMoments>> {
-            if !steps.is_empty() && steps.len() != layout.entries().len() {
-                return Err(checkpoint.refuse(format!("{} step counts for {prefix}", steps.len())));
-            }
-            let take = |which: &str| {
-                let lookup = |name: &str| checkpoint.tensor(name, device);
-                layout.take(&format!("moments/{which}/{prefix}"), &lookup)
-            };
-            if steps.is_empty() {
-                return Ok(Vec::new());
-            }
-            let moments = take("first")?.into_iter().zip(take("second")?).zip(steps);
-            Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
-        };
-        let architecture = model.architecture();
-        let shared =
-            of_shared(architecture.shared_prefix(), model.shared().layout(), &progress.moments.shared)?;
-        let slots = progress.moments.slots.iter().map(|(&slot, steps)| {
-            if slot >= spec.model.layers {
-                return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
-            }
-            Ok((slot, of_shared(&architecture.block_prefix(slot), model.bank().layout(), steps)?))
-        });
-        let slots = slots.collect::<Result<_>>()?;
-        let mut agent = agent_for(spec, recording)?;
-        match (&mut agent, &progress.agent) {
-            (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
-            (None, None) => {}
-            _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
-        }
-        Ok(Self { model, shared, slots, agent })
-    }
-}
-
-fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, device: &Device) -> Result<Model> {
-    let binding = checkpoint.binding()?;
-    let (expected, came) = (spec.model.layers, binding.n_layers());
-    if expected != came {
-        return Err(checkpoint.refuse(format!("expected a binding of {expected} layers, came one of {came}")));
-    }
-    let architecture = architecture(spec, checkpoint.vocabulary()?);
-    let lookup = |name: &str| checkpoint.tensor(name, device);
-    let (rules, kernels) = (Rules::from(&spec.tying), dlt_kernels::Kernels::Fused);
-    let model = Model::from_weights(architecture, binding, rules, kernels, &lookup, Some(spec.seed), device);
-    model.map_err(|error| match error {
-        ModelError::Weight { .. } => checkpoint.refuse(error.to_string()),
-        other => other.into(),
-    })
 }

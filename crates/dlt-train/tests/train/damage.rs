@@ -7,6 +7,7 @@ use dlt_spec::ExitCode;
 use dlt_train::checkpoint::{Checkpoint, CheckpointFolder};
 use dlt_train::{MODEL_FILE, Resumption, TrainError};
 use safetensors::tensor::Dtype;
+use sha2::{Digest, Sha256};
 
 use crate::bench::{Bench, finish};
 
@@ -165,4 +166,70 @@ fn rejects_folders_that_are_no_runs() {
         "{error}"
     );
     assert_eq!(fs::read_dir(bench.path("empty")).expect("there").count(), 0, "not even a lock is left");
+}
+
+/// The same bytes with a checksum that agrees: nobody's accident, but a program's fault or somebody's malice.
+fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let key = b"\"checksum\":\"";
+    let place = bytes.windows(key.len()).position(|window| window == key).expect("there") + key.len();
+    bytes[place..place + 64].fill(b'0');
+    let digits: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes[place..place + 64].copy_from_slice(digits.as_bytes());
+    bytes
+}
+
+/// The header with one text in place of another of the same length.
+fn with_header(good: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = good.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
+    [&good[..at], to.as_bytes(), &good[at + from.len()..]].concat()
+}
+
+#[test]
+fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_nothing() {
+    let bench = Bench::new();
+    let tied = [&SETTINGS[..], &["agent.policy=none", "tying.initial=tied"]].concat();
+    let mut trainer = bench.trainer("good", &tied, None);
+    (0..11).for_each(|_| drop(trainer.advance().expect("it does not diverge")));
+    drop(trainer);
+    let path = CheckpointFolder::of(&bench.path("good")).list().expect("readable").remove(0).1;
+    let good = fs::read(&path).expect("there");
+    assert_eq!(resealed(good.clone()), good, "the seal is the writer's");
+    for (from, to, says) in [
+        ("\"shape\":[16,64]", "\"shape\":[64,16]", "expected shape"),
+        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,3,0\"", "transformer.h.3."),
+        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,9,0\"", "below 4, came storage 9"),
+        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,000\"", "expected 4 layers in the binding, came 3"),
+        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers with commas"),
+        ("\"independent\":\"0\"", "\"independent\":\"7\"", "came layer 7"),
+        ("\"vocabulary\":\"21\"", "\"vocabulary\":\"22\"", "expected 21 entries in the vocabulary, came 22"),
+        ("transformer.wpe.weight", "transformer.wpe.wEIGHT", "it is missing"),
+        ("n_layers\":4", "n_layers\":3", "expected a recording of 4 layers, came one of 3"),
+        ("layers = 4", "layers = 0", "`model.layers` is 0"),
+        ("\"step\":10", "\"step\":11", "it is of step 11, its name says 10"),
+        ("{\"step\":10", "{\"pets\":10", "unknown field `pets`"),
+    ] {
+        fs::write(&path, resealed(with_header(&good, from, to))).expect("written");
+        let before = fs::read(bench.path("good").join("metrics.jsonl")).expect("there");
+        let result =
+            bench.try_resume("good", &tied, None).map(|(trainer, notices)| (trainer.step(), notices));
+        match result {
+            // Refused while looking for the newest good one.
+            Ok((step, notices)) => {
+                assert_eq!(step, 5, "{to}");
+                assert!(notices[0].contains(says), "{to}: {notices:?}");
+                // That has cut the run back.
+                fs::rename(path.with_extension("damaged"), &path).expect("set aside");
+                fs::write(bench.path("good").join("metrics.jsonl"), before).expect("written");
+            }
+            Err(error) => {
+                assert!(error.to_string().contains(says), "{to}: {error}");
+                assert_eq!(
+                    fs::read(bench.path("good").join("metrics.jsonl")).expect("there"),
+                    before,
+                    "{to}"
+                );
+            }
+        }
+    }
 }

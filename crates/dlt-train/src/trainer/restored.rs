@@ -1,0 +1,125 @@
+//! What a checkpoint holds, as the loop uses it: checked against the spec and the data before anything is changed.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use dlt_agent::Agent;
+use dlt_data::{Split, TokenSplits};
+use dlt_kernels::Kernels;
+use dlt_models::binding::Rules;
+use dlt_models::parameters::Layout;
+use dlt_models::{Model, ModelError};
+use dlt_spec::CheckedSpec;
+use dlt_state::Recording;
+
+use crate::Result;
+use crate::checkpoint::Checkpoint;
+use crate::feed::Feed;
+use crate::optimizer::ParameterMoments;
+use crate::tying::{agent_for, architecture, stream};
+
+pub(super) struct Restored {
+    pub(super) model: Model,
+    /// Moments of parameters outside of blocks.
+    pub(super) shared: Vec<ParameterMoments>,
+    /// Moments by the layer whose optimizer state they are.
+    pub(super) slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    pub(super) agent: Option<Agent>,
+    /// Training batches.
+    pub(super) train: Feed,
+    /// Batches that rewards are measured on.
+    pub(super) rewards: Feed,
+}
+
+impl Restored {
+    pub(super) fn read(
+        checkpoint: &Checkpoint,
+        spec: &CheckedSpec,
+        splits: &TokenSplits,
+        recording: Option<&Recording>,
+        device: &Device,
+    ) -> Result<Self> {
+        let progress = checkpoint.progress();
+        let (expected, came) = (spec.model.layers, checkpoint.recording().n_layers());
+        if expected != came {
+            return Err(
+                checkpoint.refuse(format!("expected a recording of {expected} layers, came one of {came}"))
+            );
+        }
+        let model = model(checkpoint, spec, spec.vocabulary(splits.vocabulary), device)?;
+        let architecture = model.architecture();
+        let moments =
+            |prefix: &str, layout: &Layout, steps: &[u64]| moments(checkpoint, prefix, layout, steps, device);
+        let shared =
+            moments(architecture.shared_prefix(), model.shared().layout(), &progress.moments.shared)?;
+        let slots = progress.moments.slots.iter().map(|(&slot, steps)| {
+            if slot >= spec.model.layers {
+                return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
+            }
+            Ok((slot, moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?))
+        });
+        let slots = slots.collect::<Result<_>>()?;
+        let mut agent = agent_for(spec, recording)?;
+        match (&mut agent, &progress.agent) {
+            (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
+            (None, None) => {}
+            _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
+        }
+        let windows = splits.windows(Split::Train)?;
+        let feed = |name: &str, position| -> Result<Feed> {
+            let mut feed = Feed::new(&windows, spec.training.batch, stream(spec.seed, name))?;
+            feed.resume(position)?;
+            Ok(feed)
+        };
+        let train = feed("data", progress.train.clone())?;
+        let rewards = feed("reward", progress.rewards.clone())?;
+        Ok(Self { model, shared, slots, agent, train, rewards })
+    }
+}
+
+/// Moments of one layout; none where no step has been taken.
+fn moments(
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    layout: &Layout,
+    steps: &[u64],
+    device: &Device,
+) -> Result<Vec<ParameterMoments>> {
+    if steps.is_empty() {
+        return Ok(Vec::new());
+    }
+    if steps.len() != layout.entries().len() {
+        return Err(checkpoint.refuse(format!("{} step counts of {prefix}", steps.len())));
+    }
+    let lookup = |name: &str| checkpoint.tensor(name, device);
+    let take = |which: &str| {
+        let taken = layout.take(&format!("moments/{which}/{prefix}"), &lookup);
+        taken.map_err(|error| misfit(checkpoint, error))
+    };
+    let moments = take("first")?.into_iter().zip(take("second")?).zip(steps);
+    Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
+}
+
+fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, vocabulary: usize, device: &Device) -> Result<Model> {
+    let binding = checkpoint.binding()?;
+    for (what, expected, came) in [
+        ("layers in the binding", spec.model.layers, binding.n_layers()),
+        ("entries in the vocabulary", vocabulary, checkpoint.vocabulary()?),
+    ] {
+        if expected != came {
+            return Err(checkpoint.refuse(format!("expected {expected} {what}, came {came}")));
+        }
+    }
+    let lookup = |name: &str| checkpoint.tensor(name, device);
+    let (architecture, rules) = (architecture(spec, vocabulary), Rules::from(&spec.tying));
+    Model::from_weights(architecture, binding, rules, Kernels::Fused, &lookup, Some(spec.seed), device)
+        .map_err(|error| misfit(checkpoint, error))
+}
+
+/// A tensor that is missing or of another shape is the checkpoint's fault, which the message then names.
+fn misfit(checkpoint: &Checkpoint, error: ModelError) -> crate::TrainError {
+    match error {
+        ModelError::Weight { .. } => checkpoint.refuse(error.to_string()),
+        other => other.into(),
+    }
+}
