@@ -53,7 +53,11 @@ const TABLE: &[Row] = &[
     ),
     ("TRAIN --set model.dropout=1", BadSpec, &["`model.dropout` is 1.0", "below 1"]),
     ("TRAIN --set model.width=99999999999999", BadSpec, &["`model.width`"]),
-    ("TRAIN --set model.width=1000000", Resources, &["takes at least", "MB of memory", "available"]),
+    (
+        "TRAIN --set model.width=1000000",
+        Resources,
+        &["memory: the first steps take about", "the model itself is too large"],
+    ),
     ("TRAIN --set seed=99999999999999999999", BadSpec, &["`seed` must be a whole number"]),
     ("TRAIN --set optimizer.learning_rate=nan", BadSpec, &["`optimizer.learning_rate` is nan"]),
     ("TRAIN --set optimizer.learning_rate=0", BadSpec, &["above 0, finite"]),
