@@ -1,11 +1,13 @@
 //! The text pipeline of the authors' code.
 //!
-//! A row is a line with its line end, as in the published WikiText files. Rows of white space alone are left out; the
-//! others are joined as they are, 1,000 at a time, and each such group is tokenized by itself. The groups are dealt to
-//! up to 8 workers, each a contiguous share (the first ones have one more where it does not come out even). A
-//! worker puts its tokens one after the other and cuts them into blocks of T - 1; its remainder is dropped.
+//! A row is a line with its line end, as in the published WikiText files, or a row of a table as it is. Rows of white
+//! space alone are left out; the others are joined without a separator, 1,000 at a time, and each such group is
+//! tokenized by itself. The groups are dealt to up to 8 workers, each a contiguous share (the first ones have one more
+//! where it does not come out even). A worker puts its tokens one after the other and cuts them into blocks of T - 1;
+//! its remainder is dropped.
 
-use crate::{error::DataError, stream::TokenStream, tokenizer::Tokenizer};
+use crate::files::{Flow, Piece, PieceKind};
+use std::mem;
 
 /// Rows that are joined before they are tokenized.
 pub const GROUP_ROWS: usize = 1_000;
@@ -13,42 +15,101 @@ pub const GROUP_ROWS: usize = 1_000;
 /// Workers that a split is dealt to, at most.
 pub const MAX_SHARDS: usize = 8;
 
-/// The tokens of all blocks of a split, one after the other, without BOS and EOS. `done` is called with the number of
-/// bytes tokenized so far.
-pub(crate) fn block_stream(
-    text: &str,
-    tokenizer: &Tokenizer,
-    block: usize,
-    done: &mut dyn FnMut(usize),
-) -> Result<TokenStream, DataError> {
-    let rows: Vec<&str> = text.split_inclusive('\n').filter(|row| !row.trim().is_empty()).collect();
-    let groups: Vec<String> = rows.chunks(GROUP_ROWS).map(<[&str]>::concat).collect();
-    let mut tokens = Vec::new();
-    let mut bytes = 0;
-    for shard in shards(&groups) {
-        let start = tokens.len();
-        for group in shard {
-            tokens.extend(tokenizer.encode(group)?);
-            bytes += group.len();
-            done(bytes);
-        }
-        let kept = (tokens.len() - start) / block * block;
-        tokens.truncate(start + kept);
-    }
-    let bytes = tokenizer.bytes_of(&tokens)?;
-    Ok(TokenStream::new(tokens, bytes))
+/// Rows on their way into groups.
+#[derive(Debug, Default)]
+pub(crate) struct Grouping {
+    /// Rows of this group, and what is there of the next one.
+    group: String,
+    /// Where the row begins that is not over yet.
+    row_start: usize,
+    in_group: usize,
+    rows: usize,
 }
 
-/// The groups of each worker.
-fn shards(groups: &[String]) -> Vec<&[String]> {
-    let count = groups.len().clamp(1, MAX_SHARDS);
-    let (least, longer) = (groups.len() / count, groups.len() % count);
-    let mut rest = groups;
-    (0..count)
-        .map(|shard| {
-            let (share, after) = rest.split_at(least + usize::from(shard < longer));
-            rest = after;
-            share
-        })
-        .collect()
+impl Grouping {
+    /// Adds a piece of a row; hands a group over when it is full.
+    pub(crate) fn push(&mut self, piece: Piece<'_>, send: &mut dyn FnMut(String) -> Flow) -> Flow {
+        self.group.push_str(piece.text);
+        if piece.kind == PieceKind::Ends { self.end_row(send) } else { Flow::On }
+    }
+
+    /// Hands over what is left.
+    pub(crate) fn finish(&mut self, send: &mut dyn FnMut(String) -> Flow) {
+        if self.end_row(send) == Flow::On && self.in_group > 0 {
+            self.in_group = 0;
+            send(mem::take(&mut self.group));
+        }
+    }
+
+    /// Rows so far, without those of white space.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn end_row(&mut self, send: &mut dyn FnMut(String) -> Flow) -> Flow {
+        if self.group[self.row_start..].trim().is_empty() {
+            self.group.truncate(self.row_start);
+            return Flow::On;
+        }
+        self.rows += 1;
+        self.in_group += 1;
+        self.row_start = self.group.len();
+        if self.in_group < GROUP_ROWS {
+            return Flow::On;
+        }
+        (self.in_group, self.row_start) = (0, 0);
+        send(mem::take(&mut self.group))
+    }
+}
+
+/// Tokens of groups on their way into whole blocks.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    /// Groups that each worker still has to take.
+    groups: Vec<usize>,
+    worker: usize,
+    block: usize,
+    /// Tokens of this worker that do not fill a block yet.
+    rest: Vec<u32>,
+    /// Bytes of each token.
+    lengths: Vec<u32>,
+    bytes: u64,
+}
+
+impl Shards {
+    /// Workers for so many rows, who cut blocks of so many tokens.
+    pub(crate) fn new(rows: usize, block: usize, lengths: Vec<u32>) -> Self {
+        let groups = rows.div_ceil(GROUP_ROWS);
+        let count = groups.clamp(1, MAX_SHARDS);
+        let (least, longer) = (groups / count, groups % count);
+        let groups = (0..count).map(|shard| least + usize::from(shard < longer)).collect();
+        Self { groups, worker: 0, block, rest: Vec::new(), lengths, bytes: 0 }
+    }
+
+    /// Takes the tokens of the next group and hands whole blocks to `write`.
+    pub(crate) fn push_group<E>(
+        &mut self,
+        ids: &[u32],
+        write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while self.groups.get(self.worker) == Some(&0) {
+            self.worker += 1;
+            self.rest.clear();
+        }
+        if let Some(left) = self.groups.get_mut(self.worker) {
+            *left -= 1;
+        }
+        self.rest.extend_from_slice(ids);
+        let whole = self.rest.len() / self.block * self.block;
+        let length = |&id: &u32| u64::from(self.lengths.get(id as usize).copied().unwrap_or(0));
+        self.bytes += self.rest[..whole].iter().map(length).sum::<u64>();
+        write(&self.rest[..whole])?;
+        self.rest.drain(..whole);
+        Ok(())
+    }
+
+    /// Bytes of text that the blocks stand for.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.bytes
+    }
 }

@@ -5,40 +5,57 @@
 //! | bytes | content |
 //! |---|---|
 //! | 0..8 | `dlt-tok` and a line end |
-//! | 8..12 | version of this layout, u32 |
+//! | 8..12 | version of this layout, 2, u32 |
 //! | 12..16 | size of the vocabulary, u32 |
 //! | 16..24 | number of tokens, u64 |
 //! | 24..32 | bytes of text that the tokens stand for, u64 |
 //! | 32..36 | the token that ends a text, u32; all ones where there is none |
 //! | 36..40 | zero |
-//! | 40..72 | key: SHA-256 of what the tokens were made from |
-//! | 72..104 | SHA-256 of bytes 0..72 and of all tokens |
-//! | 104.. | the tokens, u32 each |
+//! | 40..48 | bytes of the text that was read, u64 |
+//! | 48..80 | key: SHA-256 of what the tokens were made from |
+//! | 80..112 | SHA-256 of the text that was read |
+//! | 112..144 | SHA-256 of all tokens |
+//! | 144..176 | SHA-256 of bytes 0..144 |
+//! | 176.. | the tokens, u32 each |
 //!
-//! A file that is not exactly this is made again, never trusted. A new one is written beside its place, synced and
-//! renamed, so that processes that make the same file at the same moment do not disturb each other.
+//! A file that is not exactly this is made again, never trusted. A new one is written as `KEY.partial`, under a lock on
+//! it, synced and renamed: whoever wants the same file at the same moment waits for it, and what a process that was
+//! killed left behind is begun anew.
 
-use crate::{mapping::MappedFile, stream::TokenStream};
+use crate::{
+    checksum::{feed, hex},
+    durable,
+    mapping::MappedFile,
+    stream::TokenStream,
+};
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 const MAGIC: &[u8; 8] = b"dlt-tok\n";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 104;
-const CHECKED_HEADER_BYTES: usize = 72;
+const VERSION: u32 = 2;
+const HEADER_BYTES: usize = 176;
+const CHECKED_HEADER_BYTES: usize = 144;
 const NO_EOS: u32 = u32::MAX;
 
+/// Ending of a finished file.
+pub(crate) const EXTENSION: &str = "tokens";
+
+/// Ending of one that is being written.
+pub(crate) const PARTIAL: &str = "partial";
+
+/// Bytes that are gathered before they are written.
+const BUFFER: usize = 1 << 20;
+
 /// What tokens are made from.
+#[derive(Clone, Copy)]
 pub(crate) struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The key of a text by its checksum, a tokenizer by its identity, and what else shapes the tokens.
+    /// The key of a text by its identity, a tokenizer by its own, and what else shapes the tokens.
     pub(crate) fn new(content: &[u8; 32], tokenizer: &str, pipeline: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(MAGIC);
@@ -53,15 +70,27 @@ impl CacheKey {
     }
 
     fn path(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.tokens", hex(&self.0)))
+        folder.join(format!("{}.{EXTENSION}", hex(&self.0)))
     }
 }
 
-/// A token stream and what of its tokenizer has to be known beside it.
+/// A token stream and what has to be known beside it.
 pub(crate) struct TokenizedText {
     pub(crate) stream: TokenStream,
+    pub(crate) facts: Facts,
+}
+
+/// What has to be known beside tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
     pub(crate) vocabulary: usize,
     pub(crate) eos: Option<u32>,
+    /// Bytes of text that the tokens stand for.
+    pub(crate) bytes: u64,
+    /// Bytes of the text that was read; blocks drop some of it.
+    pub(crate) text_bytes: u64,
+    /// SHA-256 of the text that was read.
+    pub(crate) text_sha256: [u8; 32],
 }
 
 /// The tokens of a key, if the folder has them whole. What is there but cannot be used is reported as a warning.
@@ -77,91 +106,153 @@ pub(crate) fn read(folder: &Path, key: &CacheKey) -> Option<TokenizedText> {
     }
 }
 
-/// Writes the tokens of a key and gives them back mapped from the file. Where that fails they stay in memory, with a
-/// warning: a cache saves time and decides nothing.
-pub(crate) fn write(folder: &Path, key: &CacheKey, text: TokenizedText) -> TokenizedText {
-    match write_file(folder, key, &text) {
-        Ok(()) => read(folder, key).unwrap_or(text),
-        Err(error) => {
-            tracing::warn!(folder = %folder.display(), %error, "tokens cannot be cached and stay in memory");
-            text
-        }
-    }
-}
-
-/// Lower-case hexadecimal digits of a checksum.
-pub(crate) fn hex(digest: &[u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let file = File::open(path)?;
-    if file.metadata()?.len() < HEADER_BYTES as u64 {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length < HEADER_BYTES as u64 {
         return Err(damaged("shorter than its header"));
     }
-    let mapped =
-        MappedFile::open(&file, HEADER_BYTES)?.ok_or_else(|| damaged("not a whole number of tokens"))?;
-    let (header, payload) = mapped.bytes().split_at(HEADER_BYTES);
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header)?;
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
     if header[..8] != *MAGIC || number(8) != VERSION {
         return Err(damaged("not a token cache of this version"));
     }
-    if header[40..72] != key.0 {
+    if header[CHECKED_HEADER_BYTES..] != *Sha256::digest(&header[..CHECKED_HEADER_BYTES]) {
+        return Err(damaged("the header's checksum differs"));
+    }
+    if header[48..80] != key.0 {
         return Err(damaged("made from another text or tokenizer"));
     }
-    if long(16) != (payload.len() / 4) as u64 {
+    if long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64)) != Some(length) {
         return Err(damaged("cut short or too long"));
     }
-    if header[CHECKED_HEADER_BYTES..] != checksum(&header[..CHECKED_HEADER_BYTES], payload) {
-        return Err(damaged("checksum differs"));
-    }
-    let (vocabulary, eos, bytes) = (number(12) as usize, number(32), long(24) as usize);
-    let stream = TokenStream::mapped(mapped, bytes);
-    Ok(TokenizedText { stream, vocabulary, eos: (eos != NO_EOS).then_some(eos) })
-}
-
-fn write_file(folder: &Path, key: &CacheKey, text: &TokenizedText) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let path = key.path(folder);
-    // Unique among processes and threads, so that two writers never share a file.
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let nonce = WRITES.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{nonce}.partial", process::id()));
-    let written = write_whole(&temporary, key, text).and_then(|()| fs::rename(&temporary, &path));
-    if written.is_err() {
-        // What is left of a failed write is only in the way.
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    // The rename itself is on disk once the folder is; not every system can sync one, and none needs it to go on.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(())
-}
-
-fn write_whole(path: &Path, key: &CacheKey, text: &TokenizedText) -> io::Result<()> {
-    let payload: Vec<u8> = text.stream.tokens().iter().flat_map(|id| id.to_le_bytes()).collect();
-    let vocabulary = u32::try_from(text.vocabulary).map_err(io::Error::other)?;
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&vocabulary.to_le_bytes());
-    header.extend_from_slice(&(text.stream.len() as u64).to_le_bytes());
-    header.extend_from_slice(&(text.stream.bytes() as u64).to_le_bytes());
-    header.extend_from_slice(&text.eos.unwrap_or(NO_EOS).to_le_bytes());
-    header.extend_from_slice(&[0; 4]);
-    header.extend_from_slice(&key.0);
-    header.extend_from_slice(&checksum(&header, &payload));
-    let mut file = File::create_new(path)?;
-    file.write_all(&header)?;
-    file.write_all(&payload)?;
-    file.sync_all()
-}
-
-fn checksum(header: &[u8], payload: &[u8]) -> [u8; 32] {
+    // Read rather than mapped, so that checking a large file does not fill the memory with it.
     let mut hash = Sha256::new();
-    hash.update(header);
-    hash.update(payload);
-    hash.finalize().into()
+    feed(&mut hash, &mut file)?;
+    if header[112..144] != *hash.finalize() {
+        return Err(damaged("the checksum of the tokens differs"));
+    }
+    let mapped =
+        MappedFile::open(&file, HEADER_BYTES)?.ok_or_else(|| damaged("not a whole number of tokens"))?;
+    let mut text_sha256 = [0; 32];
+    text_sha256.copy_from_slice(&header[80..112]);
+    let (vocabulary, eos, bytes) = (number(12) as usize, number(32), long(24));
+    let eos = (eos != NO_EOS).then_some(eos);
+    let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256 };
+    Ok(TokenizedText { stream: TokenStream::mapped(mapped, bytes as usize), facts })
+}
+
+/// What asking to write a key gives.
+pub(crate) enum Begun {
+    /// Somebody else wrote it meanwhile.
+    Ready(TokenizedText),
+    /// It is to be written.
+    Write(Writer),
+}
+
+/// Tokens on their way to disk.
+pub(crate) struct Writer {
+    key: CacheKey,
+    folder: PathBuf,
+    partial: PathBuf,
+    file: BufWriter<File>,
+    hash: Sha256,
+    tokens: u64,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins to write a key, once nobody else does.
+    pub(crate) fn begin(folder: &Path, key: CacheKey) -> io::Result<Begun> {
+        fs::create_dir_all(folder)?;
+        let partial = key.path(folder).with_extension(PARTIAL);
+        let file = loop {
+            let file = OpenOptions::new().create(true).write(true).truncate(false).open(&partial)?;
+            file.lock()?;
+            if let Ok(text) = read_file(&key.path(folder), &key) {
+                // Ours only if nobody renamed it meanwhile: then it is the finished file itself.
+                if is_at(&file, &partial)? {
+                    let _ = fs::remove_file(&partial);
+                }
+                return Ok(Begun::Ready(text));
+            }
+            if is_at(&file, &partial)? {
+                break file;
+            }
+        };
+        file.set_len(0)?;
+        let mut file = BufWriter::with_capacity(BUFFER, file);
+        file.write_all(&[0; HEADER_BYTES])?;
+        let folder = folder.to_owned();
+        let (hash, bytes) = (Sha256::new(), Vec::new());
+        Ok(Begun::Write(Self { key, folder, partial, file, hash, tokens: 0, bytes }))
+    }
+
+    /// Appends tokens.
+    pub(crate) fn push(&mut self, ids: &[u32]) -> io::Result<()> {
+        self.bytes.clear();
+        self.bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+        self.hash.update(&self.bytes);
+        self.tokens += ids.len() as u64;
+        self.file.write_all(&self.bytes)
+    }
+
+    /// Puts the file into its place and gives the tokens back, mapped.
+    pub(crate) fn finish(self, facts: &Facts) -> io::Result<TokenizedText> {
+        let partial = self.partial.clone();
+        // What is left of a failed write is only in the way; after the rename there is nothing.
+        self.place(facts).inspect_err(|_| drop(fs::remove_file(&partial)))
+    }
+
+    fn place(self, facts: &Facts) -> io::Result<TokenizedText> {
+        let vocabulary = u32::try_from(facts.vocabulary).map_err(io::Error::other)?;
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&vocabulary.to_le_bytes());
+        header.extend_from_slice(&self.tokens.to_le_bytes());
+        header.extend_from_slice(&facts.bytes.to_le_bytes());
+        header.extend_from_slice(&facts.eos.unwrap_or(NO_EOS).to_le_bytes());
+        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&facts.text_bytes.to_le_bytes());
+        header.extend_from_slice(&self.key.0);
+        header.extend_from_slice(&facts.text_sha256);
+        header.extend_from_slice(&self.hash.finalize());
+        header.extend_from_slice(&Sha256::digest(&header));
+        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&header)?;
+        file.sync_all()?;
+        let path = self.key.path(&self.folder);
+        fs::rename(&self.partial, &path)?;
+        durable::sync_folder(&self.folder);
+        read_file(&path, &self.key)
+    }
+
+    /// Takes away what was written.
+    pub(crate) fn abandon(self) {
+        // Where that fails, the next who wants this file begins it anew.
+        let _ = fs::remove_file(&self.partial);
+    }
+}
+
+/// Whether an open file is still the one of this name: whoever held the lock before may have renamed or removed it.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::metadata(path) {
+        Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere a file that is open and locked cannot be renamed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }

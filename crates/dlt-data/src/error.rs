@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub enum DataError {
     /// Neither a corpus that is shipped nor a path that exists.
     #[error(
-        "no text at {name:?}: expected the name of a shipped corpus ({known}), or the path of a UTF-8 text file \
-         or of a folder of them"
+        "no text at {name:?}: expected a name of the catalogue ({known}), hf:OWNER/NAME, or the path of a file of \
+         text or rows or of a folder of them"
     )]
     NoSuchSource {
         /// What was asked for.
@@ -149,7 +149,10 @@ pub enum DataError {
         targets: usize,
     },
     /// A tokenizer that cannot be used.
-    #[error("cannot use the tokenizer {name:?}: {reason}; expected `gpt2` or the path of a tokenizer.json")]
+    #[error(
+        "cannot use the tokenizer {name:?}: {reason}; expected `gpt2`, `bytes`, hf:OWNER/NAME or the path of a \
+         tokenizer.json"
+    )]
     BadTokenizer {
         /// Name or path.
         name: String,
@@ -173,6 +176,163 @@ pub enum DataError {
         tokenizer: String,
         /// What it said.
         reason: String,
+    },
+    /// A name that cannot be a repository's or a revision's.
+    #[error("{name:?} is no name on the hub: expected {expected}")]
+    BadHubName {
+        /// The name.
+        name: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The hub cannot be reached.
+    #[error(
+        "cannot reach the hub at {endpoint} for {what}: {reason}; check the network, HF_ENDPOINT and proxies"
+    )]
+    HubUnreachable {
+        /// Its address.
+        endpoint: String,
+        /// What was asked for.
+        what: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The hub refuses or fails.
+    #[error("the hub answered {status} for {what}: {advice}")]
+    HubStatus {
+        /// What was asked for.
+        what: String,
+        /// The status.
+        status: u16,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// An answer that cannot be the hub's.
+    #[error("the hub's answer for {what} is not to be trusted: {reason}; nothing of it was kept")]
+    HubAnswer {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A download that broke off again and again.
+    #[error(
+        "the download of {file} broke off at byte {bytes} of {of}: {reason}; what came is kept, and the same \
+         command goes on there"
+    )]
+    HubBroken {
+        /// Name in the repository.
+        file: String,
+        /// Bytes that are here.
+        bytes: u64,
+        /// Bytes of the file.
+        of: u64,
+        /// What happened.
+        reason: String,
+    },
+    /// A file of another length than the hub says.
+    #[error(
+        "{file} has not the size that the hub states: expected {expected} bytes, came {came}; try again later"
+    )]
+    HubSize {
+        /// Name in the repository.
+        file: String,
+        /// Bytes that were expected.
+        expected: u64,
+        /// Bytes that came, or that another answer states.
+        came: u64,
+    },
+    /// A file of another content than the hub says.
+    #[error(
+        "{file} has not the content that the hub states: expected SHA-256 {expected}, came {came}; it was removed, \
+         try again later"
+    )]
+    HubChecksum {
+        /// Name in the repository.
+        file: String,
+        /// What was expected.
+        expected: String,
+        /// What came.
+        came: String,
+    },
+    /// Something that is not on this machine, offline.
+    #[error(
+        "{what} is not in {}, and the hub is not asked: unset HF_HUB_OFFLINE, or fetch it where there is a network",
+        cache.display()
+    )]
+    Offline {
+        /// What was looked for.
+        what: String,
+        /// The hub's cache.
+        cache: PathBuf,
+    },
+    /// A name of the catalogue or the hub, where nobody said how the hub is reached.
+    #[error("{name} comes from the hub, which this program was not told how to reach")]
+    NoHub {
+        /// What was asked for.
+        name: String,
+    },
+    /// A repository without files that fit.
+    #[error("{what} of {repository} has no {wanted}; it has: {known}")]
+    NotInRepository {
+        /// Name of the repository.
+        repository: String,
+        /// The configuration or the whole.
+        what: String,
+        /// What was looked for.
+        wanted: String,
+        /// What there is.
+        known: String,
+    },
+    /// A data set that is not for this task.
+    #[error("{name} is for {task}, not for {wanted}")]
+    OtherTask {
+        /// Name in the catalogue.
+        name: String,
+        /// What it is for.
+        task: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// A table without the column.
+    #[error("{} has no column {wanted}; it has: {known}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column that was looked for.
+        wanted: String,
+        /// The columns that there are.
+        known: String,
+    },
+    /// A row that cannot be used.
+    #[error("{}, row {row}: {reason}", path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        row: u64,
+        /// What was expected, what came.
+        reason: String,
+    },
+    /// A file that is not what its name says.
+    #[error("{} cannot be read as {format}: {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What it was read as.
+        format: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Settings of batches that cannot be.
+    #[error("{what}: expected {expected}, came {came}")]
+    BadSetting {
+        /// The setting.
+        what: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What came.
+        came: String,
     },
     /// A file that cannot be written.
     #[error("cannot write {}: {reason}", path.display())]

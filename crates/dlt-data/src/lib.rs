@@ -22,25 +22,44 @@
 mod batches;
 mod blocks;
 mod cache;
+pub mod catalogue;
+mod checksum;
+mod cleaning;
 mod corpus;
+mod durable;
 mod error;
+mod files;
+mod hub;
 mod load;
+mod lock;
 mod mapping;
+mod origin;
 mod perplexity;
+mod retrieval;
+mod selection;
 mod source;
 mod split;
 mod stream;
 mod tokenizer;
+mod tokenizing;
 mod windows;
 
 pub use batches::{BatchPosition, Batches};
 pub use blocks::{GROUP_ROWS, MAX_SHARDS};
+pub use cleaning::{Cleaned, clean};
 pub use corpus::{CORPORA, SHAKESPEARE};
 pub use error::DataError;
+pub use files::DATA_EXTENSIONS;
+pub use hub::{
+    FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind, RepoName,
+    Revision, Token,
+};
 pub use load::{DataRequest, Progress, load};
+pub use origin::{HUB_PREFIX, pinned};
 pub use perplexity::{bits_per_byte, unigram_perplexity};
-pub use source::{TEXT_EXTENSIONS, read_text};
+pub use retrieval::{Fetched, fetch};
+pub use source::read_text;
 pub use split::Split;
-pub use stream::{Provenance, SplitProvenance, TokenSplits, TokenStream};
-pub use tokenizer::{END_OF_TEXT, GPT2, Tokenizer};
+pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
+pub use tokenizer::{BYTES, END_OF_TEXT, GPT2, Tokenizer, TrainingRequest, train_tokenizer};
 pub use windows::Windows;

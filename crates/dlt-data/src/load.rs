@@ -1,17 +1,19 @@
 //! From the name of a text to its tokens.
 
 use crate::{
-    blocks::block_stream,
-    cache::{self, CacheKey, TokenizedText, hex},
+    cache::{self, Begun, CacheKey, Facts, TokenizedText, Writer},
+    checksum::hex,
     error::DataError,
-    source::SourceText,
+    hub::{FetchEvent, HubConfig},
+    retrieval::Retrieval,
+    source::Source,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
-    tokenizer::{END_OF_TEXT, Tokenizer, TokenizerSource},
+    tokenizer::{Tokenizer, TokenizerSource},
+    tokenizing::Work,
 };
 use dlt_spec::spec::{DataSpec, Pipeline};
-use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::{io, num::NonZeroUsize, path::Path, sync::mpsc, thread};
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -22,13 +24,27 @@ pub struct DataRequest<'a> {
     pub context: usize,
     /// Folder of cached tokens, made if it is missing; `None` keeps tokens in memory.
     pub cache: Option<&'a Path>,
+    /// How the hub is reached; without it, names that come from the hub are refused.
+    pub hub: Option<&'a HubConfig>,
+    /// Threads that tokenize; `None` takes one for each core.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl<'a> DataRequest<'a> {
+    /// Data for windows of `context` tokens, without cache and hub.
+    #[must_use]
+    pub fn new(data: &'a DataSpec, context: usize) -> Self {
+        Self { data, context, cache: None, hub: None, threads: None }
+    }
 }
 
 /// What [`load`] is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Reading the text.
+    /// Fetching from the hub.
+    Fetching(FetchEvent),
+    /// Finding and reading the text.
     Reading,
     /// The tokens of this split were in the cache.
     Cached {
@@ -41,7 +57,7 @@ pub enum Progress {
         split: Split,
         /// Bytes of its text that are done.
         bytes: usize,
-        /// Bytes of its text.
+        /// Bytes of its text; about so many until it is done, where it is packed.
         of: usize,
     },
 }
@@ -58,21 +74,52 @@ pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Re
         return Err(DataError::ContextTooShort { context, least });
     }
     progress(Progress::Reading);
-    let text = SourceText::read(&data.source, data.split)?;
-    let mut loader = Loader { request, source: TokenizerSource::resolve(&data.tokenizer)?, tokenizer: None };
+    let text = find(&data.source, data.split, request.hub, request.cache, progress)?;
+    let source = listening(progress, |on| TokenizerSource::resolve(&data.tokenizer, request.hub, on))?;
+    let mut loader = Loader { request, source, tokenizer: None };
     let train = loader.split(&text, Split::Train, progress)?;
     let validation = loader.split(&text, Split::Validation, progress)?;
     let test = loader.split(&text, Split::Test, progress)?;
     let splits = [&train, &validation, &test].map(|loaded| loaded.provenance.clone());
     let provenance = Provenance {
         source: data.source.clone(),
-        sha256: hex(&Sha256::digest(&text.text).into()),
+        sha256: text.sha256,
+        hub: text.hub,
         tokenizer: loader.source.id(),
         splits: splits.to_vec(),
     };
-    let (vocabulary, eos) = (train.text.vocabulary, train.text.eos);
+    let Facts { vocabulary, eos, .. } = train.text.facts;
     let [train, validation, test] = [train, validation, test].map(|loaded| loaded.text.stream);
     Ok(TokenSplits { train, validation, test, provenance, vocabulary, eos, pipeline: data.pipeline, context })
+}
+
+/// The text of a name, fetched where it has to be.
+pub(crate) fn find(
+    name: &str,
+    fractions: [f64; 3],
+    hub: Option<&HubConfig>,
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Source, DataError> {
+    listening(progress, |on| {
+        let retrieval = hub.map(|hub| Retrieval { hub, cache, on });
+        Source::find(name, fractions, retrieval.as_ref())
+    })
+}
+
+/// Works on another thread and hands what it and its own threads report to one listener on this one.
+fn listening<T: Send>(
+    progress: &mut dyn FnMut(Progress),
+    work: impl FnOnce(&(dyn Fn(FetchEvent) + Sync)) -> Result<T, DataError> + Send,
+) -> Result<T, DataError> {
+    thread::scope(|scope| {
+        let (sender, events) = mpsc::channel();
+        // The listener is there until the last event was sent.
+        let working = scope.spawn(move || work(&move |event| drop(sender.send(event))));
+        events.into_iter().for_each(|event| progress(Progress::Fetching(event)));
+        // A panic goes on where it would have been without a thread.
+        working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 struct Loader<'a> {
@@ -87,29 +134,52 @@ struct LoadedSplit {
     provenance: SplitProvenance,
 }
 
+/// Why tokens did not come about.
+enum Failed {
+    Data(DataError),
+    /// The cache cannot be written.
+    Cache(io::Error),
+}
+
+impl From<DataError> for Failed {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
 impl Loader<'_> {
     fn split(
         &mut self,
-        text: &SourceText,
+        text: &Source,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<LoadedSplit, DataError> {
-        let content = text.split(split);
-        let digest: [u8; 32] = Sha256::digest(content).into();
-        let key = CacheKey::new(&digest, &self.source.id(), &self.pipeline());
+        let key = CacheKey::new(&text.identity(split), &self.source.id(), &self.pipeline());
         let cached = self.request.cache.and_then(|folder| cache::read(folder, &key));
-        let text = match (cached, self.request.cache) {
-            (Some(text), _) => {
+        let tokenized = match (cached, self.request.cache) {
+            (Some(tokenized), _) => {
                 progress(Progress::Cached { split });
-                text
+                tokenized
             }
-            (None, Some(folder)) => cache::write(folder, &key, self.tokenize(content, split, progress)?),
-            (None, None) => self.tokenize(content, split, progress)?,
+            (None, Some(folder)) => match self.tokenize_to(folder, key, text, split, progress) {
+                Ok(tokenized) => tokenized,
+                Err(Failed::Data(error)) => return Err(error),
+                Err(Failed::Cache(error)) => {
+                    tracing::warn!(folder = %folder.display(), %error, "tokens cannot be cached and stay in memory");
+                    self.tokenize(text, split, progress)?
+                }
+            },
+            (None, None) => self.tokenize(text, split, progress)?,
         };
-        self.check_length(&text.stream, split)?;
-        let (tokens, bytes) = (text.stream.len(), content.len());
-        let provenance = SplitProvenance { split, tokens, bytes, sha256: hex(&digest) };
-        Ok(LoadedSplit { text, provenance })
+        self.check_length(&tokenized.stream, split)?;
+        let Facts { text_bytes, text_sha256, .. } = tokenized.facts;
+        let provenance = SplitProvenance {
+            split,
+            tokens: tokenized.stream.len(),
+            bytes: text_bytes as usize,
+            sha256: hex(&text_sha256),
+        };
+        Ok(LoadedSplit { text: tokenized, provenance })
     }
 
     /// What shapes the tokens beside text and tokenizer: blocks are whole blocks of one context.
@@ -120,30 +190,79 @@ impl Loader<'_> {
         }
     }
 
+    /// Tokenizes into memory.
     fn tokenize(
         &mut self,
-        content: &str,
+        source: &Source,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TokenizedText, DataError> {
+        let mut tokens = Vec::new();
+        let mut write = |ids: &[u32]| -> Result<(), DataError> {
+            tokens.extend_from_slice(ids);
+            Ok(())
+        };
+        let facts = self.work(source, split, &mut write, progress)?;
+        Ok(TokenizedText { stream: TokenStream::new(tokens, facts.bytes as usize), facts })
+    }
+
+    /// Tokenizes into the cache, unless somebody else does just now; then it is waited for.
+    fn tokenize_to(
+        &mut self,
+        folder: &Path,
+        key: CacheKey,
+        source: &Source,
+        split: Split,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<TokenizedText, Failed> {
+        let mut writer = match Writer::begin(folder, key).map_err(Failed::Cache)? {
+            Begun::Ready(tokenized) => {
+                progress(Progress::Cached { split });
+                return Ok(tokenized);
+            }
+            Begun::Write(writer) => writer,
+        };
+        let mut write = |ids: &[u32]| writer.push(ids).map_err(Failed::Cache);
+        match self.work(source, split, &mut write, progress) {
+            Ok(facts) => writer.finish(&facts).map_err(Failed::Cache),
+            Err(error) => {
+                writer.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn work<E: From<DataError>>(
+        &mut self,
+        source: &Source,
+        split: Split,
+        write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Facts, E> {
         let tokenizer = match self.tokenizer.take() {
             Some(tokenizer) => tokenizer,
             None => self.source.open()?,
         };
-        let mut done = |bytes| progress(Progress::Tokenizing { split, bytes, of: content.len() });
-        done(0);
-        let stream = match self.request.data.pipeline {
-            Pipeline::Stream => TokenStream::new(tokenizer.encode_with(content, &mut done)?, content.len()),
-            Pipeline::Blocks if tokenizer.eos().is_none() => {
-                let (tokenizer, expected) = (tokenizer.id().to_owned(), END_OF_TEXT.to_owned());
-                return Err(DataError::NoEndOfText { tokenizer, expected });
-            }
-            Pipeline::Blocks => block_stream(content, &tokenizer, self.request.context - 1, &mut done)?,
+        let of = source.estimated_bytes(split)? as usize;
+        progress(Progress::Tokenizing { split, bytes: 0, of });
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let work = Work {
+            source,
+            split,
+            tokenizer: &tokenizer,
+            pipeline: self.request.data.pipeline,
+            context: self.request.context,
+            threads: self.request.threads.unwrap_or_else(cores),
         };
-        done(content.len());
-        let (vocabulary, eos) = (tokenizer.vocabulary(), tokenizer.eos());
+        let mut done = |bytes: u64| {
+            let bytes = bytes as usize;
+            progress(Progress::Tokenizing { split, bytes, of: of.max(bytes) });
+        };
+        let facts = work.run(write, &mut done)?;
+        let bytes = facts.text_bytes as usize;
+        progress(Progress::Tokenizing { split, bytes, of: bytes });
         self.tokenizer = Some(tokenizer);
-        Ok(TokenizedText { stream, vocabulary, eos })
+        Ok(facts)
     }
 
     fn check_length(&self, stream: &TokenStream, split: Split) -> Result<(), DataError> {

@@ -26,11 +26,6 @@ impl MappedFile {
         Ok((fits && cfg!(target_endian = "little")).then_some(Self { bytes, offset }))
     }
 
-    /// The whole file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// The ids.
     pub(crate) fn ids(&self) -> &[u32] {
         // SAFETY: every bit pattern is a valid u32, and `align_to` gives back only the part that is aligned.

@@ -1,83 +1,290 @@
-//! Where text comes from: a shipped corpus, a file, or a folder of files.
+//! Where text comes from: a shipped corpus, a file, a folder of files, or the hub.
 
 use crate::{
-    corpus::{CORPORA, shipped},
+    catalogue::{Columns, Joining, RowShare, Task},
+    checksum::{self, hex},
+    corpus::CORPORA,
     error::DataError,
+    files::{DATA_EXTENSIONS, DataFile, Flow, Format, Piece, PieceKind, Rows, Sink},
+    origin::{HubOrigin, Origin, known_names},
+    retrieval::{Retrieval, Retrieved},
     split::{Split, cut_by_fractions},
+    stream::HubProvenance,
 };
+use sha2::{Digest, Sha256};
 use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
-/// Endings of the files that are read from a folder.
-pub const TEXT_EXTENSIONS: [&str; 4] = ["txt", "text", "tokens", "raw"];
-
-/// A text and where its splits lie in it.
+/// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
-pub(crate) struct SourceText {
-    /// Train, validation and test, one after the other.
-    pub(crate) text: String,
-    /// Byte offsets at which validation and test begin.
-    cuts: [usize; 2],
+pub(crate) struct Source {
+    /// The rows that train, validation and test are taken from; the same ones where one text is cut.
+    rows: [Rows; 3],
+    cut: Cut,
+    /// SHA-256 of each file, in digits.
+    digests: [Vec<String>; 3],
+    /// SHA-256 of the whole.
+    pub(crate) sha256: String,
+    /// The commit that it is, where it comes from the hub.
+    pub(crate) hub: Option<HubProvenance>,
+    /// Where a text that is cut by fractions is cut, in bytes.
+    offsets: OnceLock<[u64; 3]>,
 }
 
-impl SourceText {
-    /// Reads `name`: a shipped corpus, else the path of a file or of a folder. A single text is cut by `fractions`.
-    pub(crate) fn read(name: &str, fractions: [f64; 3]) -> Result<Self, DataError> {
-        if let Some(splits) = shipped(name) {
-            return Ok(Self::joined(splits));
+/// What of its rows a split takes.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// All of them.
+    Nothing,
+    /// Shares of the rows.
+    Rows([RowShare; 3]),
+    /// Shares of the characters of one text.
+    Fractions([f64; 3]),
+}
+
+impl Source {
+    /// Finds what a name means, fetching it where it comes from the hub and is not here. A single text is cut by
+    /// `fractions`.
+    pub(crate) fn find(
+        name: &str,
+        fractions: [f64; 3],
+        retrieval: Option<&Retrieval<'_>>,
+    ) -> Result<Self, DataError> {
+        match Origin::parse(name)? {
+            Origin::Shipped(texts) => Self::shipped(name, texts),
+            Origin::Local { path, column } => Self::local(name, &path, column, fractions),
+            Origin::Hub(origin) => {
+                let retrieval = retrieval.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
+                Self::hub(&origin, fractions, retrieval)
+            }
         }
-        let path = Path::new(name);
-        let missing = || DataError::NoSuchSource { name: name.to_owned(), known: CORPORA.join(", ") };
+    }
+
+    /// Hands the text of a split to `sink`, piece by piece.
+    pub(crate) fn read(&self, split: Split, sink: Sink<'_>) -> Result<(), DataError> {
+        let rows = &self.rows[split as usize];
+        match self.cut {
+            Cut::Nothing => rows.read(None, sink),
+            Cut::Rows(shares) => {
+                let share = shares[split as usize];
+                if share == RowShare::All {
+                    return rows.read(None, sink);
+                }
+                rows.read(Some(&share.range(rows.count()?)), sink)
+            }
+            Cut::Fractions(fractions) => {
+                let [validation, test, end] = self.offsets(fractions)?;
+                let range = match split {
+                    Split::Train => 0..validation,
+                    Split::Validation => validation..test,
+                    Split::Test => test..end,
+                };
+                between(rows, &range, sink)
+            }
+        }
+    }
+
+    /// About how many bytes a split has.
+    pub(crate) fn estimated_bytes(&self, split: Split) -> Result<u64, DataError> {
+        let rows = &self.rows[split as usize];
+        Ok(match self.cut {
+            Cut::Nothing => rows.estimated_bytes(),
+            Cut::Rows(shares) => {
+                let all = rows.count()?;
+                let range = shares[split as usize].range(all);
+                let share = (range.end - range.start) as f64 / all.max(1) as f64;
+                (rows.estimated_bytes() as f64 * share) as u64
+            }
+            Cut::Fractions(fractions) => {
+                let [validation, test, end] = self.offsets(fractions)?;
+                [validation, test - validation, end - test][split as usize]
+            }
+        })
+    }
+
+    /// What tells the text of a split from every other: the content of its files and how it is taken from them.
+    pub(crate) fn identity(&self, split: Split) -> [u8; 32] {
+        let rows = &self.rows[split as usize];
+        let taken = match self.cut {
+            Cut::Nothing => "all".to_owned(),
+            Cut::Rows(shares) => format!("{:?}", shares[split as usize]),
+            Cut::Fractions(fractions) => format!("{fractions:?} {split}"),
+        };
+        let mut hash = Sha256::new();
+        for part in [taken, format!("{:?} {:?}", rows.column, rows.joining)] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        for (file, digest) in rows.files.iter().zip(&self.digests[split as usize]) {
+            hash.update(format!("{:?} {:?} {digest}\n", file.format, file.packing));
+        }
+        hash.finalize().into()
+    }
+
+    fn shipped(name: &str, texts: [&'static str; 3]) -> Result<Self, DataError> {
+        let rows = texts.map(|text| Rows {
+            files: vec![DataFile::shipped(name, text)],
+            column: None,
+            joining: Joining::Lines,
+        });
+        let mut whole = Sha256::new();
+        texts.iter().for_each(|text| whole.update(text));
+        Self::new(rows, Cut::Nothing, hex(&whole.finalize().into()))
+    }
+
+    fn local(
+        name: &str,
+        path: &Path,
+        column: Option<String>,
+        fractions: [f64; 3],
+    ) -> Result<Self, DataError> {
         let kind = fs::metadata(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => missing(),
+            std::io::ErrorKind::NotFound => {
+                let known = format!("{}, {}", CORPORA.join(", "), known_names());
+                DataError::NoSuchSource { name: name.to_owned(), known }
+            }
             _ => DataError::Read { path: path.to_owned(), source: error },
         })?;
-        if kind.is_dir() {
-            Self::read_folder(path, fractions)
-        } else {
-            Self::cut(read_text(path)?, fractions)
-        }
-    }
-
-    /// The text of one split.
-    pub(crate) fn split(&self, split: Split) -> &str {
-        let [validation, test] = self.cuts;
-        let range: Range<usize> = match split {
-            Split::Train => 0..validation,
-            Split::Validation => validation..test,
-            Split::Test => test..self.text.len(),
+        let rows = |files: Vec<PathBuf>| Rows {
+            files: files.iter().map(|path| DataFile::at(path)).collect(),
+            column: column.clone(),
+            joining: Joining::Lines,
         };
-        &self.text[range]
-    }
-
-    fn cut(text: String, fractions: [f64; 3]) -> Result<Self, DataError> {
-        let cuts = cut_by_fractions(&text, fractions)?;
-        Ok(Self { text, cuts })
-    }
-
-    fn joined(splits: [&str; 3]) -> Self {
-        let validation = splits[0].len();
-        Self { text: splits.concat(), cuts: [validation, validation + splits[1].len()] }
-    }
-
-    fn read_folder(folder: &Path, fractions: [f64; 3]) -> Result<Self, DataError> {
-        let files = text_files(folder)?;
-        if let Some(splits) = split_files(folder, &files)? {
-            let texts = [read_text(splits[0])?, read_text(splits[1])?, read_text(splits[2])?];
-            return Ok(Self::joined([&texts[0], &texts[1], &texts[2]]));
-        }
-        let mut text = String::new();
-        for file in &files {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
+        let files = if kind.is_dir() { data_files(path)? } else { vec![path.to_owned()] };
+        let splits = if kind.is_dir() { split_files(path, &files)? } else { None };
+        match splits {
+            Some(splits) => {
+                let whole = whole_digest(&splits)?;
+                Self::new(splits.map(|path| rows(vec![path])), Cut::Nothing, whole)
             }
-            text.push_str(&read_text(file)?);
+            None => {
+                let whole = whole_digest(&files)?;
+                let rows = rows(files);
+                Self::new([rows.clone(), rows.clone(), rows], Cut::Fractions(fractions), whole)
+            }
         }
-        Self::cut(text, fractions)
     }
+
+    fn hub(origin: &HubOrigin, fractions: [f64; 3], retrieval: &Retrieval<'_>) -> Result<Self, DataError> {
+        if let Some(entry) = origin.entry
+            && !matches!(entry.columns, Columns::Text { .. })
+        {
+            let (name, task, wanted) = (origin.name.clone(), entry.task.name(), Task::LanguageModel.name());
+            return Err(DataError::OtherTask { name, task, wanted });
+        }
+        let Retrieved { files, parts, provenance } = retrieval.retrieve(origin)?;
+        let mut whole = Sha256::new();
+        for (file, digest) in files.iter().flatten() {
+            whole.update(format!("{} {digest}\n", file.path.file_name().unwrap_or_default().display()));
+        }
+        let of = |split: Split| {
+            let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
+            (Rows { files, column: origin.column.clone(), joining: origin.joining() }, digests)
+        };
+        let (cut, from) = match parts {
+            Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
+            None => (Cut::Fractions(fractions), [Split::Train; 3]),
+        };
+        let [train, validation, test] = from.map(of);
+        Ok(Self {
+            rows: [train.0, validation.0, test.0],
+            cut,
+            digests: [train.1, validation.1, test.1],
+            sha256: hex(&whole.finalize().into()),
+            hub: Some(provenance),
+            offsets: OnceLock::new(),
+        })
+    }
+
+    fn new(rows: [Rows; 3], cut: Cut, sha256: String) -> Result<Self, DataError> {
+        if let Cut::Fractions(fractions) = cut {
+            cut_by_fractions(0, fractions)?;
+        }
+        let digest = |rows: &Rows| -> Result<Vec<String>, DataError> {
+            rows.files.iter().map(|file| file.sha256().map(|digest| hex(&digest))).collect()
+        };
+        let train = digest(&rows[0])?;
+        let digests = match cut {
+            Cut::Fractions(_) => [train.clone(), train.clone(), train],
+            _ => [train, digest(&rows[1])?, digest(&rows[2])?],
+        };
+        Ok(Self { rows, cut, digests, sha256, hub: None, offsets: OnceLock::new() })
+    }
+
+    /// Bytes at which validation and test begin and test ends. The text is read to count its characters, and once
+    /// more to find where so many of them end.
+    fn offsets(&self, fractions: [f64; 3]) -> Result<[u64; 3], DataError> {
+        if let Some(offsets) = self.offsets.get() {
+            return Ok(*offsets);
+        }
+        let rows = &self.rows[0];
+        let (mut characters, mut bytes) = (0, 0);
+        rows.read(None, &mut |piece| {
+            characters += piece.text.chars().count() as u64;
+            bytes += piece.text.len() as u64;
+            Ok(Flow::On)
+        })?;
+        let [validation, test] = cut_by_fractions(characters, fractions)?;
+        let mut found = [bytes; 3];
+        let (mut seen, mut start) = (0, 0);
+        rows.read(None, &mut |piece| {
+            let count = piece.text.chars().count() as u64;
+            for (slot, cut) in found.iter_mut().zip([validation, test]) {
+                if (seen..seen + count).contains(&cut) {
+                    let at = piece.text.char_indices().nth((cut - seen) as usize);
+                    *slot = start + at.map_or(0, |(offset, _)| offset as u64);
+                }
+            }
+            seen += count;
+            start += piece.text.len() as u64;
+            Ok(if seen > test { Flow::Stop } else { Flow::On })
+        })?;
+        Ok(*self.offsets.get_or_init(|| found))
+    }
+}
+
+/// Hands what lies between two bytes of a text to `sink`.
+fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataError> {
+    let mut start = 0;
+    rows.read(None, &mut |piece| {
+        let length = piece.text.len() as u64;
+        let end = start + length;
+        let (from, to) = (range.start.clamp(start, end) - start, range.end.clamp(start, end) - start);
+        let is_past = start >= range.end;
+        start = end;
+        if is_past {
+            return Ok(Flow::Stop);
+        }
+        // A piece without text says only that a row is over.
+        let is_wanted = from < to || (length == 0 && end > range.start);
+        if !is_wanted {
+            return Ok(Flow::On);
+        }
+        let kind = match piece.kind {
+            PieceKind::Ends if to < length => PieceKind::Begins,
+            kind => kind,
+        };
+        sink(Piece { text: &piece.text[from as usize..to as usize], kind })
+    })
+}
+
+/// SHA-256 of files, one after the other.
+fn whole_digest(files: &[PathBuf]) -> Result<String, DataError> {
+    let mut whole = Sha256::new();
+    for path in files {
+        let unreadable = |source| DataError::Read { path: path.clone(), source };
+        let bytes = fs::File::open(path)
+            .and_then(|mut file| checksum::feed(&mut whole, &mut file))
+            .map_err(unreadable)?;
+        if bytes == 0 {
+            return Err(DataError::Empty { path: path.clone() });
+        }
+    }
+    Ok(hex(&whole.finalize().into()))
 }
 
 /// The text of one UTF-8 file.
@@ -95,20 +302,19 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
     })
 }
 
-/// The text files of a folder in name order; subfolders and hidden files are left out.
-fn text_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// The files of a folder that can be read, in name order; subfolders and hidden files are left out.
+fn data_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        if !hidden && TEXT_EXTENSIONS.contains(&ending.as_str()) && path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with('.') && Format::of_name(&name).is_some() && path.is_file() {
             files.push(path);
         }
     }
     if files.is_empty() {
-        let extensions = TEXT_EXTENSIONS.map(|ending| format!(".{ending}")).join(", ");
+        let extensions = DATA_EXTENSIONS.map(|ending| format!(".{ending}")).join(", ");
         return Err(DataError::NoTextFiles { path: folder.to_owned(), extensions });
     }
     files.sort();
@@ -117,8 +323,8 @@ fn text_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// The files of train, validation and test, if the folder has them. A folder with two of the three is an error
 /// rather than joined: its test text would be trained on.
-fn split_files<'a>(folder: &Path, files: &'a [PathBuf]) -> Result<Option<[&'a Path; 3]>, DataError> {
-    let mut found: [Option<&Path>; 3] = [None; 3];
+fn split_files(folder: &Path, files: &[PathBuf]) -> Result<Option<[PathBuf; 3]>, DataError> {
+    let mut found: [Option<&PathBuf>; 3] = [None; 3];
     for file in files {
         let Some(split) = split_of(file) else { continue };
         let slot = &mut found[split as usize];
@@ -134,7 +340,7 @@ fn split_files<'a>(folder: &Path, files: &'a [PathBuf]) -> Result<Option<[&'a Pa
             if files.len() > 3 {
                 tracing::warn!(folder = %folder.display(), "only the files of the three splits are read");
             }
-            Ok(Some([train, validation, test]))
+            Ok(Some([train.clone(), validation.clone(), test.clone()]))
         }
         _ if found.iter().flatten().count() == 2 => {
             let missing =
@@ -145,13 +351,10 @@ fn split_files<'a>(folder: &Path, files: &'a [PathBuf]) -> Result<Option<[&'a Pa
     }
 }
 
-/// The split that a file's name says it holds: `train.txt`, `wiki.valid.tokens`, `corpus-test.txt`.
+/// The split that a file's name says it holds: `train.txt`, `wiki.valid.tokens`, `corpus-test.jsonl.gz`.
 fn split_of(path: &Path) -> Option<Split> {
-    let stem = path.file_stem()?.to_string_lossy().to_ascii_lowercase();
-    match stem.rsplit(['.', '-', '_']).next()? {
-        "train" => Some(Split::Train),
-        "validation" | "valid" | "val" | "dev" => Some(Split::Validation),
-        "test" => Some(Split::Test),
-        _ => None,
-    }
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let name = name.trim_end_matches(".gz").trim_end_matches(".zst").trim_end_matches(".zstd");
+    let (stem, _) = name.rsplit_once('.')?;
+    Split::of_word(stem.rsplit(['.', '-', '_']).next()?)
 }

@@ -29,6 +29,16 @@ impl Split {
             Self::Test => "test",
         }
     }
+
+    /// The split that a word in the name of a file says.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "train" => Some(Self::Train),
+            "validation" | "valid" | "val" | "dev" => Some(Self::Validation),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Split {
@@ -40,20 +50,14 @@ impl fmt::Display for Split {
 /// By how much the sum of the fractions may miss 1: they are written as decimals.
 const SUM_TOLERANCE: f64 = 1e-6;
 
-/// The byte offsets at which validation and test begin, when a text is cut at these fractions of its *characters*:
-/// contiguous, in this order, no overlap (as the published cut of tiny Shakespeare).
-pub(crate) fn cut_by_fractions(text: &str, fractions: [f64; 3]) -> Result<[usize; 2], DataError> {
+/// Where validation and test begin, in characters, when a text of so many is cut at these fractions: contiguous, in
+/// this order, no overlap (as the published cut of tiny Shakespeare).
+pub(crate) fn cut_by_fractions(characters: u64, fractions: [f64; 3]) -> Result<[u64; 2], DataError> {
     let valid = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
     if !valid || (fractions.iter().sum::<f64>() - 1.0).abs() > SUM_TOLERANCE {
         return Err(DataError::BadFractions { fractions });
     }
-    let characters = text.chars().count();
     // The sum is rounded to nine decimals, so that 0.9 + 0.05 is 0.95 and not the float below it.
-    let share = |fraction: f64| ((characters as f64) * (fraction * 1e9).round() / 1e9) as usize;
-    let (first, second) = (share(fractions[0]), share(fractions[0] + fractions[1]));
-    let mut offsets = text.char_indices().map(|(offset, _)| offset).chain([text.len()]);
-    let validation = offsets.nth(first).unwrap_or(text.len());
-    let test =
-        if second == first { validation } else { offsets.nth(second - first - 1).unwrap_or(text.len()) };
-    Ok([validation, test])
+    let share = |fraction: f64| ((characters as f64) * (fraction * 1e9).round() / 1e9) as u64;
+    Ok([share(fractions[0]), share(fractions[0] + fractions[1]).min(characters)])
 }

@@ -106,14 +106,29 @@ impl TokenSplits {
 /// Where tokens come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Name of a shipped corpus, or path, as it was asked for.
+    /// Name of a data set, or path, as it was asked for.
     pub source: String,
-    /// SHA-256 of the whole text: train, validation and test, one after the other. For a single file it is the file's.
+    /// SHA-256 of its files, one after the other; of a shipped corpus, of its text: train, validation and test. Where
+    /// it comes from the hub, of the names of its files and their checksums.
     pub sha256: String,
+    /// The commit that was read, where it comes from the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubProvenance>,
     /// Identity of the tokenizer.
     pub tokenizer: String,
     /// Train, validation and test.
     pub splits: Vec<SplitProvenance>,
+}
+
+/// A repository of the hub at a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubProvenance {
+    /// Its name.
+    pub repository: String,
+    /// The revision that was asked for.
+    pub revision: String,
+    /// The commit that it was.
+    pub commit: String,
 }
 
 /// Size and checksum of one split.

@@ -1,28 +1,43 @@
-//! Text to token ids and back: GPT-2's tokenizer, or one read from a `tokenizer.json`.
+//! Text to token ids and back: GPT-2's tokenizer, single bytes, or one read from a `tokenizer.json`.
 
+mod bytes;
 mod chunks;
+mod encoder;
 mod gpt2;
+mod training;
+mod words;
 
-use crate::error::DataError;
+pub(crate) use chunks::Chunker;
+pub(crate) use encoder::Encoder;
+pub use training::{TrainingRequest, train_tokenizer};
+
+use crate::{
+    error::DataError,
+    hub::{Hub, HubConfig, OnFetch, RepoName, Revision},
+    origin::HUB_PREFIX,
+};
 use chunks::{CHUNK_BYTES, chunks, cuts_safely};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
-/// Name and identity of the built-in tokenizer.
+/// Name and identity of the built-in tokenizer of GPT-2.
 pub const GPT2: &str = "gpt2";
+
+/// Name and identity of the built-in tokenizer whose tokens are the 256 bytes, and `<|endoftext|>` after them.
+pub const BYTES: &str = "bytes";
+
+/// The file of a model that holds its tokenizer.
+const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// The token that ends a text, BOS and EOS at once in GPT-2's vocabulary.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Tokens that other vocabularies end a text with, in the order in which they are looked for.
 const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
-
-/// Chunks that are encoded between two reports of progress.
-const CHUNKS_PER_REPORT: usize = 16;
 
 /// Text to token ids and back. A clone shares the vocabulary.
 #[derive(Clone)]
@@ -58,36 +73,42 @@ impl Tokenizer {
         TokenizerSource::read(path)?.open()
     }
 
-    /// What a spec names: `gpt2`, or the path of a `tokenizer.json`.
+    /// One token for each byte, and one that ends a text: 257 tokens, ids 0 to 255 are the bytes themselves.
+    ///
+    /// # Errors
+    /// None; it is built like the others.
+    pub fn bytes() -> Result<Self, DataError> {
+        let failed = |reason| DataError::BadTokenizer { name: BYTES.to_owned(), reason };
+        Ok(Self::new(bytes::tokenizer().map_err(failed)?, BYTES.to_owned()))
+    }
+
+    /// What a spec names: `gpt2`, `bytes`, or the path of a `tokenizer.json`.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`].
     pub fn open(name: &str) -> Result<Self, DataError> {
-        TokenizerSource::resolve(name)?.open()
+        TokenizerSource::resolve(name, None, &|_| ())?.open()
     }
 
-    /// Token ids of a text, the same whatever the number of threads. Where the text spells out one of the tokenizer's
-    /// added tokens, as `<|endoftext|>`, it becomes that token.
+    /// As [`Tokenizer::open`], and `hf:OWNER/NAME[@REVISION]`, the `tokenizer.json` of a model of the hub: the one in
+    /// the hub's cache where it is there, else fetched.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`], or if the hub cannot be reached or misbehaves.
+    pub fn open_from(name: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<Self, DataError> {
+        TokenizerSource::resolve(name, Some(hub), on)?.open()
+    }
+
+    /// Token ids of a text. Where the text spells out one of the tokenizer's added tokens, as `<|endoftext|>`, it
+    /// becomes that token.
     ///
     /// # Errors
     /// If the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        self.encode_with(text, &mut |_| ())
-    }
-
-    /// As [`Tokenizer::encode`], calling `done` with the number of bytes encoded so far.
-    pub(crate) fn encode_with(&self, text: &str, done: &mut dyn FnMut(usize)) -> Result<Vec<u32>, DataError> {
         let pieces = if self.cuts_safely { chunks(text, CHUNK_BYTES) } else { vec![text] };
         let mut ids = Vec::with_capacity(text.len() / 3);
-        let mut bytes = 0;
-        for batch in pieces.chunks(CHUNKS_PER_REPORT) {
-            let encodings = self.inner.encode_batch_fast(batch.to_vec(), false);
-            for encoding in encodings.map_err(|error| self.failed(&error))? {
-                ids.extend_from_slice(encoding.get_ids());
-            }
-            bytes += batch.iter().map(|piece| piece.len()).sum::<usize>();
-            done(bytes);
-        }
+        let mut encoder = Encoder::new(self);
+        pieces.into_iter().try_for_each(|piece| encoder.encode(piece, &mut ids))?;
         Ok(ids)
     }
 
@@ -107,13 +128,25 @@ impl Tokenizer {
         if !self.byte_level {
             return Ok(self.decode(ids)?.len());
         }
+        let lengths = self.lengths();
+        Ok(ids.iter().map(|&id| lengths.get(id as usize).copied().unwrap_or(0) as usize).sum())
+    }
+
+    /// Bytes that each token stands for; about so many where they hang on what stands around it.
+    pub(crate) fn lengths(&self) -> Vec<u32> {
         let added = self.inner.get_added_tokens_decoder();
         let length = |id: u32| match added.get(&id) {
             Some(token) => token.content.len(),
-            None => self.inner.id_to_token(id).map_or(0, |token| token.chars().count()),
+            None if self.byte_level => self.inner.id_to_token(id).map_or(0, |token| token.chars().count()),
+            None => self.inner.decode(&[id], false).map_or(0, |text| text.len()),
         };
-        let lengths: Vec<usize> = (0..self.vocabulary as u32).map(length).collect();
-        Ok(ids.iter().map(|&id| lengths.get(id as usize).copied().unwrap_or(0)).sum())
+        (0..self.vocabulary as u32).map(|id| length(id) as u32).collect()
+    }
+
+    /// The id of a token of the vocabulary.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// Size of the vocabulary, V: one more than the largest id.
@@ -177,8 +210,10 @@ impl std::fmt::Debug for Tokenizer {
 
 /// A tokenizer whose identity is known and which is built only where it is needed: with cached tokens it is not.
 pub(crate) enum TokenizerSource {
-    /// The built-in one.
+    /// GPT-2's, built in.
     Gpt2,
+    /// Single bytes, built in.
+    Bytes,
     /// The content of a file.
     File {
         /// Its path.
@@ -189,8 +224,16 @@ pub(crate) enum TokenizerSource {
 }
 
 impl TokenizerSource {
-    pub(crate) fn resolve(name: &str) -> Result<Self, DataError> {
-        if name == GPT2 { Ok(Self::Gpt2) } else { Self::read(Path::new(name)) }
+    pub(crate) fn resolve(name: &str, hub: Option<&HubConfig>, on: OnFetch<'_>) -> Result<Self, DataError> {
+        if let Some(model) = name.strip_prefix(HUB_PREFIX) {
+            let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
+            return Self::read(&of_model(model, hub, on)?);
+        }
+        match name {
+            GPT2 => Ok(Self::Gpt2),
+            BYTES => Ok(Self::Bytes),
+            path => Self::read(Path::new(path)),
+        }
     }
 
     fn read(path: &Path) -> Result<Self, DataError> {
@@ -204,16 +247,48 @@ impl TokenizerSource {
     pub(crate) fn id(&self) -> String {
         match self {
             Self::Gpt2 => GPT2.to_owned(),
+            Self::Bytes => BYTES.to_owned(),
             Self::File { content, .. } => {
-                format!("sha256:{}", crate::cache::hex(&Sha256::digest(content).into()))
+                format!("sha256:{}", crate::checksum::hex(&Sha256::digest(content).into()))
             }
         }
     }
 
     pub(crate) fn open(&self) -> Result<Tokenizer, DataError> {
-        let Self::File { name, content } = self else { return Tokenizer::gpt2() };
+        let (name, content) = match self {
+            Self::Gpt2 => return Tokenizer::gpt2(),
+            Self::Bytes => return Tokenizer::bytes(),
+            Self::File { name, content } => (name, content),
+        };
         let inner = tokenizers::Tokenizer::from_bytes(content)
             .map_err(|error| DataError::BadTokenizer { name: name.clone(), reason: error.to_string() })?;
         Ok(Tokenizer::new(inner, self.id()))
+    }
+}
+
+/// The tokenizer's file of a model, `OWNER/NAME[@REVISION]`.
+fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<PathBuf, DataError> {
+    let (name, revision) = match model.split_once('@') {
+        Some((name, revision)) => (name, Revision::new(revision)?),
+        None => (model, Revision::default()),
+    };
+    let name = RepoName::model(name)?;
+    let offline = HubConfig { is_offline: true, ..hub.clone() };
+    let find = |config: &HubConfig| -> Result<PathBuf, DataError> {
+        let hub = Hub::new(config, &name, &revision);
+        let listing = hub.listing(on)?;
+        let file = listing.files.iter().find(|file| file.name == TOKENIZER_FILE);
+        let file = file.ok_or_else(|| DataError::NotInRepository {
+            repository: name.to_string(),
+            what: format!("revision {revision}"),
+            wanted: TOKENIZER_FILE.to_owned(),
+            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+        })?;
+        Ok(hub.fetch(&listing, &[file], on)?.remove(0))
+    };
+    match find(&offline) {
+        Ok(path) => Ok(path),
+        Err(error) if hub.is_offline => Err(error),
+        Err(_) => find(hub),
     }
 }

@@ -85,7 +85,7 @@ fn last_cut(bytes: &[u8], limit: u32, ranks: &HashMap<&[u8], u32>, ends: &mut Ve
 
 /// The letter that stands for each byte in the vocabulary: itself where it is printable, else the next free one
 /// from U+0100.
-fn byte_letters() -> [char; 256] {
+pub(super) fn byte_letters() -> [char; 256] {
     let mut unprintable = 0x100..;
     std::array::from_fn(|byte| {
         let itself = matches!(byte as u8, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);

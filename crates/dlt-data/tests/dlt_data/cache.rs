@@ -19,7 +19,8 @@ const CONTEXT: usize = 8;
 fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     let mut hits = 0;
     let mut count = |progress| hits += usize::from(matches!(progress, Progress::Cached { .. }));
-    let splits = load(&DataRequest { data, context: CONTEXT, cache: Some(cache) }, &mut count).unwrap();
+    let splits =
+        load(&DataRequest { cache: Some(cache), ..DataRequest::new(data, CONTEXT) }, &mut count).unwrap();
     (splits, hits)
 }
 
@@ -143,7 +144,7 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     // The file of another text under this name.
     damages.push(originals[1].1.clone());
     // Every field of the header, and the tokens.
-    damages.extend([0, 8, 12, 16, 24, 32, 36, 40, 71, 72, 103, 104, end - 1].map(flipped));
+    damages.extend([0, 8, 12, 16, 24, 32, 36, 40, 48, 80, 112, 143, 144, 175, 176, end - 1].map(flipped));
     for damaged in damages {
         // Replaced, not written over: the file may be mapped.
         fs::remove_file(path).unwrap();
@@ -164,13 +165,16 @@ fn the_layout_on_disk_is_the_documented_one() {
     let (splits, _) = cached(&data, &cache);
     let train = splits.train.tokens();
     let file = files(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
-    assert_eq!(file.len(), 104 + 4 * train.len());
-    assert_eq!(&file[..16], b"dlt-tok\n\x01\0\0\0\x51\xC4\0\0");
+    assert_eq!(file.len(), 176 + 4 * train.len());
+    assert_eq!(&file[..16], b"dlt-tok\n\x02\0\0\0\x51\xC4\0\0");
     assert_eq!(file[16..24], (train.len() as u64).to_le_bytes());
     assert_eq!(file[24..32], (splits.train.bytes() as u64).to_le_bytes());
     assert_eq!(file[32..40], [0x50, 0xC4, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(file[40..48], file[24..32]);
+    let digits: String = file[80..112].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digits, splits.provenance.splits[0].sha256);
     let payload: Vec<u8> = train.iter().flat_map(|id| id.to_le_bytes()).collect();
-    assert_eq!(file[104..], payload);
+    assert_eq!(file[176..], payload);
 }
 
 #[test]
@@ -208,10 +212,7 @@ fn progress_tells_of_reading_and_of_every_byte() {
     let folder = TempDir::new().unwrap();
     let data = from_path(&write(&folder, "text.txt", some_text().repeat(400)));
     let mut seen = Vec::new();
-    let splits = load(&DataRequest { data: &data, context: CONTEXT, cache: None }, &mut |progress| {
-        seen.push(progress)
-    })
-    .unwrap();
+    let splits = load(&DataRequest::new(&data, CONTEXT), &mut |progress| seen.push(progress)).unwrap();
     assert_eq!(seen[0], Progress::Reading);
     let of = splits.train.bytes();
     let train: Vec<usize> = seen

@@ -4,7 +4,10 @@
 mod batches;
 mod blocks;
 mod cache;
+mod catalogue;
 mod corpus;
+mod hub;
+mod hub_faults;
 mod perplexity;
 #[cfg(feature = "shared-data")]
 mod shared_data;
@@ -38,7 +41,7 @@ fn from_path(path: &Path) -> DataSpec {
 
 /// Loads without a cache.
 fn loaded(data: &DataSpec, context: usize) -> Result<TokenSplits, DataError> {
-    load(&DataRequest { data, context, cache: None }, &mut |_| ())
+    load(&DataRequest::new(data, context), &mut |_| ())
 }
 
 fn write(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {

@@ -1,0 +1,195 @@
+//! The data sets that can be named: those of the paper, where they come from, and how their splits are made.
+
+mod table;
+
+use crate::split::Split;
+use std::fmt;
+
+pub use table::CATALOGUE;
+
+/// A data set that can be named.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is for.
+    pub task: Task,
+    /// Size in words: text, rows, tokens.
+    pub size: &'static str,
+    /// Its licence.
+    pub licence: &'static str,
+    /// Repository on the hub; `None` for what is shipped.
+    pub repository: Option<&'static str>,
+    /// Revision of it, unless another is asked for.
+    pub revision: &'static str,
+    /// Its configuration there, a folder.
+    pub config: &'static str,
+    /// How the three splits come about, in words.
+    pub splits: &'static str,
+    /// What the paper reports on it.
+    pub paper: &'static str,
+    /// The same for the program: train, validation and test.
+    pub(crate) parts: [Part; 3],
+    /// What its rows hold.
+    pub(crate) columns: Columns,
+}
+
+/// What a data set is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Task {
+    /// Predicting the next token.
+    LanguageModel,
+    /// Telling the class of a sentence or of a pair of them.
+    Classification,
+    /// Telling the class of a picture.
+    Images,
+}
+
+impl Task {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LanguageModel => "language modelling",
+            Self::Classification => "classification of sentences",
+            Self::Images => "classification of pictures",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the rows of a table hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// Text to predict.
+    Text {
+        /// The column.
+        column: &'static str,
+        /// How rows become one text.
+        joining: Joining,
+    },
+    /// One or two sentences and the column `label`.
+    Sentences {
+        /// The first sentence.
+        first: &'static str,
+        /// The second.
+        second: Option<&'static str>,
+    },
+    /// `img.bytes` and `label`.
+    Picture,
+}
+
+/// How rows become one text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joining {
+    /// A line end between two rows, unless the first has one.
+    Lines,
+    /// As the hub cut the WikiText files: rows have their line ends, but blank lines, which were a blank and a line
+    /// end, became empty rows.
+    WikiText,
+}
+
+/// Which rows of which of the hub's splits make one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The hub's split.
+    pub(crate) of: Split,
+    /// Its rows.
+    pub(crate) rows: RowShare,
+}
+
+/// Which rows of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowShare {
+    /// All of them.
+    All,
+    /// All but the last so many.
+    Before(Tail),
+    /// The last so many.
+    Last(Tail),
+}
+
+/// A number of rows at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// So many.
+    Rows(u64),
+    /// So many of a hundred, rounded down, but one at least.
+    Percent(u64),
+}
+
+impl RowShare {
+    /// The rows of a table of so many.
+    pub(crate) fn range(self, rows: u64) -> std::ops::Range<u64> {
+        let cut = |tail: Tail| {
+            let last = match tail {
+                Tail::Rows(count) => count,
+                Tail::Percent(percent) => (rows * percent / 100).max(1),
+            };
+            rows.saturating_sub(last)
+        };
+        match self {
+            Self::All => 0..rows,
+            Self::Before(tail) => 0..cut(tail),
+            Self::Last(tail) => cut(tail)..rows,
+        }
+    }
+}
+
+/// The hub's own three splits.
+pub(crate) const OWN_SPLITS: [Part; 3] = [
+    Part { of: Split::Train, rows: RowShare::All },
+    Part { of: Split::Validation, rows: RowShare::All },
+    Part { of: Split::Test, rows: RowShare::All },
+];
+
+/// Train and test of the hub; validation is cut from the end of train.
+pub(crate) const fn validation_from_train(tail: Tail) -> [Part; 3] {
+    [
+        Part { of: Split::Train, rows: RowShare::Before(tail) },
+        Part { of: Split::Train, rows: RowShare::Last(tail) },
+        Part { of: Split::Test, rows: RowShare::All },
+    ]
+}
+
+/// The data set of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_shares_of_one_table_are_disjoint_and_whole() {
+        for tail in [Tail::Rows(5_000), Tail::Percent(1), Tail::Rows(0)] {
+            for rows in [0, 1, 7, 100, 5_000, 50_000] {
+                let (before, last) = (RowShare::Before(tail).range(rows), RowShare::Last(tail).range(rows));
+                assert_eq!((before.start, before.end, last.end), (0, last.start, rows));
+            }
+        }
+        assert_eq!(RowShare::Last(Tail::Rows(5_000)).range(50_000), 45_000..50_000);
+        assert_eq!(RowShare::Last(Tail::Percent(1)).range(30_301_028), 29_998_018..30_301_028);
+    }
+
+    #[test]
+    fn law_no_two_of_our_splits_share_a_row() {
+        for entry in CATALOGUE {
+            for (left, right) in [(0, 1), (0, 2), (1, 2)] {
+                let (left, right) = (entry.parts[left], entry.parts[right]);
+                let (one, other) = (left.rows.range(60_000), right.rows.range(60_000));
+                let apart = one.end <= other.start || other.end <= one.start;
+                assert!(left.of != right.of || apart, "{}", entry.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Emptying the token cache.
+
+use crate::{cache, error::DataError, lock};
+use std::{fs, io, path::Path};
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Files.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Removes every file that this crate puts into a token cache: tokens, those that were begun, and lock files of data
+/// sets of the hub. What else is in the folder stays, and so does the hub's own cache. A run that has tokens open goes
+/// on with them.
+///
+/// # Errors
+/// If the folder cannot be read or a file cannot be removed. A folder that is not there is empty.
+pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
+    let mut cleaned = Cleaned::default();
+    let is_tokens = |name: &str| {
+        let digits = |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+        name.rsplit_once('.').is_some_and(|(stem, ending)| {
+            digits(stem) && [cache::EXTENSION, cache::PARTIAL].contains(&ending)
+        })
+    };
+    clean_folder(cache, &is_tokens, &mut cleaned)?;
+    let locks = cache.join(lock::FOLDER);
+    clean_folder(&locks, &|name| name.ends_with(lock::EXTENSION), &mut cleaned)?;
+    // Only if nothing else is in it.
+    let _ = fs::remove_dir(&locks);
+    Ok(cleaned)
+}
+
+fn clean_folder(
+    folder: &Path,
+    is_ours: &dyn Fn(&str) -> bool,
+    cleaned: &mut Cleaned,
+) -> Result<(), DataError> {
+    let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
+        let metadata = entry.metadata().map_err(unreadable)?;
+        if !metadata.is_file() || !is_ours(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let path = entry.path();
+        fs::remove_file(&path)
+            .map_err(|error| DataError::Write { path: path.clone(), reason: error.to_string() })?;
+        cleaned.files += 1;
+        cleaned.bytes += metadata.len();
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! One request, and what its answer means.
+
+use super::Hub;
+use crate::error::DataError;
+use hf_hub::api::sync::ApiRepo;
+use std::time::{Duration, SystemTime};
+use ureq::{Body, Error, http::Response};
+
+/// Longest address that is followed.
+const LONGEST_ADDRESS: usize = 8_192;
+
+/// A try that brought nothing.
+pub(super) enum Failed {
+    /// Another try may help.
+    ForNow {
+        /// What happened.
+        error: DataError,
+        /// The pause that the hub asks for.
+        retry_after: Option<Duration>,
+    },
+    /// It will not.
+    ForGood(DataError),
+}
+
+impl From<DataError> for Failed {
+    fn from(error: DataError) -> Self {
+        Self::ForGood(error)
+    }
+}
+
+/// What to ask.
+pub(super) struct Question<'a> {
+    /// An address; the repository's listing where there is none.
+    pub(super) address: Option<&'a str>,
+    /// The first byte that is wanted, and the last.
+    pub(super) range: Option<(u64, Option<u64>)>,
+    /// Whether a redirect is the answer itself.
+    pub(super) keeps_redirects: bool,
+    /// What it is about, for messages.
+    pub(super) what: &'a str,
+}
+
+impl Hub<'_> {
+    /// Asks, and gives an answer of status 2xx, or 3xx where redirects are kept.
+    pub(super) fn ask(&self, client: &ApiRepo, question: &Question<'_>) -> Result<Response<Body>, Failed> {
+        // The crate has no public way to ask for any other address with its client, token and proxies.
+        let mut request = client.info_request();
+        match question.address {
+            Some(address) if address.len() > LONGEST_ADDRESS => {
+                let reason = "an address of more than 8,192 letters".to_owned();
+                return Err(self.untrusted(question.what, reason).into());
+            }
+            Some(address) => request = request.uri(address),
+            // Sizes and checksums come along when it is asked for blobs.
+            None => request = request.query("blobs", "true"),
+        }
+        if let Some((first, last)) = question.range {
+            let last = last.map_or_else(String::new, |last| last.to_string());
+            request = request.header("Range", format!("bytes={first}-{last}"));
+        }
+        let stall = Some(self.config.patience.stall);
+        let mut settings = request
+            .config()
+            .http_status_as_error(false)
+            .timeout_resolve(stall)
+            .timeout_connect(stall)
+            .timeout_send_request(stall)
+            .timeout_recv_response(stall)
+            .timeout_per_read(stall);
+        if question.keeps_redirects {
+            settings = settings.max_redirects(0);
+        }
+        let response = settings.build().call().map_err(|error| self.unanswered(question.what, &error))?;
+        let status = response.status().as_u16();
+        match status {
+            200..300 => Ok(response),
+            300..400 if question.keeps_redirects => Ok(response),
+            _ => Err(self.refused(question.what, &response)),
+        }
+    }
+
+    /// An answer that cannot be what was asked for.
+    pub(super) fn untrusted(&self, what: &str, reason: String) -> DataError {
+        DataError::HubAnswer { what: what.to_owned(), reason: self.hidden(&reason) }
+    }
+
+    fn unanswered(&self, what: &str, error: &Error) -> Failed {
+        let said = match error {
+            Error::Timeout(_) => format!("no answer within {:?}", self.config.patience.stall),
+            other => other.to_string(),
+        };
+        let failed = self.unreachable(what, &said);
+        match error {
+            Error::Io(_)
+            | Error::Timeout(_)
+            | Error::ConnectionFailed
+            | Error::HostNotFound
+            | Error::Protocol(_)
+            | Error::ConnectProxyFailed(_) => Failed::ForNow { error: failed, retry_after: None },
+            _ => Failed::ForGood(failed),
+        }
+    }
+
+    fn refused(&self, what: &str, response: &Response<Body>) -> Failed {
+        let status = response.status().as_u16();
+        let has_token = self.config.token.is_some();
+        let advice = match status {
+            401 if has_token => {
+                "the token in HF_TOKEN is not accepted: make a new one in your settings there"
+            }
+            401 => "it asks for a token, as it does where a name is mistyped: check it, or set HF_TOKEN",
+            403 if has_token => {
+                "the token may not read it: accept the terms on its page, or use another token"
+            }
+            403 => "access is restricted: accept the terms on its page and set HF_TOKEN",
+            404 => "there is no such repository, revision or file: check the name and --revision",
+            429 => "too many requests: wait, or set HF_TOKEN for a higher limit",
+            500.. => "the hub has trouble of its own: try again later",
+            _ => "it was not expected to answer so",
+        };
+        let error = DataError::HubStatus { what: what.to_owned(), status, advice };
+        match status {
+            408 | 425 | 429 | 500 | 502 | 503 | 504 => {
+                Failed::ForNow { error, retry_after: retry_after(response) }
+            }
+            _ => Failed::ForGood(error),
+        }
+    }
+}
+
+/// A header as text.
+pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// Whether the body is a page for people.
+pub(super) fn is_page(response: &Response<Body>) -> bool {
+    header(response, "content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"))
+}
+
+/// The pause that the hub asks for: seconds, or a date.
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let value = header(response, "retry-after")?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => until(value, SystemTime::now()),
+    }
+}
+
+/// Time from `now` until a date as HTTP writes it, `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn until(date: &str, now: SystemTime) -> Option<Duration> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = date.split_whitespace().skip(1);
+    let day: i64 = words.next()?.parse().ok()?;
+    let name = words.next()?;
+    let month = MONTHS.iter().position(|month| *month == name)? as i64 + 1;
+    let year: i64 = words.next()?.parse().ok()?;
+    let mut clock = words.next()?.split(':').map(str::parse::<i64>);
+    let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
+    if !(1970..3000).contains(&year) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days since 1970 in the calendar whose year begins in March, so that leap days come last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()?;
+    let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+    Some(then.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_http_are_read() {
+        // 784,111,777 seconds after 1970, by the standard that defines the form.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
+        assert_eq!(until("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(7)));
+        assert_eq!(
+            until("Thu, 29 Feb 1996 00:00:00 GMT", now),
+            Some(Duration::from_secs(825_552_000 - 784_111_770))
+        );
+        assert_eq!(until("Sun, 06 Nov 1994 08:49:30 GMT", now), Some(Duration::ZERO));
+        for wrong in ["", "soon", "Sun, 06 Nov", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(until(wrong, now), None, "{wrong}");
+        }
+    }
+}

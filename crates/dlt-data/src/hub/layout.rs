@@ -1,0 +1,117 @@
+//! Where files of a repository lie on this machine.
+
+use super::{
+    Listing, RemoteFile, Revision,
+    name::{is_commit, is_safe_file},
+};
+use crate::{durable, error::DataError};
+use hf_hub::{Cache, CacheRepo, Repo};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The folder of one repository.
+pub(super) struct Layout {
+    repo: CacheRepo,
+    folder: PathBuf,
+    revision: String,
+}
+
+impl Layout {
+    pub(super) fn new(cache: Cache, repo: Repo, revision: &Revision) -> Self {
+        let folder = cache.path().join(repo.folder_name());
+        Self { repo: cache.repo(repo), folder, revision: revision.as_str().to_owned() }
+    }
+
+    /// Where the content of an entity tag lies.
+    pub(super) fn blob(&self, etag: &str) -> PathBuf {
+        self.repo.blob_path(etag)
+    }
+
+    /// Where a file of a commit lies.
+    pub(super) fn pointer(&self, commit: &str, file: &str) -> PathBuf {
+        file.split('/').fold(self.repo.pointer_path(commit), |path, part| path.join(part))
+    }
+
+    /// Makes a file of a commit out of a content.
+    pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, DataError> {
+        let pointer = self.pointer(commit, file);
+        let failed =
+            |error: &io::Error| DataError::Write { path: pointer.clone(), reason: error.to_string() };
+        let parent = pointer.parent().unwrap_or(&pointer);
+        fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+        // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a whole.
+        let up = "../".repeat(2 + file.matches('/').count());
+        let target = PathBuf::from(format!("{up}blobs/{etag}"));
+        if fs::read_link(&pointer).is_ok_and(|old| old == target) {
+            return Ok(pointer);
+        }
+        let beside = durable::beside(&pointer);
+        // A link that an interrupted run of the same process number left is only in the way.
+        let _ = fs::remove_file(&beside);
+        symlink(&target, &self.blob(etag), &beside)
+            .and_then(|()| fs::rename(&beside, &pointer))
+            .map_err(|error| failed(&error))?;
+        Ok(pointer)
+    }
+
+    /// Writes down that the revision is this commit.
+    pub(super) fn remember(&self, commit: &str) -> Result<(), DataError> {
+        let path = self.reference();
+        if self.revision == commit || fs::read_to_string(&path).is_ok_and(|old| old == commit) {
+            return Ok(());
+        }
+        durable::replace(&path, commit.as_bytes())
+    }
+
+    /// The commit that the revision was last seen at, and the files of it that are here.
+    pub(super) fn listing(&self) -> Option<Listing> {
+        let commit = match is_commit(&self.revision) {
+            true => self.revision.clone(),
+            false => fs::read_to_string(self.reference()).ok()?.trim().to_owned(),
+        };
+        if !is_commit(&commit) {
+            return None;
+        }
+        let root = self.repo.pointer_path(&commit);
+        let mut files = Vec::new();
+        collect(&root, "", &mut files).ok()?;
+        files.sort_by(|left, right| left.name.cmp(&right.name));
+        Some(Listing { commit, files })
+    }
+
+    fn reference(&self) -> PathBuf {
+        self.revision.split('/').fold(self.folder.join("refs"), |path, part| path.join(part))
+    }
+}
+
+/// Every file below a folder; a link to a content that is gone is none.
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<RemoteFile>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let name = format!("{prefix}{name}");
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if metadata.is_dir() {
+            collect(&path, &format!("{name}/"), files)?;
+        } else if is_safe_file(&name) {
+            let etag = fs::canonicalize(&path)?;
+            let etag = etag.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let sha256 = super::name::as_sha256(&etag);
+            files.push(RemoteFile { name, size: Some(metadata.len()), sha256 });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn symlink(target: &Path, _content: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
+/// Where links take rights that users rarely have, the content is copied, as Python does.
+#[cfg(not(unix))]
+fn symlink(_target: &Path, content: &Path, link: &Path) -> io::Result<()> {
+    fs::copy(content, link).map(drop)
+}

@@ -1,0 +1,325 @@
+//! One file from the hub to this machine.
+
+use super::{
+    FetchEvent, Hub, Listing, OnFetch, RemoteFile,
+    answer::{Failed, Question, header, is_page},
+    name::{as_sha256, escaped, is_commit, is_etag},
+};
+use crate::{
+    checksum::{self, hex},
+    durable,
+    error::DataError,
+};
+use hf_hub::api::sync::ApiRepo;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+use ureq::{Body, http::Response};
+
+/// Bytes that are taken at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Bytes that come between two reports of progress, at least.
+const BYTES_PER_REPORT: u64 = 256 * 1024;
+
+/// What the hub says of a file before it gives it.
+struct Stated {
+    etag: String,
+    size: u64,
+    sha256: Option<String>,
+}
+
+/// The path of a file, fetched if it is not here.
+pub(super) fn file(
+    hub: &Hub<'_>,
+    listing: &Listing,
+    file: &RemoteFile,
+    on: OnFetch<'_>,
+) -> Result<PathBuf, DataError> {
+    let done = |path: PathBuf| {
+        on(FetchEvent::Done { file: file.name.clone() });
+        Ok(path)
+    };
+    let pointer = hub.layout().pointer(&listing.commit, &file.name);
+    if fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len())) {
+        return done(pointer);
+    }
+    if hub.config.is_offline {
+        return Err(DataError::Offline { what: file.name.clone(), cache: hub.config.cache.clone() });
+    }
+    let transfer = Transfer { hub, listing, file, on, client: hub.client(&listing.commit)? };
+    let (mut failed, mut best) = (0, 0);
+    loop {
+        let (error, retry_after) = match transfer.attempt() {
+            Ok(path) => return done(path),
+            Err(Failed::ForGood(error)) => return Err(error),
+            Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
+        };
+        // A try that brought the file a good deal further than any before is none that failed.
+        let patience = &hub.config.patience;
+        let here = transfer.part_bytes();
+        let is_progress =
+            here > best && here - best >= least_bytes(patience.least_bytes_per_s, patience.stall);
+        failed = if is_progress { 1 } else { failed + 1 };
+        best = best.max(here);
+        if failed >= hub.config.patience.tries {
+            return Err(error);
+        }
+        let wait = hub.config.patience.wait(failed, retry_after);
+        let wait_ms = wait.as_millis() as u64;
+        on(FetchEvent::Waiting { file: file.name.clone(), wait_ms, reason: error.to_string() });
+        thread::sleep(wait);
+    }
+}
+
+struct Transfer<'a> {
+    hub: &'a Hub<'a>,
+    listing: &'a Listing,
+    file: &'a RemoteFile,
+    on: OnFetch<'a>,
+    client: ApiRepo,
+}
+
+impl Transfer<'_> {
+    fn attempt(&self) -> Result<PathBuf, Failed> {
+        let stated = self.stated()?;
+        let layout = self.hub.layout();
+        let blob = layout.blob(&stated.etag);
+        let _lock = self.lock(&blob)?;
+        let is_here = fs::metadata(&blob).is_ok_and(|here| here.len() == stated.size);
+        if !is_here {
+            let part = blob.with_extension("part");
+            self.complete(&part, &stated)?;
+            fs::rename(&part, &blob).map_err(|error| write_error(&blob, &error))?;
+            durable::sync_folder(blob.parent().unwrap_or(&blob));
+        }
+        Ok(layout.link(&self.listing.commit, &self.file.name, &stated.etag)?)
+    }
+
+    /// Asks for the file's headers, following redirects within the hub only: those that lead elsewhere come with
+    /// what the hub itself says of the file.
+    fn stated(&self) -> Result<Stated, Failed> {
+        let mut address = self.address();
+        let name = &self.file.name;
+        for _ in 0..5 {
+            let question = Question {
+                address: Some(&address),
+                range: Some((0, Some(0))),
+                keeps_redirects: true,
+                what: name,
+            };
+            let response = self.hub.ask(&self.client, &question)?;
+            if !response.status().is_redirection() {
+                return Ok(self.read_headers(&response)?);
+            }
+            let target = header(&response, "location").unwrap_or_default();
+            if target.is_empty() {
+                return Err(self.untrusted("a redirect that leads nowhere").into());
+            }
+            if header(&response, "x-repo-commit").is_some() {
+                return Ok(self.read_headers(&response)?);
+            }
+            // A repository that was renamed; with the token only as long as it stays on the same host.
+            let endpoint = &self.hub.config.endpoint;
+            match target.strip_prefix(endpoint.as_str()).or(target.starts_with('/').then_some(target)) {
+                Some(path) if path.starts_with('/') && !path.starts_with("//") => {
+                    address = format!("{endpoint}{path}");
+                }
+                _ => return Err(self.untrusted("a redirect to another host without X-Repo-Commit").into()),
+            }
+        }
+        Err(self.untrusted("redirects in a circle").into())
+    }
+
+    fn read_headers(&self, response: &Response<Body>) -> Result<Stated, DataError> {
+        let commit = header(response, "x-repo-commit").unwrap_or_default();
+        if commit.is_empty() {
+            let page = if is_page(response) { ", but a web page" } else { "" };
+            let reason = format!(
+                "an answer without X-Repo-Commit{page}: this is not the hub; is there a log-in page or a proxy in \
+                 between?"
+            );
+            return Err(self.untrusted(&reason));
+        }
+        if !is_commit(commit) || commit != self.listing.commit {
+            let expected = &self.listing.commit;
+            return Err(self.untrusted(&format!("expected commit {expected}, came {commit:?}")));
+        }
+        let etag = header(response, "x-linked-etag").or_else(|| header(response, "etag")).unwrap_or_default();
+        let etag = etag.trim_start_matches("W/").trim_matches('"');
+        if !is_etag(etag) {
+            return Err(
+                self.untrusted(&format!("an entity tag of letters and digits was expected, came {etag:?}"))
+            );
+        }
+        let number = |name: &str| header(response, name).and_then(|value| value.trim().parse::<u64>().ok());
+        let of_range = header(response, "content-range")
+            .and_then(|range| range.rsplit_once('/'))
+            .and_then(|(_, total)| total.parse().ok());
+        let is_whole = response.status().as_u16() == 200;
+        let size = number("x-linked-size")
+            .or(of_range)
+            .or(self.file.size)
+            .or_else(|| number("content-length").filter(|_| is_whole))
+            .ok_or_else(|| self.untrusted("neither X-Linked-Size nor Content-Range says how long it is"))?;
+        if let Some(expected) = self.file.size.filter(|&expected| expected != size) {
+            return Err(DataError::HubSize { file: self.file.name.clone(), expected, came: size });
+        }
+        let sha256 = as_sha256(etag).or_else(|| self.file.sha256.clone());
+        if let (Some(expected), Some(came)) = (&self.file.sha256, &sha256)
+            && expected != came
+        {
+            return Err(self.checksum(expected, came));
+        }
+        Ok(Stated { etag: etag.to_owned(), size, sha256 })
+    }
+
+    /// Brings the partial file to its full length and checks it.
+    fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
+        let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
+        let mut file =
+            OpenOptions::new().create(true).append(true).read(true).open(part).map_err(unwritable)?;
+        let mut here = file.metadata().map_err(unwritable)?.len();
+        if here > stated.size {
+            file.set_len(0).map_err(unwritable)?;
+            here = 0;
+        }
+        let is_resumed = here > 0;
+        if here < stated.size {
+            self.receive(&mut file, here, stated.size, part)?;
+        }
+        file.sync_all().map_err(unwritable)?;
+        drop(file);
+        let Some(expected) = &stated.sha256 else { return Ok(()) };
+        let came = checksum::of_file(part).map(|digest| hex(&digest)).map_err(unwritable)?;
+        if *expected == came {
+            return Ok(());
+        }
+        fs::remove_file(part).map_err(unwritable)?;
+        let error = self.checksum(expected, &came);
+        // What lay here may have been another file's beginning: once more from the start.
+        if is_resumed { Err(Failed::ForNow { error, retry_after: None }) } else { Err(error.into()) }
+    }
+
+    fn receive(&self, file: &mut File, mut here: u64, size: u64, part: &Path) -> Result<(), Failed> {
+        let address = self.address();
+        let range = (here > 0).then_some((here, None));
+        let question =
+            Question { address: Some(&address), range, keeps_redirects: false, what: &self.file.name };
+        let mut response = self.hub.ask(&self.client, &question)?;
+        if is_page(&response) && !self.file.name.ends_with(".html") {
+            let reason = "a web page came instead of the file; is there a log-in page or a proxy in between?";
+            return Err(self.untrusted(reason).into());
+        }
+        let goes_on = response.status().as_u16() == 206
+            && header(&response, "content-range")
+                .is_some_and(|range| range.trim().starts_with(&format!("bytes {here}-")));
+        if here > 0 && !goes_on {
+            file.set_len(0).map_err(|error| write_error(part, &error))?;
+            here = 0;
+        }
+        let mut body = response.body_mut().as_reader();
+        self.copy(&mut body, file, &mut here, size, part)?;
+        if here == size {
+            return Ok(());
+        }
+        Err(self.broken(here, size, "the connection was closed early"))
+    }
+
+    /// Copies until the end, the expected size, or less than the least speed.
+    fn copy(
+        &self,
+        body: &mut impl Read,
+        file: &mut File,
+        here: &mut u64,
+        size: u64,
+        part: &Path,
+    ) -> Result<(), Failed> {
+        let patience = &self.hub.config.patience;
+        let mut piece = vec![0; PIECE];
+        let (mut window, mut in_window, mut told) = (Instant::now(), 0, *here);
+        self.tell(*here, size);
+        loop {
+            let read = match body.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.broken(*here, size, &self.hub.hidden(&error.to_string()))),
+            };
+            if *here + read as u64 > size {
+                file.set_len(0).map_err(|error| write_error(part, &error))?;
+                return Err(DataError::HubSize {
+                    file: self.file.name.clone(),
+                    expected: size,
+                    came: *here + read as u64,
+                }
+                .into());
+            }
+            file.write_all(&piece[..read]).map_err(|error| write_error(part, &error))?;
+            *here += read as u64;
+            in_window += read as u64;
+            if *here - told >= BYTES_PER_REPORT || *here == size {
+                told = *here;
+                self.tell(*here, size);
+            }
+            if window.elapsed() >= patience.stall {
+                if in_window < least_bytes(patience.least_bytes_per_s, window.elapsed()) && *here < size {
+                    return Err(self.broken(*here, size, "it came too slowly"));
+                }
+                (window, in_window) = (Instant::now(), 0);
+            }
+        }
+    }
+
+    /// Waits for whoever fetches the same content now.
+    fn lock(&self, blob: &Path) -> Result<File, DataError> {
+        let path = blob.with_extension("lock");
+        let failed = |error: io::Error| write_error(&path, &error);
+        fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Bytes that are here of a file that is not whole.
+    fn part_bytes(&self) -> u64 {
+        let Some(sha256) = &self.file.sha256 else { return 0 };
+        let part = self.hub.layout().blob(sha256).with_extension("part");
+        fs::metadata(part).map_or(0, |part| part.len())
+    }
+
+    fn address(&self) -> String {
+        self.client.url(&escaped(&self.file.name))
+    }
+
+    fn tell(&self, bytes: u64, of: u64) {
+        (self.on)(FetchEvent::At { file: self.file.name.clone(), bytes, of });
+    }
+
+    fn untrusted(&self, reason: &str) -> DataError {
+        self.hub.untrusted(&self.file.name, reason.to_owned())
+    }
+
+    fn checksum(&self, expected: &str, came: &str) -> DataError {
+        let file = self.file.name.clone();
+        DataError::HubChecksum { file, expected: expected.to_owned(), came: came.to_owned() }
+    }
+
+    fn broken(&self, bytes: u64, of: u64, reason: &str) -> Failed {
+        let file = self.file.name.clone();
+        let error = DataError::HubBroken { file, bytes, of, reason: reason.to_owned() };
+        Failed::ForNow { error, retry_after: None }
+    }
+}
+
+fn least_bytes(per_s: u64, time: Duration) -> u64 {
+    (per_s as f64 * time.as_secs_f64()) as u64
+}
+
+fn write_error(path: &Path, error: &io::Error) -> DataError {
+    DataError::Write { path: path.to_owned(), reason: error.to_string() }
+}

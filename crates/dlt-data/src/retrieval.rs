@@ -1,0 +1,134 @@
+//! Files of a data set of the hub: found here, or fetched.
+
+use crate::{
+    catalogue::Part,
+    checksum::{self, hex},
+    error::DataError,
+    files::DataFile,
+    hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, Revision},
+    lock::Lock,
+    origin::{HubOrigin, Origin},
+    selection::select,
+    stream::HubProvenance,
+};
+use std::path::{Path, PathBuf};
+
+/// Where the hub keeps its own conversion of a data set whose repository is a loading script.
+const CONVERTED: &str = "refs/convert/parquet";
+
+/// How data sets of the hub are come by.
+#[derive(Clone, Copy)]
+pub(crate) struct Retrieval<'a> {
+    pub(crate) hub: &'a HubConfig,
+    /// Folder of lock files, the token cache; without one nothing is locked.
+    pub(crate) cache: Option<&'a Path>,
+    pub(crate) on: OnFetch<'a>,
+}
+
+/// The files of a data set on this machine.
+pub(crate) struct Retrieved {
+    /// Files of the hub's train, validation and test, each with its SHA-256.
+    pub(crate) files: [Vec<(DataFile, String)>; 3],
+    /// How our splits are made of them; `None` where train alone is cut.
+    pub(crate) parts: Option<[Part; 3]>,
+    pub(crate) provenance: HubProvenance,
+}
+
+impl Retrieval<'_> {
+    /// The files at the commit of the lock file; where there is none, at the revision, which is then locked.
+    pub(crate) fn retrieve(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
+        match self.cache.and_then(|cache| Lock::read(cache, origin)) {
+            Some(lock) => {
+                let listing = Listing { commit: lock.commit.clone(), files: lock.files.clone() };
+                self.gather(origin, &lock.revision, &listing).map(|(retrieved, _)| retrieved)
+            }
+            None => self.renew(origin),
+        }
+    }
+
+    /// Asks the hub what the revision is now, fetches it and locks it.
+    pub(crate) fn renew(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
+        let listing = Hub::new(self.hub, &origin.repository, &origin.revision).listing(self.on)?;
+        let has_nothing = origin.entry.is_none()
+            && !origin.is_pinned
+            && !listing.files.iter().any(|file| crate::files::Format::of_name(&file.name).is_some());
+        let (retrieved, lock) = if has_nothing {
+            let converted = Revision::new(CONVERTED)?;
+            let listing = Hub::new(self.hub, &origin.repository, &converted).listing(self.on)?;
+            self.gather(origin, CONVERTED, &listing)?
+        } else {
+            self.gather(origin, origin.revision.as_str(), &listing)?
+        };
+        if let Some(cache) = self.cache {
+            lock.write(cache)?;
+        }
+        Ok(retrieved)
+    }
+
+    /// Fetches the files of a commit that are needed.
+    fn gather(
+        &self,
+        origin: &HubOrigin,
+        revision: &str,
+        listing: &Listing,
+    ) -> Result<(Retrieved, Lock), DataError> {
+        let config = origin.config.as_deref();
+        let selected = select(origin.repository.as_str(), listing, config, origin.parts())?;
+        let wanted = selected.all();
+        let revision = Revision::new(revision)?;
+        let hub = Hub::new(self.hub, &origin.repository, &revision);
+        let paths = hub.fetch(listing, &wanted, self.on)?;
+        let locked = wanted.iter().map(|&file| file.clone()).collect();
+        let lock = Lock::new(origin, revision.as_str(), &listing.commit, &selected.config, locked);
+        let mut paths = paths.into_iter();
+        let mut files: [Vec<(DataFile, String)>; 3] = [const { Vec::new() }; 3];
+        for (files, remote) in files.iter_mut().zip(&selected.files) {
+            for (remote, path) in remote.iter().zip(paths.by_ref()) {
+                files.push((DataFile::at(&path), digest(remote, &path)?));
+            }
+        }
+        let provenance = HubProvenance {
+            repository: origin.repository.to_string(),
+            revision: revision.to_string(),
+            commit: listing.commit.clone(),
+        };
+        Ok((Retrieved { files, parts: selected.parts, provenance }, lock))
+    }
+}
+
+/// What a data set of the hub is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where it comes from.
+    pub provenance: HubProvenance,
+    /// Its files.
+    pub files: Vec<PathBuf>,
+}
+
+/// Asks the hub what a name is now, fetches its files and writes the lock file into `cache`.
+///
+/// # Errors
+/// If the name does not come from the hub, if the hub cannot be reached or misbehaves, or if the disk does.
+pub fn fetch(
+    source: &str,
+    hub: &HubConfig,
+    cache: Option<&Path>,
+    on: OnFetch<'_>,
+) -> Result<Fetched, DataError> {
+    let Origin::Hub(origin) = Origin::parse(source)? else {
+        let expected = "a name of the catalogue that is not shipped, or hf:OWNER/NAME";
+        return Err(DataError::BadHubName { name: source.to_owned(), expected });
+    };
+    let retrieved = Retrieval { hub, cache, on }.renew(&origin)?;
+    let files = retrieved.files.into_iter().flatten().map(|(file, _)| file.path).collect();
+    Ok(Fetched { provenance: retrieved.provenance, files })
+}
+
+fn digest(remote: &RemoteFile, path: &Path) -> Result<String, DataError> {
+    match &remote.sha256 {
+        Some(sha256) => Ok(sha256.clone()),
+        None => checksum::of_file(path)
+            .map(|digest| hex(&digest))
+            .map_err(|source| DataError::Read { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,199 @@
+//! From the pieces of a text to its tokens on disk, on all cores, in memory that does not grow with the text.
+//!
+//! One thread reads and cuts the text into chunks; the others encode them; the calling thread writes the tokens down in
+//! the order of the text. What has been read and not yet written is bounded: a new chunk waits until an old one is done.
+
+use crate::{
+    blocks::{Grouping, Shards},
+    cache::Facts,
+    error::DataError,
+    files::{Flow, Piece, PieceKind},
+    source::Source,
+    split::Split,
+    tokenizer::{Chunker, END_OF_TEXT, Encoder, Tokenizer},
+};
+use dlt_spec::spec::Pipeline;
+use sha2::{Digest, Sha256};
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+/// Chunks under way for each thread that encodes.
+const CHUNKS_PER_THREAD: usize = 4;
+
+/// What to tokenize, and how.
+pub(crate) struct Work<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) split: Split,
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) pipeline: Pipeline,
+    /// Tokens of one window, T.
+    pub(crate) context: usize,
+    pub(crate) threads: NonZeroUsize,
+}
+
+/// A chunk that is encoded by itself, and where its ids go.
+struct Chunk {
+    text: String,
+    reply: SyncSender<Result<Vec<u32>, DataError>>,
+}
+
+/// The ids of a chunk, once they are there.
+struct Pending {
+    bytes: usize,
+    ids: Receiver<Result<Vec<u32>, DataError>>,
+}
+
+/// What the reader knows of the text at its end.
+struct Read {
+    bytes: u64,
+    sha256: [u8; 32],
+}
+
+impl Work<'_> {
+    /// Tokenizes, handing the tokens to `write` in their order and the bytes that are done to `done`. An error of
+    /// `write` ends the work and is given back as it is.
+    pub(crate) fn run<E: From<DataError>>(
+        &self,
+        write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<Facts, E> {
+        if self.pipeline == Pipeline::Blocks && self.tokenizer.eos().is_none() {
+            let (tokenizer, expected) = (self.tokenizer.id().to_owned(), END_OF_TEXT.to_owned());
+            return Err(DataError::NoEndOfText { tokenizer, expected }.into());
+        }
+        let mut shards = match self.pipeline {
+            Pipeline::Stream => None,
+            Pipeline::Blocks => {
+                let rows = self.count_rows()?;
+                Some(Shards::new(rows, self.context - 1, self.tokenizer.lengths()))
+            }
+        };
+        let mut put = |ids: &[u32]| match &mut shards {
+            None => write(ids),
+            Some(shards) => shards.push_group(ids, write),
+        };
+        let read = self.encode_all(&mut put, done)?;
+        let bytes = match &shards {
+            None => read.bytes,
+            Some(shards) => shards.kept_bytes(),
+        };
+        Ok(Facts {
+            vocabulary: self.tokenizer.vocabulary(),
+            eos: self.tokenizer.eos(),
+            bytes,
+            text_bytes: read.bytes,
+            text_sha256: read.sha256,
+        })
+    }
+
+    fn encode_all<E: From<DataError>>(
+        &self,
+        put: &mut dyn FnMut(&[u32]) -> Result<(), E>,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<Read, E> {
+        let under_way = self.threads.get() * CHUNKS_PER_THREAD;
+        let (to_encode, chunks) = sync_channel::<Chunk>(under_way);
+        let (to_write, pending) = sync_channel::<Pending>(under_way);
+        let chunks = Mutex::new(chunks);
+        thread::scope(|scope| {
+            for _ in 0..self.threads.get() {
+                scope.spawn(|| encode(self.tokenizer, &chunks));
+            }
+            let reader = scope.spawn(move || self.read(&to_encode, &to_write));
+            let mut bytes = 0;
+            let mut result = Ok(());
+            for chunk in &pending {
+                result = match chunk.ids.recv() {
+                    Ok(Ok(ids)) => put(&ids),
+                    Ok(Err(error)) => Err(error.into()),
+                    Err(_) => Err(self.lost().into()),
+                };
+                if result.is_err() {
+                    break;
+                }
+                bytes += chunk.bytes as u64;
+                done(bytes);
+            }
+            // Whoever still waits to hand something over is told that nobody listens.
+            drop(pending);
+            let read = reader.join().unwrap_or_else(|_| Err(self.lost()));
+            result.and_then(|()| Ok(read?))
+        })
+    }
+
+    /// A thread ended without an answer, which only a panic of a tokenizer does.
+    fn lost(&self) -> DataError {
+        let reason = "it broke off".to_owned();
+        DataError::Tokenize { tokenizer: self.tokenizer.id().to_owned(), reason }
+    }
+
+    /// Reads the split and hands its chunks over, until the end or until nobody listens.
+    fn read(&self, to_encode: &SyncSender<Chunk>, to_write: &SyncSender<Pending>) -> Result<Read, DataError> {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut send = |text: String| {
+            let (reply, ids) = sync_channel(1);
+            let pending = Pending { bytes: text.len(), ids };
+            let is_heard = to_write.send(pending).is_ok() && to_encode.send(Chunk { text, reply }).is_ok();
+            if is_heard { Flow::On } else { Flow::Stop }
+        };
+        let mut count = |piece: Piece<'_>| {
+            hash.update(piece.text);
+            bytes += piece.text.len() as u64;
+        };
+        match self.pipeline {
+            Pipeline::Stream => {
+                let mut chunker = Chunker::new(self.tokenizer);
+                self.source.read(self.split, &mut |piece| {
+                    count(piece);
+                    Ok(chunker.push(piece.text, &mut send))
+                })?;
+                chunker.finish(&mut send);
+            }
+            Pipeline::Blocks => {
+                let mut grouping = Grouping::default();
+                self.source.read(self.split, &mut |piece| {
+                    if piece.kind == PieceKind::Between {
+                        return Ok(Flow::On);
+                    }
+                    count(piece);
+                    Ok(grouping.push(piece, &mut send))
+                })?;
+                grouping.finish(&mut send);
+            }
+        }
+        Ok(Read { bytes, sha256: hash.finalize().into() })
+    }
+
+    /// Rows that are more than white space.
+    fn count_rows(&self) -> Result<usize, DataError> {
+        let mut grouping = Grouping::default();
+        self.source.read(self.split, &mut |piece| {
+            Ok(if piece.kind == PieceKind::Between {
+                Flow::On
+            } else {
+                grouping.push(piece, &mut |_| Flow::On)
+            })
+        })?;
+        grouping.finish(&mut |_| Flow::On);
+        Ok(grouping.rows())
+    }
+}
+
+/// Encodes chunks until there are none.
+fn encode(tokenizer: &Tokenizer, chunks: &Mutex<Receiver<Chunk>>) {
+    let mut encoder = Encoder::new(tokenizer);
+    loop {
+        let next = chunks.lock().map(|chunks| chunks.recv());
+        let Ok(Ok(chunk)) = next else { return };
+        let mut ids = Vec::with_capacity(chunk.text.len() / 3);
+        let result = encoder.encode(&chunk.text, &mut ids).map(|()| ids);
+        // Nobody waits for it any more once something else has failed.
+        drop(chunk.reply.send(result));
+    }
+}

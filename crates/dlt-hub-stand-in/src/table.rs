@@ -1,0 +1,113 @@
+//! Parquet files.
+
+use parquet::{
+    basic::{Compression, ConvertedType, Repetition, Type as Physical},
+    data_type::{ByteArray, ByteArrayType, Int64Type},
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    schema::types::{Type, TypePtr},
+};
+use std::sync::Arc;
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub enum Column {
+    /// Text.
+    Text(&'static str, Vec<String>),
+    /// Text that may be missing.
+    MaybeText(&'static str, Vec<Option<String>>),
+    /// Whole numbers, as labels are.
+    Whole(&'static str, Vec<i64>),
+    /// A picture as the hub keeps it: a struct of its bytes and its path.
+    Picture(&'static str, Vec<Vec<u8>>),
+}
+
+impl Column {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Text(_, rows) => rows.len(),
+            Self::MaybeText(_, rows) => rows.len(),
+            Self::Whole(_, rows) => rows.len(),
+            Self::Picture(_, rows) => rows.len(),
+        }
+    }
+
+    fn schema(&self) -> TypePtr {
+        let leaf = |name: &str, physical: Physical, is_text: bool| {
+            let converted = if is_text { ConvertedType::UTF8 } else { ConvertedType::NONE };
+            let builder = Type::primitive_type_builder(name, physical)
+                .with_repetition(Repetition::OPTIONAL)
+                .with_converted_type(converted);
+            Arc::new(builder.build().unwrap())
+        };
+        match self {
+            Self::Text(name, _) | Self::MaybeText(name, _) => leaf(name, Physical::BYTE_ARRAY, true),
+            Self::Whole(name, _) => leaf(name, Physical::INT64, false),
+            Self::Picture(name, _) => {
+                let fields = vec![
+                    leaf("bytes", Physical::BYTE_ARRAY, false),
+                    leaf("path", Physical::BYTE_ARRAY, true),
+                ];
+                let group = Type::group_type_builder(name).with_repetition(Repetition::OPTIONAL);
+                Arc::new(group.with_fields(fields).build().unwrap())
+            }
+        }
+    }
+}
+
+/// A Parquet file of columns of equal length, compressed as the hub's, so many rows a group.
+#[must_use]
+pub fn parquet(columns: &[Column], rows_per_group: usize) -> Vec<u8> {
+    let fields = columns.iter().map(Column::schema).collect();
+    let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
+    let rows = columns.first().map_or(0, Column::rows);
+    for start in (0..rows).step_by(rows_per_group.max(1)) {
+        let range = start..rows.min(start + rows_per_group);
+        let mut group = writer.next_row_group().unwrap();
+        for column in columns {
+            match column {
+                Column::Text(_, rows) => {
+                    let values: Vec<_> = rows[range.clone()].iter().map(|row| Some(row.as_bytes())).collect();
+                    write_bytes(&mut group, &values, 1);
+                }
+                Column::MaybeText(_, rows) => {
+                    let values: Vec<_> =
+                        rows[range.clone()].iter().map(|row| row.as_ref().map(String::as_bytes)).collect();
+                    write_bytes(&mut group, &values, 1);
+                }
+                Column::Whole(_, rows) => {
+                    let values = &rows[range.clone()];
+                    let mut writer = group.next_column().unwrap().unwrap();
+                    let levels = vec![1; values.len()];
+                    writer.typed::<Int64Type>().write_batch(values, Some(&levels), None).unwrap();
+                    writer.close().unwrap();
+                }
+                Column::Picture(_, rows) => {
+                    let values: Vec<_> = rows[range.clone()].iter().map(|row| Some(row.as_slice())).collect();
+                    write_bytes(&mut group, &values, 2);
+                    let paths: Vec<_> = range.clone().map(|row| format!("{row}.png")).collect();
+                    let paths: Vec<_> = paths.iter().map(|path| Some(path.as_bytes())).collect();
+                    write_bytes(&mut group, &paths, 2);
+                }
+            }
+        }
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+fn write_bytes(
+    group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, &mut Vec<u8>>,
+    values: &[Option<&[u8]>],
+    level: i16,
+) {
+    let mut writer = group.next_column().unwrap().unwrap();
+    let levels: Vec<i16> = values.iter().map(|value| if value.is_some() { level } else { 0 }).collect();
+    let present: Vec<ByteArray> =
+        values.iter().flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
+    writer.typed::<ByteArrayType>().write_batch(&present, Some(&levels), None).unwrap();
+    writer.close().unwrap();
+}
