@@ -24,6 +24,7 @@ Examples:
   dlt train                                       the main job: 12 layers on Shakespeare
   dlt train --preset smoke                        the same in seconds, small
   dlt train --data my.txt --seed 7                your own text: a UTF-8 file, or a folder
+  dlt train --data wikitext-2                     a data set of the paper, fetched once
   dlt train --method reference                    the method as the authors' code runs it
   dlt train --set tying.decide_every=30 --set agent.policy=random --out runs/random
   dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
@@ -116,6 +117,9 @@ pub(crate) enum Task {
     /// Show who shares weights with whom, parameters and decisions
     #[command(after_help = INSPECT_HELP)]
     Inspect(InspectTask),
+    /// Data sets: what there is, fetching, tokenizing, tokenizers
+    #[command(after_help = crate::data::HELP)]
+    Data(crate::data::DataTask),
     /// Print a preset in full: every field with meaning, unit, values and what the paper uses
     #[command(after_help = SPEC_HELP)]
     Spec(SpecTask),
@@ -138,7 +142,7 @@ pub(crate) struct TrainTask {
     /// Replace the preset's method: paper or reference
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
-    /// Text to train on: a data set that is shipped, or a UTF-8 file or a folder of them
+    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
@@ -372,6 +376,7 @@ First steps:
 Where files go:
   runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files)
   ~/.cache/dlt           tokens of texts that were read once; DLT_CACHE or XDG_CACHE_HOME moves it
+  ~/.cache/huggingface   what was fetched from the hub, shared with Python; HF_HOME or HF_HUB_CACHE moves it
 Results are printed on standard output, everything else on standard error.
 
 Exit codes:

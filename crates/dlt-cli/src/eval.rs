@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_data::{Split, Tokenizer, bits_per_byte, read_text, unigram_perplexity};
+use dlt_data::{Split, bits_per_byte, read_text, unigram_perplexity};
 use dlt_spec::ExitCode;
 use dlt_spec::record::{PROVENANCE_FILE, Provenance};
 use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
@@ -81,7 +81,7 @@ impl Measured {
 fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
     tokens::refuse_endless(path, ExitCode::BadData)?;
     let text = read_text(path)?;
-    let tokens = Tokenizer::open(&saved.spec.data.tokenizer)?.encode(&text)?;
+    let tokens = tokens::tokenizer(&saved.spec.data.tokenizer)?.encode(&text)?;
     let evaluation = evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?;
     Ok(Measured::new(evaluation, None, &tokens, text.len()))
 }

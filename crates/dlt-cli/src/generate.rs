@@ -8,7 +8,7 @@ use dlt_train::open_device;
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
-use crate::{output, threads};
+use crate::{output, threads, tokens};
 
 /// What a byte-level tokenizer gives for the first bytes of a character whose others are still to come.
 const UNFINISHED: char = '\u{fffd}';
@@ -18,7 +18,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     let sampling = Sampling::new(task.temperature, task.top_k, task.top_p)?;
     let saved = Saved::open(&task.run)?;
     let (device, _) = open_device(task.machine.device)?;
-    let tokenizer = Tokenizer::open(&saved.spec.data.tokenizer)?;
+    let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
     let mut prompt = tokenizer.encode(&task.prompt)?;
     if prompt.is_empty() {
         // What stands between texts is the beginning of one.

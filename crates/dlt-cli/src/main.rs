@@ -7,10 +7,12 @@
 mod arguments;
 mod baselines;
 mod bench;
+mod data;
 mod doctor;
 mod eval;
 mod failure;
 mod generate;
+mod hub;
 mod inspect;
 mod interrupt;
 mod layers;
@@ -57,6 +59,7 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Eval(task) => eval::run(task),
         Task::Generate(task) => generate::run(task),
         Task::Inspect(task) => inspect::run(task),
+        Task::Data(task) => data::run(task),
         Task::Spec(task) => spec::run(task),
         Task::Doctor(task) => doctor::run(task),
         Task::Bench(task) => bench::run(task),

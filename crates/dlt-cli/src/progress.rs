@@ -6,6 +6,7 @@ use dlt_data::Progress as Loading;
 use dlt_train::StepReport;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::hub::Fetching;
 use crate::numbers::{decimal, duration, perplexity, whole};
 use crate::output::{self, BARS};
 
@@ -15,6 +16,7 @@ const LINES: usize = 20;
 /// Progress of one run.
 pub(crate) struct Progress {
     display: Display,
+    fetching: Fetching,
     began: Instant,
     /// Steps that were done before.
     done: usize,
@@ -34,7 +36,7 @@ impl Progress {
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,
         };
-        Self { display, began: Instant::now(), done: 0 }
+        Self { display, fetching: Fetching::default(), began: Instant::now(), done: 0 }
     }
 
     /// A line about what comes next.
@@ -47,6 +49,8 @@ impl Progress {
     /// What loading the data is at.
     pub(crate) fn loading(&self, loading: Loading) {
         match (loading, &self.display) {
+            (_, Display::Nothing) => {}
+            (Loading::Fetching(event), _) => self.fetching.tell(event),
             (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
                 self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
             }

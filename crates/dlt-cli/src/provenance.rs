@@ -28,6 +28,7 @@ pub(crate) fn of(spec: &CheckedSpec, splits: &TokenSplits, device: &str) -> Prov
         data: DataProvenance {
             source: splits.provenance.source.clone(),
             sha256: splits.provenance.sha256.clone(),
+            commit: splits.provenance.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
             tokenizer: splits.provenance.tokenizer.clone(),
             train_tokens: tokens(Split::Train),
             validation_tokens: tokens(Split::Validation),

@@ -3,23 +3,36 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use dlt_data::{DataRequest, Progress, TokenSplits};
+use dlt_data::{DataRequest, Progress, TokenSplits, Tokenizer};
 use dlt_spec::{CheckedSpec, ExitCode};
 
 use crate::failure::{Failure, Result};
+use crate::hub;
 
 /// Loads the text that a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits> {
     for path in [&spec.data.source, &spec.data.tokenizer] {
         refuse_endless(Path::new(path), ExitCode::BadData)?;
     }
-    let cache = cache();
-    let request = DataRequest { data: &spec.data, context: spec.model.context, cache: cache.as_deref() };
+    let (cache, hub) = (cache(), hub::config()?);
+    let request = DataRequest {
+        cache: cache.as_deref(),
+        hub: hub.as_ref(),
+        ..DataRequest::new(&spec.data, spec.model.context)
+    };
     Ok(dlt_data::load(&request, progress)?)
 }
 
+/// The tokenizer that a spec names.
+pub(crate) fn tokenizer(name: &str) -> Result<Tokenizer> {
+    Ok(match hub::config()? {
+        Some(hub) => Tokenizer::open_from(name, &hub, &|_| ())?,
+        None => Tokenizer::open(name)?,
+    })
+}
+
 /// `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; nothing where none of them is set.
-fn cache() -> Option<PathBuf> {
+pub(crate) fn cache() -> Option<PathBuf> {
     let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     path("DLT_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))

@@ -35,13 +35,17 @@ mod lock;
 mod mapping;
 mod origin;
 mod perplexity;
+mod pictures;
+mod prefetch;
 mod retrieval;
 mod selection;
+mod sentences;
 mod source;
 mod split;
 mod stream;
 mod tokenizer;
 mod tokenizing;
+mod whole;
 mod windows;
 
 pub use batches::{BatchPosition, Batches};
@@ -57,9 +61,19 @@ pub use hub::{
 pub use load::{DataRequest, Progress, load};
 pub use origin::{HUB_PREFIX, pinned};
 pub use perplexity::{bits_per_byte, unigram_perplexity};
+pub use pictures::{
+    Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits, Pictures,
+    load_pictures, read_cifar10,
+};
+pub use prefetch::{Prefetcher, TokenBatch, prefetch_tokens};
 pub use retrieval::{Fetched, fetch};
+pub use sentences::{
+    Example, Framing, SentenceBatch, SentenceIds, SentenceSplits, load_sentences, read_sentences,
+    truncated_lengths,
+};
 pub use source::read_text;
 pub use split::Split;
 pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
 pub use tokenizer::{BYTES, END_OF_TEXT, GPT2, Tokenizer, TrainingRequest, train_tokenizer};
+pub use whole::whole_tokens;
 pub use windows::Windows;

@@ -5,7 +5,8 @@ use crate::{
     checksum::hex,
     error::DataError,
     hub::{FetchEvent, HubConfig},
-    retrieval::Retrieval,
+    origin::HubOrigin,
+    retrieval::{Retrieval, Retrieved},
     source::Source,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
@@ -105,6 +106,17 @@ pub(crate) fn find(
         let retrieval = hub.map(|hub| Retrieval { hub, cache, on });
         Source::find(name, fractions, retrieval.as_ref())
     })
+}
+
+/// The files of a data set of the hub.
+pub(crate) fn retrieved(
+    origin: &HubOrigin,
+    hub: Option<&HubConfig>,
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Retrieved, DataError> {
+    let hub = hub.ok_or_else(|| DataError::NoHub { name: origin.name.clone() })?;
+    listening(progress, |on| Retrieval { hub, cache, on }.retrieve(origin))
 }
 
 /// Works on another thread and hands what it and its own threads report to one listener on this one.

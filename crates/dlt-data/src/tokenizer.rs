@@ -143,6 +143,11 @@ impl Tokenizer {
         (0..self.vocabulary as u32).map(|id| length(id) as u32).collect()
     }
 
+    /// Whether a text may be encoded in pieces with the same result.
+    pub(crate) fn is_cut_safely(&self) -> bool {
+        self.cuts_safely
+    }
+
     /// The id of a token of the vocabulary.
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {

@@ -346,6 +346,9 @@ pub struct DataProvenance {
     pub source: String,
     /// SHA-256 of the text, in hexadecimal.
     pub sha256: String,
+    /// `REPOSITORY@COMMIT` where it comes from the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Name or path of the tokenizer.
     pub tokenizer: String,
     /// Tokens of the training split.

@@ -210,7 +210,15 @@ impl Transfer<'_> {
         let range = (here > 0).then_some((here, None));
         let question =
             Question { address: Some(&address), range, keeps_redirects: false, what: &self.file.name };
-        let mut response = self.hub.ask(&self.client, &question)?;
+        let mut response = match self.hub.ask(&self.client, &question) {
+            // There is nothing behind what is here already, though there should be.
+            Err(Failed::ForGood(DataError::HubStatus { status: 416, .. })) => {
+                file.set_len(0).map_err(|error| write_error(part, &error))?;
+                let name = self.file.name.clone();
+                return Err(DataError::HubSize { file: name, expected: size, came: here }.into());
+            }
+            answer => answer?,
+        };
         if is_page(&response) && !self.file.name.ends_with(".html") {
             let reason = "a web page came instead of the file; is there a log-in page or a proxy in between?";
             return Err(self.untrusted(reason).into());

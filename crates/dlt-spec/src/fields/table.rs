@@ -105,10 +105,11 @@ pub const FIELDS: &[Field] = &[
     field!(
         data.source,
         Values::Text,
-        "Name of a data set (shakespeare is shipped), or path of a UTF-8 file or of a folder of them."
+        "Name of a data set of `dlt data list` (shakespeare is shipped), hf:OWNER/NAME[:CONFIG][:COLUMN], or path of \
+         a file of text or rows or of a folder of them; NAME@REVISION pins a commit."
     )
     .paper_says("WikiText-2, WikiText-103, LAMBADA, 1-Billion-Word; Shakespeare", "Table 1; Table 4"),
-    field!(data.tokenizer, Values::Text, "gpt2, or path of a tokenizer.json.")
+    field!(data.tokenizer, Values::Text, "gpt2, bytes, hf:OWNER/NAME, or path of a tokenizer.json.")
         .paper_says("GPT-2's", "section 4, data sets"),
     field!(
         data.split,

@@ -104,6 +104,7 @@ fn provenance() -> Provenance {
         spec_fingerprint: "0123456789abcdef".into(),
         data: DataProvenance {
             source: "shakespeare".into(),
+            commit: None,
             sha256: "00".repeat(32),
             tokenizer: "gpt2".into(),
             train_tokens: 225_000,

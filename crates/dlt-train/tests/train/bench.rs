@@ -102,7 +102,7 @@ impl Bench {
     }
 
     pub(crate) fn splits(&self, spec: &CheckedSpec) -> TokenSplits {
-        let request = DataRequest { data: &spec.data, context: spec.model.context, cache: None };
+        let request = DataRequest::new(&spec.data, spec.model.context);
         dlt_data::load(&request, &mut |_| {}).expect("the text is good")
     }
 
@@ -239,6 +239,7 @@ pub(crate) fn provenance() -> Provenance {
         spec_fingerprint: "test".to_owned(),
         data: DataProvenance {
             source: "test".to_owned(),
+            commit: None,
             sha256: "test".to_owned(),
             tokenizer: "test".to_owned(),
             train_tokens: 0,

@@ -1,0 +1,305 @@
+//! `dlt data`: data sets by name, fetched, tokenized, cleaned; and tokenizers of one's own.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use dlt_data::catalogue::{CATALOGUE, Task, find};
+use dlt_data::{
+    Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
+    fetch, load_pictures, load_sentences, pinned, train_tokenizer, whole_tokens,
+};
+use dlt_spec::ExitCode;
+use dlt_spec::spec::{DataSpec, Spec};
+
+use crate::failure::{Failure, Result};
+use crate::hub::{self, Fetching};
+use crate::numbers::{decimal, whole};
+use crate::progress::Progress;
+use crate::table::Table;
+use crate::{output, tokens};
+
+/// What stands below the help.
+pub(crate) const HELP: &str = "\
+Names: those of `dlt data list`; any data set of the hub with a column of text, hf:OWNER/NAME[:CONFIG][:COLUMN]; or a path:
+text, JSON Lines, CSV, TSV, Parquet, plain or in gzip or zstd, or a folder of them; PATH::COLUMN names the column of a table.
+NAME@REVISION, or --revision, pins a commit, a tag or a branch.
+
+Examples:
+  dlt data list
+  dlt data info wikitext-2
+  dlt data fetch wikitext-2
+  dlt data tokenize my.jsonl::body --tokenizer tokenizer.json
+  dlt data tokenizer train my.txt --vocabulary 8000 --out tokenizer.json
+  dlt train --data hf:someone/books:english --set data.tokenizer=tokenizer.json
+
+Environment, as Python's huggingface_hub reads it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH,
+HF_HUB_OFFLINE; and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. What Python has fetched is found, and the other way round.";
+
+/// Data sets.
+#[derive(Args, Debug)]
+pub(crate) struct DataTask {
+    #[command(subcommand)]
+    task: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Every data set that can be named
+    List,
+    /// Task, size, licence, splits and source of a data set, and what the paper reports on it
+    Info {
+        /// Name of the data set
+        name: String,
+    },
+    /// Fetch a data set from the hub, and write down which commit it is
+    Fetch(FetchTask),
+    /// Tokenize a text into the cache; prints the tokens of the whole text and of each split
+    Tokenize(TokenizeTask),
+    /// Empty the token cache; what came from the hub stays
+    Clean,
+    /// Tokenizers of one's own
+    Tokenizer(TokenizerTask),
+}
+
+#[derive(Args, Debug)]
+struct FetchTask {
+    /// Name of the data set
+    name: String,
+    /// Commit, tag or branch instead of the usual one
+    #[arg(long, value_name = "R")]
+    revision: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct TokenizeTask {
+    /// Name or path
+    #[arg(value_name = "NAME|PATH")]
+    source: String,
+    /// gpt2, bytes, hf:OWNER/NAME, or path of a tokenizer.json
+    #[arg(long, value_name = "T", default_value = GPT2)]
+    tokenizer: String,
+    /// Commit, tag or branch instead of the usual one
+    #[arg(long, value_name = "R")]
+    revision: Option<String>,
+    /// Threads that tokenize [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+#[derive(Args, Debug)]
+struct TokenizerTask {
+    #[command(subcommand)]
+    task: TokenizerCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenizerCommand {
+    /// Make a byte-level BPE from the train split of a text
+    Train(TokenizerTrainTask),
+}
+
+#[derive(Args, Debug)]
+struct TokenizerTrainTask {
+    /// Name or path
+    #[arg(value_name = "NAME|PATH")]
+    source: String,
+    /// Size of the vocabulary; at least 257
+    #[arg(long, value_name = "V")]
+    vocabulary: usize,
+    /// New tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How often a pair has to occur to become a token
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    min_frequency: u64,
+}
+
+pub(crate) fn run(task: &DataTask) -> Result {
+    match &task.task {
+        DataCommand::List => output::print(&list()),
+        DataCommand::Info { name } => output::print(&info(name)?),
+        DataCommand::Fetch(task) => fetch_set(task),
+        DataCommand::Tokenize(task) => tokenize(task),
+        DataCommand::Clean => clean_cache(),
+        DataCommand::Tokenizer(TokenizerTask { task: TokenizerCommand::Train(task) }) => make_tokenizer(task),
+    }
+}
+
+fn list() -> String {
+    let mut text = String::new();
+    for task in [Task::LanguageModel, Task::Classification, Task::Images] {
+        text.push_str(&format!("For {task}:\n"));
+        for entry in CATALOGUE.iter().filter(|entry| entry.task == task) {
+            text.push_str(&format!("  {:<17} {}\n", entry.name, entry.size));
+        }
+        text.push('\n');
+    }
+    text.push_str("`dlt data info NAME` tells where it comes from and what the paper reports on it.\n");
+    text
+}
+
+fn info(name: &str) -> Result<String> {
+    let entry = find(name).ok_or_else(|| {
+        let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
+        let message = format!("no data set {name:?} in the catalogue; it has: {}", known.join(", "));
+        Failure::refused(ExitCode::Usage, message)
+    })?;
+    let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
+        format!("{repository}, revision {}, configuration {}", entry.revision, entry.config)
+    });
+    let lines = [
+        ("name", entry.name),
+        ("for", entry.task.name()),
+        ("size", entry.size),
+        ("licence", entry.licence),
+        ("splits", entry.splits),
+        ("hub", &from),
+        ("paper", entry.paper),
+    ];
+    Ok(lines.map(|(name, value)| format!("{name:<8} {value}\n")).concat())
+}
+
+fn fetch_set(task: &FetchTask) -> Result {
+    let name = at_revision(&task.name, task.revision.as_deref())?;
+    let (cache, shown) = (tokens::cache(), Fetching::default());
+    let hub = hub::config()?.ok_or_else(|| {
+        let message = "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
+        Failure::refused(ExitCode::Usage, message)
+    })?;
+    let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.tell(event))?;
+    let mut text = format!("{} at {}\n", fetched.provenance.repository, fetched.provenance.commit);
+    for file in &fetched.files {
+        text.push_str(&format!("  {}\n", file.display()));
+    }
+    output::print(&text)
+}
+
+fn at_revision(name: &str, revision: Option<&str>) -> Result<String> {
+    Ok(revision.map_or_else(|| Ok(name.to_owned()), |revision| pinned(name, revision))?)
+}
+
+fn tokenize(task: &TokenizeTask) -> Result {
+    let source = at_revision(&task.source, task.revision.as_deref())?;
+    let data = DataSpec { source, tokenizer: task.tokenizer.clone(), ..Spec::default().data };
+    let task_of = |name: &str| find(name.split('@').next().unwrap_or(name)).map(|entry| entry.task);
+    match task_of(&data.source) {
+        Some(Task::Classification) => return output::print(&sentences(&data)?),
+        Some(Task::Images) => return output::print(&pictures(&data)?),
+        _ => {}
+    }
+    let (hub, cache) = (hub::config()?, tokens::cache());
+    // The shortest window there is: every split that has two tokens is fit to be printed.
+    let request = DataRequest {
+        cache: cache.as_deref(),
+        hub: hub.as_ref(),
+        threads: task.threads,
+        ..DataRequest::new(&data, 1)
+    };
+    let progress = Progress::new(false);
+    let (began, mut encoded) = (Instant::now(), 0);
+    let splits = dlt_data::load(&request, &mut |loading| {
+        if let Loading::Tokenizing { bytes, of, .. } = &loading
+            && bytes == of
+        {
+            encoded += bytes;
+        }
+        progress.loading(loading);
+    })?;
+    let seconds = began.elapsed().as_secs_f64();
+    progress.end();
+    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
+    let mut text = counts(&splits, all);
+    if encoded > 0 {
+        let speed = decimal(encoded as f64 / 1e6 / seconds.max(1e-9), 1);
+        text.push_str(&format!(
+            "tokenized {} MB in {} s, {speed} MB/s\n",
+            decimal(encoded as f64 / 1e6, 1),
+            decimal(seconds, 1)
+        ));
+    }
+    output::print(&text)
+}
+
+fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
+    let mut table = Table::new(&["", "tokens", "bytes"]);
+    let bytes = |split: Split| splits.provenance.splits[split as usize].bytes;
+    let sum: usize = Split::ALL.iter().map(|&split| bytes(split)).sum();
+    table.row(["whole text", &all.map_or("not counted".to_owned(), whole), &whole(sum)]);
+    for split in Split::ALL {
+        table.row([split.name(), &whole(splits.split(split).len()), &whole(bytes(split))]);
+    }
+    let provenance = &splits.provenance;
+    let mut text = table.render();
+    text.push_str(&format!("tokenizer {}, vocabulary {}\n", provenance.tokenizer, whole(splits.vocabulary)));
+    if let Some(hub) = &provenance.hub {
+        text.push_str(&format!("{} at {}\n", hub.repository, hub.commit));
+    }
+    text
+}
+
+fn sentences(data: &DataSpec) -> Result<String> {
+    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let splits = load_sentences(&data.source, hub.as_ref(), cache.as_deref(), &mut |loading| {
+        progress.loading(loading)
+    })?;
+    let tokenizer = tokens::tokenizer(&data.tokenizer)?;
+    let mut table = Table::new(&["", "examples", "tokens", "longest"]);
+    for split in Split::ALL {
+        let lengths = splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
+            let second = example.second.as_deref().map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
+            Ok(tokenizer.encode(&example.first)?.len() + second?)
+        });
+        let lengths: Vec<usize> = lengths.collect::<std::result::Result<_, DataError>>()?;
+        let longest = lengths.iter().max().copied().unwrap_or(0);
+        table.row([
+            split.name(),
+            &whole(lengths.len()),
+            &whole(lengths.iter().sum::<usize>()),
+            &whole(longest),
+        ]);
+    }
+    Ok(format!("{}{} classes\n", table.render(), splits.classes))
+}
+
+fn pictures(data: &DataSpec) -> Result<String> {
+    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let splits = load_pictures(&data.source, hub.as_ref(), cache.as_deref(), &mut |loading| {
+        progress.loading(loading)
+    })?;
+    let mut table = Table::new(&["", "pictures"]);
+    for split in Split::ALL {
+        table.row([split.name(), &whole(splits.split(split).len())]);
+    }
+    Ok(table.render())
+}
+
+fn clean_cache() -> Result {
+    let Some(cache) = tokens::cache() else { return output::print("there is no cache\n") };
+    let Cleaned { files, bytes } = clean(&cache)?;
+    let megabytes = decimal(bytes as f64 / 1e6, 1);
+    output::print(&format!("removed {} files, {megabytes} MB, from {}\n", whole(files), cache.display()))
+}
+
+fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
+    if task.out.exists() {
+        let message = format!("{} is there already: name a new file, or remove it", task.out.display());
+        return Err(Failure::refused(ExitCode::Usage, message));
+    }
+    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let request = TrainingRequest {
+        source: &task.source,
+        split: Spec::default().data.split,
+        vocabulary: task.vocabulary,
+        min_frequency: task.min_frequency,
+        hub: hub.as_ref(),
+        cache: cache.as_deref(),
+    };
+    let tokenizer = train_tokenizer(&request, &mut |loading| progress.loading(loading))?;
+    progress.end();
+    tokenizer.save(&task.out)?;
+    let (size, out) = (whole(tokenizer.vocabulary()), task.out.display());
+    output::print(&format!("{size} tokens in {out}; train with --set data.tokenizer={out}\n"))
+}

@@ -1,0 +1,251 @@
+//! Pictures with their class: CIFAR-10, from the hub or in its binary files.
+
+mod batch;
+mod resizing;
+
+pub use batch::{Augment, CIFAR10_MEAN, CIFAR10_STD, PictureBatch, PictureSettings};
+
+use crate::{
+    catalogue::{Columns, RowShare, Tail, Task},
+    error::DataError,
+    files::{
+        DataFile, Flow,
+        table::{Cell, Table},
+    },
+    hub::HubConfig,
+    load::{Progress, retrieved},
+    origin::{Origin, known_names},
+    sentences::labels,
+    split::Split,
+    stream::HubProvenance,
+};
+use std::{
+    fs,
+    io::Cursor,
+    path::{Path, PathBuf},
+};
+
+/// Width and height of CIFAR-10's pictures.
+pub const CIFAR10_SIDE: usize = 32;
+
+/// Bytes of a picture: three channels, each row by row.
+const PICTURE: usize = 3 * CIFAR10_SIDE * CIFAR10_SIDE;
+
+/// Bytes of a record of the binary files: the class and the picture.
+const RECORD: usize = 1 + PICTURE;
+
+/// Classes of CIFAR-10.
+const CLASSES: u8 = 10;
+
+/// Pictures of 32 x 32 pixels and their classes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pictures {
+    /// All red, all green, all blue bytes of each picture, N x 3 x 32 x 32.
+    pub pixels: Vec<u8>,
+    /// Classes, N.
+    pub labels: Vec<u8>,
+}
+
+impl Pictures {
+    /// Number of pictures, N.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    fn rows(&self, share: RowShare) -> Self {
+        let range = share.range(self.len() as u64);
+        let (start, end) = (range.start as usize, range.end as usize);
+        Self {
+            pixels: self.pixels[start * PICTURE..end * PICTURE].to_vec(),
+            labels: self.labels[start..end].to_vec(),
+        }
+    }
+}
+
+/// The pictures of the three splits.
+#[derive(Clone, Debug)]
+pub struct PictureSplits {
+    /// Trained on.
+    pub train: Pictures,
+    /// Chooses the model.
+    pub validation: Pictures,
+    /// Read once, at the end.
+    pub test: Pictures,
+    /// The commit that was read, where it comes from the hub.
+    pub hub: Option<HubProvenance>,
+}
+
+impl PictureSplits {
+    /// The pictures of a split.
+    #[must_use]
+    pub fn split(&self, split: Split) -> &Pictures {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+}
+
+/// `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and `test_batch.bin`. Validation is the
+/// last 5,000 pictures of train, or the last tenth where there are fewer than 50,000.
+///
+/// # Errors
+/// If the name is none, the hub or the disk misbehaves, or a picture is not what it should be.
+pub fn load_pictures(
+    source: &str,
+    hub: Option<&HubConfig>,
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PictureSplits, DataError> {
+    let other_task = |task: &'static str| DataError::OtherTask {
+        name: source.to_owned(),
+        task,
+        wanted: Task::Images.name(),
+    };
+    match Origin::parse(source)? {
+        Origin::Hub(origin) => {
+            let Some(entry) = origin.entry.filter(|entry| entry.columns == Columns::Picture) else {
+                return Err(other_task(origin.entry.map_or("text alone", |entry| entry.task.name())));
+            };
+            let found = retrieved(&origin, hub, cache, progress)?;
+            let read = |split: Split| read_tables(&found.files[split as usize]);
+            let (train, test) = (read(Split::Train)?, read(Split::Test)?);
+            let [training, validation, _] = entry.parts.map(|part| usual_tail(part.rows, train.len()));
+            Ok(PictureSplits {
+                validation: train.rows(validation),
+                train: train.rows(training),
+                test,
+                hub: Some(found.provenance),
+            })
+        }
+        Origin::Shipped(_) => Err(other_task(Task::LanguageModel.name())),
+        Origin::Local { path, .. } => {
+            let (batches, test) = binary_files(source, &path)?;
+            let mut all = Pictures::default();
+            for batch in batches {
+                let read = read_cifar10(&batch)?;
+                all.pixels.extend(read.pixels);
+                all.labels.extend(read.labels);
+            }
+            let cut = |share: fn(Tail) -> RowShare| all.rows(usual_tail(share(Tail::Rows(5_000)), all.len()));
+            Ok(PictureSplits {
+                train: cut(RowShare::Before),
+                validation: cut(RowShare::Last),
+                test: read_cifar10(&test)?,
+                hub: None,
+            })
+        }
+    }
+}
+
+/// A share of a train split that is smaller than CIFAR-10's: the last tenth instead of so many rows.
+fn usual_tail(share: RowShare, rows: usize) -> RowShare {
+    let tail = if rows < 50_000 { Tail::Percent(10) } else { return share };
+    match share {
+        RowShare::All => RowShare::All,
+        RowShare::Before(_) => RowShare::Before(tail),
+        RowShare::Last(_) => RowShare::Last(tail),
+    }
+}
+
+/// The pictures of one of CIFAR-10's binary files.
+///
+/// # Errors
+/// If the file cannot be read, is no whole number of records, or has a class above 9.
+pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    if bytes.is_empty() {
+        return Err(DataError::Empty { path: path.to_owned() });
+    }
+    let (records, rest) = bytes.as_chunks::<RECORD>();
+    if !rest.is_empty() {
+        let reason = format!("expected records of {RECORD} bytes, came {} bytes", bytes.len());
+        return Err(DataError::BadFile { path: path.to_owned(), format: "CIFAR-10", reason });
+    }
+    let mut pictures = Pictures::default();
+    for (record, row) in records.iter().zip(1..) {
+        if record[0] >= CLASSES {
+            let reason = format!("expected a class from 0 to 9, came {}", record[0]);
+            return Err(DataError::BadRow { path: path.to_owned(), row, reason });
+        }
+        pictures.labels.push(record[0]);
+        pictures.pixels.extend_from_slice(&record[1..]);
+    }
+    Ok(pictures)
+}
+
+/// The train files in the order of their names, and the test file.
+fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), DataError> {
+    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+        }
+        _ => DataError::Read { path: folder.to_owned(), source: error },
+    })?;
+    let mut batches: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    batches.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("data_batch") && name.ends_with(".bin")
+    });
+    batches.sort();
+    let missing = |missing| DataError::MissingSplit { path: folder.to_owned(), missing };
+    if batches.is_empty() {
+        return Err(missing(Split::Train));
+    }
+    let test = folder.join("test_batch.bin");
+    if test.is_file() { Ok((batches, test)) } else { Err(missing(Split::Test)) }
+}
+
+fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
+    let mut pictures = Pictures::default();
+    for (file, _) in files {
+        let table = Table::open(file)?;
+        let bad =
+            |row: u64, reason: String| DataError::BadRow { path: file.path.clone(), row: row + 1, reason };
+        table.cells(table.column("img.bytes")?, &(0..u64::MAX), &mut |row, cell| {
+            let Cell::Bytes(bytes) = cell else { return Err(bad(row, "expected a picture".to_owned())) };
+            decode(bytes, &mut pictures.pixels).map_err(|reason| bad(row, reason))?;
+            Ok(Flow::On)
+        })?;
+        for (label, row) in labels(&table, file)?.into_iter().zip(0..) {
+            match label {
+                Some(label) if label < u32::from(CLASSES) => pictures.labels.push(label as u8),
+                other => return Err(bad(row, format!("expected a class from 0 to 9, came {other:?}"))),
+            }
+        }
+        if pictures.pixels.len() != pictures.labels.len() * PICTURE {
+            let reason = "it has not as many pictures as labels".to_owned();
+            return Err(DataError::BadFile { path: file.path.clone(), format: "Parquet", reason });
+        }
+    }
+    Ok(pictures)
+}
+
+/// Appends the channels of a PNG of 32 x 32 pixels.
+fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<(), String> {
+    let mut decoder = png::Decoder::new(Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    let mut reader = decoder.read_info().map_err(|error| format!("not a PNG: {error}"))?;
+    let (info, side) = (reader.info(), CIFAR10_SIDE as u32);
+    if (info.width, info.height) != (side, side) {
+        let (width, height) = (info.width, info.height);
+        return Err(format!("expected {side} x {side} pixels, came {width} x {height}"));
+    }
+    let mut image = vec![0; reader.output_buffer_size().ok_or("a picture too large for memory")?];
+    let frame = reader.next_frame(&mut image).map_err(|error| format!("a damaged PNG: {error}"))?;
+    let samples = frame.color_type.samples();
+    // Grey pictures have one channel, which is all three; a fourth is transparency.
+    for channel in 0..3 {
+        let at = if samples < 3 { 0 } else { channel };
+        pixels.extend(image[..frame.buffer_size()].chunks_exact(samples).map(|pixel| pixel[at]));
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Examples as token ids, framed, truncated and padded.
+
+use super::Example;
+use crate::{error::DataError, tokenizer::Tokenizer};
+
+/// What stands around and between sentences, and behind them where a batch is wider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Before the first sentence.
+    pub begin: Option<u32>,
+    /// Between two sentences.
+    pub between: Option<u32>,
+    /// After the last sentence.
+    pub end: Option<u32>,
+    /// What a row is filled up with, to its right.
+    pub padding: u32,
+    /// Whether the mask leaves the padding out.
+    pub masks_padding: bool,
+}
+
+impl Framing {
+    /// As BERT was trained: `[CLS] a [SEP] b [SEP]`, padded with `[PAD]`, which is masked.
+    ///
+    /// # Errors
+    /// If the tokenizer lacks one of these tokens.
+    pub fn bert(tokenizer: &Tokenizer) -> Result<Self, DataError> {
+        let id = |token: &'static str| needed(tokenizer, token);
+        let (begin, separator) = (Some(id("[CLS]")?), Some(id("[SEP]")?));
+        Ok(Self { begin, between: separator, end: separator, padding: id("[PAD]")?, masks_padding: true })
+    }
+
+    /// For GPT-2, whose only special token is the end of text: it stands between two sentences and after the last, and
+    /// fills rows up, masked.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token that ends a text.
+    pub fn gpt2(tokenizer: &Tokenizer) -> Result<Self, DataError> {
+        let end = end_of_text(tokenizer)?;
+        Ok(Self { begin: None, between: Some(end), end: Some(end), padding: end, masks_padding: true })
+    }
+
+    /// As the authors' code does: nothing around or between, filled up with the end of text, and no mask.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token that ends a text.
+    pub fn reference(tokenizer: &Tokenizer) -> Result<Self, DataError> {
+        let padding = end_of_text(tokenizer)?;
+        Ok(Self { begin: None, between: None, end: None, padding, masks_padding: false })
+    }
+
+    /// Tokens that are put around one sentence or two.
+    fn added(&self, is_pair: bool) -> usize {
+        let between = if is_pair { self.between } else { None };
+        [self.begin, between, self.end].iter().flatten().count()
+    }
+}
+
+fn needed(tokenizer: &Tokenizer, token: &str) -> Result<u32, DataError> {
+    tokenizer.id_of(token).ok_or_else(|| DataError::BadTokenizer {
+        name: tokenizer.id().to_owned(),
+        reason: format!("it has no token {token}, which frames sentences"),
+    })
+}
+
+fn end_of_text(tokenizer: &Tokenizer) -> Result<u32, DataError> {
+    tokenizer.eos().ok_or_else(|| DataError::BadTokenizer {
+        name: tokenizer.id().to_owned(),
+        reason: "it has no token that ends a text, which fills rows up".to_owned(),
+    })
+}
+
+/// Examples as token ids, framed and truncated, and their classes.
+#[derive(Clone, Debug)]
+pub struct SentenceIds {
+    rows: Vec<Row>,
+    framing: Framing,
+    longest: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    ids: Vec<u32>,
+    /// Where the second sentence begins, for token types.
+    second: usize,
+    label: Option<u32>,
+}
+
+/// A batch: B rows of T token ids each, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentenceBatch {
+    /// Rows, B.
+    pub rows: usize,
+    /// Tokens of a row, T.
+    pub width: usize,
+    /// Token ids, B x T.
+    pub ids: Vec<u32>,
+    /// 0 in the first sentence and its frame, 1 in the second and its, B x T; 0 in the padding.
+    pub types: Vec<u32>,
+    /// 1 where a model is to look, B x T.
+    pub mask: Vec<u8>,
+    /// Tokens of each row without padding, B: the last real token is one before.
+    pub lengths: Vec<usize>,
+    /// Classes, B.
+    pub labels: Vec<Option<u32>>,
+}
+
+impl SentenceIds {
+    /// Encodes examples into rows of at most `longest` tokens, frame included. What is too long loses tokens at the end
+    /// of its longer sentence first, as the fast tokenizers of BERT and GPT-2 do.
+    ///
+    /// # Errors
+    /// If the frame alone is as long as that, or the tokenizer fails.
+    pub fn new(
+        examples: &[Example],
+        tokenizer: &Tokenizer,
+        framing: &Framing,
+        longest: usize,
+    ) -> Result<Self, DataError> {
+        let frame = framing.added(true);
+        if longest <= frame {
+            return Err(DataError::BadSetting {
+                what: "longest row of sentences",
+                expected: format!("more than the {frame} tokens of the frame"),
+                came: longest.to_string(),
+            });
+        }
+        let row = |example: &Example| -> Result<Row, DataError> {
+            let mut first = tokenizer.encode(&example.first)?;
+            let mut second = match &example.second {
+                Some(text) => tokenizer.encode(text)?,
+                None => Vec::new(),
+            };
+            let is_pair = example.second.is_some();
+            let room = longest - framing.added(is_pair);
+            let (kept, kept_second) = truncated_lengths(first.len(), second.len(), room);
+            first.truncate(kept);
+            second.truncate(kept_second);
+            let mut ids: Vec<u32> = framing.begin.into_iter().chain(first).collect();
+            ids.extend(framing.between.filter(|_| is_pair));
+            let start = ids.len();
+            ids.extend(second);
+            ids.extend(framing.end);
+            let second = if is_pair { start } else { ids.len() };
+            Ok(Row { ids, second, label: example.label })
+        };
+        let rows = examples.iter().map(row).collect::<Result<_, _>>()?;
+        Ok(Self { rows, framing: framing.clone(), longest })
+    }
+
+    /// Number of examples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// These examples as a batch, as wide as its longest row.
+    ///
+    /// # Errors
+    /// If there is no such example.
+    pub fn batch(&self, indices: &[usize]) -> Result<SentenceBatch, DataError> {
+        let width = indices.iter().filter_map(|&index| Some(self.rows.get(index)?.ids.len())).max();
+        self.batch_of_width(indices, width.unwrap_or(0))
+    }
+
+    /// These examples as a batch of the longest width that was asked for.
+    ///
+    /// # Errors
+    /// If there is no such example.
+    pub fn full_batch(&self, indices: &[usize]) -> Result<SentenceBatch, DataError> {
+        self.batch_of_width(indices, self.longest)
+    }
+
+    fn batch_of_width(&self, indices: &[usize], width: usize) -> Result<SentenceBatch, DataError> {
+        let cells = indices.len() * width;
+        let mut batch = SentenceBatch {
+            rows: indices.len(),
+            width,
+            ids: Vec::with_capacity(cells),
+            types: Vec::with_capacity(cells),
+            mask: Vec::with_capacity(cells),
+            lengths: Vec::with_capacity(indices.len()),
+            labels: Vec::with_capacity(indices.len()),
+        };
+        for &index in indices {
+            let count = self.rows.len();
+            let row = self.rows.get(index).ok_or(DataError::BadPosition { index, count })?;
+            let length = row.ids.len();
+            batch.ids.extend_from_slice(&row.ids);
+            batch.ids.extend(std::iter::repeat_n(self.framing.padding, width - length));
+            batch.types.extend((0..width).map(|at| u32::from((row.second..length).contains(&at))));
+            let sees_padding = !self.framing.masks_padding;
+            batch.mask.extend((0..width).map(|at| u8::from(at < length || sees_padding)));
+            batch.lengths.push(length);
+            batch.labels.push(row.label);
+        }
+        Ok(batch)
+    }
+}
+
+/// How many tokens two sequences keep that have to share `room`: the longer one is cut to what the shorter leaves, and
+/// where that is not enough, each gets half, the longer one the odd token.
+#[must_use]
+pub fn truncated_lengths(first: usize, second: usize, room: usize) -> (usize, usize) {
+    if first + second <= room {
+        return (first, second);
+    }
+    let shorter = first.min(second);
+    let (shorter, longer) = match room.checked_sub(shorter) {
+        Some(rest) if rest >= shorter => (shorter, rest),
+        _ => (room / 2, room - room / 2),
+    };
+    if first > second { (longer, shorter) } else { (shorter, longer) }
+}

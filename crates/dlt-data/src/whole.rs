@@ -1,0 +1,75 @@
+//! Tokens of a whole text, where its splits are known.
+
+use crate::{
+    error::DataError,
+    files::Flow,
+    load::{DataRequest, Progress, find},
+    source::Source,
+    split::Split,
+    stream::TokenSplits,
+    tokenizer::Tokenizer,
+};
+use dlt_spec::spec::Pipeline;
+
+/// Bytes that are looked at on either side of a place where two splits meet.
+const SEAM: usize = 1 << 16;
+
+/// Tokens of the whole text, train, validation and test without a cut in between. It is not always the sum of the
+/// splits: where they meet, two tokens may be one. `None` where that cannot be told without tokenizing it all again: with
+/// a tokenizer that is not cut as GPT-2's is, or in text without blanks; and for blocks, which drop some of it.
+///
+/// # Errors
+/// If the text cannot be read.
+pub fn whole_tokens(
+    request: &DataRequest<'_>,
+    splits: &TokenSplits,
+    tokenizer: &Tokenizer,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<usize>, DataError> {
+    if request.data.pipeline == Pipeline::Blocks || !tokenizer.is_cut_safely() {
+        return Ok(None);
+    }
+    let source = find(&request.data.source, request.data.split, request.hub, request.cache, progress)?;
+    let ends = [seam(&source, Split::Train)?, seam(&source, Split::Validation)?, seam(&source, Split::Test)?];
+    let mut total = splits.train.len() + splits.validation.len() + splits.test.len();
+    let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());
+    for pair in ends.windows(2) {
+        let (before, after) = (&pair[0].1, &pair[1].0);
+        let (Some(tail), Some(head)) = (last_word(before), first_word(after)) else { return Ok(None) };
+        let apart = count(tail)? + count(head)?;
+        total = total + count(&format!("{tail}{head}"))? - apart;
+    }
+    Ok(Some(total))
+}
+
+/// The beginning and the end of a split.
+fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
+    let (mut head, mut tail) = (String::new(), String::new());
+    source.read(split, &mut |piece| {
+        if head.len() < SEAM {
+            head.push_str(piece.text);
+        }
+        tail.push_str(piece.text);
+        if tail.len() > 4 * SEAM {
+            tail.drain(..tail.ceil_char_boundary(tail.len() - SEAM));
+        }
+        Ok(Flow::On)
+    })?;
+    Ok((head, tail))
+}
+
+/// Places where a text may be cut: before a blank that follows a character other than white space.
+fn cuts(text: &str) -> impl Iterator<Item = usize> {
+    let blanks = text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b' ' | b'\n'));
+    blanks
+        .map(|(at, _)| at)
+        .filter(|&at| text[..at].chars().next_back().is_some_and(|before| !before.is_whitespace()))
+}
+
+fn first_word(text: &str) -> Option<&str> {
+    cuts(text).next().map(|cut| &text[..cut])
+}
+
+fn last_word(text: &str) -> Option<&str> {
+    cuts(text).last().map(|cut| &text[cut..])
+}
