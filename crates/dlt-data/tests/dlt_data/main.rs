@@ -6,9 +6,14 @@ mod blocks;
 mod cache;
 mod catalogue;
 mod corpus;
+mod files;
 mod hub;
 mod hub_faults;
 mod perplexity;
+mod pictures;
+mod prefetch;
+mod python_cache;
+mod sentences;
 #[cfg(feature = "shared-data")]
 mod shared_data;
 mod sources;

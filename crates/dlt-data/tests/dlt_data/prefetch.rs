@@ -1,0 +1,81 @@
+use dlt_data::{BatchPosition, Batches, Prefetcher, TokenStream, Windows, prefetch_tokens};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+const AHEAD: NonZeroUsize = NonZeroUsize::new(3).unwrap();
+
+fn windows() -> Windows {
+    Windows::stream(TokenStream::new((0..101).collect(), 101), 4).unwrap()
+}
+
+fn batches() -> Batches {
+    Batches::new(25, 4, ChaCha8Rng::seed_from_u64(5)).unwrap()
+}
+
+/// Batches made one at a time, without a thread.
+fn plain(count: usize) -> Vec<(Vec<u32>, Vec<u32>, BatchPosition)> {
+    let (windows, mut batches) = (windows(), batches());
+    (0..count)
+        .map(|_| {
+            let (mut inputs, mut targets) = (vec![0; 16], vec![0; 16]);
+            let indices = batches.next_batch().to_vec();
+            for (row, index) in indices.into_iter().enumerate() {
+                let place = row * 4..row * 4 + 4;
+                windows.fill(index, &mut inputs[place.clone()], &mut targets[place]).unwrap();
+            }
+            (inputs, targets, batches.position())
+        })
+        .collect()
+}
+
+#[test]
+fn law_prefetched_batches_and_positions_are_those_without_a_thread() {
+    let prefetched = prefetch_tokens(windows(), batches(), AHEAD).unwrap();
+    for (batch, (inputs, targets, position)) in prefetched.zip(plain(20)) {
+        let batch = batch.unwrap();
+        assert_eq!((batch.inputs, batch.targets, batch.position), (inputs, targets, position));
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
+    let mut prefetched = prefetch_tokens(windows(), batches(), AHEAD).unwrap();
+    let seventh = prefetched.by_ref().nth(6).unwrap().unwrap();
+    drop(prefetched);
+    let resumed = Batches::resume(25, 4, seventh.position).unwrap();
+    let next = prefetch_tokens(windows(), resumed, AHEAD).unwrap().next().unwrap().unwrap();
+    assert_eq!(next.inputs, plain(8)[7].0);
+}
+
+#[test]
+fn no_more_is_made_than_was_asked_for_and_dropping_ends_it() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&made);
+    let mut numbers = Prefetcher::new(AHEAD, move || Some(counting.fetch_add(1, Ordering::SeqCst))).unwrap();
+    assert_eq!(numbers.by_ref().take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    drop(numbers);
+    let at_end = made.load(Ordering::SeqCst);
+    assert!((5..=9).contains(&at_end), "{at_end} were made");
+    // The thread is gone: it holds its part of the counter no longer.
+    assert_eq!(Arc::strong_count(&made), 1);
+}
+
+#[test]
+#[should_panic(expected = "a fault of the maker")]
+fn a_panic_of_the_maker_reaches_whoever_waits() {
+    let mut left = 2;
+    let make = move || {
+        left -= 1;
+        assert!(left > 0, "a fault of the maker");
+        Some(left)
+    };
+    let numbers = Prefetcher::new(AHEAD, make).unwrap();
+    assert_eq!(numbers.count(), 1);
+}
