@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
 mod bad_inputs;
+mod data;
 mod determinism;
 mod doctor;
 mod evaluation;

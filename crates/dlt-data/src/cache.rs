@@ -30,7 +30,7 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -43,9 +43,6 @@ const NO_EOS: u32 = u32::MAX;
 
 /// Ending of a finished file.
 pub(crate) const EXTENSION: &str = "tokens";
-
-/// Ending of one that is being written.
-pub(crate) const PARTIAL: &str = "partial";
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 20;
@@ -168,22 +165,13 @@ impl Writer {
     /// Begins to write a key, once nobody else does.
     pub(crate) fn begin(folder: &Path, key: CacheKey) -> io::Result<Begun> {
         fs::create_dir_all(folder)?;
-        let partial = key.path(folder).with_extension(PARTIAL);
-        let file = loop {
-            let file = OpenOptions::new().create(true).write(true).truncate(false).open(&partial)?;
-            file.lock()?;
-            if let Ok(text) = read_file(&key.path(folder), &key) {
-                // Ours only if nobody renamed it meanwhile: then it is the finished file itself.
-                if is_at(&file, &partial)? {
-                    let _ = fs::remove_file(&partial);
-                }
-                return Ok(Begun::Ready(text));
-            }
-            if is_at(&file, &partial)? {
-                break file;
-            }
-        };
-        file.set_len(0)?;
+        let partial = key.path(folder).with_extension(durable::PARTIAL);
+        let file = durable::claim(&partial)?;
+        if let Ok(text) = read_file(&key.path(folder), &key) {
+            // What was claimed is empty, and nobody waits for it but those who will look here first too.
+            let _ = fs::remove_file(&partial);
+            return Ok(Begun::Ready(text));
+        }
         let mut file = BufWriter::with_capacity(BUFFER, file);
         file.write_all(&[0; HEADER_BYTES])?;
         let folder = folder.to_owned();
@@ -237,22 +225,4 @@ impl Writer {
         // Where that fails, the next who wants this file begins it anew.
         let _ = fs::remove_file(&self.partial);
     }
-}
-
-/// Whether an open file is still the one of this name: whoever held the lock before may have renamed or removed it.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match fs::metadata(path) {
-        Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Elsewhere a file that is open and locked cannot be renamed.
-#[cfg(not(unix))]
-fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
-    path.try_exists()
 }

@@ -1,6 +1,6 @@
 //! Emptying the token cache.
 
-use crate::{cache, error::DataError, lock};
+use crate::{cache, durable, error::DataError, lock};
 use std::{fs, io, path::Path};
 
 /// What was removed.
@@ -23,7 +23,7 @@ pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
     let is_tokens = |name: &str| {
         let digits = |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
         name.rsplit_once('.').is_some_and(|(stem, ending)| {
-            digits(stem) && [cache::EXTENSION, cache::PARTIAL].contains(&ending)
+            digits(stem) && [cache::EXTENSION, durable::PARTIAL].contains(&ending)
         })
     };
     clean_folder(cache, &is_tokens, &mut cleaned)?;

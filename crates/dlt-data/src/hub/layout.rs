@@ -48,7 +48,7 @@ impl Layout {
             return Ok(pointer);
         }
         let beside = durable::beside(&pointer);
-        // A link that an interrupted run of the same process number left is only in the way.
+        // One that an interrupted run left; nobody else is here, under the lock of the content.
         let _ = fs::remove_file(&beside);
         symlink(&target, &self.blob(etag), &beside)
             .and_then(|()| fs::rename(&beside, &pointer))
