@@ -14,6 +14,9 @@ use std::{fs::File, ops::Range};
 /// Rows that are decoded at a time.
 const BATCH: usize = 256;
 
+/// Takes the value of a row, if it has one.
+type Keep<'a, T> = &'a mut dyn FnMut(Option<&T>) -> Result<Flow, DataError>;
+
 /// A Parquet file.
 pub(crate) struct Table<'a> {
     file: &'a DataFile,
@@ -146,7 +149,7 @@ impl<'a> Table<'a> {
         &self,
         mut reader: ColumnReaderImpl<T>,
         level: i16,
-        keep: &mut dyn FnMut(Option<&T::T>) -> Result<Flow, DataError>,
+        keep: Keep<'_, T::T>,
     ) -> Result<Flow, DataError> {
         let (mut values, mut levels) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         loop {

@@ -11,7 +11,7 @@ const AREA: usize = CIFAR10_SIDE * CIFAR10_SIDE;
 
 /// Pictures of noise by rule.
 fn some_pictures(count: usize) -> Pictures {
-    let pixels = (0..count * 3 * AREA).map(|at| (at * 7 % 251 ^ at / 97 % 256) as u8).collect();
+    let pixels = (0..count * 3 * AREA).map(|at| ((at * 7 % 251) ^ (at / 97 % 256)) as u8).collect();
     Pictures { pixels, labels: (0..count).map(|row| (row % 10) as u8).collect() }
 }
 

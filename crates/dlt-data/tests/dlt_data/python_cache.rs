@@ -37,9 +37,7 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
         let hub = Hub::new(config, &name, &revision);
         let listing = hub.listing(&|_| ()).unwrap();
         let find = |file: &&str| listing.files.iter().find(|remote| remote.name == **file).unwrap();
-        paths.extend(
-            hub.fetch(&listing, &files.iter().map(|file| find(file)).collect::<Vec<_>>(), &|_| ()).unwrap(),
-        );
+        paths.extend(hub.fetch(&listing, &files.iter().map(find).collect::<Vec<_>>(), &|_| ()).unwrap());
     }
     paths
 }
