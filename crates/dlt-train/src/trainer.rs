@@ -122,6 +122,8 @@ impl Trainer {
         if device.is_cpu() {
             memory::check_fit(&spec, vocabulary)?;
         }
+        // What reading and tokenizing have left free is not the run's.
+        memory::give_back();
         let process_mb = memory::resident().map(|resident| resident.now_mb);
         let windows = splits.windows(Split::Train)?;
         let (batch, seed) = (spec.training.batch, spec.seed);
