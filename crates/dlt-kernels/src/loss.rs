@@ -83,7 +83,7 @@ impl Kernels {
 #[must_use]
 pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
     let chunk = head::chunk_rows(vocabulary.max(1)).min(rows);
-    chunk * (vocabulary + width) + rows * width + product_workspace(chunk, vocabulary)
+    chunk * (vocabulary + width) + rows * width + product_workspace(vocabulary, chunk, width)
 }
 
 fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {

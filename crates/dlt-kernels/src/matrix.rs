@@ -146,12 +146,13 @@ pub(crate) enum Into {
     Add,
 }
 
-/// Numbers that a product holds for a right side of `k` x `n`: it is packed in pieces that stay in the outermost
-/// cache, of 32 MiB on most machines.
-pub(crate) fn product_workspace(k: usize, n: usize) -> usize {
+/// Numbers that a product of n x `k` by `k` x `m` holds: what has the n rows is packed, in pieces that stay in the
+/// outermost cache, of 32 MiB on most machines; not so where few columns would use it.
+pub(crate) fn product_workspace(n: usize, k: usize, m: usize) -> usize {
     const DEPTH: usize = 512;
     const PIECE: usize = 30 << 18;
-    (k.min(DEPTH) * n).min(PIECE)
+    const FEW_COLUMNS: usize = 128;
+    if m <= FEW_COLUMNS { 0 } else { (k.min(DEPTH) * n).min(PIECE) }
 }
 
 /// Who computes a product.
