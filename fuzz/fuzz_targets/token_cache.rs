@@ -32,7 +32,7 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| {
     fs::write(&tokenizer, TOKENIZER).expect("written");
     let path = |path: &PathBuf| path.display().to_string();
     let data = DataSpec { source: path(&text), tokenizer: path(&tokenizer), ..Spec::default().data };
-    let request = DataRequest { data: &data, context: 4, cache: Some(&cache) };
+    let request = DataRequest { cache: Some(&cache), ..DataRequest::new(&data, 4) };
     let splits = load(&request, &mut |_| {}).expect("the text is good");
     let size = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     let files = fs::read_dir(&cache).expect("the cache").map(|entry| entry.expect("an entry").path());
@@ -47,7 +47,7 @@ fuzz_target!(|bytes: &[u8]| {
     let kept = bytes.first().map_or(0, |&byte| (byte as usize).min(place.whole.len()));
     let damaged = [&place.whole[..kept], bytes.get(1..).unwrap_or_default()].concat();
     fs::write(&place.file, damaged).expect("a temporary file");
-    let request = DataRequest { data: &place.data, context: 4, cache: Some(&place.cache) };
+    let request = DataRequest { cache: Some(&place.cache), ..DataRequest::new(&place.data, 4) };
     let splits = load(&request, &mut |_| {}).expect("a cache decides nothing");
     assert_eq!(splits.split(Split::Train).tokens(), place.tokens);
 });
