@@ -2,6 +2,7 @@
 
 mod table;
 
+use crate::error::DataError;
 use crate::split::Split;
 use std::fmt;
 
@@ -56,6 +57,12 @@ impl Task {
             Self::Classification => "classification of sentences",
             Self::Images => "classification of pictures",
         }
+    }
+
+    /// Refuses a data set for this task: it is for another one, or, without an entry, a text.
+    pub(crate) fn not_of(self, name: &str, task: Option<Self>) -> DataError {
+        let task = task.map_or("text alone", Self::name);
+        DataError::OtherTask { name: name.to_owned(), task, wanted: self.name() }
     }
 }
 

@@ -86,11 +86,7 @@ impl PictureSplits {
     /// The pictures of a split.
     #[must_use]
     pub fn split(&self, split: Split) -> &Pictures {
-        match split {
-            Split::Train => &self.train,
-            Split::Validation => &self.validation,
-            Split::Test => &self.test,
-        }
+        split.of([&self.train, &self.validation, &self.test])
     }
 }
 
@@ -105,15 +101,10 @@ pub fn load_pictures(
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PictureSplits, DataError> {
-    let other_task = |task: &'static str| DataError::OtherTask {
-        name: source.to_owned(),
-        task,
-        wanted: Task::Images.name(),
-    };
     match Origin::parse(source)? {
         Origin::Hub(origin) => {
             let Some(entry) = origin.entry.filter(|entry| entry.columns == Columns::Picture) else {
-                return Err(other_task(origin.entry.map_or("text alone", |entry| entry.task.name())));
+                return Err(Task::Images.not_of(source, origin.entry.map(|entry| entry.task)));
             };
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
@@ -126,7 +117,7 @@ pub fn load_pictures(
                 hub: Some(found.provenance),
             })
         }
-        Origin::Shipped(_) => Err(other_task(Task::LanguageModel.name())),
+        Origin::Shipped(_) => Err(Task::Images.not_of(source, Some(Task::LanguageModel))),
         Origin::Local { path, .. } => {
             let (batches, test) = binary_files(source, &path)?;
             let mut all = Pictures::default();

@@ -54,11 +54,7 @@ impl SentenceSplits {
     /// The examples of a split.
     #[must_use]
     pub fn split(&self, split: Split) -> &[Example] {
-        match split {
-            Split::Train => &self.train,
-            Split::Validation => &self.validation,
-            Split::Test => &self.test,
-        }
+        split.of([&self.train, &self.validation, &self.test])
     }
 }
 
@@ -79,14 +75,14 @@ pub fn load_sentences(
                 Columns::Sentences { first, second } => Some((first, second)),
                 _ => None,
             }) else {
-                return Err(other_task(source, origin.entry.map(|entry| entry.task)));
+                return Err(Task::Classification.not_of(source, origin.entry.map(|entry| entry.task)));
             };
             let found = retrieved(&origin, hub, cache, progress)?;
             let [train, validation, test] = found.files;
             let read = |files: Vec<(DataFile, String)>| read_tables(&files, first, second);
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
-        Origin::Shipped(_) => return Err(other_task(source, Some(Task::LanguageModel))),
+        Origin::Shipped(_) => return Err(Task::Classification.not_of(source, Some(Task::LanguageModel))),
         Origin::Local { path, .. } => {
             let (train, validation, test) = original_files(source, &path)?;
             let test = test.map_or_else(|| Ok(Vec::new()), |path| read_sentences(&path))?;
@@ -102,14 +98,6 @@ pub fn load_sentences(
         classes: largest.map_or(0, |label| label as usize + 1),
         hub,
     })
-}
-
-fn other_task(name: &str, task: Option<Task>) -> DataError {
-    DataError::OtherTask {
-        name: name.to_owned(),
-        task: task.map_or("text alone", Task::name),
-        wanted: Task::Classification.name(),
-    }
 }
 
 /// The files of a folder: train, validation and, where it is there, test.

@@ -173,8 +173,7 @@ impl Source {
         if let Some(entry) = origin.entry
             && !matches!(entry.columns, Columns::Text { .. })
         {
-            let (name, task, wanted) = (origin.name.clone(), entry.task.name(), Task::LanguageModel.name());
-            return Err(DataError::OtherTask { name, task, wanted });
+            return Err(Task::LanguageModel.not_of(&origin.name, Some(entry.task)));
         }
         let Retrieved { files, parts, provenance } = retrieval.retrieve(origin)?;
         let mut whole = Sha256::new();

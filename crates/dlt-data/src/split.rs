@@ -20,6 +20,15 @@ impl Split {
     /// All splits, in the order in which they lie in a text.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
+    /// This split's part of three that are in the order of [`ALL`](Self::ALL).
+    pub(crate) fn of<T>(self, [train, validation, test]: [T; 3]) -> T {
+        match self {
+            Self::Train => train,
+            Self::Validation => validation,
+            Self::Test => test,
+        }
+    }
+
     /// The split's name, as in the name of its file.
     #[must_use]
     pub fn name(self) -> &'static str {

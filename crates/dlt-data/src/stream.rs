@@ -86,11 +86,7 @@ impl TokenSplits {
     /// The tokens of a split.
     #[must_use]
     pub fn split(&self, split: Split) -> &TokenStream {
-        match split {
-            Split::Train => &self.train,
-            Split::Validation => &self.validation,
-            Split::Test => &self.test,
-        }
+        split.of([&self.train, &self.validation, &self.test])
     }
 
     /// The windows of a split, by the pipeline and the context that were asked for.
