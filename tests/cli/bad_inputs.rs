@@ -56,7 +56,7 @@ const TABLE: &[Row] = &[
     (
         "TRAIN --set model.width=1000000",
         Resources,
-        &["memory: the first steps take about", "the model itself is too large"],
+        &["memory: the next steps take about", "the model itself is too large"],
     ),
     ("TRAIN --set seed=99999999999999999999", BadSpec, &["`seed` must be a whole number"]),
     ("TRAIN --set optimizer.learning_rate=nan", BadSpec, &["`optimizer.learning_rate` is nan"]),

@@ -87,7 +87,7 @@ fn rejects_steps_that_cannot_be() {
     refuse(&["--owners", "0,0"], 2, &["--owners", "--tying sum or --tying owner"]);
     refuse(&["--tying", "sum", "--owners", "0,1"], 3, &["tying.initial"]);
     refuse(&["--steps", "0"], 2, &["--steps: expected at least 1"]);
-    refuse(&["--width", "96000"], 5, &["memory: the first steps take", "the model itself is too large"]);
+    refuse(&["--width", "96000"], 5, &["memory: the next steps take", "the model itself is too large"]);
 }
 
 #[test]

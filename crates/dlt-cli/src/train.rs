@@ -37,10 +37,7 @@ fn begin(task: &TrainTask) -> Result {
     let recording = recording(&spec)?;
     let progress = Progress::new(task.quiet);
     let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
-    Trainer::check(&spec, &splits, recording.as_ref())?;
-    if device.is_cpu() {
-        memory::check_fit(&spec, spec.vocabulary(splits.vocabulary))?;
-    }
+    Trainer::check(&spec, &splits, recording.as_ref(), &device)?;
 
     introduce(&progress, &spec, &splits, &device_name, &out)?;
     let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &splits, &device_name))?;
@@ -60,10 +57,7 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
     let recording = recording(&spec)?;
     let progress = Progress::new(task.quiet);
     let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
-    resumption.check(&splits, recording.as_ref(), steps(&spec, &splits)?)?;
-    if device.is_cpu() {
-        memory::check_fit(&spec, spec.vocabulary(splits.vocabulary))?;
-    }
+    resumption.check(&splits, recording.as_ref(), steps(&spec, &splits)?, &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
     introduce(&progress, &spec, &splits, &device_name, run)?;

@@ -118,9 +118,9 @@ pub enum TrainError {
         /// Why not.
         reason: String,
     },
-    /// The first steps do not fit into memory.
+    /// The next steps do not fit into memory.
     #[error(
-        "memory: the first steps take about {needed_mb:.0} MB, {:.0} MB more than the {limit_mb:.0} MB that \
+        "memory: the next steps take about {needed_mb:.0} MB, {:.0} MB more than the {limit_mb:.0} MB that \
          there are; {advice}",
         needed_mb - limit_mb
     )]

@@ -64,10 +64,9 @@ pub fn measure_steps(
     device: &Device,
 ) -> Result<StepFigures> {
     let vocabulary = spec.vocabulary(vocabulary);
-    if device.is_cpu() {
-        memory::check_fit(spec, vocabulary)?;
-    }
-    let predicted = memory::predict(spec, vocabulary, &initial_binding(spec))?.peak as f64 / 1e6;
+    let binding = initial_binding(spec);
+    memory::check_fit(spec, vocabulary, &binding, device)?;
+    let predicted = memory::predict(spec, vocabulary, &binding)?.peak as f64 / 1e6;
     let before = memory::resident();
     let model = model_for(spec, vocabulary, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use candle_core::Device;
 use dlt_models::binding::Binding;
 use dlt_models::memory::{Prediction, StepShape};
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{Checkpointing, Size};
 
-use crate::tying::{architecture, initial_binding};
+use crate::tying::architecture;
 use crate::{Result, TrainError};
 
 /// Predicts what the training steps of a spec take in a binding, before anything is allocated.
@@ -25,24 +26,27 @@ pub fn predict(spec: &CheckedSpec, vocabulary: usize, binding: &Binding) -> Resu
     Ok(dlt_models::memory::predict(architecture(spec, vocabulary).as_ref(), binding, &shape)?)
 }
 
-/// Refuses a spec whose first steps do not fit into the memory that is left.
+/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left. Only main memory is
+/// looked at: on another device nothing is refused.
 ///
 /// A run may grow beyond that as layers become independent; [`predict`] tells how far.
 ///
 /// # Errors
 /// [`TrainError::Memory`] with the settings that would help; as [`predict`].
-pub fn check_fit(spec: &CheckedSpec, vocabulary: usize) -> Result<()> {
-    match (available_mb(), resident()) {
-        (Some(available), Some(process)) => check_fit_in(spec, vocabulary, available + process.now_mb),
+pub fn check_fit(spec: &CheckedSpec, vocabulary: usize, binding: &Binding, device: &Device) -> Result<()> {
+    match (device.is_cpu(), available_mb(), resident()) {
+        (true, Some(available), Some(process)) => {
+            check_fit_in(spec, vocabulary, binding, available + process.now_mb)
+        }
         _ => Ok(()),
     }
 }
 
 /// [`check_fit`] in so many megabytes, of which the process has some already.
-fn check_fit_in(spec: &CheckedSpec, vocabulary: usize, limit_mb: f64) -> Result<()> {
+fn check_fit_in(spec: &CheckedSpec, vocabulary: usize, binding: &Binding, limit_mb: f64) -> Result<()> {
     let process = resident().map_or(0.0, |resident| resident.now_mb);
     let needed = |spec: &CheckedSpec| -> Result<f64> {
-        Ok(process + predict(spec, vocabulary, &initial_binding(spec))?.peak as f64 / 1e6)
+        Ok(process + predict(spec, vocabulary, binding)?.peak as f64 / 1e6)
     };
     let needed_mb = needed(spec)?;
     if needed_mb <= limit_mb {
@@ -139,6 +143,7 @@ pub fn resident() -> Option<Resident> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tying::initial_binding;
     use dlt_spec::spec::{Initial, InitialName};
 
     #[cfg(target_os = "linux")]
@@ -157,7 +162,8 @@ mod tests {
         (spec.model.context, spec.training.batch) = (256, 8);
         spec.tying.initial = Initial::Named(InitialName::Tied);
         let spec = spec.check().expect("a spec");
-        let refusal = |limit_mb: f64| match check_fit_in(&spec, 0, limit_mb) {
+        let binding = initial_binding(&spec);
+        let refusal = |limit_mb: f64| match check_fit_in(&spec, 0, &binding, limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
                 advice
@@ -166,9 +172,9 @@ mod tests {
         };
         let peak = |spec: &CheckedSpec| {
             let process = resident().map_or(0.0, |resident| resident.now_mb);
-            process + predict(spec, 0, &initial_binding(spec)).expect("a prediction").peak as f64 / 1e6
+            process + predict(spec, 0, &binding).expect("a prediction").peak as f64 / 1e6
         };
-        assert!(check_fit_in(&spec, 0, 1.2 * peak(&spec)).is_ok());
+        assert!(check_fit_in(&spec, 0, &binding, 1.2 * peak(&spec)).is_ok());
         let some = refusal(0.8 * peak(&spec));
         assert!(some.contains("training.checkpointing=block takes"), "{some}");
         assert!(some.contains("training.micro_batch=1 takes"), "{some}");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use dlt_data::TokenSplits;
 use dlt_spec::record::{SPEC_FILE, SUMMARY_FILE};
 use dlt_spec::{Change, CheckedSpec, diff};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{Checkpoint, CheckpointFolder, hex};
 use crate::folder::RunFolder;
 use crate::lock::Lock;
-use crate::{Result, TrainError};
+use crate::{Result, TrainError, memory};
 
 /// Keys of a spec that may change when a run is resumed: they leave what was computed so far valid. A text or a
 /// recording may have moved, but must be the same.
@@ -116,12 +117,19 @@ impl Resumption {
         Ok(changes)
     }
 
-    /// Compares what the run learnt from with what it would go on with, and its length with what is done.
+    /// Compares what the run learnt from with what it would go on with, its length with what is done, and its
+    /// size with the memory that is left.
     ///
     /// # Errors
     /// [`TrainError::Resume`] where the text, the tokenizer or the recording is another one, or nothing is left
-    /// to do.
-    pub fn check(&self, splits: &TokenSplits, recording: Option<&Recording>, steps: usize) -> Result<()> {
+    /// to do; [`TrainError::Memory`] where the model as it has become does not fit.
+    pub fn check(
+        &self,
+        splits: &TokenSplits,
+        recording: Option<&Recording>,
+        steps: usize,
+        device: &Device,
+    ) -> Result<()> {
         let refuse = |reason: String| Err(TrainError::Resume { path: self.run.clone(), reason });
         let done = self.step();
         if steps < done {
@@ -147,7 +155,7 @@ impl Resumption {
                 ));
             }
         }
-        Ok(())
+        memory::check_fit(&self.spec, self.spec.vocabulary(splits.vocabulary), &checkpoint.binding()?, device)
     }
 }
 

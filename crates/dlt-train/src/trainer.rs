@@ -88,12 +88,23 @@ struct Best {
 /// the next step's values, which is worth it for large blocks only.
 const GIVE_BACK_FROM: usize = 64 << 20;
 
+/// Resident memory before a model is there. What reading and tokenizing have left free is not the run's.
+fn process_mb() -> Option<f64> {
+    memory::give_back();
+    memory::resident().map(|resident| resident.now_mb)
+}
+
 impl Trainer {
     /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder is made.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn check(spec: &CheckedSpec, splits: &TokenSplits, recording: Option<&Recording>) -> Result<()> {
+    pub fn check(
+        spec: &CheckedSpec,
+        splits: &TokenSplits,
+        recording: Option<&Recording>,
+        device: &Device,
+    ) -> Result<()> {
         let vocabulary = spec.vocabulary(splits.vocabulary);
         if vocabulary < splits.vocabulary {
             return Err(TrainError::Vocabulary { tokenizer: splits.vocabulary, spec: vocabulary });
@@ -102,14 +113,15 @@ impl Trainer {
         splits.windows(Split::Validation)?;
         splits.windows(Split::Test)?;
         agent_for(spec, recording)?;
-        Ok(())
+        memory::check_fit(spec, vocabulary, &initial_binding(spec), device)
     }
 
     /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay.
     ///
     /// # Errors
     /// [`TrainError::Vocabulary`] where the tokenizer has more entries than the model, [`TrainError::Data`]
-    /// where a split is too short, [`TrainError::Agent`] where a recording does not fit.
+    /// where a split is too short, [`TrainError::Agent`] where a recording does not fit, [`TrainError::Memory`]
+    /// where the model does not.
     pub fn new(
         spec: CheckedSpec,
         splits: TokenSplits,
@@ -117,21 +129,29 @@ impl Trainer {
         folder: RunFolder,
         device: Device,
     ) -> Result<Self> {
-        Self::check(&spec, &splits, recording)?;
+        Self::check(&spec, &splits, recording, &device)?;
+        let process_mb = process_mb();
+        let model = model_for(&spec, spec.vocabulary(splits.vocabulary), Kernels::Fused, &device)?;
+        Self::with_model(model, process_mb, spec, splits, recording, folder, device)
+    }
+
+    /// A run before its first step, with a model that is there already.
+    fn with_model(
+        model: Model,
+        process_mb: Option<f64>,
+        spec: CheckedSpec,
+        splits: TokenSplits,
+        recording: Option<&Recording>,
+        folder: RunFolder,
+        device: Device,
+    ) -> Result<Self> {
         let vocabulary = spec.vocabulary(splits.vocabulary);
-        if device.is_cpu() {
-            memory::check_fit(&spec, vocabulary)?;
-        }
-        // What reading and tokenizing have left free is not the run's.
-        memory::give_back();
-        let process_mb = memory::resident().map(|resident| resident.now_mb);
         let windows = splits.windows(Split::Train)?;
         let (batch, seed) = (spec.training.batch, spec.seed);
         let validation = splits.windows(Split::Validation)?;
         let used = spec.evaluation.windows.or(validation.count());
         let steps = spec.steps(windows.count());
         Ok(Self {
-            model: model_for(&spec, vocabulary, Kernels::Fused, &device)?,
             optimizer: Optimizer::new(&spec.optimizer, &spec.tying),
             agent: agent_for(&spec, recording)?,
             recording: Recording::starting_from(spec.initial_state()),
@@ -148,7 +168,8 @@ impl Trainer {
             best_on_test: None,
             state_bytes_peak: 0,
             process_mb,
-            predicted_bytes: memory::predict(&spec, vocabulary, &initial_binding(&spec))?.peak,
+            predicted_bytes: memory::predict(&spec, vocabulary, model.binding())?.peak,
+            model,
             clock: Clock::start(),
             times: Times::default(),
             saving: Saving::new(&spec, recording),

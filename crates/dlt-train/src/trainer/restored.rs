@@ -19,7 +19,6 @@ use crate::optimizer::ParameterMoments;
 use crate::tying::{agent_for, architecture, stream};
 
 pub(super) struct Restored {
-    pub(super) model: Model,
     /// Moments of parameters outside of blocks.
     pub(super) shared: Vec<ParameterMoments>,
     /// Moments by the layer whose optimizer state they are.
@@ -32,13 +31,14 @@ pub(super) struct Restored {
 }
 
 impl Restored {
+    /// The model, and everything else.
     pub(super) fn read(
         checkpoint: &Checkpoint,
         spec: &CheckedSpec,
         splits: &TokenSplits,
         recording: Option<&Recording>,
         device: &Device,
-    ) -> Result<Self> {
+    ) -> Result<(Model, Self)> {
         let progress = checkpoint.progress();
         let (expected, came) = (spec.model.layers, checkpoint.recording().n_layers());
         if expected != came {
@@ -73,7 +73,7 @@ impl Restored {
         };
         let train = feed("data", progress.train.clone())?;
         let rewards = feed("reward", progress.rewards.clone())?;
-        Ok(Self { model, shared, slots, agent, train, rewards })
+        Ok((model, Self { shared, slots, agent, train, rewards }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 use dlt_agent::Agent;
 use dlt_data::{Split, TokenSplits};
+use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
@@ -13,7 +14,7 @@ use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use super::restored::Restored;
-use super::{Best, Trainer};
+use super::{Best, Trainer, process_mb};
 use crate::checkpoint::{
     Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
 };
@@ -23,6 +24,7 @@ use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::resume::{Resumption, recording_sha256};
+use crate::tying::model_for;
 use crate::{Result, TrainError};
 
 /// When a run is saved, and what only that needs to know.
@@ -110,13 +112,18 @@ impl Trainer {
         device: Device,
     ) -> Result<(Self, Vec<String>)> {
         let steps = resumption.spec.steps(splits.windows(Split::Train)?.count());
-        resumption.check(&splits, recording, steps)?;
-        Self::check(&resumption.spec, &splits, recording)?;
+        resumption.check(&splits, recording, steps, &device)?;
+        Self::check(&resumption.spec, &splits, recording, &device)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
+        let process_mb = process_mb();
         let restored = checkpoint.as_ref();
         let restored = restored
             .map(|checkpoint| Restored::read(checkpoint, &spec, &splits, recording, &device))
             .transpose()?;
+        let (model, restored) = match restored {
+            Some((model, restored)) => (model, Some(restored)),
+            None => (model_for(&spec, spec.vocabulary(splits.vocabulary), Kernels::Fused, &device)?, None),
+        };
         let none = Recording::starting_from(spec.initial_state());
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
@@ -127,7 +134,7 @@ impl Trainer {
         let (folder, cut) = RunFolder::reopen(&run, lock, &cut)?;
         notices.extend(cut);
         folder.rewrite_spec(&spec)?;
-        let mut trainer = Self::new(spec, splits, recording, folder, device)?;
+        let mut trainer = Self::with_model(model, process_mb, spec, splits, recording, folder, device)?;
         if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
             trainer.take_up(restored, checkpoint);
         }
@@ -136,8 +143,8 @@ impl Trainer {
 
     fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
         let progress = checkpoint.progress();
-        let Restored { model, shared, slots, agent, train, rewards } = restored;
-        (self.model, self.agent, self.train, self.rewards) = (model, agent, train, rewards);
+        let Restored { shared, slots, agent, train, rewards } = restored;
+        (self.agent, self.train, self.rewards) = (agent, train, rewards);
         self.optimizer.restore(shared, slots);
         self.recording = checkpoint.recording().clone();
         self.step = progress.step;

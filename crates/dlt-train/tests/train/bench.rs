@@ -169,7 +169,8 @@ impl Bench {
     pub(crate) fn refusal(&self, settings: &[&str], recording: Option<&Recording>) -> TrainError {
         let spec = self.spec(settings);
         let splits = self.splits(&spec);
-        let error = Trainer::check(&spec, &splits, recording).expect_err("it should be refused");
+        let error =
+            Trainer::check(&spec, &splits, recording, &Device::Cpu).expect_err("it should be refused");
         let folder = RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
         let again = Trainer::new(spec, splits, recording, folder, Device::Cpu).err().expect("refused too");
         assert_eq!(error.to_string(), again.to_string());
