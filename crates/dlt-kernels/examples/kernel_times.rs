@@ -8,7 +8,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
-use dlt_kernels::{Dropout, Gelu, Kernels, Mask};
+use dlt_kernels::{Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -98,7 +98,8 @@ fn attention(bench: &Bench) -> Result<()> {
         // Of every pair: its score, and its share of the value. Backward the score again, and four gradients.
         let product = 2.0 * (BATCH * pairs * WIDTH) as f64;
         let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
-        bench.differentiable(name, &shape, costs, &qkv, |k, t| k.attention(&t[0], HEADS, mask, dropout))?;
+        let attention = Attention { dropout, ..Attention::new(HEADS, mask) };
+        bench.differentiable(name, &shape, costs, &qkv, |k, t| k.attention(&t[0], &attention))?;
     }
     Ok(())
 }
@@ -111,10 +112,11 @@ fn vocabulary(bench: &Bench) -> Result<()> {
     let (x, weights) = (ROWS * WIDTH, VOCABULARY * WIDTH);
     let cost = Cost::new(3.0 * product, 2 * x + 3 * weights);
     bench.plain("cross_entropy", "both", &shape, cost, |k| {
-        k.cross_entropy(&hidden, &table, &ids, 1e-3, Some(&into)).map(drop)
+        let sums = HeadSums { table: Some(&into), bias: None };
+        k.cross_entropy(&hidden, Projection { table: &table, bias: None }, &ids, 1e-3, sums).map(drop)
     })?;
     bench.plain("cross_entropy_sum", "forward", &shape, Cost::new(product, x + weights), |k| {
-        k.cross_entropy_sum(&hidden, &table, &ids).map(drop)
+        k.cross_entropy_sum(&hidden, Projection { table: &table, bias: None }, &ids).map(drop)
     })?;
     let shape = format!("[{ROWS}] of [{VOCABULARY}, {WIDTH}]");
     bench.plain("embedding", "forward", &shape, Cost::new(0.0, 2 * x), |k| {

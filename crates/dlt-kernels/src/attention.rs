@@ -1,14 +1,19 @@
 //! Scaled dot-product attention over all heads.
 
+mod cache;
 mod head;
+mod sizes;
 
-use crate::matrix::{Panel, View};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, host};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use head::{Head, Sum};
+use head::{Head, Outer, Sum};
 use rayon::prelude::*;
+use sizes::Group;
 use std::sync::OnceLock;
+
+pub use cache::KeyValues;
+pub(crate) use sizes::Sizes;
 
 /// Which positions a token attends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,43 @@ pub enum Mask {
     Full,
 }
 
+/// What attention does with its queries, keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention<'a> {
+    /// Query heads: H.
+    pub heads: usize,
+    /// Heads of keys, and as many of values: G, which divides H. Query head `h` uses key head `h / (H / G)`.
+    pub key_heads: usize,
+    /// Which positions a token attends to.
+    pub mask: Mask,
+    /// How many tokens of each window are real, 1 to T: nobody attends to those behind. Their own rows of the result
+    /// hold what they see of the real ones.
+    pub lengths: Option<&'a [usize]>,
+    /// Dropout of the probabilities.
+    pub dropout: Option<Dropout>,
+}
+
+impl Attention<'_> {
+    /// As many key heads as query heads, whole windows, no dropout.
+    pub fn new(heads: usize, mask: Mask) -> Self {
+        Attention { heads, key_heads: heads, mask, lengths: None, dropout: None }
+    }
+
+    fn check_lengths(&self, Sizes { batch, tokens, .. }: Sizes) -> Result<()> {
+        let Some(lengths) = self.lengths else { return Ok(()) };
+        if lengths.len() != batch {
+            bail!("attention: expected a length for each of {batch} windows, came {} lengths", lengths.len())
+        }
+        match lengths.iter().position(|length| !(1..=tokens).contains(length)) {
+            Some(window) => {
+                let length = lengths[window];
+                bail!("attention: expected lengths of 1 to {tokens} tokens, came {length} of window {window}")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Kernels {
     /// `softmax(q kᵀ / sqrt(D)) v` for each head.
     ///
@@ -27,26 +69,17 @@ impl Kernels {
     /// `((b H + h) T + i) T + j` of the dropout stream.
     ///
     /// # Shapes
-    /// `qkv` (B, T, 3C): queries, keys, values, each (H, D); returns (B, T, C).
+    /// `qkv` (B, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (B, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of three times `heads`, or the dropout
-    /// probability is not in [0, 1).
-    pub fn attention(
-        self,
-        qkv: &Tensor,
-        heads: usize,
-        mask: Mask,
-        dropout: Option<Dropout>,
-    ) -> Result<Tensor> {
-        let sizes = Sizes::new(qkv, heads)?;
-        if let Some(dropout) = dropout {
-            dropout.check()?;
-        }
+    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of `H + 2G`, or G does not divide H, or
+    /// there is not one length of 1 to T for each window, or the dropout probability is not in [0, 1).
+    pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
+        let heads = Heads::new(qkv, attention)?;
         if !self.fuses(&[qkv]) {
-            return composed::attention(qkv, heads, mask, dropout);
+            return composed::attention(qkv, attention);
         }
-        let op = Op { heads: Heads { sizes, mask, dropout }, sums: OnceLock::new() };
+        let op = Op { heads, sums: OnceLock::new() };
         match qkv.track_op() {
             true => qkv.contiguous()?.apply_op1(op),
             false => qkv.contiguous()?.apply_op1_no_bwd(&op),
@@ -56,29 +89,20 @@ impl Kernels {
     /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`] asks for.
     ///
     /// # Shapes
-    /// `qkv` (B, T, 3C); returns (B, T, C) and (B, H, T, 2).
+    /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2).
     ///
     /// # Errors
     /// As [`Kernels::attention`].
-    pub fn attention_and_sums(
-        self,
-        qkv: &Tensor,
-        heads: usize,
-        mask: Mask,
-        dropout: Option<Dropout>,
-    ) -> Result<[Tensor; 2]> {
-        let sizes = Sizes::new(qkv, heads)?;
-        let (dims, sum_dims) = (sizes.dims(), sizes.sum_dims());
+    pub fn attention_and_sums(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<[Tensor; 2]> {
+        let heads = Heads::new(qkv, attention)?;
+        let (dims, sum_dims) = (heads.sizes.dims(), heads.sizes.sum_dims());
         if !self.fuses(&[qkv]) {
             // Autograd, which the composed gradient is made by, computes them again.
             let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
-            return Ok([self.attention(&qkv.detach(), heads, mask, dropout)?, sums]);
-        }
-        if let Some(dropout) = dropout {
-            dropout.check()?;
+            return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
         }
         host::read([qkv], |[qkv]| {
-            let (out, sums) = Heads { sizes, mask, dropout }.forward(qkv);
+            let (out, sums) = heads.forward(qkv);
             let sums = sums.iter().flat_map(|sum| sum.to_array()).collect();
             Ok([host::tensor(out, dims)?, host::tensor(sums, sum_dims)?])
         })
@@ -88,7 +112,7 @@ impl Kernels {
     /// [`Kernels::attention_and_sums`] gave for the same arguments.
     ///
     /// # Shapes
-    /// `qkv` (B, T, 3C), `out` and `gradient` (B, T, C), `sums` (B, H, T, 2); returns (B, T, 3C).
+    /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the shape of `qkv`.
     ///
     /// # Errors
     /// As [`Kernels::attention`], and when another shape does not fit.
@@ -96,127 +120,76 @@ impl Kernels {
         self,
         qkv: &Tensor,
         [out, sums]: [&Tensor; 2],
-        heads: usize,
-        mask: Mask,
-        dropout: Option<Dropout>,
+        attention: &Attention<'_>,
         gradient: &Tensor,
     ) -> Result<Tensor> {
-        let sizes = Sizes::new(qkv, heads)?;
-        if let Some(dropout) = dropout {
-            dropout.check()?;
-        }
+        let heads = Heads::new(qkv, attention)?;
         expect_same("attention_gradient", "gradient", out, gradient)?;
-        if out.dims() != Shape::from(sizes.dims()).dims()
-            || sums.dims() != Shape::from(sizes.sum_dims()).dims()
+        if out.dims() != Shape::from(heads.sizes.dims()).dims()
+            || sums.dims() != Shape::from(heads.sizes.sum_dims()).dims()
         {
             let (out, sums) = (out.dims(), sums.dims());
             bail!("attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}", qkv.dims())
         }
         if !self.fuses(&[qkv, out, sums, gradient]) {
-            let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, heads, mask, dropout);
+            let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
             let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
             return Ok(of_qkv);
         }
         host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
             let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();
-            let of_qkv = Heads { sizes, mask, dropout }.backward(data, out, &sums, gradient);
-            host::tensor(of_qkv, qkv.shape())
+            host::tensor(heads.backward(data, out, &sums, gradient), qkv.shape())
         })
     }
 }
 
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    head_width: usize,
-}
-
-impl Sizes {
-    fn new(qkv: &Tensor, heads: usize) -> Result<Self> {
-        let (batch, tokens, width) = match *qkv.dims() {
-            [batch, tokens, width] => (batch, tokens, width),
-            ref other => bail!("attention: expected qkv of shape [batch, tokens, 3 x width], came {other:?}"),
-        };
-        if heads == 0 || width % (3 * heads) != 0 {
-            bail!(
-                "attention: expected a last dimension that is a multiple of 3 x {heads} heads, came {width}"
-            )
-        }
-        if batch * tokens * width == 0 {
-            bail!("attention: expected a non-empty qkv, came shape {:?}", qkv.dims())
-        }
-        Ok(Sizes { batch, tokens, heads, head_width: width / (3 * heads) })
-    }
-
-    fn width(self) -> usize {
-        self.heads * self.head_width
-    }
-
-    /// Shape of the result.
-    fn dims(self) -> (usize, usize, usize) {
-        (self.batch, self.tokens, self.width())
-    }
-
-    /// Shape of the sums: two for each row of scores.
-    fn sum_dims(self) -> (usize, usize, usize, usize) {
-        (self.batch, self.heads, self.tokens, 2)
-    }
-
-    /// Rows of scores of all heads.
-    fn rows(self) -> usize {
-        self.batch * self.heads * self.tokens
-    }
-
-    /// Columns of one head in part 0, 1 or 2 of a tensor whose rows have `parts` parts.
-    fn view(self, data: &[f32], parts: usize, part: usize, index: usize) -> View<'_> {
-        let (batch, head) = (index / self.heads, index % self.heads);
-        let stride = parts * self.width();
-        let start = batch * self.tokens * stride + part * self.width() + head * self.head_width;
-        View::new(&data[start..], self.tokens, self.head_width, stride)
-    }
-
-    /// Every (batch, head) part of a buffer to write: for each batch, the heads of each part.
-    fn panels(self, data: &mut [f32], parts: usize) -> Vec<Panel<'_>> {
-        let stride = parts * self.width();
-        data.chunks_exact_mut(self.tokens * stride)
-            .flat_map(|batch| Panel::new(batch, self.tokens, stride, stride).split(parts * self.heads))
-            .collect()
-    }
-}
-
 /// All heads of all sequences.
-#[derive(Clone, Copy)]
 struct Heads {
     sizes: Sizes,
     mask: Mask,
+    lengths: Option<Vec<usize>>,
     dropout: Option<Dropout>,
 }
 
 impl Heads {
-    fn head(self, qkv: &[f32], index: usize) -> Head<'_> {
-        let Sizes { tokens, head_width, .. } = self.sizes;
+    fn new(qkv: &Tensor, attention: &Attention<'_>) -> Result<Self> {
+        let &Attention { heads, key_heads, mask, lengths, dropout } = attention;
+        let sizes = Sizes::new("attention", qkv, heads, key_heads)?;
+        attention.check_lengths(sizes)?;
+        if let Some(dropout) = dropout {
+            dropout.check()?;
+        }
+        Ok(Heads { sizes, mask, lengths: lengths.map(<[usize]>::to_vec), dropout })
+    }
+
+    fn head<'a>(&self, qkv: &'a [f32], index: usize) -> Head<'a> {
+        let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
+        let (batch, head) = (index / heads, index % heads);
+        let shared = heads + head / self.sizes.group();
+        let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
+        let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
         // Each head has its own part of the stream.
         let first = (index * tokens * tokens) as u64;
         Head {
             tokens,
+            keys,
+            before: 0,
             width: head_width,
             mask: self.mask,
             dropout: self.dropout.map(|d| Dropout { offset: d.offset.wrapping_add(first), ..d }),
-            query: self.sizes.view(qkv, 3, 0, index),
-            key: self.sizes.view(qkv, 3, 1, index),
-            value: self.sizes.view(qkv, 3, 2, index),
+            query: view(head, tokens),
+            key: view(shared, keys),
+            value: view(shared + key_heads, keys),
         }
     }
 
     /// The result, and the sums of each row of scores.
-    fn forward(self, qkv: &[f32]) -> (Vec<f32>, Vec<Sum>) {
-        let Sizes { batch, tokens, .. } = self.sizes;
-        let mut out = vec![0.0; batch * tokens * self.sizes.width()];
+    fn forward(&self, qkv: &[f32]) -> (Vec<f32>, Vec<Sum>) {
+        let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
+        let mut out = vec![0.0; batch * tokens * heads * head_width];
         let mut sums = vec![Sum::default(); self.sizes.rows()];
         self.sizes
-            .panels(&mut out, 1)
+            .panels(&mut out, heads)
             .into_par_iter()
             .zip(sums.par_chunks_mut(tokens))
             .enumerate()
@@ -225,26 +198,20 @@ impl Heads {
     }
 
     /// The gradient of `qkv`.
-    fn backward(self, qkv: &[f32], out: &[f32], sums: &[Sum], gradient: &[f32]) -> Vec<f32> {
-        let Sizes { batch, tokens, heads, .. } = self.sizes;
+    fn backward(&self, qkv: &[f32], out: &[f32], sums: &[Sum], gradient: &[f32]) -> Vec<f32> {
+        let Sizes { tokens, heads, .. } = self.sizes;
         let mut into = vec![0.0; qkv.len()];
-        let mut panels: Vec<Option<Panel<'_>>> =
-            self.sizes.panels(&mut into, 3).into_iter().map(Some).collect();
-        // From (batch, part, head) to one triple for each (batch, head).
-        let triples: Vec<[Option<Panel<'_>>; 3]> = (0..batch * heads)
-            .map(|index| {
-                let first = index / heads * 3 * heads + index % heads;
-                [0, 1, 2].map(|part| panels[first + part * heads].take())
-            })
-            .collect();
-        triples.into_par_iter().enumerate().for_each(|(index, triple)| {
-            if let [Some(query), Some(key), Some(value)] = triple {
-                let outer = head::Outer {
-                    out: self.sizes.view(out, 1, 0, index),
-                    gradient: self.sizes.view(gradient, 1, 0, index),
+        self.sizes.groups(&mut into).into_par_iter().enumerate().for_each(|(index, group)| {
+            let Group { queries, mut key, mut value } = group;
+            // One query head after the other adds to the key head that they share.
+            for (index, mut query) in (index * self.sizes.group()..).zip(queries) {
+                let place = [index / heads, index % heads];
+                let outer = Outer {
+                    out: self.sizes.view(out, heads, place, tokens),
+                    gradient: self.sizes.view(gradient, heads, place, tokens),
                     sums: &sums[index * tokens..][..tokens],
                 };
-                self.head(qkv, index).backward(&outer, [query, key, value]);
+                self.head(qkv, index).backward(&outer, [&mut query, &mut key, &mut value]);
             }
         });
         into

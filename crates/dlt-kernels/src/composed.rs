@@ -1,8 +1,13 @@
 //! The definition of every operation in candle's own operations: the reference of the tests, and the path on other
 //! devices and dtypes.
 
+mod attention;
+
+pub(crate) use attention::{attend_cached, attention};
+
 use crate::optimizer::AdamwStep;
-use crate::{Dropout, Gelu, HeadGradients, Mask};
+use crate::rotary::Turns;
+use crate::{Dropout, Gelu, HeadGradients, HeadSums, Projection};
 use candle_core::{D, DType, Result, Tensor, Var, bail};
 
 /// Rows of logits that exist at a time.
@@ -72,6 +77,39 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f6
     centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let size = (x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
+    x.broadcast_div(&size)?.broadcast_mul(weight)
+}
+
+pub(crate) fn swiglu(x: &Tensor) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let half = x.dim(D::Minus1)? / 2;
+    let gate = x.narrow(D::Minus1, 0, half)?.silu()?;
+    gate * x.narrow(D::Minus1, half, half)?
+}
+
+pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
+    let &Turns { batch, tokens, width, heads, half, .. } = turns;
+    let x = x.contiguous()?;
+    let turned = heads * 2 * half;
+    let table = |which: usize| {
+        let rows = (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
+        Tensor::from_vec(rows, (batch, tokens, 1, half), x.device())?.to_dtype(x.dtype())
+    };
+    let (cosine, sine) = (table(0)?, table(1)?);
+    let pairs = x.narrow(2, 0, turned)?.reshape((batch, tokens, heads, 2 * half))?;
+    let (a, b) = (pairs.narrow(3, 0, half)?, pairs.narrow(3, half, half)?);
+    let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
+    let into_b = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
+    let turned_part = Tensor::cat(&[into_a, into_b], 3)?.reshape((batch, tokens, turned))?;
+    match width - turned {
+        0 => Ok(turned_part),
+        rest => Tensor::cat(&[turned_part, x.narrow(2, turned, rest)?], 2),
+    }
+}
+
 pub(crate) fn gelu(x: &Tensor, kind: Gelu) -> Result<Tensor> {
     let x = x.contiguous()?;
     let gate = match kind {
@@ -82,29 +120,6 @@ pub(crate) fn gelu(x: &Tensor, kind: Gelu) -> Result<Tensor> {
         Gelu::Erf => x.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?,
     };
     x * gate.affine(0.5, 0.5)?
-}
-
-pub(crate) fn attention(qkv: &Tensor, heads: usize, mask: Mask, dropout: Option<Dropout>) -> Result<Tensor> {
-    let (batch, tokens, width) = qkv.dims3()?;
-    let (width, head) = (width / 3, width / 3 / heads);
-    let qkv = qkv.contiguous()?;
-    let part = |i: usize| {
-        qkv.narrow(2, i * width, width)?.reshape((batch, tokens, heads, head))?.transpose(1, 2)?.contiguous()
-    };
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-    let mut scores = q.matmul(&k.t()?)?.affine(1.0 / (head as f64).sqrt(), 0.0)?;
-    if mask == Mask::Causal {
-        let bias: Vec<f32> = (0..tokens * tokens)
-            .map(|at| if at % tokens > at / tokens { f32::NEG_INFINITY } else { 0.0 })
-            .collect();
-        let bias = Tensor::from_vec(bias, (tokens, tokens), qkv.device())?.to_dtype(qkv.dtype())?;
-        scores = scores.broadcast_add(&bias)?;
-    }
-    let mut p = softmax(&scores)?;
-    if let Some(dropout) = dropout {
-        p = self::dropout(&p, dropout)?;
-    }
-    p.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, width))
 }
 
 pub(crate) fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
@@ -120,49 +135,61 @@ pub(crate) fn dropout(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
 
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
-    table: &Tensor,
+    projection: Projection<'_>,
     targets: &Tensor,
     scale: f64,
-    table_into: Option<&Tensor>,
+    sums: HeadSums<'_>,
 ) -> Result<HeadGradients> {
-    let (rows, _) = hidden.dims2()?;
-    let table_gradient = match table_into {
-        Some(into) => into.clone(),
-        None => table.zeros_like()?,
-    };
-    let (mut loss_sum, mut hidden_gradients) = (0.0, Vec::new());
-    for start in (0..rows).step_by(CHUNK_ROWS) {
-        let length = CHUNK_ROWS.min(rows - start);
-        let hidden = Var::from_tensor(&hidden.detach().narrow(0, start, length)?.copy()?)?;
-        let table = Var::from_tensor(&table.detach())?;
-        let loss = chunk_loss(&hidden, &table, &targets.narrow(0, start, length)?)?;
+    let sum =
+        |into: Option<&Tensor>, of: &Tensor| into.map_or_else(|| of.zeros_like(), |into| Ok(into.clone()));
+    let table_sum = sum(sums.table, projection.table)?;
+    let bias_sum = projection.bias.map(|bias| sum(sums.bias, bias)).transpose()?;
+    let variable = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
+    let (mut loss_sum, mut of_hidden) = (0.0, Vec::new());
+    for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
+        let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
+        let hidden = variable(&hidden.narrow(0, start, length)?)?;
+        let (table, bias) = (variable(projection.table)?, projection.bias.map(variable).transpose()?);
+        let leaves = Projection { table: &table, bias: bias.as_deref() };
+        let loss = chunk_loss(&hidden, leaves, &targets.narrow(0, start, length)?)?;
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = (loss * scale)?.backward()?;
-        match (gradients.remove(&hidden), gradients.remove(&table)) {
-            (Some(of_hidden), Some(of_table)) => {
-                hidden_gradients.push(of_hidden.detach());
-                add_in_place(&table_gradient, &of_table.detach())?;
-            }
-            _ => bail!("cross_entropy: expected a gradient of each argument, came none"),
+        let mut take = |leaf: &Tensor| match gradients.remove(leaf) {
+            Some(gradient) => Ok(gradient.detach()),
+            None => bail!("cross_entropy: expected a gradient of each argument, came none"),
+        };
+        of_hidden.push(take(&hidden)?);
+        add_in_place(&table_sum, &take(&table)?)?;
+        if let (Some(bias_sum), Some(bias)) = (&bias_sum, &bias) {
+            add_in_place(bias_sum, &take(bias)?)?;
         }
     }
-    Ok(HeadGradients { loss_sum, hidden: Tensor::cat(&hidden_gradients, 0)?, table: table_gradient })
+    Ok(HeadGradients { loss_sum, hidden: Tensor::cat(&of_hidden, 0)?, table: table_sum, bias: bias_sum })
 }
 
-pub(crate) fn cross_entropy_sum(hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<f64> {
+pub(crate) fn cross_entropy_sum(
+    hidden: &Tensor,
+    projection: Projection<'_>,
+    targets: &Tensor,
+) -> Result<f64> {
     let (rows, _) = hidden.dims2()?;
+    let (table, bias) = (projection.table.detach(), projection.bias.map(Tensor::detach));
     let mut loss_sum = 0.0;
     for start in (0..rows).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(rows - start);
         let hidden = hidden.detach().narrow(0, start, length)?;
-        let loss = chunk_loss(&hidden, &table.detach(), &targets.narrow(0, start, length)?)?;
+        let projection = Projection { table: &table, bias: bias.as_ref() };
+        let loss = chunk_loss(&hidden, projection, &targets.narrow(0, start, length)?)?;
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
     Ok(loss_sum)
 }
 
-fn chunk_loss(hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let logits = hidden.contiguous()?.matmul(&table.t()?)?;
+fn chunk_loss(hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> Result<Tensor> {
+    let mut logits = hidden.contiguous()?.matmul(&projection.table.t()?)?;
+    if let Some(bias) = projection.bias {
+        logits = logits.broadcast_add(bias)?;
+    }
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
     let targets = targets.contiguous()?.unsqueeze(1)?;

@@ -4,7 +4,8 @@
 //! the definition, and the path on every device and dtype. [`Kernels::Fused`] computes the same on f32 tensors in
 //! main memory with a hand-written forward and backward; anywhere else it silently takes the composed path.
 //!
-//! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `D = C/H` head width, `V` vocabulary, `N` rows.
+//! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width, `V` vocabulary,
+//! `N` rows.
 //!
 //! Vector loops choose AVX-512, AVX2 or portable code at run time and give the same bits in each; matrix products are
 //! those of the `gemm` crate, which chooses likewise. The crate was built and tested on x86-64 only.
@@ -21,6 +22,7 @@ mod attention;
 mod composed;
 mod dropout;
 mod embedding;
+mod gated;
 mod gelu;
 mod host;
 mod lanes;
@@ -29,16 +31,19 @@ mod loss;
 mod matrix;
 mod norm;
 mod normal;
+mod rms_norm;
+mod rotary;
 mod rows;
 mod shape;
 
-pub use attention::Mask;
+pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
 pub use gelu::Gelu;
 #[doc(hidden)]
 pub use lanes::set_portable;
-pub use loss::{HeadGradients, cross_entropy_workspace};
+pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
+pub use rotary::{Rotary, Stretch};
 
 use candle_core::{DType, Tensor};
 

@@ -3,10 +3,28 @@
 mod head;
 
 use crate::matrix::product_workspace;
-use crate::shape::{checked_ids, expect_same, matrix};
+use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
 use crate::{Kernels, composed, host};
 use candle_core::{Result, Tensor, bail};
-use head::Head;
+use head::{Head, Sums};
+
+/// An output projection: logits are `hidden · tableᵀ + bias`.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// A row for each entry of the vocabulary, (V, C).
+    pub table: &'a Tensor,
+    /// A number for each, (V), as BERT has it.
+    pub bias: Option<&'a Tensor>,
+}
+
+/// Tensors that [`Kernels::cross_entropy`] adds gradients to, in place; where there is none, it makes one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadSums<'a> {
+    /// Of the table, (V, C).
+    pub table: Option<&'a Tensor>,
+    /// Of the bias, (V).
+    pub bias: Option<&'a Tensor>,
+}
 
 /// What [`Kernels::cross_entropy`] returns.
 #[derive(Clone, Debug)]
@@ -17,64 +35,83 @@ pub struct HeadGradients {
     pub hidden: Tensor,
     /// Gradient of `scale · loss_sum` with respect to the table, (V, C); the buffer that was given, when one was.
     pub table: Tensor,
+    /// The same with respect to the bias, (V), where the projection has one.
+    pub bias: Option<Tensor>,
 }
 
 impl Kernels {
-    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ)[target]`, without autograd and in chunks of
-    /// rows: the N x V logits never exist at once.
-    ///
-    /// With `table_into`, the table's gradient is added to that tensor in place.
+    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`, without autograd and in chunks
+    /// of rows: the N x V logits never exist at once. Gradients of table and bias are added to `sums`.
     ///
     /// # Shapes
-    /// `hidden` (N, C), `table` (V, C), `targets` u32 (N), `table_into` (V, C).
+    /// `hidden` (N, C), `projection` (V, C) and (V), `targets` u32 (N), `sums` as the projection.
     ///
     /// # Errors
-    /// When a tensor is empty, a shape does not fit, or a target is not below V.
+    /// When a tensor is empty, a shape does not fit, a target is not below V, a sum shares memory with another tensor,
+    /// or there is a sum for a bias that is not there.
     pub fn cross_entropy(
         self,
         hidden: &Tensor,
-        table: &Tensor,
+        projection: Projection<'_>,
         targets: &Tensor,
         scale: f64,
-        table_into: Option<&Tensor>,
+        sums: HeadSums<'_>,
     ) -> Result<HeadGradients> {
-        let checked = check("cross_entropy", hidden, table, targets)?;
-        if let Some(into) = table_into {
-            expect_same("cross_entropy", "table_into", table, into)?;
+        let checked = check("cross_entropy", hidden, projection, targets)?;
+        check_sums("cross_entropy", projection, sums)?;
+        let Projection { table, bias } = projection;
+        let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
+        if !self.fuses(&[hidden, table, given[0], given[1], given[2]]) {
+            return composed::cross_entropy(hidden, projection, targets, scale, sums);
         }
-        if !self.fuses(&[hidden, table, table_into.unwrap_or(table)]) {
-            return composed::cross_entropy(hidden, table, targets, scale, table_into);
-        }
-        let table_gradient = match table_into {
-            Some(into) => into.detach(),
-            None => table.zeros_like()?,
+        let sum = |into: Option<&Tensor>, of: &Tensor| {
+            into.map_or_else(|| of.zeros_like(), |into| Ok(into.detach()))
         };
-        host::expect_apart("cross_entropy", &table_gradient, &[hidden, table])?;
-        let (loss_sum, of_hidden) = host::write(&table_gradient, |into| {
-            host::read([hidden, table], |[hidden, table]| {
-                Ok(Head::new(hidden, table, &checked).gradients(scale as f32, into))
+        let of_table = sum(sums.table, table)?;
+        let of_bias = bias.map(|bias| sum(sums.bias, bias)).transpose()?;
+        host::expect_apart("cross_entropy", &of_table, &[hidden, table, bias.unwrap_or(table)])?;
+        if let Some(of_bias) = &of_bias {
+            host::expect_apart("cross_entropy", of_bias, &[hidden, table, given[0], &of_table])?;
+        }
+        let run = |into: Sums<'_>| {
+            host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
+                let head = Head::new(hidden, table, bias.map(|_| vector), &checked);
+                Ok(head.gradients(scale as f32, into))
             })
+        };
+        let (loss_sum, of_hidden) = host::write(&of_table, |table| match &of_bias {
+            Some(of_bias) => host::write(of_bias, |bias| run(Sums { table, bias: Some(bias) })),
+            None => run(Sums { table, bias: None }),
         })?;
         Ok(HeadGradients {
             loss_sum,
             hidden: host::tensor(of_hidden, hidden.shape())?,
-            table: table_gradient,
+            table: of_table,
+            bias: of_bias,
         })
     }
 
-    /// `Σ -log softmax(hidden · tableᵀ)[target]`, for evaluation: no gradients, in chunks of rows.
+    /// `Σ -log softmax(hidden · tableᵀ + bias)[target]`, for evaluation: no gradients, in chunks of rows.
     ///
     /// # Shapes
     /// As [`Kernels::cross_entropy`].
     ///
     /// # Errors
     /// As [`Kernels::cross_entropy`].
-    pub fn cross_entropy_sum(self, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<f64> {
-        let checked = check("cross_entropy_sum", hidden, table, targets)?;
-        if !self.fuses(&[hidden, table]) {
-            return composed::cross_entropy_sum(hidden, table, targets);
+    pub fn cross_entropy_sum(
+        self,
+        hidden: &Tensor,
+        projection: Projection<'_>,
+        targets: &Tensor,
+    ) -> Result<f64> {
+        let checked = check("cross_entropy_sum", hidden, projection, targets)?;
+        let Projection { table, bias } = projection;
+        if !self.fuses(&[hidden, table, bias.unwrap_or(table)]) {
+            return composed::cross_entropy_sum(hidden, projection, targets);
         }
-        host::read([hidden, table], |[hidden, table]| Ok(Head::new(hidden, table, &checked).loss_sum()))
+        host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
+            Ok(Head::new(hidden, table, bias.map(|_| vector), &checked).loss_sum())
+        })
     }
 }
 
@@ -86,14 +123,28 @@ pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> 
     chunk * (vocabulary + width) + rows * width + product_workspace(vocabulary, chunk, width)
 }
 
-fn check(op: &str, hidden: &Tensor, table: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {
+fn check(op: &str, hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> Result<Vec<u32>> {
     let (rows, width) = matrix(op, "hidden", hidden)?;
-    let (vocabulary, table_width) = matrix(op, "table", table)?;
+    let (vocabulary, table_width) = matrix(op, "table", projection.table)?;
     if table_width != width {
         bail!("{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]")
+    }
+    if let Some(bias) = projection.bias {
+        expect_vector(op, "bias", bias, vocabulary)?;
     }
     if targets.dims() != [rows] {
         bail!("{op}: expected targets of shape [{rows}], came {:?}", targets.dims())
     }
     checked_ids(op, targets, vocabulary)
+}
+
+fn check_sums(op: &str, projection: Projection<'_>, sums: HeadSums<'_>) -> Result<()> {
+    if let Some(into) = sums.table {
+        expect_same(op, "the table's sum", projection.table, into)?;
+    }
+    match (projection.bias, sums.bias) {
+        (Some(bias), Some(into)) => expect_same(op, "the bias's sum", bias, into),
+        (None, Some(_)) => bail!("{op}: expected no sum for a bias that is not there, came one"),
+        (_, None) => Ok(()),
+    }
 }

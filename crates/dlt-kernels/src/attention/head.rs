@@ -9,9 +9,13 @@ use crate::matrix::{Into, Panel, Threads, View, multiply};
 /// better matrix products.
 const BLOCK_ROWS: usize = 64;
 
-/// The arguments of one head: tokens x width each.
+/// The arguments of one head: tokens x width of queries, keys x width of keys and of values.
 pub(super) struct Head<'a> {
     pub(super) tokens: usize,
+    /// Keys that somebody may see.
+    pub(super) keys: usize,
+    /// Keys before that of the first token.
+    pub(super) before: usize,
     pub(super) width: usize,
     pub(super) mask: Mask,
     pub(super) dropout: Option<Dropout>,
@@ -57,7 +61,7 @@ struct Block {
 
 impl Head<'_> {
     pub(super) fn forward(&self, out: &mut Panel<'_>, sums: &mut [Sum]) {
-        let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.tokens];
+        let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.keys];
         let keys = self.key.transposed();
         for block in self.blocks() {
             let Block { start, rows, seen } = block;
@@ -95,13 +99,9 @@ impl Head<'_> {
         }
     }
 
-    /// Writes the gradients of query, key and value.
-    pub(super) fn backward(
-        &self,
-        outer: &Outer<'_>,
-        [mut of_query, mut of_key, mut of_value]: [Panel<'_>; 3],
-    ) {
-        let size = BLOCK_ROWS.min(self.tokens) * self.tokens;
+    /// Writes the gradient of the query, and adds those of key and value.
+    pub(super) fn backward(&self, outer: &Outer<'_>, [of_query, of_key, of_value]: [&mut Panel<'_>; 3]) {
+        let size = BLOCK_ROWS.min(self.tokens) * self.keys;
         let (mut probabilities, mut gradients) = (vec![0.0; size], vec![0.0; size]);
         let (keys, values) = (self.key.transposed(), self.value.transposed());
         let scale = self.scale();
@@ -111,7 +111,7 @@ impl Head<'_> {
             let (out, gradient) = (outer.out.rows(start, rows), outer.gradient.rows(start, rows));
             self.scores(block, &keys, p);
             let g_panel = &mut Panel::new(g, rows, seen, seen);
-            let values = View::new(&values, self.width, seen, self.tokens);
+            let values = View::new(&values, self.width, seen, self.keys);
             multiply(g_panel, Into::Set, 1.0, gradient, values, Threads::One);
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, g, dropout);
@@ -136,7 +136,6 @@ impl Head<'_> {
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, p, dropout);
             }
-            // The first block writes what it sees; of keys that it does not see, the buffers still hold zero.
             let (p, g) = (View::new(p, rows, seen, seen), View::new(g, rows, seen, seen));
             multiply(
                 &mut of_query.rows(start, rows),
@@ -158,17 +157,15 @@ impl Head<'_> {
         }
     }
 
-    fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
-        let (tokens, mask) = (self.tokens, self.mask);
-        (0..tokens).step_by(BLOCK_ROWS).map(move |start| {
-            let rows = BLOCK_ROWS.min(tokens - start);
-            let seen = if mask == Mask::Causal { start + rows } else { tokens };
-            Block { start, rows, seen }
+    fn blocks(&self) -> impl Iterator<Item = Block> + use<'_> {
+        (0..self.tokens).step_by(BLOCK_ROWS).map(|start| {
+            let rows = BLOCK_ROWS.min(self.tokens - start);
+            Block { start, rows, seen: self.visible(start + rows - 1) }
         })
     }
 
     fn visible(&self, row: usize) -> usize {
-        if self.mask == Mask::Causal { row + 1 } else { self.tokens }
+        if self.mask == Mask::Causal { self.keys.min(self.before + row + 1) } else { self.keys }
     }
 
     fn scale(&self) -> f32 {
@@ -178,7 +175,7 @@ impl Head<'_> {
     /// `q kᵀ` of a block, from the transposed keys: made once for all blocks, they save each product the packing.
     fn scores(&self, Block { start, rows, seen }: Block, keys: &[f32], scores: &mut [f32]) {
         let into = &mut Panel::new(scores, rows, seen, seen);
-        let keys = View::new(keys, self.width, seen, self.tokens);
+        let keys = View::new(keys, self.width, seen, self.keys);
         multiply(into, Into::Set, self.scale(), self.query.rows(start, rows), keys, Threads::One);
     }
 

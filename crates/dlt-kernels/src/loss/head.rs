@@ -2,20 +2,30 @@
 
 use crate::lanes::{exp_and_sum, largest, vectorised};
 use crate::matrix::{Into, Panel, Threads, View, multiply};
+use crate::rows::add;
 use rayon::prelude::*;
 
 /// Logits that exist at a time: 64 MiB. Fewer read the table more often, more fall out of the caches anyway.
 const CHUNK_LOGITS: usize = 1 << 24;
 /// Rows of a chunk: at least enough for a good matrix product, at most what still gains from more.
 const CHUNK_ROWS: (usize, usize) = (16, 1024);
+/// Entries of the vocabulary whose biases one task sums over a chunk: their sums stay in the first cache.
+const BIASES: usize = 2048;
 
 /// A projection onto a vocabulary and the targets of its rows.
 pub(super) struct Head<'a> {
     hidden: &'a [f32],
     table: &'a [f32],
+    bias: Option<&'a [f32]>,
     targets: &'a [u32],
     width: usize,
     vocabulary: usize,
+}
+
+/// Where gradients are added.
+pub(super) struct Sums<'a> {
+    pub(super) table: &'a mut [f32],
+    pub(super) bias: Option<&'a mut [f32]>,
 }
 
 /// What remains of a row of logits when its exponentials have replaced it.
@@ -27,9 +37,14 @@ struct Row {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn new(hidden: &'a [f32], table: &'a [f32], targets: &'a [u32]) -> Self {
+    pub(super) fn new(
+        hidden: &'a [f32],
+        table: &'a [f32],
+        bias: Option<&'a [f32]>,
+        targets: &'a [u32],
+    ) -> Self {
         let width = hidden.len() / targets.len();
-        Head { hidden, table, targets, width, vocabulary: table.len() / width }
+        Head { hidden, table, bias, targets, width, vocabulary: table.len() / width }
     }
 
     pub(super) fn loss_sum(&self) -> f64 {
@@ -41,8 +56,8 @@ impl<'a> Head<'a> {
             .sum()
     }
 
-    /// Adds the table's gradient to `into`; returns the loss and the gradient of the hidden rows.
-    pub(super) fn gradients(&self, scale: f32, into: &mut [f32]) -> (f64, Vec<f32>) {
+    /// Adds the gradients of table and bias to `into`; returns the loss and the gradient of the hidden rows.
+    pub(super) fn gradients(&self, scale: f32, mut into: Sums<'_>) -> (f64, Vec<f32>) {
         let (width, vocabulary) = (self.width, self.vocabulary);
         let mut logits = self.chunk();
         let mut of_hidden = vec![0.0; self.hidden.len()];
@@ -73,8 +88,11 @@ impl<'a> Head<'a> {
                 scaled.iter_mut().for_each(|x| *x *= row.inverse);
             }
             let scaled = View::new(&scaled, count, width, width);
-            let into = &mut Panel::new(into, vocabulary, width, width);
-            multiply(into, Into::Add, scale, outer.t(), scaled, Threads::All);
+            let table = &mut Panel::new(into.table, vocabulary, width, width);
+            multiply(table, Into::Add, scale, outer.t(), scaled, Threads::All);
+            if let Some(bias) = &mut into.bias {
+                add_bias_gradient(&logits, &rows, scale, bias);
+            }
         }
         (loss_sum, of_hidden)
     }
@@ -97,7 +115,7 @@ impl<'a> Head<'a> {
         logits
             .par_chunks_mut(vocabulary)
             .zip(targets)
-            .map(|(row, &target)| exponentials(row, target as usize))
+            .map(|(row, &target)| exponentials(row, self.bias, target as usize))
             .collect()
     }
 }
@@ -111,7 +129,13 @@ fn total(rows: &[Row]) -> f64 {
     rows.iter().map(|row| row.loss).sum()
 }
 
-fn exponentials(row: &mut [f32], target: usize) -> Row {
+fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
+    if let Some(bias) = bias {
+        vectorised(
+            #[inline(always)]
+            || add(row, bias),
+        );
+    }
     let logit = f64::from(row[target]);
     let (most, sum) = vectorised(
         #[inline(always)]
@@ -122,4 +146,26 @@ fn exponentials(row: &mut [f32], target: usize) -> Row {
     );
     row[target] -= sum;
     Row { loss: f64::from(most) + f64::from(sum).ln() - logit, inverse: 1.0 / sum }
+}
+
+/// `bias += scale · Σ inverse · row` over the rows that `exponentials` left.
+fn add_bias_gradient(logits: &[f32], rows: &[Row], scale: f32, bias: &mut [f32]) {
+    let vocabulary = bias.len();
+    bias.par_chunks_mut(BIASES).enumerate().for_each(|(task, bias)| {
+        let mut sum = vec![0.0; bias.len()];
+        let first = task * BIASES;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (logits, row) in logits.chunks_exact(vocabulary).zip(rows) {
+                    for (sum, &x) in sum.iter_mut().zip(&logits[first..]) {
+                        *sum = x.mul_add(row.inverse, *sum);
+                    }
+                }
+                for (bias, &sum) in bias.iter_mut().zip(&sum) {
+                    *bias = sum.mul_add(scale, *bias);
+                }
+            },
+        );
+    });
 }

@@ -1,8 +1,9 @@
 use crate::reference::*;
-use candle_core::{DType, Device, Tensor};
-use dlt_kernels::{Dropout, Kernels, Mask};
+use candle_core::{DType, Device, Tensor, Var};
+use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 
 const MASKS: [Mask; 2] = [Mask::Causal, Mask::Full];
+const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.3, seed: 7, offset: 1_000_003 });
 
 #[test]
 fn matches_reference_attention() {
@@ -11,37 +12,78 @@ fn matches_reference_attention() {
             [(3, 7, 5, 5), (1, 1, 1, 3), (2, 33, 2, 16), (1, 64, 3, 7), (2, 130, 1, 32)]
         {
             let qkv = noise(&[batch, tokens, 3 * heads * width], 1);
-            check("attention", &[qkv], |k, t| k.attention(&t[0], heads, mask, None));
+            let attention = Attention::new(heads, mask);
+            check("attention", &[qkv], |k, t| k.attention(&t[0], &attention));
         }
         let view = noise(&[30, 9, 2], 1);
-        check("attention of a view", &[view], |k, t| k.attention(&t[0].transpose(0, 2)?, 2, mask, None));
+        let attention = Attention::new(2, mask);
+        check("attention of a view", &[view], |k, t| k.attention(&t[0].transpose(0, 2)?, &attention));
     }
 }
 
 #[test]
 fn matches_reference_attention_with_dropout() {
-    let dropout = Some(Dropout { probability: 0.3, seed: 7, offset: 1_000_003 });
     for mask in MASKS {
         for tokens in [7, 70] {
             let qkv = noise(&[2, tokens, 3 * 2 * 8], 1);
-            check("attention with dropout", &[qkv], |k, t| k.attention(&t[0], 2, mask, dropout));
+            let attention = Attention { dropout: DROPOUT, ..Attention::new(2, mask) };
+            check("attention with dropout", &[qkv], |k, t| k.attention(&t[0], &attention));
         }
+    }
+}
+
+#[test]
+fn matches_reference_attention_of_groups() {
+    for mask in MASKS {
+        for (tokens, heads, key_heads, width) in
+            [(7, 4, 2, 5), (33, 6, 1, 8), (1, 2, 1, 3), (70, 6, 3, 4), (130, 8, 2, 16)]
+        {
+            let qkv = noise(&[2, tokens, (heads + 2 * key_heads) * width], 1);
+            let attention = Attention { key_heads, ..Attention::new(heads, mask) };
+            check("grouped attention", &[qkv], |k, t| k.attention(&t[0], &attention));
+        }
+    }
+}
+
+#[test]
+fn matches_reference_attention_of_lengths() {
+    for mask in MASKS {
+        for (tokens, lengths) in [(7, [3, 7, 1]), (129, [1, 64, 65]), (131, [131, 130, 63]), (1, [1, 1, 1])] {
+            let qkv = noise(&[3, tokens, 3 * 2 * 8], 1);
+            let attention = Attention { lengths: Some(&lengths), ..Attention::new(2, mask) };
+            check("attention of lengths", &[qkv], |k, t| k.attention(&t[0], &attention));
+        }
+    }
+}
+
+#[test]
+fn matches_reference_attention_of_groups_and_lengths_with_dropout() {
+    for mask in MASKS {
+        let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
+        let attention = Attention {
+            key_heads: 2,
+            lengths: Some(&[66, 1, 71]),
+            dropout: DROPOUT,
+            ..Attention::new(6, mask)
+        };
+        check("attention with everything", &[qkv], |k, t| k.attention(&t[0], &attention));
     }
 }
 
 #[test]
 fn matches_reference_attention_of_extreme_inputs() {
     for mask in MASKS {
+        let attention = Attention::new(2, mask);
         // Scores of a few thousand: f32 rounds them by 1e-4, and the probabilities follow.
         let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
-        check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], 2, mask, None));
+        check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], &attention));
         let constant = Tensor::full(-3.0f32, (2, 33, 48), &Device::Cpu).unwrap();
         // Where everything cancels to zero, three times as large inputs leave three times the rounding.
         check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &|k, t: &[Tensor]| {
-            k.attention(&t[0], 2, mask, None)
+            k.attention(&t[0], &attention)
         });
         let huge = Tensor::full(1e4f32, (1, 9, 24), &Device::Cpu).unwrap();
-        let y = Kernels::Fused.attention(&huge, 2, mask, None).unwrap();
+        let y = Kernels::Fused.attention(&huge, &attention).unwrap();
         assert!(host(&y).iter().all(|y| (y - 1e4).abs() < 1e-2));
     }
 }
@@ -49,24 +91,121 @@ fn matches_reference_attention_of_extreme_inputs() {
 #[test]
 fn law_causal_attention_sees_no_later_token() {
     let qkv = noise(&[1, 70, 24], 1);
-    let whole = host(&Kernels::Fused.attention(&qkv, 2, Mask::Causal, None).unwrap());
+    let attention = Attention::new(2, Mask::Causal);
+    let whole = host(&Kernels::Fused.attention(&qkv, &attention).unwrap());
     // A different future, in the same block and in a later one.
     let changed = Tensor::cat(&[qkv.narrow(1, 0, 41).unwrap(), noise(&[1, 29, 24], 2)], 1).unwrap();
-    let other = host(&Kernels::Fused.attention(&changed, 2, Mask::Causal, None).unwrap());
+    let other = host(&Kernels::Fused.attention(&changed, &attention).unwrap());
     assert_eq!(whole[..41 * 8], other[..41 * 8]);
     assert_ne!(whole[41 * 8..], other[41 * 8..]);
+}
+
+#[test]
+fn law_full_lengths_change_nothing() {
+    let qkv = noise(&[2, 70, 48], 1);
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        for mask in MASKS {
+            let plain = Attention { dropout: DROPOUT, ..Attention::new(2, mask) };
+            let full = Attention { lengths: Some(&[70, 70]), ..plain };
+            let results = |attention: &Attention<'_>| {
+                let input = Var::from_tensor(&qkv).unwrap();
+                let y = kernels.attention(&input, attention).unwrap();
+                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                (host(&y), host(gradients.get(&input).unwrap()))
+            };
+            assert_eq!(results(&plain), results(&full));
+        }
+    }
+}
+
+#[test]
+fn law_tokens_behind_the_length_are_seen_by_nobody() {
+    const LENGTHS: [usize; 2] = [41, 1];
+    let (heads, key_heads, width) = (4, 2, 3);
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        for mask in MASKS {
+            let attention = Attention { key_heads, lengths: Some(&LENGTHS), ..Attention::new(heads, mask) };
+            let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
+            let input = Var::from_tensor(&qkv).unwrap();
+            let y = kernels.attention(&input, &attention).unwrap();
+            let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let gradient = gradients.get(&input).unwrap();
+            for (window, length) in LENGTHS.into_iter().enumerate() {
+                // Keys and values of hidden tokens are other ones: neither a result nor a gradient changes.
+                let hidden = |x: &Tensor| {
+                    let rows = x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();
+                    host(&rows.narrow(2, heads * width, 2 * key_heads * width).unwrap())
+                };
+                assert!(hidden(gradient).iter().all(|&x| x == 0.0));
+                assert!(hidden(&qkv).iter().all(|&x| x != 0.0));
+            }
+            assert!(host(&y).iter().chain(&host(gradient)).all(|x| x.is_finite()));
+            let mut other = qkv.to_vec3::<f32>().unwrap();
+            for (window, length) in other.iter_mut().zip(LENGTHS) {
+                for row in &mut window[length..] {
+                    row[heads * width..].fill(1e3);
+                }
+            }
+            let other = Tensor::new(other, &Device::Cpu).unwrap();
+            assert_eq!(host(&kernels.attention(&other, &attention).unwrap()), host(&y));
+        }
+    }
+}
+
+#[test]
+fn law_repeated_key_heads_are_groups() {
+    let (heads, key_heads, width) = (6, 2, 4);
+    let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
+    let head = |column: usize| qkv.narrow(2, column * width, width).unwrap();
+    let shared = |first: usize| (0..heads).map(move |h| first + h / (heads / key_heads));
+    let columns = (0..heads).chain(shared(heads)).chain(shared(heads + key_heads));
+    let repeated = Tensor::cat(&columns.map(head).collect::<Vec<_>>(), 2).unwrap();
+    for mask in MASKS {
+        let single = Attention::new(heads, mask);
+        let grouped = Attention { key_heads, ..single };
+        let y = Kernels::Fused.attention(&qkv, &grouped).unwrap();
+        assert_eq!(host(&y), host(&Kernels::Fused.attention(&repeated, &single).unwrap()));
+    }
 }
 
 #[test]
 fn rejects_attention_of_wrong_shapes() {
     let qkv = noise(&[2, 4, 24], 1);
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.attention(&qkv, 0, Mask::Full, None), &["heads"]);
-        assert_rejected(kernels.attention(&qkv, 3, Mask::Full, None), &["3 x 3 heads", "24"]);
-        assert_rejected(kernels.attention(&noise(&[4, 24], 1), 2, Mask::Full, None), &["[4, 24]"]);
+        let attend = |qkv: &Tensor, heads, key_heads| {
+            kernels.attention(qkv, &Attention { key_heads, ..Attention::new(heads, Mask::Full) })
+        };
+        assert_rejected(attend(&qkv, 0, 0), &["multiple of that of key heads", "0 heads"]);
+        assert_rejected(attend(&qkv, 4, 0), &["4 heads", "0 key heads"]);
+        assert_rejected(attend(&qkv, 4, 3), &["4 heads", "3 key heads"]);
+        assert_rejected(attend(&qkv, 2, 4), &["2 heads", "4 key heads"]);
+        assert_rejected(attend(&qkv, 3, 3), &["3 heads + 2 x 3 key heads", "24"]);
+        assert_rejected(attend(&qkv, 3, 1), &["3 heads + 2 x 1 key heads", "24"]);
+        assert_rejected(attend(&noise(&[4, 24], 1), 2, 2), &["[4, 24]"]);
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
-        assert_rejected(kernels.attention(&empty, 2, Mask::Full, None), &["non-empty"]);
+        assert_rejected(attend(&empty, 2, 2), &["non-empty"]);
+        let empty = Tensor::zeros((2, 4, 0), DType::F32, &Device::Cpu).unwrap();
+        assert_rejected(attend(&empty, 2, 2), &["non-empty"]);
+    }
+}
+
+#[test]
+fn rejects_attention_of_wrong_lengths_and_dropout() {
+    let qkv = noise(&[2, 4, 24], 1);
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        let attend = |lengths: &[usize]| {
+            let attention = Attention { lengths: Some(lengths), ..Attention::new(2, Mask::Full) };
+            let plain = kernels.attention_and_sums(&qkv, &attention).map(|[out, _]| out);
+            assert_eq!(plain.is_err(), kernels.attention(&qkv, &attention).is_err());
+            plain
+        };
+        assert_rejected(attend(&[4]), &["each of 2 windows", "came 1 lengths"]);
+        assert_rejected(attend(&[]), &["each of 2 windows", "came 0 lengths"]);
+        assert_rejected(attend(&[1, 2, 3]), &["came 3 lengths"]);
+        assert_rejected(attend(&[4, 0]), &["1 to 4 tokens", "came 0 of window 1"]);
+        assert_rejected(attend(&[5, 4]), &["1 to 4 tokens", "came 5 of window 0"]);
         let dropout = Some(Dropout { probability: 1.0, seed: 0, offset: 0 });
-        assert_rejected(kernels.attention(&qkv, 2, Mask::Full, dropout), &["[0, 1)"]);
+        let attention = Attention { dropout, ..Attention::new(2, Mask::Full) };
+        assert_rejected(kernels.attention(&qkv, &attention), &["[0, 1)"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::reference::*;
 use candle_core::{DType, Result, Tensor};
-use dlt_kernels::{Dropout, Gelu, Kernels, Mask};
+use dlt_kernels::{Attention, Dropout, Gelu, Kernels, Mask, Rotary};
 
 /// The probe that [`value_and_gradients`] multiplies a result with.
 fn upstream(dims: &[usize], dtype: DType) -> Tensor {
@@ -98,23 +98,85 @@ fn matches_reference_norm_gradients() {
 }
 
 #[test]
+fn matches_reference_rms_norm_gradients() {
+    for shape in [vec![3, 7, 25], vec![33, 101], vec![5]] {
+        let width = shape[shape.len() - 1];
+        check_plain(
+            "rms_norm",
+            &[noise(&shape, 1), noise(&[width], 2)],
+            |k, t| k.rms_norm(&t[0], &t[1], 1e-5),
+            |k, t, up| {
+                let mut weight = None;
+                let of_x = k.rms_norm_gradient(&t[0], &t[1], 1e-5, up, Some(&mut weight))?;
+                let alone = k.rms_norm_gradient(&t[0], &t[1], 1e-5, up, None)?;
+                assert_eq!(host(&of_x), host(&alone));
+                Ok((k.rms_norm(&t[0], &t[1], 1e-5)?, vec![of_x, weight.unwrap()]))
+            },
+        );
+    }
+}
+
+#[test]
+fn matches_reference_swiglu_gradients() {
+    for shape in [vec![3, 7, 26], vec![2, 40_002], vec![2]] {
+        check_plain(
+            "swiglu",
+            &[(noise(&shape, 1) * 4.0).unwrap()],
+            |k, t| k.swiglu(&t[0]),
+            |k, t, up| Ok((k.swiglu(&t[0])?, vec![k.swiglu_gradient(&t[0], up)?])),
+        );
+    }
+}
+
+#[test]
+fn matches_reference_rotation_gradients() {
+    let rotary = Rotary::new(10, 10_000.0, None).unwrap();
+    for (shape, heads, first) in [([3, 7, 45], 4, vec![5, 0, 1023]), ([1, 900, 20], 2, vec![])] {
+        check_plain(
+            "rotate",
+            &[noise(&shape, 1)],
+            |k, t| k.rotate(&t[0], heads, &rotary, &first),
+            |k, t, up| {
+                let of_qkv = k.rotate_gradient(up, heads, &rotary, &first)?;
+                Ok((k.rotate(&t[0], heads, &rotary, &first)?, vec![of_qkv]))
+            },
+        );
+    }
+}
+
+#[test]
 fn matches_reference_attention_gradients() {
     let dropout = Dropout { probability: 0.3, seed: 5, offset: 77 };
     for (batch, tokens, heads, width) in [(2, 7, 3, 5), (1, 130, 2, 8), (3, 1, 1, 4)] {
         let qkv = noise(&[batch, tokens, 3 * heads * width], 1);
         for (mask, dropout) in [(Mask::Causal, None), (Mask::Full, None), (Mask::Causal, Some(dropout))] {
-            check_plain(
-                "attention",
-                std::slice::from_ref(&qkv),
-                |k, t| k.attention(&t[0], heads, mask, dropout),
-                |k, t, up| {
-                    let [out, sums] = k.attention_and_sums(&t[0], heads, mask, dropout)?;
-                    let of_qkv = k.attention_gradient(&t[0], [&out, &sums], heads, mask, dropout, up)?;
-                    Ok((out, vec![of_qkv]))
-                },
-            );
+            check_plain_attention(&qkv, &Attention { dropout, ..Attention::new(heads, mask) });
         }
     }
+}
+
+#[test]
+fn matches_reference_attention_gradients_of_groups_and_lengths() {
+    let dropout = Some(Dropout { probability: 0.3, seed: 5, offset: 77 });
+    for mask in [Mask::Causal, Mask::Full] {
+        let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
+        let grouped = Attention { key_heads: 2, ..Attention::new(6, mask) };
+        check_plain_attention(&qkv, &grouped);
+        check_plain_attention(&qkv, &Attention { lengths: Some(&[1, 71, 66]), dropout, ..grouped });
+    }
+}
+
+fn check_plain_attention(qkv: &Tensor, attention: &Attention<'_>) {
+    check_plain(
+        "attention",
+        std::slice::from_ref(qkv),
+        |k, t| k.attention(&t[0], attention),
+        |k, t, up| {
+            let [out, sums] = k.attention_and_sums(&t[0], attention)?;
+            let of_qkv = k.attention_gradient(&t[0], [&out, &sums], attention, up)?;
+            Ok((out, vec![of_qkv]))
+        },
+    );
 }
 
 #[test]
@@ -190,9 +252,10 @@ fn rejects_gradients_of_wrong_shapes() {
         assert_rejected(k.add_rows(&rows, &w), &["add_rows", "at most 3 tokens, 4", "came [1, 5, 4]"]);
         assert_rejected(k.add_rows_gradient(&rows, &w), &["add_rows_gradient", "at most 3 tokens"]);
         let qkv = noise(&[1, 4, 6], 1);
-        let [out, sums] = k.attention_and_sums(&qkv, 1, Mask::Causal, None).unwrap();
+        let attention = Attention::new(1, Mask::Causal);
+        let [out, sums] = k.attention_and_sums(&qkv, &attention).unwrap();
         let gradient = |out: &Tensor, sums: &Tensor, up: &Tensor| {
-            k.attention_gradient(&qkv, [out, sums], 1, Mask::Causal, None, up)
+            k.attention_gradient(&qkv, [out, sums], &attention, up)
         };
         assert_rejected(gradient(&out, &sums, &qkv), &["attention_gradient", "[1, 4, 2]", "[1, 4, 6]"]);
         assert_rejected(gradient(&out, &out, &out), &["the result for [1, 4, 6]", "came [1, 4, 2]"]);

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where a helper of it cannot go on")]
 
 mod attention;
+mod cached_attention;
 mod dropout;
 mod embedding;
+mod gated;
 mod graph_free;
 mod linear;
 mod loss;
@@ -11,3 +13,5 @@ mod optimizer;
 mod pointwise;
 mod portable;
 mod reference;
+mod rms_norm;
+mod rotary;

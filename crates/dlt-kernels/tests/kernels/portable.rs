@@ -1,7 +1,9 @@
 use crate::reference::*;
 use candle_core::{DType, Result, Tensor};
 use dlt_kernels::optimizer::{AdamwStep, squared_norm};
-use dlt_kernels::{Dropout, Gelu, Kernels, Mask, normals, set_portable};
+use dlt_kernels::{
+    Attention, Dropout, Gelu, HeadSums, Kernels, Mask, Projection, Rotary, normals, set_portable,
+};
 
 /// Values and gradients of everything, in one list.
 fn everything() -> Vec<Vec<f64>> {
@@ -22,21 +24,29 @@ fn everything() -> Vec<Vec<f64>> {
     differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &|k, t| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
+    differentiable(&[x.clone(), noise(&[75], 4)], &|k, t| k.rms_norm(&t[0], &t[1], 1e-5));
+    differentiable(&[noise(&[3, 7, 150], 8)], &|k, t| k.swiglu(&(&t[0] * 5.0)?));
+    let rotary = Rotary::new(14, 10_000.0, None).unwrap();
+    differentiable(std::slice::from_ref(&x), &|k, t| k.rotate(&t[0], 5, &rotary, &[0, 9, 100]));
     differentiable(std::slice::from_ref(&x), &|k, t| k.dropout(&t[0], d));
     for mask in [Mask::Causal, Mask::Full] {
-        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], 5, mask, Some(d)));
+        let attention = Attention { dropout: Some(d), ..Attention::new(5, mask) };
+        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
+        // 75 columns: three query heads that share a head of keys and of values, all of width 15.
+        let attention = Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
+        differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
     }
     // Large enough that several threads share each product.
     differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| k.linear(&t[0], &t[1], None));
-    let head = Kernels::Fused.cross_entropy(
-        &noise(&[21, 25], 1),
-        &noise(&[101, 25], 2),
-        &ids(&[21], 101, 3),
-        1.0,
-        None,
-    );
-    let head = head.unwrap();
-    all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
+    let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 9));
+    for bias in [None, Some(&bias)] {
+        let (projection, targets) = (Projection { table: &table, bias }, ids(&[21], 101, 3));
+        let sums = HeadSums::default();
+        let head = Kernels::Fused.cross_entropy(&noise(&[21, 25], 1), projection, &targets, 1.0, sums);
+        let head = head.unwrap();
+        all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
+        all.extend(head.bias.as_ref().map(host));
+    }
     let (p, m, v, g) =
         (noise(&[333], 1), noise(&[333], 2), noise(&[333], 3).sqr().unwrap(), noise(&[333], 4));
     let step = AdamwStep {

@@ -1,0 +1,131 @@
+//! The gated linear unit of Llama's feed-forward layers.
+
+use crate::lanes::{exp, vectorised};
+use crate::shape::rows_and_width;
+use crate::{Kernels, composed, host, rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+impl Kernels {
+    /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`; each row holds the gate, then what it lets through.
+    ///
+    /// # Shapes
+    /// `x` (..., 2F); returns (..., F).
+    ///
+    /// # Errors
+    /// When `x` is empty or a scalar, or its last dimension is odd.
+    pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
+        half_width("swiglu", x)?;
+        match self.fuses(&[x]) {
+            false => composed::swiglu(x),
+            true if x.track_op() => x.contiguous()?.apply_op1(Op),
+            true => x.contiguous()?.apply_op1_no_bwd(&Op),
+        }
+    }
+
+    /// Gradient of [`Kernels::swiglu`] with respect to `x`, without autograd.
+    ///
+    /// # Shapes
+    /// `x` (..., 2F), `gradient` (..., F); returns (..., 2F).
+    ///
+    /// # Errors
+    /// When `x` is empty or a scalar, its last dimension is odd, or the shape of the gradient does not fit.
+    pub fn swiglu_gradient(self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let half = half_width("swiglu_gradient", x)?;
+        let expected = halved(x.dims(), half);
+        if gradient.dims() != expected {
+            bail!("swiglu_gradient: expected gradient of shape {expected:?}, came {:?}", gradient.dims())
+        }
+        if !self.fuses(&[x, gradient]) {
+            let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
+            return Ok(of_x);
+        }
+        host::read([x, gradient], |[data, gradient]| {
+            let piece = rows::per_task(2 * half) * half;
+            let mut dx = vec![0.0; data.len()];
+            dx.par_chunks_mut(2 * piece)
+                .zip(data.par_chunks(2 * piece).zip(gradient.par_chunks(piece)))
+                .for_each(|(dx, (x, gradient))| backward(x, gradient, half, dx));
+            host::tensor(dx, x.shape())
+        })
+    }
+}
+
+/// F of rows of 2F.
+fn half_width(op: &str, x: &Tensor) -> Result<usize> {
+    let (_, width) = rows_and_width(op, x)?;
+    if !width.is_multiple_of(2) {
+        bail!("{op}: expected a last dimension of a gate and as much to let through, came {width}")
+    }
+    Ok(width / 2)
+}
+
+fn halved(dims: &[usize], half: usize) -> Vec<usize> {
+    let mut dims = dims.to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = half;
+    }
+    dims
+}
+
+struct Op;
+
+impl CustomOp1 for Op {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = host::slice(storage, layout)?;
+        let half = layout.dims().last().map_or(1, |width| width / 2);
+        let piece = rows::per_task(2 * half) * half;
+        let mut y = vec![0.0; x.len() / 2];
+        y.par_chunks_mut(piece).zip(x.par_chunks(2 * piece)).for_each(|(y, x)| forward(x, half, y));
+        Ok((CpuStorage::F32(y), Shape::from(halved(layout.dims(), half))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        Kernels::Fused.swiglu_gradient(x, gradient).map(Some)
+    }
+}
+
+fn forward(x: &[f32], half: usize, y: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(half)) {
+                let (gate, up) = x.split_at(half);
+                for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
+                    *y = gate * logistic(gate).0 * up;
+                }
+            }
+        },
+    );
+}
+
+fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let rows = x.chunks_exact(2 * half).zip(gradient.chunks_exact(half));
+            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(2 * half)) {
+                let ((gate, up), (of_gate, of_up)) = (x.split_at(half), dx.split_at_mut(half));
+                let columns = of_gate.iter_mut().zip(of_up).zip(gate).zip(up).zip(gradient);
+                for ((((of_gate, of_up), &gate), &up), &gradient) in columns {
+                    let (open, slope) = logistic(gate);
+                    *of_gate = gate.mul_add(slope, open) * up * gradient;
+                    *of_up = gate * open * gradient;
+                }
+            }
+        },
+    );
+}
+
+/// `1 / (1 + exp(-z))` and its derivative. The exponential is that of `-|z|`, so nothing overflows and neither tail
+/// loses digits.
+#[inline(always)]
+fn logistic(z: f32) -> (f32, f32) {
+    let e = exp(-z.abs());
+    let s = 1.0 / (1.0 + e);
+    (if z < 0.0 { e * s } else { s }, e * s * s)
+}

@@ -1,0 +1,164 @@
+//! Normalisation by the root mean square.
+
+use crate::lanes::{dot_of, vectorised};
+use crate::shape::{expect_same, expect_vector, rows_and_width};
+use crate::{Kernels, composed, host, rows};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+impl Kernels {
+    /// `x / sqrt(mean(x²) + epsilon) · weight` over the last dimension.
+    ///
+    /// # Shapes
+    /// `x` (..., C), `weight` (C); returns (..., C).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit.
+    pub fn rms_norm(self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+        let (_, width) = rows_and_width("rms_norm", x)?;
+        expect_vector("rms_norm", "weight", weight, width)?;
+        if !self.fuses(&[x, weight]) {
+            return composed::rms_norm(x, weight, epsilon);
+        }
+        let tracked = [x, weight].map(Tensor::track_op);
+        let op = Op { epsilon, tracked };
+        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+        match tracked.contains(&true) {
+            true => x.apply_op2(&weight, op),
+            false => x.apply_op2_no_bwd(&weight, &op),
+        }
+    }
+
+    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. That with respect to the weight is
+    /// added to `parameter`, in place; where there is nothing yet, it becomes the gradient.
+    ///
+    /// # Shapes
+    /// `x`, `gradient` (..., C), `weight` and `parameter` (C); returns (..., C).
+    ///
+    /// # Errors
+    /// When a tensor is empty or its shape does not fit.
+    pub fn rms_norm_gradient(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        epsilon: f64,
+        gradient: &Tensor,
+        parameter: Option<&mut Option<Tensor>>,
+    ) -> Result<Tensor> {
+        let (_, width) = rows_and_width("rms_norm_gradient", x)?;
+        expect_vector("rms_norm_gradient", "weight", weight, width)?;
+        expect_same("rms_norm_gradient", "gradient", x, gradient)?;
+        let [of_x, of_weight] = match self.fuses(&[x, weight, gradient]) {
+            true => gradients(x, weight, epsilon, gradient)?,
+            false => composed::gradients([x, weight], gradient, |[x, weight]| {
+                composed::rms_norm(x, weight, epsilon)
+            })?,
+        };
+        if let Some(into) = parameter {
+            host::add_or_set(into, of_weight)?;
+        }
+        Ok(of_x)
+    }
+}
+
+struct Op {
+    epsilon: f64,
+    /// Whether x and weight are tracked.
+    tracked: [bool; 2],
+}
+
+impl CustomOp2 for Op {
+    fn name(&self) -> &'static str {
+        "rms_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (host::slice(x, x_layout)?, host::slice(weight, weight_layout)?);
+        let mut y = vec![0.0; x.len()];
+        let piece = rows::per_task(weight.len()) * weight.len();
+        y.par_chunks_mut(piece)
+            .zip(x.par_chunks(piece))
+            .for_each(|(y, x)| forward(x, weight, self.epsilon as f32, y));
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [of_x, of_weight] = gradients(x, weight, self.epsilon, gradient)?;
+        let [wants_x, wants_weight] = self.tracked;
+        Ok((wants_x.then_some(of_x), wants_weight.then_some(of_weight)))
+    }
+}
+
+/// Gradients of x and weight.
+fn gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 2]> {
+    host::read([x, weight, gradient], |[data, weight, gradient]| {
+        let width = weight.len();
+        let piece = rows::per_sum(data.len() / width) * width;
+        let mut dx = vec![0.0; data.len()];
+        let partial: Vec<Vec<f32>> = dx
+            .par_chunks_mut(piece)
+            .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
+            .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
+            .collect();
+        Ok([host::tensor(dx, x.shape())?, host::tensor(rows::combine(partial), width)?])
+    })
+}
+
+fn forward(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
+    let width = weight.len();
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+                let inverse = inverse_size(x, epsilon);
+                for ((y, &x), &weight) in y.iter_mut().zip(x).zip(weight) {
+                    *y = x * inverse * weight;
+                }
+            }
+        },
+    );
+}
+
+/// One over the root mean square of a row.
+#[inline(always)]
+fn inverse_size(x: &[f32], epsilon: f32) -> f32 {
+    let mean_square = dot_of(x, x, |x| x) / x.len() as f32;
+    1.0 / (mean_square + epsilon).sqrt()
+}
+
+/// Writes the gradient of `x`; returns that of the weight.
+fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut [f32]) -> Vec<f32> {
+    let width = weight.len();
+    let mut of_weight = vec![0.0; width];
+    vectorised(
+        #[inline(always)]
+        || {
+            let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+            for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+                let inverse = inverse_size(x, epsilon);
+                let columns = dx.iter_mut().zip(&mut of_weight).zip(x).zip(gradient).zip(weight);
+                for ((((dx, of_weight), &x), &gradient), &weight) in columns {
+                    *of_weight = gradient.mul_add(x * inverse, *of_weight);
+                    *dx = gradient * weight;
+                }
+                let along = dot_of(dx, x, |x| x * inverse) / width as f32;
+                for (dx, &x) in dx.iter_mut().zip(x) {
+                    *dx = inverse * (x * inverse).mul_add(-along, *dx);
+                }
+            }
+        },
+    );
+    of_weight
+}

@@ -1,0 +1,263 @@
+//! Rotary positions: queries and keys turned by angles that grow with their place in the text.
+
+use crate::lanes::vectorised;
+use crate::{Kernels, composed, host, rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+/// Positions below this are exact in f32.
+const POSITIONS: usize = 1 << 24;
+
+/// The angles of one head of D numbers: at position `p`, numbers `i` and `i + D/2` turn by `p · frequency[i]`.
+///
+/// The pairing is that of Hugging Face's Llama, and so is the rounding: frequencies and angles are f32. At position
+/// 4,000 an exact angle would be up to 2e-4 from the one that published weights were trained with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotary {
+    /// D/2 numbers.
+    frequencies: Vec<f32>,
+}
+
+/// How Llama 3 stretches the frequencies of a model that was trained on shorter texts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// What the frequencies of waves longer than `original_context / low` are divided by.
+    pub factor: f64,
+    /// Waves in the original context up to which a frequency is stretched whole.
+    pub low: f64,
+    /// Waves in the original context from which on a frequency stays as it is; in between it is interpolated.
+    pub high: f64,
+    /// Tokens of the texts before stretching.
+    pub original_context: usize,
+}
+
+impl Rotary {
+    /// Frequency `i` is `base^(-2i/D)`, stretched where asked for.
+    ///
+    /// # Errors
+    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the stretch's factor is
+    /// below 1, its context empty, or its `low` not positive and below `high`.
+    ///
+    /// # Source
+    /// Su et al., RoFormer, section 3.4.2; the stretch is Llama 3.1's.
+    pub fn new(head_width: usize, base: f64, stretch: Option<Stretch>) -> Result<Self> {
+        if head_width == 0 || !head_width.is_multiple_of(2) {
+            bail!("rotary: expected an even head width, came {head_width}")
+        }
+        if !(1.0..=f64::from(f32::MAX)).contains(&base) {
+            bail!("rotary: expected a finite base of at least 1, came {base}")
+        }
+        stretch.map_or(Ok(()), Stretch::check)?;
+        let frequency = |i: usize| {
+            let exponent = (2 * i) as f32 / head_width as f32;
+            // A power that is exact but for its last rounding is what f32 arithmetic gives nearly everywhere.
+            let power = f64::from(base as f32).powf(f64::from(exponent)) as f32;
+            let plain = 1.0 / power;
+            stretch.map_or(plain, |stretch| stretch.apply(f64::from(plain)) as f32)
+        };
+        Ok(Rotary { frequencies: (0..head_width / 2).map(frequency).collect() })
+    }
+
+    /// D.
+    #[must_use]
+    pub fn head_width(&self) -> usize {
+        2 * self.frequencies.len()
+    }
+
+    /// D/2 numbers: radians from one position to the next.
+    #[must_use]
+    pub fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+}
+
+impl Stretch {
+    fn check(self) -> Result<()> {
+        let Stretch { factor, low, high, original_context } = self;
+        if !(factor >= 1.0 && factor.is_finite()) {
+            bail!("rotary: expected a finite factor of at least 1, came {factor}")
+        }
+        if !(low > 0.0 && low < high && high.is_finite()) {
+            bail!("rotary: expected 0 < low < high, both finite, came low {low} and high {high}")
+        }
+        if original_context == 0 {
+            bail!("rotary: expected an original context of at least one token, came 0")
+        }
+        Ok(())
+    }
+
+    fn apply(self, frequency: f64) -> f64 {
+        let waves = self.original_context as f64 * frequency / std::f64::consts::TAU;
+        let kept = ((waves - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
+        (1.0 - kept) * frequency / self.factor + kept * frequency
+    }
+}
+
+impl Kernels {
+    /// Turns the first `heads` heads of each row by the angles of its position, `first[b] + t` for row `t` of window
+    /// `b`; the rest of the row stays as it is. With queries and keys in front, `heads` counts both.
+    ///
+    /// # Shapes
+    /// `qkv` (B, T, W) with W at least `heads · D`; `first` B numbers, or none where every window starts at 0; returns
+    /// (B, T, W).
+    ///
+    /// # Errors
+    /// When `qkv` is empty, its shape or the number of first positions does not fit, there are no heads, or a position
+    /// is not below 2²⁴.
+    pub fn rotate(self, qkv: &Tensor, heads: usize, rotary: &Rotary, first: &[usize]) -> Result<Tensor> {
+        let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
+        match self.fuses(&[qkv]) {
+            false => composed::rotate(qkv, &turns),
+            true if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
+            true => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
+        }
+    }
+
+    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the other direction.
+    ///
+    /// # Shapes
+    /// As [`Kernels::rotate`].
+    ///
+    /// # Errors
+    /// As [`Kernels::rotate`].
+    pub fn rotate_gradient(
+        self,
+        gradient: &Tensor,
+        heads: usize,
+        rotary: &Rotary,
+        first: &[usize],
+    ) -> Result<Tensor> {
+        let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
+        if !self.fuses(&[gradient]) {
+            return composed::rotate(&gradient.detach(), &turns);
+        }
+        host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
+    }
+}
+
+/// The turn of every row of (B, T, W).
+#[derive(Clone)]
+pub(crate) struct Turns {
+    pub(crate) batch: usize,
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    /// D/2.
+    pub(crate) half: usize,
+    /// The block of T rows of the tables that a window takes; all take the first where there are none.
+    blocks: Vec<usize>,
+    /// For each position in use, D/2 numbers.
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl Turns {
+    fn new(op: &str, x: &Tensor, heads: usize, rotary: &Rotary, first: &[usize]) -> Result<Self> {
+        let (batch, tokens, width) = match *x.dims() {
+            [batch, tokens, width] if batch * tokens * width > 0 => (batch, tokens, width),
+            ref other => {
+                bail!("{op}: expected a non-empty tensor of shape [batch, tokens, width], came {other:?}")
+            }
+        };
+        let head_width = rotary.head_width();
+        if heads == 0 || heads.checked_mul(head_width).is_none_or(|turned| turned > width) {
+            bail!(
+                "{op}: expected at least one head of {head_width} and room for all in rows of {width}, \
+                 came {heads} heads"
+            )
+        }
+        if !first.is_empty() && first.len() != batch {
+            bail!("{op}: expected a first position for each of {batch} windows or none, came {}", first.len())
+        }
+        let mut starts = if first.is_empty() { vec![0] } else { first.to_vec() };
+        starts.sort_unstable();
+        starts.dedup();
+        let last = starts.last().map_or(0, |start| start.saturating_add(tokens - 1));
+        if last >= POSITIONS {
+            bail!("{op}: expected positions below {POSITIONS}, came {last}")
+        }
+        let blocks = first.iter().map(|start| starts.partition_point(|other| other < start)).collect();
+        let half = head_width / 2;
+        let (cosines, sines) = starts
+            .par_iter()
+            .flat_map(|&start| start..start + tokens)
+            .flat_map_iter(|position| {
+                rotary.frequencies.iter().map(move |frequency| {
+                    let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
+                    (cosine as f32, sine as f32)
+                })
+            })
+            .unzip();
+        Ok(Turns { batch, tokens, width, heads, half, blocks, cosines, sines })
+    }
+
+    /// The same turns in the other direction.
+    fn back(mut self) -> Self {
+        self.sines.iter_mut().for_each(|sine| *sine = -*sine);
+        self
+    }
+
+    /// Cosines and sines of the rows of a window, T x D/2 numbers each.
+    pub(crate) fn of_window(&self, window: usize) -> [&[f32]; 2] {
+        let size = self.tokens * self.half;
+        let block = self.blocks.get(window).map_or(0, |block| block * size);
+        [&self.cosines, &self.sines].map(|table| &table[block..block + size])
+    }
+
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len()];
+        let count = rows::per_task(self.width);
+        let piece = count * self.width;
+        y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(task, (y, x))| {
+            let rows = x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width));
+            for (row, (x, y)) in (task * count..).zip(rows) {
+                let start = row % self.tokens * self.half;
+                let [cosines, sines] =
+                    self.of_window(row / self.tokens).map(|table| &table[start..start + self.half]);
+                turn(x, [cosines, sines], self.heads, y);
+            }
+        });
+        y
+    }
+}
+
+struct Op {
+    turns: Turns,
+}
+
+impl CustomOp1 for Op {
+    fn name(&self) -> &'static str {
+        "rotate"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = self.turns.apply(host::slice(storage, layout)?);
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let back = self.turns.clone().back();
+        host::read([gradient], |[data]| host::tensor(back.apply(data), gradient.shape()).map(Some))
+    }
+}
+
+/// One row: its first heads turned, the rest copied.
+fn turn(x: &[f32], [cosines, sines]: [&[f32]; 2], heads: usize, y: &mut [f32]) {
+    let half = cosines.len();
+    let turned = heads * 2 * half;
+    y[turned..].copy_from_slice(&x[turned..]);
+    vectorised(
+        #[inline(always)]
+        || {
+            let heads = x[..turned].chunks_exact(2 * half).zip(y[..turned].chunks_exact_mut(2 * half));
+            for (x, y) in heads {
+                let ((a, b), (into_a, into_b)) = (x.split_at(half), y.split_at_mut(half));
+                let pairs = into_a.iter_mut().zip(into_b).zip(a).zip(b).zip(cosines).zip(sines);
+                for (((((into_a, into_b), &a), &b), &cosine), &sine) in pairs {
+                    *into_a = a.mul_add(cosine, -(b * sine));
+                    *into_b = b.mul_add(cosine, a * sine);
+                }
+            }
+        },
+    );
+}
