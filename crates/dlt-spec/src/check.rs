@@ -8,8 +8,8 @@ use dlt_state::{State, StateError, pattern};
 use serde::Serialize;
 
 use crate::error::SpecError;
-use crate::size::{self, ModelSize};
-use crate::spec::{Initial, InitialName, Order, Spec};
+use crate::size::{self, Extents, ModelSize};
+use crate::spec::{Initial, InitialName, Objective, Order, Spec};
 
 /// A [`Spec`] that keeps every rule. Only [`Spec::check`] makes one, and it cannot be changed.
 ///
@@ -54,22 +54,37 @@ impl CheckedSpec {
         size::feed_forward(&self.model).expect("a checked model has a countable size")
     }
 
+    /// Tokens of a window, T: those of the context, or the patches of a picture and the class token.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        size::tokens(&self.model).expect("a checked model has a countable size")
+    }
+
     /// Rows of the table of positions.
     #[must_use]
     pub fn positions(&self) -> usize {
-        self.model.positions.or(self.model.context)
+        self.model.positions.or(self.tokens())
     }
 
-    /// Size of the vocabulary with a tokenizer of `tokenizer_vocabulary` entries.
+    /// Heads of keys and values, G.
     #[must_use]
-    pub fn vocabulary(&self, tokenizer_vocabulary: usize) -> usize {
-        self.model.vocabulary.or(tokenizer_vocabulary)
+    pub fn key_heads(&self) -> usize {
+        self.model.key_heads.or(self.model.heads)
     }
 
-    /// Parameters with a tokenizer of `tokenizer_vocabulary` entries; `None` where the number does not fit.
+    /// Size of the vocabulary, V, and number of classes, K: what the spec says, else what the data have.
     #[must_use]
-    pub fn size(&self, tokenizer_vocabulary: usize) -> Option<ModelSize> {
-        ModelSize::new(&self.model, tokenizer_vocabulary)
+    pub fn extents(&self, data: Extents) -> Extents {
+        Extents {
+            vocabulary: self.model.vocabulary.or(data.vocabulary),
+            classes: self.model.classes.or(data.classes),
+        }
+    }
+
+    /// Parameters with data of these extents; `None` where the number does not fit.
+    #[must_use]
+    pub fn size(&self, data: Extents) -> Option<ModelSize> {
+        ModelSize::new(&self.model, data)
     }
 
     /// Windows in memory at once in training.
@@ -82,6 +97,28 @@ impl CheckedSpec {
     #[must_use]
     pub fn micro_batches(&self) -> usize {
         self.training.batch / self.micro_batch()
+    }
+
+    /// Predictions of a window: every token, those that are hidden, or one class.
+    #[must_use]
+    pub fn predictions(&self) -> usize {
+        let tokens = self.model.context;
+        match self.model.objective {
+            Objective::NextToken => tokens,
+            Objective::MaskedToken => {
+                ((tokens as f64 * self.data.mask_share).round() as usize).clamp(1, tokens)
+            }
+            Objective::Classes => 1,
+        }
+    }
+
+    /// What the speed of training is counted in, for one step: tokens, or where classes are predicted windows.
+    #[must_use]
+    pub fn units_per_step(&self) -> usize {
+        match self.model.objective {
+            Objective::Classes => self.training.batch,
+            Objective::NextToken | Objective::MaskedToken => self.training.batch * self.model.context,
+        }
     }
 
     /// Windows of an evaluation batch.

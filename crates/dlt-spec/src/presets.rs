@@ -36,11 +36,23 @@ macro_rules! embedded {
 }
 
 /// Presets of a model and its data.
-pub const PRESETS: &[Preset] =
-    embedded!(Kind::Model, "", "smoke", "shakespeare-12", "gpt2-small", "gpt2-paper");
+pub const PRESETS: &[Preset] = embedded!(
+    Kind::Model,
+    "",
+    "smoke",
+    "shakespeare-12",
+    "gpt2-small",
+    "gpt2-paper",
+    "bert-small",
+    "bert-paper",
+    "llama-small",
+    "vit-cifar",
+    "vit-paper"
+);
 
 /// Presets of a method.
-pub const METHODS: &[Preset] = embedded!(Kind::Method, "methods/", "paper", "reference");
+pub const METHODS: &[Preset] =
+    embedded!(Kind::Method, "methods/", "paper", "reference", "reference-vision", "reference-glue");
 
 /// The preset of a model with this name.
 ///

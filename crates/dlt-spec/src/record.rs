@@ -36,7 +36,8 @@ pub const SUMMARY_FILE: &str = "summary.json";
 /// ```
 /// use dlt_spec::record::{EvaluationRow, MetricRow, Split};
 /// let row = MetricRow::Evaluation(EvaluationRow {
-///     step: 30, split: Split::Validation, loss: 2.0, perplexity: 2f64.exp(), tokens: 512, elapsed_ms: 7.5,
+///     step: 30, split: Split::Validation, loss: 2.0, perplexity: 2f64.exp(), tokens: 512, accuracy: None,
+///     elapsed_ms: 7.5,
 /// });
 /// let line = row.to_line();
 /// assert!(line.starts_with(r#"{"kind":"evaluation","step":30,"split":"validation","loss":2.0,"#));
@@ -115,10 +116,29 @@ pub struct EvaluationRow {
     /// `exp(loss)`, per token of the run's tokenizer.
     #[serde(deserialize_with = "number::or_nan")]
     pub perplexity: f64,
-    /// Tokens predicted.
+    /// Tokens predicted; for classes, windows.
     pub tokens: u64,
+    /// Share of right classes; absent where none are predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
     /// Time since the start of training.
     pub elapsed_ms: f64,
+}
+
+/// How well a model tells classes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// Share of right classes.
+    pub accuracy: f64,
+    /// The same of whoever always says the most frequent class: the floor.
+    pub majority_accuracy: f64,
+    /// Matthews correlation, what GLUE reports on CoLA; of two classes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matthews: Option<f64>,
+    /// F1 of class 1, what GLUE reports on MRPC beside accuracy; of two classes only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub f1: Option<f64>,
 }
 
 /// A split of the data.
@@ -221,14 +241,21 @@ pub struct Summary {
     /// (`evaluation.select_on`).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
     pub test_perplexity_selected_on_test: Option<f64>,
+    /// How well the kept model tells the classes of the validation split apart; absent where it predicts tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_scores: Option<Scores>,
+    /// The same on the test split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_scores: Option<Scores>,
     /// Perplexity of the best unigram model of the validation split, one fitted to that very split: the honest
-    /// floor that a result has to be far below.
+    /// floor that a result has to be far below. For classes, of their frequencies.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
     /// The same on the test split.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_test_perplexity: f64,
-    /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text.
+    /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text; NaN where
+    /// there is none.
     #[serde(deserialize_with = "number::or_nan")]
     pub bits_per_byte: f64,
     /// Trainable parameters, mean.
@@ -344,18 +371,18 @@ pub struct Host {
 pub struct DataProvenance {
     /// Name or path.
     pub source: String,
-    /// SHA-256 of the text, in hexadecimal.
+    /// SHA-256 of the text or of the examples, in hexadecimal.
     pub sha256: String,
     /// `REPOSITORY@COMMIT` where it comes from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Name or path of the tokenizer.
     pub tokenizer: String,
-    /// Tokens of the training split.
+    /// Tokens of the training split; where classes are predicted, examples.
     pub train_tokens: u64,
-    /// Tokens of the validation split.
+    /// The same of the validation split.
     pub validation_tokens: u64,
-    /// Tokens of the test split.
+    /// The same of the test split.
     pub test_tokens: u64,
 }
 

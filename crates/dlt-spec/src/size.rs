@@ -1,29 +1,31 @@
-//! How many parameters a model has. Biases and both layer norms of a block are counted, and the output head
-//! is the token embedding again.
+//! How many parameters a model has. Biases and the norms of a block are counted, tied weights once.
 
-use crate::spec::ModelSpec;
+use serde::{Deserialize, Serialize};
 
-/// Parameters of one GPT-2 block of width `width` (C) and feed-forward width `feed_forward` (F):
-/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C. `None` where the number does not fit.
-///
-/// ```
-/// use dlt_spec::size::block_parameters;
-/// assert_eq!(block_parameters(1600, 6400), Some(12 * 1600 * 1600 + 13 * 1600));
-/// ```
-#[must_use]
-pub fn block_parameters(width: usize, feed_forward: usize) -> Option<usize> {
-    let attention = width.checked_mul(width)?.checked_mul(4)?;
-    let matrices = width.checked_mul(feed_forward)?.checked_mul(2)?;
-    // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two norms: 4 C.
-    let vectors = width.checked_mul(9)?.checked_add(feed_forward)?;
-    attention.checked_add(matrices)?.checked_add(vectors)
+use crate::spec::{Architecture, ModelSpec, Objective, Output};
+
+/// Channels of a picture.
+pub const CHANNELS: usize = 3;
+
+/// Rows of BERT's table of token types.
+pub const TOKEN_TYPES: usize = 2;
+
+/// What the data decide about the size of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extents {
+    /// Size of the vocabulary, V; 0 where there are no tokens.
+    pub vocabulary: usize,
+    /// Number of classes, K, or 1 for a single score; 0 where none are predicted.
+    pub classes: usize,
 }
 
-/// Parameters of a GPT-2 outside its blocks: token embedding (V C), positions (P C) and the last norm (2 C).
-/// `None` where the number does not fit.
-#[must_use]
-pub fn shared_parameters(vocabulary: usize, positions: usize, width: usize) -> Option<usize> {
-    vocabulary.checked_add(positions)?.checked_add(2)?.checked_mul(width)
+impl Extents {
+    /// Of text: a vocabulary, and no classes.
+    #[must_use]
+    pub fn of_text(vocabulary: usize) -> Self {
+        Self { vocabulary, classes: 0 }
+    }
 }
 
 /// Parameters of one model.
@@ -40,22 +42,19 @@ pub struct ModelSize {
 }
 
 impl ModelSize {
-    /// The size of `model` with a tokenizer of `tokenizer_vocabulary` entries, which counts where
-    /// `model.vocabulary` is `auto`. `None` where a number does not fit.
+    /// The size of `model` with data of these extents, which count where `model.vocabulary` or `model.classes` is
+    /// `auto`. `None` where a number does not fit.
     ///
     /// ```
-    /// use dlt_spec::{presets, size::ModelSize};
+    /// use dlt_spec::{presets, size::{Extents, ModelSize}};
     /// let paper = presets::preset("gpt2-paper")?.spec()?;
-    /// let size = ModelSize::new(&paper.model, 50_257).unwrap();
+    /// let size = ModelSize::new(&paper.model, Extents::of_text(50_257)).unwrap();
     /// assert_eq!(size.conventional, 1_556_382_400); // Table 1: 1.6B
     /// # Ok::<(), dlt_spec::SpecError>(())
     /// ```
     #[must_use]
-    pub fn new(model: &ModelSpec, tokenizer_vocabulary: usize) -> Option<Self> {
-        let feed_forward = feed_forward(model)?;
-        let positions = model.positions.or(model.context);
-        let shared = shared_parameters(model.vocabulary.or(tokenizer_vocabulary), positions, model.width)?;
-        let block = block_parameters(model.width, feed_forward)?;
+    pub fn new(model: &ModelSpec, data: Extents) -> Option<Self> {
+        let (shared, block) = (shared_parameters(model, data)?, block_parameters(model)?);
         let all_blocks = block.checked_mul(model.layers)?;
         Some(Self { shared, block, all_blocks, conventional: shared.checked_add(all_blocks)? })
     }
@@ -65,6 +64,73 @@ impl ModelSize {
     pub fn with_blocks(&self, blocks: usize) -> usize {
         self.shared + self.block * blocks
     }
+}
+
+/// Parameters of one block: C the width, F that of the feed-forward layer, G D the width of all keys.
+///
+/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has no biases and a gate,
+/// 2 C^2 + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
+#[must_use]
+pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
+    let (width, feed_forward) = (model.width, feed_forward(model)?);
+    let square = width.checked_mul(width)?;
+    let matrix = width.checked_mul(feed_forward)?;
+    if model.architecture == Architecture::Llama {
+        let keys = width.checked_div(model.heads)?.checked_mul(model.key_heads.or(model.heads))?;
+        let attention = square.checked_mul(2)?.checked_add(width.checked_mul(keys)?.checked_mul(2)?)?;
+        return attention.checked_add(matrix.checked_mul(3)?)?.checked_add(width.checked_mul(2)?);
+    }
+    // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two norms: 4 C.
+    let vectors = width.checked_mul(9)?.checked_add(feed_forward)?;
+    square.checked_mul(4)?.checked_add(matrix.checked_mul(2)?)?.checked_add(vectors)
+}
+
+/// Parameters outside the blocks: embeddings, positions, the last norm, and the head of the objective. `None` where
+/// the number does not fit.
+#[must_use]
+pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
+    let (width, architecture) = (model.width, model.architecture);
+    let (vocabulary, classes) = (model.vocabulary.or(data.vocabulary), model.classes.or(data.classes));
+    let positions = model.positions.or(tokens(model)?);
+    let norm = width.checked_mul(2)?;
+    let dense = width.checked_mul(width)?.checked_add(width)?;
+    // Rows of C numbers, then the last norm, or BERT's first one.
+    let (rows, norm_of_all) = match architecture {
+        Architecture::Gpt2 => (vocabulary.checked_add(positions)?, norm),
+        Architecture::Bert => (vocabulary.checked_add(positions)?.checked_add(TOKEN_TYPES)?, norm),
+        // The patches' projection with its bias, the class token.
+        Architecture::Vit => (patch_numbers(model)?.checked_add(positions)?.checked_add(2)?, norm),
+        Architecture::Llama => (vocabulary, width),
+    };
+    let head = match (model.objective, architecture) {
+        (Objective::Classes, Architecture::Gpt2 | Architecture::Llama) => classes.checked_mul(width)?,
+        (Objective::Classes, Architecture::Vit) => classes.checked_mul(width.checked_add(1)?)?,
+        (Objective::Classes, Architecture::Bert) => {
+            dense.checked_add(classes.checked_mul(width.checked_add(1)?)?)?
+        }
+        // The transform, its norm, and a bias for each token.
+        (_, Architecture::Bert) => dense.checked_add(norm)?.checked_add(vocabulary)?,
+        (_, _) => 0,
+    };
+    let own = match (model.objective, model.output) {
+        (Objective::Classes, _) | (_, Output::Tied) => 0,
+        (_, Output::Own) => vocabulary.checked_mul(width)?,
+    };
+    rows.checked_mul(width)?.checked_add(norm_of_all)?.checked_add(head)?.checked_add(own)
+}
+
+/// Tokens of a window, T: a picture's patches and the class token, or the context. `None` where the number does not
+/// fit.
+pub(crate) fn tokens(model: &ModelSpec) -> Option<usize> {
+    match model.architecture {
+        Architecture::Vit => model.picture.checked_div(model.patch)?.checked_pow(2)?.checked_add(1),
+        Architecture::Gpt2 | Architecture::Bert | Architecture::Llama => Some(model.context),
+    }
+}
+
+/// Numbers of a patch.
+fn patch_numbers(model: &ModelSpec) -> Option<usize> {
+    model.patch.checked_mul(model.patch)?.checked_mul(CHANNELS)
 }
 
 /// The width of the feed-forward layer: the one written, or 4 C. `None` where that does not fit.

@@ -20,9 +20,13 @@ macro_rules! words {
 }
 
 mod agent;
+mod data;
 mod default;
+mod model;
 
 pub use agent::*;
+pub use data::*;
+pub use model::*;
 
 /// Version of the layout of a spec file. A file with another number is refused.
 pub const SPEC_SCHEMA: u32 = 1;
@@ -53,36 +57,6 @@ pub struct Spec {
     pub tying: TyingSpec,
     /// Who decides, and what the decision is rewarded with.
     pub agent: AgentSpec,
-}
-
-/// The transformer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSpec {
-    /// Which family of transformer.
-    pub architecture: Architecture,
-    /// Number of blocks, L.
-    pub layers: usize,
-    /// Width of the residual stream, C.
-    pub width: usize,
-    /// Attention heads, H; divides the width.
-    pub heads: usize,
-    /// Width of the feed-forward layer; `auto` is 4 C.
-    pub feed_forward: Size,
-    /// Tokens of one training window, T.
-    pub context: usize,
-    /// Rows of the position table; `auto` is T.
-    pub positions: Size,
-    /// Size of the vocabulary, V; `auto` is the tokenizer's.
-    pub vocabulary: Size,
-    /// Activation of the feed-forward layer.
-    pub gelu: Gelu,
-    /// Epsilon of the layer norms.
-    pub norm_epsilon: f64,
-    /// Probability that dropout zeroes an activation.
-    pub dropout: f64,
-    /// Standard deviation of the initial weights.
-    pub initial_std: f64,
 }
 
 /// A size that may be left to be derived from the other fields.
@@ -117,60 +91,6 @@ impl Size {
     }
 }
 
-words! {
-    /// Families of transformer.
-    Architecture {
-        /// Pre-norm decoder with learned positions and a tied output head.
-        Gpt2,
-    }
-}
-
-words! {
-    /// Activation of the feed-forward layer (DEVIATIONS row 23).
-    Gelu {
-        /// The tanh approximation, GPT-2's own.
-        Tanh,
-        /// The exact function, by the error function.
-        Erf,
-    }
-}
-
-/// Where tokens come from and in which order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataSpec {
-    /// Name of a data set, or path of a UTF-8 file or of a folder of them.
-    pub source: String,
-    /// `gpt2`, or path of a `tokenizer.json`.
-    pub tokenizer: String,
-    /// Fractions of a single text that train, validate and test; contiguous, in this order.
-    pub split: [f64; 3],
-    /// How a text becomes windows.
-    pub pipeline: Pipeline,
-    /// In which order windows are visited.
-    pub order: Order,
-}
-
-words! {
-    /// How a text becomes windows (method section 3, text pipeline).
-    Pipeline {
-        /// One continuous token stream, windows of T + 1 tokens that overlap by one.
-        Stream,
-        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended with EOS.
-        Blocks,
-    }
-}
-
-words! {
-    /// Order of the training windows (DEVIATIONS row 19).
-    Order {
-        /// Full passes, each a fresh seeded shuffle of all windows.
-        Pass,
-        /// The authors': each visit of a layer and each reward starts a fresh shuffle.
-        Sweep,
-    }
-}
-
 /// Length of training and shape of a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +107,18 @@ pub struct TrainingSpec {
     pub checkpointing: Checkpointing,
     /// What becomes of a step whose loss or gradient is not a finite number.
     pub non_finite: NonFinite,
+    /// Which parameters train.
+    pub trains: Trains,
+}
+
+words! {
+    /// Which parameters train.
+    Trains {
+        /// All of them.
+        All,
+        /// Those of the objective's own head; everything below it stays as it is.
+        Head,
+    }
 }
 
 words! {

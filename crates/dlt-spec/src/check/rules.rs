@@ -5,7 +5,7 @@ use dlt_state::State;
 use super::grouping;
 use crate::error::Violation;
 use crate::fields::{self, FIELDS};
-use crate::size::{self, ModelSize};
+use crate::size::{self, Extents, ModelSize};
 use crate::spec::*;
 
 /// How far the sum of `data.split` may be from 1: fractions such as 0.9 are not exact in binary.
@@ -13,6 +13,23 @@ const SPLIT_TOLERANCE: f64 = 1e-6;
 
 /// Stands for `auto` where only the order of magnitude of a model counts: GPT-2's.
 const USUAL_VOCABULARY: usize = 50_257;
+
+/// The same for classes.
+const USUAL_CLASSES: usize = 10;
+
+/// The sizes that decide, with the width, how large a model and its windows are.
+const SIZES: &[&str] = &[
+    "model.layers",
+    "model.heads",
+    "model.key_heads",
+    "model.feed_forward",
+    "model.context",
+    "model.positions",
+    "model.vocabulary",
+    "model.classes",
+    "model.picture",
+    "model.patch",
+];
 
 /// Bytes of a parameter in training: weight, gradient and two moments, of four bytes each.
 const TRAINING_BYTES: usize = 16;
@@ -25,6 +42,8 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
         rules.holds(field.key(), &[], || field.values().allow(&value), || field.values().to_string());
     }
     rules.model();
+    rules.family();
+    rules.objective();
     rules.data();
     rules.training();
     rules.optimizer();
@@ -62,24 +81,141 @@ impl Rules<'_> {
 
     fn model(&mut self) {
         let model = &self.spec.model;
-        let context = model.context;
         self.holds(
             "model.heads",
             &["model.width"],
             || model.width.is_multiple_of(model.heads),
             || format!("a divisor of model.width = {}", model.width),
         );
+        let heads = model.heads;
+        self.holds(
+            "model.key_heads",
+            &["model.heads"],
+            || match model.key_heads {
+                Size::Auto(_) => true,
+                Size::Fixed(key_heads) if model.architecture == Architecture::Llama => {
+                    heads.is_multiple_of(key_heads)
+                }
+                Size::Fixed(key_heads) => key_heads == heads,
+            },
+            || format!("a divisor of model.heads = {heads} in llama, \"auto\" elsewhere"),
+        );
+        let is_picture = model.architecture == Architecture::Vit;
+        self.holds(
+            "model.patch",
+            &["model.picture"],
+            || !is_picture || model.picture.is_multiple_of(model.patch),
+            || format!("a divisor of model.picture = {}", model.picture),
+        );
+        let context = model.context;
         self.holds(
             "model.positions",
-            &["model.context"],
-            || model.positions.or(context) >= context,
-            || format!("at least model.context = {context}"),
+            &["model.context", "model.picture", "model.patch"],
+            || match (model.positions, is_picture) {
+                (Size::Auto(_), _) => true,
+                (Size::Fixed(positions), true) => Some(positions) == size::tokens(model),
+                (Size::Fixed(positions), false) => positions >= context,
+            },
+            || match is_picture {
+                true => "\"auto\" in vit: as many as a picture has tokens".into(),
+                false => format!("at least model.context = {context}"),
+            },
         );
         self.holds(
             "model.width",
-            &["model.layers", "model.feed_forward", "model.context", "model.positions", "model.vocabulary"],
+            SIZES,
             || is_addressable(self.spec),
             || "small enough, with the other sizes, for the model and a batch to be addressed".into(),
+        );
+    }
+
+    /// What a family of transformer can be asked.
+    fn family(&mut self) {
+        let ModelSpec { architecture, objective, attention, pooling, width, heads, rotary_stretch, .. } =
+            self.spec.model;
+        let is_picture = architecture == Architecture::Vit;
+        self.holds(
+            "model.objective",
+            &[],
+            || match objective {
+                Objective::NextToken => !is_picture,
+                Objective::MaskedToken => architecture == Architecture::Bert,
+                Objective::Classes => true,
+            },
+            || match is_picture {
+                true => "\"classes\" in vit".into(),
+                false => "\"masked-token\" in bert only".into(),
+            },
+        );
+        self.holds(
+            "model.attention",
+            &["model.objective"],
+            || match (architecture, objective) {
+                (Architecture::Gpt2 | Architecture::Llama, _) => attention == Attention::Causal,
+                (Architecture::Vit, _) | (_, Objective::MaskedToken) => attention == Attention::Full,
+                (Architecture::Bert, Objective::NextToken) => attention == Attention::Causal,
+                (Architecture::Bert, Objective::Classes) => true,
+            },
+            || match attention {
+                Attention::Full => {
+                    "\"causal\" in gpt2 and llama, and where the next token is predicted".into()
+                }
+                Attention::Causal => "\"full\" in vit and for masked tokens".into(),
+            },
+        );
+        self.holds(
+            "model.pooling",
+            &["model.objective", "model.attention"],
+            || match (objective, pooling, attention) {
+                (Objective::NextToken | Objective::MaskedToken, ..) | (_, Pooling::Mean, _) => true,
+                (_, Pooling::First, attention) => attention == Attention::Full,
+                (_, Pooling::LastReal | Pooling::LastPosition, attention) => attention == Attention::Causal,
+            },
+            || match attention {
+                Attention::Causal => {
+                    "\"last-real\", \"last-position\" or \"mean\": the first position sees nothing else"
+                        .into()
+                }
+                Attention::Full => "\"first\" or \"mean\" where every position sees all".into(),
+            },
+        );
+        self.holds(
+            "model.heads",
+            &["model.width"],
+            || architecture != Architecture::Llama || (width / heads).is_multiple_of(2),
+            || format!("so many that model.width = {width} gives each an even width, for rotary positions"),
+        );
+        self.holds(
+            "model.rotary_stretch",
+            &[],
+            || rotary_stretch[2] > rotary_stretch[1],
+            || "a factor of the high bound above that of the low bound".into(),
+        );
+    }
+
+    /// What must be left alone unless the model predicts what it is for.
+    fn objective(&mut self) {
+        let objective = self.spec.model.objective;
+        let trains = self.spec.training.trains;
+        self.holds(
+            "training.trains",
+            &["model.objective"],
+            || trains == Trains::All || objective == Objective::Classes,
+            || "\"all\" unless model.objective is \"classes\"".into(),
+        );
+        let reward = self.spec.agent.reward;
+        self.holds(
+            "agent.reward",
+            &["model.objective"],
+            || !matches!(reward, Reward::Accuracy | Reward::NegAccuracy) || objective == Objective::Classes,
+            || "an accuracy only where model.objective is \"classes\"".into(),
+        );
+        let pipeline = self.spec.data.pipeline;
+        self.holds(
+            "data.pipeline",
+            &["model.objective"],
+            || pipeline == Pipeline::Stream || objective != Objective::MaskedToken,
+            || "\"stream\" for masked tokens: blocks are made for the token that follows".into(),
         );
     }
 
@@ -129,6 +265,16 @@ impl Rules<'_> {
     fn tying(&mut self) {
         let tying = &self.spec.tying;
         self.grouping("tying.initial", &tying.initial);
+        self.holds(
+            "tying.initial",
+            &[],
+            || self.spec.model.start.is_empty() || tying.initial != Initial::Named(InitialName::Frozen),
+            || {
+                "\"independent\", \"tied\" or owners where model.start names a model: weights of frozen layers \
+                 are drawn, not read"
+                    .into()
+            },
+        );
         self.holds(
             "tying.first_tie",
             &[],
@@ -220,12 +366,14 @@ impl Rules<'_> {
 fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
-    let weights =
-        ModelSize::new(model, vocabulary).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
-    let widest = size::feed_forward(model).map(|width| width.max(vocabulary).max(model.context));
+    let data = Extents { vocabulary, classes: USUAL_CLASSES };
+    let weights = ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
+    let tokens = size::tokens(model);
+    let widest =
+        size::feed_forward(model).zip(tokens).map(|(width, tokens)| width.max(vocabulary).max(tokens));
     let windows = spec.training.micro_batch.or(spec.training.batch);
     let activation = widest
-        .and_then(|width| width.checked_mul(model.context))
+        .and_then(|width| width.checked_mul(tokens?))
         .and_then(|numbers| numbers.checked_mul(windows)?.checked_mul(size_of::<f32>()));
     let fits = |bytes: Option<usize>| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     fits(weights) && fits(activation)

@@ -94,7 +94,7 @@ words! {
 }
 
 words! {
-    /// What a decision is rewarded with (row 7).
+    /// What a decision is rewarded with (rows 7 and 15).
     Reward {
         /// Negative perplexity.
         NegPpl,
@@ -104,6 +104,10 @@ words! {
         NegLoss,
         /// By how much the loss fell since the decision before.
         LossDelta,
+        /// The share of right classes.
+        Accuracy,
+        /// Its negative, which rewards being wrong: the authors' code for pictures.
+        NegAccuracy,
     }
 }
 

@@ -26,17 +26,28 @@ impl Default for ModelSpec {
     fn default() -> Self {
         Self {
             architecture: Architecture::Gpt2,
+            objective: Objective::NextToken,
+            attention: Attention::Causal,
             layers: 12,
             width: 128,
             heads: 4,
+            key_heads: Size::AUTO,
             feed_forward: Size::AUTO,
             context: 128,
             positions: Size::AUTO,
             vocabulary: Size::AUTO,
+            output: Output::Tied,
+            classes: Size::AUTO,
+            pooling: Pooling::LastReal,
+            picture: 32,
+            patch: 4,
+            rotary_base: 1e4,
+            rotary_stretch: [1.0, 1.0, 4.0, 8192.0],
             gelu: Gelu::Tanh,
             norm_epsilon: 1e-5,
             dropout: 0.0,
             initial_std: 0.02,
+            start: String::new(),
         }
     }
 }
@@ -49,6 +60,10 @@ impl Default for DataSpec {
             split: [0.9, 0.05, 0.05],
             pipeline: Pipeline::Stream,
             order: Order::Pass,
+            mask_share: 0.15,
+            framing: Framing::Marked,
+            normalise: Normalise::Own,
+            augment: Augment::None,
         }
     }
 }
@@ -62,6 +77,7 @@ impl Default for TrainingSpec {
             micro_batch: Size::AUTO,
             checkpointing: Checkpointing::None,
             non_finite: NonFinite::Stop,
+            trains: Trains::All,
         }
     }
 }

@@ -57,12 +57,28 @@ fn every_word_of_every_field_is_read_and_no_other() {
 fn words_are_those_of_the_method() {
     let words = |key| fields::find(key).unwrap().values().words();
     assert_eq!(words("tying.first_decision"), ["after-k", "at-step-0", "before-first-step"]);
-    assert_eq!(words("agent.reward"), ["neg-ppl", "neg-ppl-clipped", "neg-loss", "loss-delta"]);
+    let rewards = ["neg-ppl", "neg-ppl-clipped", "neg-loss", "loss-delta", "accuracy", "neg-accuracy"];
+    assert_eq!(words("agent.reward"), rewards);
     assert_eq!(words("agent.policy"), ["none", "q", "random", "fixed", "replay", "permuted-replay"]);
     assert_eq!(
         words("tying.initial"),
         ["frozen", "independent", "tied", "cycle", "cycle-reversed", "sequence"]
     );
+}
+
+#[test]
+fn words_are_those_of_the_families_and_what_they_predict() {
+    let words = |key| fields::find(key).unwrap().values().words();
+    assert_eq!(words("model.architecture"), ["gpt2", "bert", "vit", "llama"]);
+    assert_eq!(words("model.objective"), ["next-token", "masked-token", "classes"]);
+    assert_eq!(words("model.attention"), ["causal", "full"]);
+    assert_eq!(words("model.output"), ["tied", "own"]);
+    assert_eq!(words("model.pooling"), ["first", "last-real", "last-position", "mean"]);
+    assert_eq!(words("data.framing"), ["marked", "bare"]);
+    assert_eq!(words("data.normalise"), ["own", "half"]);
+    assert_eq!(words("data.augment"), ["none", "flip", "crop-flip"]);
+    assert_eq!(words("training.trains"), ["all", "head"]);
+    assert!(fields::find("model.classes").unwrap().meaning().contains("1 is a single score"));
 }
 
 #[test]
@@ -81,6 +97,8 @@ fn render_says_meaning_unit_and_source_above_each_value() {
 #[test]
 fn render_reads_back_with_awkward_values() {
     let mut spec = Spec::default();
+    spec.model.start = "hf:someone/a \"model\"".into();
+    spec.model.rotary_stretch = [32.0, 1.0 / 3.0, 4.0, 8192.0];
     spec.data.source = "a \"quoted\" \\ path\nwith a line # and \u{e9}".into();
     spec.optimizer.clip_norm = f64::INFINITY;
     spec.optimizer.learning_rate = 1.0 / 3.0;

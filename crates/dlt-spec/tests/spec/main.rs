@@ -1,10 +1,12 @@
 //! What the crate promises about specs, presets and records.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but not in what they share")]
 
 mod fields;
 mod layers;
 mod presets;
 mod records;
 mod rules;
+mod sizes;
 
 use dlt_spec::{Overlay, Spec, SpecError};
 

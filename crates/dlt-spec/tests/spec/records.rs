@@ -49,8 +49,13 @@ fn evaluation() -> EvaluationRow {
         loss: 6.5,
         perplexity: 6.5f64.exp(),
         tokens: 8_192,
+        accuracy: None,
         elapsed_ms: 20.0,
     }
+}
+
+fn scores() -> Scores {
+    Scores { accuracy: 0.75, majority_accuracy: 0.5, matthews: Some(-0.25), f1: Some(0.8) }
 }
 
 fn summary() -> Summary {
@@ -65,6 +70,8 @@ fn summary() -> Summary {
         validation_perplexity: 6.5f64.exp(),
         test_perplexity: 700.0,
         test_perplexity_selected_on_test: None,
+        validation_scores: None,
+        test_scores: None,
         unigram_perplexity: 800.0,
         unigram_test_perplexity: 810.0,
         bits_per_byte: 2.5,
@@ -138,6 +145,7 @@ fn law_rows_read_back_as_they_were_written() {
         MetricRow::Step(step()),
         MetricRow::Step(StepRow { current_rss_mb: None, ..step() }),
         MetricRow::Evaluation(evaluation()),
+        MetricRow::Evaluation(EvaluationRow { accuracy: Some(0.1 + 0.2), ..evaluation() }),
         MetricRow::Decision(decision()),
         MetricRow::Decision(none),
     ];
@@ -198,6 +206,23 @@ fn the_summary_has_every_promised_key() {
             summary
         );
     }
+}
+
+#[test]
+fn scores_of_classes_stand_in_rows_and_summaries_that_have_some() {
+    assert!(!MetricRow::Evaluation(evaluation()).to_line().contains("accuracy"));
+    let row = MetricRow::Evaluation(EvaluationRow { accuracy: Some(0.75), ..evaluation() });
+    assert!(row.to_line().contains("\"tokens\":8192,\"accuracy\":0.75,\"elapsed_ms\""), "{}", row.to_line());
+
+    let plain = serde_json::to_value(summary()).unwrap();
+    assert!(plain.get("validation_scores").is_none() && plain.get("test_scores").is_none());
+    let many = Scores { matthews: None, f1: None, ..scores() };
+    let scored = Summary { validation_scores: Some(scores()), test_scores: Some(many), ..summary() };
+    let value = serde_json::to_value(&scored).unwrap();
+    let keys_of = |split: &str| keys(&value[split]).into_iter().collect::<Vec<_>>();
+    assert_eq!(keys_of("validation_scores"), ["accuracy", "f1", "majority_accuracy", "matthews"]);
+    assert_eq!(keys_of("test_scores"), ["accuracy", "majority_accuracy"]);
+    assert_eq!(serde_json::from_value::<Summary>(value).unwrap(), scored);
 }
 
 #[test]

@@ -1,3 +1,6 @@
+mod families;
+
+use dlt_spec::size::Extents;
 use dlt_spec::spec::{Initial, Size};
 use dlt_spec::{ExitCode, Spec, SpecError, Violation};
 
@@ -31,6 +34,10 @@ fn all_pass(cases: &[&[&str]]) {
         assert_eq!(violations(assignments), [], "{assignments:?}");
     }
 }
+
+/// A vision transformer of 65 tokens.
+const VIT: [&str; 4] =
+    ["model.architecture=vit", "model.objective=classes", "model.attention=full", "model.pooling=first"];
 
 #[test]
 fn rejects_a_depth_of_0() {
@@ -323,7 +330,9 @@ fn rejects_hand_made_specs_of_another_layout() {
 #[test]
 fn accessors_resolve_what_is_left_open() {
     let spec = with(&["model.layers=4", "tying.initial=cycle"]).unwrap().check().unwrap();
-    assert_eq!((spec.feed_forward(), spec.positions(), spec.vocabulary(100)), (512, 128, 100));
+    let data = Extents { vocabulary: 100, classes: 3 };
+    assert_eq!((spec.feed_forward(), spec.tokens(), spec.positions(), spec.key_heads()), (512, 128, 128, 4));
+    assert_eq!(spec.extents(data), data);
     assert_eq!((spec.micro_batch(), spec.micro_batches(), spec.evaluation_batch()), (8, 1, 8));
     assert_eq!((spec.steps_per_pass(81), spec.steps(81), spec.evaluate_every(81)), (10, 10, 10));
     assert_eq!((spec.steps_per_pass(7), spec.evaluate_every(7)), (0, 1));
@@ -331,15 +340,21 @@ fn accessors_resolve_what_is_left_open() {
     assert!(!spec.starts_frozen() && spec.fixed_pattern().is_none());
 
     let fixed = ["model.feed_forward=3", "model.positions=200", "model.vocabulary=9", "training.steps=5"];
+    let classes = ["model.classes=2"];
     let more =
         ["evaluation.batch=2", "evaluation.every_steps=4", "tying.decision=per-layer", "data.order=sweep"];
-    let spec = with(&[&fixed[..], &more].concat()).unwrap().check().unwrap();
-    assert_eq!((spec.feed_forward(), spec.positions(), spec.vocabulary(100)), (3, 200, 9));
+    let spec = with(&[&fixed[..], &more, &classes].concat()).unwrap().check().unwrap();
+    assert_eq!((spec.feed_forward(), spec.tokens(), spec.positions()), (3, 128, 200));
+    assert_eq!(spec.extents(data), Extents { vocabulary: 9, classes: 2 });
     assert_eq!((spec.steps(81), spec.evaluation_batch(), spec.evaluate_every(81)), (5, 2, 4));
     assert_eq!(spec.steps_per_pass(81), 11 * 15);
     assert!(spec.starts_frozen());
     assert_eq!(spec.initial_state().n_independent(), 1);
-    assert_eq!(spec.size(100).unwrap().shared, (9 + 200 + 2) * 128);
+    let vit = with(&[&VIT[..], &["model.picture=48", "model.patch=16"]].concat()).unwrap().check().unwrap();
+    assert_eq!((vit.tokens(), vit.positions()), (10, 10));
+    let llama = with(&["model.architecture=llama", "model.key_heads=2"]).unwrap().check().unwrap();
+    assert_eq!(llama.key_heads(), 2);
+    assert_eq!(spec.size(data).unwrap().shared, (9 + 200 + 2) * 128);
 }
 
 #[test]

@@ -1,0 +1,128 @@
+//! Length, evaluation, checkpoints, optimizer.
+
+use super::{MOST, MOST_OF_TOML, words_of};
+use crate::fields::{Field, Interval, Values, toml_value};
+use crate::spec::*;
+
+pub(super) const TRAINING: &[Field] = &[
+    field!(
+        training.steps,
+        Values::WholeOrAuto(1, MOST_OF_TOML),
+        "Training steps; auto is epochs full passes."
+    )
+    .unit_of("steps"),
+    field!(
+        training.epochs,
+        Values::Whole(1, MOST),
+        "Full passes over the training split, where steps is auto."
+    )
+    .unit_of("passes")
+    .paper_says("300", "section 4")
+    .code_does("200 unless told otherwise, where tied training counts (L - 1) x 4 steps as one"),
+    field!(training.batch, Values::Whole(1, MOST), "Windows of one training step, B.")
+        .unit_of("windows")
+        .paper_says("16", "section 4, Table 3")
+        .code_does("20 unless told otherwise"),
+    field!(
+        training.micro_batch,
+        Values::WholeOrAuto(1, MOST),
+        "Windows in memory at once; divides the batch; auto is the batch."
+    )
+    .unit_of("windows"),
+    field!(
+        training.checkpointing,
+        words!(Checkpointing),
+        "What is kept between forward and backward: none keeps all activations; block keeps each block's \
+         input and computes the rest again."
+    ),
+    field!(
+        training.non_finite,
+        words!(NonFinite),
+        "What becomes of a step whose loss or gradient is not a finite number: stop ends the run with the \
+         last checkpoint intact; skip leaves weights and moments as they are and counts the step."
+    ),
+    field!(
+        training.trains,
+        words!(Trains),
+        "Which parameters train: all, or those of the head of the objective classes alone."
+    ),
+    // Evaluation.
+    field!(
+        evaluation.every_steps,
+        Values::WholeOrAuto(1, MOST_OF_TOML),
+        "Steps between two validations; auto is once a pass."
+    )
+    .unit_of("steps"),
+    field!(
+        evaluation.batch,
+        Values::WholeOrAuto(1, MOST),
+        "Windows of an evaluation batch; auto is the training batch."
+    )
+    .unit_of("windows")
+    .code_does("10 unless told otherwise"),
+    field!(
+        evaluation.windows,
+        Values::WholeOrAuto(1, MOST),
+        "Windows of the validation split that are used during training; auto is all."
+    )
+    .unit_of("windows"),
+    field!(
+        evaluation.select_on,
+        words!(Selection),
+        "Which split chooses the model: always validation; validation-and-test also reports the perplexity \
+         that choosing on the test split would have given."
+    )
+    .paper_says("a separate validation set", "section 4")
+    .code_does("the test split"),
+    // Checkpoints.
+    field!(
+        checkpoint.every_steps,
+        Values::WholeOrAuto(1, MOST_OF_TOML),
+        "Steps between two checkpoints, from which a run is resumed; auto leaves it to every_minutes. One is \
+         always made at the end, and when a run is interrupted."
+    )
+    .unit_of("steps"),
+    field!(
+        checkpoint.every_minutes,
+        Values::Real(Interval::POSITIVE_OR_INF),
+        "Minutes between two checkpoints, beside every_steps; inf leaves it to every_steps."
+    )
+    .unit_of("minutes"),
+    field!(checkpoint.keep_last, Values::Whole(1, MOST), "Checkpoints that are kept, the newest ones.")
+        .unit_of("checkpoints"),
+    // Optimizer.
+    field!(optimizer.learning_rate, Values::Real(Interval::POSITIVE), "Peak learning rate of AdamW.")
+        .paper_says("1e-4", "section 4"),
+    field!(optimizer.beta1, Values::Real(Interval::BELOW_ONE), "Decay of the first moment.").code_does("0.9"),
+    field!(optimizer.beta2, Values::Real(Interval::BELOW_ONE), "Decay of the second moment.")
+        .code_does("0.999"),
+    field!(optimizer.epsilon, Values::Real(Interval::POSITIVE), "Added to the root of the second moment.")
+        .code_does("1e-8"),
+    field!(optimizer.weight_decay, Values::Real(Interval::NOT_NEGATIVE), "Decoupled weight decay.")
+        .code_does("0.01"),
+    field!(
+        optimizer.decayed,
+        words!(Decayed),
+        "Which parameters decay: all, or matrices, those of at least two dimensions."
+    )
+    .code_does("all, norms, biases and embeddings too"),
+    field!(
+        optimizer.clip_norm,
+        Values::Real(Interval::POSITIVE_OR_INF),
+        "Global norm to which gradients are clipped; inf is never."
+    )
+    .code_does("1.0"),
+    field!(
+        optimizer.schedule,
+        words!(Schedule),
+        "Learning rate after warm-up: constant, or cosine, half a cosine from the peak to final_share of \
+         it."
+    ),
+    field!(optimizer.warmup_steps, Values::Whole(0, MOST_OF_TOML), "Steps of linear warm-up.")
+        .unit_of("steps"),
+    field!(
+        optimizer.final_share,
+        Values::Real(Interval::SHARE),
+        "Last learning rate of the cosine schedule, as a share of the peak."
+    ),
+];

@@ -1,0 +1,79 @@
+//! What a run learns from.
+
+use serde::{Deserialize, Serialize};
+
+/// Where tokens come from and in which order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// Name of a data set, or path of a UTF-8 file or of a folder of them.
+    pub source: String,
+    /// `gpt2`, or path of a `tokenizer.json`.
+    pub tokenizer: String,
+    /// Fractions of a single text that train, validate and test; contiguous, in this order.
+    pub split: [f64; 3],
+    /// How a text becomes windows.
+    pub pipeline: Pipeline,
+    /// In which order windows are visited.
+    pub order: Order,
+    /// Share of the tokens that the objective `masked-token` predicts.
+    pub mask_share: f64,
+    /// How sentences are put into a window.
+    pub framing: Framing,
+    /// How the pixels of pictures are normalised.
+    pub normalise: Normalise,
+    /// How training pictures are changed at random.
+    pub augment: Augment,
+}
+
+words! {
+    /// How sentences are put into a window (DEVIATIONS row 24).
+    Framing {
+        /// With the tokenizer's marks around and between, padding masked.
+        Marked,
+        /// The authors': nothing around or between, filled up to T tokens with the end of text, unmasked.
+        Bare,
+    }
+}
+
+words! {
+    /// How the pixels of pictures are normalised.
+    Normalise {
+        /// By mean and deviation of the data's own channels.
+        Own,
+        /// By 0.5 and 0.5, from -1 to 1.
+        Half,
+    }
+}
+
+words! {
+    /// How training pictures are changed at random.
+    Augment {
+        /// Not at all.
+        None,
+        /// Every other one is mirrored.
+        Flip,
+        /// Cut out of a border of an eighth of the side, and every other one mirrored.
+        CropFlip,
+    }
+}
+
+words! {
+    /// How a text becomes windows (method section 3, text pipeline).
+    Pipeline {
+        /// One continuous token stream, windows of T + 1 tokens that overlap by one.
+        Stream,
+        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended with EOS.
+        Blocks,
+    }
+}
+
+words! {
+    /// Order of the training windows (DEVIATIONS row 19).
+    Order {
+        /// Full passes, each a fresh seeded shuffle of all windows.
+        Pass,
+        /// The authors': each visit of a layer and each reward starts a fresh shuffle.
+        Sweep,
+    }
+}

@@ -1,0 +1,130 @@
+//! The transformer, and what it is to predict.
+
+use serde::{Deserialize, Serialize};
+
+use super::Size;
+
+/// The transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Which family of transformer.
+    pub architecture: Architecture,
+    /// What is predicted.
+    pub objective: Objective,
+    /// Which positions a token attends to.
+    pub attention: Attention,
+    /// Number of blocks, L.
+    pub layers: usize,
+    /// Width of the residual stream, C.
+    pub width: usize,
+    /// Attention heads, H; divides the width.
+    pub heads: usize,
+    /// Heads of keys and values, G; divides H; `auto` is H.
+    pub key_heads: Size,
+    /// Width of the feed-forward layer; `auto` is 4 C.
+    pub feed_forward: Size,
+    /// Tokens of one training window, T.
+    pub context: usize,
+    /// Rows of the position table, of a picture as many as it has tokens; `auto` is T.
+    pub positions: Size,
+    /// Size of the vocabulary, V; `auto` is the tokenizer's.
+    pub vocabulary: Size,
+    /// Where the weights come from that turn hidden states into scores of tokens.
+    pub output: Output,
+    /// Classes of the objective `classes`, K; 1 is a single score, which says class 1 where it is above 0; `auto` is
+    /// the data's.
+    pub classes: Size,
+    /// Which positions the objective `classes` reads.
+    pub pooling: Pooling,
+    /// Width and height of a picture, in pixels.
+    pub picture: usize,
+    /// Width and height of a patch of it, in pixels; divides the picture's.
+    pub patch: usize,
+    /// Base of the rotary frequencies.
+    pub rotary_base: f64,
+    /// Stretching of the rotary frequencies: factor, factors of the low and the high bound, tokens of the original
+    /// context; a factor of 1 is none.
+    pub rotary_stretch: [f64; 4],
+    /// Activation of the feed-forward layer.
+    pub gelu: Gelu,
+    /// Epsilon of the layer norms.
+    pub norm_epsilon: f64,
+    /// Probability that dropout zeroes an activation.
+    pub dropout: f64,
+    /// Standard deviation of the initial weights.
+    pub initial_std: f64,
+    /// Model whose weights a run starts from; empty draws them. Frozen layers would be drawn all the same, so
+    /// `tying.initial` must not freeze any.
+    pub start: String,
+}
+
+words! {
+    /// Families of transformer.
+    Architecture {
+        /// Pre-norm decoder with learned positions.
+        Gpt2,
+        /// Post-norm blocks, learned positions and token types, an output head with a transform.
+        Bert,
+        /// Pre-norm blocks over patches of a picture, with a class token.
+        Vit,
+        /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers.
+        Llama,
+    }
+}
+
+words! {
+    /// What is predicted (DEVIATIONS row 14).
+    Objective {
+        /// At each position the token that follows.
+        NextToken,
+        /// Tokens that were hidden from the model.
+        MaskedToken,
+        /// One class for each window.
+        Classes,
+    }
+}
+
+words! {
+    /// Which positions a token attends to.
+    Attention {
+        /// Itself and everything before it.
+        Causal,
+        /// Every position.
+        Full,
+    }
+}
+
+words! {
+    /// Which positions the objective `classes` reads (DEVIATIONS row 24).
+    Pooling {
+        /// The first one: a class token.
+        First,
+        /// The last one that is no padding.
+        LastReal,
+        /// The last one, be it padding.
+        LastPosition,
+        /// The mean of all that are no padding.
+        Mean,
+    }
+}
+
+words! {
+    /// Where the weights come from that turn hidden states into scores of tokens.
+    Output {
+        /// They are the token table.
+        Tied,
+        /// A table of their own.
+        Own,
+    }
+}
+
+words! {
+    /// Activation of the feed-forward layer (DEVIATIONS row 23).
+    Gelu {
+        /// The tanh approximation, GPT-2's own.
+        Tanh,
+        /// The exact function, by the error function.
+        Erf,
+    }
+}
