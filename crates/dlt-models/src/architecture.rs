@@ -5,11 +5,18 @@
 
 use std::fmt::Debug;
 
-use dlt_kernels::Dropout;
+use dlt_kernels::{Dropout, Gelu};
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{Objective, Output, Pooling};
+use dlt_spec::{CheckedSpec, spec};
 
 use crate::Result;
+use crate::bert::Bert;
+use crate::gpt2::Gpt2;
 use crate::graph::{Graph, Node};
-use crate::parameters::Layout;
+use crate::llama::Llama;
+use crate::parameters::{Entry, Init, Layout};
+use crate::vit::Vit;
 
 /// A family of transformer at given sizes.
 pub trait Architecture: Debug + Send + Sync {
@@ -19,11 +26,18 @@ pub trait Architecture: Debug + Send + Sync {
     /// Parameters of one block.
     fn block_layout(&self) -> Layout;
 
-    /// Name of the shared parameter (V, C) in which tokens are looked up.
-    fn token_table(&self) -> &'static str;
+    /// What goes into the stem.
+    fn stem_input(&self) -> StemInput;
 
-    /// Name of the shared parameter (V, C) that the head multiplies hidden states with.
-    fn output_table(&self) -> &'static str;
+    /// What is predicted.
+    fn head_settings(&self) -> HeadSettings;
+
+    /// What turns the head's rows into scores.
+    fn output(&self) -> Projection;
+
+    /// Names of the shared parameters that belong to the objective alone: new ones where a model that was trained for
+    /// another objective goes on with this one.
+    fn own_head(&self) -> &'static [&'static str];
 
     /// Name of layer `layer`'s parameters up to the block's own names, e.g. `transformer.h.3.`.
     fn block_prefix(&self, layer: usize) -> String;
@@ -31,26 +45,26 @@ pub trait Architecture: Debug + Send + Sync {
     /// Names of the shared parameters up to their own, e.g. `transformer.`.
     fn shared_prefix(&self) -> &'static str;
 
-    /// Longest window, in tokens.
+    /// Longest window, in positions that go through the blocks.
     fn max_tokens(&self) -> usize;
 
-    /// Width of the rows of the token table, C.
+    /// Width of the residual stream, C.
     fn width(&self) -> usize;
-
-    /// Size of the vocabulary, V.
-    fn vocabulary(&self) -> usize;
 
     /// Number of layers, L.
     fn n_layers(&self) -> usize;
 
-    /// Writes the stem: the input of the first block, from the rows of the token table.
+    /// Heads of keys and values, and their width: what generation keeps of each token and layer.
+    fn key_heads(&self) -> (usize, usize);
+
+    /// Writes the stem: the input of the first block, from the rows of the token table or from patches.
     ///
     /// # Shapes
-    /// `rows` (B, T, C); result the same.
+    /// `input` (B, T, C) or (B, N, 3 P P); result (B, T, C).
     ///
     /// # Errors
     /// [`ModelError::Batch`](crate::ModelError::Batch) for more tokens than positions.
-    fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node>;
+    fn embed(&self, graph: &mut Graph, input: Node) -> Result<Node>;
 
     /// Writes one block.
     ///
@@ -61,15 +75,183 @@ pub trait Architecture: Debug + Send + Sync {
     /// Fails for a name that the layout lacks.
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node>;
 
-    /// Writes the head: what the output table multiplies.
+    /// Writes the head: what the output multiplies. It picks the rows that are read
+    /// ([`Graph::pick`], [`Graph::average`]).
     ///
     /// # Shapes
-    /// `x` (B, T, C); result the same.
+    /// `x` (B, T, C); result (B, T, C), or (N, C) where N rows are read.
     ///
     /// # Errors
     /// Fails for a name that the layout lacks.
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node>;
 }
+
+/// What goes into the stem of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StemInput {
+    /// Rows of a table, by token.
+    Tokens {
+        /// Name of the shared parameter (V, C).
+        table: &'static str,
+        /// Size of the vocabulary, V.
+        vocabulary: usize,
+    },
+    /// Pictures of three channels in patches.
+    Pictures {
+        /// Width and height of a picture.
+        side: usize,
+        /// Width and height of a patch, P.
+        patch: usize,
+    },
+}
+
+/// What turns the rows of a head into scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Name of the shared parameter (V, C) or (K, C).
+    pub table: &'static str,
+    /// Name of the shared parameter that is added, (V) or (K).
+    pub bias: Option<&'static str>,
+    /// Scores of a row: V or K, and two of a single score.
+    pub rows: usize,
+}
+
+/// What a model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadSettings {
+    /// Tokens or classes.
+    pub objective: Objective,
+    /// Where the weights come from that turn rows into scores of tokens.
+    pub output: Output,
+    /// Number of classes, K, or 1 for a single score; 0 where tokens are predicted.
+    pub classes: usize,
+    /// Which positions the objective `classes` reads.
+    pub pooling: Pooling,
+}
+
+impl HeadSettings {
+    /// The token that follows each position, by the token table.
+    pub const NEXT_TOKEN: Self = Self {
+        objective: Objective::NextToken,
+        output: Output::Tied,
+        classes: 0,
+        pooling: Pooling::LastReal,
+    };
+
+    /// One of `classes` classes for each window.
+    #[must_use]
+    pub fn of_classes(classes: usize, pooling: Pooling) -> Self {
+        Self { objective: Objective::Classes, output: Output::Tied, classes, pooling }
+    }
+
+    fn from_spec(spec: &CheckedSpec, extents: Extents) -> Self {
+        let model = &spec.model;
+        let classes = if model.objective == Objective::Classes { extents.classes } else { 0 };
+        Self { objective: model.objective, output: model.output, classes, pooling: model.pooling }
+    }
+
+    /// Whether classes are predicted.
+    #[must_use]
+    pub fn has_classes(&self) -> bool {
+        self.objective == Objective::Classes
+    }
+
+    /// Whether a single score tells two classes apart: class 1 where it is above 0 (DEVIATIONS row 24).
+    #[must_use]
+    pub fn has_single_score(&self) -> bool {
+        self.has_classes() && self.classes == 1
+    }
+
+    /// Classes that are told apart.
+    #[must_use]
+    pub fn told_classes(&self) -> usize {
+        if self.has_single_score() { 2 } else { self.classes }
+    }
+}
+
+/// What every family has of sizes and settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Form {
+    /// Number of layers, L.
+    pub layers: usize,
+    /// Width of the residual stream, C.
+    pub width: usize,
+    /// Attention heads, H.
+    pub heads: usize,
+    /// Width of the feed-forward layer, F.
+    pub feed_forward: usize,
+    /// Epsilon of the norms.
+    pub norm_epsilon: f64,
+    /// Standard deviation of initial weights.
+    pub initial_std: f64,
+    /// What is predicted.
+    pub head: HeadSettings,
+}
+
+impl Form {
+    fn from_spec(spec: &CheckedSpec, extents: Extents) -> Self {
+        let model = &spec.model;
+        Self {
+            layers: model.layers,
+            width: model.width,
+            heads: model.heads,
+            feed_forward: spec.feed_forward(),
+            norm_epsilon: model.norm_epsilon,
+            initial_std: model.initial_std,
+            head: HeadSettings::from_spec(spec, extents),
+        }
+    }
+
+    /// Width of a head, D.
+    #[must_use]
+    pub fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// Most initial weights.
+    pub(crate) fn normal(&self) -> Init {
+        Init::Normal(self.initial_std)
+    }
+
+    /// Weights of projections into the residual stream, as GPT-2 has them.
+    pub(crate) fn residual(&self) -> Init {
+        Init::Normal(self.initial_std / (2.0 * self.layers as f64).sqrt())
+    }
+}
+
+/// The model of a spec with data of these extents.
+#[must_use]
+pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
+    let extents = spec.extents(data);
+    let (form, model) = (Form::from_spec(spec, extents), &spec.model);
+    let gelu = match model.gelu {
+        spec::Gelu::Tanh => Gelu::Tanh,
+        spec::Gelu::Erf => Gelu::Erf,
+    };
+    let (positions, vocabulary) = (spec.positions(), extents.vocabulary);
+    match model.architecture {
+        spec::Architecture::Gpt2 => Box::new(Gpt2 { form, positions, vocabulary, gelu }),
+        spec::Architecture::Bert => {
+            Box::new(Bert { form, positions, vocabulary, gelu, attention: model.attention })
+        }
+        spec::Architecture::Vit => Box::new(Vit { form, picture: model.picture, patch: model.patch, gelu }),
+        spec::Architecture::Llama => Box::new(Llama {
+            form,
+            key_heads: spec.key_heads(),
+            positions,
+            vocabulary,
+            rotary_base: model.rotary_base,
+            rotary_stretch: model.rotary_stretch,
+        }),
+    }
+}
+
+pub(crate) fn entry(name: &'static str, shape: &[usize], init: Init) -> Entry {
+    Entry { name, shape: shape.to_vec(), init }
+}
+
+pub(crate) const ZERO: Init = Init::Constant(0.0);
+pub(crate) const ONE: Init = Init::Constant(1.0);
 
 /// Dropout of one training pass. Masks depend on the seed, the place and the window's number in the batch,
 /// so that a batch in pieces gets the masks of the whole one, and a recomputed block the same ones again.

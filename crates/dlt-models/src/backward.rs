@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, Tensor};
-use dlt_kernels::optimizer;
-use dlt_spec::spec::Checkpointing;
+use dlt_kernels::{HeadSums, optimizer};
+use dlt_spec::spec::{Checkpointing, Trains};
 
-use crate::architecture::DropoutPass;
+use crate::architecture::{DropoutPass, StemInput};
 use crate::error::Context;
-use crate::graph::{Run, Stretches, Trace};
+use crate::graph::{Beside, Run, Stretches, Trace, absent};
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
 
@@ -84,6 +84,8 @@ impl Sums {
 
 /// What the forward pass kept of one block.
 enum Kept {
+    /// Nothing: no gradient goes through it.
+    Nothing,
     /// Its input: the rest is computed again.
     Input(Tensor),
     /// All that the backward pass needs.
@@ -95,6 +97,7 @@ struct Passage<'a> {
     model: &'a Model,
     settings: &'a TrainingPass,
     stretches: Stretches,
+    beside: &'a Beside,
 }
 
 impl Model {
@@ -122,20 +125,24 @@ impl Model {
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<f64> {
-        let (inputs, targets) = self.tensors(batch)?;
-        let passage = Passage { model: self, settings, stretches: self.stretches(inputs.dims())? };
+        let prepared = batch.prepare(self.architecture(), self.device())?;
+        let stretches = self.stretches(&prepared.dims)?;
+        let passage = Passage { model: self, settings, stretches, beside: &prepared.beside };
         let shared = self.shared.tensors();
-        let layout = self.shared.layout();
-        let mut sums = Sums::from(std::mem::take(&mut gradients.shared), layout);
+        let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
         let run = passage.run(&shared, 0);
-        let mut x = passage.stretches.stem.result(self.rows(&inputs)?, &run)?;
+        let mut x = passage.stretches.stem.result(self.stem_rows(&prepared.input)?, &run)?;
         let mut kept = Vec::with_capacity(self.binding.n_layers());
         for layer in 0..self.binding.n_layers() {
             let (block, y) = passage.block_forward(layer, x)?;
             kept.push(block);
             x = y;
         }
-        let (loss, mut upstream) = passage.head(x, &targets, &shared, &mut sums)?;
+        let (loss, mut upstream) = passage.head(x, &prepared.targets, &shared, &mut sums)?;
+        if self.trains() == Trains::Head {
+            gradients.shared = self.trained_sums(sums)?;
+            return Ok(loss);
+        }
         for layer in (0..self.binding.n_layers()).rev() {
             let Some(block) = kept.pop() else { break };
             let slots = &mut gradients.slots;
@@ -143,9 +150,26 @@ impl Model {
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
         }
-        passage.stem_backward(&inputs, upstream, &shared, &mut sums)?;
-        gradients.shared = sums.finish(layout)?;
+        passage.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
+        gradients.shared = self.trained_sums(sums)?;
         Ok(loss)
+    }
+
+    /// Sums by the layout of all shared parameters, from those of the ones that train.
+    fn shared_sums(&self, gradients: Vec<Tensor>) -> Result<Sums> {
+        let mut sums = vec![None; self.shared.layout().entries().len()];
+        for (entry, gradient) in self.trained_shared().layout().entries().iter().zip(gradients) {
+            sums[self.shared.layout().number(entry.name)?] = Some(gradient);
+        }
+        Ok(Sums(sums))
+    }
+
+    /// Gradients of the shared parameters that train.
+    fn trained_sums(&self, Sums(mut sums): Sums) -> Result<Vec<Tensor>> {
+        let layout = self.trained_shared().layout();
+        let places = layout.entries().iter().map(|entry| self.shared.layout().number(entry.name));
+        let trained = places.map(|place| Ok(sums[place?].take())).collect::<Result<_>>()?;
+        Sums(trained).finish(layout)
     }
 
     /// Name of the first parameter whose gradient is not finite.
@@ -153,7 +177,7 @@ impl Model {
     /// # Errors
     /// Fails where the device does.
     pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<String>> {
-        let shared = self.shared.layout().entries().iter().zip(&gradients.shared);
+        let shared = self.trained_shared().layout().entries().iter().zip(&gradients.shared);
         let shared =
             shared.map(|(entry, tensor)| (self.architecture.shared_prefix().to_owned(), entry, tensor));
         let blocks = gradients.slots.iter().flat_map(|(&slot, tensors)| {
@@ -170,25 +194,24 @@ impl Model {
     }
 }
 
-impl Passage<'_> {
-    fn run<'a>(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
-        Run { kernels: self.model.kernels(), parameters, dropout: self.settings.dropout, first_site }
-    }
-
-    /// Where the gradient of a layer's weights goes.
-    fn slot(&self, layer: usize) -> Option<usize> {
-        self.model.binding.slot(layer, self.model.gradient_rule())
+impl<'a> Passage<'a> {
+    fn run(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
+        let (dropout, beside) = (self.settings.dropout, self.beside);
+        Run { dropout, first_site, beside, ..Run::plain(self.model.kernels(), parameters) }
     }
 
     fn block_forward(&self, layer: usize, input: Tensor) -> Result<(Kept, Tensor)> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.run(&weights, self.stretches.first_site(layer));
         let block = &self.stretches.block;
+        if self.model.trains() == Trains::Head {
+            return Ok((Kept::Nothing, block.result(input, &run)?));
+        }
         if self.settings.checkpointing == Checkpointing::Block || self.model.binding.is_frozen(layer) {
             let y = block.result(input.clone(), &run)?;
             return Ok((Kept::Input(input), y));
         }
-        let (y, trace) = block.forward(input, &run, self.slot(layer).is_some())?;
+        let (y, trace) = block.forward(input, &run, self.model.slot(layer).is_some())?;
         Ok((Kept::Trace(trace), y))
     }
 
@@ -201,52 +224,72 @@ impl Passage<'_> {
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.run(&weights, self.stretches.first_site(layer));
-        let (block, slot) = (&self.stretches.block, self.slot(layer));
+        let (block, slot) = (&self.stretches.block, self.model.slot(layer));
         let trace = match kept {
+            Kept::Nothing => return Err(absent("what its backward pass reads")),
             Kept::Trace(trace) => trace,
             Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
-        let Some(slot) = slot else { return block.backward(trace, upstream, &run, None) };
+        let passed = || absent("a gradient of its input");
+        let Some(slot) = slot else { return block.backward(trace, upstream, &run, None)?.ok_or_else(passed) };
         let layout = self.model.bank.layout();
         let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
         let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
         slots.insert(slot, sums.finish(layout)?);
-        Ok(upstream)
+        upstream.ok_or_else(passed)
     }
 
     /// Loss, and gradients of what makes it from the result of the last block; the first is that of the result.
     fn head(&self, x: Tensor, targets: &Tensor, shared: &[Tensor], sums: &mut Sums) -> Result<(f64, Tensor)> {
-        let (model, run) = (self.model, self.run(shared, 0));
-        let (hidden, trace) = self.stretches.head.forward(x, &run, true)?;
-        let table = model.shared.layout().number(model.architecture.output_table())?;
+        let (model, head) = (self.model, &self.stretches.head);
+        let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
+        let (hidden, trace) = head.forward(x, &run, true)?;
         let rows = hidden.flatten_to(D::Minus2)?;
-        let (scale, into) = (self.settings.scale, sums.0[table].as_ref());
-        let head = model.kernels().cross_entropy(&rows, &shared[table], targets, scale, into);
-        let head = head.context(|| "loss".to_owned())?;
-        sums.0[table] = Some(head.table);
-        let upstream = head.hidden.reshape(hidden.shape())?;
+        let [table, bias] = model.output_numbers()?;
+        let is_single = model.architecture().head_settings().has_single_score();
+        // The rows of a single score are not its parameters' own: their gradient is added afterwards.
+        let sum =
+            |number: Option<usize>| number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref());
+        let into = HeadSums { table: sum(table), bias: sum(bias) };
+        let output = model.output(shared)?;
+        let made =
+            model.kernels().cross_entropy(&rows, output.projection(), targets, self.settings.scale, into);
+        let made = made.context(|| "loss".to_owned())?;
+        for (number, gradient) in [(table, Some(made.table)), (bias, made.bias)] {
+            let (Some(number), Some(gradient)) = (number, gradient) else { continue };
+            sums.0[number] = Some(match (is_single, sums.0[number].take()) {
+                (false, _) => gradient,
+                (true, None) => gradient.narrow(0, 1, 1)?.copy()?,
+                (true, Some(sum)) => model.kernels().add(&sum, &gradient.narrow(0, 1, 1)?.copy()?)?,
+            });
+        }
+        let upstream = made.hidden.reshape(hidden.shape())?;
         drop((hidden, rows));
-        Ok((head.loss_sum, self.stretches.head.backward(trace, upstream, &run, Some(&mut sums.0))?))
+        let upstream = head.backward(trace, upstream, &run, Some(&mut sums.0))?;
+        Ok((made.loss_sum, upstream.ok_or_else(|| absent("a gradient of its input"))?))
     }
 
     /// Gradients of what makes the first block's input; the token table's is added row by row to what came
     /// through the head, without a table of its own.
     fn stem_backward(
         &self,
-        inputs: &Tensor,
+        input: &Tensor,
         upstream: Tensor,
         shared: &[Tensor],
         sums: &mut Sums,
     ) -> Result<()> {
         let (model, run) = (self.model, self.run(shared, 0));
-        let trace = self.stretches.stem.replay(model.rows(inputs)?, &run, true)?;
+        let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
         let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
-        let table = model.shared.layout().number(model.architecture.token_table())?;
+        let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows) else {
+            return Ok(());
+        };
+        let table = model.shared.layout().number(table)?;
         let into = match sums.0[table].take() {
             Some(into) => into,
             None => shared[table].zeros_like()?,
         };
-        model.kernels().embedding_gradient(&into, inputs, &rows)?;
+        model.kernels().embedding_gradient(&into, input, &rows)?;
         sums.0[table] = Some(into);
         Ok(())
     }

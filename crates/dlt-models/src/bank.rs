@@ -105,6 +105,12 @@ impl BlockBank {
         &self.blocks
     }
 
+    /// Where the weights live.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Names and shapes of one block.
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {

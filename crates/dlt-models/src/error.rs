@@ -42,6 +42,16 @@ pub enum ModelError {
         /// What came instead.
         came: String,
     },
+    /// No class of transformers computes what a model does.
+    #[error("export: `{setting}` must be {expected}, came {came}")]
+    Export {
+        /// The setting.
+        setting: &'static str,
+        /// What transformers can compute.
+        expected: &'static str,
+        /// What the model has.
+        came: String,
+    },
     /// A batch does not fit the model.
     #[error("batch: expected {expected}, came {came}")]
     Batch {
@@ -57,6 +67,14 @@ pub enum ModelError {
         expected: usize,
         /// Layers of the state.
         came: usize,
+    },
+    /// A model predicts something else than what is asked of it.
+    #[error("expected a model that predicts {expected}, came one that predicts {came}")]
+    Objective {
+        /// What is asked.
+        expected: &'static str,
+        /// What it predicts.
+        came: &'static str,
     },
     /// A sampling setting is out of range.
     #[error("{setting}: expected {expected}, came {came}")]

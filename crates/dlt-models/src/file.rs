@@ -15,20 +15,20 @@
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 
-use std::borrow::Cow;
+pub(crate) mod deferred;
+
 use std::collections::{BTreeMap, HashMap};
-use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
-use safetensors::{SafeTensors, View};
+use safetensors::SafeTensors;
 
 use crate::architecture::Architecture;
 use crate::binding::{Binding, Rules, StorageId};
-use crate::parameters::Entry;
+use crate::file::deferred::Deferred;
+use crate::parameters::Layout;
 use crate::{Model, ModelError, Result};
 
 /// Version of the layout that this program writes and reads.
@@ -40,25 +40,34 @@ impl Model {
     /// # Errors
     /// Fails where the device has no memory left for the weights of frozen layers.
     pub fn named_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.written().into_iter().map(|(name, written)| Ok((name, written.tensor()?))).collect()
+        self.written().into_iter().map(|(name, tensor)| Ok((name, tensor.tensor()?))).collect()
     }
 
-    fn written(&self) -> Vec<(String, Written<'_>)> {
+    fn written(&self) -> Vec<(String, Deferred<'_>)> {
         let mut named = Vec::new();
-        for (index, entry) in self.shared.layout().entries().iter().enumerate() {
-            let name = format!("{}{}", self.architecture.shared_prefix(), entry.name);
-            named.push((name, Written { model: self, entry, place: Place::Shared, index }));
-        }
+        let mut name_all = |prefix: &str, place, layout: &Layout| {
+            for (index, entry) in layout.entries().iter().enumerate() {
+                let fetch = move || self.parameter(place, index);
+                named.push((format!("{prefix}{}", entry.name), Deferred::new(entry.shape.clone(), fetch)));
+            }
+        };
+        name_all(self.architecture.shared_prefix(), Place::Shared, self.shared.layout());
         for (layer, &lowest) in self.binding.partition().iter().enumerate() {
             if layer == lowest {
-                let place = Place::Block(self.binding.storage(layer));
-                for (index, entry) in self.bank.layout().entries().iter().enumerate() {
-                    let name = format!("{}{}", self.architecture.block_prefix(layer), entry.name);
-                    named.push((name, Written { model: self, entry, place, index }));
-                }
+                let prefix = self.architecture.block_prefix(layer);
+                name_all(&prefix, Place::Block(self.binding.storage(layer)), self.bank.layout());
             }
         }
         named
+    }
+
+    /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by one and never
+    /// held together.
+    pub(crate) fn parameter(&self, place: Place, index: usize) -> Result<Tensor> {
+        match place {
+            Place::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
+            Place::Block(id) => self.bank.parameter(id, index),
+        }
     }
 
     /// Writes the model: to a temporary sibling, synced, then renamed into place.
@@ -77,68 +86,20 @@ impl Model {
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
         metadata.insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
 
-        let partial = path.with_extension("partial");
-        let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
         if let Some(seed) = self.bank.seed() {
             metadata.insert("frozen-seed".to_owned(), seed.to_string());
         }
-        let written = self.written();
-        let bytes: usize = written.iter().map(|(_, tensor)| tensor.data_len()).sum();
-        safetensors::serialize_to_file(written, Some(metadata), &partial).map_err(|source| match source {
-            safetensors::SafeTensorError::IoError(source) => io(source),
-            other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
-        })?;
-        sort_header(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)).map_err(io)
+        deferred::write(path, self.written(), metadata)
     }
 }
 
-/// One tensor of a model file, fetched when it is written: so the weights of frozen layers are drawn one by
-/// one and never held together.
-struct Written<'a> {
-    model: &'a Model,
-    entry: &'a Entry,
-    place: Place,
-    index: usize,
-}
-
+/// Where a parameter of a model stands.
 #[derive(Clone, Copy)]
-enum Place {
+pub(crate) enum Place {
+    /// Outside of blocks.
     Shared,
+    /// In the block behind this storage.
     Block(StorageId),
-}
-
-impl Written<'_> {
-    fn tensor(&self) -> Result<Tensor> {
-        match self.place {
-            Place::Shared => Ok(self.model.shared.variables()[self.index].as_detached_tensor()),
-            Place::Block(id) => self.model.bank.parameter(id, self.index),
-        }
-    }
-
-    fn values(&self) -> Result<Vec<f32>> {
-        Ok(self.tensor()?.flatten_all()?.to_vec1()?)
-    }
-}
-
-impl View for Written<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        safetensors::Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.entry.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        // The library asks for bytes and takes no error: a tensor that cannot be fetched is left out, and the
-        // file is then refused for its length.
-        let values = self.values().unwrap_or_default();
-        Cow::Owned(values.into_iter().flat_map(f32::to_le_bytes).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        self.entry.shape.iter().product::<usize>() * size_of::<f32>()
-    }
 }
 
 /// A model file that has been read and whose binding has been checked.
@@ -206,41 +167,41 @@ impl ModelFile {
         if expected != came {
             return Err(ModelError::Depth { expected, came });
         }
-        let lookup = |name: &str| match self.tensors.get(name) {
-            Ok(_) => self.tensors.load(name, device).map(Some).map_err(|error| ModelError::Format {
-                path: self.path.clone(),
-                reason: format!("tensor `{name}`: {error}"),
-            }),
-            Err(_) => Ok(None),
-        };
+        let lookup = |name: &str| self.tensor(name, device);
         let seed = self.metadata.get("frozen-seed").and_then(|seed| seed.parse().ok());
         Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, seed, device)
     }
 }
 
-/// Puts the header's keys in a fixed order, in which the library does not write them, so that equal models
-/// are equal files; then syncs.
-fn sort_header(path: &Path, data: usize) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if file.metadata()?.len() != 8 + length + data as u64 {
-        return Err(std::io::Error::other("a tensor could not be fetched from the device"));
+impl ModelFile {
+    fn tensor(&self, name: &str, device: &Device) -> Result<Option<Tensor>> {
+        match self.tensors.get(name) {
+            Ok(_) => self.tensors.load(name, device).map(Some).map_err(|error| ModelError::Format {
+                path: self.path.clone(),
+                reason: format!("tensor `{name}`: {error}"),
+            }),
+            Err(_) => Ok(None),
+        }
     }
-    let mut header = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
-    file.read_exact(&mut header)?;
-    let mut value: serde_json::Value = serde_json::from_slice(&header)?;
-    value.sort_all_objects();
-    let mut sorted = serde_json::to_vec(&value)?;
-    // The same keys and values, so at most as long; the rest is filled with blanks, as the format has it.
-    if sorted.len() > header.len() {
-        return Err(std::io::Error::other("the sorted header is longer than the one written"));
+
+    /// A tensor by the name that it has in a model whose layers share nothing: every layer finds the weights that it
+    /// uses, though they stand in the file under another one's name.
+    ///
+    /// # Errors
+    /// [`ModelError::Format`] where the tensor is damaged.
+    pub fn lookup(
+        &self,
+        name: &str,
+        architecture: &dyn Architecture,
+        device: &Device,
+    ) -> Result<Option<Tensor>> {
+        for (layer, lowest) in self.binding.partition().into_iter().enumerate() {
+            if let Some(own) = name.strip_prefix(architecture.block_prefix(layer).as_str()) {
+                return self.tensor(&format!("{}{own}", architecture.block_prefix(lowest)), device);
+            }
+        }
+        self.tensor(name, device)
     }
-    sorted.resize(header.len(), b' ');
-    file.seek(SeekFrom::Start(8))?;
-    file.write_all(&sorted)?;
-    file.sync_all()
 }
 
 fn list(layers: impl IntoIterator<Item = usize>) -> String {

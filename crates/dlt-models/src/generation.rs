@@ -1,105 +1,196 @@
-//! Text from a model: choosing the next token, one at a time.
+//! Text from a model: prompts continued, one token at a time.
 
+mod decoder;
+mod sampling;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use dlt_spec::seeds;
 use rand::Rng;
 
 use crate::{Model, ModelError, Result};
-
-/// How the next token is chosen. Made by [`Sampling::new`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    temperature: f64,
-    top_k: Option<usize>,
-    top_p: f64,
-}
-
-impl Sampling {
-    /// - `temperature`: 0 takes the most likely token, 1 samples as the model says;
-    /// - `top_k`: only the k most likely tokens;
-    /// - `top_p`: only the fewest most likely tokens that together have this probability, in `(0, 1]`.
-    ///
-    /// # Errors
-    /// [`ModelError::Sampling`] for a value out of its range.
-    pub fn new(temperature: f64, top_k: Option<usize>, top_p: f64) -> Result<Self> {
-        let refuse = |setting, expected, came| Err(ModelError::Sampling { setting, expected, came });
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            return refuse("temperature", "a number of at least 0", temperature);
-        }
-        if top_k == Some(0) {
-            return refuse("top-k", "at least 1", 0.0);
-        }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return refuse("top-p", "more than 0 and at most 1", top_p);
-        }
-        Ok(Self { temperature, top_k, top_p })
-    }
-
-    /// Chooses a token from logits; the lowest id among equals where nothing is drawn.
-    pub fn choose(&self, logits: &[f32], rng: &mut impl Rng) -> u32 {
-        let mut ranked: Vec<(u32, f64)> =
-            logits.iter().enumerate().map(|(id, &logit)| (id as u32, f64::from(logit))).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let Some(&(first, highest)) = ranked.first() else { return 0 };
-        if self.temperature == 0.0 {
-            return first;
-        }
-        ranked.truncate(self.top_k.unwrap_or(usize::MAX));
-        for (_, logit) in &mut ranked {
-            *logit = ((*logit - highest) / self.temperature).exp();
-        }
-        let total: f64 = ranked.iter().map(|(_, weight)| weight).sum();
-        let mut kept = 0.0;
-        let enough = ranked.iter().position(|(_, weight)| {
-            kept += weight;
-            kept >= self.top_p * total
-        });
-        ranked.truncate(enough.map_or(ranked.len(), |last| last + 1));
-        let total: f64 = ranked.iter().map(|(_, weight)| weight).sum();
-        let mut point = rng.random::<f64>() * total;
-        for &(id, weight) in &ranked {
-            point -= weight;
-            if point < 0.0 {
-                return id;
-            }
-        }
-        ranked.last().map_or(first, |&(id, _)| id)
-    }
-}
+pub use decoder::Decoder;
+pub use sampling::Sampling;
 
 /// What is to be generated.
 #[derive(Clone, Copy, Debug)]
 pub struct Continuation<'a> {
-    /// Tokens to continue.
-    pub prompt: &'a [u32],
-    /// How many to add at most.
+    /// Tokens to continue, of each prompt.
+    pub prompts: &'a [Vec<u32>],
+    /// How many to add to each at most.
     pub tokens: usize,
-    /// How many of the last tokens the model sees; at most its positions.
+    /// How many of the last tokens the model sees at most; at most its positions.
     pub context: usize,
-    /// The token that ends the text.
-    pub stop: Option<u32>,
+    /// Tokens that end a text. They are no part of it.
+    pub stop: &'a [u32],
     /// How each token is chosen.
     pub sampling: Sampling,
+    /// Root seed of what is drawn: each prompt has a stream of its own, by its number.
+    pub seed: u64,
+    /// How many prompts are under way at once, at least 1: keys and values are held of so many.
+    pub at_once: usize,
 }
 
-/// Continues a prompt, handing each token to `each` as it comes.
+/// What happens to a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The model has read it.
+    Read,
+    /// This is the next token.
+    Token(u32),
+    /// There will be no more.
+    End(End),
+}
+
+/// Why a text ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It has as many tokens as were wanted.
+    Length,
+    /// A stop token came.
+    Stop,
+    /// Whoever was told of the last event broke off.
+    Broken,
+}
+
+/// Continues prompts, telling `each` the number of a prompt and what happens to it, as it happens. Where that breaks,
+/// this prompt's text ends and the others go on.
+///
+/// As long as a text is no longer than the context, the model sees all of it. A text that has outgrown it goes on from
+/// the last half of the context, and again whenever that has grown to the whole: the model sees from half to all of the
+/// context, and reads tokens again only once in half a context. The others in the batch change a text at most by the
+/// rounding of the logits.
 ///
 /// # Errors
-/// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary.
+/// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary, [`ModelError::Objective`] for a model that
+/// does not predict the next token.
 pub fn generate(
     model: &Model,
     wanted: &Continuation<'_>,
-    rng: &mut impl Rng,
-    mut each: impl FnMut(u32),
+    mut each: impl FnMut(usize, Event) -> ControlFlow<()>,
 ) -> Result<()> {
+    if let Some(number) = wanted.prompts.iter().position(Vec::is_empty) {
+        let expected = "at least one token in each prompt".to_owned();
+        return Err(ModelError::Batch { expected, came: format!("none in prompt {number}") });
+    }
     let context = wanted.context.clamp(1, model.architecture().max_tokens());
-    let mut tokens = wanted.prompt.to_vec();
-    for _ in 0..wanted.tokens {
-        let seen = &tokens[tokens.len().saturating_sub(context)..];
-        let next = wanted.sampling.choose(&model.next_logits(seen)?, rng);
-        if Some(next) == wanted.stop {
-            break;
-        }
-        tokens.push(next);
-        each(next);
+    let texts = wanted.prompts.iter().enumerate().map(|(number, prompt)| Text {
+        number,
+        tokens: prompt.clone(),
+        left: wanted.tokens,
+        present: prompt.iter().copied().collect(),
+        rng: seeds::stream(wanted.seed, &format!("generation/{number}")),
+    });
+    let mut texts: Vec<_> = texts.collect();
+    for group in texts.chunks_mut(wanted.at_once.max(1)) {
+        let longest = group.iter().map(|text| text.tokens.len().saturating_add(text.left)).max();
+        let capacity = longest.unwrap_or(1).min(context);
+        let decoder = Decoder::new(model, group.len(), capacity)?;
+        Group { wanted, decoder, texts: group, each: &mut each }.run()?;
     }
     Ok(())
+}
+
+/// A text under way.
+struct Text<R> {
+    number: usize,
+    tokens: Vec<u32>,
+    /// How many may still come.
+    left: usize,
+    /// The distinct tokens of prompt and continuation.
+    present: BTreeSet<u32>,
+    rng: R,
+}
+
+impl<R> Text<R> {
+    /// The last `count` tokens, or all.
+    fn last(&self, count: usize) -> &[u32] {
+        &self.tokens[self.tokens.len().saturating_sub(count)..]
+    }
+}
+
+/// Texts that go on together; a text's place is its sequence in the decoder.
+struct Group<'a, R, E> {
+    wanted: &'a Continuation<'a>,
+    decoder: Decoder<'a>,
+    texts: &'a mut [Text<R>],
+    each: E,
+}
+
+impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
+    fn run(&mut self) -> Result<()> {
+        let mut under_way = Vec::new();
+        for place in 0..self.texts.len() {
+            if self.begin(place)? {
+                under_way.push(place);
+            }
+        }
+        while !under_way.is_empty() {
+            under_way = self.go_on(&under_way)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a prompt and chooses the first token; whether more are to come.
+    fn begin(&mut self, place: usize) -> Result<bool> {
+        if self.wanted.tokens == 0 {
+            return Ok(self.end(place, End::Length));
+        }
+        let mut logits = self.decoder.feed(&[place], self.texts[place].last(self.decoder.capacity()))?;
+        if (self.each)(self.texts[place].number, Event::Read).is_break() {
+            return Ok(self.end(place, End::Broken));
+        }
+        Ok(self.choose(place, &mut logits[0]))
+    }
+
+    /// One more token for each of these texts; those that go on.
+    fn go_on(&mut self, places: &[usize]) -> Result<Vec<usize>> {
+        let capacity = self.decoder.capacity();
+        let (full, roomy): (Vec<usize>, Vec<usize>) =
+            places.iter().partition(|&&place| self.decoder.held(place) == capacity);
+        let mut logits = Vec::new();
+        for &place in &full {
+            self.decoder.truncate(place, 0)?;
+            logits.append(&mut self.decoder.feed(&[place], self.texts[place].last(capacity.div_ceil(2)))?);
+        }
+        if !roomy.is_empty() {
+            let last: Vec<u32> = roomy.iter().flat_map(|&place| self.texts[place].last(1)).copied().collect();
+            logits.append(&mut self.decoder.feed(&roomy, &last)?);
+        }
+        let mut under_way = Vec::new();
+        for (&place, logits) in full.iter().chain(&roomy).zip(&mut logits) {
+            if self.choose(place, logits) {
+                under_way.push(place);
+            }
+        }
+        under_way.sort_unstable();
+        Ok(under_way)
+    }
+
+    /// Chooses the next token of a text; whether more are to come.
+    fn choose(&mut self, place: usize, logits: &mut [f32]) -> bool {
+        let (text, sampling) = (&mut self.texts[place], &self.wanted.sampling);
+        sampling.penalise(logits, text.present.iter().copied());
+        let token = sampling.choose(logits, &mut text.rng);
+        if self.wanted.stop.contains(&token) {
+            return self.end(place, End::Stop);
+        }
+        text.tokens.push(token);
+        text.present.insert(token);
+        text.left -= 1;
+        let (number, left) = (text.number, text.left);
+        match (self.each)(number, Event::Token(token)) {
+            ControlFlow::Break(()) => self.end(place, End::Broken),
+            ControlFlow::Continue(()) if left == 0 => self.end(place, End::Length),
+            ControlFlow::Continue(()) => true,
+        }
+    }
+
+    /// Tells that a text ends.
+    fn end(&mut self, place: usize, why: End) -> bool {
+        // There is nothing left to break.
+        let _ = (self.each)(self.texts[place].number, Event::End(why));
+        false
+    }
 }

@@ -1,81 +1,50 @@
 //! GPT-2: pre-norm blocks, learned positions, output head tied to the token table.
 
 use dlt_kernels::{Gelu, Mask};
-use dlt_spec::{CheckedSpec, spec};
+use dlt_spec::spec::Output;
 
 use crate::Result;
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
-use crate::parameters::{Entry, Init, Layout};
+use crate::parameters::Layout;
 
 /// Sizes and settings of a GPT-2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt2 {
-    /// Number of layers, L.
-    pub layers: usize,
-    /// Width of the residual stream, C.
-    pub width: usize,
-    /// Attention heads, H.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub feed_forward: usize,
+    /// What every family has. Projections into the residual stream begin with the standard deviation times
+    /// 1 / sqrt(2 L), as GPT-2 has it.
+    pub form: Form,
     /// Rows of the position table.
     pub positions: usize,
     /// Size of the vocabulary, V.
     pub vocabulary: usize,
     /// Activation of the feed-forward layer.
     pub gelu: Gelu,
-    /// Epsilon of the layer norms.
-    pub norm_epsilon: f64,
-    /// Standard deviation of initial weights; projections into the residual stream get it times
-    /// 1 / sqrt(2 L), as GPT-2 has it.
-    pub initial_std: f64,
 }
 
-impl Gpt2 {
-    /// The model that a spec describes.
-    #[must_use]
-    pub fn from_spec(spec: &CheckedSpec, vocabulary: usize) -> Self {
-        let model = &spec.model;
-        Self {
-            layers: model.layers,
-            width: model.width,
-            heads: model.heads,
-            feed_forward: spec.feed_forward(),
-            positions: spec.positions(),
-            vocabulary: model.vocabulary.or(vocabulary),
-            gelu: match model.gelu {
-                spec::Gelu::Tanh => Gelu::Tanh,
-                spec::Gelu::Erf => Gelu::Erf,
-            },
-            norm_epsilon: model.norm_epsilon,
-            initial_std: model.initial_std,
-        }
-    }
-}
-
-fn entry(name: &'static str, shape: &[usize], init: Init) -> Entry {
-    Entry { name, shape: shape.to_vec(), init }
-}
-
-const ZERO: Init = Init::Constant(0.0);
-const ONE: Init = Init::Constant(1.0);
+const CLASSES: &str = "score.weight";
+const OWN_OUTPUT: &str = "lm_head.weight";
 
 impl Architecture for Gpt2 {
     fn shared_layout(&self) -> Layout {
-        let (c, normal) = (self.width, Init::Normal(self.initial_std));
-        Layout::new(vec![
+        let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
+        let mut entries = vec![
             entry("wte.weight", &[self.vocabulary, c], normal),
             entry("wpe.weight", &[self.positions, c], normal),
             entry("ln_f.weight", &[c], ONE),
             entry("ln_f.bias", &[c], ZERO),
-        ])
+        ];
+        match (head.has_classes(), head.output) {
+            (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
+            (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
+            (false, Output::Tied) => {}
+        }
+        Layout::new(entries)
     }
 
     fn block_layout(&self) -> Layout {
-        let (c, f) = (self.width, self.feed_forward);
-        let normal = Init::Normal(self.initial_std);
-        let residual = Init::Normal(self.initial_std / (2.0 * self.layers as f64).sqrt());
+        let (c, f) = (self.form.width, self.form.feed_forward);
+        let (normal, residual) = (self.form.normal(), self.form.residual());
         Layout::new(vec![
             entry("ln_1.weight", &[c], ONE),
             entry("ln_1.bias", &[c], ZERO),
@@ -92,12 +61,26 @@ impl Architecture for Gpt2 {
         ])
     }
 
-    fn token_table(&self) -> &'static str {
-        "wte.weight"
+    fn stem_input(&self) -> StemInput {
+        StemInput::Tokens { table: "wte.weight", vocabulary: self.vocabulary }
     }
 
-    fn output_table(&self) -> &'static str {
-        "wte.weight"
+    fn head_settings(&self) -> HeadSettings {
+        self.form.head
+    }
+
+    fn output(&self) -> Projection {
+        let head = self.form.head;
+        let (table, rows) = match (head.has_classes(), head.output) {
+            (true, _) => (CLASSES, head.told_classes()),
+            (false, Output::Own) => (OWN_OUTPUT, self.vocabulary),
+            (false, Output::Tied) => ("wte.weight", self.vocabulary),
+        };
+        Projection { table, bias: None, rows }
+    }
+
+    fn own_head(&self) -> &'static [&'static str] {
+        if self.form.head.has_classes() { &[CLASSES] } else { &[] }
     }
 
     fn block_prefix(&self, layer: usize) -> String {
@@ -113,15 +96,15 @@ impl Architecture for Gpt2 {
     }
 
     fn width(&self) -> usize {
-        self.width
-    }
-
-    fn vocabulary(&self) -> usize {
-        self.vocabulary
+        self.form.width
     }
 
     fn n_layers(&self) -> usize {
-        self.layers
+        self.form.layers
+    }
+
+    fn key_heads(&self) -> (usize, usize) {
+        (self.form.heads, self.form.head_width())
     }
 
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {
@@ -130,13 +113,14 @@ impl Architecture for Gpt2 {
     }
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
-        let normed = graph.layer_norm(x, "ln_1.weight", "ln_1.bias", self.norm_epsilon)?;
+        let Form { heads, norm_epsilon, .. } = self.form;
+        let normed = graph.layer_norm(x, "ln_1.weight", "ln_1.bias", norm_epsilon)?;
         let qkv = graph.linear(normed, "attn.c_attn.weight", "attn.c_attn.bias")?;
-        let mixed = graph.attention(qkv, self.heads, Mask::Causal);
+        let mixed = graph.attention(qkv, [heads, heads], Mask::Causal);
         let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
         let attended = graph.dropout(attended);
         let x = graph.add(x, attended);
-        let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", self.norm_epsilon)?;
+        let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
         let risen = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
         let fallen = graph.linear(risen, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
         let fallen = graph.dropout(fallen);
@@ -144,6 +128,8 @@ impl Architecture for Gpt2 {
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
-        graph.layer_norm(x, "ln_f.weight", "ln_f.bias", self.norm_epsilon)
+        let x = graph.pick(x);
+        let x = graph.layer_norm(x, "ln_f.weight", "ln_f.bias", self.form.norm_epsilon)?;
+        Ok(graph.average(x))
     }
 }

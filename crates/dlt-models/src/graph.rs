@@ -6,22 +6,30 @@
 //! before anything is allocated.
 
 mod attention;
+mod beside;
 mod elementwise;
+mod gated;
 mod linear;
 mod memory;
 mod norm;
 mod operation;
+mod rows;
 mod run;
+mod tables;
 
 use std::sync::Arc;
 
-use dlt_kernels::{Gelu, Mask};
+use dlt_kernels::{Gelu, Mask, Rotary};
+use dlt_spec::size::CHANNELS;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, StemInput};
+use crate::batch::Dims;
 use crate::parameters::Layout;
 use crate::{ModelError, Result};
+pub(crate) use beside::{Beside, Caches, Reading, Rows};
 pub use memory::Footprint;
 use operation::Operation;
+pub(crate) use operation::absent;
 pub(crate) use run::{Run, Trace};
 
 /// The graphs of a model for one shape of batch.
@@ -36,24 +44,37 @@ pub(crate) struct Stretches {
 }
 
 impl Stretches {
-    /// The graphs for (B, T) ids.
+    /// The graphs for a batch of this shape.
     pub(crate) fn new(
         architecture: &dyn Architecture,
         shared: &Arc<Layout>,
         block: &Arc<Layout>,
-        dims: &[usize],
+        dims: &Dims,
     ) -> Result<Self> {
-        let x = [dims, &[architecture.width()]].concat();
+        let Dims { windows, tokens, reading } = *dims;
+        let x = [windows, tokens, architecture.width()];
+        let (input, takes_data) = match architecture.stem_input() {
+            StemInput::Tokens { .. } => (x, false),
+            // A class token joins the patches.
+            StemInput::Pictures { patch, .. } => ([windows, tokens - 1, CHANNELS * patch * patch], true),
+        };
+        let stem =
+            Graph::write(shared, &input, Reading::All, |graph, input| architecture.embed(graph, input))?;
         Ok(Self {
-            stem: Graph::write(shared, &x, |graph, rows| architecture.embed(graph, rows))?,
-            block: Graph::write(block, &x, |graph, x| architecture.block(graph, x))?,
-            head: Graph::write(shared, &x, |graph, x| architecture.head(graph, x))?,
+            stem: Graph { takes_data, ..stem },
+            block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
+            head: Graph::write(shared, &x, reading, |graph, x| architecture.head(graph, x))?,
         })
     }
 
     /// Number of a layer's first place for dropout in the whole model.
     pub(crate) fn first_site(&self, layer: usize) -> usize {
         self.stem.sites + layer * self.block.sites
+    }
+
+    /// Number of the head's first place for dropout, behind `layers` layers.
+    pub(crate) fn head_site(&self, layers: usize) -> usize {
+        self.first_site(layers)
     }
 }
 
@@ -77,6 +98,10 @@ pub struct Graph {
     input: Vec<usize>,
     steps: Vec<Step>,
     sites: usize,
+    /// What the objective reads, where this is the head.
+    reading: Reading,
+    /// Whether the input is data, whose gradient nobody asks for.
+    takes_data: bool,
 }
 
 impl Graph {
@@ -88,10 +113,12 @@ impl Graph {
     pub(crate) fn write(
         layout: &Arc<Layout>,
         input: &[usize],
+        reading: Reading,
         write: impl FnOnce(&mut Self, Node) -> Result<Node>,
     ) -> Result<Self> {
+        let layout = Arc::clone(layout);
         let mut graph =
-            Self { layout: Arc::clone(layout), input: input.to_vec(), steps: Vec::new(), sites: 0 };
+            Self { layout, input: input.to_vec(), steps: Vec::new(), sites: 0, reading, takes_data: false };
         let result = write(&mut graph, Node(0))?;
         debug_assert_eq!(result.0, graph.steps.len(), "the result is written last");
         Ok(graph)
@@ -106,26 +133,49 @@ impl Graph {
         }
     }
 
-    /// `x · weightᵀ + bias`.
+    /// `x · weightᵀ + bias`, or without a bias.
     ///
     /// # Shapes
     /// `x` (..., in); result (..., out).
     ///
     /// # Errors
     /// [`ModelError::Weight`] for a name that the layout lacks.
-    pub fn linear(&mut self, x: Node, weight: &str, bias: &str) -> Result<Node> {
-        let (weight, bias, shape) = self.affine(x, weight, bias)?;
-        Ok(self.push(linear::Linear { weight, bias }, &[x], shape))
+    pub fn linear<'a>(&mut self, x: Node, weight: &str, bias: impl Into<Option<&'a str>>) -> Result<Node> {
+        let (affine, shape) = self.affine(x, weight, bias.into())?;
+        Ok(self.push(affine, &[x], shape))
     }
 
     /// [`linear`](Self::linear) followed by GELU.
     ///
     /// # Errors
     /// As [`linear`](Self::linear).
-    pub fn linear_gelu(&mut self, x: Node, weight: &str, bias: &str, kind: Gelu) -> Result<Node> {
-        let (weight, bias, shape) = self.affine(x, weight, bias)?;
+    pub fn linear_gelu<'a>(
+        &mut self,
+        x: Node,
+        weight: &str,
+        bias: impl Into<Option<&'a str>>,
+        kind: Gelu,
+    ) -> Result<Node> {
+        let (affine, shape) = self.affine(x, weight, bias.into())?;
         let elements = shape.iter().product();
-        Ok(self.push(linear::LinearGelu { weight, bias, kind, elements }, &[x], shape))
+        Ok(self.push(linear::LinearGelu { affine, kind, elements }, &[x], shape))
+    }
+
+    /// `silu(gate) · up` of gate and up side by side.
+    ///
+    /// # Shapes
+    /// `x` (..., 2F); result (..., F).
+    pub fn swiglu(&mut self, x: Node) -> Node {
+        let mut shape = self.shape(x).to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last /= 2;
+        }
+        self.push(gated::Swiglu, &[x], shape)
+    }
+
+    /// Hyperbolic tangent.
+    pub fn tanh(&mut self, x: Node) -> Node {
+        self.push(gated::Tanh, &[x], self.shape(x).to_vec())
     }
 
     /// Layer norm over the last dimension.
@@ -138,16 +188,30 @@ impl Graph {
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
-    /// Attention of H heads over queries, keys and values side by side, with a place for dropout of the
-    /// probabilities.
+    /// Root-mean-square norm over the last dimension.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn rms_norm(&mut self, x: Node, weight: &str, epsilon: f64) -> Result<Node> {
+        let operation = norm::RmsNorm { weight: self.layout.number(weight)?, epsilon };
+        Ok(self.push(operation, &[x], self.shape(x).to_vec()))
+    }
+
+    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with a place for dropout of the
+    /// probabilities. Padding that the batch names is seen by nobody.
     ///
     /// # Shapes
-    /// `qkv` (B, T, 3C); result (B, T, C).
-    pub fn attention(&mut self, qkv: Node, heads: usize, mask: Mask) -> Node {
+    /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
+    pub fn attention(&mut self, qkv: Node, [heads, key_heads]: [usize; 2], mask: Mask) -> Node {
         let mut shape = self.shape(qkv).to_vec();
-        shape[2] /= 3;
+        shape[2] = shape[2] / (heads + 2 * key_heads) * heads;
         let site = self.site();
-        self.push(attention::Attention { heads, mask, site }, &[qkv], shape)
+        self.push(attention::Attention { heads, key_heads, mask, site }, &[qkv], shape)
+    }
+
+    /// The first `heads` heads of queries, keys and values side by side turned by their position.
+    pub fn rotate(&mut self, qkv: Node, heads: usize, rotary: Arc<Rotary>) -> Node {
+        self.push(attention::Rotate { heads, rotary }, &[qkv], self.shape(qkv).to_vec())
     }
 
     /// A place for dropout.
@@ -161,7 +225,8 @@ impl Graph {
         self.push(elementwise::Add, &[a, b], self.shape(a).to_vec())
     }
 
-    /// The first T rows of a table added to each window.
+    /// The rows of a table that belong to the positions of each window, added to it: the first T where generation does
+    /// not go on.
     ///
     /// # Shapes
     /// `x` (B, T, C), table (P, C).
@@ -169,24 +234,81 @@ impl Graph {
     /// # Errors
     /// [`ModelError::Weight`] for a name that the layout lacks, [`ModelError::Batch`] for more than P tokens.
     pub fn add_rows(&mut self, x: Node, table: &str) -> Result<Node> {
-        let (table, shape) = (self.layout.number(table)?, self.shape(x).to_vec());
-        let positions = self.layout.entries()[table].shape[0];
-        if shape[1] > positions {
-            return Err(ModelError::Batch {
-                expected: format!("at most {positions} tokens a window"),
-                came: shape[1].to_string(),
-            });
-        }
-        Ok(self.push(elementwise::AddRows { table }, &[x], shape))
+        let table = self.layout.number(table)?;
+        self.expect_tokens(x, self.layout.entries()[table].shape[0])?;
+        Ok(self.push(tables::AddRows { table }, &[x], self.shape(x).to_vec()))
     }
 
-    fn affine(&self, x: Node, weight: &str, bias: &str) -> Result<(usize, usize, Vec<usize>)> {
-        let (weight, bias) = (self.layout.number(weight)?, self.layout.number(bias)?);
+    /// The row of a table that belongs to the type of each token, added to it; row 0 where the batch names no types.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C), table (kinds, C).
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] for a name that the layout lacks.
+    pub fn add_types(&mut self, x: Node, table: &str) -> Result<Node> {
+        let table = self.layout.number(table)?;
+        Ok(self.push(tables::AddTypes { table }, &[x], self.shape(x).to_vec()))
+    }
+
+    /// A vector put before the rows of each window.
+    ///
+    /// # Shapes
+    /// `x` (B, N, C), vector (C); result (B, N + 1, C).
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`] for a name that the layout lacks.
+    pub fn prepend(&mut self, x: Node, vector: &str) -> Result<Node> {
+        let vector = self.layout.number(vector)?;
+        let mut shape = self.shape(x).to_vec();
+        shape[1] += 1;
+        Ok(self.push(tables::Prepend { vector }, &[x], shape))
+    }
+
+    /// The rows that the objective reads, where it reads single ones; else everything.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C); result (N, C), or `x`.
+    pub fn pick(&mut self, x: Node) -> Node {
+        let Reading::Picked(rows) = self.reading else { return x };
+        let shape = vec![rows, self.shape(x)[2]];
+        self.push(rows::Pick, &[x], shape)
+    }
+
+    /// The mean of each window's rows that are no padding, where the objective reads that; else everything.
+    ///
+    /// # Shapes
+    /// `x` (B, T, C); result (B, C), or `x`.
+    pub fn average(&mut self, x: Node) -> Node {
+        if self.reading != Reading::Mean {
+            return x;
+        }
+        let shape = self.shape(x);
+        let shape = vec![shape[0], shape[2]];
+        self.push(rows::Average, &[x], shape)
+    }
+
+    /// Refuses windows of more tokens than there are positions.
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`].
+    pub fn expect_tokens(&self, x: Node, positions: usize) -> Result<()> {
+        let tokens = self.shape(x)[1];
+        if tokens <= positions {
+            return Ok(());
+        }
+        let expected = format!("at most {positions} tokens a window");
+        Err(ModelError::Batch { expected, came: tokens.to_string() })
+    }
+
+    fn affine(&self, x: Node, weight: &str, bias: Option<&str>) -> Result<(linear::Linear, Vec<usize>)> {
+        let weight = self.layout.number(weight)?;
+        let bias = bias.map(|bias| self.layout.number(bias)).transpose()?;
         let mut shape = self.shape(x).to_vec();
         if let Some(last) = shape.last_mut() {
             *last = self.layout.entries()[weight].shape[0];
         }
-        Ok((weight, bias, shape))
+        Ok((linear::Linear { weight, bias }, shape))
     }
 
     fn site(&mut self) -> usize {

@@ -2,27 +2,34 @@
 //!
 //! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no tensors.
 //! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
-//! - [`architecture`] and [`gpt2`]: what a block computes, written as a [`graph`].
+//! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head compute, written as a
+//!   [`graph`].
 //! - [`Model`]: the three together; [`backward`] trains it block by block, [`memory`] tells before what that takes.
 //!
 //! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads, `D = C / H`,
-//! `V` vocabulary, `L` layers.
+//! `V` vocabulary, `K` classes, `L` layers, `G` heads of keys and values.
 
 pub mod architecture;
 pub mod backward;
 pub mod bank;
+pub mod batch;
+pub mod bert;
 pub mod binding;
 mod error;
 pub mod file;
 pub mod generation;
 pub mod gpt2;
 pub mod graph;
+pub mod huggingface;
+pub mod llama;
 pub mod memory;
 mod model;
 pub mod parameters;
+pub mod vit;
 
+pub use batch::Batch;
 pub use error::ModelError;
-pub use model::{Batch, Model};
+pub use model::Model;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, ModelError>;

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dlt_kernels::cross_entropy_workspace;
-use dlt_spec::spec::{Checkpointing, Gradient};
+use dlt_spec::spec::{Checkpointing, Gradient, Objective, Pooling, Trains};
 
 use crate::Result;
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, HeadSettings};
+use crate::batch::Dims;
 use crate::binding::Binding;
-use crate::graph::{Footprint, Stretches};
+use crate::graph::{Footprint, Reading, Stretches};
 
 /// Bytes of a number.
 const F32: usize = size_of::<f32>();
@@ -32,8 +33,12 @@ pub struct StepShape {
     pub windows: usize,
     /// Micro-batches of a step.
     pub pieces: usize,
-    /// Tokens of a window, T.
+    /// Positions of a window that go through the blocks, T.
     pub tokens: usize,
+    /// Predictions of a micro-batch.
+    pub predictions: usize,
+    /// How much of the model trains.
+    pub trains: Trains,
     /// What the forward pass keeps.
     pub checkpointing: Checkpointing,
     /// Which positions contribute to the gradient of shared weights.
@@ -66,17 +71,30 @@ pub struct Prediction {
 /// Fails where the windows are longer than the architecture takes.
 pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepShape) -> Result<Prediction> {
     let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
-    let dims = [shape.windows, shape.tokens];
+    let dims = Dims {
+        windows: shape.windows,
+        tokens: shape.tokens,
+        reading: match architecture.head_settings() {
+            HeadSettings { objective: Objective::NextToken, .. } => Reading::All,
+            HeadSettings { objective: Objective::Classes, pooling: Pooling::Mean, .. } => Reading::Mean,
+            _ => Reading::Picked(shape.predictions),
+        },
+    };
+    let output = architecture.output();
+    let own: usize = match shape.trains {
+        Trains::All => shared.n_parameters(),
+        Trains::Head => {
+            let own = shared.entries().iter().filter(|entry| architecture.own_head().contains(&entry.name));
+            own.map(|entry| entry.shape.iter().product::<usize>()).sum()
+        }
+    };
     let stretches = Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
     let walk = Walk {
         shared: shared.n_parameters(),
+        trained: own,
         block: block.n_parameters(),
         stream: shape.windows * shape.tokens * architecture.width(),
-        loss: cross_entropy_workspace(
-            shape.windows * shape.tokens,
-            architecture.width(),
-            architecture.vocabulary(),
-        ),
+        loss: cross_entropy_workspace(shape.predictions, architecture.width(), output.rows),
         footprints: [false, true].map(|trains| stretches.block.footprint(trains)),
         head: stretches.head.footprint(true),
         binding,
@@ -88,6 +106,8 @@ pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepS
 /// A way through the phases of a step. All figures are numbers, not bytes.
 struct Walk<'a> {
     shared: usize,
+    /// Of the shared parameters, those that train.
+    trained: usize,
     block: usize,
     /// Numbers between two blocks: B T C.
     stream: usize,
@@ -138,12 +158,13 @@ impl Walk<'_> {
         }
         // The result of the last block, the hidden states, and the loss; then the gradient of the hidden states.
         let workspace = self.head.forward + self.loss;
-        let gradients = there(self.shared);
+        let gradients = there(self.trained);
         phases.push(("the loss", Load { gradients, activations: kept, workspace }));
         let workspace = self.head.backward;
         phases.push(("the head's backward pass", Load { gradients, activations: kept, workspace }));
         let mut slots = BTreeSet::new();
-        for layer in (0..layers).rev() {
+        let passed = if self.shape.trains == Trains::All { layers } else { 0 };
+        for layer in (0..passed).rev() {
             kept -= self.kept(layer);
             slots.extend(self.slot(layer));
             let footprint = self.footprint(layer);
@@ -159,11 +180,14 @@ impl Walk<'_> {
 
     /// Gradients of the shared parameters and of these slots.
     fn gradients(&self, slots: &BTreeSet<usize>) -> usize {
-        self.shared + slots.len() * self.block
+        self.trained + slots.len() * self.block
     }
 
     fn slot(&self, layer: usize) -> Option<usize> {
-        self.binding.slot(layer, self.shape.gradient)
+        match self.shape.trains {
+            Trains::All => self.binding.slot(layer, self.shape.gradient),
+            Trains::Head => None,
+        }
     }
 
     fn footprint(&self, layer: usize) -> &Footprint {
@@ -171,10 +195,15 @@ impl Walk<'_> {
     }
 
     fn keeps(&self, layer: usize) -> bool {
-        self.shape.checkpointing == Checkpointing::None && !self.binding.is_frozen(layer)
+        self.shape.trains == Trains::All
+            && self.shape.checkpointing == Checkpointing::None
+            && !self.binding.is_frozen(layer)
     }
 
     fn kept(&self, layer: usize) -> usize {
+        if self.shape.trains == Trains::Head {
+            return 0;
+        }
         if self.keeps(layer) { self.footprint(layer).kept } else { self.stream }
     }
 

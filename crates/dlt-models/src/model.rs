@@ -3,46 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, Device, Tensor};
-use dlt_kernels::Kernels;
-use dlt_spec::spec::Gradient;
+use dlt_kernels::{Kernels, Projection};
+use dlt_spec::spec::{Gradient, Trains};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, StemInput};
 use crate::bank::{BlockBank, InitialBlocks};
+use crate::batch::{Dims, Input, Prepared, Tokens};
 use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
-use crate::graph::{Run, Stretches};
+use crate::graph::{Beside, Reading, Run, Stretches};
 use crate::parameters::Parameters;
-use crate::{ModelError, Result};
+use crate::{Batch, Result};
 
-/// Windows of tokens with what is to be predicted, as host arrays of B x T ids.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// Token ids, window after window.
-    pub inputs: &'a [u32],
-    /// The id that follows each of them.
-    pub targets: &'a [u32],
-    /// Number of windows, B.
-    pub windows: usize,
+/// Table and bias that turn hidden states into scores.
+pub(crate) struct Output {
+    table: Tensor,
+    bias: Option<Tensor>,
 }
 
-impl<'a> Batch<'a> {
-    /// Predicted tokens.
-    #[must_use]
-    pub fn n_tokens(&self) -> usize {
-        self.targets.len()
-    }
-
-    /// The batch in pieces of at most `windows` windows, with the number of each piece's first window.
-    pub fn pieces(self, windows: usize) -> impl Iterator<Item = (usize, Batch<'a>)> {
-        let tokens = self.inputs.len() / self.windows.max(1);
-        (0..self.windows).step_by(windows.max(1)).map(move |first| {
-            let count = windows.min(self.windows - first);
-            let range = first * tokens..(first + count) * tokens;
-            (
-                first,
-                Batch { inputs: &self.inputs[range.clone()], targets: &self.targets[range], windows: count },
-            )
-        })
+impl Output {
+    pub(crate) fn projection(&self) -> Projection<'_> {
+        Projection { table: &self.table, bias: self.bias.as_ref() }
     }
 }
 
@@ -52,6 +33,9 @@ impl<'a> Batch<'a> {
 pub struct Model {
     pub(crate) architecture: Box<dyn Architecture>,
     pub(crate) shared: Parameters,
+    /// Those of the shared parameters that train.
+    trained: Parameters,
+    trains: Trains,
     pub(crate) bank: BlockBank,
     pub(crate) binding: Binding,
     rules: Rules,
@@ -76,7 +60,31 @@ impl Model {
         let shared = Parameters::new(&layout, &layout.draw(seed, "shared", device)?)?;
         let initial = InitialBlocks::Drawn { seed };
         let bank = BlockBank::new(architecture.block_layout(), &binding, BTreeMap::new(), initial, device)?;
-        Ok(Self { architecture, shared, bank, binding, rules, kernels, device: device.clone() })
+        Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
+    }
+
+    fn assembled(
+        architecture: Box<dyn Architecture>,
+        shared: Parameters,
+        bank: BlockBank,
+        binding: Binding,
+        rules: Rules,
+        kernels: Kernels,
+    ) -> Self {
+        let (trained, device) = (shared.clone(), bank.device().clone());
+        Self { architecture, shared, trained, trains: Trains::All, bank, binding, rules, kernels, device }
+    }
+
+    /// The same model, of which so much trains.
+    #[must_use]
+    pub fn training(mut self, trains: Trains) -> Self {
+        let own = self.architecture.own_head();
+        self.trained = match trains {
+            Trains::All => self.shared.clone(),
+            Trains::Head => self.shared.of_names(own),
+        };
+        self.trains = trains;
+        self
     }
 
     /// A model with weights by name. Frozen layers are drawn from `seed`; without one their weights are looked
@@ -107,7 +115,7 @@ impl Model {
         };
         let given = take(false)?;
         let bank = BlockBank::new(blocks, &binding, given, initial, device)?;
-        Ok(Self { architecture, shared, bank, binding, rules, kernels, device: device.clone() })
+        Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
     /// Carries a decision out: weights move in rising order of layers, unused blocks are freed at once.
@@ -120,15 +128,29 @@ impl Model {
         Ok(settlement)
     }
 
-    /// Sum of the negative log-likelihoods of the targets, in nats, without dropout.
+    /// Sum of the negative log-likelihoods of what is wanted, in nats, without dropout.
     ///
     /// # Errors
     /// [`ModelError::Batch`] for windows that are too long or ids outside the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
-        let (inputs, targets) = self.tensors(batch)?;
-        let hidden = self.hidden(&inputs)?.flatten_to(D::Minus2)?;
-        let table = self.table(self.architecture.output_table())?;
-        self.kernels.cross_entropy_sum(&hidden, &table, &targets).context(|| "evaluating the loss".to_owned())
+        let Prepared { input, targets, beside, dims } = batch.prepare(self.architecture(), &self.device)?;
+        let hidden = self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?;
+        let shared = self.shared.tensors();
+        let output = self.output(&shared)?;
+        let loss = self.kernels.cross_entropy_sum(&hidden, output.projection(), &targets);
+        loss.context(|| "evaluating the loss".to_owned())
+    }
+
+    /// Scores of every prediction that a batch wants, without dropout, whatever the right ones are.
+    ///
+    /// # Shapes
+    /// Result (N, V) or (N, K), in the order of what is wanted; of a single score z (N, 2): 0 and z.
+    ///
+    /// # Errors
+    /// As [`loss_sum`](Self::loss_sum).
+    pub fn scores(&self, batch: &Batch<'_>) -> Result<Tensor> {
+        let Prepared { input, beside, dims, .. } = batch.prepare(self.architecture(), &self.device)?;
+        self.project(&self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?)
     }
 
     /// Logits of the token that follows a window.
@@ -157,60 +179,67 @@ impl Model {
 
     /// Hidden states (T, C) of one window.
     fn window(&self, tokens: &[u32]) -> Result<Tensor> {
-        let (inputs, _) = self.tensors(&Batch { inputs: tokens, targets: tokens, windows: 1 })?;
-        Ok(self.hidden(&inputs)?.squeeze(0)?)
+        let input = Input::Tokens(Tokens::of(tokens));
+        let (input, tokens, beside) = input.prepare(1, self.architecture(), &self.device)?;
+        let dims = Dims { windows: 1, tokens, reading: Reading::All };
+        Ok(self.hidden(&input, &beside, &dims)?.squeeze(0)?)
     }
 
     /// Logits (N, V) of hidden states (N, C).
-    fn project(&self, hidden: &Tensor) -> Result<Tensor> {
-        let table = self.table(self.architecture.output_table())?;
-        Ok(self.kernels.linear(&hidden.contiguous()?, &table, None)?)
+    pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
+        let shared = self.shared.tensors();
+        let Output { table, bias } = self.output(&shared)?;
+        Ok(self.kernels.linear(&hidden.contiguous()?, &table, bias.as_ref())?)
     }
 
-    /// Hidden states that the output table multiplies, without dropout.
-    fn hidden(&self, inputs: &Tensor) -> Result<Tensor> {
-        let (stretches, rows) = (self.stretches(inputs.dims())?, self.rows(inputs)?);
+    /// What turns hidden states into scores. A single score gets a row of zeros before its own: softmax over the scores
+    /// 0 and z is the logistic function of z.
+    pub(crate) fn output(&self, shared: &[Tensor]) -> Result<Output> {
+        let [table, bias] = self.output_numbers()?;
+        let is_single = self.architecture.head_settings().has_single_score();
+        let of = |number: usize| -> Result<Tensor> {
+            let own = &shared[number];
+            if is_single { Ok(Tensor::cat(&[&own.zeros_like()?, own], 0)?) } else { Ok(own.clone()) }
+        };
+        Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
+    }
+
+    /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There is always a table.
+    pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
+        let (output, layout) = (self.architecture.output(), self.shared.layout());
+        Ok([Some(layout.number(output.table)?), output.bias.map(|bias| layout.number(bias)).transpose()?])
+    }
+
+    /// Hidden states that the output multiplies, without dropout.
+    fn hidden(&self, input: &Tensor, beside: &Beside, dims: &Dims) -> Result<Tensor> {
+        let (stretches, first) = (self.stretches(dims)?, self.stem_rows(input)?);
         let shared = self.shared.tensors();
-        let mut x = stretches.stem.result(rows, &Run::plain(self.kernels, &shared))?;
+        let run = Run { beside, ..Run::plain(self.kernels, &shared) };
+        let mut x = stretches.stem.result(first, &run)?;
         for layer in 0..self.binding.n_layers() {
             let weights = self.bank.weights(self.binding.storage(layer))?;
-            x = stretches.block.result(x, &Run::plain(self.kernels, &weights))?;
+            x = stretches.block.result(x, &Run { parameters: &weights, ..run })?;
         }
-        stretches.head.result(x, &Run::plain(self.kernels, &shared))
+        stretches.head.result(x, &run)
     }
 
-    /// Stem, block and head for a batch of (B, T) ids.
-    pub(crate) fn stretches(&self, dims: &[usize]) -> Result<Stretches> {
+    /// Stem, block and head for a batch of this shape.
+    pub(crate) fn stretches(&self, dims: &Dims) -> Result<Stretches> {
         let (shared, block) = (self.shared.layout(), self.bank.layout());
         Stretches::new(self.architecture.as_ref(), shared, block, dims)
     }
 
-    /// Rows of the token table.
-    pub(crate) fn rows(&self, inputs: &Tensor) -> Result<Tensor> {
-        Ok(self.kernels.embedding(&self.table(self.architecture.token_table())?, inputs)?)
+    /// What the stem starts from: rows of the token table, or patches as they are.
+    pub(crate) fn stem_rows(&self, input: &Tensor) -> Result<Tensor> {
+        match self.architecture.stem_input() {
+            StemInput::Tokens { table, .. } => Ok(self.kernels.embedding(&self.table(table)?, input)?),
+            StemInput::Pictures { .. } => Ok(input.clone()),
+        }
     }
 
     /// A shared parameter by its name.
-    pub(crate) fn table(&self, name: &str) -> Result<Tensor> {
+    fn table(&self, name: &str) -> Result<Tensor> {
         Ok(self.shared.variables()[self.shared.layout().number(name)?].as_detached_tensor())
-    }
-
-    /// The batch on the device: inputs (B, T), targets (B T).
-    pub(crate) fn tensors(&self, batch: &Batch<'_>) -> Result<(Tensor, Tensor)> {
-        let (n, vocabulary) = (batch.inputs.len(), self.architecture.vocabulary());
-        let refuse = |expected: String, came: String| Err(ModelError::Batch { expected, came });
-        if batch.windows == 0 || n == 0 || !n.is_multiple_of(batch.windows) || batch.targets.len() != n {
-            return refuse(
-                "equally many inputs and targets in windows of one length".to_owned(),
-                format!("{n} inputs and {} targets in {} windows", batch.targets.len(), batch.windows),
-            );
-        }
-        if let Some(id) = batch.inputs.iter().chain(batch.targets).find(|&&id| id as usize >= vocabulary) {
-            return refuse(format!("token ids below {vocabulary}"), id.to_string());
-        }
-        let inputs = Tensor::from_slice(batch.inputs, (batch.windows, n / batch.windows), &self.device)?;
-        let targets = Tensor::from_slice(batch.targets, n, &self.device)?;
-        Ok((inputs, targets))
     }
 
     /// Which storage each layer uses.
@@ -229,6 +258,27 @@ impl Model {
     #[must_use]
     pub fn shared(&self) -> &Parameters {
         &self.shared
+    }
+
+    /// Those of them that train.
+    #[must_use]
+    pub fn trained_shared(&self) -> &Parameters {
+        &self.trained
+    }
+
+    /// How much of the model trains.
+    #[must_use]
+    pub fn trains(&self) -> Trains {
+        self.trains
+    }
+
+    /// The layer whose optimizer state takes the gradient of a position, if its weights train.
+    #[must_use]
+    pub fn slot(&self, layer: usize) -> Option<usize> {
+        match self.trains {
+            Trains::All => self.binding.slot(layer, self.rules.gradient),
+            Trains::Head => None,
+        }
     }
 
     /// The weights of blocks.
@@ -276,6 +326,10 @@ impl Model {
     /// Numbers that training changes now: shared ones and those of every trained storage, each once.
     #[must_use]
     pub fn n_trainable_parameters(&self) -> usize {
-        self.n_shared_parameters() + self.binding.trained().len() * self.n_block_parameters()
+        let blocks = match self.trains {
+            Trains::All => self.binding.trained().len() * self.n_block_parameters(),
+            Trains::Head => 0,
+        };
+        self.trained.layout().n_parameters() + blocks
     }
 }

@@ -168,6 +168,17 @@ impl Parameters {
         Ok(())
     }
 
+    /// Those of these names, in the order of the layout; they are the same variables.
+    #[must_use]
+    pub fn of_names(&self, names: &[&str]) -> Self {
+        let named = self.layout.entries().iter().zip(&self.variables);
+        let (entries, variables): (Vec<_>, Vec<_>) = named
+            .filter(|(entry, _)| names.contains(&entry.name))
+            .map(|(entry, variable)| (entry.clone(), variable.clone()))
+            .unzip();
+        Self { layout: Arc::new(Layout::new(entries)), variables }
+    }
+
     /// The variables, in the order of the layout.
     #[must_use]
     pub fn variables(&self) -> &[Var] {

@@ -1,7 +1,9 @@
-//! Attention.
+//! Attention, and the rotation of what it compares.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
-use dlt_kernels::{Dropout, Mask};
+use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::Result;
@@ -11,35 +13,42 @@ use crate::Result;
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) heads: usize,
+    pub(super) key_heads: usize,
     pub(super) mask: Mask,
     pub(super) site: usize,
 }
 
 impl Attention {
-    fn dropout(&self, call: &Call<'_>, qkv: &Tensor) -> Result<Option<Dropout>> {
+    fn settings<'a>(&self, call: &Call<'a>, qkv: &Tensor) -> Result<Settings<'a>> {
         let tokens = qkv.dim(1)?;
-        Ok(call.dropout_at(self.site, self.heads * tokens * tokens))
+        Ok(Settings {
+            key_heads: self.key_heads,
+            lengths: call.beside.lengths.as_deref(),
+            dropout: call.dropout_at(self.site, self.heads * tokens * tokens),
+            ..Settings::new(self.heads, self.mask)
+        })
     }
 }
 
 impl Operation for Attention {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
         let qkv = call.input(0)?;
-        let dropout = self.dropout(call, qkv)?;
-        if !saving {
-            return Ok(call.kernels.attention(qkv, self.heads, self.mask, dropout)?.into());
+        if let Some(caches) = call.caches {
+            let cache = &mut caches.values.borrow_mut();
+            return Ok(call.kernels.attend_cached(qkv, cache, &caches.sequences, self.heads)?.into());
         }
-        let [value, sums] = call.kernels.attention_and_sums(qkv, self.heads, self.mask, dropout)?;
+        let settings = self.settings(call, qkv)?;
+        if !saving {
+            return Ok(call.kernels.attention(qkv, &settings)?.into());
+        }
+        let [value, sums] = call.kernels.attention_and_sums(qkv, &settings)?;
         Ok(Outcome { value, saved: Some(sums) })
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
         let qkv = call.input(0)?;
-        let (dropout, forward) = (self.dropout(call, qkv)?, [kept.result()?, kept.saved()?]);
-        let kernels = call.kernels;
-        let gradient =
-            kernels.attention_gradient(qkv, forward, self.heads, self.mask, dropout, kept.gradient)?;
-        Ok(vec![gradient])
+        let (settings, forward) = (self.settings(call, qkv)?, [kept.result()?, kept.saved()?]);
+        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, kept.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -48,5 +57,28 @@ impl Operation for Attention {
 
     fn saved_elements(&self, input: &[usize]) -> usize {
         2 * input[0] * self.heads * input[1]
+    }
+}
+
+/// Rotary positions of the first heads.
+#[derive(Debug)]
+pub(super) struct Rotate {
+    pub(super) heads: usize,
+    pub(super) rotary: Arc<Rotary>,
+}
+
+impl Operation for Rotate {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let first = &call.beside.first;
+        Ok(call.kernels.rotate(call.input(0)?, self.heads, &self.rotary, first)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let first = &call.beside.first;
+        Ok(vec![call.kernels.rotate_gradient(kept.gradient, self.heads, &self.rotary, first)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
     }
 }

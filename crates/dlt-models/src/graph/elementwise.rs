@@ -23,34 +23,6 @@ impl Operation for Add {
     }
 }
 
-/// The first rows of a table added to each window; number of the table.
-#[derive(Debug)]
-pub(super) struct AddRows {
-    pub(super) table: usize,
-}
-
-impl Operation for AddRows {
-    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        Ok(call.kernels.add_rows(call.input(0)?, call.parameter(self.table)?)?.into())
-    }
-
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        if let Some(into) = into {
-            let sum = match into[self.table].take() {
-                Some(sum) => sum,
-                None => call.parameter(self.table)?.zeros_like()?,
-            };
-            call.kernels.add_rows_gradient(kept.gradient, &sum)?;
-            into[self.table] = Some(sum);
-        }
-        Ok(vec![kept.gradient.clone()])
-    }
-
-    fn reads(&self, _trains: bool) -> Reads {
-        Reads::default()
-    }
-}
-
 /// Dropout, where the pass has one: its own backward pass, by the same mask.
 #[derive(Debug)]
 pub(super) struct Drop {

@@ -10,14 +10,24 @@ use crate::Result;
 #[derive(Debug)]
 pub(super) struct Linear {
     pub(super) weight: usize,
-    pub(super) bias: usize,
+    pub(super) bias: Option<usize>,
 }
 
 impl Linear {
+    fn parameters<'a>(&self, call: &'a Call<'_>) -> Result<(&'a Tensor, Option<&'a Tensor>)> {
+        let bias = self.bias.map(|bias| call.parameter(bias)).transpose()?;
+        Ok((call.parameter(self.weight)?, bias))
+    }
+
     fn gradients(&self, call: &Call<'_>, gradient: &Tensor, into: Sums<'_>) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
             call.kernels.linear_weight_gradient(call.input(0)?, gradient, &mut into[self.weight])?;
-            call.kernels.linear_bias_gradient(gradient, &mut into[self.bias])?;
+            if let Some(bias) = self.bias {
+                call.kernels.linear_bias_gradient(gradient, &mut into[bias])?;
+            }
+        }
+        if call.is_data(0) {
+            return Ok(Vec::new());
         }
         Ok(vec![call.kernels.linear_input_gradient(call.parameter(self.weight)?, gradient)?])
     }
@@ -25,8 +35,8 @@ impl Linear {
 
 impl Operation for Linear {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
-        Ok(call.kernels.linear(call.input(0)?, weight, Some(bias))?.into())
+        let (weight, bias) = self.parameters(call)?;
+        Ok(call.kernels.linear(call.input(0)?, weight, bias)?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
@@ -41,8 +51,7 @@ impl Operation for Linear {
 /// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from that.
 #[derive(Debug)]
 pub(super) struct LinearGelu {
-    pub(super) weight: usize,
-    pub(super) bias: usize,
+    pub(super) affine: Linear,
     pub(super) kind: Gelu,
     /// Numbers of the result.
     pub(super) elements: usize,
@@ -50,17 +59,17 @@ pub(super) struct LinearGelu {
 
 impl Operation for LinearGelu {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
-        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
+        let (weight, bias) = self.affine.parameters(call)?;
         if !saving {
-            return Ok(call.kernels.linear_gelu(call.input(0)?, weight, Some(bias), self.kind)?.into());
+            return Ok(call.kernels.linear_gelu(call.input(0)?, weight, bias, self.kind)?.into());
         }
-        let [before, value] = call.kernels.linear_then_gelu(call.input(0)?, weight, Some(bias), self.kind)?;
+        let [before, value] = call.kernels.linear_then_gelu(call.input(0)?, weight, bias, self.kind)?;
         Ok(Outcome { value, saved: Some(before) })
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
         let gradient = call.kernels.gelu_gradient(kept.saved()?, self.kind, kept.gradient)?;
-        Linear { weight: self.weight, bias: self.bias }.gradients(call, &gradient, into)
+        self.affine.gradients(call, &gradient, into)
     }
 
     fn reads(&self, trains: bool) -> Reads {

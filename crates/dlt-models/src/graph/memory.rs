@@ -134,26 +134,26 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
     use dlt_kernels::{Gelu, Kernels};
 
-    use crate::architecture::Architecture;
+    use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::gpt2::Gpt2;
-    use crate::graph::{Graph, Run};
+    use crate::graph::{Graph, Reading, Run};
 
     const X: [usize; 3] = [2, 7, 12];
 
     fn block() -> (Graph, Vec<Tensor>) {
-        let architecture = Gpt2 {
+        let form = Form {
             layers: 3,
             width: 12,
             heads: 3,
             feed_forward: 20,
-            positions: 7,
-            vocabulary: 11,
-            gelu: Gelu::Tanh,
             norm_epsilon: 1e-5,
             initial_std: 0.1,
+            head: HeadSettings::NEXT_TOKEN,
         };
+        let architecture = Gpt2 { form, positions: 7, vocabulary: 11, gelu: Gelu::Tanh };
         let layout = Arc::new(architecture.block_layout());
-        let graph = Graph::write(&layout, &X, |graph, x| architecture.block(graph, x)).expect("a block");
+        let graph = Graph::write(&layout, &X, Reading::All, |graph, x| architecture.block(graph, x));
+        let graph = graph.expect("a block");
         let weights = layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
         (graph, weights)
     }

@@ -39,3 +39,30 @@ impl Operation for LayerNorm {
         Source::Inputs
     }
 }
+
+/// Root-mean-square norm over the last dimension; number of the weight. Its result is found again from its input.
+#[derive(Debug)]
+pub(super) struct RmsNorm {
+    pub(super) weight: usize,
+    pub(super) epsilon: f64,
+}
+
+impl Operation for RmsNorm {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        Ok(call.kernels.rms_norm(call.input(0)?, call.parameter(self.weight)?, self.epsilon)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let (x, weight) = (call.input(0)?, call.parameter(self.weight)?);
+        let sum = into.map(|into| &mut into[self.weight]);
+        Ok(vec![call.kernels.rms_norm_gradient(x, weight, self.epsilon, kept.gradient, sum)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads { inputs: true, ..Reads::default() }
+    }
+
+    fn found_again(&self) -> Source {
+        Source::Inputs
+    }
+}

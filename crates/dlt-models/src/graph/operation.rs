@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use dlt_kernels::{Dropout, Kernels};
 
+use super::beside::{Beside, Caches};
 use crate::architecture::DropoutPass;
 use crate::{ModelError, Result};
 
@@ -13,7 +14,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
     /// The result; and, where `saving`, what [`reads`](Self::reads) calls saved.
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome>;
 
-    /// Gradients of the inputs, in their order. Those of parameters are added to `into`, where it is given.
+    /// Gradients of the inputs, in their order; none of what is data. Those of parameters are added to `into`, where
+    /// it is given.
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>>;
 
     /// What the backward pass reads, with or without gradients of parameters.
@@ -76,6 +78,13 @@ pub(crate) struct Call<'a> {
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of this stretch's first place for dropout in the whole model.
     pub(crate) first_site: usize,
+    pub(crate) beside: &'a Beside,
+    /// What generation has seen so far, where it goes on.
+    pub(crate) caches: Option<&'a Caches>,
+    /// Windows of the stretch's input, B, and their positions, T.
+    pub(crate) window_dims: [usize; 2],
+    /// Whether each input is data, whose gradient nobody asks for.
+    pub(crate) data: Vec<bool>,
     /// `None` where the backward pass does not read them.
     pub(crate) inputs: Vec<Option<Tensor>>,
 }
@@ -87,6 +96,10 @@ impl Call<'_> {
 
     pub(crate) fn parameter(&self, index: usize) -> Result<&Tensor> {
         self.parameters.get(index).ok_or_else(|| absent("a parameter"))
+    }
+
+    pub(crate) fn is_data(&self, index: usize) -> bool {
+        self.data.get(index).copied().unwrap_or(false)
     }
 
     /// Dropout at a place of this stretch, of `per_window` numbers a window.

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
 
+use super::beside::{Beside, Caches, NOTHING};
 use super::operation::{Call, Kept, Source, Sums, absent};
 use super::{Graph, Step};
 use crate::Result;
@@ -17,22 +18,14 @@ pub(crate) struct Run<'a> {
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of the graph's first place for dropout in the whole model.
     pub(crate) first_site: usize,
+    pub(crate) beside: &'a Beside,
+    pub(crate) caches: Option<&'a Caches>,
 }
 
 impl<'a> Run<'a> {
-    /// A run without dropout.
+    /// A run without dropout, that reads nothing beside its input.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
-        Self { kernels, parameters, dropout: None, first_site: 0 }
-    }
-
-    fn call(&self, inputs: Vec<Option<Tensor>>) -> Call<'a> {
-        Call {
-            kernels: self.kernels,
-            parameters: self.parameters,
-            dropout: self.dropout,
-            first_site: self.first_site,
-            inputs,
-        }
+        Self { kernels, parameters, dropout: None, first_site: 0, beside: &NOTHING, caches: None }
     }
 }
 
@@ -58,6 +51,20 @@ pub(super) struct Needs {
 }
 
 impl Graph {
+    fn call<'a>(&self, run: &Run<'a>, step: &Step, inputs: Vec<Option<Tensor>>) -> Call<'a> {
+        Call {
+            kernels: run.kernels,
+            parameters: run.parameters,
+            dropout: run.dropout,
+            first_site: run.first_site,
+            beside: run.beside,
+            caches: run.caches,
+            window_dims: [self.input[0], self.input[1]],
+            data: step.inputs.iter().map(|&input| input == 0 && self.takes_data).collect(),
+            inputs,
+        }
+    }
+
     /// The result, keeping nothing.
     pub(crate) fn result(&self, input: Tensor, run: &Run<'_>) -> Result<Tensor> {
         let mut needs = self.nothing();
@@ -82,14 +89,15 @@ impl Graph {
         self.compute(input, run, &self.needs(trains))
     }
 
-    /// From the gradient of the result to that of the input. Gradients of parameters are added to `into`.
+    /// From the gradient of the result to that of the input, if it has one. Gradients of parameters are added to
+    /// `into`.
     pub(crate) fn backward(
         &self,
         mut trace: Trace,
         gradient: Tensor,
         run: &Run<'_>,
         mut into: Sums<'_>,
-    ) -> Result<Tensor> {
+    ) -> Result<Option<Tensor>> {
         let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
         gradients[self.steps.len()] = Some(gradient);
@@ -103,7 +111,8 @@ impl Graph {
                 }
             }
             let kept = Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
-            let of_inputs = step.operation.backward(&run.call(inputs), &kept, into.as_deref_mut())?;
+            let of_inputs =
+                step.operation.backward(&self.call(run, step, inputs), &kept, into.as_deref_mut())?;
             // Nobody reads these any more: what follows in this loop was computed before.
             trace.values[number] = None;
             trace.saved[number] = None;
@@ -115,7 +124,7 @@ impl Graph {
                 });
             }
         }
-        gradients[0].take().ok_or_else(|| absent("a gradient of its input"))
+        Ok(gradients[0].take())
     }
 
     /// A value that was kept, or found again.
@@ -129,11 +138,11 @@ impl Graph {
             Source::Inputs => {
                 let inputs = step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
                 let inputs = inputs.collect::<Result<_>>()?;
-                step.operation.forward(&run.call(inputs), false)?.value
+                step.operation.forward(&self.call(run, step, inputs), false)?.value
             }
             Source::Saved => {
                 let saved = trace.saved[number].as_ref().ok_or_else(|| absent("a saved value"))?;
-                step.operation.again(&run.call(Vec::new()), saved)?
+                step.operation.again(&self.call(run, step, Vec::new()), saved)?
             }
         };
         trace.values[number] = Some(value.clone());
@@ -151,7 +160,7 @@ impl Graph {
                 continue;
             }
             let inputs = step.inputs.iter().map(|&input| trace.values[input].clone()).collect();
-            let outcome = step.operation.forward(&run.call(inputs), needs.saved[number])?;
+            let outcome = step.operation.forward(&self.call(run, step, inputs), needs.saved[number])?;
             trace.saved[number] = outcome.saved;
             if readers[number] > 0 || needs.values[number] {
                 trace.values[number] = Some(outcome.value);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
+use dlt_models::architecture::Form;
 use dlt_models::binding::{Binding, Change};
 use dlt_models::file::ModelFile;
 use dlt_state::{Action, State};
@@ -74,8 +75,9 @@ fn rejects_a_file_of_another_shape() {
         let refused = file.model(Box::new(architecture), PAPER, Kernels::Fused, &Device::Cpu);
         refused.map(|_| ()).expect_err("another shape").to_string()
     };
-    let wider = dlt_models::gpt2::Gpt2 { width: 24, ..small() };
+    let with = |form| dlt_models::gpt2::Gpt2 { form, ..small() };
+    let wider = with(Form { width: 24, ..small().form });
     assert_eq!(refusal(wider), "tensor `transformer.wte.weight`: expected shape [31, 24], came [31, 12]");
-    let deeper = dlt_models::gpt2::Gpt2 { layers: 5, ..small() };
+    let deeper = with(Form { layers: 5, ..small().form });
     assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
+use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
@@ -47,15 +48,18 @@ pub(crate) const REFERENCE: Rules = Rules {
 /// Four layers of width 12 with a vocabulary of 31.
 pub(crate) fn small() -> Gpt2 {
     Gpt2 {
-        layers: 4,
-        width: 12,
-        heads: 3,
-        feed_forward: 20,
+        form: Form {
+            layers: 4,
+            width: 12,
+            heads: 3,
+            feed_forward: 20,
+            norm_epsilon: 1e-5,
+            initial_std: 0.1,
+            head: HeadSettings::NEXT_TOKEN,
+        },
         positions: 9,
         vocabulary: 31,
         gelu: Gelu::Tanh,
-        norm_epsilon: 1e-5,
-        initial_std: 0.1,
     }
 }
 

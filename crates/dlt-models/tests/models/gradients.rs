@@ -5,7 +5,7 @@ use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::Batch;
 use dlt_models::Model;
-use dlt_models::architecture::DropoutPass;
+use dlt_models::architecture::{DropoutPass, Form, HeadSettings};
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::gpt2::Gpt2;
@@ -41,15 +41,18 @@ fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
 fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
     let count = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config holds {key}")) as usize;
     Gpt2 {
-        layers: count("layers"),
-        width: count("width"),
-        heads: count("heads"),
-        feed_forward: count("feed_forward"),
+        form: Form {
+            layers: count("layers"),
+            width: count("width"),
+            heads: count("heads"),
+            feed_forward: count("feed_forward"),
+            norm_epsilon: config["norm_epsilon"].as_f64().expect("an epsilon"),
+            initial_std: 0.02,
+            head: HeadSettings::NEXT_TOKEN,
+        },
         positions: count("positions"),
         vocabulary: count("vocabulary"),
         gelu,
-        norm_epsilon: config["norm_epsilon"].as_f64().expect("an epsilon"),
-        initial_std: 0.02,
     }
 }
 
@@ -58,7 +61,7 @@ fn matches_reference_every_gradient() {
     let oracle = json("gpt2/gradients.json");
     let file = tensors("gpt2/gradients.safetensors");
     let (inputs, targets, windows) = windows(&oracle["windows"]);
-    let batch = Batch { inputs: &inputs, targets: &targets, windows };
+    let batch = Batch::next_token(&inputs, &targets, windows);
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 6);
     for case in cases {
@@ -160,7 +163,7 @@ fn descend(model: &Model, gradients: &Gradients) {
 /// Gradients of a fresh model, and once more after a step: a parameter that is set must stay in the graph.
 fn check_before_and_after_a_step(model: &Model, what: &str) {
     let (inputs, targets) = tokens(3, 9, 31);
-    let batch = Batch { inputs: &inputs, targets: &targets, windows: 3 };
+    let batch = Batch::next_token(&inputs, &targets, 3);
     for checkpointing in CHECKPOINTING {
         let gradients = || model.gradients(&batch, &pass(27, checkpointing)).expect("a pass");
         let (before, first) = gradients();
@@ -234,7 +237,7 @@ fn dropout(first_window: usize) -> Option<DropoutPass> {
 #[test]
 fn law_checkpointing_changes_no_bit() {
     let (inputs, targets) = tokens(3, 9, 31);
-    let batch = Batch { inputs: &inputs, targets: &targets, windows: 3 };
+    let batch = Batch::next_token(&inputs, &targets, 3);
     for kernels in KERNELS {
         let binding = Binding::of_state(&State::new(vec![0, 1, 0, 1]).expect("a state"));
         let model = drawn(binding, PAPER, kernels);
@@ -255,7 +258,7 @@ fn law_checkpointing_changes_no_bit() {
 fn law_micro_batches_sum_to_the_batch() {
     const TOLERANCE: f64 = 1e-6;
     let (inputs, targets) = tokens(5, 9, 31);
-    let batch = Batch { inputs: &inputs, targets: &targets, windows: 5 };
+    let batch = Batch::next_token(&inputs, &targets, 5);
     for kernels in KERNELS {
         let binding = Binding::of_state(&State::new(vec![0, 0, 2, 0]).expect("a state"));
         let model = drawn(binding, PAPER, kernels);
@@ -281,7 +284,7 @@ fn law_micro_batches_sum_to_the_batch() {
 #[test]
 fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
     let (inputs, targets) = tokens(2, 9, 31);
-    let batch = Batch { inputs: &inputs, targets: &targets, windows: 2 };
+    let batch = Batch::next_token(&inputs, &targets, 2);
     let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     let (loss, _) = model.gradients(&batch, &pass(18, Checkpointing::None)).expect("a pass");
     assert!((model.loss_sum(&batch).expect("a loss") - loss).abs() / loss < 1e-6);
@@ -291,12 +294,12 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
 fn rejects_batches_that_do_not_fit() {
     let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     let refusal = |inputs: &[u32], targets: &[u32], windows| {
-        model.loss_sum(&Batch { inputs, targets, windows }).expect_err("does not fit").to_string()
+        model.loss_sum(&Batch::next_token(inputs, targets, windows)).expect_err("does not fit").to_string()
     };
     assert_eq!(refusal(&[1, 31], &[1, 2], 1), "batch: expected token ids below 31, came 31");
     assert_eq!(refusal(&[1; 10], &[1; 10], 1), "batch: expected at most 9 tokens a window, came 10");
-    let shape = "batch: expected equally many inputs and targets in windows of one length, came ";
-    assert_eq!(refusal(&[], &[], 0), format!("{shape}0 inputs and 0 targets in 0 windows"));
-    assert_eq!(refusal(&[1, 2, 3], &[1, 2, 3], 2), format!("{shape}3 inputs and 3 targets in 2 windows"));
-    assert_eq!(refusal(&[1, 2], &[1], 1), format!("{shape}2 inputs and 1 targets in 1 windows"));
+    let shape = "batch: expected tokens in windows of one length, came ";
+    assert_eq!(refusal(&[], &[], 0), format!("{shape}0 tokens in 0 windows"));
+    assert_eq!(refusal(&[1, 2, 3], &[1, 2, 3], 2), format!("{shape}3 tokens in 2 windows"));
+    assert_eq!(refusal(&[1, 2], &[1], 1), "batch: expected 2 targets, came 1");
 }

@@ -3,6 +3,8 @@
 mod binding;
 mod files;
 mod fixtures;
+mod generation;
 mod gradients;
+mod huggingface;
 mod sampling;
 mod weights;

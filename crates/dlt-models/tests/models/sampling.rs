@@ -1,11 +1,9 @@
 //! Choosing tokens.
 
-use dlt_kernels::Kernels;
-use dlt_models::binding::Binding;
-use dlt_models::generation::{Continuation, Sampling, generate};
-use dlt_spec::seeds;
+use std::collections::BTreeSet;
 
-use crate::fixtures::{PAPER, drawn};
+use dlt_models::generation::Sampling;
+use dlt_spec::seeds;
 
 const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, -1.0];
 
@@ -21,7 +19,62 @@ fn counts(sampling: &Sampling) -> [usize; 4] {
 #[test]
 fn zero_temperature_takes_the_most_likely_token() {
     let greedy = Sampling::new(0.0, None, 1.0).expect("valid");
+    assert_eq!(greedy, Sampling::GREEDY);
     assert_eq!(counts(&greedy), [0, 20_000, 0, 0]);
+}
+
+#[test]
+fn the_lowest_id_wins_among_equals() {
+    let mut rng = seeds::stream(5, "sampling");
+    assert_eq!(Sampling::GREEDY.choose(&[-3.0, 1.0, 1.0], &mut rng), 1);
+    let top_2 = Sampling::new(1.0, Some(2), 1.0).expect("valid");
+    let nucleus = Sampling::new(1.0, None, 0.5).expect("valid");
+    for _ in 0..100 {
+        assert!(top_2.choose(&[0.5; 4], &mut rng) < 2);
+        assert!(nucleus.choose(&[0.5; 4], &mut rng) < 2);
+    }
+}
+
+/// What is left to draw from, by sorting everything.
+fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
+    let mut ranked: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    ranked.truncate(top_k);
+    let (total, mut kept) = (ranked.iter().map(|(_, weight)| weight).sum::<f64>(), 0.0);
+    let count = ranked.iter().take_while(|(_, weight)| {
+        let more = kept < top_p * total;
+        kept += weight;
+        more
+    });
+    count.map(|&(id, _)| id).collect()
+}
+
+#[test]
+fn matches_reference_candidates_of_many_tokens() {
+    let logits: Vec<f32> = (0..300_u16).map(|id| f32::from(id * 77 % 300) / 300.0).collect();
+    let mut rng = seeds::stream(5, "sampling");
+    for (top_k, top_p) in
+        [(None, 0.1), (None, 0.7), (None, 0.97), (Some(150), 1.0), (Some(150), 0.6), (Some(999), 0.5)]
+    {
+        let sampling = Sampling::new(1.0, top_k, top_p).expect("valid");
+        // The least likely is drawn about 40 times.
+        let drawn: BTreeSet<u32> = (0..20_000).map(|_| sampling.choose(&logits, &mut rng)).collect();
+        assert_eq!(drawn, reference(&logits, top_k.unwrap_or(300), top_p), "{top_k:?} {top_p}");
+    }
+}
+
+#[test]
+fn a_penalty_falls_once_on_each_token_that_is_there() {
+    let penalised = |penalty: f64, present: &[u32]| {
+        let sampling = Sampling::GREEDY.penalising_repetition(penalty).expect("valid");
+        let mut logits = LOGITS;
+        sampling.penalise(&mut logits, present.iter().copied());
+        logits
+    };
+    assert_eq!(penalised(2.0, &[0, 1, 3]), [0.0, 1.0, 1.0, -2.0]);
+    assert_eq!(penalised(0.5, &[1]), [0.0, 4.0, 1.0, -1.0]);
+    assert_eq!(penalised(1.0, &[0, 1, 2, 3]), LOGITS);
+    assert_eq!(penalised(2.0, &[9]), LOGITS);
 }
 
 #[test]
@@ -52,19 +105,8 @@ fn rejects_settings_out_of_range() {
     assert_eq!(refusal(f64::NAN, None, 1.0), "temperature: expected a number of at least 0, came NaN");
     assert_eq!(refusal(1.0, Some(0), 1.0), "top-k: expected at least 1, came 0");
     assert_eq!(refusal(1.0, None, 0.0), "top-p: expected more than 0 and at most 1, came 0");
-}
-
-#[test]
-fn generation_is_seeded_and_outlives_the_context() {
-    let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
-    let run = |seed| {
-        let (mut out, mut rng) = (Vec::new(), seeds::stream(seed, "generation"));
-        let sampling = Sampling::new(1.0, None, 1.0).expect("valid");
-        let wanted = Continuation { prompt: &[1, 2], tokens: 20, context: 9, stop: None, sampling };
-        generate(&model, &wanted, &mut rng, |id| out.push(id)).expect("generates");
-        out
-    };
-    assert_eq!(run(1), run(1));
-    assert_ne!(run(1), run(2));
-    assert_eq!(run(1).len(), 20);
+    let penalty =
+        |penalty| Sampling::GREEDY.penalising_repetition(penalty).expect_err("out of range").to_string();
+    assert_eq!(penalty(0.0), "repetition penalty: expected a number above 0, came 0");
+    assert_eq!(penalty(f64::INFINITY), "repetition penalty: expected a number above 0, came inf");
 }

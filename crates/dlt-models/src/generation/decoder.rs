@@ -1,0 +1,159 @@
+//! A model that goes on with sequences, token by token.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use candle_core::{D, DType, Tensor};
+use dlt_kernels::KeyValues;
+use dlt_spec::spec::Objective;
+
+use crate::batch::{Dims, Input, Tokens};
+use crate::binding::StorageId;
+use crate::error::Context;
+use crate::graph::{Beside, Caches, Reading, Rows, Run, Stretches};
+use crate::{Model, ModelError, Result};
+
+/// A model, and the keys and values that its layers have seen of some sequences: what is fed next costs no more than
+/// its own tokens.
+///
+/// The weights of every distinct block are held once, also those of frozen layers, which otherwise are drawn at each
+/// use. Sequences are independent of each other and may hold differently many tokens.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    model: &'a Model,
+    shared: Vec<Tensor>,
+    blocks: BTreeMap<StorageId, Vec<Tensor>>,
+    /// One for each layer.
+    caches: Vec<Caches>,
+    capacity: usize,
+    /// The graphs of the last step of one token each: the next step most often has the same shape.
+    step: Option<(Dims, Stretches)>,
+}
+
+impl<'a> Decoder<'a> {
+    /// `sequences` sequences that hold nothing yet, and may come to hold `capacity` tokens each. The memory for all of
+    /// them is taken at once: `2 L R G D capacity` numbers for R sequences.
+    ///
+    /// # Errors
+    /// [`ModelError::Objective`] for a model that does not predict the next token, [`ModelError::Batch`] for no
+    /// sequences, or a capacity that is not from 1 to the model's positions; fails where the device has no memory left.
+    pub fn new(model: &'a Model, sequences: usize, capacity: usize) -> Result<Self> {
+        let architecture = model.architecture();
+        let came = match architecture.head_settings().objective {
+            Objective::NextToken => None,
+            Objective::MaskedToken => Some("masked tokens"),
+            Objective::Classes => Some("classes"),
+        };
+        if let Some(came) = came {
+            return Err(ModelError::Objective { expected: "the next token", came });
+        }
+        let positions = architecture.max_tokens();
+        if sequences == 0 || !(1..=positions).contains(&capacity) {
+            let expected = format!("sequences of 1 to {positions} tokens");
+            return refuse(expected, format!("{sequences} sequences of {capacity} tokens"));
+        }
+        let (binding, (heads, width)) = (model.binding(), architecture.key_heads());
+        let layers = 0..binding.n_layers();
+        let cache = |_| {
+            let values = KeyValues::new(sequences, capacity, heads, width, DType::F32, model.device())
+                .context(|| format!("keys and values of {sequences} sequences of {capacity} tokens"))?;
+            Ok(Caches { values: RefCell::new(values), sequences: Vec::new() })
+        };
+        let mut blocks = BTreeMap::new();
+        for id in layers.clone().map(|layer| binding.storage(layer)) {
+            if let Entry::Vacant(block) = blocks.entry(id) {
+                block.insert(model.bank().weights(id)?);
+            }
+        }
+        let caches = layers.map(cache).collect::<Result<_>>()?;
+        Ok(Self { model, shared: model.shared().tensors(), blocks, caches, capacity, step: None })
+    }
+
+    /// Tokens that each sequence may come to hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Tokens that are held of a sequence; none of one that is not there.
+    #[must_use]
+    pub fn held(&self, sequence: usize) -> usize {
+        self.caches.first().map_or(0, |caches| caches.values.borrow().filled(sequence))
+    }
+
+    /// Forgets all but the first `tokens` of a sequence.
+    ///
+    /// # Errors
+    /// Fails where there is no such sequence, or it holds fewer tokens.
+    pub fn truncate(&mut self, sequence: usize, tokens: usize) -> Result<()> {
+        for caches in &mut self.caches {
+            caches.values.get_mut().truncate(sequence, tokens)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with some sequences by T tokens each: logits of what follows the last of them.
+    ///
+    /// After an error the sequences hold what they held.
+    ///
+    /// # Shapes
+    /// `sequences`: N distinct numbers; `tokens`: N x T ids; result N times V numbers.
+    ///
+    /// # Errors
+    /// [`ModelError::Batch`] for no tokens, ids outside the vocabulary, or more tokens than a sequence has room for;
+    /// fails for sequences that are not there or not distinct.
+    pub fn feed(&mut self, sequences: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let (model, windows) = (self.model, sequences.len());
+        let input = Input::Tokens(Tokens::of(tokens));
+        let (input, tokens, mut beside) = input.prepare(windows, model.architecture(), model.device())?;
+        let held: Vec<usize> = sequences.iter().map(|&sequence| self.held(sequence)).collect();
+        if let Some((held, sequence)) =
+            held.iter().zip(sequences).find(|(held, _)| *held + tokens > self.capacity)
+        {
+            let expected = format!("at most {} more tokens in sequence {sequence}", self.capacity - held);
+            return refuse(expected, tokens.to_string());
+        }
+        let mut dims = Dims { windows, tokens, reading: Reading::All };
+        if tokens > 1 {
+            let last: Vec<u32> = (1..=windows).map(|window| (window * tokens - 1) as u32).collect();
+            beside.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
+            dims.reading = Reading::Picked(windows);
+        }
+        beside.first.clone_from(&held);
+        for caches in &mut self.caches {
+            caches.sequences = sequences.to_vec();
+        }
+        let logits = self.forward(&input, &beside, dims);
+        if logits.is_err() {
+            for (&sequence, held) in sequences.iter().zip(held) {
+                // One that is not there holds nothing to forget.
+                let _ = self.truncate(sequence, held);
+            }
+        }
+        logits
+    }
+
+    fn forward(&mut self, input: &Tensor, beside: &Beside, dims: Dims) -> Result<Vec<Vec<f32>>> {
+        let model = self.model;
+        let stretches = match self.step.take() {
+            Some((of, stretches)) if of == dims => stretches,
+            _ => model.stretches(&dims)?,
+        };
+        let run = Run { beside, ..Run::plain(model.kernels(), &self.shared) };
+        let mut x = stretches.stem.result(model.stem_rows(input)?, &run)?;
+        for (layer, caches) in self.caches.iter().enumerate() {
+            let parameters = &self.blocks[&model.binding().storage(layer)];
+            x = stretches.block.result(x, &Run { parameters, caches: Some(caches), ..run })?;
+        }
+        let hidden = stretches.head.result(x, &run)?.flatten_to(D::Minus2)?;
+        if dims.tokens == 1 {
+            self.step = Some((dims, stretches));
+        }
+        Ok(model.project(&hidden)?.to_vec2()?)
+    }
+}
+
+fn refuse<T>(expected: String, came: String) -> Result<T> {
+    Err(ModelError::Batch { expected, came })
+}

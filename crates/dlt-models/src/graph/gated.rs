@@ -1,0 +1,47 @@
+//! Activations apart from GELU.
+
+use candle_core::Tensor;
+
+use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use crate::Result;
+
+/// `silu(gate) · up`. Its result is found again from its input.
+#[derive(Debug)]
+pub(super) struct Swiglu;
+
+impl Operation for Swiglu {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        Ok(call.kernels.swiglu(call.input(0)?)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, kept.gradient)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads { inputs: true, ..Reads::default() }
+    }
+
+    fn found_again(&self) -> Source {
+        Source::Inputs
+    }
+}
+
+/// Hyperbolic tangent, on the few rows that a head reads.
+#[derive(Debug)]
+pub(super) struct Tanh;
+
+impl Operation for Tanh {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        Ok(call.input(0)?.detach().tanh()?.into())
+    }
+
+    fn backward(&self, _call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let slope = kept.result()?.detach().sqr()?.affine(-1.0, 1.0)?;
+        Ok(vec![(kept.gradient.detach() * slope)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads { result: true, ..Reads::default() }
+    }
+}

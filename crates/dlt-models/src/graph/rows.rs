@@ -1,0 +1,73 @@
+//! The rows that an objective reads.
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::beside::Rows;
+use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums, absent};
+use crate::Result;
+
+/// Single rows.
+#[derive(Debug)]
+pub(super) struct Pick;
+
+impl Pick {
+    fn places(call: &Call<'_>) -> Result<Tensor> {
+        match &call.beside.rows {
+            Some(Rows::Picked(places)) => Ok(places.clone()),
+            _ => Err(absent("numbers of rows")),
+        }
+    }
+}
+
+impl Operation for Pick {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let rows = call.input(0)?.detach().flatten_to(D::Minus2)?;
+        Ok(rows.index_select(&Self::places(call)?, 0)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let [windows, tokens] = call.window_dims;
+        let width = kept.gradient.dim(D::Minus1)?;
+        let zeros = Tensor::zeros((windows * tokens, width), kept.gradient.dtype(), kept.gradient.device())?;
+        let gradient = zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
+        Ok(vec![gradient.reshape((windows, tokens, width))?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
+}
+
+/// The mean of each window's rows that are no padding.
+#[derive(Debug)]
+pub(super) struct Average;
+
+impl Average {
+    /// What each row counts (B, T, 1).
+    fn shares(call: &Call<'_>, dtype: DType, device: &Device) -> Result<Tensor> {
+        let Some(Rows::Mean(lengths)) = &call.beside.rows else { return Err(absent("lengths of windows")) };
+        let [windows, tokens] = call.window_dims;
+        let share = |at: usize, length: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
+        let shares: Vec<f32> =
+            lengths.iter().flat_map(|&length| (0..tokens).map(move |at| share(at, length))).collect();
+        Ok(Tensor::from_vec(shares, (windows, tokens, 1), device)?.to_dtype(dtype)?)
+    }
+}
+
+impl Operation for Average {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let x = call.input(0)?.detach();
+        let shares = Self::shares(call, x.dtype(), x.device())?;
+        Ok(x.broadcast_mul(&shares)?.sum(1)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let gradient = kept.gradient.detach().unsqueeze(1)?;
+        let shares = Self::shares(call, gradient.dtype(), gradient.device())?;
+        Ok(vec![shares.broadcast_mul(&gradient)?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
+}

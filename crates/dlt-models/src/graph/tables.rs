@@ -1,0 +1,118 @@
+//! Rows of tables that are no tokens': positions, types, a class token.
+
+use candle_core::{D, Tensor};
+
+use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use crate::Result;
+
+/// Rows of a table added by position; number of the table.
+#[derive(Debug)]
+pub(super) struct AddRows {
+    pub(super) table: usize,
+}
+
+impl Operation for AddRows {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let (x, table) = (call.input(0)?, call.parameter(self.table)?);
+        if call.beside.first.is_empty() {
+            return Ok(call.kernels.add_rows(x, table)?.into());
+        }
+        let tokens = x.dim(1)?;
+        let places: Vec<u32> =
+            call.beside.first.iter().flat_map(|&first| (first..first + tokens).map(|at| at as u32)).collect();
+        let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
+        Ok(call.kernels.add(x, &call.kernels.embedding(table, &places)?)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        if let Some(into) = into {
+            let sum = sum_of(into, self.table, call)?;
+            call.kernels.add_rows_gradient(kept.gradient, &sum)?;
+            into[self.table] = Some(sum);
+        }
+        Ok(vec![kept.gradient.clone()])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
+}
+
+/// The gradient of a parameter so far, taken out; zero where there is none yet.
+fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result<Tensor> {
+    match into[number].take() {
+        Some(sum) => Ok(sum),
+        None => Ok(call.parameter(number)?.zeros_like()?),
+    }
+}
+
+/// Rows of a table added by type of token; number of the table.
+#[derive(Debug)]
+pub(super) struct AddTypes {
+    pub(super) table: usize,
+}
+
+impl AddTypes {
+    /// Types of the tokens (B, T).
+    fn types(call: &Call<'_>, x: &Tensor) -> Result<Tensor> {
+        match &call.beside.types {
+            Some(types) => Ok(types.clone()),
+            None => {
+                let [windows, tokens] = call.window_dims;
+                Ok(Tensor::zeros((windows, tokens), candle_core::DType::U32, x.device())?)
+            }
+        }
+    }
+}
+
+impl Operation for AddTypes {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let (x, table) = (call.input(0)?, call.parameter(self.table)?);
+        let rows = call.kernels.embedding(table, &Self::types(call, x)?)?;
+        Ok(call.kernels.add(x, &rows)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        if let Some(into) = into {
+            let sum = sum_of(into, self.table, call)?;
+            let types = Self::types(call, kept.gradient)?;
+            call.kernels.embedding_gradient(&sum, &types, kept.gradient)?;
+            into[self.table] = Some(sum);
+        }
+        Ok(vec![kept.gradient.clone()])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
+}
+
+/// A vector before the rows of each window; number of the vector.
+#[derive(Debug)]
+pub(super) struct Prepend {
+    pub(super) vector: usize,
+}
+
+impl Operation for Prepend {
+    fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        let (x, vector) = (call.input(0)?.detach(), call.parameter(self.vector)?.detach());
+        let (windows, _, width) = x.dims3()?;
+        let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;
+        Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
+    }
+
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let gradient = kept.gradient.detach();
+        let rows = gradient.dim(1)? - 1;
+        if let Some(into) = into {
+            let first = gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.sum(0)?;
+            let sum = sum_of(into, self.vector, call)?;
+            into[self.vector] = Some(call.kernels.add(&sum, &first)?);
+        }
+        Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])
+    }
+
+    fn reads(&self, _trains: bool) -> Reads {
+        Reads::default()
+    }
+}

@@ -1,0 +1,284 @@
+//! Writing a model as transformers reads it.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use dlt_spec::CheckedSpec;
+use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
+use dlt_spec::spec::{Architecture, Attention, Gelu, Objective, Output, Pooling};
+use serde_json::{Map, Value, json};
+
+use super::names::{pieces, twins};
+use super::shards::SINGLE;
+use crate::architecture::StemInput;
+use crate::file::Place;
+use crate::file::deferred::{self, Deferred};
+use crate::parameters::Layout;
+use crate::{Model, ModelError, Result};
+
+/// What a config says beside the sizes and settings of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// Names of the classes; `LABEL_0` and so on where there are none.
+    pub labels: Vec<String>,
+    /// The token that begins a text.
+    pub begin: Option<u32>,
+    /// The token that ends a text.
+    pub end: Option<u32>,
+    /// The token that fills windows up: classes of several windows at once need it.
+    pub padding: Option<u32>,
+}
+
+/// The `config.json` of a model that was made from this spec.
+///
+/// # Errors
+/// [`ModelError::Export`] where no class of transformers computes the same.
+pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result<Value> {
+    let class = class(spec)?;
+    let architecture = model.architecture();
+    let mut values = match spec.model.architecture {
+        Architecture::Gpt2 => gpt2(spec),
+        Architecture::Bert => bert(spec),
+        Architecture::Vit => vit(spec),
+        Architecture::Llama => llama(spec),
+    };
+    let mut add = |key: &str, value: Value| values.insert(key.to_owned(), value);
+    add("architectures", json!([class]));
+    // The second is for releases before 5.
+    add("dtype", json!("float32"));
+    add("torch_dtype", json!("float32"));
+    add("initializer_range", json!(spec.model.initial_std));
+    if let StemInput::Tokens { vocabulary, .. } = architecture.stem_input() {
+        add("vocab_size", json!(vocabulary));
+        add("use_cache", json!(true));
+        for (key, token) in special_tokens(beside) {
+            add(key, json!(token));
+        }
+    }
+    if architecture.head_settings().has_classes() {
+        let classes = architecture.head_settings().classes;
+        let labels = labels(&beside.labels, classes)?;
+        let by_number = labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
+        add("id2label", Value::Object(by_number.collect()));
+        let by_label = labels.iter().enumerate().map(|(number, label)| (label.clone(), json!(number)));
+        add("label2id", Value::Object(by_label.collect()));
+    }
+    Ok(Value::Object(values))
+}
+
+/// Writes `config.json`, `model.safetensors` and, for a model that writes texts, `generation_config.json` into a folder,
+/// which is made where there is none. Every layer has weights of its own there; a tied output is written once, as the
+/// token table.
+///
+/// # Errors
+/// [`ModelError::Export`] where no class of transformers computes the same; [`ModelError::Io`] where the folder cannot
+/// be written.
+pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &Path) -> Result<()> {
+    let config = config(model, spec, beside)?;
+    let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    deferred::write(&folder.join(SINGLE), written(model), metadata)?;
+    write_json(&folder.join("config.json"), &config)?;
+    if spec.model.objective == Objective::NextToken {
+        let mut generation = Map::from_iter([("_from_model_config".to_owned(), json!(true))]);
+        let given = special_tokens(beside).into_iter().filter(|(_, token)| token.is_some());
+        generation.extend(given.map(|(key, token)| (key.to_owned(), json!(token))));
+        write_json(&folder.join("generation_config.json"), &Value::Object(generation))?;
+    }
+    Ok(())
+}
+
+/// Every tensor of the file.
+fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
+    let (architecture, twins) = (model.architecture(), twins(model.architecture()));
+    let mut named = Vec::new();
+    let mut add = |prefix: &str, place: Place, layout: &Layout| {
+        for (index, entry) in layout.entries().iter().enumerate() {
+            for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
+                let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
+                let names = [Some(piece.name.clone()), twin.map(|twin| twin.other.to_owned())];
+                for name in names.into_iter().flatten() {
+                    let piece = piece.clone();
+                    let shape = piece.shape.clone();
+                    let fetch = move || piece.unpacked(&model.parameter(place, index)?);
+                    named.push((name, Deferred::new(shape, fetch)));
+                }
+            }
+        }
+    };
+    add(architecture.shared_prefix(), Place::Shared, model.shared().layout());
+    for layer in 0..architecture.n_layers() {
+        let place = Place::Block(model.binding().storage(layer));
+        add(&architecture.block_prefix(layer), place, model.bank().layout());
+    }
+    named
+}
+
+/// The class of transformers that computes what the spec says.
+fn class(spec: &CheckedSpec) -> Result<&'static str> {
+    let model = &spec.model;
+    let refuse =
+        |setting, expected: &'static str, came: String| Err(ModelError::Export { setting, expected, came });
+    let (is_classes, is_full) = (model.objective == Objective::Classes, model.attention == Attention::Full);
+    if is_classes && model.architecture == Architecture::Bert && !is_full {
+        return refuse("model.attention", "full for classes of bert", format!("{:?}", model.attention));
+    }
+    let pooling = if is_full { Pooling::First } else { Pooling::LastReal };
+    if is_classes && model.pooling != pooling {
+        let expected = if is_full { "first" } else { "last-real" };
+        return refuse("model.pooling", expected, format!("{:?}", model.pooling));
+    }
+    Ok(match (model.architecture, model.objective) {
+        (Architecture::Gpt2, Objective::Classes) => "GPT2ForSequenceClassification",
+        (Architecture::Gpt2, _) => "GPT2LMHeadModel",
+        (Architecture::Bert, Objective::Classes) => "BertForSequenceClassification",
+        (Architecture::Bert, Objective::MaskedToken) => "BertForMaskedLM",
+        (Architecture::Bert, Objective::NextToken) => "BertLMHeadModel",
+        (Architecture::Vit, _) => "ViTForImageClassification",
+        (Architecture::Llama, Objective::Classes) => "LlamaForSequenceClassification",
+        (Architecture::Llama, _) => "LlamaForCausalLM",
+    })
+}
+
+fn gpt2(spec: &CheckedSpec) -> Map<String, Value> {
+    let model = &spec.model;
+    object(json!({
+        "model_type": "gpt2",
+        "n_layer": model.layers,
+        "n_embd": model.width,
+        "n_head": model.heads,
+        "n_inner": spec.feed_forward(),
+        "n_positions": spec.positions(),
+        "activation_function": match model.gelu { Gelu::Tanh => "gelu_new", Gelu::Erf => "gelu" },
+        "layer_norm_epsilon": model.norm_epsilon,
+        "resid_pdrop": model.dropout,
+        "embd_pdrop": model.dropout,
+        "attn_pdrop": 0.0,
+        "add_cross_attention": false,
+        "reorder_and_upcast_attn": false,
+        "scale_attn_by_inverse_layer_idx": false,
+        "scale_attn_weights": true,
+        "tie_word_embeddings": is_tied(spec),
+    }))
+}
+
+fn bert(spec: &CheckedSpec) -> Map<String, Value> {
+    let mut values = encoder(spec, "bert");
+    values.extend(object(json!({
+        "max_position_embeddings": spec.positions(),
+        "type_vocab_size": TOKEN_TYPES,
+        "position_embedding_type": "absolute",
+        "classifier_dropout": null,
+        "add_cross_attention": false,
+        "is_decoder": spec.model.attention == Attention::Causal,
+        "tie_word_embeddings": is_tied(spec),
+    })));
+    values
+}
+
+fn vit(spec: &CheckedSpec) -> Map<String, Value> {
+    let mut values = encoder(spec, "vit");
+    values.extend(object(json!({
+        "image_size": spec.model.picture,
+        "patch_size": spec.model.patch,
+        "num_channels": CHANNELS,
+        "qkv_bias": true,
+    })));
+    values
+}
+
+/// What the configs of BERT and ViT have in common.
+fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
+    let model = &spec.model;
+    object(json!({
+        "model_type": family,
+        "num_hidden_layers": model.layers,
+        "hidden_size": model.width,
+        "num_attention_heads": model.heads,
+        "intermediate_size": spec.feed_forward(),
+        "hidden_act": match model.gelu { Gelu::Tanh => "gelu_pytorch_tanh", Gelu::Erf => "gelu" },
+        "layer_norm_eps": model.norm_epsilon,
+        "hidden_dropout_prob": model.dropout,
+        "attention_probs_dropout_prob": 0.0,
+    }))
+}
+
+fn llama(spec: &CheckedSpec) -> Map<String, Value> {
+    let model = &spec.model;
+    let [factor, low, high, original] = model.rotary_stretch;
+    // Releases before 5 read `rope_scaling` and `rope_theta`, the others `rope_parameters`.
+    let scaling = (factor != 1.0).then(|| {
+        // A count, which transformers wants without a point.
+        let original = if original.fract() == 0.0 { json!(original as u64) } else { json!(original) };
+        object(json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": original,
+        }))
+    });
+    let mut rope = scaling.clone().unwrap_or_else(|| object(json!({"rope_type": "default"})));
+    rope.insert("rope_theta".to_owned(), json!(model.rotary_base));
+    object(json!({
+        "model_type": "llama",
+        "num_hidden_layers": model.layers,
+        "hidden_size": model.width,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": spec.key_heads(),
+        "head_dim": model.width / model.heads,
+        "intermediate_size": spec.feed_forward(),
+        "max_position_embeddings": spec.positions(),
+        "hidden_act": "silu",
+        "rms_norm_eps": model.norm_epsilon,
+        "attention_bias": false,
+        "attention_dropout": 0.0,
+        "mlp_bias": false,
+        "rope_parameters": rope,
+        "rope_scaling": scaling,
+        "rope_theta": model.rotary_base,
+        "tie_word_embeddings": is_tied(spec),
+    }))
+}
+
+/// Whether the output is the token table. Classes have none, so that it is what each family takes for granted.
+fn is_tied(spec: &CheckedSpec) -> bool {
+    match spec.model.objective {
+        Objective::Classes => spec.model.architecture != Architecture::Llama,
+        _ => spec.model.output == Output::Tied,
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(values) => values,
+        _ => Map::new(),
+    }
+}
+
+fn special_tokens(beside: &Annotations) -> [(&'static str, Option<u32>); 3] {
+    [("bos_token_id", beside.begin), ("eos_token_id", beside.end), ("pad_token_id", beside.padding)]
+}
+
+fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
+    if given.is_empty() {
+        return Ok((0..classes).map(|number| format!("LABEL_{number}")).collect());
+    }
+    if given.len() != classes {
+        let came = format!("{} names for {classes} classes", given.len());
+        return Err(ModelError::Export { setting: "labels", expected: "a name for each class", came });
+    }
+    Ok(given.to_vec())
+}
+
+/// Writes JSON: to a temporary sibling, synced, then renamed into place.
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
+    let partial = path.with_extension("partial");
+    let text = serde_json::to_string_pretty(value).map_err(|error| io(error.into()))?;
+    let mut file = std::fs::File::create(&partial).map_err(io)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(io)?;
+    file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(io)
+}

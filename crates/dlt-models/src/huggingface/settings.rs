@@ -1,0 +1,141 @@
+//! The values of a `config.json`, each with its type and its default.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{ModelError, Result};
+
+/// The largest `config.json` that is read: they are of a few KiB, with labels of a few hundred.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The JSON of a file, which must be an object.
+pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
+    let io = |source| ModelError::Io { action: "read", path: path.to_owned(), source };
+    let refuse = |reason| ModelError::Format { path: path.to_owned(), reason };
+    let length = std::fs::metadata(path).map_err(io)?.len();
+    if length > MOST_BYTES {
+        return Err(refuse(format!("expected at most {MOST_BYTES} bytes of JSON, came {length}")));
+    }
+    let text = std::fs::read(path).map_err(io)?;
+    match serde_json::from_slice(&text) {
+        Ok(Value::Object(values)) => Ok(values),
+        Ok(_) => Err(refuse("expected a JSON object".to_owned())),
+        Err(error) => Err(refuse(format!("not JSON: {error}"))),
+    }
+}
+
+/// The settings of a config.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings<'a> {
+    path: &'a Path,
+    /// What stands before the keys in messages, for an object within the config.
+    within: &'a str,
+    values: &'a Map<String, Value>,
+}
+
+impl<'a> Settings<'a> {
+    /// The settings of the file `path`.
+    pub(crate) fn new(path: &'a Path, values: &'a Map<String, Value>) -> Self {
+        Self { path, within: "", values }
+    }
+
+    /// The object under a key, if there is one.
+    pub(crate) fn object(&self, key: &'a str) -> Result<Option<Self>> {
+        match self.given(key) {
+            None => Ok(None),
+            Some(Value::Object(values)) => Ok(Some(Self { within: key, values, ..*self })),
+            Some(other) => Err(self.refuse(key, "an object", &other.to_string())),
+        }
+    }
+
+    /// The value under a key; null is none.
+    pub(crate) fn given(&self, key: &str) -> Option<&'a Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Keys and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.values.iter()
+    }
+
+    /// The refusal of a value.
+    pub(crate) fn refuse(&self, key: &str, expected: &str, came: &str) -> ModelError {
+        let point = if self.within.is_empty() { "" } else { "." };
+        let reason = format!("`{}{point}{key}`: expected {expected}, came {came}", self.within);
+        ModelError::Format { path: self.path.to_owned(), reason }
+    }
+
+    fn refuse_value(&self, key: &str, expected: &str) -> ModelError {
+        let came = self.values.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
+        self.refuse(key, expected, &came)
+    }
+
+    /// A whole number, or `default` where the key is absent.
+    pub(crate) fn whole(&self, key: &str, default: usize) -> Result<usize> {
+        if !self.values.contains_key(key) {
+            return Ok(default);
+        }
+        self.whole_if_given(key)?.ok_or_else(|| self.refuse_value(key, "a whole number"))
+    }
+
+    /// A whole number, if there is one.
+    pub(crate) fn whole_if_given(&self, key: &str) -> Result<Option<usize>> {
+        let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        self.given(key)
+            .map(|value| number(value).ok_or_else(|| self.refuse_value(key, "a whole number")))
+            .transpose()
+    }
+
+    /// A number, or `default` where the key is absent.
+    pub(crate) fn real(&self, key: &str, default: f64) -> Result<f64> {
+        if !self.values.contains_key(key) {
+            return Ok(default);
+        }
+        self.real_if_given(key)?.ok_or_else(|| self.refuse_value(key, "a number"))
+    }
+
+    /// A number, if there is one.
+    pub(crate) fn real_if_given(&self, key: &str) -> Result<Option<f64>> {
+        let number = |value: &Value| value.as_f64().ok_or_else(|| self.refuse_value(key, "a number"));
+        self.given(key).map(number).transpose()
+    }
+
+    /// True or false, or `default` where the key is absent or null.
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        let flag = |value: &Value| value.as_bool().ok_or_else(|| self.refuse_value(key, "true or false"));
+        self.given(key).map_or(Ok(default), flag)
+    }
+
+    /// A word, if there is one.
+    pub(crate) fn word(&self, key: &str) -> Result<Option<&'a str>> {
+        let word = |value: &'a Value| value.as_str().ok_or_else(|| self.refuse_value(key, "a word"));
+        self.given(key).map(word).transpose()
+    }
+
+    /// Refuses another value of a setting than the one that this program has. Where the key is absent, transformers
+    /// takes that one.
+    pub(crate) fn must_be(&self, key: &str, only: &Value) -> Result<()> {
+        match self.given(key) {
+            Some(value) if !is_equal(value, only) => Err(self.refuse_value(key, &only.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a setting that this program does not have.
+    pub(crate) fn must_be_absent(&self, key: &str) -> Result<()> {
+        match self.given(key) {
+            Some(Value::Object(values)) if values.is_empty() => Ok(()),
+            Some(_) => Err(self.refuse_value(key, "nothing")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Equality of values, in which 1 and 1.0 are the same.
+fn is_equal(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}

@@ -1,0 +1,117 @@
+//! The weights of a folder under this program's names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+use super::names::{Piece, Twin, all_pieces, is_without_use, spellings, twins};
+use super::shards::Shards;
+use crate::architecture::Architecture;
+use crate::error::Context;
+use crate::{ModelError, Result};
+
+/// The weights of a folder: `model.safetensors`, or several files with `model.safetensors.index.json`. They may be f32,
+/// f16 or bf16, and have any of the names that transformers has written.
+pub struct Weights {
+    folder: PathBuf,
+    shards: Shards,
+    /// What each of our tensors is there.
+    pieces: BTreeMap<String, Vec<Piece>>,
+    /// The name in these files of every piece that they have, by the name that transformers writes.
+    found: BTreeMap<String, String>,
+    unused: Vec<String>,
+    device: Device,
+}
+
+impl Weights {
+    /// Opens the weights of a folder for such a model, and reads the headers. Tensors are put on `device`.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none, one is damaged, the
+    /// index names a file outside of the folder, or a second copy of a tied tensor differs from the first.
+    pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
+        let shards = Shards::open(folder)?;
+        let (pieces, prefix) = (all_pieces(architecture), architecture.shared_prefix());
+        let twins = twins(architecture);
+        let find = |name: &str| {
+            let mut all = spellings(prefix, name);
+            all.extend(twins.iter().filter(|twin| twin.used == name).map(|twin| twin.other.to_owned()));
+            all.into_iter().find(|name| shards.holds(name))
+        };
+        let names = pieces.values().flatten().map(|piece| piece.name.as_str());
+        let found: BTreeMap<_, _> = names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
+        let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
+        let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
+        let is_unused =
+            |name: &&str| !in_use.contains(name) && !is_without_use(prefix, name) && !is_twin(name);
+        let unused = shards.names().filter(is_unused).map(str::to_owned).collect();
+        let weights =
+            Self { folder: folder.to_owned(), shards, pieces, found, unused, device: device.clone() };
+        weights.check_twins(&twins)?;
+        Ok(weights)
+    }
+
+    /// One tensor by our name, for [`Model::from_weights`](crate::Model::from_weights); nothing for a name that such a
+    /// model does not have.
+    ///
+    /// # Errors
+    /// [`ModelError::Weight`], with the name that transformers writes, for a tensor that is missing or has another
+    /// shape; [`ModelError::Format`] for one of another type; [`ModelError::Io`] where it cannot be read.
+    pub fn lookup(&self, ours: &str) -> Result<Option<Tensor>> {
+        let Some(pieces) = self.pieces.get(ours) else { return Ok(None) };
+        let parts =
+            pieces.iter().map(|piece| piece.packed(&self.read(piece)?)).collect::<Result<Vec<_>>>()?;
+        let packed = match parts.as_slice() {
+            [only] => only.clone(),
+            parts => Tensor::cat(parts, 0).context(|| format!("packing {ours}"))?,
+        };
+        let moved = packed.to_device(&self.device).context(|| format!("loading {ours}"))?;
+        Ok(Some(moved))
+    }
+
+    /// Whether the files have all of one of our tensors: where not, a head that is new to a model can be drawn.
+    #[must_use]
+    pub fn holds(&self, ours: &str) -> bool {
+        let is_found = |piece: &Piece| self.found.contains_key(&piece.name);
+        self.pieces.get(ours).is_some_and(|pieces| pieces.iter().all(is_found))
+    }
+
+    /// Names of the tensors that such a model does not read, in order; without buffers that hold no weights.
+    #[must_use]
+    pub fn unused(&self) -> &[String] {
+        &self.unused
+    }
+
+    fn read(&self, piece: &Piece) -> Result<Tensor> {
+        let refuse =
+            |came| ModelError::Weight { name: piece.name.clone(), expected: piece.shape.clone(), came };
+        let missing = || refuse(format!("it is missing in {}", self.folder.display()));
+        let name = self.found.get(&piece.name).ok_or_else(missing)?;
+        let (shape, path) = self.shards.shape(name).ok_or_else(missing)?;
+        if shape != piece.shape {
+            return Err(refuse(format!("came {shape:?} in {}", path.display())));
+        }
+        self.shards.read(name)?.ok_or_else(missing)
+    }
+
+    /// Refuses a tied tensor whose second copy is another tensor.
+    fn check_twins(&self, twins: &[Twin]) -> Result<()> {
+        for Twin { used, other, .. } in twins.iter().filter(|twin| !twin.is_written) {
+            let Some(found) = self.found.get(*used).filter(|found| found != other) else { continue };
+            let (Some(first), Some(second)) = (self.shards.read(found)?, self.shards.read(other)?) else {
+                continue;
+            };
+            if first.dims() != second.dims() || bits(&first)? != bits(&second)? {
+                let reason =
+                    format!("expected `{other}` to equal `{found}`, as the output is tied, came another");
+                return Err(ModelError::Format { path: self.folder.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bits(tensor: &Tensor) -> Result<Vec<u32>> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+}

@@ -1,0 +1,133 @@
+//! The vision transformer: pre-norm blocks over patches of a picture and a class token.
+
+use dlt_kernels::{Gelu, Mask};
+use dlt_spec::size::CHANNELS;
+
+use crate::Result;
+use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, ZERO, entry};
+use crate::graph::{Graph, Node};
+use crate::parameters::Layout;
+
+/// Sizes and settings of a vision transformer, which predicts classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vit {
+    /// What every family has.
+    pub form: Form,
+    /// Width and height of a picture, S.
+    pub picture: usize,
+    /// Width and height of a patch, P.
+    pub patch: usize,
+    /// Activation of the feed-forward layer.
+    pub gelu: Gelu,
+}
+
+const CLASSES: [&str; 2] = ["classifier.weight", "classifier.bias"];
+const CLASS_TOKEN: &str = "embeddings.cls_token";
+const POSITIONS: &str = "embeddings.position_embeddings";
+const PATCHES: [&str; 2] =
+    ["embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.bias"];
+
+impl Architecture for Vit {
+    fn shared_layout(&self) -> Layout {
+        let (c, normal, classes) = (self.form.width, self.form.normal(), self.form.head.classes);
+        let patch = CHANNELS * self.patch * self.patch;
+        Layout::new(vec![
+            entry(CLASS_TOKEN, &[c], normal),
+            entry(POSITIONS, &[self.max_tokens(), c], normal),
+            entry(PATCHES[0], &[c, patch], normal),
+            entry(PATCHES[1], &[c], ZERO),
+            entry("layernorm.weight", &[c], ONE),
+            entry("layernorm.bias", &[c], ZERO),
+            entry(CLASSES[0], &[classes, c], normal),
+            entry(CLASSES[1], &[classes], ZERO),
+        ])
+    }
+
+    fn block_layout(&self) -> Layout {
+        let (c, f, normal) = (self.form.width, self.form.feed_forward, self.form.normal());
+        Layout::new(vec![
+            entry("layernorm_before.weight", &[c], ONE),
+            entry("layernorm_before.bias", &[c], ZERO),
+            entry("attention.attention.qkv.weight", &[3 * c, c], normal),
+            entry("attention.attention.qkv.bias", &[3 * c], ZERO),
+            entry("attention.output.dense.weight", &[c, c], normal),
+            entry("attention.output.dense.bias", &[c], ZERO),
+            entry("layernorm_after.weight", &[c], ONE),
+            entry("layernorm_after.bias", &[c], ZERO),
+            entry("intermediate.dense.weight", &[f, c], normal),
+            entry("intermediate.dense.bias", &[f], ZERO),
+            entry("output.dense.weight", &[c, f], normal),
+            entry("output.dense.bias", &[c], ZERO),
+        ])
+    }
+
+    fn stem_input(&self) -> StemInput {
+        StemInput::Pictures { side: self.picture, patch: self.patch }
+    }
+
+    fn head_settings(&self) -> HeadSettings {
+        self.form.head
+    }
+
+    fn output(&self) -> Projection {
+        Projection { table: CLASSES[0], bias: Some(CLASSES[1]), rows: self.form.head.told_classes() }
+    }
+
+    fn own_head(&self) -> &'static [&'static str] {
+        &CLASSES
+    }
+
+    fn block_prefix(&self, layer: usize) -> String {
+        format!("vit.encoder.layer.{layer}.")
+    }
+
+    fn shared_prefix(&self) -> &'static str {
+        "vit."
+    }
+
+    fn max_tokens(&self) -> usize {
+        (self.picture / self.patch).pow(2) + 1
+    }
+
+    fn width(&self) -> usize {
+        self.form.width
+    }
+
+    fn n_layers(&self) -> usize {
+        self.form.layers
+    }
+
+    fn key_heads(&self) -> (usize, usize) {
+        (self.form.heads, self.form.head_width())
+    }
+
+    fn embed(&self, graph: &mut Graph, patches: Node) -> Result<Node> {
+        let x = graph.linear(patches, PATCHES[0], PATCHES[1])?;
+        let x = graph.prepend(x, CLASS_TOKEN)?;
+        let x = graph.add_rows(x, POSITIONS)?;
+        Ok(graph.dropout(x))
+    }
+
+    fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        let Form { heads, norm_epsilon, .. } = self.form;
+        let normed = graph.layer_norm(x, "layernorm_before.weight", "layernorm_before.bias", norm_epsilon)?;
+        let (weight, bias) = ("attention.attention.qkv.weight", "attention.attention.qkv.bias");
+        let qkv = graph.linear(normed, weight, bias)?;
+        let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
+        let attended = graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
+        let attended = graph.dropout(attended);
+        let x = graph.add(x, attended);
+        let normed = graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
+        let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
+        let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
+        let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
+        let fallen = graph.dropout(fallen);
+        Ok(graph.add(x, fallen))
+    }
+
+    fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
+        let x = graph.pick(x);
+        let x = graph.layer_norm(x, "layernorm.weight", "layernorm.bias", self.form.norm_epsilon)?;
+        Ok(graph.average(x))
+    }
+}
