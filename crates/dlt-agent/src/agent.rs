@@ -3,7 +3,7 @@
 use crate::error::{AgentError, grouping, same_depth};
 use crate::learner::{Experience, Update, finite};
 use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
-use crate::reward::{RewardKind, Rewarder};
+use crate::reward::{Measured, RewardKind, Rewarder};
 use dlt_spec::spec::{Decision as Coverage, StateVector, TyingSpec};
 use dlt_state::{Action, State};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// # fn example(agent: &mut dlt_agent::Agent) -> Result<(), dlt_agent::AgentError> {
 /// let decision = agent.decide()?;
 /// // The model enters decision.state here, and its mean cross-entropy is measured: 4.2, say.
-/// let reward = agent.reward(4.2)?;
+/// let reward = agent.reward(dlt_agent::Measured::of_loss(4.2))?;
 /// let update = agent.learn(reward)?;
 /// assert_eq!(agent.current_state(), &decision.state);
 /// # Ok(())
@@ -125,8 +125,8 @@ impl Agent {
     /// The reward for a measurement, as the spec defines it: see [`Rewarder::reward`].
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where `measured` is not finite.
-    pub fn reward(&mut self, measured: f64) -> Result<f64, AgentError> {
+    /// [`AgentError::NotFinite`] where it is not finite.
+    pub fn reward(&mut self, measured: Measured) -> Result<f64, AgentError> {
         self.rewarder.reward(measured)
     }
 

@@ -27,4 +27,4 @@ pub use policy::{
     Choice, Exploration, ExplorationSettings, FixedPolicy, NoPolicy, Policy, PolicySnapshot, QPolicy,
     QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,
 };
-pub use reward::{CLIP, MAX_LOSS, RewardKind, Rewarder};
+pub use reward::{CLIP, MAX_LOSS, Measured, RewardKind, Rewarder};

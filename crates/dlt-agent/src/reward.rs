@@ -39,18 +39,37 @@ impl From<Reward> for RewardKind {
             Reward::NegPplClipped => Self::NegPplClipped,
             Reward::NegLoss => Self::NegLoss,
             Reward::LossDelta => Self::LossDelta,
+            Reward::Accuracy => Self::Accuracy,
+            Reward::NegAccuracy => Self::NegAccuracy,
         }
+    }
+}
+
+/// What is measured of a state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Share of right classes; absent where none are predicted.
+    pub accuracy: Option<f64>,
+}
+
+impl Measured {
+    /// A loss alone.
+    #[must_use]
+    pub fn of_loss(loss: f64) -> Self {
+        Self { loss, accuracy: None }
     }
 }
 
 /// Turns measurements into rewards.
 ///
 /// ```
-/// use dlt_agent::{RewardKind, Rewarder};
+/// use dlt_agent::{Measured, RewardKind, Rewarder};
 ///
 /// let mut rewarder = Rewarder::new(RewardKind::LossDelta);
-/// assert_eq!(rewarder.reward(5.0)?, 0.0);
-/// assert_eq!(rewarder.reward(4.5)?, 0.5);
+/// assert_eq!(rewarder.reward(Measured::of_loss(5.0))?, 0.0);
+/// assert_eq!(rewarder.reward(Measured::of_loss(4.5))?, 0.5);
 /// # Ok::<(), dlt_agent::AgentError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,22 +93,27 @@ impl Rewarder {
         self.kind
     }
 
-    /// The reward for `measured`: the mean cross-entropy in nats, or for the two accuracies the share of right
-    /// answers.
+    /// The reward for what was measured.
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where `measured` is not finite: the run has diverged.
-    pub fn reward(&mut self, measured: f64) -> Result<f64, AgentError> {
-        finite("the measurement for the reward", measured)?;
-        let negative_perplexity = -measured.min(MAX_LOSS).exp();
+    /// [`AgentError::NotFinite`] where it is not finite: the run has diverged. So is an accuracy that was not measured.
+    pub fn reward(&mut self, measured: Measured) -> Result<f64, AgentError> {
+        let Measured { loss, accuracy } = measured;
+        finite("the measurement for the reward", loss)?;
+        let accuracy = || {
+            let accuracy = accuracy.unwrap_or(f64::NAN);
+            finite("the accuracy for the reward", accuracy).map(|()| accuracy)
+        };
+        let negative_perplexity = -loss.min(MAX_LOSS).exp();
         Ok(match self.kind {
             RewardKind::NegPpl => negative_perplexity,
             RewardKind::NegPplClipped => negative_perplexity.clamp(-CLIP, CLIP),
-            RewardKind::NegLoss | RewardKind::NegAccuracy => -measured,
-            RewardKind::Accuracy => measured,
+            RewardKind::NegLoss => -loss,
+            RewardKind::Accuracy => accuracy()?,
+            RewardKind::NegAccuracy => -accuracy()?,
             RewardKind::LossDelta => {
-                let previous = self.previous_loss.replace(measured);
-                previous.map_or(0.0, |previous| previous - measured)
+                let previous = self.previous_loss.replace(loss);
+                previous.map_or(0.0, |previous| previous - loss)
             }
         })
     }

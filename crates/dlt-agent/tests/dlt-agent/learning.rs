@@ -1,7 +1,7 @@
 //! Whether the agent learns: where the reward carries information it does, where it carries none it cannot.
 
 use crate::settings::{DECISIONS, NETWORKS, agent, agent_spec};
-use dlt_agent::{Agent, PolicySnapshot};
+use dlt_agent::{Agent, Measured, PolicySnapshot};
 use dlt_spec::spec::{AgentSpec, Decision, PolicyKind, Reward, Scaling};
 use dlt_state::State;
 
@@ -34,7 +34,7 @@ impl Environment {
         let mut seen = Vec::with_capacity(decisions);
         for _ in 0..decisions {
             let wrong = self.wrong_layers(&agent.decide().unwrap().state);
-            let reward = agent.reward(self.least_loss + wrong as f64).unwrap();
+            let reward = agent.reward(Measured::of_loss(self.least_loss + wrong as f64)).unwrap();
             agent.learn(reward).unwrap();
             seen.push((wrong, reward));
         }

@@ -2,8 +2,8 @@
 
 use crate::settings::tying_spec;
 use dlt_agent::{
-    Agent, Experience, ExplorationSettings, LearnerSettings, Parameters, QLayout, QLearner, QNetwork,
-    QPolicy, RewardKind, Update,
+    Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout, QLearner,
+    QNetwork, QPolicy, RewardKind, Update,
 };
 use dlt_spec::spec::{DecayPer, Decision, Network, Scaling, StateVector};
 use dlt_state::State;
@@ -138,7 +138,7 @@ fn matches_reference_greedy_episodes() {
             let decision = agent.decide().unwrap();
             assert_eq!(decision.action.values(), step.action, "{name}: action");
             assert_eq!(decision.state.owners(), step.state, "{name}: state");
-            let reward = agent.reward(-step.reward).unwrap();
+            let reward = agent.reward(Measured::of_loss(-step.reward)).unwrap();
             assert_seen(name, agent.learn(reward).unwrap(), &step.seen);
             assert_eq!(agent.current_state().owners(), step.state, "{name}: state in force");
         }

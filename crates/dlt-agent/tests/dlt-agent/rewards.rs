@@ -1,7 +1,7 @@
 //! What measurements are rewarded with.
 
 use crate::settings::{agent, agent_spec};
-use dlt_agent::{AgentError, MAX_LOSS, RewardKind, Rewarder};
+use dlt_agent::{AgentError, MAX_LOSS, Measured, RewardKind, Rewarder};
 use dlt_spec::spec::{Decision, PolicyKind, Reward};
 
 /// Rewards are single f64 operations; only the exponential may round differently.
@@ -9,7 +9,7 @@ const TOLERANCE: f64 = 1e-12;
 
 fn rewards<const N: usize>(kind: RewardKind, measured: [f64; N]) -> [f64; N] {
     let mut rewarder = Rewarder::new(kind);
-    measured.map(|measured| rewarder.reward(measured).unwrap())
+    measured.map(|measured| rewarder.reward(Measured::of_loss(measured)).unwrap())
 }
 
 #[test]
@@ -21,8 +21,10 @@ fn each_kind_rewards_as_defined() {
     assert_eq!(high, -10.0);
     assert_eq!(rewards(RewardKind::NegLoss, [4.0, 3.5]), [-4.0, -3.5]);
     assert_eq!(rewards(RewardKind::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
-    assert_eq!(rewards(RewardKind::Accuracy, [0.25]), [0.25]);
-    assert_eq!(rewards(RewardKind::NegAccuracy, [0.25]), [-0.25]);
+    for (kind, expected) in [(RewardKind::Accuracy, 0.25), (RewardKind::NegAccuracy, -0.25)] {
+        let measured = Measured { loss: 3.0, accuracy: Some(0.25) };
+        assert_eq!(Rewarder::new(kind).reward(measured).unwrap(), expected);
+    }
 }
 
 #[test]
@@ -39,11 +41,13 @@ fn the_spec_names_the_reward() {
         (Reward::NegPplClipped, -2.0_f64.exp()),
         (Reward::NegLoss, -2.0),
         (Reward::LossDelta, 0.0),
+        (Reward::Accuracy, 0.75),
+        (Reward::NegAccuracy, -0.75),
     ] {
         let mut spec = agent_spec(PolicyKind::Random);
         spec.reward = word;
         let mut agent = agent(&spec, Decision::Joint, 3, 1);
-        assert_eq!(agent.reward(2.0).unwrap(), first, "{word:?}");
+        assert_eq!(agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }).unwrap(), first, "{word:?}");
     }
 }
 
@@ -51,7 +55,19 @@ fn the_spec_names_the_reward() {
 fn rejects_a_measurement_that_is_not_finite() {
     for measured in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut rewarder = Rewarder::new(RewardKind::LossDelta);
-        assert!(matches!(rewarder.reward(measured), Err(AgentError::NotFinite { .. })));
-        assert_eq!(rewarder.reward(3.0).unwrap(), 0.0, "a refused measurement is not remembered");
+        assert!(matches!(rewarder.reward(Measured::of_loss(measured)), Err(AgentError::NotFinite { .. })));
+        assert_eq!(
+            rewarder.reward(Measured::of_loss(3.0)).unwrap(),
+            0.0,
+            "a refused measurement is not remembered"
+        );
+    }
+}
+
+#[test]
+fn rejects_an_accuracy_that_was_not_measured() {
+    for kind in [RewardKind::Accuracy, RewardKind::NegAccuracy] {
+        let refused = Rewarder::new(kind).reward(Measured::of_loss(2.0));
+        assert!(matches!(refused, Err(AgentError::NotFinite { .. })));
     }
 }

@@ -1,7 +1,7 @@
 //! An agent that is saved and restored goes on exactly as if nothing had happened.
 
 use crate::settings::{DECISIONS, NETWORKS, agent, agent_spec, tying_spec};
-use dlt_agent::{Agent, AgentError, AgentSnapshot, PolicySnapshot};
+use dlt_agent::{Agent, AgentError, AgentSnapshot, Measured, PolicySnapshot};
 use dlt_spec::spec::{AgentSpec, DecayPer, Decision, Network, PolicyKind, Reward, StateVector};
 use dlt_state::{Action, Recording};
 
@@ -27,7 +27,7 @@ fn run(agent: &mut Agent, decisions: std::ops::Range<usize>) -> Vec<String> {
             Some(decision) => decision.clone(),
             None => agent.decide().unwrap(),
         };
-        let reward = agent.reward(measured(index)).unwrap();
+        let reward = agent.reward(Measured::of_loss(measured(index))).unwrap();
         // Debug prints the shortest text that reads back as the same float, so equal text is equal bits.
         seen.push(format!("{decision:?} {reward:?} {:?}", agent.learn(reward).unwrap()));
     }
