@@ -100,6 +100,16 @@ pub enum DataError {
         /// Context, T.
         context: usize,
     },
+    /// A split without a single example.
+    #[error(
+        "the {split} split of {name} has no examples with a class: use more of them, or other fractions in `data.split`"
+    )]
+    NoExamples {
+        /// Where they come from.
+        name: String,
+        /// The split.
+        split: Split,
+    },
     /// A context that leaves nothing to predict.
     #[error("context {context} is too short: expected at least {least} tokens for this pipeline")]
     ContextTooShort {

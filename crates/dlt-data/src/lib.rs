@@ -2,7 +2,7 @@
 //!
 //! [`load`](fn@load) turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for training, validation and
 //! test. [`Windows`] cuts a stream into inputs and targets of `T` tokens, and [`Batches`] says in which order they
-//! are visited. Everything is a plain array in host memory; nothing here knows of tensors, and nothing reads the
+//! are visited. [`Material`] is that for whatever a spec names: text, sentences with a class, or pictures. Everything is a plain array in host memory; nothing here knows of tensors, and nothing reads the
 //! environment: the folder of the token cache is the caller's choice.
 //!
 //! ```
@@ -33,6 +33,7 @@ mod hub;
 mod load;
 mod lock;
 mod mapping;
+mod material;
 mod origin;
 mod perplexity;
 mod pictures;
@@ -59,13 +60,14 @@ pub use hub::{
     Revision, Token,
 };
 pub use load::{DataRequest, Progress, load};
+pub use material::{Draw, ExampleBatch, Examples, Material, Places};
 pub use origin::{HUB_PREFIX, pinned};
 pub use perplexity::{bits_per_byte, unigram_perplexity};
 pub use pictures::{
     Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits, Pictures,
     load_pictures, read_cifar10,
 };
-pub use prefetch::{Prefetcher, TokenBatch, prefetch_tokens};
+pub use prefetch::{Prefetcher, Ready, prefetch};
 pub use retrieval::{Fetched, fetch};
 pub use sentences::{
     Example, Framing, SentenceBatch, SentenceIds, SentenceSplits, load_sentences, read_sentences,

@@ -16,7 +16,7 @@ use crate::{
     load::{Progress, retrieved},
     origin::{Origin, known_names},
     sentences::labels,
-    split::Split,
+    split::{Split, cut_by_fractions},
     stream::HubProvenance,
 };
 use std::{
@@ -61,7 +61,10 @@ impl Pictures {
 
     fn rows(&self, share: RowShare) -> Self {
         let range = share.range(self.len() as u64);
-        let (start, end) = (range.start as usize, range.end as usize);
+        self.between(range.start as usize, range.end as usize)
+    }
+
+    fn between(&self, start: usize, end: usize) -> Self {
         Self {
             pixels: self.pixels[start * PICTURE..end * PICTURE].to_vec(),
             labels: self.labels[start..end].to_vec(),
@@ -91,12 +94,14 @@ impl PictureSplits {
 }
 
 /// `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and `test_batch.bin`. Validation is the
-/// last 5,000 pictures of train, or the last tenth where there are fewer than 50,000.
+/// last 5,000 pictures of train, or the last tenth where there are fewer than 50,000. Or a single binary file, which is
+/// cut at `fractions`: train, validation and test, in this order.
 ///
 /// # Errors
 /// If the name is none, the hub or the disk misbehaves, or a picture is not what it should be.
 pub fn load_pictures(
     source: &str,
+    fractions: [f64; 3],
     hub: Option<&HubConfig>,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
@@ -118,6 +123,17 @@ pub fn load_pictures(
             })
         }
         Origin::Shipped(_) => Err(Task::Images.not_of(source, Some(Task::LanguageModel))),
+        Origin::Local { path, .. } if path.is_file() => {
+            let all = read_cifar10(&path)?;
+            let [validation, test] =
+                cut_by_fractions(all.len() as u64, fractions)?.map(|begin| begin as usize);
+            Ok(PictureSplits {
+                train: all.between(0, validation),
+                validation: all.between(validation, test),
+                test: all.between(test, all.len()),
+                hub: None,
+            })
+        }
         Origin::Local { path, .. } => {
             let (batches, test) = binary_files(source, &path)?;
             let mut all = Pictures::default();

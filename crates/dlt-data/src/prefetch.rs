@@ -3,7 +3,7 @@
 use crate::{
     batches::{BatchPosition, Batches},
     error::DataError,
-    windows::Windows,
+    material::{Draw, ExampleBatch, Examples},
 };
 use std::{
     io,
@@ -77,38 +77,31 @@ impl<T> Drop for Prefetcher<T> {
     }
 }
 
-/// A batch of windows.
+/// A batch of examples.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TokenBatch {
-    /// Token ids, B x T.
-    pub inputs: Vec<u32>,
-    /// The token that follows each of them, B x T.
-    pub targets: Vec<u32>,
+pub struct Ready {
+    /// The examples.
+    pub batch: ExampleBatch,
     /// Where the batches stand after this one: what a run that was trained on it goes on from, however many more were
     /// made ready.
     pub position: BatchPosition,
 }
 
-/// Batches of windows, without end, made ready on a thread of their own.
+/// Batches of examples for training, without end, made ready on a thread of their own.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn prefetch_tokens(
-    windows: Windows,
+pub fn prefetch(
+    examples: Examples,
     mut batches: Batches,
     ahead: NonZeroUsize,
-) -> io::Result<Prefetcher<Result<TokenBatch, DataError>>> {
-    Prefetcher::new(ahead, move || Some(token_batch(&windows, &mut batches)))
+) -> io::Result<Prefetcher<Result<Ready, DataError>>> {
+    Prefetcher::new(ahead, move || Some(ready(&examples, &mut batches)))
 }
 
-fn token_batch(windows: &Windows, batches: &mut Batches) -> Result<TokenBatch, DataError> {
-    let context = windows.context();
-    let indices = batches.next_batch();
-    let mut inputs = vec![0; indices.len() * context];
-    let mut targets = vec![0; indices.len() * context];
-    let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
-    for (&index, (inputs, targets)) in indices.iter().zip(rows) {
-        windows.fill(index, inputs, targets)?;
-    }
-    Ok(TokenBatch { inputs, targets, position: batches.position() })
+fn ready(examples: &Examples, batches: &mut Batches) -> Result<Ready, DataError> {
+    let indices = batches.next_batch().to_vec();
+    let position = batches.position();
+    let batch = examples.batch(&indices, Draw::Pass(position.pass))?;
+    Ok(Ready { batch, position })
 }

@@ -100,6 +100,8 @@ pub struct SentenceBatch {
     pub mask: Vec<u8>,
     /// Tokens of each row without padding, B: the last real token is one before.
     pub lengths: Vec<usize>,
+    /// Whether padding is left out of the mask.
+    pub masks_padding: bool,
     /// Classes, B.
     pub labels: Vec<Option<u32>>,
 }
@@ -159,6 +161,21 @@ impl SentenceIds {
         self.rows.is_empty()
     }
 
+    /// Classes, in order, of those examples that have one.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = u32> {
+        self.rows.iter().filter_map(|row| row.label)
+    }
+
+    /// Tokens of all rows, without padding.
+    pub(crate) fn tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.ids.len()).sum()
+    }
+
+    /// Whether rows are filled up to the longest width that was asked for, as padding that is seen has to be.
+    pub(crate) fn pads_fully(&self) -> bool {
+        !self.framing.masks_padding
+    }
+
     /// These examples as a batch, as wide as its longest row.
     ///
     /// # Errors
@@ -185,6 +202,7 @@ impl SentenceIds {
             types: Vec::with_capacity(cells),
             mask: Vec::with_capacity(cells),
             lengths: Vec::with_capacity(indices.len()),
+            masks_padding: self.framing.masks_padding,
             labels: Vec::with_capacity(indices.len()),
         };
         for &index in indices {

@@ -37,6 +37,7 @@ fn shakespeare() -> DataSpec {
         split: [0.9, 0.05, 0.05],
         pipeline: Pipeline::Stream,
         order: Order::Pass,
+        ..dlt_spec::Spec::default().data
     }
 }
 

@@ -109,6 +109,9 @@ fn rejects_settings_that_cannot_be() {
     assert!(pictures.batch(&[1], &raw(32), Augment::Never).is_err());
 }
 
+/// Fractions that only a single file is cut at.
+const CUT: [f64; 3] = [0.8, 0.1, 0.1];
+
 fn hub_config(hub: &StandIn, folder: &TempDir) -> HubConfig {
     HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) }
 }
@@ -117,7 +120,7 @@ fn hub_config(hub: &StandIn, folder: &TempDir) -> HubConfig {
 fn cifar10_is_fetched_split_and_learned_from_in_a_few_steps() {
     let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
     catalogue(100).into_iter().for_each(|repository| hub.serve(repository));
-    let splits = load_pictures("cifar10", Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
+    let splits = load_pictures("cifar10", CUT, Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [90, 10, 25]);
     assert_eq!((splits.train.labels[13], splits.train.pixels[13 * 3 * AREA]), (3, 75));
     assert_eq!(splits.validation.labels, (0..10).collect::<Vec<u8>>());
@@ -152,7 +155,7 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
     write(&folder, "data_batch_1.bin", &records);
     write(&folder, "data_batch_2.bin", &records);
     write(&folder, "test_batch.bin", &records[..3073]);
-    let local = load_pictures(&folder.path().to_string_lossy(), None, None, &mut |_| ()).unwrap();
+    let local = load_pictures(&folder.path().to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| local.split(split).len()), [36, 4, 1]);
     let (hub, place) = (StandIn::start(), TempDir::new().unwrap());
     let table = |rows: usize| {
@@ -164,9 +167,20 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
             .file("plain_text/train-00000-of-00001.parquet", table(40))
             .file("plain_text/test-00000-of-00001.parquet", table(1)),
     );
-    let fetched = load_pictures("cifar10", Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap();
+    let fetched = load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap();
     assert_eq!((fetched.train, fetched.validation), (local.train, local.validation));
     assert_eq!(fetched.test, local.test);
+}
+
+#[test]
+fn a_single_binary_file_is_cut_by_fractions() {
+    let folder = TempDir::new().unwrap();
+    let records: Vec<u8> = (0..20).flat_map(|row| cifar_record(row % 10, &[row; 3 * AREA])).collect();
+    let file = write(&folder, "some.bin", &records);
+    let splits = load_pictures(&file.to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
+    assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [16, 2, 2]);
+    let first = Split::ALL.map(|split| splits.split(split).pixels[0]);
+    assert_eq!(first, [0, 16, 18]);
 }
 
 #[test]
@@ -195,12 +209,14 @@ fn rejects_pictures_that_are_none() {
                 .file("plain_text/train-00000-of-00001.parquet", table.clone())
                 .file("plain_text/test-00000-of-00001.parquet", table),
         );
-        let error = load_pictures("cifar10", Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
+        let error =
+            load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
     for source in ["wikitext-2", "shakespeare", "glue/rte"] {
         let place = TempDir::new().unwrap();
-        let error = load_pictures(source, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
+        let error =
+            load_pictures(source, CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains("not for classification of pictures"), "{error}");
     }
 }

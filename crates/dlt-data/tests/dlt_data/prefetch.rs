@@ -1,4 +1,6 @@
-use dlt_data::{BatchPosition, Batches, Prefetcher, TokenStream, Windows, prefetch_tokens};
+use dlt_data::{
+    BatchPosition, Batches, ExampleBatch, Examples, Prefetcher, Ready, TokenStream, Windows, prefetch,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -37,21 +39,22 @@ fn plain(count: usize) -> Vec<(Vec<u32>, Vec<u32>, BatchPosition)> {
 
 #[test]
 fn law_prefetched_batches_and_positions_are_those_without_a_thread() {
-    let prefetched = prefetch_tokens(windows(), batches(), AHEAD).unwrap();
-    for (batch, (inputs, targets, position)) in prefetched.zip(plain(20)) {
-        let batch = batch.unwrap();
-        assert_eq!((batch.inputs, batch.targets, batch.position), (inputs, targets, position));
+    let prefetched = prefetch(Examples::from(windows()), batches(), AHEAD).unwrap();
+    for (ready, (inputs, targets, position)) in prefetched.zip(plain(20)) {
+        let batch = ExampleBatch::Windows { inputs, targets, windows: 4 };
+        assert_eq!(ready.unwrap(), Ready { batch, position });
     }
 }
 
 #[test]
 fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
-    let mut prefetched = prefetch_tokens(windows(), batches(), AHEAD).unwrap();
+    let mut prefetched = prefetch(Examples::from(windows()), batches(), AHEAD).unwrap();
     let seventh = prefetched.by_ref().nth(6).unwrap().unwrap();
     drop(prefetched);
     let resumed = Batches::resume(25, 4, seventh.position).unwrap();
-    let next = prefetch_tokens(windows(), resumed, AHEAD).unwrap().next().unwrap().unwrap();
-    assert_eq!(next.inputs, plain(8)[7].0);
+    let next = prefetch(Examples::from(windows()), resumed, AHEAD).unwrap().next().unwrap().unwrap();
+    let (inputs, targets, position) = plain(8).swap_remove(7);
+    assert_eq!(next, Ready { batch: ExampleBatch::Windows { inputs, targets, windows: 4 }, position });
 }
 
 #[test]

@@ -1,0 +1,270 @@
+//! What a run learns from, whatever its kind: text, sentences with their class, or pictures.
+
+mod examples;
+mod masking;
+
+pub use examples::{Draw, ExampleBatch, Examples};
+
+use crate::{
+    batches::Batches,
+    checksum::hex,
+    error::DataError,
+    hub::HubConfig,
+    load::{DataRequest, Progress, load},
+    pictures::{CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureSettings, Pictures, load_pictures},
+    sentences::{Example, Framing, SentenceIds, load_sentences},
+    split::Split,
+    stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits},
+    tokenizer::Tokenizer,
+};
+use dlt_spec::{
+    CheckedSpec,
+    size::Extents,
+    spec::{Architecture, Augment, Framing as FramingWord, Normalise, Objective},
+};
+use examples::Kind;
+use masking::Masking;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+use std::{path::Path, sync::Arc};
+
+/// Pictures are cropped out of a border of this part of their side.
+const BORDER_PART: usize = 8;
+
+/// Share of train, in percent, that becomes the test split where the published one has no classes.
+const TEST_PERCENT: usize = 5;
+
+/// Classes of the pictures that there are.
+const PICTURE_CLASSES: usize = 10;
+
+/// What a run learns from.
+#[derive(Clone, Debug)]
+pub struct Material {
+    provenance: Provenance,
+    extents: Extents,
+    examples: [Examples; 3],
+    text: Option<TokenSplits>,
+}
+
+/// How material is found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    /// Folder of cached tokens, made if it is missing; `None` keeps tokens in memory.
+    pub cache: Option<&'a Path>,
+    /// How the hub is reached; without it, names that come from the hub are refused.
+    pub hub: Option<&'a HubConfig>,
+}
+
+impl Material {
+    /// What a spec names, for its objective.
+    ///
+    /// # Errors
+    /// If the source or the tokenizer cannot be used, is for another task, or a split is too short.
+    pub fn load(
+        spec: &CheckedSpec,
+        places: Places<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DataError> {
+        match (spec.model.objective, spec.model.architecture) {
+            (Objective::Classes, Architecture::Vit) => Self::pictures(spec, places, progress),
+            (Objective::Classes, _) => Self::sentences(spec, places, progress),
+            (Objective::NextToken | Objective::MaskedToken, _) => {
+                let request = DataRequest {
+                    cache: places.cache,
+                    hub: places.hub,
+                    ..DataRequest::new(&spec.data, spec.model.context)
+                };
+                let splits = load(&request, progress)?;
+                match spec.model.objective {
+                    Objective::MaskedToken => {
+                        let tokenizer = tokenizer(spec, places)?;
+                        Self::masked(splits, &tokenizer, spec.data.mask_share, spec.seed)
+                    }
+                    _ => Self::text(splits),
+                }
+            }
+        }
+    }
+
+    /// Windows of a text, of which each token is to be predicted from those before it.
+    ///
+    /// # Errors
+    /// None that [`load`](fn@crate::load) has not reported already.
+    pub fn text(splits: TokenSplits) -> Result<Self, DataError> {
+        let windows = |split| Ok(Examples::new(Kind::Windows(splits.windows(split)?), 0));
+        let [train, validation, test] = Split::ALL.map(windows);
+        Ok(Self {
+            provenance: splits.provenance.clone(),
+            extents: Extents::of_text(splits.vocabulary),
+            examples: [train?, validation?, test?],
+            text: Some(splits),
+        })
+    }
+
+    /// Windows of a text, of which hidden tokens are to be predicted. A tokenizer without a token for that gets one
+    /// more entry at the end of the vocabulary.
+    fn masked(splits: TokenSplits, tokenizer: &Tokenizer, share: f64, seed: u64) -> Result<Self, DataError> {
+        let known = ["[MASK]", "<mask>"].iter().find_map(|token| tokenizer.id_of(token));
+        let words = splits.vocabulary;
+        let token = known.unwrap_or(words as u32);
+        let masking = Masking { token, words, share };
+        let windows = |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
+        let [train, validation, test] = Split::ALL.map(windows);
+        Ok(Self {
+            provenance: splits.provenance.clone(),
+            extents: Extents::of_text(words.max(token as usize + 1)),
+            examples: [train?, validation?, test?],
+            text: Some(splits),
+        })
+    }
+
+    /// Sentences and their class. Where the published test split has no classes, the last twentieth of train takes its
+    /// place, and the rest is trained on.
+    fn sentences(
+        spec: &CheckedSpec,
+        places: Places<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DataError> {
+        let source = &spec.data.source;
+        let loaded = load_sentences(source, places.hub, places.cache, progress)?;
+        let tokenizer = tokenizer(spec, places)?;
+        let framing = match spec.data.framing {
+            FramingWord::Bare => Framing::reference(&tokenizer)?,
+            FramingWord::Marked => Framing::bert(&tokenizer).or_else(|_| Framing::gpt2(&tokenizer))?,
+        };
+        let labelled = |examples: Vec<Example>| -> Vec<Example> {
+            examples.into_iter().filter(|example| example.label.is_some()).collect()
+        };
+        let (mut train, validation) = (labelled(loaded.train), labelled(loaded.validation));
+        let mut test = labelled(loaded.test);
+        if test.is_empty() {
+            test = train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
+        }
+        let mut splits = Vec::new();
+        let mut ids = |split: Split, examples: Vec<Example>| -> Result<Examples, DataError> {
+            let rows = SentenceIds::new(&examples, &tokenizer, &framing, spec.model.context)?;
+            splits.push(sentence_provenance(split, &examples, rows.tokens()));
+            Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
+        };
+        let examples =
+            [ids(Split::Train, train)?, ids(Split::Validation, validation)?, ids(Split::Test, test)?];
+        let extents = Extents { vocabulary: tokenizer.vocabulary(), classes: loaded.classes };
+        let provenance = provenance(source, loaded.hub, tokenizer.id(), splits);
+        Self::checked(Self { provenance, extents, examples, text: None })
+    }
+
+    /// Pictures and their class.
+    fn pictures(
+        spec: &CheckedSpec,
+        places: Places<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DataError> {
+        let source = &spec.data.source;
+        let loaded = load_pictures(source, spec.data.split, places.hub, places.cache, progress)?;
+        let (mean, std) = match spec.data.normalise {
+            Normalise::Own => (CIFAR10_MEAN, CIFAR10_STD),
+            Normalise::Half => ([0.5; 3], [0.5; 3]),
+        };
+        let settings = PictureSettings {
+            side: spec.model.picture,
+            mean,
+            std,
+            crop: if spec.data.augment == Augment::CropFlip { CIFAR10_SIDE / BORDER_PART } else { 0 },
+            flip: spec.data.augment != Augment::None,
+        };
+        let mut splits = Vec::new();
+        let mut kept = |split: Split, pictures: Pictures| {
+            splits.push(picture_provenance(split, &pictures));
+            Examples::new(Kind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
+        };
+        let examples = [
+            kept(Split::Train, loaded.train),
+            kept(Split::Validation, loaded.validation),
+            kept(Split::Test, loaded.test),
+        ];
+        let extents = Extents { vocabulary: 0, classes: PICTURE_CLASSES };
+        let provenance = provenance(source, loaded.hub, "none", splits);
+        Self::checked(Self { provenance, extents, examples, text: None })
+    }
+
+    fn checked(self) -> Result<Self, DataError> {
+        match Split::ALL.into_iter().find(|&split| self.examples(split).count() == 0) {
+            Some(split) => Err(DataError::NoExamples { name: self.provenance.source.clone(), split }),
+            None => Ok(self),
+        }
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// What it decides about the size of a model.
+    #[must_use]
+    pub fn extents(&self) -> Extents {
+        self.extents
+    }
+
+    /// The examples of a split.
+    #[must_use]
+    pub fn examples(&self, split: Split) -> &Examples {
+        let [train, validation, test] = &self.examples;
+        split.of([train, validation, test])
+    }
+
+    /// The tokens, where it is a text.
+    #[must_use]
+    pub fn tokens(&self) -> Option<&TokenSplits> {
+        self.text.as_ref()
+    }
+
+    /// Batches of the training examples.
+    ///
+    /// # Errors
+    /// If there are fewer examples than a batch has.
+    pub fn batches(&self, batch: usize, rng: ChaCha8Rng) -> Result<Batches, DataError> {
+        Batches::new(self.examples(Split::Train).count(), batch, rng)
+    }
+}
+
+fn tokenizer(spec: &CheckedSpec, places: Places<'_>) -> Result<Tokenizer, DataError> {
+    match places.hub {
+        Some(hub) => Tokenizer::open_from(&spec.data.tokenizer, hub, &|_| ()),
+        None => Tokenizer::open(&spec.data.tokenizer),
+    }
+}
+
+fn provenance(
+    source: &str,
+    hub: Option<HubProvenance>,
+    tokenizer: &str,
+    splits: Vec<SplitProvenance>,
+) -> Provenance {
+    let mut hash = Sha256::new();
+    splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
+    let sha256 = hex(&hash.finalize().into());
+    Provenance { source: source.to_owned(), sha256, hub, tokenizer: tokenizer.to_owned(), splits }
+}
+
+/// Texts, each with its length before it so that none runs into the next, and classes.
+fn sentence_provenance(split: Split, examples: &[Example], tokens: usize) -> SplitProvenance {
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    for Example { first, second, label } in examples {
+        for text in [Some(first), second.as_ref()].into_iter().flatten() {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+            bytes += text.len();
+        }
+        hash.update(label.unwrap_or(u32::MAX).to_le_bytes());
+    }
+    SplitProvenance { split, tokens, bytes, sha256: hex(&hash.finalize().into()) }
+}
+
+fn picture_provenance(split: Split, pictures: &Pictures) -> SplitProvenance {
+    let mut hash = Sha256::new();
+    hash.update(&pictures.labels);
+    hash.update(&pictures.pixels);
+    let sha256 = hex(&hash.finalize().into());
+    SplitProvenance { split, tokens: 0, bytes: pictures.pixels.len(), sha256 }
+}

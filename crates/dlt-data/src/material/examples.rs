@@ -1,0 +1,189 @@
+//! The examples of a split, by number.
+
+use super::masking::Masking;
+use crate::{
+    error::DataError,
+    pictures::{Augment, PictureBatch, PictureSettings, Pictures},
+    sentences::{SentenceBatch, SentenceIds},
+    windows::Windows,
+};
+use std::sync::Arc;
+
+/// The pass whose draws evaluations take, whatever was trained before.
+const FIXED_PASS: u64 = u64::MAX;
+
+/// Whether what is random about an example is drawn anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// For training in this pass: it depends on seed, pass and example alone, so a run that is taken up again draws the
+    /// same.
+    Pass(u64),
+    /// For evaluation: hidden tokens are always the same ones, pictures stay as they are.
+    Fixed,
+}
+
+/// The examples of a split: windows of text, sentences, or pictures. A clone shares them.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    kind: Kind,
+    count: usize,
+    seed: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Windows(Windows),
+    Masked(Windows, Masking),
+    Sentences(Arc<SentenceIds>),
+    Pictures(Arc<Pictures>, PictureSettings),
+}
+
+/// Some examples, ready for a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExampleBatch {
+    /// Windows of text.
+    Windows {
+        /// Token ids, B x T.
+        inputs: Vec<u32>,
+        /// The token that follows each of them, B x T.
+        targets: Vec<u32>,
+        /// B.
+        windows: usize,
+    },
+    /// Windows of text with hidden tokens.
+    Masked {
+        /// Token ids, B x T, some replaced.
+        inputs: Vec<u32>,
+        /// What stood in the place of those that are to be predicted, B x T.
+        targets: Vec<Option<u32>>,
+        /// B.
+        windows: usize,
+    },
+    /// Sentences.
+    Sentences {
+        /// Ids, types and lengths.
+        rows: SentenceBatch,
+        /// Classes, B.
+        labels: Vec<u32>,
+    },
+    /// Pictures.
+    Pictures(PictureBatch),
+}
+
+impl From<Windows> for Examples {
+    fn from(windows: Windows) -> Self {
+        Self::new(Kind::Windows(windows), 0)
+    }
+}
+
+impl Examples {
+    pub(super) fn new(kind: Kind, seed: u64) -> Self {
+        let count = match &kind {
+            Kind::Windows(windows) | Kind::Masked(windows, _) => windows.count(),
+            Kind::Sentences(rows) => rows.len(),
+            Kind::Pictures(pictures, _) => pictures.len(),
+        };
+        Self { kind, count, seed }
+    }
+
+    /// Number of examples.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The same examples, but only the first `count` of them.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn first(&self, count: usize) -> Result<Self, DataError> {
+        if count > self.count {
+            return Err(DataError::BadPosition { index: count, count: self.count });
+        }
+        let kind = match &self.kind {
+            Kind::Windows(windows) => Kind::Windows(windows.first(count)?),
+            Kind::Masked(windows, masking) => Kind::Masked(windows.first(count)?, *masking),
+            other => other.clone(),
+        };
+        Ok(Self { kind, count, seed: self.seed })
+    }
+
+    /// The examples of these numbers.
+    ///
+    /// # Errors
+    /// If there is no such example.
+    pub fn batch(&self, indices: &[usize], draw: Draw) -> Result<ExampleBatch, DataError> {
+        let pass = match draw {
+            Draw::Pass(pass) => pass,
+            Draw::Fixed => FIXED_PASS,
+        };
+        match &self.kind {
+            Kind::Windows(windows) => {
+                let [inputs, targets] = filled(windows, indices)?;
+                Ok(ExampleBatch::Windows { inputs, targets, windows: indices.len() })
+            }
+            Kind::Masked(windows, masking) => {
+                let [mut inputs, _] = filled(windows, indices)?;
+                let rows = inputs.chunks_exact_mut(windows.context()).zip(indices);
+                let targets =
+                    rows.flat_map(|(row, &index)| masking.hide(row, self.seed, pass, index)).collect();
+                Ok(ExampleBatch::Masked { inputs, targets, windows: indices.len() })
+            }
+            Kind::Sentences(rows) => {
+                let rows = if rows.pads_fully() { rows.full_batch(indices)? } else { rows.batch(indices)? };
+                let labels = rows.labels.iter().flatten().copied().collect();
+                Ok(ExampleBatch::Sentences { rows, labels })
+            }
+            Kind::Pictures(pictures, settings) => {
+                let augment = match draw {
+                    Draw::Pass(pass) => Augment::Drawn { seed: self.seed, pass },
+                    Draw::Fixed => Augment::Never,
+                };
+                Ok(ExampleBatch::Pictures(pictures.batch(indices, settings, augment)?))
+            }
+        }
+    }
+
+    /// What is left of a text after the last whole window, as a shorter one.
+    #[must_use]
+    pub fn tail(&self) -> Option<ExampleBatch> {
+        match &self.kind {
+            Kind::Windows(windows) => {
+                let (inputs, targets) = windows.tail()?;
+                let (inputs, targets) = (inputs.to_vec(), targets.to_vec());
+                Some(ExampleBatch::Windows { inputs, targets, windows: 1 })
+            }
+            Kind::Masked(windows, masking) => {
+                let mut inputs = windows.tail()?.0.to_vec();
+                let targets = masking.hide(&mut inputs, self.seed, FIXED_PASS, self.count);
+                Some(ExampleBatch::Masked { inputs, targets, windows: 1 })
+            }
+            Kind::Sentences(_) | Kind::Pictures(..) => None,
+        }
+    }
+
+    /// How often each class occurs; nothing where there are none.
+    #[must_use]
+    pub fn class_counts(&self) -> Option<Vec<u64>> {
+        let labels: Vec<u32> = match &self.kind {
+            Kind::Windows(_) | Kind::Masked(..) => return None,
+            Kind::Sentences(rows) => rows.labels().collect(),
+            Kind::Pictures(pictures, _) => pictures.labels.iter().map(|&label| u32::from(label)).collect(),
+        };
+        let labels = &labels[..self.count.min(labels.len())];
+        let mut counts = vec![0; labels.iter().max().map_or(0, |&most| most as usize + 1)];
+        labels.iter().for_each(|&label| counts[label as usize] += 1);
+        Some(counts)
+    }
+}
+
+/// Inputs and targets of windows.
+fn filled(windows: &Windows, indices: &[usize]) -> Result<[Vec<u32>; 2], DataError> {
+    let context = windows.context();
+    let (mut inputs, mut targets) = (vec![0; indices.len() * context], vec![0; indices.len() * context]);
+    let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
+    for (&index, (inputs, targets)) in indices.iter().zip(rows) {
+        windows.fill(index, inputs, targets)?;
+    }
+    Ok([inputs, targets])
+}
