@@ -19,7 +19,7 @@
 //! | `dlt-checkpoint` | version of this layout, `1` |
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `spec` | the run's specification as TOML |
-//! | `step`, `vocabulary` | training steps done, size of the vocabulary |
+//! | `step`, `vocabulary`, `classes` | training steps done, size of the vocabulary, number of classes (0: none) |
 //! | `state` | the owner of each layer, `0,0,2` |
 //! | `storage`, `frozen`, `independent`, `next-storage` | the binding: each layer's storage, layers that use untrained initial weights (drawn from the seed, not stored), layers that the state calls independent, number of the next new storage |
 //!
@@ -139,6 +139,10 @@ impl Checkpoint {
 
     pub(crate) fn vocabulary(&self) -> Result<usize> {
         self.number("vocabulary")
+    }
+
+    pub(crate) fn classes(&self) -> Result<usize> {
+        self.number("classes")
     }
 
     /// Who uses which storage.

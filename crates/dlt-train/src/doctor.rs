@@ -11,6 +11,7 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::record::{
     METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
 };
+use dlt_spec::size::Extents;
 use dlt_state::Recording;
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
@@ -261,8 +262,10 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
         Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error.into())),
     };
     let note = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
-    let vocabulary = note("vocabulary").parse();
-    let (Some(spec), Ok(vocabulary)) = (spec, vocabulary) else {
+    let data = note("vocabulary")
+        .parse()
+        .map(|vocabulary| Extents { vocabulary, classes: note("classes").parse().unwrap_or_default() });
+    let (Some(spec), Ok(data)) = (spec, data) else {
         report.abilities.use_model = true;
         return report.add(
             MODEL_FILE,
@@ -270,7 +273,7 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
             "readable; without the spec its shapes cannot be compared",
         );
     };
-    match saved_model(&file, spec, vocabulary, &Device::Cpu) {
+    match saved_model(&file, spec, data, &Device::Cpu) {
         Ok(_) => {
             report.abilities.use_model = true;
             report.add(

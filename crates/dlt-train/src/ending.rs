@@ -1,11 +1,13 @@
 //! What a run comes to: the kept model read back, and the summary.
 
 use candle_core::Device;
-use dlt_data::{Split, TokenSplits, bits_per_byte, unigram_perplexity};
+use dlt_data::{Material, Split, bits_per_byte, unigram_perplexity};
 use dlt_models::Model;
 use dlt_models::file::ModelFile;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
+use dlt_spec::size::Extents;
+use dlt_spec::spec::Objective;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
@@ -18,11 +20,11 @@ use crate::{Result, TrainError};
 pub(crate) fn read_back(
     folder: &RunFolder,
     spec: &CheckedSpec,
-    vocabulary: usize,
+    data: Extents,
     device: &Device,
 ) -> Result<Model> {
     let file = ModelFile::open(&folder.model_path())?;
-    saved_model(&file, spec, vocabulary, device)
+    saved_model(&file, spec, data, device)
 }
 
 /// A model whose loss is not a finite number has diverged, wherever that shows.
@@ -67,17 +69,14 @@ impl Training {
     pub(crate) fn summary(
         &self,
         spec: &CheckedSpec,
-        splits: &TokenSplits,
+        material: &Material,
         validation: &Evaluation,
         test: &Evaluation,
         elapsed_s: f64,
     ) -> Result<Summary> {
         let blocks = spec.model.layers * self.block;
-        let text = splits.split(Split::Validation);
-        // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
-        let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
-        let n_tokens = self.steps * spec.training.batch * spec.model.context;
-        let pass = spec.steps_per_pass(splits.windows(Split::Train)?.count());
+        let n_tokens = self.steps * spec.units_per_step();
+        let pass = spec.steps_per_pass(material.examples(Split::Train).count());
         Ok(Summary {
             schema: RECORD_SCHEMA,
             name: spec.name.clone(),
@@ -89,9 +88,11 @@ impl Training {
             validation_perplexity: validation.perplexity(),
             test_perplexity: test.perplexity(),
             test_perplexity_selected_on_test: self.best_on_test,
-            unigram_perplexity: unigram_perplexity(text.tokens()),
-            unigram_test_perplexity: unigram_perplexity(splits.split(Split::Test).tokens()),
-            bits_per_byte: bits_per_byte(validation.loss_sum, bytes.round() as usize),
+            unigram_perplexity: floor(material, Split::Validation),
+            unigram_test_perplexity: floor(material, Split::Test),
+            bits_per_byte: bits_of(spec, material, validation),
+            validation_scores: validation.scores(),
+            test_scores: test.scores(),
             trainable_parameters_mean: self.means.trainable_parameters(),
             trainable_parameters_end: self.end.trainable_parameters,
             block_parameters_mean: self.means.block_parameters(),
@@ -113,5 +114,28 @@ impl Training {
             mean_rss_mb: self.means.rss_mb(),
             weights_gradients_moments_mb_peak: self.state_bytes_peak as f64 / 1e6,
         })
+    }
+}
+
+/// Perplexity of the best model that knows nothing but how often each token or class occurs in this very split.
+fn floor(material: &Material, split: Split) -> f64 {
+    if let Some(counts) = material.examples(split).class_counts() {
+        let total = counts.iter().sum::<u64>() as f64;
+        let shares = counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / total);
+        return shares.map(|share| -share * share.ln()).sum::<f64>().exp();
+    }
+    material.tokens().map_or(f64::NAN, |splits| unigram_perplexity(splits.split(split).tokens()))
+}
+
+/// Bits per byte of the validation text; NaN where not every token of a text is predicted.
+fn bits_of(spec: &CheckedSpec, material: &Material, validation: &Evaluation) -> f64 {
+    match (spec.model.objective, material.tokens()) {
+        (Objective::NextToken, Some(splits)) => {
+            let text = splits.split(Split::Validation);
+            // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
+            let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
+            bits_per_byte(validation.loss_sum, bytes.round() as usize)
+        }
+        _ => f64::NAN,
     }
 }

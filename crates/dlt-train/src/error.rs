@@ -110,6 +110,17 @@ pub enum TrainError {
         /// Entries in the spec.
         spec: usize,
     },
+    /// The spec has fewer classes than the data.
+    #[error("model.classes: expected at least the data's {data}, came {spec}")]
+    Classes {
+        /// Classes of the data.
+        data: usize,
+        /// Classes in the spec.
+        spec: usize,
+    },
+    /// The thread that makes batches ready could not be had.
+    #[error("cannot make batches ready: {0}")]
+    Thread(std::io::Error),
     /// A device was asked for that cannot be used.
     #[error("device {device}: {reason}")]
     Device {
@@ -154,9 +165,11 @@ impl TrainError {
         match self {
             Self::Spec(error) => error.exit_code(),
             Self::Agent(AgentError::NotFinite { .. }) | Self::Diverged { .. } => ExitCode::Diverged,
-            Self::Agent(_) | Self::OtherStart { .. } | Self::Vocabulary { .. } | Self::ChangedSpec { .. } => {
-                ExitCode::BadSpec
-            }
+            Self::Agent(_)
+            | Self::OtherStart { .. }
+            | Self::Vocabulary { .. }
+            | Self::Classes { .. }
+            | Self::ChangedSpec { .. } => ExitCode::BadSpec,
             // Bytes that are no text: the file is damaged, not the disk.
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => ExitCode::BadData,
             Self::Data(_) | Self::State(_) | Self::Format { .. } | Self::NoCheckpoint { .. } => {
@@ -173,6 +186,7 @@ impl TrainError {
             }
             Self::Model(_)
             | Self::Io { .. }
+            | Self::Thread(_)
             | Self::Device { .. }
             | Self::Held { .. }
             | Self::Memory { .. } => ExitCode::Resources,

@@ -1,22 +1,29 @@
-//! Loss of a model over a split.
+//! Loss of a model over a split, and how well it tells classes apart.
 
-use dlt_data::{DataError, TokenStream, Windows};
-use dlt_models::{Batch, Model};
-use dlt_spec::record::{EvaluationRow, Split};
+use candle_core::{D, Tensor};
+use dlt_agent::Measured;
+use dlt_data::{DataError, Draw, Examples, TokenStream, Windows};
+use dlt_models::batch::Wanted;
+use dlt_models::{Batch, Model, ModelError};
+use dlt_spec::record::{EvaluationRow, Scores, Split};
 
 use crate::Result;
+use crate::confusion::Confusion;
+use crate::feed::view;
 
-/// Summed loss over predicted tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Summed loss over what is predicted.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
     /// Sum of the negative log-likelihoods, in nats.
     pub loss_sum: f64,
-    /// Predicted tokens.
+    /// Predicted tokens; for classes, windows.
     pub tokens: usize,
+    /// Which classes were taken for which; nothing where tokens are predicted.
+    pub classes: Option<Confusion>,
 }
 
 impl Evaluation {
-    /// Mean cross-entropy, in nats a token.
+    /// Mean cross-entropy, in nats a prediction.
     #[must_use]
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.tokens as f64
@@ -28,38 +35,82 @@ impl Evaluation {
         self.loss().exp()
     }
 
-    /// The row of the metrics.
-    pub(crate) fn row(&self, step: usize, split: Split, elapsed_ms: f64) -> EvaluationRow {
-        let (loss, perplexity) = (self.loss(), self.perplexity());
-        EvaluationRow { step, split, loss, perplexity, tokens: self.tokens as u64, elapsed_ms }
+    /// How well classes are told apart; nothing where tokens are predicted.
+    #[must_use]
+    pub fn scores(&self) -> Option<Scores> {
+        self.classes.as_ref().map(Confusion::scores)
     }
 
-    fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
-        self.loss_sum += model.loss_sum(batch)?;
-        self.tokens += batch.n_tokens();
+    /// What a reward is made of.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        Measured { loss: self.loss(), accuracy: self.classes.as_ref().map(Confusion::accuracy) }
+    }
+
+    /// The row of the metrics.
+    pub(crate) fn row(&self, step: usize, split: Split, elapsed_ms: f64) -> EvaluationRow {
+        let Measured { loss, accuracy } = self.measured();
+        let (perplexity, tokens) = (self.perplexity(), self.tokens as u64);
+        EvaluationRow { step, split, loss, perplexity, tokens, accuracy, elapsed_ms }
+    }
+
+    /// Adds the predictions for a batch.
+    ///
+    /// # Errors
+    /// Fails where the batch does not fit the model, or the device does.
+    pub fn add(&mut self, model: &Model, batch: &Batch<'_>) -> Result<()> {
+        self.tokens += batch.n_predictions();
+        let Wanted::Classes(labels) = batch.wanted else {
+            self.loss_sum += model.loss_sum(batch)?;
+            return Ok(());
+        };
+        let scores = model.scores(batch)?;
+        let classes = model.architecture().head_settings().told_classes();
+        let confusion = self.classes.get_or_insert_with(|| Confusion::new(classes));
+        for (&label, row) in labels.iter().zip(rows(&scores)?) {
+            self.loss_sum += loss(&row, label as usize);
+            confusion.add(label, most_likely(&row));
+        }
         Ok(())
     }
 }
 
-/// Evaluates a model on all windows and on the shorter rest after them, `batch` windows at a time.
+fn rows(scores: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let rows =
+        scores.flatten_to(D::Minus2).and_then(|scores| scores.to_dtype(candle_core::DType::F64)?.to_vec2());
+    Ok(rows.map_err(ModelError::from)?)
+}
+
+/// Negative log-likelihood of a class.
+fn loss(scores: &[f64], label: usize) -> f64 {
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+    most + sum.ln() - scores.get(label).copied().unwrap_or(f64::NAN)
+}
+
+/// The class of the highest score, the lowest of equal ones.
+fn most_likely(scores: &[f64]) -> u32 {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+/// Evaluates a model on all examples, and of a text on the shorter rest after its windows, `batch` at a time.
 ///
 /// # Errors
 /// Fails where ids lie outside the model's vocabulary, or the device does.
-pub fn evaluate(model: &Model, windows: &Windows, batch: usize) -> Result<Evaluation> {
-    let (context, mut evaluation) = (windows.context(), Evaluation::default());
-    let batch = batch.clamp(1, windows.count().max(1));
-    let (mut inputs, mut targets) = (vec![0; batch * context], vec![0; batch * context]);
-    for first in (0..windows.count()).step_by(batch) {
-        let count = batch.min(windows.count() - first);
-        let parts = inputs.chunks_mut(context).zip(targets.chunks_mut(context));
-        for (window, (inputs, targets)) in (first..first + count).zip(parts) {
-            windows.fill(window, inputs, targets)?;
-        }
-        let (inputs, targets) = (&inputs[..count * context], &targets[..count * context]);
-        evaluation.add(model, &Batch { inputs, targets, windows: count })?;
+pub fn evaluate(model: &Model, examples: &Examples, batch: usize) -> Result<Evaluation> {
+    let mut evaluation = Evaluation::default();
+    let numbers: Vec<usize> = (0..examples.count()).collect();
+    for numbers in numbers.chunks(batch.max(1)) {
+        evaluation.add(model, &view(&examples.batch(numbers, Draw::Fixed)?))?;
     }
-    if let Some((inputs, targets)) = windows.tail() {
-        evaluation.add(model, &Batch { inputs, targets, windows: 1 })?;
+    if let Some(tail) = examples.tail() {
+        evaluation.add(model, &view(&tail))?;
     }
     Ok(evaluation)
 }
@@ -75,5 +126,5 @@ pub fn evaluate_tokens(model: &Model, tokens: &[u32], context: usize) -> Result<
     }
     let stream = TokenStream::new(tokens.to_vec(), 0);
     let context = context.clamp(1, tokens.len() - 1);
-    evaluate(model, &Windows::stream(stream, context)?, 1)
+    evaluate(model, &Examples::from(Windows::stream(stream, context)?), 1)
 }

@@ -1,56 +1,94 @@
-//! Batches of windows, as the model takes them.
+//! Batches of examples, as the model takes them.
 
-use dlt_data::{BatchPosition, Batches, Windows};
+use std::num::NonZeroUsize;
+
+use dlt_data::{BatchPosition, Batches, DataError, ExampleBatch, Examples, Prefetcher, Ready, prefetch};
 use dlt_models::Batch;
+use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Result;
+use crate::{Result, TrainError};
 
-/// Training windows in a seeded order, a batch at a time.
+/// Batches that are made ready beside the one that is trained on.
+const AHEAD: NonZeroUsize = NonZeroUsize::MIN;
+
+/// Training examples in a seeded order, a batch at a time, made ready off the training thread.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    windows: Windows,
-    batches: Batches,
+    examples: Examples,
     batch: usize,
-    inputs: Vec<u32>,
-    targets: Vec<u32>,
+    /// Behind the batch that was taken last.
+    position: BatchPosition,
+    ready: Option<Prefetcher<std::result::Result<Ready, DataError>>>,
+    taken: Option<ExampleBatch>,
 }
 
 impl Feed {
-    pub(crate) fn new(windows: &Windows, batch: usize, rng: ChaCha8Rng) -> Result<Self> {
-        let size = batch * windows.context();
-        Ok(Self {
-            windows: windows.clone(),
-            batches: Batches::new(windows.count(), batch, rng)?,
-            batch,
-            inputs: vec![0; size],
-            targets: vec![0; size],
-        })
+    pub(crate) fn new(examples: &Examples, batch: usize, rng: ChaCha8Rng) -> Result<Self> {
+        let position = Batches::new(examples.count(), batch, rng)?.position();
+        Ok(Self { examples: examples.clone(), batch, position, ready: None, taken: None })
     }
 
-    /// The next batch of B windows.
+    /// The next batch of B examples.
     pub(crate) fn next(&mut self) -> Result<Batch<'_>> {
-        let context = self.windows.context();
-        let parts = self.inputs.chunks_mut(context).zip(self.targets.chunks_mut(context));
-        for (&window, (inputs, targets)) in self.batches.next_batch().iter().zip(parts) {
-            self.windows.fill(window, inputs, targets)?;
-        }
-        Ok(Batch { inputs: &self.inputs, targets: &self.targets, windows: self.batch })
+        let mut ready = match self.ready.take() {
+            Some(ready) => ready,
+            None => prefetch(self.examples.clone(), self.batches()?, AHEAD).map_err(TrainError::Thread)?,
+        };
+        // It has no end.
+        let Some(next) = ready.next() else {
+            return Err(TrainError::Thread(std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let Ready { batch, position } = next?;
+        (self.position, self.ready) = (position, Some(ready));
+        Ok(view(self.taken.insert(batch)))
+    }
+
+    fn batches(&self) -> Result<Batches> {
+        Ok(Batches::resume(self.examples.count(), self.batch, self.position.clone())?)
     }
 
     /// Where it stands.
     pub(crate) fn position(&self) -> BatchPosition {
-        self.batches.position()
+        self.position.clone()
     }
 
     /// Goes on where it stood.
     pub(crate) fn resume(&mut self, position: BatchPosition) -> Result<()> {
-        self.batches = Batches::resume(self.windows.count(), self.batch, position)?;
-        Ok(())
+        self.ready = None;
+        self.position = position;
+        self.batches().map(drop)
     }
 
     /// Starts a fresh shuffle.
-    pub(crate) fn restart(&mut self) {
-        self.batches.restart();
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.ready = None;
+        let mut batches = self.batches()?;
+        batches.restart();
+        self.position = batches.position();
+        Ok(())
+    }
+}
+
+/// Examples as a model takes them.
+pub(crate) fn view(batch: &ExampleBatch) -> Batch<'_> {
+    match batch {
+        ExampleBatch::Windows { inputs, targets, windows } => Batch::next_token(inputs, targets, *windows),
+        ExampleBatch::Masked { inputs, targets, windows } => Batch {
+            input: Input::Tokens(Tokens::of(inputs)),
+            wanted: Wanted::Some(targets),
+            windows: *windows,
+        },
+        ExampleBatch::Sentences { rows, labels } => {
+            let padding = if rows.masks_padding { Padding::Hidden } else { Padding::Seen };
+            let tokens =
+                Tokens { ids: &rows.ids, types: Some(&rows.types), lengths: Some(&rows.lengths), padding };
+            Batch { input: Input::Tokens(tokens), wanted: Wanted::Classes(labels), windows: rows.rows }
+        }
+        ExampleBatch::Pictures(pictures) => Batch {
+            input: Input::Pictures(&pictures.pixels),
+            wanted: Wanted::Classes(&pictures.labels),
+            windows: pictures.labels.len(),
+        },
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod checkpoint;
 mod clock;
+mod confusion;
 mod device;
 pub mod disk;
 pub mod doctor;
@@ -35,7 +36,9 @@ mod step;
 mod trainer;
 mod tying;
 
+pub use confusion::Confusion;
 pub use device::{DeviceChoice, open as open_device};
+pub use dlt_agent::Measured;
 pub use dlt_kernels::Kernels;
 pub use error::TrainError;
 pub use evaluation::Evaluation;
@@ -43,7 +46,7 @@ pub use folder::{MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use trainer::{StepReport, Trainer};
-pub use tying::{architecture, initial_binding, model_for, saved_model};
+pub use tying::{Weights, initial_binding, model_for, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -1,13 +1,16 @@
-//! The training step of a spec by itself: random tokens, no decisions, no evaluation. It measures speed and
+//! The training step of a spec by itself: random tokens or pictures, no decisions, no evaluation. It measures speed and
 //! memory, not quality.
 
 use candle_core::Device;
+use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
 use dlt_kernels::Kernels;
-use dlt_models::Batch;
 use dlt_spec::CheckedSpec;
+use dlt_spec::size::{CHANNELS, Extents};
+use dlt_spec::spec::{Architecture, Objective};
 use rand::Rng;
 
 use crate::clock::Clock;
+use crate::feed::view;
 use crate::optimizer::Optimizer;
 use crate::tying::{initial_binding, model_for, stream};
 use crate::{Result, TrainError, memory, step};
@@ -52,34 +55,29 @@ impl StepFigures {
 }
 
 /// Makes `steps` training steps (at least one) of a spec, in its initial state throughout, on one batch of
-/// random tokens with their successors as targets.
+/// random tokens with their successors as targets, or of whatever the spec's objective predicts.
 ///
 /// # Errors
 /// [`TrainError::Memory`] where a step does not fit, [`TrainError::Diverged`] where the loss is not finite.
 pub fn measure_steps(
     spec: &CheckedSpec,
-    vocabulary: usize,
+    data: Extents,
     steps: usize,
     kernels: Kernels,
     device: &Device,
 ) -> Result<StepFigures> {
-    let vocabulary = spec.vocabulary(vocabulary);
     let binding = initial_binding(spec);
-    memory::check_fit(spec, vocabulary, &binding, device)?;
-    let predicted = memory::predict(spec, vocabulary, &binding)?.peak as f64 / 1e6;
+    memory::check_fit(spec, data, &binding, device)?;
+    let predicted = memory::predict(spec, data, &binding)?.peak as f64 / 1e6;
     let before = memory::resident();
-    let model = model_for(spec, vocabulary, kernels, device)?;
+    let model = model_for(spec, data, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
-    let (windows, context) = (spec.training.batch, spec.model.context);
-    let mut rng = stream(spec.seed, "bench");
-    let inputs: Vec<u32> = (0..windows * context).map(|_| rng.random_range(0..vocabulary as u32)).collect();
-    let mut targets = inputs.clone();
-    targets.chunks_exact_mut(context).for_each(|window| window.rotate_left(1));
-    let batch = Batch { inputs: &inputs, targets: &targets, windows };
+    let made = made_up(spec, spec.extents(data));
+    let batch = view(&made);
     let mut figures = StepFigures {
         parameters: model.n_trainable_parameters(),
         step_ms: Vec::new(),
-        tokens: inputs.len(),
+        tokens: spec.units_per_step(),
         peak_rss_mb: None,
         predicted_peak_mb: before.map(|before| before.now_mb + predicted),
         mean_rss_mb: None,
@@ -106,6 +104,48 @@ pub fn measure_steps(
         figures.mean_rss_mb = Some(total / later.len() as f64);
     }
     Ok(figures)
+}
+
+/// A batch of random tokens or pictures.
+fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
+    let mut rng = stream(spec.seed, "bench");
+    let (windows, context) = (spec.training.batch, spec.model.context);
+    if spec.model.architecture == Architecture::Vit {
+        let side = spec.model.picture;
+        let pixels = (0..windows * CHANNELS * side * side).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let labels = (0..windows).map(|_| rng.random_range(0..extents.classes as u32)).collect();
+        return ExampleBatch::Pictures(PictureBatch { pixels, labels, side });
+    }
+    let words = extents.vocabulary as u32;
+    let inputs: Vec<u32> = (0..windows * context).map(|_| rng.random_range(0..words)).collect();
+    match spec.model.objective {
+        Objective::NextToken => {
+            let mut targets = inputs.clone();
+            targets.chunks_exact_mut(context).for_each(|window| window.rotate_left(1));
+            ExampleBatch::Windows { inputs, targets, windows }
+        }
+        Objective::MaskedToken => {
+            let predicted = spec.predictions();
+            let targets = inputs.iter().enumerate();
+            let targets = targets.map(|(at, &id)| (at % context < predicted).then_some(id)).collect();
+            ExampleBatch::Masked { inputs, targets, windows }
+        }
+        Objective::Classes => {
+            let labels: Vec<u32> =
+                (0..windows).map(|_| rng.random_range(0..extents.classes as u32)).collect();
+            let rows = SentenceBatch {
+                rows: windows,
+                width: context,
+                types: vec![0; inputs.len()],
+                mask: vec![1; inputs.len()],
+                lengths: vec![context; windows],
+                masks_padding: true,
+                labels: labels.iter().copied().map(Some).collect(),
+                ids: inputs,
+            };
+            ExampleBatch::Sentences { rows, labels }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,27 +3,31 @@
 use std::fs;
 
 use candle_core::Device;
+use dlt_models::architecture::of_spec;
 use dlt_models::binding::Binding;
 use dlt_models::memory::{Prediction, StepShape};
 use dlt_spec::CheckedSpec;
+use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Size};
 
-use crate::tying::architecture;
 use crate::{Result, TrainError};
 
 /// Predicts what the training steps of a spec take in a binding, before anything is allocated.
 ///
 /// # Errors
 /// Fails where the context is longer than the architecture takes, which a checked spec excludes.
-pub fn predict(spec: &CheckedSpec, vocabulary: usize, binding: &Binding) -> Result<Prediction> {
+pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<Prediction> {
+    let (windows, tokens) = (spec.micro_batch(), spec.tokens());
     let shape = StepShape {
-        windows: spec.micro_batch(),
+        windows,
         pieces: spec.micro_batches(),
-        tokens: spec.model.context,
+        tokens,
+        predictions: windows * spec.predictions(),
+        trains: spec.training.trains,
         checkpointing: spec.training.checkpointing,
         gradient: spec.tying.gradient,
     };
-    Ok(dlt_models::memory::predict(architecture(spec, vocabulary).as_ref(), binding, &shape)?)
+    Ok(dlt_models::memory::predict(of_spec(spec, data).as_ref(), binding, &shape)?)
 }
 
 /// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left. Only main memory is
@@ -33,21 +37,20 @@ pub fn predict(spec: &CheckedSpec, vocabulary: usize, binding: &Binding) -> Resu
 ///
 /// # Errors
 /// [`TrainError::Memory`] with the settings that would help; as [`predict`].
-pub fn check_fit(spec: &CheckedSpec, vocabulary: usize, binding: &Binding, device: &Device) -> Result<()> {
+pub fn check_fit(spec: &CheckedSpec, data: Extents, binding: &Binding, device: &Device) -> Result<()> {
     match (device.is_cpu(), available_mb(), resident()) {
         (true, Some(available), Some(process)) => {
-            check_fit_in(spec, vocabulary, binding, available + process.now_mb)
+            check_fit_in(spec, data, binding, available + process.now_mb)
         }
         _ => Ok(()),
     }
 }
 
 /// [`check_fit`] in so many megabytes, of which the process has some already.
-fn check_fit_in(spec: &CheckedSpec, vocabulary: usize, binding: &Binding, limit_mb: f64) -> Result<()> {
+fn check_fit_in(spec: &CheckedSpec, data: Extents, binding: &Binding, limit_mb: f64) -> Result<()> {
     let process = resident().map_or(0.0, |resident| resident.now_mb);
-    let needed = |spec: &CheckedSpec| -> Result<f64> {
-        Ok(process + predict(spec, vocabulary, binding)?.peak as f64 / 1e6)
-    };
+    let needed =
+        |spec: &CheckedSpec| -> Result<f64> { Ok(process + predict(spec, data, binding)?.peak as f64 / 1e6) };
     let needed_mb = needed(spec)?;
     if needed_mb <= limit_mb {
         return Ok(());
@@ -163,7 +166,7 @@ mod tests {
         spec.tying.initial = Initial::Named(InitialName::Tied);
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
-        let refusal = |limit_mb: f64| match check_fit_in(&spec, 0, &binding, limit_mb) {
+        let refusal = |limit_mb: f64| match check_fit_in(&spec, Extents::default(), &binding, limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
                 advice
@@ -172,9 +175,9 @@ mod tests {
         };
         let peak = |spec: &CheckedSpec| {
             let process = resident().map_or(0.0, |resident| resident.now_mb);
-            process + predict(spec, 0, &binding).expect("a prediction").peak as f64 / 1e6
+            process + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64 / 1e6
         };
-        assert!(check_fit_in(&spec, 0, &binding, 1.2 * peak(&spec)).is_ok());
+        assert!(check_fit_in(&spec, Extents::default(), &binding, 1.2 * peak(&spec)).is_ok());
         let some = refusal(0.8 * peak(&spec));
         assert!(some.contains("training.checkpointing=block takes"), "{some}");
         assert!(some.contains("training.micro_batch=1 takes"), "{some}");
@@ -189,7 +192,8 @@ mod tests {
         spec.model.vocabulary = Size::Fixed(101);
         let spec = spec.check().expect("a spec");
         let n_layers = spec.model.layers;
-        let prediction = |binding: &Binding| predict(&spec, 101, binding).expect("a prediction");
+        let prediction =
+            |binding: &Binding| predict(&spec, Extents::of_text(101), binding).expect("a prediction");
         let lasting = |binding: &Binding| {
             let prediction = prediction(binding);
             prediction.weights + prediction.gradients + prediction.moments
@@ -198,7 +202,7 @@ mod tests {
             let owners = (0..n_layers).map(|layer| if layer < n { layer } else { 0 }).collect();
             Binding::of_state(&dlt_state::State::new(owners).expect("a state"))
         };
-        let block = 4 * 4 * architecture(&spec, 101).block_layout().n_parameters();
+        let block = 4 * 4 * of_spec(&spec, Extents::of_text(101)).block_layout().n_parameters();
         for n in 1..n_layers {
             assert_eq!(lasting(&grouped(n + 1)) - lasting(&grouped(n)), block);
         }

@@ -55,10 +55,9 @@ impl Optimizer {
     /// # Errors
     /// Fails where the device has no memory left.
     pub fn prepare(&mut self, model: &Model) -> Result<()> {
-        extend(&mut self.shared, model.shared())?;
-        let binding = model.binding();
-        for layer in 0..binding.n_layers() {
-            if let Some(slot) = binding.slot(layer, model.gradient_rule()) {
+        extend(&mut self.shared, model.trained_shared())?;
+        for layer in 0..model.binding().n_layers() {
+            if let Some(slot) = model.slot(layer) {
                 extend(self.slots.entry(slot).or_default(), model.slot_parameters(slot))?;
             }
         }
@@ -76,7 +75,7 @@ impl Optimizer {
     pub fn step(&mut self, model: &Model, gradients: Gradients, norm: f64, learning_rate: f64) -> Result<()> {
         let scale = clip_coefficient(norm, self.spec.clip_norm);
         let stepper = Stepper { spec: &self.spec, model, scale };
-        stepper.step(model.shared(), gradients.shared, &mut self.shared, learning_rate)?;
+        stepper.step(model.trained_shared(), gradients.shared, &mut self.shared, learning_rate)?;
         for (slot, gradients) in gradients.slots {
             let moments = self.slots.entry(slot).or_default();
             let rate = learning_rate * self.group_rate.factor(members(model, slot));
@@ -192,8 +191,7 @@ fn extend(moments: &mut Vec<ParameterMoments>, parameters: &Parameters) -> Resul
 
 /// Layers whose gradient goes to a slot.
 fn members(model: &Model, slot: usize) -> usize {
-    let binding = model.binding();
-    (0..binding.n_layers()).filter(|&layer| binding.slot(layer, model.gradient_rule()) == Some(slot)).count()
+    (0..model.binding().n_layers()).filter(|&layer| model.slot(layer) == Some(slot)).count()
 }
 
 /// Factor that brings a global norm down to `limit`; PyTorch's, with its 1e-6 against division by zero.
@@ -214,6 +212,7 @@ mod tests {
 
     #[test]
     fn group_rates_divide_the_step_of_shared_weights() {
+        use dlt_models::architecture::{Form, HeadSettings};
         use dlt_models::backward::TrainingPass;
         use dlt_models::binding::{Binding, Rules};
         use dlt_models::gpt2::Gpt2;
@@ -222,15 +221,18 @@ mod tests {
 
         let architecture = || {
             Box::new(Gpt2 {
-                layers: 4,
-                width: 8,
-                heads: 2,
-                feed_forward: 16,
+                form: Form {
+                    layers: 4,
+                    width: 8,
+                    heads: 2,
+                    feed_forward: 16,
+                    norm_epsilon: 1e-5,
+                    initial_std: 0.1,
+                    head: HeadSettings::NEXT_TOKEN,
+                },
                 positions: 4,
                 vocabulary: 11,
                 gelu: dlt_kernels::Gelu::Tanh,
-                norm_epsilon: 1e-5,
-                initial_std: 0.1,
             })
         };
         let state = dlt_state::State::all_tied(4);
@@ -247,8 +249,7 @@ mod tests {
                 let values = model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
                 values.to_vec1::<f32>().expect("f32")[0]
             };
-            let (before, batch) =
-                (weight(), Batch { inputs: &[1, 2, 3, 4], targets: &[2, 3, 4, 5], windows: 1 });
+            let (before, batch) = (weight(), Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1));
             let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25 };
             let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
             let norm = gradients.norm().expect("a norm");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_data::TokenSplits;
+use dlt_data::Material;
 use dlt_spec::record::{SPEC_FILE, SUMMARY_FILE};
 use dlt_spec::{Change, CheckedSpec, diff};
 use dlt_state::Recording;
@@ -125,7 +125,7 @@ impl Resumption {
     /// to do; [`TrainError::Memory`] where the model as it has become does not fit.
     pub fn check(
         &self,
-        splits: &TokenSplits,
+        material: &Material,
         recording: Option<&Recording>,
         steps: usize,
         device: &Device,
@@ -139,10 +139,10 @@ impl Resumption {
             return refuse(format!("it has finished after {done} steps; raise --steps to go on with it"));
         }
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
-        let (progress, now) = (checkpoint.progress(), &splits.provenance);
+        let (progress, now) = (checkpoint.progress(), material.provenance());
         let replayed = recording.map(recording_sha256);
         for (what, before, now) in [
-            ("text", Some(&progress.data_sha256), Some(&now.sha256)),
+            ("data", Some(&progress.data_sha256), Some(&now.sha256)),
             ("tokenizer", Some(&progress.tokenizer), Some(&now.tokenizer)),
             ("recording that the agent follows", progress.replayed_sha256.as_ref(), replayed.as_ref()),
         ] {
@@ -155,7 +155,7 @@ impl Resumption {
                 ));
             }
         }
-        memory::check_fit(&self.spec, self.spec.vocabulary(splits.vocabulary), &checkpoint.binding()?, device)
+        memory::check_fit(&self.spec, material.extents(), &checkpoint.binding()?, device)
     }
 }
 

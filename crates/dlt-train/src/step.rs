@@ -17,7 +17,7 @@ pub(crate) fn gradients(
     spec: &CheckedSpec,
     step: usize,
 ) -> Result<(f64, Gradients)> {
-    let n_tokens = batch.n_tokens();
+    let n_predictions = batch.n_predictions();
     let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
     for (first_window, piece) in batch.pieces(spec.micro_batch()) {
         let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
@@ -28,9 +28,9 @@ pub(crate) fn gradients(
         let pass = TrainingPass {
             checkpointing: spec.training.checkpointing,
             dropout,
-            scale: 1.0 / n_tokens as f64,
+            scale: 1.0 / n_predictions as f64,
         };
         loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }
-    Ok((loss_sum / n_tokens as f64, gradients))
+    Ok((loss_sum / n_predictions as f64, gradients))
 }

@@ -6,12 +6,13 @@ mod saved;
 use std::collections::BTreeMap;
 
 use candle_core::Device;
-use dlt_agent::Agent;
-use dlt_data::{Split, TokenSplits, Windows};
+use dlt_agent::{Agent, Measured};
+use dlt_data::{Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
-use dlt_spec::spec::{Order, RewardTiming, Selection};
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{Objective, Order, RewardTiming, Selection};
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
@@ -24,7 +25,7 @@ use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
 use crate::trainer::saved::Saving;
-use crate::tying::{Timetable, agent_for, change, initial_binding, model_for, stream, visited};
+use crate::tying::{Timetable, Weights, agent_for, change, initial_binding, model_for, stream, visited};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -42,8 +43,8 @@ pub struct StepReport {
     pub tokens_per_s: f64,
     /// The decision that came before the step, where there was one.
     pub decision: Option<DecisionRow>,
-    /// Perplexity on the validation split after the step, where it was measured.
-    pub validation_perplexity: Option<f64>,
+    /// Loss and accuracy on the validation split after the step, where they were measured.
+    pub validation: Option<Measured>,
 }
 
 /// A run under way.
@@ -51,7 +52,8 @@ pub struct Trainer {
     spec: CheckedSpec,
     folder: RunFolder,
     device: Device,
-    vocabulary: usize,
+    /// Sizes that hang on the data, as the model has them.
+    extents: Extents,
     model: Model,
     optimizer: Optimizer,
     agent: Option<Agent>,
@@ -59,8 +61,8 @@ pub struct Trainer {
     timetable: Timetable,
     train: Feed,
     rewards: Feed,
-    validation: Windows,
-    splits: TokenSplits,
+    validation: Examples,
+    material: Material,
     step: usize,
     steps: usize,
     evaluate_every: usize,
@@ -82,6 +84,23 @@ pub struct Trainer {
 struct Best {
     step: usize,
     loss: f64,
+    /// Of models that predict classes.
+    accuracy: Option<f64>,
+}
+
+impl Best {
+    fn of(step: usize, evaluation: &Evaluation) -> Self {
+        let Measured { loss, accuracy } = evaluation.measured();
+        Self { step, loss, accuracy }
+    }
+
+    /// By the share of right classes, where there are classes; then by the loss.
+    fn is_better_than(&self, other: &Self) -> bool {
+        match (self.accuracy, other.accuracy) {
+            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
+            _ => self.loss < other.loss,
+        }
+    }
 }
 
 /// Bytes that a decision has to free before memory is given back to the system. That costs fresh pages for
@@ -94,6 +113,20 @@ fn process_mb() -> Option<f64> {
     memory::resident().map(|resident| resident.now_mb)
 }
 
+/// The model has to have room for every token and class of the data.
+fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
+    let model = spec.extents(data);
+    if model.vocabulary < data.vocabulary {
+        return Err(TrainError::Vocabulary { tokenizer: data.vocabulary, spec: model.vocabulary });
+    }
+    // A single score tells two classes apart.
+    let told = if model.classes == 1 { 2 } else { model.classes };
+    match spec.model.objective == Objective::Classes && told < data.classes {
+        true => Err(TrainError::Classes { data: data.classes, spec: model.classes }),
+        false => Ok(()),
+    }
+}
+
 impl Trainer {
     /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder is made.
     ///
@@ -101,38 +134,35 @@ impl Trainer {
     /// As [`new`](Self::new).
     pub fn check(
         spec: &CheckedSpec,
-        splits: &TokenSplits,
+        material: &Material,
         recording: Option<&Recording>,
         device: &Device,
     ) -> Result<()> {
-        let vocabulary = spec.vocabulary(splits.vocabulary);
-        if vocabulary < splits.vocabulary {
-            return Err(TrainError::Vocabulary { tokenizer: splits.vocabulary, spec: vocabulary });
-        }
-        Feed::new(&splits.windows(Split::Train)?, spec.training.batch, stream(spec.seed, "data"))?;
-        splits.windows(Split::Validation)?;
-        splits.windows(Split::Test)?;
+        check_extents(spec, material.extents())?;
+        material.batches(spec.training.batch, stream(spec.seed, "data"))?;
         agent_for(spec, recording)?;
-        memory::check_fit(spec, vocabulary, &initial_binding(spec), device)
+        memory::check_fit(spec, material.extents(), &initial_binding(spec), device)
     }
 
-    /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay.
+    /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay; `start` looks
+    /// up the weights that `model.start` names.
     ///
     /// # Errors
-    /// [`TrainError::Vocabulary`] where the tokenizer has more entries than the model, [`TrainError::Data`]
-    /// where a split is too short, [`TrainError::Agent`] where a recording does not fit, [`TrainError::Memory`]
+    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] where the data have more of them than the model,
+    /// [`TrainError::Data`] where a split is too short, [`TrainError::Agent`] where a recording does not fit, [`TrainError::Memory`]
     /// where the model does not.
     pub fn new(
         spec: CheckedSpec,
-        splits: TokenSplits,
+        material: Material,
         recording: Option<&Recording>,
+        start: Option<Weights<'_>>,
         folder: RunFolder,
         device: Device,
     ) -> Result<Self> {
-        Self::check(&spec, &splits, recording, &device)?;
+        Self::check(&spec, &material, recording, &device)?;
         let process_mb = process_mb();
-        let model = model_for(&spec, spec.vocabulary(splits.vocabulary), Kernels::Fused, &device)?;
-        Self::with_model(model, process_mb, spec, splits, recording, folder, device)
+        let model = model_for(&spec, material.extents(), start, Kernels::Fused, &device)?;
+        Self::with_model(model, process_mb, spec, material, recording, folder, device)
     }
 
     /// A run before its first step, with a model that is there already.
@@ -140,41 +170,40 @@ impl Trainer {
         model: Model,
         process_mb: Option<f64>,
         spec: CheckedSpec,
-        splits: TokenSplits,
+        material: Material,
         recording: Option<&Recording>,
         folder: RunFolder,
         device: Device,
     ) -> Result<Self> {
-        let vocabulary = spec.vocabulary(splits.vocabulary);
-        let windows = splits.windows(Split::Train)?;
+        let examples = material.examples(Split::Train).clone();
         let (batch, seed) = (spec.training.batch, spec.seed);
-        let validation = splits.windows(Split::Validation)?;
+        let validation = material.examples(Split::Validation).clone();
         let used = spec.evaluation.windows.or(validation.count());
-        let steps = spec.steps(windows.count());
+        let steps = spec.steps(examples.count());
         Ok(Self {
             optimizer: Optimizer::new(&spec.optimizer, &spec.tying),
             agent: agent_for(&spec, recording)?,
             recording: Recording::starting_from(spec.initial_state()),
             timetable: Timetable::new(&spec, steps, recording),
-            train: Feed::new(&windows, batch, stream(seed, "data"))?,
-            rewards: Feed::new(&windows, batch, stream(seed, "reward"))?,
+            train: Feed::new(&examples, batch, stream(seed, "data"))?,
+            rewards: Feed::new(&examples, batch, stream(seed, "reward"))?,
             validation: if used < validation.count() { validation.first(used)? } else { validation },
             step: 0,
             steps,
-            evaluate_every: spec.evaluate_every(windows.count()),
+            evaluate_every: spec.evaluate_every(examples.count()),
             pending: None,
             means: Means::default(),
             best: None,
             best_on_test: None,
             state_bytes_peak: 0,
             process_mb,
-            predicted_bytes: memory::predict(&spec, vocabulary, model.binding())?.peak,
+            predicted_bytes: memory::predict(&spec, material.extents(), model.binding())?.peak,
             model,
             clock: Clock::start(),
             times: Times::default(),
             saving: Saving::new(&spec, recording),
-            vocabulary,
-            splits,
+            extents: spec.extents(material.extents()),
+            material,
             spec,
             folder,
             device,
@@ -214,7 +243,7 @@ impl Trainer {
             independent_layers: row.independent_layers,
             tokens_per_s: row.tokens_per_s,
             decision,
-            validation_perplexity: evaluation.map(|evaluation| evaluation.perplexity()),
+            validation: evaluation.map(|evaluation| evaluation.measured()),
         }))
     }
 
@@ -233,7 +262,7 @@ impl Trainer {
         let decision = agent.decide()?;
         let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
         self.optimizer.settle(&settlement)?;
-        let predicted = memory::predict(&self.spec, self.vocabulary, self.model.binding())?;
+        let predicted = memory::predict(&self.spec, self.material.extents(), self.model.binding())?;
         self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
         // Weights and both moments of blocks that went; between two steps nothing else lives.
         let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
@@ -241,7 +270,7 @@ impl Trainer {
             memory::give_back();
         }
         if self.spec.data.order == Order::Sweep {
-            self.train.restart();
+            self.train.restart()?;
         }
         let layer = visited(&decision);
         let events = agent.current_state().transition_to(&decision.state)?.event_counts();
@@ -279,14 +308,12 @@ impl Trainer {
     fn reward_pending(&mut self) -> Result<Option<DecisionRow>> {
         let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else { return Ok(None) };
         if self.spec.data.order == Order::Sweep {
-            self.rewards.restart();
+            self.rewards.restart()?;
         }
         let (started, mut measured) = (Clock::start(), Evaluation::default());
         for _ in 0..self.spec.agent.reward_batches {
-            let batch = self.rewards.next()?;
-            measured.tokens += batch.n_tokens();
-            for (_, piece) in batch.pieces(self.spec.micro_batch()) {
-                measured.loss_sum += self.model.loss_sum(&piece)?;
+            for (_, piece) in self.rewards.next()?.pieces(self.spec.micro_batch()) {
+                measured.add(&self.model, &piece)?;
             }
         }
         self.times.rewarding_s += started.elapsed_s();
@@ -294,7 +321,7 @@ impl Trainer {
             let tensor = "the loss of the reward's batch".to_owned();
             return Err(TrainError::Diverged { step: self.step, loss: measured.loss(), tensor });
         }
-        let reward = agent.reward(measured.loss())?;
+        let reward = agent.reward(measured.measured())?;
         let update = agent.learn(reward)?;
         row.reward = Some(reward);
         row.q_predicted = update.map(|update| update.predicted);
@@ -307,7 +334,7 @@ impl Trainer {
     /// Lines 5 and 6: a mini-batch and a training step on it.
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
         let batch = self.train.next()?;
-        let (n_tokens, step) = (batch.n_tokens(), self.step);
+        let (n_tokens, step) = (self.spec.units_per_step(), self.step);
         self.optimizer.prepare(&self.model)?;
         let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
         let norm = gradients.norm()?;
@@ -349,20 +376,21 @@ impl Trainer {
             return Ok(None);
         }
         let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
-        if self.best.is_none_or(|best| evaluation.loss() < best.loss) {
-            self.best = Some(Best { step: self.step, loss: evaluation.loss() });
+        let now = Best::of(self.step, &evaluation);
+        if self.best.is_none_or(|best| now.is_better_than(&best)) {
+            self.best = Some(now);
             self.save_model()?;
         }
         if self.spec.evaluation.select_on == Selection::ValidationAndTest {
-            let test = self.splits.windows(Split::Test)?;
+            let test = self.material.examples(Split::Test).clone();
             let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
             self.best_on_test = Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
         }
         Ok(Some(evaluation))
     }
 
-    fn evaluate(&mut self, windows: &Windows, split: record::Split) -> Result<Evaluation> {
-        let evaluation = evaluate(&self.model, windows, self.spec.evaluation_batch())?;
+    fn evaluate(&mut self, examples: &Examples, split: record::Split) -> Result<Evaluation> {
+        let evaluation = evaluate(&self.model, examples, self.spec.evaluation_batch())?;
         let elapsed_ms = self.clock.elapsed_ms();
         self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
         finite(self.step, evaluation)
@@ -375,7 +403,8 @@ impl Trainer {
             ("spec".to_owned(), fields::render(&self.spec)),
             ("state".to_owned(), state.join(",")),
             ("step".to_owned(), self.step.to_string()),
-            ("vocabulary".to_owned(), self.vocabulary.to_string()),
+            ("vocabulary".to_owned(), self.extents.vocabulary.to_string()),
+            ("classes".to_owned(), self.extents.classes.to_string()),
         ]);
         Ok(self.model.save(&self.folder.model_path(), &extra)?)
     }
@@ -410,24 +439,24 @@ impl Trainer {
             best_on_test: self.best_on_test,
             skipped_steps: self.saving.skipped(),
         };
-        let Self { spec, mut folder, device, vocabulary, splits, clock, model, optimizer, .. } = self;
+        let Self { spec, mut folder, device, material, clock, model, optimizer, .. } = self;
         drop((model, optimizer));
-        let model = read_back(&folder, &spec, vocabulary, &device)?;
+        let model = read_back(&folder, &spec, material.extents(), &device)?;
         let mut evaluate = |split: Split, label| {
-            let evaluation = evaluate(&model, &splits.windows(split)?, spec.evaluation_batch())?;
+            let evaluation = evaluate(&model, material.examples(split), spec.evaluation_batch())?;
             folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
             finite(best_step, evaluation)
         };
         let validation = evaluate(Split::Validation, record::Split::Validation)?;
         let test = evaluate(Split::Test, record::Split::Test)?;
-        let summary = training.summary(&spec, &splits, &validation, &test, clock.elapsed_s())?;
+        let summary = training.summary(&spec, &material, &validation, &test, clock.elapsed_s())?;
         folder.summary(&summary)?;
         Ok(summary)
     }
 
     /// What is trainable now.
     fn sample(&self) -> Sample {
-        let (binding, shared) = (self.model.binding(), self.model.n_shared_parameters());
+        let (binding, shared) = (self.model.binding(), self.model.trained_shared().layout().n_parameters());
         let trainable_parameters = self.model.n_trainable_parameters();
         Sample {
             trainable_parameters,

@@ -1,27 +1,58 @@
 //! Decisions, from the agent to the model.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Decision, Visit, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_models::architecture::Architecture;
+use dlt_models::architecture::of_spec;
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::file::ModelFile;
-use dlt_models::gpt2::Gpt2;
-use dlt_spec::spec::{self, FirstDecision, PolicyKind, TyingSpec};
+use dlt_models::parameters::Layout;
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{FirstDecision, PolicyKind, TyingSpec};
 use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::{Recording, Row, State};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{Result, TrainError};
 
-/// The model that a spec describes, with freshly drawn weights.
+/// Weights to begin with, by the names of our model files; `None` for one that is not there.
+pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
+
+/// The model that a spec describes with data of these extents. Its weights are freshly drawn, or those of `start`;
+/// what a new objective adds to those is drawn.
 ///
 /// # Errors
-/// Fails where the device has no memory left.
-pub fn model_for(spec: &CheckedSpec, vocabulary: usize, kernels: Kernels, device: &Device) -> Result<Model> {
-    let (architecture, binding) = (architecture(spec, vocabulary), initial_binding(spec));
-    Ok(Model::new(architecture, binding, Rules::from(&spec.tying), kernels, spec.seed, device)?)
+/// Fails where `start` lacks a weight or has it in another shape, or the device has no memory left.
+pub fn model_for(
+    spec: &CheckedSpec,
+    data: Extents,
+    start: Option<Weights<'_>>,
+    kernels: Kernels,
+    device: &Device,
+) -> Result<Model> {
+    let (architecture, binding) = (of_spec(spec, data), initial_binding(spec));
+    let (rules, seed) = (Rules::from(&spec.tying), spec.seed);
+    let model = match start {
+        None => Model::new(architecture, binding, rules, kernels, seed, device)?,
+        Some(lookup) => {
+            let own = architecture.own_head();
+            let prefix = architecture.shared_prefix();
+            let drawn = Layout::new(architecture.shared_layout().entries().to_vec());
+            let or_drawn = |name: &str| -> dlt_models::Result<Option<Tensor>> {
+                let given = lookup(name)?;
+                let own_name = name.strip_prefix(prefix).filter(|name| own.contains(name));
+                match (given, own_name) {
+                    (None, Some(name)) => {
+                        Ok(Some(drawn.draw_one(seed, "shared", drawn.number(name)?, device)?))
+                    }
+                    (given, _) => Ok(given),
+                }
+            };
+            Model::from_weights(architecture, binding, rules, kernels, &or_drawn, Some(seed), device)?
+        }
+    };
+    Ok(model.training(spec.training.trains))
 }
 
 /// Which storage each layer uses before the first decision.
@@ -37,22 +68,9 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
 ///
 /// # Errors
 /// Fails where the file holds another model than the spec says.
-pub fn saved_model(
-    file: &ModelFile,
-    spec: &CheckedSpec,
-    vocabulary: usize,
-    device: &Device,
-) -> Result<Model> {
-    let architecture = architecture(spec, vocabulary);
+pub fn saved_model(file: &ModelFile, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Model> {
+    let architecture = of_spec(spec, data);
     Ok(file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?)
-}
-
-/// What the model of a spec computes, and which parameters it has.
-#[must_use]
-pub fn architecture(spec: &CheckedSpec, vocabulary: usize) -> Box<dyn Architecture> {
-    match spec.model.architecture {
-        spec::Architecture::Gpt2 => Box::new(Gpt2::from_spec(spec, vocabulary)),
-    }
 }
 
 /// When decisions are made. A decision comes before the training step that follows it, so the last state has

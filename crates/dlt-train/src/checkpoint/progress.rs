@@ -63,6 +63,9 @@ pub(crate) struct Best {
     pub(crate) step: usize,
     /// Its loss on validation, which is finite.
     pub(crate) loss: f64,
+    /// Its share of right classes there; absent where none are predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accuracy: Option<f64>,
     /// SHA-256 of the file.
     pub(crate) sha256: String,
 }

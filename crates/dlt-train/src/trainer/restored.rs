@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use candle_core::Device;
 use dlt_agent::Agent;
-use dlt_data::{Split, TokenSplits};
+use dlt_data::{Material, Split};
 use dlt_kernels::Kernels;
+use dlt_models::architecture::of_spec;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
 use dlt_models::{Model, ModelError};
 use dlt_spec::CheckedSpec;
+use dlt_spec::size::Extents;
 use dlt_state::Recording;
 
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::feed::Feed;
 use crate::optimizer::ParameterMoments;
-use crate::tying::{agent_for, architecture, stream};
+use crate::tying::{agent_for, stream};
 
 pub(super) struct Restored {
     /// Moments of parameters outside of blocks.
@@ -35,7 +37,7 @@ impl Restored {
     pub(super) fn read(
         checkpoint: &Checkpoint,
         spec: &CheckedSpec,
-        splits: &TokenSplits,
+        material: &Material,
         recording: Option<&Recording>,
         device: &Device,
     ) -> Result<(Model, Self)> {
@@ -46,12 +48,12 @@ impl Restored {
                 checkpoint.refuse(format!("expected a recording of {expected} layers, came one of {came}"))
             );
         }
-        let model = model(checkpoint, spec, spec.vocabulary(splits.vocabulary), device)?;
+        let model = model(checkpoint, spec, material.extents(), device)?;
         let architecture = model.architecture();
         let moments =
             |prefix: &str, layout: &Layout, steps: &[u64]| moments(checkpoint, prefix, layout, steps, device);
         let shared =
-            moments(architecture.shared_prefix(), model.shared().layout(), &progress.moments.shared)?;
+            moments(architecture.shared_prefix(), model.trained_shared().layout(), &progress.moments.shared)?;
         let slots = progress.moments.slots.iter().map(|(&slot, steps)| {
             if slot >= spec.model.layers {
                 return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
@@ -65,9 +67,9 @@ impl Restored {
             (None, None) => {}
             _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
         }
-        let windows = splits.windows(Split::Train)?;
+        let examples = material.examples(Split::Train);
         let feed = |name: &str, position| -> Result<Feed> {
-            let mut feed = Feed::new(&windows, spec.training.batch, stream(spec.seed, name))?;
+            let mut feed = Feed::new(examples, spec.training.batch, stream(spec.seed, name))?;
             feed.resume(position)?;
             Ok(feed)
         };
@@ -100,20 +102,22 @@ fn moments(
     Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
 }
 
-fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, vocabulary: usize, device: &Device) -> Result<Model> {
-    let binding = checkpoint.binding()?;
+fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Model> {
+    let (binding, extents) = (checkpoint.binding()?, spec.extents(data));
     for (what, expected, came) in [
         ("layers in the binding", spec.model.layers, binding.n_layers()),
-        ("entries in the vocabulary", vocabulary, checkpoint.vocabulary()?),
+        ("entries in the vocabulary", extents.vocabulary, checkpoint.vocabulary()?),
+        ("classes", extents.classes, checkpoint.classes()?),
     ] {
         if expected != came {
             return Err(checkpoint.refuse(format!("expected {expected} {what}, came {came}")));
         }
     }
     let lookup = |name: &str| checkpoint.tensor(name, device);
-    let (architecture, rules) = (architecture(spec, vocabulary), Rules::from(&spec.tying));
-    Model::from_weights(architecture, binding, rules, Kernels::Fused, &lookup, Some(spec.seed), device)
-        .map_err(|error| misfit(checkpoint, error))
+    let (architecture, rules) = (of_spec(spec, data), Rules::from(&spec.tying));
+    let model =
+        Model::from_weights(architecture, binding, rules, Kernels::Fused, &lookup, Some(spec.seed), device);
+    Ok(model.map_err(|error| misfit(checkpoint, error))?.training(spec.training.trains))
 }
 
 /// A tensor that is missing or of another shape is the checkpoint's fault, which the message then names.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Device;
 use dlt_agent::Agent;
-use dlt_data::{Split, TokenSplits};
+use dlt_data::{Material, Split};
 use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
@@ -24,7 +24,7 @@ use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::resume::{Resumption, recording_sha256};
-use crate::tying::model_for;
+use crate::tying::{Weights, model_for};
 use crate::{Result, TrainError};
 
 /// When a run is saved, and what only that needs to know.
@@ -100,29 +100,31 @@ impl Saving {
 
 impl Trainer {
     /// Goes on with a run, from its newest checkpoint or from the start. The second value says what was cut off or
-    /// set aside in its folder. `recording` is what `agent.recording` names.
+    /// set aside in its folder. `recording` is what `agent.recording` names, `start` what `model.start` does:
+    /// it is read only where no checkpoint had been made.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`TrainError::Resume`] where it would not be the same run, [`TrainError::Format`] where
     /// the checkpoint holds another model than the spec says. The folder is then as it was.
     pub fn resume(
         resumption: Resumption,
-        splits: TokenSplits,
+        material: Material,
         recording: Option<&Recording>,
+        start: Option<Weights<'_>>,
         device: Device,
     ) -> Result<(Self, Vec<String>)> {
-        let steps = resumption.spec.steps(splits.windows(Split::Train)?.count());
-        resumption.check(&splits, recording, steps, &device)?;
-        Self::check(&resumption.spec, &splits, recording, &device)?;
+        let steps = resumption.spec.steps(material.examples(Split::Train).count());
+        resumption.check(&material, recording, steps, &device)?;
+        Self::check(&resumption.spec, &material, recording, &device)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let process_mb = process_mb();
         let restored = checkpoint.as_ref();
         let restored = restored
-            .map(|checkpoint| Restored::read(checkpoint, &spec, &splits, recording, &device))
+            .map(|checkpoint| Restored::read(checkpoint, &spec, &material, recording, &device))
             .transpose()?;
         let (model, restored) = match restored {
             Some((model, restored)) => (model, Some(restored)),
-            None => (model_for(&spec, spec.vocabulary(splits.vocabulary), Kernels::Fused, &device)?, None),
+            None => (model_for(&spec, material.extents(), start, Kernels::Fused, &device)?, None),
         };
         let none = Recording::starting_from(spec.initial_state());
         let cut = Cut {
@@ -134,7 +136,7 @@ impl Trainer {
         let (folder, cut) = RunFolder::reopen(&run, lock, &cut)?;
         notices.extend(cut);
         folder.rewrite_spec(&spec)?;
-        let mut trainer = Self::with_model(model, process_mb, spec, splits, recording, folder, device)?;
+        let mut trainer = Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
         if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
             trainer.take_up(restored, checkpoint);
         }
@@ -150,7 +152,11 @@ impl Trainer {
         self.step = progress.step;
         self.pending = progress.pending.clone();
         self.means = progress.means;
-        self.best = progress.best.as_ref().map(|best| Best { step: best.step, loss: best.loss });
+        self.best = progress.best.as_ref().map(|best| Best {
+            step: best.step,
+            loss: best.loss,
+            accuracy: best.accuracy,
+        });
         self.best_on_test = progress.best_on_test;
         self.state_bytes_peak = progress.state_bytes_peak;
         self.clock = Clock::resumed(progress.elapsed_s);
@@ -242,7 +248,8 @@ impl Trainer {
             [
                 ("spec", fields::render(&self.spec)),
                 ("step", self.step.to_string()),
-                ("vocabulary", self.vocabulary.to_string()),
+                ("vocabulary", self.extents.vocabulary.to_string()),
+                ("classes", self.extents.classes.to_string()),
                 ("state", list(state.owners())),
                 ("storage", list(&binding.storage)),
                 ("frozen", list(&binding.frozen)),
@@ -288,7 +295,7 @@ impl Trainer {
             counts.collect()
         };
         let prefix = architecture.shared_prefix().to_owned();
-        let shared = push(prefix, self.model.shared().layout(), self.optimizer.shared());
+        let shared = push(prefix, self.model.trained_shared().layout(), self.optimizer.shared());
         let layout = self.model.bank().layout();
         let slots = self.optimizer.slots().iter();
         let slots =
@@ -301,8 +308,8 @@ impl Trainer {
         Ok(Progress {
             step: self.step,
             metrics_bytes,
-            data_sha256: self.splits.provenance.sha256.clone(),
-            tokenizer: self.splits.provenance.tokenizer.clone(),
+            data_sha256: self.material.provenance().sha256.clone(),
+            tokenizer: self.material.provenance().tokenizer.clone(),
             replayed_sha256: self.saving.replayed_sha256.clone(),
             agent: self.agent.as_ref().map(Agent::snapshot),
             pending: self.pending.clone(),
@@ -322,7 +329,7 @@ impl Trainer {
 
     /// The best model so far with the checksum of its file, which is read only when it has changed.
     fn saved_best(&mut self) -> Result<Option<SavedBest>> {
-        let Some(Best { step, loss }) = self.best else { return Ok(None) };
+        let Some(Best { step, loss, accuracy }) = self.best else { return Ok(None) };
         let sha256 = match &self.saving.best {
             Some((known, sha256)) if *known == step => sha256.clone(),
             _ => {
@@ -332,6 +339,6 @@ impl Trainer {
             }
         };
         self.saving.best = Some((step, sha256.clone()));
-        Ok(Some(SavedBest { step, loss, sha256 }))
+        Ok(Some(SavedBest { step, loss, accuracy, sha256 }))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_data::{DataRequest, TokenSplits};
+use dlt_data::{Material, Places, TokenSplits};
 use dlt_models::Model;
 use dlt_models::file::ModelFile;
 use dlt_spec::record::{
@@ -101,9 +101,13 @@ impl Bench {
         Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")
     }
 
+    pub(crate) fn material(&self, spec: &CheckedSpec) -> Material {
+        Material::load(spec, Places::default(), &mut |_| {}).expect("the data are good")
+    }
+
+    /// The tokens of a spec's text.
     pub(crate) fn splits(&self, spec: &CheckedSpec) -> TokenSplits {
-        let request = DataRequest::new(&spec.data, spec.model.context);
-        dlt_data::load(&request, &mut |_| {}).expect("the text is good")
+        self.material(spec).tokens().expect("a text").clone()
     }
 
     pub(crate) fn path(&self, run: &str) -> PathBuf {
@@ -112,9 +116,9 @@ impl Bench {
 
     pub(crate) fn trainer(&self, run: &str, settings: &[&str], recording: Option<&Recording>) -> Trainer {
         let spec = self.spec(settings);
-        let splits = self.splits(&spec);
+        let material = self.material(&spec);
         let folder = RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
-        Trainer::new(spec, splits, recording, folder, Device::Cpu).expect("it fits")
+        Trainer::new(spec, material, recording, None, folder, Device::Cpu).expect("it fits")
     }
 
     /// Takes a run up again, with a spec that differs in `settings` from the run's.
@@ -137,7 +141,8 @@ impl Bench {
         let spec = self.spec(settings);
         resumption.change(spec.clone())?;
         let notices = resumption.notices().to_vec();
-        let (trainer, more) = Trainer::resume(resumption, self.splits(&spec), recording, Device::Cpu)?;
+        let (trainer, more) =
+            Trainer::resume(resumption, self.material(&spec), recording, None, Device::Cpu)?;
         Ok((trainer, [notices, more].concat()))
     }
 
@@ -168,11 +173,12 @@ impl Bench {
     /// Why a run is refused before its first step.
     pub(crate) fn refusal(&self, settings: &[&str], recording: Option<&Recording>) -> TrainError {
         let spec = self.spec(settings);
-        let splits = self.splits(&spec);
+        let material = self.material(&spec);
         let error =
-            Trainer::check(&spec, &splits, recording, &Device::Cpu).expect_err("it should be refused");
+            Trainer::check(&spec, &material, recording, &Device::Cpu).expect_err("it should be refused");
         let folder = RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
-        let again = Trainer::new(spec, splits, recording, folder, Device::Cpu).err().expect("refused too");
+        let again =
+            Trainer::new(spec, material, recording, None, folder, Device::Cpu).err().expect("refused too");
         assert_eq!(error.to_string(), again.to_string());
         error
     }
@@ -205,9 +211,9 @@ impl Bench {
     /// The model in a file of this bench.
     pub(crate) fn model(&self, path: &Path, settings: &[&str]) -> Model {
         let spec = self.spec(settings);
-        let vocabulary = spec.vocabulary(self.splits(&spec).vocabulary);
+        let extents = self.material(&spec).extents();
         let file = ModelFile::open(path).expect("a model file");
-        saved_model(&file, &spec, vocabulary, &Device::Cpu).expect("a model of this spec")
+        saved_model(&file, &spec, extents, &Device::Cpu).expect("a model of this spec")
     }
 
     /// Writes a model down, to be looked at when the run has gone on.

@@ -174,9 +174,9 @@ fn rejects_a_folder_that_is_there() {
 fn rejects_a_vocabulary_that_is_too_small() {
     let bench = Bench::new();
     let spec = bench.spec(&["model.vocabulary=5"]);
-    let splits = bench.splits(&spec);
+    let material = bench.material(&spec);
     let folder = RunFolder::create(&bench.path("v"), &spec, &provenance()).expect("a fresh folder");
-    let error = Trainer::new(spec, splits, None, folder, Device::Cpu).err().expect("too small");
+    let error = Trainer::new(spec, material, None, None, folder, Device::Cpu).err().expect("too small");
     assert_eq!(error.to_string(), "model.vocabulary: expected at least the tokenizer's 21 entries, came 5");
 }
 

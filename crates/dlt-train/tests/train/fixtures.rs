@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Gelu, Kernels};
+use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
@@ -43,7 +44,7 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
         Ok(_) => file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from),
         Err(_) => Ok(None),
     };
-    let binding = Binding::frozen(architecture.layers);
+    let binding = Binding::frozen(architecture.form.layers);
     Model::from_weights(Box::new(architecture), binding, rules, Kernels::Fused, &lookup, None, &Device::Cpu)
         .expect("the fixture holds every weight")
 }
@@ -51,15 +52,18 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
 pub(crate) fn gpt2(sizes: [usize; 6], gelu: Gelu) -> Gpt2 {
     let [layers, width, heads, feed_forward, positions, vocabulary] = sizes;
     Gpt2 {
-        layers,
-        width,
-        heads,
-        feed_forward,
+        form: Form {
+            layers,
+            width,
+            heads,
+            feed_forward,
+            norm_epsilon: 1e-5,
+            initial_std: 0.02,
+            head: HeadSettings::NEXT_TOKEN,
+        },
         positions,
         vocabulary,
         gelu,
-        norm_epsilon: 1e-5,
-        initial_std: 0.02,
     }
 }
 

@@ -52,7 +52,7 @@ fn matches_reference_training_trace() {
             windows.iter().flat_map(|window| window[from..from + 16].iter().copied()).collect()
         };
         let (inputs, targets) = (ids(0), ids(1));
-        let batch = Batch { inputs: &inputs, targets: &targets, windows: windows.len() };
+        let batch = Batch::next_token(&inputs, &targets, windows.len());
         let pass = TrainingPass {
             checkpointing: Checkpointing::None,
             dropout: None,

@@ -170,7 +170,7 @@ fn rejects_another_text() {
     fs::write(&text, changed).expect("written");
     let error = bench.try_resume("a", &[], None).err().expect("another text");
     assert!(matches!(error, TrainError::Resume { .. }), "{error}");
-    assert!(error.to_string().contains("the text is another one"), "{error}");
+    assert!(error.to_string().contains("the data is another one"), "{error}");
 }
 
 #[test]

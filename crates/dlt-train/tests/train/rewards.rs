@@ -43,7 +43,7 @@ impl RewardBatches {
                 inputs.extend(input);
                 targets.extend(target);
             }
-            let batch = Batch { inputs: &inputs, targets: &targets, windows: chosen.len() };
+            let batch = Batch::next_token(&inputs, &targets, chosen.len());
             n_tokens += targets.len();
             for (loss, model) in losses.iter_mut().zip(models) {
                 *loss += model.loss_sum(&batch).expect("a loss");

@@ -166,7 +166,7 @@ fn times_agree_with_one_another() {
     let bench = Bench::new();
     let summary = bench.run("a", &[]);
     let spec = bench.spec(&[]);
-    let windows = bench.splits(&spec).windows(Split::Train).expect("windows").count();
+    let windows = bench.material(&spec).examples(Split::Train).count();
     // A pass is whole batches only: 4 windows of 8 tokens.
     let tokens_of_a_pass = (windows / 4 * 4 * 8) as f64;
     assert!(summary.seconds_per_epoch > 0.0 && summary.tokens_per_s > 0.0);
@@ -216,7 +216,7 @@ fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     let best = rows.iter().find(|row| row.step == summary.best_step).expect("a row in training");
     let model = bench.model(&bench.path("a").join(dlt_train::MODEL_FILE), &settings);
     let windows = splits.windows(Split::Validation).and_then(|windows| windows.first(5)).expect("windows");
-    let subset = evaluation::evaluate(&model, &windows, 4).expect("an evaluation");
+    let subset = evaluation::evaluate(&model, &windows.into(), 4).expect("an evaluation");
     assert!(close(best.loss, subset.loss()), "{best:?} for {subset:?}");
     assert_ne!(best.loss, last.loss);
 }
@@ -234,7 +234,7 @@ fn a_run_that_ends_early_says_how_far_it_came() {
     check_means_and_ends(&summary, &rows);
     assert_eq!((summary.steps, summary.best_step), (7, 4));
     let tokens_of_a_pass = {
-        let windows = bench.splits(&bench.spec(&[])).windows(Split::Train).expect("windows").count();
+        let windows = bench.material(&bench.spec(&[])).examples(Split::Train).count();
         (windows / 4 * 4 * 8) as f64
     };
     assert!(close(summary.seconds_per_epoch, tokens_of_a_pass / summary.tokens_per_s));
@@ -259,7 +259,7 @@ fn evaluation_batches_larger_than_the_data_are_the_data() {
     let near = |a: f64, b: f64| (a / b - 1.0).abs() < BATCHES;
     assert!(near(summaries[0].validation_loss, summaries[1].validation_loss), "{summaries:?}");
     let trainer = bench.trainer("c", &large, None);
-    let windows = bench.splits(&bench.spec(&large)).windows(Split::Validation).expect("windows");
+    let windows = bench.material(&bench.spec(&large)).examples(Split::Validation).clone();
     let evaluate = |batch| evaluation::evaluate(trainer.model(), &windows, batch).expect("an evaluation");
     let all = evaluate(usize::MAX);
     assert!(near(all.loss_sum, evaluate(1).loss_sum));

@@ -90,7 +90,7 @@ fn train(
         rows.iter().flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32)).collect()
     };
     let (inputs, targets) = (ids(0, 1), ids(1, 0));
-    let batch = Batch { inputs: &inputs, targets: &targets, windows: rows.len() };
+    let batch = Batch::next_token(&inputs, &targets, rows.len());
     let n = targets.len() as f64;
     let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n };
     let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");

@@ -130,10 +130,10 @@ fn the_kept_model_is_the_best_on_validation() {
     assert_eq!(summary.validation_loss, best.loss);
 
     let (spec, model) = (bench.spec(&settings), bench.model(&bench.path("a").join(MODEL_FILE), &settings));
-    let splits = bench.splits(&spec);
+    let material = bench.material(&spec);
     let loss = |split| {
-        let windows = splits.windows(split).expect("windows");
-        evaluation::evaluate(&model, &windows, spec.evaluation_batch()).expect("an evaluation")
+        let examples = material.examples(split);
+        evaluation::evaluate(&model, examples, spec.evaluation_batch()).expect("an evaluation")
     };
     assert_eq!(loss(Split::Validation).loss(), best.loss, "the saved weights are the best ones");
     let tests = bench.evaluations("a", record::Split::Test);
