@@ -1,4 +1,4 @@
-//! `dlt bench step` and `dlt inspect --memory`: what is measured, what is predicted, and that both agree.
+//! `dlt bench` and `dlt inspect --memory`: what is measured, what is predicted, and that both agree.
 
 use serde_json::Value;
 
@@ -88,6 +88,36 @@ fn rejects_steps_that_cannot_be() {
     refuse(&["--tying", "sum", "--owners", "0,1"], 3, &["tying.initial"]);
     refuse(&["--steps", "0"], 2, &["--steps: expected at least 1"]);
     refuse(&["--width", "96000"], 5, &["memory: the next steps take", "the model itself is too large"]);
+}
+
+#[test]
+fn generation_is_measured_with_the_keys_of_the_peer() {
+    let place = Workplace::new();
+    let small = ["bench", "decode", "--layers", "6", "--width", "96", "--heads", "3", "--vocab", "500"];
+    let short =
+        ["--prompt-tokens", "5", "--new-tokens", "9", "--batch", "2", "--runs", "2", "--threads", "1"];
+    let measure = |more: &[&str]| line(&place.dlt(&[&small, &short, more, &["--json"]].concat()).ok().out);
+    let block = 12 * 96 * 96 + 13 * 96;
+    let shared = 500 * 96 + 1024 * 96 + 2 * 96;
+    let untied = measure(&[]);
+    assert_eq!(number(&untied, "params"), f64::from(shared + 6 * block));
+    assert!(untied["peer"].as_str().unwrap().contains("tying=none batch=2"), "{untied}");
+    for key in ["decode_tokens_per_s", "prefill_ms", "peak_rss_mb"] {
+        assert!(number(&untied, key) > 0.0, "{untied}");
+    }
+    let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
+    assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
+    let table = place.dlt(&[&small[..], &short].concat()).ok().out;
+    assert!(table.contains("decode") && table.contains("tokens a second"), "{table}");
+    for (more, code, word) in [
+        (&["--new-tokens", "1"][..], 2, "--new-tokens of at least 2"),
+        (&["--owners", "0,0"], 2, "--tying sum or --tying owner"),
+        (&["--heads", "5"], 3, "model.heads"),
+    ] {
+        let said = place.dlt(&[&["bench", "decode"], more].concat());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.err.contains(word), "{word} in {}", said.err);
+    }
 }
 
 #[test]

@@ -58,7 +58,14 @@ as long as the model's context; every token but the first is predicted once.";
 const GENERATE_HELP: &str = "\
 Examples:
   dlt generate runs/shakespeare-12-1 --prompt \"To be, or not to be\"
-  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --tokens 200 --temperature 1 --top-p 0.9 --seed 3";
+  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --tokens 200 --temperature 1 --top-p 0.9 --seed 3
+  dlt generate runs/shakespeare-12-1 --prompt \"ROMEO:\" --prompt \"JULIET:\" --stop $'\\n\\n' --repetition-penalty 1.2
+  dlt generate runs/shakespeare-12-1 --prompt-file - --json < prompts.txt
+
+One prompt is printed as its text comes, several are printed whole, in their order. A text does not depend on the
+prompts beside it. While it fits the context, the model sees all of it; a longer one goes on from its last half.
+--json prints for each prompt: prompt, continuation, prompt_tokens, tokens (the one that ended it is not counted,
+those of a stop text are), and end: length or stop. The speed of reading and writing goes to standard error.";
 
 const INSPECT_HELP: &str = "\
 Shows which layers share weights (a replication map), the parameter table, and of a run what its decisions did.
@@ -80,6 +87,15 @@ Examples:
 
 The step time is the median over all steps but the first. Peak memory is that of the whole process; with
 --json it is in units of 1,024 KiB, as the peer prints it.";
+
+const BENCH_DECODE_HELP: &str = "\
+Examples:
+  dlt bench decode --json
+  dlt bench decode --layers 24 --width 1024 --heads 16 --tying sum --batch 8
+
+A model with random weights continues prompts with the most likely token each time, keys and values cached. decode
+counts the tokens behind the first one of each prompt, which is part of prefill. Figures are medians over all runs
+but the first. Peak memory is that of the whole process; with --json it is in units of 1,024 KiB.";
 
 const DOCTOR_HELP: &str = "\
 Nothing in the folder is changed. The exit code is 0 where nothing is wrong, 4 where something is damaged.
@@ -126,7 +142,7 @@ pub(crate) enum Task {
     /// Look through a run folder: what is whole, what is damaged, what still works
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorTask),
-    /// Measure what a training step takes
+    /// Measure what a training step takes, and what generation takes
     #[command(subcommand)]
     Bench(BenchTask),
 }
@@ -217,9 +233,12 @@ impl From<SplitName> for Split {
 pub(crate) struct GenerateTask {
     /// Run folder, or model file
     pub(crate) run: PathBuf,
-    /// Text to continue
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) prompt: String,
+    /// Text to continue; may be given several times
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    pub(crate) prompt: Vec<String>,
+    /// Texts to continue, a line each, empty ones left out; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompt_file: Option<PathBuf>,
     /// Most tokens to add
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) tokens: usize,
@@ -232,9 +251,21 @@ pub(crate) struct GenerateTask {
     /// Draw among the fewest most likely tokens that together have this probability
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) top_p: f64,
+    /// Make tokens that are there already less likely: above 1, divides their logits where these are positive
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: f64,
+    /// End a text before this one; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
     /// Seed of the draws: the same seed, the same text
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Prompts that are continued at once
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub(crate) batch: NonZeroUsize,
+    /// Print one line of JSON for each prompt
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
 }
@@ -288,10 +319,14 @@ pub(crate) enum BenchTask {
     /// Time and memory of a GPT-2's training step on random tokens: forward, backward, clipping, AdamW
     #[command(after_help = BENCH_STEP_HELP)]
     Step(BenchStepTask),
+    /// Speed and memory of a GPT-2 that continues prompts
+    #[command(after_help = BENCH_DECODE_HELP)]
+    Decode(BenchDecodeTask),
 }
 
+/// The model that is measured.
 #[derive(Args, Debug)]
-pub(crate) struct BenchStepTask {
+pub(crate) struct BenchModel {
     /// Layers, L
     #[arg(long, value_name = "L", default_value_t = 12)]
     pub(crate) layers: usize,
@@ -301,6 +336,44 @@ pub(crate) struct BenchStepTask {
     /// Attention heads, H
     #[arg(long, value_name = "H", default_value_t = 6)]
     pub(crate) heads: usize,
+    /// Size of the vocabulary, V
+    #[arg(long, value_name = "V", default_value_t = 50_257)]
+    pub(crate) vocab: usize,
+    /// Whether layers share weights, and whose gradient counts
+    #[arg(long, value_enum, default_value_t = BenchTying::None)]
+    pub(crate) tying: BenchTying,
+    /// Owner of each layer, as in 0,0,2,2 [default: 0 for all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) owners: Vec<usize>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchDecodeTask {
+    #[command(flatten)]
+    pub(crate) model: BenchModel,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) prompt_tokens: usize,
+    /// Tokens that are added to each
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) new_tokens: usize,
+    /// Prompts that are continued at once, B
+    #[arg(long, value_name = "B", default_value = "1")]
+    pub(crate) batch: NonZeroUsize,
+    /// Runs; the first is not counted
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) runs: NonZeroUsize,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchStepTask {
+    #[command(flatten)]
+    pub(crate) model: BenchModel,
     /// Tokens of a window, T
     #[arg(long, value_name = "T", default_value_t = 256)]
     pub(crate) seq: usize,
@@ -310,18 +383,9 @@ pub(crate) struct BenchStepTask {
     /// Windows that are in memory at once [default: B]
     #[arg(long, value_name = "N")]
     pub(crate) micro_batch: Option<usize>,
-    /// Size of the vocabulary, V
-    #[arg(long, value_name = "V", default_value_t = 50_257)]
-    pub(crate) vocab: usize,
     /// Steps; the first is not counted
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(crate) steps: usize,
-    /// Whether layers share weights, and whose gradient counts
-    #[arg(long, value_enum, default_value_t = BenchTying::None)]
-    pub(crate) tying: BenchTying,
-    /// Owner of each layer, as in 0,0,2,2 [default: 0 for all]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) owners: Vec<usize>,
     /// What the forward pass keeps
     #[arg(long, value_enum, default_value_t = BenchCheckpointing::None)]
     pub(crate) checkpointing: BenchCheckpointing,

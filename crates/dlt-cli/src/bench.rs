@@ -1,11 +1,14 @@
-//! `dlt bench`: what a training step takes.
+//! `dlt bench`: what a training step takes, and what generation takes.
 
+mod decode;
+
+use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Gradient, Initial, InitialName, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Spec};
 use dlt_train::measurement::{StepFigures, measure_steps};
 use dlt_train::open_device;
 
-use crate::arguments::{BenchCheckpointing, BenchKernels, BenchStepTask, BenchTask, BenchTying};
+use crate::arguments::{BenchCheckpointing, BenchKernels, BenchModel, BenchStepTask, BenchTask, BenchTying};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::{output, threads};
@@ -15,7 +18,13 @@ const POSITIONS: usize = 1024;
 const LEARNING_RATE: f64 = 1e-4;
 
 pub(crate) fn run(task: &BenchTask) -> Result {
-    let BenchTask::Step(task) = task;
+    match task {
+        BenchTask::Step(task) => step(task),
+        BenchTask::Decode(task) => decode::run(task),
+    }
+}
+
+fn step(task: &BenchStepTask) -> Result {
     threads::prepare(task.machine.threads);
     let spec = spec(task)?;
     if task.steps == 0 {
@@ -26,21 +35,16 @@ pub(crate) fn run(task: &BenchTask) -> Result {
         BenchKernels::Fused => dlt_train::Kernels::Fused,
         BenchKernels::Composed => dlt_train::Kernels::Composed,
     };
-    let figures = measure_steps(&spec, task.vocab, task.steps, kernels, &device)?;
+    let figures = measure_steps(&spec, Extents::of_text(task.model.vocab), task.steps, kernels, &device)?;
     let peer = peer(task, &device_name);
     output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
 }
 
 /// The flags as a spec, whose rules refuse what cannot be.
 fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
-    let mut spec = Spec { name: "bench".to_owned(), ..Spec::default() };
-    spec.model.layers = task.layers;
-    spec.model.width = task.width;
-    spec.model.heads = task.heads;
+    let mut spec = model_spec(&task.model)?;
     spec.model.context = task.seq;
     spec.model.positions = Size::Fixed(POSITIONS.max(task.seq));
-    spec.model.vocabulary = Size::Fixed(task.vocab);
-    spec.model.dropout = 0.0;
     spec.training.batch = task.batch;
     spec.training.micro_batch = task.micro_batch.map_or(Size::AUTO, Size::Fixed);
     spec.training.checkpointing = match task.checkpointing {
@@ -49,26 +53,41 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
     };
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
-    spec.tying.gradient = if task.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
-    spec.tying.initial = match (task.tying, task.owners.is_empty()) {
+    Ok(spec.check()?)
+}
+
+/// A spec of a model and who shares in it.
+fn model_spec(model: &BenchModel) -> Result<Spec> {
+    let mut spec = Spec { name: "bench".to_owned(), ..Spec::default() };
+    spec.model.layers = model.layers;
+    spec.model.width = model.width;
+    spec.model.heads = model.heads;
+    spec.model.vocabulary = Size::Fixed(model.vocab);
+    spec.model.dropout = 0.0;
+    spec.tying.gradient = if model.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
+    spec.tying.initial = match (model.tying, model.owners.is_empty()) {
         (BenchTying::None, true) => Initial::Named(InitialName::Independent),
         (BenchTying::None, false) => {
             let message = "--owners says who shares: give --tying sum or --tying owner with it";
             return Err(Failure::refused(ExitCode::Usage, message));
         }
         (_, true) => Initial::Named(InitialName::Tied),
-        (_, false) => Initial::Owners(task.owners.clone()),
+        (_, false) => Initial::Owners(model.owners.clone()),
     };
-    Ok(spec.check()?)
+    Ok(spec)
+}
+
+/// A value of the command line as it is typed.
+fn word(value: &dyn std::fmt::Debug) -> String {
+    format!("{value:?}").to_lowercase()
 }
 
 fn peer(task: &BenchStepTask, device: &str) -> String {
-    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     let mut peer = format!(
         "dlt {} {device} {} f32 tying={} checkpointing={}",
         env!("CARGO_PKG_VERSION"),
         word(&task.kernels),
-        word(&task.tying),
+        word(&task.model.tying),
         word(&task.checkpointing)
     );
     if let Some(size) = task.micro_batch {
@@ -78,9 +97,6 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
 }
 
 fn line(peer: &str, figures: &StepFigures) -> String {
-    let round = |number: f64, digits: i32| (number * 10f64.powi(digits)).round() / 10f64.powi(digits);
-    // The peer counts memory in units of 1,024 KiB.
-    let in_mib = |mb: f64| round(mb * 1e6 / f64::from(1 << 20), 1);
     let line = serde_json::json!({
         "peer": peer,
         "params": figures.parameters,
@@ -95,21 +111,38 @@ fn line(peer: &str, figures: &StepFigures) -> String {
 }
 
 fn table(peer: &str, figures: &StepFigures) -> String {
-    let memory = |megabytes: Option<f64>| {
-        megabytes.map_or("the system does not tell".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
-    };
+    rows(
+        peer,
+        &[
+            ("parameters", whole(figures.parameters)),
+            ("step, median", format!("{} ms", decimal(figures.median_ms(), 1))),
+            ("tokens", format!("{} a second", decimal(figures.tokens_per_s(), 0))),
+            ("peak memory", megabytes(figures.peak_rss_mb)),
+            ("predicted peak", megabytes(figures.predicted_peak_mb)),
+            ("mean memory", megabytes(figures.mean_rss_mb)),
+            ("loss", decimal(figures.loss, 4)),
+        ],
+    )
+}
+
+/// Figures below who measured them.
+fn rows(peer: &str, rows: &[(&str, String)]) -> String {
     let mut text = format!("{peer}\n");
-    let rows = [
-        ("parameters", whole(figures.parameters)),
-        ("step, median", format!("{} ms", decimal(figures.median_ms(), 1))),
-        ("tokens", format!("{} a second", decimal(figures.tokens_per_s(), 0))),
-        ("peak memory", memory(figures.peak_rss_mb)),
-        ("predicted peak", memory(figures.predicted_peak_mb)),
-        ("mean memory", memory(figures.mean_rss_mb)),
-        ("loss", decimal(figures.loss, 4)),
-    ];
     for (name, value) in rows {
         text.push_str(&format!("  {name:<14} {value}\n"));
     }
     text
+}
+
+fn megabytes(megabytes: Option<f64>) -> String {
+    megabytes.map_or("the system does not tell".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
+}
+
+fn round(number: f64, digits: i32) -> f64 {
+    (number * 10f64.powi(digits)).round() / 10f64.powi(digits)
+}
+
+/// Memory as the peer counts it, in units of 1,024 KiB.
+fn in_mib(megabytes: f64) -> f64 {
+    round(megabytes * 1e6 / f64::from(1 << 20), 1)
 }

@@ -266,7 +266,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
 
 fn pictures(data: &DataSpec) -> Result<String> {
     let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
-    let splits = load_pictures(&data.source, hub.as_ref(), cache.as_deref(), &mut |loading| {
+    let splits = load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
     let mut table = Table::new(&["", "pictures"]);

@@ -52,6 +52,11 @@ impl Measured {
 
     fn json(&self) -> String {
         let (loss, tokens) = (self.evaluation.loss(), self.evaluation.tokens);
+        if let Some(scores) = self.evaluation.scores() {
+            let split = self.split.map(Split::name);
+            let line = json!({ "split": split, "loss": loss, "scores": scores, "examples": tokens });
+            return format!("{line}\n");
+        }
         let line = match self.split {
             None => json!({ "loss": loss, "tokens": tokens }),
             Some(split) => json!({
@@ -69,6 +74,18 @@ impl Measured {
     fn table(&self) -> String {
         let mut table = Table::new(&[]);
         table.row(["evaluated on", self.split.map_or("the text", Split::name)]);
+        if let Some(scores) = self.evaluation.scores() {
+            table.row(["accuracy", &decimal(scores.accuracy, 4)]);
+            table.row(["accuracy of the majority class", &decimal(scores.majority_accuracy, 4)]);
+            for (name, score) in [("Matthews correlation", scores.matthews), ("F1 of class 1", scores.f1)] {
+                if let Some(score) = score {
+                    table.row([name, &decimal(score, 4)]);
+                }
+            }
+            table.row(["loss, nats an example", &decimal(self.evaluation.loss(), 4)]);
+            table.row(["examples", &whole(self.evaluation.tokens)]);
+            return table.render();
+        }
         table.row(["loss, nats a token", &decimal(self.evaluation.loss(), 4)]);
         table.row(["perplexity", &perplexity(self.evaluation.perplexity())]);
         table.row(["unigram floor", &perplexity(self.unigram_perplexity)]);
@@ -88,14 +105,16 @@ fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
 
 fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
     let spec = &saved.spec;
-    let splits = tokens::load(spec, &mut |_| ())?;
-    if trained_on(run).is_some_and(|sha256| sha256 != splits.provenance.sha256) {
+    let material = tokens::load(spec, &mut |_| ())?;
+    if trained_on(run).is_some_and(|sha256| sha256 != material.provenance().sha256) {
         let source = &spec.data.source;
-        tracing::warn!(source, "the text has changed since the model was trained on it");
+        tracing::warn!(source, "the data have changed since the model was trained on them");
     }
-    let evaluation = evaluate(&saved.model(device)?, &splits.windows(split)?, spec.evaluation_batch())?;
-    let text = splits.split(split);
-    Ok(Measured::new(evaluation, Some(split), text.tokens(), text.bytes()))
+    let evaluation = evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?;
+    Ok(match material.tokens().map(|tokens| tokens.split(split)) {
+        Some(text) => Measured::new(evaluation, Some(split), text.tokens(), text.bytes()),
+        None => Measured::new(evaluation, Some(split), &[], 0),
+    })
 }
 
 /// Checksum of the text that a run folder says it was trained on.

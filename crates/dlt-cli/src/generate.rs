@@ -1,76 +1,216 @@
-//! `dlt generate`: a text continued, printed as it comes.
+//! `dlt generate`: prompts continued, printed as they come.
 
-use dlt_data::Tokenizer;
-use dlt_models::generation::{Continuation, Sampling, generate};
-use dlt_spec::{ExitCode, seeds};
+mod speed;
+mod text;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use dlt_models::generation::{Continuation, End, Event, Sampling, generate};
+use dlt_spec::ExitCode;
 use dlt_train::open_device;
 
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
 use crate::{output, threads, tokens};
+pub(crate) use speed::Speed;
+use text::Text;
 
-/// What a byte-level tokenizer gives for the first bytes of a character whose others are still to come.
-const UNFINISHED: char = '\u{fffd}';
+/// The name of standard input among files.
+const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(task: &GenerateTask) -> Result {
     threads::prepare(task.machine.threads);
     let sampling = Sampling::new(task.temperature, task.top_k, task.top_p)?;
+    let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
+    if task.stop.iter().any(String::is_empty) {
+        return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, came none"));
+    }
+    let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
     let (device, _) = open_device(task.machine.device)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
-    let mut prompt = tokenizer.encode(&task.prompt)?;
-    if prompt.is_empty() {
-        // What stands between texts is the beginning of one.
-        prompt.extend(tokenizer.eos());
-    }
-    if prompt.is_empty() {
-        return Err(Failure::refused(ExitCode::Usage, "--prompt: expected some text, came none"));
+    let mut ids = Vec::with_capacity(prompts.len());
+    for prompt in &prompts {
+        let mut prompt = tokenizer.encode(prompt)?;
+        if prompt.is_empty() {
+            // What stands between texts is the beginning of one.
+            prompt.extend(tokenizer.eos());
+        }
+        if prompt.is_empty() {
+            return Err(Failure::refused(ExitCode::Usage, "--prompt: expected some text, came none"));
+        }
+        ids.push(prompt);
     }
     let model = saved.model(&device)?;
 
-    output::print(&task.prompt)?;
-    let mut writer = Writer { tokenizer: &tokenizer, pending: Vec::new(), written: Ok(()) };
-    let mut rng = seeds::stream(task.seed, "generation");
+    let stop: Vec<u32> = tokenizer.eos().into_iter().collect();
     let wanted = Continuation {
-        prompt: &prompt,
+        prompts: &ids,
         tokens: task.tokens,
         context: saved.spec.model.context,
-        stop: tokenizer.eos(),
+        stop: &stop,
         sampling,
+        seed: task.seed,
+        at_once: task.batch.get(),
     };
-    generate(&model, &wanted, &mut rng, |token| writer.push(token))?;
-    writer.end()
+    let texts = ids.iter().map(|ids| Reply {
+        text: Text::new(&tokenizer, &task.stop, ids),
+        prompt_tokens: ids.len(),
+        tokens: 0,
+        end: None,
+    });
+    let mut replies = Replies {
+        prompts: &prompts,
+        replies: texts.collect(),
+        form: Form::of(task, prompts.len()),
+        printed: 0,
+        speed: Speed::start(),
+        outcome: Ok(()),
+    };
+    replies.begin()?;
+    generate(&model, &wanted, |number, event| replies.take(number, event))?;
+    replies.outcome?;
+    output::note(&replies.speed.sentence());
+    Ok(())
 }
 
-/// Writes tokens as soon as they are whole characters.
-struct Writer<'a> {
-    tokenizer: &'a Tokenizer,
-    pending: Vec<u32>,
-    /// The first failure: generation cannot be stopped from here.
-    written: Result,
+/// What was given as arguments, then the lines of the file that are not empty.
+fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
+    let mut prompts = task.prompt.clone();
+    if let Some(path) = &task.prompt_file {
+        let text = match path == Path::new(STANDARD_INPUT) {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(path),
+        };
+        let text = text.map_err(|error| {
+            let message = format!("--prompt-file: cannot read {}: {error}", path.display());
+            Failure::refused(ExitCode::BadData, message)
+        })?;
+        prompts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+    }
+    match prompts.is_empty() {
+        true => Err(Failure::refused(ExitCode::Usage, "--prompt-file: expected a line with text, came none")),
+        false => Ok(prompts),
+    }
 }
 
-impl Writer<'_> {
-    fn push(&mut self, token: u32) {
-        self.pending.push(token);
-        if self.written.is_ok() {
-            self.written = self.write();
+/// How replies are printed.
+#[derive(Clone, Copy)]
+enum Form {
+    /// One text, as it comes.
+    Stream,
+    /// Each text as soon as it and those before it are there.
+    Whole,
+    /// The same, a line of JSON each.
+    Json,
+}
+
+impl Form {
+    fn of(task: &GenerateTask, prompts: usize) -> Self {
+        match (task.json, prompts) {
+            (true, _) => Self::Json,
+            (false, 1) => Self::Stream,
+            (false, _) => Self::Whole,
+        }
+    }
+}
+
+/// What comes of one prompt.
+struct Reply<'a> {
+    text: Text<'a>,
+    prompt_tokens: usize,
+    tokens: usize,
+    end: Option<End>,
+}
+
+/// What comes of all prompts, and how far it is printed.
+struct Replies<'a> {
+    prompts: &'a [String],
+    replies: Vec<Reply<'a>>,
+    form: Form,
+    /// Bytes of a stream, else replies.
+    printed: usize,
+    speed: Speed,
+    /// The first failure, after which everything breaks off.
+    outcome: Result,
+}
+
+impl Replies<'_> {
+    fn begin(&self) -> Result {
+        match self.form {
+            Form::Stream => output::print(&self.prompts[0]),
+            Form::Whole | Form::Json => Ok(()),
         }
     }
 
-    fn write(&mut self) -> Result {
-        let text = self.tokenizer.decode(&self.pending)?;
-        if text.ends_with(UNFINISHED) {
-            return Ok(());
+    fn take(&mut self, number: usize, event: Event) -> ControlFlow<()> {
+        self.speed.take(event, self.replies[number].prompt_tokens);
+        if self.outcome.is_ok() {
+            match self.follow(number, event) {
+                Ok(true) => return ControlFlow::Continue(()),
+                Ok(false) => {}
+                Err(failure) => self.outcome = Err(failure),
+            }
         }
-        self.pending.clear();
-        output::print(&text)
+        ControlFlow::Break(())
     }
 
-    fn end(self) -> Result {
-        self.written?;
-        output::print(&self.tokenizer.decode(&self.pending)?)?;
-        output::print("\n")
+    /// Whether a text goes on.
+    fn follow(&mut self, number: usize, event: Event) -> Result<bool> {
+        let reply = &mut self.replies[number];
+        let goes_on = match event {
+            Event::Read => true,
+            Event::Token(token) => {
+                reply.tokens += 1;
+                reply.text.push(token)?
+            }
+            Event::End(end) => {
+                reply.text.end()?;
+                reply.end = Some(end);
+                false
+            }
+        };
+        match self.form {
+            Form::Stream => self.print_stream()?,
+            Form::Whole | Form::Json => self.print_whole()?,
+        }
+        Ok(goes_on)
+    }
+
+    fn print_stream(&mut self) -> Result {
+        let Reply { text, end, .. } = &self.replies[0];
+        let new = &text.settled()[self.printed..];
+        self.printed += new.len();
+        match end {
+            Some(_) => output::print(&format!("{new}\n")),
+            None if new.is_empty() => Ok(()),
+            None => output::print(new),
+        }
+    }
+
+    fn print_whole(&mut self) -> Result {
+        while let Some(reply) = self.replies.get(self.printed)
+            && let Some(end) = reply.end
+        {
+            let (prompt, continuation) = (&self.prompts[self.printed], reply.text.settled());
+            self.printed += 1;
+            if let Form::Json = self.form {
+                let line = serde_json::json!({
+                    "prompt": prompt,
+                    "continuation": continuation,
+                    "prompt_tokens": reply.prompt_tokens,
+                    "tokens": reply.tokens,
+                    "end": if end == End::Length { "length" } else { "stop" },
+                });
+                output::print(&format!("{line}\n"))?;
+                continue;
+            }
+            let space = if self.printed == 1 { "" } else { "\n" };
+            let heading = format!("{space}=== {} of {} ===", self.printed, self.prompts.len());
+            output::print(&format!("{heading}\n{prompt}{continuation}\n"))?;
+        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use dlt_models::binding::Binding;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
 use dlt_spec::{CheckedSpec, ExitCode};
 use dlt_state::{Event, Recording, Row, State};
-use dlt_train::{MODEL_FILE, RunFolder, architecture};
+use dlt_train::{MODEL_FILE, RunFolder};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
@@ -102,8 +102,9 @@ fn describe(saved: &Saved) -> String {
         ("width", model.width),
         ("heads", model.heads),
         ("feed-forward width", saved.spec.feed_forward()),
-        ("context", model.context),
-        ("vocabulary", saved.vocabulary),
+        ("context", saved.spec.tokens()),
+        ("vocabulary", saved.extents.vocabulary),
+        ("classes", saved.extents.classes),
         ("independent layers", binding.n_independent()),
         ("distinct layers in memory", binding.n_distinct()),
     ] {
@@ -134,7 +135,7 @@ fn storage(saved: &Saved, binding: &Binding) -> String {
 }
 
 fn parameters(saved: &Saved, binding: &Binding) -> String {
-    let architecture = architecture(&saved.spec, saved.vocabulary);
+    let architecture = saved.architecture();
     let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
     let mut table = Table::new(&["tensor", "shape", "parameters"]);
     let mut count = |name: &str, shape: &[usize]| {

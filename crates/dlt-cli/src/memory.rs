@@ -6,7 +6,8 @@ use dlt_data::Tokenizer;
 use dlt_models::binding::Binding;
 use dlt_models::memory::Prediction;
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::spec::{Checkpointing, Size};
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{Architecture, Checkpointing, Size};
 use dlt_spec::{CheckedSpec, ExitCode, presets};
 use dlt_state::State;
 use dlt_train::{initial_binding, memory};
@@ -20,15 +21,25 @@ use crate::table::Table;
 
 pub(crate) fn run(task: &InspectTask) -> Result {
     let spec = spec(task)?;
-    let vocabulary = match spec.model.vocabulary {
-        Size::Fixed(size) => size,
-        Size::Auto(_) => Tokenizer::open(&spec.data.tokenizer)?.vocabulary(),
-    };
+    let data = extents(&spec)?;
     let mut rows = Vec::new();
     for (name, binding) in bindings(&spec, &task.owners)? {
-        rows.push((name, binding.trained().len(), memory::predict(&spec, vocabulary, &binding)?));
+        rows.push((name, binding.trained().len(), memory::predict(&spec, data, &binding)?));
     }
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
+}
+
+/// What the data decide about the size of the model, told without reading them: of classes, as many as the data set
+/// has by its name, and ten where nobody knows.
+fn extents(spec: &CheckedSpec) -> Result<Extents> {
+    let model = &spec.model;
+    let vocabulary = match (model.vocabulary, model.architecture) {
+        (Size::Fixed(size), _) => size,
+        (Size::Auto(_), Architecture::Vit) => 0,
+        (Size::Auto(_), _) => Tokenizer::open(&spec.data.tokenizer)?.vocabulary(),
+    };
+    let usual = if spec.data.source.starts_with("glue/") { 2 } else { 10 };
+    Ok(Extents { vocabulary, classes: model.classes.or(usual) })
 }
 
 /// The spec that `--memory` names: a run folder's, a file, or a preset.
@@ -97,7 +108,7 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
          and its data\n{}",
         spec.name,
         spec.micro_batch(),
-        spec.model.context,
+        spec.tokens(),
         table.render()
     );
     if let Some((_, _, prediction)) = rows.first() {

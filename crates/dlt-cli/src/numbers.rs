@@ -1,5 +1,8 @@
 //! Numbers as a person reads them.
 
+use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{Architecture, Objective};
+
 /// A whole number with commas: `1,234,567`.
 pub(crate) fn whole(number: usize) -> String {
     let digits = number.to_string();
@@ -46,6 +49,15 @@ pub(crate) fn duration(seconds: f64) -> String {
         (0, 0, s) => format!("{s} s"),
         (0, min, s) => format!("{min} min {s:02} s"),
         (h, min, _) => format!("{h} h {min:02} min"),
+    }
+}
+
+/// What the speed of a run and its data are counted in.
+pub(crate) fn units(spec: &CheckedSpec) -> &'static str {
+    match (spec.model.objective, spec.model.architecture) {
+        (Objective::Classes, Architecture::Vit) => "pictures",
+        (Objective::Classes, _) => "examples",
+        (Objective::NextToken | Objective::MaskedToken, _) => "tokens",
     }
 }
 

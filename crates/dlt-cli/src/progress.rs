@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use dlt_data::Progress as Loading;
-use dlt_train::StepReport;
+use dlt_train::{Measured, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Fetching;
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     began: Instant,
     /// Steps that were done before.
     done: usize,
+    /// What the speed is counted in.
+    units: &'static str,
 }
 
 enum Display {
@@ -36,7 +38,7 @@ impl Progress {
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,
         };
-        Self { display, fetching: Fetching::default(), began: Instant::now(), done: 0 }
+        Self { display, fetching: Fetching::default(), began: Instant::now(), done: 0, units: "tokens" }
     }
 
     /// A line about what comes next.
@@ -64,8 +66,8 @@ impl Progress {
     }
 
     /// Training begins after so many steps.
-    pub(crate) fn begin(&mut self, done: usize, steps: usize) {
-        (self.began, self.done) = (Instant::now(), done);
+    pub(crate) fn begin(&mut self, done: usize, steps: usize, units: &'static str) {
+        (self.began, self.done, self.units) = (Instant::now(), done, units);
         if let Display::Bar(bar) = &self.display {
             bar.reset();
             bar.set_length(steps as u64);
@@ -80,11 +82,10 @@ impl Progress {
         let is_told = report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
         match &self.display {
             Display::Nothing => {}
-            Display::Lines if is_told || report.validation_perplexity.is_some() => {
+            Display::Lines if is_told || report.validation.is_some() => {
                 let width = report.steps.to_string().len();
-                let validation = report.validation_perplexity.map_or_else(String::new, |found| {
-                    format!("  validation perplexity {}", perplexity(found))
-                });
+                let validation =
+                    report.validation.map_or_else(String::new, |found| format!("  {}", validated(found)));
                 let figures = self.figures(report);
                 output::note(&format!(
                     "step {:>width$}/{}  {figures}{validation}",
@@ -95,12 +96,8 @@ impl Progress {
             Display::Bar(bar) => {
                 bar.set_message(self.figures(report));
                 bar.set_position(report.step as u64);
-                if let Some(found) = report.validation_perplexity {
-                    output::note(&format!(
-                        "step {}: validation perplexity {}",
-                        report.step,
-                        perplexity(found)
-                    ));
+                if let Some(found) = report.validation {
+                    output::note(&format!("step {}: {}", report.step, validated(found)));
                 }
             }
         }
@@ -111,12 +108,13 @@ impl Progress {
         let per_step =
             self.began.elapsed().as_secs_f64() / report.step.saturating_sub(self.done).max(1) as f64;
         format!(
-            "{} left  loss {}  perplexity {}  independent layers {}  {} tokens/s",
+            "{} left  loss {}  perplexity {}  independent layers {}  {} {}/s",
             duration(per_step * (report.steps - report.step) as f64),
             decimal(report.loss, 3),
             perplexity(report.loss.exp()),
             report.independent_layers,
             decimal(report.tokens_per_s, 0),
+            self.units,
         )
     }
 
@@ -125,6 +123,14 @@ impl Progress {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// What was found on the validation split.
+fn validated(found: Measured) -> String {
+    match found.accuracy {
+        Some(accuracy) => format!("validation accuracy {}", decimal(accuracy, 4)),
+        None => format!("validation perplexity {}", perplexity(found.loss.exp())),
     }
 }
 

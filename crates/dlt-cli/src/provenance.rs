@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dlt_data::{Split, TokenSplits};
+use dlt_data::{Material, Split};
 use dlt_spec::record::{DataProvenance, Host, Provenance, RECORD_SCHEMA, ResumeProvenance};
 use dlt_spec::{Change, CheckedSpec, fingerprint};
 
@@ -12,9 +12,13 @@ use crate::threads;
 pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
 
 /// What is written before a run's first step.
-pub(crate) fn of(spec: &CheckedSpec, splits: &TokenSplits, device: &str) -> Provenance {
+pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Provenance {
     let revision = env!("DLT_REVISION");
-    let tokens = |split| splits.split(split).len() as u64;
+    let data = material.provenance();
+    let amount = |split| match material.tokens() {
+        Some(tokens) => tokens.split(split).len() as u64,
+        None => material.examples(split).count() as u64,
+    };
     Provenance {
         schema: RECORD_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -26,13 +30,13 @@ pub(crate) fn of(spec: &CheckedSpec, splits: &TokenSplits, device: &str) -> Prov
         seed: spec.seed,
         spec_fingerprint: fingerprint(spec),
         data: DataProvenance {
-            source: splits.provenance.source.clone(),
-            sha256: splits.provenance.sha256.clone(),
-            commit: splits.provenance.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
-            tokenizer: splits.provenance.tokenizer.clone(),
-            train_tokens: tokens(Split::Train),
-            validation_tokens: tokens(Split::Validation),
-            test_tokens: tokens(Split::Test),
+            source: data.source.clone(),
+            sha256: data.sha256.clone(),
+            commit: data.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
+            tokenizer: data.tokenizer.clone(),
+            train_tokens: amount(Split::Train),
+            validation_tokens: amount(Split::Validation),
+            test_tokens: amount(Split::Test),
         },
         command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         started_at: now(),

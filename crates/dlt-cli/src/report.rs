@@ -4,13 +4,13 @@ use std::path::Path;
 
 use dlt_models::binding::Binding;
 use dlt_spec::CheckedSpec;
-use dlt_spec::record::Summary;
-use dlt_spec::spec::{Initial, InitialName, Order, PolicyKind};
+use dlt_spec::record::{Scores, Summary};
+use dlt_spec::spec::{Initial, InitialName, Objective, Order, PolicyKind};
 use dlt_state::State;
 
 use crate::baselines::{self, Baseline};
 use crate::map;
-use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::numbers::{decimal, duration, perplexity, units, whole};
 use crate::table::Table;
 
 /// A run that has just ended.
@@ -38,7 +38,16 @@ impl Ending<'_> {
             self.run.display()
         );
         let tokenizer = &self.spec.data.tokenizer;
-        text += &format!("The best model on validation, of step {best_step} (per token of {tokenizer})\n");
+        text += &match self.spec.model.objective {
+            Objective::NextToken => {
+                format!("The best model on validation, of step {best_step} (per token of {tokenizer})\n")
+            }
+            Objective::MaskedToken => format!(
+                "The best model on validation, of step {best_step} (pseudo-perplexity: of hidden tokens of {tokenizer}, \
+                 seen from both sides; not to be compared with the perplexity of a decoder)\n"
+            ),
+            Objective::Classes => format!("The best model on validation, of step {best_step}\n"),
+        };
         text += &self.quality();
         text += "\nWhat it took, over training\n";
         text += &self.cost();
@@ -53,12 +62,17 @@ impl Ending<'_> {
 
     fn quality(&self) -> String {
         let summary = self.summary;
+        if let (Some(validation), Some(test)) = (summary.validation_scores, summary.test_scores) {
+            return scores(summary, validation, test);
+        }
         let mut table = Table::new(&["", "this model", "unigram floor"]);
         let mut row =
             |name: &str, model: f64, floor: f64| table.row([name, &perplexity(model), &perplexity(floor)]);
         row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
         row("test perplexity", summary.test_perplexity, summary.unigram_test_perplexity);
-        table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
+        if summary.bits_per_byte.is_finite() {
+            table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
+        }
         if let Some(selected) = summary.test_perplexity_selected_on_test {
             table.row([
                 "test perplexity, had the model been chosen on test (not a fair result)",
@@ -115,10 +129,11 @@ impl Ending<'_> {
         table.row(["weights + gradients + moments, MB", "", &state]);
         let share = |part: f64| decimal(100.0 * part / summary.elapsed_training_s, 2);
         format!(
-            "\n{}\n  {} tokens/s; a pass over the training text takes {}\n  {} % of the training time went into \
+            "\n{}\n  {} {}/s; a pass over the training data takes {}\n  {} % of the training time went into \
              rewards, {} % into decisions\n",
             table.render(),
             decimal(summary.tokens_per_s, 0),
+            units(self.spec),
             duration(summary.seconds_per_epoch),
             share(summary.elapsed_rewarding_s),
             share(summary.elapsed_deciding_s),
@@ -186,6 +201,23 @@ impl Ending<'_> {
             ),
         ]
     }
+}
+
+/// How well classes are told apart, beside whoever always says the most frequent one.
+fn scores(summary: &Summary, validation: Scores, test: Scores) -> String {
+    let mut table = Table::new(&["", "this model", "majority class"]);
+    let mut row = |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
+    for (split, scores) in [("validation", validation), ("test", test)] {
+        row(&format!("{split} accuracy"), scores.accuracy, decimal(scores.majority_accuracy, 4));
+        if let Some(matthews) = scores.matthews {
+            row(&format!("{split} Matthews correlation"), matthews, decimal(0.0, 4));
+        }
+        if let Some(f1) = scores.f1 {
+            row(&format!("{split} F1 of class 1"), f1, String::new());
+        }
+    }
+    row("validation loss, nats", summary.validation_loss, decimal(summary.unigram_perplexity.ln(), 4));
+    table.render()
 }
 
 fn is_conventional(spec: &CheckedSpec) -> bool {

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use dlt_models::Model;
+use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Binding;
 use dlt_models::file::ModelFile;
+use dlt_spec::size::Extents;
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, record};
 use dlt_state::State;
 use dlt_train::{MODEL_FILE, TrainError, saved_model};
@@ -16,8 +18,8 @@ use crate::failure::{Failure, Result};
 pub(crate) struct Saved {
     /// The run that made it.
     pub(crate) spec: CheckedSpec,
-    /// Size of its vocabulary.
-    pub(crate) vocabulary: usize,
+    /// Size of its vocabulary, and how many classes it has.
+    pub(crate) extents: Extents,
     /// Training steps done when it was saved.
     pub(crate) step: usize,
     /// The state then.
@@ -48,17 +50,25 @@ impl Saved {
             let (came, expected) = (state.n_layers(), spec.model.layers);
             return Err(refuse(format!("expected a state of {expected} layers, came one of {came}")));
         }
-        Ok(Self { vocabulary: number("vocabulary")?, step: number("step")?, spec, state, file })
+        // Files of models that predict tokens may lack it.
+        let classes = if file.metadata().contains_key("classes") { number("classes")? } else { 0 };
+        let extents = Extents { vocabulary: number("vocabulary")?, classes };
+        Ok(Self { extents, step: number("step")?, spec, state, file })
     }
 
     /// The model itself.
     pub(crate) fn model(&self, device: &Device) -> Result<Model> {
-        Ok(saved_model(&self.file, &self.spec, self.vocabulary, device)?)
+        Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
     }
 
     /// Which layers share storage.
     pub(crate) fn binding(&self) -> &Binding {
         self.file.binding()
+    }
+
+    /// What the model computes, and which parameters it has.
+    pub(crate) fn architecture(&self) -> Box<dyn Architecture> {
+        of_spec(&self.spec, self.extents)
     }
 }
 

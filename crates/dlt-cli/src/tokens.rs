@@ -1,26 +1,22 @@
-//! The tokens of a run, and where they are kept between runs.
+//! What a run learns from, and where its tokens are kept between runs.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-use dlt_data::{DataRequest, Progress, TokenSplits, Tokenizer};
+use dlt_data::{Material, Places, Progress, Tokenizer};
 use dlt_spec::{CheckedSpec, ExitCode};
 
 use crate::failure::{Failure, Result};
 use crate::hub;
 
-/// Loads the text that a spec names.
-pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits> {
+/// Loads what a spec names.
+pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
     for path in [&spec.data.source, &spec.data.tokenizer] {
         refuse_endless(Path::new(path), ExitCode::BadData)?;
     }
     let (cache, hub) = (cache(), hub::config()?);
-    let request = DataRequest {
-        cache: cache.as_deref(),
-        hub: hub.as_ref(),
-        ..DataRequest::new(&spec.data, spec.model.context)
-    };
-    Ok(dlt_data::load(&request, progress)?)
+    let places = Places { cache: cache.as_deref(), hub: hub.as_ref() };
+    Ok(Material::load(spec, places, progress)?)
 }
 
 /// The tokenizer that a spec names.

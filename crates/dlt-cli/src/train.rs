@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dlt_data::{Split, TokenSplits};
+use dlt_data::{Material, Split};
 use dlt_models::binding::Binding;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
-use dlt_spec::spec::Schedule;
+use dlt_spec::spec::{Architecture, Schedule};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
 use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
@@ -17,7 +17,7 @@ use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::progress::Progress;
 use crate::report::{Ending, quoted};
-use crate::{interrupt, output, provenance, threads, tokens};
+use crate::{interrupt, numbers, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     threads::prepare(task.machine.threads);
@@ -36,12 +36,12 @@ fn begin(task: &TrainTask) -> Result {
     let (device, device_name) = open_device(task.machine.device)?;
     let recording = recording(&spec)?;
     let progress = Progress::new(task.quiet);
-    let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
-    Trainer::check(&spec, &splits, recording.as_ref(), &device)?;
+    let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+    Trainer::check(&spec, &material, recording.as_ref(), &device)?;
 
-    introduce(&progress, &spec, &splits, &device_name, &out)?;
-    let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &splits, &device_name))?;
-    let trainer = Trainer::new(spec.clone(), splits, recording.as_ref(), folder, device)
+    introduce(&progress, &spec, &material, &device_name, &out)?;
+    let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
+    let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), None, folder, device)
         // What is left to fail is memory; a run that never began leaves nothing behind.
         .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
     carry_out(trainer, &spec, progress, &out)
@@ -56,11 +56,11 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
     let (device, device_name) = open_device(task.machine.device)?;
     let recording = recording(&spec)?;
     let progress = Progress::new(task.quiet);
-    let splits = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
-    resumption.check(&splits, recording.as_ref(), steps(&spec, &splits)?, &device)?;
+    let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+    resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
-    introduce(&progress, &spec, &splits, &device_name, run)?;
+    introduce(&progress, &spec, &material, &device_name, run)?;
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
     if changed.iter().any(|change| change.key == "training.steps")
         && (spec.optimizer.schedule == Schedule::Cosine || spec.tying.decide_until < 1.0)
@@ -72,9 +72,9 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
         true => format!("going on after step {}", whole(step)),
         false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
     });
-    let fresh = provenance::of(&spec, &splits, &device_name);
+    let fresh = provenance::of(&spec, &material, &device_name);
     warn_of_other_bits(run, &fresh);
-    let (trainer, notices) = Trainer::resume(resumption, splits, recording.as_ref(), device)?;
+    let (trainer, notices) = Trainer::resume(resumption, material, recording.as_ref(), None, device)?;
     notices.iter().for_each(|notice| progress.note(notice));
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
     carry_out(trainer, &spec, progress, run)
@@ -97,7 +97,7 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
 
 /// Trains to the end and prints the result.
 fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, out: &Path) -> Result {
-    progress.begin(trainer.step(), trainer.steps());
+    progress.begin(trainer.step(), trainer.steps(), numbers::units(spec));
     let trainer = advance(trainer, &progress, out)?;
     let done = trainer.steps();
     progress.note(&format!("{done} steps done; evaluating the best model on validation and test"));
@@ -128,8 +128,8 @@ fn layers(task: &TrainTask) -> Layers<'_> {
     }
 }
 
-fn steps(spec: &CheckedSpec, splits: &TokenSplits) -> Result<usize> {
-    Ok(spec.steps(splits.windows(Split::Train)?.count()))
+fn steps(spec: &CheckedSpec, material: &Material) -> usize {
+    spec.steps(material.examples(Split::Train).count())
 }
 
 fn default_out(spec: &CheckedSpec) -> PathBuf {
@@ -192,12 +192,12 @@ fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
 fn introduce(
     progress: &Progress,
     spec: &CheckedSpec,
-    splits: &TokenSplits,
+    material: &Material,
     device: &str,
     out: &Path,
 ) -> Result {
     let (model, training) = (&spec.model, &spec.training);
-    let size = spec.size(splits.vocabulary);
+    let size = spec.size(material.extents());
     let millions = |parameters: usize| format!("{} M", decimal(parameters as f64 / 1e6, 2));
     let size = size.map_or_else(String::new, |size| {
         let (all, blocks) = (millions(size.conventional), millions(size.all_blocks));
@@ -205,20 +205,27 @@ fn introduce(
     });
     let (layers, width, heads) = (model.layers, model.width, model.heads);
     progress.note(&format!("{}: {layers} layers of width {width}, {heads} heads{size}", spec.name));
-    let tokens = |split| whole(splits.split(split).len());
+    let amount = |split| match material.tokens() {
+        Some(tokens) => whole(tokens.split(split).len()),
+        None => whole(material.examples(split).count()),
+    };
     progress.note(&format!(
-        "data: {} in {} tokens to train on, {} to validate, {} to test",
+        "data: {} in {} {} to train on, {} to validate, {} to test",
         spec.data.source,
-        tokens(Split::Train),
-        tokens(Split::Validation),
-        tokens(Split::Test),
+        amount(Split::Train),
+        numbers::units(spec),
+        amount(Split::Validation),
+        amount(Split::Test),
     ));
-    let steps = steps(spec, splits)?;
-    let per_step = format!("{} x {} tokens", training.batch, model.context);
+    let steps = steps(spec, material);
+    let per_step = match model.architecture {
+        Architecture::Vit => format!("{} pictures of {} positions", training.batch, spec.tokens()),
+        _ => format!("{} x {} tokens", training.batch, model.context),
+    };
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));
     let predict = |binding: &Binding| -> Result<String> {
-        let peak = memory::predict(spec, spec.vocabulary(splits.vocabulary), binding)?.peak;
+        let peak = memory::predict(spec, material.extents(), binding)?.peak;
         Ok(decimal(peak as f64 / 1e6, 0))
     };
     progress.note(&format!(
