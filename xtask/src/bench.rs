@@ -22,6 +22,7 @@ use peer::Peer;
 use rounds::Measured;
 
 mod comparison;
+mod decode;
 mod grid;
 mod kernels;
 mod measurement;
@@ -45,6 +46,9 @@ pub(crate) struct BenchArguments {
     /// Measure the kernels of dlt-kernels instead: fused, composed, floor
     #[arg(long, conflicts_with_all = ["python", "peer_script", "dlt", "only", "ours_only", "steps"])]
     kernels: bool,
+    /// Measure generation instead: ours with and without tying, and transformers
+    #[arg(long, conflicts_with_all = ["kernels", "only", "steps"])]
+    decode: bool,
     /// Only these workloads
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = PossibleValuesParser::new(grid::NAMES))]
     only: Vec<String>,
@@ -89,6 +93,9 @@ pub(crate) struct BenchArguments {
 /// 0: every run gave figures, whatever they say; 1: one failed; 5: the peer cannot run.
 pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     let out = &mut io::stdout().lock();
+    if arguments.decode {
+        return run_decode(root, arguments, out);
+    }
     match (arguments.kernels, arguments.dry_run) {
         (true, true) => dry_run_of_kernels(arguments, out),
         (true, false) => run_kernels(root, arguments, out),
@@ -172,6 +179,70 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
     writeln!(out, "\n{page}")?;
     arguments.write(&page, &times.json(&heading))?;
     ending(failures)
+}
+
+fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+    arguments.prepare_destinations()?;
+    let script = arguments.peer_script.clone().unwrap_or_else(|| root.join(decode::SCRIPT));
+    let python = arguments.python.as_deref();
+    let peer = match (arguments.ours_only, arguments.dry_run) {
+        (true, _) => None,
+        (false, true) => {
+            let (python, versions) = (peer::candidates(root, python).remove(0), String::new());
+            Some(Peer { python, script: PathBuf::from(decode::SCRIPT), versions })
+        }
+        (false, false) => match peer::find(root, python, Some(&script)) {
+            Ok(peer) => Some(peer),
+            Err(message) => {
+                writeln!(io::stderr(), "{message}")?;
+                return Ok(ExitCode::from(MISSING_RESOURCE));
+            }
+        },
+    };
+    let dlt = match (&arguments.dlt, arguments.dry_run) {
+        (Some(dlt), _) => dlt.clone(),
+        (None, true) => PathBuf::from("dlt"),
+        (None, false) => build(root, &["-p", "dlt-cli"], "dlt")?,
+    };
+    let children: Vec<Child> = decode::SIDES
+        .iter()
+        .filter_map(|&(_, program, options)| {
+            let child = match program {
+                Program::Dlt => Child::new(&dlt).arguments(["bench", "decode", "--json"]),
+                Program::PyTorch => {
+                    let peer = peer.as_ref()?;
+                    Child::new(&peer.python).arguments([peer.script.display().to_string()])
+                }
+            };
+            let threads = arguments.threads.to_string();
+            Some(child.arguments(["--threads", threads.as_str()]).arguments(options.iter().copied()))
+        })
+        .collect();
+    let mut runs: decode::Runs = children.iter().map(|_| Vec::new()).collect();
+    for (round, side) in rounds::order(arguments.rounds.get(), children.len()) {
+        if arguments.dry_run {
+            writeln!(out, "{}", children[side].command_line())?;
+            continue;
+        }
+        let run = children[side].run(arguments.limit()).map_err(|failure| failure.to_string());
+        let run = run.and_then(|finished| {
+            decode::Figures::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}"))
+        });
+        let said = run.as_ref().map_or_else(
+            |why| format!("FAILED: {why}"),
+            |figures| format!("{:.1} tokens/s", figures.tokens_per_s),
+        );
+        writeln!(out, "{round}/{}  {:<14}  {said}", arguments.rounds, decode::SIDES[side].0)?;
+        runs[side].push(run);
+    }
+    if arguments.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let heading = arguments.heading(root, peer.as_ref());
+    let page = decode::markdown(&heading, &runs);
+    writeln!(out, "\n{page}")?;
+    arguments.write(&page, &decode::json(&heading, &runs))?;
+    ending(runs.iter().flatten().filter(|run| run.is_err()).count())
 }
 
 fn dry_run_of_kernels(arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {

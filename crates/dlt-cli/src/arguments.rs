@@ -29,6 +29,10 @@ Examples:
   dlt train --set tying.decide_every=30 --set agent.policy=random --out runs/random
   dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
   dlt train runs/a/spec.toml --set agent.policy=replay --set agent.recording=runs/a --out runs/c
+  dlt train --from hf:openai-community/gpt2 --data wikitext-2 --out runs/d       from weights that are there already
+
+--from lays what the model is over preset and method, and lets every layer begin independent. A run starts with all
+of its weights; the head of another objective is drawn. What contradicts the model is refused.
 
 Going on with a run that was stopped, or has finished and is to be longer:
   dlt train --resume runs/a
@@ -124,6 +128,9 @@ pub(crate) enum Task {
     /// Train a model; without arguments the main job, 12 layers on Shakespeare
     #[command(after_help = TRAIN_HELP)]
     Train(TrainTask),
+    /// Teach a model the classes of a task: GLUE's, or CIFAR-10
+    #[command(after_help = crate::finetune::HELP)]
+    Finetune(crate::finetune::FinetuneTask),
     /// Loss and perplexity of a saved model on a split or on a text
     #[command(after_help = EVAL_HELP)]
     Eval(EvalTask),
@@ -133,6 +140,12 @@ pub(crate) enum Task {
     /// Show who shares weights with whom, parameters and decisions
     #[command(after_help = INSPECT_HELP)]
     Inspect(InspectTask),
+    /// Write a model for others: as transformers reads it, or compact
+    #[command(after_help = crate::export::HELP)]
+    Export(crate::export::ExportTask),
+    /// Make a run folder of a model from elsewhere
+    #[command(after_help = crate::import::HELP)]
+    Import(crate::import::ImportTask),
     /// Data sets: what there is, fetching, tokenizing, tokenizers
     #[command(after_help = crate::data::HELP)]
     Data(crate::data::DataTask),
@@ -170,8 +183,11 @@ pub(crate) struct TrainTask {
     /// Root seed of every random stream
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME[@REVISION]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) from: Option<String>,
     /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out", "from"])]
     pub(crate) resume: Option<PathBuf>,
     /// Run folder, which must not be there yet [default: runs/NAME-SEED]
     #[arg(long, value_name = "DIR")]

@@ -121,5 +121,6 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
 fn trained_on(run: &Path) -> Option<String> {
     let text = std::fs::read_to_string(run.join(PROVENANCE_FILE)).ok()?;
     let provenance: Provenance = serde_json::from_str(&text).ok()?;
-    Some(provenance.data.sha256)
+    // Of a model that was imported nobody knows it.
+    Some(provenance.data.sha256).filter(|sha256| !sha256.is_empty())
 }

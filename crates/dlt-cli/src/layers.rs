@@ -8,9 +8,25 @@ use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 use crate::failure::{Failure, Result};
 use crate::tokens::refuse_endless;
 
+/// What lies at the bottom where neither a preset nor a file is named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// The default preset.
+    #[default]
+    Preset,
+    /// The plain defaults.
+    Plain,
+}
+
 /// What the command line says about a spec.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layers<'a> {
+    /// What lies at the bottom.
+    pub(crate) ground: Ground,
+    /// Between preset and method.
+    pub(crate) under_method: Vec<Overlay>,
+    /// Between method and file.
+    pub(crate) over_method: Vec<Overlay>,
     /// `--preset`.
     pub(crate) preset: Option<&'a str>,
     /// `--method`.
@@ -24,20 +40,27 @@ pub(crate) struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// The spec: preset, method, file, options, `--set`, each over the one before. Without a file the default
-    /// preset lies at the bottom; a file without a preset lies on the plain defaults, so that what it does not
-    /// say is not taken from a preset that nobody named.
+    /// The spec that they make.
     pub(crate) fn spec(&self) -> Result<CheckedSpec> {
+        Ok(self.assembled()?.check()?)
+    }
+
+    /// The same before any rule is looked at: preset, method, file, options, `--set`, each over the one before. Without
+    /// a file the default preset lies at the bottom; a file without a preset lies on the plain defaults, so that what
+    /// it does not say is not taken from a preset that nobody named.
+    pub(crate) fn assembled(&self) -> Result<Spec> {
         let mut overlays = Vec::new();
-        match (self.preset, self.file) {
-            (Some(name), _) => overlays.push(presets::preset(name)?.overlay()?),
-            (None, None) => overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?),
-            (None, Some(_)) => {}
+        match (self.preset, self.file, self.ground) {
+            (Some(name), ..) => overlays.push(presets::preset(name)?.overlay()?),
+            (None, None, Ground::Preset) => overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?),
+            _ => {}
         }
+        overlays.extend(self.under_method.iter().cloned());
         let method = self.method.map(presets::method).transpose()?;
         if let Some(method) = method {
             overlays.push(method.overlay()?);
         }
+        overlays.extend(self.over_method.iter().cloned());
         if let Some(path) = self.file {
             let file = read(path)?;
             if let Some(method) = method {
@@ -46,7 +69,13 @@ impl Layers<'_> {
             overlays.push(file);
         }
         overlays.extend(self.assignments()?);
-        Ok(Spec::assemble(&overlays)?.check()?)
+        Ok(Spec::assemble(&overlays)?)
+    }
+
+    /// Whether the person sets a key: in the file, by an option or by `--set`.
+    pub(crate) fn sets(&self, key: &str) -> Result<bool> {
+        let file = self.file.map(read).transpose()?;
+        Ok(self.assignments()?.iter().chain(&file).any(|overlay| overlay.keys().any(|set| set == key)))
     }
 
     /// What the command line changes in a run's spec: file, options, `--set`, each over the one before.

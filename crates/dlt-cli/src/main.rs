@@ -7,12 +7,16 @@
 mod arguments;
 mod baselines;
 mod bench;
+mod card;
 mod data;
 mod doctor;
 mod eval;
+mod export;
 mod failure;
+mod finetune;
 mod generate;
 mod hub;
+mod import;
 mod inspect;
 mod interrupt;
 mod layers;
@@ -27,6 +31,7 @@ mod provenance;
 mod report;
 mod saved;
 mod spec;
+mod start;
 mod table;
 mod threads;
 mod tokens;
@@ -56,9 +61,12 @@ fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
     match &arguments.task {
         Task::Train(task) => train::run(task),
+        Task::Finetune(task) => finetune::run(task),
         Task::Eval(task) => eval::run(task),
         Task::Generate(task) => generate::run(task),
         Task::Inspect(task) => inspect::run(task),
+        Task::Export(task) => export::run(task),
+        Task::Import(task) => import::run(task),
         Task::Data(task) => data::run(task),
         Task::Spec(task) => spec::run(task),
         Task::Doctor(task) => doctor::run(task),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dlt_data::Progress as Loading;
+use dlt_data::{FetchEvent, Progress as Loading};
 use dlt_train::{Measured, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -63,6 +63,11 @@ impl Progress {
             }
             _ => {}
         }
+    }
+
+    /// What fetching a model is at.
+    pub(crate) fn fetching(&self, event: FetchEvent) {
+        self.loading(Loading::Fetching(event));
     }
 
     /// Training begins after so many steps.

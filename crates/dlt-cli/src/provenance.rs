@@ -13,12 +13,39 @@ pub(crate) const LONG_VERSION: &str = env!("DLT_LONG_VERSION");
 
 /// What is written before a run's first step.
 pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Provenance {
-    let revision = env!("DLT_REVISION");
     let data = material.provenance();
     let amount = |split| match material.tokens() {
         Some(tokens) => tokens.split(split).len() as u64,
         None => material.examples(split).count() as u64,
     };
+    let data = DataProvenance {
+        source: data.source.clone(),
+        sha256: data.sha256.clone(),
+        commit: data.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
+        tokenizer: data.tokenizer.clone(),
+        train_tokens: amount(Split::Train),
+        validation_tokens: amount(Split::Validation),
+        test_tokens: amount(Split::Test),
+    };
+    with_data(spec, data, device)
+}
+
+/// What is written of a model that was made elsewhere: what it learnt from is not known.
+pub(crate) fn of_import(spec: &CheckedSpec, model: &str) -> Provenance {
+    let data = DataProvenance {
+        source: model.to_owned(),
+        sha256: String::new(),
+        commit: None,
+        tokenizer: spec.data.tokenizer.clone(),
+        train_tokens: 0,
+        validation_tokens: 0,
+        test_tokens: 0,
+    };
+    with_data(spec, data, "cpu")
+}
+
+fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenance {
+    let revision = env!("DLT_REVISION");
     Provenance {
         schema: RECORD_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -29,15 +56,7 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         device: device.to_owned(),
         seed: spec.seed,
         spec_fingerprint: fingerprint(spec),
-        data: DataProvenance {
-            source: data.source.clone(),
-            sha256: data.sha256.clone(),
-            commit: data.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
-            tokenizer: data.tokenizer.clone(),
-            train_tokens: amount(Split::Train),
-            validation_tokens: amount(Split::Validation),
-            test_tokens: amount(Split::Test),
-        },
+        data,
         command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         started_at: now(),
         resumed: Vec::new(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use dlt_data::{BYTES, GPT2, HUB_PREFIX, TOKENIZER_FILE};
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Binding;
@@ -44,7 +45,7 @@ impl Saved {
         let state = owners.map_err(|error| error.to_string());
         let state = state.and_then(|owners| State::new(owners).map_err(|error| error.to_string()));
         let origin = Origin::File(path.display().to_string());
-        let spec = Spec::assemble(&[Overlay::from_toml(origin, note("spec")?)?])?.check()?;
+        let spec = spec(Overlay::from_toml(origin, note("spec")?)?, path)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
             let (came, expected) = (state.n_layers(), spec.model.layers);
@@ -61,6 +62,11 @@ impl Saved {
         Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
     }
 
+    /// The file itself, for weights by name.
+    pub(crate) fn file(&self) -> &ModelFile {
+        &self.file
+    }
+
     /// Which layers share storage.
     pub(crate) fn binding(&self) -> &Binding {
         self.file.binding()
@@ -72,8 +78,21 @@ impl Saved {
     }
 }
 
+/// The spec that a model was made from. A tokenizer that stands beside the model takes the place of one that was a file
+/// elsewhere.
+fn spec(noted: Overlay, path: &Path) -> Result<CheckedSpec> {
+    let spec = Spec::assemble(std::slice::from_ref(&noted))?;
+    let beside = path.join(TOKENIZER_FILE);
+    let name = spec.data.tokenizer.as_str();
+    if name == GPT2 || name == BYTES || name.starts_with(HUB_PREFIX) || !beside.is_file() {
+        return Ok(spec.check()?);
+    }
+    let beside = Overlay::from_option(TOKENIZER_FILE, "data.tokenizer", &beside.to_string_lossy())?;
+    Ok(Spec::assemble(&[noted, beside])?.check()?)
+}
+
 /// The model file of a run folder, or the file itself.
-fn locate(path: &Path) -> Result<PathBuf> {
+pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse = |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
     if path.is_file() {
         return Ok(path.to_owned());

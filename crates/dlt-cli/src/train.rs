@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use dlt_data::{Material, Split};
 use dlt_models::binding::Binding;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
 use dlt_spec::spec::{Architecture, Schedule};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
+use dlt_train::{
+    DeviceChoice, Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device,
+};
 
 use crate::arguments::TrainTask;
 use crate::failure::{Failure, Result};
@@ -17,37 +20,87 @@ use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::progress::Progress;
 use crate::report::{Ending, quoted};
+use crate::start::{Start, Weights};
 use crate::{interrupt, numbers, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     threads::prepare(task.machine.threads);
-    match &task.resume {
-        Some(run) => resume(task, run),
-        None => begin(task),
-    }
-}
-
-fn begin(task: &TrainTask) -> Result {
-    let spec = layers(task).spec()?;
-    let out = task.out.clone().unwrap_or_else(|| default_out(&spec));
-    if out.exists() {
-        return Err(TrainError::RunExists { path: out }.into());
-    }
-    let (device, device_name) = open_device(task.machine.device)?;
-    let recording = recording(&spec)?;
     let progress = Progress::new(task.quiet);
-    let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
-    Trainer::check(&spec, &material, recording.as_ref(), &device)?;
-
-    introduce(&progress, &spec, &material, &device_name, &out)?;
-    let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
-    let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), None, folder, device)
-        // What is left to fail is memory; a run that never began leaves nothing behind.
-        .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
-    carry_out(trainer, &spec, progress, &out)
+    if let Some(run) = &task.resume {
+        return resume(task, run, progress);
+    }
+    let (spec, start) = match &task.from {
+        Some(name) => {
+            let start = Start::open(name, &progress)?;
+            (start.lay(layers(task), "--from")?, Some(start))
+        }
+        None => {
+            let spec = layers(task).spec()?;
+            let start = Start::of_spec(&spec, &progress)?;
+            (spec, start)
+        }
+    };
+    Beginning { spec, start, out: task.out.as_deref(), device: task.machine.device }.carry_out(progress)
 }
 
-fn resume(task: &TrainTask, run: &Path) -> Result {
+/// A run that is about to begin.
+pub(crate) struct Beginning<'a> {
+    /// What it is to be.
+    pub(crate) spec: CheckedSpec,
+    /// The model that it starts from.
+    pub(crate) start: Option<Start>,
+    /// Its folder, where the person names one.
+    pub(crate) out: Option<&'a Path>,
+    /// What computes.
+    pub(crate) device: DeviceChoice,
+}
+
+impl Beginning<'_> {
+    /// Trains to the end and prints the result.
+    pub(crate) fn carry_out(self, progress: Progress) -> Result {
+        let Self { spec, start, .. } = self;
+        let out = self.out.map_or_else(|| default_out(&spec), Path::to_owned);
+        if out.exists() {
+            return Err(TrainError::RunExists { path: out }.into());
+        }
+        let (device, device_name) = open_device(self.device)?;
+        let recording = recording(&spec)?;
+        let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+        Trainer::check(&spec, &material, recording.as_ref(), &device)?;
+        let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+        let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
+        let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
+
+        introduce(&progress, &spec, &material, &device_name, &out)?;
+        let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
+        let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
+            // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
+            .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
+        drop(weights);
+        drop(start);
+        carry_out(trainer, &spec, progress, &out)
+    }
+}
+
+/// Opens the weights of the model that a run starts from, and says what is new.
+fn weights<'a>(
+    start: Option<&'a Start>,
+    spec: &CheckedSpec,
+    material: &Material,
+    device: &Device,
+    progress: &Progress,
+) -> Result<Option<Weights<'a>>> {
+    let Some(start) = start else { return Ok(None) };
+    let weights = start.weights(spec, material.extents(), device)?;
+    let drawn = match weights.drawn() {
+        [] => String::new(),
+        drawn => format!("; drawn anew: {}", drawn.join(", ")),
+    };
+    progress.note(&format!("weights: {}{drawn}", start.name));
+    Ok(Some(weights))
+}
+
+fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let mut resumption = Resumption::open(run)?;
     resumption.notices().iter().for_each(|notice| output::note(notice));
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
@@ -55,7 +108,6 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
     let changed = resumption.change(spec.clone())?;
     let (device, device_name) = open_device(task.machine.device)?;
     let recording = recording(&spec)?;
-    let progress = Progress::new(task.quiet);
     let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
@@ -72,9 +124,15 @@ fn resume(task: &TrainTask, run: &Path) -> Result {
         true => format!("going on after step {}", whole(step)),
         false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
     });
+    // A checkpoint has all weights, so that the model that they came from may be gone.
+    let start = if is_saved { None } else { Start::of_spec(&spec, &progress)? };
+    let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
+    let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
+    let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
     let fresh = provenance::of(&spec, &material, &device_name);
     warn_of_other_bits(run, &fresh);
-    let (trainer, notices) = Trainer::resume(resumption, material, recording.as_ref(), None, device)?;
+    let (trainer, notices) = Trainer::resume(resumption, material, recording.as_ref(), from, device)?;
+    drop(weights);
     notices.iter().for_each(|notice| progress.note(notice));
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
     carry_out(trainer, &spec, progress, run)
@@ -125,6 +183,7 @@ fn layers(task: &TrainTask) -> Layers<'_> {
         file: task.file.as_deref(),
         options,
         set: &task.set,
+        ..Layers::default()
     }
 }
 

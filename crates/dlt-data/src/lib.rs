@@ -38,6 +38,7 @@ mod origin;
 mod perplexity;
 mod pictures;
 mod prefetch;
+mod pretrained;
 mod retrieval;
 mod selection;
 mod sentences;
@@ -68,6 +69,7 @@ pub use pictures::{
     load_pictures, read_cifar10,
 };
 pub use prefetch::{Prefetcher, Ready, prefetch};
+pub use pretrained::{FetchedModel, fetch_model};
 pub use retrieval::{Fetched, fetch};
 pub use sentences::{
     Example, Framing, SentenceBatch, SentenceIds, SentenceSplits, load_sentences, read_sentences,
@@ -76,6 +78,6 @@ pub use sentences::{
 pub use source::read_text;
 pub use split::Split;
 pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
-pub use tokenizer::{BYTES, END_OF_TEXT, GPT2, Tokenizer, TrainingRequest, train_tokenizer};
+pub use tokenizer::{BYTES, END_OF_TEXT, GPT2, TOKENIZER_FILE, Tokenizer, TrainingRequest, train_tokenizer};
 pub use whole::whole_tokens;
 pub use windows::Windows;

@@ -13,7 +13,7 @@ pub use training::{TrainingRequest, train_tokenizer};
 
 use crate::{
     error::DataError,
-    hub::{Hub, HubConfig, OnFetch, RepoName, Revision},
+    hub::{Hub, HubConfig, OnFetch, RepoName},
     origin::HUB_PREFIX,
 };
 use chunks::{CHUNK_BYTES, chunks, cuts_safely};
@@ -31,7 +31,7 @@ pub const GPT2: &str = "gpt2";
 pub const BYTES: &str = "bytes";
 
 /// The file of a model that holds its tokenizer.
-const TOKENIZER_FILE: &str = "tokenizer.json";
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// The token that ends a text, BOS and EOS at once in GPT-2's vocabulary.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -273,11 +273,7 @@ impl TokenizerSource {
 
 /// The tokenizer's file of a model, `OWNER/NAME[@REVISION]`.
 fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<PathBuf, DataError> {
-    let (name, revision) = match model.split_once('@') {
-        Some((name, revision)) => (name, Revision::new(revision)?),
-        None => (model, Revision::default()),
-    };
-    let name = RepoName::model(name)?;
+    let (name, revision) = RepoName::model_at(model)?;
     let offline = HubConfig { is_offline: true, ..hub.clone() };
     let find = |config: &HubConfig| -> Result<PathBuf, DataError> {
         let hub = Hub::new(config, &name, &revision);

@@ -20,6 +20,9 @@ use crate::vit::Vit;
 
 /// A family of transformer at given sizes.
 pub trait Architecture: Debug + Send + Sync {
+    /// Sizes and settings that every family has.
+    fn form(&self) -> &Form;
+
     /// Parameters outside of blocks.
     fn shared_layout(&self) -> Layout;
 
@@ -30,7 +33,9 @@ pub trait Architecture: Debug + Send + Sync {
     fn stem_input(&self) -> StemInput;
 
     /// What is predicted.
-    fn head_settings(&self) -> HeadSettings;
+    fn head_settings(&self) -> HeadSettings {
+        self.form().head
+    }
 
     /// What turns the head's rows into scores.
     fn output(&self) -> Projection;
@@ -49,13 +54,19 @@ pub trait Architecture: Debug + Send + Sync {
     fn max_tokens(&self) -> usize;
 
     /// Width of the residual stream, C.
-    fn width(&self) -> usize;
+    fn width(&self) -> usize {
+        self.form().width
+    }
 
     /// Number of layers, L.
-    fn n_layers(&self) -> usize;
+    fn n_layers(&self) -> usize {
+        self.form().layers
+    }
 
-    /// Heads of keys and values, and their width: what generation keeps of each token and layer.
-    fn key_heads(&self) -> (usize, usize);
+    /// Heads of keys and values, G: what generation keeps of each token and layer.
+    fn key_heads(&self) -> usize {
+        self.form().heads
+    }
 
     /// Writes the stem: the input of the first block, from the rows of the token table or from patches.
     ///

@@ -5,7 +5,7 @@ use dlt_spec::size::TOKEN_TYPES;
 use dlt_spec::spec::{Attention, Output};
 
 use crate::Result;
-use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, ZERO, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
 use crate::parameters::Layout;
 
@@ -37,6 +37,10 @@ const TOKENS: [&str; 5] = [
 ];
 
 impl Architecture for Bert {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
     fn shared_layout(&self) -> Layout {
         let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
         let mut entries = vec![
@@ -92,10 +96,6 @@ impl Architecture for Bert {
         StemInput::Tokens { table: WORDS, vocabulary: self.vocabulary }
     }
 
-    fn head_settings(&self) -> HeadSettings {
-        self.form.head
-    }
-
     fn output(&self) -> Projection {
         let head = self.form.head;
         let [.., classifier, classifier_bias] = CLASSES;
@@ -123,18 +123,6 @@ impl Architecture for Bert {
 
     fn max_tokens(&self) -> usize {
         self.positions
-    }
-
-    fn width(&self) -> usize {
-        self.form.width
-    }
-
-    fn n_layers(&self) -> usize {
-        self.form.layers
-    }
-
-    fn key_heads(&self) -> (usize, usize) {
-        (self.form.heads, self.form.head_width())
     }
 
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {

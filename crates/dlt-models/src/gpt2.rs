@@ -4,7 +4,7 @@ use dlt_kernels::{Gelu, Mask};
 use dlt_spec::spec::Output;
 
 use crate::Result;
-use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, ZERO, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
 use crate::parameters::Layout;
 
@@ -26,6 +26,10 @@ const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 
 impl Architecture for Gpt2 {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
     fn shared_layout(&self) -> Layout {
         let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
         let mut entries = vec![
@@ -65,10 +69,6 @@ impl Architecture for Gpt2 {
         StemInput::Tokens { table: "wte.weight", vocabulary: self.vocabulary }
     }
 
-    fn head_settings(&self) -> HeadSettings {
-        self.form.head
-    }
-
     fn output(&self) -> Projection {
         let head = self.form.head;
         let (table, rows) = match (head.has_classes(), head.output) {
@@ -93,18 +93,6 @@ impl Architecture for Gpt2 {
 
     fn max_tokens(&self) -> usize {
         self.positions
-    }
-
-    fn width(&self) -> usize {
-        self.form.width
-    }
-
-    fn n_layers(&self) -> usize {
-        self.form.layers
-    }
-
-    fn key_heads(&self) -> (usize, usize) {
-        (self.form.heads, self.form.head_width())
     }
 
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {

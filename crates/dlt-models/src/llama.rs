@@ -7,7 +7,7 @@ use dlt_kernels::{Mask, Rotary, Stretch};
 use dlt_spec::spec::Output;
 
 use crate::Result;
-use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, entry};
 use crate::graph::{Graph, Node};
 use crate::parameters::Layout;
 
@@ -47,6 +47,10 @@ impl Llama {
 }
 
 impl Architecture for Llama {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
     fn shared_layout(&self) -> Layout {
         let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
         let mut entries = vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
@@ -76,10 +80,6 @@ impl Architecture for Llama {
         StemInput::Tokens { table: WORDS, vocabulary: self.vocabulary }
     }
 
-    fn head_settings(&self) -> HeadSettings {
-        self.form.head
-    }
-
     fn output(&self) -> Projection {
         let head = self.form.head;
         let (table, rows) = match (head.has_classes(), head.output) {
@@ -106,16 +106,8 @@ impl Architecture for Llama {
         self.positions
     }
 
-    fn width(&self) -> usize {
-        self.form.width
-    }
-
-    fn n_layers(&self) -> usize {
-        self.form.layers
-    }
-
-    fn key_heads(&self) -> (usize, usize) {
-        (self.key_heads, self.form.head_width())
+    fn key_heads(&self) -> usize {
+        self.key_heads
     }
 
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {

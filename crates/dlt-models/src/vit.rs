@@ -4,7 +4,7 @@ use dlt_kernels::{Gelu, Mask};
 use dlt_spec::size::CHANNELS;
 
 use crate::Result;
-use crate::architecture::{Architecture, Form, HeadSettings, ONE, Projection, StemInput, ZERO, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
 use crate::parameters::Layout;
 
@@ -28,6 +28,10 @@ const PATCHES: [&str; 2] =
     ["embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.bias"];
 
 impl Architecture for Vit {
+    fn form(&self) -> &Form {
+        &self.form
+    }
+
     fn shared_layout(&self) -> Layout {
         let (c, normal, classes) = (self.form.width, self.form.normal(), self.form.head.classes);
         let patch = CHANNELS * self.patch * self.patch;
@@ -65,10 +69,6 @@ impl Architecture for Vit {
         StemInput::Pictures { side: self.picture, patch: self.patch }
     }
 
-    fn head_settings(&self) -> HeadSettings {
-        self.form.head
-    }
-
     fn output(&self) -> Projection {
         Projection { table: CLASSES[0], bias: Some(CLASSES[1]), rows: self.form.head.told_classes() }
     }
@@ -87,18 +87,6 @@ impl Architecture for Vit {
 
     fn max_tokens(&self) -> usize {
         (self.picture / self.patch).pow(2) + 1
-    }
-
-    fn width(&self) -> usize {
-        self.form.width
-    }
-
-    fn n_layers(&self) -> usize {
-        self.form.layers
-    }
-
-    fn key_heads(&self) -> (usize, usize) {
-        (self.form.heads, self.form.head_width())
     }
 
     fn embed(&self, graph: &mut Graph, patches: Node) -> Result<Node> {

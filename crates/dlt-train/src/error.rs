@@ -179,6 +179,8 @@ impl TrainError {
                 ModelError::Format { .. }
                 | ModelError::Weight { .. }
                 | ModelError::Batch { .. }
+                | ModelError::Objective { .. }
+                | ModelError::Export { .. }
                 | ModelError::Depth { .. },
             ) => ExitCode::BadData,
             Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } | Self::Resume { .. } => {

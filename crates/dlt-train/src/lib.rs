@@ -46,7 +46,7 @@ pub use folder::{MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use trainer::{StepReport, Trainer};
-pub use tying::{Weights, initial_binding, model_for, saved_model};
+pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -3,17 +3,15 @@
 mod restored;
 mod saved;
 
-use std::collections::BTreeMap;
-
 use candle_core::Device;
 use dlt_agent::{Agent, Measured};
 use dlt_data::{Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
+use dlt_spec::CheckedSpec;
 use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Order, RewardTiming, Selection};
-use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use crate::clock::Clock;
@@ -25,7 +23,9 @@ use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
 use crate::schedule::learning_rate;
 use crate::trainer::saved::Saving;
-use crate::tying::{Timetable, Weights, agent_for, change, initial_binding, model_for, stream, visited};
+use crate::tying::{
+    Timetable, Weights, agent_for, change, initial_binding, model_for, model_notes, stream, visited,
+};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -397,15 +397,7 @@ impl Trainer {
     }
 
     fn save_model(&self) -> Result<()> {
-        let state = self.recording.state_at(self.step).owners();
-        let state: Vec<_> = state.iter().map(ToString::to_string).collect();
-        let extra = BTreeMap::from([
-            ("spec".to_owned(), fields::render(&self.spec)),
-            ("state".to_owned(), state.join(",")),
-            ("step".to_owned(), self.step.to_string()),
-            ("vocabulary".to_owned(), self.extents.vocabulary.to_string()),
-            ("classes".to_owned(), self.extents.classes.to_string()),
-        ]);
+        let extra = model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
         Ok(self.model.save(&self.folder.model_path(), &extra)?)
     }
 

@@ -1,5 +1,7 @@
 //! Decisions, from the agent to the model.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Decision, Visit, replay_permutation};
 use dlt_kernels::Kernels;
@@ -10,7 +12,7 @@ use dlt_models::file::ModelFile;
 use dlt_models::parameters::Layout;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{FirstDecision, PolicyKind, TyingSpec};
-use dlt_spec::{CheckedSpec, seeds};
+use dlt_spec::{CheckedSpec, fields, seeds};
 use dlt_state::{Recording, Row, State};
 use rand_chacha::ChaCha8Rng;
 
@@ -62,6 +64,26 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
         true => Binding::frozen(spec.model.layers),
         false => Binding::of_state(&spec.initial_state()),
     }
+}
+
+/// What is noted in a model file beside the weights: the spec, the state and the training steps done, sizes of
+/// vocabulary and classes.
+#[must_use]
+pub fn model_notes(
+    spec: &CheckedSpec,
+    state: &State,
+    step: usize,
+    extents: Extents,
+) -> BTreeMap<String, String> {
+    let owners: Vec<_> = state.owners().iter().map(ToString::to_string).collect();
+    let notes = [
+        ("spec", fields::render(spec)),
+        ("state", owners.join(",")),
+        ("step", step.to_string()),
+        ("vocabulary", extents.vocabulary.to_string()),
+        ("classes", extents.classes.to_string()),
+    ];
+    notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 /// The model in a file, which a run with this spec wrote.

@@ -41,6 +41,17 @@ impl RepoName {
         Self::new(RepoKind::Model, name)
     }
 
+    /// A model and its revision, `OWNER/NAME[@REVISION]`.
+    ///
+    /// # Errors
+    /// If one of the two cannot be.
+    pub(crate) fn model_at(text: &str) -> Result<(Self, Revision), DataError> {
+        match text.split_once('@') {
+            Some((name, revision)) => Ok((Self::model(name)?, Revision::new(revision)?)),
+            None => Ok((Self::model(text)?, Revision::default())),
+        }
+    }
+
     fn new(kind: RepoKind, name: &str) -> Result<Self, DataError> {
         let parts: Vec<&str> = name.split('/').collect();
         let is_fit = parts.len() <= 2 && parts.iter().all(|part| is_word(part)) && !name.contains("--");
@@ -90,6 +101,11 @@ impl Revision {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a commit, which never means anything else.
+    pub(crate) fn is_commit(&self) -> bool {
+        is_commit(&self.0)
     }
 }
 

@@ -9,9 +9,11 @@ mod corpus;
 mod files;
 mod hub;
 mod hub_faults;
+mod material;
 mod perplexity;
 mod pictures;
 mod prefetch;
+mod pretrained;
 mod python_cache;
 mod sentences;
 #[cfg(feature = "shared-data")]

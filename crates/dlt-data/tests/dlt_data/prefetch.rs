@@ -1,5 +1,6 @@
 use dlt_data::{
-    BatchPosition, Batches, ExampleBatch, Examples, Prefetcher, Ready, TokenStream, Windows, prefetch,
+    BatchPosition, Batches, Draw, ExampleBatch, Examples, Prefetcher, Ready, Split, TokenStream, Windows,
+    prefetch,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -55,6 +56,32 @@ fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
     let next = prefetch(Examples::from(windows()), resumed, AHEAD).unwrap().next().unwrap().unwrap();
     let (inputs, targets, position) = plain(8).swap_remove(7);
     assert_eq!(next, Ready { batch: ExampleBatch::Windows { inputs, targets, windows: 4 }, position });
+}
+
+/// What is drawn for an example depends on the pass, whoever makes it ready and from wherever a run goes on.
+#[test]
+fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
+    for material in crate::material::one_of_each_kind() {
+        let examples = material.examples(Split::Train);
+        let batches = || Batches::new(examples.count(), 6, ChaCha8Rng::seed_from_u64(5)).unwrap();
+        let mut plain = batches();
+        let mut one_at_a_time = || {
+            let numbers = plain.next_batch().to_vec();
+            let position = plain.position();
+            Ready { batch: examples.batch(&numbers, Draw::Pass(position.pass)).unwrap(), position }
+        };
+        let expected: Vec<Ready> = (0..12).map(|_| one_at_a_time()).collect();
+        assert!(expected[11].position.pass >= 1, "the test wants more than one pass");
+        let ready = |batches: Batches, count: usize| {
+            let ready = prefetch(examples.clone(), batches, AHEAD).unwrap().take(count);
+            ready.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        assert_eq!(ready(batches(), 12), expected);
+        for done in [1, 4, 9] {
+            let resumed = Batches::resume(examples.count(), 6, expected[done - 1].position.clone()).unwrap();
+            assert_eq!(ready(resumed, 12 - done), expected[done..]);
+        }
+    }
 }
 
 #[test]

@@ -53,7 +53,8 @@ impl<'a> Decoder<'a> {
             let expected = format!("sequences of 1 to {positions} tokens");
             return refuse(expected, format!("{sequences} sequences of {capacity} tokens"));
         }
-        let (binding, (heads, width)) = (model.binding(), architecture.key_heads());
+        let (heads, width) = (architecture.key_heads(), architecture.form().head_width());
+        let binding = model.binding();
         let layers = 0..binding.n_layers();
         let cache = |_| {
             let values = KeyValues::new(sequences, capacity, heads, width, DType::F32, model.device())

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
-use crate::Result;
+use crate::{ModelError, Result};
 
 /// Attention over queries, keys and values side by side. The sums of its softmax are saved, two numbers for
 /// each row of scores.
@@ -34,6 +34,12 @@ impl Operation for Attention {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
         let qkv = call.input(0)?;
         if let Some(caches) = call.caches {
+            if self.mask == Mask::Full {
+                return Err(ModelError::Objective {
+                    expected: "tokens from those before them",
+                    came: "with every token in sight",
+                });
+            }
             let cache = &mut caches.values.borrow_mut();
             return Ok(call.kernels.attend_cached(qkv, cache, &caches.sequences, self.heads)?.into());
         }

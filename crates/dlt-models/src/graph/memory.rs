@@ -133,53 +133,123 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
     use dlt_kernels::{Gelu, Kernels};
+    use dlt_spec::spec::{Attention, Output, Pooling};
 
     use crate::architecture::{Architecture, Form, HeadSettings};
+    use crate::batch::Dims;
+    use crate::bert::Bert;
     use crate::gpt2::Gpt2;
-    use crate::graph::{Graph, Reading, Run};
+    use crate::graph::{Beside, Reading, Rows, Run, Stretches};
+    use crate::llama::Llama;
+    use crate::vit::Vit;
 
-    const X: [usize; 3] = [2, 7, 12];
+    const WINDOWS: usize = 2;
+    const TOKENS: usize = 10;
+    /// Width, that of the feed-forward layer, heads, heads of keys.
+    const C: usize = 12;
+    const F: usize = 20;
+    const H: usize = 3;
+    const G: usize = 1;
 
-    fn block() -> (Graph, Vec<Tensor>) {
-        let form = Form {
-            layers: 3,
-            width: 12,
-            heads: 3,
-            feed_forward: 20,
-            norm_epsilon: 1e-5,
-            initial_std: 0.1,
-            head: HeadSettings::NEXT_TOKEN,
-        };
-        let architecture = Gpt2 { form, positions: 7, vocabulary: 11, gelu: Gelu::Tanh };
-        let layout = Arc::new(architecture.block_layout());
-        let graph = Graph::write(&layout, &X, Reading::All, |graph, x| architecture.block(graph, x));
-        let graph = graph.expect("a block");
-        let weights = layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
-        (graph, weights)
+    fn form(head: HeadSettings) -> Form {
+        Form { layers: 3, width: C, heads: H, feed_forward: F, norm_epsilon: 1e-5, initial_std: 0.1, head }
+    }
+
+    /// Each family, with what its head reads.
+    fn families() -> [(Box<dyn Architecture>, Reading); 5] {
+        let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
+        let classes = |pooling| form(HeadSettings::of_classes(4, pooling));
+        let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
+        let bert = |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
+        [
+            (
+                Box::new(Gpt2 { form: form(HeadSettings::NEXT_TOKEN), positions, vocabulary, gelu }),
+                Reading::All,
+            ),
+            (bert(form(HeadSettings::NEXT_TOKEN), Attention::Causal), Reading::Picked(7)),
+            (bert(classes(Pooling::Mean), Attention::Full), Reading::Mean),
+            (
+                Box::new(Vit { form: classes(Pooling::First), picture: 6, patch: 2, gelu }),
+                Reading::Picked(WINDOWS),
+            ),
+            (
+                Box::new(Llama {
+                    form: form(own),
+                    key_heads: G,
+                    positions,
+                    vocabulary,
+                    rotary_base: 1e4,
+                    rotary_stretch: [1.0, 1.0, 4.0, 8192.0],
+                }),
+                Reading::All,
+            ),
+        ]
+    }
+
+    fn stretches(architecture: &dyn Architecture, reading: Reading) -> Stretches {
+        let layouts = [architecture.shared_layout(), architecture.block_layout()].map(Arc::new);
+        let dims = Dims { windows: WINDOWS, tokens: TOKENS, reading };
+        Stretches::new(architecture, &layouts[0], &layouts[1], &dims).expect("a model")
     }
 
     #[test]
     fn law_what_is_kept_is_what_was_predicted() {
-        let (graph, weights) = block();
-        let run = Run::plain(Kernels::Fused, &weights);
-        let input = || Tensor::ones(&X, DType::F32, &Device::Cpu).expect("memory");
-        for trains in [false, true] {
-            let predicted = graph.footprint(trains).kept;
-            let (_, trace) = graph.forward(input(), &run, trains).expect("a pass");
-            assert_eq!(trace.elements(), predicted);
-            assert_eq!(graph.replay(input(), &run, trains).expect("a pass").elements(), predicted);
+        for (architecture, reading) in families() {
+            let stretches = stretches(architecture.as_ref(), reading);
+            let rows = match reading {
+                Reading::All => None,
+                Reading::Picked(rows) => {
+                    let places = Tensor::arange(0, rows as u32, &Device::Cpu).expect("memory");
+                    Some(Rows::Picked(places))
+                }
+                Reading::Mean => Some(Rows::Mean(vec![TOKENS, 3])),
+            };
+            let beside = Beside { rows, ..Beside::default() };
+            for (name, graph) in
+                [("stem", &stretches.stem), ("block", &stretches.block), ("head", &stretches.head)]
+            {
+                let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
+                let run = Run { beside: &beside, ..Run::plain(Kernels::Fused, &weights) };
+                let input =
+                    || Tensor::ones(graph.input.as_slice(), DType::F32, &Device::Cpu).expect("memory");
+                for trains in [false, true] {
+                    let (predicted, what) =
+                        (graph.footprint(trains).kept, format!("{name} of {architecture:?}"));
+                    let (_, trace) = graph.forward(input(), &run, trains).expect("a pass");
+                    assert_eq!(trace.elements(), predicted, "{what}");
+                    // Beside a whole pass, blocks alone are computed again.
+                    if name == "block" {
+                        let again = graph.replay(input(), &run, trains).expect("a pass");
+                        assert_eq!(again.elements(), predicted, "{what}");
+                    }
+                }
+            }
         }
+    }
+
+    /// By hand: the results of norms and of gates are found again, and that of GELU.
+    #[test]
+    fn blocks_keep_so_many_numbers() {
+        let rows = WINDOWS * TOKENS;
         // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row.
-        let (rows, c, f, h) = (2 * 7, 12, 20, 3);
-        assert_eq!(graph.footprint(true).kept, rows * (c + 3 * c + c + c + f) + 2 * rows * h);
+        let pre_norm = rows * (C + 3 * C + C + C + F) + 2 * rows * H;
+        // Its second sum too, which the second norm reads.
+        let post_norm = pre_norm + rows * C;
+        // Fewer keys and values, gate and up side by side.
+        let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + 2 * rows * H;
+        let kept = families().map(|(architecture, reading)| {
+            stretches(architecture.as_ref(), reading).block.footprint(true).kept
+        });
+        assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated]);
     }
 
     #[test]
     fn law_a_pass_that_keeps_less_takes_less() {
-        let (graph, _) = block();
-        let footprint = graph.footprint(true);
-        assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
-        assert!(footprint.forward < footprint.backward);
-        assert!(footprint.replay <= footprint.forward);
+        for (architecture, reading) in families() {
+            let footprint = stretches(architecture.as_ref(), reading).block.footprint(true);
+            assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
+            assert!(footprint.forward < footprint.backward);
+            assert!(footprint.replay <= footprint.forward);
+        }
     }
 }

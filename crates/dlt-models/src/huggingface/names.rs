@@ -67,7 +67,7 @@ const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
 pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<Piece> {
     let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
-        let (heads, head_width) = architecture.key_heads();
+        let (heads, head_width) = (architecture.key_heads(), architecture.form().head_width());
         let (width, keys, half) = (architecture.width(), heads * head_width, shape[0] / 2);
         let rows = if theirs.len() == 3 { vec![width, keys, keys] } else { vec![half, half] };
         let mut first = 0;

@@ -115,10 +115,3 @@ pub(crate) fn states() -> Vec<State> {
     assert_eq!(states.len(), 15);
     states
 }
-
-/// Ids of `windows` windows of `tokens` tokens, and what follows them, by a formula.
-pub(crate) fn tokens(windows: usize, tokens: usize, vocabulary: u32) -> (Vec<u32>, Vec<u32>) {
-    let ids: Vec<u32> =
-        (0..=(windows * tokens) as u32).map(|i| (i * i * 7 + i * 3 + 5) % vocabulary).collect();
-    (ids[..windows * tokens].to_vec(), ids[1..].to_vec())
-}

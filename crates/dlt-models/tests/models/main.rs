@@ -1,10 +1,14 @@
 //! Tests of the models against independent oracles, of the binding's laws, and of files.
 
 mod binding;
+mod families;
 mod files;
 mod fixtures;
 mod generation;
 mod gradients;
+mod guards;
+mod heads;
 mod huggingface;
+mod refusals;
 mod sampling;
 mod weights;

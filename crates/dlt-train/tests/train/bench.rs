@@ -1,7 +1,6 @@
-//! A bench for whole runs: a made-up language of twenty words, tiny models, and what a run leaves behind.
+//! A bench for whole runs: made-up material, tiny models, and what a run leaves behind.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -16,29 +15,7 @@ use dlt_state::Recording;
 use dlt_train::checkpoint::CheckpointFolder;
 use dlt_train::{MODEL_FILE, Resumption, RunFolder, TrainError, Trainer, saved_model};
 
-/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
-fn text(words: usize) -> String {
-    let (mut text, mut word) = (String::new(), 1usize);
-    for i in 0..words {
-        let _ = write!(text, "w{word} ");
-        word = (word * 3 + usize::from(i % 7 == 0)) % 20;
-    }
-    text
-}
-
-/// A tokenizer file with one token a word.
-fn tokenizer(folder: &Path) -> PathBuf {
-    let words: Vec<String> = (0..20).map(|word| format!("\"w{word}\":{word}")).collect();
-    let json = format!(
-        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
-        "pre_tokenizer":{{"type":"WhitespaceSplit"}},"post_processor":null,"decoder":null,
-        "model":{{"type":"WordLevel","vocab":{{{},"[UNK]":20}},"unk_token":"[UNK]"}}}}"#,
-        words.join(",")
-    );
-    let path = folder.join("tokenizer.json");
-    std::fs::write(&path, json).expect("written");
-    path
-}
+use crate::materials;
 
 /// What a run comes to; see [`Bench::outcome`].
 #[derive(PartialEq)]
@@ -71,31 +48,30 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("text.txt"), text(2_000)).expect("written");
-        tokenizer(folder.path());
+        materials::write(folder.path());
         Self { folder }
     }
 
+    /// The spec of a tiny GPT-2 on a text, with other settings: `method NAME` is a method, `@` stands for the folder.
     pub(crate) fn spec(&self, settings: &[&str]) -> CheckedSpec {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
         let base = [
-            format!("data.source='{}'", path("text.txt")),
-            format!("data.tokenizer='{}'", path("tokenizer.json")),
-            "model.layers=4".to_owned(),
-            "model.width=16".to_owned(),
-            "model.context=8".to_owned(),
-            "training.steps=24".to_owned(),
-            "training.batch=4".to_owned(),
-            "evaluation.every_steps=8".to_owned(),
-            "optimizer.learning_rate=0.01".to_owned(),
-            "tying.decide_every=3".to_owned(),
+            "data.source='@/text.txt'",
+            "data.tokenizer='@/tokenizer.json'",
+            "model.layers=4",
+            "model.width=16",
+            "model.context=8",
+            "training.steps=24",
+            "training.batch=4",
+            "evaluation.every_steps=8",
+            "optimizer.learning_rate=0.01",
+            "tying.decide_every=3",
         ];
         let mut overlays = vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
-        let settings = base.iter().map(String::as_str).chain(settings.iter().copied());
-        for setting in settings {
+        let folder = self.folder.path().display().to_string();
+        for setting in base.iter().chain(settings) {
             overlays.push(match setting.strip_prefix("method ") {
                 Some(method) => presets::method(method).and_then(|method| method.overlay()).expect("there"),
-                None => Overlay::from_assignment(setting).expect("an assignment"),
+                None => Overlay::from_assignment(&setting.replace('@', &folder)).expect("an assignment"),
             });
         }
         Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")

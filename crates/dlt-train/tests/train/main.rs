@@ -1,11 +1,14 @@
 //! Tests of training: against the PyTorch oracle, against recordings of the authors' code, and of the loop.
 
+mod accuracies;
 mod bench;
 mod damage;
 mod failures;
 mod faults;
 mod fixtures;
 mod guards;
+mod kinds;
+mod materials;
 mod reference;
 mod replays;
 mod resuming;

@@ -8,6 +8,7 @@ use dlt_train::checkpoint::{Checkpoint, CheckpointFolder};
 use dlt_train::{ALLOWED_CHANGES, MODEL_FILE, Resumption, TrainError, Trainer};
 
 use crate::bench::{Bench, finish};
+use crate::materials::KINDS;
 
 /// Makes so many more steps.
 fn advance(trainer: &mut Trainer, steps: usize) {
@@ -62,6 +63,23 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     check(&["agent.policy=replay", "agent.recording=recorded", "tying.retied=keep"], &stops);
     check(&["agent.policy=permuted-replay", "agent.recording=recorded"], &stops);
     check(&["agent.policy=fixed", "agent.pattern=cycle"], &stops);
+}
+
+/// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example is drawn again. The
+/// stops lie on both sides of where a pass over the pictures and the sentences ends.
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_whatever_it_learns_from() {
+    for kind in KINDS {
+        check(&[kind.settings, &["model.dropout=0.1", "training.micro_batch=2"]].concat(), &[1, 10, 15, 21]);
+    }
+}
+
+#[test]
+fn law_a_resumed_run_of_the_head_alone_is_the_run_left_alone() {
+    for kind in KINDS.iter().filter(|kind| kind.has_classes) {
+        let more = ["training.trains=head", "agent.policy=none", "tying.initial=independent"];
+        check(&[kind.settings, &more].concat(), &[3, 19]);
+    }
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! The model card: what a model is, what it learnt from, how good it is, and how to use and cite it.
+
+use std::path::Path;
+
+use dlt_data::catalogue;
+use dlt_models::Model;
+use dlt_spec::record::Summary;
+use dlt_spec::spec::{Architecture, Objective};
+
+use crate::map;
+use crate::numbers::{decimal, perplexity, whole};
+use crate::saved::Saved;
+
+/// How the model is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As transformers reads it.
+    HuggingFace,
+    /// Each distinct block once.
+    Tied,
+}
+
+/// What a card is about.
+pub(crate) struct Card<'a> {
+    pub(crate) saved: &'a Saved,
+    pub(crate) model: &'a Model,
+    /// The run's result; nothing where it has not finished.
+    pub(crate) summary: Option<&'a Summary>,
+    pub(crate) form: Form,
+}
+
+impl Card<'_> {
+    /// The whole card, in Markdown.
+    pub(crate) fn text(&self) -> String {
+        let spec = &self.saved.spec;
+        let mut text = self.header();
+        text += &format!("# {}\n\n{}\n\n", spec.name, self.summary_sentence());
+        text += &format!("## Use\n\n```python\n{}```\n\n", self.usage());
+        text += "## Who uses whose weights\n\n";
+        text += &format!("```text\n{}```\n\n", map::draw(&self.saved.state, Some(self.saved.binding())));
+        text +=
+            &format!("Storage of each layer, by the lowest layer that uses it: `{:?}`.\n\n", self.owners());
+        text += &format!("## Data\n\n{}\n\n", self.data());
+        text += &format!("## Results\n\n{}\n", self.results());
+        text += &format!("## Settings\n\n{}\n", self.settings());
+        text += CITATION;
+        text
+    }
+
+    /// What sites read of a card.
+    fn header(&self) -> String {
+        let library = match self.form {
+            Form::HuggingFace => "library_name: transformers\n",
+            Form::Tied => "",
+        };
+        format!("---\n{library}tags:\n- dynamic-layer-tying\n---\n\n")
+    }
+
+    fn summary_sentence(&self) -> String {
+        let model = &self.saved.spec.model;
+        let kind = match model.architecture {
+            Architecture::Gpt2 => "GPT-2",
+            Architecture::Bert => "BERT",
+            Architecture::Vit => "ViT",
+            Architecture::Llama => "Llama",
+        };
+        let does = match model.objective {
+            Objective::NextToken => "predicts the token that follows",
+            Objective::MaskedToken => "predicts tokens that are hidden",
+            Objective::Classes => "tells classes apart",
+        };
+        let (layers, distinct) = (model.layers, self.saved.binding().n_distinct());
+        let Parameters { stored, expanded } = Parameters::of(self.model);
+        format!(
+            "A {kind} of {layers} layers of width {}, {} heads, that {does}. Its {layers} layers have {distinct} distinct \
+             sets of weights: {} parameters, {} with every layer written out. It was made by dlt {}, which trains \
+             transformers whose layers learn to share their weights.",
+            model.width,
+            model.heads,
+            whole(stored),
+            whole(expanded),
+            env!("CARGO_PKG_VERSION"),
+        )
+    }
+
+    fn usage(&self) -> String {
+        let model = &self.saved.spec.model;
+        if self.form == Form::Tied {
+            return "# read_tied_model.py is an example of dlt's repository; it needs nothing but Python.\n\
+                    from read_tied_model import read\n\
+                    metadata, tensors = read(\"model.safetensors\")  # every layer with its own name\n"
+                .to_owned();
+        }
+        let class = match (model.architecture, model.objective) {
+            (Architecture::Vit, _) => "AutoModelForImageClassification",
+            (_, Objective::Classes) => "AutoModelForSequenceClassification",
+            (_, Objective::MaskedToken) => "AutoModelForMaskedLM",
+            (_, Objective::NextToken) => "AutoModelForCausalLM",
+        };
+        let beside = match model.architecture {
+            Architecture::Vit => ("AutoImageProcessor", "processor"),
+            _ => ("AutoTokenizer", "tokenizer"),
+        };
+        let (reader, name) = beside;
+        format!(
+            "from transformers import {class}, {reader}\n\
+             model = {class}.from_pretrained(\"PATH\")\n\
+             {name} = {reader}.from_pretrained(\"PATH\")\n"
+        )
+    }
+
+    fn owners(&self) -> Vec<usize> {
+        self.saved.binding().partition()
+    }
+
+    fn data(&self) -> String {
+        let data = &self.saved.spec.data;
+        // A path says more of a machine than of the data.
+        let name = match catalogue::find(data.source.split('@').next().unwrap_or_default()) {
+            Some(entry) => format!("`{}`: {}; licence: {}", entry.name, entry.size, entry.licence),
+            None if data.source.starts_with("hf:") => format!("`{}`", data.source),
+            None => format!("`{}`, files that are not published here", file_name(&data.source)),
+        };
+        match self.saved.spec.model.architecture {
+            Architecture::Vit => format!("{name}."),
+            _ => format!("{name}. Tokenizer: `{}`.", file_name(&data.tokenizer)),
+        }
+    }
+
+    fn results(&self) -> String {
+        let Some(summary) = self.summary else { return "The run has no result yet.\n".to_owned() };
+        let mut text = "| | this model | floor |\n|---|---|---|\n".to_owned();
+        let mut row =
+            |name: &str, ours: String, floor: String| text += &format!("| {name} | {ours} | {floor} |\n");
+        match (summary.validation_scores, summary.test_scores) {
+            (Some(validation), Some(test)) => {
+                for (split, scores) in [("validation", validation), ("test", test)] {
+                    let floor = format!("{} (most frequent class)", decimal(scores.majority_accuracy, 4));
+                    row(&format!("{split} accuracy"), decimal(scores.accuracy, 4), floor);
+                    for (name, score) in [("Matthews correlation", scores.matthews), ("F1", scores.f1)] {
+                        if let Some(score) = score {
+                            row(&format!("{split} {name}"), decimal(score, 4), String::new());
+                        }
+                    }
+                }
+            }
+            _ => {
+                for (split, ours, floor) in [
+                    ("validation", summary.validation_perplexity, summary.unigram_perplexity),
+                    ("test", summary.test_perplexity, summary.unigram_test_perplexity),
+                ] {
+                    let floor = format!("{} (unigrams)", perplexity(floor));
+                    row(&format!("{split} perplexity"), perplexity(ours), floor);
+                }
+            }
+        }
+        let (mean, whole_model) = (summary.block_parameters_mean, summary.conventional_block_parameters);
+        let share = decimal(mean / whole_model as f64, 3);
+        row("trainable parameters in blocks, mean over training", decimal(mean, 0), whole(whole_model));
+        text + &format!("\nThat is {share} of those of a model that ties nothing.\n")
+    }
+
+    fn settings(&self) -> String {
+        let (spec, step) = (&self.saved.spec, self.saved.step);
+        let (optimizer, training) = (&spec.optimizer, &spec.training);
+        let context = match spec.model.architecture {
+            Architecture::Vit => format!("{0} x {0} pixels", spec.model.picture),
+            _ => format!("{} tokens", spec.model.context),
+        };
+        format!(
+            "Seed {}, the weights of step {}, batches of {} windows of {context}, AdamW with a learning rate of {}, a \
+             decision every {} steps. `spec.toml` has every setting.\n",
+            spec.seed,
+            whole(step),
+            training.batch,
+            optimizer.learning_rate,
+            spec.tying.decide_every,
+        )
+    }
+}
+
+/// Parameters of a model as it is stored, and with every layer written out.
+pub(crate) struct Parameters {
+    pub(crate) stored: usize,
+    pub(crate) expanded: usize,
+}
+
+impl Parameters {
+    pub(crate) fn of(model: &Model) -> Self {
+        let (shared, block) = (model.n_shared_parameters(), model.n_block_parameters());
+        let layers = model.binding().n_layers();
+        Self { stored: shared + model.binding().n_distinct() * block, expanded: shared + layers * block }
+    }
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+const CITATION: &str = "\
+## Cite
+
+The method is that of *Dynamic Layer Tying for Parameter-Efficient Transformers*:
+
+```bibtex
+@inproceedings{dynamic-layer-tying,
+  title     = {Dynamic Layer Tying for Parameter-Efficient Transformers},
+  booktitle = {The Twelfth International Conference on Learning Representations (ICLR)},
+  year      = {2024}
+}
+```
+";

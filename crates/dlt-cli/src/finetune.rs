@@ -1,0 +1,179 @@
+//! `dlt finetune`: a model that is there already learns the classes of a task, its tying held fixed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dlt_data::catalogue::{CATALOGUE, Entry, Task, find};
+use dlt_spec::spec::Attention;
+use dlt_spec::{ExitCode, Origin, Overlay};
+
+use crate::arguments::Machine;
+use crate::failure::{Failure, Result};
+use crate::layers::{Ground, Layers};
+use crate::progress::Progress;
+use crate::start::{Start, has_tokens};
+use crate::threads;
+use crate::train::Beginning;
+
+pub(crate) const HELP: &str = "\
+The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --steps /
+--seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
+windows of 128 tokens or what RUN can read, classes read at the last token where the mask is causal and at the first
+elsewhere (--set model.pooling=mean reads all). Layers share weights as they do in RUN, to the end; a head of
+the same shape is taken over from RUN, any other is drawn.
+
+The result is a run as any other: `dlt train --resume` goes on with it, `dlt eval`, `export` and `inspect` take it. Beside its
+accuracy stands that of whoever always says the most frequent class; of two classes also Matthews correlation and F1.
+
+Examples:
+  dlt finetune runs/shakespeare-12-1 --task glue/sst2
+  dlt finetune runs/shakespeare-12-1 --task glue/cola --freeze --steps 500
+  dlt finetune hf:openai-community/gpt2 --task glue/mrpc --data MRPC --method reference-glue
+  dlt finetune runs/vit-cifar-1 --task cifar10 --data cifar-10-batches-bin";
+
+/// Longest window of a run that does not ask for another.
+const CONTEXT: usize = 128;
+
+#[derive(Args, Debug)]
+pub(crate) struct FinetuneTask {
+    /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME[@REVISION]
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// What to learn: a task of `dlt data list`, as glue/sst2
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: String,
+    /// The task's files on this machine, instead of the hub's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<String>,
+    /// Train the new head alone: every other weight stays as it is, bit for bit
+    #[arg(long)]
+    pub(crate) freeze: bool,
+    /// Method: reference-glue is how the authors' code does it
+    #[arg(long, value_name = "M")]
+    pub(crate) method: Option<String>,
+    /// Change one field, as in training.epochs=1; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Training steps, instead of epochs
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+    /// Root seed of every random stream
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Run folder, which must not be there yet [default: runs/NAME-TASK-SEED]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print the result only, no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+pub(crate) fn run(task: &FinetuneTask) -> Result {
+    threads::prepare(task.machine.threads);
+    let entry = entry(&task.task)?;
+    let progress = Progress::new(task.quiet);
+    let start = Start::open(&task.run, &progress)?;
+    check_kind(&start, entry)?;
+    let mut layers = Layers {
+        ground: Ground::Plain,
+        under_method: vec![Overlay::from_toml(origin(), &usual(&start, entry))?],
+        over_method: vec![Overlay::from_toml(origin(), &fixed(&start))?],
+        method: task.method.as_deref(),
+        options: vec![("--task", "data.source", entry.name.to_owned())],
+        set: &task.set,
+        ..Layers::default()
+    };
+    let steps = task.steps.map(|steps| steps.to_string());
+    let seed = task.seed.map(|seed| seed.to_string());
+    for (option, key, value) in [
+        ("--data", "data.source", task.data.clone()),
+        ("--steps", "training.steps", steps),
+        ("--seed", "seed", seed),
+        ("--freeze", "training.trains", task.freeze.then(|| "head".to_owned())),
+    ] {
+        layers.options.extend(value.map(|value| (option, key, value)));
+    }
+    // The objective is the task's, whatever the model was trained for.
+    let spec = start.lay_for_classes(layers, "finetune")?;
+    let (out, device) = (task.out.as_deref(), task.machine.device);
+    Beginning { spec, start: Some(start), out, device }.carry_out(progress)
+}
+
+/// A task that has classes.
+fn entry(name: &str) -> Result<&'static Entry> {
+    let has_classes = |entry: &&'static Entry| matches!(entry.task, Task::Classification | Task::Images);
+    find(name).filter(has_classes).ok_or_else(|| {
+        let known: Vec<_> = CATALOGUE.iter().filter(has_classes).map(|entry| entry.name).collect();
+        let message = format!("--task: expected one of {}, came {name}", known.join(", "));
+        Failure::refused(ExitCode::Usage, message)
+    })
+}
+
+/// Sentences are for models that read tokens, pictures for the others.
+fn check_kind(start: &Start, entry: &Entry) -> Result {
+    if has_tokens(&start.spec) == (entry.task == Task::Classification) {
+        return Ok(());
+    }
+    let reads = if has_tokens(&start.spec) { "tokens" } else { "pictures" };
+    let message = format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, start.name);
+    Err(Failure::refused(ExitCode::Usage, message))
+}
+
+fn origin() -> Origin {
+    Origin::Option("finetune".to_owned())
+}
+
+/// What a method or the person may replace.
+fn usual(start: &Start, entry: &Entry) -> String {
+    let (short, model) = (entry.name.rsplit('/').next().unwrap_or(entry.name), &start.spec.model);
+    let pooling = if model.attention == Attention::Causal { "last-real" } else { "first" };
+    let (name, context, dropout) = (name(&start.name), start.spec.positions().min(CONTEXT), model.dropout);
+    format!(
+        "name = \"{name}-{short}\"\n\
+         [model]\nobjective = \"classes\"\npooling = \"{pooling}\"\ncontext = {context}\ndropout = {dropout:?}\n\
+         [training]\nepochs = 3\nbatch = 32\n\
+         [optimizer]\nlearning_rate = 1e-4\nschedule = \"cosine\"\nfinal_share = 0.0\n"
+    )
+}
+
+/// What only the person may replace: who shares weights with whom, and that it stays so.
+fn fixed(start: &Start) -> String {
+    let owners: Vec<_> = match &start.owners {
+        Some(owners) => owners.clone(),
+        None => (0..start.spec.model.layers).collect(),
+    };
+    format!("[tying]\ninitial = {owners:?}\n[agent]\npolicy = \"none\"\n")
+}
+
+/// The last part of a model's name, of letters that a run's name may have.
+pub(crate) fn name(model: &str) -> String {
+    let whole = model.split('@').next().unwrap_or(model);
+    let whole = if Path::new(whole).is_file() {
+        Path::new(whole).parent().unwrap_or(Path::new("")).to_string_lossy().into_owned()
+    } else {
+        whole.to_owned()
+    };
+    let last = whole.trim_end_matches(['/', '.']).rsplit(['/', ':']).next().unwrap_or_default();
+    let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
+    let fit: String = last.chars().filter(is_fit).take(60).collect();
+    match fit.trim_start_matches('.') {
+        "" => "model".to_owned(),
+        fit => fit.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_for_its_model() {
+        assert_eq!(name("runs/shakespeare-12-1/"), "shakespeare-12-1");
+        assert_eq!(name("hf:someone/gpt2@0123"), "gpt2");
+        assert_eq!(name("hf:gpt2"), "gpt2");
+        assert_eq!(name("../.."), "model");
+        assert_eq!(name("mine (2)"), "mine2");
+    }
+}

@@ -1,0 +1,205 @@
+//! `dlt import`: a run folder of a model from elsewhere.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use clap::Args;
+use dlt_data::{HUB_PREFIX, TOKENIZER_FILE};
+use dlt_models::architecture::{Architecture, of_spec};
+use dlt_spec::record::SPEC_FILE;
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, fields};
+use dlt_state::State;
+use dlt_train::{Kernels, RunFolder, TrainError, model_for, model_notes};
+
+use crate::card::Parameters;
+use crate::export::copy;
+use crate::failure::Result;
+use crate::finetune::name;
+use crate::numbers::whole;
+use crate::progress::Progress;
+use crate::saved::locate;
+use crate::start::{Source, Start, Weights, noted_spec};
+use crate::{output, provenance};
+
+pub(crate) const HELP: &str = "\
+MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT or Llama with
+weights as safetensors, or hf:OWNER/NAME[@REVISION]. Layers whose weights are equal to the last bit share them again. The
+run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
+`train --resume` would begin training there.
+
+Examples:
+  dlt import exported --out runs/back
+  dlt import hf:openai-community/gpt2 --out runs/gpt2 --set data.source=wikitext-2";
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportTask {
+    /// Folder that was exported, folder in Hugging Face's layout, or hf:OWNER/NAME[@REVISION]
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+    /// Run folder, which must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// What `dlt eval` is to measure it on: a name of `dlt data list`, hf:OWNER/NAME, or files
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) data: Option<String>,
+    /// Say another thing that the model's files do not, as data.normalise=half; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+pub(crate) fn run(task: &ImportTask) -> Result {
+    if task.out.exists() {
+        return Err(TrainError::RunExists { path: task.out.clone() }.into());
+    }
+    let start = Start::open(&task.model, &Progress::new(false))?;
+    let device = Device::Cpu;
+    let parameters = match &start.source {
+        Source::Saved(saved) => {
+            // Read once, so that a damaged file is told before a folder is made.
+            let parameters = Parameters::of(&saved.model(&device)?);
+            let owners = saved.binding().partition();
+            let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
+            let from = locate(Path::new(&task.model))?;
+            fill(task, &start, &spec, |folder| copy(&from, &folder.model_path()))?;
+            parameters
+        }
+        Source::Folder(folder) => {
+            let text = noted_spec(folder)?.map_or_else(String::new, |spec| fields::render(&spec));
+            let layers: Vec<_> = (0..start.spec.model.layers).collect();
+            let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
+            let first = spec_of(&layers)?;
+            let architecture = of_spec(&first, start.extents);
+            let weights = start.weights(&first, start.extents, &device)?;
+            let owners = equal_layers(&*architecture, &|name| weights.find(name))?;
+            let spec = spec_of(&owners)?;
+            write(task, &start, &spec, &weights, &owners)?
+        }
+    };
+    let Parameters { stored, expanded } = parameters;
+    output::print(&format!(
+        "{}: {} parameters, {} with every layer written out\n",
+        task.out.display(),
+        whole(stored),
+        whole(expanded)
+    ))
+}
+
+/// What the run folder says: what the model noted, what it is, and what the person says.
+fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Result<CheckedSpec> {
+    let origin = Origin::File(Path::new(&start.name).join(SPEC_FILE).display().to_string());
+    let mut overlays = vec![Overlay::from_toml(origin, noted)?];
+    let of_model = Origin::Option(start.name.clone());
+    let keys: Vec<_> = fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
+    overlays.push(start.overlay(&of_model, &keys)?);
+    let named = if noted.is_empty() { format!("name = \"{}\"\n", name(&start.name)) } else { String::new() };
+    let (owners, model) = (format!("{owners:?}"), format!("{:?}", start.name));
+    let text = format!("{named}[model]\nstart = {model}\n[tying]\ninitial = {owners}\n");
+    overlays.push(Overlay::from_toml(of_model.clone(), &text)?);
+    overlays.extend(start.normalised(&of_model)?);
+    if let Some(tokenizer) = tokenizer(task, start) {
+        overlays.push(Overlay::from_option("import", "data.tokenizer", &tokenizer)?);
+    }
+    if start.spec.model.layers == 1 {
+        overlays.push(Overlay::from_option("import", "agent.policy", "none")?);
+    }
+    if let Some(data) = &task.data {
+        overlays.push(Overlay::from_option("--data", "data.source", data)?);
+    }
+    for set in &task.set {
+        overlays.push(Overlay::from_assignment(set)?);
+    }
+    let spec = Spec::assemble(&overlays)?.check()?;
+    start.check(&spec)?;
+    Ok(spec)
+}
+
+fn is_of_model(key: &str) -> bool {
+    key.starts_with("model.") && key != "model.start"
+}
+
+/// What the run folder calls the tokenizer: a file goes into it.
+fn tokenizer(task: &ImportTask, start: &Start) -> Option<String> {
+    let given = start.tokenizer.as_deref()?;
+    match beside(start) {
+        Some(_) => Some(task.out.join(TOKENIZER_FILE).to_string_lossy().into_owned()),
+        None => Some(given.to_owned()),
+    }
+}
+
+/// The tokenizer's file, where it is one of the model's.
+fn beside(start: &Start) -> Option<PathBuf> {
+    let given = start.tokenizer.as_deref()?;
+    match &start.source {
+        Source::Folder(folder) if given.starts_with(HUB_PREFIX) => Some(folder.join(TOKENIZER_FILE)),
+        _ => Some(PathBuf::from(given)).filter(|path| path.is_file()),
+    }
+}
+
+/// Makes the run folder with what is in it beside the model, and then the model.
+fn fill(
+    task: &ImportTask,
+    start: &Start,
+    spec: &CheckedSpec,
+    model: impl FnOnce(&RunFolder) -> Result,
+) -> Result {
+    let folder = RunFolder::create(&task.out, spec, &provenance::of_import(spec, &start.name))?;
+    let copied = match beside(start) {
+        Some(file) => copy(&file, &task.out.join(TOKENIZER_FILE)),
+        None => Ok(()),
+    };
+    // A folder without its model is of no use to anybody.
+    copied.and_then(|()| model(&folder)).inspect_err(|_| drop(fs::remove_dir_all(&task.out)))
+}
+
+fn write(
+    task: &ImportTask,
+    start: &Start,
+    spec: &CheckedSpec,
+    weights: &Weights<'_>,
+    owners: &[usize],
+) -> Result<Parameters> {
+    // Nothing is drawn: a model that lacks its head is refused.
+    let lookup = |name: &str| weights.find(name);
+    let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
+    let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
+    let extra: BTreeMap<String, String> = model_notes(spec, &state, 0, start.extents);
+    fill(task, start, spec, |folder| Ok(model.save(&folder.model_path(), &extra)?))?;
+    Ok(Parameters::of(&model))
+}
+
+/// For each layer the lowest one that has the same weights, to the last bit.
+fn equal_layers(
+    architecture: &dyn Architecture,
+    lookup: &dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>,
+) -> Result<Vec<usize>> {
+    let layout = architecture.block_layout();
+    let read = |layer: usize, name: &str| lookup(&format!("{}{name}", architecture.block_prefix(layer)));
+    let mut owners: Vec<usize> = Vec::new();
+    for layer in 0..architecture.n_layers() {
+        let mut owner = layer;
+        for earlier in (0..layer).filter(|&earlier| owners[earlier] == earlier) {
+            let mut is_equal = true;
+            for entry in layout.entries() {
+                is_equal = bits(read(earlier, entry.name)?)? == bits(read(layer, entry.name)?)?;
+                if !is_equal {
+                    break;
+                }
+            }
+            if is_equal {
+                owner = earlier;
+                break;
+            }
+        }
+        owners.push(owner);
+    }
+    Ok(owners)
+}
+
+fn bits(tensor: Option<Tensor>) -> Result<Option<Vec<u32>>> {
+    let Some(tensor) = tensor else { return Ok(None) };
+    let numbers =
+        tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(dlt_models::ModelError::from)?;
+    Ok(Some(numbers.into_iter().map(f32::to_bits).collect()))
+}

@@ -1,0 +1,362 @@
+//! The model that a run starts from: where it is, what a spec must say to fit it, and its weights by name.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use dlt_data::{BYTES, CIFAR10_MEAN, CIFAR10_STD, GPT2, HUB_PREFIX, TOKENIZER_FILE, fetch_model};
+use dlt_models::ModelError;
+use dlt_models::architecture::{Architecture, of_spec};
+use dlt_models::file::ModelFile;
+use dlt_models::huggingface::{self, read_config};
+use dlt_spec::record::SPEC_FILE;
+use dlt_spec::size::Extents;
+use dlt_spec::spec::{
+    Architecture as Family, Initial, InitialName, Normalise, Objective, PolicyKind, Size,
+};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields};
+use serde_json::Value;
+
+use crate::failure::{Failure, Result};
+use crate::hub;
+use crate::layers::Layers;
+use crate::progress::Progress;
+use crate::saved::Saved;
+
+/// What marks a folder in Hugging Face's layout.
+const CONFIG_FILE: &str = "config.json";
+
+/// How pictures become what a model reads.
+pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
+
+/// Tokens of GPT-2's own vocabulary.
+const GPT2_VOCABULARY: usize = 50_257;
+
+/// A model that is there already.
+pub(crate) struct Start {
+    /// What a spec calls it: of the hub with its commit.
+    pub(crate) name: String,
+    /// What it is: no size is `auto`.
+    pub(crate) spec: CheckedSpec,
+    /// Sizes of its vocabulary and of its classes.
+    pub(crate) extents: Extents,
+    /// What its tokens are, as `data.tokenizer` names it; nothing for pictures, and where nobody knows.
+    pub(crate) tokenizer: Option<String>,
+    /// For each layer the lowest one that uses the same weights, where that is known.
+    pub(crate) owners: Option<Vec<usize>>,
+    /// Where its weights are.
+    pub(crate) source: Source,
+}
+
+/// Where weights are.
+pub(crate) enum Source {
+    /// A model that this program saved.
+    Saved(Box<Saved>),
+    /// A folder in Hugging Face's layout.
+    Folder(PathBuf),
+}
+
+impl Start {
+    /// Opens a run folder, a model file, a folder in Hugging Face's layout, or `hf:OWNER/NAME[@REVISION]`.
+    pub(crate) fn open(name: &str, progress: &Progress) -> Result<Self> {
+        if let Some(model) = name.strip_prefix(HUB_PREFIX) {
+            let Some(config) = hub::config()? else {
+                return Err(dlt_data::DataError::NoHub { name: name.to_owned() }.into());
+            };
+            let fetched = fetch_model(model, &config, &|event| progress.fetching(event))?;
+            let pinned = format!("{HUB_PREFIX}{}@{}", fetched.repository, fetched.commit);
+            let tokenizer = fetched.folder.join(TOKENIZER_FILE).is_file().then(|| pinned.clone());
+            return Self::of_folder(pinned, fetched.folder, tokenizer);
+        }
+        let path = Path::new(name);
+        if path.join(CONFIG_FILE).is_file() {
+            let tokenizer = path.join(TOKENIZER_FILE);
+            let tokenizer = tokenizer.is_file().then(|| tokenizer.to_string_lossy().into_owned());
+            return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
+        }
+        let saved = Saved::open(path)?;
+        let spec = sized(&saved.spec, saved.extents)?;
+        Ok(Self {
+            name: name.to_owned(),
+            tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),
+            owners: Some(saved.binding().partition()),
+            extents: saved.extents,
+            spec,
+            source: Source::Saved(Box::new(saved)),
+        })
+    }
+
+    fn of_folder(name: String, folder: PathBuf, tokenizer: Option<String>) -> Result<Self> {
+        let model = read_config(&folder.join(CONFIG_FILE))?;
+        let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
+        let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
+        let extents = Extents { vocabulary, classes };
+        let data = noted_spec(&folder)?.map(|noted| noted.data);
+        // A tokenizer that this program has in itself is known by its own name, wherever else it stands too.
+        let own =
+            data.as_ref().map(|data| data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
+        let spec = sized(&Spec { model, data: data.unwrap_or_default(), ..undecided() }.check()?, extents)?;
+        let is_gpt2 = spec.model.architecture == Family::Gpt2 && vocabulary == GPT2_VOCABULARY;
+        let tokenizer = own.or(tokenizer).or_else(|| is_gpt2.then(|| GPT2.to_owned()));
+        let tokenizer = tokenizer.filter(|_| has_tokens(&spec));
+        Ok(Self { name, spec, extents, tokenizer, owners: None, source: Source::Folder(folder) })
+    }
+
+    /// The model that a spec starts from, if it names one.
+    pub(crate) fn of_spec(spec: &CheckedSpec, progress: &Progress) -> Result<Option<Self>> {
+        if spec.model.start.is_empty() {
+            return Ok(None);
+        }
+        let start = Self::open(&spec.model.start, progress)?;
+        start.check(spec)?;
+        Ok(Some(start))
+    }
+
+    /// The spec of a run from here. What the model is lies over preset and method; the objective, which a method may
+    /// set, only over the preset. What the person says lies on top, and is refused where the model is otherwise.
+    pub(crate) fn lay(&self, mut layers: Layers<'_>, option: &'static str) -> Result<CheckedSpec> {
+        let origin = Origin::Option(format!("{option} {}", self.name));
+        layers.under_method.push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
+        self.lay_for_classes(layers, option)
+    }
+
+    /// The same, where the objective is settled already.
+    pub(crate) fn lay_for_classes(
+        &self,
+        mut layers: Layers<'_>,
+        option: &'static str,
+    ) -> Result<CheckedSpec> {
+        let origin = Origin::Option(format!("{option} {}", self.name));
+        let is_independent = Overlay::from_option(option, "tying.initial", "independent")?;
+        layers.over_method.splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
+        layers.over_method.extend(self.normalised(&origin)?);
+        if let Some(tokenizer) = &self.tokenizer {
+            layers.over_method.push(Overlay::from_option(option, "data.tokenizer", tokenizer)?);
+        } else if has_tokens(&self.spec) && !layers.sets("data.tokenizer")? {
+            let message = format!(
+                "{}: it has no {TOKENIZER_FILE}; name its tokenizer, as in --set data.tokenizer=PATH",
+                self.name
+            );
+            return Err(Failure::refused(ExitCode::BadSpec, message));
+        }
+        layers.options.push((option, "model.start", self.name.clone()));
+        let positions = self.spec.positions();
+        if has_tokens(&self.spec)
+            && layers.assembled()?.model.context > positions
+            && !layers.sets("model.context")?
+        {
+            let positions = positions.to_string();
+            layers.over_method.push(Overlay::from_option(option, "model.context", &positions)?);
+        }
+        let spec = layers.assembled()?;
+        // First what is wrong with regard to the model: rules of a spec would only say that something is.
+        self.fits(&spec)?;
+        let spec = spec.check()?;
+        self.check(&spec)?;
+        Ok(spec)
+    }
+
+    /// Refuses a spec of another model.
+    pub(crate) fn check(&self, spec: &CheckedSpec) -> Result {
+        self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)
+    }
+
+    /// Refuses a spec that says something else than the model is; what it leaves to be derived is passed over.
+    fn fits(&self, spec: &Spec) -> Result {
+        let differing: Vec<String> = self
+            .keys()
+            .iter()
+            // Llama's positions are no weights: a longer context is only one that it was not trained for.
+            .filter(|key| **key != "model.positions" || self.spec.model.architecture != Family::Llama)
+            .filter_map(|key| {
+                let field = fields::find(key)?;
+                let (ours, theirs) = (field.value(&self.spec).to_string(), field.value(spec).to_string());
+                (ours != theirs && theirs != "\"auto\"")
+                    .then(|| format!("\n  `{key}` is {theirs}, its own {ours}"))
+            })
+            .collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "the spec is not that of {}, from which the run is to start:{}",
+            self.name,
+            differing.concat()
+        );
+        Err(Failure::refused(ExitCode::BadSpec, message))
+    }
+
+    /// What a spec must say to fit the weights and what they compute.
+    pub(crate) fn keys(&self) -> Vec<&'static str> {
+        let model = &self.spec.model;
+        let mut keys = vec![
+            "model.architecture",
+            "model.attention",
+            "model.layers",
+            "model.width",
+            "model.heads",
+            "model.feed_forward",
+            "model.norm_epsilon",
+        ];
+        keys.extend::<&[_]>(match model.architecture {
+            Family::Gpt2 | Family::Bert => &["model.positions", "model.vocabulary", "model.gelu"],
+            Family::Vit => &["model.picture", "model.patch", "model.gelu"],
+            Family::Llama => &[
+                "model.positions",
+                "model.vocabulary",
+                "model.key_heads",
+                "model.rotary_base",
+                "model.rotary_stretch",
+            ],
+        });
+        if model.objective != Objective::Classes {
+            keys.push("model.output");
+        }
+        keys
+    }
+
+    /// Some of the model's values, to lay over others.
+    pub(crate) fn overlay(&self, origin: &Origin, keys: &[&str]) -> Result<Overlay> {
+        let fields = keys.iter().filter_map(|key| fields::find(key));
+        let lines = fields.map(|field| format!("{} = {}\n", field.name(), field.value(&self.spec)));
+        let text = format!("[model]\n{}", lines.collect::<String>());
+        Ok(Overlay::from_toml(origin.clone(), &text)?)
+    }
+
+    /// How the pictures of a model are normalised; nothing where it reads tokens.
+    pub(crate) fn normalised(&self, origin: &Origin) -> Result<Option<Overlay>> {
+        let field = fields::find("data.normalise").filter(|_| !has_tokens(&self.spec));
+        let text = field.map(|field| format!("[data]\n{} = {}\n", field.name(), field.value(&self.spec)));
+        Ok(text.map(|text| Overlay::from_toml(origin.clone(), &text)).transpose()?)
+    }
+
+    /// The weights for a model of this spec.
+    pub(crate) fn weights(&self, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Weights<'_>> {
+        let architecture = of_spec(spec, data);
+        let from = match &self.source {
+            Source::Saved(saved) => From::Saved(saved.file()),
+            Source::Folder(folder) => {
+                let weights = huggingface::Weights::open(folder, &*architecture, device)?;
+                if !weights.unused().is_empty() {
+                    tracing::info!(unused = weights.unused().join(", "), "weights that this model has not");
+                }
+                From::Folder(weights)
+            }
+        };
+        let mut weights = Weights { from, architecture, device: device.clone(), drawn: Vec::new() };
+        weights.drawn = weights.unfit()?;
+        Ok(weights)
+    }
+}
+
+/// Weights by the names of this program.
+pub(crate) struct Weights<'a> {
+    from: From<'a>,
+    architecture: Box<dyn Architecture>,
+    device: Device,
+    /// Names of the objective's own parameters that are not there or are of another shape.
+    drawn: Vec<String>,
+}
+
+enum From<'a> {
+    Saved(&'a ModelFile),
+    Folder(huggingface::Weights),
+}
+
+impl Weights<'_> {
+    /// One tensor; nothing for one that is not there, and where the objective's own head is another's.
+    pub(crate) fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        if self.drawn.iter().any(|drawn| drawn == name) { Ok(None) } else { self.find(name) }
+    }
+
+    /// Parameters that a new head has to draw.
+    pub(crate) fn drawn(&self) -> &[String] {
+        &self.drawn
+    }
+
+    /// One tensor; an error where a folder lacks it.
+    pub(crate) fn find(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        match &self.from {
+            From::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
+            From::Folder(weights) => weights.lookup(name),
+        }
+    }
+
+    /// Either the whole head of the objective fits, or all of it is new.
+    fn unfit(&self) -> dlt_models::Result<Vec<String>> {
+        let (layout, prefix) = (self.architecture.shared_layout(), self.architecture.shared_prefix());
+        let own = self.architecture.own_head();
+        let own: Vec<_> = layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
+        let named = |name: &str| format!("{prefix}{name}");
+        for entry in &own {
+            let is_fit = match self.find(&named(entry.name)) {
+                Ok(found) => found.is_some_and(|tensor| tensor.dims() == entry.shape),
+                Err(ModelError::Weight { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if !is_fit {
+                return Ok(own.iter().map(|entry| named(entry.name)).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// Whether a model reads tokens.
+pub(crate) fn has_tokens(spec: &Spec) -> bool {
+    spec.model.architecture != Family::Vit
+}
+
+/// The plain spec of a model whose layers are independent and stay so, whatever their number.
+fn undecided() -> Spec {
+    let mut spec = Spec::default();
+    spec.tying.initial = Initial::Named(InitialName::Independent);
+    spec.agent.policy = PolicyKind::None;
+    spec
+}
+
+/// The spec that an export of this program holds; a folder from elsewhere has none.
+pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Spec>> {
+    let path = folder.join(SPEC_FILE);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let origin = Origin::File(path.display().to_string());
+    Ok(Some(Spec::assemble(&[Overlay::from_toml(origin, &text)?])?))
+}
+
+/// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json` that says it.
+fn normalise(folder: &Path) -> Result<Option<Normalise>> {
+    let path = folder.join(PROCESSOR_FILE);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let refuse = |reason: String| {
+        let message = format!("{}: {reason}", path.display());
+        Failure::refused(ExitCode::BadData, message)
+    };
+    let said: Value = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let numbers = |key: &str| -> Option<[f32; 3]> {
+        let numbers = said[key].as_array()?.iter().map(|number| Some(number.as_f64()? as f32));
+        numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
+    };
+    let (Some(mean), Some(std)) = (numbers("image_mean"), numbers("image_std")) else { return Ok(None) };
+    match (mean, std) {
+        ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]) => Ok(Some(Normalise::Half)),
+        (CIFAR10_MEAN, CIFAR10_STD) => Ok(Some(Normalise::Own)),
+        _ => Err(refuse(format!(
+            "expected image_mean and image_std of {:?}, or those of CIFAR-10, came {mean:?} and {std:?}",
+            [0.5; 3]
+        ))),
+    }
+}
+
+/// The same spec with its sizes written out.
+fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
+    let mut sized = Spec::clone(spec);
+    let model = &mut sized.model;
+    if model.architecture == Family::Llama {
+        model.key_heads = Size::Fixed(spec.key_heads());
+    }
+    model.feed_forward = Size::Fixed(spec.feed_forward());
+    model.positions = Size::Fixed(spec.positions());
+    if extents.vocabulary > 0 && model.architecture != Family::Vit {
+        model.vocabulary = Size::Fixed(extents.vocabulary);
+    }
+    Ok(sized.check()?)
+}

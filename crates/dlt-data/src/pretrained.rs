@@ -1,0 +1,107 @@
+//! Models of the hub: config, weights and tokenizer in one folder of this machine.
+
+use crate::{
+    error::DataError,
+    hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, RepoName, Revision},
+    tokenizer::TOKENIZER_FILE,
+};
+use serde::Deserialize;
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+/// What a model computes.
+const CONFIG_FILE: &str = "config.json";
+
+/// Its weights in one file.
+const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// Which file each of its weights is in, where there are several.
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// What is fetched where it is there.
+const BESIDE: [&str; 2] = [TOKENIZER_FILE, "preprocessor_config.json"];
+
+/// A model of the hub on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedModel {
+    /// Name of its repository.
+    pub repository: String,
+    /// The commit that it is.
+    pub commit: String,
+    /// Folder of its files, laid out as the repository.
+    pub folder: PathBuf,
+}
+
+/// The part of an index that says where weights are.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors in one file or several, and where they are
+/// there `tokenizer.json` and `preprocessor_config.json`. Of a commit that is here whole nothing is asked; a branch may
+/// have moved on, so that the hub is asked what it is, unless it is offline.
+///
+/// # Errors
+/// If the name is none, the repository lacks config or weights, the hub cannot be reached or misbehaves, or the disk
+/// does.
+pub fn fetch_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<FetchedModel, DataError> {
+    let (name, revision) = RepoName::model_at(model)?;
+    if revision.is_commit() {
+        let offline = HubConfig { is_offline: true, ..hub.clone() };
+        if let Ok(found) = gather(&offline, &name, &revision, on) {
+            return Ok(found);
+        }
+    }
+    gather(hub, &name, &revision, on)
+}
+
+fn gather(
+    config: &HubConfig,
+    name: &RepoName,
+    revision: &Revision,
+    on: OnFetch<'_>,
+) -> Result<FetchedModel, DataError> {
+    let hub = Hub::new(config, name, revision);
+    let listing = hub.listing(on)?;
+    let needed = |wanted: &str| {
+        find(&listing, wanted).ok_or_else(|| DataError::NotInRepository {
+            repository: name.to_string(),
+            what: format!("revision {revision}"),
+            wanted: wanted.to_owned(),
+            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    };
+    let mut files = vec![needed(CONFIG_FILE)?];
+    match (find(&listing, WEIGHTS_FILE), find(&listing, INDEX_FILE)) {
+        (None, Some(index)) => {
+            files.push(index);
+            let path = hub.fetch(&listing, &[index], on)?.remove(0);
+            for part in parts(path)? {
+                files.push(needed(&part)?);
+            }
+        }
+        _ => files.push(needed(WEIGHTS_FILE)?),
+    }
+    files.extend(BESIDE.iter().filter_map(|beside| find(&listing, beside)));
+    let mut folder = hub.fetch(&listing, &files, on)?.remove(0);
+    folder.pop();
+    Ok(FetchedModel { repository: name.to_string(), commit: listing.commit.clone(), folder })
+}
+
+fn find<'a>(listing: &'a Listing, wanted: &str) -> Option<&'a RemoteFile> {
+    listing.files.iter().find(|file| file.name == wanted)
+}
+
+/// The files that an index names, each once.
+fn parts(index: PathBuf) -> Result<Vec<String>, DataError> {
+    let text = fs::read(&index).map_err(|source| DataError::Read { path: index.clone(), source })?;
+    let read: Index = serde_json::from_slice(&text).map_err(|error| DataError::BadFile {
+        path: index,
+        format: "safetensors index",
+        reason: error.to_string(),
+    })?;
+    let mut files: Vec<String> = read.weight_map.into_values().collect();
+    files.sort();
+    files.dedup();
+    Ok(files)
+}

@@ -1,0 +1,102 @@
+//! Models of the hub, against its stand-in.
+
+use dlt_data::{HubConfig, fetch_model};
+use dlt_hub_stand_in::{Repository, StandIn};
+use tempfile::TempDir;
+
+struct World {
+    hub: StandIn,
+    config: HubConfig,
+    _cache: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let (hub, cache) = (StandIn::start(), TempDir::new().unwrap());
+        let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(cache.path().to_owned()) };
+        Self { hub, config, _cache: cache }
+    }
+
+    fn offline(&self) -> HubConfig {
+        HubConfig { is_offline: true, ..self.config.clone() }
+    }
+}
+
+/// A model of one file, beside what nobody asks for.
+fn small() -> Repository {
+    Repository::model("someone/small")
+        .file("config.json", "{}")
+        .file("model.safetensors", "weights")
+        .file("pytorch_model.bin", "the same again")
+        .file("tokenizer.json", "{\"a\": 1}")
+}
+
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_model_is_a_folder_of_what_is_read() {
+    let world = World::new();
+    world.hub.serve(small());
+    let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
+    assert_eq!((fetched.repository.as_str(), &fetched.commit), ("someone/small", &small().commit()));
+    assert_eq!(names(&fetched.folder), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(std::fs::read_to_string(fetched.folder.join("model.safetensors")).unwrap(), "weights");
+    assert_eq!(fetch_model("someone/small", &world.offline(), &|_| ()).unwrap(), fetched);
+}
+
+#[test]
+fn of_a_commit_that_is_here_nothing_is_asked() {
+    let world = World::new();
+    world.hub.serve(small());
+    let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
+    let asked = world.hub.requests().len();
+    let pinned = format!("someone/small@{}", fetched.commit);
+    assert_eq!(fetch_model(&pinned, &world.config, &|_| ()).unwrap(), fetched);
+    assert_eq!(world.hub.requests().len(), asked);
+    fetch_model("someone/small", &world.config, &|_| ()).unwrap();
+    assert!(world.hub.requests().len() > asked, "a branch may have moved on");
+}
+
+#[test]
+fn weights_may_be_in_several_files() {
+    let world = World::new();
+    let index = r#"{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}"#;
+    let repository = Repository::model("someone/large")
+        .file("config.json", "{}")
+        .file("model.safetensors.index.json", index)
+        .file("one.safetensors", "1")
+        .file("two.safetensors", "2")
+        .file("three.safetensors", "3");
+    world.hub.serve(repository);
+    let fetched = fetch_model("someone/large", &world.config, &|_| ()).unwrap();
+    let expected = ["config.json", "model.safetensors.index.json", "one.safetensors", "two.safetensors"];
+    assert_eq!(names(&fetched.folder), expected);
+}
+
+#[test]
+fn rejects_repositories_without_what_is_needed() {
+    let world = World::new();
+    let named = |name: &str| Repository::model(name).file("config.json", "{}");
+    world.hub.serve(named("someone/bare").file("pytorch_model.bin", "weights"));
+    let index = r#"{"weight_map": {"a": "gone.safetensors"}}"#;
+    world.hub.serve(named("someone/torn").file("model.safetensors.index.json", index));
+    world.hub.serve(named("someone/odd").file("model.safetensors.index.json", "[]"));
+    world.hub.serve(Repository::model("someone/weights").file("model.safetensors", "weights"));
+    for (name, said) in [
+        ("someone/bare", "model.safetensors"),
+        ("someone/torn", "gone.safetensors"),
+        ("someone/odd", "safetensors index"),
+        ("someone/weights", "config.json"),
+        ("someone/../small", "OWNER/NAME"),
+    ] {
+        let error = fetch_model(name, &world.config, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+    let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("someone/small at main"), "{error}");
+}

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Reads the compact model file of dlt, model.safetensors, with every layer written out. Python alone is needed.
+
+    python3 read_tied_model.py compact/model.safetensors     # names and shapes, and who uses whose weights
+
+`read(path)` gives the metadata and a dictionary from names to (shape, numbers). Layers that share weights have the
+very same numbers. The format is described in crates/dlt-models/src/file.rs: safetensors, each distinct block under
+the number of the lowest layer that uses it, and `storage` in the metadata naming that layer for each one.
+
+No test runs this file, as none needs Python. It was tried on a file of `dlt export --format tied` by
+data/peers/check_exports.py, which compares what it reads with the export for transformers.
+"""
+
+import array
+import json
+import re
+import struct
+import sys
+
+LAYER = re.compile(r"^(transformer\.h|bert\.encoder\.layer|vit\.encoder\.layer|model\.layers)\.(\d+)\.(.*)$")
+
+
+def read(path):
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        body = file.read()
+    metadata = header.pop("__metadata__")
+    if metadata.get("dlt-model") != "1":
+        raise ValueError(f"{path}: expected model layout version 1, came {metadata.get('dlt-model')}")
+    stored = {}
+    for name, entry in header.items():
+        if entry["dtype"] != "F32":
+            raise ValueError(f"{name}: expected F32, came {entry['dtype']}")
+        numbers = array.array("f")
+        numbers.frombytes(body[slice(*entry["data_offsets"])])
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        stored[name] = (entry["shape"], numbers)
+    storage = [int(layer) for layer in metadata["storage"].split(",")]
+    tensors = {name: tensor for name, tensor in stored.items() if not LAYER.match(name)}
+    for name, tensor in stored.items():
+        if found := LAYER.match(name):
+            prefix, lowest, own = found.groups()
+            users = (layer for layer, owner in enumerate(storage) if owner == int(lowest))
+            tensors.update((f"{prefix}.{layer}.{own}", tensor) for layer in users)
+    return metadata, tensors
+
+
+def main(path):
+    metadata, tensors = read(path)
+    print("lowest layer with the same weights, for each layer:", metadata["storage"])
+    for name, (shape, numbers) in sorted(tensors.items()):
+        print(f"{name}  {shape}  {len(numbers)} numbers")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])

@@ -1,0 +1,152 @@
+//! `dlt finetune`: a model learns the classes of a task, its tying held fixed.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use dlt_spec::Spec;
+use dlt_spec::spec::Initial;
+
+use crate::models::{Kind, loss, place, train};
+use crate::workplace::{Said, Workplace};
+
+/// Layers share weights and nothing is decided.
+const TIED: [&str; 4] = ["--set", "tying.initial=[0,0,2,2]", "--set", "agent.policy=none"];
+
+fn finetune(place: &Workplace, run: &str, out: &str, more: &[&str]) -> Said {
+    let data = ["finetune", run, "--task", "glue/sst2", "--data", "SST", "--out", out, "--threads", "1"];
+    place.dlt(&[&data[..], more].concat()).ok()
+}
+
+fn weights(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u32>> {
+    let path = place.path(&format!("{run}/model.safetensors"));
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let bits = |tensor: Tensor| -> Vec<u32> {
+        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    };
+    tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect()
+}
+
+fn spec(place: &Workplace, run: &str) -> Spec {
+    toml::from_str(&place.read(&format!("{run}/spec.toml"))).unwrap()
+}
+
+#[test]
+fn texts_are_told_apart_with_the_tying_held() {
+    for kind in [Kind::Gpt2, Kind::Llama] {
+        let place = place();
+        train(&place, kind, "run", &TIED);
+        let learn = ["--set", "optimizer.learning_rate=3e-3", "--set", "training.batch=8", "--steps", "60"];
+        let said = finetune(&place, "run", "tuned", &learn);
+        for part in ["validation accuracy", "majority class", "Matthews correlation", "F1 of class 1"] {
+            assert!(said.out.contains(part), "{part} is missing in\n{}", said.out);
+        }
+        assert!(said.err.contains("drawn anew"), "{}", said.err);
+        let scores = place.json("tuned/summary.json")["validation_scores"].clone();
+        assert_eq!(scores["majority_accuracy"], 0.5);
+        assert!(scores["accuracy"].as_f64().unwrap() > 0.9, "{kind:?} {scores}");
+        let tuned = spec(&place, "tuned");
+        assert_eq!(tuned.tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
+        assert_eq!(
+            (tuned.model.start.as_str(), tuned.model.dropout),
+            ("run", spec(&place, "run").model.dropout)
+        );
+        let map = place.dlt(&["inspect", "tuned"]).ok().out;
+        assert!(map.contains("0 0 2 2"), "{map}");
+        // What was tuned leaves and comes back as what was trained does.
+        place.dlt(&["export", "tuned", "--format", "hf", "--out", "out"]).ok();
+        place.dlt(&["import", "out", "--out", "back"]).ok();
+        assert_eq!(loss(&place, "back"), loss(&place, "tuned"));
+    }
+}
+
+#[test]
+fn a_frozen_body_stays_as_it_is_to_the_last_bit() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &TIED);
+    let (before, steps) = (weights(&place, "run"), ["--steps", "4", "--set", "training.batch=8"]);
+    finetune(&place, "run", "frozen", &[&steps[..], &["--freeze"]].concat());
+    let after = weights(&place, "frozen");
+    let new: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
+    assert_eq!(new, ["transformer.score.weight"]);
+    for (name, bits) in &before {
+        assert_eq!(after.get(name), Some(bits), "{name}");
+    }
+    finetune(&place, "run", "free", &steps);
+    let moved = weights(&place, "free");
+    assert!(before.iter().any(|(name, bits)| moved[name] != *bits));
+}
+
+#[test]
+fn a_finetuned_run_goes_on_bit_for_bit() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &TIED);
+    let more = [
+        "--set",
+        "training.batch=8",
+        "--set",
+        "checkpoint.every_steps=2",
+        "--set",
+        "optimizer.schedule=constant",
+    ];
+    finetune(&place, "run", "whole", &[&more[..], &["--steps", "6"]].concat());
+    finetune(&place, "run", "parts", &[&more[..], &["--steps", "2"]].concat());
+    place.dlt(&["train", "--resume", "parts", "--steps", "6", "--quiet", "--threads", "1"]).ok();
+    assert_eq!(weights(&place, "parts"), weights(&place, "whole"));
+}
+
+#[test]
+fn the_reference_reads_classes_as_its_code_does() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &TIED);
+    finetune(
+        &place,
+        "run",
+        "tuned",
+        &["--method", "reference-glue", "--steps", "2", "--set", "training.batch=8"],
+    );
+    let tuned = serde_json::to_value(spec(&place, "tuned")).unwrap();
+    let model = &tuned["model"];
+    assert_eq!((&model["pooling"], &model["classes"]), (&"last-position".into(), &1.into()));
+    assert_eq!((&model["gelu"], &tuned["tying"]["gradient"]), (&"tanh".into(), &"owner".into()));
+    assert_eq!(tuned["tying"]["initial"], serde_json::json!([0, 0, 2, 2]));
+}
+
+#[test]
+fn pictures_are_told_apart() {
+    let place = place();
+    train(&place, Kind::Vit, "run", &TIED);
+    let data =
+        ["finetune", "run", "--task", "cifar10", "--data", "pictures.bin", "--out", "tuned", "--steps", "3"];
+    let said = place.dlt(&[&data[..], &["--set", "training.batch=8"]].concat()).ok();
+    assert!(said.out.contains("validation accuracy"), "{}", said.out);
+    assert_eq!(spec(&place, "tuned").tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
+}
+
+#[test]
+fn rejects_what_cannot_be_learnt() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &TIED);
+    train(&place, Kind::Vit, "seen", &TIED);
+    for (arguments, code, word) in [
+        (&["run", "--task", "glue/sst3"][..], 2, "expected one of"),
+        (&["run", "--task", "wikitext-2"], 2, "glue/sst2"),
+        (&["run", "--task", "cifar10", "--data", "pictures.bin"], 2, "run reads tokens"),
+        (&["seen", "--task", "glue/sst2", "--data", "SST"], 2, "seen reads pictures"),
+        (&["gone", "--task", "glue/sst2", "--data", "SST"], 4, "gone: no such run folder"),
+        (&["run", "--task", "glue/sst2", "--data", "NONE"], 4, "NONE"),
+        (&["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.layers=3"], 3, "its own 4"),
+        (
+            &["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.pooling=first"],
+            3,
+            "`model.pooling`",
+        ),
+        (&["run", "--task", "glue/sst2", "--data", "SST", "--out", "seen"], 2, "seen"),
+        (&["run"], 2, "--task"),
+    ] {
+        let out: &[&str] = if arguments.contains(&"--out") { &[] } else { &["--out", "new"] };
+        let said = place.dlt(&[&["finetune"], arguments, out].concat());
+        assert_eq!(said.code, Some(code), "{arguments:?} {said:?}");
+        assert!(said.err.contains(word), "{word} in {}", said.err);
+        assert!(!place.path("new").exists(), "{arguments:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Generation: our model with every layer's own weights, the same with one owner, and transformers.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::grid::Program;
+use super::page::Heading;
+use crate::spread::Spread;
+use crate::table::{Table, grouped};
+
+/// The peer's script, from the root of the repository.
+pub(super) const SCRIPT: &str = "data/peers/transformers_decode.py";
+
+/// Name, program, and what it is told beside the numbers that are common to all.
+pub(super) const SIDES: [(&str, Program, &[&str]); 3] = [
+    ("dlt none", Program::Dlt, &["--tying", "none"]),
+    ("dlt one owner", Program::Dlt, &["--tying", "sum"]),
+    ("transformers", Program::PyTorch, &[]),
+];
+
+/// Which side's tokens a second are divided by which other's.
+const RATIOS: [(usize, usize); 3] = [(0, 2), (1, 2), (1, 0)];
+
+/// What a program says about its run.
+pub(super) struct Figures {
+    pub(super) tokens_per_s: f64,
+    prefill_ms: f64,
+    params: u64,
+    line: Value,
+}
+
+impl Figures {
+    /// Finds the one line of JSON in what a program printed.
+    pub(super) fn parse(stdout: &str) -> Result<Self> {
+        let lines: Vec<&str> = stdout.lines().filter(|line| line.starts_with('{')).collect();
+        ensure!(lines.len() == 1, "expected one line of JSON, came {}", lines.len());
+        let line: Value = serde_json::from_str(lines[0]).context("expected JSON")?;
+        let number = |key: &str| {
+            let number = line[key].as_f64().filter(|&number| number > 0.0);
+            number.with_context(|| format!("expected a number above zero for '{key}', came {}", line[key]))
+        };
+        Ok(Self {
+            tokens_per_s: number("decode_tokens_per_s")?,
+            prefill_ms: number("prefill_ms")?,
+            params: line["params"].as_u64().context("expected a whole number for 'params'")?,
+            line: line.clone(),
+        })
+    }
+}
+
+/// The runs of every side that took part, in the order of [`SIDES`]; of a failed round, why.
+pub(super) type Runs = Vec<Vec<Result<Figures, String>>>;
+
+fn good(runs: &[Result<Figures, String>]) -> impl Iterator<Item = &Figures> {
+    runs.iter().filter_map(|run| run.as_ref().ok())
+}
+
+/// The page: a table of sides, one of ratios, and what failed.
+pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
+    let mut text = format!(
+        "# Generation, beside transformers\n\nPrompts of a GPT-2 with random weights continued greedily, keys and \
+         values cached; figures are medians over rounds, with\ntheir range. The sides ran in turn, each in a process \
+         of its own.\n\n{}\n",
+        heading.paragraphs()
+    );
+    let mut table = Table::new(&["side", "decode, tokens/s", "prefill, ms", "parameters", "runs"]);
+    for ((name, ..), runs) in SIDES.iter().zip(runs) {
+        let spread = |figure: fn(&Figures) -> f64| {
+            Spread::of(good(runs).map(figure)).map_or("-".to_owned(), |spread| format!("{spread:.1}"))
+        };
+        let (passed, all) = (good(runs).count(), runs.len());
+        table.push([
+            (*name).to_owned(),
+            spread(|figures| figures.tokens_per_s),
+            spread(|figures| figures.prefill_ms),
+            good(runs).next().map_or("-".to_owned(), |figures| grouped(figures.params)),
+            if passed < all { format!("**FAILED** {} of {all}", all - passed) } else { all.to_string() },
+        ]);
+    }
+    text += &table.to_string();
+    let mut table = Table::new(&["ratio of decode tokens/s", "is"]);
+    for (side, against) in RATIOS.into_iter().filter(|&(_, against)| against < runs.len()) {
+        let is = ratio(runs, side, against).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+        table.push([format!("{} to {}", SIDES[side].0, SIDES[against].0), is]);
+    }
+    write!(text, "\n{table}").expect("writing to a string cannot fail");
+    for ((name, ..), runs) in SIDES.iter().zip(runs) {
+        for why in runs.iter().filter_map(|run| run.as_ref().err()) {
+            write!(text, "\nFAILED: {name}:\n\n```text\n{why}\n```\n")
+                .expect("writing to a string cannot fail");
+        }
+    }
+    text
+}
+
+/// Of the medians; the range is that of the ratios within a round.
+fn ratio(runs: &Runs, side: usize, against: usize) -> Option<Spread> {
+    let median = |side: usize| Spread::of(good(&runs[side]).map(|figures| figures.tokens_per_s));
+    let median = median(side)?.median / median(against)?.median;
+    let rounds = runs[side].iter().zip(&runs[against]);
+    let in_rounds = rounds.filter_map(|pair| match pair {
+        (Ok(a), Ok(b)) => Some(a.tokens_per_s / b.tokens_per_s),
+        _ => None,
+    });
+    let range = Spread::of(in_rounds).unwrap_or(Spread { median, least: median, most: median });
+    Some(Spread { median, ..range })
+}
+
+/// Each run as its program told it.
+pub(super) fn json(heading: &Heading, runs: &Runs) -> Value {
+    let mut value = heading.json();
+    let sides = SIDES.iter().zip(runs).map(|((name, ..), runs)| {
+        let told = runs.iter().map(|run| match run {
+            Ok(figures) => figures.line.clone(),
+            Err(why) => json!({ "failed": why }),
+        });
+        json!({ "name": name, "runs": told.collect::<Value>() })
+    });
+    value["sides"] = sides.collect();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(tokens_per_s: f64) -> Result<Figures, String> {
+        let line =
+            json!({ "decode_tokens_per_s": tokens_per_s, "prefill_ms": 2.0, "params": 7, "peer": "x" });
+        Ok(Figures::parse(&line.to_string()).expect("it holds every key"))
+    }
+
+    #[test]
+    fn a_ratio_is_of_medians_and_its_range_of_rounds() {
+        let runs = vec![vec![run(10.0), run(20.0)], vec![run(30.0), run(30.0)]];
+        let ratio = ratio(&runs, 1, 0).expect("both sides have figures");
+        assert_eq!((ratio.median, ratio.least, ratio.most), (2.0, 1.5, 3.0));
+        let failed = vec![vec![Err("gone".to_owned())], vec![run(30.0)]];
+        assert!(super::ratio(&failed, 1, 0).is_none());
+    }
+
+    #[test]
+    fn rejects_an_answer_without_any_of_the_keys() {
+        let whole = json!({ "decode_tokens_per_s": 3.0, "prefill_ms": 2.0, "params": 7 });
+        for key in ["decode_tokens_per_s", "prefill_ms", "params"] {
+            let mut line = whole.clone();
+            line[key] = Value::Null;
+            let refused = Figures::parse(&line.to_string()).err().expect("a key is missing").to_string();
+            assert!(refused.contains(key), "{refused}");
+        }
+        assert!(Figures::parse("nothing\n").is_err());
+    }
+}
