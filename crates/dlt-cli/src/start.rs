@@ -90,11 +90,19 @@ impl Start {
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
         let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
-        let data = noted_spec(&folder)?.map(|noted| noted.data);
-        // A tokenizer that this program has in itself is known by its own name, wherever else it stands too.
-        let own =
-            data.as_ref().map(|data| data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
-        let spec = sized(&Spec { model, data: data.unwrap_or_default(), ..undecided() }.check()?, extents)?;
+        let mut spec = Spec { model, ..undecided() };
+        let mut own = None;
+        if let Some(noted) = noted_spec(&folder)? {
+            // A config does not know how long windows were in training.
+            spec.model.context = spec.model.context.min(noted.model.context);
+            // A tokenizer that this program has in itself is known by its own name, wherever else it stands too.
+            own = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
+            spec.data = noted.data;
+        }
+        if let Some(normalise) = normalise(&folder)? {
+            spec.data.normalise = normalise;
+        }
+        let spec = sized(&spec.check()?, extents)?;
         let is_gpt2 = spec.model.architecture == Family::Gpt2 && vocabulary == GPT2_VOCABULARY;
         let tokenizer = own.or(tokenizer).or_else(|| is_gpt2.then(|| GPT2.to_owned()));
         let tokenizer = tokenizer.filter(|_| has_tokens(&spec));

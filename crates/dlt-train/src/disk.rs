@@ -1,10 +1,11 @@
-//! The few operations that saving a checkpoint asks of a file system, so that each of them can be made to fail.
+//! The few operations that a run asks of a file system for checkpoints and for moments at rest, so that each of them can
+//! be made to fail.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-/// Where a checkpoint is written. [`SystemDisk`] is the real one.
+/// Where a run writes. [`SystemDisk`] is the real one.
 pub trait Disk {
     /// A new empty file for writing, in place of one that is there.
     ///
@@ -41,6 +42,13 @@ pub trait Disk {
     /// # Errors
     /// What the system says.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// An empty file without a name, in a folder's file system. Its room is free again once it is dropped or the process
+    /// has ended, however it did.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn unnamed(&self, folder: &Path) -> io::Result<Box<dyn UnnamedFile>>;
 }
 
 /// A file that is being written.
@@ -51,6 +59,11 @@ pub trait DiskFile: Write + Seek {
     /// What the system says.
     fn sync(&mut self) -> io::Result<()>;
 }
+
+/// A file without a name, which is written and read back.
+pub trait UnnamedFile: Read + Write + Seek + Send {}
+
+impl UnnamedFile for File {}
 
 /// The file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +102,10 @@ impl Disk for SystemDisk {
             Err(error) if unable.contains(&error.kind()) => Ok(()),
             synced => synced,
         }
+    }
+
+    fn unnamed(&self, folder: &Path) -> io::Result<Box<dyn UnnamedFile>> {
+        Ok(Box::new(tempfile::tempfile_in(folder)?))
     }
 }
 

@@ -48,6 +48,22 @@ pub enum TrainError {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Moments of a layer that is not independent could not be laid down on disk, or read from there.
+    #[error(
+        "cannot {action} the optimizer's moments of layer {layer}, which rest in a file without a name in {0} until the \
+         layer is independent again: {source}; make room there or mend the disk, then `dlt train --resume {0}`",
+        folder.display()
+    )]
+    Resting {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The layer.
+        layer: usize,
+        /// The folder of the run.
+        folder: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// The run folder is there already.
     #[error(
         "{0} is there already: go on with it by `dlt train --resume {0}`, start it again from its spec by \
@@ -189,6 +205,7 @@ impl TrainError {
             Self::Model(_)
             | Self::Io { .. }
             | Self::Thread(_)
+            | Self::Resting { .. }
             | Self::Device { .. }
             | Self::Held { .. }
             | Self::Memory { .. } => ExitCode::Resources,

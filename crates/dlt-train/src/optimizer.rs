@@ -1,8 +1,10 @@
 //! AdamW over the slots of a model: one state a slot, one step count a parameter.
 
+pub mod resting;
 mod saved;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_kernels::optimizer::AdamwStep;
@@ -13,6 +15,8 @@ use dlt_models::{Model, ModelError};
 use dlt_spec::spec::{Decayed, GroupRate, Moments, OptimizerSpec, TyingSpec};
 
 use crate::Result;
+use resting::{Resting, RestingPlace};
+pub use saved::OptimizerState;
 
 /// Moments and step count of one parameter.
 #[derive(Clone, Debug)]
@@ -25,6 +29,14 @@ pub struct ParameterMoments {
     pub step: u64,
 }
 
+impl ParameterMoments {
+    /// Bytes of both.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        2 * self.first.elem_count() * size_of::<f32>()
+    }
+}
+
 /// AdamW with decoupled weight decay, clipping by global norm, and moments that follow the tying (DEVIATIONS
 /// rows 10, 11, 16). Its state is readable, for checkpoints and tests.
 #[derive(Debug)]
@@ -34,6 +46,8 @@ pub struct Optimizer {
     group_rate: GroupRate,
     shared: Vec<ParameterMoments>,
     slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    place: Option<RestingPlace>,
+    resting: BTreeMap<usize, Arc<Resting>>,
 }
 
 impl Optimizer {
@@ -46,7 +60,17 @@ impl Optimizer {
             group_rate: tying.group_rate,
             shared: Vec::new(),
             slots: BTreeMap::new(),
+            place: None,
+            resting: BTreeMap::new(),
         }
+    }
+
+    /// Lets moments that are kept for layers which are not independent now rest in this place. Without one they stay in
+    /// memory. The numbers are the same.
+    #[must_use]
+    pub fn resting_in(mut self, place: RestingPlace) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Makes the moments, zero, of whatever trains for the first time in the next step. [`step`](Self::step) would
@@ -84,23 +108,40 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Lets moments follow a decision: those of tied layers go (unless they are to be resumed), those of
-    /// newly independent ones begin as the rule says.
+    /// Lets moments follow a decision: those of tied layers go, or rest where they are to be resumed; those of newly
+    /// independent ones begin as the rule says.
     ///
     /// # Errors
-    /// Fails where the device has no memory left.
+    /// Fails where the device has no memory left, or the disk where moments rest fails.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<()> {
         let inherited = match self.rule {
+            Moments::Resume => return self.rest_and_wake(settlement),
             Moments::Inherit => self.inherited(settlement)?,
-            Moments::Fresh | Moments::Resume => BTreeMap::new(),
+            Moments::Fresh => BTreeMap::new(),
         };
-        if self.rule != Moments::Resume {
-            let untied = settlement.untied.iter().map(|(layer, _)| layer);
-            for layer in settlement.tied.iter().chain(untied) {
-                self.slots.remove(layer);
-            }
+        let untied = settlement.untied.iter().map(|(layer, _)| layer);
+        for layer in settlement.tied.iter().chain(untied) {
+            self.slots.remove(layer);
         }
         self.slots.extend(inherited);
+        Ok(())
+    }
+
+    /// What goes to rest goes first: there are never more moments in memory than before or after.
+    fn rest_and_wake(&mut self, settlement: &Settlement) -> Result<()> {
+        let Some(place) = &self.place else { return Ok(()) };
+        for &layer in &settlement.tied {
+            if let Some(moments) = self.slots.get(&layer).filter(|moments| place.takes(moments)) {
+                self.resting.insert(layer, Arc::new(place.put(layer, moments)?));
+                self.slots.remove(&layer);
+            }
+        }
+        for (layer, _) in &settlement.untied {
+            if let Some(resting) = self.resting.get(layer) {
+                self.slots.insert(*layer, resting.wake()?);
+                self.resting.remove(layer);
+            }
+        }
         Ok(())
     }
 
@@ -129,17 +170,22 @@ impl Optimizer {
         &self.shared
     }
 
-    /// Moments of each slot's block, in the order of its layout.
+    /// Moments of each slot's block that are in memory, in the order of its layout.
     #[must_use]
     pub fn slots(&self) -> &BTreeMap<usize, Vec<ParameterMoments>> {
         &self.slots
     }
 
-    /// Bytes of all moments.
+    /// Moments that rest on disk, by the slot that will go on with them.
+    #[must_use]
+    pub fn resting(&self) -> &BTreeMap<usize, Arc<Resting>> {
+        &self.resting
+    }
+
+    /// Bytes of the moments in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let bytes = |moments: &ParameterMoments| 2 * moments.first.elem_count() * size_of::<f32>();
-        self.shared.iter().chain(self.slots.values().flatten()).map(bytes).sum()
+        self.shared.iter().chain(self.slots.values().flatten()).map(ParameterMoments::bytes).sum()
     }
 }
 

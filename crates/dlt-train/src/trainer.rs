@@ -21,6 +21,7 @@ use crate::feed::Feed;
 use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
 use crate::optimizer::Optimizer;
+use crate::optimizer::resting::RestingPlace;
 use crate::schedule::learning_rate;
 use crate::trainer::saved::Saving;
 use crate::tying::{
@@ -181,7 +182,8 @@ impl Trainer {
         let used = spec.evaluation.windows.or(validation.count());
         let steps = spec.steps(examples.count());
         Ok(Self {
-            optimizer: Optimizer::new(&spec.optimizer, &spec.tying),
+            optimizer: Optimizer::new(&spec.optimizer, &spec.tying)
+                .resting_in(RestingPlace::in_folder(folder.path())),
             agent: agent_for(&spec, recording)?,
             recording: Recording::starting_from(spec.initial_state()),
             timetable: Timetable::new(&spec, steps, recording),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::ModelError;
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::header::{CHECKSUM, Header, NO_CHECKSUM, Number, Place, checksum_place};
 use super::{CHUNK, VERSION, hex};
 use crate::disk::Disk;
+use crate::optimizer::resting::Resting;
 use crate::{Result, TrainError};
 
 /// One tensor to be written.
@@ -19,6 +21,8 @@ pub(crate) enum Numbers {
     Tensor(Tensor),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// Floats of 32 bits that are not in memory: a tensor by its number.
+    Resting(Arc<Resting>, usize),
 }
 
 /// Everything that goes into a checkpoint.
@@ -41,6 +45,10 @@ impl Contents {
                     (Number::F32, tensor.dims().to_vec(), tensor.elem_count() * size_of::<f32>())
                 }
                 Numbers::Bytes(bytes) => (Number::U8, vec![bytes.len()], bytes.len()),
+                Numbers::Resting(resting, number) => {
+                    let shape = resting.shape(*number);
+                    (Number::F32, shape.to_vec(), shape.iter().product::<usize>() * size_of::<f32>())
+                }
             };
             let data_offsets = (end, end + bytes as u64);
             end = data_offsets.1;
@@ -63,6 +71,9 @@ impl Contents {
         for (_, numbers) in &self.tensors {
             match numbers {
                 Numbers::Bytes(bytes) => write(&mut out, bytes).map_err(io)?,
+                Numbers::Resting(resting, number) => {
+                    write(&mut out, &resting.read(*number)?).map_err(io)?;
+                }
                 Numbers::Tensor(tensor) => {
                     let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
                     for values in values.map_err(ModelError::from)?.chunks(CHUNK / size_of::<f32>()) {
@@ -81,5 +92,46 @@ impl Contents {
             out.get_mut().sync()
         };
         finish().map_err(io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SystemDisk;
+    use crate::optimizer::ParameterMoments;
+    use crate::optimizer::resting::RestingPlace;
+    use candle_core::Device;
+
+    #[test]
+    fn law_moments_at_rest_are_written_as_those_in_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tensor = |seed: u32, shape: &[usize]| {
+            let n: usize = shape.iter().product();
+            // Bits of every kind: subnormal numbers and values that are not finite too.
+            let values =
+                (0..n as u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761).wrapping_add(seed)));
+            Tensor::from_vec(values.collect(), shape, &Device::Cpu).expect("a tensor")
+        };
+        let shapes = [(vec![700, 900], 1), (vec![3], 2), (vec![0, 5], 3), (vec![1, 2, 3], 4)];
+        let moments = shapes.map(|(shape, step)| ParameterMoments {
+            first: tensor(2 * step, &shape),
+            second: tensor(2 * step + 1, &shape),
+            step: u64::from(step),
+        });
+        let place = RestingPlace::on(Arc::new(SystemDisk), folder.path(), 1);
+        let resting = Arc::new(place.put(3, &moments).expect("it is written"));
+        assert_eq!(resting.steps(), [1, 2, 3, 4]);
+        let both = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
+        let held: Vec<_> = both.map(|tensor| Numbers::Tensor(tensor.clone())).collect();
+        let at_rest: Vec<_> = (0..held.len()).map(|i| Numbers::Resting(Arc::clone(&resting), i)).collect();
+        let written = [held, at_rest].map(|numbers| {
+            let tensors = numbers.into_iter().zip(0..).map(|(numbers, i)| (format!("tensor {i}"), numbers));
+            let contents = Contents { tensors: tensors.collect(), ..Contents::default() };
+            let path = folder.path().join("file");
+            contents.write(&SystemDisk, &path).expect("it is written");
+            std::fs::read(path).expect("it is read")
+        });
+        assert!(written[0] == written[1] && written[0].len() > resting.bytes());
     }
 }

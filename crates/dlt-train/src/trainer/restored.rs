@@ -1,6 +1,6 @@
 //! What a checkpoint holds, as the loop uses it: checked against the spec and the data before anything is changed.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_agent::Agent;
@@ -17,14 +17,12 @@ use dlt_state::Recording;
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::feed::Feed;
-use crate::optimizer::ParameterMoments;
+use crate::optimizer::resting::RestingPlace;
+use crate::optimizer::{OptimizerState, ParameterMoments};
 use crate::tying::{agent_for, stream};
 
 pub(super) struct Restored {
-    /// Moments of parameters outside of blocks.
-    pub(super) shared: Vec<ParameterMoments>,
-    /// Moments by the layer whose optimizer state they are.
-    pub(super) slots: BTreeMap<usize, Vec<ParameterMoments>>,
+    pub(super) optimizer: OptimizerState,
     pub(super) agent: Option<Agent>,
     /// Training batches.
     pub(super) train: Feed,
@@ -33,9 +31,10 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// The model, and everything else.
+    /// The model, and everything else. Moments of layers that are not independent go to rest one layer after the other.
     pub(super) fn read(
         checkpoint: &Checkpoint,
+        place: &RestingPlace,
         spec: &CheckedSpec,
         material: &Material,
         recording: Option<&Recording>,
@@ -49,18 +48,7 @@ impl Restored {
             );
         }
         let model = model(checkpoint, spec, material.extents(), device)?;
-        let architecture = model.architecture();
-        let moments =
-            |prefix: &str, layout: &Layout, steps: &[u64]| moments(checkpoint, prefix, layout, steps, device);
-        let shared =
-            moments(architecture.shared_prefix(), model.trained_shared().layout(), &progress.moments.shared)?;
-        let slots = progress.moments.slots.iter().map(|(&slot, steps)| {
-            if slot >= spec.model.layers {
-                return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
-            }
-            Ok((slot, moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?))
-        });
-        let slots = slots.collect::<Result<_>>()?;
+        let optimizer = optimizer(checkpoint, &model, place, device)?;
         let mut agent = agent_for(spec, recording)?;
         match (&mut agent, &progress.agent) {
             (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
@@ -75,8 +63,33 @@ impl Restored {
         };
         let train = feed("data", progress.train.clone())?;
         let rewards = feed("reward", progress.rewards.clone())?;
-        Ok((model, Self { shared, slots, agent, train, rewards }))
+        Ok((model, Self { optimizer, agent, train, rewards }))
     }
+}
+
+fn optimizer(
+    checkpoint: &Checkpoint,
+    model: &Model,
+    place: &RestingPlace,
+    device: &Device,
+) -> Result<OptimizerState> {
+    let (architecture, counts) = (model.architecture(), &checkpoint.progress().moments);
+    let moments =
+        |prefix: &str, layout: &Layout, steps: &[u64]| moments(checkpoint, prefix, layout, steps, device);
+    let shared = moments(architecture.shared_prefix(), model.trained_shared().layout(), &counts.shared)?;
+    let mut state = OptimizerState { shared, ..OptimizerState::default() };
+    for (&slot, steps) in &counts.slots {
+        if slot >= model.binding().n_layers() {
+            return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
+        }
+        let moments = moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?;
+        if !model.binding().is_independent(slot) && place.takes(&moments) {
+            state.resting.insert(slot, Arc::new(place.put(slot, &moments)?));
+        } else {
+            state.slots.insert(slot, moments);
+        }
+    }
+    Ok(state)
 }
 
 /// Moments of one layout; none where no step has been taken.

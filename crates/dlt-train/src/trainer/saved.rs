@@ -1,6 +1,7 @@
 //! A run saved and taken up again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use candle_core::Device;
 use dlt_agent::Agent;
@@ -23,6 +24,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
+use crate::optimizer::resting::{Resting, RestingPlace};
 use crate::resume::{Resumption, recording_sha256};
 use crate::tying::{Weights, model_for};
 use crate::{Result, TrainError};
@@ -118,9 +120,9 @@ impl Trainer {
         Self::check(&resumption.spec, &material, recording, &device)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let process_mb = process_mb();
-        let restored = checkpoint.as_ref();
+        let (restored, place) = (checkpoint.as_ref(), RestingPlace::in_folder(&run));
         let restored = restored
-            .map(|checkpoint| Restored::read(checkpoint, &spec, &material, recording, &device))
+            .map(|checkpoint| Restored::read(checkpoint, &place, &spec, &material, recording, &device))
             .transpose()?;
         let (model, restored) = match restored {
             Some((model, restored)) => (model, Some(restored)),
@@ -145,9 +147,9 @@ impl Trainer {
 
     fn take_up(&mut self, restored: Restored, checkpoint: &Checkpoint) {
         let progress = checkpoint.progress();
-        let Restored { shared, slots, agent, train, rewards } = restored;
+        let Restored { optimizer, agent, train, rewards } = restored;
         (self.agent, self.train, self.rewards) = (agent, train, rewards);
-        self.optimizer.restore(shared, slots);
+        self.optimizer.restore(optimizer);
         self.recording = checkpoint.recording().clone();
         self.step = progress.step;
         self.pending = progress.pending.clone();
@@ -281,26 +283,29 @@ impl Trainer {
         Ok(tensors)
     }
 
+    /// Every slot's moments, wherever they are now.
     fn moments(&self) -> (Vec<(String, Numbers)>, StepCounts) {
         let (architecture, mut tensors) = (self.model.architecture(), Vec::new());
-        let mut push = |prefix: String, layout: &Layout, moments: &[ParameterMoments]| -> Vec<u64> {
-            let named = layout.entries().iter().zip(moments);
-            let counts = named.map(|(entry, moments)| {
-                for (which, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-                    let name = format!("moments/{which}/{prefix}{}", entry.name);
-                    tensors.push((name, Numbers::Tensor(tensor.clone())));
+        let mut push = |prefix: String, layout: &Layout, moments: Vec<[Numbers; 2]>| {
+            for (entry, moments) in layout.entries().iter().zip(moments) {
+                for (which, numbers) in ["first", "second"].into_iter().zip(moments) {
+                    tensors.push((format!("moments/{which}/{prefix}{}", entry.name), numbers));
                 }
-                moments.step
-            });
-            counts.collect()
+            }
         };
-        let prefix = architecture.shared_prefix().to_owned();
-        let shared = push(prefix, self.model.trained_shared().layout(), self.optimizer.shared());
-        let layout = self.model.bank().layout();
-        let slots = self.optimizer.slots().iter();
-        let slots =
-            slots.map(|(&slot, moments)| (slot, push(architecture.block_prefix(slot), layout, moments)));
-        let counts = StepCounts { shared, slots: slots.collect() };
+        let (shared, slots) = (self.optimizer.shared(), self.optimizer.slots());
+        push(architecture.shared_prefix().to_owned(), self.model.trained_shared().layout(), held(shared));
+        let steps = |moments: &[ParameterMoments]| moments.iter().map(|moments| moments.step).collect();
+        let mut counts = StepCounts { shared: steps(shared), ..StepCounts::default() };
+        let resting = self.optimizer.resting();
+        for slot in slots.keys().chain(resting.keys()).copied().collect::<BTreeSet<_>>() {
+            let (numbers, steps) = match resting.get(&slot) {
+                Some(resting) => (at_rest(resting), resting.steps().to_vec()),
+                None => (held(&slots[&slot]), steps(&slots[&slot])),
+            };
+            push(architecture.block_prefix(slot), self.model.bank().layout(), numbers);
+            counts.slots.insert(slot, steps);
+        }
         (tensors, counts)
     }
 
@@ -341,4 +346,16 @@ impl Trainer {
         self.saving.best = Some((step, sha256.clone()));
         Ok(Some(SavedBest { step, loss, accuracy, sha256 }))
     }
+}
+
+/// Both moments of each parameter, from memory.
+fn held(moments: &[ParameterMoments]) -> Vec<[Numbers; 2]> {
+    let both = |moments: &ParameterMoments| [&moments.first, &moments.second].map(|tensor| tensor.clone());
+    moments.iter().map(|moments| both(moments).map(Numbers::Tensor)).collect()
+}
+
+/// Both moments of each parameter, to be read only when they are written.
+fn at_rest(resting: &Arc<Resting>) -> Vec<[Numbers; 2]> {
+    let number = |number| Numbers::Resting(Arc::clone(resting), number);
+    (0..resting.steps().len()).map(|i| [number(2 * i), number(2 * i + 1)]).collect()
 }

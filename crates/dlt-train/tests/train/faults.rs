@@ -8,7 +8,7 @@ use std::rc::Rc;
 use dlt_spec::ExitCode;
 use dlt_train::Trainer;
 use dlt_train::checkpoint::CheckpointFolder;
-use dlt_train::disk::{Disk, DiskFile, SystemDisk};
+use dlt_train::disk::{Disk, DiskFile, SystemDisk, UnnamedFile};
 
 use crate::bench::{Bench, finish};
 
@@ -92,6 +92,10 @@ impl Disk for FaultyDisk {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.pass().and_then(|()| SystemDisk.sync_folder(path))
+    }
+
+    fn unnamed(&self, folder: &Path) -> io::Result<Box<dyn UnnamedFile>> {
+        self.pass().and_then(|()| SystemDisk.unnamed(folder))
     }
 }
 
