@@ -24,6 +24,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Classes that a task has at most. A larger number is a mistake, and a model would make an output for each below it.
+const MOST_CLASSES: u32 = 1_000_000;
+
 /// One sentence or two, and their class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
@@ -165,7 +168,7 @@ pub(crate) fn labels(table: &Table<'_>, file: &DataFile) -> Result<Vec<Option<u3
     table.cells(table.column("label")?, &(0..u64::MAX), &mut |row, cell| {
         rows.push(match cell {
             Cell::Whole(-1) | Cell::Missing => None,
-            Cell::Whole(label) if (0..1_000_000).contains(&label) => Some(label as u32),
+            Cell::Whole(label) if (0..MOST_CLASSES.into()).contains(&label) => Some(label as u32),
             _ => {
                 return Err(bad(file, row, "expected a class of 0 or above, or -1, in \"label\"".to_owned()));
             }

@@ -11,7 +11,7 @@
 //! Test files have no class, and CoLA's has a first line, `index` and `sentence`. Classes that are words are numbered as the
 //! hub does: `entailment` 0, `not_entailment` 1.
 
-use super::Example;
+use super::{Example, MOST_CLASSES};
 use crate::{error::DataError, source::read_text};
 use std::path::Path;
 
@@ -85,6 +85,9 @@ fn class(word: &str) -> Result<u32, String> {
     match word {
         "entailment" => Ok(0),
         "not_entailment" => Ok(1),
-        number => number.parse().map_err(|_| format!("expected a class, came {number:?}")),
+        number => {
+            let class = number.parse().ok().filter(|&class| class < MOST_CLASSES);
+            class.ok_or_else(|| format!("expected a class below {MOST_CLASSES}, came {number:?}"))
+        }
     }
 }
