@@ -131,15 +131,18 @@ fn tokenizing_counts_the_whole_and_the_splits_and_cleaning_empties_the_cache() {
     // 14 tokens a line, by GPT-2's published tokenizer.
     assert!(out.contains("whole text") && out.contains(" 700 "), "{out}");
     assert!(out.contains("tokenizer gpt2, vocabulary 50,257"), "{out}");
+    world.place.write("large.txt", &text.repeat(100));
+    let out = world.dlt(&["data", "tokenize", "large.txt"]).ok().out;
+    assert!(out.contains("tokenized 0.2 MB in"), "every byte once: {out}");
     let tokens = || tree(&world.place.path("cache")).len();
-    assert_eq!(tokens(), 3);
+    assert_eq!(tokens(), 6);
     for (name, says, train) in [("glue/rte", "examples", "600"), ("cifar10", "pictures", "540")] {
         let out = world.dlt(&["data", "tokenize", name]).ok().out;
         assert!(out.contains(says) && out.contains(train), "{out}");
     }
-    assert_eq!(tokens(), 5);
+    assert_eq!(tokens(), 8);
     let out = world.dlt(&["data", "clean"]).ok().out;
-    assert!(out.contains("removed 5 files"), "{out}");
+    assert!(out.contains("removed 8 files"), "{out}");
     assert_eq!(tokens(), 0);
 }
 

@@ -198,12 +198,11 @@ fn tokenize(task: &TokenizeTask) -> Result {
         ..DataRequest::new(&data, 1)
     };
     let progress = Progress::new(false);
-    let (began, mut encoded) = (Instant::now(), 0);
+    // Bytes of each split so far, of which the last are told twice.
+    let (began, mut encoded) = (Instant::now(), [0; 3]);
     let splits = dlt_data::load(&request, &mut |loading| {
-        if let Loading::Tokenizing { bytes, of, .. } = &loading
-            && bytes == of
-        {
-            encoded += bytes;
+        if let Loading::Tokenizing { split, bytes, .. } = &loading {
+            encoded[*split as usize] = *bytes;
         }
         progress.loading(loading);
     })?;
@@ -211,7 +210,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
     progress.end();
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
-    let mut text = counts(&splits, all);
+    let (mut text, encoded) = (counts(&splits, all), encoded.iter().sum::<usize>());
     if encoded > 0 {
         let speed = decimal(encoded as f64 / 1e6 / seconds.max(1e-9), 1);
         text.push_str(&format!(
