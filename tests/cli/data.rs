@@ -99,6 +99,37 @@ fn the_catalogue_is_listed_and_explained() {
 }
 
 #[test]
+fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
+    let world = World::new();
+    let mut trained = 0;
+    for entry in CATALOGUE.iter().filter(|entry| entry.task != Task::LanguageModel) {
+        let (name, out) = (entry.name, entry.name.replace('/', "-"));
+        let mut arguments = vec!["train", "--steps", "3", "--data", name, "--out", &out, "--quiet"];
+        arguments.extend(match entry.task {
+            Task::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
+            _ => ["--preset", "smoke", "--set", "model.objective=classes"],
+        });
+        for set in [
+            "evaluation.every_steps=3",
+            "training.batch=4",
+            "data.tokenizer=gpt2",
+            "optimizer.warmup_steps=0",
+        ] {
+            arguments.extend(["--set", set]);
+        }
+        world.dlt(&arguments).ok();
+        let summary = world.place.json(&format!("{out}/summary.json"));
+        assert_eq!(summary["steps"], 3, "{name}");
+        let accuracy = summary["test_scores"]["accuracy"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&accuracy), "{name}: {accuracy}");
+        let said = world.place.json(&format!("{out}/provenance.json"))["data"]["commit"].clone();
+        assert!(said.as_str().unwrap().starts_with(entry.repository.unwrap()), "{name}: {said}");
+        trained += 1;
+    }
+    assert_eq!(trained, 7);
+}
+
+#[test]
 fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
     for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {

@@ -219,7 +219,7 @@ fn rejects_what_cannot_leave_or_come() {
         (&["import", "odd", "--out", "new"], 4, "model_type"),
         (&["import", "bare", "--out", "new"], 4, "model.safetensors"),
         (&["import", "out", "--out", "new", "--set", "model.width=32"], 3, "`model.width` is 32, its own 16"),
-        (&["generate", "run", "--prompt", "a"], 4, "see nothing after them"),
+        (&["generate", "run", "--prompt", "a"], 4, "predicts the next token, came one that predicts masked"),
     ] {
         let said = place.dlt(arguments);
         assert_eq!(said.code, Some(code), "{arguments:?} {said:?}");

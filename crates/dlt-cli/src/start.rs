@@ -10,9 +10,7 @@ use dlt_models::file::ModelFile;
 use dlt_models::huggingface::{self, read_config};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{
-    Architecture as Family, Initial, InitialName, Normalise, Objective, PolicyKind, Size,
-};
+use dlt_spec::spec::{Architecture as Family, Initial, InitialName, Normalise, Objective, PolicyKind, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields};
 use serde_json::Value;
 
@@ -92,7 +90,7 @@ impl Start {
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
         let mut own = None;
-        if let Some(noted) = noted_spec(&folder)? {
+        if let Some(noted) = noted_spec(&folder) {
             // A config does not know how long windows were in training.
             spec.model.context = spec.model.context.min(noted.model.context);
             // A tokenizer that this program has in itself is known by its own name, wherever else it stands too.
@@ -322,12 +320,14 @@ fn undecided() -> Spec {
     spec
 }
 
-/// The spec that an export of this program holds; a folder from elsewhere has none.
-pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Spec>> {
+/// The spec that an export of this program holds; a folder from elsewhere has none, or a file of that name that means
+/// something else.
+pub(crate) fn noted_spec(folder: &Path) -> Option<Spec> {
     let path = folder.join(SPEC_FILE);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let Ok(text) = std::fs::read_to_string(&path) else { return None };
     let origin = Origin::File(path.display().to_string());
-    Ok(Some(Spec::assemble(&[Overlay::from_toml(origin, &text)?])?))
+    let noted = Overlay::from_toml(origin, &text).and_then(|noted| Spec::assemble(&[noted]));
+    noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok()
 }
 
 /// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json` that says it.

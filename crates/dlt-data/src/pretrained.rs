@@ -5,6 +5,7 @@ use crate::{
     hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, RepoName, Revision},
     tokenizer::TOKENIZER_FILE,
 };
+use dlt_spec::record::SPEC_FILE;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -17,8 +18,8 @@ const WEIGHTS_FILE: &str = "model.safetensors";
 /// Which file each of its weights is in, where there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// What is fetched where it is there.
-const BESIDE: [&str; 2] = [TOKENIZER_FILE, "preprocessor_config.json"];
+/// What is fetched where it is there; the last is in what this program exports.
+const BESIDE: [&str; 3] = [TOKENIZER_FILE, "preprocessor_config.json", SPEC_FILE];
 
 /// A model of the hub on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ struct Index {
 }
 
 /// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors in one file or several, and where they are
-/// there `tokenizer.json` and `preprocessor_config.json`. Of a commit that is here whole nothing is asked; a branch may
+/// there `tokenizer.json`, `preprocessor_config.json` and `spec.toml`. Of a commit that is here whole nothing is asked; a branch may
 /// have moved on, so that the hub is asked what it is, unless it is offline.
 ///
 /// # Errors
