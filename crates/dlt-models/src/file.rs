@@ -17,7 +17,7 @@
 
 pub(crate) mod deferred;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::BufferedSafetensors;
@@ -79,7 +79,7 @@ impl Model {
         let layers = |wanted: &dyn Fn(usize) -> bool| {
             list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
         };
-        let mut metadata: HashMap<String, String> = extra.clone().into_iter().collect();
+        let mut metadata = extra.clone();
         metadata.insert("format".to_owned(), "pt".to_owned());
         metadata.insert("dlt-model".to_owned(), VERSION.to_owned());
         metadata.insert("storage".to_owned(), list(self.binding.partition()));

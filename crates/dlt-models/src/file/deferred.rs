@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -72,13 +72,13 @@ impl View for Entry<'_> {
 pub(crate) fn write(
     path: &Path,
     tensors: Vec<(String, Deferred<'_>)>,
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
 ) -> Result<()> {
     let partial = path.with_extension("partial");
     let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
     let failure = RefCell::new(None);
     let entries = tensors.into_iter().map(|(name, tensor)| (name, Entry { tensor, failure: &failure }));
-    let written = safetensors::serialize_to_file(entries, Some(metadata), &partial);
+    let written = safetensors::serialize_to_file(entries, Some(metadata.into_iter().collect()), &partial);
     if let Some(error) = failure.take() {
         // The file has its full length, but not every tensor. It may be gone already, where writing failed too.
         let _ = std::fs::remove_file(&partial);
@@ -127,10 +127,10 @@ mod tests {
         let broken = || Err(ModelError::Depth { expected: 1, came: 2 });
         let tensors =
             |second| vec![("a".to_owned(), Deferred::new(vec![2], whole)), ("b".to_owned(), second)];
-        let refused = write(&path, tensors(Deferred::new(vec![2], broken)), HashMap::new());
+        let refused = write(&path, tensors(Deferred::new(vec![2], broken)), BTreeMap::new());
         assert!(matches!(refused, Err(ModelError::Depth { .. })), "{refused:?}");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
-        write(&path, tensors(Deferred::new(vec![2], whole)), HashMap::new()).expect("written");
+        write(&path, tensors(Deferred::new(vec![2], whole)), BTreeMap::new()).expect("written");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }

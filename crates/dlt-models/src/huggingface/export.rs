@@ -1,6 +1,6 @@
 //! Writing a model as transformers reads it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -78,7 +78,7 @@ pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &
     let config = config(model, spec, beside)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     deferred::write(&folder.join(SINGLE), written(model), metadata)?;
     write_json(&folder.join("config.json"), &config)?;
     if spec.model.objective == Objective::NextToken {
