@@ -162,7 +162,7 @@ fn tokenizing_counts_the_whole_and_the_splits_and_cleaning_empties_the_cache() {
     // 14 tokens a line, by GPT-2's published tokenizer.
     assert!(out.contains("whole text") && out.contains(" 700 "), "{out}");
     assert!(out.contains("tokenizer gpt2, vocabulary 50,257"), "{out}");
-    world.place.write("large.txt", &text.repeat(100));
+    world.place.write("large.txt", text.repeat(100));
     let out = world.dlt(&["data", "tokenize", "large.txt"]).ok().out;
     assert!(out.contains("tokenized 0.2 MB in"), "every byte once: {out}");
     let tokens = || tree(&world.place.path("cache")).len();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use dlt_hub_stand_in::{StandIn, catalogue};
 use dlt_spec::Spec;
 use dlt_spec::spec::Initial;
 
@@ -109,6 +110,25 @@ fn the_reference_reads_classes_as_its_code_does() {
     assert_eq!((&model["pooling"], &model["classes"]), (&"last-position".into(), &1.into()));
     assert_eq!((&model["gelu"], &tuned["tying"]["gradient"]), (&"tanh".into(), &"owner".into()));
     assert_eq!(tuned["tying"]["initial"], serde_json::json!([0, 0, 2, 2]));
+}
+
+#[test]
+fn a_task_of_the_hub_is_fetched() {
+    let (place, hub) = (place(), StandIn::start());
+    catalogue(96).into_iter().for_each(|repository| hub.serve(repository));
+    train(&place, Kind::Gpt2, "run", &TIED);
+    for task in ["glue/cola", "glue/mrpc"] {
+        let out = task.replace('/', "-");
+        let mut command = place.command(&["finetune", "run", "--task", task, "--steps", "2", "--out", &out]);
+        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "HF_HUB_CACHE"] {
+            command.env_remove(name);
+        }
+        command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", place.path("hf"));
+        let output = command.env("DLT_CACHE", place.path("cache")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Matthews correlation"));
+        assert_eq!(spec(&place, &out).data.source, task);
+    }
 }
 
 #[test]

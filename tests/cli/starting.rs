@@ -95,11 +95,14 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     train(&place, Kind::Gpt2, "run", &[]);
     place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
     let read = |file: &str| fs::read(place.path(&format!("hf/{file}"))).unwrap();
-    let repository = ["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"]
-        .iter()
-        .fold(Repository::model("someone/small"), |repository, file| repository.file(file, read(file)));
-    let (hub, pinned) = (StandIn::start(), format!("hf:someone/small@{}", repository.commit()));
-    hub.serve(repository);
+    let repository = |name: &str, files: &[&str]| {
+        files.iter().fold(Repository::model(name), |repository, file| repository.file(file, read(file)))
+    };
+    let files = ["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"];
+    let small = repository("someone/small", &files[..3]);
+    let (hub, pinned) = (StandIn::start(), format!("hf:someone/small@{}", small.commit()));
+    hub.serve(small);
+    hub.serve(repository("someone/whole", &files));
     let dlt = |arguments: &[&str], is_offline: bool| -> Said {
         let mut command = place.command(arguments);
         for name in ["HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_CACHE"] {
@@ -125,9 +128,14 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
         place.json("first/summary.json")["validation_loss"],
         place.json("second/summary.json")["validation_loss"]
     );
-    dlt(&["import", "hf:someone/small", "--out", "back", "--data", "text.txt"], true).ok();
+    let back =
+        ["import", "hf:someone/small", "--out", "back", "--data", "text.txt", "--set", "model.context=24"];
+    dlt(&back, true).ok();
     assert!(place.path("back/tokenizer.json").is_file());
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
+    // What this program has exported says by itself on what it was trained.
+    dlt(&["import", "hf:someone/whole", "--out", "whole"], false).ok();
+    assert_eq!(loss(&place, "whole"), loss(&place, "run"));
     let said = train("hf:someone/other", "third", true);
     assert!(said.code == Some(4) && said.err.contains("someone/other"), "{said:?}");
     assert!(!place.path("third").exists());

@@ -183,7 +183,7 @@ pub(crate) struct TrainTask {
     /// Root seed of every random stream
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME[@REVISION]
+    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,
     /// Go on with a run, exactly where it was saved last; what may still be changed is listed below

@@ -36,7 +36,7 @@ const CONTEXT: usize = 128;
 
 #[derive(Args, Debug)]
 pub(crate) struct FinetuneTask {
-    /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME[@REVISION]
+    /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
     /// What to learn: a task of `dlt data list`, as glue/sst2

@@ -25,7 +25,7 @@ use crate::{output, provenance};
 
 pub(crate) const HELP: &str = "\
 MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT or Llama with
-weights as safetensors, or hf:OWNER/NAME[@REVISION]. Layers whose weights are equal to the last bit share them again. The
+weights as safetensors, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
 run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
 `train --resume` would begin training there.
 
@@ -35,7 +35,7 @@ Examples:
 
 #[derive(Args, Debug)]
 pub(crate) struct ImportTask {
-    /// Folder that was exported, folder in Hugging Face's layout, or hf:OWNER/NAME[@REVISION]
+    /// Folder that was exported, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
     /// Run folder, which must not be there yet

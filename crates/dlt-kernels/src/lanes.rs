@@ -3,7 +3,7 @@
 //! Every loop gives the same bits under every instruction set: multiply-adds are fused everywhere, and a reduction
 //! always has [`LANES`] partial results that are combined in one order.
 
-use pulp::Arch;
+use pulp::{Arch, WithSimd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Partial results of a reduction: two AVX-512 registers, so that two chains of additions overlap.
@@ -20,6 +20,13 @@ pub fn set_portable(portable: bool) {
 /// Runs `body` compiled for the best instruction set of this machine. What `body` calls must be inlined into it.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+    dispatch(body)
+}
+
+/// Runs `body` with the vectors of the best instruction set of this machine, for loops that the compiler does not
+/// vectorise by itself.
+#[inline(always)]
+pub(crate) fn dispatch<B: WithSimd>(body: B) -> B::Output {
     let arch = if PORTABLE.load(Ordering::Relaxed) { Arch::Scalar } else { Arch::new() };
     arch.dispatch(body)
 }

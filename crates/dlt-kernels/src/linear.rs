@@ -1,5 +1,6 @@
 //! Affine maps, alone and followed by GELU.
 
+mod few;
 mod gradient;
 
 use crate::gelu::Gelu;
@@ -169,8 +170,13 @@ fn affine(
     activation: Option<Gelu>,
 ) -> (Vec<f32>, Vec<f32>) {
     let inputs = weight.len() / outputs;
-    let weight = View::new(weight, outputs, inputs, inputs);
-    let mut y = product(View::new(x, x.len() / inputs, inputs, inputs), weight.t(), Threads::All);
+    let mut y = match x.len() / inputs {
+        ..=few::FEW_ROWS => few::product(x, weight, inputs),
+        count => {
+            let weight = View::new(weight, outputs, inputs, inputs);
+            product(View::new(x, count, inputs, inputs), weight.t(), Threads::All)
+        }
+    };
     let piece = rows::per_task(outputs) * outputs;
     let Some(kind) = activation else {
         if let Some(bias) = bias {

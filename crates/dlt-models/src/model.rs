@@ -91,7 +91,7 @@ impl Model {
     /// up too, and kept.
     ///
     /// # Errors
-    /// [`ModelError::Weight`] for a tensor that is missing or has another shape.
+    /// [`ModelError::Weight`](crate::ModelError::Weight) for a tensor that is missing or has another shape.
     pub fn from_weights(
         architecture: Box<dyn Architecture>,
         binding: Binding,
@@ -121,7 +121,7 @@ impl Model {
     /// Carries a decision out: weights move in rising order of layers, unused blocks are freed at once.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] for states of another depth; fails where the device has no memory left.
+    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth; fails where the device has no memory left.
     pub fn apply(&mut self, change: &Change<'_>) -> Result<Settlement> {
         let settlement = self.binding.apply(&self.rules, change)?;
         self.bank.apply(&settlement.moves, &self.binding)?;
@@ -131,7 +131,7 @@ impl Model {
     /// Sum of the negative log-likelihoods of what is wanted, in nats, without dropout.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for windows that are too long or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
         let Prepared { input, targets, beside, dims } = batch.prepare(self.architecture(), &self.device)?;
         let hidden = self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?;
@@ -159,7 +159,7 @@ impl Model {
     /// `tokens`: T ids; result V numbers.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for no tokens, too many, or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the vocabulary.
     pub fn next_logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let hidden = self.window(tokens)?;
         let last = hidden.dim(0)?.saturating_sub(1);
@@ -172,7 +172,7 @@ impl Model {
     /// `tokens`: T ids; result (T, V).
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for no tokens, too many, or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Tensor> {
         self.project(&self.window(tokens)?)
     }

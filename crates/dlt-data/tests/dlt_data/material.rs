@@ -259,7 +259,7 @@ fn checksums_of_sentences_change_with_every_part_of_them() {
 // Pictures.
 
 fn pictures(folder: &TempDir, change: impl Fn(&mut Spec)) -> CheckedSpec {
-    let rgb = |row: usize| (0..3 * 1024).map(|at| (at * 7 % 251 ^ row * 13) as u8).collect::<Vec<_>>();
+    let rgb = |row: usize| (0..3 * 1024).map(|at| ((at * 7 % 251) ^ (row * 13)) as u8).collect::<Vec<_>>();
     let records: Vec<u8> = (0..40).flat_map(|row| cifar_record((row % 4) as u8, &rgb(row))).collect();
     let source = write(folder, "some.bin", &records);
     spec(Objective::Classes, &source, "gpt2", |spec| {

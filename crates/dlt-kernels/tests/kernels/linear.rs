@@ -38,6 +38,90 @@ fn matches_reference_linear_on_views() {
     });
 }
 
+/// Rows around the limit up to which the weight is read where it lies.
+const FEW_ROWS: std::ops::RangeInclusive<usize> = 1..=9;
+
+#[test]
+fn matches_reference_linear_of_few_rows() {
+    for rows in FEW_ROWS {
+        // Widths below, at and beside a vector; outputs below, at and beside those that are computed together.
+        for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
+            let (x, w, b) = (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+            check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| k.linear(&t[0], &t[1], Some(&t[2])));
+            check("linear_gelu", &[x, w, b], |k, t| k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh));
+        }
+    }
+}
+
+#[test]
+fn matches_reference_linear_of_few_rows_on_views() {
+    let (x, w, b) = (noise(&[37, 3, 2], 1), noise(&[37, 11], 2), noise(&[11, 2], 3));
+    check("linear", &[x, w, b], |k, t| {
+        let (bias, w) = (t[2].narrow(1, 1, 1)?.squeeze(1)?, t[1].narrow(0, 2, 35)?.t()?);
+        let x = t[0].narrow(0, 1, 35)?.transpose(0, 2)?;
+        k.linear(&x, &w.narrow(0, 3, 8)?, Some(&bias.narrow(0, 1, 8)?))
+    });
+}
+
+/// Bits of `linear`, of what GELU makes of it, and of both results of `linear_then_gelu`, row by row.
+fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
+    let kernels = Kernels::Fused;
+    let [before, after] = kernels.linear_then_gelu(x, w, Some(b), Gelu::Erf).unwrap();
+    let all = [
+        kernels.linear(x, w, Some(b)).unwrap(),
+        kernels.linear_gelu(x, w, Some(b), Gelu::Erf).unwrap(),
+        before,
+        after,
+    ];
+    let rows = Tensor::cat(&all, 1).unwrap().to_vec2::<f32>().unwrap();
+    rows.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
+}
+
+#[test]
+fn law_a_row_has_the_same_bits_among_others() {
+    // The last weight is large enough for several tasks at any number of rows, of which the last one is narrower.
+    for (inputs, outputs) in [(1, 3), (16, 4), (75, 33), (384, 101), (384, 8_193)] {
+        let (x, w, b) = (noise(&[8, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        let together = few_row_bits(&x, &w, &b);
+        for rows in 1..8 {
+            for first in [0, 8 - rows] {
+                let some = few_row_bits(&x.narrow(0, first, rows).unwrap(), &w, &b);
+                assert!(
+                    some == together[first..first + rows],
+                    "{rows} rows from {first}, {inputs} to {outputs}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn law_few_rows_keep_what_is_not_finite_in_its_place() {
+    let (inputs, outputs) = (37, 9);
+    let w = noise(&[outputs, inputs], 2).affine(1.0, 2.0).unwrap();
+    for (value, at) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38, 1e-45, 0.0]
+        .into_iter()
+        .flat_map(|value| [0, 15, 16, 36].map(|at| (value, at)))
+    {
+        let mut values = noise(&[3, inputs], 1).to_vec2::<f32>().unwrap();
+        let plain = Tensor::new(values.clone(), &Device::Cpu).unwrap();
+        values[1][at] = value;
+        let x = Tensor::new(values, &Device::Cpu).unwrap();
+        let y = Kernels::Fused.linear(&x, &w, None).unwrap().to_vec2::<f32>().unwrap();
+        let plain = Kernels::Fused.linear(&plain, &w, None).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!((&y[0], &y[2]), (&plain[0], &plain[2]), "{value} at {at}: the rows beside it");
+        let weights = w.to_vec2::<f32>().unwrap();
+        for (y, weights) in y[1].iter().zip(weights) {
+            // Weights are above one, so that the largest numbers overflow.
+            match value {
+                v if v.is_nan() => assert!(y.is_nan()),
+                v if v.abs() > 1.0 && (v * weights[at]).is_infinite() => assert_eq!(*y, v * weights[at]),
+                _ => assert!(y.is_finite()),
+            }
+        }
+    }
+}
+
 #[test]
 fn law_untracked_arguments_get_no_gradient() {
     let (x, w, b) = (noise(&[4, 6], 1), noise(&[3, 6], 2), noise(&[3], 3));

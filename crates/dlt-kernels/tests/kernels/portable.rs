@@ -36,6 +36,11 @@ fn everything() -> Vec<Vec<f64>> {
         let attention = Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
     }
+    // Of few rows: widths around a vector, and a product that several threads share.
+    for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)] {
+        let (x, w, b) = (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        differentiable(&[x, w, b], &|k, t| k.linear(&t[0], &t[1], Some(&t[2])));
+    }
     // Large enough that several threads share each product.
     differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| k.linear(&t[0], &t[1], None));
     let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 9));

@@ -73,9 +73,9 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
     let (validation, test) = (evaluated(Split::Validation), evaluated(Split::Test));
     assert_eq!(
         (validation.loss(), validation.scores()),
-        (summary.validation_loss, summary.validation_scores.clone())
+        (summary.validation_loss, summary.validation_scores)
     );
-    assert_eq!((test.perplexity(), test.scores()), (summary.test_perplexity, summary.test_scores.clone()));
+    assert_eq!((test.perplexity(), test.scores()), (summary.test_perplexity, summary.test_scores));
     assert_eq!(summary.validation_scores.is_some(), kind.has_classes);
     if let Some(scores) = &summary.validation_scores {
         assert_eq!(Some(scores.accuracy), best.accuracy);

@@ -1,0 +1,214 @@
+//! The product of few rows with a weight: what generation computes. The weight is read once, in order and where it
+//! lies; gemm copies it first, which takes longer than the product where a copy serves few rows.
+
+use crate::lanes::dispatch;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Rows up to which the product is computed here. With 16 gemm's copy has paid, with 12 for narrow weights.
+pub(super) const FEW_ROWS: usize = 8;
+
+/// Multiply-adds that one task computes: some 50 µs, several times what waking another thread takes.
+const TASK_PRODUCTS: usize = 1 << 20;
+/// Partial sums of an element of the result: a vector of the widest instruction set.
+const LANES: usize = 16;
+/// Rows of the weight that are read together: the columns of the result that are computed side by side.
+const COLUMNS: usize = 4;
+/// Rows of `x` that meet them: the sums of all pairs stay in registers.
+const ROWS: usize = 2;
+
+/// `x · weightᵀ`, row by row. An element comes from its two rows alone, always in the same order: the bits of a row
+/// depend neither on the other rows nor on the number of threads.
+pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+    let (count, outputs) = (x.len() / inputs, weight.len() / inputs);
+    let tasks = (x.len() * outputs).div_ceil(TASK_PRODUCTS);
+    let columns = outputs.div_ceil(tasks).next_multiple_of(COLUMNS);
+    let mut y = vec![0.0; count * outputs];
+    let mut pieces: Vec<_> = weight
+        .chunks(columns * inputs)
+        .map(|weight| Piece { x, weight, inputs, y: Vec::with_capacity(count) })
+        .collect();
+    for row in y.chunks_exact_mut(outputs) {
+        pieces.iter_mut().zip(row.chunks_mut(columns)).for_each(|(piece, row)| piece.y.push(row));
+    }
+    pieces.into_par_iter().for_each(dispatch);
+    y
+}
+
+/// Some columns of the result.
+struct Piece<'a> {
+    x: &'a [f32],
+    /// The rows of the weight that make these columns.
+    weight: &'a [f32],
+    inputs: usize,
+    /// These columns of each row.
+    y: Vec<&'a mut [f32]>,
+}
+
+impl WithSimd for Piece<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.fill::<S, 1>(simd),
+            8 => self.fill::<S, 2>(simd),
+            4 => self.fill::<S, 4>(simd),
+            _ => self.fill::<S, LANES>(simd),
+        }
+    }
+}
+
+impl Piece<'_> {
+    /// `V` vectors of this instruction set are [`LANES`] numbers.
+    #[inline(always)]
+    fn fill<S: Simd, const V: usize>(mut self, simd: S) {
+        let tiles = self.weight.chunks_exact(COLUMNS * self.inputs);
+        let rest = tiles.remainder();
+        let whole = tiles.len() * COLUMNS;
+        for (tile, weight) in tiles.enumerate() {
+            self.fill_columns::<S, V, COLUMNS>(simd, split(weight, self.inputs), tile * COLUMNS);
+        }
+        for (column, weight) in rest.chunks_exact(self.inputs).enumerate() {
+            self.fill_columns::<S, V, 1>(simd, [weight], whole + column);
+        }
+    }
+
+    /// Fills `C` columns from `first`.
+    #[inline(always)]
+    fn fill_columns<S: Simd, const V: usize, const C: usize>(
+        &mut self,
+        simd: S,
+        weight: [&[f32]; C],
+        first: usize,
+    ) {
+        let pairs = self.x.chunks_exact(ROWS * self.inputs);
+        let rest = pairs.remainder();
+        let whole = pairs.len() * ROWS;
+        for (x, y) in pairs.zip(self.y.chunks_exact_mut(ROWS)) {
+            let sums = dots::<S, V, ROWS, C>(simd, split(x, self.inputs), weight);
+            for (y, sums) in y.iter_mut().zip(&sums) {
+                y[first..first + C].copy_from_slice(sums);
+            }
+        }
+        // Two columns at a time, which leaves more registers to the loop above.
+        let (twos, ones) = weight.as_chunks::<2>();
+        for (x, y) in rest.chunks_exact(self.inputs).zip(&mut self.y[whole..]) {
+            let (y_twos, y_ones) = y[first..first + C].as_chunks_mut::<2>();
+            for (&weight, y) in twos.iter().zip(y_twos) {
+                [*y] = dots::<S, V, 1, 2>(simd, [x], weight);
+            }
+            for (&weight, y) in ones.iter().zip(y_ones) {
+                [[*y]] = dots::<S, V, 1, 1>(simd, [x], [weight]);
+            }
+        }
+    }
+}
+
+/// `N` rows of `width`.
+#[inline(always)]
+fn split<const N: usize>(rows: &[f32], width: usize) -> [&[f32]; N] {
+    std::array::from_fn(
+        #[inline(always)]
+        |row| &rows[row * width..][..width],
+    )
+}
+
+/// `Σ x weight` of every pair, in the fixed order of the lanes.
+// Loops rather than closures: one that is not inlined would keep the sums out of the registers.
+#[inline(always)]
+fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
+    simd: S,
+    x: [&[f32]; R],
+    weight: [&[f32]; C],
+) -> [[f32; C]; R] {
+    let (x, x_rest) = vectors::<S, V, R>(x);
+    let (weight, weight_rest) = vectors::<S, V, C>(weight);
+    let mut sums = [[[simd.splat_f32s(0.0); V]; C]; R];
+    for at in 0..x[0].len() {
+        add_products(simd, &mut sums, at_each(x, at), at_each(weight, at));
+    }
+    if !x_rest[0].is_empty() {
+        let (x, weight) = (padded(x_rest), padded(weight_rest));
+        add_products::<S, V, R, C>(simd, &mut sums, whole::<S, V, R>(&x), whole::<S, V, C>(&weight));
+    }
+    let mut dots = [[0.0; C]; R];
+    for (dots, sums) in dots.iter_mut().zip(&sums) {
+        for (dot, sum) in dots.iter_mut().zip(sums) {
+            let mut lanes = [0.0f32; LANES];
+            S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(sum);
+            *dot = fold(lanes);
+        }
+    }
+    dots
+}
+
+/// `sums += x weight` for every pair.
+#[inline(always)]
+fn add_products<S: Simd, const V: usize, const R: usize, const C: usize>(
+    simd: S,
+    sums: &mut [[[S::f32s; V]; C]; R],
+    x: [[S::f32s; V]; R],
+    weight: [[S::f32s; V]; C],
+) {
+    for (sums, x) in sums.iter_mut().zip(&x) {
+        for (sums, weight) in sums.iter_mut().zip(&weight) {
+            for ((sum, &x), &weight) in sums.iter_mut().zip(x).zip(weight) {
+                *sum = simd.mul_add_f32s(x, weight, *sum);
+            }
+        }
+    }
+}
+
+/// The vectors at one place of each row.
+#[inline(always)]
+fn at_each<T: Copy, const N: usize>(rows: [&[T]; N], at: usize) -> [T; N] {
+    rows.map(
+        #[inline(always)]
+        |row| row[at],
+    )
+}
+
+/// The rests of rows, followed by zeros.
+#[inline(always)]
+fn padded<const N: usize>(rests: [&[f32]; N]) -> [[f32; LANES]; N] {
+    let mut padded = [[0.0; LANES]; N];
+    for (padded, rest) in padded.iter_mut().zip(rests) {
+        padded[..rest.len()].copy_from_slice(rest);
+    }
+    padded
+}
+
+#[inline(always)]
+fn whole<S: Simd, const V: usize, const N: usize>(rows: &[[f32; LANES]; N]) -> [[S::f32s; V]; N] {
+    std::array::from_fn(
+        #[inline(always)]
+        |n| S::as_simd_f32s(&rows[n]).0.as_chunks().0[0],
+    )
+}
+
+/// Rows as vectors, `V` of them for [`LANES`] numbers, and what is left of each.
+#[inline(always)]
+fn vectors<S: Simd, const V: usize, const N: usize>(
+    rows: [&[f32]; N],
+) -> ([&[[S::f32s; V]]; N], [&[f32]; N]) {
+    let mut split: ([&[[S::f32s; V]]; N], _) = ([&[]; N], [[].as_slice(); N]);
+    for (n, row) in rows.into_iter().enumerate() {
+        let (whole, rest) = row.split_at(row.len() - row.len() % LANES);
+        split.0[n] = S::as_simd_f32s(whole).0.as_chunks().0;
+        split.1[n] = rest;
+    }
+    split
+}
+
+#[inline(always)]
+fn fold(lanes: [f32; LANES]) -> f32 {
+    let mut lanes = lanes;
+    for i in 0..8 {
+        lanes[i] += lanes[i + 8];
+    }
+    for i in 0..4 {
+        lanes[i] += lanes[i + 4];
+    }
+    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+}
