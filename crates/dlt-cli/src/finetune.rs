@@ -20,7 +20,8 @@ The spec is laid together from, each over the one before: what is said here, --m
 --seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
 windows of 128 tokens or what RUN can read, classes read at the last token where the mask is causal and at the first
 elsewhere (--set model.pooling=mean reads all). Layers share weights as they do in RUN, to the end; a head of
-the same shape is taken over from RUN, any other is drawn.
+the same shape is taken over from RUN, any other is drawn. A folder in Hugging Face's layout does not say who shares weights:
+`dlt import` finds equal layers, and what it makes is a RUN.
 
 The result is a run as any other: `dlt train --resume` goes on with it, `dlt eval`, `export` and `inspect` take it. Beside its
 accuracy stands that of whoever always says the most frequent class; of two classes also Matthews correlation and F1.

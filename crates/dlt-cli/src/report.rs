@@ -179,13 +179,21 @@ impl Ending<'_> {
         let run = quoted(&self.run.to_string_lossy());
         let spec = quoted(&self.run.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
         let other = |name: &str| quoted(&format!("{}-{name}", self.run.to_string_lossy()));
+        let shown = match self.spec.model.objective {
+            Objective::NextToken => {
+                ("what it writes", format!("{program} generate {run} --prompt \"To be, or not to be\""))
+            }
+            Objective::MaskedToken | Objective::Classes => (
+                "a folder that transformers loads",
+                format!("{program} export {run} --format hf --out {}", other("exported")),
+            ),
+        };
+        // Frozen layers are drawn, so that a run from a model cannot begin with them.
+        let initial = if self.spec.model.start.is_empty() { " --set tying.initial=frozen" } else { "" };
         let compared = match is_conventional(self.spec) {
             true => (
                 "the same model with the paper's method, for comparison",
-                format!(
-                    "{program} train {spec} --set agent.policy=q --set tying.initial=frozen --out {}",
-                    other("tied")
-                ),
+                format!("{program} train {spec} --set agent.policy=q{initial} --out {}", other("tied")),
             ),
             false => (
                 "the same model trained conventionally for as long, for comparison",
@@ -193,7 +201,7 @@ impl Ending<'_> {
             ),
         };
         [
-            ("what it writes", format!("{program} generate {run} --prompt \"To be, or not to be\"")),
+            shown,
             compared,
             (
                 "the same on a text of your own",
@@ -318,6 +326,10 @@ mod tests {
         assert!(tied.contains(conventional), "{tied}");
         let conventional = text(&["agent.policy=none", "tying.initial=independent"]);
         assert!(conventional.contains("--set agent.policy=q --set tying.initial=frozen"), "{conventional}");
+        let started = text(&["agent.policy=none", "tying.initial=independent", "model.start=runs/a"]);
+        assert!(started.contains("--set agent.policy=q --out"), "{started}");
+        let classes = text(&["model.objective=classes"]);
+        assert!(classes.contains("export") && !classes.contains("generate"), "{classes}");
         let replayed = text(&["agent.policy=replay", "agent.recording=runs/a"]);
         assert!(replayed.contains(r#"--set 'agent.recording=""'"#), "{replayed}");
     }

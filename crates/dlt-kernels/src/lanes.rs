@@ -100,10 +100,11 @@ pub(crate) fn exp_and_sum(x: &mut [f32], shift: f32) -> f32 {
     fold(lanes)
 }
 
+/// The sum of `N` partial sums, `N` a power of two: halves are added until one is left.
 #[inline(always)]
-fn fold(lanes: [f32; LANES]) -> f32 {
+pub(crate) fn fold<const N: usize>(lanes: [f32; N]) -> f32 {
     let mut lanes = lanes;
-    let mut width = LANES / 2;
+    let mut width = N / 2;
     while width > 0 {
         for i in 0..width {
             lanes[i] += lanes[i + width];

@@ -35,6 +35,10 @@ const TOKENS: [&str; 5] = [
     "cls.predictions.transform.LayerNorm.bias",
     "cls.predictions.bias",
 ];
+const TOKENS_AND_OUTPUT: [&str; 6] = {
+    let [dense, dense_bias, norm, norm_bias, bias] = TOKENS;
+    [dense, dense_bias, norm, norm_bias, bias, OWN_OUTPUT]
+};
 
 impl Architecture for Bert {
     fn form(&self) -> &Form {
@@ -110,7 +114,11 @@ impl Architecture for Bert {
     }
 
     fn own_head(&self) -> &'static [&'static str] {
-        if self.form.head.has_classes() { &CLASSES } else { &TOKENS }
+        match (self.form.head.has_classes(), self.form.head.output) {
+            (true, _) => &CLASSES,
+            (false, Output::Own) => &TOKENS_AND_OUTPUT,
+            (false, Output::Tied) => &TOKENS,
+        }
     }
 
     fn block_prefix(&self, layer: usize) -> String {

@@ -91,7 +91,11 @@ impl Architecture for Llama {
     }
 
     fn own_head(&self) -> &'static [&'static str] {
-        if self.form.head.has_classes() { &[CLASSES] } else { &[] }
+        match (self.form.head.has_classes(), self.form.head.output) {
+            (true, _) => &[CLASSES],
+            (false, Output::Own) => &[OWN_OUTPUT],
+            (false, Output::Tied) => &[],
+        }
     }
 
     fn block_prefix(&self, layer: usize) -> String {

@@ -1,7 +1,7 @@
 //! The product of few rows with a weight: what generation computes. The weight is read once, in order and where it
 //! lies; gemm copies it first, which takes longer than the product where a copy serves few rows.
 
-use crate::lanes::dispatch;
+use crate::lanes::{dispatch, fold};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -199,16 +199,4 @@ fn vectors<S: Simd, const V: usize, const N: usize>(
         split.1[n] = rest;
     }
     split
-}
-
-#[inline(always)]
-fn fold(lanes: [f32; LANES]) -> f32 {
-    let mut lanes = lanes;
-    for i in 0..8 {
-        lanes[i] += lanes[i + 8];
-    }
-    for i in 0..4 {
-        lanes[i] += lanes[i + 4];
-    }
-    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
 }
