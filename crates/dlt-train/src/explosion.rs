@@ -9,6 +9,10 @@ const WINDOW: usize = 16;
 /// tens of a percent; one and a half times the median is far outside of that.
 const FACTOR: f64 = 1.5;
 
+/// Least median that losses are compared with, in nats: below it, where classes are nearly told apart, the losses of
+/// single batches differ by multiples.
+const LEAST: f64 = 1.0;
+
 /// Steps between two warnings, so that a run that has gone wrong does not fill the log.
 const EVERY: usize = 64;
 
@@ -34,7 +38,7 @@ impl LossWatch {
             }
         }
         let is_quiet = self.warned.is_some_and(|warned| step < warned + EVERY);
-        let exploded = median.filter(|median| loss > FACTOR * median && !is_quiet);
+        let exploded = median.filter(|median| loss > FACTOR * median.max(LEAST) && !is_quiet);
         if exploded.is_some() {
             self.warned = Some(step);
         }
@@ -62,6 +66,10 @@ mod tests {
     fn a_falling_loss_and_the_first_steps_are_not_told() {
         let mut watch = LossWatch::default();
         assert!((0..200).all(|step| watch.see(step, 10.0 * 0.98f64.powi(step as i32)).is_none()));
+        // Where classes are nearly told apart, one batch of hard ones is many times as bad as others, and no explosion.
+        let mut watch = LossWatch::default();
+        assert!((0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none()));
+        assert!(watch.see(200, 1.6).is_some());
         let mut watch = LossWatch::default();
         assert_eq!(watch.see(0, 1.0), None);
         assert_eq!(watch.see(1, 100.0), None);
