@@ -1,5 +1,6 @@
 //! The product of few rows with a weight: what generation computes. The weight is read once, in order and where it
-//! lies; gemm copies it first, which takes longer than the product where a copy serves few rows.
+//! lies; from two rows on gemm copies it first, which takes longer than the product where a copy serves few rows. For
+//! one row gemm is about as fast, but its bits are not those of the same row among others.
 
 use crate::lanes::{dispatch, fold};
 use pulp::{Simd, WithSimd};
@@ -91,14 +92,9 @@ impl Piece<'_> {
                 y[first..first + C].copy_from_slice(sums);
             }
         }
-        // Two columns at a time, which leaves more registers to the loop above.
-        let (twos, ones) = weight.as_chunks::<2>();
+        // One column at a time: a single row waits for memory, and one stream of it is the fastest.
         for (x, y) in rest.chunks_exact(self.inputs).zip(&mut self.y[whole..]) {
-            let (y_twos, y_ones) = y[first..first + C].as_chunks_mut::<2>();
-            for (&weight, y) in twos.iter().zip(y_twos) {
-                [*y] = dots::<S, V, 1, 2>(simd, [x], weight);
-            }
-            for (&weight, y) in ones.iter().zip(y_ones) {
+            for (weight, y) in weight.into_iter().zip(&mut y[first..first + C]) {
                 [[*y]] = dots::<S, V, 1, 1>(simd, [x], [weight]);
             }
         }
@@ -122,8 +118,8 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
     x: [&[f32]; R],
     weight: [&[f32]; C],
 ) -> [[f32; C]; R] {
-    let (x, x_rest) = vectors::<S, V, R>(x);
-    let (weight, weight_rest) = vectors::<S, V, C>(weight);
+    let (x_rest, weight_rest) = (rests(x), rests(weight));
+    let (x, weight) = (vectors::<S, V, R>(x), vectors::<S, V, C>(weight));
     let mut sums = [[[simd.splat_f32s(0.0); V]; C]; R];
     for at in 0..x[0].len() {
         add_products(simd, &mut sums, at_each(x, at), at_each(weight, at));
@@ -187,16 +183,20 @@ fn whole<S: Simd, const V: usize, const N: usize>(rows: &[[f32; LANES]; N]) -> [
     )
 }
 
-/// Rows as vectors, `V` of them for [`LANES`] numbers, and what is left of each.
+/// The whole vectors of rows, `V` of them for [`LANES`] numbers.
 #[inline(always)]
-fn vectors<S: Simd, const V: usize, const N: usize>(
-    rows: [&[f32]; N],
-) -> ([&[[S::f32s; V]]; N], [&[f32]; N]) {
-    let mut split: ([&[[S::f32s; V]]; N], _) = ([&[]; N], [[].as_slice(); N]);
-    for (n, row) in rows.into_iter().enumerate() {
-        let (whole, rest) = row.split_at(row.len() - row.len() % LANES);
-        split.0[n] = S::as_simd_f32s(whole).0.as_chunks().0;
-        split.1[n] = rest;
-    }
-    split
+fn vectors<S: Simd, const V: usize, const N: usize>(rows: [&[f32]; N]) -> [&[[S::f32s; V]]; N] {
+    rows.map(
+        #[inline(always)]
+        |row| S::as_simd_f32s(row.as_chunks::<LANES>().0.as_flattened()).0.as_chunks().0,
+    )
+}
+
+/// What is left of rows behind their whole vectors.
+#[inline(always)]
+fn rests<const N: usize>(rows: [&[f32]; N]) -> [&[f32]; N] {
+    rows.map(
+        #[inline(always)]
+        |row| row.as_chunks::<LANES>().1,
+    )
 }
