@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(written(&pictures) == bytes && pictures.labels.iter().all(|&label| label < 10));
     }
     let source = FOLDER.display().to_string();
-    let Ok(splits) = load_pictures(&source, None, None, &mut |_| {}) else { return };
+    let Ok(splits) = load_pictures(&source, [0.8, 0.1, 0.1], None, None, &mut |_| {}) else { return };
     assert_eq!(splits.test.labels, [7]);
     assert!([written(&splits.train), written(&splits.validation)].concat() == whole);
     // What is drawn and resized stays within the picture.

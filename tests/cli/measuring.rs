@@ -158,3 +158,24 @@ fn rejects_memory_of_nothing() {
     refuse(&["--memory", "gpt2-small", "--owners", "0,0,3,0,0,0,0,0,0,0,0,0"], 2, "--owners");
     refuse(&[], 2, "RUN|FILE");
 }
+
+#[test]
+fn a_step_of_every_architecture_is_measured() {
+    let place = Workplace::new();
+    for (preset, tying) in
+        [("smoke", "none"), ("bert-small", "sum"), ("llama-small", "owner"), ("vit-cifar", "sum")]
+    {
+        let arguments = ["bench", "step", "--preset", preset, "--tying", tying, "--steps", "1", "--json"];
+        let figures = line(&place.dlt(&arguments).ok().out);
+        let (measured, predicted) = (number(&figures, "peak_rss_mb"), number(&figures, "predicted_peak_mb"));
+        assert!(number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0, "{preset}");
+        // What is not counted is the same for all: libraries, stacks, buffers that are kept for the next step.
+        assert!(
+            (measured - predicted).abs() < 0.25 * measured.max(100.0),
+            "{preset}: {measured} {predicted}"
+        );
+    }
+    let said = place.dlt(&["bench", "step", "--preset", "smoke", "--layers", "3"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("--layers"), "{}", said.err);
+}

@@ -88,6 +88,7 @@ const BENCH_STEP_HELP: &str = "\
 Examples:
   dlt bench step --json
   dlt bench step --layers 24 --width 256 --heads 4 --seq 128 --batch 16 --tying sum --owners 0,0,2,2,...
+  dlt bench step --preset vit-cifar --tying sum
 
 The step time is the median over all steps but the first. Peak memory is that of the whole process; with
 --json it is in units of 1,024 KiB, as the peer prints it.";
@@ -388,6 +389,9 @@ pub(crate) struct BenchDecodeTask {
 
 #[derive(Args, Debug)]
 pub(crate) struct BenchStepTask {
+    /// Model and batch of a preset, of any architecture, instead of a GPT-2 of the sizes below
+    #[arg(long, value_name = "P", conflicts_with_all = ["layers", "width", "heads", "vocab", "seq", "batch"])]
+    pub(crate) preset: Option<String>,
     #[command(flatten)]
     pub(crate) model: BenchModel,
     /// Tokens of a window, T

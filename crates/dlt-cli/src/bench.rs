@@ -2,16 +2,15 @@
 
 mod decode;
 
-use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Gradient, Initial, InitialName, Size};
-use dlt_spec::{CheckedSpec, ExitCode, Spec};
+use dlt_spec::{CheckedSpec, ExitCode, Spec, presets};
 use dlt_train::measurement::{StepFigures, measure_steps};
 use dlt_train::open_device;
 
 use crate::arguments::{BenchCheckpointing, BenchKernels, BenchModel, BenchStepTask, BenchTask, BenchTying};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{output, threads};
+use crate::{memory, output, threads};
 
 /// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
 const POSITIONS: usize = 1024;
@@ -35,17 +34,23 @@ fn step(task: &BenchStepTask) -> Result {
         BenchKernels::Fused => dlt_train::Kernels::Fused,
         BenchKernels::Composed => dlt_train::Kernels::Composed,
     };
-    let figures = measure_steps(&spec, Extents::of_text(task.model.vocab), task.steps, kernels, &device)?;
+    let figures = measure_steps(&spec, memory::extents(&spec)?, task.steps, kernels, &device)?;
     let peer = peer(task, &device_name);
     output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
 }
 
 /// The flags as a spec, whose rules refuse what cannot be.
 fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
-    let mut spec = model_spec(&task.model)?;
-    spec.model.context = task.seq;
-    spec.model.positions = Size::Fixed(POSITIONS.max(task.seq));
-    spec.training.batch = task.batch;
+    let mut spec = match &task.preset {
+        Some(preset) => tied(presets::preset(preset)?.spec()?, &task.model)?,
+        None => {
+            let mut spec = model_spec(&task.model)?;
+            spec.model.context = task.seq;
+            spec.model.positions = Size::Fixed(POSITIONS.max(task.seq));
+            spec.training.batch = task.batch;
+            spec
+        }
+    };
     spec.training.micro_batch = task.micro_batch.map_or(Size::AUTO, Size::Fixed);
     spec.training.checkpointing = match task.checkpointing {
         BenchCheckpointing::None => Checkpointing::None,
@@ -63,6 +68,11 @@ fn model_spec(model: &BenchModel) -> Result<Spec> {
     spec.model.width = model.width;
     spec.model.heads = model.heads;
     spec.model.vocabulary = Size::Fixed(model.vocab);
+    tied(spec, model)
+}
+
+/// The same without dropout, with these layers sharing.
+fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
     spec.model.dropout = 0.0;
     spec.tying.gradient = if model.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
     spec.tying.initial = match (model.tying, model.owners.is_empty()) {
@@ -90,6 +100,9 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
         word(&task.model.tying),
         word(&task.checkpointing)
     );
+    if let Some(preset) = &task.preset {
+        peer.push_str(&format!(" preset={preset}"));
+    }
     if let Some(size) = task.micro_batch {
         peer.push_str(&format!(" micro_batch={size}"));
     }

@@ -31,7 +31,7 @@ pub(crate) fn run(task: &InspectTask) -> Result {
 
 /// What the data decide about the size of the model, told without reading them: of classes, as many as the data set
 /// has by its name, and ten where nobody knows.
-fn extents(spec: &CheckedSpec) -> Result<Extents> {
+pub(crate) fn extents(spec: &CheckedSpec) -> Result<Extents> {
     let model = &spec.model;
     let vocabulary = match (model.vocabulary, model.architecture) {
         (Size::Fixed(size), _) => size,

@@ -1,0 +1,57 @@
+//! A folder in Hugging Face's layout: what its config and its tensors say never brings the reader down.
+
+#![no_main]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use candle_core::Device;
+use dlt_models::architecture::of_spec;
+use dlt_models::huggingface::{Weights, read_config};
+use dlt_spec::Spec;
+use dlt_spec::size::Extents;
+use libfuzzer_sys::fuzz_target;
+
+/// Largest model that is looked up: what a config says may be as large as numbers go.
+const MOST_PARAMETERS: usize = 1 << 16;
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("dlt-fuzz-huggingface-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    folder
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let (config, rest) = (&bytes[..line], bytes.get(line + 1..).unwrap_or_default());
+    let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+    let tensors = [&(header as u64).to_le_bytes(), rest].concat();
+    let path = |name: &str| FOLDER.join(name);
+    fs::write(path("config.json"), config).expect("a temporary file");
+    let Ok(model) = read_config(&path("config.json")) else { return };
+    let mut spec = Spec::default();
+    spec.model = model;
+    spec.model.context = spec.model.context.min(8);
+    let data = Extents { vocabulary: 8, classes: 2 };
+    let Ok(spec) = spec.check() else { return };
+    if spec.size(data).is_none_or(|size| size.conventional > MOST_PARAMETERS) {
+        return;
+    }
+    let architecture = of_spec(&spec, data);
+    for (name, other, content) in [
+        ("model.safetensors", "model.safetensors.index.json", &tensors[..]),
+        ("model.safetensors.index.json", "model.safetensors", rest),
+    ] {
+        let _ = fs::remove_file(path(other));
+        fs::write(path(name), content).expect("a temporary file");
+        let Ok(weights) = Weights::open(&FOLDER, architecture.as_ref(), &Device::Cpu) else { continue };
+        for entry in architecture.shared_layout().entries() {
+            let found = weights.lookup(&format!("{}{}", architecture.shared_prefix(), entry.name));
+            assert!(
+                found.is_err()
+                    || found.is_ok_and(|tensor| tensor.is_none_or(|tensor| tensor.dims() == entry.shape))
+            );
+        }
+    }
+});
