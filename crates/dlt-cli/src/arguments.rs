@@ -169,7 +169,7 @@ pub(crate) struct TrainTask {
     /// Model, data and method to start from; `dlt spec --list` shows them
     #[arg(long, value_name = "P")]
     pub(crate) preset: Option<String>,
-    /// Replace the preset's method: paper or reference
+    /// Replace the preset's method: paper, reference or another one of `dlt spec --list`
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
     /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
@@ -320,7 +320,7 @@ pub(crate) struct DoctorTask {
 pub(crate) struct SpecTask {
     /// Preset to print [default: shakespeare-12]
     pub(crate) preset: Option<String>,
-    /// Replace its method: paper or reference
+    /// Replace its method: paper, reference or another one of `--list`
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
