@@ -1,0 +1,109 @@
+//! A run as its folder tells it, finished or under way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dlt_spec::record::{
+    METRICS_FILE, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Summary,
+};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
+use dlt_state::{Recording, State};
+use serde::de::DeserializeOwned;
+
+use crate::error::{ReportError, Result};
+use crate::metrics::Metrics;
+
+/// The model file of a run folder.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+/// What a run folder holds.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The folder.
+    pub path: PathBuf,
+    /// What the run is.
+    pub spec: CheckedSpec,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// Its rows so far.
+    pub metrics: Metrics,
+    /// Its decisions so far.
+    pub recording: Recording,
+    /// Its outcome; `None` while it has not finished.
+    pub summary: Option<Summary>,
+}
+
+impl Run {
+    /// Reads a run folder. Of a run under way, what stands in whole lines.
+    ///
+    /// # Errors
+    /// [`ReportError::NoRun`] where it is none, [`ReportError::Io`] where a file cannot be read, and
+    /// [`ReportError::Format`] where one is damaged or of another version.
+    pub fn read(path: &Path) -> Result<Self> {
+        for file in [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE] {
+            if !path.join(file).is_file() {
+                return Err(ReportError::NoRun { path: path.to_owned(), file });
+            }
+        }
+        let summary: Option<Summary> = match path.join(SUMMARY_FILE) {
+            file if file.is_file() => Some(read_json(&file)?),
+            _ => None,
+        };
+        if let Some(summary) = &summary
+            && summary.schema != RECORD_SCHEMA
+        {
+            let reason = format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema);
+            return Err(ReportError::format(&path.join(SUMMARY_FILE), reason));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            spec: read_spec(&path.join(SPEC_FILE))?,
+            provenance: read_json(&path.join(PROVENANCE_FILE))?,
+            metrics: Metrics::read(&path.join(METRICS_FILE))?,
+            recording: read_recording(&path.join(STATES_FILE))?,
+            summary,
+        })
+    }
+
+    /// Name of the folder: what tells runs of one spec apart.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        name.file_name().map_or_else(|| self.spec.name.clone(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Training steps done so far.
+    #[must_use]
+    pub fn steps_done(&self) -> usize {
+        self.summary
+            .as_ref()
+            .map_or_else(|| self.metrics.steps.last().map_or(0, |row| row.step), |summary| summary.steps)
+    }
+
+    /// The state after the last step so far.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.recording.state_at(self.steps_done())
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_str(&read_text(path)?).map_err(|error| ReportError::format(path, error))
+}
+
+fn read_spec(path: &Path) -> Result<CheckedSpec> {
+    let refuse = |error: dlt_spec::SpecError| ReportError::format(path, error);
+    let overlay = Overlay::from_toml(Origin::File(path.display().to_string()), &read_text(path)?);
+    Spec::assemble(&[overlay.map_err(refuse)?]).and_then(|spec| spec.check()).map_err(refuse)
+}
+
+/// A living run may be in the middle of its last line.
+fn read_recording(path: &Path) -> Result<Recording> {
+    let text = read_text(path)?;
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    Recording::parse(whole).map_err(|error| ReportError::format(path, error))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(ReportError::io("read", path))
+}
