@@ -33,6 +33,23 @@ fn files(place: &Workplace, folder: &str) -> Vec<String> {
     files
 }
 
+/// The state calls layers tied that have weights of their own: those are what leaves and what comes back.
+#[test]
+fn law_a_model_of_replicated_layers_comes_back_bit_for_bit() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &["--set", "tying.tie=replicate"]);
+    let expected = loss(&place, "run");
+    for format in ["hf", "tied"] {
+        export(&place, "run", format, format);
+        let back = format!("back-{format}");
+        place.dlt(&["import", format, "--out", &back]).ok();
+        assert_eq!(loss(&place, &back), expected, "{format}");
+        let shown = place.dlt(&["inspect", &back]).ok().out;
+        let distinct = shown.lines().find(|line| line.contains("distinct layers in memory")).unwrap();
+        assert!(distinct.ends_with(" 4"), "{format}: {shown}");
+    }
+}
+
 #[test]
 fn law_models_of_every_family_come_back_bit_for_bit() {
     for kind in Kind::ALL {

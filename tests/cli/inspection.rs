@@ -48,6 +48,35 @@ fn frozen_layers_are_told_from_tied_ones() {
     assert!(shown.contains("●   ◌   ◌") && shown.contains("1 group, 2 frozen"), "{shown}");
 }
 
+/// Replicated layers are tied in the state and have blocks of their own.
+#[test]
+fn replicated_layers_are_tied_in_the_state_and_blocks_of_their_own() {
+    let place = Workplace::new();
+    let sets = ["tying.tie=replicate", "agent.policy=fixed", "agent.pattern=[0, 1, 0]"];
+    let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    place.train("run", &sets);
+    let shown = place.dlt(&["inspect", "run"]).ok().out;
+    let cells = |name: &str| {
+        let line = shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line[line.find(name).unwrap() + name.len()..]
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(cells("independent layers"), ["2"], "{shown}");
+    assert_eq!(cells("distinct layers in memory"), ["3"], "{shown}");
+    assert_eq!(cells("trainable now"), cells("with no layer tied"), "{shown}");
+    assert!(shown.contains("State (the owner of each layer): 0 1 0"), "{shown}");
+    assert!(shown.contains("Storage (the lowest layer with the same weights): 0 1 2"), "{shown}");
+    let memory = |more: &[&str]| {
+        let said = place.dlt(&[&["inspect", "--memory", "run", "--json"], more].concat()).ok().out;
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        said.lines().map(|text| line(text)["trained_blocks"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(memory(&[]), [1, 3]);
+    assert_eq!(memory(&["--owners", "0,1,0"]), [3]);
+}
+
 #[test]
 fn a_recording_shows_how_long_each_layer_was_independent() {
     let place = Workplace::new();

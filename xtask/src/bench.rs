@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,8 +13,8 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use crate::child::{Child, portable};
+use crate::program::{Profile, build, replace};
 use crate::provenance::Provenance;
-use crate::workspace;
 use grid::{Program, Side, Workload};
 use kernels::{KernelTimes, Round};
 use page::Heading;
@@ -122,7 +122,7 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
     let heading = arguments.heading(root, peer.as_ref());
     let dlt = match &arguments.dlt {
         Some(dlt) => dlt.clone(),
-        None => build(root, &["-p", "dlt-cli"], "dlt")?,
+        None => build(root, Profile::Release, &["-p", "dlt-cli"], "dlt")?,
     };
     writeln!(out, "{}\n", heading.paragraphs())?;
     let mut measured: Vec<Measured> = Vec::new();
@@ -157,7 +157,12 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
     let heading = arguments.heading(root, None);
     let program = match &arguments.kernel_times {
         Some(program) => program.clone(),
-        None => build(root, &["-p", "dlt-kernels", "--example", "kernel_times"], "examples/kernel_times")?,
+        None => build(
+            root,
+            Profile::Release,
+            &["-p", "dlt-kernels", "--example", "kernel_times"],
+            "examples/kernel_times",
+        )?,
     };
     let child = arguments.kernel_child(&program);
     let (mut rounds, mut failures) = (Vec::new(), 0);
@@ -202,7 +207,7 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
     let dlt = match (&arguments.dlt, arguments.dry_run) {
         (Some(dlt), _) => dlt.clone(),
         (None, true) => PathBuf::from("dlt"),
-        (None, false) => build(root, &["-p", "dlt-cli"], "dlt")?,
+        (None, false) => build(root, Profile::Release, &["-p", "dlt-cli"], "dlt")?,
     };
     let children: Vec<Child> = decode::SIDES
         .iter()
@@ -326,31 +331,8 @@ impl BenchArguments {
             replace(path, page)?;
         }
         if let Some(path) = &self.json {
-            replace(path, &format!("{json:#}\n"))?;
+            replace(path, format!("{json:#}\n"))?;
         }
         Ok(())
     }
-}
-
-/// Writes beside the file and renames, so that an old page is never half gone.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, text)
-        .and_then(|()| fs::rename(&beside, path))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Builds with cargo, whose progress is shown, and says where the program lies.
-fn build(root: &Path, what: &[&str], program: &str) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--release"])
-        .args(what)
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo build")?;
-    ensure!(status.success(), "cargo build --release {} failed", what.join(" "));
-    let program = workspace::target_directory(root)?.join("release").join(program);
-    Ok(program.with_extension(std::env::consts::EXE_EXTENSION))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the checks and the benchmarks of this repository as commands.
+//! `cargo xtask`: the checks, benchmarks and experiments of this repository as commands.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -15,15 +15,17 @@ mod child;
 mod finding;
 mod fuzz;
 mod markdown;
+mod program;
 mod provenance;
 mod rust_source;
 mod spread;
+mod study;
 mod table;
 mod tidy;
 mod tree;
 mod workspace;
 
-/// The checks and the benchmarks of this repository.
+/// The checks, benchmarks and experiments of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -41,6 +43,8 @@ enum Task {
     Bench(BenchArguments),
     /// Run the fuzz targets: everything that reads bytes from outside.
     Fuzz(fuzz::Arguments),
+    #[command(flatten)]
+    Study(study::Task),
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,6 +53,7 @@ fn main() -> Result<ExitCode> {
         Task::Tidy => report_tidiness(&root()),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
         Task::Fuzz(arguments) => fuzz::run(&root(), &arguments),
+        Task::Study(task) => study::run(&root(), &task),
     }
 }
 

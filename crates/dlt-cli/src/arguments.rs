@@ -10,6 +10,7 @@ use dlt_spec::ExitCode;
 use dlt_train::DeviceChoice;
 
 use crate::provenance::LONG_VERSION;
+use crate::run_options::RunOptions;
 
 const ABOUT: &str = "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
 
@@ -48,6 +49,7 @@ A run folder holds:
   states.jsonl       every decision; replay it with agent.policy=replay
   model.safetensors  the best model on validation so far
   checkpoint         all that is needed to go on; `dlt doctor RUN` says what is good
+  tensorboard        event files, where --tensorboard asks for them
   summary.json       the result; it is there only once the run has finished";
 
 const EVAL_HELP: &str = "\
@@ -141,12 +143,24 @@ pub(crate) enum Task {
     /// Show who shares weights with whom, parameters and decisions
     #[command(after_help = INSPECT_HELP)]
     Inspect(InspectTask),
+    /// Write one page about runs: outcome, sharing over time, curves, settings beside the paper's
+    #[command(after_help = crate::page::HELP)]
+    Report(crate::page::ReportTask),
+    /// Draw one figure of runs into a file
+    #[command(after_help = crate::figure::HELP)]
+    Figure(crate::figure::FigureTask),
+    /// Serve that page on this machine while the run goes on
+    #[command(after_help = crate::watch::HELP)]
+    Watch(crate::watch::WatchTask),
     /// Write a model for others: as transformers reads it, or compact
     #[command(after_help = crate::export::HELP)]
     Export(crate::export::ExportTask),
     /// Make a run folder of a model from elsewhere
     #[command(after_help = crate::import::HELP)]
     Import(crate::import::ImportTask),
+    /// Write the metrics of a run for other programs: TensorBoard, or tables
+    #[command(after_help = crate::convert::HELP)]
+    Convert(crate::convert::ConvertTask),
     /// Data sets: what there is, fetching, tokenizing, tokenizers
     #[command(after_help = crate::data::HELP)]
     Data(crate::data::DataTask),
@@ -175,29 +189,14 @@ pub(crate) struct TrainTask {
     /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
-    /// Change one field, as in tying.decide_every=15; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Training steps
-    #[arg(long, value_name = "N")]
-    pub(crate) steps: Option<u64>,
-    /// Root seed of every random stream
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
     /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,
     /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out", "from"])]
     pub(crate) resume: Option<PathBuf>,
-    /// Run folder, which must not be there yet [default: runs/NAME-SEED]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) machine: Machine,
-    /// Print the result only, no progress
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    pub(crate) options: RunOptions,
 }
 
 /// What computes.

@@ -5,6 +5,7 @@ use std::io;
 
 use dlt_data::DataError;
 use dlt_models::ModelError;
+use dlt_report::ReportError;
 use dlt_spec::{ExitCode, SpecError};
 use dlt_train::TrainError;
 
@@ -51,6 +52,16 @@ macro_rules! from_library {
 }
 
 from_library!(TrainError, SpecError, DataError, ModelError);
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        let code = match error {
+            ReportError::Io { .. } => ExitCode::Resources,
+            _ => ExitCode::BadData,
+        };
+        Self::refused(code, chain(&error))
+    }
+}
 
 impl Failure {
     pub(crate) fn refused(code: ExitCode, message: impl Into<String>) -> Self {

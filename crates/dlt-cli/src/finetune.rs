@@ -1,16 +1,16 @@
 //! `dlt finetune`: a model that is there already learns the classes of a task, its tying held fixed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use dlt_data::catalogue::{CATALOGUE, Entry, Task, find};
 use dlt_spec::spec::Attention;
 use dlt_spec::{ExitCode, Origin, Overlay};
 
-use crate::arguments::Machine;
 use crate::failure::{Failure, Result};
 use crate::layers::{Ground, Layers};
 use crate::progress::Progress;
+use crate::run_options::RunOptions;
 use crate::start::{Start, has_tokens};
 use crate::threads;
 use crate::train::Beginning;
@@ -36,6 +36,9 @@ Examples:
 const CONTEXT: usize = 128;
 
 #[derive(Args, Debug)]
+#[command(mut_arg("set", |set| set.help("Change one field, as in training.epochs=1; may be given several times")))]
+#[command(mut_arg("steps", |steps| steps.help("Training steps, instead of epochs")))]
+#[command(mut_arg("out", |out| out.help("Run folder, which must not be there yet [default: runs/NAME-TASK-SEED]")))]
 pub(crate) struct FinetuneTask {
     /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
@@ -52,29 +55,15 @@ pub(crate) struct FinetuneTask {
     /// Method: reference-glue is how the authors' code does it
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
-    /// Change one field, as in training.epochs=1; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Training steps, instead of epochs
-    #[arg(long, value_name = "N")]
-    pub(crate) steps: Option<u64>,
-    /// Root seed of every random stream
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Run folder, which must not be there yet [default: runs/NAME-TASK-SEED]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) machine: Machine,
-    /// Print the result only, no progress
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
+    pub(crate) options: RunOptions,
 }
 
 pub(crate) fn run(task: &FinetuneTask) -> Result {
-    threads::prepare(task.machine.threads);
+    let options = &task.options;
+    threads::prepare(options.machine.threads);
     let entry = entry(&task.task)?;
-    let progress = Progress::new(task.quiet);
+    let progress = Progress::new(options.quiet);
     let start = Start::open(&task.run, &progress)?;
     check_kind(&start, entry)?;
     let mut layers = Layers {
@@ -83,23 +72,14 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         over_method: vec![Overlay::from_toml(origin(), &fixed(&start))?],
         method: task.method.as_deref(),
         options: vec![("--task", "data.source", entry.name.to_owned())],
-        set: &task.set,
+        set: &options.set,
         ..Layers::default()
     };
-    let steps = task.steps.map(|steps| steps.to_string());
-    let seed = task.seed.map(|seed| seed.to_string());
-    for (option, key, value) in [
-        ("--data", "data.source", task.data.clone()),
-        ("--steps", "training.steps", steps),
-        ("--seed", "seed", seed),
-        ("--freeze", "training.trains", task.freeze.then(|| "head".to_owned())),
-    ] {
-        layers.options.extend(value.map(|value| (option, key, value)));
-    }
+    layers.options.extend(options.assignments(task.data.as_deref()));
+    layers.options.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
     // The objective is the task's, whatever the model was trained for.
     let spec = start.lay_for_classes(layers, "finetune")?;
-    let (out, device) = (task.out.as_deref(), task.machine.device);
-    Beginning { spec, start: Some(start), out, device }.carry_out(progress)
+    Beginning { spec, start: Some(start), options }.carry_out(progress)
 }
 
 /// A task that has classes.

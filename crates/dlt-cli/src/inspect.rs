@@ -105,7 +105,7 @@ fn describe(saved: &Saved) -> String {
         ("context", saved.spec.tokens()),
         ("vocabulary", saved.extents.vocabulary),
         ("classes", saved.extents.classes),
-        ("independent layers", binding.n_independent()),
+        ("independent layers", saved.state.n_independent()),
         ("distinct layers in memory", binding.n_distinct()),
     ] {
         table.row([name, &whole(number)]);
@@ -123,7 +123,8 @@ fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// Where layers share weights otherwise than the state says, as the authors' code lets them.
+/// Where layers share weights otherwise than the state says: as the authors' code lets them, or none at all because they
+/// were replicated.
 fn storage(saved: &Saved, binding: &Binding) -> String {
     let partition = binding.partition();
     let differs = |layer: usize| !binding.is_frozen(layer) && partition[layer] != saved.state.owner(layer);

@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks a run to save and stop after its step, the second ends the process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
 use dlt_spec::ExitCode;
 
@@ -19,6 +20,19 @@ pub(crate) fn watch() {
     if let Err(error) = watching {
         tracing::warn!(%error, "a signal will end the run at once");
     }
+}
+
+/// For a task that goes on until it is ended: the first signal sends, and the task ends as it should.
+pub(crate) fn ending() -> Receiver<()> {
+    let (ended, ending) = channel();
+    let watching = ctrlc::set_handler(move || {
+        // Nobody waits any more where the task is ending already.
+        let _ = ended.send(());
+    });
+    if let Err(error) = watching {
+        tracing::warn!(%error, "a signal will end the program at once");
+    }
+    ending
 }
 
 /// Whether the run was asked to stop.

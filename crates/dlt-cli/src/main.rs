@@ -8,11 +8,14 @@ mod arguments;
 mod baselines;
 mod bench;
 mod card;
+mod convert;
 mod data;
 mod doctor;
 mod eval;
+mod events;
 mod export;
 mod failure;
+mod figure;
 mod finetune;
 mod generate;
 mod hub;
@@ -25,10 +28,12 @@ mod map;
 mod memory;
 mod numbers;
 mod output;
+mod page;
 mod picture;
 mod progress;
 mod provenance;
 mod report;
+mod run_options;
 mod saved;
 mod spec;
 mod start;
@@ -36,6 +41,7 @@ mod table;
 mod threads;
 mod tokens;
 mod train;
+mod watch;
 
 use arguments::{Arguments, Task};
 use clap::Parser;
@@ -65,8 +71,12 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Eval(task) => eval::run(task),
         Task::Generate(task) => generate::run(task),
         Task::Inspect(task) => inspect::run(task),
+        Task::Report(task) => page::run(task),
+        Task::Figure(task) => figure::run(task),
+        Task::Watch(task) => watch::run(task),
         Task::Export(task) => export::run(task),
         Task::Import(task) => import::run(task),
+        Task::Convert(task) => convert::run(task),
         Task::Data(task) => data::run(task),
         Task::Spec(task) => spec::run(task),
         Task::Doctor(task) => doctor::run(task),

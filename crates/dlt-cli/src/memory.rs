@@ -7,7 +7,7 @@ use dlt_models::binding::Binding;
 use dlt_models::memory::Prediction;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Architecture, Checkpointing, Size};
+use dlt_spec::spec::{Architecture, Checkpointing, Size, Tie};
 use dlt_spec::{CheckedSpec, ExitCode, presets};
 use dlt_state::State;
 use dlt_train::{initial_binding, memory};
@@ -58,15 +58,17 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
 }
 
-/// The states that a row each is printed for.
+/// The states that a row each is printed for. Where layers are replicated, every one of them has a block of its own
+/// whatever the state says.
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
-    let layers = spec.model.layers;
+    let (layers, replicates) = (spec.model.layers, spec.tying.tie == Tie::Replicate);
     if !owners.is_empty() {
         let refuse = |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
         if owners.len() != layers {
             return Err(refuse(format!("expected {layers} layers, came {}", owners.len())));
         }
         let state = State::new(owners.to_vec()).map_err(|error| refuse(error.to_string()))?;
+        let state = if replicates { State::independent(layers) } else { state };
         return Ok(vec![("these owners".to_owned(), Binding::of_state(&state))]);
     }
     // How many layers are independent where each acts at random: the harmonic number of L.
@@ -75,11 +77,12 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
         let owners = (0..layers).map(|layer| if layer < n { layer } else { 0 }).collect();
         State::new(owners).map(|state| Binding::of_state(&state)).map_err(dlt_train::TrainError::from)
     };
-    Ok(vec![
-        ("at the start".to_owned(), initial_binding(spec)),
-        ("usual under a random policy".to_owned(), of(usual)?),
-        ("no layer tied".to_owned(), of(layers)?),
-    ])
+    let mut rows = vec![("at the start".to_owned(), initial_binding(spec))];
+    if !replicates {
+        rows.push(("usual under a random policy".to_owned(), of(usual)?));
+    }
+    rows.push(("no layer tied".to_owned(), of(layers)?));
+    Ok(rows)
 }
 
 fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {

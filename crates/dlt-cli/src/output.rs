@@ -21,14 +21,34 @@ pub(crate) fn print(text: &str) -> Result {
 }
 
 /// Writes a new file; one that is there already stays as it is.
-pub(crate) fn create(path: &Path, text: &str) -> Result {
+pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+        .and_then(|mut file| file.write_all(content.as_ref()));
     written.map_err(|error| {
         Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
+    })
+}
+
+/// Writes a file beside its place and renames it, so that nobody sees half of it.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
+    let refuse = |reason: String| {
+        Failure::refused(ExitCode::Usage, format!("cannot write {}: {reason}", path.display()))
+    };
+    let name = path.file_name().ok_or_else(|| refuse("expected a file".to_owned()))?;
+    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        // It may not be there, and then nothing is left to remove.
+        let _ = std::fs::remove_file(&beside);
+        refuse(error.to_string())
     })
 }
 

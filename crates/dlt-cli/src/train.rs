@@ -10,22 +10,23 @@ use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
 use dlt_spec::spec::{Architecture, Schedule};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{
-    DeviceChoice, Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device,
-};
+use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
 
 use crate::arguments::TrainTask;
+use crate::events::Events;
 use crate::failure::{Failure, Result};
 use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::progress::Progress;
 use crate::report::{Ending, quoted};
+use crate::run_options::RunOptions;
 use crate::start::{Start, Weights};
 use crate::{interrupt, numbers, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
-    threads::prepare(task.machine.threads);
-    let progress = Progress::new(task.quiet);
+    let options = &task.options;
+    threads::prepare(options.machine.threads);
+    let progress = Progress::new(options.quiet);
     if let Some(run) = &task.resume {
         return resume(task, run, progress);
     }
@@ -40,7 +41,7 @@ pub(crate) fn run(task: &TrainTask) -> Result {
             (spec, start)
         }
     };
-    Beginning { spec, start, out: task.out.as_deref(), device: task.machine.device }.carry_out(progress)
+    Beginning { spec, start, options }.carry_out(progress)
 }
 
 /// A run that is about to begin.
@@ -49,21 +50,19 @@ pub(crate) struct Beginning<'a> {
     pub(crate) spec: CheckedSpec,
     /// The model that it starts from.
     pub(crate) start: Option<Start>,
-    /// Its folder, where the person names one.
-    pub(crate) out: Option<&'a Path>,
-    /// What computes.
-    pub(crate) device: DeviceChoice,
+    /// What else was said about it.
+    pub(crate) options: &'a RunOptions,
 }
 
 impl Beginning<'_> {
     /// Trains to the end and prints the result.
     pub(crate) fn carry_out(self, progress: Progress) -> Result {
-        let Self { spec, start, .. } = self;
-        let out = self.out.map_or_else(|| default_out(&spec), Path::to_owned);
+        let Self { spec, start, options } = self;
+        let out = options.out.clone().unwrap_or_else(|| default_out(&spec));
         if out.exists() {
             return Err(TrainError::RunExists { path: out }.into());
         }
-        let (device, device_name) = open_device(self.device)?;
+        let (device, device_name) = open_device(options.machine.device)?;
         let recording = recording(&spec)?;
         let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
@@ -78,7 +77,8 @@ impl Beginning<'_> {
             .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
         drop(weights);
         drop(start);
-        carry_out(trainer, &spec, progress, &out)
+        let events = Events::open(&out, options.tensorboard);
+        carry_out(trainer, &spec, progress, events)
     }
 }
 
@@ -106,7 +106,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
     let spec = layers(task).over(resumption.spec(), origin)?;
     let changed = resumption.change(spec.clone())?;
-    let (device, device_name) = open_device(task.machine.device)?;
+    let (device, device_name) = open_device(task.options.machine.device)?;
     let recording = recording(&spec)?;
     let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
@@ -135,7 +135,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     drop(weights);
     notices.iter().for_each(|notice| progress.note(notice));
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
-    carry_out(trainer, &spec, progress, run)
+    let events = Events::open(run, task.options.tensorboard);
+    carry_out(trainer, &spec, progress, events)
 }
 
 /// Bits are the same only where program and threads are.
@@ -154,35 +155,28 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
 }
 
 /// Trains to the end and prints the result.
-fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, out: &Path) -> Result {
+fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, mut events: Events) -> Result {
+    let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), numbers::units(spec));
-    let trainer = advance(trainer, &progress, out)?;
+    let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
     progress.note(&format!("{done} steps done; evaluating the best model on validation and test"));
     let (state, binding) = (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
-    let summary = trainer.finish()?;
+    let summary = trainer.finish();
+    events.follow();
+    let summary = summary?;
     progress.end();
-    let ending = Ending { spec, summary: &summary, state: &state, binding: &binding, run: out };
+    let ending = Ending { spec, summary: &summary, state: &state, binding: &binding, run: &out };
     output::print(&ending.text())
 }
 
 fn layers(task: &TrainTask) -> Layers<'_> {
-    let mut options = Vec::new();
-    if let Some(data) = &task.data {
-        options.push(("--data", "data.source", data.clone()));
-    }
-    if let Some(steps) = task.steps {
-        options.push(("--steps", "training.steps", steps.to_string()));
-    }
-    if let Some(seed) = task.seed {
-        options.push(("--seed", "seed", seed.to_string()));
-    }
     Layers {
         preset: task.preset.as_deref(),
         method: task.method.as_deref(),
         file: task.file.as_deref(),
-        options,
-        set: &task.set,
+        options: task.options.assignments(task.data.as_deref()),
+        set: &task.options.set,
         ..Layers::default()
     }
 }
@@ -210,11 +204,13 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
 }
 
 /// Steps until all are made or the user has enough.
-fn advance(mut trainer: Trainer, progress: &Progress, out: &Path) -> Result<Trainer> {
+fn advance(mut trainer: Trainer, progress: &Progress, events: &mut Events) -> Result<Trainer> {
     interrupt::watch();
-    let again = format!("dlt train --resume {}", quoted(&out.to_string_lossy()));
+    let again = format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
     loop {
-        let report = match trainer.advance() {
+        let advanced = trainer.advance();
+        events.follow();
+        let report = match advanced {
             Ok(Some(report)) => report,
             Ok(None) => return Ok(trainer),
             Err(error) => {

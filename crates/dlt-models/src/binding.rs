@@ -2,12 +2,13 @@
 //!
 //! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two differ
 //! while layers are still frozen, and for good under the authors' reading ([`Untie::Alias`],
-//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage. A decision turns
+//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage, and under
+//! [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A decision turns
 //! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
 
 mod saved;
 
-use dlt_spec::spec::{FirstTie, Gradient, Retied, TyingSpec, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, TyingSpec, Untie};
 use dlt_state::{Action, State};
 
 use crate::ModelError;
@@ -18,9 +19,12 @@ pub use saved::SavedBinding;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageId(pub usize);
 
-/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5).
+/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
+    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage: not at the
+    /// start, and so never; the binding follows the state, whatever `gradient`, `untie` and `retied` say.
+    pub tie: Tie,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
     /// What untying does to the weights.
@@ -33,7 +37,8 @@ pub struct Rules {
 
 impl From<&TyingSpec> for Rules {
     fn from(spec: &TyingSpec) -> Self {
-        Self { gradient: spec.gradient, untie: spec.untie, retied: spec.retied, first_tie: spec.first_tie }
+        let TyingSpec { tie, gradient, untie, retied, first_tie, .. } = *spec;
+        Self { tie, gradient, untie, retied, first_tie }
     }
 }
 
@@ -56,7 +61,8 @@ impl Change<'_> {
     }
 }
 
-/// One thing that the bank has to do for a decision. Copies come before releases.
+/// One thing that the bank has to do for a decision. Copies come before releases, but for the block that a replicated
+/// layer leaves: it goes before the layer's new one is made, so that there are never more blocks than layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// The initial weights of a frozen layer become a stored, trainable block.
@@ -77,11 +83,13 @@ pub enum Move {
 pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
-    /// Layers that became independent, rising, with the lowest independent layer that each had been sharing
+    /// Layers that began to train by themselves, rising, with the lowest independent layer that each had been sharing
     /// storage with (`None` where there was none: the layer was frozen, or used an abandoned block).
     pub untied: Vec<(usize, Option<usize>)>,
-    /// Layers that ceased to be independent, rising.
+    /// Layers that ceased to train by themselves, rising.
     pub tied: Vec<usize>,
+    /// Layers that got a copy of their owner's weights to train by themselves, rising; none of them is in `untied`.
+    pub replicated: Vec<usize>,
 }
 
 /// Who uses which storage.
@@ -98,6 +106,7 @@ enum Plan {
     Stay,
     Thaw,
     Share(usize),
+    Replicate(usize),
     Own(StorageId),
 }
 
@@ -169,13 +178,14 @@ impl Binding {
         self.frozen[layer]
     }
 
-    /// Whether the state calls a layer independent.
+    /// Whether a layer trains by itself, with an optimizer state of its own. Those are the layers that the state calls
+    /// independent; under [`Tie::Replicate`] all that are not frozen.
     #[must_use]
     pub fn is_independent(&self, layer: usize) -> bool {
         self.independent[layer]
     }
 
-    /// Layers that the state calls independent.
+    /// Layers that train by themselves, see [`is_independent`](Self::is_independent).
     #[must_use]
     pub fn n_independent(&self) -> usize {
         self.independent.iter().filter(|&&independent| independent).count()
@@ -234,7 +244,7 @@ impl Binding {
         }
         let before = self.clone();
         let mut moves = Vec::new();
-        let mut owning = Vec::new();
+        let (mut owning, mut replicated) = (Vec::new(), Vec::new());
         // Rising order: an owner is settled before its members.
         for layer in 0..self.n_layers() {
             match self.plan(layer, rules, change) {
@@ -247,31 +257,46 @@ impl Binding {
                     self.storage[layer] = self.storage[with];
                     self.frozen[layer] = self.frozen[with];
                 }
+                Plan::Replicate(owner) => {
+                    let left = self.renew(layer);
+                    self.frozen[layer] = false;
+                    if !self.storage.contains(&left) {
+                        moves.push(Move::Release(left));
+                    }
+                    moves.push(Move::Copy { from: self.storage[owner], to: self.storage[layer] });
+                    replicated.push(layer);
+                }
+                // Settled below: its own number, so that nobody who shares with it in this decision
+                // shares with its former owner.
                 Plan::Own(used) => {
-                    // Settled below: its own number, so that nobody who shares with it in this decision
-                    // shares with its former owner.
-                    self.storage[layer] = StorageId(self.next);
-                    self.next += 1;
+                    self.renew(layer);
                     owning.push((layer, used));
                 }
             }
-            self.independent[layer] = match rules.retied {
-                Retied::Follow => change.to.is_independent(layer),
-                Retied::Keep => change.action.values()[layer] == layer,
+            self.independent[layer] = match (rules.tie, rules.retied) {
+                (Tie::Replicate, _) => !self.frozen[layer],
+                (Tie::Share, Retied::Follow) => change.to.is_independent(layer),
+                (Tie::Share, Retied::Keep) => change.action.values()[layer] == layer,
             };
         }
         self.settle(&owning, &mut moves);
-        let used = |id: &StorageId| self.storage.contains(id);
-        let mut released: Vec<_> = before.storage.iter().copied().filter(|id| !used(id)).collect();
+        let is_done = |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
+        let mut released: Vec<_> = before.storage.iter().copied().filter(|id| !is_done(id)).collect();
         released.sort_unstable();
         released.dedup();
         moves.extend(released.into_iter().map(Move::Release));
-        Ok(self.settlement(&before, moves))
+        Ok(self.settlement(&before, moves, replicated))
+    }
+
+    /// Gives a layer a storage with a number of its own, and tells the one that it used.
+    fn renew(&mut self, layer: usize) -> StorageId {
+        self.next += 1;
+        std::mem::replace(&mut self.storage[layer], StorageId(self.next - 1))
     }
 
     fn plan(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> Plan {
-        let target = match rules.retied {
-            Retied::Follow => {
+        let target = match (rules.tie, rules.retied) {
+            (Tie::Replicate, _) | (Tie::Share, Retied::Follow) => {
                 let (was, now) = (change.from.owner(layer), change.to.owner(layer));
                 let first =
                     self.frozen[layer] && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
@@ -280,10 +305,11 @@ impl Binding {
                 }
                 now
             }
-            Retied::Keep if change.visits(layer) => change.action.values()[layer],
-            Retied::Keep => return Plan::Stay,
+            (Tie::Share, Retied::Keep) if change.visits(layer) => change.action.values()[layer],
+            (Tie::Share, Retied::Keep) => return Plan::Stay,
         };
         match rules.untie {
+            _ if target != layer && rules.tie == Tie::Replicate => Plan::Replicate(target),
             _ if target != layer => Plan::Share(target),
             _ if self.frozen[layer] => Plan::Thaw,
             Untie::Copy if !self.independent[layer] => Plan::Own(self.storage[layer]),
@@ -306,10 +332,11 @@ impl Binding {
         }
     }
 
-    fn settlement(&self, before: &Self, moves: Vec<Move>) -> Settlement {
-        let mut settlement = Settlement { moves, ..Settlement::default() };
+    fn settlement(&self, before: &Self, moves: Vec<Move>, replicated: Vec<usize>) -> Settlement {
+        let mut settlement = Settlement { moves, replicated, ..Settlement::default() };
         for layer in 0..self.n_layers() {
             match (before.independent[layer], self.independent[layer]) {
+                _ if settlement.replicated.contains(&layer) => {}
                 (false, true) => {
                     settlement.untied.push((layer, before.slot(layer, Gradient::Sum)));
                 }

@@ -11,7 +11,7 @@
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
 //! | `frozen-seed` | root seed that those weights were drawn from; they stand in the file all the same |
-//! | `independent` | layers that the state calls independent, `0,2` |
+//! | `independent` | layers that train by themselves, `0,2` |
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 

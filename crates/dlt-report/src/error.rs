@@ -43,6 +43,14 @@ pub enum ReportError {
         /// What is missing, and what would give it.
         missing: String,
     },
+    /// A figure could not be drawn.
+    #[error("cannot draw `{title}`: {reason}")]
+    Picture {
+        /// Title of the figure.
+        title: String,
+        /// What stood in the way.
+        reason: String,
+    },
 }
 
 impl ReportError {

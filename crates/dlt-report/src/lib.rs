@@ -3,10 +3,19 @@
 //! A run is read with [`Run::read`], finished or under way: a figure or a page can be made of either. Nothing here
 //! trains, prints, or opens a connection.
 
+pub mod correlation;
+pub mod csv;
+pub mod digest;
 pub mod error;
+pub mod figure;
 pub mod metrics;
+pub mod numbers;
+pub mod page;
+pub mod picture;
 pub mod run;
+pub mod tensorboard;
 
+pub use digest::Digest;
 pub use error::{ReportError, Result};
 pub use metrics::Metrics;
 pub use run::Run;

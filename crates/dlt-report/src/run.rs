@@ -45,24 +45,21 @@ impl Run {
                 return Err(ReportError::NoRun { path: path.to_owned(), file });
             }
         }
-        let summary: Option<Summary> = match path.join(SUMMARY_FILE) {
-            file if file.is_file() => Some(read_json(&file)?),
-            _ => None,
-        };
-        if let Some(summary) = &summary
-            && summary.schema != RECORD_SCHEMA
-        {
-            let reason = format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema);
-            return Err(ReportError::format(&path.join(SUMMARY_FILE), reason));
-        }
         Ok(Self {
             path: path.to_owned(),
             spec: read_spec(&path.join(SPEC_FILE))?,
             provenance: read_json(&path.join(PROVENANCE_FILE))?,
             metrics: Metrics::read(&path.join(METRICS_FILE))?,
             recording: read_recording(&path.join(STATES_FILE))?,
-            summary,
+            summary: read_summary(path)?,
         })
+    }
+
+    /// Reads the decisions and the outcome again, for whoever follows the metrics by themselves.
+    pub(crate) fn update(&mut self) -> Result<()> {
+        self.recording = read_recording(&self.path.join(STATES_FILE))?;
+        self.summary = read_summary(&self.path)?;
+        Ok(())
     }
 
     /// Name of the folder: what tells runs of one spec apart.
@@ -87,14 +84,27 @@ impl Run {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_text(path)?).map_err(|error| ReportError::format(path, error))
 }
 
-fn read_spec(path: &Path) -> Result<CheckedSpec> {
+pub(crate) fn read_spec(path: &Path) -> Result<CheckedSpec> {
     let refuse = |error: dlt_spec::SpecError| ReportError::format(path, error);
     let overlay = Overlay::from_toml(Origin::File(path.display().to_string()), &read_text(path)?);
     Spec::assemble(&[overlay.map_err(refuse)?]).and_then(|spec| spec.check()).map_err(refuse)
+}
+
+fn read_summary(path: &Path) -> Result<Option<Summary>> {
+    let path = path.join(SUMMARY_FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let summary: Summary = read_json(&path)?;
+    if summary.schema != RECORD_SCHEMA {
+        let reason = format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema);
+        return Err(ReportError::format(&path, reason));
+    }
+    Ok(Some(summary))
 }
 
 /// A living run may be in the middle of its last line.

@@ -223,7 +223,7 @@ words! {
     }
 }
 
-/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17).
+/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TyingSpec {
@@ -237,6 +237,8 @@ pub struct TyingSpec {
     pub decide_until: f64,
     /// When the first decision is made.
     pub first_decision: FirstDecision,
+    /// What a tied event does to the weights.
+    pub tie: Tie,
     /// What becomes of a frozen layer whose owner stays layer 0 at its first decision.
     pub first_tie: FirstTie,
     /// Which positions contribute to the gradient of shared weights.
@@ -301,6 +303,16 @@ words! {
         AtStep0,
         /// Before any training step, as the authors' code does.
         BeforeFirstStep,
+    }
+}
+
+words! {
+    /// What a tied event does to the weights (row 32).
+    Tie {
+        /// The layer uses its owner's weights from then on.
+        Share,
+        /// The layer gets a copy of them and trains it by itself, with fresh moments (ablation v).
+        Replicate,
     }
 }
 

@@ -21,7 +21,7 @@
 //! | `spec` | the run's specification as TOML |
 //! | `step`, `vocabulary`, `classes` | training steps done, size of the vocabulary, number of classes (0: none) |
 //! | `state` | the owner of each layer, `0,0,2` |
-//! | `storage`, `frozen`, `independent`, `next-storage` | the binding: each layer's storage, layers that use untrained initial weights (drawn from the seed, not stored), layers that the state calls independent, number of the next new storage |
+//! | `storage`, `frozen`, `independent`, `next-storage` | the binding: each layer's storage, layers that use untrained initial weights (drawn from the seed, not stored), layers that train by themselves, number of the next new storage |
 //!
 //! A file is written under another name, synced and renamed into place, then the folder is synced: so there is
 //! the whole file or none. The best model so far stands beside it as `best-STEP.safetensors`, named with its

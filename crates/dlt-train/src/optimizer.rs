@@ -38,7 +38,7 @@ impl ParameterMoments {
 }
 
 /// AdamW with decoupled weight decay, clipping by global norm, and moments that follow the tying (DEVIATIONS
-/// rows 10, 11, 16). Its state is readable, for checkpoints and tests.
+/// rows 10, 11, 16, 32). Its state is readable, for checkpoints and tests.
 #[derive(Debug)]
 pub struct Optimizer {
     spec: OptimizerSpec,
@@ -109,11 +109,14 @@ impl Optimizer {
     }
 
     /// Lets moments follow a decision: those of tied layers go, or rest where they are to be resumed; those of newly
-    /// independent ones begin as the rule says.
+    /// independent ones begin as the rule says, and those of replicated ones afresh under every rule.
     ///
     /// # Errors
     /// Fails where the device has no memory left, or the disk where moments rest fails.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<()> {
+        for layer in &settlement.replicated {
+            self.slots.remove(layer);
+        }
         let inherited = match self.rule {
             Moments::Resume => return self.rest_and_wake(settlement),
             Moments::Inherit => self.inherited(settlement)?,

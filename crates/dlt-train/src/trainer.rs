@@ -448,14 +448,15 @@ impl Trainer {
         Ok(summary)
     }
 
-    /// What is trainable now.
+    /// What is trainable now, and how many layers the state calls independent: under `tying.tie = "replicate"` more
+    /// of them train by themselves, which the other figures tell.
     fn sample(&self) -> Sample {
         let (binding, shared) = (self.model.binding(), self.model.trained_shared().layout().n_parameters());
         let trainable_parameters = self.model.n_trainable_parameters();
         Sample {
             trainable_parameters,
             block_parameters: trainable_parameters - shared,
-            independent_layers: binding.n_independent(),
+            independent_layers: self.recording.state_at(self.step).n_independent(),
             distinct_layers: binding.n_distinct(),
         }
     }

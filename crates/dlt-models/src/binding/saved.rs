@@ -9,7 +9,7 @@ pub struct SavedBinding {
     pub storage: Vec<usize>,
     /// Layers that use untrained initial weights, rising.
     pub frozen: Vec<usize>,
-    /// Layers that the state calls independent, rising.
+    /// Layers that train by themselves, rising.
     pub independent: Vec<usize>,
     /// Number of the next new storage.
     pub next: usize,

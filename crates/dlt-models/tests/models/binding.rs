@@ -1,7 +1,7 @@
 //! The binding against the recordings of the authors' code, and its laws.
 
 use dlt_models::binding::{Binding, Change, Move, Rules};
-use dlt_spec::spec::{FirstTie, Gradient, Retied, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, Untie};
 use dlt_state::{Action, State};
 use proptest::prelude::*;
 
@@ -124,12 +124,14 @@ proptest! {
     #[test]
     fn law_every_reading_keeps_its_blocks(
         actions in actions(),
+        replicate in any::<bool>(),
         alias in any::<bool>(),
         keep in any::<bool>(),
         literal in any::<bool>(),
         one_by_one in any::<bool>(),
     ) {
         let rules = Rules {
+            tie: if replicate { Tie::Replicate } else { Tie::Share },
             gradient: Gradient::Sum,
             untie: if alias { Untie::Alias } else { Untie::Copy },
             retied: if keep { Retied::Keep } else { Retied::Follow },

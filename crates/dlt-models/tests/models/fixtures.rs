@@ -9,7 +9,7 @@ use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
-use dlt_spec::spec::{FirstTie, Gradient, Retied, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, Untie};
 use dlt_state::State;
 use serde_json::Value;
 
@@ -32,6 +32,7 @@ pub(crate) fn numbers(value: &Value) -> Vec<usize> {
 }
 
 pub(crate) const PAPER: Rules = Rules {
+    tie: Tie::Share,
     gradient: Gradient::Sum,
     untie: Untie::Copy,
     retied: Retied::Follow,
@@ -39,6 +40,7 @@ pub(crate) const PAPER: Rules = Rules {
 };
 
 pub(crate) const REFERENCE: Rules = Rules {
+    tie: Tie::Share,
     gradient: Gradient::Owner,
     untie: Untie::Alias,
     retied: Retied::Keep,

@@ -10,5 +10,6 @@ mod guards;
 mod heads;
 mod huggingface;
 mod refusals;
+mod replication;
 mod sampling;
 mod weights;

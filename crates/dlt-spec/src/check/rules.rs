@@ -287,6 +287,31 @@ impl Rules<'_> {
             || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,
             || "\"canonical\" unless tying.decision is \"per-layer\"".into(),
         );
+        if tying.tie == Tie::Replicate {
+            self.replication();
+        }
+    }
+
+    /// What holds where no two layers ever share weights: readings of shared weights have nothing to say there.
+    fn replication(&mut self) {
+        let (tying, layers) = (&self.spec.tying, self.spec.model.layers);
+        self.holds(
+            "tying.initial",
+            &["model.layers"],
+            || {
+                tying.initial == Initial::Named(InitialName::Frozen)
+                    || grouping(&tying.initial, layers).is_ok_and(|state| state.n_independent() == layers)
+            },
+            || {
+                "\"frozen\" or \"independent\" where tying.tie is \"replicate\": in other groupings layers share \
+                 weights before the first decision"
+                    .into()
+            },
+        );
+        let only = |word: &str| format!("\"{word}\" where tying.tie is \"replicate\": no weights are shared");
+        self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
+        self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
+        self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
     }
 
     fn agent(&mut self) {

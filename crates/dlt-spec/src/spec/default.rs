@@ -124,6 +124,7 @@ impl Default for TyingSpec {
             decide_every: 15,
             decide_until: 1.0,
             first_decision: FirstDecision::AfterK,
+            tie: Tie::Share,
             first_tie: FirstTie::Replicate,
             gradient: Gradient::Sum,
             untie: Untie::Copy,

@@ -296,6 +296,30 @@ fn rejects_a_literal_first_tie_where_every_visit_applies() {
 }
 
 #[test]
+fn rejects_replication_where_layers_would_share_weights() {
+    let replicate = "tying.tie=replicate";
+    for initial in ["tied", "cycle", "cycle-reversed", "sequence", "[0, 1, 1]"] {
+        let initial = format!("tying.initial={initial}");
+        each_breaks(&[(
+            &["model.layers=3", replicate, &initial],
+            "tying.initial",
+            "must be \"frozen\" or \"independent\" where tying.tie is \"replicate\"",
+        )]);
+    }
+    each_breaks(&[
+        (&[replicate, "tying.gradient=owner"], "tying.gradient", "must be \"sum\" where tying.tie"),
+        (&[replicate, "tying.untie=alias"], "tying.untie", "must be \"copy\" where tying.tie"),
+        (&[replicate, "tying.retied=keep"], "tying.retied", "must be \"follow\" where tying.tie"),
+        (&[replicate, "model.layers=3", "tying.initial=[0, 0]"], "tying.initial", "expected 3 layers, came 2"),
+    ]);
+    all_pass(&[
+        &[replicate],
+        &[replicate, "tying.initial=independent", "tying.decision=per-layer", "tying.first_tie=literal"],
+        &[replicate, "model.layers=3", "tying.initial=[0, 1, 2]", "tying.moments=resume"],
+    ]);
+}
+
+#[test]
 fn rejects_exploration_that_starts_below_its_floor() {
     each_breaks(&[(
         &["agent.epsilon_start=0.05"],

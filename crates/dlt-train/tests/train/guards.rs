@@ -6,7 +6,7 @@ use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::{Batch, Model};
 use dlt_spec::Spec;
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, TyingSpec, Untie};
+use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, Tie, TyingSpec, Untie};
 use dlt_state::State;
 use dlt_train::optimizer::Optimizer;
 
@@ -44,12 +44,13 @@ fn check(model: &Model, gradients: &Gradients, what: &str) {
 /// One model goes from frozen through all 15 states and back, with an optimizer step in each.
 #[test]
 fn every_trainable_parameter_has_a_gradient_after_optimizer_steps_in_every_state() {
-    for (untie, retied, moments) in [
-        (Untie::Copy, Retied::Follow, Moments::Fresh),
-        (Untie::Copy, Retied::Follow, Moments::Inherit),
-        (Untie::Alias, Retied::Follow, Moments::Fresh),
-        (Untie::Copy, Retied::Keep, Moments::Inherit),
-        (Untie::Alias, Retied::Keep, Moments::Resume),
+    for (tie, untie, retied, moments) in [
+        (Tie::Share, Untie::Copy, Retied::Follow, Moments::Fresh),
+        (Tie::Share, Untie::Copy, Retied::Follow, Moments::Inherit),
+        (Tie::Share, Untie::Alias, Retied::Follow, Moments::Fresh),
+        (Tie::Share, Untie::Copy, Retied::Keep, Moments::Inherit),
+        (Tie::Share, Untie::Alias, Retied::Keep, Moments::Resume),
+        (Tie::Replicate, Untie::Copy, Retied::Follow, Moments::Resume),
     ] {
         for (gradient, kernels) in [
             (Gradient::Sum, Kernels::Fused),
@@ -57,7 +58,7 @@ fn every_trainable_parameter_has_a_gradient_after_optimizer_steps_in_every_state
             (Gradient::Sum, Kernels::Composed),
             (Gradient::Owner, Kernels::Composed),
         ] {
-            let rules = Rules { gradient, untie, retied, first_tie: FirstTie::Replicate };
+            let rules = Rules { tie, gradient, untie, retied, first_tie: FirstTie::Replicate };
             let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
             let mut model = Model::new(architecture, Binding::frozen(4), rules, kernels, 7, &Device::Cpu)
                 .expect("a small model fits");

@@ -11,6 +11,7 @@ mod kinds;
 mod materials;
 mod reference;
 mod replays;
+mod replication;
 mod resting;
 mod resuming;
 mod rewards;

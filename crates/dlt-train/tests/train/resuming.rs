@@ -63,6 +63,8 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     check(&["agent.policy=replay", "agent.recording=recorded", "tying.retied=keep"], &stops);
     check(&["agent.policy=permuted-replay", "agent.recording=recorded"], &stops);
     check(&["agent.policy=fixed", "agent.pattern=cycle"], &stops);
+    check(&["tying.tie=replicate", "agent.policy=random", "tying.moments=resume"], &stops);
+    check(&["tying.tie=replicate", "tying.decision=per-layer", "tying.first_tie=literal"], &stops);
 }
 
 /// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example is drawn again. The

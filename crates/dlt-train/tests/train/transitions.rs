@@ -7,7 +7,7 @@ use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Change, Rules};
 use dlt_models::{Batch, Model};
 use dlt_spec::Spec;
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, TyingSpec, Untie};
+use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, Tie, TyingSpec, Untie};
 use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use serde_json::Value;
@@ -40,6 +40,7 @@ fn matches_reference_twenty_steps_through_transitions() {
 fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
     let name = case["name"].as_str().expect("a name");
     let rules = Rules {
+        tie: Tie::Share,
         gradient: if case["gradient"] == "owner" { Gradient::Owner } else { Gradient::Sum },
         untie: Untie::Copy,
         retied: Retied::Follow,

@@ -43,6 +43,14 @@ pub(super) const METHOD: &[Field] = &[
     .paper_says("after-k in the text, at-step-0 in the algorithm", "section 3; Alg. 1 line 7")
     .code_does("before-first-step"),
     field!(
+        tying.tie,
+        words!(Tie),
+        "What a tied event does to the weights: share lets the layer use its owner's, replicate gives it a \
+         copy that it trains by itself, with fresh moments."
+    )
+    .paper_says("share; ablation (v): replicate", "Alg. 1 line 16; Table 4 (v)")
+    .code_does("share"),
+    field!(
         tying.first_tie,
         words!(FirstTie),
         "A frozen layer whose owner stays layer 0 at its first decision: replicate gives it its owner's \

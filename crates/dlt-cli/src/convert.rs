@@ -1,0 +1,52 @@
+//! `dlt convert`: the metrics of a run for other programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use dlt_report::{csv, tensorboard};
+
+use crate::export::refuse_existing;
+use crate::failure::Result;
+use crate::output;
+
+pub(crate) const HELP: &str = "\
+tensorboard writes an event file, as `dlt train --tensorboard` does while it trains. csv writes steps.csv, evaluations.csv
+and decisions.csv: names of columns with units, empty where there is nothing, NaN where a number was not finite.
+Without --out the files are in the run's folder, where those that were written before are written anew.
+
+Examples:
+  dlt convert runs/shakespeare-12-1 --to tensorboard && tensorboard --logdir runs
+  dlt convert runs/shakespeare-12-1 --to csv --out tables";
+
+#[derive(Args, Debug)]
+pub(crate) struct ConvertTask {
+    /// Run folder, finished or under way
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    to: Target,
+    /// Folder to write, which must not be there yet [default: RUN/tensorboard, RUN/csv]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    /// An event file
+    Tensorboard,
+    /// Tables
+    Csv,
+}
+
+pub(crate) fn run(task: &ConvertTask) -> Result {
+    if let Some(out) = &task.out {
+        refuse_existing(out)?;
+    }
+    let folder = |name: &str| task.out.clone().unwrap_or_else(|| task.run.join(name));
+    let paths = match task.to {
+        Target::Tensorboard => vec![tensorboard::convert(&task.run, &folder(tensorboard::FOLDER))?],
+        Target::Csv => csv::convert(&task.run, &folder(csv::FOLDER))?,
+    };
+    output::print(&paths.iter().map(|path| format!("{}\n", path.display())).collect::<String>())
+}

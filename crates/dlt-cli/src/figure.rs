@@ -1,0 +1,138 @@
+//! `dlt figure`: one figure of runs into a file.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use dlt_report::correlation::Correlations;
+use dlt_report::figure::{self, CorrelationPanel, Figure};
+use dlt_report::run::MODEL_FILE;
+use dlt_report::Run;
+use dlt_spec::ExitCode;
+
+use crate::failure::{Failure, Result};
+use crate::output;
+
+pub(crate) const HELP: &str = "\
+The ending of --out says what is written: .svg or .png. map, events, independent and correlations are Figures 1 to 4 of the
+paper; the others are ours. loss and memory show several runs in one figure, correlations one or two beside each other: the
+layers are those that are independent in the first run, in the others too.
+
+Examples:
+  dlt figure map runs/shakespeare-12-1 --out map.svg
+  dlt figure loss runs/a runs/conventional runs/random --out loss.png
+  dlt figure correlations runs/a runs/conventional --out correlations.svg
+  dlt figure correlations runs/a --save      keep them in runs/a/correlations.json, for when the model is gone";
+
+#[derive(Args, Debug)]
+pub(crate) struct FigureTask {
+    /// What it shows
+    #[arg(value_enum)]
+    pub(crate) kind: FigureKind,
+    /// Run folders, finished or under way
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The file, .svg or .png
+    #[arg(long, value_name = "FILE", required_unless_present = "save")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write over a file that is there already
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// Of correlations: keep them in the run folders
+    #[arg(long)]
+    pub(crate) save: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FigureKind {
+    /// Which layer uses whose weights at the end (Figure 1)
+    Map,
+    /// Layers tied and untied over training (Figure 2)
+    Events,
+    /// Steps for which each layer was independent (Figure 3)
+    Independent,
+    /// Correlations between the feed-forward weights of layers (Figure 4)
+    Correlations,
+    /// Losses over training
+    Loss,
+    /// The state over training
+    States,
+    /// Exploration, values and rewards over the decisions
+    Agent,
+    /// Memory over training
+    Memory,
+}
+
+pub(crate) fn run(task: &FigureTask) -> Result {
+    if task.save && task.kind != FigureKind::Correlations {
+        return Err(refuse("--save: only correlations are kept".to_owned()));
+    }
+    let runs = task.runs.iter().map(|run| Ok(Run::read(run)?)).collect::<Result<Vec<_>>>()?;
+    if task.save {
+        for (run, correlations) in runs.iter().zip(correlations(&runs)?) {
+            correlations.save(&run.path)?;
+        }
+    }
+    let Some(out) = &task.out else { return Ok(()) };
+    let figure = draw(task.kind, &runs)?;
+    let bytes = match out.extension().and_then(|ending| ending.to_str()) {
+        Some("svg") => figure.svg().as_bytes().to_vec(),
+        Some("png") => figure.png()?,
+        _ => {
+            return Err(refuse(format!("--out {}: expected a name that ends in .svg or .png", out.display())));
+        }
+    };
+    match task.force {
+        true => output::replace(out, &bytes)?,
+        false => output::create(out, &bytes)?,
+    }
+    output::note(&format!("wrote {}", out.display()));
+    Ok(())
+}
+
+fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
+    let all: Vec<&Run> = runs.iter().collect();
+    let one = || match runs {
+        [run] => Ok(run),
+        _ => Err(refuse(format!("expected one run, came {}", runs.len()))),
+    };
+    Ok(match kind {
+        FigureKind::Map => {
+            let run = one()?;
+            let title = format!("{}: who uses whose weights after step {}", run.name(), run.steps_done());
+            figure::replication_map(run.state(), &title)?
+        }
+        FigureKind::Events => figure::events(one()?)?,
+        FigureKind::Independent => figure::steps_independent(one()?)?,
+        FigureKind::States => figure::state_strip(one()?)?,
+        FigureKind::Agent => figure::agent(one()?)?,
+        FigureKind::Loss => figure::loss(&all)?,
+        FigureKind::Memory => figure::memory(&all)?,
+        FigureKind::Correlations => {
+            let (names, of) = (runs.iter().map(Run::name).collect::<Vec<_>>(), correlations(runs)?);
+            let panel = |(name, correlations)| CorrelationPanel { name, correlations, range: None };
+            let panels: Vec<_> = names.iter().map(String::as_str).zip(&of).map(panel).collect();
+            figure::correlations("Correlations between feed-forward weights of layers", &panels)?
+        }
+    })
+}
+
+/// Of the first run's independent layers, in every run.
+fn correlations(runs: &[Run]) -> Result<Vec<Correlations>> {
+    let mut all: Vec<Correlations> = Vec::new();
+    for run in runs {
+        let found = match Correlations::saved(&run.path)? {
+            Some(saved) => saved,
+            None => of_model(&run.path, all.first().map(Correlations::layers))?,
+        };
+        all.push(found);
+    }
+    Ok(all)
+}
+
+fn of_model(run: &Path, layers: Option<&[usize]>) -> Result<Correlations> {
+    Ok(Correlations::of_model(&run.join(MODEL_FILE), layers)?)
+}
+
+fn refuse(message: String) -> Failure {
+    Failure::refused(ExitCode::Usage, message)
+}

@@ -1,0 +1,157 @@
+//! `dlt report`: one page about runs, their figures as files, or their outcome as JSON.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dlt_report::figure::Figure;
+use dlt_report::page::{Kind, MARKER, Page, figures};
+use dlt_report::{Digest, ReportError, Run};
+use dlt_spec::ExitCode;
+
+use crate::failure::{Failure, Result};
+use crate::output;
+
+pub(crate) const HELP: &str = "\
+The page is one file that asks the network for nothing: send it, print it, open it anywhere. It shows the outcome beside
+its floors, who uses whose weights at every decision, curves, the settings beside the paper's, and how to make the run again.
+A run under way gives a page too, which says so; `dlt watch RUN` serves one that keeps up with it.
+
+Examples:
+  dlt report runs/shakespeare-12-1                             writes runs/shakespeare-12-1/report.html
+  dlt report runs/a runs/conventional runs/random --out beside.html   runs beside each other
+  dlt report runs/a --figures figures                          each figure as SVG and PNG
+  dlt report runs/a runs/b --json                              what the runs came to, for scripts
+
+With --json or --figures a page is written only where --out asks for one. Differences are to the first run of
+conventional training among those given.";
+
+/// Bytes of a file in which the marker of a page stands.
+const HEAD: u64 = 512;
+
+/// Name of the page in the folder of its run.
+const PAGE_FILE: &str = "report.html";
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportTask {
+    /// Run folders, finished or under way
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page [default: report.html in the run folder, where there is one run]
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write over a file that is not a page of this program
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print a JSON list with the outcome of each run
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write each figure as SVG and PNG into this folder; those of several runs into a folder for each
+    #[arg(long, value_name = "DIR")]
+    pub(crate) figures: Option<PathBuf>,
+}
+
+pub(crate) fn run(task: &ReportTask) -> Result {
+    let page = match &task.out {
+        Some(out) => Some(out.clone()),
+        None if task.json || task.figures.is_some() => None,
+        None => match &task.runs[..] {
+            [run] => Some(run.join(PAGE_FILE)),
+            _ => {
+                return Err(refuse(
+                    "a page about several runs belongs to none of their folders: give --out FILE.html",
+                ));
+            }
+        },
+    };
+    if let Some(page) = &page {
+        check_place(page, task.force)?;
+    }
+    let runs: Vec<Run> = task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
+    if let Some(folder) = &task.figures {
+        draw(&runs, folder)?;
+    }
+    if let Some(page) = &page {
+        replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
+        output::note(&format!("wrote {}", page.display()));
+    }
+    if task.json {
+        let digests: Vec<Digest> = runs.iter().map(Digest::of).collect();
+        let json = serde_json::to_string_pretty(&digests).map_err(|error| refuse(error.to_string()))?;
+        output::print(&format!("{json}\n"))?;
+    }
+    Ok(())
+}
+
+/// A file that is there already has to be a page of ours.
+fn check_place(path: &Path, force: bool) -> Result {
+    if force || fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    if read.is_ok() && head.windows(MARKER.len()).any(|bytes| bytes == MARKER.as_bytes()) {
+        return Ok(());
+    }
+    let reason = "it is there already and is no page of dlt report; --force writes over it";
+    Err(refuse(format!("cannot write {}: {reason}", path.display())))
+}
+
+/// Writes a file beside its place and renames it, so that nobody sees half of it.
+fn replace(path: &Path, content: &[u8]) -> Result {
+    let name = path.file_name().ok_or_else(|| refuse(format!("{}: expected a file", path.display())))?;
+    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        // It may not be there, and then nothing is left to remove.
+        let _ = fs::remove_file(&beside);
+        Failure::refused(ExitCode::Resources, format!("cannot write {}: {error}", path.display()))
+    })
+}
+
+fn draw(runs: &[Run], folder: &Path) -> Result {
+    let mut written = 0;
+    for (index, run) in runs.iter().enumerate() {
+        let own = match runs.len() {
+            1 => folder.to_owned(),
+            // Folders of runs may have one name.
+            _ => folder.join(format!("{}-{}", index + 1, run.name())),
+        };
+        for (name, figure) in figures(run) {
+            match figure {
+                Ok(figure) => written += write_figure(&own, name, &figure)?,
+                Err(ReportError::NothingToShow { missing, .. }) => {
+                    output::note(&format!("no {name} of {}: {missing}", run.name()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if runs.len() > 1 {
+        let figure = dlt_report::figure::loss(&runs.iter().collect::<Vec<_>>())?;
+        written += write_figure(folder, "loss-beside-each-other", &figure)?;
+    }
+    output::note(&format!("wrote {written} files into {}", folder.display()));
+    Ok(())
+}
+
+/// Writes both forms of a figure and says how many files that are.
+fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
+    let cannot = |error: std::io::Error| {
+        Failure::refused(ExitCode::Resources, format!("cannot write into {}: {error}", folder.display()))
+    };
+    fs::create_dir_all(folder).map_err(cannot)?;
+    replace(&folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
+    replace(&folder.join(format!("{name}.png")), &figure.png()?)?;
+    Ok(2)
+}
+
+fn refuse(message: impl Into<String>) -> Failure {
+    Failure::refused(ExitCode::Usage, message)
+}

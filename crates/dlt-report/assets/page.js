@@ -1,0 +1,387 @@
+"use strict";
+// Draws the replication map of each run at any moment, switches between light and dark, and, where the page is served
+// by dlt watch, asks for news. It makes no other request.
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const WIDTH = 1000;
+  const MARGIN = 34;
+  const HEIGHT = 250;
+  const POLL_MS = 2000;
+  const POLL_DONE_MS = 15000;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  const data = JSON.parse(document.getElementById("data").textContent);
+
+  // ---- small tools ----
+
+  function make(name, attributes = {}, parent = null) {
+    const element = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    if (parent) parent.append(element);
+    return element;
+  }
+
+  function tag(name, options = {}, children = []) {
+    const element = Object.assign(document.createElement(name), options);
+    element.append(...children);
+    return element;
+  }
+
+  const count = (number, one, many = one + "s") => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+  function shown(number) {
+    const size = Math.abs(number);
+    if (size !== 0 && (size >= 1e6 || size < 1e-3)) return number.toExponential(3).replace("-", "−");
+    const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 3;
+    return number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "−");
+  }
+
+  // ---- what a decision did ----
+
+  function events(before, after) {
+    const list = [];
+    after.forEach((owner, layer) => {
+      if (owner === before[layer]) return;
+      list.push(owner === layer ? { layer, from: before[layer] } : { layer, from: before[layer], to: owner });
+    });
+    return list;
+  }
+
+  // The owners, rising, each with its members; frozen layers are in no group.
+  function groups(moment) {
+    const found = new Map();
+    const frozen = new Set(moment.frozen);
+    moment.state.forEach((owner, layer) => {
+      if (frozen.has(layer)) return;
+      if (!found.has(owner)) found.set(owner, []);
+      found.get(owner).push(layer);
+    });
+    return [...found.entries()].sort((a, b) => a[0] - b[0]);
+  }
+
+  const colour = (owner, size) => (size > 1 ? `g${owner % 6}` : "alone");
+
+  // ---- the map of one run ----
+
+  class ReplicationMap {
+    constructor(place, run) {
+      this.place = place;
+      this.run = run;
+      this.at = run.moments.length - 1;
+      this.playing = 0;
+      this.frame = 0;
+      this.build();
+      this.show(this.at, false);
+    }
+
+    get last() { return this.run.moments.length - 1; }
+
+    build() {
+      const layers = this.run.layers;
+      const pitch = layers > 1 ? (WIDTH - 2 * MARGIN) / (layers - 1) : 0;
+      this.x = (layer) => (layers > 1 ? MARGIN + layer * pitch : WIDTH / 2);
+      this.radius = Math.max(5, Math.min(15, pitch * 0.38));
+      // The longest arc that there can be fills the height, so that arcs keep their scale over time.
+      this.rise = Math.min(1, (HEIGHT - 12) / Math.max(1, ((layers - 1) * pitch) / 2));
+      const base = HEIGHT + this.radius;
+      const label = this.radius < 10 ? 16 : 0;
+      this.base = base;
+      this.drawing = make("svg", {
+        class: "map-drawing", viewBox: `0 0 ${WIDTH} ${base + this.radius + 8 + label}`, role: "img",
+      });
+      const arcs = make("g", {}, this.drawing);
+      this.layers = Array.from({ length: layers }, (_, layer) => {
+        const arc = make("path", { class: "arc", "data-layer": layer }, arcs);
+        const group = make("g", { "data-layer": layer }, this.drawing);
+        make("circle", { class: "halo", cx: this.x(layer), cy: base, r: this.radius + 5 }, group);
+        make("circle", { class: "dot", cx: this.x(layer), cy: base, r: this.radius }, group);
+        const text = make("text", { x: this.x(layer), y: base + (label ? this.radius + 14 : 1) }, group);
+        if (label) text.setAttribute("class", "below");
+        text.textContent = label && layers > 24 && layer % 2 ? "" : layer;
+        return { arc, group, anchor: layer };
+      });
+      this.step = tag("div", { className: "map-step" });
+      this.facts = tag("dl", { className: "map-facts" });
+      this.said = tag("div", { className: "map-said" });
+      this.said.setAttribute("aria-live", "polite");
+      this.timeline = make("svg", { class: "timeline", preserveAspectRatio: "none", "aria-hidden": "true" });
+      this.slider = tag("input", { type: "range", min: 0, step: 1 });
+      this.slider.setAttribute("aria-label", "Decision");
+      this.slider.addEventListener("input", () => { this.stop(); this.show(Number(this.slider.value), true); });
+      this.play = tag("button", { type: "button", className: "play", textContent: "▶ Play" });
+      this.play.addEventListener("click", () => (this.playing ? this.stop() : this.start()));
+      this.back = tag("button", { type: "button", className: "one", textContent: "‹" });
+      this.back.setAttribute("aria-label", "One decision back");
+      this.back.addEventListener("click", () => { this.stop(); this.show(this.at - 1, true); });
+      this.on = tag("button", { type: "button", className: "one", textContent: "›" });
+      this.on.setAttribute("aria-label", "One decision on");
+      this.on.addEventListener("click", () => { this.stop(); this.show(this.at + 1, true); });
+      this.timeline.addEventListener("click", (event) => {
+        const box = this.timeline.getBoundingClientRect();
+        const share = (event.clientX - box.left - 8) / Math.max(1, box.width - 16);
+        this.stop();
+        this.show(Math.round(share * this.last), true);
+      });
+      const scroll = tag("div", { className: "map-scroll" }, [this.drawing]);
+      const track = tag("div", { className: "track" }, [this.timeline, this.slider]);
+      const controls = tag("div", { className: "controls" }, [this.play, this.back, track, this.on]);
+      this.frameElement = tag("div", { className: "map-frame" }, [
+        tag("div", { className: "map-words" }, [this.step, this.facts]), scroll, controls, this.said,
+        this.legend(),
+      ]);
+      this.place.replaceChildren(this.frameElement);
+      this.drawTimeline();
+    }
+
+    legend() {
+      const mark = (kind) => {
+        const svg = make("svg", { class: "map-drawing", viewBox: "0 0 32 32", "aria-hidden": "true" });
+        make("circle", { class: "dot", cx: 16, cy: 16, r: 12 }, make("g", { class: `alone ${kind}` }, svg));
+        return svg;
+      };
+      const entries = [["own", "trains weights of its own"], ["", "uses the weights at the other end of its arc"]];
+      if (this.run.moments.some((moment) => moment.frozen)) entries.push(["frozen", "frozen: its first weights, untrained"]);
+      const children = entries.map(([kind, words]) => tag("span", {}, [mark(kind), words]));
+      const square = (kind, words) => {
+        const svg = make("svg", { class: "timeline-mark", viewBox: "0 0 32 32", "aria-hidden": "true" });
+        make("rect", { x: 4, y: 8, width: 22, height: 18, rx: 4, fill: `var(--series-${kind})` }, svg);
+        return tag("span", {}, [svg, words]);
+      };
+      children.push(square(1, "layers tied"), square(2, "untied"));
+      return tag("div", { className: "note legend" }, children);
+    }
+
+    // Bars of tied and untied layers, one for each moment, in the places of the slider.
+    drawTimeline() {
+      const n = Math.max(1, this.last);
+      const bars = this.run.moments.map((moment, index) => {
+        const before = moment.before || (index ? this.run.moments[index - 1].state : moment.state);
+        const list = events(before, moment.state);
+        const tied = list.filter((event) => "to" in event).length;
+        return [tied, list.length - tied];
+      });
+      const most = Math.max(1, ...bars.map(([tied, untied]) => tied + untied));
+      this.timeline.setAttribute("viewBox", `-0.5 0 ${n + 1} 1`);
+      this.timeline.setAttribute("overflow", "visible");
+      this.timeline.replaceChildren();
+      this.now = make("rect", { class: "now", y: 0, width: 1, height: 1 }, this.timeline);
+      make("line", { class: "base", x1: -0.5, x2: n + 0.5, y1: 1, y2: 1 }, this.timeline);
+      bars.forEach(([tied, untied], index) => {
+        const [low, high] = [tied / most, untied / most];
+        const width = Math.min(0.62, n * 0.012);
+        const x = index - width / 2;
+        if (tied) make("rect", { class: "tied", x, width, y: 1 - low, height: low }, this.timeline);
+        if (untied) make("rect", { class: "untied", x, width, y: 1 - low - high, height: high }, this.timeline);
+      });
+      this.slider.max = this.last;
+    }
+
+    show(index, moving) {
+      this.at = Math.max(0, Math.min(this.last, index));
+      const moment = this.run.moments[this.at];
+      const earlier = this.at ? this.run.moments[this.at - 1] : moment;
+      const list = events(moment.before || earlier.state, moment.state);
+      const sizes = new Map(groups(moment).map(([owner, members]) => [owner, members.length]));
+      const frozen = new Set(moment.frozen);
+      const changed = new Set(list.map((event) => event.layer));
+      this.layers.forEach(({ arc, group }, layer) => {
+        const owner = moment.state[layer];
+        const kind = frozen.has(layer) ? "alone frozen" : colour(owner, sizes.get(owner));
+        const own = owner === layer && !frozen.has(layer) ? "own" : "";
+        const below = this.radius < 10 ? "small" : "";
+        group.setAttribute("class", `${kind} ${own} ${changed.has(layer) ? "changed" : ""} ${below}`);
+        arc.setAttribute("class", `arc ${kind}`);
+        arc.setAttribute("data-owner", frozen.has(layer) ? layer : owner);
+      });
+      this.drawing.setAttribute("data-decision", moment.decision);
+      this.slider.value = this.at;
+      this.now.setAttribute("x", this.at - 0.5);
+      this.back.disabled = this.at === 0;
+      this.on.disabled = this.at === this.last;
+      this.say(moment, list);
+      this.move(moving && !calm.matches);
+    }
+
+    say(moment, list) {
+      const found = groups(moment);
+      const which = moment.decision ? `decision ${moment.decision.toLocaleString("en")} of ${this.run.decisions.toLocaleString("en")}` : "before the first decision";
+      this.step.replaceChildren(`Step ${moment.step.toLocaleString("en")}`, tag("small", { textContent: which }));
+      const independent = moment.state.filter((owner, layer) => owner === layer).length;
+      const facts = [["independent", independent]];
+      if (moment.distinct !== undefined) facts.push(["distinct", moment.distinct]);
+      facts.push(["groups", found.length]);
+      if (moment.layer !== undefined) facts.push(["visited layer", moment.layer]);
+      if (moment.epsilon !== undefined) facts.push(["ε", shown(moment.epsilon)]);
+      if (moment.explored !== undefined) facts.push(["action", moment.explored ? "at random" : "by policy"]);
+      if (moment.reward !== undefined) facts.push(["reward", shown(moment.reward)]);
+      if (moment.q !== undefined) facts.push(["Q", shown(moment.q)]);
+      this.facts.replaceChildren(...facts.map(([name, value]) =>
+        tag("div", {}, [tag("dt", { textContent: name }), tag("dd", { textContent: value })])));
+
+      const tied = list.filter((event) => "to" in event);
+      const untied = list.filter((event) => !("to" in event));
+      const swatch = (series) => tag("span", { className: `swatch g${series}` });
+      const line = tag("p");
+      if (!moment.decision) line.append("Every layer as it was at the start.");
+      else if (!list.length) line.append("This decision changed nothing.");
+      if (tied.length) {
+        const names = tied.map((event) => `${event.layer} → ${event.to}`).join(", ");
+        line.append(swatch(0), tag("b", { textContent: "Tied " }), names, untied.length ? "   " : "");
+      }
+      if (untied.length) {
+        const names = untied.map((event) => `${event.layer} from ${event.from}`).join(", ");
+        line.append(swatch(1), tag("b", { textContent: "Untied " }), names);
+      }
+      const shared = tag("p", { className: "groups" }, [`${count(found.length, "group")}: `]);
+      for (const [owner, members] of found) {
+        shared.append(tag("span", {}, [
+          tag("span", { className: `swatch ${colour(owner, members.length)}` }), members.join(" "),
+        ]));
+      }
+      if (moment.frozen) shared.append(count(moment.frozen.length, "layer"), " frozen");
+      this.said.replaceChildren(line, shared);
+      const words = found.map(([, members]) => members.join(" ")).join("; ");
+      const told = `step ${moment.step}, ${which}, ${count(found.length, "group")}: ${words}`;
+      this.slider.setAttribute("aria-valuetext", told);
+      this.drawing.setAttribute("aria-label", `Replication map: ${told}`);
+    }
+
+    // Each arc's far end walks to its new owner.
+    move(moving) {
+      cancelAnimationFrame(this.frame);
+      const moment = this.run.moments[this.at];
+      const frozen = new Set(moment.frozen);
+      const goal = moment.state.map((owner, layer) => (frozen.has(layer) ? layer : owner));
+      const from = this.layers.map((layer) => layer.anchor);
+      const begin = performance.now();
+      const length = moving ? 420 : 0;
+      const draw = (now) => {
+        const share = length ? Math.min(1, Math.max(0, now - begin) / length) : 1;
+        const eased = 1 - (1 - share) ** 3;
+        this.layers.forEach((entry, layer) => {
+          entry.anchor = share === 1 ? goal[layer] : from[layer] + (goal[layer] - from[layer]) * eased;
+          entry.arc.setAttribute("d", this.path(layer, entry.anchor));
+        });
+        if (share < 1) this.frame = requestAnimationFrame(draw);
+      };
+      if (moving) this.frame = requestAnimationFrame(draw);
+      else draw(begin);
+    }
+
+    path(layer, anchor) {
+      const [left, right] = [this.x(anchor), this.x(layer)];
+      const half = (right - left) / 2;
+      if (half < 0.5) return "";
+      const round = (number) => Math.round(number * 100) / 100;
+      return `M${round(left)} ${this.base}A${round(half)} ${round(half * this.rise)} 0 0 1 ${round(right)} ${this.base}`;
+    }
+
+    start() {
+      if (this.at === this.last) this.show(0, true);
+      const pause = Math.max(60, Math.min(900, 30000 / Math.max(1, this.last)));
+      this.playing = setInterval(() => {
+        if (this.at >= this.last) this.stop();
+        else this.show(this.at + 1, pause > 200);
+      }, pause);
+      this.said.setAttribute("aria-live", "off");
+      this.play.textContent = "❚❚ Pause";
+    }
+
+    stop() {
+      clearInterval(this.playing);
+      this.playing = 0;
+      this.said.setAttribute("aria-live", "polite");
+      this.play.textContent = "▶ Play";
+    }
+
+    update(run) {
+      const follows = this.at === this.last;
+      const depth = this.run.layers;
+      this.run = run;
+      if (run.layers !== depth) {
+        this.at = this.last;
+        this.build();
+      }
+      this.drawTimeline();
+      this.show(follows ? this.last : Math.min(this.at, this.last), true);
+    }
+  }
+
+  // ---- light and dark ----
+
+  function themes() {
+    const button = document.getElementById("theme");
+    const root = document.documentElement;
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const stored = () => { try { return localStorage.getItem("dlt-theme"); } catch { return null; } };
+    const store = (theme) => { try { localStorage.setItem("dlt-theme", theme); } catch { /* a page of a file may not */ } };
+    const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+    const name = () => {
+      button.textContent = isDark() ? "Light" : "Dark";
+      button.setAttribute("aria-label", isDark() ? "Show it light" : "Show it dark");
+      button.setAttribute("aria-pressed", String(isDark()));
+    };
+    if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
+    button.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      store(root.dataset.theme);
+      name();
+    });
+    system.addEventListener("change", name);
+    button.hidden = false;
+    name();
+  }
+
+  // ---- news of a run under way ----
+
+  function follow(maps) {
+    const connection = document.getElementById("connection");
+    let version = null;
+    const held = new Map();
+
+    // Pieces are the server's own markup, escaped there; the page's policy runs no script in them.
+    function replace(id, html) {
+      const place = document.getElementById(id);
+      if (!place || held.get(id) === html) return;
+      const first = !held.has(id);
+      held.set(id, html);
+      if (first && place.innerHTML === html) return;
+      const open = new Set([...place.querySelectorAll("details[open]")].map((details) => details.id));
+      const focused = document.activeElement?.closest("details")?.id;
+      const scrolled = new Map([...place.querySelectorAll("details .scroll")].map((box, index) => [index, box.scrollTop]));
+      place.innerHTML = html;
+      for (const details of place.querySelectorAll("details")) details.open = open.has(details.id);
+      place.querySelectorAll("details .scroll").forEach((box, index) => { box.scrollTop = scrolled.get(index) || 0; });
+      if (focused) place.querySelector(`#${CSS.escape(focused)} > summary`)?.focus({ preventScroll: true });
+    }
+
+    async function ask() {
+      let pause = POLL_MS;
+      try {
+        const headers = version ? { "If-None-Match": version } : {};
+        const answer = await fetch("/data.json", { headers, cache: "no-store" });
+        if (answer.status === 200) {
+          const news = await answer.json();
+          version = answer.headers.get("ETag");
+          for (const [id, html] of Object.entries(news.parts)) replace(id, html);
+          news.runs.forEach((run, index) => maps[index]?.update(run));
+          document.documentElement.dataset.steps = news.steps;
+          if (news.finished) pause = POLL_DONE_MS;
+        } else if (answer.status !== 304) {
+          throw new Error(String(answer.status));
+        }
+        connection.hidden = true;
+      } catch {
+        connection.textContent = "No answer from dlt watch: this is what it said last.";
+        connection.hidden = false;
+      }
+      setTimeout(ask, pause);
+    }
+    ask();
+  }
+
+  themes();
+  const maps = [...document.querySelectorAll(".map")].map(
+    (place) => new ReplicationMap(place, data.runs[Number(place.dataset.run)]));
+  if (data.live) follow(maps);
+})();

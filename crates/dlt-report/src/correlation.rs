@@ -1,0 +1,273 @@
+//! Correlations between the feed-forward weights of the layers of a saved model (Fig. 4 of the paper).
+
+mod saved;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ReportError, Result};
+pub use saved::CORRELATIONS_FILE;
+
+/// Version of the layout of model files that is read.
+const LAYOUT: &str = "1";
+/// Numbers of each layer that are in memory at a time.
+const CHUNK: usize = 1 << 16;
+/// Largest header that a model file may have, in bytes: the limit of the format.
+const HEADER_LIMIT: u64 = 100_000_000;
+
+/// What stands before and behind a layer's number in the names of the two feed-forward matrices of each architecture.
+const FEED_FORWARD: [(&str, [&str; 2]); 4] = [
+    ("transformer.h.", [".mlp.c_fc.weight", ".mlp.c_proj.weight"]),
+    ("bert.encoder.layer.", [".intermediate.dense.weight", ".output.dense.weight"]),
+    ("vit.encoder.layer.", [".intermediate.dense.weight", ".output.dense.weight"]),
+    ("model.layers.", [".mlp.gate_up_proj.weight", ".mlp.down_proj.weight"]),
+];
+
+/// Pearson correlations between layers. All are finite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Correlations {
+    layers: Vec<usize>,
+    values: Vec<f64>,
+}
+
+/// What a file says before it is believed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    layers: Vec<usize>,
+    values: Vec<f64>,
+}
+
+impl TryFrom<Unchecked> for Correlations {
+    type Error = String;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, String> {
+        Self::new(unchecked.layers, unchecked.values)
+    }
+}
+
+impl Correlations {
+    /// Correlations of `layers`, row after row.
+    ///
+    /// # Errors
+    /// Says so where `values` is not a square of that size, or holds what is no correlation.
+    pub fn new(layers: Vec<usize>, values: Vec<f64>) -> Result<Self, String> {
+        let expected = layers.len() * layers.len();
+        if values.len() != expected {
+            return Err(format!(
+                "expected {expected} correlations of {} layers, came {}",
+                layers.len(),
+                values.len()
+            ));
+        }
+        match values.iter().find(|value| !(-1.0..=1.0).contains(*value)) {
+            Some(value) => Err(format!("expected correlations from -1 to 1, came {value}")),
+            None => Ok(Self { layers, values }),
+        }
+    }
+
+    /// Correlations between the feed-forward weights, both matrices one after the other, of layers of a model file:
+    /// those that the state calls independent where `layers` is `None`, else the ones that are named, so that a
+    /// conventional model can be asked about the same. A layer that is tied has its owner's weights. The file is read
+    /// once, a piece of every layer at a time, and sums are in f64.
+    ///
+    /// # Errors
+    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no model file of this
+    /// version, lacks a layer, or holds weights between which there is no correlation: not finite, or all equal.
+    pub fn of_model(path: &Path, layers: Option<&[usize]>) -> Result<Self> {
+        let mut file = ModelFile::open(path)?;
+        let layers = match layers {
+            Some(layers) => layers.to_vec(),
+            None => file.numbers("independent")?,
+        };
+        let mut sums = Sums::new(layers.len());
+        for matrix in 0..2 {
+            let places = file.places(&layers, matrix)?;
+            let count = places.first().map_or(0, |place| place.count);
+            for from in (0..count).step_by(CHUNK) {
+                let length = CHUNK.min(count - from);
+                let read = places.iter().map(|place| file.read(place.begin + 4 * from as u64, length));
+                sums.add(&read.collect::<Result<Vec<_>>>()?);
+            }
+        }
+        let refuse = |reason| ReportError::format(path, reason);
+        Self::new(layers.clone(), sums.correlations(&layers).map_err(refuse)?).map_err(refuse)
+    }
+
+    /// The layers, in the order of rows and columns.
+    #[must_use]
+    pub fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
+    /// The correlation of a row and a column.
+    ///
+    /// # Panics
+    /// Where there is no such row or column.
+    #[must_use]
+    pub fn at(&self, row: usize, column: usize) -> f64 {
+        let size = self.layers.len();
+        assert!(
+            row < size && column < size,
+            "expected rows and columns below {size}, came {row} and {column}"
+        );
+        self.values[row * size + column]
+    }
+}
+
+/// Sums of products, of numbers less a shift that is near their mean, so that no digits are lost.
+struct Sums {
+    count: usize,
+    shifts: Vec<f64>,
+    single: Vec<f64>,
+    /// Of each row with the columns up to it.
+    products: Vec<Vec<f64>>,
+}
+
+impl Sums {
+    fn new(size: usize) -> Self {
+        let products = (0..size).map(|row| vec![0.0; row + 1]).collect();
+        Self { count: 0, shifts: Vec::new(), single: vec![0.0; size], products }
+    }
+
+    fn add(&mut self, chunk: &[Vec<f64>]) {
+        if self.count == 0 {
+            self.shifts =
+                chunk.iter().map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64).collect();
+        }
+        self.count += chunk.first().map_or(0, Vec::len);
+        let shifted =
+            |row: usize| chunk[row].iter().map(|number| number - self.shifts[row]).collect::<Vec<_>>();
+        let shifted: Vec<_> = (0..chunk.len()).map(shifted).collect();
+        for (row, numbers) in shifted.iter().enumerate() {
+            self.single[row] += numbers.iter().sum::<f64>();
+            for (sum, others) in self.products[row].iter_mut().zip(&shifted) {
+                *sum += numbers.iter().zip(others).map(|(a, b)| a * b).sum::<f64>();
+            }
+        }
+    }
+
+    fn covariance(&self, row: usize, column: usize) -> f64 {
+        let product = self.products[row.max(column)][row.min(column)];
+        product - self.single[row] * self.single[column] / self.count as f64
+    }
+
+    fn correlations(&self, layers: &[usize]) -> Result<Vec<f64>, String> {
+        let size = self.single.len();
+        for (row, layer) in layers.iter().enumerate() {
+            let variance = self.covariance(row, row);
+            if !(variance.is_finite() && variance > 0.0) {
+                return Err(format!(
+                    "layer {layer}: expected feed-forward weights that are finite and differ"
+                ));
+            }
+        }
+        let correlation = |row: usize, column: usize| {
+            if row == column {
+                return 1.0;
+            }
+            let scale = self.covariance(row, row).sqrt() * self.covariance(column, column).sqrt();
+            (self.covariance(row, column) / scale).clamp(-1.0, 1.0)
+        };
+        Ok((0..size)
+            .flat_map(|row| (0..size).map(move |column| (row, column)))
+            .map(|(a, b)| correlation(a, b))
+            .collect())
+    }
+}
+
+/// Where a tensor stands.
+struct Place {
+    begin: u64,
+    count: usize,
+}
+
+/// A model file of which the header has been read.
+struct ModelFile {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    notes: BTreeMap<String, String>,
+    /// Where tensors begin.
+    offset: u64,
+}
+
+impl ModelFile {
+    fn open(path: &Path) -> Result<Self> {
+        let io = || ReportError::io("read", path);
+        let mut file = File::open(path).map_err(io())?;
+        let mut bytes = vec![0; 8];
+        file.read_exact(&mut bytes).map_err(io())?;
+        let length = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| bytes[at]));
+        let refuse = |reason: String| ReportError::format(path, reason);
+        if length > HEADER_LIMIT {
+            return Err(refuse(format!("not a safetensors file: a header of {length} bytes")));
+        }
+        bytes.resize(8 + length as usize, 0);
+        file.read_exact(&mut bytes[8..]).map_err(io())?;
+        let header: Metadata = serde_json::from_slice(&bytes[8..])
+            .map_err(|error| refuse(format!("not a safetensors file: {error}")))?;
+        let notes: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        match notes.get("dlt-model").map(String::as_str) {
+            Some(LAYOUT) => Ok(Self { path: path.to_owned(), file, header, notes, offset: 8 + length }),
+            Some(other) => Err(refuse(format!("expected model layout version {LAYOUT}, came {other}"))),
+            None => Err(refuse("a safetensors file, but not one of dlt's model files".to_owned())),
+        }
+    }
+
+    fn refuse(&self, reason: impl ToString) -> ReportError {
+        ReportError::format(&self.path, reason)
+    }
+
+    /// Numbers of layers that the metadata holds under a key.
+    fn numbers(&self, key: &str) -> Result<Vec<usize>> {
+        let text = self.notes.get(key).ok_or_else(|| self.refuse(format!("the metadata lacks `{key}`")))?;
+        let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
+        numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
+            self.refuse(format!(
+                "metadata `{key}`: expected layer numbers with commas between, came `{text}`"
+            ))
+        })
+    }
+
+    /// Where one of the two feed-forward matrices of each layer stands.
+    fn places(&self, layers: &[usize], matrix: usize) -> Result<Vec<Place>> {
+        let storage = self.numbers("storage")?;
+        let tensors = self.header.tensors();
+        let names = FEED_FORWARD
+            .iter()
+            .find(|(before, behind)| tensors.contains_key(&format!("{before}0{}", behind[0])));
+        let (before, behind) =
+            names.ok_or_else(|| self.refuse("no feed-forward weights of a layer 0".to_owned()))?;
+        let mut places: Vec<Place> = Vec::new();
+        for &layer in layers {
+            let lowest = storage.get(layer).ok_or_else(|| {
+                self.refuse(format!("expected layers below {}, came {layer}", storage.len()))
+            })?;
+            let name = format!("{before}{lowest}{}", behind[matrix]);
+            let info = tensors.get(&name).ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
+            let (begin, end) = info.data_offsets;
+            let (count, expected) = ((end - begin) / 4, places.first().map(|place| place.count));
+            if info.dtype != Dtype::F32 || expected.is_some_and(|expected| expected != count) {
+                let reason = format!("tensor `{name}`: expected numbers in f32, as many as in other layers");
+                return Err(self.refuse(reason));
+            }
+            places.push(Place { begin: self.offset + begin as u64, count });
+        }
+        Ok(places)
+    }
+
+    fn read(&mut self, begin: u64, count: usize) -> Result<Vec<f64>> {
+        let mut bytes = vec![0; 4 * count];
+        let read = self.file.seek(SeekFrom::Start(begin)).and_then(|_| self.file.read_exact(&mut bytes));
+        read.map_err(ReportError::io("read", &self.path))?;
+        let (numbers, _) = bytes.as_chunks::<4>();
+        Ok(numbers.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect())
+    }
+}

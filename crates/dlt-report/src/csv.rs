@@ -1,0 +1,148 @@
+//! The metrics of a run as tables that spreadsheets and every language read: one file for each kind of row.
+//!
+//! | file | a line for each |
+//! |---|---|
+//! | `steps.csv` | training step |
+//! | `evaluations.csv` | evaluation |
+//! | `decisions.csv` | decision |
+//!
+//! The first line names the columns, after the keys of `dlt_spec::record` and with units. What a row lacks is empty; NaN
+//! is `NaN`, and so is what the metrics hold as `null`; numbers have as many digits as tell them from every other f64. The
+//! layers of an action or a state are joined with spaces.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use ::csv::Writer;
+use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, Split, StepRow};
+
+use crate::error::{ReportError, Result};
+use crate::metrics::Metrics;
+
+/// The folder of a run that tables are in.
+pub const FOLDER: &str = "csv";
+
+/// Name of a column, and what a row has in it.
+type Column<R> = (&'static str, fn(&R) -> String);
+
+const STEPS: &[Column<StepRow>] = &[
+    ("step", |row| row.step.to_string()),
+    ("loss_nats", |row| number(row.loss)),
+    ("learning_rate", |row| number(row.learning_rate)),
+    ("gradient_norm", |row| number(row.gradient_norm)),
+    ("tokens", |row| row.tokens.to_string()),
+    ("independent_layers", |row| row.independent_layers.to_string()),
+    ("distinct_layers", |row| row.distinct_layers.to_string()),
+    ("trainable_parameters", |row| row.trainable_parameters.to_string()),
+    ("block_parameters", |row| row.block_parameters.to_string()),
+    ("elapsed_ms", |row| number(row.elapsed_ms)),
+    ("tokens_per_s", |row| number(row.tokens_per_s)),
+    ("current_rss_mb", |row| row.current_rss_mb.map_or_else(String::new, number)),
+    ("skipped_steps", |row| row.skipped_steps.map_or_else(String::new, |steps| steps.to_string())),
+];
+
+const EVALUATIONS: &[Column<EvaluationRow>] = &[
+    ("step", |row| row.step.to_string()),
+    ("split", |row| split(row.split).to_owned()),
+    ("loss_nats", |row| number(row.loss)),
+    ("perplexity", |row| number(row.perplexity)),
+    ("tokens", |row| row.tokens.to_string()),
+    ("accuracy", |row| row.accuracy.map_or_else(String::new, number)),
+    ("elapsed_ms", |row| number(row.elapsed_ms)),
+];
+
+const DECISIONS: &[Column<DecisionRow>] = &[
+    ("step", |row| row.step.to_string()),
+    ("visit", |row| row.visit.to_string()),
+    ("layer", |row| row.layer.map_or_else(String::new, |layer| layer.to_string())),
+    ("action", |row| row.action.as_deref().map_or_else(String::new, layers)),
+    ("state", |row| layers(&row.state)),
+    ("explored", |row| row.explored.to_string()),
+    ("epsilon", |row| row.epsilon.map_or_else(String::new, number)),
+    ("reward", |row| row.reward.map_or_else(String::new, number)),
+    ("q_predicted", |row| row.q_predicted.map_or_else(String::new, number)),
+    ("q_target", |row| row.q_target.map_or_else(String::new, number)),
+    ("q_loss", |row| row.q_loss.map_or_else(String::new, number)),
+    ("tied_events", |row| row.tied_events.to_string()),
+    ("untied_events", |row| row.untied_events.to_string()),
+    ("elapsed_ms", |row| number(row.elapsed_ms)),
+];
+
+/// Writes the tables of a run into a folder, and says which files they are. A file that begins with our names of columns
+/// is replaced; any other one stays, and then nothing is written.
+///
+/// # Errors
+/// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be read or written,
+/// [`ReportError::Format`] where the metrics are damaged or a file of that name is somebody else's.
+pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
+    let metrics = run.join(METRICS_FILE);
+    if !metrics.is_file() {
+        return Err(ReportError::NoRun { path: run.to_owned(), file: METRICS_FILE });
+    }
+    let metrics = Metrics::read(&metrics)?;
+    let tables = [
+        ("steps.csv", table(STEPS, &metrics.steps)),
+        ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations)),
+        ("decisions.csv", table(DECISIONS, &metrics.decisions)),
+    ];
+    fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
+    for (name, bytes) in &tables {
+        refuse_others(&folder.join(name), bytes)?;
+    }
+    let mut paths = Vec::new();
+    for (name, bytes) in &tables {
+        let path = folder.join(name);
+        // A reader finds the former table or the new one, never a part.
+        let partial = folder.join(format!("{name}.partial"));
+        fs::write(&partial, bytes)
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(ReportError::io("write", &path))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Refuses a file whose first line is not ours.
+fn refuse_others(path: &Path, table: &[u8]) -> Result<()> {
+    let header = table.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(ReportError::io("read", path)(error)),
+    };
+    let mut found = Vec::new();
+    let line = BufReader::new(file).take(header.len() as u64).read_until(b'\n', &mut found);
+    line.map_err(ReportError::io("read", path))?;
+    if found != header {
+        return Err(ReportError::format(path, "is there already, and was not written by dlt: move it away"));
+    }
+    Ok(())
+}
+
+fn table<R>(columns: &[Column<R>], rows: &[R]) -> Vec<u8> {
+    const IN_MEMORY: &str = "rows of one length, written to memory, cannot fail";
+    let mut writer = Writer::from_writer(Vec::new());
+    writer.write_record(columns.iter().map(|(name, _)| name)).expect(IN_MEMORY);
+    for row in rows {
+        writer.write_record(columns.iter().map(|(_, cell)| cell(row))).expect(IN_MEMORY);
+    }
+    writer.into_inner().expect(IN_MEMORY)
+}
+
+/// With an exponent where that is shorter, and told from an integer.
+fn number(value: f64) -> String {
+    format!("{value:?}")
+}
+
+fn layers(layers: &[usize]) -> String {
+    layers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn split(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}

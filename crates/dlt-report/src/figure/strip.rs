@@ -1,0 +1,132 @@
+//! The state over training: who owned whom, and when.
+
+use dlt_state::State;
+use plotters::style::{Color, RGBColor};
+
+use super::Figure;
+use super::axes::{Axis, Chart, left_of};
+use super::palette::{on, shade};
+use super::shape::Shape;
+use super::sheet::{Area, Drawn, Key, Sheet, px, stroke};
+use crate::error::{ReportError, Result};
+use crate::numbers::whole;
+use crate::run::Run;
+
+/// Most columns: more of them would be narrower than a pixel.
+const COLUMNS: usize = 600;
+/// Height from which on strips are parted by a line, in pixels.
+const THIN: f64 = 14.0;
+/// Width of the bar that says which shade is which owner, with its labels, in pixels.
+const SCALE: f64 = 118.0;
+
+/// A stretch of steps during which a layer had one owner.
+struct Stretch {
+    layer: usize,
+    owner: usize,
+    from: usize,
+    to: usize,
+}
+
+/// Layers over time: the shade says who owns a layer's weights, a line through the middle that it is independent.
+///
+/// # Errors
+/// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it cannot be drawn.
+pub fn state_strip(run: &Run) -> Result<Figure> {
+    let rows = run.recording.rows();
+    let until = run.steps_done().max(rows.last().map_or(0, |row| row.step() + 1));
+    if rows.is_empty() {
+        let missing = "no decision is made yet, or none ever (agent.policy)".to_owned();
+        return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
+    }
+    let n_layers = run.recording.n_layers();
+    let (columns, is_sampled) = columns(run, until);
+    let x = Axis::steps("training steps", 0.0, until as f64);
+    let y = Axis::layers("layer", n_layers, 16);
+    let sheet = Sheet {
+        title: format!("Owner of each layer over training: {}", run.name()),
+        alt: format!(
+            "Strips of {n_layers} layers over {} training steps, the shade of each the layer whose weights it uses; {} \
+             decisions{}. At the end {} layers are independent.",
+            whole(until),
+            whole(rows.len()),
+            if is_sampled { format!(", of which {COLUMNS} states are drawn") } else { String::new() },
+            run.state().n_independent()
+        ),
+        legend: vec![(
+            Key::Struck { share: 0.2 },
+            "independent: uses weights of its own".to_owned(),
+        )],
+        height: (22.0 * n_layers as f64).clamp(200.0, 520.0) + 80.0,
+    };
+    sheet.draw(|area| {
+        let (area, scale) = area.split_horizontally(area.dim_in_pixel().0 as i32 - px(SCALE));
+        let mut chart = Chart::new(&area, &x, &y, left_of(&[&y]))?;
+        let height = f64::from(chart.place((0.0, 0.0)).1 - chart.place((0.0, 1.0)).1) / f64::from(px(1.0));
+        for stretch in stretches(&columns, until) {
+            draw(&mut chart, &stretch, n_layers, height)?;
+        }
+        owners(&scale, n_layers)
+    })
+}
+
+/// States with the step at which each begins, and whether there were more than are kept.
+fn columns(run: &Run, until: usize) -> (Vec<(usize, &State)>, bool) {
+    let recording = &run.recording;
+    if recording.rows().len() < COLUMNS {
+        let begins = std::iter::once((0, recording.initial()));
+        return (begins.chain(recording.iter()).collect(), false);
+    }
+    let step = |column: usize| column * until / COLUMNS;
+    ((0..COLUMNS).map(|column| (step(column), recording.state_at(step(column)))).collect(), true)
+}
+
+fn stretches(columns: &[(usize, &State)], until: usize) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let n_layers = columns.first().map_or(0, |(_, state)| state.n_layers());
+    for layer in 0..n_layers {
+        let first = stretches.len();
+        for (index, (from, state)) in columns.iter().enumerate() {
+            let to = columns.get(index + 1).map_or(until, |next| next.0);
+            let owner = state.owner(layer);
+            match stretches[first..].last_mut() {
+                Some(last) if last.owner == owner => last.to = to,
+                _ => stretches.push(Stretch { layer, owner, from: *from, to }),
+            }
+        }
+    }
+    stretches.retain(|stretch| stretch.to > stretch.from);
+    stretches
+}
+
+/// Low layers own most others, so they get more of the shades.
+fn colour(owner: usize, n_layers: usize) -> RGBColor {
+    shade((owner as f64 / (n_layers.max(2) - 1) as f64).sqrt())
+}
+
+fn draw(chart: &mut Chart, stretch: &Stretch, n_layers: usize, height: f64) -> Drawn {
+    let (layer, colour) = (stretch.layer as f64, colour(stretch.owner, n_layers));
+    let (from, to) = (stretch.from as f64, stretch.to as f64);
+    let gap = if height > THIN { 0.6 / height } else { 0.0 };
+    let corners = [(from, layer + 0.5 - gap), (to, layer - 0.5 + gap)];
+    chart.rectangle(corners, colour.filled())?;
+    if stretch.owner == stretch.layer {
+        let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
+        let line =
+            Shape::Line(vec![(0, 0), (width, 0)], stroke(on(colour), 1.0, (0.2 * height).clamp(1.5, 4.0)));
+        chart.put((from, layer), line)?;
+    }
+    Ok(())
+}
+
+/// The bar of shades, a field for each layer.
+fn owners(area: &Area, n_layers: usize) -> Drawn {
+    // With a name, though a blank one, the bar is as high as the strips.
+    let x = Axis::labelled(" ", 0.0..1.0, Vec::new());
+    let y = Axis::layers("owner", n_layers, 16);
+    let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
+    for owner in 0..n_layers {
+        let corners = [(0.0, owner as f64 + 0.5), (1.0, owner as f64 - 0.5)];
+        chart.rectangle(corners, colour(owner, n_layers).filled())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The figures of a run, each with its title and its words for those who do not see it.
+
+use super::html::Html;
+use crate::error::{ReportError, Result};
+use crate::figure::{self, Figure};
+use crate::numbers::whole;
+use crate::run::Run;
+
+/// Every figure of a run by itself, each with a name for a file.
+pub fn figures(run: &Run) -> Vec<(&'static str, Result<Figure>)> {
+    let mut figures = vec![("replication-map", map_of_now(run))];
+    figures.extend(over_training(run));
+    figures
+}
+
+fn over_training(run: &Run) -> [(&'static str, Result<Figure>); 6] {
+    [
+        ("loss", figure::loss(&[run])),
+        ("states", figure::state_strip(run)),
+        ("events", figure::events(run)),
+        ("independent", figure::steps_independent(run)),
+        ("agent", figure::agent(run)),
+        ("memory", figure::memory(&[run])),
+    ]
+}
+
+/// What is to be seen of one run over training.
+pub(super) fn of_one(run: &Run) -> Html {
+    let (mut html, mut missing) = (Html::new(), Html::new());
+    html.markup("<div class=\"figures\">");
+    for (_, figure) in over_training(run) {
+        match figure {
+            Ok(figure) => html.add(&framed(&figure)),
+            Err(error) => missing.add(&absent(&error)),
+        };
+    }
+    html.markup("</div>");
+    if !missing.is_empty() {
+        html.markup("<ul class=\"note\">").add(&missing).markup("</ul>");
+    }
+    html
+}
+
+/// The losses of several runs in one figure.
+pub(super) fn of_all(runs: &[Run]) -> Html {
+    let mut html = Html::new();
+    html.markup("<div class=\"figures\">");
+    match figure::loss(&runs.iter().collect::<Vec<_>>()) {
+        Ok(figure) => html.add(&framed(&figure)),
+        Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
+    };
+    html.markup("</div>");
+    html
+}
+
+/// The last state, for who reads the page without its script; the script draws any state in its place.
+pub(super) fn map(run: &Run) -> Html {
+    let mut html = Html::new();
+    html.markup("<noscript>");
+    match map_of_now(run) {
+        Ok(figure) => html.add(&framed(&figure)),
+        Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
+    };
+    html.markup("</noscript>");
+    html
+}
+
+fn map_of_now(run: &Run) -> Result<Figure> {
+    let title = format!("{} after step {}", run.name(), whole(run.steps_done()));
+    figure::replication_map(run.state(), &title)
+}
+
+fn framed(figure: &Figure) -> Html {
+    let mut html = Html::new();
+    html.markup("<figure role=\"img\" aria-label=\"").text(figure.alt()).markup("\">");
+    html.drawing(&figure.for_page());
+    html.tagged("<figcaption class=\"unseen\">", figure.title(), "</figcaption></figure>");
+    html
+}
+
+fn absent(error: &ReportError) -> Html {
+    let mut html = Html::new();
+    let reason = match error {
+        ReportError::NothingToShow { missing, .. } => missing.clone(),
+        error => error.to_string(),
+    };
+    html.tagged("<li>Not shown: ", &reason, ".</li>");
+    html
+}

@@ -1,0 +1,231 @@
+//! The states of a run over time: what the map on the page draws, and the tables of decisions and layers.
+
+use std::collections::BTreeMap;
+
+use dlt_spec::record::DecisionRow;
+use dlt_spec::spec::{FirstTie, Retied};
+use dlt_state::{Event, Row, State};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::html::{Column, Html, Table};
+use crate::numbers::{decimal, significant, whole};
+use crate::run::Run;
+
+/// Bytes that the moments of one run may take in a page.
+const BYTES_OF_MOMENTS: usize = 160_000;
+/// Rows of the table of decisions.
+const MOST_ROWS: usize = 400;
+
+/// The run before its first decision, or after one: what the map shows at one place of its slider.
+#[derive(Debug, Serialize)]
+struct Moment {
+    /// Training steps done before.
+    step: usize,
+    /// Number of the decision, from 1; 0 is the start.
+    decision: usize,
+    /// The owner of each layer.
+    state: Vec<usize>,
+    /// The state before, where that is not the one of the moment before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Vec<usize>>,
+    /// Layers that still use their own initial weights, untrained.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    frozen: Vec<usize>,
+    /// Layers with storage of their own in the step that followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distinct: Option<usize>,
+    /// The layer that a decision was about, where it was about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explored: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epsilon: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reward: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    q: Option<f64>,
+}
+
+/// What the map of a run needs: layers, decisions in all, and the moments, evenly chosen where there are too many.
+pub(super) fn moments(run: &Run) -> Value {
+    let recording = &run.recording;
+    let decisions = recording.rows().len();
+    let most = BYTES_OF_MOMENTS / (100 + 8 * recording.n_layers());
+    let every = (decisions + 1).div_ceil(most.max(2)).max(1);
+    let rows = rows_by_decision(run);
+    let mut frozen = starting_frozen(run);
+    let mut before = recording.initial();
+    let mut shown = vec![Moment {
+        step: 0,
+        decision: 0,
+        state: before.owners().to_vec(),
+        before: None,
+        frozen: layers(&frozen),
+        distinct: distinct_after(run, 0),
+        layer: None,
+        explored: None,
+        epsilon: None,
+        reward: None,
+        q: None,
+    }];
+    for (index, row) in recording.rows().iter().enumerate() {
+        thaw(&mut frozen, run, before, row);
+        let decision = index + 1;
+        if decision % every == 0 || decision == decisions {
+            let told = rows.get(&index);
+            let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
+            let follows = shown.last().is_some_and(|last| last.decision + 1 == decision);
+            shown.push(Moment {
+                step: row.step(),
+                decision,
+                state: row.state().owners().to_vec(),
+                before: (!follows).then(|| before.owners().to_vec()),
+                frozen: layers(&frozen),
+                distinct: distinct_after(run, row.step()),
+                layer: row.layer(),
+                explored: told.map(|told| told.explored),
+                epsilon: finite(told.and_then(|told| told.epsilon)),
+                reward: finite(told.and_then(|told| told.reward)),
+                q: finite(told.and_then(|told| told.q_predicted)),
+            });
+        }
+        before = row.state();
+    }
+    serde_json::json!({
+        "layers": recording.n_layers(), "decisions": decisions, "every": every, "steps": run.steps_done(),
+        "moments": shown,
+    })
+}
+
+/// The rows of the metrics by the number of their decision. They are written once the reward is known: the last decision
+/// of a run under way may have none yet.
+fn rows_by_decision(run: &Run) -> BTreeMap<usize, &DecisionRow> {
+    run.metrics.decisions.iter().map(|row| (row.visit, row)).collect()
+}
+
+fn distinct_after(run: &Run, step: usize) -> Option<usize> {
+    let steps = &run.metrics.steps;
+    steps.get(steps.partition_point(|row| row.step <= step)).map(|row| row.distinct_layers)
+}
+
+fn layers(frozen: &[bool]) -> Vec<usize> {
+    (0..frozen.len()).filter(|&layer| frozen[layer]).collect()
+}
+
+fn starting_frozen(run: &Run) -> Vec<bool> {
+    (0..run.recording.n_layers()).map(|layer| layer > 0 && run.spec.starts_frozen()).collect()
+}
+
+/// Which layers are still frozen after a decision: the reading of DEVIATIONS rows 4 and 5, as training carries it out.
+fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
+    let tying = &run.spec.tying;
+    for layer in 0..frozen.len() {
+        let is_visited = row.layer().is_none_or(|visited| visited == layer);
+        let (was, now) = (before.owner(layer), row.state().owner(layer));
+        let target = match tying.retied {
+            Retied::Follow if was != now => now,
+            Retied::Follow if is_visited && tying.first_tie == FirstTie::Replicate => now,
+            Retied::Keep if is_visited => row.action().values()[layer],
+            Retied::Follow | Retied::Keep => continue,
+        };
+        frozen[layer] = target != layer && frozen[layer] && frozen[target];
+    }
+}
+
+/// The decisions, evenly chosen where there are many.
+pub(super) fn decisions(run: &Run) -> Html {
+    let recording = &run.recording;
+    let count = recording.rows().len();
+    let mut html = Html::new();
+    if count == 0 {
+        html.markup("<p class=\"note\">No decision has been made.</p>");
+        return html;
+    }
+    let every = count.div_ceil(MOST_ROWS);
+    if every > 1 {
+        html.tagged(
+            "<p class=\"note\">Every ",
+            &whole(every),
+            "th decision and the last; all of them are in <code>states.jsonl</code>.</p>",
+        );
+    }
+    let told = rows_by_decision(run);
+    let has = |of: fn(&DecisionRow) -> bool| run.metrics.decisions.iter().any(of);
+    let (has_layer, has_q) =
+        (recording.rows().iter().any(|row| row.layer().is_some()), has(|row| row.q_predicted.is_some()));
+    let (has_epsilon, has_reward) = (has(|row| row.epsilon.is_some()), has(|row| row.reward.is_some()));
+    let mut columns = vec![("step", Column::Numbers)];
+    columns.extend(has_layer.then_some(("layer", Column::Numbers)));
+    columns.extend([("groups", Column::Numbers), ("tied", Column::Numbers), ("untied", Column::Numbers)]);
+    columns.push(("drawn", Column::Words));
+    columns.extend(has_epsilon.then_some(("ε", Column::Numbers)));
+    columns.extend(has_reward.then_some(("reward", Column::Numbers)));
+    columns.extend(has_q.then_some(("Q", Column::Numbers)));
+    columns.extend(has_q.then_some(("target", Column::Numbers)));
+    columns.push(("owner of each layer", Column::Words));
+    let mut table = Table::new(&columns);
+    for (index, (row, (_, transition))) in recording.rows().iter().zip(recording.transitions()).enumerate() {
+        if (index + 1) % every != 0 && index + 1 != count {
+            continue;
+        }
+        let told = told.get(&index);
+        let number = |of: fn(&DecisionRow) -> Option<f64>| {
+            told.and_then(|told| of(told)).map_or_else(String::new, significant)
+        };
+        let events = transition.event_counts();
+        let mut cells = vec![whole(row.step())];
+        cells.extend(has_layer.then(|| row.layer().map_or_else(String::new, |layer| layer.to_string())));
+        cells
+            .extend([row.state().n_independent(), events.tied, events.untied].map(|count| count.to_string()));
+        cells.push(told.map_or("", |told| if told.explored { "at random" } else { "by policy" }).to_owned());
+        cells.extend(has_epsilon.then(|| number(|told| told.epsilon)));
+        cells.extend(has_reward.then(|| number(|told| told.reward)));
+        cells.extend(has_q.then(|| number(|told| told.q_predicted)));
+        cells.extend(has_q.then(|| number(|told| told.q_target)));
+        cells.push(row.state().owners().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        table.row(cells);
+    }
+    html.add(&table.html("Decisions"));
+    html
+}
+
+/// Each layer: its owner, its events, and for how long it was independent.
+pub(super) fn layers_table(run: &Run) -> Html {
+    let (recording, until) = (&run.recording, run.steps_done());
+    let mut changes = vec![[0_usize; 2]; recording.n_layers()];
+    for (_, transition) in recording.transitions() {
+        for event in transition.events() {
+            changes[event.layer()][usize::from(matches!(event, Event::Untied { .. }))] += 1;
+        }
+    }
+    let columns = ["owner now", "tied", "untied", "steps independent", "share"];
+    let mut table = Table::new(&[("layer", Column::Numbers)]);
+    for name in columns {
+        table.column(name, Column::Numbers);
+    }
+    table.column("", Column::Words);
+    for (layer, steps) in recording.steps_independent(until).into_iter().enumerate() {
+        let share = steps as f64 / until.max(1) as f64;
+        let mut cells: Vec<Html> = [
+            layer.to_string(),
+            run.state().owner(layer).to_string(),
+            whole(changes[layer][0]),
+            whole(changes[layer][1]),
+            whole(steps),
+            decimal(share, 2),
+        ]
+        .iter()
+        .map(|cell| Html::of(cell))
+        .collect();
+        let mut bar = Html::new();
+        bar.markup("<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">");
+        bar.tagged("<rect height=\"1\" width=\"", &format!("{share:.3}"), "\"/></svg>");
+        cells.push(bar);
+        table.row_of(cells);
+    }
+    let mut html = Html::new();
+    html.markup("<div class=\"narrow\">").add(&table.html("Each layer over training")).markup("</div>");
+    html
+}

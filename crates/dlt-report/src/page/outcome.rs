@@ -1,0 +1,228 @@
+//! What a run came to: its figures at a glance, then the tables behind them.
+
+use dlt_spec::record::Scores;
+use dlt_spec::spec::Objective;
+
+use super::html::{Html, Table};
+use crate::digest::{Digest, units};
+use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::run::Run;
+
+/// The figures at a glance: a name, a number, and what the number has to be seen beside.
+pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
+    let mut html = Html::new();
+    html.markup("<dl class=\"glance\">");
+    if let Some(scores) = digest.validation_scores {
+        let floor = format!("majority class {}", percent(scores.majority_accuracy));
+        tile(&mut html, "Validation accuracy", Some(percent(scores.accuracy)), &floor);
+        if let Some(test) = digest.test_scores {
+            let floor = format!("majority class {}", percent(test.majority_accuracy));
+            tile(&mut html, "Test accuracy", Some(percent(test.accuracy)), &floor);
+        }
+    } else if run.spec.model.objective == Objective::Classes {
+        tile(&mut html, "Validation accuracy so far", digest.validation_accuracy.map(percent), "");
+    } else {
+        let name = if digest.finished { "Validation perplexity" } else { "Validation perplexity so far" };
+        let floor = |floor: Option<f64>| {
+            floor.map_or_else(String::new, |floor| format!("unigram floor {}", perplexity(floor)))
+        };
+        tile(
+            &mut html,
+            name,
+            digest.validation_perplexity.map(perplexity),
+            &floor(digest.unigram_perplexity),
+        );
+        if digest.finished {
+            let number = digest.test_perplexity.map(perplexity);
+            tile(&mut html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
+        }
+    }
+    let end =
+        digest.block_share_end().map_or_else(String::new, |share| format!("{} at the end", percent(share)));
+    tile(
+        &mut html,
+        "Block parameters trained",
+        digest.block_share_mean().map(percent),
+        &format!("of conventional, mean; {end}"),
+    );
+    let beside = |end: Option<usize>| {
+        let end = end.map_or_else(String::new, |end| format!("; {end} at the end"));
+        format!("of {} layers, mean{end}", digest.layers)
+    };
+    let two = |number: Option<f64>| number.map(|number| decimal(number, 2));
+    tile(
+        &mut html,
+        "Independent layers",
+        two(digest.independent_layers_mean),
+        &beside(digest.independent_layers_end),
+    );
+    tile(
+        &mut html,
+        "Distinct layers in memory",
+        two(digest.distinct_layers_mean),
+        &beside(digest.distinct_layers_end),
+    );
+    let elapsed =
+        digest.elapsed_s.map_or_else(String::new, |seconds| format!("{} in all", duration(seconds)));
+    let unit = match units(run) {
+        "examples" => "Examples a second",
+        _ => "Tokens a second",
+    };
+    tile(&mut html, unit, digest.tokens_per_s.map(|speed| decimal(speed, 0)), &elapsed);
+    let predicted = digest
+        .predicted_peak_rss_mb
+        .map_or_else(String::new, |mb| format!("predicted {} MB", decimal(mb, 0)));
+    tile(&mut html, "Peak memory, MB", digest.peak_rss_mb.map(|mb| decimal(mb, 0)), &predicted);
+    let events = format!("{} times tied, {} untied", whole(digest.tied_events), whole(digest.untied_events));
+    tile(&mut html, "Decisions", Some(whole(digest.decisions)), &events);
+    html.markup("</dl>");
+    html
+}
+
+fn tile(html: &mut Html, name: &str, number: Option<String>, beside: &str) {
+    html.tagged("<div><dt>", name, "</dt>");
+    html.tagged("<dd>", number.as_deref().unwrap_or("–"), "</dd>");
+    html.tagged("<dd class=\"beside\">", beside, "</dd></div>");
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", decimal(100.0 * share, 1))
+}
+
+/// The tables behind them.
+pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
+    let mut html = Html::new();
+    html.markup("<div class=\"columns\"><div>");
+    html.tagged("<h4>Quality <small>", &model_of(digest), "</small></h4>").add(&quality(run, digest));
+    html.markup("</div><div><h4>Speed and memory</h4>").add(&machine(run, digest));
+    html.markup("</div></div><h4>Parameters <small>trainable; over training steps</small></h4>");
+    html.add(&parameters(digest));
+    html
+}
+
+fn model_of(digest: &Digest) -> String {
+    digest
+        .best_step
+        .map_or_else(String::new, |step| format!("best model on validation, of step {}", whole(step)))
+}
+
+fn quality(run: &Run, digest: &Digest) -> Html {
+    if let Some(scores) = digest.validation_scores {
+        return scores_table(digest, scores);
+    }
+    let mut table = Table::of_numbers(&["this model", "unigram floor"]);
+    let cell = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), perplexity);
+    for (name, model, floor) in [
+        ("validation perplexity", digest.validation_perplexity, digest.unigram_perplexity),
+        ("test perplexity", digest.test_perplexity, digest.unigram_test_perplexity),
+    ] {
+        table.row([name, &cell(model), &cell(floor)]);
+    }
+    let three = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |number| decimal(number, 3));
+    let floor = digest.unigram_perplexity.map(f64::ln);
+    table.row(["validation loss, nats", &three(digest.validation_loss), &three(floor)]);
+    if let Some(bits) = digest.bits_per_byte {
+        table.row(["validation bits per byte", &decimal(bits, 3), ""]);
+    }
+    if let Some(selected) = run.summary.as_ref().and_then(|summary| summary.test_perplexity_selected_on_test)
+    {
+        table.row(["test perplexity, had test chosen the model (not fair)", &perplexity(selected), ""]);
+    }
+    let mut html = table.html("Quality beside the floor");
+    let tokenizer = &run.spec.data.tokenizer;
+    match run.spec.model.objective {
+        Objective::NextToken => html.tagged("<p class=\"note\">Per token of ", tokenizer, ".</p>"),
+        Objective::MaskedToken => html.tagged(
+            "<p class=\"note\">Pseudo-perplexity, of hidden tokens of ",
+            tokenizer,
+            " seen from both sides: not to be compared with that of a decoder.</p>",
+        ),
+        Objective::Classes => &mut html,
+    };
+    html
+}
+
+fn scores_table(digest: &Digest, validation: Scores) -> Html {
+    let mut table = Table::of_numbers(&["this model", "majority class"]);
+    for (split, scores) in [("validation", Some(validation)), ("test", digest.test_scores)] {
+        let Some(scores) = scores else { continue };
+        let [accuracy, floor] = [scores.accuracy, scores.majority_accuracy].map(|share| decimal(share, 4));
+        table.row([&format!("{split} accuracy"), &accuracy, &floor]);
+        if let Some(matthews) = scores.matthews {
+            table.row([&format!("{split} Matthews correlation"), &decimal(matthews, 4), "0.0000"]);
+        }
+        if let Some(f1) = scores.f1 {
+            table.row([&format!("{split} F1 of class 1"), &decimal(f1, 4), ""]);
+        }
+    }
+    table.html("Quality beside the majority class")
+}
+
+fn machine(run: &Run, digest: &Digest) -> Html {
+    let mut table = Table::of_numbers(&[""]);
+    let mb =
+        |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |mb| format!("{} MB", decimal(mb, 1)));
+    let share = |share: Option<f64>| {
+        share.map_or_else(|| "–".to_owned(), |share| format!("{} %", decimal(100.0 * share, 2)))
+    };
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), duration);
+    let speed = digest.tokens_per_s.map_or_else(|| "–".to_owned(), |speed| decimal(speed, 0));
+    table.row([format!("{} a second", units(run)), speed]);
+    table.row(["a pass over the training data", &time(digest.seconds_per_epoch)]);
+    table.row(["whole run", &time(digest.elapsed_s)]);
+    table.row(["training time for rewards", &share(digest.rewarding_share)]);
+    table.row(["training time for decisions", &share(digest.deciding_share)]);
+    table.row(["resident memory, peak", &mb(digest.peak_rss_mb)]);
+    table.row(["resident memory, predicted peak", &mb(digest.predicted_peak_rss_mb)]);
+    table.row(["resident memory, mean", &mb(digest.mean_rss_mb)]);
+    table.row(["weights, gradients, moments, peak", &mb(digest.weights_gradients_moments_mb_peak)]);
+    table.html("Speed and memory")
+}
+
+fn parameters(digest: &Digest) -> Html {
+    let mut table = Table::of_numbers(&["mean", "end", "conventional"]);
+    let number = |number: Option<usize>| number.map_or_else(|| "–".to_owned(), whole);
+    let mean = |number: Option<f64>, decimals: usize| {
+        number.map_or_else(|| "–".to_owned(), |number| decimal(number, decimals))
+    };
+    table.row([
+        "trainable parameters",
+        &mean(digest.trainable_parameters_mean, 0),
+        &number(digest.trainable_parameters_end),
+        &number(digest.conventional_parameters),
+    ]);
+    let outside = |all: Option<usize>, blocks: Option<usize>| {
+        number(all.zip(blocks).map(|(all, blocks)| all.saturating_sub(blocks)))
+    };
+    let outside_mean =
+        digest.trainable_parameters_mean.zip(digest.block_parameters_mean).map(|(all, blocks)| all - blocks);
+    table.row([
+        "outside of blocks: embeddings, final norm, head",
+        &mean(outside_mean, 0),
+        &outside(digest.trainable_parameters_end, digest.block_parameters_end),
+        &outside(digest.conventional_parameters, digest.conventional_block_parameters),
+    ]);
+    table.row([
+        "in blocks",
+        &mean(digest.block_parameters_mean, 0),
+        &number(digest.block_parameters_end),
+        &number(digest.conventional_block_parameters),
+    ]);
+    let block = digest.conventional_block_parameters.map(|all| all / digest.layers.max(1));
+    table.row(["one block", "", "", &number(block)]);
+    let three = |share: Option<f64>| mean(share, 3);
+    table.row([
+        "in blocks, share of conventional",
+        &three(digest.block_share_mean()),
+        &three(digest.block_share_end()),
+        "1.000",
+    ]);
+    let layers = digest.layers.to_string();
+    for (name, over_training, end) in [
+        ("independent layers", digest.independent_layers_mean, digest.independent_layers_end),
+        ("distinct layers in memory", digest.distinct_layers_mean, digest.distinct_layers_end),
+    ] {
+        table.row([name, &mean(over_training, 2), &number(end), &layers]);
+    }
+    table.html("Trainable parameters and layers")
+}

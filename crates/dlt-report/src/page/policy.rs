@@ -1,0 +1,48 @@
+//! The Content-Security-Policy of a page: no request, and no style or script but the two of the page itself.
+
+use std::sync::LazyLock;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Kind, SCRIPT, STYLE};
+
+static SOURCES: LazyLock<String> = LazyLock::new(|| {
+    format!("style-src 'sha256-{}'; script-src 'sha256-{}'", checksum(STYLE), checksum(SCRIPT))
+});
+
+/// The policy in the page. The icon is part of the page, as a `data:` address.
+pub(super) fn of_page(kind: Kind) -> String {
+    let connections = if kind == Kind::Live { "; connect-src 'self'" } else { "" };
+    format!(
+        "default-src 'none'; {}; img-src data:{connections}; base-uri 'none'; form-action 'none'",
+        *SOURCES
+    )
+}
+
+/// SHA-256 in base 64, as a policy names a source.
+pub(super) fn checksum(text: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let hash = Sha256::digest(text.as_bytes());
+    let mut encoded = String::new();
+    for three in hash.chunks(3) {
+        let bits =
+            three.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let letter = char::from(LETTERS[(bits >> (18 - 6 * place)) as usize & 63]);
+            encoded.push(if place > three.len() { '=' } else { letter });
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_reference_base64_of_sha256() {
+        // printf abc | openssl dgst -sha256 -binary | base64
+        assert_eq!(checksum("abc"), "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+        assert_eq!(checksum(""), "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    }
+}

@@ -1,0 +1,145 @@
+//! How to make a run again, and where it comes from.
+
+use dlt_spec::fields::FIELDS;
+use dlt_spec::record::Provenance;
+use dlt_spec::spec::Architecture;
+
+use super::html::{Column, Html, Table};
+use crate::numbers::{moment, whole};
+use crate::run::Run;
+
+/// The command, the provenance, and the spec, folded.
+pub(super) fn reproduction(run: &Run, id: &str) -> Html {
+    let provenance = &run.provenance;
+    let mut html = Html::new();
+    html.tagged(
+        "<p>The command that made it:</p><pre tabindex=\"0\">",
+        &shell(&provenance.command_line),
+        "</pre>",
+    );
+    for resumed in &provenance.resumed {
+        html.tagged("<p>Gone on with after step ", &whole(resumed.step), ":</p>");
+        html.tagged("<pre tabindex=\"0\">", &shell(&resumed.command_line), "</pre>");
+    }
+    let spec = quoted(&run.path.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
+    let again = quoted(&format!("{}-again", run.path.to_string_lossy().trim_end_matches('/')));
+    html.markup(
+        "<p>Or from its spec, with the same threads the same losses bit for bit on such a machine:</p>",
+    );
+    let command = format!("dlt train {spec} --threads {} --out {again}", provenance.threads);
+    html.tagged("<pre tabindex=\"0\">", &command, "</pre>");
+    html.add(&table(provenance));
+    html.markup("<details id=\"")
+        .text(id)
+        .markup("-spec\"><summary>The whole spec</summary><pre tabindex=\"0\">");
+    html.text(&spec_text(run)).markup("</pre></details>");
+    html
+}
+
+fn table(provenance: &Provenance) -> Html {
+    let Provenance { host, data, .. } = provenance;
+    let mut table = Table::new(&[("", Column::Words), ("", Column::Words)]);
+    let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
+    let tokens = format!(
+        "{} to train, {} to validate, {} to test",
+        whole_u64(data.train_tokens),
+        whole_u64(data.validation_tokens),
+        whole_u64(data.test_tokens)
+    );
+    table.row(["program", &format!("dlt {}", provenance.version)]);
+    table.row(["revision", provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout")]);
+    table.row(["compiler", &provenance.toolchain]);
+    table.row(["machine", &machine]);
+    table.row(["threads", &provenance.threads.to_string()]);
+    table.row(["device", &provenance.device]);
+    table.row(["started", &moment(provenance.started_at)]);
+    for resumed in &provenance.resumed {
+        let changed = if resumed.changed.is_empty() {
+            String::new()
+        } else {
+            format!(", with another {}", resumed.changed.join(", "))
+        };
+        table.row(["gone on with", &format!("{}{changed}", moment(resumed.started_at))]);
+    }
+    table.row(["root seed", &provenance.seed.to_string()]);
+    table.row(["fingerprint of the spec", &provenance.spec_fingerprint]);
+    table.row(["data", &data.source]);
+    if let Some(commit) = &data.commit {
+        table.row(["commit of the data", commit]);
+    }
+    table.row(["SHA-256 of the data", &data.sha256]);
+    table.row(["tokenizer", &data.tokenizer]);
+    table.row(["tokens or examples", &tokens]);
+    table.html("Provenance")
+}
+
+fn whole_u64(number: u64) -> String {
+    usize::try_from(number).map_or_else(|_| number.to_string(), whole)
+}
+
+/// The spec without the comments that `dlt spec` prints.
+fn spec_text(run: &Run) -> String {
+    let (mut text, mut section) = (String::new(), "");
+    for field in FIELDS {
+        if field.section() != section {
+            section = field.section();
+            text += &format!("\n[{section}]\n");
+        }
+        text += &format!("{} = {}\n", field.name(), field.value(&run.spec));
+    }
+    text
+}
+
+/// What a run is, in one line.
+pub(super) fn line(run: &Run) -> String {
+    let model = &run.spec.model;
+    let context = match model.architecture {
+        Architecture::Vit => String::new(),
+        _ => format!(", context {}", model.context),
+    };
+    format!(
+        "{} of {} layers, width {}, {} heads{context}, on {}, seed {}",
+        name(model.architecture),
+        model.layers,
+        model.width,
+        model.heads,
+        run.provenance.data.source,
+        run.spec.seed
+    )
+}
+
+fn name(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Gpt2 => "GPT-2",
+        Architecture::Bert => "BERT",
+        Architecture::Vit => "ViT",
+        Architecture::Llama => "Llama",
+    }
+}
+
+fn shell(words: &[String]) -> String {
+    // The program's place on the machine that it ran on says nothing to others.
+    let program = words.first().and_then(|program| program.rsplit('/').next()).map(quoted);
+    let rest = words.iter().skip(1).map(|word| quoted(word));
+    program.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it whole.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_typed_as_it_stands() {
+        let words = ["/opt/it is/dlt", "train", "--set", "data.source=it's mine", ""].map(str::to_owned);
+        assert_eq!(shell(&words), r"dlt train --set 'data.source=it'\''s mine' ''");
+    }
+}

@@ -1,0 +1,37 @@
+//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that the bytes are the
+//! same on any machine.
+
+use std::sync::{Arc, LazyLock};
+
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::Database;
+use resvg::usvg::{Options, Tree};
+
+/// Pixels of the picture for each of the document.
+pub const SCALE: u32 = 2;
+
+const FAMILY: &str = "DejaVu Sans";
+
+static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
+    let mut fonts = Database::new();
+    fonts.load_font_data(dejavu::sans::regular().to_vec());
+    fonts.load_font_data(dejavu::sans::bold().to_vec());
+    fonts.set_sans_serif_family(FAMILY);
+    Arc::new(fonts)
+});
+
+/// The picture of a document, [`SCALE`] times its width and height.
+///
+/// # Errors
+/// What is wrong with the document, in words.
+pub fn png(svg: &str) -> Result<Vec<u8>, String> {
+    let options = Options { font_family: FAMILY.to_owned(), fontdb: FONTS.clone(), ..Options::default() };
+    let tree = Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
+    let size = tree.size().to_int_size();
+    let (width, height) = (size.width() * SCALE, size.height() * SCALE);
+    let mut pixels =
+        Pixmap::new(width, height).ok_or_else(|| format!("a picture of {width} x {height} pixels"))?;
+    let scale = SCALE as f32;
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+    pixels.encode_png().map_err(|error| error.to_string())
+}

@@ -1,0 +1,134 @@
+//! Rows of the metrics as events.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, Split, StepRow};
+
+use super::wire::{Content, Event, Source, Summary, Value};
+
+/// Version of event files, as their first event names it.
+const FILE_VERSION: &str = "brain.Event:2";
+/// Who writes them, as the first event names it: only such a file is ever written over.
+const WRITER: &str = "dlt";
+
+/// Writes the events of rows, one for each row, each with a single write.
+#[derive(Debug)]
+pub struct EventWriter<W> {
+    out: W,
+    started_at: u64,
+    /// The last step at which each split was evaluated.
+    evaluated: BTreeMap<&'static str, usize>,
+}
+
+impl<W: Write> EventWriter<W> {
+    /// Writes the first event, which names version and writer.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(out: W, started_at: u64) -> io::Result<Self> {
+        let mut writer = Self { out, started_at, evaluated: BTreeMap::new() };
+        writer.begin()?;
+        Ok(writer)
+    }
+
+    /// Writes a row's event; the header has none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&mut self, row: &MetricRow) -> io::Result<()> {
+        let (step, elapsed_ms, scalars) = match row {
+            MetricRow::Header(_) => return Ok(()),
+            MetricRow::Step(row) => (row.step, row.elapsed_ms, of_step(row)),
+            MetricRow::Evaluation(row) => (row.step, row.elapsed_ms, self.of_evaluation(row)),
+            MetricRow::Decision(row) => (row.step, row.elapsed_ms, of_decision(row)),
+        };
+        let value = |(tag, number): (String, f64)| Value { tag, simple_value: Some(number as f32) };
+        let summary = Summary { values: scalars.into_iter().map(value).collect() };
+        let wall_time = self.started_at as f64 + elapsed_ms / 1e3;
+        let content = Some(Content::Summary(summary));
+        self.put(&Event { wall_time, step: step as i64, content, source: None })
+    }
+
+    /// What was written into.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    pub(super) fn out(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Begins a file: nothing was evaluated yet.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.evaluated.clear();
+        self.put(&Event {
+            wall_time: self.started_at as f64,
+            step: 0,
+            content: Some(Content::FileVersion(FILE_VERSION.to_owned())),
+            source: Some(Source { writer: WRITER.to_owned() }),
+        })
+    }
+
+    fn put(&mut self, event: &Event) -> io::Result<()> {
+        self.out.write_all(&event.to_record())
+    }
+
+    /// The kept model is evaluated once more when a run ends, at the step that it is of: that stands apart, or the
+    /// curve of its split would go back.
+    fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<(String, f64)> {
+        let split = match row.split {
+            Split::Train => "train_split",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        };
+        let is_shown = self.evaluated.get(split).is_some_and(|&last| row.step <= last);
+        let kept = if is_shown { "kept_" } else { "" };
+        if !is_shown {
+            self.evaluated.insert(split, row.step);
+        }
+        present([("loss", Some(row.loss)), ("perplexity", Some(row.perplexity)), ("accuracy", row.accuracy)])
+            .map(|(name, value)| (format!("{kept}{split}/{name}"), value))
+            .collect()
+    }
+}
+
+/// Whether this is the first event of a file that was written here.
+pub(super) fn is_ours(event: &Event) -> bool {
+    event.source.as_ref().is_some_and(|source| source.writer == WRITER)
+}
+
+fn of_step(row: &StepRow) -> Vec<(String, f64)> {
+    let scalars = [
+        ("train/loss", Some(row.loss)),
+        ("train/learning_rate", Some(row.learning_rate)),
+        ("train/gradient_norm", Some(row.gradient_norm)),
+        ("train/tokens_per_s", Some(row.tokens_per_s)),
+        ("tying/independent_layers", Some(row.independent_layers as f64)),
+        ("tying/distinct_layers", Some(row.distinct_layers as f64)),
+        ("tying/trainable_parameters", Some(row.trainable_parameters as f64)),
+        ("tying/block_parameters", Some(row.block_parameters as f64)),
+        ("memory/resident_mb", row.current_rss_mb),
+    ];
+    present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
+}
+
+fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
+    let scalars = [
+        ("agent/epsilon", row.epsilon),
+        ("agent/reward", row.reward),
+        ("agent/q_predicted", row.q_predicted),
+        ("agent/q_target", row.q_target),
+        ("agent/q_loss", row.q_loss),
+        ("agent/tied_events", Some(row.tied_events as f64)),
+        ("agent/untied_events", Some(row.untied_events as f64)),
+    ];
+    present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
+}
+
+fn present<const N: usize>(
+    scalars: [(&'static str, Option<f64>); N],
+) -> impl Iterator<Item = (&'static str, f64)> {
+    scalars.into_iter().filter_map(|(name, value)| Some((name, value?)))
+}

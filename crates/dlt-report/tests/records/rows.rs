@@ -1,0 +1,146 @@
+//! Rows as no run would have them: every number, and everything that may be absent.
+
+use std::fs;
+use std::path::Path;
+
+use dlt_spec::record::{
+    DataProvenance, DecisionRow, EvaluationRow, HeaderRow, Host, METRICS_FILE, MetricRow, PROVENANCE_FILE,
+    Provenance, RECORD_SCHEMA, SPEC_FILE, Split, StepRow,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+/// Numbers of every kind, NaN and the infinities among them.
+fn number() -> BoxedStrategy<f64> {
+    prop_oneof![any::<f64>(), -10.0..10.0, Just(f64::NAN), Just(f64::INFINITY), Just(0.0), Just(-0.0)].boxed()
+}
+
+/// Numbers where the metrics have no NaN.
+fn finite() -> BoxedStrategy<f64> {
+    number().prop_map(|number| if number.is_finite() { number } else { 0.5 }).boxed()
+}
+
+/// Steps and counts; the largest are beyond what f32 tells apart.
+fn count() -> BoxedStrategy<usize> {
+    prop_oneof![0usize..4, 0usize..1 << 40].boxed()
+}
+
+fn step() -> impl Strategy<Value = StepRow> {
+    let numbers = (number(), finite(), number(), finite(), 0.0..1e9, option::of(finite()));
+    let counts = (count(), count(), count(), count(), count(), count(), option::of(count()));
+    (numbers, counts).prop_map(|(numbers, counts)| StepRow {
+        step: counts.0,
+        loss: numbers.0,
+        learning_rate: numbers.1,
+        gradient_norm: numbers.2,
+        tokens: counts.1 as u64,
+        independent_layers: counts.2,
+        distinct_layers: counts.3,
+        trainable_parameters: counts.4,
+        block_parameters: counts.5,
+        elapsed_ms: numbers.4,
+        tokens_per_s: numbers.3,
+        current_rss_mb: numbers.5,
+        skipped_steps: counts.6,
+    })
+}
+
+fn evaluation() -> impl Strategy<Value = EvaluationRow> {
+    let split = prop_oneof![Just(Split::Train), Just(Split::Validation), Just(Split::Test)];
+    (count(), split, number(), number(), any::<u64>(), option::of(finite()), 0.0..1e9).prop_map(
+        |(step, split, loss, perplexity, tokens, accuracy, elapsed_ms)| EvaluationRow {
+            step,
+            split,
+            loss,
+            perplexity,
+            tokens,
+            accuracy,
+            elapsed_ms,
+        },
+    )
+}
+
+fn decision() -> impl Strategy<Value = DecisionRow> {
+    let layers = || vec(0usize..100, 0..5);
+    let present = || option::of(number());
+    let who = (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
+    let numbers = (option::of(finite()), present(), present(), present(), present());
+    (who, numbers, count(), count(), 0.0..1e9).prop_map(
+        |((step, visit, layer, action, state, explored), numbers, tied_events, untied_events, elapsed_ms)| {
+            let (epsilon, reward, q_predicted, q_target, q_loss) = numbers;
+            DecisionRow {
+                step,
+                visit,
+                layer,
+                // An action without a layer is that of no model, and a table has one cell for it and for none.
+                action: action.filter(|action| !action.is_empty()),
+                state,
+                explored,
+                epsilon,
+                reward,
+                q_predicted,
+                q_target,
+                q_loss,
+                tied_events,
+                untied_events,
+                elapsed_ms,
+            }
+        },
+    )
+}
+
+/// Any row but a header.
+fn row() -> impl Strategy<Value = MetricRow> {
+    prop_oneof![
+        step().prop_map(MetricRow::Step),
+        evaluation().prop_map(MetricRow::Evaluation),
+        decision().prop_map(MetricRow::Decision),
+    ]
+}
+
+/// Some rows in any order.
+pub(crate) fn rows() -> impl Strategy<Value = Vec<MetricRow>> {
+    vec(row(), 0..20)
+}
+
+/// When the run of [`write_run`] started.
+pub(crate) const STARTED_AT: u64 = 1_700_000_000;
+
+/// Writes as much of a run folder as is needed to convert it; its metrics hold these rows.
+pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
+    let provenance = Provenance {
+        schema: RECORD_SCHEMA,
+        version: "0".to_owned(),
+        revision: None,
+        toolchain: String::new(),
+        host: Host { cpu: String::new(), cores: 1, os: String::new() },
+        threads: 1,
+        device: "cpu".to_owned(),
+        seed: 1,
+        spec_fingerprint: String::new(),
+        data: DataProvenance {
+            source: String::new(),
+            sha256: String::new(),
+            commit: None,
+            tokenizer: String::new(),
+            train_tokens: 0,
+            validation_tokens: 0,
+            test_tokens: 0,
+        },
+        command_line: Vec::new(),
+        started_at: STARTED_AT,
+        resumed: Vec::new(),
+    };
+    fs::create_dir_all(run).unwrap();
+    fs::write(run.join(SPEC_FILE), "name = \"any\"\n").unwrap();
+    fs::write(run.join(PROVENANCE_FILE), serde_json::to_vec(&provenance).unwrap()).unwrap();
+    write_metrics(run, rows);
+}
+
+/// Writes the metrics anew.
+pub(crate) fn write_metrics(run: &Path, rows: &[MetricRow]) {
+    let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA });
+    let lines = std::iter::once(&header).chain(rows).map(|row| row.to_line() + "\n");
+    fs::write(run.join(METRICS_FILE), lines.collect::<String>()).unwrap();
+}

@@ -1,0 +1,3 @@
+//! Figures from runs.
+
+mod figures;

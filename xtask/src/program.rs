@@ -1,0 +1,47 @@
+//! Programs of this workspace, built by cargo, and files that replace others whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// With which profile a program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// That of the tests: nothing has to be built twice.
+    Dev,
+    Release,
+}
+
+/// Builds with cargo, whose progress is shown, and says where the program lies.
+pub(crate) fn build(root: &Path, profile: Profile, what: &[&str], program: &str) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (flag, folder): (&[&str], _) = match profile {
+        Profile::Dev => (&[], "debug"),
+        Profile::Release => (&["--release"], "release"),
+    };
+    let status = Command::new(cargo)
+        .arg("build")
+        .args(flag)
+        .args(what)
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo build")?;
+    ensure!(status.success(), "cargo build {} {} failed", flag.join(" "), what.join(" "));
+    let path = workspace::target_directory(root)?.join(folder).join(program);
+    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
+    ensure!(path.is_file(), "cargo build made no {}", path.display());
+    Ok(path)
+}
+
+/// Writes beside the file and renames, so that an old one is never half gone.
+pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, contents)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

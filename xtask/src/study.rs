@@ -1,0 +1,430 @@
+//! The experiments: tables, ablations and figures as a grid of runs, each a child process.
+//!
+//! `grid` says which cells there are, `store` what has become of them, `launch` runs those that are open. Whatever is
+//! asked for, it is idempotent: finished cells are skipped, stopped ones go on where they were saved, failed ones are
+//! tried again and stand in the table as FAILED until they succeed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+
+use crate::program::{self, Profile};
+use crate::table::Table;
+use cell::{Cell, Plan};
+use figures::Drawing;
+use grid::Part;
+use launch::{Launcher, parse_duration, parse_seeds};
+use record::Records;
+use results::Results;
+use row::Row;
+use scale::Scale;
+use store::{Standing, Store};
+
+mod board;
+mod cell;
+mod cost;
+mod figures;
+mod grid;
+mod launch;
+mod paper;
+mod record;
+mod results;
+mod row;
+mod scale;
+mod sheet;
+mod stand_in;
+mod store;
+mod subject;
+mod tables;
+mod view;
+
+/// Experiments.
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Run Table 4's ablations and print the table
+    Ablation(AblationArguments),
+    /// Run what a table of the paper needs, and print it
+    Table(TableArguments),
+    /// Run the study of where tying pays: learning rate, steps between decisions, share of training with decisions
+    Regime(StudyArguments),
+    /// Run what a figure of the paper needs, and draw it
+    Figure(FigureArguments),
+    /// Run every table, the regime study and every figure
+    All(StudyArguments),
+    /// Show what has become of every cell
+    Status(StudyArguments),
+    /// Take over what has been run into results/: records, tables, figures, a page
+    Report(ReportArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct AblationArguments {
+    /// All rows
+    #[arg(long, conflicts_with = "only", required_unless_present = "only")]
+    all: bool,
+    /// Only these rows, and what they need: i to ix, conventional, full, random, and the others by their names
+    #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
+    only: Vec<String>,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct TableArguments {
+    /// Number of the table
+    #[arg(value_name = "1..6", value_parser = clap::value_parser!(u8).range(1..=6))]
+    number: u8,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct FigureArguments {
+    /// Number of the figure
+    #[arg(value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    number: u8,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// Change nothing; say what is not as records and grid make it, and fail if anything is
+    #[arg(long)]
+    check: bool,
+    /// Where the results go [default: results/SCALE]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+/// What every study has.
+#[derive(Args, Debug)]
+pub(crate) struct StudyArguments {
+    /// Sizes of models and lengths of runs
+    #[arg(long, value_enum, default_value = "laptop")]
+    scale: Scale,
+    /// Root seeds of every row, as in 1..3 or 1,4 [default: 1 to 3 for the rows that are compared most, else 1]
+    #[arg(long, value_name = "SEEDS", value_parser = parse_seeds)]
+    seeds: Option<Seeds>,
+    /// Cells that run at once; they share the threads
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
+    /// Threads in all [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Begin no cell after this time, as in 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    budget: Option<Duration>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Data that lie on this machine, as in wikitext-2=FOLDER; may be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = parse_source)]
+    data: Vec<(String, String)>,
+    /// Folder of the runs [default: runs/study/SCALE]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+    /// A built dlt [default: built here; at scale smoke with the profile of the tests]
+    #[arg(long, value_name = "PATH")]
+    dlt: Option<PathBuf>,
+    /// Keep checkpoints of finished runs, so that they can be made longer
+    #[arg(long)]
+    keep_checkpoints: bool,
+    /// Print cells, cost and memory, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+type Seeds = Vec<u64>;
+
+fn parse_source(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.to_owned())),
+        _ => Err(format!("expected NAME=PATH, as in wikitext-2=data/wikitext-2, came {text}")),
+    }
+}
+
+/// 0: all that was asked for is done; 1: something failed, or was not begun for lack of time.
+pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
+    match task {
+        Task::Ablation(arguments) => {
+            let study = Study::new(root, &arguments.study)?;
+            let rows = rows(&arguments.only)?;
+            let mut cells = study.cells(&[Part::Table(4)]);
+            if !arguments.all {
+                let needed: Vec<_> = cells
+                    .iter()
+                    .filter(|cell| rows.contains(&cell.row))
+                    .flat_map(|cell| cell.needs().into_iter().chain([cell.id.clone()]))
+                    .collect();
+                cells.retain(|cell| needed.contains(&cell.id));
+            }
+            study.carry_out(&cells, &[Part::Table(4)])
+        }
+        Task::Table(arguments) => Study::new(root, &arguments.study)?.parts(&[Part::Table(arguments.number)]),
+        Task::Regime(arguments) => Study::new(root, arguments)?.parts(&[Part::Regime]),
+        Task::Figure(arguments) => Study::new(root, &arguments.study)?.figure(arguments.number),
+        Task::All(arguments) => Study::new(root, arguments)?.all(),
+        Task::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
+        Task::Status(arguments) => Study::new(root, arguments)?.status(),
+    }
+}
+
+/// Rows by their names.
+fn rows(names: &[String]) -> Result<Vec<Row>> {
+    let all: Vec<Row> = Row::OF_TABLE_4.into_iter().chain(Row::OURS).collect();
+    let find = |name: &String| {
+        let known = || all.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ");
+        let row = all.iter().find(|row| row.name() == name.trim());
+        row.copied().with_context(|| format!("--only: expected one of {}, came {name}", known()))
+    };
+    names.iter().map(find).collect()
+}
+
+/// A study at one scale.
+struct Study<'a> {
+    root: &'a Path,
+    arguments: &'a StudyArguments,
+    store: Store,
+}
+
+impl<'a> Study<'a> {
+    fn new(root: &'a Path, arguments: &'a StudyArguments) -> Result<Self> {
+        let scale = arguments.scale.name();
+        let runs = arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join("study").join(scale));
+        let mut sources = BTreeMap::new();
+        for (name, path) in &arguments.data {
+            ensure!(Path::new(path).exists(), "--data {name}={path}: there is no such file or folder");
+            sources.insert(name.clone(), path.clone());
+        }
+        if arguments.scale == Scale::Smoke {
+            for (name, path) in stand_in::write(&runs.join("data"))? {
+                sources.entry(name).or_insert(path);
+            }
+        }
+        Ok(Self { root, arguments, store: Store::new(runs, sources) })
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        Plan { scale: self.arguments.scale, seeds: self.arguments.seeds.as_deref() }
+    }
+
+    fn cells(&self, parts: &[Part]) -> Vec<Cell> {
+        grid::cells(parts, self.plan())
+    }
+
+    fn parts(&self, parts: &[Part]) -> Result<ExitCode> {
+        self.carry_out(&self.cells(parts), parts)
+    }
+
+    fn dlt(&self) -> Result<PathBuf> {
+        let profile = match self.arguments.scale {
+            Scale::Smoke => Profile::Dev,
+            Scale::Laptop | Scale::Paper => Profile::Release,
+        };
+        match &self.arguments.dlt {
+            Some(dlt) => std::path::absolute(dlt).with_context(|| format!("--dlt {}", dlt.display())),
+            None => program::build(self.root, profile, &["-p", "dlt-cli"], "dlt"),
+        }
+    }
+
+    fn carry_out(&self, cells: &[Cell], parts: &[Part]) -> Result<ExitCode> {
+        let dlt = self.dlt()?;
+        if self.arguments.dry_run {
+            self.foretell(&dlt, cells)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.arguments.threads.map_or(cores, usize::from);
+        let launcher = Launcher {
+            store: &self.store,
+            dlt,
+            scale: self.arguments.scale,
+            jobs: self.arguments.jobs.get(),
+            threads: (threads / self.arguments.jobs.get()).max(1),
+            device: self.arguments.device.clone(),
+            budget: self.arguments.budget,
+            keeps_checkpoints: self.arguments.keep_checkpoints,
+        };
+        let outcome = launcher.run(cells)?;
+        let records = Records::of_store(&self.store, &self.cells(&Part::ALL))?;
+        for &part in parts {
+            let sheet = tables::sheet(part, &records, self.plan());
+            writeln!(io::stdout().lock(), "{}", sheet.markdown(&self.command(part)))?;
+        }
+        let is_whole = outcome.failed.is_empty() && outcome.left.is_empty();
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn all(&self) -> Result<ExitCode> {
+        let code = self.parts(&Part::ALL)?;
+        if !self.arguments.dry_run {
+            let ready =
+                figures::drawings().into_iter().map(|drawing| Ok((drawing.is_ready(&self.store)?, drawing)));
+            let ready = ready.collect::<Result<Vec<_>>>()?.into_iter().filter(|(is_ready, _)| *is_ready);
+            self.draw(ready.map(|(_, drawing)| drawing))?;
+        }
+        Ok(code)
+    }
+
+    fn figure(&self, number: u8) -> Result<ExitCode> {
+        let wanted: Vec<Drawing> =
+            figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number)).collect();
+        let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
+        let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
+        cells.retain(|cell| ids.contains(&cell.id));
+        let code = self.carry_out(&cells, &[])?;
+        if code == ExitCode::SUCCESS && !self.arguments.dry_run {
+            self.draw(wanted)?;
+        }
+        Ok(code)
+    }
+
+    fn draw(&self, drawings: impl IntoIterator<Item = Drawing>) -> Result<()> {
+        let (dlt, folder) = (self.dlt()?, self.store.root().join(results::FIGURES));
+        for drawing in drawings {
+            for file in drawing.draw(&dlt, &self.store, &folder)? {
+                writeln!(io::stdout().lock(), "wrote {}", file.display())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, arguments: &ReportArguments) -> Result<ExitCode> {
+        let folder =
+            arguments.out.clone().unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
+        let results = Results { folder, plan: self.plan() };
+        let command = |part| self.command(part);
+        let out = &mut io::stdout().lock();
+        if arguments.check {
+            let stale = results.stale(&command)?;
+            for one in &stale {
+                writeln!(out, "{one}")?;
+            }
+            writeln!(out, "{} of {} not as it would be made now", stale.len(), results.folder.display())?;
+            return Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        let cells = self.cells(&Part::ALL);
+        let dlt = self.dlt()?;
+        figures::correlate(&dlt, &self.store)?;
+        let records = results.collect(&self.store, &cells)?;
+        for (path, text) in results.pages(&records, &command) {
+            program::replace(&path, text)?;
+            writeln!(out, "wrote {}", path.display())?;
+        }
+        let kept = results.kept();
+        for drawing in figures::drawings() {
+            if drawing.is_ready(&kept)? {
+                for file in drawing.draw(&dlt, &kept, &results.folder.join(results::FIGURES))? {
+                    writeln!(out, "wrote {}", file.display())?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What would be run, and what it would take.
+    fn foretell(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
+        let scale = self.arguments.scale;
+        let rate = cost::rate(&self.store, cells, scale);
+        let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
+        let (mut total, mut unknown, mut sizes) = (0.0, 0, Vec::new());
+        for cell in cells {
+            let (spec, operations) = (cost::sized(cell, scale)?, cost::operations(cell, scale)?);
+            let standing = self.store.standing(cell)?;
+            match operations {
+                Some(operations) if standing != Standing::Done => total += operations / rate,
+                Some(_) => {}
+                None => unknown += 1,
+            }
+            let (model, training) = (spec.model.clone(), spec.training.clone());
+            let size = (model, training, spec.agent.policy, spec.tying.initial.clone());
+            let memory = match sizes.iter().find(|(other, _)| *other == size) {
+                Some((_, memory)) => *memory,
+                None => {
+                    let memory = cost::memory_mb(dlt, &spec)?;
+                    sizes.push((size, memory));
+                    memory
+                }
+            };
+            let dash = || "-".to_owned();
+            table.push([
+                cell.id.to_string(),
+                word(&standing),
+                cost::steps(cell, &cell.spec()?).map_or_else(dash, |steps| steps.to_string()),
+                operations.map_or_else(dash, |operations| format!("{:.3}", operations / 1e15)),
+                operations.map_or_else(dash, |operations| cost::duration(operations / rate)),
+                format!("{memory:.0}"),
+            ]);
+        }
+        let out = &mut io::stdout().lock();
+        writeln!(out, "{table}")?;
+        writeln!(out, "{} cells; what is not done yet takes about {}", cells.len(), cost::duration(total))?;
+        writeln!(out, "(at {:.0} GFLOP/s; memory beside the program and its data)", rate / 1e9)?;
+        if unknown > 0 {
+            writeln!(
+                out,
+                "{unknown} cells train for epochs of data that were not looked at: their time is not in it"
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The command that makes a part.
+    fn command(&self, part: Part) -> String {
+        let scale = self.arguments.scale.name();
+        match part {
+            Part::Table(4) => format!("cargo xtask ablation --all --scale {scale}"),
+            Part::Table(number) => format!("cargo xtask table {number} --scale {scale}"),
+            Part::Regime => format!("cargo xtask regime --scale {scale}"),
+        }
+    }
+
+    fn status(&self) -> Result<ExitCode> {
+        let cells = self.cells(&Part::ALL);
+        let mut table =
+            Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "failure"]);
+        for cell in &cells {
+            let standing = self.store.standing(cell)?;
+            let (mut steps, mut result, mut failure) = (String::new(), String::new(), String::new());
+            match &standing {
+                Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
+                Standing::Failed { reason } => {
+                    failure = format!("{reason}; {}", self.store.log(&cell.id).display())
+                }
+                _ => {}
+            }
+            if let Some(summary) = self.store.summary(&cell.id)? {
+                steps = summary.steps.to_string();
+                result = summary.validation_scores.map_or_else(
+                    || format!("{:.2}", summary.validation_perplexity),
+                    |scores| format!("{:.3}", scores.accuracy),
+                );
+            }
+            table.push([cell.id.to_string(), word(&standing), steps, result, failure]);
+        }
+        write!(io::stdout().lock(), "{table}")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn word(standing: &Standing) -> String {
+    let word = match standing {
+        Standing::Missing => "to do",
+        Standing::Waiting => "waits for another",
+        Standing::Begun { .. } => "stopped",
+        Standing::Running { .. } => "running",
+        Standing::Done => "done",
+        Standing::Failed { .. } => "FAILED",
+        Standing::Stale => "stale: other settings",
+    };
+    word.to_owned()
+}

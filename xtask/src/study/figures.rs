@@ -1,0 +1,116 @@
+//! The figures: which runs each shows, and the commands that draw it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::cell::CellId;
+use super::row::Row;
+use super::scale::Scale;
+use super::store::Store;
+use super::subject::{Corpus, Subject};
+use crate::child::Child;
+
+const LIMIT: Duration = Duration::from_secs(300);
+const CORRELATIONS: &str = "correlations";
+/// What `dlt figure` writes.
+const ENDINGS: [&str; 2] = ["svg", "png"];
+
+/// One file of a figure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Drawing {
+    /// Of the paper, where it is one of its four.
+    pub(crate) number: Option<u8>,
+    /// Its file, without an ending.
+    pub(crate) name: &'static str,
+    /// As `dlt figure` knows it.
+    kind: &'static str,
+    pub(crate) runs: Vec<(Subject, Row)>,
+}
+
+/// Every figure.
+pub(crate) fn drawings() -> Vec<Drawing> {
+    let wikitext = Subject::Gpt2(Corpus::WikiText2);
+    let beside = [Row::Full, Row::Conventional, Row::Random, Row::Short, Row::Reference];
+    let drawing = |number, name, kind, subject, rows: &[Row]| Drawing {
+        number,
+        name,
+        kind,
+        runs: rows.iter().map(|&row| (subject, row)).collect(),
+    };
+    let (shakespeare, full) = (Subject::Shakespeare, &beside[..1]);
+    vec![
+        drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
+        drawing(Some(1), "figure-1-b-map-shakespeare", "map", shakespeare, full),
+        drawing(Some(2), "figure-2-events", "events", wikitext, full),
+        drawing(Some(3), "figure-3-steps-independent", "independent", wikitext, full),
+        drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &beside[..2]),
+        drawing(None, "loss", "loss", shakespeare, &beside),
+        drawing(None, "states", "states", shakespeare, full),
+        drawing(None, "agent", "agent", shakespeare, full),
+        drawing(None, "memory", "memory", shakespeare, &beside[..3]),
+    ]
+}
+
+impl Drawing {
+    /// The cells of its runs: of the first seed.
+    pub(crate) fn cells(&self) -> Vec<CellId> {
+        self.runs.iter().map(|&(subject, row)| CellId::new(subject, row, 1)).collect()
+    }
+
+    /// Whether all of its runs are there.
+    pub(crate) fn is_ready(&self, store: &Store) -> Result<bool> {
+        for cell in self.cells() {
+            if store.summary(&cell)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Draws it from run folders into files, and names those.
+    pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut files = Vec::new();
+        for ending in ENDINGS {
+            let file = folder.join(self.name).with_extension(ending);
+            let runs = self.cells().into_iter().map(|cell| store.run(&cell).display().to_string());
+            let child = Child::new(dlt).arguments(["figure", self.kind]).arguments(runs).arguments([
+                "--force".to_owned(),
+                "--out".to_owned(),
+                file.display().to_string(),
+            ]);
+            child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", self.name))?;
+            files.push(file);
+        }
+        Ok(files)
+    }
+}
+
+/// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in the run folders.
+pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
+    for drawing in drawings().iter().filter(|drawing| drawing.kind == CORRELATIONS) {
+        if !drawing.is_ready(store)? {
+            continue;
+        }
+        let runs: Vec<_> = drawing.cells().iter().map(|cell| store.run(cell).display().to_string()).collect();
+        let child = Child::new(dlt).arguments(["figure", CORRELATIONS, "--save"]).arguments(runs);
+        child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", drawing.name))?;
+    }
+    Ok(())
+}
+
+/// What of the figures' runs is kept beside the results, so that they can be drawn again.
+pub(crate) fn cells_that_are_kept(scale: Scale) -> Vec<CellId> {
+    let mut cells: Vec<CellId> = drawings()
+        .iter()
+        .flat_map(|drawing| drawing.runs.clone())
+        .filter(|(subject, _)| subject.ground(scale).is_ok())
+        .map(|(subject, row)| CellId::new(subject, row, 1))
+        .collect();
+    cells.sort();
+    cells.dedup();
+    cells
+}

@@ -1,0 +1,244 @@
+//! What came of the cells, as it is kept beside the tables that are made from it: a line of JSON for each cell.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use dlt_spec::record::{PROVENANCE_FILE, Provenance, Summary};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cell::{Cell, CellId, Job};
+use super::store::{ByName, Standing, Store};
+use crate::child::portable;
+use crate::program::replace;
+
+/// Layout of a [`Record`].
+const RECORD_SCHEMA: u32 = 1;
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    pub(crate) schema: u32,
+    pub(crate) cell: String,
+    /// Arguments of `dlt`, with data sets and other cells by their names; empty where they are not known yet.
+    pub(crate) arguments: Vec<String>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    Done(Box<Done>),
+    /// Memory by state, in bytes at the peak, and of weights, gradients and moments.
+    Predicted(Vec<Predicted>),
+    Failed {
+        reason: String,
+        log: String,
+    },
+    /// It was not run, or not to its end.
+    Open,
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Done {
+    pub(crate) summary: Summary,
+    pub(crate) provenance: Provenance,
+    pub(crate) decisions: usize,
+    pub(crate) tied_events: usize,
+    pub(crate) untied_events: usize,
+    /// The last state.
+    pub(crate) state: Vec<usize>,
+}
+
+/// A state whose memory was predicted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Predicted {
+    pub(crate) state: String,
+    pub(crate) peak_bytes: u64,
+    pub(crate) state_bytes: u64,
+}
+
+/// The records of a scale, by cell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Records(BTreeMap<String, Record>);
+
+impl Records {
+    /// What has become of these cells.
+    pub(crate) fn of_store(store: &Store, cells: &[Cell]) -> Result<Self> {
+        let mut records = Self::default();
+        for cell in cells {
+            let outcome = outcome(store, cell).with_context(|| format!("{}", cell.id))?;
+            let record = Record {
+                schema: RECORD_SCHEMA,
+                cell: cell.id.to_string(),
+                arguments: cell.arguments(&ByName(store)).unwrap_or_default(),
+                outcome,
+            };
+            records.0.insert(record.cell.clone(), record);
+        }
+        Ok(records)
+    }
+
+    /// Reads a file of records.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut records = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let at = || format!("{}: line {}", path.display(), index + 1);
+            let record: Record = serde_json::from_str(line).with_context(at)?;
+            let came = record.schema;
+            ensure!(came == RECORD_SCHEMA, "{}: expected layout {RECORD_SCHEMA}, came {came}", at());
+            records.0.insert(record.cell.clone(), record);
+        }
+        Ok(records)
+    }
+
+    /// Writes them, cells without an outcome left out.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut text = String::new();
+        for record in self.0.values().filter(|record| record.outcome != Outcome::Open) {
+            text += &serde_json::to_string(record).context("a record")?;
+            text.push('\n');
+        }
+        replace(path, text)
+    }
+
+    /// These, and those of `older` that these have no outcome for.
+    pub(crate) fn over(mut self, older: Self) -> Self {
+        for (cell, record) in older.0 {
+            match self.0.get(&cell) {
+                Some(newer) if newer.outcome != Outcome::Open => {}
+                _ => drop(self.0.insert(cell, record)),
+            }
+        }
+        self
+    }
+
+    pub(crate) fn get(&self, cell: &CellId) -> Option<&Record> {
+        self.0.get(cell.as_str())
+    }
+}
+
+fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
+    let log = || portable(&store.log(&cell.id).display().to_string());
+    Ok(match store.standing(cell)? {
+        Standing::Failed { reason } => Outcome::Failed { reason, log: log() },
+        Standing::Done => match cell.job {
+            Job::Predict { .. } => Outcome::Predicted(predicted(&store.prediction(&cell.id))?),
+            _ => Outcome::Done(Box::new(done(store, &cell.id)?)),
+        },
+        _ => Outcome::Open,
+    })
+}
+
+fn done(store: &Store, id: &CellId) -> Result<Done> {
+    let summary = store.summary(id)?.context("there is no summary")?;
+    let recording = store.recording(id)?;
+    let path = store.run(id).join(PROVENANCE_FILE);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut provenance: Provenance =
+        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    without_machine(&mut provenance);
+    let events = recording.event_counts();
+    Ok(Done {
+        state: recording.state_at(summary.steps).owners().to_vec(),
+        decisions: recording.rows().len(),
+        tied_events: events.tied,
+        untied_events: events.untied,
+        summary,
+        provenance,
+    })
+}
+
+/// Folders are one machine's.
+pub(crate) fn without_machine(provenance: &mut Provenance) {
+    let resumed = provenance.resumed.iter_mut().map(|resumed| &mut resumed.command_line);
+    for words in resumed.chain([&mut provenance.command_line]) {
+        words.iter_mut().for_each(|word| *word = without_folders(word));
+    }
+    let data = &mut provenance.data;
+    for path in [&mut data.source, &mut data.tokenizer] {
+        *path = without_folders(path);
+    }
+}
+
+/// A word of a command line whose paths are cut down to their last part.
+pub(crate) fn without_folders(word: &str) -> String {
+    match word.split_once('=') {
+        Some((key, value)) if !value.starts_with('[') => format!("{key}={}", without_folders(value)),
+        _ if Path::new(word).is_absolute() || word.starts_with("..") => portable_name(word),
+        _ => word.to_owned(),
+    }
+}
+
+fn portable_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn predicted(path: &Path) -> Result<Vec<Predicted>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = |line: &str| -> Result<Predicted> {
+        let row: Value = serde_json::from_str(line)?;
+        let bytes = |key: &str| row[key].as_u64().with_context(|| format!("no `{key}`"));
+        Ok(Predicted {
+            state: row["state"].as_str().context("no `state`")?.to_owned(),
+            peak_bytes: bytes("peak_bytes")?,
+            state_bytes: bytes("weights_bytes")? + bytes("gradient_bytes")? + bytes("moment_bytes")?,
+        })
+    };
+    text.lines().map(|line| read(line).with_context(|| format!("{}", path.display()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_names_no_folder_of_this_machine() {
+        for (word, expected) in [
+            ("--data", "--data"),
+            ("/a/b/wiki", "wiki"),
+            ("../shared/wiki", "wiki"),
+            ("agent.recording=/x/shakespeare/full-1", "agent.recording=full-1"),
+            ("tying.initial=[0, 0]", "tying.initial=[0, 0]"),
+            ("runs/study/laptop/shakespeare/i-1", "runs/study/laptop/shakespeare/i-1"),
+        ] {
+            assert_eq!(without_folders(word), expected);
+        }
+    }
+
+    #[test]
+    fn newer_records_stand_over_older_ones_unless_they_have_no_outcome() {
+        let record =
+            |cell: &str, outcome| Record { schema: 1, cell: cell.into(), arguments: vec![], outcome };
+        let failed = |reason: &str| Outcome::Failed { reason: reason.into(), log: String::new() };
+        let of =
+            |records: Vec<Record>| Records(records.into_iter().map(|one| (one.cell.clone(), one)).collect());
+        let old = of(vec![record("a", failed("old")), record("b", failed("old"))]);
+        let new = of(vec![record("a", failed("new")), record("b", Outcome::Open)]);
+        let both = new.over(old);
+        let reasons: Vec<_> = both.0.values().map(|one| &one.outcome).collect();
+        assert_eq!(reasons, [&failed("new"), &failed("old")]);
+    }
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cells.jsonl");
+        let outcome =
+            Outcome::Predicted(vec![Predicted { state: "s".into(), peak_bytes: 3, state_bytes: 2 }]);
+        let record = Record { schema: 1, cell: "a/b-1".into(), arguments: vec!["train".into()], outcome };
+        let records = Records([("a/b-1".to_owned(), record)].into());
+        records.write(&path).unwrap();
+        assert_eq!(Records::read(&path).unwrap(), records);
+        fs::write(&path, "{\"schema\":2}\n").unwrap();
+        assert!(format!("{:#}", Records::read(&path).unwrap_err()).contains("line 1"));
+    }
+}

@@ -1,0 +1,224 @@
+//! What is kept of a study in the repository: records, tables, figures, and of the runs behind the figures as much as
+//! draws them again.
+//!
+//! | | |
+//! |---|---|
+//! | `cells.jsonl` | a [`Record`](super::record::Record) for each cell |
+//! | `table-N.md`, `.csv`, `.json`, `regime.*` | made from `cells.jsonl` alone |
+//! | `runs/` | run folders without their models, and with every so many steps only |
+//! | `figures/` | made from `runs/` alone |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use dlt_spec::record::{METRICS_FILE, MetricRow, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
+use dlt_state::State;
+
+use super::cell::{Cell, CellId, Known, Plan};
+use super::figures;
+use super::grid::{self, Part};
+use super::record::{Outcome, Records, without_folders};
+use super::sheet::Sheet;
+use super::store::Store;
+use super::tables;
+use crate::program::replace;
+
+/// The records of a scale.
+pub(crate) const CELLS: &str = "cells.jsonl";
+const RUNS: &str = "runs";
+pub(crate) const FIGURES: &str = "figures";
+/// Correlations of feed-forward weights, which only the model could give again.
+const CORRELATIONS: &str = "correlations.json";
+/// Training steps of a run that are kept.
+const KEPT_STEPS: usize = 200;
+
+/// The results of a scale in a folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Results<'a> {
+    pub(crate) folder: PathBuf,
+    pub(crate) plan: Plan<'a>,
+}
+
+impl Results<'_> {
+    pub(crate) fn records(&self) -> Result<Records> {
+        match self.folder.join(CELLS) {
+            path if path.is_file() => Records::read(&path),
+            _ => Ok(Records::default()),
+        }
+    }
+
+    /// The kept run folders, as a store that figures are drawn from.
+    pub(crate) fn kept(&self) -> Store {
+        Store::new(self.folder.join(RUNS), Default::default())
+    }
+
+    /// Takes over what a store has, over what was there.
+    pub(crate) fn collect(&self, store: &Store, cells: &[Cell]) -> Result<Records> {
+        fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let records = Records::of_store(store, cells)?.over(self.records()?);
+        records.write(&self.folder.join(CELLS))?;
+        for cell in figures::cells_that_are_kept(self.plan.scale) {
+            if store.summary(&cell)?.is_some() {
+                self.keep(store, &cell).with_context(|| format!("{cell}"))?;
+            }
+        }
+        Ok(records)
+    }
+
+    /// A run folder without its model, thinned.
+    fn keep(&self, store: &Store, cell: &CellId) -> Result<()> {
+        let (from, to) = (store.run(cell), self.kept().run(cell));
+        fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+        let read = |file: &str| {
+            fs::read_to_string(from.join(file))
+                .with_context(|| format!("cannot read {}", from.join(file).display()))
+        };
+        for file in [SPEC_FILE, STATES_FILE, SUMMARY_FILE] {
+            replace(&to.join(file), portable_spec(&read(file)?))?;
+        }
+        replace(&to.join(METRICS_FILE), thinned(&read(METRICS_FILE)?))?;
+        replace(&to.join(PROVENANCE_FILE), portable_provenance(&read(PROVENANCE_FILE)?)?)?;
+        match from.join(CORRELATIONS) {
+            file if file.is_file() => replace(&to.join(CORRELATIONS), read(CORRELATIONS)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The pages of all parts.
+    fn sheets(&self, records: &Records) -> Vec<(Part, Sheet)> {
+        Part::ALL.into_iter().map(|part| (part, tables::sheet(part, records, self.plan))).collect()
+    }
+
+    /// The files that are made from the records, with what is to stand in them.
+    pub(crate) fn pages(
+        &self,
+        records: &Records,
+        command: &dyn Fn(Part) -> String,
+    ) -> Vec<(PathBuf, String)> {
+        let mut pages = Vec::new();
+        for (part, sheet) in self.sheets(records) {
+            let file = |ending: &str| self.folder.join(&sheet.name).with_extension(ending);
+            pages.push((file("md"), sheet.markdown(&command(part))));
+            pages.push((file("csv"), sheet.csv()));
+            pages.push((file("json"), sheet.json()));
+        }
+        pages
+    }
+
+    /// What is not as the records and the grid make it now, in words.
+    pub(crate) fn stale(&self, command: &dyn Fn(Part) -> String) -> Result<Vec<String>> {
+        let records = self.records()?;
+        let mut stale = Vec::new();
+        for (path, text) in self.pages(&records, command) {
+            match fs::read_to_string(&path) {
+                Ok(found) if found == text => {}
+                Ok(_) => stale.push(format!("{}: not what {CELLS} gives", path.display())),
+                Err(error) => stale.push(format!("{}: {error}", path.display())),
+            }
+        }
+        let known = OfRecords(&records);
+        for cell in grid::cells(&Part::ALL, self.plan) {
+            let Some(record) = records.get(&cell.id) else { continue };
+            let is_result = matches!(record.outcome, Outcome::Done(_) | Outcome::Predicted(_));
+            if is_result && cell.arguments(&known).is_some_and(|arguments| arguments != record.arguments) {
+                stale.push(format!(
+                    "{}: {} was run with other settings than the grid has",
+                    self.folder.display(),
+                    cell.id
+                ));
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// What records know of other cells.
+struct OfRecords<'a>(&'a Records);
+
+impl Known for OfRecords<'_> {
+    fn last_state(&self, cell: &CellId) -> Option<State> {
+        match &self.0.get(cell)?.outcome {
+            Outcome::Done(done) => State::new(done.state.clone()).ok(),
+            _ => None,
+        }
+    }
+
+    fn folder(&self, cell: &CellId) -> String {
+        cell.to_string()
+    }
+
+    fn source(&self, _data: &str) -> Option<String> {
+        None
+    }
+}
+
+/// Every so many steps, and all that is no step.
+fn thinned(metrics: &str) -> String {
+    let is_step = |line: &&str| matches!(MetricRow::from_line(line), Ok(MetricRow::Step(_)));
+    let every = metrics.lines().filter(is_step).count().div_ceil(KEPT_STEPS).max(1);
+    let mut text = String::new();
+    for line in metrics.lines() {
+        let keeps = match MetricRow::from_line(line) {
+            Ok(MetricRow::Step(row)) => row.step.is_multiple_of(every) || row.step == 1,
+            _ => true,
+        };
+        if keeps {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// A spec whose paths are cut down to their last part.
+fn portable_spec(text: &str) -> String {
+    let line = |line: &str| match line.split_once(" = \"") {
+        Some((key @ ("source" | "recording" | "start" | "tokenizer"), rest)) => match rest.split_once('"') {
+            Some((path, comment)) => format!("{key} = \"{}\"{comment}", without_folders(path)),
+            None => line.to_owned(),
+        },
+        _ => line.to_owned(),
+    };
+    text.lines().map(|one| line(one) + "\n").collect()
+}
+
+fn portable_provenance(text: &str) -> Result<String> {
+    let mut provenance: dlt_spec::record::Provenance = serde_json::from_str(text).context("provenance")?;
+    super::record::without_machine(&mut provenance);
+    Ok(serde_json::to_string_pretty(&provenance)? + "\n")
+}
+
+/// Where the results of a scale lie.
+pub(crate) fn folder(root: &Path, scale: super::scale::Scale) -> PathBuf {
+    root.join("results").join(scale.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_what_is_no_step_and_the_last_of_every_so_many() {
+        let step = |step: usize| {
+            format!(
+                r#"{{"kind":"step","step":{step},"loss":1.0,"learning_rate":0.1,"gradient_norm":1.0,"tokens":1,"independent_layers":1,"distinct_layers":1,"trainable_parameters":1,"block_parameters":1,"elapsed_ms":1.0,"tokens_per_s":1.0}}"#
+            )
+        };
+        let mut text = "{\"kind\":\"header\",\"schema\":1}\n".to_owned();
+        (1..=800).for_each(|one| text += &(step(one) + "\n"));
+        let kept = thinned(&text);
+        assert_eq!(kept.lines().count(), 1 + 1 + 200);
+        assert!(kept.contains(r#""step":800,"#) && kept.starts_with("{\"kind\":\"header\""));
+    }
+
+    #[test]
+    fn a_kept_spec_names_no_folder() {
+        let spec = "schema = 1\n\n[data]\nsource = \"/somewhere/wiki\"   # NAME\n[agent]\nrecording = \"../a/full-1\"\n";
+        let kept = portable_spec(spec);
+        assert!(
+            kept.contains("source = \"wiki\"   # NAME") && kept.contains("recording = \"full-1\""),
+            "{kept}"
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! The tables: in the paper's layout, with the paper's values beside ours, then in detail.
+
+mod language;
+mod memory;
+mod regime;
+mod tasks;
+
+use super::cell::Plan;
+use super::grid::Part;
+use super::record::{Done, Records};
+use super::row::Row;
+use super::sheet::{Grid, Sheet};
+use super::subject::Subject;
+use super::view::View;
+
+/// The page of a part of the work.
+pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
+    let view = View { records, plan };
+    match part {
+        Part::Table(1) => language::architecture(&view, language::GPT2),
+        Part::Table(2) => language::architecture(&view, language::BERT),
+        Part::Table(3) => memory::table(&view),
+        Part::Table(4) => language::ablations(&view),
+        Part::Table(5) => tasks::vision(&view),
+        Part::Table(_) => tasks::glue(&view),
+        Part::Regime => regime::table(&view),
+    }
+}
+
+/// A row with its figures in full.
+fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Grid {
+    let has_classes =
+        view.group(subject, Row::Full).done.iter().any(|done| done.summary.test_scores.is_some());
+    let (what, decimals): (_, usize) = if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
+    let validation = if has_classes { validation_accuracy } else { validation_perplexity };
+    let test = if has_classes { test_accuracy } else { test_perplexity };
+    let (on_validation, on_test) = (format!("{what}, validation"), format!("{what}, test"));
+    let mut grid = Grid::new(
+        caption,
+        &[
+            "",
+            "seeds",
+            &on_validation,
+            &on_test,
+            "test, to conventional",
+            "test, to random policy",
+            "independent layers, mean",
+            "end",
+            "distinct layers, mean",
+            "end",
+            "trainable parameters, mean",
+            "end",
+            "of them in blocks, share of conventional, mean",
+        ],
+    );
+    let conventional = view.group(subject, Row::Conventional);
+    let random = view.group(subject, Row::Random);
+    for &row in rows {
+        let group = view.group(subject, row);
+        if group.done.is_empty() {
+            grid.push([row.label(), "0".to_owned(), group.missing]);
+            continue;
+        }
+        let other = |other: Row, of: &super::view::Group<'_>| {
+            if row == other { String::new() } else { group.above(of, test) }
+        };
+        grid.push([
+            row.label(),
+            group.done.len().to_string(),
+            group.text(validation, decimals),
+            group.mean(test).map_or_else(String::new, |mean| mean.text(decimals)),
+            other(Row::Conventional, &conventional),
+            other(Row::Random, &random),
+            mean_text(&group, independent_mean, 2),
+            mean_text(&group, independent_end, 1),
+            mean_text(&group, distinct_mean, 2),
+            mean_text(&group, distinct_end, 1),
+            mean_text(&group, parameters_mean, 2),
+            mean_text(&group, parameters_end, 2),
+            mean_text(&group, block_share_mean, 3),
+        ]);
+    }
+    grid
+}
+
+/// A mean without its spread.
+fn mean_text(group: &super::view::Group<'_>, of: fn(&Done) -> f64, decimals: usize) -> String {
+    group.mean(of).map_or_else(String::new, |mean| format!("{:.decimals$}", mean.mean))
+}
+
+/// What the text says of floors: the best model that knows frequencies only.
+fn floor(view: &View<'_>, subject: Subject) -> Option<String> {
+    view.group(subject, Row::Conventional).done.first().map(|done| floor_of(done))
+}
+
+fn floor_of(done: &Done) -> String {
+    let summary = &done.summary;
+    match (summary.validation_scores, summary.test_scores) {
+        (Some(validation), Some(test)) => format!(
+            "Whoever always says the most frequent class has accuracy {:.3} on validation and {:.3} on test.",
+            validation.majority_accuracy, test.majority_accuracy
+        ),
+        _ => format!(
+            "The unigram floor (the best model of frequencies alone, fitted to the split itself) is {:.1} on validation and \
+             {:.1} on test. Perplexity is per token of GPT-2's tokenizer, over the whole split, of the model that is best on \
+             validation.",
+            summary.unigram_perplexity, summary.unigram_test_perplexity
+        ),
+    }
+}
+
+fn validation_perplexity(done: &Done) -> f64 {
+    done.summary.validation_perplexity
+}
+
+fn test_perplexity(done: &Done) -> f64 {
+    done.summary.test_perplexity
+}
+
+fn validation_accuracy(done: &Done) -> f64 {
+    done.summary.validation_scores.map_or(f64::NAN, |scores| scores.accuracy)
+}
+
+fn test_accuracy(done: &Done) -> f64 {
+    done.summary.test_scores.map_or(f64::NAN, |scores| scores.accuracy)
+}
+
+fn independent_mean(done: &Done) -> f64 {
+    done.summary.independent_layers_mean
+}
+
+fn independent_end(done: &Done) -> f64 {
+    done.summary.independent_layers_end as f64
+}
+
+fn distinct_mean(done: &Done) -> f64 {
+    done.summary.distinct_layers_mean
+}
+
+fn distinct_end(done: &Done) -> f64 {
+    done.summary.distinct_layers_end as f64
+}
+
+/// In millions.
+fn parameters_mean(done: &Done) -> f64 {
+    done.summary.trainable_parameters_mean / 1e6
+}
+
+/// In millions.
+fn parameters_end(done: &Done) -> f64 {
+    done.summary.trainable_parameters_end as f64 / 1e6
+}
+
+fn block_share_mean(done: &Done) -> f64 {
+    done.summary.block_parameters_mean / done.summary.conventional_block_parameters as f64
+}
+
+fn seconds_per_epoch(done: &Done) -> f64 {
+    done.summary.seconds_per_epoch
+}
+
+const HOW_TO_READ: &str = "Means over seeds, with the least and the most; differences are those of means, a positive one \
+    is a higher perplexity (worse) or a higher accuracy (better). Independent layers are those that the state calls so, \
+    distinct layers those with storage of their own. Parameters are in millions.";
