@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dlt_models::binding::Binding;
+use dlt_report::figure::replication_map;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE, Summary};
 use dlt_spec::{CheckedSpec, ExitCode};
 use dlt_state::{Event, Recording, Row, State};
@@ -11,7 +12,6 @@ use dlt_train::{MODEL_FILE, RunFolder};
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
-use crate::picture::svg;
 use crate::saved::Saved;
 use crate::table::Table;
 use crate::{map, memory, output};
@@ -51,7 +51,7 @@ fn draw(path: &Path, picture: &Path) -> Result {
             (saved.state, title)
         }
     };
-    output::create(picture, &svg(&state, &title))?;
+    output::create(picture, replication_map(&state, &title)?.svg())?;
     output::note(&format!("wrote {}", picture.display()));
     Ok(())
 }

@@ -29,7 +29,6 @@ mod memory;
 mod numbers;
 mod output;
 mod page;
-mod picture;
 mod progress;
 mod provenance;
 mod report;

@@ -41,3 +41,30 @@ impl RunOptions {
         [data, steps, seed].into_iter().flatten().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::arguments::Arguments;
+
+    fn help(command: &str) -> String {
+        let mut arguments = Arguments::command();
+        arguments.find_subcommand_mut(command).unwrap().render_long_help().to_string()
+    }
+
+    #[test]
+    fn each_command_says_what_an_option_means_to_it() {
+        let (train, finetune) = (help("train"), help("finetune"));
+        for (of_train, of_finetune) in [
+            ("as in tying.decide_every=15", "as in training.epochs=1"),
+            ("Training steps\n", "Training steps, instead of epochs"),
+            ("[default: runs/NAME-SEED]", "[default: runs/NAME-TASK-SEED]"),
+            ("--tensorboard", "--tensorboard"),
+        ] {
+            assert!(train.contains(of_train), "{of_train} is missing in\n{train}");
+            assert!(finetune.contains(of_finetune), "{of_finetune} is missing in\n{finetune}");
+            assert!(of_train == of_finetune || !finetune.contains(of_train), "{finetune}");
+        }
+    }
+}

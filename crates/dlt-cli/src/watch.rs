@@ -7,7 +7,7 @@
 mod request;
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,7 +80,11 @@ pub(crate) fn run(task: &WatchTask) -> Result {
             "warning: anyone who reaches this address can read the page; there is no password and no encryption",
         );
     }
-    output::print(&format!("http://{address}/\n"))?;
+    let mut shown = address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    output::print(&format!("http://{shown}/\n"))?;
     output::note("Ctrl-C ends it");
     let watch = Arc::new(Watch {
         live: Mutex::new(Looked { live, at: Instant::now() }),

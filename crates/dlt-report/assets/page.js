@@ -6,6 +6,7 @@
   const WIDTH = 1000;
   const MARGIN = 34;
   const HEIGHT = 250;
+  const COLOURS = 6;
   const POLL_MS = 2000;
   const POLL_DONE_MS = 15000;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -47,6 +48,14 @@
     return list;
   }
 
+  // "to 0: 3 4; to 2: 5"
+  function byOwner(list, word) {
+    const found = new Map();
+    for (const event of list) found.set(event[word], [...(found.get(event[word]) || []), event.layer]);
+    const rising = [...found.entries()].sort((a, b) => a[0] - b[0]);
+    return rising.map(([owner, layers]) => `${word} ${owner}: ${layers.join(" ")}`).join("; ");
+  }
+
   // The owners, rising, each with its members; frozen layers are in no group.
   function groups(moment) {
     const found = new Map();
@@ -59,7 +68,24 @@
     return [...found.entries()].sort((a, b) => a[0] - b[0]);
   }
 
-  const colour = (owner, size) => (size > 1 ? `g${owner % 6}` : "alone");
+  // A colour for each group of two or more: as a rule that of its owner, so that it stays over time, and another one where
+  // two groups would look the same.
+  function colours(found) {
+    const chosen = new Map();
+    const taken = new Set();
+    for (const [owner, members] of found) {
+      if (members.length < 2) {
+        chosen.set(owner, "alone");
+        continue;
+      }
+      if (taken.size === COLOURS) taken.clear();
+      let index = owner % COLOURS;
+      while (taken.has(index)) index = (index + 1) % COLOURS;
+      taken.add(index);
+      chosen.set(owner, `g${index}`);
+    }
+    return chosen;
+  }
 
   // ---- the map of one run ----
 
@@ -93,7 +119,7 @@
       this.layers = Array.from({ length: layers }, (_, layer) => {
         const arc = make("path", { class: "arc", "data-layer": layer }, arcs);
         const group = make("g", { "data-layer": layer }, this.drawing);
-        make("circle", { class: "halo", cx: this.x(layer), cy: base, r: this.radius + 5 }, group);
+        make("circle", { class: "halo", cx: this.x(layer), cy: base, r: this.radius + (label ? 3 : 5) }, group);
         make("circle", { class: "dot", cx: this.x(layer), cy: base, r: this.radius }, group);
         const text = make("text", { x: this.x(layer), y: base + (label ? this.radius + 14 : 1) }, group);
         if (label) text.setAttribute("class", "below");
@@ -104,6 +130,8 @@
       this.facts = tag("dl", { className: "map-facts" });
       this.said = tag("div", { className: "map-said" });
       this.said.setAttribute("aria-live", "polite");
+      // Room for the longest words, so that nothing below jumps while it plays.
+      this.said.style.minHeight = layers > 24 ? "8em" : "";
       this.timeline = make("svg", { class: "timeline", preserveAspectRatio: "none", "aria-hidden": "true" });
       this.slider = tag("input", { type: "range", min: 0, step: 1 });
       this.slider.setAttribute("aria-label", "Decision");
@@ -147,7 +175,7 @@
         make("rect", { x: 4, y: 8, width: 22, height: 18, rx: 4, fill: `var(--series-${kind})` }, svg);
         return tag("span", {}, [svg, words]);
       };
-      children.push(square(1, "layers tied"), square(2, "untied"));
+      children.push(square(1, "layers tied"), square(2, "layers untied"));
       return tag("div", { className: "note legend" }, children);
     }
 
@@ -181,12 +209,12 @@
       const moment = this.run.moments[this.at];
       const earlier = this.at ? this.run.moments[this.at - 1] : moment;
       const list = events(moment.before || earlier.state, moment.state);
-      const sizes = new Map(groups(moment).map(([owner, members]) => [owner, members.length]));
+      const chosen = colours(groups(moment));
       const frozen = new Set(moment.frozen);
       const changed = new Set(list.map((event) => event.layer));
       this.layers.forEach(({ arc, group }, layer) => {
         const owner = moment.state[layer];
-        const kind = frozen.has(layer) ? "alone frozen" : colour(owner, sizes.get(owner));
+        const kind = frozen.has(layer) ? "alone frozen" : chosen.get(owner);
         const own = owner === layer && !frozen.has(layer) ? "own" : "";
         const below = this.radius < 10 ? "small" : "";
         group.setAttribute("class", `${kind} ${own} ${changed.has(layer) ? "changed" : ""} ${below}`);
@@ -204,12 +232,12 @@
 
     say(moment, list) {
       const found = groups(moment);
+      const chosen = colours(found);
       const which = moment.decision ? `decision ${moment.decision.toLocaleString("en")} of ${this.run.decisions.toLocaleString("en")}` : "before the first decision";
       this.step.replaceChildren(`Step ${moment.step.toLocaleString("en")}`, tag("small", { textContent: which }));
       const independent = moment.state.filter((owner, layer) => owner === layer).length;
       const facts = [["independent", independent]];
       if (moment.distinct !== undefined) facts.push(["distinct", moment.distinct]);
-      facts.push(["groups", found.length]);
       if (moment.layer !== undefined) facts.push(["visited layer", moment.layer]);
       if (moment.epsilon !== undefined) facts.push(["ε", shown(moment.epsilon)]);
       if (moment.explored !== undefined) facts.push(["action", moment.explored ? "at random" : "by policy"]);
@@ -224,18 +252,12 @@
       const line = tag("p");
       if (!moment.decision) line.append("Every layer as it was at the start.");
       else if (!list.length) line.append("This decision changed nothing.");
-      if (tied.length) {
-        const names = tied.map((event) => `${event.layer} → ${event.to}`).join(", ");
-        line.append(swatch(0), tag("b", { textContent: "Tied " }), names, untied.length ? "   " : "");
-      }
-      if (untied.length) {
-        const names = untied.map((event) => `${event.layer} from ${event.from}`).join(", ");
-        line.append(swatch(1), tag("b", { textContent: "Untied " }), names);
-      }
+      if (tied.length) line.append(tag("span", {}, [swatch(0), tag("b", { textContent: "Tied " }), byOwner(tied, "to")]));
+      if (untied.length) line.append(tag("span", {}, [swatch(1), tag("b", { textContent: "Untied " }), byOwner(untied, "from")]));
       const shared = tag("p", { className: "groups" }, [`${count(found.length, "group")}: `]);
       for (const [owner, members] of found) {
         shared.append(tag("span", {}, [
-          tag("span", { className: `swatch ${colour(owner, members.length)}` }), members.join(" "),
+          tag("span", { className: `swatch ${chosen.get(owner)}` }), members.join(" "),
         ]));
       }
       if (moment.frozen) shared.append(count(moment.frozen.length, "layer"), " frozen");

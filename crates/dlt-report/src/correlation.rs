@@ -20,7 +20,8 @@ const CHUNK: usize = 1 << 16;
 /// Largest header that a model file may have, in bytes: the limit of the format.
 const HEADER_LIMIT: u64 = 100_000_000;
 
-/// What stands before and behind a layer's number in the names of the two feed-forward matrices of each architecture.
+/// What stands before and behind a layer's number in the names of the two feed-forward matrices of each
+/// architecture.
 const FEED_FORWARD: [(&str, [&str; 2]); 4] = [
     ("transformer.h.", [".mlp.c_fc.weight", ".mlp.c_proj.weight"]),
     ("bert.encoder.layer.", [".intermediate.dense.weight", ".output.dense.weight"]),
@@ -74,8 +75,8 @@ impl Correlations {
 
     /// Correlations between the feed-forward weights, both matrices one after the other, of layers of a model file:
     /// those that the state calls independent where `layers` is `None`, else the ones that are named, so that a
-    /// conventional model can be asked about the same. A layer that is tied has its owner's weights. The file is read
-    /// once, a piece of every layer at a time, and sums are in f64.
+    /// conventional model can be asked about the same. A layer that is tied has its owner's weights. The file is
+    /// read once, a piece of every layer at a time, and sums are in f64.
     ///
     /// # Errors
     /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no model file of this

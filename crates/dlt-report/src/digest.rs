@@ -220,9 +220,9 @@ fn method(run: &Run) -> String {
         PolicyKind::None if Digest::is_conventional(run) => "conventional training".to_owned(),
         PolicyKind::None if spec.starts_frozen() => "one trained layer, the others frozen".to_owned(),
         PolicyKind::None => format!("fixed tying: {}", word(&spec.tying.initial)),
-        PolicyKind::Q => "dynamic tying by a Q-learning agent".to_owned(),
-        PolicyKind::Random => "dynamic tying by a random policy".to_owned(),
-        policy => format!("dynamic tying, policy {}", word(&policy)),
+        PolicyKind::Q => "dynamic tying, Q-learning".to_owned(),
+        PolicyKind::Random => "dynamic tying, random policy".to_owned(),
+        policy => format!("dynamic tying, {}", word(&policy)),
     }
 }
 

@@ -44,6 +44,11 @@ pub fn significant(number: f64) -> String {
     }
 }
 
+/// What there is, shown so; a dash where there is nothing.
+pub fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "–".to_owned(), show)
+}
+
 /// A perplexity: two decimals while they say something.
 #[must_use]
 pub fn perplexity(number: f64) -> String {

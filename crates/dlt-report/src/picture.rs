@@ -1,5 +1,5 @@
-//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that the bytes are the
-//! same on any machine.
+//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that the bytes are
+//! the same on any machine.
 
 use std::sync::{Arc, LazyLock};
 

@@ -109,7 +109,9 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     }
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     match bare.unwrap_or(name).parse::<IpAddr>() {
-        Ok(address) => address.is_ipv6() == bare.is_some() && address == local.ip(),
+        Ok(address) => {
+            address.is_ipv6() == bare.is_some() && address.to_canonical() == local.ip().to_canonical()
+        }
         Err(_) => false,
     }
 }

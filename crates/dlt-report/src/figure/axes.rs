@@ -138,7 +138,7 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
     let mut power = (span / count as f64).log10().floor() as i32;
     let step = loop {
         let decade = 10f64.powi(power);
-        let fits = |step: f64| step >= least && (span / step).floor() < count as f64;
+        let fits = |step: f64| step >= least && (span / step + 1e-6).floor() < count as f64;
         if let Some(step) = [1.0, 2.0, 5.0].map(|factor| factor * decade).into_iter().find(|&step| fits(step))
         {
             break step;
@@ -248,6 +248,16 @@ impl<'a, 'b> Chart<'a, 'b> {
         self.context.draw_series(std::iter::once(Rectangle::new(corners, style))).map(drop)
     }
 
+    /// What a pixel spans, across and up.
+    pub(super) fn pixel(&self) -> [f64; 2] {
+        let range = self.context.plotting_area().get_pixel_range();
+        let [across, up] =
+            [range.0, range.1].map(|range| f64::from((range.end - range.start).abs()) / f64::from(px(1.0)));
+        let area = self.context.as_coord_spec();
+        let span = |axis: &Axis| axis.range.end - axis.range.start;
+        [span(area.x_spec()) / across.max(1.0), span(area.y_spec()) / up.max(1.0)]
+    }
+
     /// Where a point stands, in units of plotters.
     pub(super) fn place(&self, point: (f64, f64)) -> (i32, i32) {
         self.context.backend_coord(&point)
@@ -304,4 +314,48 @@ pub(super) fn stairs(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, 
     }
     stairs.extend(last);
     stairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(range: Range<f64>, count: usize, least: f64) -> Vec<String> {
+        ticks(&range, count, least).into_iter().map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        assert_eq!(labels(0.0..800.0, 9, 1.0), ["0", "100", "200", "300", "400", "500", "600", "700", "800"]);
+        assert_eq!(labels(0.93..1.0, 7, 0.0), ["0.94", "0.96", "0.98", "1.00"]);
+        assert_eq!(labels(-8.2..1.7, 6, 0.0), ["−8", "−6", "−4", "−2", "0"]);
+        assert_eq!(labels(0.0..1.0, 9, 1.0), ["0", "1"], "numbers of things are whole");
+        for range in [0.0..f64::NAN, 0.0..f64::INFINITY, 1.0..1.0, 2.0..1.0] {
+            assert!(ticks(&range, 5, 0.0).is_empty());
+        }
+    }
+
+    #[test]
+    fn layers_have_ticks_at_equal_distances_for_any_depth() {
+        let ticks = |n_layers| Axis::layers("layer", n_layers, 16).ticks;
+        assert_eq!([1, 12, 16, 17, 48, 300].map(|n_layers| ticks(n_layers).len()), [1, 12, 16, 9, 12, 10]);
+    }
+
+    #[test]
+    fn few_points_keep_what_is_far_off() {
+        let mut points: Vec<_> = (0..100_000).map(|at| (f64::from(at), f64::from(at % 3))).collect();
+        (points[777].1, points[50_001].1, points[99_999].1) = (90.0, -70.0, f64::NAN);
+        let few = thinned(&points);
+        assert!(few.len() <= POINTS && few.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(few.contains(&points[777]) && few.contains(&points[50_001]));
+        let gap = vec![(1.0, f64::NAN); 3000];
+        assert!(thinned(&gap).len() <= POINTS);
+    }
+
+    #[test]
+    fn stairs_keep_corners_and_the_last_point() {
+        let points = [1.0, 1.0, 2.0, 2.0, 2.0].into_iter().zip(0..).map(|(y, x)| (f64::from(x), y));
+        assert_eq!(stairs(points), [(0.0, 1.0), (2.0, 1.0), (2.0, 2.0), (4.0, 2.0)]);
+        assert!(stairs([]).is_empty());
+    }
 }

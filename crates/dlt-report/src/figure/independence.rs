@@ -9,11 +9,12 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// For how many training steps each layer was independent, beside what a uniformly random action would give: layer `i`
-/// copies one of `i + 1` layers then, of which it is one itself.
+/// For how many training steps each layer was independent, beside what a uniformly random action would give: layer
+/// `i` copies one of `i + 1` layers then, of which it is one itself.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be
+/// drawn.
 pub fn steps_independent(run: &Run) -> Result<Figure> {
     let until = run.steps_done();
     if until == 0 {

@@ -59,7 +59,8 @@ impl Course {
 /// decision; of one run or several.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no run has a finite loss yet, [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] where no run has a finite loss yet, [`ReportError::Picture`] where it cannot be
+/// drawn.
 pub fn loss(runs: &[&Run]) -> Result<Figure> {
     let longest = runs.iter().map(|run| run.metrics.steps.len()).max().unwrap_or(0);
     let window = (longest / PARTS).max(1) | 1;
@@ -77,7 +78,11 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
     let x = Axis::steps("training steps", 0.0, until);
     let deciding = courses.iter().filter(|course| !course.decisions.is_empty()).count();
     let room = (TICK * deciding as f64 + 4.0) / HEIGHT;
-    let y = Axis::values(&format!("loss ({unit})"), shown, 8).with_room_below(if deciding > 0 { room } else { 0.0 });
+    let y = Axis::values(&format!("loss ({unit})"), shown, 8).with_room_below(if deciding > 0 {
+        room
+    } else {
+        0.0
+    });
     let sheet = Sheet {
         title: match &courses[..] {
             [course] => format!("Loss: {}", course.name),
@@ -116,11 +121,13 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
 
 /// Radius of points that leave each other room, in pixels.
 fn radius(chart: &Chart, points: &[(f64, f64)]) -> f64 {
-    let [first, last] = match points {
-        [first, .., last] => [first, last].map(|point| f64::from(chart.place(*point).0) / f64::from(px(1.0))),
-        _ => return LARGE,
-    };
-    (0.3 * (last - first) / points.len() as f64).clamp(2.0, LARGE)
+    match points {
+        [first, .., last] => {
+            let width = (last.0 - first.0) / chart.pixel()[0];
+            (0.3 * width / points.len() as f64).clamp(2.0, LARGE)
+        }
+        _ => LARGE,
+    }
 }
 
 /// A tick for each decision upon the axis, runs above each other; those that would share a pixel once.

@@ -21,7 +21,8 @@ struct Panel {
 /// several. Both begin at 0, so that heights can be compared.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be
+/// drawn.
 pub fn memory(runs: &[&Run]) -> Result<Figure> {
     let resident = |run: &&Run| {
         let rows = run.metrics.steps.iter();

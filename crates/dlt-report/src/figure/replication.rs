@@ -6,7 +6,7 @@ use dlt_state::State;
 
 use super::Figure;
 use super::palette::{GROUND, INK, MUTED, SERIES};
-use super::sheet::{MARGIN, TEXT, TITLE, document, escaped, fitted, text_width};
+use super::sheet::{MARGIN, TEXT, TITLE, WIDTH, document, escaped, fitted, text_width};
 use crate::error::Result;
 
 /// Highest arc, in pixels.
@@ -16,7 +16,8 @@ const BELOW: f64 = 118.0;
 /// From this distance of layers on, in pixels, their numbers stand inside their marks.
 const ROOMY: f64 = 40.0;
 /// What stands below the map.
-const MEANING: &str = "filled, with a loop: uses its own weights · hollow: uses those at the other end of its arc";
+const MEANING: &str =
+    "filled, with a loop: uses its own weights · hollow: uses those at the other end of its arc";
 /// Dashes of groups after the colours are used up, of the second round and of the third.
 const DASHES: [&str; 3] = ["", "9 4", "2 4"];
 
@@ -24,6 +25,9 @@ const DASHES: [&str; 3] = ["", "9 4", "2 4"];
 struct Layout<'a> {
     state: &'a State,
     width: f64,
+    /// How much larger than elsewhere text is, so that it is as large where the map is shrunk to the width of
+    /// others.
+    scale: f64,
     /// Between two layers.
     step: f64,
     radius: f64,
@@ -48,13 +52,16 @@ impl<'a> Layout<'a> {
             let round = (index / SERIES.len()).min(DASHES.len() - 1);
             looks[group.owner] = (SERIES[index % SERIES.len()], DASHES[round]);
         }
+        let width = (n_layers as f64 * step).max(text_width(MEANING, TEXT)) + 2.0 * MARGIN;
+        let scale = (width / WIDTH).max(1.0);
         Self {
             state,
-            width: (2.0 * MARGIN + n_layers as f64 * step).max(2.0 * MARGIN + text_width(MEANING, TEXT)),
+            width,
+            scale,
             step,
             radius: (0.33 * step).min(15.0),
             flatness,
-            base: MARGIN + 1.5 * TITLE + 24.0 + widest * flatness,
+            base: MARGIN + 1.5 * TITLE * scale + 24.0 + widest * flatness,
             looks,
         }
     }
@@ -81,8 +88,8 @@ impl<'a> Layout<'a> {
             // Writing into a string cannot fail.
             let _ = writeln!(
                 svg,
-                "<path class=\"arc\" d=\"M{from:.1} {base:.1} A{across:.1} {up:.1} 0 0 1 {to:.1} {base:.1}\" fill=\"none\" \
-                 stroke=\"{colour}\" stroke-width=\"2.4\"{}/>",
+                "<path class=\"arc\" d=\"M{from:.1} {base:.1} A{across:.1} {up:.1} 0 0 1 {to:.1} {base:.1}\" \
+                 fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.4\"{}/>",
                 dashed(dashes)
             );
         }
@@ -95,8 +102,8 @@ impl<'a> Layout<'a> {
         let (out, down) = (2.5 * r, 3.1 * r);
         let _ = writeln!(
             svg,
-            "<path class=\"loop\" d=\"M{x:.1} {y:.1} C{:.1} {:.1} {:.1} {:.1} {x:.1} {y:.1}\" fill=\"none\" stroke=\"{colour}\" \
-             stroke-width=\"2.4\"{}/>",
+            "<path class=\"loop\" d=\"M{x:.1} {y:.1} C{:.1} {:.1} {:.1} {:.1} {x:.1} {y:.1}\" \
+             fill=\"none\" stroke=\"{colour}\" stroke-width=\"2.4\"{}/>",
             x - out,
             y + down,
             x + out,
@@ -115,7 +122,8 @@ impl<'a> Layout<'a> {
             let radius = if is_independent || self.is_roomy() { self.radius } else { 0.75 * self.radius };
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" stroke=\"{colour}\" stroke-width=\"2.4\"/>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" stroke=\"{colour}\" \
+                 stroke-width=\"2.4\"/>",
                 self.x(layer),
                 self.base,
                 if is_independent { colour } else { GROUND },
@@ -133,7 +141,7 @@ impl<'a> Layout<'a> {
             }
             return;
         }
-        let size = 1.15 * TEXT;
+        let size = TEXT * self.scale;
         let mut ends = [f64::NEG_INFINITY; 3];
         let last = self.state.n_layers() - 1;
         for layer in (0..=last).filter(|&layer| self.state.is_independent(layer) || layer == last) {
@@ -170,18 +178,19 @@ fn words(svg: &mut String, [x, y]: [f64; 2], size: f64, colour: &str, anchor: &s
 pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
     let layout = Layout::of(state);
     let mut svg = String::new();
-    let shown = fitted(title, 1.08 * TITLE, layout.width - 2.0 * MARGIN);
+    let (title_size, text_size) = (TITLE * layout.scale, TEXT * layout.scale);
+    let shown = fitted(title, 1.08 * title_size, layout.width - 2.0 * MARGIN);
     let _ = writeln!(
         svg,
-        "<text x=\"{MARGIN}\" y=\"{:.1}\" font-size=\"{TITLE}\" font-weight=\"bold\" fill=\"{INK}\">{}</text>",
-        MARGIN + 0.86 * TITLE,
+        "<text x=\"{MARGIN}\" y=\"{:.1}\" font-size=\"{title_size:.1}\" font-weight=\"bold\" fill=\"{INK}\">{}</text>",
+        MARGIN + 0.86 * title_size,
         escaped(&shown)
     );
     layout.arcs(&mut svg);
     layout.layers(&mut svg);
     layout.numbers(&mut svg);
-    let height = layout.base + BELOW;
-    words(&mut svg, [MARGIN, height - 24.0], TEXT, MUTED, "start", MEANING);
+    let height = layout.base + BELOW * layout.scale;
+    words(&mut svg, [MARGIN, height - 1.5 * text_size], text_size, MUTED, "start", MEANING);
     let owners: Vec<_> = state.independent_layers().map(|layer| layer.to_string()).collect();
     let alt = format!(
         "Map of {} layers. Independent: {}. Each other layer is joined by an arc to the one whose weights it uses.",

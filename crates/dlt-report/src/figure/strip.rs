@@ -52,18 +52,14 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
             if is_sampled { format!(", of which {COLUMNS} states are drawn") } else { String::new() },
             run.state().n_independent()
         ),
-        legend: vec![(
-            Key::Struck { share: 0.2 },
-            "independent: uses weights of its own".to_owned(),
-        )],
+        legend: vec![(Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())],
         height: (22.0 * n_layers as f64).clamp(200.0, 520.0) + 80.0,
     };
     sheet.draw(|area| {
         let (area, scale) = area.split_horizontally(area.dim_in_pixel().0 as i32 - px(SCALE));
         let mut chart = Chart::new(&area, &x, &y, left_of(&[&y]))?;
-        let height = f64::from(chart.place((0.0, 0.0)).1 - chart.place((0.0, 1.0)).1) / f64::from(px(1.0));
         for stretch in stretches(&columns, until) {
-            draw(&mut chart, &stretch, n_layers, height)?;
+            draw(&mut chart, &stretch, n_layers, until)?;
         }
         owners(&scale, n_layers)
     })
@@ -103,16 +99,20 @@ fn colour(owner: usize, n_layers: usize) -> RGBColor {
     shade((owner as f64 / (n_layers.max(2) - 1) as f64).sqrt())
 }
 
-fn draw(chart: &mut Chart, stretch: &Stretch, n_layers: usize, height: f64) -> Drawn {
+/// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that no seam is
+/// left.
+fn draw(chart: &mut Chart, stretch: &Stretch, n_layers: usize, until: usize) -> Drawn {
+    let [wide, high] = chart.pixel();
     let (layer, colour) = (stretch.layer as f64, colour(stretch.owner, n_layers));
     let (from, to) = (stretch.from as f64, stretch.to as f64);
-    let gap = if height > THIN { 0.6 / height } else { 0.0 };
-    let corners = [(from, layer + 0.5 - gap), (to, layer - 0.5 + gap)];
+    let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
+    let top = if gap == 0.0 && stretch.layer + 1 < n_layers { layer + 0.5 + high } else { layer + 0.5 - gap };
+    let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];
     chart.rectangle(corners, colour.filled())?;
     if stretch.owner == stretch.layer {
         let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
         let line =
-            Shape::Line(vec![(0, 0), (width, 0)], stroke(on(colour), 1.0, (0.2 * height).clamp(1.5, 4.0)));
+            Shape::Line(vec![(0, 0), (width, 0)], stroke(on(colour), 1.0, (0.2 / high).clamp(1.5, 4.0)));
         chart.put((from, layer), line)?;
     }
     Ok(())
@@ -125,7 +125,8 @@ fn owners(area: &Area, n_layers: usize) -> Drawn {
     let y = Axis::layers("owner", n_layers, 16);
     let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
     for owner in 0..n_layers {
-        let corners = [(0.0, owner as f64 + 0.5), (1.0, owner as f64 - 0.5)];
+        let seam = if owner + 1 < n_layers { chart.pixel()[1] } else { 0.0 };
+        let corners = [(0.0, owner as f64 + 0.5 + seam), (1.0, owner as f64 - 0.5)];
         chart.rectangle(corners, colour(owner, n_layers).filled())?;
     }
     Ok(())

@@ -1,8 +1,11 @@
 //! Several runs beside each other.
 
+use dlt_spec::fields::FIELDS;
+
 use super::html::{Column, Html, Table};
+use super::settings::plain;
 use crate::digest::Digest;
-use crate::numbers::{decimal, perplexity, signed, whole};
+use crate::numbers::{decimal, or_dash, perplexity, signed, whole};
 use crate::run::Run;
 
 /// The table of runs, with the difference to the first conventional one.
@@ -15,15 +18,14 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         .push((if has_classes { "validation accuracy" } else { "validation perplexity" }, Column::Numbers));
     columns.extend(is_base.map(|_| ("difference", Column::Numbers)));
     columns.push((if has_classes { "test accuracy" } else { "test perplexity" }, Column::Numbers));
-    columns.extend([("block parameters, mean", Column::Numbers), ("share", Column::Numbers)]);
+    columns.push(("share of blocks, mean", Column::Numbers));
     columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
-    columns.extend([("per second", Column::Numbers), ("peak memory, MB", Column::Numbers)]);
+    columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
     let mut table = Table::new(&columns);
     let base = is_base.map(|index| &digests[index]);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
-        let number = |number: Option<f64>, decimals: usize| {
-            number.map_or_else(|| "–".to_owned(), |number| decimal(number, decimals))
-        };
+        let number =
+            |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
         let (validation, test) = qualities(digest, has_classes);
         let mut name = Html::new();
         name.markup("<a href=\"#run-")
@@ -43,7 +45,6 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         }
         cells.push(Html::of(&test));
         for cell in [
-            number(digest.block_parameters_mean, 0),
             number(digest.block_share_mean(), 3),
             number(digest.independent_layers_mean, 2),
             number(digest.distinct_layers_mean, 2),
@@ -54,7 +55,8 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         }
         table.row_of(cells);
     }
-    let mut html = table.html("The runs beside each other");
+    let mut html = Html::new();
+    html.markup("<div class=\"tight\">").add(&table.html("The runs beside each other")).markup("</div>");
     html.markup("<p class=\"note\">");
     if let Some(index) = is_base {
         html.tagged(
@@ -63,12 +65,35 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
             "</b>, the first run of conventional training here. ",
         );
     }
-    html.tagged(
-        "Runs of other data, tokenizers or numbers of steps are not to be compared by ",
-        quality,
-        ".</p>",
-    );
-    html.add(&strangers(digests));
+    html.markup("The share is that of the conventional model’s block parameters. ");
+    html.markup("Runs of other data, tokenizers or numbers of steps are not to be compared by ");
+    html.tagged("", quality, ".</p>");
+    html.add(&strangers(digests)).add(&settings(runs));
+    html
+}
+
+/// The settings in which the runs differ, but for their names.
+fn settings(runs: &[Run]) -> Html {
+    let mut columns = vec![("setting", Column::Words)];
+    let names: Vec<String> = runs.iter().map(Run::name).collect();
+    columns.extend(names.iter().map(|name| (name.as_str(), Column::Words)));
+    let mut table = Table::new(&columns);
+    for field in FIELDS.iter().filter(|field| field.key() != "name") {
+        let values: Vec<String> = runs.iter().map(|run| plain(field, &run.spec)).collect();
+        if values.iter().any(|value| *value != values[0]) {
+            let mut key = Html::new();
+            key.tagged("<code>", field.key(), "</code>");
+            table.row_of([key].into_iter().chain(values.iter().map(|value| Html::of(value))).collect());
+        }
+    }
+    let mut html = Html::new();
+    match table.is_empty() {
+        true => html.markup("<p class=\"note\">Their settings are the same.</p>"),
+        false => html
+            .markup("<details id=\"beside-settings\"><summary>Settings in which they differ</summary>")
+            .add(&table.html("Settings in which the runs differ"))
+            .markup("</details>"),
+    };
     html
 }
 
@@ -94,7 +119,7 @@ fn difference(digest: &Digest, base: &Digest, has_classes: bool) -> String {
             .zip(base.validation_perplexity)
             .map(|(a, b)| format!("{} %", signed(100.0 * (a / b - 1.0), 1))),
     };
-    pair.unwrap_or_else(|| "–".to_owned())
+    or_dash(pair, |text| text)
 }
 
 /// Says where runs learned from other data than the first.

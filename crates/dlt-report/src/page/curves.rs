@@ -1,5 +1,8 @@
 //! The figures of a run, each with its title and its words for those who do not see it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::html::Html;
 use crate::error::{ReportError, Result};
 use crate::figure::{self, Figure};
@@ -70,10 +73,22 @@ fn map_of_now(run: &Run) -> Result<Figure> {
     figure::replication_map(run.state(), &title)
 }
 
+/// Bytes of a drawing from which on a picture in its place is smaller: strips of many layers over many decisions.
+const MOST_BYTES: usize = 250_000;
+
 fn framed(figure: &Figure) -> Html {
+    let drawing = figure.for_page();
     let mut html = Html::new();
-    html.markup("<figure role=\"img\" aria-label=\"").text(figure.alt()).markup("\">");
-    html.drawing(&figure.for_page());
+    if drawing.len() <= MOST_BYTES {
+        html.markup("<figure role=\"img\" aria-label=\"").text(figure.alt()).markup("\">").drawing(&drawing);
+    } else {
+        let png = match figure.png() {
+            Ok(png) => STANDARD.encode(png),
+            Err(error) => return absent(&error),
+        };
+        html.markup("<figure><img alt=\"").text(figure.alt()).markup("\" src=\"data:image/png;base64,");
+        html.text(&png).markup("\">");
+    }
     html.tagged("<figcaption class=\"unseen\">", figure.title(), "</figcaption></figure>");
     html
 }

@@ -220,7 +220,9 @@ pub(super) fn layers_table(run: &Run) -> Html {
         .map(|cell| Html::of(cell))
         .collect();
         let mut bar = Html::new();
-        bar.markup("<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">");
+        bar.markup(
+            "<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
+        );
         bar.tagged("<rect height=\"1\" width=\"", &format!("{share:.3}"), "\"/></svg>");
         cells.push(bar);
         table.row_of(cells);

@@ -5,7 +5,7 @@ use dlt_spec::spec::Objective;
 
 use super::html::{Html, Table};
 use crate::digest::{Digest, units};
-use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::numbers::{decimal, duration, or_dash, perplexity, whole};
 use crate::run::Run;
 
 /// The figures at a glance: a name, a number, and what the number has to be seen beside.
@@ -47,7 +47,7 @@ pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
     );
     let beside = |end: Option<usize>| {
         let end = end.map_or_else(String::new, |end| format!("; {end} at the end"));
-        format!("of {} layers, mean{end}", digest.layers)
+        format!("of {}, mean{end}", digest.layers)
     };
     let two = |number: Option<f64>| number.map(|number| decimal(number, 2));
     tile(
@@ -86,7 +86,7 @@ fn tile(html: &mut Html, name: &str, number: Option<String>, beside: &str) {
 }
 
 fn percent(share: f64) -> String {
-    format!("{} %", decimal(100.0 * share, 1))
+    format!("{}\u{a0}%", decimal(100.0 * share, 1))
 }
 
 /// The tables behind them.
@@ -111,14 +111,14 @@ fn quality(run: &Run, digest: &Digest) -> Html {
         return scores_table(digest, scores);
     }
     let mut table = Table::of_numbers(&["this model", "unigram floor"]);
-    let cell = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), perplexity);
+    let cell = |number: Option<f64>| or_dash(number, perplexity);
     for (name, model, floor) in [
         ("validation perplexity", digest.validation_perplexity, digest.unigram_perplexity),
         ("test perplexity", digest.test_perplexity, digest.unigram_test_perplexity),
     ] {
         table.row([name, &cell(model), &cell(floor)]);
     }
-    let three = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |number| decimal(number, 3));
+    let three = |number: Option<f64>| or_dash(number, |number| decimal(number, 3));
     let floor = digest.unigram_perplexity.map(f64::ln);
     table.row(["validation loss, nats", &three(digest.validation_loss), &three(floor)]);
     if let Some(bits) = digest.bits_per_byte {
@@ -160,13 +160,10 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
 
 fn machine(run: &Run, digest: &Digest) -> Html {
     let mut table = Table::of_numbers(&[""]);
-    let mb =
-        |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |mb| format!("{} MB", decimal(mb, 1)));
-    let share = |share: Option<f64>| {
-        share.map_or_else(|| "–".to_owned(), |share| format!("{} %", decimal(100.0 * share, 2)))
-    };
-    let time = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), duration);
-    let speed = digest.tokens_per_s.map_or_else(|| "–".to_owned(), |speed| decimal(speed, 0));
+    let mb = |number: Option<f64>| or_dash(number, |mb| format!("{} MB", decimal(mb, 1)));
+    let share = |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
+    let time = |seconds: Option<f64>| or_dash(seconds, duration);
+    let speed = or_dash(digest.tokens_per_s, |speed| decimal(speed, 0));
     table.row([format!("{} a second", units(run)), speed]);
     table.row(["a pass over the training data", &time(digest.seconds_per_epoch)]);
     table.row(["whole run", &time(digest.elapsed_s)]);
@@ -181,10 +178,8 @@ fn machine(run: &Run, digest: &Digest) -> Html {
 
 fn parameters(digest: &Digest) -> Html {
     let mut table = Table::of_numbers(&["mean", "end", "conventional"]);
-    let number = |number: Option<usize>| number.map_or_else(|| "–".to_owned(), whole);
-    let mean = |number: Option<f64>, decimals: usize| {
-        number.map_or_else(|| "–".to_owned(), |number| decimal(number, decimals))
-    };
+    let number = |number: Option<usize>| or_dash(number, whole);
+    let mean = |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
     table.row([
         "trainable parameters",
         &mean(digest.trainable_parameters_mean, 0),

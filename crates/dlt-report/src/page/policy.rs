@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::{Kind, SCRIPT, STYLE};
@@ -21,18 +23,7 @@ pub(super) fn of_page(kind: Kind) -> String {
 
 /// SHA-256 in base 64, as a policy names a source.
 pub(super) fn checksum(text: &str) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let hash = Sha256::digest(text.as_bytes());
-    let mut encoded = String::new();
-    for three in hash.chunks(3) {
-        let bits =
-            three.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let letter = char::from(LETTERS[(bits >> (18 - 6 * place)) as usize & 63]);
-            encoded.push(if place > three.len() { '=' } else { letter });
-        }
-    }
-    encoded
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

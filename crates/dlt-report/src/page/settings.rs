@@ -63,7 +63,7 @@ fn row(table: &mut Table, field: &Field, spec: &Spec) {
 }
 
 /// A value as a spec file has it, words without their quotes.
-fn plain(field: &Field, spec: &Spec) -> String {
+pub(super) fn plain(field: &Field, spec: &Spec) -> String {
     let value = field.value(spec);
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,3 +1,6 @@
-//! Figures from runs.
+//! What is made of runs for people: figures and pages.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test, which is its purpose")]
 
 mod figures;
+mod folder;
+mod page;

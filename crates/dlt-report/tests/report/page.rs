@@ -1,0 +1,323 @@
+//! Pages of runs: what they say, and what they never do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dlt_report::page::{Kind, Live, MARKER, Page};
+use dlt_report::{Digest, Run};
+use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
+use dlt_spec::{Overlay, Spec, fields, presets};
+use dlt_state::{Action, Recording};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A page of a usual run stays far below this.
+const MOST_BYTES: usize = 1_000_000;
+
+/// A name that would end a script, a comment, an attribute and a place of a template if it were let.
+const HOSTILE: &str = "a\"'><script>alert(1)<.script><!-- {{data}} \u{2028}\u{2029} onload=x &lt;";
+
+struct Folder {
+    _temporary: TempDir,
+    path: PathBuf,
+}
+
+/// A run folder of so many layers, with a decision every five steps.
+fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join(name);
+    fs::create_dir(&path).unwrap();
+    let mut overlays = vec![presets::preset("smoke").unwrap().overlay().unwrap()];
+    overlays.push(Overlay::from_assignment(&format!("model.layers={layers}")).unwrap());
+    overlays.extend(sets.iter().map(|set| Overlay::from_assignment(set).unwrap()));
+    let spec = Spec::assemble(&overlays).unwrap().check().unwrap();
+    let decides = spec.agent.policy != dlt_spec::spec::PolicyKind::None;
+    let mut recording = Recording::starting_from(spec.initial_state());
+    let mut lines = vec![json!({"kind": "header", "schema": 1}).to_string()];
+    for step in 1..=steps {
+        let state = recording.state_at(step - 1).clone();
+        lines.push(
+            json!({"kind": "step", "step": step, "loss": 5.0 + 1.0 / step as f64, "learning_rate": 1e-3,
+                "gradient_norm": 1.0, "tokens": step * 128, "independent_layers": state.n_independent(),
+                "distinct_layers": state.n_independent(), "trainable_parameters": 100_000,
+                "block_parameters": state.n_independent() * 12_704, "elapsed_ms": step as f64, "tokens_per_s": 1000.0,
+                "current_rss_mb": 70.0 + (step % 7) as f64})
+            .to_string(),
+        );
+        if decides && step.is_multiple_of(5) {
+            let visit = recording.rows().len();
+            let action =
+                Action::new((0..layers).map(|layer| (layer * 7 + visit * 5) % (layer + 1)).collect())
+                    .unwrap();
+            let row = recording.push(step, action, None).unwrap();
+            lines.push(
+                json!({"kind": "decision", "step": step, "visit": visit, "state": row.state().owners(),
+                    "explored": visit.is_multiple_of(2), "epsilon": 0.5, "reward": -250.5, "q_predicted": 0.25,
+                    "q_target": -1.5, "q_loss": 3.0, "tied_events": 0, "untied_events": 0, "elapsed_ms": 1.0})
+                .to_string(),
+            );
+        }
+    }
+    lines.push(
+        json!({"kind": "evaluation", "step": steps, "split": "validation", "loss": 4.5, "perplexity": 4.5_f64.exp(),
+            "tokens": 100, "elapsed_ms": 9.0})
+        .to_string(),
+    );
+    fs::write(path.join(SPEC_FILE), fields::render(&spec)).unwrap();
+    fs::write(path.join(PROVENANCE_FILE), provenance().to_string()).unwrap();
+    fs::write(path.join(METRICS_FILE), lines.join("\n") + "\n").unwrap();
+    fs::write(path.join(STATES_FILE), recording.to_text()).unwrap();
+    Folder { _temporary: temporary, path }
+}
+
+fn provenance() -> Value {
+    json!({"schema": 1, "version": "0.1.0", "revision": "0123abcd", "toolchain": "rustc 1.95.0",
+        "host": {"cpu": HOSTILE, "cores": 2, "os": "linux x86_64"}, "threads": 2, "device": "cpu", "seed": 1,
+        "spec_fingerprint": "0123456789abcdef", "started_at": 1_795_646_713,
+        "data": {"source": HOSTILE, "sha256": "ab".repeat(32), "tokenizer": "gpt2", "train_tokens": 1000,
+            "validation_tokens": 100, "test_tokens": 100},
+        "command_line": ["/usr/local/bin/dlt", "train", "--data", HOSTILE]})
+}
+
+fn finish(path: &Path, steps: usize) {
+    let summary = json!({"schema": 1, "name": "smoke", "seed": 1, "steps": steps, "best_step": steps, "validation_loss": 4.5,
+        "validation_perplexity": 90.02, "test_perplexity": 91.25, "unigram_perplexity": 427.5,
+        "unigram_test_perplexity": 418.5, "bits_per_byte": 2.25, "trainable_parameters_mean": 1500.0,
+        "trainable_parameters_end": 1000, "block_parameters_mean": 750.0, "block_parameters_end": 250,
+        "conventional_parameters": 2000, "conventional_block_parameters": 1000, "independent_layers_mean": 3.25,
+        "independent_layers_end": 2, "distinct_layers_mean": 3.5, "distinct_layers_end": 2, "tokens_per_s": 4739.0,
+        "seconds_per_epoch": 61.0, "elapsed_s": 3.0, "elapsed_training_s": 2.0, "elapsed_deciding_s": 0.01,
+        "elapsed_rewarding_s": 0.05, "peak_rss_mb": 73.6, "predicted_peak_rss_mb": 69.5, "mean_rss_mb": 73.5,
+        "weights_gradients_moments_mb_peak": 26.4});
+    fs::write(path.join(SUMMARY_FILE), summary.to_string()).unwrap();
+}
+
+fn document(run: &Run) -> String {
+    Page::new(std::slice::from_ref(run), Kind::Still).document()
+}
+
+/// The JSON that the page's script reads.
+fn data(document: &str) -> Value {
+    let (_, rest) = document.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn a_page_asks_the_network_for_nothing() {
+    let folder = folder("run", 4, 20, &[]);
+    finish(&folder.path, 20);
+    let page = document(&Run::read(&folder.path).unwrap());
+    assert_eq!(page.lines().nth(1), Some(MARKER));
+    // The names of XML's vocabularies are no addresses that anybody asks.
+    let addresses =
+        page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "");
+    for address in ["http:", "https:", "//cdn", "url(", "@import", "src=", "<link rel=\"stylesheet\""] {
+        assert!(!addresses.contains(address), "{address}");
+    }
+    assert!(page.contains("default-src 'none'; style-src 'sha256-") && !page.contains("unsafe-inline"));
+    assert!(!page.contains("connect-src"), "a page of a file asks nobody for news");
+    assert!(page.len() < MOST_BYTES, "{} bytes", page.len());
+}
+
+#[test]
+fn a_hostile_name_stays_a_name() {
+    let folder = folder(&HOSTILE.replace('/', "."), 4, 20, &[]);
+    let page = document(&Run::read(&folder.path).unwrap());
+    // The data, the page's script; nothing else is a script.
+    assert_eq!(page.matches("<script").count(), 2);
+    assert_eq!(page.matches("</script>").count(), 2);
+    assert!(
+        page.contains("a&quot;&#39;&gt;&lt;script&gt;alert(1)&lt;.script&gt;&lt;!-- {{data}}"),
+        "shown as it is"
+    );
+    assert_eq!(page.matches("<!--").count(), 1, "the marker is the only comment");
+    assert!(!page.contains("\" onload") && !page.contains("'><"));
+    assert_eq!(data(&page)["runs"][0]["layers"], 4);
+}
+
+#[test]
+fn the_data_hold_every_state_with_what_is_frozen() {
+    let folder = folder("run", 5, 20, &[]);
+    let run = Run::read(&folder.path).unwrap();
+    let data = data(&document(&run));
+    let moments = data["runs"][0]["moments"].as_array().unwrap().clone();
+    assert_eq!(moments.len(), 5);
+    assert_eq!((&moments[0]["step"], &moments[0]["frozen"]), (&json!(0), &json!([1, 2, 3, 4])));
+    for (moment, row) in moments[1..].iter().zip(run.recording.rows()) {
+        assert_eq!(moment["state"], json!(row.state().owners()));
+        assert_eq!(moment["step"], row.step());
+        assert_eq!((&moment["frozen"], &moment["before"]), (&Value::Null, &Value::Null));
+        assert_eq!((&moment["epsilon"], &moment["reward"]), (&json!(0.5), &json!(-250.5)));
+    }
+    // Decisions take hold in the step that follows.
+    assert_eq!(moments[1]["distinct"], run.recording.rows()[0].state().n_independent());
+}
+
+#[test]
+fn a_layer_stays_frozen_until_the_reading_of_its_method_says_otherwise() {
+    let frozen = |sets: &[&str], rows: &[(Vec<usize>, Option<usize>)]| {
+        let folder = folder("run", 4, 20, sets);
+        let mut recording = Recording::new(4);
+        for (index, (action, layer)) in rows.iter().enumerate() {
+            recording.push(5 * (index + 1), Action::new(action.clone()).unwrap(), *layer).unwrap();
+        }
+        fs::write(folder.path.join(STATES_FILE), recording.to_text()).unwrap();
+        let data = data(&document(&Run::read(&folder.path).unwrap()));
+        let moments = data["runs"][0]["moments"].as_array().unwrap().clone();
+        moments.iter().map(|moment| moment["frozen"].clone()).collect::<Vec<_>>()
+    };
+    let joint = [(vec![0, 0, 2, 0], None), (vec![0, 1, 2, 0], None)];
+    assert_eq!(frozen(&["tying.first_tie=replicate"], &joint), [json!([1, 2, 3]), Value::Null, Value::Null]);
+    assert_eq!(frozen(&["tying.first_tie=literal"], &joint), [json!([1, 2, 3]), json!([1, 3]), json!([3])]);
+    let in_turn = [(vec![0, 1, 0, 0], Some(1)), (vec![0, 1, 0, 0], Some(2))];
+    let sets = ["tying.decision=per-layer", "tying.first_tie=replicate"];
+    assert_eq!(frozen(&sets, &in_turn), [json!([1, 2, 3]), json!([2, 3]), json!([3])]);
+}
+
+#[test]
+fn a_run_under_way_says_so() {
+    let folder = folder("run", 4, 20, &[]);
+    let run = Run::read(&folder.path).unwrap();
+    let page = document(&run);
+    assert!(page.contains("Not finished when this page was made: step 20 of 30"), "{page}");
+    assert!(page.contains("Validation perplexity so far") && page.contains("90.02"));
+    let digest = Digest::of(&run);
+    assert_eq!((digest.finished, digest.steps, digest.test_perplexity), (false, 20, None));
+    assert!(
+        (digest.block_share_end().unwrap() - digest.independent_layers_end.unwrap() as f64 / 4.0).abs()
+            < 1e-12
+    );
+    finish(&folder.path, 20);
+    let page = document(&Run::read(&folder.path).unwrap());
+    assert!(page.contains("Finished: 20 steps in 3.0 s") && page.contains("unigram floor 427.50"));
+}
+
+#[test]
+fn a_run_that_has_not_made_a_step_gives_a_page() {
+    let folder = folder("run", 4, 0, &[]);
+    fs::write(folder.path.join(METRICS_FILE), json!({"kind": "header", "schema": 1}).to_string() + "\n")
+        .unwrap();
+    let page = document(&Run::read(&folder.path).unwrap());
+    assert!(page.contains("No decision has been made") && page.contains("Not shown: "));
+}
+
+#[test]
+fn settings_that_differ_from_the_paper_come_first() {
+    let folder = folder("run", 4, 20, &[]);
+    let page = document(&Run::read(&folder.path).unwrap());
+    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
+    let folded = place("<summary>As in the paper</summary>");
+    assert!(place("<code>model.width</code>") < folded, "32, not 1,600");
+    assert!(place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded);
+    assert!(place("<code>seed</code>") > place("<summary>Where the paper is silent</summary>"));
+    for field in fields::FIELDS {
+        let key = format!("<code>{}</code></th>", field.key());
+        assert_eq!(page.matches(&key).count(), 1, "{key}");
+    }
+}
+
+#[test]
+fn runs_stand_beside_the_first_conventional_one() {
+    let tied = folder("tied", 4, 20, &[]);
+    let plain = folder("plain", 4, 20, &["agent.policy=none", "tying.initial=independent"]);
+    for folder in [&tied, &plain] {
+        finish(&folder.path, 20);
+    }
+    let better = fs::read_to_string(plain.path.join(SUMMARY_FILE)).unwrap().replace("90.02", "72.016");
+    fs::write(plain.path.join(SUMMARY_FILE), better).unwrap();
+    let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
+    let page = Page::new(&runs, Kind::Still).document();
+    assert!(page.contains("2 runs compared") && page.contains("+25.0 %"), "90.02 is 1.25 times 72.016");
+    assert!(page.contains("Differences are to <b>plain</b>"));
+    assert!(page.contains("Settings in which they differ") && page.contains("<code>agent.policy</code>"));
+    let page = Page::new(&runs[..1], Kind::Still).document();
+    assert!(!page.contains("Differences are to"));
+}
+
+#[test]
+fn a_long_run_of_a_deep_model_stays_small() {
+    let folder = folder("run", 48, 20_000, &["tying.decide_every=5"]);
+    let page = document(&Run::read(&folder.path).unwrap());
+    assert!(page.len() < MOST_BYTES, "{} bytes", page.len());
+    assert_eq!(
+        page.matches(" src=\"data:image/png;base64,").count(),
+        1,
+        "the strips of 48 layers are a picture"
+    );
+    let run = &data(&page)["runs"][0];
+    let moments = run["moments"].as_array().unwrap();
+    assert_eq!(
+        (run["decisions"].as_u64(), moments.last().unwrap()["decision"].as_u64()),
+        (Some(4000), Some(4000))
+    );
+    assert!(moments.len() > 100, "{} moments", moments.len());
+    assert!(
+        moments[1]["before"].is_array(),
+        "what a decision changed is told though the one before it is not there"
+    );
+}
+
+#[test]
+fn every_colour_of_the_figures_is_given() {
+    let style = include_str!("../../assets/page.css");
+    for (_, variable) in dlt_report::figure::PAGE_COLOURS {
+        // Light, dark by the system, dark by the button, and paper.
+        assert_eq!(style.matches(&format!("{variable}: #")).count(), 4, "{variable}");
+    }
+}
+
+#[test]
+fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
+    let folder = folder("run", 4, 20, &[]);
+    let metrics = folder.path.join(METRICS_FILE);
+    let whole = fs::read_to_string(&metrics).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let write = |count: usize, ending: &str| {
+        fs::write(&metrics, lines[..count].join("\n") + "\n" + ending).unwrap();
+    };
+    let steps = |live: &mut Live| {
+        let snapshot = live.look();
+        let news: Value = serde_json::from_str(&snapshot.news).unwrap();
+        (
+            news["steps"].as_u64().unwrap(),
+            news["trouble"].as_str().map(str::to_owned),
+            snapshot.version.clone(),
+        )
+    };
+    write(4, "");
+    let mut live = Live::open(&folder.path).unwrap();
+    let (first, trouble, version) = steps(&mut live);
+    assert_eq!((first, trouble), (3, None));
+    assert_eq!(steps(&mut live).2, version, "nothing new, the same version");
+
+    write(6, &lines[6][..10]);
+    let (grown, trouble, newer) = steps(&mut live);
+    assert_eq!((grown, trouble), (5, None), "a line without its end is not read");
+    assert_ne!(newer, version);
+    write(3, "");
+    assert_eq!(steps(&mut live).0, 2, "cut back");
+    write(12, "");
+    let (again, trouble, _) = steps(&mut live);
+    assert!(again > 5 && trouble.is_none(), "and gone on");
+    fs::write(&metrics, format!("{}\nnonsense\n", lines[..15].join("\n"))).unwrap();
+    let (held, trouble, _) = steps(&mut live);
+    assert_eq!(held, again, "the last known state stays");
+    assert!(trouble.unwrap().contains("metrics.jsonl: line 16"));
+    assert!(live.snapshot().page.contains("cannot be read now"));
+    let elsewhere = folder.path.with_file_name("elsewhere");
+    fs::rename(&folder.path, &elsewhere).unwrap();
+    assert!(steps(&mut live).1.unwrap().contains("not a run folder"));
+    fs::rename(&elsewhere, &folder.path).unwrap();
+    write(lines.len(), "");
+    finish(&folder.path, 20);
+    assert_eq!(steps(&mut live).1, None, "healed");
+    assert!(live.snapshot().news.contains("\"finished\":true"));
+    assert!(live.snapshot().page.contains("connect-src 'self'"));
+}
+
+#[test]
+fn rejects_what_is_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Live::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("not a run folder"), "{error}");
+}
