@@ -77,10 +77,25 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             mean_text(&group, distinct_end, 1),
             mean_text(&group, parameters_mean, 2),
             mean_text(&group, parameters_end, 2),
-            mean_text(&group, block_share_mean, 3),
+            share_of_blocks(&group, &conventional),
         ]);
     }
     grid
+}
+
+/// Trainable parameters in blocks, in the mean over training, as a share of those of the conventional model with all of its
+/// layers, which a row with fewer layers has not.
+fn share_of_blocks(group: &super::view::Group<'_>, conventional: &super::view::Group<'_>) -> String {
+    let whole = conventional
+        .done
+        .iter()
+        .chain(&group.done)
+        .map(|done| done.summary.conventional_block_parameters)
+        .max();
+    match (group.mean(|done| done.summary.block_parameters_mean), whole) {
+        (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole as f64),
+        _ => String::new(),
+    }
 }
 
 /// A mean without its spread.
@@ -151,8 +166,9 @@ fn parameters_end(done: &Done) -> f64 {
     done.summary.trainable_parameters_end as f64 / 1e6
 }
 
-fn block_share_mean(done: &Done) -> f64 {
-    done.summary.block_parameters_mean / done.summary.conventional_block_parameters as f64
+/// In millions.
+fn block_parameters_mean(done: &Done) -> f64 {
+    done.summary.block_parameters_mean / 1e6
 }
 
 fn seconds_per_epoch(done: &Done) -> f64 {

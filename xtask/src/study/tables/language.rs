@@ -192,9 +192,9 @@ fn figures(
         view.figure(
             subject,
             row,
-            "block parameters, mean, share of conventional",
+            "trainable parameters in blocks, mean, millions",
             None,
-            super::block_share_mean,
+            super::block_parameters_mean,
         ),
         view.figure(subject, row, "time per epoch, seconds", None, seconds_per_epoch),
     ]
