@@ -84,6 +84,11 @@ impl Setting {
         Self::Fixed(assignment.into())
     }
 
+    /// Whether it is a value for this key, as it stands.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        matches!(self, Self::Fixed(assignment) if assignment.split('=').next() == Some(key))
+    }
+
     fn need(&self) -> Option<&CellId> {
         match self {
             Self::Fixed(_) => None,

@@ -25,12 +25,11 @@ const FINETUNING_BATCH: usize = 32;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Operations of a training step: forward, and backward as twice that.
-pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize) -> f64 {
+pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes: bool) -> f64 {
     let positions = (batch * spec.tokens()) as f64;
     let (layers, width) = (spec.model.layers as f64, spec.model.width as f64);
     let block = block_parameters(&spec.model).unwrap_or(0) as f64;
-    let head =
-        if spec.model.architecture == Architecture::Vit { 0.0 } else { GPT2_VOCABULARY as f64 * width };
+    let head = if has_classes { 0.0 } else { GPT2_VOCABULARY as f64 * width };
     let attention = 2.0 * layers * spec.tokens() as f64 * width;
     6.0 * positions * (layers * block + head + attention)
 }
@@ -39,6 +38,8 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize) -> f64 {
 pub(crate) fn steps(cell: &Cell, spec: &CheckedSpec) -> Option<usize> {
     match (&cell.job, spec.training.steps) {
         (Job::Predict { .. }, _) => Some(0),
+        // Otherwise it is epochs of the task.
+        (Job::Finetune { .. }, _) if !cell.settings.iter().any(|one| one.sets("training.steps")) => None,
         (_, Size::Fixed(steps)) => Some(steps),
         (_, Size::Auto(_)) => None,
     }
@@ -57,11 +58,11 @@ pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
 pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
     let spec = sized(cell, scale)?;
     let own = cell.spec()?;
-    let batch = match cell.job {
-        Job::Finetune { .. } => FINETUNING_BATCH,
-        _ => spec.training.batch,
+    let (batch, has_classes) = match cell.job {
+        Job::Finetune { .. } => (FINETUNING_BATCH, true),
+        _ => (spec.training.batch, spec.model.architecture == Architecture::Vit),
     };
-    Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch)))
+    Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
 }
 
 /// Operations a second: of the runs that are there, or by default.
@@ -125,7 +126,7 @@ mod tests {
     fn the_main_job_costs_what_its_preset_says() {
         let cell = place(Subject::Shakespeare, Row::Full, 1, Scale::Laptop).cell().unwrap();
         // The preset's comment says 56 GFLOP a step.
-        let step = operations_per_step(&cell.spec().unwrap(), 8);
+        let step = operations_per_step(&cell.spec().unwrap(), 8, false);
         assert!((52e9..60e9).contains(&step), "{step:e}");
         assert_eq!(operations(&cell, Scale::Laptop).unwrap(), Some(800.0 * step));
     }

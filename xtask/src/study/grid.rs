@@ -39,11 +39,10 @@ impl Part {
                 .iter()
                 .flat_map(|&corpus| all(Subject::Gpt2(corpus), &[&core[..], &of_ours].concat()))
                 .collect(),
-            Self::Table(2) => Corpus::ALL
-                .iter()
-                .flat_map(|&corpus| all(Subject::Bert(corpus), &[&core[..], &of_ours].concat()))
-                .collect(),
-            Self::Table(3) => [all(Subject::Memory, &core), all(Subject::MemoryPaper, &core)].concat(),
+            Self::Table(2) => {
+                Corpus::ALL.iter().flat_map(|&corpus| all(Subject::Bert(corpus), &core)).collect()
+            }
+            Self::Table(3) => [all(Subject::Memory, &core), all(Subject::MemoryPaper, &core[..2])].concat(),
             Self::Table(4) => {
                 let mut rows = core.to_vec();
                 rows.push(Row::Reference);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use dlt_spec::ExitCode;
 use dlt_spec::record::SUMMARY_FILE;
 
 use super::board::Board;
@@ -45,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: Vec<(CellId, String)>,
     /// Cells that were not begun: for lack of time, or because what they need failed.
     pub(crate) left: Vec<CellId>,
+    /// Whether somebody interrupted a run.
+    pub(crate) interrupted: bool,
 }
 
 struct Running<'c> {
@@ -79,7 +82,7 @@ impl Launcher<'_> {
                     }
                 }
             }
-            let is_over = self.budget.is_some_and(|budget| start.elapsed() >= budget);
+            let is_over = outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
             while !is_over && running.len() < self.jobs {
                 let Some(next) = self.next(&open, &running)? else { break };
                 let cell = open.remove(next);
@@ -96,7 +99,7 @@ impl Launcher<'_> {
                 }
             }
             if running.is_empty() && (is_over || !self.waits(&open)?) {
-                outcome.left = open.iter().map(|cell| cell.id.clone()).collect();
+                outcome.left.extend(open.iter().map(|cell| cell.id.clone()));
                 board.end(&outcome);
                 return Ok(outcome);
             }
@@ -187,6 +190,12 @@ impl Launcher<'_> {
             outcome.done += 1;
             board.ended(cell, Ok(()));
             return self.tidy(&cell.id);
+        }
+        if status.code().and_then(|code| u8::try_from(code).ok()) == Some(ExitCode::Interrupted.number()) {
+            // Whoever interrupts a run means all of them; it goes on where it was saved.
+            outcome.interrupted = true;
+            outcome.left.push(cell.id.clone());
+            return Ok(());
         }
         let why = match status.code() {
             Some(code) => format!("dlt ended with exit code {code}"),

@@ -17,13 +17,25 @@ pub(super) struct Architecture {
     title: &'static str,
     subject: fn(Corpus) -> Subject,
     paper: fn(Corpus) -> Language,
+    rows: &'static [Row],
 }
 
-pub(super) const GPT2: Architecture =
-    Architecture { number: 1, title: "Table 1: GPT-2", subject: Subject::Gpt2, paper: paper::gpt2 };
-pub(super) const BERT: Architecture =
-    Architecture { number: 2, title: "Table 2: BERT", subject: Subject::Bert, paper: paper::bert };
+pub(super) const GPT2: Architecture = Architecture {
+    number: 1,
+    title: "Table 1: GPT-2",
+    subject: Subject::Gpt2,
+    paper: paper::gpt2,
+    rows: &ROWS,
+};
+pub(super) const BERT: Architecture = Architecture {
+    number: 2,
+    title: "Table 2: BERT",
+    subject: Subject::Bert,
+    paper: paper::bert,
+    rows: &CORE,
+};
 
+const CORE: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
 const ROWS: [Row; 5] = [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
 
 pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
@@ -100,9 +112,9 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     for corpus in Corpus::ALL.into_iter().filter(here) {
         let subject = (table.subject)(corpus);
         sheet.introduction.extend(floor(view, subject).map(|floor| format!("{}: {floor}", corpus.title())));
-        sheet.grids.push(details(view, subject, &ROWS, corpus.title()));
+        sheet.grids.push(details(view, subject, table.rows, corpus.title()));
         let of_paper = (table.paper)(corpus);
-        for row in ROWS {
+        for &row in table.rows {
             let perplexity = match row {
                 Row::Conventional => of_paper.perplexity[0].parse().ok(),
                 Row::Full => of_paper.perplexity[1].parse().ok(),
@@ -132,14 +144,14 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
         let of_paper = paper::ablation(row);
         let mut cells = vec![row.label()];
         for (index, subject) in columns.into_iter().enumerate() {
-            cells.push(of_paper.map_or_else(String::new, |paper| paper[index].to_string()));
+            cells.push(match (of_paper, index) {
+                (None, _) => String::new(),
+                (Some([wikitext, _]), 0) => wikitext.to_string(),
+                (Some([_, shakespeare]), _) => format!("{shakespeare:.1}"),
+            });
             let group = view.group(subject, row);
             let is_left = group.done.is_empty() && is_left_out(view, subject, row);
-            cells.push(if is_left {
-                "not run at this scale".to_owned()
-            } else {
-                group.text(test_perplexity, 1)
-            });
+            cells.push(if is_left { "not at this scale".to_owned() } else { group.text(test_perplexity, 1) });
         }
         grid.rows.push(cells);
     }

@@ -8,7 +8,12 @@ use crate::study::sheet::{Grid, Mean, Sheet};
 use crate::study::subject::Subject;
 use crate::study::view::{Quantity, View};
 
-const ROWS: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
+/// Rows of a subject: where a step takes minutes, without the random policy, whose memory is that of its states.
+fn rows(subject: Subject) -> &'static [Row] {
+    let all = &[Row::Conventional, Row::Full, Row::Random];
+    if subject == Subject::MemoryPaper { &all[..2] } else { all }
+}
+
 /// As `dlt inspect --memory` names it.
 const CONVENTIONAL: &str = "no layer tied";
 
@@ -51,7 +56,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             .to_owned(),
     );
     for subject in [Subject::Memory, Subject::MemoryPaper] {
-        for row in ROWS {
+        for &row in rows(subject) {
             sheet.figures.extend([
                 view.figure(subject, row, "resident memory, peak, MB", None, peak),
                 view.figure(subject, row, "resident memory, mean, MB", None, mean),
@@ -88,7 +93,7 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
         (Some(value), Some(whole)) => format!("{:.3}", value.mean / whole),
         _ => String::new(),
     };
-    for row in ROWS {
+    for &row in rows(subject) {
         let group = view.group(subject, row);
         if row == Row::Conventional
             && let (Some(peak), Some(state)) = (predicted_peak, predicted_state)
