@@ -25,7 +25,7 @@ use crate::optimizer::resting::RestingPlace;
 use crate::schedule::learning_rate;
 use crate::trainer::saved::Saving;
 use crate::tying::{
-    Timetable, Weights, agent_for, change, initial_binding, model_for, model_notes, stream, visited,
+    Timetable, Weights, agent_for, certain_binding, change, model_for, model_notes, stream, visited,
 };
 use crate::{Result, TrainError, memory, step};
 
@@ -142,7 +142,7 @@ impl Trainer {
         check_extents(spec, material.extents())?;
         material.batches(spec.training.batch, stream(spec.seed, "data"))?;
         agent_for(spec, recording)?;
-        memory::check_fit(spec, material.extents(), &initial_binding(spec), device)
+        memory::check_fit(spec, material.extents(), &certain_binding(spec), device)
     }
 
     /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay; `start` looks

@@ -11,7 +11,7 @@ use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::file::ModelFile;
 use dlt_models::parameters::Layout;
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{FirstDecision, PolicyKind, TyingSpec};
+use dlt_spec::spec::{FirstDecision, PolicyKind, Tie, TyingSpec};
 use dlt_spec::{CheckedSpec, fields, seeds};
 use dlt_state::{Recording, Row, State};
 use rand_chacha::ChaCha8Rng;
@@ -63,6 +63,15 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
     match spec.starts_frozen() {
         true => Binding::frozen(spec.model.layers),
         false => Binding::of_state(&spec.initial_state()),
+    }
+}
+
+/// The largest binding that a run is certain to meet. Ties come and go by what is decided; copies stay.
+pub(crate) fn certain_binding(spec: &CheckedSpec) -> Binding {
+    let decides = spec.agent.policy != PolicyKind::None && spec.tying.decide_until > 0.0;
+    match spec.tying.tie {
+        Tie::Replicate if decides => Binding::of_state(&State::independent(spec.model.layers)),
+        Tie::Replicate | Tie::Share => initial_binding(spec),
     }
 }
 
@@ -199,7 +208,7 @@ pub(crate) fn stream(root: u64, name: &str) -> ChaCha8Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dlt_spec::Spec;
+    use dlt_spec::{Overlay, Spec};
 
     fn due(first_decision: FirstDecision, decide_until: f64) -> Vec<usize> {
         let tying = TyingSpec { first_decision, decide_every: 15, decide_until, ..Spec::default().tying };
@@ -212,6 +221,18 @@ mod tests {
         assert_eq!(due(FirstDecision::AfterK, 1.0), [15, 30, 45]);
         assert_eq!(due(FirstDecision::AtStep0, 1.0), [1, 16, 31, 46]);
         assert_eq!(due(FirstDecision::BeforeFirstStep, 1.0), [0, 15, 30, 45]);
+    }
+
+    #[test]
+    fn copies_are_certain_and_ties_are_not() {
+        let trained = |set: &[&str]| {
+            let overlays: Vec<_> = set.iter().map(|one| Overlay::from_assignment(one).unwrap()).collect();
+            certain_binding(&Spec::assemble(&overlays).unwrap().check().unwrap()).trained().len()
+        };
+        let frozen = ["model.layers=3", "tying.initial=frozen"];
+        assert_eq!(trained(&frozen), 1);
+        assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate"]].concat()), 3);
+        assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate", "agent.policy=none"]].concat()), 1);
     }
 
     #[test]
