@@ -64,7 +64,8 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
     child.wait().unwrap();
     assert!(!place.path("killed/summary.json").exists(), "the run was over before it was killed");
     let before = event_file(&place, "killed");
-    let step = |event: &Event| event.values.first().filter(|(tag, _)| tag == "train/loss").map(|_| event.step);
+    let step =
+        |event: &Event| event.values.first().filter(|(tag, _)| tag == "train/loss").map(|_| event.step);
     let seen = read(&fs::read(&before).unwrap()).unwrap().iter().filter_map(step).max();
     assert!(seen >= Some(9), "events come while a run is under way: {seen:?}");
 

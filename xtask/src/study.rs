@@ -4,7 +4,7 @@
 //! asked for, it is idempotent: finished cells are skipped, stopped ones go on where they were saved, failed ones are
 //! tried again and stand in the table as FAILED until they succeed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use clap::{Args, Subcommand};
 
 use crate::program::{self, Profile};
 use crate::table::Table;
-use cell::{Cell, Plan};
+use cell::{Cell, CellId, Plan};
 use figures::Drawing;
 use grid::Part;
 use launch::{Launcher, parse_duration, parse_seeds};
@@ -29,6 +29,7 @@ use store::{Standing, Store};
 mod board;
 mod cell;
 mod cost;
+mod drawn;
 mod figures;
 mod grid;
 mod launch;
@@ -145,6 +146,9 @@ pub(crate) struct StudyArguments {
 
 type Seeds = Vec<u64>;
 
+/// Folder of the data sets of scale smoke, below that of its runs.
+const DATA: &str = "data";
+
 fn parse_source(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.to_owned())),
@@ -206,11 +210,24 @@ impl<'a> Study<'a> {
             sources.insert(name.clone(), path.clone());
         }
         if arguments.scale == Scale::Smoke {
-            for (name, path) in stand_in::write(&runs.join("data"))? {
+            for (name, path) in stand_in::sources(&runs.join(DATA)) {
                 sources.entry(name).or_insert(path);
             }
         }
-        Ok(Self { root, arguments, store: Store::new(runs, sources) })
+        if let Some(dlt) = &arguments.dlt {
+            ensure!(dlt.is_file(), "--dlt {}: there is no such file", dlt.display());
+        }
+        let study = Self { root, arguments, store: Store::new(runs, sources) };
+        let known: BTreeSet<&str> = study.cells(&Part::ALL).iter().filter_map(|cell| cell.data()).collect();
+        for (name, _) in &arguments.data {
+            let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
+            ensure!(
+                known.contains(name.as_str()),
+                "--data: at scale {scale}, expected one of {}, came {name}",
+                list()
+            );
+        }
+        Ok(study)
     }
 
     fn plan(&self) -> Plan<'_> {
@@ -242,6 +259,9 @@ impl<'a> Study<'a> {
             self.foretell(&dlt, cells)?;
             return Ok(ExitCode::SUCCESS);
         }
+        if self.arguments.scale == Scale::Smoke {
+            stand_in::write(&self.store.root().join(DATA))?;
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.arguments.threads.map_or(cores, usize::from);
         let launcher = Launcher {
@@ -267,10 +287,7 @@ impl<'a> Study<'a> {
     fn all(&self) -> Result<ExitCode> {
         let code = self.parts(&Part::ALL)?;
         if !self.arguments.dry_run {
-            let ready =
-                figures::drawings().into_iter().map(|drawing| Ok((drawing.is_ready(&self.store)?, drawing)));
-            let ready = ready.collect::<Result<Vec<_>>>()?.into_iter().filter(|(is_ready, _)| *is_ready);
-            self.draw(ready.map(|(_, drawing)| drawing))?;
+            self.draw(figures::drawings().into_iter().filter(|drawing| drawing.is_ready(&self.store)))?;
         }
         Ok(code)
     }
@@ -280,6 +297,8 @@ impl<'a> Study<'a> {
             figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number)).collect();
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
         let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
+        let is_there = |id| cells.iter().any(|cell| cell.id == *id);
+        ensure!(ids.iter().all(is_there), "--seeds: figures show runs with seed 1, which is not among these");
         cells.retain(|cell| ids.contains(&cell.id));
         let code = self.carry_out(&cells, &[])?;
         if code == ExitCode::SUCCESS && !self.arguments.dry_run {
@@ -314,21 +333,22 @@ impl<'a> Study<'a> {
         }
         let cells = self.cells(&Part::ALL);
         let dlt = self.dlt()?;
-        figures::correlate(&dlt, &self.store)?;
+        let mut failures: Vec<_> = figures::correlate(&dlt, &self.store).err().into_iter().collect();
         let records = results.collect(&self.store, &cells)?;
+        failures.extend(results.keep_runs(&self.store, &cells));
         for (path, text) in results.pages(&records, &command) {
             program::replace(&path, text)?;
             writeln!(out, "wrote {}", path.display())?;
         }
-        let kept = results.kept();
-        for drawing in figures::drawings() {
-            if drawing.is_ready(&kept)? {
-                for file in drawing.draw(&dlt, &kept, &results.folder.join(results::FIGURES))? {
-                    writeln!(out, "wrote {}", file.display())?;
-                }
-            }
+        let (files, undrawn) = results.draw(&dlt)?;
+        for file in files {
+            writeln!(out, "wrote {}", file.display())?;
         }
-        Ok(ExitCode::SUCCESS)
+        failures.extend(undrawn);
+        for failure in &failures {
+            writeln!(io::stderr().lock(), "FAILED: {failure:#}")?;
+        }
+        Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// What would be run, and what it would take.
@@ -339,7 +359,7 @@ impl<'a> Study<'a> {
         let (mut total, mut unknown, mut sizes) = (0.0, 0, Vec::new());
         for cell in cells {
             let (spec, operations) = (cost::sized(cell, scale)?, cost::operations(cell, scale)?);
-            let standing = self.store.standing(cell)?;
+            let standing = self.store.standing(cell);
             match operations {
                 Some(operations) if standing != Standing::Done => total += operations / rate,
                 Some(_) => {}
@@ -391,18 +411,23 @@ impl<'a> Study<'a> {
     fn status(&self) -> Result<ExitCode> {
         let cells = self.cells(&Part::ALL);
         let mut table =
-            Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "failure"]);
+            Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
         for cell in &cells {
-            let standing = self.store.standing(cell)?;
+            let standing = self.store.standing(cell);
             let (mut steps, mut result, mut failure) = (String::new(), String::new(), String::new());
             match &standing {
                 Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
-                Standing::Failed { reason } => {
+                Standing::Failed { reason } | Standing::Damaged { reason } => {
                     failure = format!("{reason}; {}", self.store.log(&cell.id).display())
+                }
+                Standing::Waiting { on } => {
+                    failure = format!("needs {}", on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", "))
                 }
                 _ => {}
             }
-            if let Some(summary) = self.store.summary(&cell.id)? {
+            if standing == Standing::Done
+                && let Some(summary) = self.store.summary(&cell.id)?
+            {
                 steps = summary.steps.to_string();
                 result = summary.validation_scores.map_or_else(
                     || format!("{:.2}", summary.validation_perplexity),
@@ -419,11 +444,11 @@ impl<'a> Study<'a> {
 fn word(standing: &Standing) -> String {
     let word = match standing {
         Standing::Missing => "to do",
-        Standing::Waiting => "waits for another",
+        Standing::Waiting { .. } => "waits for another",
         Standing::Begun { .. } => "stopped",
         Standing::Running { .. } => "running",
         Standing::Done => "done",
-        Standing::Failed { .. } => "FAILED",
+        Standing::Failed { .. } | Standing::Damaged { .. } => "FAILED",
         Standing::Stale => "stale: other settings",
     };
     word.to_owned()

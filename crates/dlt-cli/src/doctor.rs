@@ -1,5 +1,6 @@
 //! `dlt doctor`: what is whole in a run folder, what is damaged, and what still works.
 
+use dlt_report::shell::quoted;
 use dlt_spec::ExitCode;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE};
 use dlt_train::doctor::{Finding, Report, Verdict, examine};
@@ -8,7 +9,6 @@ use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
 use crate::numbers::whole;
 use crate::output;
-use crate::report::quoted;
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
     let report = examine(&task.run)?;

@@ -88,8 +88,8 @@ pub(crate) fn run(task: &ExportTask) -> Result {
         if let Some(tokenizer) = &tokenizer {
             tokenizer.save(&folder.join(TOKENIZER_FILE))?;
         }
-        output::create(&folder.join(SPEC_FILE), &fields::render(&saved.spec))?;
-        output::create(&folder.join(CARD_FILE), &card.text())
+        output::create(&folder.join(SPEC_FILE), fields::render(&saved.spec))?;
+        output::create(&folder.join(CARD_FILE), card.text())
     })?;
     output::print(&sizes(&model, task)?)
 }
@@ -142,7 +142,7 @@ fn write_hf(saved: &Saved, model: &Model, tokenizer: Option<&Tokenizer>, folder:
         None => (PROCESSOR_FILE, processor(spec.data.normalise, spec.model.picture)),
     };
     let text = serde_json::to_string_pretty(&content).expect("it holds texts, numbers and lists only");
-    output::create(&folder.join(name), &format!("{text}\n"))?;
+    output::create(&folder.join(name), format!("{text}\n"))?;
     if spec.model.objective == Objective::Classes && tokenizer.is_some() && marks.padding.is_none() {
         output::note("the tokenizer has no token for padding: transformers will take one text at a time");
     }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use dlt_report::Run;
 use dlt_report::correlation::Correlations;
 use dlt_report::figure::{self, CorrelationPanel, Figure};
 use dlt_report::run::MODEL_FILE;
-use dlt_report::Run;
 use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
@@ -78,7 +78,10 @@ pub(crate) fn run(task: &FigureTask) -> Result {
         Some("svg") => figure.svg().as_bytes().to_vec(),
         Some("png") => figure.png()?,
         _ => {
-            return Err(refuse(format!("--out {}: expected a name that ends in .svg or .png", out.display())));
+            return Err(refuse(format!(
+                "--out {}: expected a name that ends in .svg or .png",
+                out.display()
+            )));
         }
     };
     match task.force {

@@ -1,6 +1,6 @@
 //! The two channels: results on standard output, everything else on standard error.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -34,21 +34,21 @@ pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
 
 /// Writes a file beside its place and renames it, so that nobody sees half of it.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
-    let refuse = |reason: String| {
-        Failure::refused(ExitCode::Usage, format!("cannot write {}: {reason}", path.display()))
-    };
-    let name = path.file_name().ok_or_else(|| refuse("expected a file".to_owned()))?;
+    let cannot =
+        |code, reason: String| Failure::refused(code, format!("cannot write {}: {reason}", path.display()));
+    let name =
+        path.file_name().ok_or_else(|| cannot(ExitCode::Usage, "expected the name of a file".to_owned()))?;
     let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&beside)
         .and_then(|mut file| file.write_all(content))
-        .and_then(|()| std::fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| {
         // It may not be there, and then nothing is left to remove.
-        let _ = std::fs::remove_file(&beside);
-        refuse(error.to_string())
+        let _ = fs::remove_file(&beside);
+        cannot(ExitCode::Resources, error.to_string())
     })
 }
 

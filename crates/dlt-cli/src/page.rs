@@ -1,7 +1,7 @@
 //! `dlt report`: one page about runs, their figures as files, or their outcome as JSON.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -73,7 +73,7 @@ pub(crate) fn run(task: &ReportTask) -> Result {
         draw(&runs, folder)?;
     }
     if let Some(page) = &page {
-        replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
+        output::replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
         output::note(&format!("wrote {}", page.display()));
     }
     if task.json {
@@ -96,23 +96,6 @@ fn check_place(path: &Path, force: bool) -> Result {
     }
     let reason = "it is there already and is no page of dlt report; --force writes over it";
     Err(refuse(format!("cannot write {}: {reason}", path.display())))
-}
-
-/// Writes a file beside its place and renames it, so that nobody sees half of it.
-fn replace(path: &Path, content: &[u8]) -> Result {
-    let name = path.file_name().ok_or_else(|| refuse(format!("{}: expected a file", path.display())))?;
-    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(content))
-        .and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        // It may not be there, and then nothing is left to remove.
-        let _ = fs::remove_file(&beside);
-        Failure::refused(ExitCode::Resources, format!("cannot write {}: {error}", path.display()))
-    })
 }
 
 fn draw(runs: &[Run], folder: &Path) -> Result {
@@ -147,8 +130,8 @@ fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
         Failure::refused(ExitCode::Resources, format!("cannot write into {}: {error}", folder.display()))
     };
     fs::create_dir_all(folder).map_err(cannot)?;
-    replace(&folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
-    replace(&folder.join(format!("{name}.png")), &figure.png()?)?;
+    output::replace(&folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
+    output::replace(&folder.join(format!("{name}.png")), &figure.png()?)?;
     Ok(2)
 }
 

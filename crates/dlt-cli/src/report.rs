@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dlt_models::binding::Binding;
+use dlt_report::shell::quoted;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{Scores, Summary};
 use dlt_spec::spec::{Initial, InitialName, Objective, Order, PolicyKind};
@@ -246,15 +247,6 @@ fn conventional(spec: &CheckedSpec) -> String {
         set.push("data.order=pass");
     }
     set.iter().map(|set| format!("--set {}", quoted(set))).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell reads it whole.
-pub(crate) fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

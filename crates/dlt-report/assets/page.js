@@ -112,9 +112,8 @@
       const base = HEIGHT + this.radius;
       const label = this.radius < 10 ? 16 : 0;
       this.base = base;
-      this.drawing = make("svg", {
-        class: "map-drawing", viewBox: `0 0 ${WIDTH} ${base + this.radius + 8 + label}`, role: "img",
-      });
+      this.drawing = make("svg", { class: "map-drawing", role: "img" });
+      this.bottom = base + this.radius + 8 + label;
       const arcs = make("g", {}, this.drawing);
       this.layers = Array.from({ length: layers }, (_, layer) => {
         const arc = make("path", { class: "arc", "data-layer": layer }, arcs);
@@ -150,18 +149,19 @@
         this.stop();
         this.show(Math.round(share * this.last), true);
       });
+      this.key = tag("div", { className: "note legend" });
       const scroll = tag("div", { className: "map-scroll" }, [this.drawing]);
       const track = tag("div", { className: "track" }, [this.timeline, this.slider]);
-      const controls = tag("div", { className: "controls" }, [this.play, this.back, track, this.on]);
+      this.controls = tag("div", { className: "controls" }, [this.play, this.back, track, this.on]);
       this.frameElement = tag("div", { className: "map-frame" }, [
-        tag("div", { className: "map-words" }, [this.step, this.facts]), scroll, controls, this.said,
-        this.legend(),
+        tag("div", { className: "map-words" }, [this.step, this.facts]), scroll, this.controls, this.said,
+        this.key,
       ]);
       this.place.replaceChildren(this.frameElement);
       this.drawTimeline();
     }
 
-    legend() {
+    explain() {
       const mark = (kind) => {
         const svg = make("svg", { class: "map-drawing", viewBox: "0 0 32 32", "aria-hidden": "true" });
         make("circle", { class: "dot", cx: 16, cy: 16, r: 12 }, make("g", { class: `alone ${kind}` }, svg));
@@ -175,8 +175,8 @@
         make("rect", { x: 4, y: 8, width: 22, height: 18, rx: 4, fill: `var(--series-${kind})` }, svg);
         return tag("span", {}, [svg, words]);
       };
-      children.push(square(1, "layers tied"), square(2, "layers untied"));
-      return tag("div", { className: "note legend" }, children);
+      if (this.last > 0) children.push(square(1, "layers tied"), square(2, "layers untied"));
+      this.key.replaceChildren(...children);
     }
 
     // Bars of tied and untied layers, one for each moment, in the places of the slider.
@@ -189,11 +189,12 @@
         return [tied, list.length - tied];
       });
       const most = Math.max(1, ...bars.map(([tied, untied]) => tied + untied));
-      this.timeline.setAttribute("viewBox", `-0.5 0 ${n + 1} 1`);
+      this.timeline.setAttribute("viewBox", `0 0 ${n} 1`);
       this.timeline.setAttribute("overflow", "visible");
       this.timeline.replaceChildren();
-      this.now = make("rect", { class: "now", y: 0, width: 1, height: 1 }, this.timeline);
-      make("line", { class: "base", x1: -0.5, x2: n + 0.5, y1: 1, y2: 1 }, this.timeline);
+      this.nowWidth = Math.min(1, n * 0.02);
+      this.now = make("rect", { class: "now", y: 0, width: this.nowWidth, height: 1 }, this.timeline);
+      make("line", { class: "base", x1: 0, x2: n, y1: 1, y2: 1 }, this.timeline);
       bars.forEach(([tied, untied], index) => {
         const [low, high] = [tied / most, untied / most];
         const width = Math.min(0.62, n * 0.012);
@@ -202,6 +203,12 @@
         if (untied) make("rect", { class: "untied", x, width, y: 1 - low - high, height: high }, this.timeline);
       });
       this.slider.max = this.last;
+      this.controls.hidden = this.last === 0;
+      this.explain();
+      // Without any arc there is no need for their room.
+      const isPlain = this.last === 0 && groups(this.run.moments[0]).every(([, members]) => members.length === 1);
+      const top = isPlain ? this.base - this.radius - 14 : 0;
+      this.drawing.setAttribute("viewBox", `0 ${top} ${WIDTH} ${this.bottom - top}`);
     }
 
     show(index, moving) {
@@ -223,7 +230,7 @@
       });
       this.drawing.setAttribute("data-decision", moment.decision);
       this.slider.value = this.at;
-      this.now.setAttribute("x", this.at - 0.5);
+      this.now.setAttribute("x", this.at - this.nowWidth / 2);
       this.back.disabled = this.at === 0;
       this.on.disabled = this.at === this.last;
       this.say(moment, list);
@@ -233,7 +240,8 @@
     say(moment, list) {
       const found = groups(moment);
       const chosen = colours(found);
-      const which = moment.decision ? `decision ${moment.decision.toLocaleString("en")} of ${this.run.decisions.toLocaleString("en")}` : "before the first decision";
+      const which = moment.decision ? `decision ${moment.decision.toLocaleString("en")} of ${this.run.decisions.toLocaleString("en")}` :
+        this.run.decisions ? "before the first decision" : "no decision has been made";
       this.step.replaceChildren(`Step ${moment.step.toLocaleString("en")}`, tag("small", { textContent: which }));
       const independent = moment.state.filter((owner, layer) => owner === layer).length;
       const facts = [["independent", independent]];
@@ -378,6 +386,10 @@
     }
 
     async function ask() {
+      if (document.hidden) {
+        document.addEventListener("visibilitychange", ask, { once: true });
+        return;
+      }
       let pause = POLL_MS;
       try {
         const headers = version ? { "If-None-Match": version } : {};

@@ -13,6 +13,7 @@ pub mod numbers;
 pub mod page;
 pub mod picture;
 pub mod run;
+pub mod shell;
 pub mod tensorboard;
 
 pub use digest::Digest;

@@ -34,8 +34,8 @@ pub fn decimal(number: f64, decimals: usize) -> String {
 #[must_use]
 pub fn significant(number: f64) -> String {
     match number.abs() {
-        size if size == 0.0 => "0".to_owned(),
-        size if size >= 1e7 || size < 1e-4 => format!("{number:.3e}").replace('-', "−"),
+        0.0 => "0".to_owned(),
+        size if !(1e-4..1e7).contains(&size) => format!("{number:.3e}").replace('-', "−"),
         size if size >= 1000.0 => decimal(number, 0),
         size if size >= 100.0 => decimal(number, 1),
         size if size >= 10.0 => decimal(number, 2),

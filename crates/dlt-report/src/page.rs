@@ -71,8 +71,11 @@ impl<'a> Page<'a> {
     /// The whole document.
     #[must_use]
     pub fn document(&self) -> String {
-        let body = self.body();
-        let data = html::embedded(&self.data());
+        self.document_of(self.parts(), &self.data())
+    }
+
+    fn document_of(&self, parts: Vec<Part>, data: &Value) -> String {
+        let (body, data) = (self.body(parts), html::embedded(data));
         let mut document = String::with_capacity(TEMPLATE.len() + body.len() + data.len());
         // One pass, so that a text of a run that looks like a place of the template stays a text.
         for (index, piece) in TEMPLATE.split("{{").enumerate() {
@@ -108,11 +111,11 @@ impl<'a> Page<'a> {
         json!({ "live": self.kind == Kind::Live, "runs": runs })
     }
 
-    fn body(&self) -> String {
+    fn body(&self, parts: Vec<Part>) -> String {
         let mut body = Html::new();
         body.markup("<header class=\"masthead\"><p class=\"kicker\">Dynamic layer tying</p>");
         body.tagged("<h1>", &self.title(), "</h1>");
-        let mut parts = self.parts().into_iter();
+        let mut parts = parts.into_iter();
         let mut next = |body: &mut Html, wanted: &str| {
             let part =
                 parts.next().filter(|part| part.id == wanted).expect("parts come in the order of the page");
@@ -141,7 +144,7 @@ impl<'a> Page<'a> {
             body.markup("</h2>");
             for (section, title) in SECTIONS {
                 let id = format!("{id}-{section}");
-                body.tagged("<section>", "", "");
+                body.markup("<section>");
                 if !title.is_empty() {
                     body.tagged("<h3>", title, "</h3>");
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::cell::Cell;
+use super::cell::{Cell, CellId};
 use super::cost;
 use super::launch::{Outcome, seconds};
 use super::scale::Scale;
@@ -27,21 +27,18 @@ pub(crate) struct Board<'a> {
     rate: f64,
     began: Instant,
     shown: Instant,
+    /// Cells of which was said that another process is at them.
+    awaited: Vec<CellId>,
     is_terminal: bool,
 }
 
 impl<'a> Board<'a> {
-    pub(crate) fn new(store: &'a Store, cells: &'a [Cell], scale: Scale) -> Result<Self> {
+    pub(crate) fn new(store: &'a Store, cells: &[Cell], open: &[&'a Cell], scale: Scale) -> Self {
         let rate = cost::rate(store, cells, scale);
-        let mut open = Vec::new();
-        for cell in cells {
-            if store.summary(&cell.id)?.is_none() {
-                open.push((cell, seconds(cell, scale, 1.0).unwrap_or(0.0)));
-            }
-        }
+        let open = open.iter().map(|&cell| (cell, seconds(cell, scale, 1.0).unwrap_or(0.0))).collect();
         let now = Instant::now();
         let is_terminal = io::stderr().is_terminal();
-        Ok(Self {
+        Self {
             store,
             scale,
             total: cells.len(),
@@ -51,8 +48,9 @@ impl<'a> Board<'a> {
             rate,
             began: now,
             shown: now,
+            awaited: Vec::new(),
             is_terminal,
-        })
+        }
     }
 
     pub(crate) fn begin(&mut self, done: usize) {
@@ -88,8 +86,18 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Looks at the running cells, now and then.
-    pub(crate) fn look<'c>(&mut self, running: impl Iterator<Item = &'c Cell>) {
+    /// Looks at the running cells, now and then; `elsewhere` are those that another process is at.
+    pub(crate) fn look<'c>(&mut self, running: impl Iterator<Item = &'c Cell>, elsewhere: &[&Cell]) {
+        for cell in elsewhere {
+            if !self.awaited.contains(&cell.id) {
+                self.awaited.push(cell.id.clone());
+                self.say(&format!(
+                    "{}  {}: another process is at it and is waited for",
+                    self.count(),
+                    cell.id
+                ));
+            }
+        }
         if self.shown.elapsed() < if self.is_terminal { LOOK } else { LINE } {
             return;
         }
@@ -117,7 +125,15 @@ impl<'a> Board<'a> {
     pub(crate) fn end(&mut self, outcome: &Outcome) {
         let took = cost::duration(self.began.elapsed().as_secs_f64());
         let (failed, left) = (outcome.failed.len(), outcome.left.len());
-        self.say(&format!("{} done, {failed} failed, {left} not begun; {took}", outcome.done));
+        let mut reasons: Vec<&str> = outcome.left.iter().map(|(_, why)| why.as_str()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        for why in reasons {
+            let cells = outcome.left.iter().filter(|(_, other)| other == why);
+            let cells: Vec<&str> = cells.map(|(cell, _)| cell.as_str()).collect();
+            self.say(&format!("left ({why}): {}", cells.join(", ")));
+        }
+        self.say(&format!("{} done, {failed} failed, {left} left; {took}", outcome.done));
     }
 
     fn expected(&self) -> f64 {

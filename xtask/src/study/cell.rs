@@ -124,6 +124,15 @@ impl Cell {
         needs
     }
 
+    /// The data set that a `--data` of the command names, where it has one.
+    pub(crate) fn data(&self) -> Option<&'static str> {
+        match self.job {
+            Job::Train { data, .. } => data,
+            Job::Finetune { task, .. } => Some(task),
+            Job::Predict { .. } => None,
+        }
+    }
+
     /// The arguments of `dlt` but for where it writes and what computes; `None` while a run that it needs has not
     /// finished.
     pub(crate) fn arguments(&self, known: &dyn Known) -> Option<Vec<String>> {

@@ -61,21 +61,19 @@ impl Drawing {
     }
 
     /// Whether all of its runs are there.
-    pub(crate) fn is_ready(&self, store: &Store) -> Result<bool> {
-        for cell in self.cells() {
-            if store.summary(&cell)?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub(crate) fn is_ready(&self, store: &Store) -> bool {
+        self.cells().iter().all(|cell| matches!(store.summary(cell), Ok(Some(_))))
+    }
+
+    /// Its files in a folder.
+    pub(crate) fn files(&self, folder: &Path) -> [PathBuf; 2] {
+        ENDINGS.map(|ending| folder.join(self.name).with_extension(ending))
     }
 
     /// Draws it from run folders into files, and names those.
-    pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<[PathBuf; 2]> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut files = Vec::new();
-        for ending in ENDINGS {
-            let file = folder.join(self.name).with_extension(ending);
+        for file in self.files(folder) {
             let runs = self.cells().into_iter().map(|cell| store.run(&cell).display().to_string());
             let child = Child::new(dlt).arguments(["figure", self.kind]).arguments(runs).arguments([
                 "--force".to_owned(),
@@ -83,16 +81,15 @@ impl Drawing {
                 file.display().to_string(),
             ]);
             child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", self.name))?;
-            files.push(file);
         }
-        Ok(files)
+        Ok(self.files(folder))
     }
 }
 
 /// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in the run folders.
 pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
     for drawing in drawings().iter().filter(|drawing| drawing.kind == CORRELATIONS) {
-        if !drawing.is_ready(store)? {
+        if !drawing.is_ready(store) {
             continue;
         }
         let runs: Vec<_> = drawing.cells().iter().map(|cell| store.run(cell).display().to_string()).collect();

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{self, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dlt_spec::ExitCode;
 use dlt_spec::record::SUMMARY_FILE;
 
@@ -15,10 +15,10 @@ use super::board::Board;
 use super::cell::{Cell, CellId, Job};
 use super::cost;
 use super::scale::Scale;
-use super::store::{ByName, Standing, Store};
+use super::store::{ByName, Standing, Store, make_parent};
 
 /// How often running children are looked at; small beside a cell.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 /// Checkpoints of a finished run, which only a longer run would need.
 const CHECKPOINTS: &str = "checkpoint";
 
@@ -42,10 +42,10 @@ pub(crate) struct Launcher<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) done: usize,
-    /// Cells that failed, and why.
-    pub(crate) failed: Vec<(CellId, String)>,
-    /// Cells that were not begun: for lack of time, or because what they need failed.
-    pub(crate) left: Vec<CellId>,
+    /// Cells that failed.
+    pub(crate) failed: Vec<CellId>,
+    /// Cells that were not begun, or not run to their end, and why.
+    pub(crate) left: Vec<(CellId, String)>,
     /// Whether somebody interrupted a run.
     pub(crate) interrupted: bool,
 }
@@ -56,96 +56,160 @@ struct Running<'c> {
     resumed: bool,
 }
 
+/// What became of the attempt to start a cell.
+enum Start<'c> {
+    Begun(Running<'c>),
+    /// It is done by now.
+    Done,
+    /// Another process was faster.
+    Held,
+}
+
+/// Cells on their way: those that wait for their turn, and those that run.
+#[derive(Default)]
+struct Queue<'c> {
+    open: Vec<&'c Cell>,
+    running: Vec<Running<'c>>,
+}
+
+impl Queue<'_> {
+    /// Whether a cell follows one that is not done yet, or has failed.
+    fn is_behind(&self, cell: &Cell, failed: &[CellId]) -> bool {
+        let needs = cell.needs();
+        let mut on_their_way = self.open.iter().copied().chain(self.running.iter().map(|one| one.cell));
+        needs.iter().any(|need| failed.contains(need)) || on_their_way.any(|other| needs.contains(&other.id))
+    }
+}
+
 impl Launcher<'_> {
     /// Runs what has not been done yet.
     pub(crate) fn run(&self, cells: &[Cell]) -> Result<Outcome> {
         let start = Instant::now();
-        let mut board = Board::new(self.store, cells, self.scale)?;
         let mut outcome = Outcome::default();
-        let mut open: Vec<&Cell> = Vec::new();
+        let mut queue = Queue::default();
         for cell in cells {
-            match self.store.standing(cell)? {
-                Standing::Done => outcome.done += 1,
-                _ => open.push(cell),
+            // A run that follows one which is to be made anew has to be looked at again after that.
+            match self.store.standing(cell) {
+                Standing::Done if !queue.is_behind(cell, &[]) => outcome.done += 1,
+                _ => queue.open.push(cell),
             }
         }
+        let mut board = Board::new(self.store, cells, &queue.open, self.scale);
         board.begin(outcome.done);
-        let mut running: Vec<Running<'_>> = Vec::new();
         loop {
-            let mut index = 0;
-            while index < running.len() {
-                match running[index].child.try_wait().context("cannot wait for dlt")? {
-                    None => index += 1,
-                    Some(status) => {
-                        let ended = running.swap_remove(index);
-                        self.ended(&ended, status, &mut outcome, &mut board)?;
-                    }
-                }
-            }
+            self.collect(&mut queue, &mut outcome, &mut board)?;
             let is_over = outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
-            while !is_over && running.len() < self.jobs {
-                let Some(next) = self.next(&open, &running)? else { break };
-                let cell = open.remove(next);
-                match self.start(cell) {
-                    Ok(Some(started)) => {
-                        board.started(cell, started.resumed);
-                        running.push(started);
-                    }
-                    Ok(None) => {
-                        outcome.done += 1;
-                        board.ended(cell, Ok(()));
-                    }
-                    Err(error) => self.failed(cell, format!("{error:#}"), &mut outcome, &mut board)?,
-                }
+            if !is_over {
+                self.fill(&mut queue, &mut outcome, &mut board)?;
             }
-            if running.is_empty() && (is_over || !self.waits(&open)?) {
-                outcome.left.extend(open.iter().map(|cell| cell.id.clone()));
+            let elsewhere = self.elsewhere(&queue.open);
+            if queue.running.is_empty() && (is_over || elsewhere.is_empty()) {
+                for cell in queue.open {
+                    let why = self.why_left(cell, is_over, &outcome);
+                    outcome.left.push((cell.id.clone(), why));
+                }
                 board.end(&outcome);
                 return Ok(outcome);
             }
-            board.look(running.iter().map(|one| one.cell));
+            board.look(queue.running.iter().map(|one| one.cell), &elsewhere);
             thread::sleep(POLL);
         }
     }
 
-    /// Whether a process that is not ours is at one of these cells.
-    fn waits(&self, open: &[&Cell]) -> Result<bool> {
-        let mut waits = false;
-        for cell in open {
-            waits |= matches!(self.store.standing(cell)?, Standing::Running { .. });
+    /// Takes out those that have ended.
+    fn collect(&self, queue: &mut Queue<'_>, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
+        let mut index = 0;
+        while index < queue.running.len() {
+            match queue.running[index].child.try_wait().context("cannot wait for dlt")? {
+                None => index += 1,
+                Some(status) => self.ended(&queue.running.swap_remove(index), status, outcome, board)?,
+            }
         }
-        Ok(waits)
+        Ok(())
+    }
+
+    /// Begins as many as there is room for.
+    fn fill(&self, queue: &mut Queue<'_>, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
+        while queue.running.len() < self.jobs {
+            let Some(next) = self.next(queue, &outcome.failed) else { break };
+            let cell = queue.open.remove(next);
+            match self.start(cell) {
+                Ok(Start::Begun(started)) => {
+                    board.started(cell, started.resumed);
+                    queue.running.push(started);
+                }
+                Ok(Start::Done) => {
+                    outcome.done += 1;
+                    board.ended(cell, Ok(()));
+                }
+                Ok(Start::Held) => {
+                    queue.open.insert(next, cell);
+                    break;
+                }
+                Err(error) => self.failed(cell, format!("{error:#}"), outcome, board)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells that a process which is not ours is at.
+    fn elsewhere<'c>(&self, open: &[&'c Cell]) -> Vec<&'c Cell> {
+        let is_running = |cell: &&&Cell| matches!(self.store.standing(cell), Standing::Running { .. });
+        open.iter().filter(is_running).copied().collect()
     }
 
     /// The next cell that can be begun. One that another process is at is left to it.
-    fn next(&self, open: &[&Cell], running: &[Running<'_>]) -> Result<Option<usize>> {
-        for (index, cell) in open.iter().enumerate() {
-            let is_ours = running.iter().any(|one| one.cell.id == cell.id);
-            let standing = self.store.standing(cell)?;
-            if !is_ours && !matches!(standing, Standing::Waiting | Standing::Running { .. }) {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
+    fn next(&self, queue: &Queue<'_>, failed: &[CellId]) -> Option<usize> {
+        queue.open.iter().position(|cell| {
+            let is_free = || {
+                let standing = self.store.standing(cell);
+                !matches!(standing, Standing::Waiting { .. } | Standing::Running { .. })
+            };
+            !queue.is_behind(cell, failed) && is_free()
+        })
     }
 
-    /// Starts a cell, or goes on with it; `None` where it is done by now.
-    fn start<'c>(&self, cell: &'c Cell) -> Result<Option<Running<'c>>> {
-        let standing = self.store.standing(cell)?;
-        if standing == Standing::Done {
-            return Ok(None);
+    /// Why a cell was not begun.
+    fn why_left(&self, cell: &Cell, is_over: bool, outcome: &Outcome) -> String {
+        let needs = match self.store.standing(cell) {
+            Standing::Running { .. } => return "another process is at it".to_owned(),
+            Standing::Waiting { on } => on,
+            _ => cell.needs(),
+        };
+        match needs.iter().find(|need| outcome.failed.contains(need)) {
+            Some(need) => format!("needs {need}, which failed"),
+            None if outcome.interrupted => "interrupted".to_owned(),
+            None if is_over => "the time was over".to_owned(),
+            None => {
+                let needs: Vec<&str> = needs.iter().map(CellId::as_str).collect();
+                format!("needs {}, which is not done", needs.join(", "))
+            }
         }
-        let run = self.store.run(&cell.id);
+    }
+
+    /// Starts a cell, or goes on with it.
+    fn start<'c>(&self, cell: &'c Cell) -> Result<Start<'c>> {
+        let Some(claim) = self.store.claim(&cell.id)? else { return Ok(Start::Held) };
+        let standing = self.store.at_rest(cell);
+        match &standing {
+            Standing::Done => return Ok(Start::Done),
+            Standing::Damaged { reason } => bail!("{reason}"),
+            _ => {}
+        }
         let goes_on = standing != Standing::Stale && self.store.has_begun(&cell.id);
-        if !goes_on && run.exists() {
-            let aside = self.store.set_aside(&cell.id)?;
-            self.log(&cell.id, &format!("what was there was made otherwise: it is now {}", aside.display()))?;
+        if !goes_on && let Some(aside) = self.store.set_aside(cell)? {
+            let why = match standing {
+                Standing::Stale => "what was there was made otherwise",
+                _ => "what was there had not come to its first step",
+            };
+            self.log(&cell.id, &format!("{why}: it is now {}", aside.display()))?;
         }
         let by_name = cell.arguments(&ByName(self.store)).context("a run that it needs is not done")?;
-        self.store.write_note(&cell.id, by_name, None)?;
-        let child = self.command(cell, goes_on)?.spawn();
+        self.store.note_begun(cell, by_name)?;
+        // The child inherits the claim, and holds it whatever becomes of this process.
+        let child = self.command(cell, goes_on)?.stdin(claim).spawn();
         let child = child.with_context(|| format!("cannot start {}", self.dlt.display()))?;
-        Ok(Some(Running { cell, child, resumed: goes_on }))
+        Ok(Start::Begun(Running { cell, child, resumed: goes_on }))
     }
 
     fn command(&self, cell: &Cell, goes_on: bool) -> Result<Command> {
@@ -169,7 +233,7 @@ impl Launcher<'_> {
         if !matches!(cell.job, Job::Predict { .. }) {
             command.args(["--threads", &self.threads.to_string(), "--device", &self.device]);
         }
-        command.stdin(Stdio::null()).stderr(self.log_file(&cell.id)?);
+        command.stderr(self.log_file(&cell.id)?);
         self.log(&cell.id, &format!("$ {command:?}"))?;
         Ok(command)
     }
@@ -186,33 +250,33 @@ impl Launcher<'_> {
             fs::rename(self.partial(&cell.id), self.store.prediction(&cell.id))
                 .context("cannot keep the prediction")?;
         }
-        if status.success() && self.store.standing(cell)? == Standing::Done {
-            outcome.done += 1;
-            board.ended(cell, Ok(()));
-            return self.tidy(&cell.id);
-        }
-        if status.code().and_then(|code| u8::try_from(code).ok()) == Some(ExitCode::Interrupted.number()) {
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        let known = code.and_then(ExitCode::from_number);
+        if known == Some(ExitCode::Interrupted) {
             // Whoever interrupts a run means all of them; it goes on where it was saved.
             outcome.interrupted = true;
-            outcome.left.push(cell.id.clone());
+            outcome.left.push((cell.id.clone(), "interrupted".to_owned()));
             return Ok(());
         }
-        let why = match status.code() {
-            Some(code) => format!("dlt ended with exit code {code}"),
-            None => format!("dlt was ended by the system ({status})"),
+        let why = match (self.store.at_rest(cell), known, code) {
+            (Standing::Done, Some(ExitCode::Ok), _) => {
+                outcome.done += 1;
+                board.ended(cell, Ok(()));
+                return self.tidy(&cell.id);
+            }
+            (Standing::Damaged { reason }, Some(ExitCode::Ok), _) => reason,
+            (_, Some(ExitCode::Ok), _) => format!("dlt ended well, but left no {SUMMARY_FILE}"),
+            (_, Some(known), _) => format!("{} (exit code {})", known.meaning(), known.number()),
+            (_, None, Some(code)) => format!("dlt ended with exit code {code}"),
+            (_, None, None) => format!("dlt was ended by the system ({status})"),
         };
         self.failed(cell, why, outcome, board)
     }
 
     fn failed(&self, cell: &Cell, why: String, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
-        let arguments = match self.store.note(&cell.id)? {
-            Some(note) => note.arguments,
-            None => cell.arguments(&ByName(self.store)).unwrap_or_default(),
-        };
-        self.store.write_note(&cell.id, arguments, Some(why.clone()))?;
         board.ended(cell, Err(&why));
-        outcome.failed.push((cell.id.clone(), why));
-        Ok(())
+        outcome.failed.push(cell.id.clone());
+        self.store.note_failed(cell, why)
     }
 
     /// A finished run keeps its model and records; its checkpoints are many times as large.
@@ -241,15 +305,6 @@ impl Launcher<'_> {
 
     fn log(&self, id: &CellId, line: &str) -> Result<()> {
         writeln!(self.log_file(id)?, "{line}").context("cannot write the log")
-    }
-}
-
-fn make_parent(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
-        }
-        None => Ok(()),
     }
 }
 

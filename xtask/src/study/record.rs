@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use dlt_spec::record::{PROVENANCE_FILE, Provenance, Summary};
+use dlt_spec::record::{Provenance, Summary};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::cell::{Cell, CellId, Job};
 use super::store::{ByName, Standing, Store};
@@ -128,10 +127,12 @@ impl Records {
 
 fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
     let log = || portable(&store.log(&cell.id).display().to_string());
-    Ok(match store.standing(cell)? {
-        Standing::Failed { reason } => Outcome::Failed { reason, log: log() },
+    Ok(match store.standing(cell) {
+        Standing::Failed { reason } | Standing::Damaged { reason } => {
+            Outcome::Failed { reason: portable_words(&reason), log: log() }
+        }
         Standing::Done => match cell.job {
-            Job::Predict { .. } => Outcome::Predicted(predicted(&store.prediction(&cell.id))?),
+            Job::Predict { .. } => Outcome::Predicted(store.predictions(&cell.id)?),
             _ => Outcome::Done(Box::new(done(store, &cell.id)?)),
         },
         _ => Outcome::Open,
@@ -141,10 +142,7 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
 fn done(store: &Store, id: &CellId) -> Result<Done> {
     let summary = store.summary(id)?.context("there is no summary")?;
     let recording = store.recording(id)?;
-    let path = store.run(id).join(PROVENANCE_FILE);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut provenance: Provenance =
-        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let mut provenance = store.provenance(id)?;
     without_machine(&mut provenance);
     let events = recording.event_counts();
     Ok(Done {
@@ -178,22 +176,24 @@ pub(crate) fn without_folders(word: &str) -> String {
     }
 }
 
-fn portable_name(path: &str) -> String {
-    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+/// A sentence whose absolute paths are cut down to their last part.
+fn portable_words(sentence: &str) -> String {
+    let of_path = |letter: char| !letter.is_whitespace() && !"\"'`,;:()".contains(letter);
+    let mut text = String::new();
+    let mut rest = sentence;
+    while !rest.is_empty() {
+        let word = rest.find(|letter| !of_path(letter)).map_or(rest, |end| &rest[..end]);
+        let between = &rest[word.len()..];
+        let between = between.find(of_path).map_or(between, |end| &between[..end]);
+        text += &if Path::new(word).is_absolute() { portable_name(word) } else { word.to_owned() };
+        text += between;
+        rest = &rest[word.len() + between.len()..];
+    }
+    text
 }
 
-fn predicted(path: &Path) -> Result<Vec<Predicted>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let read = |line: &str| -> Result<Predicted> {
-        let row: Value = serde_json::from_str(line)?;
-        let bytes = |key: &str| row[key].as_u64().with_context(|| format!("no `{key}`"));
-        Ok(Predicted {
-            state: row["state"].as_str().context("no `state`")?.to_owned(),
-            peak_bytes: bytes("peak_bytes")?,
-            state_bytes: bytes("weights_bytes")? + bytes("gradient_bytes")? + bytes("moment_bytes")?,
-        })
-    };
-    text.lines().map(|line| read(line).with_context(|| format!("{}", path.display()))).collect()
+fn portable_name(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -212,6 +212,8 @@ mod tests {
         ] {
             assert_eq!(without_folders(word), expected);
         }
+        let sentence = portable_words("damaged: /a/b/c.json: no `x/y`, 1 / 2; move \"/a/b\" away");
+        assert_eq!(sentence, "damaged: c.json: no `x/y`, 1 / 2; move \"b\" away");
     }
 
     #[test]

@@ -6,21 +6,22 @@
 //! | `cells.jsonl` | a [`Record`](super::record::Record) for each cell |
 //! | `table-N.md`, `.csv`, `.json`, `regime.*` | made from `cells.jsonl` alone |
 //! | `runs/` | run folders without their models, and with every so many steps only |
-//! | `figures/` | made from `runs/` alone |
+//! | `figures/` | made from `runs/` alone; `drawn.json` says which files those were |
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use dlt_spec::record::{METRICS_FILE, MetricRow, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use dlt_state::State;
 
 use super::cell::{Cell, CellId, Known, Plan};
-use super::figures;
+use super::drawn::Drawn;
+use super::figures::{self, Drawing};
 use super::grid::{self, Part};
 use super::record::{Outcome, Records, without_folders};
 use super::sheet::Sheet;
-use super::store::Store;
+use super::store::{Standing, Store};
 use super::tables;
 use crate::program::replace;
 
@@ -58,12 +59,46 @@ impl Results<'_> {
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
         let records = Records::of_store(store, cells)?.over(self.records()?);
         records.write(&self.folder.join(CELLS))?;
-        for cell in figures::cells_that_are_kept(self.plan.scale) {
-            if store.summary(&cell)?.is_some() {
-                self.keep(store, &cell).with_context(|| format!("{cell}"))?;
+        Ok(records)
+    }
+
+    /// Takes over the runs behind the figures. Those that cannot be are named; the others are there afterwards.
+    pub(crate) fn keep_runs(&self, store: &Store, cells: &[Cell]) -> Vec<anyhow::Error> {
+        let kept = figures::cells_that_are_kept(self.plan.scale);
+        let is_done = |cell: &&Cell| kept.contains(&cell.id) && store.standing(cell) == Standing::Done;
+        let keep = |cell: &Cell| self.keep(store, &cell.id).with_context(|| format!("{}", cell.id));
+        cells.iter().filter(is_done).filter_map(|cell| keep(cell).err()).collect()
+    }
+
+    /// Draws the figures whose runs were kept, and names the files. What cannot be drawn stays as it was.
+    pub(crate) fn draw(&self, dlt: &Path) -> Result<(Vec<PathBuf>, Vec<anyhow::Error>)> {
+        let (kept, folder) = (self.kept(), self.folder.join(FIGURES));
+        let (mut files, mut failures) = (Vec::new(), Vec::new());
+        // Notes that cannot be read are made anew.
+        let mut drawn = Drawn::read(&folder).unwrap_or_default();
+        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept)) {
+            match drawing.draw(dlt, &kept, &folder) {
+                Ok(figures) => {
+                    for figure in figures {
+                        drawn.note(&figure, &self.folder, &self.files_of(drawing))?;
+                        files.push(figure);
+                    }
+                }
+                Err(error) => failures.push(error),
             }
         }
-        Ok(records)
+        if !files.is_empty() {
+            drawn.write(&folder)?;
+        }
+        Ok((files, failures))
+    }
+
+    /// The files of the kept runs that a figure shows, below the folder of the results.
+    fn files_of(&self, drawing: &Drawing) -> Vec<String> {
+        let names = [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CORRELATIONS];
+        let of = |cell: CellId| names.map(|name| format!("{RUNS}/{cell}/{name}"));
+        let files = drawing.cells().into_iter().flat_map(of);
+        files.filter(|file| self.folder.join(file).is_file()).collect()
     }
 
     /// A run folder without its model, thinned.
@@ -77,7 +112,9 @@ impl Results<'_> {
         for file in [SPEC_FILE, STATES_FILE, SUMMARY_FILE] {
             replace(&to.join(file), portable_spec(&read(file)?))?;
         }
-        replace(&to.join(METRICS_FILE), thinned(&read(METRICS_FILE)?))?;
+        let metrics = thinned(&read(METRICS_FILE)?)
+            .with_context(|| format!("{}", from.join(METRICS_FILE).display()))?;
+        replace(&to.join(METRICS_FILE), metrics)?;
         replace(&to.join(PROVENANCE_FILE), portable_provenance(&read(PROVENANCE_FILE)?)?)?;
         match from.join(CORRELATIONS) {
             file if file.is_file() => replace(&to.join(CORRELATIONS), read(CORRELATIONS)?),
@@ -129,6 +166,14 @@ impl Results<'_> {
                 ));
             }
         }
+        let drawn = Drawn::read(&self.folder.join(FIGURES))?;
+        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept())) {
+            let files = self.files_of(drawing);
+            for figure in drawing.files(&self.folder.join(FIGURES)) {
+                let whys = drawn.stale(&figure, &self.folder, &files);
+                stale.extend(whys.into_iter().map(|why| format!("{}: {why}", figure.display())));
+            }
+        }
         Ok(stale)
     }
 }
@@ -154,13 +199,18 @@ impl Known for OfRecords<'_> {
 }
 
 /// Every so many steps, and all that is no step.
-fn thinned(metrics: &str) -> String {
-    let is_step = |line: &&str| matches!(MetricRow::from_line(line), Ok(MetricRow::Step(_)));
-    let every = metrics.lines().filter(is_step).count().div_ceil(KEPT_STEPS).max(1);
+fn thinned(metrics: &str) -> Result<String> {
+    let read = |(index, line)| {
+        let row = MetricRow::from_line(line).map_err(|error| anyhow!("line {}: {error}", index + 1))?;
+        Ok((row, line))
+    };
+    let rows = metrics.lines().enumerate().map(read).collect::<Result<Vec<(MetricRow, &str)>>>()?;
+    let steps = rows.iter().filter(|(row, _)| matches!(row, MetricRow::Step(_))).count();
+    let every = steps.div_ceil(KEPT_STEPS).max(1);
     let mut text = String::new();
-    for line in metrics.lines() {
-        let keeps = match MetricRow::from_line(line) {
-            Ok(MetricRow::Step(row)) => row.step.is_multiple_of(every) || row.step == 1,
+    for (row, line) in rows {
+        let keeps = match row {
+            MetricRow::Step(row) => row.step.is_multiple_of(every) || row.step == 1,
             _ => true,
         };
         if keeps {
@@ -168,7 +218,7 @@ fn thinned(metrics: &str) -> String {
             text.push('\n');
         }
     }
-    text
+    Ok(text)
 }
 
 /// A spec whose paths are cut down to their last part.
@@ -207,8 +257,9 @@ mod tests {
         };
         let mut text = "{\"kind\":\"header\",\"schema\":1}\n".to_owned();
         (1..=800).for_each(|one| text += &(step(one) + "\n"));
-        let kept = thinned(&text);
+        let kept = thinned(&text).unwrap();
         assert_eq!(kept.lines().count(), 1 + 1 + 200);
+        assert!(thinned(&text[..text.len() - 9]).unwrap_err().to_string().starts_with("line 801: "));
         assert!(kept.contains(r#""step":800,"#) && kept.starts_with("{\"kind\":\"header\""));
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+const PICTURES_FILE: &str = "cifar10.bin";
 const PICTURES: usize = 160;
 const CLASSES: usize = 10;
 /// Bytes of a channel of a CIFAR-10 picture.
@@ -16,31 +17,28 @@ const SUBJECTS: [&str; 5] = ["the play", "this scene", "a fool", "the king", "he
 const VERBS: [&str; 4] = ["delights", "bores", "moves", "tires"];
 const ENDINGS: [&str; 6] = ["us", "the crowd", "nobody", "an old friend", "the court", "every guest"];
 
-/// Writes the data sets below `folder` and says where each lies, by its name in the catalogue.
-pub(crate) fn write(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let pictures = folder.join("cifar10.bin");
-    let mut sources = BTreeMap::from([("cifar10".to_owned(), pictures.clone())]);
-    let mut files = vec![(pictures, cifar10())];
+/// Where each data set lies below `folder`, by its name in the catalogue.
+pub(crate) fn sources(folder: &Path) -> BTreeMap<String, String> {
+    let lies = |(name, path): &(&str, &str)| ((*name).to_owned(), folder.join(path).display().to_string());
+    [("cifar10", PICTURES_FILE), ("glue/sst2", "SST-2"), ("glue/cola", "CoLA"), ("glue/rte", "RTE")]
+        .iter()
+        .map(lies)
+        .collect()
+}
+
+/// Writes the data sets below `folder`.
+pub(crate) fn write(folder: &Path) -> Result<()> {
+    let mut files = vec![(folder.join(PICTURES_FILE), cifar10())];
     let tsv = |rows: Vec<String>, head: &str| format!("{head}{}\n", rows.join("\n")).into_bytes();
     type Line = fn(usize, &str, &str, bool) -> String;
-    let tasks: [(&str, &str, &str, &str, Line); 3] = [
-        ("glue/sst2", "SST-2", "train.tsv", "sentence\tlabel\n", |_, one, _, good| {
-            format!("{one}\t{}", u8::from(good))
+    let tasks: [(&str, &str, &str, Line); 3] = [
+        ("SST-2", "train.tsv", "sentence\tlabel\n", |_, one, _, good| format!("{one}\t{}", u8::from(good))),
+        ("CoLA", "train_full.tsv", "", |_, one, _, good| format!("s\t{}\t\t{one}", u8::from(good))),
+        ("RTE", "train_full.tsv", "index\tsentence1\tsentence2\tlabel\n", |row, one, two, good| {
+            format!("{row}\t{one}\t{two}\t{}", if good { "entailment" } else { "not_entailment" })
         }),
-        ("glue/cola", "CoLA", "train_full.tsv", "", |_, one, _, good| {
-            format!("s\t{}\t\t{one}", u8::from(good))
-        }),
-        (
-            "glue/rte",
-            "RTE",
-            "train_full.tsv",
-            "index\tsentence1\tsentence2\tlabel\n",
-            |row, one, two, good| {
-                format!("{row}\t{one}\t{two}\t{}", if good { "entailment" } else { "not_entailment" })
-            },
-        ),
     ];
-    for (name, own, train, head, line) in tasks {
+    for (own, train, head, line) in tasks {
         let task = folder.join(own);
         let rows = |range: std::ops::Range<usize>| {
             range
@@ -52,14 +50,13 @@ pub(crate) fn write(folder: &Path) -> Result<BTreeMap<String, String>> {
         };
         files.push((task.join(train), tsv(rows(0..SENTENCES), head)));
         files.push((task.join("dev.tsv"), tsv(rows(SENTENCES..SENTENCES + 24), head)));
-        sources.insert(name.to_owned(), task);
     }
     for (path, bytes) in files {
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         crate::program::replace(&path, bytes)?;
     }
-    Ok(sources.into_iter().map(|(name, path)| (name, path.display().to_string())).collect())
+    Ok(())
 }
 
 /// Records of CIFAR-10's binary layout: a byte for the class, then red, green and blue. A class is a stripe.
@@ -92,7 +89,8 @@ mod tests {
     #[test]
     fn the_files_have_the_published_layouts() {
         let folder = tempfile::tempdir().unwrap();
-        let sources = write(folder.path()).unwrap();
+        write(folder.path()).unwrap();
+        let sources = sources(folder.path());
         assert_eq!(fs::read(&sources["cifar10"]).unwrap().len(), PICTURES * 3073);
         let lines =
             |name: &str, file: &str| fs::read_to_string(Path::new(&sources[name]).join(file)).unwrap();

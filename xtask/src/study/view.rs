@@ -42,7 +42,7 @@ impl<'a> View<'a> {
                 Some(Outcome::Failed { reason, log }) => {
                     missing.push(format!("FAILED, seed {seed}: {reason}, {log}"));
                 }
-                Some(Outcome::Open) | None => missing.push(format!("seed {seed} not run")),
+                Some(Outcome::Open) | None => missing.push(self.why_open(subject, row, seed)),
             }
         }
         group.missing = match group.done.is_empty() && group.predicted.is_none() {
@@ -50,6 +50,20 @@ impl<'a> View<'a> {
             _ => missing.join("; "),
         };
         group
+    }
+
+    /// Why there is no outcome.
+    fn why_open(&self, subject: Subject, row: Row, seed: u64) -> String {
+        let has_failed = |need: &CellId| {
+            let record = self.records.get(need);
+            matches!(record.map(|record| &record.outcome), Some(Outcome::Failed { .. }))
+        };
+        let needs =
+            place(subject, row, seed, self.plan.scale).cell().map(|cell| cell.needs()).unwrap_or_default();
+        match needs.into_iter().find(has_failed) {
+            Some(need) => format!("seed {seed} not run, as it needs {need}, which FAILED"),
+            None => format!("seed {seed} not run"),
+        }
     }
 
     /// A figure for the machine-readable forms.

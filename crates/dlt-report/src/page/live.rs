@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Page, policy};
+use super::{Kind, Page, Part, policy};
 use crate::error::Result;
 use crate::metrics::{Follower, Metrics};
 use crate::run::Run;
@@ -122,14 +122,14 @@ impl Snapshot {
             .map(|trouble| format!("The run cannot be read now, this is its last known state: {trouble}"));
         let runs = std::slice::from_ref(run);
         let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
-        let parts: Map<String, Value> =
-            page.parts().into_iter().map(|part| (part.id, Value::String(part.html.into_string()))).collect();
+        let (parts, data) = (page.parts(), page.data());
+        let html = |part: &Part| (part.id.clone(), Value::String(part.html.clone().into_string()));
         let news = json!({
             "steps": run.steps_done(), "finished": run.summary.is_some(), "trouble": trouble,
-            "parts": parts, "runs": page.data()["runs"],
+            "parts": parts.iter().map(html).collect::<Map<_, _>>(), "runs": data["runs"],
         })
         .to_string();
         let version = policy::checksum(&news);
-        Self { page: page.document(), news, version }
+        Self { page: page.document_of(parts, &data), news, version }
     }
 }

@@ -12,52 +12,61 @@ use crate::run::Run;
 pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
     let mut html = Html::new();
     html.markup("<dl class=\"glance\">");
+    quality_tiles(&mut html, run, digest);
+    cost_tiles(&mut html, run, digest);
+    html.markup("</dl>");
+    html
+}
+
+fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     if let Some(scores) = digest.validation_scores {
         let floor = format!("majority class {}", percent(scores.majority_accuracy));
-        tile(&mut html, "Validation accuracy", Some(percent(scores.accuracy)), &floor);
+        tile(html, "Validation accuracy", Some(percent(scores.accuracy)), &floor);
         if let Some(test) = digest.test_scores {
             let floor = format!("majority class {}", percent(test.majority_accuracy));
-            tile(&mut html, "Test accuracy", Some(percent(test.accuracy)), &floor);
+            tile(html, "Test accuracy", Some(percent(test.accuracy)), &floor);
         }
     } else if run.spec.model.objective == Objective::Classes {
-        tile(&mut html, "Validation accuracy so far", digest.validation_accuracy.map(percent), "");
+        tile(html, "Validation accuracy so far", digest.validation_accuracy.map(percent), "");
     } else {
         let name = if digest.finished { "Validation perplexity" } else { "Validation perplexity so far" };
         let floor = |floor: Option<f64>| {
             floor.map_or_else(String::new, |floor| format!("unigram floor {}", perplexity(floor)))
         };
-        tile(
-            &mut html,
-            name,
-            digest.validation_perplexity.map(perplexity),
-            &floor(digest.unigram_perplexity),
-        );
+        tile(html, name, digest.validation_perplexity.map(perplexity), &floor(digest.unigram_perplexity));
         if digest.finished {
             let number = digest.test_perplexity.map(perplexity);
-            tile(&mut html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
+            tile(html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
         }
     }
-    let end =
-        digest.block_share_end().map_or_else(String::new, |share| format!("{} at the end", percent(share)));
+    if !digest.finished {
+        let loss = run.metrics.steps.last().map(|row| decimal(row.loss, 3));
+        tile(html, "Training loss, nats", loss, "of the last step");
+    }
+}
+
+fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
+    let now = if digest.finished { "at the end" } else { "now" };
+    let end = digest.block_share_end().map_or_else(String::new, |share| format!("{} {now}", percent(share)));
     tile(
-        &mut html,
+        html,
         "Block parameters trained",
         digest.block_share_mean().map(percent),
         &format!("of conventional, mean; {end}"),
     );
     let beside = |end: Option<usize>| {
-        let end = end.map_or_else(String::new, |end| format!("; {end} at the end"));
+        let end = end.map_or_else(String::new, |end| format!("; {end} {now}"));
         format!("of {}, mean{end}", digest.layers)
     };
     let two = |number: Option<f64>| number.map(|number| decimal(number, 2));
     tile(
-        &mut html,
+        html,
         "Independent layers",
         two(digest.independent_layers_mean),
         &beside(digest.independent_layers_end),
     );
     tile(
-        &mut html,
+        html,
         "Distinct layers in memory",
         two(digest.distinct_layers_mean),
         &beside(digest.distinct_layers_end),
@@ -68,15 +77,13 @@ pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
         "examples" => "Examples a second",
         _ => "Tokens a second",
     };
-    tile(&mut html, unit, digest.tokens_per_s.map(|speed| decimal(speed, 0)), &elapsed);
+    tile(html, unit, digest.tokens_per_s.map(|speed| decimal(speed, 0)), &elapsed);
     let predicted = digest
         .predicted_peak_rss_mb
         .map_or_else(String::new, |mb| format!("predicted {} MB", decimal(mb, 0)));
-    tile(&mut html, "Peak memory, MB", digest.peak_rss_mb.map(|mb| decimal(mb, 0)), &predicted);
+    tile(html, "Peak memory, MB", digest.peak_rss_mb.map(|mb| decimal(mb, 0)), &predicted);
     let events = format!("{} times tied, {} untied", whole(digest.tied_events), whole(digest.untied_events));
-    tile(&mut html, "Decisions", Some(whole(digest.decisions)), &events);
-    html.markup("</dl>");
-    html
+    tile(html, "Decisions", Some(whole(digest.decisions)), &events);
 }
 
 fn tile(html: &mut Html, name: &str, number: Option<String>, beside: &str) {
@@ -177,7 +184,7 @@ fn machine(run: &Run, digest: &Digest) -> Html {
 }
 
 fn parameters(digest: &Digest) -> Html {
-    let mut table = Table::of_numbers(&["mean", "end", "conventional"]);
+    let mut table = Table::of_numbers(&["mean", if digest.finished { "end" } else { "now" }, "conventional"]);
     let number = |number: Option<usize>| or_dash(number, whole);
     let mean = |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
     table.row([

@@ -7,6 +7,7 @@ use dlt_spec::spec::Architecture;
 use super::html::{Column, Html, Table};
 use crate::numbers::{moment, whole};
 use crate::run::Run;
+use crate::shell::quoted;
 
 /// The command, the provenance, and the spec, folded.
 pub(super) fn reproduction(run: &Run, id: &str) -> Html {
@@ -122,15 +123,6 @@ fn shell(words: &[String]) -> String {
     let program = words.first().and_then(|program| program.rsplit('/').next()).map(quoted);
     let rest = words.iter().skip(1).map(|word| quoted(word));
     program.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell reads it whole.
-fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

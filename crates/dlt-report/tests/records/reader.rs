@@ -38,8 +38,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
 }
 
 fn masked(bytes: &[u8]) -> [u8; 4] {
-    let sum = crc32c(bytes);
-    (((sum >> 15) | (sum << 17)).wrapping_add(0xa282_ead8)).to_le_bytes()
+    crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 /// Bit by bit, with the polynomial of Castagnoli.

@@ -172,6 +172,10 @@ fn a_layer_stays_frozen_until_the_reading_of_its_method_says_otherwise() {
     let in_turn = [(vec![0, 1, 0, 0], Some(1)), (vec![0, 1, 0, 0], Some(2))];
     let sets = ["tying.decision=per-layer", "tying.first_tie=replicate"];
     assert_eq!(frozen(&sets, &in_turn), [json!([1, 2, 3]), json!([2, 3]), json!([3])]);
+    // Layer 2 comes to use the weights of layer 1, which are frozen still.
+    let of_frozen = [(vec![0, 0, 1, 0], Some(2)), (vec![0, 0, 2, 0], Some(2))];
+    let sets = ["tying.decision=per-layer", "tying.retied=keep"];
+    assert_eq!(frozen(&sets, &of_frozen), [json!([1, 2, 3]), json!([1, 2, 3]), json!([1, 3])]);
 }
 
 #[test]

@@ -310,7 +310,11 @@ fn rejects_replication_where_layers_would_share_weights() {
         (&[replicate, "tying.gradient=owner"], "tying.gradient", "must be \"sum\" where tying.tie"),
         (&[replicate, "tying.untie=alias"], "tying.untie", "must be \"copy\" where tying.tie"),
         (&[replicate, "tying.retied=keep"], "tying.retied", "must be \"follow\" where tying.tie"),
-        (&[replicate, "model.layers=3", "tying.initial=[0, 0]"], "tying.initial", "expected 3 layers, came 2"),
+        (
+            &[replicate, "model.layers=3", "tying.initial=[0, 0]"],
+            "tying.initial",
+            "expected 3 layers, came 2",
+        ),
     ]);
     all_pass(&[
         &[replicate],
