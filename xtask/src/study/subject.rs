@@ -216,6 +216,7 @@ impl Subject {
                 Some("cifar10"),
                 &[
                     rate,
+                    "data.split=[0.8,0.1,0.1]",
                     "optimizer.schedule=cosine",
                     "optimizer.warmup_steps=50",
                     "agent.reward=accuracy",
