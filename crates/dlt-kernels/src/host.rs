@@ -7,6 +7,7 @@ use crate::optimizer;
 
 /// The elements of a contiguous f32 tensor in main memory.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    expect_fused()?;
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&data[start..end]),
         (CpuStorage::F32(_), None) => {
@@ -18,6 +19,7 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 
 /// [`slice`], to write.
 pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    expect_fused()?;
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&mut data[start..end]),
         (CpuStorage::F32(_), None) => {
@@ -61,6 +63,17 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
         Some(result) => Ok(result),
         None => bail!("expected an in-place operation to run, came nothing"),
     }
+}
+
+/// Refuses to run where everything is to be composed, as on another device: code that is for main memory alone has
+/// come where it must not.
+fn expect_fused() -> Result<()> {
+    if cfg!(feature = "composed") {
+        bail!(
+            "expected candle's own operations only, as the feature `composed` asks for, came a loop of ours"
+        )
+    }
+    Ok(())
 }
 
 struct Write<F, R> {

@@ -58,6 +58,8 @@ pub enum Kernels {
 
 impl Kernels {
     fn fuses(self, tensors: &[&Tensor]) -> bool {
-        self == Kernels::Fused && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
+        !cfg!(feature = "composed")
+            && self == Kernels::Fused
+            && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
     }
 }
