@@ -12,14 +12,18 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod child;
+mod cuda_check;
 mod finding;
 mod fuzz;
+mod gpu_check;
 mod markdown;
 mod provenance;
 mod rust_source;
 mod spread;
+mod steps;
 mod table;
 mod tidy;
+mod toolkit;
 mod tree;
 mod workspace;
 
@@ -41,6 +45,10 @@ enum Task {
     Bench(BenchArguments),
     /// Run the fuzz targets: everything that reads bytes from outside.
     Fuzz(fuzz::Arguments),
+    /// Build with CUDA on a machine without a GPU, and run the tests that need none.
+    CudaCheck(cuda_check::Arguments),
+    /// Compare a GPU with the CPU, train and measure on it, and write a report.
+    GpuCheck(gpu_check::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,6 +57,8 @@ fn main() -> Result<ExitCode> {
         Task::Tidy => report_tidiness(&root()),
         Task::Bench(arguments) => bench::run(&root(), &arguments),
         Task::Fuzz(arguments) => fuzz::run(&root(), &arguments),
+        Task::CudaCheck(arguments) => cuda_check::run(&root(), &arguments),
+        Task::GpuCheck(arguments) => gpu_check::run(&root(), &arguments),
     }
 }
 
