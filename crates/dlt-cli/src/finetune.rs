@@ -98,8 +98,8 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     }
     // The objective is the task's, whatever the model was trained for.
     let spec = start.lay_for_classes(layers, "finetune")?;
-    let (out, device) = (task.out.as_deref(), task.machine.device);
-    Beginning { spec, start: Some(start), out, device }.carry_out(progress)
+    let (out, machine) = (task.out.as_deref(), &task.machine);
+    Beginning { spec, start: Some(start), out, machine }.carry_out(progress)
 }
 
 /// A task that has classes.

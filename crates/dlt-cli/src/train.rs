@@ -10,18 +10,16 @@ use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
 use dlt_spec::spec::{Architecture, Schedule};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{
-    DeviceChoice, Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device,
-};
+use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory};
 
-use crate::arguments::TrainTask;
+use crate::arguments::{Machine, TrainTask};
 use crate::failure::{Failure, Result};
 use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::progress::Progress;
 use crate::report::{Ending, quoted};
 use crate::start::{Start, Weights};
-use crate::{interrupt, numbers, output, provenance, threads, tokens};
+use crate::{interrupt, machine, numbers, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     threads::prepare(task.machine.threads);
@@ -40,7 +38,7 @@ pub(crate) fn run(task: &TrainTask) -> Result {
             (spec, start)
         }
     };
-    Beginning { spec, start, out: task.out.as_deref(), device: task.machine.device }.carry_out(progress)
+    Beginning { spec, start, out: task.out.as_deref(), machine: &task.machine }.carry_out(progress)
 }
 
 /// A run that is about to begin.
@@ -52,7 +50,7 @@ pub(crate) struct Beginning<'a> {
     /// Its folder, where the person names one.
     pub(crate) out: Option<&'a Path>,
     /// What computes.
-    pub(crate) device: DeviceChoice,
+    pub(crate) machine: &'a Machine,
 }
 
 impl Beginning<'_> {
@@ -63,7 +61,7 @@ impl Beginning<'_> {
         if out.exists() {
             return Err(TrainError::RunExists { path: out }.into());
         }
-        let (device, device_name) = open_device(self.device)?;
+        let (device, device_name) = machine::open(self.machine)?;
         let recording = recording(&spec)?;
         let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
@@ -106,7 +104,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
     let spec = layers(task).over(resumption.spec(), origin)?;
     let changed = resumption.change(spec.clone())?;
-    let (device, device_name) = open_device(task.machine.device)?;
+    let (device, device_name) = machine::open(&task.machine)?;
     let recording = recording(&spec)?;
     let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
@@ -144,6 +142,7 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
     for (what, then, now) in [
         ("threads", then.threads.to_string(), now.threads.to_string()),
         ("processor", then.host.cpu, now.host.cpu.clone()),
+        ("device", then.device, now.device.clone()),
         ("version", then.version, now.version.clone()),
         ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),
     ] {
