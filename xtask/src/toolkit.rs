@@ -95,6 +95,8 @@ impl Toolkit {
             ("CUDA_HOME", home.display().to_string()),
             ("PATH", format!("{}:{path}", home.join("bin").display())),
             ("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY.to_owned()),
+            // cudarc looks for folders of libraries only once, and then knows none that was made later.
+            ("LIBRARY_PATH", home.join("lib").join("stubs").display().to_string()),
         ]
     }
 
