@@ -40,10 +40,10 @@ pub(crate) fn read<const N: usize, R>(
     }
     let guards: Vec<_> = kept.iter().map(Tensor::storage_and_layout).collect();
     let mut slices: [&[f32]; N] = [&[]; N];
-    for (into, (storage, layout)) in slices.iter_mut().zip(&guards) {
+    for (at, (into, (storage, layout))) in slices.iter_mut().zip(&guards).enumerate() {
         match &**storage {
             Storage::Cpu(storage) => *into = slice(storage, layout)?,
-            _ => bail!("expected a tensor in main memory"),
+            _ => unreachable_memory(&kept[at])?,
         }
     }
     read(slices)
@@ -57,6 +57,9 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 /// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for several tensors, after
 /// [`expect_apart`].
 pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
+    if !tensor.device().is_cpu() {
+        unreachable_memory(tensor)?;
+    }
     let op = Write { body: RefCell::new(Some(write)), result: RefCell::new(None) };
     tensor.inplace_op1(&op)?;
     match op.result.into_inner() {
@@ -74,6 +77,11 @@ fn expect_fused() -> Result<()> {
         )
     }
     Ok(())
+}
+
+/// Refuses a tensor whose elements no loop of this crate can reach.
+fn unreachable_memory(tensor: &Tensor) -> Result<()> {
+    bail!("expected a tensor in main memory, came one on {:?}", tensor.device().location())
 }
 
 struct Write<F, R> {
@@ -105,12 +113,10 @@ pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> 
 
 /// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is taken once.
 pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Result<()> {
-    let address = |tensor: &Tensor| match &*tensor.storage_and_layout().0 {
-        Storage::Cpu(CpuStorage::F32(data)) => data.as_ptr() as usize,
-        _ => 0,
-    };
+    // Views of one storage, wherever that is, share the lock around it.
+    let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
     let written = address(written);
-    if written != 0 && others.iter().any(|other| address(other) == written) {
+    if others.iter().any(|other| address(other) == written) {
         bail!("{op}: expected a tensor to write to with memory of its own, came one that shares it")
     }
     Ok(())
