@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training step of GPT-2 in PyTorch on the CPU: the peer of `dlt bench step`, on its terms.
+"""One training step of GPT-2 in PyTorch: the peer of `dlt bench step`, on its terms.
 
     python3 -m venv .venv-peer && .venv-peer/bin/pip install torch numpy
     .venv-peer/bin/python data/peers/pytorch_step.py --layers 12 --width 384 --heads 6 --seq 256 --batch 8
@@ -14,9 +14,12 @@ GELU, 1024 learned positions, a head tied to the token table, and no dropout.
          sum               a layer uses its owner's weights; the gradients of all members are summed
          owner             the same, but only the owner's own position gives the weights a gradient
 --owners 0,0,2,...         the owner of each layer; without it all layers belong to layer 0
+--device cpu | cuda[:N]    a GPU; its work is waited for before a step's time is taken
+--tf32                     on a GPU, products of f32 may round their factors to TF32
 
 Prints one line of JSON: `peer`, `params` (distinct trainable numbers), `step_ms_median` (the first step, which
-allocates and compiles, is left out), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `loss` of the last step.
+allocates and compiles, is left out), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `peak_device_mb` (what
+PyTorch held of a GPU's memory at most, in the same units; null on the CPU), `loss` of the last step.
 """
 
 import argparse
@@ -44,7 +47,15 @@ def arguments():
     parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--tying", choices=("none", "sum", "owner"), default="none")
     parser.add_argument("--owners", default="")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tf32", action="store_true")
     chosen = parser.parse_args()
+    if chosen.device.split(":")[0] not in ("cpu", "cuda"):
+        parser.error(f"--device: expected cpu, cuda or cuda:N, came {chosen.device}")
+    if chosen.device != "cpu" and not torch.cuda.is_available():
+        parser.error("--device: PyTorch finds no GPU, or is a build without CUDA")
+    if chosen.tf32 and chosen.device == "cpu":
+        parser.error("--tf32: expected a GPU, came cpu")
     for flag in sizes:
         if getattr(chosen, flag) < 1:
             parser.error(f"--{flag}: expected 1 or more")
@@ -136,20 +147,23 @@ class Model(nn.Module):
 
 def measure(chosen):
     """Seconds of each step, and the last loss."""
-    model = Model(chosen)
+    device = torch.device(chosen.device)
+    model = Model(chosen).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     forward = torch.compile(model) if chosen.mode == "compile" else model
-    ids = torch.randint(chosen.vocab, (chosen.batch, chosen.seq))
+    ids = torch.randint(chosen.vocab, (chosen.batch, chosen.seq)).to(device)
     targets = ids.roll(-1, dims=1)
     seconds = []
     for _ in range(chosen.steps):
         start = perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=chosen.dtype == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=chosen.dtype == "bf16"):
             loss = forward(ids, targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append(perf_counter() - start)
     return model, seconds, loss.item()
 
@@ -158,17 +172,23 @@ def main():
     chosen = arguments()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = chosen.tf32
     model, seconds, loss = measure(chosen)
     step = median(seconds[1:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     peak_kib = peak / 1024 if sys.platform == "darwin" else peak
+    where, peak_device = "", None
+    if chosen.device != "cpu":
+        where = f" {chosen.device} ({torch.cuda.get_device_name(chosen.device)}){' with TF32' if chosen.tf32 else ''}"
+        peak_device = round(torch.cuda.max_memory_reserved(chosen.device) / 2**20, 1)
     print(json.dumps({
-        "peer": f"pytorch {torch.__version__} {chosen.mode} {chosen.dtype} tying={chosen.tying}",
+        "peer": f"pytorch {torch.__version__}{where} {chosen.mode} {chosen.dtype} tying={chosen.tying}",
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "step_ms_median": round(1e3 * step, 1),
         "tokens_per_s": round(chosen.batch * chosen.seq / step, 1),
         "peak_rss_mb": round(peak_kib / 1024),
+        "peak_device_mb": peak_device,
         "loss": round(loss, 4),
     }))
 

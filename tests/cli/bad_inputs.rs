@@ -158,6 +158,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --threads 0", Usage, &["--threads"]),
     ("TRAIN --device gpu", Usage, &["expected auto, cpu, cuda or cuda:N"]),
     ("TRAIN --device cuda:99", Resources, &["device cuda:99"]),
+    ("TRAIN --device cpu --tf32", Resources, &["device cpu", "expected a GPU"]),
     ("TRAIN --seed nine", Usage, &["--seed", "nine"]),
     ("TRAIN --nonsense", Usage, &["unexpected argument '--nonsense'"]),
     ("TRAIN --out run", Usage, &["run is there already", "--resume run"]),

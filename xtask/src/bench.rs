@@ -27,7 +27,7 @@ mod grid;
 mod kernels;
 mod measurement;
 mod page;
-mod peer;
+pub(crate) mod peer;
 mod rounds;
 
 /// A resource is missing: the same number as the program `dlt` gives.

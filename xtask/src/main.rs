@@ -12,16 +12,20 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod child;
+mod cuda_check;
 mod finding;
 mod fuzz;
+mod gpu_check;
 mod markdown;
 mod program;
 mod provenance;
 mod rust_source;
 mod spread;
+mod steps;
 mod study;
 mod table;
 mod tidy;
+mod toolkit;
 mod tree;
 mod workspace;
 
@@ -45,6 +49,10 @@ enum Task {
     Fuzz(fuzz::Arguments),
     #[command(flatten)]
     Study(study::Task),
+    /// Build with CUDA on a machine without a GPU, and run the tests that need none.
+    CudaCheck(cuda_check::Arguments),
+    /// Compare a GPU with the CPU, train and measure on it, and write a report.
+    GpuCheck(gpu_check::Arguments),
 }
 
 fn main() -> Result<ExitCode> {
@@ -54,6 +62,8 @@ fn main() -> Result<ExitCode> {
         Task::Bench(arguments) => bench::run(&root(), &arguments),
         Task::Fuzz(arguments) => fuzz::run(&root(), &arguments),
         Task::Study(task) => study::run(&root(), &task),
+        Task::CudaCheck(arguments) => cuda_check::run(&root(), &arguments),
+        Task::GpuCheck(arguments) => gpu_check::run(&root(), &arguments),
     }
 }
 

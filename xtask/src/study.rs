@@ -297,7 +297,7 @@ impl<'a> Study<'a> {
             figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number)).collect();
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
         let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
-        let is_there = |id| cells.iter().any(|cell| cell.id == *id);
+        let is_there = |id: &CellId| cells.iter().any(|cell| cell.id == *id);
         ensure!(ids.iter().all(is_there), "--seeds: figures show runs with seed 1, which is not among these");
         cells.retain(|cell| ids.contains(&cell.id));
         let code = self.carry_out(&cells, &[])?;
@@ -328,7 +328,14 @@ impl<'a> Study<'a> {
             for one in &stale {
                 writeln!(out, "{one}")?;
             }
-            writeln!(out, "{} of {} not as it would be made now", stale.len(), results.folder.display())?;
+            let folder = results.folder.display();
+            match stale.len() {
+                0 => writeln!(out, "{folder}: all is as it would be made now")?,
+                count => writeln!(
+                    out,
+                    "{folder}: {count} not as it would be made now: `cargo xtask report` again"
+                )?,
+            }
             return Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         let cells = self.cells(&Part::ALL);
@@ -421,7 +428,8 @@ impl<'a> Study<'a> {
                     failure = format!("{reason}; {}", self.store.log(&cell.id).display())
                 }
                 Standing::Waiting { on } => {
-                    failure = format!("needs {}", on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", "))
+                    failure =
+                        format!("needs {}", on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", "))
                 }
                 _ => {}
             }

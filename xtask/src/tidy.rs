@@ -9,6 +9,7 @@ mod architecture;
 mod crate_edges;
 mod determinism;
 mod deviations;
+mod devices;
 mod links;
 mod presets;
 mod source_layout;
@@ -35,6 +36,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Report {
     report.findings.extend(source_layout::check(tree));
     report.findings.extend(source_words::check(tree));
     report.findings.extend(determinism::check(tree));
+    report.findings.extend(devices::check(tree));
     report.findings.extend(presets::check(tree));
     report.findings.extend(links::check(tree));
     report.findings.sort();

@@ -50,9 +50,19 @@ pub(crate) fn target_directory(root: &Path) -> Result<PathBuf> {
 
 /// Asks cargo, which answers from the manifests alone: no network, no lock file.
 fn metadata(root: &Path) -> Result<Value> {
+    ask(root, &["--no-deps"])
+}
+
+/// All crates that the workspace builds on with these features, where they lie; cargo fetches what is not there yet.
+pub(crate) fn metadata_of_all(root: &Path, features: &[&str]) -> Result<Value> {
+    ask(root, &["--locked", "--features", &features.join(",")])
+}
+
+fn ask(root: &Path, arguments: &[&str]) -> Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .args(["metadata", "--format-version", "1"])
+        .args(arguments)
         .current_dir(root)
         .output()
         .context("cannot start cargo metadata")?;

@@ -205,6 +205,9 @@ pub(crate) struct Machine {
     /// auto (a GPU where there is one), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
+    /// On a GPU, round the factors of matrix products to TF32: faster, and less exact
+    #[arg(long)]
+    pub(crate) tf32: bool,
     /// Threads for arithmetic [default: RAYON_NUM_THREADS, else all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,

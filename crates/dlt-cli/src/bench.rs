@@ -5,12 +5,11 @@ mod decode;
 use dlt_spec::spec::{Checkpointing, Gradient, Initial, InitialName, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Spec, presets};
 use dlt_train::measurement::{StepFigures, measure_steps};
-use dlt_train::open_device;
 
 use crate::arguments::{BenchCheckpointing, BenchKernels, BenchModel, BenchStepTask, BenchTask, BenchTying};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{memory, output, threads};
+use crate::{machine, memory, output, threads};
 
 /// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
 const POSITIONS: usize = 1024;
@@ -29,7 +28,7 @@ fn step(task: &BenchStepTask) -> Result {
     if task.steps == 0 {
         return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, came 0"));
     }
-    let (device, device_name) = open_device(task.machine.device)?;
+    let (device, device_name) = machine::open(&task.machine)?;
     let kernels = match task.kernels {
         BenchKernels::Fused => dlt_train::Kernels::Fused,
         BenchKernels::Composed => dlt_train::Kernels::Composed,
@@ -118,13 +117,14 @@ fn line(peer: &str, figures: &StepFigures) -> String {
         "peak_rss_mb": figures.peak_rss_mb.map(in_mib),
         "predicted_peak_mb": figures.predicted_peak_mb.map(in_mib),
         "mean_rss_mb": figures.mean_rss_mb.map(in_mib),
+        "peak_device_mb": figures.peak_device_mb.map(in_mib),
         "loss": round(figures.loss, 4),
     });
     format!("{line}\n")
 }
 
 fn table(peer: &str, figures: &StepFigures) -> String {
-    rows(
+    let text = rows(
         peer,
         &[
             ("parameters", whole(figures.parameters)),
@@ -135,16 +135,24 @@ fn table(peer: &str, figures: &StepFigures) -> String {
             ("mean memory", megabytes(figures.mean_rss_mb)),
             ("loss", decimal(figures.loss, 4)),
         ],
-    )
+    );
+    match figures.peak_device_mb {
+        Some(_) => text + &row("on the GPU", &megabytes(figures.peak_device_mb)),
+        None => text,
+    }
 }
 
 /// Figures below who measured them.
 fn rows(peer: &str, rows: &[(&str, String)]) -> String {
     let mut text = format!("{peer}\n");
     for (name, value) in rows {
-        text.push_str(&format!("  {name:<14} {value}\n"));
+        text.push_str(&row(name, value));
     }
     text
+}
+
+fn row(name: &str, value: &str) -> String {
+    format!("  {name:<14} {value}\n")
 }
 
 fn megabytes(megabytes: Option<f64>) -> String {

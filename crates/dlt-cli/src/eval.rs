@@ -7,7 +7,6 @@ use dlt_data::{Split, bits_per_byte, read_text, unigram_perplexity};
 use dlt_spec::ExitCode;
 use dlt_spec::record::{PROVENANCE_FILE, Provenance};
 use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
-use dlt_train::open_device;
 use serde_json::json;
 
 use crate::arguments::EvalTask;
@@ -15,12 +14,12 @@ use crate::failure::Result;
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{output, threads, tokens};
+use crate::{machine, output, threads, tokens};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     threads::prepare(task.machine.threads);
     let saved = Saved::open(&task.run)?;
-    let (device, _) = open_device(task.machine.device)?;
+    let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
         Some(text) => on_text(&saved, text, &device)?,
         None => on_split(&saved, task.split.into(), &task.run, &device)?,

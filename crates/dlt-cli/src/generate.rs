@@ -8,12 +8,11 @@ use std::path::Path;
 
 use dlt_models::generation::{Continuation, End, Event, Sampling, generate};
 use dlt_spec::ExitCode;
-use dlt_train::open_device;
 
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
-use crate::{output, threads, tokens};
+use crate::{machine, output, threads, tokens};
 pub(crate) use speed::Speed;
 use text::Text;
 
@@ -29,7 +28,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
     let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
-    let (device, _) = open_device(task.machine.device)?;
+    let (device, _) = machine::open(&task.machine)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
     let mut ids = Vec::with_capacity(prompts.len());
     for prompt in &prompts {

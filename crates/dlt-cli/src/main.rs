@@ -24,6 +24,7 @@ mod inspect;
 mod interrupt;
 mod layers;
 mod log;
+mod machine;
 mod map;
 mod memory;
 mod numbers;

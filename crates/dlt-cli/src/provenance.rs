@@ -70,6 +70,7 @@ pub(crate) fn resumed(now: Provenance, step: usize, changed: &[Change]) -> Resum
         version: now.version,
         revision: now.revision,
         threads: now.threads,
+        device: now.device,
         changed: changed.iter().map(|change| change.key.to_owned()).collect(),
         command_line: now.command_line,
         started_at: now.started_at,

@@ -11,7 +11,7 @@ use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
 use dlt_spec::spec::{Architecture, Schedule};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory, open_device};
+use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory};
 
 use crate::arguments::TrainTask;
 use crate::events::Events;
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::report::Ending;
 use crate::run_options::RunOptions;
 use crate::start::{Start, Weights};
-use crate::{interrupt, numbers, output, provenance, threads, tokens};
+use crate::{interrupt, machine, numbers, output, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
@@ -63,7 +63,7 @@ impl Beginning<'_> {
         if out.exists() {
             return Err(TrainError::RunExists { path: out }.into());
         }
-        let (device, device_name) = open_device(options.machine.device)?;
+        let (device, device_name) = machine::open(&options.machine)?;
         let recording = recording(&spec)?;
         let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
@@ -107,7 +107,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
     let spec = layers(task).over(resumption.spec(), origin)?;
     let changed = resumption.change(spec.clone())?;
-    let (device, device_name) = open_device(task.options.machine.device)?;
+    let (device, device_name) = machine::open(&task.options.machine)?;
     let recording = recording(&spec)?;
     let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
@@ -146,6 +146,7 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
     for (what, then, now) in [
         ("threads", then.threads.to_string(), now.threads.to_string()),
         ("processor", then.host.cpu, now.host.cpu.clone()),
+        ("device", then.device, now.device.clone()),
         ("version", then.version, now.version.clone()),
         ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),
     ] {

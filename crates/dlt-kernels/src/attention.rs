@@ -4,8 +4,9 @@ mod cache;
 mod head;
 mod sizes;
 
+use crate::choice::Path;
 use crate::shape::expect_same;
-use crate::{Dropout, Kernels, composed, host};
+use crate::{Dropout, Kernels, composed, cuda, host};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use head::{Head, Outer, Sum};
 use rayon::prelude::*;
@@ -76,8 +77,13 @@ impl Kernels {
     /// there is not one length of 1 to T for each window, or the dropout probability is not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
         let heads = Heads::new(qkv, attention)?;
-        if !self.fuses(&[qkv]) {
-            return composed::attention(qkv, attention);
+        match self.path(&[qkv], &[]) {
+            Path::Host => {}
+            Path::Cuda if !qkv.track_op() => {
+                let [out, _] = cuda::attention(&cuda::Launcher, qkv, attention, None)?;
+                return Ok(out);
+            }
+            Path::Cuda | Path::Composed => return composed::attention(qkv, attention),
         }
         let op = Op { heads, sums: OnceLock::new() };
         match qkv.track_op() {
@@ -96,7 +102,11 @@ impl Kernels {
     pub fn attention_and_sums(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<[Tensor; 2]> {
         let heads = Heads::new(qkv, attention)?;
         let (dims, sum_dims) = (heads.sizes.dims(), heads.sizes.sum_dims());
-        if !self.fuses(&[qkv]) {
+        let path = self.path(&[qkv], &[]);
+        if path == Path::Cuda {
+            return cuda::attention(&cuda::Launcher, qkv, attention, None);
+        }
+        if path == Path::Composed {
             // Autograd, which the composed gradient is made by, computes them again.
             let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
             return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
@@ -131,7 +141,11 @@ impl Kernels {
             let (out, sums) = (out.dims(), sums.dims());
             bail!("attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}", qkv.dims())
         }
-        if !self.fuses(&[qkv, out, sums, gradient]) {
+        let path = self.path(&[qkv, out, gradient], &[sums]);
+        if path == Path::Cuda {
+            return cuda::attention_gradient(&cuda::Launcher, qkv, sums, attention, gradient, None);
+        }
+        if path == Path::Composed {
             let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
             let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
             return Ok(of_qkv);

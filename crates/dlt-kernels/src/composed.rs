@@ -3,7 +3,7 @@
 
 mod attention;
 
-pub(crate) use attention::{attend_cached, attention};
+pub(crate) use attention::{attend_cached, attention, repeated};
 
 use crate::optimizer::AdamwStep;
 use crate::rotary::Turns;

@@ -1,9 +1,14 @@
 //! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is never stored.
 
+use crate::choice::Path;
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::lanes::vectorised;
 use crate::shape::rows_and_width;
 use crate::{Kernels, composed, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 /// One use of the dropout stream: element `i` of a tensor takes number `offset + i`.
@@ -68,12 +73,12 @@ impl Dropout {
         1.0 / (1.0 - self.probability)
     }
 
-    fn threshold(self) -> u32 {
+    pub(crate) fn threshold(self) -> u32 {
         // The cast saturates, so a probability that rounds up to one still keeps the largest hash.
         (f64::from(self.probability) * 4_294_967_296.0) as u32
     }
 
-    fn keys(self) -> (u32, u32) {
+    pub(crate) fn keys(self) -> (u32, u32) {
         // The finaliser of splitmix64 spreads neighbouring seeds over both keys.
         let mut z = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -94,10 +99,10 @@ impl Kernels {
     pub fn dropout(self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         rows_and_width("dropout", x)?;
         dropout.check()?;
-        match self.fuses(&[x]) {
-            false => composed::dropout(x, dropout),
-            true if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
-            true => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
+        match self.path(&[x], &[]) {
+            Path::Composed => composed::dropout(x, dropout),
+            _ if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
         }
     }
 }
@@ -115,8 +120,15 @@ impl CustomOp1 for Op {
         Ok((CpuStorage::F32(self.masked(host::slice(storage, layout)?)), layout.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        host::read([gradient], |[gradient]| host::tensor(self.masked(gradient), x.shape()).map(Some))
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let launch = cuda::dropout(x.dtype(), layout.shape().elem_count(), self.dropout)?;
+        cuda::forward(&launch, &[(x, layout)], layout.shape().clone())
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        // The same factors for the gradient.
+        Kernels::Fused.dropout(&gradient.detach(), self.dropout).map(Some)
     }
 }
 

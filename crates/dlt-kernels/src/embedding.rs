@@ -1,7 +1,8 @@
 //! Rows of a table by id.
 
+use crate::choice::Path;
 use crate::shape::{checked_ids, matrix};
-use crate::{Kernels, composed, host, optimizer, rows};
+use crate::{Kernels, composed, cuda, host, optimizer, rows};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -36,11 +37,17 @@ impl Kernels {
         if gradient.dims() != [ids.dims(), &[width]].concat() {
             bail!("embedding_gradient: expected a row of {width} for each id, came {:?}", gradient.dims())
         }
-        if !self.fuses(&[table_into, gradient]) {
-            let gradient = gradient.detach().contiguous()?.reshape((checked.len(), width))?;
-            let ids = ids.flatten_all()?.contiguous()?;
-            let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
-            return optimizer::add_in_place(table_into, &added);
+        match self.path(&[gradient], &[table_into]) {
+            Path::Host => {}
+            Path::Cuda => {
+                return cuda::embedding_gradient(&cuda::Launcher, table_into, &checked, gradient);
+            }
+            Path::Composed => {
+                let gradient = gradient.detach().contiguous()?.reshape((checked.len(), width))?;
+                let ids = ids.flatten_all()?.contiguous()?;
+                let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
+                return optimizer::add_in_place(table_into, &added);
+            }
         }
         host::expect_apart("embedding_gradient", table_into, &[gradient])?;
         host::write(table_into, |table| {
@@ -83,9 +90,12 @@ impl Kernels {
         let window = gradient.elem_count() / gradient.dim(0)?;
         let part = into.detach().narrow(0, 0, tokens)?;
         host::expect_apart("add_rows_gradient", into, &[gradient])?;
-        let sum = match self.fuses(&[gradient, into]) {
-            true => host::read([gradient], |[data]| host::tensor(rows::sum(data, window), part.shape()))?,
-            false => composed::row_sum(gradient, window)?.reshape(part.shape())?,
+        let sum = match self.path(&[gradient], &[into]) {
+            Path::Host => {
+                host::read([gradient], |[data]| host::tensor(rows::sum(data, window), part.shape()))?
+            }
+            Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?,
+            Path::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
         };
         optimizer::add_in_place(&part, &sum)
     }

@@ -1,9 +1,12 @@
 //! The gated linear unit of Llama's feed-forward layers.
 
+use crate::choice::Path;
 use crate::lanes::{exp, vectorised};
 use crate::shape::rows_and_width;
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -16,10 +19,10 @@ impl Kernels {
     /// When `x` is empty or a scalar, or its last dimension is odd.
     pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
         half_width("swiglu", x)?;
-        match self.fuses(&[x]) {
-            false => composed::swiglu(x),
-            true if x.track_op() => x.contiguous()?.apply_op1(Op),
-            true => x.contiguous()?.apply_op1_no_bwd(&Op),
+        match self.path(&[x], &[]) {
+            Path::Composed => composed::swiglu(x),
+            _ if x.track_op() => x.contiguous()?.apply_op1(Op),
+            _ => x.contiguous()?.apply_op1_no_bwd(&Op),
         }
     }
 
@@ -36,9 +39,13 @@ impl Kernels {
         if gradient.dims() != expected {
             bail!("swiglu_gradient: expected gradient of shape {expected:?}, came {:?}", gradient.dims())
         }
-        if !self.fuses(&[x, gradient]) {
-            let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
-            return Ok(of_x);
+        match self.path(&[x, gradient], &[]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
+            Path::Composed => {
+                let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
+                return Ok(of_x);
+            }
         }
         host::read([x, gradient], |[data, gradient]| {
             let piece = rows::per_task(2 * half) * half;
@@ -82,6 +89,13 @@ impl CustomOp1 for Op {
         let mut y = vec![0.0; x.len() / 2];
         y.par_chunks_mut(piece).zip(x.par_chunks(2 * piece)).for_each(|(y, x)| forward(x, half, y));
         Ok((CpuStorage::F32(y), Shape::from(halved(layout.dims(), half))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let half = layout.dims().last().map_or(1, |width| width / 2);
+        let shape = Shape::from(halved(layout.dims(), half));
+        cuda::forward(&cuda::swiglu(x.dtype(), shape.elem_count(), half)?, &[(x, layout)], shape)
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {

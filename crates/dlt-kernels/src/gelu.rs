@@ -1,9 +1,12 @@
 //! The Gaussian error linear unit in both of its forms.
 
+use crate::choice::Path;
 use crate::lanes::{exp, vectorised};
 use crate::shape::{expect_same, rows_and_width};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 
 /// The form of GELU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,10 @@ impl Kernels {
     /// When `x` is empty or a scalar.
     pub fn gelu(self, x: &Tensor, kind: Gelu) -> Result<Tensor> {
         rows_and_width("gelu", x)?;
-        match self.fuses(&[x]) {
-            false => composed::gelu(x, kind),
-            true if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
-            true => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
+        match self.path(&[x], &[]) {
+            Path::Composed => composed::gelu(x, kind),
+            _ if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
         }
     }
 
@@ -41,14 +44,17 @@ impl Kernels {
     pub fn gelu_gradient(self, x: &Tensor, kind: Gelu, gradient: &Tensor) -> Result<Tensor> {
         rows_and_width("gelu_gradient", x)?;
         expect_same("gelu_gradient", "gradient", x, gradient)?;
-        if !self.fuses(&[x, gradient]) {
-            let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
-            return Ok(of_x);
+        match self.path(&[x, gradient], &[]) {
+            Path::Host => host::read([x, gradient], |[data, gradient]| {
+                let dx = rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
+                host::tensor(dx, x.shape())
+            }),
+            Path::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
+            Path::Composed => {
+                let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
+                Ok(of_x)
+            }
         }
-        host::read([x, gradient], |[data, gradient]| {
-            let dx = rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
-            host::tensor(dx, x.shape())
-        })
     }
 }
 
@@ -64,6 +70,12 @@ impl CustomOp1 for Op {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let y = rows::map(host::slice(storage, layout)?, |x, y| self.kind.forward(x, y));
         Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let launch = cuda::gelu(x.dtype(), layout.shape().elem_count(), self.kind)?;
+        cuda::forward(&launch, &[(x, layout)], layout.shape().clone())
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {

@@ -7,6 +7,7 @@ use crate::optimizer;
 
 /// The elements of a contiguous f32 tensor in main memory.
 pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    expect_fused()?;
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&data[start..end]),
         (CpuStorage::F32(_), None) => {
@@ -18,6 +19,7 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 
 /// [`slice`], to write.
 pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    expect_fused()?;
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&mut data[start..end]),
         (CpuStorage::F32(_), None) => {
@@ -38,10 +40,10 @@ pub(crate) fn read<const N: usize, R>(
     }
     let guards: Vec<_> = kept.iter().map(Tensor::storage_and_layout).collect();
     let mut slices: [&[f32]; N] = [&[]; N];
-    for (into, (storage, layout)) in slices.iter_mut().zip(&guards) {
+    for (at, (into, (storage, layout))) in slices.iter_mut().zip(&guards).enumerate() {
         match &**storage {
             Storage::Cpu(storage) => *into = slice(storage, layout)?,
-            _ => bail!("expected a tensor in main memory"),
+            _ => unreachable_memory(&kept[at])?,
         }
     }
     read(slices)
@@ -55,12 +57,31 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
 /// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for several tensors, after
 /// [`expect_apart`].
 pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
+    if !tensor.device().is_cpu() {
+        unreachable_memory(tensor)?;
+    }
     let op = Write { body: RefCell::new(Some(write)), result: RefCell::new(None) };
     tensor.inplace_op1(&op)?;
     match op.result.into_inner() {
         Some(result) => Ok(result),
         None => bail!("expected an in-place operation to run, came nothing"),
     }
+}
+
+/// Refuses to run where everything is to be composed, as on another device: code that is for main memory alone has
+/// come where it must not.
+fn expect_fused() -> Result<()> {
+    if cfg!(feature = "composed") {
+        bail!(
+            "expected candle's own operations only, as the feature `composed` asks for, came a loop of ours"
+        )
+    }
+    Ok(())
+}
+
+/// Refuses a tensor whose elements no loop of this crate can reach.
+fn unreachable_memory(tensor: &Tensor) -> Result<()> {
+    bail!("expected a tensor in main memory, came one on {:?}", tensor.device().location())
 }
 
 struct Write<F, R> {
@@ -92,12 +113,10 @@ pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> 
 
 /// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is taken once.
 pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Result<()> {
-    let address = |tensor: &Tensor| match &*tensor.storage_and_layout().0 {
-        Storage::Cpu(CpuStorage::F32(data)) => data.as_ptr() as usize,
-        _ => 0,
-    };
+    // Views of one storage, wherever that is, share the lock around it.
+    let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
     let written = address(written);
-    if written != 0 && others.iter().any(|other| address(other) == written) {
+    if others.iter().any(|other| address(other) == written) {
         bail!("{op}: expected a tensor to write to with memory of its own, came one that shares it")
     }
     Ok(())

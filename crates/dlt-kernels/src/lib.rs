@@ -1,8 +1,9 @@
-//! Differentiable CPU kernels for candle, each beside a composed reference.
+//! Differentiable CPU and CUDA kernels for candle, each beside a composed reference.
 //!
 //! Every operation is a method of [`Kernels`]. [`Kernels::Composed`] builds it from candle's own operations: that is
 //! the definition, and the path on every device and dtype. [`Kernels::Fused`] computes the same on f32 tensors in
-//! main memory with a hand-written forward and backward; anywhere else it silently takes the composed path.
+//! main memory with a hand-written forward and backward, and on f32 and bf16 tensors of a CUDA device (feature `cuda`)
+//! where the operation has a kernel there; anywhere else it silently takes the composed path.
 //!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width, `V` vocabulary,
 //! `N` rows.
@@ -19,7 +20,10 @@
 pub mod optimizer;
 
 mod attention;
+mod choice;
 mod composed;
+#[doc(hidden)]
+pub mod cuda;
 mod dropout;
 mod embedding;
 mod gated;
@@ -45,19 +49,12 @@ pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
 pub use rotary::{Rotary, Stretch};
 
-use candle_core::{DType, Tensor};
-
 /// Which implementation computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernels {
-    /// Hand-written f32 loops on the CPU; the composed path on other devices and dtypes.
+    /// Hand-written f32 loops on the CPU, and CUDA kernels where an operation has one; the composed path on other
+    /// devices and dtypes.
     Fused,
     /// candle's own operations, on any device.
     Composed,
-}
-
-impl Kernels {
-    fn fuses(self, tensors: &[&Tensor]) -> bool {
-        self == Kernels::Fused && tensors.iter().all(|t| t.device().is_cpu() && t.dtype() == DType::F32)
-    }
 }

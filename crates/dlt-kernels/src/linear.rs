@@ -3,10 +3,11 @@
 mod few;
 mod gradient;
 
+use crate::choice::Path;
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
 use crate::shape::{expect_vector, matrix, rows_and_width};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::OnceLock;
@@ -23,9 +24,10 @@ impl Kernels {
     /// When a tensor is empty or its shape does not fit.
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         check("linear", x, weight, bias)?;
-        match self.fuses(&[x, weight, bias.unwrap_or(x)]) {
-            true => apply(x, weight, bias, None),
-            false => composed::linear(x, weight, bias),
+        match affine_path(self, x, weight, bias) {
+            Path::Host => apply(x, weight, bias, None),
+            Path::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
+            Path::Composed => composed::linear(x, weight, bias),
         }
     }
 
@@ -44,9 +46,13 @@ impl Kernels {
         kind: Gelu,
     ) -> Result<Tensor> {
         check("linear_gelu", x, weight, bias)?;
-        match self.fuses(&[x, weight, bias.unwrap_or(x)]) {
-            true => apply(x, weight, bias, Some(kind)),
-            false => composed::gelu(&composed::linear(x, weight, bias)?, kind),
+        match affine_path(self, x, weight, bias) {
+            Path::Host => apply(x, weight, bias, Some(kind)),
+            Path::Cuda => {
+                let [_, after] = cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind)?;
+                Ok(after)
+            }
+            Path::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
         }
     }
 
@@ -66,14 +72,22 @@ impl Kernels {
         kind: Gelu,
     ) -> Result<[Tensor; 2]> {
         check("linear_then_gelu", x, weight, bias)?;
-        if !self.fuses(&[x, weight, bias.unwrap_or(x)]) {
-            let before = composed::linear(&x.detach(), &weight.detach(), bias.map(Tensor::detach).as_ref())?;
-            let after = composed::gelu(&before, kind)?;
-            return Ok([before, after]);
+        let [x, weight] = [x, weight].map(Tensor::detach);
+        let bias = bias.map(Tensor::detach);
+        match affine_path(self, &x, &weight, bias.as_ref()) {
+            Path::Host => {}
+            Path::Cuda => {
+                return cuda::linear_then_gelu(&cuda::Launcher, &x, &weight, bias.as_ref(), kind);
+            }
+            Path::Composed => {
+                let before = composed::linear(&x, &weight, bias.as_ref())?;
+                let after = composed::gelu(&before, kind)?;
+                return Ok([before, after]);
+            }
         }
         let (outputs, dims) = (weight.dim(0)?, output_dims(x.dims(), weight.dim(0)?));
-        host::read([x, weight, bias.unwrap_or(weight)], |[x, weight, vector]| {
-            let (before, after) = affine(x, weight, bias.map(|_| vector), outputs, Some(kind));
+        host::read([&x, &weight, bias.as_ref().unwrap_or(&weight)], |[x, weight, vector]| {
+            let (before, after) = affine(x, weight, bias.as_ref().map(|_| vector), outputs, Some(kind));
             Ok([host::tensor(before, dims.as_slice())?, host::tensor(after, dims.as_slice())?])
         })
     }
@@ -86,6 +100,15 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
         bail!("{op}: expected weight of shape [{outputs}, {width}], came [{outputs}, {inputs}]")
     }
     bias.map_or(Ok(()), |bias| expect_vector(op, "bias", bias, outputs))
+}
+
+/// A CUDA device has no kernel for the gradients of an affine map in autograd: candle's own operations have them.
+fn affine_path(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Path {
+    let tracked = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
+    match kernels.path(&[x], &[weight, bias.unwrap_or(weight)]) {
+        Path::Cuda if tracked => Path::Composed,
+        path => path,
+    }
 }
 
 fn apply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Gelu>) -> Result<Tensor> {

@@ -2,9 +2,10 @@
 
 mod head;
 
+use crate::choice::Path;
 use crate::matrix::product_workspace;
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
-use crate::{Kernels, composed, host};
+use crate::{Kernels, composed, cuda, host};
 use candle_core::{Result, Tensor, bail};
 use head::{Head, Sums};
 
@@ -58,21 +59,22 @@ impl Kernels {
         sums: HeadSums<'_>,
     ) -> Result<HeadGradients> {
         let checked = check("cross_entropy", hidden, projection, targets)?;
-        check_sums("cross_entropy", projection, sums)?;
+        check_sums("cross_entropy", hidden, projection, sums)?;
         let Projection { table, bias } = projection;
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        if !self.fuses(&[hidden, table, given[0], given[1], given[2]]) {
+        let path = self.path(&[hidden], &[table, given[0], given[1], given[2]]);
+        if path == Path::Composed {
             return composed::cross_entropy(hidden, projection, targets, scale, sums);
+        }
+        if path == Path::Cuda {
+            let machine = &cuda::Launcher;
+            return cuda::cross_entropy(machine, hidden, projection, targets, scale, sums, None);
         }
         let sum = |into: Option<&Tensor>, of: &Tensor| {
             into.map_or_else(|| of.zeros_like(), |into| Ok(into.detach()))
         };
         let of_table = sum(sums.table, table)?;
         let of_bias = bias.map(|bias| sum(sums.bias, bias)).transpose()?;
-        host::expect_apart("cross_entropy", &of_table, &[hidden, table, bias.unwrap_or(table)])?;
-        if let Some(of_bias) = &of_bias {
-            host::expect_apart("cross_entropy", of_bias, &[hidden, table, given[0], &of_table])?;
-        }
         let run = |into: Sums<'_>| {
             host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
                 let head = Head::new(hidden, table, bias.map(|_| vector), &checked);
@@ -106,8 +108,12 @@ impl Kernels {
     ) -> Result<f64> {
         let checked = check("cross_entropy_sum", hidden, projection, targets)?;
         let Projection { table, bias } = projection;
-        if !self.fuses(&[hidden, table, bias.unwrap_or(table)]) {
-            return composed::cross_entropy_sum(hidden, projection, targets);
+        match self.path(&[hidden], &[table, bias.unwrap_or(table)]) {
+            Path::Host => {}
+            Path::Cuda => {
+                return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
+            }
+            Path::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
         }
         host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
             Ok(Head::new(hidden, table, bias.map(|_| vector), &checked).loss_sum())
@@ -138,12 +144,18 @@ fn check(op: &str, hidden: &Tensor, projection: Projection<'_>, targets: &Tensor
     checked_ids(op, targets, vocabulary)
 }
 
-fn check_sums(op: &str, projection: Projection<'_>, sums: HeadSums<'_>) -> Result<()> {
+fn check_sums(op: &str, hidden: &Tensor, projection: Projection<'_>, sums: HeadSums<'_>) -> Result<()> {
+    let Projection { table, bias } = projection;
+    let read = [hidden, table, bias.unwrap_or(table)];
     if let Some(into) = sums.table {
-        expect_same(op, "the table's sum", projection.table, into)?;
+        expect_same(op, "the table's sum", table, into)?;
+        host::expect_apart(op, into, &read)?;
     }
-    match (projection.bias, sums.bias) {
-        (Some(bias), Some(into)) => expect_same(op, "the bias's sum", bias, into),
+    match (bias, sums.bias) {
+        (Some(bias), Some(into)) => {
+            expect_same(op, "the bias's sum", bias, into)?;
+            host::expect_apart(op, into, &[&read[..], sums.table.as_slice()].concat())
+        }
         (None, Some(_)) => bail!("{op}: expected no sum for a bias that is not there, came one"),
         (_, None) => Ok(()),
     }

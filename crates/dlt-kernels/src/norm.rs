@@ -1,9 +1,12 @@
 //! Layer normalisation.
 
+use crate::choice::Path;
 use crate::lanes::{dot_of, sum_of, vectorised};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -18,7 +21,7 @@ impl Kernels {
         let (_, width) = rows_and_width("layer_norm", x)?;
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
-        if !self.fuses(&[x, weight, bias]) {
+        if self.path(&[x], &[weight, bias]) == Path::Composed {
             return composed::layer_norm(x, weight, bias, epsilon);
         }
         let tracked = [x, weight, bias].map(Tensor::track_op);
@@ -49,15 +52,7 @@ impl Kernels {
         let (_, width) = rows_and_width("layer_norm_gradient", x)?;
         expect_vector("layer_norm_gradient", "weight", weight, width)?;
         expect_same("layer_norm_gradient", "gradient", x, gradient)?;
-        let [of_x, of_weight, of_bias] = match self.fuses(&[x, weight, gradient]) {
-            true => gradients(x, weight, epsilon, gradient)?,
-            false => {
-                let bias = weight.zeros_like()?;
-                composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
-                    composed::layer_norm(x, weight, bias, epsilon)
-                })?
-            }
-        };
+        let [of_x, of_weight, of_bias] = gradients(self, x, weight, epsilon, gradient)?;
         if let Some([weight_into, bias_into]) = parameters {
             host::add_or_set(weight_into, of_weight)?;
             host::add_or_set(bias_into, of_bias)?;
@@ -96,6 +91,22 @@ impl CustomOp3 for Op {
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+        bias: &CudaStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (shape, width) = (x_layout.shape(), weight_layout.shape().elem_count());
+        let launch = cuda::layer_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
+        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        cuda::forward(&launch, &inputs, shape.clone())
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -104,7 +115,7 @@ impl CustomOp3 for Op {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] = gradients(x, weight, self.epsilon, gradient)?;
+        let [of_x, of_weight, of_bias] = gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
         let [wants_x, wants_weight, wants_bias] = self.tracked;
         let wanted = |wanted: bool, gradient: Tensor| wanted.then_some(gradient);
         Ok((wanted(wants_x, of_x), wanted(wants_weight, of_weight), wanted(wants_bias, of_bias)))
@@ -112,7 +123,26 @@ impl CustomOp3 for Op {
 }
 
 /// Gradients of x, weight and bias.
-fn gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 3]> {
+fn gradients(
+    kernels: Kernels,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 3]> {
+    match kernels.path(&[x, gradient], &[weight]) {
+        Path::Host => host_gradients(x, weight, epsilon, gradient),
+        Path::Cuda => cuda::layer_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Path::Composed => {
+            let bias = weight.zeros_like()?;
+            composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
+                composed::layer_norm(x, weight, bias, epsilon)
+            })
+        }
+    }
+}
+
+fn host_gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 3]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
         let piece = rows::per_sum(data.len() / width) * width;

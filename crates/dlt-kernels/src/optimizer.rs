@@ -1,8 +1,9 @@
 //! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and outside autograd.
 
+use crate::choice::Path;
 use crate::lanes::vectorised;
 use crate::shape::expect_same;
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -53,8 +54,10 @@ impl Kernels {
         if parameter.elem_count() == 0 {
             return Ok(());
         }
-        if !self.fuses(&[parameter, first, second, gradient]) {
-            return composed::adamw(parameter, first, second, gradient, step);
+        match self.path(&[gradient], &[parameter, first, second]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step),
+            Path::Composed => return composed::adamw(parameter, first, second, gradient, step),
         }
         host::expect_apart("adamw", parameter, &[first, second, gradient])?;
         host::expect_apart("adamw", first, &[second, gradient])?;
@@ -80,8 +83,10 @@ impl Kernels {
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    if !Kernels::Fused.fuses(&[tensor]) {
-        return composed::squared_norm(tensor);
+    match Kernels::Fused.path(&[tensor], &[]) {
+        Path::Host => {}
+        Path::Cuda if tensor.elem_count() > 0 => return cuda::squared_norm(&cuda::Launcher, tensor),
+        Path::Cuda | Path::Composed => return composed::squared_norm(tensor),
     }
     host::read([tensor], |[data]| {
         let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
@@ -102,8 +107,10 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
         return Ok(());
     }
     host::expect_apart("add_in_place", into, &[other])?;
-    if !Kernels::Fused.fuses(&[into, other]) {
-        return composed::add_in_place(into, other);
+    match Kernels::Fused.path(&[other], &[into]) {
+        Path::Host => {}
+        Path::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
+        Path::Composed => return composed::add_in_place(into, other),
     }
     host::write(into, |into| {
         host::read([other], |[other]| {
@@ -116,7 +123,7 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
 }
 
 /// The numbers of a step that all elements share.
-struct Factors {
+pub(crate) struct Factors {
     gradient_scale: f32,
     keep: f32,
     beta1: f32,
@@ -129,7 +136,7 @@ struct Factors {
 }
 
 impl Factors {
-    fn new(step: &AdamwStep) -> Self {
+    pub(crate) fn new(step: &AdamwStep) -> Self {
         let count = step.step as f64;
         Factors {
             gradient_scale: step.gradient_scale as f32,
@@ -142,6 +149,13 @@ impl Factors {
             inverse_root: (1.0 / (1.0 - step.beta2.powf(count)).sqrt()) as f32,
             epsilon: step.epsilon as f32,
         }
+    }
+
+    /// In the order of the CUDA kernel's parameters.
+    pub(crate) fn to_array(&self) -> [f32; 9] {
+        let &Factors { gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, .. } = self;
+        let &Factors { rate, inverse_root, epsilon, .. } = self;
+        [gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, rate, inverse_root, epsilon]
     }
 
     fn apply(&self, parameter: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {

@@ -1,9 +1,12 @@
 //! Normalisation by the root mean square.
 
+use crate::choice::Path;
 use crate::lanes::{dot_of, vectorised};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
@@ -17,7 +20,7 @@ impl Kernels {
     pub fn rms_norm(self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
         let (_, width) = rows_and_width("rms_norm", x)?;
         expect_vector("rms_norm", "weight", weight, width)?;
-        if !self.fuses(&[x, weight]) {
+        if self.path(&[x], &[weight]) == Path::Composed {
             return composed::rms_norm(x, weight, epsilon);
         }
         let tracked = [x, weight].map(Tensor::track_op);
@@ -48,12 +51,7 @@ impl Kernels {
         let (_, width) = rows_and_width("rms_norm_gradient", x)?;
         expect_vector("rms_norm_gradient", "weight", weight, width)?;
         expect_same("rms_norm_gradient", "gradient", x, gradient)?;
-        let [of_x, of_weight] = match self.fuses(&[x, weight, gradient]) {
-            true => gradients(x, weight, epsilon, gradient)?,
-            false => composed::gradients([x, weight], gradient, |[x, weight]| {
-                composed::rms_norm(x, weight, epsilon)
-            })?,
-        };
+        let [of_x, of_weight] = gradients(self, x, weight, epsilon, gradient)?;
         if let Some(into) = parameter {
             host::add_or_set(into, of_weight)?;
         }
@@ -88,6 +86,19 @@ impl CustomOp2 for Op {
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        x_layout: &Layout,
+        weight: &CudaStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (shape, width) = (x_layout.shape(), weight_layout.shape().elem_count());
+        let launch = cuda::rms_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
+        cuda::forward(&launch, &[(x, x_layout), (weight, weight_layout)], shape.clone())
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -95,14 +106,30 @@ impl CustomOp2 for Op {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight] = gradients(x, weight, self.epsilon, gradient)?;
+        let [of_x, of_weight] = gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
         let [wants_x, wants_weight] = self.tracked;
         Ok((wants_x.then_some(of_x), wants_weight.then_some(of_weight)))
     }
 }
 
 /// Gradients of x and weight.
-fn gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 2]> {
+fn gradients(
+    kernels: Kernels,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 2]> {
+    match kernels.path(&[x, gradient], &[weight]) {
+        Path::Host => host_gradients(x, weight, epsilon, gradient),
+        Path::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Path::Composed => {
+            composed::gradients([x, weight], gradient, |[x, weight]| composed::rms_norm(x, weight, epsilon))
+        }
+    }
+}
+
+fn host_gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 2]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
         let piece = rows::per_sum(data.len() / width) * width;

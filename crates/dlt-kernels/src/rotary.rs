@@ -1,7 +1,8 @@
 //! Rotary positions: queries and keys turned by angles that grow with their place in the text.
 
+use crate::choice::Path;
 use crate::lanes::vectorised;
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -106,10 +107,11 @@ impl Kernels {
     /// is not below 2²⁴.
     pub fn rotate(self, qkv: &Tensor, heads: usize, rotary: &Rotary, first: &[usize]) -> Result<Tensor> {
         let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
-        match self.fuses(&[qkv]) {
-            false => composed::rotate(qkv, &turns),
-            true if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
-            true => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
+        match self.path(&[qkv], &[]) {
+            Path::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
+            Path::Host => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
+            Path::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
+            Path::Cuda | Path::Composed => composed::rotate(qkv, &turns),
         }
     }
 
@@ -128,11 +130,27 @@ impl Kernels {
         first: &[usize],
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
-        if !self.fuses(&[gradient]) {
-            return composed::rotate(&gradient.detach(), &turns);
+        match self.path(&[gradient], &[]) {
+            Path::Host => host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape())),
+            Path::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
+            Path::Composed => composed::rotate(&gradient.detach(), &turns),
         }
-        host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
     }
+}
+
+/// [`Kernels::rotate`] by whatever machine runs the CUDA kernels, outside autograd.
+///
+/// # Errors
+/// As [`Kernels::rotate`].
+#[doc(hidden)]
+pub fn rotate_on(
+    machine: &dyn cuda::Machine,
+    qkv: &Tensor,
+    heads: usize,
+    rotary: &Rotary,
+    first: &[usize],
+) -> Result<Tensor> {
+    cuda::turn(machine, qkv, &Turns::new("rotate", qkv, heads, rotary, first)?)
 }
 
 /// The turn of every row of (B, T, W).
@@ -191,6 +209,16 @@ impl Turns {
         Ok(Turns { batch, tokens, width, heads, half, blocks, cosines, sines })
     }
 
+    /// Cosines and sines of all blocks.
+    pub(crate) fn tables(&self) -> [&[f32]; 2] {
+        [&self.cosines, &self.sines]
+    }
+
+    /// The block of the tables that a window takes.
+    pub(crate) fn block(&self, window: usize) -> usize {
+        self.blocks.get(window).copied().unwrap_or(0)
+    }
+
     /// The same turns in the other direction.
     fn back(mut self) -> Self {
         self.sines.iter_mut().for_each(|sine| *sine = -*sine);
@@ -200,8 +228,8 @@ impl Turns {
     /// Cosines and sines of the rows of a window, T x D/2 numbers each.
     pub(crate) fn of_window(&self, window: usize) -> [&[f32]; 2] {
         let size = self.tokens * self.half;
-        let block = self.blocks.get(window).map_or(0, |block| block * size);
-        [&self.cosines, &self.sines].map(|table| &table[block..block + size])
+        let block = self.block(window) * size;
+        self.tables().map(|table| &table[block..block + size])
     }
 
     fn apply(&self, x: &[f32]) -> Vec<f32> {

@@ -319,7 +319,7 @@ pub struct Provenance {
     pub host: Host,
     /// Threads for arithmetic.
     pub threads: usize,
-    /// Where tensors live: `cpu`, `cuda:0`.
+    /// Where tensors live: `cpu`, `cuda:0 (NVIDIA A100-SXM4-40GB)`.
     pub device: String,
     /// Root seed.
     pub seed: u64,
@@ -347,6 +347,9 @@ pub struct ResumeProvenance {
     pub revision: Option<String>,
     /// Threads for arithmetic.
     pub threads: usize,
+    /// Where tensors live from here on; empty in the records of earlier builds.
+    #[serde(default)]
+    pub device: String,
     /// Keys of the spec that were changed.
     pub changed: Vec<String>,
     /// The command line, argument by argument.

@@ -37,7 +37,7 @@ mod trainer;
 mod tying;
 
 pub use confusion::Confusion;
-pub use device::{DeviceChoice, open as open_device};
+pub use device::{DeviceChoice, Products, open as open_device};
 pub use dlt_agent::Measured;
 pub use dlt_kernels::Kernels;
 pub use error::TrainError;

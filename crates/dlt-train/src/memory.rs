@@ -10,7 +10,7 @@ use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Size};
 
-use crate::{Result, TrainError};
+use crate::{Result, TrainError, device};
 
 /// Predicts what the training steps of a spec take in a binding, before anything is allocated.
 ///
@@ -30,27 +30,36 @@ pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<P
     Ok(dlt_models::memory::predict(of_spec(spec, data).as_ref(), binding, &shape)?)
 }
 
-/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left. Only main memory is
-/// looked at: on another device nothing is refused.
+/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main memory, or that of
+/// the GPU, where operations without a kernel of ours take more than is predicted.
 ///
 /// A run may grow beyond that as layers become independent; [`predict`] tells how far.
 ///
 /// # Errors
 /// [`TrainError::Memory`] with the settings that would help; as [`predict`].
 pub fn check_fit(spec: &CheckedSpec, data: Extents, binding: &Binding, device: &Device) -> Result<()> {
-    match (device.is_cpu(), available_mb(), resident()) {
-        (true, Some(available), Some(process)) => {
-            check_fit_in(spec, data, binding, available + process.now_mb)
+    if !device.is_cpu() {
+        return device::free_mb(device).map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
+    }
+    match (available_mb(), resident()) {
+        (Some(available), Some(process)) => {
+            check_fit_in(spec, data, binding, process.now_mb, available + process.now_mb)
         }
         _ => Ok(()),
     }
 }
 
-/// [`check_fit`] in so many megabytes, of which the process has some already.
-fn check_fit_in(spec: &CheckedSpec, data: Extents, binding: &Binding, limit_mb: f64) -> Result<()> {
-    let process = resident().map_or(0.0, |resident| resident.now_mb);
-    let needed =
-        |spec: &CheckedSpec| -> Result<f64> { Ok(process + predict(spec, data, binding)?.peak as f64 / 1e6) };
+/// [`check_fit`] in so many megabytes, of which the process has `process_mb` already.
+fn check_fit_in(
+    spec: &CheckedSpec,
+    data: Extents,
+    binding: &Binding,
+    process_mb: f64,
+    limit_mb: f64,
+) -> Result<()> {
+    let needed = |spec: &CheckedSpec| -> Result<f64> {
+        Ok(process_mb + predict(spec, data, binding)?.peak as f64 / 1e6)
+    };
     let needed_mb = needed(spec)?;
     if needed_mb <= limit_mb {
         return Ok(());
@@ -166,7 +175,9 @@ mod tests {
         spec.tying.initial = Initial::Named(InitialName::Tied);
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
-        let refusal = |limit_mb: f64| match check_fit_in(&spec, Extents::default(), &binding, limit_mb) {
+        let process = resident().map_or(0.0, |resident| resident.now_mb);
+        let check = |limit_mb| check_fit_in(&spec, Extents::default(), &binding, process, limit_mb);
+        let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
                 advice
@@ -174,10 +185,9 @@ mod tests {
             other => panic!("expected a refusal, came {other:?}"),
         };
         let peak = |spec: &CheckedSpec| {
-            let process = resident().map_or(0.0, |resident| resident.now_mb);
             process + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64 / 1e6
         };
-        assert!(check_fit_in(&spec, Extents::default(), &binding, 1.2 * peak(&spec)).is_ok());
+        assert!(check(1.2 * peak(&spec)).is_ok());
         let some = refusal(0.8 * peak(&spec));
         assert!(some.contains("training.checkpointing=block takes"), "{some}");
         assert!(some.contains("training.micro_batch=1 takes"), "{some}");

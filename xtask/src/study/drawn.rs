@@ -50,7 +50,12 @@ impl Drawn {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         let drawn: Self = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        ensure!(drawn.schema == SCHEMA, "{}: expected layout {SCHEMA}, came {}", path.display(), drawn.schema);
+        ensure!(
+            drawn.schema == SCHEMA,
+            "{}: expected layout {SCHEMA}, came {}",
+            path.display(),
+            drawn.schema
+        );
         Ok(drawn)
     }
 

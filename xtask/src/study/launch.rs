@@ -99,11 +99,11 @@ impl Launcher<'_> {
         loop {
             self.collect(&mut queue, &mut outcome, &mut board)?;
             let is_over = outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
-            if !is_over {
-                self.fill(&mut queue, &mut outcome, &mut board)?;
-            }
-            let elsewhere = self.elsewhere(&queue.open);
-            if queue.running.is_empty() && (is_over || elsewhere.is_empty()) {
+            let elsewhere = match is_over {
+                true => Vec::new(),
+                false => self.fill(&mut queue, &mut outcome, &mut board)?,
+            };
+            if queue.running.is_empty() && elsewhere.is_empty() {
                 for cell in queue.open {
                     let why = self.why_left(cell, is_over, &outcome);
                     outcome.left.push((cell.id.clone(), why));
@@ -128,10 +128,17 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// Begins as many as there is room for.
-    fn fill(&self, queue: &mut Queue<'_>, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
+    /// Begins as many as there is room for. Says which cells were left as another process is at them.
+    fn fill<'c>(
+        &self,
+        queue: &mut Queue<'c>,
+        outcome: &mut Outcome,
+        board: &mut Board<'_>,
+    ) -> Result<Vec<&'c Cell>> {
+        let mut elsewhere = Vec::new();
         while queue.running.len() < self.jobs {
-            let Some(next) = self.next(queue, &outcome.failed) else { break };
+            elsewhere.clear();
+            let Some(next) = self.next(queue, &outcome.failed, &mut elsewhere) else { break };
             let cell = queue.open.remove(next);
             match self.start(cell) {
                 Ok(Start::Begun(started)) => {
@@ -144,29 +151,26 @@ impl Launcher<'_> {
                 }
                 Ok(Start::Held) => {
                     queue.open.insert(next, cell);
+                    elsewhere.push(cell);
                     break;
                 }
                 Err(error) => self.failed(cell, format!("{error:#}"), outcome, board)?,
             }
         }
-        Ok(())
+        Ok(elsewhere)
     }
 
-    /// Cells that a process which is not ours is at.
-    fn elsewhere<'c>(&self, open: &[&'c Cell]) -> Vec<&'c Cell> {
-        let is_running = |cell: &&&Cell| matches!(self.store.standing(cell), Standing::Running { .. });
-        open.iter().filter(is_running).copied().collect()
-    }
-
-    /// The next cell that can be begun. One that another process is at is left to it.
-    fn next(&self, queue: &Queue<'_>, failed: &[CellId]) -> Option<usize> {
-        queue.open.iter().position(|cell| {
-            let is_free = || {
-                let standing = self.store.standing(cell);
-                !matches!(standing, Standing::Waiting { .. } | Standing::Running { .. })
-            };
-            !queue.is_behind(cell, failed) && is_free()
-        })
+    /// The next cell that can be begun. One that another process is at is left to it, and noted.
+    fn next<'c>(&self, queue: &Queue<'c>, failed: &[CellId], elsewhere: &mut Vec<&'c Cell>) -> Option<usize> {
+        for (index, &cell) in queue.open.iter().enumerate() {
+            match self.store.standing(cell) {
+                Standing::Running { .. } => elsewhere.push(cell),
+                Standing::Waiting { .. } => {}
+                _ if queue.is_behind(cell, failed) => {}
+                _ => return Some(index),
+            }
+        }
+        None
     }
 
     /// Why a cell was not begun.

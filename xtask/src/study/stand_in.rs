@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -54,8 +55,19 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     for (path, bytes) in files {
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        crate::program::replace(&path, bytes)?;
+        replace(&path, parent, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    Ok(())
+}
+
+/// A file that is there already stays, as somebody may be reading it; two that write at once do not meet.
+fn replace(path: &Path, parent: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    let mut beside = tempfile::NamedTempFile::new_in(parent)?;
+    beside.write_all(bytes)?;
+    beside.persist(path)?;
     Ok(())
 }
 

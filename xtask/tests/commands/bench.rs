@@ -1,12 +1,11 @@
-//! `cargo xtask bench` from end to end, with shell scripts in the places of the programs that it starts.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+//! `cargo xtask bench`, with scripts in the places of `dlt`, Python and the example that measures kernels.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use crate::{fake, stderr, stdout};
 
 /// A folder for what a test writes, and the command in it.
 struct Bench {
@@ -49,18 +48,6 @@ impl Bench {
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
-}
-
-fn fake(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench").join(name)
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]

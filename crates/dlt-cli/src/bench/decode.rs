@@ -10,14 +10,14 @@ use dlt_models::generation::{Continuation, Sampling, generate};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, ExitCode};
-use dlt_train::{Kernels, initial_binding, memory, open_device};
+use dlt_train::{Kernels, initial_binding, memory};
 
 use super::{POSITIONS, in_mib, megabytes, round, rows, word};
 use crate::arguments::BenchDecodeTask;
 use crate::failure::{Failure, Result};
 use crate::generate::Speed;
 use crate::numbers::{decimal, whole};
-use crate::{output, threads};
+use crate::{machine, output, threads};
 
 /// A prime: multiples of it walk through the whole vocabulary.
 const SPREAD: usize = 7919;
@@ -38,7 +38,7 @@ pub(super) fn run(task: &BenchDecodeTask) -> Result {
         return Err(Failure::refused(ExitCode::Usage, message));
     }
     let spec = spec(task)?;
-    let (device, device_name) = open_device(task.machine.device)?;
+    let (device, device_name) = machine::open(&task.machine)?;
     let model = model(&spec, task.model.vocab, &device)?;
     let (mut prefill_ms, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..task.runs.get() {

@@ -16,7 +16,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn new(op: &str, qkv: &Tensor, heads: usize, key_heads: usize) -> Result<Self> {
+    pub(crate) fn new(op: &str, qkv: &Tensor, heads: usize, key_heads: usize) -> Result<Self> {
         let (batch, tokens, width) = match *qkv.dims() {
             [batch, tokens, width] => (batch, tokens, width),
             ref other => bail!("{op}: expected qkv of shape [batch, tokens, width], came {other:?}"),
@@ -56,7 +56,7 @@ impl Sizes {
     }
 
     /// Shape of the sums: two for each row of scores.
-    pub(super) fn sum_dims(self) -> (usize, usize, usize, usize) {
+    pub(crate) fn sum_dims(self) -> (usize, usize, usize, usize) {
         (self.batch, self.heads, self.tokens, 2)
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn attend_cached(
 }
 
 /// Each key head as often as query heads use it: (B, G, ...) becomes (B, H, ...).
-fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
+pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, key_heads, rows, columns) = x.dims4()?;
     if key_heads == heads {
         return Ok(x.clone());

@@ -1,8 +1,9 @@
 //! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is not wanted.
 
+use crate::choice::Path;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
-use crate::{Kernels, composed, host, rows};
+use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{Result, Tensor, bail};
 
 impl Kernels {
@@ -19,8 +20,10 @@ impl Kernels {
         if width != outputs {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, came {width}")
         }
-        if !self.fuses(&[weight, gradient]) {
-            return composed::linear_input_gradient(weight, gradient);
+        match self.path(&[gradient], &[weight]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::linear_input_gradient(weight, gradient),
+            Path::Composed => return composed::linear_input_gradient(weight, gradient),
         }
         host::read([weight, gradient], |[weight, data]| {
             let outer = View::new(data, count, outputs, outputs);
@@ -57,8 +60,12 @@ impl Kernels {
             }
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
-        if !self.fuses(&[x, gradient, into.as_ref().unwrap_or(x)]) {
-            return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
+        match self.path(&[x, gradient], into.as_ref().as_slice()) {
+            Path::Host => {}
+            Path::Cuda => return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into),
+            Path::Composed => {
+                return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
+            }
         }
         let made = host::read([x, gradient], |[x, gradient]| {
             let (outer, x) =
@@ -91,9 +98,10 @@ impl Kernels {
         if let Some(into) = into {
             expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
         }
-        let sum = match self.fuses(&[gradient]) {
-            true => host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?,
-            false => composed::row_sum(gradient, outputs)?,
+        let sum = match self.path(&[gradient], &[]) {
+            Path::Host => host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?,
+            Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
+            Path::Composed => composed::row_sum(gradient, outputs)?,
         };
         host::add_or_set(into, sum)
     }

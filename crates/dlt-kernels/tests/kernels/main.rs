@@ -3,6 +3,7 @@
 
 mod attention;
 mod cached_attention;
+mod cuda_host;
 mod dropout;
 mod embedding;
 mod gated;

@@ -107,6 +107,8 @@ fn rejects_steps_of_wrong_arguments() {
     assert_rejected(Kernels::Fused.adamw(&p, &m, &m, &g, &STEP), &[shared]);
     assert_rejected(Kernels::Fused.adamw(&p, &m, &v, &p, &STEP), &[shared]);
     assert_rejected(add_in_place(&p, &p), &[shared]);
+    let wide = p.to_dtype(DType::F64).unwrap();
+    assert_rejected(add_in_place(&wide, &wide.detach()), &[shared]);
     assert_rejected(add_in_place(&p, &noise(&[4, 3], 1)), &["[3, 4]", "[4, 3]"]);
     assert_rejected(add_in_place(&noise(&[4, 3], 1).t().unwrap(), &p), &["contiguous"]);
 }

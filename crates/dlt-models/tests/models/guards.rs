@@ -296,3 +296,18 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
         }
     }
 }
+
+/// Else a run of these tests with that feature would prove nothing about devices without kernels of ours.
+#[cfg(feature = "composed")]
+#[test]
+fn the_feature_composed_leaves_no_loop_of_ours() {
+    for family in Family::ALL {
+        let [fused, composed] = KERNELS.map(|kernels| {
+            let model = family.drawn(Binding::of_state(&State::independent(4)), PAPER, kernels);
+            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1 };
+            let (loss, gradients) = model.gradients(&family.examples(2).batch(), &pass).expect("a pass");
+            (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>())
+        });
+        assert_eq!(fused, composed, "{family:?}");
+    }
+}

@@ -1,0 +1,20 @@
+//! Compiles the sources of the CUDA kernels as C++ for the CPU.
+
+/// Seen from the folder of this crate, where build scripts run.
+const KERNELS: &str = "../dlt-kernels/cuda";
+
+fn main() {
+    for watched in ["host", KERNELS] {
+        println!("cargo::rerun-if-changed={watched}");
+    }
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .include("host")
+        .include(KERNELS)
+        .file("host/host.cpp")
+        // The arithmetic as it is written: no contraction, which nvcc is told too.
+        .flag("-ffp-contract=off")
+        .opt_level(2)
+        .compile("dlt_kernels_host");
+}

@@ -1,0 +1,102 @@
+// The softmax of attention over a block of query rows: (B, H, rows, seen) scores, of which a thread block has a row.
+#include "softmax.cuh"
+
+// Which row of scores a block has, and what it sees.
+struct Row {
+    // Of the row's first score.
+    Size first;
+    // Among the rows of all heads.
+    Size place;
+    // Keys that it sees; those behind are hidden.
+    unsigned visible;
+};
+
+// How a block of rows lies among all.
+struct Rows {
+    unsigned heads, tokens, start, rows, seen, causal;
+
+    DEVICE Row row(In<unsigned> lengths) const {
+        const unsigned head = BLOCK_X / rows, row = BLOCK_X % rows;
+        const unsigned token = start + row;
+        unsigned visible = lengths[head / heads];
+        if (causal && token + 1 < visible) visible = token + 1;
+        return Row{Size(BLOCK_X) * seen, Size(head) * tokens + token, visible < seen ? visible : seen};
+    }
+};
+
+// Scores become probabilities; the largest score and one over the sum of exponentials are kept.
+template <class T>
+DEVICE void probabilities(Out<T> scores, In<unsigned> lengths, Out<float> kept, Rows rows, float scale, Size offset,
+                          Dropout dropout) {
+    SHARED(float, mosts, MOST_THREADS);
+    SHARED(float, sums, MOST_THREADS);
+    const Row row = rows.row(lengths);
+    PHASE {
+        Seen seen = nothing_seen();
+        for (unsigned i = thread; i < row.visible; i += THREADS) see(seen, scale * get(scores[row.first + i]));
+        mosts[thread] = seen.most;
+        sums[thread] = seen.sum;
+    }
+    combine_seen(mosts, sums);
+    PHASE {
+        const float most = mosts[0], inverse = 1.0f / sums[0];
+        const Size counter = offset + row.place * rows.tokens;
+        for (unsigned i = thread; i < rows.seen; i += THREADS) {
+            float p = 0.0f;
+            if (i < row.visible) {
+                p = exponential(scale * get(scores[row.first + i]) - most) * inverse * dropout.factor(counter + i);
+            }
+            put(scores[row.first + i], p);
+        }
+        if (thread < 2) kept[row.place * 2 + thread] = thread == 0 ? most : inverse;
+    }
+}
+
+// Scores become probabilities again, and the gradients of probabilities become those of unscaled scores.
+template <class T>
+DEVICE void score_gradients(Out<T> scores, Out<T> gradients, In<unsigned> lengths, In<float> kept, Rows rows,
+                            float scale, Size offset, Dropout dropout) {
+    SHARED(float, scratch, MOST_THREADS);
+    const Row row = rows.row(lengths);
+    const float most = kept[row.place * 2], inverse = kept[row.place * 2 + 1];
+    const Size counter = offset + row.place * rows.tokens;
+    PHASE {
+        float along = 0.0f;
+        for (unsigned i = thread; i < row.visible; i += THREADS) {
+            const float p = exponential(scale * get(scores[row.first + i]) - most) * inverse;
+            along = fmaf(p, get(gradients[row.first + i]) * dropout.factor(counter + i), along);
+        }
+        scratch[thread] = along;
+    }
+    sum_threads(scratch);
+    PHASE {
+        for (unsigned i = thread; i < rows.seen; i += THREADS) {
+            float p = 0.0f, of_score = 0.0f;
+            if (i < row.visible) {
+                const float factor = dropout.factor(counter + i);
+                p = exponential(scale * get(scores[row.first + i]) - most) * inverse;
+                of_score = scale * (p * (get(gradients[row.first + i]) * factor - scratch[0]));
+                p *= factor;
+            }
+            put(scores[row.first + i], p);
+            put(gradients[row.first + i], of_score);
+        }
+    }
+}
+
+#define ATTENTION(suffix, T)                                                                                           \
+    KERNEL(attention_probabilities_##suffix, Out<T> scores, In<unsigned> lengths, Out<float> kept, unsigned heads,     \
+           unsigned tokens, unsigned start, unsigned rows, unsigned seen, unsigned causal, float scale, Size offset,   \
+           unsigned first_key, unsigned second_key, unsigned threshold, float drop_scale) {                            \
+        probabilities<T>(scores, lengths, kept, Rows{heads, tokens, start, rows, seen, causal}, scale, offset,         \
+                         Dropout{first_key, second_key, threshold, drop_scale});                                       \
+    }                                                                                                                  \
+    KERNEL(attention_gradients_##suffix, Out<T> scores, Out<T> gradients, In<unsigned> lengths, In<float> kept,        \
+           unsigned heads, unsigned tokens, unsigned start, unsigned rows, unsigned seen, unsigned causal,             \
+           float scale, Size offset, unsigned first_key, unsigned second_key, unsigned threshold, float drop_scale) {  \
+        score_gradients<T>(scores, gradients, lengths, kept, Rows{heads, tokens, start, rows, seen, causal}, scale,    \
+                           offset, Dropout{first_key, second_key, threshold, drop_scale});                             \
+    }
+
+ATTENTION(f32, float)
+ATTENTION(bf16, Bf16)

@@ -1,0 +1,63 @@
+// How kernels are written, so that nvcc and a plain C++ compiler both take them: the second build runs on a CPU, block
+// by block, and is what the tests check.
+//
+// A kernel is a row of phases. `PHASE { ... }` is what each thread of the block does, `thread` being its number; the
+// next phase begins when all have ended. What outlives a phase is in `SHARED` memory, and within a phase no thread
+// reads what another one writes.
+#pragma once
+
+#ifdef __CUDACC__
+
+#define DEVICE __device__ __forceinline__
+#define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
+#define PHASE for (unsigned thread = threadIdx.x, once = 1; once; once = 0, __syncthreads())
+#define SHARED(type, name, count) __shared__ type name[count]
+#define BLOCK_X blockIdx.x
+#define BLOCK_Y blockIdx.y
+#define THREADS blockDim.x
+
+typedef unsigned long long Size;
+template <class T> using In = const T* __restrict__;
+template <class T> using Out = T*;
+
+DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
+DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
+
+#else
+#include "host.hpp"
+#endif
+
+// Threads that a block has at most; always a power of two.
+#define MOST_THREADS 1024
+
+// A number of 16 bits: the upper half of a float.
+struct Bf16 {
+    unsigned short bits;
+};
+
+DEVICE float get(float x) { return x; }
+DEVICE float get(Bf16 x) { return float_of(unsigned(x.bits) << 16); }
+DEVICE void put(float& into, float x) { into = x; }
+// Rounds to the nearest, of two equally near ones to the even one; not a number stays that.
+DEVICE void put(Bf16& into, float x) {
+    const unsigned bits = bits_of(x);
+    const unsigned rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    into.bits = x != x ? (unsigned short)(bits >> 16 | 0x40u) : (unsigned short)rounded;
+}
+
+// Where this thread is among all of a grid of one dimension.
+#define ELEMENT (Size(BLOCK_X) * THREADS + thread)
+
+// The column of an element in rows of `width`. A GPU divides numbers of 64 bits several times slower than those of 32.
+DEVICE unsigned column_of(Size element, unsigned width) {
+    return element >> 32 ? unsigned(element % width) : unsigned(element) % width;
+}
+
+// Leaves the sum of the threads' numbers in the first: halves are added until one is left.
+template <class Scratch> DEVICE void sum_threads(Scratch& scratch) {
+    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
+        PHASE {
+            if (thread < half) scratch[thread] += scratch[thread + half];
+        }
+    }
+}

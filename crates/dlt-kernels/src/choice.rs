@@ -1,0 +1,115 @@
+//! Which implementation computes an operation: the only place of the crate that decides by device and dtype.
+
+use crate::Kernels;
+use candle_core::{DType, DeviceLocation, Tensor};
+
+/// Who computes an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// The loops of this crate, on tensors in main memory.
+    Host,
+    /// The kernels of `cuda/`.
+    Cuda,
+    /// candle's own operations.
+    Composed,
+}
+
+impl Kernels {
+    /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and activations all f32 or
+    /// all bf16.
+    pub(crate) fn path(self, activations: &[&Tensor], weights: &[&Tensor]) -> Path {
+        let places = |tensors: &[&Tensor]| tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>();
+        match cfg!(feature = "composed") {
+            true => Path::Composed,
+            false => choose(self, &places(activations), &places(weights)),
+        }
+    }
+
+    /// Whether the loops of this crate compute an operation that has no CUDA kernel.
+    pub(crate) fn fuses(self, tensors: &[&Tensor]) -> bool {
+        self.path(tensors, &[]) == Path::Host
+    }
+}
+
+/// Where a tensor is, and what its elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    device: DeviceLocation,
+    dtype: DType,
+}
+
+impl Place {
+    fn of(tensor: &Tensor) -> Self {
+        Place { device: tensor.device().location(), dtype: tensor.dtype() }
+    }
+}
+
+fn choose(kernels: Kernels, activations: &[Place], weights: &[Place]) -> Path {
+    let mut all = activations.iter().chain(weights);
+    let Some(first) = all.next() else { return Path::Composed };
+    if kernels == Kernels::Composed || all.any(|place| place.device != first.device) {
+        return Path::Composed;
+    }
+    let every = |places: &[Place], dtype| places.iter().all(|place| place.dtype == dtype);
+    let f32_weights = every(weights, DType::F32);
+    match first.device {
+        DeviceLocation::Cpu if f32_weights && every(activations, DType::F32) => Path::Host,
+        DeviceLocation::Cuda { .. }
+            if f32_weights && (every(activations, DType::F32) || every(activations, DType::BF16)) =>
+        {
+            Path::Cuda
+        }
+        _ => Path::Composed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: DeviceLocation = DeviceLocation::Cpu;
+    const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 0 };
+
+    fn at(device: DeviceLocation, dtypes: &[DType]) -> Vec<Place> {
+        dtypes.iter().map(|&dtype| Place { device, dtype }).collect()
+    }
+
+    #[test]
+    fn law_each_device_and_dtype_has_one_path() {
+        use DType::{BF16, F16, F32, F64};
+        let metal = DeviceLocation::Metal { gpu_id: 0 };
+        for (device, activations, weights, path) in [
+            (CPU, &[F32, F32][..], &[F32][..], Path::Host),
+            (CPU, &[F32], &[], Path::Host),
+            (CPU, &[F64], &[F64], Path::Composed),
+            (CPU, &[BF16], &[F32], Path::Composed),
+            (CPU, &[F32], &[F64], Path::Composed),
+            (CUDA, &[F32, F32], &[F32], Path::Cuda),
+            (CUDA, &[BF16, BF16], &[F32], Path::Cuda),
+            (CUDA, &[], &[F32], Path::Cuda),
+            (CUDA, &[BF16, F32], &[F32], Path::Composed),
+            (CUDA, &[BF16], &[BF16], Path::Composed),
+            (CUDA, &[F16], &[F32], Path::Composed),
+            (CUDA, &[F64], &[F64], Path::Composed),
+            (metal, &[F32], &[F32], Path::Composed),
+        ] {
+            let (activations, weights) = (at(device, activations), at(device, weights));
+            assert_eq!(
+                choose(Kernels::Fused, &activations, &weights),
+                path,
+                "{device:?} {activations:?} {weights:?}"
+            );
+            assert_eq!(choose(Kernels::Composed, &activations, &weights), Path::Composed);
+        }
+    }
+
+    #[test]
+    fn law_tensors_of_two_devices_are_left_to_candle() {
+        let other = DeviceLocation::Cuda { gpu_id: 1 };
+        for (a, b) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
+            let (a, b) = (at(a, &[DType::F32]), at(b, &[DType::F32]));
+            assert_eq!(choose(Kernels::Fused, &a, &b), Path::Composed);
+            assert_eq!(choose(Kernels::Fused, &[a[0], b[0]], &[]), Path::Composed);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The kernels of `cuda/`: what is launched, over how many blocks, on which memory.
+//!
+//! What is here knows a [`Machine`] and no GPU, so tests run all of it on a build of the same sources for the CPU.
+//! Where a matrix product is needed it is candle's, which is cuBLAS on such a device.
+
+mod attention;
+mod elementwise;
+mod embedding;
+mod launch;
+mod launcher;
+mod linear;
+mod loss;
+mod norm;
+mod optimizer;
+mod sums;
+
+pub use crate::rotary::rotate_on as rotate;
+pub use attention::{attention, attention_gradient};
+pub(crate) use elementwise::turn;
+pub use elementwise::{add_in_place, dropout, gelu, gelu_gradient, swiglu, swiglu_gradient};
+pub use embedding::embedding_gradient;
+pub use launch::{Launch, Number, Source};
+pub use launcher::Launcher;
+#[cfg(feature = "cuda")]
+pub(crate) use launcher::forward;
+pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_gradient};
+pub use loss::{cross_entropy, cross_entropy_sum};
+pub use norm::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients};
+pub use optimizer::adamw;
+pub use sums::{row_sum, squared_norm};
+
+use crate::host;
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
+
+/// What runs launches.
+pub trait Machine {
+    /// A tensor whose elements are anything until a kernel writes them.
+    ///
+    /// # Errors
+    /// When the device has no such memory.
+    fn fresh(&self, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor>;
+
+    /// Runs `launch` on contiguous tensors, of which none that is written shares its storage with another one: its
+    /// parameters are `memory`, then the launch's numbers.
+    ///
+    /// # Errors
+    /// When the machine cannot.
+    fn run(&self, launch: &Launch, memory: &[Memory<'_>]) -> Result<()>;
+}
+
+/// A tensor that a kernel is given.
+#[derive(Clone, Copy, Debug)]
+pub enum Memory<'a> {
+    /// To read.
+    Read(&'a Tensor),
+    /// To write, and perhaps to read.
+    Write(&'a Tensor),
+}
+
+impl<'a> Memory<'a> {
+    /// The tensor.
+    #[must_use]
+    pub fn tensor(self) -> &'a Tensor {
+        match self {
+            Memory::Read(tensor) | Memory::Write(tensor) => tensor,
+        }
+    }
+}
+
+/// Runs a launch on memory that a machine may be given.
+fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
+    for (at, one) in memory.iter().enumerate() {
+        if !one.tensor().is_contiguous() {
+            let stride = one.tensor().stride();
+            bail!("{}: expected contiguous tensors, came strides {stride:?} of tensor {at}", launch.kernel)
+        }
+        if let Memory::Write(written) = one {
+            let others = memory.iter().enumerate().filter(|&(other, _)| other != at);
+            let others: Vec<&Tensor> = others.map(|(_, other)| other.tensor()).collect();
+            host::expect_apart(&launch.kernel, written, &others)?;
+        }
+    }
+    machine.run(launch, memory)
+}
+
+/// The tensors outside autograd, with adjacent elements.
+fn plain<const N: usize>(tensors: [&Tensor; N]) -> Result<[Tensor; N]> {
+    let mut plain = tensors.map(Tensor::detach);
+    for tensor in &mut plain {
+        *tensor = tensor.contiguous()?;
+    }
+    Ok(plain)
+}
+
+/// A fresh tensor beside `beside`, with its dtype.
+fn fresh(machine: &dyn Machine, shape: impl Into<Shape>, beside: &Tensor) -> Result<Tensor> {
+    machine.fresh(shape.into(), beside.dtype(), beside.device())
+}
+
+/// A fresh tensor of f32 beside `beside`.
+fn fresh_f32(machine: &dyn Machine, shape: impl Into<Shape>, beside: &Tensor) -> Result<Tensor> {
+    machine.fresh(shape.into(), DType::F32, beside.device())
+}

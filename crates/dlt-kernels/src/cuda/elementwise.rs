@@ -1,0 +1,114 @@
+//! What happens to each element by itself.
+
+use super::{Launch, Machine, Memory, Number, Source, fresh, plain, run};
+use crate::rotary::Turns;
+use crate::{Dropout, Gelu};
+use candle_core::{DType, Result, Tensor};
+
+fn of_elements(kernel: &str, dtype: DType, count: usize) -> Result<Launch> {
+    Ok(Launch::of_elements(Source::Elementwise, kernel, dtype, count)?.with_count(count))
+}
+
+fn form(kind: Gelu) -> &'static str {
+    match kind {
+        Gelu::Tanh => "tanh",
+        Gelu::Erf => "erf",
+    }
+}
+
+/// Reads x, writes GELU of it.
+pub fn gelu(dtype: DType, count: usize, kind: Gelu) -> Result<Launch> {
+    of_elements(&format!("gelu_{}", form(kind)), dtype, count)
+}
+
+/// Gradient of x.
+pub fn gelu_gradient(machine: &dyn Machine, x: &Tensor, kind: Gelu, gradient: &Tensor) -> Result<Tensor> {
+    let [x, gradient] = plain([x, gradient])?;
+    let dx = fresh(machine, x.shape(), &x)?;
+    let launch = of_elements(&format!("gelu_gradient_{}", form(kind)), x.dtype(), x.elem_count())?;
+    run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
+    Ok(dx)
+}
+
+/// Adds the bias to each row of x, in place.
+pub(super) fn add_bias(machine: &dyn Machine, x: &Tensor, bias: &Tensor) -> Result<()> {
+    let [bias] = plain([bias])?;
+    let launch = of_elements("add_bias", x.dtype(), x.elem_count())?.with_sizes([bias.elem_count()])?;
+    run(machine, &launch, &[Memory::Write(x), Memory::Read(&bias)])
+}
+
+/// Adds the bias to each row of x, in place, and returns what GELU makes of it.
+pub(super) fn bias_gelu(machine: &dyn Machine, x: &Tensor, bias: &Tensor, kind: Gelu) -> Result<Tensor> {
+    let [bias] = plain([bias])?;
+    let y = fresh(machine, x.shape(), x)?;
+    let launch = of_elements(&format!("bias_gelu_{}", form(kind)), x.dtype(), x.elem_count())?;
+    let launch = launch.with_sizes([bias.elem_count()])?;
+    run(machine, &launch, &[Memory::Write(x), Memory::Read(&bias), Memory::Write(&y)])?;
+    Ok(y)
+}
+
+/// Reads x (..., 2F), writes the result: `count` elements in rows of `half`.
+pub fn swiglu(dtype: DType, count: usize, half: usize) -> Result<Launch> {
+    of_elements("swiglu", dtype, count)?.with_sizes([half])
+}
+
+/// Gradient of x (..., 2F), from that of the result (..., F).
+pub fn swiglu_gradient(machine: &dyn Machine, x: &Tensor, half: usize, gradient: &Tensor) -> Result<Tensor> {
+    let [x, gradient] = plain([x, gradient])?;
+    let dx = fresh(machine, x.shape(), &x)?;
+    let launch = of_elements("swiglu_gradient", x.dtype(), gradient.elem_count())?.with_sizes([half])?;
+    run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
+    Ok(dx)
+}
+
+/// The turn of every row of x, outside autograd.
+pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<Tensor> {
+    let [x] = plain([x])?;
+    let y = fresh(machine, x.shape(), &x)?;
+    let &Turns { batch, tokens, width, heads, half, .. } = turns;
+    let table = |numbers: &[f32]| Tensor::from_slice(numbers, numbers.len(), x.device());
+    let [cosines, sines] = turns.tables();
+    let (cosines, sines) = (table(cosines)?, table(sines)?);
+    let blocks = (0..batch).map(|window| turns.block(window) as u32).collect();
+    let blocks = Tensor::from_vec(blocks, batch, x.device())?;
+    let launch = of_elements("rotate", x.dtype(), x.elem_count())?;
+    let launch = launch.with_sizes([tokens, width, 2 * heads * half, half])?;
+    let read = [&x, &cosines, &sines, &blocks].map(Memory::Read);
+    run(machine, &launch, &[&read[..], &[Memory::Write(&y)]].concat())?;
+    Ok(y)
+}
+
+/// Reads x, writes what dropout leaves of it.
+pub fn dropout(dtype: DType, count: usize, dropout: Dropout) -> Result<Launch> {
+    Ok(of_elements("dropout", dtype, count)?.with(dropout_numbers(Some(dropout))))
+}
+
+/// What a kernel takes of dropout: the offset, and the four numbers of a stream.
+pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
+    // A threshold of zero keeps everything.
+    let ([first, second], threshold, scale) = dropout
+        .map_or(([0, 0], 0, 1.0), |dropout| (dropout.keys().into(), dropout.threshold(), dropout.scale()));
+    [
+        Number::U64(dropout.map_or(0, |dropout| dropout.offset)),
+        Number::U32(first),
+        Number::U32(second),
+        Number::U32(threshold),
+        Number::F32(scale),
+    ]
+}
+
+/// `into += term`, where `into` is f32.
+pub fn add_in_place(machine: &dyn Machine, into: &Tensor, term: &Tensor) -> Result<()> {
+    let [term] = plain([term])?;
+    let launch = of_elements("add_in_place", term.dtype(), term.elem_count())?;
+    run(machine, &launch, &[Memory::Write(into), Memory::Read(&term)])
+}
+
+/// `into += term`, in f32; where there is nothing yet, it becomes the term.
+pub(super) fn add_or_set(machine: &dyn Machine, into: &mut Option<Tensor>, term: &Tensor) -> Result<()> {
+    match into {
+        Some(into) => add_in_place(machine, into, term)?,
+        None => *into = Some(term.detach().to_dtype(DType::F32)?),
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The gradient of rows of a table.
+
+use super::{Launch, Machine, Memory, Source, plain, run};
+use candle_core::{Result, Tensor};
+
+/// Adds each row of `gradient` to the row of `table` that its id names, in place.
+pub fn embedding_gradient(
+    machine: &dyn Machine,
+    table: &Tensor,
+    ids: &[u32],
+    gradient: &Tensor,
+) -> Result<()> {
+    let [gradient] = plain([gradient])?;
+    let width = table.dim(1)?;
+    let Grouped { ids, starts, places } = Grouped::of(ids);
+    let rows = ids.len();
+    let upload = |numbers: Vec<u32>| {
+        let count = numbers.len();
+        Tensor::from_vec(numbers, count, table.device())
+    };
+    let (ids, starts, places) = (upload(ids)?, upload(starts)?, upload(places)?);
+    let launch =
+        Launch::of_table_rows(Source::Embedding, "embedding_gradient", gradient.dtype(), rows, width)?;
+    let read = [&gradient, &ids, &starts, &places].map(Memory::Read);
+    run(machine, &launch.with_sizes([width])?, &[&[Memory::Write(table)], &read[..]].concat())
+}
+
+/// Places by id.
+struct Grouped {
+    /// Each id that there is, once.
+    ids: Vec<u32>,
+    /// Where the places of each begin, and where the last ones end.
+    starts: Vec<u32>,
+    /// In the order of ids, those of the same id in their own.
+    places: Vec<u32>,
+}
+
+impl Grouped {
+    fn of(all: &[u32]) -> Self {
+        let mut places: Vec<u32> = (0..all.len() as u32).collect();
+        places.sort_by_key(|&place| all[place as usize]);
+        let (mut ids, mut starts) = (Vec::new(), Vec::new());
+        for (at, &place) in places.iter().enumerate() {
+            let id = all[place as usize];
+            if ids.last() != Some(&id) {
+                ids.push(id);
+                starts.push(at as u32);
+            }
+        }
+        starts.push(all.len() as u32);
+        Grouped { ids, starts, places }
+    }
+}

@@ -1,0 +1,143 @@
+//! One launch: which kernel, over how many blocks of threads, with which numbers.
+
+use candle_core::{DType, Result, bail};
+
+/// Threads of a block where each has an element or a column.
+const THREADS: usize = 256;
+/// Fewest and most threads of a block that has a row.
+const ROW_THREADS: (usize, usize) = (32, 1024);
+/// Elements of a row for each of its threads, where the row has so many.
+const ROW_ELEMENTS: usize = 4;
+/// Blocks that CUDA takes side by side in its two dimensions.
+const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
+
+/// The file of `cuda/` that a kernel is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `attention.cu`
+    Attention,
+    /// `elementwise.cu`
+    Elementwise,
+    /// `embedding.cu`
+    Embedding,
+    /// `loss.cu`
+    Loss,
+    /// `norm.cu`
+    Norm,
+    /// `optimizer.cu`
+    Optimizer,
+    /// `sums.cu`
+    Sums,
+}
+
+/// A number that a kernel is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// `unsigned`
+    U32(u32),
+    /// `unsigned long long`
+    U64(u64),
+    /// `float`
+    F32(f32),
+}
+
+/// One launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Where the kernel is.
+    pub source: Source,
+    /// Its name.
+    pub kernel: String,
+    /// Blocks in both dimensions of the grid.
+    pub blocks: [u32; 2],
+    /// Threads of a block: a power of two.
+    pub threads: u32,
+    /// What follows the memory.
+    pub numbers: Vec<Number>,
+}
+
+impl Launch {
+    /// A block for each of `rows` rows of `width`.
+    pub(super) fn of_rows(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self> {
+        let threads = width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
+        Launch::new(source, kernel, dtype, [rows, 1], threads)
+    }
+
+    /// A thread for each of `count` elements.
+    pub(super) fn of_elements(source: Source, kernel: &str, dtype: DType, count: usize) -> Result<Self> {
+        Launch::new(source, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
+    }
+
+    /// For each of `groups` groups of rows, a thread for each of `width` columns.
+    pub(super) fn of_columns(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        width: usize,
+        groups: usize,
+    ) -> Result<Self> {
+        Launch::new(source, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
+    }
+
+    /// For each of `rows` rows of a table, a thread for each of `width` columns.
+    pub(super) fn of_table_rows(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self> {
+        Launch::new(source, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
+    }
+
+    /// `blocks` blocks that have as many threads as there may be.
+    pub(super) fn of_blocks(source: Source, kernel: &str, dtype: DType, blocks: usize) -> Result<Self> {
+        Launch::new(source, kernel, dtype, [blocks, 1], ROW_THREADS.1)
+    }
+
+    fn new(source: Source, kernel: &str, dtype: DType, blocks: [usize; 2], threads: usize) -> Result<Self> {
+        let suffix = match dtype {
+            DType::F32 => "f32",
+            DType::BF16 => "bf16",
+            other => bail!("{kernel}: expected activations of dtype F32 or BF16, came {other:?}"),
+        };
+        if blocks.iter().zip(MOST_BLOCKS).any(|(&blocks, most)| blocks == 0 || blocks > most) {
+            bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, came {blocks:?}")
+        }
+        Ok(Launch {
+            source,
+            kernel: format!("{kernel}_{suffix}"),
+            blocks: blocks.map(|blocks| blocks as u32),
+            threads: threads as u32,
+            numbers: Vec::new(),
+        })
+    }
+
+    /// The launch with further numbers.
+    pub(super) fn with(mut self, numbers: impl IntoIterator<Item = Number>) -> Self {
+        self.numbers.extend(numbers);
+        self
+    }
+
+    /// The launch with further numbers of 32 bits.
+    pub(super) fn with_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        for size in sizes {
+            match u32::try_from(size) {
+                Ok(size) => self.numbers.push(Number::U32(size)),
+                Err(_) => bail!("{}: expected sizes of 32 bits, came {size}", self.kernel),
+            }
+        }
+        Ok(self)
+    }
+
+    /// The launch with a further number of 64 bits.
+    pub(super) fn with_count(self, count: usize) -> Self {
+        self.with([Number::U64(count as u64)])
+    }
+}

@@ -1,0 +1,198 @@
+//! The addresses of tensors, and the call of a kernel with them.
+#![allow(unsafe_code, reason = "a launch hands addresses to code that no compiler has checked against them")]
+
+use crate::cuda::{Launch, Memory, Number, Source};
+use candle_core::backend::BackendStorage;
+use candle_core::cuda::cudarc::driver::{DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
+use candle_core::cuda::{CudaStorageSlice, WrapErr};
+use candle_core::{
+    CpuStorage, CudaDevice, CudaStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor,
+    bail,
+};
+use std::cell::RefCell;
+
+impl Source {
+    /// The name that the device keeps the compiled file under, and what nvcc made of it.
+    fn module(self) -> (&'static str, &'static str) {
+        macro_rules! ptx {
+            ($name:literal) => {
+                (concat!("dlt_", $name), include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")))
+            };
+        }
+        match self {
+            Source::Attention => ptx!("attention"),
+            Source::Elementwise => ptx!("elementwise"),
+            Source::Embedding => ptx!("embedding"),
+            Source::Loss => ptx!("loss"),
+            Source::Norm => ptx!("norm"),
+            Source::Optimizer => ptx!("optimizer"),
+            Source::Sums => ptx!("sums"),
+        }
+    }
+}
+
+/// What goes on once an address is known.
+type Then<'a> = &'a mut dyn FnMut(&CudaDevice, u64) -> Result<()>;
+
+pub(super) fn fresh(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    // SAFETY: a fresh tensor is handed to a kernel that writes each of its elements before anything reads them; the
+    // tests run the same launches on memory whose elements are marked.
+    unsafe { Tensor::empty(shape, dtype, device) }
+}
+
+pub(super) fn run(launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
+    gather(launch, memory, &mut Vec::with_capacity(memory.len()))
+}
+
+/// Finds one address after the other, holding the lock of each storage until the launch is in the stream.
+fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> Result<()> {
+    let Some((one, rest)) = memory.split_first() else {
+        bail!("{}: expected memory to work on, came none", launch.kernel)
+    };
+    let mut then = |device: &CudaDevice, address: u64| {
+        addresses.push(address);
+        if rest.is_empty() { enqueue(device, launch, addresses) } else { gather(launch, rest, addresses) }
+    };
+    match one {
+        Memory::Read(tensor) => {
+            let (storage, layout) = tensor.storage_and_layout();
+            match &*storage {
+                Storage::Cuda(storage) => read(storage, layout, &mut then),
+                _ => bail!("{}: expected tensors on one CUDA device, came one elsewhere", launch.kernel),
+            }
+        }
+        Memory::Write(tensor) => tensor.inplace_op1(&Written { then: RefCell::new(&mut then) }),
+    }
+}
+
+/// What a forward pass of autograd gives: `launch` reads `inputs` and writes a tensor of `shape` with the dtype of the
+/// first of them.
+pub(crate) fn forward(
+    launch: &Launch,
+    inputs: &[(&CudaStorage, &Layout)],
+    shape: Shape,
+) -> Result<(CudaStorage, Shape)> {
+    let Some((first, _)) = inputs.first() else {
+        bail!("{}: expected memory to work on, came none", launch.kernel)
+    };
+    let (device, count) = (first.device().clone(), shape.elem_count());
+    let slice = match first.dtype() {
+        // SAFETY: as in `fresh`.
+        DType::F32 => CudaStorageSlice::F32(unsafe { device.alloc(count)? }),
+        // SAFETY: as in `fresh`.
+        DType::BF16 => CudaStorageSlice::BF16(unsafe { device.alloc(count)? }),
+        other => bail!("{}: expected activations of dtype F32 or BF16, came {other:?}", launch.kernel),
+    };
+    let mut out = CudaStorage { slice, device };
+    into_forward(launch, inputs, &mut out, &shape, &mut Vec::with_capacity(inputs.len() + 1))?;
+    Ok((out, shape))
+}
+
+fn into_forward(
+    launch: &Launch,
+    inputs: &[(&CudaStorage, &Layout)],
+    out: &mut CudaStorage,
+    shape: &Shape,
+    addresses: &mut Vec<u64>,
+) -> Result<()> {
+    match inputs.split_first() {
+        Some(((storage, layout), rest)) => read(storage, layout, &mut |_, address| {
+            addresses.push(address);
+            into_forward(launch, rest, out, shape, addresses)
+        }),
+        None => write(out, &Layout::contiguous(shape), &mut |device, address| {
+            addresses.push(address);
+            enqueue(device, launch, addresses)
+        }),
+    }
+}
+
+struct Written<'a> {
+    then: RefCell<Then<'a>>,
+}
+
+impl InplaceOp1 for Written<'_> {
+    fn name(&self) -> &'static str {
+        "launch"
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
+        bail!("expected tensors on one CUDA device, came one in main memory")
+    }
+
+    fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
+        write(storage, layout, &mut **self.then.borrow_mut())
+    }
+}
+
+/// Goes on with the address of the first element of `layout`. What the slice's own method gives beside the address
+/// tells the device, when it is dropped, up to where the memory is in use.
+macro_rules! go_on {
+    ($slices:expr, $address:ident, $device:expr, $offset:expr, $then:expr) => {{
+        let stream = $device.cuda_stream();
+        match $slices {
+            CudaStorageSlice::F32(slice) => {
+                let (address, _in_use) = slice.$address(&stream);
+                $then($device, address + $offset)
+            }
+            CudaStorageSlice::BF16(slice) => {
+                let (address, _in_use) = slice.$address(&stream);
+                $then($device, address + $offset)
+            }
+            CudaStorageSlice::U32(slice) => {
+                let (address, _in_use) = slice.$address(&stream);
+                $then($device, address + $offset)
+            }
+            CudaStorageSlice::F64(slice) => {
+                let (address, _in_use) = slice.$address(&stream);
+                $then($device, address + $offset)
+            }
+            _ => bail!("expected a tensor of dtype F32, BF16, U32 or F64, came another one"),
+        }
+    }};
+}
+
+/// Goes on with the address of what is read.
+fn read(storage: &CudaStorage, layout: &Layout, then: Then<'_>) -> Result<()> {
+    let offset = offset(storage, layout)?;
+    go_on!(&storage.slice, device_ptr, &storage.device, offset, then)
+}
+
+/// Goes on with the address of what is written.
+fn write(storage: &mut CudaStorage, layout: &Layout, then: Then<'_>) -> Result<()> {
+    let offset = offset(storage, layout)?;
+    go_on!(&mut storage.slice, device_ptr_mut, &storage.device, offset, then)
+}
+
+/// Bytes before the first element.
+fn offset(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
+    match layout.contiguous_offsets() {
+        Some((start, _)) => Ok((start * storage.dtype().size_in_bytes()) as u64),
+        None => bail!("expected a contiguous tensor, came strides {:?}", layout.stride()),
+    }
+}
+
+/// Puts the launch into the device's stream.
+fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()> {
+    let (module, ptx) = launch.source.module();
+    let function = device.get_or_load_custom_func(&launch.kernel, module, ptx)?;
+    let mut builder = function.builder();
+    for address in addresses {
+        builder.arg(address);
+    }
+    for number in &launch.numbers {
+        match number {
+            Number::U32(number) => builder.arg(number),
+            Number::U64(number) => builder.arg(number),
+            Number::F32(number) => builder.arg(number),
+        };
+    }
+    let [x, y] = launch.blocks;
+    let config = LaunchConfig { grid_dim: (x, y, 1), block_dim: (launch.threads, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the functions that make launches
+    // are run by the tests on a build of the same sources that checks the type of each parameter and each access. The
+    // addresses are those of memory whose locks and events are held until this call returns, in the order of the
+    // device's only stream.
+    unsafe { builder.launch(config) }.w()?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Affine maps: candle's matrix product, and our kernels for what comes after it.
+
+use super::elementwise::{add_bias, add_or_set, bias_gelu, gelu};
+use super::{Machine, Memory, fresh, run};
+use crate::{Gelu, composed};
+use candle_core::{D, Result, Tensor};
+
+/// `x · weightᵀ + bias`, outside autograd.
+pub fn linear(machine: &dyn Machine, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = product(x, weight)?;
+    if let Some(bias) = bias {
+        add_bias(machine, &y, bias)?;
+    }
+    Ok(y)
+}
+
+/// [`linear`], and GELU of it.
+pub fn linear_then_gelu(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    kind: Gelu,
+) -> Result<[Tensor; 2]> {
+    let before = product(x, weight)?;
+    if let Some(bias) = bias {
+        let after = bias_gelu(machine, &before, bias, kind)?;
+        return Ok([before, after]);
+    }
+    let after = fresh(machine, before.shape(), &before)?;
+    let launch = gelu(before.dtype(), before.elem_count(), kind)?;
+    run(machine, &launch, &[Memory::Read(&before), Memory::Write(&after)])?;
+    Ok([before, after])
+}
+
+/// Weights are f32, products have the activations' dtype.
+fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    composed::linear(&x.detach(), &weight.detach().to_dtype(x.dtype())?, None)
+}
+
+/// Gradient of x.
+pub fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    composed::linear_input_gradient(&weight.detach().to_dtype(gradient.dtype())?, gradient)
+}
+
+/// Adds the gradient of the weight to `into`, or makes it that, in f32.
+pub fn linear_weight_gradient(
+    machine: &dyn Machine,
+    x: &Tensor,
+    gradient: &Tensor,
+    into: &mut Option<Tensor>,
+) -> Result<()> {
+    let flat = |tensor: &Tensor| tensor.detach().contiguous()?.flatten_to(D::Minus2);
+    // cuBLAS takes the transposed matrix as it lies.
+    let term = flat(gradient)?.t()?.matmul(&flat(x)?)?;
+    add_or_set(machine, into, &term)
+}

@@ -1,0 +1,71 @@
+//! Normalisations.
+
+use super::sums::{Groups, combine};
+use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
+use candle_core::{DType, Result, Tensor};
+
+/// Reads x (rows, width), weight and bias, writes the result.
+pub fn layer_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
+    forward("layer_norm", dtype, rows, width, epsilon)
+}
+
+/// Reads x (rows, width) and weight, writes the result.
+pub fn rms_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
+    forward("rms_norm", dtype, rows, width, epsilon)
+}
+
+fn forward(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
+    let launch = Launch::of_rows(Source::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
+    Ok(launch.with([Number::F32(epsilon as f32)]))
+}
+
+/// Gradients of x, weight and bias.
+pub fn layer_norm_gradients(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 3]> {
+    gradients(machine, "layer_norm_gradient", x, weight, epsilon, gradient)
+}
+
+/// Gradients of x and weight.
+pub fn rms_norm_gradients(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 2]> {
+    // The third one is that of a bias that would be added: a plain sum, as good as free.
+    let [of_x, of_weight, _] = gradients(machine, "rms_norm_gradient", x, weight, epsilon, gradient)?;
+    Ok([of_x, of_weight])
+}
+
+fn gradients(
+    machine: &dyn Machine,
+    kernel: &str,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 3]> {
+    let width = weight.elem_count();
+    let rows = x.elem_count() / width;
+    let [x, weight, gradient] = plain([x, weight, gradient])?;
+    let (dx, moments) = (fresh(machine, x.shape(), &x)?, fresh_f32(machine, (rows, 2), &x)?);
+    let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
+    let written = [Memory::Write(&dx), Memory::Write(&moments)];
+    run(machine, &forward(kernel, x.dtype(), rows, width, epsilon)?, &[&read[..], &written].concat())?;
+
+    let groups = Groups::of(rows);
+    let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;
+    let launch = Launch::of_columns(Source::Norm, "norm_sums", x.dtype(), width, groups.count)?;
+    let launch = launch.with_sizes([rows, width, groups.rows])?;
+    let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
+    run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;
+    let sums = combine(machine, partial)?;
+    // Copies, because sums that are written to have memory of their own.
+    Ok([dx, sums.narrow(0, 0, width)?.copy()?, sums.narrow(0, width, width)?.copy()?])
+}

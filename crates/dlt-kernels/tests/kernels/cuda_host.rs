@@ -1,0 +1,29 @@
+//! The CUDA kernels and everything that launches them, on the CPU: the same sources as a C++ compiler builds them,
+//! against the composed reference in f64 and against the loops of `Kernels::Fused`.
+
+mod attention;
+mod elementwise;
+mod loss;
+mod machine;
+mod norm;
+mod optimizer;
+
+pub(crate) use machine::{Host, forward};
+
+use crate::reference::*;
+use candle_core::{DType, Tensor};
+
+/// bf16 keeps 8 bits: a result is off by half of the last one, and what was rounded on the way adds to that.
+const BF16_TOLERANCE: f64 = 8e-3;
+
+/// The dtypes of activations, and how far their results may be off.
+const ACTIVATIONS: [(DType, f64); 2] = [(DType::F32, F32_TOLERANCE), (DType::BF16, BF16_TOLERANCE)];
+
+/// Numbers that the dtype holds exactly, so that only the result is rounded.
+fn held(shape: &[usize], seed: u64, dtype: DType) -> Tensor {
+    noise(shape, seed).to_dtype(dtype).unwrap()
+}
+
+fn wide(tensor: &Tensor) -> Tensor {
+    tensor.to_dtype(DType::F64).unwrap()
+}

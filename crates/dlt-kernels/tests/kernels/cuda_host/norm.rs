@@ -1,0 +1,96 @@
+use super::*;
+use candle_core::Device;
+use dlt_kernels::Kernels;
+use dlt_kernels::cuda::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients, row_sum};
+
+const EPSILON: f64 = 1e-5;
+/// Widths around the threads of a block, and rows around those of a partial sum.
+const SHAPES: [(usize, usize); 7] = [(1, 1), (3, 5), (16, 33), (17, 128), (40, 131), (130, 4), (2500, 3)];
+
+#[test]
+fn matches_reference_layer_norm() {
+    for ((rows, width), (dtype, tolerance)) in SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a))) {
+        let (weight, bias) = (noise(&[width], 2), noise(&[width], 3));
+        let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
+        let inputs = [&x, &weight, &bias].map(wide);
+        let (value, gradients) =
+            value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
+                k.layer_norm(&t[0], &t[1], &t[2], EPSILON)
+            });
+        let launch = layer_norm(dtype, rows, width, EPSILON).unwrap();
+        let what = format!("layer_norm {rows} x {width} {dtype:?}");
+        assert_close(&what, &forward(&launch, &[&x, &weight, &bias], x.dims()), &value, tolerance);
+        let came = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+        // The probe is rounded too, which the reference does not know.
+        compare(&what, &came, &gradients, tolerance);
+    }
+}
+
+#[test]
+fn matches_reference_rms_norm() {
+    for ((rows, width), (dtype, tolerance)) in SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a))) {
+        let weight = noise(&[width], 2);
+        let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
+        let inputs = [&x, &weight].map(wide);
+        let (value, gradients) =
+            value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
+                k.rms_norm(&t[0], &t[1], EPSILON)
+            });
+        let launch = rms_norm(dtype, rows, width, EPSILON).unwrap();
+        let what = format!("rms_norm {rows} x {width} {dtype:?}");
+        assert_close(&what, &forward(&launch, &[&x, &weight], x.dims()), &value, tolerance);
+        let came = rms_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+        compare(&what, &came, &gradients, tolerance);
+    }
+}
+
+fn compare(what: &str, came: &[Tensor], expected: &[Tensor], tolerance: f64) {
+    assert_eq!(came.len(), expected.len());
+    for (i, (came, expected)) in came.iter().zip(expected).enumerate() {
+        let what = format!("{what} gradient of input {i}");
+        match host(expected).iter().all(|x| x.abs() < 1e-4) {
+            // Rows of one number have no direction: what remains is the epsilon and rounding.
+            true => assert!(host(came).iter().all(|x| x.abs() < 1e-4), "{what}: {came}"),
+            false => assert_close(&what, came, expected, tolerance),
+        }
+    }
+}
+
+#[test]
+fn matches_reference_norms_of_extreme_rows() {
+    let (weight, bias) = (noise(&[131], 2), noise(&[131], 3));
+    let large = (noise(&[5, 131], 1) + 100.0).unwrap();
+    let launch = layer_norm(DType::F32, 5, 131, EPSILON).unwrap();
+    let inputs = [&large, &weight, &bias];
+    let expected =
+        Kernels::Composed.layer_norm(&wide(&large), &wide(&weight), &wide(&bias), EPSILON).unwrap();
+    assert_close("a large mean", &forward(&launch, &inputs, large.dims()), &expected, 1e-4);
+    let constant = Tensor::full(3.0f32, (5, 131), &Device::Cpu).unwrap();
+    let y = forward(&launch, &[&constant, &weight, &bias], constant.dims());
+    assert_close("constant rows", &y, &bias.broadcast_as((5, 131)).unwrap(), F32_TOLERANCE);
+}
+
+#[test]
+fn law_gradients_of_views_are_those_of_copies() {
+    let (x, gradient, weight) = (noise(&[35, 20], 1).t().unwrap(), noise(&[35, 20], 2), noise(&[35], 3));
+    let gradient = gradient.t().unwrap();
+    let views = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+    let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());
+    let copies = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+    for (view, copy) in views.iter().zip(&copies) {
+        assert_eq!(host(view), host(copy));
+    }
+}
+
+#[test]
+fn matches_reference_row_sums() {
+    for (rows, width) in [(1, 1), (15, 300), (16, 7), (17, 257), (129, 5), (2049, 3), (5000, 2)] {
+        for (dtype, _) in ACTIVATIONS {
+            let x = held(&[rows, width], 1, dtype);
+            let sum = row_sum(&Host, &x, width).unwrap();
+            assert_eq!(sum.dtype(), DType::F32);
+            // Sums of as many numbers of either sign.
+            assert_close("row_sum", &sum, &wide(&x).sum(0).unwrap(), 1e-4);
+        }
+    }
+}

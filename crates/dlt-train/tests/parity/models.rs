@@ -1,0 +1,159 @@
+//! Every architecture with every objective: losses, scores, all gradients, steps of training, and generation.
+
+use std::ops::ControlFlow;
+
+use candle_core::{Device, Result, Tensor};
+use dlt_models::Model;
+use dlt_models::architecture::DropoutPass;
+use dlt_models::backward::TrainingPass;
+use dlt_models::binding::{Binding, Change, Rules};
+use dlt_models::generation::{Continuation, Event, Sampling, generate};
+use dlt_spec::Spec;
+use dlt_spec::spec::{Checkpointing, TyingSpec};
+use dlt_state::State;
+use dlt_train::optimizer::Optimizer;
+
+use crate::comparison::{Comparisons, Side};
+use crate::families::{Family, all};
+use crate::fixtures::{PAPER, REFERENCE};
+
+/// Through four layers and back; relative to the largest element of each gradient.
+const TOLERANCE: f64 = 1e-4;
+/// After steps of AdamW, which divide gradients by their size and so make much of small differences.
+const TRAINED_TOLERANCE: f64 = 1e-3;
+
+fn model(family: Family, binding: Binding, rules: Rules, side: &Side) -> Result<Model> {
+    let architecture = family.with_head(family.head());
+    Model::new(architecture, binding, rules, side.kernels, 7, &side.device).map_err(candle_core::Error::wrap)
+}
+
+fn bindings() -> [(&'static str, Binding); 3] {
+    let of = |owners: [usize; 4]| Binding::of_state(&State::new(owners.to_vec()).expect("a state"));
+    [("untied", of([0, 1, 2, 3])), ("tied", of([0, 0, 2, 0])), ("frozen", Binding::frozen(4))]
+}
+
+/// Loss, scores, loss of the training pass, and every gradient.
+fn outcome(
+    family: Family,
+    binding: &Binding,
+    rules: Rules,
+    pass: &TrainingPass,
+    side: &Side,
+) -> Result<Vec<Tensor>> {
+    let model = model(family, binding.clone(), rules, side)?;
+    let (examples, wrap) = (family.examples(3), candle_core::Error::wrap);
+    let batch = examples.batch();
+    let loss = model.loss_sum(&batch).map_err(wrap)?;
+    let scores = model.scores(&batch).map_err(wrap)?;
+    let (trained, gradients) = model.gradients(&batch, pass).map_err(wrap)?;
+    let losses = Tensor::new(&[loss, trained, gradients.norm().map_err(wrap)?], &Device::Cpu)?;
+    Ok([losses, scores].into_iter().chain(all(&gradients).cloned()).collect())
+}
+
+#[test]
+fn matches_reference_losses_and_gradients_of_every_architecture() {
+    let mut comparisons = Comparisons::default();
+    let dropout = DropoutPass { probability: 0.2, seed: 3, first_window: 0 };
+    for family in Family::ALL {
+        for (state, binding) in bindings() {
+            for (reading, rules) in [("sum", PAPER), ("owner", REFERENCE)] {
+                for (checkpointing, dropout) in
+                    [(Checkpointing::None, None), (Checkpointing::Block, Some(dropout))]
+                {
+                    let what = format!("{family:?} {state} {reading} checkpointing {checkpointing:?}");
+                    let pass = TrainingPass { checkpointing, dropout, scale: 0.1 };
+                    let expected = outcome(family, &binding, rules, &pass, &Side::cpu());
+                    let expected = expected.expect("the CPU computes everything");
+                    for side in Side::compared() {
+                        let came = outcome(family, &binding, rules, &pass, &side);
+                        comparisons.compare(&what, &side, came, &expected, TOLERANCE);
+                    }
+                }
+            }
+        }
+    }
+    comparisons.finish();
+}
+
+/// Losses and norms of gradients of steps of training through changes of state, and the loss at the end. Weights are
+/// not compared: where a gradient is nothing but rounding, as that of the keys' biases, AdamW makes whole steps of it.
+fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
+    let wrap = candle_core::Error::wrap;
+    let mut model = model(family, Binding::frozen(4), PAPER, side)?;
+    let spec = Spec::default();
+    let mut optimizer = Optimizer::new(&spec.optimizer, &TyingSpec { ..spec.tying });
+    let (examples, mut state) = (family.examples(3), State::all_tied(4));
+    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    for owners in [[0, 0, 0, 0], [0, 1, 1, 3], [0, 1, 0, 0], [0, 0, 2, 3]] {
+        let next = State::new(owners.to_vec()).expect("a state");
+        let change = Change { from: &state, to: &next, action: next.as_action(), visited: None };
+        let settlement = model.apply(&change).map_err(wrap)?;
+        optimizer.settle(&settlement).map_err(candle_core::Error::wrap)?;
+        state = next;
+        for _ in 0..3 {
+            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1 };
+            let (loss, gradients) = model.gradients(&examples.batch(), &pass).map_err(wrap)?;
+            let norm = gradients.norm().map_err(wrap)?;
+            optimizer.step(&model, gradients, norm, 0.001).map_err(candle_core::Error::wrap)?;
+            losses.push(loss);
+            norms.push(norm);
+        }
+    }
+    losses.push(model.loss_sum(&examples.batch()).map_err(wrap)?);
+    [losses, norms].into_iter().map(|numbers| Tensor::new(numbers, &Device::Cpu)).collect()
+}
+
+#[test]
+fn matches_reference_steps_of_training_of_every_architecture() {
+    let mut comparisons = Comparisons::default();
+    for family in Family::ALL {
+        let expected = trained(family, &Side::cpu()).expect("the CPU computes everything");
+        for side in Side::compared() {
+            let what = format!("{family:?} twelve steps, three changes of state");
+            comparisons.compare(&what, &side, trained(family, &side), &expected, TRAINED_TOLERANCE);
+        }
+    }
+    comparisons.finish();
+}
+
+/// Tokens of three prompts, greedily, beyond the context; and the logits after a prompt.
+fn generated(family: Family, side: &Side) -> Result<Vec<Tensor>> {
+    let wrap = candle_core::Error::wrap;
+    let model = model(family, bindings()[1].1.clone(), PAPER, side)?;
+    let prompts = [vec![3, 1, 4, 1, 5], vec![9], vec![2, 6, 5, 3, 5, 8, 9]];
+    let wanted = Continuation {
+        prompts: &prompts,
+        tokens: 6,
+        context: 9,
+        stop: &[],
+        sampling: Sampling::GREEDY,
+        seed: 11,
+        at_once: 2,
+    };
+    let mut tokens = vec![Vec::new(); prompts.len()];
+    let told = generate(&model, &wanted, |number, event| {
+        if let Event::Token(token) = event {
+            tokens[number].push(token);
+        }
+        ControlFlow::Continue(())
+    });
+    told.map_err(wrap)?;
+    let mut all = vec![Tensor::new(model.next_logits(&prompts[2]).map_err(wrap)?, &Device::Cpu)?];
+    for tokens in tokens {
+        all.push(Tensor::new(tokens, &Device::Cpu)?);
+    }
+    Ok(all)
+}
+
+#[test]
+fn matches_reference_generation() {
+    let mut comparisons = Comparisons::default();
+    for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
+        let expected = generated(family, &Side::cpu()).expect("the CPU computes everything");
+        for side in Side::compared() {
+            let what = format!("{family:?} generation");
+            comparisons.compare(&what, &side, generated(family, &side), &expected, TOLERANCE);
+        }
+    }
+    comparisons.finish();
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask cuda-check`: builds everything with CUDA on a machine without a GPU, and tests there what needs none.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::steps::Steps;
+use crate::toolkit::Toolkit;
+use crate::workspace;
+
+/// All that is behind a feature.
+const FEATURES: &str = "cuda,nccl";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only make the toolkit, and print what a shell has to export to build with it
+    #[arg(long)]
+    toolkit: bool,
+    /// Print the steps and take none
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    let target = workspace::target_directory(root)?;
+    let steps = Steps::new("cuda-check", &target, arguments.dry_run)?;
+    let toolkit = Toolkit::at(target.join("cuda-toolkit"));
+    toolkit.make(&steps, root)?;
+    if arguments.toolkit {
+        for (name, value) in toolkit.building().into_iter().chain([toolkit.running()]) {
+            writeln!(io::stdout(), "export {name}={value}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    // A folder of its own, so that the build without CUDA stays as it is.
+    let folder = target.join("cuda");
+    let cargo = |task: &str| {
+        let mut cargo = Command::new("cargo");
+        cargo.args([task, "--workspace", "--features", FEATURES, "--target-dir"]).arg(&folder);
+        cargo.envs(toolkit.building()).env("CARGO_TERM_COLOR", "never").current_dir(root);
+        cargo
+    };
+    steps.command("build", cargo("build").arg("--all-targets"))?;
+    let (name, value) = toolkit.running();
+    let written = steps.command("tests", cargo("test").env(name, value))?;
+    if !steps.is_dry() && !written.lines().any(has_run_tests) {
+        bail!("no test ran")
+    }
+    steps.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn has_run_tests(line: &str) -> bool {
+    line.strip_prefix("test result: ok. ").is_some_and(|rest| !rest.starts_with('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_ran_are_told_from_none() {
+        assert!(has_run_tests("test result: ok. 12 passed; 0 failed; 0 ignored"));
+        assert!(!has_run_tests("test result: ok. 0 passed; 0 failed; 0 ignored"));
+        assert!(!has_run_tests("test result: FAILED. 2 passed; 1 failed"));
+    }
+}

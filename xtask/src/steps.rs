@@ -1,0 +1,154 @@
+//! Steps of a long command, one after the other: each says its name, what it does and its seconds. What a step
+//! writes is shown where it fails, and only there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// The steps of one command.
+pub(crate) struct Steps {
+    name: &'static str,
+    log: PathBuf,
+    start: Instant,
+    is_dry: bool,
+}
+
+/// What came of a program.
+#[derive(Debug, Default)]
+pub(crate) struct Attempt {
+    /// On both streams, in order.
+    pub(crate) written: String,
+    /// How it ended, where not well.
+    pub(crate) failure: Option<String>,
+}
+
+impl Steps {
+    /// Steps of `cargo xtask NAME`; what they write goes to a file in `folder`. Dry ones are only printed.
+    pub(crate) fn new(name: &'static str, folder: &Path, is_dry: bool) -> Result<Self> {
+        if !is_dry {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Ok(Self { name, log: folder.join(format!("{name}.log")), start: Instant::now(), is_dry })
+    }
+
+    /// Whether steps are printed and not taken.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.is_dry
+    }
+
+    /// A step that is a program; it fails where the program does. Returns what it wrote.
+    pub(crate) fn command(&self, name: &str, command: &mut Command) -> Result<String> {
+        self.work(name, &command_line(command), || match self.attempt(command)? {
+            Attempt { written, failure: None } => Ok(written),
+            Attempt { written, failure: Some(why) } => {
+                io::stderr().write_all(written.as_bytes())?;
+                bail!("{name} failed ({why}); all that it wrote is above")
+            }
+        })
+    }
+
+    /// A step that is a program whose failure is a result like others.
+    pub(crate) fn trial(&self, name: &str, command: &mut Command) -> Result<Attempt> {
+        self.work(name, &command_line(command), || self.attempt(command))
+    }
+
+    fn attempt(&self, command: &mut Command) -> Result<Attempt> {
+        let both = File::create(&self.log).and_then(|log| Ok((log.try_clone()?, log)));
+        let (out, err) = both.with_context(|| format!("cannot write {}", self.log.display()))?;
+        let program = command.get_program().display().to_string();
+        let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status();
+        let status = status.with_context(|| format!("cannot start {program}"))?;
+        let written = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        let written = String::from_utf8_lossy(&written).into_owned();
+        Ok(Attempt { written, failure: (!status.success()).then(|| status.to_string()) })
+    }
+
+    /// A step of our own; a dry one gives nothing.
+    pub(crate) fn work<T: Default>(
+        &self,
+        name: &str,
+        what: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let mut out = io::stdout();
+        writeln!(out, "{name}: {what}")?;
+        out.flush()?;
+        if self.is_dry {
+            return Ok(T::default());
+        }
+        let start = Instant::now();
+        match work() {
+            Ok(done) => {
+                writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;
+                Ok(done)
+            }
+            Err(error) => {
+                let seconds = start.elapsed().as_secs();
+                writeln!(io::stderr(), "{name}: FAILED after {seconds} s")?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says that all is done.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.is_dry {
+            return Ok(writeln!(io::stdout(), "{}: nothing was run", self.name)?);
+        }
+        Ok(writeln!(io::stdout(), "{}: all done, {} s", self.name, self.start.elapsed().as_secs())?)
+    }
+}
+
+/// As one would type it, with what it adds to the environment.
+fn command_line(command: &Command) -> String {
+    let environment = command.get_envs().filter_map(|(name, value)| {
+        let (name, value) = (name.to_string_lossy(), value?.to_string_lossy());
+        // The rest of the search path is the machine's own.
+        let value = if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };
+        Some(format!("{name}={value}"))
+    });
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+    environment.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_ends_the_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = Steps::new("trial", folder.path(), false).unwrap();
+        let written = steps.command("one", Command::new("sh").args(["-c", "echo a; echo b >&2"])).unwrap();
+        assert_eq!(written, "a\nb\n");
+        let error = steps.command("two", Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        assert!(error.starts_with("two failed (exit status: 3)"), "{error}");
+        let error = steps.command("three", &mut Command::new("no-such-program")).unwrap_err().to_string();
+        assert_eq!(error, "cannot start no-such-program");
+    }
+
+    #[test]
+    fn dry_steps_are_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = Steps::new("trial", &folder.path().join("none"), true).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "touch made"]).current_dir(folder.path());
+        assert_eq!(steps.command("one", &mut command).unwrap(), "");
+        steps.work("two", "panics", || -> Result<()> { panic!("it ran") }).unwrap();
+        steps.finish().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_command_line_names_the_environment_and_no_folder_of_programs() {
+        let mut command = Command::new("/opt/x/cargo");
+        command.arg("build").env("CUDA_COMPUTE_CAP", "80").env("PATH", "/a/bin:/b:/c");
+        assert_eq!(command_line(&command), "CUDA_COMPUTE_CAP=80 PATH=/a/bin cargo build");
+    }
+}

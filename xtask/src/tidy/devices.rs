@@ -1,0 +1,148 @@
+//! Every device computes everything: what works in main memory only, or waits for a device, stands in the places below
+//! and nowhere else. Each place says why, and how many lines it has.
+
+use std::collections::BTreeMap;
+
+use crate::finding::Finding;
+use crate::rust_source::{lines_with_word, product_lines};
+use crate::tree::Tree;
+
+/// Names the CPU, or looks into its memory.
+const MAIN_MEMORY: [&str; 6] =
+    ["Device::Cpu", "CpuStorage", "Storage::Cpu", "storage_and_layout", "cpu_storage", "is_cpu()"];
+/// Copies a tensor to main memory, and makes a device finish all that it was given.
+const READ_BACK: [&str; 7] = ["to_vec0", "to_vec1", "to_vec2", "to_vec3", "to_scalar", "to_device", "to_cpu"];
+
+/// The kernels for main memory, which look into it in every file, and the crates that only they use.
+const KERNELS: &str = "crates/dlt-kernels";
+
+struct Place {
+    path: &'static str,
+    lines: usize,
+    /// Why no device is in the way there.
+    why: &'static str,
+}
+
+const fn place(path: &'static str, lines: usize, why: &'static str) -> Place {
+    Place { path, lines, why }
+}
+
+const IN_MAIN_MEMORY: &[Place] = &[
+    place("crates/dlt-cli/src/export.rs", 1, "a file is written and nothing computed"),
+    place("crates/dlt-cli/src/import.rs", 2, "files are turned into files and nothing is computed"),
+    place("crates/dlt-cli/src/machine.rs", 1, "says which GPU was taken"),
+    place("crates/dlt-models/src/huggingface/shards.rs", 1, "files are read into main memory, then moved"),
+    place("crates/dlt-train/src/device.rs", 1, "chooses the device"),
+    place("crates/dlt-train/src/doctor.rs", 1, "looks whether a file can be read, on any machine"),
+    place("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
+    place("crates/dlt-train/src/optimizer/resting.rs", 1, "where there are no moments there is no device"),
+];
+
+const READS_BACK: &[Place] = &[
+    place("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
+    place("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
+    place(
+        "crates/dlt-models/src/generation/decoder.rs",
+        1,
+        "scores of the next token, which the host chooses",
+    ),
+    place(
+        "crates/dlt-models/src/huggingface/weights.rs",
+        2,
+        "weights from files: moved to the device, compared",
+    ),
+    place("crates/dlt-models/src/model.rs", 1, "scores of the next token, for whoever asks for them"),
+    place("crates/dlt-train/src/checkpoint/contents.rs", 1, "tensors that are written to a checkpoint"),
+    place("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
+    place("crates/dlt-train/src/evaluation.rs", 1, "scores of classes, once a batch of an evaluation"),
+    place("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that go to rest on disk"),
+];
+
+pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let main_memory = found(tree, &MAIN_MEMORY);
+    let advice = "works in main memory only: compute on the device of the tensors";
+    compare(&main_memory, IN_MAIN_MEMORY, advice, &mut findings);
+    let read_back = found(tree, &READ_BACK);
+    let advice = "copies between a device and main memory, and waits for it: keep it where it is";
+    compare(&read_back, READS_BACK, advice, &mut findings);
+    findings
+}
+
+/// Lines with one of the words, by file.
+fn found<'t>(tree: &'t Tree, words: &[&str]) -> BTreeMap<&'t str, Vec<usize>> {
+    let mut found = BTreeMap::new();
+    let is_checked = |path: &str| path.starts_with("crates/") && !path.starts_with(KERNELS);
+    for (path, text) in tree.texts(".rs").filter(|(path, _)| is_checked(path)) {
+        let product = product_lines(path, text);
+        let mut lines: Vec<usize> = words.iter().flat_map(|word| lines_with_word(text, word)).collect();
+        lines.retain(|&line| line <= product);
+        lines.sort_unstable();
+        lines.dedup();
+        if !lines.is_empty() {
+            found.insert(path, lines);
+        }
+    }
+    found
+}
+
+fn compare(found: &BTreeMap<&str, Vec<usize>>, places: &[Place], advice: &str, findings: &mut Vec<Finding>) {
+    let listed = "xtask/src/tidy/devices.rs";
+    for (path, lines) in found {
+        let place = places.iter().find(|place| place.path == *path);
+        let allowed = place.map_or(0, |place| place.lines);
+        let why =
+            place.map_or_else(String::new, |place| format!(", which allows {allowed} here: {}", place.why));
+        let advice = format!("{advice}, or say why not in {listed}{why}");
+        findings.extend(lines.iter().skip(allowed).map(|&line| Finding::new(path, line, advice.clone())));
+    }
+    for place in places {
+        let lines = found.get(place.path).map_or(0, Vec::len);
+        if lines < place.lines {
+            let message = format!(
+                "{} has {lines} such lines: {} are allowed too many",
+                place.path,
+                place.lines - lines
+            );
+            findings.push(Finding::new(listed, 1, message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Findings about one file, without those about the list.
+    fn count(path: &str, text: &str) -> usize {
+        let findings = check(&Tree::of(&[(path, text)]));
+        findings.iter().filter(|finding| finding.to_string().starts_with(path)).count()
+    }
+
+    #[test]
+    fn rejects_what_works_in_main_memory_only_outside_of_tests() {
+        for word in MAIN_MEMORY.iter().chain(&READ_BACK) {
+            let text = format!("fn a() {{\n    x.{word};\n}}\n");
+            assert_eq!(count("crates/dlt-a/src/lib.rs", &text), 1, "{word}");
+            assert_eq!(count("crates/dlt-a/tests/a/main.rs", &text), 0, "{word}");
+            assert_eq!(count("crates/dlt-kernels/src/host.rs", &text), 0, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_allowed_as_many_lines_as_it_says() {
+        for (places, word) in [(IN_MAIN_MEMORY, "Device::Cpu"), (READS_BACK, "to_vec1")] {
+            for place in places {
+                let line = format!("x.{word};\n");
+                assert_eq!(count(place.path, &line.repeat(place.lines)), 0, "{}", place.path);
+                assert_eq!(count(place.path, &line.repeat(place.lines + 2)), 2, "{}", place.path);
+            }
+        }
+    }
+
+    #[test]
+    fn rejects_a_list_that_allows_too_much() {
+        let findings = check(&Tree::of(&[]));
+        assert_eq!(findings.len(), IN_MAIN_MEMORY.len() + READS_BACK.len());
+    }
+}
