@@ -60,7 +60,7 @@ pub(crate) enum Task {
     All(StudyArguments),
     /// Show what has become of every cell
     Status(StudyArguments),
-    /// Take over what has been run into results/: records, tables, figures, a page
+    /// Take over what has been run into results/: records, tables, figures
     Report(ReportArguments),
 }
 
