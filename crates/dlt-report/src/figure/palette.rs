@@ -37,7 +37,7 @@ pub(super) const ON_LIGHT: &str = "#101010";
 /// What stands on a dark shade of a heat map; not replaced on a page.
 pub(super) const ON_DARK: &str = "#FAFAFA";
 
-/// The colour of a series, from 0. After the last colour they begin anew: the [`Mark`] tells such series apart.
+/// The colour of a series, from 0. After the last colour they begin anew: their marks tell such series apart.
 #[must_use]
 pub fn series(index: usize) -> &'static str {
     SERIES[index % SERIES.len()]
