@@ -145,9 +145,11 @@ impl Launcher<'_> {
                     board.started(cell, started.resumed);
                     queue.running.push(started);
                 }
+                // A process that is not ours has brought it to its end.
                 Ok(Start::Done) => {
                     outcome.done += 1;
                     board.ended(cell, Ok(()));
+                    self.tidy(&cell.id)?;
                 }
                 Ok(Start::Held) => {
                     queue.open.insert(next, cell);
