@@ -292,7 +292,11 @@ impl Launcher<'_> {
         if self.keeps_checkpoints || !is_done || !checkpoints.is_dir() {
             return Ok(());
         }
-        fs::remove_dir_all(&checkpoints).with_context(|| format!("cannot remove {}", checkpoints.display()))
+        match fs::remove_dir_all(&checkpoints) {
+            // Another study that shares the cell was faster.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("cannot remove {}", checkpoints.display())),
+        }
     }
 
     fn partial(&self, id: &CellId) -> PathBuf {

@@ -43,6 +43,8 @@ fn finish(study: &Study, runs_of_full: usize) {
     assert_eq!(study.runs_of("shakespeare/full-1").len(), runs_of_full, "{:?}", study.commands());
     let metrics = study.read("shakespeare/full-1/metrics.jsonl");
     assert_eq!(metrics.lines().count(), 5, "{metrics}");
+    // Whoever has brought it to its end.
+    assert!(!study.path(RUNS).join("shakespeare/full-1/checkpoint").exists());
     let before = study.commands();
     assert_eq!(study.succeed(&COMMAND), table);
     assert_eq!(study.commands(), before);
