@@ -28,15 +28,18 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     assert_eq!(*spec, *bench.spec(&["training.steps=60"]));
 }
 
-/// Of a tiny model, whose loss falls by two nats: bf16 rounds each number by up to 4e-3 of it, and not to one side.
-const NARROW_TOLERANCE: f64 = 0.03;
+/// Of the loss, which is one to two nats: bf16 rounds each number by up to 4e-3 of it, and not to one side.
+const NARROW_TOLERANCE: f64 = 0.01;
 
 #[test]
 fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
     let bench = Bench::new();
     for kind in [&[][..], BERT.settings, LLAMA.settings] {
         let run = |name: &str, activations: &str| {
-            let settings = [kind, &["training.steps=60", activations]].concat();
+            // Decisions that no loss sways, so that both runs train the same layers, and small steps, so that
+            // small differences stay small.
+            let small = ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
+            let settings = [kind, &small, &[activations]].concat();
             bench.run(name, &settings)
         };
         let name = |activations: &str| format!("{activations}-{}", kind.len());
