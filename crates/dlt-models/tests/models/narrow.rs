@@ -13,12 +13,11 @@ use dlt_state::State;
 use crate::families::{Examples, Family, KERNELS, all, bits};
 use crate::fixtures::PAPER;
 
-/// bf16 rounds to 8 bits, by 2e-3 on average; through four layers and back less than three of them are lost.
+/// bf16 rounds to 8 bits, by up to 4e-3 of a number; through four layers and back about two of them are lost. The least
+/// gradients are what is left of larger ones: of a classifier's bias 5e-2 is lost, of nearly all others below 1e-2.
 const LOSS_TOLERANCE: f64 = 5e-3;
-const NORM_TOLERANCE: f64 = 3e-2;
+const NORM_TOLERANCE: f64 = 6e-2;
 const COSINE: f64 = 0.999;
-/// Where a gradient is what is left of larger ones, it is all rounding.
-const NOTHING: f64 = 1e-3;
 
 const DROPOUT: DropoutPass = DropoutPass { probability: 0.2, seed: 5, first_window: 0 };
 
@@ -75,23 +74,16 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
                 let apart = (came / expected - 1.0).abs();
                 assert!(apart > 0.0 && apart < LOSS_TOLERANCE, "{what}: {came} for {expected}");
             }
-            let (whole, mut compared) = (wide.norm().expect("a norm"), 0);
             for ((came, expected), name) in all(&narrow).zip(all(&wide)).zip(&names) {
                 assert_eq!(came.dtype(), DType::F32, "{what}: {name}");
                 let (came, expected) = (values(came), values(expected));
                 let (long, length) = (norm(&came), norm(&expected));
                 let product: f64 = came.iter().zip(&expected).map(|(a, b)| a * b).sum();
-                let apart: Vec<f64> = came.iter().zip(&expected).map(|(a, b)| a - b).collect();
-                if norm(&apart) < NOTHING * whole {
-                    continue;
-                }
-                compared += 1;
                 let cosine = product / (long * length);
-                assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}, {length} of {whole}");
+                assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}");
                 assert!((long / length - 1.0).abs() < NORM_TOLERANCE, "{what}: {name}: {long} for {length}");
             }
             assert_eq!(names.len(), all(&wide).count());
-            assert!(10 * compared > 8 * names.len(), "{what}: {compared} of {}", names.len());
             assert!(all(&narrow).zip(all(&wide)).all(|(a, b)| bits(a) != bits(b)), "{what}");
         }
     }
