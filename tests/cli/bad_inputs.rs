@@ -78,6 +78,8 @@ const TABLE: &[Row] = &[
     ("TRAIN --set training.epochs=3", BadSpec, &["`training.epochs` has no effect while training.steps = 2"]),
     ("TRAIN --set training.micro_batch=3", BadSpec, &["divisor of training.batch = 4"]),
     ("TRAIN --set training.non_finite=maybe", BadSpec, &["\"stop\", \"skip\""]),
+    ("TRAIN --set training.activations=f16", BadSpec, &["`training.activations`", "\"f32\", \"bf16\""]),
+    ("TRAIN --dtype f16", Usage, &["'--dtype <FORMAT>'", "possible values: f32, bf16"]),
     ("TRAIN --set checkpoint.keep_last=0", BadSpec, &["`checkpoint.keep_last` is 0"]),
     ("TRAIN --set checkpoint.every_steps=0", BadSpec, &["`checkpoint.every_steps` is 0"]),
     ("TRAIN --set checkpoint.every_minutes=-1", BadSpec, &["`checkpoint.every_minutes` is -1.0"]),

@@ -17,7 +17,7 @@ use crate::train::Beginning;
 
 pub(crate) const HELP: &str = "\
 The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --steps /
---seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
+--dtype / --seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
 windows of 128 tokens or what RUN can read, classes read at the last token where the mask is causal and at the first
 elsewhere (--set model.pooling=mean reads all). Layers share weights as they do in RUN, to the end; a head of
 the same shape is taken over from RUN, any other is drawn. A folder in Hugging Face's layout does not say who shares weights:

@@ -15,6 +15,9 @@ pub(crate) struct RunOptions {
     /// Training steps
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+    /// Number format of activations; weights stay f32
+    #[arg(long, value_name = "FORMAT", value_parser = ["f32", "bf16"])]
+    dtype: Option<String>,
     /// Root seed of every random stream
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -37,8 +40,9 @@ impl RunOptions {
     pub(crate) fn assignments(&self, data: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
         let data = data.map(|data| ("--data", "data.source", data.to_owned()));
         let steps = self.steps.map(|steps| ("--steps", "training.steps", steps.to_string()));
+        let dtype = self.dtype.clone().map(|dtype| ("--dtype", "training.activations", dtype));
         let seed = self.seed.map(|seed| ("--seed", "seed", seed.to_string()));
-        [data, steps, seed].into_iter().flatten().collect()
+        [data, steps, dtype, seed].into_iter().flatten().collect()
     }
 }
 
@@ -61,6 +65,7 @@ mod tests {
             ("Training steps\n", "Training steps, instead of epochs"),
             ("[default: runs/NAME-SEED]", "[default: runs/NAME-TASK-SEED]"),
             ("--tensorboard", "--tensorboard"),
+            ("--dtype <FORMAT>", "--dtype <FORMAT>"),
         ] {
             assert!(train.contains(of_train), "{of_train} is missing in\n{train}");
             assert!(finetune.contains(of_finetune), "{of_finetune} is missing in\n{finetune}");

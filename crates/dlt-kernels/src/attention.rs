@@ -5,6 +5,7 @@ mod head;
 mod sizes;
 
 use crate::choice::Path;
+use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -84,6 +85,10 @@ impl Kernels {
                 return Ok(out);
             }
             Path::Cuda | Path::Composed => return composed::attention(qkv, attention),
+            Path::Widened => {
+                let [qkv] = widened([qkv])?;
+                return rounded(&self.attention(&qkv, attention)?);
+            }
         }
         let op = Op { heads, sums: OnceLock::new() };
         match qkv.track_op() {
@@ -95,21 +100,26 @@ impl Kernels {
     /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`] asks for.
     ///
     /// # Shapes
-    /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2).
+    /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where `qkv` is bf16.
     ///
     /// # Errors
     /// As [`Kernels::attention`].
     pub fn attention_and_sums(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<[Tensor; 2]> {
         let heads = Heads::new(qkv, attention)?;
         let (dims, sum_dims) = (heads.sizes.dims(), heads.sizes.sum_dims());
-        let path = self.path(&[qkv], &[]);
-        if path == Path::Cuda {
-            return cuda::attention(&cuda::Launcher, qkv, attention, None);
-        }
-        if path == Path::Composed {
-            // Autograd, which the composed gradient is made by, computes them again.
-            let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
-            return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
+        match self.path(&[qkv], &[]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
+            Path::Composed => {
+                // Autograd, which the composed gradient is made by, computes them again.
+                let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
+                return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
+            }
+            Path::Widened => {
+                let [qkv] = widened([qkv])?;
+                let [out, sums] = self.attention_and_sums(&qkv, attention)?;
+                return Ok([rounded(&out)?, sums]);
+            }
         }
         host::read([qkv], |[qkv]| {
             let (out, sums) = heads.forward(qkv);
@@ -141,14 +151,20 @@ impl Kernels {
             let (out, sums) = (out.dims(), sums.dims());
             bail!("attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}", qkv.dims())
         }
-        let path = self.path(&[qkv, out, gradient], &[sums]);
-        if path == Path::Cuda {
-            return cuda::attention_gradient(&cuda::Launcher, qkv, sums, attention, gradient, None);
-        }
-        if path == Path::Composed {
-            let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
-            let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
-            return Ok(of_qkv);
+        match self.path(&[qkv, out, gradient], &[sums]) {
+            Path::Host => {}
+            Path::Cuda => {
+                return cuda::attention_gradient(&cuda::Launcher, qkv, sums, attention, gradient, None);
+            }
+            Path::Composed => {
+                let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
+                let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
+                return Ok(of_qkv);
+            }
+            Path::Widened => {
+                let [qkv, out, gradient] = widened([qkv, out, gradient])?;
+                return rounded(&self.attention_gradient(&qkv, [&out, sums], attention, &gradient)?);
+            }
         }
         host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
             let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();

@@ -12,22 +12,17 @@ pub(crate) enum Path {
     Cuda,
     /// candle's own operations.
     Composed,
+    /// One of the others in f32, on activations of bf16 that are widened before and results that are rounded after.
+    Widened,
 }
 
 impl Kernels {
     /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and activations all f32 or
-    /// all bf16.
+    /// all bf16. Elsewhere, such activations of bf16 are widened.
     pub(crate) fn path(self, activations: &[&Tensor], weights: &[&Tensor]) -> Path {
         let places = |tensors: &[&Tensor]| tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>();
-        match cfg!(feature = "composed") {
-            true => Path::Composed,
-            false => choose(self, &places(activations), &places(weights)),
-        }
-    }
-
-    /// Whether the loops of this crate compute an operation that has no CUDA kernel.
-    pub(crate) fn fuses(self, tensors: &[&Tensor]) -> bool {
-        self.path(tensors, &[]) == Path::Host
+        let kernels = if cfg!(feature = "composed") { Kernels::Composed } else { self };
+        choose(kernels, &places(activations), &places(weights))
     }
 }
 
@@ -47,18 +42,17 @@ impl Place {
 fn choose(kernels: Kernels, activations: &[Place], weights: &[Place]) -> Path {
     let mut all = activations.iter().chain(weights);
     let Some(first) = all.next() else { return Path::Composed };
-    if kernels == Kernels::Composed || all.any(|place| place.device != first.device) {
+    if all.any(|place| place.device != first.device) {
         return Path::Composed;
     }
     let every = |places: &[Place], dtype| places.iter().all(|place| place.dtype == dtype);
     let f32_weights = every(weights, DType::F32);
-    match first.device {
-        DeviceLocation::Cpu if f32_weights && every(activations, DType::F32) => Path::Host,
-        DeviceLocation::Cuda { .. }
-            if f32_weights && (every(activations, DType::F32) || every(activations, DType::BF16)) =>
-        {
-            Path::Cuda
-        }
+    let is_f32 = f32_weights && every(activations, DType::F32);
+    let is_bf16 = f32_weights && !is_f32 && every(activations, DType::BF16);
+    match (kernels, first.device) {
+        (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Path::Cuda,
+        (Kernels::Fused, DeviceLocation::Cpu) if is_f32 => Path::Host,
+        _ if is_bf16 => Path::Widened,
         _ => Path::Composed,
     }
 }
@@ -82,7 +76,10 @@ mod tests {
             (CPU, &[F32, F32][..], &[F32][..], Path::Host),
             (CPU, &[F32], &[], Path::Host),
             (CPU, &[F64], &[F64], Path::Composed),
-            (CPU, &[BF16], &[F32], Path::Composed),
+            (CPU, &[BF16], &[F32], Path::Widened),
+            (CPU, &[BF16, BF16], &[], Path::Widened),
+            (CPU, &[BF16, F32], &[F32], Path::Composed),
+            (CPU, &[BF16], &[BF16], Path::Composed),
             (CPU, &[F32], &[F64], Path::Composed),
             (CUDA, &[F32, F32], &[F32], Path::Cuda),
             (CUDA, &[BF16, BF16], &[F32], Path::Cuda),
@@ -92,14 +89,18 @@ mod tests {
             (CUDA, &[F16], &[F32], Path::Composed),
             (CUDA, &[F64], &[F64], Path::Composed),
             (metal, &[F32], &[F32], Path::Composed),
+            (metal, &[BF16], &[F32], Path::Widened),
         ] {
+            let is_bf16 = !activations.is_empty() && activations.iter().all(|dtype| *dtype == BF16);
+            let is_widened = is_bf16 && weights.iter().all(|dtype| *dtype == F32);
             let (activations, weights) = (at(device, activations), at(device, weights));
             assert_eq!(
                 choose(Kernels::Fused, &activations, &weights),
                 path,
                 "{device:?} {activations:?} {weights:?}"
             );
-            assert_eq!(choose(Kernels::Composed, &activations, &weights), Path::Composed);
+            let composed = if is_widened { Path::Widened } else { Path::Composed };
+            assert_eq!(choose(Kernels::Composed, &activations, &weights), composed);
         }
     }
 

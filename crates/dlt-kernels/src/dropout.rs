@@ -4,6 +4,7 @@ use crate::choice::Path;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::lanes::vectorised;
+use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
 use crate::{Kernels, composed, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
@@ -101,6 +102,10 @@ impl Kernels {
         dropout.check()?;
         match self.path(&[x], &[]) {
             Path::Composed => composed::dropout(x, dropout),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                rounded(&self.dropout(&x, dropout)?)
+            }
             _ if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
             _ => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
         }

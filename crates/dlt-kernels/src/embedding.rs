@@ -1,6 +1,7 @@
 //! Rows of a table by id.
 
 use crate::choice::Path;
+use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, cuda, host, optimizer, rows};
 use candle_core::{Result, Tensor, bail};
@@ -48,6 +49,10 @@ impl Kernels {
                 let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
                 return optimizer::add_in_place(table_into, &added);
             }
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                return self.embedding_gradient(table_into, ids, &gradient);
+            }
         }
         host::expect_apart("embedding_gradient", table_into, &[gradient])?;
         host::write(table_into, |table| {
@@ -67,8 +72,16 @@ impl Kernels {
     /// When a tensor is empty or its shape does not fit.
     pub fn add_rows(self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
         let tokens = check_windows("add_rows", x, table)?;
-        if !self.fuses(&[x, table]) {
-            return x.detach().broadcast_add(&table.detach().narrow(0, 0, tokens)?);
+        match self.path(&[x], &[table]) {
+            Path::Host => {}
+            Path::Cuda | Path::Composed => {
+                let rows = table.detach().narrow(0, 0, tokens)?.to_dtype(x.dtype())?;
+                return x.detach().broadcast_add(&rows);
+            }
+            Path::Widened => {
+                let [x] = widened([x])?;
+                return rounded(&self.add_rows(&x, table)?);
+            }
         }
         let window = x.elem_count() / x.dim(0)?;
         host::read([x, table], |[data, table]| {
@@ -96,6 +109,10 @@ impl Kernels {
             }
             Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?,
             Path::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                return self.add_rows_gradient(&gradient, into);
+            }
         };
         optimizer::add_in_place(&part, &sum)
     }

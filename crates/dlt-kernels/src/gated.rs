@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::{exp, vectorised};
+use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
@@ -21,6 +22,10 @@ impl Kernels {
         half_width("swiglu", x)?;
         match self.path(&[x], &[]) {
             Path::Composed => composed::swiglu(x),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                rounded(&self.swiglu(&x)?)
+            }
             _ if x.track_op() => x.contiguous()?.apply_op1(Op),
             _ => x.contiguous()?.apply_op1_no_bwd(&Op),
         }
@@ -45,6 +50,10 @@ impl Kernels {
             Path::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
                 return Ok(of_x);
+            }
+            Path::Widened => {
+                let [x, gradient] = widened([x, gradient])?;
+                return rounded(&self.swiglu_gradient(&x, &gradient)?);
             }
         }
         host::read([x, gradient], |[data, gradient]| {

@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::{exp, vectorised};
+use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -29,6 +30,10 @@ impl Kernels {
         rows_and_width("gelu", x)?;
         match self.path(&[x], &[]) {
             Path::Composed => composed::gelu(x, kind),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                rounded(&self.gelu(&x, kind)?)
+            }
             _ if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
             _ => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
         }
@@ -53,6 +58,10 @@ impl Kernels {
             Path::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
                 Ok(of_x)
+            }
+            Path::Widened => {
+                let [x, gradient] = widened([x, gradient])?;
+                rounded(&self.gelu_gradient(&x, kind, &gradient)?)
             }
         }
     }

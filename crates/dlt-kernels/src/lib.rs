@@ -5,6 +5,10 @@
 //! main memory with a hand-written forward and backward, and on f32 and bf16 tensors of a CUDA device (feature `cuda`)
 //! where the operation has a kernel there; anywhere else it silently takes the composed path.
 //!
+//! Activations may be bf16 over f32 weights. Where no kernel takes them so, they are widened to f32 for the operation
+//! and its results rounded to bf16: on the CPU that saves memory between operations and costs time. Gradients of
+//! weights, sums of a softmax and losses are f32 everywhere.
+//!
 //! Shape letters: `B` batch, `T` tokens, `C` width, `H` heads, `G` key heads, `D = C/H` head width, `V` vocabulary,
 //! `N` rows.
 //!
@@ -37,6 +41,7 @@ mod norm;
 mod normal;
 mod rms_norm;
 mod rotary;
+mod rounding;
 mod rows;
 mod shape;
 

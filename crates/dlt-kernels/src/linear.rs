@@ -6,6 +6,7 @@ mod gradient;
 use crate::choice::Path;
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
+use crate::rounding::{rounded, widened};
 use crate::shape::{expect_vector, matrix, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -28,6 +29,10 @@ impl Kernels {
             Path::Host => apply(x, weight, bias, None),
             Path::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
             Path::Composed => composed::linear(x, weight, bias),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                rounded(&self.linear(&x, weight, bias)?)
+            }
         }
     }
 
@@ -53,6 +58,8 @@ impl Kernels {
                 Ok(after)
             }
             Path::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
+            // GELU of what was rounded, as if it were found again.
+            Path::Widened => self.gelu(&self.linear(x, weight, bias)?, kind),
         }
     }
 
@@ -82,6 +89,11 @@ impl Kernels {
             Path::Composed => {
                 let before = composed::linear(&x, &weight, bias.as_ref())?;
                 let after = composed::gelu(&before, kind)?;
+                return Ok([before, after]);
+            }
+            Path::Widened => {
+                let before = self.linear(&x, &weight, bias.as_ref())?;
+                let after = self.gelu(&before, kind)?;
                 return Ok([before, after]);
             }
         }

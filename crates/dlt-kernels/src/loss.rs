@@ -4,6 +4,7 @@ mod head;
 
 use crate::choice::Path;
 use crate::matrix::product_workspace;
+use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
 use crate::{Kernels, composed, cuda, host};
 use candle_core::{Result, Tensor, bail};
@@ -62,13 +63,18 @@ impl Kernels {
         check_sums("cross_entropy", hidden, projection, sums)?;
         let Projection { table, bias } = projection;
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        let path = self.path(&[hidden], &[table, given[0], given[1], given[2]]);
-        if path == Path::Composed {
-            return composed::cross_entropy(hidden, projection, targets, scale, sums);
-        }
-        if path == Path::Cuda {
-            let machine = &cuda::Launcher;
-            return cuda::cross_entropy(machine, hidden, projection, targets, scale, sums, None);
+        match self.path(&[hidden], &[table, given[0], given[1], given[2]]) {
+            Path::Host => {}
+            Path::Cuda => {
+                let machine = &cuda::Launcher;
+                return cuda::cross_entropy(machine, hidden, projection, targets, scale, sums, None);
+            }
+            Path::Composed => return composed::cross_entropy(hidden, projection, targets, scale, sums),
+            Path::Widened => {
+                let [hidden] = widened([hidden])?;
+                let made = self.cross_entropy(&hidden, projection, targets, scale, sums)?;
+                return Ok(HeadGradients { hidden: rounded(&made.hidden)?, ..made });
+            }
         }
         let sum = |into: Option<&Tensor>, of: &Tensor| {
             into.map_or_else(|| of.zeros_like(), |into| Ok(into.detach()))
@@ -114,6 +120,10 @@ impl Kernels {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
             }
             Path::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
+            Path::Widened => {
+                let [hidden] = widened([hidden])?;
+                return self.cross_entropy_sum(&hidden, projection, targets);
+            }
         }
         host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
             Ok(Head::new(hidden, table, bias.map(|_| vector), &checked).loss_sum())

@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::{dot_of, sum_of, vectorised};
+use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -21,8 +22,13 @@ impl Kernels {
         let (_, width) = rows_and_width("layer_norm", x)?;
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
-        if self.path(&[x], &[weight, bias]) == Path::Composed {
-            return composed::layer_norm(x, weight, bias, epsilon);
+        match self.path(&[x], &[weight, bias]) {
+            Path::Host | Path::Cuda => {}
+            Path::Composed => return composed::layer_norm(x, weight, bias, epsilon),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                return rounded(&self.layer_norm(&x, weight, bias, epsilon)?);
+            }
         }
         let tracked = [x, weight, bias].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
@@ -138,6 +144,11 @@ fn gradients(
             composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
                 composed::layer_norm(x, weight, bias, epsilon)
             })
+        }
+        Path::Widened => {
+            let [x, gradient] = widened([x, gradient])?;
+            let [of_x, of_weight, of_bias] = gradients(kernels, &x, weight, epsilon, &gradient)?;
+            Ok([rounded(&of_x)?, of_weight, of_bias])
         }
     }
 }

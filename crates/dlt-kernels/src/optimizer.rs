@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::vectorised;
+use crate::rounding::widened;
 use crate::shape::expect_same;
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{Result, Tensor, bail};
@@ -58,6 +59,10 @@ impl Kernels {
             Path::Host => {}
             Path::Cuda => return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step),
             Path::Composed => return composed::adamw(parameter, first, second, gradient, step),
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                return self.adamw(parameter, first, second, &gradient, step);
+            }
         }
         host::expect_apart("adamw", parameter, &[first, second, gradient])?;
         host::expect_apart("adamw", first, &[second, gradient])?;
@@ -86,7 +91,7 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     match Kernels::Fused.path(&[tensor], &[]) {
         Path::Host => {}
         Path::Cuda if tensor.elem_count() > 0 => return cuda::squared_norm(&cuda::Launcher, tensor),
-        Path::Cuda | Path::Composed => return composed::squared_norm(tensor),
+        Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
     }
     host::read([tensor], |[data]| {
         let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
@@ -111,6 +116,10 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
         Path::Host => {}
         Path::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
         Path::Composed => return composed::add_in_place(into, other),
+        Path::Widened => {
+            let [other] = widened([other])?;
+            return add_in_place(into, &other);
+        }
     }
     host::write(into, |into| {
         host::read([other], |[other]| {

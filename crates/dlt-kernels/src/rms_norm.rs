@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::{dot_of, vectorised};
+use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
@@ -20,8 +21,13 @@ impl Kernels {
     pub fn rms_norm(self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
         let (_, width) = rows_and_width("rms_norm", x)?;
         expect_vector("rms_norm", "weight", weight, width)?;
-        if self.path(&[x], &[weight]) == Path::Composed {
-            return composed::rms_norm(x, weight, epsilon);
+        match self.path(&[x], &[weight]) {
+            Path::Host | Path::Cuda => {}
+            Path::Composed => return composed::rms_norm(x, weight, epsilon),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                return rounded(&self.rms_norm(&x, weight, epsilon)?);
+            }
         }
         let tracked = [x, weight].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
@@ -125,6 +131,11 @@ fn gradients(
         Path::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
         Path::Composed => {
             composed::gradients([x, weight], gradient, |[x, weight]| composed::rms_norm(x, weight, epsilon))
+        }
+        Path::Widened => {
+            let [x, gradient] = widened([x, gradient])?;
+            let [of_x, of_weight] = gradients(kernels, &x, weight, epsilon, &gradient)?;
+            Ok([rounded(&of_x)?, of_weight])
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::lanes::vectorised;
+use crate::rounding::{rounded, widened};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -112,6 +113,10 @@ impl Kernels {
             Path::Host => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
             Path::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
             Path::Cuda | Path::Composed => composed::rotate(qkv, &turns),
+            Path::Widened => {
+                let [qkv] = widened([qkv])?;
+                rounded(&self.rotate(&qkv, heads, rotary, first)?)
+            }
         }
     }
 
@@ -134,6 +139,10 @@ impl Kernels {
             Path::Host => host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape())),
             Path::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
             Path::Composed => composed::rotate(&gradient.detach(), &turns),
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                rounded(&self.rotate_gradient(&gradient, heads, rotary, first)?)
+            }
         }
     }
 }

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use dlt_kernels::{HeadSums, optimizer};
 use dlt_spec::spec::{Checkpointing, Trains};
 
 use crate::architecture::{DropoutPass, StemInput};
 use crate::error::Context;
 use crate::graph::{Beside, Run, Stretches, Trace, absent};
+use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
 
@@ -244,7 +245,7 @@ impl<'a> Passage<'a> {
         let (model, head) = (self.model, &self.stretches.head);
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
-        let rows = hidden.flatten_to(D::Minus2)?;
+        let rows = scored(&hidden)?;
         let [table, bias] = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
         // The rows of a single score are not its parameters' own: their gradient is added afterwards.
@@ -263,8 +264,8 @@ impl<'a> Passage<'a> {
                 (true, Some(sum)) => model.kernels().add(&sum, &gradient.narrow(0, 1, 1)?.copy()?)?,
             });
         }
-        let upstream = made.hidden.reshape(hidden.shape())?;
-        drop((hidden, rows));
+        let upstream = made.hidden.reshape(hidden.shape())?.to_dtype(hidden.dtype())?;
+        drop((hidden, rows, made.hidden));
         let upstream = head.backward(trace, upstream, &run, Some(&mut sums.0))?;
         Ok((made.loss_sum, upstream.ok_or_else(|| absent("a gradient of its input"))?))
     }

@@ -2,21 +2,23 @@
 //!
 //! The figures follow the engine itself: the same graphs that run say which values they keep, and the phases
 //! of a step are walked through in the order in which [`Model::add_gradients`](crate::Model::add_gradients)
-//! and the optimizer take them. They hold for the fused kernels in f32; candle's own operations take more.
+//! and the optimizer take them. They hold for the fused kernels; candle's own operations take more. Activations of bf16
+//! are counted with what an operation on the CPU widens of them; a GPU's kernels take less.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dlt_kernels::cross_entropy_workspace;
-use dlt_spec::spec::{Checkpointing, Gradient, Objective, Pooling, Trains};
+use dlt_spec::spec::{Activations, Checkpointing, Gradient, Objective, Pooling, Trains};
 
 use crate::Result;
 use crate::architecture::{Architecture, HeadSettings};
 use crate::batch::Dims;
 use crate::binding::Binding;
 use crate::graph::{Footprint, Reading, Stretches};
+use crate::model::dtype;
 
-/// Bytes of a number.
+/// Bytes of a number of weights, gradients, moments and logits.
 const F32: usize = size_of::<f32>();
 
 /// Of what comes and goes within a step, this part again lies in gaps that the allocator leaves: measured with glibc,
@@ -41,6 +43,8 @@ pub struct StepShape {
     pub trains: Trains,
     /// What the forward pass keeps.
     pub checkpointing: Checkpointing,
+    /// Number format of activations.
+    pub activations: Activations,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
 }
@@ -89,28 +93,31 @@ pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepS
         }
     };
     let stretches = Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let (activation, width) = (dtype(shape.activations).size_in_bytes(), architecture.width());
+    let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
     let walk = Walk {
-        shared: shared.n_parameters(),
-        trained: own,
-        block: block.n_parameters(),
-        stream: shape.windows * shape.tokens * architecture.width(),
-        loss: cross_entropy_workspace(shape.predictions, architecture.width(), output.rows),
-        footprints: [false, true].map(|trains| stretches.block.footprint(trains)),
-        head: stretches.head.footprint(true),
+        shared: F32 * shared.n_parameters(),
+        trained: F32 * own,
+        block: F32 * block.n_parameters(),
+        stream: activation * shape.windows * shape.tokens * width,
+        loss: F32 * (cross_entropy_workspace(shape.predictions, width, output.rows) + widened),
+        footprints: [false, true].map(|trains| stretches.block.footprint(trains, activation)),
+        head: stretches.head.footprint(true, activation),
         binding,
         shape,
     };
     Ok(walk.prediction())
 }
 
-/// A way through the phases of a step. All figures are numbers, not bytes.
+/// A way through the phases of a step. All figures are bytes.
 struct Walk<'a> {
     shared: usize,
     /// Of the shared parameters, those that train.
     trained: usize,
     block: usize,
-    /// Numbers between two blocks: B T C.
+    /// What passes between two blocks: B T C numbers.
     stream: usize,
+    /// Beside the hidden states; theirs in f32 too, where they are not.
     loss: usize,
     /// Of a block whose weights do not train, and of one whose weights do.
     footprints: [Footprint; 2],
@@ -132,12 +139,12 @@ impl Walk<'_> {
         let gaps = load.sum() / GAPS;
         let peak = weights + moments + load.sum() + gaps;
         Prediction {
-            weights: F32 * weights,
-            gradients: F32 * gradients,
-            moments: F32 * moments,
-            activations: F32 * activations,
-            workspace: F32 * (load.workspace + gaps) + THREADS,
-            peak: F32 * peak + THREADS,
+            weights,
+            gradients,
+            moments,
+            activations,
+            workspace: load.workspace + gaps + THREADS,
+            peak: peak + THREADS,
             phase,
         }
     }

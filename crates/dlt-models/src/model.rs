@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use dlt_kernels::{Kernels, Projection};
-use dlt_spec::spec::{Gradient, Trains};
+use dlt_spec::spec::{Activations, Gradient, Trains};
 
 use crate::architecture::{Architecture, StemInput};
 use crate::bank::{BlockBank, InitialBlocks};
@@ -40,6 +40,7 @@ pub struct Model {
     pub(crate) binding: Binding,
     rules: Rules,
     kernels: Kernels,
+    activations: Activations,
     device: Device,
 }
 
@@ -72,7 +73,15 @@ impl Model {
         kernels: Kernels,
     ) -> Self {
         let (trained, device) = (shared.clone(), bank.device().clone());
-        Self { architecture, shared, trained, trains: Trains::All, bank, binding, rules, kernels, device }
+        let (trains, activations) = (Trains::All, Activations::F32);
+        Self { architecture, shared, trained, trains, bank, binding, rules, kernels, activations, device }
+    }
+
+    /// The same model, with activations of this format.
+    #[must_use]
+    pub fn computing_in(mut self, activations: Activations) -> Self {
+        self.activations = activations;
+        self
     }
 
     /// The same model, of which so much trains.
@@ -134,7 +143,7 @@ impl Model {
     /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
         let Prepared { input, targets, beside, dims } = batch.prepare(self.architecture(), &self.device)?;
-        let hidden = self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?;
+        let hidden = scored(&self.hidden(&input, &beside, &dims)?)?;
         let shared = self.shared.tensors();
         let output = self.output(&shared)?;
         let loss = self.kernels.cross_entropy_sum(&hidden, output.projection(), &targets);
@@ -185,11 +194,11 @@ impl Model {
         Ok(self.hidden(&input, &beside, &dims)?.squeeze(0)?)
     }
 
-    /// Logits (N, V) of hidden states (N, C).
+    /// Logits (N, V) of hidden states (N, C), in f32.
     pub(crate) fn project(&self, hidden: &Tensor) -> Result<Tensor> {
         let shared = self.shared.tensors();
         let Output { table, bias } = self.output(&shared)?;
-        Ok(self.kernels.linear(&hidden.contiguous()?, &table, bias.as_ref())?)
+        Ok(self.kernels.linear(&scored(hidden)?.contiguous()?, &table, bias.as_ref())?)
     }
 
     /// What turns hidden states into scores. A single score gets a row of zeros before its own: softmax over the scores
@@ -229,12 +238,14 @@ impl Model {
         Stretches::new(self.architecture.as_ref(), shared, block, dims)
     }
 
-    /// What the stem starts from: rows of the token table, or patches as they are.
+    /// What the stem starts from: rows of the token table, or patches as they are; in the format of activations, which
+    /// every operation from here on keeps.
     pub(crate) fn stem_rows(&self, input: &Tensor) -> Result<Tensor> {
-        match self.architecture.stem_input() {
-            StemInput::Tokens { table, .. } => Ok(self.kernels.embedding(&self.table(table)?, input)?),
-            StemInput::Pictures { .. } => Ok(input.clone()),
-        }
+        let rows = match self.architecture.stem_input() {
+            StemInput::Tokens { table, .. } => self.kernels.embedding(&self.table(table)?, input)?,
+            StemInput::Pictures { .. } => input.clone(),
+        };
+        Ok(rows.to_dtype(dtype(self.activations))?)
     }
 
     /// A shared parameter by its name.
@@ -305,6 +316,12 @@ impl Model {
         self.kernels
     }
 
+    /// Number format of activations.
+    #[must_use]
+    pub fn activations(&self) -> Activations {
+        self.activations
+    }
+
     /// Where the tensors live.
     #[must_use]
     pub fn device(&self) -> &Device {
@@ -332,4 +349,17 @@ impl Model {
         };
         self.trained.layout().n_parameters() + blocks
     }
+}
+
+/// A number of activations.
+pub(crate) fn dtype(activations: Activations) -> DType {
+    match activations {
+        Activations::F32 => DType::F32,
+        Activations::Bf16 => DType::BF16,
+    }
+}
+
+/// Hidden states (..., C) as rows (N, C) in f32: scores and losses are made of no others.
+pub(crate) fn scored(hidden: &Tensor) -> Result<Tensor> {
+    Ok(hidden.flatten_to(D::Minus2)?.to_dtype(DType::F32)?)
 }

@@ -105,6 +105,8 @@ pub struct TrainingSpec {
     pub micro_batch: Size,
     /// What is kept between forward and backward.
     pub checkpointing: Checkpointing,
+    /// Number format of activations (DEVIATIONS row 20).
+    pub activations: Activations,
     /// What becomes of a step whose loss or gradient is not a finite number.
     pub non_finite: NonFinite,
     /// Which parameters train.
@@ -128,6 +130,17 @@ words! {
         None,
         /// Only the input of each block; the rest is computed again.
         Block,
+    }
+}
+
+words! {
+    /// Number format of activations: what passes between operations, forward and backward, and what is kept for the
+    /// backward pass. Weights, their gradients and moments, and the loss are f32 in both.
+    Activations {
+        /// Four bytes, 24 bits of them digits.
+        F32,
+        /// Two bytes, 8 bits of them digits; the range of f32.
+        Bf16,
     }
 }
 

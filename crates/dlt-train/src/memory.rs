@@ -25,6 +25,7 @@ pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<P
         predictions: windows * spec.predictions(),
         trains: spec.training.trains,
         checkpointing: spec.training.checkpointing,
+        activations: spec.training.activations,
         gradient: spec.tying.gradient,
     };
     Ok(dlt_models::memory::predict(of_spec(spec, data).as_ref(), binding, &shape)?)
@@ -156,7 +157,7 @@ pub fn resident() -> Option<Resident> {
 mod tests {
     use super::*;
     use crate::tying::initial_binding;
-    use dlt_spec::spec::{Initial, InitialName};
+    use dlt_spec::spec::{Activations, Initial, InitialName};
 
     #[cfg(target_os = "linux")]
     #[test]
@@ -193,6 +194,30 @@ mod tests {
         assert!(some.contains("training.micro_batch=1 takes"), "{some}");
         let none = refusal(10.0);
         assert!(none.contains("the model itself is too large"), "{none}");
+    }
+
+    /// Half of what is kept, but for the sums of attention's softmax; nothing else is narrower.
+    #[test]
+    fn law_narrow_activations_take_half_and_weights_the_same() {
+        let predicted = |activations| {
+            let mut spec = dlt_spec::Spec::default();
+            spec.model.vocabulary = Size::Fixed(101);
+            spec.training.activations = activations;
+            let spec = spec.check().expect("a spec");
+            predict(&spec, Extents::of_text(101), &initial_binding(&spec)).expect("a prediction")
+        };
+        let [wide, narrow] = Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
+        else {
+            panic!("two formats")
+        };
+        let spec = dlt_spec::Spec::default();
+        // Of the one layer that is not frozen; the others keep their input.
+        let rows = spec.training.batch * spec.model.context;
+        let sums = 2 * rows * spec.model.heads * size_of::<f32>();
+        assert_eq!(wide.activations - sums, 2 * (narrow.activations - sums));
+        let lasting = |one: &Prediction| [one.weights, one.gradients, one.moments];
+        assert_eq!(lasting(&wide), lasting(&narrow));
+        assert!(narrow.peak < wide.peak, "{narrow:?} {wide:?}");
     }
 
     /// Weights, gradients and moments exist for owners only: each further group costs four times a block.

@@ -54,7 +54,7 @@ pub fn model_for(
             Model::from_weights(architecture, binding, rules, kernels, &or_drawn, Some(seed), device)?
         }
     };
-    Ok(model.training(spec.training.trains))
+    Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
 /// Which storage each layer uses before the first decision.
@@ -95,13 +95,14 @@ pub fn model_notes(
     notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
-/// The model in a file, which a run with this spec wrote.
+/// The model in a file, which a run with this spec wrote; its activations are those of the run.
 ///
 /// # Errors
 /// Fails where the file holds another model than the spec says.
 pub fn saved_model(file: &ModelFile, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Model> {
     let architecture = of_spec(spec, data);
-    Ok(file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?)
+    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
+    Ok(model.computing_in(spec.training.activations))
 }
 
 /// When decisions are made. A decision comes before the training step that follows it, so the last state has

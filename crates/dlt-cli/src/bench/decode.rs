@@ -72,7 +72,8 @@ fn spec(task: &BenchDecodeTask) -> Result<CheckedSpec> {
 fn model(spec: &CheckedSpec, vocabulary: usize, device: &Device) -> Result<Model> {
     let architecture = of_spec(spec, Extents::of_text(vocabulary));
     let (binding, rules) = (initial_binding(spec), Rules::from(&spec.tying));
-    Ok(Model::new(architecture, binding, rules, Kernels::Fused, spec.seed, device)?)
+    let model = Model::new(architecture, binding, rules, Kernels::Fused, spec.seed, device)?;
+    Ok(model.computing_in(spec.training.activations))
 }
 
 /// One run: as many prompts as the batch holds, all to the last token.

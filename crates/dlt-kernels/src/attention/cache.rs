@@ -2,8 +2,10 @@
 
 use super::head::{Head, Sum};
 use super::{Mask, Sizes};
+use crate::choice::Path;
 use crate::lanes::{exp_and_sum, largest, vectorised};
 use crate::matrix::View;
+use crate::rounding::{rounded, widened};
 use crate::{Kernels, composed, host, rows};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -107,7 +109,9 @@ impl KeyValues {
             )
         }
         let (dtype, device) = (self.keys.dtype(), self.keys.device());
-        if qkv.dtype() != dtype || !qkv.device().same_device(device) {
+        // Numbers of bf16 are numbers of f32.
+        let is_held = qkv.dtype() == dtype || (qkv.dtype(), dtype) == (DType::BF16, DType::F32);
+        if !is_held || !qkv.device().same_device(device) {
             let (came, came_device) = (qkv.dtype(), qkv.device().location());
             bail!(
                 "attend_cached: expected {dtype:?} on {:?} as in the cache, came {came:?} on {came_device:?}",
@@ -145,7 +149,7 @@ impl Kernels {
     /// sequence held before, and the new ones up to itself. Without autograd.
     ///
     /// What comes out is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens of whole sequences.
-    /// After an error the cache holds what it held.
+    /// A cache of f32 takes new tokens of bf16 too: they are widened, and the result is rounded. After an error the cache holds what it held.
     ///
     /// # Shapes
     /// `qkv` (N, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (N, T, H D).
@@ -161,9 +165,13 @@ impl Kernels {
         heads: usize,
     ) -> Result<Tensor> {
         let sizes = cache.check(qkv, sequences, heads)?;
+        if qkv.dtype() != cache.keys.dtype() {
+            let [qkv] = widened([qkv])?;
+            return rounded(&self.attend_cached(&qkv, cache, sequences, heads)?);
+        }
         let KeyValues { keys, values, filled, .. } = &*cache;
-        let out = match self.fuses(&[qkv, keys]) {
-            true => host::read([qkv], |[qkv]| {
+        let out = match self.path(&[qkv], &[keys]) {
+            Path::Host => host::read([qkv], |[qkv]| {
                 host::write(keys, |keys| {
                     host::write(values, |values| {
                         let capacity = cache.capacity;
@@ -173,7 +181,7 @@ impl Kernels {
                     })
                 })
             })?,
-            false => composed::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
+            _ => composed::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
         };
         for &sequence in sequences {
             cache.filled[sequence] += sizes.tokens;

@@ -2,6 +2,7 @@
 
 use crate::choice::Path;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
+use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{Result, Tensor, bail};
@@ -24,6 +25,10 @@ impl Kernels {
             Path::Host => {}
             Path::Cuda => return cuda::linear_input_gradient(weight, gradient),
             Path::Composed => return composed::linear_input_gradient(weight, gradient),
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                return rounded(&self.linear_input_gradient(weight, &gradient)?);
+            }
         }
         host::read([weight, gradient], |[weight, data]| {
             let outer = View::new(data, count, outputs, outputs);
@@ -66,6 +71,10 @@ impl Kernels {
             Path::Composed => {
                 return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
             }
+            Path::Widened => {
+                let [x, gradient] = widened([x, gradient])?;
+                return self.linear_weight_gradient(&x, &gradient, into);
+            }
         }
         let made = host::read([x, gradient], |[x, gradient]| {
             let (outer, x) =
@@ -102,6 +111,10 @@ impl Kernels {
             Path::Host => host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?,
             Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
             Path::Composed => composed::row_sum(gradient, outputs)?,
+            Path::Widened => {
+                let [gradient] = widened([gradient])?;
+                return self.linear_bias_gradient(&gradient, into);
+            }
         };
         host::add_or_set(into, sum)
     }
@@ -115,8 +128,13 @@ impl Kernels {
     /// When shapes differ.
     pub fn add(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         expect_same("add", "b", a, b)?;
-        if !self.fuses(&[a, b]) {
-            return a.detach() + b.detach();
+        match self.path(&[a, b], &[]) {
+            Path::Host => {}
+            Path::Cuda | Path::Composed => return a.detach() + b.detach(),
+            Path::Widened => {
+                let [a, b] = widened([a, b])?;
+                return rounded(&self.add(&a, &b)?);
+            }
         }
         host::read([a, b], |[a_data, b]| {
             let sum = rows::map2(a_data, b, |a, b, y| {

@@ -10,6 +10,7 @@ mod gated;
 mod graph_free;
 mod linear;
 mod loss;
+mod narrow;
 mod optimizer;
 mod pointwise;
 mod portable;

@@ -17,7 +17,8 @@ use crate::{Model, ModelError, Result};
 /// A model, and the keys and values that its layers have seen of some sequences: what is fed next costs no more than
 /// its own tokens.
 ///
-/// The weights of every distinct block are held once, also those of frozen layers, which otherwise are drawn at each
+/// Keys and values are held in f32 whatever the format of the model's activations, so that nothing of the cache is
+/// rounded again when it is read. The weights of every distinct block are held once, also those of frozen layers, which otherwise are drawn at each
 /// use. Sequences are independent of each other and may hold differently many tokens.
 #[derive(Debug)]
 pub struct Decoder<'a> {

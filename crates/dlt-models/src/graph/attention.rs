@@ -9,7 +9,7 @@ use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::{ModelError, Result};
 
 /// Attention over queries, keys and values side by side. The sums of its softmax are saved, two numbers for
-/// each row of scores.
+/// each row of scores; they are f32 whatever activations are.
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) heads: usize,
@@ -61,8 +61,8 @@ impl Operation for Attention {
         Reads { inputs: true, result: true, saved: true }
     }
 
-    fn saved_elements(&self, input: &[usize]) -> usize {
-        2 * input[0] * self.heads * input[1]
+    fn saved_bytes(&self, input: &[usize], _activation: usize) -> usize {
+        2 * input[0] * self.heads * input[1] * size_of::<f32>()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Activations apart from GELU.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
 use crate::Result;
@@ -27,18 +27,20 @@ impl Operation for Swiglu {
     }
 }
 
-/// Hyperbolic tangent, on the few rows that a head reads.
+/// Hyperbolic tangent, on the few rows that a head reads; computed in f32.
 #[derive(Debug)]
 pub(super) struct Tanh;
 
 impl Operation for Tanh {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        Ok(call.input(0)?.detach().tanh()?.into())
+        let x = call.input(0)?.detach();
+        Ok(x.to_dtype(DType::F32)?.tanh()?.to_dtype(x.dtype())?.into())
     }
 
     fn backward(&self, _call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let slope = kept.result()?.detach().sqr()?.affine(-1.0, 1.0)?;
-        Ok(vec![(kept.gradient.detach() * slope)?])
+        let slope = kept.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
+        let gradient = kept.gradient.detach();
+        Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

@@ -84,7 +84,7 @@ impl Operation for LinearGelu {
         Ok(call.kernels.gelu(saved, self.kind)?)
     }
 
-    fn saved_elements(&self, _input: &[usize]) -> usize {
-        self.elements
+    fn saved_bytes(&self, _input: &[usize], activation: usize) -> usize {
+        self.elements * activation
     }
 }

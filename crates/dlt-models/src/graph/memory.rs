@@ -4,7 +4,10 @@ use super::operation::Source;
 use super::run::Needs;
 use super::{Graph, Step};
 
-/// Numbers (f32) that a graph holds beside its parameters and their gradients.
+/// Bytes of a number of f32.
+const F32: usize = size_of::<f32>();
+
+/// Bytes that a graph holds beside its parameters and their gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Kept from the forward pass for the backward pass, the input included.
@@ -20,54 +23,82 @@ pub struct Footprint {
 }
 
 impl Graph {
-    /// The memory of a pass with or without gradients of parameters.
+    /// The memory of a pass with or without gradients of parameters, with activations of so many bytes a number.
     #[must_use]
-    pub fn footprint(&self, trains: bool) -> Footprint {
-        let (needs, last) = (self.needs(trains), self.steps.len());
+    pub fn footprint(&self, trains: bool, activation: usize) -> Footprint {
+        Books { graph: self, activation }.footprint(trains)
+    }
+}
+
+/// What a graph holds, value by value.
+struct Books<'a> {
+    graph: &'a Graph,
+    /// Bytes of a number of an activation.
+    activation: usize,
+}
+
+impl Books<'_> {
+    fn footprint(&self, trains: bool) -> Footprint {
+        let (needs, last) = (self.graph.needs(trains), self.graph.steps.len());
         let with_result = |mut needs: Needs| {
             needs.values[last] = true;
             needs
         };
         Footprint {
             kept: self.kept(&needs),
-            result: self.most_forward(&with_result(self.nothing())),
+            result: self.most_forward(&with_result(self.graph.nothing())),
             replay: self.most_forward(&needs),
-            forward: self.most_forward(&with_result(self.needs(trains))),
+            forward: self.most_forward(&with_result(self.graph.needs(trains))),
             backward: self.most_backward(trains, &needs),
         }
     }
 
+    fn shape(&self, number: usize) -> &[usize] {
+        self.graph.step(number).map_or(&self.graph.input, |step| &step.shape)
+    }
+
     fn size(&self, number: usize) -> usize {
-        self.step(number).map_or(&self.input, |step| &step.shape).iter().product()
+        self.activation * self.shape(number).iter().product::<usize>()
+    }
+
+    /// What an operation holds in f32 while it runs on these values, where activations are something else.
+    fn widened(&self, values: impl Iterator<Item = usize>) -> usize {
+        if self.activation == F32 {
+            0
+        } else {
+            values.map(|number| self.size(number) / self.activation * F32).sum()
+        }
     }
 
     fn saved_size(&self, number: usize) -> usize {
-        let input = |step: &Step| self.step(step.inputs[0]).map_or(&self.input, |step| &step.shape).clone();
-        self.step(number).map_or(0, |step| step.operation.saved_elements(&input(step)))
+        let saved = |step: &Step| step.operation.saved_bytes(self.shape(step.inputs[0]), self.activation);
+        self.graph.step(number).map_or(0, saved)
     }
 
     fn kept(&self, needs: &Needs) -> usize {
-        let values = (0..=self.steps.len()).filter(|&number| needs.values[number]);
-        let saved = (0..=self.steps.len()).filter(|&number| needs.saved[number]);
+        let numbers = 0..=self.graph.steps.len();
+        let values = numbers.clone().filter(|&number| needs.values[number]);
+        let saved = numbers.filter(|&number| needs.saved[number]);
         values.map(|number| self.size(number)).sum::<usize>()
             + saved.map(|number| self.saved_size(number)).sum::<usize>()
     }
 
     /// Follows the forward pass step by step. Whoever calls it may hold on to the input, so it counts throughout.
     fn most_forward(&self, needs: &Needs) -> usize {
-        let mut readers = self.readers(needs);
+        let mut readers = self.graph.readers(needs);
         let (mut now, mut most) = (self.size(0), self.size(0));
-        for number in 1..=self.steps.len() {
-            if !self.runs(number, &readers, needs) {
+        for number in 1..=self.graph.steps.len() {
+            if !self.graph.runs(number, &readers, needs) {
                 continue;
             }
+            let inputs = &self.graph.steps[number - 1].inputs;
             let saved = if needs.saved[number] { self.saved_size(number) } else { 0 };
             now += self.size(number) + saved;
-            most = most.max(now);
+            most = most.max(now + self.widened(inputs.iter().copied().chain([number])));
             if readers[number] == 0 && !needs.values[number] {
                 now -= self.size(number);
             }
-            for &input in &self.steps[number - 1].inputs {
+            for &input in inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 && !needs.values[input] && input > 0 {
                     now -= self.size(input);
@@ -79,14 +110,14 @@ impl Graph {
 
     /// Follows the backward pass step by step, as [`Graph::backward`] goes.
     fn most_backward(&self, trains: bool, needs: &Needs) -> usize {
-        let last = self.steps.len();
+        let last = self.graph.steps.len();
         let mut there = needs.values.clone();
         let mut gradient = vec![false; last + 1];
         gradient[last] = true;
         let mut now = self.kept(needs) + self.size(last);
         let mut most = now;
         for number in (1..=last).rev() {
-            let step = &self.steps[number - 1];
+            let step = &self.graph.steps[number - 1];
             if !std::mem::take(&mut gradient[number]) {
                 continue;
             }
@@ -96,7 +127,10 @@ impl Graph {
             // The gradients of the inputs, and of what lies inside the operation.
             let inside = if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
-            most = most.max(now + of_inputs + inside);
+            // The gradient, the inputs that are read, and their gradients.
+            let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
+            let wide = step.inputs.iter().chain(read).copied().chain([number]);
+            most = most.max(now + of_inputs + inside + self.widened(wide));
             now -= self.size(number);
             if std::mem::take(&mut there[number]) {
                 now -= self.size(number);
@@ -114,12 +148,12 @@ impl Graph {
         most
     }
 
-    /// Numbers that finding a value again adds to those that are there.
+    /// Bytes that finding a value again adds to those that are there.
     fn find_size(&self, number: usize, there: &mut [bool]) -> usize {
         if std::mem::replace(&mut there[number], true) {
             return 0;
         }
-        let inputs = match self.step(number) {
+        let inputs = match self.graph.step(number) {
             Some(step) if step.operation.found_again() == Source::Inputs => step.inputs.clone(),
             _ => Vec::new(),
         };
@@ -210,35 +244,54 @@ mod tests {
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
                 let run = Run { beside: &beside, ..Run::plain(Kernels::Fused, &weights) };
-                let input =
-                    || Tensor::ones(graph.input.as_slice(), DType::F32, &Device::Cpu).expect("memory");
-                for trains in [false, true] {
-                    let (predicted, what) =
-                        (graph.footprint(trains).kept, format!("{name} of {architecture:?}"));
-                    let (_, trace) = graph.forward(input(), &run, trains).expect("a pass");
-                    assert_eq!(trace.elements(), predicted, "{what}");
+                for (trains, dtype) in
+                    [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)))
+                {
+                    let input = || Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory");
+                    let predicted = graph.footprint(trains, dtype.size_in_bytes()).kept;
+                    let what = format!("{name} of {architecture:?} in {dtype:?}");
+                    let (result, trace) = graph.forward(input(), &run, trains).expect("a pass");
+                    assert_eq!(result.dtype(), dtype, "{what}");
+                    assert_eq!(trace.bytes(), predicted, "{what}");
+                    // What is kept of activations is as narrow as they are, but for the sums of attention's softmax.
+                    let sums = [WINDOWS, H, TOKENS, 2];
+                    for tensor in trace.tensors().filter(|tensor| tensor.dims() != sums) {
+                        assert_eq!(tensor.dtype(), dtype, "{what}: {:?}", tensor.dims());
+                    }
                     // Beside a whole pass, blocks alone are computed again.
                     if name == "block" {
                         let again = graph.replay(input(), &run, trains).expect("a pass");
-                        assert_eq!(again.elements(), predicted, "{what}");
+                        assert_eq!(again.bytes(), predicted, "{what}");
                     }
+                    let ones = result.ones_like().expect("memory");
+                    let back = graph.backward(trace, ones, &run, None).expect("a pass");
+                    assert!(back.is_none_or(|gradient| gradient.dtype() == dtype), "{what}");
                 }
             }
         }
     }
 
+    /// What activations may be.
+    const DTYPES: [DType; 2] = [DType::F32, DType::BF16];
+
     /// By hand: the results of norms and of gates are found again, and that of GELU.
     #[test]
-    fn blocks_keep_so_many_numbers() {
-        let rows = WINDOWS * TOKENS;
-        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row.
-        let pre_norm = rows * (C + 3 * C + C + C + F) + 2 * rows * H;
+    fn blocks_keep_so_many_bytes() {
+        for activation in [2, 4] {
+            blocks_keep(activation);
+        }
+    }
+
+    fn blocks_keep(activation: usize) {
+        let (rows, sums) = (WINDOWS * TOKENS * activation, 2 * WINDOWS * TOKENS * H * 4);
+        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row, in f32.
+        let pre_norm = rows * (C + 3 * C + C + C + F) + sums;
         // Its second sum too, which the second norm reads.
         let post_norm = pre_norm + rows * C;
         // Fewer keys and values, gate and up side by side.
-        let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + 2 * rows * H;
+        let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
-            stretches(architecture.as_ref(), reading).block.footprint(true).kept
+            stretches(architecture.as_ref(), reading).block.footprint(true, activation).kept
         });
         assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated]);
     }
@@ -246,10 +299,15 @@ mod tests {
     #[test]
     fn law_a_pass_that_keeps_less_takes_less() {
         for (architecture, reading) in families() {
-            let footprint = stretches(architecture.as_ref(), reading).block.footprint(true);
-            assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
-            assert!(footprint.forward < footprint.backward);
-            assert!(footprint.replay <= footprint.forward);
+            let stretches = stretches(architecture.as_ref(), reading);
+            let [narrow, wide] = [2, 4].map(|activation| stretches.block.footprint(true, activation));
+            for footprint in [narrow, wide] {
+                assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
+                assert!(footprint.forward < footprint.backward);
+                assert!(footprint.replay <= footprint.forward);
+            }
+            // The sums of attention's softmax are f32 in both.
+            assert!(narrow.kept < wide.kept && 2 * narrow.kept > wide.kept);
         }
     }
 }

@@ -31,8 +31,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
         Err(absent("a way to find a result again"))
     }
 
-    /// Numbers that are saved, for an input of this shape.
-    fn saved_elements(&self, _input: &[usize]) -> usize {
+    /// Bytes of what is saved, for an input of this shape and activations of so many bytes a number.
+    fn saved_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
 }

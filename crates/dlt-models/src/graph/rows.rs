@@ -43,28 +43,29 @@ impl Operation for Pick {
 pub(super) struct Average;
 
 impl Average {
-    /// What each row counts (B, T, 1).
-    fn shares(call: &Call<'_>, dtype: DType, device: &Device) -> Result<Tensor> {
+    /// What each row counts (B, T, 1), in f32.
+    fn shares(call: &Call<'_>, device: &Device) -> Result<Tensor> {
         let Some(Rows::Mean(lengths)) = &call.beside.rows else { return Err(absent("lengths of windows")) };
         let [windows, tokens] = call.window_dims;
         let share = |at: usize, length: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
         let shares: Vec<f32> =
             lengths.iter().flat_map(|&length| (0..tokens).map(move |at| share(at, length))).collect();
-        Ok(Tensor::from_vec(shares, (windows, tokens, 1), device)?.to_dtype(dtype)?)
+        Ok(Tensor::from_vec(shares, (windows, tokens, 1), device)?)
     }
 }
 
 impl Operation for Average {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let x = call.input(0)?.detach();
-        let shares = Self::shares(call, x.dtype(), x.device())?;
-        Ok(x.broadcast_mul(&shares)?.sum(1)?.into())
+        let shares = Self::shares(call, x.device())?;
+        Ok(x.to_dtype(DType::F32)?.broadcast_mul(&shares)?.sum(1)?.to_dtype(x.dtype())?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
         let gradient = kept.gradient.detach().unsqueeze(1)?;
-        let shares = Self::shares(call, gradient.dtype(), gradient.device())?;
-        Ok(vec![shares.broadcast_mul(&gradient)?])
+        let shares = Self::shares(call, gradient.device())?;
+        let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;
+        Ok(vec![of_rows.to_dtype(gradient.dtype())?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

@@ -38,9 +38,15 @@ pub(crate) struct Trace {
 
 #[cfg(test)]
 impl Trace {
-    /// Numbers that are kept.
-    pub(super) fn elements(&self) -> usize {
-        self.values.iter().chain(&self.saved).flatten().map(Tensor::elem_count).sum()
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.tensors().map(size).sum()
+    }
+
+    /// What is kept.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.values.iter().chain(&self.saved).flatten()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of tables that are no tokens': positions, types, a class token.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::Result;
@@ -21,7 +21,7 @@ impl Operation for AddRows {
         let places: Vec<u32> =
             call.beside.first.iter().flat_map(|&first| (first..first + tokens).map(|at| at as u32)).collect();
         let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
-        Ok(call.kernels.add(x, &call.kernels.embedding(table, &places)?)?.into())
+        Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
@@ -46,6 +46,11 @@ fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result
     }
 }
 
+/// Rows of a table in f32 added to x, in x's format.
+fn with_rows(call: &Call<'_>, x: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    Ok(call.kernels.add(&x.to_dtype(rows.dtype())?, rows)?.to_dtype(x.dtype())?)
+}
+
 /// Rows of a table added by type of token; number of the table.
 #[derive(Debug)]
 pub(super) struct AddTypes {
@@ -59,7 +64,7 @@ impl AddTypes {
             Some(types) => Ok(types.clone()),
             None => {
                 let [windows, tokens] = call.window_dims;
-                Ok(Tensor::zeros((windows, tokens), candle_core::DType::U32, x.device())?)
+                Ok(Tensor::zeros((windows, tokens), DType::U32, x.device())?)
             }
         }
     }
@@ -69,7 +74,7 @@ impl Operation for AddTypes {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let (x, table) = (call.input(0)?, call.parameter(self.table)?);
         let rows = call.kernels.embedding(table, &Self::types(call, x)?)?;
-        Ok(call.kernels.add(x, &rows)?.into())
+        Ok(with_rows(call, x, &rows)?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
@@ -97,6 +102,7 @@ impl Operation for Prepend {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let (x, vector) = (call.input(0)?.detach(), call.parameter(self.vector)?.detach());
         let (windows, _, width) = x.dims3()?;
+        let vector = vector.to_dtype(x.dtype())?;
         let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
@@ -105,8 +111,8 @@ impl Operation for Prepend {
         let gradient = kept.gradient.detach();
         let rows = gradient.dim(1)? - 1;
         if let Some(into) = into {
-            let first = gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.sum(0)?;
             let sum = sum_of(into, self.vector, call)?;
+            let first = gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
             into[self.vector] = Some(call.kernels.add(&sum, &first)?);
         }
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])

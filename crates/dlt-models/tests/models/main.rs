@@ -9,6 +9,7 @@ mod gradients;
 mod guards;
 mod heads;
 mod huggingface;
+mod narrow;
 mod refusals;
 mod replication;
 mod sampling;

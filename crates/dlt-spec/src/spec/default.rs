@@ -76,6 +76,7 @@ impl Default for TrainingSpec {
             batch: 8,
             micro_batch: Size::AUTO,
             checkpointing: Checkpointing::None,
+            activations: Activations::F32,
             non_finite: NonFinite::Stop,
             trains: Trains::All,
         }

@@ -78,6 +78,7 @@ fn words_are_those_of_the_families_and_what_they_predict() {
     assert_eq!(words("data.normalise"), ["own", "half"]);
     assert_eq!(words("data.augment"), ["none", "flip", "crop-flip"]);
     assert_eq!(words("training.trains"), ["all", "head"]);
+    assert_eq!(words("training.activations"), ["f32", "bf16"]);
     assert!(fields::find("model.classes").unwrap().meaning().contains("1 is a single score"));
 }
 

@@ -130,7 +130,8 @@ fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, data: Extents, device: &De
     let (architecture, rules) = (of_spec(spec, data), Rules::from(&spec.tying));
     let model =
         Model::from_weights(architecture, binding, rules, Kernels::Fused, &lookup, Some(spec.seed), device);
-    Ok(model.map_err(|error| misfit(checkpoint, error))?.training(spec.training.trains))
+    let model = model.map_err(|error| misfit(checkpoint, error))?;
+    Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
 /// A tensor that is missing or of another shape is the checkpoint's fault, which the message then names.

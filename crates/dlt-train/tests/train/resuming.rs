@@ -65,6 +65,7 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     check(&["agent.policy=fixed", "agent.pattern=cycle"], &stops);
     check(&["tying.tie=replicate", "agent.policy=random", "tying.moments=resume"], &stops);
     check(&["tying.tie=replicate", "tying.decision=per-layer", "tying.first_tie=literal"], &stops);
+    check(&["training.activations=bf16", "model.dropout=0.1", "training.checkpointing=block"], &stops);
 }
 
 /// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example is drawn again. The
@@ -159,7 +160,12 @@ fn rejects_a_spec_that_would_make_another_run_and_names_every_key() {
     trainer.save_checkpoint().expect("saved");
     drop(trainer);
     let before = files(&bench, "a");
-    let wrong = ["model.width=32", "optimizer.learning_rate=0.5", "checkpoint.keep_last=7"];
+    let wrong = [
+        "model.width=32",
+        "training.activations=bf16",
+        "optimizer.learning_rate=0.5",
+        "checkpoint.keep_last=7",
+    ];
     let error = bench.try_resume("a", &wrong, None).err().expect("another run");
     assert_eq!(error.exit_code(), ExitCode::BadSpec);
     let text = error.to_string();
@@ -167,6 +173,7 @@ fn rejects_a_spec_that_would_make_another_run_and_names_every_key() {
         text.contains("`model.width`: 16 became 32")
             && text.contains("`optimizer.learning_rate`: 0.01 became")
     );
+    assert!(text.contains("`training.activations`: \"f32\" became \"bf16\""), "{text}");
     assert!(!text.contains("keep_last"), "what may change is not refused: {text}");
     assert_eq!(files(&bench, "a"), before, "nothing was touched");
 

@@ -7,6 +7,7 @@ use dlt_train::{MODEL_FILE, RunFolder, evaluation};
 
 use crate::bench::{Bench, losses};
 use crate::fixtures::largest;
+use crate::materials::{BERT, LLAMA};
 
 #[test]
 fn a_run_learns_and_leaves_a_complete_folder() {
@@ -25,6 +26,38 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     assert_eq!(summary, RunFolder::read_summary(&bench.path("a")).expect("readable").expect("finished"));
     let spec = RunFolder::read_spec(&bench.path("a")).expect("readable");
     assert_eq!(*spec, *bench.spec(&["training.steps=60"]));
+}
+
+/// Of the loss, which is one to two nats: bf16 rounds each number by up to 4e-3 of it, and not to one side.
+const NARROW_TOLERANCE: f64 = 0.01;
+
+#[test]
+fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
+    let bench = Bench::new();
+    for kind in [&[][..], BERT.settings, LLAMA.settings] {
+        let run = |name: &str, activations: &str| {
+            // Decisions that no loss sways, so that both runs train the same layers, and small steps, so that
+            // small differences stay small.
+            let small = ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
+            let settings = [kind, &small, &[activations]].concat();
+            bench.run(name, &settings)
+        };
+        let name = |activations: &str| format!("{activations}-{}", kind.len());
+        let expected = run(&name("f32"), "training.activations=f32");
+        let narrow = name("bf16");
+        let came = run(&narrow, "training.activations=bf16");
+        let losses = losses(&bench.metrics(&narrow));
+        assert!(losses[50..].iter().sum::<f64>() < 0.9 * losses[..10].iter().sum::<f64>(), "{losses:?}");
+        let loss = |perplexity: f64| perplexity.ln();
+        for (came, expected) in [
+            (came.validation_perplexity, expected.validation_perplexity),
+            (came.test_perplexity, expected.test_perplexity),
+        ] {
+            assert_ne!(came.to_bits(), expected.to_bits());
+            let apart = (loss(came) / loss(expected) - 1.0).abs();
+            assert!(apart < NARROW_TOLERANCE, "{kind:?}: {came} for {expected}");
+        }
+    }
 }
 
 #[test]

@@ -36,6 +36,13 @@ pub(super) const TRAINING: &[Field] = &[
          input and computes the rest again."
     ),
     field!(
+        training.activations,
+        words!(Activations),
+        "Number format of activations, forward, backward and in evaluation; weights, their gradients and \
+         moments, and the loss are f32 in both. On a CPU bf16 saves memory and costs time."
+    )
+    .code_does("bf16 on a GPU, of weights, gradients and moments too"),
+    field!(
         training.non_finite,
         words!(NonFinite),
         "What becomes of a step whose loss or gradient is not a finite number: stop ends the run with the \

@@ -1,0 +1,183 @@
+//! Activations of bf16 over f32 weights: what an operation makes of them is what it makes of the same numbers in f32,
+//! rounded; what it adds to gradients of weights is not rounded at all.
+
+use crate::reference::*;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use dlt_kernels::{
+    Attention, Dropout, Gelu, HeadSums, Kernels, KeyValues, Mask, Projection, Rotary, optimizer,
+};
+
+const KERNELS: [Kernels; 2] = [Kernels::Fused, Kernels::Composed];
+
+fn narrow(tensor: &Tensor) -> Tensor {
+    tensor.to_dtype(DType::BF16).unwrap()
+}
+
+fn wide(tensor: &Tensor) -> Tensor {
+    tensor.to_dtype(DType::F32).unwrap()
+}
+
+/// Activations that are numbers of bf16.
+fn held(shape: &[usize], seed: u64) -> Tensor {
+    narrow(&noise(shape, seed))
+}
+
+/// Runs `f` on activations and on the same in f32. The first `rounded` results are activations, the others are not.
+fn check(
+    what: &str,
+    activations: &[Tensor],
+    rounded: usize,
+    f: impl Fn(Kernels, &[Tensor]) -> Result<Vec<Tensor>>,
+) {
+    for kernels in KERNELS {
+        let came = f(kernels, activations).unwrap();
+        let expected = f(kernels, &activations.iter().map(wide).collect::<Vec<_>>()).unwrap();
+        assert_eq!(came.len(), expected.len(), "{what}");
+        for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
+            let what = format!("{what} {kernels:?} result {i}");
+            assert_eq!(expected.dtype(), DType::F32, "{what}");
+            let (dtype, expected) = match i < rounded {
+                true => (DType::BF16, narrow(expected)),
+                false => (DType::F32, expected.clone()),
+            };
+            assert_eq!((came.dtype(), came.dims()), (dtype, expected.dims()), "{what}");
+            assert_eq!(host(came), host(&expected), "{what}");
+        }
+    }
+}
+
+#[test]
+fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
+    let (weight, bias) = (noise(&[11, 5], 2), noise(&[11], 3));
+    let [x, gradient] = [held(&[3, 7, 5], 1), held(&[3, 7, 11], 4)];
+    check("linear", &[x.clone(), gradient.clone()], 2, |k, t| {
+        let mut sums = (None, None);
+        // The second time something is there already.
+        for _ in 0..2 {
+            k.linear_weight_gradient(&t[0], &t[1], &mut sums.0)?;
+            k.linear_bias_gradient(&t[1], &mut sums.1)?;
+        }
+        let value = k.linear(&t[0], &weight, Some(&bias))?;
+        Ok(vec![value, k.linear_input_gradient(&weight, &t[1])?, sums.0.unwrap(), sums.1.unwrap()])
+    });
+    for kernels in KERNELS {
+        // GELU is applied to what was rounded, so that it can be found again.
+        let [before, after] = kernels.linear_then_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap();
+        assert_eq!(host(&before), host(&kernels.linear(&x, &weight, Some(&bias)).unwrap()));
+        assert_eq!(host(&after), host(&kernels.gelu(&before, Gelu::Erf).unwrap()));
+        assert_eq!(host(&after), host(&kernels.linear_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap()));
+        assert_eq!([before.dtype(), after.dtype()], [DType::BF16; 2]);
+    }
+}
+
+#[test]
+fn law_narrow_norms_are_the_wide_ones_rounded() {
+    let (weight, bias) = (noise(&[10], 2), noise(&[10], 3));
+    check("norms", &[held(&[4, 6, 10], 1), held(&[4, 6, 10], 4)], 4, |k, t| {
+        let (mut of_weight, mut of_bias, mut of_size) = (None, None, None);
+        let sums = Some([&mut of_weight, &mut of_bias]);
+        let layer = k.layer_norm_gradient(&t[0], &weight, 1e-5, &t[1], sums)?;
+        let size = k.rms_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some(&mut of_size))?;
+        let values = [k.layer_norm(&t[0], &weight, &bias, 1e-5)?, k.rms_norm(&t[0], &weight, 1e-5)?];
+        Ok([values.to_vec(), vec![layer, size], [of_weight, of_bias, of_size].map(Option::unwrap).to_vec()]
+            .concat())
+    });
+}
+
+#[test]
+fn law_narrow_elements_are_the_wide_ones_rounded() {
+    let dropout = Dropout { probability: 0.3, seed: 5, offset: 11 };
+    let rotary = Rotary::new(4, 100.0, None).unwrap();
+    check("elements", &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)], 9, |k, t| {
+        Ok(vec![
+            k.gelu(&t[0], Gelu::Tanh)?,
+            k.gelu_gradient(&t[0], Gelu::Tanh, &t[1])?,
+            k.swiglu(&t[0])?,
+            k.swiglu_gradient(&t[0], &t[2])?,
+            k.dropout(&t[0], dropout)?,
+            k.rotate(&t[0], 2, &rotary, &[3, 0])?,
+            k.rotate_gradient(&t[0], 2, &rotary, &[])?,
+            k.add(&t[0], &t[1])?,
+            k.add_rows(&t[0], &noise(&[7, 12], 4))?,
+        ])
+    });
+}
+
+#[test]
+fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
+    let lengths = [6, 3];
+    let dropout = Some(Dropout { probability: 0.2, seed: 5, offset: 0 });
+    let plain = Attention { key_heads: 1, dropout, ..Attention::new(3, Mask::Causal) };
+    let padded = Attention { lengths: Some(&lengths), ..Attention::new(1, Mask::Full) };
+    for attention in [plain, padded] {
+        let (width, out) = (4 * (attention.heads + 2 * attention.key_heads), 4 * attention.heads);
+        check("attention", &[held(&[2, 6, width], 1)], 2, |k, t| {
+            let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
+            Ok(vec![value, k.attention(&t[0], &attention)?, sums])
+        });
+        check("attention's gradient", &[held(&[2, 6, width], 1), held(&[2, 6, out], 3)], 1, |k, t| {
+            // The result as the backward pass reads it: rounded in both.
+            let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
+            let value = narrow(&value).to_dtype(t[0].dtype())?;
+            Ok(vec![k.attention_gradient(&t[0], [&value, &sums], &attention, &t[1])?])
+        });
+    }
+}
+
+/// Keys and values that are held in f32 are those that attention over the whole sees.
+#[test]
+fn law_a_wide_cache_goes_on_with_narrow_tokens() {
+    let attention = Attention { key_heads: 1, ..Attention::new(2, Mask::Causal) };
+    let qkv = held(&[2, 6, 16], 1);
+    for kernels in KERNELS {
+        let whole = kernels.attention(&qkv, &attention).unwrap();
+        let mut cache = KeyValues::new(2, 6, 1, 4, DType::F32, &Device::Cpu).unwrap();
+        let mut parts = Vec::new();
+        for (start, tokens) in [(0, 3), (3, 1), (4, 2)] {
+            let part = qkv.narrow(1, start, tokens).unwrap();
+            parts.push(kernels.attend_cached(&part, &mut cache, &[0, 1], 2).unwrap());
+        }
+        let came = Tensor::cat(&parts, 1).unwrap();
+        assert_eq!(came.dtype(), DType::BF16);
+        // Half of bf16's last bit, where sums of another order round to the other side.
+        assert_close("cached", &came, &whole, 1.0 / 256.0);
+        let mut narrow_cache = KeyValues::new(2, 6, 1, 4, DType::BF16, &Device::Cpu).unwrap();
+        let refused = kernels.attend_cached(&wide(&qkv), &mut narrow_cache, &[0, 1], 2).unwrap_err();
+        assert!(refused.to_string().contains("expected BF16"), "{refused}");
+    }
+}
+
+#[test]
+fn law_sums_of_narrow_gradients_are_f32() {
+    let tokens = ids(&[2, 5], 7, 9);
+    check("tables", &[held(&[2, 5, 12], 1)], 0, |k, t| {
+        let (table, positions) = (noise(&[7, 12], 2), noise(&[6, 12], 3));
+        k.embedding_gradient(&table, &tokens, &t[0])?;
+        k.add_rows_gradient(&t[0], &positions)?;
+        optimizer::add_in_place(&positions, &t[0].flatten_to(1)?.narrow(0, 0, 6)?)?;
+        Ok(vec![table, positions])
+    });
+    let (table, bias, targets) = (noise(&[9, 12], 2), noise(&[9], 3), ids(&[10], 9, 4));
+    let projection = Projection { table: &table, bias: Some(&bias) };
+    check("loss", &[held(&[10, 12], 1)], 1, |k, t| {
+        let made = k.cross_entropy(&t[0], projection, &targets, 0.1, HeadSums::default())?;
+        let sum = k.cross_entropy_sum(&t[0], projection, &targets)?;
+        let losses = Tensor::new(&[made.loss_sum as f32, sum as f32], &Device::Cpu)?;
+        Ok(vec![made.hidden, made.table, made.bias.unwrap(), losses])
+    });
+}
+
+#[test]
+fn law_autograd_passes_through_what_is_widened() {
+    let x = Var::from_tensor(&held(&[3, 5], 1)).unwrap();
+    let weight = Var::from_tensor(&noise(&[4, 5], 2)).unwrap();
+    for kernels in KERNELS {
+        let y = kernels.gelu(&kernels.linear(&x, &weight, None).unwrap(), Gelu::Tanh).unwrap();
+        let gradients = y.to_dtype(DType::F32).unwrap().sum_all().unwrap().backward().unwrap();
+        for (leaf, dtype) in [(&x, DType::BF16), (&weight, DType::F32)] {
+            let gradient = gradients.get(leaf).expect("a gradient");
+            assert_eq!(gradient.dtype(), dtype);
+            assert!(host(gradient).iter().any(|x| *x != 0.0));
+        }
+    }
+}
