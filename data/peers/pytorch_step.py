@@ -19,7 +19,8 @@ GELU, 1024 learned positions, a head tied to the token table, and no dropout.
 
 Prints one line of JSON: `peer`, `params` (distinct trainable numbers), `step_ms_median` (the first step, which
 allocates and compiles, is left out), `tokens_per_s`, `peak_rss_mb` (in units of 1024 KiB), `peak_device_mb` (what
-PyTorch held of a GPU's memory at most, in the same units; null on the CPU), `loss` of the last step.
+PyTorch held of a GPU's memory at most, in the same units; null on the CPU), `peak_device_used_mb` (what its tensors took
+of it), `loss` of the last step.
 """
 
 import argparse
@@ -178,10 +179,11 @@ def main():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     peak_kib = peak / 1024 if sys.platform == "darwin" else peak
-    where, peak_device = "", None
+    where, peak_device, peak_used = "", None, None
     if chosen.device != "cpu":
         where = f" {chosen.device} ({torch.cuda.get_device_name(chosen.device)}){' with TF32' if chosen.tf32 else ''}"
         peak_device = round(torch.cuda.max_memory_reserved(chosen.device) / 2**20, 1)
+        peak_used = round(torch.cuda.max_memory_allocated(chosen.device) / 2**20, 1)
     print(json.dumps({
         "peer": f"pytorch {torch.__version__}{where} {chosen.mode} {chosen.dtype} tying={chosen.tying}",
         "params": sum(parameter.numel() for parameter in model.parameters()),
@@ -189,6 +191,7 @@ def main():
         "tokens_per_s": round(chosen.batch * chosen.seq / step, 1),
         "peak_rss_mb": round(peak_kib / 1024),
         "peak_device_mb": peak_device,
+        "peak_device_used_mb": peak_used,
         "loss": round(loss, 4),
     }))
 

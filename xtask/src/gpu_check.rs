@@ -15,8 +15,10 @@ use crate::provenance::Provenance;
 use crate::steps::{Attempt, Steps};
 use crate::workspace;
 use measurements::{Measurement, measurements};
+use programs::{DLT, PARITY, Programs};
 
 mod measurements;
+mod programs;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -32,6 +34,12 @@ pub(crate) struct Arguments {
     /// Leave PyTorch out
     #[arg(long, conflicts_with = "python")]
     ours_only: bool,
+    /// Only build, and put the programs into a folder for a machine without Rust; needs no GPU
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["programs", "steps", "gpu", "python", "ours_only", "out"])]
+    package: Option<PathBuf>,
+    /// Take the programs from a folder that --package made, and build nothing; run it in a copy of the repository
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Where the results go
     #[arg(long, value_name = "FILE.json", default_value = "gpu-check.json")]
     out: PathBuf,
@@ -42,15 +50,25 @@ pub(crate) struct Arguments {
 
 /// 0: everything ran and agreed; 1: something did not, and the file says what.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
-    let target = workspace::target_directory(root)?;
-    let folder = target.join("gpu");
-    let check = Check {
-        root,
-        arguments,
-        python: arguments.python(root)?,
-        steps: Steps::new("gpu-check", &target, arguments.dry_run)?,
-        folder,
-    };
+    if let Some(folder) = &arguments.package {
+        let target = workspace::target_directory(root)?;
+        let steps = Steps::new("gpu-check", &target, arguments.dry_run)?;
+        Programs::build(root, &target.join("gpu"), &steps)?.copy(folder, &steps)?;
+        steps.finish()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match &arguments.programs {
+        // Where the workspace lay when they were built says nothing about this machine.
+        Some(folder) => check(&std::env::current_dir()?, arguments, folder),
+        None => check(root, arguments, &workspace::target_directory(root)?.join("gpu")),
+    }
+}
+
+/// The whole check, in a working tree; what it writes goes to `folder`.
+fn check(root: &Path, arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
+    let folder = std::path::absolute(folder)?;
+    let steps = Steps::new("gpu-check", &folder, arguments.dry_run)?;
+    let check = Check { root, arguments, python: arguments.python(root)?, steps, folder };
     let report = check.carry_out()?;
     check.finish(&report)
 }
@@ -74,23 +92,23 @@ struct Check<'a> {
     arguments: &'a Arguments,
     python: Option<PathBuf>,
     steps: Steps,
-    /// Where cargo builds, apart from the build without CUDA.
+    /// Where what is made along the way goes.
     folder: PathBuf,
 }
 
 impl Check<'_> {
     fn carry_out(&self) -> Result<Value> {
-        let (gpu, compiler) = self.machine()?;
-        self.steps.command("build", self.cargo("build").args(["-p", "dlt-cli"])).context(
-            "the build with CUDA failed: it needs CUDA 12 or 13.0 to 13.4 with nvcc on PATH and cuBLAS, cuRAND and \
-             NVRTC to link, and g++",
-        )?;
+        let gpu = self.gpu()?;
+        let (compiler, programs) = match &self.arguments.programs {
+            Some(_) => (None, Programs::within(&self.folder)?),
+            None => (Some(self.compiler()?), Programs::build(self.root, &self.folder, &self.steps)?),
+        };
         let mut failed = Vec::new();
-        let parity = self.parity(&mut failed)?;
-        let training = self.training(&mut failed)?;
+        let parity = self.parity(&programs, &mut failed)?;
+        let training = self.training(&programs, &mut failed)?;
         let mut measured = Vec::new();
         for measurement in measurements(self.python.is_some()) {
-            measured.push(self.measure(&measurement, &mut failed)?);
+            measured.push(self.measure(&programs, &measurement, &mut failed)?);
         }
         Ok(json!({
             "schema": 1, "gpu": gpu, "nvcc": compiler, "host": Provenance::read(self.root).json(),
@@ -98,8 +116,8 @@ impl Check<'_> {
         }))
     }
 
-    /// What the driver says of the GPU, and what nvcc says of itself.
-    fn machine(&self) -> Result<(String, String)> {
+    /// What the driver says of the GPU.
+    fn gpu(&self) -> Result<String> {
         let fields = ["--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"];
         let mut driver = Command::new("nvidia-smi");
         driver.args(fields).arg(format!("--id={}", self.arguments.gpu));
@@ -107,26 +125,18 @@ impl Check<'_> {
             "no GPU to check: nvidia-smi, which comes with the NVIDIA driver, finds none. Without one, \
              `cargo xtask cuda-check` builds and tests what can be",
         )?;
+        Ok(gpu.trim().to_owned())
+    }
+
+    /// What nvcc says of itself.
+    fn compiler(&self) -> Result<String> {
         let mut nvcc = Command::new("nvcc");
         let compiler = self
             .steps
             .command("compiler", nvcc.arg("--version"))
             .context("nvcc is missing: install CUDA 12 or 13.0 to 13.4 and put its folder `bin` on PATH")?;
         let version = compiler.lines().find(|line| line.contains("release")).unwrap_or_default();
-        Ok((gpu.trim().to_owned(), version.trim().to_owned()))
-    }
-
-    fn cargo(&self, task: &str) -> Command {
-        let mut cargo = Command::new("cargo");
-        cargo.args([task, "--release", "--features", "cuda", "--target-dir"]).arg(&self.folder);
-        cargo.env("CARGO_TERM_COLOR", "never").current_dir(self.root);
-        cargo
-    }
-
-    fn dlt(&self) -> Command {
-        let mut dlt = Command::new(self.folder.join("release").join("dlt"));
-        dlt.current_dir(self.root);
-        dlt
+        Ok(version.trim().to_owned())
     }
 
     fn device(&self) -> String {
@@ -134,11 +144,11 @@ impl Check<'_> {
     }
 
     /// Every operation, every architecture, training and generation against the CPU: a line of JSON each.
-    fn parity(&self, failed: &mut Vec<String>) -> Result<Vec<Value>> {
-        let mut tests = self.cargo("test");
+    fn parity(&self, programs: &Programs, failed: &mut Vec<String>) -> Result<Vec<Value>> {
+        let mut tests = programs.command(PARITY, self.root);
         // `auto` takes the first GPU that it sees.
         tests.env("CUDA_VISIBLE_DEVICES", self.arguments.gpu.to_string());
-        tests.args(["-p", "dlt-train", "--test", "parity", "--", "--nocapture", "--test-threads", "1"]);
+        tests.args(["--nocapture", "--test-threads", "1"]);
         let attempt = self.steps.trial("parity", &mut tests)?;
         let lines = parity_lines(&attempt.written);
         if self.steps.is_dry() {
@@ -154,9 +164,9 @@ impl Check<'_> {
     }
 
     /// The main job, shortened; its summary.
-    fn training(&self, failed: &mut Vec<String>) -> Result<Value> {
+    fn training(&self, programs: &Programs, failed: &mut Vec<String>) -> Result<Value> {
         let run = self.folder.join(format!("run-{}", std::process::id()));
-        let mut dlt = self.dlt();
+        let mut dlt = programs.command(DLT, self.root);
         dlt.args(["train", "--quiet", "--device", &self.device(), "--steps"]);
         dlt.arg(self.arguments.steps.to_string()).arg("--out").arg(&run);
         let attempt = self.steps.trial("training", &mut dlt)?;
@@ -168,7 +178,12 @@ impl Check<'_> {
         Ok(json!({ "summary": record("summary.json"), "provenance": record("provenance.json") }))
     }
 
-    fn measure(&self, measurement: &Measurement, failed: &mut Vec<String>) -> Result<Value> {
+    fn measure(
+        &self,
+        programs: &Programs,
+        measurement: &Measurement,
+        failed: &mut Vec<String>,
+    ) -> Result<Value> {
         let mut command = match (&self.python, measurement.is_peer) {
             (Some(python), true) => {
                 let mut command = Command::new(python);
@@ -176,7 +191,7 @@ impl Check<'_> {
                 command
             }
             _ => {
-                let mut command = self.dlt();
+                let mut command = programs.command(DLT, self.root);
                 command.args(["bench", "step", "--json"]);
                 command
             }

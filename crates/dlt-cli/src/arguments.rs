@@ -414,11 +414,20 @@ pub(crate) struct BenchStepTask {
     /// Implementation of the operations: ours, or candle's own
     #[arg(long, value_enum, default_value_t = BenchKernels::Fused)]
     pub(crate) kernels: BenchKernels,
+    /// Number format of activations; weights stay f32
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = BenchDtype::F32)]
+    pub(crate) dtype: BenchDtype,
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchDtype {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

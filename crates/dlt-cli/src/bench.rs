@@ -2,11 +2,13 @@
 
 mod decode;
 
-use dlt_spec::spec::{Checkpointing, Gradient, Initial, InitialName, Size};
+use dlt_spec::spec::{Activations, Checkpointing, Gradient, Initial, InitialName, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Spec, presets};
 use dlt_train::measurement::{StepFigures, measure_steps};
 
-use crate::arguments::{BenchCheckpointing, BenchKernels, BenchModel, BenchStepTask, BenchTask, BenchTying};
+use crate::arguments::{
+    BenchCheckpointing, BenchDtype, BenchKernels, BenchModel, BenchStepTask, BenchTask, BenchTying,
+};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::{machine, memory, output, threads};
@@ -55,6 +57,10 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
         BenchCheckpointing::None => Checkpointing::None,
         BenchCheckpointing::Block => Checkpointing::Block,
     };
+    spec.training.activations = match task.dtype {
+        BenchDtype::F32 => Activations::F32,
+        BenchDtype::Bf16 => Activations::Bf16,
+    };
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
     Ok(spec.check()?)
@@ -93,9 +99,10 @@ fn word(value: &dyn std::fmt::Debug) -> String {
 
 fn peer(task: &BenchStepTask, device: &str) -> String {
     let mut peer = format!(
-        "dlt {} {device} {} f32 tying={} checkpointing={}",
+        "dlt {} {device} {} {} tying={} checkpointing={}",
         env!("CARGO_PKG_VERSION"),
         word(&task.kernels),
+        word(&task.dtype),
         word(&task.model.tying),
         word(&task.checkpointing)
     );
@@ -118,6 +125,7 @@ fn line(peer: &str, figures: &StepFigures) -> String {
         "predicted_peak_mb": figures.predicted_peak_mb.map(in_mib),
         "mean_rss_mb": figures.mean_rss_mb.map(in_mib),
         "peak_device_mb": figures.peak_device_mb.map(in_mib),
+        "peak_device_used_mb": figures.peak_device_used_mb.map(in_mib),
         "loss": round(figures.loss, 4),
     });
     format!("{line}\n")
@@ -137,7 +145,10 @@ fn table(peer: &str, figures: &StepFigures) -> String {
         ],
     );
     match figures.peak_device_mb {
-        Some(_) => text + &row("on the GPU", &megabytes(figures.peak_device_mb)),
+        Some(_) => {
+            let used = row("in tensors", &megabytes(figures.peak_device_used_mb));
+            text + &row("on the GPU", &megabytes(figures.peak_device_mb)) + &used
+        }
         None => text,
     }
 }

@@ -22,6 +22,7 @@
 //! A fused result is bit-identical from run to run for a fixed number of threads: every reduction has a fixed order.
 
 pub mod optimizer;
+pub mod pool;
 
 mod attention;
 mod choice;

@@ -3,7 +3,7 @@
 
 use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
-use dlt_kernels::Kernels;
+use dlt_kernels::{Kernels, pool};
 use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, Extents};
@@ -11,7 +11,6 @@ use dlt_spec::spec::{Architecture, Objective};
 use rand::Rng;
 
 use crate::clock::Clock;
-use crate::device::free_mb;
 use crate::feed::view;
 use crate::optimizer::Optimizer;
 use crate::tying::{initial_binding, model_for, stream};
@@ -32,9 +31,10 @@ pub struct StepFigures {
     pub predicted_peak_mb: Option<f64>,
     /// Resident memory after a step, averaged over the steps but the first.
     pub mean_rss_mb: Option<f64>,
-    /// Most that was taken of a GPU's memory, looked at while a step's gradients and what the driver keeps of its
-    /// buffers are there, in megabytes; `None` on the CPU.
+    /// Most that the process held of a GPU's memory, in megabytes; `None` on the CPU.
     pub peak_device_mb: Option<f64>,
+    /// Most of it that tensors took, in megabytes.
+    pub peak_device_used_mb: Option<f64>,
     /// Mean cross-entropy of the last step, in nats.
     pub loss: f64,
 }
@@ -74,7 +74,7 @@ pub fn measure_steps(
     let binding = initial_binding(spec);
     memory::check_fit(spec, data, &binding, device)?;
     let predicted = memory::predict(spec, data, &binding)?.peak as f64 / 1e6;
-    let (before, device_before) = (memory::resident(), free_mb(device));
+    let before = memory::resident();
     let model = model_for(spec, data, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let made = made_up(spec, spec.extents(data));
@@ -87,6 +87,7 @@ pub fn measure_steps(
         predicted_peak_mb: before.map(|before| before.now_mb + predicted),
         mean_rss_mb: None,
         peak_device_mb: None,
+        peak_device_used_mb: None,
         loss: 0.0,
     };
     let mut resident = Vec::new();
@@ -94,10 +95,6 @@ pub fn measure_steps(
         let started = Clock::start();
         optimizer.prepare(&model)?;
         let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
-        if let (Some(before), Some(now)) = (device_before, free_mb(device)) {
-            let taken = before - now;
-            figures.peak_device_mb = Some(figures.peak_device_mb.map_or(taken, |most: f64| most.max(taken)));
-        }
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
         // A GPU has only been given its work so far.
@@ -110,6 +107,10 @@ pub fn measure_steps(
         resident.extend(memory::resident());
     }
     figures.peak_rss_mb = resident.last().map(|resident| resident.peak_mb);
+    if let Some(peaks) = pool::peaks(device) {
+        figures.peak_device_mb = Some(peaks.held as f64 / 1e6);
+        figures.peak_device_used_mb = Some(peaks.used as f64 / 1e6);
+    }
     let later = &resident[resident.len().min(1)..];
     if !later.is_empty() {
         let total: f64 = later.iter().map(|resident| resident.now_mb).sum();
@@ -174,6 +175,7 @@ mod tests {
             predicted_peak_mb: None,
             mean_rss_mb: None,
             peak_device_mb: None,
+            peak_device_used_mb: None,
             loss: 1.0,
         };
         assert_eq!(figures(&[900.0, 10.0, 30.0, 20.0]).median_ms(), 20.0);

@@ -40,12 +40,14 @@ const SIZES: [Size; 3] = [
         ours: &[
             ("f32", ""),
             ("TF32", "--tf32"),
+            ("bf16", "--dtype bf16"),
             ("candle's operations", "--kernels composed"),
             ("tied, owner", "--tying owner"),
         ],
         peers: &[
             ("eager, f32", "--mode eager"),
             ("eager, TF32", "--mode eager --tf32"),
+            ("eager, bf16", "--mode eager --dtype bf16"),
             ("compile, TF32", "--mode compile --tf32"),
             ("compile, bf16", "--mode compile --dtype bf16"),
         ],
@@ -53,8 +55,13 @@ const SIZES: [Size; 3] = [
     Size {
         name: "12x768",
         shape: "--layers 12 --width 768 --heads 12 --seq 1024 --batch 8 --steps 20",
-        ours: &[("f32", ""), ("TF32", "--tf32")],
-        peers: &[("eager, f32", "--mode eager"), ("eager, TF32", "--mode eager --tf32")],
+        ours: &[("f32", ""), ("TF32", "--tf32"), ("bf16", "--dtype bf16")],
+        peers: &[
+            ("eager, f32", "--mode eager"),
+            ("eager, TF32", "--mode eager --tf32"),
+            ("eager, bf16", "--mode eager --dtype bf16"),
+            ("compile, bf16", "--mode compile --dtype bf16"),
+        ],
     },
 ];
 
@@ -79,14 +86,15 @@ pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
 
 /// A table of all measurements of a report.
 pub(super) fn print(report: &Value, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "{:<52} {:>12} {:>14}", "", "tokens/s", "GPU MB")?;
+    writeln!(out, "{:<52} {:>12} {:>12} {:>12}", "", "tokens/s", "GPU MiB", "in tensors")?;
     for measured in report["measurements"].as_array().into_iter().flatten() {
         let figure = |key: &str| match measured["figures"][key].as_f64() {
             Some(figure) => format!("{figure:.0}"),
             None => "-".to_owned(),
         };
         let name = measured["name"].as_str().unwrap_or_default();
-        writeln!(out, "{name:<52} {:>12} {:>14}", figure("tokens_per_s"), figure("peak_device_mb"))?;
+        let (speed, held) = (figure("tokens_per_s"), figure("peak_device_mb"));
+        writeln!(out, "{name:<52} {speed:>12} {held:>12} {:>12}", figure("peak_device_used_mb"))?;
     }
     Ok(())
 }
@@ -120,13 +128,14 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_a_dash() {
         let report = serde_json::json!({ "measurements": [
-            { "name": "a", "figures": { "tokens_per_s": 1234.4, "peak_device_mb": 56.0 } },
+            { "name": "a", "figures": { "tokens_per_s": 1234.4, "peak_device_mb": 56.0, "peak_device_used_mb": 8.0 } },
             { "name": "b", "figures": null },
         ] });
         let mut out = Vec::new();
         print(&report, &mut out).unwrap();
         let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
-        assert!(lines[1].starts_with("a ") && lines[1].contains("1234") && lines[1].ends_with("56"));
+        assert!(lines[1].starts_with("a ") && lines[1].contains("1234"));
+        assert!(lines[1].contains("56") && lines[1].ends_with('8'));
         assert!(lines[2].ends_with('-'));
     }
 }

@@ -40,12 +40,13 @@ fn a_dry_gpu_check_says_every_step_and_takes_none() {
         "driver: nvidia-smi --query-gpu=",
         "--id=1",
         "compiler: nvcc --version",
-        "build: ",
-        "cargo build --release --features cuda",
+        "build of dlt: ",
+        "cargo build -p dlt-cli --bin dlt --release --features cuda",
+        "build of parity: ",
+        "cargo test --no-run -p dlt-train --test parity --release --features cuda",
         "parity: ",
         "CUDA_VISIBLE_DEVICES=1",
-        "cargo test --release --features cuda",
-        "--test parity -- --nocapture",
+        "parity --nocapture --test-threads 1",
         "training: dlt train --quiet --device cuda:1 --steps 7",
         "24x1024, memory by groups: dlt untied: dlt bench step --json --layers 24",
         "12x384: PyTorch eager, f32: python9 data/peers/pytorch_step.py --layers 12",
@@ -61,6 +62,32 @@ fn a_dry_gpu_check_says_every_step_and_takes_none() {
 fn a_dry_gpu_check_leaves_the_peer_out() {
     let output = xtask(&["gpu-check", "--dry-run", "--ours-only"]).output().unwrap();
     assert!(output.status.success() && !text(&output.stdout).contains("pytorch_step.py"));
+}
+
+#[test]
+fn a_dry_package_needs_no_gpu() {
+    let output = xtask(&["gpu-check", "--dry-run", "--package", "elsewhere"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert_in_order(
+        &said,
+        &["build of dlt: ", "build of parity: ", "package: copies the programs into elsewhere"],
+    );
+    assert!(!said.contains("nvidia-smi"));
+}
+
+#[test]
+fn a_gpu_check_of_packaged_programs_builds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["dlt", "parity"] {
+        std::fs::write(folder.path().join(program), "").unwrap();
+    }
+    let output =
+        xtask(&["gpu-check", "--dry-run", "--ours-only", "--programs"]).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert_in_order(&said, &["driver: nvidia-smi", "parity: ", "training: ", "dlt train --quiet"]);
+    assert!(!said.contains("cargo") && !said.contains("nvcc"), "{said}");
 }
 
 #[test]
