@@ -1,5 +1,60 @@
-// The softmax of attention over a block of query rows: (B, H, rows, seen) scores, of which a thread block has a row.
+// Attention beside its matrix products: heads that lie side by side are split and joined, and scores of a block of query
+// rows, (B, H, rows, seen), go through softmax, of which a thread block has a row.
 #include "softmax.cuh"
+
+// Heads side by side in rows of `width` become rows of their own, (parts, B, H, T, D): queries, then keys and values,
+// each key head as often as it is used. A block has a row of x.
+template <class T>
+DEVICE void split_heads(In<T> x, Out<T> parts, unsigned batch, unsigned tokens, unsigned heads, unsigned key_heads,
+                        unsigned head_width, unsigned width) {
+    PHASE {
+        const unsigned column = BLOCK_Y * THREADS + thread;
+        if (column < width) {
+            const unsigned window = BLOCK_X / tokens, token = BLOCK_X % tokens;
+            const unsigned head = column / head_width, place = column % head_width;
+            unsigned part = 0, first = head, uses = 1;
+            if (head >= heads) {
+                uses = heads / key_heads;
+                part = 1 + (head - heads) / key_heads;
+                first = (head - heads) % key_heads * uses;
+            }
+            for (unsigned use = 0; use < uses; ++use) {
+                const Size row = Size((part * batch + window) * heads + first + use) * tokens + token;
+                parts[row * head_width + place] = x[Size(BLOCK_X) * width + column];
+            }
+        }
+    }
+}
+
+// The other way round: `rows` rows of each head go into rows `start` and on of y, from column `first` on; each `group`
+// heads in a row are summed. A block has a row of y.
+template <class S, class T>
+DEVICE void join_heads(In<S> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,
+                       unsigned group, unsigned head_width, unsigned first, unsigned width) {
+    PHASE {
+        const unsigned column = BLOCK_Y * THREADS + thread;
+        if (column < heads / group * head_width) {
+            const unsigned window = BLOCK_X / rows, row = BLOCK_X % rows;
+            const unsigned head = column / head_width * group, place = column % head_width;
+            float sum = 0.0f;
+            for (unsigned one = 0; one < group; ++one) {
+                sum += get(x[(Size(window * heads + head + one) * rows + row) * head_width + place]);
+            }
+            put(y[Size(window * tokens + start + row) * width + first + column], sum);
+        }
+    }
+}
+
+// Adds `some` elements of each head to the first of the `all` that it has.
+template <class T> DEVICE void add_heads(Out<float> into, In<T> term, Size count, unsigned some, unsigned all) {
+    PHASE {
+        const Size i = ELEMENT;
+        if (i < count) {
+            const unsigned place = column_of(i, some);
+            into[(i - place) / some * all + place] += get(term[i]);
+        }
+    }
+}
 
 // Which row of scores a block has, and what it sees.
 struct Row {
@@ -85,6 +140,21 @@ DEVICE void score_gradients(Out<T> scores, Out<T> gradients, In<unsigned> length
 }
 
 #define ATTENTION(suffix, T)                                                                                           \
+    KERNEL(split_heads_##suffix, In<T> x, Out<T> parts, unsigned batch, unsigned tokens, unsigned heads,               \
+           unsigned key_heads, unsigned head_width, unsigned width) {                                                  \
+        split_heads<T>(x, parts, batch, tokens, heads, key_heads, head_width, width);                                  \
+    }                                                                                                                  \
+    KERNEL(join_heads_##suffix, In<T> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,     \
+           unsigned group, unsigned head_width, unsigned first, unsigned width) {                                      \
+        join_heads<T, T>(x, y, rows, start, tokens, heads, group, head_width, first, width);                           \
+    }                                                                                                                  \
+    KERNEL(join_sums_##suffix, In<float> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,  \
+           unsigned group, unsigned head_width, unsigned first, unsigned width) {                                      \
+        join_heads<float, T>(x, y, rows, start, tokens, heads, group, head_width, first, width);                       \
+    }                                                                                                                  \
+    KERNEL(add_heads_##suffix, Out<float> into, In<T> term, Size count, unsigned some, unsigned all) {                 \
+        add_heads<T>(into, term, count, some, all);                                                                    \
+    }                                                                                                                  \
     KERNEL(attention_probabilities_##suffix, Out<T> scores, In<unsigned> lengths, Out<float> kept, unsigned heads,     \
            unsigned tokens, unsigned start, unsigned rows, unsigned seen, unsigned causal, float scale, Size offset,   \
            unsigned first_key, unsigned second_key, unsigned threshold, float drop_scale) {                            \

@@ -3,7 +3,7 @@
 
 mod attention;
 
-pub(crate) use attention::{attend_cached, attention, repeated};
+pub(crate) use attention::{attend_cached, attention};
 
 use crate::optimizer::AdamwStep;
 use crate::rotary::Turns;

@@ -27,7 +27,7 @@ pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_
 pub use loss::{cross_entropy, cross_entropy_sum};
 pub use norm::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients};
 pub use optimizer::adamw;
-pub use sums::{row_sum, squared_norm};
+pub use sums::{row_sum, squared_norms};
 
 use crate::host;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};

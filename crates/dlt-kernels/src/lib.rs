@@ -21,8 +21,8 @@
 //!
 //! A fused result is bit-identical from run to run for a fixed number of threads: every reduction has a fixed order.
 
+pub mod gpu;
 pub mod optimizer;
-pub mod pool;
 
 mod attention;
 mod choice;

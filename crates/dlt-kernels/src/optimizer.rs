@@ -90,13 +90,25 @@ impl Kernels {
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     match Kernels::Fused.path(&[tensor], &[]) {
         Path::Host => {}
-        Path::Cuda if tensor.elem_count() > 0 => return cuda::squared_norm(&cuda::Launcher, tensor),
+        Path::Cuda if tensor.elem_count() > 0 => return cuda::squared_norms(&cuda::Launcher, &[tensor]),
         Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
     }
     host::read([tensor], |[data]| {
         let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
         Ok(partial.iter().sum())
     })
+}
+
+/// The sum of [`squared_norm`] over all tensors, in their order; a GPU is waited for once.
+///
+/// # Errors
+/// As [`squared_norm`].
+pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
+    let has_kernel = |x: &&Tensor| matches!(Kernels::Fused.path(&[x], &[]), Path::Cuda) && x.elem_count() > 0;
+    if !tensors.is_empty() && tensors.iter().all(has_kernel) {
+        return cuda::squared_norms(&cuda::Launcher, tensors);
+    }
+    tensors.iter().map(|tensor| squared_norm(tensor)).sum()
 }
 
 /// `into += other`, in place.

@@ -43,11 +43,8 @@ impl Gradients {
     /// # Errors
     /// Fails where the device does.
     pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for gradient in self.shared.iter().chain(self.slots.values().flatten()) {
-            sum += optimizer::squared_norm(gradient)?;
-        }
-        Ok(sum.sqrt())
+        let all: Vec<&Tensor> = self.shared.iter().chain(self.slots.values().flatten()).collect();
+        Ok(optimizer::squared_norms(&all)?.sqrt())
     }
 
     /// Bytes of all gradients together.

@@ -106,9 +106,9 @@ fn cuda(number: usize) -> Result<(Device, String)> {
         return Err(refuse(format!("the driver finds {count} GPUs, numbered from 0")));
     }
     let failed = |what: &str, error: candle_core::Error| refuse(format!("{what}: {error}"));
-    let device = Device::new_cuda(number).map_err(|error| failed("it cannot be opened", error))?;
+    let device = dlt_kernels::gpu::open(number).map_err(|error| failed("it cannot be opened", error))?;
     let works = || Tensor::ones(4, DType::F32, &device)?.affine(2.0, 1.0)?.sum_all()?.to_scalar::<f32>();
-    match dlt_kernels::pool::keep(&device).and_then(|()| works()) {
+    match works() {
         Ok(12.0) => {}
         Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, came {other}"))),
         Err(error) => {

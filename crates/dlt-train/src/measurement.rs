@@ -3,7 +3,7 @@
 
 use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
-use dlt_kernels::{Kernels, pool};
+use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, Extents};
@@ -107,7 +107,7 @@ pub fn measure_steps(
         resident.extend(memory::resident());
     }
     figures.peak_rss_mb = resident.last().map(|resident| resident.peak_mb);
-    if let Some(peaks) = pool::peaks(device) {
+    if let Some(peaks) = gpu::memory_peaks(device) {
         figures.peak_device_mb = Some(peaks.held as f64 / 1e6);
         figures.peak_device_used_mb = Some(peaks.used as f64 / 1e6);
     }

@@ -1,10 +1,9 @@
 //! Attention in blocks of query rows: scores exist for one block at a time.
 
 use super::elementwise::dropout_numbers;
-use super::{Launch, Machine, Memory, Number, Source, fresh_f32, plain, run};
+use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
 use crate::attention::{Attention, Mask, Sizes};
-use crate::composed::repeated;
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 /// Scores that exist at a time: 256 MiB of f32.
 const BLOCK_SCORES: usize = 1 << 26;
@@ -19,17 +18,18 @@ pub fn attention(
     attention: &Attention<'_>,
     rows: Option<usize>,
 ) -> Result<[Tensor; 2]> {
-    let heads = Heads::new(qkv, attention, rows)?;
-    let sums = fresh_f32(machine, heads.sizes.sum_dims(), qkv)?;
-    let mut out = Vec::new();
+    let heads = Heads::new(machine, qkv, attention, rows)?;
+    let (out, sums) =
+        (fresh(machine, heads.sizes.dims(), &heads.query)?, fresh_f32(machine, heads.sizes.sum_dims(), qkv)?);
     for block in heads.blocks() {
         let scores = heads.scores(block)?;
         let launch = heads.launch("attention_probabilities", block)?;
         let memory = [Memory::Write(&scores), Memory::Read(&heads.lengths), Memory::Write(&sums)];
         run(machine, &launch, &memory)?;
-        out.push(scores.matmul(&heads.value.narrow(2, 0, block.seen)?)?);
+        let rows = scores.matmul(&heads.value.narrow(2, 0, block.seen)?)?;
+        heads.join(machine, "join_heads", &rows, &out, block.start, 0)?;
     }
-    Ok([side_by_side(&Tensor::cat(&out, 2)?)?, sums])
+    Ok([out, sums])
 }
 
 /// Gradient of `qkv`, from the sums that [`attention`] gave.
@@ -41,30 +41,30 @@ pub fn attention_gradient(
     gradient: &Tensor,
     rows: Option<usize>,
 ) -> Result<Tensor> {
-    let heads = Heads::new(qkv, attention, rows)?;
-    let Sizes { tokens, heads: count, head_width, .. } = heads.sizes;
+    let heads = Heads::new(machine, qkv, attention, rows)?;
     let [sums, gradient] = plain([sums, gradient])?;
-    let gradient = apart(&gradient, [0, count], head_width)?;
-    let (mut of_query, mut of_key, mut of_value) = (Vec::new(), None, None);
-    for block in heads.blocks() {
+    let gradient = split(machine, &gradient, Sizes { key_heads: 0, ..heads.sizes })?.get(0)?;
+    let out = fresh(machine, qkv.shape(), &heads.query)?;
+    let (mut of_key, mut of_value) = (None, None);
+    // The last block sees all keys: the others add to what it gives.
+    for block in heads.blocks().rev() {
         let Block { start, rows, seen } = block;
         let (key, value) = (heads.key.narrow(2, 0, seen)?, heads.value.narrow(2, 0, seen)?);
-        let gradient = gradient.narrow(2, start, rows)?.contiguous()?;
+        let gradient = gradient.narrow(2, start, rows)?;
         let (scores, of_scores) = (heads.scores(block)?, gradient.matmul(&value.t()?)?);
         let launch = heads.launch("attention_gradients", block)?;
         let written = [Memory::Write(&scores), Memory::Write(&of_scores)];
         let read = [Memory::Read(&heads.lengths), Memory::Read(&sums)];
         run(machine, &launch, &[written, read].concat())?;
-        of_query.push(of_scores.matmul(&key)?);
-        add_rows(&mut of_key, &of_scores.t()?.matmul(&heads.query_rows(block)?)?, tokens)?;
-        add_rows(&mut of_value, &scores.t()?.matmul(&gradient)?, tokens)?;
+        heads.join(machine, "join_heads", &of_scores.matmul(&key)?, &out, start, 0)?;
+        add_heads(machine, &mut of_key, &of_scores.t()?.matmul(&heads.query_rows(block)?)?)?;
+        add_heads(machine, &mut of_value, &scores.t()?.matmul(&gradient)?)?;
     }
-    let (Some(of_key), Some(of_value)) = (of_key, of_value) else {
-        bail!("attention_gradient: expected at least one token, came none")
-    };
-    let parts = [Tensor::cat(&of_query, 2)?, heads.shared(&of_key)?, heads.shared(&of_value)?];
-    let parts = parts.iter().map(side_by_side).collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&parts, D::Minus1)
+    for (part, sum) in [of_key, of_value].into_iter().enumerate() {
+        let Some(sum) = sum else { bail!("attention_gradient: expected at least one token, came none") };
+        heads.join(machine, "join_sums", &sum, &out, 0, heads.sizes.heads + part * heads.sizes.key_heads)?;
+    }
+    Ok(out)
 }
 
 /// Rows `start..start + rows` of every head, which see the keys `0..seen`.
@@ -88,26 +88,31 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn new(qkv: &Tensor, attention: &'a Attention<'a>, rows: Option<usize>) -> Result<Self> {
+    fn new(
+        machine: &dyn Machine,
+        qkv: &Tensor,
+        attention: &'a Attention<'a>,
+        rows: Option<usize>,
+    ) -> Result<Self> {
         let &Attention { heads, key_heads, lengths, .. } = attention;
         let sizes = Sizes::new("attention", qkv, heads, key_heads)?;
-        let Sizes { batch, tokens, head_width, .. } = sizes;
+        let Sizes { batch, tokens, .. } = sizes;
         let [qkv] = plain([qkv])?;
-        let part = |range| apart(&qkv, range, head_width);
+        let parts = split(machine, &qkv, sizes)?;
         let lengths = (0..batch).map(|window| lengths.map_or(tokens, |lengths| lengths[window]) as u32);
         let fit = BLOCK_SCORES / (batch * heads * tokens);
         Ok(Heads {
             sizes,
             attention,
-            query: part([0, heads])?,
-            key: repeated(&part([heads, key_heads])?, heads)?,
-            value: repeated(&part([heads + key_heads, key_heads])?, heads)?,
+            query: parts.get(0)?,
+            key: parts.get(1)?,
+            value: parts.get(2)?,
             lengths: Tensor::from_vec(lengths.collect(), batch, qkv.device())?,
             block_rows: rows.unwrap_or_else(|| fit.clamp(BLOCK_ROWS.0, BLOCK_ROWS.1)),
         })
     }
 
-    fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
+    fn blocks(&self) -> impl DoubleEndedIterator<Item = Block> + use<> {
         let (tokens, block_rows, mask) = (self.sizes.tokens, self.block_rows, self.attention.mask);
         (0..tokens).step_by(block_rows).map(move |start| {
             let rows = block_rows.min(tokens - start);
@@ -116,7 +121,7 @@ impl<'a> Heads<'a> {
     }
 
     fn query_rows(&self, Block { start, rows, .. }: Block) -> Result<Tensor> {
-        self.query.narrow(2, start, rows)?.contiguous()
+        self.query.narrow(2, start, rows)
     }
 
     /// `q kᵀ` of a block, (B, H, rows, seen).
@@ -134,39 +139,51 @@ impl<'a> Heads<'a> {
         Ok(launch.with([scale]).with(dropout_numbers(self.attention.dropout)))
     }
 
-    /// The sum over the query heads that share a key head, (B, G, T, D), in the dtype of the queries.
-    fn shared(&self, gradient: &Tensor) -> Result<Tensor> {
-        let Sizes { batch, tokens, key_heads, head_width, .. } = self.sizes;
-        let group = self.sizes.group();
-        let sum = match group {
-            1 => gradient.clone(),
-            _ => gradient.reshape((batch, key_heads, group, tokens * head_width))?.sum(2)?,
-        };
-        sum.reshape((batch, key_heads, tokens, head_width))?.to_dtype(self.query.dtype())
+    /// Writes rows of heads (B, H, rows, D) side by side into rows `start..` of `out`, from head `first` on: queries
+    /// as they are, of keys and values the sum over the query heads that share one.
+    fn join(
+        &self,
+        machine: &dyn Machine,
+        kernel: &str,
+        rows_of_heads: &Tensor,
+        out: &Tensor,
+        start: usize,
+        first: usize,
+    ) -> Result<()> {
+        let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
+        let (rows, width) = (rows_of_heads.dim(2)?, out.dim(2)?);
+        let group = if first < heads { 1 } else { self.sizes.group() };
+        let columns = heads / group * head_width;
+        let launch = Launch::of_table_rows(Source::Attention, kernel, out.dtype(), batch * rows, columns)?;
+        let launch =
+            launch.with_sizes([rows, start, tokens, heads, group, head_width, first * head_width, width])?;
+        run(machine, &launch, &[Memory::Read(rows_of_heads), Memory::Write(out)])
     }
 }
 
-/// Heads `first..first + count` of rows that hold them side by side: (B, T, ...) becomes (B, count, T, D).
-fn apart(x: &Tensor, [first, count]: [usize; 2], head_width: usize) -> Result<Tensor> {
-    let (batch, tokens, _) = x.dims3()?;
-    x.narrow(2, first * head_width, count * head_width)?
-        .reshape((batch, tokens, count, head_width))?
-        .transpose(1, 2)?
-        .contiguous()
+/// Heads that lie side by side in the rows of `x` (B, T, ...), each as rows of its own (1 or 3, B, H, T, D): queries, and
+/// where there are key heads keys and values too, each of them as often as it is used.
+fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
+    let Sizes { batch, tokens, heads, key_heads, head_width } = sizes;
+    let parts = if key_heads == 0 { 1 } else { 3 };
+    let out = fresh(machine, (parts, batch, heads, tokens, head_width), x)?;
+    let width = x.dim(2)?;
+    let launch = Launch::of_table_rows(Source::Attention, "split_heads", x.dtype(), batch * tokens, width)?;
+    let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
+    run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
+    Ok(out)
 }
 
-/// The other way round: (B, H, T, D) becomes (B, T, H D).
-fn side_by_side(x: &Tensor) -> Result<Tensor> {
-    let (batch, heads, tokens, head_width) = x.dims4()?;
-    x.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, heads * head_width))
-}
-
-/// Adds rows of (B, H, seen, D) to the first of (B, H, tokens, D), in f32.
-fn add_rows(into: &mut Option<Tensor>, rows: &Tensor, tokens: usize) -> Result<()> {
-    let term = rows.to_dtype(DType::F32)?.pad_with_zeros(2, 0, tokens - rows.dim(2)?)?;
-    *into = Some(match into.take() {
-        Some(sum) => (sum + term)?,
-        None => term,
-    });
-    Ok(())
+/// Adds rows of heads (B, H, seen, D) to the first of as many heads, in f32; where there are none yet, they become
+/// these.
+fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) -> Result<()> {
+    let Some(into) = into else {
+        *into = Some(rows.to_dtype(DType::F32)?);
+        return Ok(());
+    };
+    let (_, _, tokens, head_width) = into.dims4()?;
+    let count = rows.elem_count();
+    let launch = Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
+    let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
+    run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])
 }

@@ -2,7 +2,7 @@ use crate::reference::*;
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use dlt_kernels::Kernels;
-use dlt_kernels::optimizer::{AdamwStep, add_in_place, squared_norm};
+use dlt_kernels::optimizer::{AdamwStep, add_in_place, squared_norm, squared_norms};
 
 const STEP: AdamwStep = AdamwStep {
     learning_rate: 0.01,
@@ -67,6 +67,7 @@ fn matches_reference_squared_norm() {
         // Everything is f64; only the order of the sum differs.
         assert!((came / expected - 1.0).abs() < 1e-12, "{came} against {expected}");
         assert_eq!(came, squared_norm(&x).unwrap());
+        assert_eq!(squared_norms(&[&x, &x]).unwrap(), 2.0 * came);
         let in_f64 = squared_norm(&x.to_dtype(DType::F64).unwrap()).unwrap();
         assert!((in_f64 / expected - 1.0).abs() < 1e-12);
     }

@@ -1,6 +1,6 @@
 use super::*;
 use dlt_kernels::Kernels;
-use dlt_kernels::cuda::{adamw, add_in_place, squared_norm};
+use dlt_kernels::cuda::{adamw, add_in_place, squared_norms};
 use dlt_kernels::optimizer::AdamwStep;
 
 const STEP: AdamwStep = AdamwStep {
@@ -59,11 +59,19 @@ fn matches_reference_squared_norm_on_cuda() {
         for (dtype, _) in ACTIVATIONS {
             let x = held(&[count], 1, dtype);
             let expected: f64 = host(&x).iter().map(|x| x * x).sum();
-            let came = squared_norm(&Host, &x).unwrap();
+            let came = squared_norms(&Host, &[&x]).unwrap();
             // Everything is f64; only the order of the sum differs.
             assert!((came / expected - 1.0).abs() < 1e-12, "{came} against {expected}");
         }
     }
+}
+
+#[test]
+fn law_norms_of_many_tensors_are_the_sum_of_their_norms_on_cuda() {
+    let all = [held(&[20_000], 1, DType::F32), held(&[3, 5], 2, DType::BF16), held(&[1], 3, DType::F32)];
+    let one_by_one: f64 = all.iter().map(|x| squared_norms(&Host, &[x]).unwrap()).sum();
+    assert_eq!(squared_norms(&Host, &all.each_ref()).unwrap(), one_by_one);
+    assert_eq!(squared_norms(&Host, &[]).unwrap(), 0.0);
 }
 
 #[test]

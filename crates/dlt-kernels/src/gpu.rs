@@ -1,36 +1,37 @@
-//! The memory that the driver keeps for a process on a GPU, from which every tensor there is cut.
+//! How a GPU is used: one stream of work, and memory that the driver keeps for the process.
 
 use candle_core::{Device, Result};
 
 /// Most of a GPU's memory that this process had, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolPeaks {
+pub struct MemoryPeaks {
     /// Taken from the GPU: nobody else could have it.
     pub held: u64,
     /// In tensors.
     pub used: u64,
 }
 
-/// Makes the driver keep what tensors leave behind for the next ones, instead of returning it to the GPU whenever it
-/// has finished its work, as it would once a step. Without effect on the CPU, and on a GPU without such a pool.
+/// Opens the GPU of this number with a stream of its own, which all threads of the process share.
+///
+/// Work on it is ordered by that stream alone, without an event for each tensor, and the driver keeps what tensors
+/// leave behind for the next ones instead of returning it to the GPU whenever it has finished its work, as it would once
+/// a step.
 ///
 /// # Errors
-/// When the driver refuses.
-pub fn keep(device: &Device) -> Result<()> {
+/// When there is no such GPU, or the program was built without the feature `cuda`.
+pub fn open(number: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(number)?;
     #[cfg(feature = "cuda")]
-    if let Ok(device) = device.as_cuda_device() {
-        return driver::keep(device);
-    }
-    let _ = device;
-    Ok(())
+    driver::prepare(device.as_cuda_device()?)?;
+    Ok(device)
 }
 
-/// What this process had at most so far; `None` on the CPU, and on a GPU without such a pool.
+/// What this process had at most so far; `None` on the CPU, and where the driver keeps no memory.
 #[must_use]
-pub fn peaks(device: &Device) -> Option<PoolPeaks> {
+pub fn memory_peaks(device: &Device) -> Option<MemoryPeaks> {
     #[cfg(feature = "cuda")]
     if let Ok(device) = device.as_cuda_device() {
-        return driver::peaks(device).ok().flatten();
+        return driver::memory_peaks(device).ok().flatten();
     }
     let _ = device;
     None
@@ -38,11 +39,14 @@ pub fn peaks(device: &Device) -> Option<PoolPeaks> {
 
 #[cfg(feature = "cuda")]
 mod driver {
-    #![allow(unsafe_code, reason = "the driver's attributes are numbers behind an untyped pointer")]
+    #![allow(
+        unsafe_code,
+        reason = "attributes are numbers behind an untyped pointer, and the order of work is ours to keep"
+    )]
 
-    use super::PoolPeaks;
+    use super::MemoryPeaks;
     use candle_core::cuda::WrapErr;
-    use candle_core::cuda::cudarc::driver::result::mem_pool;
+    use candle_core::cuda::cudarc::driver::result::{device::get_mem_pool, mem_pool};
     use candle_core::cuda::cudarc::driver::sys::{CUmemPool_attribute, CUmemoryPool};
     use candle_core::{CudaDevice, Result};
 
@@ -50,7 +54,9 @@ mod driver {
         CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH,
     };
 
-    pub(super) fn keep(device: &CudaDevice) -> Result<()> {
+    pub(super) fn prepare(device: &CudaDevice) -> Result<()> {
+        // SAFETY: the device has just been opened, and nothing of it is used on another stream than its own.
+        unsafe { device.disable_event_tracking() };
         let Some(pool) = pool(device)? else { return Ok(()) };
         let mut most = u64::MAX;
         // SAFETY: the pool is the device's own, and this attribute is an unsigned number of 64 bits.
@@ -58,9 +64,9 @@ mod driver {
             .w()
     }
 
-    pub(super) fn peaks(device: &CudaDevice) -> Result<Option<PoolPeaks>> {
+    pub(super) fn memory_peaks(device: &CudaDevice) -> Result<Option<MemoryPeaks>> {
         let Some(pool) = pool(device)? else { return Ok(None) };
-        Ok(Some(PoolPeaks {
+        Ok(Some(MemoryPeaks {
             held: number(pool, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)?,
             used: number(pool, CU_MEMPOOL_ATTR_USED_MEM_HIGH)?,
         }))
@@ -74,7 +80,7 @@ mod driver {
             return Ok(None);
         }
         // SAFETY: the device is one that the context was opened on.
-        Ok(Some(unsafe { mem_pool::get_mem_pool(context.cu_device()) }.w()?))
+        Ok(Some(unsafe { get_mem_pool(context.cu_device()) }.w()?))
     }
 
     fn number(pool: CUmemoryPool, attribute: CUmemPool_attribute) -> Result<u64> {
@@ -91,7 +97,6 @@ mod tests {
 
     #[test]
     fn main_memory_has_no_pool() {
-        keep(&Device::Cpu).expect("nothing to do");
-        assert_eq!(peaks(&Device::Cpu), None);
+        assert_eq!(memory_peaks(&Device::Cpu), None);
     }
 }
