@@ -3,14 +3,13 @@
 #include "softmax.cuh"
 
 // Heads side by side in rows of `width` become rows of their own, (parts, B, H, T, D): queries, then keys and values,
-// each key head as often as it is used. A block has a row of x.
+// each key head as often as it is used. A block has TABLE_ROWS rows of x, a thread a column of them.
 template <class T>
-DEVICE void split_heads(In<T> x, Out<T> parts, unsigned batch, unsigned tokens, unsigned heads, unsigned key_heads,
-                        unsigned head_width, unsigned width) {
+DEVICE void split_heads(In<T> x, Out<T> parts, unsigned rows, unsigned batch, unsigned tokens, unsigned heads,
+                        unsigned key_heads, unsigned head_width, unsigned width) {
     PHASE {
         const unsigned column = BLOCK_Y * THREADS + thread;
         if (column < width) {
-            const unsigned window = BLOCK_X / tokens, token = BLOCK_X % tokens;
             const unsigned head = column / head_width, place = column % head_width;
             unsigned part = 0, first = head, uses = 1;
             if (head >= heads) {
@@ -18,29 +17,39 @@ DEVICE void split_heads(In<T> x, Out<T> parts, unsigned batch, unsigned tokens, 
                 part = 1 + (head - heads) / key_heads;
                 first = (head - heads) % key_heads * uses;
             }
-            for (unsigned use = 0; use < uses; ++use) {
-                const Size row = Size((part * batch + window) * heads + first + use) * tokens + token;
-                parts[row * head_width + place] = x[Size(BLOCK_X) * width + column];
+            const unsigned start = BLOCK_X * TABLE_ROWS;
+            const unsigned end = rows - start < TABLE_ROWS ? rows : start + TABLE_ROWS;
+            for (unsigned row = start; row < end; ++row) {
+                const T element = x[Size(row) * width + column];
+                const unsigned window = row / tokens, token = row % tokens;
+                for (unsigned use = 0; use < uses; ++use) {
+                    const Size to = Size((part * batch + window) * heads + first + use) * tokens + token;
+                    parts[to * head_width + place] = element;
+                }
             }
         }
     }
 }
 
-// The other way round: `rows` rows of each head go into rows `start` and on of y, from column `first` on; each `group`
-// heads in a row are summed. A block has a row of y.
+// The other way round: `of_head` rows of each head go into rows `start` and on of y, from column `first` on; each `group`
+// heads in a row are summed. A block has TABLE_ROWS rows of y, a thread a column of them.
 template <class S, class T>
-DEVICE void join_heads(In<S> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,
-                       unsigned group, unsigned head_width, unsigned first, unsigned width) {
+DEVICE void join_heads(In<S> x, Out<T> y, unsigned rows, unsigned of_head, unsigned start, unsigned tokens,
+                       unsigned heads, unsigned group, unsigned head_width, unsigned first, unsigned width) {
     PHASE {
         const unsigned column = BLOCK_Y * THREADS + thread;
         if (column < heads / group * head_width) {
-            const unsigned window = BLOCK_X / rows, row = BLOCK_X % rows;
             const unsigned head = column / head_width * group, place = column % head_width;
-            float sum = 0.0f;
-            for (unsigned one = 0; one < group; ++one) {
-                sum += get(x[(Size(window * heads + head + one) * rows + row) * head_width + place]);
+            const unsigned from = BLOCK_X * TABLE_ROWS;
+            const unsigned end = rows - from < TABLE_ROWS ? rows : from + TABLE_ROWS;
+            for (unsigned i = from; i < end; ++i) {
+                const unsigned window = i / of_head, row = i % of_head;
+                float sum = 0.0f;
+                for (unsigned one = 0; one < group; ++one) {
+                    sum += get(x[(Size(window * heads + head + one) * of_head + row) * head_width + place]);
+                }
+                put(y[Size(window * tokens + start + row) * width + first + column], sum);
             }
-            put(y[Size(window * tokens + start + row) * width + first + column], sum);
         }
     }
 }
@@ -140,17 +149,17 @@ DEVICE void score_gradients(Out<T> scores, Out<T> gradients, In<unsigned> length
 }
 
 #define ATTENTION(suffix, T)                                                                                           \
-    KERNEL(split_heads_##suffix, In<T> x, Out<T> parts, unsigned batch, unsigned tokens, unsigned heads,               \
-           unsigned key_heads, unsigned head_width, unsigned width) {                                                  \
-        split_heads<T>(x, parts, batch, tokens, heads, key_heads, head_width, width);                                  \
+    KERNEL(split_heads_##suffix, In<T> x, Out<T> parts, unsigned rows, unsigned batch, unsigned tokens,                \
+           unsigned heads, unsigned key_heads, unsigned head_width, unsigned width) {                                  \
+        split_heads<T>(x, parts, rows, batch, tokens, heads, key_heads, head_width, width);                            \
     }                                                                                                                  \
-    KERNEL(join_heads_##suffix, In<T> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,     \
-           unsigned group, unsigned head_width, unsigned first, unsigned width) {                                      \
-        join_heads<T, T>(x, y, rows, start, tokens, heads, group, head_width, first, width);                           \
+    KERNEL(join_heads_##suffix, In<T> x, Out<T> y, unsigned rows, unsigned of_head, unsigned start, unsigned tokens,   \
+           unsigned heads, unsigned group, unsigned head_width, unsigned first, unsigned width) {                      \
+        join_heads<T, T>(x, y, rows, of_head, start, tokens, heads, group, head_width, first, width);                  \
     }                                                                                                                  \
-    KERNEL(join_sums_##suffix, In<float> x, Out<T> y, unsigned rows, unsigned start, unsigned tokens, unsigned heads,  \
-           unsigned group, unsigned head_width, unsigned first, unsigned width) {                                      \
-        join_heads<float, T>(x, y, rows, start, tokens, heads, group, head_width, first, width);                       \
+    KERNEL(join_sums_##suffix, In<float> x, Out<T> y, unsigned rows, unsigned of_head, unsigned start,                 \
+           unsigned tokens, unsigned heads, unsigned group, unsigned head_width, unsigned first, unsigned width) {     \
+        join_heads<float, T>(x, y, rows, of_head, start, tokens, heads, group, head_width, first, width);              \
     }                                                                                                                  \
     KERNEL(add_heads_##suffix, Out<float> into, In<T> term, Size count, unsigned some, unsigned all) {                 \
         add_heads<T>(into, term, count, some, all);                                                                    \

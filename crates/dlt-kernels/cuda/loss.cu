@@ -1,11 +1,13 @@
-// Softmax cross-entropy of rows of logits, and its gradient in their place. A block has a row.
+// Softmax cross-entropy of rows of logits, and its gradient in their place. A block has a row: `vocabulary` logits, and
+// behind them what makes its length `width`, of which the gradient is zero.
 #include "softmax.cuh"
 
 template <bool with_gradient, class T, class Logits>
-DEVICE void cross_entropy(Logits logits, In<unsigned> targets, Out<double> losses, unsigned vocabulary, float scale) {
+DEVICE void cross_entropy(Logits logits, In<unsigned> targets, Out<double> losses, unsigned vocabulary, unsigned width,
+                          float scale) {
     SHARED(float, mosts, MOST_THREADS);
     SHARED(float, sums, MOST_THREADS);
-    const Size first = Size(BLOCK_X) * vocabulary;
+    const Size first = Size(BLOCK_X) * width;
     const unsigned target = targets[BLOCK_X];
     PHASE {
         Seen seen = nothing_seen();
@@ -26,17 +28,19 @@ DEVICE void cross_entropy(Logits logits, In<unsigned> targets, Out<double> losse
                 const float e = exponential(get(logits[first + i]) - most);
                 put(logits[first + i], (i == target ? e - sum : e) * factor);
             }
+            for (unsigned i = vocabulary + thread; i < width; i += THREADS) put(logits[first + i], 0.0f);
         }
     }
 }
 
 #define LOSSES(suffix, T)                                                                                              \
-    KERNEL(cross_entropy_##suffix, In<T> logits, In<unsigned> targets, Out<double> losses, unsigned vocabulary) {      \
-        cross_entropy<false, T>(logits, targets, losses, vocabulary, 1.0f);                                            \
+    KERNEL(cross_entropy_##suffix, In<T> logits, In<unsigned> targets, Out<double> losses, unsigned vocabulary,        \
+           unsigned width) {                                                                                           \
+        cross_entropy<false, T>(logits, targets, losses, vocabulary, width, 1.0f);                                     \
     }                                                                                                                  \
     KERNEL(cross_entropy_gradient_##suffix, Out<T> logits, In<unsigned> targets, Out<double> losses,                   \
-           unsigned vocabulary, float scale) {                                                                         \
-        cross_entropy<true, T>(logits, targets, losses, vocabulary, scale);                                            \
+           unsigned vocabulary, unsigned width, float scale) {                                                         \
+        cross_entropy<true, T>(logits, targets, losses, vocabulary, width, scale);                                     \
     }
 
 LOSSES(f32, float)

@@ -242,7 +242,11 @@ impl<'a> Passage<'a> {
         let (model, head) = (self.model, &self.stretches.head);
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
-        let rows = scored(&hidden)?;
+        // Of a vocabulary, the products are by far the largest of the step: they take activations as they are.
+        let rows = match model.architecture().head_settings().has_classes() {
+            true => scored(&hidden)?,
+            false => hidden.flatten_to(D::Minus2)?,
+        };
         let [table, bias] = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
         // The rows of a single score are not its parameters' own: their gradient is added afterwards.

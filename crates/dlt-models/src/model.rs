@@ -359,7 +359,7 @@ pub(crate) fn dtype(activations: Activations) -> DType {
     }
 }
 
-/// Hidden states (..., C) as rows (N, C) in f32: scores and losses are made of no others.
+/// Hidden states (..., C) as rows (N, C) in f32, of which scores and evaluated losses are made.
 pub(crate) fn scored(hidden: &Tensor) -> Result<Tensor> {
     Ok(hidden.flatten_to(D::Minus2)?.to_dtype(DType::F32)?)
 }

@@ -154,7 +154,8 @@ impl<'a> Heads<'a> {
         let (rows, width) = (rows_of_heads.dim(2)?, out.dim(2)?);
         let group = if first < heads { 1 } else { self.sizes.group() };
         let columns = heads / group * head_width;
-        let launch = Launch::of_table_rows(Source::Attention, kernel, out.dtype(), batch * rows, columns)?;
+        let launch =
+            Launch::of_groups_of_rows(Source::Attention, kernel, out.dtype(), batch * rows, columns)?;
         let launch =
             launch.with_sizes([rows, start, tokens, heads, group, head_width, first * head_width, width])?;
         run(machine, &launch, &[Memory::Read(rows_of_heads), Memory::Write(out)])
@@ -168,7 +169,8 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let parts = if key_heads == 0 { 1 } else { 3 };
     let out = fresh(machine, (parts, batch, heads, tokens, head_width), x)?;
     let width = x.dim(2)?;
-    let launch = Launch::of_table_rows(Source::Attention, "split_heads", x.dtype(), batch * tokens, width)?;
+    let launch =
+        Launch::of_groups_of_rows(Source::Attention, "split_heads", x.dtype(), batch * tokens, width)?;
     let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
     run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
     Ok(out)

@@ -6,8 +6,10 @@ use candle_core::{DType, Result, bail};
 const THREADS: usize = 256;
 /// Fewest and most threads of a block that has a row.
 const ROW_THREADS: (usize, usize) = (32, 1024);
-/// Elements of a row for each of its threads, where the row has so many.
-const ROW_ELEMENTS: usize = 4;
+/// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly wait for each other.
+const ROW_ELEMENTS: usize = 16;
+/// Rows of a table that a thread handles one after the other.
+const TABLE_ROWS: usize = 8;
 /// Blocks that CUDA takes side by side in its two dimensions.
 const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
 
@@ -85,7 +87,7 @@ impl Launch {
         Launch::new(source, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
     }
 
-    /// For each of `rows` rows of a table, a thread for each of `width` columns.
+    /// For each row of a table, a thread for each of `width` columns.
     pub(super) fn of_table_rows(
         source: Source,
         kernel: &str,
@@ -94,6 +96,18 @@ impl Launch {
         width: usize,
     ) -> Result<Self> {
         Launch::new(source, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
+    }
+
+    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is told the number of rows
+    /// first.
+    pub(super) fn of_groups_of_rows(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        rows: usize,
+        width: usize,
+    ) -> Result<Self> {
+        Launch::of_table_rows(source, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?.with_sizes([rows])
     }
 
     /// `blocks` blocks that have as many threads as there may be.

@@ -10,6 +10,10 @@ const CHUNK_LOGITS: usize = 1 << 26;
 /// Rows of a chunk, at least.
 const FEWEST_ROWS: usize = 16;
 
+/// What the length of a row of logits is a multiple of: cuBLAS multiplies rows that begin at other places much slower,
+/// and GPT-2's vocabulary is odd.
+const LOGITS_ALIGNMENT: usize = 8;
+
 /// Rows of a chunk, for a vocabulary.
 fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_LOGITS / vocabulary).max(FEWEST_ROWS)
@@ -36,10 +40,11 @@ pub fn cross_entropy(
         losses.push(head.exponentials(machine, &logits, &targets, Some(scale))?);
         // The gradient of the logits stands in their place now.
         of_hidden.push(logits.matmul(&head.table)?);
-        let of_table = logits.t()?.matmul(&hidden)?;
+        let of_table = logits.t()?.matmul(&hidden)?.narrow(0, 0, head.vocabulary)?;
         add_or_set(machine, &mut table, &of_table)?;
         if projection.bias.is_some() {
-            add_or_set(machine, &mut bias, &row_sum(machine, &logits, head.vocabulary)?)?;
+            let of_bias = row_sum(machine, &logits, head.row)?.narrow(0, 0, head.vocabulary)?;
+            add_or_set(machine, &mut bias, &of_bias)?;
         }
     }
     let Some(table) = table else { bail!("cross_entropy: expected at least one row, came none") };
@@ -68,11 +73,14 @@ pub fn cross_entropy_sum(
 /// A projection and its rows, outside autograd.
 struct Head {
     hidden: Tensor,
-    /// In the dtype of the hidden rows.
+    /// In the dtype of the hidden rows, with rows of zeros at the end that make as many as a row of logits has elements.
     table: Tensor,
+    /// As long.
     bias: Option<Tensor>,
     targets: Tensor,
     vocabulary: usize,
+    /// Elements of a row of logits, of which those from `vocabulary` on mean nothing.
+    row: usize,
     chunk_rows: usize,
 }
 
@@ -85,9 +93,12 @@ impl Head {
     ) -> Result<Self> {
         let [hidden, table, targets] = super::plain([hidden, projection.table, targets])?;
         let vocabulary = table.dim(0)?;
+        let row = vocabulary.next_multiple_of(LOGITS_ALIGNMENT);
+        let padded = |tensor: &Tensor| tensor.pad_with_zeros(0, 0, row - vocabulary);
         Ok(Head {
-            table: table.to_dtype(hidden.dtype())?,
-            bias: projection.bias.map(Tensor::detach),
+            table: padded(&table.to_dtype(hidden.dtype())?)?,
+            bias: projection.bias.map(|bias| padded(&bias.detach())).transpose()?,
+            row,
             hidden,
             targets,
             vocabulary,
@@ -129,7 +140,7 @@ impl Head {
         let losses = machine.fresh(rows.into(), DType::F64, logits.device())?;
         let kernel = if scale.is_some() { "cross_entropy_gradient" } else { "cross_entropy" };
         let launch = Launch::of_rows(Source::Loss, kernel, logits.dtype(), rows, self.vocabulary)?;
-        let launch = launch.with_sizes([self.vocabulary])?;
+        let launch = launch.with_sizes([self.vocabulary, self.row])?;
         let launch = launch.with(scale.map(|scale| Number::F32(scale as f32)));
         let first = if scale.is_some() { Memory::Write(logits) } else { Memory::Read(logits) };
         run(machine, &launch, &[first, Memory::Read(targets), Memory::Write(&losses)])?;
