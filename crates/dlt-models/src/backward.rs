@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 use dlt_kernels::{HeadSums, optimizer};
 use dlt_spec::spec::{Checkpointing, Trains};
 
