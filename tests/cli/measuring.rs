@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::workplace::Workplace;
 
 /// Prediction and measurement of a step's peak. In a process of a hundred megabytes one gap between buffers is a
-/// tenth; from half a gigabyte on they agree to a few hundredths.
-const MEMORY_TOLERANCE: f64 = 0.2;
+/// tenth, and the allocator leaves two or three of them; from half a gigabyte on they agree to a few hundredths.
+const MEMORY_TOLERANCE: f64 = 0.3;
 
 fn line(text: &str) -> Value {
     assert_eq!(text.lines().count(), 1, "one line of JSON: {text}");
@@ -66,6 +66,10 @@ fn a_step_is_measured_with_the_keys_of_the_peer() {
     assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
     let owner = measure(&["--tying", "owner", "--checkpointing", "block"]);
     assert_eq!(number(&owner, "params"), f64::from(shared + block));
+    let narrow = measure(&["--dtype", "bf16"]);
+    assert!(narrow["peer"].as_str().unwrap().contains(" bf16 "), "{narrow}");
+    let apart = (number(&narrow, "loss") / loss - 1.0).abs();
+    assert!(apart > 0.0 && apart < 0.01, "{narrow}");
     for figures in [untied, tied, owner] {
         assert_predicted(&figures);
     }
