@@ -5,9 +5,13 @@ mod memory;
 mod regime;
 mod tasks;
 
+use std::collections::BTreeMap;
+
+use dlt_spec::record::Provenance;
+
 use super::cell::Plan;
 use super::grid::Part;
-use super::record::{Done, Records};
+use super::record::{Done, Outcome, Records};
 use super::row::Row;
 use super::sheet::{Grid, Sheet};
 use super::subject::Subject;
@@ -16,7 +20,7 @@ use super::view::View;
 /// The page of a part of the work.
 pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
     let view = View { records, plan };
-    match part {
+    let mut sheet = match part {
         Part::Table(1) => language::architecture(&view, language::GPT2),
         Part::Table(2) => language::architecture(&view, language::BERT),
         Part::Table(3) => memory::table(&view),
@@ -24,7 +28,27 @@ pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
         Part::Table(5) => tasks::vision(&view),
         Part::Table(_) => tasks::glue(&view),
         Part::Regime => regime::table(&view),
+    };
+    sheet.notes.extend(places(part, records, plan));
+    sheet
+}
+
+/// Where the runs of a part were made, if any were.
+fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
+    let mut places = BTreeMap::<&str, usize>::new();
+    for cell in part.cells(plan) {
+        if let Some(Outcome::Done(done)) = records.get(&cell.id).map(|record| &record.outcome) {
+            let Provenance { device, host, .. } = &done.provenance;
+            *places.entry(if device == "cpu" { &host.cpu } else { device }).or_default() += 1;
+        }
     }
+    let all: Vec<String> = places.iter().map(|(place, runs)| format!("{runs} on {place}")).collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "Runs that this page stands on: {}. Times are those of the place; what a model learns differs by rounding only.",
+            all.join(", ")
+        )
+    })
 }
 
 /// A row with its figures in full.
