@@ -1,5 +1,5 @@
-//! Steps of a long command, one after the other: each says its name, what it does and its seconds. What a step
-//! writes is shown where it fails, and only there.
+//! Steps of a long command, one after the other: each says its name, what it does and its seconds, on the error stream,
+//! since the other one is for results. What a step writes is shown where it fails, and only there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -74,12 +74,12 @@ impl Steps {
         what: &str,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let mut out = io::stdout();
-        writeln!(out, "{name}: {what}")?;
-        out.flush()?;
         if self.is_dry {
+            writeln!(io::stdout(), "{name}: {what}")?;
             return Ok(T::default());
         }
+        let mut out = io::stderr();
+        writeln!(out, "{name}: {what}")?;
         let start = Instant::now();
         match work() {
             Ok(done) => {
@@ -88,7 +88,7 @@ impl Steps {
             }
             Err(error) => {
                 let seconds = start.elapsed().as_secs();
-                writeln!(io::stderr(), "{name}: FAILED after {seconds} s")?;
+                writeln!(out, "{name}: FAILED after {seconds} s")?;
                 Err(error)
             }
         }
@@ -99,7 +99,7 @@ impl Steps {
         if self.is_dry {
             return Ok(writeln!(io::stdout(), "{}: nothing was run", self.name)?);
         }
-        Ok(writeln!(io::stdout(), "{}: all done, {} s", self.name, self.start.elapsed().as_secs())?)
+        Ok(writeln!(io::stderr(), "{}: all done, {} s", self.name, self.start.elapsed().as_secs())?)
     }
 }
 
