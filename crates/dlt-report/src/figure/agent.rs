@@ -65,7 +65,7 @@ impl Scale {
             Self::Linear => Axis::values(name, heights, 5),
             Self::Orders => {
                 let (low, high) = (heights.start.floor(), heights.end.ceil());
-                let every = ((high - low) / 5.0).ceil().max(1.0) as usize;
+                let every = ((high - low) / 8.0).ceil().max(1.0) as usize;
                 let powers = (low as i32..=high as i32).filter(|power| power % every as i32 == 0);
                 let value = |power: i32| match power {
                     0 => 0.0,
