@@ -30,7 +30,7 @@ DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 // Threads that a block has at most; always a power of two.
 #define MOST_THREADS 1024
 
-// Rows of a table that a thread handles one after the other.
+// Rows of a table that a thread handles one after the other; launches count on the same number.
 #define TABLE_ROWS 8
 
 // A number of 16 bits: the upper half of a float.

@@ -8,7 +8,7 @@ const THREADS: usize = 256;
 const ROW_THREADS: (usize, usize) = (32, 1024);
 /// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly wait for each other.
 const ROW_ELEMENTS: usize = 16;
-/// Rows of a table that a thread handles one after the other.
+/// Rows of a table that a thread handles one after the other; `block.cuh` says the same to the kernels.
 const TABLE_ROWS: usize = 8;
 /// Blocks that CUDA takes side by side in its two dimensions.
 const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
