@@ -22,6 +22,13 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// Runs a command to its end.
+    pub(crate) fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
     /// The same, where the program succeeded.
     pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
@@ -66,9 +73,7 @@ impl Workplace {
     }
 
     pub(crate) fn dlt(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        Said::by(&mut self.command(arguments))
     }
 
     /// Trains a small model on `text.txt` for twelve steps, with six decisions, into the folder `name`.
