@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::steps::Steps;
+use crate::steps::{Attempt, Steps};
 use crate::toolkit::Toolkit;
 use crate::workspace;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let toolkit = Toolkit::at(target.join("cuda-toolkit"));
     toolkit.make(&steps, root)?;
     if arguments.toolkit {
-        for (name, value) in toolkit.building().into_iter().chain([toolkit.running()]) {
+        for (name, value) in toolkit.building() {
             writeln!(io::stdout(), "export {name}={value}")?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -44,13 +44,26 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         cargo
     };
     steps.command("build", cargo("build").arg("--all-targets"))?;
-    let (name, value) = toolkit.running();
-    let written = steps.command("tests", cargo("test").env(name, value))?;
+    // No library of NVIDIA's is where a program looks for it: each has to start without.
+    let written = steps.command("tests", &mut cargo("test"))?;
     if !steps.is_dry() && !written.lines().any(has_run_tests) {
         bail!("no test ran")
     }
+    let (name, value) = toolkit.running();
+    let mut dlt = Command::new(folder.join("debug").join("dlt"));
+    dlt.args(["train", "--device", "cuda", "--out"]).arg(folder.join("no-run")).env(name, value);
+    let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
+    if !steps.is_dry() && !finds_no_gpu(&attempt) {
+        bail!("expected exit code 5 and that there is no GPU, came {attempt:?}")
+    }
     steps.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a program called the stub of the driver, and passed on what it said.
+fn finds_no_gpu(attempt: &Attempt) -> bool {
+    attempt.failure.as_deref() == Some("exit status: 5")
+        && attempt.written.contains("the driver finds no GPU")
 }
 
 fn has_run_tests(line: &str) -> bool {
@@ -60,6 +73,19 @@ fn has_run_tests(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stub_of_the_driver_is_asked() {
+        let attempt = |written: &str, failure: Option<&str>| Attempt {
+            written: written.to_owned(),
+            failure: failure.map(str::to_owned),
+        };
+        let said = "error: device cuda:0: the driver finds no GPU; use --device cpu";
+        assert!(finds_no_gpu(&attempt(said, Some("exit status: 5"))));
+        assert!(!finds_no_gpu(&attempt(said, Some("exit status: 1"))));
+        assert!(!finds_no_gpu(&attempt("the NVIDIA driver is not installed", Some("exit status: 5"))));
+        assert!(!finds_no_gpu(&attempt("", None)));
+    }
 
     #[test]
     fn tests_that_ran_are_told_from_none() {

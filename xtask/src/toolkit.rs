@@ -100,7 +100,7 @@ impl Toolkit {
         ]
     }
 
-    /// What a program reads that was linked with the stubs: it finds them where a driver is missing.
+    /// What a program reads that is to load the stubs, as if they were the driver and its libraries.
     pub(crate) fn running(&self) -> (&'static str, String) {
         let libraries = self.home().join("lib");
         let stubs = libraries.join("stubs");

@@ -1,6 +1,13 @@
 //! How a GPU is used: one stream of work, and memory that the driver keeps for the process.
 
+use std::fmt;
+
 use candle_core::{Device, Result};
+
+#[cfg(all(any(feature = "cuda", test), target_os = "linux", target_arch = "x86_64"))]
+mod lazy;
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+mod libraries;
 
 /// Most of a GPU's memory that this process had, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +18,18 @@ pub struct MemoryPeaks {
     pub used: u64,
 }
 
+/// A library of NVIDIA's that cannot be loaded: which one, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingLibrary(String);
+
+impl fmt::Display for MissingLibrary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for MissingLibrary {}
+
 /// Opens the GPU of this number with a stream of its own, which all threads of the process share.
 ///
 /// Work on it is ordered by that stream alone, without an event for each tensor, and the driver keeps what tensors
@@ -18,12 +37,27 @@ pub struct MemoryPeaks {
 /// a step.
 ///
 /// # Errors
-/// When there is no such GPU, or the program was built without the feature `cuda`.
+/// When there is no such GPU, [`load_libraries`] fails, or the program was built without the feature `cuda`.
 pub fn open(number: usize) -> Result<Device> {
+    load_libraries().map_err(candle_core::Error::msg)?;
     let device = Device::new_cuda_with_stream(number)?;
     #[cfg(feature = "cuda")]
     driver::prepare(device.as_cuda_device()?)?;
     Ok(device)
+}
+
+/// Loads NVIDIA's driver and libraries, which a program that was built with CUDA starts without on Linux on x86-64.
+/// Elsewhere the system has loaded them with the program, and nothing is left to do.
+///
+/// Where they are missing, every call into them is answered with an error of theirs, whoever makes it: candle's
+/// `Device::new_cuda` fails as with any driver that does not work.
+///
+/// # Errors
+/// [`MissingLibrary`] for the first that cannot be loaded.
+pub fn load_libraries() -> std::result::Result<(), MissingLibrary> {
+    #[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+    libraries::load()?;
+    Ok(())
 }
 
 /// What this process had at most so far; `None` on the CPU, and where the driver keeps no memory.

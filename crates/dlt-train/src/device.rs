@@ -101,6 +101,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
 
     let name = DeviceChoice::Cuda(number).to_string();
     let refuse = |reason: String| TrainError::Device { device: name.clone(), reason };
+    dlt_kernels::gpu::load_libraries().map_err(|error| refuse(format!("{error}; use --device cpu")))?;
     let count = CudaContext::device_count().map_err(|error| refuse(no_driver(error)))?;
     if usize::try_from(count).is_ok_and(|count| number >= count) {
         return Err(refuse(format!("the driver finds {count} GPUs, numbered from 0")));
@@ -175,7 +176,14 @@ mod tests {
             Ok((device, name)) => assert!(device.is_cuda() && name.starts_with("cuda:0"), "{name}"),
             Err(error) => {
                 let error = error.to_string();
-                let reasons = ["without CUDA", "finds no GPU", "is a stub", "the NVIDIA driver", "it cannot"];
+                let reasons = [
+                    "without CUDA",
+                    "the NVIDIA driver",
+                    "of CUDA",
+                    "finds no GPU",
+                    "is a stub",
+                    "it cannot",
+                ];
                 assert!(error.starts_with("device cuda:0: "), "{error}");
                 assert!(reasons.iter().any(|reason| error.contains(reason)), "{error}");
                 let (device, name) = open(DeviceChoice::Auto, Products::F32).expect("a CPU is there");

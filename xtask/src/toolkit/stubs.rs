@@ -1,5 +1,5 @@
-//! Libraries that hold the names of CUDA's and none of its work, so that a program can be linked and started where
-//! there is no driver: every function says that there is no device.
+//! Libraries that hold the names of CUDA's and none of its work, so that a program can be linked where CUDA is not
+//! installed; loaded in the driver's place, every function says that there is no device.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -110,8 +110,9 @@ fn a_dry_cuda_check_says_every_step() {
         "cargo build --workspace --features cuda,nccl --target-dir",
         "--all-targets",
         "tests: ",
-        "LD_LIBRARY_PATH=",
         "cargo test --workspace --features cuda,nccl",
+        "driver without a GPU: LD_LIBRARY_PATH=",
+        "dlt train --device cuda",
         "cuda-check: nothing was run",
     ];
     assert_in_order(&text(&output.stdout), &steps);

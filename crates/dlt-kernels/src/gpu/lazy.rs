@@ -1,0 +1,222 @@
+//! Functions of shared libraries that are looked for at their first call, so that a program starts without them.
+//!
+//! A linker takes a function from the first place that defines it. [`lazy_libraries!`] defines functions of a library
+//! under the library's own names, in front of it: whatever calls one by name, in whichever crate, gets the definition
+//! here, which jumps to the real function once it is found, arguments untouched. Nothing is then left that would make
+//! the system load the library with the program.
+#![allow(unsafe_code, reason = "it jumps to functions that another library has under a name")]
+
+use std::error::Error;
+use std::ffi::{CStr, c_void};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// A shared library that may be missing.
+pub(super) struct Library {
+    /// The name that the system looks for.
+    file: &'static str,
+    /// What each of its functions does where it is missing: it gives the library's code of an error.
+    refuse: extern "C" fn() -> usize,
+    opened: OnceLock<Result<libloading::Library, String>>,
+}
+
+impl Library {
+    pub(super) const fn new(file: &'static str, refuse: extern "C" fn() -> usize) -> Self {
+        Self { file, refuse, opened: OnceLock::new() }
+    }
+
+    /// Loads the library, once; it stays for as long as the process does. Else the file's name and the reason.
+    pub(super) fn open(&self) -> Result<&libloading::Library, &str> {
+        let open = || {
+            // SAFETY: it is one that the program was linked with, which the system would have loaded otherwise.
+            unsafe { libloading::Library::new(self.file) }.map_err(|error| {
+                // The system's own words begin with the file's name.
+                error.source().map_or_else(|| format!("{}: {error}", self.file), ToString::to_string)
+            })
+        };
+        self.opened.get_or_init(open).as_ref().map_err(String::as_str)
+    }
+}
+
+/// One function of a library.
+#[repr(C)]
+pub(super) struct Function {
+    /// Where it is; null before its first call.
+    address: AtomicPtr<c_void>,
+    library: &'static Library,
+    name: &'static CStr,
+}
+
+impl Function {
+    pub(super) const fn new(library: &'static Library, name: &'static CStr) -> Self {
+        Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
+    }
+
+    /// Finds the function, or what takes its place where it is missing.
+    extern "C" fn find(&self) -> *mut c_void {
+        let refuse = self.library.refuse as *mut c_void;
+        let address = self.library.open().map_or(refuse, |library| {
+            // SAFETY: it is only kept and jumped to here; the caller's declaration says what it takes and gives.
+            let found = unsafe { library.get::<*mut c_void>(self.name) };
+            found.map_or(refuse, |address| *address)
+        });
+        self.address.store(address, Ordering::Relaxed);
+        address
+    }
+}
+
+/// Finds the [`Function`] that `r11` points to and goes on with it. All that may hold an argument is kept: six
+/// registers of integers, `rax`, eight vector registers, and the caller's stack.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn go_on() {
+    core::arch::naked_asm!(
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "push rcx",
+        "push r8",
+        "push r9",
+        "push rax",
+        "sub rsp, 128",
+        "movaps [rsp], xmm0",
+        "movaps [rsp + 16], xmm1",
+        "movaps [rsp + 32], xmm2",
+        "movaps [rsp + 48], xmm3",
+        "movaps [rsp + 64], xmm4",
+        "movaps [rsp + 80], xmm5",
+        "movaps [rsp + 96], xmm6",
+        "movaps [rsp + 112], xmm7",
+        "mov rdi, r11",
+        "call {find}",
+        "mov r11, rax",
+        "movaps xmm0, [rsp]",
+        "movaps xmm1, [rsp + 16]",
+        "movaps xmm2, [rsp + 32]",
+        "movaps xmm3, [rsp + 48]",
+        "movaps xmm4, [rsp + 64]",
+        "movaps xmm5, [rsp + 80]",
+        "movaps xmm6, [rsp + 96]",
+        "movaps xmm7, [rsp + 112]",
+        "add rsp, 128",
+        "pop rax",
+        "pop r9",
+        "pop r8",
+        "pop rcx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "jmp r11",
+        find = sym Function::find,
+    )
+}
+
+/// Defines functions that jump to those of a library; with the attribute `unsafe(no_mangle)` they have its names.
+macro_rules! lazy_functions {
+    (#[$attribute:meta] $library:ident: $($name:ident)+) => {$(
+        #[$attribute]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            use $crate::gpu::lazy::{Function, go_on};
+
+            const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
+                concat!(stringify!($name), "\0").as_bytes(),
+            ) {
+                Ok(name) => name,
+                Err(_) => panic!("a name has no zero"),
+            };
+            static FUNCTION: Function = Function::new(&$library, NAME);
+            // For this program alone: the library itself goes on with its own. The address is the first field.
+            core::arch::naked_asm!(
+                concat!(".hidden ", stringify!($name)),
+                "mov r11, [rip + {function}]",
+                "test r11, r11",
+                "jz 2f",
+                "jmp r11",
+                "2:",
+                "lea r11, [rip + {function}]",
+                "jmp {go_on}",
+                function = sym FUNCTION,
+                go_on = sym go_on,
+            )
+        }
+    )+};
+}
+#[cfg_attr(not(feature = "cuda"), allow(unused_imports, reason = "tests alone use it then"))]
+pub(super) use lazy_functions;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::{c_char, c_int};
+    use std::mem::transmute;
+
+    extern "C" fn refuse() -> usize {
+        77
+    }
+
+    static C: Library = Library::new("libc.so.6", refuse);
+    static NONE: Library = Library::new("libdlt-has-no-such.so.1", refuse);
+
+    // For this module alone: everything else goes on with the C library's own.
+    lazy_functions! { #[cfg(test)] C: snprintf no_such_function }
+    lazy_functions! { #[cfg(test)] NONE: of_no_library }
+
+    #[test]
+    fn arguments_in_every_place_arrive_at_the_first_call_and_later() {
+        type Print = unsafe extern "C" fn(*mut c_char, usize, *const c_char, ...) -> c_int;
+        // SAFETY: it goes on to the C library's function, which has this signature.
+        let print = unsafe { transmute::<unsafe extern "C" fn(), Print>(snprintf) };
+        for _ in 0..2 {
+            let mut text = [0u8; 128];
+            let form = c"%d %d %d %d %d %d|%g %g %g %g %g %g %g %g %g %g";
+            // SAFETY: the buffer is as long as is said, and every place of the format has an argument of its kind.
+            let length = unsafe {
+                print(
+                    text.as_mut_ptr().cast(),
+                    text.len(),
+                    form.as_ptr(),
+                    1,
+                    2,
+                    3,
+                    4,
+                    5,
+                    6,
+                    0.5,
+                    1.5,
+                    2.5,
+                    3.5,
+                    4.5,
+                    5.5,
+                    6.5,
+                    7.5,
+                    8.5,
+                    9.5,
+                )
+            };
+            let expected = "1 2 3 4 5 6|0.5 1.5 2.5 3.5 4.5 5.5 6.5 7.5 8.5 9.5";
+            assert_eq!(usize::try_from(length).ok(), Some(expected.len()));
+            assert_eq!(&text[..expected.len()], expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_missing_library_and_a_missing_function_answer_with_an_error() {
+        type Call = unsafe extern "C" fn(u64) -> usize;
+        for function in [of_no_library, no_such_function] {
+            // SAFETY: what takes the place of both takes nothing and gives a number.
+            let function = unsafe { transmute::<unsafe extern "C" fn(), Call>(function) };
+            for _ in 0..2 {
+                // SAFETY: as above.
+                assert_eq!(unsafe { function(5) }, 77);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_library_is_named_with_the_reason() {
+        let text = NONE.open().expect_err("there is none");
+        assert!(text.starts_with("libdlt-has-no-such.so.1: cannot open"), "{text}");
+        assert!(C.open().is_ok());
+    }
+}
