@@ -45,12 +45,21 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     };
     steps.command("build", cargo("build").arg("--all-targets"))?;
     // No library of NVIDIA's is where a program looks for it: each has to start without.
-    let written = steps.command("tests", &mut cargo("test"))?;
+    let written = steps.command("tests", cargo("test").env_remove("LD_LIBRARY_PATH"))?;
     if !steps.is_dry() && !written.lines().any(has_run_tests) {
         bail!("no test ran")
     }
+    let program = folder.join("debug").join("dlt");
+    let needed =
+        steps.command("libraries", Command::new("readelf").args(["--wide", "--dynamic"]).arg(&program))?;
+    if let Some(line) = needed.lines().find(|line| is_of_nvidia(line)) {
+        bail!(
+            "expected a program that starts without NVIDIA's libraries, came one that needs {}",
+            line.trim()
+        )
+    }
     let (name, value) = toolkit.running();
-    let mut dlt = Command::new(folder.join("debug").join("dlt"));
+    let mut dlt = Command::new(&program);
     dlt.args(["train", "--device", "cuda", "--out"]).arg(folder.join("no-run")).env(name, value);
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
     if !steps.is_dry() && !finds_no_gpu(&attempt) {
@@ -58,6 +67,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     }
     steps.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether readelf says in this line that the system loads a library of NVIDIA's with the program.
+fn is_of_nvidia(line: &str) -> bool {
+    line.contains("(NEEDED)") && ["[libcu", "[libnv", "[libnccl"].iter().any(|name| line.contains(name))
 }
 
 /// Whether a program called the stub of the driver, and passed on what it said.
@@ -85,6 +99,16 @@ mod tests {
         assert!(!finds_no_gpu(&attempt(said, Some("exit status: 1"))));
         assert!(!finds_no_gpu(&attempt("the NVIDIA driver is not installed", Some("exit status: 5"))));
         assert!(!finds_no_gpu(&attempt("", None)));
+    }
+
+    #[test]
+    fn libraries_that_a_program_needs_are_told_by_whose_they_are() {
+        let line = |name: &str| format!(" 0x0000000000000001 (NEEDED)             Shared library: [{name}]");
+        for name in ["libcuda.so.1", "libcudart.so.13", "libnvrtc.so.13", "libnccl.so.2"] {
+            assert!(is_of_nvidia(&line(name)), "{name}");
+        }
+        assert!(!is_of_nvidia(&line("libc.so.6")));
+        assert!(!is_of_nvidia(" 0x000000000000001d (RUNPATH)            Library runpath: [libcuda]"));
     }
 
     #[test]

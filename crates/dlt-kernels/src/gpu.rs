@@ -49,8 +49,10 @@ pub fn open(number: usize) -> Result<Device> {
 /// Loads NVIDIA's driver and libraries, which a program that was built with CUDA starts without on Linux on x86-64.
 /// Elsewhere the system has loaded them with the program, and nothing is left to do.
 ///
-/// Where they are missing, every call into them is answered with an error of theirs, whoever makes it: candle's
-/// `Device::new_cuda` fails as with any driver that does not work.
+/// Where one is missing, each call into the driver that candle makes is answered with an error, whoever asked for it:
+/// `Device::new_cuda` fails as with any driver that does not work. A program that calls functions of NVIDIA's besides,
+/// or has candle do so, with its random numbers on a GPU, say, is linked with their library again, and does not start
+/// without it. It takes the linker that rustc brings (LLD) to leave the libraries out.
 ///
 /// # Errors
 /// [`MissingLibrary`] for the first that cannot be loaded.

@@ -101,7 +101,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
 
     let name = DeviceChoice::Cuda(number).to_string();
     let refuse = |reason: String| TrainError::Device { device: name.clone(), reason };
-    dlt_kernels::gpu::load_libraries().map_err(|error| refuse(format!("{error}; use --device cpu")))?;
+    dlt_kernels::gpu::load_libraries().map_err(|error| refuse(format!("{error}; or use --device cpu")))?;
     let count = CudaContext::device_count().map_err(|error| refuse(no_driver(error)))?;
     if usize::try_from(count).is_ok_and(|count| number >= count) {
         return Err(refuse(format!("the driver finds {count} GPUs, numbered from 0")));

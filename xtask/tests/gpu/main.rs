@@ -111,6 +111,7 @@ fn a_dry_cuda_check_says_every_step() {
         "--all-targets",
         "tests: ",
         "cargo test --workspace --features cuda,nccl",
+        "libraries: readelf",
         "driver without a GPU: LD_LIBRARY_PATH=",
         "dlt train --device cuda",
         "cuda-check: nothing was run",

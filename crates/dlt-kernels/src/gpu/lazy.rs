@@ -1,6 +1,6 @@
 //! Functions of shared libraries that are looked for at their first call, so that a program starts without them.
 //!
-//! A linker takes a function from the first place that defines it. [`lazy_libraries!`] defines functions of a library
+//! A linker takes a function from the first place that defines it. [`lazy_functions!`] defines functions of a library
 //! under the library's own names, in front of it: whatever calls one by name, in whichever crate, gets the definition
 //! here, which jumps to the real function once it is found, arguments untouched. Nothing is then left that would make
 //! the system load the library with the program.
@@ -15,17 +15,22 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// A shared library that may be missing.
 pub(super) struct Library {
     /// The name that the system looks for.
-    file: &'static str,
-    /// What each of its functions does where it is missing: it gives the library's code of an error.
-    refuse: extern "C" fn() -> usize,
-    opened: OnceLock<Result<libloading::Library, String>>,
+    pub(super) file: &'static str,
+    /// Others that it is of no use without.
+    pub(super) needs: &'static [&'static Library],
+    /// What its functions do where it, or one of the others, is missing.
+    pub(super) missing: extern "C" fn() -> usize,
+    /// What a function does that the library has not, because it is older.
+    pub(super) lacking: extern "C" fn() -> usize,
+    pub(super) opened: OnceLock<Result<libloading::Library, String>>,
+}
+
+/// Does nothing, and gives a code of an error.
+pub(super) extern "C" fn answer<const CODE: usize>() -> usize {
+    CODE
 }
 
 impl Library {
-    pub(super) const fn new(file: &'static str, refuse: extern "C" fn() -> usize) -> Self {
-        Self { file, refuse, opened: OnceLock::new() }
-    }
-
     /// Loads the library, once; it stays for as long as the process does. Else the file's name and the reason.
     pub(super) fn open(&self) -> Result<&libloading::Library, &str> {
         let open = || {
@@ -36,6 +41,13 @@ impl Library {
             })
         };
         self.opened.get_or_init(open).as_ref().map_err(String::as_str)
+    }
+
+    /// Loads the library, and all that it is of no use without.
+    pub(super) fn open_all(&self) -> Result<&libloading::Library, &str> {
+        let opened = self.open()?;
+        self.needs.iter().try_for_each(|library| library.open_all().map(drop))?;
+        Ok(opened)
     }
 }
 
@@ -55,11 +67,10 @@ impl Function {
 
     /// Finds the function, or what takes its place where it is missing.
     extern "C" fn find(&self) -> *mut c_void {
-        let refuse = self.library.refuse as *mut c_void;
-        let address = self.library.open().map_or(refuse, |library| {
+        let address = self.library.open_all().map_or(self.library.missing as *mut c_void, |library| {
             // SAFETY: it is only kept and jumped to here; the caller's declaration says what it takes and gives.
             let found = unsafe { library.get::<*mut c_void>(self.name) };
-            found.map_or(refuse, |address| *address)
+            found.map_or(self.library.lacking as *mut c_void, |address| *address)
         });
         self.address.store(address, Ordering::Relaxed);
         address
@@ -111,10 +122,20 @@ pub(super) unsafe extern "C" fn go_on() {
     )
 }
 
-/// Defines functions that jump to those of a library; with the attribute `unsafe(no_mangle)` they have its names.
+/// Defines functions of a library under its own names, which all of the program then calls; `private` ones for the
+/// module alone.
 macro_rules! lazy_functions {
-    (#[$attribute:meta] $library:ident: $($name:ident)+) => {$(
-        #[$attribute]
+    ($library:ident: $($name:ident)+) => {$(
+        // Hidden from other libraries, NVIDIA's own among them: each goes on with what it was made with.
+        $crate::gpu::lazy::lazy_functions! {
+            @ $library $name concat!(".hidden ", stringify!($name)); #[unsafe(no_mangle)]
+        }
+    )+};
+    (private $library:ident: $($name:ident)+) => {$(
+        $crate::gpu::lazy::lazy_functions! { @ $library $name ""; }
+    )+};
+    (@ $library:ident $name:ident $directive:expr; $(#[$attribute:meta])?) => {
+        $(#[$attribute])?
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
             use $crate::gpu::lazy::{Function, go_on};
@@ -126,9 +147,9 @@ macro_rules! lazy_functions {
                 Err(_) => panic!("a name has no zero"),
             };
             static FUNCTION: Function = Function::new(&$library, NAME);
-            // For this program alone: the library itself goes on with its own. The address is the first field.
+            // The address is the first field.
             core::arch::naked_asm!(
-                concat!(".hidden ", stringify!($name)),
+                $directive,
                 "mov r11, [rip + {function}]",
                 "test r11, r11",
                 "jz 2f",
@@ -140,7 +161,7 @@ macro_rules! lazy_functions {
                 go_on = sym go_on,
             )
         }
-    )+};
+    };
 }
 #[cfg_attr(not(feature = "cuda"), allow(unused_imports, reason = "tests alone use it then"))]
 pub(super) use lazy_functions;
@@ -151,16 +172,18 @@ mod tests {
     use std::ffi::{c_char, c_int};
     use std::mem::transmute;
 
-    extern "C" fn refuse() -> usize {
-        77
+    static C: Library = library("libc.so.6", &[]);
+    static NONE: Library = library("libdlt-has-no-such.so.1", &[]);
+    static USELESS: Library = library("libm.so.6", &[&C, &NONE]);
+
+    const fn library(file: &'static str, needs: &'static [&'static Library]) -> Library {
+        Library { file, needs, missing: answer::<77>, lacking: answer::<78>, opened: OnceLock::new() }
     }
 
-    static C: Library = Library::new("libc.so.6", refuse);
-    static NONE: Library = Library::new("libdlt-has-no-such.so.1", refuse);
-
-    // For this module alone: everything else goes on with the C library's own.
-    lazy_functions! { #[cfg(test)] C: snprintf no_such_function }
-    lazy_functions! { #[cfg(test)] NONE: of_no_library }
+    // Everything else goes on with the C library's own.
+    lazy_functions! { private C: snprintf no_such_function }
+    lazy_functions! { private NONE: of_no_library }
+    lazy_functions! { private USELESS: abs }
 
     #[test]
     fn arguments_in_every_place_arrive_at_the_first_call_and_later() {
@@ -203,12 +226,14 @@ mod tests {
     #[test]
     fn a_missing_library_and_a_missing_function_answer_with_an_error() {
         type Call = unsafe extern "C" fn(u64) -> usize;
-        for function in [of_no_library, no_such_function] {
-            // SAFETY: what takes the place of both takes nothing and gives a number.
+        for (function, code) in
+            [(of_no_library as unsafe extern "C" fn(), 77), (abs, 77), (no_such_function, 78)]
+        {
+            // SAFETY: what takes the place of each takes nothing and gives a number.
             let function = unsafe { transmute::<unsafe extern "C" fn(), Call>(function) };
             for _ in 0..2 {
                 // SAFETY: as above.
-                assert_eq!(unsafe { function(5) }, 77);
+                assert_eq!(unsafe { function(5) }, code);
             }
         }
     }
@@ -217,6 +242,7 @@ mod tests {
     fn a_missing_library_is_named_with_the_reason() {
         let text = NONE.open().expect_err("there is none");
         assert!(text.starts_with("libdlt-has-no-such.so.1: cannot open"), "{text}");
-        assert!(C.open().is_ok());
+        assert!(C.open_all().is_ok() && USELESS.open().is_ok());
+        assert_eq!(USELESS.open_all().err(), NONE.open().err());
     }
 }

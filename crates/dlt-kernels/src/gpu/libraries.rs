@@ -5,49 +5,70 @@
 //! its library with the program again; `cargo xtask cuda-check` starts every program without any of the libraries.
 #![allow(unsafe_code, reason = "the functions have the names of NVIDIA's")]
 
+use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
+use std::sync::OnceLock;
+
 use super::MissingLibrary;
-use super::lazy::{Library, lazy_functions};
+use super::lazy::{Library, answer, lazy_functions};
 
-static DRIVER: Library = Library::new("libcuda.so.1", stub_library);
-static RUNTIME: Library = Library::new(concat!("libcudart.so.", env!("CUDA_MAJOR")), insufficient_driver);
-static CUBLAS: Library = Library::new(concat!("libcublas.so.", env!("CUDA_MAJOR")), not_initialized);
-static CURAND: Library = Library::new("libcurand.so.10", not_initialized_curand);
+/// 13 of CUDA 13.0, which the program was built with.
+const CUDA: u32 = CUDA_VERSION / 1000;
 
-/// `CUDA_ERROR_STUB_LIBRARY`.
-extern "C" fn stub_library() -> usize {
-    34
+/// The name that a library has in CUDA 12, or in CUDA 13.
+const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static str {
+    match CUDA {
+        12 => twelve,
+        13 => thirteen,
+        _ => panic!("expected CUDA 12 or 13, whose libraries have known names"),
+    }
 }
 
-/// `cudaErrorInsufficientDriver`.
-extern "C" fn insufficient_driver() -> usize {
-    35
-}
-
-/// `CUBLAS_STATUS_NOT_INITIALIZED`.
-extern "C" fn not_initialized() -> usize {
-    1
-}
-
-/// `CURAND_STATUS_NOT_INITIALIZED`.
-extern "C" fn not_initialized_curand() -> usize {
-    101
-}
+/// Without the others the driver could not be put to use: it is as if it were missing too.
+static DRIVER: Library = Library {
+    file: "libcuda.so.1",
+    needs: &[&RUNTIME, &CUBLAS, &CURAND],
+    // CUDA_ERROR_STUB_LIBRARY, CUDA_ERROR_NOT_FOUND
+    missing: answer::<34>,
+    lacking: answer::<500>,
+    opened: OnceLock::new(),
+};
+static RUNTIME: Library = Library {
+    file: of_version("libcudart.so.12", "libcudart.so.13"),
+    needs: &[],
+    // cudaErrorInsufficientDriver, cudaErrorSymbolNotFound
+    missing: answer::<35>,
+    lacking: answer::<500>,
+    opened: OnceLock::new(),
+};
+static CUBLAS: Library = Library {
+    file: of_version("libcublas.so.12", "libcublas.so.13"),
+    needs: &[],
+    // CUBLAS_STATUS_NOT_INITIALIZED, CUBLAS_STATUS_NOT_SUPPORTED
+    missing: answer::<1>,
+    lacking: answer::<15>,
+    opened: OnceLock::new(),
+};
+static CURAND: Library = Library {
+    file: "libcurand.so.10",
+    needs: &[],
+    // CURAND_STATUS_NOT_INITIALIZED, CURAND_STATUS_VERSION_MISMATCH
+    missing: answer::<101>,
+    lacking: answer::<100>,
+    opened: OnceLock::new(),
+};
 
 /// Loads all of them.
 pub(super) fn load() -> Result<(), MissingLibrary> {
-    DRIVER.open().map_err(|why| MissingLibrary(format!("the NVIDIA driver is not installed ({why})")))?;
-    for library in [&RUNTIME, &CUBLAS, &CURAND] {
-        library.open().map_err(|why| {
-            MissingLibrary(format!(
-                "a library of CUDA {} is missing ({why}): install it, or name its folder in LD_LIBRARY_PATH",
-                env!("CUDA_MAJOR")
-            ))
-        })?;
-    }
+    DRIVER.open().map_err(|why| MissingLibrary(format!("the NVIDIA driver cannot be loaded ({why})")))?;
+    DRIVER.open_all().map_err(|why| {
+        MissingLibrary(format!(
+            "a library of CUDA {CUDA} cannot be loaded ({why}): install it, or name its folder in LD_LIBRARY_PATH"
+        ))
+    })?;
     Ok(())
 }
 
-lazy_functions! { #[unsafe(no_mangle)] DRIVER:
+lazy_functions! { DRIVER:
     cuCtxDestroy_v2
     cuCtxGetCurrent
     cuCtxSetCurrent
@@ -88,10 +109,12 @@ lazy_functions! { #[unsafe(no_mangle)] DRIVER:
     cuStreamWaitEvent
 }
 
-// candle's own kernels register themselves with the runtime before `main`.
-lazy_functions! { #[unsafe(no_mangle)] RUNTIME:
-    __cudaGetKernel
+// Kernels that candle compiles in register themselves with the runtime before `main`, and are launched by the first of
+// these two names in CUDA 13, by the other in CUDA 12.
+lazy_functions! { RUNTIME:
     __cudaLaunchKernel_ptsz
+    cudaLaunchKernel_ptsz
+    __cudaGetKernel
     __cudaPopCallConfiguration
     __cudaPushCallConfiguration
     __cudaRegisterFatBinary
@@ -103,7 +126,7 @@ lazy_functions! { #[unsafe(no_mangle)] RUNTIME:
     cudaGetDevice
 }
 
-lazy_functions! { #[unsafe(no_mangle)] CUBLAS:
+lazy_functions! { CUBLAS:
     cublasCreate_v2
     cublasDestroy_v2
     cublasDgemmStridedBatched
@@ -111,7 +134,7 @@ lazy_functions! { #[unsafe(no_mangle)] CUBLAS:
     cublasSetStream_v2
 }
 
-lazy_functions! { #[unsafe(no_mangle)] CURAND:
+lazy_functions! { CURAND:
     curandCreateGenerator
     curandDestroyGenerator
     curandSetPseudoRandomGeneratorSeed
