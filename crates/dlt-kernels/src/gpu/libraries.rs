@@ -2,7 +2,8 @@
 //! missing.
 //!
 //! The functions are those that candle and the kernels here come to call. One that is not listed makes the system load
-//! its library with the program again; `cargo xtask cuda-check` starts every program without any of the libraries.
+//! its library with the program again, and so does a program that has candle without this crate; `cargo xtask cuda-check`
+//! starts every program without any of the libraries.
 #![allow(unsafe_code, reason = "the functions have the names of NVIDIA's")]
 
 use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
