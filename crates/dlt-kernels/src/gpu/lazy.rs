@@ -7,30 +7,39 @@
 #![allow(unsafe_code, reason = "it jumps to functions that another library has under a name")]
 
 use std::error::Error;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A shared library that may be missing.
-pub(super) struct Library {
-    /// The name that the system looks for.
-    pub(super) file: &'static str,
-    /// Others that it is of no use without.
-    pub(super) needs: &'static [&'static Library],
-    /// What its functions do where it, or one of the others, is missing.
-    pub(super) missing: extern "C" fn() -> usize,
-    /// What a function does that the library has not, because it is older.
-    pub(super) lacking: extern "C" fn() -> usize,
-    pub(super) opened: OnceLock<Result<libloading::Library, String>>,
-}
+/// Takes the place of a function that is not there: does nothing, and gives a code of an error.
+pub(super) type Answer = extern "C" fn() -> usize;
 
-/// Does nothing, and gives a code of an error.
+/// The [`Answer`] of this code.
 pub(super) extern "C" fn answer<const CODE: usize>() -> usize {
     CODE
 }
 
+/// A shared library that may be missing.
+pub(super) struct Library {
+    file: &'static str,
+    needs: &'static [&'static Library],
+    missing: Answer,
+    lacking: Answer,
+    opened: OnceLock<Result<libloading::Library, String>>,
+}
+
 impl Library {
+    /// The library of this file, and others that it is of no use without. Its functions answer with the first code
+    /// where one of them is missing, and with the second where it has not the function, because it is older.
+    pub(super) const fn new(
+        file: &'static str,
+        needs: &'static [&'static Self],
+        [missing, lacking]: [Answer; 2],
+    ) -> Self {
+        Self { file, needs, missing, lacking, opened: OnceLock::new() }
+    }
+
     /// Loads the library, once; it stays for as long as the process does. Else the file's name and the reason.
     pub(super) fn open(&self) -> Result<&libloading::Library, &str> {
         let open = || {
@@ -57,11 +66,11 @@ pub(super) struct Function {
     /// Where it is; null before its first call.
     address: AtomicPtr<c_void>,
     library: &'static Library,
-    name: &'static CStr,
+    name: &'static str,
 }
 
 impl Function {
-    pub(super) const fn new(library: &'static Library, name: &'static CStr) -> Self {
+    pub(super) const fn new(library: &'static Library, name: &'static str) -> Self {
         Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
     }
 
@@ -140,13 +149,7 @@ macro_rules! lazy_functions {
         unsafe extern "C" fn $name() {
             use $crate::gpu::lazy::{Function, go_on};
 
-            const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-                concat!(stringify!($name), "\0").as_bytes(),
-            ) {
-                Ok(name) => name,
-                Err(_) => panic!("a name has no zero"),
-            };
-            static FUNCTION: Function = Function::new(&$library, NAME);
+            static FUNCTION: Function = Function::new(&$library, stringify!($name));
             // The address is the first field.
             core::arch::naked_asm!(
                 $directive,
@@ -172,13 +175,9 @@ mod tests {
     use std::ffi::{c_char, c_int};
     use std::mem::transmute;
 
-    static C: Library = library("libc.so.6", &[]);
-    static NONE: Library = library("libdlt-has-no-such.so.1", &[]);
-    static USELESS: Library = library("libm.so.6", &[&C, &NONE]);
-
-    const fn library(file: &'static str, needs: &'static [&'static Library]) -> Library {
-        Library { file, needs, missing: answer::<77>, lacking: answer::<78>, opened: OnceLock::new() }
-    }
+    static C: Library = Library::new("libc.so.6", &[], [answer::<77>, answer::<78>]);
+    static NONE: Library = Library::new("libdlt-has-no-such.so.1", &[], [answer::<79>, answer::<80>]);
+    static USELESS: Library = Library::new("libm.so.6", &[&C, &NONE], [answer::<81>, answer::<82>]);
 
     // Everything else goes on with the C library's own.
     lazy_functions! { private C: snprintf no_such_function }
@@ -227,7 +226,7 @@ mod tests {
     fn a_missing_library_and_a_missing_function_answer_with_an_error() {
         type Call = unsafe extern "C" fn(u64) -> usize;
         for (function, code) in
-            [(of_no_library as unsafe extern "C" fn(), 77), (abs, 77), (no_such_function, 78)]
+            [(of_no_library as unsafe extern "C" fn(), 79), (abs, 81), (no_such_function, 78)]
         {
             // SAFETY: what takes the place of each takes nothing and gives a number.
             let function = unsafe { transmute::<unsafe extern "C" fn(), Call>(function) };

@@ -7,7 +7,6 @@
 #![allow(unsafe_code, reason = "the functions have the names of NVIDIA's")]
 
 use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
-use std::sync::OnceLock;
 
 use super::MissingLibrary;
 use super::lazy::{Library, answer, lazy_functions};
@@ -24,39 +23,18 @@ const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static st
     }
 }
 
-/// Without the others the driver could not be put to use: it is as if it were missing too.
-static DRIVER: Library = Library {
-    file: "libcuda.so.1",
-    needs: &[&RUNTIME, &CUBLAS, &CURAND],
-    // CUDA_ERROR_STUB_LIBRARY, CUDA_ERROR_NOT_FOUND
-    missing: answer::<34>,
-    lacking: answer::<500>,
-    opened: OnceLock::new(),
-};
-static RUNTIME: Library = Library {
-    file: of_version("libcudart.so.12", "libcudart.so.13"),
-    needs: &[],
-    // cudaErrorInsufficientDriver, cudaErrorSymbolNotFound
-    missing: answer::<35>,
-    lacking: answer::<500>,
-    opened: OnceLock::new(),
-};
-static CUBLAS: Library = Library {
-    file: of_version("libcublas.so.12", "libcublas.so.13"),
-    needs: &[],
-    // CUBLAS_STATUS_NOT_INITIALIZED, CUBLAS_STATUS_NOT_SUPPORTED
-    missing: answer::<1>,
-    lacking: answer::<15>,
-    opened: OnceLock::new(),
-};
-static CURAND: Library = Library {
-    file: "libcurand.so.10",
-    needs: &[],
-    // CURAND_STATUS_NOT_INITIALIZED, CURAND_STATUS_VERSION_MISMATCH
-    missing: answer::<101>,
-    lacking: answer::<100>,
-    opened: OnceLock::new(),
-};
+/// Without the others the driver could not be put to use: it is as if it were missing too. Its codes are
+/// `CUDA_ERROR_STUB_LIBRARY` and `CUDA_ERROR_NOT_FOUND`.
+static DRIVER: Library =
+    Library::new("libcuda.so.1", &[&RUNTIME, &CUBLAS, &CURAND], [answer::<34>, answer::<500>]);
+/// `cudaErrorInsufficientDriver` and `cudaErrorSymbolNotFound`.
+static RUNTIME: Library =
+    Library::new(of_version("libcudart.so.12", "libcudart.so.13"), &[], [answer::<35>, answer::<500>]);
+/// `CUBLAS_STATUS_NOT_INITIALIZED` and `CUBLAS_STATUS_NOT_SUPPORTED`.
+static CUBLAS: Library =
+    Library::new(of_version("libcublas.so.12", "libcublas.so.13"), &[], [answer::<1>, answer::<15>]);
+/// `CURAND_STATUS_NOT_INITIALIZED` and `CURAND_STATUS_VERSION_MISMATCH`.
+static CURAND: Library = Library::new("libcurand.so.10", &[], [answer::<101>, answer::<100>]);
 
 /// Loads all of them.
 pub(super) fn load() -> Result<(), MissingLibrary> {
