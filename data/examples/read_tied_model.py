@@ -26,8 +26,8 @@ def read(path):
         header = json.loads(file.read(length))
         body = file.read()
     metadata = header.pop("__metadata__")
-    if metadata.get("dlt-model") != "1":
-        raise ValueError(f"{path}: expected model layout version 1, came {metadata.get('dlt-model')}")
+    if metadata.get("dlt-model") not in ("1", "2"):
+        raise ValueError(f"{path}: expected model layout version 1 or 2, got {metadata.get('dlt-model')}")
     stored = {}
     for name, entry in header.items():
         if entry["dtype"] != "F32":

@@ -141,8 +141,8 @@ const TABLE: &[Row] = &[
     ("eval images", BadData, &["images: not a run folder"]),
     ("eval text.txt", BadData, &["text.txt: not a safetensors file"]),
     ("eval run/checkpoint/step-000000000002.safetensors", BadData, &["not one of dlt's model files"]),
-    ("eval cut.safetensors", BadData, &["cut.safetensors: not a safetensors file"]),
-    ("eval newer.safetensors", BadData, &["expected model layout version 1, came 9"]),
+    ("eval cut.safetensors", BadData, &["cut.safetensors: expected", "it is cut short or too long"]),
+    ("eval newer.safetensors", BadData, &["expected model layout version 1 or 2, got 9"]),
     ("eval run --text gone.txt", BadData, &["cannot read gone.txt"]),
     ("eval run --text pipe", BadData, &["pipe is a pipe or a device"]),
     ("eval pipe", BadData, &["pipe: no such run folder or model file"]),
@@ -232,7 +232,7 @@ fn clutter(place: &Workplace) {
     place.write("cut.safetensors", &model[..model.len() - 1]);
     let header = 8 + u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
     let text = String::from_utf8(model[8..header].to_vec()).unwrap();
-    let newer = text.replace("\"dlt-model\":\"1\"", "\"dlt-model\":\"9\"");
+    let newer = text.replace("\"dlt-model\":\"2\"", "\"dlt-model\":\"9\"");
     place.write("newer.safetensors", [&model[..8], newer.as_bytes(), &model[header..]].concat());
 }
 

@@ -1,6 +1,5 @@
 //! Programs of this workspace, built by cargo, and files that replace others whole.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,9 +38,6 @@ pub(crate) fn build(root: &Path, profile: Profile, what: &[&str], program: &str)
 
 /// Writes beside the file and renames, so that an old one is never half gone.
 pub(crate) fn replace(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, contents)
-        .and_then(|()| fs::rename(&beside, path))
+    dlt_spec::durable::replace(path, contents.as_ref())
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -316,6 +316,10 @@ pub(crate) struct DoctorTask {
     /// Run folder
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
+    /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep the damaged file under
+    /// another name
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Args, Debug)]

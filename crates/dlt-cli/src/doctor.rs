@@ -4,6 +4,7 @@ use dlt_report::shell::quoted;
 use dlt_spec::ExitCode;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE};
 use dlt_train::doctor::{Finding, Report, Verdict, examine};
+use dlt_train::{MODEL_FILE, Repaired, repair_model};
 
 use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
@@ -11,6 +12,11 @@ use crate::numbers::whole;
 use crate::output;
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
+    if task.repair {
+        // First whether it is a run folder at all.
+        examine(&task.run)?;
+        output::note(&repaired(repair_model(&task.run)?));
+    }
     let report = examine(&task.run)?;
     let run = quoted(&task.run.to_string_lossy());
     output::print(&format!("{}\n{}", findings(&report), abilities(&report, &run)))?;
@@ -21,6 +27,14 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
             Err(Failure::refused(ExitCode::BadData, format!("{wrong} {what} damaged or missing in {run}")))
         }
     }
+}
+
+fn repaired(repaired: Option<Repaired>) -> String {
+    let Some(Repaired { source, step, aside }) = repaired else {
+        return format!("{MODEL_FILE} is whole: nothing to repair");
+    };
+    let kept = aside.map_or_else(String::new, |aside| format!("; the damaged one is {}", aside.display()));
+    format!("{MODEL_FILE} of step {} is written again from {}{kept}", whole(step), source.display())
 }
 
 fn findings(report: &Report) -> String {

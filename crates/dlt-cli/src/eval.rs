@@ -98,7 +98,8 @@ fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
     tokens::refuse_endless(path, ExitCode::BadData)?;
     let text = read_text(path)?;
     let tokens = tokens::tokenizer(&saved.spec.data.tokenizer)?.encode(&text)?;
-    let evaluation = evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?;
+    let evaluation =
+        evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?.finite("the text")?;
     Ok(Measured::new(evaluation, None, &tokens, text.len()))
 }
 
@@ -109,7 +110,8 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
         let source = &spec.data.source;
         tracing::warn!(source, "the data have changed since the model was trained on them");
     }
-    let evaluation = evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?;
+    let evaluation = evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
+        .finite(split.name())?;
     Ok(match material.tokens().map(|tokens| tokens.split(split)) {
         Some(text) => Measured::new(evaluation, Some(split), text.tokens(), text.bytes()),
         None => Measured::new(evaluation, Some(split), &[], 0),

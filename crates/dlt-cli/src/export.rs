@@ -10,7 +10,7 @@ use dlt_models::Model;
 use dlt_models::huggingface::{self, Annotations};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::spec::{Normalise, Objective};
-use dlt_spec::{ExitCode, fields};
+use dlt_spec::{ExitCode, durable, fields};
 use dlt_train::{MODEL_FILE, RunFolder};
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ pub(crate) fn run(task: &ExportTask) -> Result {
         Format::Tied => Form::Tied,
     };
     let card = Card { saved: &saved, model: &model, summary: summary.as_ref(), form };
-    in_place(&task.out, |folder| {
+    output::new_folder(&task.out, |folder| {
         match task.format {
             Format::Hf => write_hf(&saved, &model, tokenizer.as_ref(), folder)?,
             Format::Tied => copy(&locate(&task.run)?, &folder.join(MODEL_FILE))?,
@@ -103,24 +103,8 @@ pub(crate) fn refuse_existing(out: &Path) -> Result {
     Ok(())
 }
 
-/// Fills a sibling of a folder and renames it, so that the folder is there whole or not at all.
-fn in_place(out: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
-    let name = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let partial = out.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let cannot = |error: std::io::Error| {
-        Failure::refused(ExitCode::Resources, format!("cannot write {}: {error}", out.display()))
-    };
-    if let Some(parent) = out.parent() {
-        fs::create_dir_all(parent).map_err(cannot)?;
-    }
-    fs::create_dir(&partial).map_err(cannot)?;
-    let done = fill(&partial).and_then(|()| fs::rename(&partial, out).map_err(cannot));
-    // What was not finished is of no use to anybody.
-    done.inspect_err(|_| drop(fs::remove_dir_all(&partial)))
-}
-
 pub(crate) fn copy(from: &Path, to: &Path) -> Result {
-    fs::copy(from, to).map(drop).map_err(|error| {
+    durable::copy(from, to).map_err(|error| {
         let message = format!("cannot copy {} to {}: {error}", from.display(), to.display());
         Failure::refused(ExitCode::Resources, message)
     })

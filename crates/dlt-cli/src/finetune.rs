@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use dlt_data::catalogue::{CATALOGUE, Entry, Task, find};
 use dlt_spec::spec::Attention;
-use dlt_spec::{ExitCode, Origin, Overlay};
+use dlt_spec::{ExitCode, Origin, Overlay, Value};
 
 use crate::failure::{Failure, Result};
 use crate::layers::{Ground, Layers};
@@ -68,8 +68,8 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     check_kind(&start, entry)?;
     let mut layers = Layers {
         ground: Ground::Plain,
-        under_method: vec![Overlay::from_toml(origin(), &usual(&start, entry))?],
-        over_method: vec![Overlay::from_toml(origin(), &fixed(&start))?],
+        under_method: vec![Overlay::from_values(origin(), usual(&start, entry))?],
+        over_method: vec![Overlay::from_values(origin(), fixed(&start))?],
         method: task.method.as_deref(),
         options: vec![("--task", "data.source", entry.name.to_owned())],
         set: &options.set,
@@ -107,25 +107,35 @@ fn origin() -> Origin {
 }
 
 /// What a method or the person may replace.
-fn usual(start: &Start, entry: &Entry) -> String {
+fn usual(start: &Start, entry: &Entry) -> Vec<(&'static str, Value)> {
     let (short, model) = (entry.name.rsplit('/').next().unwrap_or(entry.name), &start.spec.model);
     let pooling = if model.attention == Attention::Causal { "last-real" } else { "first" };
-    let (name, context, dropout) = (name(&start.name), start.spec.positions().min(CONTEXT), model.dropout);
-    format!(
-        "name = \"{name}-{short}\"\n\
-         [model]\nobjective = \"classes\"\npooling = \"{pooling}\"\ncontext = {context}\ndropout = {dropout:?}\n\
-         [training]\nepochs = 3\nbatch = 32\n\
-         [optimizer]\nlearning_rate = 1e-4\nschedule = \"cosine\"\nfinal_share = 0.0\n"
-    )
+    vec![
+        ("name", format!("{}-{short}", name(&start.name)).into()),
+        ("model.objective", "classes".into()),
+        ("model.pooling", pooling.into()),
+        ("model.context", whole(start.spec.positions().min(CONTEXT))),
+        ("model.dropout", model.dropout.into()),
+        ("training.epochs", 3.into()),
+        ("training.batch", 32.into()),
+        ("optimizer.learning_rate", 1e-4.into()),
+        ("optimizer.schedule", "cosine".into()),
+        ("optimizer.final_share", 0.0.into()),
+    ]
 }
 
 /// What only the person may replace: who shares weights with whom, and that it stays so.
-fn fixed(start: &Start) -> String {
+fn fixed(start: &Start) -> [(&'static str, Value); 2] {
     let owners: Vec<_> = match &start.owners {
         Some(owners) => owners.clone(),
         None => (0..start.spec.model.layers).collect(),
     };
-    format!("[tying]\ninitial = {owners:?}\n[agent]\npolicy = \"none\"\n")
+    let owners = owners.into_iter().map(whole).collect();
+    [("tying.initial", Value::Array(owners)), ("agent.policy", "none".into())]
+}
+
+fn whole(number: usize) -> Value {
+    Value::Integer(number as i64)
 }
 
 /// The last part of a model's name, of letters that a run's name may have.

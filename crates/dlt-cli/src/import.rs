@@ -9,7 +9,7 @@ use clap::Args;
 use dlt_data::{HUB_PREFIX, TOKENIZER_FILE};
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, fields};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, Value, fields};
 use dlt_state::State;
 use dlt_train::{Kernels, RunFolder, TrainError, model_for, model_notes};
 
@@ -93,10 +93,11 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     let of_model = Origin::Option(start.name.clone());
     let keys: Vec<_> = fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
     overlays.push(start.overlay(&of_model, &keys)?);
-    let named = if noted.is_empty() { format!("name = \"{}\"\n", name(&start.name)) } else { String::new() };
-    let (owners, model) = (format!("{owners:?}"), format!("{:?}", start.name));
-    let text = format!("{named}[model]\nstart = {model}\n[tying]\ninitial = {owners}\n");
-    overlays.push(Overlay::from_toml(of_model.clone(), &text)?);
+    let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
+    let mut values =
+        vec![("model.start", Value::from(start.name.clone())), ("tying.initial", Value::Array(owners))];
+    values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
+    overlays.push(Overlay::from_values(of_model.clone(), values)?);
     overlays.extend(start.normalised(&of_model)?);
     if let Some(tokenizer) = tokenizer(task, start) {
         overlays.push(Overlay::from_option("import", "data.tokenizer", &tokenizer)?);

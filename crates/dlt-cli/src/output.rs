@@ -1,11 +1,11 @@
 //! The two channels: results on standard output, everything else on standard error.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
 use dlt_spec::ExitCode;
+use dlt_spec::durable::{self, NewFolder};
 use indicatif::MultiProgress;
 
 use crate::failure::{Failure, Result};
@@ -22,12 +22,7 @@ pub(crate) fn print(text: &str) -> Result {
 
 /// Writes a new file; one that is there already stays as it is.
 pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(content.as_ref()));
-    written.map_err(|error| {
+    durable::create(path, content.as_ref()).map_err(|error| {
         Failure::refused(ExitCode::Usage, format!("cannot write {}: {error}", path.display()))
     })
 }
@@ -36,20 +31,25 @@ pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     let cannot =
         |code, reason: String| Failure::refused(code, format!("cannot write {}: {reason}", path.display()));
-    let name =
-        path.file_name().ok_or_else(|| cannot(ExitCode::Usage, "expected the name of a file".to_owned()))?;
-    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(content))
-        .and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        // It may not be there, and then nothing is left to remove.
-        let _ = fs::remove_file(&beside);
-        cannot(ExitCode::Resources, error.to_string())
-    })
+    if path.file_name().is_none() {
+        return Err(cannot(ExitCode::Usage, "expected the name of a file".to_owned()));
+    }
+    durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
+}
+
+/// Fills a sibling of a new folder and renames it, so that the folder is there whole or not at all. What a process left
+/// there that was killed is removed.
+pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
+    let cannot = |error: io::Error| {
+        let code = match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput => ExitCode::Usage,
+            _ => ExitCode::Resources,
+        };
+        Failure::refused(code, format!("cannot make {}: {error}", place.display()))
+    };
+    let folder = NewFolder::begin(place).map_err(cannot)?;
+    fill(folder.path())?;
+    folder.finish().map_err(cannot)
 }
 
 /// Writes a line for the person. Where standard error is closed, there is nobody to read it.

@@ -11,7 +11,7 @@ use dlt_models::file::ModelFile;
 use dlt_spec::size::Extents;
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, record};
 use dlt_state::State;
-use dlt_train::{MODEL_FILE, TrainError, saved_model};
+use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
 use crate::failure::{Failure, Result};
 
@@ -31,7 +31,8 @@ pub(crate) struct Saved {
 impl Saved {
     /// Reads the model of a run folder, or a model file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = ModelFile::open(&locate(path)?)?;
+        let at = locate(path)?;
+        let file = open_model(&at)?;
         let refuse = |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
         let note = |key: &str| {
             file.metadata().get(key).ok_or_else(|| refuse(format!("the model's metadata lacks `{key}`")))
@@ -54,6 +55,8 @@ impl Saved {
         // Files of models that predict tokens may lack it.
         let classes = if file.metadata().contains_key("classes") { number("classes")? } else { 0 };
         let extents = Extents { vocabulary: number("vocabulary")?, classes };
+        // Before anything is done with single tensors of it.
+        file.check(&*of_spec(&spec, extents)).map_err(|error| with_repair(error.into(), &at))?;
         Ok(Self { extents, step: number("step")?, spec, state, file })
     }
 

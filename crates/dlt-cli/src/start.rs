@@ -223,16 +223,15 @@ impl Start {
     /// Some of the model's values, to lay over others.
     pub(crate) fn overlay(&self, origin: &Origin, keys: &[&str]) -> Result<Overlay> {
         let fields = keys.iter().filter_map(|key| fields::find(key));
-        let lines = fields.map(|field| format!("{} = {}\n", field.name(), field.value(&self.spec)));
-        let text = format!("[model]\n{}", lines.collect::<String>());
-        Ok(Overlay::from_toml(origin.clone(), &text)?)
+        let values = fields.map(|field| (field.key(), field.value(&self.spec)));
+        Ok(Overlay::from_values(origin.clone(), values)?)
     }
 
     /// How the pictures of a model are normalised; nothing where it reads tokens.
     pub(crate) fn normalised(&self, origin: &Origin) -> Result<Option<Overlay>> {
         let field = fields::find("data.normalise").filter(|_| !has_tokens(&self.spec));
-        let text = field.map(|field| format!("[data]\n{} = {}\n", field.name(), field.value(&self.spec)));
-        Ok(text.map(|text| Overlay::from_toml(origin.clone(), &text)).transpose()?)
+        let value = field.map(|field| (field.key(), field.value(&self.spec)));
+        Ok(value.map(|value| Overlay::from_values(origin.clone(), [value])).transpose()?)
     }
 
     /// The weights for a model of this spec.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use dlt_spec::tensors::TensorError;
+
 /// Errors of building, reading, running and writing a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,6 +33,29 @@ pub enum ModelError {
         path: PathBuf,
         /// What was expected and what came.
         reason: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error("{}: {}", path.display(), dlt_spec::tensors::not_finite(tensor, *count, *of))]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first tensor that has one.
+        tensor: String,
+        /// How many of its numbers.
+        count: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// What a model computes is NaN or infinite, though its weights are not.
+    #[error(
+        "expected finite logits, got {count} of {of} that are NaN or infinite: the weights are too large to compute with; \
+         use those of an earlier step"
+    )]
+    Logits {
+        /// How many logits.
+        count: usize,
+        /// Of how many.
+        of: usize,
     },
     /// A set of weights lacks a tensor, or holds it in another shape.
     #[error("tensor `{name}`: expected shape {expected:?}, {came}")]
@@ -114,5 +139,15 @@ impl<T> Context<T> for candle_core::Result<T> {
 impl From<candle_core::Error> for ModelError {
     fn from(source: candle_core::Error) -> Self {
         Self::Tensor { context: "tensor operation".to_owned(), source: Box::new(source) }
+    }
+}
+
+impl From<TensorError> for ModelError {
+    fn from(error: TensorError) -> Self {
+        match error {
+            TensorError::Io { path, source } => Self::Io { action: "read", path, source },
+            TensorError::NotFinite { path, tensor, count, of } => Self::NotFinite { path, tensor, count, of },
+            TensorError::Format { path, reason } => Self::Format { path, reason },
+        }
     }
 }

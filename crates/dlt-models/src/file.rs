@@ -1,38 +1,42 @@
 //! The model file: safetensors, each distinct block once, with the binding of layers in the metadata.
 //!
-//! # Format, version 1
-//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out, in). A block
-//! stands under the number of the lowest layer that uses it. Metadata, all text:
+//! # Format, version 2
+//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out, in), in the order of their
+//! names. A block is under the number of the lowest layer that uses it. Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
 //! | `format` | `pt`, for readers that ask for it |
-//! | `dlt-model` | version of this layout, `1` |
+//! | `dlt-model` | version of this layout, `2` |
+//! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
-//! | `frozen-seed` | root seed that those weights were drawn from; they stand in the file all the same |
+//! | `frozen-seed` | root seed that those weights were drawn from; they are in the file all the same |
 //! | `independent` | layers that train by themselves, `0,2` |
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
+//!
+//! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the checksum of its model
+//! file, whatever its version.
+//!
+//! All of a file is checked when it is opened: no key is there twice, the tensors cover the data exactly, all are f32
+//! and finite, the checksum is that of the bytes, and the binding does not contradict itself. Whether the names and
+//! shapes are those of a model is checked by [`ModelFile::check`].
 
 pub(crate) mod deferred;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use candle_core::safetensors::BufferedSafetensors;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use dlt_kernels::Kernels;
-use safetensors::SafeTensors;
+use dlt_spec::tensors::{CHECKSUM, LAYOUT, LAYOUT_KEY, TensorFile, open_model};
 
 use crate::architecture::Architecture;
 use crate::binding::{Binding, Rules, StorageId};
 use crate::file::deferred::Deferred;
 use crate::parameters::Layout;
 use crate::{Model, ModelError, Result};
-
-/// Version of the layout that this program writes and reads.
-pub const VERSION: &str = "1";
 
 impl Model {
     /// Tensors by name as a model file holds them: shared ones, and each distinct block once.
@@ -44,21 +48,10 @@ impl Model {
     }
 
     fn written(&self) -> Vec<(String, Deferred<'_>)> {
-        let mut named = Vec::new();
-        let mut name_all = |prefix: &str, place, layout: &Layout| {
-            for (index, entry) in layout.entries().iter().enumerate() {
-                let fetch = move || self.parameter(place, index);
-                named.push((format!("{prefix}{}", entry.name), Deferred::new(entry.shape.clone(), fetch)));
-            }
-        };
-        name_all(self.architecture.shared_prefix(), Place::Shared, self.shared.layout());
-        for (layer, &lowest) in self.binding.partition().iter().enumerate() {
-            if layer == lowest {
-                let prefix = self.architecture.block_prefix(layer);
-                name_all(&prefix, Place::Block(self.binding.storage(layer)), self.bank.layout());
-            }
-        }
-        named
+        let named = named(&*self.architecture, &self.binding);
+        let deferred =
+            |(name, shape, place, index)| (name, Deferred::new(shape, move || self.parameter(place, index)));
+        named.into_iter().map(deferred).collect()
     }
 
     /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by one and never
@@ -81,7 +74,7 @@ impl Model {
         };
         let mut metadata = extra.clone();
         metadata.insert("format".to_owned(), "pt".to_owned());
-        metadata.insert("dlt-model".to_owned(), VERSION.to_owned());
+        metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
         metadata.insert("storage".to_owned(), list(self.binding.partition()));
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
         metadata.insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
@@ -102,47 +95,65 @@ pub(crate) enum Place {
     Block(StorageId),
 }
 
-/// A model file that has been read and whose binding has been checked.
+/// The parameters of a model by name, with shape and place: shared ones, and each distinct block once.
+fn named(architecture: &dyn Architecture, binding: &Binding) -> Vec<(String, Vec<usize>, Place, usize)> {
+    let mut named = Vec::new();
+    let mut name_all = |prefix: &str, place, layout: &Layout| {
+        for (index, entry) in layout.entries().iter().enumerate() {
+            named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), place, index));
+        }
+    };
+    name_all(architecture.shared_prefix(), Place::Shared, &architecture.shared_layout());
+    let block = architecture.block_layout();
+    for (layer, &lowest) in binding.partition().iter().enumerate() {
+        if layer == lowest {
+            name_all(&architecture.block_prefix(layer), Place::Block(binding.storage(layer)), &block);
+        }
+    }
+    named
+}
+
+/// A model file of which every byte has been checked. Tensors are read when they are asked for.
 pub struct ModelFile {
-    path: PathBuf,
-    metadata: BTreeMap<String, String>,
     binding: Binding,
-    tensors: BufferedSafetensors,
+    tensors: TensorFile,
+    sha256: String,
 }
 
 impl ModelFile {
-    /// Reads a model file.
+    /// Opens a model file and checks all of it.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model file of
-    /// this version, is damaged, or its binding contradicts itself.
+    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model file of a version that
+    /// is read, is damaged, or its binding contradicts itself, [`ModelError::NotFinite`] where a weight is no number.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| ModelError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        let refuse = |reason: String| ModelError::Format { path: path.to_owned(), reason };
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| refuse(format!("not a safetensors file: {error}")))?;
-        let metadata: BTreeMap<String, String> =
-            header.metadata().clone().unwrap_or_default().into_iter().collect();
-        match metadata.get("dlt-model").map(String::as_str) {
-            Some(VERSION) => {}
-            Some(other) => {
-                return Err(refuse(format!("expected model layout version {VERSION}, came {other}")));
-            }
-            None => return Err(refuse("a safetensors file, but not one of dlt's model files".to_owned())),
-        }
-        let binding = binding(&metadata).map_err(refuse)?;
-        let tensors = BufferedSafetensors::new(bytes).map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), metadata, binding, tensors })
+        let (tensors, examined) = open_model(path)?;
+        let binding = binding(&tensors.header().metadata).map_err(|reason| tensors.refuse(reason))?;
+        Ok(Self { binding, tensors, sha256: examined.sha256 })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.tensors.path()
+    }
+
+    /// SHA-256 of the whole file.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Whether the file holds its own checksum, as all do since version 2.
+    #[must_use]
+    pub fn has_checksum(&self) -> bool {
+        self.metadata().contains_key(CHECKSUM)
     }
 
     /// What the writer noted beside the tensors.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        &self.tensors.header().metadata
     }
 
     /// Which layers share weights.
@@ -151,11 +162,37 @@ impl ModelFile {
         &self.binding
     }
 
+    /// Compares the file with what a model of this architecture has: each tensor once, of its shape, and no other.
+    ///
+    /// # Errors
+    /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is missing or has another
+    /// shape, [`ModelError::Format`] for one that such a model has not.
+    pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
+        let (expected, came) = (architecture.n_layers(), self.binding.n_layers());
+        if expected != came {
+            return Err(ModelError::Depth { expected, came });
+        }
+        let mut others = self.tensors.header().tensors.clone();
+        for (name, expected, ..) in named(architecture, &self.binding) {
+            let came = match others.remove(&name) {
+                Some(place) if place.shape == expected => continue,
+                Some(place) => format!("got {:?}", place.shape),
+                None => format!("it is missing in {}", self.path().display()),
+            };
+            return Err(ModelError::Weight { name, expected, came });
+        }
+        match others.keys().next() {
+            Some(other) => {
+                Err(self.tensors.refuse(format!("tensor `{other}`: its model has none of this name")).into())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The model that the file holds.
     ///
     /// # Errors
-    /// [`ModelError::Weight`] for a tensor that is missing or has another shape than `architecture` says,
-    /// [`ModelError::Depth`] where the depths differ.
+    /// As [`check`](Self::check), and [`ModelError::Io`].
     pub fn model(
         &self,
         architecture: Box<dyn Architecture>,
@@ -163,32 +200,23 @@ impl ModelFile {
         kernels: Kernels,
         device: &Device,
     ) -> Result<Model> {
-        let (expected, came) = (architecture.n_layers(), self.binding.n_layers());
-        if expected != came {
-            return Err(ModelError::Depth { expected, came });
-        }
+        self.check(&*architecture)?;
         let lookup = |name: &str| self.tensor(name, device);
-        let seed = self.metadata.get("frozen-seed").and_then(|seed| seed.parse().ok());
+        let seed = self.metadata().get("frozen-seed").and_then(|seed| seed.parse().ok());
         Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, seed, device)
     }
-}
 
-impl ModelFile {
     fn tensor(&self, name: &str, device: &Device) -> Result<Option<Tensor>> {
-        match self.tensors.get(name) {
-            Ok(_) => self.tensors.load(name, device).map(Some).map_err(|error| ModelError::Format {
-                path: self.path.clone(),
-                reason: format!("tensor `{name}`: {error}"),
-            }),
-            Err(_) => Ok(None),
-        }
+        let Some(place) = self.tensors.header().tensors.get(name) else { return Ok(None) };
+        let bytes = self.tensors.bytes(name)?.unwrap_or_default();
+        Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
     }
 
     /// A tensor by the name that it has in a model whose layers share nothing: every layer finds the weights that it
     /// uses, though they stand in the file under another one's name.
     ///
     /// # Errors
-    /// [`ModelError::Format`] where the tensor is damaged.
+    /// [`ModelError::Io`] where it cannot be read.
     pub fn lookup(
         &self,
         name: &str,
@@ -211,9 +239,11 @@ fn list(layers: impl IntoIterator<Item = usize>) -> String {
 fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, String> {
     let parse = |key: &str| -> std::result::Result<Vec<usize>, String> {
         let text = metadata.get(key).ok_or_else(|| format!("the metadata lacks `{key}`"))?;
-        let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
-        numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
-            format!("metadata `{key}`: expected layer numbers with commas between, came `{text}`")
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        text.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| {
+            format!("metadata `{key}`: expected layer numbers with commas between, got `{text}`")
         })
     };
     Binding::from_parts(&parse("storage")?, &parse("frozen")?, &parse("independent")?)

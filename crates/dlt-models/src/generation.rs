@@ -141,6 +141,7 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         if (self.each)(self.texts[place].number, Event::Read).is_break() {
             return Ok(self.end(place, End::Broken));
         }
+        refuse_not_finite(&logits)?;
         Ok(self.choose(place, &mut logits[0]))
     }
 
@@ -158,6 +159,7 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
             let last: Vec<u32> = roomy.iter().flat_map(|&place| self.texts[place].last(1)).copied().collect();
             logits.append(&mut self.decoder.feed(&roomy, &last)?);
         }
+        refuse_not_finite(&logits)?;
         let mut under_way = Vec::new();
         for (&place, logits) in full.iter().chain(&roomy).zip(&mut logits) {
             if self.choose(place, logits) {
@@ -192,5 +194,14 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         // There is nothing left to break.
         let _ = (self.each)(self.texts[place].number, Event::End(why));
         false
+    }
+}
+
+/// No token can be chosen among numbers that are none.
+fn refuse_not_finite(logits: &[Vec<f32>]) -> Result<()> {
+    let count = logits.iter().flatten().filter(|logit| !logit.is_finite()).count();
+    match count {
+        0 => Ok(()),
+        count => Err(ModelError::Logits { count, of: logits.iter().map(Vec::len).sum() }),
     }
 }

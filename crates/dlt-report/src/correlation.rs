@@ -2,23 +2,16 @@
 
 mod saved;
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata};
+use dlt_spec::tensors::{TensorFile, open_model};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ReportError, Result};
 pub use saved::CORRELATIONS_FILE;
 
-/// Version of the layout of model files that is read.
-const LAYOUT: &str = "1";
 /// Numbers of each layer that are in memory at a time.
 const CHUNK: usize = 1 << 16;
-/// Largest header that a model file may have, in bytes: the limit of the format.
-const HEADER_LIMIT: u64 = 100_000_000;
 
 /// What stands before and behind a layer's number in the names of the two feed-forward matrices of each
 /// architecture.
@@ -82,7 +75,7 @@ impl Correlations {
     /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no model file of this
     /// version, lacks a layer, or holds weights between which there is no correlation: not finite, or all equal.
     pub fn of_model(path: &Path, layers: Option<&[usize]>) -> Result<Self> {
-        let mut file = ModelFile::open(path)?;
+        let file = ModelFile::open(path)?;
         let layers = match layers {
             Some(layers) => layers.to_vec(),
             None => file.numbers("independent")?,
@@ -189,46 +182,26 @@ struct Place {
     count: usize,
 }
 
-/// A model file of which the header has been read.
-struct ModelFile {
-    path: PathBuf,
-    file: File,
-    header: Metadata,
-    notes: BTreeMap<String, String>,
-    /// Where tensors begin.
-    offset: u64,
-}
+/// A model file of which every byte has been checked.
+struct ModelFile(TensorFile);
 
 impl ModelFile {
     fn open(path: &Path) -> Result<Self> {
-        let io = || ReportError::io("read", path);
-        let mut file = File::open(path).map_err(io())?;
-        let mut bytes = vec![0; 8];
-        file.read_exact(&mut bytes).map_err(io())?;
-        let length = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|at| bytes[at]));
-        let refuse = |reason: String| ReportError::format(path, reason);
-        if length > HEADER_LIMIT {
-            return Err(refuse(format!("not a safetensors file: a header of {length} bytes")));
-        }
-        bytes.resize(8 + length as usize, 0);
-        file.read_exact(&mut bytes[8..]).map_err(io())?;
-        let header: Metadata = serde_json::from_slice(&bytes[8..])
-            .map_err(|error| refuse(format!("not a safetensors file: {error}")))?;
-        let notes: BTreeMap<_, _> = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        match notes.get("dlt-model").map(String::as_str) {
-            Some(LAYOUT) => Ok(Self { path: path.to_owned(), file, header, notes, offset: 8 + length }),
-            Some(other) => Err(refuse(format!("expected model layout version {LAYOUT}, came {other}"))),
-            None => Err(refuse("a safetensors file, but not one of dlt's model files".to_owned())),
-        }
+        Ok(Self(open_model(path)?.0))
     }
 
     fn refuse(&self, reason: impl ToString) -> ReportError {
-        ReportError::format(&self.path, reason)
+        ReportError::format(self.0.path(), reason)
     }
 
     /// Numbers of layers that the metadata holds under a key.
     fn numbers(&self, key: &str) -> Result<Vec<usize>> {
-        let text = self.notes.get(key).ok_or_else(|| self.refuse(format!("the metadata lacks `{key}`")))?;
+        let text = self
+            .0
+            .header()
+            .metadata
+            .get(key)
+            .ok_or_else(|| self.refuse(format!("the metadata lacks `{key}`")))?;
         let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
         numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
             self.refuse(format!(
@@ -240,7 +213,7 @@ impl ModelFile {
     /// Where one of the two feed-forward matrices of each layer stands.
     fn places(&self, layers: &[usize], matrix: usize) -> Result<Vec<Place>> {
         let storage = self.numbers("storage")?;
-        let tensors = self.header.tensors();
+        let tensors = &self.0.header().tensors;
         let names = FEED_FORWARD
             .iter()
             .find(|(before, behind)| tensors.contains_key(&format!("{before}0{}", behind[0])));
@@ -253,21 +226,19 @@ impl ModelFile {
             })?;
             let name = format!("{before}{lowest}{}", behind[matrix]);
             let info = tensors.get(&name).ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
-            let (begin, end) = info.data_offsets;
-            let (count, expected) = ((end - begin) / 4, places.first().map(|place| place.count));
-            if info.dtype != Dtype::F32 || expected.is_some_and(|expected| expected != count) {
-                let reason = format!("tensor `{name}`: expected numbers in f32, as many as in other layers");
-                return Err(self.refuse(reason));
+            let (count, expected) = (info.count() as usize, places.first().map(|place| place.count));
+            if expected.is_some_and(|expected| expected != count) {
+                return Err(
+                    self.refuse(format!("tensor `{name}`: expected as many numbers as in other layers"))
+                );
             }
-            places.push(Place { begin: self.offset + begin as u64, count });
+            places.push(Place { begin: info.data_offsets.0, count });
         }
         Ok(places)
     }
 
-    fn read(&mut self, begin: u64, count: usize) -> Result<Vec<f64>> {
-        let mut bytes = vec![0; 4 * count];
-        let read = self.file.seek(SeekFrom::Start(begin)).and_then(|_| self.file.read_exact(&mut bytes));
-        read.map_err(ReportError::io("read", &self.path))?;
+    fn read(&self, begin: u64, count: usize) -> Result<Vec<f64>> {
+        let bytes = self.0.read(begin, 4 * count as u64)?;
         let (numbers, _) = bytes.as_chunks::<4>();
         Ok(numbers.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect())
     }

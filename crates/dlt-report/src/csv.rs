@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use ::csv::Writer;
+use dlt_spec::durable;
 use dlt_spec::record::{DecisionRow, EvaluationRow, METRICS_FILE, Split, StepRow};
 
 use crate::error::{ReportError, Result};
@@ -94,10 +95,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     for (name, bytes) in &tables {
         let path = folder.join(name);
         // A reader finds the former table or the new one, never a part.
-        let partial = folder.join(format!("{name}.partial"));
-        fs::write(&partial, bytes)
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(ReportError::io("write", &path))?;
+        durable::replace(&path, bytes).map_err(ReportError::io("write", &path))?;
         paths.push(path);
     }
     Ok(paths)

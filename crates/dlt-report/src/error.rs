@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use dlt_spec::tensors::{TensorError, not_finite};
+
 /// Result with [`ReportError`].
 pub type Result<T, E = ReportError> = std::result::Result<T, E>;
 
@@ -63,5 +65,17 @@ impl ReportError {
     /// For what a file should not hold.
     pub(crate) fn format(path: &Path, reason: impl ToString) -> Self {
         Self::Format { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+impl From<TensorError> for ReportError {
+    fn from(error: TensorError) -> Self {
+        match error {
+            TensorError::Io { path, source } => Self::Io { action: "read", path, source },
+            TensorError::Format { path, reason } => Self::Format { path, reason },
+            TensorError::NotFinite { path, tensor, count, of } => {
+                Self::Format { path, reason: not_finite(&tensor, count, of) }
+            }
+        }
     }
 }

@@ -15,21 +15,27 @@
 //! # Ok::<(), dlt_spec::SpecError>(())
 //! ```
 //!
-//! What a run writes is in [`record`], and the meaning of every field in [`fields`].
+//! What a run writes is in [`record`] and [`tensors`], how it is written in [`durable`], and the meaning of every field in
+//! [`fields`].
 
 pub mod check;
+pub mod checksum;
+pub mod durable;
 pub mod error;
 pub mod exit;
 pub mod fields;
+pub mod foreign;
 pub mod overlay;
 pub mod presets;
 pub mod record;
 pub mod seeds;
 pub mod size;
 pub mod spec;
+pub mod tensors;
 
 pub use check::CheckedSpec;
 pub use error::{SpecError, Violation};
 pub use exit::ExitCode;
 pub use overlay::{Change, Origin, Overlay, diff, fingerprint};
 pub use spec::Spec;
+pub use toml::Value;

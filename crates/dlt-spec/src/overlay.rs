@@ -104,12 +104,35 @@ impl Overlay {
         Self::from_text(origin, key, text)
     }
 
-    /// One value from the text of a command-line option, such as `--steps`.
+    /// One value from the text of a command-line option, such as `--steps`. Where a field holds text, such as a path, it is
+    /// taken as it is, quotes and all.
     ///
     /// # Errors
     /// A key that no spec has, or a value of the wrong type.
     pub fn from_option(option: &str, key: &str, text: &str) -> Result<Self, SpecError> {
-        Self::from_text(Origin::Option(option.to_owned()), key, text)
+        let origin = Origin::Option(option.to_owned());
+        match is_text(key) {
+            true => Self::from_values(origin, [(key, Value::String(text.to_owned()))]),
+            false => Self::from_text(origin, key, text),
+        }
+    }
+
+    /// Values under their keys.
+    ///
+    /// # Errors
+    /// A key that no spec has, or a value of the wrong type.
+    pub fn from_values<'a>(
+        origin: Origin,
+        values: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> Result<Self, SpecError> {
+        let mut overlay = Self { origin, values: Vec::new() };
+        for (key, value) in values {
+            match key.split_once('.') {
+                Some((section, name)) => overlay.push(Some(section), name, &value)?,
+                None => overlay.push(None, key, &value)?,
+            }
+        }
+        Ok(overlay)
     }
 
     /// Where the values came from.
@@ -125,19 +148,12 @@ impl Overlay {
 
     fn from_text(origin: Origin, key: &str, text: &str) -> Result<Self, SpecError> {
         let word = Value::String(text.to_owned());
-        let value = match fields::find(key).map(|field| field.values()) {
+        let value = match is_text(key) {
             // A path or a name may look like a number or a date; only quotes are taken off.
-            Some(Values::Text | Values::MaybeText | Values::Name) => {
-                text.parse().ok().filter(Value::is_str).unwrap_or(word)
-            }
-            _ => text.parse().unwrap_or(word),
+            true => text.parse().ok().filter(Value::is_str).unwrap_or(word),
+            false => text.parse().unwrap_or(word),
         };
-        let mut overlay = Self { origin, values: Vec::new() };
-        match key.split_once('.') {
-            Some((section, name)) => overlay.push(Some(section), name, &value)?,
-            None => overlay.push(None, key, &value)?,
-        }
-        Ok(overlay)
+        Self::from_values(origin, [(key, value)])
     }
 
     fn push(&mut self, section: Option<&str>, name: &str, value: &Value) -> Result<(), SpecError> {
@@ -210,6 +226,12 @@ fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a field holds text of any kind.
+fn is_text(key: &str) -> bool {
+    let values = fields::find(key).map(|field| field.values());
+    matches!(values, Some(Values::Text | Values::MaybeText | Values::Name))
 }
 
 fn insert(table: &mut Table, key: &str, value: Value) {

@@ -6,17 +6,19 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_models::file::ModelFile;
+use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{
     METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
 };
 use dlt_spec::size::Extents;
+use dlt_spec::tensors::not_finite;
 use dlt_state::Recording;
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
 use crate::folder::RunFolder;
 use crate::lock::{LOCK_FILE, holder};
+use crate::model_file::{open_model, with_repair};
 use crate::tying::saved_model;
 use crate::{MODEL_FILE, Result, TrainError};
 
@@ -253,13 +255,16 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
     if !path.exists() {
         let (verdict, says) = match validations {
             0 => (Verdict::Note, "none yet; it comes with the first validation"),
-            _ => (Verdict::Wrong, "not there, though models were validated; a resume brings it back"),
+            _ => (
+                Verdict::Wrong,
+                "not there, though models were validated; a resume, or `dlt doctor RUN --repair`, writes it again",
+            ),
         };
         return report.add(MODEL_FILE, verdict, says);
     }
-    let file = match ModelFile::open(&path) {
+    let file = match open_model(&path) {
         Ok(file) => file,
-        Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error.into())),
+        Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error)),
     };
     let note = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
     let data = note("vocabulary")
@@ -282,7 +287,7 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
                 format!("the best on validation, of step {}", note("step")),
             );
         }
-        Err(error) => report.add(MODEL_FILE, Verdict::Wrong, reason(&error)),
+        Err(error) => report.add(MODEL_FILE, Verdict::Wrong, reason(&with_repair(error, &path))),
     }
 }
 
@@ -338,7 +343,13 @@ fn reason(error: &TrainError) -> String {
     match error {
         TrainError::Format { reason, .. } => reason.clone(),
         TrainError::Io { source, .. } => format!("cannot be read: {source}"),
-        TrainError::Model(dlt_models::ModelError::Format { reason, .. }) => reason.clone(),
+        TrainError::Model(ModelError::Format { reason, .. }) => reason.clone(),
+        TrainError::Model(ModelError::NotFinite { tensor, count, of, .. }) => not_finite(tensor, *count, *of),
+        TrainError::Damaged { reason, whole, run, .. } => format!(
+            "{reason}; {} holds the model whole: `dlt doctor {} --repair` writes it again",
+            whole.display(),
+            run.display()
+        ),
         other => other.to_string(),
     }
 }

@@ -118,6 +118,24 @@ pub enum TrainError {
         /// What was expected and what came.
         reason: String,
     },
+    /// The model file of a run is damaged, and the run can write it again.
+    #[error(
+        "{}: {reason}; {} holds the model whole: `dlt doctor {} --repair` writes the file again from there and keeps the \
+         damaged one",
+        path.display(),
+        whole.display(),
+        run.display()
+    )]
+    Damaged {
+        /// The model file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// The checkpoint or kept model that has the right bytes.
+        whole: PathBuf,
+        /// The run folder.
+        run: PathBuf,
+    },
     /// The vocabulary of the spec is smaller than the tokenizer's.
     #[error("model.vocabulary: expected at least the tokenizer's {tokenizer} entries, came {spec}")]
     Vocabulary {
@@ -159,6 +177,17 @@ pub enum TrainError {
         /// Settings that would help.
         advice: String,
     },
+    /// A model that is evaluated has no loss that could be printed.
+    #[error(
+        "the loss on {what} is {loss}, expected a finite number and perplexity: the model has diverged, or is not one for \
+         these data"
+    )]
+    Loss {
+        /// The data.
+        what: String,
+        /// Mean cross-entropy, in nats.
+        loss: f64,
+    },
     /// A loss or gradient is not a finite number.
     #[error(
         "training diverged at step {step}: loss {loss}, first non-finite tensor: {tensor}; \
@@ -180,7 +209,10 @@ impl TrainError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Spec(error) => error.exit_code(),
-            Self::Agent(AgentError::NotFinite { .. }) | Self::Diverged { .. } => ExitCode::Diverged,
+            Self::Agent(AgentError::NotFinite { .. })
+            | Self::Diverged { .. }
+            | Self::Loss { .. }
+            | Self::Model(ModelError::Logits { .. }) => ExitCode::Diverged,
             Self::Agent(_)
             | Self::OtherStart { .. }
             | Self::Vocabulary { .. }
@@ -188,11 +220,14 @@ impl TrainError {
             | Self::ChangedSpec { .. } => ExitCode::BadSpec,
             // Bytes that are no text: the file is damaged, not the disk.
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => ExitCode::BadData,
-            Self::Data(_) | Self::State(_) | Self::Format { .. } | Self::NoCheckpoint { .. } => {
-                ExitCode::BadData
-            }
+            Self::Data(_)
+            | Self::State(_)
+            | Self::Format { .. }
+            | Self::Damaged { .. }
+            | Self::NoCheckpoint { .. } => ExitCode::BadData,
             Self::Model(
                 ModelError::Format { .. }
+                | ModelError::NotFinite { .. }
                 | ModelError::Weight { .. }
                 | ModelError::Batch { .. }
                 | ModelError::Objective { .. }

@@ -7,9 +7,9 @@ use dlt_models::batch::Wanted;
 use dlt_models::{Batch, Model, ModelError};
 use dlt_spec::record::{EvaluationRow, Scores, Split};
 
-use crate::Result;
 use crate::confusion::Confusion;
 use crate::feed::view;
+use crate::{Result, TrainError};
 
 /// Summed loss over what is predicted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,20 @@ impl Evaluation {
     #[must_use]
     pub fn perplexity(&self) -> f64 {
         self.loss().exp()
+    }
+
+    /// The same evaluation, for what is printed or written of it: a loss or perplexity that is no finite number is an error,
+    /// never a figure. `what` names the data.
+    ///
+    /// # Errors
+    /// [`TrainError::Loss`].
+    pub fn finite(self, what: &str) -> Result<Self> {
+        let loss = self.loss();
+        let is_finite = match self.classes {
+            Some(_) => loss.is_finite(),
+            None => self.perplexity().is_finite(),
+        };
+        if is_finite { Ok(self) } else { Err(TrainError::Loss { what: what.to_owned(), loss }) }
     }
 
     /// How well classes are told apart; nothing where tokens are predicted.
@@ -127,4 +141,22 @@ pub fn evaluate_tokens(model: &Model, tokens: &[u32], context: usize) -> Result<
     let stream = TokenStream::new(tokens.to_vec(), 0);
     let context = context.clamp(1, tokens.len() - 1);
     evaluate(model, &Examples::from(Windows::stream(stream, context)?), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_a_loss_that_is_no_number() {
+        let of = |loss_sum| Evaluation { loss_sum, tokens: 2, classes: None };
+        assert_eq!(of(4.0).finite("the text").expect("finite").loss(), 2.0);
+        // The last is finite, but nothing can be said of its perplexity.
+        for loss_sum in [f64::NAN, f64::INFINITY, 2000.0] {
+            let error = of(loss_sum).finite("the text").expect_err("refused");
+            assert!(error.to_string().contains("the loss on the text"), "{error}");
+            assert_eq!(error.exit_code(), dlt_spec::ExitCode::Diverged);
+        }
+        assert!(Evaluation::default().finite("nothing").is_err());
+    }
 }

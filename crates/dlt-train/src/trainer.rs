@@ -1,6 +1,6 @@
 //! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
 
-mod restored;
+pub(crate) mod restored;
 mod saved;
 
 use candle_core::Device;
@@ -439,7 +439,7 @@ impl Trainer {
         let mut evaluate = |split: Split, label| {
             let evaluation = evaluate(&model, material.examples(split), spec.evaluation_batch())?;
             folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
-            finite(best_step, evaluation)
+            finite(best_step, evaluation)?.finite(split.name())
         };
         let validation = evaluate(Split::Validation, record::Split::Validation)?;
         let test = evaluate(Split::Test, record::Split::Test)?;

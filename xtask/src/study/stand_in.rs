@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -55,20 +54,17 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     for (path, bytes) in files {
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        replace(&path, parent, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        replace(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
 /// A file that is there already stays, as somebody may be reading it; two that write at once do not meet.
-fn replace(path: &Path, parent: &Path, bytes: &[u8]) -> Result<()> {
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
     }
-    let mut beside = tempfile::NamedTempFile::new_in(parent)?;
-    beside.write_all(bytes)?;
-    beside.persist(path)?;
-    Ok(())
+    Ok(dlt_spec::durable::replace(path, bytes)?)
 }
 
 /// Records of CIFAR-10's binary layout: a byte for the class, then red, green and blue. A class is a stripe.

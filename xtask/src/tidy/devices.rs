@@ -34,6 +34,11 @@ const IN_MAIN_MEMORY: &[Place] = &[
     place("crates/dlt-models/src/huggingface/shards.rs", 1, "files are read into main memory, then moved"),
     place("crates/dlt-train/src/device.rs", 1, "chooses the device"),
     place("crates/dlt-train/src/doctor.rs", 1, "looks whether a file can be read, on any machine"),
+    place(
+        "crates/dlt-train/src/model_file.rs",
+        1,
+        "a model file is written from a checkpoint, on any machine",
+    ),
     place("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
     place("crates/dlt-train/src/optimizer/resting.rs", 1, "where there are no moments there is no device"),
 ];
@@ -48,8 +53,8 @@ const READS_BACK: &[Place] = &[
     ),
     place(
         "crates/dlt-models/src/huggingface/weights.rs",
-        2,
-        "weights from files: moved to the device, compared",
+        3,
+        "weights from files: moved to the device, compared, looked through for NaN",
     ),
     place("crates/dlt-models/src/model.rs", 1, "scores of the next token, for whoever asks for them"),
     place("crates/dlt-train/src/checkpoint/contents.rs", 1, "tensors that are written to a checkpoint"),

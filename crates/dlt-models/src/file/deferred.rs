@@ -1,14 +1,12 @@
 //! Writing tensors one by one, so that a file is never held in memory.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use candle_core::Tensor;
-use safetensors::View;
+use dlt_spec::durable;
+use dlt_spec::tensors::{Header, Number, Place, Writer};
 
 use crate::{ModelError, Result};
 
@@ -35,81 +33,64 @@ impl<'a> Deferred<'a> {
         let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
         Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
     }
-}
 
-/// One tensor on its way into a file. The library asks for bytes and takes no error, so that one is kept beside.
-struct Entry<'a> {
-    tensor: Deferred<'a>,
-    failure: &'a RefCell<Option<ModelError>>,
-}
-
-impl View for Entry<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        safetensors::Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.tensor.bytes().unwrap_or_else(|error| {
-            self.failure.borrow_mut().get_or_insert(error);
-            Vec::new()
-        }))
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.shape.iter().product::<usize>() * size_of::<f32>()
+    fn len(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64 * Number::F32.size()
     }
 }
 
-/// Writes a safetensors file: to a temporary sibling, synced, then renamed into place.
+/// What ends a write early.
+enum Failure {
+    System(io::Error),
+    Tensor(ModelError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Writes a safetensors file with a checksum: to a temporary sibling, synced, then renamed into place. Keys and tensors are
+/// in the order of their names, so that equal models are equal files.
 ///
 /// # Errors
-/// [`ModelError::Io`] where the folder cannot be written, and what fetching a tensor fails with; what stood under
-/// `path` before is then untouched.
+/// [`ModelError::Io`] where the folder cannot be written, [`ModelError::NotFinite`] for weights that nobody could read
+/// back, and what fetching a tensor fails with; what was under `path` before is then untouched.
 pub(crate) fn write(
     path: &Path,
-    tensors: Vec<(String, Deferred<'_>)>,
+    mut tensors: Vec<(String, Deferred<'_>)>,
     metadata: BTreeMap<String, String>,
 ) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
-    let failure = RefCell::new(None);
-    let entries = tensors.into_iter().map(|(name, tensor)| (name, Entry { tensor, failure: &failure }));
-    let written = safetensors::serialize_to_file(entries, Some(metadata.into_iter().collect()), &partial);
-    if let Some(error) = failure.take() {
-        // The file has its full length, but not every tensor. It may be gone already, where writing failed too.
-        let _ = std::fs::remove_file(&partial);
-        return Err(error);
+    tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut header = Header { metadata, tensors: BTreeMap::new() }.with_checksum();
+    let mut end = 0;
+    for (name, tensor) in &tensors {
+        let data_offsets = (end, end + tensor.len());
+        end = data_offsets.1;
+        let place = Place { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
+        header.tensors.insert(name.clone(), place);
     }
-    written.map_err(|source| match source {
-        safetensors::SafeTensorError::IoError(source) => io(source),
-        other => ModelError::Format { path: path.to_owned(), reason: other.to_string() },
-    })?;
-    sort_header(&partial).and_then(|()| std::fs::rename(&partial, path)).map_err(io)
-}
 
-/// Puts the header's keys in a fixed order, in which the library does not write them, so that equal models
-/// are equal files; then syncs.
-fn sort_header(path: &Path) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let mut header = vec![0; usize::try_from(u64::from_le_bytes(length)).map_err(std::io::Error::other)?];
-    file.read_exact(&mut header)?;
-    let mut value: serde_json::Value = serde_json::from_slice(&header)?;
-    value.sort_all_objects();
-    let mut sorted = serde_json::to_vec(&value)?;
-    // The same keys and values, so at most as long; the rest is filled with blanks, as the format has it.
-    if sorted.len() > header.len() {
-        return Err(std::io::Error::other("the sorted header is longer than the one written"));
-    }
-    sorted.resize(header.len(), b' ');
-    file.seek(SeekFrom::Start(8))?;
-    file.write_all(&sorted)?;
-    file.sync_all()
+    let written = durable::replace_with(path, |file| {
+        let mut writer = Writer::begin(BufWriter::new(file), &header)?;
+        for (name, tensor) in &tensors {
+            let bytes = tensor.bytes().map_err(Failure::Tensor)?;
+            let count = Number::F32.count_not_finite(&bytes);
+            if count > 0 {
+                let (tensor, of) = (name.clone(), bytes.len() as u64 / Number::F32.size());
+                let path = path.to_owned();
+                return Err(Failure::Tensor(ModelError::NotFinite { path, tensor, count, of }));
+            }
+            writer.push(&bytes)?;
+        }
+        writer.finish()?;
+        Ok(())
+    });
+    written.map_err(|failure| match failure {
+        Failure::System(source) => ModelError::Io { action: "write", path: path.to_owned(), source },
+        Failure::Tensor(error) => error,
+    })
 }
 
 #[cfg(test)]
@@ -118,19 +99,24 @@ mod tests {
 
     use super::*;
 
-    /// The library gives a file its full length before it writes, so that a tensor left out does not show in it.
     #[test]
-    fn regression_a_tensor_that_cannot_be_fetched_leaves_no_file() {
+    fn regression_a_tensor_that_cannot_be_written_leaves_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("model.safetensors");
-        let whole = || Ok(Tensor::new(&[1f32, 2.0], &Device::Cpu)?);
+        let of = |values: [f32; 2]| move || Ok(Tensor::new(&values, &Device::Cpu)?);
         let broken = || Err(ModelError::Depth { expected: 1, came: 2 });
-        let tensors =
-            |second| vec![("a".to_owned(), Deferred::new(vec![2], whole)), ("b".to_owned(), second)];
+        let tensors = |second| {
+            let first = Deferred::new(vec![2], of([1.0, 2.0]));
+            vec![("b".to_owned(), second), ("a".to_owned(), first)]
+        };
+        let n_files = || std::fs::read_dir(folder.path()).expect("a folder").count();
         let refused = write(&path, tensors(Deferred::new(vec![2], broken)), BTreeMap::new());
         assert!(matches!(refused, Err(ModelError::Depth { .. })), "{refused:?}");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
-        write(&path, tensors(Deferred::new(vec![2], whole)), BTreeMap::new()).expect("written");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        let nan = Deferred::new(vec![2], of([1.0, f32::NAN]));
+        let refused = write(&path, tensors(nan), BTreeMap::new());
+        assert!(matches!(refused, Err(ModelError::NotFinite { count: 1, of: 2, .. })), "{refused:?}");
+        assert_eq!(n_files(), 0);
+        write(&path, tensors(Deferred::new(vec![2], of([3.0, 4.0]))), BTreeMap::new()).expect("written");
+        assert_eq!(n_files(), 1);
     }
 }

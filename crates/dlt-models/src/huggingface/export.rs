@@ -1,12 +1,11 @@
 //! Writing a model as transformers reads it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
-use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
 use dlt_spec::spec::{Architecture, Attention, Gelu, Objective, Output, Pooling};
+use dlt_spec::{CheckedSpec, durable};
 use serde_json::{Map, Value, json};
 
 use super::names::{pieces, twins};
@@ -16,6 +15,10 @@ use crate::file::Place;
 use crate::file::deferred::{self, Deferred};
 use crate::parameters::Layout;
 use crate::{Model, ModelError, Result};
+
+/// What marks the weights of an export as ours, so that their checksum is known to be one.
+const EXPORT_KEY: &str = "dlt-export";
+const EXPORT_LAYOUT: &str = "1";
 
 /// What a config says beside the sizes and settings of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +81,9 @@ pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &
     let config = config(model, spec, beside)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = BTreeMap::from(
+        [("format", "pt"), (EXPORT_KEY, EXPORT_LAYOUT)].map(|(key, text)| (key.to_owned(), text.to_owned())),
+    );
     deferred::write(&folder.join(SINGLE), written(model), metadata)?;
     write_json(&folder.join("config.json"), &config)?;
     if spec.model.objective == Objective::NextToken {
@@ -276,9 +281,6 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
 /// Writes JSON: to a temporary sibling, synced, then renamed into place.
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let io = |source| ModelError::Io { action: "write", path: path.to_owned(), source };
-    let partial = path.with_extension("partial");
     let text = serde_json::to_string_pretty(value).map_err(|error| io(error.into()))?;
-    let mut file = std::fs::File::create(&partial).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(io)?;
-    file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(io)
+    durable::replace(path, format!("{text}\n").as_bytes()).map_err(io)
 }

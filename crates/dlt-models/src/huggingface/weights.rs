@@ -57,7 +57,8 @@ impl Weights {
     ///
     /// # Errors
     /// [`ModelError::Weight`], with the name that transformers writes, for a tensor that is missing or has another
-    /// shape; [`ModelError::Format`] for one of another type; [`ModelError::Io`] where it cannot be read.
+    /// shape; [`ModelError::Format`] for one of another type; [`ModelError::NotFinite`] for one with NaN or infinities;
+    /// [`ModelError::Io`] where it cannot be read.
     pub fn lookup(&self, ours: &str) -> Result<Option<Tensor>> {
         let Some(pieces) = self.pieces.get(ours) else { return Ok(None) };
         let parts =
@@ -92,7 +93,9 @@ impl Weights {
         if shape != piece.shape {
             return Err(refuse(format!("came {shape:?} in {}", path.display())));
         }
-        self.shards.read(name)?.ok_or_else(missing)
+        let tensor = self.shards.read(name)?.ok_or_else(missing)?;
+        refuse_not_finite(&tensor, name, path)?;
+        Ok(tensor)
     }
 
     /// Refuses a tied tensor whose second copy is another tensor.
@@ -109,6 +112,18 @@ impl Weights {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses NaN and infinities: nobody can compute with them, and what is made of them is no number either.
+fn refuse_not_finite(tensor: &Tensor, name: &str, path: &Path) -> Result<()> {
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    match values.iter().filter(|value| !value.is_finite()).count() as u64 {
+        0 => Ok(()),
+        count => {
+            let (tensor, of) = (name.to_owned(), values.len() as u64);
+            Err(ModelError::NotFinite { path: path.to_owned(), tensor, count, of })
+        }
     }
 }
 

@@ -53,16 +53,70 @@ fn rejects_damaged_and_foreign_files() {
             Err(error) => error.to_string(),
         }
     };
-    assert!(refusal(&[]).contains("not a safetensors file"));
+    assert!(refusal(&[]).contains("not a safetensors file but an empty file"));
     assert!(refusal(&bytes[..bytes.len() / 2]).contains("model.safetensors"));
     let mut newer = bytes.clone();
     let at = bytes.windows(13).position(|part| part == b"\"dlt-model\":\"").expect("the version");
     newer[at + 13] = b'9';
-    assert!(refusal(&newer).contains("expected model layout version 1, came 9"));
+    assert!(refusal(&newer).contains("expected model layout version 1 or 2, got 9"));
     let mut other = bytes.clone();
     other[at + 1] = b'x';
     assert!(refusal(&other).contains("not one of dlt's model files"));
+    // A bit anywhere: in a weight, in the binding, in a note.
+    let [storage, weight] = [b"\"storage\":\"".as_slice(), &bytes[bytes.len() - 40..]];
+    for part in [storage, weight] {
+        let at = bytes.windows(part.len()).rposition(|found| found == part).expect("there") + part.len() - 1;
+        let mut flipped = bytes.clone();
+        flipped[at + usize::from(part == storage)] ^= 1;
+        let says = refusal(&flipped);
+        assert!(says.contains("it is damaged: its checksum differs"), "{says}");
+    }
+    let text = |from: &str, to: &str| {
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+        let text = String::from_utf8(bytes[8..header].to_vec()).expect("text").replacen(from, to, 1);
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[header..]].concat()
+    };
+    let says = refusal(&text(r#""dtype":"F32""#, r#""dtype":"I32""#));
+    assert!(says.contains("expected numbers in F32, got I32"), "{says}");
+    let says = refusal(&text(r#""dlt-model":"2""#, r#""dlt-model":"2","dlt-model":"2""#));
+    assert!(says.contains("`dlt-model` is in the metadata twice"), "{says}");
+    let says = refusal(&text(r#""checksum""#, r#""checksun""#));
+    assert!(says.contains("the metadata lacks its checksum"), "{says}");
     assert!(ModelFile::open(&folder.path().join("absent")).is_err());
+}
+
+/// As they were before files had a checksum.
+#[test]
+fn a_file_of_the_first_layout_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
+    model.save(&path, &BTreeMap::new()).expect("saved");
+    let bytes = std::fs::read(&path).expect("there");
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
+    let text = String::from_utf8(bytes[8..header].to_vec()).expect("text");
+    let at = text.find(r#""checksum":""#).expect("there");
+    let text = format!("{}{}", &text[..at], &text[at + r#""checksum":"","#.len() + 64..]);
+    let text = text.replace(r#""dlt-model":"2""#, r#""dlt-model":"1""#);
+    let first = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[header..]].concat();
+    std::fs::write(&path, first).expect("written");
+    let file = ModelFile::open(&path).expect("opened");
+    assert!(!file.has_checksum());
+    let read = file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
+    let logits = |model: &dlt_models::Model| model.next_logits(&[1, 2, 3]).expect("logits");
+    assert_eq!(logits(&model), logits(&read));
+}
+
+#[test]
+fn law_equal_models_are_equal_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        let notes = BTreeMap::from([("b".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())]);
+        drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &notes).expect("saved");
+        std::fs::read(path).expect("there")
+    };
+    assert!(file("one") == file("other"));
 }
 
 #[test]
@@ -77,7 +131,7 @@ fn rejects_a_file_of_another_shape() {
     };
     let with = |form| dlt_models::gpt2::Gpt2 { form, ..small() };
     let wider = with(Form { width: 24, ..small().form });
-    assert_eq!(refusal(wider), "tensor `transformer.wte.weight`: expected shape [31, 24], came [31, 12]");
+    assert_eq!(refusal(wider), "tensor `transformer.wte.weight`: expected shape [31, 24], got [31, 12]");
     let deeper = with(Form { layers: 5, ..small().form });
     assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use dlt_spec::durable;
 use serde::{Deserialize, Serialize};
 
 use super::Correlations;
@@ -39,10 +40,7 @@ impl Correlations {
         let path = run.join(CORRELATIONS_FILE);
         let written = Written { format: FORMAT, version: VERSION, correlations: self };
         let text = serde_json::to_string(&written).expect("numbers and words only");
-        let beside = path.with_extension("partial");
-        fs::write(&beside, text + "\n")
-            .and_then(|()| fs::rename(&beside, &path))
-            .map_err(ReportError::io("write", &path))
+        durable::replace(&path, (text + "\n").as_bytes()).map_err(ReportError::io("write", &path))
     }
 
     /// Those of a run folder; `None` where it has none.

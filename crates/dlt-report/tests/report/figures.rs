@@ -315,10 +315,16 @@ fn rejects_files_without_correlations() {
         assert!(error.contains("model.safetensors: ") && error.contains(expected), "{error}");
     };
     let good = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0]];
-    says(good, "2", None, "expected model layout version 1, came 2");
+    says(good, "3", None, "expected model layout version 1 or 2, got 3");
+    says(good, "2", None, "the metadata lacks its checksum");
     says(good, "1", Some(&[0, 3]), "expected layers below 3, came 3");
     says([good[0], [2.0; 4]], "1", None, "layer 2: expected feed-forward weights that are finite and differ");
-    says([good[0], [2.0, f32::NAN, 1.0, 0.0]], "1", None, "layer 2: expected feed-forward weights");
+    says(
+        [good[0], [2.0, f32::NAN, 1.0, 0.0]],
+        "1",
+        None,
+        "c_fc.weight`: expected finite numbers, got 1 of 2",
+    );
     let path = folder.path().join("model.safetensors");
     let whole = fs::read(&path).unwrap();
     for length in [0, 4, 40, whole.len() - 4] {

@@ -47,6 +47,11 @@ impl CheckpointFolder {
         self.numbered("step-")
     }
 
+    /// Steps and files of the best models that are kept, the newest first.
+    pub(crate) fn best_models(&self) -> Result<Vec<(usize, PathBuf)>> {
+        self.numbered("best-")
+    }
+
     /// The newest checkpoint that is whole, with the best model that it names, and whose part of the metrics is
     /// there.
     ///

@@ -115,7 +115,13 @@ fn moments(
     Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
 }
 
-fn model(checkpoint: &Checkpoint, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Model> {
+/// The model of a checkpoint.
+pub(crate) fn model(
+    checkpoint: &Checkpoint,
+    spec: &CheckedSpec,
+    data: Extents,
+    device: &Device,
+) -> Result<Model> {
     let (binding, extents) = (checkpoint.binding()?, spec.extents(data));
     for (what, expected, came) in [
         ("layers in the binding", spec.model.layers, binding.n_layers()),

@@ -1,0 +1,389 @@
+//! Files and folders that are whole or not there, and of which nothing else is left behind.
+//!
+//! What is being written has the name of its place with the ending `.partial`, and its writer holds a lock on it. The
+//! system frees the lock however the writer ends, so the next process knows what a dead one left and removes it. Nothing
+//! is opened for writing through a link, and no file that exists is written: it is replaced. The mode of every file and
+//! folder is the one that the umask gives.
+
+mod folder;
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+pub use folder::NewFolder;
+
+/// Ending of a file or folder that is being written.
+pub const PARTIAL: &str = "partial";
+
+/// Replaces a file by these bytes.
+///
+/// # Errors
+/// What the system says. The file under `path` is then as it was.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// Replaces a file by what `write` puts into a new one.
+///
+/// # Errors
+/// What the system or `write` says. The file under `path` is then as it was.
+pub fn replace_with<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    put(path, write, |partial| fs::rename(partial, path))
+}
+
+/// Makes a file of these bytes where nothing has its name.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where something has it, which stays as it is, and what the system says.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    refuse_existing(path)?;
+    let name = |partial: &Path| match fs::hard_link(partial, path) {
+        Ok(()) => fs::remove_file(partial),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // A file system without second names.
+        Err(_) => refuse_existing(path).and_then(|()| fs::rename(partial, path)),
+    };
+    put(path, |file| file.write_all(bytes), name)
+}
+
+/// Writes a partial file, syncs it and gives it its name.
+fn put<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+    name: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<(), E> {
+    let partial = beside(path);
+    let mut file = claim(&partial)?;
+    let written = write(&mut file).and_then(|()| {
+        file.sync_all()?;
+        Ok(name(&partial)?)
+    });
+    if written.is_err() {
+        // What is left of a failed write is only in the way.
+        let _ = fs::remove_file(&partial);
+        return written;
+    }
+    sync_folder(parent(path));
+    Ok(())
+}
+
+fn refuse_existing(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "it already exists")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The name under which a file or folder is written: always the same, so that the next process finds what a dead one
+/// left.
+#[must_use]
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(PARTIAL);
+    path.with_file_name(name)
+}
+
+/// A new empty file that this process has locked, once no other process writes one of this name. Rename or remove it
+/// before it is dropped.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] where another process has not ended writing after a minute, and what the system says.
+pub fn claim(path: &Path) -> io::Result<File> {
+    claim_after(path, lock)
+}
+
+/// The same with another way to wait for a lock.
+///
+/// # Errors
+/// What `lock` or the system says.
+pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::Result<File> {
+    loop {
+        if let Some(left) = open_to_lock(path)? {
+            lock(&left)?;
+            // Its writer may have renamed it in the meantime: then it is no longer ours to remove.
+            if is_at(&left, path)? {
+                fs::remove_file(path)?;
+            }
+        }
+        match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
+            Ok(file) => {
+                lock(&file)?;
+                // Another process may have taken it for a dead one's before it was locked.
+                if is_at(&file, path)? {
+                    return Ok(file);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Options that follow no link in the last part of a path and never wait for the other end of a pipe.
+#[must_use]
+pub fn no_links() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    }
+    options
+}
+
+/// Refuses a path that is a link, with a message that says so; one that leads nowhere yet is fine.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where it is a link.
+pub fn refuse_link(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a link, through which nothing is written: put the file or folder itself in its place",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file that is to be changed in place a content that no other name shares: a file with a second name, as a backup
+/// by hard links makes it, is copied first.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] where it is a link, and what the system says.
+pub fn unshare(path: &Path) -> io::Result<()> {
+    refuse_link(path)?;
+    match fs::metadata(path) {
+        Ok(found) if n_names(&found) > 1 => copy(path, path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Replaces the file `to` by a copy of the file `from`.
+///
+/// # Errors
+/// What the system says. The file under `to` is then as it was.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    replace_with(to, |file| io::copy(&mut source, file).map(drop))
+}
+
+/// Removes from a folder what processes left that died while they wrote there: files and folders with the ending
+/// `.partial` that no process holds. Returns their names; what cannot be removed stays.
+pub fn remove_dead(folder: &Path) -> Vec<PathBuf> {
+    dead(folder).into_iter().filter(|path| remove_if_dead(path).is_ok_and(|removed| removed)).collect()
+}
+
+/// What [`remove_dead`] would remove, in order.
+#[must_use]
+pub fn dead(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let is_partial = |path: &PathBuf| path.extension().is_some_and(|ending| ending == PARTIAL);
+    let mut found: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_partial(path) && is_dead(path))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether no process holds a partial file or folder. A link or a pipe under a name of ours is nobody's.
+fn is_dead(path: &Path) -> bool {
+    let kind = fs::symlink_metadata(path).map(|found| found.file_type());
+    if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
+        return true;
+    }
+    // A shared lock: two that look at the same time do not see each other.
+    let is_free = |file: File| !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    no_links().read(true).open(path).is_ok_and(is_free)
+}
+
+fn remove_if_dead(path: &Path) -> io::Result<bool> {
+    let Some(file) = open_to_lock(path)? else { return Ok(true) };
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, path)? {
+        return Ok(false);
+    }
+    match file.metadata()?.is_dir() {
+        true => fs::remove_dir_all(path)?,
+        false => fs::remove_file(path)?,
+    }
+    Ok(true)
+}
+
+/// Opens what another process may be writing, for its lock alone; nothing where nothing is there. A link or a pipe under
+/// a name of ours is no file of ours: it is removed, which leaves what it leads to as it is.
+fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_file() && !kind.is_dir() {
+        fs::remove_file(path)?;
+        return Ok(None);
+    }
+    match no_links().read(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How often a lock is asked for, and how long is waited in between: a minute in all. Files that are written under it take
+/// seconds; a process that was stopped would keep it for ever.
+const TRIES: usize = 6000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Locks a file. A file system without locks has none to wait for either.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::WouldBlock,
+        "another process has been writing it for a minute: wait until that ends, or stop it",
+    ))
+}
+
+/// Whether an open file is still the one of this name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(identity(there) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere a file that is open and locked cannot be renamed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
+#[cfg(unix)]
+fn n_names(found: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(found)
+}
+
+#[cfg(not(unix))]
+fn n_names(_found: &Metadata) -> u64 {
+    1
+}
+
+/// The folder of a file, for one that is named without a folder too.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A rename is on disk once its folder is; not every system can sync one, and none needs it to continue.
+pub fn sync_folder(folder: &Path) {
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_replaced_and_a_living_one_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(beside(&path), "half").expect("written");
+        replace(&path, b"whole").expect("replaced");
+        assert_eq!(
+            (names(folder.path()), fs::read(&path).expect("there")),
+            (vec!["file".to_owned()], b"whole".into())
+        );
+
+        fs::write(folder.path().join("dead.partial"), "half").expect("written");
+        let living = claim(&folder.path().join("living.partial")).expect("claimed");
+        assert_eq!(remove_dead(folder.path()), [folder.path().join("dead.partial")]);
+        assert_eq!(names(folder.path()), ["file", "living.partial"]);
+        drop(living);
+        assert_eq!(dead(folder.path()), [folder.path().join("living.partial")]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        replace(&path, b"first").expect("written");
+        let failed = replace_with(&path, |file| {
+            file.write_all(b"second")?;
+            Err(io::Error::other("no more"))
+        });
+        assert_eq!(failed.expect_err("refused").to_string(), "no more");
+        assert_eq!(
+            (names(folder.path()), fs::read(&path).expect("there")),
+            (vec!["file".to_owned()], b"first".into())
+        );
+    }
+
+    #[test]
+    fn a_new_file_takes_no_name_that_something_has() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        create(&path, b"first").expect("created");
+        assert_eq!(create(&path, b"second").expect_err("there").kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            (names(folder.path()), fs::read(&path).expect("there")),
+            (vec!["file".to_owned()], b"first".into())
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("precious"), "precious").expect("written");
+        symlink(at("precious"), at("file.partial")).expect("linked");
+        symlink(at("precious"), at("file")).expect("linked");
+        replace(&at("file"), b"ours").expect("replaced");
+        assert_eq!(fs::read(at("file")).expect("there"), b"ours");
+        fs::hard_link(at("precious"), at("other.partial")).expect("linked");
+        replace(&at("other"), b"ours").expect("replaced");
+        fs::hard_link(at("precious"), at("grown")).expect("linked");
+        unshare(&at("grown")).expect("copied");
+        fs::write(at("grown"), "changed").expect("written");
+        symlink(at("precious"), at("link")).expect("linked");
+        assert!(unshare(&at("link")).expect_err("a link").to_string().contains("it is a link"));
+        assert!(no_links().write(true).open(at("link")).is_err());
+        assert_eq!(fs::read(at("precious")).expect("there"), b"precious");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_mode_of_the_umask() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let mode = |name: &str| fs::metadata(folder.path().join(name)).expect("there").permissions().mode();
+        fs::write(folder.path().join("plain"), "").expect("written");
+        replace(&folder.path().join("ours"), b"").expect("written");
+        assert_eq!(mode("ours"), mode("plain"));
+    }
+}

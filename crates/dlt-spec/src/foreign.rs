@@ -1,0 +1,99 @@
+//! What a file is that is not what its name says, known from its first bytes.
+
+use std::fmt;
+
+/// Bytes from the beginning of a file that are enough to know it.
+pub const HEAD: usize = 512;
+
+/// Something else than the file that was expected. Its text says what it is and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// Nothing.
+    Empty,
+    /// What git holds in place of a large file.
+    LfsPointer,
+    /// A web page.
+    Page,
+    /// A zip archive.
+    Zip,
+    /// Packed by gzip.
+    Gzip,
+    /// Packed by zstd.
+    Zstd,
+    /// Python objects.
+    Pickle,
+    /// A JSON text.
+    Json,
+}
+
+impl Foreign {
+    /// What the first bytes of a file say that it is; nothing where they say nothing of it.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Option<Self> {
+        const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+        if head.is_empty() {
+            return Some(Self::Empty);
+        }
+        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+        let lower = text[..text.len().min(64)].to_ascii_lowercase();
+        match () {
+            () if head.starts_with(LFS) => Some(Self::LfsPointer),
+            () if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") => Some(Self::Page),
+            () if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") => Some(Self::Zip),
+            () if head.starts_with(b"\x1f\x8b") => Some(Self::Gzip),
+            () if head.starts_with(b"\x28\xb5\x2f\xfd") => Some(Self::Zstd),
+            () if head.starts_with(b"\x80")
+                && head.get(1).is_some_and(|protocol| (2..6).contains(protocol)) =>
+            {
+                Some(Self::Pickle)
+            }
+            () if text.starts_with(b"{") || text.starts_with(b"[") => Some(Self::Json),
+            () => None,
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "an empty file: get it again",
+            Self::LfsPointer => {
+                "a Git LFS pointer, which only names the file: run `git lfs pull` in its folder, or download the file \
+                 itself"
+            }
+            Self::Page => "a web page (HTML), as a log-in or an error gives it: download the file itself",
+            Self::Zip => "a zip archive: unpack it first; weights that PyTorch saved are one too, save them as safetensors",
+            Self::Gzip => "packed by gzip: unpack it first",
+            Self::Zstd => "packed by zstd: unpack it first",
+            Self::Pickle => "pickled Python objects, which are not read: save the weights as safetensors",
+            Self::Json => "a JSON text",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_known() {
+        for (head, kind) in [
+            (&b""[..], Some(Foreign::Empty)),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+                Some(Foreign::LfsPointer),
+            ),
+            (b"\xef\xbb\xbf\n <!DOCTYPE HTML>\n", Some(Foreign::Page)),
+            (b"<HTML lang=en>", Some(Foreign::Page)),
+            (b"PK\x03\x04....", Some(Foreign::Zip)),
+            (b"\x1f\x8b\x08", Some(Foreign::Gzip)),
+            (b"\x28\xb5\x2f\xfd", Some(Foreign::Zstd)),
+            (b"\x80\x02\x8a", Some(Foreign::Pickle)),
+            (b"  {\"a\": 1}", Some(Foreign::Json)),
+            (b"version 1 of a poem", None),
+            (b"\x40\0\0\0\0\0\0\0{", None),
+        ] {
+            assert_eq!(Foreign::of(head), kind, "{}", String::from_utf8_lossy(head));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The layout of model files, as far as it can be checked without knowing the model.
+
+use std::path::Path;
+
+use super::{CHECKSUM, Examined, Number, TensorError, TensorFile};
+
+/// Key of the layout's version in the metadata.
+pub const LAYOUT_KEY: &str = "dlt-model";
+
+/// Version of the layout that this program writes: with a checksum.
+pub const LAYOUT: &str = "2";
+
+/// The version before, without a checksum, which is read too.
+pub const FIRST_LAYOUT: &str = "1";
+
+/// Opens a model file and checks all of its bytes: layout, types, checksum, numbers.
+///
+/// # Errors
+/// [`TensorError::Format`] where it is not a model file of a layout that this program reads, has tensors of another type
+/// than f32, or is damaged; [`TensorError::NotFinite`] where a weight is no number; [`TensorError::Io`].
+pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
+    let file = TensorFile::open(path)?;
+    let header = file.header();
+    match (header.metadata.get(LAYOUT_KEY).map(String::as_str), header.metadata.contains_key(CHECKSUM)) {
+        (Some(LAYOUT), true) | (Some(FIRST_LAYOUT), false) => {}
+        (Some(LAYOUT), false) => return Err(file.refuse("it is damaged: the metadata lacks its checksum")),
+        (Some(FIRST_LAYOUT), true) => {
+            return Err(file.refuse(format!(
+                "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata holds one"
+            )));
+        }
+        (Some(other), _) => {
+            return Err(
+                file.refuse(format!("expected model layout version {FIRST_LAYOUT} or {LAYOUT}, got {other}"))
+            );
+        }
+        (None, _) => return Err(file.refuse("a safetensors file, but not one of dlt's model files")),
+    }
+    if let Some((name, place)) = header.tensors.iter().find(|(_, place)| place.dtype != Number::F32) {
+        return Err(file.refuse(format!("tensor `{name}`: expected numbers in F32, got {:?}", place.dtype)));
+    }
+    let examined = file.check()?;
+    Ok((file, examined))
+}

@@ -1,0 +1,219 @@
+//! The model file of a run: opened with every check that there is, and written again from the run's checkpoints.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use dlt_models::ModelError;
+use dlt_models::architecture::of_spec;
+use dlt_models::file::ModelFile;
+use dlt_spec::size::Extents;
+use dlt_spec::{Origin, Overlay, Spec, durable};
+
+use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
+use crate::lock::Lock;
+use crate::trainer::restored;
+use crate::tying::model_notes;
+use crate::{MODEL_FILE, Result, TrainError};
+
+/// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those of the first layout,
+/// has to have the one that the run's checkpoints note. Where it is refused, the message says where the right bytes are.
+///
+/// # Errors
+/// [`TrainError::Model`] where it cannot be read or is no model file, [`TrainError::Damaged`] where the run can write it
+/// again, [`TrainError::Format`] where it differs from what the run's checkpoint notes.
+pub fn open_model(path: &Path) -> Result<ModelFile> {
+    let run = run_of(path);
+    let refused = match (ModelFile::open(path), &run) {
+        (Ok(file), None) => return Ok(file),
+        (Ok(file), Some(run)) => match differs(&file, run) {
+            None => return Ok(file),
+            Some(reason) => TrainError::Format { path: path.to_owned(), reason },
+        },
+        (Err(error), _) => error.into(),
+    };
+    Err(with_repair(refused, path))
+}
+
+/// Adds to the refusal of a run's model file how it can be repaired, where it can.
+#[must_use]
+pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
+    let reason = match &refused {
+        TrainError::Format { reason, .. } | TrainError::Model(ModelError::Format { reason, .. }) => {
+            reason.clone()
+        }
+        TrainError::Model(ModelError::NotFinite { tensor, count, of, .. }) => {
+            dlt_spec::tensors::not_finite(tensor, *count, *of)
+        }
+        TrainError::Model(error @ (ModelError::Weight { .. } | ModelError::Depth { .. })) => {
+            error.to_string()
+        }
+        _ => return refused,
+    };
+    match run_of(path).and_then(|run| Some((Source::find(&run)?, run))) {
+        Some((source, run)) => {
+            TrainError::Damaged { path: path.to_owned(), reason, whole: source.path().to_owned(), run }
+        }
+        None => refused,
+    }
+}
+
+/// What [`repair_model`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// Where the right bytes were.
+    pub source: PathBuf,
+    /// Training steps done when that model was saved.
+    pub step: usize,
+    /// The name that the damaged file has now; nothing where there was none.
+    pub aside: Option<PathBuf>,
+}
+
+/// Writes a run's model file again from its newest checkpoint that holds the model, and keeps the damaged one under another
+/// name. Nothing where the file is whole.
+///
+/// # Errors
+/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Format`] where no checkpoint holds
+/// the model; [`TrainError::Io`], after which the file is either the damaged or the right one.
+pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
+    let path = run.join(MODEL_FILE);
+    let _lock = Lock::take(run)?;
+    let is_there = fs::symlink_metadata(&path).is_ok();
+    if is_there && open_model(&path).is_ok_and(|file| fits(&file)) {
+        return Ok(None);
+    }
+    let Some(source) = Source::find(run) else {
+        let reason = format!(
+            "none of the checkpoints in {} holds this model whole: `dlt train {}/spec.toml --out OTHER` trains it again",
+            run.join(CHECKPOINT_FOLDER).display(),
+            run.display()
+        );
+        return Err(TrainError::Format { path, reason });
+    };
+    let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
+    let aside = if is_there { Some(keep(&path).map_err(io)?) } else { None };
+    let step = source.write(&path)?;
+    open_model(&path)?;
+    Ok(Some(Repaired { source: source.path().to_owned(), step, aside }))
+}
+
+/// Whether a file holds the model that its own notes describe.
+fn fits(file: &ModelFile) -> bool {
+    let number = |key: &str| file.metadata().get(key)?.parse().ok();
+    let described = || {
+        let origin = Origin::File(file.path().display().to_string());
+        let overlay = Overlay::from_toml(origin, file.metadata().get("spec")?).ok()?;
+        let spec = Spec::assemble(&[overlay]).ok()?.check().ok()?;
+        // Files of models that predict tokens may lack the classes.
+        let extents = Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
+        Some(of_spec(&spec, extents))
+    };
+    described().is_some_and(|architecture| file.check(&*architecture).is_ok())
+}
+
+/// Gives a file a second name that nothing has: `model.damaged`, or with a number.
+fn keep(path: &Path) -> io::Result<PathBuf> {
+    let mut number = 1;
+    loop {
+        let ending = if number == 1 { "damaged".to_owned() } else { format!("{number}.damaged") };
+        let aside = path.with_extension(ending);
+        match fs::hard_link(path, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            // A file system without second names.
+            Err(_) if fs::symlink_metadata(&aside).is_err() => {
+                durable::copy(path, &aside)?;
+                return Ok(aside);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where the right bytes of a run's model are.
+enum Source {
+    /// In the file that the checkpoints keep of the best model, of this step.
+    Kept(PathBuf, usize),
+    /// In the weights of a checkpoint that was made when the model was the best one.
+    Weights(Box<Checkpoint>),
+}
+
+impl Source {
+    /// The newest one of a run folder.
+    fn find(run: &Path) -> Option<Self> {
+        let folder = CheckpointFolder::of(run);
+        for (_, path) in folder.list().ok()? {
+            let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
+            let Some(best) = &checkpoint.progress().best else { continue };
+            let kept = checkpoint.best_path().unwrap_or_default();
+            if crate::checkpoint::sha256(&kept).is_ok_and(|sha256| sha256 == best.sha256) {
+                return Some(Self::Kept(kept, best.step));
+            }
+            if best.step == checkpoint.step() {
+                return Some(Self::Weights(Box::new(checkpoint)));
+            }
+        }
+        // Without a checkpoint that is whole, a kept model that holds its own checksum is one all the same.
+        let whole = |(step, path): (usize, PathBuf)| {
+            ModelFile::open(&path).is_ok_and(|file| file.has_checksum()).then_some(Self::Kept(path, step))
+        };
+        folder.best_models().ok()?.into_iter().find_map(whole)
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path, _) => path,
+            Self::Weights(checkpoint) => checkpoint.path(),
+        }
+    }
+
+    /// Writes the model and says of which step it is.
+    fn write(&self, path: &Path) -> Result<usize> {
+        match self {
+            Self::Kept(kept, step) => {
+                let io = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
+                durable::copy(kept, path).map_err(io)?;
+                Ok(*step)
+            }
+            Self::Weights(checkpoint) => {
+                let spec = checkpoint.spec()?;
+                let extents =
+                    Extents { vocabulary: checkpoint.vocabulary()?, classes: checkpoint.classes()? };
+                let model = restored::model(checkpoint, &spec, extents, &Device::Cpu)?;
+                let step = checkpoint.step();
+                let notes = model_notes(&spec, checkpoint.recording().state_at(step), step, extents);
+                model.save(path, &notes)?;
+                Ok(step)
+            }
+        }
+    }
+}
+
+/// How a file differs from what the run's checkpoints note of it; nothing where it does not, where it holds its own checksum,
+/// and where no checkpoint knows it.
+fn differs(file: &ModelFile, run: &Path) -> Option<String> {
+    if file.has_checksum() {
+        return None;
+    }
+    let step: usize = file.metadata().get("step")?.parse().ok()?;
+    for (_, path) in CheckpointFolder::of(run).list().ok()? {
+        let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
+        if let Some(best) = checkpoint.progress().best.as_ref().filter(|best| best.step == step) {
+            let path = path.display();
+            return (best.sha256 != file.sha256())
+                .then(|| format!("it is damaged: its checksum differs from the one that {path} notes"));
+        }
+    }
+    None
+}
+
+/// The run folder that a model file is in, by the folder of checkpoints besides it.
+fn run_of(path: &Path) -> Option<PathBuf> {
+    if path.file_name()? != MODEL_FILE {
+        return None;
+    }
+    let run = path.parent()?;
+    let run = if run.as_os_str().is_empty() { Path::new(".") } else { run };
+    run.join(CHECKPOINT_FOLDER).is_dir().then(|| run.to_owned())
+}
