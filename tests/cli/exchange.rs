@@ -225,7 +225,9 @@ fn rejects_what_cannot_leave_or_come() {
     fs::create_dir(place.path("odd")).unwrap();
     place.write("odd/config.json", r#"{"model_type": "t5"}"#);
     fs::create_dir(place.path("bare")).unwrap();
-    fs::copy(place.path("out/config.json"), place.path("bare/config.json")).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(place.path(&format!("out/{file}")), place.path(&format!("bare/{file}"))).unwrap();
+    }
     for (arguments, code, word) in [
         (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out is there already"),
         (&["export", "gone", "--format", "hf", "--out", "new"], 4, "gone: no such run folder"),

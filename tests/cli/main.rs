@@ -22,6 +22,7 @@ mod resuming;
 mod specs;
 mod starting;
 mod tensorboard;
+mod tokenizers;
 mod training;
 mod watching;
 mod workplace;

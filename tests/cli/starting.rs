@@ -44,7 +44,7 @@ fn every_family_begins_with_the_weights_of_a_model() {
             from(&place, model, kind.data(), &out, &still).ok();
             assert_eq!(loss(&place, &out), loss(&place, "run"), "{kind:?} {model}");
             let spec = spec(&place, &out);
-            assert_eq!(spec.model.start, model);
+            assert_eq!(std::path::Path::new(&spec.model.start), place.path(model));
             assert_eq!(spec.tying.initial, Initial::Named(InitialName::Independent));
             assert_eq!(spec.model.width, 16);
         }
@@ -132,7 +132,7 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     let same = ["--set", "model.context=24", "--set", "training.batch=4"];
     let back = ["import", "hf:someone/small", "--out", "back", "--data", "text.txt"];
     dlt(&[&back[..], &same].concat(), true).ok();
-    assert!(place.path("back/tokenizer.json").is_file());
+    assert!(place.path("back/companions/tokenizer.json").is_file());
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
     // What this program has exported says by itself on what it was trained.
     dlt(&["import", "hf:someone/whole", "--out", "whole"], false).ok();

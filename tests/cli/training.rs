@@ -7,8 +7,9 @@ use dlt_state::Recording;
 use crate::workplace::Workplace;
 
 /// Files of a finished run.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "checkpoint",
+    "companions",
     "lock",
     "metrics.jsonl",
     "model.safetensors",
@@ -63,7 +64,9 @@ fn a_finished_run_holds_every_file_and_every_key_of_the_summary() {
     }
     assert_eq!((summary["steps"].as_u64(), summary["seed"].as_u64()), (Some(12), Some(5)));
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
-    assert_eq!((spec.seed, &*spec.data.source, spec.tying.decide_every), (5, "text.txt", 2));
+    // The run works from any folder: its paths are absolute.
+    let source = place.path("text.txt").to_string_lossy().into_owned();
+    assert_eq!((spec.seed, spec.data.source, spec.tying.decide_every), (5, source, 2));
     let recording = Recording::parse(&place.read("run/states.jsonl")).unwrap();
     assert_eq!(recording.iter().map(|(step, _)| step).collect::<Vec<_>>(), [2, 4, 6, 8, 10]);
 }
@@ -210,7 +213,7 @@ fn a_file_without_a_preset_stands_on_the_plain_defaults() {
     let mut expected = Spec::default();
     (expected.model.layers, expected.model.width, expected.model.heads, expected.model.context) =
         (2, 16, 2, 16);
-    expected.data.source = "text.txt".into();
+    expected.data.source = place.path("text.txt").to_string_lossy().into_owned();
     expected.training.steps = dlt_spec::spec::Size::Fixed(2);
     assert_eq!(toml::from_str::<Spec>(&place.read("run/spec.toml")).unwrap(), expected);
 }

@@ -192,6 +192,10 @@ pub(crate) struct TrainTask {
     /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,
+    /// With --from: add a row to the table of tokens for each token of the tokenizer that has none, the mean of the rows
+    /// that there are
+    #[arg(long, requires = "from")]
+    pub(crate) resize_vocabulary: bool,
     /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "method", "out", "from"])]
     pub(crate) resume: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use dlt_data::catalogue;
 use dlt_models::Model;
 use dlt_spec::record::Summary;
-use dlt_spec::spec::{Architecture, Objective};
+use dlt_spec::spec::{Architecture, Marks, Objective};
 
 use crate::map;
 use crate::numbers::{decimal, perplexity, whole};
@@ -123,7 +123,13 @@ impl Card<'_> {
         };
         match self.saved.spec.model.architecture {
             Architecture::Vit => format!("{name}."),
-            _ => format!("{name}. Tokenizer: `{}`.", file_name(&data.tokenizer)),
+            _ => {
+                let marks = match data.marks {
+                    Marks::None => "nothing is put around a text",
+                    Marks::Template => "its template's tokens are put around a text",
+                };
+                format!("{name}. Tokenizer: `{}`; {marks}.", file_name(&data.tokenizer))
+            }
         }
     }
 
@@ -194,7 +200,7 @@ impl Parameters {
 }
 
 /// The last part of a path.
-fn file_name(path: &str) -> String {
+pub(crate) fn file_name(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

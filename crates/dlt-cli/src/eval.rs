@@ -6,6 +6,7 @@ use candle_core::Device;
 use dlt_data::{Split, bits_per_byte, read_text, unigram_perplexity};
 use dlt_spec::ExitCode;
 use dlt_spec::record::{PROVENANCE_FILE, Provenance};
+use dlt_spec::spec::Marks;
 use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
 use serde_json::json;
 
@@ -19,6 +20,7 @@ use crate::{machine, output, threads, tokens};
 pub(crate) fn run(task: &EvalTask) -> Result {
     threads::prepare(task.machine.threads);
     let saved = Saved::open(&task.run)?;
+    saved.verify_tokenizer()?;
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
         Some(text) => on_text(&saved, text, &device)?,
@@ -97,7 +99,12 @@ impl Measured {
 fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
     tokens::refuse_endless(path, ExitCode::BadData)?;
     let text = read_text(path)?;
-    let tokens = tokens::tokenizer(&saved.spec.data.tokenizer)?.encode(&text)?;
+    let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
+    let mut tokens = tokenizer.encode(&text)?;
+    if saved.spec.data.marks == Marks::Template {
+        let marks = tokenizer.marks()?;
+        tokens = [marks.before, tokens, marks.after].concat();
+    }
     let evaluation =
         evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?.finite("the text")?;
     Ok(Measured::new(evaluation, None, &tokens, text.len()))

@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use clap::{Args, ValueEnum};
-use dlt_data::{CIFAR10_MEAN, CIFAR10_STD, TOKENIZER_FILE, Tokenizer};
+use dlt_data::{
+    CIFAR10_MEAN, CIFAR10_STD, COMPANIONS_FOLDER, Companions, Framing, Marks, Pairs, TOKENIZER_FILE,
+    Template, Tokenizer,
+};
 use dlt_models::Model;
 use dlt_models::huggingface::{self, Annotations};
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::spec::{Normalise, Objective};
-use dlt_spec::{ExitCode, durable, fields};
+use dlt_spec::spec::{Marks as MarksWord, Normalise, Objective};
+use dlt_spec::{CheckedSpec, ExitCode, Spec, durable, fields};
 use dlt_train::{MODEL_FILE, RunFolder};
 use serde_json::{Map, Value, json};
 
-use crate::card::{Card, Form, Parameters};
+use crate::card::{Card, Form, Parameters, file_name};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::saved::{Saved, locate};
 use crate::start::{PROCESSOR_FILE, has_tokens};
-use crate::{output, tokens};
+use crate::{kept, output, tokens};
 
 pub(crate) const HELP: &str = "\
 hf writes a folder that transformers loads with no code of ours: config.json, model.safetensors with every layer written
@@ -30,6 +33,9 @@ model card, README.md, and spec.toml. `dlt import` reads both back.
 Examples:
   dlt export runs/shakespeare-12-1 --format hf --out exported
   dlt export runs/shakespeare-12-1 --format tied --out compact";
+
+/// What transformers reads of a tokenizer beside its file.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// The model card's file.
 const CARD_FILE: &str = "README.md";
@@ -65,7 +71,9 @@ pub(crate) enum Format {
 pub(crate) fn run(task: &ExportTask) -> Result {
     refuse_existing(&task.out)?;
     let saved = Saved::open(&task.run)?;
+    saved.verify_tokenizer()?;
     let model = saved.model(&Device::Cpu)?;
+    let companions = Companions::of_run(&kept::folder(&task.run))?;
     // Pictures have none; a tokenizer that is gone is told before anything is written.
     let tokenizer = match has_tokens(&saved.spec) {
         true => Some(tokens::tokenizer(&saved.spec.data.tokenizer)?),
@@ -79,16 +87,20 @@ pub(crate) fn run(task: &ExportTask) -> Result {
         Format::Hf => Form::HuggingFace,
         Format::Tied => Form::Tied,
     };
+    let spec = published(&saved)?;
     let card = Card { saved: &saved, model: &model, summary: summary.as_ref(), form };
     output::new_folder(&task.out, |folder| {
         match task.format {
-            Format::Hf => write_hf(&saved, &model, tokenizer.as_ref(), folder)?,
-            Format::Tied => copy(&locate(&task.run)?, &folder.join(MODEL_FILE))?,
+            Format::Hf => write_hf(&saved, &model, tokenizer.as_ref(), &companions, folder)?,
+            Format::Tied => {
+                copy(&locate(&task.run)?, &folder.join(MODEL_FILE))?;
+                if let Some(tokenizer) = &tokenizer {
+                    tokenizer.save(&folder.join(TOKENIZER_FILE))?;
+                }
+                write_all(companions.iter(), &folder.join(COMPANIONS_FOLDER))?;
+            }
         }
-        if let Some(tokenizer) = &tokenizer {
-            tokenizer.save(&folder.join(TOKENIZER_FILE))?;
-        }
-        output::create(&folder.join(SPEC_FILE), fields::render(&saved.spec))?;
+        output::create(&folder.join(SPEC_FILE), fields::render(&spec))?;
         output::create(&folder.join(CARD_FILE), card.text())
     })?;
     output::print(&sizes(&model, task)?)
@@ -110,76 +122,148 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result {
     })
 }
 
-fn write_hf(saved: &Saved, model: &Model, tokenizer: Option<&Tokenizer>, folder: &Path) -> Result {
+/// The spec as others read it: the last parts of its paths, which say nothing of this machine.
+fn published(saved: &Saved) -> Result<CheckedSpec> {
+    let mut spec = Spec::clone(&saved.spec);
+    let Spec { data, model, agent, .. } = &mut spec;
+    for path in [&mut data.source, &mut data.tokenizer, &mut model.start, &mut agent.recording] {
+        if Path::new(path.as_str()).is_absolute() {
+            *path = file_name(path);
+        }
+    }
+    Ok(spec.check()?)
+}
+
+fn write_hf(
+    saved: &Saved,
+    model: &Model,
+    tokenizer: Option<&Tokenizer>,
+    companions: &Companions,
+    folder: &Path,
+) -> Result {
     let spec = &saved.spec;
-    let marks = tokenizer.map(Marks::of).unwrap_or_default();
+    let special = tokenizer.map(Tokenizer::special).cloned().unwrap_or_default();
     let labels = match spec.data.source == "cifar10" && saved.extents.classes == CIFAR10.len() {
         true => CIFAR10.map(str::to_owned).to_vec(),
         false => Vec::new(),
     };
-    let id = |mark: &Option<(String, u32)>| mark.as_ref().map(|(_, id)| *id);
-    let beside =
-        Annotations { labels, begin: id(&marks.begin), end: id(&marks.end), padding: id(&marks.padding) };
+    let padding = special.padding;
+    let beside = Annotations { labels, begin: special.begin, ends: special.ends, padding };
     huggingface::export(model, spec, &beside, folder)?;
-    let (name, content) = match tokenizer {
-        Some(_) => ("tokenizer_config.json", marks.config(spec.positions())),
-        None => (PROCESSOR_FILE, processor(spec.data.normalise, spec.model.picture)),
-    };
-    let text = serde_json::to_string_pretty(&content).expect("it holds texts, numbers and lists only");
-    output::create(&folder.join(name), format!("{text}\n"))?;
-    if spec.model.objective == Objective::Classes && tokenizer.is_some() && marks.padding.is_none() {
+    // What belongs to the model comes back as it was, but for what was computed from it.
+    let mut files = Companions::default();
+    for (name, content) in companions.published() {
+        files.put(name, content.to_vec());
+    }
+    match tokenizer {
+        Some(tokenizer) => put_tokenizer(spec, tokenizer, &mut files)?,
+        None if files.get(PROCESSOR_FILE).is_none() => {
+            files.put(PROCESSOR_FILE, text(&processor(spec.data.normalise, spec.model.picture)));
+        }
+        None => {}
+    }
+    if spec.model.objective != Objective::NextToken {
+        // Settings of a model that writes texts mislead in one that does not.
+        files = files.without_ids();
+    }
+    write_all(files.iter(), folder)?;
+    if spec.model.objective == Objective::Classes && tokenizer.is_some() && padding.is_none() {
         output::note("the tokenizer has no token for padding: transformers will take one text at a time");
     }
     Ok(())
 }
 
-/// Tokens that mean something by themselves.
-#[derive(Default)]
-struct Marks {
-    begin: Option<(String, u32)>,
-    end: Option<(String, u32)>,
-    /// One that only fills up: where the end of a text does that too, transformers would not see the end.
-    padding: Option<(String, u32)>,
-    /// What transformers calls them, beside those above.
-    others: Vec<(&'static str, String)>,
+/// The tokenizer as transformers is to use it: what it puts around a text is what the model has seen there.
+fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companions) -> Result {
+    let (template, pairs) = template(spec, tokenizer)?;
+    let json = tokenizer.json_with(&template, pairs)?;
+    let is_changed = json != tokenizer.json()?;
+    if is_changed {
+        output::note(
+            "tokenizer.json: what it puts around a text is changed to what the model was trained with",
+        );
+    }
+    files.put(TOKENIZER_FILE, json);
+    // What is said of a tokenizer that a run from scratch was given is said of another model.
+    let is_from_scratch = spec.model.start.is_empty();
+    let said = files.get(TOKENIZER_CONFIG).map(serde_json::from_slice::<Map<String, Value>>);
+    match said {
+        Some(Ok(mut said)) if is_changed || is_from_scratch => {
+            if is_changed {
+                // Some classes make a template of these, whatever the file says.
+                said.insert("add_bos_token".to_owned(), json!(false));
+                said.insert("add_eos_token".to_owned(), json!(false));
+            }
+            if is_from_scratch {
+                said.insert("model_max_length".to_owned(), json!(spec.positions()));
+            }
+            files.put(TOKENIZER_CONFIG, text(&Value::Object(said)));
+        }
+        Some(_) => {}
+        None => files.put(TOKENIZER_CONFIG, text(&tokenizer_config(tokenizer, spec.positions()))),
+    }
+    Ok(())
 }
 
-impl Marks {
-    fn of(tokenizer: &Tokenizer) -> Self {
-        let first =
-            |names: &[&str]| names.iter().find_map(|name| Some(((*name).to_owned(), tokenizer.id_of(name)?)));
-        let other = |key, names: &[&str]| first(names).map(|(name, _)| (key, name));
-        let end = ["<|endoftext|>", "</s>", "<eos>", "[SEP]"];
-        Self {
-            begin: first(&["<|endoftext|>", "<s>", "<bos>", "[CLS]"]),
-            end: first(&end).filter(|(_, id)| Some(*id) == tokenizer.eos()),
-            padding: first(&["[PAD]", "<pad>"]),
-            others: [
-                other("mask_token", &["[MASK]", "<mask>"]),
-                other("cls_token", &["[CLS]"]),
-                other("sep_token", &["[SEP]"]),
-                other("unk_token", &["[UNK]", "<unk>"]),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        }
+/// What stood around and between texts in training.
+fn template(spec: &CheckedSpec, tokenizer: &Tokenizer) -> Result<(Template, Pairs)> {
+    if spec.model.objective == Objective::Classes {
+        let Framing { begin, between, end, .. } = Framing::of(tokenizer, spec.data.framing, spec.data.marks)?;
+        let list = |mark: Option<u32>| mark.into_iter().collect();
+        let single = Marks { before: list(begin), after: list(end) };
+        return Ok((Template { single, between: list(between) }, Pairs::Used));
     }
+    let single = match spec.data.marks {
+        MarksWord::None => Marks::default(),
+        MarksWord::Template => tokenizer.marks()?,
+    };
+    Ok((Template { single, between: Vec::new() }, Pairs::Unused))
+}
 
-    fn config(&self, positions: usize) -> Value {
-        let mut values = Map::new();
-        values.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-        values.insert("model_max_length".to_owned(), json!(positions));
-        values.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
-        let three = [("bos_token", &self.begin), ("eos_token", &self.end), ("pad_token", &self.padding)];
-        for (key, mark) in three {
-            if let Some((name, _)) = mark {
-                values.insert(key.to_owned(), json!(name));
-            }
-        }
-        values.extend(self.others.iter().map(|(key, name)| ((*key).to_owned(), json!(name))));
-        Value::Object(values)
+/// What transformers is told of a tokenizer that nobody has said it of.
+fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
+    let mut values = Map::new();
+    values.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+    values.insert("model_max_length".to_owned(), json!(positions));
+    values.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+    let special = tokenizer.special();
+    let marks = [
+        ("bos_token", special.begin),
+        ("eos_token", special.ends.first().copied()),
+        // One that only fills up: where the end of a text does that too, transformers would not see the end.
+        ("pad_token", special.padding),
+    ];
+    let first = |names: &[&str]| names.iter().find_map(|name| tokenizer.id_of(name));
+    let others = [
+        ("mask_token", first(&["[MASK]", "<mask>"])),
+        ("cls_token", first(&["[CLS]"])),
+        ("sep_token", first(&["[SEP]"])),
+        ("unk_token", first(&["[UNK]", "<unk>"])),
+    ];
+    for (key, id) in marks.into_iter().chain(others) {
+        let token = id.and_then(|id| tokenizer.token(id));
+        values.extend(token.map(|token| (key.to_owned(), json!(token))));
     }
+    Value::Object(values)
+}
+
+fn text(json: &Value) -> Vec<u8> {
+    let text = serde_json::to_string_pretty(json).expect("it holds texts, numbers and lists only");
+    format!("{text}\n").into_bytes()
+}
+
+/// Writes files into a folder, which takes the place of those of the same names.
+fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path) -> Result {
+    for (name, content) in files {
+        let path = folder.join(name);
+        let cannot = |error: std::io::Error| {
+            Failure::refused(ExitCode::Resources, format!("cannot write {}: {error}", path.display()))
+        };
+        // New files, whatever may be done with those that were copied.
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(cannot)?;
+        durable::replace(&path, content).map_err(cannot)?;
+    }
+    Ok(())
 }
 
 /// How pictures become what the model was trained on.

@@ -6,8 +6,10 @@ mod text;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use dlt_data::Tokenizer;
 use dlt_models::generation::{Continuation, End, Event, Sampling, generate};
 use dlt_spec::ExitCode;
+use dlt_spec::spec::Marks;
 
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
@@ -28,11 +30,20 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
     let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
+    saved.verify_tokenizer()?;
     let (device, _) = machine::open(&task.machine)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
+    // What follows a text is not before its end: only the marks before it go with a prompt.
+    let before = match saved.spec.data.marks {
+        Marks::Template => tokenizer.marks()?.before,
+        Marks::None => Vec::new(),
+    };
     let mut ids = Vec::with_capacity(prompts.len());
     for prompt in &prompts {
         let mut prompt = tokenizer.encode(prompt)?;
+        if !prompt.starts_with(&before) {
+            prompt.splice(0..0, before.iter().copied());
+        }
         if prompt.is_empty() {
             // What stands between texts is the beginning of one.
             prompt.extend(tokenizer.eos());
@@ -44,12 +55,11 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
     let model = saved.model(&device)?;
 
-    let stop: Vec<u32> = tokenizer.eos().into_iter().collect();
     let wanted = Continuation {
         prompts: &ids,
         tokens: task.tokens,
         context: saved.spec.model.context,
-        stop: &stop,
+        stop: &tokenizer.special().ends,
         sampling,
         seed: task.seed,
         at_once: task.batch.get(),
@@ -62,6 +72,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     });
     let mut replies = Replies {
         prompts: &prompts,
+        tokenizer: &tokenizer,
         replies: texts.collect(),
         form: Form::of(task, prompts.len()),
         printed: 0,
@@ -71,6 +82,14 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     replies.begin()?;
     generate(&model, &wanted, |number, event| replies.take(number, event))?;
     replies.outcome?;
+    for (reply, number) in replies.replies.iter().zip(1..) {
+        let which = if replies.prompts.len() == 1 {
+            String::new()
+        } else {
+            format!("{number} of {}: ", prompts.len())
+        };
+        output::note(&format!("{which}{}", reply.ending(&tokenizer)));
+    }
     output::note(&replies.speed.sentence());
     Ok(())
 }
@@ -124,9 +143,33 @@ struct Reply<'a> {
     end: Option<End>,
 }
 
+impl Reply<'_> {
+    /// Why the text ends, as a word, and the token that ended it.
+    fn reason(&self, tokenizer: &Tokenizer) -> (&'static str, Option<String>) {
+        match self.end {
+            Some(End::Stop(token)) => ("end-of-text", Some(tokenizer.token(token).unwrap_or_default())),
+            Some(End::Broken) => ("stop-text", None),
+            Some(End::Length) | None => ("length", None),
+        }
+    }
+
+    /// The same in a sentence.
+    fn ending(&self, tokenizer: &Tokenizer) -> String {
+        let after = format!("stopped after {} tokens", self.tokens);
+        match (self.end, self.reason(tokenizer).1) {
+            (Some(End::Stop(id)), token) => {
+                format!("{after}: the end of the text, {:?} (token {id})", token.unwrap_or_default())
+            }
+            (Some(End::Broken), _) => format!("{after}: a text of --stop"),
+            (Some(End::Length) | None, _) => format!("{after}: as many as --tokens asks for"),
+        }
+    }
+}
+
 /// What comes of all prompts, and how far it is printed.
 struct Replies<'a> {
     prompts: &'a [String],
+    tokenizer: &'a Tokenizer,
     replies: Vec<Reply<'a>>,
     form: Form,
     /// Bytes of a stream, else replies.
@@ -196,13 +239,18 @@ impl Replies<'_> {
             let (prompt, continuation) = (&self.prompts[self.printed], reply.text.settled());
             self.printed += 1;
             if let Form::Json = self.form {
-                let line = serde_json::json!({
+                let (reason, token) = reply.reason(self.tokenizer);
+                let mut line = serde_json::json!({
                     "prompt": prompt,
                     "continuation": continuation,
                     "prompt_tokens": reply.prompt_tokens,
                     "tokens": reply.tokens,
                     "end": if end == End::Length { "length" } else { "stop" },
+                    "reason": reason,
                 });
+                if let Some(token) = token {
+                    line["token"] = token.into();
+                }
                 output::print(&format!("{line}\n"))?;
                 continue;
             }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use candle_core::{Device, Tensor};
 use clap::Args;
-use dlt_data::{HUB_PREFIX, TOKENIZER_FILE};
+use dlt_data::{BYTES, COMPANIONS_FOLDER, Companions, GPT2, TOKENIZER_FILE};
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, Value, fields};
@@ -15,13 +15,13 @@ use dlt_train::{Kernels, RunFolder, TrainError, model_for, model_notes};
 
 use crate::card::Parameters;
 use crate::export::copy;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::finetune::name;
 use crate::numbers::whole;
 use crate::progress::Progress;
 use crate::saved::locate;
-use crate::start::{Source, Start, Weights, noted_spec};
-use crate::{output, provenance};
+use crate::start::{Source, Start, Weights, has_tokens, noted_spec, word};
+use crate::{hub, output, paths, provenance, tokens};
 
 pub(crate) const HELP: &str = "\
 MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT or Llama with
@@ -54,6 +54,9 @@ pub(crate) fn run(task: &ImportTask) -> Result {
         return Err(TrainError::RunExists { path: task.out.clone() }.into());
     }
     let start = Start::open(&task.model, &Progress::new(false))?;
+    if has_tokens(&start.spec) {
+        start.check_table(&tokens::tokenizer(&tokenizer_name(task, &start)?)?)?;
+    }
     let device = Device::Cpu;
     let parameters = match &start.source {
         Source::Saved(saved) => {
@@ -66,7 +69,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             parameters
         }
         Source::Folder(folder) => {
-            let text = noted_spec(folder).map_or_else(String::new, |spec| fields::render(&spec));
+            let text = noted_spec(folder).map_or_else(String::new, |noted| fields::render(&noted.spec));
             let layers: Vec<_> = (0..start.spec.model.layers).collect();
             let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
             let first = spec_of(&layers)?;
@@ -99,8 +102,11 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
     overlays.push(Overlay::from_values(of_model.clone(), values)?);
     overlays.extend(start.normalised(&of_model)?);
-    if let Some(tokenizer) = tokenizer(task, start) {
-        overlays.push(Overlay::from_option("import", "data.tokenizer", &tokenizer)?);
+    if has_tokens(&start.spec) {
+        let name = tokenizer_name(task, start)?;
+        let tokenizer = tokens::tokenizer(&name)?;
+        overlays.push(Overlay::from_option("import", "data.marks", word(start.marks(&tokenizer)?))?);
+        overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
     if start.spec.model.layers == 1 {
         overlays.push(Overlay::from_option("import", "agent.policy", "none")?);
@@ -111,31 +117,51 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     for set in &task.set {
         overlays.push(Overlay::from_assignment(set)?);
     }
-    let spec = Spec::assemble(&overlays)?.check()?;
+    let spec = paths::absolute(&Spec::assemble(&overlays)?.check()?)?;
     start.check(&spec)?;
     Ok(spec)
 }
 
+/// The tokenizer that the person names, else the model's own.
+fn tokenizer_name(task: &ImportTask, start: &Start) -> Result<String> {
+    given_tokenizer(task)?.or_else(|| start.tokenizer.clone()).ok_or_else(|| start.asks_for_tokenizer())
+}
+
+/// The tokenizer that the person names.
+fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
+    let mut overlays = Vec::new();
+    for set in &task.set {
+        overlays.push(Overlay::from_assignment(set)?);
+    }
+    let is_given = overlays.iter().any(|overlay| overlay.keys().any(|key| key == "data.tokenizer"));
+    Ok(if is_given { Some(Spec::assemble(&overlays)?.data.tokenizer) } else { None })
+}
+
+/// What the run folder keeps: the model's own files, with the tokenizer that the person names in place of its own.
+fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Companions> {
+    let mut companions = start.companions.clone();
+    let is_given = given_tokenizer(task)?.is_some();
+    if has_tokens(&start.spec) && (is_given || companions.get(TOKENIZER_FILE).is_none()) {
+        companions = companions.without_tokenizer();
+        let named = Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?;
+        companions.add(named);
+    }
+    Ok(companions)
+}
+
+/// The spec as the run folder has it: its tokenizer is the copy there.
+fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
+    if !has_tokens(spec) || spec.data.tokenizer == GPT2 || spec.data.tokenizer == BYTES {
+        return Ok(spec.clone());
+    }
+    let copy = task.out.join(COMPANIONS_FOLDER).join(TOKENIZER_FILE);
+    let mut spec = Spec::clone(spec);
+    spec.data.tokenizer = absolute(&copy).unwrap_or(copy).to_string_lossy().into_owned();
+    Ok(spec.check()?)
+}
+
 fn is_of_model(key: &str) -> bool {
     key.starts_with("model.") && key != "model.start"
-}
-
-/// What the run folder calls the tokenizer: a file goes into it.
-fn tokenizer(task: &ImportTask, start: &Start) -> Option<String> {
-    let given = start.tokenizer.as_deref()?;
-    match beside(start) {
-        Some(_) => Some(task.out.join(TOKENIZER_FILE).to_string_lossy().into_owned()),
-        None => Some(given.to_owned()),
-    }
-}
-
-/// The tokenizer's file, where it is one of the model's.
-fn beside(start: &Start) -> Option<PathBuf> {
-    let given = start.tokenizer.as_deref()?;
-    match &start.source {
-        Source::Folder(folder) if given.starts_with(HUB_PREFIX) => Some(folder.join(TOKENIZER_FILE)),
-        _ => Some(PathBuf::from(given)).filter(|path| path.is_file()),
-    }
 }
 
 /// Makes the run folder with what is in it beside the model, and then the model.
@@ -145,13 +171,13 @@ fn fill(
     spec: &CheckedSpec,
     model: impl FnOnce(&RunFolder) -> Result,
 ) -> Result {
-    let folder = RunFolder::create(&task.out, spec, &provenance::of_import(spec, &start.name))?;
-    let copied = match beside(start) {
-        Some(file) => copy(&file, &task.out.join(TOKENIZER_FILE)),
-        None => Ok(()),
-    };
+    let companions = companions(task, start, spec)?;
+    let id = companions.tokenizer_id().unwrap_or_else(|| spec.data.tokenizer.clone());
+    let provenance = provenance::of_import(spec, &start.name, id);
+    let folder = RunFolder::create(&task.out, &at_home(task, spec)?, &provenance)?;
+    let kept = folder.keep(&companions).map_err(Failure::from);
     // A folder without its model is of no use to anybody.
-    copied.and_then(|()| model(&folder)).inspect_err(|_| drop(fs::remove_dir_all(&task.out)))
+    kept.and_then(|()| model(&folder)).inspect_err(|_| drop(fs::remove_dir_all(&task.out)))
 }
 
 fn write(
@@ -165,7 +191,7 @@ fn write(
     let lookup = |name: &str| weights.find(name);
     let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
-    let extra: BTreeMap<String, String> = model_notes(spec, &state, 0, start.extents);
+    let extra: BTreeMap<String, String> = model_notes(&at_home(task, spec)?, &state, 0, start.extents);
     fill(task, start, spec, |folder| Ok(model.save(&folder.model_path(), &extra)?))?;
     Ok(Parameters::of(&model))
 }

@@ -31,12 +31,12 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
 }
 
 /// What is written of a model that was made elsewhere: what it learnt from is not known.
-pub(crate) fn of_import(spec: &CheckedSpec, model: &str) -> Provenance {
+pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> Provenance {
     let data = DataProvenance {
         source: model.to_owned(),
         sha256: String::new(),
         commit: None,
-        tokenizer: spec.data.tokenizer.clone(),
+        tokenizer,
         train_tokens: 0,
         validation_tokens: 0,
         test_tokens: 0,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_data::{BYTES, GPT2, HUB_PREFIX, TOKENIZER_FILE};
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Binding;
@@ -14,6 +13,9 @@ use dlt_state::State;
 use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
 use crate::failure::{Failure, Result};
+use crate::kept::OfRun;
+use crate::output;
+use crate::start::has_tokens;
 
 /// A saved model and what was noted beside it.
 pub(crate) struct Saved {
@@ -25,6 +27,7 @@ pub(crate) struct Saved {
     pub(crate) step: usize,
     /// The state then.
     pub(crate) state: State,
+    tokenizer: OfRun,
     file: ModelFile,
 }
 
@@ -46,7 +49,10 @@ impl Saved {
         let state = owners.map_err(|error| error.to_string());
         let state = state.and_then(|owners| State::new(owners).map_err(|error| error.to_string()));
         let origin = Origin::File(path.display().to_string());
-        let spec = spec(Overlay::from_toml(origin, note("spec")?)?, path)?;
+        let noted = Spec::assemble(&[Overlay::from_toml(origin, note("spec")?)?])?;
+        let tokenizer = OfRun::find(path, &noted)?;
+        // From here on the run's own tokenizer stands for the one that it names.
+        let spec = tokenizer.in_place(&noted.check()?)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
             let (came, expected) = (state.n_layers(), spec.model.layers);
@@ -57,12 +63,20 @@ impl Saved {
         let extents = Extents { vocabulary: number("vocabulary")?, classes };
         // Before anything is done with single tensors of it.
         file.check(&*of_spec(&spec, extents)).map_err(|error| with_repair(error.into(), &at))?;
-        Ok(Self { extents, step: number("step")?, spec, state, file })
+        Ok(Self { extents, step: number("step")?, spec, state, tokenizer, file })
     }
 
     /// The model itself.
     pub(crate) fn model(&self, device: &Device) -> Result<Model> {
         Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
+    }
+
+    /// Refuses another tokenizer than the run was trained with, and says which one is used.
+    pub(crate) fn verify_tokenizer(&self) -> Result {
+        if has_tokens(&self.spec) {
+            output::note(&self.tokenizer.verify()?);
+        }
+        Ok(())
     }
 
     /// The file itself, for weights by name.
@@ -79,19 +93,6 @@ impl Saved {
     pub(crate) fn architecture(&self) -> Box<dyn Architecture> {
         of_spec(&self.spec, self.extents)
     }
-}
-
-/// The spec that a model was made from. A tokenizer that stands beside the model takes the place of one that was a file
-/// elsewhere.
-fn spec(noted: Overlay, path: &Path) -> Result<CheckedSpec> {
-    let spec = Spec::assemble(std::slice::from_ref(&noted))?;
-    let beside = path.join(TOKENIZER_FILE);
-    let name = spec.data.tokenizer.as_str();
-    if name == GPT2 || name == BYTES || name.starts_with(HUB_PREFIX) || !beside.is_file() {
-        return Ok(spec.check()?);
-    }
-    let beside = Overlay::from_option(TOKENIZER_FILE, "data.tokenizer", &beside.to_string_lossy())?;
-    Ok(Spec::assemble(&[noted, beside])?.check()?)
 }
 
 /// The model file of a run folder, or the file itself.

@@ -3,31 +3,36 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use dlt_data::{BYTES, CIFAR10_MEAN, CIFAR10_STD, GPT2, HUB_PREFIX, TOKENIZER_FILE, fetch_model};
+use dlt_data::{
+    BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, TOKENIZER_FILE, Tokenizer, fetch_model,
+};
 use dlt_models::ModelError;
-use dlt_models::architecture::{Architecture, of_spec};
+use dlt_models::architecture::Architecture;
 use dlt_models::file::ModelFile;
 use dlt_models::huggingface::{self, read_config};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Architecture as Family, Initial, InitialName, Normalise, Objective, PolicyKind, Size};
+use dlt_spec::spec::{
+    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, Size,
+    StartVocabulary,
+};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+use crate::growth::Growth;
 use crate::hub;
+use crate::kept;
 use crate::layers::Layers;
 use crate::progress::Progress;
 use crate::saved::Saved;
+use crate::tokens;
 
 /// What marks a folder in Hugging Face's layout.
 const CONFIG_FILE: &str = "config.json";
 
 /// How pictures become what a model reads.
 pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
-
-/// Tokens of GPT-2's own vocabulary.
-const GPT2_VOCABULARY: usize = 50_257;
 
 /// A model that is there already.
 pub(crate) struct Start {
@@ -39,6 +44,10 @@ pub(crate) struct Start {
     pub(crate) extents: Extents,
     /// What its tokens are, as `data.tokenizer` names it; nothing for pictures, and where nobody knows.
     pub(crate) tokenizer: Option<String>,
+    /// The files that belong to it beside its weights.
+    pub(crate) companions: Companions,
+    /// Which tokens it has seen around a text; nothing where only its tokenizer says it.
+    marks: Option<Marks>,
     /// For each layer the lowest one that uses the same weights, where that is known.
     pub(crate) owners: Option<Vec<usize>>,
     /// Where its weights are.
@@ -62,20 +71,25 @@ impl Start {
             };
             let fetched = fetch_model(model, &config, &|event| progress.fetching(event))?;
             let pinned = format!("{HUB_PREFIX}{}@{}", fetched.repository, fetched.commit);
-            let tokenizer = fetched.folder.join(TOKENIZER_FILE).is_file().then(|| pinned.clone());
+            let tokenizer = pinned.clone();
             return Self::of_folder(pinned, fetched.folder, tokenizer);
         }
         let path = Path::new(name);
         if path.join(CONFIG_FILE).is_file() {
-            let tokenizer = path.join(TOKENIZER_FILE);
-            let tokenizer = tokenizer.is_file().then(|| tokenizer.to_string_lossy().into_owned());
+            let file = path.join(TOKENIZER_FILE);
+            // Without the file the folder may have those from before it.
+            let tokenizer =
+                if file.is_file() { file.to_string_lossy().into_owned() } else { name.to_owned() };
             return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
         }
         let saved = Saved::open(path)?;
+        saved.verify_tokenizer()?;
         let spec = sized(&saved.spec, saved.extents)?;
         Ok(Self {
             name: name.to_owned(),
             tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),
+            companions: Companions::of_run(&kept::folder(path))?,
+            marks: Some(spec.data.marks),
             owners: Some(saved.binding().partition()),
             extents: saved.extents,
             spec,
@@ -83,28 +97,31 @@ impl Start {
         })
     }
 
-    fn of_folder(name: String, folder: PathBuf, tokenizer: Option<String>) -> Result<Self> {
+    fn of_folder(name: String, folder: PathBuf, tokenizer: String) -> Result<Self> {
         let model = read_config(&folder.join(CONFIG_FILE))?;
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
         let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
-        let mut own = None;
-        if let Some(noted) = noted_spec(&folder) {
+        let (mut built_in, mut marks) = (None, None);
+        if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder) {
             // A config does not know how long windows were in training.
             spec.model.context = spec.model.context.min(noted.model.context);
-            // A tokenizer that this program has in itself is known by its own name, wherever else it stands too.
-            own = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
+            built_in = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
+            marks = says_marks.then_some(noted.data.marks);
             spec.data = noted.data;
         }
-        if let Some(normalise) = normalise(&folder)? {
+        if !has_tokens(&spec)
+            && let Some(normalise) = normalise(&folder)?
+        {
             spec.data.normalise = normalise;
         }
         let spec = sized(&spec.check()?, extents)?;
-        let is_gpt2 = spec.model.architecture == Family::Gpt2 && vocabulary == GPT2_VOCABULARY;
-        let tokenizer = own.or(tokenizer).or_else(|| is_gpt2.then(|| GPT2.to_owned()));
+        let companions = Companions::of_model(&folder)?;
+        let tokenizer = companions.get(TOKENIZER_FILE).map(|_| tokenizer).or(built_in);
         let tokenizer = tokenizer.filter(|_| has_tokens(&spec));
-        Ok(Self { name, spec, extents, tokenizer, owners: None, source: Source::Folder(folder) })
+        let source = Source::Folder(folder);
+        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners: None, source })
     }
 
     /// The model that a spec starts from, if it names one.
@@ -138,11 +155,19 @@ impl Start {
         if let Some(tokenizer) = &self.tokenizer {
             layers.over_method.push(Overlay::from_option(option, "data.tokenizer", tokenizer)?);
         } else if has_tokens(&self.spec) && !layers.sets("data.tokenizer")? {
-            let message = format!(
-                "{}: it has no {TOKENIZER_FILE}; name its tokenizer, as in --set data.tokenizer=PATH",
-                self.name
-            );
-            return Err(Failure::refused(ExitCode::BadSpec, message));
+            return Err(self.asks_for_tokenizer());
+        }
+        if has_tokens(&self.spec) {
+            let wanted = layers.assembled()?;
+            let tokenizer = tokens::tokenizer(&wanted.data.tokenizer)?;
+            let marks = self.marks(&tokenizer)?;
+            layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
+            if wanted.model.start_vocabulary == StartVocabulary::Grow {
+                let rows = self.rows_for(&tokenizer).to_string();
+                layers.over_method.push(Overlay::from_option(option, "model.vocabulary", &rows)?);
+            } else {
+                self.check_table(&tokenizer)?;
+            }
         }
         layers.options.push((option, "model.start", self.name.clone()));
         let positions = self.spec.positions();
@@ -173,6 +198,7 @@ impl Start {
             .iter()
             // Llama's positions are no weights: a longer context is only one that it was not trained for.
             .filter(|key| **key != "model.positions" || self.spec.model.architecture != Family::Llama)
+            .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
                 let field = fields::find(key)?;
                 let (ours, theirs) = (field.value(&self.spec).to_string(), field.value(spec).to_string());
@@ -189,6 +215,62 @@ impl Start {
             differing.concat()
         );
         Err(Failure::refused(ExitCode::BadSpec, message))
+    }
+
+    /// The refusal of a model whose tokens nobody knows.
+    pub(crate) fn asks_for_tokenizer(&self) -> Failure {
+        let message = format!(
+            "{}: it has no {TOKENIZER_FILE}; name its tokenizer, as in --set data.tokenizer=PATH",
+            self.name
+        );
+        Failure::refused(ExitCode::BadSpec, message)
+    }
+
+    /// Which tokens the model has seen around a text: what its files say, else those of its tokenizer.
+    pub(crate) fn marks(&self, tokenizer: &Tokenizer) -> Result<Marks> {
+        if let Some(marks) = self.marks {
+            return Ok(marks);
+        }
+        Ok(if tokenizer.marks()?.is_empty() { Marks::None } else { Marks::Template })
+    }
+
+    /// Refuses a tokenizer that is another model's, and warns of one that has grown beyond the table.
+    pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
+        let (rows, size) = (self.extents.vocabulary, tokenizer.vocabulary());
+        if tokenizer.without_added() > rows {
+            let message = format!(
+                "{}: its table has {rows} rows, but the tokenizer {} tokens, {} of them without those that were added: it \
+                 is that of another model",
+                self.name,
+                size,
+                tokenizer.without_added()
+            );
+            return Err(Failure::refused(ExitCode::BadSpec, message));
+        }
+        if size > rows {
+            let first = (rows..size).find_map(|id| tokenizer.token(id as u32)).unwrap_or_default();
+            tracing::warn!(
+                "{}: the tokenizer has {size} tokens and the table {rows} rows: a text with one of the others, as \
+                 {first:?}, cannot be read; `dlt train --from` with --resize-vocabulary adds rows",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// Rows that the table of tokens has once it has one for each token.
+    fn rows_for(&self, tokenizer: &Tokenizer) -> usize {
+        let has_mask = ["[MASK]", "<mask>"].iter().any(|token| tokenizer.id_of(token).is_some());
+        // What hides a token gets a row behind the others where the tokenizer has none for it.
+        let is_masked = self.spec.model.objective == Objective::MaskedToken;
+        let needed = tokenizer.vocabulary() + usize::from(is_masked && !has_mask);
+        self.extents.vocabulary.max(needed)
+    }
+
+    /// Whether a spec is that of this model with more tokens.
+    fn grows_to(&self, spec: &Spec) -> bool {
+        let grows = spec.model.start_vocabulary == StartVocabulary::Grow;
+        grows && spec.model.vocabulary.or(0) >= self.extents.vocabulary
     }
 
     /// What a spec must say to fit the weights and what they compute.
@@ -236,7 +318,7 @@ impl Start {
 
     /// The weights for a model of this spec.
     pub(crate) fn weights(&self, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Weights<'_>> {
-        let architecture = of_spec(spec, data);
+        let (architecture, growth) = Growth::of(spec, data, self.extents)?;
         let from = match &self.source {
             Source::Saved(saved) => From::Saved(saved.file()),
             Source::Folder(folder) => {
@@ -247,7 +329,7 @@ impl Start {
                 From::Folder(weights)
             }
         };
-        let mut weights = Weights { from, architecture, device: device.clone(), drawn: Vec::new() };
+        let mut weights = Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
         weights.drawn = weights.unfit()?;
         Ok(weights)
     }
@@ -256,7 +338,10 @@ impl Start {
 /// Weights by the names of this program.
 pub(crate) struct Weights<'a> {
     from: From<'a>,
+    /// The model that they are of.
     architecture: Box<dyn Architecture>,
+    /// What is added to them.
+    growth: Growth,
     device: Device,
     /// Names of the objective's own parameters that are not there or are of another shape.
     drawn: Vec<String>,
@@ -280,6 +365,11 @@ impl Weights<'_> {
 
     /// One tensor; an error where a folder lacks it.
     pub(crate) fn find(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        let found = self.find_as_it_is(name)?;
+        found.map(|tensor| self.growth.grow(name, tensor)).transpose()
+    }
+
+    fn find_as_it_is(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
         match &self.from {
             From::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
             From::Folder(weights) => weights.lookup(name),
@@ -319,13 +409,31 @@ fn undecided() -> Spec {
     spec
 }
 
+/// The word of a spec.
+pub(crate) fn word(marks: Marks) -> &'static str {
+    match marks {
+        Marks::None => "none",
+        Marks::Template => "template",
+    }
+}
+
+/// The spec that an export of this program holds.
+pub(crate) struct Noted {
+    pub(crate) spec: Spec,
+    /// Whether it was written by a version that knows marks.
+    says_marks: bool,
+}
+
 /// The spec that an export of this program holds; a folder from elsewhere has none, or a file of that name that means
 /// something else.
-pub(crate) fn noted_spec(folder: &Path) -> Option<Spec> {
+pub(crate) fn noted_spec(folder: &Path) -> Option<Noted> {
     let path = folder.join(SPEC_FILE);
     let Ok(text) = std::fs::read_to_string(&path) else { return None };
     let origin = Origin::File(path.display().to_string());
-    let noted = Overlay::from_toml(origin, &text).and_then(|noted| Spec::assemble(&[noted]));
+    let noted = Overlay::from_toml(origin, &text).and_then(|noted| {
+        let says_marks = noted.keys().any(|key| key == "data.marks");
+        Ok(Noted { spec: Spec::assemble(&[noted])?, says_marks })
+    });
     noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok()
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_data::{Material, Split};
+use dlt_data::{Companions, Material, Split, TOKENIZER_FILE};
 use dlt_models::binding::Binding;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
@@ -16,13 +16,14 @@ use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, mem
 use crate::arguments::TrainTask;
 use crate::events::Events;
 use crate::failure::{Failure, Result};
+use crate::kept::OfRun;
 use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::progress::Progress;
 use crate::report::Ending;
 use crate::run_options::RunOptions;
-use crate::start::{Start, Weights};
-use crate::{interrupt, machine, numbers, output, provenance, threads, tokens};
+use crate::start::{Start, Weights, has_tokens};
+use crate::{hub, interrupt, machine, numbers, output, paths, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
@@ -72,7 +73,10 @@ impl Beginning<'_> {
         let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
 
         introduce(&progress, &spec, &material, &device_name, &out)?;
+        let companions = companions(&spec, start.as_ref(), &material)?;
+        let spec = paths::absolute(&spec)?;
         let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
+        folder.keep(&companions).inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
         let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
             // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
             .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
@@ -80,6 +84,33 @@ impl Beginning<'_> {
         drop(start);
         let events = Events::open(&out, options.tensorboard);
         carry_out(trainer, &spec, progress, events)
+    }
+}
+
+/// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model that it starts from what
+/// goes with that.
+fn companions(spec: &CheckedSpec, start: Option<&Start>, material: &Material) -> Result<Companions> {
+    if !has_tokens(spec) {
+        return Ok(start.map(|start| start.companions.clone()).unwrap_or_default());
+    }
+    let is_own = start.filter(|start| start.tokenizer.as_ref() == Some(&spec.data.tokenizer));
+    let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some()) {
+        Some(start) => start.companions.clone(),
+        None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
+    };
+    if let Some(start) = start {
+        let others = start.companions.clone().without_tokenizer();
+        companions.add(if is_own.is_some() { others } else { others.without_ids() });
+    }
+    let trained_with = &material.provenance().tokenizer;
+    match companions.tokenizer_id() {
+        Some(kept) if kept != *trained_with => {
+            let name = &spec.data.tokenizer;
+            let message =
+                format!("{name} changed while the text was read: it was {trained_with}, now it is {kept}");
+            Err(Failure::refused(ExitCode::BadData, message))
+        }
+        _ => Ok(companions),
     }
 }
 
@@ -106,10 +137,15 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     resumption.notices().iter().for_each(|notice| output::note(notice));
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
     let spec = layers(task).over(resumption.spec(), origin)?;
+    let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
+    let tokenizer = OfRun::find(run, &spec)?;
     let changed = resumption.change(spec.clone())?;
     let (device, device_name) = machine::open(&task.options.machine)?;
     let recording = recording(&spec)?;
-    let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+    if has_tokens(&spec) {
+        progress.note(&tokenizer.verify()?);
+    }
+    let material = tokens::load(&tokenizer.in_place(&spec)?, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
@@ -135,6 +171,10 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let (trainer, notices) = Trainer::resume(resumption, material, recording.as_ref(), from, device)?;
     drop(weights);
     notices.iter().for_each(|notice| progress.note(notice));
+    if has_tokens(&spec) && tokenizer.is_unkept() {
+        // Of a run from before copies were kept.
+        trainer.folder().keep(&Companions::named(tokenizer.name(), hub::config()?.as_ref(), &|_| ())?)?;
+    }
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
     let events = Events::open(run, task.options.tensorboard);
     carry_out(trainer, &spec, progress, events)
@@ -173,14 +213,18 @@ fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, mut e
 }
 
 fn layers(task: &TrainTask) -> Layers<'_> {
-    Layers {
+    let mut layers = Layers {
         preset: task.preset.as_deref(),
         method: task.method.as_deref(),
         file: task.file.as_deref(),
         options: task.options.assignments(task.data.as_deref()),
         set: &task.options.set,
         ..Layers::default()
+    };
+    if task.resize_vocabulary {
+        layers.options.push(("--resize-vocabulary", "model.start_vocabulary", "grow".to_owned()));
     }
+    layers
 }
 
 fn steps(spec: &CheckedSpec, material: &Material) -> usize {

@@ -62,7 +62,7 @@ pub use hub::{
 };
 pub use load::{DataRequest, Progress, load};
 pub use material::{Draw, ExampleBatch, Examples, Material, Places};
-pub use origin::{HUB_PREFIX, pinned};
+pub use origin::{HUB_PREFIX, is_local, pinned};
 pub use perplexity::{bits_per_byte, unigram_perplexity};
 pub use pictures::{
     Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits, Pictures,
@@ -78,6 +78,9 @@ pub use sentences::{
 pub use source::read_text;
 pub use split::Split;
 pub use stream::{HubProvenance, Provenance, SplitProvenance, TokenSplits, TokenStream};
-pub use tokenizer::{BYTES, END_OF_TEXT, GPT2, TOKENIZER_FILE, Tokenizer, TrainingRequest, train_tokenizer};
+pub use tokenizer::{
+    BYTES, COMPANIONS_FOLDER, Companions, END_OF_TEXT, GPT2, Kept, Marks, Pairs, SpecialTokens,
+    TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
+};
 pub use whole::whole_tokens;
 pub use windows::Windows;

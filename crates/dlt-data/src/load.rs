@@ -10,10 +10,10 @@ use crate::{
     source::Source,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
-    tokenizer::{Tokenizer, TokenizerSource},
+    tokenizer::{Marks, Tokenizer, TokenizerSource},
     tokenizing::Work,
 };
-use dlt_spec::spec::{DataSpec, Pipeline};
+use dlt_spec::spec::{DataSpec, Marks as MarksWord, Pipeline};
 use std::{io, num::NonZeroUsize, path::Path, sync::mpsc, thread};
 
 /// What to load.
@@ -197,8 +197,17 @@ impl Loader<'_> {
     /// What shapes the tokens beside text and tokenizer: blocks are whole blocks of one context.
     fn pipeline(&self) -> String {
         match self.request.data.pipeline {
+            Pipeline::Stream if self.request.data.marks == MarksWord::Template => {
+                // Which tokens these are, the tokenizer's file says.
+                "stream with the template's marks".to_owned()
+            }
             Pipeline::Stream => "stream".to_owned(),
-            Pipeline::Blocks => format!("blocks of context {}", self.request.context),
+            Pipeline::Blocks => {
+                // What ends a text is in the file of the tokenizer, or next to it.
+                let ends =
+                    self.source.ends_key().map_or_else(String::new, |ends| format!(" ended by {ends}"));
+                format!("blocks of context {}{ends}", self.request.context)
+            }
         }
     }
 
@@ -257,12 +266,17 @@ impl Loader<'_> {
         };
         let of = source.estimated_bytes(split)? as usize;
         progress(Progress::Tokenizing { split, bytes: 0, of });
+        let marks = match (self.request.data.marks, self.request.data.pipeline) {
+            (MarksWord::Template, Pipeline::Stream) => tokenizer.marks()?,
+            _ => Marks::default(),
+        };
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let work = Work {
             source,
             split,
             tokenizer: &tokenizer,
             pipeline: self.request.data.pipeline,
+            marks: &marks,
             context: self.request.context,
             threads: self.request.threads.unwrap_or_else(cores),
         };

@@ -20,7 +20,7 @@ use crate::{
 use dlt_spec::{
     CheckedSpec,
     size::Extents,
-    spec::{Architecture, Augment, Framing as FramingWord, Normalise, Objective},
+    spec::{Architecture, Augment, Normalise, Objective},
 };
 use examples::Kind;
 use masking::Masking;
@@ -128,10 +128,7 @@ impl Material {
         let source = &spec.data.source;
         let loaded = load_sentences(source, places.hub, places.cache, progress)?;
         let tokenizer = tokenizer(spec, places)?;
-        let framing = match spec.data.framing {
-            FramingWord::Bare => Framing::reference(&tokenizer)?,
-            FramingWord::Marked => Framing::bert(&tokenizer).or_else(|_| Framing::gpt2(&tokenizer))?,
-        };
+        let framing = Framing::of(&tokenizer, spec.data.framing, spec.data.marks)?;
         let labelled = |examples: Vec<Example>| -> Vec<Example> {
             examples.into_iter().filter(|example| example.label.is_some()).collect()
         };

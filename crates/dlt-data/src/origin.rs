@@ -70,6 +70,12 @@ impl Origin {
     }
 }
 
+/// Whether a source's name is the path of a file or folder that is there, and maybe a column after it.
+#[must_use]
+pub fn is_local(source: &str) -> bool {
+    matches!(Origin::parse(source), Ok(Origin::Local { path, .. }) if path.exists())
+}
+
 impl HubOrigin {
     fn named(source: &str, entry: &'static Entry, revision: Option<&str>) -> Result<Self, DataError> {
         let Some(repository) = entry.repository else {

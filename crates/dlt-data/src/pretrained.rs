@@ -3,7 +3,7 @@
 use crate::{
     error::DataError,
     hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, RepoName, Revision},
-    tokenizer::TOKENIZER_FILE,
+    tokenizer::is_companion,
 };
 use dlt_spec::record::SPEC_FILE;
 use serde::Deserialize;
@@ -17,9 +17,6 @@ const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// Which file each of its weights is in, where there are several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// What is fetched where it is there; the last is in what this program exports.
-const BESIDE: [&str; 3] = [TOKENIZER_FILE, "preprocessor_config.json", SPEC_FILE];
 
 /// A model of the hub on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +36,9 @@ struct Index {
 }
 
 /// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors in one file or several, and where they are
-/// there `tokenizer.json`, `preprocessor_config.json` and `spec.toml`. Of a commit that is here whole nothing is asked; a branch may
-/// have moved on, so that the hub is asked what it is, unless it is offline.
+/// there the files of its tokenizer and chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`.
+/// Of a commit that is here whole nothing is asked; a branch may have moved on, so that the hub is asked what it is,
+/// unless it is offline.
 ///
 /// # Errors
 /// If the name is none, the repository lacks config or weights, the hub cannot be reached or misbehaves, or the disk
@@ -83,7 +81,10 @@ fn gather(
         }
         _ => files.push(needed(WEIGHTS_FILE)?),
     }
-    files.extend(BESIDE.iter().filter_map(|beside| find(&listing, beside)));
+    // What belongs to the model beside its weights; a spec is in what this program exports.
+    let is_beside =
+        |file: &&RemoteFile| file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE;
+    files.extend(listing.files.iter().filter(is_beside));
     let mut folder = hub.fetch(&listing, &files, on)?.remove(0);
     folder.pop();
     Ok(FetchedModel { repository: name.to_string(), commit: listing.commit.clone(), folder })

@@ -2,25 +2,39 @@
 
 mod bytes;
 mod chunks;
+mod companions;
 mod encoder;
 mod gpt2;
+mod guard;
+mod kept;
+mod legacy;
+mod marks;
+mod source;
+mod special;
 mod training;
+mod vetting;
 mod words;
 
 pub(crate) use chunks::Chunker;
+pub(crate) use companions::is_companion;
+pub use companions::{COMPANIONS_FOLDER, Companions};
 pub(crate) use encoder::Encoder;
+pub use kept::Kept;
+pub use marks::{Marks, Pairs, Template};
+pub(crate) use source::TokenizerSource;
+use source::of_model;
+pub use special::{END_OF_TEXT, SpecialTokens};
 pub use training::{TrainingRequest, train_tokenizer};
 
 use crate::{
     error::DataError,
-    hub::{Hub, HubConfig, OnFetch, RepoName},
-    origin::HUB_PREFIX,
+    hub::{HubConfig, OnFetch},
 };
 use chunks::{CHUNK_BYTES, chunks, cuts_safely};
-use sha2::{Digest, Sha256};
+use special::Declared;
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -33,19 +47,19 @@ pub const BYTES: &str = "bytes";
 /// The file of a model that holds its tokenizer.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// The token that ends a text, BOS and EOS at once in GPT-2's vocabulary.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
-
-/// Tokens that other vocabularies end a text with, in the order in which they are looked for.
-const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
-
 /// Text to token ids and back. A clone shares the vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     id: String,
+    /// What it was read from; nothing for those that are built in.
+    content: Option<Arc<[u8]>>,
     vocabulary: usize,
-    eos: Option<u32>,
+    /// The same without the tokens that were added to it.
+    without_added: usize,
+    special: Arc<SpecialTokens>,
+    /// What a person should know of it.
+    notes: Arc<[String]>,
     /// Whether a text may be encoded in pieces with the same result.
     cuts_safely: bool,
     /// Whether each character of a token stands for one byte.
@@ -60,15 +74,19 @@ impl Tokenizer {
     /// If the built-in ranks are not those of a byte-pair encoding.
     pub fn gpt2() -> Result<Self, DataError> {
         static BUILT: OnceLock<Result<Tokenizer, String>> = OnceLock::new();
-        let built = BUILT.get_or_init(|| Ok(Self::new(gpt2::tokenizer()?, GPT2.to_owned())));
+        let built = BUILT.get_or_init(|| Ok(Self::built_in(gpt2::tokenizer()?, GPT2)));
         built.clone().map_err(|reason| DataError::BadTokenizer { name: GPT2.to_owned(), reason })
     }
 
-    /// The tokenizer of a `tokenizer.json`. Truncation, padding and the tokens that a template adds are left out:
-    /// a text becomes its tokens and nothing else.
+    /// The tokenizer of a `tokenizer.json`, or of a folder that has one or the files from before it. Truncation, padding
+    /// and the tokens that a template adds are left out: a text becomes its tokens and nothing else. What ends a text is
+    /// read in the files next to a `tokenizer.json`: `generation_config.json`, `config.json`, `tokenizer_config.json` and
+    /// `special_tokens_map.json`.
     ///
     /// # Errors
-    /// If the file cannot be read or is no tokenizer.
+    /// If the file cannot be read, is larger than 128 MiB, is no tokenizer, or one that cannot be used safely: ids of
+    /// 2^22 and more or far apart, two tokens with one id, parts that are nested more than 8 deep, that lengthen a text
+    /// more than 64 times, that give up on long texts, or that take more than a minute for a few lines.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         TokenizerSource::read(path)?.open()
     }
@@ -79,10 +97,18 @@ impl Tokenizer {
     /// None; it is built like the others.
     pub fn bytes() -> Result<Self, DataError> {
         let failed = |reason| DataError::BadTokenizer { name: BYTES.to_owned(), reason };
-        Ok(Self::new(bytes::tokenizer().map_err(failed)?, BYTES.to_owned()))
+        Ok(Self::built_in(bytes::tokenizer().map_err(failed)?, BYTES))
     }
 
-    /// What a spec names: `gpt2`, `bytes`, or the path of a `tokenizer.json`.
+    /// The same of a file's content; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`].
+    pub fn from_bytes(name: &str, content: Vec<u8>) -> Result<Self, DataError> {
+        TokenizerSource::of_content(name, content).open()
+    }
+
+    /// What a spec names: `gpt2`, `bytes`, or the path of a `tokenizer.json` or of a folder.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`].
@@ -117,7 +143,8 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer refuses the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
-        self.inner.decode(ids, false).map_err(|error| self.failed(&error))
+        let decoded = guard::caught(|| self.inner.decode(ids, false));
+        decoded.map_err(|reason| self.broke(reason))?.map_err(|error| self.failed(&error))
     }
 
     /// Bytes of text that token ids stand for; ids outside the vocabulary stand for none.
@@ -138,7 +165,7 @@ impl Tokenizer {
         let length = |id: u32| match added.get(&id) {
             Some(token) => token.content.len(),
             None if self.byte_level => self.inner.id_to_token(id).map_or(0, |token| token.chars().count()),
-            None => self.inner.decode(&[id], false).map_or(0, |text| text.len()),
+            None => self.decode(&[id]).map_or(0, |text| text.len()),
         };
         (0..self.vocabulary as u32).map(|id| length(id) as u32).collect()
     }
@@ -166,10 +193,46 @@ impl Tokenizer {
         &self.id
     }
 
-    /// The token that ends a text, if the vocabulary has one: the first of `<|endoftext|>`, `</s>`, `<eos>`, `[SEP]`.
+    /// Size of the vocabulary without the tokens that were added to it behind the others.
+    #[must_use]
+    pub fn without_added(&self) -> usize {
+        self.without_added
+    }
+
+    /// The token that ends a text, if there is one: the first of [`SpecialTokens::ends`].
     #[must_use]
     pub fn eos(&self) -> Option<u32> {
-        self.eos
+        self.special.ends.first().copied()
+    }
+
+    /// The tokens that begin, end and fill up a text: those that the files next to it name, else those of the usual
+    /// spellings: `<|endoftext|>`, `</s>`, `<eos>`, `[SEP]` for the end.
+    #[must_use]
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The spelling of a token.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// What a person should know of it: settings of its file that are not used, text that it cannot write.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Its `tokenizer.json`, byte for byte as it was read.
+    ///
+    /// # Errors
+    /// If it is built in and cannot be written.
+    pub fn json(&self) -> Result<Vec<u8>, DataError> {
+        match &self.content {
+            Some(content) => Ok(content.to_vec()),
+            None => self.inner.to_string(false).map(String::into_bytes).map_err(|error| self.failed(&error)),
+        }
     }
 
     /// Writes the tokenizer as a `tokenizer.json`.
@@ -178,18 +241,27 @@ impl Tokenizer {
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let failed = |reason: String| DataError::Write { path: path.to_owned(), reason };
-        let json = self.inner.to_string(false).map_err(|error| failed(error.to_string()))?;
-        fs::write(path, json).map_err(|error| failed(error.to_string()))
+        fs::write(path, self.json()?).map_err(|error| failed(error.to_string()))
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, id: String) -> Self {
+    fn built_in(inner: tokenizers::Tokenizer, name: &str) -> Self {
+        Self::new(inner, name.to_owned(), &Declared::default())
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer, id: String, declared: &Declared) -> Self {
         inner.with_padding(None);
         // Cannot fail: only a truncation with a bad stride is refused.
         let _ = inner.with_truncation(None);
-        let largest = inner.get_vocab(true).into_values().max();
+        let size =
+            |with_added| inner.get_vocab(with_added).into_values().max().map_or(0, |id| id as usize + 1);
+        let vocabulary = size(true);
+        let special = declared.resolve(&|token| inner.token_to_id(token), vocabulary);
         Self {
-            vocabulary: largest.map_or(0, |id| id as usize + 1),
-            eos: ENDS_OF_TEXT.iter().find_map(|token| inner.token_to_id(token)),
+            vocabulary,
+            without_added: size(false),
+            special: Arc::new(special),
+            content: None,
+            notes: Arc::default(),
             cuts_safely: cuts_safely(&inner),
             byte_level: matches!(inner.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_))),
             inner: Arc::new(inner),
@@ -198,98 +270,21 @@ impl Tokenizer {
     }
 
     fn failed(&self, error: &tokenizers::Error) -> DataError {
-        DataError::Tokenize { tokenizer: self.id.clone(), reason: error.to_string() }
+        self.broke(error.to_string())
+    }
+
+    fn broke(&self, reason: String) -> DataError {
+        DataError::Tokenize { tokenizer: self.id.clone(), reason }
     }
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (id, vocabulary, eos) = (&self.id, self.vocabulary, self.eos);
+        let (id, vocabulary, eos) = (&self.id, self.vocabulary, self.eos());
         f.debug_struct("Tokenizer")
             .field("id", id)
             .field("vocabulary", &vocabulary)
             .field("eos", &eos)
             .finish()
-    }
-}
-
-/// A tokenizer whose identity is known and which is built only where it is needed: with cached tokens it is not.
-pub(crate) enum TokenizerSource {
-    /// GPT-2's, built in.
-    Gpt2,
-    /// Single bytes, built in.
-    Bytes,
-    /// The content of a file.
-    File {
-        /// Its path.
-        name: String,
-        /// Its content.
-        content: Vec<u8>,
-    },
-}
-
-impl TokenizerSource {
-    pub(crate) fn resolve(name: &str, hub: Option<&HubConfig>, on: OnFetch<'_>) -> Result<Self, DataError> {
-        if let Some(model) = name.strip_prefix(HUB_PREFIX) {
-            let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
-            return Self::read(&of_model(model, hub, on)?);
-        }
-        match name {
-            GPT2 => Ok(Self::Gpt2),
-            BYTES => Ok(Self::Bytes),
-            path => Self::read(Path::new(path)),
-        }
-    }
-
-    fn read(path: &Path) -> Result<Self, DataError> {
-        let name = path.to_string_lossy().into_owned();
-        match fs::read(path) {
-            Ok(content) => Ok(Self::File { name, content }),
-            Err(error) => Err(DataError::BadTokenizer { name, reason: error.to_string() }),
-        }
-    }
-
-    pub(crate) fn id(&self) -> String {
-        match self {
-            Self::Gpt2 => GPT2.to_owned(),
-            Self::Bytes => BYTES.to_owned(),
-            Self::File { content, .. } => {
-                format!("sha256:{}", crate::checksum::hex(&Sha256::digest(content).into()))
-            }
-        }
-    }
-
-    pub(crate) fn open(&self) -> Result<Tokenizer, DataError> {
-        let (name, content) = match self {
-            Self::Gpt2 => return Tokenizer::gpt2(),
-            Self::Bytes => return Tokenizer::bytes(),
-            Self::File { name, content } => (name, content),
-        };
-        let inner = tokenizers::Tokenizer::from_bytes(content)
-            .map_err(|error| DataError::BadTokenizer { name: name.clone(), reason: error.to_string() })?;
-        Ok(Tokenizer::new(inner, self.id()))
-    }
-}
-
-/// The tokenizer's file of a model, `OWNER/NAME[@REVISION]`.
-fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<PathBuf, DataError> {
-    let (name, revision) = RepoName::model_at(model)?;
-    let offline = HubConfig { is_offline: true, ..hub.clone() };
-    let find = |config: &HubConfig| -> Result<PathBuf, DataError> {
-        let hub = Hub::new(config, &name, &revision);
-        let listing = hub.listing(on)?;
-        let file = listing.files.iter().find(|file| file.name == TOKENIZER_FILE);
-        let file = file.ok_or_else(|| DataError::NotInRepository {
-            repository: name.to_string(),
-            what: format!("revision {revision}"),
-            wanted: TOKENIZER_FILE.to_owned(),
-            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
-        })?;
-        Ok(hub.fetch(&listing, &[file], on)?.remove(0))
-    };
-    match find(&offline) {
-        Ok(path) => Ok(path),
-        Err(error) if hub.is_offline => Err(error),
-        Err(_) => find(hub),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     files::{Flow, Piece, PieceKind},
     source::Source,
     split::Split,
-    tokenizer::{Chunker, END_OF_TEXT, Encoder, Tokenizer},
+    tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Tokenizer},
 };
 use dlt_spec::spec::Pipeline;
 use sha2::{Digest, Sha256};
@@ -32,6 +32,8 @@ pub(crate) struct Work<'a> {
     pub(crate) split: Split,
     pub(crate) tokenizer: &'a Tokenizer,
     pub(crate) pipeline: Pipeline,
+    /// What is put around a text; blocks have their own.
+    pub(crate) marks: &'a Marks,
     /// Tokens of one window, T.
     pub(crate) context: usize,
     pub(crate) threads: NonZeroUsize,
@@ -78,7 +80,13 @@ impl Work<'_> {
             None => write(ids),
             Some(shards) => shards.push_group(ids, write),
         };
+        // Not even an empty group of tokens where there are none: blocks count groups.
+        let around = |ids: &[u32], put: &mut dyn FnMut(&[u32]) -> Result<(), E>| {
+            if ids.is_empty() { Ok(()) } else { put(ids) }
+        };
+        around(&self.marks.before, &mut put)?;
         let read = self.encode_all(&mut put, done)?;
+        around(&self.marks.after, &mut put)?;
         let bytes = match &shards {
             None => read.bytes,
             Some(shards) => shards.kept_bytes(),

@@ -48,8 +48,8 @@ pub enum Event {
 pub enum End {
     /// It has as many tokens as were wanted.
     Length,
-    /// A stop token came.
-    Stop,
+    /// The model has chosen this stop token.
+    Stop(u32),
     /// Whoever was told of the last event broke off.
     Broken,
 }
@@ -176,7 +176,7 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         sampling.penalise(logits, text.present.iter().copied());
         let token = sampling.choose(logits, &mut text.rng);
         if self.wanted.stop.contains(&token) {
-            return self.end(place, End::Stop);
+            return self.end(place, End::Stop(token));
         }
         text.tokens.push(token);
         text.present.insert(token);

@@ -6,12 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use candle_core::Device;
+use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
 use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{
     METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
 };
 use dlt_spec::size::Extents;
+use dlt_spec::spec::Architecture;
 use dlt_spec::tensors::not_finite;
 use dlt_state::Recording;
 
@@ -101,6 +103,7 @@ pub fn examine(run: &Path) -> Result<Report> {
     let metrics = metrics(run, &mut report);
     states(run, spec.as_ref(), &mut report);
     model(run, spec.as_ref(), metrics.validations, &mut report);
+    tokenizer(run, spec.as_ref(), &mut report);
     checkpoints(run, spec.is_some(), &mut report)?;
     summary(run, metrics.steps, &mut report);
     Ok(report)
@@ -289,6 +292,60 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
         }
         Err(error) => report.add(MODEL_FILE, Verdict::Wrong, reason(&with_repair(error, &path))),
     }
+}
+
+/// Whether the tokenizer is the one that the run was trained with.
+fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
+    let Some(spec) = spec.filter(|spec| spec.model.architecture != Architecture::Vit) else { return };
+    let kept = match Kept::of_run(run) {
+        Ok(kept) => kept,
+        Err(error) => return wrong_tokenizer("tokenizer", error.to_string(), report),
+    };
+    let named = spec.data.tokenizer.as_str();
+    let path = match &kept {
+        Kept::BuiltIn(name) => return report.add("tokenizer", Verdict::Good, format!("{name}, built in")),
+        Kept::Nothing if named == GPT2 || named == BYTES => {
+            return report.add("tokenizer", Verdict::Good, format!("{named}, built in"));
+        }
+        Kept::Nothing if named.starts_with(HUB_PREFIX) => {
+            let says = format!("no copy: it is {named}, which is fetched and compared before it is used");
+            return report.add("tokenizer", Verdict::Note, says);
+        }
+        Kept::Copy(copy) => copy.as_path(),
+        Kept::Nothing => Path::new(named),
+    };
+    let is_copy = kept != Kept::Nothing;
+    let name = path.strip_prefix(run).unwrap_or(path).to_string_lossy().into_owned();
+    let trained_with = RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
+    let trained_with = trained_with.filter(|id| id.starts_with("sha256:"));
+    match (Companions::of_tokenizer(path).map(|companions| companions.tokenizer_id()), trained_with) {
+        (Err(error), _) => wrong_tokenizer(&name, error.to_string(), report),
+        (Ok(now), Some(then)) if now.as_ref() != Some(&then) => {
+            let now = now.unwrap_or_default();
+            let says = format!(
+                "not the tokenizer that the run was trained with: expected {then}, got {now}; put the file back, or a \
+                 copy of it into the run as companions/tokenizer.json"
+            );
+            wrong_tokenizer(&name, says, report);
+        }
+        (Ok(_), Some(_)) if is_copy => {
+            report.add(&name, Verdict::Good, "the one that the run was trained with")
+        }
+        (Ok(_), None) if is_copy => report.add(&name, Verdict::Good, "the run's own"),
+        (Ok(_), Some(_)) => {
+            report.add(&name, Verdict::Note, "as in training, but the run has no copy of it");
+        }
+        (Ok(_), None) => {
+            let says = "the run has no copy of it, and nothing says whether it is the same as in training";
+            report.add(&name, Verdict::Note, says);
+        }
+    }
+}
+
+/// Without its tokenizer the model gives wrong numbers, and a resume is refused.
+fn wrong_tokenizer(name: &str, says: String, report: &mut Report) {
+    report.abilities.use_model = false;
+    report.add(name, Verdict::Wrong, says);
 }
 
 fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {

@@ -6,11 +6,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use dlt_data::{COMPANIONS_FOLDER, Companions};
 use dlt_spec::record::{
     HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
     SUMMARY_FILE, Summary,
 };
-use dlt_spec::{CheckedSpec, Spec};
+use dlt_spec::{CheckedSpec, Spec, durable};
 use dlt_state::Recording;
 
 use crate::lock::Lock;
@@ -62,6 +63,23 @@ impl RunFolder {
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&Recording::starting_from(spec.initial_state()).header_line())?;
         Ok(folder)
+    }
+
+    /// Keeps the files that belong to the model beside its weights: its tokenizer above all.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`] where they cannot be written.
+    pub fn keep(&self, companions: &Companions) -> Result<()> {
+        for (name, content) in companions.iter() {
+            let path = self.path().join(COMPANIONS_FOLDER).join(name);
+            let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+            folder.and_then(|()| durable::replace(&path, content)).map_err(|source| TrainError::Io {
+                action: "write",
+                path,
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Where the folder is.

@@ -2,6 +2,7 @@
 
 use super::Example;
 use crate::{error::DataError, tokenizer::Tokenizer};
+use dlt_spec::spec::{Framing as FramingWord, Marks};
 
 /// What stands around and between sentences, and behind them where a batch is wider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,33 @@ impl Framing {
     pub fn reference(tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let padding = end_of_text(tokenizer)?;
         Ok(Self { begin: None, between: None, end: None, padding, masks_padding: false })
+    }
+
+    /// What a spec asks for. Marked sentences of a tokenizer whose template is to be used have what that puts around and
+    /// between texts, if it is one token each; else that of BERT where the tokenizer has its tokens, else that of GPT-2.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for it.
+    pub fn of(tokenizer: &Tokenizer, framing: FramingWord, marks: Marks) -> Result<Self, DataError> {
+        match framing {
+            FramingWord::Bare => Self::reference(tokenizer),
+            FramingWord::Marked => {
+                let own = if marks == Marks::Template { Self::template(tokenizer) } else { None };
+                own.map_or_else(|| Self::bert(tokenizer).or_else(|_| Self::gpt2(tokenizer)), Ok)
+            }
+        }
+    }
+
+    fn template(tokenizer: &Tokenizer) -> Option<Self> {
+        let one = |ids: &[u32]| match ids {
+            [] => Some(None),
+            [only] => Some(Some(*only)),
+            _ => None,
+        };
+        let template = tokenizer.template().filter(|template| !template.single.is_empty())?;
+        let (begin, between) = (one(&template.single.before)?, one(&template.between)?);
+        let padding = tokenizer.special().padding.or_else(|| tokenizer.eos())?;
+        Some(Self { begin, between, end: one(&template.single.after)?, padding, masks_padding: true })
     }
 
     /// Tokens that are put around one sentence or two.

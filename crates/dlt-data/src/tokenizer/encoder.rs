@@ -1,6 +1,6 @@
 //! One thread's way from text to token ids, which remembers the words it has seen.
 
-use super::{Tokenizer, words::Words};
+use super::{Tokenizer, guard, words::Words};
 use crate::error::DataError;
 use std::{
     collections::HashMap,
@@ -54,6 +54,11 @@ impl<'a> Encoder<'a> {
 
     /// Appends the ids of a text.
     pub(crate) fn encode(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
+        let tokenizer = self.tokenizer;
+        guard::caught(|| self.encode_all(text, ids)).unwrap_or_else(|reason| Err(tokenizer.broke(reason)))
+    }
+
+    fn encode_all(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         if !self.tokenizer.cuts_safely {
             let encoding = self.tokenizer.inner.encode_fast(text, false);
             ids.extend_from_slice(encoding.map_err(|error| self.tokenizer.failed(&error))?.get_ids());

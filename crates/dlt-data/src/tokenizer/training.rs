@@ -88,7 +88,7 @@ pub fn train_tokenizer(
     })?;
     let finished = with_bytes(Inner::new(inner.get_model().clone())).map_err(failed)?;
     let json = finished.to_string(false).map_err(|error| failed(error.to_string()))?;
-    super::TokenizerSource::File { name: request.source.to_owned(), content: json.into_bytes() }.open()
+    Tokenizer::from_bytes(request.source, json.into_bytes())
 }
 
 /// Sends the train split, chunk by chunk, until its end or until nobody listens.

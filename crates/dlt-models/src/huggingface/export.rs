@@ -27,8 +27,8 @@ pub struct Annotations {
     pub labels: Vec<String>,
     /// The token that begins a text.
     pub begin: Option<u32>,
-    /// The token that ends a text.
-    pub end: Option<u32>,
+    /// The tokens that end a text.
+    pub ends: Vec<u32>,
     /// The token that fills windows up: classes of several windows at once need it.
     pub padding: Option<u32>,
 }
@@ -56,7 +56,7 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
         add("vocab_size", json!(vocabulary));
         add("use_cache", json!(true));
         for (key, token) in special_tokens(beside) {
-            add(key, json!(token));
+            add(key, token);
         }
     }
     if architecture.head_settings().has_classes() {
@@ -88,8 +88,8 @@ pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &
     write_json(&folder.join("config.json"), &config)?;
     if spec.model.objective == Objective::NextToken {
         let mut generation = Map::from_iter([("_from_model_config".to_owned(), json!(true))]);
-        let given = special_tokens(beside).into_iter().filter(|(_, token)| token.is_some());
-        generation.extend(given.map(|(key, token)| (key.to_owned(), json!(token))));
+        let given = special_tokens(beside).into_iter().filter(|(_, token)| !token.is_null());
+        generation.extend(given.map(|(key, token)| (key.to_owned(), token)));
         write_json(&folder.join("generation_config.json"), &Value::Object(generation))?;
     }
     Ok(())
@@ -263,8 +263,14 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn special_tokens(beside: &Annotations) -> [(&'static str, Option<u32>); 3] {
-    [("bos_token_id", beside.begin), ("eos_token_id", beside.end), ("pad_token_id", beside.padding)]
+fn special_tokens(beside: &Annotations) -> [(&'static str, Value); 3] {
+    let ends = match beside.ends.as_slice() {
+        [] => Value::Null,
+        [only] => json!(only),
+        several => json!(several),
+    };
+    let one = |token: Option<u32>| json!(token);
+    [("bos_token_id", one(beside.begin)), ("eos_token_id", ends), ("pad_token_id", one(beside.padding))]
 }
 
 fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {

@@ -280,7 +280,7 @@ fn a_text_ends_at_any_stop_token_and_does_not_hold_it() {
     {
         let at = whole.iter().position(|token| stop.contains(token));
         assert_eq!(*tokens, whole[..at.unwrap_or(whole.len())]);
-        assert_eq!(*end, if at.is_some() { End::Stop } else { End::Length });
+        assert_eq!(*end, at.map_or(End::Length, |at| End::Stop(whole[at])));
     }
 }
 

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct DataSpec {
     /// Name of a data set, or path of a UTF-8 file or of a folder of them.
     pub source: String,
-    /// `gpt2`, or path of a `tokenizer.json`.
+    /// `gpt2`, `bytes`, or path of a `tokenizer.json`.
     pub tokenizer: String,
+    /// Whether the tokens that the tokenizer's template puts around a text are put around it.
+    pub marks: Marks,
     /// Fractions of a single text that train, validate and test; contiguous, in this order.
     pub split: [f64; 3],
     /// How a text becomes windows.
@@ -24,6 +26,16 @@ pub struct DataSpec {
     pub normalise: Normalise,
     /// How training pictures are changed at random.
     pub augment: Augment,
+}
+
+words! {
+    /// Which tokens are put around a text.
+    Marks {
+        /// None.
+        None,
+        /// Those of the tokenizer's template, as BOS, or CLS and SEP.
+        Template,
+    }
 }
 
 words! {

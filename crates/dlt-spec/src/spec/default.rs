@@ -48,6 +48,7 @@ impl Default for ModelSpec {
             dropout: 0.0,
             initial_std: 0.02,
             start: String::new(),
+            start_vocabulary: StartVocabulary::Same,
         }
     }
 }
@@ -57,6 +58,7 @@ impl Default for DataSpec {
         Self {
             source: "shakespeare".into(),
             tokenizer: "gpt2".into(),
+            marks: Marks::None,
             split: [0.9, 0.05, 0.05],
             pipeline: Pipeline::Stream,
             order: Order::Pass,

@@ -57,6 +57,18 @@ pub struct ModelSpec {
     /// Model whose weights a run starts from; empty draws them. Frozen layers would be drawn all the same, so
     /// `tying.initial` must not freeze any.
     pub start: String,
+    /// Whether the vocabulary may be larger than that of the model that a run starts from.
+    pub start_vocabulary: StartVocabulary,
+}
+
+words! {
+    /// What a vocabulary is to that of the model whose weights a run starts from.
+    StartVocabulary {
+        /// Of the same size.
+        Same,
+        /// It may be larger: each further row of the tables of tokens is the mean of the rows that there are.
+        Grow,
+    }
 }
 
 words! {

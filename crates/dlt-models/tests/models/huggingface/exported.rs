@@ -19,7 +19,7 @@ fn annotations(config: &Value) -> Annotations {
     Annotations {
         labels: Vec::new(),
         begin: token("bos_token_id"),
-        end: token("eos_token_id"),
+        ends: token("eos_token_id").into_iter().collect(),
         padding: token("pad_token_id"),
     }
 }
@@ -105,11 +105,12 @@ fn labels_and_tokens_are_written() {
     let case = Case::new("gpt2-classes");
     let model = case.model(Kernels::Fused);
     let labels: Vec<_> = ["no", "yes", "maybe"].map(str::to_owned).to_vec();
-    let beside = Annotations { labels, begin: Some(1), end: Some(2), padding: None };
+    let beside = Annotations { labels, begin: Some(1), ends: vec![2, 0], padding: None };
     let written = config(&model, &case.spec, &beside).expect("a config");
     assert_eq!(written["id2label"], serde_json::json!({"0": "no", "1": "yes", "2": "maybe"}));
     assert_eq!(written["label2id"], serde_json::json!({"no": 0, "yes": 1, "maybe": 2}));
     assert_eq!((&written["bos_token_id"], &written["pad_token_id"]), (&Value::from(1), &Value::Null));
+    assert_eq!(written["eos_token_id"], serde_json::json!([2, 0]), "several ends of a text are a list");
     let short = Annotations { labels: vec!["no".to_owned()], ..beside };
     let refusal = config(&model, &case.spec, &short).expect_err("too few").to_string();
     assert_eq!(refusal, "export: `labels` must be a name for each class, came 1 names for 3 classes");

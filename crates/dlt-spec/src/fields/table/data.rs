@@ -12,8 +12,17 @@ pub(super) const DATA: &[Field] = &[
          a file of text or rows or of a folder of them; NAME@REVISION pins a commit."
     )
     .paper_says("WikiText-2, WikiText-103, LAMBADA, 1-Billion-Word; Shakespeare", "Table 1; Table 4"),
-    field!(data.tokenizer, Values::Text, "gpt2, bytes, hf:OWNER/NAME, or path of a tokenizer.json.")
-        .paper_says("GPT-2's", "section 4, data sets"),
+    field!(
+        data.tokenizer,
+        Values::Text,
+        "gpt2, bytes, hf:OWNER/NAME, or path of a tokenizer.json or of a folder that has one; a run keeps a copy."
+    )
+    .paper_says("GPT-2's", "section 4, data sets"),
+    field!(
+        data.marks,
+        words!(Marks),
+        "Which tokens are put around a text: none, or those of the tokenizer's template, as BOS, or CLS and SEP. A          model that is imported, or that a run starts from, brings its own value. Blocks have their own."
+    ),
     field!(
         data.split,
         Values::Reals(3, Interval::FRACTION),

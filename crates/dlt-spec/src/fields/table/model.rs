@@ -127,4 +127,10 @@ pub(super) const MODEL: &[Field] = &[
          hf:OWNER/NAME; empty draws them. Parameters that it lacks are drawn, and so would be frozen layers, which \
          tying.initial must not ask for."
     ),
+    field!(
+        model.start_vocabulary,
+        words!(StartVocabulary),
+        "What the vocabulary is to that of model.start: same, or grow, where it may be larger: each further row of the \
+         tables of tokens is the mean of the rows that there are."
+    ),
 ];

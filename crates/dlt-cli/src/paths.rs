@@ -1,0 +1,55 @@
+//! Paths in the spec of a run: from the root of the file system, so that the run works from any folder.
+
+use std::path::Path;
+
+use dlt_data::{BYTES, GPT2, HUB_PREFIX, is_local};
+use dlt_spec::{CheckedSpec, Spec};
+
+use crate::failure::Result;
+
+/// The same spec with the paths of data, tokenizer, model and recording made absolute. What names no file that is there
+/// stays as it is.
+pub(crate) fn absolute(spec: &CheckedSpec) -> Result<CheckedSpec> {
+    let mut absolute = Spec::clone(spec);
+    make_source_absolute(&mut absolute);
+    let Spec { data, model, agent, .. } = &mut absolute;
+    if data.tokenizer != GPT2 && data.tokenizer != BYTES {
+        make_absolute(&mut data.tokenizer);
+    }
+    make_absolute(&mut model.start);
+    make_absolute(&mut agent.recording);
+    Ok(absolute.check()?)
+}
+
+/// The same of what a resumed run may be given anew: data and recording.
+pub(crate) fn absolute_where_changed(spec: &CheckedSpec, before: &Spec) -> Result<CheckedSpec> {
+    let mut absolute = Spec::clone(spec);
+    if absolute.data.source != before.data.source {
+        make_source_absolute(&mut absolute);
+    }
+    if absolute.agent.recording != before.agent.recording {
+        make_absolute(&mut absolute.agent.recording);
+    }
+    Ok(absolute.check()?)
+}
+
+fn make_source_absolute(spec: &mut Spec) {
+    // A column follows the path, which stays as it is.
+    if is_local(&spec.data.source)
+        && let Some(path) =
+            std::path::absolute(&spec.data.source).ok().and_then(|path| path.to_str().map(str::to_owned))
+    {
+        spec.data.source = path;
+    }
+}
+
+fn make_absolute(path: &mut String) {
+    if path.is_empty() || path.starts_with(HUB_PREFIX) || !Path::new(path.as_str()).exists() {
+        return;
+    }
+    // A path that is no text cannot stand in a spec.
+    if let Some(absolute) = std::path::absolute(&*path).ok().and_then(|path| path.to_str().map(str::to_owned))
+    {
+        *path = absolute;
+    }
+}

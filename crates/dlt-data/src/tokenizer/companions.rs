@@ -1,0 +1,255 @@
+//! The files that belong to a model beside its weights: its tokenizer and what is said of it, how it generates, how it
+//! sees pictures. A run keeps them as they are, and an export gives them back.
+
+use super::{TOKENIZER_FILE, kept::BUILT_IN_FILE, legacy, vetting::MOST_BYTES};
+use crate::{checksum::hex, error::DataError};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// The folder of a run in which they are.
+pub const COMPANIONS_FOLDER: &str = "companions";
+
+/// The config of a model: what it computes, and ids of its special tokens.
+pub(crate) const CONFIG: &str = "config.json";
+/// How a model generates.
+pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
+/// What transformers makes of a tokenizer.
+pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// The special tokens by their use.
+pub(crate) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+
+/// Files that are about a tokenizer.
+const OF_TOKENIZER: [&str; 12] = [
+    TOKENIZER_FILE,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS_MAP,
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+/// Files that are about a model. Its config is kept for the special tokens that it names.
+const OF_MODEL: [&str; 4] = [GENERATION_CONFIG, "preprocessor_config.json", "processor_config.json", CONFIG];
+
+/// A folder of further chat templates, and how their files end.
+const CHAT_TEMPLATES: (&str, &str) = ("additional_chat_templates", ".jinja");
+
+/// Chat templates that are read, at most.
+const MOST_CHAT_TEMPLATES: usize = 64;
+
+/// Largest of the other files, in bytes: vocabularies of several MB, chat templates of some ten KB.
+const MOST_OTHER_BYTES: u64 = 32 << 20;
+
+/// The files that belong to a model beside its weights, by their names.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Companions {
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Companions {
+    /// Those of a model's folder. Where it has no `tokenizer.json`, but the files that came before it, one is made of
+    /// them.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is too large, or a tokenizer cannot be made.
+    pub fn of_model(folder: &Path) -> Result<Self, DataError> {
+        let mut companions = Self::gather(folder, &[&OF_TOKENIZER[..], &OF_MODEL].concat())?;
+        companions.complete(folder)?;
+        Ok(companions)
+    }
+
+    /// Those of a tokenizer: a `tokenizer.json` with what is said of it next to it, a folder that has one, or a file of
+    /// any other name by itself. How a model generates is none of it, but the special tokens that a model's files name are
+    /// kept, as a config that names nothing else.
+    ///
+    /// # Errors
+    /// As [`Companions::of_model`].
+    pub fn of_tokenizer(path: &Path) -> Result<Self, DataError> {
+        let folder = match path.is_dir() {
+            true => path,
+            false if path.file_name().is_some_and(|name| name == TOKENIZER_FILE) => {
+                path.parent().unwrap_or(Path::new(""))
+            }
+            false => {
+                let content = read(path, MOST_BYTES)?;
+                return Ok(Self { files: BTreeMap::from([(TOKENIZER_FILE.to_owned(), content)]) });
+            }
+        };
+        let mut companions = Self::gather(folder, &OF_TOKENIZER)?;
+        companions.complete(folder)?;
+        let of_model = Self::gather(folder, &[GENERATION_CONFIG, CONFIG])?;
+        companions.files.extend(of_model.special_tokens().map(|config| (CONFIG.to_owned(), config)));
+        Ok(companions)
+    }
+
+    /// Those that a run folder keeps, or a folder of `dlt export --format tied`; of those made before runs kept them, the
+    /// tokenizer next to the model.
+    ///
+    /// # Errors
+    /// As [`Companions::of_model`].
+    pub fn of_run(run: &Path) -> Result<Self, DataError> {
+        let kept = run.join(COMPANIONS_FOLDER);
+        match kept.is_dir() {
+            true => Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat()),
+            false => Self::gather(run, &[TOKENIZER_FILE]),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The content of a file.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
+    /// Puts a file in, in place of one of that name.
+    pub fn put(&mut self, name: &str, content: Vec<u8>) {
+        self.files.insert(name.to_owned(), content);
+    }
+
+    /// Every file: its name, with a slash where it is in a folder, and its content.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, content)| (name.as_str(), content.as_slice()))
+    }
+
+    /// Puts files in that it does not have yet.
+    pub fn add(&mut self, others: Self) {
+        for (name, content) in others.files {
+            self.files.entry(name).or_insert(content);
+        }
+    }
+
+    /// The same without what is about a tokenizer.
+    #[must_use]
+    pub fn without_tokenizer(mut self) -> Self {
+        self.files.retain(|name, _| !is_of_tokenizer(name) && name != BUILT_IN_FILE);
+        self
+    }
+
+    /// The same without what a model's files say in ids of a vocabulary: how it generates, its special tokens.
+    #[must_use]
+    pub fn without_ids(mut self) -> Self {
+        self.files.retain(|name, _| name != CONFIG && name != GENERATION_CONFIG);
+        self
+    }
+
+    /// What tells the tokenizer from others, as [`Tokenizer::id`](super::Tokenizer::id).
+    #[must_use]
+    pub fn tokenizer_id(&self) -> Option<String> {
+        self.get(TOKENIZER_FILE).map(id)
+    }
+
+    fn gather(folder: &Path, names: &[&str]) -> Result<Self, DataError> {
+        let mut files = BTreeMap::new();
+        for name in names {
+            let path = folder.join(name);
+            if path.is_file() {
+                let most = if *name == TOKENIZER_FILE { MOST_BYTES } else { MOST_OTHER_BYTES };
+                files.insert((*name).to_owned(), read(&path, most)?);
+            }
+        }
+        if names.len() > 1 {
+            for (name, path) in chat_templates(folder) {
+                files.insert(name, read(&path, MOST_OTHER_BYTES)?);
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// Makes the `tokenizer.json` of the files that came before it.
+    fn complete(&mut self, folder: &Path) -> Result<(), DataError> {
+        if !self.files.contains_key(TOKENIZER_FILE) {
+            let made = legacy::tokenizer_json(&|name| self.get(name).map(<[u8]>::to_vec));
+            let refuse =
+                |reason| DataError::BadTokenizer { name: folder.to_string_lossy().into_owned(), reason };
+            self.files.extend(made.map_err(refuse)?.map(|made| (TOKENIZER_FILE.to_owned(), made)));
+        }
+        Ok(())
+    }
+
+    /// A config of the special tokens that these files name, and of nothing else.
+    fn special_tokens(&self) -> Option<Vec<u8>> {
+        let parsed =
+            |name| serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(self.get(name)?).ok();
+        let files = [GENERATION_CONFIG, CONFIG].map(parsed);
+        let mut named = serde_json::Map::new();
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            let value =
+                files.iter().flatten().filter_map(|file| file.get(key)).find(|value| !value.is_null());
+            named.extend(value.map(|value| (key.to_owned(), value.clone())));
+        }
+        (!named.is_empty()).then(|| format!("{}\n", serde_json::Value::Object(named)).into_bytes())
+    }
+}
+
+impl std::fmt::Debug for Companions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.files.keys()).finish()
+    }
+}
+
+/// Whether a file is about a tokenizer.
+fn is_of_tokenizer(name: &str) -> bool {
+    OF_TOKENIZER.contains(&name) || name.starts_with(CHAT_TEMPLATES.0)
+}
+
+/// The names of these files in a repository, of which each is fetched where it is there.
+pub(crate) fn is_companion(name: &str) -> bool {
+    let is_template = name
+        .strip_prefix(CHAT_TEMPLATES.0)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|file| !file.contains('/') && file.ends_with(CHAT_TEMPLATES.1));
+    is_template || OF_TOKENIZER.contains(&name) || OF_MODEL.contains(&name)
+}
+
+/// What tells the content of a `tokenizer.json` from others.
+pub(super) fn id(content: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(content).into()))
+}
+
+/// A file, if it is no larger than that. What is no file has no end that could be waited for.
+pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
+    let refuse =
+        |reason: String| DataError::BadTokenizer { name: path.to_string_lossy().into_owned(), reason };
+    let unreadable = |error: std::io::Error| refuse(error.to_string());
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(refuse("it is no file".to_owned()));
+    }
+    let mut content = Vec::new();
+    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut content)).map_err(unreadable)?;
+    match content.len() as u64 > most {
+        true => Err(refuse(format!("it has more than {most} bytes, which is the most that is read"))),
+        false => Ok(content),
+    }
+}
+
+fn chat_templates(folder: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(folder.join(CHAT_TEMPLATES.0)) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_template = name.ends_with(CHAT_TEMPLATES.1) && entry.path().is_file();
+            is_template.then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
+        })
+        .collect();
+    found.sort();
+    found.truncate(MOST_CHAT_TEMPLATES);
+    found
+}

@@ -1,0 +1,81 @@
+//! Work of the `tokenizers` crate, whose panics become errors and which may not take for ever.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+    sync::{Once, mpsc},
+    thread,
+    time::Duration,
+};
+
+/// Stack of a thread that reads a tokenizer: what a file may nest (see `vetting`) takes a small part of it.
+const STACK_BYTES: usize = 16 << 20;
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does some work; a panic in it becomes its message, and nothing of it is printed.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    silence_guarded_panics();
+    let before = IS_GUARDED.replace(true);
+    // What the work has changed is dropped with its error, so that nobody sees half of it.
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    IS_GUARDED.set(before);
+    done.map_err(|panic| format!("the tokenizers library failed on it: {}", message(&*panic)))
+}
+
+/// Does some work on a thread of its own, and gives up waiting after a while. The thread is then left to itself: it
+/// cannot be stopped, but it ends with the process.
+pub(super) fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let spawned = thread::Builder::new()
+        .name("tokenizer".to_owned())
+        .stack_size(STACK_BYTES)
+        // Nobody listens any more where the work took too long.
+        .spawn(move || drop(sender.send(caught(work))));
+    spawned.map_err(|error| format!("no thread for it: {error}"))?;
+    receiver
+        .recv_timeout(limit)
+        .unwrap_or_else(|_| Err(format!("it takes longer than {} s on a few lines of text", limit.as_secs())))
+}
+
+/// Panics under [`caught`] are told as errors; all others are printed as before.
+fn silence_guarded_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_and_work_that_never_ends_is_left() {
+        assert_eq!(caught(|| 7), Ok(7));
+        let told = caught(|| -> u8 { panic!("no {}", "way") });
+        assert!(told.clone().unwrap_err().contains("no way"), "{told:?}");
+        let told = within(Duration::from_millis(20), || {
+            loop {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        assert!(told.as_ref().is_err_and(|told: &String| told.contains("longer")), "{told:?}");
+    }
+}

@@ -1,0 +1,159 @@
+//! The tokenizer that a run keeps: a copy of its file, or which of the built-in ones it is.
+
+use super::{
+    BYTES, GPT2, TOKENIZER_FILE, Tokenizer,
+    companions::{COMPANIONS_FOLDER, Companions, read},
+};
+use crate::{
+    error::DataError,
+    hub::{HubConfig, OnFetch},
+    origin::HUB_PREFIX,
+};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The file that says which built-in tokenizer a run uses.
+pub(super) const BUILT_IN_FILE: &str = "built-in.json";
+
+/// Largest note of a built-in tokenizer, in bytes.
+const MOST_NOTE_BYTES: u64 = 1 << 16;
+
+/// The built-in tokenizers and the checksum of what each token is.
+const BUILT_IN: [(&str, &str); 2] = [
+    (GPT2, "1b0b4d1f2288958613732175557fa89f8db2b619574bc7500c5b8cb8269c16ee"),
+    (BYTES, "7d47e3a9850ab327ec881b15eb98dccdb66c559ad5bf87189b0cd092ec898970"),
+];
+
+/// What a run keeps of its tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A copy, in this file.
+    Copy(PathBuf),
+    /// That it is a built-in one, by its name.
+    BuiltIn(&'static str),
+    /// Nothing, as runs before copies were kept.
+    Nothing,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    /// Its name.
+    name: String,
+    /// [`Tokenizer::checksum`].
+    sha256: String,
+}
+
+impl Kept {
+    /// What a run folder keeps, or a folder of `dlt export --format tied`.
+    ///
+    /// # Errors
+    /// If the run was made with a built-in tokenizer that this program does not have.
+    pub fn of_run(run: &Path) -> Result<Self, DataError> {
+        let folder = run.join(COMPANIONS_FOLDER);
+        let (copy, older) = (folder.join(TOKENIZER_FILE), run.join(TOKENIZER_FILE));
+        if copy.is_file() {
+            return Ok(Self::Copy(copy));
+        }
+        let note = folder.join(BUILT_IN_FILE);
+        if !note.is_file() {
+            return Ok(if older.is_file() { Self::Copy(older) } else { Self::Nothing });
+        }
+        let refuse =
+            |reason: String| DataError::BadTokenizer { name: note.to_string_lossy().into_owned(), reason };
+        let said: Note = serde_json::from_slice(&read(&note, MOST_NOTE_BYTES)?)
+            .map_err(|error| refuse(error.to_string()))?;
+        let (name, sha256) = BUILT_IN
+            .into_iter()
+            .find(|(name, _)| *name == said.name)
+            .ok_or_else(|| refuse(format!("this program has no tokenizer {:?} in itself", said.name)))?;
+        if said.sha256 != sha256 {
+            return Err(refuse(format!(
+                "the run used a tokenizer {name:?} with the checksum {}, this program's has {sha256}: use the version of \
+                 dlt that made the run",
+                said.sha256
+            )));
+        }
+        Ok(Self::BuiltIn(name))
+    }
+}
+
+impl Companions {
+    /// Those of a tokenizer as a spec names it: of a built-in one, which it is.
+    ///
+    /// # Errors
+    /// As [`Companions::of_tokenizer`], or if the hub cannot be reached or misbehaves.
+    pub fn named(name: &str, hub: Option<&HubConfig>, on: OnFetch<'_>) -> Result<Self, DataError> {
+        if let Some((name, sha256)) = BUILT_IN.into_iter().find(|(known, _)| *known == name) {
+            let note = Note { name: name.to_owned(), sha256: sha256.to_owned() };
+            let mut companions = Self::default();
+            let text = serde_json::to_string(&note).expect("it holds two texts");
+            companions.put(BUILT_IN_FILE, format!("{text}\n").into_bytes());
+            return Ok(companions);
+        }
+        match name.strip_prefix(HUB_PREFIX) {
+            Some(model) => {
+                let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
+                Self::of_tokenizer(&super::of_model(model, hub, on)?)
+            }
+            None => Self::of_tokenizer(Path::new(name)),
+        }
+    }
+
+    /// What is written into a model's folder for others: not what only a run needs.
+    pub fn published(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let own = [super::companions::CONFIG, BUILT_IN_FILE];
+        self.iter().filter(move |(name, _)| !own.contains(name))
+    }
+}
+
+impl Tokenizer {
+    /// SHA-256 of every token with its id, the same however the tokenizer is written.
+    #[must_use]
+    pub fn checksum(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for id in 0..self.vocabulary as u32 {
+            let token = self.inner.id_to_token(id).unwrap_or_default();
+            hash.update((token.len() as u64).to_le_bytes());
+            hash.update(token);
+        }
+        crate::checksum::hex(&hash.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_noted_checksums_are_those_of_the_built_in_tokenizers() {
+        for (name, sha256) in BUILT_IN {
+            assert_eq!(Tokenizer::open(name).expect("it is built in").checksum(), sha256, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_another_built_in_tokenizer_is_refused() {
+        let run = tempfile::tempdir().expect("a folder");
+        assert_eq!(Kept::of_run(run.path()).expect("nothing is wrong"), Kept::Nothing);
+        let folder = run.path().join(COMPANIONS_FOLDER);
+        fs::create_dir(&folder).expect("made");
+        let companions = Companions::named(BYTES, None, &|_| ()).expect("it is built in");
+        let note = companions.get(BUILT_IN_FILE).expect("it is noted");
+        fs::write(folder.join(BUILT_IN_FILE), note).expect("written");
+        assert_eq!(Kept::of_run(run.path()).expect("it is the same"), Kept::BuiltIn(BYTES));
+        assert_eq!(companions.published().count(), 0);
+
+        let other = String::from_utf8_lossy(note).replace("sha256\":\"", "sha256\":\"0");
+        fs::write(folder.join(BUILT_IN_FILE), other).expect("written");
+        let error = Kept::of_run(run.path()).expect_err("another one").to_string();
+        assert!(error.contains("built-in.json") && error.contains("checksum"), "{error}");
+        fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#).expect("written");
+        assert!(Kept::of_run(run.path()).is_err_and(|error| error.to_string().contains("gpt7")));
+        // A copy counts before a note.
+        fs::write(folder.join(TOKENIZER_FILE), "{}").expect("written");
+        assert_eq!(Kept::of_run(run.path()).expect("a copy"), Kept::Copy(folder.join(TOKENIZER_FILE)));
+    }
+}
