@@ -35,7 +35,7 @@ const TABLE: &[Row] = &[
     ("train type.toml", BadSpec, &["type.toml: `model.layers` must be a whole number", "\"many\""]),
     ("train twice.toml", BadSpec, &["twice.toml, line 3", "not valid TOML", "duplicate"]),
     ("train deep.toml", BadSpec, &["deep.toml"]),
-    ("train pipe", BadSpec, &["pipe is a pipe or a device"]),
+    ("train pipe", BadSpec, &["pipe: it is a pipe"]),
     ("train .", BadSpec, &["cannot read the spec ."]),
     // Assignments.
     ("TRAIN --set model.layers", Usage, &["--set model.layers: expected key=value"]),
@@ -96,8 +96,8 @@ const TABLE: &[Row] = &[
     ("TRAIN --data doubles", BadData, &["doubles has two files for train"]),
     ("TRAIN --data dangling", BadData, &["no text at \"dangling\""]),
     ("TRAIN --data circle", BadData, &["cannot read circle"]),
-    ("TRAIN --data pipe", BadData, &["pipe is a pipe or a device"]),
-    ("TRAIN --data /dev/zero", BadData, &["/dev/zero is a pipe or a device"]),
+    ("TRAIN --data pipe", BadData, &["pipe: it is a pipe"]),
+    ("TRAIN --data /dev/zero", BadData, &["/dev/zero: it is a device"]),
     (
         "TRAIN --data text.txt --set training.batch=99999",
         BadData,
@@ -144,7 +144,7 @@ const TABLE: &[Row] = &[
     ("eval cut.safetensors", BadData, &["cut.safetensors: expected", "it is cut short or too long"]),
     ("eval newer.safetensors", BadData, &["expected model layout version 1 or 2, got 9"]),
     ("eval run --text gone.txt", BadData, &["cannot read gone.txt"]),
-    ("eval run --text pipe", BadData, &["pipe is a pipe or a device"]),
+    ("eval run --text pipe", BadData, &["pipe: it is a pipe"]),
     ("eval pipe", BadData, &["pipe: no such run folder or model file"]),
     ("inspect pipe", BadData, &["pipe"]),
     ("inspect torn.jsonl", BadData, &["torn.jsonl"]),

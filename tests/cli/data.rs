@@ -221,6 +221,31 @@ fn a_tokenizer_of_ones_own_is_made_and_trained_with() {
 }
 
 #[test]
+fn regression_rows_without_text_give_one_warning_and_the_column_is_said() {
+    let world = World::new();
+    let mut rows: Vec<Option<String>> = (0..90).map(|row| Some(format!("row {row} of some words"))).collect();
+    rows[40] = None;
+    let numbers = (0..90).map(|row| format!("r{row}")).collect();
+    world
+        .place
+        .write("rows.parquet", parquet(&[Column::Text("id", numbers), Column::MaybeText("body", rows)], 20));
+    let said = world.dlt(&["data", "tokenize", "rows.parquet", "--tokenizer", "bytes"]).ok();
+    assert_eq!(said.err.matches("taken as empty").count(), 1, "{}", said.err);
+    assert!(said.err.contains("row 41: no text"), "{}", said.err);
+    assert!(said.out.contains("the text is the column \"body\", found"), "{}", said.out);
+    let train =
+        ["train", "--preset", "smoke", "--steps", "2", "--data", "rows.parquet::body", "--out", "run"];
+    let more =
+        ["--set", "data.tokenizer=bytes", "--set", "data.on_bad_row=skip", "--set", "training.batch=2"];
+    let said = world.dlt(&[&train[..], &more].concat()).ok();
+    assert_eq!(said.err.matches("rows are left out").count(), 1, "{}", said.err);
+    assert!(said.err.contains("the text is the column \"body\""), "{}", said.err);
+    let data = &world.place.json("run/provenance.json")["data"];
+    assert_eq!((&data["column"]["name"], &data["column"]["chosen"]), (&"body".into(), &"named".into()));
+    assert_eq!((&data["bad_rows"]["skipped"], &data["bad_rows"]["empty"]), (&1.into(), &0.into()));
+}
+
+#[test]
 fn a_proxy_is_used_and_no_token_is_told() {
     let world = World::new();
     let secret = "hf_verysecret";

@@ -5,6 +5,7 @@
 use dlt_models as _;
 
 mod bad_inputs;
+mod bounds;
 mod data;
 mod determinism;
 mod doctor;

@@ -16,14 +16,14 @@ use dlt_spec::spec::{DataSpec, Spec};
 use crate::failure::{Failure, Result};
 use crate::hub::{self, Fetching};
 use crate::numbers::{decimal, whole};
-use crate::progress::Progress;
+use crate::progress::{Progress, of_column};
 use crate::table::Table;
 use crate::{output, tokens};
 
 /// What stands below the help.
 pub(crate) const HELP: &str = "\
 Names: those of `dlt data list`; any data set of the hub with a column of text, hf:OWNER/NAME[:CONFIG][:COLUMN]; or a path:
-text, JSON Lines, CSV, TSV, Parquet, plain or in gzip or zstd, or a folder of them; PATH::COLUMN names the column of a table.
+text, JSON, CSV, TSV, Parquet, plain or in gzip or zstd, or a folder of them; PATH::COLUMN names the column of a table.
 NAME@REVISION, or --revision, pins a commit, a tag or a branch.
 
 Examples:
@@ -233,6 +233,9 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
     let provenance = &splits.provenance;
     let mut text = table.render();
     text.push_str(&format!("tokenizer {}, vocabulary {}\n", provenance.tokenizer, whole(splits.vocabulary)));
+    if let Some(column) = &provenance.column {
+        text.push_str(&format!("{}\n", of_column(column)));
+    }
     if let Some(hub) = &provenance.hub {
         text.push_str(&format!("{} at {}\n", hub.repository, hub.commit));
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use candle_core::Device;
 use dlt_data::{Split, bits_per_byte, read_text, unigram_perplexity};
-use dlt_spec::ExitCode;
 use dlt_spec::record::{PROVENANCE_FILE, Provenance};
 use dlt_spec::spec::Marks;
 use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
@@ -97,7 +96,6 @@ impl Measured {
 }
 
 fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
-    tokens::refuse_endless(path, ExitCode::BadData)?;
     let text = read_text(path)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
     let mut tokens = tokenizer.encode(&text)?;
@@ -127,7 +125,8 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
 
 /// Checksum of the text that a run folder says it was trained on.
 fn trained_on(run: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(run.join(PROVENANCE_FILE)).ok()?;
+    let text =
+        dlt_spec::file::read_text(&run.join(PROVENANCE_FILE), dlt_spec::file::CONFIGURATION_BYTES).ok()?;
     let provenance: Provenance = serde_json::from_str(&text).ok()?;
     // Of a model that was imported nobody knows it.
     Some(provenance.data.sha256).filter(|sha256| !sha256.is_empty())

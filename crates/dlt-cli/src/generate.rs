@@ -3,6 +3,7 @@
 mod speed;
 mod text;
 
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -99,8 +100,8 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     let mut prompts = task.prompt.clone();
     if let Some(path) = &task.prompt_file {
         let text = match path == Path::new(STANDARD_INPUT) {
-            true => std::io::read_to_string(std::io::stdin()),
-            false => std::fs::read_to_string(path),
+            true => std::io::read_to_string(std::io::stdin().take(dlt_spec::file::CONFIGURATION_BYTES)),
+            false => dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES),
         };
         let text = text.map_err(|error| {
             let message = format!("--prompt-file: cannot read {}: {error}", path.display());

@@ -32,7 +32,7 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
         return Err(Failure::refused(ExitCode::Usage, message));
     }
     let file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
-    let saved = || Token::new(&std::fs::read_to_string(file?).ok()?);
+    let saved = || Token::new(&dlt_spec::file::read_text(&file?, dlt_spec::file::CONFIGURATION_BYTES).ok()?);
     Ok(Some(HubConfig {
         endpoint: endpoint.trim_end_matches('/').to_owned(),
         token: text("HF_TOKEN").and_then(|token| Token::new(&token)).or_else(saved),

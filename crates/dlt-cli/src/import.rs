@@ -69,7 +69,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             parameters
         }
         Source::Folder(folder) => {
-            let text = noted_spec(folder).map_or_else(String::new, |noted| fields::render(&noted.spec));
+            let text = noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
             let layers: Vec<_> = (0..start.spec.model.layers).collect();
             let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
             let first = spec_of(&layers)?;

@@ -6,7 +6,6 @@ use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 
 use crate::failure::{Failure, Result};
-use crate::tokens::refuse_endless;
 
 /// What lies at the bottom where neither a preset nor a file is named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,8 +113,7 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
 }
 
 fn read(path: &Path) -> Result<Overlay> {
-    refuse_endless(path, ExitCode::BadSpec)?;
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).map_err(|error| {
         Failure::refused(ExitCode::BadSpec, format!("cannot read the spec {}: {error}", path.display()))
     })?;
     Ok(Overlay::from_toml(Origin::File(path.display().to_string()), &text)?)

@@ -90,7 +90,8 @@ fn check_place(path: &Path, force: bool) -> Result {
         return Ok(());
     }
     let mut head = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read =
+        dlt_spec::file::regular(path, u64::MAX).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     if read.is_ok() && head.windows(MARKER.len()).any(|bytes| bytes == MARKER.as_bytes()) {
         return Ok(());
     }

@@ -2,13 +2,22 @@
 
 use std::time::Instant;
 
-use dlt_data::{FetchEvent, Progress as Loading};
+use dlt_data::{ColumnChoice, FetchEvent, Progress as Loading, TextColumn};
 use dlt_train::{Measured, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Fetching;
 use crate::numbers::{decimal, duration, perplexity, whole};
 use crate::output::{self, BARS};
+
+/// Which column of a table is the text.
+pub(crate) fn of_column(column: &TextColumn) -> String {
+    let said = match column.chosen {
+        ColumnChoice::Named => "",
+        ColumnChoice::Found => ", found by its name or as the only one of text; PATH::COLUMN names another",
+    };
+    format!("the text is the column {:?}{said}", column.name)
+}
 
 /// Plain lines that a run is divided into, beside those of validations.
 const LINES: usize = 20;
@@ -53,6 +62,7 @@ impl Progress {
         match (loading, &self.display) {
             (_, Display::Nothing) => {}
             (Loading::Fetching(event), _) => self.fetching.tell(event),
+            (Loading::Column(column), _) => self.note(&of_column(&column)),
             (Loading::Tokenizing { split, bytes: 0, of }, Display::Lines | Display::Bar(_)) => {
                 self.note(&format!("tokenizing the {split} text, {} kB", whole(of.div_ceil(1000))));
             }

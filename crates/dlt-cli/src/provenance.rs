@@ -2,8 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dlt_data::{Material, Split};
-use dlt_spec::record::{DataProvenance, Host, Provenance, RECORD_SCHEMA, ResumeProvenance};
+use dlt_data::{BadRows, Material, Split};
+use dlt_spec::record::{
+    DataBadRows, DataColumn, DataProvenance, Host, Provenance, RECORD_SCHEMA, ResumeProvenance,
+};
 use dlt_spec::{Change, CheckedSpec, fingerprint};
 
 use crate::threads;
@@ -22,6 +24,11 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         source: data.source.clone(),
         sha256: data.sha256.clone(),
         commit: data.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
+        column: data
+            .column
+            .as_ref()
+            .map(|column| DataColumn { name: column.name.clone(), chosen: column.chosen.name().to_owned() }),
+        bad_rows: bad_rows(&data.bad_rows),
         tokenizer: data.tokenizer.clone(),
         train_tokens: amount(Split::Train),
         validation_tokens: amount(Split::Validation),
@@ -30,12 +37,19 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
     with_data(spec, data, device)
 }
 
+fn bad_rows(rows: &BadRows) -> Option<DataBadRows> {
+    let BadRows { empty, skipped, ref first } = *rows;
+    (empty + skipped > 0).then(|| DataBadRows { empty, skipped, first: first.clone() })
+}
+
 /// What is written of a model that was made elsewhere: what it learnt from is not known.
 pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> Provenance {
     let data = DataProvenance {
         source: model.to_owned(),
         sha256: String::new(),
         commit: None,
+        column: None,
+        bad_rows: None,
         tokenizer,
         train_tokens: 0,
         validation_tokens: 0,

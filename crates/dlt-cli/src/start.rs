@@ -104,7 +104,7 @@ impl Start {
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
         let (mut built_in, mut marks) = (None, None);
-        if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder) {
+        if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder)? {
             // A config does not know how long windows were in training.
             spec.model.context = spec.model.context.min(noted.model.context);
             built_in = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
@@ -426,21 +426,33 @@ pub(crate) struct Noted {
 
 /// The spec that an export of this program holds; a folder from elsewhere has none, or a file of that name that means
 /// something else.
-pub(crate) fn noted_spec(folder: &Path) -> Option<Noted> {
+pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Noted>> {
     let path = folder.join(SPEC_FILE);
-    let Ok(text) = std::fs::read_to_string(&path) else { return None };
+    let Some(text) = read_beside(&path)? else { return Ok(None) };
     let origin = Origin::File(path.display().to_string());
     let noted = Overlay::from_toml(origin, &text).and_then(|noted| {
         let says_marks = noted.keys().any(|key| key == "data.marks");
         Ok(Noted { spec: Spec::assemble(&[noted])?, says_marks })
     });
-    noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok()
+    Ok(noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok())
+}
+
+/// The text of a file that a folder may lack.
+fn read_beside(path: &Path) -> Result<Option<String>> {
+    match dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", path.display());
+            Err(Failure::refused(ExitCode::BadData, message))
+        }
+    }
 }
 
 /// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json` that says it.
 fn normalise(folder: &Path) -> Result<Option<Normalise>> {
     let path = folder.join(PROCESSOR_FILE);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    let Some(text) = read_beside(&path)? else { return Ok(None) };
     let refuse = |reason: String| {
         let message = format!("{}: {reason}", path.display());
         Failure::refused(ExitCode::BadData, message)

@@ -1,19 +1,16 @@
 //! What a run learns from, and where its tokens are kept between runs.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use dlt_data::{Material, Places, Progress, Tokenizer};
-use dlt_spec::{CheckedSpec, ExitCode};
+use dlt_spec::CheckedSpec;
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::hub;
 
 /// Loads what a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
-    for path in [&spec.data.source, &spec.data.tokenizer] {
-        refuse_endless(Path::new(path), ExitCode::BadData)?;
-    }
     let (cache, hub) = (cache(), hub::config()?);
     let places = Places { cache: cache.as_deref(), hub: hub.as_ref() };
     Ok(Material::load(spec, places, progress)?)
@@ -33,18 +30,4 @@ pub(crate) fn cache() -> Option<PathBuf> {
     path("DLT_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))
         .or_else(|| path("HOME").map(|home| home.join(".cache").join("dlt")))
-}
-
-/// Refuses pipes, sockets and devices, which have no end that could be waited for.
-pub(crate) fn refuse_endless(path: &Path, code: ExitCode) -> Result {
-    match path.metadata() {
-        Ok(kind) if !kind.is_file() && !kind.is_dir() => {
-            let path = path.display();
-            Err(Failure::refused(
-                code,
-                format!("{path} is a pipe or a device: expected a file, save it as one first"),
-            ))
-        }
-        _ => Ok(()),
-    }
 }

@@ -6,7 +6,10 @@
 //! where it does not come out even). A worker puts its tokens one after the other and cuts them into blocks of T - 1;
 //! its remainder is dropped.
 
-use crate::files::{Flow, Piece, PieceKind};
+use crate::{
+    error::DataError,
+    files::{Flow, Piece, PieceKind},
+};
 use std::mem;
 
 /// Rows that are joined before they are tokenized.
@@ -14,6 +17,9 @@ pub const GROUP_ROWS: usize = 1_000;
 
 /// Workers that a split is dealt to, at most.
 pub const MAX_SHARDS: usize = 8;
+
+/// Bytes of rows that are joined, at most: 1,000 novels. A group is tokenized at once, so it is held whole.
+const LARGEST_GROUP: usize = 512 << 20;
 
 /// Rows on their way into groups.
 #[derive(Debug, Default)]
@@ -39,6 +45,18 @@ impl Grouping {
             self.in_group = 0;
             send(mem::take(&mut self.group));
         }
+    }
+
+    /// Refuses rows that are too long together.
+    pub(crate) fn check(&self) -> Result<(), DataError> {
+        if self.group.len() <= LARGEST_GROUP {
+            return Ok(());
+        }
+        Err(DataError::BadSetting {
+            what: "the rows that data.pipeline = \"blocks\" joins, 1,000 at a time",
+            expected: format!("at most {LARGEST_GROUP} bytes together; \"stream\" has no such limit"),
+            came: format!("{} bytes", self.group.len()),
+        })
     }
 
     /// Rows so far, without those of white space.

@@ -105,7 +105,7 @@ pub(crate) fn read(folder: &Path, key: &CacheKey) -> Option<TokenizedText> {
 
 fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let mut file = File::open(path)?;
+    let mut file = dlt_spec::file::regular(path, u64::MAX)?;
     let length = file.metadata()?.len();
     if length < HEADER_BYTES as u64 {
         return Err(damaged("shorter than its header"));
@@ -128,7 +128,7 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     }
     // Read rather than mapped, so that checking a large file does not fill the memory with it.
     let mut hash = Sha256::new();
-    feed(&mut hash, &mut file)?;
+    feed(&mut [&mut hash], &mut file)?;
     if header[112..144] != *hash.finalize() {
         return Err(damaged("the checksum of the tokens differs"));
     }

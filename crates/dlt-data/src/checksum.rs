@@ -15,15 +15,15 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Feeds a file into a checksum, a piece at a time.
-pub(crate) fn feed(hash: &mut Sha256, file: &mut File) -> io::Result<u64> {
+/// Feeds a file into checksums, a piece at a time.
+pub(crate) fn feed(hashes: &mut [&mut Sha256], file: &mut File) -> io::Result<u64> {
     let mut piece = vec![0; PIECE];
     let mut bytes = 0;
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(bytes),
             read => {
-                hash.update(&piece[..read]);
+                hashes.iter_mut().for_each(|hash| hash.update(&piece[..read]));
                 bytes += read as u64;
             }
         }
@@ -33,6 +33,6 @@ pub(crate) fn feed(hash: &mut Sha256, file: &mut File) -> io::Result<u64> {
 /// SHA-256 of a file.
 pub(crate) fn of_file(path: &Path) -> io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
-    feed(&mut hash, &mut File::open(path)?)?;
+    feed(&mut [&mut hash], &mut dlt_spec::file::regular(path, u64::MAX)?)?;
     Ok(hash.finalize().into())
 }

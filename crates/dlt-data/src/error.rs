@@ -304,6 +304,48 @@ pub enum DataError {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// A table of whose columns none is surely its text.
+    #[error(
+        "{}: {reason}; name the column of the text, as in PATH::COLUMN (hf:OWNER/NAME:CONFIG:COLUMN); its columns \
+         are: {known}",
+        path.display()
+    )]
+    NoTextColumn {
+        /// The file.
+        path: PathBuf,
+        /// Why none was chosen.
+        reason: String,
+        /// The columns with what they hold and a value of each.
+        known: String,
+    },
+    /// Two files of one text whose columns were found, and differ.
+    #[error(
+        "the text of {} is in its column {first:?} and that of {} in {second:?}: name the column, as in PATH::COLUMN",
+        path.display(),
+        other.display()
+    )]
+    ColumnsDiffer {
+        /// The first file.
+        path: PathBuf,
+        /// Its column.
+        first: String,
+        /// Another file.
+        other: PathBuf,
+        /// Its column.
+        second: String,
+    },
+    /// A file whose content is neither text nor rows.
+    #[error("{} is {what}, expected {format}: {todo}", path.display())]
+    ForeignContent {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What was expected.
+        format: &'static str,
+        /// What to do.
+        todo: &'static str,
+    },
     /// A table without the column.
     #[error("{} has no column {wanted}; it has: {known}", path.display())]
     NoColumn {

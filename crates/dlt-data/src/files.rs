@@ -1,39 +1,105 @@
 //! Files of text and of rows, read from front to back in bounded memory.
 
-mod json_lines;
+mod bad_rows;
+mod column;
+mod content;
+mod json;
+mod line_ends;
 mod lines;
+mod packed;
+mod pages;
 mod separated;
 pub(crate) mod table;
 
+pub use bad_rows::BadRows;
+pub use column::{ColumnChoice, TextColumn};
+
 use crate::{catalogue::Joining, checksum, error::DataError};
+use bad_rows::Findings;
+use content::Foreign;
+use dlt_spec::{
+    file,
+    spec::{CsvSeparator, DataSpec, Newlines, OnBadRow},
+};
+use json::ArrayError;
+use line_ends::LineEnds;
+use separated::Quoting;
 use std::{
-    fs::File,
     io::{self, BufReader, Read},
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Endings of the files that are read from a folder, each also with `.gz` or `.zst` after it but for Parquet.
-pub const DATA_EXTENSIONS: [&str; 10] =
-    ["txt", "text", "tokens", "raw", "jsonl", "ndjson", "csv", "tsv", "parquet", "pq"];
+pub const DATA_EXTENSIONS: [&str; 11] =
+    ["txt", "text", "tokens", "raw", "jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
+
+/// Files that end as data do and are none: those of models and tokenizers, and descriptions of data sets.
+const NO_DATA: [&str; 13] = [
+    "added_tokens.json",
+    "config.json",
+    "dataset_dict.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "state.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+/// Bytes of a row of JSON, CSV or TSV, at most: some hundred books. A row is held whole, up to three times, so that less
+/// than 1 GiB of memory is needed. Lines of plain text have no limit.
+pub(crate) const LONGEST_ROW: u64 = 256 << 20;
 
 /// Bytes of a file that are read at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// Columns that hold the text, where none is named, in the order in which they are looked for.
-const TEXT_COLUMNS: [&str; 3] = ["text", "sentence", "content"];
+/// How files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) newlines: Newlines,
+    pub(crate) on_bad_row: OnBadRow,
+    pub(crate) csv_separator: CsvSeparator,
+}
+
+impl From<&DataSpec> for Reading {
+    fn from(data: &DataSpec) -> Self {
+        let DataSpec { newlines, on_bad_row, csv_separator, .. } = *data;
+        Self { newlines, on_bad_row, csv_separator }
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self::from(&DataSpec::default())
+    }
+}
 
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// UTF-8 text.
     Text,
-    /// An object of JSON a line.
-    JsonLines,
-    /// Rows separated by this byte, under a line of names; quoted where it is a comma.
-    Separated(u8),
+    /// Objects of JSON.
+    Json(JsonLayout),
+    /// Rows under a line of names.
+    Separated(Quoting),
     /// Apache Parquet.
     Parquet,
+}
+
+/// How objects of JSON follow each other. The name does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonLayout {
+    /// One a line.
+    Lines,
+    /// In an array.
+    Array,
 }
 
 /// How it is packed.
@@ -53,11 +119,14 @@ impl Format {
             Some((stem, "zst" | "zstd")) => (stem, Packing::Zstd),
             _ => (name.as_str(), Packing::Plain),
         };
+        if NO_DATA.contains(&name.rsplit('/').next().unwrap_or(name)) {
+            return None;
+        }
         let format = match name.rsplit_once('.')?.1 {
             "txt" | "text" | "tokens" | "raw" => Self::Text,
-            "jsonl" | "ndjson" => Self::JsonLines,
-            "csv" => Self::Separated(b','),
-            "tsv" => Self::Separated(b'\t'),
+            "jsonl" | "ndjson" | "json" => Self::Json(JsonLayout::Lines),
+            "csv" => Self::Separated(Quoting::Quoted),
+            "tsv" => Self::Separated(Quoting::Bare),
             "parquet" | "pq" if packing == Packing::Plain => Self::Parquet,
             _ => return None,
         };
@@ -68,9 +137,10 @@ impl Format {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
-            Self::JsonLines => "JSON Lines",
-            Self::Separated(b',') => "CSV",
-            Self::Separated(_) => "TSV",
+            Self::Json(JsonLayout::Lines) => "JSON Lines",
+            Self::Json(JsonLayout::Array) => "an array of JSON",
+            Self::Separated(Quoting::Quoted) => "CSV",
+            Self::Separated(Quoting::Bare) => "TSV",
             Self::Parquet => "Parquet",
         }
     }
@@ -84,6 +154,14 @@ pub(crate) struct DataFile {
     pub(crate) packing: Packing,
     /// The text itself, where it is inside the library.
     pub(crate) shipped: Option<&'static str>,
+    /// How it is read.
+    pub(crate) reading: Reading,
+    /// The column of its text, of a table whose content was looked at.
+    pub(crate) column: Option<TextColumn>,
+    /// What separates its columns, of CSV and TSV whose content was looked at.
+    separator: Option<u8>,
+    /// Rows without text; clones share them.
+    pub(crate) findings: Arc<Findings>,
 }
 
 impl DataFile {
@@ -98,15 +176,84 @@ impl DataFile {
                 _ => (Format::Text, Packing::Plain),
             }
         });
-        Self { path: path.to_owned(), format, packing, shipped: None }
+        Self::new(path, format, packing, None)
     }
 
     /// A shipped text.
     pub(crate) fn shipped(name: &str, text: &'static str) -> Self {
-        Self { path: name.into(), format: Format::Text, packing: Packing::Plain, shipped: Some(text) }
+        Self::new(Path::new(name), Format::Text, Packing::Plain, Some(text))
     }
 
-    /// Its SHA-256, as it lies there.
+    fn new(path: &Path, format: Format, packing: Packing, shipped: Option<&'static str>) -> Self {
+        let (path, reading, findings) = (path.to_owned(), Reading::default(), Arc::default());
+        Self { path, format, packing, shipped, reading, column: None, separator: None, findings }
+    }
+
+    /// Looks at its content: whether it is what its name says, and where in its rows the text is.
+    pub(crate) fn examine(&mut self, reading: Reading, wanted: Option<&str>) -> Result<(), DataError> {
+        self.reading = reading;
+        if self.shipped.is_some() {
+            return Ok(());
+        }
+        let head = self.check_content()?;
+        self.column = match self.format {
+            Format::Text => None,
+            Format::Parquet => Some(table::column(self, wanted)?),
+            Format::Json(_) => {
+                let is_array = head.trim_ascii_start().starts_with(b"[");
+                let layout = if is_array { JsonLayout::Array } else { JsonLayout::Lines };
+                self.format = Format::Json(layout);
+                Some(json::column(self, layout, wanted)?)
+            }
+            Format::Separated(quoting) => {
+                let separator = separated::separator(self, quoting)?;
+                self.separator = Some(separator);
+                Some(separated::column(self, quoting, separator, wanted)?)
+            }
+        };
+        Ok(())
+    }
+
+    /// Refuses what is neither text nor rows, by the first bytes of the file and of what is packed in it. Gives the first
+    /// bytes of the content.
+    fn check_content(&self) -> Result<Vec<u8>, DataError> {
+        let refused = |Foreign { what, todo }: Foreign| DataError::ForeignContent {
+            path: self.path.clone(),
+            what,
+            todo,
+            format: self.format.name(),
+        };
+        let unreadable = |error| self.unreadable(error);
+        let mut stored = self.stored().map_err(unreadable)?;
+        let stored = packed::head(&mut stored, content::HEAD).map_err(unreadable)?;
+        if stored.is_empty() {
+            return Err(DataError::Empty { path: self.path.clone() });
+        }
+        match (self.format, self.packing) {
+            (Format::Parquet, _) if stored.starts_with(b"PAR1") => return Ok(stored),
+            (_, Packing::Gzip) if stored.starts_with(b"\x1F\x8B") => {}
+            (_, Packing::Zstd) if packed::is_zstd(&stored) => {}
+            (_, packing) => {
+                let by_name = (packing != Packing::Plain).then(|| content::unpacked(packing));
+                if let Some(foreign) = content::foreign(&stored).or(by_name) {
+                    return Err(refused(foreign));
+                }
+            }
+        }
+        let head = packed::head(&mut self.open()?, content::HEAD).map_err(unreadable)?;
+        match content::foreign(&head) {
+            Some(foreign) => Err(refused(foreign)),
+            None => Ok(head),
+        }
+    }
+
+    /// Its bytes as they are stored.
+    fn stored(&self) -> io::Result<BufReader<std::fs::File>> {
+        let file = file::regular(&self.path, u64::MAX)?;
+        Ok(BufReader::with_capacity(BUFFER, file))
+    }
+
+    /// Its SHA-256, as it is stored.
     pub(crate) fn sha256(&self) -> Result<[u8; 32], DataError> {
         match self.shipped {
             Some(text) => Ok(<sha2::Sha256 as sha2::Digest>::digest(text).into()),
@@ -114,24 +261,15 @@ impl DataFile {
         }
     }
 
-    /// Its content without packing. An empty file is an error.
+    /// Its content without packing and without a mark of byte order.
     fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
         if let Some(text) = self.shipped {
             return Ok(Box::new(text.as_bytes()));
         }
-        let file = File::open(&self.path).map_err(|source| self.unreadable(source))?;
-        if file.metadata().map_err(|source| self.unreadable(source))?.len() == 0 {
-            return Err(DataError::Empty { path: self.path.clone() });
-        }
-        let file = BufReader::with_capacity(BUFFER, file);
-        Ok(match self.packing {
-            Packing::Plain => Box::new(file),
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-            Packing::Zstd => {
-                let decoder = zstd::Decoder::with_buffer(file).map_err(|source| self.unreadable(source))?;
-                Box::new(decoder)
-            }
-        })
+        #[cfg(test)]
+        tests::count_open(&self.path);
+        let opened = self.stored().and_then(|stored| packed::unpacked(stored, self.packing));
+        opened.map_err(|source| self.unreadable(source))
     }
 
     /// An error of the system, or of what is packed.
@@ -151,26 +289,26 @@ impl DataFile {
         }
     }
 
-    /// The column of the text: the one asked for, else one of the usual names, else the only one.
-    fn choose_column(&self, known: &[String], wanted: Option<&str>) -> Result<usize, DataError> {
-        let position = |name: &str| known.iter().position(|column| column == name);
-        let found = match wanted {
-            Some(name) => position(name),
-            None => TEXT_COLUMNS.iter().find_map(|name| position(name)).or((known.len() == 1).then_some(0)),
-        };
-        found.ok_or_else(|| DataError::NoColumn {
-            path: self.path.clone(),
-            wanted: wanted.map_or_else(
-                || {
-                    format!(
-                        "that is surely its text ({}); name one, as in PATH::COLUMN",
-                        TEXT_COLUMNS.join(", ")
-                    )
-                },
-                |name| format!("{name:?}"),
-            ),
-            known: known.join(", "),
-        })
+    /// A row that is not held in memory.
+    fn too_long(&self, row: u64) -> DataError {
+        let reason = format!("it is longer than {LONGEST_ROW} bytes: cut it into several rows");
+        DataError::BadRow { path: self.path.clone(), row, reason }
+    }
+
+    /// An array that cannot be read.
+    fn of_array(&self, row: u64, error: ArrayError) -> DataError {
+        match error {
+            ArrayError::Io(error) => self.unreadable(error),
+            ArrayError::TooLong => self.too_long(row),
+            ArrayError::Broken(reason) => self.bad(format!("row {row}: {reason}")),
+        }
+    }
+
+    /// The column of its text.
+    fn text_column(&self) -> Result<&str, DataError> {
+        // A table is looked at before it is read; where it was not, nothing is guessed.
+        let column = self.column.as_ref().map(|column| column.name.as_str());
+        column.ok_or_else(|| self.bad("the column of its text was not looked for"))
     }
 }
 
@@ -210,6 +348,7 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(Piece<'_>) -> Result<Flow, DataErro
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
     pub(crate) files: Vec<DataFile>,
+    /// The column of the text, where it was named.
     pub(crate) column: Option<String>,
     pub(crate) joining: Joining,
 }
@@ -217,7 +356,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// Hands the pieces of these rows to `sink`, with what stands between them.
     pub(crate) fn read(&self, wanted: Option<&Range<u64>>, sink: Sink<'_>) -> Result<(), DataError> {
-        // Whether a row came that did not end its line.
+        // Whether there was a row that did not end its line.
         let mut is_open = false;
         let mut at_start = true;
         let mut before = 0;
@@ -246,7 +385,9 @@ impl Rows {
                 is_open = if text.is_empty() { is_open || at_start } else { !text.ends_with('\n') };
                 sink(Piece { text, ..piece })
             };
-            let (rows, flow) = self.read_file(file, range, &mut take)?;
+            let mut ends = LineEnds::new(file.reading.newlines);
+            let mut take = |piece: Piece<'_>| ends.pass(piece, &mut take);
+            let (rows, flow) = read_file(file, range, &mut take)?;
             if flow == Flow::Stop {
                 return Ok(());
             }
@@ -256,43 +397,13 @@ impl Rows {
         Ok(())
     }
 
-    /// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read to its end.
-    fn read_file(
-        &self,
-        file: &DataFile,
-        wanted: Option<Range<u64>>,
-        take: Sink<'_>,
-    ) -> Result<(u64, Flow), DataError> {
-        let column = self.column.as_deref();
-        if file.format == Format::Parquet {
-            let wanted = wanted.unwrap_or(0..u64::MAX);
-            return table::read_text(file, column, wanted, take).map(|flow| (0, flow));
-        }
-        let mut row = 0;
-        let mut filtered = |piece: Piece<'_>| {
-            let is_in = wanted.as_ref().is_none_or(|wanted| wanted.contains(&row));
-            if wanted.as_ref().is_some_and(|wanted| row >= wanted.end) {
-                return Ok(Flow::Stop);
-            }
-            row += u64::from(piece.kind == PieceKind::Ends);
-            if is_in { take(piece) } else { Ok(Flow::On) }
-        };
-        let flow = match file.format {
-            Format::Text => lines::read(file, &mut filtered)?,
-            Format::JsonLines => json_lines::read(file, column, &mut filtered)?,
-            Format::Separated(separator) => separated::read(file, separator, column, &mut filtered)?,
-            Format::Parquet => Flow::On,
-        };
-        Ok((row, flow))
-    }
-
     /// Rows of all files.
     pub(crate) fn count(&self) -> Result<u64, DataError> {
         let mut rows = 0;
         for file in &self.files {
             rows += match file.known_rows()? {
                 Some(rows) => rows,
-                None => self.read_file(file, None, &mut |_| Ok(Flow::On))?.0,
+                None => read_file(file, None, &mut |_| Ok(Flow::On))?.0,
             };
         }
         Ok(rows)
@@ -300,11 +411,64 @@ impl Rows {
 
     /// About how many bytes of text there are.
     pub(crate) fn estimated_bytes(&self) -> u64 {
-        let size = |file: &DataFile| match (file.shipped, file.format) {
-            (Some(text), _) => text.len() as u64,
-            (None, Format::Parquet) => table::text_bytes(file, self.column.as_deref()).unwrap_or(0),
-            (None, _) => std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len()),
+        let size = |file: &DataFile| match (file.shipped, file.format, &file.column) {
+            (Some(text), ..) => text.len() as u64,
+            (None, Format::Parquet, Some(column)) => table::text_bytes(file, &column.name).unwrap_or(0),
+            (None, ..) => std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len()),
         };
         self.files.iter().map(size).sum()
+    }
+}
+
+/// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read to its end.
+fn read_file(file: &DataFile, wanted: Option<Range<u64>>, take: Sink<'_>) -> Result<(u64, Flow), DataError> {
+    if file.format == Format::Parquet {
+        let wanted = wanted.unwrap_or(0..u64::MAX);
+        return table::read_text(file, file.text_column()?, wanted, take).map(|flow| (0, flow));
+    }
+    let mut row = 0;
+    let mut filtered = |piece: Piece<'_>| {
+        let is_in = wanted.as_ref().is_none_or(|wanted| wanted.contains(&row));
+        if wanted.as_ref().is_some_and(|wanted| row >= wanted.end) {
+            return Ok(Flow::Stop);
+        }
+        row += u64::from(piece.kind == PieceKind::Ends);
+        if is_in { take(piece) } else { Ok(Flow::On) }
+    };
+    let flow = match file.format {
+        Format::Text => lines::read(file, &mut filtered)?,
+        Format::Json(layout) => json::read(file, layout, file.text_column()?, &mut filtered)?,
+        Format::Separated(quoting) => {
+            let separator = file.separator.unwrap_or(b',');
+            separated::read(file, quoting, separator, file.text_column()?, &mut filtered)?
+        }
+        Format::Parquet => Flow::On,
+    };
+    Ok((row, flow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataRequest, load};
+    use std::{collections::BTreeMap, sync::Mutex};
+
+    static OPENED: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+
+    pub(super) fn count_open(path: &Path) {
+        *OPENED.lock().unwrap().entry(path.to_owned()).or_default() += 1;
+    }
+
+    #[test]
+    fn a_file_is_opened_no_more_often_than_it_has_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        std::fs::write(&path, "{\"text\": \"some words\"}\n".repeat(50)).unwrap();
+        let tokenizer = crate::BYTES.to_owned();
+        let source = path.to_string_lossy().into_owned();
+        let data = DataSpec { source, tokenizer, ..DataSpec::default() };
+        load(&DataRequest::new(&data, 1), &mut |_| ()).unwrap();
+        // Its first bytes, its first rows, its characters to cut it, and each split.
+        assert_eq!(OPENED.lock().unwrap()[&path], 6);
     }
 }

@@ -55,7 +55,7 @@ pub use blocks::{GROUP_ROWS, MAX_SHARDS};
 pub use cleaning::{Cleaned, clean};
 pub use corpus::{CORPORA, SHAKESPEARE};
 pub use error::DataError;
-pub use files::DATA_EXTENSIONS;
+pub use files::{BadRows, ColumnChoice, DATA_EXTENSIONS, TextColumn};
 pub use hub::{
     FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind, RepoName,
     Revision, Token,

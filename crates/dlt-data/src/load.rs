@@ -4,6 +4,7 @@ use crate::{
     cache::{self, Begun, CacheKey, Facts, TokenizedText, Writer},
     checksum::hex,
     error::DataError,
+    files::{Reading, TextColumn},
     hub::{FetchEvent, HubConfig},
     origin::HubOrigin,
     retrieval::{Retrieval, Retrieved},
@@ -47,6 +48,8 @@ pub enum Progress {
     Fetching(FetchEvent),
     /// Finding and reading the text.
     Reading,
+    /// The text is this column of its tables.
+    Column(TextColumn),
     /// The tokens of this split were in the cache.
     Cached {
         /// Which split.
@@ -75,17 +78,34 @@ pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Re
         return Err(DataError::ContextTooShort { context, least });
     }
     progress(Progress::Reading);
-    let text = find(&data.source, data.split, request.hub, request.cache, progress)?;
+    let text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
+    if let Some(column) = text.column() {
+        progress(Progress::Column(column.clone()));
+    }
+    let loaded = load_splits(request, &text, progress);
+    // Also where it failed: what was left out may be why.
+    text.tell_bad_rows();
+    loaded
+}
+
+fn load_splits(
+    request: &DataRequest<'_>,
+    text: &Source,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TokenSplits, DataError> {
+    let DataRequest { data, context, .. } = *request;
     let source = listening(progress, |on| TokenizerSource::resolve(&data.tokenizer, request.hub, on))?;
     let mut loader = Loader { request, source, tokenizer: None };
-    let train = loader.split(&text, Split::Train, progress)?;
-    let validation = loader.split(&text, Split::Validation, progress)?;
-    let test = loader.split(&text, Split::Test, progress)?;
+    let train = loader.split(text, Split::Train, progress)?;
+    let validation = loader.split(text, Split::Validation, progress)?;
+    let test = loader.split(text, Split::Test, progress)?;
     let splits = [&train, &validation, &test].map(|loaded| loaded.provenance.clone());
     let provenance = Provenance {
         source: data.source.clone(),
-        sha256: text.sha256,
-        hub: text.hub,
+        sha256: text.sha256.clone(),
+        hub: text.hub.clone(),
+        column: text.column().cloned(),
+        bad_rows: text.bad_rows(),
         tokenizer: loader.source.id(),
         splits: splits.to_vec(),
     };
@@ -98,13 +118,14 @@ pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Re
 pub(crate) fn find(
     name: &str,
     fractions: [f64; 3],
+    reading: Reading,
     hub: Option<&HubConfig>,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Source, DataError> {
     listening(progress, |on| {
         let retrieval = hub.map(|hub| Retrieval { hub, cache, on });
-        Source::find(name, fractions, retrieval.as_ref())
+        Source::find(name, fractions, reading, retrieval.as_ref())
     })
 }
 

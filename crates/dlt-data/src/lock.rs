@@ -8,10 +8,7 @@
 use crate::{durable, error::DataError, hub::RemoteFile, origin::HubOrigin};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 const SCHEMA: u32 = 1;
 
@@ -55,7 +52,7 @@ impl Lock {
     /// The lock of a name, if it is there and speaks of the same repository.
     pub(crate) fn read(cache: &Path, origin: &HubOrigin) -> Option<Self> {
         let path = path(cache, &origin.name);
-        let text = fs::read_to_string(&path).ok()?;
+        let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES).ok()?;
         let lock: Self = match serde_json::from_str(&text) {
             Ok(lock) => lock,
             Err(error) => {

@@ -9,6 +9,7 @@ use crate::{
     batches::Batches,
     checksum::hex,
     error::DataError,
+    files::BadRows,
     hub::HubConfig,
     load::{DataRequest, Progress, load},
     pictures::{CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureSettings, Pictures, load_pictures},
@@ -241,7 +242,8 @@ fn provenance(
     let mut hash = Sha256::new();
     splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
     let sha256 = hex(&hash.finalize().into());
-    Provenance { source: source.to_owned(), sha256, hub, tokenizer: tokenizer.to_owned(), splits }
+    let (source, tokenizer) = (source.to_owned(), tokenizer.to_owned());
+    Provenance { source, sha256, hub, column: None, bad_rows: BadRows::default(), tokenizer, splits }
 }
 
 /// Texts, each with its length before it so that none runs into the next, and classes.

@@ -34,6 +34,9 @@ const PICTURE: usize = 3 * CIFAR10_SIDE * CIFAR10_SIDE;
 /// Bytes of a record of the binary files: the class and the picture.
 const RECORD: usize = 1 + PICTURE;
 
+/// Most bytes of a binary file, which is held whole: a million pictures.
+const LARGEST_FILE: u64 = 4 << 30;
+
 /// Classes of CIFAR-10.
 const CLASSES: u8 = 10;
 
@@ -168,7 +171,8 @@ fn usual_tail(share: RowShare, rows: usize) -> RowShare {
 /// # Errors
 /// If the file cannot be read, is no whole number of records, or has a class above 9.
 pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let bytes = dlt_spec::file::read(path, LARGEST_FILE)
+        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }

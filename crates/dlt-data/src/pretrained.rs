@@ -7,7 +7,7 @@ use crate::{
 };
 use dlt_spec::record::SPEC_FILE;
 use serde::Deserialize;
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// What a model computes.
 const CONFIG_FILE: &str = "config.json";
@@ -96,7 +96,8 @@ fn find<'a>(listing: &'a Listing, wanted: &str) -> Option<&'a RemoteFile> {
 
 /// The files that an index names, each once.
 fn parts(index: PathBuf) -> Result<Vec<String>, DataError> {
-    let text = fs::read(&index).map_err(|source| DataError::Read { path: index.clone(), source })?;
+    let text = dlt_spec::file::read(&index, dlt_spec::file::CONFIGURATION_BYTES)
+        .map_err(|source| DataError::Read { path: index.clone(), source })?;
     let read: Index = serde_json::from_slice(&text).map_err(|error| DataError::BadFile {
         path: index,
         format: "safetensors index",

@@ -8,7 +8,7 @@ use crate::{
     hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, Revision},
     lock::Lock,
     origin::{HubOrigin, Origin},
-    selection::select,
+    selection::{is_data, select},
     stream::HubProvenance,
 };
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl Retrieval<'_> {
         let listing = Hub::new(self.hub, &origin.repository, &origin.revision).listing(self.on)?;
         let has_nothing = origin.entry.is_none()
             && !origin.is_pinned
-            && !listing.files.iter().any(|file| crate::files::Format::of_name(&file.name).is_some());
+            && !listing.files.iter().any(|file| is_data(&file.name));
         let (retrieved, lock) = if has_nothing {
             let converted = Revision::new(CONVERTED)?;
             let listing = Hub::new(self.hub, &origin.repository, &converted).listing(self.on)?;

@@ -108,6 +108,15 @@ fn usual_parts(has: [bool; 3]) -> Option<[Part; 3]> {
     }
 }
 
+/// Whether a file may hold rows or text. Repositories describe their content in JSON, so that such a file has to be named
+/// for a split, too.
+pub(crate) fn is_data(name: &str) -> bool {
+    match Format::of_name(name) {
+        Some((Format::Json(_), _)) => config_and_split(name).is_some(),
+        other => other.is_some(),
+    }
+}
+
 fn file_names(listing: &Listing) -> Vec<&str> {
     listing.files.iter().map(|file| file.name.as_str()).collect()
 }

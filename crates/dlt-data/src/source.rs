@@ -5,19 +5,26 @@ use crate::{
     checksum::{self, hex},
     corpus::CORPORA,
     error::DataError,
-    files::{DATA_EXTENSIONS, DataFile, Flow, Format, Piece, PieceKind, Rows, Sink},
+    files::{
+        BadRows, DATA_EXTENSIONS, DataFile, Flow, Format, Piece, PieceKind, Reading, Rows, Sink, TextColumn,
+    },
     origin::{HubOrigin, Origin, known_names},
     retrieval::{Retrieval, Retrieved},
     split::{Split, cut_by_fractions},
     stream::HubProvenance,
 };
+use dlt_spec::file;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     fs,
     ops::Range,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+
+/// Bytes of a text that is held in memory, at most: more than a day of evaluation on a CPU.
+const LONGEST_TEXT: u64 = 1 << 30;
 
 /// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
@@ -31,8 +38,15 @@ pub(crate) struct Source {
     pub(crate) sha256: String,
     /// The commit that it is, where it comes from the hub.
     pub(crate) hub: Option<HubProvenance>,
-    /// Where a text that is cut by fractions is cut, in bytes.
-    offsets: OnceLock<[u64; 3]>,
+    /// How much of a text there is that is cut by fractions.
+    extent: OnceLock<Extent>,
+}
+
+/// The size of a text.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    characters: u64,
+    bytes: u64,
 }
 
 /// What of its rows a split takes.
@@ -52,16 +66,67 @@ impl Source {
     pub(crate) fn find(
         name: &str,
         fractions: [f64; 3],
+        reading: Reading,
         retrieval: Option<&Retrieval<'_>>,
     ) -> Result<Self, DataError> {
-        match Origin::parse(name)? {
+        let mut source = match Origin::parse(name)? {
             Origin::Shipped(texts) => Self::shipped(name, texts),
             Origin::Local { path, column } => Self::local(name, &path, column, fractions),
             Origin::Hub(origin) => {
                 let retrieval = retrieval.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
                 Self::hub(&origin, fractions, retrieval)
             }
+        }?;
+        source.examine(reading)?;
+        Ok(source)
+    }
+
+    /// Looks at the content of every file, once.
+    fn examine(&mut self, reading: Reading) -> Result<(), DataError> {
+        let mut examined: BTreeMap<PathBuf, DataFile> = BTreeMap::new();
+        for rows in &mut self.rows {
+            for file in &mut rows.files {
+                // What is shipped has one name for three texts.
+                if let (None, Some(known)) = (file.shipped, examined.get(&file.path)) {
+                    *file = known.clone();
+                    continue;
+                }
+                file.examine(reading, rows.column.as_deref())?;
+                examined.insert(file.path.clone(), file.clone());
+            }
         }
+        let mut columns = self.files().filter_map(|file| Some((&file.path, &file.column.as_ref()?.name)));
+        if let Some((path, first)) = columns.next()
+            && let Some((other, second)) = columns.find(|(_, name)| *name != first)
+        {
+            let (path, other) = (path.clone(), other.clone());
+            let (first, second) = (first.clone(), second.clone());
+            return Err(DataError::ColumnsDiffer { path, first, other, second });
+        }
+        Ok(())
+    }
+
+    /// Every file of every split; one that is in several is there as often.
+    fn files(&self) -> impl Iterator<Item = &DataFile> {
+        self.rows.iter().flat_map(|rows| &rows.files)
+    }
+
+    /// The column of its text, where it is of tables.
+    pub(crate) fn column(&self) -> Option<&TextColumn> {
+        self.files().find_map(|file| file.column.as_ref())
+    }
+
+    /// Warns of the rows without text that were met so far, once for each file.
+    pub(crate) fn tell_bad_rows(&self) {
+        self.files().for_each(|file| file.findings.tell(file));
+    }
+
+    /// Rows without text that were met so far.
+    pub(crate) fn bad_rows(&self) -> BadRows {
+        let mut all = BadRows::default();
+        let files: BTreeMap<&Path, &DataFile> = self.files().map(|file| (&*file.path, file)).collect();
+        files.values().for_each(|file| all.add(file.findings.rows()));
+        all
     }
 
     /// Hands the text of a split to `sink`, piece by piece.
@@ -76,15 +141,7 @@ impl Source {
                 }
                 rows.read(Some(&share.range(rows.count()?)), sink)
             }
-            Cut::Fractions(fractions) => {
-                let [validation, test, end] = self.offsets(fractions)?;
-                let range = match split {
-                    Split::Train => 0..validation,
-                    Split::Validation => validation..test,
-                    Split::Test => test..end,
-                };
-                between(rows, &range, sink)
-            }
+            Cut::Fractions(fractions) => between(rows, &self.ranges(fractions)?[split as usize], sink),
         }
     }
 
@@ -100,8 +157,10 @@ impl Source {
                 (rows.estimated_bytes() as f64 * share) as u64
             }
             Cut::Fractions(fractions) => {
-                let [validation, test, end] = self.offsets(fractions)?;
-                [validation, test - validation, end - test][split as usize]
+                let Extent { characters, bytes } = self.extent()?;
+                let range = &self.ranges(fractions)?[split as usize];
+                let share = (range.end.min(characters) - range.start) as f64 / characters.max(1) as f64;
+                (bytes as f64 * share) as u64
             }
         })
     }
@@ -115,7 +174,9 @@ impl Source {
             Cut::Fractions(fractions) => format!("{fractions:?} {split}"),
         };
         let mut hash = Sha256::new();
-        for part in [taken, format!("{:?} {:?}", rows.column, rows.joining)] {
+        let column = self.column().map(|column| &column.name);
+        let reading = rows.files.first().map(|file| file.reading);
+        for part in [taken, format!("{column:?} {:?} {reading:?}", rows.joining)] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -133,7 +194,8 @@ impl Source {
         });
         let mut whole = Sha256::new();
         texts.iter().for_each(|text| whole.update(text));
-        Self::new(rows, Cut::Nothing, hex(&whole.finalize().into()))
+        let whole = hex(&whole.finalize().into());
+        Self::new(rows, Cut::Nothing, Digests { whole, each: BTreeMap::new() })
     }
 
     fn local(
@@ -158,13 +220,13 @@ impl Source {
         let splits = if kind.is_dir() { split_files(path, &files)? } else { None };
         match splits {
             Some(splits) => {
-                let whole = whole_digest(&splits)?;
-                Self::new(splits.map(|path| rows(vec![path])), Cut::Nothing, whole)
+                let digests = Digests::of(&splits)?;
+                Self::new(splits.map(|path| rows(vec![path])), Cut::Nothing, digests)
             }
             None => {
-                let whole = whole_digest(&files)?;
+                let digests = Digests::of(&files)?;
                 let rows = rows(files);
-                Self::new([rows.clone(), rows.clone(), rows], Cut::Fractions(fractions), whole)
+                Self::new([rows.clone(), rows.clone(), rows], Cut::Fractions(fractions), digests)
             }
         }
     }
@@ -195,62 +257,57 @@ impl Source {
             digests: [train.1, validation.1, test.1],
             sha256: hex(&whole.finalize().into()),
             hub: Some(provenance),
-            offsets: OnceLock::new(),
+            extent: OnceLock::new(),
         })
     }
 
-    fn new(rows: [Rows; 3], cut: Cut, sha256: String) -> Result<Self, DataError> {
+    fn new(rows: [Rows; 3], cut: Cut, known: Digests) -> Result<Self, DataError> {
         if let Cut::Fractions(fractions) = cut {
             cut_by_fractions(0, fractions)?;
         }
         let digest = |rows: &Rows| -> Result<Vec<String>, DataError> {
-            rows.files.iter().map(|file| file.sha256().map(|digest| hex(&digest))).collect()
+            let digest = |file: &DataFile| match known.each.get(&file.path) {
+                Some(digest) => Ok(digest.clone()),
+                None => file.sha256().map(|digest| hex(&digest)),
+            };
+            rows.files.iter().map(digest).collect()
         };
         let train = digest(&rows[0])?;
         let digests = match cut {
             Cut::Fractions(_) => [train.clone(), train.clone(), train],
             _ => [train, digest(&rows[1])?, digest(&rows[2])?],
         };
-        Ok(Self { rows, cut, digests, sha256, hub: None, offsets: OnceLock::new() })
+        let sha256 = known.whole;
+        Ok(Self { rows, cut, digests, sha256, hub: None, extent: OnceLock::new() })
     }
 
-    /// Bytes at which validation and test begin and test ends. The text is read to count its characters, and once
-    /// more to find where so many of them end.
-    fn offsets(&self, fractions: [f64; 3]) -> Result<[u64; 3], DataError> {
-        if let Some(offsets) = self.offsets.get() {
-            return Ok(*offsets);
+    /// The characters of each split, where a text is cut by fractions. The text is read once to count them.
+    fn ranges(&self, fractions: [f64; 3]) -> Result<[Range<u64>; 3], DataError> {
+        let Extent { characters, .. } = self.extent()?;
+        let [validation, test] = cut_by_fractions(characters, fractions)?;
+        // The end is not counted again: it is wherever the text ends.
+        Ok([0..validation, validation..test, test..u64::MAX])
+    }
+
+    fn extent(&self) -> Result<Extent, DataError> {
+        if let Some(extent) = self.extent.get() {
+            return Ok(*extent);
         }
-        let rows = &self.rows[0];
-        let (mut characters, mut bytes) = (0, 0);
-        rows.read(None, &mut |piece| {
-            characters += piece.text.chars().count() as u64;
-            bytes += piece.text.len() as u64;
+        let mut extent = Extent { characters: 0, bytes: 0 };
+        self.rows[0].read(None, &mut |piece| {
+            extent.characters += piece.text.chars().count() as u64;
+            extent.bytes += piece.text.len() as u64;
             Ok(Flow::On)
         })?;
-        let [validation, test] = cut_by_fractions(characters, fractions)?;
-        let mut found = [bytes; 3];
-        let (mut seen, mut start) = (0, 0);
-        rows.read(None, &mut |piece| {
-            let count = piece.text.chars().count() as u64;
-            for (slot, cut) in found.iter_mut().zip([validation, test]) {
-                if (seen..seen + count).contains(&cut) {
-                    let at = piece.text.char_indices().nth((cut - seen) as usize);
-                    *slot = start + at.map_or(0, |(offset, _)| offset as u64);
-                }
-            }
-            seen += count;
-            start += piece.text.len() as u64;
-            Ok(if seen > test { Flow::Stop } else { Flow::On })
-        })?;
-        Ok(*self.offsets.get_or_init(|| found))
+        Ok(*self.extent.get_or_init(|| extent))
     }
 }
 
-/// Hands what lies between two bytes of a text to `sink`.
+/// Hands what is between two characters of a text to `sink`.
 fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataError> {
     let mut start = 0;
     rows.read(None, &mut |piece| {
-        let length = piece.text.len() as u64;
+        let length = piece.text.chars().count() as u64;
         let end = start + length;
         let (from, to) = (range.start.clamp(start, end) - start, range.end.clamp(start, end) - start);
         let is_past = start >= range.end;
@@ -267,23 +324,40 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
             PieceKind::Ends if to < length => PieceKind::Begins,
             kind => kind,
         };
-        sink(Piece { text: &piece.text[from as usize..to as usize], kind })
+        let offset = |at: u64| match at {
+            0 => 0,
+            at if at == length => piece.text.len(),
+            at => piece.text.char_indices().nth(at as usize).map_or(piece.text.len(), |(offset, _)| offset),
+        };
+        sink(Piece { text: &piece.text[offset(from)..offset(to)], kind })
     })
 }
 
-/// SHA-256 of files, one after the other.
-fn whole_digest(files: &[PathBuf]) -> Result<String, DataError> {
-    let mut whole = Sha256::new();
-    for path in files {
-        let unreadable = |source| DataError::Read { path: path.clone(), source };
-        let bytes = fs::File::open(path)
-            .and_then(|mut file| checksum::feed(&mut whole, &mut file))
-            .map_err(unreadable)?;
-        if bytes == 0 {
-            return Err(DataError::Empty { path: path.clone() });
+/// SHA-256 of files, in digits.
+struct Digests {
+    /// One after the other.
+    whole: String,
+    /// Each by itself.
+    each: BTreeMap<PathBuf, String>,
+}
+
+impl Digests {
+    /// Reads each file once.
+    fn of(files: &[PathBuf]) -> Result<Self, DataError> {
+        let (mut whole, mut each) = (Sha256::new(), BTreeMap::new());
+        for path in files {
+            let unreadable = |source| DataError::Read { path: path.clone(), source };
+            let mut one = Sha256::new();
+            let bytes = file::regular(path, u64::MAX)
+                .and_then(|mut file| checksum::feed(&mut [&mut whole, &mut one], &mut file))
+                .map_err(unreadable)?;
+            if bytes == 0 {
+                return Err(DataError::Empty { path: path.clone() });
+            }
+            each.insert(path.clone(), hex(&one.finalize().into()));
         }
+        Ok(Self { whole: hex(&whole.finalize().into()), each })
     }
-    Ok(hex(&whole.finalize().into()))
 }
 
 /// The text of one UTF-8 file.
@@ -291,7 +365,8 @@ fn whole_digest(files: &[PathBuf]) -> Result<String, DataError> {
 /// # Errors
 /// If the file cannot be read, is empty, or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+    let bytes = file::read(path, LONGEST_TEXT).map_err(unreadable)?;
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }

@@ -1,6 +1,12 @@
 //! Token streams, and the three of them that a text becomes.
 
-use crate::{error::DataError, mapping::MappedFile, split::Split, windows::Windows};
+use crate::{
+    error::DataError,
+    files::{BadRows, TextColumn},
+    mapping::MappedFile,
+    split::Split,
+    windows::Windows,
+};
 use dlt_spec::spec::Pipeline;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -110,6 +116,12 @@ pub struct Provenance {
     /// The commit that was read, where it comes from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubProvenance>,
+    /// The column of its tables that the text is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<TextColumn>,
+    /// Rows without text that were met. Where the tokens were cached, nothing was read and none were.
+    #[serde(default)]
+    pub bad_rows: BadRows,
     /// Identity of the tokenizer.
     pub tokenizer: String,
     /// Train, validation and test.

@@ -28,9 +28,10 @@ pub use training::{TrainingRequest, train_tokenizer};
 
 use crate::{
     error::DataError,
+    files::Flow,
     hub::{HubConfig, OnFetch},
 };
-use chunks::{CHUNK_BYTES, chunks, cuts_safely};
+use chunks::cuts_safely;
 use special::Declared;
 use std::{
     fs,
@@ -125,17 +126,22 @@ impl Tokenizer {
         TokenizerSource::resolve(name, Some(hub), on)?.open()
     }
 
-    /// Token ids of a text. Where the text spells out one of the tokenizer's added tokens, as `<|endoftext|>`, it
+    /// Token ids of a text, as those of a text that is trained on. Where the text spells out one of the tokenizer's added tokens, as `<|endoftext|>`, it
     /// becomes that token.
     ///
     /// # Errors
     /// If the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let pieces = if self.cuts_safely { chunks(text, CHUNK_BYTES) } else { vec![text] };
         let mut ids = Vec::with_capacity(text.len() / 3);
-        let mut encoder = Encoder::new(self);
-        pieces.into_iter().try_for_each(|piece| encoder.encode(piece, &mut ids))?;
-        Ok(ids)
+        let (mut encoder, mut chunker, mut result) = (Encoder::new(self), Chunker::new(self), Ok(()));
+        let mut encode = |piece: String| {
+            result = encoder.encode(&piece, &mut ids);
+            if result.is_ok() { Flow::On } else { Flow::Stop }
+        };
+        if chunker.push(text, &mut encode) == Flow::On {
+            chunker.finish(&mut encode);
+        }
+        result.map(|()| ids)
     }
 
     /// The text of token ids; bytes that are not UTF-8 become the replacement character.

@@ -170,7 +170,8 @@ impl Work<'_> {
                         return Ok(Flow::On);
                     }
                     count(piece);
-                    Ok(grouping.push(piece, &mut send))
+                    let flow = grouping.push(piece, &mut send);
+                    grouping.check().map(|()| flow)
                 })?;
                 grouping.finish(&mut send);
             }
@@ -182,11 +183,11 @@ impl Work<'_> {
     fn count_rows(&self) -> Result<usize, DataError> {
         let mut grouping = Grouping::default();
         self.source.read(self.split, &mut |piece| {
-            Ok(if piece.kind == PieceKind::Between {
-                Flow::On
-            } else {
-                grouping.push(piece, &mut |_| Flow::On)
-            })
+            if piece.kind == PieceKind::Between {
+                return Ok(Flow::On);
+            }
+            let flow = grouping.push(piece, &mut |_| Flow::On);
+            grouping.check().map(|()| flow)
         })?;
         grouping.finish(&mut |_| Flow::On);
         Ok(grouping.rows())

@@ -29,7 +29,8 @@ pub fn whole_tokens(
     if request.data.pipeline == Pipeline::Blocks || !tokenizer.is_cut_safely() {
         return Ok(None);
     }
-    let source = find(&request.data.source, request.data.split, request.hub, request.cache, progress)?;
+    let data = request.data;
+    let source = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     let ends = [seam(&source, Split::Train)?, seam(&source, Split::Validation)?, seam(&source, Split::Test)?];
     let mut total = splits.train.len() + splits.validation.len() + splits.test.len();
     let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());

@@ -33,8 +33,9 @@ mod table;
 
 pub use catalogue::catalogue;
 pub use fault::{Fault, Place};
+pub use parquet::basic::Compression;
 pub use pictures::{cifar_record, png};
 pub use repository::Repository;
 pub use request::Request;
 pub use server::StandIn;
-pub use table::{Column, parquet};
+pub use table::{Column, parquet, parquet_with};

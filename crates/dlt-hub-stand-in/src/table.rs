@@ -57,9 +57,15 @@ impl Column {
 /// A Parquet file of columns of equal length, compressed as the hub's, so many rows a group.
 #[must_use]
 pub fn parquet(columns: &[Column], rows_per_group: usize) -> Vec<u8> {
+    parquet_with(columns, rows_per_group, Compression::SNAPPY)
+}
+
+/// The same with another codec.
+#[must_use]
+pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compression) -> Vec<u8> {
     let fields = columns.iter().map(Column::schema).collect();
     let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let properties = WriterProperties::builder().set_compression(codec).build();
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
     let rows = columns.first().map_or(0, Column::rows);

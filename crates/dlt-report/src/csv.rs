@@ -10,7 +10,7 @@
 //! is `NaN`, and so is what the metrics hold as `null`; numbers have as many digits as tell them from every other f64. The
 //! layers of an action or a state are joined with spaces.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -104,7 +104,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
 /// Refuses a file whose first line is not ours.
 fn refuse_others(path: &Path, table: &[u8]) -> Result<()> {
     let header = table.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
-    let file = match File::open(path) {
+    let file = match dlt_spec::file::regular(path, u64::MAX) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ReportError::io("read", path)(error)),

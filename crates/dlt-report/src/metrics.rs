@@ -1,6 +1,5 @@
 //! The metrics of a run, read as far as they are written.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +29,8 @@ impl Follower {
     /// # Errors
     /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where a whole line is no row.
     pub fn rows(&mut self) -> Result<Option<Vec<MetricRow>>> {
-        let mut file = File::open(&self.path).map_err(ReportError::io("read", &self.path))?;
+        let mut file =
+            dlt_spec::file::regular(&self.path, u64::MAX).map_err(ReportError::io("read", &self.path))?;
         let length = file.metadata().map_err(ReportError::io("read", &self.path))?.len();
         if length < self.offset {
             (self.offset, self.lines) = (0, 0);
@@ -100,6 +100,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::io::Write;
 
     const HEADER: &str = r#"{"kind":"header","schema":1}"#;

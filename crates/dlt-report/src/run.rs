@@ -1,6 +1,5 @@
 //! A run as its folder tells it, finished or under way.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use dlt_spec::record::{
@@ -115,5 +114,5 @@ fn read_recording(path: &Path) -> Result<Recording> {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(ReportError::io("read", path))
+    dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES).map_err(ReportError::io("read", path))
 }

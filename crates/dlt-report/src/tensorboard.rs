@@ -136,7 +136,7 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     }
     paths.sort();
     for path in paths {
-        let file = File::open(&path).map_err(ReportError::io("read", &path))?;
+        let file = dlt_spec::file::regular(&path, u64::MAX).map_err(ReportError::io("read", &path))?;
         let first = wire::Event::first(file).map_err(ReportError::io("read", &path))?;
         if first.as_ref().is_some_and(events::is_ours) {
             return Ok(Some(path));

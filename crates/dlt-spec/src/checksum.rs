@@ -1,6 +1,5 @@
 //! SHA-256 of files, and the digits that records hold of it.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -20,7 +19,8 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// What the system says.
 pub fn of_file(path: &Path) -> io::Result<[u8; 32]> {
-    let (mut file, mut hash, mut piece) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
+    let (mut file, mut hash, mut piece) =
+        (crate::file::regular(path, u64::MAX)?, Sha256::new(), vec![0; PIECE]);
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hash.finalize().into()),

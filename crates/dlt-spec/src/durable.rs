@@ -171,7 +171,7 @@ pub fn unshare(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says. The file under `to` is then as it was.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
+    let mut source = crate::file::regular(from, u64::MAX)?;
     replace_with(to, |file| io::copy(&mut source, file).map(drop))
 }
 

@@ -24,6 +24,7 @@ pub mod durable;
 pub mod error;
 pub mod exit;
 pub mod fields;
+pub mod file;
 pub mod foreign;
 pub mod overlay;
 pub mod presets;

@@ -379,6 +379,13 @@ pub struct DataProvenance {
     /// `REPOSITORY@COMMIT` where it comes from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// The column that the text is in, where it is of tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<DataColumn>,
+    /// Rows without text that were read to make the tokens, if there were any. Where the tokens were in the cache, no
+    /// row was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_rows: Option<DataBadRows>,
     /// Name or path of the tokenizer.
     pub tokenizer: String,
     /// Tokens of the training split; where classes are predicted, examples.
@@ -387,6 +394,26 @@ pub struct DataProvenance {
     pub validation_tokens: u64,
     /// The same of the test split.
     pub test_tokens: u64,
+}
+
+/// The column of a table that a text is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataColumn {
+    /// Its name, with dots where it is a member of an object.
+    pub name: String,
+    /// `named` where it was asked for, `found` where its name or its content decided.
+    pub chosen: String,
+}
+
+/// Rows of tables that have no text or cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataBadRows {
+    /// Rows that were taken as empty.
+    pub empty: u64,
+    /// Rows that were left out.
+    pub skipped: u64,
+    /// The first of them, with file, row and reason.
+    pub first: Vec<String>,
 }
 
 /// Whether a key holds a time, a speed or resident memory: what two equal runs need not share.

@@ -78,7 +78,7 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self> {
         let io = |source| TrainError::Io { action: "read", path: path.to_owned(), source };
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = dlt_spec::file::regular(path, u64::MAX).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let (raw, header) = read_header(&mut file, bytes).map_err(io)?.map_err(refuse)?;
         check(&mut file, &raw, &header).map_err(io)?.map_err(refuse)?;

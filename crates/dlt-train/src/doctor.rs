@@ -1,7 +1,6 @@
 //! Looks through a run folder: what is whole, what is damaged, and what can still be done with it. Nothing in the
 //! folder is changed.
 
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -146,7 +145,7 @@ struct Metrics {
 
 fn metrics(run: &Path, report: &mut Report) -> Metrics {
     let mut found = Metrics::default();
-    let lines = match File::open(run.join(METRICS_FILE)) {
+    let lines = match dlt_spec::file::regular(&run.join(METRICS_FILE), u64::MAX) {
         Ok(file) => BufReader::new(file).split(b'\n'),
         Err(error) => {
             report.add(METRICS_FILE, Verdict::Wrong, format!("cannot be read: {error}"));
@@ -211,7 +210,7 @@ impl Metrics {
 fn ends_in_a_line(path: &Path) -> bool {
     use std::io::{Read, Seek, SeekFrom};
     let mut last = [b'\n'];
-    let read = File::open(path).and_then(|mut file| {
+    let read = dlt_spec::file::regular(path, u64::MAX).and_then(|mut file| {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)
     });
@@ -220,7 +219,7 @@ fn ends_in_a_line(path: &Path) -> bool {
 
 fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     let path = run.join(STATES_FILE);
-    let text = match fs::read_to_string(&path) {
+    let text = match dlt_spec::file::read_text(&path, dlt_spec::file::RECORD_BYTES) {
         Ok(text) => text,
         Err(error) => return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}")),
     };

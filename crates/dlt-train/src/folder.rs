@@ -100,11 +100,8 @@ impl RunFolder {
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Spec`] where it is no longer a valid one.
     pub fn read_spec(run: &Path) -> Result<CheckedSpec> {
         let path = run.join(SPEC_FILE);
-        let text = fs::read_to_string(&path).map_err(|source| TrainError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
+            .map_err(|source| TrainError::Io { action: "read", path: path.clone(), source })?;
         let overlay =
             dlt_spec::Overlay::from_toml(dlt_spec::Origin::File(path.display().to_string()), &text)?;
         Ok(Spec::assemble(&[overlay])?.check()?)
@@ -116,7 +113,7 @@ impl RunFolder {
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
     pub fn read_summary(run: &Path) -> Result<Option<Summary>> {
         let path = run.join(SUMMARY_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(TrainError::Io { action: "read", path, source }),
@@ -134,11 +131,8 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
     pub fn read_recording(path: &Path) -> Result<Recording> {
-        let text = fs::read_to_string(path).map_err(|source| TrainError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES)
+            .map_err(|source| TrainError::Io { action: "read", path: path.to_owned(), source })?;
         let reason = |error: dlt_state::StateError| error.to_string();
         Recording::parse(&text)
             .map_err(|error| TrainError::Format { path: path.to_owned(), reason: reason(error) })

@@ -41,7 +41,7 @@ impl Lock {
 /// [`TrainError::Io`] where the lock file cannot be read.
 pub fn holder(run: &Path) -> Result<Option<String>> {
     let path = run.join(LOCK_FILE);
-    let file = match File::open(&path) {
+    let file = match dlt_spec::file::regular(&path, u64::MAX) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TrainError::Io { action: "read", path, source }),
@@ -53,7 +53,7 @@ pub fn holder(run: &Path) -> Result<Option<String>> {
 }
 
 fn named(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).unwrap_or_default();
     match text.trim() {
         "" => "a process that has not said its number".to_owned(),
         text => text.chars().filter(|letter| !letter.is_control()).take(200).collect(),

@@ -1,18 +1,28 @@
 //! Parquet, row group by row group and page by page.
 
-use super::{DataFile, Flow, Piece, PieceKind, Sink};
+use super::{
+    DataFile, Flow, LONGEST_ROW, Sink,
+    bad_rows::hand_on,
+    column::{Depth, SAMPLE_ROWS, Sample, TEXT, TextColumn, Value},
+    pages,
+};
 use crate::error::DataError;
+use dlt_spec::file;
 use parquet::{
-    basic::Type as Physical,
+    basic::{Compression, ConvertedType, Encoding, Type as Physical},
     column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader},
     data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type},
     errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
+    schema::types::ColumnDescriptor,
 };
 use std::{fs::File, ops::Range};
 
 /// Rows that are decoded at a time.
 const BATCH: usize = 256;
+
+/// Bytes of a column that are looked at to tell whether it is text.
+const SAMPLE_COLUMN_BYTES: usize = 1 << 20;
 
 /// Takes the value of a row, if it has one.
 type Keep<'a, T> = &'a mut dyn FnMut(Option<&T>) -> Result<Flow, DataError>;
@@ -35,7 +45,7 @@ pub(crate) enum Cell<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) fn open(file: &'a DataFile) -> Result<Self, DataError> {
-        let opened = File::open(&file.path).map_err(|source| file.unreadable(source))?;
+        let opened = file::regular(&file.path, u64::MAX).map_err(|source| file.unreadable(source))?;
         if opened.metadata().map_err(|source| file.unreadable(source))?.len() == 0 {
             return Err(DataError::Empty { path: file.path.clone() });
         }
@@ -53,14 +63,45 @@ impl<'a> Table<'a> {
         self.reader.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum()
     }
 
-    fn text_column(&self, wanted: Option<&str>) -> Result<usize, DataError> {
-        let names = self.columns();
+    /// The column of the text, by names, types and the first rows. Only the column that its name decides for is
+    /// sampled, where there is one; where there is none, all of them are.
+    fn text_column(&self, wanted: Option<&str>) -> Result<TextColumn, DataError> {
+        let likely = wanted.unwrap_or(TEXT);
+        let sample = self.sample(&|name| name == likely);
+        let chosen = sample.choose(&self.file.path, wanted);
+        chosen.or_else(|_| self.sample(&|_| true).choose(&self.file.path, wanted))
+    }
+
+    /// What the first rows show, of the columns that are to be looked at; of the others, their types.
+    fn sample(&self, is_sampled: &dyn Fn(&str) -> bool) -> Sample {
         let schema = self.reader.metadata().file_metadata().schema_descr();
-        let texts: Vec<usize> = (0..names.len())
-            .filter(|&index| schema.column(index).physical_type() == Physical::BYTE_ARRAY)
-            .collect();
-        let known: Vec<String> = texts.iter().map(|&index| names[index].clone()).collect();
-        Ok(texts[self.file.choose_column(&known, wanted)?])
+        let mut sample = Sample::default();
+        for (index, column) in schema.columns().iter().enumerate() {
+            let name = column.path().string();
+            let depth = if column.path().parts().len() > 1 { Depth::Member } else { Depth::Row };
+            let of_type = match column.physical_type() {
+                _ if column.max_rep_level() > 0 => Value::List,
+                Physical::BYTE_ARRAY if is_text(column) => Value::Missing,
+                Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => Value::Bytes,
+                Physical::BOOLEAN => Value::Truth,
+                _ => Value::Number,
+            };
+            sample.note(&name, depth, of_type);
+            if matches!(of_type, Value::Missing) && is_sampled(&name) {
+                let mut bytes = 0;
+                let sampled = self.cells(index, &(0..SAMPLE_ROWS), &mut |_, cell| {
+                    if let Cell::Bytes(value) = cell {
+                        let value = std::str::from_utf8(value);
+                        bytes += value.map_or(0, str::len);
+                        sample.note(&name, depth, value.map_or(Value::Bytes, Value::Text));
+                    }
+                    Ok(if bytes < SAMPLE_COLUMN_BYTES { Flow::On } else { Flow::Stop })
+                });
+                // If it is the column that is chosen, its reader meets the same error and says so.
+                drop(sampled);
+            }
+        }
+        sample
     }
 
     /// A column by its name.
@@ -90,18 +131,32 @@ impl<'a> Table<'a> {
                 if descriptor.max_rep_level() > 0 {
                     return Err(self.file.bad(format!("column {} is a list", descriptor.path().string())));
                 }
+                if group.metadata().column(column).compression() == Compression::LZO {
+                    let reason = "it is compressed with LZO, which is not read: write it with zstd or snappy";
+                    return Err(self.file.bad(reason));
+                }
+                let mut stored =
+                    file::regular(&self.file.path, u64::MAX).map_err(|error| self.file.unreadable(error))?;
+                let chunk = group.metadata().column(column);
+                pages::check(&mut stored, chunk).map_err(|reason| self.file.bad(reason))?;
+                // A value may be made of the one before it, so that a page of such values is far larger than it says.
+                let batch =
+                    if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) { 1 } else { BATCH };
                 let level = descriptor.max_def_level();
                 let reader = group.get_column_reader(column).map_err(|error| self.file.bad(error))?;
                 let mut row = start;
                 let mut keep = |cell: Cell<'_>| {
                     row += 1;
+                    if matches!(cell, Cell::Bytes(bytes) if bytes.len() as u64 > LONGEST_ROW) {
+                        return Err(self.file.too_long(row));
+                    }
                     match row - 1 {
                         at if at >= wanted.end => Ok(Flow::Stop),
                         at if at < wanted.start => Ok(Flow::On),
                         at => take(at, cell),
                     }
                 };
-                let flow = self.group(reader, level, &mut keep)?;
+                let flow = self.group(reader, level, batch, &mut keep)?;
                 if flow == Flow::Stop {
                     return Ok(Flow::Stop);
                 }
@@ -120,24 +175,25 @@ impl<'a> Table<'a> {
         &self,
         reader: ColumnReader,
         level: i16,
+        batch: usize,
         keep: &mut dyn FnMut(Cell<'_>) -> Result<Flow, DataError>,
     ) -> Result<Flow, DataError> {
         match reader {
             ColumnReader::ByteArrayColumnReader(_) => {
                 let typed = get_typed_column_reader::<ByteArrayType>(reader);
-                self.decode(typed, level, &mut |value: Option<&ByteArray>| {
+                self.decode(typed, level, batch, &mut |value: Option<&ByteArray>| {
                     keep(value.map_or(Cell::Missing, |bytes| Cell::Bytes(bytes.data())))
                 })
             }
             ColumnReader::Int64ColumnReader(_) => {
                 let typed = get_typed_column_reader::<Int64Type>(reader);
-                self.decode(typed, level, &mut |value: Option<&i64>| {
+                self.decode(typed, level, batch, &mut |value: Option<&i64>| {
                     keep(value.map_or(Cell::Missing, |&number| Cell::Whole(number)))
                 })
             }
             ColumnReader::Int32ColumnReader(_) => {
                 let typed = get_typed_column_reader::<Int32Type>(reader);
-                self.decode(typed, level, &mut |value: Option<&i32>| {
+                self.decode(typed, level, batch, &mut |value: Option<&i32>| {
                     keep(value.map_or(Cell::Missing, |&number| Cell::Whole(i64::from(number))))
                 })
             }
@@ -149,14 +205,15 @@ impl<'a> Table<'a> {
         &self,
         mut reader: ColumnReaderImpl<T>,
         level: i16,
+        batch: usize,
         keep: Keep<'_, T::T>,
     ) -> Result<Flow, DataError> {
-        let (mut values, mut levels) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let (mut values, mut levels) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
         loop {
             values.clear();
             levels.clear();
             let (records, _, count) = reader
-                .read_records(BATCH, (level > 0).then_some(&mut levels), None, &mut values)
+                .read_records(batch, (level > 0).then_some(&mut levels), None, &mut values)
                 .map_err(|error: ParquetError| self.file.bad(error))?;
             if records == 0 && count == 0 {
                 return Ok(Flow::On);
@@ -175,15 +232,25 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Whether a column of bytes may hold text. Not every writer says so; that it is no UTF-8, its rows show.
+fn is_text(column: &ColumnDescriptor) -> bool {
+    !matches!(column.converted_type(), ConvertedType::BSON | ConvertedType::DECIMAL)
+}
+
 /// Rows of a file.
 pub(super) fn rows(file: &DataFile) -> Result<u64, DataError> {
     Table::open(file).map(|table| table.rows())
 }
 
+/// The column of the text.
+pub(super) fn column(file: &DataFile, wanted: Option<&str>) -> Result<TextColumn, DataError> {
+    Table::open(file)?.text_column(wanted)
+}
+
 /// Bytes of a column of text before it was compressed, about.
-pub(super) fn text_bytes(file: &DataFile, column: Option<&str>) -> Option<u64> {
+pub(super) fn text_bytes(file: &DataFile, column: &str) -> Option<u64> {
     let table = Table::open(file).ok()?;
-    let column = table.text_column(column).ok()?;
+    let column = table.column(column).ok()?;
     let groups = table.reader.metadata().row_groups().iter();
     Some(groups.map(|group| group.column(column).uncompressed_size().max(0) as u64).sum())
 }
@@ -191,28 +258,20 @@ pub(super) fn text_bytes(file: &DataFile, column: Option<&str>) -> Option<u64> {
 /// Hands the texts of a column to `sink`, a row each.
 pub(super) fn read_text(
     file: &DataFile,
-    column: Option<&str>,
+    column: &str,
     wanted: Range<u64>,
     sink: Sink<'_>,
 ) -> Result<Flow, DataError> {
     let table = Table::open(file)?;
-    let column = table.text_column(column)?;
-    let mut missing = 0_u64;
-    let flow = table.cells(column, &wanted, &mut |row, cell| {
+    let column = table.column(column)?;
+    table.cells(column, &wanted, &mut |row, cell| {
         let text = match cell {
-            Cell::Bytes(bytes) => std::str::from_utf8(bytes).map_err(|error| {
-                let reason = format!("not UTF-8: {error}");
-                DataError::BadRow { path: file.path.clone(), row: row + 1, reason }
-            })?,
-            Cell::Missing | Cell::Whole(_) => {
-                missing += 1;
-                ""
+            Cell::Bytes(bytes) => {
+                std::str::from_utf8(bytes).map(Some).map_err(|error| format!("not UTF-8: {error}"))
             }
+            Cell::Whole(_) => Err("expected text, got a whole number".to_owned()),
+            Cell::Missing => Ok(None),
         };
-        sink(Piece { text, kind: PieceKind::Ends })
-    })?;
-    if missing > 0 {
-        tracing::warn!(path = %file.path.display(), rows = missing, "rows without text are taken as empty");
-    }
-    Ok(flow)
+        hand_on(file, row + 1, text, sink)
+    })
 }

@@ -59,7 +59,10 @@ impl Layout {
     /// Writes down that the revision is this commit.
     pub(super) fn remember(&self, commit: &str) -> Result<(), DataError> {
         let path = self.reference();
-        if self.revision == commit || fs::read_to_string(&path).is_ok_and(|old| old == commit) {
+        if self.revision == commit
+            || dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
+                .is_ok_and(|old| old == commit)
+        {
             return Ok(());
         }
         durable::replace(&path, commit.as_bytes())
@@ -69,7 +72,10 @@ impl Layout {
     pub(super) fn listing(&self) -> Option<Listing> {
         let commit = match is_commit(&self.revision) {
             true => self.revision.clone(),
-            false => fs::read_to_string(self.reference()).ok()?.trim().to_owned(),
+            false => dlt_spec::file::read_text(&self.reference(), dlt_spec::file::CONFIGURATION_BYTES)
+                .ok()?
+                .trim()
+                .to_owned(),
         };
         if !is_commit(&commit) {
             return None;

@@ -4,34 +4,63 @@
 //! it does after such a place depends only on what follows it. So a text may be cut between the two, white space
 //! going to the second half. (Not after white space: "a\n\nb" cut before "b" would merge the two line ends.)
 
+use super::words::last_boundary;
 use crate::files::Flow;
 use std::mem;
 use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// Least size of a piece: large enough to make the work per call negligible, small enough to keep all threads busy.
-pub(super) const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Least size of a piece for tokenizers that do not promise equal tokens: few cuts, and those at line ends.
 const LINES_BYTES: usize = 1 << 20;
 
+/// Most bytes of a piece without a place to cut, 1 MiB: no word of a written language is as long, but bases of DNA or
+/// a text in base64 are. Together with [`super::words::LONGEST_WORD`] it bounds the memory that a text needs, whatever it is.
+const LONGEST_CHUNK: usize = 1 << 20;
+
+/// The same for tokenizers that do not promise equal tokens: 1 MiB more than a piece has at least.
+const LONGEST_LINES: usize = 2 << 20;
+
+/// Text that is added at a time. A row may have hundreds of MiB, and what is behind a cut is copied at each cut.
+const STEP: usize = 64 * 1024;
+
 /// A text on its way into pieces that are encoded apart.
 ///
-/// For a tokenizer that splits text as GPT-2's the tokens are those of the whole text. For any other the text is cut
-/// after a line end, from 1 MiB on: its tokens are those of such pieces, always the same ones.
+/// For a tokenizer that splits text as GPT-2's the tokens are those of the whole text, unless it has 1 MiB without a blank
+/// or a line end: that is cut between two of its words. For any other the text is cut after a line end, from 1 MiB on, and
+/// in a line that is longer than another MiB: its tokens are those of such pieces, always the same ones.
 pub(crate) struct Chunker {
     buffer: String,
     cuts_safely: bool,
+    /// Tokens that a cut must not divide.
+    added: Vec<String>,
     /// Up to where the buffer was searched in vain.
     searched: usize,
 }
 
 impl Chunker {
     pub(crate) fn new(tokenizer: &super::Tokenizer) -> Self {
-        Self { buffer: String::new(), cuts_safely: tokenizer.cuts_safely, searched: 0 }
+        let added = tokenizer.inner.get_added_tokens_decoder();
+        let mut added: Vec<String> = added.values().map(|token| token.content.clone()).collect();
+        added.sort();
+        Self { buffer: String::new(), cuts_safely: tokenizer.cuts_safely, added, searched: 0 }
     }
 
     /// Adds text; hands pieces over that are complete.
     pub(crate) fn push(&mut self, text: &str, send: &mut dyn FnMut(String) -> Flow) -> Flow {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (step, after) = rest.split_at(rest.floor_char_boundary(STEP));
+            if self.push_step(step, send) == Flow::Stop {
+                return Flow::Stop;
+            }
+            rest = after;
+        }
+        Flow::On
+    }
+
+    fn push_step(&mut self, text: &str, send: &mut dyn FnMut(String) -> Flow) -> Flow {
         self.buffer.push_str(text);
         while let Some(cut) = self.next_cut() {
             let rest = self.buffer.split_off(cut);
@@ -63,14 +92,34 @@ impl Chunker {
                 self.buffer.as_bytes()[from - 1..].iter().position(|&byte| byte == b'\n').map(|at| from + at)
             }
         };
-        // The last byte is looked at again: what comes may make a cut of it.
+        // The last byte is looked at again: what follows may make a cut of it.
         self.searched = self.buffer.len();
-        found
+        found.or_else(|| self.forced_cut())
+    }
+
+    /// Where a text is cut that has no place for it and is too long: between two words, and not within an added token.
+    fn forced_cut(&self) -> Option<usize> {
+        let most = if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
+        // As much as a step more is waited for, so that what follows the cut is known.
+        if self.buffer.len() < most + STEP {
+            return None;
+        }
+        let most = self.buffer.floor_char_boundary(most);
+        let from = self.buffer.floor_char_boundary(most - STEP);
+        let cut = from + last_boundary(&self.buffer[from..most]);
+        let divided = self.added.iter().filter_map(|token| {
+            let begin = self.buffer.floor_char_boundary(cut.saturating_sub(token.len()));
+            let end = self.buffer.ceil_char_boundary((cut + token.len()).min(self.buffer.len()));
+            let at = begin + self.buffer[begin..end].find(token.as_str())?;
+            (at < cut && cut < at + token.len()).then_some(at)
+        });
+        Some(divided.min().filter(|&at| at > 0).unwrap_or(cut))
     }
 }
 
 /// `text` in pieces of at least `least` bytes, but the last.
-pub(super) fn chunks(text: &str, least: usize) -> Vec<&str> {
+#[cfg(test)]
+fn chunks(text: &str, least: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(cut) = next_cut(rest, least) {
@@ -92,7 +141,7 @@ fn next_cut(text: &str, least: usize) -> Option<usize> {
         .find(|&cut| text[..cut].chars().next_back().is_some_and(|before| !before.is_whitespace()))
 }
 
-/// Whether a tokenizer splits text as GPT-2's does, so that [`chunks`] holds for it.
+/// Whether a tokenizer splits text as GPT-2's does, so that it may be cut before white space.
 pub(super) fn cuts_safely(tokenizer: &Tokenizer) -> bool {
     let splits_as_gpt2 = match tokenizer.get_pre_tokenizer() {
         Some(PreTokenizerWrapper::ByteLevel(byte_level)) => {
@@ -160,6 +209,59 @@ mod tests {
         json["pre_tokenizer"]["add_prefix_space"] = true.into();
         let prefixing = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
         assert!(!cuts_safely(&prefixing));
+    }
+
+    /// What a text is cut into, pushed in pieces of so many bytes, about.
+    fn cut_apart(text: &str, step: usize) -> Vec<String> {
+        let (mut chunker, mut pieces) = (Chunker::new(&GPT2), Vec::new());
+        let mut send = |piece: String| {
+            pieces.push(piece);
+            Flow::On
+        };
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.ceil_char_boundary(step));
+            chunker.push(piece, &mut send);
+            rest = after;
+        }
+        chunker.finish(&mut send);
+        pieces
+    }
+
+    #[test]
+    fn law_pieces_do_not_depend_on_how_a_text_arrives() {
+        let words = "word and\n another, with some more 世界 words ".repeat(20_000);
+        let whole = cut_apart(&words, usize::MAX / 2);
+        assert!(whole.len() > 4 && whole.iter().all(|piece| piece.len() < CHUNK_BYTES + 64));
+        assert_eq!(whole, cut_apart(&words, 1_000));
+        assert_eq!(whole.concat(), words);
+    }
+
+    #[test]
+    fn regression_a_long_row_is_not_copied_for_each_piece() {
+        let (mut chunker, mut pieces) = (Chunker::new(&GPT2), 0);
+        let mut send = |_| {
+            pieces += 1;
+            Flow::On
+        };
+        chunker.push(&"word and ".repeat(1 << 20), &mut send);
+        assert!(pieces > 60);
+        assert!(chunker.buffer.capacity() < 4 * LONGEST_CHUNK, "{}", chunker.buffer.capacity());
+    }
+
+    #[test]
+    fn text_without_a_place_to_cut_is_cut_between_words_at_a_stated_length() {
+        // Runs of letters and digits, and no blank: a cut between two of them changes no token.
+        let runs = "wordы12<|endoftext|>,世界世界!".repeat(120_000);
+        for (text, is_exact) in [(runs, true), ("a".repeat(3 << 20), false)] {
+            let pieces = cut_apart(&text, 100_000);
+            assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() <= LONGEST_CHUNK + STEP));
+            assert_eq!(pieces.concat(), text);
+            if is_exact {
+                let apart: Vec<u32> = pieces.iter().flat_map(|piece| GPT2.encode(piece).unwrap()).collect();
+                assert!(apart == whole(&text));
+            }
+        }
     }
 
     fn whole(text: &str) -> Vec<u32> {

@@ -3,7 +3,7 @@
 use super::{Chunker, END_OF_TEXT, Tokenizer, bytes::with_bytes};
 use crate::{
     error::DataError,
-    files::Flow,
+    files::{Flow, Reading},
     hub::HubConfig,
     load::{self, Progress},
     source::Source,
@@ -63,7 +63,8 @@ pub fn train_tokenizer(
         });
     }
     progress(Progress::Reading);
-    let source = load::find(request.source, request.split, request.hub, request.cache, progress)?;
+    let reading = Reading::default();
+    let source = load::find(request.source, request.split, reading, request.hub, request.cache, progress)?;
     let failed = |reason: String| DataError::BadTokenizer { name: request.source.to_owned(), reason };
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(request.vocabulary)
@@ -84,6 +85,7 @@ pub fn train_tokenizer(
         let training = scope.spawn(|| inner.train(&mut trainer, receiver.into_iter()).map(drop));
         let read = read_train(&source, chunker, sender, progress);
         let trained = training.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        source.tell_bad_rows();
         read.and_then(|()| trained.map_err(|error| failed(error.to_string())))
     })?;
     let finished = with_bytes(Inner::new(inner.get_model().clone())).map_err(failed)?;

@@ -6,6 +6,9 @@
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
+/// Most bytes of a word, 64 KiB; a longer one is several. Merging a word takes some hundred times its bytes.
+pub(super) const LONGEST_WORD: usize = 64 * 1024;
+
 /// What a character is to the pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -53,7 +56,8 @@ impl<'a> Words<'a> {
     fn run(&self, text: &str, kind: Kind) -> usize {
         let mut length = 0;
         for letter in text.chars() {
-            if self.kind(letter) != kind {
+            // Past the longest word nothing is decided any more, and a long run would be looked at again and again.
+            if self.kind(letter) != kind || length > LONGEST_WORD {
                 break;
             }
             length += letter.len_utf8();
@@ -94,10 +98,23 @@ impl<'a> Iterator for Words<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        let (word, rest) = self.rest.split_at(self.next_length()?);
+        let length = self.next_length()?;
+        let length = if length > LONGEST_WORD { self.rest.floor_char_boundary(LONGEST_WORD) } else { length };
+        let (word, rest) = self.rest.split_at(length);
         self.rest = rest;
         Some(word)
     }
+}
+
+/// The last place of a text where one word ends and another begins, whatever follows the text; its end where it is one
+/// word.
+pub(super) fn last_boundary(text: &str) -> usize {
+    let (mut begin, mut last) = (0, 0);
+    for word in Words::of(text) {
+        last = begin;
+        begin += word.len();
+    }
+    if last == 0 { text.len() } else { last }
 }
 
 /// Bytes of the contraction after an apostrophe.

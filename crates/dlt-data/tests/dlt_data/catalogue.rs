@@ -152,7 +152,7 @@ fn any_data_set_of_the_hub_with_a_column_of_text_is_read() {
     let [train, validation, test] = texts(&world.load(&named("hf:someone/news:de:title")).unwrap());
     assert_eq!([&train[..], &validation, &test].concat().lines().count(), 20);
     let error = world.load(&named("hf:someone/news:en")).unwrap_err().to_string();
-    assert!(error.contains("title, body") && error.contains("no column"), "{error}");
+    assert!(error.contains("(title, body)") && error.contains("title (text, as \"title 0\")"), "{error}");
     let error = world.load(&named("hf:someone/news")).unwrap_err().to_string();
     assert!(error.contains("de, en"), "{error}");
     let error = world.load(&named("hf:someone/news:fr")).unwrap_err().to_string();

@@ -15,6 +15,7 @@ mod pictures;
 mod prefetch;
 mod pretrained;
 mod python_cache;
+mod rows;
 mod sentences;
 #[cfg(feature = "shared-data")]
 mod shared_data;

@@ -13,11 +13,7 @@ const MOST_BYTES: u64 = 16 << 20;
 pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
     let io = |source| ModelError::Io { action: "read", path: path.to_owned(), source };
     let refuse = |reason| ModelError::Format { path: path.to_owned(), reason };
-    let length = std::fs::metadata(path).map_err(io)?.len();
-    if length > MOST_BYTES {
-        return Err(refuse(format!("expected at most {MOST_BYTES} bytes of JSON, came {length}")));
-    }
-    let text = std::fs::read(path).map_err(io)?;
+    let text = dlt_spec::file::read(path, MOST_BYTES).map_err(io)?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(refuse("expected a JSON object".to_owned())),

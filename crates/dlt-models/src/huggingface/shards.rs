@@ -115,7 +115,7 @@ impl TensorFile {
             path: path.to_owned(),
             reason: format!("not a safetensors file: {why}"),
         };
-        let mut file = File::open(path).map_err(io)?;
+        let mut file = dlt_spec::file::regular(path, u64::MAX).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut header_length = [0; 8];
         if length < 8 {

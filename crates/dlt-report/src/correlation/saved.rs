@@ -1,6 +1,5 @@
 //! Correlations in a file beside their run, for when the model is no longer there.
 
-use std::fs;
 use std::path::Path;
 
 use dlt_spec::durable;
@@ -50,7 +49,7 @@ impl Correlations {
     /// version.
     pub fn saved(run: &Path) -> Result<Option<Self>> {
         let path = run.join(CORRELATIONS_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ReportError::io("read", &path)(error)),
@@ -68,6 +67,7 @@ impl Correlations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_is_saved_is_read_and_another_version_is_refused() {

@@ -68,6 +68,9 @@ fn table(provenance: &Provenance) -> Html {
     if let Some(commit) = &data.commit {
         table.row(["commit of the data", commit]);
     }
+    if let Some(column) = &data.column {
+        table.row(["column of the data", &format!("{} ({})", column.name, column.chosen)]);
+    }
     table.row(["SHA-256 of the data", &data.sha256]);
     table.row(["tokenizer", &data.tokenizer]);
     table.row(["tokens or examples", &tokens]);

@@ -123,6 +123,8 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
             source: String::new(),
             sha256: String::new(),
             commit: None,
+            column: None,
+            bad_rows: None,
             tokenizer: String::new(),
             train_tokens: 0,
             validation_tokens: 0,

@@ -14,6 +14,12 @@ pub struct DataSpec {
     pub marks: Marks,
     /// Fractions of a single text that train, validate and test; contiguous, in this order.
     pub split: [f64; 3],
+    /// What becomes of CR LF in a text.
+    pub newlines: Newlines,
+    /// What becomes of a row that has no text or cannot be read.
+    pub on_bad_row: OnBadRow,
+    /// What separates the columns of CSV and TSV files.
+    pub csv_separator: CsvSeparator,
     /// How a text becomes windows.
     pub pipeline: Pipeline,
     /// In which order windows are visited.
@@ -35,6 +41,42 @@ words! {
         None,
         /// Those of the tokenizer's template, as BOS, or CLS and SEP.
         Template,
+    }
+}
+
+words! {
+    /// What becomes of CR LF, the line end of Windows. A CR alone stays in both.
+    Newlines {
+        /// It becomes LF, so that a text has the same tokens whatever system wrote it.
+        Lf,
+        /// It stays.
+        Keep,
+    }
+}
+
+words! {
+    /// What becomes of a row of a table that has no text or cannot be read.
+    OnBadRow {
+        /// A row that cannot be read stops the program; one whose text is null or missing is an empty text.
+        Stop,
+        /// Both are left out and counted.
+        Skip,
+    }
+}
+
+words! {
+    /// What separates the columns of CSV and TSV files.
+    CsvSeparator {
+        /// A tab in TSV; in CSV what the first rows show.
+        Auto,
+        /// `,`
+        Comma,
+        /// `;`
+        Semicolon,
+        /// A tab.
+        Tab,
+        /// `|`
+        Bar,
     }
 }
 

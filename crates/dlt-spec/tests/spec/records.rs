@@ -112,6 +112,8 @@ fn provenance() -> Provenance {
         data: DataProvenance {
             source: "shakespeare".into(),
             commit: None,
+            column: None,
+            bad_rows: None,
             sha256: "00".repeat(32),
             tokenizer: "gpt2".into(),
             train_tokens: 225_000,

@@ -1,6 +1,6 @@
 //! The checkpoints of a run folder: which there are, which is the newest good one, which are no longer needed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -275,7 +275,8 @@ fn numbered_name(prefix: &str, number: usize) -> String {
 
 /// SHA-256 of a file, in hexadecimal.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash, mut chunk) = (File::open(path)?, Sha256::new(), vec![0; CHUNK]);
+    let (mut file, mut hash, mut chunk) =
+        (dlt_spec::file::regular(path, u64::MAX)?, Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut chunk)? {
             0 => return Ok(hex(&hash.finalize())),
@@ -286,7 +287,8 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
 
 /// A synced copy.
 fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let (mut source, mut out, mut chunk) = (File::open(from)?, disk.create(to)?, vec![0; CHUNK]);
+    let (mut source, mut out, mut chunk) =
+        (dlt_spec::file::regular(from, u64::MAX)?, disk.create(to)?, vec![0; CHUNK]);
     loop {
         match source.read(&mut chunk)? {
             0 => return out.sync(),

@@ -49,7 +49,7 @@ impl RunFolder {
     /// Puts the spec in place that the run goes on with.
     pub(crate) fn rewrite_spec(&self, spec: &CheckedSpec) -> Result<()> {
         let (path, text) = (self.path.join(SPEC_FILE), fields::render(spec));
-        match fs::read_to_string(&path) {
+        match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {
             Ok(before) if before == text => Ok(()),
             _ => replace(&path, text.as_bytes()),
         }
@@ -73,7 +73,8 @@ impl RunFolder {
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
     pub fn read_provenance(run: &Path) -> Result<Provenance> {
         let path = run.join(PROVENANCE_FILE);
-        let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+        let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
+            .map_err(io("read", &path))?;
         serde_json::from_str(&text).map_err(|error| TrainError::Format { path, reason: error.to_string() })
     }
 
@@ -93,7 +94,8 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Train
 
 fn cut_metrics(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
     let Some(bytes) = cut.metrics_bytes else {
-        let had = fs::read_to_string(path).map_or(0, |text| text.lines().count().saturating_sub(1));
+        let had = dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES)
+            .map_or(0, |text| text.lines().count().saturating_sub(1));
         let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }).to_line();
         replace(path, format!("{header}\n").as_bytes())?;
         return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
@@ -129,7 +131,7 @@ fn rest(file: &mut File) -> std::io::Result<Option<String>> {
 
 fn cut_states(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
     let text = cut.recording.to_text();
-    let before = fs::read(path).unwrap_or_default();
+    let before = dlt_spec::file::read(path, dlt_spec::file::RECORD_BYTES).unwrap_or_default();
     if before == text.as_bytes() {
         return Ok(None);
     }

@@ -223,6 +223,8 @@ pub(crate) fn provenance() -> Provenance {
         data: DataProvenance {
             source: "test".to_owned(),
             commit: None,
+            column: None,
+            bad_rows: None,
             sha256: "test".to_owned(),
             tokenizer: "test".to_owned(),
             train_tokens: 0,

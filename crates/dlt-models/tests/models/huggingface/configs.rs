@@ -316,5 +316,5 @@ fn rejects_files_that_are_no_config() {
     }
     let file = std::fs::File::create(&path).expect("written");
     file.set_len((16 << 20) + 1).expect("a sparse file");
-    assert!(refusal().ends_with("expected at most 16777216 bytes of JSON, came 16777217"));
+    assert!(refusal().ends_with("it has 16777217 bytes, expected at most 16777216"));
 }

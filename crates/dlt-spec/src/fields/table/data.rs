@@ -30,6 +30,23 @@ pub(super) const DATA: &[Field] = &[
          1."
     ),
     field!(
+        data.newlines,
+        words!(Newlines),
+        "What becomes of CR LF, the line end of Windows, in a text: lf makes it LF, keep leaves it. Perplexities of the \
+         two are not comparable. A CR alone stays."
+    ),
+    field!(
+        data.on_bad_row,
+        words!(OnBadRow),
+        "What becomes of a row of a table that has no text or cannot be read: with stop, a row that cannot be read is \
+         an error, and a null or missing text is empty; skip leaves out both and counts them."
+    ),
+    field!(
+        data.csv_separator,
+        words!(CsvSeparator),
+        "What separates the columns of CSV and TSV files: auto finds it in the first rows of CSV and is a tab in TSV."
+    ),
+    field!(
         data.pipeline,
         words!(Pipeline),
         "How a text becomes windows: stream is one run of tokens cut into windows of T + 1 that overlap by \

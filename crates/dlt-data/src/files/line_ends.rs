@@ -1,0 +1,66 @@
+//! CR LF, the line end of Windows, made into LF.
+
+use super::{Flow, Piece, PieceKind, Sink};
+use crate::error::DataError;
+use dlt_spec::spec::Newlines;
+
+/// The line ends of a text on its way, of which a piece may hold half.
+pub(super) struct LineEnds {
+    newlines: Newlines,
+    /// Whether the last piece ended in a CR that has not been handed on.
+    is_held: bool,
+    text: String,
+}
+
+impl LineEnds {
+    pub(super) fn new(newlines: Newlines) -> Self {
+        Self { newlines, is_held: false, text: String::new() }
+    }
+
+    /// Hands a piece on with its line ends as they are to be.
+    pub(super) fn pass(&mut self, piece: Piece<'_>, sink: Sink<'_>) -> Result<Flow, DataError> {
+        if self.newlines == Newlines::Keep || !(self.is_held || piece.text.contains('\r')) {
+            return sink(piece);
+        }
+        self.text.clear();
+        if self.is_held {
+            self.text.push('\r');
+        }
+        self.text.push_str(piece.text);
+        // What follows the last CR of a row that is not over decides about it.
+        self.is_held = piece.kind == PieceKind::Begins && self.text.ends_with('\r');
+        if self.is_held {
+            self.text.pop();
+        }
+        sink(Piece { text: &self.text.replace("\r\n", "\n"), kind: piece.kind })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn passed(newlines: Newlines, pieces: &[&str]) -> String {
+        let (mut ends, mut text) = (LineEnds::new(newlines), String::new());
+        let mut sink = |piece: Piece<'_>| {
+            text.push_str(piece.text);
+            Ok(Flow::On)
+        };
+        for piece in pieces {
+            ends.pass(Piece { text: piece, kind: PieceKind::Begins }, &mut sink).unwrap();
+        }
+        ends.pass(Piece { text: "", kind: PieceKind::Ends }, &mut sink).unwrap();
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn law_line_ends_do_not_depend_on_where_a_text_is_cut(pieces in proptest::collection::vec("[a\r\n]{0,4}", 0..8)) {
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let whole = pieces.concat();
+            prop_assert_eq!(passed(Newlines::Lf, &pieces), whole.replace("\r\n", "\n"));
+            prop_assert_eq!(passed(Newlines::Keep, &pieces), whole);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Pages of a Parquet column, looked at before they are unpacked.
+//!
+//! A page states how many bytes it has unpacked. The reader makes room for as many, and with gzip and brotli it unpacks
+//! whatever there is before it compares: a page of 1 MB may become a terabyte. So a column's pages are walked first. Their
+//! headers are structures of Thrift's compact protocol, of which only the sizes are read.
+
+use super::LONGEST_ROW;
+use flate2::read::MultiGzDecoder;
+use parquet::{basic::Compression, file::metadata::ColumnChunkMetaData};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+};
+
+/// Bytes of a page, at most: four times those of a row, as a page has one at least. Writers make pages of about 1 MiB.
+const LARGEST_PAGE: u64 = 4 * LONGEST_ROW;
+
+/// Bytes of a header that are read at first, and at most: it may repeat the least and the greatest row of its page.
+const HEADER_BYTES: [u64; 2] = [64 << 10, 2 * LONGEST_ROW];
+
+/// Structures within structures; the format has three.
+const DEEPEST: u32 = 16;
+
+/// The sizes that a page's header states.
+#[derive(Debug, Default, PartialEq)]
+struct Header {
+    /// Bytes of the header itself.
+    length: u64,
+    unpacked: u64,
+    packed: u64,
+    /// Bytes at the front of the page that are not packed.
+    levels: u64,
+    is_plain: bool,
+}
+
+/// Refuses a column of a row group whose pages are larger than a page may be, or than they say.
+pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), String> {
+    let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+    let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+        return Err("a column begins or ends before the file".to_owned());
+    };
+    let (mut at, end) = (start, start.saturating_add(length));
+    while at < end {
+        let header = header_at(file, at, end).map_err(|error| error.to_string())?;
+        let header = header.ok_or_else(|| format!("its page at byte {at} has no header"))?;
+        if header.unpacked > LARGEST_PAGE || header.packed > LARGEST_PAGE {
+            let largest = header.unpacked.max(header.packed);
+            return Err(format!(
+                "its page at byte {at} has {largest} bytes, expected at most {LARGEST_PAGE}"
+            ));
+        }
+        let body = at + header.length;
+        if !header.is_plain {
+            check_unpacked(file, body, &header, chunk.compression()).map_err(|error| error.to_string())?;
+        }
+        at = body.saturating_add(header.packed);
+    }
+    Ok(())
+}
+
+/// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do not need it.
+fn check_unpacked(file: &mut File, body: u64, header: &Header, codec: Compression) -> io::Result<()> {
+    let packed = header.packed.saturating_sub(header.levels);
+    let stated = header.unpacked.saturating_sub(header.levels);
+    file.seek(SeekFrom::Start(body + header.levels))?;
+    let packed = io::BufReader::new(file.take(packed));
+    let found = match codec {
+        Compression::GZIP(_) => io::copy(&mut MultiGzDecoder::new(packed).take(stated + 1), &mut io::sink())?,
+        Compression::BROTLI(_) => {
+            let unpacked = brotli::Decompressor::new(packed, 64 << 10);
+            io::copy(&mut unpacked.take(stated + 1), &mut io::sink())?
+        }
+        _ => stated,
+    };
+    if found > stated {
+        let reason = format!("its page at byte {body} is larger than it says, {stated} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(())
+}
+
+fn header_at(file: &mut File, at: u64, end: u64) -> io::Result<Option<Header>> {
+    for most in HEADER_BYTES {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(at))?;
+        file.by_ref().take(most.min(end - at)).read_to_end(&mut bytes)?;
+        if let Some(header) = (Compact { rest: &bytes }).header(bytes.len()) {
+            return Ok(Some(header));
+        }
+    }
+    Ok(None)
+}
+
+/// A reader of Thrift's compact protocol. `None` is the end of the bytes, or what the protocol does not have.
+struct Compact<'a> {
+    rest: &'a [u8],
+}
+
+/// The kinds of values that are told apart.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    True,
+    False,
+    Byte,
+    Number,
+    Double,
+    Bytes,
+    List,
+    Structure,
+}
+
+impl Compact<'_> {
+    fn header(&mut self, all: usize) -> Option<Header> {
+        let mut header = Header::default();
+        let mut field = 0;
+        while let Some(kind) = self.field(&mut field)? {
+            match (field, kind) {
+                (2, Kind::Number) => header.unpacked = u64::try_from(self.number()?).ok()?,
+                (3, Kind::Number) => header.packed = u64::try_from(self.number()?).ok()?,
+                (8, Kind::Structure) => self.second_version(&mut header)?,
+                (_, kind) => self.skip(kind, 0)?,
+            }
+        }
+        header.length = (all - self.rest.len()) as u64;
+        Some(header)
+    }
+
+    /// What a data page of the second version adds.
+    fn second_version(&mut self, header: &mut Header) -> Option<()> {
+        let mut field = 0;
+        while let Some(kind) = self.field(&mut field)? {
+            match (field, kind) {
+                (5 | 6, Kind::Number) => header.levels += u64::try_from(self.number()?).ok()?,
+                (7, Kind::False) => header.is_plain = true,
+                (_, kind) => self.skip(kind, 0)?,
+            }
+        }
+        Some(())
+    }
+
+    /// The next field's kind, or the end of the structure.
+    fn field(&mut self, field: &mut i64) -> Option<Option<Kind>> {
+        let byte = self.byte()?;
+        if byte == 0 {
+            return Some(None);
+        }
+        *field = match byte >> 4 {
+            0 => self.number()?,
+            delta => field.checked_add(i64::from(delta))?,
+        };
+        kind(byte & 0x0F).map(Some)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn unsigned(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn number(&mut self) -> Option<i64> {
+        let zigzag = self.unsigned()?;
+        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
+    fn skip_bytes(&mut self, count: u64) -> Option<()> {
+        self.rest = self.rest.get(usize::try_from(count).ok()?..)?;
+        Some(())
+    }
+
+    fn skip(&mut self, of: Kind, depth: u32) -> Option<()> {
+        if depth > DEEPEST {
+            return None;
+        }
+        match of {
+            Kind::True | Kind::False => Some(()),
+            Kind::Byte => self.skip_bytes(1),
+            Kind::Number => self.unsigned().map(drop),
+            Kind::Double => self.skip_bytes(8),
+            Kind::Bytes => {
+                let count = self.unsigned()?;
+                self.skip_bytes(count)
+            }
+            Kind::List => {
+                let byte = self.byte()?;
+                let count = if byte >> 4 == 15 { self.unsigned()? } else { u64::from(byte >> 4) };
+                let element = kind(byte & 0x0F)?;
+                let element = if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
+                (0..count).try_for_each(|_| self.skip(element, depth + 1))
+            }
+            Kind::Structure => {
+                let mut field = 0;
+                while let Some(kind) = self.field(&mut field)? {
+                    self.skip(kind, depth + 1)?;
+                }
+                Some(())
+            }
+        }
+    }
+}
+
+fn kind(number: u8) -> Option<Kind> {
+    Some(match number {
+        1 => Kind::True,
+        2 => Kind::False,
+        3 => Kind::Byte,
+        4..=6 => Kind::Number,
+        7 => Kind::Double,
+        8 => Kind::Bytes,
+        9 | 10 => Kind::List,
+        12 => Kind::Structure,
+        // Maps are in no page's header.
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// type 0, 70 bytes, packed to 30, and a data page header of the second version with levels of 4 and 2 bytes.
+    const SECOND: &[u8] = &[
+        0x15, 0x06, 0x15, 140, 1, 0x15, 60, 0x5C, 0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0, 0x15, 8, 0x15, 4, 0x12,
+        0, 0,
+    ];
+
+    #[test]
+    fn sizes_of_a_header_are_read() {
+        let header = Compact { rest: SECOND }.header(SECOND.len()).unwrap();
+        let length = SECOND.len() as u64;
+        assert_eq!(header, Header { length, unpacked: 70, packed: 30, levels: 6, is_plain: true });
+    }
+
+    #[test]
+    fn rejects_headers_that_are_cut_or_none() {
+        for end in 0..SECOND.len() {
+            assert_eq!(Compact { rest: &SECOND[..end] }.header(end), None, "{end}");
+        }
+        let deep = [&[0x9C][..], &[0x1C; 40], &[0; 42]].concat();
+        assert_eq!(Compact { rest: &deep }.header(deep.len()), None);
+        assert_eq!(Compact { rest: &[0x15, 1, 0x15, 1, 0] }.header(5), None, "a size below zero");
+    }
+}

@@ -1,0 +1,90 @@
+//! Files from outside, opened so that nothing is waited for and nothing is read without end.
+//!
+//! A pipe, a socket or a device has no size and may have no end, and a file may be larger than anything that is held
+//! in memory. Both are refused before the first byte is read.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read},
+    path::Path,
+};
+
+/// Most bytes of a configuration, a record or a specification: a thousand times what the largest have.
+pub const CONFIGURATION_BYTES: u64 = 64 << 20;
+
+/// Most bytes of a recording or of metrics that are read whole: some ten million lines.
+pub const RECORD_BYTES: u64 = 2 << 30;
+
+/// Opens a file for reading.
+///
+/// ```
+/// let error = dlt_spec::file::regular(std::path::Path::new("."), u64::MAX).unwrap_err();
+/// assert_eq!(error.to_string(), "it is a folder, expected a file");
+/// ```
+///
+/// # Errors
+/// If it cannot be opened, is no regular file, or has more than `most` bytes.
+pub fn regular(path: &Path, most: u64) -> io::Result<File> {
+    // Before it is opened: opening a pipe waits for its writer.
+    check(&path.metadata()?, most)?;
+    let file = File::open(path)?;
+    check(&file.metadata()?, most)?;
+    Ok(file)
+}
+
+/// The bytes of a whole file.
+///
+/// # Errors
+/// As [`regular`], or if it cannot be read.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = regular(path, most)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
+    // It may grow while it is read.
+    if file.take(most.saturating_add(1)).read_to_end(&mut bytes)? as u64 > most {
+        return Err(too_large(bytes.len() as u64, most));
+    }
+    Ok(bytes)
+}
+
+/// The text of a whole file.
+///
+/// # Errors
+/// As [`read`], or if it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+fn check(metadata: &std::fs::Metadata, most: u64) -> io::Result<()> {
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, expected a file"));
+    }
+    if !kind.is_file() {
+        let reason = format!("it is {}, expected a file: save its content as one first", special(kind));
+        return Err(io::Error::new(ErrorKind::InvalidInput, reason));
+    }
+    if metadata.len() > most {
+        return Err(too_large(metadata.len(), most));
+    }
+    Ok(())
+}
+
+fn too_large(bytes: u64, most: u64) -> io::Error {
+    let reason = format!("it has {bytes} bytes, expected at most {most}");
+    io::Error::new(ErrorKind::FileTooLarge, reason)
+}
+
+#[cfg(unix)]
+fn special(kind: std::fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match () {
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }
+}
+
+#[cfg(not(unix))]
+fn special(_: std::fs::FileType) -> &'static str {
+    "a device"
+}
