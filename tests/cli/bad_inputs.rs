@@ -112,7 +112,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --set data.tokenizer=broken.json", BadData, &["cannot use the tokenizer \"broken.json\""]),
     ("TRAIN --set data.tokenizer=text.txt", BadData, &["cannot use the tokenizer \"text.txt\""]),
     ("TRAIN --set data.tokenizer=hollow.json", BadData, &["hollow.json", "`vocab` is empty"]),
-    ("TRAIN --set data.tokenizer=pipe", BadData, &["pipe is a pipe or a device"]),
+    ("TRAIN --set data.tokenizer=pipe", BadData, &["\"pipe\": it is a pipe"]),
     // Recordings.
     ("REPLAY gone", BadData, &["agent.recording: no recording of decisions at gone"]),
     ("REPLAY torn.jsonl", BadData, &["torn.jsonl: line 2"]),

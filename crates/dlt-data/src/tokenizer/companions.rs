@@ -6,8 +6,7 @@ use crate::{checksum::hex, error::DataError};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -227,16 +226,7 @@ pub(super) fn id(content: &[u8]) -> String {
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
     let refuse =
         |reason: String| DataError::BadTokenizer { name: path.to_string_lossy().into_owned(), reason };
-    let unreadable = |error: std::io::Error| refuse(error.to_string());
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(refuse("it is no file".to_owned()));
-    }
-    let mut content = Vec::new();
-    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut content)).map_err(unreadable)?;
-    match content.len() as u64 > most {
-        true => Err(refuse(format!("it has more than {most} bytes, which is the most that is read"))),
-        false => Ok(content),
-    }
+    dlt_spec::file::read(path, most).map_err(|error| refuse(error.to_string()))
 }
 
 fn chat_templates(folder: &Path) -> Vec<(String, PathBuf)> {
