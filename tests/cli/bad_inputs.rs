@@ -63,7 +63,6 @@ const TABLE: &[Row] = &[
     ("TRAIN --set optimizer.learning_rate=0", BadSpec, &["above 0, finite"]),
     ("TRAIN --set optimizer.beta1=1.0", BadSpec, &["`optimizer.beta1` is 1.0"]),
     ("TRAIN --set optimizer.schedule=linear", BadSpec, &["\"constant\", \"cosine\"", "nearest"]),
-    ("TRAIN --set optimizer.warmup_steps=9", BadSpec, &["at most training.steps = 2"]),
     ("TRAIN --set data.split=[0.5,0.5]", BadSpec, &["`data.split` must be 3 numbers"]),
     ("TRAIN --set data.split=[0.5,0.4,0.4]", BadSpec, &["whose sum is 1, not 1.3"]),
     ("TRAIN --set tying.initial=[0,2,0]", BadSpec, &["entry 1 is 2: expected at most 1"]),

@@ -51,6 +51,9 @@ fn texts_are_told_apart_with_the_tying_held() {
         assert_eq!((tuned.model.start, tuned.model.dropout), (start, spec(&place, "run").model.dropout));
         let map = place.dlt(&["inspect", "tuned"]).ok().out;
         assert!(map.contains("0 0 2 2"), "{map}");
+        for text in [&said.err, &said.out, &map] {
+            assert!(!text.contains("perplexity"), "there is none of classes:\n{text}");
+        }
         // What was tuned leaves and comes back as what was trained does.
         place.dlt(&["export", "tuned", "--format", "hf", "--out", "out"]).ok();
         place.dlt(&["import", "out", "--out", "back"]).ok();

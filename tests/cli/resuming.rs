@@ -1,5 +1,6 @@
 //! `dlt train --resume`, and how a run is stopped.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -91,6 +92,83 @@ fn a_second_process_is_told_who_holds_the_folder() {
     child.wait().unwrap();
     let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]).ok();
     assert!(said.err.contains("no checkpoint was made yet"), "a killed process holds nothing: {}", said.err);
+}
+
+/// Every file of a run folder by its path in it.
+fn files(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u8>> {
+    let (root, mut files) = (place.path(run), BTreeMap::new());
+    for folder in [root.clone(), root.join("checkpoint"), root.join("tensorboard")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// The first process is stopped while its folder changes, so that it meets the other one at any place of its loop.
+#[cfg(unix)]
+#[test]
+fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone() {
+    let place = Workplace::new();
+    let saves = ["--set", "checkpoint.every_steps=2", "--set", "evaluation.every_steps=3", "--tensorboard"];
+    for (round, ms) in [0, 3, 9, 20].into_iter().enumerate() {
+        let (run, moved) = (format!("run-{round}"), format!("moved-{round}"));
+        let (child, lines) = started(&place, &run, &saves);
+        std::thread::sleep(std::time::Duration::from_millis(ms));
+        send("-STOP", &child);
+        std::fs::rename(place.path(&run), place.path(&moved)).unwrap();
+        place.train(&run, &[&saves[..], &["--seed", "7"]].concat());
+        let other = files(&place, &run);
+        send("-CONT", &child);
+        let said = ended(child, lines);
+        assert_eq!(said.code, Some(5), "{said:?}");
+        assert!(said.err.contains(&format!("{run} is no longer the folder of this run")), "{}", said.err);
+        assert!(files(&place, &run) == other, "{run}: the other run was written into: {}", said.err);
+        place.dlt(&["doctor", &run]).ok();
+
+        let steps = place.read(&format!("{moved}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
+        let more = (steps + 4).to_string();
+        let said = place.dlt(&["train", "--resume", &moved, "--steps", &more, "--quiet"]).ok();
+        assert_eq!(place.json(&format!("{moved}/summary.json"))["seed"], 1, "{said:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_folder_was_removed_says_so_and_stops() {
+    let place = Workplace::new();
+    let (child, lines) = started(&place, "run", &[]);
+    send("-STOP", &child);
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    send("-CONT", &child);
+    let said = ended(child, lines);
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.err.contains("removed") && !said.err.contains("panicked"), "{}", said.err);
+    assert!(!place.path("run").exists(), "it is not made again");
+}
+
+/// The second process needs less memory than the first: the peak of the run is that of the first.
+#[cfg(target_os = "linux")]
+#[test]
+fn law_peaks_of_memory_survive_a_stop() {
+    let place = Workplace::new();
+    place.train("run", &["--threads", "1", "--set", "training.batch=48"]);
+    let figure = |name: &str| place.json("run/summary.json")[name].as_f64().unwrap();
+    let before = ["peak_rss_mb", "predicted_peak_rss_mb"].map(figure);
+    let lean = ["--steps", "14", "--threads", "1", "--set", "training.micro_batch=1", "--quiet"];
+    place.dlt(&[&["train", "--resume", "run"], &lean[..]].concat()).ok();
+    let after = ["peak_rss_mb", "predicted_peak_rss_mb"].map(figure);
+    // The last checkpoint was made a moment before the first process ended.
+    assert!(after.iter().zip(before).all(|(after, before)| *after > 0.97 * before), "{before:?} {after:?}");
+    let metrics = place.read("run/metrics.jsonl");
+    let last = metrics.lines().rfind(|line| line.contains("\"kind\":\"step\"")).unwrap();
+    let now = serde_json::from_str::<serde_json::Value>(last).unwrap()["current_rss_mb"].as_f64().unwrap();
+    assert!(now < 0.9 * before[0], "the second process is to need less: {now} of {}", before[0]);
+    assert!(figure("peak_rss_mb") >= figure("mean_rss_mb"));
 }
 
 #[test]

@@ -104,14 +104,14 @@ fn a_run_goes_on_where_its_event_file_cannot_be_written() {
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();
     let said = place.dlt(&["train", "--resume", "run", "--steps", "14"]).ok();
-    assert_eq!(said.err.matches("goes on without its event file").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("continues without its event file").count(), 1, "{}", said.err);
     assert!(said.err.contains("No space left"), "{}", said.err);
     assert_eq!(steps(&place, "run"), 14);
 
     place.train("other", &[]);
     place.write("other/tensorboard", "not a folder");
     let said = place.dlt(&["train", "--resume", "other", "--steps", "14", "--tensorboard"]).ok();
-    assert_eq!(said.err.matches("goes on without its event file").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("continues without its event file").count(), 1, "{}", said.err);
     assert_eq!(place.read("other/tensorboard"), "not a folder");
 }
 

@@ -4,7 +4,7 @@ use dlt_spec::Spec;
 use dlt_spec::record::{Summary, without_times};
 use dlt_state::Recording;
 
-use crate::workplace::Workplace;
+use crate::workplace::{Said, Workplace};
 
 /// Files of a finished run.
 const FILES: [&str; 9] = [
@@ -137,6 +137,56 @@ fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
     let said = place.train("quiet", &["--quiet", "--device", "cpu"]);
     assert_eq!(said.err, "");
     assert!(said.out.contains("validation perplexity"), "{}", said.out);
+}
+
+#[test]
+fn a_run_without_a_decision_or_with_a_short_warmup_says_so() {
+    let place = Workplace::new();
+    let short = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "short"];
+    let said = place.dlt(&[&short[..], &["--set", "optimizer.warmup_steps=50"]].concat()).ok();
+    assert!(said.err.contains("no decision is due in 3 steps (tying.decide_every = 5"), "{}", said.err);
+    assert!(said.out.contains("no decision was made in 3 steps"), "{}", said.out);
+    assert!(said.err.contains("warm-up: shortened from 50 to all 3 steps"), "{}", said.err);
+    assert_eq!(place.json("short/summary.json")["decisions"], 0);
+    let said = place.train("usual", &[]);
+    assert!(!said.err.contains("no decision is due") && !said.err.contains("warm-up"), "{}", said.err);
+    assert!(!said.out.contains("no decision was made"), "{}", said.out);
+    assert_eq!(place.json("usual/summary.json")["decisions"], 5);
+}
+
+#[test]
+fn the_last_evaluation_is_bounded_on_request_and_says_so() {
+    let place = Workplace::new();
+    place.train("all", &["--threads", "1"]);
+    let said = place.train("some", &["--threads", "1", "--set", "evaluation.final_windows=4"]);
+    assert!(said.err.contains("4 windows of each at most"), "{}", said.err);
+    assert!(said.out.contains("of the first 4 windows of each split only"), "{}", said.out);
+    let last = |run: &str| {
+        let metrics = place.read(&format!("{run}/metrics.jsonl"));
+        let row: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        row["tokens"].as_u64().unwrap()
+    };
+    assert!(last("some") < last("all"));
+    let (some, all) = (place.json("some/summary.json"), place.json("all/summary.json"));
+    assert_eq!((&some["final_windows"], &all["final_windows"]), (&4.into(), &serde_json::Value::Null));
+    assert_ne!(some["unigram_perplexity"], all["unigram_perplexity"], "the floor is of the same text");
+    assert_eq!(some["best_step"], all["best_step"]);
+}
+
+#[test]
+fn more_threads_than_cores_are_not_started() {
+    let place = Workplace::new();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let arguments = |out: &'static str| {
+        ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--quiet", "--out", out]
+    };
+    let by_option = place.dlt(&[&arguments("option")[..], &["--threads", "4000"]].concat()).ok();
+    let mut command = place.command(&arguments("variable"));
+    let by_variable = Said::by(command.env("RAYON_NUM_THREADS", "4000")).ok();
+    for (run, said) in [("option", by_option), ("variable", by_variable)] {
+        assert_eq!(said.err.matches(&format!("using {cores}")).count(), 1, "{run}: {}", said.err);
+        assert_eq!(place.json(&format!("{run}/provenance.json"))["threads"], cores, "{run}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ pub(crate) mod f32_list {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::fmt::Write;
 
-    const DIGITS: usize = 8;
+    /// Digits of a number.
+    pub(crate) const DIGITS: usize = 8;
 
     pub(crate) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(values.len() * DIGITS);

@@ -12,6 +12,7 @@ mod error;
 mod exact;
 mod layout;
 mod learner;
+mod memory;
 mod network;
 mod policy;
 mod reward;
@@ -22,6 +23,7 @@ pub use assembly::{grouping_state, replay_permutation};
 pub use error::AgentError;
 pub use layout::QLayout;
 pub use learner::{Experience, LearnerSettings, QLearner, Update};
+pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
 pub use policy::{
     Choice, Exploration, ExplorationSettings, FixedPolicy, NoPolicy, Policy, PolicySnapshot, QPolicy,

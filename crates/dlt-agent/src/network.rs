@@ -51,14 +51,21 @@ impl QNetwork {
             let bound = if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f32).sqrt() };
             (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
         };
-        let (inputs, outputs) = (layout.n_inputs(), layout.n_outputs());
+        let inputs = layout.n_inputs();
+        let [hidden_weight, hidden_bias, output_weight, output_bias] = Self::lengths(&layout, hidden);
         let parameters = Parameters {
-            hidden_weight: draw(hidden * inputs, inputs),
-            hidden_bias: draw(hidden, inputs),
-            output_weight: draw(outputs * hidden, hidden),
-            output_bias: draw(outputs, hidden),
+            hidden_weight: draw(hidden_weight, inputs),
+            hidden_bias: draw(hidden_bias, inputs),
+            output_weight: draw(output_weight, hidden),
+            output_bias: draw(output_bias, hidden),
         };
         Self { layout, parameters }
+    }
+
+    /// Numbers of each of [`Parameters`]' fields, for `hidden` units.
+    pub(crate) fn lengths(layout: &QLayout, hidden: usize) -> [usize; 4] {
+        let (inputs, outputs) = (layout.n_inputs(), layout.n_outputs());
+        [hidden.saturating_mul(inputs), hidden, outputs.saturating_mul(hidden), outputs]
     }
 
     /// A network with given parameters; the length of `hidden_bias` says how many hidden units there are.
@@ -66,8 +73,7 @@ impl QNetwork {
     /// # Errors
     /// [`AgentError::Mismatch`] where a length does not fit the layout.
     pub fn from_parameters(layout: QLayout, parameters: Parameters) -> Result<Self, AgentError> {
-        let (inputs, hidden, outputs) = (layout.n_inputs(), parameters.hidden_bias.len(), layout.n_outputs());
-        let expected = [hidden * inputs, hidden, outputs * hidden, outputs];
+        let expected = Self::lengths(&layout, parameters.hidden_bias.len());
         let got = parameters.tensors().map(<[f32]>::len);
         if expected != got {
             return Err(AgentError::Mismatch {

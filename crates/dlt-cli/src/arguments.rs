@@ -212,7 +212,8 @@ pub(crate) struct Machine {
     /// On a GPU, round the factors of matrix products to TF32: faster, and less exact
     #[arg(long)]
     pub(crate) tf32: bool,
-    /// Threads for arithmetic [default: RAYON_NUM_THREADS, else all cores]
+    /// Threads for arithmetic, at most one for each core; on a machine that is busy with other work take as many as it
+    /// leaves free, or 1: threads that wait for each other are slower than one [default: RAYON_NUM_THREADS, else all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 }
@@ -349,6 +350,16 @@ pub(crate) enum BenchTask {
     /// Speed and memory of a GPT-2 that continues prompts
     #[command(after_help = BENCH_DECODE_HELP)]
     Decode(BenchDecodeTask),
+}
+
+impl BenchTask {
+    /// What computes.
+    pub(crate) fn machine(&self) -> &Machine {
+        match self {
+            Self::Step(task) => &task.machine,
+            Self::Decode(task) => &task.machine,
+        }
+    }
 }
 
 /// The model that is measured.

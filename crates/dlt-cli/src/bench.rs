@@ -11,7 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{machine, memory, output, threads};
+use crate::{machine, memory, output};
 
 /// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
 const POSITIONS: usize = 1024;
@@ -25,7 +25,6 @@ pub(crate) fn run(task: &BenchTask) -> Result {
 }
 
 fn step(task: &BenchStepTask) -> Result {
-    threads::prepare(task.machine.threads);
     let spec = spec(task)?;
     if task.steps == 0 {
         return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, came 0"));
@@ -170,6 +169,7 @@ fn megabytes(megabytes: Option<f64>) -> String {
     megabytes.map_or("the system does not tell".to_owned(), |mb| format!("{} MB", decimal(mb, 0)))
 }
 
+/// Rounded; no number where a clock that did not run gives none.
 fn round(number: f64, digits: i32) -> f64 {
     (number * 10f64.powi(digits)).round() / 10f64.powi(digits)
 }

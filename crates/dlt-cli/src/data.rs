@@ -18,7 +18,7 @@ use crate::hub::{self, Fetching};
 use crate::numbers::{decimal, whole};
 use crate::progress::{Progress, of_column};
 use crate::table::Table;
-use crate::{output, tokens};
+use crate::{output, threads, tokens};
 
 /// What stands below the help.
 pub(crate) const HELP: &str = "\
@@ -194,7 +194,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let request = DataRequest {
         cache: cache.as_deref(),
         hub: hub.as_ref(),
-        threads: task.threads,
+        threads: threads::bounded(task.threads),
         ..DataRequest::new(&data, 1)
     };
     let progress = Progress::new(false);

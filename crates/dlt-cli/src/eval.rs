@@ -14,10 +14,9 @@ use crate::failure::Result;
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{machine, output, threads, tokens};
+use crate::{machine, output, tokens};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
-    threads::prepare(task.machine.threads);
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer()?;
     let (device, _) = machine::open(&task.machine)?;

@@ -12,7 +12,6 @@ use crate::layers::{Ground, Layers};
 use crate::progress::Progress;
 use crate::run_options::RunOptions;
 use crate::start::{Start, has_tokens};
-use crate::threads;
 use crate::train::Beginning;
 
 pub(crate) const HELP: &str = "\
@@ -61,7 +60,6 @@ pub(crate) struct FinetuneTask {
 
 pub(crate) fn run(task: &FinetuneTask) -> Result {
     let options = &task.options;
-    threads::prepare(options.machine.threads);
     let entry = entry(&task.task)?;
     let progress = Progress::new(options.quiet);
     let start = Start::open(&task.run, &progress)?;

@@ -15,7 +15,7 @@ use dlt_spec::spec::Marks;
 use crate::arguments::GenerateTask;
 use crate::failure::{Failure, Result};
 use crate::saved::Saved;
-use crate::{machine, output, threads, tokens};
+use crate::{machine, output, tokens};
 pub(crate) use speed::Speed;
 use text::Text;
 
@@ -23,7 +23,6 @@ use text::Text;
 const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(task: &GenerateTask) -> Result {
-    threads::prepare(task.machine.threads);
     let sampling = Sampling::new(task.temperature, task.top_k, task.top_p)?;
     let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
     if task.stop.iter().any(String::is_empty) {

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, perplexity, whole};
 use crate::saved::Saved;
 use crate::table::Table;
-use crate::{map, memory, output};
+use crate::{map, memory, output, report};
 
 /// Columns of the longest bar of a chart.
 const BAR: usize = 30;
@@ -83,12 +83,16 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
     let Some(summary) = summary else {
         return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
     };
+    let ended = format!("{name}, seed {seed}: finished after {} steps", whole(summary.steps));
+    if let (Some(validation), Some(test)) = (summary.validation_scores, summary.test_scores) {
+        return format!("{ended}\n{}", report::scores(summary, validation, test));
+    }
     let mut table = Table::new(&["", "this model", "unigram floor"]);
     let [validation, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
     table.row(["validation perplexity", &validation, &floor]);
     let [test, floor] = [summary.test_perplexity, summary.unigram_test_perplexity].map(perplexity);
     table.row(["test perplexity", &test, &floor]);
-    format!("{name}, seed {seed}: finished after {} steps\n{}", whole(summary.steps), table.render())
+    format!("{ended}\n{}", table.render())
 }
 
 /// The saved model: sizes, sharing, parameters.

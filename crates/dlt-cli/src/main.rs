@@ -68,11 +68,12 @@ fn main() -> std::process::ExitCode {
 
 fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
+    threads::bound_environment();
     match &arguments.task {
-        Task::Train(task) => train::run(task),
-        Task::Finetune(task) => finetune::run(task),
-        Task::Eval(task) => eval::run(task),
-        Task::Generate(task) => generate::run(task),
+        Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
+        Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
+        Task::Eval(task) => threads::compute(&task.machine, || eval::run(task)),
+        Task::Generate(task) => threads::compute(&task.machine, || generate::run(task)),
         Task::Inspect(task) => inspect::run(task),
         Task::Report(task) => page::run(task),
         Task::Figure(task) => figure::run(task),
@@ -83,6 +84,6 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Data(task) => data::run(task),
         Task::Spec(task) => spec::run(task),
         Task::Doctor(task) => doctor::run(task),
-        Task::Bench(task) => bench::run(task),
+        Task::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use dlt_data::Tokenizer;
 use dlt_models::binding::Binding;
-use dlt_models::memory::Prediction;
+use dlt_models::memory::Prediction as StepPrediction;
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Architecture, Checkpointing, Size, Tie};
 use dlt_spec::{CheckedSpec, ExitCode, presets};
 use dlt_state::State;
+use dlt_train::memory::Prediction;
 use dlt_train::{initial_binding, memory};
 
 use crate::arguments::InspectTask;
@@ -95,11 +96,13 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
         "moments",
         "activations",
         "workspace",
+        "agent",
         "peak",
     ]);
     for (name, blocks, prediction) in rows {
-        let Prediction { weights, gradients, moments, activations, workspace, peak, .. } = *prediction;
-        let sizes = [weights, gradients, moments, activations, workspace, peak].map(mb);
+        let Prediction { step, agent, peak, .. } = *prediction;
+        let StepPrediction { weights, gradients, moments, activations, workspace, .. } = step;
+        let sizes = [weights, gradients, moments, activations, workspace, agent, peak].map(mb);
         table.row([name.clone(), whole(*blocks)].into_iter().chain(sizes));
     }
     let keeps = match spec.training.checkpointing {
@@ -132,11 +135,12 @@ fn lines(rows: &[(String, usize, Prediction)]) -> String {
         let line = serde_json::json!({
             "state": name,
             "trained_blocks": blocks,
-            "weights_bytes": prediction.weights,
-            "gradient_bytes": prediction.gradients,
-            "moment_bytes": prediction.moments,
-            "activation_bytes": prediction.activations,
-            "workspace_bytes": prediction.workspace,
+            "weights_bytes": prediction.step.weights,
+            "gradient_bytes": prediction.step.gradients,
+            "moment_bytes": prediction.step.moments,
+            "activation_bytes": prediction.step.activations,
+            "workspace_bytes": prediction.step.workspace,
+            "agent_bytes": prediction.agent,
             "peak_bytes": prediction.peak,
             "phase": prediction.phase,
         });

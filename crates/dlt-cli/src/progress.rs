@@ -3,11 +3,14 @@
 use std::time::Instant;
 
 use dlt_data::{ColumnChoice, FetchEvent, Progress as Loading, TextColumn};
-use dlt_train::{Measured, StepReport};
+use dlt_spec::CheckedSpec;
+use dlt_spec::record::Split;
+use dlt_spec::spec::Objective;
+use dlt_train::{Evaluating, Measured, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hub::Fetching;
-use crate::numbers::{decimal, duration, perplexity, whole};
+use crate::numbers::{self, decimal, duration, perplexity, whole};
 use crate::output::{self, BARS};
 
 /// Which column of a table is the text.
@@ -31,7 +34,23 @@ pub(crate) struct Progress {
     done: usize,
     /// What the speed is counted in.
     units: &'static str,
+    /// What is predicted, which decides by which numbers a person judges it.
+    objective: Objective,
+    evaluating: Option<Evaluation>,
 }
+
+/// An evaluation under way.
+struct Evaluation {
+    split: Split,
+    began: Instant,
+    /// When a line about it was last written.
+    told: Instant,
+}
+
+/// From so many seconds on an evaluation says how far it is, where there is no bar.
+const SILENT_S: f64 = 5.0;
+/// Between two such lines.
+const BETWEEN_S: f64 = 15.0;
 
 enum Display {
     Nothing,
@@ -47,7 +66,15 @@ impl Progress {
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,
         };
-        Self { display, fetching: Fetching::default(), began: Instant::now(), done: 0, units: "tokens" }
+        Self {
+            display,
+            fetching: Fetching::default(),
+            began: Instant::now(),
+            done: 0,
+            units: "tokens",
+            objective: Objective::NextToken,
+            evaluating: None,
+        }
     }
 
     /// A line about what comes next.
@@ -81,8 +108,9 @@ impl Progress {
     }
 
     /// Training begins after so many steps.
-    pub(crate) fn begin(&mut self, done: usize, steps: usize, units: &'static str) {
-        (self.began, self.done, self.units) = (Instant::now(), done, units);
+    pub(crate) fn begin(&mut self, done: usize, steps: usize, spec: &CheckedSpec) {
+        (self.began, self.done, self.units) = (Instant::now(), done, numbers::units(spec));
+        self.objective = spec.model.objective;
         if let Display::Bar(bar) = &self.display {
             bar.reset();
             bar.set_length(steps as u64);
@@ -122,15 +150,52 @@ impl Progress {
     fn figures(&self, report: &StepReport) -> String {
         let per_step =
             self.began.elapsed().as_secs_f64() / report.step.saturating_sub(self.done).max(1) as f64;
-        format!(
-            "{} left  loss {}  perplexity {}  independent layers {}  {} {}/s",
+        let mut text = format!(
+            "{} left  loss {}",
             duration(per_step * (report.steps - report.step) as f64),
-            decimal(report.loss, 3),
-            perplexity(report.loss.exp()),
-            report.independent_layers,
-            decimal(report.tokens_per_s, 0),
-            self.units,
-        )
+            decimal(report.loss, 3)
+        );
+        // Of classes it says nothing: there accuracy counts, which validations tell.
+        if self.objective != Objective::Classes {
+            text += &format!("  perplexity {}", perplexity(report.loss.exp()));
+        }
+        text += &format!("  independent layers {}", report.independent_layers);
+        if let Some(rate) = report.tokens_per_s {
+            text += &format!("  {} {}/s", decimal(rate, 0), self.units);
+        }
+        text
+    }
+
+    /// How far an evaluation is, which may take longer than the training before it.
+    pub(crate) fn evaluating(&mut self, now: Evaluating) {
+        let is_new = self.evaluating.as_ref().is_none_or(|evaluation| evaluation.split != now.split);
+        if is_new || now.done == 0 {
+            let began = Instant::now();
+            self.evaluating = Some(Evaluation { split: now.split, began, told: began });
+        }
+        let Some(evaluation) = &mut self.evaluating else { return };
+        let elapsed_s = evaluation.began.elapsed().as_secs_f64();
+        if elapsed_s < SILENT_S || now.done == 0 {
+            return;
+        }
+        let left = duration(elapsed_s / now.done as f64 * (now.of - now.done) as f64);
+        let line = format!(
+            "evaluating {}: {} of {} windows, {left} left",
+            name(now.split),
+            whole(now.done),
+            whole(now.of)
+        );
+        match &self.display {
+            Display::Nothing => {}
+            Display::Bar(bar) => bar.set_message(line),
+            Display::Lines => {
+                let is_first = evaluation.told == evaluation.began;
+                if is_first || evaluation.told.elapsed().as_secs_f64() >= BETWEEN_S {
+                    evaluation.told = Instant::now();
+                    output::note(&line);
+                }
+            }
+        }
     }
 
     /// Takes the bar away.
@@ -141,10 +206,20 @@ impl Progress {
     }
 }
 
+fn name(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    }
+}
+
 /// What was found on the validation split.
 fn validated(found: Measured) -> String {
     match found.accuracy {
-        Some(accuracy) => format!("validation accuracy {}", decimal(accuracy, 4)),
+        Some(accuracy) => {
+            format!("validation accuracy {}, loss {}", decimal(accuracy, 4), decimal(found.loss, 3))
+        }
         None => format!("validation perplexity {}", perplexity(found.loss.exp())),
     }
 }

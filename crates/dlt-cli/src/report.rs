@@ -50,6 +50,7 @@ impl Ending<'_> {
             Objective::Classes => format!("The best model on validation, of step {best_step}\n"),
         };
         text += &self.quality();
+        text += &self.reservations();
         text += "\nWhat it took, over training\n";
         text += &self.cost();
         text += &self.machine();
@@ -81,6 +82,26 @@ impl Ending<'_> {
             ]);
         }
         table.render()
+    }
+
+    /// What keeps the figures from being the usual ones.
+    fn reservations(&self) -> String {
+        let mut text = String::new();
+        if let Some(windows) = self.summary.final_windows {
+            text += &format!(
+                "  of the first {} windows of each split only (evaluation.final_windows)\n",
+                whole(windows)
+            );
+        }
+        if self.summary.decisions == Some(0) {
+            text += &format!(
+                "  no decision was made in {} steps (tying.decide_every = {}): these are figures of the state that the run \
+                 began in, not of dynamic tying\n",
+                whole(self.summary.steps),
+                self.spec.tying.decide_every
+            );
+        }
+        text
     }
 
     fn cost(&self) -> String {
@@ -129,11 +150,17 @@ impl Ending<'_> {
         let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
         table.row(["weights + gradients + moments, MB", "", &state]);
         let share = |part: f64| decimal(100.0 * part / summary.elapsed_training_s, 2);
+        let Some(rate) = summary.tokens_per_s else {
+            return format!(
+                "\n{}\n  the clock showed no time passing: speeds are not known\n",
+                table.render()
+            );
+        };
         format!(
             "\n{}\n  {} {}/s; a pass over the training data takes {}\n  {} % of the training time went into \
              rewards, {} % into decisions\n",
             table.render(),
-            decimal(summary.tokens_per_s, 0),
+            decimal(rate, 0),
             units(self.spec),
             duration(summary.seconds_per_epoch),
             share(summary.elapsed_rewarding_s),
@@ -213,7 +240,7 @@ impl Ending<'_> {
 }
 
 /// How well classes are told apart, beside whoever always says the most frequent one.
-fn scores(summary: &Summary, validation: Scores, test: Scores) -> String {
+pub(crate) fn scores(summary: &Summary, validation: Scores, test: Scores) -> String {
     let mut table = Table::new(&["", "this model", "majority class"]);
     let mut row = |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
     for (split, scores) in [("validation", validation), ("test", test)] {
@@ -324,6 +351,24 @@ mod tests {
         assert!(classes.contains("export") && !classes.contains("generate"), "{classes}");
         let replayed = text(&["agent.policy=replay", "agent.recording=runs/a"]);
         assert!(replayed.contains(r#"--set 'agent.recording=""'"#), "{replayed}");
+    }
+
+    #[test]
+    fn what_the_figures_lack_is_said_beside_them() {
+        let of = |changed: Summary| {
+            let spec = Spec::default().check().unwrap();
+            let state = State::all_tied(3);
+            let (binding, run) = (Binding::of_state(&state), Path::new("runs/x"));
+            Ending { spec: &spec, summary: &changed, state: &state, binding: &binding, run }.text()
+        };
+        let none = of(summary());
+        assert!(!none.contains("no decision was made") && !none.contains("windows of each split"), "{none}");
+        let undecided = of(Summary { decisions: Some(0), ..summary() });
+        assert!(undecided.contains("no decision was made in 30 steps"), "{undecided}");
+        let bounded = of(Summary { final_windows: Some(8), ..summary() });
+        assert!(bounded.contains("the first 8 windows of each split"), "{bounded}");
+        let timeless = of(Summary { tokens_per_s: None, ..summary() });
+        assert!(timeless.contains("the clock showed no time passing"), "{timeless}");
     }
 
     #[test]

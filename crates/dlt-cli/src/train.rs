@@ -1,17 +1,18 @@
 //! `dlt train`: one run from its spec to its result.
 
-use std::fs;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use candle_core::Device;
 use dlt_data::{Companions, Material, Split, TOKENIZER_FILE};
 use dlt_models::binding::Binding;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
-use dlt_spec::spec::{Architecture, Schedule};
+use dlt_spec::spec::{Architecture, Schedule, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Origin};
 use dlt_state::{Recording, State};
-use dlt_train::{Resumption, RunFolder, TrainError, Trainer, initial_binding, memory};
+use dlt_train::{Resumption, RunFolder, TrainError, Trainer, due_decisions, initial_binding, memory};
 
 use crate::arguments::TrainTask;
 use crate::events::Events;
@@ -27,7 +28,6 @@ use crate::{hub, interrupt, machine, numbers, output, paths, provenance, threads
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
-    threads::prepare(options.machine.threads);
     let progress = Progress::new(options.quiet);
     if let Some(run) = &task.resume {
         return resume(task, run, progress);
@@ -72,17 +72,18 @@ impl Beginning<'_> {
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
 
-        introduce(&progress, &spec, &material, &device_name, &out)?;
+        introduce(&progress, &spec, &material, recording.as_ref(), &device_name, &out)?;
         let companions = companions(&spec, start.as_ref(), &material)?;
         let spec = paths::absolute(&spec)?;
         let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
-        folder.keep(&companions).inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
+        let held = folder.held().clone();
+        folder.keep(&companions).inspect_err(|_| held.remove())?;
         let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
             // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
-            .inspect_err(|_| drop(fs::remove_dir_all(&out)))?;
+            .inspect_err(|_| held.remove())?;
         drop(weights);
         drop(start);
-        let events = Events::open(&out, options.tensorboard);
+        let events = Events::open(trainer.folder(), options.tensorboard);
         carry_out(trainer, &spec, progress, events)
     }
 }
@@ -149,11 +150,12 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
-    introduce(&progress, &spec, &material, &device_name, run)?;
+    introduce(&progress, &spec, &material, recording.as_ref(), &device_name, run)?;
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
-    if changed.iter().any(|change| change.key == "training.steps")
-        && (spec.optimizer.schedule == Schedule::Cosine || spec.tying.decide_until < 1.0)
-    {
+    let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
+        || spec.tying.decide_until < 1.0
+        || spec.optimizer.warmup_steps > resumption.step();
+    if hangs_on_steps && changed.iter().any(|change| change.key == "training.steps") {
         progress
             .note("the learning rate and the end of deciding follow the new number of steps from here on");
     }
@@ -176,7 +178,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
         trainer.folder().keep(&Companions::named(tokenizer.name(), hub::config()?.as_ref(), &|_| ())?)?;
     }
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
-    let events = Events::open(run, task.options.tensorboard);
+    let events = Events::open(trainer.folder(), task.options.tensorboard);
     carry_out(trainer, &spec, progress, events)
 }
 
@@ -197,17 +199,27 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
 }
 
 /// Trains to the end and prints the result.
-fn carry_out(trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, mut events: Events) -> Result {
+fn carry_out(mut trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, mut events: Events) -> Result {
     let out = trainer.folder().path().to_owned();
-    progress.begin(trainer.step(), trainer.steps(), numbers::units(spec));
+    progress.begin(trainer.step(), trainer.steps(), spec);
+    let progress = Rc::new(RefCell::new(progress));
+    let watched = Rc::clone(&progress);
+    trainer.watch_evaluations(Box::new(move |evaluating| watched.borrow_mut().evaluating(evaluating)));
     let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
-    progress.note(&format!("{done} steps done; evaluating the best model on validation and test"));
+    let bounded = match spec.evaluation.final_windows {
+        Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
+        Size::Auto(_) => String::new(),
+    };
+    progress.borrow().note(&format!(
+        "{} steps done; evaluating the best model on validation and test{bounded}",
+        whole(done)
+    ));
     let (state, binding) = (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
     let summary = trainer.finish();
     events.follow();
     let summary = summary?;
-    progress.end();
+    progress.borrow().end();
     let ending = Ending { spec, summary: &summary, state: &state, binding: &binding, run: &out };
     output::print(&ending.text())
 }
@@ -250,7 +262,7 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
 }
 
 /// Steps until all are made or the user has enough.
-fn advance(mut trainer: Trainer, progress: &Progress, events: &mut Events) -> Result<Trainer> {
+fn advance(mut trainer: Trainer, progress: &RefCell<Progress>, events: &mut Events) -> Result<Trainer> {
     interrupt::watch();
     let again = format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
     loop {
@@ -260,15 +272,15 @@ fn advance(mut trainer: Trainer, progress: &Progress, events: &mut Events) -> Re
             Ok(Some(report)) => report,
             Ok(None) => return Ok(trainer),
             Err(error) => {
-                progress.end();
+                progress.borrow().end();
                 let good = trainer.last_good_checkpoint(&error)?;
                 let advice = advice(&error, good, &again);
                 return Err(Failure::Stopped { error: Box::new(error), advice });
             }
         };
-        progress.step(&report);
+        progress.borrow().step(&report);
         if interrupt::is_asked() {
-            progress.end();
+            progress.borrow().end();
             trainer.save_checkpoint()?;
             let (step, steps) = (report.step, report.steps);
             let message = format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
@@ -281,6 +293,7 @@ fn advance(mut trainer: Trainer, progress: &Progress, events: &mut Events) -> Re
 fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
     match (last, error) {
         (None, _) => "no checkpoint had been made yet".to_owned(),
+        (Some(step), TrainError::Moved { .. }) => format!("its checkpoint of step {step} is whole"),
         (Some(step), TrainError::Diverged { .. }) => format!(
             "the last good checkpoint is of step {step}; to go on from there and leave out steps that are not \
              finite: {again} --set training.non_finite=skip"
@@ -294,6 +307,7 @@ fn introduce(
     progress: &Progress,
     spec: &CheckedSpec,
     material: &Material,
+    recording: Option<&Recording>,
     device: &str,
     out: &Path,
 ) -> Result {
@@ -325,8 +339,9 @@ fn introduce(
     };
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));
+    forewarn(progress, spec, steps, recording);
     let predict = |binding: &Binding| -> Result<String> {
-        let peak = memory::predict(spec, material.extents(), binding)?.peak;
+        let peak = memory::predict(spec, material, binding)?.peak;
         Ok(decimal(peak as f64 / 1e6, 0))
     };
     progress.note(&format!(
@@ -336,4 +351,25 @@ fn introduce(
     ));
     progress.note(&format!("run folder: {}", quoted(&out.to_string_lossy())));
     Ok(())
+}
+
+/// Says what a run of so few steps leaves out.
+fn forewarn(progress: &Progress, spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) {
+    let warmup = spec.optimizer.warmup_steps;
+    if warmup > steps {
+        progress.note(&format!(
+            "warm-up: shortened from {} to all {} steps of training",
+            whole(warmup),
+            whole(steps)
+        ));
+    }
+    if due_decisions(spec, steps, recording) == Some(0) {
+        progress.note(&format!(
+            "no decision is due in {} steps (tying.decide_every = {}, tying.decide_until = {}): every layer stays as it \
+             begins, so this is no dynamic tying",
+            whole(steps),
+            spec.tying.decide_every,
+            spec.tying.decide_until
+        ));
+    }
 }

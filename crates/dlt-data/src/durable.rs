@@ -1,6 +1,9 @@
 //! Files that are either the old or the new, never half of either, and of which nothing else is left behind.
 
-use crate::error::DataError;
+use crate::{
+    error::DataError,
+    waiting::{self, Waiting},
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -38,11 +41,12 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 }
 
 /// Opens a file to be written, empty and under a lock, once nobody else writes it; whoever renames or removes it does so
-/// with the file still open.
+/// with the file still open. Behind a process that does not go on it fails.
 pub(crate) fn claim(path: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
-        file.lock()?;
+        let what = "a file that another process writes";
+        waiting::lock(&file, path, &Waiting { what, grows: path, still: waiting::STILL })?;
         // Whoever had the lock before may have renamed the file: then it is theirs.
         if is_at(&file, path)? {
             file.set_len(0)?;

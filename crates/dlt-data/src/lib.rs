@@ -47,6 +47,7 @@ mod split;
 mod stream;
 mod tokenizer;
 mod tokenizing;
+mod waiting;
 mod whole;
 mod windows;
 

@@ -204,6 +204,12 @@ impl Material {
         self.extents
     }
 
+    /// Tokens of the widest batch of any split; nothing where all are as wide as the model says.
+    #[must_use]
+    pub fn widest(&self) -> Option<usize> {
+        self.examples.iter().filter_map(Examples::widest).max()
+    }
+
     /// The examples of a split.
     #[must_use]
     pub fn examples(&self, split: Split) -> &Examples {

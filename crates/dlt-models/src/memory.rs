@@ -26,7 +26,7 @@ const F32: usize = size_of::<f32>();
 const GAPS: usize = 12;
 
 /// Bytes for the stacks and buffers of threads that compute.
-const THREADS: usize = 3 << 20;
+pub const THREADS: usize = 3 << 20;
 
 /// A training step, as far as its memory goes.
 #[derive(Clone, Copy, Debug)]

@@ -38,7 +38,7 @@ const STEPS: &[Column<StepRow>] = &[
     ("trainable_parameters", |row| row.trainable_parameters.to_string()),
     ("block_parameters", |row| row.block_parameters.to_string()),
     ("elapsed_ms", |row| number(row.elapsed_ms)),
-    ("tokens_per_s", |row| number(row.tokens_per_s)),
+    ("tokens_per_s", |row| row.tokens_per_s.map_or_else(String::new, number)),
     ("current_rss_mb", |row| row.current_rss_mb.map_or_else(String::new, number)),
     ("skipped_steps", |row| row.skipped_steps.map_or_else(String::new, |steps| steps.to_string())),
 ];

@@ -1,9 +1,9 @@
 //! The metrics of a run, read as far as they are written.
 
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use dlt_spec::record::{DecisionRow, EvaluationRow, MetricRow, RECORD_SCHEMA, StepRow};
+use dlt_spec::record::{DecisionRow, EvaluationRow, Lines, MetricRow, RECORD_SCHEMA, StepRow};
 
 use crate::error::{ReportError, Result};
 
@@ -37,15 +37,22 @@ impl Follower {
             return Ok(None);
         }
         file.seek(SeekFrom::Start(self.offset)).map_err(ReportError::io("read", &self.path))?;
-        let (mut reader, mut line, mut rows) = (BufReader::new(file), String::new(), Vec::new());
-        loop {
-            line.clear();
-            let read = reader.read_line(&mut line).map_err(ReportError::io("read", &self.path))?;
-            if !line.ends_with('\n') {
-                return Ok(Some(rows));
+        let mut rows = Vec::new();
+        for line in Lines::new(BufReader::new(file)) {
+            let line = line.map_err(|error| self.unreadable(error))?;
+            if !line.is_whole {
+                break;
             }
-            (self.offset, self.lines) = (self.offset + read as u64, self.lines + 1);
-            rows.push(self.row(line.trim_end())?);
+            (self.offset, self.lines) = (self.offset + line.bytes as u64, self.lines + 1);
+            rows.push(self.row(line.text.trim_end())?);
+        }
+        Ok(Some(rows))
+    }
+
+    fn unreadable(&self, error: io::Error) -> ReportError {
+        match error.kind() {
+            io::ErrorKind::InvalidData => ReportError::format(&self.path, error),
+            _ => ReportError::io("read", &self.path)(error),
         }
     }
 
@@ -137,6 +144,9 @@ mod tests {
     fn rejects_a_line_that_is_no_row_and_another_layout() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
+        std::fs::write(&path, " ".repeat(2 << 20)).unwrap();
+        let error = Metrics::read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 1: expected a line of at most"), "{error}");
         std::fs::write(&path, format!("{HEADER}\nnonsense\n")).unwrap();
         let error = Metrics::read(&path).unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl: line 2: "), "{error}");

@@ -10,6 +10,12 @@ use resvg::usvg::{Options, Tree};
 /// Pixels of the picture for each of the document.
 pub const SCALE: u32 = 2;
 
+/// Most bytes of a document that is rasterised: each of its elements takes some kilobytes while it is, so that this is a
+/// gigabyte.
+const MOST_SVG_BYTES: usize = 16 << 20;
+/// Most pixels of a picture, of four bytes each.
+const MOST_PIXELS: u64 = 64 << 20;
+
 const FAMILY: &str = "DejaVu Sans";
 
 static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
@@ -25,10 +31,16 @@ static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
 /// # Errors
 /// What is wrong with the document, in words.
 pub fn png(svg: &str) -> Result<Vec<u8>, String> {
+    if svg.len() > MOST_SVG_BYTES {
+        return Err(format!("expected a document of at most {MOST_SVG_BYTES} bytes, got {}", svg.len()));
+    }
     let options = Options { font_family: FAMILY.to_owned(), fontdb: FONTS.clone(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
     let size = tree.size().to_int_size();
-    let (width, height) = (size.width() * SCALE, size.height() * SCALE);
+    let [width, height] = [size.width(), size.height()].map(|pixels| pixels.saturating_mul(SCALE));
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(format!("expected at most {MOST_PIXELS} pixels, got {width} x {height}"));
+    }
     let mut pixels =
         Pixmap::new(width, height).ok_or_else(|| format!("a picture of {width} x {height} pixels"))?;
     let scale = SCALE as f32;

@@ -1,9 +1,11 @@
 //! A run as its folder tells it, finished or under way.
 
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use dlt_spec::record::{
     METRICS_FILE, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Summary,
+    whole_lines,
 };
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
 use dlt_state::{Recording, State};
@@ -44,19 +46,20 @@ impl Run {
                 return Err(ReportError::NoRun { path: path.to_owned(), file });
             }
         }
+        let spec = read_spec(&path.join(SPEC_FILE))?;
         Ok(Self {
             path: path.to_owned(),
-            spec: read_spec(&path.join(SPEC_FILE))?,
             provenance: read_json(&path.join(PROVENANCE_FILE))?,
             metrics: Metrics::read(&path.join(METRICS_FILE))?,
-            recording: read_recording(&path.join(STATES_FILE))?,
+            recording: read_recording(&path.join(STATES_FILE), &spec)?,
             summary: read_summary(path)?,
+            spec,
         })
     }
 
     /// Reads the decisions and the outcome again, for whoever follows the metrics by themselves.
     pub(crate) fn update(&mut self) -> Result<()> {
-        self.recording = read_recording(&self.path.join(STATES_FILE))?;
+        self.recording = read_recording(&self.path.join(STATES_FILE), &self.spec)?;
         self.summary = read_summary(&self.path)?;
         Ok(())
     }
@@ -107,10 +110,20 @@ fn read_summary(path: &Path) -> Result<Option<Summary>> {
 }
 
 /// A living run may be in the middle of its last line.
-fn read_recording(path: &Path) -> Result<Recording> {
-    let text = read_text(path)?;
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    Recording::parse(whole).map_err(|error| ReportError::format(path, error))
+fn read_recording(path: &Path, spec: &CheckedSpec) -> Result<Recording> {
+    let file = dlt_spec::file::regular(path, dlt_spec::file::RECORD_BYTES);
+    let file = file.map_err(ReportError::io("read", path))?;
+    let whole = whole_lines(BufReader::new(file)).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => ReportError::format(path, error),
+        _ => ReportError::io("read", path)(error),
+    })?;
+    let recording = Recording::parse(&whole).map_err(|error| ReportError::format(path, error))?;
+    let (expected, got) = (spec.model.layers, recording.n_layers());
+    if expected != got {
+        let reason = format!("expected decisions about the {expected} layers of {SPEC_FILE}, got {got}");
+        return Err(ReportError::format(path, reason));
+    }
+    Ok(recording)
 }
 
 fn read_text(path: &Path) -> Result<String> {

@@ -13,10 +13,13 @@
 //!
 //! JSON has no number for NaN and the infinities: they are written as `null`, and `null` is read as NaN.
 
+mod lines;
 mod number;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use lines::{Line, Lines, MOST_LINE_BYTES, text_of_lines, whole_lines};
 
 /// Version of the layout of every file described here.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -91,8 +94,9 @@ pub struct StepRow {
     pub block_parameters: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
-    /// Training tokens a second so far, evaluation apart.
-    pub tokens_per_s: f64,
+    /// Training tokens a second so far, evaluation apart; absent where the clock shows no time passing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_s: Option<f64>,
     /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_rss_mb: Option<f64>,
@@ -225,8 +229,14 @@ pub struct Summary {
     /// Steps that changed nothing because loss or gradient was not finite; absent where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,
+    /// Decisions made; absent in the records of earlier builds and where nobody decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<usize>,
     /// Training steps done when the kept model, the best on validation, was evaluated.
     pub best_step: usize,
+    /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent where it read all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_windows: Option<usize>,
     /// Mean cross-entropy of the kept model on the validation split, in nats a token.
     #[serde(deserialize_with = "number::or_nan")]
     pub validation_loss: f64,
@@ -278,8 +288,9 @@ pub struct Summary {
     pub distinct_layers_mean: f64,
     /// The same at the end.
     pub distinct_layers_end: usize,
-    /// Training tokens a second, evaluation apart.
-    pub tokens_per_s: f64,
+    /// Training tokens a second, evaluation apart; absent where the clock shows no time passing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_s: Option<f64>,
     /// Time of one pass over the training split, evaluation apart.
     pub seconds_per_epoch: f64,
     /// Time of the whole run.

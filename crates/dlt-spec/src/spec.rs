@@ -164,6 +164,8 @@ pub struct EvaluationSpec {
     pub batch: Size,
     /// Windows of the validation split that are used during training; `auto` is all.
     pub windows: Size,
+    /// Windows of validation and test that the evaluation at the end reads; `auto` is all.
+    pub final_windows: Size,
     /// Whether the test perplexity of the checkpoint that is best *on test* is reported too.
     pub select_on: Selection,
 }

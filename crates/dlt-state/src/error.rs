@@ -97,6 +97,13 @@ pub enum StateError {
         /// What is wrong in it.
         error: Box<StateError>,
     },
+    /// A line is longer than that of any decision.
+    LongLine {
+        /// Bytes of the line.
+        bytes: usize,
+        /// Most bytes that a line may have.
+        limit: usize,
+    },
     /// A line is not what the text form allows.
     Syntax {
         /// Number of the character in the line, from 1.
@@ -176,6 +183,9 @@ impl Display for StateError {
                 write!(f, "owner of layer {layer} is {came}: expected {expected} by Eq. 1 of the action")
             }
             Self::Line { line, error } => write!(f, "line {line}: {error}"),
+            Self::LongLine { bytes, limit } => {
+                write!(f, "expected a line of at most {limit} bytes, got {bytes}")
+            }
             Self::Syntax { column, expected, came: Some(came) } => {
                 write!(f, "column {column}: expected {expected}, came {came:?}")
             }

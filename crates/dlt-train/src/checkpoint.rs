@@ -1,6 +1,6 @@
 //! Checkpoints: all of a run that changes, so that it goes on bit for bit.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named by the training steps done. Every reader of
 //! safetensors can open it. Tensors:
 //!
@@ -10,13 +10,13 @@
 //! | `transformer.h.S.attn.c_attn.weight`, ... | the block of storage `S`, each storage once, however many layers use it |
 //! | `moments/first/` and `moments/second/`, then a name | AdamW's moments of a parameter; for a block under the number of the layer whose optimizer state it is |
 //! | `recording` | u8: the decisions so far, as `states.jsonl` holds them |
-//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), place and random stream of both orders of data, running means, best model, length of `metrics.jsonl`, checksums of the data |
+//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), place and random stream of both orders of data, running means, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
 //!
 //! Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
-//! | `dlt-checkpoint` | version of this layout, `1` |
+//! | `dlt-checkpoint` | version of this layout, `2`; version 1, whose `progress` lacks the peaks of memory, is read too |
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `spec` | the run's specification as TOML |
 //! | `step`, `vocabulary`, `classes` | training steps done, size of the vocabulary, number of classes (0: none) |
@@ -51,8 +51,11 @@ pub(crate) use progress::{Best, Progress, StepCounts};
 pub(crate) use store::sha256;
 pub use store::{CHECKPOINT_FOLDER, CheckpointFolder, Found};
 
-/// Version of the layout that this program writes and reads.
-pub const VERSION: &str = "1";
+/// Version of the layout that this program writes.
+pub const VERSION: &str = "2";
+
+/// Versions that it reads besides.
+pub const OLDER_VERSIONS: &[&str] = &["1"];
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
@@ -76,9 +79,14 @@ impl Checkpoint {
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is of another version,
     /// damaged, or contradicts itself.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_real(path, path)
+    }
+
+    /// The same, of a file that the system finds by another path than messages name.
+    fn open_real(path: &Path, real: &Path) -> Result<Self> {
         let io = |source| TrainError::Io { action: "read", path: path.to_owned(), source };
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
-        let mut file = dlt_spec::file::regular(path, u64::MAX).map_err(io)?;
+        let mut file = dlt_spec::file::regular(real, u64::MAX).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let (raw, header) = read_header(&mut file, bytes).map_err(io)?.map_err(refuse)?;
         check(&mut file, &raw, &header).map_err(io)?.map_err(refuse)?;
@@ -87,8 +95,10 @@ impl Checkpoint {
             let place = header.tensors.get(name).filter(|place| place.dtype == Number::U8);
             let place = place.ok_or_else(|| refuse(format!("it lacks `{name}`")))?;
             (&file).seek(SeekFrom::Start(data + place.data_offsets.0)).map_err(io)?;
-            let mut bytes = Vec::new();
-            (&file).take(place.data_offsets.1 - place.data_offsets.0).read_to_end(&mut bytes).map_err(io)?;
+            let length = place.data_offsets.1 - place.data_offsets.0;
+            // The header was compared with the length of the file.
+            let mut bytes = Vec::with_capacity(length as usize);
+            (&file).take(length).read_to_end(&mut bytes).map_err(io)?;
             Ok(bytes)
         };
         let progress = serde_json::from_slice(&text("progress")?)
@@ -227,8 +237,11 @@ fn version(json: &[u8]) -> Judged<()> {
     let value: serde_json::Value =
         serde_json::from_slice(json).map_err(|error| format!("not a safetensors header: {error}"))?;
     match value["__metadata__"]["dlt-checkpoint"].as_str() {
-        Some(VERSION) => Ok(()),
-        Some(other) => Err(format!("expected checkpoint layout version {VERSION}, came {other}")),
+        Some(version) if version == VERSION || OLDER_VERSIONS.contains(&version) => Ok(()),
+        Some(other) => {
+            let older = OLDER_VERSIONS.join(", ");
+            Err(format!("expected checkpoint layout version {VERSION} or {older}, got {other}"))
+        }
         None => Err("a safetensors file, but not one of dlt's checkpoints".to_owned()),
     }
 }

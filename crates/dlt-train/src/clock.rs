@@ -2,6 +2,11 @@
 
 use std::time::Instant;
 
+/// What passes in a second; nothing where no time has passed by the clock, as a coarse one shows it.
+pub(crate) fn per_second(amount: f64, seconds: f64) -> Option<f64> {
+    Some(amount / seconds).filter(|rate| seconds > 0.0 && rate.is_finite())
+}
+
 /// Time since a start, with what went before where a run was resumed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -25,5 +30,18 @@ impl Clock {
 
     pub(crate) fn elapsed_ms(&self) -> f64 {
         self.elapsed_s() * 1e3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_without_time_is_not_told() {
+        assert_eq!(per_second(6.0, 2.0), Some(3.0));
+        for seconds in [0.0, -1.0, f64::NAN, f64::MIN_POSITIVE] {
+            assert_eq!(per_second(1e30, seconds), None, "{seconds}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Looks through a run folder: what is whole, what is damaged, and what can still be done with it. Nothing in the
 //! folder is changed.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::Path;
 
 use candle_core::Device;
@@ -9,7 +9,8 @@ use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
 use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{
-    METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+    Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+    whole_lines,
 };
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Architecture;
@@ -146,7 +147,7 @@ struct Metrics {
 fn metrics(run: &Path, report: &mut Report) -> Metrics {
     let mut found = Metrics::default();
     let lines = match dlt_spec::file::regular(&run.join(METRICS_FILE), u64::MAX) {
-        Ok(file) => BufReader::new(file).split(b'\n'),
+        Ok(file) => Lines::new(BufReader::new(file)),
         Err(error) => {
             report.add(METRICS_FILE, Verdict::Wrong, format!("cannot be read: {error}"));
             return found;
@@ -156,12 +157,16 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
     let mut last = (0, false);
     for (index, line) in lines.enumerate() {
         let line = line.map_err(|error| error.to_string());
-        let row = line
-            .and_then(|line| serde_json::from_slice::<MetricRow>(&line).map_err(|error| error.to_string()));
+        // After a line that cannot be read there is nothing to go on with.
+        let is_end = line.is_err();
+        let row = line.and_then(|line| MetricRow::from_line(&line.text).map_err(|error| error.to_string()));
         last = (index + 1, row.is_err());
         let check = row.and_then(|row| found.take(index, &row));
         if let Err(reason) = check {
             wrong.get_or_insert((index + 1, reason));
+        }
+        if is_end {
+            break;
         }
     }
     if last.0 == 0 {
@@ -219,13 +224,13 @@ fn ends_in_a_line(path: &Path) -> bool {
 
 fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     let path = run.join(STATES_FILE);
-    let text = match dlt_spec::file::read_text(&path, dlt_spec::file::RECORD_BYTES) {
+    let file = dlt_spec::file::regular(&path, dlt_spec::file::RECORD_BYTES);
+    let text = match file.and_then(|file| whole_lines(BufReader::new(file))) {
         Ok(text) => text,
         Err(error) => return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}")),
     };
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    let is_torn = whole.len() < text.len();
-    match Recording::parse(if is_torn { whole } else { &text }) {
+    let is_torn = !ends_in_a_line(&path);
+    match Recording::parse(&text) {
         Ok(recording) if spec.is_some_and(|spec| spec.model.layers != recording.n_layers()) => {
             let says = format!("of {} layers, which is not what the spec says", recording.n_layers());
             report.add(STATES_FILE, Verdict::Wrong, says);

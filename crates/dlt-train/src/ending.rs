@@ -1,15 +1,15 @@
 //! What a run comes to: the kept model read back, and the summary.
 
 use candle_core::Device;
-use dlt_data::{Material, Split, bits_per_byte, unigram_perplexity};
+use dlt_data::{Examples, Material, Split, bits_per_byte, unigram_perplexity};
 use dlt_models::Model;
-use dlt_models::file::ModelFile;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Objective;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::per_second;
 use crate::evaluation::Evaluation;
 use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
@@ -23,7 +23,7 @@ pub(crate) fn read_back(
     data: Extents,
     device: &Device,
 ) -> Result<Model> {
-    let file = ModelFile::open(&folder.model_path())?;
+    let file = folder.read_model()?;
     saved_model(&file, spec, data, device)
 }
 
@@ -63,6 +63,8 @@ pub(crate) struct Training {
     pub(crate) best_step: usize,
     pub(crate) best_on_test: Option<f64>,
     pub(crate) skipped_steps: Option<usize>,
+    /// Decisions made, where somebody decides.
+    pub(crate) decisions: Option<usize>,
 }
 
 impl Training {
@@ -83,13 +85,15 @@ impl Training {
             seed: spec.seed,
             steps: self.steps,
             skipped_steps: self.skipped_steps,
+            decisions: self.decisions,
             best_step: self.best_step,
+            final_windows: final_windows(spec, material),
             validation_loss: validation.loss(),
             validation_perplexity: validation.perplexity(),
             test_perplexity: test.perplexity(),
             test_perplexity_selected_on_test: self.best_on_test,
-            unigram_perplexity: floor(material, Split::Validation),
-            unigram_test_perplexity: floor(material, Split::Test),
+            unigram_perplexity: floor(spec, material, Split::Validation)?,
+            unigram_test_perplexity: floor(spec, material, Split::Test)?,
             bits_per_byte: bits_of(spec, material, validation),
             validation_scores: validation.scores(),
             test_scores: test.scores(),
@@ -103,7 +107,7 @@ impl Training {
             independent_layers_end: self.end.independent_layers,
             distinct_layers_mean: self.means.distinct_layers(),
             distinct_layers_end: self.end.distinct_layers,
-            tokens_per_s: n_tokens as f64 / self.times.training_s.max(f64::MIN_POSITIVE),
+            tokens_per_s: per_second(n_tokens as f64, self.times.training_s),
             seconds_per_epoch: self.times.training_s / self.steps.max(1) as f64 * pass as f64,
             elapsed_s,
             elapsed_training_s: self.times.training_s,
@@ -118,13 +122,31 @@ impl Training {
 }
 
 /// Perplexity of the best model that knows nothing but how often each token or class occurs in this very split.
-fn floor(material: &Material, split: Split) -> f64 {
-    if let Some(counts) = material.examples(split).class_counts() {
+fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
+    let examples = final_examples(spec, material.examples(split))?;
+    if let Some(counts) = examples.class_counts() {
         let total = counts.iter().sum::<u64>() as f64;
         let shares = counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / total);
-        return shares.map(|share| -share * share.ln()).sum::<f64>().exp();
+        return Ok(shares.map(|share| -share * share.ln()).sum::<f64>().exp());
     }
-    material.tokens().map_or(f64::NAN, |splits| unigram_perplexity(splits.split(split).tokens()))
+    let Some(splits) = material.tokens() else { return Ok(f64::NAN) };
+    if examples.count() == material.examples(split).count() {
+        return Ok(unigram_perplexity(splits.split(split).tokens()));
+    }
+    Ok(unigram_perplexity(splits.windows(split)?.predicted(0..examples.count())?))
+}
+
+/// The examples of a split that the evaluation at the end reads.
+pub(crate) fn final_examples(spec: &CheckedSpec, examples: &Examples) -> Result<Examples> {
+    let (asked, there) = (spec.evaluation.final_windows.or(examples.count()), examples.count());
+    Ok(if asked < there { examples.first(asked)? } else { examples.clone() })
+}
+
+/// How many examples of each split were read at most, where that was not all of them.
+fn final_windows(spec: &CheckedSpec, material: &Material) -> Option<usize> {
+    let most = [Split::Validation, Split::Test].map(|split| material.examples(split).count());
+    let asked = spec.evaluation.final_windows.or(usize::MAX);
+    (most.iter().any(|&count| asked < count)).then_some(asked)
 }
 
 /// Bits per byte of the validation text; NaN where not every token of a text is predicted.

@@ -1,6 +1,6 @@
 //! What can go wrong in a run, and with which code the program then ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dlt_agent::AgentError;
 use dlt_data::DataError;
@@ -81,6 +81,19 @@ pub enum TrainError {
         path: PathBuf,
         /// Which process, and on which machine.
         holder: String,
+    },
+    /// The path of the run folder names another folder by now, or none.
+    #[error(
+        "{} is no longer the folder of this run: it was renamed, removed or replaced while the run was under way; \
+         nothing was written into what is there now; {}",
+        path.display(),
+        moved(now.as_deref())
+    )]
+    Moved {
+        /// The path that the folder had.
+        path: PathBuf,
+        /// Where the folder is by now; nothing where it was removed, or the system does not say.
+        now: Option<PathBuf>,
     },
     /// A run cannot be resumed as it is asked for.
     #[error("cannot resume {}: {reason}", path.display())]
@@ -243,6 +256,7 @@ impl TrainError {
             | Self::Resting { .. }
             | Self::Device { .. }
             | Self::Held { .. }
+            | Self::Moved { .. }
             | Self::Memory { .. } => ExitCode::Resources,
         }
     }
@@ -252,6 +266,19 @@ impl TrainError {
 fn listed(refused: &[String]) -> String {
     let lines = lines(refused);
     format!("what was computed so far would be another run's; leave as it was, or start a new run:{lines}")
+}
+
+/// What is left of a run whose folder was moved.
+fn moved(now: Option<&Path>) -> String {
+    match now {
+        Some(now) => {
+            let now = now.display();
+            format!("its own folder is {now} now: continue it with `dlt train --resume {now}`")
+        }
+        None => "find its own folder and continue it with `dlt train --resume FOLDER`; if the folder was removed, \
+                 the run is lost"
+            .to_owned(),
+    }
 }
 
 fn lines(items: &[String]) -> String {

@@ -11,6 +11,17 @@ use crate::confusion::Confusion;
 use crate::feed::view;
 use crate::{Result, TrainError};
 
+/// How far an evaluation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evaluating {
+    /// Which split is evaluated.
+    pub split: Split,
+    /// Examples that are done.
+    pub done: usize,
+    /// Examples in all.
+    pub of: usize,
+}
+
 /// Summed loss over what is predicted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
@@ -118,9 +129,23 @@ fn most_likely(scores: &[f64]) -> u32 {
 /// # Errors
 /// Fails where ids lie outside the model's vocabulary, or the device does.
 pub fn evaluate(model: &Model, examples: &Examples, batch: usize) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::default();
+    evaluate_watched(model, examples, batch, &mut |_| ())
+}
+
+/// [`evaluate`], which says before each batch how many examples are done.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_watched(
+    model: &Model,
+    examples: &Examples,
+    batch: usize,
+    done: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    let (mut evaluation, batch) = (Evaluation::default(), batch.max(1));
     let numbers: Vec<usize> = (0..examples.count()).collect();
-    for numbers in numbers.chunks(batch.max(1)) {
+    for (index, numbers) in numbers.chunks(batch).enumerate() {
+        done(index * batch);
         evaluation.add(model, &view(&examples.batch(numbers, Draw::Fixed)?))?;
     }
     if let Some(tail) = examples.tail() {

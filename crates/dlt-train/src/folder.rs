@@ -1,15 +1,19 @@
 //! The folder of a run, whose files `dlt_spec::record` describes.
 
+mod held;
 mod reopened;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use dlt_data::{COMPANIONS_FOLDER, Companions};
+use dlt_models::file::ModelFile;
+use dlt_models::{Model, ModelError};
 use dlt_spec::record::{
-    HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
-    SUMMARY_FILE, Summary,
+    self, HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE,
+    STATES_FILE, SUMMARY_FILE, Summary,
 };
 use dlt_spec::{CheckedSpec, Spec, durable};
 use dlt_state::Recording;
@@ -17,6 +21,7 @@ use dlt_state::Recording;
 use crate::lock::Lock;
 use crate::{Result, TrainError};
 
+pub use held::Held;
 pub(crate) use reopened::Cut;
 
 /// The best model on validation, as `dlt_models::file` describes it.
@@ -25,7 +30,7 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// A folder that a run writes into.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    held: Held,
     metrics: File,
     states: File,
     /// Held as long as this process writes into the folder.
@@ -51,15 +56,16 @@ impl RunFolder {
             std::io::ErrorKind::AlreadyExists => TrainError::RunExists { path: path.to_owned() },
             _ => io(path)(source),
         })?;
+        let held = Held::open(path).map_err(io(path))?;
         let open = |name: &str| {
             let path = path.join(name);
-            OpenOptions::new().create_new(true).append(true).open(&path).map_err(io(&path))
+            OpenOptions::new().create_new(true).append(true).open(held.real(&path)).map_err(io(&path))
         };
-        let lock = Lock::take(path)?;
-        replace(&path.join(SPEC_FILE), dlt_spec::fields::render(spec).as_bytes())?;
-        replace(&path.join(PROVENANCE_FILE), &json(provenance))?;
+        let lock = Lock::take(&held)?;
+        replace(&held, SPEC_FILE, dlt_spec::fields::render(spec).as_bytes())?;
+        replace(&held, PROVENANCE_FILE, &json(provenance))?;
         let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
-        let mut folder = Self { path: path.to_owned(), metrics, states, lock };
+        let mut folder = Self { held, metrics, states, lock };
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&Recording::starting_from(spec.initial_state()).header_line())?;
         Ok(folder)
@@ -70,10 +76,12 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] where they cannot be written.
     pub fn keep(&self, companions: &Companions) -> Result<()> {
+        self.held.check()?;
         for (name, content) in companions.iter() {
             let path = self.path().join(COMPANIONS_FOLDER).join(name);
-            let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
-            folder.and_then(|()| durable::replace(&path, content)).map_err(|source| TrainError::Io {
+            let real = self.held.real(&path);
+            let folder = real.parent().map_or(Ok(()), fs::create_dir_all);
+            folder.and_then(|()| durable::replace(&real, content)).map_err(|source| TrainError::Io {
                 action: "write",
                 path,
                 source,
@@ -85,13 +93,19 @@ impl RunFolder {
     /// Where the folder is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.held.path()
     }
 
     /// Where the model of a run folder stands.
     #[must_use]
     pub fn model_path(&self) -> PathBuf {
-        self.path.join(MODEL_FILE)
+        self.path().join(MODEL_FILE)
+    }
+
+    /// The folder itself, for what follows its files while the run is under way.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// The spec of a run folder.
@@ -131,24 +145,53 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is damaged.
     pub fn read_recording(path: &Path) -> Result<Recording> {
-        let text = dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES)
-            .map_err(|source| TrainError::Io { action: "read", path: path.to_owned(), source })?;
+        let file = dlt_spec::file::regular(path, dlt_spec::file::RECORD_BYTES).map(BufReader::new);
+        let text = file.and_then(record::text_of_lines).map_err(|source| TrainError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
         let reason = |error: dlt_state::StateError| error.to_string();
         Recording::parse(&text)
             .map_err(|error| TrainError::Format { path: path.to_owned(), reason: reason(error) })
     }
 
     pub(crate) fn metric(&mut self, row: &MetricRow) -> Result<()> {
-        append(&mut self.metrics, &self.path.join(METRICS_FILE), &row.to_line())
+        self.held.check()?;
+        append(&mut self.metrics, &self.held.path().join(METRICS_FILE), &row.to_line())
     }
 
     pub(crate) fn state_line(&mut self, line: &str) -> Result<()> {
-        append(&mut self.states, &self.path.join(STATES_FILE), line)
+        self.held.check()?;
+        append(&mut self.states, &self.held.path().join(STATES_FILE), line)
+    }
+
+    /// Puts the best model so far in place.
+    pub(crate) fn save_model(&self, model: &Model, notes: &BTreeMap<String, String>) -> Result<()> {
+        self.held.check()?;
+        let path = self.model_path();
+        Ok(model.save(&self.held.real(&path), notes).map_err(named(path))?)
+    }
+
+    /// The best model so far.
+    pub(crate) fn read_model(&self) -> Result<ModelFile> {
+        self.held.check()?;
+        let path = self.model_path();
+        Ok(ModelFile::open(&self.held.real(&path)).map_err(named(path))?)
     }
 
     /// Puts the summary in place: the mark of a finished run.
     pub(crate) fn summary(&self, summary: &Summary) -> Result<()> {
-        replace(&self.path.join(SUMMARY_FILE), &json(summary))
+        replace(&self.held, SUMMARY_FILE, &json(summary))
+    }
+}
+
+/// An error of the model's file under the path that a person knows.
+fn named(path: PathBuf) -> impl FnOnce(ModelError) -> ModelError {
+    |error| match error {
+        ModelError::Io { action, source, .. } => ModelError::Io { action, path, source },
+        ModelError::Format { reason, .. } => ModelError::Format { path, reason },
+        error => error,
     }
 }
 
@@ -161,16 +204,15 @@ fn append(file: &mut File, path: &Path, line: &str) -> Result<()> {
     })
 }
 
-/// Writes a temporary sibling, syncs it, and renames it into place.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let write = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().map_err(|source| TrainError::Io { action: "write", path: path.to_owned(), source })
+/// Puts a file of the folder in place, whole.
+fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
+    folder.check()?;
+    let path = folder.path().join(name);
+    durable::replace(&folder.real(&path), bytes).map_err(|source| TrainError::Io {
+        action: "write",
+        path,
+        source,
+    })
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

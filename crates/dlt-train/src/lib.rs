@@ -42,13 +42,13 @@ pub use device::{DeviceChoice, Products, open as open_device};
 pub use dlt_agent::Measured;
 pub use dlt_kernels::Kernels;
 pub use error::TrainError;
-pub use evaluation::Evaluation;
-pub use folder::{MODEL_FILE, RunFolder};
+pub use evaluation::{Evaluating, Evaluation};
+pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{Repaired, open_model, repair_model, with_repair};
 pub use resume::{ALLOWED_CHANGES, Resumption};
-pub use trainer::{StepReport, Trainer};
-pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
+pub use trainer::{StepReport, Trainer, Watch};
+pub use tying::{Weights, due_decisions, initial_binding, model_for, model_notes, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::Path;
 
+use crate::folder::Held;
 use crate::{Result, TrainError};
 
 /// File of a run folder that the process holds which writes into it. Its text says which process held it last;
@@ -16,14 +17,15 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file is what fr
 
 impl Lock {
     /// Takes the folder, or says who holds it.
-    pub(crate) fn take(run: &Path) -> Result<Self> {
-        let path = run.join(LOCK_FILE);
+    pub(crate) fn take(run: &Held) -> Result<Self> {
+        let path = run.path().join(LOCK_FILE);
+        let real = run.real(&path);
         let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
-        let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(io)?;
+        let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&real).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(TrainError::Held { path: run.to_owned(), holder: named(&path) });
+                return Err(TrainError::Held { path: run.path().to_owned(), holder: named(&real) });
             }
             // A file system without locks: two processes are then the user's to avoid.
             Err(TryLockError::Error(error)) => {
@@ -76,13 +78,14 @@ mod tests {
     fn a_second_holder_is_told_who_the_first_is_and_the_folder_is_free_after_it() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(holder(folder.path()).expect("readable"), None);
-        let first = Lock::take(folder.path()).expect("nobody holds it");
-        let error = Lock::take(folder.path()).expect_err("held").to_string();
+        let run = Held::open(folder.path()).expect("it is there");
+        let first = Lock::take(&run).expect("nobody holds it");
+        let error = Lock::take(&run).expect_err("held").to_string();
         let me = format!("process {}", std::process::id());
         assert!(error.contains(&me), "{error}");
         assert!(holder(folder.path()).expect("readable").expect("held").contains(&me));
         drop(first);
         assert_eq!(holder(folder.path()).expect("readable"), None);
-        Lock::take(folder.path()).expect("free again");
+        Lock::take(&run).expect("free again");
     }
 }

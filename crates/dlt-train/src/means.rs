@@ -1,4 +1,4 @@
-//! Means over training steps.
+//! Means and peaks over training steps.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,26 @@ pub(crate) struct Sample {
     pub(crate) block_parameters: usize,
     pub(crate) independent_layers: usize,
     pub(crate) distinct_layers: usize,
+}
+
+/// Most resident memory of a run in megabytes, measured and predicted, over all processes that it had; nothing where
+/// the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Peaks {
+    pub(crate) resident_mb: Option<f64>,
+    pub(crate) predicted_mb: Option<f64>,
+}
+
+impl Peaks {
+    /// The greater one of each.
+    pub(crate) fn or_above(self, other: Self) -> Self {
+        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        Self {
+            resident_mb: most(self.resident_mb, other.resident_mb),
+            predicted_mb: most(self.predicted_mb, other.predicted_mb),
+        }
+    }
 }
 
 /// Running sums of samples.
@@ -59,5 +79,20 @@ impl Means {
 
     pub(crate) fn rss_mb(&self) -> Option<f64> {
         (self.rss_steps > 0).then(|| self.rss_mb / self.rss_steps as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law_a_peak_is_that_of_the_process_that_had_most() {
+        let peaks = |resident_mb, predicted_mb| Peaks { resident_mb, predicted_mb };
+        let (large, small) = (peaks(Some(300.0), Some(90.0)), peaks(Some(200.0), Some(100.0)));
+        assert_eq!(small.or_above(large), peaks(Some(300.0), Some(100.0)));
+        assert_eq!(small.or_above(large), large.or_above(small));
+        assert_eq!(small.or_above(Peaks::default()), small);
+        assert_eq!(Peaks::default().or_above(peaks(None, Some(1.0))), peaks(None, Some(1.0)));
     }
 }

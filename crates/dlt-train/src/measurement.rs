@@ -73,7 +73,7 @@ pub fn measure_steps(
 ) -> Result<StepFigures> {
     let binding = initial_binding(spec);
     memory::check_fit(spec, data, &binding, device)?;
-    let predicted = memory::predict(spec, data, &binding)?.peak as f64 / 1e6;
+    let predicted = memory::predict(spec, data, &binding)?.step.peak as f64 / 1e6;
     let before = memory::resident();
     let model = model_for(spec, data, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);

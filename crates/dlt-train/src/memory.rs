@@ -3,21 +3,80 @@
 use std::fs;
 
 use candle_core::Device;
+use dlt_agent::AgentMemory;
+use dlt_data::Material;
 use dlt_models::architecture::of_spec;
 use dlt_models::binding::Binding;
-use dlt_models::memory::{Prediction, StepShape};
+use dlt_models::memory::{Prediction as StepPrediction, StepShape};
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Checkpointing, Size};
 
 use crate::{Result, TrainError, device};
 
-/// Predicts what the training steps of a spec take in a binding, before anything is allocated.
+/// From so many megabytes on a message names the agent too; those of usual runs take less than one.
+const LARGE_AGENT_MB: f64 = 50.0;
+
+/// What a prediction needs to know of the data.
+#[derive(Clone, Copy, Debug)]
+pub struct DataShape {
+    /// Sizes that the data decide.
+    pub extents: Extents,
+    /// Tokens of the widest batch, where the data say so; else batches are as wide as the model's windows.
+    pub widest: Option<usize>,
+}
+
+impl From<Extents> for DataShape {
+    fn from(extents: Extents) -> Self {
+        Self { extents, widest: None }
+    }
+}
+
+impl From<&Material> for DataShape {
+    fn from(material: &Material) -> Self {
+        Self { extents: material.extents(), widest: material.widest() }
+    }
+}
+
+/// Bytes that a run takes beside the program and its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prediction {
+    /// The model's training steps.
+    pub step: StepPrediction,
+    /// The agent, throughout.
+    pub agent: usize,
+    /// Most at one time, of both.
+    pub peak: usize,
+    /// The part of a run in which the peak is.
+    pub phase: &'static str,
+}
+
+/// Predicts what a run with a spec takes in a binding, before anything is allocated: training steps, decisions and
+/// checkpoints.
 ///
 /// # Errors
 /// Fails where the context is longer than the architecture takes, which a checked spec excludes.
-pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<Prediction> {
-    let (windows, tokens) = (spec.micro_batch(), spec.tokens());
+pub fn predict(spec: &CheckedSpec, data: impl Into<DataShape>, binding: &Binding) -> Result<Prediction> {
+    let data = data.into();
+    let step = predict_steps(spec, data, binding)?;
+    let agent = AgentMemory::of(&spec.agent, spec.model.layers);
+    // Between two steps: activations and gradients are gone then.
+    let between = step.weights + step.moments + dlt_models::memory::THREADS;
+    let phases = [
+        (step.phase, step.peak),
+        ("a decision", between.saturating_add(agent.learning)),
+        ("a checkpoint", between.saturating_add(agent.saving)),
+    ];
+    let [first, decision, checkpoint] = phases;
+    // The first of equals, so that a run without an agent is told by its steps.
+    let later =
+        |most: (&'static str, usize), next: (&'static str, usize)| if next.1 > most.1 { next } else { most };
+    let (phase, peak) = later(later(first, decision), checkpoint);
+    Ok(Prediction { step, agent: agent.held, peak: peak.saturating_add(agent.held), phase })
+}
+
+fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Result<StepPrediction> {
+    let (windows, tokens) = (spec.micro_batch(), data.widest.unwrap_or(spec.tokens()).min(spec.tokens()));
     let shape = StepShape {
         windows,
         pieces: spec.micro_batches(),
@@ -28,7 +87,7 @@ pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<P
         activations: spec.training.activations,
         gradient: spec.tying.gradient,
     };
-    Ok(dlt_models::memory::predict(of_spec(spec, data).as_ref(), binding, &shape)?)
+    Ok(dlt_models::memory::predict(of_spec(spec, data.extents).as_ref(), binding, &shape)?)
 }
 
 /// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main memory, or that of
@@ -38,7 +97,13 @@ pub fn predict(spec: &CheckedSpec, data: Extents, binding: &Binding) -> Result<P
 ///
 /// # Errors
 /// [`TrainError::Memory`] with the settings that would help; as [`predict`].
-pub fn check_fit(spec: &CheckedSpec, data: Extents, binding: &Binding, device: &Device) -> Result<()> {
+pub fn check_fit(
+    spec: &CheckedSpec,
+    data: impl Into<DataShape>,
+    binding: &Binding,
+    device: &Device,
+) -> Result<()> {
+    let data = data.into();
     if !device.is_cpu() {
         return device::free_mb(device).map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
     }
@@ -53,7 +118,7 @@ pub fn check_fit(spec: &CheckedSpec, data: Extents, binding: &Binding, device: &
 /// [`check_fit`] in so many megabytes, of which the process has `process_mb` already.
 fn check_fit_in(
     spec: &CheckedSpec,
-    data: Extents,
+    data: DataShape,
     binding: &Binding,
     process_mb: f64,
     limit_mb: f64,
@@ -87,11 +152,25 @@ fn check_fit_in(
     let advice = match help.is_empty() {
         false => help.join("; "),
         true => format!(
-            "training.checkpointing=block and training.micro_batch=1 bring it down to {least:.0} MB at least: \
-             the model itself is too large"
+            "training.checkpointing=block and training.micro_batch=1 bring it down to {least:.0} MB at least: {}",
+            too_large(spec)
         ),
     };
     Err(TrainError::Memory { needed_mb, limit_mb, advice })
+}
+
+/// What is too large where no setting of the training steps helps.
+fn too_large(spec: &CheckedSpec) -> String {
+    let agent = AgentMemory::of(&spec.agent, spec.model.layers);
+    let agent_mb = agent.held.saturating_add(agent.saving) as f64 / 1e6;
+    match agent_mb < LARGE_AGENT_MB {
+        true => "the model itself is too large".to_owned(),
+        false => format!(
+            "the agent's Q-network takes {agent_mb:.0} MB of it with agent.hidden = {} and model.layers = {}: make \
+             one of them smaller",
+            spec.agent.hidden, spec.model.layers
+        ),
+    }
 }
 
 /// Megabytes that this process may still take: what the system calls available, and what its control group
@@ -177,7 +256,7 @@ mod tests {
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
         let process = resident().map_or(0.0, |resident| resident.now_mb);
-        let check = |limit_mb| check_fit_in(&spec, Extents::default(), &binding, process, limit_mb);
+        let check = |limit_mb| check_fit_in(&spec, Extents::default().into(), &binding, process, limit_mb);
         let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
@@ -196,6 +275,42 @@ mod tests {
         assert!(none.contains("the model itself is too large"), "{none}");
     }
 
+    #[test]
+    fn rejects_an_agent_that_cannot_fit_and_names_it() {
+        let mut spec = dlt_spec::Spec::default();
+        spec.model.vocabulary = Size::Fixed(101);
+        let small = predict(&spec.clone().check().expect("a spec"), Extents::default(), &Binding::frozen(4));
+        spec.agent.hidden = 20_000_000;
+        let spec = spec.check().expect("a spec");
+        let binding = initial_binding(&spec);
+        let large = predict(&spec, Extents::default(), &binding).expect("a prediction");
+        let numbers = large.agent / 3 / size_of::<f32>();
+        assert!(numbers > spec.agent.hidden * spec.model.layers, "{numbers}");
+        assert!(large.peak > small.expect("a prediction").peak + 4 * large.agent, "{large:?}");
+        assert_eq!(large.phase, "a checkpoint");
+        match check_fit_in(&spec, Extents::default().into(), &binding, 0.0, 1000.0) {
+            Err(TrainError::Memory { advice, .. }) => {
+                assert!(advice.contains("agent.hidden = 20000000"), "{advice}");
+            }
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn law_short_sentences_are_predicted_by_the_widest_batch() {
+        let mut spec = dlt_spec::Spec::default();
+        spec.model.vocabulary = Size::Fixed(101);
+        let spec = spec.check().expect("a spec");
+        let peak = |widest| {
+            let data = DataShape { extents: Extents::of_text(101), widest };
+            predict(&spec, data, &initial_binding(&spec)).expect("a prediction").peak
+        };
+        let windows = spec.model.context;
+        assert_eq!(peak(Some(windows)), peak(None));
+        assert_eq!(peak(Some(2 * windows)), peak(None), "no batch is wider than the model's windows");
+        assert!(peak(Some(windows / 4)) < peak(None));
+    }
+
     /// Half of what is kept, but for the sums of attention's softmax; nothing else is narrower.
     #[test]
     fn law_narrow_activations_take_half_and_weights_the_same() {
@@ -204,7 +319,7 @@ mod tests {
             spec.model.vocabulary = Size::Fixed(101);
             spec.training.activations = activations;
             let spec = spec.check().expect("a spec");
-            predict(&spec, Extents::of_text(101), &initial_binding(&spec)).expect("a prediction")
+            predict(&spec, Extents::of_text(101), &initial_binding(&spec)).expect("a prediction").step
         };
         let [wide, narrow] = Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
         else {
@@ -215,7 +330,7 @@ mod tests {
         let rows = spec.training.batch * spec.model.context;
         let sums = 2 * rows * spec.model.heads * size_of::<f32>();
         assert_eq!(wide.activations - sums, 2 * (narrow.activations - sums));
-        let lasting = |one: &Prediction| [one.weights, one.gradients, one.moments];
+        let lasting = |one: &StepPrediction| [one.weights, one.gradients, one.moments];
         assert_eq!(lasting(&wide), lasting(&narrow));
         assert!(narrow.peak < wide.peak, "{narrow:?} {wide:?}");
     }
@@ -228,7 +343,7 @@ mod tests {
         let spec = spec.check().expect("a spec");
         let n_layers = spec.model.layers;
         let prediction =
-            |binding: &Binding| predict(&spec, Extents::of_text(101), binding).expect("a prediction");
+            |binding: &Binding| predict(&spec, Extents::of_text(101), binding).expect("a prediction").step;
         let lasting = |binding: &Binding| {
             let prediction = prediction(binding);
             prediction.weights + prediction.gradients + prediction.moments

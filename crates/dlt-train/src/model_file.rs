@@ -12,6 +12,7 @@ use dlt_spec::size::Extents;
 use dlt_spec::{Origin, Overlay, Spec, durable};
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
+use crate::folder::Held;
 use crate::lock::Lock;
 use crate::trainer::restored;
 use crate::tying::model_notes;
@@ -78,7 +79,9 @@ pub struct Repaired {
 /// the model; [`TrainError::Io`], after which the file is either the damaged or the right one.
 pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     let path = run.join(MODEL_FILE);
-    let _lock = Lock::take(run)?;
+    let held =
+        Held::open(run).map_err(|source| TrainError::Io { action: "read", path: run.to_owned(), source })?;
+    let _lock = Lock::take(&held)?;
     let is_there = fs::symlink_metadata(&path).is_ok();
     if is_there && open_model(&path).is_ok_and(|file| fits(&file)) {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Going on with a run: what is there, what of its spec may change, and where it goes on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use dlt_data::Material;
@@ -10,7 +10,7 @@ use dlt_state::Recording;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, CheckpointFolder, hex};
-use crate::folder::RunFolder;
+use crate::folder::{Held, RunFolder};
 use crate::lock::Lock;
 use crate::{Result, TrainError, memory};
 
@@ -26,6 +26,7 @@ pub const ALLOWED_CHANGES: &[&str] = &[
     "training.non_finite",
     "evaluation.every_steps",
     "evaluation.batch",
+    "evaluation.final_windows",
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
     "checkpoint.keep_last",
@@ -35,7 +36,7 @@ pub const ALLOWED_CHANGES: &[&str] = &[
 /// A run folder that is held and about to be gone on with. Nothing in it has been changed yet but its lock.
 #[derive(Debug)]
 pub struct Resumption {
-    pub(crate) run: PathBuf,
+    pub(crate) run: Held,
     pub(crate) lock: Lock,
     /// What the steps so far were computed with.
     before: CheckedSpec,
@@ -63,9 +64,14 @@ impl Resumption {
             );
             return Err(TrainError::Resume { path: run.to_owned(), reason });
         }
-        let lock = Lock::take(run)?;
+        let held = Held::open(run).map_err(|source| TrainError::Io {
+            action: "read",
+            path: run.to_owned(),
+            source,
+        })?;
+        let lock = Lock::take(&held)?;
         let spec = RunFolder::read_spec(run)?;
-        let found = CheckpointFolder::of(run).newest()?;
+        let found = CheckpointFolder::held(&held).newest()?;
         let refused: Vec<_> = found.refused.iter().map(|(_, error)| error.to_string()).collect();
         if found.checkpoint.is_none() && !refused.is_empty() {
             return Err(TrainError::NoCheckpoint { path: run.to_owned(), refused });
@@ -75,7 +81,7 @@ impl Resumption {
             None => spec.clone(),
         };
         let notices = refused.into_iter().map(|reason| format!("checkpoint not used: {reason}")).collect();
-        Ok(Self { run: run.to_owned(), lock, before, spec, checkpoint: found.checkpoint, notices })
+        Ok(Self { run: held, lock, before, spec, checkpoint: found.checkpoint, notices })
     }
 
     /// The spec as it stands in the run folder.
@@ -111,7 +117,7 @@ impl Resumption {
         let is_refused = |change: &&Change| !ALLOWED_CHANGES.contains(&change.key);
         let refused: Vec<_> = changes.iter().filter(is_refused).map(ToString::to_string).collect();
         if !refused.is_empty() {
-            return Err(TrainError::ChangedSpec { path: self.run.clone(), refused });
+            return Err(TrainError::ChangedSpec { path: self.run.path().to_owned(), refused });
         }
         self.spec = spec;
         Ok(changes)
@@ -130,12 +136,12 @@ impl Resumption {
         steps: usize,
         device: &Device,
     ) -> Result<()> {
-        let refuse = |reason: String| Err(TrainError::Resume { path: self.run.clone(), reason });
+        let refuse = |reason: String| Err(TrainError::Resume { path: self.run.path().to_owned(), reason });
         let done = self.step();
         if steps < done {
             return refuse(format!("{done} steps are done, training.steps = {steps} is fewer"));
         }
-        if steps == done && self.run.join(SUMMARY_FILE).is_file() {
+        if steps == done && self.run.real(&self.run.path().join(SUMMARY_FILE)).is_file() {
             return refuse(format!("it has finished after {done} steps; raise --steps to go on with it"));
         }
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
@@ -155,7 +161,7 @@ impl Resumption {
                 ));
             }
         }
-        memory::check_fit(&self.spec, material.extents(), &checkpoint.binding()?, device)
+        memory::check_fit(&self.spec, material, &checkpoint.binding()?, device)
     }
 }
 

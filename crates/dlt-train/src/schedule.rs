@@ -4,17 +4,19 @@ use std::f64::consts::PI;
 
 use dlt_spec::spec::{OptimizerSpec, Schedule};
 
-/// Learning rate of training step `step` (from 0) of `steps`: linear warm-up, then the schedule.
+/// Learning rate of training step `step` (from 0) of `steps`: linear warm-up, then the schedule. A warm-up that is
+/// longer than training ends with it.
 #[must_use]
 pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
-    if step < spec.warmup_steps {
-        return spec.learning_rate * (step + 1) as f64 / (spec.warmup_steps + 1) as f64;
+    let warmup_steps = spec.warmup_steps.min(steps);
+    if step < warmup_steps {
+        return spec.learning_rate * (step + 1) as f64 / (warmup_steps + 1) as f64;
     }
     match spec.schedule {
         Schedule::Constant => spec.learning_rate,
         Schedule::Cosine => {
-            let rest = steps.saturating_sub(spec.warmup_steps + 1).max(1);
-            let done = ((step - spec.warmup_steps) as f64 / rest as f64).min(1.0);
+            let rest = steps.saturating_sub(warmup_steps + 1).max(1);
+            let done = ((step - warmup_steps) as f64 / rest as f64).min(1.0);
             let share = spec.final_share + (1.0 - spec.final_share) * 0.5 * (1.0 + (PI * done).cos());
             spec.learning_rate * share
         }
@@ -47,6 +49,16 @@ mod tests {
         let spec = spec(Schedule::Cosine, 3);
         let rates: Vec<_> = (0..4).map(|step| learning_rate(&spec, step, 100)).collect();
         assert_eq!(rates, [0.5, 1.0, 1.5, 2.0]);
+    }
+
+    #[test]
+    fn law_a_warmup_longer_than_training_is_as_long_as_training() {
+        for schedule in [Schedule::Constant, Schedule::Cosine] {
+            let rates = |warmup| (0..3).map(|step| learning_rate(&spec(schedule, warmup), step, 3)).collect();
+            let (long, whole): (Vec<f64>, Vec<f64>) = (rates(50), rates(3));
+            assert_eq!(long, whole);
+            assert_eq!(long, [0.5, 1.0, 1.5]);
+        }
     }
 
     #[test]

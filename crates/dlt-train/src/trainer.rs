@@ -1,5 +1,6 @@
 //! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
 
+mod evaluated;
 pub(crate) mod restored;
 mod saved;
 
@@ -9,24 +10,23 @@ use dlt_data::{Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
-use dlt_spec::record::{self, DecisionRow, MetricRow, StepRow, Summary};
+use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Objective, Order, RewardTiming, Selection};
+use dlt_spec::spec::{Objective, Order, RewardTiming};
 use dlt_state::Recording;
 
-use crate::clock::Clock;
-use crate::ending::{Times, Training, finite, read_back};
-use crate::evaluation::{Evaluation, evaluate};
+use crate::clock::{Clock, per_second};
+use crate::ending::Times;
+use crate::evaluation::{Evaluating, Evaluation};
 use crate::feed::Feed;
 use crate::folder::RunFolder;
-use crate::means::{Means, Sample};
+use crate::means::{Means, Peaks, Sample};
 use crate::optimizer::Optimizer;
 use crate::optimizer::resting::RestingPlace;
 use crate::schedule::learning_rate;
+use crate::trainer::evaluated::Best;
 use crate::trainer::saved::Saving;
-use crate::tying::{
-    Timetable, Weights, agent_for, certain_binding, change, model_for, model_notes, stream, visited,
-};
+use crate::tying::{Timetable, Weights, agent_for, certain_binding, change, model_for, stream, visited};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -40,8 +40,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Layers that the state calls independent.
     pub independent_layers: usize,
-    /// Training tokens a second, evaluation apart.
-    pub tokens_per_s: f64,
+    /// Training tokens a second, evaluation apart; nothing where the clock shows no time passing.
+    pub tokens_per_s: Option<f64>,
     /// The decision that came before the step, where there was one.
     pub decision: Option<DecisionRow>,
     /// Loss and accuracy on the validation split after the step, where they were measured.
@@ -75,34 +75,16 @@ pub struct Trainer {
     /// Resident memory before the model was made, and the most that was predicted beside it.
     process_mb: Option<f64>,
     predicted_bytes: usize,
+    /// Of the processes before this one.
+    peaks_before: Peaks,
     clock: Clock,
     times: Times,
     saving: Saving,
+    watch: Watch,
 }
 
-/// The best model so far.
-#[derive(Clone, Copy, Debug)]
-struct Best {
-    step: usize,
-    loss: f64,
-    /// Of models that predict classes.
-    accuracy: Option<f64>,
-}
-
-impl Best {
-    fn of(step: usize, evaluation: &Evaluation) -> Self {
-        let Measured { loss, accuracy } = evaluation.measured();
-        Self { step, loss, accuracy }
-    }
-
-    /// By the share of right classes, where there are classes; then by the loss.
-    fn is_better_than(&self, other: &Self) -> bool {
-        match (self.accuracy, other.accuracy) {
-            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
-            _ => self.loss < other.loss,
-        }
-    }
-}
+/// Is told how far evaluations are, which may take longer than training.
+pub type Watch = Box<dyn FnMut(Evaluating)>;
 
 /// Bytes that a decision has to free before memory is given back to the system. That costs fresh pages for
 /// the next step's values, which is worth it for large blocks only.
@@ -141,8 +123,9 @@ impl Trainer {
     ) -> Result<()> {
         check_extents(spec, material.extents())?;
         material.batches(spec.training.batch, stream(spec.seed, "data"))?;
-        agent_for(spec, recording)?;
-        memory::check_fit(spec, material.extents(), &certain_binding(spec), device)
+        // Before an agent is made, which may be larger than the model.
+        memory::check_fit(spec, material, &certain_binding(spec), device)?;
+        agent_for(spec, recording).map(drop)
     }
 
     /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay; `start` looks
@@ -183,7 +166,7 @@ impl Trainer {
         let steps = spec.steps(examples.count());
         Ok(Self {
             optimizer: Optimizer::new(&spec.optimizer, &spec.tying)
-                .resting_in(RestingPlace::in_folder(folder.path())),
+                .resting_in(RestingPlace::in_run(folder.held())),
             agent: agent_for(&spec, recording)?,
             recording: Recording::starting_from(spec.initial_state()),
             timetable: Timetable::new(&spec, steps, recording),
@@ -198,12 +181,14 @@ impl Trainer {
             best: None,
             best_on_test: None,
             state_bytes_peak: 0,
+            peaks_before: Peaks::default(),
             process_mb,
-            predicted_bytes: memory::predict(&spec, material.extents(), model.binding())?.peak,
+            predicted_bytes: memory::predict(&spec, &material, model.binding())?.peak,
             model,
             clock: Clock::start(),
             times: Times::default(),
             saving: Saving::new(&spec, recording),
+            watch: Box::new(|_| ()),
             extents: spec.extents(material.extents()),
             material,
             spec,
@@ -264,7 +249,7 @@ impl Trainer {
         let decision = agent.decide()?;
         let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
         self.optimizer.settle(&settlement)?;
-        let predicted = memory::predict(&self.spec, self.material.extents(), self.model.binding())?;
+        let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
         self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
         // Weights and both moments of blocks that went; between two steps nothing else lives.
         let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
@@ -366,86 +351,22 @@ impl Trainer {
             trainable_parameters: sample.trainable_parameters,
             block_parameters: sample.block_parameters,
             elapsed_ms: self.clock.elapsed_ms(),
-            tokens_per_s: ((step + 1) * n_tokens) as f64 / (self.times.training_s + started.elapsed_s()),
+            tokens_per_s: per_second(
+                ((step + 1) * n_tokens) as f64,
+                self.times.training_s + started.elapsed_s(),
+            ),
             current_rss_mb: resident.map(|resident| resident.now_mb),
             skipped_steps: self.saving.skipped(),
         })
     }
 
-    /// Validation, and the best model so far on it.
-    fn evaluate_when_due(&mut self) -> Result<Option<Evaluation>> {
-        if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
-            return Ok(None);
-        }
-        let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
-        let now = Best::of(self.step, &evaluation);
-        if self.best.is_none_or(|best| now.is_better_than(&best)) {
-            self.best = Some(now);
-            self.save_model()?;
-        }
-        if self.spec.evaluation.select_on == Selection::ValidationAndTest {
-            let test = self.material.examples(Split::Test).clone();
-            let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
-            self.best_on_test = Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
-        }
-        Ok(Some(evaluation))
-    }
-
-    fn evaluate(&mut self, examples: &Examples, split: record::Split) -> Result<Evaluation> {
-        let evaluation = evaluate(&self.model, examples, self.spec.evaluation_batch())?;
-        let elapsed_ms = self.clock.elapsed_ms();
-        self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
-        finite(self.step, evaluation)
-    }
-
-    fn save_model(&self) -> Result<()> {
-        let extra = model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
-        Ok(self.model.save(&self.folder.model_path(), &extra)?)
-    }
-
-    /// The end of a run: a decision that still waits for its reward gets it, the best model on validation is
-    /// read back and evaluated on the whole validation split and on the test split, and the summary is put
-    /// in place last.
-    ///
-    /// Before the model is read back, everything that training held is let go.
-    ///
-    /// # Errors
-    /// As [`advance`](Self::advance).
-    pub fn finish(mut self) -> Result<Summary> {
-        let started = Clock::start();
-        self.deciding(Self::reward_pending)?;
-        self.times.training_s += started.elapsed_s();
-        if self.best.is_none() {
-            self.save_model()?;
-        }
-        let best_step = self.best.map_or(self.step, |best| best.step);
-        let training = Training {
-            end: self.sample(),
-            means: self.means,
-            steps: self.step,
-            times: self.times,
-            block: self.model.n_block_parameters(),
-            shared: self.model.n_shared_parameters(),
-            state_bytes_peak: self.state_bytes_peak,
-            peak_rss_mb: memory::resident().map(|resident| resident.peak_mb),
-            predicted_peak_rss_mb: self.process_mb.map(|mb| mb + self.predicted_bytes as f64 / 1e6),
-            best_step,
-            best_on_test: self.best_on_test,
-            skipped_steps: self.saving.skipped(),
+    /// The most memory so far, of all processes of this run.
+    fn peaks(&self) -> Peaks {
+        let now = Peaks {
+            resident_mb: memory::resident().map(|resident| resident.peak_mb),
+            predicted_mb: self.process_mb.map(|mb| mb + self.predicted_bytes as f64 / 1e6),
         };
-        let Self { spec, mut folder, device, material, clock, model, optimizer, .. } = self;
-        drop((model, optimizer));
-        let model = read_back(&folder, &spec, material.extents(), &device)?;
-        let mut evaluate = |split: Split, label| {
-            let evaluation = evaluate(&model, material.examples(split), spec.evaluation_batch())?;
-            folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
-            finite(best_step, evaluation)?.finite(split.name())
-        };
-        let validation = evaluate(Split::Validation, record::Split::Validation)?;
-        let test = evaluate(Split::Test, record::Split::Test)?;
-        let summary = training.summary(&spec, &material, &validation, &test, clock.elapsed_s())?;
-        folder.summary(&summary)?;
-        Ok(summary)
+        now.or_above(self.peaks_before)
     }
 
     /// What is trainable now, and how many layers the state calls independent: under `tying.tie = "replicate"` more

@@ -153,6 +153,15 @@ impl Timetable {
     }
 }
 
+/// How many decisions a run of so many steps makes; nothing where nobody decides. `recording` is what
+/// `agent.recording` names.
+#[must_use]
+pub fn due_decisions(spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) -> Option<usize> {
+    let table = Timetable::new(spec, steps, recording);
+    let decides = spec.agent.policy != PolicyKind::None;
+    decides.then(|| (0..steps).map(|done| table.decisions_after(done)).sum())
+}
+
 /// The agent of a run, or nobody.
 pub(crate) fn agent_for(spec: &CheckedSpec, recording: Option<&Recording>) -> Result<Option<Agent>> {
     if spec.agent.policy == PolicyKind::None {

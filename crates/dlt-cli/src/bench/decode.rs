@@ -17,7 +17,7 @@ use crate::arguments::BenchDecodeTask;
 use crate::failure::{Failure, Result};
 use crate::generate::Speed;
 use crate::numbers::{decimal, whole};
-use crate::{machine, output, threads};
+use crate::{machine, output};
 
 /// A prime: multiples of it walk through the whole vocabulary.
 const SPREAD: usize = 7919;
@@ -32,7 +32,6 @@ struct Figures {
 }
 
 pub(super) fn run(task: &BenchDecodeTask) -> Result {
-    threads::prepare(task.machine.threads);
     if task.prompt_tokens == 0 || task.new_tokens < 2 {
         let message = "expected --prompt-tokens of at least 1 and --new-tokens of at least 2";
         return Err(Failure::refused(ExitCode::Usage, message));

@@ -9,6 +9,7 @@ use crate::{
     checksum::{self, hex},
     durable,
     error::DataError,
+    waiting::{self, Waiting},
 };
 use hf_hub::api::sync::ApiRepo;
 use std::{
@@ -289,7 +290,11 @@ impl Transfer<'_> {
         let failed = |error: io::Error| write_error(&path, &error);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
         let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        file.lock().map_err(failed)?;
+        let what = format!("{} of {}", self.file.name, self.listing.commit);
+        let grows = blob.with_extension("part");
+        // A transfer that stalls is given up and tried again for as long as the patience says.
+        let still = self.hub.config.patience.stall.saturating_mul(STALLS).max(waiting::STILL);
+        waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still }).map_err(failed)?;
         Ok(file)
     }
 
@@ -323,6 +328,9 @@ impl Transfer<'_> {
         Failed::ForNow { error, retry_after: None }
     }
 }
+
+/// Stalls of the process that fetches a file, with its pauses between, after which nobody waits for it.
+const STALLS: u32 = 10;
 
 fn least_bytes(per_s: u64, time: Duration) -> u64 {
     (per_s as f64 * time.as_secs_f64()) as u64

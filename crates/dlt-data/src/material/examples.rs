@@ -162,6 +162,15 @@ impl Examples {
         }
     }
 
+    /// Tokens of the widest batch; nothing where all are as wide as the model says.
+    #[must_use]
+    pub fn widest(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Sentences(rows) => Some(rows.widest()),
+            Kind::Windows(_) | Kind::Masked(..) | Kind::Pictures(..) => None,
+        }
+    }
+
     /// How often each class occurs; nothing where there are none.
     #[must_use]
     pub fn class_counts(&self) -> Option<Vec<u64>> {

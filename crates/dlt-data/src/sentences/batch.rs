@@ -199,6 +199,14 @@ impl SentenceIds {
         self.rows.iter().map(|row| row.ids.len()).sum()
     }
 
+    /// Tokens of the widest batch that can be made.
+    pub(crate) fn widest(&self) -> usize {
+        match self.pads_fully() {
+            true => self.longest,
+            false => self.rows.iter().map(|row| row.ids.len()).max().unwrap_or(0),
+        }
+    }
+
     /// Whether rows are filled up to the longest width that was asked for, as padding that is seen has to be.
     pub(crate) fn pads_fully(&self) -> bool {
         !self.framing.masks_padding

@@ -9,6 +9,9 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
+/// Most bars: more of them would be thinner than a pixel. Of more layers every second, third... is drawn.
+const BARS: usize = 1024;
+
 /// For how many training steps each layer was independent, beside what a uniformly random action would give: layer
 /// `i` copies one of `i + 1` layers then, of which it is one itself.
 ///
@@ -23,14 +26,16 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
     }
     let steps = run.recording.steps_independent(until);
     let n_layers = steps.len();
+    let every = n_layers.div_ceil(BARS);
     let upper = steps.iter().skip(1).copied().max().unwrap_or(0);
     let x = Axis::layers("layer", n_layers, 16);
     let y = Axis::counts("training steps independent", until as f64, 7);
     let sheet = Sheet {
         title: format!("Steps for which each layer was independent: {}", run.name()),
         alt: format!(
-            "A bar for each of {n_layers} layers, of {} training steps. Layer 0 always is independent; of the others \
+            "A bar for {} of {n_layers} layers, of {} training steps. Layer 0 always is independent; of the others \
              the most is {} steps.",
+            if every > 1 { format!("one in {every}") } else { "each".to_owned() },
             whole(until),
             whole(upper)
         ),
@@ -43,7 +48,7 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let half = (chart.place((0.46, 0.0)).0 - chart.place((0.0, 0.0)).0).max(px(2.0));
-        for (layer, &steps) in steps.iter().enumerate() {
+        for (layer, &steps) in steps.iter().enumerate().step_by(every) {
             let at = layer as f64;
             chart.rectangle([(at - 0.38, steps as f64), (at + 0.38, 0.0)], filled(series(0)))?;
             let line = Shape::Line(vec![(-half, 0), (half, 0)], stroke(INK, 0.75, 3.0));

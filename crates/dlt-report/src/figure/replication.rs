@@ -7,12 +7,14 @@ use dlt_state::State;
 use super::Figure;
 use super::palette::{GROUND, INK, MUTED, SERIES};
 use super::sheet::{MARGIN, TEXT, TITLE, WIDTH, document, escaped, fitted, text_width};
-use crate::error::Result;
+use crate::error::{ReportError, Result};
 
 /// Highest arc, in pixels.
 const HIGHEST: f64 = 330.0;
 /// Below the layers: loops, numbers, and what the marks mean, in pixels.
 const BELOW: f64 = 118.0;
+/// Most layers of a map, which is 23 pixels wide for each.
+const MOST_LAYERS: usize = 512;
 /// From this distance of layers on, in pixels, their numbers stand inside their marks.
 const ROOMY: f64 = 40.0;
 /// What stands below the map.
@@ -174,8 +176,12 @@ fn words(svg: &mut String, [x, y]: [f64; 2], size: f64, colour: &str, anchor: &s
 /// Layers that share with nobody have no colour.
 ///
 /// # Errors
-/// None today: the type is that of all figures.
+/// [`ReportError::Picture`] for more layers than can be told apart.
 pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
+    if state.n_layers() > MOST_LAYERS {
+        let reason = format!("expected at most {MOST_LAYERS} layers, got {}", state.n_layers());
+        return Err(ReportError::Picture { title: title.to_owned(), reason });
+    }
     let layout = Layout::of(state);
     let mut svg = String::new();
     let (title_size, text_size) = (TITLE * layout.scale, TEXT * layout.scale);

@@ -14,6 +14,10 @@ use crate::run::Run;
 
 /// Most columns: more of them would be narrower than a pixel.
 const COLUMNS: usize = 600;
+/// Most strips: more of them would be thinner than two pixels. Of more layers every second, third... is drawn.
+const STRIPS: usize = 256;
+/// Most fields that are drawn, a strip's owner in a column each. A field takes six kilobytes while it is made a picture.
+const FIELDS: usize = 40_000;
 /// Height from which on strips are parted by a line, in pixels.
 const THIN: f64 = 14.0;
 /// Width of the bar that says which shade is which owner, with its labels, in pixels.
@@ -39,17 +43,20 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
         return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
     }
     let n_layers = run.recording.n_layers();
-    let (columns, is_sampled) = columns(run, until);
+    let every = n_layers.div_ceil(STRIPS);
+    let most = (FIELDS / n_layers.div_ceil(every)).min(COLUMNS);
+    let (columns, is_sampled) = columns(run, until, most);
     let x = Axis::steps("training steps", 0.0, until as f64);
     let y = Axis::layers("layer", n_layers, 16);
     let sheet = Sheet {
         title: format!("Owner of each layer over training: {}", run.name()),
         alt: format!(
-            "Strips of {n_layers} layers over {} training steps, the shade of each the layer whose weights it uses; {} \
+            "Strips of {n_layers} layers{} over {} training steps, the shade of each the layer whose weights it uses; {} \
              decisions{}. At the end {} layers are independent.",
+            if every > 1 { format!(", of which one in {every} is drawn,") } else { String::new() },
             whole(until),
             whole(rows.len()),
-            if is_sampled { format!(", of which {COLUMNS} states are drawn") } else { String::new() },
+            if is_sampled { format!(", of which {most} states are drawn") } else { String::new() },
             run.state().n_independent()
         ),
         legend: vec![(Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())],
@@ -58,28 +65,28 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
     sheet.draw(|area| {
         let (area, scale) = area.split_horizontally(area.dim_in_pixel().0 as i32 - px(SCALE));
         let mut chart = Chart::new(&area, &x, &y, left_of(&[&y]))?;
-        for stretch in stretches(&columns, until) {
-            draw(&mut chart, &stretch, n_layers, until)?;
+        for stretch in stretches(&columns, until, every) {
+            draw(&mut chart, &stretch, [n_layers, every], until)?;
         }
-        owners(&scale, n_layers)
+        owners(&scale, [n_layers, every])
     })
 }
 
 /// States with the step at which each begins, and whether there were more than are kept.
-fn columns(run: &Run, until: usize) -> (Vec<(usize, &State)>, bool) {
+fn columns(run: &Run, until: usize, most: usize) -> (Vec<(usize, &State)>, bool) {
     let recording = &run.recording;
-    if recording.rows().len() < COLUMNS {
+    if recording.rows().len() < most {
         let begins = std::iter::once((0, recording.initial()));
         return (begins.chain(recording.iter()).collect(), false);
     }
-    let step = |column: usize| column * until / COLUMNS;
-    ((0..COLUMNS).map(|column| (step(column), recording.state_at(step(column)))).collect(), true)
+    let step = |column: usize| column * until / most;
+    ((0..most).map(|column| (step(column), recording.state_at(step(column)))).collect(), true)
 }
 
-fn stretches(columns: &[(usize, &State)], until: usize) -> Vec<Stretch> {
+fn stretches(columns: &[(usize, &State)], until: usize, every: usize) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let n_layers = columns.first().map_or(0, |(_, state)| state.n_layers());
-    for layer in 0..n_layers {
+    for layer in (0..n_layers).step_by(every) {
         let first = stretches.len();
         for (index, (from, state)) in columns.iter().enumerate() {
             let to = columns.get(index + 1).map_or(until, |next| next.0);
@@ -101,12 +108,14 @@ fn colour(owner: usize, n_layers: usize) -> RGBColor {
 
 /// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that no seam is
 /// left.
-fn draw(chart: &mut Chart, stretch: &Stretch, n_layers: usize, until: usize) -> Drawn {
+fn draw(chart: &mut Chart, stretch: &Stretch, [n_layers, every]: [usize; 2], until: usize) -> Drawn {
     let [wide, high] = chart.pixel();
     let (layer, colour) = (stretch.layer as f64, colour(stretch.owner, n_layers));
     let (from, to) = (stretch.from as f64, stretch.to as f64);
     let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
-    let top = if gap == 0.0 && stretch.layer + 1 < n_layers { layer + 0.5 + high } else { layer + 0.5 - gap };
+    // The next strip begins so many layers further on.
+    let end = (layer + every as f64).min(n_layers as f64) - 0.5;
+    let top = if gap == 0.0 && stretch.layer + every < n_layers { end + high } else { end - gap };
     let corners = [(from, top), ((to + wide).min(until as f64), layer - 0.5 + gap)];
     chart.rectangle(corners, colour.filled())?;
     if stretch.owner == stretch.layer {
@@ -119,14 +128,15 @@ fn draw(chart: &mut Chart, stretch: &Stretch, n_layers: usize, until: usize) -> 
 }
 
 /// The bar of shades, a field for each layer.
-fn owners(area: &Area, n_layers: usize) -> Drawn {
+fn owners(area: &Area, [n_layers, every]: [usize; 2]) -> Drawn {
     // With a name, though a blank one, the bar is as high as the strips.
     let x = Axis::labelled(" ", 0.0..1.0, Vec::new());
     let y = Axis::layers("owner", n_layers, 16);
     let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
-    for owner in 0..n_layers {
-        let seam = if owner + 1 < n_layers { chart.pixel()[1] } else { 0.0 };
-        let corners = [(0.0, owner as f64 + 0.5 + seam), (1.0, owner as f64 - 0.5)];
+    for owner in (0..n_layers).step_by(every) {
+        let seam = if owner + every < n_layers { chart.pixel()[1] } else { 0.0 };
+        let end = (owner + every).min(n_layers) as f64 - 0.5;
+        let corners = [(0.0, end + seam), (1.0, owner as f64 - 0.5)];
         chart.rectangle(corners, colour(owner, n_layers).filled())?;
     }
     Ok(())

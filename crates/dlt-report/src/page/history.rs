@@ -16,6 +16,10 @@ use crate::run::Run;
 const BYTES_OF_MOMENTS: usize = 160_000;
 /// Rows of the table of decisions.
 const MOST_ROWS: usize = 400;
+/// Owners in that table, in all of its rows.
+const MOST_OWNERS: usize = 400_000;
+/// Rows of the table of layers.
+const MOST_LAYERS: usize = 2048;
 
 /// The run before its first decision, or after one: what the map shows at one place of its slider.
 #[derive(Debug, Serialize)]
@@ -143,7 +147,8 @@ pub(super) fn decisions(run: &Run) -> Html {
         html.markup("<p class=\"note\">No decision has been made.</p>");
         return html;
     }
-    let every = count.div_ceil(MOST_ROWS);
+    let most = MOST_ROWS.min(MOST_OWNERS / recording.n_layers()).max(1);
+    let every = count.div_ceil(most);
     if every > 1 {
         html.tagged(
             "<p class=\"note\">Every ",
@@ -206,7 +211,7 @@ pub(super) fn layers_table(run: &Run) -> Html {
         table.column(name, Column::Numbers);
     }
     table.column("", Column::Words);
-    for (layer, steps) in recording.steps_independent(until).into_iter().enumerate() {
+    for (layer, steps) in recording.steps_independent(until).into_iter().enumerate().take(MOST_LAYERS) {
         let share = steps as f64 / until.max(1) as f64;
         let mut cells: Vec<Html> = [
             layer.to_string(),
@@ -229,5 +234,13 @@ pub(super) fn layers_table(run: &Run) -> Html {
     }
     let mut html = Html::new();
     html.markup("<div class=\"narrow\">").add(&table.html("Each layer over training")).markup("</div>");
+    if recording.n_layers() > MOST_LAYERS {
+        let layers = whole(MOST_LAYERS);
+        html.tagged(
+            "<p class=\"note\">The first ",
+            &layers,
+            " layers; all are in <code>states.jsonl</code>.</p>",
+        );
+    }
     html
 }

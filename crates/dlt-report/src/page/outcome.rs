@@ -162,6 +162,12 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
             table.row([&format!("{split} F1 of class 1"), &decimal(f1, 4), ""]);
         }
     }
+    let three = |number: Option<f64>| or_dash(number, |number| decimal(number, 3));
+    table.row([
+        "validation loss, nats",
+        &three(digest.validation_loss),
+        &three(digest.unigram_perplexity.map(f64::ln)),
+    ]);
     table.html("Quality beside the majority class")
 }
 

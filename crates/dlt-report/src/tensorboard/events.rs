@@ -104,7 +104,7 @@ fn of_step(row: &StepRow) -> Vec<(String, f64)> {
         ("train/loss", Some(row.loss)),
         ("train/learning_rate", Some(row.learning_rate)),
         ("train/gradient_norm", Some(row.gradient_norm)),
-        ("train/tokens_per_s", Some(row.tokens_per_s)),
+        ("train/tokens_per_s", row.tokens_per_s),
         ("tying/independent_layers", Some(row.independent_layers as f64)),
         ("tying/distinct_layers", Some(row.distinct_layers as f64)),
         ("tying/trainable_parameters", Some(row.trainable_parameters as f64)),

@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = StepRow> {
         trainable_parameters: counts.4,
         block_parameters: counts.5,
         elapsed_ms: numbers.4,
-        tokens_per_s: numbers.3,
+        tokens_per_s: Some(numbers.3),
         current_rss_mb: numbers.5,
         skipped_steps: counts.6,
     })

@@ -93,7 +93,7 @@ fn tables_are_as_they_are_described() {
         trainable_parameters: 100,
         block_parameters: 40,
         elapsed_ms: 1.5,
-        tokens_per_s: 8.25,
+        tokens_per_s: Some(8.25),
         current_rss_mb: None,
         skipped_steps: Some(1),
     };

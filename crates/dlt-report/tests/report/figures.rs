@@ -170,6 +170,39 @@ fn a_strip_has_a_field_for_each_stretch_of_an_owner() {
     Tree::from_str(figure.svg(), &Options::default()).unwrap();
 }
 
+/// A picture of each figure is made of every layer's fields, some kilobytes each.
+#[test]
+fn figures_of_many_layers_are_thinned_or_refused() {
+    let mut folder = Folder::new(1100);
+    for step in 1..=300 {
+        folder.step(step, 1.0);
+        folder.decision(step, (0..1100).map(|layer| (layer * step) % (layer + 1)).collect(), 0.0);
+    }
+    let run = folder.read();
+    let (strip, bars) = (state_strip(&run).unwrap(), steps_independent(&run).unwrap());
+    for figure in [&strip, &bars, &events(&run).unwrap(), &figure::agent(&run).unwrap()] {
+        assert!(figure.svg().len() < 8_000_000, "{}: {} bytes", figure.title(), figure.svg().len());
+    }
+    assert!(strip.alt().contains("one in 5 is drawn") && bars.alt().contains("one in 2 of 1100 layers"));
+    assert!(count(&strip, "<rect x=") > 10_000, "it still shows something");
+    let error = replication_map(run.state(), "many").unwrap_err().to_string();
+    assert!(error.contains("expected at most 512 layers, got 1100"), "{error}");
+}
+
+#[test]
+fn rejects_documents_that_are_too_large_to_be_pictures() {
+    let of = |body: &str, size: &str| {
+        let svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{size}\">{body}</svg>"
+        );
+        dlt_report::picture::png(&svg)
+    };
+    assert!(of("", "10").is_ok());
+    assert!(of("", "5000").unwrap_err().contains("pixels, got 10000 x 10000"));
+    assert!(of("", "99999999999").is_err());
+    assert!(of(&" ".repeat(17 << 20), "10").unwrap_err().contains("bytes, got"));
+}
+
 #[test]
 fn losses_have_a_mark_a_validation_and_a_tick_a_decision() {
     let run = run().read();

@@ -43,7 +43,7 @@ impl Folder {
             trainable_parameters: 100,
             block_parameters: 50_000 * self.recording.state_at(step).n_independent(),
             elapsed_ms: 1.0,
-            tokens_per_s: 1.0,
+            tokens_per_s: Some(1.0),
             current_rss_mb: Some(100.0 + step as f64),
             skipped_steps: None,
         }));
@@ -93,7 +93,10 @@ impl Folder {
     pub(crate) fn read(&self) -> Run {
         let write = |name: &str, text: String| fs::write(self.path().join(name), text).unwrap();
         let lines: Vec<_> = self.rows.iter().map(MetricRow::to_line).collect();
-        write("spec.toml", String::new());
+        let layers = self.recording.n_layers();
+        // In a model of one layer nobody decides.
+        let agent = if layers == 1 { "[agent]\npolicy = \"none\"\n" } else { "" };
+        write("spec.toml", format!("[model]\nlayers = {layers}\n{agent}"));
         write("provenance.json", PROVENANCE.to_owned());
         write("metrics.jsonl", lines.join("\n") + "\n");
         write("states.jsonl", self.recording.to_text());

@@ -308,6 +308,15 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
     assert_eq!(held, again, "the last known state stays");
     assert!(trouble.unwrap().contains("metrics.jsonl: line 16"));
     assert!(live.snapshot().page.contains("cannot be read now"));
+    let (states, wide) = (folder.path.join(STATES_FILE), Recording::new(65_536).to_text());
+    let decided = fs::read_to_string(&states).unwrap();
+    fs::write(&metrics, lines[..16].join("\n") + "\n").unwrap();
+    for (text, says) in [(wide, "expected decisions about the 4 layers"), ("1".repeat(3 << 20), "line 1")] {
+        fs::write(&states, text).unwrap();
+        let trouble = steps(&mut live).1.unwrap();
+        assert!(trouble.contains("states.jsonl: ") && trouble.contains(says), "{trouble}");
+    }
+    fs::write(&states, decided).unwrap();
     let elsewhere = folder.path.with_file_name("elsewhere");
     fs::rename(&folder.path, &elsewhere).unwrap();
     assert!(steps(&mut live).1.unwrap().contains("not a run folder"));

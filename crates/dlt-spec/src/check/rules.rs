@@ -46,7 +46,6 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.objective();
     rules.data();
     rules.training();
-    rules.optimizer();
     rules.tying();
     rules.agent();
     rules.recording();
@@ -248,17 +247,6 @@ impl Rules<'_> {
             &["training.batch"],
             || batch.is_multiple_of(micro_batch.or(batch)),
             || format!("a divisor of training.batch = {batch}"),
-        );
-    }
-
-    fn optimizer(&mut self) {
-        let warmup = self.spec.optimizer.warmup_steps;
-        let steps = self.spec.training.steps.or(usize::MAX);
-        self.holds(
-            "optimizer.warmup_steps",
-            &["training.steps"],
-            || warmup <= steps,
-            || format!("at most training.steps = {steps}"),
         );
     }
 

@@ -94,6 +94,7 @@ impl Default for EvaluationSpec {
             every_steps: Size::AUTO,
             batch: Size::AUTO,
             windows: Size::AUTO,
+            final_windows: Size::AUTO,
             select_on: Selection::Validation,
         }
     }

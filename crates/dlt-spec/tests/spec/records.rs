@@ -17,7 +17,7 @@ fn step() -> StepRow {
         trainable_parameters: 7_000_000,
         block_parameters: 600_000,
         elapsed_ms: 12.5,
-        tokens_per_s: 2048.0,
+        tokens_per_s: Some(2048.0),
         current_rss_mb: Some(210.5),
         skipped_steps: None,
     }
@@ -65,6 +65,8 @@ fn summary() -> Summary {
         seed: 1,
         steps: 30,
         skipped_steps: None,
+        decisions: Some(4),
+        final_windows: None,
         best_step: 30,
         validation_loss: 6.5,
         validation_perplexity: 6.5f64.exp(),
@@ -85,7 +87,7 @@ fn summary() -> Summary {
         independent_layers_end: 2,
         distinct_layers_mean: 2.1,
         distinct_layers_end: 2,
-        tokens_per_s: 5000.0,
+        tokens_per_s: Some(5000.0),
         seconds_per_epoch: 45.0,
         elapsed_s: 3.5,
         elapsed_training_s: 3.0,
@@ -185,6 +187,24 @@ fn rejects_lines_of_another_form() {
     }
     let short = MetricRow::Evaluation(evaluation()).to_line().replace("\"loss\":6.5,", "");
     assert!(MetricRow::from_line(&short).unwrap_err().to_string().contains("missing field `loss`"));
+}
+
+/// What a clock that does not run cannot tell is left out, and the null of earlier builds is read as that.
+#[test]
+fn a_rate_that_is_not_known_is_left_out() {
+    let row = StepRow { tokens_per_s: None, ..step() };
+    let line = MetricRow::Step(row.clone()).to_line();
+    assert!(!line.contains("tokens_per_s"), "{line}");
+    let before = line.replace("\"elapsed_ms\"", "\"tokens_per_s\":null,\"elapsed_ms\"");
+    for line in [line, before] {
+        assert_eq!(MetricRow::from_line(&line).unwrap(), MetricRow::Step(row.clone()), "{line}");
+    }
+    let timeless = Summary { tokens_per_s: None, ..summary() };
+    let text = serde_json::to_string(&timeless).unwrap();
+    let before = text.replace("\"seconds_per_epoch\"", "\"tokens_per_s\":null,\"seconds_per_epoch\"");
+    for text in [text, before] {
+        assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), timeless, "{text}");
+    }
 }
 
 #[test]

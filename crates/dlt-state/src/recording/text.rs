@@ -10,6 +10,17 @@ use crate::{Action, State, StateError};
 /// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask for all memory.
 const MAX_LAYERS: usize = 1 << 16;
 
+/// Bytes of the longest line: twice as many numbers of five digits, with their commas, and the keys.
+const MOST_LINE_BYTES: usize = 2 * 6 * MAX_LAYERS + 256;
+
+/// Refuses a line that is longer than that of any decision, before its numbers are gathered.
+fn check_length(line: &str) -> Result<(), StateError> {
+    match line.len() > MOST_LINE_BYTES {
+        true => Err(StateError::LongLine { bytes: line.len(), limit: MOST_LINE_BYTES }),
+        false => Ok(()),
+    }
+}
+
 pub(super) fn header_line(initial: &State) -> String {
     let (format, version) = (Recording::FORMAT, Recording::VERSION);
     let n_layers = initial.n_layers();
@@ -35,6 +46,7 @@ fn array(values: &[usize]) -> String {
 
 /// The initial state that a header describes.
 pub(super) fn parse_header(line: &str) -> Result<State, StateError> {
+    check_length(line)?;
     let (mut format, mut version, mut n_layers, mut initial) = (None, None, None, None);
     Cursor::new(line).object(|cursor, key| match key {
         "format" => set(&mut format, "format", cursor.string("a string")?),
@@ -77,6 +89,7 @@ pub(super) struct ReadRow {
 }
 
 pub(super) fn parse_row(line: &str) -> Result<ReadRow, StateError> {
+    check_length(line)?;
     let (mut step, mut layer, mut action, mut owners) = (None, None, None, None);
     Cursor::new(line).object(|cursor, key| match key {
         "step" => set(&mut step, "step", cursor.number()?),

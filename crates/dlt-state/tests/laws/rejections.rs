@@ -104,6 +104,8 @@ fn rejects_headers_with_impossible_depths() {
         header(r#""n_layers":4000000000"#),
         StateError::TooDeep { n_layers: 4_000_000_000, limit: 65_536 }
     );
+    let blanks = " ".repeat(800_000);
+    assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
     assert_eq!(header(r#""n_layers":3,"initial":[0,1]"#), StateError::DepthMismatch { expected: 3, came: 2 });
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,0,1]"#),
@@ -201,6 +203,7 @@ fn messages_say_what_was_expected_and_what_came() {
         ),
         (StateError::DepthMismatch { expected: 3, came: 4 }, "expected 3 layers, came 4"),
         (StateError::TooDeep { n_layers: 9, limit: 8 }, "expected at most 8 layers, came 9"),
+        (StateError::LongLine { bytes: 9, limit: 8 }, "expected a line of at most 8 bytes, got 9"),
         (StateError::LayerOutOfRange { layer: 3, n_layers: 3 }, "expected one of the 3 layers, came layer 3"),
         (
             StateError::NotPermutation { index: 1, value: 3, n_layers: 3 },

@@ -8,7 +8,7 @@ use dlt_spec::record::DecisionRow;
 use serde::{Deserialize, Serialize};
 
 use crate::ending::Times;
-use crate::means::Means;
+use crate::means::{Means, Peaks};
 
 /// Everything of a run that changes, beside its tensors and its recording. Floats that may be of any value are
 /// written as their bits; the others are finite, and JSON holds those exactly.
@@ -41,6 +41,9 @@ pub(crate) struct Progress {
     pub(crate) skipped_steps: usize,
     /// Most memory that was predicted for a step.
     pub(crate) predicted_bytes: usize,
+    /// Most memory of the processes so far; layout 1 lacks it.
+    #[serde(default)]
+    pub(crate) peaks: Peaks,
     /// Time of the whole run, and where that of training went.
     pub(crate) elapsed_s: f64,
     pub(crate) times: Times,

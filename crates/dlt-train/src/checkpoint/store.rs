@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{CHUNK, Checkpoint, Contents, hex};
 use crate::disk::{Disk, SystemDisk};
+use crate::folder::Held;
 use crate::{MODEL_FILE, Result, TrainError};
 
 /// Folder of the checkpoints, in a run folder.
@@ -21,6 +22,8 @@ const PARTIAL: &str = "partial";
 pub struct CheckpointFolder {
     run: PathBuf,
     path: PathBuf,
+    /// The run folder, where this process holds it: its files are then found by the folder, not by its path.
+    held: Option<Held>,
 }
 
 /// What [`CheckpointFolder::newest`] found.
@@ -36,7 +39,17 @@ impl CheckpointFolder {
     /// That of a run folder.
     #[must_use]
     pub fn of(run: &Path) -> Self {
-        Self { run: run.to_owned(), path: run.join(CHECKPOINT_FOLDER) }
+        Self { run: run.to_owned(), path: run.join(CHECKPOINT_FOLDER), held: None }
+    }
+
+    /// That of a run folder which this process holds.
+    pub(crate) fn held(run: &Held) -> Self {
+        Self { held: Some(run.clone()), ..Self::of(run.path()) }
+    }
+
+    /// By which path the system finds a file.
+    fn real(&self, path: &Path) -> PathBuf {
+        self.held.as_ref().map_or_else(|| path.to_owned(), |held| held.real(path))
     }
 
     /// Training steps and files of the checkpoints, the newest first.
@@ -76,14 +89,14 @@ impl CheckpointFolder {
     /// # Errors
     /// As [`Checkpoint::open`], and where the best model that it names or its part of the metrics is not there.
     pub fn open(&self, step: usize, path: &Path) -> Result<Checkpoint> {
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = Checkpoint::open_real(path, &self.real(path))?;
         if checkpoint.step() != step {
             return Err(
                 checkpoint.refuse(format!("it is of step {}, its name says {step}", checkpoint.step()))
             );
         }
         let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
-        let length = fs::metadata(&metrics).map_or(0, |file| file.len());
+        let length = fs::metadata(self.real(&metrics)).map_or(0, |file| file.len());
         let expected = checkpoint.progress().metrics_bytes;
         if length < expected {
             let metrics = metrics.display();
@@ -107,7 +120,7 @@ impl CheckpointFolder {
         let kept = self.path.join(best_name(best.step));
         [kept, self.run.join(MODEL_FILE)]
             .into_iter()
-            .find(|path| sha256(path).is_ok_and(|sha256| sha256 == best.sha256))
+            .find(|path| sha256(&self.real(path)).is_ok_and(|sha256| sha256 == best.sha256))
     }
 
     /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so far, which
@@ -144,7 +157,7 @@ impl CheckpointFolder {
     /// system has no second names it is copied.
     fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
         let (model, kept) = (self.run.join(MODEL_FILE), self.path.join(best_name(best)));
-        if kept.exists() && sha256(&kept).ok() == sha256(&model).ok() {
+        if self.real(&kept).exists() && sha256(&self.real(&kept)).ok() == sha256(&self.real(&model)).ok() {
             return Ok(());
         }
         let partial = kept.with_extension(PARTIAL);
@@ -152,7 +165,7 @@ impl CheckpointFolder {
         let _ = disk.remove(&partial);
         let written = disk
             .link(&model, &partial)
-            .or_else(|_| copy(disk, &model, &partial))
+            .or_else(|_| copy(disk, &self.real(&model), &partial))
             .and_then(|()| disk.rename(&partial, &kept));
         if written.is_err() {
             let _ = disk.remove(&partial);
@@ -192,24 +205,29 @@ impl CheckpointFolder {
             notices.push(format!("{} is set aside as {}", path.display(), aside.display()));
         }
         for path in self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL)) {
-            fs::remove_file(path).map_err(io(path))?;
+            fs::remove_file(self.real(path)).map_err(io(path))?;
         }
         let model = self.run.join(MODEL_FILE);
         match checkpoint.and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?))) {
-            Some((checkpoint, best)) if !sha256(&model).is_ok_and(|sha256| sha256 == best.sha256) => {
+            Some((checkpoint, best))
+                if !sha256(&self.real(&model)).is_ok_and(|sha256| sha256 == best.sha256) =>
+            {
                 let source = self.best_source(checkpoint).unwrap_or_default();
-                let partial = model.with_extension(PARTIAL);
-                copy(&SystemDisk, &source, &partial)
-                    .and_then(|()| fs::rename(&partial, &model))
+                let real = self.real(&model);
+                let partial = real.with_extension(PARTIAL);
+                copy(&SystemDisk, &self.real(&source), &partial)
+                    .and_then(|()| fs::rename(&partial, &real))
                     .map_err(io(&model))?;
             }
             Some(_) => {}
-            None if model.exists() => fs::remove_file(&model).map_err(io(&model))?,
+            None if self.real(&model).exists() => {
+                fs::remove_file(self.real(&model)).map_err(io(&model))?;
+            }
             None => {}
         }
         // Best models of a future that will be another one.
         for (_, path) in self.numbered("best-")?.iter().filter(|(newer, _)| *newer > step) {
-            fs::remove_file(path).map_err(io(path))?;
+            fs::remove_file(self.real(path)).map_err(io(path))?;
         }
         Ok(notices)
     }
@@ -218,7 +236,7 @@ impl CheckpointFolder {
     pub(crate) fn set_aside(&self, step: usize, ending: &str) -> Result<PathBuf> {
         let path = self.path.join(step_name(step));
         let aside = path.with_extension(ending);
-        match fs::rename(&path, &aside) {
+        match fs::rename(self.real(&path), self.real(&aside)) {
             Ok(()) => Ok(aside),
             Err(source) => Err(TrainError::Io { action: "write", path, source }),
         }
@@ -235,13 +253,15 @@ impl CheckpointFolder {
 
     fn files(&self) -> Result<Vec<PathBuf>> {
         let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
-        let entries = match fs::read_dir(&self.path) {
+        let entries = match fs::read_dir(self.real(&self.path)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(io(source)),
         };
-        let mut files: Vec<_> =
-            entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>().map_err(io)?;
+        let mut files: Vec<_> = entries
+            .map(|entry| Ok(self.path.join(entry?.file_name())))
+            .collect::<io::Result<_>>()
+            .map_err(io)?;
         files.sort();
         Ok(files)
     }

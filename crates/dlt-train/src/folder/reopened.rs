@@ -11,7 +11,7 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
-use super::{RunFolder, json, replace};
+use super::{Held, RunFolder, json, replace};
 use crate::lock::Lock;
 use crate::{Result, TrainError};
 
@@ -27,31 +27,32 @@ pub(crate) struct Cut<'a> {
 
 impl RunFolder {
     /// Takes up a folder again. The second value says what was cut off or mended.
-    pub(crate) fn reopen(path: &Path, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
-        let mut notices = Vec::new();
-        notices.extend(cut_metrics(&path.join(METRICS_FILE), cut)?);
-        notices.extend(cut_states(&path.join(STATES_FILE), cut)?);
+    pub(crate) fn reopen(held: Held, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
+        held.check()?;
+        let (path, mut notices) = (held.path(), Vec::new());
+        notices.extend(cut_metrics(&held, cut)?);
+        notices.extend(cut_states(&held, cut)?);
         let summary = path.join(SUMMARY_FILE);
-        if summary.exists() {
+        if held.real(&summary).exists() {
             // The mark of a finished run, which this no longer is.
             let aside = path.join(format!("summary-{}.json", cut.step));
-            fs::rename(&summary, &aside).map_err(io("write", &summary))?;
+            fs::rename(held.real(&summary), held.real(&aside)).map_err(io("write", &summary))?;
             notices.push(format!("the former result is kept as {}", aside.display()));
         }
         let open = |name: &str| {
             let path = path.join(name);
-            OpenOptions::new().append(true).open(&path).map_err(io("write", &path))
+            OpenOptions::new().append(true).open(held.real(&path)).map_err(io("write", &path))
         };
         let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
-        Ok((Self { path: path.to_owned(), metrics, states, lock }, notices))
+        Ok((Self { held, metrics, states, lock }, notices))
     }
 
     /// Puts the spec in place that the run goes on with.
     pub(crate) fn rewrite_spec(&self, spec: &CheckedSpec) -> Result<()> {
-        let (path, text) = (self.path.join(SPEC_FILE), fields::render(spec));
-        match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {
+        let (real, text) = (self.held.real(&self.path().join(SPEC_FILE)), fields::render(spec));
+        match dlt_spec::file::read_text(&real, dlt_spec::file::CONFIGURATION_BYTES) {
             Ok(before) if before == text => Ok(()),
-            _ => replace(&path, text.as_bytes()),
+            _ => replace(&self.held, SPEC_FILE, text.as_bytes()),
         }
     }
 
@@ -61,10 +62,9 @@ impl RunFolder {
     /// # Errors
     /// [`TrainError::Io`] where it cannot be written.
     pub fn note_resumed(&self, fresh: Provenance, resumed: ResumeProvenance) -> Result<()> {
-        let path = self.path.join(PROVENANCE_FILE);
-        let mut provenance = Self::read_provenance(&self.path).unwrap_or(fresh);
+        let mut provenance = Self::read_provenance(&self.held.lasting_path()).unwrap_or(fresh);
         provenance.resumed.push(resumed);
-        replace(&path, &json(&provenance))
+        replace(&self.held, PROVENANCE_FILE, &json(&provenance))
     }
 
     /// Where a run comes from.
@@ -80,8 +80,9 @@ impl RunFolder {
 
     /// Makes what was appended so far last; returns the length of the metrics.
     pub(crate) fn sync(&self) -> Result<u64> {
-        let path = self.path.join(METRICS_FILE);
-        self.states.sync_data().map_err(io("write", &self.path.join(STATES_FILE)))?;
+        self.held.check()?;
+        let path = self.path().join(METRICS_FILE);
+        self.states.sync_data().map_err(io("write", &self.path().join(STATES_FILE)))?;
         self.metrics.sync_data().map_err(io("write", &path))?;
         Ok(self.metrics.metadata().map_err(io("read", &path))?.len())
     }
@@ -92,15 +93,17 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Train
     move |source| TrainError::Io { action, path, source }
 }
 
-fn cut_metrics(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
+fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
+    let path = &folder.path().join(METRICS_FILE);
+    let real = folder.real(path);
     let Some(bytes) = cut.metrics_bytes else {
-        let had = dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES)
+        let had = dlt_spec::file::read_text(&real, dlt_spec::file::RECORD_BYTES)
             .map_or(0, |text| text.lines().count().saturating_sub(1));
         let header = MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }).to_line();
-        replace(path, format!("{header}\n").as_bytes())?;
+        replace(folder, METRICS_FILE, format!("{header}\n").as_bytes())?;
         return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
     };
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io("write", path))?;
+    let mut file = OpenOptions::new().read(true).write(true).open(&real).map_err(io("write", path))?;
     let mut last = [0];
     let ends_a_line =
         file.seek(SeekFrom::Start(bytes.saturating_sub(1))).and_then(|_| file.read_exact(&mut last));
@@ -129,14 +132,14 @@ fn rest(file: &mut File) -> std::io::Result<Option<String>> {
     })
 }
 
-fn cut_states(path: &Path, cut: &Cut<'_>) -> Result<Option<String>> {
-    let text = cut.recording.to_text();
-    let before = dlt_spec::file::read(path, dlt_spec::file::RECORD_BYTES).unwrap_or_default();
+fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
+    let (path, text) = (folder.path().join(STATES_FILE), cut.recording.to_text());
+    let before = dlt_spec::file::read(&folder.real(&path), dlt_spec::file::RECORD_BYTES).unwrap_or_default();
     if before == text.as_bytes() {
         return Ok(None);
     }
     let mended = !before.starts_with(text.as_bytes());
-    replace(path, text.as_bytes())?;
+    replace(folder, STATES_FILE, text.as_bytes())?;
     let (path, step) = (path.display(), cut.step);
     Ok(Some(match mended {
         true if cut.metrics_bytes.is_some() => format!("{path}: written anew from the checkpoint"),

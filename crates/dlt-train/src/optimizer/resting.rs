@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::ParameterMoments;
 use crate::disk::{Disk, SystemDisk, UnnamedFile};
+use crate::folder::Held;
 use crate::{Result, TrainError};
 
 /// Bytes of a layer's moments from which on they rest on disk. Smaller ones stay in memory: those of a hundred layers are
@@ -29,6 +30,8 @@ const CHUNK: usize = 1 << 20;
 pub struct RestingPlace {
     disk: Arc<dyn Disk + Send + Sync>,
     folder: PathBuf,
+    /// The folder, where this process holds it.
+    held: Option<Held>,
     from_bytes: usize,
 }
 
@@ -40,10 +43,15 @@ impl RestingPlace {
         Self::on(Arc::new(SystemDisk), folder, REST_FROM)
     }
 
+    /// The folder of a run that this process holds, whatever its path comes to name.
+    pub(crate) fn in_run(run: &Held) -> Self {
+        Self { held: Some(run.clone()), ..Self::in_folder(run.path()) }
+    }
+
     /// A folder of a file system of the caller's, for moments of so many bytes.
     #[must_use]
     pub fn on(disk: Arc<dyn Disk + Send + Sync>, folder: &Path, from_bytes: usize) -> Self {
-        Self { disk, folder: folder.to_owned(), from_bytes }
+        Self { disk, folder: folder.to_owned(), held: None, from_bytes }
     }
 
     /// Whether moments are large enough to rest here.
@@ -58,7 +66,14 @@ impl RestingPlace {
     /// [`TrainError::Resting`] where the disk fails: it then has nothing of them.
     pub fn put(&self, layer: usize, moments: &[ParameterMoments]) -> Result<Resting> {
         let failed = |source| failure("write", layer, &self.folder, source);
-        let mut file = self.disk.unnamed(&self.folder).map_err(failed)?;
+        let folder = match &self.held {
+            Some(held) => {
+                held.check()?;
+                held.real(&self.folder)
+            }
+            None => self.folder.clone(),
+        };
+        let mut file = self.disk.unnamed(&folder).map_err(failed)?;
         let (mut tensors, mut start) = (Vec::new(), 0);
         for tensor in moments.iter().flat_map(|moments| [&moments.first, &moments.second]) {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());

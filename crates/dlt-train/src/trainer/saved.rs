@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::Device;
-use dlt_agent::Agent;
+use dlt_agent::{Agent, AgentMemory};
 use dlt_data::{Material, Split};
 use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
@@ -28,6 +28,9 @@ use crate::optimizer::resting::{Resting, RestingPlace};
 use crate::resume::{Resumption, recording_sha256};
 use crate::tying::{Weights, model_for};
 use crate::{Result, TrainError};
+
+/// Usual bytes of progress without an agent.
+const PROGRESS_BYTES: usize = 16 << 10;
 
 /// When a run is saved, and what only that needs to know.
 pub(super) struct Saving {
@@ -120,7 +123,7 @@ impl Trainer {
         Self::check(&resumption.spec, &material, recording, &device)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let process_mb = process_mb();
-        let (restored, place) = (checkpoint.as_ref(), RestingPlace::in_folder(&run));
+        let (restored, place) = (checkpoint.as_ref(), RestingPlace::in_run(&run));
         let restored = restored
             .map(|checkpoint| Restored::read(checkpoint, &place, &spec, &material, recording, &device))
             .transpose()?;
@@ -134,8 +137,9 @@ impl Trainer {
             metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.progress().metrics_bytes),
             recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
         };
-        let mut notices = CheckpointFolder::of(&run).rewind(checkpoint.as_ref())?;
-        let (folder, cut) = RunFolder::reopen(&run, lock, &cut)?;
+        run.check()?;
+        let mut notices = CheckpointFolder::held(&run).rewind(checkpoint.as_ref())?;
+        let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
         notices.extend(cut);
         folder.rewrite_spec(&spec)?;
         let mut trainer = Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
@@ -164,6 +168,7 @@ impl Trainer {
         self.clock = Clock::resumed(progress.elapsed_s);
         self.times = progress.times;
         self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
+        self.peaks_before = progress.peaks;
         self.saving.last = Some(progress.step);
         self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
         self.saving.skipped_steps = progress.skipped_steps;
@@ -185,12 +190,12 @@ impl Trainer {
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
-        let checkpoints = CheckpointFolder::of(self.folder.path());
+        let (checkpoints, disk) = (CheckpointFolder::held(self.folder.held()), self.folder.held().on(disk));
         let best = self.best.map(|best| best.step);
-        checkpoints.save(disk, self.step, best.filter(|_| best != self.saving.kept), &contents)?;
+        checkpoints.save(&disk, self.step, best.filter(|_| best != self.saving.kept), &contents)?;
         self.saving.kept = best;
         (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
-        checkpoints.prune(disk, self.spec.checkpoint.keep_last)
+        checkpoints.prune(&disk, self.spec.checkpoint.keep_last)
     }
 
     pub(super) fn save_when_due(&mut self) -> Result<()> {
@@ -212,7 +217,7 @@ impl Trainer {
         if let TrainError::Diverged { step, .. } = error
             && self.saving.last == Some(*step)
         {
-            let checkpoints = CheckpointFolder::of(self.folder.path());
+            let checkpoints = CheckpointFolder::held(self.folder.held());
             checkpoints.set_aside(*step, "diverged")?;
             self.saving.last = checkpoints.list()?.first().map(|(step, _)| *step);
         }
@@ -236,9 +241,13 @@ impl Trainer {
         let (moments, counts) = self.moments();
         tensors.extend(moments);
         let progress = self.progress(metrics_bytes, counts)?;
-        let progress = serde_json::to_vec(&progress).expect("progress holds numbers, texts and lists only");
+        // With room for all of it, as a buffer that grows holds its text twice.
+        let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
+        let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
+        serde_json::to_writer(&mut text, &progress).expect("progress holds numbers, texts and lists only");
+        drop(progress);
         tensors.push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
-        tensors.push(("progress".to_owned(), Numbers::Bytes(progress)));
+        tensors.push(("progress".to_owned(), Numbers::Bytes(text)));
         Ok(Contents { metadata: self.metadata(), tensors })
     }
 
@@ -328,6 +337,7 @@ impl Trainer {
             skipped_steps: self.saving.skipped_steps,
             elapsed_s: self.clock.elapsed_s(),
             predicted_bytes: self.predicted_bytes,
+            peaks: self.peaks(),
             times: self.times,
         })
     }
@@ -340,7 +350,7 @@ impl Trainer {
             _ => {
                 let path = self.folder.model_path();
                 let io = |source| TrainError::Io { action: "read", path: path.clone(), source };
-                crate::checkpoint::sha256(&path).map_err(io)?
+                crate::checkpoint::sha256(&self.folder.held().real(&path)).map_err(io)?
             }
         };
         self.saving.best = Some((step, sha256.clone()));

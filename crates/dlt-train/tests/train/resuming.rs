@@ -6,6 +6,7 @@ use dlt_spec::ExitCode;
 use dlt_spec::record::{METRICS_FILE, STATES_FILE};
 use dlt_train::checkpoint::{Checkpoint, CheckpointFolder};
 use dlt_train::{ALLOWED_CHANGES, MODEL_FILE, Resumption, TrainError, Trainer};
+use sha2::{Digest, Sha256};
 
 use crate::bench::{Bench, finish};
 use crate::materials::KINDS;
@@ -239,6 +240,41 @@ fn checkpoints_come_by_steps_by_minutes_and_at_the_end() {
     assert_eq!(made("never", &["checkpoint.every_minutes=inf"]), [6]);
     assert_eq!(made("steps", &["checkpoint.every_steps=4"]), [6, 4]);
     assert_eq!(made("minutes", &["checkpoint.every_minutes=1e-9"]), [6, 5, 4, 3, 2, 1]);
+}
+
+/// The file as layout 1 had it: another version, no peaks of memory.
+fn as_layout_1(path: &std::path::Path) {
+    let mut bytes = fs::read(path).expect("there");
+    let find = |bytes: &[u8], what: &str| {
+        bytes.windows(what.len()).position(|window| window == what.as_bytes()).expect(what)
+    };
+    let version = find(&bytes, "\"dlt-checkpoint\":\"2\"") + "\"dlt-checkpoint\":\"".len();
+    bytes[version] = b'1';
+    let peaks = find(&bytes, "\"peaks\":{");
+    let end = peaks + find(&bytes[peaks..], "},") + 2;
+    bytes[peaks..end].fill(b' ');
+    let checksum = find(&bytes, "\"checksum\":\"") + "\"checksum\":\"".len();
+    let digits = checksum..checksum + 64;
+    bytes[digits.clone()].fill(b'0');
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes[digits].copy_from_slice(sha256.as_bytes());
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_checkpoint_of_the_layout_before_is_resumed() {
+    let bench = Bench::new();
+    finish(bench.trainer("whole", &[], None));
+    let mut trainer = bench.trainer("stopped", &[], None);
+    advance(&mut trainer, 10);
+    trainer.save_checkpoint().expect("saved");
+    drop(trainer);
+    let (_, path) = CheckpointFolder::of(&bench.path("stopped")).list().expect("readable").remove(0);
+    as_layout_1(&path);
+    let (trainer, _) = bench.resume("stopped", &[], None);
+    assert_eq!(trainer.step(), 10);
+    finish(trainer);
+    bench.outcome("stopped").assert_same(&bench.outcome("whole"), "layout 1");
 }
 
 #[test]

@@ -74,6 +74,14 @@ pub(super) const TRAINING: &[Field] = &[
     )
     .unit_of("windows"),
     field!(
+        evaluation.final_windows,
+        Values::WholeOrAuto(1, MOST),
+        "Windows of validation and test that the evaluation of the kept model at the end reads; auto is all, as results \
+         that are compared need it."
+    )
+    .unit_of("windows")
+    .paper_says("all", "section 4"),
+    field!(
         evaluation.select_on,
         words!(Selection),
         "Which split chooses the model: always validation; validation-and-test also reports the perplexity \
@@ -125,7 +133,7 @@ pub(super) const TRAINING: &[Field] = &[
         "Learning rate after warm-up: constant, or cosine, half a cosine from the peak to final_share of \
          it."
     ),
-    field!(optimizer.warmup_steps, Values::Whole(0, MOST_OF_TOML), "Steps of linear warm-up.")
+    field!(optimizer.warmup_steps, Values::Whole(0, MOST_OF_TOML), "Steps of linear warm-up; a warm-up that is longer than training ends with it.")
         .unit_of("steps"),
     field!(
         optimizer.final_share,

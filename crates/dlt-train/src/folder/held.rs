@@ -1,0 +1,211 @@
+//! A folder that stays the same one, whatever its path comes to name.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile, UnnamedFile};
+use crate::{Result, TrainError};
+
+/// A folder that this process holds open: it stays the same one though its path may be given to another folder.
+#[derive(Clone, Debug)]
+pub struct Held {
+    path: PathBuf,
+    /// A path of the held folder itself, where the system has one; else the path that it had when it was opened.
+    inside: PathBuf,
+    /// Open, so that no other folder can get its number; nothing where a system cannot open folders.
+    folder: Option<Arc<File>>,
+}
+
+impl Held {
+    /// Opens the folder that the path names now.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let folder = match File::open(path) {
+            Ok(folder) => Some(Arc::new(folder)),
+            Err(_) if cfg!(not(unix)) => None,
+            Err(error) => return Err(error),
+        };
+        let inside = match &folder {
+            Some(folder) => descriptor(folder).unwrap_or_else(|| path.to_owned()),
+            None => path.to_owned(),
+        };
+        Ok(Self { path: path.to_owned(), inside, folder })
+    }
+
+    /// The path that the folder was opened by: what messages name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path that names this very folder for as long as this value or a clone of it exists, whoever has the other path.
+    #[must_use]
+    pub fn lasting_path(&self) -> PathBuf {
+        self.inside.clone()
+    }
+
+    /// By which path the system finds a file of this folder: the one that is held, not the one that has its path now.
+    /// A path outside of the folder stays as it is.
+    pub(crate) fn real(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.path) {
+            // Joining an empty path would add a separator.
+            Ok(inner) if inner.as_os_str().is_empty() => self.inside.clone(),
+            Ok(inner) => self.inside.join(inner),
+            Err(_) => path.to_owned(),
+        }
+    }
+
+    /// Refuses to go on where the path names another folder by now, or none.
+    ///
+    /// # Errors
+    /// [`TrainError::Moved`].
+    pub(crate) fn check(&self) -> Result<()> {
+        let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let held = folder.metadata().map_err(io)?;
+        match fs::metadata(&self.path) {
+            Ok(named) if is_same(&held, &named) => Ok(()),
+            Err(error) if !is_gone(&error) => Err(io(error)),
+            _ => Err(TrainError::Moved { path: self.path.clone(), now: self.now(&held) }),
+        }
+    }
+
+    /// Where the folder is by now; nothing where it was removed, or the system does not say.
+    fn now(&self, held: &Metadata) -> Option<PathBuf> {
+        let now = fs::read_link(&self.inside).ok()?;
+        fs::metadata(&now).is_ok_and(|named| is_same(held, &named)).then_some(now)
+    }
+
+    /// Removes the folder with all that is in it, if its path still names it.
+    pub fn remove(&self) {
+        if self.check().is_ok() {
+            // It holds nothing that anybody needs; what cannot be removed stays.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+
+    /// A disk that finds the files of this folder by the folder, not by its path.
+    pub(crate) fn on<'a>(&'a self, disk: &'a dyn Disk) -> HeldDisk<'a> {
+        HeldDisk { held: self, disk }
+    }
+}
+
+/// The path under which Linux shows an open folder: it follows the folder through every change of its name.
+fn descriptor(folder: &File) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        let (held, named) = (folder.metadata().ok()?, fs::metadata(&path).ok()?);
+        is_same(&held, &named).then_some(path)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// An open folder cannot be renamed there.
+#[cfg(not(unix))]
+fn is_same(_one: &Metadata, _other: &Metadata) -> bool {
+    true
+}
+
+/// See [`Held::on`]. Every operation asks first whether the folder still is what its path names, for systems that
+/// find it by nothing else.
+pub(crate) struct HeldDisk<'a> {
+    held: &'a Held,
+    disk: &'a dyn Disk,
+}
+
+impl HeldDisk<'_> {
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        self.held.check().map_err(io::Error::other)?;
+        Ok(self.held.real(path))
+    }
+}
+
+impl Disk for HeldDisk<'_> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.create(&self.real(path)?)
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_folder(&self.real(path)?)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.link(&self.real(from)?, &self.real(to)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(&self.real(from)?, &self.real(to)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(&self.real(path)?)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_folder(&self.real(path)?)
+    }
+
+    fn unnamed(&self, folder: &Path) -> io::Result<Box<dyn UnnamedFile>> {
+        self.disk.unnamed(&self.real(folder)?)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_folder_is_known_from_one_that_has_its_path() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (place.path().join("run"), place.path().join("aside"));
+        fs::create_dir(&path).expect("made");
+        let held = Held::open(&path).expect("opened");
+        held.check().expect("it is the same");
+        assert_eq!(held.real(&place.path().join("other")), place.path().join("other"));
+
+        fs::rename(&path, &aside).expect("renamed");
+        let says = held.check().expect_err("its path is gone").to_string();
+        assert!(says.contains(&*path.to_string_lossy()), "{says}");
+        fs::create_dir(&path).expect("another one");
+        assert!(matches!(held.check(), Err(TrainError::Moved { .. })));
+        held.remove();
+        assert!(path.is_dir(), "another one's folder stays");
+
+        fs::remove_dir(&path).expect("empty");
+        fs::rename(&aside, &path).expect("renamed");
+        held.check().expect("it is back");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_of_a_held_folder_follow_it() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (path, aside) = (place.path().join("run"), place.path().join("aside"));
+        fs::create_dir(&path).expect("made");
+        let held = Held::open(&path).expect("opened");
+        fs::rename(&path, &aside).expect("renamed");
+        fs::create_dir(&path).expect("another one");
+        fs::write(held.real(&path.join("file")), "text").expect("written");
+        assert_eq!(fs::read_dir(&path).expect("readable").count(), 0);
+        assert_eq!(fs::read_to_string(aside.join("file")).expect("there"), "text");
+        let Err(TrainError::Moved { now: Some(now), .. }) = held.check() else { panic!("it was moved") };
+        assert_eq!(now, fs::canonicalize(&aside).expect("there"));
+    }
+}

@@ -1,0 +1,130 @@
+//! What a run is worth: validations while it trains, and the evaluation of the kept model at its end.
+
+use dlt_agent::Measured;
+use dlt_data::{Examples, Split};
+use dlt_spec::record::{self, MetricRow, Summary};
+use dlt_spec::spec::Selection;
+
+use super::{Trainer, Watch};
+use crate::Result;
+use crate::clock::Clock;
+use crate::ending::{Training, final_examples, finite, read_back};
+use crate::evaluation::{Evaluating, Evaluation, evaluate_watched};
+use crate::tying::model_notes;
+
+/// The best model so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Best {
+    pub(super) step: usize,
+    pub(super) loss: f64,
+    /// Of models that predict classes.
+    pub(super) accuracy: Option<f64>,
+}
+
+impl Best {
+    fn of(step: usize, evaluation: &Evaluation) -> Self {
+        let Measured { loss, accuracy } = evaluation.measured();
+        Self { step, loss, accuracy }
+    }
+
+    /// By the share of right classes, where there are classes; then by the loss.
+    fn is_better_than(&self, other: &Self) -> bool {
+        match (self.accuracy, other.accuracy) {
+            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
+            _ => self.loss < other.loss,
+        }
+    }
+}
+
+impl Trainer {
+    /// Validation, and the best model so far on it.
+    pub(super) fn evaluate_when_due(&mut self) -> Result<Option<Evaluation>> {
+        if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
+            return Ok(None);
+        }
+        let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
+        let now = Best::of(self.step, &evaluation);
+        if self.best.is_none_or(|best| now.is_better_than(&best)) {
+            self.best = Some(now);
+            self.save_model()?;
+        }
+        if self.spec.evaluation.select_on == Selection::ValidationAndTest {
+            let test = self.material.examples(Split::Test).clone();
+            let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
+            self.best_on_test = Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
+        }
+        Ok(Some(evaluation))
+    }
+
+    fn evaluate(&mut self, examples: &Examples, split: record::Split) -> Result<Evaluation> {
+        let of = examples.count();
+        let watch = &mut self.watch;
+        let evaluation =
+            evaluate_watched(&self.model, examples, self.spec.evaluation_batch(), &mut |done| {
+                watch(Evaluating { split, done, of });
+            })?;
+        let elapsed_ms = self.clock.elapsed_ms();
+        self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
+        finite(self.step, evaluation)
+    }
+
+    fn save_model(&self) -> Result<()> {
+        let extra = model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
+        self.folder.save_model(&self.model, &extra)
+    }
+
+    /// The end of a run: a decision that still waits for its reward gets it, the best model on validation is
+    /// read back and evaluated on the whole validation split and on the test split, and the summary is put
+    /// in place last.
+    ///
+    /// Before the model is read back, everything that training held is let go.
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance).
+    pub fn finish(mut self) -> Result<Summary> {
+        let started = Clock::start();
+        self.deciding(Self::reward_pending)?;
+        self.times.training_s += started.elapsed_s();
+        if self.best.is_none() {
+            self.save_model()?;
+        }
+        let best_step = self.best.map_or(self.step, |best| best.step);
+        let training = Training {
+            end: self.sample(),
+            means: self.means,
+            steps: self.step,
+            times: self.times,
+            block: self.model.n_block_parameters(),
+            shared: self.model.n_shared_parameters(),
+            state_bytes_peak: self.state_bytes_peak,
+            peak_rss_mb: self.peaks().resident_mb,
+            predicted_peak_rss_mb: self.peaks().predicted_mb,
+            best_step,
+            best_on_test: self.best_on_test,
+            skipped_steps: self.saving.skipped(),
+            decisions: self.agent.is_some().then(|| self.recording.rows().len()),
+        };
+        let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } = self;
+        drop((model, optimizer));
+        let model = read_back(&folder, &spec, material.extents(), &device)?;
+        let mut evaluate = |split: Split, label| {
+            let examples = final_examples(&spec, material.examples(split))?;
+            let of = examples.count();
+            let evaluation = evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
+                watch(Evaluating { split: label, done, of });
+            })?;
+            folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
+            finite(best_step, evaluation)?.finite(split.name())
+        };
+        let validation = evaluate(Split::Validation, record::Split::Validation)?;
+        let test = evaluate(Split::Test, record::Split::Test)?;
+        let summary = training.summary(&spec, &material, &validation, &test, clock.elapsed_s())?;
+        folder.summary(&summary)?;
+        Ok(summary)
+    }
+
+    /// Has evaluations tell how far they are.
+    pub fn watch_evaluations(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+}
