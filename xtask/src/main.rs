@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::bench::BenchArguments;
 use crate::tree::Tree;
@@ -79,7 +79,9 @@ fn ci(root: &Path) -> Result<ExitCode> {
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers on its streams")]
 fn report_tidiness(root: &Path) -> Result<ExitCode> {
     let tree = Tree::read(root)?;
-    let report = tidy::check(&tree, &Workspace::read(root)?);
+    let command = Arguments::command();
+    let commands: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    let report = tidy::check(&tree, &Workspace::read(root)?, &commands);
     for note in &report.notes {
         println!("note: {note}");
     }

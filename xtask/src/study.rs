@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use crate::program::{self, Profile};
 use crate::table::Table;
 use cell::{Cell, CellId, Plan};
+use cost::Costs;
 use figures::Drawing;
 use grid::Part;
 use launch::{Launcher, parse_duration, parse_seeds};
@@ -26,6 +27,8 @@ use row::Row;
 use scale::Scale;
 use store::{Standing, Store};
 
+mod baselines;
+mod basis;
 mod board;
 mod cell;
 mod cost;
@@ -253,6 +256,20 @@ impl<'a> Study<'a> {
         }
     }
 
+    /// Threads of each cell.
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        (self.arguments.threads.map_or_else(cores, usize::from) / self.arguments.jobs.get()).max(1)
+    }
+
+    /// What cells take, by what was recorded here and in the repository.
+    fn costs(&self, cells: &[Cell]) -> Result<Costs> {
+        let kept = results::folder(self.root, self.arguments.scale).join(results::CELLS);
+        let kept = if kept.is_file() { Records::read(&kept)? } else { Records::default() };
+        let records = Records::of_store(&self.store, cells)?.over(kept);
+        Ok(Costs::new(cells, &records, self.arguments.scale, self.threads()))
+    }
+
     fn carry_out(&self, cells: &[Cell], parts: &[Part]) -> Result<ExitCode> {
         let dlt = self.dlt()?;
         if self.arguments.dry_run {
@@ -262,14 +279,13 @@ impl<'a> Study<'a> {
         if self.arguments.scale == Scale::Smoke {
             stand_in::write(&self.store.root().join(DATA))?;
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.arguments.threads.map_or(cores, usize::from);
         let launcher = Launcher {
             store: &self.store,
             dlt,
             scale: self.arguments.scale,
+            costs: self.costs(cells)?,
             jobs: self.arguments.jobs.get(),
-            threads: (threads / self.arguments.jobs.get()).max(1),
+            threads: self.threads(),
             device: self.arguments.device.clone(),
             budget: self.arguments.budget,
             keeps_checkpoints: self.arguments.keep_checkpoints,
@@ -293,8 +309,12 @@ impl<'a> Study<'a> {
     }
 
     fn figure(&self, number: u8) -> Result<ExitCode> {
-        let wanted: Vec<Drawing> =
-            figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number)).collect();
+        let numbered = figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number));
+        let (wanted, left): (Vec<Drawing>, Vec<Drawing>) =
+            numbered.partition(|drawing| drawing.is_of(self.arguments.scale));
+        for drawing in left {
+            writeln!(io::stderr().lock(), "{}: its data are not at this scale", drawing.name)?;
+        }
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
         let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
         let is_there = |id: &CellId| cells.iter().any(|cell| cell.id == *id);
@@ -320,7 +340,10 @@ impl<'a> Study<'a> {
     fn report(&self, arguments: &ReportArguments) -> Result<ExitCode> {
         let folder =
             arguments.out.clone().unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
-        let results = Results { folder, plan: self.plan() };
+        // The program holds the baselines of the scale that its main job has, as they are in the repository.
+        let is_ours = arguments.out.is_none() && self.arguments.scale == Scale::Laptop;
+        let baselines = is_ours.then(|| baselines::path(self.root));
+        let results = Results { folder, plan: self.plan(), baselines };
         let command = |part| self.command(part);
         let out = &mut io::stdout().lock();
         if arguments.check {
@@ -343,7 +366,7 @@ impl<'a> Study<'a> {
         let mut failures: Vec<_> = figures::correlate(&dlt, &self.store).err().into_iter().collect();
         let records = results.collect(&self.store, &cells)?;
         failures.extend(results.keep_runs(&self.store, &cells));
-        for (path, text) in results.pages(&records, &command) {
+        for (path, text) in results.pages(&records, &command)? {
             program::replace(&path, text)?;
             writeln!(out, "wrote {}", path.display())?;
         }
@@ -361,16 +384,14 @@ impl<'a> Study<'a> {
     /// What would be run, and what it would take.
     fn foretell(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
         let scale = self.arguments.scale;
-        let rate = cost::rate(&self.store, cells, scale);
+        let costs = self.costs(cells)?;
         let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
-        let (mut total, mut unknown, mut sizes) = (0.0, 0, Vec::new());
+        let (mut open, mut sizes) = (Vec::new(), Vec::new());
         for cell in cells {
             let (spec, operations) = (cost::sized(cell, scale)?, cost::operations(cell, scale)?);
             let standing = self.store.standing(cell);
-            match operations {
-                Some(operations) if standing != Standing::Done => total += operations / rate,
-                Some(_) => {}
-                None => unknown += 1,
+            if standing != Standing::Done {
+                open.push(cell);
             }
             let (model, training) = (spec.model.clone(), spec.training.clone());
             let size = (model, training, spec.agent.policy, spec.tying.initial.clone());
@@ -382,26 +403,27 @@ impl<'a> Study<'a> {
                     memory
                 }
             };
-            let dash = || "-".to_owned();
+            let unknown = || "not known".to_owned();
             table.push([
                 cell.id.to_string(),
                 word(&standing),
-                cost::steps(cell, &cell.spec()?).map_or_else(dash, |steps| steps.to_string()),
-                operations.map_or_else(dash, |operations| format!("{:.3}", operations / 1e15)),
-                operations.map_or_else(dash, |operations| cost::duration(operations / rate)),
+                cost::steps(cell, &cell.spec()?).map_or_else(unknown, |steps| steps.to_string()),
+                operations.map_or_else(unknown, |operations| format!("{:.3}", operations / 1e15)),
+                costs.time(cell).map_or_else(unknown, cost::duration),
                 format!("{memory:.0}"),
             ]);
         }
         let out = &mut io::stdout().lock();
         writeln!(out, "{table}")?;
-        writeln!(out, "{} cells; what is not done yet takes about {}", cells.len(), cost::duration(total))?;
-        writeln!(out, "(at {:.0} GFLOP/s; memory beside the program and its data)", rate / 1e9)?;
-        if unknown > 0 {
-            writeln!(
-                out,
-                "{unknown} cells train for epochs of data that were not looked at: their time is not in it"
-            )?;
-        }
+        let expected = costs.forecast(open, self.arguments.jobs.get()).text();
+        writeln!(out, "{} cells; what is not done yet takes {expected}", cells.len())?;
+        writeln!(
+            out,
+            "(times as recorded, scaled to {} threads a cell; where nothing like a cell was recorded, at {:.0} GFLOP/s; memory \
+             beside the program and its data)",
+            self.threads(),
+            costs.rate() / 1e9
+        )?;
         Ok(())
     }
 

@@ -6,14 +6,17 @@ use crate::tree::Tree;
 use crate::workspace::Workspace;
 
 mod architecture;
+mod commands;
 mod crate_edges;
 mod determinism;
 mod deviations;
 mod devices;
+mod fuzz_targets;
 mod links;
 mod presets;
 mod source_layout;
 mod source_words;
+mod unsafe_places;
 
 /// Everything that is to be mended, and what could not be checked yet.
 #[derive(Debug, Default)]
@@ -22,8 +25,8 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
-/// Runs every check.
-pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Report {
+/// Runs every check. `commands` are the names of those of `cargo xtask`.
+pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> Report {
     let mut report = Report::default();
     report.findings.extend(crate_edges::check(tree, workspace));
     report.findings.extend(architecture::check(tree, workspace));
@@ -39,6 +42,9 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Report {
     report.findings.extend(devices::check(tree));
     report.findings.extend(presets::check(tree));
     report.findings.extend(links::check(tree));
+    report.findings.extend(unsafe_places::check(tree));
+    report.findings.extend(fuzz_targets::check(tree));
+    report.findings.extend(commands::check(tree, commands));
     report.findings.sort();
     report.findings.dedup();
     report
@@ -63,14 +69,28 @@ mod tests {
     #[test]
     fn every_check_takes_part() {
         let tree = Tree::of(&[
-            ("ARCHITECTURE.md", "`crates/gone`\n[gone](gone.md)\n"),
+            ("ARCHITECTURE.md", "`crates/gone`\n[gone](gone.md)\n`cargo xtask gone`\n"),
             ("DEVIATIONS.md", "`switch: gone`\n"),
             ("crates/a/src/utils.rs", "// FIXME\n"),
+            ("crates/a/src/raw.rs", "#![allow(unsafe_code)]\n"),
+            ("fuzz/fuzz_targets/bare.rs", ""),
             ("data/presets/a.toml", ""),
         ]);
-        let report = check(&tree, &Workspace::of(&[("a", &[])]));
+        let report = check(&tree, &Workspace::of(&[("a", &[])]), &[]);
         let all = report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        for said in ["markers", "`crates/gone`", "gone.md", "switch", "noun", "FIXME", "# Source:"] {
+        let said = [
+            "markers",
+            "`crates/gone`",
+            "gone.md",
+            "switch",
+            "noun",
+            "FIXME",
+            "# Source:",
+            "unsafe code",
+            "bare.rs",
+            "xtask gone",
+        ];
+        for said in said {
             assert!(all.contains(said), "nothing says {said}:\n{all}");
         }
         assert!(report.notes.is_empty());
@@ -78,6 +98,6 @@ mod tests {
 
     #[test]
     fn a_missing_list_of_deviations_is_said() {
-        assert_eq!(check(&Tree::of(&[]), &Workspace::of(&[])).notes.len(), 1);
+        assert_eq!(check(&Tree::of(&[]), &Workspace::of(&[]), &[]).notes.len(), 1);
     }
 }

@@ -60,10 +60,13 @@ pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State,
             same_depth("the owners in the spec", n_layers, owners.len())?;
             State::new(owners.clone()).map_err(grouping("the owners in the spec"))?
         }
-        Initial::Named(InitialName::Frozen | InitialName::Tied) => State::all_tied(n_layers),
+        Initial::Named(InitialName::Frozen | InitialName::Trainable | InitialName::Tied) => {
+            State::all_tied(n_layers)
+        }
         Initial::Named(InitialName::Independent) => State::independent(n_layers),
         Initial::Named(InitialName::Cycle) => pattern::cycle(n_layers),
         Initial::Named(InitialName::CycleReversed) => pattern::cycle_reversed(n_layers),
+        Initial::Named(InitialName::CycleReversedAsWritten) => pattern::cycle_reversed_as_written(n_layers),
         Initial::Named(InitialName::Sequence) => pattern::sequence(n_layers),
     })
 }

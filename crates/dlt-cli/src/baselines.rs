@@ -1,32 +1,10 @@
 //! Recorded results of other ways to train the same model for as long, to show beside a run's own.
 
+use dlt_spec::baseline::Baseline;
 use dlt_spec::{CheckedSpec, Spec, diff, presets};
-use serde::Deserialize;
 
-/// Every recorded result, as the project ships them.
+/// Every recorded result, as `cargo xtask report` makes them from the records of the study.
 const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
-
-/// One recorded result.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Baseline {
-    /// Preset whose model, data and length of training it has.
-    pub(crate) preset: String,
-    /// What it is: `conventional`, `random policy`, `paper schedule`.
-    pub(crate) label: String,
-    /// The command that made it.
-    pub(crate) command: String,
-    /// Its root seed.
-    pub(crate) seed: u64,
-    /// Its training steps.
-    pub(crate) steps: usize,
-    /// Perplexity on the validation split.
-    pub(crate) validation_perplexity: f64,
-    /// Perplexity on the test split.
-    pub(crate) test_perplexity: f64,
-    /// Trainable parameters in blocks, mean over training.
-    pub(crate) block_parameters_mean: f64,
-}
 
 /// The results recorded for the same budget: another method or seed is another run of the same budget, and
 /// another model, other data or another number of steps or batch is not.
@@ -55,6 +33,7 @@ mod tests {
     #[test]
     fn what_is_recorded_can_be_read_and_belongs_to_presets() {
         let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap();
+        assert!(recorded.iter().any(|baseline| baseline.preset == presets::DEFAULT_PRESET));
         for baseline in recorded {
             let preset = preset(&baseline.preset).unwrap();
             assert_eq!(preset.training.steps.or(baseline.steps), baseline.steps, "{baseline:?}");

@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dlt_data::{BadRows, Material, Split};
 use dlt_spec::record::{
-    DataBadRows, DataColumn, DataProvenance, Host, Provenance, RECORD_SCHEMA, ResumeProvenance,
+    DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, Provenance, RECORD_SCHEMA,
+    ResumeProvenance,
 };
 use dlt_spec::{Change, CheckedSpec, fingerprint};
 
@@ -70,6 +71,7 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
         device: device.to_owned(),
         seed: spec.seed,
         spec_fingerprint: fingerprint(spec),
+        figures_revision: Some(FIGURES_REVISION),
         data,
         command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         started_at: now(),

@@ -5,11 +5,12 @@ use std::path::Path;
 use dlt_models::binding::Binding;
 use dlt_report::shell::quoted;
 use dlt_spec::CheckedSpec;
+use dlt_spec::baseline::Baseline;
 use dlt_spec::record::{Scores, Summary};
 use dlt_spec::spec::{Initial, InitialName, Objective, Order, PolicyKind};
 use dlt_state::State;
 
-use crate::baselines::{self, Baseline};
+use crate::baselines;
 use crate::map;
 use crate::numbers::{decimal, duration, perplexity, units, whole};
 use crate::table::Table;
@@ -194,10 +195,16 @@ impl Ending<'_> {
             let (validation, test) = (one.validation_perplexity, one.test_perplexity);
             row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
         }
-        let mut text = "\nBeside it: recorded results of the same model, text, steps and batch\n".to_owned();
+        let mut text = "\nRecorded results of the same model, text, steps and batch\n".to_owned();
         text += &table.render();
-        text += "  made by\n";
-        recorded.iter().for_each(|one| text += &format!("    {}: {}\n", one.label, one.command));
+        text += "  made by these commands, each with --seed and the seed of its row\n";
+        let mut said: Vec<&str> = Vec::new();
+        for one in recorded {
+            if !said.contains(&one.command.as_str()) {
+                said.push(&one.command);
+                text += &format!("    {}: {}\n", one.label, one.command);
+            }
+        }
         text
     }
 

@@ -1,7 +1,7 @@
 //! Which storage each layer uses, which layers are frozen, and whose gradient goes where.
 //!
 //! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two differ
-//! while layers are still frozen, and for good under the authors' reading ([`Untie::Alias`],
+//! while layers are still frozen, or train their own weights before their first decision though the state is 0, and for good under the authors' reading ([`Untie::Alias`],
 //! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage, and under
 //! [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A decision turns
 //! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
@@ -247,7 +247,10 @@ impl Binding {
         let (mut owning, mut replicated) = (Vec::new(), Vec::new());
         // Rising order: an owner is settled before its members.
         for layer in 0..self.n_layers() {
-            match self.plan(layer, rules, change) {
+            let waits = self.waits(layer, rules, change);
+            let plan = self.plan(layer, rules, change);
+            let stays = matches!(plan, Plan::Stay);
+            match plan {
                 Plan::Stay => {}
                 Plan::Thaw => {
                     self.frozen[layer] = false;
@@ -275,7 +278,8 @@ impl Binding {
             }
             self.independent[layer] = match (rules.tie, rules.retied) {
                 (Tie::Replicate, _) => !self.frozen[layer],
-                (Tie::Share, Retied::Follow) => change.to.is_independent(layer),
+                // A layer that waits for its first tie goes on training its own weights.
+                (Tie::Share, Retied::Follow) => change.to.is_independent(layer) || (stays && waits),
                 (Tie::Share, Retied::Keep) => change.action.values()[layer] == layer,
             };
         }
@@ -288,6 +292,12 @@ impl Binding {
         Ok(self.settlement(&before, moves, replicated))
     }
 
+    /// Whether a layer trains weights of its own that the state before the decision ascribes to another: before its first
+    /// tie where all layers are trainable at the start.
+    fn waits(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> bool {
+        rules.tie == Tie::Share && self.independent[layer] && !change.from.is_independent(layer)
+    }
+
     /// Gives a layer a storage with a number of its own, and tells the one that it used.
     fn renew(&mut self, layer: usize) -> StorageId {
         self.next += 1;
@@ -298,8 +308,8 @@ impl Binding {
         let target = match (rules.tie, rules.retied) {
             (Tie::Replicate, _) | (Tie::Share, Retied::Follow) => {
                 let (was, now) = (change.from.owner(layer), change.to.owner(layer));
-                let first =
-                    self.frozen[layer] && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
+                let is_first = self.frozen[layer] || self.waits(layer, rules, change);
+                let first = is_first && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
                 if was == now && !first {
                     return Plan::Stay;
                 }

@@ -161,6 +161,12 @@ impl CheckedSpec {
         self.tying.initial == Initial::Named(InitialName::Frozen)
     }
 
+    /// Whether layers 1 to L - 1 start with their own weights and train them, though the state says that layer 0 owns them.
+    #[must_use]
+    pub fn starts_trainable(&self) -> bool {
+        self.tying.initial == Initial::Named(InitialName::Trainable)
+    }
+
     /// The state that the policy `fixed` asks for; nothing where `agent.pattern` is `frozen`.
     #[must_use]
     pub fn fixed_pattern(&self) -> Option<State> {
@@ -170,8 +176,8 @@ impl CheckedSpec {
     }
 }
 
-/// The state that a grouping stands for. `layers` must not be 0. Frozen layers are all in the group of layer
-/// 0: being frozen is not part of a state.
+/// The state that a grouping stands for. `layers` must not be 0. Frozen layers, and those that train their own weights
+/// before their first decision, are all in the group of layer 0: what is physically in place is not part of a state.
 fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
     let name = match grouping {
         Initial::Named(name) => name,
@@ -181,10 +187,11 @@ fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
         }
     };
     Ok(match name {
-        InitialName::Frozen | InitialName::Tied => State::all_tied(layers),
+        InitialName::Frozen | InitialName::Trainable | InitialName::Tied => State::all_tied(layers),
         InitialName::Independent => State::independent(layers),
         InitialName::Cycle => pattern::cycle(layers),
         InitialName::CycleReversed => pattern::cycle_reversed(layers),
+        InitialName::CycleReversedAsWritten => pattern::cycle_reversed_as_written(layers),
         InitialName::Sequence => pattern::sequence(layers),
     })
 }

@@ -18,6 +18,7 @@
 //! What a run writes is in [`record`] and [`tensors`], how it is written in [`durable`], and the meaning of every field in
 //! [`fields`].
 
+pub mod baseline;
 pub mod check;
 pub mod checksum;
 pub mod durable;

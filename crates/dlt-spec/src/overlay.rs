@@ -135,6 +135,11 @@ impl Overlay {
         Ok(overlay)
     }
 
+    /// Its keys with their values, as a spec with them would print these.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.values.iter().map(|(field, value)| (field.key(), value))
+    }
+
     /// Where the values came from.
     #[must_use]
     pub fn origin(&self) -> &Origin {

@@ -23,6 +23,15 @@ pub use lines::{Line, Lines, MOST_LINE_BYTES, text_of_lines, whole_lines};
 
 /// Version of the layout of every file described here.
 pub const RECORD_SCHEMA: u32 = 1;
+/// Revision of what the figures of a run depend on besides its spec, its data and its machine: draws, arithmetic, and
+/// the order of steps.
+///
+/// Raise it with a change that moves a figure of a spec that is still the same. Results that were recorded under another
+/// revision are then no longer what the program gives, and `cargo xtask report --check` names them. The figures of small
+/// runs are pinned by a test of `dlt-train`, which asks for this number to be raised.
+pub const FIGURES_REVISION: u32 = 1;
+/// The revision of records that do not say theirs: the draws of those builds are the ones of revision 1.
+pub const FIRST_FIGURES_REVISION: u32 = 1;
 /// The spec, as [`crate::fields::render`] prints it.
 pub const SPEC_FILE: &str = "spec.toml";
 /// One [`Provenance`].
@@ -336,6 +345,9 @@ pub struct Provenance {
     pub seed: u64,
     /// [`crate::fingerprint`] of the spec.
     pub spec_fingerprint: String,
+    /// [`FIGURES_REVISION`] of the program; absent in the records of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures_revision: Option<u32>,
     /// What the model learns from.
     pub data: DataProvenance,
     /// The command line, argument by argument.
@@ -345,6 +357,14 @@ pub struct Provenance {
     /// Each time the run was resumed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<ResumeProvenance>,
+}
+
+impl Provenance {
+    /// [`FIGURES_REVISION`] of the program that made the record.
+    #[must_use]
+    pub fn figures_revision(&self) -> u32 {
+        self.figures_revision.unwrap_or(FIRST_FIGURES_REVISION)
+    }
 }
 
 /// One time that a run was resumed.

@@ -285,7 +285,9 @@ words! {
     InitialName {
         /// Layer 0 trains; the others keep their own initial weights, untrained (Algorithm 1, line 2).
         Frozen,
-        /// Every layer trains by itself.
+        /// Every layer trains its own weights while the state is all 0: Algorithm 1 without its line 2 (ablation vi).
+        Trainable,
+        /// Every layer trains by itself, and the state says so.
         Independent,
         /// All layers use layer 0.
         Tied,
@@ -293,6 +295,9 @@ words! {
         Cycle,
         /// Layer i and layer L - 1 - i (ablation viii).
         CycleReversed,
+        /// Layer i and layer L - i, as Table 4 writes ablation viii: layer 0, and at an even depth layer L/2, keep to
+        /// themselves.
+        CycleReversedAsWritten,
         /// Pairs of neighbours (ablation ix).
         Sequence,
     }

@@ -50,6 +50,24 @@ pub fn cycle_reversed(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - 1 - layer))
 }
 
+/// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and keeps to itself, and so does
+/// layer `L/2` at an even depth: there are `L/2 + 1` independent layers, rounded down.
+///
+/// # Panics
+///
+/// If `n_layers` is 0.
+///
+/// ```
+/// use dlt_state::pattern;
+///
+/// assert_eq!(pattern::cycle_reversed_as_written(4).owners(), [0, 1, 2, 1]);
+/// assert_eq!(pattern::cycle_reversed_as_written(5).owners(), [0, 1, 2, 2, 1]);
+/// ```
+#[must_use]
+pub fn cycle_reversed_as_written(n_layers: usize) -> State {
+    from_owners(n_layers, |layer| layer.min(n_layers - layer))
+}
+
 /// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer keeps to itself.
 ///
 /// # Panics

@@ -60,9 +60,11 @@ pub fn model_for(
 /// Which storage each layer uses before the first decision.
 #[must_use]
 pub fn initial_binding(spec: &CheckedSpec) -> Binding {
-    match spec.starts_frozen() {
-        true => Binding::frozen(spec.model.layers),
-        false => Binding::of_state(&spec.initial_state()),
+    match spec {
+        _ if spec.starts_frozen() => Binding::frozen(spec.model.layers),
+        // Physically as in conventional training; the state is another one.
+        _ if spec.starts_trainable() => Binding::of_state(&State::independent(spec.model.layers)),
+        _ => Binding::of_state(&spec.initial_state()),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::cell::{Cell, CellId};
-use super::cost;
-use super::launch::{Outcome, seconds};
+use super::cost::{self, Costs, Forecast};
+use super::launch::Outcome;
 use super::scale::Scale;
 use super::store::Store;
 
@@ -22,9 +22,11 @@ pub(crate) struct Board<'a> {
     total: usize,
     done: usize,
     failed: usize,
-    /// Seconds that each open cell is expected to take at a rate of one operation a second.
-    open: Vec<(&'a Cell, f64)>,
-    rate: f64,
+    /// Cells that have not ended.
+    open: Vec<&'a Cell>,
+    costs: &'a Costs,
+    /// Cells at once.
+    jobs: usize,
     began: Instant,
     shown: Instant,
     /// Cells of which was said that another process is at them.
@@ -33,19 +35,25 @@ pub(crate) struct Board<'a> {
 }
 
 impl<'a> Board<'a> {
-    pub(crate) fn new(store: &'a Store, cells: &[Cell], open: &[&'a Cell], scale: Scale) -> Self {
-        let rate = cost::rate(store, cells, scale);
-        let open = open.iter().map(|&cell| (cell, seconds(cell, scale, 1.0).unwrap_or(0.0))).collect();
+    /// Of `total` cells, of which `open` are to be run, `jobs` at once.
+    pub(crate) fn new(
+        store: &'a Store,
+        scale: Scale,
+        total: usize,
+        open: Vec<&'a Cell>,
+        (costs, jobs): (&'a Costs, usize),
+    ) -> Self {
         let now = Instant::now();
         let is_terminal = io::stderr().is_terminal();
         Self {
             store,
             scale,
-            total: cells.len(),
+            total,
             done: 0,
             failed: 0,
             open,
-            rate,
+            costs,
+            jobs,
             began: now,
             shown: now,
             awaited: Vec::new(),
@@ -55,12 +63,12 @@ impl<'a> Board<'a> {
 
     pub(crate) fn begin(&mut self, done: usize) {
         self.done = done;
-        let expected = cost::duration(self.expected());
-        self.say(&format!(
-            "scale {}: {} cells, {done} of them done; about {expected} for the others",
-            self.scale.name(),
-            self.total,
-        ));
+        let others = match self.open.is_empty() {
+            true => "nothing is left to run".to_owned(),
+            false => format!("the others take {}", self.expected().text()),
+        };
+        let (scale, total) = (self.scale.name(), self.total);
+        self.say(&format!("scale {scale}: {total} cells, {done} of them done; {others}"));
     }
 
     pub(crate) fn started(&mut self, cell: &Cell, resumed: bool) {
@@ -71,7 +79,7 @@ impl<'a> Board<'a> {
     }
 
     pub(crate) fn ended(&mut self, cell: &Cell, result: Result<(), &str>) {
-        self.open.retain(|(other, _)| other.id != cell.id);
+        self.open.retain(|other| other.id != cell.id);
         match result {
             Ok(()) => {
                 self.done += 1;
@@ -102,18 +110,18 @@ impl<'a> Board<'a> {
             return;
         }
         let mut parts = Vec::new();
-        let mut begun = 0.0;
+        let mut begun = Duration::ZERO;
         for cell in running {
             let (step, steps) =
                 (self.store.step(&cell.id), cell.spec().ok().and_then(|spec| cost::steps(cell, &spec)));
             let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
             let share = steps.filter(|&steps| steps > 0).map_or(0.0, |steps| step as f64 / steps as f64);
-            let work = self.open.iter().find(|(other, _)| other.id == cell.id).map_or(0.0, |(_, work)| *work);
-            begun += share * work / self.rate;
+            begun += self.costs.time(cell).unwrap_or_default().mul_f64(share.min(1.0)) / self.jobs as u32;
             parts.push(format!("{} {step}{of}", cell.id));
         }
-        let left = cost::duration((self.expected() - begun).max(0.0));
-        let line = format!("{}  {}; about {left} left", self.count(), parts.join(", "));
+        let expected = self.expected();
+        let left = Forecast { time: expected.time.saturating_sub(begun), ..expected };
+        let line = format!("{}  {}; {} left", self.count(), parts.join(", "), left.text());
         self.shown = Instant::now();
         if self.is_terminal {
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
@@ -123,7 +131,7 @@ impl<'a> Board<'a> {
     }
 
     pub(crate) fn end(&mut self, outcome: &Outcome) {
-        let took = cost::duration(self.began.elapsed().as_secs_f64());
+        let took = cost::duration(self.began.elapsed());
         let (failed, left) = (outcome.failed.len(), outcome.left.len());
         let mut reasons: Vec<&str> = outcome.left.iter().map(|(_, why)| why.as_str()).collect();
         reasons.sort_unstable();
@@ -136,8 +144,8 @@ impl<'a> Board<'a> {
         self.say(&format!("{} done, {failed} failed, {left} left; {took}", outcome.done));
     }
 
-    fn expected(&self) -> f64 {
-        self.open.iter().map(|(_, work)| work / self.rate).sum()
+    fn expected(&self) -> Forecast {
+        self.costs.forecast(self.open.iter().copied(), self.jobs)
     }
 
     fn count(&self) -> String {

@@ -43,10 +43,11 @@ pub(crate) fn drawings() -> Vec<Drawing> {
     let (shakespeare, full) = (Subject::Shakespeare, &beside[..1]);
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
-        drawing(Some(1), "figure-1-b-map-shakespeare", "map", shakespeare, full),
+        drawing(Some(1), "figure-1-b-map-wikitext-103", "map", Subject::Gpt2(Corpus::WikiText103), full),
         drawing(Some(2), "figure-2-events", "events", wikitext, full),
         drawing(Some(3), "figure-3-steps-independent", "independent", wikitext, full),
         drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &beside[..2]),
+        drawing(None, "map-shakespeare", "map", shakespeare, full),
         drawing(None, "loss", "loss", shakespeare, &beside),
         drawing(None, "states", "states", shakespeare, full),
         drawing(None, "agent", "agent", shakespeare, full),
@@ -58,6 +59,11 @@ impl Drawing {
     /// The cells of its runs: of the first seed.
     pub(crate) fn cells(&self) -> Vec<CellId> {
         self.runs.iter().map(|&(subject, row)| CellId::new(subject, row, 1)).collect()
+    }
+
+    /// Whether a scale has all of its runs.
+    pub(crate) fn is_of(&self, scale: Scale) -> bool {
+        self.runs.iter().all(|(subject, _)| subject.ground(scale).is_ok())
     }
 
     /// Whether all of its runs are there.

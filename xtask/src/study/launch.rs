@@ -13,7 +13,7 @@ use dlt_spec::record::SUMMARY_FILE;
 
 use super::board::Board;
 use super::cell::{Cell, CellId, Job};
-use super::cost;
+use super::cost::Costs;
 use super::scale::Scale;
 use super::store::{ByName, Standing, Store, make_parent};
 
@@ -28,6 +28,8 @@ pub(crate) struct Launcher<'a> {
     pub(crate) store: &'a Store,
     pub(crate) dlt: PathBuf,
     pub(crate) scale: Scale,
+    /// What cells are expected to take.
+    pub(crate) costs: Costs,
     /// Cells at once.
     pub(crate) jobs: usize,
     /// Threads of each.
@@ -94,7 +96,8 @@ impl Launcher<'_> {
                 _ => queue.open.push(cell),
             }
         }
-        let mut board = Board::new(self.store, cells, &queue.open, self.scale);
+        let costs = (&self.costs, self.jobs);
+        let mut board = Board::new(self.store, self.scale, cells.len(), queue.open.clone(), costs);
         board.begin(outcome.done);
         loop {
             self.collect(&mut queue, &mut outcome, &mut board)?;
@@ -351,11 +354,6 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
     seeds.sort_unstable();
     seeds.dedup();
     Ok(seeds)
-}
-
-/// What a cell will take, for a board.
-pub(crate) fn seconds(cell: &Cell, scale: Scale, rate: f64) -> Option<f64> {
-    cost::operations(cell, scale).ok()?.map(|operations| operations / rate)
 }
 
 #[cfg(test)]

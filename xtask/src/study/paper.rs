@@ -80,6 +80,9 @@ pub(crate) fn glue(task: Task) -> [f64; 2] {
     }
 }
 
+/// Table 6: trainable parameters, conventional and ours.
+pub(crate) const GLUE_PARAMETERS: [&str; 2] = ["1.5B", "235M"];
+
 /// What in the paper's own tables does not fit together; stands below them.
 pub(crate) fn contradictions(table: u8) -> &'static [&'static str] {
     match table {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use dlt_spec::record::{Provenance, Summary};
 use serde::{Deserialize, Serialize};
 
+use super::basis::{self, Settings};
 use super::cell::{Cell, CellId, Job};
 use super::store::{ByName, Standing, Store};
 use crate::child::portable;
@@ -48,6 +49,9 @@ pub(crate) enum Outcome {
 pub(crate) struct Done {
     pub(crate) summary: Summary,
     pub(crate) provenance: Provenance,
+    /// Of a `dlt train`, the settings that its figures depend on.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub(crate) settings: Settings,
     pub(crate) decisions: usize,
     pub(crate) tied_events: usize,
     pub(crate) untied_events: usize,
@@ -120,6 +124,11 @@ impl Records {
         self
     }
 
+    /// All of them, by the names of their cells.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Record> {
+        self.0.values()
+    }
+
     pub(crate) fn get(&self, cell: &CellId) -> Option<&Record> {
         self.0.get(cell.as_str())
     }
@@ -133,7 +142,11 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
         }
         Standing::Done => match cell.job {
             Job::Predict { .. } => Outcome::Predicted(store.predictions(&cell.id)?),
-            _ => Outcome::Done(Box::new(done(store, &cell.id)?)),
+            Job::Train { .. } => {
+                let settings = basis::of_spec_file(&store.spec(&cell.id)?)?;
+                Outcome::Done(Box::new(Done { settings, ..done(store, &cell.id)? }))
+            }
+            Job::Finetune { .. } => Outcome::Done(Box::new(done(store, &cell.id)?)),
         },
         _ => Outcome::Open,
     })
@@ -152,6 +165,7 @@ fn done(store: &Store, id: &CellId) -> Result<Done> {
         untied_events: events.untied,
         summary,
         provenance,
+        settings: Settings::new(),
     })
 }
 

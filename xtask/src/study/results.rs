@@ -7,6 +7,8 @@
 //! | `table-N.md`, `.csv`, `.json`, `regime.*` | made from `cells.jsonl` alone |
 //! | `runs/` | run folders without their models, and with every so many steps only |
 //! | `figures/` | made from `runs/` alone; `drawn.json` says which files those were |
+//!
+//! From the records of scale laptop the baselines that `dlt train` prints are made too, see [`baselines`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use super::record::{Outcome, Records, without_folders};
 use super::sheet::Sheet;
 use super::store::{Standing, Store};
 use super::tables;
+use super::{baselines, basis};
 use crate::program::replace;
 
 /// The records of a scale.
@@ -39,6 +42,8 @@ const KEPT_STEPS: usize = 200;
 pub(crate) struct Results<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) plan: Plan<'a>,
+    /// The file of the baselines that are made from the records, where one is.
+    pub(crate) baselines: Option<PathBuf>,
 }
 
 impl Results<'_> {
@@ -132,7 +137,7 @@ impl Results<'_> {
         &self,
         records: &Records,
         command: &dyn Fn(Part) -> String,
-    ) -> Vec<(PathBuf, String)> {
+    ) -> Result<Vec<(PathBuf, String)>> {
         let mut pages = Vec::new();
         for (part, sheet) in self.sheets(records) {
             let file = |ending: &str| self.folder.join(&sheet.name).with_extension(ending);
@@ -140,20 +145,30 @@ impl Results<'_> {
             pages.push((file("csv"), sheet.csv()));
             pages.push((file("json"), sheet.json()));
         }
-        pages
+        if let Some(path) = &self.baselines {
+            pages.push((path.clone(), baselines::text(records, self.plan)?));
+        }
+        Ok(pages)
     }
 
     /// What is not as the records and the grid make it now, in words.
     pub(crate) fn stale(&self, command: &dyn Fn(Part) -> String) -> Result<Vec<String>> {
         let records = self.records()?;
         let mut stale = Vec::new();
-        for (path, text) in self.pages(&records, command) {
+        for (path, text) in self.pages(&records, command)? {
             match fs::read_to_string(&path) {
                 Ok(found) if found == text => {}
                 Ok(_) => stale.push(format!("{}: not what {CELLS} gives", path.display())),
                 Err(error) => stale.push(format!("{}: {error}", path.display())),
             }
         }
+        for record in records.all() {
+            let Outcome::Done(done) = &record.outcome else { continue };
+            let changes = basis::changes(record, done).into_iter();
+            stale.extend(changes.map(|why| format!("{}: {} {why}", self.folder.display(), record.cell)));
+        }
+        let strangers = basis::strangers(records.all()).into_iter();
+        stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
         let known = OfRecords(&records);
         for cell in grid::cells(&Part::ALL, self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };

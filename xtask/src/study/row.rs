@@ -156,7 +156,7 @@ impl Row {
             Self::Permuted => "(iii) The recorded decisions, layers permuted",
             Self::Replayed => "(iv) The recorded decisions, without Q",
             Self::Replicated => "(v) Copies instead of ties",
-            Self::AllTrain => "(vi) All layers trainable at the start",
+            Self::AllTrain => "(vi) All layers trainable at the start, each its own owner",
             Self::Cycle => "(vii) Cycle: layer i with layer L/2 + i",
             Self::CycleReversed => "(viii) Cycle reversed: layer i with layer L - 1 - i",
             Self::Sequence => "(ix) Sequence: pairs of neighbours",

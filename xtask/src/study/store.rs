@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::basis;
 use super::cell::{Cell, CellId, Job, Known};
 use super::record::Predicted;
 
@@ -219,6 +220,9 @@ impl Store {
         if let Job::Predict { .. } = cell.job {
             return self.predictions(&cell.id).map(drop);
         }
+        if let Job::Train { .. } = cell.job {
+            basis::of_spec_file(&self.spec(&cell.id)?)?;
+        }
         self.summary(&cell.id)?;
         self.recording(&cell.id)?;
         self.provenance(&cell.id).map(drop)
@@ -293,6 +297,12 @@ impl Store {
     pub(crate) fn provenance(&self, id: &CellId) -> Result<Provenance> {
         let path = self.run(id).join(PROVENANCE_FILE);
         read_json(&path)?.with_context(|| format!("there is no {}", path.display()))
+    }
+
+    /// The spec file of a run.
+    pub(crate) fn spec(&self, id: &CellId) -> Result<String> {
+        let path = self.run(id).join(SPEC_FILE);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Of a cell that only predicts memory, what was predicted.

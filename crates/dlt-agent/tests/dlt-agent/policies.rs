@@ -179,6 +179,7 @@ fn a_fixed_pattern_is_reached_at_once_or_after_one_sweep() {
         (InitialName::Independent, [0, 1, 2, 3]),
         (InitialName::Cycle, [0, 1, 0, 1]),
         (InitialName::CycleReversed, [0, 1, 1, 0]),
+        (InitialName::CycleReversedAsWritten, [0, 1, 2, 1]),
         (InitialName::Sequence, [0, 0, 2, 2]),
     ] {
         let spec = AgentSpec { pattern: Initial::Named(name), ..agent_spec(PolicyKind::Fixed) };

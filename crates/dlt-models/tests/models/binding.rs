@@ -194,6 +194,24 @@ fn literal_first_tie_leaves_layers_frozen_until_their_state_changes() {
 }
 
 #[test]
+fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() {
+    let start = || Binding::of_state(&State::independent(4));
+    let mut binding = start();
+    joint(&mut binding, &PAPER, &State::all_tied(4), &[0, 0, 2, 2]);
+    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 0, 2, 2], 2));
+
+    let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
+    let mut binding = start();
+    let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
+    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 3], 4), "all train their own");
+    let state = joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
+    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 2], 3));
+    let block = binding.storage(1);
+    joint(&mut binding, &literal, &state, &[0, 1, 2, 2]);
+    assert_eq!((binding.storage(1), binding.n_independent()), (block, 3), "it trains what it had");
+}
+
+#[test]
 fn first_member_that_unties_takes_over_an_abandoned_block() {
     let mut binding = Binding::of_state(&State::new(vec![0, 1, 1, 1]).expect("a state"));
     let block = binding.storage(1);

@@ -1,6 +1,7 @@
-//! Several runs beside each other.
+//! Several runs next to each other.
 
 use dlt_spec::fields::FIELDS;
+use dlt_spec::spec::{Architecture, Objective};
 
 use super::html::{Column, Html, Table};
 use super::settings::plain;
@@ -8,21 +9,24 @@ use crate::digest::Digest;
 use crate::numbers::{decimal, or_dash, perplexity, signed, whole};
 use crate::run::Run;
 
-/// The table of runs, with the difference to the first conventional one.
+/// Settings of data that only training sees, or that name a place: what is evaluated does not depend on them.
+const OF_TRAINING: [&str; 4] = ["data.source", "data.tokenizer", "data.order", "data.augment"];
+
+/// The table of runs, each with the difference to the first conventional one that it can be compared with.
 pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let has_classes = digests.iter().any(|digest| digest.validation_accuracy.is_some());
-    let is_base = runs.iter().position(Digest::is_conventional);
+    let bases: Vec<Option<usize>> = runs.iter().map(|run| base(runs, run)).collect();
+    let has_base = bases.iter().any(Option::is_some);
     let quality = if has_classes { "accuracy" } else { "perplexity" };
     let mut columns = vec![("run", Column::Words), ("method", Column::Words), ("steps", Column::Numbers)];
     columns
         .push((if has_classes { "validation accuracy" } else { "validation perplexity" }, Column::Numbers));
-    columns.extend(is_base.map(|_| ("difference", Column::Numbers)));
+    columns.extend(has_base.then_some(("difference", Column::Numbers)));
     columns.push((if has_classes { "test accuracy" } else { "test perplexity" }, Column::Numbers));
     columns.push(("share of blocks, mean", Column::Numbers));
     columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
     columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
     let mut table = Table::new(&columns);
-    let base = is_base.map(|index| &digests[index]);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
         let number =
             |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
@@ -35,12 +39,11 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
             .markup("</a>");
         let mut cells = vec![name, Html::of(&digest.method), Html::of(&whole(digest.steps))];
         cells.push(Html::of(&validation));
-        if let Some(base) = base {
-            let is_itself = is_base == Some(index);
-            cells.push(Html::of(&if is_itself {
-                String::new()
-            } else {
-                difference(digest, base, has_classes)
+        if has_base {
+            cells.push(Html::of(&match bases[index] {
+                Some(base) if base == index => String::new(),
+                Some(base) => difference(digest, &digests[base], has_classes),
+                None => "–".to_owned(),
             }));
         }
         cells.push(Html::of(&test));
@@ -56,20 +59,59 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         table.row_of(cells);
     }
     let mut html = Html::new();
-    html.markup("<div class=\"tight\">").add(&table.html("The runs beside each other")).markup("</div>");
+    html.markup("<div class=\"tight\">").add(&table.html("The runs compared")).markup("</div>");
     html.markup("<p class=\"note\">");
-    if let Some(index) = is_base {
-        html.tagged(
-            "Differences are to <b>",
-            &runs[index].name(),
-            "</b>, the first run of conventional training here. ",
-        );
+    if has_base {
+        let mut named: Vec<String> = bases.iter().flatten().map(|&base| runs[base].name()).collect();
+        named.sort();
+        named.dedup();
+        html.tagged("Differences are to <b>", &named.join(", "), "</b>, ");
+        html.markup("the first conventional run on the same data, tokenizer and splits. ");
     }
     html.markup("The share is that of the conventional model’s block parameters. ");
-    html.markup("Runs of other data, tokenizers or numbers of steps are not to be compared by ");
-    html.tagged("", quality, ".</p>");
-    html.add(&strangers(digests)).add(&settings(runs));
+    html.tagged("Runs of other numbers of steps are not to be compared by ", quality, ".</p>");
+    html.add(&strangers(runs)).add(&settings(runs));
     html
+}
+
+/// The conventional run that a run is compared with.
+fn base(runs: &[Run], run: &Run) -> Option<usize> {
+    runs.iter().position(|other| Digest::is_conventional(other) && obstacles(run, other).is_empty())
+}
+
+/// Why the losses of two runs are not of the same thing, in words; empty where they are.
+fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
+    let (of_a, of_b) = (&a.provenance.data, &b.provenance.data);
+    let amounts = |data: &dlt_spec::record::DataProvenance| {
+        (data.train_tokens, data.validation_tokens, data.test_tokens)
+    };
+    let is_told = |sha256: &str| !sha256.is_empty();
+    let has_other = |key: &str| {
+        FIELDS.iter().any(|field| field.key() == key && field.value(&a.spec) != field.value(&b.spec))
+    };
+    let more = FIELDS
+        .iter()
+        .map(dlt_spec::fields::Field::key)
+        .filter(|key| key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key));
+    let found = [
+        ("other data", of_a.sha256 != of_b.sha256 || !is_told(&of_a.sha256)),
+        ("another tokenizer", file_name(&of_a.tokenizer) != file_name(&of_b.tokenizer)),
+        ("other splits", has_other("data.split") || amounts(of_a) != amounts(of_b)),
+        ("another objective", has_other("model.objective")),
+        ("other settings of data", more.into_iter().any(has_other)),
+    ];
+    // Pictures have no tokenizer, whatever the spec says.
+    let counts = |why: &str| why != "another tokenizer" || !is_of_pictures(a) || !is_of_pictures(b);
+    found.into_iter().filter(|(why, holds)| *holds && counts(why)).map(|(why, _)| why).collect()
+}
+
+fn is_of_pictures(run: &Run) -> bool {
+    run.spec.model.architecture == Architecture::Vit && run.spec.model.objective == Objective::Classes
+}
+
+/// The last part of a path: a tokenizer may be copied from one place to another.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The settings in which the runs differ, but for their names.
@@ -122,14 +164,19 @@ fn difference(digest: &Digest, base: &Digest, has_classes: bool) -> String {
     or_dash(pair, |text| text)
 }
 
-/// Says where runs learned from other data than the first.
-fn strangers(digests: &[Digest]) -> Html {
+/// Says which runs cannot be compared with the first, and why.
+fn strangers(runs: &[Run]) -> Html {
     let mut html = Html::new();
-    let Some(first) = digests.first() else { return html };
-    let others = digests.iter().filter(|digest| digest.data_sha256 != first.data_sha256);
-    let names: Vec<_> = others.map(|digest| digest.name.as_str()).collect();
-    if !names.is_empty() {
-        html.tagged("<p class=\"warning\">Other data than the first run: ", &names.join(", "), ".</p>");
+    let Some((first, others)) = runs.split_first() else { return html };
+    let said: Vec<String> = others
+        .iter()
+        .map(|run| (run, obstacles(first, run)))
+        .filter(|(_, obstacles)| !obstacles.is_empty())
+        .map(|(run, obstacles)| format!("{} ({})", run.name(), obstacles.join(", ")))
+        .collect();
+    if !said.is_empty() {
+        let before = "<p class=\"warning\">Not to be compared with the first run: ";
+        html.tagged(before, &said.join("; "), ".</p>");
     }
     html
 }

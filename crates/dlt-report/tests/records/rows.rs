@@ -119,6 +119,7 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
         device: "cpu".to_owned(),
         seed: 1,
         spec_fingerprint: String::new(),
+        figures_revision: None,
         data: DataProvenance {
             source: String::new(),
             sha256: String::new(),

@@ -92,6 +92,12 @@ fn finish(path: &Path, steps: usize) {
     fs::write(path.join(SUMMARY_FILE), summary.to_string()).unwrap();
 }
 
+/// Divides the perplexity of a finished run by 1.25.
+fn better(path: &Path) {
+    let better = fs::read_to_string(path.join(SUMMARY_FILE)).unwrap().replace("90.02", "72.016");
+    fs::write(path.join(SUMMARY_FILE), better).unwrap();
+}
+
 fn document(run: &Run) -> String {
     Page::new(std::slice::from_ref(run), Kind::Still).document()
 }
@@ -227,8 +233,7 @@ fn runs_stand_beside_the_first_conventional_one() {
     for folder in [&tied, &plain] {
         finish(&folder.path, 20);
     }
-    let better = fs::read_to_string(plain.path.join(SUMMARY_FILE)).unwrap().replace("90.02", "72.016");
-    fs::write(plain.path.join(SUMMARY_FILE), better).unwrap();
+    better(&plain.path);
     let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
     let page = Page::new(&runs, Kind::Still).document();
     assert!(page.contains("2 runs compared") && page.contains("+25.0 %"), "90.02 is 1.25 times 72.016");
@@ -236,6 +241,64 @@ fn runs_stand_beside_the_first_conventional_one() {
     assert!(page.contains("Settings in which they differ") && page.contains("<code>agent.policy</code>"));
     let page = Page::new(&runs[..1], Kind::Still).document();
     assert!(!page.contains("Differences are to"));
+}
+
+#[test]
+fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
+    let plain = folder("plain", 4, 20, &["agent.policy=none", "tying.initial=independent"]);
+    finish(&plain.path, 20);
+    better(&plain.path);
+    let plain = Run::read(&plain.path).unwrap();
+    let other_sha = ("ab".repeat(32), "cd".repeat(32));
+    let cases: [(&[&str], &str, &str, &str); 6] = [
+        (&[], &other_sha.0, &other_sha.1, "other data"),
+        (&[], "\"tokenizer\":\"gpt2\"", "\"tokenizer\":\"a/bytes\"", "another tokenizer"),
+        (&[], "\"validation_tokens\":100", "\"validation_tokens\":101", "other splits"),
+        (&["data.split=[0.8,0.1,0.1]"], "", "", "other splits"),
+        (&["data.pipeline=blocks"], "", "", "other settings of data"),
+        (
+            &["model.architecture=bert", "model.objective=masked-token", "model.attention=full"],
+            "",
+            "",
+            "another objective",
+        ),
+    ];
+    for (sets, from, to, why) in cases {
+        let other = folder("other", 4, 20, sets);
+        finish(&other.path, 20);
+        let path = other.path.join(PROVENANCE_FILE);
+        let provenance = fs::read_to_string(&path).unwrap();
+        assert!(provenance.contains(from), "{provenance}");
+        fs::write(&path, provenance.replacen(from, to, 1)).unwrap();
+        let runs = [plain.clone(), Run::read(&other.path).unwrap()];
+        let page = Page::new(&runs, Kind::Still).document();
+        assert!(page.contains(&format!("Not to be compared with the first run: other ({why}")), "{why}");
+        assert!(!page.contains("+25.0 %"), "{why}");
+    }
+    let same = folder("same", 4, 20, &["data.order=sweep", "tying.decision=per-layer"]);
+    finish(&same.path, 20);
+    let page = Page::new(&[plain, Run::read(&same.path).unwrap()], Kind::Still).document();
+    assert!(page.contains("+25.0 %") && !page.contains("Not to be compared"), "what training alone sees");
+}
+
+#[test]
+fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
+    let conventional = ["agent.policy=none", "tying.initial=independent"];
+    let folders = ["a", "b"].map(|name| folder(name, 4, 20, &conventional));
+    let tied = folder("tied", 4, 20, &[]);
+    for path in [&folders[0].path, &folders[1].path, &tied.path] {
+        finish(path, 20);
+    }
+    folders.iter().for_each(|folder| better(&folder.path));
+    for folder in [&folders[1], &tied] {
+        let path = folder.path.join(PROVENANCE_FILE);
+        let other = fs::read_to_string(&path).unwrap().replace(&"ab".repeat(32), &"cd".repeat(32));
+        fs::write(path, other).unwrap();
+    }
+    let runs = [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
+    let page = Page::new(&runs, Kind::Still).document();
+    assert_eq!(page.matches("+25.0 %").count(), 1, "of the tied run to b");
+    assert!(page.contains("Differences are to <b>a, b</b>"), "{page}");
 }
 
 #[test]

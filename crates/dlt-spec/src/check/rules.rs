@@ -263,6 +263,9 @@ impl Rules<'_> {
                     .into()
             },
         );
+        if self.spec.tying.initial == Initial::Named(InitialName::Trainable) {
+            self.trainable_start();
+        }
         self.holds(
             "tying.first_tie",
             &[],
@@ -278,6 +281,27 @@ impl Rules<'_> {
         if tying.tie == Tie::Replicate {
             self.replication();
         }
+    }
+
+    /// What holds where layers train their own weights though the state is 0: decisions have to settle that, each layer
+    /// by the state.
+    fn trainable_start(&mut self) {
+        let (tying, policy) = (&self.spec.tying, self.spec.agent.policy);
+        self.holds(
+            "tying.retied",
+            &[],
+            || tying.retied == Retied::Follow,
+            || "\"follow\" where tying.initial is \"trainable\"".into(),
+        );
+        self.holds(
+            "tying.initial",
+            &["agent.policy"],
+            || policy != PolicyKind::None,
+            || {
+                "\"independent\" where agent.policy is \"none\": \"trainable\" waits for a first decision"
+                    .into()
+            },
+        );
     }
 
     /// What holds where no two layers ever share weights: readings of shared weights have nothing to say there.
@@ -317,6 +341,12 @@ impl Rules<'_> {
             &[],
             || agent.policy != PolicyKind::Fixed || agent.pattern != Initial::Named(InitialName::Frozen),
             || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
+        );
+        self.holds(
+            "agent.pattern",
+            &[],
+            || agent.pattern != Initial::Named(InitialName::Trainable),
+            || "a grouping of layers: \"trainable\" is a start".into(),
         );
         self.holds(
             "agent.epsilon_start",

@@ -62,7 +62,16 @@ fn words_are_those_of_the_method() {
     assert_eq!(words("agent.policy"), ["none", "q", "random", "fixed", "replay", "permuted-replay"]);
     assert_eq!(
         words("tying.initial"),
-        ["frozen", "independent", "tied", "cycle", "cycle-reversed", "sequence"]
+        [
+            "frozen",
+            "trainable",
+            "independent",
+            "tied",
+            "cycle",
+            "cycle-reversed",
+            "cycle-reversed-as-written",
+            "sequence"
+        ]
     );
 }
 

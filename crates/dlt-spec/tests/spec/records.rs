@@ -111,6 +111,7 @@ fn provenance() -> Provenance {
         device: "cpu".into(),
         seed: 1,
         spec_fingerprint: "0123456789abcdef".into(),
+        figures_revision: Some(3),
         data: DataProvenance {
             source: "shakespeare".into(),
             commit: None,

@@ -292,6 +292,24 @@ fn rejects_a_literal_first_tie_where_every_visit_applies() {
 }
 
 #[test]
+fn rejects_a_trainable_start_without_decisions_that_settle_it() {
+    let start = "tying.initial=trainable";
+    each_breaks(&[
+        (
+            &[start, "agent.policy=none"],
+            "tying.initial",
+            "must be \"independent\" where agent.policy is \"none\"",
+        ),
+        (&[start, "tying.tie=replicate"], "tying.initial", "must be \"frozen\" or \"independent\""),
+        (&[start, "tying.retied=keep"], "tying.retied", "must be \"follow\" where tying.initial"),
+        (&["agent.policy=fixed", "agent.pattern=trainable"], "agent.pattern", "\"trainable\" is a start"),
+    ]);
+    all_pass(&[&[start], &[start, "tying.first_tie=literal"], &[start, "tying.decision=per-layer"]]);
+    let spec = with(&[start, "model.layers=3"]).unwrap().check().unwrap();
+    assert_eq!((spec.initial_state().owners(), spec.starts_trainable()), (&[0, 0, 0][..], true));
+}
+
+#[test]
 fn rejects_replication_where_layers_would_share_weights() {
     let replicate = "tying.tie=replicate";
     for initial in ["tied", "cycle", "cycle-reversed", "sequence", "[0, 1, 1]"] {
@@ -384,7 +402,15 @@ fn accessors_resolve_what_is_left_open() {
 #[test]
 fn every_named_grouping_is_a_state_of_every_depth() {
     for layers in 1..=7 {
-        for name in ["frozen", "independent", "tied", "cycle", "cycle-reversed", "sequence"] {
+        for name in [
+            "frozen",
+            "independent",
+            "tied",
+            "cycle",
+            "cycle-reversed",
+            "cycle-reversed-as-written",
+            "sequence",
+        ] {
             let spec = with(&[
                 &format!("model.layers={layers}"),
                 &format!("tying.initial={name}"),

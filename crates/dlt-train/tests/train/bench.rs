@@ -220,6 +220,7 @@ pub(crate) fn provenance() -> Provenance {
         device: "cpu".to_owned(),
         seed: 1,
         spec_fingerprint: "test".to_owned(),
+        figures_revision: None,
         data: DataProvenance {
             source: "test".to_owned(),
             commit: None,

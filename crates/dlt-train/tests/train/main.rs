@@ -5,6 +5,7 @@ mod bench;
 mod damage;
 mod failures;
 mod faults;
+mod figures;
 mod fixtures;
 mod guards;
 mod kinds;

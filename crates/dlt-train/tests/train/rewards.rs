@@ -162,3 +162,24 @@ fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
     assert_eq!(rewarded, 2);
     finish(trainer);
 }
+
+#[test]
+fn a_reward_is_measured_without_dropout() {
+    let bench = Bench::new();
+    let reward = |name: &str, dropout: &str| {
+        // Before any training step the weights of both runs are the same.
+        let settings = [
+            dropout,
+            "agent.policy=random",
+            "agent.reward=neg-loss",
+            "tying.first_decision=before-first-step",
+        ];
+        bench.run(name, &settings);
+        (bench.decisions(name)[0].reward, bench.steps(name)[0].loss)
+    };
+    let (without, loss) = reward("without", "model.dropout=0.0");
+    let (with, noisy) = reward("with", "model.dropout=0.5");
+    assert!(without.is_some());
+    assert_eq!(with, without);
+    assert_ne!(noisy, loss, "training has dropout");
+}

@@ -174,3 +174,22 @@ fn the_kept_model_is_the_best_on_validation() {
     assert_eq!(tests[0].loss, loss(Split::Test).loss());
     assert_eq!(summary.test_perplexity, tests[0].loss.exp());
 }
+
+#[test]
+fn law_a_trainable_start_differs_from_an_independent_one_by_the_state_alone() {
+    let bench = Bench::new();
+    let run = |name: &str, initial: &str| {
+        bench.run(name, &["agent.policy=random", "tying.decide_every=5", initial]);
+        (losses(&bench.metrics(name)), bench.steps(name), bench.recording(name))
+    };
+    let (losses, steps, recording) = run("trainable", "tying.initial=trainable");
+    let (expected, expected_steps, expected_recording) = run("independent", "tying.initial=independent");
+    assert_eq!(losses, expected, "chance sees no state, and the same weights train");
+    assert_eq!(recording.state_at(24), expected_recording.state_at(24));
+    let before = |steps: &[dlt_spec::record::StepRow]| {
+        (steps[0].independent_layers, steps[0].distinct_layers, steps[0].block_parameters)
+    };
+    let (state, storages, parameters) = before(&steps);
+    assert_eq!((state, storages), (1, 4));
+    assert_eq!((4, storages, parameters), before(&expected_steps));
+}

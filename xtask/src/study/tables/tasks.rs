@@ -154,6 +154,14 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         }
     }
     let pretrained = Subject::pretrained(view.plan.scale);
+    let parameters = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), parameters_end, 2));
+    let [of_conventional, of_ours] = paper::GLUE_PARAMETERS;
+    grid.push(
+        ["Trainable parameters at the end of training (here in millions)", of_conventional, of_ours, ""]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(parameters),
+    );
     let layers = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), independent_end, 1));
     grid.push([
         "Independent layers".to_owned(),
@@ -164,12 +172,19 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         layers[1].clone(),
         layers[2].clone(),
     ]);
+    for (row, paper) in OF_GLUE.into_iter().zip([Some(1500.0), Some(235.0), None]) {
+        let quantity = "trainable parameters, end, millions";
+        figures.push(view.figure(pretrained, row, quantity, paper, parameters_end));
+    }
     Sheet {
         name: "table-6".to_owned(),
         title: "Table 6: GLUE, fine-tuned with the tying held fixed".to_owned(),
         introduction: vec![
             view.plan.scale.sentence().to_owned(),
-            format!("The models that are fine-tuned are those of `{}`.", pretrained.name()),
+            format!(
+                "The models that are fine-tuned are those of `{}`; parameters and layers are theirs.",
+                pretrained.name()
+            ),
         ],
         grids: vec![grid, matthews],
         notes: paper::contradictions(6).iter().map(|&note| note.to_owned()).collect(),

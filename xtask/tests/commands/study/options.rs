@@ -97,11 +97,15 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
     }
     assert!(table.contains("\n4 cells; what is not done yet takes about "), "{table}");
     assert!(table.contains("GFLOP/s; memory beside the program"), "{table}");
+    assert!(!table.contains("not known") && !table.contains("-0"), "{table}");
     assert_eq!(study.cells(), runs);
 
     let all = study.succeed(&["all", "--dry-run"]);
-    assert!(all.contains("| glue-sst2/full-1 | waits for another |"), "{all}");
     assert_eq!(study.cells(), runs);
+    assert!(all.contains("| glue-sst2/full-1 | waits for another |"), "{all}");
+    study.succeed(&["ablation", "--only", "i,ii,vii"]);
+    let done = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
+    assert!(done.contains("\n4 cells; what is not done yet takes about 0 s\n"), "{done}");
 }
 
 #[test]

@@ -78,7 +78,23 @@ fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
     let states = kept.join("runs/shakespeare/full-1/states.jsonl");
     let figure = kept.join("figures/loss.png");
     type Change<'c> = &'c dyn Fn(&str) -> String;
-    let changes: [(&Path, Change<'_>, &str); 4] = [
+    let changes: [(&Path, Change<'_>, &str); 6] = [
+        (
+            &cells,
+            &|text| {
+                text.replacen(
+                    "\"decisions\":",
+                    "\"settings\":{\"tying.decide_every\":\"15\"},\"decisions\":",
+                    1,
+                )
+            },
+            "kept: shakespeare/conventional-1 was run with tying.decide_every = 15, which is 2 now",
+        ),
+        (
+            &cells,
+            &|text| text.replacen("\"sha256\":\"0\"", "\"sha256\":\"1\"", 1),
+            "kept: shakespeare/full-1 was run on other data than shakespeare/conventional-1",
+        ),
         (&page, &|text| text.replace("150.2", "100.2"), "kept/table-4.md: not what cells.jsonl gives"),
         (
             &cells,

@@ -11,10 +11,11 @@ pub(super) const METHOD: &[Field] = &[
         tying.initial,
         GROUPING,
         "Grouping before the first decision: frozen trains layer 0 while the others keep their own random \
-         weights; independent, tied, cycle, cycle-reversed and sequence are fixed groupings."
+         weights; trainable trains them all while the state is 0; independent, tied, cycle, cycle-reversed, \
+         cycle-reversed-as-written and sequence are fixed groupings."
     )
     .paper_says(
-        "frozen; ablations: independent, cycle, cycle-reversed, sequence",
+        "frozen; ablations: trainable, cycle, cycle-reversed-as-written, sequence",
         "Alg. 1 line 2; Table 4 (vi) to (ix)",
     ),
     field!(

@@ -1,0 +1,27 @@
+//! Recorded results of other ways to train the same model for as long, which `dlt train` prints for comparison.
+//!
+//! `cargo xtask report` makes them from the records of the study; nobody writes them by hand.
+
+use serde::{Deserialize, Serialize};
+
+/// One recorded result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Preset whose model, data and length of training it has.
+    pub preset: String,
+    /// What it is: `conventional training`, `random policy`.
+    pub label: String,
+    /// The command that made it, but for the seed.
+    pub command: String,
+    /// Its root seed.
+    pub seed: u64,
+    /// Its training steps.
+    pub steps: usize,
+    /// Perplexity on the validation split.
+    pub validation_perplexity: f64,
+    /// Perplexity on the test split.
+    pub test_perplexity: f64,
+    /// Trainable parameters in blocks, mean over training.
+    pub block_parameters_mean: f64,
+}
