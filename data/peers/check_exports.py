@@ -44,6 +44,18 @@ FAMILIES = {
     "bert-causal": ["model.architecture=bert", "model.gelu=erf"],
     "bert-masked": ["model.architecture=bert", "model.objective=masked-token", "model.attention=full"],
     "llama": ["model.architecture=llama", "model.key_heads=2", "model.output=own", "model.feed_forward=80"],
+    "llama-biases": ["model.architecture=llama", "model.attention_bias=all", "model.feed_forward_bias=all",
+                     "model.head_width=6"],
+    "llama-linear": ["model.architecture=llama", "model.rotary_kind=linear", "model.rotary_stretch=[2, 1, 4, 8192]"],
+    "llama-dynamic": ["model.architecture=llama", "model.rotary_kind=dynamic", "model.rotary_stretch=[2, 1, 4, 16]"],
+    "llama-yarn": ["model.architecture=llama", "model.rotary_kind=yarn", "model.rotary_stretch=[4, 1, 32, 16]",
+                   "model.rotary_attention=1.2"],
+    "llama-longrope": ["model.architecture=llama", "model.rotary_kind=longrope", "model.rotary_stretch=[4, 1, 4, 16]",
+                       "model.rotary_short=[1.0, 1.1, 1.3, 2.0]", "model.rotary_long=[1.0, 1.5, 3.0, 4.0]",
+                       "model.rotary_attention=1.1"],
+    "llama3": ["model.architecture=llama", "model.rotary_stretch=[4, 1, 4, 16]"],
+    "mistral": ["model.architecture=llama", f"model.attention_window={CONTEXT}", "model.key_heads=2"],
+    "qwen2": ["model.architecture=llama", "model.attention_bias=inputs", "model.key_heads=2"],
     "vit": ["model.architecture=vit", "model.objective=classes", "model.attention=full", "model.pooling=first",
             "model.patch=8", "model.gelu=erf"],
 }
@@ -54,7 +66,8 @@ def write_data(folder):
     words = "the layer copies another of weights and learns a model in time with few numbers".split()
     text = " ".join(words[(at * at * 7 + at * 3 + at // 11) % len(words)] for at in range(9000))
     (folder / "text.txt").write_text(text)
-    (folder / "said.txt").write_text(text[5000:5700])
+    # Whole windows: transformers goes on with the frequencies of the longest text that it has seen.
+    (folder / "said.txt").write_text(text[5000:5705])
     rows = numpy.arange(PICTURES)[:, None]
     pixels = ((rows % 10) * 24 + (numpy.arange(RECORD - 1)[None] * 7 + rows) % 13) % 256
     records = numpy.concatenate([rows % 10, pixels], axis=1).astype(numpy.uint8)

@@ -22,6 +22,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
+// A line of config, and the rest as every kind of file: the tensors of safetensors behind a header of one line, an
+// index, and the bytes of a pytorch_model.bin.
 fuzz_target!(|bytes: &[u8]| {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (config, rest) = (&bytes[..line], bytes.get(line + 1..).unwrap_or_default());
@@ -29,9 +31,9 @@ fuzz_target!(|bytes: &[u8]| {
     let tensors = [&(header as u64).to_le_bytes(), rest].concat();
     let path = |name: &str| FOLDER.join(name);
     fs::write(path("config.json"), config).expect("a temporary file");
-    let Ok(model) = read_config(&path("config.json")) else { return };
+    let Ok(config) = read_config(&path("config.json")) else { return };
     let mut spec = Spec::default();
-    spec.model = model;
+    spec.model = config.model;
     spec.model.context = spec.model.context.min(8);
     let data = Extents { vocabulary: 8, classes: 2 };
     let Ok(spec) = spec.check() else { return };
@@ -39,19 +41,25 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let architecture = of_spec(&spec, data);
-    for (name, other, content) in [
-        ("model.safetensors", "model.safetensors.index.json", &tensors[..]),
-        ("model.safetensors.index.json", "model.safetensors", rest),
+    for (name, content) in [
+        ("model.safetensors", &tensors[..]),
+        ("model.safetensors.index.json", rest),
+        ("pytorch_model.bin", rest),
+        ("pytorch_model.bin.index.json", rest),
     ] {
-        let _ = fs::remove_file(path(other));
         fs::write(path(name), content).expect("a temporary file");
-        let Ok(weights) = Weights::open(&FOLDER, architecture.as_ref(), &Device::Cpu) else { continue };
-        for entry in architecture.shared_layout().entries() {
-            let found = weights.lookup(&format!("{}{}", architecture.shared_prefix(), entry.name));
-            assert!(
-                found.is_err()
-                    || found.is_ok_and(|tensor| tensor.is_none_or(|tensor| tensor.dims() == entry.shape))
-            );
+        let opened = Weights::open(&FOLDER, architecture.as_ref(), &Device::Cpu);
+        if let Ok(weights) = opened {
+            weights.notes();
+            assert_eq!(weights.tied_layers(architecture.as_ref()).len(), architecture.n_layers());
+            for entry in architecture.shared_layout().entries() {
+                let found = weights.lookup(&format!("{}{}", architecture.shared_prefix(), entry.name));
+                assert!(
+                    found.is_err()
+                        || found.is_ok_and(|tensor| tensor.is_none_or(|tensor| tensor.dims() == entry.shape))
+                );
+            }
         }
+        fs::remove_file(path(name)).expect("a temporary file");
     }
 });

@@ -9,6 +9,7 @@ mod bounds;
 mod data;
 mod determinism;
 mod doctor;
+mod elsewhere;
 mod evaluation;
 mod exchange;
 mod finetuning;

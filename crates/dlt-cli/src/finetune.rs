@@ -112,7 +112,7 @@ fn usual(start: &Start, entry: &Entry) -> Vec<(&'static str, Value)> {
         ("name", format!("{}-{short}", name(&start.name)).into()),
         ("model.objective", "classes".into()),
         ("model.pooling", pooling.into()),
-        ("model.context", whole(start.spec.positions().min(CONTEXT))),
+        ("model.context", whole(start.spec.longest_window().min(CONTEXT))),
         ("model.dropout", model.dropout.into()),
         ("training.epochs", 3.into()),
         ("training.batch", 32.into()),

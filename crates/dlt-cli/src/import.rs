@@ -24,8 +24,8 @@ use crate::start::{Source, Start, Weights, has_tokens, noted_spec, word};
 use crate::{hub, output, paths, provenance, tokens};
 
 pub(crate) const HELP: &str = "\
-MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT or Llama with
-weights as safetensors, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
+MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral
+or Qwen2 with weights as safetensors or pytorch_model.bin, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
 run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
 `train --resume` would begin training there.
 
@@ -58,7 +58,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
         start.check_table(&tokens::tokenizer(&tokenizer_name(task, &start)?)?)?;
     }
     let device = Device::Cpu;
-    let parameters = match &start.source {
+    let (parameters, owners) = match &start.source {
         Source::Saved(saved) => {
             // Read once, so that a damaged file is told before a folder is made.
             let parameters = Parameters::of(&saved.model(&device)?);
@@ -66,7 +66,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
             let from = locate(Path::new(&task.model))?;
             fill(task, &start, &spec, |folder| copy(&from, &folder.model_path()))?;
-            parameters
+            (parameters, owners)
         }
         Source::Folder(folder) => {
             let text = noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
@@ -77,16 +77,27 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let weights = start.weights(&first, start.extents, &device)?;
             let owners = equal_layers(&*architecture, &|name| weights.find(name))?;
             let spec = spec_of(&owners)?;
-            write(task, &start, &spec, &weights, &owners)?
+            (write(task, &start, &spec, &weights, &owners)?, owners)
         }
     };
     let Parameters { stored, expanded } = parameters;
     output::print(&format!(
-        "{}: {} parameters, {} with every layer written out\n",
+        "{}: {} parameters, {} with every layer written out\n{}",
         task.out.display(),
         whole(stored),
-        whole(expanded)
+        whole(expanded),
+        shared(&owners)
     ))
+}
+
+/// Which layers share weights, if some do.
+fn shared(owners: &[usize]) -> String {
+    let own = owners.iter().enumerate().filter(|(layer, owner)| layer == *owner).count();
+    if own == owners.len() {
+        return String::new();
+    }
+    let each: Vec<_> = owners.iter().map(ToString::to_string).collect();
+    format!("tied layers found (the owner of each layer): {}\n", each.join(" "))
 }
 
 /// What the run folder says: what the model noted, what it is, and what the person says.

@@ -7,13 +7,13 @@ use dlt_data::{
     BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, TOKENIZER_FILE, Tokenizer, fetch_model,
 };
 use dlt_models::ModelError;
-use dlt_models::architecture::Architecture;
+use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::file::ModelFile;
-use dlt_models::huggingface::{self, read_config};
+use dlt_models::huggingface::{self, Config, read_config, tied_layers};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
-    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, Size,
+    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
     StartVocabulary,
 };
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields};
@@ -21,12 +21,15 @@ use serde_json::Value;
 
 use crate::failure::{Failure, Result};
 use crate::growth::Growth;
-use crate::hub;
 use crate::kept;
 use crate::layers::Layers;
 use crate::progress::Progress;
 use crate::saved::Saved;
 use crate::tokens;
+use crate::{hub, output};
+
+/// What marks a folder of changes to a model, which PEFT reads.
+const ADAPTER_FILE: &str = "adapter_config.json";
 
 /// What marks a folder in Hugging Face's layout.
 const CONFIG_FILE: &str = "config.json";
@@ -75,6 +78,13 @@ impl Start {
             return Self::of_folder(pinned, fetched.folder, tokenizer);
         }
         let path = Path::new(name);
+        if path.join(ADAPTER_FILE).is_file() {
+            let message = format!(
+                "{name}: expected a model, got a PEFT adapter ({ADAPTER_FILE}): merge it into its model with PEFT's \
+                 merge_and_unload and save that"
+            );
+            return Err(Failure::refused(ExitCode::BadData, message));
+        }
         if path.join(CONFIG_FILE).is_file() {
             let file = path.join(TOKENIZER_FILE);
             // Without the file the folder may have those from before it.
@@ -98,7 +108,10 @@ impl Start {
     }
 
     fn of_folder(name: String, folder: PathBuf, tokenizer: String) -> Result<Self> {
-        let model = read_config(&folder.join(CONFIG_FILE))?;
+        let Config { model, notes } = read_config(&folder.join(CONFIG_FILE))?;
+        for note in notes {
+            output::note(&format!("{name}: {note}"));
+        }
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
         let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
@@ -106,7 +119,14 @@ impl Start {
         let (mut built_in, mut marks) = (None, None);
         if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder)? {
             // A config does not know how long windows were in training.
+            let positions = noted.model.positions.or(noted.model.context);
             spec.model.context = spec.model.context.min(noted.model.context);
+            if spec.model.rotary_kind == RotaryKind::Dynamic && noted.model.rotary_kind == RotaryKind::Dynamic
+            {
+                // The positions of a config are those that the base grows from: texts may be longer.
+                spec.model.positions = Size::Fixed(positions.max(spec.model.positions.or(0)));
+                spec.model.context = noted.model.context;
+            }
             built_in = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
             marks = says_marks.then_some(noted.data.marks);
             spec.data = noted.data;
@@ -120,8 +140,10 @@ impl Start {
         let companions = Companions::of_model(&folder)?;
         let tokenizer = companions.get(TOKENIZER_FILE).map(|_| tokenizer).or(built_in);
         let tokenizer = tokenizer.filter(|_| has_tokens(&spec));
-        let source = Source::Folder(folder);
-        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners: None, source })
+        let owners = tied_layers(&folder, &*of_spec(&spec, extents))?;
+        let is_tied = owners.iter().enumerate().any(|(layer, owner)| layer != *owner);
+        let (owners, source) = (is_tied.then_some(owners), Source::Folder(folder));
+        Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, source })
     }
 
     /// The model that a spec starts from, if it names one.
@@ -170,7 +192,7 @@ impl Start {
             }
         }
         layers.options.push((option, "model.start", self.name.clone()));
-        let positions = self.spec.positions();
+        let positions = self.spec.longest_window();
         if has_tokens(&self.spec)
             && layers.assembled()?.model.context > positions
             && !layers.sets("model.context")?
@@ -292,8 +314,16 @@ impl Start {
                 "model.positions",
                 "model.vocabulary",
                 "model.key_heads",
+                "model.head_width",
+                "model.attention_bias",
+                "model.feed_forward_bias",
+                "model.attention_window",
                 "model.rotary_base",
+                "model.rotary_kind",
                 "model.rotary_stretch",
+                "model.rotary_attention",
+                "model.rotary_short",
+                "model.rotary_long",
             ],
         });
         if model.objective != Objective::Classes {
@@ -323,8 +353,8 @@ impl Start {
             Source::Saved(saved) => From::Saved(saved.file()),
             Source::Folder(folder) => {
                 let weights = huggingface::Weights::open(folder, &*architecture, device)?;
-                if !weights.unused().is_empty() {
-                    tracing::info!(unused = weights.unused().join(", "), "weights that this model has not");
+                for note in weights.notes() {
+                    output::note(&format!("{}: {note}", self.name));
                 }
                 From::Folder(weights)
             }
@@ -479,6 +509,9 @@ fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
     let model = &mut sized.model;
     if model.architecture == Family::Llama {
         model.key_heads = Size::Fixed(spec.key_heads());
+        model.head_width = Size::Fixed(spec.head_width());
+        model.attention_bias = spec.attention_bias();
+        model.feed_forward_bias = spec.feed_forward_bias();
     }
     model.feed_forward = Size::Fixed(spec.feed_forward());
     model.positions = Size::Fixed(spec.positions());

@@ -15,8 +15,9 @@ const CONFIG_FILE: &str = "config.json";
 /// Its weights in one file.
 const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// Which file each of its weights is in, where there are several.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+/// Weights in one file, and the index of those in several, in the order in which transformers looks for them.
+const LAYOUTS: [(&str, &str); 2] =
+    [(WEIGHTS_FILE, "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
 /// A model of the hub on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors in one file or several, and where they are
-/// there the files of its tokenizer and chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`.
+/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors or else as torch writes them, in
+/// one file or several, and where they are there the files of its tokenizer and chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`.
 /// Of a commit that is here whole nothing is asked; a branch may have moved on, so that the hub is asked what it is,
 /// unless it is offline.
 ///
@@ -71,14 +72,16 @@ fn gather(
         })
     };
     let mut files = vec![needed(CONFIG_FILE)?];
-    match (find(&listing, WEIGHTS_FILE), find(&listing, INDEX_FILE)) {
-        (None, Some(index)) => {
+    let found = LAYOUTS.map(|(single, index)| (find(&listing, single), find(&listing, index)));
+    match found.into_iter().find(|(single, index)| single.is_some() || index.is_some()) {
+        Some((None, Some(index))) => {
             files.push(index);
             let path = hub.fetch(&listing, &[index], on)?.remove(0);
             for part in parts(path)? {
                 files.push(needed(&part)?);
             }
         }
+        Some((Some(single), _)) => files.push(single),
         _ => files.push(needed(WEIGHTS_FILE)?),
     }
     // What belongs to the model beside its weights; a spec is in what this program exports.
@@ -100,7 +103,7 @@ fn parts(index: PathBuf) -> Result<Vec<String>, DataError> {
         .map_err(|source| DataError::Read { path: index.clone(), source })?;
     let read: Index = serde_json::from_slice(&text).map_err(|error| DataError::BadFile {
         path: index,
-        format: "safetensors index",
+        format: "index of weights",
         reason: error.to_string(),
     })?;
     let mut files: Vec<String> = read.weight_map.into_values().collect();

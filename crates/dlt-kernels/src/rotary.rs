@@ -1,16 +1,22 @@
 //! Rotary positions: queries and keys turned by angles that grow with their place in the text.
 
+mod stretch;
+
+use std::borrow::Cow;
+
 use crate::choice::Path;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::{Kernels, composed, cuda, host, rows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+pub use stretch::Stretch;
 
 /// Positions below this are exact in f32.
 const POSITIONS: usize = 1 << 24;
 
-/// The angles of one head of D numbers: at position `p`, numbers `i` and `i + D/2` turn by `p · frequency[i]`.
+/// The angles of one head of D numbers: at position `p`, numbers `i` and `i + D/2` turn by `p · frequency[i]`, and are
+/// multiplied by one factor.
 ///
 /// The pairing is that of Hugging Face's Llama, and so is the rounding: frequencies and angles are f32. At position
 /// 4,000 an exact angle would be up to 2e-4 from the one that published weights were trained with.
@@ -18,30 +24,32 @@ const POSITIONS: usize = 1 << 24;
 pub struct Rotary {
     /// D/2 numbers.
     frequencies: Vec<f32>,
+    /// What the turned numbers are multiplied by.
+    factor: f32,
+    /// What the frequencies of longer texts are.
+    longer: Longer,
 }
 
-/// How Llama 3 stretches the frequencies of a model that was trained on shorter texts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stretch {
-    /// What the frequencies of waves longer than `original_context / low` are divided by.
-    pub factor: f64,
-    /// Waves in the original context up to which a frequency is stretched whole.
-    pub low: f64,
-    /// Waves in the original context from which on a frequency stays as it is; in between it is interpolated.
-    pub high: f64,
-    /// Tokens of the texts before stretching.
-    pub original_context: usize,
+/// What the frequencies of texts are that are longer than those that a model was trained on.
+#[derive(Clone, Debug, PartialEq)]
+enum Longer {
+    /// The same.
+    Same,
+    /// Those of a base that grows with the length of a text.
+    Growing { base: f64, factor: f64, original_context: usize },
+    /// Others.
+    Other { frequencies: Vec<f32>, original_context: usize },
 }
 
 impl Rotary {
     /// Frequency `i` is `base^(-2i/D)`, stretched where asked for.
     ///
     /// # Errors
-    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the stretch's factor is
-    /// below 1, its context empty, or its `low` not positive and below `high`.
+    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the stretch is none that
+    /// can be: see [`Stretch`].
     ///
     /// # Source
-    /// Su et al., RoFormer, section 3.4.2; the stretch is Llama 3.1's.
+    /// Su et al., RoFormer, section 3.4.2.
     pub fn new(head_width: usize, base: f64, stretch: Option<Stretch>) -> Result<Self> {
         if head_width == 0 || !head_width.is_multiple_of(2) {
             bail!("rotary: expected an even head width, came {head_width}")
@@ -49,15 +57,12 @@ impl Rotary {
         if !(1.0..=f64::from(f32::MAX)).contains(&base) {
             bail!("rotary: expected a finite base of at least 1, came {base}")
         }
-        stretch.map_or(Ok(()), Stretch::check)?;
-        let frequency = |i: usize| {
-            let exponent = (2 * i) as f32 / head_width as f32;
-            // A power that is exact but for its last rounding is what f32 arithmetic gives nearly everywhere.
-            let power = f64::from(base as f32).powf(f64::from(exponent)) as f32;
-            let plain = 1.0 / power;
-            stretch.map_or(plain, |stretch| stretch.apply(f64::from(plain)) as f32)
+        let Some(stretch) = stretch else {
+            let frequencies = plain(&powers(head_width, base));
+            return Ok(Rotary { frequencies, factor: 1.0, longer: Longer::Same });
         };
-        Ok(Rotary { frequencies: (0..head_width / 2).map(frequency).collect() })
+        stretch.check(head_width, base)?;
+        Ok(stretch.apply(&powers(head_width, base), base))
     }
 
     /// D.
@@ -66,38 +71,50 @@ impl Rotary {
         2 * self.frequencies.len()
     }
 
-    /// D/2 numbers: radians from one position to the next.
+    /// D/2 numbers: radians from one position to the next, in texts of the length that the model was trained on.
     #[must_use]
     pub fn frequencies(&self) -> &[f32] {
         &self.frequencies
     }
+
+    /// The same in a text of so many tokens.
+    #[must_use]
+    pub fn frequencies_of(&self, tokens: usize) -> Cow<'_, [f32]> {
+        match &self.longer {
+            Longer::Growing { base, factor, original_context } if tokens > *original_context => {
+                let share = tokens as f64 / *original_context as f64;
+                let head_width = self.head_width();
+                // A head of two numbers has one frequency, which is 1 whatever the base.
+                let exponent = head_width as f64 / head_width.saturating_sub(2).max(1) as f64;
+                let base = base * (factor * share - (factor - 1.0)).powf(exponent);
+                plain(&powers(head_width, base)).into()
+            }
+            Longer::Other { frequencies, original_context } if tokens > *original_context => {
+                frequencies.as_slice().into()
+            }
+            _ => self.frequencies.as_slice().into(),
+        }
+    }
 }
 
-impl Stretch {
-    fn check(self) -> Result<()> {
-        let Stretch { factor, low, high, original_context } = self;
-        if !(factor >= 1.0 && factor.is_finite()) {
-            bail!("rotary: expected a finite factor of at least 1, came {factor}")
-        }
-        if !(low > 0.0 && low < high && high.is_finite()) {
-            bail!("rotary: expected 0 < low < high, both finite, came low {low} and high {high}")
-        }
-        if original_context == 0 {
-            bail!("rotary: expected an original context of at least one token, came 0")
-        }
-        Ok(())
-    }
+/// Powers of the base: what frequencies without any stretching are one divided by.
+fn powers(head_width: usize, base: f64) -> Vec<f32> {
+    let power = |i: usize| {
+        let exponent = (2 * i) as f32 / head_width as f32;
+        // A power that is exact but for its last rounding is what f32 arithmetic gives nearly everywhere.
+        f64::from(base as f32).powf(f64::from(exponent)) as f32
+    };
+    (0..head_width / 2).map(power).collect()
+}
 
-    fn apply(self, frequency: f64) -> f64 {
-        let waves = self.original_context as f64 * frequency / std::f64::consts::TAU;
-        let kept = ((waves - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        (1.0 - kept) * frequency / self.factor + kept * frequency
-    }
+fn plain(powers: &[f32]) -> Vec<f32> {
+    powers.iter().map(|power| 1.0 / power).collect()
 }
 
 impl Kernels {
     /// Turns the first `heads` heads of each row by the angles of its position, `first[b] + t` for row `t` of window
-    /// `b`; the rest of the row stays as it is. With queries and keys in front, `heads` counts both.
+    /// `b`; the rest of the row stays as it is. With queries and keys in front, `heads` counts both. A text is as long as
+    /// its last row says, so that frequencies which depend on the length are those of `first[b] + T` tokens.
     ///
     /// # Shapes
     /// `qkv` (B, T, W) with W at least `heads · D`; `first` B numbers, or none where every window starts at 0; returns
@@ -120,7 +137,8 @@ impl Kernels {
         }
     }
 
-    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the other direction.
+    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the other direction, by the
+    /// same factor.
     ///
     /// # Shapes
     /// As [`Kernels::rotate`].
@@ -207,11 +225,14 @@ impl Turns {
         let half = head_width / 2;
         let (cosines, sines) = starts
             .par_iter()
-            .flat_map(|&start| start..start + tokens)
-            .flat_map_iter(|position| {
-                rotary.frequencies.iter().map(move |frequency| {
-                    let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
-                    (cosine as f32, sine as f32)
+            .flat_map_iter(|&start| {
+                let frequencies = rotary.frequencies_of(start + tokens);
+                (start..start + tokens).flat_map(move |position| {
+                    let turn = |frequency: &f32| {
+                        let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
+                        (cosine as f32 * rotary.factor, sine as f32 * rotary.factor)
+                    };
+                    frequencies.iter().map(turn).collect::<Vec<_>>()
                 })
             })
             .unzip();

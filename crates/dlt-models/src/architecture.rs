@@ -14,7 +14,7 @@ use crate::Result;
 use crate::bert::Bert;
 use crate::gpt2::Gpt2;
 use crate::graph::{Graph, Node};
-use crate::llama::Llama;
+use crate::llama::{Llama, Turning};
 use crate::parameters::{Entry, Init, Layout};
 use crate::vit::Vit;
 
@@ -66,6 +66,11 @@ pub trait Architecture: Debug + Send + Sync {
     /// Heads of keys and values, G: what generation keeps of each token and layer.
     fn key_heads(&self) -> usize {
         self.form().heads
+    }
+
+    /// Width of a head, D.
+    fn head_width(&self) -> usize {
+        self.form().width / self.form().heads
     }
 
     /// Writes the stem: the input of the first block, from the rows of the token table or from patches.
@@ -213,12 +218,6 @@ impl Form {
         }
     }
 
-    /// Width of a head, D.
-    #[must_use]
-    pub fn head_width(&self) -> usize {
-        self.width / self.heads
-    }
-
     /// Most initial weights.
     pub(crate) fn normal(&self) -> Init {
         Init::Normal(self.initial_std)
@@ -249,10 +248,19 @@ pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
         spec::Architecture::Llama => Box::new(Llama {
             form,
             key_heads: spec.key_heads(),
-            positions,
+            head_width: spec.head_width(),
+            attention_bias: spec.attention_bias(),
+            feed_forward_bias: spec.feed_forward_bias(),
+            positions: spec.longest_window(),
             vocabulary,
-            rotary_base: model.rotary_base,
-            rotary_stretch: model.rotary_stretch,
+            turning: Turning {
+                base: model.rotary_base,
+                kind: model.rotary_kind,
+                stretch: model.rotary_stretch,
+                attention: model.rotary_attention,
+                short: model.rotary_short.clone(),
+                long: model.rotary_long.clone(),
+            },
         }),
     }
 }

@@ -1,4 +1,5 @@
-//! Folders in Hugging Face's layout: `config.json` and safetensors, as transformers writes and reads them.
+//! Folders in Hugging Face's layout: `config.json` and safetensors or `pytorch_model.bin`, as transformers writes and reads
+//! them.
 //!
 //! - [`read_config`]: what a `config.json` says of a model; what a [`ModelSpec`](dlt_spec::spec::ModelSpec) cannot say
 //!   is refused.
@@ -13,7 +14,7 @@ mod settings;
 mod shards;
 mod weights;
 
-pub use config::{parse_config, read_config};
+pub use config::{Config, parse_config, read_config};
 pub use export::{Annotations, config, export};
 pub use names::tensors;
-pub use weights::Weights;
+pub use weights::{Weights, tied_layers};

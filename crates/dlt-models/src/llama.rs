@@ -1,13 +1,13 @@
 //! Llama: pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers and grouped
-//! queries; no biases.
+//! queries. Mistral and Qwen2 are Llamas with a difference: a bound on what a token attends to, and biases.
 
 use std::sync::Arc;
 
 use dlt_kernels::{Mask, Rotary, Stretch};
-use dlt_spec::spec::Output;
+use dlt_spec::spec::{AttentionBias, FeedForwardBias, Output, RotaryKind};
 
 use crate::Result;
-use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, entry};
+use crate::architecture::{Architecture, Form, ONE, Projection, StemInput, ZERO, entry};
 use crate::graph::{Graph, Node};
 use crate::parameters::Layout;
 
@@ -18,31 +18,99 @@ pub struct Llama {
     pub form: Form,
     /// Heads of keys and values, G, which divides H.
     pub key_heads: usize,
+    /// Width of a head, D.
+    pub head_width: usize,
+    /// Which projections of attention have a bias; `auto` is none.
+    pub attention_bias: AttentionBias,
+    /// Whether the projections of the feed-forward layer have biases; `auto` is none.
+    pub feed_forward_bias: FeedForwardBias,
     /// Longest window.
     pub positions: usize,
     /// Size of the vocabulary, V.
     pub vocabulary: usize,
+    /// How positions turn queries and keys.
+    pub turning: Turning,
+}
+
+/// How positions turn queries and keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turning {
     /// Base of the rotary frequencies.
-    pub rotary_base: f64,
-    /// Stretching of the rotary frequencies: factor, factors of the low and the high bound, tokens of the original
-    /// context. A factor of 1 is none.
-    pub rotary_stretch: [f64; 4],
+    pub base: f64,
+    /// How they are stretched.
+    pub kind: RotaryKind,
+    /// Factor, low and high bound, tokens of the original context. Under `llama3` and `linear` a factor of 1 is none.
+    pub stretch: [f64; 4],
+    /// What turned queries and keys are multiplied by.
+    pub attention: f64,
+    /// What each frequency is divided by under `longrope`.
+    pub short: Vec<f64>,
+    /// The same in texts longer than the original context.
+    pub long: Vec<f64>,
+}
+
+impl Turning {
+    /// Frequencies without any stretching.
+    #[must_use]
+    pub fn plain(base: f64) -> Self {
+        Self {
+            base,
+            kind: RotaryKind::Llama3,
+            stretch: [1.0, 1.0, 4.0, 8192.0],
+            attention: 1.0,
+            short: Vec::new(),
+            long: Vec::new(),
+        }
+    }
+
+    fn rotary(&self, head_width: usize) -> Result<Rotary> {
+        let [factor, low, high, original_context] = self.stretch;
+        let (original_context, attention) = (original_context.round() as usize, self.attention);
+        let stretch = match self.kind {
+            RotaryKind::Llama3 | RotaryKind::Linear if factor == 1.0 => None,
+            RotaryKind::Llama3 => Some(Stretch::Llama3 { factor, low, high, original_context }),
+            RotaryKind::Linear => Some(Stretch::Linear { factor }),
+            RotaryKind::Dynamic => Some(Stretch::Dynamic { factor, original_context }),
+            RotaryKind::Yarn | RotaryKind::YarnUnrounded => Some(Stretch::Yarn {
+                factor,
+                low,
+                high,
+                original_context,
+                is_rounded: self.kind == RotaryKind::Yarn,
+                attention,
+            }),
+            RotaryKind::LongRope => Some(Stretch::LongRope {
+                short: self.short.clone(),
+                long: self.long.clone(),
+                original_context,
+                attention,
+            }),
+        };
+        Ok(Rotary::new(head_width, self.base, stretch)?)
+    }
 }
 
 const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 const WORDS: &str = "embed_tokens.weight";
 
+/// The biases of a block, where it has them.
+const INPUTS_BIAS: &str = "self_attn.qkv_proj.bias";
+const OUTPUT_BIAS: &str = "self_attn.o_proj.bias";
+const GATE_UP_BIAS: &str = "mlp.gate_up_proj.bias";
+const DOWN_BIAS: &str = "mlp.down_proj.bias";
+
 impl Llama {
-    fn rotary(&self) -> Result<Rotary> {
-        let [factor, low, high, original_context] = self.rotary_stretch;
-        let stretch = (factor != 1.0).then_some(Stretch {
-            factor,
-            low,
-            high,
-            original_context: original_context.round() as usize,
-        });
-        Ok(Rotary::new(self.form.head_width(), self.rotary_base, stretch)?)
+    fn has_inputs_bias(&self) -> bool {
+        matches!(self.attention_bias, AttentionBias::Inputs | AttentionBias::All)
+    }
+
+    fn has_output_bias(&self) -> bool {
+        self.attention_bias == AttentionBias::All
+    }
+
+    fn has_feed_forward_bias(&self) -> bool {
+        self.feed_forward_bias == FeedForwardBias::All
     }
 }
 
@@ -64,16 +132,22 @@ impl Architecture for Llama {
 
     fn block_layout(&self) -> Layout {
         let (c, f) = (self.form.width, self.form.feed_forward);
-        let keys = self.key_heads * self.form.head_width();
+        let (queries, keys) = (self.form.heads * self.head_width, self.key_heads * self.head_width);
         let (normal, residual) = (self.form.normal(), self.form.residual());
-        Layout::new(vec![
-            entry("input_layernorm.weight", &[c], ONE),
-            entry("self_attn.qkv_proj.weight", &[c + 2 * keys, c], normal),
-            entry("self_attn.o_proj.weight", &[c, c], residual),
-            entry("post_attention_layernorm.weight", &[c], ONE),
-            entry("mlp.gate_up_proj.weight", &[2 * f, c], normal),
-            entry("mlp.down_proj.weight", &[c, f], residual),
-        ])
+        let bias = |is_there: bool, name, size| is_there.then(|| entry(name, &[size], ZERO));
+        let entries = [
+            Some(entry("input_layernorm.weight", &[c], ONE)),
+            Some(entry("self_attn.qkv_proj.weight", &[queries + 2 * keys, c], normal)),
+            bias(self.has_inputs_bias(), INPUTS_BIAS, queries + 2 * keys),
+            Some(entry("self_attn.o_proj.weight", &[c, queries], residual)),
+            bias(self.has_output_bias(), OUTPUT_BIAS, c),
+            Some(entry("post_attention_layernorm.weight", &[c], ONE)),
+            Some(entry("mlp.gate_up_proj.weight", &[2 * f, c], normal)),
+            bias(self.has_feed_forward_bias(), GATE_UP_BIAS, 2 * f),
+            Some(entry("mlp.down_proj.weight", &[c, f], residual)),
+            bias(self.has_feed_forward_bias(), DOWN_BIAS, c),
+        ];
+        Layout::new(entries.into_iter().flatten().collect())
     }
 
     fn stem_input(&self) -> StemInput {
@@ -114,6 +188,10 @@ impl Architecture for Llama {
         self.key_heads
     }
 
+    fn head_width(&self) -> usize {
+        self.head_width
+    }
+
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {
         graph.expect_tokens(rows, self.positions)?;
         Ok(graph.dropout(rows))
@@ -122,16 +200,20 @@ impl Architecture for Llama {
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
         let normed = graph.rms_norm(x, "input_layernorm.weight", norm_epsilon)?;
-        let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", None)?;
-        let qkv = graph.rotate(qkv, heads + self.key_heads, Arc::new(self.rotary()?));
+        let inputs_bias = self.has_inputs_bias().then_some(INPUTS_BIAS);
+        let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", inputs_bias)?;
+        let rotary = self.turning.rotary(self.head_width)?;
+        let qkv = graph.rotate(qkv, heads + self.key_heads, Arc::new(rotary));
         let mixed = graph.attention(qkv, [heads, self.key_heads], Mask::Causal);
-        let attended = graph.linear(mixed, "self_attn.o_proj.weight", None)?;
+        let output_bias = self.has_output_bias().then_some(OUTPUT_BIAS);
+        let attended = graph.linear(mixed, "self_attn.o_proj.weight", output_bias)?;
         let attended = graph.dropout(attended);
         let x = graph.add(x, attended);
         let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
-        let gated = graph.linear(normed, "mlp.gate_up_proj.weight", None)?;
+        let has_bias = self.has_feed_forward_bias();
+        let gated = graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
         let risen = graph.swiglu(gated);
-        let fallen = graph.linear(risen, "mlp.down_proj.weight", None)?;
+        let fallen = graph.linear(risen, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
         let fallen = graph.dropout(fallen);
         Ok(graph.add(x, fallen))
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::error::SpecError;
 use crate::size::{self, Extents, ModelSize};
-use crate::spec::{Initial, InitialName, Objective, Order, Spec};
+use crate::spec::{AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, Spec};
 
 /// A [`Spec`] that keeps every rule. Only [`Spec::check`] makes one, and it cannot be changed.
 ///
@@ -70,6 +70,30 @@ impl CheckedSpec {
     #[must_use]
     pub fn key_heads(&self) -> usize {
         self.model.key_heads.or(self.model.heads)
+    }
+
+    /// Width of a head, D.
+    #[must_use]
+    pub fn head_width(&self) -> usize {
+        self.model.head_width.or(self.model.width / self.model.heads)
+    }
+
+    /// Which projections of attention have a bias: never `auto`.
+    #[must_use]
+    pub fn attention_bias(&self) -> AttentionBias {
+        size::attention_bias(&self.model)
+    }
+
+    /// Whether the projections of the feed-forward layer have biases: never `auto`.
+    #[must_use]
+    pub fn feed_forward_bias(&self) -> FeedForwardBias {
+        size::feed_forward_bias(&self.model)
+    }
+
+    /// Tokens of the longest window that the model reads: its positions, or fewer that attention sees.
+    #[must_use]
+    pub fn longest_window(&self) -> usize {
+        self.positions().min(self.model.attention_window.or(usize::MAX))
     }
 
     /// Size of the vocabulary, V, and number of classes, K: what the spec says, else what the data have.

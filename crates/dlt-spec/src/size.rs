@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Architecture, ModelSpec, Objective, Output};
+use crate::spec::{Architecture, AttentionBias, FeedForwardBias, ModelSpec, Objective, Output};
 
 /// Channels of a picture.
 pub const CHANNELS: usize = 3;
@@ -66,23 +66,62 @@ impl ModelSize {
     }
 }
 
-/// Parameters of one block: C the width, F that of the feed-forward layer, G D the width of all keys.
+/// Parameters of one block: C the width, F that of the feed-forward layer, H D the width of all queries, G D that of
+/// all keys.
 ///
-/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has no biases and a gate,
-/// 2 C^2 + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
+/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has a gate and no biases unless asked
+/// for, 2 C H D + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
 #[must_use]
 pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
+    if model.architecture == Architecture::Llama {
+        return llama_block(model);
+    }
     let (width, feed_forward) = (model.width, feed_forward(model)?);
     let square = width.checked_mul(width)?;
     let matrix = width.checked_mul(feed_forward)?;
-    if model.architecture == Architecture::Llama {
-        let keys = width.checked_div(model.heads)?.checked_mul(model.key_heads.or(model.heads))?;
-        let attention = square.checked_mul(2)?.checked_add(width.checked_mul(keys)?.checked_mul(2)?)?;
-        return attention.checked_add(matrix.checked_mul(3)?)?.checked_add(width.checked_mul(2)?);
-    }
     // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two norms: 4 C.
     let vectors = width.checked_mul(9)?.checked_add(feed_forward)?;
     square.checked_mul(4)?.checked_add(matrix.checked_mul(2)?)?.checked_add(vectors)
+}
+
+fn llama_block(model: &ModelSpec) -> Option<usize> {
+    let (width, feed_forward) = (model.width, feed_forward(model)?);
+    let head_width = model.head_width.or(width.checked_div(model.heads)?);
+    let queries = head_width.checked_mul(model.heads)?;
+    let keys = head_width.checked_mul(model.key_heads.or(model.heads))?;
+    // Queries and output, keys and values; gate, up and down; the gains of two norms.
+    let attention = width.checked_mul(queries.checked_add(keys)?)?.checked_mul(2)?;
+    let gated = width.checked_mul(feed_forward)?.checked_mul(3)?;
+    let inputs = queries.checked_add(keys.checked_mul(2)?)?;
+    let attention_biases = match attention_bias(model) {
+        AttentionBias::Auto | AttentionBias::None => 0,
+        AttentionBias::Inputs => inputs,
+        AttentionBias::All => inputs.checked_add(width)?,
+    };
+    let other_biases = match feed_forward_bias(model) {
+        FeedForwardBias::Auto | FeedForwardBias::None => 0,
+        FeedForwardBias::All => feed_forward.checked_mul(2)?.checked_add(width)?,
+    };
+    let vectors = width.checked_mul(2)?.checked_add(attention_biases)?.checked_add(other_biases)?;
+    attention.checked_add(gated)?.checked_add(vectors)
+}
+
+/// Which projections of attention have a bias: never `auto`.
+pub(crate) fn attention_bias(model: &ModelSpec) -> AttentionBias {
+    match (model.attention_bias, model.architecture) {
+        (AttentionBias::Auto, Architecture::Llama) => AttentionBias::None,
+        (AttentionBias::Auto, _) => AttentionBias::All,
+        (written, _) => written,
+    }
+}
+
+/// Whether the projections of the feed-forward layer have biases: never `auto`.
+pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
+    match (model.feed_forward_bias, model.architecture) {
+        (FeedForwardBias::Auto, Architecture::Llama) => FeedForwardBias::None,
+        (FeedForwardBias::Auto, _) => FeedForwardBias::All,
+        (written, _) => written,
+    }
 }
 
 /// Parameters outside the blocks: embeddings, positions, the last norm, and the head of the objective. `None` where

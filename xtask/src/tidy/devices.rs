@@ -31,7 +31,12 @@ const IN_MAIN_MEMORY: &[Place] = &[
     place("crates/dlt-cli/src/export.rs", 1, "a file is written and nothing computed"),
     place("crates/dlt-cli/src/import.rs", 2, "files are turned into files and nothing is computed"),
     place("crates/dlt-cli/src/machine.rs", 1, "says which GPU was taken"),
-    place("crates/dlt-models/src/huggingface/shards.rs", 1, "files are read into main memory, then moved"),
+    place(
+        "crates/dlt-models/src/huggingface/shards/numbers.rs",
+        2,
+        "files are read into main memory, then moved",
+    ),
+    place("crates/dlt-models/src/huggingface/weights.rs", 1, "headers are read, and which layers are tied"),
     place("crates/dlt-train/src/device.rs", 1, "chooses the device"),
     place("crates/dlt-train/src/doctor.rs", 1, "looks whether a file can be read, on any machine"),
     place(

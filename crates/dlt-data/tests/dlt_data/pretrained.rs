@@ -78,6 +78,25 @@ fn weights_may_be_in_several_files() {
     assert_eq!(names(&fetched.folder), expected);
 }
 
+/// Older models have no safetensors: what torch writes is fetched, in one file or several.
+#[test]
+fn weights_may_be_as_torch_writes_them() {
+    let world = World::new();
+    let single =
+        Repository::model("someone/older").file("config.json", "{}").file("pytorch_model.bin", "weights");
+    world.hub.serve(single);
+    let fetched = fetch_model("someone/older", &world.config, &|_| ()).unwrap();
+    assert_eq!(names(&fetched.folder), ["config.json", "pytorch_model.bin"]);
+    let (index, part) = ("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin");
+    let several = Repository::model("someone/older-large")
+        .file("config.json", "{}")
+        .file(index, format!("{{\"weight_map\": {{\"a\": \"{part}\"}}}}"))
+        .file(part, "weights");
+    world.hub.serve(several);
+    let fetched = fetch_model("someone/older-large", &world.config, &|_| ()).unwrap();
+    assert_eq!(names(&fetched.folder), ["config.json", part, index]);
+}
+
 #[test]
 fn rejects_repositories_without_what_is_needed() {
     let world = World::new();
@@ -90,7 +109,7 @@ fn rejects_repositories_without_what_is_needed() {
     for (name, said) in [
         ("someone/bare", "model.safetensors"),
         ("someone/torn", "gone.safetensors"),
-        ("someone/odd", "safetensors index"),
+        ("someone/odd", "index of weights"),
         ("someone/weights", "config.json"),
         ("someone/../small", "OWNER/NAME"),
     ] {

@@ -2,7 +2,7 @@ use crate::reference::*;
 use candle_core::{DType, Device, Tensor};
 use dlt_kernels::{Kernels, Rotary, Stretch};
 
-const LLAMA: Stretch = Stretch { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
+const LLAMA: Stretch = Stretch::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
 
 fn plain(head_width: usize) -> Rotary {
     Rotary::new(head_width, 10_000.0, None).unwrap()
@@ -105,7 +105,7 @@ fn matches_reference_frequencies() {
             assert!((f64::from(stretched) / expected - 1.0).abs() < 1e-5, "{stretched} against {expected}");
         }
     }
-    let once = Stretch { factor: 1.0, ..LLAMA };
+    let once = Stretch::Llama3 { factor: 1.0, low: 1.0, high: 4.0, original_context: 8192 };
     assert_eq!(Rotary::new(64, 10_000.0, Some(once)).unwrap(), plain(64));
 }
 
@@ -191,11 +191,37 @@ fn rejects_impossible_frequencies() {
         assert_rejected(Rotary::new(8, base, None), &["base of at least 1"]);
     }
     let of = |stretch: Stretch| Rotary::new(8, 1e4, Some(stretch));
+    let llama = |factor, low, high, original_context| Stretch::Llama3 { factor, low, high, original_context };
+    let yarn = |factor, low, high, original_context, attention| Stretch::Yarn {
+        factor,
+        low,
+        high,
+        original_context,
+        is_rounded: true,
+        attention,
+    };
     for factor in [0.5, f64::NAN, f64::INFINITY] {
-        assert_rejected(of(Stretch { factor, ..LLAMA }), &["factor of at least 1"]);
+        let expected = &["factor of at least 1"];
+        assert_rejected(of(llama(factor, 1.0, 4.0, 8192)), expected);
+        assert_rejected(of(yarn(factor, 1.0, 32.0, 8192, 1.0)), expected);
+        assert_rejected(of(Stretch::Linear { factor }), expected);
+        assert_rejected(of(Stretch::Dynamic { factor, original_context: 8 }), expected);
     }
     for (low, high) in [(0.0, 4.0), (4.0, 4.0), (5.0, 4.0), (f64::NAN, 4.0), (1.0, f64::INFINITY)] {
-        assert_rejected(of(Stretch { low, high, ..LLAMA }), &["0 < low < high"]);
+        assert_rejected(of(llama(8.0, low, high, 8192)), &["0 < low < high"]);
+        assert_rejected(of(yarn(8.0, low, high, 8192, 1.0)), &["0 < low < high"]);
     }
-    assert_rejected(of(Stretch { original_context: 0, ..LLAMA }), &["original context"]);
+    for attention in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_rejected(of(yarn(8.0, 1.0, 32.0, 8192, attention)), &["queries and keys above 0"]);
+    }
+    let long = |short: &[f64], long: &[f64], original_context| {
+        of(Stretch::LongRope { short: short.to_vec(), long: long.to_vec(), original_context, attention: 1.0 })
+    };
+    for factors in [&[1.0; 3][..], &[1.0, 2.0, 3.0, 0.0], &[1.0, 2.0, f64::NAN, 4.0], &[1.0; 5]] {
+        assert_rejected(long(factors, &[1.0; 4], 8), &["4 finite factors above 0"]);
+        assert_rejected(long(&[1.0; 4], factors, 8), &["4 finite factors above 0"]);
+    }
+    assert_rejected(long(&[1.0; 4], &[1.0; 4], 0), &["original context"]);
+    assert_rejected(of(llama(8.0, 1.0, 4.0, 0)), &["original context"]);
+    assert_rejected(of(Stretch::Dynamic { factor: 2.0, original_context: 0 }), &["original context"]);
 }

@@ -54,7 +54,7 @@ impl<'a> Decoder<'a> {
             let expected = format!("sequences of 1 to {positions} tokens");
             return refuse(expected, format!("{sequences} sequences of {capacity} tokens"));
         }
-        let (heads, width) = (architecture.key_heads(), architecture.form().head_width());
+        let (heads, width) = (architecture.key_heads(), architecture.head_width());
         let binding = model.binding();
         let layers = 0..binding.n_layers();
         let cache = |_| {

@@ -167,14 +167,14 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
     use dlt_kernels::{Gelu, Kernels};
-    use dlt_spec::spec::{Attention, Output, Pooling};
+    use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Output, Pooling};
 
     use crate::architecture::{Architecture, Form, HeadSettings};
     use crate::batch::Dims;
     use crate::bert::Bert;
     use crate::gpt2::Gpt2;
     use crate::graph::{Beside, Reading, Rows, Run, Stretches};
-    use crate::llama::Llama;
+    use crate::llama::{Llama, Turning};
     use crate::vit::Vit;
 
     const WINDOWS: usize = 2;
@@ -184,13 +184,15 @@ mod tests {
     const F: usize = 20;
     const H: usize = 3;
     const G: usize = 1;
+    /// Width of a head that is not C / H.
+    const D: usize = 6;
 
     fn form(head: HeadSettings) -> Form {
         Form { layers: 3, width: C, heads: H, feed_forward: F, norm_epsilon: 1e-5, initial_std: 0.1, head }
     }
 
     /// Each family, with what its head reads.
-    fn families() -> [(Box<dyn Architecture>, Reading); 5] {
+    fn families() -> [(Box<dyn Architecture>, Reading); 6] {
         let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
         let classes = |pooling| form(HeadSettings::of_classes(4, pooling));
         let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
@@ -210,10 +212,25 @@ mod tests {
                 Box::new(Llama {
                     form: form(own),
                     key_heads: G,
+                    head_width: C / H,
+                    attention_bias: AttentionBias::None,
+                    feed_forward_bias: FeedForwardBias::None,
                     positions,
                     vocabulary,
-                    rotary_base: 1e4,
-                    rotary_stretch: [1.0, 1.0, 4.0, 8192.0],
+                    turning: Turning::plain(1e4),
+                }),
+                Reading::All,
+            ),
+            (
+                Box::new(Llama {
+                    form: form(HeadSettings::NEXT_TOKEN),
+                    key_heads: H,
+                    head_width: D,
+                    attention_bias: AttentionBias::All,
+                    feed_forward_bias: FeedForwardBias::All,
+                    positions,
+                    vocabulary,
+                    turning: Turning::plain(1e4),
                 }),
                 Reading::All,
             ),
@@ -290,10 +307,12 @@ mod tests {
         let post_norm = pre_norm + rows * C;
         // Fewer keys and values, gate and up side by side.
         let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
+        // Heads of their own width: what attention reads and gives is wider than the stream. Biases keep nothing.
+        let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
             stretches(architecture.as_ref(), reading).block.footprint(true, activation).kept
         });
-        assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated]);
+        assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide]);
     }
 
     #[test]

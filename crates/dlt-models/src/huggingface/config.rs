@@ -1,8 +1,11 @@
 //! Reading a `config.json`.
 //!
-//! What it says of the function that a model computes is taken over or refused. Attention dropout is neither: this
-//! program has none, and only training would have it. Where a key is absent, the family's default in transformers
-//! holds.
+//! What it says of the function that a model computes is taken over or refused, and so is a key that nobody knows. What
+//! only training reads stops nothing. Where a key is absent, the family's default in transformers holds.
+
+mod keys;
+mod llama;
+mod rotary;
 
 use std::path::Path;
 
@@ -13,13 +16,22 @@ use serde_json::{Map, Value, json};
 use super::settings::{Settings, read_json};
 use crate::Result;
 
-/// What a `config.json` says of a model. Its context is the number of positions.
+/// What a `config.json` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The model. Its context is the longest window that it reads.
+    pub model: ModelSpec,
+    /// What a person should know: where training here differs from what the file says.
+    pub notes: Vec<String>,
+}
+
+/// What a `config.json` says of a model.
 ///
 /// # Errors
 /// [`ModelError::Io`](crate::ModelError::Io) where the file cannot be read;
 /// [`ModelError::Format`](crate::ModelError::Format) where it is no JSON object or asks for something that this program
-/// does not have, with the key, what was expected and what came.
-pub fn read_config(path: &Path) -> Result<ModelSpec> {
+/// does not have or know, with the key, what was expected and what the file says.
+pub fn read_config(path: &Path) -> Result<Config> {
     parse_config(&read_json(path)?, path)
 }
 
@@ -27,30 +39,74 @@ pub fn read_config(path: &Path) -> Result<ModelSpec> {
 ///
 /// # Errors
 /// As [`read_config`].
-pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<ModelSpec> {
+pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> {
     let settings = Settings::new(path, config);
     settings.must_be("is_encoder_decoder", &json!(false))?;
     settings.must_be("add_cross_attention", &json!(false))?;
     settings.must_be_absent("pruned_heads")?;
     settings.must_be_absent("quantization_config")?;
-    let (architecture, family) = match settings.word("model_type")? {
-        Some("gpt2") => (Architecture::Gpt2, gpt2 as Family),
-        Some("bert") => (Architecture::Bert, bert as Family),
-        Some("vit") => (Architecture::Vit, vit as Family),
-        Some("llama") => (Architecture::Llama, llama as Family),
-        other => {
-            let came = other.map_or_else(|| "nothing".to_owned(), |word| format!("\"{word}\""));
-            return Err(settings.refuse("model_type", "one of gpt2, bert, vit, llama", &came));
-        }
+    settings.must_be_absent("auto_map")?;
+    let kind = Kind::of(&settings)?;
+    let task = task(&settings, kind)?;
+    let read = match kind {
+        Kind::Gpt2 => gpt2,
+        Kind::Bert => bert,
+        Kind::Vit => vit,
+        Kind::Llama => llama::llama,
+        Kind::Mistral => llama::mistral,
+        Kind::Qwen2 => llama::qwen2,
     };
-    let task = task(&settings, architecture)?;
-    let model = ModelSpec { architecture, ..family(&settings, ModelSpec::default())? };
-    let head = head(&settings, architecture, task)?;
+    let model = ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
+    let head = head(&settings, kind.architecture(), task)?;
+    let notes = other_dropouts(&settings, model.dropout)?;
+    keys::check(&settings)?;
     let ModelSpec { objective, attention, output, classes, pooling, .. } = head;
-    Ok(ModelSpec { objective, attention, output, classes, pooling, ..model })
+    Ok(Config { model: ModelSpec { objective, attention, output, classes, pooling, ..model }, notes })
 }
 
-type Family = fn(&Settings<'_>, ModelSpec) -> Result<ModelSpec>;
+/// What `model_type` may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Gpt2,
+    Bert,
+    Vit,
+    Llama,
+    Mistral,
+    Qwen2,
+}
+
+/// Every kind with its word.
+const KINDS: [(&str, Kind); 6] = [
+    ("gpt2", Kind::Gpt2),
+    ("bert", Kind::Bert),
+    ("vit", Kind::Vit),
+    ("llama", Kind::Llama),
+    ("mistral", Kind::Mistral),
+    ("qwen2", Kind::Qwen2),
+];
+
+impl Kind {
+    fn of(settings: &Settings<'_>) -> Result<Self> {
+        let key = "model_type";
+        let word = settings.word(key)?;
+        if let Some((_, kind)) = KINDS.iter().find(|(known, _)| Some(*known) == word) {
+            return Ok(*kind);
+        }
+        let got = word.map_or_else(|| "nothing".to_owned(), |word| format!("\"{word}\""));
+        let words: Vec<_> = KINDS.iter().map(|(word, _)| *word).collect();
+        Err(settings.refuse(key, &format!("one of {}", words.join(", ")), &got))
+    }
+
+    /// The family of this program that computes the same.
+    fn architecture(self) -> Architecture {
+        match self {
+            Self::Gpt2 => Architecture::Gpt2,
+            Self::Bert => Architecture::Bert,
+            Self::Vit => Architecture::Vit,
+            Self::Llama | Self::Mistral | Self::Qwen2 => Architecture::Llama,
+        }
+    }
+}
 
 /// What a class of transformers predicts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,29 +121,35 @@ enum Task {
     Classes,
 }
 
-/// The classes of each family.
-const CLASSES: [(Architecture, &str, Task); 13] = [
-    (Architecture::Gpt2, "GPT2Model", Task::None),
-    (Architecture::Gpt2, "GPT2LMHeadModel", Task::Next),
-    (Architecture::Gpt2, "GPT2ForSequenceClassification", Task::Classes),
-    (Architecture::Bert, "BertModel", Task::None),
-    (Architecture::Bert, "BertForPreTraining", Task::Masked),
-    (Architecture::Bert, "BertForMaskedLM", Task::Masked),
-    (Architecture::Bert, "BertLMHeadModel", Task::Next),
-    (Architecture::Bert, "BertForSequenceClassification", Task::Classes),
-    (Architecture::Vit, "ViTModel", Task::None),
-    (Architecture::Vit, "ViTForImageClassification", Task::Classes),
-    (Architecture::Llama, "LlamaModel", Task::None),
-    (Architecture::Llama, "LlamaForCausalLM", Task::Next),
-    (Architecture::Llama, "LlamaForSequenceClassification", Task::Classes),
+/// The classes of each kind.
+const CLASSES: [(Kind, &str, Task); 19] = [
+    (Kind::Gpt2, "GPT2Model", Task::None),
+    (Kind::Gpt2, "GPT2LMHeadModel", Task::Next),
+    (Kind::Gpt2, "GPT2ForSequenceClassification", Task::Classes),
+    (Kind::Bert, "BertModel", Task::None),
+    (Kind::Bert, "BertForPreTraining", Task::Masked),
+    (Kind::Bert, "BertForMaskedLM", Task::Masked),
+    (Kind::Bert, "BertLMHeadModel", Task::Next),
+    (Kind::Bert, "BertForSequenceClassification", Task::Classes),
+    (Kind::Vit, "ViTModel", Task::None),
+    (Kind::Vit, "ViTForImageClassification", Task::Classes),
+    (Kind::Llama, "LlamaModel", Task::None),
+    (Kind::Llama, "LlamaForCausalLM", Task::Next),
+    (Kind::Llama, "LlamaForSequenceClassification", Task::Classes),
+    (Kind::Mistral, "MistralModel", Task::None),
+    (Kind::Mistral, "MistralForCausalLM", Task::Next),
+    (Kind::Mistral, "MistralForSequenceClassification", Task::Classes),
+    (Kind::Qwen2, "Qwen2Model", Task::None),
+    (Kind::Qwen2, "Qwen2ForCausalLM", Task::Next),
+    (Kind::Qwen2, "Qwen2ForSequenceClassification", Task::Classes),
 ];
 
-fn task(settings: &Settings<'_>, architecture: Architecture) -> Result<Task> {
+fn task(settings: &Settings<'_>, kind: Kind) -> Result<Task> {
     let key = "architectures";
-    let known = || CLASSES.iter().filter(|(family, ..)| *family == architecture);
-    let refuse = |came: &Value| {
+    let known = || CLASSES.iter().filter(|(other, ..)| *other == kind);
+    let refuse = |got: &Value| {
         let names: Vec<_> = known().map(|(_, name, _)| *name).collect();
-        settings.refuse(key, &format!("one of {}", names.join(", ")), &came.to_string())
+        settings.refuse(key, &format!("one of {}", names.join(", ")), &got.to_string())
     };
     let Some(given) = settings.given(key) else { return Ok(Task::None) };
     match given.as_array().map(Vec::as_slice) {
@@ -115,9 +177,9 @@ fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Resu
         Task::None => Objective::MaskedToken,
     };
     if architecture == Architecture::Bert && is_causal != (objective == Objective::NextToken) {
-        let (expected, came) = if is_causal { ("false", "true") } else { ("true", "false") };
+        let (expected, got) = if is_causal { ("false", "true") } else { ("true", "false") };
         let expected = format!("{expected} for this class of `architectures`");
-        return Err(settings.refuse("is_decoder", &expected, came));
+        return Err(settings.refuse("is_decoder", &expected, got));
     }
     let is_tied = architecture != Architecture::Llama;
     let is_tied = settings.flag("tie_word_embeddings", is_tied)? || objective == Objective::Classes;
@@ -155,7 +217,6 @@ fn gpt2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("scale_attn_by_inverse_layer_idx", &json!(false))?;
     settings.must_be("reorder_and_upcast_attn", &json!(false))?;
     let dropout = settings.real("resid_pdrop", 0.1)?;
-    same_dropout(settings, "embd_pdrop", Some(settings.real("embd_pdrop", 0.1)?), dropout)?;
     let positions = settings.whole("n_positions", 1024)?;
     let (width, heads) = (settings.whole("n_embd", 768)?, settings.whole("n_head", 12)?);
     divided(settings, "n_head", width, heads)?;
@@ -179,18 +240,11 @@ fn bert(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("position_embedding_type", &json!("absolute"))?;
     settings.must_be("type_vocab_size", &json!(TOKEN_TYPES))?;
     let positions = settings.whole("max_position_embeddings", 512)?;
-    let model = encoder(settings, default, 0.1)?;
-    same_dropout(
-        settings,
-        "classifier_dropout",
-        settings.real_if_given("classifier_dropout")?,
-        model.dropout,
-    )?;
     Ok(ModelSpec {
         context: positions,
         positions: Size::Fixed(positions),
         vocabulary: Size::Fixed(settings.whole("vocab_size", 30_522)?),
-        ..model
+        ..encoder(settings, default, 0.1)?
     })
 }
 
@@ -220,82 +274,6 @@ fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<
         initial_std: settings.real("initializer_range", 0.02)?,
         ..default
     })
-}
-
-fn llama(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    settings.must_be("attention_bias", &json!(false))?;
-    settings.must_be("mlp_bias", &json!(false))?;
-    settings.must_be("partial_rotary_factor", &json!(1))?;
-    if let Some(other) = settings.word("hidden_act")?.filter(|word| !["silu", "swish"].contains(word)) {
-        return Err(settings.refuse("hidden_act", "\"silu\"", &format!("\"{other}\"")));
-    }
-    let (width, heads) = (settings.whole("hidden_size", 4096)?, settings.whole("num_attention_heads", 32)?);
-    divided(settings, "num_attention_heads", width, heads)?;
-    settings.must_be("head_dim", &json!(width / heads))?;
-    let key_heads = settings.whole_if_given("num_key_value_heads")?.unwrap_or(heads);
-    divided(settings, "num_key_value_heads", heads, key_heads)?;
-    let positions = settings.whole("max_position_embeddings", 2048)?;
-    let (rotary_base, rotary_stretch) = rotary(settings, &default)?;
-    Ok(ModelSpec {
-        layers: settings.whole("num_hidden_layers", 32)?,
-        width,
-        heads,
-        key_heads: Size::Fixed(key_heads),
-        feed_forward: Size::Fixed(settings.whole("intermediate_size", 11_008)?),
-        context: positions,
-        positions: Size::Fixed(positions),
-        vocabulary: Size::Fixed(settings.whole("vocab_size", 32_000)?),
-        rotary_base,
-        rotary_stretch,
-        norm_epsilon: settings.real("rms_norm_eps", 1e-6)?,
-        initial_std: settings.real("initializer_range", 0.02)?,
-        ..default
-    })
-}
-
-/// Base and stretching of the rotary frequencies: since transformers 5 one object, before it two keys. A file may
-/// have both, which must then say the same.
-fn rotary(settings: &Settings<'_>, default: &ModelSpec) -> Result<(f64, [f64; 4])> {
-    let (new, old) = (settings.object("rope_parameters")?, settings.object("rope_scaling")?);
-    let stretch = |scaling: Option<Settings<'_>>| {
-        scaling.map(|scaling| rotary_stretch(&scaling, default.rotary_stretch)).transpose()
-    };
-    let stretched = match (stretch(new)?, stretch(old)?) {
-        (Some(new), Some(old)) if new != old => {
-            let expected = format!("{new:?} as in `rope_parameters`");
-            return Err(settings.refuse("rope_scaling", &expected, &format!("{old:?}")));
-        }
-        (new, old) => new.or(old).unwrap_or(default.rotary_stretch),
-    };
-    let base = |settings: Settings<'_>| settings.real_if_given("rope_theta");
-    let within = new.map(base).transpose()?.flatten();
-    let beside = base(*settings)?;
-    if let (Some(within), Some(beside)) = (within, beside)
-        && within != beside
-    {
-        let expected = format!("{within} as in `rope_parameters`");
-        return Err(settings.refuse("rope_theta", &expected, &beside.to_string()));
-    }
-    Ok((within.or(beside).unwrap_or(1e4), stretched))
-}
-
-fn rotary_stretch(scaling: &Settings<'_>, none: [f64; 4]) -> Result<[f64; 4]> {
-    if let Some((key, value)) = scaling.iter().find(|(_, value)| value.is_object()) {
-        return Err(scaling.refuse(key, "one setting for all layers", &value.to_string()));
-    }
-    scaling.must_be("partial_rotary_factor", &json!(1))?;
-    let key = if scaling.given("rope_type").is_some() { "rope_type" } else { "type" };
-    let needed = |key| scaling.real_if_given(key)?.ok_or_else(|| scaling.refuse(key, "a number", "nothing"));
-    match scaling.word(key)? {
-        None | Some("default") => Ok(none),
-        Some("llama3") => Ok([
-            needed("factor")?,
-            needed("low_freq_factor")?,
-            needed("high_freq_factor")?,
-            needed("original_max_position_embeddings")?,
-        ]),
-        Some(other) => Err(scaling.refuse(key, "\"default\" or \"llama3\"", &format!("\"{other}\""))),
-    }
 }
 
 /// Width and height of something square.
@@ -332,12 +310,16 @@ fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Res
     Ok(())
 }
 
-/// Refuses a second probability of dropout: this program has one for all places.
-fn same_dropout(settings: &Settings<'_>, key: &str, came: Option<f64>, dropout: f64) -> Result<()> {
-    match came.filter(|came| *came != dropout) {
-        Some(came) => {
-            Err(settings.refuse(key, &format!("{dropout}, the dropout elsewhere"), &came.to_string()))
+/// What is dropped in training with another probability than elsewhere: this program has one for all places.
+fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> {
+    const KEYS: [&str; 2] = ["embd_pdrop", "classifier_dropout"];
+    let mut notes = Vec::new();
+    for key in KEYS {
+        if let Some(other) = settings.real_if_given(key)?.filter(|other| *other != dropout) {
+            notes.push(format!(
+                "`{key}` is {other}: training here drops with {dropout} everywhere (model.dropout)"
+            ));
         }
-        None => Ok(()),
     }
+    Ok(notes)
 }

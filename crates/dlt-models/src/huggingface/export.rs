@@ -1,5 +1,7 @@
 //! Writing a model as transformers reads it.
 
+mod llama;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,6 +9,8 @@ use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
 use dlt_spec::spec::{Architecture, Attention, Gelu, Objective, Output, Pooling};
 use dlt_spec::{CheckedSpec, durable};
 use serde_json::{Map, Value, json};
+
+use llama::LlamaKind;
 
 use super::names::{pieces, twins};
 use super::shards::SINGLE;
@@ -44,7 +48,7 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
         Architecture::Gpt2 => gpt2(spec),
         Architecture::Bert => bert(spec),
         Architecture::Vit => vit(spec),
-        Architecture::Llama => llama(spec),
+        Architecture::Llama => llama::llama(spec),
     };
     let mut add = |key: &str, value: Value| values.insert(key.to_owned(), value);
     add("architectures", json!([class]));
@@ -142,9 +146,30 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
         (Architecture::Bert, Objective::MaskedToken) => "BertForMaskedLM",
         (Architecture::Bert, Objective::NextToken) => "BertLMHeadModel",
         (Architecture::Vit, _) => "ViTForImageClassification",
-        (Architecture::Llama, Objective::Classes) => "LlamaForSequenceClassification",
-        (Architecture::Llama, _) => "LlamaForCausalLM",
+        (Architecture::Llama, _) => {
+            let [tokens, classes] =
+                LlamaKind::of(spec).map(LlamaKind::classes).ok_or_else(|| llama_without_class(spec))?;
+            if is_classes { classes } else { tokens }
+        }
     })
+}
+
+/// The refusal of a Llama that is neither transformers' Llama nor Mistral nor Qwen2.
+fn llama_without_class(spec: &CheckedSpec) -> ModelError {
+    let model = &spec.model;
+    ModelError::Export {
+        setting: "model.attention_bias",
+        expected: "none or all without attention_window and with heads that divide the width, none with feed_forward_bias \
+                   = none, or inputs with feed_forward_bias = none",
+        came: format!(
+            "{:?} with feed_forward_bias {:?}, attention_window {:?}, {} heads of width {}",
+            spec.attention_bias(),
+            spec.feed_forward_bias(),
+            model.attention_window,
+            model.heads,
+            model.width
+        ),
+    }
 }
 
 fn gpt2(spec: &CheckedSpec) -> Map<String, Value> {
@@ -207,44 +232,6 @@ fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
         "layer_norm_eps": model.norm_epsilon,
         "hidden_dropout_prob": model.dropout,
         "attention_probs_dropout_prob": 0.0,
-    }))
-}
-
-fn llama(spec: &CheckedSpec) -> Map<String, Value> {
-    let model = &spec.model;
-    let [factor, low, high, original] = model.rotary_stretch;
-    // Releases before 5 read `rope_scaling` and `rope_theta`, the others `rope_parameters`.
-    let scaling = (factor != 1.0).then(|| {
-        // A count, which transformers wants without a point.
-        let original = if original.fract() == 0.0 { json!(original as u64) } else { json!(original) };
-        object(json!({
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": low,
-            "high_freq_factor": high,
-            "original_max_position_embeddings": original,
-        }))
-    });
-    let mut rope = scaling.clone().unwrap_or_else(|| object(json!({"rope_type": "default"})));
-    rope.insert("rope_theta".to_owned(), json!(model.rotary_base));
-    object(json!({
-        "model_type": "llama",
-        "num_hidden_layers": model.layers,
-        "hidden_size": model.width,
-        "num_attention_heads": model.heads,
-        "num_key_value_heads": spec.key_heads(),
-        "head_dim": model.width / model.heads,
-        "intermediate_size": spec.feed_forward(),
-        "max_position_embeddings": spec.positions(),
-        "hidden_act": "silu",
-        "rms_norm_eps": model.norm_epsilon,
-        "attention_bias": false,
-        "attention_dropout": 0.0,
-        "mlp_bias": false,
-        "rope_parameters": rope,
-        "rope_scaling": scaling,
-        "rope_theta": model.rotary_base,
-        "tie_word_embeddings": is_tied(spec),
     }))
 }
 

@@ -67,9 +67,9 @@ const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
 pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<Piece> {
     let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
-        let (heads, head_width) = (architecture.key_heads(), architecture.form().head_width());
-        let (width, keys, half) = (architecture.width(), heads * head_width, shape[0] / 2);
-        let rows = if theirs.len() == 3 { vec![width, keys, keys] } else { vec![half, half] };
+        let (head_width, half) = (architecture.head_width(), shape[0] / 2);
+        let (queries, keys) = (architecture.form().heads * head_width, architecture.key_heads() * head_width);
+        let rows = if theirs.len() == 3 { vec![queries, keys, keys] } else { vec![half, half] };
         let mut first = 0;
         let piece = |(theirs, rows): (&&str, usize)| {
             let part = [&[rows], &shape[1..]].concat();
@@ -206,11 +206,43 @@ fn running_name(name: &str) -> Option<String> {
     Some(format!("vit.layers.{layer}.{stem}.{kind}"))
 }
 
-/// Whether a tensor that files hold beside the weights says nothing that a model needs: masks and numbers of
-/// positions, which older releases kept, and the ViT's pooler, which no prediction reads.
-pub(crate) fn is_without_use(prefix: &str, name: &str) -> bool {
-    const BUFFERS: [&str; 4] =
-        [".attn.bias", ".attn.masked_bias", "embeddings.position_ids", ".rotary_emb.inv_freq"];
-    let is_pooler = name.strip_prefix(prefix).unwrap_or(name).starts_with("pooler.");
-    BUFFERS.iter().any(|end| name.ends_with(end)) || prefix == "vit." && is_pooler
+/// What a tensor is for that files hold besides the weights of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It says nothing that a model needs.
+    None,
+    /// A head reads it that predicts something else.
+    Elsewhere,
+    /// Nobody knows: perhaps the model computes with it.
+    Unknown,
+}
+
+/// Masks and numbers of positions, which older releases kept.
+const BUFFERS: [&str; 4] =
+    [".attn.bias", ".attn.masked_bias", "embeddings.position_ids", ".rotary_emb.inv_freq"];
+
+/// Heads of other tasks, and what reads the first position for them, without the prefix of the model proper.
+const OTHER_HEADS: [&str; 9] = [
+    "cls.",
+    "score.",
+    "lm_head.",
+    "classifier.",
+    "pooler.",
+    "qa_outputs.",
+    "multiple_choice_head.",
+    "summary.",
+    "v_head.",
+];
+
+/// What a tensor is for that no weight of such a model is read from. `prefix` is that of the model proper.
+pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
+    let own = name.strip_prefix(prefix).unwrap_or(name);
+    // No prediction reads the pooler of a ViT.
+    if BUFFERS.iter().any(|end| name.ends_with(end)) || prefix == "vit." && own.starts_with("pooler.") {
+        return Use::None;
+    }
+    match OTHER_HEADS.iter().any(|head| own.starts_with(head)) {
+        true => Use::Elsewhere,
+        false => Use::Unknown,
+    }
 }

@@ -1,5 +1,7 @@
 //! The values of a `config.json`, each with its type and its default.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -21,33 +23,58 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
+/// The most letters of a value that a message shows.
+const MOST_SHOWN: usize = 80;
+
 /// The settings of a config.
-#[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
     path: &'a Path,
     /// What stands before the keys in messages, for an object within the config.
     within: &'a str,
     values: &'a Map<String, Value>,
+    /// The keys that were asked for.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Settings<'a> {
     /// The settings of the file `path`.
     pub(crate) fn new(path: &'a Path, values: &'a Map<String, Value>) -> Self {
-        Self { path, within: "", values }
+        Self { path, within: "", values, asked: RefCell::default() }
     }
 
     /// The object under a key, if there is one.
     pub(crate) fn object(&self, key: &'a str) -> Result<Option<Self>> {
         match self.given(key) {
             None => Ok(None),
-            Some(Value::Object(values)) => Ok(Some(Self { within: key, values, ..*self })),
+            Some(Value::Object(values)) => {
+                Ok(Some(Self { path: self.path, within: key, values, asked: RefCell::default() }))
+            }
             Some(other) => Err(self.refuse(key, "an object", &other.to_string())),
         }
     }
 
     /// The value under a key; null is none.
     pub(crate) fn given(&self, key: &str) -> Option<&'a Value> {
+        self.asked.borrow_mut().insert(key.to_owned());
         self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file has a key, be it with null.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// The keys that nobody asked for, with values that say something: neither null, false nor empty.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let says_something = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(values) => !values.is_empty(),
+            _ => true,
+        };
+        let asked = self.asked.borrow().clone();
+        let is_unread = move |key: &String, value| !asked.contains(key) && says_something(value);
+        self.values.iter().filter(move |(key, value)| is_unread(key, value))
     }
 
     /// Keys and values.
@@ -56,15 +83,19 @@ impl<'a> Settings<'a> {
     }
 
     /// The refusal of a value.
-    pub(crate) fn refuse(&self, key: &str, expected: &str, came: &str) -> ModelError {
+    pub(crate) fn refuse(&self, key: &str, expected: &str, got: &str) -> ModelError {
+        let got = match got.char_indices().nth(MOST_SHOWN) {
+            Some((end, _)) => format!("{}…", &got[..end]),
+            None => got.to_owned(),
+        };
         let point = if self.within.is_empty() { "" } else { "." };
-        let reason = format!("`{}{point}{key}`: expected {expected}, came {came}", self.within);
+        let reason = format!("`{}{point}{key}`: expected {expected}, got {got}", self.within);
         ModelError::Format { path: self.path.to_owned(), reason }
     }
 
     fn refuse_value(&self, key: &str, expected: &str) -> ModelError {
-        let came = self.values.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
-        self.refuse(key, expected, &came)
+        let got = self.values.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
+        self.refuse(key, expected, &got)
     }
 
     /// A whole number, or `default` where the key is absent.
@@ -95,6 +126,16 @@ impl<'a> Settings<'a> {
     pub(crate) fn real_if_given(&self, key: &str) -> Result<Option<f64>> {
         let number = |value: &Value| value.as_f64().ok_or_else(|| self.refuse_value(key, "a number"));
         self.given(key).map(number).transpose()
+    }
+
+    /// Numbers, if there are some.
+    pub(crate) fn reals_if_given(&self, key: &str) -> Result<Option<Vec<f64>>> {
+        let refuse = || self.refuse_value(key, "a list of numbers");
+        let numbers = |value: &Value| {
+            let items = value.as_array().ok_or_else(refuse)?;
+            items.iter().map(|item| item.as_f64().ok_or_else(refuse)).collect()
+        };
+        self.given(key).map(numbers).transpose()
     }
 
     /// True or false, or `default` where the key is absent or null.

@@ -1,47 +1,85 @@
-//! The safetensors of a folder, one file or several, of which one tensor at a time is read.
+//! The files of a folder's weights, one or several, of which one tensor at a time is read.
+
+mod numbers;
+mod pickle;
+mod safe;
+mod torch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Component, Path};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use candle_core::Tensor;
 
 use super::settings::{Settings, read_json};
 use crate::{ModelError, Result};
+pub(crate) use numbers::Numbers;
+use safe::SafeFile;
+use torch::TorchFile;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+const TORCH_SINGLE: &str = "pytorch_model.bin";
 const WEIGHT_MAP: &str = "weight_map";
 
-/// What the format allows for a header, in bytes.
-const MOST_HEADER_BYTES: u64 = 100_000_000;
+/// Single file and index of several, in the order in which transformers looks for them.
+const LAYOUTS: [(&str, &str); 2] =
+    [(SINGLE, "model.safetensors.index.json"), (TORCH_SINGLE, "pytorch_model.bin.index.json")];
 
-/// The files of a folder, and the file of each tensor.
+/// What marks a folder of changes to a model, which PEFT reads.
+const ADAPTER: &str = "adapter_config.json";
+
+/// What wraps the names of a model: `torch.compile`, data parallelism, PEFT.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "base_model.model."];
+
+/// The files of a folder, and the place of each tensor.
 pub(crate) struct Shards {
     files: Vec<TensorFile>,
-    places: BTreeMap<String, usize>,
+    /// By the name without what wraps it.
+    places: BTreeMap<String, Place>,
+    /// What every name began with.
+    wrapper: String,
+    /// How many names are another tensor's.
+    aliases: usize,
+}
+
+/// Where a tensor is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    file: usize,
+    /// Its name in the file, of several the one that it is read by.
+    name: String,
+}
+
+/// A file of either format.
+enum TensorFile {
+    Safe(SafeFile),
+    Torch(TorchFile),
 }
 
 impl Shards {
-    /// Opens `model.safetensors`, or the files that `model.safetensors.index.json` names.
+    /// Opens `model.safetensors` or the files that `model.safetensors.index.json` names; where there is neither,
+    /// `pytorch_model.bin` or the files of its index.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
-        let single = folder.join(SINGLE);
-        if single.exists() {
-            let file = TensorFile::open(&single)?;
-            let places = file.header.tensors().into_keys().map(|name| (name, 0)).collect();
-            return Ok(Self { files: vec![file], places });
+        let refuse = |reason: String| ModelError::Format { path: folder.to_owned(), reason };
+        if folder.join(ADAPTER).exists() {
+            return Err(refuse(format!(
+                "expected the weights of a model, got {ADAPTER}: merge the adapter into its model with PEFT's \
+                 merge_and_unload and save that"
+            )));
         }
-        let index = folder.join(INDEX);
-        if index.exists() {
-            return Self::open_index(folder, &index);
+        for (single, index) in LAYOUTS {
+            let path = folder.join(single);
+            if path.exists() {
+                let file = TensorFile::open(&path)?;
+                let names = file.names().into_iter().map(|name| (name, 0)).collect();
+                return Self::new(vec![file], names);
+            }
+            let path = folder.join(index);
+            if path.exists() {
+                return Self::open_index(folder, &path);
+            }
         }
-        let came = if folder.join("pytorch_model.bin").exists() { "pytorch_model.bin" } else { "neither" };
-        let reason = format!("expected {SINGLE} or {INDEX}, came {came}");
-        Err(ModelError::Format { path: folder.to_owned(), reason })
+        let [(safe, safe_index), (torch, torch_index)] = LAYOUTS;
+        Err(refuse(format!("expected {safe}, {safe_index}, {torch} or {torch_index}, got none of them")))
     }
 
     fn open_index(folder: &Path, index: &Path) -> Result<Self> {
@@ -54,27 +92,53 @@ impl Shards {
             let file = map.word(tensor)?.unwrap_or_default();
             let mut parts = Path::new(file).components();
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-                return Err(map.refuse(
-                    tensor,
-                    "the name of a file in the same folder",
-                    &format!("\"{file}\""),
-                ));
+                let expected = "the name of a file in the same folder";
+                return Err(map.refuse(tensor, expected, &format!("\"{file}\"")));
             }
             named.insert(tensor.clone(), file);
         }
         let names: Vec<_> = named.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let missing: Vec<_> = names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
+        if !missing.is_empty() {
+            let reason = format!(
+                "expected the files that it names in its folder, got none called {}: fetch the model again",
+                listed(&missing)
+            );
+            return Err(ModelError::Format { path: index.to_owned(), reason });
+        }
         let files = names.iter().map(|name| TensorFile::open(&folder.join(name)));
         let files = files.collect::<Result<Vec<_>>>()?;
         let mut places = BTreeMap::new();
         for (tensor, file) in named {
             let number = names.binary_search(&file).unwrap_or_default();
-            if files[number].header.info(&tensor).is_none() {
-                let reason = format!("expected tensor `{tensor}`, as {INDEX} says, came none of that name");
-                return Err(ModelError::Format { path: files[number].path.clone(), reason });
+            if files[number].shape(&tensor).is_none() {
+                let index = index.file_name().unwrap_or_default().to_string_lossy();
+                let reason = format!("expected tensor `{tensor}`, as {index} says, got none of that name");
+                return Err(ModelError::Format { path: files[number].path().to_owned(), reason });
             }
             places.insert(tensor, number);
         }
-        Ok(Self { files, places })
+        Self::new(files, places)
+    }
+
+    /// The files with the number of the file that each tensor is in.
+    fn new(files: Vec<TensorFile>, named: BTreeMap<String, usize>) -> Result<Self> {
+        let mut places: BTreeMap<_, _> =
+            named.into_iter().map(|(name, file)| (name.clone(), Place { file, name })).collect();
+        let mut aliases = 0;
+        for (number, file) in files.iter().enumerate() {
+            for (alias, name) in file.aliases() {
+                // Another file's tensor of this name is another tensor.
+                if places.get(&alias).is_none_or(|place| place.file == number) {
+                    places.insert(alias, Place { file: number, name });
+                    aliases += 1;
+                }
+            }
+        }
+        let wrapper = wrapper(places.keys());
+        let places =
+            places.into_iter().map(|(name, place)| (name[wrapper.len()..].to_owned(), place)).collect();
+        Ok(Self { files, places, wrapper, aliases })
     }
 
     /// Names of all tensors, in order.
@@ -86,85 +150,109 @@ impl Shards {
         self.places.contains_key(name)
     }
 
+    /// Where a tensor is, if there is one of this name: the same place for names of the same tensor.
+    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
+        self.places.get(name)
+    }
+
     /// The shape of a tensor, and the file it is in, if there is one of this name.
     pub(crate) fn shape(&self, name: &str) -> Option<(&[usize], &Path)> {
-        let file = &self.files[*self.places.get(name)?];
-        Some((&file.header.info(name)?.shape, &file.path))
+        let Place { file, name } = self.places.get(name)?;
+        let file = &self.files[*file];
+        Some((file.shape(name)?, file.path()))
+    }
+
+    /// The number format of a tensor, if there is one of this name.
+    pub(crate) fn numbers(&self, name: &str) -> Option<Numbers> {
+        let Place { file, name } = self.places.get(name)?;
+        self.files[*file].numbers(name)
     }
 
     /// A tensor as f32, if there is one of this name.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Tensor>> {
-        self.places.get(name).map(|&file| self.files[file].read(name)).transpose()
+        self.places.get(name).map(|Place { file, name }| self.files[*file].read(name)).transpose()
+    }
+
+    /// What a person should know of the files: what was taken off the names, and which tensors have several.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.wrapper.is_empty() {
+            notes.push(format!(
+                "the names of the weights are read without the `{}` that all of them have",
+                self.wrapper
+            ));
+        }
+        if self.aliases > 0 {
+            notes.push(format!("{} of the weights are listed as other names of shared ones", self.aliases));
+        }
+        notes
     }
 }
 
-/// A safetensors file whose header has been read and checked against its length.
-struct TensorFile {
-    path: PathBuf,
-    header: Metadata,
-    /// Where the data begin.
-    start: u64,
-    /// Reading moves the file's position.
-    file: Mutex<File>,
+/// What wraps all of some names, from the outside in.
+fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
+    let mut whole = String::new();
+    loop {
+        let is_on_all = |wrapper: &&&str| {
+            let mut names = names.clone().peekable();
+            names.peek().is_some()
+                && names.all(|name| {
+                    name[whole.len()..].strip_prefix(**wrapper).is_some_and(|rest| !rest.is_empty())
+                })
+        };
+        let Some(wrapper) = WRAPPERS.iter().find(is_on_all) else { return whole };
+        whole += wrapper;
+    }
+}
+
+/// The first of some names, and how many more there are.
+pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// One method of both formats.
+macro_rules! of_either {
+    ($file:expr, $name:ident => $call:expr) => {
+        match $file {
+            TensorFile::Safe($name) => $call,
+            TensorFile::Torch($name) => $call,
+        }
+    };
 }
 
 impl TensorFile {
+    /// Opens a file by what its name ends with.
     fn open(path: &Path) -> Result<Self> {
-        let io = |source| ModelError::Io { action: "read", path: path.to_owned(), source };
-        let refuse = |why: String| ModelError::Format {
-            path: path.to_owned(),
-            reason: format!("not a safetensors file: {why}"),
-        };
-        let mut file = dlt_spec::file::regular(path, u64::MAX).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
-        let mut header_length = [0; 8];
-        if length < 8 {
-            return Err(refuse(format!("expected at least 8 bytes, came {length}")));
-        }
-        file.read_exact(&mut header_length).map_err(io)?;
-        let header_length = u64::from_le_bytes(header_length);
-        let most = MOST_HEADER_BYTES.min(length - 8);
-        if header_length > most {
-            return Err(refuse(format!("expected a header of at most {most} bytes, came {header_length}")));
-        }
-        let mut header = vec![0; usize::try_from(header_length).map_err(|error| refuse(error.to_string()))?];
-        file.read_exact(&mut header).map_err(io)?;
-        let header: Metadata = serde_json::from_slice(&header).map_err(|error| refuse(error.to_string()))?;
-        let start = 8 + header_length;
-        let (expected, came) = (header.data_len() as u64, length - start);
-        if expected != came {
-            return Err(refuse(format!("expected {expected} bytes of tensors, came {came}")));
-        }
-        Ok(Self { path: path.to_owned(), header, start, file: Mutex::new(file) })
+        let is_torch = path.extension().is_some_and(|end| end == "bin" || end == "pt" || end == "pth");
+        Ok(if is_torch { Self::Torch(TorchFile::open(path)?) } else { Self::Safe(SafeFile::open(path)?) })
+    }
+
+    fn path(&self) -> &Path {
+        of_either!(self, file => file.path())
+    }
+
+    fn names(&self) -> Vec<String> {
+        of_either!(self, file => file.names())
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        of_either!(self, file => file.shape(name))
+    }
+
+    fn numbers(&self, name: &str) -> Option<Numbers> {
+        of_either!(self, file => file.numbers(name))
+    }
+
+    fn aliases(&self) -> BTreeMap<String, String> {
+        of_either!(self, file => file.aliases())
     }
 
     fn read(&self, name: &str) -> Result<Tensor> {
-        let refuse = |why: &str| ModelError::Format {
-            path: self.path.clone(),
-            reason: format!("tensor `{name}`: {why}"),
-        };
-        let info = self.header.info(name).ok_or_else(|| refuse("expected one, came none"))?;
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => return Err(refuse(&format!("expected F32, F16 or BF16, came {other}"))),
-        };
-        let bytes = self.bytes(info).map_err(|source| ModelError::Io {
-            action: "read",
-            path: self.path.clone(),
-            source,
-        })?;
-        Ok(Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu)?.to_dtype(DType::F32)?)
-    }
-
-    fn bytes(&self, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
-        let (first, end) = info.data_offsets;
-        let mut bytes = vec![0; end - first];
-        // A reader that failed has left nothing half done but the position, which is set anew.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.start + first as u64))?;
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+        of_either!(self, file => file.read(name))
     }
 }

@@ -5,14 +5,23 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::names::{Piece, Twin, all_pieces, is_without_use, spellings, twins};
-use super::shards::Shards;
+use super::names::{Piece, Twin, Use, all_pieces, spellings, twins, use_of};
+use super::shards::{Numbers, Shards, listed};
 use crate::architecture::Architecture;
 use crate::error::Context;
 use crate::{ModelError, Result};
 
-/// The weights of a folder: `model.safetensors`, or several files with `model.safetensors.index.json`. They may be f32,
-/// f16 or bf16, and have any of the names that transformers has written.
+/// For each layer of a folder's model the lowest one whose weights are the same tensors of its files; nothing but headers
+/// and tied tables is read.
+///
+/// # Errors
+/// As [`Weights::open`].
+pub fn tied_layers(folder: &Path, architecture: &dyn Architecture) -> Result<Vec<usize>> {
+    Ok(Weights::open(folder, architecture, &Device::Cpu)?.tied_layers(architecture))
+}
+
+/// The weights of a folder: `model.safetensors` or `pytorch_model.bin`, or several such files with an index. They may be
+/// f32, f64, f16 or bf16, and have any of the names that transformers has written.
 pub struct Weights {
     folder: PathBuf,
     shards: Shards,
@@ -28,8 +37,9 @@ impl Weights {
     /// Opens the weights of a folder for such a model, and reads the headers. Tensors are put on `device`.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none, one is damaged, the
-    /// index names a file outside of the folder, or a second copy of a tied tensor differs from the first.
+    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none, one is damaged or
+    /// missing, the index names a file outside of the folder, a second copy of a tied tensor differs from the first, or
+    /// a tensor is there that such a model computes nothing with.
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
         let shards = Shards::open(folder)?;
         let (pieces, prefix) = (all_pieces(architecture), architecture.shared_prefix());
@@ -43,11 +53,17 @@ impl Weights {
         let found: BTreeMap<_, _> = names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
         let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
         let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
-        let is_unused =
-            |name: &&str| !in_use.contains(name) && !is_without_use(prefix, name) && !is_twin(name);
-        let unused = shards.names().filter(is_unused).map(str::to_owned).collect();
+        let (mut unused, mut unknown) = (Vec::new(), Vec::new());
+        for name in shards.names().filter(|name| !in_use.contains(name) && !is_twin(name)) {
+            match use_of(prefix, name) {
+                Use::None => {}
+                Use::Elsewhere => unused.push(name.to_owned()),
+                Use::Unknown => unknown.push(name.to_owned()),
+            }
+        }
         let weights =
             Self { folder: folder.to_owned(), shards, pieces, found, unused, device: device.clone() };
+        weights.check_names(&unknown)?;
         weights.check_twins(&twins)?;
         Ok(weights)
     }
@@ -78,10 +94,46 @@ impl Weights {
         self.pieces.get(ours).is_some_and(|pieces| pieces.iter().all(is_found))
     }
 
-    /// Names of the tensors that such a model does not read, in order; without buffers that hold no weights.
+    /// For each layer the lowest one whose weights are the same tensors of the files under other names.
+    #[must_use]
+    pub fn tied_layers(&self, architecture: &dyn Architecture) -> Vec<usize> {
+        let layout = architecture.block_layout();
+        let places = |layer: usize| -> Vec<_> {
+            let ours = layout
+                .entries()
+                .iter()
+                .map(|entry| format!("{}{}", architecture.block_prefix(layer), entry.name));
+            let pieces = ours.filter_map(|name| self.pieces.get(&name)).flatten();
+            pieces.map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name))).collect()
+        };
+        let mut first = BTreeMap::new();
+        let owner = |layer| match places(layer) {
+            known if known.iter().all(Option::is_some) => *first.entry(known).or_insert(layer),
+            _ => layer,
+        };
+        (0..architecture.n_layers()).map(owner).collect()
+    }
+
+    /// Names of the tensors that such a model does not read, in order: those of heads for something else. Buffers that
+    /// hold no weights are not among them.
     #[must_use]
     pub fn unused(&self) -> &[String] {
         &self.unused
+    }
+
+    /// What a person should know of how the files were read.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.shards.notes();
+        let is_wide = |name: &&String| self.shards.numbers(name) == Some(Numbers::F64);
+        let wide = self.found.values().filter(is_wide).count();
+        if wide > 0 {
+            notes.push(format!("{wide} of the weights are F64 and are rounded to F32"));
+        }
+        if !self.unused.is_empty() {
+            notes.push(format!("weights that this model does not read: {}", listed(&self.unused)));
+        }
+        notes
     }
 
     fn read(&self, piece: &Piece) -> Result<Tensor> {
@@ -91,11 +143,24 @@ impl Weights {
         let name = self.found.get(&piece.name).ok_or_else(missing)?;
         let (shape, path) = self.shards.shape(name).ok_or_else(missing)?;
         if shape != piece.shape {
-            return Err(refuse(format!("came {shape:?} in {}", path.display())));
+            return Err(refuse(format!("got {shape:?} in {}", path.display())));
         }
         let tensor = self.shards.read(name)?.ok_or_else(missing)?;
         refuse_not_finite(&tensor, name, path)?;
         Ok(tensor)
+    }
+
+    /// Refuses tensors that the model proper would compute with if it were what its config says.
+    fn check_names(&self, unknown: &[String]) -> Result<()> {
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let reason = format!(
+            "expected the weights of the model that its config.json describes, got {} that such a model does not have: {}",
+            unknown.len(),
+            listed(unknown)
+        );
+        Err(ModelError::Format { path: self.folder.clone(), reason })
     }
 
     /// Refuses a tied tensor whose second copy is another tensor.
@@ -107,7 +172,7 @@ impl Weights {
             };
             if first.dims() != second.dims() || bits(&first)? != bits(&second)? {
                 let reason =
-                    format!("expected `{other}` to equal `{found}`, as the output is tied, came another");
+                    format!("expected `{other}` to equal `{found}`, as the output is tied, got another");
                 return Err(ModelError::Format { path: self.folder.clone(), reason });
             }
         }

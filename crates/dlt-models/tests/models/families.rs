@@ -8,10 +8,10 @@ use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use dlt_models::bert::Bert;
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2 as Gpt2Model;
-use dlt_models::llama::Llama as LlamaModel;
+use dlt_models::llama::{Llama as LlamaModel, Turning};
 use dlt_models::vit::Vit;
 use dlt_models::{Batch, Model};
-use dlt_spec::spec::{Attention, Objective, Output, Pooling};
+use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Objective, Output, Pooling, RotaryKind};
 
 use crate::fixtures::small;
 
@@ -44,12 +44,14 @@ pub(crate) enum Family {
     VitMean,
     Llama,
     LlamaClasses,
+    /// With biases, a width of heads of its own, and turned queries and keys that grow.
+    LlamaBiased,
 }
 
 use Family::*;
 
 impl Family {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Gpt2,
         Gpt2Own,
         Gpt2Classes,
@@ -63,6 +65,7 @@ impl Family {
         VitMean,
         Llama,
         LlamaClasses,
+        LlamaBiased,
     ];
 
     /// Those that predict classes.
@@ -72,7 +75,7 @@ impl Family {
 
     pub(crate) fn head(self) -> HeadSettings {
         match self {
-            Gpt2 | BertCausal => HeadSettings::NEXT_TOKEN,
+            Gpt2 | BertCausal | LlamaBiased => HeadSettings::NEXT_TOKEN,
             Gpt2Own | Llama => HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN },
             BertMasked => HeadSettings { objective: Objective::MaskedToken, ..HeadSettings::NEXT_TOKEN },
             Gpt2Classes | LlamaClasses => HeadSettings::of_classes(CLASSES, Pooling::LastReal),
@@ -98,10 +101,30 @@ impl Family {
             Llama | LlamaClasses => Box::new(LlamaModel {
                 form,
                 key_heads: 1,
+                head_width: 4,
+                attention_bias: AttentionBias::None,
+                feed_forward_bias: FeedForwardBias::None,
                 positions,
                 vocabulary,
-                rotary_base: 100.0,
-                rotary_stretch: if self == Llama { [1.0, 1.0, 4.0, 16.0] } else { [4.0, 1.0, 4.0, 16.0] },
+                turning: Turning {
+                    stretch: [if self == Llama { 1.0 } else { 4.0 }, 1.0, 4.0, 16.0],
+                    ..Turning::plain(100.0)
+                },
+            }),
+            LlamaBiased => Box::new(LlamaModel {
+                form,
+                key_heads: 3,
+                head_width: 6,
+                attention_bias: AttentionBias::All,
+                feed_forward_bias: FeedForwardBias::All,
+                positions,
+                vocabulary,
+                turning: Turning {
+                    kind: RotaryKind::Yarn,
+                    stretch: [4.0, 1.0, 4.0, 16.0],
+                    attention: 1.1,
+                    ..Turning::plain(100.0)
+                },
             }),
         }
     }

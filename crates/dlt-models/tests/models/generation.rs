@@ -11,9 +11,9 @@ use dlt_models::binding::Binding;
 use dlt_models::generation::{Continuation, Decoder, End, Event, Sampling, generate};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::huggingface::{Weights, read_config};
-use dlt_models::llama::Llama;
+use dlt_models::llama::{Llama, Turning};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Attention, Objective, Pooling};
+use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Objective, Pooling};
 use dlt_spec::{Spec, seeds};
 use dlt_state::State;
 
@@ -36,10 +36,12 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 3] {
     let llama = Llama {
         form: Form { heads: 6, ..form() },
         key_heads: 2,
+        head_width: 4,
+        attention_bias: AttentionBias::Inputs,
+        feed_forward_bias: FeedForwardBias::None,
         positions,
         vocabulary,
-        rotary_base: 100.0,
-        rotary_stretch: [1.0, 1.0, 4.0, 16.0],
+        turning: Turning::plain(100.0),
     };
     [
         ("gpt2", Box::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
@@ -189,7 +191,7 @@ fn law_a_cache_changes_no_text() {
 
 fn of_transformers(name: &str, kernels: Kernels) -> Model {
     let folder = path("huggingface").join(name);
-    let model = read_config(&folder.join("config.json")).expect("a config");
+    let model = read_config(&folder.join("config.json")).expect("a config").model;
     let spec = Spec { model, ..Spec::default() }.check().expect("a model that can be");
     let architecture = of_spec(&spec, Extents::default());
     let weights = Weights::open(&folder, architecture.as_ref(), &Device::Cpu).expect("weights");

@@ -1,5 +1,7 @@
 //! Every rule: first each value by itself, from the table of fields, then what must hold between values.
 
+mod llama;
+
 use dlt_state::State;
 
 use super::grouping;
@@ -22,6 +24,7 @@ const SIZES: &[&str] = &[
     "model.layers",
     "model.heads",
     "model.key_heads",
+    "model.head_width",
     "model.feed_forward",
     "model.context",
     "model.positions",
@@ -43,6 +46,8 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     }
     rules.model();
     rules.family();
+    rules.llama();
+    rules.rotary();
     rules.objective();
     rules.data();
     rules.training();
@@ -83,7 +88,10 @@ impl Rules<'_> {
         self.holds(
             "model.heads",
             &["model.width"],
-            || model.width.is_multiple_of(model.heads),
+            || {
+                let is_free = model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
+                is_free || model.width.is_multiple_of(model.heads)
+            },
             || format!("a divisor of model.width = {}", model.width),
         );
         let heads = model.heads;
@@ -130,8 +138,7 @@ impl Rules<'_> {
 
     /// What a family of transformer can be asked.
     fn family(&mut self) {
-        let ModelSpec { architecture, objective, attention, pooling, width, heads, rotary_stretch, .. } =
-            self.spec.model;
+        let ModelSpec { architecture, objective, attention, pooling, .. } = self.spec.model;
         let is_picture = architecture == Architecture::Vit;
         self.holds(
             "model.objective",
@@ -177,18 +184,6 @@ impl Rules<'_> {
                 }
                 Attention::Full => "\"first\" or \"mean\" where every position sees all".into(),
             },
-        );
-        self.holds(
-            "model.heads",
-            &["model.width"],
-            || architecture != Architecture::Llama || (width / heads).is_multiple_of(2),
-            || format!("so many that model.width = {width} gives each an even width, for rotary positions"),
-        );
-        self.holds(
-            "model.rotary_stretch",
-            &[],
-            || rotary_stretch[2] > rotary_stretch[1],
-            || "a factor of the high bound above that of the low bound".into(),
         );
     }
 

@@ -15,6 +15,8 @@ pub enum Values {
     Real(Interval),
     /// So many numbers.
     Reals(usize, Interval),
+    /// Numbers, as many as there are of something else; may be empty.
+    RealList(Interval),
     /// One of these words.
     Word(fn() -> Vec<String>),
     /// Text that is not empty.
@@ -96,6 +98,11 @@ impl Values {
                 .map(|item| real(item).map(Value::Float))
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Array),
+            (Self::RealList(_), Value::Array(items)) => items
+                .iter()
+                .map(|item| real(item).map(Value::Float))
+                .collect::<Option<Vec<_>>>()
+                .map(Value::Array),
             (Self::Word(words) | Self::Grouping(words), Value::String(word)) if words().contains(word) => {
                 Some(value.clone())
             }
@@ -116,7 +123,7 @@ impl Values {
                 usize::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))
             }
             (Self::Real(interval), Value::Float(number)) => interval.contains(*number),
-            (Self::Reals(_, interval), Value::Array(items)) => {
+            (Self::Reals(_, interval) | Self::RealList(interval), Value::Array(items)) => {
                 items.iter().all(|item| item.as_float().is_some_and(|number| interval.contains(number)))
             }
             (Self::Text, Value::String(text)) => !text.is_empty(),
@@ -161,6 +168,7 @@ impl fmt::Display for Values {
             Self::WholeOrAuto(least, most) => write!(f, "\"auto\" or a whole number{}", Range(*least, *most)),
             Self::Real(interval) => write!(f, "a number {interval}"),
             Self::Reals(count, interval) => write!(f, "{count} numbers, each {interval}"),
+            Self::RealList(interval) => write!(f, "a list of numbers, each {interval}, which may be empty"),
             Self::Word(words) => write!(f, "{}", quoted(&words())),
             Self::Text => write!(f, "text that is not empty"),
             Self::MaybeText => write!(f, "text, which may be empty"),

@@ -18,10 +18,19 @@ pub struct ModelSpec {
     pub layers: usize,
     /// Width of the residual stream, C.
     pub width: usize,
-    /// Attention heads, H; divides the width.
+    /// Attention heads, H; divides the width, unless their width is written.
     pub heads: usize,
     /// Heads of keys and values, G; divides H; `auto` is H.
     pub key_heads: Size,
+    /// Width of a head, D; `auto` is C / H.
+    pub head_width: Size,
+    /// Which projections of attention have a bias.
+    pub attention_bias: AttentionBias,
+    /// Whether the projections of the feed-forward layer have biases.
+    pub feed_forward_bias: FeedForwardBias,
+    /// Tokens that a token attends to, with itself; a window of text has no more, so that this is all of them; `auto` is
+    /// all of them whatever the window.
+    pub attention_window: Size,
     /// Width of the feed-forward layer; `auto` is 4 C.
     pub feed_forward: Size,
     /// Tokens of one training window, T.
@@ -43,9 +52,17 @@ pub struct ModelSpec {
     pub patch: usize,
     /// Base of the rotary frequencies.
     pub rotary_base: f64,
-    /// Stretching of the rotary frequencies: factor, factors of the low and the high bound, tokens of the original
-    /// context; a factor of 1 is none.
+    /// How the rotary frequencies are stretched.
+    pub rotary_kind: RotaryKind,
+    /// Stretching of the rotary frequencies: factor, low and high bound, tokens of the original context; under `llama3`
+    /// and `linear` a factor of 1 is none.
     pub rotary_stretch: [f64; 4],
+    /// What turned queries and keys are multiplied by, under `yarn` and `longrope`.
+    pub rotary_attention: f64,
+    /// What each frequency is divided by under `longrope`, D / 2 numbers; else none.
+    pub rotary_short: Vec<f64>,
+    /// The same in texts longer than the original context.
+    pub rotary_long: Vec<f64>,
     /// Activation of the feed-forward layer.
     pub gelu: Gelu,
     /// Epsilon of the layer norms.
@@ -82,6 +99,52 @@ words! {
         Vit,
         /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers.
         Llama,
+    }
+}
+
+words! {
+    /// Which projections of attention have a bias.
+    AttentionBias {
+        /// As the family has it: none in llama, all elsewhere.
+        Auto,
+        /// None.
+        None,
+        /// Those of queries, keys and values, as Qwen2 has them.
+        Inputs,
+        /// The output's too.
+        All,
+    }
+}
+
+words! {
+    /// Whether the projections of the feed-forward layer have biases.
+    FeedForwardBias {
+        /// As the family has it: none in llama, all elsewhere.
+        Auto,
+        /// None has.
+        None,
+        /// All have.
+        All,
+    }
+}
+
+words! {
+    /// How rotary frequencies are stretched to longer contexts; the words are those of transformers.
+    RotaryKind {
+        /// Low frequencies are divided by the factor, high ones stay; bounds in waves of the original context.
+        #[serde(rename = "llama3")]
+        Llama3,
+        /// All frequencies are divided by the factor.
+        Linear,
+        /// In texts longer than the original context the base grows with their length.
+        Dynamic,
+        /// As `llama3`, with bounds that count frequencies, rounded outwards, and queries and keys that grow.
+        Yarn,
+        /// `yarn` with bounds that are not rounded.
+        YarnUnrounded,
+        /// Each frequency is divided by a factor of its own, in texts longer than the original context by another one.
+        #[serde(rename = "longrope")]
+        LongRope,
     }
 }
 

@@ -78,6 +78,10 @@ fn words_are_those_of_the_method() {
 #[test]
 fn words_are_those_of_the_families_and_what_they_predict() {
     let words = |key| fields::find(key).unwrap().values().words();
+    assert_eq!(words("model.attention_bias"), ["auto", "none", "inputs", "all"]);
+    assert_eq!(words("model.feed_forward_bias"), ["auto", "none", "all"]);
+    let kinds = ["llama3", "linear", "dynamic", "yarn", "yarn-unrounded", "longrope"];
+    assert_eq!(words("model.rotary_kind"), kinds);
     assert_eq!(words("model.architecture"), ["gpt2", "bert", "vit", "llama"]);
     assert_eq!(words("model.objective"), ["next-token", "masked-token", "classes"]);
     assert_eq!(words("model.attention"), ["causal", "full"]);
@@ -131,6 +135,9 @@ fn value_of(field: usize) -> BoxedStrategy<Value> {
         Values::Real(_) => any::<f64>().prop_filter("no NaN", |x| !x.is_nan()).prop_map(Value::Float).boxed(),
         Values::Reals(count, _) => {
             prop::collection::vec((0.0..1.0).prop_map(Value::Float), count).prop_map(Value::Array).boxed()
+        }
+        Values::RealList(_) => {
+            prop::collection::vec((0.0..1.0).prop_map(Value::Float), 0..4).prop_map(Value::Array).boxed()
         }
         Values::Word(words) => prop::sample::select(words()).prop_map(Value::String).boxed(),
         Values::Grouping(words) => {

@@ -136,6 +136,24 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     assert_eq!(size.conventional, size.shared + 3 * size.block);
     // As many heads of keys as of queries, and four times the width, unless told otherwise.
     assert_eq!(size_of(&llama, TEXT).block, block_of_llama(96, 96, 384));
+    // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of the gated layer too.
+    let wide = [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]].concat();
+    let plain = numbers(&[
+        &[96, 60],
+        &[60, 96],
+        &[96, 30],
+        &[96, 30],
+        &[96],
+        &[96],
+        &[200, 96],
+        &[200, 96],
+        &[96, 200],
+    ]);
+    assert_eq!(size_of(&wide, TEXT).block, plain);
+    let inputs = [&wide[..], &["model.attention_bias=inputs"]].concat();
+    assert_eq!(size_of(&inputs, TEXT).block, plain + 60 + 30 + 30);
+    let all = [&wide[..], &["model.attention_bias=all", "model.feed_forward_bias=all"]].concat();
+    assert_eq!(size_of(&all, TEXT).block, plain + 60 + 30 + 30 + 96 + 200 + 200 + 96);
     let classes = [&llama[..], &["model.objective=classes"]].concat();
     let data = Extents { vocabulary: v, classes: 3 };
     assert_eq!(size_of(&classes, data).shared, numbers(&[&[v, 96], &[96], &[3, 96]]));

@@ -6,18 +6,18 @@ use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{Device, Tensor};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_models::architecture::{Architecture, of_spec};
+use dlt_models::architecture::{self, of_spec};
 use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use dlt_models::binding::Binding;
 use dlt_models::huggingface::{Weights, read_config};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::Objective;
+use dlt_spec::spec::{Architecture, Objective, Size};
 use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::State;
 
 use crate::fixtures::{PAPER, path, tensors};
 
-pub(crate) const CASES: [&str; 10] = [
+pub(crate) const CASES: [&str; 18] = [
     "gpt2-causal",
     "gpt2-erf",
     "gpt2-classes",
@@ -28,6 +28,14 @@ pub(crate) const CASES: [&str; 10] = [
     "llama-causal",
     "llama-tied",
     "llama-classes",
+    "llama-biases",
+    "llama-linear",
+    "llama-dynamic",
+    "llama-yarn",
+    "llama-yarn-unrounded",
+    "llama-longrope",
+    "mistral",
+    "qwen2",
 ];
 
 /// One fixture.
@@ -63,11 +71,11 @@ impl Counted {
 
 /// The spec of a `config.json`.
 pub(crate) fn spec(config: &Path) -> CheckedSpec {
-    let model = read_config(config).expect("a config");
+    let model = read_config(config).expect("a config").model;
     Spec { model, ..Spec::default() }.check().expect("a model that can be")
 }
 
-pub(crate) fn architecture(spec: &CheckedSpec) -> Box<dyn Architecture> {
+pub(crate) fn architecture(spec: &CheckedSpec) -> Box<dyn architecture::Architecture> {
     of_spec(spec, Extents::default())
 }
 
@@ -89,9 +97,16 @@ impl Case {
         let flat = |name: &str| read(name).map(|tensor| tensor.flatten_all().expect("memory"));
         let whole = |name: &str| flat(name).map(|tensor| tensor.to_vec1::<u32>().expect("u32"));
         let lengths = whole("lengths");
-        let spec = spec(&folder.join("config.json"));
-        let is_classes = spec.model.objective == Objective::Classes;
+        let mut spec = spec(&folder.join("config.json"));
         let input = read("input_ids").or_else(|| read("pixel_values")).expect("an input");
+        // Texts longer than what a config calls its positions, where the frequencies depend on it.
+        let tokens = input.dims()[1];
+        if spec.model.architecture == Architecture::Llama && tokens > spec.positions() {
+            let mut longer = Spec { model: spec.model.clone(), ..Spec::default() };
+            longer.model.positions = Size::Fixed(tokens);
+            spec = longer.check().expect("a model that can be");
+        }
+        let is_classes = spec.model.objective == Objective::Classes;
         Self {
             name,
             windows: input.dim(0).expect("windows"),

@@ -3,14 +3,18 @@
 use std::path::Path;
 
 use dlt_models::huggingface::{parse_config, read_config};
-use dlt_spec::spec::{Architecture, Attention, Gelu, ModelSpec, Objective, Output, Pooling, Size};
+use dlt_spec::spec::{
+    Architecture, Attention, AttentionBias, FeedForwardBias, Gelu, ModelSpec, Objective, Output, Pooling,
+    RotaryKind, Size,
+};
 use serde_json::{Value, json};
 
+use super::cases::CASES;
 use crate::fixtures::{json as fixture, path};
 
 fn parse(config: &Value) -> Result<ModelSpec, String> {
     let parsed = parse_config(config.as_object().expect("an object"), Path::new("config.json"));
-    parsed.map_err(|error| error.to_string())
+    parsed.map(|config| config.model).map_err(|error| error.to_string())
 }
 
 /// A fixture's config with other values.
@@ -28,7 +32,9 @@ fn read(name: &str, changes: &Value) -> ModelSpec {
 
 #[test]
 fn fixtures_are_read() {
-    let of = |name: &str| read_config(&path("huggingface").join(name).join("config.json")).expect("a config");
+    let of = |name: &str| {
+        read_config(&path("huggingface").join(name).join("config.json")).expect("a config").model
+    };
     let causal = of("gpt2-causal");
     let expected = ModelSpec {
         architecture: Architecture::Gpt2,
@@ -62,6 +68,18 @@ fn fixtures_are_read() {
     let tied = of("llama-tied");
     assert_eq!((tied.output, tied.rotary_base), (Output::Tied, 500.0));
     assert_eq!(tied.rotary_stretch, [4.0, 1.0, 4.0, 32.0]);
+    let biased = of("llama-biases");
+    assert_eq!((biased.attention_bias, biased.feed_forward_bias), (AttentionBias::All, FeedForwardBias::All));
+    assert_eq!((biased.heads, biased.head_width), (3, Size::Fixed(6)));
+    let mistral = of("mistral");
+    assert_eq!((mistral.architecture, mistral.attention_window), (Architecture::Llama, Size::Fixed(16)));
+    assert_eq!((mistral.context, mistral.positions), (16, Size::Fixed(20)));
+    let qwen = of("qwen2");
+    assert_eq!((qwen.attention_bias, qwen.feed_forward_bias), (AttentionBias::Inputs, FeedForwardBias::Auto));
+    let kinds =
+        ["linear", "dynamic", "yarn", "longrope"].map(|kind| of(&format!("llama-{kind}")).rotary_kind);
+    let expected = [RotaryKind::Linear, RotaryKind::Dynamic, RotaryKind::Yarn, RotaryKind::LongRope];
+    assert_eq!(kinds, expected);
     let classes = of("llama-classes");
     assert_eq!((classes.objective, classes.pooling), (Objective::Classes, Pooling::LastReal));
 }
@@ -86,6 +104,12 @@ fn absent_keys_have_the_defaults_of_each_family() {
     assert_eq!(sizes(&llama), (32, 4096, 32, Size::Fixed(32_000), Size::Fixed(2048)));
     assert_eq!((llama.output, llama.key_heads, llama.rotary_base), (Output::Own, Size::Fixed(32), 1e4));
     assert_eq!((llama.norm_epsilon, llama.feed_forward), (1e-6, Size::Fixed(11_008)));
+    let mistral = of("mistral");
+    assert_eq!((mistral.key_heads, mistral.feed_forward), (Size::Fixed(8), Size::Fixed(14_336)));
+    assert_eq!((mistral.positions, mistral.context), (Size::Fixed(131_072), 4096));
+    let qwen = of("qwen2");
+    assert_eq!((qwen.vocabulary, qwen.positions), (Size::Fixed(151_936), Size::Fixed(32_768)));
+    assert_eq!((qwen.context, qwen.attention_window), (32_768, Size::AUTO));
 }
 
 #[test]
@@ -167,7 +191,7 @@ fn refusal(name: &str, changes: &Value) -> String {
 fn check_refusals<const N: usize>(name: &str, cases: [(&str, Value, &str); N]) {
     for (key, value, expected) in cases {
         let message = refusal(name, &json!({key: value}));
-        assert_eq!(message, format!("config.json: `{key}`: expected {expected}, came {value}"), "{name}");
+        assert_eq!(message, format!("config.json: `{key}`: expected {expected}, got {value}"), "{name}");
     }
 }
 
@@ -178,7 +202,7 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
     check_refusals(
         "gpt2-causal",
         [
-            ("model_type", json!("t5"), "one of gpt2, bert, vit, llama"),
+            ("model_type", json!("t5"), "one of gpt2, bert, vit, llama, mistral, qwen2"),
             (
                 "architectures",
                 json!("GPT2Model"),
@@ -191,7 +215,7 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
             ("scale_attn_weights", json!(false), "true"),
             ("scale_attn_by_inverse_layer_idx", json!(true), "false"),
             ("reorder_and_upcast_attn", json!(true), "false"),
-            ("embd_pdrop", json!(0.1), "0, the dropout elsewhere"),
+            ("embd_pdrop", json!("x"), "a number"),
             ("activation_function", json!("relu"), GELU),
             ("activation_function", json!(1), "a word"),
             ("n_head", json!(3), "a divisor of 20"),
@@ -204,7 +228,10 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
         ],
     );
     let came = refusal("gpt2-causal", &json!({"model_type": null}));
-    assert_eq!(came, "config.json: `model_type`: expected one of gpt2, bert, vit, llama, came nothing");
+    assert_eq!(
+        came,
+        "config.json: `model_type`: expected one of gpt2, bert, vit, llama, mistral, qwen2, got nothing"
+    );
 }
 
 #[test]
@@ -230,7 +257,7 @@ fn rejects_settings_of_bert_that_cannot_be_expressed() {
         "bert-classes",
         [
             ("is_decoder", json!(true), "false for this class of `architectures`"),
-            ("classifier_dropout", json!(0.5), "0, the dropout elsewhere"),
+            ("classifier_dropout", json!([0.5]), "a number"),
         ],
     );
 }
@@ -257,9 +284,11 @@ fn rejects_settings_of_llama_that_cannot_be_expressed() {
     check_refusals(
         "llama-causal",
         [
-            ("attention_bias", json!(true), "false"),
-            ("mlp_bias", json!(true), "false"),
-            ("head_dim", json!(8), "4"),
+            ("attention_bias", json!(1), "true or false"),
+            ("mlp_bias", json!("all"), "true or false"),
+            ("head_dim", json!(7), "an even width of a head, for rotary positions"),
+            ("head_dim", json!(0), "an even width of a head, for rotary positions"),
+            ("num_attention_heads", json!(0), "at least 1"),
             ("hidden_act", json!("gelu"), "\"silu\""),
             ("num_key_value_heads", json!(4), "a divisor of 6"),
             ("partial_rotary_factor", json!(0.5), "1"),
@@ -270,29 +299,211 @@ fn rejects_settings_of_llama_that_cannot_be_expressed() {
 }
 
 #[test]
-fn rejects_rotary_positions_of_another_kind() {
-    let refused = |changes: Value| refusal("llama-causal", &changes);
-    let message = |key, expected, came| format!("config.json: `{key}`: expected {expected}, came {came}");
-    let known = "\"default\" or \"llama3\"";
-    let new = refused(json!({"rope_parameters": {"rope_type": "yarn"}}));
-    assert_eq!(new, message("rope_parameters.rope_type", known, "\"yarn\""));
-    let old = refused(json!({"rope_parameters": null, "rope_scaling": {"type": "linear", "factor": 2.0}}));
-    assert_eq!(old, message("rope_scaling.type", known, "\"linear\""));
-    let part = refused(json!({"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}));
-    assert_eq!(part, message("rope_parameters.low_freq_factor", "a number", "nothing"));
-    let partial = refused(json!({"rope_parameters": {"partial_rotary_factor": 0.5}}));
-    assert_eq!(partial, message("rope_parameters.partial_rotary_factor", "1", "0.5"));
-    let nested = refused(json!({"rope_parameters": {"full": {"rope_theta": 1.0}}}));
-    assert_eq!(nested, message("rope_parameters.full", "one setting for all layers", "{\"rope_theta\":1.0}"));
+fn rejects_rotary_positions_that_cannot_be() {
+    let rope = |key: &str, value: Value, more: Value| {
+        let mut scaling = json!({"rope_type": "yarn", "factor": 2.0});
+        scaling.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        scaling[key] = value;
+        refusal("llama-causal", &json!({"rope_parameters": scaling}))
+    };
+    let message = |key: &str, expected: &str, got: &str| {
+        format!("config.json: `rope_parameters.{key}`: expected {expected}, got {got}")
+    };
+    let kinds = "one of default, linear, dynamic, yarn, longrope, llama3, proportional";
+    for (key, value, more, expected, got) in [
+        ("rope_type", json!("axial"), json!({}), kinds, "\"axial\""),
+        ("factor", json!(null), json!({"rope_type": "linear"}), "a number", "nothing"),
+        ("factor", json!(0.5), json!({"rope_type": "linear"}), "at least 1", "0.5"),
+        ("factor", json!(0.5), json!({}), "at least 1", "0.5"),
+        ("beta_fast", json!(1), json!({}), "above beta_slow = 1, which is above 0", "1"),
+        ("attention_factor", json!(0), json!({}), "a number above 0", "0"),
+        ("truncate", json!(1), json!({}), "true or false", "1"),
+        ("original_max_position_embeddings", json!(1), json!({}), "at least 2 tokens", "fewer"),
+        ("low_freq_factor", json!(null), json!({"rope_type": "llama3"}), "a number", "nothing"),
+        (
+            "high_freq_factor",
+            json!(1.0),
+            json!({"rope_type": "llama3", "low_freq_factor": 1.0}),
+            "above low_freq_factor = 1, which is above 0",
+            "1",
+        ),
+        ("short_factor", json!([1.0]), json!({"rope_type": "longrope"}), LONGROPE, "[1.0]"),
+        (
+            "long_factor",
+            json!([1.0, 0.0]),
+            json!({"rope_type": "longrope", "short_factor": [1, 2]}),
+            LONGROPE,
+            "[1.0, 0.0]",
+        ),
+        ("original_max_position_embeddings", json!(8), json!({"rope_type": "dynamic"}), "24", "8"),
+        ("partial_rotary_factor", json!(0.5), json!({}), "1", "0.5"),
+        ("partial_rotary_factor", json!(0.5), json!({"rope_type": "proportional"}), "1", "0.5"),
+        ("mrope_section", json!([1, 1]), json!({}), "no such key for this kind", "[1,1]"),
+        ("beta_fast", json!(9), json!({"rope_type": "linear"}), "no such key for this kind", "9"),
+        ("full", json!({"rope_theta": 1.0}), json!({}), "one setting for all layers", "{\"rope_theta\":1.0}"),
+    ] {
+        assert_eq!(rope(key, value, more), message(key, expected, got), "{key}");
+    }
+    let old = refusal(
+        "llama-causal",
+        &json!({"rope_parameters": null, "rope_scaling": {"type": "mrope", "factor": 2.0}}),
+    );
+    assert_eq!(old, format!("config.json: `rope_scaling.type`: expected {kinds}, got \"mrope\""));
     let two = refusal("llama-tied", &json!({"rope_scaling": {"type": "default"}}));
-    let expected = "[4.0, 1.0, 4.0, 32.0] as in `rope_parameters`";
-    assert_eq!(two, message("rope_scaling", expected, "[1.0, 1.0, 4.0, 8192.0]"));
+    assert!(two.starts_with("config.json: `rope_scaling`: expected Stretched"), "{two}");
+}
+
+const LONGROPE: &str = "2 numbers above 0, one for each frequency";
+
+/// The same positions in the keys of transformers before 5, with the same or the older name of the kind.
+#[test]
+fn law_both_spellings_of_rotary_positions_are_the_same() {
+    for name in CASES.into_iter().filter(|name| !name.starts_with("bert")) {
+        let config = fixture(&format!("huggingface/{name}/config.json"));
+        let Some(new) = config["rope_parameters"].as_object() else { continue };
+        let read_as = |changes: Value| read(name, &changes);
+        let expected = read_as(json!({}));
+        let mut old = new.clone();
+        let theta = old.remove("rope_theta").expect("every fixture has it");
+        let of = |scaling: &serde_json::Map<String, Value>| {
+            read_as(json!({"rope_parameters": null, "rope_scaling": scaling, "rope_theta": theta}))
+        };
+        assert_eq!(of(&old), expected, "{name}");
+        let kind = old.remove("rope_type").expect("every fixture has it");
+        old.insert("type".to_owned(), kind);
+        assert_eq!(of(&old), expected, "{name}");
+        // Both spellings at once, as files for releases on either side have them.
+        let both = read_as(json!({"rope_scaling": old, "rope_theta": theta}));
+        assert_eq!(both, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
+    let of = |scaling: Value, more: Value| {
+        let mut changes = json!({"rope_parameters": scaling, "max_position_embeddings": 64});
+        changes.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let model = read("llama-causal", &changes);
+        (model.rotary_kind, model.rotary_stretch, model.rotary_attention)
+    };
+    let yarn = |more: Value| {
+        let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
+        scaling.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        of(scaling, json!({}))
+    };
+    let usual = 0.1 * 4_f64.ln() + 1.0;
+    assert_eq!(yarn(json!({})), (RotaryKind::Yarn, [4.0, 1.0, 32.0, 64.0], usual));
+    assert_eq!(yarn(json!({"mscale": 2.0})).2, usual, "one of two scales is none");
+    let ratio = (0.2 * 4_f64.ln() + 1.0) / (0.05 * 4_f64.ln() + 1.0);
+    assert_eq!(yarn(json!({"mscale": 2.0, "mscale_all_dim": 0.5})).2, ratio);
+    assert_eq!(yarn(json!({"attention_factor": 1.5, "mscale": 2.0, "mscale_all_dim": 0.5})).2, 1.5);
+    assert_eq!(yarn(json!({"truncate": false})).0, RotaryKind::YarnUnrounded);
+    let implied = yarn(json!({"factor": null, "original_max_position_embeddings": 16}));
+    assert_eq!(implied.1, [4.0, 1.0, 32.0, 16.0]);
+    let outside = of(
+        json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}),
+        json!({"original_max_position_embeddings": 32}),
+    );
+    assert_eq!(outside.1[3], 32.0, "the key outside is read first");
+    let long = of(
+        json!({"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}),
+        json!({"original_max_position_embeddings": 16}),
+    );
+    let attention = (1.0 + 4_f64.ln() / 16_f64.ln()).sqrt();
+    assert_eq!(long, (RotaryKind::LongRope, [4.0, 1.0, 4.0, 16.0], attention));
+    let dynamic = of(json!({"rope_type": "dynamic", "factor": 2}), json!({}));
+    assert_eq!(dynamic, (RotaryKind::Dynamic, [2.0, 1.0, 4.0, 64.0], 1.0));
+    let proportional =
+        of(json!({"rope_type": "proportional", "factor": 2, "partial_rotary_factor": 1}), json!({}));
+    assert_eq!(proportional, of(json!({"rope_type": "linear", "factor": 2}), json!({})));
+}
+
+/// A window of text is never longer than what a token attends to, so that attention is that of a Llama.
+#[test]
+fn sliding_windows_bound_the_windows_of_text() {
+    let window = |name: &str, changes: Value| {
+        let model = read(name, &changes);
+        (model.attention_window, model.context, model.positions)
+    };
+    let mistral = |changes: Value| window("mistral", changes);
+    let positions = Size::Fixed(20);
+    assert_eq!(mistral(json!({"sliding_window": 4})), (Size::Fixed(4), 4, positions));
+    assert_eq!(mistral(json!({"sliding_window": 4096})), (Size::Fixed(4096), 20, positions));
+    assert_eq!(mistral(json!({"sliding_window": null})), (Size::AUTO, 20, positions));
+    let mut without = fixture("huggingface/mistral/config.json");
+    without.as_object_mut().expect("an object").remove("sliding_window");
+    assert_eq!(parse(&without).expect("a config").attention_window, Size::Fixed(4096), "its default");
+    let qwen = |changes: Value| window("qwen2", changes);
+    let all = ["full_attention", "full_attention"];
+    let some = ["full_attention", "sliding_attention"];
+    assert_eq!(qwen(json!({"sliding_window": 4})).0, Size::AUTO, "not in use");
+    let used = |changes: Value| {
+        let mut config = json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": null});
+        config.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        qwen(config).0
+    };
+    assert_eq!(used(json!({"layer_types": all})), Size::AUTO);
+    assert_eq!(used(json!({"layer_types": some})), Size::Fixed(4));
+    assert_eq!(used(json!({"max_window_layers": 28})), Size::AUTO, "no layer is behind them");
+    assert_eq!(used(json!({"max_window_layers": 1})), Size::Fixed(4));
+    let refused = refusal("mistral", &json!({"sliding_window": 1}));
+    assert_eq!(refused, "config.json: `sliding_window`: expected at least 2 tokens, got 1");
+    let types = refusal("qwen2", &json!({"layer_types": ["full_attention", "chunked_attention"]}));
+    assert!(types.contains("`layer_types`: expected full_attention or sliding_attention"), "{types}");
+}
+
+/// Dropout and what else only training and serving read stops nothing; where training differs, a note says so.
+#[test]
+fn what_only_training_reads_does_not_stop_an_import() {
+    let expected = read("gpt2-causal", &json!({}));
+    let harmless = json!({
+        "attn_pdrop": 0.3, "summary_first_dropout": 0.3, "use_cache": false, "output_attentions": true,
+        "torch_dtype": "bfloat16", "layerdrop": 0.1, "gradient_checkpointing": true, "_name_or_path": "x",
+        "temperature": 0.7, "task_specific_params": {"text-generation": {}}, "n_ctx": 7, "unk_token_id": 3,
+        "new_and_off": false, "new_and_empty": [], "new_and_null": null, "transformers.js_config": {"dtype": "q4"},
+    });
+    assert_eq!(read("gpt2-causal", &harmless), expected);
+    for (name, key, note) in [
+        (
+            "gpt2-causal",
+            "embd_pdrop",
+            "`embd_pdrop` is 0.3: training here drops with 0 everywhere (model.dropout)",
+        ),
+        (
+            "bert-classes",
+            "classifier_dropout",
+            "`classifier_dropout` is 0.3: training here drops with 0 everywhere (model.dropout)",
+        ),
+    ] {
+        let config = changed(name, &json!({key: 0.3}));
+        let config = parse_config(config.as_object().expect("an object"), Path::new("c")).expect("a config");
+        assert_eq!((config.model, config.notes), (read(name, &json!({})), vec![note.to_owned()]));
+    }
+}
+
+#[test]
+fn rejects_keys_that_a_model_may_compute_with() {
+    let expected = "no such key, as a model may compute with it (remove it if this one does not)";
+    for (key, value) in [
+        ("logit_scale", json!(0.5)),
+        ("attn_logit_softcapping", json!(50.0)),
+        ("use_qk_norm", json!(true)),
+        ("num_local_experts", json!(8)),
+        ("norm_type", json!("layer")),
+    ] {
+        check_refusals("llama-causal", [(key, value.clone(), expected)]);
+        check_refusals("gpt2-causal", [(key, value, expected)]);
+    }
+    check_refusals("llama-causal", [("sliding_window", json!(8), expected)]);
+    check_refusals("llama-causal", [("auto_map", json!({"AutoModel": "x.Y"}), "nothing")]);
+    let long = refusal("llama-causal", &json!({"mixture": "x".repeat(500)}));
+    assert!(long.len() < 250 && long.ends_with('…'), "{long}");
 }
 
 #[test]
 fn rejects_numbers_of_classes_that_cannot_be() {
     let refused = |changes: Value| refusal("gpt2-classes", &changes);
-    let message = |key, expected, came| format!("config.json: `{key}`: expected {expected}, came {came}");
+    let message = |key, expected, came| format!("config.json: `{key}`: expected {expected}, got {came}");
     let regression = refused(json!({"problem_type": "regression"}));
     assert_eq!(regression, message("problem_type", "\"single_label_classification\"", "\"regression\""));
     let contradiction = refused(json!({"num_labels": 2}));

@@ -6,7 +6,7 @@ use dlt_models::Model;
 use dlt_models::binding::Binding;
 use dlt_models::huggingface::{Annotations, config, export, read_config};
 use dlt_spec::spec::{Architecture, Attention, Objective, Output, Pooling, Size};
-use dlt_spec::{CheckedSpec, Spec};
+use dlt_spec::{CheckedSpec, Overlay, Spec};
 use dlt_state::State;
 use serde_json::Value;
 
@@ -75,6 +75,13 @@ fn matches_reference_configs() {
                 Some(given) if key == "n_inner" => {
                     assert_eq!(given.as_u64(), Some(case.spec.feed_forward() as u64), "{name}");
                 }
+                // What transformers takes for granted of a kind is written out.
+                Some(Value::Object(given)) if key == "rope_parameters" => {
+                    for (key, value) in value.as_object().expect("an object") {
+                        let is_kept = given.get(key) == Some(value);
+                        assert!(is_kept || key.starts_with("mscale"), "{name} {key}: {given:?}");
+                    }
+                }
                 Some(given) => assert_eq!(given, value, "{name} {key}"),
                 None => {
                     assert!(LEFT_OUT.contains(&key.as_str()) || key == "summary_use_proj", "{name} {key}")
@@ -91,7 +98,12 @@ fn law_a_written_config_is_read_as_the_spec() {
         let case = Case::new(name);
         export(&case.model(Kernels::Fused), &case.spec, &Annotations::default(), folder.path())
             .expect("written");
-        let mut again = read_config(&folder.path().join("config.json")).expect("a config");
+        let mut again = read_config(&folder.path().join("config.json")).expect("a config").model;
+        if name == "llama-dynamic" {
+            // The positions are those that the base grows from, not the longest window.
+            assert_eq!((again.positions, case.spec.positions()), (Size::Fixed(8), 14));
+            again.positions = case.spec.model.positions;
+        }
         if case.spec.model.feed_forward == Size::AUTO {
             assert_eq!(again.feed_forward, Size::Fixed(case.spec.feed_forward()));
             again.feed_forward = Size::AUTO;
@@ -180,6 +192,44 @@ fn an_output_of_its_own_is_written() {
         let again = spec(&folder.path().join("config.json"));
         assert_eq!(again.model.output, Output::Own);
         assert_eq!(bits(&load(&again, folder.path(), Kernels::Fused).expect("read")), bits(&model), "{name}");
+    }
+}
+
+/// What is nearest to a Llama with these settings is the kind that computes the same.
+#[test]
+fn llamas_have_the_class_that_computes_the_same() {
+    let class = |changes: &[&str]| {
+        let llama = ["model.architecture=llama", "model.layers=2", "model.width=12", "model.heads=2"];
+        let overlays = llama.iter().chain(changes).map(|set| Overlay::from_assignment(set).expect("a key"));
+        let spec = Spec::assemble(&overlays.collect::<Vec<_>>()).expect("a spec").check().expect("a model");
+        let model = drawn(&spec, Binding::of_state(&State::independent(2)));
+        let config = config(&model, &spec, &Annotations::default());
+        config.map(|config| config["architectures"][0].as_str().expect("a word").to_owned())
+    };
+    let window = "model.attention_window=128";
+    let wide = "model.head_width=8";
+    for (changes, expected) in [
+        (&[][..], "LlamaForCausalLM"),
+        (&["model.attention_bias=all", "model.feed_forward_bias=all", wide], "LlamaForCausalLM"),
+        (&["model.feed_forward_bias=all"], "LlamaForCausalLM"),
+        (&[window], "MistralForCausalLM"),
+        (&["model.heads=5", wide], "MistralForCausalLM"),
+        (&["model.attention_bias=inputs"], "Qwen2ForCausalLM"),
+        (&["model.attention_bias=inputs", window, wide], "Qwen2ForCausalLM"),
+        (
+            &["model.attention_bias=inputs", "model.objective=classes", "model.classes=2"],
+            "Qwen2ForSequenceClassification",
+        ),
+    ] {
+        assert_eq!(class(changes).expect("a config"), expected, "{changes:?}");
+    }
+    for changes in [
+        &["model.attention_bias=inputs", "model.feed_forward_bias=all"][..],
+        &["model.attention_bias=all", window],
+        &["model.attention_bias=all", "model.heads=5", wide],
+    ] {
+        let refusal = class(changes).expect_err("refused").to_string();
+        assert!(refusal.starts_with("export: `model.attention_bias` must be none or all"), "{refusal}");
     }
 }
 

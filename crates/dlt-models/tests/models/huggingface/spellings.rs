@@ -125,7 +125,7 @@ fn weights_in_several_files_are_read() {
     }
 }
 
-/// Copies of what is tied, and buffers, are no news; everything else that is not read is named.
+/// Copies of what is tied, and buffers, are no news; heads for something else are named.
 #[test]
 fn what_is_not_read_is_named() {
     let extra = |name: &str| (name.to_owned(), Tensor::zeros(3, DType::U8, &Device::Cpu).expect("memory"));
@@ -135,9 +135,9 @@ fn what_is_not_read_is_named() {
     tensors.push(("lm_head.weight".to_owned(), table));
     let buffers = ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "h.2.attn.bias"];
     tensors.extend(buffers.map(extra));
-    tensors.push(extra("transformer.h.3.ln_1.weight"));
-    tensors.push(extra("score.weight"));
-    let named = ["score.weight", "transformer.h.3.ln_1.weight"].map(str::to_owned).to_vec();
+    tensors.extend(["score.weight", "transformer.multiple_choice_head.summary.weight"].map(extra));
+    let named =
+        ["score.weight", "transformer.multiple_choice_head.summary.weight"].map(str::to_owned).to_vec();
     assert_eq!(read(&case, tensors), (bits(&case.model(Kernels::Fused)), named));
 
     let case = Case::new("bert-masked");
@@ -214,15 +214,15 @@ fn rejects_tensors_of_another_shape_or_type() {
     };
     assert_eq!(
         replaced(&[31], DType::F32),
-        "tensor `model.norm.weight`: expected shape [30], came [31] in FOLDER/model.safetensors"
+        "tensor `model.norm.weight`: expected shape [30], got [31] in FOLDER/model.safetensors"
     );
     assert_eq!(
         replaced(&[1, 30], DType::F32),
-        "tensor `model.norm.weight`: expected shape [30], came [1, 30] in FOLDER/model.safetensors"
+        "tensor `model.norm.weight`: expected shape [30], got [1, 30] in FOLDER/model.safetensors"
     );
     assert_eq!(
         replaced(&[30], DType::I64),
-        "FOLDER/model.safetensors: tensor `model.norm.weight`: expected F32, F16 or BF16, came I64"
+        "FOLDER/model.safetensors: tensor `model.norm.weight`: expected F32, F64, F16 or BF16, got I64"
     );
 }
 
@@ -232,18 +232,148 @@ fn rejects_a_tied_output_that_is_another_table() {
         let other = Tensor::zeros((37, 20), DType::F32, &Device::Cpu).expect("memory");
         tensors.push(("lm_head.weight".to_owned(), other));
     });
-    let expected = "FOLDER: expected `lm_head.weight` to equal `transformer.wte.weight`, as the output is tied, came \
+    let expected = "FOLDER: expected `lm_head.weight` to equal `transformer.wte.weight`, as the output is tied, got \
                     another";
     assert_eq!(message, expected);
 }
 
 #[test]
-fn rejects_folders_without_safetensors() {
+fn rejects_tensors_that_the_model_would_compute_with() {
+    let extra = |name: &str| {
+        let name = name.to_owned();
+        move |tensors: &mut Vec<(String, Tensor)>| {
+            tensors.push((name.clone(), Tensor::zeros(3, DType::F32, &Device::Cpu).expect("memory")));
+        }
+    };
+    let message = |name: &str| {
+        format!(
+            "FOLDER: expected the weights of the model that its config.json describes, got 1 that such a model does not \
+             have: `{name}`"
+        )
+    };
+    for (case, name) in [
+        ("gpt2-causal", "transformer.h.3.ln_1.weight"),
+        ("gpt2-causal", "h.0.attn.q_norm.weight"),
+        ("llama-causal", "model.layers.0.self_attn.q_proj.bias"),
+        ("llama-causal", "model.layers.0.self_attn.q_proj.lora_A.weight"),
+        ("llama-causal", "vision_tower.weight"),
+        ("bert-masked", "bert.encoder.layer.2.output.dense.bias"),
+    ] {
+        assert_eq!(refusal_after(case, extra(name)), message(name), "{case}");
+    }
+    let many = refusal_after("gpt2-causal", |tensors| {
+        (0..7).for_each(|layer| extra(&format!("transformer.h.{layer}.ln_3.weight"))(tensors));
+    });
+    assert!(many.ends_with("`transformer.h.4.ln_3.weight` and 2 more"), "{many}");
+}
+
+/// What wraps every name is taken off, and said.
+#[test]
+fn names_that_are_wrapped_are_read() {
+    for wrapper in
+        ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod.", "base_model.model.module."]
+    {
+        for name in ["gpt2-causal", "bert-classes", "llama-causal"] {
+            check_renamed(name, |name| format!("{wrapper}{name}"));
+        }
+        let (case, folder) = (Case::new("llama-causal"), tempfile::tempdir().expect("a folder"));
+        write(
+            folder.path(),
+            SINGLE,
+            case.file().into_iter().map(|(name, t)| (format!("{wrapper}{name}"), t)),
+        );
+        let architecture = architecture(&case.spec);
+        let weights = Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+        let note = format!("the names of the weights are read without the `{wrapper}` that all of them have");
+        assert_eq!(weights.notes(), [note]);
+    }
+    // One that is not wrapped is another model's.
+    let half = refusal_after("llama-causal", |tensors| tensors[0].0.insert_str(0, "module."));
+    assert!(half.contains("got 1 that such a model does not have: `module.lm_head.weight`"), "{half}");
+}
+
+/// `save_model` of safetensors writes a shared tensor once, and lists its other names in the metadata.
+#[test]
+fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
+    let case = Case::new("gpt2-causal");
+    let prefix = |layer: usize| format!("transformer.h.{layer}.");
+    let mut kept: HashMap<String, Tensor> = case.file().into_iter().collect();
+    let names: Vec<_> = kept.keys().cloned().collect();
+    let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    for name in &names {
+        for layer in [1, 2] {
+            if let Some(own) = name.strip_prefix(&prefix(layer)) {
+                kept.remove(name);
+                metadata.insert(name.clone(), format!("{}{own}", prefix(0)));
+            }
+        }
+    }
+    // The token table under the name of the output.
+    let table = kept.remove("transformer.wte.weight").expect("there");
+    kept.insert("lm_head.weight".to_owned(), table);
+    metadata.insert("transformer.wte.weight".to_owned(), "lm_head.weight".to_owned());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(SINGLE);
+    safetensors::serialize_to_file(&kept, Some(metadata), &file).expect("written");
+
+    let architecture = architecture(&case.spec);
+    let weights = Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+    assert_eq!(weights.tied_layers(architecture.as_ref()), [0, 0, 0]);
+    assert_eq!(weights.notes(), ["25 of the weights are listed as other names of shared ones"]);
+    let model = bits(&load(&case.spec, folder.path(), Kernels::Fused).expect("every weight"));
+    let expected = bits(&case.model(Kernels::Fused));
+    for (name, bits) in &model {
+        let own = name.strip_prefix(&prefix(1)).or(name.strip_prefix(&prefix(2)));
+        let name = own.map_or_else(|| name.clone(), |own| format!("{}{own}", prefix(0)));
+        assert_eq!(*bits, expected[&name], "{name}");
+    }
+    let apart = Weights::open(&case.folder, architecture.as_ref(), &Device::Cpu).expect("opened");
+    assert_eq!(apart.tied_layers(architecture.as_ref()), [0, 1, 2]);
+}
+
+/// F64 becomes the nearest f32.
+#[test]
+fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
+    let case = Case::new("llama-tied");
+    let bits_of = |change: fn(f64) -> f64| {
+        let widened = |(name, tensor): (String, Tensor)| {
+            let wide = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all()).expect("memory");
+            let wide: Vec<_> = wide.to_vec1::<f64>().expect("f64").into_iter().map(change).collect();
+            (name, Tensor::from_vec(wide, tensor.dims(), &Device::Cpu).expect("memory"))
+        };
+        read(&case, case.file().into_iter().map(widened).collect())
+    };
+    let expected = bits(&case.model(Kernels::Fused));
+    assert_eq!(bits_of(|x| x).0, expected);
+    // A third of the last place of f32 away.
+    assert_eq!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON) / 6.0)).0, expected);
+    assert_ne!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON))).0, expected);
+    let refused = refusal_after("llama-tied", |tensors| {
+        let (_, tensor) = tensors.iter_mut().find(|(name, _)| name == "model.norm.weight").expect("there");
+        *tensor = Tensor::full(-1e39_f64, 30, &Device::Cpu).expect("memory");
+    });
+    let expected = "FOLDER/model.safetensors: tensor `model.norm.weight`: expected numbers within the range of f32, got \
+                    -1e39 as number 0";
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn rejects_folders_without_weights() {
     let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
-    let expected = format!("{}: expected {SINGLE} or {INDEX}, came ", folder.path().display());
-    assert_eq!(refusal(&case, folder.path()), format!("{expected}neither"));
-    std::fs::write(folder.path().join("pytorch_model.bin"), "x").expect("written");
-    assert_eq!(refusal(&case, folder.path()), format!("{expected}pytorch_model.bin"));
+    let expected = format!(
+        "{}: expected {SINGLE}, {INDEX}, pytorch_model.bin or pytorch_model.bin.index.json, got none of them",
+        folder.path().display()
+    );
+    assert_eq!(refusal(&case, folder.path()), expected);
+}
+
+#[test]
+fn rejects_adapters_by_name() {
+    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    write(folder.path(), SINGLE, case.file());
+    std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("written");
+    let refused = refusal(&case, folder.path());
+    assert!(refused.contains("expected the weights of a model, got adapter_config.json: merge"), "{refused}");
 }
 
 #[test]
@@ -257,11 +387,11 @@ fn rejects_damaged_files() {
         let prefix = format!("{}: not a safetensors file: ", path.display());
         message.strip_prefix(&prefix).unwrap_or_else(|| panic!("{message}")).to_owned()
     };
-    assert_eq!(refused(&[]), "expected at least 8 bytes, came 0");
-    assert_eq!(refused(&whole[..7]), "expected at least 8 bytes, came 7");
-    assert!(refused(&whole[..100]).starts_with("expected a header of at most 92 bytes, came "));
+    assert_eq!(refused(&[]), "expected at least 8 bytes, got 0");
+    assert_eq!(refused(&whole[..7]), "expected at least 8 bytes, got 7");
+    assert!(refused(&whole[..100]).starts_with("expected a header of at most 92 bytes, got "));
     assert!(refused(&whole[..whole.len() - 1]).starts_with("expected "));
-    assert!(refused(&[&whole[..], b"x"].concat()).contains(" bytes of tensors, came "));
+    assert!(refused(&[&whole[..], b"x"].concat()).contains(" bytes of tensors, got "));
     let mut huge = whole.clone();
     huge[..8].fill(0xff);
     assert!(refused(&huge).starts_with("expected a header of at most "));
@@ -285,17 +415,18 @@ fn rejects_an_index_that_leads_elsewhere() {
     let named = |file: &str| refused(&json!({"weight_map": {"a": file}}).to_string());
     for outside in ["../a.safetensors", "/etc/passwd", "..", ".", "", "deep/a.safetensors", "a/../../b"] {
         let expected = "`weight_map.a`: expected the name of a file in the same folder";
-        assert_eq!(named(outside), format!("{}: {expected}, came \"{outside}\"", path.display()));
+        assert_eq!(named(outside), format!("{}: {expected}, got \"{outside}\"", path.display()));
     }
-    let expected = format!("expected tensor `a`, as {INDEX} says, came none of that name");
+    let expected = format!("expected tensor `a`, as {INDEX} says, got none of that name");
     assert_eq!(
         named("a.safetensors"),
         format!("{}: {expected}", folder.path().join("a.safetensors").display())
     );
-    assert!(named("absent.safetensors").starts_with("cannot read "));
-    assert!(refused("{}").ends_with("`weight_map`: expected an object, came nothing"));
-    assert!(refused(r#"{"weight_map": 3}"#).ends_with("`weight_map`: expected an object, came 3"));
-    assert!(refused(r#"{"weight_map": {"a": 3}}"#).ends_with("`weight_map.a`: expected a word, came 3"));
+    let missing = "expected the files that it names in its folder, got none called `absent.safetensors`";
+    assert!(named("absent.safetensors").contains(missing), "{}", named("absent.safetensors"));
+    assert!(refused("{}").ends_with("`weight_map`: expected an object, got nothing"));
+    assert!(refused(r#"{"weight_map": 3}"#).ends_with("`weight_map`: expected an object, got 3"));
+    assert!(refused(r#"{"weight_map": {"a": 3}}"#).ends_with("`weight_map.a`: expected a word, got 3"));
     assert!(refused("[]").ends_with("expected a JSON object"));
     assert!(refused("{").contains("not JSON"));
 }

@@ -33,7 +33,11 @@ pub(super) const MODEL: &[Field] = &[
     field!(model.width, Values::Whole(1, MOST), "Width of the residual stream, C.")
         .unit_of("units")
         .paper_says("1600", "section 4"),
-    field!(model.heads, Values::Whole(1, MOST), "Attention heads, H; divides the width.")
+    field!(
+        model.heads,
+        Values::Whole(1, MOST),
+        "Attention heads, H; divides the width, unless model.head_width is written."
+    )
         .unit_of("heads")
         .paper_says("16", "section 4"),
     field!(
@@ -42,6 +46,30 @@ pub(super) const MODEL: &[Field] = &[
         "Heads of keys and values in llama; divides the heads; auto is as many."
     )
     .unit_of("heads"),
+    field!(
+        model.head_width,
+        Values::WholeOrAuto(1, MOST),
+        "Width of a head in llama, D, which is even; auto is C / H."
+    )
+    .unit_of("units"),
+    field!(
+        model.attention_bias,
+        words!(AttentionBias),
+        "Which projections of attention have a bias in llama: none, inputs (those of queries, keys and values, as in \
+         Qwen2), or all; auto is none in llama and all elsewhere."
+    ),
+    field!(
+        model.feed_forward_bias,
+        words!(FeedForwardBias),
+        "Whether the projections of the feed-forward layer have biases in llama; auto is none in llama and all elsewhere."
+    ),
+    field!(
+        model.attention_window,
+        Values::WholeOrAuto(1, MOST),
+        "Tokens that a token attends to in llama, with itself, as in Mistral. Windows of text must not be longer, so that \
+         it is all of them; auto sets no bound."
+    )
+    .unit_of("tokens"),
     field!(model.feed_forward, Values::WholeOrAuto(1, MOST), "Width of the feed-forward layer; auto is 4 C.")
         .unit_of("units")
         .code_does("4 C"),
@@ -96,10 +124,32 @@ pub(super) const MODEL: &[Field] = &[
     .code_does("16"),
     field!(model.rotary_base, Values::Real(Interval::POSITIVE), "Base of the rotary frequencies in llama."),
     field!(
+        model.rotary_kind,
+        words!(RotaryKind),
+        "How the rotary frequencies are stretched to longer contexts, as transformers names it: llama3 and yarn divide low \
+         frequencies by a factor, linear all, longrope each by its own, dynamic raises the base in texts longer than the \
+         original context; yarn-unrounded does not round yarn's bounds."
+    ),
+    field!(
         model.rotary_stretch,
         Values::Reals(4, Interval::POSITIVE),
         "Stretching of the rotary frequencies to longer contexts: factor, factor of the low and of the high bound, \
-         tokens of the original context; a factor of 1 is none."
+         tokens of the original context; under llama3 and linear a factor of 1 is none."
+    ),
+    field!(
+        model.rotary_attention,
+        Values::Real(Interval::POSITIVE),
+        "Factor of turned queries and keys, under yarn and longrope; 1 elsewhere."
+    ),
+    field!(
+        model.rotary_short,
+        Values::RealList(Interval::POSITIVE),
+        "What longrope divides each frequency by, D / 2 numbers; empty under other kinds."
+    ),
+    field!(
+        model.rotary_long,
+        Values::RealList(Interval::POSITIVE),
+        "What longrope divides each frequency by in texts longer than the original context; empty under other kinds."
     ),
     field!(
         model.gelu,

@@ -133,6 +133,84 @@ fn rejects_rotary_positions_that_cannot_turn_or_stretch() {
 }
 
 #[test]
+fn rejects_what_only_llama_has_elsewhere() {
+    for wrong in [
+        "model.head_width=32",
+        "model.attention_bias=all",
+        "model.attention_bias=none",
+        "model.feed_forward_bias=all",
+        "model.attention_window=4096",
+    ] {
+        let key = wrong.split('=').next().unwrap();
+        each_breaks(&[(&[wrong], key, "must be \"auto\" but in llama")]);
+        all_pass(&[&["model.architecture=llama", wrong]]);
+    }
+    each_breaks(&[(&["model.rotary_kind=yarn"], "model.rotary_kind", "must be \"llama3\" but in llama")]);
+}
+
+#[test]
+fn rejects_heads_and_windows_that_cannot_be() {
+    let llama = "model.architecture=llama";
+    each_breaks(&[
+        (&[llama, "model.head_width=7"], "model.head_width", "must be even, for rotary positions"),
+        (
+            &[llama, "model.attention_window=127"],
+            "model.attention_window",
+            "must be at least model.context = 128",
+        ),
+        (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
+    ]);
+    // Heads of their own width need not divide that of the stream.
+    all_pass(&[&[llama, "model.heads=5", "model.head_width=6"], &[llama, "model.attention_window=128"]]);
+}
+
+#[test]
+fn rejects_rotary_kinds_without_what_they_need() {
+    let llama = "model.architecture=llama";
+    let long = [llama, "model.rotary_kind=longrope", "model.head_width=4"];
+    let with = |more: &[&'static str]| [&long[..], more].concat();
+    let two = "must be 2 numbers, one for each frequency";
+    let none = "must be empty unless model.rotary_kind is \"longrope\"";
+    each_breaks(&[
+        (&with(&["model.rotary_short=[1.0]", "model.rotary_long=[1.0, 2.0]"]), "model.rotary_short", two),
+        (&with(&["model.rotary_short=[1.0, 2.0]"]), "model.rotary_long", two),
+        (&[llama, "model.rotary_short=[1.0]"], "model.rotary_short", none),
+        (
+            &with(&["model.rotary_short=[1.0, 0.0]", "model.rotary_long=[1.0, 2.0]"]),
+            "model.rotary_short",
+            "each above 0",
+        ),
+        (
+            &[llama, "model.rotary_attention=1.1"],
+            "model.rotary_attention",
+            "must be 1 unless model.rotary_kind is",
+        ),
+        (
+            &[llama, "model.rotary_stretch=[0.5, 1, 4, 8192]"],
+            "model.rotary_stretch",
+            "a factor of at least 1",
+        ),
+        (&[llama, "model.rotary_stretch=[2, 1, 4, 0.4]"], "model.rotary_stretch", "at least one token"),
+        (&[llama, "model.rotary_base=0.5"], "model.rotary_base", "must be at least 1"),
+        (
+            &[llama, "model.rotary_kind=yarn", "model.rotary_base=1"],
+            "model.rotary_base",
+            "above 1 under yarn",
+        ),
+    ]);
+    all_pass(&[
+        &with(&[
+            "model.rotary_short=[1.0, 2.0]",
+            "model.rotary_long=[3.0, 4.0]",
+            "model.rotary_attention=1.1",
+        ]),
+        &[llama, "model.rotary_kind=yarn", "model.rotary_attention=1.1"],
+        &[llama, "model.rotary_kind=dynamic", "model.rotary_stretch=[2, 1, 4, 64]"],
+        &[llama, "model.rotary_kind=linear", "model.rotary_stretch=[2, 1, 4, 8192]"],
+    ]);
+}
+
+#[test]
 fn rejects_what_is_for_classes_where_none_are_predicted() {
     for (key, value, rule) in [
         ("training.trains", "head", "must be \"all\" unless model.objective is \"classes\""),

@@ -1,0 +1,131 @@
+//! What llama has and the other families have not.
+
+use super::Rules;
+use crate::spec::*;
+
+impl Rules<'_> {
+    /// What only llama has: elsewhere a head is C / H wide and every projection has a bias.
+    pub(super) fn llama(&mut self) {
+        let model = &self.spec.model;
+        let is_llama = model.architecture == Architecture::Llama;
+        let elsewhere = "\"auto\" but in llama";
+        self.holds(
+            "model.head_width",
+            &[],
+            || match model.head_width {
+                Size::Auto(_) => true,
+                Size::Fixed(width) => is_llama && width.is_multiple_of(2),
+            },
+            || if is_llama { "even, for rotary positions".into() } else { elsewhere.into() },
+        );
+        self.holds(
+            "model.heads",
+            &["model.width", "model.head_width"],
+            || !is_llama || model.head_width.or(model.width / model.heads).is_multiple_of(2),
+            || {
+                let width = model.width;
+                format!("so many that model.width = {width} gives each an even width, for rotary positions")
+            },
+        );
+        self.holds(
+            "model.attention_bias",
+            &[],
+            || is_llama || model.attention_bias == AttentionBias::Auto,
+            || elsewhere.into(),
+        );
+        self.holds(
+            "model.feed_forward_bias",
+            &[],
+            || is_llama || model.feed_forward_bias == FeedForwardBias::Auto,
+            || elsewhere.into(),
+        );
+        let context = model.context;
+        self.holds(
+            "model.attention_window",
+            &["model.context"],
+            || match model.attention_window {
+                Size::Auto(_) => true,
+                Size::Fixed(window) => is_llama && window >= context,
+            },
+            || match is_llama {
+                true => {
+                    format!("at least model.context = {context}: longer windows would need another attention")
+                }
+                false => elsewhere.into(),
+            },
+        );
+    }
+
+    /// What rotary positions can be.
+    pub(super) fn rotary(&mut self) {
+        let model = &self.spec.model;
+        let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
+        let [factor, low, high, original_context] = rotary_stretch;
+        self.holds(
+            "model.rotary_kind",
+            &[],
+            || architecture == Architecture::Llama || rotary_kind == RotaryKind::Llama3,
+            || "\"llama3\" but in llama".into(),
+        );
+        self.holds(
+            "model.rotary_stretch",
+            &[],
+            || high > low,
+            || "a factor of the high bound above that of the low bound".into(),
+        );
+        self.holds(
+            "model.rotary_stretch",
+            &[],
+            || architecture != Architecture::Llama || factor >= 1.0,
+            || "a factor of at least 1".into(),
+        );
+        self.holds(
+            "model.rotary_stretch",
+            &[],
+            || original_context.round() >= 1.0,
+            || "at least one token of the original context".into(),
+        );
+        let has_factor =
+            matches!(rotary_kind, RotaryKind::Yarn | RotaryKind::YarnUnrounded | RotaryKind::LongRope);
+        self.holds(
+            "model.rotary_attention",
+            &["model.rotary_kind"],
+            || has_factor || rotary_attention == 1.0,
+            || "1 unless model.rotary_kind is \"yarn\", \"yarn-unrounded\" or \"longrope\"".into(),
+        );
+        self.holds(
+            "model.rotary_base",
+            &["model.rotary_kind"],
+            || architecture != Architecture::Llama || model.rotary_base >= 1.0,
+            || "at least 1".into(),
+        );
+        self.holds(
+            "model.rotary_base",
+            &["model.rotary_kind"],
+            || {
+                !matches!(rotary_kind, RotaryKind::Yarn | RotaryKind::YarnUnrounded)
+                    || model.rotary_base > 1.0
+            },
+            || "above 1 under yarn".into(),
+        );
+        let count = match rotary_kind {
+            RotaryKind::LongRope => {
+                model.head_width.or(model.width.checked_div(model.heads).unwrap_or(0)) / 2
+            }
+            _ => 0,
+        };
+        for (key, factors) in
+            [("model.rotary_short", &model.rotary_short), ("model.rotary_long", &model.rotary_long)]
+        {
+            self.holds(
+                key,
+                &["model.rotary_kind", "model.heads", "model.head_width", "model.width"],
+                || factors.len() == count,
+                || match rotary_kind {
+                    RotaryKind::LongRope => format!("{count} numbers, one for each frequency"),
+                    _ => "empty unless model.rotary_kind is \"longrope\"".into(),
+                },
+            );
+        }
+    }
+}
