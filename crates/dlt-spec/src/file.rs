@@ -51,7 +51,8 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], or if it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    String::from_utf8(read(path, most)?)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("not UTF-8: {error}")))
 }
 
 fn check(metadata: &std::fs::Metadata, most: u64) -> io::Result<()> {

@@ -306,7 +306,10 @@ fn kind_of_text(text: &str) -> Option<Kind> {
 mod tests {
     use super::*;
 
-    fn sample(columns: &[(&str, &[&str])]) -> Sample {
+    /// Columns, each with its values.
+    type Columns<'a> = &'a [(&'a str, &'a [&'a str])];
+
+    fn sample(columns: Columns<'_>) -> Sample {
         let mut sample = Sample::default();
         for (name, values) in columns {
             values.iter().for_each(|value| sample.note(name, Depth::Row, Value::Text(value)));
@@ -314,7 +317,7 @@ mod tests {
         sample
     }
 
-    fn chosen(columns: &[(&str, &[&str])]) -> Result<String, String> {
+    fn chosen(columns: Columns<'_>) -> Result<String, String> {
         let chosen = sample(columns).choose(Path::new("rows"), None);
         chosen.map(|column| column.name).map_err(|error| error.to_string())
     }
@@ -322,7 +325,7 @@ mod tests {
     #[test]
     fn the_text_is_known_by_its_name_or_by_being_the_only_one() {
         let prose: &[&str] = &["some words", "and more"];
-        let cases: &[(&[(&str, &[&str])], &str)] = &[
+        let cases: &[(Columns<'_>, &str)] = &[
             (&[("title", prose), ("text", prose)], "text"),
             (&[("title", prose), ("content", prose)], "content"),
             (&[("url", &["http://example.org/a"]), ("body", prose)], "body"),
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn rejects_a_guess_and_shows_what_there_is() {
         let prose: &[&str] = &["some words", "and more"];
-        let cases: &[&[(&str, &[&str])]] = &[
+        let cases: &[Columns<'_>] = &[
             &[("title", prose), ("body", prose)],
             &[("sentence", prose), ("content", prose)],
             &[("url", &["http://example.org/a", "www.example.org"])],
@@ -372,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_column_that_is_asked_for_may_hold_anything_that_is_text() {
-        let columns: &[(&str, &[&str])] = &[("id", &["a1"]), ("number", &["1"])];
+        let columns: Columns<'_> = &[("id", &["a1"]), ("number", &["1"])];
         for name in ["id", "number"] {
             assert!(sample(columns).choose(Path::new("rows"), Some(name)).is_ok());
         }

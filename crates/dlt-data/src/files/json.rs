@@ -15,6 +15,9 @@ use member::{Found, member};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
 
+/// Takes the bytes of a row, with its number from 1.
+type Take<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
+
 /// Hands the texts of a column to `sink`, a row each.
 pub(super) fn read(
     file: &DataFile,
@@ -75,7 +78,7 @@ pub(super) fn column(
 fn each(
     file: &DataFile,
     layout: JsonLayout,
-    take: &mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>,
+    take: Take<'_>,
 ) -> Result<Flow, DataError> {
     let reader = BufReader::new(file.open()?);
     match layout {
@@ -87,7 +90,7 @@ fn each(
 fn each_line(
     file: &DataFile,
     mut reader: impl BufRead,
-    take: &mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>,
+    take: Take<'_>,
 ) -> Result<Flow, DataError> {
     let mut line = Vec::new();
     for number in 1.. {
@@ -110,7 +113,7 @@ fn each_line(
 fn each_element(
     file: &DataFile,
     reader: impl BufRead,
-    take: &mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>,
+    take: Take<'_>,
 ) -> Result<Flow, DataError> {
     let (mut elements, mut element) = (Elements::new(reader), Vec::new());
     for number in 1.. {
