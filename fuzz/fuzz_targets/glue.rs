@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use dlt_data::load_sentences;
+use dlt_spec::spec::DataSpec;
 use libfuzzer_sys::fuzz_target;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -17,8 +18,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     fs::write(FOLDER.join("train.tsv"), bytes).expect("a temporary file");
-    let source = FOLDER.display().to_string();
-    let Ok(splits) = load_sentences(&source, None, None, &mut |_| {}) else { return };
+    let data = DataSpec { source: FOLDER.display().to_string(), ..DataSpec::default() };
+    let Ok(splits) = load_sentences(&data, None, None, &mut |_| {}) else { return };
     let text = std::str::from_utf8(bytes).expect("only text is accepted");
     assert!(splits.train.len() <= text.lines().count());
     assert!((2..=1_000_000).contains(&splits.classes), "{} classes", splits.classes);

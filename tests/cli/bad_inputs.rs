@@ -91,8 +91,8 @@ const TABLE: &[Row] = &[
     ("TRAIN --data latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
     ("TRAIN --data short.txt", BadData, &["short.txt has", "too few for one window", "takes 33"]),
     ("TRAIN --data images", BadData, &["no text files in images", ".txt"]),
-    ("TRAIN --data halves", BadData, &["halves has files for some splits but none for test"]),
-    ("TRAIN --data doubles", BadData, &["doubles has two files for train"]),
+    ("TRAIN --data halves", BadData, &["halves has no file for the train split, only test.txt, valid.txt"]),
+    ("TRAIN --data doubles", BadData, &["\"train.raw\" and \"train.txt\" are one text in two forms"]),
     ("TRAIN --data dangling", BadData, &["no text at \"dangling\""]),
     ("TRAIN --data circle", BadData, &["cannot read circle"]),
     ("TRAIN --data pipe", BadData, &["pipe: it is a pipe"]),
@@ -142,7 +142,8 @@ const TABLE: &[Row] = &[
     ("eval run/checkpoint/step-000000000002.safetensors", BadData, &["not one of dlt's model files"]),
     ("eval cut.safetensors", BadData, &["cut.safetensors: expected", "it is cut short or too long"]),
     ("eval newer.safetensors", BadData, &["expected model layout version 1 or 2, got 9"]),
-    ("eval run --text gone.txt", BadData, &["cannot read gone.txt"]),
+    ("eval run --text gone.txt", BadData, &["no text at \"gone.txt\""]),
+    ("eval run --text nowhere.jsonl::body", BadData, &["no text at \"nowhere.jsonl::body\""]),
     ("eval run --text pipe", BadData, &["pipe: it is a pipe"]),
     ("eval pipe", BadData, &["pipe: no such run folder or model file"]),
     ("inspect pipe", BadData, &["pipe"]),
@@ -169,7 +170,6 @@ const TABLE: &[Row] = &[
     ("generate run --prompt x --top-p 2", Usage, &["top-p: expected more than 0 and at most 1"]),
     ("generate run --prompt x --top-k 0", Usage, &["top-k: expected at least 1"]),
     ("eval run --split nope", Usage, &["train, validation, test"]),
-    ("eval run --split test --text text.txt", Usage, &["cannot be used with"]),
     ("spec nope", Usage, &["unknown preset `nope`"]),
     ("spec --list smoke", Usage, &["cannot be used with"]),
 ];
@@ -206,7 +206,7 @@ fn clutter(place: &Workplace) {
     place.write("deep.toml", format!("x = {}", "[".repeat(50_000)));
     for (folder, files) in [
         ("images", &["a.png"][..]),
-        ("halves", &["train.txt", "valid.txt"]),
+        ("halves", &["test.txt", "valid.txt"]),
         ("doubles", &["train.txt", "train.raw", "valid.txt", "test.txt"]),
     ] {
         fs::create_dir(place.path(folder)).unwrap();

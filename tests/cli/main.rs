@@ -18,6 +18,7 @@ mod inspection;
 mod kills;
 mod measuring;
 mod models;
+mod own_data;
 mod refusals;
 mod reports;
 mod resuming;

@@ -58,8 +58,12 @@ Examples:
   dlt eval runs/shakespeare-12-1 --split test --json
   dlt eval runs/shakespeare-12-1 --text my.txt --json   {\"loss\":..., \"tokens\":...}
 
-The loss is the mean over predicted tokens, in nats. A text is read as one stream of tokens, cut into windows
-as long as the model's context; every token but the first is predicted once.";
+  dlt eval runs/shakespeare-12-1 --text rows.jsonl::body
+  dlt eval runs/shakespeare-12-1 --text my-folder --split test
+
+The loss is the mean over predicted tokens, in nats. A text is read as `dlt train` reads it, with the same columns,
+packings and folders, and with what stood between the documents that the run was trained on. It is one stream of
+tokens, cut into windows as long as the model's context; every token but the first is predicted once.";
 
 const GENERATE_HELP: &str = "\
 Examples:
@@ -222,12 +226,12 @@ pub(crate) struct Machine {
 pub(crate) struct EvalTask {
     /// Run folder, or model file
     pub(crate) run: PathBuf,
-    /// A UTF-8 text instead of the run's own data
-    #[arg(long, value_name = "FILE", conflicts_with = "split")]
-    pub(crate) text: Option<PathBuf>,
-    /// Which split of the run's own data
-    #[arg(long, value_enum, default_value_t = SplitName::Validation)]
-    pub(crate) split: SplitName,
+    /// A text instead of the run's own data: what `train --data` takes, whole; of a folder with splits, the one of --split
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) text: Option<String>,
+    /// Which split [default: validation of the run's own data]
+    #[arg(long, value_enum)]
+    pub(crate) split: Option<SplitName>,
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -138,9 +138,10 @@ impl Card<'_> {
         let mut text = "| | this model | floor |\n|---|---|---|\n".to_owned();
         let mut row =
             |name: &str, ours: String, floor: String| text += &format!("| {name} | {ours} | {floor} |\n");
-        match (summary.validation_scores, summary.test_scores) {
-            (Some(validation), Some(test)) => {
-                for (split, scores) in [("validation", validation), ("test", test)] {
+        match summary.validation_scores {
+            Some(validation) => {
+                for (split, scores) in [("validation", Some(validation)), ("test", summary.test_scores)] {
+                    let Some(scores) = scores else { continue };
                     let floor = format!("{} (most frequent class)", decimal(scores.majority_accuracy, 4));
                     row(&format!("{split} accuracy"), decimal(scores.accuracy, 4), floor);
                     for (name, score) in [("Matthews correlation", scores.matthews), ("F1", scores.f1)] {
@@ -150,11 +151,13 @@ impl Card<'_> {
                     }
                 }
             }
-            _ => {
+            None => {
+                let [ours, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(Some);
                 for (split, ours, floor) in [
-                    ("validation", summary.validation_perplexity, summary.unigram_perplexity),
+                    ("validation", ours, floor),
                     ("test", summary.test_perplexity, summary.unigram_test_perplexity),
                 ] {
+                    let (Some(ours), Some(floor)) = (ours, floor) else { continue };
                     let floor = format!("{} (unigrams)", perplexity(floor));
                     row(&format!("{split} perplexity"), perplexity(ours), floor);
                 }

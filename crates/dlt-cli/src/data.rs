@@ -1,14 +1,14 @@
 //! `dlt data`: data sets by name, fetched, tokenized, cleaned; and tokenizers of one's own.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use dlt_data::catalogue::{CATALOGUE, Task, find};
 use dlt_data::{
     Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
-    fetch, load_pictures, load_sentences, pinned, train_tokenizer, whole_tokens,
+    fetch, load_pictures, load_sentences, pinned, plan_folder, train_tokenizer, whole_tokens,
 };
 use dlt_spec::ExitCode;
 use dlt_spec::spec::{DataSpec, Spec};
@@ -18,24 +18,29 @@ use crate::hub::{self, Fetching};
 use crate::numbers::{decimal, whole};
 use crate::progress::{Progress, of_column};
 use crate::table::Table;
-use crate::{output, threads, tokens};
+use crate::{output, plan, threads, tokens};
 
 /// What stands below the help.
 pub(crate) const HELP: &str = "\
 Names: those of `dlt data list`; any data set of the hub with a column of text, hf:OWNER/NAME[:CONFIG][:COLUMN]; or a path:
 text, JSON, CSV, TSV, Parquet, plain or in gzip or zstd, or a folder of them; PATH::COLUMN names the column of a table.
+Files of a folder belong to the split that a word in their name or a folder says (train, validation, test); files that say
+none are one text, which data.split cuts. `dlt data info FOLDER` shows which file goes where; what is ambiguous is refused.
 NAME@REVISION, or --revision, pins a commit, a tag or a branch.
 
 Examples:
   dlt data list
   dlt data info wikitext-2
+  dlt data info my-folder
   dlt data fetch wikitext-2
   dlt data tokenize my.jsonl::body --tokenizer tokenizer.json
   dlt data tokenizer train my.txt --vocabulary 8000 --out tokenizer.json
   dlt train --data hf:someone/books:english --set data.tokenizer=tokenizer.json
 
 Environment, as Python's huggingface_hub reads it: HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH,
-HF_HUB_OFFLINE; and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. What Python has fetched is found, and the other way round.";
+HF_HUB_OFFLINE; and HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY. What Python has fetched is found, and the other way round.
+DLT_CACHE names the folder of cached tokens. A split may become 1 GiB of tokens and 64 times the size of its files;
+DLT_CACHE_LIMIT=100GB sets another limit.";
 
 /// Data sets.
 #[derive(Args, Debug)]
@@ -48,9 +53,11 @@ pub(crate) struct DataTask {
 enum DataCommand {
     /// Every data set that can be named
     List,
-    /// Task, size, licence, splits and source of a data set, and what the paper reports on it
+    /// Task, size, licence, splits and source of a data set, and what the paper reports on it; of a folder, which file
+    /// goes to which split
     Info {
-        /// Name of the data set
+        /// Name of the data set, or path of a folder or a file
+        #[arg(value_name = "NAME|PATH")]
         name: String,
     },
     /// Fetch a data set from the hub, and write down which commit it is
@@ -141,9 +148,13 @@ fn list() -> String {
 }
 
 fn info(name: &str) -> Result<String> {
+    if find(name).is_none() && Path::new(name).exists() {
+        return Ok(format!("{:<8} {name}\n{}", "path", plan::full(&plan_folder(Path::new(name))?)));
+    }
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
-        let message = format!("no data set {name:?} in the catalogue; it has: {}", known.join(", "));
+        let message =
+            format!("no data set {name:?} in the catalogue, and no such path; it has: {}", known.join(", "));
         Failure::refused(ExitCode::Usage, message)
     })?;
     let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
@@ -195,6 +206,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
         cache: cache.as_deref(),
         hub: hub.as_ref(),
         threads: threads::bounded(task.threads),
+        limit: tokens::limit()?,
         ..DataRequest::new(&data, 1)
     };
     let progress = Progress::new(false);
@@ -224,13 +236,12 @@ fn tokenize(task: &TokenizeTask) -> Result {
 
 fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
     let mut table = Table::new(&["", "tokens", "bytes"]);
-    let bytes = |split: Split| splits.provenance.splits[split as usize].bytes;
-    let sum: usize = Split::ALL.iter().map(|&split| bytes(split)).sum();
-    table.row(["whole text", &all.map_or("not counted".to_owned(), whole), &whole(sum)]);
-    for split in Split::ALL {
-        table.row([split.name(), &whole(splits.split(split).len()), &whole(bytes(split))]);
-    }
     let provenance = &splits.provenance;
+    let sum: usize = provenance.splits.iter().map(|split| split.bytes).sum();
+    table.row(["whole text", &all.map_or("not counted".to_owned(), whole), &whole(sum)]);
+    for split in &provenance.splits {
+        table.row([split.split.name(), &whole(split.tokens), &whole(split.bytes)]);
+    }
     let mut text = table.render();
     text.push_str(&format!("tokenizer {}, vocabulary {}\n", provenance.tokenizer, whole(splits.vocabulary)));
     if let Some(column) = &provenance.column {
@@ -244,9 +255,8 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 
 fn sentences(data: &DataSpec) -> Result<String> {
     let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
-    let splits = load_sentences(&data.source, hub.as_ref(), cache.as_deref(), &mut |loading| {
-        progress.loading(loading)
-    })?;
+    let splits =
+        load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| progress.loading(loading))?;
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
     for split in Split::ALL {

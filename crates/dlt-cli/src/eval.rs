@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use candle_core::Device;
-use dlt_data::{Split, bits_per_byte, read_text, unigram_perplexity};
-use dlt_spec::record::{PROVENANCE_FILE, Provenance};
-use dlt_spec::spec::Marks;
-use dlt_train::evaluation::{Evaluation, evaluate, evaluate_tokens};
+use dlt_data::{DataError, Split, TokenStream, bits_per_byte, unigram_perplexity_of};
+use dlt_spec::spec::{DataSpec, Pipeline};
+use dlt_train::evaluation::{Evaluation, evaluate, evaluate_stream};
 use serde_json::json;
 
 use crate::arguments::EvalTask;
 use crate::failure::Result;
 use crate::numbers::{decimal, perplexity, whole};
+use crate::provenance::{as_trained, of_run};
 use crate::saved::Saved;
 use crate::table::Table;
 use crate::{machine, output, tokens};
@@ -21,8 +21,11 @@ pub(crate) fn run(task: &EvalTask) -> Result {
     saved.verify_tokenizer()?;
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
-        Some(text) => on_text(&saved, text, &device)?,
-        None => on_split(&saved, task.split.into(), &task.run, &device)?,
+        Some(text) => on_text(&saved, text, task, &device)?,
+        None => {
+            let split = task.split.map_or(Split::Validation, Split::from);
+            on_split(&saved, split, &task.run, &device)?
+        }
     };
     output::print(&if task.json { measured.json() } else { measured.table() })
 }
@@ -38,11 +41,11 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(evaluation: Evaluation, split: Option<Split>, tokens: &[u32], bytes: usize) -> Self {
+    fn new(evaluation: Evaluation, split: Option<Split>, tokens: &TokenStream) -> Result<Self> {
         // The first token is not predicted, so its text does not count.
         let share = (evaluation.tokens as f64 / tokens.len().max(1) as f64).min(1.0);
-        let bytes = (bytes as f64 * share).round() as usize;
-        Self { evaluation, split, bytes, unigram_perplexity: unigram_perplexity(tokens) }
+        let bytes = (tokens.bytes() as f64 * share).round() as usize;
+        Ok(Self { evaluation, split, bytes, unigram_perplexity: unigram_perplexity_of(tokens)? })
     }
 
     fn bits_per_byte(&self) -> f64 {
@@ -94,22 +97,23 @@ impl Measured {
     }
 }
 
-fn on_text(saved: &Saved, path: &Path, device: &Device) -> Result<Measured> {
-    let text = read_text(path)?;
-    let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
-    let mut tokens = tokenizer.encode(&text)?;
-    if saved.spec.data.marks == Marks::Template {
-        let marks = tokenizer.marks()?;
-        tokens = [marks.before, tokens, marks.after].concat();
-    }
-    let evaluation =
-        evaluate_tokens(&saved.model(device)?, &tokens, saved.spec.model.context)?.finite("the text")?;
-    Ok(Measured::new(evaluation, None, &tokens, text.len()))
+/// A text of the user's own, read as the run's own data were.
+fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Result<Measured> {
+    let spec = as_trained(&saved.spec, &task.run)?;
+    let data = DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
+    let text = tokens::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
+    let evaluation = evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
+        .finite("the text")?;
+    Measured::new(evaluation, None, &text.tokens)
 }
 
 fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<Measured> {
-    let spec = &saved.spec;
+    let spec = &as_trained(&saved.spec, run)?;
     let material = tokens::load(spec, &mut |_| ())?;
+    if !material.has(split) {
+        let advice = "evaluate on validation, or on a text with --text";
+        return Err(DataError::NoSplit { name: spec.data.source.clone(), split, advice }.into());
+    }
     if trained_on(run).is_some_and(|sha256| sha256 != material.provenance().sha256) {
         let source = &spec.data.source;
         tracing::warn!(source, "the data have changed since the model was trained on them");
@@ -117,16 +121,13 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
     let evaluation = evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
         .finite(split.name())?;
     Ok(match material.tokens().map(|tokens| tokens.split(split)) {
-        Some(text) => Measured::new(evaluation, Some(split), text.tokens(), text.bytes()),
-        None => Measured::new(evaluation, Some(split), &[], 0),
+        Some(text) => Measured::new(evaluation, Some(split), text)?,
+        None => Measured::new(evaluation, Some(split), &TokenStream::new(Vec::new(), 0))?,
     })
 }
 
 /// Checksum of the text that a run folder says it was trained on.
 fn trained_on(run: &Path) -> Option<String> {
-    let text =
-        dlt_spec::file::read_text(&run.join(PROVENANCE_FILE), dlt_spec::file::CONFIGURATION_BYTES).ok()?;
-    let provenance: Provenance = serde_json::from_str(&text).ok()?;
     // Of a model that was imported nobody knows it.
-    Some(provenance.data.sha256).filter(|sha256| !sha256.is_empty())
+    Some(of_run(run)?.data.sha256).filter(|sha256| !sha256.is_empty())
 }

@@ -25,10 +25,16 @@ the same shape is taken over from RUN, any other is drawn. A folder in Hugging F
 The result is a run as any other: `dlt train --resume` goes on with it, `dlt eval`, `export` and `inspect` take it. Beside its
 accuracy stands that of whoever always says the most frequent class; of two classes also Matthews correlation and F1.
 
+Your own labels: CSV, TSV, JSON Lines or Parquet with the columns text and label, or those that PATH::TEXT,LABEL or
+PATH::FIRST,SECOND,LABEL names. A label is a word or a whole number. Files of a folder belong to the split that their name
+says; the rows of a single file are dealt to the splits by the checksum of their text, in the shares of data.split.
+
 Examples:
   dlt finetune runs/shakespeare-12-1 --task glue/sst2
   dlt finetune runs/shakespeare-12-1 --task glue/cola --freeze --steps 500
   dlt finetune hf:openai-community/gpt2 --task glue/mrpc --data MRPC --method reference-glue
+  dlt finetune runs/shakespeare-12-1 --data reviews.csv
+  dlt finetune runs/shakespeare-12-1 --data reviews.csv::body,stars
   dlt finetune runs/vit-cifar-1 --task cifar10 --data cifar-10-batches-bin";
 
 /// Longest window of a run that does not ask for another.
@@ -42,10 +48,10 @@ pub(crate) struct FinetuneTask {
     /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
-    /// What to learn: a task of `dlt data list`, as glue/sst2
-    #[arg(long, value_name = "TASK")]
-    pub(crate) task: String,
-    /// The task's files on this machine, instead of the hub's
+    /// What to learn: a task of `dlt data list`, as glue/sst2; with --data it may be left out
+    #[arg(long, value_name = "TASK", required_unless_present = "data")]
+    pub(crate) task: Option<String>,
+    /// The task's files on this machine, instead of the hub's; or your own table of texts and labels, or a folder of them
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<String>,
     /// Train the new head alone: every other weight stays as it is, bit for bit
@@ -60,16 +66,25 @@ pub(crate) struct FinetuneTask {
 
 pub(crate) fn run(task: &FinetuneTask) -> Result {
     let options = &task.options;
-    let entry = entry(&task.task)?;
+    let entry = task.task.as_deref().map(entry).transpose()?;
     let progress = Progress::new(options.quiet);
     let start = Start::open(&task.run, &progress)?;
-    check_kind(&start, entry)?;
+    if let Some(entry) = entry {
+        check_kind(&start, entry)?;
+    }
+    let goal = entry.map_or_else(
+        || {
+            let data = task.data.as_deref().and_then(|data| data.split("::").next()).unwrap_or_default();
+            name(&Path::new(data).file_stem().unwrap_or_default().to_string_lossy())
+        },
+        |entry| entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned(),
+    );
     let mut layers = Layers {
         ground: Ground::Plain,
-        under_method: vec![Overlay::from_values(origin(), usual(&start, entry))?],
+        under_method: vec![Overlay::from_values(origin(), usual(&start, &goal))?],
         over_method: vec![Overlay::from_values(origin(), fixed(&start))?],
         method: task.method.as_deref(),
-        options: vec![("--task", "data.source", entry.name.to_owned())],
+        options: entry.map(|entry| ("--task", "data.source", entry.name.to_owned())).into_iter().collect(),
         set: &options.set,
         ..Layers::default()
     };
@@ -105,11 +120,11 @@ fn origin() -> Origin {
 }
 
 /// What a method or the person may replace.
-fn usual(start: &Start, entry: &Entry) -> Vec<(&'static str, Value)> {
-    let (short, model) = (entry.name.rsplit('/').next().unwrap_or(entry.name), &start.spec.model);
+fn usual(start: &Start, goal: &str) -> Vec<(&'static str, Value)> {
+    let model = &start.spec.model;
     let pooling = if model.attention == Attention::Causal { "last-real" } else { "first" };
     vec![
-        ("name", format!("{}-{short}", name(&start.name)).into()),
+        ("name", format!("{}-{goal}", name(&start.name)).into()),
         ("model.objective", "classes".into()),
         ("model.pooling", pooling.into()),
         ("model.context", whole(start.spec.longest_window().min(CONTEXT))),

@@ -84,14 +84,15 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
         return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
     };
     let ended = format!("{name}, seed {seed}: finished after {} steps", whole(summary.steps));
-    if let (Some(validation), Some(test)) = (summary.validation_scores, summary.test_scores) {
-        return format!("{ended}\n{}", report::scores(summary, validation, test));
+    if let Some(validation) = summary.validation_scores {
+        return format!("{ended}\n{}", report::scores(summary, validation, summary.test_scores));
     }
     let mut table = Table::new(&["", "this model", "unigram floor"]);
     let [validation, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
     table.row(["validation perplexity", &validation, &floor]);
-    let [test, floor] = [summary.test_perplexity, summary.unigram_test_perplexity].map(perplexity);
-    table.row(["test perplexity", &test, &floor]);
+    if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
+        table.row(["test perplexity", &perplexity(test), &perplexity(floor)]);
+    }
     format!("{ended}\n{}", table.render())
 }
 

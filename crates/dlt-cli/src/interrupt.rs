@@ -35,6 +35,14 @@ pub(crate) fn ending() -> Receiver<()> {
     ending
 }
 
+/// Makes a write beyond the limit on a file's size (`ulimit -f`) an error that says so, instead of the end of the process.
+pub(crate) fn outlive_file_limits() {
+    #[cfg(unix)]
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default()) {
+        tracing::warn!(%error, "a file that reaches the limit on its size will end the program without a message");
+    }
+}
+
 /// Whether the run was asked to stop.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed)

@@ -33,6 +33,7 @@ mod numbers;
 mod output;
 mod page;
 mod paths;
+mod plan;
 mod progress;
 mod provenance;
 mod report;
@@ -69,6 +70,7 @@ fn main() -> std::process::ExitCode {
 fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
     threads::bound_environment();
+    interrupt::outlive_file_limits();
     match &arguments.task {
         Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
         Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),

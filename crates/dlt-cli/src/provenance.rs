@@ -1,14 +1,17 @@
 //! Where a run comes from: program, machine, data and command line.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dlt_data::{BadRows, Material, Split};
 use dlt_spec::record::{
-    DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, Provenance, RECORD_SCHEMA,
-    ResumeProvenance,
+    Boundary, DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, PROVENANCE_FILE, Provenance,
+    RECORD_SCHEMA, ResumeProvenance,
 };
-use dlt_spec::{Change, CheckedSpec, fingerprint};
+use dlt_spec::spec::{Pipeline, Separator};
+use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
 
+use crate::failure::Result;
 use crate::threads;
 
 /// Version, and the git revision where there is one.
@@ -33,7 +36,10 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         tokenizer: data.tokenizer.clone(),
         train_tokens: amount(Split::Train),
         validation_tokens: amount(Split::Validation),
-        test_tokens: amount(Split::Test),
+        test_tokens: material.has(Split::Test).then(|| amount(Split::Test)),
+        boundary: data.boundary,
+        plan: data.plan.clone(),
+        class_names: data.class_names.clone(),
     };
     with_data(spec, data, device)
 }
@@ -54,7 +60,10 @@ pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> P
         tokenizer,
         train_tokens: 0,
         validation_tokens: 0,
-        test_tokens: 0,
+        test_tokens: None,
+        boundary: None,
+        plan: None,
+        class_names: Vec::new(),
     };
     with_data(spec, data, "cpu")
 }
@@ -77,6 +86,30 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
         started_at: now(),
         resumed: Vec::new(),
     }
+}
+
+/// Where a run comes from, if it is the folder of one, or a file in it.
+pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
+    let folder = if run.is_file() { run.parent()? } else { run };
+    let text = file::read_text(&folder.join(PROVENANCE_FILE), file::CONFIGURATION_BYTES).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The spec of a run with what stood between the documents that it was trained on, where the spec leaves that open.
+pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
+    let separator = match (spec.data.separator, of_run(run).map(|provenance| provenance.data)) {
+        (Separator::Auto, Some(data)) => match data.boundary {
+            Some(Boundary::EndOfText) if spec.data.pipeline == Pipeline::Stream => Separator::EndOfText,
+            Some(_) => Separator::Line,
+            // Of a model that was imported nobody knows it; earlier builds knew nothing but the line end.
+            None if data.sha256.is_empty() => Separator::Auto,
+            None => Separator::Line,
+        },
+        (asked, _) => asked,
+    };
+    let mut spec: Spec = (**spec).clone();
+    spec.data.separator = separator;
+    Ok(spec.check()?)
 }
 
 /// What is added when a run goes on after `step`; the rest is as `now` says.

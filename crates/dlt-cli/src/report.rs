@@ -65,14 +65,16 @@ impl Ending<'_> {
 
     fn quality(&self) -> String {
         let summary = self.summary;
-        if let (Some(validation), Some(test)) = (summary.validation_scores, summary.test_scores) {
-            return scores(summary, validation, test);
+        if let Some(validation) = summary.validation_scores {
+            return scores(summary, validation, summary.test_scores);
         }
         let mut table = Table::new(&["", "this model", "unigram floor"]);
         let mut row =
             |name: &str, model: f64, floor: f64| table.row([name, &perplexity(model), &perplexity(floor)]);
         row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
-        row("test perplexity", summary.test_perplexity, summary.unigram_test_perplexity);
+        if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
+            row("test perplexity", test, floor);
+        }
         if summary.bits_per_byte.is_finite() {
             table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
         }
@@ -178,11 +180,11 @@ impl Ending<'_> {
         let whole_model = summary.conventional_block_parameters as f64;
         let mut table =
             Table::new(&["", "validation", "test", "block parameters, mean", "share", "steps", "seed"]);
-        let mut row = |label: &str, validation, test, blocks: f64, steps: usize, seed: u64| {
+        let mut row = |label: &str, validation, test: Option<f64>, blocks: f64, steps: usize, seed: u64| {
             table.row([
                 label.to_owned(),
                 perplexity(validation),
-                perplexity(test),
+                test.map_or_else(|| "-".to_owned(), perplexity),
                 decimal(blocks, 0),
                 decimal(blocks / whole_model, 3),
                 whole(steps),
@@ -192,7 +194,7 @@ impl Ending<'_> {
         let (validation, test) = (summary.validation_perplexity, summary.test_perplexity);
         row("this run", validation, test, summary.block_parameters_mean, summary.steps, summary.seed);
         for one in recorded {
-            let (validation, test) = (one.validation_perplexity, one.test_perplexity);
+            let (validation, test) = (one.validation_perplexity, Some(one.test_perplexity));
             row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
         }
         let mut text = "\nRecorded results of the same model, text, steps and batch\n".to_owned();
@@ -247,10 +249,11 @@ impl Ending<'_> {
 }
 
 /// How well classes are told apart, beside whoever always says the most frequent one.
-pub(crate) fn scores(summary: &Summary, validation: Scores, test: Scores) -> String {
+pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>) -> String {
     let mut table = Table::new(&["", "this model", "majority class"]);
     let mut row = |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
-    for (split, scores) in [("validation", validation), ("test", test)] {
+    for (split, scores) in [("validation", Some(validation)), ("test", test)] {
+        let Some(scores) = scores else { continue };
         row(&format!("{split} accuracy"), scores.accuracy, decimal(scores.majority_accuracy, 4));
         if let Some(matthews) = scores.matthews {
             row(&format!("{split} Matthews correlation"), matthews, decimal(0.0, 4));

@@ -3,17 +3,34 @@
 use std::env;
 use std::path::PathBuf;
 
-use dlt_data::{Material, Places, Progress, Tokenizer};
-use dlt_spec::CheckedSpec;
+use dlt_data::{DataRequest, LoadedText, Material, Places, Progress, Split, Tokenizer};
+use dlt_spec::spec::DataSpec;
+use dlt_spec::{CheckedSpec, ExitCode};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::hub;
 
 /// Loads what a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
     let (cache, hub) = (cache(), hub::config()?);
-    let places = Places { cache: cache.as_deref(), hub: hub.as_ref() };
+    let places = Places { cache: cache.as_deref(), hub: hub.as_ref(), limit: limit()? };
     Ok(Material::load(spec, places, progress)?)
+}
+
+/// Loads one text, or one split of it, as `data` says; windows of it are cut later.
+pub(crate) fn load_text(
+    data: &DataSpec,
+    split: Option<Split>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LoadedText> {
+    let (cache, hub) = (cache(), hub::config()?);
+    let request = DataRequest {
+        cache: cache.as_deref(),
+        hub: hub.as_ref(),
+        limit: limit()?,
+        ..DataRequest::new(data, 1)
+    };
+    Ok(dlt_data::load_text(&request, split, progress)?)
 }
 
 /// The tokenizer that a spec names.
@@ -30,4 +47,48 @@ pub(crate) fn cache() -> Option<PathBuf> {
     path("DLT_CACHE")
         .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))
         .or_else(|| path("HOME").map(|home| home.join(".cache").join("dlt")))
+}
+
+/// Bytes of tokens that a split may become: `DLT_CACHE_LIMIT`, as in `100GB`.
+pub(crate) fn limit() -> Result<Option<u64>> {
+    let Some(text) = env::var_os("DLT_CACHE_LIMIT").filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let text = text.to_string_lossy();
+    parse_bytes(&text).map(Some).ok_or_else(|| {
+        let message =
+            format!("DLT_CACHE_LIMIT: expected a number of bytes, MB, GB or TB, as in 100GB, got {text:?}");
+        Failure::refused(ExitCode::Usage, message)
+    })
+}
+
+/// A number of bytes, with or without a unit of a power of a thousand.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_have_units() {
+        for (text, bytes) in
+            [("5", 5), ("5B", 5), ("2kb", 2_000), ("3 MB", 3_000_000), ("100GB", 100_000_000_000)]
+        {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "GB", "-1", "1.5GB", "5 apples", "99999999999999999999", "99999999TB"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::report::Ending;
 use crate::run_options::RunOptions;
 use crate::start::{Start, Weights, has_tokens};
-use crate::{hub, interrupt, machine, numbers, output, paths, provenance, threads, tokens};
+use crate::{hub, interrupt, machine, numbers, output, paths, plan, provenance, threads, tokens};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
@@ -146,7 +146,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     if has_tokens(&spec) {
         progress.note(&tokenizer.verify()?);
     }
-    let material = tokens::load(&tokenizer.in_place(&spec)?, &mut |loading| progress.loading(loading))?;
+    let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, run)?;
+    let material = tokens::load(&as_trained, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
@@ -211,10 +212,7 @@ fn carry_out(mut trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, m
         Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
         Size::Auto(_) => String::new(),
     };
-    progress.borrow().note(&format!(
-        "{} steps done; evaluating the best model on validation and test{bounded}",
-        whole(done)
-    ));
+    progress.borrow().note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
     let (state, binding) = (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
     let summary = trainer.finish();
     events.follow();
@@ -324,14 +322,20 @@ fn introduce(
         Some(tokens) => whole(tokens.split(split).len()),
         None => whole(material.examples(split).count()),
     };
+    let test = match material.has(Split::Test) {
+        true => format!("{} to test", amount(Split::Test)),
+        false => "no test split".to_owned(),
+    };
     progress.note(&format!(
-        "data: {} in {} {} to train on, {} to validate, {} to test",
+        "data: {} in {} {} to train on, {} to validate, {test}",
         spec.data.source,
         amount(Split::Train),
         numbers::units(spec),
         amount(Split::Validation),
-        amount(Split::Test),
     ));
+    if let Some(plan) = &material.provenance().plan {
+        progress.note(&format!("files: {}", plan::line(plan)));
+    }
     let steps = steps(spec, material);
     let per_step = match model.architecture {
         Architecture::Vit => format!("{} pictures of {} positions", training.batch, spec.tokens()),

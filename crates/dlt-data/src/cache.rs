@@ -25,8 +25,8 @@
 use crate::{
     checksum::{feed, hex},
     durable,
-    mapping::MappedFile,
     stream::TokenStream,
+    token_file::TokenFile,
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -126,20 +126,18 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     if long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64)) != Some(length) {
         return Err(damaged("cut short or too long"));
     }
-    // Read rather than mapped, so that checking a large file does not fill the memory with it.
     let mut hash = Sha256::new();
     feed(&mut [&mut hash], &mut file)?;
     if header[112..144] != *hash.finalize() {
         return Err(damaged("the checksum of the tokens differs"));
     }
-    let mapped =
-        MappedFile::open(&file, HEADER_BYTES)?.ok_or_else(|| damaged("not a whole number of tokens"))?;
     let mut text_sha256 = [0; 32];
     text_sha256.copy_from_slice(&header[80..112]);
     let (vocabulary, eos, bytes) = (number(12) as usize, number(32), long(24));
     let eos = (eos != NO_EOS).then_some(eos);
     let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256 };
-    Ok(TokenizedText { stream: TokenStream::mapped(mapped, bytes as usize), facts })
+    let tokens = TokenFile::new(file, path, HEADER_BYTES as u64, long(16) as usize);
+    Ok(TokenizedText { stream: TokenStream::in_file(tokens, bytes as usize), facts })
 }
 
 /// What asking to write a key gives.
@@ -188,7 +186,7 @@ impl Writer {
         self.file.write_all(&self.bytes)
     }
 
-    /// Puts the file into its place and gives the tokens back, mapped.
+    /// Puts the file into its place and gives the tokens back, in it.
     pub(crate) fn finish(self, facts: &Facts) -> io::Result<TokenizedText> {
         let partial = self.partial.clone();
         // What is left of a failed write is only in the way; after the rename there is nothing.

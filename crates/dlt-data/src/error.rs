@@ -53,29 +53,57 @@ pub enum DataError {
         /// The endings that are read.
         extensions: String,
     },
-    /// A folder that has files for two of the three splits.
+    /// A folder or repository whose files do not say clearly which split each is for.
+    #[error("cannot tell which text of {place} to read as what: {found}; {advice}")]
+    AmbiguousFolder {
+        /// The folder or repository.
+        place: String,
+        /// What was found.
+        found: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A folder or repository without a file for a split that is needed.
     #[error(
-        "{} has files for some splits but none for {missing}: add one (as in {missing}.txt), or rename the others so \
-         that all files are joined and split by `data.split`",
-        path.display()
+        "{place} has no file for the {missing} split, only {found}: add one, as in {missing}.txt, or name a single file"
     )]
     MissingSplit {
-        /// The folder.
-        path: PathBuf,
+        /// The folder or repository.
+        place: String,
         /// The split that has no file.
         missing: Split,
+        /// The files that there are.
+        found: String,
     },
-    /// A folder that has two files for one split.
-    #[error("{} has two files for {split}, {first:?} and {second:?}: keep one", path.display())]
-    AmbiguousSplit {
+    /// Files whose names count parts, not all of which are there.
+    #[error(
+        "{place} has not all parts of a split: expected {expected} files, as their names say, got {found}"
+    )]
+    MissingParts {
+        /// The folder or repository.
+        place: String,
+        /// Parts that the names count.
+        expected: u64,
+        /// The files that there are.
+        found: String,
+    },
+    /// A folder with more files than a data set has.
+    #[error("{} has more than {most} files: expected a folder of data, name one below it", path.display())]
+    TooManyFiles {
         /// The folder.
         path: PathBuf,
+        /// The most that are looked at.
+        most: usize,
+    },
+    /// A split that the data do not have.
+    #[error("{name} has no {split} split: {advice}")]
+    NoSplit {
+        /// Where the text comes from.
+        name: String,
         /// The split.
         split: Split,
-        /// The first of them in name order.
-        first: String,
-        /// The second.
-        second: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// Fractions that do not divide a text.
     #[error("cannot split a text by {fractions:?}: expected three fractions from 0 to 1 that sum to 1")]
@@ -170,14 +198,14 @@ pub enum DataError {
         reason: String,
     },
     /// A tokenizer without a token that ends a text, where one is needed.
-    #[error(
-        "the tokenizer {tokenizer:?} has no token {expected:?}, which the pipeline `blocks` puts around each block"
-    )]
+    #[error("the tokenizer {tokenizer:?} has no token {expected:?}, which {wanted}")]
     NoEndOfText {
         /// Identity of the tokenizer.
         tokenizer: String,
         /// The token that was looked for.
         expected: String,
+        /// What it is for.
+        wanted: &'static str,
     },
     /// Text that the tokenizer refuses, or ids that it does not know.
     #[error("the tokenizer {tokenizer:?} failed: {reason}")]
@@ -375,6 +403,51 @@ pub enum DataError {
         format: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// Cached tokens that are not in their file any more.
+    #[error(
+        "the cached tokens of {} were changed while they were used: cannot read token {token} of {of}: {source}; run the \
+         same command again, or `dlt train --resume`, and they are made again",
+        path.display()
+    )]
+    ChangedCache {
+        /// The file.
+        path: PathBuf,
+        /// The first token that was asked for.
+        token: usize,
+        /// Tokens that the file had when it was opened.
+        of: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// More tokens than the cache may hold.
+    #[error(
+        "the {split} split of {name} is more than {limit} of tokens, after {read} of its text: this is the limit for {of} \
+         of files; if that is meant, set DLT_CACHE_LIMIT to more, as in DLT_CACHE_LIMIT=100GB"
+    )]
+    TooManyTokens {
+        /// Where the text comes from.
+        name: String,
+        /// The split.
+        split: Split,
+        /// The limit, in words.
+        limit: String,
+        /// Bytes of text that were read, in words.
+        read: String,
+        /// Bytes of the files, in words.
+        of: String,
+    },
+    /// More text than is read to find where it is cut.
+    #[error(
+        "{} and the files after it are more than {most} bytes of text, which is more than such files are expected to \
+         hold; if that is meant, set DLT_CACHE_LIMIT to more, as in DLT_CACHE_LIMIT=100GB",
+        path.display()
+    )]
+    TooMuchText {
+        /// The first file.
+        path: PathBuf,
+        /// The most bytes.
+        most: u64,
     },
     /// Settings of batches that cannot be.
     #[error("{what}: expected {expected}, came {came}")]

@@ -19,13 +19,15 @@ use bad_rows::Findings;
 use content::Foreign;
 use dlt_spec::{
     file,
+    record::Boundary,
     spec::{CsvSeparator, DataSpec, Newlines, OnBadRow},
 };
 use json::ArrayError;
 use line_ends::LineEnds;
-use separated::Quoting;
+pub(crate) use separated::Quoting;
 use std::{
     io::{self, BufReader, Read},
+    mem,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -101,6 +103,10 @@ pub(crate) enum JsonLayout {
     /// In an array.
     Array,
 }
+
+/// Takes a row: the names of the columns, its number, its fields.
+pub(crate) type TakeRecord<'a> =
+    &'a mut dyn FnMut(&[String], u64, &csv::ByteRecord) -> Result<Flow, DataError>;
 
 /// How it is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,27 +197,48 @@ impl DataFile {
 
     /// Looks at its content: whether it is what its name says, and where in its rows the text is.
     pub(crate) fn examine(&mut self, reading: Reading, wanted: Option<&str>) -> Result<(), DataError> {
+        self.examine_rows(reading)?;
+        self.column = match self.format {
+            Format::Text => None,
+            Format::Parquet => Some(table::column(self, wanted)?),
+            Format::Json(layout) => Some(json::column(self, layout, wanted)?),
+            Format::Separated(quoting) => {
+                Some(separated::column(self, quoting, self.separator.unwrap_or(b','), wanted)?)
+            }
+        };
+        Ok(())
+    }
+
+    /// The same without looking for a text: how its rows are told apart.
+    pub(crate) fn examine_rows(&mut self, reading: Reading) -> Result<(), DataError> {
         self.reading = reading;
         if self.shipped.is_some() {
             return Ok(());
         }
         let head = self.check_content()?;
-        self.column = match self.format {
-            Format::Text => None,
-            Format::Parquet => Some(table::column(self, wanted)?),
+        match self.format {
+            Format::Text | Format::Parquet => {}
             Format::Json(_) => {
                 let is_array = head.trim_ascii_start().starts_with(b"[");
-                let layout = if is_array { JsonLayout::Array } else { JsonLayout::Lines };
-                self.format = Format::Json(layout);
-                Some(json::column(self, layout, wanted)?)
+                self.format = Format::Json(if is_array { JsonLayout::Array } else { JsonLayout::Lines });
             }
-            Format::Separated(quoting) => {
-                let separator = separated::separator(self, quoting)?;
-                self.separator = Some(separator);
-                Some(separated::column(self, quoting, separator, wanted)?)
-            }
-        };
+            Format::Separated(quoting) => self.separator = Some(separated::separator(self, quoting)?),
+        }
         Ok(())
+    }
+
+    /// Hands the bytes of each object of JSON to `take`, with its number from 1.
+    pub(crate) fn each_object(
+        &self,
+        layout: JsonLayout,
+        take: &mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>,
+    ) -> Result<Flow, DataError> {
+        json::each(self, layout, take)
+    }
+
+    /// Hands the fields of each row to `take`, with its number, where that of the names is 1.
+    pub(crate) fn each_record(&self, quoting: Quoting, take: TakeRecord<'_>) -> Result<(), DataError> {
+        separated::each(self, quoting, self.separator.unwrap_or(b','), take)
     }
 
     /// Refuses what is neither text nor rows, by the first bytes of the file and of what is packed in it. Gives the first
@@ -262,7 +289,7 @@ impl DataFile {
     }
 
     /// Its content without packing and without a mark of byte order.
-    fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
+    pub(crate) fn open(&self) -> Result<Box<dyn Read + '_>, DataError> {
         if let Some(text) = self.shipped {
             return Ok(Box::new(text.as_bytes()));
         }
@@ -330,6 +357,8 @@ pub(crate) enum PieceKind {
     Ends,
     /// What stands between two rows; no row of its own.
     Between,
+    /// The end of a document that another one follows; it has no text.
+    EndOfDocument,
 }
 
 /// Whether to go on.
@@ -351,6 +380,7 @@ pub(crate) struct Rows {
     /// The column of the text, where it was named.
     pub(crate) column: Option<String>,
     pub(crate) joining: Joining,
+    pub(crate) boundary: Boundary,
 }
 
 impl Rows {
@@ -360,7 +390,10 @@ impl Rows {
         let mut is_open = false;
         let mut at_start = true;
         let mut before = 0;
+        // Whether there was a document; of each file, whether what follows begins another one.
+        let mut has_document = false;
         for file in &self.files {
+            let mut is_next = true;
             let known = if wanted.is_some() { file.known_rows()? } else { None };
             let range =
                 wanted.map(|range| range.start.saturating_sub(before)..range.end.saturating_sub(before));
@@ -371,7 +404,19 @@ impl Rows {
                 continue;
             }
             let mut take = |piece: Piece<'_>| {
-                if at_start && is_open {
+                // Rows without text are no documents.
+                if self.boundary == Boundary::EndOfText && is_next && !piece.text.is_empty() {
+                    is_next = false;
+                    let end = Piece { text: "", kind: PieceKind::EndOfDocument };
+                    if mem::replace(&mut has_document, true) && sink(end)? == Flow::Stop {
+                        return Ok(Flow::Stop);
+                    }
+                }
+                if self.boundary == Boundary::EndOfText && file.format != Format::Text {
+                    is_next |= piece.kind == PieceKind::Ends;
+                    return sink(piece);
+                }
+                if at_start && is_open && self.boundary == Boundary::Line {
                     let between = Piece { text: "\n", kind: PieceKind::Between };
                     if sink(between)? == Flow::Stop {
                         return Ok(Flow::Stop);

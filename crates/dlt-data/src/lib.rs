@@ -32,11 +32,11 @@ mod files;
 mod hub;
 mod load;
 mod lock;
-mod mapping;
 mod material;
 mod origin;
 mod perplexity;
 mod pictures;
+mod plan;
 mod prefetch;
 mod pretrained;
 mod retrieval;
@@ -45,6 +45,7 @@ mod sentences;
 mod source;
 mod split;
 mod stream;
+mod token_file;
 mod tokenizer;
 mod tokenizing;
 mod waiting;
@@ -61,14 +62,15 @@ pub use hub::{
     FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind, RepoName,
     Revision, Token,
 };
-pub use load::{DataRequest, Progress, load};
+pub use load::{DataRequest, LoadedText, Progress, load, load_text};
 pub use material::{Draw, ExampleBatch, Examples, Material, Places};
 pub use origin::{HUB_PREFIX, is_local, pinned};
-pub use perplexity::{bits_per_byte, unigram_perplexity};
+pub use perplexity::{bits_per_byte, unigram_perplexity, unigram_perplexity_of};
 pub use pictures::{
     Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits, Pictures,
     load_pictures, read_cifar10,
 };
+pub use plan::plan_folder;
 pub use prefetch::{Prefetcher, Ready, prefetch};
 pub use pretrained::{FetchedModel, fetch_model};
 pub use retrieval::{Fetched, fetch};

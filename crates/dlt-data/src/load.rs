@@ -11,11 +11,14 @@ use crate::{
     source::Source,
     split::Split,
     stream::{Provenance, SplitProvenance, TokenSplits, TokenStream},
-    tokenizer::{Marks, Tokenizer, TokenizerSource},
+    tokenizer::{END_OF_TEXT, Marks, Tokenizer, TokenizerSource},
     tokenizing::Work,
 };
-use dlt_spec::spec::{DataSpec, Marks as MarksWord, Pipeline};
-use std::{io, num::NonZeroUsize, path::Path, sync::mpsc, thread};
+use dlt_spec::{
+    record::Boundary,
+    spec::{DataSpec, Marks as MarksWord, Pipeline, Separator},
+};
+use std::{cell::Cell, io, num::NonZeroUsize, path::Path, sync::mpsc, thread};
 
 /// What to load.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +33,31 @@ pub struct DataRequest<'a> {
     pub hub: Option<&'a HubConfig>,
     /// Threads that tokenize; `None` takes one for each core.
     pub threads: Option<NonZeroUsize>,
+    /// Bytes of tokens that a split may become, on disk or in memory; `None` for 1 GiB and 64 times the size of its files.
+    pub limit: Option<u64>,
 }
+
+/// Tokens that a split may become whatever its files, in bytes: few disks and memories are too small for so many.
+const FLOOR_BYTES: u64 = 1 << 30;
+
+/// How many times the size of its files the tokens of a split may be. A token of four bytes for each byte of text, and
+/// text that was packed to a sixteenth: more is no text that a person wrote, but a file made to fill a disk.
+const MOST_GROWTH: u64 = 64;
 
 impl<'a> DataRequest<'a> {
     /// Data for windows of `context` tokens, without cache and hub.
     #[must_use]
     pub fn new(data: &'a DataSpec, context: usize) -> Self {
-        Self { data, context, cache: None, hub: None, threads: None }
+        Self { data, context, cache: None, hub: None, threads: None, limit: None }
     }
+}
+
+/// Bytes of text for a byte of tokens, at most: sixteen letters a token.
+const TEXT_PER_TOKENS: u64 = 4;
+
+/// Bytes of tokens that may be made of files of so many bytes.
+fn limit_of(request: &DataRequest<'_>, stored: u64) -> u64 {
+    request.limit.unwrap_or_else(|| FLOOR_BYTES.saturating_add(stored.saturating_mul(MOST_GROWTH)))
 }
 
 /// What [`load`] is doing.
@@ -69,8 +89,9 @@ pub enum Progress {
 /// The tokens of a text, from the cache where they are, else tokenized and cached.
 ///
 /// # Errors
-/// If the source or the tokenizer cannot be used, or a split is too short for one window. A cache that cannot be
-/// read or written is no error: it is reported as a warning.
+/// If the source or the tokenizer cannot be used, a split is too short for one window or too long for the limit, or the
+/// disk is full. A cache that cannot be read, or whose folder cannot be written to, is no error: it is reported as a
+/// warning.
 pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits, DataError> {
     let DataRequest { data, context, .. } = *request;
     let least = if data.pipeline == Pipeline::Blocks { 2 } else { 1 };
@@ -78,11 +99,9 @@ pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Re
         return Err(DataError::ContextTooShort { context, least });
     }
     progress(Progress::Reading);
-    let text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
-    if let Some(column) = text.column() {
-        progress(Progress::Column(column.clone()));
-    }
-    let loaded = load_splits(request, &text, progress);
+    let mut text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
+    text.tell_of_name();
+    let loaded = load_splits(request, &mut text, progress);
     // Also where it failed: what was left out may be why.
     text.tell_bad_rows();
     loaded
@@ -90,28 +109,72 @@ pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Re
 
 fn load_splits(
     request: &DataRequest<'_>,
-    text: &Source,
+    text: &mut Source,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TokenSplits, DataError> {
     let DataRequest { data, context, .. } = *request;
-    let source = listening(progress, |on| TokenizerSource::resolve(&data.tokenizer, request.hub, on))?;
-    let mut loader = Loader { request, source, tokenizer: None };
-    let train = loader.split(text, Split::Train, progress)?;
-    let validation = loader.split(text, Split::Validation, progress)?;
-    let test = loader.split(text, Split::Test, progress)?;
-    let splits = [&train, &validation, &test].map(|loaded| loaded.provenance.clone());
+    let mut loader = Loader::of(request, text, progress)?;
+    let mut of = |split: Split| -> Result<LoadedSplit, DataError> {
+        let loaded = loader.split(text, split, progress)?;
+        loader.check_length(&loaded.text.stream, split)?;
+        Ok(loaded)
+    };
+    let (train, validation) = (of(Split::Train)?, of(Split::Validation)?);
+    let test = text.has(Split::Test).then(|| of(Split::Test)).transpose()?;
+    let splits = [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten();
     let provenance = Provenance {
         source: data.source.clone(),
         sha256: text.sha256.clone(),
         hub: text.hub.clone(),
         column: text.column().cloned(),
         bad_rows: text.bad_rows(),
+        boundary: Some(text.boundary()),
+        plan: text.plan.clone(),
+        class_names: Vec::new(),
         tokenizer: loader.source.id(),
-        splits: splits.to_vec(),
+        splits: splits.map(|loaded| loaded.provenance.clone()).collect(),
     };
     let Facts { vocabulary, eos, .. } = train.text.facts;
-    let [train, validation, test] = [train, validation, test].map(|loaded| loaded.text.stream);
+    let [train, validation] = [train, validation].map(|loaded| loaded.text.stream);
+    let test = test.map_or_else(|| TokenStream::new(Vec::new(), 0), |loaded| loaded.text.stream);
     Ok(TokenSplits { train, validation, test, provenance, vocabulary, eos, pipeline: data.pipeline, context })
+}
+
+/// A text that is read as one, and not as three splits.
+#[derive(Clone, Debug)]
+pub struct LoadedText {
+    /// Its tokens.
+    pub tokens: TokenStream,
+    /// What was put between two documents.
+    pub boundary: Boundary,
+}
+
+/// The tokens of a whole text, or of one split of it, read exactly as [`load`] reads it.
+///
+/// # Errors
+/// As [`load`], and if it is divided into splits and none is asked for, or one that it lacks.
+pub fn load_text(
+    request: &DataRequest<'_>,
+    split: Option<Split>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<LoadedText, DataError> {
+    progress(Progress::Reading);
+    let data = request.data;
+    let mut text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
+    let split = text.take(&data.source, split)?;
+    let mut loader = Loader::of(request, &mut text, progress)?;
+    let tokens = loader.split(&text, split, progress);
+    text.tell_bad_rows();
+    Ok(LoadedText { tokens: tokens?.text.stream, boundary: text.boundary() })
+}
+
+/// Bytes in words.
+fn amount(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes >= 1e9 => format!("{:.1} GB", bytes / 1e9),
+        bytes if bytes >= 1e6 => format!("{:.1} MB", bytes / 1e6),
+        bytes => format!("{bytes} bytes"),
+    }
 }
 
 /// The text of a name, fetched where it has to be.
@@ -167,11 +230,18 @@ struct LoadedSplit {
     provenance: SplitProvenance,
 }
 
-/// Why tokens did not come about.
+/// Why there are no tokens.
 enum Failed {
     Data(DataError),
     /// The cache cannot be written.
     Cache(io::Error),
+}
+
+/// Whether nothing more can be written, because of the disk or of a limit of the process. Then memory is no way out: it
+/// would be filled next.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero)
 }
 
 impl From<DataError> for Failed {
@@ -180,14 +250,31 @@ impl From<DataError> for Failed {
     }
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// What loads a text, which is told what is put between its documents and how much of it may be read.
+    fn of(
+        request: &'a DataRequest<'a>,
+        text: &mut Source,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DataError> {
+        if let Some(column) = text.column() {
+            progress(Progress::Column(column.clone()));
+        }
+        let name = &request.data.tokenizer;
+        let source = listening(progress, |on| TokenizerSource::resolve(name, request.hub, on))?;
+        let mut loader = Self { request, source, tokenizer: None };
+        text.separate_by(loader.boundary(text)?);
+        text.limit_to(TEXT_PER_TOKENS.saturating_mul(limit_of(request, text.stored_bytes(Split::Train))));
+        Ok(loader)
+    }
+
     fn split(
         &mut self,
         text: &Source,
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<LoadedSplit, DataError> {
-        let key = CacheKey::new(&text.identity(split), &self.source.id(), &self.pipeline());
+        let key = CacheKey::new(&text.identity(split), &self.source.id(), &self.pipeline(text.boundary()));
         let cached = self.request.cache.and_then(|folder| cache::read(folder, &key));
         let tokenized = match (cached, self.request.cache) {
             (Some(tokenized), _) => {
@@ -197,6 +284,10 @@ impl Loader<'_> {
             (None, Some(folder)) => match self.tokenize_to(folder, key, text, split, progress) {
                 Ok(tokenized) => tokenized,
                 Err(Failed::Data(error)) => return Err(error),
+                Err(Failed::Cache(error)) if is_full(&error) => {
+                    let reason = format!("{error}; make room, or name another folder with DLT_CACHE");
+                    return Err(DataError::Write { path: folder.to_owned(), reason });
+                }
                 Err(Failed::Cache(error)) => {
                     tracing::warn!(folder = %folder.display(), %error, "tokens cannot be cached and stay in memory");
                     self.tokenize(text, split, progress)?
@@ -204,7 +295,6 @@ impl Loader<'_> {
             },
             (None, None) => self.tokenize(text, split, progress)?,
         };
-        self.check_length(&tokenized.stream, split)?;
         let Facts { text_bytes, text_sha256, .. } = tokenized.facts;
         let provenance = SplitProvenance {
             split,
@@ -215,14 +305,60 @@ impl Loader<'_> {
         Ok(LoadedSplit { text: tokenized, provenance })
     }
 
-    /// What shapes the tokens beside text and tokenizer: blocks are whole blocks of one context.
-    fn pipeline(&self) -> String {
-        match self.request.data.pipeline {
-            Pipeline::Stream if self.request.data.marks == MarksWord::Template => {
-                // Which tokens these are, the tokenizer's file says.
-                "stream with the template's marks".to_owned()
+    /// What is put between two documents of a text.
+    fn boundary(&mut self, text: &Source) -> Result<Boundary, DataError> {
+        let data = self.request.data;
+        let is_asked = data.separator == Separator::EndOfText;
+        if is_asked && text.has_lines() {
+            return Err(DataError::BadSetting {
+                what: "data.separator",
+                expected: format!(
+                    "\"auto\" or \"line\" for {}, whose rows are lines of longer texts",
+                    data.source
+                ),
+                came: "\"end-of-text\"".to_owned(),
+            });
+        }
+        let is_usual =
+            data.separator == Separator::Auto && data.pipeline == Pipeline::Stream && text.has_documents();
+        if !is_asked && !is_usual {
+            return Ok(Boundary::Line);
+        }
+        let tokenizer = self.take_tokenizer()?;
+        let (eos, id) = (tokenizer.eos(), tokenizer.id().to_owned());
+        self.tokenizer = Some(tokenizer);
+        match eos {
+            Some(_) => Ok(Boundary::EndOfText),
+            None if is_asked => Err(DataError::NoEndOfText {
+                tokenizer: id,
+                expected: END_OF_TEXT.to_owned(),
+                wanted: "data.separator = \"end-of-text\" puts between two documents",
+            }),
+            None => {
+                tracing::warn!(tokenizer = %id, "it has no token that ends a text: a line end is put between rows");
+                Ok(Boundary::Line)
             }
-            Pipeline::Stream => "stream".to_owned(),
+        }
+    }
+
+    fn take_tokenizer(&mut self) -> Result<Tokenizer, DataError> {
+        self.tokenizer.take().map_or_else(|| self.source.open(), Ok)
+    }
+
+    /// What shapes the tokens besides text and tokenizer: blocks are whole blocks of one context, and documents may be
+    /// ended by a token.
+    fn pipeline(&self, boundary: Boundary) -> String {
+        let eos =
+            || self.tokenizer.as_ref().and_then(Tokenizer::eos).map_or_else(String::new, |id| id.to_string());
+        match self.request.data.pipeline {
+            Pipeline::Stream => {
+                // Which tokens the marks are, the tokenizer's file says.
+                let is_marked = self.request.data.marks == MarksWord::Template;
+                let marks = if is_marked { " with the template's marks" } else { "" };
+                let is_ended = boundary == Boundary::EndOfText;
+                let ends = if is_ended { format!(" of documents ended by {}", eos()) } else { String::new() };
+                format!("stream{marks}{ends}")
+            }
             Pipeline::Blocks => {
                 // What ends a text is in the file of the tokenizer, or next to it.
                 let ends =
@@ -281,10 +417,7 @@ impl Loader<'_> {
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Facts, E> {
-        let tokenizer = match self.tokenizer.take() {
-            Some(tokenizer) => tokenizer,
-            None => self.source.open()?,
-        };
+        let tokenizer = self.take_tokenizer()?;
         let of = source.estimated_bytes(split)? as usize;
         progress(Progress::Tokenizing { split, bytes: 0, of });
         let marks = match (self.request.data.marks, self.request.data.pipeline) {
@@ -301,11 +434,25 @@ impl Loader<'_> {
             context: self.request.context,
             threads: self.request.threads.unwrap_or_else(cores),
         };
+        let read = Cell::new(0);
         let mut done = |bytes: u64| {
+            read.set(bytes);
             let bytes = bytes as usize;
             progress(Progress::Tokenizing { split, bytes, of: of.max(bytes) });
         };
-        let facts = work.run(write, &mut done)?;
+        let stored = source.stored_bytes(split);
+        let limit = limit_of(self.request, stored);
+        let mut written = 0;
+        let mut write = |ids: &[u32]| {
+            written += size_of_val(ids) as u64;
+            if written > limit {
+                let name = self.request.data.source.clone();
+                let [limit, read, of] = [limit, read.get(), stored].map(amount);
+                return Err(DataError::TooManyTokens { name, split, limit, read, of }.into());
+            }
+            write(ids)
+        };
+        let facts = work.run(&mut write, &mut done)?;
         let bytes = facts.text_bytes as usize;
         progress(Progress::Tokenizing { split, bytes, of: bytes });
         self.tokenizer = Some(tokenizer);

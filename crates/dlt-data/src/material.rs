@@ -54,6 +54,8 @@ pub struct Places<'a> {
     pub cache: Option<&'a Path>,
     /// How the hub is reached; without it, names that come from the hub are refused.
     pub hub: Option<&'a HubConfig>,
+    /// Bytes of tokens that a split may become; `None` as in [`DataRequest`].
+    pub limit: Option<u64>,
 }
 
 impl Material {
@@ -73,6 +75,7 @@ impl Material {
                 let request = DataRequest {
                     cache: places.cache,
                     hub: places.hub,
+                    limit: places.limit,
                     ..DataRequest::new(&spec.data, spec.model.context)
                 };
                 let splits = load(&request, progress)?;
@@ -127,15 +130,23 @@ impl Material {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DataError> {
         let source = &spec.data.source;
-        let loaded = load_sentences(source, places.hub, places.cache, progress)?;
+        let loaded = load_sentences(&spec.data, places.hub, places.cache, progress)?;
         let tokenizer = tokenizer(spec, places)?;
         let framing = Framing::of(&tokenizer, spec.data.framing, spec.data.marks)?;
+        let is_own = loaded.plan.is_some();
         let labelled = |examples: Vec<Example>| -> Vec<Example> {
-            examples.into_iter().filter(|example| example.label.is_some()).collect()
+            let all = examples.len();
+            let labelled: Vec<Example> =
+                examples.into_iter().filter(|example| example.label.is_some()).collect();
+            if is_own && labelled.len() < all {
+                tracing::warn!(rows = all - labelled.len(), "rows without a class are left out");
+            }
+            labelled
         };
         let (mut train, validation) = (labelled(loaded.train), labelled(loaded.validation));
         let mut test = labelled(loaded.test);
-        if test.is_empty() {
+        // GLUE publishes its test split without classes; what a user has is used as it is.
+        if test.is_empty() && loaded.plan.is_none() {
             test = train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
         }
         let mut splits = Vec::new();
@@ -144,10 +155,16 @@ impl Material {
             splits.push(sentence_provenance(split, &examples, rows.tokens()));
             Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
         };
+        let has_test = !test.is_empty() || loaded.plan.is_none();
         let examples =
             [ids(Split::Train, train)?, ids(Split::Validation, validation)?, ids(Split::Test, test)?];
+        splits.retain(|split| split.split != Split::Test || has_test);
         let extents = Extents { vocabulary: tokenizer.vocabulary(), classes: loaded.classes };
-        let provenance = provenance(source, loaded.hub, tokenizer.id(), splits);
+        let provenance = Provenance {
+            plan: loaded.plan,
+            class_names: loaded.class_names,
+            ..provenance(source, loaded.hub, tokenizer.id(), splits)
+        };
         Self::checked(Self { provenance, extents, examples, text: None })
     }
 
@@ -186,7 +203,7 @@ impl Material {
     }
 
     fn checked(self) -> Result<Self, DataError> {
-        match Split::ALL.into_iter().find(|&split| self.examples(split).count() == 0) {
+        match Split::ALL.into_iter().find(|&split| self.has(split) && self.examples(split).count() == 0) {
             Some(split) => Err(DataError::NoExamples { name: self.provenance.source.clone(), split }),
             None => Ok(self),
         }
@@ -210,7 +227,13 @@ impl Material {
         self.examples.iter().filter_map(Examples::widest).max()
     }
 
-    /// The examples of a split.
+    /// Whether the data have this split; only test may be missing.
+    #[must_use]
+    pub fn has(&self, split: Split) -> bool {
+        self.provenance.split(split).is_some()
+    }
+
+    /// The examples of a split; none where the data do not have it.
     #[must_use]
     pub fn examples(&self, split: Split) -> &Examples {
         let [train, validation, test] = &self.examples;
@@ -249,7 +272,18 @@ fn provenance(
     splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
     let sha256 = hex(&hash.finalize().into());
     let (source, tokenizer) = (source.to_owned(), tokenizer.to_owned());
-    Provenance { source, sha256, hub, column: None, bad_rows: BadRows::default(), tokenizer, splits }
+    Provenance {
+        source,
+        sha256,
+        hub,
+        column: None,
+        bad_rows: BadRows::default(),
+        plan: None,
+        boundary: None,
+        class_names: Vec::new(),
+        tokenizer,
+        splits,
+    }
 }
 
 /// Texts, each with its length before it so that none runs into the next, and classes.

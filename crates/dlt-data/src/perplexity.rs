@@ -1,16 +1,45 @@
 //! What a perplexity is compared with.
 
+use crate::{error::DataError, stream::TokenStream, token_file::BLOCK};
+
 /// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their own distribution. No
 /// model that ignores what came before does better on them, so a model that has learned anything about order is
 /// below. Without tokens it is 1.
 #[must_use]
 pub fn unigram_perplexity(tokens: &[u32]) -> f64 {
+    let mut counts = Vec::new();
+    count(tokens, &mut counts);
+    perplexity(counts)
+}
+
+/// The same of a stream, in memory that does not grow with it.
+///
+/// # Errors
+/// If its tokens cannot be read from disk.
+pub fn unigram_perplexity_of(stream: &TokenStream) -> Result<f64, DataError> {
+    let mut counts = Vec::new();
+    let mut block = vec![0; BLOCK.min(stream.len())];
+    for start in (0..stream.len()).step_by(BLOCK) {
+        let block = &mut block[..BLOCK.min(stream.len() - start)];
+        stream.read(start, block)?;
+        count(block, &mut counts);
+    }
+    Ok(perplexity(counts))
+}
+
+/// Adds how often each token occurs.
+fn count(tokens: &[u32], counts: &mut Vec<u64>) {
     let largest = tokens.iter().max().map_or(0, |&id| id as usize);
-    let mut counts = vec![0_u64; largest + 1];
+    if counts.len() <= largest {
+        counts.resize(largest + 1, 0);
+    }
     for &token in tokens {
         counts[token as usize] += 1;
     }
-    let total = tokens.len() as f64;
+}
+
+fn perplexity(counts: Vec<u64>) -> f64 {
+    let total = counts.iter().sum::<u64>() as f64;
     let shares = counts.into_iter().filter(|&count| count > 0).map(|count| count as f64 / total);
     shares.map(|share| -share * share.ln()).sum::<f64>().exp()
 }

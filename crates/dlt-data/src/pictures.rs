@@ -207,7 +207,9 @@ fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), 
         name.starts_with("data_batch") && name.ends_with(".bin")
     });
     batches.sort();
-    let missing = |missing| DataError::MissingSplit { path: folder.to_owned(), missing };
+    let found = || batches.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let missing =
+        |missing| DataError::MissingSplit { place: folder.display().to_string(), missing, found: found() };
     if batches.is_empty() {
         return Err(missing(Split::Train));
     }

@@ -8,9 +8,11 @@ use crate::{
     hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, Revision},
     lock::Lock,
     origin::{HubOrigin, Origin},
-    selection::{is_data, select},
+    plan::is_data_of_hub,
+    selection::select,
     stream::HubProvenance,
 };
+use dlt_spec::record::FolderPlan;
 use std::path::{Path, PathBuf};
 
 /// Where the hub keeps its own conversion of a data set whose repository is a loading script.
@@ -31,6 +33,8 @@ pub(crate) struct Retrieved {
     pub(crate) files: [Vec<(DataFile, String)>; 3],
     /// How our splits are made of them; `None` where train alone is cut.
     pub(crate) parts: Option<[Part; 3]>,
+    /// Which file went where.
+    pub(crate) plan: FolderPlan,
     pub(crate) provenance: HubProvenance,
 }
 
@@ -51,7 +55,7 @@ impl Retrieval<'_> {
         let listing = Hub::new(self.hub, &origin.repository, &origin.revision).listing(self.on)?;
         let has_nothing = origin.entry.is_none()
             && !origin.is_pinned
-            && !listing.files.iter().any(|file| is_data(&file.name));
+            && !listing.files.iter().any(|file| is_data_of_hub(&file.name));
         let (retrieved, lock) = if has_nothing {
             let converted = Revision::new(CONVERTED)?;
             let listing = Hub::new(self.hub, &origin.repository, &converted).listing(self.on)?;
@@ -92,7 +96,7 @@ impl Retrieval<'_> {
             revision: revision.to_string(),
             commit: listing.commit.clone(),
         };
-        Ok((Retrieved { files, parts: selected.parts, provenance }, lock))
+        Ok((Retrieved { files, parts: selected.parts, plan: selected.plan, provenance }, lock))
     }
 }
 

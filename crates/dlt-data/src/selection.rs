@@ -1,14 +1,14 @@
 //! Which files of a repository hold which split.
 
 use crate::{
-    catalogue::{OWN_SPLITS, Part, RowShare, Tail, validation_from_train},
+    catalogue::{OWN_SPLITS, Part, Tail, validation_from_train},
     error::DataError,
-    files::Format,
     hub::{Listing, RemoteFile},
-    split::Split,
+    plan::{Owner, plan},
 };
+use dlt_spec::record::{Division, FolderPlan};
 
-/// Share of train that becomes the split that a repository lacks, in percent.
+/// Share of the rows of train that become the validation split where no file is for it, in percent.
 const LACKING_PERCENT: u64 = 5;
 
 /// The files of the hub's splits, and how ours are made of them.
@@ -20,6 +20,8 @@ pub(crate) struct Selected<'a> {
     pub(crate) files: [Vec<&'a RemoteFile>; 3],
     /// How ours are made; `None` where there is train alone, to be cut by fractions.
     pub(crate) parts: Option<[Part; 3]>,
+    /// Which file went where.
+    pub(crate) plan: FolderPlan,
 }
 
 impl<'a> Selected<'a> {
@@ -29,147 +31,53 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// A data file, and what its name says.
-struct Named<'a> {
-    file: &'a RemoteFile,
-    config: String,
-    split: Split,
-}
-
-/// Chooses by configuration and split. `parts` says which splits are needed; without it they follow from what there is.
+/// Chooses by configuration and split. `parts` says how splits are made; without it that follows from what there is.
 pub(crate) fn select<'a>(
     repository: &str,
     listing: &'a Listing,
     config: Option<&str>,
     parts: Option<[Part; 3]>,
 ) -> Result<Selected<'a>, DataError> {
-    let named = data_files(listing);
-    let mut configs: Vec<&str> = named.iter().map(|named| named.config.as_str()).collect();
-    configs.sort_unstable();
-    configs.dedup();
-    let missing = |what: &str, wanted: String, known: Vec<&str>| DataError::NotInRepository {
-        repository: repository.to_owned(),
-        what: what.to_owned(),
-        wanted,
-        known: if known.is_empty() { "nothing that could be read".to_owned() } else { known.join(", ") },
-    };
-    let config = match (config, configs.as_slice()) {
-        (Some(config), known) if known.contains(&config) => config,
-        (Some(config), _) => {
-            let known = if configs.is_empty() { file_names(listing) } else { configs };
-            return Err(missing("the list of files", format!("configuration {config:?}"), known));
-        }
-        (None, [only]) => only,
-        (None, known) if known.contains(&"") => "",
-        (None, known) if known.contains(&"default") => "default",
-        (None, []) => {
-            let wanted = "files of rows or text named by split".to_owned();
-            return Err(missing("the list of files", wanted, file_names(listing)));
-        }
-        (None, _) => {
-            let wanted =
-                "single configuration, so that one has to be named (hf:OWNER/NAME:CONFIG)".to_owned();
-            return Err(missing("the list of files", wanted, configs));
-        }
-    };
-    let mut files = Split::ALL.map(|split| {
-        let fits = |named: &&Named<'_>| named.config == config && named.split == split;
-        named.iter().filter(fits).map(|named| named.file).collect::<Vec<_>>()
-    });
-    for (files, split) in files.iter_mut().zip(Split::ALL) {
-        files.sort_by(|left, right| left.name.cmp(&right.name));
-        check_whole(repository, files, split)?;
+    let names: Vec<&str> = listing.files.iter().map(|file| file.name.as_str()).collect();
+    let planned = plan(repository, &names, Owner::Repository, config)?;
+    let mut plan = planned.plan;
+    let by_name = |name: &String| listing.files.iter().find(|file| file.name == *name);
+    let files = [&plan.train, &plan.validation, &plan.test]
+        .map(|names| names.iter().filter_map(by_name).collect::<Vec<_>>());
+    if let Some(partial) = files.iter().flatten().find(|file| file.name.contains("partial-")) {
+        tracing::warn!(file = partial.name, "the hub has converted only a part of this split");
     }
-    let has = |split: Split| !files[split as usize].is_empty();
     let parts = match parts {
-        Some(parts) => Some(parts),
-        None => usual_parts(Split::ALL.map(has)),
-    };
-    let needed = parts.map_or(vec![Split::Train], |parts| parts.map(|part| part.of).to_vec());
-    if let Some(split) = needed.into_iter().find(|&split| !has(split)) {
-        let known = named.iter().filter(|named| named.config == config).map(|named| named.file.name.as_str());
-        return Err(missing(&format!("configuration {config:?}"), format!("{split} split"), known.collect()));
-    }
-    Ok(Selected { config: config.to_owned(), files, parts })
-}
-
-/// How our splits are made, where nobody says it: those that are there, the missing one of the end of train.
-fn usual_parts(has: [bool; 3]) -> Option<[Part; 3]> {
-    let tail = Tail::Percent(LACKING_PERCENT);
-    match has {
-        [_, true, true] => Some(OWN_SPLITS),
-        [_, false, true] => Some(validation_from_train(tail)),
-        [_, true, false] => Some([
-            Part { of: Split::Train, rows: RowShare::Before(tail) },
-            Part { of: Split::Validation, rows: RowShare::All },
-            Part { of: Split::Train, rows: RowShare::Last(tail) },
-        ]),
-        [_, false, false] => None,
-    }
-}
-
-/// Whether a file may hold rows or text. Repositories describe their content in JSON, so that such a file has to be named
-/// for a split, too.
-pub(crate) fn is_data(name: &str) -> bool {
-    match Format::of_name(name) {
-        Some((Format::Json(_), _)) => config_and_split(name).is_some(),
-        other => other.is_some(),
-    }
-}
-
-fn file_names(listing: &Listing) -> Vec<&str> {
-    listing.files.iter().map(|file| file.name.as_str()).collect()
-}
-
-/// Files whose name says a split: Parquet where there is any, else other tables and texts.
-fn data_files(listing: &Listing) -> Vec<Named<'_>> {
-    let of = |wanted: &dyn Fn(Format) -> bool| -> Vec<Named<'_>> {
-        let files = listing.files.iter();
-        files
-            .filter_map(|file| {
-                let (format, _) = Format::of_name(&file.name)?;
-                let (config, split) = wanted(format).then(|| config_and_split(&file.name))??;
-                Some(Named { file, config, split })
-            })
-            .collect()
-    };
-    let tables = of(&|format| format == Format::Parquet);
-    if tables.is_empty() { of(&|format| format != Format::Parquet) } else { tables }
-}
-
-/// `CONFIG/SPLIT-00000-of-00001.parquet`, `CONFIG/SPLIT/0000.parquet`, `data/SPLIT-...`, `SPLIT.csv`.
-fn config_and_split(name: &str) -> Option<(String, Split)> {
-    let mut parts: Vec<&str> = name.split('/').collect();
-    let stem = parts.pop()?.split('.').next()?;
-    let first = stem.split(['-', '_']).next()?;
-    let split = match Split::of_word(first) {
-        Some(split) => split,
-        None => {
-            let folder = parts.pop()?;
-            let whole = folder.strip_prefix("partial-").inspect(|_| {
-                tracing::warn!(file = name, "the hub has converted only a part of this split");
-            });
-            Split::of_word(whole.unwrap_or(folder))?
+        None => usual_parts(plan.division),
+        Some(parts) => {
+            plan.division = Division::Catalogue;
+            let lacks = |part: &Part| files[part.of as usize].is_empty();
+            if let Some(part) = parts.iter().find(|part| lacks(part)) {
+                return Err(DataError::MissingSplit {
+                    place: repository.to_owned(),
+                    missing: part.of,
+                    found: files
+                        .iter()
+                        .flatten()
+                        .map(|file| file.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                });
+            }
+            Some(parts)
         }
     };
-    let config = parts.first().copied().filter(|&folder| folder != "data").unwrap_or_default();
-    Some((config.to_owned(), split))
+    Ok(Selected { config: planned.config, files, parts, plan })
 }
 
-/// Where names count parts, as `-00000-of-00002`, all of them have to be there.
-fn check_whole(repository: &str, files: &[&RemoteFile], split: Split) -> Result<(), DataError> {
-    let stated = files.iter().filter_map(|file| {
-        let (_, of) = file.name.rsplit_once("-of-")?;
-        of.split('.').next()?.parse::<usize>().ok()
-    });
-    match stated.max() {
-        Some(stated) if stated != files.len() => Err(DataError::NotInRepository {
-            repository: repository.to_owned(),
-            what: format!("the {split} split"),
-            wanted: format!("{stated} files, as their names say"),
-            known: files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
-        }),
-        _ => Ok(()),
+/// How splits are made of files; `None` where one text is cut by fractions.
+pub(crate) fn usual_parts(division: Division) -> Option<[Part; 3]> {
+    match division {
+        Division::Names | Division::Catalogue => Some(OWN_SPLITS),
+        Division::ValidationFromTrain | Division::ValidationByChecksums => {
+            Some(validation_from_train(Tail::Percent(LACKING_PERCENT)))
+        }
+        Division::Fractions | Division::Checksums => None,
     }
 }
 
@@ -222,5 +130,17 @@ mod tests {
         assert!(error.contains("2 files"), "{error}");
         let error = chosen(&["x/test.parquet"], None).unwrap_err();
         assert!(error.contains("train split") && error.contains("x/test.parquet"), "{error}");
+        let error = chosen(&["train.csv", "train.jsonl"], None).unwrap_err();
+        assert!(error.contains("CSV") && error.contains("JSON Lines"), "{error}");
+    }
+
+    #[test]
+    fn what_says_no_split_is_read_only_where_nothing_does() {
+        let [train, _, test] = chosen(&["train.jsonl", "all.jsonl", "test.jsonl"], None).unwrap();
+        assert_eq!((train, test), (vec!["train.jsonl".to_owned()], vec!["test.jsonl".to_owned()]));
+        let [train, validation, test] =
+            chosen(&["part-10.jsonl", "part-9.jsonl", "README.md"], None).unwrap();
+        assert_eq!(train, ["part-9.jsonl", "part-10.jsonl"]);
+        assert!(validation.is_empty() && test.is_empty());
     }
 }

@@ -2,9 +2,11 @@
 
 mod batch;
 mod glue;
+mod labelled;
 
 pub use batch::{Framing, SentenceBatch, SentenceIds, truncated_lengths};
 pub use glue::read_sentences;
+use labelled::Labelled;
 
 use crate::{
     catalogue::{Columns, Task},
@@ -16,11 +18,13 @@ use crate::{
     hub::HubConfig,
     load::{Progress, retrieved},
     origin::{Origin, known_names},
+    plan::split_said_by,
     split::Split,
     stream::HubProvenance,
 };
+use dlt_spec::{record::FolderPlan, spec::DataSpec};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -49,6 +53,10 @@ pub struct SentenceSplits {
     pub test: Vec<Example>,
     /// Number of classes.
     pub classes: usize,
+    /// What each class is called, in the order of their numbers; empty for GLUE's tasks.
+    pub class_names: Vec<String>,
+    /// Which file went to which split, of files of the user's own. They may lack a test split.
+    pub plan: Option<FolderPlan>,
     /// The commit that was read, where it comes from the hub.
     pub hub: Option<HubProvenance>,
 }
@@ -61,17 +69,19 @@ impl SentenceSplits {
     }
 }
 
-/// A task of the catalogue, as `glue/rte`, or a folder of GLUE's original files: `train.tsv`, `dev.tsv` and, where
-/// it is there, `test.tsv`.
+/// A task of the catalogue, as `glue/rte`, a folder of GLUE's original files: `train.tsv`, `dev.tsv` and, where
+/// it is there, `test.tsv`; or a table of texts and labels, or a folder of them. Of a spec this takes
+/// the source, the shares of a single table and how its rows are read.
 ///
 /// # Errors
 /// If the name is none, the hub or the disk misbehaves, or a row is not what it should be.
 pub fn load_sentences(
-    source: &str,
+    data: &DataSpec,
     hub: Option<&HubConfig>,
     cache: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<SentenceSplits, DataError> {
+    let source = data.source.as_str();
     let splits = match Origin::parse(source)? {
         Origin::Hub(origin) => {
             let Some((first, second)) = origin.entry.and_then(|entry| match entry.columns {
@@ -86,11 +96,13 @@ pub fn load_sentences(
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
         Origin::Shipped(_) => return Err(Task::Classification.not_of(source, Some(Task::LanguageModel))),
-        Origin::Local { path, .. } => {
-            let (train, validation, test) = original_files(source, &path)?;
-            let test = test.map_or_else(|| Ok(Vec::new()), |path| read_sentences(&path))?;
-            (read_sentences(&train)?, read_sentences(&validation)?, test, None)
-        }
+        Origin::Local { path, column } => match original_files(source, &path)? {
+            Some((train, validation, test)) => {
+                let test = test.map_or_else(|| Ok(Vec::new()), |path| read_sentences(&path))?;
+                (read_sentences(&train)?, read_sentences(&validation)?, test, None)
+            }
+            None => return own(&path, column.as_deref(), data),
+        },
     };
     let (train, validation, test, hub) = splits;
     let largest = train.iter().chain(&validation).filter_map(|example| example.label).max();
@@ -99,30 +111,47 @@ pub fn load_sentences(
         validation,
         test,
         classes: largest.map_or(0, |label| label as usize + 1),
+        class_names: Vec::new(),
+        plan: None,
         hub,
     })
 }
 
-/// The files of a folder: train, validation and, where it is there, test.
-fn original_files(source: &str, folder: &Path) -> Result<(PathBuf, PathBuf, Option<PathBuf>), DataError> {
-    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
-        }
+/// Labelled texts of the user's own.
+fn own(path: &Path, column: Option<&str>, data: &DataSpec) -> Result<SentenceSplits, DataError> {
+    let Labelled { splits: [train, validation, test], classes: class_names, plan } =
+        labelled::read(path, column, data.split, data.into())?;
+    let classes = class_names.len();
+    Ok(SentenceSplits { train, validation, test, classes, class_names, plan: Some(plan), hub: None })
+}
+
+/// Train, validation and, where it is there, test.
+type OriginalFiles = (PathBuf, PathBuf, Option<PathBuf>);
+
+/// GLUE's files of a folder; nothing where it is a file, or a folder that has not both train and validation of them.
+fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, DataError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => DataError::NoSuchSource { name: source.to_owned(), known: known_names() },
         _ => DataError::Read { path: folder.to_owned(), source: error },
-    })?;
+    };
+    if !fs::metadata(folder).map_err(unreadable)?.is_dir() {
+        return Ok(None);
+    }
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut found: [Option<PathBuf>; 3] = [const { None }; 3];
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     for path in paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tsv")) {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(split) = stem.split(['.', '-', '_']).find_map(Split::of_word) else { continue };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(split) = split_said_by(&name) else { continue };
         found[split as usize].get_or_insert(path);
     }
-    let missing = |missing| DataError::MissingSplit { path: folder.to_owned(), missing };
-    let [train, validation, test] = found;
-    let train = train.ok_or_else(|| missing(Split::Train))?;
-    Ok((train, validation.ok_or_else(|| missing(Split::Validation))?, test))
+    Ok(match found {
+        [Some(train), Some(validation), test] if glue::is_original(&train)? => {
+            Some((train, validation, test))
+        }
+        _ => None,
+    })
 }
 
 /// Rows of the hub's tables.

@@ -5,15 +5,18 @@ use crate::{
     checksum::{self, hex},
     corpus::CORPORA,
     error::DataError,
-    files::{
-        BadRows, DATA_EXTENSIONS, DataFile, Flow, Format, Piece, PieceKind, Reading, Rows, Sink, TextColumn,
-    },
+    files::{BadRows, DataFile, Flow, Format, Piece, PieceKind, Reading, Rows, Sink, TextColumn},
     origin::{HubOrigin, Origin, known_names},
+    plan::{plan_folder, split_said_by},
     retrieval::{Retrieval, Retrieved},
+    selection::usual_parts,
     split::{Split, cut_by_fractions},
     stream::HubProvenance,
 };
-use dlt_spec::file;
+use dlt_spec::{
+    file,
+    record::{Boundary, FolderPlan},
+};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -29,7 +32,8 @@ const LONGEST_TEXT: u64 = 1 << 30;
 /// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// The rows that train, validation and test are taken from; the same ones where one text is cut.
+    /// The rows that train, validation and test are taken from; the same ones where one text is cut. A split without
+    /// files is one that the data do not have.
     rows: [Rows; 3],
     cut: Cut,
     /// SHA-256 of each file, in digits.
@@ -38,6 +42,12 @@ pub(crate) struct Source {
     pub(crate) sha256: String,
     /// The commit that it is, where it comes from the hub.
     pub(crate) hub: Option<HubProvenance>,
+    /// Which file went where, of a folder and of what comes from the hub.
+    pub(crate) plan: Option<FolderPlan>,
+    /// Whether it is a data set of the catalogue.
+    is_catalogue: bool,
+    /// The most bytes of text that are read to find where it is cut.
+    most_bytes: u64,
     /// How much of a text there is that is cut by fractions.
     extent: OnceLock<Extent>,
 }
@@ -129,6 +139,80 @@ impl Source {
         all
     }
 
+    /// Whether there is such a split: data may come without a test split.
+    pub(crate) fn has(&self, split: Split) -> bool {
+        !self.rows[split as usize].files.is_empty()
+    }
+
+    /// A file that is named alone is cut whatever its name says, but not without a word.
+    pub(crate) fn tell_of_name(&self) {
+        let (None, Cut::Fractions(_), [file]) = (&self.plan, self.cut, &self.rows[0].files[..]) else {
+            return;
+        };
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(split) = split_said_by(&name).filter(|&split| split != Split::Train) {
+            tracing::warn!(file = %name, "its name says {split}, but it is cut into train, validation and test");
+        }
+    }
+
+    /// The most bytes of text that are read to find where it is cut.
+    pub(crate) fn limit_to(&mut self, most_bytes: u64) {
+        self.most_bytes = most_bytes;
+    }
+
+    /// Whether its rows are documents: those of tables are, but those of the catalogue's are lines and sentences.
+    pub(crate) fn has_documents(&self) -> bool {
+        !self.is_catalogue && self.rows[0].files.iter().any(|file| file.format != Format::Text)
+    }
+
+    /// Whether its rows are the lines of longer texts.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.rows[0].joining == Joining::WikiText
+    }
+
+    /// Says what is put between two documents. Without it that is a line end.
+    pub(crate) fn separate_by(&mut self, boundary: Boundary) {
+        self.rows.iter_mut().for_each(|rows| rows.boundary = boundary);
+        // The extent counts what is between documents.
+        self.extent = OnceLock::new();
+    }
+
+    /// Takes a text as it is, uncut, or one split of it. Where names say the splits, one has to be asked for: together
+    /// they are no text.
+    pub(crate) fn take(&mut self, name: &str, split: Option<Split>) -> Result<Split, DataError> {
+        match (self.cut, split) {
+            (Cut::Fractions(_), None) => {
+                self.cut = Cut::Nothing;
+                Ok(Split::Train)
+            }
+            (_, Some(split)) if self.has(split) => Ok(split),
+            (_, Some(split)) => {
+                let advice = "ask for one that it has";
+                Err(DataError::NoSplit { name: name.to_owned(), split, advice })
+            }
+            (_, None) => {
+                let splits = Split::ALL.into_iter().filter(|&split| self.has(split)).map(Split::name);
+                let found = format!("it is divided into {}", splits.collect::<Vec<_>>().join(", "));
+                let advice = "name one of them with --split, or a single file";
+                Err(DataError::AmbiguousFolder { place: name.to_owned(), found, advice })
+            }
+        }
+    }
+
+    /// What is put between two documents.
+    pub(crate) fn boundary(&self) -> Boundary {
+        self.rows[0].boundary
+    }
+
+    /// Bytes of the files of a split, as they are stored.
+    pub(crate) fn stored_bytes(&self, split: Split) -> u64 {
+        let size = |file: &DataFile| match file.shipped {
+            Some(text) => text.len() as u64,
+            None => fs::metadata(&file.path).map_or(0, |metadata| metadata.len()),
+        };
+        self.rows[split as usize].files.iter().map(size).sum()
+    }
+
     /// Hands the text of a split to `sink`, piece by piece.
     pub(crate) fn read(&self, split: Split, sink: Sink<'_>) -> Result<(), DataError> {
         let rows = &self.rows[split as usize];
@@ -191,11 +275,12 @@ impl Source {
             files: vec![DataFile::shipped(name, text)],
             column: None,
             joining: Joining::Lines,
+            boundary: Boundary::Line,
         });
         let mut whole = Sha256::new();
         texts.iter().for_each(|text| whole.update(text));
         let whole = hex(&whole.finalize().into());
-        Self::new(rows, Cut::Nothing, Digests { whole, each: BTreeMap::new() })
+        Self::new(rows, Cut::Nothing, Digests { whole, each: BTreeMap::new() }, None)
     }
 
     fn local(
@@ -211,24 +296,25 @@ impl Source {
             }
             _ => DataError::Read { path: path.to_owned(), source: error },
         })?;
-        let rows = |files: Vec<PathBuf>| Rows {
+        let plan = plan_folder(path)?;
+        let is_folder = kind.is_dir();
+        let files = [&plan.train, &plan.validation, &plan.test].map(|names| -> Vec<PathBuf> {
+            let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
+            names.iter().map(at).collect()
+        });
+        let digests = Digests::of(files.iter().flatten())?;
+        let rows = files.map(|files| Rows {
             files: files.iter().map(|path| DataFile::at(path)).collect(),
             column: column.clone(),
             joining: Joining::Lines,
+            boundary: Boundary::Line,
+        });
+        let (cut, from) = match usual_parts(plan.division) {
+            Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
+            None => (Cut::Fractions(fractions), [Split::Train; 3]),
         };
-        let files = if kind.is_dir() { data_files(path)? } else { vec![path.to_owned()] };
-        let splits = if kind.is_dir() { split_files(path, &files)? } else { None };
-        match splits {
-            Some(splits) => {
-                let digests = Digests::of(&splits)?;
-                Self::new(splits.map(|path| rows(vec![path])), Cut::Nothing, digests)
-            }
-            None => {
-                let digests = Digests::of(&files)?;
-                let rows = rows(files);
-                Self::new([rows.clone(), rows.clone(), rows], Cut::Fractions(fractions), digests)
-            }
-        }
+        let rows = from.map(|split| rows[split as usize].clone());
+        Self::new(rows, cut, digests, is_folder.then_some(plan))
     }
 
     fn hub(origin: &HubOrigin, fractions: [f64; 3], retrieval: &Retrieval<'_>) -> Result<Self, DataError> {
@@ -237,14 +323,15 @@ impl Source {
         {
             return Err(Task::LanguageModel.not_of(&origin.name, Some(entry.task)));
         }
-        let Retrieved { files, parts, provenance } = retrieval.retrieve(origin)?;
+        let Retrieved { files, parts, plan, provenance } = retrieval.retrieve(origin)?;
         let mut whole = Sha256::new();
         for (file, digest) in files.iter().flatten() {
             whole.update(format!("{} {digest}\n", file.path.file_name().unwrap_or_default().display()));
         }
         let of = |split: Split| {
             let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
-            (Rows { files, column: origin.column.clone(), joining: origin.joining() }, digests)
+            let (column, joining) = (origin.column.clone(), origin.joining());
+            (Rows { files, column, joining, boundary: Boundary::Line }, digests)
         };
         let (cut, from) = match parts {
             Some(parts) => (Cut::Rows(parts.map(|part| part.rows)), parts.map(|part| part.of)),
@@ -257,28 +344,36 @@ impl Source {
             digests: [train.1, validation.1, test.1],
             sha256: hex(&whole.finalize().into()),
             hub: Some(provenance),
+            plan: Some(plan),
+            is_catalogue: origin.entry.is_some(),
+            most_bytes: u64::MAX,
             extent: OnceLock::new(),
         })
     }
 
-    fn new(rows: [Rows; 3], cut: Cut, known: Digests) -> Result<Self, DataError> {
+    fn new(rows: [Rows; 3], cut: Cut, known: Digests, plan: Option<FolderPlan>) -> Result<Self, DataError> {
         if let Cut::Fractions(fractions) = cut {
             cut_by_fractions(0, fractions)?;
         }
-        let digest = |rows: &Rows| -> Result<Vec<String>, DataError> {
-            let digest = |file: &DataFile| match known.each.get(&file.path) {
-                Some(digest) => Ok(digest.clone()),
-                None => file.sha256().map(|digest| hex(&digest)),
-            };
-            rows.files.iter().map(digest).collect()
+        let digest = |file: &DataFile| match known.each.get(&file.path) {
+            Some(digest) => Ok(digest.clone()),
+            None => file.sha256().map(|digest| hex(&digest)),
         };
-        let train = digest(&rows[0])?;
-        let digests = match cut {
-            Cut::Fractions(_) => [train.clone(), train.clone(), train],
-            _ => [train, digest(&rows[1])?, digest(&rows[2])?],
-        };
-        let sha256 = known.whole;
-        Ok(Self { rows, cut, digests, sha256, hub: None, extent: OnceLock::new() })
+        let mut digests = [const { Vec::new() }; 3];
+        for (digests, rows) in digests.iter_mut().zip(&rows) {
+            *digests = rows.files.iter().map(digest).collect::<Result<_, _>>()?;
+        }
+        Ok(Self {
+            rows,
+            cut,
+            digests,
+            sha256: known.whole,
+            hub: None,
+            plan,
+            is_catalogue: false,
+            most_bytes: u64::MAX,
+            extent: OnceLock::new(),
+        })
     }
 
     /// The characters of each split, where a text is cut by fractions. The text is read once to count them.
@@ -297,6 +392,12 @@ impl Source {
         self.rows[0].read(None, &mut |piece| {
             extent.characters += piece.text.chars().count() as u64;
             extent.bytes += piece.text.len() as u64;
+            if extent.bytes > self.most_bytes {
+                return Err(DataError::TooMuchText {
+                    path: self.rows[0].files[0].path.clone(),
+                    most: self.most_bytes,
+                });
+            }
             Ok(Flow::On)
         })?;
         Ok(*self.extent.get_or_init(|| extent))
@@ -315,7 +416,7 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
         if is_past {
             return Ok(Flow::Stop);
         }
-        // A piece without text says only that a row is over.
+        // A piece without text says only that a row or a document is over.
         let is_wanted = from < to || (length == 0 && end > range.start);
         if !is_wanted {
             return Ok(Flow::On);
@@ -343,7 +444,7 @@ struct Digests {
 
 impl Digests {
     /// Reads each file once.
-    fn of(files: &[PathBuf]) -> Result<Self, DataError> {
+    fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Self, DataError> {
         let (mut whole, mut each) = (Sha256::new(), BTreeMap::new());
         for path in files {
             let unreadable = |source| DataError::Read { path: path.clone(), source };
@@ -374,61 +475,4 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
         let offset = error.utf8_error().valid_up_to();
         DataError::NotUtf8 { path: path.to_owned(), offset, byte: error.as_bytes()[offset] }
     })
-}
-
-/// The files of a folder that can be read, in name order; subfolders and hidden files are left out.
-fn data_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with('.') && Format::of_name(&name).is_some() && path.is_file() {
-            files.push(path);
-        }
-    }
-    if files.is_empty() {
-        let extensions = DATA_EXTENSIONS.map(|ending| format!(".{ending}")).join(", ");
-        return Err(DataError::NoTextFiles { path: folder.to_owned(), extensions });
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// The files of train, validation and test, if the folder has them. A folder with two of the three is an error
-/// rather than joined: its test text would be trained on.
-fn split_files(folder: &Path, files: &[PathBuf]) -> Result<Option<[PathBuf; 3]>, DataError> {
-    let mut found: [Option<&PathBuf>; 3] = [None; 3];
-    for file in files {
-        let Some(split) = split_of(file) else { continue };
-        let slot = &mut found[split as usize];
-        if let Some(first) = *slot {
-            let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (first, second) = (name(first), name(file));
-            return Err(DataError::AmbiguousSplit { path: folder.to_owned(), split, first, second });
-        }
-        *slot = Some(file);
-    }
-    match found {
-        [Some(train), Some(validation), Some(test)] => {
-            if files.len() > 3 {
-                tracing::warn!(folder = %folder.display(), "only the files of the three splits are read");
-            }
-            Ok(Some([train.clone(), validation.clone(), test.clone()]))
-        }
-        _ if found.iter().flatten().count() == 2 => {
-            let missing =
-                Split::ALL[found.iter().position(Option::is_none).expect("one of the three is missing")];
-            Err(DataError::MissingSplit { path: folder.to_owned(), missing })
-        }
-        _ => Ok(None),
-    }
-}
-
-/// The split that a file's name says it holds: `train.txt`, `wiki.valid.tokens`, `corpus-test.jsonl.gz`.
-fn split_of(path: &Path) -> Option<Split> {
-    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let name = name.trim_end_matches(".gz").trim_end_matches(".zst").trim_end_matches(".zstd");
-    let (stem, _) = name.rsplit_once('.')?;
-    Split::of_word(stem.rsplit(['.', '-', '_']).next()?)
 }

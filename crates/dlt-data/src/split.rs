@@ -42,9 +42,12 @@ impl Split {
     /// The split that a word in the name of a file says.
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
-            "train" => Some(Self::Train),
-            "validation" | "valid" | "val" | "dev" => Some(Self::Validation),
-            "test" => Some(Self::Test),
+            "train" | "training" | "trainset" | "traindata" => Some(Self::Train),
+            "validation" | "valid" | "validate" | "val" | "dev" | "devel" | "development" | "eval"
+            | "evaluation" | "validset" | "valset" | "devset" | "evalset" => Some(Self::Validation),
+            "test" | "tests" | "testing" | "testset" | "testdata" | "devtest" | "heldout" | "holdout" => {
+                Some(Self::Test)
+            }
             _ => None,
         }
     }

@@ -3,15 +3,18 @@
 use crate::{
     error::DataError,
     files::{BadRows, TextColumn},
-    mapping::MappedFile,
     split::Split,
+    token_file::TokenFile,
     windows::Windows,
 };
-use dlt_spec::spec::Pipeline;
+use dlt_spec::{
+    record::{Boundary, FolderPlan},
+    spec::Pipeline,
+};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-/// The tokens of a text, in memory or mapped from the cache. A clone shares them.
+/// The tokens of a text, in memory or in a file of the cache. A clone shares them.
 #[derive(Clone, Debug)]
 pub struct TokenStream {
     ids: Ids,
@@ -21,7 +24,7 @@ pub struct TokenStream {
 #[derive(Clone, Debug)]
 enum Ids {
     Memory(Arc<[u32]>),
-    Mapped(Arc<MappedFile>),
+    File(Arc<TokenFile>),
 }
 
 impl TokenStream {
@@ -31,23 +34,48 @@ impl TokenStream {
         Self { ids: Ids::Memory(tokens.into()), bytes }
     }
 
-    pub(crate) fn mapped(file: MappedFile, bytes: usize) -> Self {
-        Self { ids: Ids::Mapped(Arc::new(file)), bytes }
+    pub(crate) fn in_file(file: TokenFile, bytes: usize) -> Self {
+        Self { ids: Ids::File(Arc::new(file)), bytes }
     }
 
-    /// The tokens.
-    #[must_use]
-    pub fn tokens(&self) -> &[u32] {
+    /// All tokens: of a stream in a file a copy, which takes four bytes each.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or was changed since it was opened.
+    pub fn tokens(&self) -> Result<Cow<'_, [u32]>, DataError> {
         match &self.ids {
-            Ids::Memory(ids) => ids,
-            Ids::Mapped(file) => file.ids(),
+            Ids::Memory(ids) => Ok(Cow::Borrowed(ids)),
+            Ids::File(file) => {
+                let mut ids = vec![0; file.len()];
+                file.read(0, &mut ids)?;
+                Ok(Cow::Owned(ids))
+            }
         }
+    }
+
+    /// The tokens from `start` on, as many as `ids` has.
+    ///
+    /// # Errors
+    /// If there are not so many, or the file cannot be read or was changed since it was opened.
+    pub fn read(&self, start: usize, ids: &mut [u32]) -> Result<(), DataError> {
+        let end = start.saturating_add(ids.len());
+        if end > self.len() {
+            return Err(DataError::TooFewWindows { asked: end, count: self.len(), context: 1 });
+        }
+        match &self.ids {
+            Ids::Memory(all) => ids.copy_from_slice(&all[start..end]),
+            Ids::File(file) => file.read(start, ids)?,
+        }
+        Ok(())
     }
 
     /// Number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tokens().len()
+        match &self.ids {
+            Ids::Memory(ids) => ids.len(),
+            Ids::File(file) => file.len(),
+        }
     }
 
     /// Whether there are none.
@@ -62,10 +90,10 @@ impl TokenStream {
         self.bytes
     }
 
-    /// Whether the tokens are mapped from the cache rather than held in memory.
+    /// Whether the tokens are read from a file of the cache rather than held in memory.
     #[must_use]
-    pub fn is_mapped(&self) -> bool {
-        matches!(self.ids, Ids::Mapped(_))
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.ids, Ids::File(_))
     }
 }
 
@@ -76,7 +104,7 @@ pub struct TokenSplits {
     pub train: TokenStream,
     /// Chooses the model.
     pub validation: TokenStream,
-    /// Read once, at the end.
+    /// Read once, at the end; empty where the data have no test split.
     pub test: TokenStream,
     /// Where the tokens come from.
     pub provenance: Provenance,
@@ -93,6 +121,12 @@ impl TokenSplits {
     #[must_use]
     pub fn split(&self, split: Split) -> &TokenStream {
         split.of([&self.train, &self.validation, &self.test])
+    }
+
+    /// Whether the data have this split; only test may be missing.
+    #[must_use]
+    pub fn has(&self, split: Split) -> bool {
+        self.provenance.split(split).is_some()
     }
 
     /// The windows of a split, by the pipeline and the context that were asked for.
@@ -122,10 +156,27 @@ pub struct Provenance {
     /// Rows without text that were met. Where the tokens were cached, nothing was read and none were.
     #[serde(default)]
     pub bad_rows: BadRows,
+    /// Which file went to which split, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<FolderPlan>,
+    /// What was put between two documents, of a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<Boundary>,
+    /// What each class is called, in the order of their numbers; empty where there are none, or only numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// Identity of the tokenizer.
     pub tokenizer: String,
-    /// Train, validation and test.
+    /// Train, validation and, where the data have one, test.
     pub splits: Vec<SplitProvenance>,
+}
+
+impl Provenance {
+    /// Size and checksum of a split, if the data have it.
+    #[must_use]
+    pub fn split(&self, split: Split) -> Option<&SplitProvenance> {
+        self.splits.iter().find(|provenance| provenance.split == split)
+    }
 }
 
 /// A repository of the hub at a commit.

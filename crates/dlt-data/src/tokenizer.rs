@@ -15,7 +15,7 @@ mod training;
 mod vetting;
 mod words;
 
-pub(crate) use chunks::Chunker;
+pub(crate) use chunks::{Chunker, Portion};
 pub(crate) use companions::is_companion;
 pub use companions::{COMPANIONS_FOLDER, Companions};
 pub(crate) use encoder::Encoder;
@@ -134,8 +134,8 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let mut ids = Vec::with_capacity(text.len() / 3);
         let (mut encoder, mut chunker, mut result) = (Encoder::new(self), Chunker::new(self), Ok(()));
-        let mut encode = |piece: String| {
-            result = encoder.encode(&piece, &mut ids);
+        let mut encode = |piece: Portion| {
+            result = encoder.encode(&piece.text, &mut ids);
             if result.is_ok() { Flow::On } else { Flow::Stop }
         };
         if chunker.push(text, &mut encode) == Flow::On {

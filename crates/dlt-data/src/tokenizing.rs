@@ -10,7 +10,8 @@ use crate::{
     files::{Flow, Piece, PieceKind},
     source::Source,
     split::Split,
-    tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Tokenizer},
+    tokenizer::{Chunker, END_OF_TEXT, Encoder, Marks, Portion, Tokenizer},
+    windows::AROUND_BLOCKS,
 };
 use dlt_spec::spec::Pipeline;
 use sha2::{Digest, Sha256};
@@ -41,7 +42,7 @@ pub(crate) struct Work<'a> {
 
 /// A chunk that is encoded by itself, and where its ids go.
 struct Chunk {
-    text: String,
+    portion: Portion,
     reply: SyncSender<Result<Vec<u32>, DataError>>,
 }
 
@@ -67,7 +68,7 @@ impl Work<'_> {
     ) -> Result<Facts, E> {
         if self.pipeline == Pipeline::Blocks && self.tokenizer.eos().is_none() {
             let (tokenizer, expected) = (self.tokenizer.id().to_owned(), END_OF_TEXT.to_owned());
-            return Err(DataError::NoEndOfText { tokenizer, expected }.into());
+            return Err(DataError::NoEndOfText { tokenizer, expected, wanted: AROUND_BLOCKS }.into());
         }
         let mut shards = match self.pipeline {
             Pipeline::Stream => None,
@@ -100,6 +101,13 @@ impl Work<'_> {
         })
     }
 
+    /// What stands between two documents: the end of text, once, and the marks around each.
+    fn between(&self) -> Vec<u32> {
+        let Marks { before, after } = self.marks;
+        let eos = self.tokenizer.eos().filter(|eos| after.last() != Some(eos));
+        after.iter().copied().chain(eos).chain(before.iter().copied()).collect()
+    }
+
     fn encode_all<E: From<DataError>>(
         &self,
         put: &mut dyn FnMut(&[u32]) -> Result<(), E>,
@@ -109,9 +117,10 @@ impl Work<'_> {
         let (to_encode, chunks) = sync_channel::<Chunk>(under_way);
         let (to_write, pending) = sync_channel::<Pending>(under_way);
         let chunks = Mutex::new(chunks);
+        let between = self.between();
         thread::scope(|scope| {
             for _ in 0..self.threads.get() {
-                scope.spawn(|| encode(self.tokenizer, &chunks));
+                scope.spawn(|| encode(self.tokenizer, &between, &chunks));
             }
             let reader = scope.spawn(move || self.read(&to_encode, &to_write));
             let mut bytes = 0;
@@ -144,10 +153,10 @@ impl Work<'_> {
     /// Reads the split and hands its chunks over, until the end or until nobody listens.
     fn read(&self, to_encode: &SyncSender<Chunk>, to_write: &SyncSender<Pending>) -> Result<Read, DataError> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        let mut send = |text: String| {
+        let mut send = |portion: Portion| {
             let (reply, ids) = sync_channel(1);
-            let pending = Pending { bytes: text.len(), ids };
-            let is_heard = to_write.send(pending).is_ok() && to_encode.send(Chunk { text, reply }).is_ok();
+            let pending = Pending { bytes: portion.text.len(), ids };
+            let is_heard = to_write.send(pending).is_ok() && to_encode.send(Chunk { portion, reply }).is_ok();
             if is_heard { Flow::On } else { Flow::Stop }
         };
         let mut count = |piece: Piece<'_>| {
@@ -159,12 +168,16 @@ impl Work<'_> {
                 let mut chunker = Chunker::new(self.tokenizer);
                 self.source.read(self.split, &mut |piece| {
                     count(piece);
-                    Ok(chunker.push(piece.text, &mut send))
+                    Ok(match piece.kind {
+                        PieceKind::EndOfDocument => chunker.end_document(&mut send),
+                        _ => chunker.push(piece.text, &mut send),
+                    })
                 })?;
                 chunker.finish(&mut send);
             }
             Pipeline::Blocks => {
                 let mut grouping = Grouping::default();
+                let mut send = |text: String| send(Portion { text, ends: Vec::new() });
                 self.source.read(self.split, &mut |piece| {
                     if piece.kind == PieceKind::Between {
                         return Ok(Flow::On);
@@ -194,14 +207,31 @@ impl Work<'_> {
     }
 }
 
+/// The tokens of a portion, with what is between two documents after each that another one follows.
+fn encode_portion(
+    encoder: &mut Encoder<'_>,
+    portion: &Portion,
+    between: &[u32],
+) -> Result<Vec<u32>, DataError> {
+    let mut ids = Vec::with_capacity(portion.text.len() / 3 + portion.ends.len());
+    for (document, is_ended) in portion.documents() {
+        if !document.is_empty() {
+            encoder.encode(document, &mut ids)?;
+        }
+        if is_ended {
+            ids.extend_from_slice(between);
+        }
+    }
+    Ok(ids)
+}
+
 /// Encodes chunks until there are none.
-fn encode(tokenizer: &Tokenizer, chunks: &Mutex<Receiver<Chunk>>) {
+fn encode(tokenizer: &Tokenizer, between: &[u32], chunks: &Mutex<Receiver<Chunk>>) {
     let mut encoder = Encoder::new(tokenizer);
     loop {
         let next = chunks.lock().map(|chunks| chunks.recv());
         let Ok(Ok(chunk)) = next else { return };
-        let mut ids = Vec::with_capacity(chunk.text.len() / 3);
-        let result = encoder.encode(&chunk.text, &mut ids).map(|()| ids);
+        let result = encode_portion(&mut encoder, &chunk.portion, between);
         // Nobody waits for it any more once something else has failed.
         drop(chunk.reply.send(result));
     }

@@ -9,14 +9,15 @@ use crate::{
     stream::TokenSplits,
     tokenizer::Tokenizer,
 };
-use dlt_spec::spec::Pipeline;
+use dlt_spec::{record::Boundary, spec::Pipeline};
 
 /// Bytes that are looked at on either side of a place where two splits meet.
 const SEAM: usize = 1 << 16;
 
 /// Tokens of the whole text, train, validation and test without a cut in between. It is not always the sum of the
 /// splits: where they meet, two tokens may be one. `None` where that cannot be told without tokenizing it all again: with
-/// a tokenizer that is not cut as GPT-2's is, or in text without blanks; and for blocks, which drop some of it.
+/// a tokenizer that is not cut as GPT-2's is, or in text without blanks; for documents that a token ends; and for blocks,
+/// which drop some of it.
 ///
 /// # Errors
 /// If the text cannot be read.
@@ -26,12 +27,14 @@ pub fn whole_tokens(
     tokenizer: &Tokenizer,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<usize>, DataError> {
-    if request.data.pipeline == Pipeline::Blocks || !tokenizer.is_cut_safely() {
+    let has_documents = splits.provenance.boundary == Some(Boundary::EndOfText);
+    if request.data.pipeline == Pipeline::Blocks || has_documents || !tokenizer.is_cut_safely() {
         return Ok(None);
     }
     let data = request.data;
     let source = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
-    let ends = [seam(&source, Split::Train)?, seam(&source, Split::Validation)?, seam(&source, Split::Test)?];
+    let ends = Split::ALL.into_iter().filter(|&split| splits.has(split));
+    let ends = ends.map(|split| seam(&source, split)).collect::<Result<Vec<_>, _>>()?;
     let mut total = splits.train.len() + splits.validation.len() + splits.test.len();
     let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());
     for pair in ends.windows(2) {

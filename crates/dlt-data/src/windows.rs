@@ -4,6 +4,9 @@ use crate::{error::DataError, stream::TokenStream, tokenizer::END_OF_TEXT};
 use dlt_spec::spec::Pipeline;
 use std::ops::Range;
 
+/// What blocks need the end of text for.
+pub(crate) const AROUND_BLOCKS: &str = "the pipeline `blocks` puts around each block";
+
 /// A token stream cut into windows of T inputs and T targets.
 #[derive(Clone, Debug)]
 pub struct Windows {
@@ -60,6 +63,7 @@ impl Windows {
             (Pipeline::Blocks, None) => Err(DataError::NoEndOfText {
                 tokenizer: tokenizer.to_owned(),
                 expected: END_OF_TEXT.to_owned(),
+                wanted: AROUND_BLOCKS,
             }),
         }
     }
@@ -86,18 +90,17 @@ impl Windows {
         if inputs.len() != context || targets.len() != context {
             return Err(DataError::BadBuffer { context, inputs: inputs.len(), targets: targets.len() });
         }
-        let tokens = self.stream.tokens();
         match self.cut {
             Cut::Stream => {
                 let start = index * context;
-                inputs.copy_from_slice(&tokens[start..start + context]);
-                targets.copy_from_slice(&tokens[start + 1..start + 1 + context]);
+                self.stream.read(start, inputs)?;
+                targets[..context - 1].copy_from_slice(&inputs[1..]);
+                self.stream.read(start + context, &mut targets[context - 1..])?;
             }
             Cut::Blocks { eos } => {
-                let block = &tokens[index * (context - 1)..(index + 1) * (context - 1)];
+                self.stream.read(index * (context - 1), &mut inputs[1..])?;
                 inputs[0] = eos;
-                inputs[1..].copy_from_slice(block);
-                targets[..context - 1].copy_from_slice(block);
+                targets[..context - 1].copy_from_slice(&inputs[1..]);
                 targets[context - 1] = eos;
             }
         }
@@ -117,26 +120,36 @@ impl Windows {
     /// to, and whose bytes count for bits per byte.
     ///
     /// # Errors
-    /// If the range ends beyond the last window.
-    pub fn predicted(&self, windows: Range<usize>) -> Result<&[u32], DataError> {
+    /// If the range ends beyond the last window, or the tokens cannot be read.
+    pub fn predicted(&self, windows: Range<usize>) -> Result<Vec<u32>, DataError> {
         self.check(windows.end)?;
         let start = windows.start.min(windows.end);
-        let tokens = self.stream.tokens();
-        Ok(match self.cut {
-            Cut::Stream => &tokens[start * self.context + 1..windows.end * self.context + 1],
-            Cut::Blocks { .. } => &tokens[start * (self.context - 1)..windows.end * (self.context - 1)],
-        })
+        let (from, to) = match self.cut {
+            Cut::Stream => (start * self.context + 1, windows.end * self.context + 1),
+            Cut::Blocks { .. } => (start * (self.context - 1), windows.end * (self.context - 1)),
+        };
+        self.ids(from, to)
     }
 
     /// Inputs and targets of what is left after the last whole window, fewer than T of each; `None` if nothing is
     /// left, if these are only the [first](Windows::first) windows, or for blocks, whose remainder is dropped.
-    #[must_use]
-    pub fn tail(&self) -> Option<(&[u32], &[u32])> {
-        let tokens = self.stream.tokens();
-        let start = self.count * self.context;
-        let left = tokens.len().checked_sub(start + 1)?;
-        let whole = matches!(self.cut, Cut::Stream) && (1..self.context).contains(&left);
-        whole.then(|| (&tokens[start..tokens.len() - 1], &tokens[start + 1..]))
+    ///
+    /// # Errors
+    /// If the tokens cannot be read.
+    pub fn tail(&self) -> Result<Option<(Vec<u32>, Vec<u32>)>, DataError> {
+        let (start, end) = (self.count * self.context, self.stream.len());
+        let left = end.saturating_sub(start + 1);
+        if !matches!(self.cut, Cut::Stream) || !(1..self.context).contains(&left) {
+            return Ok(None);
+        }
+        let ids = self.ids(start, end)?;
+        Ok(Some((ids[..left].to_vec(), ids[1..].to_vec())))
+    }
+
+    fn ids(&self, from: usize, to: usize) -> Result<Vec<u32>, DataError> {
+        let mut ids = vec![0; to - from];
+        self.stream.read(from, &mut ids)?;
+        Ok(ids)
     }
 
     fn check(&self, asked: usize) -> Result<(), DataError> {

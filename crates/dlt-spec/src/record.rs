@@ -15,6 +15,9 @@
 
 mod lines;
 mod number;
+mod plan;
+
+pub use plan::{Boundary, Division, FolderPlan, LeftOut, Reason};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -253,9 +256,9 @@ pub struct Summary {
     #[serde(deserialize_with = "number::or_nan")]
     pub validation_perplexity: f64,
     /// Perplexity of the kept model on the test split, which is read once, at the end (but see
-    /// `evaluation.select_on`).
-    #[serde(deserialize_with = "number::or_nan")]
-    pub test_perplexity: f64,
+    /// `evaluation.select_on`); absent where the data have no test split.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub test_perplexity: Option<f64>,
     /// Perplexity that choosing the model on the test split would have given: not a fair result
     /// (`evaluation.select_on`).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
@@ -263,16 +266,16 @@ pub struct Summary {
     /// How well the kept model tells the classes of the validation split apart; absent where it predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_scores: Option<Scores>,
-    /// The same on the test split.
+    /// The same on the test split; absent where the data have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_scores: Option<Scores>,
     /// Perplexity of the best unigram model of the validation split, one fitted to that very split: the honest
     /// floor that a result has to be far below. For classes, of their frequencies.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
-    /// The same on the test split.
-    #[serde(deserialize_with = "number::or_nan")]
-    pub unigram_test_perplexity: f64,
+    /// The same on the test split; absent where the data have none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub unigram_test_perplexity: Option<f64>,
     /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text; NaN where
     /// there is none.
     #[serde(deserialize_with = "number::or_nan")]
@@ -423,8 +426,20 @@ pub struct DataProvenance {
     pub train_tokens: u64,
     /// The same of the validation split.
     pub validation_tokens: u64,
-    /// The same of the test split.
-    pub test_tokens: u64,
+    /// The same of the test split; absent where the data have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_tokens: Option<u64>,
+    /// What was put between two documents; absent where there is no text, and in the records of earlier builds, which put
+    /// a line end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<Boundary>,
+    /// Which file went to which split, and what was left out: of a folder, and of what comes from the hub. Absent in the
+    /// records of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<FolderPlan>,
+    /// What each class is called, in the order of their numbers, where the data say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
 }
 
 /// The column of a table that a text is in.

@@ -1,7 +1,7 @@
 //! What a run comes to: the kept model read back, and the summary.
 
 use candle_core::Device;
-use dlt_data::{Examples, Material, Split, bits_per_byte, unigram_perplexity};
+use dlt_data::{Examples, Material, Split, bits_per_byte, unigram_perplexity, unigram_perplexity_of};
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
@@ -73,7 +73,7 @@ impl Training {
         spec: &CheckedSpec,
         material: &Material,
         validation: &Evaluation,
-        test: &Evaluation,
+        test: Option<&Evaluation>,
         elapsed_s: f64,
     ) -> Result<Summary> {
         let blocks = spec.model.layers * self.block;
@@ -90,13 +90,13 @@ impl Training {
             final_windows: final_windows(spec, material),
             validation_loss: validation.loss(),
             validation_perplexity: validation.perplexity(),
-            test_perplexity: test.perplexity(),
+            test_perplexity: test.map(Evaluation::perplexity),
             test_perplexity_selected_on_test: self.best_on_test,
             unigram_perplexity: floor(spec, material, Split::Validation)?,
-            unigram_test_perplexity: floor(spec, material, Split::Test)?,
+            unigram_test_perplexity: test.map(|_| floor(spec, material, Split::Test)).transpose()?,
             bits_per_byte: bits_of(spec, material, validation),
             validation_scores: validation.scores(),
-            test_scores: test.scores(),
+            test_scores: test.and_then(Evaluation::scores),
             trainable_parameters_mean: self.means.trainable_parameters(),
             trainable_parameters_end: self.end.trainable_parameters,
             block_parameters_mean: self.means.block_parameters(),
@@ -131,9 +131,9 @@ fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
     }
     let Some(splits) = material.tokens() else { return Ok(f64::NAN) };
     if examples.count() == material.examples(split).count() {
-        return Ok(unigram_perplexity(splits.split(split).tokens()));
+        return Ok(unigram_perplexity_of(splits.split(split))?);
     }
-    Ok(unigram_perplexity(splits.windows(split)?.predicted(0..examples.count())?))
+    Ok(unigram_perplexity(&splits.windows(split)?.predicted(0..examples.count())?))
 }
 
 /// The examples of a split that the evaluation at the end reads.

@@ -233,6 +233,13 @@ impl TrainError {
             | Self::ChangedSpec { .. } => ExitCode::BadSpec,
             // Bytes that are no text: the file is damaged, not the disk.
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => ExitCode::BadData,
+            // What is missing is room, not good data.
+            Self::Data(
+                DataError::Write { .. }
+                | DataError::TooManyTokens { .. }
+                | DataError::TooMuchText { .. }
+                | DataError::ChangedCache { .. },
+            ) => ExitCode::Resources,
             Self::Data(_)
             | Self::State(_)
             | Self::Format { .. }

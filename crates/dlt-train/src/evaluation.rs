@@ -148,7 +148,7 @@ pub fn evaluate_watched(
         done(index * batch);
         evaluation.add(model, &view(&examples.batch(numbers, Draw::Fixed)?))?;
     }
-    if let Some(tail) = examples.tail() {
+    if let Some(tail) = examples.tail()? {
         evaluation.add(model, &view(&tail))?;
     }
     Ok(evaluation)
@@ -158,13 +158,13 @@ pub fn evaluate_watched(
 /// predicted once.
 ///
 /// # Errors
-/// [`DataError`] for fewer than two tokens; fails where ids lie outside the model's vocabulary.
-pub fn evaluate_tokens(model: &Model, tokens: &[u32], context: usize) -> Result<Evaluation> {
-    if tokens.len() < 2 {
+/// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails where ids are outside the model's
+/// vocabulary.
+pub fn evaluate_stream(model: &Model, stream: TokenStream, context: usize) -> Result<Evaluation> {
+    if stream.len() < 2 {
         return Err(DataError::TooFewWindows { asked: 1, count: 0, context: 1 }.into());
     }
-    let stream = TokenStream::new(tokens.to_vec(), 0);
-    let context = context.clamp(1, tokens.len() - 1);
+    let context = context.clamp(1, stream.len() - 1);
     evaluate(model, &Examples::from(Windows::stream(stream, context)?), 1)
 }
 

@@ -173,12 +173,26 @@ fn too_large(spec: &CheckedSpec) -> String {
     }
 }
 
-/// Megabytes that this process may still take: what the system calls available, and what its control group
-/// leaves; `None` where the system does not tell.
+/// Megabytes that this process may still take: what the system calls available, and what its control group and its
+/// own limits leave; `None` where the system does not tell.
 #[must_use]
 pub fn available_mb() -> Option<f64> {
     let system = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
-    Some(control_group_mb().map_or(system, |group| system.min(group)))
+    let limits = [Some(system), control_group_mb(), address_space_mb()];
+    limits.into_iter().flatten().reduce(f64::min)
+}
+
+/// What the limit on this process's addresses leaves (`ulimit -v`); `None` where there is none.
+fn address_space_mb() -> Option<f64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let used = field(&fs::read_to_string("/proc/self/status").ok()?, "VmSize:")?;
+    Some((address_limit_mb(&limits)? - used).max(0.0))
+}
+
+/// The limit in the system's table of limits, whose numbers are bytes.
+fn address_limit_mb(limits: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1e6)
 }
 
 /// What the control group of this process leaves (version 2); `None` where it sets no limit.
@@ -244,6 +258,16 @@ mod tests {
         let resident = resident().expect("Linux tells");
         assert!(resident.now_mb > 0.5 && resident.now_mb <= resident.peak_mb);
         assert!(available_mb().expect("Linux tells") > 1.0);
+    }
+
+    #[test]
+    fn limits_on_addresses_are_read_where_there_are_any() {
+        let table = |limit: &str| {
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax address space  {limit}  8000000  bytes\n")
+        };
+        assert_eq!(address_limit_mb(&table("4000000")), Some(4.0));
+        assert_eq!(address_limit_mb(&table("unlimited")), None);
+        assert_eq!(address_limit_mb(""), None);
     }
 
     #[test]

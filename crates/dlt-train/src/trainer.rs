@@ -6,13 +6,13 @@ mod saved;
 
 use candle_core::Device;
 use dlt_agent::{Agent, Measured};
-use dlt_data::{Examples, Material, Split};
+use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Objective, Order, RewardTiming};
+use dlt_spec::spec::{Objective, Order, RewardTiming, Selection};
 use dlt_state::Recording;
 
 use crate::clock::{Clock, per_second};
@@ -122,6 +122,11 @@ impl Trainer {
         device: &Device,
     ) -> Result<()> {
         check_extents(spec, material.extents())?;
+        if spec.evaluation.select_on == Selection::ValidationAndTest && !material.has(Split::Test) {
+            let name = material.provenance().source.clone();
+            let advice = "add files for it, or leave out evaluation.select_on";
+            return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
+        }
         material.batches(spec.training.batch, stream(spec.seed, "data"))?;
         // Before an agent is made, which may be larger than the model.
         memory::check_fit(spec, material, &certain_binding(spec), device)?;

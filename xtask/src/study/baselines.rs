@@ -50,7 +50,7 @@ fn baseline(record: &Record, done: &Done, label: &str) -> Result<Baseline> {
         seed: summary.seed,
         steps: summary.steps,
         validation_perplexity: rounded(summary.validation_perplexity),
-        test_perplexity: rounded(summary.test_perplexity),
+        test_perplexity: rounded(summary.test_perplexity.context("its data have no test split")?),
         block_parameters_mean: summary.block_parameters_mean,
     })
 }

@@ -134,6 +134,9 @@ fn floor(view: &View<'_>, subject: Subject) -> Option<String> {
 
 fn floor_of(done: &Done) -> String {
     let summary = &done.summary;
+    let test = |number: Option<f64>| {
+        number.map_or_else(|| "not measured".to_owned(), |number| format!("{number:.1}"))
+    };
     match (summary.validation_scores, summary.test_scores) {
         (Some(validation), Some(test)) => format!(
             "Whoever always says the most frequent class has accuracy {:.3} on validation and {:.3} on test.",
@@ -141,9 +144,10 @@ fn floor_of(done: &Done) -> String {
         ),
         _ => format!(
             "The unigram floor (the best model of frequencies alone, fitted to the split itself) is {:.1} on validation and \
-             {:.1} on test. Perplexity is per token of GPT-2's tokenizer, over the whole split, of the model that is best on \
+             {} on test. Perplexity is per token of GPT-2's tokenizer, over the whole split, of the model that is best on \
              validation.",
-            summary.unigram_perplexity, summary.unigram_test_perplexity
+            summary.unigram_perplexity,
+            test(summary.unigram_test_perplexity)
         ),
     }
 }
@@ -153,7 +157,7 @@ fn validation_perplexity(done: &Done) -> f64 {
 }
 
 fn test_perplexity(done: &Done) -> f64 {
-    done.summary.test_perplexity
+    done.summary.test_perplexity.unwrap_or(f64::NAN)
 }
 
 fn validation_accuracy(done: &Done) -> f64 {

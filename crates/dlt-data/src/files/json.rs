@@ -75,7 +75,7 @@ pub(super) fn column(
 }
 
 /// Hands the bytes of each row to `take`, with its number from 1: of the lines, or of the elements.
-fn each(
+pub(super) fn each(
     file: &DataFile,
     layout: JsonLayout,
     take: Take<'_>,

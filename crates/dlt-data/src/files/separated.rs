@@ -2,7 +2,7 @@
 //! as in GLUE.
 
 use super::{
-    DataFile, Flow, LONGEST_ROW, Sink,
+    DataFile, Flow, LONGEST_ROW, Sink, TakeRecord,
     bad_rows::hand_on,
     column::{Depth, Sample, TextColumn, Value},
 };
@@ -159,6 +159,26 @@ struct Separated<'a> {
     /// 1 where lines end with CR LF: a row ends at its CR, and its LF is counted with the next one.
     behind: u64,
     quoting: Quoting,
+}
+
+/// Hands every row to `take`; one of another length than the line of names is an error.
+pub(super) fn each(
+    file: &DataFile,
+    quoting: Quoting,
+    separator: u8,
+    take: TakeRecord<'_>,
+) -> Result<(), DataError> {
+    let mut table = Separated::open(file, quoting, separator)?;
+    while table.next()? {
+        if table.record.len() != table.names.len() {
+            let reason = table.uneven();
+            return Err(DataError::BadRow { path: file.path.clone(), row: table.row, reason });
+        }
+        if take(&table.names, table.row, &table.record)? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Separated<'a> {

@@ -54,7 +54,7 @@ impl<'a> Table<'a> {
     }
 
     /// Names of the columns, those of structs with a dot.
-    fn columns(&self) -> Vec<String> {
+    pub(crate) fn columns(&self) -> Vec<String> {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         schema.columns().iter().map(|column| column.path().string()).collect()
     }

@@ -145,21 +145,20 @@ impl Examples {
     }
 
     /// What is left of a text after the last whole window, as a shorter one.
-    #[must_use]
-    pub fn tail(&self) -> Option<ExampleBatch> {
-        match &self.kind {
+    ///
+    /// # Errors
+    /// If its tokens cannot be read.
+    pub fn tail(&self) -> Result<Option<ExampleBatch>, DataError> {
+        Ok(match &self.kind {
             Kind::Windows(windows) => {
-                let (inputs, targets) = windows.tail()?;
-                let (inputs, targets) = (inputs.to_vec(), targets.to_vec());
-                Some(ExampleBatch::Windows { inputs, targets, windows: 1 })
+                windows.tail()?.map(|(inputs, targets)| ExampleBatch::Windows { inputs, targets, windows: 1 })
             }
-            Kind::Masked(windows, masking) => {
-                let mut inputs = windows.tail()?.0.to_vec();
+            Kind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
                 let targets = masking.hide(&mut inputs, self.seed, FIXED_PASS, self.count);
-                Some(ExampleBatch::Masked { inputs, targets, windows: 1 })
-            }
+                ExampleBatch::Masked { inputs, targets, windows: 1 }
+            }),
             Kind::Sentences(_) | Kind::Pictures(..) => None,
-        }
+        })
     }
 
     /// Tokens of the widest batch; nothing where all are as wide as the model says.

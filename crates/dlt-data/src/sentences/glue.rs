@@ -13,7 +13,11 @@
 
 use super::{Example, MOST_CLASSES};
 use crate::{error::DataError, source::read_text};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+};
 
 /// Where the parts of an example stand in a row.
 struct Header {
@@ -22,6 +26,9 @@ struct Header {
     label: Option<usize>,
     fields: usize,
 }
+
+/// Bytes of a first line that are looked at.
+const LONGEST_HEADER: u64 = 1 << 16;
 
 /// Columns of CoLA's files, which have no line of names.
 const COLA: Header = Header { first: 3, second: None, label: Some(1), fields: 4 };
@@ -53,6 +60,17 @@ pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
         header.example(line).map_err(|reason| DataError::BadRow { path: path.to_owned(), row, reason })
     })
     .collect()
+}
+
+/// Whether a file is one of GLUE's, by its first line.
+pub(super) fn is_original(path: &Path) -> Result<bool, DataError> {
+    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+    let mut line = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(unreadable)?;
+    let line = String::from_utf8_lossy(&line);
+    let line = line.trim_start_matches('\u{feff}').trim_end();
+    Ok(named(line).is_some() || line.split('\t').count() == COLA.fields)
 }
 
 /// The columns that a line of names has, if it is one.

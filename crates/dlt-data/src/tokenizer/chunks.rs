@@ -31,12 +31,29 @@ const STEP: usize = 64 * 1024;
 /// or a line end: that is cut between two of its words. For any other the text is cut after a line end, from 1 MiB on, and
 /// in a line that is longer than another MiB: its tokens are those of such pieces, always the same ones.
 pub(crate) struct Chunker {
-    buffer: String,
+    portion: Portion,
     cuts_safely: bool,
     /// Tokens that a cut must not divide.
     added: Vec<String>,
-    /// Up to where the buffer was searched in vain.
+    /// Up to where the text was searched in vain.
     searched: usize,
+}
+
+/// Text that is encoded by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Portion {
+    pub(crate) text: String,
+    /// Where documents end in it, rising: what follows such a place is encoded apart.
+    pub(crate) ends: Vec<usize>,
+}
+
+impl Portion {
+    /// The documents, or parts of them, each with whether it is followed by another one.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (&str, bool)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let ends = self.ends.iter().map(|&end| (end, true)).chain([(self.text.len(), false)]);
+        starts.zip(ends).map(|(start, (end, is_ended))| (&self.text[start..end], is_ended))
+    }
 }
 
 impl Chunker {
@@ -44,11 +61,11 @@ impl Chunker {
         let added = tokenizer.inner.get_added_tokens_decoder();
         let mut added: Vec<String> = added.values().map(|token| token.content.clone()).collect();
         added.sort();
-        Self { buffer: String::new(), cuts_safely: tokenizer.cuts_safely, added, searched: 0 }
+        Self { portion: Portion::default(), cuts_safely: tokenizer.cuts_safely, added, searched: 0 }
     }
 
     /// Adds text; hands pieces over that are complete.
-    pub(crate) fn push(&mut self, text: &str, send: &mut dyn FnMut(String) -> Flow) -> Flow {
+    pub(crate) fn push(&mut self, text: &str, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
         let mut rest = text;
         while !rest.is_empty() {
             let (step, after) = rest.split_at(rest.floor_char_boundary(STEP));
@@ -60,60 +77,74 @@ impl Chunker {
         Flow::On
     }
 
-    fn push_step(&mut self, text: &str, send: &mut dyn FnMut(String) -> Flow) -> Flow {
-        self.buffer.push_str(text);
+    fn push_step(&mut self, text: &str, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
+        self.portion.text.push_str(text);
         while let Some(cut) = self.next_cut() {
-            let rest = self.buffer.split_off(cut);
+            let rest = Portion { text: self.portion.text.split_off(cut), ends: Vec::new() };
             self.searched = 0;
-            if send(mem::replace(&mut self.buffer, rest)) == Flow::Stop {
+            if send(mem::replace(&mut self.portion, rest)) == Flow::Stop {
                 return Flow::Stop;
             }
         }
         Flow::On
     }
 
+    /// Ends a document, which another one follows. Its tokens depend on no other: it is cut by its own length.
+    pub(crate) fn end_document(&mut self, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
+        let length = self.portion.text.len();
+        self.portion.ends.push(length);
+        self.searched = length;
+        if length < CHUNK_BYTES {
+            return Flow::On;
+        }
+        self.searched = 0;
+        send(mem::take(&mut self.portion))
+    }
+
     /// Hands over what is left.
-    pub(crate) fn finish(self, send: &mut dyn FnMut(String) -> Flow) {
-        if !self.buffer.is_empty() {
-            send(self.buffer);
+    pub(crate) fn finish(self, send: &mut dyn FnMut(Portion) -> Flow) {
+        if !self.portion.text.is_empty() || !self.portion.ends.is_empty() {
+            send(self.portion);
         }
     }
 
     fn next_cut(&mut self) -> Option<usize> {
-        let least = if self.cuts_safely { CHUNK_BYTES } else { LINES_BYTES };
-        if self.buffer.len() < least {
+        let text = &self.portion.text;
+        let begin = self.portion.ends.last().copied().unwrap_or(0);
+        let least = begin + if self.cuts_safely { CHUNK_BYTES } else { LINES_BYTES };
+        if text.len() < least {
             return None;
         }
         let from = self.searched.max(least);
         let found = match self.cuts_safely {
-            true => next_cut(&self.buffer, from),
+            true => next_cut(text, from),
             // The line end itself may be the last byte of the least.
-            false => {
-                self.buffer.as_bytes()[from - 1..].iter().position(|&byte| byte == b'\n').map(|at| from + at)
-            }
+            false => text.as_bytes()[from - 1..].iter().position(|&byte| byte == b'\n').map(|at| from + at),
         };
         // The last byte is looked at again: what follows may make a cut of it.
-        self.searched = self.buffer.len();
-        found.or_else(|| self.forced_cut())
+        self.searched = text.len();
+        found.or_else(|| self.forced_cut(begin))
     }
 
-    /// Where a text is cut that has no place for it and is too long: between two words, and not within an added token.
-    fn forced_cut(&self) -> Option<usize> {
-        let most = if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
+    /// Where a document is cut that has no place for it and is too long: between two words, and not within an added
+    /// token. It begins at `begin`.
+    fn forced_cut(&self, begin: usize) -> Option<usize> {
+        let text = &self.portion.text;
+        let most = begin + if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
         // As much as a step more is waited for, so that what follows the cut is known.
-        if self.buffer.len() < most + STEP {
+        if text.len() < most + STEP {
             return None;
         }
-        let most = self.buffer.floor_char_boundary(most);
-        let from = self.buffer.floor_char_boundary(most - STEP);
-        let cut = from + last_boundary(&self.buffer[from..most]);
+        let most = text.floor_char_boundary(most);
+        let from = text.floor_char_boundary(most - STEP);
+        let cut = from + last_boundary(&text[from..most]);
         let divided = self.added.iter().filter_map(|token| {
-            let begin = self.buffer.floor_char_boundary(cut.saturating_sub(token.len()));
-            let end = self.buffer.ceil_char_boundary((cut + token.len()).min(self.buffer.len()));
-            let at = begin + self.buffer[begin..end].find(token.as_str())?;
+            let begin = text.floor_char_boundary(cut.saturating_sub(token.len()));
+            let end = text.ceil_char_boundary((cut + token.len()).min(text.len()));
+            let at = begin + text[begin..end].find(token.as_str())?;
             (at < cut && cut < at + token.len()).then_some(at)
         });
-        Some(divided.min().filter(|&at| at > 0).unwrap_or(cut))
+        Some(divided.min().filter(|&at| at > begin).unwrap_or(cut))
     }
 }
 
@@ -214,8 +245,8 @@ mod tests {
     /// What a text is cut into, pushed in pieces of so many bytes, about.
     fn cut_apart(text: &str, step: usize) -> Vec<String> {
         let (mut chunker, mut pieces) = (Chunker::new(&GPT2), Vec::new());
-        let mut send = |piece: String| {
-            pieces.push(piece);
+        let mut send = |piece: Portion| {
+            pieces.push(piece.text);
             Flow::On
         };
         let mut rest = text;

@@ -1,6 +1,6 @@
 //! A byte-pair encoding made from a text of one's own.
 
-use super::{Chunker, END_OF_TEXT, Tokenizer, bytes::with_bytes};
+use super::{Chunker, END_OF_TEXT, Portion, Tokenizer, bytes::with_bytes};
 use crate::{
     error::DataError,
     files::{Flow, Reading},
@@ -102,10 +102,10 @@ fn read_train(
 ) -> Result<(), DataError> {
     let of = source.estimated_bytes(Split::Train)? as usize;
     let mut bytes = 0;
-    let mut send = |chunk: String| {
-        bytes += chunk.len();
+    let mut send = |chunk: Portion| {
+        bytes += chunk.text.len();
         progress(Progress::Tokenizing { split: Split::Train, bytes, of: of.max(bytes) });
-        if sender.send(chunk).is_ok() { Flow::On } else { Flow::Stop }
+        if sender.send(chunk.text).is_ok() { Flow::On } else { Flow::Stop }
     };
     source.read(Split::Train, &mut |piece| Ok(chunker.push(piece.text, &mut send)))?;
     chunker.finish(&mut send);

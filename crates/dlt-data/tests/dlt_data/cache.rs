@@ -73,12 +73,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn tokens(splits: &TokenSplits) -> [&[u32]; 3] {
-    Split::ALL.map(|split| splits.split(split).tokens())
+fn tokens(splits: &TokenSplits) -> [Vec<u32>; 3] {
+    Split::ALL.map(|split| splits.split(split).tokens().unwrap().into_owned())
 }
 
 #[test]
-fn cached_tokens_are_mapped_and_the_same() {
+fn cached_tokens_stay_in_their_file_and_are_the_same() {
     let folder = TempDir::new().unwrap();
     let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("a/cache"));
     let plain = loaded(&data, CONTEXT).unwrap();
@@ -91,11 +91,11 @@ fn cached_tokens_are_mapped_and_the_same() {
         assert_eq!(splits.provenance, plain.provenance);
         assert_eq!((splits.vocabulary, splits.eos), (50_257, Some(50_256)));
         for split in Split::ALL {
-            assert!(splits.split(split).is_mapped());
+            assert!(splits.split(split).is_in_file());
             assert_eq!(splits.split(split).bytes(), plain.split(split).bytes());
         }
     }
-    assert!(!plain.train.is_mapped());
+    assert!(!plain.train.is_in_file());
     assert!(
         files(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
         "temporary files are left"
@@ -128,7 +128,7 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     let folder = TempDir::new().unwrap();
     let (data, cache) = (words(&folder), folder.path().join("cache"));
     let (whole, _) = cached(&data, &cache);
-    let whole = tokens(&whole).map(<[u32]>::to_vec);
+    let whole = tokens(&whole);
     let originals: Vec<(PathBuf, Vec<u8>)> =
         files(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
     let (path, original) = &originals[0];
@@ -146,14 +146,13 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     // Every field of the header, and the tokens.
     damages.extend([0, 8, 12, 16, 24, 32, 36, 40, 48, 80, 112, 143, 144, 175, 176, end - 1].map(flipped));
     for damaged in damages {
-        // Replaced, not written over: the file may be mapped.
         fs::remove_file(path).unwrap();
         fs::write(path, &damaged).unwrap();
         let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
         assert_eq!(warnings, 1);
         assert_eq!(hits, 2, "a damaged file of {} bytes was trusted", damaged.len());
-        assert_eq!(tokens(&splits), [&whole[0][..], &whole[1], &whole[2]]);
-        assert!(splits.train.is_mapped());
+        assert_eq!(tokens(&splits), whole);
+        assert!(splits.train.is_in_file());
         assert_eq!(&fs::read(path).unwrap(), original);
     }
 }
@@ -163,7 +162,7 @@ fn the_layout_on_disk_is_the_documented_one() {
     let folder = TempDir::new().unwrap();
     let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
     let (splits, _) = cached(&data, &cache);
-    let train = splits.train.tokens();
+    let train = splits.train.tokens().unwrap();
     let file = files(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
     assert_eq!(file.len(), 176 + 4 * train.len());
     assert_eq!(&file[..16], b"dlt-tok\n\x02\0\0\0\x51\xC4\0\0");
@@ -186,7 +185,7 @@ fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
     let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
     assert_eq!(hits, 0);
     assert!(warnings >= 3, "{warnings}");
-    assert!(!splits.train.is_mapped());
+    assert!(!splits.train.is_in_file());
     assert_eq!(tokens(&splits), tokens(&loaded(&data, CONTEXT).unwrap()));
 }
 
@@ -202,7 +201,7 @@ fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     }
     let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
     assert_eq!((hits, warnings), (0, 6));
-    assert!(!splits.train.is_mapped());
+    assert!(!splits.train.is_in_file());
     assert_eq!(tokens(&splits), tokens(&expected));
     assert_eq!(files(&cache).len(), 3, "temporary files are left");
 }
@@ -241,4 +240,39 @@ fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
     });
     assert_eq!(files(&cache).len(), 3);
     assert_eq!(cached(&data, &cache).1, 3);
+}
+
+#[test]
+fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let (splits, _) = cached(&data, &cache);
+    let windows = splits.windows(Split::Train).unwrap();
+    for file in files(&cache) {
+        fs::OpenOptions::new().write(true).open(file).unwrap().set_len(176 + 40).unwrap();
+    }
+    let (mut inputs, mut targets) = ([0; CONTEXT], [0; CONTEXT]);
+    windows.fill(0, &mut inputs, &mut targets).unwrap();
+    let error = windows.fill(windows.count() - 1, &mut inputs, &mut targets).unwrap_err().to_string();
+    assert!(error.contains("were changed while they were used") && error.contains("--resume"), "{error}");
+    let error = splits.train.tokens().unwrap_err().to_string();
+    assert!(error.contains("cannot read token 0"), "{error}");
+    // The next one makes them again.
+    let (again, hits) = cached(&data, &cache);
+    assert_eq!((hits, tokens(&again)), (0, tokens(&loaded(&data, CONTEXT).unwrap())));
+}
+
+#[test]
+fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    for cache in [None, Some(cache.as_path())] {
+        let request = |limit| DataRequest { cache, limit, ..DataRequest::new(&data, CONTEXT) };
+        let error = load(&request(Some(1_000)), &mut |_| ()).unwrap_err();
+        assert!(matches!(error, dlt_data::DataError::TooManyTokens { split: Split::Train, .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("DLT_CACHE_LIMIT") && error.contains("1000 bytes"), "{error}");
+        assert!(load(&request(Some(1 << 20)), &mut |_| ()).is_ok());
+    }
+    assert!(files(&cache).iter().all(|file| file.extension().unwrap() == "tokens"), "something is left");
 }

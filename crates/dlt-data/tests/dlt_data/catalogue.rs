@@ -7,7 +7,7 @@ use dlt_data::{
     fetch, load,
 };
 use dlt_hub_stand_in::{Repository, StandIn, catalogue};
-use dlt_spec::spec::DataSpec;
+use dlt_spec::spec::{DataSpec, Separator};
 use std::{collections::HashSet, path::PathBuf};
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ fn named(source: &str) -> DataSpec {
 
 fn texts(splits: &TokenSplits) -> [String; 3] {
     let bytes = Tokenizer::bytes().unwrap();
-    Split::ALL.map(|split| bytes.decode(splits.split(split).tokens()).unwrap())
+    Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap())
 }
 
 #[test]
@@ -144,12 +144,16 @@ fn any_data_set_of_the_hub_with_a_column_of_text_is_read() {
             .file("en/test-00000-of-00001.parquet", table(60..80))
             .file("de/train-00000-of-00001.parquet", table(80..100)),
     );
-    let [train, validation, test] = texts(&world.load(&named("hf:someone/news:en:body")).unwrap());
+    let lines = |source: &str| DataSpec { separator: Separator::Line, ..named(source) };
+    let [train, validation, test] = texts(&world.load(&lines("hf:someone/news:en:body")).unwrap());
     // Validation is the last 5 % of train, three rows.
     assert_eq!((train.lines().count(), validation.lines().count(), test.lines().count()), (57, 3, 20));
     assert_eq!(validation, "body 57\nbody 58\nbody 59");
+    // Rows are documents, unless the line end is asked for.
+    let [_, validation, _] = texts(&world.load(&named("hf:someone/news:en:body")).unwrap());
+    assert_eq!(validation, "body 57<|endoftext|>body 58<|endoftext|>body 59");
     // Train alone is cut by the fractions of the spec.
-    let [train, validation, test] = texts(&world.load(&named("hf:someone/news:de:title")).unwrap());
+    let [train, validation, test] = texts(&world.load(&lines("hf:someone/news:de:title")).unwrap());
     assert_eq!([&train[..], &validation, &test].concat().lines().count(), 20);
     let error = world.load(&named("hf:someone/news:en")).unwrap_err().to_string();
     assert!(error.contains("(title, body)") && error.contains("title (text, as \"title 0\")"), "{error}");

@@ -34,7 +34,7 @@ fn shipped_shakespeare_is_what_its_data_card_says() {
 #[test]
 fn shipped_shakespeare_decodes_to_its_text_and_its_splits_share_no_passage() {
     let splits = loaded(&shakespeare(), 128).unwrap();
-    let texts = Split::ALL.map(|split| TOKENIZER.decode(splits.split(split).tokens()).unwrap());
+    let texts = Split::ALL.map(|split| TOKENIZER.decode(&splits.split(split).tokens().unwrap()).unwrap());
     for (text, split) in texts.iter().zip(Split::ALL) {
         assert_eq!(text.len(), splits.split(split).bytes());
     }
@@ -52,7 +52,7 @@ fn shipped_shakespeare_decodes_to_its_text_and_its_splits_share_no_passage() {
 fn the_unigram_floor_of_shakespeare_is_in_the_hundreds() {
     let splits = loaded(&shakespeare(), 128).unwrap();
     let windows = splits.windows(Split::Validation).unwrap();
-    let floor = unigram_perplexity(windows.predicted(0..windows.count()).unwrap());
+    let floor = unigram_perplexity(&windows.predicted(0..windows.count()).unwrap());
     // By a separate computation in Python, on the same windows.
     assert!((floor - 426.22).abs() < 0.01, "{floor}");
 }

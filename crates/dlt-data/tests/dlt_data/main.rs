@@ -9,14 +9,17 @@ mod corpus;
 mod files;
 mod hub;
 mod hub_faults;
+mod labelled;
 mod material;
 mod perplexity;
 mod pictures;
+mod plans;
 mod prefetch;
 mod pretrained;
 mod python_cache;
 mod rows;
 mod sentences;
+mod separators;
 #[cfg(feature = "shared-data")]
 mod shared_data;
 mod sources;

@@ -3,18 +3,24 @@
 use crate::{loaded, rejection, shakespeare, some_text, write};
 use dlt_data::{BadRows, ColumnChoice, DataRequest, Progress, Split, TokenSplits, Tokenizer, load};
 use dlt_hub_stand_in::{Column, Compression, parquet, parquet_with};
-use dlt_spec::spec::{CsvSeparator, DataSpec, Newlines, OnBadRow};
+use dlt_spec::spec::{CsvSeparator, DataSpec, Newlines, OnBadRow, Separator};
 use std::{fs, io::Write, path::Path};
 use tempfile::TempDir;
 
 fn bytes_of(path: impl AsRef<Path>) -> DataSpec {
     let source = path.as_ref().to_string_lossy().into_owned();
-    DataSpec { source, tokenizer: "bytes".to_owned(), split: [0.4, 0.3, 0.3], ..shakespeare() }
+    DataSpec {
+        source,
+        tokenizer: "bytes".to_owned(),
+        split: [0.4, 0.3, 0.3],
+        separator: Separator::Line,
+        ..shakespeare()
+    }
 }
 
 fn text_of(splits: &TokenSplits) -> String {
     let bytes = Tokenizer::bytes().unwrap();
-    Split::ALL.map(|split| bytes.decode(splits.split(split).tokens()).unwrap()).concat()
+    Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap()).concat()
 }
 
 fn read(data: &DataSpec) -> String {

@@ -5,12 +5,17 @@ use dlt_data::{
     load_sentences, read_sentences, truncated_lengths,
 };
 use dlt_hub_stand_in::{StandIn, catalogue};
+use dlt_spec::spec::DataSpec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokenizers::{
     Encoding,
     utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings},
 };
+
+fn named(source: &str) -> DataSpec {
+    DataSpec { source: source.to_owned(), ..DataSpec::default() }
+}
 
 fn example(first: &str, second: Option<&str>, label: Option<u32>) -> Example {
     Example { first: first.to_owned(), second: second.map(str::to_owned), label }
@@ -106,7 +111,7 @@ fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
     catalogue(40).into_iter().for_each(|repository| hub.serve(repository));
     let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };
     for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::Classification) {
-        let splits = load_sentences(entry.name, Some(&config), None, &mut |_| ()).unwrap();
+        let splits = load_sentences(&named(entry.name), Some(&config), None, &mut |_| ()).unwrap();
         assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [40, 10, 10], "{}", entry.name);
         assert_eq!((splits.classes, splits.train[3].label), (2, Some(1)));
         let is_pair = !["glue/sst2", "glue/cola"].contains(&entry.name);
@@ -119,7 +124,7 @@ fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
         assert!(losses[9] < 0.7 * losses[0], "{}: {losses:?}", entry.name);
     }
     for name in ["wikitext-2", "cifar10", "shakespeare", "hf:cimec/lambada"] {
-        let error = load_sentences(name, Some(&config), None, &mut |_| ()).unwrap_err().to_string();
+        let error = load_sentences(&named(name), Some(&config), None, &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains("not for classification of sentences"), "{error}");
     }
 }
@@ -184,14 +189,12 @@ fn a_folder_of_original_files_is_a_data_set() {
     let folder = TempDir::new().unwrap();
     write(&folder, "train_full.tsv", "sentence\tlabel\na\t0\nb\t2\n");
     let source = folder.path().to_string_lossy().into_owned();
-    let error = load_sentences(&source, None, None, &mut |_| ()).unwrap_err().to_string();
-    assert!(error.contains("none for validation"), "{error}");
     write(&folder, "dev.tsv", "sentence\tlabel\nc\t1\n");
-    let splits = load_sentences(&source, None, None, &mut |_| ()).unwrap();
+    let splits = load_sentences(&named(&source), None, None, &mut |_| ()).unwrap();
     assert_eq!(
         (splits.train.len(), splits.validation.len(), splits.test.len(), splits.classes),
         (2, 1, 0, 3)
     );
-    let error = load_sentences("no/such", None, None, &mut |_| ()).unwrap_err().to_string();
+    let error = load_sentences(&named("no/such"), None, None, &mut |_| ()).unwrap_err().to_string();
     assert!(error.contains("no/such"), "{error}");
 }

@@ -125,7 +125,8 @@ fn glue_lambada_and_cifar10_have_their_published_sizes() {
     assert_eq!((count("RTE/train_full.tsv"), count("RTE/dev.tsv")), (2_490, 277));
     assert_eq!(count("QNLI/dev.tsv"), 5_463);
     let sst2 = folder.join("glue/SST-2").to_string_lossy().into_owned();
-    let splits = load_sentences(&sst2, None, None, &mut |_| ()).unwrap();
+    let splits =
+        load_sentences(&DataSpec { source: sst2, ..DataSpec::default() }, None, None, &mut |_| ()).unwrap();
     assert_eq!((splits.train.len(), splits.validation.len(), splits.classes), (67_349, 872, 2));
     let text = read_text(&folder.join("lambada/lambada_development_plain_text.txt")).unwrap();
     assert_eq!(TOKENIZER.encode(&text).unwrap().len(), 403_466);

@@ -34,8 +34,8 @@ fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
             floor.map_or_else(String::new, |floor| format!("unigram floor {}", perplexity(floor)))
         };
         tile(html, name, digest.validation_perplexity.map(perplexity), &floor(digest.unigram_perplexity));
-        if digest.finished {
-            let number = digest.test_perplexity.map(perplexity);
+        if let Some(test) = digest.test_perplexity {
+            let number = Some(perplexity(test));
             tile(html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
         }
     }

@@ -41,11 +41,13 @@ fn table(provenance: &Provenance) -> Html {
     let Provenance { host, data, .. } = provenance;
     let mut table = Table::new(&[("", Column::Words), ("", Column::Words)]);
     let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
+    let test = data
+        .test_tokens
+        .map_or_else(|| "no test split".to_owned(), |tokens| format!("{} to test", whole_u64(tokens)));
     let tokens = format!(
-        "{} to train, {} to validate, {} to test",
+        "{} to train, {} to validate, {test}",
         whole_u64(data.train_tokens),
         whole_u64(data.validation_tokens),
-        whole_u64(data.test_tokens)
     );
     table.row(["program", &format!("dlt {}", provenance.version)]);
     table.row(["revision", provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout")]);

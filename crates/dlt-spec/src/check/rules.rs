@@ -222,6 +222,12 @@ impl Rules<'_> {
             || (sum - 1.0).abs() <= SPLIT_TOLERANCE,
             || format!("fractions whose sum is 1, not {sum}"),
         );
+        self.holds(
+            "data.separator",
+            &[],
+            || data.pipeline != Pipeline::Blocks || data.separator != Separator::EndOfText,
+            || "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text around each block".into(),
+        );
         let visits =
             self.spec.tying.decision == Decision::PerLayer && self.spec.agent.policy != PolicyKind::None;
         self.holds(

@@ -20,6 +20,8 @@ pub struct DataSpec {
     pub on_bad_row: OnBadRow,
     /// What separates the columns of CSV and TSV files.
     pub csv_separator: CsvSeparator,
+    /// What is put between two documents.
+    pub separator: Separator,
     /// How a text becomes windows.
     pub pipeline: Pipeline,
     /// In which order windows are visited.
@@ -109,6 +111,19 @@ words! {
         Flip,
         /// Cut out of a border of an eighth of the side, and every other one mirrored.
         CropFlip,
+    }
+}
+
+words! {
+    /// What is put between two documents: the rows of a table, the files of a folder of texts.
+    Separator {
+        /// The end of text between the rows of tables, where the tokenizer has one; a line end elsewhere, and in the data
+        /// sets of the catalogue.
+        Auto,
+        /// The tokenizer's token that ends a text.
+        EndOfText,
+        /// A line end, unless the document has one at its end.
+        Line,
     }
 }
 

@@ -71,6 +71,7 @@ impl Default for DataSpec {
             newlines: Newlines::Lf,
             on_bad_row: OnBadRow::Stop,
             csv_separator: CsvSeparator::Auto,
+            separator: Separator::Auto,
             pipeline: Pipeline::Stream,
             order: Order::Pass,
             mask_share: 0.15,

@@ -70,12 +70,12 @@ fn summary() -> Summary {
         best_step: 30,
         validation_loss: 6.5,
         validation_perplexity: 6.5f64.exp(),
-        test_perplexity: 700.0,
+        test_perplexity: Some(700.0),
         test_perplexity_selected_on_test: None,
         validation_scores: None,
         test_scores: None,
         unigram_perplexity: 800.0,
-        unigram_test_perplexity: 810.0,
+        unigram_test_perplexity: Some(810.0),
         bits_per_byte: 2.5,
         trainable_parameters_mean: 1.5e6,
         trainable_parameters_end: 1_500_000,
@@ -121,7 +121,10 @@ fn provenance() -> Provenance {
             tokenizer: "gpt2".into(),
             train_tokens: 225_000,
             validation_tokens: 12_500,
-            test_tokens: 12_500,
+            test_tokens: Some(12_500),
+            boundary: None,
+            plan: None,
+            class_names: Vec::new(),
         },
         command_line: vec!["dlt".into(), "train".into()],
         started_at: 1_700_000_000,
@@ -229,6 +232,19 @@ fn the_summary_has_every_promised_key() {
             summary
         );
     }
+}
+
+#[test]
+fn figures_of_a_test_split_that_is_not_there_are_absent() {
+    let without = Summary { test_perplexity: None, unigram_test_perplexity: None, ..summary() };
+    let value = serde_json::to_value(&without).unwrap();
+    assert!(value.as_object().unwrap().keys().all(|key| !key.contains("test")), "{value}");
+    assert_eq!(serde_json::from_value::<Summary>(value).unwrap(), without);
+    // A figure that is there and not a number is another thing.
+    let broken = Summary { test_perplexity: Some(f64::NAN), ..summary() };
+    let value = serde_json::to_value(&broken).unwrap();
+    assert!(value["test_perplexity"].is_null());
+    assert!(serde_json::from_value::<Summary>(value).unwrap().test_perplexity.unwrap().is_nan());
 }
 
 #[test]

@@ -174,6 +174,16 @@ fn rejects_a_split_that_is_no_partition() {
 }
 
 #[test]
+fn rejects_the_end_of_text_between_documents_of_blocks() {
+    each_breaks(&[(
+        &["data.pipeline=blocks", "data.separator=end-of-text"],
+        "data.separator",
+        "around each block",
+    )]);
+    all_pass(&[&["data.separator=end-of-text"], &["data.pipeline=blocks", "data.separator=line"]]);
+}
+
+#[test]
 fn rejects_an_empty_source_or_tokenizer() {
     each_breaks(&[
         (&["data.source="], "data.source", "not empty"),

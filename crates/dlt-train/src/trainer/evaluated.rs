@@ -117,8 +117,9 @@ impl Trainer {
             finite(best_step, evaluation)?.finite(split.name())
         };
         let validation = evaluate(Split::Validation, record::Split::Validation)?;
-        let test = evaluate(Split::Test, record::Split::Test)?;
-        let summary = training.summary(&spec, &material, &validation, &test, clock.elapsed_s())?;
+        let test =
+            material.has(Split::Test).then(|| evaluate(Split::Test, record::Split::Test)).transpose()?;
+        let summary = training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
         folder.summary(&summary)?;
         Ok(summary)
     }

@@ -74,7 +74,7 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
         (validation.loss(), validation.scores()),
         (summary.validation_loss, summary.validation_scores)
     );
-    assert_eq!((test.perplexity(), test.scores()), (summary.test_perplexity, summary.test_scores));
+    assert_eq!((Some(test.perplexity()), test.scores()), (summary.test_perplexity, summary.test_scores));
     assert_eq!(summary.validation_scores.is_some(), kind.has_classes);
     if let Some(scores) = &summary.validation_scores {
         assert_eq!(Some(scores.accuracy), best.accuracy);

@@ -200,8 +200,8 @@ fn perplexity_selected_on_test_is_the_smallest_of_the_test_rows() {
     let smallest = rows.iter().map(|row| row.perplexity).min_by(f64::total_cmp);
     assert_eq!(summary.test_perplexity_selected_on_test, smallest);
     assert!(smallest < rows.last().map(|row| row.perplexity), "the test wants one before the last");
-    assert_eq!(summary.test_perplexity, last.perplexity);
-    assert!(smallest <= Some(summary.test_perplexity));
+    assert_eq!(summary.test_perplexity, Some(last.perplexity));
+    assert!(smallest <= summary.test_perplexity);
     assert_eq!(bench.run("b", &settings[..3]).test_perplexity_selected_on_test, None);
 }
 

@@ -47,6 +47,13 @@ pub(super) const DATA: &[Field] = &[
         "What separates the columns of CSV and TSV files: auto finds it in the first rows of CSV and is a tab in TSV."
     ),
     field!(
+        data.separator,
+        words!(Separator),
+        "What is put between two documents, the rows of a table or the files of a folder of texts: end-of-text is the \
+         tokenizer's token that ends a text; line is a line end, unless there is one; auto is end-of-text between the rows \
+         of tables, where the tokenizer has it, and line elsewhere and in the data sets of the catalogue."
+    ),
+    field!(
         data.pipeline,
         words!(Pipeline),
         "How a text becomes windows: stream is one run of tokens cut into windows of T + 1 that overlap by \

@@ -1,0 +1,349 @@
+//! Labelled texts of the user's own: tables of one text or two and a label, a word or a number.
+//!
+//! The text is in the column `text`, `sentence`, or one of the pairs below, the label in `label`; `PATH::TEXT,LABEL` and
+//! `PATH::FIRST,SECOND,LABEL` name others. Files of a folder belong to the split that their name says, as those of texts
+//! do. What has to be cut is not cut by position, because rows are often sorted by their class: the rows are dealt by the
+//! checksum of their text, so that equal texts are in one split and nothing is drawn.
+
+use super::{Example, MOST_CLASSES};
+use crate::{
+    error::DataError,
+    files::{
+        DataFile, Flow, Format, JsonLayout, Quoting, Reading,
+        table::{Cell, Table},
+    },
+    plan::plan_folder,
+    split::{Split, cut_by_fractions},
+};
+use dlt_spec::record::{Division, FolderPlan};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// Columns that hold the label, where none is named.
+const LABELS: [&str; 3] = ["label", "labels", "class"];
+
+/// Columns that hold the text, where none is named.
+const TEXTS: [(&str, Option<&str>); 6] = [
+    ("text", None),
+    ("question", Some("sentence")),
+    ("sentence1", Some("sentence2")),
+    ("premise", Some("hypothesis")),
+    ("sentence", None),
+    ("content", None),
+];
+
+/// Share of the rows of train that validate where no file is for it.
+const VALIDATION_SHARE: f64 = 0.05;
+
+/// Bytes of all examples, which are held in memory.
+const MOST_BYTES: usize = 4 << 30;
+
+/// Labelled texts in their splits.
+pub(super) struct Labelled {
+    pub(super) splits: [Vec<Example>; 3],
+    /// What each class is called, in the order of their numbers.
+    pub(super) classes: Vec<String>,
+    pub(super) plan: FolderPlan,
+}
+
+/// A row, before its label has a number.
+struct Row {
+    first: String,
+    second: Option<String>,
+    label: Option<String>,
+}
+
+/// Names of columns, where the user gives them.
+#[derive(Default)]
+struct Columns<'a> {
+    texts: Option<(&'a str, Option<&'a str>)>,
+    label: Option<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn parse(named: Option<&'a str>) -> Self {
+        let parts: Vec<&str> = named.map_or_else(Vec::new, |named| named.split(',').map(str::trim).collect());
+        match parts[..] {
+            [] => Self::default(),
+            [text] => Self { texts: Some((text, None)), label: None },
+            [text, label] => Self { texts: Some((text, None)), label: Some(label) },
+            [first, second, ..] => Self { texts: Some((first, Some(second))), label: parts.last().copied() },
+        }
+    }
+}
+
+/// Places of the columns that are read, in a list of all.
+struct Places {
+    first: usize,
+    second: Option<usize>,
+    label: usize,
+}
+
+impl Places {
+    fn find(path: &Path, known: &[String], named: Option<&str>) -> Result<Self, DataError> {
+        let columns = Columns::parse(named);
+        let position = |name: &str| known.iter().position(|column| column == name);
+        let missing =
+            |wanted: String| DataError::NoColumn { path: path.to_owned(), wanted, known: known.join(", ") };
+        let named = |name: &str| position(name).ok_or_else(|| missing(format!("{name:?}")));
+        let label = match columns.label {
+            Some(name) => named(name)?,
+            None => LABELS.iter().find_map(|name| position(name)).ok_or_else(|| {
+                missing(format!("of classes ({}); name both, as in PATH::TEXT,LABEL", LABELS.join(", ")))
+            })?,
+        };
+        let (first, second) = match columns.texts {
+            Some((first, second)) => (named(first)?, second.map(named).transpose()?),
+            None => {
+                let usual = TEXTS.iter().find_map(|(first, second)| match second {
+                    None => Some((position(first)?, None)),
+                    Some(second) => Some((position(first)?, Some(position(second)?))),
+                });
+                let other = (known.len() == 2).then_some((1 - label.min(1), None));
+                let advice = "that is surely its text; name it and the label, as in PATH::TEXT,LABEL";
+                usual.or(other).ok_or_else(|| missing(advice.to_owned()))?
+            }
+        };
+        Ok(Self { first, second, label })
+    }
+}
+
+/// Reads a file of labelled texts, or a folder of them.
+pub(super) fn read(
+    path: &Path,
+    named: Option<&str>,
+    fractions: [f64; 3],
+    reading: Reading,
+) -> Result<Labelled, DataError> {
+    let mut plan = plan_folder(path)?;
+    let is_folder = path.is_dir();
+    let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
+    let mut bytes = 0;
+    let mut rows = |files: &[String]| -> Result<Vec<Row>, DataError> {
+        let mut rows = Vec::new();
+        for file in files.iter().map(at) {
+            read_file(&file, named, reading, &mut |row| {
+                bytes += row.first.len() + row.second.as_ref().map_or(0, String::len);
+                rows.push(row);
+                match bytes > MOST_BYTES {
+                    true => Err(too_large(&file)),
+                    false => Ok(Flow::On),
+                }
+            })?;
+        }
+        Ok(rows)
+    };
+    let (mut train, mut validation, mut test) =
+        (rows(&plan.train)?, rows(&plan.validation)?, rows(&plan.test)?);
+    match plan.division {
+        Division::Names | Division::Catalogue => {}
+        Division::ValidationFromTrain | Division::ValidationByChecksums => {
+            plan.division = Division::ValidationByChecksums;
+            [train, validation, _] = deal(train, [1.0 - VALIDATION_SHARE, VALIDATION_SHARE, 0.0])?;
+        }
+        Division::Fractions | Division::Checksums => {
+            plan.division = Division::Checksums;
+            [train, validation, test] = deal(train, fractions)?;
+        }
+    }
+    let classes = classes(path, [&train, &validation, &test])?;
+    let splits = [train, validation, test].map(|rows| numbered(rows, &classes));
+    Ok(Labelled { splits, classes, plan })
+}
+
+fn too_large(path: &Path) -> DataError {
+    let reason = format!("its texts and those before it are more than {MOST_BYTES} bytes: use fewer of them");
+    DataError::BadFile { path: path.to_owned(), format: "labelled texts", reason }
+}
+
+/// Deals rows by the checksum of their text; within a split they stay in order.
+fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError> {
+    let checksum = |row: &Row| -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update((row.first.len() as u64).to_le_bytes());
+        hash.update(&row.first);
+        hash.update(row.second.as_deref().unwrap_or_default());
+        hash.finalize().into()
+    };
+    let checksums: Vec<[u8; 32]> = rows.iter().map(checksum).collect();
+    let mut sorted = checksums.clone();
+    sorted.sort_unstable();
+    let cuts = cut_by_fractions(rows.len() as u64, fractions)?;
+    // Rows with the checksum at which a split begins are all on its side.
+    let [validation, test] = cuts.map(|cut| sorted.get(cut as usize));
+    let mut splits = [const { Vec::new() }; 3];
+    for (row, checksum) in rows.into_iter().zip(checksums) {
+        let is_at_least = |cut: Option<&[u8; 32]>| cut.is_some_and(|cut| checksum >= *cut);
+        let split = match (is_at_least(test), is_at_least(validation)) {
+            (true, _) => Split::Test,
+            (false, true) => Split::Validation,
+            (false, false) => Split::Train,
+        };
+        splits[split as usize].push(row);
+    }
+    Ok(splits)
+}
+
+/// What the classes are called, by number: numbers from 0 are what they are; others are numbered in their order.
+fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError> {
+    let labels: BTreeSet<&str> =
+        splits.into_iter().flatten().filter_map(|row| row.label.as_deref()).collect();
+    let bad = |reason: String| DataError::BadFile { path: path.to_owned(), format: "labelled texts", reason };
+    if labels.len() < 2 || labels.len() > MOST_CLASSES as usize {
+        let shown = labels.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        return Err(bad(format!("expected 2 to {MOST_CLASSES} classes, got {} ({shown})", labels.len())));
+    }
+    let is_fraction = |label: &&&str| label.parse::<i64>().is_err() && label.parse::<f64>().is_ok();
+    if let Some(label) = labels.iter().find(is_fraction) {
+        return Err(bad(format!(
+            "expected classes as words or whole numbers, got {label}: numbers cannot be learned"
+        )));
+    }
+    let mut labels: Vec<&str> = labels.into_iter().collect();
+    let numbers: Option<Vec<i64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    if numbers.is_some() {
+        labels.sort_by_key(|label| label.parse::<i64>().unwrap_or(i64::MAX));
+    }
+    Ok(labels.into_iter().map(str::to_owned).collect())
+}
+
+fn numbered(rows: Vec<Row>, classes: &[String]) -> Vec<Example> {
+    let numbers: BTreeMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
+    rows.into_iter()
+        .map(|Row { first, second, label }| {
+            let label = label.and_then(|label| numbers.get(label.as_str()).copied());
+            Example { first, second, label }
+        })
+        .collect()
+}
+
+/// A label as it is compared: whole numbers as such, however they were written; nothing where there is none.
+fn label_of(text: &str) -> Option<String> {
+    let text = text.trim();
+    match text.parse::<f64>() {
+        // The hub's sign for none.
+        Ok(-1.0) => None,
+        Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(format!("{}", number as i64)),
+        _ => Some(text.to_owned()).filter(|text| !text.is_empty()),
+    }
+}
+
+type Take<'a> = &'a mut dyn FnMut(Row) -> Result<Flow, DataError>;
+
+fn read_file(path: &Path, named: Option<&str>, reading: Reading, take: Take<'_>) -> Result<(), DataError> {
+    let mut file = DataFile::at(path);
+    file.examine_rows(reading)?;
+    match file.format {
+        Format::Json(layout) => objects(&file, layout, named, take),
+        Format::Separated(quoting) => records(&file, quoting, named, take),
+        Format::Parquet => table(&file, named, take),
+        Format::Text => Err(DataError::BadFile {
+            path: path.to_owned(),
+            format: "labelled texts",
+            reason: "expected a table with columns text and label: CSV, TSV, JSON or Parquet".to_owned(),
+        }),
+    }
+}
+
+fn records(file: &DataFile, quoting: Quoting, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
+    let mut places = None;
+    file.each_record(quoting, &mut |names, row, record| {
+        let places = match &places {
+            Some(known) => known,
+            None => places.insert(Places::find(&file.path, names, named)?),
+        };
+        let field = |at: usize| {
+            std::str::from_utf8(record.get(at).unwrap_or_default()).map_err(|error| {
+                let reason = format!("not UTF-8: {error}");
+                DataError::BadRow { path: file.path.clone(), row, reason }
+            })
+        };
+        take(Row {
+            first: field(places.first)?.to_owned(),
+            second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
+            label: label_of(field(places.label)?),
+        })
+    })
+}
+
+fn objects(
+    file: &DataFile,
+    layout: JsonLayout,
+    named: Option<&str>,
+    take: Take<'_>,
+) -> Result<(), DataError> {
+    let mut found = None;
+    let each = file.each_object(layout, &mut |number, row| {
+        let bad = |reason: String| DataError::BadRow { path: file.path.clone(), row: number, reason };
+        let row: Map<String, Value> = serde_json::from_slice(row)
+            .map_err(|error| bad(format!("expected an object of JSON: {error}")))?;
+        let (names, places) = match &found {
+            Some(known) => known,
+            None => {
+                let names: Vec<String> = row.keys().cloned().collect();
+                let places = Places::find(&file.path, &names, named)?;
+                found.insert((names, places))
+            }
+        };
+        let text = |at: usize| match row.get(&names[at]) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            other => {
+                let got = other.unwrap_or(&Value::Null);
+                Err(bad(format!("expected text in {:?}, got {got}", names[at])))
+            }
+        };
+        let label = match row.get(&names[places.label]) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(label)) => label_of(label),
+            Some(label @ (Value::Number(_) | Value::Bool(_))) => label_of(&label.to_string()),
+            Some(_) => return Err(bad(format!("expected a word or a number in {:?}", names[places.label]))),
+        };
+        take(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
+    });
+    each.map(drop)
+}
+
+fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
+    let table = Table::open(file)?;
+    let names = table.columns();
+    let places = Places::find(&file.path, &names, named)?;
+    let column = |at: usize| -> Result<Vec<Option<String>>, DataError> {
+        let mut values = Vec::new();
+        table.cells(at, &(0..u64::MAX), &mut |row, cell| {
+            values.push(match cell {
+                Cell::Missing => None,
+                Cell::Whole(number) => Some(number.to_string()),
+                Cell::Bytes(bytes) => Some(String::from_utf8(bytes.to_vec()).map_err(|error| {
+                    let reason = format!("not UTF-8: {error}");
+                    DataError::BadRow { path: file.path.clone(), row: row + 1, reason }
+                })?),
+            });
+            Ok(Flow::On)
+        })?;
+        Ok(values)
+    };
+    let firsts = column(places.first)?;
+    let mut seconds = places.second.map(column).transpose()?.map(Vec::into_iter);
+    let labels = column(places.label)?;
+    for (number, (first, label)) in firsts.into_iter().zip(labels).enumerate() {
+        let missing = |at: usize| {
+            let reason = format!("expected text in {:?}, got null", names[at]);
+            DataError::BadRow { path: file.path.clone(), row: number as u64 + 1, reason }
+        };
+        let first = first.ok_or_else(|| missing(places.first))?;
+        let second = match &mut seconds {
+            None => None,
+            Some(seconds) => {
+                Some(seconds.next().flatten().ok_or_else(|| missing(places.second.unwrap_or_default()))?)
+            }
+        };
+        if take(Row { first, second, label: label.as_deref().and_then(label_of) })? == Flow::Stop {
+            break;
+        }
+    }
+    Ok(())
+}
