@@ -413,7 +413,7 @@ impl Weights<'_> {
         let own: Vec<_> = layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
         let named = |name: &str| format!("{prefix}{name}");
         for entry in &own {
-            let is_fit = match self.find(&named(entry.name)) {
+            let is_fit = match self.find_as_it_is(&named(entry.name)) {
                 Ok(found) => found.is_some_and(|tensor| tensor.dims() == entry.shape),
                 Err(ModelError::Weight { .. }) => false,
                 Err(error) => return Err(error),
