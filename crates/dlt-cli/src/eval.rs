@@ -18,7 +18,7 @@ use crate::{machine, output, tokens};
 
 pub(crate) fn run(task: &EvalTask) -> Result {
     let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer()?;
+    saved.verify_tokenizer(output::note)?;
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
         Some(text) => on_text(&saved, text, task, &device)?,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use dlt_data::{
-    CIFAR10_MEAN, CIFAR10_STD, COMPANIONS_FOLDER, Companions, Framing, Marks, Pairs, TOKENIZER_FILE,
-    Template, Tokenizer,
+    CIFAR10_MEAN, CIFAR10_STD, COMPANIONS_FOLDER, Companions, Framing, Marks, Pairs, SpecialTokens,
+    TOKENIZER_FILE, Template, Tokenizer,
 };
 use dlt_models::Model;
 use dlt_models::huggingface::{self, Annotations};
@@ -21,7 +21,7 @@ use crate::card::{Card, Form, Parameters, file_name};
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
 use crate::saved::{Saved, locate};
-use crate::start::{PROCESSOR_FILE, has_tokens};
+use crate::start::{CONFIG_FILE, PROCESSOR_FILE, has_tokens, normalise_in};
 use crate::{kept, output, tokens};
 
 pub(crate) const HELP: &str = "\
@@ -71,7 +71,7 @@ pub(crate) enum Format {
 pub(crate) fn run(task: &ExportTask) -> Result {
     refuse_existing(&task.out)?;
     let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer()?;
+    saved.verify_tokenizer(output::note)?;
     let model = saved.model(&Device::Cpu)?;
     let companions = Companions::of_run(&kept::folder(&task.run))?;
     // Pictures have none; a tokenizer that is gone is told before anything is written.
@@ -142,7 +142,7 @@ fn write_hf(
     folder: &Path,
 ) -> Result {
     let spec = &saved.spec;
-    let special = tokenizer.map(Tokenizer::special).cloned().unwrap_or_default();
+    let special = special_tokens(spec, tokenizer, companions);
     let labels = match spec.data.source == "cifar10" && saved.extents.classes == CIFAR10.len() {
         true => CIFAR10.map(str::to_owned).to_vec(),
         false => Vec::new(),
@@ -157,18 +157,48 @@ fn write_hf(
     }
     match tokenizer {
         Some(tokenizer) => put_tokenizer(spec, tokenizer, &mut files)?,
-        None if files.get(PROCESSOR_FILE).is_none() => {
-            files.put(PROCESSOR_FILE, text(&processor(spec.data.normalise, spec.model.picture)));
-        }
-        None => {}
+        None => put_processor(spec, &mut files)?,
     }
-    if spec.model.objective != Objective::NextToken {
-        // Settings of a model that writes texts mislead in one that does not.
+    if spec.model.objective != Objective::NextToken && saved.step > 0 {
+        // How a model writes texts misleads in one that was made of it and does not.
         files = files.without_ids();
     }
     write_all(files.iter(), folder)?;
     if spec.model.objective == Objective::Classes && tokenizer.is_some() && padding.is_none() {
         output::note("the tokenizer has no token for padding: transformers will take one text at a time");
+    }
+    Ok(())
+}
+
+/// The special tokens of a config: as the config said that came with the model, else those of its tokenizer.
+fn special_tokens(spec: &CheckedSpec, tokenizer: Option<&Tokenizer>, companions: &Companions) -> SpecialTokens {
+    let mut special = tokenizer.map(Tokenizer::special).cloned().unwrap_or_default();
+    let said = companions.get(CONFIG_FILE).map(serde_json::from_slice::<Map<String, Value>>);
+    let Some(Ok(said)) = said else { return special };
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    if let Some(begin) = said.get("bos_token_id") {
+        special.begin = id(begin);
+    }
+    match said.get("eos_token_id") {
+        Some(Value::Array(ends)) => special.ends = ends.iter().filter_map(id).collect(),
+        Some(end) => special.ends = id(end).into_iter().collect(),
+        None => {}
+    }
+    // Classes of several texts at once need a token that fills up.
+    if let Some(padding) = said.get("pad_token_id").filter(|_| spec.model.objective != Objective::Classes) {
+        special.padding = id(padding);
+    }
+    special
+}
+
+/// How pictures become what the model sees: as the file says that came with it, unless it was trained otherwise.
+fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
+    let said = match files.get(PROCESSOR_FILE) {
+        Some(content) => normalise_in(content, Path::new(PROCESSOR_FILE))?,
+        None => None,
+    };
+    if files.get(PROCESSOR_FILE).is_none() || said.is_some_and(|said| said != spec.data.normalise) {
+        files.put(PROCESSOR_FILE, text(&processor(spec.data.normalise, spec.model.picture)));
     }
     Ok(())
 }

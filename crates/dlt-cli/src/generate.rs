@@ -30,7 +30,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     }
     let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
-    saved.verify_tokenizer()?;
+    saved.verify_tokenizer(output::note)?;
     let (device, _) = machine::open(&task.machine)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
     // What follows a text is not before its end: only the marks before it go with a prompt.

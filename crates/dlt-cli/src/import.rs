@@ -27,7 +27,8 @@ pub(crate) const HELP: &str = "\
 MODEL is what `dlt export` wrote, in either form, any folder in Hugging Face's layout of a GPT-2, BERT, ViT, Llama, Mistral
 or Qwen2 with weights as safetensors or pytorch_model.bin, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION. Layers whose weights are equal to the last bit share them again. The
 run folder is one of no steps: eval, generate, inspect, export, finetune and `train --from` take it, and
-`train --resume` would begin training there.
+`train --resume` would begin training there. It keeps the files that come with the model, and an export gives them back; a
+tokenizer that the folder lacks is asked for.
 
 Examples:
   dlt import exported --out runs/back

@@ -14,7 +14,6 @@ use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
 use crate::failure::{Failure, Result};
 use crate::kept::OfRun;
-use crate::output;
 use crate::start::has_tokens;
 
 /// A saved model and what was noted beside it.
@@ -71,10 +70,10 @@ impl Saved {
         Ok(saved_model(&self.file, &self.spec, self.extents, device)?)
     }
 
-    /// Refuses another tokenizer than the run was trained with, and says which one is used.
-    pub(crate) fn verify_tokenizer(&self) -> Result {
+    /// Refuses another tokenizer than the run was trained with, and tells `say` which one is used.
+    pub(crate) fn verify_tokenizer(&self, say: impl FnOnce(&str)) -> Result {
         if has_tokens(&self.spec) {
-            output::note(&self.tokenizer.verify()?);
+            say(&self.tokenizer.verify()?);
         }
         Ok(())
     }

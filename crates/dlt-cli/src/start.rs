@@ -32,7 +32,7 @@ use crate::{hub, output};
 const ADAPTER_FILE: &str = "adapter_config.json";
 
 /// What marks a folder in Hugging Face's layout.
-const CONFIG_FILE: &str = "config.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// How pictures become what a model reads.
 pub(crate) const PROCESSOR_FILE: &str = "preprocessor_config.json";
@@ -93,7 +93,7 @@ impl Start {
             return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
         }
         let saved = Saved::open(path)?;
-        saved.verify_tokenizer()?;
+        saved.verify_tokenizer(|line| progress.note(line))?;
         let spec = sized(&saved.spec, saved.extents)?;
         Ok(Self {
             name: name.to_owned(),
@@ -482,12 +482,16 @@ fn read_beside(path: &Path) -> Result<Option<String>> {
 /// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json` that says it.
 fn normalise(folder: &Path) -> Result<Option<Normalise>> {
     let path = folder.join(PROCESSOR_FILE);
-    let Some(text) = read_beside(&path)? else { return Ok(None) };
+    read_beside(&path)?.map_or(Ok(None), |text| normalise_in(text.as_bytes(), &path))
+}
+
+/// The same of the file's content; `path` is for messages.
+pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normalise>> {
     let refuse = |reason: String| {
         let message = format!("{}: {reason}", path.display());
         Failure::refused(ExitCode::BadData, message)
     };
-    let said: Value = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let said: Value = serde_json::from_slice(content).map_err(|error| refuse(error.to_string()))?;
     let numbers = |key: &str| -> Option<[f32; 3]> {
         let numbers = said[key].as_array()?.iter().map(|number| Some(number.as_f64()? as f32));
         numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
