@@ -97,9 +97,7 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         );
         pipe(&format!("{name}/{file}"));
     };
-    for file in
-        ["config.json", "model.safetensors", "spec.toml"]
-    {
+    for file in ["config.json", "model.safetensors", "spec.toml"] {
         folder(&format!("import-{file}"), "exported", file);
     }
     for file in ["spec.toml", "model.safetensors", "provenance.json", "metrics.jsonl", "states.jsonl"] {

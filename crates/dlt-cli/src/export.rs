@@ -171,7 +171,11 @@ fn write_hf(
 }
 
 /// The special tokens of a config: as the config said that came with the model, else those of its tokenizer.
-fn special_tokens(spec: &CheckedSpec, tokenizer: Option<&Tokenizer>, companions: &Companions) -> SpecialTokens {
+fn special_tokens(
+    spec: &CheckedSpec,
+    tokenizer: Option<&Tokenizer>,
+    companions: &Companions,
+) -> SpecialTokens {
     let mut special = tokenizer.map(Tokenizer::special).cloned().unwrap_or_default();
     let said = companions.get(CONFIG_FILE).map(serde_json::from_slice::<Map<String, Value>>);
     let Some(Ok(said)) = said else { return special };

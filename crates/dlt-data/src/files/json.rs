@@ -75,11 +75,7 @@ pub(super) fn column(
 }
 
 /// Hands the bytes of each row to `take`, with its number from 1: of the lines, or of the elements.
-pub(super) fn each(
-    file: &DataFile,
-    layout: JsonLayout,
-    take: Take<'_>,
-) -> Result<Flow, DataError> {
+pub(super) fn each(file: &DataFile, layout: JsonLayout, take: Take<'_>) -> Result<Flow, DataError> {
     let reader = BufReader::new(file.open()?);
     match layout {
         JsonLayout::Lines => each_line(file, reader, take),
@@ -87,11 +83,7 @@ pub(super) fn each(
     }
 }
 
-fn each_line(
-    file: &DataFile,
-    mut reader: impl BufRead,
-    take: Take<'_>,
-) -> Result<Flow, DataError> {
+fn each_line(file: &DataFile, mut reader: impl BufRead, take: Take<'_>) -> Result<Flow, DataError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -110,11 +102,7 @@ fn each_line(
     Ok(Flow::On)
 }
 
-fn each_element(
-    file: &DataFile,
-    reader: impl BufRead,
-    take: Take<'_>,
-) -> Result<Flow, DataError> {
+fn each_element(file: &DataFile, reader: impl BufRead, take: Take<'_>) -> Result<Flow, DataError> {
     let (mut elements, mut element) = (Elements::new(reader), Vec::new());
     for number in 1.. {
         match elements.next(&mut element).map_err(|error| file.of_array(number, error))? {

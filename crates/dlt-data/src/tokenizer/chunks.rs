@@ -277,7 +277,7 @@ mod tests {
         };
         chunker.push(&"word and ".repeat(1 << 20), &mut send);
         assert!(pieces > 60);
-        assert!(chunker.buffer.capacity() < 4 * LONGEST_CHUNK, "{}", chunker.buffer.capacity());
+        assert!(chunker.portion.text.capacity() < 4 * LONGEST_CHUNK, "{}", chunker.portion.text.capacity());
     }
 
     #[test]
