@@ -7,7 +7,7 @@ use dlt_spec::{CheckedSpec, Spec, diff, presets};
 const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
 
 /// The results recorded for the same budget: another method or seed is another run of the same budget, and
-/// another model, other data or another number of steps or batch is not.
+/// another model, other data, another number of steps or batch, or an evaluation of fewer windows is not.
 pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
     let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
     recorded
@@ -21,7 +21,8 @@ fn preset(name: &str) -> Option<Spec> {
 }
 
 fn is_same_budget(a: &Spec, b: &Spec) -> bool {
-    let budget = ["model.", "data.", "training."];
+    // A perplexity of some windows is not one of the whole split.
+    let budget = ["model.", "data.", "training.", "evaluation.final_windows"];
     !diff(a, b).iter().any(|change| budget.iter().any(|section| change.key.starts_with(section)))
 }
 
@@ -51,7 +52,9 @@ mod tests {
         for same in ["seed=7", "name=x", "agent.policy=none", "optimizer.learning_rate=0.1"] {
             assert!(is_same_budget(&with(same), &preset.spec().unwrap()), "{same}");
         }
-        for other in ["training.steps=31", "model.width=64", "data.source=x.txt"] {
+        for other in
+            ["training.steps=31", "model.width=64", "data.source=x.txt", "evaluation.final_windows=3"]
+        {
             assert!(!is_same_budget(&with(other), &preset.spec().unwrap()), "{other}");
         }
     }

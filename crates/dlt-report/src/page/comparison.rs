@@ -93,11 +93,17 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
         .iter()
         .map(dlt_spec::fields::Field::key)
         .filter(|key| key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key));
+    // Of a finished run the last evaluation is shown, of one under way those in training.
+    let windows = match (&a.summary, &b.summary) {
+        (Some(_), Some(_)) => "evaluation.final_windows",
+        _ => "evaluation.windows",
+    };
     let found = [
         ("other data", of_a.sha256 != of_b.sha256 || !is_told(&of_a.sha256)),
         ("another tokenizer", file_name(&of_a.tokenizer) != file_name(&of_b.tokenizer)),
         ("other splits", has_other("data.split") || amounts(of_a) != amounts(of_b)),
         ("another objective", has_other("model.objective")),
+        ("other windows evaluated", has_other(windows)),
         ("other settings of data", more.into_iter().any(has_other)),
     ];
     // Pictures have no tokenizer, whatever the spec says.

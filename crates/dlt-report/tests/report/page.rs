@@ -250,7 +250,8 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
     better(&plain.path);
     let plain = Run::read(&plain.path).unwrap();
     let other_sha = ("ab".repeat(32), "cd".repeat(32));
-    let cases: [(&[&str], &str, &str, &str); 6] = [
+    let cases: [(&[&str], &str, &str, &str); 7] = [
+        (&["evaluation.final_windows=4"], "", "", "other windows evaluated"),
         (&[], &other_sha.0, &other_sha.1, "other data"),
         (&[], "\"tokenizer\":\"gpt2\"", "\"tokenizer\":\"a/bytes\"", "another tokenizer"),
         (&[], "\"validation_tokens\":100", "\"validation_tokens\":101", "other splits"),
