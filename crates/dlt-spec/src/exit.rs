@@ -18,7 +18,8 @@ pub enum ExitCode {
     BadSpec = 3,
     /// 4: data is missing, empty, damaged, not UTF-8, or too short for what was asked.
     BadData = 4,
-    /// 5: the device, memory, disk or another resource is missing or not enough.
+    /// 5: the device, memory, disk or another resource is missing or not enough; or a run folder is held by another
+    /// process, or was renamed, removed or replaced while its process trained.
     Resources = 5,
     /// 6: training diverged: a loss or gradient is not a finite number.
     Diverged = 6,
@@ -58,7 +59,7 @@ impl ExitCode {
             Self::Usage => "wrong command line",
             Self::BadSpec => "bad spec",
             Self::BadData => "bad data",
-            Self::Resources => "not enough resources, or no such device",
+            Self::Resources => "not enough resources, no such device, or a run folder that is held or was moved",
             Self::Diverged => "training diverged",
             Self::Interrupted => "interrupted",
         }

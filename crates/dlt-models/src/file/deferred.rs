@@ -10,6 +10,9 @@ use dlt_spec::tensors::{Header, Number, Place, Writer};
 
 use crate::{ModelError, Result};
 
+/// Numbers that are copied at a time.
+const PIECE: usize = 1 << 18;
+
 /// A tensor of f32 that is fetched when it is written.
 pub(crate) struct Deferred<'a> {
     shape: Vec<usize>,
@@ -27,11 +30,17 @@ impl<'a> Deferred<'a> {
         (self.fetch)()
     }
 
-    fn bytes(&self) -> Result<Vec<u8>> {
-        let tensor = self.tensor()?;
+    /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most memory of a run.
+    fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure> {
+        let tensor = self.tensor().map_err(Failure::Tensor)?;
         debug_assert_eq!(tensor.dims(), self.shape);
-        let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-        Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
+        let (flat, count) = (tensor.flatten_all()?, tensor.elem_count());
+        for start in (0..count).step_by(PIECE) {
+            let values: Vec<f32> = flat.narrow(0, start, PIECE.min(count - start))?.to_vec1()?;
+            let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+            take(&bytes)?;
+        }
+        Ok(())
     }
 
     fn len(&self) -> u64 {
@@ -43,6 +52,12 @@ impl<'a> Deferred<'a> {
 enum Failure {
     System(io::Error),
     Tensor(ModelError),
+}
+
+impl From<candle_core::Error> for Failure {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error.into())
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -75,14 +90,16 @@ pub(crate) fn write(
     let written = durable::replace_with(path, |file| {
         let mut writer = Writer::begin(BufWriter::new(file), &header)?;
         for (name, tensor) in &tensors {
-            let bytes = tensor.bytes().map_err(Failure::Tensor)?;
-            let count = Number::F32.count_not_finite(&bytes);
+            let mut count = 0;
+            tensor.pieces(&mut |bytes| {
+                count += Number::F32.count_not_finite(bytes);
+                writer.push(bytes)
+            })?;
             if count > 0 {
-                let (tensor, of) = (name.clone(), bytes.len() as u64 / Number::F32.size());
+                let (of, tensor) = (tensor.len() / Number::F32.size(), name.clone());
                 let path = path.to_owned();
                 return Err(Failure::Tensor(ModelError::NotFinite { path, tensor, count, of }));
             }
-            writer.push(&bytes)?;
         }
         writer.finish()?;
         Ok(())

@@ -75,9 +75,13 @@ impl Contents {
                     write(&mut out, &resting.read(*number)?).map_err(io)?;
                 }
                 Numbers::Tensor(tensor) => {
-                    let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-                    for values in values.map_err(ModelError::from)?.chunks(CHUNK / size_of::<f32>()) {
-                        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    let flat = tensor.flatten_all().map_err(ModelError::from)?;
+                    let (count, piece) = (tensor.elem_count(), CHUNK / size_of::<f32>());
+                    for start in (0..count).step_by(piece) {
+                        let values = flat.narrow(0, start, piece.min(count - start));
+                        let values = values.and_then(|values| values.to_vec1::<f32>());
+                        let values = values.map_err(ModelError::from)?.into_iter();
+                        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
                         write(&mut out, &bytes).map_err(io)?;
                     }
                 }
