@@ -1,9 +1,7 @@
 //! Files that are either the old or the new, never half of either, and of which nothing else is left behind.
 
-use crate::{
-    error::DataError,
-    waiting::{self, Waiting},
-};
+use crate::error::DataError;
+use dlt_spec::waiting::{self, Waiting};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},

@@ -48,7 +48,6 @@ mod stream;
 mod token_file;
 mod tokenizer;
 mod tokenizing;
-mod waiting;
 mod whole;
 mod windows;
 

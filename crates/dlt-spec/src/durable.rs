@@ -10,8 +10,8 @@ mod folder;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+
+use crate::waiting::{self, Waiting};
 
 pub use folder::NewFolder;
 
@@ -94,9 +94,10 @@ pub fn beside(path: &Path) -> PathBuf {
 /// before it is dropped.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] where another process has not ended writing after a minute, and what the system says.
+/// [`io::ErrorKind::TimedOut`] where another process was stopped while it writes, or does not go on for a minute, and what
+/// the system says.
 pub fn claim(path: &Path) -> io::Result<File> {
-    claim_after(path, lock)
+    claim_after(path, |file| lock(file, path))
 }
 
 /// The same with another way to wait for a lock.
@@ -237,23 +238,10 @@ fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// How often a lock is asked for, and how long is waited in between: a minute in all. Files that are written under it take
-/// seconds; a process that was stopped would keep it for ever.
-const TRIES: usize = 6000;
-const PAUSE: Duration = Duration::from_millis(10);
-
-/// Locks a file. A file system without locks has none to wait for either.
-fn lock(file: &File) -> io::Result<()> {
-    for _ in 0..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::WouldBlock,
-        "another process has been writing it for a minute: wait until that ends, or stop it",
-    ))
+/// Locks a file or a folder that another process may be writing.
+fn lock(file: &File, path: &Path) -> io::Result<()> {
+    let what = "what another process writes here";
+    waiting::lock(file, path, &Waiting { what, grows: path, still: waiting::STILL })
 }
 
 /// Whether an open file is still the one of this name.

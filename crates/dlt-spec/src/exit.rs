@@ -59,7 +59,9 @@ impl ExitCode {
             Self::Usage => "wrong command line",
             Self::BadSpec => "bad spec",
             Self::BadData => "bad data",
-            Self::Resources => "not enough resources, no such device, or a run folder that is held or was moved",
+            Self::Resources => {
+                "not enough resources, no such device, or a run folder that is held or was moved"
+            }
             Self::Diverged => "training diverged",
             Self::Interrupted => "interrupted",
         }

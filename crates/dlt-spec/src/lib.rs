@@ -34,6 +34,7 @@ pub mod seeds;
 pub mod size;
 pub mod spec;
 pub mod tensors;
+pub mod waiting;
 
 pub use check::CheckedSpec;
 pub use error::{SpecError, Violation};

@@ -34,7 +34,7 @@ const CLOCK_ALLOWED: [&str; 6] = [
     // How long the hub may stay silent, and dates in its answers.
     "crates/dlt-data/src/hub/",
     // How long another process holds a lock.
-    "crates/dlt-data/src/waiting.rs",
+    "crates/dlt-spec/src/waiting.rs",
 ];
 
 /// Candle's own draws, which come from a generator of the whole process.

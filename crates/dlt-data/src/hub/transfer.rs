@@ -9,8 +9,8 @@ use crate::{
     checksum::{self, hex},
     durable,
     error::DataError,
-    waiting::{self, Waiting},
 };
+use dlt_spec::waiting::{self, Waiting};
 use hf_hub::api::sync::ApiRepo;
 use std::{
     fs::{self, File, OpenOptions},

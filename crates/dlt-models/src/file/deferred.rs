@@ -31,7 +31,7 @@ impl<'a> Deferred<'a> {
     }
 
     /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most memory of a run.
-    fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Failure> {
+    fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> std::result::Result<(), Failure> {
         let tensor = self.tensor().map_err(Failure::Tensor)?;
         debug_assert_eq!(tensor.dims(), self.shape);
         let (flat, count) = (tensor.flatten_all()?, tensor.elem_count());

@@ -57,7 +57,7 @@ impl NewFolder {
                 Err(_) => None,
             };
             if let Some(folder) = &lock {
-                super::lock(folder)?;
+                super::lock(folder, &partial)?;
                 // Another process may have taken it for a dead one's before it was locked.
                 if !is_at(folder, &partial)? {
                     continue;
