@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use dlt_spec::tensors::Header;
 use dlt_train::checkpoint::Checkpoint;
-use dlt_train::checkpoint::header::Header;
 use libfuzzer_sys::fuzz_target;
 
 static FILE: LazyLock<PathBuf> =

@@ -6,6 +6,7 @@ use dlt_models as _;
 
 mod bad_inputs;
 mod bounds;
+mod damage;
 mod data;
 mod determinism;
 mod doctor;

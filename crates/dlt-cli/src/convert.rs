@@ -1,6 +1,6 @@
 //! `dlt convert`: the metrics of a run for other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use dlt_report::{csv, tensorboard};
@@ -40,13 +40,29 @@ enum Target {
 }
 
 pub(crate) fn run(task: &ConvertTask) -> Result {
-    if let Some(out) = &task.out {
-        refuse_existing(out)?;
-    }
-    let folder = |name: &str| task.out.clone().unwrap_or_else(|| task.run.join(name));
-    let paths = match task.to {
-        Target::Tensorboard => vec![tensorboard::convert(&task.run, &folder(tensorboard::FOLDER))?],
-        Target::Csv => csv::convert(&task.run, &folder(csv::FOLDER))?,
+    let write = |folder: &Path| -> Result<Vec<PathBuf>> {
+        Ok(match task.to {
+            Target::Tensorboard => vec![tensorboard::convert(&task.run, folder)?],
+            Target::Csv => csv::convert(&task.run, folder)?,
+        })
     };
+    let mut paths = Vec::new();
+    match &task.out {
+        Some(out) => {
+            refuse_existing(out)?;
+            output::new_folder(out, |folder| {
+                let names = write(folder)?.into_iter().map(|path| path.file_name().map(ToOwned::to_owned));
+                paths.extend(names.flatten().map(|name| out.join(name)));
+                Ok(())
+            })?;
+        }
+        None => {
+            let name = match task.to {
+                Target::Tensorboard => tensorboard::FOLDER,
+                Target::Csv => csv::FOLDER,
+            };
+            paths = write(&task.run.join(name))?;
+        }
+    }
     output::print(&paths.iter().map(|path| format!("{}\n", path.display())).collect::<String>())
 }

@@ -1,7 +1,6 @@
 //! `dlt import`: a run folder of a model from elsewhere.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
 use candle_core::{Device, Tensor};
@@ -9,7 +8,7 @@ use clap::Args;
 use dlt_data::{BYTES, COMPANIONS_FOLDER, Companions, GPT2, TOKENIZER_FILE};
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, Value, fields};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, Value, fields};
 use dlt_state::State;
 use dlt_train::{Kernels, RunFolder, TrainError, model_for, model_notes};
 
@@ -66,7 +65,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let owners = saved.binding().partition();
             let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
             let from = locate(Path::new(&task.model))?;
-            fill(task, &start, &spec, |folder| copy(&from, &folder.model_path()))?;
+            fill(task, &start, &spec, |model| copy(&from, model))?;
             (parameters, owners)
         }
         Source::Folder(folder) => {
@@ -168,7 +167,12 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     }
     let copy = task.out.join(COMPANIONS_FOLDER).join(TOKENIZER_FILE);
     let mut spec = Spec::clone(spec);
-    spec.data.tokenizer = absolute(&copy).unwrap_or(copy).to_string_lossy().into_owned();
+    let Some(copy) = absolute(&copy).unwrap_or(copy).to_str().map(str::to_owned) else {
+        let out = task.out.display();
+        let message = format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
+        return Err(Failure::refused(ExitCode::Usage, message));
+    };
+    spec.data.tokenizer = copy;
     Ok(spec.check()?)
 }
 
@@ -176,20 +180,16 @@ fn is_of_model(key: &str) -> bool {
     key.starts_with("model.") && key != "model.start"
 }
 
-/// Makes the run folder with what is in it beside the model, and then the model.
-fn fill(
-    task: &ImportTask,
-    start: &Start,
-    spec: &CheckedSpec,
-    model: impl FnOnce(&RunFolder) -> Result,
-) -> Result {
+/// Makes the run folder with all that is in it: it has its name once the model is there too. `model` writes that.
+fn fill(task: &ImportTask, start: &Start, spec: &CheckedSpec, model: impl FnOnce(&Path) -> Result) -> Result {
     let companions = companions(task, start, spec)?;
     let id = companions.tokenizer_id().unwrap_or_else(|| spec.data.tokenizer.clone());
     let provenance = provenance::of_import(spec, &start.name, id);
-    let folder = RunFolder::create(&task.out, &at_home(task, spec)?, &provenance)?;
-    let kept = folder.keep(&companions).map_err(Failure::from);
-    // A folder without its model is of no use to anybody.
-    kept.and_then(|()| model(&folder)).inspect_err(|_| drop(fs::remove_dir_all(&task.out)))
+    let folder = RunFolder::create_with(&task.out, &at_home(task, spec)?, &provenance, |folder| -> Result {
+        folder.keep(&companions)?;
+        model(&folder.model_path())
+    });
+    folder.map(drop)
 }
 
 fn write(
@@ -204,7 +204,7 @@ fn write(
     let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
     let extra: BTreeMap<String, String> = model_notes(&at_home(task, spec)?, &state, 0, start.extents);
-    fill(task, start, spec, |folder| Ok(model.save(&folder.model_path(), &extra)?))?;
+    fill(task, start, spec, |path| Ok(model.save(path, &extra)?))?;
     Ok(Parameters::of(&model))
 }
 

@@ -70,7 +70,16 @@ pub(crate) fn run(task: &ReportTask) -> Result {
     }
     let runs: Vec<Run> = task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
     if let Some(folder) = &task.figures {
-        draw(&runs, folder)?;
+        let written = match folder.exists() {
+            true => draw(&runs, folder)?,
+            // A new folder is there with all figures or not at all.
+            false => {
+                let mut written = 0;
+                output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+                written
+            }
+        };
+        output::note(&format!("wrote {written} files into {}", folder.display()));
     }
     if let Some(page) = &page {
         output::replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
@@ -99,7 +108,8 @@ fn check_place(path: &Path, force: bool) -> Result {
     Err(refuse(format!("cannot write {}: {reason}", path.display())))
 }
 
-fn draw(runs: &[Run], folder: &Path) -> Result {
+/// Draws all figures into a folder and says how many files that are.
+fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
     let mut written = 0;
     for (index, run) in runs.iter().enumerate() {
         let own = match runs.len() {
@@ -121,8 +131,7 @@ fn draw(runs: &[Run], folder: &Path) -> Result {
         let figure = dlt_report::figure::loss(&runs.iter().collect::<Vec<_>>())?;
         written += write_figure(folder, "loss-beside-each-other", &figure)?;
     }
-    output::note(&format!("wrote {written} files into {}", folder.display()));
-    Ok(())
+    Ok(written)
 }
 
 /// Writes both forms of a figure and says how many files that are.

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use dlt_data::HUB_PREFIX;
 use dlt_models::Model;
 use dlt_models::architecture::{Architecture, of_spec};
 use dlt_models::binding::Binding;
 use dlt_models::file::ModelFile;
+use dlt_report::shell::quoted;
 use dlt_spec::size::Extents;
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, record};
 use dlt_state::State;
@@ -14,7 +16,7 @@ use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
 use crate::failure::{Failure, Result};
 use crate::kept::OfRun;
-use crate::start::has_tokens;
+use crate::start::{CONFIG_FILE, has_tokens};
 
 /// A saved model and what was noted beside it.
 pub(crate) struct Saved {
@@ -99,6 +101,13 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse = |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
     if path.is_file() {
         return Ok(path.to_owned());
+    }
+    let is_of_hub = path.to_str().is_some_and(|name| name.starts_with(HUB_PREFIX));
+    if path.join(CONFIG_FILE).is_file() || is_of_hub {
+        let name = quoted(&path.to_string_lossy());
+        return Err(refuse(&format!(
+            "a model in Hugging Face's layout, expected a run: `dlt import {name} --out RUN` makes one of it"
+        )));
     }
     let model = path.join(MODEL_FILE);
     match path.is_dir() {

@@ -75,9 +75,9 @@ impl Beginning<'_> {
         introduce(&progress, &spec, &material, recording.as_ref(), &device_name, &out)?;
         let companions = companions(&spec, start.as_ref(), &material)?;
         let spec = paths::absolute(&spec)?;
-        let folder = RunFolder::create(&out, &spec, &provenance::of(&spec, &material, &device_name))?;
+        let provenance = provenance::of(&spec, &material, &device_name);
+        let folder = RunFolder::create_with(&out, &spec, &provenance, |folder| folder.keep(&companions))?;
         let held = folder.held().clone();
-        folder.keep(&companions).inspect_err(|_| held.remove())?;
         let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
             // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
             .inspect_err(|_| held.remove())?;

@@ -165,6 +165,8 @@ impl Writer {
         fs::create_dir_all(folder)?;
         let partial = key.path(folder).with_extension(durable::PARTIAL);
         let file = durable::claim(&partial)?;
+        // What processes left that were killed while they tokenized another text.
+        durable::remove_dead(folder);
         if let Ok(text) = read_file(&key.path(folder), &key) {
             // What was claimed is empty, and nobody waits for it but those who will look here first too.
             let _ = fs::remove_file(&partial);

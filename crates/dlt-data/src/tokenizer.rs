@@ -34,7 +34,6 @@ use crate::{
 use chunks::cuts_safely;
 use special::Declared;
 use std::{
-    fs,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -247,7 +246,7 @@ impl Tokenizer {
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let failed = |reason: String| DataError::Write { path: path.to_owned(), reason };
-        fs::write(path, self.json()?).map_err(|error| failed(error.to_string()))
+        dlt_spec::durable::replace(path, &self.json()?).map_err(|error| failed(error.to_string()))
     }
 
     fn built_in(inner: tokenizers::Tokenizer, name: &str) -> Self {

@@ -87,6 +87,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
         ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations)),
         ("decisions.csv", table(DECISIONS, &metrics.decisions)),
     ];
+    durable::refuse_link(folder).map_err(ReportError::io("write", folder))?;
     fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
     for (name, bytes) in &tables {
         refuse_others(&folder.join(name), bytes)?;

@@ -23,10 +23,11 @@
 mod events;
 mod wire;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use dlt_spec::durable;
 use dlt_spec::record::{METRICS_FILE, PROVENANCE_FILE, Provenance, SPEC_FILE};
 
 use crate::error::{ReportError, Result};
@@ -148,7 +149,8 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
 /// Opens the file to be written from its beginning, with what is in it, unless that is somebody else's.
 fn claim(path: &Path) -> Result<File> {
     let cannot = || ReportError::io("write", path);
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    durable::unshare(path).map_err(cannot())?;
+    let options = durable::no_links().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = options.map_err(cannot())?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(ReportError::format(path, "another process writes it, a run under way perhaps"));

@@ -17,7 +17,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// SHA-256 of a file.
 ///
 /// # Errors
-/// What the system says.
+/// As [`regular`](crate::file::regular), and what the system says.
 pub fn of_file(path: &Path) -> io::Result<[u8; 32]> {
     let (mut file, mut hash, mut piece) =
         (crate::file::regular(path, u64::MAX)?, Sha256::new(), vec![0; PIECE]);

@@ -153,6 +153,14 @@ pub fn refuse_link(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether an open file has no second name.
+///
+/// # Errors
+/// What the system says.
+pub fn is_sole(file: &File) -> io::Result<bool> {
+    Ok(n_names(&file.metadata()?) <= 1)
+}
+
 /// Gives a file that is to be changed in place a content that no other name shares: a file with a second name, as a backup
 /// by hard links makes it, is copied first.
 ///

@@ -53,6 +53,15 @@ impl Foreign {
     }
 }
 
+/// Why a file is no JSON: what it is instead, where its first bytes show that, else what the reader says.
+#[must_use]
+pub fn not_json(content: &[u8], error: &serde_json::Error) -> String {
+    match Foreign::of(content) {
+        None | Some(Foreign::Json) => format!("not JSON: {error}"),
+        Some(foreign) => format!("expected JSON, got {foreign}"),
+    }
+}
+
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

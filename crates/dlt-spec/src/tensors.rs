@@ -63,6 +63,19 @@ pub enum TensorError {
     },
 }
 
+impl TensorError {
+    /// The same about a file that messages are to call by another path.
+    #[must_use]
+    pub fn of(self, path: &Path) -> Self {
+        let path = path.to_owned();
+        match self {
+            Self::Io { source, .. } => Self::Io { path, source },
+            Self::Format { reason, .. } => Self::Format { path, reason },
+            Self::NotFinite { tensor, count, of, .. } => Self::NotFinite { path, tensor, count, of },
+        }
+    }
+}
+
 /// The message about a tensor that holds NaN or infinities.
 #[must_use]
 pub fn not_finite(tensor: &str, count: u64, of: u64) -> String {

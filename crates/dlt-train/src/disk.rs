@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+use dlt_spec::durable;
+
 /// Where a run writes. [`SystemDisk`] is the real one.
 pub trait Disk {
     /// A new empty file for writing, in place of one that is there.
@@ -71,10 +73,16 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::create(path)?))
+        // What has the name may be a link, or share its content with another name: it is removed, never written.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Box::new(File::create_new(path)?))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
+        durable::refuse_link(path)?;
         match fs::create_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             made => made,

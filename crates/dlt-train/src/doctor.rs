@@ -7,7 +7,6 @@ use std::path::Path;
 use candle_core::Device;
 use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
 use dlt_models::ModelError;
-use dlt_spec::CheckedSpec;
 use dlt_spec::record::{
     Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
     whole_lines,
@@ -15,10 +14,11 @@ use dlt_spec::record::{
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Architecture;
 use dlt_spec::tensors::not_finite;
+use dlt_spec::{CheckedSpec, durable};
 use dlt_state::Recording;
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
-use crate::folder::RunFolder;
+use crate::folder::{RunFolder, leftovers};
 use crate::lock::{LOCK_FILE, holder};
 use crate::model_file::{open_model, with_repair};
 use crate::tying::saved_model;
@@ -98,6 +98,7 @@ pub fn examine(run: &Path) -> Result<Report> {
         let says = format!("{holder} writes into the folder: what is found may be a moment old");
         report.add(LOCK_FILE, Verdict::Note, says);
     }
+    links(run, &mut report);
     let spec = spec(run, &mut report);
     provenance(run, &mut report);
     let metrics = metrics(run, &mut report);
@@ -106,7 +107,20 @@ pub fn examine(run: &Path) -> Result<Report> {
     tokenizer(run, spec.as_ref(), &mut report);
     checkpoints(run, spec.is_some(), &mut report)?;
     summary(run, metrics.steps, &mut report);
+    for path in leftovers(run) {
+        let name = path.strip_prefix(run).unwrap_or(&path).display().to_string();
+        report.add(&name, Verdict::Note, "left by a process that was killed; the next resume removes it");
+    }
     Ok(report)
+}
+
+/// Files that a run changes in place must be in the folder itself.
+fn links(run: &Path, report: &mut Report) {
+    for name in [LOCK_FILE, METRICS_FILE, STATES_FILE, CHECKPOINT_FOLDER] {
+        if let Err(error) = durable::refuse_link(&run.join(name)) {
+            report.add(name, Verdict::Wrong, error.to_string());
+        }
+    }
 }
 
 fn spec(run: &Path, report: &mut Report) -> Option<CheckedSpec> {

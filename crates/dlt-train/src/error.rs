@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dlt_agent::AgentError;
 use dlt_data::DataError;
 use dlt_models::ModelError;
+use dlt_spec::tensors::TensorError;
 use dlt_spec::{ExitCode, SpecError};
 use dlt_state::StateError;
 
@@ -290,4 +291,14 @@ fn moved(now: Option<&Path>) -> String {
 
 fn lines(items: &[String]) -> String {
     items.iter().map(|item| format!("\n  {item}")).collect()
+}
+
+impl From<TensorError> for TrainError {
+    fn from(error: TensorError) -> Self {
+        match error {
+            TensorError::Io { path, source } => Self::Io { action: "read", path, source },
+            TensorError::Format { path, reason } => Self::Format { path, reason },
+            other => Self::Model(other.into()),
+        }
+    }
 }

@@ -1,27 +1,30 @@
 //! The folder of a run, whose files `dlt_spec::record` describes.
 
 mod held;
+mod leftovers;
 mod reopened;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use dlt_data::{COMPANIONS_FOLDER, Companions};
 use dlt_models::file::ModelFile;
 use dlt_models::{Model, ModelError};
+use dlt_spec::durable::{self, NewFolder};
 use dlt_spec::record::{
     self, HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE,
     STATES_FILE, SUMMARY_FILE, Summary,
 };
-use dlt_spec::{CheckedSpec, Spec, durable};
+use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
 
 use crate::lock::Lock;
 use crate::{Result, TrainError};
 
 pub use held::Held;
+pub(crate) use leftovers::{leftovers, remove_leftovers};
 pub(crate) use reopened::Cut;
 
 /// The best model on validation, as `dlt_models::file` describes it.
@@ -39,27 +42,39 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder and what stands before step 0: the spec and where the run comes from.
+    /// Makes the folder and what stands before step 0: the spec and where the run comes from. It gets its name once all of
+    /// that is in it.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where something is there already, [`TrainError::Io`] where it cannot be
-    /// written.
+    /// [`TrainError::RunExists`] where something is there already, [`TrainError::Held`] where another process makes it
+    /// now, [`TrainError::Io`] where it cannot be written.
     pub fn create(path: &Path, spec: &CheckedSpec, provenance: &Provenance) -> Result<Self> {
-        let io = |path: &Path| {
+        Self::create_with(path, spec, provenance, |_| Ok(()))
+    }
+
+    /// The same with more in it, which `fill` puts into the folder: it gets its name with all of that.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and what `fill` fails with: nothing is left of the folder then.
+    pub fn create_with<E: From<TrainError>>(
+        path: &Path,
+        spec: &CheckedSpec,
+        provenance: &Provenance,
+        fill: impl FnOnce(&Self) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Self, E> {
+        let refused = |source: io::Error| {
             let path = path.to_owned();
-            move |source| TrainError::Io { action: "create", path, source }
+            match source.kind() {
+                io::ErrorKind::AlreadyExists => TrainError::RunExists { path },
+                io::ErrorKind::WouldBlock => TrainError::Held { path, holder: "another process".to_owned() },
+                _ => TrainError::Io { action: "create", path, source },
+            }
         };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(io(parent))?;
-        }
-        fs::create_dir(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => TrainError::RunExists { path: path.to_owned() },
-            _ => io(path)(source),
-        })?;
-        let held = Held::open(path).map_err(io(path))?;
+        let new = NewFolder::begin(path).map_err(refused)?;
+        let held = Held::open(new.path()).map_err(refused)?;
         let open = |name: &str| {
-            let path = path.join(name);
-            OpenOptions::new().create_new(true).append(true).open(held.real(&path)).map_err(io(&path))
+            let path = held.real(&new.path().join(name));
+            OpenOptions::new().create_new(true).append(true).open(path).map_err(refused)
         };
         let lock = Lock::take(&held)?;
         replace(&held, SPEC_FILE, dlt_spec::fields::render(spec).as_bytes())?;
@@ -68,6 +83,9 @@ impl RunFolder {
         let mut folder = Self { held, metrics, states, lock };
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&Recording::starting_from(spec.initial_state()).header_line())?;
+        fill(&folder)?;
+        new.finish().map_err(refused)?;
+        folder.held = folder.held.renamed(path);
         Ok(folder)
     }
 
@@ -191,6 +209,7 @@ fn named(path: PathBuf) -> impl FnOnce(ModelError) -> ModelError {
     |error| match error {
         ModelError::Io { action, source, .. } => ModelError::Io { action, path, source },
         ModelError::Format { reason, .. } => ModelError::Format { path, reason },
+        ModelError::NotFinite { tensor, count, of, .. } => ModelError::NotFinite { path, tensor, count, of },
         error => error,
     }
 }
@@ -206,13 +225,13 @@ fn append(file: &mut File, path: &Path, line: &str) -> Result<()> {
 
 /// Puts a file of the folder in place, whole.
 fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
-    folder.check()?;
     let path = folder.path().join(name);
-    durable::replace(&folder.real(&path), bytes).map_err(|source| TrainError::Io {
-        action: "write",
-        path,
-        source,
-    })
+    folder.check()?;
+    let written = durable::replace_with(&folder.real(&path), |file| {
+        file.write_all(bytes)?;
+        folder.check().map_err(io::Error::other)
+    });
+    written.map_err(|source| TrainError::Io { action: "write", path, source })
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -1,8 +1,12 @@
 //! One process at a time writes into a run folder.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use dlt_spec::durable;
 
 use crate::folder::Held;
 use crate::{Result, TrainError};
@@ -21,20 +25,49 @@ impl Lock {
         let path = run.path().join(LOCK_FILE);
         let real = run.real(&path);
         let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
-        let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(&real).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        durable::refuse_link(&real).map_err(io)?;
+        let mut file =
+            durable::no_links().create(true).write(true).truncate(false).open(&real).map_err(io)?;
+        match taken(&file) {
+            Ok(true) => {}
+            Ok(false) => {
                 return Err(TrainError::Held { path: run.path().to_owned(), holder: named(&real) });
             }
             // A file system without locks: two processes are then the user's to avoid.
-            Err(TryLockError::Error(error)) => {
+            Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the run folder cannot be locked");
             }
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", this_process())).map_err(io)?;
+        // A file with a second name, as a backup makes it, is locked and not written: the other one is somebody else's.
+        if durable::is_sole(&file).map_err(io)? {
+            file.set_len(0).and_then(|()| writeln!(file, "{}", this_process())).map_err(io)?;
+        }
         Ok(Self(file))
     }
+}
+
+/// How often a lock is asked for again that only readers hold, and how long is waited in between: ten seconds in all, where
+/// a reader holds it for a moment.
+const TRIES: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Takes the lock; false where another process writes. `dlt doctor` holds it with other readers for the moment in which it
+/// looks whether a process writes: that is waited for.
+fn taken(file: &File) -> io::Result<bool> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock()?,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(false)
 }
 
 /// Who holds a run folder now; `None` where nobody does.
@@ -43,9 +76,13 @@ impl Lock {
 /// [`TrainError::Io`] where the lock file cannot be read.
 pub fn holder(run: &Path) -> Result<Option<String>> {
     let path = run.join(LOCK_FILE);
-    let file = match dlt_spec::file::regular(&path, u64::MAX) {
+    if durable::refuse_link(&path).is_err() {
+        // No process takes a lock by a link.
+        return Ok(None);
+    }
+    let file = match durable::no_links().read(true).open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TrainError::Io { action: "read", path, source }),
     };
     match file.try_lock_shared() {
@@ -87,5 +124,37 @@ mod tests {
         drop(first);
         assert_eq!(holder(folder.path()).expect("readable"), None);
         Lock::take(&run).expect("free again");
+    }
+
+    #[test]
+    fn regression_a_reader_that_looks_at_the_lock_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = Held::open(folder.path()).expect("it is there");
+        drop(Lock::take(&run).expect("free"));
+        let reader = File::open(folder.path().join(LOCK_FILE)).expect("there");
+        reader.lock_shared().expect("free");
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(|| Lock::take(&run).map(drop));
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(!taking.is_finished(), "it waits");
+            drop(reader);
+            taking.join().expect("no panic").expect("free again");
+        });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn rejects_a_lock_that_is_a_link_and_leaves_what_shares_its_content() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, lock) = (Held::open(folder.path()).expect("there"), folder.path().join(LOCK_FILE));
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "precious").expect("written");
+        std::os::unix::fs::symlink(&precious, &lock).expect("linked");
+        let error = Lock::take(&run).expect_err("a link").to_string();
+        assert!(error.contains("it is a link"), "{error}");
+        fs::remove_file(&lock).expect("removed");
+        fs::hard_link(&precious, &lock).expect("linked");
+        Lock::take(&run).expect("free");
+        assert_eq!(fs::read_to_string(&precious).expect("there"), "precious");
     }
 }

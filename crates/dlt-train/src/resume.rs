@@ -4,12 +4,13 @@ use std::path::Path;
 
 use candle_core::Device;
 use dlt_data::Material;
-use dlt_spec::record::{SPEC_FILE, SUMMARY_FILE};
-use dlt_spec::{Change, CheckedSpec, diff};
+use dlt_spec::checksum::hex;
+use dlt_spec::record::{METRICS_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
+use dlt_spec::{Change, CheckedSpec, diff, durable};
 use dlt_state::Recording;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{Checkpoint, CheckpointFolder, hex};
+use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, RunFolder};
 use crate::lock::Lock;
 use crate::{Result, TrainError, memory};
@@ -69,6 +70,14 @@ impl Resumption {
             path: run.to_owned(),
             source,
         })?;
+        for name in [CHECKPOINT_FOLDER, METRICS_FILE, STATES_FILE] {
+            let path = run.join(name);
+            durable::refuse_link(&held.real(&path)).map_err(|source| TrainError::Io {
+                action: "write",
+                path,
+                source,
+            })?;
+        }
         let lock = Lock::take(&held)?;
         let spec = RunFolder::read_spec(run)?;
         let found = CheckpointFolder::held(&held).newest()?;

@@ -13,7 +13,7 @@ use crate::{
 use dlt_spec::waiting::{self, Waiting};
 use hf_hub::api::sync::ApiRepo;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
     thread,
@@ -182,8 +182,9 @@ impl Transfer<'_> {
     /// Brings the partial file to its full length and checks it.
     fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
         let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
+        durable::unshare(part).map_err(unwritable)?;
         let mut file =
-            OpenOptions::new().create(true).append(true).read(true).open(part).map_err(unwritable)?;
+            durable::no_links().create(true).append(true).read(true).open(part).map_err(unwritable)?;
         let mut here = file.metadata().map_err(unwritable)?.len();
         if here > stated.size {
             file.set_len(0).map_err(unwritable)?;
@@ -289,7 +290,8 @@ impl Transfer<'_> {
         let path = blob.with_extension("lock");
         let failed = |error: io::Error| write_error(&path, &error);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        let file =
+            durable::no_links().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
         let what = format!("{} of {}", self.file.name, self.listing.commit);
         let grows = blob.with_extension("part");
         // A transfer that stalls is given up and tried again for as long as the patience says.

@@ -3,6 +3,7 @@
 //! The crate trusts its files: some make it panic, some end the process for want of memory or stack, some never end,
 //! and some silently change what a text is. What can be told from the file alone is told here.
 
+use dlt_spec::foreign::not_json;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ pub(super) struct Vetted {
 
 /// Looks through a file. The error says what is wrong with it.
 pub(super) fn vet(content: &[u8]) -> Result<Vetted, String> {
-    let json: Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    let json: Value = serde_json::from_slice(content).map_err(|error| not_json(content, &error))?;
     let whole = json.as_object().ok_or("expected a JSON object")?;
     let model = whole.get("model").and_then(Value::as_object).ok_or("it has no `model`")?;
     let mut vetted = Vetted::default();

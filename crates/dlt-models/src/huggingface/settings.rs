@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use dlt_spec::foreign::not_json;
 use serde_json::{Map, Value};
 
 use crate::{ModelError, Result};
@@ -19,7 +20,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
     match serde_json::from_slice(&text) {
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(refuse("expected a JSON object".to_owned())),
-        Err(error) => Err(refuse(format!("not JSON: {error}"))),
+        Err(error) => Err(refuse(not_json(&text, &error))),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The weights of a folder under this program's names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use dlt_spec::foreign::{self, Foreign};
 
 use super::names::{Piece, Twin, Use, all_pieces, spellings, twins, use_of};
 use super::shards::{Numbers, Shards, listed};
@@ -41,7 +43,7 @@ impl Weights {
     /// missing, the index names a file outside of the folder, a second copy of a tied tensor differs from the first, or
     /// a tensor is there that such a model computes nothing with.
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
-        let shards = Shards::open(folder)?;
+        let shards = Shards::open(folder).map_err(named)?;
         let (pieces, prefix) = (all_pieces(architecture), architecture.shared_prefix());
         let twins = twins(architecture);
         let find = |name: &str| {
@@ -177,6 +179,22 @@ impl Weights {
             }
         }
         Ok(())
+    }
+}
+
+/// Says what a file is that holds no weights at all: what git or a failed download left in its place.
+fn named(error: ModelError) -> ModelError {
+    let ModelError::Format { path, reason } = error else { return error };
+    let head = dlt_spec::file::regular(&path, u64::MAX).and_then(|file| {
+        let mut head = Vec::new();
+        file.take(foreign::HEAD as u64).read_to_end(&mut head)?;
+        Ok(head)
+    });
+    match head.ok().and_then(|head| Foreign::of(&head)) {
+        Some(foreign @ (Foreign::Empty | Foreign::LfsPointer | Foreign::Page)) => {
+            ModelError::Format { path, reason: format!("expected weights, got {foreign}") }
+        }
+        _ => ModelError::Format { path, reason },
     }
 }
 

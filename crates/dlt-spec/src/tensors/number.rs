@@ -25,6 +25,8 @@ pub enum Number {
     F8_E5M2,
     F8_E4M3,
     F8_E8M0,
+    F8_E4M3FNUZ,
+    F8_E5M2FNUZ,
 }
 
 impl Number {
@@ -32,7 +34,14 @@ impl Number {
     #[must_use]
     pub fn size(self) -> u64 {
         match self {
-            Self::BOOL | Self::U8 | Self::I8 | Self::F8_E5M2 | Self::F8_E4M3 | Self::F8_E8M0 => 1,
+            Self::BOOL
+            | Self::U8
+            | Self::I8
+            | Self::F8_E5M2
+            | Self::F8_E4M3
+            | Self::F8_E8M0
+            | Self::F8_E4M3FNUZ
+            | Self::F8_E5M2FNUZ => 1,
             Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::F64 | Self::I64 | Self::U64 | Self::C64 => 8,

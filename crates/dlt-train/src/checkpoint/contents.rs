@@ -1,16 +1,15 @@
 //! What a checkpoint is to hold, and the writing of it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Tensor;
 use dlt_models::ModelError;
-use sha2::{Digest, Sha256};
+use dlt_spec::tensors::{Header, Number, Place, Writer};
 
-use super::header::{CHECKSUM, Header, NO_CHECKSUM, Number, Place, checksum_place};
-use super::{CHUNK, VERSION, hex};
+use super::{CHUNK, VERSION};
 use crate::disk::Disk;
 use crate::optimizer::resting::Resting;
 use crate::{Result, TrainError};
@@ -37,7 +36,6 @@ impl Contents {
     fn header(&self) -> Header {
         let mut header = Header { metadata: self.metadata.clone(), tensors: BTreeMap::new() };
         header.metadata.insert("dlt-checkpoint".to_owned(), VERSION.to_owned());
-        header.metadata.insert(CHECKSUM.to_owned(), NO_CHECKSUM.to_owned());
         let mut end = 0;
         for (name, numbers) in &self.tensors {
             let (dtype, shape, bytes) = match numbers {
@@ -54,26 +52,18 @@ impl Contents {
             end = data_offsets.1;
             header.tensors.insert(name.clone(), Place { dtype, shape, data_offsets });
         }
-        header
+        header.with_checksum()
     }
 
     /// Writes a synced file, which is whole once this succeeds.
     pub(crate) fn write(&self, disk: &dyn Disk, path: &Path) -> Result<()> {
         let io = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
-        let header = self.header().to_bytes();
-        let mut out = BufWriter::with_capacity(CHUNK, disk.create(path).map_err(io)?);
-        let mut hash = Sha256::new();
-        let mut write = |out: &mut dyn Write, bytes: &[u8]| -> io::Result<()> {
-            hash.update(bytes);
-            out.write_all(bytes)
-        };
-        write(&mut out, &header).map_err(io)?;
+        let out = BufWriter::with_capacity(CHUNK, disk.create(path).map_err(io)?);
+        let mut writer = Writer::begin(out, &self.header()).map_err(io)?;
         for (_, numbers) in &self.tensors {
             match numbers {
-                Numbers::Bytes(bytes) => write(&mut out, bytes).map_err(io)?,
-                Numbers::Resting(resting, number) => {
-                    write(&mut out, &resting.read(*number)?).map_err(io)?;
-                }
+                Numbers::Bytes(bytes) => writer.push(bytes).map_err(io)?,
+                Numbers::Resting(resting, number) => writer.push(&resting.read(*number)?).map_err(io)?,
                 Numbers::Tensor(tensor) => {
                     let flat = tensor.flatten_all().map_err(ModelError::from)?;
                     let (count, piece) = (tensor.elem_count(), CHUNK / size_of::<f32>());
@@ -82,20 +72,13 @@ impl Contents {
                         let values = values.and_then(|values| values.to_vec1::<f32>());
                         let values = values.map_err(ModelError::from)?.into_iter();
                         let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
-                        write(&mut out, &bytes).map_err(io)?;
+                        writer.push(&bytes).map_err(io)?;
                     }
                 }
             }
         }
-        let place = checksum_place(&header).expect("the header has just been given its checksum's place");
-        let checksum = hex(&hash.finalize());
-        let mut finish = || {
-            out.seek(SeekFrom::Start(place.start as u64))?;
-            out.write_all(checksum.as_bytes())?;
-            out.flush()?;
-            out.get_mut().sync()
-        };
-        finish().map_err(io)
+        let mut out = writer.finish().map_err(io)?;
+        out.get_mut().sync().map_err(io)
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use dlt_spec::checksum::{self, hex};
+use dlt_spec::durable;
 
-use super::{CHUNK, Checkpoint, Contents, hex};
-use crate::disk::{Disk, SystemDisk};
+use super::{CHUNK, Checkpoint, Contents};
+use crate::disk::Disk;
 use crate::folder::Held;
 use crate::{MODEL_FILE, Result, TrainError};
 
@@ -213,11 +214,7 @@ impl CheckpointFolder {
                 if !sha256(&self.real(&model)).is_ok_and(|sha256| sha256 == best.sha256) =>
             {
                 let source = self.best_source(checkpoint).unwrap_or_default();
-                let real = self.real(&model);
-                let partial = real.with_extension(PARTIAL);
-                copy(&SystemDisk, &self.real(&source), &partial)
-                    .and_then(|()| fs::rename(&partial, &real))
-                    .map_err(io(&model))?;
+                durable::copy(&self.real(&source), &self.real(&model)).map_err(io(&model))?;
             }
             Some(_) => {}
             None if self.real(&model).exists() => {
@@ -295,14 +292,7 @@ fn numbered_name(prefix: &str, number: usize) -> String {
 
 /// SHA-256 of a file, in hexadecimal.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash, mut chunk) =
-        (dlt_spec::file::regular(path, u64::MAX)?, Sha256::new(), vec![0; CHUNK]);
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hex(&hash.finalize())),
-            read => hash.update(&chunk[..read]),
-        }
-    }
+    checksum::of_file(path).map(|digest| hex(&digest))
 }
 
 /// A synced copy.

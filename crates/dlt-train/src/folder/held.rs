@@ -33,6 +33,15 @@ impl Held {
         Ok(Self { path: path.to_owned(), inside, folder })
     }
 
+    /// The same folder by the name that it has got since.
+    pub(crate) fn renamed(mut self, path: &Path) -> Self {
+        if self.inside == self.path {
+            path.clone_into(&mut self.inside);
+        }
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// The path that the folder was opened by: what messages name.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -1,6 +1,6 @@
 //! A run folder that is opened again: its two growing files are cut back to where a checkpoint saw them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use dlt_spec::record::{
     HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, ResumeProvenance,
     SPEC_FILE, STATES_FILE, SUMMARY_FILE,
 };
-use dlt_spec::{CheckedSpec, fields};
+use dlt_spec::{CheckedSpec, durable, fields};
 use dlt_state::Recording;
 
 use super::{Held, RunFolder, json, replace};
@@ -30,6 +30,12 @@ impl RunFolder {
     pub(crate) fn reopen(held: Held, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
         held.check()?;
         let (path, mut notices) = (held.path(), Vec::new());
+        super::remove_leftovers(&held.real(path));
+        for name in [METRICS_FILE, STATES_FILE] {
+            // These two are changed in place: a copy by second names, as a backup makes it, shall stay what it was.
+            let file = path.join(name);
+            durable::unshare(&held.real(&file)).map_err(io("write", &file))?;
+        }
         notices.extend(cut_metrics(&held, cut)?);
         notices.extend(cut_states(&held, cut)?);
         let summary = path.join(SUMMARY_FILE);
@@ -41,7 +47,7 @@ impl RunFolder {
         }
         let open = |name: &str| {
             let path = path.join(name);
-            OpenOptions::new().append(true).open(held.real(&path)).map_err(io("write", &path))
+            durable::no_links().append(true).open(held.real(&path)).map_err(io("write", &path))
         };
         let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
         Ok((Self { held, metrics, states, lock }, notices))
@@ -103,7 +109,7 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         replace(folder, METRICS_FILE, format!("{header}\n").as_bytes())?;
         return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
     };
-    let mut file = OpenOptions::new().read(true).write(true).open(&real).map_err(io("write", path))?;
+    let mut file = durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
     let mut last = [0];
     let ends_a_line =
         file.seek(SeekFrom::Start(bytes.saturating_sub(1))).and_then(|_| file.read_exact(&mut last));

@@ -44,8 +44,8 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         [&good[..8], header.as_bytes(), &good[data..]].concat()
     };
     vec![
-        ("empty", Vec::new(), "a file of 0 bytes"),
-        ("a few bytes", vec![1, 2, 3], "a file of 3 bytes"),
+        ("empty", Vec::new(), "an empty file"),
+        ("a few bytes", vec![1, 2, 3], "at least 8 bytes, got 3"),
         ("cut in its header", good[..100].to_vec(), "cut short"),
         ("cut in its data", good[..good.len() / 2].to_vec(), "cut short"),
         ("cut by one byte", good[..good.len() - 1].to_vec(), "cut short"),
@@ -58,8 +58,8 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
             swapped("\"dlt-checkpoint\":\"2\"", "\"dlt-checkpoint\":\"9\""),
             "version 2 or 1, got 9",
         ),
-        ("another dtype", swapped("\"dtype\":\"F32\"", "\"dtype\":\"F16\""), "unknown variant"),
-        ("another shape", swapped("\"shape\":[16]", "\"shape\":[17]"), "cannot stand at"),
+        ("another dtype", swapped("\"dtype\":\"F32\"", "\"dtype\":\"F16\""), "cannot be at"),
+        ("another shape", swapped("\"shape\":[16]", "\"shape\":[17]"), "cannot be at"),
         ("no checksum", swapped("\"checksum\"", "\"checkSUM\""), "lacks the checksum"),
         ("a model file", foreign(&[("dlt-model", "1")]), "not one of dlt's checkpoints"),
         ("text", b"this is not a checkpoint but a text, for what it is worth".to_vec(), "header claims"),

@@ -1,0 +1,41 @@
+//! What processes left in a run folder that were killed while they wrote there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dlt_spec::durable;
+
+/// Folder of a run's tables, which other processes than the run's own write.
+const TABLES: &str = "csv";
+
+/// What nobody holds of partial files in a run folder and its tables, and models that builds before layout 2 left under a
+/// name of the system's. Those of its checkpoints are not among them.
+pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
+    let mut found = durable::dead(run);
+    found.extend(durable::dead(&run.join(TABLES)));
+    found.extend(temporary(run));
+    found
+}
+
+/// Removes them, for the process that holds the run folder. What cannot be removed stays.
+pub(crate) fn remove_leftovers(run: &Path) {
+    durable::remove_dead(run);
+    durable::remove_dead(&run.join(TABLES));
+    for path in temporary(run) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Files called `.tmp` and six letters or digits.
+fn temporary(run: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(run) else { return Vec::new() };
+    let is_temporary = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let letters = name.to_str().and_then(|name| name.strip_prefix(".tmp"));
+        letters.is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+    };
+    let mut found: Vec<_> = entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect();
+    found.sort();
+    found
+}
