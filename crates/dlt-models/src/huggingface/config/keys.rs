@@ -5,6 +5,8 @@ use crate::Result;
 
 /// What the file is called and who wrote it.
 const ORIGIN: &[&str] = &[
+    "author",
+    "created_date",
     "name_or_path",
     "transformers_version",
     "transformers.js_config",
@@ -44,6 +46,7 @@ const SERVING: &[&str] = &[
     "use_cache",
     "output_attentions",
     "output_hidden_states",
+    "output_past",
     "output_scores",
     "return_dict",
     "return_dict_in_generate",
@@ -58,6 +61,8 @@ const SERVING: &[&str] = &[
     "length_penalty",
     "max_length",
     "max_new_tokens",
+    "max_sequence_length",
+    "model_max_length",
     "min_length",
     "no_repeat_ngram_size",
     "num_beam_groups",
@@ -100,6 +105,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "pretraining_tp",
     // GPT-2's context by an older name: transformers reads `n_positions`.
     "n_ctx",
+    // What the first GPT-2s were saved with; no release that knows `model_type` reads it.
+    "n_special",
+    "predict_special_tokens",
     // Of a decoder by nature; BERT, where it matters, asks for it.
     "is_decoder",
 ];

@@ -460,6 +460,7 @@ fn what_only_training_reads_does_not_stop_an_import() {
         "attn_pdrop": 0.3, "summary_first_dropout": 0.3, "use_cache": false, "output_attentions": true,
         "torch_dtype": "bfloat16", "layerdrop": 0.1, "gradient_checkpointing": true, "_name_or_path": "x",
         "temperature": 0.7, "task_specific_params": {"text-generation": {}}, "n_ctx": 7, "unk_token_id": 3,
+        "n_special": 0, "predict_special_tokens": true, "output_past": true,
         "new_and_off": false, "new_and_empty": [], "new_and_null": null, "transformers.js_config": {"dtype": "q4"},
     });
     assert_eq!(read("gpt2-causal", &harmless), expected);
