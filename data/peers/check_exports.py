@@ -109,7 +109,9 @@ def sentence_loss(model, tokenizer, file):
     rows = [line.split("\t") for line in file.read_text().splitlines()[1:]]
     total = 0.0
     for text, label in rows:
-        ids = tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]
+        ids = tokenizer(text)["input_ids"]
+        # What a model saw around a text its exported tokenizer puts there.
+        ids += [tokenizer.eos_token_id] if ids[-1:] != [tokenizer.eos_token_id] else []
         total += nll(model(input_ids=torch.tensor([ids])).logits, torch.tensor([int(label)]))
     return total / len(rows)
 

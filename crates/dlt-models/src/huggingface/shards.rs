@@ -6,9 +6,11 @@ mod safe;
 mod torch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Component, Path};
 
 use candle_core::Tensor;
+use dlt_spec::foreign::{self, Foreign};
 
 use super::settings::{Settings, read_json};
 use crate::{ModelError, Result};
@@ -205,6 +207,14 @@ fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     }
 }
 
+/// What a file is instead of weights, from its first bytes.
+fn foreign(path: &Path) -> Option<Foreign> {
+    let mut head = Vec::new();
+    let file = dlt_spec::file::regular(path, u64::MAX).ok()?;
+    file.take(foreign::HEAD as u64).read_to_end(&mut head).ok()?;
+    Foreign::of(&head)
+}
+
 /// The first of some names, and how many more there are.
 pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 5;
@@ -226,10 +236,26 @@ macro_rules! of_either {
 }
 
 impl TensorFile {
-    /// Opens a file by what its name ends with.
+    /// Opens a file by what its name ends with. One that cannot be read is named as what it is, where that is known.
     fn open(path: &Path) -> Result<Self> {
         let is_torch = path.extension().is_some_and(|end| end == "bin" || end == "pt" || end == "pth");
-        Ok(if is_torch { Self::Torch(TorchFile::open(path)?) } else { Self::Safe(SafeFile::open(path)?) })
+        let opened = if is_torch {
+            TorchFile::open(path).map(Self::Torch)
+        } else {
+            SafeFile::open(path).map(Self::Safe)
+        };
+        match opened {
+            Err(ModelError::Format { path, reason }) => {
+                let reason = match foreign(&path) {
+                    // torch writes both.
+                    Some(Foreign::Zip | Foreign::Pickle) if is_torch => reason,
+                    Some(foreign) => format!("expected weights, got {foreign}"),
+                    None => reason,
+                };
+                Err(ModelError::Format { path, reason })
+            }
+            opened => opened,
+        }
     }
 
     fn path(&self) -> &Path {

@@ -405,6 +405,28 @@ fn rejects_damaged_files() {
     assert!(refused(&[header(twice), vec![0; 4]].concat()).contains("`a` is there twice"));
 }
 
+/// What is there in place of weights is named as what it is, with what to do.
+#[test]
+fn rejects_files_that_stand_for_weights() {
+    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    for file in [SINGLE, "pytorch_model.bin"] {
+        let path = folder.path().join(file);
+        for (content, word) in [
+            ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "a Git LFS pointer"),
+            ("<!DOCTYPE html><html>", "a web page"),
+            ("", "an empty file"),
+        ] {
+            std::fs::write(&path, content).expect("written");
+            let message = refusal(&case, folder.path());
+            assert!(
+                message.starts_with(&format!("{}: expected weights, got {word}", path.display())),
+                "{message}"
+            );
+        }
+        std::fs::remove_file(path).expect("there");
+    }
+}
+
 #[test]
 fn rejects_an_index_that_leads_elsewhere() {
     let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
