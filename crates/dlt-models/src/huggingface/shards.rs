@@ -238,24 +238,17 @@ macro_rules! of_either {
 impl TensorFile {
     /// Opens a file by what its name ends with. One that cannot be read is named as what it is, where that is known.
     fn open(path: &Path) -> Result<Self> {
-        let is_torch = path.extension().is_some_and(|end| end == "bin" || end == "pt" || end == "pth");
-        let opened = if is_torch {
-            TorchFile::open(path).map(Self::Torch)
-        } else {
-            SafeFile::open(path).map(Self::Safe)
-        };
-        match opened {
-            Err(ModelError::Format { path, reason }) => {
-                let reason = match foreign(&path) {
-                    // torch writes both.
-                    Some(Foreign::Zip | Foreign::Pickle) if is_torch => reason,
-                    Some(foreign) => format!("expected weights, got {foreign}"),
-                    None => reason,
-                };
-                Err(ModelError::Format { path, reason })
-            }
-            opened => opened,
+        if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
+            return Ok(Self::Safe(SafeFile::open(path)?));
         }
+        TorchFile::open(path).map(Self::Torch).map_err(|error| match (foreign(path), error) {
+            // torch writes both.
+            (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,
+            (Some(foreign), ModelError::Format { path, .. }) => {
+                ModelError::Format { path, reason: format!("expected weights, got {foreign}") }
+            }
+            (_, error) => error,
+        })
     }
 
     fn path(&self) -> &Path {

@@ -418,10 +418,7 @@ fn rejects_files_that_stand_for_weights() {
         ] {
             std::fs::write(&path, content).expect("written");
             let message = refusal(&case, folder.path());
-            assert!(
-                message.starts_with(&format!("{}: expected weights, got {word}", path.display())),
-                "{message}"
-            );
+            assert!(message.starts_with(&path.display().to_string()) && message.contains(word), "{message}");
         }
         std::fs::remove_file(path).expect("there");
     }

@@ -1,0 +1,95 @@
+//! The weights of a model that a run starts from, by the names of this program.
+
+use candle_core::{Device, Tensor};
+use dlt_models::ModelError;
+use dlt_models::architecture::Architecture;
+use dlt_models::file::ModelFile;
+use dlt_models::huggingface;
+use dlt_spec::CheckedSpec;
+use dlt_spec::size::Extents;
+
+use super::{Source, Start};
+use crate::failure::Result;
+use crate::growth::Growth;
+use crate::output;
+
+impl Start {
+    /// The weights for a model of this spec.
+    pub(crate) fn weights(&self, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Weights<'_>> {
+        let (architecture, growth) = Growth::of(spec, data, self.extents)?;
+        let from = match &self.source {
+            Source::Saved(saved) => From::Saved(saved.file()),
+            Source::Folder(folder) => {
+                let weights = huggingface::Weights::open(folder, &*architecture, device)?;
+                for note in weights.notes() {
+                    output::note(&format!("{}: {note}", self.name));
+                }
+                From::Folder(weights)
+            }
+        };
+        let mut weights = Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
+        weights.drawn = weights.unfit()?;
+        Ok(weights)
+    }
+}
+
+/// Weights by the names of this program.
+pub(crate) struct Weights<'a> {
+    from: From<'a>,
+    /// The model that they are of.
+    architecture: Box<dyn Architecture>,
+    /// What is added to them.
+    growth: Growth,
+    device: Device,
+    /// Names of the objective's own parameters that are not there or are of another shape.
+    drawn: Vec<String>,
+}
+
+enum From<'a> {
+    Saved(&'a ModelFile),
+    Folder(huggingface::Weights),
+}
+
+impl Weights<'_> {
+    /// One tensor; nothing for one that is not there, and where the objective's own head is another's.
+    pub(crate) fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        if self.drawn.iter().any(|drawn| drawn == name) { Ok(None) } else { self.find(name) }
+    }
+
+    /// Parameters that a new head has to draw.
+    pub(crate) fn drawn(&self) -> &[String] {
+        &self.drawn
+    }
+
+    /// One tensor; an error where a folder lacks it.
+    pub(crate) fn find(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        let found = self.find_as_it_is(name)?;
+        found.map(|tensor| self.growth.grow(name, tensor)).transpose()
+    }
+
+    fn find_as_it_is(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
+        match &self.from {
+            From::Saved(file) => file.lookup(name, &*self.architecture, &self.device),
+            From::Folder(weights) => weights.lookup(name),
+        }
+    }
+
+    /// Either the whole head of the objective fits, or all of it is new.
+    fn unfit(&self) -> dlt_models::Result<Vec<String>> {
+        let (layout, prefix) = (self.architecture.shared_layout(), self.architecture.shared_prefix());
+        let own = self.architecture.own_head();
+        let own: Vec<_> = layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
+        let named = |name: &str| format!("{prefix}{name}");
+        for entry in &own {
+            let is_fit = match self.find_as_it_is(&named(entry.name)) {
+                Ok(found) => found.is_some_and(|tensor| tensor.dims() == entry.shape),
+                Err(ModelError::Weight { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if !is_fit {
+                return Ok(own.iter().map(|entry| named(entry.name)).collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+}
