@@ -522,7 +522,9 @@ fn rejects_files_that_are_no_config() {
     let refusal = || read_config(&path).map(|_| ()).expect_err("refused").to_string();
     assert!(refusal().starts_with("cannot read "));
     let (syntax, kind) = ("not JSON", "expected a JSON object");
-    for (content, message) in [("", syntax), ("{", syntax), ("[]", kind), ("3", kind)] {
+    for (content, message) in
+        [("", "expected JSON, got an empty file"), ("{", syntax), ("[]", kind), ("3", kind)]
+    {
         std::fs::write(&path, content).expect("written");
         assert!(refusal().starts_with(&format!("{}: {message}", path.display())), "{content}");
     }
