@@ -31,19 +31,19 @@ const ELSEWHERE: [&str; 14] = [
 ];
 
 /// A folder, a hub with the whole catalogue, and caches of their own.
-struct World {
-    place: Workplace,
-    hub: StandIn,
+pub(crate) struct World {
+    pub(crate) place: Workplace,
+    pub(crate) hub: StandIn,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let hub = StandIn::start();
         catalogue(600).into_iter().for_each(|repository| hub.serve(repository));
         Self { place: Workplace::new(), hub }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.command(arguments);
         for name in ELSEWHERE {
             command.env_remove(name);

@@ -6,6 +6,7 @@ use dlt_models as _;
 
 mod bad_inputs;
 mod bounds;
+mod citation;
 mod damage;
 mod data;
 mod determinism;
@@ -20,6 +21,8 @@ mod kills;
 mod measuring;
 mod models;
 mod own_data;
+mod reaching;
+mod readme;
 mod refusals;
 mod reports;
 mod resuming;

@@ -17,14 +17,15 @@ const ABOUT: &str = "Trains transformers whose layers learn to share their weigh
 const TRAIN_HELP: &str = "\
 The spec of a run is laid together from, each over the one before:
   --preset (shakespeare-12, unless SPEC.toml is given), --method, SPEC.toml,
-  --data / --steps / --seed, --set.
+  --data / --tokenizer / --steps / --epochs / --lr / --batch / --dtype / --seed, --set.
 A SPEC.toml without --preset stands on the plain defaults, not on shakespeare-12.
 Everything is checked before the run folder is made: a refused start leaves nothing behind.
 
 Examples:
   dlt train                                       the main job: 12 layers on Shakespeare
   dlt train --preset smoke                        the same in seconds, small
-  dlt train --data my.txt --seed 7                your own text: a UTF-8 file, or a folder
+  dlt train my.txt --seed 7                       your own text: a UTF-8 file, or a folder
+  dlt train my.txt --lr 3e-4 --batch 16 --epochs 2
   dlt train --data wikitext-2                     a data set of the paper, fetched once
   dlt train --method reference                    the method as the authors' code runs it
   dlt train --set tying.decide_every=30 --set agent.policy=random --out runs/random
@@ -181,9 +182,9 @@ pub(crate) enum Task {
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainTask {
-    /// Spec of the run, in TOML; it may leave out what it does not change
-    #[arg(value_name = "SPEC.toml")]
-    pub(crate) file: Option<PathBuf>,
+    /// What to train on, as --data names it; or, ending in .toml, the spec of the run, which may leave out what it does not change
+    #[arg(value_name = "DATA|SPEC.toml", num_args = 0..=2)]
+    pub(crate) named: Vec<String>,
     /// Model, data and method to start from; `dlt spec --list` shows them
     #[arg(long, value_name = "P")]
     pub(crate) preset: Option<String>,
@@ -492,10 +493,14 @@ First steps:
   dlt doctor runs/shakespeare-12-1                    is everything of a run whole?
 
 Where files go:
-  runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files)
+  runs/NAME-SEED         a run, unless --out says otherwise (`dlt train --help` lists its files); NAME is the preset's, and
+                         says which data, method, policy and start are others; a taken name gets the next free number
   ~/.cache/dlt           tokens of texts that were read once; DLT_CACHE or XDG_CACHE_HOME moves it
   ~/.cache/huggingface   what was fetched from the hub, shared with Python; HF_HOME or HF_HUB_CACHE moves it
-Results are printed on standard output, everything else on standard error.
+Results are printed on standard output, everything else on standard error. Control characters are shown as \\u001b.
+
+DLT_REHEARSAL=1 makes every training run and `dlt bench step` tiny, whatever else is said: to try commands in seconds.
+
 
 Exit codes:
 "

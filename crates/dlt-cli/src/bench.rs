@@ -11,7 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Failure, Result};
 use crate::numbers::{decimal, whole};
-use crate::{machine, memory, output};
+use crate::{machine, memory, output, rehearsal};
 
 /// Rows of the position table that windows of at most so many tokens have: GPT-2's own.
 const POSITIONS: usize = 1024;
@@ -62,6 +62,7 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
     };
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
+    rehearsal::shrink(&mut spec)?;
     Ok(spec.check()?)
 }
 

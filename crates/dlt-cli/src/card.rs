@@ -210,13 +210,16 @@ pub(crate) fn file_name(path: &str) -> String {
 const CITATION: &str = "\
 ## Cite
 
-The method is that of *Dynamic Layer Tying for Parameter-Efficient Transformers*:
+The method is that of [*Dynamic Layer Tying for Parameter-Efficient Transformers*](https://arxiv.org/abs/2401.12819) by Tamir
+David-Hay and Lior Wolf:
 
 ```bibtex
-@inproceedings{dynamic-layer-tying,
+@inproceedings{david-hay2024dynamic,
   title     = {Dynamic Layer Tying for Parameter-Efficient Transformers},
+  author    = {David-Hay, Tamir and Wolf, Lior},
   booktitle = {The Twelfth International Conference on Learning Representations (ICLR)},
-  year      = {2024}
+  year      = {2024},
+  url       = {https://arxiv.org/abs/2401.12819}
 }
 ```
 ";

@@ -174,7 +174,7 @@ fn info(name: &str) -> Result<String> {
 
 fn fetch_set(task: &FetchTask) -> Result {
     let name = at_revision(&task.name, task.revision.as_deref())?;
-    let (cache, shown) = (tokens::cache(), Fetching::default());
+    let (cache, shown) = (tokens::cache()?, Fetching::default());
     let hub = hub::config()?.ok_or_else(|| {
         let message = "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
         Failure::refused(ExitCode::Usage, message)
@@ -200,7 +200,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
         Some(Task::Images) => return output::print(&pictures(&data)?),
         _ => {}
     }
-    let (hub, cache) = (hub::config()?, tokens::cache());
+    let (hub, cache) = (hub::config()?, tokens::cache()?);
     // The shortest window there is: every split that has two tokens is fit to be printed.
     let request = DataRequest {
         cache: cache.as_deref(),
@@ -254,7 +254,7 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 }
 
 fn sentences(data: &DataSpec) -> Result<String> {
-    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
     let splits =
         load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| progress.loading(loading))?;
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
@@ -277,7 +277,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
 }
 
 fn pictures(data: &DataSpec) -> Result<String> {
-    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
     let splits = load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
@@ -289,7 +289,7 @@ fn pictures(data: &DataSpec) -> Result<String> {
 }
 
 fn clean_cache() -> Result {
-    let Some(cache) = tokens::cache() else { return output::print("there is no cache\n") };
+    let Some(cache) = tokens::cache()? else { return output::print("there is no cache\n") };
     let Cleaned { files, bytes } = clean(&cache)?;
     let megabytes = decimal(bytes as f64 / 1e6, 1);
     output::print(&format!("removed {} files, {megabytes} MB, from {}\n", whole(files), cache.display()))
@@ -300,7 +300,7 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
         let message = format!("{} is there already: name a new file, or remove it", task.out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
-    let (hub, cache, progress) = (hub::config()?, tokens::cache(), Progress::new(false));
+    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
     let request = TrainingRequest {
         source: &task.source,
         split: Spec::default().data.split,

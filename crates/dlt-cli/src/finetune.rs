@@ -9,14 +9,16 @@ use dlt_spec::{ExitCode, Origin, Overlay, Value};
 
 use crate::failure::{Failure, Result};
 use crate::layers::{Ground, Layers};
+use crate::naming::{self, short};
 use crate::progress::Progress;
 use crate::run_options::RunOptions;
 use crate::start::{Start, has_tokens};
 use crate::train::Beginning;
+use crate::{rehearsal, threads};
 
 pub(crate) const HELP: &str = "\
-The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --steps /
---dtype / --seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
+The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --tokenizer /
+--steps / --epochs / --lr / --batch / --dtype / --seed / --freeze, --set. Without --method: three epochs of batches of 32, a learning rate of 1e-4 that falls by a cosine,
 windows of 128 tokens or what RUN can read, classes read at the last token where the mask is causal and at the first
 elsewhere (--set model.pooling=mean reads all). Layers share weights as they do in RUN, to the end; a head of
 the same shape is taken over from RUN, any other is drawn. A folder in Hugging Face's layout does not say who shares weights:
@@ -43,7 +45,9 @@ const CONTEXT: usize = 128;
 #[derive(Args, Debug)]
 #[command(mut_arg("set", |set| set.help("Change one field, as in training.epochs=1; may be given several times")))]
 #[command(mut_arg("steps", |steps| steps.help("Training steps, instead of epochs")))]
-#[command(mut_arg("out", |out| out.help("Run folder, which must not be there yet [default: runs/NAME-TASK-SEED]")))]
+#[command(mut_arg("out", |out| out.help("Run folder, which must not exist yet [default: runs/NAME-TASK-SEED, or the next free number]")))]
+#[command(mut_arg("tokenizer", |tokenizer| tokenizer.help("Tokenizer of a RUN that has none: a tokenizer.json, gpt2, bytes, or hf:OWNER/NAME")))]
+#[command(mut_arg("epochs", |epochs| epochs.help("Passes over the training data [default: 3]")))]
 pub(crate) struct FinetuneTask {
     /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
@@ -91,8 +95,10 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     layers.options.extend(options.assignments(task.data.as_deref()));
     layers.options.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
     // The objective is the task's, whatever the model was trained for.
+    layers.over_all = rehearsal::overlays(&start.spec, true)?;
     let spec = start.lay_for_classes(layers, "finetune")?;
-    Beginning { spec, start: Some(start), options }.carry_out(progress)
+    let folder = naming::folder_of_task(&spec, task.method.as_deref());
+    Beginning { spec, start: Some(start), options, folder }.carry_out(progress)
 }
 
 /// A task that has classes.
@@ -100,7 +106,7 @@ fn entry(name: &str) -> Result<&'static Entry> {
     let has_classes = |entry: &&'static Entry| matches!(entry.task, Task::Classification | Task::Images);
     find(name).filter(has_classes).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().filter(has_classes).map(|entry| entry.name).collect();
-        let message = format!("--task: expected one of {}, came {name}", known.join(", "));
+        let message = format!("--task: expected one of {}, got {name}", known.join(", "));
         Failure::refused(ExitCode::Usage, message)
     })
 }
@@ -159,13 +165,7 @@ pub(crate) fn name(model: &str) -> String {
     } else {
         whole.to_owned()
     };
-    let last = whole.trim_end_matches(['/', '.']).rsplit(['/', ':']).next().unwrap_or_default();
-    let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
-    let fit: String = last.chars().filter(is_fit).take(60).collect();
-    match fit.trim_start_matches('.') {
-        "" => "model".to_owned(),
-        fit => fit.to_owned(),
-    }
+    short(&whole).unwrap_or_else(|| "model".to_owned())
 }
 
 #[cfg(test)]

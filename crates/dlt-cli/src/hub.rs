@@ -9,20 +9,25 @@ use dlt_data::{FetchEvent, HUB_ENDPOINT, HubConfig, Token};
 use dlt_spec::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::environment::folder;
 use crate::failure::{Failure, Result};
 use crate::numbers::decimal;
 use crate::output::{self, BARS};
+use crate::shown::escaped;
+
+/// Gigabytes that may be fetched for one data set or model.
+const MOST_FETCHED: &str = "DLT_MOST_FETCHED_GB";
 
 /// Values of `HF_HUB_OFFLINE` that mean yes, as Python's package reads them.
 const YES: [&str; 4] = ["1", "ON", "YES", "TRUE"];
 
 /// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`, as Python's package
-/// reads them. Proxies are read by the client itself: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+/// reads them; `DLT_MOST_FETCHED_GB` is our own. Proxies are read by the client itself: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 /// Nothing where no folder can be found for what is fetched.
 pub(crate) fn config() -> Result<Option<HubConfig>> {
-    let home = home();
-    let folder = match (path("HF_HUB_CACHE"), &home) {
-        (Some(folder), _) => folder,
+    let home = home()?;
+    let folder_of_cache = match (folder("HF_HUB_CACHE")?, &home) {
+        (Some(cache), _) => cache,
         (None, Some(home)) => home.join("hub"),
         (None, None) => return Ok(None),
     };
@@ -31,24 +36,37 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
         let message = "HF_ENDPOINT: expected an address that begins with http:// or https://";
         return Err(Failure::refused(ExitCode::Usage, message));
     }
-    let file = path("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")));
+    let file = folder("HF_TOKEN_PATH")?.or_else(|| home.map(|home| home.join("token")));
+    let usual = HubConfig::new(folder_of_cache);
     let saved = || Token::new(&dlt_spec::file::read_text(&file?, dlt_spec::file::CONFIGURATION_BYTES).ok()?);
     Ok(Some(HubConfig {
         endpoint: endpoint.trim_end_matches('/').to_owned(),
         token: text("HF_TOKEN").and_then(|token| Token::new(&token)).or_else(saved),
         is_offline: text("HF_HUB_OFFLINE").is_some_and(|value| YES.contains(&value.to_uppercase().as_str())),
-        ..HubConfig::new(folder)
+        most_bytes: most_bytes()?.unwrap_or(usual.most_bytes),
+        ..usual
     }))
 }
 
-fn home() -> Option<PathBuf> {
-    path("HF_HOME")
-        .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
-        .or_else(|| path("HOME").map(|home| home.join(".cache").join("huggingface")))
+/// The most that may be fetched for one data set or model.
+fn most_bytes() -> Result<Option<u64>> {
+    let Some(value) = text(MOST_FETCHED) else { return Ok(None) };
+    let bytes = value.trim().parse::<u64>().ok().and_then(|gigabytes| gigabytes.checked_mul(1_000_000_000));
+    bytes.map(Some).ok_or_else(|| {
+        let message = format!("{MOST_FETCHED}: expected a whole number of gigabytes, got {value}");
+        Failure::refused(ExitCode::Usage, message)
+    })
 }
 
-fn path(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+fn home() -> Result<Option<PathBuf>> {
+    if let Some(home) = folder("HF_HOME")? {
+        return Ok(Some(home));
+    }
+    let cache = match folder("XDG_CACHE_HOME")? {
+        Some(cache) => Some(cache),
+        None => folder("HOME")?.map(|home| home.join(".cache")),
+    };
+    Ok(cache.map(|cache| cache.join("huggingface")))
 }
 
 fn text(name: &str) -> Option<String> {
@@ -70,6 +88,11 @@ impl Fetching {
             FetchEvent::At { file, bytes, of } => {
                 let bar = bars.entry(file.clone()).or_insert_with(|| begin(&file, of));
                 bar.set_position(bytes);
+            }
+            FetchEvent::Asking { what, endpoint } => output::note(&format!("asking {endpoint} for {what}")),
+            FetchEvent::Comparing { file, of } => {
+                let size = decimal(of as f64 / 1e6, 0);
+                output::note(&format!("comparing {file} of the cache with its checksum, {size} MB; once"));
             }
             FetchEvent::Waiting { file, wait_ms, reason } => {
                 let seconds = decimal(wait_ms as f64 / 1000.0, 1);
@@ -93,5 +116,5 @@ fn begin(file: &str, bytes: u64) -> ProgressBar {
     }
     let template = "{wide_msg} {bar:25} {bytes}/{total_bytes} {eta}";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    BARS.add(ProgressBar::new(bytes).with_style(style).with_message(file.to_owned()))
+    BARS.add(ProgressBar::new(bytes).with_style(style).with_message(escaped(file).into_owned()))
 }

@@ -6,6 +6,7 @@ use dlt_spec::presets::{self, DEFAULT_PRESET, Preset};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, diff, fields};
 
 use crate::failure::{Failure, Result};
+use crate::rehearsal;
 
 /// What lies at the bottom where neither a preset nor a file is named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct Layers<'a> {
     pub(crate) options: Vec<(&'static str, &'static str, String)>,
     /// `--set`, in order.
     pub(crate) set: &'a [String],
+    /// Over all of that.
+    pub(crate) over_all: Vec<Overlay>,
 }
 
 impl Layers<'_> {
@@ -68,7 +71,13 @@ impl Layers<'_> {
             overlays.push(file);
         }
         overlays.extend(self.assignments()?);
+        overlays.extend(self.over_all.iter().cloned());
         Ok(Spec::assemble(&overlays)?)
+    }
+
+    /// The spec of preset, method and file alone, without what else the command line says.
+    pub(crate) fn usual(&self) -> Result<Spec> {
+        Layers { options: Vec::new(), set: &[], over_all: Vec::new(), ..self.clone() }.assembled()
     }
 
     /// Whether the person sets a key: in the file, by an option or by `--set`.
@@ -84,6 +93,8 @@ impl Layers<'_> {
             overlays.push(read(path)?);
         }
         overlays.extend(self.assignments()?);
+        let wanted = Spec::assemble(&overlays)?;
+        overlays.extend(rehearsal::over(run, &wanted)?);
         Ok(Spec::assemble(&overlays)?.check()?)
     }
 

@@ -11,6 +11,7 @@ mod card;
 mod convert;
 mod data;
 mod doctor;
+mod environment;
 mod eval;
 mod events;
 mod export;
@@ -29,6 +30,7 @@ mod log;
 mod machine;
 mod map;
 mod memory;
+mod naming;
 mod numbers;
 mod output;
 mod page;
@@ -36,9 +38,11 @@ mod paths;
 mod plan;
 mod progress;
 mod provenance;
+mod rehearsal;
 mod report;
 mod run_options;
 mod saved;
+mod shown;
 mod spec;
 mod start;
 mod table;
@@ -49,6 +53,7 @@ mod watch;
 
 use arguments::{Arguments, Task};
 use clap::Parser;
+use clap::error::ErrorKind;
 use dlt_spec::ExitCode;
 
 fn main() -> std::process::ExitCode {
@@ -56,8 +61,14 @@ fn main() -> std::process::ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
-            // Where even this cannot be written, nobody is left to tell.
-            let _ = error.print();
+            match error.kind() {
+                // Where even this cannot be written, nobody is left to tell.
+                ErrorKind::DisplayHelp
+                | ErrorKind::DisplayVersion
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+                // What was typed may hold what moves a cursor.
+                _ => output::note(error.render().to_string().trim_end()),
+            }
             return code.into();
         }
     };

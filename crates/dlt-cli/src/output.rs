@@ -9,13 +9,15 @@ use dlt_spec::durable::{self, NewFolder};
 use indicatif::MultiProgress;
 
 use crate::failure::{Failure, Result};
+use crate::shown;
 
 /// The bars on the terminal. What else is written to standard error goes through here, so that it does not
 /// tear them.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Writes a result.
+/// Writes a result, with control characters escaped.
 pub(crate) fn print(text: &str) -> Result {
+    let text = shown::escaped(text);
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
@@ -52,9 +54,11 @@ pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Re
     folder.finish().map_err(cannot)
 }
 
-/// Writes a line for the person. Where standard error is closed, there is nobody to read it.
-pub(crate) fn note(line: &str) {
-    BARS.suspend(|| drop(writeln!(io::stderr(), "{line}")));
+/// Writes a message for the person, with control characters escaped and without the middle of long lines. Where standard
+/// error is closed, there is nobody to read it.
+pub(crate) fn note(message: &str) {
+    let message = shown::message(message);
+    BARS.suspend(|| drop(writeln!(io::stderr(), "{message}")));
 }
 
 /// Whether a person watches standard error.

@@ -12,16 +12,28 @@ pub(crate) struct RunOptions {
     /// Change one field, as in tying.decide_every=15; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Tokenizer: gpt2, bytes, a tokenizer.json, or hf:OWNER/NAME
+    #[arg(long, value_name = "T")]
+    tokenizer: Option<String>,
     /// Training steps
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+    /// Passes over the training data, instead of steps
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Peak learning rate
+    #[arg(long, value_name = "X", alias = "learning-rate", allow_negative_numbers = true)]
+    lr: Option<String>,
+    /// Windows (pictures, sentences) of a training step
+    #[arg(long, value_name = "N", alias = "batch-size")]
+    batch: Option<u64>,
     /// Number format of activations; weights stay f32
     #[arg(long, value_name = "FORMAT", value_parser = ["f32", "bf16"])]
     dtype: Option<String>,
     /// Root seed of every random stream
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Run folder, which must not be there yet [default: runs/NAME-SEED]
+    /// Run folder, which must not exist yet [default: runs/NAME-SEED, or the next free number]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Write event files for TensorBoard beside the metrics; a resumed run that has them goes on with them
@@ -38,11 +50,20 @@ impl RunOptions {
     /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes them. `--data` is
     /// the first of them, though each command says for itself what it may name.
     pub(crate) fn assignments(&self, data: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
-        let data = data.map(|data| ("--data", "data.source", data.to_owned()));
-        let steps = self.steps.map(|steps| ("--steps", "training.steps", steps.to_string()));
-        let dtype = self.dtype.clone().map(|dtype| ("--dtype", "training.activations", dtype));
-        let seed = self.seed.map(|seed| ("--seed", "seed", seed.to_string()));
-        [data, steps, dtype, seed].into_iter().flatten().collect()
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let options = [
+            ("--data", "data.source", data.map(str::to_owned)),
+            ("--tokenizer", "data.tokenizer", self.tokenizer.clone()),
+            ("--steps", "training.steps", number(self.steps)),
+            // A preset's number of steps would leave epochs without effect.
+            ("--epochs", "training.steps", self.epochs.map(|_| "auto".to_owned())),
+            ("--epochs", "training.epochs", number(self.epochs)),
+            ("--lr", "optimizer.learning_rate", self.lr.clone()),
+            ("--batch", "training.batch", number(self.batch)),
+            ("--dtype", "training.activations", self.dtype.clone()),
+            ("--seed", "seed", number(self.seed)),
+        ];
+        options.into_iter().filter_map(|(option, key, value)| Some((option, key, value?))).collect()
     }
 }
 
@@ -63,7 +84,11 @@ mod tests {
         for (of_train, of_finetune) in [
             ("as in tying.decide_every=15", "as in training.epochs=1"),
             ("Training steps\n", "Training steps, instead of epochs"),
-            ("[default: runs/NAME-SEED]", "[default: runs/NAME-TASK-SEED]"),
+            ("[default: runs/NAME-SEED,", "[default: runs/NAME-TASK-SEED,"),
+            ("--lr <X>", "--lr <X>"),
+            ("--epochs <N>", "--epochs <N>"),
+            ("--batch <N>", "--batch <N>"),
+            ("--tokenizer <T>", "--tokenizer <T>"),
             ("--tensorboard", "--tensorboard"),
             ("--dtype <FORMAT>", "--dtype <FORMAT>"),
         ] {

@@ -7,12 +7,13 @@ use dlt_data::{DataRequest, LoadedText, Material, Places, Progress, Split, Token
 use dlt_spec::spec::DataSpec;
 use dlt_spec::{CheckedSpec, ExitCode};
 
+use crate::environment::folder;
 use crate::failure::{Failure, Result};
 use crate::hub;
 
 /// Loads what a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
-    let (cache, hub) = (cache(), hub::config()?);
+    let (cache, hub) = (cache()?, hub::config()?);
     let places = Places { cache: cache.as_deref(), hub: hub.as_ref(), limit: limit()? };
     Ok(Material::load(spec, places, progress)?)
 }
@@ -42,11 +43,15 @@ pub(crate) fn tokenizer(name: &str) -> Result<Tokenizer> {
 }
 
 /// `DLT_CACHE`, else `XDG_CACHE_HOME/dlt`, else `~/.cache/dlt`; nothing where none of them is set.
-pub(crate) fn cache() -> Option<PathBuf> {
-    let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    path("DLT_CACHE")
-        .or_else(|| path("XDG_CACHE_HOME").map(|folder| folder.join("dlt")))
-        .or_else(|| path("HOME").map(|home| home.join(".cache").join("dlt")))
+pub(crate) fn cache() -> Result<Option<PathBuf>> {
+    if let Some(cache) = folder("DLT_CACHE")? {
+        return Ok(Some(cache));
+    }
+    let cache = match folder("XDG_CACHE_HOME")? {
+        Some(cache) => Some(cache),
+        None => folder("HOME")?.map(|home| home.join(".cache")),
+    };
+    Ok(cache.map(|cache| cache.join("dlt")))
 }
 
 /// Bytes of tokens that a split may become: `DLT_CACHE_LIMIT`, as in `100GB`.

@@ -24,7 +24,10 @@ use crate::progress::Progress;
 use crate::report::Ending;
 use crate::run_options::RunOptions;
 use crate::start::{Start, Weights, has_tokens};
-use crate::{hub, interrupt, machine, numbers, output, paths, plan, provenance, threads, tokens};
+use crate::{
+    finetune, hub, interrupt, machine, naming, numbers, output, paths, plan, provenance, rehearsal, threads,
+    tokens,
+};
 
 pub(crate) fn run(task: &TrainTask) -> Result {
     let options = &task.options;
@@ -32,18 +35,24 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     if let Some(run) = &task.resume {
         return resume(task, run, progress);
     }
+    let mut layers = layers(task)?;
+    let (usual, wanted) = (layers.usual()?, layers.assembled()?);
+    let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
+    layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
     let (spec, start) = match &task.from {
         Some(name) => {
             let start = Start::open(name, &progress)?;
-            (start.lay(layers(task), "--from")?, Some(start))
+            (start.lay(layers, "--from")?, Some(start))
         }
         None => {
-            let spec = layers(task).spec()?;
+            let spec = layers.spec()?;
             let start = Start::of_spec(&spec, &progress)?;
             (spec, start)
         }
     };
-    Beginning { spec, start, options }.carry_out(progress)
+    let from = task.from.as_deref().map(finetune::name);
+    let folder = naming::folder(&spec, &usual, task.method.as_deref(), from.as_deref());
+    Beginning { spec, start, options, folder }.carry_out(progress)
 }
 
 /// A run that is about to begin.
@@ -54,15 +63,16 @@ pub(crate) struct Beginning<'a> {
     pub(crate) start: Option<Start>,
     /// What else was said about it.
     pub(crate) options: &'a RunOptions,
+    /// Its folder where `--out` names none; the next number where that is taken.
+    pub(crate) folder: PathBuf,
 }
 
 impl Beginning<'_> {
     /// Trains to the end and prints the result.
     pub(crate) fn carry_out(self, progress: Progress) -> Result {
-        let Self { spec, start, options } = self;
-        let out = options.out.clone().unwrap_or_else(|| default_out(&spec));
-        if out.exists() {
-            return Err(TrainError::RunExists { path: out }.into());
+        let Self { spec, start, options, folder } = self;
+        if let Some(path) = options.out.clone().filter(|out| out.exists()) {
+            return Err(TrainError::RunExists { path }.into());
         }
         let (device, device_name) = machine::open(&options.machine)?;
         let recording = recording(&spec)?;
@@ -72,12 +82,13 @@ impl Beginning<'_> {
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
         let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
 
-        introduce(&progress, &spec, &material, recording.as_ref(), &device_name, &out)?;
+        introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
         let companions = companions(&spec, start.as_ref(), &material)?;
         let spec = paths::absolute(&spec)?;
         let provenance = provenance::of(&spec, &material, &device_name);
-        let folder = RunFolder::create_with(&out, &spec, &provenance, |folder| folder.keep(&companions))?;
+        let folder = create(options.out.as_deref(), &folder, &spec, &provenance, &companions)?;
         let held = folder.held().clone();
+        progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
         let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
             // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
             .inspect_err(|_| held.remove())?;
@@ -85,6 +96,28 @@ impl Beginning<'_> {
         drop(start);
         let events = Events::open(trainer.folder(), options.tensorboard);
         carry_out(trainer, &spec, progress, events)
+    }
+}
+
+/// Makes the folder that was named, or the first free one; another run that begins meanwhile may take that.
+fn create(
+    out: Option<&Path>,
+    folder: &Path,
+    spec: &CheckedSpec,
+    provenance: &Provenance,
+    companions: &Companions,
+) -> Result<RunFolder> {
+    let create = |path: &Path| {
+        RunFolder::create_with(path, spec, provenance, |folder| folder.keep(companions))
+    };
+    if let Some(out) = out {
+        return Ok(create(out)?);
+    }
+    loop {
+        match create(&naming::free(folder)) {
+            Err(TrainError::RunExists { .. }) => {}
+            made => return Ok(made?),
+        }
     }
 }
 
@@ -137,7 +170,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let mut resumption = Resumption::open(run)?;
     resumption.notices().iter().for_each(|notice| output::note(notice));
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
-    let spec = layers(task).over(resumption.spec(), origin)?;
+    let spec = layers(task)?.over(resumption.spec(), origin)?;
     let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
     let tokenizer = OfRun::find(run, &spec)?;
     let changed = resumption.change(spec.clone())?;
@@ -151,7 +184,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
     let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
-    introduce(&progress, &spec, &material, recording.as_ref(), &device_name, run)?;
+    introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
+    progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
     let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
@@ -222,27 +256,65 @@ fn carry_out(mut trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, m
     output::print(&ending.text())
 }
 
-fn layers(task: &TrainTask) -> Layers<'_> {
+fn layers(task: &TrainTask) -> Result<Layers<'_>> {
+    let Named { spec, data } = Named::of(&task.named)?;
+    if let (Some(first), Some(second)) = (data, &task.data) {
+        return Err(twice("data", first, second));
+    }
     let mut layers = Layers {
         preset: task.preset.as_deref(),
         method: task.method.as_deref(),
-        file: task.file.as_deref(),
-        options: task.options.assignments(task.data.as_deref()),
+        file: spec,
+        options: task.options.assignments(data.or(task.data.as_deref())),
         set: &task.options.set,
         ..Layers::default()
     };
     if task.resize_vocabulary {
         layers.options.push(("--resize-vocabulary", "model.start_vocabulary", "grow".to_owned()));
     }
-    layers
+    Ok(layers)
+}
+
+/// What stands on the command line without an option.
+#[derive(Default)]
+struct Named<'a> {
+    /// A spec: what ends in `.toml`.
+    spec: Option<&'a Path>,
+    /// What to train on: everything else.
+    data: Option<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    fn of(arguments: &'a [String]) -> Result<Self> {
+        let mut named = Self::default();
+        for argument in arguments {
+            let path = Path::new(argument);
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                if let Some(first) = named.spec.replace(path) {
+                    return Err(twice("a spec", &first.to_string_lossy(), argument));
+                }
+            } else if path.join(SPEC_FILE).is_file() {
+                let run = quoted(argument);
+                let message = format!(
+                    "{argument} is a run folder, expected data or a SPEC.toml: --resume {run} continues it, --from {run} \
+                     begins with its weights, and {} trains the same again",
+                    quoted(&path.join(SPEC_FILE).to_string_lossy())
+                );
+                return Err(Failure::refused(ExitCode::Usage, message));
+            } else if let Some(first) = named.data.replace(argument) {
+                return Err(twice("data", first, argument));
+            }
+        }
+        Ok(named)
+    }
+}
+
+fn twice(what: &str, first: &str, second: &str) -> Failure {
+    Failure::refused(ExitCode::Usage, format!("{what} may be named once, got {first} and {second}"))
 }
 
 fn steps(spec: &CheckedSpec, material: &Material) -> usize {
     spec.steps(material.examples(Split::Train).count())
-}
-
-fn default_out(spec: &CheckedSpec) -> PathBuf {
-    Path::new("runs").join(format!("{}-{}", spec.name, spec.seed))
 }
 
 /// What a replaying policy follows; the path of a run folder stands for its recording.
@@ -300,14 +372,13 @@ fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
     }
 }
 
-/// Says what is about to be trained, on what, and where to.
+/// Says what is about to be trained, and on what.
 fn introduce(
     progress: &Progress,
     spec: &CheckedSpec,
     material: &Material,
     recording: Option<&Recording>,
     device: &str,
-    out: &Path,
 ) -> Result {
     let (model, training) = (&spec.model, &spec.training);
     let size = spec.size(material.extents());
@@ -353,7 +424,6 @@ fn introduce(
         predict(&initial_binding(spec))?,
         predict(&Binding::of_state(&State::independent(layers)))?,
     ));
-    progress.note(&format!("run folder: {}", quoted(&out.to_string_lossy())));
     Ok(())
 }
 

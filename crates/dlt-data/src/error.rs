@@ -225,7 +225,8 @@ pub enum DataError {
     },
     /// The hub cannot be reached.
     #[error(
-        "cannot reach the hub at {endpoint} for {what}: {reason}; check the network, HF_ENDPOINT and proxies"
+        "cannot reach the hub at {endpoint} for {what}: {reason}; check the network, HF_ENDPOINT and proxies (what is \
+         in the cache already is used without asking under HF_HUB_OFFLINE=1)"
     )]
     HubUnreachable {
         /// Its address.
@@ -295,7 +296,8 @@ pub enum DataError {
     },
     /// Something that is not on this machine, offline.
     #[error(
-        "{what} is not in {}, and the hub is not asked: unset HF_HUB_OFFLINE, or fetch it where there is a network",
+        "{what} is not in the hub's cache, {}, and HF_HUB_OFFLINE forbids asking the hub: unset it, or fetch this where \
+         there is a network",
         cache.display()
     )]
     Offline {
@@ -303,6 +305,35 @@ pub enum DataError {
         what: String,
         /// The hub's cache.
         cache: PathBuf,
+    },
+    /// A file of the cache that is not what the hub gave.
+    #[error(
+        "{file} in the hub's cache is damaged: {} has SHA-256 {got}, expected {expected}; fetch it again where there is \
+         a network",
+        path.display()
+    )]
+    CacheDamaged {
+        /// Name in the repository.
+        file: String,
+        /// Its content.
+        path: PathBuf,
+        /// What the hub says.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// More than may be fetched.
+    #[error(
+        "{what} would fetch {} GB, more than the {} GB that are allowed: set DLT_MOST_FETCHED_GB where it is to be so",
+        bytes.div_ceil(1_000_000_000), most / 1_000_000_000
+    )]
+    HubTooMuch {
+        /// The data set or model.
+        what: String,
+        /// Its bytes that are not here.
+        bytes: u64,
+        /// The most that is fetched.
+        most: u64,
     },
     /// A name of the catalogue or the hub, where nobody said how the hub is reached.
     #[error("{name} comes from the hub, which this program was not told how to reach")]
@@ -467,4 +498,15 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
+}
+
+impl DataError {
+    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there is.
+    pub(crate) fn is_hub_away(&self) -> bool {
+        match self {
+            Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
+            Self::HubStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
+        }
+    }
 }

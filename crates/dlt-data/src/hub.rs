@@ -12,7 +12,8 @@
 //! What comes over it is handled here, because that crate's own download appends whatever a server sends, gives the
 //! content its final name before anybody has looked at it, and waits for ever. A file is written as
 //! `blobs/ETAG.part`, under a lock that it and other programs of that crate hold, goes on where it was broken off,
-//! and is renamed once its size and, where the hub gives one, its SHA-256 are right.
+//! and is renamed once its size and, where the hub gives one, its SHA-256 are right. What is in the cache already is
+//! compared with that checksum once, see `verified`.
 
 mod answer;
 mod layout;
@@ -20,12 +21,11 @@ mod listing;
 mod name;
 mod patience;
 mod transfer;
+mod verified;
 
 use crate::error::DataError;
-use hf_hub::{
-    Cache, Repo, RepoType,
-    api::sync::{ApiBuilder, ApiRepo},
-};
+use answer::Client;
+use hf_hub::{Cache, Repo, RepoType, api::sync::ApiBuilder};
 use layout::Layout;
 use std::{
     fmt,
@@ -33,7 +33,7 @@ use std::{
     path::PathBuf,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -47,6 +47,10 @@ pub const HUB_ENDPOINT: &str = "https://huggingface.co";
 
 /// Files that are downloaded at the same time, unless set otherwise.
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
+
+/// Most bytes that one data set or model may bring, unless set otherwise: twice the largest data set of the catalogue
+/// when unpacked, and more than any model that trains here; a hub can state any size.
+const MOST_BYTES: u64 = 200_000_000_000;
 
 /// How the hub is reached, and where its files are kept.
 #[derive(Clone, Debug)]
@@ -63,6 +67,8 @@ pub struct HubConfig {
     pub patience: Patience,
     /// Files that are downloaded at the same time.
     pub parallel: NonZeroUsize,
+    /// Most bytes that are fetched for one data set or model.
+    pub most_bytes: u64,
 }
 
 impl HubConfig {
@@ -76,7 +82,20 @@ impl HubConfig {
             is_offline: false,
             patience: Patience::default(),
             parallel: PARALLEL,
+            most_bytes: MOST_BYTES,
         }
+    }
+
+    /// The same, where nothing may be asked.
+    #[must_use]
+    pub(crate) fn offline(&self) -> Self {
+        Self { is_offline: true, ..self.clone() }
+    }
+
+    /// The same, for a question whose answer the cache can stand in for.
+    #[must_use]
+    pub(crate) fn brief(&self) -> Self {
+        Self { patience: self.patience.brief(), ..self.clone() }
     }
 }
 
@@ -105,6 +124,20 @@ impl fmt::Debug for Token {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchEvent {
+    /// The hub is about to be asked.
+    Asking {
+        /// For what.
+        what: String,
+        /// Its address.
+        endpoint: String,
+    },
+    /// A file that is here is compared with the hub's checksum, for the first time or since it has changed.
+    Comparing {
+        /// Name in the repository.
+        file: String,
+        /// Bytes of the file.
+        of: u64,
+    },
     /// So many of its bytes are here.
     At {
         /// Name in the repository.
@@ -155,10 +188,7 @@ impl<'a> Hub<'a> {
     /// cache has nothing.
     pub fn listing(&self, on: OnFetch<'_>) -> Result<Listing, DataError> {
         if self.config.is_offline {
-            return self.layout().listing().ok_or_else(|| DataError::Offline {
-                what: format!("{} at {}", self.name, self.revision),
-                cache: self.config.cache.clone(),
-            });
+            return self.layout().listing().ok_or_else(|| self.not_cached(""));
         }
         listing::ask(self, on)
     }
@@ -174,6 +204,8 @@ impl<'a> Hub<'a> {
         files: &[&RemoteFile],
         on: OnFetch<'_>,
     ) -> Result<Vec<PathBuf>, DataError> {
+        self.check_sizes(listing, files)?;
+        let bytes = AtomicU64::new(0);
         let next = AtomicUsize::new(0);
         let is_over = AtomicBool::new(false);
         let found: Vec<Mutex<Option<Result<PathBuf, DataError>>>> =
@@ -182,7 +214,7 @@ impl<'a> Hub<'a> {
             while !is_over.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(file) = files.get(index) else { return };
-                let result = transfer::file(self, listing, file, on);
+                let result = transfer::file(self, listing, file, &bytes, on);
                 is_over.fetch_or(result.is_err(), Ordering::Relaxed);
                 *found[index].lock().expect("no thread panics while it holds the lock") = Some(result);
             }
@@ -202,6 +234,54 @@ impl<'a> Hub<'a> {
         Ok(paths)
     }
 
+    /// Refuses what is more than may be fetched, before anything is. Sizes that the list leaves out are counted as they
+    /// become known.
+    fn check_sizes(&self, listing: &Listing, files: &[&RemoteFile]) -> Result<(), DataError> {
+        let layout = self.layout();
+        let is_away = |file: &&&RemoteFile| !layout.pointer(&listing.commit, &file.name).exists();
+        let sizes = files.iter().filter(is_away).filter_map(|file| file.size);
+        self.check_bytes(sizes.fold(0, u64::saturating_add))
+    }
+
+    fn check_bytes(&self, bytes: u64) -> Result<(), DataError> {
+        let most = self.config.most_bytes;
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(DataError::HubTooMuch { what: format!("{} at {}", self.name, self.revision), bytes, most })
+    }
+
+    /// A file that is needed and not among those that are known: of the hub, or of the cache while the hub may not be
+    /// asked.
+    pub(crate) fn missing(&self, listing: &Listing, wanted: &str) -> DataError {
+        if self.config.is_offline {
+            return self.not_cached(wanted);
+        }
+        DataError::NotInRepository {
+            repository: self.name.to_string(),
+            what: format!("revision {}", self.revision),
+            wanted: wanted.to_owned(),
+            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// What is missing here while the hub may not be asked.
+    pub(crate) fn not_cached(&self, wanted: &str) -> DataError {
+        let whole = format!("{} at {}", self.name, self.revision);
+        let what = if wanted.is_empty() { whole } else { format!("{wanted} of {whole}") };
+        DataError::Offline { what, cache: self.config.cache.clone() }
+    }
+
+    /// The hub's address as it may be shown.
+    fn endpoint(&self) -> String {
+        without_password(&self.config.endpoint)
+    }
+
+    /// The repository.
+    pub(crate) fn name(&self) -> &RepoName {
+        self.name
+    }
+
     fn layout(&self) -> Layout {
         Layout::new(Cache::new(self.config.cache.clone()), self.repo(self.revision.as_str()), self.revision)
     }
@@ -214,27 +294,30 @@ impl<'a> Hub<'a> {
         Repo::with_revision(self.name.as_str().to_owned(), kind, revision.to_owned())
     }
 
-    /// The crate's own client for this repository at a revision.
-    fn client(&self, revision: &str) -> Result<ApiRepo, DataError> {
-        let api = ApiBuilder::from_cache(Cache::new(self.config.cache.clone()))
-            .with_endpoint(self.config.endpoint.clone())
-            .with_token(self.config.token.as_ref().map(|token| token.0.clone()))
-            .with_user_agent("dlt", env!("CARGO_PKG_VERSION"))
-            .with_progress(false)
-            .build()
-            .map_err(|error| self.unreachable(self.name.as_str(), &error.to_string()))?;
-        Ok(api.repo(self.repo(revision)))
+    /// The crate's own clients for this repository at a revision.
+    fn client(&self, revision: &str) -> Result<Client, DataError> {
+        let with = |token: Option<&Token>| {
+            let api = ApiBuilder::from_cache(Cache::new(self.config.cache.clone()))
+                .with_endpoint(self.config.endpoint.clone())
+                .with_token(token.map(|token| token.0.clone()))
+                .with_user_agent("dlt", env!("CARGO_PKG_VERSION"))
+                .with_progress(false)
+                .build()
+                .map_err(|error| self.unreachable(self.name.as_str(), &error.to_string()))?;
+            Ok(api.repo(self.repo(revision)))
+        };
+        Ok(Client { own: with(self.config.token.as_ref())?, bare: with(None)? })
     }
 
     fn unreachable(&self, what: &str, reason: &str) -> DataError {
         DataError::HubUnreachable {
-            endpoint: without_password(&self.config.endpoint),
+            endpoint: self.endpoint(),
             what: what.to_owned(),
             reason: self.hidden(reason),
         }
     }
 
-    /// A text that came from elsewhere, without the token, should it be in it.
+    /// A text from elsewhere, without the token, should it be in it.
     fn hidden(&self, text: &str) -> String {
         match &self.config.token {
             Some(token) => text.replace(&token.0, "[token]"),

@@ -2,7 +2,7 @@
 
 use crate::{
     error::DataError,
-    hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, RepoName, Revision},
+    hub::{Hub, HubConfig, Listing, OnFetch, RemoteFile, RepoName},
     tokenizer::is_companion,
 };
 use dlt_spec::record::SPEC_FILE;
@@ -38,45 +38,46 @@ struct Index {
 
 /// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors or else as torch writes them, in
 /// one file or several, and where they are there the files of its tokenizer and chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`.
-/// Of a commit that is here whole nothing is asked; a branch may have moved on, so that the hub is asked what it is,
-/// unless it is offline.
+/// Of a commit that is here whole nothing is asked. A branch may have moved on, so that the hub is asked what it is; where
+/// it does not answer and all is here, that is used, with a warning.
 ///
 /// # Errors
 /// If the name is none, the repository lacks config or weights, the hub cannot be reached or misbehaves, or the disk
 /// does.
 pub fn fetch_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<FetchedModel, DataError> {
     let (name, revision) = RepoName::model_at(model)?;
-    if revision.is_commit() {
-        let offline = HubConfig { is_offline: true, ..hub.clone() };
-        if let Ok(found) = gather(&offline, &name, &revision, on) {
-            return Ok(found);
+    let offline = hub.offline();
+    let cached = {
+        let hub = Hub::new(&offline, &name, &revision);
+        hub.listing(on).and_then(|listing| gather(&hub, &listing, on))
+    };
+    let found = match cached {
+        Ok(found) if !hub.is_offline && !revision.is_commit() => found,
+        Err(_) if !hub.is_offline => {
+            let hub = Hub::new(hub, &name, &revision);
+            return gather(&hub, &hub.listing(on)?, on);
         }
+        settled => return settled,
+    };
+    // All of it is here: the hub is only asked whether the branch has moved on.
+    match Hub::new(&hub.brief(), &name, &revision).listing(on) {
+        Ok(listing) => gather(&Hub::new(hub, &name, &revision), &listing, on),
+        Err(error) if error.is_hub_away() => {
+            tracing::warn!("{error}; using {name} at {} of the cache, {}", found.commit, hub.cache.display());
+            Ok(found)
+        }
+        Err(error) => Err(error),
     }
-    gather(hub, &name, &revision, on)
 }
 
-fn gather(
-    config: &HubConfig,
-    name: &RepoName,
-    revision: &Revision,
-    on: OnFetch<'_>,
-) -> Result<FetchedModel, DataError> {
-    let hub = Hub::new(config, name, revision);
-    let listing = hub.listing(on)?;
-    let needed = |wanted: &str| {
-        find(&listing, wanted).ok_or_else(|| DataError::NotInRepository {
-            repository: name.to_string(),
-            what: format!("revision {revision}"),
-            wanted: wanted.to_owned(),
-            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
-        })
-    };
+fn gather(hub: &Hub<'_>, listing: &Listing, on: OnFetch<'_>) -> Result<FetchedModel, DataError> {
+    let needed = |wanted: &str| find(listing, wanted).ok_or_else(|| hub.missing(listing, wanted));
     let mut files = vec![needed(CONFIG_FILE)?];
-    let found = LAYOUTS.map(|(single, index)| (find(&listing, single), find(&listing, index)));
+    let found = LAYOUTS.map(|(single, index)| (find(listing, single), find(listing, index)));
     match found.into_iter().find(|(single, index)| single.is_some() || index.is_some()) {
         Some((None, Some(index))) => {
             files.push(index);
-            let path = hub.fetch(&listing, &[index], on)?.remove(0);
+            let path = hub.fetch(listing, &[index], on)?.remove(0);
             for part in parts(path)? {
                 files.push(needed(&part)?);
             }
@@ -88,9 +89,9 @@ fn gather(
     let is_beside =
         |file: &&RemoteFile| file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE;
     files.extend(listing.files.iter().filter(is_beside));
-    let mut folder = hub.fetch(&listing, &files, on)?.remove(0);
+    let mut folder = hub.fetch(listing, &files, on)?.remove(0);
     folder.pop();
-    Ok(FetchedModel { repository: name.to_string(), commit: listing.commit.clone(), folder })
+    Ok(FetchedModel { repository: hub.name().to_string(), commit: listing.commit.clone(), folder })
 }
 
 fn find<'a>(listing: &'a Listing, wanted: &str) -> Option<&'a RemoteFile> {

@@ -46,19 +46,45 @@ impl Retrieval<'_> {
                 let listing = Listing { commit: lock.commit.clone(), files: lock.files.clone() };
                 self.gather(origin, &lock.revision, &listing).map(|(retrieved, _)| retrieved)
             }
-            None => self.renew(origin),
+            None => self.renew_or_cached(origin),
+        }
+    }
+
+    /// Asks the hub; where it does not answer and the cache has all files, those are used.
+    fn renew_or_cached(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
+        let is_known = !self.hub.is_offline
+            && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision).listing(self.on).is_ok();
+        if !is_known {
+            return self.renew(origin);
+        }
+        match self.renewed(origin, &self.hub.brief()) {
+            Err(error) if error.is_hub_away() => {
+                let Ok(cached) = (Retrieval { hub: &self.hub.offline(), ..*self }).renew(origin) else {
+                    return Err(error);
+                };
+                let (name, commit) = (&origin.name, &cached.provenance.commit);
+                let cache = self.hub.cache.display();
+                tracing::warn!("{error}; using {name} at {commit} of the cache, {cache}");
+                Ok(cached)
+            }
+            renewed => renewed,
         }
     }
 
     /// Asks the hub what the revision is now, fetches it and locks it.
     pub(crate) fn renew(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
-        let listing = Hub::new(self.hub, &origin.repository, &origin.revision).listing(self.on)?;
+        self.renewed(origin, self.hub)
+    }
+
+    /// The same, with another patience for the question than for the files.
+    fn renewed(&self, origin: &HubOrigin, asking: &HubConfig) -> Result<Retrieved, DataError> {
+        let listing = Hub::new(asking, &origin.repository, &origin.revision).listing(self.on)?;
         let has_nothing = origin.entry.is_none()
             && !origin.is_pinned
             && !listing.files.iter().any(|file| is_data_of_hub(&file.name));
         let (retrieved, lock) = if has_nothing {
             let converted = Revision::new(CONVERTED)?;
-            let listing = Hub::new(self.hub, &origin.repository, &converted).listing(self.on)?;
+            let listing = Hub::new(asking, &origin.repository, &converted).listing(self.on)?;
             self.gather(origin, CONVERTED, &listing)?
         } else {
             self.gather(origin, origin.revision.as_str(), &listing)?
@@ -77,10 +103,18 @@ impl Retrieval<'_> {
         listing: &Listing,
     ) -> Result<(Retrieved, Lock), DataError> {
         let config = origin.config.as_deref();
-        let selected = select(origin.repository.as_str(), listing, config, origin.parts())?;
-        let wanted = selected.all();
         let revision = Revision::new(revision)?;
         let hub = Hub::new(self.hub, &origin.repository, &revision);
+        let selected = select(origin.repository.as_str(), listing, config, origin.parts()).map_err(
+            |error| match error {
+                // What the cache lacks may well be in the repository.
+                DataError::NotInRepository { what, wanted, .. } if self.hub.is_offline => {
+                    hub.not_cached(&format!("{wanted} ({what})"))
+                }
+                other => other,
+            },
+        )?;
+        let wanted = selected.all();
         let paths = hub.fetch(listing, &wanted, self.on)?;
         let locked = wanted.iter().map(|&file| file.clone()).collect();
         let lock = Lock::new(origin, revision.as_str(), &listing.commit, &selected.config, locked);

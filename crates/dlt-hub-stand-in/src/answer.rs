@@ -40,7 +40,10 @@ impl Answer {
         for repository in &repositories {
             let asked = below(&path, &format!("{}/revision", repository.api_path()));
             if asked.is_some_and(|revision| is_revision(repository, revision)) {
-                return Self::listing(repository, shared.fault(Place::Listing));
+                return match shared.fault(Place::Listing) {
+                    Some(Fault::Elsewhere { server }) => Self::redirect(format!("{server}{}", request.path)),
+                    fault => Self::listing(repository, fault),
+                };
             }
             if let Some(rest) = below(&path, &repository.resolve_path()) {
                 let named = repository.files.iter().find(|file| {
@@ -77,7 +80,15 @@ impl Answer {
             _ => {}
         }
         let headers = vec![("Content-Type", "application/json; charset=utf-8".to_owned())];
-        Self { status: 200, headers, body: listing.to_string().into_bytes(), fault: None }.with(fault)
+        let mut body = listing.to_string().into_bytes();
+        if let Some(Fault::Padded { bytes }) = fault {
+            body.resize(body.len() + bytes, b' ');
+        }
+        Self { status: 200, headers, body, fault: None }.with(fault)
+    }
+
+    fn redirect(location: String) -> Self {
+        Self { status: 307, headers: vec![("Location", location)], body: Vec::new(), fault: None }
     }
 
     /// The hub's own answer: the file where it is small, else where it lies.
@@ -114,7 +125,11 @@ impl Answer {
         headers.push(("X-Linked-Size", size.to_string()));
         if fault != Some(Fault::NoLocation) {
             // Another host, which must not see the token; the query is as secret as the hub's signed addresses.
-            let place = format!("http://localhost:{}/store/{}", address.port(), file.sha256());
+            let server = match &fault {
+                Some(Fault::Elsewhere { server }) => server.clone(),
+                _ => format!("http://localhost:{}", address.port()),
+            };
+            let place = format!("{server}/store/{}", file.sha256());
             headers.push(("Location", format!("{place}?X-Amz-Signature=0123secret")));
         }
         Self { status: 302, headers, body: b"Found. Redirecting".to_vec(), fault: None }.with(fault)

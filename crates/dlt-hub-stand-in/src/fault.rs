@@ -67,4 +67,14 @@ pub enum Fault {
     NoLocation,
     /// The listing without sizes and checksums, as mirrors give it.
     BareListing,
+    /// A listing with so many blanks behind it.
+    Padded {
+        /// Bytes of blanks.
+        bytes: usize,
+    },
+    /// A redirect to another server, for the listing or a large file.
+    Elsewhere {
+        /// Its address.
+        server: String,
+    },
 }

@@ -38,14 +38,16 @@ pub enum SpecError {
         origin: Origin,
     },
     /// A key that no spec has.
-    #[error("{origin}: unknown key `{key}`; the nearest is `{nearest}`")]
+    #[error("{origin}: unknown key `{key}`; {likeness} `{nearest}`")]
     UnknownKey {
         /// Where the key came from.
         origin: Origin,
         /// The key, with its section.
         key: String,
-        /// The most similar key that exists.
+        /// The key that exists and was meant, most likely.
         nearest: String,
+        /// Why that one.
+        likeness: Likeness,
     },
     /// A value of the wrong type, or a word that the key does not take.
     #[error("{origin}: `{key}` must be {expected}; got {got}{}", Hint(nearest))]
@@ -89,6 +91,24 @@ pub enum SpecError {
         /// All names of this kind.
         known: Vec<String>,
     },
+}
+
+/// Why a key is taken to be the one that was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// Other programs call it so.
+    Meaning,
+    /// It is written most like it.
+    Spelling,
+}
+
+impl fmt::Display for Likeness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Meaning => "here this is called",
+            Self::Spelling => "the nearest is",
+        })
+    }
 }
 
 impl SpecError {

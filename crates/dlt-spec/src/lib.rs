@@ -35,9 +35,10 @@ pub mod size;
 pub mod spec;
 pub mod tensors;
 pub mod waiting;
+mod synonyms;
 
 pub use check::CheckedSpec;
-pub use error::{SpecError, Violation};
+pub use error::{Likeness, SpecError, Violation};
 pub use exit::ExitCode;
 pub use overlay::{Change, Origin, Overlay, diff, fingerprint};
 pub use spec::Spec;

@@ -6,9 +6,10 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use crate::error::{SpecError, nearest};
+use crate::error::{Likeness, SpecError, nearest};
 use crate::fields::{self, FIELDS, Field, Values};
 use crate::spec::{SPEC_SCHEMA, Size, Spec};
+use crate::synonyms;
 
 /// Some values of a spec, all known and of the right type, and where they came from.
 #[derive(Clone, Debug)]
@@ -178,11 +179,13 @@ impl Overlay {
         if section.is_none() && is_section(&key) {
             return self.wrong(key, "a section".into(), value, &[]);
         }
-        let nearest = match value {
-            Value::Table(_) if section.is_none() => nearest(&key, sections()),
-            _ => nearest(&key, FIELDS.iter().map(Field::key)),
+        let is_table = section.is_none() && matches!(value, Value::Table(_));
+        let (likeness, nearest) = match synonyms::meant(&key) {
+            Some(meant) if !is_table => (Likeness::Meaning, meant.to_owned()),
+            _ if is_table => (Likeness::Spelling, nearest(&key, sections())),
+            _ => (Likeness::Spelling, nearest(&key, FIELDS.iter().map(Field::key))),
         };
-        SpecError::UnknownKey { origin: self.origin.clone(), key, nearest }
+        SpecError::UnknownKey { origin: self.origin.clone(), key, nearest, likeness }
     }
 
     fn wrong(&self, key: String, expected: String, value: &Value, words: &[String]) -> SpecError {

@@ -4,10 +4,34 @@ use super::Hub;
 use crate::error::DataError;
 use hf_hub::api::sync::ApiRepo;
 use std::time::{Duration, SystemTime};
-use ureq::{Body, Error, http::Response};
+use ureq::{
+    Body, Error,
+    http::{Response, Uri},
+};
 
 /// Longest address that is followed.
 const LONGEST_ADDRESS: usize = 8_192;
+
+/// Redirects that are followed one after the other.
+const MOST_REDIRECTS: usize = 5;
+
+/// Who asks. The client's own following of redirects compares names of hosts, so that another server on another port of
+/// the same machine would be sent the token: redirects are followed here, with the client that fits the address.
+pub(super) struct Client {
+    /// With the token: for the hub's own scheme, host and port.
+    pub(super) own: ApiRepo,
+    /// Without: for every other address.
+    pub(super) bare: ApiRepo,
+}
+
+/// What becomes of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is followed.
+    Followed,
+    /// It is the answer.
+    Kept,
+}
 
 /// A try that brought nothing.
 pub(super) enum Failed {
@@ -34,49 +58,75 @@ pub(super) struct Question<'a> {
     pub(super) address: Option<&'a str>,
     /// The first byte that is wanted, and the last.
     pub(super) range: Option<(u64, Option<u64>)>,
-    /// Whether a redirect is the answer itself.
-    pub(super) keeps_redirects: bool,
+    /// What becomes of a redirect.
+    pub(super) redirects: Redirects,
     /// What it is about, for messages.
     pub(super) what: &'a str,
 }
 
 impl Hub<'_> {
     /// Asks, and gives an answer of status 2xx, or 3xx where redirects are kept.
-    pub(super) fn ask(&self, client: &ApiRepo, question: &Question<'_>) -> Result<Response<Body>, Failed> {
+    pub(super) fn ask(&self, client: &Client, question: &Question<'_>) -> Result<Response<Body>, Failed> {
+        let what = question.what;
+        let mut address = question.address.map(str::to_owned);
+        for _ in 0..=MOST_REDIRECTS {
+            let (asked, response) = self.ask_once(client, question, address.as_deref())?;
+            match response.status().as_u16() {
+                200..300 => return Ok(response),
+                300..400 if question.redirects == Redirects::Kept => return Ok(response),
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = header(&response, "location").unwrap_or_default();
+                    let target = joined(&asked, location)
+                        .ok_or_else(|| self.untrusted(what, "a redirect that leads nowhere".to_owned()))?;
+                    address = Some(target);
+                }
+                _ => return Err(self.refused(what, &response)),
+            }
+        }
+        Err(self.untrusted(what, "redirects in a circle".to_owned()).into())
+    }
+
+    /// One request, and the address that it went to.
+    fn ask_once(
+        &self,
+        client: &Client,
+        question: &Question<'_>,
+        address: Option<&str>,
+    ) -> Result<(Uri, Response<Body>), Failed> {
         // The crate has no public way to ask for any other address with its client, token and proxies.
-        let mut request = client.info_request();
-        match question.address {
+        let mut request = match address {
             Some(address) if address.len() > LONGEST_ADDRESS => {
                 let reason = "an address of more than 8,192 letters".to_owned();
                 return Err(self.untrusted(question.what, reason).into());
             }
-            Some(address) => request = request.uri(address),
+            Some(address) if self.is_own(address) => client.own.info_request().uri(address),
+            Some(address) => client.bare.info_request().uri(address),
             // Sizes and checksums come along when it is asked for blobs.
-            None => request = request.query("blobs", "true"),
-        }
+            None => client.own.info_request().query("blobs", "true"),
+        };
         if let Some((first, last)) = question.range {
             let last = last.map_or_else(String::new, |last| last.to_string());
             request = request.header("Range", format!("bytes={first}-{last}"));
         }
+        let asked = request.uri_ref().cloned().unwrap_or_default();
         let stall = Some(self.config.patience.stall);
-        let mut settings = request
+        let settings = request
             .config()
             .http_status_as_error(false)
+            .max_redirects(0)
             .timeout_resolve(stall)
             .timeout_connect(stall)
             .timeout_send_request(stall)
             .timeout_recv_response(stall)
             .timeout_per_read(stall);
-        if question.keeps_redirects {
-            settings = settings.max_redirects(0);
-        }
         let response = settings.build().call().map_err(|error| self.unanswered(question.what, &error))?;
-        let status = response.status().as_u16();
-        match status {
-            200..300 => Ok(response),
-            300..400 if question.keeps_redirects => Ok(response),
-            _ => Err(self.refused(question.what, &response)),
-        }
+        Ok((asked, response))
+    }
+
+    /// Whether an address is one of the hub's: only those are sent the token.
+    fn is_own(&self, address: &str) -> bool {
+        let server = |text: &str| text.parse::<Uri>().ok().as_ref().and_then(server);
+        server(address).is_some_and(|asked| Some(asked) == server(&self.config.endpoint))
     }
 
     /// An answer that cannot be what was asked for.
@@ -128,6 +178,35 @@ impl Hub<'_> {
     }
 }
 
+/// Scheme, host and port: what tells one server from another.
+fn server(address: &Uri) -> Option<(String, String, u16)> {
+    let scheme = address.scheme_str()?.to_ascii_lowercase();
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let port = address.port_u16().unwrap_or(usual);
+    Some((scheme, address.host()?.to_ascii_lowercase(), port))
+}
+
+/// Where a redirect leads to; `None` where that is no address of the web.
+fn joined(from: &Uri, location: &str) -> Option<String> {
+    let scheme = from.scheme_str()?;
+    let here = format!("{scheme}://{}", from.authority()?);
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    let target = if path.contains("://") {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{here}{location}")
+    } else if location.is_empty() {
+        return None;
+    } else {
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{here}{folder}/{location}")
+    };
+    let is_web = target.starts_with("http://") || target.starts_with("https://");
+    (is_web && target.parse::<Uri>().is_ok()).then_some(target)
+}
+
 /// A header as text.
 pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
@@ -172,6 +251,31 @@ fn until(date: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_redirect_is_joined_with_the_address_that_it_is_of() {
+        let from: Uri = "http://hub.example:81/api/models/a?blobs=true".parse().unwrap();
+        for (location, target) in [
+            ("/b", Some("http://hub.example:81/b")),
+            ("b?c=http://d", Some("http://hub.example:81/api/models/b?c=http://d")),
+            ("//other.example/b", Some("http://other.example/b")),
+            ("https://other.example/b", Some("https://other.example/b")),
+            ("ftp://other.example/b", None),
+            ("", None),
+            ("http://", None),
+        ] {
+            assert_eq!(joined(&from, location).as_deref(), target, "{location:?}");
+        }
+    }
+
+    #[test]
+    fn servers_differ_by_scheme_host_and_port() {
+        let of = |address: &str| server(&address.parse().unwrap()).unwrap();
+        assert_eq!(of("https://Hub.example"), of("https://me:secret@hub.example:443/a"));
+        for other in ["http://hub.example", "https://hub.example:444", "https://hub.example.org"] {
+            assert_ne!(of("https://hub.example"), of(other), "{other}");
+        }
+    }
 
     #[test]
     fn dates_of_http_are_read() {

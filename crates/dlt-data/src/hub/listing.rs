@@ -2,15 +2,23 @@
 
 use super::{
     FetchEvent, Hub, OnFetch,
-    answer::{Failed, Question, is_page},
+    answer::{Failed, Question, Redirects, is_page},
     name::{as_sha256, is_commit, is_safe_file},
 };
 use crate::error::DataError;
 use serde::{Deserialize, Serialize};
-use std::{io::Read, thread};
+use std::{
+    io::{self, Read},
+    thread,
+    time::Instant,
+};
 
-/// Longest list that is read, in bytes.
-const LONGEST: u64 = 64 << 20;
+/// Longest list that is read, in bytes: some 300,000 files with sizes and checksums, three times what the hub asks
+/// repositories to stay below.
+const LONGEST: usize = 64 << 20;
+
+/// Bytes that are taken at a time.
+const PIECE: usize = 64 * 1024;
 
 /// The files of a repository at a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +64,10 @@ struct Large {
 /// Asks the hub, with patience.
 pub(super) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, DataError> {
     let mut failed = 0;
+    let what = format!("the list of files of {} at {}", hub.name, hub.revision);
+    on(FetchEvent::Asking { what: what.clone(), endpoint: hub.endpoint() });
     loop {
-        let (error, retry_after) = match once(hub) {
+        let (error, retry_after) = match once(hub, &what) {
             Ok(listing) => return Ok(listing),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
@@ -73,26 +83,20 @@ pub(super) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, DataError> 
     }
 }
 
-fn once(hub: &Hub<'_>) -> Result<Listing, Failed> {
-    let what = format!("the list of files of {} at {}", hub.name, hub.revision);
+fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
     let client = hub.client(hub.revision.as_str())?;
-    let question = Question { address: None, range: None, keeps_redirects: false, what: &what };
+    let question = Question { address: None, range: None, redirects: Redirects::Followed, what };
     let mut response = hub.ask(&client, &question)?;
-    let untrusted = |reason: String| hub.untrusted(&what, reason);
+    let untrusted = |reason: String| hub.untrusted(what, reason);
     if is_page(&response) {
         let reason = "a web page came instead; is there a log-in page or a proxy in between?".to_owned();
         return Err(untrusted(reason).into());
     }
-    let mut text = String::new();
-    let read = response.body_mut().as_reader().take(LONGEST).read_to_string(&mut text);
-    if let Err(error) = read {
-        let error = hub.unreachable(&what, &error.to_string());
-        return Err(Failed::ForNow { error, retry_after: None });
-    }
+    let text = receive(hub, what, &mut response.body_mut().as_reader())?;
     let answer: Answer =
-        serde_json::from_str(&text).map_err(|error| untrusted(format!("it cannot be read: {error}")))?;
+        serde_json::from_slice(&text).map_err(|error| untrusted(format!("it cannot be read: {error}")))?;
     if !is_commit(&answer.sha) {
-        return Err(untrusted(format!("expected a commit of 40 digits, came {:?}", answer.sha)).into());
+        return Err(untrusted(format!("expected a commit of 40 digits, got {:?}", answer.sha)).into());
     }
     let files = answer.siblings.into_iter().map(|sibling| {
         if !is_safe_file(&sibling.rfilename) {
@@ -104,4 +108,29 @@ fn once(hub: &Hub<'_>) -> Result<Listing, Failed> {
         Ok(RemoteFile { name: sibling.rfilename, size, sha256 })
     });
     Ok(Listing { commit: answer.sha, files: files.collect::<Result<_, _>>()? })
+}
+
+/// The body of an answer, within bounds of size, speed and time.
+fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, Failed> {
+    let patience = &hub.config.patience;
+    let (began, mut pace) = (Instant::now(), patience.pace());
+    let (mut text, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let failed = |reason: String| Failed::ForNow { error: hub.unreachable(what, &reason), retry_after: None };
+    loop {
+        let read = match body.read(&mut piece) {
+            Ok(0) => return Ok(text),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        text.extend_from_slice(&piece[..read]);
+        if text.len() > LONGEST {
+            let reason = format!("it is longer than {} MiB, the most that is read", LONGEST >> 20);
+            return Err(hub.untrusted(what, reason).into());
+        }
+        if !pace.is_kept(read) || began.elapsed() > patience.listing {
+            let seconds = began.elapsed().as_secs();
+            return Err(failed(format!("it arrives too slowly: {} bytes in {seconds} s", text.len())));
+        }
+    }
 }

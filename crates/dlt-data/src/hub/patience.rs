@@ -1,6 +1,6 @@
 //! How long to wait and how often to try.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait for the hub and how often to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub struct Patience {
     pub longest_wait: Duration,
     /// How long to wait for a connection, an answer or the next bytes.
     pub stall: Duration,
-    /// A download that brings less is broken off and begun again where it stands; measured over `stall`.
+    /// What brings less is broken off and tried again, a file where it stopped; measured over `stall`.
     pub least_bytes_per_s: u64,
+    /// Longest time that one answer with a list of files may take.
+    pub listing: Duration,
 }
 
 impl Default for Patience {
@@ -25,16 +27,58 @@ impl Default for Patience {
             longest_wait: Duration::from_secs(60),
             stall: Duration::from_secs(30),
             least_bytes_per_s: 200,
+            // The longest list that is read, 64 MiB, at some 200 kB a second.
+            listing: Duration::from_secs(300),
         }
     }
 }
 
 impl Patience {
+    /// For a question whose answer only makes sure of what is here already: two tries.
+    pub(crate) fn brief(&self) -> Self {
+        Self { tries: self.tries.min(2), ..self.clone() }
+    }
+
+    /// Begins to watch the speed of an answer.
+    pub(super) fn pace(&self) -> Pace<'_> {
+        Pace { patience: self, window: Instant::now(), in_window: 0 }
+    }
+
+    /// Bytes that `stall` brings at the least speed.
+    pub(super) fn least_bytes(&self) -> u64 {
+        least_bytes(self.least_bytes_per_s, self.stall)
+    }
+
     /// The pause after `failed` tries without success.
     pub(super) fn wait(&self, failed: u32, retry_after: Option<Duration>) -> Duration {
         let doubled = self.first_wait.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
         retry_after.unwrap_or(doubled).min(self.longest_wait)
     }
+}
+
+/// The speed of an answer, measured over windows of [`Patience::stall`].
+pub(super) struct Pace<'a> {
+    patience: &'a Patience,
+    window: Instant,
+    in_window: u64,
+}
+
+impl Pace<'_> {
+    /// Counts bytes that have arrived; whether the answer is still fast enough.
+    pub(super) fn is_kept(&mut self, bytes: usize) -> bool {
+        self.in_window += bytes as u64;
+        let elapsed = self.window.elapsed();
+        if elapsed < self.patience.stall {
+            return true;
+        }
+        let is_kept = self.in_window >= least_bytes(self.patience.least_bytes_per_s, elapsed);
+        (self.window, self.in_window) = (Instant::now(), 0);
+        is_kept
+    }
+}
+
+fn least_bytes(per_s: u64, time: Duration) -> u64 {
+    (per_s as f64 * time.as_secs_f64()) as u64
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use super::{
     FetchEvent, Hub, Listing, OnFetch, RemoteFile,
-    answer::{Failed, Question, header, is_page},
+    answer::{Client, Failed, Question, Redirects, header, is_page},
     name::{as_sha256, escaped, is_commit, is_etag},
+    verified::{self, Content},
 };
 use crate::{
     checksum::{self, hex},
@@ -11,13 +12,12 @@ use crate::{
     error::DataError,
 };
 use dlt_spec::waiting::{self, Waiting};
-use hf_hub::api::sync::ApiRepo;
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 use ureq::{Body, http::Response};
 
@@ -34,11 +34,15 @@ struct Stated {
     sha256: Option<String>,
 }
 
-/// The path of a file, fetched if it is not here.
+/// Bytes from which on it takes long enough to compare a file that somebody who waits wants to know.
+const BYTES_TO_TELL: u64 = 64 << 20;
+
+/// The path of a file, fetched if it is not here whole. `bytes` counts what is fetched of all files together.
 pub(super) fn file(
     hub: &Hub<'_>,
     listing: &Listing,
     file: &RemoteFile,
+    bytes: &AtomicU64,
     on: OnFetch<'_>,
 ) -> Result<PathBuf, DataError> {
     let done = |path: PathBuf| {
@@ -46,13 +50,17 @@ pub(super) fn file(
         Ok(path)
     };
     let pointer = hub.layout().pointer(&listing.commit, &file.name);
-    if fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len())) {
-        return done(pointer);
+    let is_here = fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len()));
+    let damage = if is_here { damage(hub, file, &pointer, on)? } else { None };
+    match damage {
+        None if is_here => return done(pointer),
+        None if hub.config.is_offline => return Err(hub.not_cached(&file.name)),
+        Some(error) if hub.config.is_offline => return Err(error),
+        Some(error) => tracing::warn!("{error}; fetching it again"),
+        None => {}
     }
-    if hub.config.is_offline {
-        return Err(DataError::Offline { what: file.name.clone(), cache: hub.config.cache.clone() });
-    }
-    let transfer = Transfer { hub, listing, file, on, client: hub.client(&listing.commit)? };
+    let client = hub.client(&listing.commit)?;
+    let transfer = Transfer { hub, listing, file, bytes, on, client };
     let (mut failed, mut best) = (0, 0);
     loop {
         let (error, retry_after) = match transfer.attempt() {
@@ -63,8 +71,7 @@ pub(super) fn file(
         // A try that brought the file a good deal further than any before is none that failed.
         let patience = &hub.config.patience;
         let here = transfer.part_bytes();
-        let is_progress =
-            here > best && here - best >= least_bytes(patience.least_bytes_per_s, patience.stall);
+        let is_progress = here > best && here - best >= patience.least_bytes();
         failed = if is_progress { 1 } else { failed + 1 };
         best = best.max(here);
         if failed >= hub.config.patience.tries {
@@ -77,12 +84,43 @@ pub(super) fn file(
     }
 }
 
+/// Why a file of the cache that has the right size is not what the hub gave, if it is not. Nobody can tell where the
+/// hub gives no checksum.
+fn damage(
+    hub: &Hub<'_>,
+    file: &RemoteFile,
+    pointer: &Path,
+    on: OnFetch<'_>,
+) -> Result<Option<DataError>, DataError> {
+    let unreadable = |source| DataError::Read { path: pointer.to_owned(), source };
+    let blob = fs::canonicalize(pointer).map_err(unreadable)?;
+    let named = || as_sha256(&blob.file_name()?.to_string_lossy());
+    let Some(expected) = file.sha256.clone().or_else(named) else { return Ok(None) };
+    let begin = |of| tell_of_comparing(&file.name, of, on);
+    let content =
+        verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin).map_err(unreadable)?;
+    Ok(match content {
+        Content::Right => None,
+        Content::Wrong(got) => {
+            Some(DataError::CacheDamaged { file: file.name.clone(), path: blob, expected, got })
+        }
+    })
+}
+
+fn tell_of_comparing(file: &str, of: u64, on: OnFetch<'_>) {
+    if of >= BYTES_TO_TELL {
+        on(FetchEvent::Comparing { file: file.to_owned(), of });
+    }
+}
+
 struct Transfer<'a> {
     hub: &'a Hub<'a>,
     listing: &'a Listing,
     file: &'a RemoteFile,
+    /// Bytes that are fetched of all files together.
+    bytes: &'a AtomicU64,
     on: OnFetch<'a>,
-    client: ApiRepo,
+    client: Client,
 }
 
 impl Transfer<'_> {
@@ -91,14 +129,28 @@ impl Transfer<'_> {
         let layout = self.hub.layout();
         let blob = layout.blob(&stated.etag);
         let _lock = self.lock(&blob)?;
-        let is_here = fs::metadata(&blob).is_ok_and(|here| here.len() == stated.size);
-        if !is_here {
+        if !self.is_here(&blob, &stated)? {
             let part = blob.with_extension("part");
             self.complete(&part, &stated)?;
             fs::rename(&part, &blob).map_err(|error| write_error(&blob, &error))?;
             durable::sync_folder(blob.parent().unwrap_or(&blob));
+            if stated.sha256.is_some() {
+                verified::remember(&blob);
+            }
         }
         Ok(layout.link(&self.listing.commit, &self.file.name, &stated.etag)?)
+    }
+
+    /// Whether the content is here, fetched for another commit or by somebody else.
+    fn is_here(&self, blob: &Path, stated: &Stated) -> Result<bool, DataError> {
+        if !fs::metadata(blob).is_ok_and(|here| here.len() == stated.size) {
+            return Ok(false);
+        }
+        let Some(sha256) = &stated.sha256 else { return Ok(true) };
+        let begin = |of| tell_of_comparing(&self.file.name, of, self.on);
+        let content = verified::compare(blob, blob, sha256, begin)
+            .map_err(|source| DataError::Read { path: blob.to_owned(), source })?;
+        Ok(content == Content::Right)
     }
 
     /// Asks for the file's headers, following redirects within the hub only: those that lead elsewhere come with
@@ -110,7 +162,7 @@ impl Transfer<'_> {
             let question = Question {
                 address: Some(&address),
                 range: Some((0, Some(0))),
-                keeps_redirects: true,
+                redirects: Redirects::Kept,
                 what: name,
             };
             let response = self.hub.ask(&self.client, &question)?;
@@ -148,13 +200,13 @@ impl Transfer<'_> {
         }
         if !is_commit(commit) || commit != self.listing.commit {
             let expected = &self.listing.commit;
-            return Err(self.untrusted(&format!("expected commit {expected}, came {commit:?}")));
+            return Err(self.untrusted(&format!("expected commit {expected}, got {commit:?}")));
         }
         let etag = header(response, "x-linked-etag").or_else(|| header(response, "etag")).unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         if !is_etag(etag) {
             return Err(
-                self.untrusted(&format!("an entity tag of letters and digits was expected, came {etag:?}"))
+                self.untrusted(&format!("an entity tag of letters and digits was expected, got {etag:?}"))
             );
         }
         let number = |name: &str| header(response, name).and_then(|value| value.trim().parse::<u64>().ok());
@@ -192,6 +244,8 @@ impl Transfer<'_> {
         }
         let is_resumed = here > 0;
         if here < stated.size {
+            let more = stated.size - here;
+            self.hub.check_bytes(self.bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more))?;
             self.receive(&mut file, here, stated.size, part)?;
         }
         file.sync_all().map_err(unwritable)?;
@@ -210,8 +264,12 @@ impl Transfer<'_> {
     fn receive(&self, file: &mut File, mut here: u64, size: u64, part: &Path) -> Result<(), Failed> {
         let address = self.address();
         let range = (here > 0).then_some((here, None));
-        let question =
-            Question { address: Some(&address), range, keeps_redirects: false, what: &self.file.name };
+        let question = Question {
+            address: Some(&address),
+            range,
+            redirects: Redirects::Followed,
+            what: &self.file.name,
+        };
         let mut response = match self.hub.ask(&self.client, &question) {
             // There is nothing behind what is here already, though there should be.
             Err(Failed::ForGood(DataError::HubStatus { status: 416, .. })) => {
@@ -249,9 +307,8 @@ impl Transfer<'_> {
         size: u64,
         part: &Path,
     ) -> Result<(), Failed> {
-        let patience = &self.hub.config.patience;
         let mut piece = vec![0; PIECE];
-        let (mut window, mut in_window, mut told) = (Instant::now(), 0, *here);
+        let (mut pace, mut told) = (self.hub.config.patience.pace(), *here);
         self.tell(*here, size);
         loop {
             let read = match body.read(&mut piece) {
@@ -271,16 +328,12 @@ impl Transfer<'_> {
             }
             file.write_all(&piece[..read]).map_err(|error| write_error(part, &error))?;
             *here += read as u64;
-            in_window += read as u64;
             if *here - told >= BYTES_PER_REPORT || *here == size {
                 told = *here;
                 self.tell(*here, size);
             }
-            if window.elapsed() >= patience.stall {
-                if in_window < least_bytes(patience.least_bytes_per_s, window.elapsed()) && *here < size {
-                    return Err(self.broken(*here, size, "it came too slowly"));
-                }
-                (window, in_window) = (Instant::now(), 0);
+            if !pace.is_kept(read) && *here < size {
+                return Err(self.broken(*here, size, "it arrives too slowly"));
             }
         }
     }
@@ -308,7 +361,7 @@ impl Transfer<'_> {
     }
 
     fn address(&self) -> String {
-        self.client.url(&escaped(&self.file.name))
+        self.client.own.url(&escaped(&self.file.name))
     }
 
     fn tell(&self, bytes: u64, of: u64) {
@@ -333,10 +386,6 @@ impl Transfer<'_> {
 
 /// Stalls of the process that fetches a file, with its pauses between, after which nobody waits for it.
 const STALLS: u32 = 10;
-
-fn least_bytes(per_s: u64, time: Duration) -> u64 {
-    (per_s as f64 * time.as_secs_f64()) as u64
-}
 
 fn write_error(path: &Path, error: &io::Error) -> DataError {
     DataError::Write { path: path.to_owned(), reason: error.to_string() }

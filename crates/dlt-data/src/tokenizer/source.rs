@@ -182,7 +182,7 @@ fn warn_once(name: &str, notes: &[String]) {
 /// the files from before it.
 pub(super) fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<PathBuf, DataError> {
     let (name, revision) = RepoName::model_at(model)?;
-    let offline = HubConfig { is_offline: true, ..hub.clone() };
+    let offline = hub.offline();
     let find = |config: &HubConfig| -> Result<PathBuf, DataError> {
         let hub = Hub::new(config, &name, &revision);
         let listing = hub.listing(on)?;
@@ -190,12 +190,7 @@ pub(super) fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<
         let first =
             files.iter().position(|file| [TOKENIZER_FILE, "vocab.json", "vocab.txt"].contains(&&*file.name));
         let Some(first) = first else {
-            return Err(DataError::NotInRepository {
-                repository: name.to_string(),
-                what: format!("revision {revision}"),
-                wanted: TOKENIZER_FILE.to_owned(),
-                known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
-            });
+            return Err(hub.missing(&listing, TOKENIZER_FILE));
         };
         let mut path = hub.fetch(&listing, &files, on)?.swap_remove(first);
         let tokenizer = path.with_file_name(TOKENIZER_FILE);

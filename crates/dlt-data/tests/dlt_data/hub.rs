@@ -30,6 +30,7 @@ impl Workplace {
             longest_wait: Duration::from_millis(40),
             stall: Duration::from_millis(400),
             least_bytes_per_s: 2_000,
+            listing: Duration::from_secs(5),
         };
         let config =
             HubConfig { endpoint: hub.endpoint(), patience, ..HubConfig::new(folder.path().join("hub")) };
@@ -112,8 +113,8 @@ fn files_lie_where_python_looks_for_them() {
     let names: Vec<String> = place.files().into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names.iter().filter(|name| name.starts_with(&format!("{repository}/blobs/"))).count(),
-        4,
-        "{names:?}"
+        5,
+        "two contents, their locks, and what was compared: {names:?}"
     );
     for name in
         ["refs/main".to_owned(), format!("snapshots/{commit}/{LARGE}"), format!("snapshots/{commit}/{SMALL}")]
@@ -239,6 +240,86 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
 }
 
 #[test]
+fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
+    for at in [Place::Listing, Place::Resolve] {
+        let mut place = Workplace::with_books();
+        place.config.token = Token::new("hf_verysecret");
+        let other = StandIn::start();
+        other.serve(books());
+        place.hub.misbehave(at, usize::MAX, Fault::Elsewhere { server: other.endpoint() });
+        assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
+        let seen = other.requests();
+        assert!(!seen.is_empty(), "nobody was sent there");
+        assert!(seen.iter().all(|request| request.authorization.is_none()), "{seen:?}");
+        let own = place.hub.requests();
+        assert!(
+            own.iter().all(|request| request.authorization.is_some() != request.path.starts_with("/store/")),
+            "{own:?}"
+        );
+    }
+}
+
+#[test]
+fn rejects_redirects_in_a_circle() {
+    let place = Workplace::with_books();
+    place.hub.misbehave(Place::Listing, usize::MAX, Fault::Elsewhere { server: place.hub.endpoint() });
+    let error = place.listing().unwrap_err().to_string();
+    assert!(error.contains("redirects in a circle"), "{error}");
+    assert_eq!(place.hub.requests().len(), 6);
+}
+
+/// Where the content of the large file is.
+fn blob(place: &Workplace) -> PathBuf {
+    fs::canonicalize(&place.fetch(&[LARGE]).unwrap()[0]).unwrap()
+}
+
+#[test]
+fn regression_a_damaged_file_of_the_cache_is_fetched_again() {
+    let place = Workplace::with_books();
+    let blob = blob(&place);
+    let mut damaged = large();
+    damaged[1_000] ^= 1;
+    fs::write(&blob, &damaged).unwrap();
+    assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
+    assert_eq!(place.downloads(), 2);
+
+    // The same content reached by another commit.
+    fs::write(&blob, &damaged).unwrap();
+    place.hub.serve(books().file("new.txt", "new"));
+    assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
+    assert_eq!(place.downloads(), 3);
+}
+
+#[test]
+fn rejects_a_damaged_file_of_the_cache_offline() {
+    let mut place = Workplace::with_books();
+    let blob = blob(&place);
+    let mut damaged = large();
+    damaged[1_000] ^= 1;
+    fs::write(&blob, &damaged).unwrap();
+    place.config.is_offline = true;
+    let error = place.fetch(&[LARGE]).unwrap_err().to_string();
+    let digits = blob.file_name().unwrap().to_string_lossy();
+    assert!(error.contains("is damaged") && error.contains(&format!("expected {digits}")), "{error}");
+    assert_eq!(fs::read(&blob).unwrap(), damaged, "it was changed, or removed");
+}
+
+#[test]
+fn rejects_more_than_may_be_fetched() {
+    let mut place = Workplace::with_books();
+    place.config.most_bytes = large().len() as u64 - 1;
+    let error = place.fetch(&[LARGE]).unwrap_err().to_string();
+    assert!(error.contains("DLT_MOST_FETCHED_GB") && error.contains(NAME), "{error}");
+    // The same where only the file's own headers tell its size.
+    place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
+    let error = place.fetch(&[LARGE]).unwrap_err().to_string();
+    assert!(error.contains("DLT_MOST_FETCHED_GB"), "{error}");
+    assert_eq!(place.downloads(), 0);
+    place.config.most_bytes += 1;
+    place.fetch(&[LARGE]).unwrap();
+}
+
+#[test]
 fn a_list_without_sizes_is_enough() {
     let place = Workplace::with_books();
     place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
@@ -283,7 +364,7 @@ fn progress_tells_of_every_file() {
     let events = events.into_inner().unwrap();
     let size = large().len() as u64;
     assert!(
-        matches!(&events[0], FetchEvent::Waiting { file, reason, .. } if file == LARGE && reason.contains("503"))
+        matches!(&events[1], FetchEvent::Waiting { file, reason, .. } if file == LARGE && reason.contains("503"))
     );
     assert!(events.contains(&FetchEvent::At { file: LARGE.to_owned(), bytes: size, of: size }));
     assert_eq!(events.last(), Some(&FetchEvent::Done { file: LARGE.to_owned() }));

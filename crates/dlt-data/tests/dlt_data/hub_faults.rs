@@ -1,9 +1,9 @@
 //! The hub as it should not be: each fault and its message. Nothing of it is left under a final name.
 
 use crate::hub::{LARGE, SMALL, Workplace, books, large};
-use dlt_data::Token;
+use dlt_data::{FetchEvent, Token};
 use dlt_hub_stand_in::{Fault, Place};
-use std::{fs, time::Duration};
+use std::{fs, sync::Mutex, time::Duration};
 
 /// Fetches the large file, which must fail, and gives the message.
 fn rejection(place: &Workplace) -> String {
@@ -129,12 +129,42 @@ fn rejects_a_slow_drip() {
     let mut place = with(Place::Content, ALWAYS, drip);
     place.config.patience.stall = Duration::from_millis(120);
     let error = rejection(&place);
-    assert!(error.contains("it came too slowly") && error.contains("broke off"), "{error}");
+    assert!(error.contains("it arrives too slowly") && error.contains("broke off"), "{error}");
     let stop = Fault::Drip { bytes: 100, pause: Duration::from_secs(2) };
     let mut place = with(Place::Content, ALWAYS, stop);
     place.config.patience.stall = Duration::from_millis(80);
     let error = rejection(&place);
     assert!(error.contains("broke off at byte 300 of"), "{error}");
+}
+
+#[test]
+fn rejects_a_list_that_drips_and_says_that_it_waits() {
+    let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(30) };
+    let mut place = with(Place::Listing, ALWAYS, drip);
+    place.config.patience.stall = Duration::from_millis(120);
+    let events = Mutex::new(Vec::new());
+    let error = place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
+    assert!(error.to_string().contains("it arrives too slowly"), "{error}");
+    let events = events.into_inner().unwrap();
+    assert!(matches!(&events[0], FetchEvent::Asking { what, .. } if what.contains("someone/books")));
+    assert!(matches!(&events[1], FetchEvent::Waiting { reason, .. } if reason.contains("too slowly")));
+    assert_eq!(events.len(), 3);
+
+    // Fast enough, and without end.
+    let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(5) };
+    let mut place = with(Place::Listing, ALWAYS, drip);
+    place.config.patience.least_bytes_per_s = 1;
+    place.config.patience.listing = Duration::from_millis(100);
+    let error = place.listing().unwrap_err().to_string();
+    assert!(error.contains("it arrives too slowly"), "{error}");
+}
+
+#[test]
+fn rejects_a_list_of_any_length() {
+    let place = with(Place::Listing, ALWAYS, Fault::Padded { bytes: 64 << 20 });
+    let error = place.listing().unwrap_err().to_string();
+    assert!(error.contains("longer than 64 MiB"), "{error}");
+    assert_eq!(place.hub.requests().len(), 1, "it was tried again");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Models of the hub, against its stand-in.
 
-use dlt_data::{HubConfig, fetch_model};
-use dlt_hub_stand_in::{Repository, StandIn};
+use dlt_data::{HubConfig, Patience, fetch_model};
+use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
+use std::time::Duration;
 use tempfile::TempDir;
 
 struct World {
@@ -13,7 +14,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let (hub, cache) = (StandIn::start(), TempDir::new().unwrap());
-        let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(cache.path().to_owned()) };
+        let patience = Patience { first_wait: Duration::from_millis(2), ..Patience::default() };
+        let config =
+            HubConfig { endpoint: hub.endpoint(), patience, ..HubConfig::new(cache.path().to_owned()) };
         Self { hub, config, _cache: cache }
     }
 
@@ -118,4 +121,33 @@ fn rejects_repositories_without_what_is_needed() {
     }
     let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("someone/small at main"), "{error}");
+}
+
+#[test]
+fn a_model_that_is_here_whole_needs_no_hub() {
+    let world = World::new();
+    world.hub.serve(small());
+    let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
+    let away = HubConfig { endpoint: "http://127.0.0.1:9".to_owned(), ..world.config.clone() };
+    assert_eq!(fetch_model("someone/small", &away, &|_| ()).unwrap(), fetched);
+
+    // A hub that answers with a page for people, and one in trouble; each is asked a second time at most.
+    for fault in [Fault::HtmlPage, Fault::Status { code: 503, retry_after: None }] {
+        let asked = world.hub.requests().len();
+        world.hub.misbehave(Place::Listing, 2, fault);
+        assert_eq!(fetch_model("someone/small", &world.config, &|_| ()).unwrap(), fetched);
+        assert!(world.hub.requests().len() <= asked + 2);
+        world.hub.behave();
+    }
+
+    // Of what is not whole the hub's own error is told.
+    let part = fetched.folder.join("model.safetensors");
+    std::fs::remove_file(&part).unwrap();
+    let error = fetch_model("someone/small", &away, &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("cannot reach the hub") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
+    for said in ["model.safetensors of someone/small at main", "is not in the hub's cache", "HF_HUB_OFFLINE"]
+    {
+        assert!(error.contains(said), "{error}");
+    }
 }

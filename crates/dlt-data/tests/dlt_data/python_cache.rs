@@ -42,7 +42,7 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
     paths
 }
 
-/// The tree of a cache: links as they are, contents as base64 digits.
+/// The tree of a cache: links as they are, contents as base64 digits; what is only noted next to a content is left out.
 fn tree(root: &Path, folder: &Path, found: &mut BTreeMap<String, Value>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -51,7 +51,7 @@ fn tree(root: &Path, folder: &Path, found: &mut BTreeMap<String, Value>) {
             found.insert(name, serde_json::json!({ "link": target }));
         } else if path.is_dir() {
             tree(root, &path, found);
-        } else if !name.ends_with(".lock") {
+        } else if !name.ends_with(".lock") && !name.ends_with(".checked") {
             found.insert(name, serde_json::json!({ "base64": base64(&fs::read(&path).unwrap()) }));
         }
     }
