@@ -24,7 +24,7 @@ const TABLE: &[Row] = &[
     // Specs.
     ("train gone.toml", BadSpec, &["cannot read the spec gone.toml"]),
     ("train broken.toml", BadSpec, &["broken.toml, line 2, column 7", "not valid TOML"]),
-    ("train latin.txt", BadSpec, &["cannot read the spec latin.txt", "UTF-8"]),
+    ("train latin.toml", BadSpec, &["cannot read the spec latin.toml", "UTF-8"]),
     ("train schema.toml", BadSpec, &["schema.toml: schema 99, but this program reads schema 1"]),
     (
         "train key.toml",
@@ -35,8 +35,11 @@ const TABLE: &[Row] = &[
     ("train type.toml", BadSpec, &["type.toml: `model.layers` must be a whole number", "\"many\""]),
     ("train twice.toml", BadSpec, &["twice.toml, line 3", "not valid TOML", "duplicate"]),
     ("train deep.toml", BadSpec, &["deep.toml"]),
-    ("train pipe", BadSpec, &["pipe: it is a pipe"]),
-    ("train .", BadSpec, &["cannot read the spec ."]),
+    ("train pipe.toml", BadSpec, &["pipe.toml: it is a pipe"]),
+    ("train latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
+    ("train pipe", BadData, &["pipe: it is a pipe"]),
+    ("train run", Usage, &["run is a run folder", "--resume run continues it"]),
+    ("train text.txt short.txt", Usage, &["data may be named once, got text.txt and short.txt"]),
     // Assignments.
     ("TRAIN --set model.layers", Usage, &["--set model.layers: expected key=value"]),
     ("TRAIN --set =3", Usage, &["expected key=value"]),
@@ -179,6 +182,7 @@ fn clutter(place: &Workplace) {
     for (name, content) in [
         ("empty.txt", &b""[..]),
         ("latin.txt", b"caf\xe9 au lait"),
+        ("latin.toml", b"name = \"caf\xe9\""),
         ("short.txt", b"Brevity is the soul of wit."),
         ("broken.toml", b"seed = 1\n[model\n"),
         ("schema.toml", b"schema = 99\nnew = 1\n"),
@@ -216,7 +220,9 @@ fn clutter(place: &Workplace) {
     {
         std::os::unix::fs::symlink("nowhere", place.path("dangling")).unwrap();
         std::os::unix::fs::symlink("circle", place.path("circle")).unwrap();
-        assert!(Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
+        for pipe in ["pipe", "pipe.toml"] {
+            assert!(Command::new("mkfifo").arg(place.path(pipe)).status().unwrap().success());
+        }
     }
     for run in ["run", "hurt", "unreadable"] {
         place.dlt(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", run]).ok();

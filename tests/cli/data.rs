@@ -64,7 +64,8 @@ fn said(command: &mut Command) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Every file below a folder with its content; links are what they lead to, and locks are left out.
+/// Every file below a folder with its content; links are what they lead to; locks, and notes of what a
+/// file's number is, are left out.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -73,7 +74,7 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_none_or(|ending| ending != "lock") {
+            } else if path.extension().is_none_or(|ending| ending != "lock" && ending != "checked") {
                 let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
                 found.insert(name, fs::read(path).unwrap_or_default());
             }

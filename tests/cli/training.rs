@@ -239,7 +239,7 @@ fn a_run_goes_to_a_folder_named_for_it_and_its_seed() {
     let mut arguments = vec!["train", "--preset", "smoke", "--data", "text.txt"];
     arguments.extend(small);
     place.dlt(&arguments).ok();
-    assert!(place.path("runs/mine-11/summary.json").is_file());
+    assert!(place.path("runs/mine-text-11/summary.json").is_file());
 }
 
 #[test]
