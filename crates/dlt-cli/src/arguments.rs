@@ -188,12 +188,6 @@ pub(crate) struct TrainTask {
     /// Model, data and method to start from; `dlt spec --list` shows them
     #[arg(long, value_name = "P")]
     pub(crate) preset: Option<String>,
-    /// Replace the preset's method: paper, reference or another one of `dlt spec --list`
-    #[arg(long, value_name = "M")]
-    pub(crate) method: Option<String>,
-    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
-    #[arg(long, value_name = "NAME|PATH")]
-    pub(crate) data: Option<String>,
     /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,

@@ -24,6 +24,15 @@ pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
     }
 }
 
+/// A folder below the user's cache, `XDG_CACHE_HOME` or else `~/.cache`, where there is one.
+pub(crate) fn in_user_cache(name: &str) -> Result<Option<PathBuf>> {
+    let cache = match folder("XDG_CACHE_HOME")? {
+        Some(cache) => Some(cache),
+        None => folder("HOME")?.map(|home| home.join(".cache")),
+    };
+    Ok(cache.map(|cache| cache.join(name)))
+}
+
 /// A path without `~` and variables; `None` where the home folder of somebody else is asked for, or there is none. A
 /// variable that is not set stays as it is written.
 fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {

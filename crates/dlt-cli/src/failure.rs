@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     Refused {
         /// The exit code.
         code: ExitCode,
-        /// What was expected, what came.
+        /// What was expected, and what was found.
         message: String,
     },
     /// The user pressed Ctrl-C.

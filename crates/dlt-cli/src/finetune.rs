@@ -48,6 +48,8 @@ const CONTEXT: usize = 128;
 #[command(mut_arg("out", |out| out.help("Run folder, which must not exist yet [default: runs/NAME-TASK-SEED, or the next free number]")))]
 #[command(mut_arg("tokenizer", |tokenizer| tokenizer.help("Tokenizer of a RUN that has none: a tokenizer.json, gpt2, bytes, or hf:OWNER/NAME")))]
 #[command(mut_arg("epochs", |epochs| epochs.help("Passes over the training data [default: 3]")))]
+#[command(mut_arg("method", |method| method.help("Method: reference-glue is how the authors' code does it")))]
+#[command(mut_arg("data", |data| data.help("The task's files on this machine, instead of the hub's; or your own table of texts and labels, or a folder of them").value_name("PATH")))]
 pub(crate) struct FinetuneTask {
     /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
@@ -55,15 +57,9 @@ pub(crate) struct FinetuneTask {
     /// What to learn: a task of `dlt data list`, as glue/sst2; with --data it may be left out
     #[arg(long, value_name = "TASK", required_unless_present = "data")]
     pub(crate) task: Option<String>,
-    /// The task's files on this machine, instead of the hub's; or your own table of texts and labels, or a folder of them
-    #[arg(long, value_name = "PATH")]
-    pub(crate) data: Option<String>,
     /// Train the new head alone: every other weight stays as it is, bit for bit
     #[arg(long)]
     pub(crate) freeze: bool,
-    /// Method: reference-glue is how the authors' code does it
-    #[arg(long, value_name = "M")]
-    pub(crate) method: Option<String>,
     #[command(flatten)]
     pub(crate) options: RunOptions,
 }
@@ -78,7 +74,7 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     }
     let goal = entry.map_or_else(
         || {
-            let data = task.data.as_deref().and_then(|data| data.split("::").next()).unwrap_or_default();
+            let data = options.data.as_deref().and_then(|data| data.split("::").next()).unwrap_or_default();
             name(&Path::new(data).file_stem().unwrap_or_default().to_string_lossy())
         },
         |entry| entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned(),
@@ -87,17 +83,17 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         ground: Ground::Plain,
         under_method: vec![Overlay::from_values(origin(), usual(&start, &goal))?],
         over_method: vec![Overlay::from_values(origin(), fixed(&start))?],
-        method: task.method.as_deref(),
+        method: options.method.as_deref(),
         options: entry.map(|entry| ("--task", "data.source", entry.name.to_owned())).into_iter().collect(),
         set: &options.set,
         ..Layers::default()
     };
-    layers.options.extend(options.assignments(task.data.as_deref()));
+    layers.options.extend(options.assignments(options.data.as_deref()));
     layers.options.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
     // The objective is the task's, whatever the model was trained for.
     layers.over_all = rehearsal::overlays(&start.spec, true)?;
     let spec = start.lay_for_classes(layers, "finetune")?;
-    let folder = naming::folder_of_task(&spec, task.method.as_deref());
+    let folder = naming::folder_of_task(&spec, task.options.method.as_deref());
     Beginning { spec, start: Some(start), options, folder }.carry_out(progress)
 }
 

@@ -9,7 +9,7 @@ use dlt_data::{FetchEvent, HUB_ENDPOINT, HubConfig, Token};
 use dlt_spec::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::environment::folder;
+use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::numbers::decimal;
 use crate::output::{self, BARS};
@@ -62,11 +62,7 @@ fn home() -> Result<Option<PathBuf>> {
     if let Some(home) = folder("HF_HOME")? {
         return Ok(Some(home));
     }
-    let cache = match folder("XDG_CACHE_HOME")? {
-        Some(cache) => Some(cache),
-        None => folder("HOME")?.map(|home| home.join(".cache")),
-    };
-    Ok(cache.map(|cache| cache.join("huggingface")))
+    in_user_cache("huggingface")
 }
 
 fn text(name: &str) -> Option<String> {

@@ -9,6 +9,12 @@ use crate::arguments::Machine;
 /// What a run may be told beside what it learns. Who flattens this may give options another help.
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
+    /// Replace the preset's method: paper, reference or another one of `dlt spec --list`
+    #[arg(long, value_name = "M")]
+    pub(crate) method: Option<String>,
+    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) data: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

@@ -7,7 +7,7 @@ use dlt_data::{DataRequest, LoadedText, Material, Places, Progress, Split, Token
 use dlt_spec::spec::DataSpec;
 use dlt_spec::{CheckedSpec, ExitCode};
 
-use crate::environment::folder;
+use crate::environment::{folder, in_user_cache};
 use crate::failure::{Failure, Result};
 use crate::hub;
 
@@ -47,11 +47,7 @@ pub(crate) fn cache() -> Result<Option<PathBuf>> {
     if let Some(cache) = folder("DLT_CACHE")? {
         return Ok(Some(cache));
     }
-    let cache = match folder("XDG_CACHE_HOME")? {
-        Some(cache) => Some(cache),
-        None => folder("HOME")?.map(|home| home.join(".cache")),
-    };
-    Ok(cache.map(|cache| cache.join("dlt")))
+    in_user_cache("dlt")
 }
 
 /// Bytes of tokens that a split may become: `DLT_CACHE_LIMIT`, as in `100GB`.

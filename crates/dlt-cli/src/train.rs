@@ -51,7 +51,7 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         }
     };
     let from = task.from.as_deref().map(finetune::name);
-    let folder = naming::folder(&spec, &usual, task.method.as_deref(), from.as_deref());
+    let folder = naming::folder(&spec, &usual, task.options.method.as_deref(), from.as_deref());
     Beginning { spec, start, options, folder }.carry_out(progress)
 }
 
@@ -258,14 +258,14 @@ fn carry_out(mut trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, m
 
 fn layers(task: &TrainTask) -> Result<Layers<'_>> {
     let Named { spec, data } = Named::of(&task.named)?;
-    if let (Some(first), Some(second)) = (data, &task.data) {
+    if let (Some(first), Some(second)) = (data, &task.options.data) {
         return Err(twice("data", first, second));
     }
     let mut layers = Layers {
         preset: task.preset.as_deref(),
-        method: task.method.as_deref(),
+        method: task.options.method.as_deref(),
         file: spec,
-        options: task.options.assignments(data.or(task.data.as_deref())),
+        options: task.options.assignments(data.or(task.options.data.as_deref())),
         set: &task.options.set,
         ..Layers::default()
     };

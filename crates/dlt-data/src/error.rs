@@ -271,7 +271,7 @@ pub enum DataError {
     },
     /// A file of another length than the hub says.
     #[error(
-        "{file} has not the size that the hub states: expected {expected} bytes, came {came}; try again later"
+        "{file} has not the size that the hub states: expected {expected} bytes, got {came}; try again later"
     )]
     HubSize {
         /// Name in the repository.
@@ -283,7 +283,7 @@ pub enum DataError {
     },
     /// A file of another content than the hub says.
     #[error(
-        "{file} has not the content that the hub states: expected SHA-256 {expected}, came {came}; it was removed, \
+        "{file} has not the content that the hub states: expected SHA-256 {expected}, got {came}; it was removed, \
          try again later"
     )]
     HubChecksum {
