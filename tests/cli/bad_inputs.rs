@@ -24,7 +24,7 @@ const TABLE: &[Row] = &[
     // Specs.
     ("train gone.toml", BadSpec, &["cannot read the spec gone.toml"]),
     ("train broken.toml", BadSpec, &["broken.toml, line 2, column 7", "not valid TOML"]),
-    ("train latin.toml", BadSpec, &["cannot read the spec latin.toml", "UTF-8"]),
+    ("train latin.toml", BadSpec, &["cannot read the spec latin.toml", "utf-8"]),
     ("train schema.toml", BadSpec, &["schema.toml: schema 99, but this program reads schema 1"]),
     (
         "train key.toml",

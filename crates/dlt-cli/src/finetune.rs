@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::run_options::RunOptions;
 use crate::start::{Start, has_tokens};
 use crate::train::Beginning;
-use crate::{rehearsal, threads};
+use crate::rehearsal;
 
 pub(crate) const HELP: &str = "\
 The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --tokenizer /

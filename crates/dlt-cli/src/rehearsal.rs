@@ -18,7 +18,7 @@ const MODEL: &str = "[model]\nwidth = 16\nheads = 2\nkey_heads = \"auto\"\nfeed_
 
 /// What makes training short, and evaluation: some steps with two decisions.
 const TRAINING: &str = "[training]\nsteps = 6\nbatch = 2\nmicro_batch = \"auto\"\n\
-                        [evaluation]\nevery_steps = 3\nwindows = 4\nbatch = 16\n\
+                        [evaluation]\nevery_steps = 3\nwindows = 4\nbatch = 16\nfinal_windows = 8\n\
                         [optimizer]\nwarmup_steps = 0\n[tying]\ndecide_every = 2\n";
 
 /// Steps of a run that is made longer, beyond those it has.

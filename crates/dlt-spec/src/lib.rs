@@ -33,9 +33,9 @@ pub mod record;
 pub mod seeds;
 pub mod size;
 pub mod spec;
+mod synonyms;
 pub mod tensors;
 pub mod waiting;
-mod synonyms;
 
 pub use check::CheckedSpec;
 pub use error::{Likeness, SpecError, Violation};
