@@ -19,6 +19,7 @@ mod failure;
 mod figure;
 mod finetune;
 mod generate;
+mod guide;
 mod growth;
 mod hub;
 mod import;

@@ -8,6 +8,12 @@ use crate::failure::Result;
 use crate::layers::Layers;
 use crate::output;
 
+pub(crate) const HELP: &str = "\
+Examples:
+  dlt spec --list
+  dlt spec smoke
+  dlt spec gpt2-paper --method reference > my-spec.toml && dlt train my-spec.toml";
+
 pub(crate) fn run(task: &SpecTask) -> Result {
     if task.list {
         return output::print(&list());
