@@ -24,7 +24,7 @@ pub(crate) fn load_text(
     split: Option<Split>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LoadedText> {
-    let (cache, hub) = (cache(), hub::config()?);
+    let (cache, hub) = (cache()?, hub::config()?);
     let request = DataRequest {
         cache: cache.as_deref(),
         hub: hub.as_ref(),
