@@ -121,7 +121,6 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         "import import-spec.toml --out c",
         "eval run --text pipe",
         "eval run-model.safetensors",
-        "eval run-spec.toml",
         "eval pipe",
         "generate run --prompt-file pipe",
         "generate run --prompt-file /dev/zero",
