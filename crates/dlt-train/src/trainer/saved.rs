@@ -192,7 +192,12 @@ impl Trainer {
         let contents = self.contents(metrics_bytes)?;
         let (checkpoints, disk) = (CheckpointFolder::held(self.folder.held()), self.folder.held().on(disk));
         let best = self.best.map(|best| best.step);
-        checkpoints.save(&disk, self.step, best.filter(|_| best != self.saving.kept), &contents)?;
+        let saved = checkpoints.save(&disk, self.step, best.filter(|_| best != self.saving.kept), &contents);
+        if saved.is_err() {
+            // The reason behind it, which decides what a person is told to do.
+            self.folder.held().check()?;
+        }
+        saved?;
         self.saving.kept = best;
         (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
         checkpoints.prune(&disk, self.spec.checkpoint.keep_last)
