@@ -122,7 +122,7 @@ pub(crate) fn plan(
     }
     files.sort_by(|left, right| natural(left.name, right.name));
     let place = Planning { place, owner };
-    let config = place.config(&files, config, names)?;
+    let config = place.config(&place.deciding(&files, config), config, names)?;
     let (files, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.config == config);
     others.iter().for_each(|file| leave(file.name, Reason::OtherFolder));
     let (kept, others): (Vec<_>, Vec<_>) = {
@@ -157,6 +157,17 @@ struct Planning<'a> {
 impl Planning<'_> {
     fn ambiguous(&self, found: String, advice: &'static str) -> DataError {
         DataError::AmbiguousFolder { place: self.place.to_owned(), found, advice }
+    }
+
+    /// The files that decide which folder is read. A repository holds other things too, so that there those count that say
+    /// a split, and of them those of Parquet, where there are any.
+    fn deciding<'a>(&self, files: &[NamedFile<'a>], wanted: Option<&str>) -> Vec<NamedFile<'a>> {
+        if self.owner == Owner::Folder || wanted.is_some() {
+            return files.to_vec();
+        }
+        let (is_read, says) = (self.format(files), |file: &&NamedFile<'_>| file.split().is_some());
+        let deciding: Vec<_> = files.iter().filter(says).filter(|file| is_read(file)).cloned().collect();
+        if deciding.is_empty() { files.to_vec() } else { deciding }
     }
 
     /// The folder, below this one, whose files are read.

@@ -119,6 +119,27 @@ mod tests {
     }
 
     #[test]
+    fn parts_with_checksums_and_folders_of_other_things_are_known() {
+        let names = [
+            "data/train-00001-of-00002-9f86d081884c7d65.parquet",
+            "data/train-00000-of-00002-2d5a1467fff1081b.parquet",
+            "data/validation-00000-of-00001-0a1b2c3d4e5f6071.parquet",
+            "scripts/notes.txt",
+            "raw/train.txt",
+            "stats/summary.json",
+        ];
+        let [train, validation, test] = chosen(&names, None).unwrap();
+        assert_eq!(
+            (train, validation.len(), test.len()),
+            (vec![names[1].to_owned(), names[0].to_owned()], 1, 0)
+        );
+        let error = chosen(&[names[0], names[2]], None).unwrap_err();
+        assert!(error.contains("expected 2 files"), "{error}");
+        let [train, _, _] = chosen(&["en/train.parquet", "scripts/notes.txt"], None).unwrap();
+        assert_eq!(train, ["en/train.parquet"]);
+    }
+
+    #[test]
     fn rejects_what_does_not_fit_with_the_list_in_hand() {
         let error = chosen(&["x/train.parquet", "y/train.parquet"], None).unwrap_err();
         assert!(error.contains("x, y") && error.contains("hf:OWNER/NAME:CONFIG"), "{error}");

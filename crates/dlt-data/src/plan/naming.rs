@@ -110,9 +110,12 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// The name without the number of the part: equal for the parts of one whole.
+    /// What the name says before the number of the part: equal for the parts of one whole. Behind it the hub once put a
+    /// checksum, which is another one for each part.
     pub(super) fn whole(&self) -> String {
-        words(self.name).map(|word| if is_number(word) { "#" } else { word }).collect::<Vec<_>>().join(" ")
+        let words: Vec<&str> = words(self.name).collect();
+        let number = words.windows(3).position(|window| part_of(window).is_some());
+        words[..number.unwrap_or(words.len())].join(" ")
     }
 }
 
@@ -139,18 +142,19 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn is_number(word: &str) -> bool {
-    word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 fn part(file: &str) -> Option<Part> {
     let words: Vec<&str> = words(file).collect();
-    words.windows(3).find_map(|window| match window {
+    words.windows(3).find_map(part_of)
+}
+
+/// Three words that count a part: `00003`, `of`, `00007`.
+fn part_of(words: &[&str]) -> Option<Part> {
+    match words {
         [number, of, all] if of.eq_ignore_ascii_case("of") => {
             Some(Part { number: number.parse().ok()?, of: all.parse().ok()? })
         }
         _ => None,
-    })
+    }
 }
 
 /// The order of names in which numbers count as numbers: `part-2` before `part-10`.

@@ -104,7 +104,7 @@ fn weights_may_be_as_torch_writes_them() {
 fn rejects_repositories_without_what_is_needed() {
     let world = World::new();
     let named = |name: &str| Repository::model(name).file("config.json", "{}");
-    world.hub.serve(named("someone/bare").file("pytorch_model.bin", "weights"));
+    world.hub.serve(named("someone/bare").file("flax_model.msgpack", "weights"));
     let index = r#"{"weight_map": {"a": "gone.safetensors"}}"#;
     world.hub.serve(named("someone/torn").file("model.safetensors.index.json", index));
     world.hub.serve(named("someone/odd").file("model.safetensors.index.json", "[]"));

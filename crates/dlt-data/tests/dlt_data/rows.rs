@@ -81,7 +81,7 @@ fn json_is_read_as_rows_in_lines_and_in_arrays_plain_and_packed() {
 fn json_is_data_in_folders_and_the_files_of_models_are_not() {
     let folder = TempDir::new().unwrap();
     write(&folder, "a.json", "[{\"text\": \"first row\"}]");
-    write(&folder, "b.txt", "second row");
+    write(&folder, "b.jsonl", "{\"text\": \"second row\"}\n");
     for name in ["tokenizer.json", "config.json", "dataset_infos.json"] {
         write(&folder, name, "{\"text\": \"not this\"}");
     }
