@@ -11,10 +11,10 @@ use crate::failure::{Failure, Result};
 use crate::layers::{Ground, Layers};
 use crate::naming::{self, short};
 use crate::progress::Progress;
+use crate::rehearsal;
 use crate::run_options::RunOptions;
 use crate::start::{Start, has_tokens};
 use crate::train::Beginning;
-use crate::rehearsal;
 
 pub(crate) const HELP: &str = "\
 The spec is laid together from, each over the one before: what is said here, --method, what RUN is, --data / --tokenizer /

@@ -107,9 +107,8 @@ fn create(
     provenance: &Provenance,
     companions: &Companions,
 ) -> Result<RunFolder> {
-    let create = |path: &Path| {
-        RunFolder::create_with(path, spec, provenance, |folder| folder.keep(companions))
-    };
+    let create =
+        |path: &Path| RunFolder::create_with(path, spec, provenance, |folder| folder.keep(companions));
     if let Some(out) = out {
         return Ok(create(out)?);
     }

@@ -90,10 +90,12 @@ impl<'a> NamedFile<'a> {
         self.says.first().map(|(_, split)| *split)
     }
 
-    /// Whether it may hold rows or text where it is in a repository: those describe themselves in JSON, so that such a file
+    /// Whether it may hold rows or text where it is in a repository: those describe themselves in `.json`, so that such a file
     /// has to be named for a split.
     pub(super) fn is_data_of_hub(&self) -> bool {
-        !matches!(self.format, Format::Json(_)) || self.split().is_some()
+        let ending = self.name[self.stem().len()..].to_ascii_lowercase();
+        let is_description = ending == ".json" || ending.starts_with(".json.");
+        !is_description || self.split().is_some()
     }
 
     /// Whether the name says more than one split.
