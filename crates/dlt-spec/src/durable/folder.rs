@@ -25,7 +25,7 @@ impl NewFolder {
     /// fills it now, and what the system says.
     pub fn begin(place: &Path) -> io::Result<Self> {
         refuse_existing(place)?;
-        fs::create_dir_all(parent(place))?;
+        fs::create_dir_all(parent(place)).map_err(|error| above(parent(place), error))?;
         let name = place.file_name().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -99,6 +99,17 @@ impl Drop for NewFolder {
     }
 }
 
+/// An error of a folder above: that a file has its name says nothing of the new one.
+fn above(parent: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let reason = format!("{} is a file, expected a folder", parent.display());
+            io::Error::new(io::ErrorKind::NotADirectory, reason)
+        }
+        _ => error,
+    }
+}
+
 fn occupied() -> io::Error {
     io::Error::new(
         io::ErrorKind::WouldBlock,
@@ -127,6 +138,8 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("file")).expect("there"), "text");
         assert_eq!(names(&place.path().join("above")), ["out"]);
         assert_eq!(NewFolder::begin(&out).expect_err("there").kind(), io::ErrorKind::AlreadyExists);
+        let below = NewFolder::begin(&out.join("file/below")).expect_err("below a file");
+        assert_eq!(below.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
