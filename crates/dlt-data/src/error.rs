@@ -308,8 +308,7 @@ pub enum DataError {
     },
     /// A file of the cache that is not what the hub gave.
     #[error(
-        "{file} in the hub's cache is damaged: {} has SHA-256 {got}, expected {expected}; fetch it again where there is \
-         a network",
+        "{file} in the hub's cache is damaged: {} has SHA-256 {got}, expected {expected}; fetch it again online",
         path.display()
     )]
     CacheDamaged {
@@ -498,15 +497,4 @@ pub enum DataError {
         /// Why.
         reason: String,
     },
-}
-
-impl DataError {
-    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there is.
-    pub(crate) fn is_hub_away(&self) -> bool {
-        match self {
-            Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
-            Self::HubStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
-            _ => false,
-        }
-    }
 }

@@ -64,6 +64,17 @@ pub(super) struct Question<'a> {
     pub(super) what: &'a str,
 }
 
+impl DataError {
+    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there is.
+    pub(crate) fn is_hub_away(&self) -> bool {
+        match self {
+            Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
+            Self::HubStatus { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
+        }
+    }
+}
+
 impl Hub<'_> {
     /// Asks, and gives an answer of status 2xx, or 3xx where redirects are kept.
     pub(super) fn ask(&self, client: &Client, question: &Question<'_>) -> Result<Response<Body>, Failed> {
