@@ -7,7 +7,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use dlt_hub_stand_in::{Column, Repository, parquet};
 
@@ -210,7 +209,6 @@ fn every_command_of_the_readme_works_in_its_order() {
     let (mut of_dlt, mut of_tasks, mut of_tests) = (0, 0, 0);
     let mut failures = String::new();
     for line in commands() {
-        let begin = Instant::now();
         let outcome = match Step::of(line) {
             Step::Dlt(arguments) => {
                 of_dlt += 1;
@@ -226,7 +224,6 @@ fn every_command_of_the_readme_works_in_its_order() {
                 Ok(())
             }
         };
-        println!("{:5.1} s  {line}", begin.elapsed().as_secs_f64());
         if let Err(error) = outcome {
             failures.push_str(&format!("\n{line}\n{error}\n"));
         }

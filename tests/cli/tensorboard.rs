@@ -105,7 +105,7 @@ fn a_run_goes_on_where_its_event_file_cannot_be_written() {
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();
     let said = place.dlt(&["train", "--resume", "run", "--steps", "14"]).ok();
     assert_eq!(said.err.matches("continues without its event file").count(), 1, "{}", said.err);
-    assert!(said.err.contains("No space left"), "{}", said.err);
+    assert!(said.err.contains("it is a link"), "{}", said.err);
     assert_eq!(steps(&place, "run"), 14);
 
     place.train("other", &[]);

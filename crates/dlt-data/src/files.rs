@@ -104,6 +104,9 @@ pub(crate) enum JsonLayout {
     Array,
 }
 
+/// Takes the bytes of an object of JSON, with its number from 1.
+pub(crate) type TakeObject<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
+
 /// Takes a row: the names of the columns, its number, its fields.
 pub(crate) type TakeRecord<'a> =
     &'a mut dyn FnMut(&[String], u64, &csv::ByteRecord) -> Result<Flow, DataError>;
@@ -228,11 +231,7 @@ impl DataFile {
     }
 
     /// Hands the bytes of each object of JSON to `take`, with its number from 1.
-    pub(crate) fn each_object(
-        &self,
-        layout: JsonLayout,
-        take: &mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>,
-    ) -> Result<Flow, DataError> {
+    pub(crate) fn each_object(&self, layout: JsonLayout, take: TakeObject<'_>) -> Result<Flow, DataError> {
         json::each(self, layout, take)
     }
 

@@ -85,4 +85,4 @@ pub use tokenizer::{
     TOKENIZER_FILE, Template, Tokenizer, TrainingRequest, train_tokenizer,
 };
 pub use whole::whole_tokens;
-pub use windows::Windows;
+pub use windows::{InputsAndTargets, Windows};

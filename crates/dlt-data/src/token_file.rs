@@ -35,7 +35,7 @@ impl TokenFile {
 
     /// Reads the tokens from `start` on. What is asked for has to be within the file's number of tokens.
     pub(crate) fn read(&self, start: usize, ids: &mut [u32]) -> Result<(), DataError> {
-        let mut bytes = vec![0; ids.len() * size_of::<u32>()];
+        let mut bytes = vec![0; size_of_val(ids)];
         let offset = self.offset + (start * size_of::<u32>()) as u64;
         read_at(&self.file, offset, &mut bytes).map_err(|source| DataError::ChangedCache {
             path: self.path.clone(),

@@ -7,6 +7,9 @@ use std::ops::Range;
 /// What blocks need the end of text for.
 pub(crate) const AROUND_BLOCKS: &str = "the pipeline `blocks` puts around each block";
 
+/// Token ids of inputs, and of the targets that belong to them.
+pub type InputsAndTargets = (Vec<u32>, Vec<u32>);
+
 /// A token stream cut into windows of T inputs and T targets.
 #[derive(Clone, Debug)]
 pub struct Windows {
@@ -136,7 +139,7 @@ impl Windows {
     ///
     /// # Errors
     /// If the tokens cannot be read.
-    pub fn tail(&self) -> Result<Option<(Vec<u32>, Vec<u32>)>, DataError> {
+    pub fn tail(&self) -> Result<Option<InputsAndTargets>, DataError> {
         let (start, end) = (self.count * self.context, self.stream.len());
         let left = end.saturating_sub(start + 1);
         if !matches!(self.cut, Cut::Stream) || !(1..self.context).contains(&left) {

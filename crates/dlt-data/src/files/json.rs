@@ -4,7 +4,7 @@ mod array;
 mod member;
 
 use super::{
-    DataFile, Flow, JsonLayout, LONGEST_ROW, Sink,
+    DataFile, Flow, JsonLayout, LONGEST_ROW, Sink, TakeObject,
     bad_rows::{RowText, hand_on},
     column::{Depth, Sample, TextColumn, Value},
 };
@@ -14,9 +14,6 @@ use array::Elements;
 use member::{Found, member};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
-
-/// Takes the bytes of a row, with its number from 1.
-type Take<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
 
 /// Hands the texts of a column to `sink`, a row each.
 pub(super) fn read(
@@ -75,7 +72,7 @@ pub(super) fn column(
 }
 
 /// Hands the bytes of each row to `take`, with its number from 1: of the lines, or of the elements.
-pub(super) fn each(file: &DataFile, layout: JsonLayout, take: Take<'_>) -> Result<Flow, DataError> {
+pub(super) fn each(file: &DataFile, layout: JsonLayout, take: TakeObject<'_>) -> Result<Flow, DataError> {
     let reader = BufReader::new(file.open()?);
     match layout {
         JsonLayout::Lines => each_line(file, reader, take),
@@ -83,7 +80,7 @@ pub(super) fn each(file: &DataFile, layout: JsonLayout, take: Take<'_>) -> Resul
     }
 }
 
-fn each_line(file: &DataFile, mut reader: impl BufRead, take: Take<'_>) -> Result<Flow, DataError> {
+fn each_line(file: &DataFile, mut reader: impl BufRead, take: TakeObject<'_>) -> Result<Flow, DataError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -102,7 +99,7 @@ fn each_line(file: &DataFile, mut reader: impl BufRead, take: Take<'_>) -> Resul
     Ok(Flow::On)
 }
 
-fn each_element(file: &DataFile, reader: impl BufRead, take: Take<'_>) -> Result<Flow, DataError> {
+fn each_element(file: &DataFile, reader: impl BufRead, take: TakeObject<'_>) -> Result<Flow, DataError> {
     let (mut elements, mut element) = (Elements::new(reader), Vec::new());
     for number in 1.. {
         match elements.next(&mut element).map_err(|error| file.of_array(number, error))? {

@@ -321,7 +321,8 @@ mod tests {
             let stretches = stretches(architecture.as_ref(), reading);
             let [narrow, wide] = [2, 4].map(|activation| stretches.block.footprint(true, activation));
             for footprint in [narrow, wide] {
-                assert!(footprint.result < footprint.forward && footprint.kept < footprint.forward);
+                // Equal where attention itself is the peak: what it holds is the same in both.
+                assert!(footprint.result <= footprint.forward && footprint.kept < footprint.forward);
                 assert!(footprint.forward < footprint.backward);
                 assert!(footprint.replay <= footprint.forward);
             }
