@@ -50,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
         fs::write(path(name), content).expect("a temporary file");
         let opened = Weights::open(&FOLDER, architecture.as_ref(), &Device::Cpu);
         if let Ok(weights) = opened {
-            weights.notes();
+            let _ = weights.notes();
             assert_eq!(weights.tied_layers(architecture.as_ref()).len(), architecture.n_layers());
             for entry in architecture.shared_layout().entries() {
                 let found = weights.lookup(&format!("{}{}", architecture.shared_prefix(), entry.name));

@@ -37,7 +37,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(example.label.is_none_or(|label| (label as usize) < splits.classes));
             // Equal texts are in one split.
             for other in Split::ALL.into_iter().filter(|other| *other != split) {
-                let is_same = |one: &dlt_data::Example| one.first == example.first && one.second == example.second;
+                let is_same =
+                    |one: &dlt_data::Example| one.first == example.first && one.second == example.second;
                 assert!(splits.split(other).len() > 50 || !splits.split(other).iter().any(is_same));
             }
         }

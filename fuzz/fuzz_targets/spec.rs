@@ -1,6 +1,7 @@
 //! A spec file and assignments: a spec that passes its check is printed and read back equal.
 #![no_main]
 
+use dlt_spec::size::Extents;
 use dlt_spec::{Origin, Overlay, Spec, fields};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +18,6 @@ fuzz_target!(|text: &str| {
         // What is derived from a checked spec is there without a panic.
         let _ =
             (checked.feed_forward(), checked.positions(), checked.initial_state(), checked.fixed_pattern());
-        let _ = (checked.size(50_257), checked.steps(1_000), checked.micro_batches());
+        let _ = (checked.size(Extents::of_text(50_257)), checked.steps(1_000), checked.micro_batches());
     }
 });
