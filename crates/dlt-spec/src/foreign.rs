@@ -1,9 +1,13 @@
 //! What a file is that is not what its name says, known from its first bytes.
 
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use crate::file;
 
 /// Bytes from the beginning of a file that are enough to know it.
-pub const HEAD: usize = 512;
+pub(crate) const HEAD: u64 = 512;
 
 /// Something else than the file that was expected. Its text says what it is and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,14 @@ pub enum Foreign {
 }
 
 impl Foreign {
+    /// What a file is, by its first bytes; nothing where they say nothing of it, or cannot be read.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        let mut head = Vec::new();
+        file::regular(path, u64::MAX).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+        Self::of(&head)
+    }
+
     /// What the first bytes of a file say that it is; nothing where they say nothing of it.
     #[must_use]
     pub fn of(head: &[u8]) -> Option<Self> {

@@ -255,7 +255,7 @@ impl TensorFile {
 fn described(file: &mut File, reason: String) -> io::Result<String> {
     let mut head = Vec::new();
     file.rewind()?;
-    (&*file).take(foreign::HEAD as u64).read_to_end(&mut head)?;
+    (&*file).take(foreign::HEAD).read_to_end(&mut head)?;
     Ok(match Foreign::of(&head) {
         Some(foreign) => format!("not a safetensors file but {foreign}"),
         None => reason,

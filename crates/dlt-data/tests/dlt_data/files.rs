@@ -1,33 +1,11 @@
 //! Local files of every kind, plain and packed.
 
-use crate::{loaded, rejection, shakespeare, some_text, write};
-use dlt_data::{Split, TokenSplits, Tokenizer, TrainingRequest, clean, train_tokenizer};
+use crate::{bytes_of, gzip, loaded, rejection, some_text, text_of, write};
+use dlt_data::{Split, Tokenizer, TrainingRequest, clean, train_tokenizer};
 use dlt_hub_stand_in::{Column, parquet};
-use dlt_spec::spec::{DataSpec, Pipeline, Separator};
-use std::{fs, io::Write, path::Path};
+use dlt_spec::spec::{DataSpec, Pipeline};
+use std::{fs, path::Path};
 use tempfile::TempDir;
-
-fn bytes_of(path: impl AsRef<Path>) -> DataSpec {
-    let source = path.as_ref().to_string_lossy().into_owned();
-    DataSpec {
-        source,
-        tokenizer: "bytes".to_owned(),
-        split: [0.4, 0.3, 0.3],
-        separator: Separator::Line,
-        ..shakespeare()
-    }
-}
-
-fn whole(splits: &TokenSplits) -> String {
-    let bytes = Tokenizer::bytes().unwrap();
-    Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap()).concat()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
-}
 
 /// Rows with everything that a format has to keep apart.
 const ROWS: [&str; 5] = ["plain words", "with, comma and \"quotes\"", "", "two\nlines", "unicode é世😀"];
@@ -63,12 +41,12 @@ fn every_format_gives_the_same_text_plain_and_packed() {
     ];
     for (name, content) in cases {
         let path = write(&folder, name, &content);
-        assert_eq!(whole(&loaded(&bytes_of(&path), 1).unwrap()), joined(), "{name}");
+        assert_eq!(text_of(&loaded(&bytes_of(&path), 1).unwrap()), joined(), "{name}");
         if !name.ends_with("parquet") {
             let packed = write(&folder, &format!("{name}.gz"), gzip(&content));
-            assert_eq!(whole(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.gz");
+            assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.gz");
             let packed = write(&folder, &format!("{name}.zst"), zstd::encode_all(&content[..], 3).unwrap());
-            assert_eq!(whole(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.zst");
+            assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.zst");
         }
     }
 }
@@ -77,7 +55,7 @@ fn every_format_gives_the_same_text_plain_and_packed() {
 fn tabs_separate_and_quotes_mean_nothing() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "rows.tsv", "label\tsentence\n0\tsays \"this\n1\tand\" that\n");
-    assert_eq!(whole(&loaded(&bytes_of(&path), 1).unwrap()), "says \"this\nand\" that");
+    assert_eq!(text_of(&loaded(&bytes_of(&path), 1).unwrap()), "says \"this\nand\" that");
 }
 
 #[test]
@@ -87,7 +65,7 @@ fn a_column_is_named_behind_the_path() {
     let table = parquet(&[Column::Text("title", columns("t")), Column::Text("body", columns("b"))], 4);
     let path = write(&folder, "rows.parquet", table);
     let named = |column: &str| bytes_of(format!("{}::{column}", path.display()));
-    assert!(whole(&loaded(&named("body"), 1).unwrap()).starts_with("b 0\nb 1"));
+    assert!(text_of(&loaded(&named("body"), 1).unwrap()).starts_with("b 0\nb 1"));
     let error = rejection(&bytes_of(&path), 1);
     assert!(error.contains("(title, body)") && error.contains("PATH::COLUMN"), "{error}");
     assert!(error.contains("body (text, as \"b 0\")"), "{error}");
@@ -111,7 +89,7 @@ fn rows_without_text_are_empty_and_told_of() {
     let folder = TempDir::new().unwrap();
     let rows = vec![Some("a a a a".to_owned()), None, Some("b b b b".to_owned())];
     let path = write(&folder, "rows.parquet", parquet(&[Column::MaybeText("text", rows)], 10));
-    assert_eq!(whole(&loaded(&bytes_of(&path), 1).unwrap()), "a a a a\n\nb b b b");
+    assert_eq!(text_of(&loaded(&bytes_of(&path), 1).unwrap()), "a a a a\n\nb b b b");
 }
 
 #[test]

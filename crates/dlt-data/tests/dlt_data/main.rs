@@ -26,9 +26,10 @@ mod sources;
 mod tokenizer;
 mod windows;
 
-use dlt_data::{DataError, DataRequest, GPT2, SHAKESPEARE, TokenSplits, Tokenizer, load};
-use dlt_spec::spec::{DataSpec, Order, Pipeline};
+use dlt_data::{DataError, DataRequest, GPT2, SHAKESPEARE, Split, TokenSplits, Tokenizer, load};
+use dlt_spec::spec::{DataSpec, Order, Pipeline, Separator};
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -49,6 +50,28 @@ fn shakespeare() -> DataSpec {
 
 fn from_path(path: &Path) -> DataSpec {
     DataSpec { source: path.to_string_lossy().into_owned(), ..shakespeare() }
+}
+
+/// Single bytes of a text of files: what is read of them, to the last one.
+fn bytes_of(path: impl AsRef<Path>) -> DataSpec {
+    DataSpec {
+        tokenizer: "bytes".to_owned(),
+        split: [0.4, 0.3, 0.3],
+        separator: Separator::Line,
+        ..from_path(path.as_ref())
+    }
+}
+
+/// The text of all splits together.
+fn text_of(splits: &TokenSplits) -> String {
+    let bytes = Tokenizer::bytes().unwrap();
+    Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap()).concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
 }
 
 /// Loads without a cache.

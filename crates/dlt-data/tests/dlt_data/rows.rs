@@ -1,36 +1,14 @@
 //! Tables of every kind: which column is the text, what becomes of rows without one, and what is no table.
 
-use crate::{loaded, rejection, shakespeare, some_text, write};
-use dlt_data::{BadRows, ColumnChoice, DataRequest, Progress, Split, TokenSplits, Tokenizer, load};
+use crate::{bytes_of, gzip, loaded, rejection, some_text, text_of, write};
+use dlt_data::{BadRows, ColumnChoice, DataRequest, Progress, load};
 use dlt_hub_stand_in::{Column, Compression, parquet, parquet_with};
-use dlt_spec::spec::{CsvSeparator, DataSpec, Newlines, OnBadRow, Separator};
+use dlt_spec::spec::{CsvSeparator, DataSpec, Newlines, OnBadRow};
 use std::{fs, io::Write, path::Path};
 use tempfile::TempDir;
 
-fn bytes_of(path: impl AsRef<Path>) -> DataSpec {
-    let source = path.as_ref().to_string_lossy().into_owned();
-    DataSpec {
-        source,
-        tokenizer: "bytes".to_owned(),
-        split: [0.4, 0.3, 0.3],
-        separator: Separator::Line,
-        ..shakespeare()
-    }
-}
-
-fn text_of(splits: &TokenSplits) -> String {
-    let bytes = Tokenizer::bytes().unwrap();
-    Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap()).concat()
-}
-
 fn read(data: &DataSpec) -> String {
     text_of(&loaded(data, 1).unwrap())
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(bytes).unwrap();
-    writer.finish().unwrap()
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {

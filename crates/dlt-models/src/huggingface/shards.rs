@@ -6,11 +6,10 @@ mod safe;
 mod torch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Component, Path};
 
 use candle_core::Tensor;
-use dlt_spec::foreign::{self, Foreign};
+use dlt_spec::foreign::Foreign;
 
 use super::settings::{Settings, read_json};
 use crate::{ModelError, Result};
@@ -207,14 +206,6 @@ fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     }
 }
 
-/// What a file is instead of weights, from its first bytes.
-fn foreign(path: &Path) -> Option<Foreign> {
-    let mut head = Vec::new();
-    let file = dlt_spec::file::regular(path, u64::MAX).ok()?;
-    file.take(foreign::HEAD as u64).read_to_end(&mut head).ok()?;
-    Foreign::of(&head)
-}
-
 /// The first of some names, and how many more there are.
 pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 5;
@@ -241,7 +232,7 @@ impl TensorFile {
         if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
             return Ok(Self::Safe(SafeFile::open(path)?));
         }
-        TorchFile::open(path).map(Self::Torch).map_err(|error| match (foreign(path), error) {
+        TorchFile::open(path).map(Self::Torch).map_err(|error| match (Foreign::at(path), error) {
             // torch writes both.
             (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,
             (Some(foreign), ModelError::Format { path, .. }) => {

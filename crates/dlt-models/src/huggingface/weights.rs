@@ -1,11 +1,10 @@
 //! The weights of a folder under this program's names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use dlt_spec::foreign::{self, Foreign};
+use dlt_spec::foreign::Foreign;
 
 use super::names::{Piece, Twin, Use, all_pieces, spellings, twins, use_of};
 use super::shards::{Numbers, Shards, listed};
@@ -185,12 +184,7 @@ impl Weights {
 /// Says what a file is that holds no weights at all: what git or a failed download left in its place.
 fn named(error: ModelError) -> ModelError {
     let ModelError::Format { path, reason } = error else { return error };
-    let head = dlt_spec::file::regular(&path, u64::MAX).and_then(|file| {
-        let mut head = Vec::new();
-        file.take(foreign::HEAD as u64).read_to_end(&mut head)?;
-        Ok(head)
-    });
-    match head.ok().and_then(|head| Foreign::of(&head)) {
+    match Foreign::at(&path) {
         Some(foreign @ (Foreign::Empty | Foreign::LfsPointer | Foreign::Page)) => {
             ModelError::Format { path, reason: format!("expected weights, got {foreign}") }
         }
