@@ -83,10 +83,10 @@ impl fmt::Display for Foreign {
                  itself"
             }
             Self::Page => "a web page (HTML), as a log-in or an error gives it: download the file itself",
-            Self::Zip => "a zip archive: unpack it first; weights that PyTorch saved are one too, save them as safetensors",
+            Self::Zip => "a zip archive: unpack it first, or name it pytorch_model.bin if it is weights that PyTorch saved",
             Self::Gzip => "packed by gzip: unpack it first",
             Self::Zstd => "packed by zstd: unpack it first",
-            Self::Pickle => "pickled Python objects, which are not read: save the weights as safetensors",
+            Self::Pickle => "pickled Python objects: name the file pytorch_model.bin if they are weights that PyTorch saved",
             Self::Json => "a JSON text",
         })
     }
