@@ -5,18 +5,19 @@
 //! | bytes | content |
 //! |---|---|
 //! | 0..8 | `dlt-tok` and a line end |
-//! | 8..12 | version of this layout, 2, u32 |
+//! | 8..12 | version of this layout, 3, u32 |
 //! | 12..16 | size of the vocabulary, u32 |
 //! | 16..24 | number of tokens, u64 |
 //! | 24..32 | bytes of text that the tokens stand for, u64 |
 //! | 32..36 | the token that ends a text, u32; all ones where there is none |
-//! | 36..40 | zero |
+//! | 36..40 | bytes of the rows without text behind the tokens, u32; 0 where there are none |
 //! | 40..48 | bytes of the text that was read, u64 |
 //! | 48..80 | key: SHA-256 of what the tokens were made from |
 //! | 80..112 | SHA-256 of the text that was read |
-//! | 112..144 | SHA-256 of all tokens |
+//! | 112..144 | SHA-256 of all that follows the header |
 //! | 144..176 | SHA-256 of bytes 0..144 |
 //! | 176.. | the tokens, u32 each |
+//! | behind them | rows without text that were met, of each file in order: JSON |
 //!
 //! A file that is not exactly this is made again, never trusted. A new one is written as `KEY.partial`, under a lock on
 //! it, synced and renamed: whoever wants the same file at the same moment waits for it, and what a process that was
@@ -25,6 +26,7 @@
 use crate::{
     checksum::{feed, hex},
     durable,
+    files::Found,
     stream::TokenStream,
     token_file::TokenFile,
 };
@@ -36,7 +38,7 @@ use std::{
 };
 
 const MAGIC: &[u8; 8] = b"dlt-tok\n";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 176;
 const CHECKED_HEADER_BYTES: usize = 144;
 const NO_EOS: u32 = u32::MAX;
@@ -78,7 +80,7 @@ pub(crate) struct TokenizedText {
 }
 
 /// What has to be known beside tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) vocabulary: usize,
     pub(crate) eos: Option<u32>,
@@ -88,6 +90,8 @@ pub(crate) struct Facts {
     pub(crate) text_bytes: u64,
     /// SHA-256 of the text that was read.
     pub(crate) text_sha256: [u8; 32],
+    /// Rows without text of each file that was read; empty where there are none.
+    pub(crate) bad_rows: Vec<Found>,
 }
 
 /// The tokens of a key, if the folder has them whole. What is there but cannot be used is reported as a warning.
@@ -123,21 +127,35 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     if header[48..80] != key.0 {
         return Err(damaged("made from another text or tokenizer"));
     }
-    if long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64)) != Some(length) {
+    let n_found = u64::from(number(36));
+    let end = long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64));
+    let Some(end) = end.filter(|end| end.checked_add(n_found) == Some(length)) else {
         return Err(damaged("cut short or too long"));
-    }
+    };
     let mut hash = Sha256::new();
     feed(&mut [&mut hash], &mut file)?;
     if header[112..144] != *hash.finalize() {
         return Err(damaged("the checksum of the tokens differs"));
     }
+    let bad_rows = read_found(&mut file, end, n_found)?;
     let mut text_sha256 = [0; 32];
     text_sha256.copy_from_slice(&header[80..112]);
     let (vocabulary, eos, bytes) = (number(12) as usize, number(32), long(24));
     let eos = (eos != NO_EOS).then_some(eos);
-    let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256 };
+    let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256, bad_rows };
     let tokens = TokenFile::new(file, path, HEADER_BYTES as u64, long(16) as usize);
     Ok(TokenizedText { stream: TokenStream::in_file(tokens, bytes as usize), facts })
+}
+
+/// The rows without text, from this place in a file whose checksum agrees.
+fn read_found(file: &mut File, at: u64, length: u64) -> io::Result<Vec<Found>> {
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    file.seek(SeekFrom::Start(at))?;
+    let mut json = Vec::new();
+    file.take(length).read_to_end(&mut json)?;
+    serde_json::from_slice(&json).map_err(io::Error::from)
 }
 
 /// What asking to write a key gives.
@@ -195,7 +213,14 @@ impl Writer {
         self.place(facts).inspect_err(|_| drop(fs::remove_file(&partial)))
     }
 
-    fn place(self, facts: &Facts) -> io::Result<TokenizedText> {
+    fn place(mut self, facts: &Facts) -> io::Result<TokenizedText> {
+        let found = match facts.bad_rows.is_empty() {
+            true => Vec::new(),
+            false => serde_json::to_vec(&facts.bad_rows)?,
+        };
+        self.hash.update(&found);
+        self.file.write_all(&found)?;
+        let n_found = u32::try_from(found.len()).map_err(io::Error::other)?;
         let vocabulary = u32::try_from(facts.vocabulary).map_err(io::Error::other)?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(MAGIC);
@@ -204,7 +229,7 @@ impl Writer {
         header.extend_from_slice(&self.tokens.to_le_bytes());
         header.extend_from_slice(&facts.bytes.to_le_bytes());
         header.extend_from_slice(&facts.eos.unwrap_or(NO_EOS).to_le_bytes());
-        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&n_found.to_le_bytes());
         header.extend_from_slice(&facts.text_bytes.to_le_bytes());
         header.extend_from_slice(&self.key.0);
         header.extend_from_slice(&facts.text_sha256);

@@ -12,6 +12,7 @@ mod separated;
 pub(crate) mod table;
 
 pub use bad_rows::BadRows;
+pub(crate) use bad_rows::{Found, by_file};
 pub use column::{ColumnChoice, TextColumn};
 
 use crate::{catalogue::Joining, checksum, error::DataError};

@@ -295,6 +295,8 @@ impl<'a> Loader<'a> {
             },
             (None, None) => self.tokenize(text, split, progress)?,
         };
+        // Where nothing was read: the rows that were left out when it was.
+        text.restore(split, &tokenized.facts.bad_rows);
         let Facts { text_bytes, text_sha256, .. } = tokenized.facts;
         let provenance = SplitProvenance {
             split,

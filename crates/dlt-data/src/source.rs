@@ -5,7 +5,9 @@ use crate::{
     checksum::{self, hex},
     corpus::CORPORA,
     error::DataError,
-    files::{BadRows, DataFile, Flow, Format, Piece, PieceKind, Reading, Rows, Sink, TextColumn},
+    files::{
+        BadRows, DataFile, Flow, Format, Found, Piece, PieceKind, Reading, Rows, Sink, TextColumn, by_file,
+    },
     origin::{HubOrigin, Origin, known_names},
     plan::{plan_folder, split_said_by},
     retrieval::{Retrieval, Retrieved},
@@ -23,7 +25,7 @@ use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 /// Bytes of a text that is held in memory, at most: more than a day of evaluation on a CPU.
@@ -99,6 +101,10 @@ impl Source {
                 // What is shipped has one name for three texts.
                 if let (None, Some(known)) = (file.shipped, examined.get(&file.path)) {
                     *file = known.clone();
+                    // Of Parquet a split reads its own rows alone, of other formats the whole file to count them.
+                    if matches!((self.cut, file.format), (Cut::Rows(_), Format::Parquet)) {
+                        file.findings = Arc::default();
+                    }
                     continue;
                 }
                 file.examine(reading, rows.column.as_deref())?;
@@ -128,15 +134,27 @@ impl Source {
 
     /// Warns of the rows without text that were met so far, once for each file.
     pub(crate) fn tell_bad_rows(&self) {
-        self.files().for_each(|file| file.findings.tell(file));
+        by_file(self.files()).iter().for_each(|(path, rows)| rows.tell(path));
     }
 
     /// Rows without text that were met so far.
     pub(crate) fn bad_rows(&self) -> BadRows {
         let mut all = BadRows::default();
-        let files: BTreeMap<&Path, &DataFile> = self.files().map(|file| (&*file.path, file)).collect();
-        files.values().for_each(|file| all.add(file.findings.rows()));
+        by_file(self.files()).into_values().for_each(|rows| all.add(rows));
         all
+    }
+
+    /// Rows without text of each file of a split, once it was read; of none where there are none.
+    pub(crate) fn found(&self, split: Split) -> Vec<Found> {
+        let found: Vec<Found> =
+            self.rows[split as usize].files.iter().map(|file| file.findings.found()).collect();
+        if found.iter().all(Found::is_nothing) { Vec::new() } else { found }
+    }
+
+    /// Takes over what was found as the tokens of a split were made, in place of reading it.
+    pub(crate) fn restore(&self, split: Split, found: &[Found]) {
+        let files = &self.rows[split as usize].files;
+        files.iter().zip(found).for_each(|(file, found)| file.findings.restore(found));
     }
 
     /// Whether there is such a split: data may come without a test split.

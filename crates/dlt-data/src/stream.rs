@@ -153,7 +153,7 @@ pub struct Provenance {
     /// The column of its tables that the text is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<TextColumn>,
-    /// Rows without text that were met. Where the tokens were cached, nothing was read and none were.
+    /// Rows without text that were met when the tokens were made, by this process or by the one that cached them.
     #[serde(default)]
     pub bad_rows: BadRows,
     /// Which file went to which split, where there are several.

@@ -98,6 +98,7 @@ impl Work<'_> {
             bytes,
             text_bytes: read.bytes,
             text_sha256: read.sha256,
+            bad_rows: self.source.found(self.split),
         })
     }
 

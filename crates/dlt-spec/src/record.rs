@@ -416,8 +416,8 @@ pub struct DataProvenance {
     /// The column that the text is in, where it is of tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<DataColumn>,
-    /// Rows without text that were read to make the tokens, if there were any. Where the tokens were in the cache, no
-    /// row was read.
+    /// Rows without text that were met when the tokens or examples were made, if there were any. Tokens from the cache
+    /// bring them along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_rows: Option<DataBadRows>,
     /// Name or path of the tokenizer.

@@ -7,7 +7,11 @@ use super::{DataFile, Flow, Piece, PieceKind, Sink};
 use crate::error::DataError;
 use dlt_spec::spec::OnBadRow;
 use serde::{Deserialize, Serialize};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Rows of each kind whose place is kept.
 const KEPT: usize = 3;
@@ -15,7 +19,7 @@ const KEPT: usize = 3;
 /// What a row holds: its text, nothing, or the reason why it cannot be read.
 pub(super) type RowText<'a> = Result<Option<&'a str>, String>;
 
-/// Rows without a text that were read.
+/// Rows without a text, of those that tokens or examples were made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadRows {
     /// Rows that were taken as empty.
@@ -26,65 +30,93 @@ pub struct BadRows {
     pub first: Vec<String>,
 }
 
-/// What was found in a file so far.
+/// What was found in a file so far. Every reader of the same rows of a file shares it.
 #[derive(Debug, Default)]
 pub(crate) struct Findings(Mutex<Found>);
 
-#[derive(Debug, Default)]
-struct Found {
+/// Rows without a text of one file, without its name: what a token cache keeps of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Found {
     /// The last row that was counted: a file is read from front to back more than once.
     last: u64,
-    rows: BadRows,
-    is_told: bool,
+    empty: u64,
+    skipped: u64,
+    first: Vec<(u64, String)>,
 }
 
 impl Findings {
-    fn note(&self, file: &DataFile, row: u64, reason: &str, policy: OnBadRow) {
+    pub(super) fn note(&self, row: u64, reason: &str, policy: OnBadRow) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if row <= found.last {
             return;
         }
         found.last = row;
         match policy {
-            OnBadRow::Stop => found.rows.empty += 1,
-            OnBadRow::Skip => found.rows.skipped += 1,
+            OnBadRow::Stop => found.empty += 1,
+            OnBadRow::Skip => found.skipped += 1,
         }
-        if found.rows.first.len() < KEPT {
-            let place = format!("{}, row {row}: {reason}", file.path.display());
-            found.rows.first.push(place);
+        if found.first.len() < KEPT {
+            found.first.push((row, reason.to_owned()));
         }
-    }
-
-    /// Warns of what was found, once.
-    pub(crate) fn tell(&self, file: &DataFile) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let BadRows { empty, skipped, first } = &found.rows;
-        if found.is_told || empty + skipped == 0 {
-            return;
-        }
-        let (rows, what) = match (empty, skipped) {
-            (rows, 0) => {
-                (rows, "rows without text are taken as empty; data.on_bad_row = \"skip\" leaves them out")
-            }
-            (_, rows) => (rows, "rows are left out"),
-        };
-        tracing::warn!(path = %file.path.display(), rows, first = first.join("; "), "{what}");
-        found.is_told = true;
     }
 
     /// What was found.
-    pub(crate) fn rows(&self) -> BadRows {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).rows.clone()
+    pub(crate) fn found(&self) -> Found {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what an earlier process found in the same rows.
+    pub(crate) fn restore(&self, earlier: &Found) {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if earlier.last > found.last {
+            found.clone_from(earlier);
+        }
     }
 }
 
+impl Found {
+    /// Whether there is nothing to say of the file.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn of(self, path: &Path) -> BadRows {
+        let place = |(row, reason)| format!("{}, row {row}: {reason}", path.display());
+        let first = self.first.into_iter().map(place).collect();
+        BadRows { empty: self.empty, skipped: self.skipped, first }
+    }
+}
+
+/// What was found in each of these files, in the order of their paths. A file may be there more than once.
+pub(crate) fn by_file<'a>(files: impl Iterator<Item = &'a DataFile>) -> BTreeMap<&'a Path, BadRows> {
+    let mut seen = BTreeSet::new();
+    let mut all: BTreeMap<&Path, BadRows> = BTreeMap::new();
+    for file in files.filter(|file| seen.insert(Arc::as_ptr(&file.findings))) {
+        all.entry(&file.path).or_default().add(file.findings.found().of(&file.path));
+    }
+    all
+}
+
 impl BadRows {
-    /// Adds those of another file.
+    /// Adds those of another file, or of other rows of the same one.
     pub(crate) fn add(&mut self, other: Self) {
         self.empty += other.empty;
         self.skipped += other.skipped;
         self.first.extend(other.first);
         self.first.truncate(KEPT);
+    }
+
+    /// Warns of those of a file.
+    pub(crate) fn tell(&self, path: &Path) {
+        let Self { empty, skipped, first } = self;
+        let (rows, what) = match (empty, skipped) {
+            (0, 0) => return,
+            (rows, 0) => {
+                (rows, "rows without text are taken as empty; data.on_bad_row = \"skip\" leaves them out")
+            }
+            (_, rows) => (rows, "rows are left out"),
+        };
+        tracing::warn!(path = %path.display(), rows, first = first.join("; "), "{what}");
     }
 }
 
@@ -99,14 +131,14 @@ pub(super) fn hand_on(
     let text = match (text, policy) {
         (Ok(Some(text)), _) => text,
         (Ok(None), policy) => {
-            file.findings.note(file, row, "no text", policy);
+            file.findings.note(row, "no text", policy);
             if policy == OnBadRow::Skip {
                 return Ok(Flow::On);
             }
             ""
         }
         (Err(reason), OnBadRow::Skip) => {
-            file.findings.note(file, row, &reason, policy);
+            file.findings.note(row, &reason, policy);
             return Ok(Flow::On);
         }
         (Err(reason), OnBadRow::Stop) => {

@@ -1,17 +1,20 @@
-use crate::{TOKENIZER, from_path, loaded, some_text, write};
-use dlt_data::{DataRequest, Progress, Split, TokenSplits, load};
-use dlt_spec::spec::{DataSpec, Pipeline};
+use crate::{TOKENIZER, bytes_of, from_path, loaded, some_text, write};
+use dlt_data::{DataRequest, Progress, Split, TokenSplits, load, load_text};
+use dlt_hub_stand_in::{Column, parquet};
+use dlt_spec::spec::{DataSpec, OnBadRow, Pipeline};
+use sha2::{Digest, Sha256};
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
 };
 use tempfile::TempDir;
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
 
 const CONTEXT: usize = 8;
 
@@ -37,8 +40,18 @@ fn words(folder: &TempDir) -> DataSpec {
     DataSpec { tokenizer, ..from_path(&write(folder, "text.txt", some_text())) }
 }
 
-/// Counts warnings and nothing else.
-struct Warnings(Arc<AtomicUsize>);
+/// Keeps warnings and nothing else.
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+/// All that a warning says, in one line.
+#[derive(Default)]
+struct Said(String);
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push_str(&format!("{field}={value:?} "));
+    }
+}
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -49,8 +62,10 @@ impl Subscriber for Warnings {
         span::Id::from_u64(1)
     }
 
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn event(&self, event: &Event<'_>) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        self.0.lock().unwrap().push(said.0);
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -59,15 +74,22 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// As [`cached`], and the number of warnings.
-fn cached_with_warnings(data: &DataSpec, cache: &Path) -> (TokenSplits, usize, usize) {
-    let warnings = Arc::new(AtomicUsize::new(0));
+/// What some work gives, and the warnings on its way.
+fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let warnings = Arc::new(Mutex::new(Vec::new()));
     let subscriber = Warnings(Arc::clone(&warnings));
-    let (splits, hits) = tracing::subscriber::with_default(subscriber, || cached(data, cache));
-    (splits, hits, warnings.load(Ordering::Relaxed))
+    let result = tracing::subscriber::with_default(subscriber, work);
+    let warnings = warnings.lock().unwrap().clone();
+    (result, warnings)
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// As [`cached`], and the number of warnings.
+fn cached_with_warnings(data: &DataSpec, cache: &Path) -> (TokenSplits, usize, usize) {
+    let ((splits, hits), warnings) = with_warnings(|| cached(data, cache));
+    (splits, hits, warnings.len())
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
@@ -97,7 +119,7 @@ fn cached_tokens_stay_in_their_file_and_are_the_same() {
     }
     assert!(!plain.train.is_in_file());
     assert!(
-        files(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
+        files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
         "temporary files are left"
     );
 }
@@ -108,7 +130,7 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
     let cache = folder.path().join("cache");
     let data = from_path(&write(&folder, "text.txt", some_text()));
     cached(&data, &cache);
-    assert_eq!(files(&cache).len(), 3);
+    assert_eq!(files_of(&cache).len(), 3);
     let other_text = from_path(&write(&folder, "other.txt", some_text().replace("word", "Word")));
     assert_eq!(cached(&other_text, &cache).1, 0);
     let blocks = DataSpec { pipeline: Pipeline::Blocks, ..data.clone() };
@@ -117,7 +139,7 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
     TOKENIZER.save(&json).unwrap();
     let other_tokenizer = DataSpec { tokenizer: json.to_string_lossy().into_owned(), ..data.clone() };
     assert_eq!(cached(&other_tokenizer, &cache).1, 0);
-    assert_eq!(files(&cache).len(), 12);
+    assert_eq!(files_of(&cache).len(), 12);
     // The same content under another name is the same text.
     let copy = from_path(&write(&folder, "copy.txt", some_text()));
     assert_eq!(cached(&copy, &cache).1, 3);
@@ -130,7 +152,7 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     let (whole, _) = cached(&data, &cache);
     let whole = tokens(&whole);
     let originals: Vec<(PathBuf, Vec<u8>)> =
-        files(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        files_of(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
     let (path, original) = &originals[0];
     let end = original.len();
     let flipped = |at: usize| {
@@ -163,9 +185,9 @@ fn the_layout_on_disk_is_the_documented_one() {
     let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
     let (splits, _) = cached(&data, &cache);
     let train = splits.train.tokens().unwrap();
-    let file = files(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
+    let file = files_of(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
     assert_eq!(file.len(), 176 + 4 * train.len());
-    assert_eq!(&file[..16], b"dlt-tok\n\x02\0\0\0\x51\xC4\0\0");
+    assert_eq!(&file[..16], b"dlt-tok\n\x03\0\0\0\x51\xC4\0\0");
     assert_eq!(file[16..24], (train.len() as u64).to_le_bytes());
     assert_eq!(file[24..32], (splits.train.bytes() as u64).to_le_bytes());
     assert_eq!(file[32..40], [0x50, 0xC4, 0, 0, 0, 0, 0, 0]);
@@ -174,6 +196,119 @@ fn the_layout_on_disk_is_the_documented_one() {
     assert_eq!(digits, splits.provenance.splits[0].sha256);
     let payload: Vec<u8> = train.iter().flat_map(|id| id.to_le_bytes()).collect();
     assert_eq!(file[176..], payload);
+}
+
+/// Rows with a number, of which every sixth has no text; the first row that has none is the second.
+fn texts_with_holes(name: &str) -> Vec<Option<String>> {
+    (0..60).map(|row| (row % 6 != 1).then(|| format!("row {row} of {name}"))).collect()
+}
+
+fn lines_with_holes(name: &str) -> String {
+    let line = |text: Option<String>| format!("{}\n", serde_json::json!({ "text": text }));
+    texts_with_holes(name).into_iter().map(line).collect()
+}
+
+/// A file that is cut, a folder with a file for each split, and Parquet that train and validation share.
+fn sources_with_holes(folder: &TempDir) -> Vec<PathBuf> {
+    ["named", "shared", "mixed"].iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+    write(folder, "rows.jsonl", lines_with_holes("one file"));
+    for split in ["train", "validation", "test"] {
+        write(folder, &format!("named/{split}.jsonl"), lines_with_holes(split));
+    }
+    for split in ["train", "test"] {
+        let table = parquet(&[Column::MaybeText("text", texts_with_holes(split))], 7);
+        write(folder, &format!("shared/{split}.parquet"), table);
+        write(folder, &format!("mixed/{split}.jsonl"), lines_with_holes(split));
+    }
+    ["rows.jsonl", "named", "shared", "mixed"].map(|name| folder.path().join(name)).to_vec()
+}
+
+#[test]
+fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
+    for on_bad_row in [OnBadRow::Skip, OnBadRow::Stop] {
+        let folder = TempDir::new().unwrap();
+        for source in sources_with_holes(&folder) {
+            let data = DataSpec { on_bad_row, ..bytes_of(&source) };
+            let cache = folder.path().join("cache").join(source.file_name().unwrap());
+            let (fresh, said) = with_warnings(|| loaded(&data, CONTEXT).unwrap());
+            let rows = &fresh.provenance.bad_rows;
+            let files = said.len() as u64;
+            assert!(files > 0, "{}", source.display());
+            assert_eq!(
+                (rows.skipped + rows.empty, rows.first.len()),
+                (10 * files, 3),
+                "{}",
+                source.display()
+            );
+            let same = |(splits, hits): (TokenSplits, usize), warnings: Vec<String>, expected: usize| {
+                assert_eq!(hits, expected, "{}", source.display());
+                assert_eq!(splits.provenance, fresh.provenance, "{}", source.display());
+                assert_eq!(warnings, said);
+            };
+            for hits in [0, 3] {
+                let (splits, warnings) = with_warnings(|| cached(&data, &cache));
+                same(splits, warnings, hits);
+            }
+            // Of some splits the tokens are there, of others they are not.
+            let files = files_of(&cache);
+            for gone in &files {
+                fs::remove_file(gone).unwrap();
+                let (splits, warnings) = with_warnings(|| cached(&data, &cache));
+                same(splits, warnings, files.len() - 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_split_of_a_cached_text_is_told_as_it_is_from_the_files() {
+    let folder = TempDir::new().unwrap();
+    for source in sources_with_holes(&folder) {
+        let data = DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&source) };
+        let cache = folder.path().join("cache").join(source.file_name().unwrap());
+        cached(&data, &cache);
+        for split in Split::ALL {
+            let read = |cache: Option<&Path>| {
+                let request = DataRequest { cache, ..DataRequest::new(&data, CONTEXT) };
+                with_warnings(|| load_text(&request, Some(split), &mut |_| ()).unwrap()).1
+            };
+            assert_eq!(read(Some(&cache)), read(None), "{split} of {}", source.display());
+        }
+    }
+}
+
+#[test]
+fn the_rows_of_cached_tokens_are_named_in_the_file_that_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let of = |name: &str| DataSpec {
+        on_bad_row: OnBadRow::Skip,
+        ..bytes_of(write(&folder, name, lines_with_holes("one file")))
+    };
+    cached(&of("rows.jsonl"), &cache);
+    let ((splits, hits), warnings) = with_warnings(|| cached(&of("copy.jsonl"), &cache));
+    let rows = splits.provenance.bad_rows;
+    assert_eq!((hits, rows.skipped), (3, 10));
+    assert!(rows.first[0].ends_with("copy.jsonl, row 2: no text"), "{rows:?}");
+    assert!(warnings[0].contains("rows=10") && warnings[0].contains("copy.jsonl, row 14"), "{warnings:?}");
+}
+
+#[test]
+fn a_cache_of_the_layout_before_is_made_again() {
+    let folder = TempDir::new().unwrap();
+    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    cached(&data, &cache);
+    for path in files_of(&cache) {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8] = 2;
+        let checksum = Sha256::digest(&bytes[..144]);
+        bytes[144..176].copy_from_slice(&checksum);
+        fs::write(&path, bytes).unwrap();
+    }
+    let ((_, hits), warnings) = with_warnings(|| cached(&data, &cache));
+    assert_eq!((hits, warnings.len()), (0, 3));
+    assert!(warnings[0].contains("not a token cache of this version"), "{warnings:?}");
+    assert_eq!(cached(&data, &cache).1, 3);
 }
 
 #[test]
@@ -195,7 +330,7 @@ fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     let (data, cache) = (words(&folder), folder.path().join("cache"));
     let expected = loaded(&data, CONTEXT).unwrap();
     cached(&data, &cache);
-    for file in files(&cache) {
+    for file in files_of(&cache) {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
     }
@@ -203,7 +338,7 @@ fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     assert_eq!((hits, warnings), (0, 6));
     assert!(!splits.train.is_in_file());
     assert_eq!(tokens(&splits), tokens(&expected));
-    assert_eq!(files(&cache).len(), 3, "temporary files are left");
+    assert_eq!(files_of(&cache).len(), 3, "temporary files are left");
 }
 
 #[test]
@@ -238,7 +373,7 @@ fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
             scope.spawn(|| assert_eq!(tokens(&cached(&data, &cache).0), tokens(&expected)));
         }
     });
-    assert_eq!(files(&cache).len(), 3);
+    assert_eq!(files_of(&cache).len(), 3);
     assert_eq!(cached(&data, &cache).1, 3);
 }
 
@@ -248,7 +383,7 @@ fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
     let (data, cache) = (words(&folder), folder.path().join("cache"));
     let (splits, _) = cached(&data, &cache);
     let windows = splits.windows(Split::Train).unwrap();
-    for file in files(&cache) {
+    for file in files_of(&cache) {
         fs::OpenOptions::new().write(true).open(file).unwrap().set_len(176 + 40).unwrap();
     }
     let (mut inputs, mut targets) = ([0; CONTEXT], [0; CONTEXT]);
@@ -274,5 +409,5 @@ fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
         assert!(error.contains("DLT_CACHE_LIMIT") && error.contains("1000 bytes"), "{error}");
         assert!(load(&request(Some(1 << 20)), &mut |_| ()).is_ok());
     }
-    assert!(files(&cache).iter().all(|file| file.extension().unwrap() == "tokens"), "something is left");
+    assert!(files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"), "something is left");
 }
