@@ -1,4 +1,4 @@
-//! A recording's text form: whatever is accepted is written and read back equal.
+//! A recording's text form: whatever is accepted is written and read back equal, and what was refused changes nothing.
 #![no_main]
 
 use dlt_state::Recording;
@@ -10,5 +10,9 @@ fuzz_target!(|text: &str| {
         assert_eq!(again.as_ref(), Ok(&recording));
         let steps = recording.rows().last().map_or(0, |row| row.step());
         assert_eq!(recording.steps_independent(steps).len(), recording.n_layers());
+        for ((_, transition), row) in recording.transitions().zip(recording.rows()) {
+            let is_refused = row.refused().is_some();
+            assert!(!is_refused || (transition.is_empty() && recording.version() == Recording::GATED_VERSION));
+        }
     }
 });

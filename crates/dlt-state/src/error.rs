@@ -74,6 +74,42 @@ pub enum StateError {
         /// The number of layers.
         n_layers: usize,
     },
+    /// A group is named by a layer that does not own it.
+    NotAnOwner {
+        /// The layer that was named.
+        layer: usize,
+        /// Its owner.
+        owner: usize,
+    },
+    /// A part of a group names a layer of another group.
+    NotAMember {
+        /// The layer that was named.
+        layer: usize,
+        /// The owner of the group that is to be split.
+        owner: usize,
+    },
+    /// The layers of a part are not in rising order, or one comes twice.
+    NotRising {
+        /// The layer before.
+        previous: usize,
+        /// The layer that is not above it.
+        layer: usize,
+    },
+    /// A part of a group has no layer.
+    EmptyPart {
+        /// The owner of the group that is to be split.
+        owner: usize,
+    },
+    /// A part of a group is the whole of it.
+    WholeGroup {
+        /// The owner of the group that is to be split.
+        owner: usize,
+    },
+    /// A group is to be merged with itself.
+    SameGroup {
+        /// Its owner.
+        owner: usize,
+    },
     /// A decision is recorded at an earlier step than the one before it.
     StepDecreased {
         /// Step of the decision before.
@@ -88,6 +124,17 @@ pub enum StateError {
         /// Its owner by Eq. 1.
         expected: usize,
         /// Its recorded owner.
+        came: usize,
+    },
+    /// A refused decision is recorded where the header says that there are none.
+    NotGated,
+    /// The line of a refused decision has another action than the one that stays in force.
+    RefusedChanges {
+        /// The first layer that differs.
+        layer: usize,
+        /// What is in force for it.
+        expected: usize,
+        /// What the line says.
         came: usize,
     },
     /// Something is wrong in one line of a recording's text.
@@ -139,8 +186,8 @@ pub enum StateError {
     UnknownVersion {
         /// The version that it names.
         came: usize,
-        /// The version that is read.
-        expected: usize,
+        /// The newest version that is read; all from 1 on are.
+        newest: usize,
     },
 }
 
@@ -198,7 +245,36 @@ impl Display for StateError {
             Self::UnknownFormat { came, expected } => {
                 write!(f, "expected format {expected:?}, came {came:?}")
             }
-            Self::UnknownVersion { came, expected } => write!(f, "expected version {expected}, came {came}"),
+            Self::UnknownVersion { came, newest } => {
+                write!(f, "expected a version from 1 to {newest}, got {came}")
+            }
+            Self::NotAnOwner { layer, owner } => {
+                write!(f, "expected the owner of a group, got layer {layer}, which layer {owner} owns")
+            }
+            Self::NotAMember { layer, owner } => {
+                write!(f, "expected layers of the group of layer {owner}, got layer {layer}")
+            }
+            Self::NotRising { previous, layer } => {
+                write!(f, "expected layers in rising order, got {layer} after {previous}")
+            }
+            Self::EmptyPart { owner } => {
+                write!(f, "expected a layer of the group of layer {owner} at least, got none")
+            }
+            Self::WholeGroup { owner } => {
+                write!(f, "expected a part of the group of layer {owner}, got all of it")
+            }
+            Self::SameGroup { owner } => {
+                write!(f, "expected two groups to merge, got the group of layer {owner} twice")
+            }
+            Self::NotGated => {
+                write!(f, "expected a recording of version 2 for a refused decision, got one of version 1")
+            }
+            Self::RefusedChanges { layer, expected, came } => {
+                write!(
+                    f,
+                    "entry {layer} beside a refused action is {came}: expected {expected}, as before it"
+                )
+            }
         }
     }
 }

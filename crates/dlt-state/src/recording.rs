@@ -1,10 +1,13 @@
 //! The decisions of a run, in order.
 
+mod row;
 mod text;
 
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+
+pub use row::Row;
 
 use crate::{Action, EventCounts, State, StateError, Transition};
 
@@ -26,6 +29,16 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 ///
 /// The header has `"initial":[...]`, the owners before the first decision, where these are not all 0. A decision has `"layer"`
 /// where it was about that layer alone. `"state"` is always Equation 1 of `"action"`, and steps never fall.
+///
+/// Version 2 is for runs that measure a decision and undo it where it harms. The line of a decision that was undone has
+/// the action and the state that stay in force, and `"refused":[...]`, the action that was asked for. The header
+/// alone says the version, so a file has it before its first decision. Version 1 has no refused decisions.
+///
+/// ```text
+/// {"format":"dlt-states","version":2,"n_layers":3}
+/// {"step":15,"action":[0,1,1],"state":[0,1,1]}
+/// {"step":30,"action":[0,1,1],"state":[0,1,1],"refused":[0,0,1]}
+/// ```
 ///
 /// The reader is strict: keys may come in any order and blanks may stand around values, but unknown, repeated and missing
 /// keys, blank lines, numbers other than plain whole ones, escapes in strings, and more than 65,536 layers are errors, and each
@@ -54,25 +67,9 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 )]
 pub struct Recording {
     initial: State,
+    /// Whether decisions may be refused: version 2.
+    gated: bool,
     rows: Vec<Row>,
-}
-
-/// One decision of a [`Recording`].
-///
-/// ```
-/// use dlt_state::{Action, Recording};
-///
-/// let mut recording = Recording::new(3);
-/// let row = recording.push(15, Action::new(vec![0, 0, 1])?, None)?;
-/// assert_eq!(row.state().owners(), [0, 0, 0]);
-/// # Ok::<(), dlt_state::StateError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Row {
-    step: usize,
-    layer: Option<usize>,
-    action: Action,
-    state: State,
 }
 
 impl Recording {
@@ -83,12 +80,19 @@ impl Recording {
     /// ```
     pub const FORMAT: &'static str = "dlt-states";
 
-    /// Version of the text form, in its header.
+    /// Version of the text form without refused decisions, in its header.
     ///
     /// ```
     /// assert_eq!(dlt_state::Recording::VERSION, 1);
     /// ```
     pub const VERSION: usize = 1;
+
+    /// Version of the text form that may have refused decisions.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::Recording::GATED_VERSION, 2);
+    /// ```
+    pub const GATED_VERSION: usize = 2;
 
     /// No decision yet, at depth `n_layers`, with all layers tied until the first one.
     ///
@@ -116,7 +120,31 @@ impl Recording {
     /// ```
     #[must_use]
     pub fn starting_from(initial: State) -> Self {
-        Self { initial, rows: Vec::new() }
+        Self { initial, gated: false, rows: Vec::new() }
+    }
+
+    /// The same for a run that may refuse decisions: a recording of version 2.
+    ///
+    /// ```
+    /// use dlt_state::{Recording, State};
+    ///
+    /// let recording = Recording::gated(State::all_tied(3));
+    /// assert_eq!(recording.version(), 2);
+    /// assert_eq!(recording.header_line(), r#"{"format":"dlt-states","version":2,"n_layers":3}"#);
+    /// ```
+    #[must_use]
+    pub fn gated(initial: State) -> Self {
+        Self { initial, gated: true, rows: Vec::new() }
+    }
+
+    /// Version of the text form: 2 where decisions may be refused.
+    ///
+    /// ```
+    /// assert_eq!(dlt_state::Recording::new(3).version(), 1);
+    /// ```
+    #[must_use]
+    pub fn version(&self) -> usize {
+        if self.gated { Self::GATED_VERSION } else { Self::VERSION }
     }
 
     /// Adds the decision made after `step` training steps. `layer` is the layer that was visited, where the decision
@@ -137,6 +165,46 @@ impl Recording {
     /// # Ok::<(), StateError>(())
     /// ```
     pub fn push(&mut self, step: usize, action: Action, layer: Option<usize>) -> Result<&Row, StateError> {
+        self.check_row(step, &action, layer)?;
+        let state = State::from_action(&action);
+        Ok(self.add(Row { step, layer, action, state, refused: None }))
+    }
+
+    /// Adds a decision that was undone within the step: `asked` is what it asked for, and what was in force before stays
+    /// so. After an error the recording is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::NotGated`] where the recording has version 1, and the errors of [`push`](Self::push).
+    ///
+    /// ```
+    /// use dlt_state::{Action, Recording, State};
+    ///
+    /// let mut recording = Recording::gated(State::independent(2));
+    /// let row = recording.push_refused(15, Action::all_zero(2), None)?;
+    /// assert_eq!(row.state(), &State::independent(2));
+    /// assert_eq!(row.refused(), Some(&Action::all_zero(2)));
+    /// assert_eq!(row.to_line(), r#"{"step":15,"action":[0,1],"state":[0,1],"refused":[0,0]}"#);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn push_refused(
+        &mut self,
+        step: usize,
+        asked: Action,
+        layer: Option<usize>,
+    ) -> Result<&Row, StateError> {
+        if !self.gated {
+            return Err(StateError::NotGated);
+        }
+        self.check_row(step, &asked, layer)?;
+        let (action, state) = match self.rows.last() {
+            Some(row) => (row.action.clone(), row.state.clone()),
+            None => (self.initial.as_action().clone(), self.initial.clone()),
+        };
+        Ok(self.add(Row { step, layer, action, state, refused: Some(asked) }))
+    }
+
+    fn check_row(&self, step: usize, action: &Action, layer: Option<usize>) -> Result<(), StateError> {
         let n_layers = self.n_layers();
         if action.n_layers() != n_layers {
             return Err(StateError::DepthMismatch { expected: n_layers, came: action.n_layers() });
@@ -144,12 +212,15 @@ impl Recording {
         if let Some(layer) = layer.filter(|&layer| layer >= n_layers) {
             return Err(StateError::LayerOutOfRange { layer, n_layers });
         }
-        if let Some(previous) = self.rows.last().map(Row::step).filter(|&previous| step < previous) {
-            return Err(StateError::StepDecreased { previous, step });
+        match self.rows.last().map(Row::step).filter(|&previous| step < previous) {
+            Some(previous) => Err(StateError::StepDecreased { previous, step }),
+            None => Ok(()),
         }
-        let state = State::from_action(&action);
-        self.rows.push(Row { step, layer, action, state });
-        Ok(&self.rows[self.rows.len() - 1])
+    }
+
+    fn add(&mut self, row: Row) -> &Row {
+        self.rows.push(row);
+        &self.rows[self.rows.len() - 1]
     }
 
     /// Number of layers, L.
@@ -296,7 +367,7 @@ impl Recording {
     /// ```
     #[must_use]
     pub fn header_line(&self) -> String {
-        text::header_line(&self.initial)
+        text::header_line(self.version(), &self.initial)
     }
 
     /// The text form: the header and a line for each decision, each with its end of line.
@@ -342,8 +413,8 @@ impl Recording {
         let mut lines = text.lines();
         // A text without any line lacks its header.
         let header = lines.next().unwrap_or_default();
-        let initial = text::parse_header(header).map_err(|error| error.at_line(1))?;
-        let mut recording = Self::starting_from(initial);
+        let (version, initial) = text::parse_header(header).map_err(|error| error.at_line(1))?;
+        let mut recording = Self { initial, gated: version == Self::GATED_VERSION, rows: Vec::new() };
         for (index, line) in lines.enumerate() {
             recording.push_line(line).map_err(|error| error.at_line(index + 2))?;
         }
@@ -351,90 +422,41 @@ impl Recording {
     }
 
     fn push_line(&mut self, line: &str) -> Result<(), StateError> {
-        let read = text::parse_row(line)?;
-        let row = self.push(read.step, read.action, read.layer)?;
-        let owners = row.state.owners();
-        if read.owners.len() != owners.len() {
-            return Err(StateError::DepthMismatch { expected: owners.len(), came: read.owners.len() });
-        }
-        for (layer, (&expected, &came)) in owners.iter().zip(&read.owners).enumerate() {
-            if expected != came {
-                return Err(StateError::StateMismatch { layer, expected, came });
+        let text::ReadRow { step, layer, action, owners, refused } = text::parse_row(line, self.version())?;
+        let row = match refused {
+            None => self.push(step, action, layer)?,
+            Some(asked) => {
+                let row = self.push_refused(step, asked, layer)?;
+                check_in_force(row.action(), &action)?;
+                row
             }
+        };
+        let expected = row.state.owners();
+        if owners.len() != expected.len() {
+            return Err(StateError::DepthMismatch { expected: expected.len(), came: owners.len() });
         }
-        Ok(())
+        match first_difference(expected, &owners) {
+            Some((layer, expected, came)) => Err(StateError::StateMismatch { layer, expected, came }),
+            None => Ok(()),
+        }
     }
 }
 
-impl Row {
-    /// Training steps done before the decision.
-    ///
-    /// ```
-    /// use dlt_state::{Action, Recording};
-    ///
-    /// let mut recording = Recording::new(2);
-    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.step(), 15);
-    /// # Ok::<(), dlt_state::StateError>(())
-    /// ```
-    #[must_use]
-    pub fn step(&self) -> usize {
-        self.step
+/// Refuses the line of an undone decision whose action is not the one in force.
+pub(crate) fn check_in_force(in_force: &Action, came: &Action) -> Result<(), StateError> {
+    if came.n_layers() != in_force.n_layers() {
+        return Err(StateError::DepthMismatch { expected: in_force.n_layers(), came: came.n_layers() });
     }
+    match first_difference(in_force.values(), came.values()) {
+        Some((layer, expected, came)) => Err(StateError::RefusedChanges { layer, expected, came }),
+        None => Ok(()),
+    }
+}
 
-    /// The layer that was visited, where the decision was about that one alone.
-    ///
-    /// ```
-    /// use dlt_state::{Action, Recording};
-    ///
-    /// let mut recording = Recording::new(2);
-    /// assert_eq!(recording.push(15, Action::all_zero(2), Some(1))?.layer(), Some(1));
-    /// # Ok::<(), dlt_state::StateError>(())
-    /// ```
-    #[must_use]
-    pub fn layer(&self) -> Option<usize> {
-        self.layer
-    }
-
-    /// What was asked for, of all layers.
-    ///
-    /// ```
-    /// use dlt_state::{Action, Recording};
-    ///
-    /// let mut recording = Recording::new(2);
-    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.action(), &Action::all_zero(2));
-    /// # Ok::<(), dlt_state::StateError>(())
-    /// ```
-    #[must_use]
-    pub fn action(&self) -> &Action {
-        &self.action
-    }
-
-    /// What came of it, by Equation 1.
-    ///
-    /// ```
-    /// use dlt_state::{Action, Recording, State};
-    ///
-    /// let mut recording = Recording::new(2);
-    /// assert_eq!(recording.push(15, Action::all_zero(2), None)?.state(), &State::all_tied(2));
-    /// # Ok::<(), dlt_state::StateError>(())
-    /// ```
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// The decision's line in the text form, without an end of line, for a run that appends to its file.
-    ///
-    /// ```
-    /// use dlt_state::{Action, Recording};
-    ///
-    /// let mut recording = Recording::new(3);
-    /// let row = recording.push(30, Action::new(vec![0, 1, 1])?, Some(2))?;
-    /// assert_eq!(row.to_line(), r#"{"step":30,"layer":2,"action":[0,1,1],"state":[0,1,1]}"#);
-    /// # Ok::<(), dlt_state::StateError>(())
-    /// ```
-    #[must_use]
-    pub fn to_line(&self) -> String {
-        text::row_line(self)
-    }
+/// The first entry that differs, with both values.
+fn first_difference(expected: &[usize], came: &[usize]) -> Option<(usize, usize, usize)> {
+    let mut entries = expected.iter().zip(came).enumerate();
+    entries
+        .find(|(_, (expected, came))| expected != came)
+        .map(|(layer, (&expected, &came))| (layer, expected, came))
 }

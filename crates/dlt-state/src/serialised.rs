@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::recording::check_in_force;
 use crate::{Action, Recording, State, StateError, Transition};
 
 /// A transition without its events, which follow from its states.
@@ -19,6 +20,9 @@ pub(crate) struct TransitionForm {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RecordingForm {
     initial: State,
+    /// Whether decisions may be refused; forms from before that lack it.
+    #[serde(default, skip_serializing_if = "is_plain")]
+    gated: bool,
     rows: Vec<RowForm>,
 }
 
@@ -28,6 +32,13 @@ struct RowForm {
     step: usize,
     layer: Option<usize>,
     action: Action,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Action>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_plain(gated: &bool) -> bool {
+    !gated
 }
 
 impl From<Transition> for TransitionForm {
@@ -46,9 +57,17 @@ impl TryFrom<TransitionForm> for Transition {
 
 impl From<Recording> for RecordingForm {
     fn from(recording: Recording) -> Self {
-        let row =
-            |row: &crate::Row| RowForm { step: row.step(), layer: row.layer(), action: row.action().clone() };
-        Self { initial: recording.initial().clone(), rows: recording.rows().iter().map(row).collect() }
+        let row = |row: &crate::Row| RowForm {
+            step: row.step(),
+            layer: row.layer(),
+            action: row.action().clone(),
+            refused: row.refused().cloned(),
+        };
+        Self {
+            initial: recording.initial().clone(),
+            gated: recording.version() == Recording::GATED_VERSION,
+            rows: recording.rows().iter().map(row).collect(),
+        }
     }
 }
 
@@ -56,9 +75,15 @@ impl TryFrom<RecordingForm> for Recording {
     type Error = StateError;
 
     fn try_from(form: RecordingForm) -> Result<Self, StateError> {
-        let mut recording = Self::starting_from(form.initial);
-        for row in form.rows {
-            recording.push(row.step, row.action, row.layer)?;
+        let mut recording =
+            if form.gated { Self::gated(form.initial) } else { Self::starting_from(form.initial) };
+        for RowForm { step, layer, action, refused } in form.rows {
+            match refused {
+                None => drop(recording.push(step, action, layer)?),
+                Some(asked) => {
+                    check_in_force(recording.push_refused(step, asked, layer)?.action(), &action)?;
+                }
+            }
         }
         Ok(recording)
     }

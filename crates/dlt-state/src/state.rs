@@ -313,6 +313,85 @@ impl State {
         Ok(Self::from_valid(owners))
     }
 
+    /// Divides one group in two: `part`, and the group's other layers. Each half is named by its lowest layer, so a part
+    /// and the rest of its group mean the same. There is one more independent layer afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::LayerOutOfRange`] and [`StateError::NotAnOwner`] where `owner` owns no group,
+    /// [`StateError::EmptyPart`], [`StateError::NotRising`], [`StateError::NotAMember`] and [`StateError::WholeGroup`] where
+    /// `part` is not some of its layers in rising order.
+    ///
+    /// ```
+    /// use dlt_state::State;
+    ///
+    /// let state = State::all_tied(4).split(0, &[2, 3])?;
+    /// assert_eq!(state.owners(), [0, 0, 2, 2]);
+    /// assert_eq!(state.split(2, &[2])?.owners(), [0, 0, 2, 3]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn split(&self, owner: usize, part: &[usize]) -> Result<Self, StateError> {
+        self.check_owner(owner)?;
+        let first = *part.first().ok_or(StateError::EmptyPart { owner })?;
+        for (&previous, &layer) in part.iter().zip(&part[1..]) {
+            if layer <= previous {
+                return Err(StateError::NotRising { previous, layer });
+            }
+        }
+        for &layer in part {
+            self.check_layer(layer)?;
+            if self.owner(layer) != owner {
+                return Err(StateError::NotAMember { layer, owner });
+            }
+        }
+        let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
+        let rest_first = (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
+        let named = |layer: usize| match self.owner(layer) {
+            other if other != owner => other,
+            _ if part.contains(&layer) => first,
+            _ => rest_first,
+        };
+        Ok(Self::from_valid((0..self.n_layers()).map(named).collect()))
+    }
+
+    /// Makes one group of two, named by the lowest layer of both. There is one independent layer less afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::LayerOutOfRange`] and [`StateError::NotAnOwner`] where one of the two owns no group,
+    /// [`StateError::SameGroup`] where they are the same.
+    ///
+    /// ```
+    /// use dlt_state::State;
+    ///
+    /// let state = State::new(vec![0, 1, 2, 1])?;
+    /// assert_eq!(state.merge(2, 1)?.owners(), [0, 1, 1, 1]);
+    /// # Ok::<(), dlt_state::StateError>(())
+    /// ```
+    pub fn merge(&self, one: usize, other: usize) -> Result<Self, StateError> {
+        self.check_owner(one)?;
+        self.check_owner(other)?;
+        if one == other {
+            return Err(StateError::SameGroup { owner: one });
+        }
+        let (kept, gone) = (one.min(other), one.max(other));
+        let named = |&owner: &usize| if owner == gone { kept } else { owner };
+        Ok(Self::from_valid(self.owners().iter().map(named).collect()))
+    }
+
+    fn check_layer(&self, layer: usize) -> Result<(), StateError> {
+        let n_layers = self.n_layers();
+        if layer < n_layers { Ok(()) } else { Err(StateError::LayerOutOfRange { layer, n_layers }) }
+    }
+
+    fn check_owner(&self, layer: usize) -> Result<(), StateError> {
+        self.check_layer(layer)?;
+        match self.owner(layer) {
+            owner if owner == layer => Ok(()),
+            owner => Err(StateError::NotAnOwner { layer, owner }),
+        }
+    }
+
     /// Parameters of a network in this state: `shared` outside of the layers, and `per_layer` for each independent one.
     ///
     /// ```

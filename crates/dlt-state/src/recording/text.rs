@@ -10,19 +10,18 @@ use crate::{Action, State, StateError};
 /// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask for all memory.
 const MAX_LAYERS: usize = 1 << 16;
 
-/// Bytes of the longest line: twice as many numbers of five digits, with their commas, and the keys.
-const MOST_LINE_BYTES: usize = 2 * 6 * MAX_LAYERS + 256;
-
-/// Refuses a line that is longer than that of any decision, before its numbers are gathered.
-fn check_length(line: &str) -> Result<(), StateError> {
-    match line.len() > MOST_LINE_BYTES {
-        true => Err(StateError::LongLine { bytes: line.len(), limit: MOST_LINE_BYTES }),
+/// Refuses a line that is longer than that of any decision, before its numbers are gathered. The longest one of version
+/// 1 has two lists of numbers of five digits with their commas, that of version 2 three, and both have keys.
+fn check_length(line: &str, version: usize) -> Result<(), StateError> {
+    let limit = (version + 1) * 6 * MAX_LAYERS + 256;
+    match line.len() > limit {
+        true => Err(StateError::LongLine { bytes: line.len(), limit }),
         false => Ok(()),
     }
 }
 
-pub(super) fn header_line(initial: &State) -> String {
-    let (format, version) = (Recording::FORMAT, Recording::VERSION);
+pub(super) fn header_line(version: usize, initial: &State) -> String {
+    let format = Recording::FORMAT;
     let n_layers = initial.n_layers();
     let initial = if initial.n_independent() == 1 {
         String::new()
@@ -36,7 +35,9 @@ pub(super) fn row_line(row: &Row) -> String {
     let step = row.step();
     let layer = row.layer().map(|layer| format!(r#""layer":{layer},"#)).unwrap_or_default();
     let (action, state) = (array(row.action().values()), array(row.state().owners()));
-    format!(r#"{{"step":{step},{layer}"action":{action},"state":{state}}}"#)
+    let refused = row.refused().map(|asked| format!(r#","refused":{}"#, array(asked.values())));
+    let refused = refused.unwrap_or_default();
+    format!(r#"{{"step":{step},{layer}"action":{action},"state":{state}{refused}}}"#)
 }
 
 fn array(values: &[usize]) -> String {
@@ -44,9 +45,9 @@ fn array(values: &[usize]) -> String {
     format!("[{}]", values.join(","))
 }
 
-/// The initial state that a header describes.
-pub(super) fn parse_header(line: &str) -> Result<State, StateError> {
-    check_length(line)?;
+/// The version and the initial state that a header describes.
+pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
+    check_length(line, Recording::VERSION)?;
     let (mut format, mut version, mut n_layers, mut initial) = (None, None, None, None);
     Cursor::new(line).object(|cursor, key| match key {
         "format" => set(&mut format, "format", cursor.string("a string")?),
@@ -60,10 +61,10 @@ pub(super) fn parse_header(line: &str) -> Result<State, StateError> {
         return Err(StateError::UnknownFormat { came: format.to_string(), expected: Recording::FORMAT });
     }
     let version = require(version, "version")?;
-    if version != Recording::VERSION {
-        return Err(StateError::UnknownVersion { came: version, expected: Recording::VERSION });
+    if !(Recording::VERSION..=Recording::GATED_VERSION).contains(&version) {
+        return Err(StateError::UnknownVersion { came: version, newest: Recording::GATED_VERSION });
     }
-    initial_state(require(n_layers, "n_layers")?, initial)
+    Ok((version, initial_state(require(n_layers, "n_layers")?, initial)?))
 }
 
 fn initial_state(n_layers: usize, owners: Option<Vec<usize>>) -> Result<State, StateError> {
@@ -86,16 +87,18 @@ pub(super) struct ReadRow {
     pub(super) layer: Option<usize>,
     pub(super) action: Action,
     pub(super) owners: Vec<usize>,
+    pub(super) refused: Option<Action>,
 }
 
-pub(super) fn parse_row(line: &str) -> Result<ReadRow, StateError> {
-    check_length(line)?;
-    let (mut step, mut layer, mut action, mut owners) = (None, None, None, None);
+pub(super) fn parse_row(line: &str, version: usize) -> Result<ReadRow, StateError> {
+    check_length(line, version)?;
+    let (mut step, mut layer, mut action, mut owners, mut refused) = (None, None, None, None, None);
     Cursor::new(line).object(|cursor, key| match key {
         "step" => set(&mut step, "step", cursor.number()?),
         "layer" => set(&mut layer, "layer", cursor.number()?),
         "action" => set(&mut action, "action", cursor.numbers()?),
         "state" => set(&mut owners, "state", cursor.numbers()?),
+        "refused" => set(&mut refused, "refused", cursor.numbers()?),
         _ => Err(StateError::UnknownKey { key: key.to_string() }),
     })?;
     Ok(ReadRow {
@@ -103,6 +106,7 @@ pub(super) fn parse_row(line: &str) -> Result<ReadRow, StateError> {
         layer,
         action: Action::new(require(action, "action")?)?,
         owners: require(owners, "state")?,
+        refused: refused.map(Action::new).transpose()?,
     })
 }
 

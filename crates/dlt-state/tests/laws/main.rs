@@ -4,6 +4,7 @@
 
 mod brute_force;
 mod counting;
+mod groups;
 mod patterns;
 mod recordings;
 mod rejections;

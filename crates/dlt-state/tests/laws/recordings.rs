@@ -28,9 +28,41 @@ fn text_form_is_as_documented() {
     assert_eq!(Recording::parse(EXAMPLE_TEXT), Ok(example()));
 }
 
+/// Every kind of line where decisions may be refused.
+fn gated_example() -> Recording {
+    let mut recording = Recording::gated(State::new(vec![0, 1, 0]).unwrap());
+    recording.push_refused(0, action(&[0, 0, 0]), None).unwrap();
+    recording.push(15, action(&[0, 1, 1]), None).unwrap();
+    recording.push_refused(30, action(&[0, 1, 2]), Some(2)).unwrap();
+    recording
+}
+
+const GATED_TEXT: &str = r#"{"format":"dlt-states","version":2,"n_layers":3,"initial":[0,1,0]}
+{"step":0,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0]}
+{"step":15,"action":[0,1,1],"state":[0,1,1]}
+{"step":30,"layer":2,"action":[0,1,1],"state":[0,1,1],"refused":[0,1,2]}
+"#;
+
+#[test]
+fn text_form_of_version_2_is_as_documented() {
+    assert_eq!(gated_example().to_text(), GATED_TEXT);
+    assert_eq!(Recording::parse(GATED_TEXT), Ok(gated_example()));
+    assert_eq!((example().version(), gated_example().version()), (1, 2));
+}
+
+#[test]
+fn refused_decision_leaves_action_and_state_in_force() {
+    let recording = gated_example();
+    let refused: Vec<_> = recording.rows().iter().map(|row| row.refused().map(Action::values)).collect();
+    assert_eq!(refused, [Some(&[0, 0, 0][..]), None, Some(&[0, 1, 2])]);
+    assert_eq!(recording.state_at(40).owners(), [0, 1, 1]);
+    assert_eq!(recording.event_counts(), EventCounts { tied: 1, untied: 0 });
+    assert_eq!(recording.steps_independent(40), [40, 40, 0]);
+}
+
 #[test]
 fn text_form_is_json_lines() {
-    for line in EXAMPLE_TEXT.lines() {
+    for line in EXAMPLE_TEXT.lines().chain(GATED_TEXT.lines()) {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(value.is_object());
     }
@@ -80,6 +112,8 @@ proptest! {
             prop_assert_eq!(&read["step"], row.step());
             prop_assert_eq!(&read["action"], &serde_json::json!(row.action().values()));
             prop_assert_eq!(&read["state"], &serde_json::json!(row.state().owners()));
+            let refused = row.refused().map(|asked| serde_json::json!(asked.values()));
+            prop_assert_eq!(read.get("refused"), refused.as_ref());
             prop_assert_eq!(read.get("layer").map(|layer| layer.as_u64().unwrap() as usize), row.layer());
         }
     }

@@ -61,6 +61,53 @@ fn rejects_decisions_and_leaves_the_recording() {
 }
 
 #[test]
+fn rejects_refused_decisions_and_leaves_the_recording() {
+    let mut plain = Recording::new(3);
+    let refused = plain.push_refused(15, Action::all_zero(3), None).map(|_| ());
+    assert_eq!((refused, plain), (Err(StateError::NotGated), Recording::new(3)));
+
+    let mut recording = Recording::gated(State::independent(3));
+    recording.push(15, Action::all_zero(3), None).unwrap();
+    let before = recording.clone();
+    let mut push =
+        |step, n_layers, layer| recording.push_refused(step, Action::all_zero(n_layers), layer).map(|_| ());
+    assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, came: 4 }));
+    assert_eq!(push(15, 3, Some(3)), Err(StateError::LayerOutOfRange { layer: 3, n_layers: 3 }));
+    assert_eq!(push(14, 3, None), Err(StateError::StepDecreased { previous: 15, step: 14 }));
+    assert_eq!(recording, before);
+}
+
+#[test]
+fn rejects_lines_of_refused_decisions_that_cannot_be() {
+    let refused = |action: &str, refused: &str| {
+        format!(r#"{{"step":30,"action":{action},"state":{action},"refused":{refused}}}"#)
+    };
+    assert_eq!(row_error(&refused("[0,1,0]", "[0,0,0]")), StateError::NotGated);
+
+    let gated = |row: &str| {
+        let good = r#"{"step":15,"action":[0,1,0],"state":[0,1,0]}"#;
+        let header = HEADER.replace("\"version\":1", "\"version\":2");
+        error_at(3, &format!("{header}\n{good}\n{row}\n"))
+    };
+    assert_eq!(
+        gated(&refused("[0,1,1]", "[0,0,0]")),
+        StateError::RefusedChanges { layer: 2, expected: 0, came: 1 }
+    );
+    assert_eq!(gated(&refused("[0,1]", "[0,0,0]")), StateError::DepthMismatch { expected: 3, came: 2 });
+    assert_eq!(gated(&refused("[0,1,0]", "[0,0]")), StateError::DepthMismatch { expected: 3, came: 2 });
+    assert_eq!(
+        gated(&refused("[0,1,0]", "[0,0,3]")),
+        StateError::EntryTooLarge { index: 2, value: 3, bound: 2 }
+    );
+    assert_eq!(
+        gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
+        StateError::StateMismatch { layer: 2, expected: 0, came: 1 }
+    );
+    let twice = r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
+    assert_eq!(gated(twice), StateError::DuplicateKey { key: "refused" });
+}
+
+#[test]
 fn rejects_values_without_a_layer() {
     type Maker = fn();
     let makers: [Maker; 4] = [
@@ -84,8 +131,12 @@ fn rejects_headers_of_another_kind() {
         StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" }
     );
     assert_eq!(
-        error_at(1, r#"{"format":"dlt-states","version":2,"n_layers":3}"#),
-        StateError::UnknownVersion { came: 2, expected: 1 }
+        error_at(1, r#"{"format":"dlt-states","version":3,"n_layers":3}"#),
+        StateError::UnknownVersion { came: 3, newest: 2 }
+    );
+    assert_eq!(
+        error_at(1, r#"{"format":"dlt-states","version":0,"n_layers":3}"#),
+        StateError::UnknownVersion { came: 0, newest: 2 }
     );
     for (key, text) in [
         ("format", r#"{"version":1,"n_layers":3}"#),
@@ -222,7 +273,27 @@ fn messages_say_what_was_expected_and_what_came() {
             StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" },
             r#"expected format "dlt-states", came "states""#,
         ),
-        (StateError::UnknownVersion { came: 2, expected: 1 }, "expected version 1, came 2"),
+        (StateError::UnknownVersion { came: 3, newest: 2 }, "expected a version from 1 to 2, got 3"),
+        (
+            StateError::NotAnOwner { layer: 2, owner: 0 },
+            "expected the owner of a group, got layer 2, which layer 0 owns",
+        ),
+        (
+            StateError::NotAMember { layer: 3, owner: 0 },
+            "expected layers of the group of layer 0, got layer 3",
+        ),
+        (StateError::NotRising { previous: 2, layer: 1 }, "expected layers in rising order, got 1 after 2"),
+        (StateError::EmptyPart { owner: 0 }, "expected a layer of the group of layer 0 at least, got none"),
+        (StateError::WholeGroup { owner: 0 }, "expected a part of the group of layer 0, got all of it"),
+        (StateError::SameGroup { owner: 1 }, "expected two groups to merge, got the group of layer 1 twice"),
+        (
+            StateError::NotGated,
+            "expected a recording of version 2 for a refused decision, got one of version 1",
+        ),
+        (
+            StateError::RefusedChanges { layer: 2, expected: 0, came: 1 },
+            "entry 2 beside a refused action is 1: expected 0, as before it",
+        ),
         (
             StateError::Line { line: 4, error: Box::new(StateError::Empty) },
             "line 4: expected at least one layer, came none",

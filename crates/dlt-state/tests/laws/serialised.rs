@@ -23,6 +23,16 @@ fn serde_forms_are_as_plain_as_they_can_be() {
 }
 
 #[test]
+fn serde_form_of_a_recording_without_refusals_is_the_old_one() {
+    let mut recording = Recording::new(2);
+    recording.push(5, Action::new(vec![0, 1]).unwrap(), None).unwrap();
+    assert_eq!(
+        to_value(&recording).unwrap(),
+        json!({"initial": [0, 0], "rows": [{"step": 5, "layer": null, "action": [0, 1]}]})
+    );
+}
+
+#[test]
 fn rejects_serde_forms_of_invalid_values() {
     let message = |error: serde_json::Error| error.to_string();
     let action = from_str::<Action>("[0,2]").map_err(message);
@@ -38,6 +48,16 @@ fn rejects_serde_forms_of_invalid_values() {
     let recording = |rows: &str| {
         from_str::<Recording>(&format!(r#"{{"initial":[0,0],"rows":[{rows}]}}"#)).map_err(message)
     };
+    let refused = r#"{"step":4,"action":[0,1],"layer":null,"refused":[0,0]}"#;
+    assert_eq!(
+        recording(refused),
+        Err("expected a recording of version 2 for a refused decision, got one of version 1".into())
+    );
+    let gated = format!(r#"{{"initial":[0,0],"gated":true,"rows":[{refused}]}}"#);
+    assert_eq!(
+        from_str::<Recording>(&gated).map_err(message),
+        Err("entry 1 beside a refused action is 1: expected 0, as before it".into())
+    );
     let row = r#"{"step":5,"layer":null,"action":[0,1]}"#;
     assert_eq!(recording(row).map(|recording| recording.rows().len()), Ok(1));
     assert_eq!(

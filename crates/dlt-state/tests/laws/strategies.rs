@@ -23,18 +23,25 @@ pub(crate) fn permutation_of(n_layers: usize) -> impl Strategy<Value = Vec<usize
     Just((0..n_layers).collect::<Vec<_>>()).prop_shuffle()
 }
 
-/// A recording with up to 20 decisions, some of one layer, some at the step of the one before.
+/// A recording with up to 20 decisions, some of one layer, some at the step of the one before; of version 2 with some that
+/// are refused.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
     (1..=12_usize).prop_flat_map(|n_layers| {
-        let row = (0..20_usize, action_of(n_layers), proptest::option::of(0..n_layers));
-        (state_of(n_layers), proptest::bool::ANY, proptest::collection::vec(row, 0..20)).prop_map(
-            move |(initial, tied, rows)| {
+        let layer = proptest::option::of(0..n_layers);
+        let row = (0..20_usize, action_of(n_layers), layer, any::<bool>());
+        let rows = proptest::collection::vec(row, 0..20);
+        (state_of(n_layers), any::<bool>(), any::<bool>(), rows).prop_map(
+            move |(initial, tied, gated, rows)| {
                 let initial = if tied { State::all_tied(n_layers) } else { initial };
-                let mut recording = Recording::starting_from(initial);
+                let mut recording =
+                    if gated { Recording::gated(initial) } else { Recording::starting_from(initial) };
                 let mut step = 0;
-                for (pause, action, layer) in rows {
+                for (pause, action, layer, refused) in rows {
                     step += pause;
-                    recording.push(step, action, layer).unwrap();
+                    match gated && refused {
+                        true => recording.push_refused(step, action, layer).unwrap(),
+                        false => recording.push(step, action, layer).unwrap(),
+                    };
                 }
                 recording
             },
