@@ -1,7 +1,9 @@
 //! The agent: decisions in turn, the action and state in force, and what is learned from rewards.
 
 use crate::error::{AgentError, grouping, same_depth};
+use crate::exact;
 use crate::learner::{Experience, Update, finite};
+use crate::occasion::{Occasion, Wants};
 use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
 use crate::reward::{Measured, RewardKind, Rewarder};
 use dlt_spec::spec::{Decision as Coverage, StateVector, TyingSpec};
@@ -13,9 +15,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// ```
 /// # fn example(agent: &mut dlt_agent::Agent) -> Result<(), dlt_agent::AgentError> {
-/// let decision = agent.decide()?;
+/// let occasion = dlt_agent::Occasion { turn: dlt_agent::Turn::Regular, evidence: None };
+/// let decision = agent.decide(&occasion)?;
 /// // The model enters decision.state here, and its mean cross-entropy is measured: 4.2, say.
-/// let reward = agent.reward(dlt_agent::Measured::of_loss(4.2))?;
+/// let reward = agent.reward(dlt_agent::Measured::of_loss(4.2), None)?;
 /// let update = agent.learn(reward)?;
 /// assert_eq!(agent.current_state(), &decision.state);
 /// # Ok(())
@@ -31,6 +34,8 @@ pub struct Agent {
     /// The layer whose turn it is; none where decisions are joint or there is no layer to choose for.
     turn: Option<usize>,
     pending: Option<Decision>,
+    /// Whether the pending decision was undone.
+    refused: bool,
 }
 
 /// A decision: which state to enter.
@@ -46,6 +51,10 @@ pub struct Decision {
     pub exploration: Option<Exploration>,
     /// Whether every layer has now had its turn; always so where decisions are joint.
     pub sweep_ended: bool,
+    /// The disagreement that decided a split, where it was measured.
+    pub conflict: Option<f64>,
+    /// How unlike the two groups were that became one, where it was measured; 0 for equals.
+    pub likeness: Option<f64>,
 }
 
 /// All of an agent that changes over a run. Written as text and read again it is the same bit for bit.
@@ -76,6 +85,15 @@ pub struct PendingSnapshot {
     pub exploration: Option<Exploration>,
     /// Whether every layer had had its turn.
     pub sweep_ended: bool,
+    /// The disagreement that decided a split.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
+    pub conflict: Option<f64>,
+    /// How unlike the two groups were that became one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
+    pub likeness: Option<f64>,
+    /// Whether the decision was undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 impl Agent {
@@ -88,28 +106,53 @@ impl Agent {
         tying: &TyingSpec,
         initial: State,
     ) -> Self {
-        let action = initial.as_action().clone();
         let turn = match tying.decision {
             Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
             Coverage::PerLayer | Coverage::Joint => None,
         };
-        let rewarder = Rewarder::new(reward);
-        Self { policy, rewarder, vector: tying.state_vector, action, state: initial, turn, pending: None }
+        Self {
+            policy,
+            rewarder: Rewarder::new(reward),
+            vector: tying.state_vector,
+            action: initial.as_action().clone(),
+            state: initial,
+            turn,
+            pending: None,
+            refused: false,
+        }
+    }
+
+    /// What the policy wants to know before it decides.
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        self.policy.wants()
     }
 
     /// The next decision. It takes effect in the agent once it has been learned from.
     ///
     /// # Errors
-    /// [`AgentError::DecisionPending`] where the last decision has not been learned from, and what the policy
+    /// [`AgentError::DecisionPending`] where the last decision has not been learned from,
+    /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit, and what the policy
     /// reports.
-    pub fn decide(&mut self) -> Result<Decision, AgentError> {
+    pub fn decide(&mut self, occasion: &Occasion<'_>) -> Result<Decision, AgentError> {
         if self.pending.is_some() {
             return Err(AgentError::DecisionPending);
         }
+        if let Some(evidence) = occasion.evidence {
+            same_depth("the evidence", self.n_layers(), evidence.n_layers)?;
+            evidence.check(self.policy.wants(), self.n_layers())?;
+        }
         let visit = self.turn.map_or(Visit::All, Visit::Layer);
         let vector = state_vector(self.vector, &self.action, &self.state);
-        let choice = self.policy.choose(&Situation { vector, action: &self.action, visit })?;
-        let Choice { action, visit, exploration } = choice;
+        let choice = self.policy.choose(&Situation {
+            vector,
+            action: &self.action,
+            state: &self.state,
+            visit,
+            turn: occasion.turn,
+            evidence: occasion.evidence,
+        })?;
+        let Choice { action, visit, exploration, conflict, likeness } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
         let decision = Decision {
             state: State::from_action(&action),
@@ -117,20 +160,38 @@ impl Agent {
             visit,
             exploration,
             sweep_ended: self.turn.is_none_or(|layer| layer + 1 == self.n_layers()),
+            conflict,
+            likeness,
         };
         self.pending = Some(decision.clone());
         Ok(decision)
+    }
+
+    /// Says that the pending decision was undone. [`Agent::learn`] then learns from its action and its reward, and that it led
+    /// nowhere: action and state stay.
+    ///
+    /// # Errors
+    /// [`AgentError::NoDecision`] without a pending decision.
+    pub fn refuse(&mut self) -> Result<(), AgentError> {
+        self.refused = self.pending.as_ref().map(|_| true).ok_or(AgentError::NoDecision)?;
+        Ok(())
+    }
+
+    /// Whether the pending decision was undone.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// The reward for a measurement, as the spec defines it: see [`Rewarder::reward`].
     ///
     /// # Errors
     /// [`AgentError::NotFinite`] where it is not finite.
-    pub fn reward(&mut self, measured: Measured) -> Result<f64, AgentError> {
-        self.rewarder.reward(measured)
+    pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
+        self.rewarder.reward(measured, before)
     }
 
-    /// Learns from the reward of the pending decision, and enters its state. The update is `None` where the
+    /// Learns from the reward of the pending decision, and enters its state unless it was refused. The update is `None` where the
     /// policy does not learn, or had nothing to choose.
     ///
     /// # Errors
@@ -139,23 +200,29 @@ impl Agent {
     pub fn learn(&mut self, reward: f64) -> Result<Option<Update>, AgentError> {
         let decision = self.pending.as_ref().ok_or(AgentError::NoDecision)?;
         finite("the reward", reward)?;
+        let after = match self.refused {
+            true => (&self.action, &self.state),
+            false => (&decision.action, &decision.state),
+        };
         let experience = Experience {
             before: state_vector(self.vector, &self.action, &self.state),
             action: decision.action.values(),
             layers: decision.visit.layers(self.state.n_layers()),
             reward,
-            after: state_vector(self.vector, &decision.action, &decision.state),
+            after: state_vector(self.vector, after.0, after.1),
         };
         let update = self.policy.learn(&experience, decision.sweep_ended)?;
         if let Some(decision) = self.pending.take() {
             self.turn = self.turn.map(|layer| if decision.sweep_ended { 1 } else { layer + 1 });
-            self.action = decision.action;
-            self.state = decision.state;
+            if !std::mem::take(&mut self.refused) {
+                self.action = decision.action;
+                self.state = decision.state;
+            }
         }
         Ok(update)
     }
 
-    /// The state in force: that of the last decision that was learned from.
+    /// The state in force: that of the last decision that was learned from and not refused.
     #[must_use]
     pub fn current_state(&self) -> &State {
         &self.state
@@ -193,6 +260,9 @@ impl Agent {
             visit: decision.visit,
             exploration: decision.exploration,
             sweep_ended: decision.sweep_ended,
+            conflict: decision.conflict,
+            likeness: decision.likeness,
+            refused: self.refused,
         });
         AgentSnapshot {
             action: self.action.values().to_vec(),
@@ -227,6 +297,7 @@ impl Agent {
         self.state = State::from_action(&action);
         self.action = action;
         self.turn = snapshot.turn;
+        self.refused = snapshot.pending.as_ref().is_some_and(|pending| pending.refused);
         self.pending = pending;
         self.rewarder = snapshot.rewarder;
         Ok(())
@@ -252,6 +323,8 @@ impl Agent {
             visit: saved.visit,
             exploration: saved.exploration,
             sweep_ended: saved.sweep_ended,
+            conflict: saved.conflict,
+            likeness: saved.likeness,
         })
     }
 }

@@ -58,6 +58,9 @@ pub enum AgentError {
     /// A reward without a decision to assign it to.
     #[error("learn was called without a decision: expected decide first")]
     NoDecision,
+    /// A reward by gain without the loss before the decision.
+    #[error("the reward is a gain: expected the loss before the decision on the same batches, got none")]
+    NoLossBefore,
     /// A number that is infinite or not a number.
     #[error("{quantity} should be finite, got {value}")]
     NotFinite {

@@ -14,6 +14,7 @@ mod layout;
 mod learner;
 mod memory;
 mod network;
+mod occasion;
 mod policy;
 mod reward;
 
@@ -25,6 +26,7 @@ pub use layout::QLayout;
 pub use learner::{Experience, LearnerSettings, QLearner, Update};
 pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
+pub use occasion::{Evidence, Occasion, Turn, Wants};
 pub use policy::{
     Choice, Exploration, ExplorationSettings, FixedPolicy, NoPolicy, Policy, PolicySnapshot, QPolicy,
     QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,

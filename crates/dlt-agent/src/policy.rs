@@ -13,13 +13,19 @@ pub(crate) use replay::draw_permutation;
 
 use crate::error::AgentError;
 use crate::learner::{Experience, Update};
-use dlt_state::Action;
+use crate::occasion::{Evidence, Turn, Wants};
+use dlt_state::{Action, State};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Chooses actions, and may learn from their rewards. It sees states and rewards, never a model.
 pub trait Policy: std::fmt::Debug + Send {
+    /// What the policy wants to know before it decides: nothing, unless it says so.
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
     /// The next action.
     ///
     /// # Errors
@@ -84,8 +90,14 @@ pub struct Situation<'a> {
     pub vector: &'a [usize],
     /// The whole action vector in force.
     pub action: &'a Action,
+    /// The state in force.
+    pub state: &'a State,
     /// The layers whose turn it is.
     pub visit: Visit,
+    /// What is to be decided.
+    pub turn: Turn,
+    /// What is known of gradients and weights.
+    pub evidence: Option<&'a Evidence>,
 }
 
 impl Situation<'_> {
@@ -111,6 +123,18 @@ pub struct Choice {
     pub visit: Visit,
     /// How it came about, where the policy explores.
     pub exploration: Option<Exploration>,
+    /// The disagreement that decided a split, where it was measured.
+    pub conflict: Option<f64>,
+    /// How unlike the two groups are that become one, where it was measured.
+    pub likeness: Option<f64>,
+}
+
+impl Choice {
+    /// An action for which nothing was explored or measured.
+    #[must_use]
+    pub fn new(action: Action, visit: Visit) -> Self {
+        Self { action, visit, exploration: None, conflict: None, likeness: None }
+    }
 }
 
 /// The changing part of a policy, for checkpoints. Written as text and read again it is the same bit for bit.

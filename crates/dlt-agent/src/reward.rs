@@ -30,6 +30,8 @@ pub enum RewardKind {
     Accuracy,
     /// Its negative, which rewards being wrong: the authors' code for images.
     NegAccuracy,
+    /// The loss before the decision minus the loss now, on the same batches.
+    Gain,
 }
 
 impl From<Reward> for RewardKind {
@@ -68,8 +70,8 @@ impl Measured {
 /// use dlt_agent::{Measured, RewardKind, Rewarder};
 ///
 /// let mut rewarder = Rewarder::new(RewardKind::LossDelta);
-/// assert_eq!(rewarder.reward(Measured::of_loss(5.0))?, 0.0);
-/// assert_eq!(rewarder.reward(Measured::of_loss(4.5))?, 0.5);
+/// assert_eq!(rewarder.reward(Measured::of_loss(5.0), None)?, 0.0);
+/// assert_eq!(rewarder.reward(Measured::of_loss(4.5), None)?, 0.5);
 /// # Ok::<(), dlt_agent::AgentError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,11 +95,13 @@ impl Rewarder {
         self.kind
     }
 
-    /// The reward for what was measured.
+    /// The reward for what was measured. `before` is the loss before the decision on the batches of `measured`; only
+    /// [`RewardKind::Gain`] needs it.
     ///
     /// # Errors
     /// [`AgentError::NotFinite`] where it is not finite: the run has diverged. So is an accuracy that was not measured.
-    pub fn reward(&mut self, measured: Measured) -> Result<f64, AgentError> {
+    /// [`AgentError::NoLossBefore`] where the loss before the decision is needed and missing.
+    pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
         let Measured { loss, accuracy } = measured;
         finite("the measurement for the reward", loss)?;
         let accuracy = || {
@@ -111,6 +115,11 @@ impl Rewarder {
             RewardKind::NegLoss => -loss,
             RewardKind::Accuracy => accuracy()?,
             RewardKind::NegAccuracy => -accuracy()?,
+            RewardKind::Gain => {
+                let before = before.ok_or(AgentError::NoLossBefore)?;
+                finite("the loss before the decision", before)?;
+                before - loss
+            }
             RewardKind::LossDelta => {
                 let previous = self.previous_loss.replace(loss);
                 previous.map_or(0.0, |previous| previous - loss)

@@ -5,7 +5,7 @@ pub(crate) mod restored;
 mod saved;
 
 use candle_core::Device;
-use dlt_agent::{Agent, Measured};
+use dlt_agent::{Agent, Measured, Occasion, Turn};
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
@@ -251,7 +251,7 @@ impl Trainer {
     fn decide(&mut self) -> Result<Option<DecisionRow>> {
         self.reward_pending()?;
         let Some(agent) = &mut self.agent else { return Ok(None) };
-        let decision = agent.decide()?;
+        let decision = agent.decide(&Occasion { turn: Turn::Regular, evidence: None })?;
         let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
         self.optimizer.settle(&settlement)?;
         let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
@@ -313,7 +313,7 @@ impl Trainer {
             let tensor = "the loss of the reward's batch".to_owned();
             return Err(TrainError::Diverged { step: self.step, loss: measured.loss(), tensor });
         }
-        let reward = agent.reward(measured.measured())?;
+        let reward = agent.reward(measured.measured(), None)?;
         let update = agent.learn(reward)?;
         row.reward = Some(reward);
         row.q_predicted = update.map(|update| update.predicted);

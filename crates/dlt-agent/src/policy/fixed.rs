@@ -24,7 +24,7 @@ impl Policy for FixedPolicy {
         let action = situation
             .replace(|layer| self.pattern.owner(layer))
             .map_err(grouping("the action of the fixed pattern"))?;
-        Ok(Choice { action, visit: situation.visit, exploration: None })
+        Ok(Choice::new(action, situation.visit))
     }
 
     fn snapshot(&self) -> PolicySnapshot {
@@ -45,7 +45,7 @@ pub struct NoPolicy;
 
 impl Policy for NoPolicy {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
-        Ok(Choice { action: situation.action.clone(), visit: Visit::Nothing, exploration: None })
+        Ok(Choice::new(situation.action.clone(), Visit::Nothing))
     }
 
     fn snapshot(&self) -> PolicySnapshot {

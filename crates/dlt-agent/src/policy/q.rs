@@ -89,11 +89,9 @@ impl Policy for QPolicy {
             let best = self.learner.best(situation.vector, layers.clone());
             situation.replace(|layer| best[layer - layers.start])
         };
-        Ok(Choice {
-            action: action.map_err(grouping("the action of the Q-network"))?,
-            visit: situation.visit,
-            exploration: Some(Exploration { epsilon: self.epsilon, explored }),
-        })
+        let action = action.map_err(grouping("the action of the Q-network"))?;
+        let exploration = Some(Exploration { epsilon: self.epsilon, explored });
+        Ok(Choice { exploration, ..Choice::new(action, situation.visit) })
     }
 
     fn learn(

@@ -24,7 +24,7 @@ impl Policy for RandomPolicy {
         let action = situation
             .replace(|layer| self.rng.random_range(0..=layer))
             .map_err(grouping("the random action"))?;
-        Ok(Choice { action, visit: situation.visit, exploration: None })
+        Ok(Choice::new(action, situation.visit))
     }
 
     fn snapshot(&self) -> PolicySnapshot {

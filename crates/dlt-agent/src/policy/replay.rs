@@ -88,7 +88,7 @@ impl Policy for ReplayPolicy {
             None => (&self.rows[self.rows.len() - 1], situation.visit),
         };
         same_depth("the recording", situation.action.n_layers(), row.action.n_layers())?;
-        let choice = Choice { action: row.action.clone(), visit, exploration: None };
+        let choice = Choice::new(row.action.clone(), visit);
         self.position = (self.position + 1).min(self.rows.len());
         Ok(choice)
     }

@@ -1,6 +1,6 @@
 //! Whether the agent learns: where the reward carries information it does, where it carries none it cannot.
 
-use crate::settings::{DECISIONS, NETWORKS, agent, agent_spec};
+use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec};
 use dlt_agent::{Agent, Measured, PolicySnapshot};
 use dlt_spec::spec::{AgentSpec, Decision, PolicyKind, Reward, Scaling};
 use dlt_state::State;
@@ -33,8 +33,8 @@ impl Environment {
     fn train(&self, agent: &mut Agent, decisions: usize) -> Vec<(usize, f64)> {
         let mut seen = Vec::with_capacity(decisions);
         for _ in 0..decisions {
-            let wrong = self.wrong_layers(&agent.decide().unwrap().state);
-            let reward = agent.reward(Measured::of_loss(self.least_loss + wrong as f64)).unwrap();
+            let wrong = self.wrong_layers(&agent.decide(&REGULAR).unwrap().state);
+            let reward = agent.reward(Measured::of_loss(self.least_loss + wrong as f64), None).unwrap();
             agent.learn(reward).unwrap();
             seen.push((wrong, reward));
         }
@@ -68,7 +68,7 @@ fn greedy_state(agent: &Agent, spec: &AgentSpec, decision: Decision) -> State {
     let mut greedy = crate::settings::agent(&still, decision, LAYERS, 0);
     greedy.restore(&snapshot).unwrap();
     for _ in 0..3 * LAYERS {
-        greedy.decide().unwrap();
+        greedy.decide(&REGULAR).unwrap();
         greedy.learn(0.0).unwrap();
     }
     greedy.current_state().clone()

@@ -1,6 +1,6 @@
 //! Values, greedy actions, targets, losses and updates equal those of PyTorch.
 
-use crate::settings::tying_spec;
+use crate::settings::{REGULAR, tying_spec};
 use dlt_agent::{
     Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout, QLearner,
     QNetwork, QPolicy, RewardKind, Update,
@@ -135,10 +135,10 @@ fn matches_reference_greedy_episodes() {
         let mut agent = Agent::with_policy(Box::new(policy), RewardKind::NegLoss, &tying, initial);
         let name = &case.shape.name;
         for step in &case.steps {
-            let decision = agent.decide().unwrap();
+            let decision = agent.decide(&REGULAR).unwrap();
             assert_eq!(decision.action.values(), step.action, "{name}: action");
             assert_eq!(decision.state.owners(), step.state, "{name}: state");
-            let reward = agent.reward(Measured::of_loss(-step.reward)).unwrap();
+            let reward = agent.reward(Measured::of_loss(-step.reward), None).unwrap();
             assert_seen(name, agent.learn(reward).unwrap(), &step.seen);
             assert_eq!(agent.current_state().owners(), step.state, "{name}: state in force");
         }

@@ -1,6 +1,6 @@
 //! What each policy asks for, in which order, and what it refuses.
 
-use crate::settings::{DECISIONS, NETWORKS, agent, agent_spec, tying_spec};
+use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
     Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, RewardKind, Situation, Visit,
     grouping_state, replay_permutation,
@@ -20,7 +20,7 @@ fn five_deviations(expected: f64) -> f64 {
 }
 
 fn step(agent: &mut Agent) -> dlt_agent::Decision {
-    let decision = agent.decide().unwrap();
+    let decision = agent.decide(&REGULAR).unwrap();
     agent.learn(-1.0).unwrap();
     decision
 }
@@ -164,7 +164,7 @@ fn law_a_per_layer_decision_replaces_only_the_choice_of_its_layer_in_turn() {
 fn a_decision_takes_effect_when_it_is_learned_from() {
     let mut agent = agent(&agent_spec(PolicyKind::Fixed), Decision::Joint, 4, 1);
     assert_eq!(agent.current_state(), &State::all_tied(4));
-    let decision = agent.decide().unwrap();
+    let decision = agent.decide(&REGULAR).unwrap();
     assert_eq!(decision.state.owners(), [0, 0, 2, 2]);
     assert_eq!((agent.current_state(), agent.pending()), (&State::all_tied(4), Some(&decision)));
     agent.learn(-1.0).unwrap();
@@ -252,7 +252,10 @@ fn a_permuted_replay_relabels_every_state() {
         for owners in [[0, 1, 2, 2], [0, 0, 2, 2], [0, 0, 2, 2]] {
             assert_eq!(step(&mut agent).state.owners(), owners);
         }
-        assert_eq!(replaying(&spec, &recording, decision).unwrap().decide().unwrap().visit, Visit::All);
+        assert_eq!(
+            replaying(&spec, &recording, decision).unwrap().decide(&REGULAR).unwrap().visit,
+            Visit::All
+        );
     }
 }
 
@@ -281,7 +284,7 @@ fn a_single_layer_leaves_no_choice() {
                 (spec.network, spec.state_scaling) = (network, Scaling::Unit);
                 let mut agent = Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
                 for _ in 0..3 {
-                    let decision = agent.decide().unwrap();
+                    let decision = agent.decide(&REGULAR).unwrap();
                     assert_eq!(decision.state.owners(), [0]);
                     assert!(decision.sweep_ended && decision.visit.layers(1).is_empty());
                     assert_eq!(agent.learn(-1.0).unwrap(), None, "there is nothing to learn");
@@ -301,7 +304,7 @@ impl Policy for Watcher {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         self.0.send(situation.vector.to_vec()).unwrap();
         let action = Action::new(vec![0, 1, 0, 2]).unwrap();
-        Ok(Choice { action, visit: situation.visit, exploration: None })
+        Ok(Choice::new(action, situation.visit))
     }
 
     fn snapshot(&self) -> PolicySnapshot {
@@ -331,8 +334,8 @@ fn rejects_decide_and_learn_out_of_order() {
     for policy in LEARNED {
         let mut agent = agent(&agent_spec(policy), Decision::Joint, 4, 1);
         assert!(matches!(agent.learn(-1.0), Err(AgentError::NoDecision)));
-        agent.decide().unwrap();
-        assert!(matches!(agent.decide(), Err(AgentError::DecisionPending)));
+        agent.decide(&REGULAR).unwrap();
+        assert!(matches!(agent.decide(&REGULAR), Err(AgentError::DecisionPending)));
         agent.learn(-1.0).unwrap();
         assert!(matches!(agent.learn(-1.0), Err(AgentError::NoDecision)));
     }
@@ -342,7 +345,7 @@ fn rejects_decide_and_learn_out_of_order() {
 fn rejects_a_reward_that_is_not_finite_and_changes_nothing() {
     for policy in LEARNED {
         let mut agent = agent(&agent_spec(policy), Decision::PerLayer, 4, 1);
-        agent.decide().unwrap();
+        agent.decide(&REGULAR).unwrap();
         let before = agent.snapshot();
         for reward in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
             assert!(matches!(agent.learn(reward), Err(AgentError::NotFinite { .. })));
@@ -352,7 +355,7 @@ fn rejects_a_reward_that_is_not_finite_and_changes_nothing() {
     }
     // Its square, the loss of the Q-network, is too great for f32.
     let mut agent = agent(&agent_spec(PolicyKind::Q), Decision::Joint, 4, 1);
-    agent.decide().unwrap();
+    agent.decide(&REGULAR).unwrap();
     let before = agent.snapshot();
     assert!(matches!(agent.learn(-1e30), Err(AgentError::NotFinite { .. })));
     assert_eq!(agent.snapshot(), before);

@@ -9,7 +9,7 @@ const TOLERANCE: f64 = 1e-12;
 
 fn rewards<const N: usize>(kind: RewardKind, measured: [f64; N]) -> [f64; N] {
     let mut rewarder = Rewarder::new(kind);
-    measured.map(|measured| rewarder.reward(Measured::of_loss(measured)).unwrap())
+    measured.map(|measured| rewarder.reward(Measured::of_loss(measured), None).unwrap())
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn each_kind_rewards_as_defined() {
     assert_eq!(rewards(RewardKind::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
     for (kind, expected) in [(RewardKind::Accuracy, 0.25), (RewardKind::NegAccuracy, -0.25)] {
         let measured = Measured { loss: 3.0, accuracy: Some(0.25) };
-        assert_eq!(Rewarder::new(kind).reward(measured).unwrap(), expected);
+        assert_eq!(Rewarder::new(kind).reward(measured, None).unwrap(), expected);
     }
 }
 
@@ -47,7 +47,11 @@ fn the_spec_names_the_reward() {
         let mut spec = agent_spec(PolicyKind::Random);
         spec.reward = word;
         let mut agent = agent(&spec, Decision::Joint, 3, 1);
-        assert_eq!(agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }).unwrap(), first, "{word:?}");
+        assert_eq!(
+            agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }, None).unwrap(),
+            first,
+            "{word:?}"
+        );
     }
 }
 
@@ -55,9 +59,12 @@ fn the_spec_names_the_reward() {
 fn rejects_a_measurement_that_is_not_finite() {
     for measured in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut rewarder = Rewarder::new(RewardKind::LossDelta);
-        assert!(matches!(rewarder.reward(Measured::of_loss(measured)), Err(AgentError::NotFinite { .. })));
+        assert!(matches!(
+            rewarder.reward(Measured::of_loss(measured), None),
+            Err(AgentError::NotFinite { .. })
+        ));
         assert_eq!(
-            rewarder.reward(Measured::of_loss(3.0)).unwrap(),
+            rewarder.reward(Measured::of_loss(3.0), None).unwrap(),
             0.0,
             "a refused measurement is not remembered"
         );
@@ -67,7 +74,7 @@ fn rejects_a_measurement_that_is_not_finite() {
 #[test]
 fn rejects_an_accuracy_that_was_not_measured() {
     for kind in [RewardKind::Accuracy, RewardKind::NegAccuracy] {
-        let refused = Rewarder::new(kind).reward(Measured::of_loss(2.0));
+        let refused = Rewarder::new(kind).reward(Measured::of_loss(2.0), None);
         assert!(matches!(refused, Err(AgentError::NotFinite { .. })));
     }
 }

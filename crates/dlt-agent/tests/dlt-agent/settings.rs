@@ -1,6 +1,6 @@
 //! The settings of the paper, to start from.
 
-use dlt_agent::Agent;
+use dlt_agent::{Agent, Occasion, Turn};
 use dlt_spec::spec::{
     AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, RewardTiming, Scaling,
     TyingSpec,
@@ -8,6 +8,9 @@ use dlt_spec::spec::{
 
 /// Both coverages of a decision.
 pub(crate) const DECISIONS: [Decision; 2] = [Decision::Joint, Decision::PerLayer];
+
+/// A decision about layers, with nothing known of gradients.
+pub(crate) const REGULAR: Occasion<'_> = Occasion { turn: Turn::Regular, evidence: None };
 
 /// Both layouts of the Q-network.
 pub(crate) const NETWORKS: [Network; 2] = [Network::Paper, Network::Reference];

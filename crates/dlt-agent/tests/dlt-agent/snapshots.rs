@@ -1,6 +1,6 @@
 //! An agent that is saved and restored goes on exactly as if nothing had happened.
 
-use crate::settings::{DECISIONS, NETWORKS, agent, agent_spec, tying_spec};
+use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{Agent, AgentError, AgentSnapshot, Measured, PolicySnapshot};
 use dlt_spec::spec::{AgentSpec, DecayPer, Decision, Network, PolicyKind, Reward, StateVector};
 use dlt_state::{Action, Recording};
@@ -25,9 +25,9 @@ fn run(agent: &mut Agent, decisions: std::ops::Range<usize>) -> Vec<String> {
     for index in decisions {
         let decision = match agent.pending() {
             Some(decision) => decision.clone(),
-            None => agent.decide().unwrap(),
+            None => agent.decide(&REGULAR).unwrap(),
         };
-        let reward = agent.reward(Measured::of_loss(measured(index))).unwrap();
+        let reward = agent.reward(Measured::of_loss(measured(index)), None).unwrap();
         // Debug prints the shortest text that reads back as the same float, so equal text is equal bits.
         seen.push(format!("{decision:?} {reward:?} {:?}", agent.learn(reward).unwrap()));
     }
@@ -76,7 +76,7 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
             let mut agent = build(1);
             run(&mut agent, 0..6);
             if waits_for_reward {
-                agent.decide().unwrap();
+                agent.decide(&REGULAR).unwrap();
             }
             let saved = agent.snapshot();
             let read = through_text(&saved);
@@ -148,7 +148,7 @@ fn rejects_a_snapshot_of_another_agent() {
 #[test]
 fn rejects_a_snapshot_with_impossible_numbers() {
     let mut agent = agent(&agent_spec(PolicyKind::Random), Decision::PerLayer, LAYERS, 1);
-    agent.decide().unwrap();
+    agent.decide(&REGULAR).unwrap();
     let good = agent.snapshot();
     let mut action = good.clone();
     action.action[1] = 2;
