@@ -108,7 +108,9 @@ impl Agent {
     ) -> Self {
         let turn = match tying.decision {
             Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
-            Coverage::PerLayer | Coverage::Joint => None,
+            Coverage::PerLayer | Coverage::Joint | Coverage::Split | Coverage::Swap | Coverage::Single => {
+                None
+            }
         };
         Self {
             policy,

@@ -42,6 +42,9 @@ impl Agent {
                 let permutation = replay_permutation(spec, n_layers, seed);
                 Box::new(ReplayPolicy::permuted(recording()?, &permutation, n_layers)?)
             }
+            PolicyKind::Grow | PolicyKind::Conflict | PolicyKind::Even => {
+                return Err(AgentError::Recording { reason: "policies of splits come with the next change" });
+            }
         };
         Ok(Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial))
     }

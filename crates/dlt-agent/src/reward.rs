@@ -40,7 +40,7 @@ impl From<Reward> for RewardKind {
             Reward::NegPpl => Self::NegPpl,
             Reward::NegPplClipped => Self::NegPplClipped,
             Reward::NegLoss => Self::NegLoss,
-            Reward::LossDelta => Self::LossDelta,
+            Reward::LossDelta | Reward::Gain => Self::LossDelta,
             Reward::Accuracy => Self::Accuracy,
             Reward::NegAccuracy => Self::NegAccuracy,
         }

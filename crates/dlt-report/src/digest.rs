@@ -2,7 +2,7 @@
 
 use dlt_spec::record::{Scores, Split};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Initial, InitialName, Objective, PolicyKind};
+use dlt_spec::spec::{Decision, Initial, InitialName, Objective, PolicyKind};
 use serde::Serialize;
 
 use crate::run::Run;
@@ -221,7 +221,14 @@ fn method(run: &Run) -> String {
         PolicyKind::None if spec.starts_frozen() => "one trained layer, the others frozen".to_owned(),
         PolicyKind::None => format!("fixed tying: {}", word(&spec.tying.initial)),
         PolicyKind::Q => "dynamic tying, Q-learning".to_owned(),
-        PolicyKind::Random => "dynamic tying, random policy".to_owned(),
+        PolicyKind::Random => match run.spec.tying.decision {
+            Decision::Split => "growth by splits at random".to_owned(),
+            Decision::Swap => "growth and swaps at random".to_owned(),
+            _ => "dynamic tying, random policy".to_owned(),
+        },
+        PolicyKind::Grow => "growth by splits where gradients disagree".to_owned(),
+        PolicyKind::Conflict => "growth and swaps by gradients".to_owned(),
+        PolicyKind::Even => "growth by even splits".to_owned(),
         policy => format!("dynamic tying, {}", word(&policy)),
     }
 }

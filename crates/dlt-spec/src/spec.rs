@@ -238,7 +238,7 @@ words! {
     }
 }
 
-/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32).
+/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and its chapter "What we added").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TyingSpec {
@@ -246,14 +246,26 @@ pub struct TyingSpec {
     pub initial: Initial,
     /// What one decision covers.
     pub decision: Decision,
-    /// Steps between two decisions, k.
+    /// Steps or passes between two decisions, k.
     pub decide_every: usize,
+    /// Unit of `decide_every`.
+    pub decide_unit: DecideUnit,
     /// Share of training after which the state stays as it is.
     pub decide_until: f64,
     /// When the first decision is made.
     pub first_decision: FirstDecision,
+    /// Times of splits, as shares of training, one split each; none falls below the one before.
+    pub grow: Vec<f64>,
+    /// Most groups that splits lead to; `auto` is the number of layers, L.
+    pub groups: Size,
+    /// Most block parameters that splits lead to, mean over training, as a share of L blocks.
+    pub budget: f64,
     /// What a tied event does to the weights.
     pub tie: Tie,
+    /// What becomes of weights and moments that a tied event leaves without a layer.
+    pub merge: Merge,
+    /// Nats by which the loss on the reward's batches may rise through a decision that ties; `inf` lets all pass.
+    pub gate: f64,
     /// What becomes of a frozen layer whose owner stays layer 0 at its first decision.
     pub first_tie: FirstTie,
     /// Which positions contribute to the gradient of shared weights.
@@ -266,6 +278,8 @@ pub struct TyingSpec {
     pub moments: Moments,
     /// Learning rate of weights that several layers use.
     pub group_rate: GroupRate,
+    /// Factor on the residual branches of blocks that several layers use.
+    pub residual_scale: ResidualScale,
     /// What the state vector that the policy sees holds.
     pub state_vector: StateVector,
 }
@@ -304,12 +318,28 @@ words! {
 }
 
 words! {
-    /// What one decision covers (row 1).
+    /// What one decision covers (rows 1 and 41).
     Decision {
         /// The whole action vector.
         Joint,
         /// One layer, in turn 1, 2, ..., L - 1.
         PerLayer,
+        /// One group becomes two, at the times of `grow`; nothing else is decided.
+        Split,
+        /// As `split`, and after the last split, every `decide_every`: two groups become one and one becomes two.
+        Swap,
+        /// One layer of those that would gain most, or none.
+        Single,
+    }
+}
+
+words! {
+    /// Unit of `decide_every` (row 40).
+    DecideUnit {
+        /// Training steps.
+        Steps,
+        /// Passes over the training split.
+        Epochs,
     }
 }
 
@@ -333,6 +363,26 @@ words! {
         Share,
         /// The layer gets a copy of them and trains it by itself, with fresh moments (ablation v).
         Replicate,
+    }
+}
+
+words! {
+    /// What becomes of weights and moments that a tied event leaves without a layer (row 42).
+    Merge {
+        /// They are dropped: the owner's stay as they are.
+        Overwrite,
+        /// They are averaged into the block that replaces them, weighted by the layers that used each before.
+        Average,
+    }
+}
+
+words! {
+    /// Factor on the residual branches of blocks that several layers use (row 44).
+    ResidualScale {
+        /// 1.
+        None,
+        /// 1 / (layers that use the block at the start of training), for the whole run.
+        Uses,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every rule: first each value by itself, from the table of fields, then what must hold between values.
 
+mod growth;
 mod llama;
 
 use dlt_state::State;
@@ -54,6 +55,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.tying();
     rules.agent();
     rules.recording();
+    rules.growth();
     let mut violations = rules.violations;
     violations.sort_by_key(|found| FIELDS.iter().position(|field| field.key() == found.key));
     violations

@@ -56,6 +56,9 @@ impl Interval {
     /// At least 0 and finite.
     pub const NOT_NEGATIVE: Self = Self::new(0.0, true, f64::INFINITY, false);
 
+    /// At least 0, `inf` included.
+    pub const NOT_NEGATIVE_OR_INF: Self = Self::new(0.0, true, f64::INFINITY, true);
+
     const fn new(low: f64, low_included: bool, high: f64, high_included: bool) -> Self {
         Self { low, low_included, high, high_included }
     }

@@ -39,6 +39,14 @@ pub struct AgentSpec {
     pub state_scaling: Scaling,
     /// What a decision is rewarded with.
     pub reward: Reward,
+    /// Which layers' values learn from a reward.
+    pub credit: Credit,
+    /// Experiences that are remembered for later updates; 0 is none.
+    pub replay_memory: usize,
+    /// Remembered experiences that an update draws beside the newest one.
+    pub replay_batch: usize,
+    /// Updates between two copies of the Q-network into its target network; 0 is no target network.
+    pub target_every: usize,
     /// Mini-batches that a reward is measured on.
     pub reward_batches: usize,
     /// When the reward is measured.
@@ -60,6 +68,12 @@ words! {
         Replay,
         /// The same, with the layers permuted.
         PermutedReplay,
+        /// The group whose members' gradients disagree most is split where they do.
+        Grow,
+        /// The same, and groups that are close and agree become one, at a constant number of groups.
+        Conflict,
+        /// The largest group is split in its middle.
+        Even,
     }
 }
 
@@ -104,10 +118,22 @@ words! {
         NegLoss,
         /// By how much the loss fell since the decision before.
         LossDelta,
+        /// By how much the loss on the same batches fell from before the decision to when the reward is measured.
+        Gain,
         /// The share of right classes.
         Accuracy,
         /// Its negative, which rewards being wrong: the authors' code for pictures.
         NegAccuracy,
+    }
+}
+
+words! {
+    /// Which layers' values learn from a reward (row 47).
+    Credit {
+        /// Those of every layer that was decided.
+        All,
+        /// Those of the layers whose owner the decision changed.
+        Changed,
     }
 }
 

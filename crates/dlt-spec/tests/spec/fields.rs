@@ -57,9 +57,12 @@ fn every_word_of_every_field_is_read_and_no_other() {
 fn words_are_those_of_the_method() {
     let words = |key| fields::find(key).unwrap().values().words();
     assert_eq!(words("tying.first_decision"), ["after-k", "at-step-0", "before-first-step"]);
-    let rewards = ["neg-ppl", "neg-ppl-clipped", "neg-loss", "loss-delta", "accuracy", "neg-accuracy"];
+    let rewards =
+        ["neg-ppl", "neg-ppl-clipped", "neg-loss", "loss-delta", "gain", "accuracy", "neg-accuracy"];
     assert_eq!(words("agent.reward"), rewards);
-    assert_eq!(words("agent.policy"), ["none", "q", "random", "fixed", "replay", "permuted-replay"]);
+    let policies = ["none", "q", "random", "fixed", "replay", "permuted-replay", "grow", "conflict", "even"];
+    assert_eq!(words("agent.policy"), policies);
+    assert_eq!(words("tying.decision"), ["joint", "per-layer", "split", "swap", "single"]);
     assert_eq!(
         words("tying.initial"),
         [
@@ -98,7 +101,7 @@ fn words_are_those_of_the_families_and_what_they_predict() {
 #[test]
 fn render_says_meaning_unit_and_source_above_each_value() {
     let text = fields::render(&Spec::default());
-    let decide_every = "# Steps between two decisions, k.\n\
+    let decide_every = "# Steps or passes between two decisions, k; see tying.decide_unit.\n\
                         # Values: a whole number from 1 to 9223372036854775807; unit: steps.\n\
                         # Paper: 15 (section 4, Alg. 1 line 7).\n\
                         # Authors' code: 4 (language), 10 (vision), 15 (question answering).\n\

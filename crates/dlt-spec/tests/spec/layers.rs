@@ -122,7 +122,7 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         ),
         (
             file("[tying]\ndecision = \"jiont\""),
-            "must be \"joint\", \"per-layer\"; got the string \"jiont\"; the nearest is \"joint\"",
+            "must be \"joint\", \"per-layer\", \"split\", \"swap\", \"single\"; got the string \"jiont\"; the nearest is \"joint\"",
         ),
         (file("[tying]\ninitial = [0, -1]"), "or the owner of each layer as a list; got the array [0, -1]"),
         (

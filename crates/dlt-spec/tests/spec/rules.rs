@@ -433,3 +433,88 @@ fn every_named_grouping_is_a_state_of_every_depth() {
     spec.tying.initial = Initial::Owners((0..12).collect());
     assert_eq!(spec.check().unwrap().initial_state().n_independent(), 12);
 }
+
+/// A run that grows by splits: the ground of the cases below.
+const GROWTH: [&str; 4] =
+    ["tying.decision=split", "tying.grow=[0.3, 0.5]", "tying.initial=tied", "agent.policy=grow"];
+
+/// Growth with more assignments over it.
+fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&GROWTH[..], more].concat()
+}
+
+#[test]
+fn rejects_splits_without_times_or_out_of_order() {
+    each_breaks(&[
+        (&growth(&["tying.grow=[0.5, 0.3]"]), "tying.grow", "none below the one before"),
+        (&growth(&["tying.grow=[]"]), "tying.grow", "at least one time"),
+        (&growth(&["tying.grow=[0.0]"]), "tying.grow", "above 0 and below 1"),
+        (&growth(&["tying.grow=[1.0]"]), "tying.grow", "above 0 and below 1"),
+        (&["tying.grow=[0.5]"], "tying.grow", "empty unless tying.decision"),
+        (&growth(&["model.layers=4", "tying.groups=5"]), "tying.groups", "at most model.layers = 4"),
+        (&growth(&["tying.groups=0"]), "tying.groups", "1"),
+        (&growth(&["tying.budget=0.0"]), "tying.budget", "above 0 and at most 1"),
+    ]);
+    all_pass(&[
+        &growth(&[]),
+        &growth(&["tying.grow=[0.3, 0.3, 0.9]", "tying.groups=3", "tying.budget=0.25"]),
+        &growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[]", "tying.initial=sequence"]),
+    ]);
+}
+
+#[test]
+fn rejects_policies_that_cannot_make_the_decisions() {
+    each_breaks(&[
+        (&["agent.policy=grow"], "agent.policy", "where tying.decision is \"joint\""),
+        (&["agent.policy=even"], "agent.policy", "(tying.decision = \"split\")"),
+        (&["agent.policy=conflict"], "agent.policy", "(\"swap\")"),
+        (&growth(&["agent.policy=q"]), "agent.policy", "\"grow\", \"even\", \"random\" or \"none\""),
+        (&growth(&["agent.policy=conflict"]), "agent.policy", "\"grow\", \"even\""),
+        (&growth(&["tying.decision=swap"]), "agent.policy", "\"conflict\", \"random\" or \"none\""),
+        (
+            &["tying.decision=single", "agent.policy=fixed", "agent.pattern=cycle"],
+            "agent.policy",
+            "\"q\", \"random\" or \"none\"",
+        ),
+        (
+            &growth(&["model.objective=classes", "training.trains=head", "data.source=glue/sst2"]),
+            "agent.policy",
+            "needs no gradients",
+        ),
+    ]);
+    all_pass(&[
+        &growth(&["agent.policy=even"]),
+        &growth(&["agent.policy=random"]),
+        &growth(&["tying.decision=swap", "agent.policy=random"]),
+        &["tying.decision=single"],
+        &["tying.decision=single", "agent.policy=random"],
+    ]);
+}
+
+#[test]
+fn rejects_splits_averages_and_gates_over_weights_that_are_elsewhere_than_the_state_says() {
+    let grounds: [(&[&str], &str); 3] = [
+        (&GROWTH, "where tying.decision is"),
+        (&["tying.merge=average"], "where tying.merge is"),
+        (&["tying.gate=0.1"], "where tying.gate is"),
+    ];
+    for (ground, place) in grounds {
+        for key in ["tying.tie", "tying.untie", "tying.retied", "tying.gradient"] {
+            let other = match key {
+                "tying.tie" => "tying.tie=replicate",
+                "tying.untie" => "tying.untie=alias",
+                "tying.retied" => "tying.retied=keep",
+                _ => "tying.gradient=owner",
+            };
+            let found = violations(&[ground, &["tying.initial=independent", other]].concat());
+            let about: Vec<_> = found.iter().filter(|violation| violation.key == key).collect();
+            assert_eq!(about.len(), 1, "{ground:?} with {other}: {found:?}");
+            assert!(about[0].to_string().contains(place), "{ground:?} with {other}: {}", about[0]);
+        }
+        all_pass(&[ground]);
+    }
+    for initial in ["tying.initial=frozen", "tying.initial=trainable"] {
+        each_breaks(&[(&growth(&[initial]), "tying.initial", "where groups are split")]);
+    }
+    each_breaks(&[(&["tying.gate=-0.1"], "tying.gate", "at least 0")]);
+}

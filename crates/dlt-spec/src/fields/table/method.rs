@@ -22,14 +22,26 @@ pub(super) const METHOD: &[Field] = &[
         tying.decision,
         words!(Decision),
         "What one decision covers: joint is the whole action vector, per-layer one layer in turn 1, 2, \
-         ..., L - 1."
+         ..., L - 1; split divides one group in two at the times of tying.grow; swap does too, and later joins two \
+         groups as often as it divides one; single changes the one layer that promises most, or none."
     )
     .paper_says("joint", "Alg. 1 line 8")
     .code_does("per-layer"),
-    field!(tying.decide_every, Values::Whole(1, MOST_OF_TOML), "Steps between two decisions, k.")
+    field!(
+        tying.decide_every,
+        Values::Whole(1, MOST_OF_TOML),
+        "Steps or passes between two decisions, k; see tying.decide_unit."
+    )
         .unit_of("steps")
         .paper_says("15", "section 4, Alg. 1 line 7")
         .code_does("4 (language), 10 (vision), 15 (question answering)"),
+    field!(
+        tying.decide_unit,
+        words!(DecideUnit),
+        "Unit of tying.decide_every: training steps, or passes over the training split."
+    )
+    .paper_says("training steps in section 3; \"every few epochs\" in section 4", "sections 3 and 4")
+    .code_does("steps"),
     field!(
         tying.decide_until,
         Values::Real(Interval::SHARE),
@@ -44,6 +56,22 @@ pub(super) const METHOD: &[Field] = &[
     .paper_says("after-k in the text, at-step-0 in the algorithm", "section 3; Alg. 1 line 7")
     .code_does("before-first-step"),
     field!(
+        tying.grow,
+        Values::RealList(Interval::FRACTION),
+        "Times of splits, as shares of training; one group becomes two at each. Empty where nothing is split."
+    ),
+    field!(
+        tying.groups,
+        Values::WholeOrAuto(1, MOST),
+        "Most groups that splits lead to; auto is the number of layers."
+    ),
+    field!(
+        tying.budget,
+        Values::Real(Interval::FACTOR),
+        "Most block parameters that splits lead to, mean over training, as a share of a conventional model's. A split \
+         that would lead above it is left out."
+    ),
+    field!(
         tying.tie,
         words!(Tie),
         "What a tied event does to the weights: share lets the layer use its owner's, replicate gives it a \
@@ -51,6 +79,21 @@ pub(super) const METHOD: &[Field] = &[
     )
     .paper_says("share; ablation (v): replicate", "Alg. 1 line 16; Table 4 (v)")
     .code_does("share"),
+    field!(
+        tying.merge,
+        words!(Merge),
+        "What becomes of weights and moments that a tied event leaves without a layer: overwrite drops them, average \
+         adds them to the block that replaces them, weighted by the layers that used each."
+    )
+    .paper_says("overwrite: the weights are tied", "Alg. 1 line 16")
+    .code_does("overwrite"),
+    field!(
+        tying.gate,
+        Values::Real(Interval::NOT_NEGATIVE_OR_INF),
+        "By how much the mean loss on the reward's batches may rise through a decision that ties a layer; above it \
+         the decision is undone. inf measures nothing."
+    )
+    .unit_of("nats"),
     field!(
         tying.first_tie,
         words!(FirstTie),
@@ -98,6 +141,12 @@ pub(super) const METHOD: &[Field] = &[
     )
     .code_does("same"),
     field!(
+        tying.residual_scale,
+        words!(ResidualScale),
+        "Factor on the residual branches of a block: none is 1, uses is 1 / (layers that use the block at the start of \
+         training), for the whole run."
+    ),
+    field!(
         tying.state_vector,
         words!(StateVector),
         "What the policy sees: canonical is the state of Eq. 1, raw the action of each layer's last \
@@ -110,7 +159,8 @@ pub(super) const METHOD: &[Field] = &[
         agent.policy,
         words!(PolicyKind),
         "Who decides: none leaves the initial grouping; q is epsilon-greedy under the Q-network; random, \
-         fixed, replay and permuted-replay are the baselines."
+         fixed, replay and permuted-replay are the baselines; grow and conflict follow gradients; even halves \
+         groups."
     )
     .paper_says("q; ablations: replay, permuted-replay", "Eq. 2; Table 4 (iii), (iv)"),
     field!(agent.pattern, GROUPING, "Grouping that the policy fixed asks for; frozen is none."),
@@ -178,6 +228,30 @@ pub(super) const METHOD: &[Field] = &[
     )
     .paper_says("neg-ppl", "Alg. 1 line 21")
     .code_does("neg-ppl-clipped: constant until perplexity falls below 10; neg-accuracy for pictures"),
+    field!(
+        agent.credit,
+        words!(Credit),
+        "Which layers' values learn from a reward: those of all decided layers, or of the layers whose owner the \
+         decision changed."
+    )
+    .paper_says("all", "Eq. 4"),
+    field!(
+        agent.replay_memory,
+        Values::Whole(0, MOST),
+        "Experiences that are remembered for later updates of Q; 0 is none."
+    )
+    .paper_says("0", "Eq. 4"),
+    field!(
+        agent.replay_batch,
+        Values::Whole(1, MOST),
+        "Remembered experiences that an update of Q draws beside the newest one."
+    ),
+    field!(
+        agent.target_every,
+        Values::Whole(0, MOST_OF_TOML),
+        "Updates between two copies of Q into its target network; 0 is no target network."
+    )
+    .paper_says("0", "Eq. 4"),
     field!(
         agent.reward_batches,
         Values::Whole(1, MOST),

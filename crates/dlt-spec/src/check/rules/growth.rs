@@ -1,0 +1,109 @@
+//! Rules of what we added to the method: splits, merges, the gate, and who may decide what.
+
+use super::Rules;
+use crate::spec::*;
+
+impl Rules<'_> {
+    pub(super) fn growth(&mut self) {
+        self.splits();
+        self.deciders();
+        self.kept_function();
+    }
+
+    /// When splits come, and how many.
+    fn splits(&mut self) {
+        let (tying, layers) = (&self.spec.tying, self.spec.model.layers);
+        let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
+        self.holds(
+            "tying.grow",
+            &[],
+            || tying.grow.is_sorted(),
+            || "shares of training in their order, none below the one before".into(),
+        );
+        self.holds(
+            "tying.grow",
+            &[],
+            || splits || tying.grow.is_empty(),
+            || "empty unless tying.decision is \"split\" or \"swap\"".into(),
+        );
+        self.holds(
+            "tying.grow",
+            &[],
+            || tying.decision != Decision::Split || !tying.grow.is_empty(),
+            || "at least one time where tying.decision is \"split\": nothing else is decided".into(),
+        );
+        self.holds(
+            "tying.groups",
+            &["model.layers"],
+            || tying.groups.or(layers) <= layers,
+            || format!("at most model.layers = {layers}"),
+        );
+    }
+
+    /// Which policy can make which decision.
+    fn deciders(&mut self) {
+        let (policy, decision) = (self.spec.agent.policy, self.spec.tying.decision);
+        self.holds(
+            "agent.policy",
+            &[],
+            || match policy {
+                PolicyKind::None | PolicyKind::Random => true,
+                PolicyKind::Grow | PolicyKind::Even => decision == Decision::Split,
+                PolicyKind::Conflict => decision == Decision::Swap,
+                PolicyKind::Q => !matches!(decision, Decision::Split | Decision::Swap),
+                PolicyKind::Fixed | PolicyKind::Replay | PolicyKind::PermutedReplay => {
+                    matches!(decision, Decision::Joint | Decision::PerLayer)
+                }
+            },
+            || {
+                let fitting = match decision {
+                    Decision::Split => "\"grow\", \"even\", \"random\" or \"none\"",
+                    Decision::Swap => "\"conflict\", \"random\" or \"none\"",
+                    Decision::Single => "\"q\", \"random\" or \"none\"",
+                    Decision::Joint | Decision::PerLayer => {
+                        "another one than \"grow\", \"even\" (tying.decision = \"split\") and \"conflict\" (\"swap\")"
+                    }
+                };
+                format!("{fitting} where tying.decision is {}", word(decision))
+            },
+        );
+        let trains = self.spec.training.trains;
+        self.holds(
+            "agent.policy",
+            &["training.trains"],
+            || trains == Trains::All || !matches!(policy, PolicyKind::Grow | PolicyKind::Conflict),
+            || "one that needs no gradients of blocks where training.trains is \"head\"".into(),
+        );
+    }
+
+    /// Splits copy, merges average and the gate undoes: each needs weights that are where the state says.
+    fn kept_function(&mut self) {
+        let tying = &self.spec.tying;
+        let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
+        let needs = match (splits, tying.merge, tying.gate.is_finite()) {
+            (true, ..) => "tying.decision is \"split\" or \"swap\"",
+            (_, Merge::Average, _) => "tying.merge is \"average\"",
+            (.., true) => "tying.gate is finite",
+            _ => return,
+        };
+        let only = |word: &str| format!("\"{word}\" where {needs}");
+        self.holds("tying.tie", &[], || tying.tie == Tie::Share, || only("share"));
+        self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
+        self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
+        self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
+        self.holds(
+            "tying.initial",
+            &[],
+            || {
+                let named = |name| tying.initial == Initial::Named(name);
+                !splits || !(named(InitialName::Frozen) || named(InitialName::Trainable))
+            },
+            || "a grouping of trained layers, as \"tied\", where groups are split".into(),
+        );
+    }
+}
+
+/// The word of a decision, as the file has it.
+fn word(decision: Decision) -> String {
+    serde_json::to_string(&decision).unwrap_or_default()
+}
