@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::workplace::Workplace;
+use crate::workplace::{Said, Workplace};
 
 /// Every file below a folder with its content, the lock apart.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -133,4 +133,88 @@ fn copy(from: &Path, to: &Path) {
             false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
         }
     }
+}
+
+/// Files and folders as processes leave them that are killed.
+fn half_made(place: &Workplace, names: &[&str]) {
+    for name in names {
+        let path = place.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name.contains("/.") {
+            true => {
+                fs::create_dir(&path).unwrap();
+                fs::write(path.join("config.json"), "{").unwrap();
+            }
+            false => fs::write(path, "half").unwrap(),
+        }
+    }
+}
+
+#[test]
+fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
+    let place = Workplace::new();
+    place.train("runs/run", &[]);
+    // No process has a number as large.
+    let left = ["runs/.export.partial", "runs/.old.4294967295.partial", "runs/run/summary.json.partial"];
+    half_made(&place, &left);
+    let living = fs::canonicalize(place.path("runs")).unwrap().join(".living.partial");
+    fs::create_dir(&living).unwrap();
+    let held = fs::File::open(&living).unwrap();
+    held.lock().unwrap();
+    let said = place.dlt(&["doctor", "runs/run"]).ok();
+    for name in [".export.partial", ".old.4294967295.partial", "summary.json.partial"] {
+        let line = said.out.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line.starts_with("note") && line.contains("--repair removes it"), "{line}");
+    }
+    assert!(!said.out.contains(".living.partial"), "{}", said.out);
+    assert!(left.iter().all(|name| place.path(name).exists()));
+    let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
+    assert!(
+        said.out.contains(".export.partial") && said.err.contains("summary.json.partial is removed"),
+        "{said:?}"
+    );
+    assert!(left.iter().all(|name| !place.path(name).exists()));
+    assert!(living.exists());
+    assert!(!place.dlt(&["doctor", "runs/run"]).ok().out.contains("partial"));
+}
+
+#[test]
+fn what_is_left_of_a_folder_that_never_came_to_be_is_named() {
+    let place = Workplace::new();
+    half_made(&place, &["out/.exported.partial"]);
+    let said = place.dlt(&["doctor", "out/exported"]);
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(
+        said.out.contains("out/.exported.partial") && said.err.contains("no such run folder"),
+        "{said:?}"
+    );
+    assert_eq!(place.dlt(&["doctor", "out/exported", "--repair"]).code, Some(4));
+    assert!(!place.path("out/.exported.partial").exists());
+}
+
+#[test]
+fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
+    let place = Workplace::new();
+    let left = ["tokens/ab.partial", "hub/datasets--a--b/refs/main.partial"];
+    let kept = ["tokens/ab.tokens", "hub/models--a--b/blobs/cd.part", "hub/models--a--b/blobs/ef.incomplete"];
+    half_made(&place, &left);
+    half_made(&place, &kept);
+    let doctor = |more: &[&str]| {
+        let mut command = place.command(&[&["doctor", "--caches"], more].concat());
+        command.env("DLT_CACHE", place.path("tokens")).env("HF_HUB_CACHE", place.path("hub"));
+        Said::by(&mut command).ok()
+    };
+    let said = doctor(&[]).out;
+    for (name, says) in
+        [(left[0], "--repair removes it"), (left[1], "--repair removes it"), (kept[1], "continues")]
+    {
+        assert!(said.lines().any(|line| line.contains(name) && line.contains(says)), "{name} in {said}");
+    }
+    assert!(!said.contains("ab.tokens") && !said.contains("incomplete"), "{said}");
+    assert!(left.iter().chain(&kept).all(|name| place.path(name).exists()));
+    doctor(&["--repair"]);
+    assert!(left.iter().all(|name| !place.path(name).exists()));
+    assert!(kept.iter().all(|name| place.path(name).exists()));
+    fs::remove_file(place.path(kept[1])).unwrap();
+    assert_eq!(doctor(&[]).out, "nothing of a killed process is left in the caches\n");
 }

@@ -309,11 +309,14 @@ pub(crate) struct InspectTask {
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorTask {
-    /// Run folder
-    #[arg(value_name = "RUN")]
-    pub(crate) run: PathBuf,
+    /// Run folder; half-made folders next to it are named too
+    #[arg(value_name = "RUN", required_unless_present = "caches")]
+    pub(crate) run: Option<PathBuf>,
+    /// Name what killed processes left in the token cache and in the cache of the hub
+    #[arg(long)]
+    pub(crate) caches: bool,
     /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep the damaged file under
-    /// another name
+    /// another name; remove what killed processes left
     #[arg(long)]
     pub(crate) repair: bool,
 }

@@ -1,32 +1,102 @@
-//! `dlt doctor`: what is whole in a run folder, what is damaged, and what still works.
+//! `dlt doctor`: what is whole in a run folder, what is damaged, what still works, and what killed processes left.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dlt_data::{Leftovers, leftovers, remove_leftover};
 use dlt_report::shell::quoted;
-use dlt_spec::ExitCode;
 use dlt_spec::record::{SPEC_FILE, STATES_FILE};
+use dlt_spec::{ExitCode, durable};
 use dlt_train::doctor::{Finding, Report, Verdict, examine};
-use dlt_train::{MODEL_FILE, Repaired, repair_model};
+use dlt_train::{MODEL_FILE, Repaired, repair_model, sweep};
 
 use crate::arguments::DoctorTask;
 use crate::failure::{Failure, Result};
-use crate::numbers::whole;
-use crate::output;
+use crate::numbers::{decimal, whole};
+use crate::{hub, output, tokens};
 
 pub(crate) fn run(task: &DoctorTask) -> Result {
-    if task.repair {
-        // First whether it is a run folder at all.
-        examine(&task.run)?;
-        output::note(&repaired(repair_model(&task.run)?));
-    }
-    let report = examine(&task.run)?;
-    let run = quoted(&task.run.to_string_lossy());
-    output::print(&format!("{}\n{}", findings(&report), abilities(&report, &run)))?;
+    let outside = outside(task)?;
+    let Some(run) = &task.run else {
+        return output::print(&match outside.is_empty() {
+            true => "nothing of a killed process is left in the caches\n".to_owned(),
+            false => lines(&outside),
+        });
+    };
+    let mut report = match looked_at(run, task.repair) {
+        Ok(report) => report,
+        Err(error) => {
+            // What is left of the folder that is missing may be next to it.
+            output::print(&lines(&outside))?;
+            return Err(error);
+        }
+    };
+    report.findings.extend(outside);
+    let name = quoted(&run.to_string_lossy());
+    output::print(&format!("{}\n{}", lines(&report.findings), abilities(&report, &name)))?;
     match report.n_wrong() {
         0 => Ok(()),
         wrong => {
             let what = if wrong == 1 { "file is" } else { "files are" };
-            Err(Failure::refused(ExitCode::BadData, format!("{wrong} {what} damaged or missing in {run}")))
+            Err(Failure::refused(ExitCode::BadData, format!("{wrong} {what} damaged or missing in {name}")))
         }
     }
+}
+
+/// A run folder, repaired first where that is asked for.
+fn looked_at(run: &Path, repair: bool) -> Result<Report> {
+    if repair {
+        // First whether it is a run folder at all.
+        examine(run)?;
+        for path in sweep(run)? {
+            output::note(&format!("{} is removed: a process that was killed left it", path.display()));
+        }
+        output::note(&repaired(repair_model(run)?));
+    }
+    Ok(examine(run)?)
+}
+
+/// What killed processes left next to the folder and, where that is asked for, in the caches. A repair removes it.
+fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let remove = |path: &Path, remove: &dyn Fn(&Path) -> io::Result<bool>| match task.repair {
+        true => match remove(path) {
+            Ok(true) => "left by a process that was killed; removed".to_owned(),
+            Ok(false) => "a process writes it now".to_owned(),
+            Err(error) => format!("left by a process that was killed; cannot be removed: {error}"),
+        },
+        false => "left by a process that was killed; --repair removes it".to_owned(),
+    };
+    let mut note = |path: &Path, says: String| {
+        findings.push(Finding { file: path.display().to_string(), verdict: Verdict::Note, says });
+    };
+    if let Some(run) = &task.run {
+        for path in durable::dead_folders(&next_to(run)) {
+            note(&path, remove(&path, &durable::remove_if_dead));
+        }
+    }
+    if task.caches {
+        let hub = hub::config()?.map(|hub| hub.cache);
+        let Leftovers { dead, parts, .. } = leftovers(tokens::cache()?.as_deref(), hub.as_deref());
+        for path in dead {
+            note(&path, remove(&path, &remove_leftover));
+        }
+        for (path, bytes) in parts {
+            let size = decimal(bytes as f64 / 1e6, 1);
+            note(&path, format!("{size} MB of a file of the hub; the next fetch of it continues there"));
+        }
+    }
+    Ok(findings)
+}
+
+/// The folder that a folder is in.
+fn next_to(folder: &Path) -> PathBuf {
+    let parent = match folder.file_name() {
+        Some(_) => folder.parent().map(Path::to_owned),
+        // `.`, or a path that ends in `..`.
+        None => folder.canonicalize().ok().and_then(|whole| whole.parent().map(Path::to_owned)),
+    };
+    parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
 }
 
 fn repaired(repaired: Option<Repaired>) -> String {
@@ -37,8 +107,8 @@ fn repaired(repaired: Option<Repaired>) -> String {
     format!("{MODEL_FILE} of step {} is written again from {}{kept}", whole(step), source.display())
 }
 
-fn findings(report: &Report) -> String {
-    let width = report.findings.iter().map(|finding| finding.file.len()).max().unwrap_or(0);
+fn lines(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|finding| finding.file.len()).max().unwrap_or(0);
     let line = |finding: &Finding| {
         let verdict = match finding.verdict {
             Verdict::Good => "good ",
@@ -47,7 +117,7 @@ fn findings(report: &Report) -> String {
         };
         format!("{verdict}  {:<width$}  {}\n", finding.file, finding.says)
     };
-    report.findings.iter().map(line).collect()
+    findings.iter().map(line).collect()
 }
 
 fn abilities(report: &Report, run: &str) -> String {

@@ -8,7 +8,9 @@ use std::{
     path::Path,
 };
 
-pub(crate) use dlt_spec::durable::{PARTIAL, beside, no_links, remove_dead, sync_folder, unshare};
+pub(crate) use dlt_spec::durable::{
+    PARTIAL, beside, dead, no_links, remove_dead, remove_if_dead, sync_folder, unshare,
+};
 
 /// Replaces a file by these bytes, making its folders.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {

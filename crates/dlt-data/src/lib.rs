@@ -30,6 +30,7 @@ mod durable;
 mod error;
 mod files;
 mod hub;
+mod leftovers;
 mod load;
 mod lock;
 mod material;
@@ -61,6 +62,7 @@ pub use hub::{
     FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind, RepoName,
     Revision, Token,
 };
+pub use leftovers::{Leftovers, leftovers, remove_leftover};
 pub use load::{DataRequest, LoadedText, Progress, load, load_text};
 pub use material::{Draw, ExampleBatch, Examples, Material, Places};
 pub use origin::{HUB_PREFIX, is_local, pinned};

@@ -6,6 +6,7 @@
 //! folder is the one that the umask gives.
 
 mod folder;
+mod left;
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::waiting::{self, Waiting};
 
 pub use folder::NewFolder;
+pub use left::dead_folders;
 
 /// Ending of a file or folder that is being written.
 pub const PARTIAL: &str = "partial";
@@ -215,7 +217,11 @@ fn is_dead(path: &Path) -> bool {
     no_links().read(true).open(path).is_ok_and(is_free)
 }
 
-fn remove_if_dead(path: &Path) -> io::Result<bool> {
+/// Removes a partial file or folder, unless a process holds it. Says whether nothing is there any more.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_if_dead(path: &Path) -> io::Result<bool> {
     let Some(file) = open_to_lock(path)? else { return Ok(true) };
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, path)? {
         return Ok(false);

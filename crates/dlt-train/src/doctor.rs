@@ -109,7 +109,11 @@ pub fn examine(run: &Path) -> Result<Report> {
     summary(run, metrics.steps, &mut report);
     for path in leftovers(run) {
         let name = path.strip_prefix(run).unwrap_or(&path).display().to_string();
-        report.add(&name, Verdict::Note, "left by a process that was killed; the next resume removes it");
+        report.add(
+            &name,
+            Verdict::Note,
+            "left by a process that was killed; a resume or --repair removes it",
+        );
     }
     Ok(report)
 }

@@ -45,7 +45,7 @@ pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
-pub use model_file::{Repaired, open_model, repair_model, with_repair};
+pub use model_file::{Repaired, open_model, repair_model, sweep, with_repair};
 pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use trainer::{StepReport, Trainer, Watch};
 pub use tying::{Weights, due_decisions, initial_binding, model_for, model_notes, saved_model};

@@ -12,7 +12,7 @@ use dlt_spec::size::Extents;
 use dlt_spec::{Origin, Overlay, Spec, durable};
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
-use crate::folder::Held;
+use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
 use crate::trainer::restored;
 use crate::tying::model_notes;
@@ -113,6 +113,19 @@ fn fits(file: &ModelFile) -> bool {
         Some(of_spec(&spec, extents))
     };
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
+}
+
+/// Removes from a run folder what processes left there that were killed while they wrote. Returns what is gone.
+///
+/// # Errors
+/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where it cannot be opened.
+pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
+    let held =
+        Held::open(run).map_err(|source| TrainError::Io { action: "read", path: run.to_owned(), source })?;
+    let _lock = Lock::take(&held)?;
+    let mut removed = remove_leftovers(run);
+    removed.extend(durable::remove_dead(&run.join(CHECKPOINT_FOLDER)));
+    Ok(removed)
 }
 
 /// Gives a file a second name that nothing has: `model.damaged`, or with a number.

@@ -10,6 +10,7 @@ use crate::{
     checksum::{self, hex},
     durable,
     error::DataError,
+    leftovers::{LOCK, PART},
 };
 use dlt_spec::waiting::{self, Waiting};
 use std::{
@@ -130,7 +131,7 @@ impl Transfer<'_> {
         let blob = layout.blob(&stated.etag);
         let _lock = self.lock(&blob)?;
         if !self.is_here(&blob, &stated)? {
-            let part = blob.with_extension("part");
+            let part = blob.with_extension(PART);
             self.complete(&part, &stated)?;
             fs::rename(&part, &blob).map_err(|error| write_error(&blob, &error))?;
             durable::sync_folder(blob.parent().unwrap_or(&blob));
@@ -340,13 +341,13 @@ impl Transfer<'_> {
 
     /// Waits for whoever fetches the same content now.
     fn lock(&self, blob: &Path) -> Result<File, DataError> {
-        let path = blob.with_extension("lock");
+        let path = blob.with_extension(LOCK);
         let failed = |error: io::Error| write_error(&path, &error);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
         let file =
             durable::no_links().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
         let what = format!("{} of {}", self.file.name, self.listing.commit);
-        let grows = blob.with_extension("part");
+        let grows = blob.with_extension(PART);
         // A transfer that stalls is given up and tried again for as long as the patience says.
         let still = self.hub.config.patience.stall.saturating_mul(STALLS).max(waiting::STILL);
         waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still }).map_err(failed)?;
@@ -356,7 +357,7 @@ impl Transfer<'_> {
     /// Bytes that are here of a file that is not whole.
     fn part_bytes(&self) -> u64 {
         let Some(sha256) = &self.file.sha256 else { return 0 };
-        let part = self.hub.layout().blob(sha256).with_extension("part");
+        let part = self.hub.layout().blob(sha256).with_extension(PART);
         fs::metadata(part).map_or(0, |part| part.len())
     }
 

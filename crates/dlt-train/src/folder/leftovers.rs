@@ -17,13 +17,12 @@ pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes them, for the process that holds the run folder. What cannot be removed stays.
-pub(crate) fn remove_leftovers(run: &Path) {
-    durable::remove_dead(run);
-    durable::remove_dead(&run.join(TABLES));
-    for path in temporary(run) {
-        let _ = fs::remove_file(path);
-    }
+/// Removes them, for the process that holds the run folder. Returns what is gone; what cannot be removed stays.
+pub(crate) fn remove_leftovers(run: &Path) -> Vec<PathBuf> {
+    let mut removed = durable::remove_dead(run);
+    removed.extend(durable::remove_dead(&run.join(TABLES)));
+    removed.extend(temporary(run).into_iter().filter(|path| fs::remove_file(path).is_ok()));
+    removed
 }
 
 /// Files called `.tmp` and six letters or digits.

@@ -1,0 +1,75 @@
+//! What processes left next to a folder that were killed while they made another one there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{PARTIAL, is_dead};
+
+/// Half-made folders in this one, in order: `.NAME.partial`, and `.NAME.PROCESS.partial` of earlier builds. Those that a
+/// living process fills are not among them. Files and folders of other names are nobody's leftovers.
+#[must_use]
+pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let is_half_made = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let name =
+            name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL)?.strip_suffix('.'));
+        name.is_some_and(|name| !name.is_empty() && !may_live(name))
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter(is_half_made)
+        .map(|entry| entry.path())
+        .filter(|path| is_dead(path))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a folder that they made.
+fn may_live(name: &str) -> bool {
+    let number = name.rsplit_once('.').map_or("", |(_, number)| number);
+    let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    let processes = Path::new("/proc");
+    // Where the system does not list its processes, any number may be that of one.
+    is_number && (processes.join(number).exists() || !processes.join("self").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::{NewFolder, remove_if_dead};
+
+    #[test]
+    fn half_made_folders_of_dead_processes_are_found_and_no_others() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| place.path().join(name);
+        // No process has a number as large.
+        for name in [".run.partial", ".old.4294967295.partial", ".partial", "run.partial", ".run.part", "run"]
+        {
+            fs::create_dir(at(name)).expect("made");
+        }
+        fs::write(at(".run.partial/file"), "half").expect("written");
+        fs::write(at(".file.partial"), "half").expect("written");
+        fs::create_dir(at(&format!(".mine.{}.partial", std::process::id()))).expect("made");
+        let living = NewFolder::begin(&at("living")).expect("begun");
+        assert_eq!(dead_folders(place.path()), [at(".old.4294967295.partial"), at(".run.partial")]);
+        assert!(!remove_if_dead(living.path()).expect("looked at") && living.path().is_dir());
+        for path in dead_folders(place.path()) {
+            assert!(remove_if_dead(&path).expect("removed"));
+        }
+        assert!(dead_folders(place.path()).is_empty());
+        assert!(at("run.partial").is_dir() && at(".file.partial").is_file());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_folder_is_no_half_made_one() {
+        let place = tempfile::tempdir().expect("a folder");
+        fs::create_dir(place.path().join("precious")).expect("made");
+        let link = place.path().join(".run.partial");
+        std::os::unix::fs::symlink(place.path().join("precious"), link).expect("linked");
+        assert!(dead_folders(place.path()).is_empty());
+    }
+}
