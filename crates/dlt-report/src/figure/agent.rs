@@ -141,6 +141,7 @@ fn meaning(reward: Reward) -> &'static str {
         Reward::NegPplClipped => "negative perplexity, clipped",
         Reward::NegLoss => "negative loss, in nats",
         Reward::LossDelta => "fall of the loss, in nats",
+        Reward::Gain => "fall of the loss on the same batches, in nats",
         Reward::Accuracy => "accuracy",
         Reward::NegAccuracy => "negative accuracy",
     }
