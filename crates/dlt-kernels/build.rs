@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// The files of `cuda/` that hold kernels.
-const SOURCES: [&str; 7] = ["attention", "elementwise", "embedding", "loss", "norm", "optimizer", "sums"];
+const SOURCES: [&str; 8] =
+    ["attention", "elementwise", "embedding", "loss", "norm", "optimizer", "sketch", "sums"];
 /// The oldest GPUs that today's nvcc compiles for; newer ones take the same PTX, and nothing here needs more.
 const ARCHITECTURE: &str = "compute_75";
 

@@ -6,6 +6,7 @@
 #include "loss.cu"
 #include "norm.cu"
 #include "optimizer.cu"
+#include "sketch.cu"
 #include "sums.cu"
 
 // Runs every block of a grid, in the order of their numbers or backwards. What it stops at is written to `fault`,

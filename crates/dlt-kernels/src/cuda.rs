@@ -12,6 +12,7 @@ mod linear;
 mod loss;
 mod norm;
 mod optimizer;
+mod sketch;
 mod sums;
 
 pub use crate::rotary::rotate_on as rotate;
@@ -27,6 +28,7 @@ pub use linear::{linear, linear_input_gradient, linear_then_gelu, linear_weight_
 pub use loss::{cross_entropy, cross_entropy_sum};
 pub use norm::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gradients};
 pub use optimizer::adamw;
+pub use sketch::sketch;
 pub use sums::{row_sum, squared_norms};
 
 use crate::host;

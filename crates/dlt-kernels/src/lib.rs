@@ -45,6 +45,7 @@ mod rotary;
 mod rounding;
 mod rows;
 mod shape;
+mod sketch;
 
 pub use attention::{Attention, KeyValues, Mask};
 pub use dropout::Dropout;
@@ -54,6 +55,7 @@ pub use lanes::set_portable;
 pub use loss::{HeadGradients, HeadSums, Projection, cross_entropy_workspace};
 pub use normal::normals;
 pub use rotary::{Rotary, Stretch};
+pub use sketch::SKETCH_WIDTH;
 
 /// Which implementation computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

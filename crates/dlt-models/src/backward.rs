@@ -4,6 +4,8 @@
 //! goes through the blocks from the last to the first, so that what a block kept is freed as soon as it has
 //! been used, and each position's gradient goes straight to the slot that the binding names, or nowhere.
 
+mod sketches;
+
 use std::collections::BTreeMap;
 
 use candle_core::{D, Tensor};
@@ -16,6 +18,8 @@ use crate::graph::{Beside, Run, Stretches, Trace, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
+pub use sketches::PositionSketches;
+use sketches::Sketching;
 
 /// Settings of one training pass.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,9 @@ pub struct TrainingPass {
     pub dropout: Option<DropoutPass>,
     /// Factor of the summed loss whose gradient is taken: 1 / tokens of the whole batch for its mean.
     pub scale: f64,
+    /// Seed of the random projection by which each position's gradient is sketched; the same for every piece of a
+    /// batch, another one for each batch. `None` sketches nothing. No gradient depends on it.
+    pub sketch: Option<u64>,
 }
 
 /// Gradients of the shared parameters and of each slot's block, in the order of their layouts.
@@ -35,6 +42,8 @@ pub struct Gradients {
     pub shared: Vec<Tensor>,
     /// Of blocks, by the layer whose optimizer state takes them.
     pub slots: BTreeMap<usize, Vec<Tensor>>,
+    /// Of each position's gradient, where the pass asked for them.
+    pub sketches: Option<PositionSketches>,
 }
 
 impl Gradients {
@@ -47,7 +56,7 @@ impl Gradients {
         Ok(optimizer::squared_norms(&all)?.sqrt())
     }
 
-    /// Bytes of all gradients together.
+    /// Bytes of all gradients together, without sketches, which take some KiB.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let size = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
@@ -126,6 +135,7 @@ impl Model {
         let prepared = batch.prepare(self.architecture(), self.device())?;
         let stretches = self.stretches(&prepared.dims)?;
         let passage = Passage { model: self, settings, stretches, beside: &prepared.beside };
+        let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
         let run = passage.run(&shared, 0);
@@ -139,6 +149,7 @@ impl Model {
         let (loss, mut upstream) = passage.head(x, &prepared.targets, &shared, &mut sums)?;
         if self.trains() == Trains::Head {
             gradients.shared = self.trained_sums(sums)?;
+            gradients.sketches = sketching.map(Sketching::finish).transpose()?;
             return Ok(loss);
         }
         for layer in (0..self.binding.n_layers()).rev() {
@@ -147,10 +158,20 @@ impl Model {
             upstream = passage
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
+            if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
+                sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
+            }
         }
         passage.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
         gradients.shared = self.trained_sums(sums)?;
+        gradients.sketches = sketching.map(Sketching::finish).transpose()?;
         Ok(loss)
+    }
+
+    /// The sketches that a pass goes on from, if it asks for any.
+    fn sketching(&self, settings: &TrainingPass, gradients: &mut Gradients) -> Result<Option<Sketching>> {
+        let (earlier, again) = (gradients.sketches.take(), !gradients.shared.is_empty());
+        Sketching::begin(settings.sketch, earlier, again, self.kernels(), self.binding.n_layers())
     }
 
     /// Sums by the layout of all shared parameters, from those of the ones that train.

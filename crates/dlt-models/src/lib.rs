@@ -15,6 +15,7 @@ pub mod bank;
 pub mod batch;
 pub mod bert;
 pub mod binding;
+mod distances;
 mod error;
 pub mod file;
 pub mod generation;

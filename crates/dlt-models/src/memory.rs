@@ -3,7 +3,8 @@
 //! The figures follow the engine itself: the same graphs that run say which values they keep, and the phases
 //! of a step are walked through in the order in which [`Model::add_gradients`](crate::Model::add_gradients)
 //! and the optimizer take them. They hold for the fused kernels; candle's own operations take more. Activations of bf16
-//! are counted with what an operation on the CPU widens of them; a GPU's kernels take less.
+//! are counted with what an operation on the CPU widens of them; a GPU's kernels take less. Sketches of gradients are not
+//! counted: they are made from the slots' sums and hold a sixty-fourth of a block while they are.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -299,7 +299,8 @@ mod tests {
                 values.to_vec1::<f32>().expect("f32")[0]
             };
             let (before, batch) = (weight(), Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1));
-            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25 };
+            let pass =
+                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25, sketch: None };
             let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
             let norm = gradients.norm().expect("a norm");
             Optimizer::new(&optimizer, &tying).step(&model, gradients, norm, 0.01).expect("a step");

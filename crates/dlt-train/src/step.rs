@@ -29,6 +29,7 @@ pub(crate) fn gradients(
             checkpointing: spec.training.checkpointing,
             dropout,
             scale: 1.0 / n_predictions as f64,
+            sketch: None,
         };
         loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }

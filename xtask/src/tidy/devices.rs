@@ -50,6 +50,7 @@ const IN_MAIN_MEMORY: &[Place] = &[
 
 const READS_BACK: &[Place] = &[
     place("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
+    place("crates/dlt-models/src/backward/sketches.rs", 1, "sketches of gradients, once a pass that asks"),
     place("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
     place(
         "crates/dlt-models/src/generation/decoder.rs",

@@ -28,6 +28,8 @@ pub enum Source {
     Norm,
     /// `optimizer.cu`
     Optimizer,
+    /// `sketch.cu`
+    Sketch,
     /// `sums.cu`
     Sums,
 }

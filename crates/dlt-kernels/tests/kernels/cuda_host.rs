@@ -7,6 +7,7 @@ mod loss;
 mod machine;
 mod norm;
 mod optimizer;
+mod sketch;
 
 pub(crate) use machine::{Host, forward};
 

@@ -17,3 +17,4 @@ mod portable;
 mod reference;
 mod rms_norm;
 mod rotary;
+mod sketch;

@@ -65,6 +65,8 @@ fn everything() -> Vec<Vec<f64>> {
     };
     Kernels::Fused.adamw(&p, &m, &v, &g, &step).unwrap();
     all.extend([host(&p), host(&m), host(&v), vec![squared_norm(&p).unwrap()]]);
+    let parts = noise(&[150, 257], 1);
+    all.push(host(&Kernels::Fused.sketch(&[&p, &parts, &v], 5).unwrap()));
     let words: Vec<u32> = (0..3002u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
     let mut drawn = vec![0.0; words.len()];
     normals(&words, 0.02, &mut drawn);

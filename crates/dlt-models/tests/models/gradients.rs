@@ -25,10 +25,10 @@ const ROW_TOLERANCE: f64 = 2e-6;
 const CHECKPOINTING: [Checkpointing; 2] = [Checkpointing::None, Checkpointing::Block];
 
 fn pass(n_tokens: usize, checkpointing: Checkpointing) -> TrainingPass {
-    TrainingPass { checkpointing, dropout: None, scale: 1.0 / n_tokens as f64 }
+    TrainingPass { checkpointing, dropout: None, scale: 1.0 / n_tokens as f64, sketch: None }
 }
 
-fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
+pub(crate) fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
     let rows: Vec<Vec<usize>> = value.as_array().expect("windows").iter().map(numbers).collect();
     let ids = |skip: usize, drop: usize| {
         rows.iter().flat_map(|row| row[skip..row.len() - drop].iter().map(|&id| id as u32)).collect()
@@ -36,7 +36,7 @@ fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
     (ids(0, 1), ids(1, 0), rows.len())
 }
 
-fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
+pub(crate) fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
     let count = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config holds {key}")) as usize;
     Gpt2 {
         form: Form {

@@ -22,7 +22,7 @@ const CHECKPOINTING: [Checkpointing; 2] = [Checkpointing::None, Checkpointing::B
 const WINDOWS: usize = 3;
 
 fn pass(batch: &Batch<'_>, checkpointing: Checkpointing) -> TrainingPass {
-    TrainingPass { checkpointing, dropout: None, scale: 1.0 / batch.n_predictions() as f64 }
+    TrainingPass { checkpointing, dropout: None, scale: 1.0 / batch.n_predictions() as f64, sketch: None }
 }
 
 fn dropout(first_window: usize) -> Option<DropoutPass> {
@@ -304,7 +304,8 @@ fn the_feature_composed_leaves_no_loop_of_ours() {
     for family in Family::ALL {
         let [fused, composed] = KERNELS.map(|kernels| {
             let model = family.drawn(Binding::of_state(&State::independent(4)), PAPER, kernels);
-            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1 };
+            let pass =
+                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
             let (loss, gradients) = model.gradients(&family.examples(2).batch(), &pass).expect("a pass");
             (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>())
         });

@@ -16,7 +16,12 @@ const SINGLE: [Family; 2] = [Family::Gpt2Single, Family::BertSingle];
 
 fn pass(batch: &Batch<'_>) -> TrainingPass {
     let dropout = Some(DropoutPass { probability: 0.2, seed: 5, first_window: 0 });
-    TrainingPass { checkpointing: Checkpointing::None, dropout, scale: 1.0 / batch.n_predictions() as f64 }
+    TrainingPass {
+        checkpointing: Checkpointing::None,
+        dropout,
+        scale: 1.0 / batch.n_predictions() as f64,
+        sketch: None,
+    }
 }
 
 fn independent() -> Binding {

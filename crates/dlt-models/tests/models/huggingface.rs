@@ -87,7 +87,7 @@ fn matches_reference_loss_and_every_gradient() {
             let evaluated = model.loss_sum(&batch).expect("a loss") / count;
             assert!((evaluated - loss).abs() <= LOSS * loss, "{name}: {evaluated} for {loss}");
             for checkpointing in [Checkpointing::None, Checkpointing::Block] {
-                let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / count };
+                let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / count, sketch: None };
                 let (sum, gradients) = model.gradients(&batch, &pass).expect("a pass");
                 assert!((sum / count - loss).abs() <= LOSS * loss, "{name}: {} for {loss}", sum / count);
                 check_gradients(&case, &model, &gradients, &format!("{name} {kernels:?} {checkpointing:?}"));

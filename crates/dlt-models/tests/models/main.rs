@@ -13,4 +13,5 @@ mod narrow;
 mod refusals;
 mod replication;
 mod sampling;
+mod sketches;
 mod weights;

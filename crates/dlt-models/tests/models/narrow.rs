@@ -34,7 +34,7 @@ fn model(family: Family, kernels: Kernels, activations: Activations) -> Model {
 fn gradients(model: &Model, examples: &Examples, checkpointing: Checkpointing) -> (f64, Gradients) {
     let batch = examples.batch();
     let scale = 1.0 / batch.n_predictions() as f64;
-    let pass = TrainingPass { checkpointing, dropout: Some(DROPOUT), scale };
+    let pass = TrainingPass { checkpointing, dropout: Some(DROPOUT), scale, sketch: None };
     model.gradients(&batch, &pass).expect("a pass")
 }
 

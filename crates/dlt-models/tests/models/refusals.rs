@@ -16,6 +16,7 @@ fn refusal(family: Family, batch: &Batch<'_>) -> String {
         checkpointing: dlt_spec::spec::Checkpointing::None,
         dropout: None,
         scale: 1.0,
+        sketch: None,
     };
     assert_eq!(model.gradients(batch, &pass).expect_err("does not fit").to_string(), error);
     error

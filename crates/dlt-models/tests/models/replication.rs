@@ -166,7 +166,7 @@ fn conventional(model: &Model) -> Model {
 fn law_replicated_layers_train_as_a_conventional_model_does() {
     let ids: Vec<u32> = (0..19).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let (batch, scale) = (Batch::next_token(&ids[..18], &ids[1..], 2), 1.0 / 18.0);
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale };
+    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
     for (binding, mut from) in [
         (Binding::frozen(4), State::all_tied(4)),
         (Binding::of_state(&State::independent(4)), State::independent(4)),

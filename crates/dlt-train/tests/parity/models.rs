@@ -68,7 +68,7 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
                     [(Checkpointing::None, None), (Checkpointing::Block, Some(dropout))]
                 {
                     let what = format!("{family:?} {state} {reading} checkpointing {checkpointing:?}");
-                    let pass = TrainingPass { checkpointing, dropout, scale: 0.1 };
+                    let pass = TrainingPass { checkpointing, dropout, scale: 0.1, sketch: None };
                     let expected = outcome(family, &binding, rules, &pass, &Side::cpu());
                     let expected = expected.expect("the CPU computes everything");
                     for side in Side::compared() {
@@ -85,7 +85,7 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
 #[test]
 fn matches_reference_narrow_activations_of_every_architecture() {
     let mut comparisons = Comparisons::default();
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1 };
+    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
     for family in Family::ALL {
         let [_, (state, binding), _] = bindings();
         let narrow = |side: &Side| {
@@ -117,7 +117,8 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
         optimizer.settle(&settlement).map_err(candle_core::Error::wrap)?;
         state = next;
         for _ in 0..3 {
-            let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1 };
+            let pass =
+                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
             let (loss, gradients) = model.gradients(&examples.batch(), &pass).map_err(wrap)?;
             let norm = gradients.norm().map_err(wrap)?;
             optimizer.step(&model, gradients, norm, 0.001).map_err(candle_core::Error::wrap)?;

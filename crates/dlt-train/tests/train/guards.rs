@@ -23,7 +23,8 @@ fn states() -> Vec<State> {
 fn gradients(model: &Model) -> Gradients {
     let ids: Vec<u32> = (0..25).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let batch = Batch::next_token(&ids[..24], &ids[1..], 3);
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0 };
+    let pass =
+        TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0, sketch: None };
     model.gradients(&batch, &pass).expect("a pass").1
 }
 

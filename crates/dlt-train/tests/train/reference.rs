@@ -57,6 +57,7 @@ fn matches_reference_training_trace() {
             checkpointing: Checkpointing::None,
             dropout: None,
             scale: 1.0 / targets.len() as f64,
+            sketch: None,
         };
         let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");

@@ -51,7 +51,8 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let mut optimizer = Optimizer::new(&adamw(), &tying).resting_in(place);
     let ids: Vec<u32> = (0..25).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let batch = Batch::next_token(&ids[..24], &ids[1..], 3);
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0 };
+    let pass =
+        TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0, sketch: None };
     let step = |model: &Model, optimizer: &mut Optimizer| {
         let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");

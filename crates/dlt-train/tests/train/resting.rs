@@ -56,7 +56,12 @@ impl Training {
     fn step(&mut self) {
         let ids: Vec<u32> = (0..25).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
         let batch = Batch::next_token(&ids[..24], &ids[1..], 3);
-        let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0 };
+        let pass = TrainingPass {
+            checkpointing: Checkpointing::None,
+            dropout: None,
+            scale: 1.0 / 24.0,
+            sketch: None,
+        };
         self.optimizer.prepare(&self.model).expect("there is memory");
         let (_, gradients) = self.model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");

@@ -93,7 +93,7 @@ fn train(
     let (inputs, targets) = (ids(0, 1), ids(1, 0));
     let batch = Batch::next_token(&inputs, &targets, rows.len());
     let n = targets.len() as f64;
-    let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n };
+    let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n, sketch: None };
     let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
     let norm = gradients.norm().expect("a norm");
     optimizer.step(model, gradients, norm, 1e-2).expect("a step");

@@ -26,6 +26,7 @@ impl Source {
             Source::Loss => ptx!("loss"),
             Source::Norm => ptx!("norm"),
             Source::Optimizer => ptx!("optimizer"),
+            Source::Sketch => ptx!("sketch"),
             Source::Sums => ptx!("sums"),
         }
     }

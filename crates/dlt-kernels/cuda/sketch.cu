@@ -1,0 +1,56 @@
+// Sketches: the loops of `sketch.rs`, number for number. A block has as many threads as a sketch has numbers.
+#include "block.cuh"
+
+// Numbers of a sketch, of a chunk, and threads of a block: the launch counts on the same number.
+#define SKETCH_WIDTH 256
+// Words of the stream that a chunk takes.
+#define CHUNK_WORDS 5
+
+DEVICE Size mixed(Size z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+DEVICE Size word(Size key, Size number) { return mixed(key + 0x9e3779b97f4a7c15ull * (number + 1)); }
+
+// For each block, the sum of its chunks: a thread has a number of the sketch, and finds which one of each chunk is
+// turned to its place.
+template <class T> DEVICE void sketch_parts(In<T> x, Out<float> sums, Size key, Size count, unsigned chunks) {
+    PHASE {
+        float within = 0.0f, carried = 0.0f;
+        const Size first = Size(BLOCK_X) * chunks;
+        for (Size chunk = first; chunk < first + chunks && chunk * SKETCH_WIDTH < count; ++chunk) {
+            const unsigned turn = unsigned(word(key, chunk * CHUNK_WORDS + CHUNK_WORDS - 1) >> 56);
+            const unsigned at = (thread + SKETCH_WIDTH - turn) % SKETCH_WIDTH;
+            const Size i = chunk * SKETCH_WIDTH + at;
+            if (i < count) {
+                const unsigned sign = unsigned(word(key, chunk * CHUNK_WORDS + at / 64) >> (at % 64)) << 31;
+                const float element = float_of(bits_of(get(x[i])) ^ sign);
+                // The loops keep what a rotation carries over the end apart.
+                if (thread >= turn) within += element;
+                else carried += element;
+            }
+        }
+        sums[Size(BLOCK_X) * SKETCH_WIDTH + thread] = within + carried;
+    }
+}
+
+// The sum of partial sums, first to last.
+DEVICE void sketch_sum(In<float> sums, Out<double> sketch, unsigned parts) {
+    PHASE {
+        double sum = 0.0;
+        for (unsigned part = 0; part < parts; ++part) sum += double(sums[Size(part) * SKETCH_WIDTH + thread]);
+        sketch[thread] = sum;
+    }
+}
+
+#define SKETCHES(suffix, T)                                                                                            \
+    KERNEL(sketch_parts_##suffix, In<T> x, Out<float> sums, Size key, Size count, unsigned chunks) {                   \
+        sketch_parts<T>(x, sums, key, count, chunks);                                                                  \
+    }
+
+SKETCHES(f32, float)
+SKETCHES(bf16, Bf16)
+
+KERNEL(sketch_sum_f32, In<float> sums, Out<double> sketch, unsigned parts) { sketch_sum(sums, sketch, parts); }

@@ -1,0 +1,31 @@
+//! Sketches, in two stages of a fixed order: that of the loops, so the bits are theirs.
+
+use super::{Launch, Machine, Memory, Number, Source, fresh_f32, plain, run};
+use crate::sketch::{PART, SKETCH_WIDTH, Stream};
+use candle_core::{DType, Result, Tensor};
+
+/// The sketch of tensors on one device, of which there is one at least.
+pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
+    let device = tensors[0].device();
+    let all: usize = tensors.iter().map(|x| x.elem_count().div_ceil(PART)).sum();
+    if all == 0 {
+        return Tensor::zeros(SKETCH_WIDTH, DType::F64, device);
+    }
+    let sums = fresh_f32(machine, (all, SKETCH_WIDTH), tensors[0])?;
+    let mut start = 0;
+    for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
+        let [x] = plain([x])?;
+        let parts = x.elem_count().div_ceil(PART);
+        let launch = Launch::of_elements(Source::Sketch, "sketch_parts", x.dtype(), parts * SKETCH_WIDTH)?;
+        let launch = launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
+        let launch = launch.with_sizes([PART / SKETCH_WIDTH])?;
+        let into = sums.narrow(0, start, parts)?;
+        run(machine, &launch, &[Memory::Read(&x), Memory::Write(&into)])?;
+        start += parts;
+    }
+    let sketch = machine.fresh(SKETCH_WIDTH.into(), DType::F64, device)?;
+    let launch = Launch::of_elements(Source::Sketch, "sketch_sum", DType::F32, SKETCH_WIDTH)?;
+    let launch = launch.with_sizes([all])?;
+    run(machine, &launch, &[Memory::Read(&sums), Memory::Write(&sketch)])?;
+    Ok(sketch)
+}

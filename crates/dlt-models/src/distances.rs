@@ -1,0 +1,49 @@
+//! How far apart the weights of a model's layers are.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+use dlt_kernels::optimizer;
+
+use crate::binding::StorageId;
+use crate::{Model, Result};
+
+impl Model {
+    /// Squared distances between the block weights of each two layers, and each layer's squared norm; sums are f64.
+    /// Layers of one storage are at a distance of zero.
+    ///
+    /// Each pair of storages is compared once, one parameter at a time. Beside the model no more is held than two
+    /// layers' drawn weights of that parameter and their difference: at most a block.
+    ///
+    /// # Shapes
+    /// Distances L x L, row-major; norms L.
+    ///
+    /// # Errors
+    /// Fails where the device does, or has no memory left.
+    pub fn weight_distances(&self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let layers: Vec<StorageId> =
+            (0..self.binding.n_layers()).map(|layer| self.binding.storage(layer)).collect();
+        let storages: Vec<StorageId> = BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
+        let count = storages.len();
+        let (mut distances, mut norms) = (vec![0.0; count * count], vec![0.0; count]);
+        for parameter in 0..self.bank.layout().entries().len() {
+            for (a, &one) in storages.iter().enumerate() {
+                let of_one = self.bank.parameter(one, parameter)?;
+                norms[a] += optimizer::squared_norm(&of_one)?;
+                for (b, &other) in storages.iter().enumerate().skip(a + 1) {
+                    let distance = squared_distance(&of_one, &self.bank.parameter(other, parameter)?)?;
+                    distances[a * count + b] += distance;
+                    distances[b * count + a] += distance;
+                }
+            }
+        }
+        let number = |layer: &StorageId| storages.partition_point(|id| id < layer);
+        let numbers: Vec<usize> = layers.iter().map(number).collect();
+        let pairs = numbers.iter().flat_map(|a| numbers.iter().map(move |b| a * count + b));
+        Ok((pairs.map(|pair| distances[pair]).collect(), numbers.iter().map(|&a| norms[a]).collect()))
+    }
+}
+
+fn squared_distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok(optimizer::squared_norm(&(a.detach() - b.detach())?)?)
+}
