@@ -52,6 +52,24 @@ pub enum AgentError {
         /// The other layer whose choice changed.
         changed: usize,
     },
+    /// A policy that is asked for a kind of decision that it does not make.
+    #[error("the policy {policy} does not decide a turn {turn:?}; tying.decision does not fit agent.policy")]
+    OtherTurn {
+        /// The policy.
+        policy: &'static str,
+        /// What was to be decided.
+        turn: crate::Turn,
+    },
+    /// A policy without what it decides by.
+    #[error(
+        "the policy {policy} decides by {quantity}: expected a training step since the last decision, got none"
+    )]
+    NoEvidence {
+        /// The policy.
+        policy: &'static str,
+        /// What is missing.
+        quantity: &'static str,
+    },
     /// A second decision before the first was learned from.
     #[error("decide was called twice in a row: expected learn after each decision")]
     DecisionPending,

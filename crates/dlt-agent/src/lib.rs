@@ -8,6 +8,7 @@
 mod adamw;
 mod agent;
 mod assembly;
+mod disagreement;
 mod error;
 mod exact;
 mod layout;
@@ -28,7 +29,7 @@ pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
 pub use occasion::{Evidence, Occasion, Turn, Wants};
 pub use policy::{
-    Choice, Exploration, ExplorationSettings, FixedPolicy, NoPolicy, Policy, PolicySnapshot, QPolicy,
-    QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,
+    Choice, ConflictPolicy, EvenPolicy, Exploration, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy,
+    Policy, PolicySnapshot, QPolicy, QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,
 };
 pub use reward::{CLIP, MAX_LOSS, Measured, RewardKind, Rewarder};

@@ -1,11 +1,15 @@
 //! Who decides: the learned policy and those that it is compared with.
 
+mod conflict;
 mod fixed;
+mod grow;
 mod q;
 mod random;
 mod replay;
 
+pub use conflict::ConflictPolicy;
 pub use fixed::{FixedPolicy, NoPolicy};
+pub use grow::{EvenPolicy, GrowPolicy};
 pub use q::{Exploration, ExplorationSettings, QPolicy, QSnapshot};
 pub use random::RandomPolicy;
 pub use replay::ReplayPolicy;
@@ -100,7 +104,16 @@ pub struct Situation<'a> {
     pub evidence: Option<&'a Evidence>,
 }
 
-impl Situation<'_> {
+impl<'a> Situation<'a> {
+    /// What is known of gradients and weights, for a policy that cannot do without.
+    pub(crate) fn evidence_for(
+        &self,
+        policy: &'static str,
+        quantity: &'static str,
+    ) -> Result<&'a Evidence, AgentError> {
+        self.evidence.ok_or(AgentError::NoEvidence { policy, quantity })
+    }
+
     /// The action in force with a new entry for each layer whose turn it is.
     pub(crate) fn replace(
         &self,
@@ -135,6 +148,11 @@ impl Choice {
     pub fn new(action: Action, visit: Visit) -> Self {
         Self { action, visit, exploration: None, conflict: None, likeness: None }
     }
+
+    /// The action in force, chosen for no layer.
+    pub(crate) fn nothing(situation: &Situation<'_>) -> Self {
+        Self::new(situation.action.clone(), Visit::Nothing)
+    }
 }
 
 /// The changing part of a policy, for checkpoints. Written as text and read again it is the same bit for bit.
@@ -152,6 +170,12 @@ pub enum PolicySnapshot {
     },
     /// [`FixedPolicy`].
     Fixed,
+    /// [`GrowPolicy`].
+    Grow,
+    /// [`EvenPolicy`].
+    Even,
+    /// [`ConflictPolicy`].
+    Conflict,
     /// [`ReplayPolicy`].
     Replay {
         /// Rows of the recording that have been used.
@@ -166,6 +190,9 @@ impl PolicySnapshot {
             Self::Q(_) => "q",
             Self::Random { .. } => "random",
             Self::Fixed => "fixed",
+            Self::Grow => "grow",
+            Self::Even => "even",
+            Self::Conflict => "conflict",
             Self::Replay { .. } => "replay",
         }
     }

@@ -1,0 +1,88 @@
+//! Splits of the group whose gradients disagree most, and splits that look at nothing.
+
+use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
+use crate::disagreement::{Disagreement, Division};
+use crate::error::{AgentError, grouping};
+use crate::occasion::{Turn, Wants};
+
+/// Splits the group whose members' gradients disagree most, along the bipartition that disagrees most.
+#[derive(Clone, Copy, Debug)]
+pub struct GrowPolicy;
+
+/// Splits the largest group in its middle.
+#[derive(Clone, Copy, Debug)]
+pub struct EvenPolicy;
+
+/// The split of `situation`'s state that its evidence asks for, or nothing where no group has two members.
+pub(crate) fn most_disagreeing(
+    situation: &Situation<'_>,
+    policy: &'static str,
+) -> Result<Choice, AgentError> {
+    if situation.state.n_independent() == situation.state.n_layers() {
+        return Ok(Choice::nothing(situation));
+    }
+    let evidence = situation.evidence_for(policy, "the products of gradients")?;
+    match Disagreement::new(evidence).greatest(situation.state) {
+        Some(Division { owner, part, disagreement }) => {
+            let state = situation.state.split(owner, &part);
+            let state = state.map_err(grouping("the split by disagreement"))?;
+            Ok(Choice { conflict: Some(disagreement), ..Choice::new(state.into(), Visit::All) })
+        }
+        None => Ok(Choice::nothing(situation)),
+    }
+}
+
+impl Policy for GrowPolicy {
+    fn wants(&self) -> Wants {
+        Wants { products: true, distances: false }
+    }
+
+    fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        match situation.turn {
+            Turn::Split => most_disagreeing(situation, "grow"),
+            turn => Err(AgentError::OtherTurn { policy: "grow", turn }),
+        }
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::Grow
+    }
+
+    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
+        match snapshot {
+            PolicySnapshot::Grow => Ok(()),
+            other => Err(other.mismatch("grow")),
+        }
+    }
+}
+
+impl Policy for EvenPolicy {
+    /// Of equally large groups the one with the lowest owner; of an odd number of members the lower half has one more.
+    fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        if situation.turn != Turn::Split {
+            return Err(AgentError::OtherTurn { policy: "even", turn: situation.turn });
+        }
+        let mut groups = situation.state.groups();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
+        match groups.first() {
+            Some(largest) if largest.members.len() > 1 => {
+                let part = &largest.members[largest.members.len().div_ceil(2)..];
+                let state = situation.state.split(largest.owner, part);
+                let state = state.map_err(grouping("the split in the middle"))?;
+                Ok(Choice::new(state.into(), Visit::All))
+            }
+            _ => Ok(Choice::nothing(situation)),
+        }
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::Even
+    }
+
+    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
+        match snapshot {
+            PolicySnapshot::Even => Ok(()),
+            other => Err(other.mismatch("even")),
+        }
+    }
+}
