@@ -2,11 +2,12 @@
 
 use crate::error::{AgentError, grouping, same_depth};
 use crate::exact;
-use crate::learner::{Experience, Update, finite};
+use crate::experience::Experience;
+use crate::learner::{Update, finite};
 use crate::occasion::{Occasion, Wants};
 use crate::policy::{Choice, Exploration, Policy, PolicySnapshot, Situation, Visit};
 use crate::reward::{Measured, RewardKind, Rewarder};
-use dlt_spec::spec::{Decision as Coverage, StateVector, TyingSpec};
+use dlt_spec::spec::{Credit, Decision as Coverage, StateVector, TyingSpec};
 use dlt_state::{Action, State};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub struct Agent {
     policy: Box<dyn Policy>,
     rewarder: Rewarder,
     vector: StateVector,
+    coverage: Coverage,
+    credit: Credit,
     action: Action,
     state: State,
     /// The layer whose turn it is; none where decisions are joint or there is no layer to choose for.
@@ -116,12 +119,20 @@ impl Agent {
             policy,
             rewarder: Rewarder::new(reward),
             vector: tying.state_vector,
+            coverage: tying.decision,
+            credit: Credit::All,
             action: initial.as_action().clone(),
             state: initial,
             turn,
             pending: None,
             refused: false,
         }
+    }
+
+    /// The same agent, whose rewards are for other layers; all decided ones unless this says otherwise.
+    #[must_use]
+    pub fn crediting(self, credit: Credit) -> Self {
+        Self { credit, ..self }
     }
 
     /// What the policy wants to know before it decides.
@@ -151,6 +162,7 @@ impl Agent {
             action: &self.action,
             state: &self.state,
             visit,
+            decision: self.coverage,
             turn: occasion.turn,
             evidence: occasion.evidence,
         })?;
@@ -206,10 +218,11 @@ impl Agent {
             true => (&self.action, &self.state),
             false => (&decision.action, &decision.state),
         };
+        let layers = self.credited(decision);
         let experience = Experience {
             before: state_vector(self.vector, &self.action, &self.state),
             action: decision.action.values(),
-            layers: decision.visit.layers(self.state.n_layers()),
+            layers: &layers,
             reward,
             after: state_vector(self.vector, after.0, after.1),
         };
@@ -303,6 +316,14 @@ impl Agent {
         self.pending = pending;
         self.rewarder = snapshot.rewarder;
         Ok(())
+    }
+
+    /// The decided layers whose values learn from the reward of `decision`. One that was refused changed owners too, before
+    /// it was undone.
+    fn credited(&self, decision: &Decision) -> Vec<usize> {
+        let changed = |layer: &usize| self.state.owner(*layer) != decision.state.owner(*layer);
+        let decided = decision.visit.layers(self.n_layers());
+        decided.filter(|layer| self.credit == Credit::All || changed(layer)).collect()
     }
 
     fn saved_action(&self, entries: &[usize]) -> Result<Action, AgentError> {

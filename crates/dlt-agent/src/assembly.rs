@@ -2,11 +2,13 @@
 
 use crate::agent::Agent;
 use crate::error::{AgentError, grouping, same_depth};
+use crate::experience::ReplayMemory;
 use crate::layout::QLayout;
 use crate::learner::{LearnerSettings, QLearner};
 use crate::network::QNetwork;
 use crate::policy::{
-    ExplorationSettings, FixedPolicy, NoPolicy, Policy, QPolicy, RandomPolicy, ReplayPolicy,
+    ConflictPolicy, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy, Policy, QPolicy,
+    RandomPolicy, ReplayPolicy,
 };
 use crate::reward::RewardKind;
 use dlt_spec::seeds;
@@ -15,7 +17,7 @@ use dlt_state::{Recording, State, pattern};
 
 impl Agent {
     /// The agent that a spec describes, for a model of `n_layers` layers. It starts in `tying.initial`; its
-    /// draws come from the streams `q-network`, `policy` and `permutation` of root seed `seed`. The recording
+    /// draws come from the streams `q-network`, `policy`, `replay-memory` and `permutation` of root seed `seed`. The recording
     /// is what `agent.recording` names, read by the caller; the policies that replay need it.
     ///
     /// # Errors
@@ -42,11 +44,12 @@ impl Agent {
                 let permutation = replay_permutation(spec, n_layers, seed);
                 Box::new(ReplayPolicy::permuted(recording()?, &permutation, n_layers)?)
             }
-            PolicyKind::Grow | PolicyKind::Conflict | PolicyKind::Even => {
-                return Err(AgentError::Recording { reason: "policies of splits come with the next change" });
-            }
+            PolicyKind::Grow => Box::new(GrowPolicy),
+            PolicyKind::Conflict => Box::new(ConflictPolicy),
+            PolicyKind::Even => Box::new(EvenPolicy),
         };
-        Ok(Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial))
+        let agent = Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial);
+        Ok(agent.crediting(spec.credit))
     }
 }
 
@@ -93,6 +96,7 @@ fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, Age
         learning_rate: spec.learning_rate,
         weight_decay: spec.weight_decay,
         gamma: spec.gamma,
+        target_every: spec.target_every,
     };
     let exploration = ExplorationSettings {
         start: spec.epsilon_start,
@@ -100,7 +104,14 @@ fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, Age
         floor: spec.epsilon_floor,
         per: spec.epsilon_decay_per,
     };
-    Ok(QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy")))
+    let policy = QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy"));
+    Ok(match spec.replay_memory {
+        0 => policy,
+        capacity => {
+            let rng = seeds::stream(seed, "replay-memory");
+            policy.remembering(ReplayMemory::new(capacity, spec.replay_batch, rng))
+        }
+    })
 }
 
 fn check_settings(spec: &AgentSpec) -> Result<(), AgentError> {

@@ -2,14 +2,17 @@
 
 use crate::adamw::AdamW;
 use crate::error::AgentError;
+use crate::experience::Experience;
 use crate::layout::QLayout;
-use crate::network::{Parameters, QNetwork};
+use crate::network::{Activations, Parameters, QNetwork};
 use std::ops::Range;
 
-/// A Q-network that learns from one decision at a time: no replay memory, no target network.
+/// A Q-network that learns from one decision at a time, and again from remembered ones where they are given.
 #[derive(Clone, Debug)]
 pub struct QLearner {
     network: QNetwork,
+    /// A copy of the network as it was some updates ago, whose values the targets are made of.
+    target: Option<QNetwork>,
     optimizer: AdamW,
     settings: LearnerSettings,
 }
@@ -23,24 +26,12 @@ pub struct LearnerSettings {
     pub weight_decay: f64,
     /// Discount factor.
     pub gamma: f64,
+    /// Updates between two copies of the network into the target network; 0 is none, and targets come from the network
+    /// that learns.
+    pub target_every: usize,
 }
 
-/// One decision and what came of it. Both vectors have L entries.
-#[derive(Clone, Debug)]
-pub struct Experience<'a> {
-    /// The state vector that was decided upon.
-    pub before: &'a [usize],
-    /// The action: what each layer was asked to copy. Only `layers` of it counts.
-    pub action: &'a [usize],
-    /// The layers that the decision covered.
-    pub layers: Range<usize>,
-    /// Its reward.
-    pub reward: f64,
-    /// The state vector that it led to.
-    pub after: &'a [usize],
-}
-
-/// What one update of the Q-network saw, before it.
+/// What one update of the Q-network saw of its newest decision, before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
     /// `Q(s, a)`: the sum of the chosen values over the decided layers.
@@ -55,15 +46,18 @@ impl QLearner {
     /// Learns from scratch with the given network.
     #[must_use]
     pub fn new(network: QNetwork, settings: LearnerSettings) -> Self {
-        Self { optimizer: AdamW::new(network.parameters()), network, settings }
+        let target = (settings.target_every > 0).then(|| network.clone());
+        Self { optimizer: AdamW::new(network.parameters()), network, target, settings }
     }
 
-    /// Continues with the given network and moments.
+    /// Continues with the given network, moments and target network.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where a moment has another length than its parameter.
+    /// [`AgentError::Mismatch`] where a moment has another length than its parameter, or a target network is missing or
+    /// too many.
     pub fn resume(
         network: QNetwork,
+        target: Option<QNetwork>,
         optimizer: AdamW,
         settings: LearnerSettings,
     ) -> Result<Self, AgentError> {
@@ -78,44 +72,79 @@ impl QLearner {
                 });
             }
         }
-        Ok(Self { network, optimizer, settings })
+        if target.is_some() != (settings.target_every > 0) {
+            let words = |has: bool| if has { "one" } else { "none" }.to_owned();
+            return Err(AgentError::Mismatch {
+                place: "target network",
+                expected: words(settings.target_every > 0),
+                got: words(target.is_some()),
+            });
+        }
+        Ok(Self { network, target, optimizer, settings })
     }
 
-    /// One gradient step on `(predicted - target)^2` of one decision, or nothing where the decision covered no
-    /// layer. The maximum over actions is the sum of the maxima of the decided layers' slices, because Q is a
-    /// sum of independent terms; a per-layer decision so looks at its own layer's slice only (row 13).
+    /// One gradient step on `(predicted - target)^2` of one decision, or nothing where its reward is for no layer. The
+    /// maximum over actions is the sum of the maxima of the decided layers' slices, because Q is a sum of
+    /// independent terms; a per-layer decision so looks at its own layer's slice only (row 13).
     ///
     /// # Errors
     /// [`AgentError::NotFinite`] where the reward, or the loss that follows from it, is not finite; nothing
     /// changes then.
     pub fn learn(&mut self, experience: &Experience<'_>) -> Result<Option<Update>, AgentError> {
-        finite("the reward", experience.reward)?;
-        if experience.layers.is_empty() {
+        self.learn_again(experience, &[])
+    }
+
+    /// The same with the mean of the losses of `newest` and of each of `remembered`. The update is that of `newest`.
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn).
+    pub fn learn_again(
+        &mut self,
+        newest: &Experience<'_>,
+        remembered: &[Experience<'_>],
+    ) -> Result<Option<Update>, AgentError> {
+        finite("the reward", newest.reward)?;
+        if newest.layers.is_empty() {
             return Ok(None);
         }
+        let share = 1.0 / (1 + remembered.len()) as f32;
+        let (update, mut gradient) = self.gradient(newest, share)?;
+        for experience in remembered {
+            gradient.add(&self.gradient(experience, share)?.1);
+        }
+        let LearnerSettings { learning_rate, weight_decay, target_every, .. } = self.settings;
+        self.optimizer.step(self.network.parameters_mut(), &gradient, learning_rate, weight_decay);
+        if let Some(target) = &mut self.target
+            && self.optimizer.steps.is_multiple_of(target_every as u64)
+        {
+            target.clone_from(&self.network);
+        }
+        Ok(Some(update))
+    }
+
+    /// What the network sees of one decision, and the gradient of `share` times its loss.
+    fn gradient(&self, experience: &Experience<'_>, share: f32) -> Result<(Update, Parameters), AgentError> {
         let layout = self.network.layout();
-        let kept = self.network.forward(experience.before);
+        let layers = experience.layers.iter().copied();
+        let kept: Activations = self.network.forward(experience.before);
         let chosen = |layer: usize| layout.slice(layer).start + experience.action[layer];
-        let predicted: f32 = experience.layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
-        let next = self.network.values(experience.after);
-        let best_next: f32 =
-            experience.layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
+        let predicted: f32 = layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
+        let next = self.target.as_ref().unwrap_or(&self.network).values(experience.after);
+        let best_next: f32 = layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
         let difference = predicted - target;
         finite("the loss of the Q-network", f64::from(difference * difference))?;
 
         let mut slopes = vec![0.0; kept.outputs.len()];
-        for layer in experience.layers.clone() {
-            slopes[chosen(layer)] = 2.0 * difference;
+        for layer in layers {
+            slopes[chosen(layer)] = 2.0 * difference * share;
         }
-        let gradient = self.network.backward(&kept, &slopes);
-        let LearnerSettings { learning_rate, weight_decay, .. } = self.settings;
-        self.optimizer.step(self.network.parameters_mut(), &gradient, learning_rate, weight_decay);
-        Ok(Some(Update {
+        let update = Update {
             predicted: predicted.into(),
             target: target.into(),
             loss: (difference * difference).into(),
-        }))
+        };
+        Ok((update, self.network.backward(&kept, &slopes)))
     }
 
     /// The best choice of each of `layers` when the state vector is `vector`; the lowest of equals.
@@ -130,6 +159,12 @@ impl QLearner {
     #[must_use]
     pub fn network(&self) -> &QNetwork {
         &self.network
+    }
+
+    /// The target network, where there is one.
+    #[must_use]
+    pub fn target(&self) -> Option<&QNetwork> {
+        self.target.as_ref()
     }
 
     /// Its moments and step count.

@@ -3,7 +3,8 @@
 //! An [`Agent`] makes a [`Decision`], is told its reward, and learns. It sees states and rewards, never a model.
 //! Who chooses is a [`Policy`]: epsilon-greedy under a Q-network ([`QPolicy`]), uniform ([`RandomPolicy`]), one
 //! pattern throughout ([`FixedPolicy`]), a recording, plain or permuted ([`ReplayPolicy`]), or nobody
-//! ([`NoPolicy`]).
+//! ([`NoPolicy`]). Groups are split where gradients disagree ([`GrowPolicy`]) or in their middle ([`EvenPolicy`]), or split and
+//! merged at a constant number ([`ConflictPolicy`]); such policies get [`Evidence`], numbers about layers.
 
 mod adamw;
 mod agent;
@@ -11,6 +12,7 @@ mod assembly;
 mod disagreement;
 mod error;
 mod exact;
+mod experience;
 mod layout;
 mod learner;
 mod memory;
@@ -23,8 +25,9 @@ pub use adamw::AdamW;
 pub use agent::{Agent, AgentSnapshot, Decision, PendingSnapshot};
 pub use assembly::{grouping_state, replay_permutation};
 pub use error::AgentError;
+pub use experience::{Experience, MemorySnapshot, Remembered, ReplayMemory};
 pub use layout::QLayout;
-pub use learner::{Experience, LearnerSettings, QLearner, Update};
+pub use learner::{LearnerSettings, QLearner, Update};
 pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
 pub use occasion::{Evidence, Occasion, Turn, Wants};

@@ -154,6 +154,13 @@ impl Parameters {
         }
     }
 
+    /// Adds `other` number by number.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sums, values) in self.tensors_mut().into_iter().zip(other.tensors()) {
+            add_scaled(sums, 1.0, values);
+        }
+    }
+
     /// The four tensors in the order of the fields.
     #[must_use]
     pub fn tensors(&self) -> [&[f32]; 4] {

@@ -16,8 +16,10 @@ pub use replay::ReplayPolicy;
 pub(crate) use replay::draw_permutation;
 
 use crate::error::AgentError;
-use crate::learner::{Experience, Update};
+use crate::experience::Experience;
+use crate::learner::Update;
 use crate::occasion::{Evidence, Turn, Wants};
+use dlt_spec::spec::Decision;
 use dlt_state::{Action, State};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -98,6 +100,8 @@ pub struct Situation<'a> {
     pub state: &'a State,
     /// The layers whose turn it is.
     pub visit: Visit,
+    /// What a regular decision covers.
+    pub decision: Decision,
     /// What is to be decided.
     pub turn: Turn,
     /// What is known of gradients and weights.

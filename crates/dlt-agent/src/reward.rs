@@ -40,7 +40,8 @@ impl From<Reward> for RewardKind {
             Reward::NegPpl => Self::NegPpl,
             Reward::NegPplClipped => Self::NegPplClipped,
             Reward::NegLoss => Self::NegLoss,
-            Reward::LossDelta | Reward::Gain => Self::LossDelta,
+            Reward::LossDelta => Self::LossDelta,
+            Reward::Gain => Self::Gain,
             Reward::Accuracy => Self::Accuracy,
             Reward::NegAccuracy => Self::NegAccuracy,
         }

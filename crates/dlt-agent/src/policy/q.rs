@@ -1,12 +1,15 @@
 //! Epsilon-greedy under a learned Q-network (Eq. 2).
 
-use super::{Choice, Policy, PolicySnapshot, Situation};
+use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
 use crate::adamw::AdamW;
 use crate::error::{AgentError, grouping, same_depth};
 use crate::exact;
-use crate::learner::{Experience, QLearner, Update};
+use crate::experience::{Experience, MemorySnapshot, ReplayMemory};
+use crate::learner::{QLearner, Update};
 use crate::network::{Parameters, QNetwork};
-use dlt_spec::spec::{DecayPer, Network};
+use crate::occasion::Turn;
+use dlt_spec::spec::{DecayPer, Decision, Network};
+use dlt_state::{Action, StateError};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub struct QPolicy {
     learner: QLearner,
+    memory: Option<ReplayMemory>,
     exploration: ExplorationSettings,
     epsilon: f64,
     rng: ChaCha8Rng,
@@ -57,13 +61,25 @@ pub struct QSnapshot {
     pub epsilon: f64,
     /// The random stream of exploration.
     pub rng: ChaCha8Rng,
+    /// Weights and biases of the target network, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Parameters>,
+    /// The replay memory, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySnapshot>,
 }
 
 impl QPolicy {
     /// Chooses by `learner`, explores with draws from `rng`.
     #[must_use]
     pub fn new(learner: QLearner, exploration: ExplorationSettings, rng: ChaCha8Rng) -> Self {
-        Self { learner, exploration, epsilon: exploration.start, rng }
+        Self { learner, memory: None, exploration, epsilon: exploration.start, rng }
+    }
+
+    /// The same, with a memory whose experiences each update draws on.
+    #[must_use]
+    pub fn remembering(self, memory: ReplayMemory) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1 stands for the
@@ -75,23 +91,63 @@ impl QPolicy {
             Network::Reference => drawn.checked_sub(1).unwrap_or(layer),
         }
     }
+
+    /// The entries of the layers whose turn it is, drawn or the best.
+    fn choose_entries(&mut self, situation: &Situation<'_>, explored: bool) -> Result<Action, StateError> {
+        if explored {
+            return situation.replace(|layer| self.draw(layer));
+        }
+        let layers = situation.visit.layers(situation.action.n_layers());
+        let best = self.learner.best(situation.vector, layers.clone());
+        situation.replace(|layer| best[layer - layers.start])
+    }
+
+    /// One layer and its entry: uniform ones, or the change that promises most. Where none promises anything, the layer
+    /// of the best keeps its entry, so that its value learns. `None` where no layer has a choice.
+    fn choose_change(&mut self, situation: &Situation<'_>, explored: bool) -> Option<(usize, usize)> {
+        let (present, n_layers) = (situation.action.values(), situation.action.n_layers());
+        if n_layers == 1 {
+            return None;
+        }
+        if explored {
+            let layer = self.rng.random_range(1..n_layers);
+            return Some((layer, self.draw(layer)));
+        }
+        let layout = self.learner.network().layout();
+        let values = self.learner.network().values(situation.vector);
+        let (mut best, mut most) = ((1, present[1]), f32::NEG_INFINITY);
+        for (layer, &kept) in present.iter().enumerate().skip(1) {
+            let slice = &values[layout.slice(layer)];
+            for (entry, value) in slice.iter().enumerate().filter(|(entry, _)| *entry != kept) {
+                if value - slice[kept] > most {
+                    (best, most) = ((layer, entry), value - slice[kept]);
+                }
+            }
+        }
+        Some(if most > 0.0 { best } else { (best.0, present[best.0]) })
+    }
 }
 
 impl Policy for QPolicy {
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        if situation.turn != Turn::Regular {
+            return Err(AgentError::OtherTurn { policy: "q", turn: situation.turn });
+        }
         let n_layers = self.learner.network().layout().n_layers();
         same_depth("the state vector of the Q-network", n_layers, situation.vector.len())?;
         let explored = self.rng.random::<f64>() < self.epsilon;
-        let action = if explored {
-            situation.replace(|layer| self.draw(layer))
-        } else {
-            let layers = situation.visit.layers(n_layers);
-            let best = self.learner.best(situation.vector, layers.clone());
-            situation.replace(|layer| best[layer - layers.start])
-        };
-        let action = action.map_err(grouping("the action of the Q-network"))?;
         let exploration = Some(Exploration { epsilon: self.epsilon, explored });
-        Ok(Choice { exploration, ..Choice::new(action, situation.visit) })
+        let wrong = grouping("the action of the Q-network");
+        if situation.decision != Decision::Single {
+            let action = self.choose_entries(situation, explored).map_err(wrong)?;
+            return Ok(Choice { exploration, ..Choice::new(action, situation.visit) });
+        }
+        let Some((layer, entry)) = self.choose_change(situation, explored) else {
+            return Ok(Choice { exploration, ..Choice::nothing(situation) });
+        };
+        let mut action = situation.action.clone();
+        action.replace(layer, entry).map_err(wrong)?;
+        Ok(Choice { exploration, ..Choice::new(action, Visit::Layer(layer)) })
     }
 
     fn learn(
@@ -99,7 +155,15 @@ impl Policy for QPolicy {
         experience: &Experience<'_>,
         sweep_ended: bool,
     ) -> Result<Option<Update>, AgentError> {
-        let update = self.learner.learn(experience)?;
+        let update = match &mut self.memory {
+            Some(memory) if !experience.layers.is_empty() => {
+                let (drawn, rng) = memory.draw();
+                let update = self.learner.learn_again(experience, &drawn)?;
+                memory.remember(experience, rng);
+                update
+            }
+            _ => self.learner.learn(experience)?,
+        };
         let ExplorationSettings { decay, floor, per, .. } = self.exploration;
         if per == DecayPer::Decision || sweep_ended {
             self.epsilon = (decay * self.epsilon).max(floor);
@@ -117,6 +181,8 @@ impl Policy for QPolicy {
             optimizer: self.learner.optimizer().clone(),
             epsilon: self.epsilon,
             rng: self.rng.clone(),
+            target: self.learner.target().map(|target| target.parameters().clone()),
+            memory: self.memory.as_ref().map(ReplayMemory::snapshot),
         }))
     }
 
@@ -130,8 +196,23 @@ impl Policy for QPolicy {
                 got: got.to_string(),
             });
         }
-        let network = QNetwork::from_parameters(present.layout().clone(), snapshot.parameters.clone())?;
-        self.learner = QLearner::resume(network, snapshot.optimizer.clone(), self.learner.settings())?;
+        let layout = present.layout();
+        let network_of =
+            |parameters: &Parameters| QNetwork::from_parameters(layout.clone(), parameters.clone());
+        let (network, target) =
+            (network_of(&snapshot.parameters)?, snapshot.target.as_ref().map(network_of).transpose()?);
+        let memory = match (&self.memory, &snapshot.memory) {
+            (Some(memory), Some(saved)) => Some(memory.restored(saved, layout.n_layers())?),
+            (None, None) => None,
+            (present, _) => {
+                let [expected, got] = if present.is_some() { ["one", "none"] } else { ["none", "one"] };
+                let [expected, got] = [expected, got].map(str::to_owned);
+                return Err(AgentError::Mismatch { place: "replay memory", expected, got });
+            }
+        };
+        let settings = self.learner.settings();
+        self.learner = QLearner::resume(network, target, snapshot.optimizer.clone(), settings)?;
+        self.memory = memory;
         self.epsilon = snapshot.epsilon;
         self.rng = snapshot.rng.clone();
         Ok(())

@@ -102,11 +102,10 @@ fn matches_reference_ten_updates() {
         assert_eq!(case.steps.len(), 10, "{name}: steps");
         for step in &case.steps {
             let after = state_of(&step.action);
-            let layers = step.visited[0]..step.visited[step.visited.len() - 1] + 1;
             let experience = Experience {
                 before: &step.before,
                 action: &step.action,
-                layers,
+                layers: &step.visited,
                 reward: step.reward,
                 after: after.owners(),
             };
@@ -168,6 +167,7 @@ fn learner(shape: &Shape, oracle: &Oracle) -> QLearner {
         learning_rate: oracle.learning_rate,
         weight_decay: shape.weight_decay,
         gamma: oracle.gamma,
+        target_every: 0,
     };
     QLearner::new(QNetwork::from_parameters(layout, parameters).unwrap(), settings)
 }

@@ -2,8 +2,8 @@
 
 use dlt_agent::{Agent, Occasion, Turn};
 use dlt_spec::spec::{
-    AgentSpec, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, RewardTiming, Scaling,
-    TyingSpec,
+    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, RewardTiming,
+    Scaling, TyingSpec,
 };
 
 /// Both coverages of a decision.
@@ -32,6 +32,10 @@ pub(crate) fn agent_spec(policy: PolicyKind) -> AgentSpec {
         epsilon_decay_per: DecayPer::Decision,
         state_scaling: Scaling::None,
         reward: Reward::NegPpl,
+        credit: Credit::All,
+        replay_memory: 0,
+        replay_batch: 1,
+        target_every: 0,
         reward_batches: 1,
         reward_timing: RewardTiming::AtOnce,
     }

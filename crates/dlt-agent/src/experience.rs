@@ -1,0 +1,150 @@
+//! What decisions have led to, and a memory of it.
+
+use crate::error::AgentError;
+use crate::exact;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// One decision and what came of it. Both vectors have L entries.
+#[derive(Clone, Debug)]
+pub struct Experience<'a> {
+    /// The state vector that was decided upon.
+    pub before: &'a [usize],
+    /// The action: what each layer was asked to copy. Only `layers` of it counts.
+    pub action: &'a [usize],
+    /// The layers whose values the reward is for, rising.
+    pub layers: &'a [usize],
+    /// Its reward.
+    pub reward: f64,
+    /// The state vector that it led to.
+    pub after: &'a [usize],
+}
+
+/// An [`Experience`] that is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The state vector that was decided upon.
+    pub before: Vec<usize>,
+    /// What each layer was asked to copy.
+    pub action: Vec<usize>,
+    /// The layers whose values the reward is for, rising.
+    pub layers: Vec<usize>,
+    /// The reward.
+    #[serde(with = "exact::f64_bits")]
+    pub reward: f64,
+    /// The state vector that it led to.
+    pub after: Vec<usize>,
+}
+
+/// The last experiences, and draws from them.
+#[derive(Clone, Debug)]
+pub struct ReplayMemory {
+    /// Most experiences that are kept.
+    capacity: usize,
+    /// Experiences in one draw.
+    batch: usize,
+    experiences: VecDeque<Remembered>,
+    rng: ChaCha8Rng,
+}
+
+/// All of a [`ReplayMemory`] that changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemorySnapshot {
+    /// The experiences, the oldest first.
+    pub experiences: Vec<Remembered>,
+    /// The random stream of the draws.
+    pub rng: ChaCha8Rng,
+}
+
+impl ReplayMemory {
+    /// Keeps the last `capacity` experiences, and draws `batch` of them with draws from `rng`.
+    #[must_use]
+    pub fn new(capacity: usize, batch: usize, rng: ChaCha8Rng) -> Self {
+        Self { capacity, batch, experiences: VecDeque::new(), rng }
+    }
+
+    /// A batch of different experiences, each set of them equally likely; all, the oldest first, where there are no more
+    /// than a batch. With it comes the stream after the draws, for [`remember`](Self::remember).
+    pub(crate) fn draw(&self) -> (Vec<Experience<'_>>, ChaCha8Rng) {
+        let (n, mut rng) = (self.experiences.len(), self.rng.clone());
+        let mut numbers: Vec<usize> = (0..n).collect();
+        if n > self.batch {
+            for place in 0..self.batch {
+                numbers.swap(place, rng.random_range(place..n));
+            }
+            numbers.truncate(self.batch);
+        }
+        (numbers.into_iter().map(|number| self.experiences[number].as_experience()).collect(), rng)
+    }
+
+    /// Keeps `newest`, and forgets the oldest one where there are too many.
+    pub(crate) fn remember(&mut self, newest: &Experience<'_>, rng: ChaCha8Rng) {
+        self.rng = rng;
+        self.experiences.push_back(Remembered::from(newest));
+        while self.experiences.len() > self.capacity {
+            self.experiences.pop_front();
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> MemorySnapshot {
+        MemorySnapshot { experiences: self.experiences.iter().cloned().collect(), rng: self.rng.clone() }
+    }
+
+    /// The memory that `snapshot` was taken of. Fails where it has more experiences than are kept, or one that no decision
+    /// about `n_layers` layers leads to.
+    pub(crate) fn restored(&self, snapshot: &MemorySnapshot, n_layers: usize) -> Result<Self, AgentError> {
+        let mismatch = |place, expected: String, got: String| AgentError::Mismatch { place, expected, got };
+        let n = snapshot.experiences.len();
+        if n > self.capacity {
+            let expected = format!("at most {}", self.capacity);
+            return Err(mismatch("experiences in the replay memory", expected, n.to_string()));
+        }
+        if let Some(wrong) = snapshot.experiences.iter().find(|experience| !experience.fits(n_layers)) {
+            let expected = format!("one about {n_layers} layers");
+            return Err(mismatch("an experience in the replay memory", expected, format!("{wrong:?}")));
+        }
+        let experiences = snapshot.experiences.iter().cloned().collect();
+        Ok(Self { experiences, rng: snapshot.rng.clone(), ..*self })
+    }
+}
+
+impl Remembered {
+    /// The experience, borrowed.
+    #[must_use]
+    pub fn as_experience(&self) -> Experience<'_> {
+        Experience {
+            before: &self.before,
+            action: &self.action,
+            layers: &self.layers,
+            reward: self.reward,
+            after: &self.after,
+        }
+    }
+
+    fn fits(&self, n_layers: usize) -> bool {
+        let bounded = |values: &[usize]| {
+            values.len() == n_layers && values.iter().enumerate().all(|(layer, &value)| value <= layer)
+        };
+        let layers = &self.layers;
+        let decided = !layers.is_empty()
+            && layers.is_sorted_by(|one, next| one < next)
+            && layers.iter().all(|layer| (1..n_layers).contains(layer));
+        decided && [&self.before, &self.action, &self.after].into_iter().all(|values| bounded(values))
+    }
+}
+
+impl From<&Experience<'_>> for Remembered {
+    fn from(experience: &Experience<'_>) -> Self {
+        Self {
+            before: experience.before.to_vec(),
+            action: experience.action.to_vec(),
+            layers: experience.layers.to_vec(),
+            reward: experience.reward,
+            after: experience.after.to_vec(),
+        }
+    }
+}
