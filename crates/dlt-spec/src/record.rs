@@ -202,6 +202,12 @@ pub struct DecisionRow {
     /// Squared error of the two (Alg. 1 line 24).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
     pub q_loss: Option<f64>,
+    /// How much the gradients of the group that was split disagree; absent where nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub conflict: Option<f64>,
+    /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub likeness: Option<f64>,
     /// Layers tied to another owner by this decision.
     pub tied_events: usize,
     /// Layers made independent by this decision.

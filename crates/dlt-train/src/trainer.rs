@@ -280,6 +280,8 @@ impl Trainer {
             q_predicted: None,
             q_target: None,
             q_loss: None,
+            conflict: decision.conflict,
+            likeness: decision.likeness,
             tied_events: events.tied,
             untied_events: events.untied,
             elapsed_ms: self.clock.elapsed_ms(),

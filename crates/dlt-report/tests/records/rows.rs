@@ -82,6 +82,8 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 q_predicted,
                 q_target,
                 q_loss,
+                conflict: None,
+                likeness: None,
                 tied_events,
                 untied_events,
                 elapsed_ms,

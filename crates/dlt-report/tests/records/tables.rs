@@ -118,6 +118,8 @@ fn tables_are_as_they_are_described() {
         q_predicted: None,
         q_target: None,
         q_loss: None,
+        conflict: None,
+        likeness: None,
         tied_events: 1,
         untied_events: 2,
         elapsed_ms: 0.5,

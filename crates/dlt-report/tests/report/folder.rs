@@ -78,6 +78,8 @@ impl Folder {
             q_predicted: Some(0.5 * reward),
             q_target: Some(reward),
             q_loss: Some(0.0),
+            conflict: None,
+            likeness: None,
             tied_events: 0,
             untied_events: 0,
             elapsed_ms: 1.0,

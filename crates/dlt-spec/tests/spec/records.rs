@@ -36,6 +36,8 @@ fn decision() -> DecisionRow {
         q_predicted: Some(0.25),
         q_target: Some(-900.0),
         q_loss: Some(810_450.06),
+        conflict: Some(0.75),
+        likeness: Some(0.125),
         tied_events: 1,
         untied_events: 1,
         elapsed_ms: 13.0,
@@ -146,6 +148,8 @@ fn law_rows_read_back_as_they_were_written() {
         q_predicted: None,
         q_target: None,
         q_loss: None,
+        conflict: None,
+        likeness: None,
         ..decision()
     };
     let rows = [
