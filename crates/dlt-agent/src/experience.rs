@@ -148,3 +148,53 @@ impl From<&Experience<'_>> for Remembered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn memory(capacity: usize, batch: usize) -> ReplayMemory {
+        ReplayMemory::new(capacity, batch, dlt_spec::seeds::stream(1, "replay-memory"))
+    }
+
+    fn remember(memory: &mut ReplayMemory, reward: f64) {
+        let newest = Experience { before: &[0, 0], action: &[0, 1], layers: &[1], reward, after: &[0, 1] };
+        let rng = memory.draw().1;
+        memory.remember(&newest, rng);
+    }
+
+    fn drawn(memory: &ReplayMemory) -> Vec<f64> {
+        memory.draw().0.iter().map(|experience| experience.reward).collect()
+    }
+
+    #[test]
+    fn the_oldest_experiences_are_forgotten_and_few_are_drawn_whole() {
+        let mut memory = memory(3, 4);
+        assert!(drawn(&memory).is_empty());
+        for reward in 0..5_u8 {
+            remember(&mut memory, f64::from(reward));
+        }
+        assert_eq!(drawn(&memory), [2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn law_draws_are_of_different_experiences_and_equally_likely() {
+        const DRAWS: usize = 12_000;
+        let mut memory = memory(4, 2);
+        (0..4_u8).for_each(|reward| remember(&mut memory, f64::from(reward)));
+        let mut counts = BTreeMap::new();
+        for _ in 0..DRAWS {
+            let pair: Vec<u64> = drawn(&memory).into_iter().map(|reward| reward as u64).collect();
+            assert_ne!(pair[0], pair[1]);
+            *counts.entry(pair).or_insert(0_usize) += 1;
+            memory.rng = memory.draw().1;
+        }
+        assert_eq!(counts.len(), 12, "every ordered pair");
+        let expected = DRAWS as f64 / 12.0;
+        for (pair, count) in counts {
+            let off = (count as f64 - expected).abs();
+            assert!(off < 5.0 * expected.sqrt(), "{pair:?} {count} times");
+        }
+    }
+}

@@ -28,6 +28,27 @@ fn each_kind_rewards_as_defined() {
 }
 
 #[test]
+fn a_gain_is_what_the_loss_fell_by_on_the_same_batches() {
+    let mut rewarder = Rewarder::new(RewardKind::Gain);
+    let mut gain = |before, after| rewarder.reward(Measured::of_loss(after), Some(before)).unwrap();
+    assert_eq!((gain(4.0, 3.5), gain(3.0, 3.25), gain(2.0, 2.0)), (0.5, -0.25, 0.0));
+    // Other rewards pay no heed to what was before.
+    let mut other = Rewarder::new(RewardKind::NegLoss);
+    assert_eq!(other.reward(Measured::of_loss(3.5), Some(4.0)).unwrap(), -3.5);
+}
+
+#[test]
+fn rejects_a_gain_without_the_loss_before() {
+    let mut rewarder = Rewarder::new(RewardKind::Gain);
+    let error = rewarder.reward(Measured::of_loss(3.5), None).unwrap_err();
+    assert!(matches!(error, AgentError::NoLossBefore), "{error}");
+    for before in [f64::NAN, f64::INFINITY] {
+        let error = rewarder.reward(Measured::of_loss(3.5), Some(before)).unwrap_err();
+        assert!(matches!(error, AgentError::NotFinite { .. }), "{error}");
+    }
+}
+
+#[test]
 fn law_perplexity_stays_finite_for_huge_losses() {
     let [at_bound, beyond] = rewards(RewardKind::NegPpl, [MAX_LOSS, 1e6]);
     assert_eq!(at_bound, beyond);
@@ -43,12 +64,13 @@ fn the_spec_names_the_reward() {
         (Reward::LossDelta, 0.0),
         (Reward::Accuracy, 0.75),
         (Reward::NegAccuracy, -0.75),
+        (Reward::Gain, 1.5),
     ] {
         let mut spec = agent_spec(PolicyKind::Random);
         spec.reward = word;
         let mut agent = agent(&spec, Decision::Joint, 3, 1);
         assert_eq!(
-            agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }, None).unwrap(),
+            agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }, Some(3.5)).unwrap(),
             first,
             "{word:?}"
         );

@@ -1,0 +1,668 @@
+//! Splits, swaps and single changes: what each policy asks for, how often, and what it refuses.
+
+use crate::settings::{REGULAR, agent, agent_spec, tying_spec};
+use dlt_agent::{
+    Agent, AgentError, Choice, Evidence, Experience, Occasion, Policy, PolicySnapshot, Remembered,
+    RewardKind, Situation, Turn, Update, Visit, Wants,
+};
+use dlt_spec::seeds;
+use dlt_spec::spec::{AgentSpec, Credit, Decision, Initial, Network, PolicyKind, TyingSpec};
+use dlt_state::{Action, State};
+use rand::Rng;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Sender, channel};
+
+const SPLIT: Occasion<'_> = Occasion { turn: Turn::Split, evidence: None };
+const SWAP: Occasion<'_> = Occasion { turn: Turn::Swap, evidence: None };
+
+/// Values that differ by less are equal; as in the policies, so that both break the same ties.
+const TIE: f64 = 1e-9;
+
+/// Difference of two sums of at most 2,000 products of numbers below 1.
+const TOLERANCE: f64 = 1e-10;
+
+fn agent_in(spec: &AgentSpec, decision: Decision, owners: &[usize], seed: u64) -> Agent {
+    let tying = TyingSpec { initial: Initial::Owners(owners.to_vec()), ..tying_spec(decision) };
+    Agent::new(spec, &tying, owners.len(), seed, None).unwrap()
+}
+
+/// What follows from one gradient and the weights of one owner for each layer.
+fn evidence_of(gradients: &[Vec<f64>], weights: &[Vec<f64>]) -> Evidence {
+    let dot = |one: &[f64], other: &[f64]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f64>();
+    let square = |entry: &dyn Fn(usize, usize) -> f64| {
+        let n = gradients.len();
+        (0..n * n).map(|index| entry(index / n, index % n)).collect()
+    };
+    let apart = |one: usize, other: usize| {
+        weights[one].iter().zip(&weights[other]).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+    };
+    Evidence {
+        n_layers: gradients.len(),
+        products: square(&|one, other| dot(&gradients[one], &gradients[other])),
+        distances: if weights.is_empty() { Vec::new() } else { square(&apart) },
+        norms: weights.iter().map(|weights| dot(weights, weights)).collect(),
+    }
+}
+
+fn decide_with(
+    policy: PolicyKind,
+    decision: Decision,
+    owners: &[usize],
+    occasion: &Occasion<'_>,
+) -> dlt_agent::Decision {
+    agent_in(&agent_spec(policy), decision, owners, 1).decide(occasion).unwrap()
+}
+
+fn grown(owners: &[usize], gradients: &[Vec<f64>]) -> dlt_agent::Decision {
+    let evidence = evidence_of(gradients, &[]);
+    let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
+    decide_with(PolicyKind::Grow, Decision::Split, owners, &occasion)
+}
+
+/// As it is defined: the squared distance of the means of unit gradients, by the sizes of the parts.
+fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
+    let width = gradients[0].len();
+    let mean = |part: &[usize]| {
+        let mut mean = vec![0.0; width];
+        for &layer in part {
+            let norm = gradients[layer].iter().map(|value| value * value).sum::<f64>().sqrt();
+            if norm > 0.0 {
+                mean.iter_mut().zip(&gradients[layer]).for_each(|(sum, value)| *sum += value / norm);
+            }
+        }
+        mean.into_iter().map(|sum| sum / part.len() as f64).collect::<Vec<f64>>()
+    };
+    let distance: f64 = mean(one).iter().zip(mean(other)).map(|(a, b)| (a - b).powi(2)).sum();
+    let (one, other) = (one.len() as f64, other.len() as f64);
+    one * other / (one + other) * distance
+}
+
+/// Every way to split a state: its value, owner and part, in the order in which ties are broken.
+fn every_split(state: &State, gradients: &[Vec<f64>]) -> Vec<(f64, usize, Vec<usize>)> {
+    let mut splits = Vec::new();
+    for group in state.groups() {
+        let others = &group.members[1..];
+        let mut parts: Vec<Vec<usize>> = (1_usize..1 << others.len())
+            .map(|bits| {
+                (0..others.len()).filter(|index| bits >> index & 1 == 1).map(|index| others[index]).collect()
+            })
+            .collect();
+        parts.sort();
+        for part in parts {
+            let rest: Vec<_> = group.members.iter().copied().filter(|layer| !part.contains(layer)).collect();
+            splits.push((disagreement(gradients, &rest, &part), group.owner, part));
+        }
+    }
+    splits
+}
+
+#[test]
+fn law_grow_splits_where_brute_force_does() {
+    let mut rng = seeds::stream(11, "test");
+    for case in 0..300 {
+        let n_layers = rng.random_range(1..=9);
+        let action = Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap();
+        // All tied in every third case, so that large groups are among them.
+        let state = if case % 3 == 0 { State::all_tied(n_layers) } else { State::from_action(&action) };
+        let width = rng.random_range(1..=6);
+        let gradients: Vec<Vec<f64>> = (0..n_layers)
+            .map(|_| (0..width).map(|_| f64::from(rng.random_range(-3..=3_i32))).collect())
+            .collect();
+        let made = grown(state.owners(), &gradients);
+        let mut best: Option<(f64, usize, Vec<usize>)> = None;
+        for split in every_split(&state, &gradients) {
+            if best.as_ref().is_none_or(|best| split.0 > best.0 + TIE) {
+                best = Some(split);
+            }
+        }
+        let Some((value, owner, part)) = best else {
+            assert_eq!((made.state, made.visit, made.conflict), (state, Visit::Nothing, None));
+            continue;
+        };
+        assert_eq!(made.state, state.split(owner, &part).unwrap(), "{state:?} {gradients:?}");
+        assert_eq!((made.visit, made.likeness), (Visit::All, None));
+        assert!((made.conflict.unwrap() - value).abs() < TOLERANCE, "{:?} {value}", made.conflict);
+    }
+}
+
+#[test]
+fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
+    let same = |layers| vec![vec![1.0, 2.0]; layers];
+    assert_eq!(grown(&[0; 5], &same(5)).state.owners(), [0, 1, 0, 0, 0]);
+    assert_eq!(grown(&[0, 1, 1, 1], &same(4)).state.owners(), [0, 1, 2, 1]);
+    // Both groups are divided into two opposed halves.
+    let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
+    assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
+    // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with the others.
+    let cross: Vec<Vec<f64>> =
+        [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]].map(|gradient| gradient.to_vec()).to_vec();
+    assert_eq!(grown(&[0; 4], &cross).state.owners(), [0, 1, 1, 0]);
+}
+
+#[test]
+fn a_gradient_of_norm_zero_counts_as_zero() {
+    let gradients = vec![vec![0.0, 0.0], vec![5.0, 0.0], vec![0.0, 0.0]];
+    let made = grown(&[0, 0, 0], &gradients);
+    assert_eq!(made.state.owners(), [0, 1, 0]);
+    assert!((made.conflict.unwrap() - 2.0 / 3.0).abs() < TOLERANCE);
+}
+
+/// Gradients around one direction for each kind of layer, so that layers of a kind belong together.
+fn clusters(n_layers: usize, kind: impl Fn(usize) -> usize) -> Vec<Vec<f64>> {
+    let mut rng = seeds::stream(5, "test");
+    let noisy = |layer: usize, rng: &mut rand_chacha::ChaCha8Rng| {
+        let axis = |index: usize| f64::from(u8::from(index == kind(layer)));
+        (0..8).map(|index| axis(index) + rng.random_range(-0.2..0.2)).collect()
+    };
+    (0..n_layers).map(|layer| noisy(layer, &mut rng)).collect()
+}
+
+#[test]
+fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
+    for n_layers in [17, 24, 40] {
+        for (name, gradients) in [
+            ("halves", clusters(n_layers, |layer| usize::from(layer >= n_layers / 3))),
+            ("cycle", clusters(n_layers, |layer| layer % 2)),
+            ("three kinds", clusters(n_layers, |layer| layer % 3)),
+        ] {
+            let made = grown(&vec![0; n_layers], &gradients);
+            let groups = made.state.groups();
+            let [one, other] = [&groups[0].members, &groups[1].members];
+            let value = made.conflict.unwrap();
+            let case = format!("{n_layers} {name}: {:?}", made.state);
+            assert!((value - disagreement(&gradients, one, other)).abs() < TOLERANCE, "{case}");
+            for layer in 0..n_layers {
+                let moved = |part: &[usize]| -> Vec<usize> {
+                    let kept = part.iter().copied().filter(|&member| member != layer);
+                    let came = (!part.contains(&layer)).then_some(layer);
+                    kept.chain(came).collect()
+                };
+                let (one, other) = (moved(one), moved(other));
+                if !one.is_empty() && !other.is_empty() {
+                    let after = disagreement(&gradients, &one, &other);
+                    assert!(after <= value + 2.0 * TIE, "{case}: {layer} moves, {value} to {after}");
+                }
+            }
+            let expected: Vec<usize> = match name {
+                "halves" => {
+                    (0..n_layers).map(|layer| if layer >= n_layers / 3 { n_layers / 3 } else { 0 }).collect()
+                }
+                "cycle" => (0..n_layers).map(|layer| layer % 2).collect(),
+                _ => continue,
+            };
+            assert_eq!(made.state.owners(), expected, "{case}");
+        }
+    }
+}
+
+#[test]
+fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
+    let mut rng = seeds::stream(12, "test");
+    let mut n_changed = 0;
+    for _ in 0..200 {
+        let n_layers = rng.random_range(2..=9);
+        let state = State::from_action(
+            &Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap(),
+        );
+        let mut vectors = |count: usize, width: usize| -> Vec<Vec<f64>> {
+            (0..count).map(|_| (0..width).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
+        };
+        let (gradients, own) = (vectors(n_layers, 3), vectors(n_layers, 4));
+        let weights: Vec<_> = state.owners().iter().map(|&owner| own[owner].clone()).collect();
+        let evidence = evidence_of(&gradients, &weights);
+        let decide = |policy, decision, turn| {
+            decide_with(policy, decision, state.owners(), &Occasion { turn, evidence: Some(&evidence) })
+        };
+        let split = decide(PolicyKind::Conflict, Decision::Swap, Turn::Split);
+        assert_eq!(split, decide(PolicyKind::Grow, Decision::Split, Turn::Split));
+
+        let swap = decide(PolicyKind::Conflict, Decision::Swap, Turn::Swap);
+        assert_eq!(swap.state.n_independent(), state.n_independent());
+        assert_eq!(swap.state == state, swap.visit == Visit::Nothing, "{swap:?}");
+        assert_eq!(swap.conflict.is_some(), swap.visit == Visit::All);
+        assert_eq!(swap.likeness.is_some(), swap.visit == Visit::All);
+        n_changed += usize::from(swap.visit == Visit::All);
+    }
+    assert!((20..180).contains(&n_changed), "{n_changed} swaps of 200 change the state");
+}
+
+#[test]
+fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothing_disagrees_more() {
+    let vectors = |values: [[f64; 2]; 5]| values.map(|value| value.to_vec()).to_vec();
+    // 1 and 2 agree and are close; 3 and 4 are opposed.
+    let gradients = vectors([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]);
+    let weights = vectors([[9.0, 0.0], [0.0, 9.0], [0.0, 8.0], [5.0, 5.0], [5.0, 5.0]]);
+    let evidence = evidence_of(&gradients, &weights);
+    let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
+    let made = decide_with(PolicyKind::Conflict, Decision::Swap, &[0, 1, 2, 3, 3], &occasion);
+    assert_eq!(made.state.owners(), [0, 1, 1, 3, 4]);
+    // |A||B| / (|A| + |B|) is 1/2, the squared distance of the two unit gradients 4.
+    assert!((made.conflict.unwrap() - 2.0).abs() < TOLERANCE);
+    // Squared distance 1 over the mean of 81 and 64, and gradients that agree.
+    assert!((made.likeness.unwrap() - 1.0 / 72.5).abs() < TOLERANCE);
+
+    // Without the two that are opposed, nothing disagrees more than the pair that would be merged.
+    let agreeing = vectors([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]);
+    let evidence = evidence_of(&agreeing, &weights);
+    let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
+    let kept = decide_with(PolicyKind::Conflict, Decision::Swap, &[0, 1, 2, 3, 3], &occasion);
+    assert_eq!((kept.state.owners(), kept.visit), (&[0, 1, 2, 3, 3][..], Visit::Nothing));
+}
+
+#[test]
+fn even_halves_the_largest_group_in_its_middle() {
+    let mut agent = agent_in(&agent_spec(PolicyKind::Even), Decision::Split, &[0; 7], 1);
+    let mut seen = Vec::new();
+    for _ in 0..7 {
+        let made = agent.decide(&SPLIT).unwrap();
+        agent.learn(0.0).unwrap();
+        assert_eq!((made.conflict, made.likeness), (None, None));
+        seen.push((made.state.into_owners(), made.visit));
+    }
+    let expected = [
+        ([0, 0, 0, 0, 4, 4, 4], Visit::All),
+        ([0, 0, 2, 2, 4, 4, 4], Visit::All),
+        ([0, 0, 2, 2, 4, 4, 6], Visit::All),
+        ([0, 1, 2, 2, 4, 4, 6], Visit::All),
+        ([0, 1, 2, 3, 4, 4, 6], Visit::All),
+        ([0, 1, 2, 3, 4, 5, 6], Visit::All),
+        ([0, 1, 2, 3, 4, 5, 6], Visit::Nothing),
+    ];
+    assert_eq!(seen, expected.map(|(owners, visit)| (owners.to_vec(), visit)));
+    // Members need not be neighbours.
+    let spread = decide_with(PolicyKind::Even, Decision::Split, &[0, 1, 0, 1, 0, 0], &SPLIT);
+    assert_eq!(spread.state.owners(), [0, 1, 0, 1, 4, 4]);
+}
+
+#[test]
+fn law_a_split_adds_one_group_and_a_swap_none() {
+    for seed in 1..=20 {
+        for (decision, occasion, policy, added) in [
+            (Decision::Split, SPLIT, PolicyKind::Random, 1),
+            (Decision::Split, SPLIT, PolicyKind::Even, 1),
+            (Decision::Swap, SPLIT, PolicyKind::Random, 1),
+            (Decision::Swap, SWAP, PolicyKind::Random, 0),
+        ] {
+            let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2, 2, 0, 5, 2], seed);
+            for _ in 0..10 {
+                let before = agent.current_state().n_independent();
+                let made = agent.decide(&occasion).unwrap();
+                agent.learn(0.0).unwrap();
+                let expected = (before + added).min(7);
+                assert_eq!(made.state.n_independent(), expected, "{policy:?} {decision:?} {made:?}");
+                assert_eq!(made.action, *made.state.as_action());
+            }
+        }
+    }
+}
+
+#[test]
+fn law_policies_of_splits_change_nothing_where_no_group_has_two_layers() {
+    for (policy, decision) in [
+        (PolicyKind::Grow, Decision::Split),
+        (PolicyKind::Conflict, Decision::Swap),
+        (PolicyKind::Even, Decision::Split),
+        (PolicyKind::Random, Decision::Split),
+        (PolicyKind::Random, Decision::Swap),
+    ] {
+        for owners in [&[0][..], &[0, 1, 2]] {
+            let made = decide_with(policy, decision, owners, &SPLIT);
+            assert_eq!((made.state.owners(), made.visit), (owners, Visit::Nothing), "{policy:?}");
+            assert!(made.visit.layers(owners.len()).is_empty());
+        }
+    }
+    // And a swap takes two groups.
+    for policy in [PolicyKind::Conflict, PolicyKind::Random] {
+        let made = decide_with(policy, Decision::Swap, &[0, 0, 0], &SWAP);
+        assert_eq!((made.state.owners(), made.visit), (&[0, 0, 0][..], Visit::Nothing), "{policy:?}");
+    }
+}
+
+/// How often each state follows from `owners` in `draws` decisions, each from there.
+fn frequencies(
+    decision: Decision,
+    occasion: &Occasion<'_>,
+    owners: &[usize],
+    draws: usize,
+) -> BTreeMap<Vec<usize>, usize> {
+    let mut agent = agent_in(&agent_spec(PolicyKind::Random), decision, owners, 3);
+    let mut counts = BTreeMap::new();
+    for _ in 0..draws {
+        let made = agent.decide(occasion).unwrap();
+        agent.refuse().unwrap();
+        agent.learn(0.0).unwrap();
+        *counts.entry(made.state.into_owners()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Fails where a count is off by more than five standard deviations, or an outcome should not be there.
+fn check_frequencies(counts: &BTreeMap<Vec<usize>, usize>, shares: &BTreeMap<Vec<usize>, f64>, draws: usize) {
+    assert_eq!(counts.keys().collect::<Vec<_>>(), shares.keys().collect::<Vec<_>>());
+    assert!((shares.values().sum::<f64>() - 1.0).abs() < TOLERANCE);
+    let mut chi_square = 0.0;
+    for (state, share) in shares {
+        let (expected, got) = (share * draws as f64, counts[state] as f64);
+        assert!((got - expected).abs() < 5.0 * expected.sqrt(), "{state:?}: expected {expected}, got {got}");
+        chi_square += (got - expected).powi(2) / expected;
+    }
+    // A mean of n - 1 and a deviation of sqrt(2 (n - 1)): five of them are hardly ever exceeded.
+    let freedom = shares.len() as f64 - 1.0;
+    assert!(chi_square < freedom + 5.0 * (2.0 * freedom).sqrt() + 5.0, "{chi_square} of {freedom}");
+}
+
+/// The shares of random splits of `state`, added to `shares` by `weight`.
+fn add_splits(state: &State, weight: f64, shares: &mut BTreeMap<Vec<usize>, f64>) {
+    let mut groups = state.groups();
+    groups.retain(|group| group.members.len() > 1);
+    for group in &groups {
+        let others = group.members.len() - 1;
+        let n_parts = (1_usize << others) - 1;
+        for bits in 1..=n_parts {
+            let part: Vec<_> = (0..others)
+                .filter(|index| bits >> index & 1 == 1)
+                .map(|index| group.members[index + 1])
+                .collect();
+            let after = state.split(group.owner, &part).unwrap().into_owners();
+            *shares.entry(after).or_default() += weight / (groups.len() * n_parts) as f64;
+        }
+    }
+}
+
+#[test]
+fn law_random_splits_draw_a_uniform_group_and_a_uniform_bipartition() {
+    const DRAWS: usize = 20_000;
+    for owners in [&[0, 0, 0, 0][..], &[0, 0, 2, 2, 2, 5], &[0, 1, 0, 1, 0]] {
+        let mut shares = BTreeMap::new();
+        add_splits(&State::new(owners.to_vec()).unwrap(), 1.0, &mut shares);
+        for decision in [Decision::Split, Decision::Swap] {
+            check_frequencies(&frequencies(decision, &SPLIT, owners, DRAWS), &shares, DRAWS);
+        }
+    }
+}
+
+#[test]
+fn law_random_swaps_merge_a_uniform_pair_first() {
+    const DRAWS: usize = 20_000;
+    for owners in [&[0, 1, 2][..], &[0, 0, 2, 3], &[0, 1, 1, 0, 4]] {
+        let state = State::new(owners.to_vec()).unwrap();
+        let groups: Vec<usize> = state.independent_layers().collect();
+        let n_pairs = (groups.len() * (groups.len() - 1) / 2) as f64;
+        let mut shares = BTreeMap::new();
+        for (index, &one) in groups.iter().enumerate() {
+            for &other in &groups[index + 1..] {
+                add_splits(&state.merge(one, other).unwrap(), 1.0 / n_pairs, &mut shares);
+            }
+        }
+        check_frequencies(&frequencies(Decision::Swap, &SWAP, owners, DRAWS), &shares, DRAWS);
+    }
+}
+
+#[test]
+fn law_random_and_exploring_single_changes_are_uniform() {
+    const DRAWS: usize = 20_000;
+    for (policy, network) in [
+        (PolicyKind::Random, Network::Paper),
+        (PolicyKind::Q, Network::Paper),
+        (PolicyKind::Q, Network::Reference),
+    ] {
+        let mut spec = agent_spec(policy);
+        (spec.network, spec.epsilon_floor, spec.hidden) = (network, 1.0, 2);
+        let mut agent = agent_in(&spec, Decision::Single, &[0, 1, 0, 1], 3);
+        let mut counts = BTreeMap::new();
+        for _ in 0..DRAWS {
+            let before = agent.current_action().clone();
+            let made = agent.decide(&REGULAR).unwrap();
+            agent.refuse().unwrap();
+            agent.learn(0.0).unwrap();
+            let Visit::Layer(layer) = made.visit else { panic!("a single change visits a layer") };
+            for other in (0..4).filter(|&other| other != layer) {
+                assert_eq!(before.values()[other], made.action.values()[other]);
+            }
+            *counts.entry(vec![layer, made.action.values()[layer]]).or_insert(0) += 1;
+        }
+        let mut shares = BTreeMap::new();
+        for layer in 1..4 {
+            for entry in 0..=layer {
+                shares.insert(vec![layer, entry], 1.0 / 3.0 / (layer + 1) as f64);
+            }
+        }
+        check_frequencies(&counts, &shares, DRAWS);
+    }
+}
+
+/// An agent of four layers whose Q values are `values` in every state: layer 1's two, layer 2's three, layer 3's four.
+fn agent_with_values(action: [usize; 4], values: [f32; 9]) -> Agent {
+    let mut spec = agent_spec(PolicyKind::Q);
+    (spec.epsilon_start, spec.epsilon_floor, spec.learning_rate) = (0.0, 0.0, 0.0);
+    let mut agent = agent(&spec, Decision::Single, 4, 1);
+    let mut snapshot = agent.snapshot();
+    snapshot.action = action.to_vec();
+    let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
+    q.parameters = q.parameters.zeros();
+    q.parameters.output_bias = values.to_vec();
+    agent.restore(&snapshot).unwrap();
+    agent
+}
+
+#[test]
+fn a_single_change_is_the_one_that_promises_most() {
+    let change = |action, values| {
+        let made = agent_with_values(action, values).decide(&REGULAR).unwrap();
+        assert!(!made.exploration.unwrap().explored && made.sweep_ended);
+        (made.action.into_values(), made.visit)
+    };
+    // Layer 3 has the greatest value, but layer 2 gains more: 1.0 - 0.2 against 5.0 - 4.5.
+    let values = [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0];
+    assert_eq!(change([0, 0, 0, 0], values), (vec![0, 0, 1, 0], Visit::Layer(2)));
+    // From there layer 3 gains most. Then every change costs, that of layer 1 least: 0.3.
+    assert_eq!(change([0, 0, 1, 0], values), (vec![0, 0, 1, 1], Visit::Layer(3)));
+    assert_eq!(change([0, 0, 1, 1], values), (vec![0, 0, 1, 1], Visit::Layer(1)));
+    // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not that one's owner, at 1.0.
+    let values = [0.0, 0.1, 4.0, 0.1, 0.0, 9.0, 1.0, 8.5, 0.0];
+    assert_eq!(change([0, 1, 1, 2], values), (vec![0, 1, 0, 2], Visit::Layer(2)));
+    // Equal gains: the lowest layer, then the lowest entry; 0 everywhere is no change.
+    assert_eq!(
+        change([0; 4], [0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 2.0, 0.0, 0.0]),
+        (vec![0, 0, 1, 0], Visit::Layer(2))
+    );
+    assert_eq!(change([0; 4], [0.0; 9]), (vec![0; 4], Visit::Layer(1)));
+}
+
+#[test]
+fn a_kept_entry_learns() {
+    let mut agent = agent_with_values([0, 0, 1, 1], [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0]);
+    agent.decide(&REGULAR).unwrap();
+    let update = agent.learn(2.0).unwrap().unwrap();
+    // Q of layer 1's kept entry, and the reward plus 0.99 times its greatest value, which is the same.
+    assert_eq!(update.predicted, 0.5);
+    assert!((update.target - (2.0 + 0.99 * 0.5)).abs() < 1e-6);
+}
+
+/// Asks for given actions, one after the other, and passes on what it should learn from.
+#[derive(Debug)]
+struct Student {
+    actions: Vec<Vec<usize>>,
+    learned: Sender<Remembered>,
+}
+
+impl Policy for Student {
+    fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
+        Ok(Choice::new(Action::new(self.actions.remove(0)).unwrap(), situation.visit))
+    }
+
+    fn learn(&mut self, seen: &Experience<'_>, _: bool) -> Result<Option<Update>, AgentError> {
+        self.learned.send(Remembered::from(seen)).unwrap();
+        Ok(None)
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::None
+    }
+
+    fn restore(&mut self, _: &PolicySnapshot) -> Result<(), AgentError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
+    let actions = vec![vec![0, 1, 1, 0], vec![0, 1, 2, 1], vec![0, 1, 2, 1]];
+    for (credit, expected) in [
+        (Credit::All, [vec![1, 2, 3], vec![1, 2, 3], vec![1, 2, 3]]),
+        // From 0, 0, 0, 0 over 0, 1, 1, 0 to 0, 1, 2, 1, where layer 1 keeps its owner.
+        (Credit::Changed, [vec![1, 2], vec![2, 3], vec![]]),
+    ] {
+        let (learned, seen) = channel();
+        let policy = Box::new(Student { actions: actions.clone(), learned });
+        let tying = tying_spec(Decision::Joint);
+        let mut agent =
+            Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4)).crediting(credit);
+        for _ in 0..3 {
+            agent.decide(&REGULAR).unwrap();
+            agent.learn(-1.0).unwrap();
+        }
+        let layers: Vec<_> = seen.try_iter().map(|seen| seen.layers).collect();
+        assert_eq!(layers, expected, "{credit:?}");
+    }
+}
+
+#[test]
+fn the_spec_names_the_credit() {
+    let mut spec = agent_spec(PolicyKind::Q);
+    (spec.epsilon_start, spec.epsilon_floor, spec.credit) = (0.0, 0.0, Credit::Changed);
+    let mut agent = agent_in(&spec, Decision::PerLayer, &[0, 0, 0, 0], 1);
+    let mut learned = Vec::new();
+    for _ in 0..30 {
+        let before = agent.current_state().clone();
+        let made = agent.decide(&REGULAR).unwrap();
+        let Visit::Layer(layer) = made.visit else { panic!("layers take turns") };
+        let changed = made.state.owner(layer) != before.owner(layer);
+        assert_eq!(agent.learn(-1.0).unwrap().is_some(), changed);
+        learned.push(changed);
+    }
+    assert!(learned.contains(&true) && learned.contains(&false), "{learned:?}");
+}
+
+#[test]
+fn a_refused_decision_is_learned_from_and_changes_nothing() {
+    let (learned, seen) = channel();
+    let policy = Box::new(Student { actions: vec![vec![0, 1, 1], vec![0, 0, 2], vec![0, 1, 2]], learned });
+    let tying = tying_spec(Decision::Joint);
+    let agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(3));
+    let mut agent = agent.crediting(Credit::Changed);
+    for refused in [false, true, false] {
+        let made = agent.decide(&REGULAR).unwrap();
+        let (action, state) = (agent.current_action().clone(), agent.current_state().clone());
+        assert!(!agent.is_refused());
+        if refused {
+            agent.refuse().unwrap();
+            assert_eq!((agent.is_refused(), agent.pending()), (true, Some(&made)));
+        }
+        agent.learn(-1.0).unwrap();
+        assert_eq!((agent.is_refused(), agent.pending()), (false, None));
+        let (expected_action, expected_state) =
+            if refused { (action, state) } else { (made.action, made.state) };
+        assert_eq!((agent.current_action(), agent.current_state()), (&expected_action, &expected_state));
+    }
+    let lists = |lists: [&[usize]; 4]| {
+        let [before, action, layers, after] = lists.map(<[usize]>::to_vec);
+        Remembered { before, action, layers, reward: -1.0, after }
+    };
+    let expected = [
+        lists([&[0, 0, 0], &[0, 1, 1], &[1, 2], &[0, 1, 1]]),
+        // It would have changed both layers, and led nowhere.
+        lists([&[0, 1, 1], &[0, 0, 2], &[1, 2], &[0, 1, 1]]),
+        lists([&[0, 1, 1], &[0, 1, 2], &[2], &[0, 1, 2]]),
+    ];
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), expected);
+    assert!(matches!(agent.refuse(), Err(AgentError::NoDecision)));
+}
+
+#[test]
+fn layers_take_turns_past_a_refused_decision() {
+    let mut agent = agent(&agent_spec(PolicyKind::Random), Decision::PerLayer, 4, 1);
+    for turn in [1, 2, 3, 1] {
+        assert_eq!(agent.decide(&REGULAR).unwrap().visit, Visit::Layer(turn));
+        agent.refuse().unwrap();
+        agent.learn(-1.0).unwrap();
+        assert_eq!(agent.current_state(), &State::all_tied(4));
+    }
+}
+
+#[test]
+fn policies_say_what_they_want_to_know() {
+    let wants = |policy, decision| agent_in(&agent_spec(policy), decision, &[0, 0], 1).wants();
+    let nothing = Wants { products: false, distances: false };
+    assert_eq!(wants(PolicyKind::Grow, Decision::Split), Wants { products: true, ..nothing });
+    assert_eq!(wants(PolicyKind::Conflict, Decision::Swap), Wants { products: true, distances: true });
+    for policy in [PolicyKind::Even, PolicyKind::Random, PolicyKind::Q, PolicyKind::None, PolicyKind::Fixed] {
+        assert_eq!(wants(policy, Decision::Split), nothing, "{policy:?}");
+    }
+}
+
+#[test]
+fn rejects_a_turn_that_a_policy_does_not_decide() {
+    for (policy, decision, occasions) in [
+        (PolicyKind::Grow, Decision::Split, &[REGULAR, SWAP][..]),
+        (PolicyKind::Even, Decision::Split, &[REGULAR, SWAP]),
+        (PolicyKind::Conflict, Decision::Swap, &[REGULAR]),
+        (PolicyKind::Random, Decision::Split, &[REGULAR]),
+        (PolicyKind::Random, Decision::Swap, &[REGULAR]),
+        (PolicyKind::Q, Decision::Single, &[SPLIT, SWAP]),
+    ] {
+        for occasion in occasions {
+            let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2], 1);
+            let before = agent.snapshot();
+            let error = agent.decide(occasion).unwrap_err();
+            assert!(matches!(error, AgentError::OtherTurn { turn, .. } if turn == occasion.turn), "{error}");
+            assert_eq!(agent.snapshot(), before);
+        }
+    }
+}
+
+#[test]
+fn rejects_evidence_that_is_missing_or_does_not_fit() {
+    let good = evidence_of(&[vec![1.0], vec![2.0], vec![-1.0]], &[vec![1.0], vec![1.0], vec![3.0]]);
+    for (policy, decision, turn) in [
+        (PolicyKind::Grow, Decision::Split, Turn::Split),
+        (PolicyKind::Conflict, Decision::Swap, Turn::Split),
+        (PolicyKind::Conflict, Decision::Swap, Turn::Swap),
+    ] {
+        let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2], 1);
+        let error = agent.decide(&Occasion { turn, evidence: None }).unwrap_err();
+        assert!(matches!(error, AgentError::NoEvidence { .. }), "{error}");
+        assert!(error.to_string().contains("expected a training step since the last decision"), "{error}");
+
+        let shallow = evidence_of(&[vec![1.0], vec![2.0]], &[vec![1.0], vec![1.0]]);
+        let error = agent.decide(&Occasion { turn, evidence: Some(&shallow) }).unwrap_err();
+        assert!(matches!(error, AgentError::Depth { expected: 3, got: 2, .. }), "{error}");
+
+        let short = Evidence { products: vec![1.0; 8], ..good.clone() };
+        let error = agent.decide(&Occasion { turn, evidence: Some(&short) }).unwrap_err();
+        assert_eq!(error.to_string(), "products of gradients: expected 9 numbers for 3 layers, got 8");
+
+        let mut wild = good.clone();
+        wild.products[4] = f64::NAN;
+        let error = agent.decide(&Occasion { turn, evidence: Some(&wild) }).unwrap_err();
+        assert!(matches!(error, AgentError::NotFinite { quantity: "products of gradients", .. }), "{error}");
+        assert!(agent.decide(&Occasion { turn, evidence: Some(&good) }).is_ok());
+    }
+    let mut agent = agent_in(&agent_spec(PolicyKind::Conflict), Decision::Swap, &[0, 0, 2], 1);
+    let flawed = [
+        Evidence { distances: vec![0.0; 3], ..good.clone() },
+        Evidence { norms: Vec::new(), ..good.clone() },
+        Evidence { norms: vec![1.0, f64::INFINITY, 1.0], ..good.clone() },
+    ];
+    for evidence in &flawed {
+        let error = agent.decide(&Occasion { turn: Turn::Swap, evidence: Some(evidence) }).unwrap_err();
+        assert!(matches!(error, AgentError::Mismatch { .. } | AgentError::NotFinite { .. }), "{error}");
+        // What nobody wants may be anything.
+        decide_with(
+            PolicyKind::Grow,
+            Decision::Split,
+            &[0, 0, 2],
+            &Occasion { turn: Turn::Split, evidence: Some(evidence) },
+        );
+    }
+}
