@@ -130,6 +130,15 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     let same = |layers| vec![vec![1.0, 2.0]; layers];
     assert_eq!(grown(&[0; 5], &same(5)).state.owners(), [0, 1, 0, 0, 0]);
     assert_eq!(grown(&[0, 1, 1, 1], &same(4)).state.owners(), [0, 1, 2, 1]);
+    // One direction, whose products round differently: no part may win by that.
+    for n_layers in 3..=12_u8 {
+        let scale = |layer: u8| 0.1 + 1.7 * f64::from(layer);
+        let scaled = (0..n_layers).map(|layer| [0.3, 0.7, -0.11].map(|value| value * scale(layer)).to_vec());
+        let scaled: Vec<Vec<f64>> = scaled.collect();
+        let mut expected = vec![0; scaled.len()];
+        expected[1] = 1;
+        assert_eq!(grown(&vec![0; scaled.len()], &scaled).state.owners(), expected);
+    }
     // Both groups are divided into two opposed halves.
     let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
     assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
