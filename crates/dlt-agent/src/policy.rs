@@ -25,7 +25,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Chooses actions, and may learn from their rewards. It sees states and rewards, never a model.
+/// Chooses actions, and may learn from their rewards. It sees states, rewards and what it wants to know, never a model.
 pub trait Policy: std::fmt::Debug + Send {
     /// What the policy wants to know before it decides: nothing, unless it says so.
     fn wants(&self) -> Wants {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but not in what they share")]
 
+mod chances;
+mod credit;
 mod growth;
 mod growth_oracle;
 mod learning;

@@ -12,6 +12,10 @@ pub(crate) const DECISIONS: [Decision; 2] = [Decision::Joint, Decision::PerLayer
 /// A decision about layers, with nothing known of gradients.
 pub(crate) const REGULAR: Occasion<'_> = Occasion { turn: Turn::Regular, evidence: None };
 
+/// A group to be split, and two to be made one before that, with nothing known of gradients.
+pub(crate) const SPLIT: Occasion<'_> = Occasion { turn: Turn::Split, evidence: None };
+pub(crate) const SWAP: Occasion<'_> = Occasion { turn: Turn::Swap, evidence: None };
+
 /// Both layouts of the Q-network.
 pub(crate) const NETWORKS: [Network; 2] = [Network::Paper, Network::Reference];
 
@@ -48,4 +52,10 @@ pub(crate) fn tying_spec(decision: Decision) -> TyingSpec {
 /// An agent without a recording.
 pub(crate) fn agent(spec: &AgentSpec, decision: Decision, n_layers: usize, seed: u64) -> Agent {
     Agent::new(spec, &tying_spec(decision), n_layers, seed, None).unwrap()
+}
+
+/// An agent that starts with these owners.
+pub(crate) fn agent_in(spec: &AgentSpec, decision: Decision, owners: &[usize], seed: u64) -> Agent {
+    let tying = TyingSpec { initial: Initial::Owners(owners.to_vec()), ..tying_spec(decision) };
+    Agent::new(spec, &tying, owners.len(), seed, None).unwrap()
 }
