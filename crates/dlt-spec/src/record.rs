@@ -16,11 +16,12 @@
 mod lines;
 mod number;
 mod plan;
+mod times;
 
 pub use plan::{Boundary, Division, FolderPlan, LeftOut, Reason};
+pub use times::{is_time_key, without_times};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use lines::{Line, Lines, MOST_LINE_BYTES, text_of_lines, whole_lines};
 
@@ -466,39 +467,4 @@ pub struct DataBadRows {
     pub skipped: u64,
     /// The first of them, with file, row and reason.
     pub first: Vec<String>,
-}
-
-/// Whether a key holds a time, a speed or resident memory: what two equal runs need not share.
-#[must_use]
-pub fn is_time_key(key: &str) -> bool {
-    key.starts_with("elapsed_")
-        || ["_ms", "_rss_mb"].iter().any(|end| key.ends_with(end))
-        || ["tokens_per_s", "seconds_per_epoch", "started_at"].contains(&key)
-}
-
-/// A line of JSON without the keys that [`is_time_key`] knows, at any depth, and with its keys in a fixed
-/// order. A line that is not JSON stays as it is.
-///
-/// ```
-/// use dlt_spec::record::without_times;
-/// assert_eq!(without_times(r#"{"step": 3, "elapsed_ms": 1.5, "loss": 0.25}"#), r#"{"loss":0.25,"step":3}"#);
-/// ```
-#[must_use]
-pub fn without_times(line: &str) -> String {
-    let Ok(mut value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
-    drop_times(&mut value);
-    // They are sorted already, unless some crate of the program asks serde_json to keep their order.
-    value.sort_all_objects();
-    value.to_string()
-}
-
-fn drop_times(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|key, _| !is_time_key(key));
-            map.values_mut().for_each(drop_times);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_times),
-        _ => {}
-    }
 }
