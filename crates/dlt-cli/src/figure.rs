@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use dlt_report::Run;
 use dlt_report::correlation::Correlations;
-use dlt_report::figure::{self, CorrelationPanel, Figure};
+use dlt_report::figure::{self, CorrelationPanel, Figure, Tradeoff};
 use dlt_report::run::MODEL_FILE;
 use dlt_spec::ExitCode;
 
@@ -28,7 +28,7 @@ pub(crate) struct FigureTask {
     /// What it shows
     #[arg(value_enum)]
     pub(crate) kind: FigureKind,
-    /// Run folders, finished or under way
+    /// Run folders, finished or under way; of tradeoff a file of points
     #[arg(value_name = "RUN", required = true)]
     pub(crate) runs: Vec<PathBuf>,
     /// The file, .svg or .png
@@ -60,11 +60,21 @@ pub(crate) enum FigureKind {
     Agent,
     /// Memory over training
     Memory,
+    /// Groups over training: which was split or merged when, and the disagreement that decided it
+    Walk,
+    /// Perplexity against block parameters, of a file of points that `cargo xtask method` writes
+    Tradeoff,
 }
 
 pub(crate) fn run(task: &FigureTask) -> Result {
     if task.save && task.kind != FigureKind::Correlations {
         return Err(refuse("--save: only correlations are kept".to_owned()));
+    }
+    if task.kind == FigureKind::Tradeoff {
+        let [points] = &task.runs[..] else {
+            return Err(refuse(format!("expected one file of points, got {}", task.runs.len())));
+        };
+        return write(task, &figure::tradeoff(&Tradeoff::read(points)?)?);
     }
     let runs = task.runs.iter().map(|run| Ok(Run::read(run)?)).collect::<Result<Vec<_>>>()?;
     if task.save {
@@ -72,8 +82,15 @@ pub(crate) fn run(task: &FigureTask) -> Result {
             correlations.save(&run.path)?;
         }
     }
+    if task.out.is_none() {
+        return Ok(());
+    }
+    write(task, &draw(task.kind, &runs)?)
+}
+
+/// Writes a figure into the file that was asked for.
+fn write(task: &FigureTask, figure: &Figure) -> Result {
     let Some(out) = &task.out else { return Ok(()) };
-    let figure = draw(task.kind, &runs)?;
     let bytes = match out.extension().and_then(|ending| ending.to_str()) {
         Some("svg") => figure.svg().as_bytes().to_vec(),
         Some("png") => figure.png()?,
@@ -110,6 +127,8 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
         FigureKind::Agent => figure::agent(one()?)?,
         FigureKind::Loss => figure::loss(&all)?,
         FigureKind::Memory => figure::memory(&all)?,
+        FigureKind::Walk => figure::walk(one()?)?,
+        FigureKind::Tradeoff => return Err(refuse("tradeoff: expected a file of points".to_owned())),
         FigureKind::Correlations => {
             let (names, of) = (runs.iter().map(Run::name).collect::<Vec<_>>(), correlations(runs)?);
             let panel = |(name, correlations)| CorrelationPanel { name, correlations, range: None };

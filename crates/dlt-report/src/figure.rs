@@ -19,6 +19,8 @@ mod replication;
 mod shape;
 mod sheet;
 mod strip;
+mod tradeoff;
+mod walk;
 
 pub use agent::agent;
 pub use correlations::{CorrelationPanel, correlations};
@@ -29,6 +31,8 @@ pub use memory::memory;
 pub use palette::PAGE_COLOURS;
 pub use replication::replication_map;
 pub use strip::state_strip;
+pub use tradeoff::{Series, Spot, Tradeoff, tradeoff};
+pub use walk::walk;
 
 use crate::error::{ReportError, Result};
 use crate::picture;

@@ -21,7 +21,7 @@ const FIELDS: usize = 40_000;
 /// Height from which on strips are parted by a line, in pixels.
 const THIN: f64 = 14.0;
 /// Width of the bar that says which shade is which owner, with its labels, in pixels.
-const SCALE: f64 = 118.0;
+pub(super) const SCALE: f64 = 118.0;
 
 /// A stretch of steps during which a layer had one owner.
 struct Stretch {
@@ -31,44 +31,90 @@ struct Stretch {
     to: usize,
 }
 
+/// The states of a run as strips of layers.
+pub(super) struct Strips<'r> {
+    columns: Vec<(usize, &'r State)>,
+    until: usize,
+    n_layers: usize,
+    every: usize,
+    /// Most states, where only so many of them are drawn.
+    sampled: Option<usize>,
+}
+
+impl<'r> Strips<'r> {
+    /// The error says where no decision is made yet.
+    pub(super) fn of(run: &'r Run) -> Result<Self> {
+        let rows = run.recording.rows();
+        let until = run.steps_done().max(rows.last().map_or(0, |row| row.step() + 1));
+        if rows.is_empty() {
+            let missing = "no decision is made yet, or none ever (agent.policy)".to_owned();
+            return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
+        }
+        let n_layers = run.recording.n_layers();
+        let every = n_layers.div_ceil(STRIPS);
+        let most = (FIELDS / n_layers.div_ceil(every)).min(COLUMNS);
+        let (columns, is_sampled) = columns(run, until, most);
+        Ok(Self { columns, until, n_layers, every, sampled: is_sampled.then_some(most) })
+    }
+
+    /// Height with axes, in pixels.
+    pub(super) fn height(&self) -> f64 {
+        (22.0 * self.n_layers as f64).clamp(200.0, 520.0) + 80.0
+    }
+
+    pub(super) fn steps(&self) -> Axis {
+        Axis::steps("training steps", 0.0, self.until as f64)
+    }
+
+    pub(super) fn layers(&self) -> Axis {
+        Axis::layers("layer", self.n_layers, 16)
+    }
+
+    pub(super) fn draw(&self, chart: &mut Chart) -> Drawn {
+        for stretch in stretches(&self.columns, self.until, self.every) {
+            draw(chart, &stretch, [self.n_layers, self.every], self.until)?;
+        }
+        Ok(())
+    }
+
+    /// The bar that says which shade is which owner.
+    pub(super) fn owners(&self, area: &Area, has_name_below: bool) -> Drawn {
+        owners(area, [self.n_layers, self.every], has_name_below)
+    }
+}
+
+/// What the line through a strip means.
+pub(super) fn independent() -> (Key, String) {
+    (Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())
+}
+
 /// Layers over time: the shade says who owns a layer's weights, a line through the middle that it is independent.
 ///
 /// # Errors
 /// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it cannot be drawn.
 pub fn state_strip(run: &Run) -> Result<Figure> {
-    let rows = run.recording.rows();
-    let until = run.steps_done().max(rows.last().map_or(0, |row| row.step() + 1));
-    if rows.is_empty() {
-        let missing = "no decision is made yet, or none ever (agent.policy)".to_owned();
-        return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
-    }
-    let n_layers = run.recording.n_layers();
-    let every = n_layers.div_ceil(STRIPS);
-    let most = (FIELDS / n_layers.div_ceil(every)).min(COLUMNS);
-    let (columns, is_sampled) = columns(run, until, most);
-    let x = Axis::steps("training steps", 0.0, until as f64);
-    let y = Axis::layers("layer", n_layers, 16);
+    let strips = Strips::of(run)?;
+    let (n_layers, every) = (strips.n_layers, strips.every);
     let sheet = Sheet {
         title: format!("Owner of each layer over training: {}", run.name()),
         alt: format!(
             "Strips of {n_layers} layers{} over {} training steps, the shade of each the layer whose weights it uses; {} \
              decisions{}. At the end {} layers are independent.",
             if every > 1 { format!(", of which one in {every} is drawn,") } else { String::new() },
-            whole(until),
-            whole(rows.len()),
-            if is_sampled { format!(", of which {most} states are drawn") } else { String::new() },
+            whole(strips.until),
+            whole(run.recording.rows().len()),
+            strips.sampled.map_or_else(String::new, |most| format!(", of which {most} states are drawn")),
             run.state().n_independent()
         ),
-        legend: vec![(Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())],
-        height: (22.0 * n_layers as f64).clamp(200.0, 520.0) + 80.0,
+        legend: vec![independent()],
+        height: strips.height(),
     };
     sheet.draw(|area| {
         let (area, scale) = area.split_horizontally(area.dim_in_pixel().0 as i32 - px(SCALE));
-        let mut chart = Chart::new(&area, &x, &y, left_of(&[&y]))?;
-        for stretch in stretches(&columns, until, every) {
-            draw(&mut chart, &stretch, [n_layers, every], until)?;
-        }
-        owners(&scale, [n_layers, every])
+        let y = strips.layers();
+        let mut chart = Chart::new(&area, &strips.steps(), &y, left_of(&[&y]))?;
+        strips.draw(&mut chart)?;
+        strips.owners(&scale, true)
     })
 }
 
@@ -128,9 +174,9 @@ fn draw(chart: &mut Chart, stretch: &Stretch, [n_layers, every]: [usize; 2], unt
 }
 
 /// The bar of shades, a field for each layer.
-fn owners(area: &Area, [n_layers, every]: [usize; 2]) -> Drawn {
-    // With a name, though a blank one, the bar is as high as the strips.
-    let x = Axis::labelled(" ", 0.0..1.0, Vec::new());
+fn owners(area: &Area, [n_layers, every]: [usize; 2], has_name_below: bool) -> Drawn {
+    // With a name where the strips have one, though a blank one, the bar is as high as they are.
+    let x = Axis::labelled(if has_name_below { " " } else { "" }, 0.0..1.0, Vec::new());
     let y = Axis::layers("owner", n_layers, 16);
     let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
     for owner in (0..n_layers).step_by(every) {

@@ -5,8 +5,8 @@ use std::fs;
 
 use dlt_report::correlation::Correlations;
 use dlt_report::figure::{
-    self, CorrelationPanel, Figure, PAGE_COLOURS, correlations, events, loss, memory, replication_map,
-    state_strip, steps_independent,
+    self, CorrelationPanel, Figure, PAGE_COLOURS, Tradeoff, correlations, events, loss, memory,
+    replication_map, state_strip, steps_independent, tradeoff, walk,
 };
 use dlt_report::picture::SCALE;
 use dlt_report::{ReportError, Run};
@@ -47,7 +47,23 @@ fn every(run: &Run) -> Vec<Figure> {
         figure::agent(run).unwrap(),
         memory(&[run]).unwrap(),
         memory(&[run, run]).unwrap(),
+        walk(run).unwrap(),
+        tradeoff(&points(POINTS).unwrap()).unwrap(),
     ]
+}
+
+const POINTS: &str = r#"{"schema":1,"title":"a <b>","x":"blocks","y":"perplexity, test","series":[
+{"name":"growth","is_line":false,"points":[{"label":"grow","x":0.25,"y":95.0,"least":94.0,"most":97.0},
+{"label":"again","x":0.25,"y":95.0,"least":95.0,"most":95.0}]},
+{"name":"by layers","is_line":true,"points":[{"label":"1","x":0.1,"y":130.0,"least":130.0,"most":130.0},
+{"label":"12","x":1.0,"y":111.0,"least":111.0,"most":111.0}]}]}"#;
+
+/// A file of points, read.
+fn points(text: &str) -> dlt_report::Result<Tradeoff> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("points.json");
+    fs::write(&path, text).unwrap();
+    Tradeoff::read(&path)
 }
 
 fn count(figure: &Figure, part: &str) -> usize {
@@ -366,5 +382,72 @@ fn rejects_files_without_correlations() {
     }
     for text in [r#"{"layers":[0],"values":[]}"#, r#"{"layers":[0],"values":[1.5]}"#] {
         assert!(serde_json::from_str::<Correlations>(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_walk_says_what_was_split_and_by_which_disagreement() {
+    let mut folder = Folder::gated(4);
+    folder.split(10, vec![0, 0, 2, 2], 0.5);
+    folder.step(11, 4.0);
+    folder.split(20, vec![0, 1, 2, 2], 0.25);
+    folder.refused(25, vec![0, 1, 0, 2]);
+    folder.decision(28, vec![0, 1, 1, 2], 0.0);
+    folder.step(30, 3.0);
+    let figure = walk(&folder.read()).unwrap();
+    for word in ["2 leaves 0", "1 leaves 0", "disagreement", "a group is split", "undone by the gate"] {
+        assert!(figure.svg().contains(word), "no {word} in\n{}", figure.svg());
+    }
+    for said in [
+        " Step 10: 2 leaves 0 (disagreement 0.5000).",
+        " Step 20: 1 leaves 0 (disagreement 0.2500).",
+        " Step 25: undone by the gate.",
+        " Step 28: 2 joins 1.",
+    ] {
+        assert!(figure.alt().contains(said), "no {said} in {}", figure.alt());
+    }
+    // Two splits upon the strips and in the panel below, and one in the legend, each upon a rim.
+    assert_eq!(count(&figure, "<circle"), 2 * (2 + 2 + 1));
+}
+
+#[test]
+fn a_walk_that_nobody_measured_is_its_strips_alone() {
+    let mut folder = Folder::gated(4);
+    folder.decision(10, vec![0, 0, 2, 2], 0.0);
+    folder.step(30, 3.0);
+    let figure = walk(&folder.read()).unwrap();
+    assert!(!figure.svg().contains("disagreement") && figure.alt().contains("Step 10: 2 leaves 0."));
+    let mut idle = Folder::gated(4);
+    idle.decision(10, vec![0, 0, 0, 0], 0.0);
+    assert!(refusal(walk(&idle.read())).contains("no decision has changed the groups"));
+}
+
+#[test]
+fn names_of_points_stand_beside_each_other_or_not_at_all() {
+    let figure = tradeoff(&points(POINTS).unwrap()).unwrap();
+    for word in ["grow", "again", "12", "by layers", "blocks", "perplexity, test"] {
+        assert_eq!(count(&figure, &format!(">\n{word}\n<")), 1, "{word} in\n{}", figure.svg());
+    }
+    let crowd = r#"{"label":"grow","x":0.25,"y":95.0,"least":94.0,"most":97.0},"#;
+    let crowded = points(&POINTS.replace(crowd, &crowd.repeat(9))).unwrap();
+    let names = count(&tradeoff(&crowded).unwrap(), ">\ngrow\n<");
+    assert!((1..9).contains(&names), "{names} of nine names at one place");
+}
+
+#[test]
+fn rejects_points_that_cannot_be_drawn() {
+    for (text, said) in [
+        (POINTS.replace("\"schema\":1", "\"schema\":2"), "expected layout 1, got 2"),
+        (POINTS.replace("\"x\":0.1", "\"x\":0.0"), "\"1\": expected finite numbers, x above 0"),
+        (POINTS.replace("\"y\":130.0", "\"y\":1e999"), "points.json: "),
+        (
+            r#"{"schema":1,"title":"","x":"","y":"","series":[]}"#.to_owned(),
+            "expected 1 to 500 points, got 0",
+        ),
+        ("[]".to_owned(), "points.json: "),
+    ] {
+        let error = points(&text).unwrap_err();
+        assert!(matches!(error, ReportError::Format { .. }), "{error:?}");
+        assert!(error.to_string().contains(said), "{error}");
     }
 }

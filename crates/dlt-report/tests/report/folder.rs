@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dlt_report::Run;
 use dlt_spec::record::{DecisionRow, EvaluationRow, HeaderRow, MetricRow, RECORD_SCHEMA, Split, StepRow};
-use dlt_state::{Action, Recording};
+use dlt_state::{Action, Recording, State};
 use tempfile::TempDir;
 
 const PROVENANCE: &str = r#"{"schema":1,"version":"0.1.0","revision":null,"toolchain":"rustc","host":{"cpu":"","cores":2,
@@ -28,6 +28,12 @@ impl Folder {
         let path = place.path().join("a <b> & c");
         fs::create_dir(&path).unwrap();
         Self { _place: place, path, rows, recording: Recording::new(n_layers) }
+    }
+
+    /// The same of a run whose decisions may be undone, with one block at first.
+    pub(crate) fn gated(n_layers: usize) -> Self {
+        let initial = State::new(vec![0; n_layers]).unwrap();
+        Self { recording: Recording::gated(initial), ..Self::new(n_layers) }
     }
 
     /// Adds a training step.
@@ -64,10 +70,28 @@ impl Folder {
 
     /// Adds a decision of an agent that learns.
     pub(crate) fn decision(&mut self, step: usize, action: Vec<usize>, reward: f64) {
-        let visit = self.recording.rows().len();
-        let row = self.recording.push(step, Action::new(action).unwrap(), None).unwrap();
+        self.recording.push(step, Action::new(action).unwrap(), None).unwrap();
+        self.row(reward, None);
+    }
+
+    /// Adds a decision that measured how much gradients disagree.
+    pub(crate) fn split(&mut self, step: usize, action: Vec<usize>, conflict: f64) {
+        self.recording.push(step, Action::new(action).unwrap(), None).unwrap();
+        self.row(0.0, Some(conflict));
+    }
+
+    /// Adds a decision that the gate undid.
+    pub(crate) fn refused(&mut self, step: usize, asked: Vec<usize>) {
+        self.recording.push_refused(step, Action::new(asked).unwrap(), None).unwrap();
+        self.row(0.0, None);
+    }
+
+    /// The metrics of the last decision.
+    fn row(&mut self, reward: f64, conflict: Option<f64>) {
+        let visit = self.recording.rows().len() - 1;
+        let row = &self.recording.rows()[visit];
         self.rows.push(MetricRow::Decision(DecisionRow {
-            step,
+            step: row.step(),
             visit,
             layer: None,
             action: Some(row.action().values().to_vec()),
@@ -78,7 +102,7 @@ impl Folder {
             q_predicted: Some(0.5 * reward),
             q_target: Some(reward),
             q_loss: Some(0.0),
-            conflict: None,
+            conflict,
             likeness: None,
             tied_events: 0,
             untied_events: 0,

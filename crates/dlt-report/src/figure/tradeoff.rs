@@ -1,0 +1,193 @@
+//! Perplexity against block parameters: what each way to train gives for what it holds.
+
+use std::path::Path;
+
+use plotters::style::text_anchor::HPos;
+use serde::Deserialize;
+
+use super::Figure;
+use super::axes::{Axis, Chart, extent, left_of};
+use super::palette::{INK, Mark, series};
+use super::shape::Shape;
+use super::sheet::{Drawn, Key, Sheet, TEXT, px, text, text_width};
+use crate::error::{ReportError, Result};
+use crate::run::read_json;
+
+/// Layout of the file.
+const SCHEMA: u32 = 1;
+/// Most points: more could not be told apart.
+const MOST: usize = 500;
+/// Height of the chart with its axes, in pixels.
+const HEIGHT: f64 = 560.0;
+/// Ticks of the axis of shares, where they are in its range.
+const SHARES: [f64; 10] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+/// Size of the words beside points, in pixels.
+const WORD: f64 = 0.75 * TEXT;
+/// Radius of points, in pixels.
+const RADIUS: f64 = 4.5;
+
+/// What is drawn: points in series, as `cargo xtask method` writes them.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tradeoff {
+    schema: u32,
+    /// What it shows, in a few words.
+    pub title: String,
+    /// What stands on the horizontal axis, above 0; drawn by orders of magnitude.
+    pub x: String,
+    /// What stands on the vertical axis.
+    pub y: String,
+    /// Points that belong together, in the order of the legend.
+    pub series: Vec<Series>,
+}
+
+/// Points of one kind.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// Its word in the legend.
+    pub name: String,
+    /// Whether a line joins its points.
+    pub is_line: bool,
+    /// Its points.
+    pub points: Vec<Spot>,
+}
+
+/// A point with its spread.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spot {
+    /// Its name.
+    pub label: String,
+    /// Across, above 0.
+    pub x: f64,
+    /// Up: the mean over seeds.
+    pub y: f64,
+    /// The least over seeds.
+    pub least: f64,
+    /// The most over seeds.
+    pub most: f64,
+}
+
+impl Tradeoff {
+    /// Reads a file of points.
+    ///
+    /// # Errors
+    /// [`ReportError::Io`] where it cannot be read, [`ReportError::Format`] where it is no such file, of another version, or
+    /// has a number that cannot be drawn.
+    pub fn read(path: &Path) -> Result<Self> {
+        let read: Self = read_json(path)?;
+        if read.schema != SCHEMA {
+            let reason = format!("expected layout {SCHEMA}, got {}", read.schema);
+            return Err(ReportError::format(path, reason));
+        }
+        let spots = || read.series.iter().flat_map(|series| &series.points);
+        let count = spots().count();
+        if count == 0 || count > MOST {
+            return Err(ReportError::format(path, format!("expected 1 to {MOST} points, got {count}")));
+        }
+        let is_sound = |spot: &&Spot| {
+            let Spot { x, y, least, most, .. } = **spot;
+            x > 0.0 && [x, y, least, most].iter().all(|number| number.is_finite())
+        };
+        if let Some(spot) = spots().find(|spot| !is_sound(spot)) {
+            let reason = format!("{:?}: expected finite numbers, x above 0, got {spot:?}", spot.label);
+            return Err(ReportError::format(path, reason));
+        }
+        Ok(read)
+    }
+}
+
+/// Points with their spread over seeds, each with its name where there is room; lines join those of a series of sizes.
+///
+/// # Errors
+/// [`ReportError::Picture`] where it cannot be drawn.
+pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
+    let spots = || of.series.iter().flat_map(|series| &series.points);
+    let across = extent(spots().map(|spot| spot.x.ln())).unwrap_or(0.0..1.0);
+    let up = extent(spots().flat_map(|spot| [spot.least, spot.most])).unwrap_or(0.0..1.0);
+    let pad = (0.06 * (across.end - across.start)).max(0.1);
+    let ticks = SHARES.iter().map(|share| (share.ln(), share.to_string())).collect();
+    let x = Axis::labelled(&of.x, across.start - pad..across.end + 2.0 * pad, ticks);
+    let y = Axis::values(&of.y, up, 9);
+    let legend = of.series.iter().enumerate().map(|(index, one)| {
+        let (colour, mark) = (series(index), Mark::of(index));
+        let key = if one.is_line { Key::Marked { colour, mark } } else { Key::Point { colour, mark } };
+        (key, one.name.clone())
+    });
+    let sheet = Sheet { title: of.title.clone(), alt: alt(of), legend: legend.collect(), height: HEIGHT };
+    sheet.draw(|area| {
+        let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
+        let mut taken = Taken::default();
+        for (index, one) in of.series.iter().enumerate() {
+            draw(&mut chart, one, index, &mut taken)?;
+        }
+        spots().try_for_each(|spot| name(&mut chart, spot, &mut taken))
+    })
+}
+
+/// Where a spot stands in the chart.
+fn place(spot: &Spot) -> (f64, f64) {
+    (spot.x.ln(), spot.y)
+}
+
+fn draw(chart: &mut Chart, of: &Series, index: usize, taken: &mut Taken) -> Drawn {
+    let (colour, mark) = (series(index), Mark::of(index));
+    if of.is_line {
+        chart.line(&of.points.iter().map(place).collect::<Vec<_>>(), colour, 0.6, 1.5)?;
+    }
+    for spot in &of.points {
+        let (x, y) = place(spot);
+        chart.line(&[(x, spot.least), (x, spot.most)], colour, 0.7, 1.5)?;
+        chart.point((x, y), mark, if of.is_line { 0.7 * RADIUS } else { RADIUS }, colour)?;
+        taken.points.push(pixels(chart, (x, y)));
+    }
+    Ok(())
+}
+
+/// The name of a spot at the first of its sides that is free; none where all are taken.
+fn name(chart: &mut Chart, spot: &Spot, taken: &mut Taken) -> Drawn {
+    let (width, gap) = (text_width(&spot.label, WORD), RADIUS + 4.0);
+    let [x, y] = pixels(chart, place(spot));
+    let sides = [[gap, 0.0], [-gap - width, 0.0], [-0.5 * width, -gap - 4.0], [-0.5 * width, gap + 6.0]];
+    let boxes = sides
+        .map(|[right, down]| [x + right, y + down - 0.6 * WORD, x + right + width, y + down + 0.6 * WORD]);
+    let Some(side) = (0..sides.len()).find(|&side| taken.is_free(boxes[side])) else { return Ok(()) };
+    taken.boxes.push(boxes[side]);
+    let ([wide, high], (at_x, at_y)) = (chart.pixel(), place(spot));
+    let at = (at_x + sides[side][0] * wide, at_y - sides[side][1] * high);
+    chart.put(at, Shape::Text(spot.label.clone(), text(WORD, INK, HPos::Left)))
+}
+
+fn pixels(chart: &Chart, at: (f64, f64)) -> [f64; 2] {
+    let (x, y) = chart.place(at);
+    [x, y].map(|one| f64::from(one) / f64::from(px(1.0)))
+}
+
+/// Places of points and names, in pixels.
+#[derive(Default)]
+struct Taken {
+    points: Vec<[f64; 2]>,
+    /// Left, top, right, bottom.
+    boxes: Vec<[f64; 4]>,
+}
+
+impl Taken {
+    fn is_free(&self, [left, top, right, bottom]: [f64; 4]) -> bool {
+        let meets =
+            |other: &[f64; 4]| left < other[2] && other[0] < right && top < other[3] && other[1] < bottom;
+        let holds = |[x, y]: &[f64; 2]| {
+            (left - RADIUS..right + RADIUS).contains(x) && (top - RADIUS..bottom + RADIUS).contains(y)
+        };
+        left >= 0.0 && !self.boxes.iter().any(meets) && !self.points.iter().any(holds)
+    }
+}
+
+fn alt(of: &Tradeoff) -> String {
+    let mut text = format!("Points of {} over {}.", of.y, of.x);
+    for one in of.series.iter().filter(|series| !series.points.is_empty()) {
+        let points = one.points.iter().map(|spot| format!("{} {:.1} at {:.3}", spot.label, spot.y, spot.x));
+        text += &format!(" {}: {}.", one.name, points.collect::<Vec<_>>().join(", "));
+    }
+    text
+}

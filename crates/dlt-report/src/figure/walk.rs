@@ -1,0 +1,200 @@
+//! The walk of groups over training: which was split or merged when, and the disagreement that decided it.
+
+use dlt_state::State;
+use plotters::style::text_anchor::HPos;
+
+use super::Figure;
+use super::axes::{Axis, Chart, UPRIGHT, extent, left_of};
+use super::palette::{INK, MUTED, Mark, series};
+use super::shape::Shape;
+use super::sheet::{Drawn, Key, Sheet, TEXT, px, text, text_width};
+use super::strip::{SCALE, Strips, independent};
+use crate::error::{ReportError, Result};
+use crate::numbers::{significant, whole};
+use crate::run::Run;
+
+/// Height of the panel of disagreements between its axes, in pixels.
+const PANEL: f64 = 150.0;
+/// Most decisions with a word of what they did.
+const WORDS: usize = 16;
+
+/// What a decision did to the groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Split,
+    /// Two groups became one, whether another was divided or not.
+    Merged,
+    /// The gate undid it.
+    Refused,
+}
+
+/// A decision that changed the groups, or was to.
+struct Turn {
+    step: usize,
+    deed: Deed,
+    conflict: Option<f64>,
+    /// Layers that have weights of their own from here on, each with the layer whose weights it used.
+    parted: Vec<(usize, usize)>,
+    /// Layers that had weights of their own until here, each with the layer whose weights it uses now.
+    joined: Vec<(usize, usize)>,
+}
+
+impl Deed {
+    const ALL: [Self; 3] = [Self::Split, Self::Merged, Self::Refused];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Split => "a group is split",
+            Self::Merged => "two groups become one",
+            Self::Refused => "undone by the gate",
+        }
+    }
+
+    fn mark(self) -> Mark {
+        match self {
+            Self::Split => Mark::Circle,
+            Self::Merged => Mark::Square,
+            Self::Refused => Mark::Triangle,
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Split => series(1),
+            Self::Merged => series(0),
+            Self::Refused => MUTED,
+        }
+    }
+}
+
+impl Turn {
+    /// `6 leaves 0`, `6 leaves 0, 9 joins 3`.
+    fn words(&self) -> String {
+        let parted = self.parted.iter().map(|(layer, from)| format!("{layer} leaves {from}"));
+        let joined = self.joined.iter().map(|(layer, to)| format!("{layer} joins {to}"));
+        parted.chain(joined).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The owners of layers over time; below, at each decision that changed the groups, how much the gradients of the group
+/// that was split disagreed. Where nobody measured that, the strips are all there is.
+///
+/// # Errors
+/// [`ReportError::NothingToShow`] where no decision changed the groups, [`ReportError::Picture`] where it cannot be drawn.
+pub fn walk(run: &Run) -> Result<Figure> {
+    let strips = Strips::of(run)?;
+    let turns = turns(run);
+    if turns.is_empty() {
+        let missing = "no decision has changed the groups".to_owned();
+        return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
+    }
+    let conflicts = extent(turns.iter().filter_map(|turn| turn.conflict));
+    let mut legend = vec![independent()];
+    for deed in Deed::ALL.into_iter().filter(|deed| turns.iter().any(|turn| turn.deed == *deed)) {
+        legend.push((Key::Marked { colour: deed.colour(), mark: deed.mark() }, deed.word().to_owned()));
+    }
+    let panel = if conflicts.is_some() { PANEL + UPRIGHT } else { 0.0 };
+    let sheet = Sheet {
+        title: format!("Groups over training: {}", run.name()),
+        alt: alt(run, &turns),
+        legend,
+        height: strips.height() + panel,
+    };
+    sheet.draw(|area| {
+        let (upper, lower) = area.split_vertically(px(strips.height()));
+        let right = area.dim_in_pixel().0 as i32 - px(SCALE);
+        let ((upper, scale), (lower, _)) = (upper.split_horizontally(right), lower.split_horizontally(right));
+        let (x, y) = (strips.steps(), strips.layers());
+        let below =
+            conflicts.map(|values| Axis::values("disagreement", 0.0..values.end.max(f64::MIN_POSITIVE), 5));
+        let left = left_of(&[&y].into_iter().chain(&below).collect::<Vec<_>>());
+        let mut chart = Chart::new(&upper, &if below.is_some() { x.unnamed() } else { x.clone() }, &y, left)?;
+        strips.draw(&mut chart)?;
+        marks(&mut chart, &turns)?;
+        strips.owners(&scale, below.is_none())?;
+        match below {
+            Some(below) => disagreements(&mut Chart::new(&lower, &x, &below, left)?, &turns),
+            None => Ok(()),
+        }
+    })
+}
+
+/// A mark upon the strips at each decision.
+fn marks(chart: &mut Chart, turns: &[Turn]) -> Drawn {
+    for turn in turns {
+        chart.point((turn.step as f64, -0.5), turn.deed.mark(), 4.0, turn.deed.colour())?;
+    }
+    Ok(())
+}
+
+/// A stem for each disagreement, the first ones with a word of what was done.
+fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
+    let measured =
+        || turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)));
+    for (turn, conflict) in measured() {
+        let at = turn.step as f64;
+        chart.line(&[(at, 0.0), (at, conflict)], turn.deed.colour(), 1.0, 2.0)?;
+        chart.point((at, conflict), turn.deed.mark(), 4.5, turn.deed.colour())?;
+    }
+    let (size, mut free_from) = (0.8 * TEXT, f64::NEG_INFINITY);
+    for (turn, conflict) in measured().take(WORDS) {
+        let (words, at) = (turn.words(), (turn.step as f64, conflict));
+        let place = f64::from(chart.place(at).0) / f64::from(px(1.0));
+        // A word that would stand upon the one before it is left out; the alternative text has all.
+        if place < free_from || words.is_empty() {
+            continue;
+        }
+        free_from = place + 10.0 + text_width(&words, size);
+        let beside = (at.0 + 8.0 * chart.pixel()[0], at.1);
+        chart.put(beside, Shape::Text(words, text(size, INK, HPos::Left)))?;
+    }
+    Ok(())
+}
+
+/// Decisions that changed the groups, and those that were undone.
+fn turns(run: &Run) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let mut before = run.recording.initial();
+    for (visit, row) in run.recording.rows().iter().enumerate() {
+        let measured = run.metrics.decisions.iter().find(|decision| decision.visit == visit);
+        let conflict = measured.and_then(|decision| decision.conflict);
+        let parted = parted(before, row.state());
+        let joined = self::parted(row.state(), before);
+        let deed = match (row.refused(), parted.is_empty(), joined.is_empty()) {
+            (Some(_), ..) => Some(Deed::Refused),
+            (None, true, true) => None,
+            (None, _, true) => Some(Deed::Split),
+            (None, ..) => Some(Deed::Merged),
+        };
+        let step = row.step();
+        turns.extend(deed.map(|deed| Turn { step, deed, conflict, parted, joined }));
+        before = row.state();
+    }
+    turns
+}
+
+/// Layers that are independent in `after` and were not in `before`, with the owners that they had.
+fn parted(before: &State, after: &State) -> Vec<(usize, usize)> {
+    let is_new = |&layer: &usize| after.owner(layer) == layer && before.owner(layer) != layer;
+    (0..after.n_layers()).filter(is_new).map(|layer| (layer, before.owner(layer))).collect()
+}
+
+fn alt(run: &Run, turns: &[Turn]) -> String {
+    let mut text = format!(
+        "Strips of {} layers over {} training steps, the shade of each the layer whose weights it uses.",
+        run.recording.n_layers(),
+        whole(run.steps_done())
+    );
+    for turn in turns.iter().take(WORDS) {
+        let what = if turn.deed == Deed::Refused { turn.deed.word().to_owned() } else { turn.words() };
+        text += &format!(" Step {}: {what}", whole(turn.step));
+        if let Some(conflict) = turn.conflict {
+            text += &format!(" (disagreement {})", significant(conflict));
+        }
+        text.push('.');
+    }
+    if turns.len() > WORDS {
+        text += &format!(" {} decisions more.", whole(turns.len() - WORDS));
+    }
+    text
+}
