@@ -15,17 +15,18 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::program::{self, Profile};
-use crate::table::Table;
 use cell::{Cell, CellId, Plan};
 use cost::Costs;
 use figures::Drawing;
 use grid::Part;
 use launch::{Launcher, parse_duration, parse_seeds};
+use method::points;
 use record::Records;
 use results::Results;
-use row::Row;
 use scale::Scale;
-use store::{Standing, Store};
+use selection::{Rates, ablations, parse_rates, with_needs};
+use store::Store;
+use view::View;
 
 mod baselines;
 mod basis;
@@ -33,14 +34,18 @@ mod board;
 mod cell;
 mod cost;
 mod drawn;
+mod excerpt;
 mod figures;
 mod grid;
 mod launch;
+mod method;
+mod overview;
 mod paper;
 mod record;
 mod results;
 mod row;
 mod scale;
+mod selection;
 mod sheet;
 mod stand_in;
 mod store;
@@ -57,9 +62,11 @@ pub(crate) enum Task {
     Table(TableArguments),
     /// Run the study of where tying pays: learning rate, steps between decisions, share of training with decisions
     Regime(StudyArguments),
+    /// Run the study of our method: conventional training, fixed patterns, chance and the paper's method at equal tokens
+    Method(MethodArguments),
     /// Run what a figure of the paper needs, and draw it
     Figure(FigureArguments),
-    /// Run every table, the regime study and every figure
+    /// Run every table, the regime study, the study of our method, and every figure
     All(StudyArguments),
     /// Show what has become of every cell
     Status(StudyArguments),
@@ -75,6 +82,18 @@ pub(crate) struct AblationArguments {
     /// Only these rows, and what they need: i to ix, conventional, full, random, and the others by their names
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct MethodArguments {
+    /// Only these rows, and what they need: conventional, grow, grow-random, one-block, sizes and the others by their names
+    #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on validation so far
+    #[arg(long, value_name = "RATE,...", value_parser = parse_rates, default_value = "5e-4,1e-3,2e-3")]
+    rates: Rates,
     #[command(flatten)]
     study: StudyArguments,
 }
@@ -164,17 +183,15 @@ pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
     match task {
         Task::Ablation(arguments) => {
             let study = Study::new(root, &arguments.study)?;
-            let rows = rows(&arguments.only)?;
-            let mut cells = study.cells(&[Part::Table(4)]);
-            if !arguments.all {
-                let needed: Vec<_> = cells
-                    .iter()
-                    .filter(|cell| rows.contains(&cell.row))
-                    .flat_map(|cell| cell.needs().into_iter().chain([cell.id.clone()]))
-                    .collect();
-                cells.retain(|cell| needed.contains(&cell.id));
-            }
-            study.carry_out(&cells, &[Part::Table(4)])
+            let rows = ablations(&arguments.only)?;
+            let cells = study.cells(&[Part::Table(4)]);
+            let is_wanted = |cell: &Cell| arguments.all || rows.contains(&cell.row);
+            study.carry_out(&with_needs(cells, is_wanted), &[Part::Table(4)])
+        }
+        Task::Method(arguments) => {
+            let study = Study::new(root, &arguments.study)?;
+            let cells = study.method(&arguments.only, &arguments.rates)?;
+            study.carry_out(&cells, &[Part::Method])
         }
         Task::Table(arguments) => Study::new(root, &arguments.study)?.parts(&[Part::Table(arguments.number)]),
         Task::Regime(arguments) => Study::new(root, arguments)?.parts(&[Part::Regime]),
@@ -183,17 +200,6 @@ pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
         Task::Report(arguments) => Study::new(root, &arguments.study)?.report(arguments),
         Task::Status(arguments) => Study::new(root, arguments)?.status(),
     }
-}
-
-/// Rows by their names.
-fn rows(names: &[String]) -> Result<Vec<Row>> {
-    let all: Vec<Row> = Row::OF_TABLE_4.into_iter().chain(Row::OURS).collect();
-    let find = |name: &String| {
-        let known = || all.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ");
-        let row = all.iter().find(|row| row.name() == name.trim());
-        row.copied().with_context(|| format!("--only: expected one of {}, came {name}", known()))
-    };
-    names.iter().map(find).collect()
 }
 
 /// A study at one scale.
@@ -212,16 +218,19 @@ impl<'a> Study<'a> {
             ensure!(Path::new(path).exists(), "--data {name}={path}: there is no such file or folder");
             sources.insert(name.clone(), path.clone());
         }
-        if arguments.scale == Scale::Smoke {
-            for (name, path) in stand_in::sources(&runs.join(DATA)) {
-                sources.entry(name).or_insert(path);
-            }
+        let made = match arguments.scale {
+            Scale::Smoke => stand_in::sources(&runs.join(DATA)),
+            Scale::Long => excerpt::sources(&runs.join(DATA)),
+            Scale::Laptop | Scale::Paper => BTreeMap::new(),
+        };
+        for (name, path) in made {
+            sources.entry(name).or_insert(path);
         }
         if let Some(dlt) = &arguments.dlt {
             ensure!(dlt.is_file(), "--dlt {}: there is no such file", dlt.display());
         }
         let study = Self { root, arguments, store: Store::new(runs, sources) };
-        let known: BTreeSet<&str> = study.cells(&Part::ALL).iter().filter_map(|cell| cell.data()).collect();
+        let known: BTreeSet<&str> = study.all_cells().iter().filter_map(|cell| cell.data()).collect();
         for (name, _) in &arguments.data {
             let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
             ensure!(
@@ -241,6 +250,11 @@ impl<'a> Study<'a> {
         grid::cells(parts, self.plan())
     }
 
+    /// Those of every part that the scale has.
+    fn all_cells(&self) -> Vec<Cell> {
+        self.cells(&Part::all(self.arguments.scale))
+    }
+
     fn parts(&self, parts: &[Part]) -> Result<ExitCode> {
         self.carry_out(&self.cells(parts), parts)
     }
@@ -248,7 +262,7 @@ impl<'a> Study<'a> {
     fn dlt(&self) -> Result<PathBuf> {
         let profile = match self.arguments.scale {
             Scale::Smoke => Profile::Dev,
-            Scale::Laptop | Scale::Paper => Profile::Release,
+            Scale::Laptop | Scale::Long | Scale::Paper => Profile::Release,
         };
         match &self.arguments.dlt {
             Some(dlt) => std::path::absolute(dlt).with_context(|| format!("--dlt {}", dlt.display())),
@@ -264,10 +278,14 @@ impl<'a> Study<'a> {
 
     /// What cells take, by what was recorded here and in the repository.
     fn costs(&self, cells: &[Cell]) -> Result<Costs> {
+        Ok(Costs::new(cells, &self.records(cells)?, self.arguments.scale, self.threads()))
+    }
+
+    /// What was recorded here and in the repository.
+    fn records(&self, cells: &[Cell]) -> Result<Records> {
         let kept = results::folder(self.root, self.arguments.scale).join(results::CELLS);
         let kept = if kept.is_file() { Records::read(&kept)? } else { Records::default() };
-        let records = Records::of_store(&self.store, cells)?.over(kept);
-        Ok(Costs::new(cells, &records, self.arguments.scale, self.threads()))
+        Ok(Records::of_store(&self.store, cells)?.over(kept))
     }
 
     fn carry_out(&self, cells: &[Cell], parts: &[Part]) -> Result<ExitCode> {
@@ -276,9 +294,7 @@ impl<'a> Study<'a> {
             self.foretell(&dlt, cells)?;
             return Ok(ExitCode::SUCCESS);
         }
-        if self.arguments.scale == Scale::Smoke {
-            stand_in::write(&self.store.root().join(DATA))?;
-        }
+        self.write_data(&dlt)?;
         let launcher = Launcher {
             store: &self.store,
             dlt,
@@ -291,7 +307,7 @@ impl<'a> Study<'a> {
             keeps_checkpoints: self.arguments.keep_checkpoints,
         };
         let outcome = launcher.run(cells)?;
-        let records = Records::of_store(&self.store, &self.cells(&Part::ALL))?;
+        let records = Records::of_store(&self.store, &self.all_cells())?;
         for &part in parts {
             let sheet = tables::sheet(part, &records, self.plan());
             writeln!(io::stdout().lock(), "{}", sheet.markdown(&self.command(part)))?;
@@ -300,10 +316,27 @@ impl<'a> Study<'a> {
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Data that a scale makes for itself.
+    fn write_data(&self, dlt: &Path) -> Result<()> {
+        let folder = self.store.root().join(DATA);
+        match self.arguments.scale {
+            Scale::Smoke => stand_in::write(&folder),
+            Scale::Long => excerpt::write(self.root, dlt, &folder),
+            Scale::Laptop | Scale::Paper => Ok(()),
+        }
+    }
+
     fn all(&self) -> Result<ExitCode> {
-        let code = self.parts(&Part::ALL)?;
+        let code = self.parts(&Part::all(self.arguments.scale))?;
         if !self.arguments.dry_run {
-            self.draw(figures::drawings().into_iter().filter(|drawing| drawing.is_ready(&self.store)))?;
+            let folder = self.store.root().join(results::FIGURES);
+            let records = Records::of_store(&self.store, &self.all_cells())?;
+            if let Some(text) = points::text(&View { records: &records, plan: self.plan() }) {
+                store::make_parent(&points::path(&folder))?;
+                program::replace(&points::path(&folder), text)?;
+            }
+            let drawings = figures::drawings().into_iter();
+            self.draw(drawings.filter(|drawing| drawing.is_ready(&self.store, &folder)))?;
         }
         Ok(code)
     }
@@ -361,12 +394,13 @@ impl<'a> Study<'a> {
             }
             return Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        let cells = self.cells(&Part::ALL);
+        let cells = self.all_cells();
         let dlt = self.dlt()?;
         let mut failures: Vec<_> = figures::correlate(&dlt, &self.store).err().into_iter().collect();
         let records = results.collect(&self.store, &cells)?;
         failures.extend(results.keep_runs(&self.store, &cells));
         for (path, text) in results.pages(&records, &command)? {
+            store::make_parent(&path)?;
             program::replace(&path, text)?;
             writeln!(out, "wrote {}", path.display())?;
         }
@@ -381,52 +415,6 @@ impl<'a> Study<'a> {
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// What would be run, and what it would take.
-    fn foretell(&self, dlt: &Path, cells: &[Cell]) -> Result<()> {
-        let scale = self.arguments.scale;
-        let costs = self.costs(cells)?;
-        let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
-        let (mut open, mut sizes) = (Vec::new(), Vec::new());
-        for cell in cells {
-            let (spec, operations) = (cost::sized(cell, scale)?, cost::operations(cell, scale)?);
-            let standing = self.store.standing(cell);
-            if standing != Standing::Done {
-                open.push(cell);
-            }
-            let (model, training) = (spec.model.clone(), spec.training.clone());
-            let size = (model, training, spec.agent.policy, spec.tying.initial.clone());
-            let memory = match sizes.iter().find(|(other, _)| *other == size) {
-                Some((_, memory)) => *memory,
-                None => {
-                    let memory = cost::memory_mb(dlt, &spec)?;
-                    sizes.push((size, memory));
-                    memory
-                }
-            };
-            let unknown = || "not known".to_owned();
-            table.push([
-                cell.id.to_string(),
-                word(&standing),
-                cost::steps(cell, &cell.spec()?).map_or_else(unknown, |steps| steps.to_string()),
-                operations.map_or_else(unknown, |operations| format!("{:.3}", operations / 1e15)),
-                costs.time(cell).map_or_else(unknown, cost::duration),
-                format!("{memory:.0}"),
-            ]);
-        }
-        let out = &mut io::stdout().lock();
-        writeln!(out, "{table}")?;
-        let expected = costs.forecast(open, self.arguments.jobs.get()).text();
-        writeln!(out, "{} cells; what is not done yet takes {expected}", cells.len())?;
-        writeln!(
-            out,
-            "(times as recorded, scaled to {} threads a cell; where nothing like a cell was recorded, at {:.0} GFLOP/s; memory \
-             beside the program and its data)",
-            self.threads(),
-            costs.rate() / 1e9
-        )?;
-        Ok(())
-    }
-
     /// The command that makes a part.
     fn command(&self, part: Part) -> String {
         let scale = self.arguments.scale.name();
@@ -434,52 +422,7 @@ impl<'a> Study<'a> {
             Part::Table(4) => format!("cargo xtask ablation --all --scale {scale}"),
             Part::Table(number) => format!("cargo xtask table {number} --scale {scale}"),
             Part::Regime => format!("cargo xtask regime --scale {scale}"),
+            Part::Method => format!("cargo xtask method --scale {scale}"),
         }
     }
-
-    fn status(&self) -> Result<ExitCode> {
-        let cells = self.cells(&Part::ALL);
-        let mut table =
-            Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
-        for cell in &cells {
-            let standing = self.store.standing(cell);
-            let (mut steps, mut result, mut failure) = (String::new(), String::new(), String::new());
-            match &standing {
-                Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
-                Standing::Failed { reason } | Standing::Damaged { reason } => {
-                    failure = format!("{reason}; {}", self.store.log(&cell.id).display())
-                }
-                Standing::Waiting { on } => {
-                    failure =
-                        format!("needs {}", on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", "))
-                }
-                _ => {}
-            }
-            if standing == Standing::Done
-                && let Some(summary) = self.store.summary(&cell.id)?
-            {
-                steps = summary.steps.to_string();
-                result = summary.validation_scores.map_or_else(
-                    || format!("{:.2}", summary.validation_perplexity),
-                    |scores| format!("{:.3}", scores.accuracy),
-                );
-            }
-            table.push([cell.id.to_string(), word(&standing), steps, result, failure]);
-        }
-        write!(io::stdout().lock(), "{table}")?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn word(standing: &Standing) -> String {
-    let word = match standing {
-        Standing::Missing => "to do",
-        Standing::Waiting { .. } => "waits for another",
-        Standing::Begun { .. } => "stopped",
-        Standing::Running { .. } => "running",
-        Standing::Done => "done",
-        Standing::Failed { .. } | Standing::Damaged { .. } => "FAILED",
-        Standing::Stale => "stale: other settings",
-    };
-    word.to_owned()
 }

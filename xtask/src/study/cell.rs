@@ -46,7 +46,8 @@ pub(crate) enum Job {
     /// `dlt train`.
     Train {
         preset: &'static str,
-        method: &'static str,
+        /// The preset's own where none is named.
+        method: Option<&'static str>,
         /// Name of the data set, where it is not the preset's.
         data: Option<&'static str>,
     },
@@ -67,6 +68,8 @@ pub(crate) enum Setting {
     StateOf(CellId),
     /// The decisions of this cell's run.
     DecisionsOf(CellId),
+    /// The tokenizer of this name, which lies where the data sets of this machine do.
+    Tokenizer(&'static str),
 }
 
 /// What a cell knows of the runs that it needs.
@@ -91,7 +94,7 @@ impl Setting {
 
     fn need(&self) -> Option<&CellId> {
         match self {
-            Self::Fixed(_) => None,
+            Self::Fixed(_) | Self::Tokenizer(_) => None,
             Self::LayersOf(cell) | Self::StateOf(cell) | Self::DecisionsOf(cell) => Some(cell),
         }
     }
@@ -105,6 +108,9 @@ impl Setting {
             Self::DecisionsOf(cell) => {
                 known.last_state(cell)?;
                 format!("agent.recording={}", known.folder(cell))
+            }
+            Self::Tokenizer(name) => {
+                format!("data.tokenizer={}", known.source(name).unwrap_or_else(|| (*name).to_owned()))
             }
         })
     }
@@ -140,7 +146,10 @@ impl Cell {
         let mut add = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
         match &self.job {
             Job::Train { preset, method, data } => {
-                add(&["train", "--preset", preset, "--method", method]);
+                add(&["train", "--preset", preset]);
+                if let Some(method) = method {
+                    add(&["--method", method]);
+                }
                 if let Some(data) = data {
                     add(&["--data", &known.source(data).unwrap_or_else(|| (*data).to_owned())]);
                 }
@@ -172,7 +181,7 @@ impl Cell {
             Job::Finetune { .. } => "smoke",
         };
         let mut overlays = vec![presets::preset(preset)?.overlay()?];
-        if let Job::Train { method, .. } = &self.job {
+        if let Job::Train { method: Some(method), .. } = &self.job {
             overlays.push(presets::method(method)?.overlay()?);
         }
         for setting in &self.settings {

@@ -12,6 +12,7 @@ use dlt_spec::{CheckedSpec, fields};
 use serde_json::Value;
 
 use super::cell::{Cell, CellId, Job};
+use super::excerpt;
 use super::grid::place;
 use super::record::{Done, Outcome, Records};
 use super::scale::Scale;
@@ -152,7 +153,8 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes:
     let positions = (batch * spec.tokens()) as f64;
     let (layers, width) = (spec.model.layers as f64, spec.model.width as f64);
     let block = block_parameters(&spec.model).unwrap_or(0) as f64;
-    let head = if has_classes { 0.0 } else { GPT2_VOCABULARY as f64 * width };
+    let vocabulary = spec.model.vocabulary.or(GPT2_VOCABULARY) as f64;
+    let head = if has_classes { 0.0 } else { vocabulary * width };
     let attention = 2.0 * layers * spec.tokens() as f64 * width;
     6.0 * positions * (layers * block + head + attention)
 }
@@ -191,6 +193,7 @@ fn examples(data: &str, spec: &CheckedSpec) -> Option<usize> {
 fn tokens(data: &str) -> Option<f64> {
     Some(match data {
         "shakespeare" => 222_975.0,
+        excerpt::NAME => excerpt::TRAIN_TOKENS,
         "wikitext-2" => 2_448_382.0,
         "wikitext-103" => 103_227_021.0 * TOKENS_TO_A_WORD,
         "lambada" => 203e6 * TOKENS_TO_A_WORD,
@@ -284,7 +287,7 @@ mod tests {
     }
 
     fn all(scale: Scale) -> Vec<Cell> {
-        grid::cells(&Part::ALL, Plan { scale, seeds: None })
+        grid::cells(&Part::all(scale), Plan { scale, seeds: None })
     }
 
     fn recorded() -> Records {
@@ -334,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_every_scale_has_a_forecast() {
-        for scale in [Scale::Smoke, Scale::Laptop, Scale::Paper] {
+        for scale in Scale::ALL {
             let cells = all(scale);
             let costs = Costs::new(&cells, &Records::default(), scale, 1);
             for cell in &cells {
@@ -356,7 +359,7 @@ mod tests {
     fn cells_without_a_forecast_are_counted_and_said() {
         let mut unknown =
             cell(Subject::Gpt2(crate::study::subject::Corpus::WikiText2), Row::Full, Scale::Paper);
-        unknown.job = Job::Train { preset: "gpt2-paper", method: "paper", data: Some("somebody's") };
+        unknown.job = Job::Train { preset: "gpt2-paper", method: Some("paper"), data: Some("somebody's") };
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let costs = Costs::new(&[], &Records::default(), Scale::Laptop, 1);
         assert_eq!(costs.time(&unknown), None);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cell::CellId;
+use super::method::{Pace, Point, What, points};
 use super::row::Row;
 use super::scale::Scale;
 use super::store::Store;
@@ -28,6 +29,8 @@ pub(crate) struct Drawing {
     /// As `dlt figure` knows it.
     kind: &'static str,
     pub(crate) runs: Vec<(Subject, Row)>,
+    /// Whether it shows a file of points beside the figures, not runs.
+    pub(crate) has_points: bool,
 }
 
 /// Every figure.
@@ -39,7 +42,9 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         name,
         kind,
         runs: rows.iter().map(|&row| (subject, row)).collect(),
+        has_points: false,
     };
+    let walk = |what| [Row::Method(Point { what, pace: Pace::Once })];
     let (shakespeare, full) = (Subject::Shakespeare, &beside[..1]);
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
@@ -52,6 +57,9 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         drawing(None, "states", "states", shakespeare, full),
         drawing(None, "agent", "agent", shakespeare, full),
         drawing(None, "memory", "memory", shakespeare, &beside[..3]),
+        drawing(None, "method-walk", "walk", Subject::Method, &walk(What::Grow)),
+        drawing(None, "method-walk-swaps", "walk", Subject::Method, &walk(What::Conflict)),
+        Drawing { has_points: true, ..drawing(None, points::NAME, "tradeoff", Subject::Method, &[]) },
     ]
 }
 
@@ -66,9 +74,20 @@ impl Drawing {
         self.runs.iter().all(|(subject, _)| subject.ground(scale).is_ok())
     }
 
-    /// Whether all of its runs are there.
-    pub(crate) fn is_ready(&self, store: &Store) -> bool {
-        self.cells().iter().all(|cell| matches!(store.summary(cell), Ok(Some(_))))
+    /// Whether all of its runs are there, or the points beside the figures in `folder`.
+    pub(crate) fn is_ready(&self, store: &Store, folder: &Path) -> bool {
+        match self.has_points {
+            true => points::path(folder).is_file(),
+            false => self.cells().iter().all(|cell| matches!(store.summary(cell), Ok(Some(_)))),
+        }
+    }
+
+    /// What it is drawn from, as a command names it.
+    fn sources(&self, store: &Store, folder: &Path) -> Vec<String> {
+        match self.has_points {
+            true => vec![points::path(folder).display().to_string()],
+            false => self.cells().iter().map(|cell| store.run(cell).display().to_string()).collect(),
+        }
     }
 
     /// Its files in a folder.
@@ -80,8 +99,8 @@ impl Drawing {
     pub(crate) fn draw(&self, dlt: &Path, store: &Store, folder: &Path) -> Result<[PathBuf; 2]> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for file in self.files(folder) {
-            let runs = self.cells().into_iter().map(|cell| store.run(&cell).display().to_string());
-            let child = Child::new(dlt).arguments(["figure", self.kind]).arguments(runs).arguments([
+            let sources = self.sources(store, folder);
+            let child = Child::new(dlt).arguments(["figure", self.kind]).arguments(sources).arguments([
                 "--force".to_owned(),
                 "--out".to_owned(),
                 file.display().to_string(),
@@ -95,10 +114,10 @@ impl Drawing {
 /// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in the run folders.
 pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
     for drawing in drawings().iter().filter(|drawing| drawing.kind == CORRELATIONS) {
-        if !drawing.is_ready(store) {
+        if !drawing.is_ready(store, Path::new("")) {
             continue;
         }
-        let runs: Vec<_> = drawing.cells().iter().map(|cell| store.run(cell).display().to_string()).collect();
+        let runs = drawing.sources(store, Path::new(""));
         let child = Child::new(dlt).arguments(["figure", CORRELATIONS, "--save"]).arguments(runs);
         child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", drawing.name))?;
     }

@@ -1,6 +1,7 @@
 //! The grid of all cells: a pure function of scale and seeds.
 
 use super::cell::{Cell, CellId, Job, Place, Plan, Setting};
+use super::method;
 use super::row::{Regime, Row};
 use super::scale::Scale;
 use super::subject::{Corpus, Subject, Task};
@@ -16,18 +17,22 @@ pub(crate) enum Part {
     Table(u8),
     /// Where tying pays.
     Regime,
+    /// Our method and what it is compared with.
+    Method,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Table(4),
-        Self::Table(1),
-        Self::Table(2),
-        Self::Table(5),
-        Self::Table(6),
-        Self::Regime,
-        Self::Table(3),
-    ];
+    /// Those that a scale has.
+    pub(crate) fn all(scale: Scale) -> Vec<Self> {
+        let of_paper = [4, 1, 2, 5, 6].map(Self::Table);
+        match scale {
+            Scale::Smoke | Scale::Laptop => {
+                [&of_paper[..], &[Self::Regime, Self::Table(3), Self::Method]].concat()
+            }
+            Scale::Long => vec![Self::Method],
+            Scale::Paper => [&of_paper[..], &[Self::Regime, Self::Table(3)]].concat(),
+        }
+    }
 
     /// Subjects and rows, in the order in which they are run: where time runs out, what tells most is there.
     pub(crate) fn pairs(self, scale: Scale) -> Vec<(Subject, Row)> {
@@ -57,11 +62,15 @@ impl Part {
                 match scale {
                     // The first column at the paper's size, or as far as Table 1 has it.
                     Scale::Paper => [shakespeare, all(Subject::Gpt2(Corpus::WikiText2), &rows)].concat(),
-                    Scale::Smoke | Scale::Laptop => shakespeare,
+                    Scale::Smoke | Scale::Laptop | Scale::Long => shakespeare,
                 }
             }
             Self::Table(5) => all(Subject::Vision, &[&core[..], &of_ours].concat()),
             Self::Table(_) => Task::ALL.iter().flat_map(|&task| all(Subject::Glue(task), &core)).collect(),
+            Self::Method => {
+                let rows: Vec<Row> = method::points(scale).into_iter().map(Row::Method).collect();
+                all(Subject::Method, &rows)
+            }
             Self::Regime => {
                 let points: Vec<Row> = Regime::all().into_iter().map(Row::Regime).collect();
                 all(Subject::Regime, if scale == Scale::Smoke { &points[2..4] } else { &points })
@@ -97,9 +106,10 @@ pub(crate) fn seeds(subject: Subject, row: Row, plan: Plan<'_>) -> Vec<u64> {
     let usual: &[u64] = match (plan.seeds, plan.scale, subject) {
         (Some(seeds), ..) => return seeds.to_vec(),
         (None, Scale::Smoke | Scale::Paper, _) => &CORE_SEEDS[..1],
+        (None, Scale::Laptop | Scale::Long, Subject::Method) => &CORE_SEEDS,
         (None, Scale::Laptop, Subject::Shakespeare) => &CORE_SEEDS,
         (None, Scale::Laptop, Subject::Memory | Subject::MemoryPaper | Subject::Regime) => &CORE_SEEDS[..1],
-        (None, Scale::Laptop, _) => &FEW_SEEDS,
+        (None, Scale::Laptop | Scale::Long, _) => &FEW_SEEDS,
     };
     usual[..if row.has_every_seed() { usual.len() } else { 1 }].to_vec()
 }
@@ -124,6 +134,7 @@ fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scal
 fn needed(subject: Subject, row: Row, scale: Scale) -> Option<(Subject, Row)> {
     match (subject, row) {
         (Subject::Glue(_), row) => Some((Subject::pretrained(scale), row)),
+        (subject, Row::Method(point)) => Some((subject, Row::Method(point.needed()?))),
         (_, Row::Shallow | Row::Static | Row::Permuted | Row::Replayed) => Some((subject, Row::Full)),
         _ => None,
     }
@@ -165,10 +176,10 @@ mod tests {
 
     use super::*;
 
-    const SCALES: [Scale; 3] = [Scale::Smoke, Scale::Laptop, Scale::Paper];
+    const SCALES: [Scale; 4] = Scale::ALL;
 
     fn all(scale: Scale) -> Vec<Cell> {
-        cells(&Part::ALL, Plan { scale, seeds: None })
+        cells(&Part::all(scale), Plan { scale, seeds: None })
     }
 
     #[test]

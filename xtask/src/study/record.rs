@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::basis::{self, Settings};
 use super::cell::{Cell, CellId, Job};
 use super::store::{ByName, Standing, Store};
+use super::subject::Subject;
 use crate::child::portable;
 use crate::program::replace;
 
@@ -57,6 +58,9 @@ pub(crate) struct Done {
     pub(crate) untied_events: usize,
     /// The last state.
     pub(crate) state: Vec<usize>,
+    /// Of the study of our method, the perplexity on validation after the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_validation_perplexity: Option<f64>,
 }
 
 /// A state whose memory was predicted.
@@ -144,7 +148,12 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
             Job::Predict { .. } => Outcome::Predicted(store.predictions(&cell.id)?),
             Job::Train { .. } => {
                 let settings = basis::of_spec_file(&store.spec(&cell.id)?)?;
-                Outcome::Done(Box::new(Done { settings, ..done(store, &cell.id)? }))
+                let done = Done { settings, ..done(store, &cell.id)? };
+                let last = match cell.subject {
+                    Subject::Method => store.last_validation(&cell.id, done.summary.steps)?,
+                    _ => None,
+                };
+                Outcome::Done(Box::new(Done { last_validation_perplexity: last, ..done }))
             }
             Job::Finetune { .. } => Outcome::Done(Box::new(done(store, &cell.id)?)),
         },
@@ -166,6 +175,7 @@ fn done(store: &Store, id: &CellId) -> Result<Done> {
         summary,
         provenance,
         settings: Settings::new(),
+        last_validation_perplexity: None,
     })
 }
 

@@ -4,9 +4,9 @@
 //! | | |
 //! |---|---|
 //! | `cells.jsonl` | a [`Record`](super::record::Record) for each cell |
-//! | `table-N.md`, `.csv`, `.json`, `regime.*` | made from `cells.jsonl` alone |
+//! | `table-N.md`, `.csv`, `.json`, `regime.*`, `method.*` | made from `cells.jsonl` alone |
 //! | `runs/` | run folders without their models, and with every so many steps only |
-//! | `figures/` | made from `runs/` alone; `drawn.json` says which files those were |
+//! | `figures/` | made from `runs/` alone, `method-tradeoff` from its points, which are made from `cells.jsonl`; `drawn.json` says which files those were |
 //!
 //! From the records of scale laptop the baselines that `dlt train` prints are made too, see [`baselines`].
 
@@ -21,10 +21,12 @@ use super::cell::{Cell, CellId, Known, Plan};
 use super::drawn::Drawn;
 use super::figures::{self, Drawing};
 use super::grid::{self, Part};
+use super::method::points;
 use super::record::{Outcome, Records, without_folders};
 use super::sheet::Sheet;
 use super::store::{Standing, Store};
 use super::tables;
+use super::view::View;
 use super::{baselines, basis};
 use crate::program::replace;
 
@@ -81,7 +83,7 @@ impl Results<'_> {
         let (mut files, mut failures) = (Vec::new(), Vec::new());
         // Notes that cannot be read are made anew.
         let mut drawn = Drawn::read(&folder).unwrap_or_default();
-        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept)) {
+        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder)) {
             match drawing.draw(dlt, &kept, &folder) {
                 Ok(figures) => {
                     for figure in figures {
@@ -100,6 +102,9 @@ impl Results<'_> {
 
     /// The files of the kept runs that a figure shows, below the folder of the results.
     fn files_of(&self, drawing: &Drawing) -> Vec<String> {
+        if drawing.has_points {
+            return vec![format!("{FIGURES}/{}.json", drawing.name)];
+        }
         let names = [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CORRELATIONS];
         let of = |cell: CellId| names.map(|name| format!("{RUNS}/{cell}/{name}"));
         let files = drawing.cells().into_iter().flat_map(of);
@@ -129,7 +134,10 @@ impl Results<'_> {
 
     /// The pages of all parts.
     fn sheets(&self, records: &Records) -> Vec<(Part, Sheet)> {
-        Part::ALL.into_iter().map(|part| (part, tables::sheet(part, records, self.plan))).collect()
+        Part::all(self.plan.scale)
+            .into_iter()
+            .map(|part| (part, tables::sheet(part, records, self.plan)))
+            .collect()
     }
 
     /// The files that are made from the records, with what is to stand in them.
@@ -144,6 +152,10 @@ impl Results<'_> {
             pages.push((file("md"), sheet.markdown(&command(part))));
             pages.push((file("csv"), sheet.csv()));
             pages.push((file("json"), sheet.json()));
+        }
+        let view = View { records, plan: self.plan };
+        if let Some(text) = points::text(&view) {
+            pages.push((points::path(&self.folder.join(FIGURES)), text));
         }
         if let Some(path) = &self.baselines {
             pages.push((path.clone(), baselines::text(records, self.plan)?));
@@ -170,7 +182,7 @@ impl Results<'_> {
         let strangers = basis::strangers(records.all()).into_iter();
         stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
         let known = OfRecords(&records);
-        for cell in grid::cells(&Part::ALL, self.plan) {
+        for cell in grid::cells(&Part::all(self.plan.scale), self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };
             let is_result = matches!(record.outcome, Outcome::Done(_) | Outcome::Predicted(_));
             if is_result && cell.arguments(&known).is_some_and(|arguments| arguments != record.arguments) {
@@ -181,10 +193,11 @@ impl Results<'_> {
                 ));
             }
         }
-        let drawn = Drawn::read(&self.folder.join(FIGURES))?;
-        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept())) {
+        let folder = self.folder.join(FIGURES);
+        let drawn = Drawn::read(&folder)?;
+        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept(), &folder)) {
             let files = self.files_of(drawing);
-            for figure in drawing.files(&self.folder.join(FIGURES)) {
+            for figure in drawing.files(&folder) {
                 let whys = drawn.stale(&figure, &self.folder, &files);
                 stale.extend(whys.into_iter().map(|why| format!("{}: {why}", figure.display())));
             }

@@ -2,6 +2,7 @@
 //! is a code path of its own.
 
 use super::cell::{CellId, Setting};
+use super::method::Point;
 use super::scale::Scale;
 use super::subject::Subject;
 
@@ -42,6 +43,8 @@ pub(crate) enum Row {
     ShortOneBlock,
     /// One of the study of where tying pays: indices into its lists.
     Regime(Regime),
+    /// One of the study of our method.
+    Method(Point),
 }
 
 /// A point of the study of where tying pays.
@@ -144,6 +147,7 @@ impl Row {
             Self::ShortRandom => "short-random",
             Self::ShortOneBlock => "short-one-block",
             Self::Regime(regime) => return regime.name(),
+            Self::Method(point) => return point.name(),
         };
         name.to_owned()
     }
@@ -175,12 +179,16 @@ impl Row {
             Self::ShortRandom => "Random policy, settings for short runs",
             Self::ShortOneBlock => "One block for all layers, its rate divided by L",
             Self::Regime(regime) => return regime.label(),
+            Self::Method(point) => return point.what.label(),
         };
         label.to_owned()
     }
 
     /// Whether each seed of a study has it, or the first one alone.
     pub(crate) fn has_every_seed(self) -> bool {
+        if let Self::Method(point) = self {
+            return point.what.has_every_seed();
+        }
         matches!(
             self,
             Self::Conventional
@@ -192,11 +200,13 @@ impl Row {
         )
     }
 
-    pub(crate) fn method(self, subject: Subject) -> &'static str {
+    /// The method whose settings it changes; `None` where it has the preset's own.
+    pub(crate) fn method(self, subject: Subject) -> Option<&'static str> {
         match (self, subject) {
-            (Self::Reference, Subject::Vision) => "reference-vision",
-            (Self::Reference, _) => "reference",
-            _ => "paper",
+            (Self::Reference, Subject::Vision) => Some("reference-vision"),
+            (Self::Reference, _) => Some("reference"),
+            (Self::Method(point), _) => point.what.method(),
+            _ => Some("paper"),
         }
     }
 
@@ -249,6 +259,7 @@ impl Row {
             Self::ShortRandom => over(&SHORT, &["agent.policy=random"]),
             Self::ShortOneBlock => over(&SHORT, &["agent.policy=none"]),
             Self::Regime(regime) => regime.settings().iter().map(Setting::fixed).collect(),
+            Self::Method(point) => point.settings(scale, seed),
         }
     }
 }
@@ -260,7 +271,7 @@ fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
     let settings: &[&str] = match (scale, subject) {
         (_, Subject::Vision) => &[],
         (Scale::Paper, _) => &["model.positions=257"],
-        (Scale::Smoke | Scale::Laptop, _) => &["model.dropout=0.0", "data.pipeline=stream"],
+        (Scale::Smoke | Scale::Laptop | Scale::Long, _) => &["model.dropout=0.0", "data.pipeline=stream"],
     };
     settings.iter().map(|&one| Setting::fixed(one)).collect()
 }

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use dlt_spec::record::{
-    METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Summary,
+    METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Split,
+    Summary,
 };
 use dlt_state::{Recording, State};
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ use super::record::Predicted;
 const NOTE_SCHEMA: u32 = 1;
 /// The file that a process holds while it writes into a run folder.
 const LOCK_FILE: &str = "lock";
+/// What a line of metrics with an evaluation holds.
+const EVALUATION: &str = "\"kind\":\"evaluation\"";
 /// Of a metrics file, the end holds a whole line of a step.
 const TAIL: u64 = 1 << 16;
 
@@ -303,6 +306,21 @@ impl Store {
     pub(crate) fn spec(&self, id: &CellId) -> Result<String> {
         let path = self.run(id).join(SPEC_FILE);
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The perplexity on validation after the last step, which is not that of the kept model where training is past its
+    /// best.
+    pub(crate) fn last_validation(&self, id: &CellId, steps: usize) -> Result<Option<f64>> {
+        let path = self.run(id).join(METRICS_FILE);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let of_last = |line: &str| match MetricRow::from_line(line) {
+            Ok(MetricRow::Evaluation(row)) if row.step == steps && row.split == Split::Validation => {
+                Some(row.perplexity)
+            }
+            _ => None,
+        };
+        // The first of that step: the kept model is evaluated after it.
+        Ok(text.lines().filter(|line| line.contains(EVALUATION)).find_map(of_last))
     }
 
     /// Of a cell that only predicts memory, what was predicted.

@@ -1,5 +1,6 @@
 //! What is trained, and on what: a column of a table, at each scale.
 
+use super::excerpt;
 use super::scale::Scale;
 
 /// The texts of Tables 1 and 2.
@@ -40,6 +41,8 @@ pub(crate) enum Subject {
     Glue(Task),
     /// Where tying pays: learning rate, steps between decisions, share of training in which they are made.
     Regime,
+    /// Our method compared with conventional training, fixed patterns, chance and the paper's method.
+    Method,
 }
 
 /// The command of a subject at a scale, before a row changes it.
@@ -114,6 +117,7 @@ impl Subject {
             Self::Vision => "vit-cifar10".to_owned(),
             Self::Glue(task) => task.data().replace('/', "-"),
             Self::Regime => "regime".to_owned(),
+            Self::Method => "method".to_owned(),
         }
     }
 
@@ -121,7 +125,7 @@ impl Subject {
     pub(crate) fn pretrained(scale: Scale) -> Self {
         match scale {
             Scale::Paper => Self::Gpt2(Corpus::OneBillion),
-            Scale::Smoke | Scale::Laptop => Self::Gpt2(Corpus::WikiText2),
+            Scale::Smoke | Scale::Laptop | Scale::Long => Self::Gpt2(Corpus::WikiText2),
         }
     }
 
@@ -130,7 +134,8 @@ impl Subject {
         match scale {
             Scale::Smoke => self.smoke(),
             Scale::Laptop => self.laptop(),
-            Scale::Paper => Ok(self.paper()),
+            Scale::Long => self.long(),
+            Scale::Paper => self.paper(),
         }
     }
 
@@ -140,7 +145,7 @@ impl Subject {
         let small = ["model.layers=4", "data.split=[0.98,0.01,0.01]"];
         let text = |more: &[&str]| Ok(ground("smoke", None, &[&small[..], &text, more].concat()));
         match self {
-            Self::Shakespeare | Self::Regime | Self::Gpt2(Corpus::WikiText2) => text(&[]),
+            Self::Shakespeare | Self::Regime | Self::Method | Self::Gpt2(Corpus::WikiText2) => text(&[]),
             Self::Bert(Corpus::WikiText2) => text(&["model.architecture=bert", "model.attention=causal"]),
             Self::Memory | Self::MemoryPaper => text(&["model.layers=6"]),
             Self::Gpt2(_) | Self::Bert(_) => Err(NOT_HERE),
@@ -176,6 +181,8 @@ impl Subject {
         Ok(match self {
             Self::Shakespeare => ground("shakespeare-12", None, &[rate, often]),
             Self::Regime => ground("shakespeare-12", None, &["training.steps=400", often]),
+            // The rate is the row's.
+            Self::Method => ground("shakespeare-12", None, &[often]),
             Self::Gpt2(Corpus::WikiText2) => {
                 let size = ["name=gpt2-wikitext-2", "model.layers=48", "model.width=64"];
                 ground("shakespeare-12", Some("wikitext-2"), &[&size[..], &wikitext].concat())
@@ -232,16 +239,34 @@ impl Subject {
         })
     }
 
-    fn paper(self) -> Ground {
+    /// The regime in which the paper says that tying pays, at a size that fits beside other work.
+    fn long(self) -> Result<Ground, &'static str> {
+        if self != Self::Method {
+            return Err(NOT_HERE);
+        }
+        let settings = [
+            "name=method-long",
+            "model.width=64",
+            "model.context=64",
+            "training.steps=auto",
+            "training.epochs=60",
+            "evaluation.every_steps=50",
+            "checkpoint.every_minutes=2.0",
+        ];
+        Ok(ground("shakespeare-12", Some(excerpt::NAME), &settings))
+    }
+
+    fn paper(self) -> Result<Ground, &'static str> {
         let long = ["training.steps=auto", "training.epochs=300", "training.batch=16", "model.context=256"];
-        match self {
+        Ok(match self {
+            Self::Method => return Err(NOT_HERE),
             Self::Shakespeare | Self::Regime => ground("gpt2-small", None, &long),
             Self::Gpt2(corpus) => ground("gpt2-paper", Some(corpus.data()), &[]),
             Self::Bert(corpus) => ground("bert-paper", Some(corpus.data()), &[]),
             Self::Memory | Self::MemoryPaper => ground("gpt2-paper", None, &["training.steps=600"]),
             Self::Vision => ground("vit-paper", None, &["agent.reward=accuracy"]),
             Self::Glue(_) => ground("smoke", None, &[]),
-        }
+        })
     }
 }
 

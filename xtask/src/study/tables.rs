@@ -2,6 +2,7 @@
 
 mod language;
 mod memory;
+mod method;
 mod regime;
 mod tasks;
 
@@ -28,6 +29,7 @@ pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
         Part::Table(5) => tasks::vision(&view),
         Part::Table(_) => tasks::glue(&view),
         Part::Regime => regime::table(&view),
+        Part::Method => method::table(&view),
     };
     sheet.notes.extend(places(part, records, plan));
     sheet

@@ -10,6 +10,7 @@ use crate::{fake, stderr, stdout};
 
 mod damage;
 mod kill;
+mod method;
 mod options;
 mod results;
 mod tables;
@@ -24,11 +25,12 @@ struct Study {
     folder: tempfile::TempDir,
     /// For the fake `dlt`.
     environment: BTreeMap<&'static str, String>,
+    scale: &'static str,
 }
 
 impl Study {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), environment: BTreeMap::new() }
+        Self { folder: tempfile::tempdir().unwrap(), environment: BTreeMap::new(), scale: "smoke" }
     }
 
     /// With this for the fake `dlt` from here on; an empty value is none.
@@ -39,7 +41,7 @@ impl Study {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.args(arguments).args(["--scale", "smoke", "--dlt"]).arg(fake("study_dlt.sh"));
+        command.args(arguments).args(["--scale", self.scale, "--dlt"]).arg(fake("study_dlt.sh"));
         for name in ["FAKE_STEP_S", "FAKE_SLOW", "FAKE_FAILS", "FAKE_CODE", "RUST_BACKTRACE"] {
             command.env_remove(name);
         }

@@ -33,7 +33,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     let (small, large) = match view.plan.scale {
         Scale::Paper => ("48 layers of width 1,600, measured", "the same again"),
         Scale::Laptop => ("24 layers of width 1,024, measured", "48 layers of width 1,600"),
-        Scale::Smoke => ("Small", "Small, conventional training predicted"),
+        Scale::Smoke | Scale::Long => ("Small", "Small, conventional training predicted"),
     };
     let mut sheet = Sheet {
         name: "table-3".to_owned(),

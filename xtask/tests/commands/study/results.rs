@@ -33,7 +33,7 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
     let said = study.succeed(&report.iter().map(String::as_str).collect::<Vec<_>>());
     let kept = study.path("kept");
     let mut expected = vec!["cells.jsonl".to_owned()];
-    for page in ["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "regime"] {
+    for page in ["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "regime", "method"] {
         expected.extend(["md", "csv", "json"].map(|ending| format!("{page}.{ending}")));
     }
     for file in ["spec.toml", "provenance.json", "metrics.jsonl", "states.jsonl", "summary.json"] {
@@ -41,8 +41,10 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
             .extend(["full", "conventional", "random"].map(|row| format!("runs/shakespeare/{row}-1/{file}")));
     }
     expected.push("runs/gpt2-wikitext-2/full-1/correlations.json".to_owned());
-    for figure in ["figure-1-a-map-wikitext-2", "figure-2-events", "figure-4-correlations", "loss", "memory"]
-    {
+    expected.push("figures/method-tradeoff.json".to_owned());
+    let pictures =
+        ["figure-1-a-map-wikitext-2", "figure-2-events", "figure-4-correlations", "loss", "memory"];
+    for figure in pictures.into_iter().chain(["method-walk", "method-walk-swaps", "method-tradeoff"]) {
         expected.extend(["svg", "png"].map(|ending| format!("figures/{figure}.{ending}")));
     }
     for file in &expected {

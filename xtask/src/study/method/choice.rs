@@ -1,0 +1,75 @@
+//! Which learning rate a row is shown at: the one that is best on validation.
+
+use std::collections::BTreeSet;
+
+use super::{Pace, Point, What};
+use crate::study::record::Done;
+use crate::study::row::Row;
+use crate::study::sheet::Mean;
+use crate::study::subject::Subject;
+use crate::study::view::{Group, View};
+
+/// A row at its best rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice<'a> {
+    pub(crate) what: What,
+    pub(crate) pace: Pace,
+    pub(crate) group: Group<'a>,
+    /// Rates of the row that have no finished run.
+    missing: Vec<Pace>,
+}
+
+/// A row at one rate.
+pub(crate) fn group<'a>(view: &View<'a>, what: What, pace: Pace) -> Group<'a> {
+    view.group(Subject::Method, Row::Method(Point { what, pace }))
+}
+
+/// The best of those rates that have a finished run. Rates are compared on the seeds that all of these have; where there is
+/// no such seed, on all that each has.
+pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
+    let groups: Vec<(Pace, Group<'a>)> =
+        what.paces().iter().map(|&pace| (pace, group(view, what, pace))).collect();
+    let (there, missing): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|(_, group)| !group.done.is_empty());
+    let seeds_of = |group: &Group<'_>| group.done.iter().map(|done| seed(done)).collect::<BTreeSet<u64>>();
+    let common = there.iter().map(|(_, group)| seeds_of(group)).reduce(|one, other| &one & &other);
+    let common = common.unwrap_or_default();
+    let mean = |group: &Group<'_>| {
+        let counts = |done: &&&Done| common.is_empty() || common.contains(&seed(done));
+        let values = group.done.iter().filter(counts).map(|done| done.summary.validation_perplexity);
+        Mean::of(values).map_or(f64::INFINITY, |mean| mean.mean)
+    };
+    // Of equals the middle rate.
+    let rank = |(pace, group): &(Pace, Group<'_>)| (mean(group), *pace != Pace::Once);
+    let best = there.into_iter().min_by(|one, other| {
+        let (one, other) = (rank(one), rank(other));
+        one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
+    });
+    let missing = missing.into_iter().map(|(pace, _)| pace).collect();
+    best.map(|(pace, group)| Choice { what, pace, group, missing })
+}
+
+fn seed(done: &Done) -> u64 {
+    done.provenance.seed
+}
+
+impl Choice<'_> {
+    /// The rate, and what the choice lacks: `2e-3 (the highest)`, `1e-3 (5e-4, 2e-3 without result)`.
+    pub(crate) fn rate(&self) -> String {
+        let own = || self.group.done.first()?.settings.get("optimizer.learning_rate").cloned();
+        if self.what.method().is_none() {
+            return own().map_or_else(|| "the preset's".to_owned(), |rate| format!("{rate} (the preset's)"));
+        }
+        let edge = match self.pace {
+            Pace::Half => " (the lowest)",
+            Pace::Once => "",
+            Pace::Twice => " (the highest)",
+        };
+        let missing: Vec<&str> = self.missing.iter().map(|pace| pace.text()).collect();
+        match missing.is_empty() {
+            true if self.what.paces().len() > 1 => format!("{}{edge}", self.pace.text()),
+            true => self.pace.text().to_owned(),
+            false => format!("{} ({} without result)", self.pace.text(), missing.join(", ")),
+        }
+    }
+}

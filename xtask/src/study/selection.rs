@@ -1,0 +1,115 @@
+//! Which cells of a part are run: rows and learning rates by their names, with what they need.
+
+use anyhow::{Context, Result};
+
+use super::Study;
+use super::cell::{Cell, Plan};
+use super::grid::Part;
+use super::method::choice::choose;
+use super::method::{self, Pace, Setup, What};
+use super::row::Row;
+use super::view::View;
+
+/// All conventional models by which a perplexity is valued, as a name on the command line.
+const SIZES: &str = "sizes";
+const BEST: &str = "best";
+
+/// Learning rates of the study of our method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rates {
+    These(Vec<Pace>),
+    /// Of each row the one that is best on validation so far.
+    Best,
+}
+
+/// `5e-4,1e-3`, or `best`.
+pub(super) fn parse_rates(text: &str) -> Result<Rates, String> {
+    if text == BEST {
+        return Ok(Rates::Best);
+    }
+    let rate = |word: &str| {
+        let pace = Pace::ALL.into_iter().find(|pace| pace.text() == word.trim());
+        let known = || Pace::ALL.map(Pace::text).join(", ");
+        pace.ok_or_else(|| format!("expected some of {}, or {BEST}, got {word}", known()))
+    };
+    text.split(',').map(rate).collect::<Result<_, _>>().map(Rates::These)
+}
+
+/// Rows of Table 4 by their names.
+pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
+    let all: Vec<Row> = Row::OF_TABLE_4.into_iter().chain(Row::OURS).collect();
+    let find = |name: &String| {
+        let known = || all.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ");
+        let row = all.iter().find(|row| row.name() == name.trim());
+        row.copied().with_context(|| format!("--only: expected one of {}, came {name}", known()))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Those that are wanted, behind those that they need.
+pub(super) fn with_needs(mut cells: Vec<Cell>, is_wanted: impl Fn(&Cell) -> bool) -> Vec<Cell> {
+    let wanted = cells.iter().filter(|cell| is_wanted(cell));
+    let needed: Vec<_> = wanted.flat_map(|cell| cell.needs().into_iter().chain([cell.id.clone()])).collect();
+    cells.retain(|cell| needed.contains(&cell.id));
+    cells
+}
+
+impl Study<'_> {
+    /// Cells of the study of our method; without names those of every row.
+    pub(super) fn method(&self, names: &[String], rates: &Rates) -> Result<Vec<Cell>> {
+        let scale = self.arguments.scale;
+        let rows = method::rows(scale);
+        let sizes = Setup::of(scale).map(Setup::sizes).unwrap_or_default();
+        let mut wanted: Vec<What> = Vec::new();
+        for name in names {
+            match rows.iter().find(|what| what.name() == name.trim()) {
+                Some(what) => wanted.push(*what),
+                None if name.trim() == SIZES => wanted.extend(&sizes),
+                None => {
+                    let known = rows.iter().map(|what| what.name()).collect::<Vec<_>>().join(", ");
+                    anyhow::bail!("--only: expected one of {known}, {SIZES}, got {name}");
+                }
+            }
+        }
+        if names.is_empty() {
+            wanted = [rows, sizes].concat();
+        }
+        let chosen = match rates {
+            Rates::These(_) => Vec::new(),
+            Rates::Best => self.chosen(&wanted)?,
+        };
+        let is_wanted = |cell: &Cell| match (cell.row, rates) {
+            (Row::Method(point), Rates::These(paces)) => {
+                wanted.contains(&point.what) && paces.contains(&point.pace)
+            }
+            (Row::Method(point), Rates::Best) => chosen.contains(&(point.what, point.pace)),
+            _ => false,
+        };
+        Ok(with_needs(self.cells(&[Part::Method]), is_wanted))
+    }
+
+    /// The best rate of each row, by what was recorded here and in the repository of every seed.
+    fn chosen(&self, rows: &[What]) -> Result<Vec<(What, Pace)>> {
+        let plan = Plan { scale: self.arguments.scale, seeds: None };
+        let cells = super::grid::cells(&[Part::Method], plan);
+        let records = self.records(&cells)?;
+        let view = View { records: &records, plan };
+        let best = rows.iter().filter_map(|&what| choose(&view, what));
+        Ok(best.map(|choice| (choice.what, choice.pace)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_as_they_are_typed() {
+        assert_eq!(parse_rates("best").unwrap(), Rates::Best);
+        assert_eq!(parse_rates("2e-3,5e-4").unwrap(), Rates::These(vec![Pace::Twice, Pace::Half]));
+        for bad in ["", "1e-4", "1e-3,", "best,1e-3"] {
+            let said = parse_rates(bad).unwrap_err();
+            assert!(said.starts_with("expected some of 5e-4, 1e-3, 2e-3, or best, got"), "{bad}: {said}");
+        }
+    }
+}

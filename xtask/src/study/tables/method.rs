@@ -1,0 +1,327 @@
+//! Our method compared with conventional training, fixed sharings, chance and the paper's method.
+
+use super::{block_parameters_mean, floor_of, mean_text, test_perplexity, validation_perplexity};
+use crate::study::method::choice::{Choice, choose, group};
+use crate::study::method::points::whole;
+use crate::study::method::worth::Curve;
+use crate::study::method::{LEFT_OUT, Pace, Point, Setup, What, points, rows};
+use crate::study::record::Done;
+use crate::study::row::Row;
+use crate::study::sheet::{Figure, Grid, Mean, Sheet};
+use crate::study::subject::Subject;
+use crate::study::view::{Group, Quantity, View};
+
+pub(super) fn table(view: &View<'_>) -> Sheet {
+    let scale = view.plan.scale;
+    let chosen = Chosen::of(view);
+    let mut introduction = vec![scale.sentence().to_owned(), HOW_CHOSEN.to_owned(), HOW_VALUED.to_owned()];
+    let conventional = chosen.of_row(What::Conventional);
+    introduction.extend(conventional.and_then(|one| one.group.done.first()).map(|done| floor_of(done)));
+    introduction.extend(conventional.and_then(past_best));
+    let mut sheet = Sheet {
+        name: "method".to_owned(),
+        title: "Our method".to_owned(),
+        introduction,
+        grids: Vec::new(),
+        notes: vec![HOW_TIMED.to_owned(), HOW_COMPARED.to_owned()],
+        figures: figures(view),
+    };
+    if let Some(setup) = Setup::of(scale) {
+        sheet.grids = vec![outcome(view, &chosen), rivals(&chosen), rates(view), sizes(view, setup)];
+    }
+    sheet
+}
+
+/// The rows that have a finished run, at their best rates.
+struct Chosen<'a>(Vec<Choice<'a>>);
+
+impl<'a> Chosen<'a> {
+    fn of(view: &View<'a>) -> Self {
+        Self(rows(view.plan.scale).into_iter().filter_map(|what| choose(view, what)).collect())
+    }
+
+    fn of_row(&self, what: What) -> Option<&Choice<'a>> {
+        self.0.iter().find(|choice| choice.what == what)
+    }
+
+    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in the mean.
+    fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
+        let mean =
+            |choice: &Choice<'_>, of: Quantity| choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean);
+        let fixed = self.0.iter().filter(|choice| choice.what.is_fixed());
+        fixed.filter(|choice| mean(choice, blocks_mean) <= blocks).min_by(|one, other| {
+            mean(one, validation_perplexity).total_cmp(&mean(other, validation_perplexity))
+        })
+    }
+}
+
+fn blocks_mean(done: &Done) -> f64 {
+    done.summary.block_parameters_mean
+}
+
+fn blocks_end(done: &Done) -> f64 {
+    done.summary.block_parameters_end as f64
+}
+
+fn peak_memory(done: &Done) -> f64 {
+    done.summary.peak_rss_mb.unwrap_or(f64::NAN)
+}
+
+/// Training, decisions and rewards, in milliseconds a step.
+fn step_ms(done: &Done) -> f64 {
+    1e3 * done.summary.elapsed_training_s / done.summary.steps.max(1) as f64
+}
+
+fn best_step(done: &Done) -> f64 {
+    done.summary.best_step as f64
+}
+
+fn all_parameters(done: &Done) -> f64 {
+    done.summary.trainable_parameters_end as f64
+}
+
+fn last_validation(done: &Done) -> f64 {
+    done.last_validation_perplexity.unwrap_or(f64::NAN)
+}
+
+/// How far training went beyond its best, without which nothing is said about the paper's regime.
+fn past_best(conventional: &Choice<'_>) -> Option<String> {
+    let done = &conventional.group.done;
+    let above = done.iter().map(|done| 100.0 * (last_validation(done) / validation_perplexity(done) - 1.0));
+    let mean = Mean::of(above).filter(|mean| mean.mean.is_finite())?;
+    let best = conventional.group.mean(best_step)?;
+    let steps = done.first()?.summary.steps;
+    Some(format!(
+        "Conventional training at its best rate is best on validation after {:.0} of {steps} steps; after the last one it is \
+         {} % above that.",
+        best.mean,
+        mean.text(1)
+    ))
+}
+
+/// Every row with its figures.
+fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
+    let mut grid = Grid::new(
+        "Each row at its best learning rate",
+        &[
+            "",
+            "learning rate",
+            "seeds",
+            "perplexity, validation",
+            "perplexity, test",
+            "best step",
+            "block parameters, share of conventional, mean",
+            "end",
+            "peak memory, MB",
+            "time a step, of conventional",
+            "conventional model of equal perplexity: block parameters, millions",
+            "all parameters, millions",
+        ],
+    );
+    let whole = whole(view.plan.scale);
+    let curves = [blocks_mean as Quantity, all_parameters].map(|of| curve(view, of));
+    let pace = chosen.of_row(What::Conventional).and_then(|one| one.group.mean(step_ms));
+    for what in rows(view.plan.scale) {
+        let Some(choice) = chosen.of_row(what) else {
+            grid.push([what.label(), String::new(), "0".to_owned(), why_missing(view, what)]);
+            continue;
+        };
+        let group = &choice.group;
+        let share = |of: Quantity| match (group.mean(of), whole) {
+            (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole),
+            _ => String::new(),
+        };
+        let time = match (group.mean(step_ms), pace) {
+            (Some(own), Some(pace)) if pace.mean > 0.0 => format!("{:.2}", own.mean / pace.mean),
+            _ => String::new(),
+        };
+        let test = group.mean(test_perplexity);
+        let worth = |curve: &Option<Curve>| {
+            let worth = curve.as_ref().zip(test).and_then(|(curve, test)| curve.worth(test.mean));
+            worth.map_or_else(String::new, |worth| worth.to_string())
+        };
+        grid.push([
+            what.label(),
+            choice.rate(),
+            group.done.len().to_string(),
+            group.text(validation_perplexity, 1),
+            test.map_or_else(String::new, |mean| mean.text(1)),
+            mean_text(group, best_step, 0),
+            share(blocks_mean),
+            share(blocks_end),
+            group
+                .mean(peak_memory)
+                .filter(|mean| mean.mean.is_finite())
+                .map_or_else(String::new, |mean| mean.text(0)),
+            time,
+            worth(&curves[0]),
+            worth(&curves[1]),
+        ]);
+    }
+    for (label, why) in LEFT_OUT {
+        grid.push([label, "", "", &format!("left out: {why}")]);
+    }
+    grid
+}
+
+/// Why a row has no finished run at any rate.
+fn why_missing(view: &View<'_>, what: What) -> String {
+    let mut whys: Vec<String> = what.paces().iter().map(|&pace| group(view, what, pace).missing).collect();
+    whys.dedup();
+    whys.join("; ")
+}
+
+/// The conventional models that a perplexity is valued by.
+fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
+    let sizes = Setup::of(view.plan.scale)?.sizes();
+    let point = |what: What| {
+        let group = group(view, what, Pace::Once);
+        Some((group.mean(parameters)?.mean, group.mean(test_perplexity)?.mean))
+    };
+    Curve::of(sizes.into_iter().filter_map(point))
+}
+
+/// What a method has to beat: conventional training, chance under the same rules, the best fixed sharing.
+fn rivals(chosen: &Chosen<'_>) -> Grid {
+    let mut grid = Grid::new(
+        "Against what a method has to beat: validation, then test",
+        &[
+            "",
+            "conventional training",
+            "its random twin",
+            "the best fixed sharing",
+            "the best fixed sharing that is no larger in the mean",
+        ],
+    );
+    let is_method =
+        |what: What| what.twin().is_some() || matches!(what, What::GrowRandom | What::GrowAnywhere);
+    for choice in chosen.0.iter().filter(|choice| is_method(choice.what)) {
+        let own = &choice.group;
+        let against =
+            |other: Option<&Choice<'_>>| other.map_or_else(String::new, |other| versus(own, &other.group));
+        let named = |other: Option<&Choice<'_>>| {
+            other.map_or_else(String::new, |one| format!("{} ({})", versus(own, &one.group), one.what.name()))
+        };
+        // Equal sizes differ by the rounding of a mean.
+        let blocks = own.mean(blocks_mean).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));
+        grid.push([
+            choice.what.label(),
+            against(chosen.of_row(What::Conventional)),
+            against(choice.what.twin().and_then(|twin| chosen.of_row(twin))),
+            named(chosen.best_fixed(f64::INFINITY)),
+            named(chosen.best_fixed(blocks)),
+        ]);
+    }
+    grid
+}
+
+/// `-7.1 % apart, -6.5 % overlapping`: on validation and on test, and whether the ranges over seeds have a value in common.
+fn versus(own: &Group<'_>, other: &Group<'_>) -> String {
+    let on = |of: Quantity| {
+        let difference = own.above(other, of);
+        match (own.mean(of), other.mean(of)) {
+            (Some(one), Some(two)) if one.seeds > 1 && two.seeds > 1 => {
+                let is_apart = one.most < two.least || two.most < one.least;
+                format!("{difference} {}", if is_apart { "apart" } else { "overlapping" })
+            }
+            _ => difference,
+        }
+    };
+    format!("{}, {}", on(validation_perplexity), on(test_perplexity))
+}
+
+/// Every row at every rate.
+fn rates(view: &View<'_>) -> Grid {
+    let heads: Vec<String> = Pace::ALL.iter().map(|pace| format!("rate {}", pace.text())).collect();
+    let heads: Vec<&str> = [""].into_iter().chain(heads.iter().map(String::as_str)).collect();
+    let mut grid = Grid::new("Perplexity on validation at every rate", &heads);
+    for what in rows(view.plan.scale).into_iter().filter(|what| what.paces().len() > 1) {
+        let at = |&pace: &Pace| group(view, what, pace).text(validation_perplexity, 1);
+        grid.push([what.label()].into_iter().chain(Pace::ALL.iter().map(at)));
+    }
+    grid
+}
+
+/// The conventional models by which a perplexity is valued.
+fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
+    let heads: Vec<String> = setup.widths().iter().map(|width| format!("width {width}")).collect();
+    let heads: Vec<&str> = ["layers"].into_iter().chain(heads.iter().map(String::as_str)).collect();
+    let mut grid = Grid::new(
+        "Conventional models of other sizes: perplexity on test, block parameters in millions",
+        &heads,
+    );
+    for &layers in setup.depths() {
+        let at = |&width: &u16| {
+            let group = group(view, What::Size { layers, width }, Pace::Once);
+            match group.done.is_empty() {
+                true => group.missing,
+                false => format!(
+                    "{}, {}",
+                    mean_text(&group, test_perplexity, 1),
+                    mean_text(&group, block_parameters_mean, 2)
+                ),
+            }
+        };
+        grid.push([layers.to_string()].into_iter().chain(setup.widths().iter().map(at)));
+    }
+    grid
+}
+
+fn figures(view: &View<'_>) -> Vec<Figure> {
+    let quantities: [(&str, Quantity); 7] = [
+        ("perplexity, validation", validation_perplexity),
+        ("perplexity, test", test_perplexity),
+        ("trainable parameters in blocks, mean", blocks_mean),
+        ("trainable parameters in blocks, end", blocks_end),
+        ("peak memory, MB", peak_memory),
+        ("time a step, ms", step_ms),
+        ("perplexity after the last step, validation", last_validation),
+    ];
+    let of = |point: Point| {
+        quantities.map(|(name, of)| {
+            let figure = view.figure(Subject::Method, Row::Method(point), name, None, of);
+            // A run that does not say it has no figure.
+            let is_said = figure.mean.is_some_and(f64::is_finite);
+            if is_said { figure } else { Figure { mean: None, least: None, most: None, ..figure } }
+        })
+    };
+    points(view.plan.scale).into_iter().flat_map(of).collect()
+}
+
+const HOW_CHOSEN: &str = "Each row is shown at that of its learning rates (5e-4, 1e-3, 2e-3) that is best on validation, \
+    compared on the seeds that all of its rates have; the rate is named, and also where it is the lowest or the highest that \
+    was tried. All rows train on the same number of tokens. Every row but the main job itself is `--method paper` with the \
+    settings that `cells.jsonl` names. Values are means over seeds, with the least and the most.";
+const HOW_VALUED: &str = "The last two columns say how large a conventional model with the same perplexity on test is: \
+    interpolated in logarithms between the conventional models at the end of this page, each with one seed and the rate 1e-3, \
+    a larger one that is no better left out. Beyond the smallest and the best of them nothing is interpolated.";
+const HOW_TIMED: &str = "Times are those of the machine at that time, beside other work; the speed of a step is measured in \
+    data/results/bench.";
+const HOW_COMPARED: &str = "Differences are those of means: a negative one is a lower perplexity. \"Apart\" says that the \
+    ranges over seeds have no value in common. The random twin of a method has the same times, merges and gate, and draws what \
+    it changes by chance.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::cell::Plan;
+    use crate::study::record::Records;
+    use crate::study::scale::Scale;
+
+    #[test]
+    fn a_page_without_records_says_so_in_every_row() {
+        for scale in Scale::ALL {
+            let records = Records::default();
+            let sheet = table(&View { records: &records, plan: Plan { scale, seeds: None } });
+            let Some(outcome) = sheet.grids.first() else {
+                assert_eq!(scale, Scale::Paper);
+                continue;
+            };
+            let (left_out, rows): (Vec<_>, Vec<_>) =
+                outcome.rows.iter().partition(|row| row[3].starts_with("left out: "));
+            assert_eq!(left_out.len(), LEFT_OUT.len());
+            assert!(rows.iter().all(|row| row[3] == "not run yet"), "{rows:?}");
+            assert!(sheet.figures.iter().all(|figure| figure.mean.is_none()));
+        }
+    }
+}
