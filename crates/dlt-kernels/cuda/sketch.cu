@@ -18,21 +18,17 @@ DEVICE Size word(Size key, Size number) { return mixed(key + 0x9e3779b97f4a7c15u
 // turned to its place.
 template <class T> DEVICE void sketch_parts(In<T> x, Out<float> sums, Size key, Size count, unsigned chunks) {
     PHASE {
-        float within = 0.0f, carried = 0.0f;
+        float sum = 0.0f;
         const Size first = Size(BLOCK_X) * chunks;
         for (Size chunk = first; chunk < first + chunks && chunk * SKETCH_WIDTH < count; ++chunk) {
             const unsigned turn = unsigned(word(key, chunk * CHUNK_WORDS + CHUNK_WORDS - 1) >> 56);
-            const unsigned at = (thread + SKETCH_WIDTH - turn) % SKETCH_WIDTH;
-            const Size i = chunk * SKETCH_WIDTH + at;
+            const Size i = chunk * SKETCH_WIDTH + (thread + SKETCH_WIDTH - turn) % SKETCH_WIDTH;
             if (i < count) {
-                const unsigned sign = unsigned(word(key, chunk * CHUNK_WORDS + at / 64) >> (at % 64)) << 31;
-                const float element = float_of(bits_of(get(x[i])) ^ sign);
-                // The loops keep what a rotation carries over the end apart.
-                if (thread >= turn) within += element;
-                else carried += element;
+                const Size signs = word(key, chunk * CHUNK_WORDS + thread / 64);
+                sum += float_of(bits_of(get(x[i])) ^ unsigned(signs >> (thread % 64)) << 31);
             }
         }
-        sums[Size(BLOCK_X) * SKETCH_WIDTH + thread] = within + carried;
+        sums[Size(BLOCK_X) * SKETCH_WIDTH + thread] = sum;
     }
 }
 

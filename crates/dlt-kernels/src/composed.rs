@@ -228,13 +228,13 @@ pub(crate) fn squared_norm(tensor: &Tensor) -> Result<f64> {
 pub(crate) fn sketch(tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
     let mut sketch = Tensor::zeros(SKETCH_WIDTH, DType::F64, tensors[0].device())?;
     for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
-        let (signs, places) = tables(Stream::of(seed, number), x.elem_count());
+        let (places, signs) = tables(Stream::of(seed, number), x.elem_count());
         let shape = (signs.len() / SKETCH_WIDTH, SKETCH_WIDTH);
         let signs = Tensor::from_vec(signs, shape, x.device())?;
         let places = Tensor::from_vec(places, shape, x.device())?;
         let x = x.detach().flatten_all()?.to_dtype(DType::F64)?;
         let chunks = x.pad_with_zeros(0, 0, signs.elem_count() - x.elem_count())?.reshape(shape)?;
-        sketch = (sketch + (chunks * signs)?.gather(&places, 1)?.sum(0)?)?;
+        sketch = (sketch + (chunks.gather(&places, 1)? * signs)?.sum(0)?)?;
     }
     Ok(sketch)
 }

@@ -16,6 +16,8 @@ use rayon::prelude::*;
 pub const SKETCH_WIDTH: usize = 256;
 /// Numbers of a tensor that one partial sum covers.
 pub(crate) const PART: usize = 64 * SKETCH_WIDTH;
+/// From this many numbers on, threads share a tensor; one thread adds that many in some 20 microseconds.
+const SHARED: usize = 8 * PART;
 /// Words of the stream that a chunk takes: one for each 64 signs, and one for its rotation.
 const WORDS: u64 = 5;
 /// Signs that one step of the loop takes: the bits of a word of 32.
@@ -55,8 +57,8 @@ impl Kernels {
             let stream = Stream::of(seed, number);
             host::read([tensor], |[data]| {
                 let part = |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
-                // Threads are not worth waking for one part; the order of the sums is the same.
-                let parts: Vec<_> = match data.len() <= PART {
+                // The order of the sums is the same.
+                let parts: Vec<_> = match data.len() < SHARED {
                     true => data.chunks(PART).enumerate().map(part).collect(),
                     false => data.par_chunks(PART).enumerate().map(part).collect(),
                 };
@@ -86,12 +88,14 @@ impl Stream {
         self.key
     }
 
+    #[inline(always)]
     fn word(self, number: u64) -> u64 {
         mixed(self.key.wrapping_add(STRIDE.wrapping_mul(number + 1)))
     }
 
-    /// Signs of a chunk, a bit each, and by how much it is turned.
-    pub(crate) fn chunk(self, chunk: usize) -> ([u32; SKETCH_WIDTH / SIGNS], usize) {
+    /// By how much a chunk is turned, and the signs of the numbers where they come to lie, a bit each.
+    #[inline(always)]
+    pub(crate) fn chunk(self, chunk: usize) -> (usize, [u32; SKETCH_WIDTH / SIGNS]) {
         let first = chunk as u64 * WORDS;
         let mut signs = [0; SKETCH_WIDTH / SIGNS];
         for (number, signs) in (first..).zip(signs.chunks_exact_mut(2)) {
@@ -99,52 +103,78 @@ impl Stream {
             signs.copy_from_slice(&[word as u32, (word >> 32) as u32]);
         }
         // The upper bits are those that splitmix64 mixes best.
-        (signs, (self.word(first + WORDS - 1) >> 56) as usize)
+        ((self.word(first + WORDS - 1) >> 56) as usize, signs)
     }
 
     /// The sum of the chunks of `x`, of which the first has this number.
     fn sum(self, first: usize, x: &[f32]) -> [f32; SKETCH_WIDTH] {
-        // What a rotation carries over the end has sums of its own: so each chunk is added to adjacent numbers.
-        let mut sums = [0.0f32; 2 * SKETCH_WIDTH];
+        let mut sums = [0.0; SKETCH_WIDTH];
         vectorised(
             #[inline(always)]
             || {
-                for (chunk, x) in (first..).zip(x.chunks(SKETCH_WIDTH)) {
-                    let (signs, turn) = self.chunk(chunk);
-                    add_signed(&mut sums[turn..turn + x.len()], x, &signs);
+                let (whole, rest) = x.as_chunks();
+                for (chunk, x) in (first..).zip(whole) {
+                    add_turned(&mut sums, x, self.chunk(chunk));
+                }
+                if !rest.is_empty() {
+                    let mut filled = [0.0; SKETCH_WIDTH];
+                    filled[..rest.len()].copy_from_slice(rest);
+                    add_turned(&mut sums, &filled, self.chunk(first + whole.len()));
                 }
             },
         );
-        let (within, carried) = sums.split_at(SKETCH_WIDTH);
-        let mut sum = [0.0; SKETCH_WIDTH];
-        for (sum, (&within, &carried)) in sum.iter_mut().zip(within.iter().zip(carried)) {
-            *sum = within + carried;
-        }
-        sum
+        sums
     }
 }
 
-/// Adds a chunk with its signs.
+/// Adds a chunk, turned and with its signs. What is written stays in place from chunk to chunk and what is read moves:
+/// the other way round, each load would wait for two stores of the chunk before.
 #[inline(always)]
-fn add_signed(into: &mut [f32], x: &[f32], signs: &[u32]) {
-    let (whole, rest) = x.as_chunks::<SIGNS>();
-    let (into, into_rest) = into.as_chunks_mut::<SIGNS>();
-    for ((into, x), &signs) in into.iter_mut().zip(whole).zip(signs) {
-        for (bit, (into, &x)) in into.iter_mut().zip(x).enumerate() {
-            *into += signed(x, signs, bit);
+fn add_turned(
+    sums: &mut [f32; SKETCH_WIDTH],
+    x: &[f32; SKETCH_WIDTH],
+    (turn, signs): (usize, [u32; SKETCH_WIDTH / SIGNS]),
+) {
+    let mut first = SKETCH_WIDTH - turn;
+    for (sums, signs) in sums.as_chunks_mut::<SIGNS>().0.iter_mut().zip(signs) {
+        first %= SKETCH_WIDTH;
+        let (head, tail) = x.split_at(first);
+        match tail.first_chunk() {
+            Some(x) => add_signed(sums, x, signs),
+            // The end of the chunk is here, and its beginning.
+            None => {
+                let mut joined = [0.0; SIGNS];
+                joined[..tail.len()].copy_from_slice(tail);
+                joined[tail.len()..].copy_from_slice(&head[..SIGNS - tail.len()]);
+                add_signed(sums, &joined, signs);
+            }
         }
-    }
-    if let Some(&signs) = signs.get(whole.len()) {
-        for (bit, (into, &x)) in into_rest.iter_mut().zip(rest).enumerate() {
-            *into += signed(x, signs, bit);
-        }
+        first += SIGNS;
     }
 }
 
-/// `x`, or `-x` where the bit is set.
 #[inline(always)]
-fn signed(x: f32, signs: u32, bit: usize) -> f32 {
-    f32::from_bits(x.to_bits() ^ ((signs << (SIGNS - 1 - bit)) & 0x8000_0000))
+fn add_signed(sums: &mut [f32; SIGNS], x: &[f32; SIGNS], signs: u32) {
+    for ((sum, &x), &shift) in sums.iter_mut().zip(x).zip(&SHIFTS) {
+        *sum += signed(x, signs.wrapping_shl(shift));
+    }
+}
+
+/// By how much each bit of a word is moved to be the sign of a number.
+const SHIFTS: [u32; SIGNS] = {
+    let mut shifts = [0; SIGNS];
+    let mut bit = 0;
+    while bit < SIGNS {
+        shifts[bit] = (SIGNS - 1 - bit) as u32;
+        bit += 1;
+    }
+    shifts
+};
+
+/// `x`, or `-x` where the upper bit is set.
+#[inline(always)]
+fn signed(x: f32, upper: u32) -> f32 {
+    f32::from_bits(x.to_bits() ^ (upper & 0x8000_0000))
 }
 
 /// The finaliser of splitmix64.
@@ -155,15 +185,16 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// For each number of a tensor of `count` numbers that is filled up to whole chunks, its sign; and for each number of a
-/// turned chunk, from where in the chunk it comes.
-pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<f64>, Vec<u32>) {
-    let (mut signs, mut places) = (Vec::new(), Vec::new());
+/// For each number of the turned chunks of a tensor of `count` numbers, filled up to whole chunks: from where in its
+/// chunk it comes, and its sign.
+pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
+    let (mut places, mut signs) = (Vec::new(), Vec::new());
     for chunk in 0..count.div_ceil(SKETCH_WIDTH) {
-        let (words, turn) = stream.chunk(chunk);
-        let sign = |at: usize| signed(1.0, words[at / SIGNS], at % SIGNS);
-        signs.extend((0..SKETCH_WIDTH).map(|at| f64::from(sign(at))));
+        let (turn, words) = stream.chunk(chunk);
         places.extend((0..SKETCH_WIDTH).map(|at| ((at + SKETCH_WIDTH - turn) % SKETCH_WIDTH) as u32));
+        signs.extend(
+            (0..SKETCH_WIDTH).map(|at| f64::from(signed(1.0, words[at / SIGNS] << SHIFTS[at % SIGNS]))),
+        );
     }
-    (signs, places)
+    (places, signs)
 }
