@@ -192,6 +192,15 @@ fn losses() -> Vec<Case> {
     cases
 }
 
+fn sketches() -> Vec<Case> {
+    let inputs = vec![noise(&[70, 300], 1), noise(&[33], 2), noise(&[20, 70], 3)];
+    vec![case("sketch".to_owned(), inputs, |k, t| {
+        // A matrix whose rows are not adjacent, too.
+        let narrow = t[1].to_dtype(DType::BF16)?;
+        Ok(vec![k.sketch(&[&t[0], &t[1], &t[2].t()?], 5)?, k.sketch(&[&narrow], u64::MAX)?])
+    })]
+}
+
 fn steps() -> Vec<Case> {
     [(0.0, 1), (0.1, 7)]
         .map(|(weight_decay, step)| {
@@ -220,7 +229,7 @@ fn matches_reference_every_operation() {
     let cpu = Side::cpu();
     let mut comparisons = Comparisons::default();
     for Case { what, inputs, run } in
-        [products(), norms(), attentions(), tables(), losses(), steps()].into_iter().flatten()
+        [products(), norms(), attentions(), tables(), losses(), sketches(), steps()].into_iter().flatten()
     {
         let expected = run(cpu.kernels, &inputs).expect("the CPU computes everything");
         for side in Side::compared() {

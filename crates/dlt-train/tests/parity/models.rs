@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::{Device, Result, Tensor};
 use dlt_models::Model;
 use dlt_models::architecture::DropoutPass;
-use dlt_models::backward::TrainingPass;
+use dlt_models::backward::{PositionSketches, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::generation::{Continuation, Event, Sampling, generate};
 use dlt_spec::Spec;
@@ -35,7 +35,7 @@ fn bindings() -> [(&'static str, Binding); 3] {
     [("untied", of([0, 1, 2, 3])), ("tied", of([0, 0, 2, 0])), ("frozen", Binding::frozen(4))]
 }
 
-/// Loss, scores, loss of the training pass, and every gradient.
+/// Loss, scores, loss of the training pass, distances of weights, every gradient, and the products of their sketches.
 fn outcome(
     family: Family,
     binding: &Binding,
@@ -54,7 +54,11 @@ fn measured(family: Family, model: &Model, pass: &TrainingPass) -> Result<Vec<Te
     let scores = model.scores(&batch).map_err(wrap)?;
     let (trained, gradients) = model.gradients(&batch, pass).map_err(wrap)?;
     let losses = Tensor::new(&[loss, trained, gradients.norm().map_err(wrap)?], &Device::Cpu)?;
-    Ok([losses, scores].into_iter().chain(all(&gradients).cloned()).collect())
+    let (distances, norms) = model.weight_distances().map_err(wrap)?;
+    let products = gradients.sketches.as_ref().map_or_else(Vec::new, PositionSketches::products);
+    let statistics = [products, distances, norms].map(|numbers| Tensor::new(numbers, &Device::Cpu));
+    let statistics = statistics.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok([losses, scores].into_iter().chain(statistics).chain(all(&gradients).cloned()).collect())
 }
 
 #[test]
@@ -68,7 +72,7 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
                     [(Checkpointing::None, None), (Checkpointing::Block, Some(dropout))]
                 {
                     let what = format!("{family:?} {state} {reading} checkpointing {checkpointing:?}");
-                    let pass = TrainingPass { checkpointing, dropout, scale: 0.1, sketch: None };
+                    let pass = TrainingPass { checkpointing, dropout, scale: 0.1, sketch: Some(1) };
                     let expected = outcome(family, &binding, rules, &pass, &Side::cpu());
                     let expected = expected.expect("the CPU computes everything");
                     for side in Side::compared() {
