@@ -1,6 +1,8 @@
 //! `dlt export` and `dlt import`: models leave and come back, bit for bit.
 
 use std::fs;
+#[cfg(unix)]
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -214,6 +216,51 @@ fn models_made_elsewhere_are_read() {
     let expected = losses.sum::<f64>() / (ids.len() - 1) as f64;
     // Rounding of a sum of some hundred products in f32.
     assert!((measured["loss"].as_f64().unwrap() - expected).abs() < 1e-4, "{measured} {expected}");
+}
+
+#[cfg(unix)]
+#[test]
+fn companions_that_are_no_files_are_refused_by_name() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &[]);
+    export(&place, "run", "hf", "out");
+    let spec = fs::read_to_string(place.path("out/spec.toml")).unwrap();
+    place.write("out/spec.toml", spec.replace("tokenizer = \"tokenizer.json\"", "tokenizer = \"bytes\""));
+    assert!(place.read("out/spec.toml").contains("tokenizer = \"bytes\""));
+    let refused = |name: &str, words: &[&str]| {
+        for task in [
+            &["import", "out", "--out", "new"][..],
+            &["train", "--from", "out", "--data", "text.txt", "--steps", "1", "--out", "new"],
+        ] {
+            let said = place.dlt(task);
+            assert_eq!(said.code, Some(4), "{name} {said:?}");
+            assert!(words.iter().all(|word| said.err.contains(word)), "{name}: {}", said.err);
+            assert!(!place.path("new").exists(), "{name}");
+        }
+    };
+    for name in
+        ["tokenizer.json", "generation_config.json", "chat_template.jinja", "config.json", "vocab.json"]
+    {
+        let path = place.path("out").join(name);
+        let before = fs::read(&path).ok();
+        let _ = fs::remove_file(&path);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        refused(name, &[name, "it is a pipe, expected a file"]);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused(name, &[name, "it is a folder, expected a file"]);
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink("gone", &path).unwrap();
+        refused(name, &[name, "it is a link to gone, which is not there"]);
+        fs::remove_file(&path).unwrap();
+        if let Some(before) = before {
+            fs::write(&path, before).unwrap();
+        }
+    }
+    place.write("out/additional_chat_templates", "text");
+    refused("additional_chat_templates", &["additional_chat_templates", "it is a file, expected a folder"]);
+    fs::remove_file(place.path("out/additional_chat_templates")).unwrap();
+    place.dlt(&["import", "out", "--out", "new"]).ok();
 }
 
 #[test]

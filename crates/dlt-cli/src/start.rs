@@ -15,7 +15,7 @@ use dlt_spec::spec::{
     Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
     StartVocabulary,
 };
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields, file};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -84,11 +84,16 @@ impl Start {
             );
             return Err(Failure::refused(ExitCode::BadData, message));
         }
-        if path.join(CONFIG_FILE).is_file() {
-            let file = path.join(TOKENIZER_FILE);
+        let config = path.join(CONFIG_FILE);
+        if file::is_there(&config) {
+            // What is no file is bad data, and not a disk that cannot be read.
+            file::regular(&config, u64::MAX).map_err(|error| {
+                Failure::refused(ExitCode::BadData, format!("cannot read {}: {error}", config.display()))
+            })?;
+            let own = path.join(TOKENIZER_FILE);
             // Without the file the folder may have those from before it.
             let tokenizer =
-                if file.is_file() { file.to_string_lossy().into_owned() } else { name.to_owned() };
+                if file::is_there(&own) { own.to_string_lossy().into_owned() } else { name.to_owned() };
             return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
         }
         let saved = Saved::open(path)?;

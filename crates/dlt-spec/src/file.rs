@@ -4,7 +4,7 @@
 //! in memory. Both are refused before the first byte is read.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata, ReadDir},
     io::{self, ErrorKind, Read},
     path::Path,
 };
@@ -26,7 +26,7 @@ pub const RECORD_BYTES: u64 = 2 << 30;
 /// If it cannot be opened, is no regular file, or has more than `most` bytes.
 pub fn regular(path: &Path, most: u64) -> io::Result<File> {
     // Before it is opened: opening a pipe waits for its writer.
-    check(&path.metadata()?, most)?;
+    check(&metadata(path)?, most)?;
     let file = File::open(path)?;
     check(&file.metadata()?, most)?;
     Ok(file)
@@ -55,7 +55,52 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("not UTF-8: {error}")))
 }
 
-fn check(metadata: &std::fs::Metadata, most: u64) -> io::Result<()> {
+/// Opens a folder for its list of files.
+///
+/// # Errors
+/// If it cannot be read or is no folder.
+pub fn folder(path: &Path) -> io::Result<ReadDir> {
+    let kind = metadata(path)?.file_type();
+    if !kind.is_dir() {
+        let found = if kind.is_file() { "a file" } else { special(kind) };
+        return Err(io::Error::new(ErrorKind::NotADirectory, format!("it is {found}, expected a folder")));
+    }
+    path.read_dir()
+}
+
+/// Refuses what is neither a file nor a folder.
+///
+/// # Errors
+/// If it is a pipe, a socket or a device, or leads nowhere.
+pub fn regular_or_folder(path: &Path) -> io::Result<Metadata> {
+    let metadata = metadata(path)?;
+    let kind = metadata.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(metadata);
+    }
+    let reason =
+        format!("it is {}, expected a file or a folder: save its content as a file first", special(kind));
+    Err(io::Error::new(ErrorKind::InvalidInput, reason))
+}
+
+/// Whether something has this name, be it a link that leads nowhere.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// What a path leads to.
+fn metadata(path: &Path) -> io::Result<Metadata> {
+    path.metadata().map_err(|error| match (error.kind(), path.read_link()) {
+        (ErrorKind::NotFound, Ok(target)) => {
+            let reason = format!("it is a link to {}, which is not there", target.display());
+            io::Error::new(ErrorKind::NotFound, reason)
+        }
+        _ => error,
+    })
+}
+
+fn check(metadata: &Metadata, most: u64) -> io::Result<()> {
     let kind = metadata.file_type();
     if kind.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, expected a file"));

@@ -3,10 +3,10 @@
 
 use super::{TOKENIZER_FILE, kept::BUILT_IN_FILE, legacy, vetting::MOST_BYTES};
 use crate::{checksum::hex, error::DataError};
+use dlt_spec::file;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -99,10 +99,11 @@ impl Companions {
     /// As [`Companions::of_model`].
     pub fn of_run(run: &Path) -> Result<Self, DataError> {
         let kept = run.join(COMPANIONS_FOLDER);
-        match kept.is_dir() {
-            true => Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat()),
-            false => Self::gather(run, &[TOKENIZER_FILE]),
+        if !file::is_there(&kept) {
+            return Self::gather(run, &[TOKENIZER_FILE]);
         }
+        file::folder(&kept).map_err(|source| DataError::Read { path: kept.clone(), source })?;
+        Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat())
     }
 
     /// Whether there is none.
@@ -158,13 +159,15 @@ impl Companions {
         let mut files = BTreeMap::new();
         for name in names {
             let path = folder.join(name);
-            if path.is_file() {
+            if file::is_there(&path) {
                 let most = if *name == TOKENIZER_FILE { MOST_BYTES } else { MOST_OTHER_BYTES };
+                check(&path)?;
                 files.insert((*name).to_owned(), read(&path, most)?);
             }
         }
         if names.len() > 1 {
-            for (name, path) in chat_templates(folder) {
+            for (name, path) in chat_templates(folder)? {
+                check(&path)?;
                 files.insert(name, read(&path, MOST_OTHER_BYTES)?);
             }
         }
@@ -229,17 +232,27 @@ pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
     dlt_spec::file::read(path, most).map_err(|error| refuse(error.to_string()))
 }
 
-fn chat_templates(folder: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(folder.join(CHAT_TEMPLATES.0)) else { return Vec::new() };
+/// Refuses a companion that is no file: it is as little absent as it can be read.
+pub(super) fn check(path: &Path) -> Result<(), DataError> {
+    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+    file::regular(path, u64::MAX).map(drop).map_err(unreadable)
+}
+
+fn chat_templates(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let templates = folder.join(CHAT_TEMPLATES.0);
+    if !file::is_there(&templates) {
+        return Ok(Vec::new());
+    }
+    let unreadable = |source| DataError::Read { path: templates.clone(), source };
+    let entries = file::folder(&templates).map_err(unreadable)?;
     let mut found: Vec<_> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let is_template = name.ends_with(CHAT_TEMPLATES.1) && entry.path().is_file();
-            is_template.then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
+            name.ends_with(CHAT_TEMPLATES.1).then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
         })
         .collect();
     found.sort();
     found.truncate(MOST_CHAT_TEMPLATES);
-    found
+    Ok(found)
 }

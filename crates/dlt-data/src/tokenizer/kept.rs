@@ -9,6 +9,7 @@ use crate::{
     hub::{HubConfig, OnFetch},
     origin::HUB_PREFIX,
 };
+use dlt_spec::file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -52,12 +53,12 @@ impl Kept {
     pub fn of_run(run: &Path) -> Result<Self, DataError> {
         let folder = run.join(COMPANIONS_FOLDER);
         let (copy, older) = (folder.join(TOKENIZER_FILE), run.join(TOKENIZER_FILE));
-        if copy.is_file() {
+        if file::is_there(&copy) {
             return Ok(Self::Copy(copy));
         }
         let note = folder.join(BUILT_IN_FILE);
-        if !note.is_file() {
-            return Ok(if older.is_file() { Self::Copy(older) } else { Self::Nothing });
+        if !file::is_there(&note) {
+            return Ok(if file::is_there(&older) { Self::Copy(older) } else { Self::Nothing });
         }
         let refuse =
             |reason: String| DataError::BadTokenizer { name: note.to_string_lossy().into_owned(), reason };

@@ -2,7 +2,7 @@
 
 use super::{
     BYTES, GPT2, TOKENIZER_FILE, Tokenizer,
-    companions::{Companions, id, is_companion, read},
+    companions::{Companions, check, id, is_companion, read},
     guard,
     special::Declared,
     vetting::{MOST_BYTES, vet},
@@ -12,6 +12,7 @@ use crate::{
     hub::{Hub, HubConfig, OnFetch, RepoName},
     origin::HUB_PREFIX,
 };
+use dlt_spec::file;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -77,6 +78,11 @@ impl TokenizerSource {
             true => Some(path),
             false => path.parent().filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE)),
         };
+        for path in folder.iter().flat_map(|folder| Declared::FILES.map(|name| folder.join(name))) {
+            if file::is_there(&path) {
+                check(&path)?;
+            }
+        }
         let declared = folder.map_or_else(Declared::default, |folder| {
             Declared::of(&|file| read(&folder.join(file), MOST_BESIDE).ok())
         });

@@ -43,6 +43,9 @@ enum Name {
 }
 
 impl Declared {
+    /// Files that are read.
+    pub(super) const FILES: [&str; 4] = [GENERATION_CONFIG, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
+
     /// Reads the files that `read` has, by their names.
     pub(crate) fn of(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
         let mut declared = Self::default();
