@@ -19,6 +19,10 @@ type Row = (&'static str, ExitCode, &'static [&'static str]);
 /// Short for what a start needs beside what is wrong.
 const TRAIN: &str = "train --preset smoke --steps 2";
 
+/// The same of pictures, and of texts with classes.
+const SEE: &str = "train --preset vit-cifar --steps 2";
+const SORT: &str = "train --preset smoke --set model.objective=classes --steps 2";
+
 /// `TRAIN` stands for a start of a small run on `text.txt`.
 const TABLE: &[Row] = &[
     // Specs.
@@ -99,6 +103,19 @@ const TABLE: &[Row] = &[
     ("TRAIN --data dangling", BadData, &["no text at \"dangling\""]),
     ("TRAIN --data circle", BadData, &["cannot read circle"]),
     ("TRAIN --data pipe", BadData, &["pipe: it is a pipe"]),
+    ("TRAIN --data piped", BadData, &["piped/train.jsonl: it is a pipe, expected a file"]),
+    ("TRAIN --data leading", BadData, &["leading/train.txt: it is a link to gone, which is not there"]),
+    ("SEE --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
+    ("SEE --data seen", BadData, &["seen/data_batch_1.bin: it is a pipe, expected a file"]),
+    ("SEE --data half", BadData, &["half/test_batch.bin: it is a pipe, expected a file"]),
+    (
+        "SEE --data seen/data_batch_1.bin",
+        BadData,
+        &["data_batch_1.bin: it is a pipe, expected a file or a folder"],
+    ),
+    ("SORT --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
+    ("SORT --data piped", BadData, &["piped/train.jsonl: it is a pipe, expected a file"]),
+    ("SORT --data told", BadData, &["told/train.tsv: it is a pipe, expected a file"]),
     ("TRAIN --data /dev/zero", BadData, &["/dev/zero: it is a device"]),
     (
         "TRAIN --data text.txt --set training.batch=99999",
@@ -220,7 +237,16 @@ fn clutter(place: &Workplace) {
     {
         std::os::unix::fs::symlink("nowhere", place.path("dangling")).unwrap();
         std::os::unix::fs::symlink("circle", place.path("circle")).unwrap();
-        for pipe in ["pipe", "pipe.toml"] {
+        for folder in ["piped", "leading", "seen", "half", "told"] {
+            fs::create_dir(place.path(folder)).unwrap();
+        }
+        place.write("piped/valid.jsonl", "{\"text\": \"some words\", \"label\": 1}");
+        place.write("half/data_batch_1.bin", [0; 3073]);
+        place.write("seen/test_batch.bin", [0; 3073]);
+        place.write("told/dev.tsv", "sentence\tlabel\nsome words\t1\n");
+        std::os::unix::fs::symlink("gone", place.path("leading/train.txt")).unwrap();
+        let special = ["piped/train.jsonl", "seen/data_batch_1.bin", "half/test_batch.bin", "told/train.tsv"];
+        for pipe in ["pipe", "pipe.toml"].into_iter().chain(special) {
             assert!(Command::new("mkfifo").arg(place.path(pipe)).status().unwrap().success());
         }
     }
@@ -281,7 +307,8 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
     let mut wrong = Vec::new();
     for &(line, code, parts) in TABLE {
         let replay = format!("{TRAIN} --data text.txt --set agent.policy=replay --set agent.recording=");
-        let mut typed = line.replace("REPLAY ", &replay);
+        let mut typed = line.replace("REPLAY ", &replay).replace("SEE ", &format!("{SEE} "));
+        typed = typed.replace("SORT ", &format!("{SORT} "));
         if typed.starts_with("TRAIN") {
             let data = if line.contains("--data") { "" } else { " --data text.txt" };
             typed = typed.replacen("TRAIN", &format!("{TRAIN}{data}"), 1);

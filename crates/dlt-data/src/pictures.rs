@@ -19,8 +19,8 @@ use crate::{
     split::{Split, cut_by_fractions},
     stream::HubProvenance,
 };
+use dlt_spec::file;
 use std::{
-    fs,
     io::Cursor,
     path::{Path, PathBuf},
 };
@@ -195,11 +195,13 @@ pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
 
 /// The train files in the order of their names, and the test file.
 fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), DataError> {
-    let entries = fs::read_dir(folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+    let entries = file::regular_or_folder(folder).and_then(|_| file::folder(folder)).map_err(|error| {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+            }
+            _ => DataError::Read { path: folder.to_owned(), source: error },
         }
-        _ => DataError::Read { path: folder.to_owned(), source: error },
     })?;
     let mut batches: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     batches.retain(|path| {
@@ -214,7 +216,7 @@ fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), 
         return Err(missing(Split::Train));
     }
     let test = folder.join("test_batch.bin");
-    if test.is_file() { Ok((batches, test)) } else { Err(missing(Split::Test)) }
+    if file::is_there(&test) { Ok((batches, test)) } else { Err(missing(Split::Test)) }
 }
 
 fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {

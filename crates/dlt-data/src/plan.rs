@@ -11,7 +11,10 @@ use crate::{
     files::{DATA_EXTENSIONS, Format},
     split::Split,
 };
-use dlt_spec::record::{Division, FolderPlan, LeftOut, Reason};
+use dlt_spec::{
+    file,
+    record::{Division, FolderPlan, LeftOut, Reason},
+};
 use naming::{NamedFile, natural};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,7 +57,7 @@ pub(crate) struct Planned {
 /// which split: the message shows what was found and says what to do.
 pub fn plan_folder(path: &Path) -> Result<FolderPlan, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+    if !file::regular_or_folder(path).map_err(unreadable)?.is_dir() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(FolderPlan {
             division: Division::Fractions,
@@ -78,11 +81,17 @@ fn collect(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -
         // A name that is no text cannot be written into a plan; none of the endings that are read is in it.
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = format!("{prefix}{name}");
+        let is_hidden = name.rsplit('/').next().unwrap_or_default().starts_with('.');
         if path.is_file() {
             names.push(name);
-        } else if path.is_dir() && depth > 0 && !name.rsplit('/').next().unwrap_or_default().starts_with('.')
-        {
-            collect(&path, &format!("{name}/"), depth - 1, names)?;
+        } else if path.is_dir() {
+            if depth > 0 && !is_hidden {
+                collect(&path, &format!("{name}/"), depth - 1, names)?;
+            }
+        } else if !is_hidden && Format::of_name(&name).is_some() {
+            // A pipe or a link that leads nowhere: what has the name of data is not left out without a word.
+            file::regular(&path, u64::MAX)
+                .map_err(|source| DataError::Read { path: path.clone(), source })?;
         }
         if names.len() > MOST_FILES {
             return Err(DataError::TooManyFiles { path: folder.to_owned(), most: MOST_FILES });

@@ -22,7 +22,7 @@ use crate::{
     split::Split,
     stream::HubProvenance,
 };
-use dlt_spec::{record::FolderPlan, spec::DataSpec};
+use dlt_spec::{file, record::FolderPlan, spec::DataSpec};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -134,7 +134,7 @@ fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, 
         io::ErrorKind::NotFound => DataError::NoSuchSource { name: source.to_owned(), known: known_names() },
         _ => DataError::Read { path: folder.to_owned(), source: error },
     };
-    if !fs::metadata(folder).map_err(unreadable)?.is_dir() {
+    if !file::regular_or_folder(folder).map_err(unreadable)?.is_dir() {
         return Ok(None);
     }
     let entries = fs::read_dir(folder).map_err(unreadable)?;

@@ -13,8 +13,8 @@
 
 use super::{Example, MOST_CLASSES};
 use crate::{error::DataError, source::read_text};
+use dlt_spec::file;
 use std::{
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
 };
@@ -66,7 +66,7 @@ pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
 pub(super) fn is_original(path: &Path) -> Result<bool, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     let mut line = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = file::regular(path, u64::MAX).map_err(unreadable)?;
     BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(unreadable)?;
     let line = String::from_utf8_lossy(&line);
     let line = line.trim_start_matches('\u{feff}').trim_end();
