@@ -12,7 +12,7 @@ mod separated;
 pub(crate) mod table;
 
 pub use bad_rows::BadRows;
-pub(crate) use bad_rows::{Found, by_file};
+pub(crate) use bad_rows::{Found, by_file, usable};
 pub use column::{ColumnChoice, TextColumn};
 
 use crate::{catalogue::Joining, checksum, error::DataError};
@@ -24,6 +24,7 @@ use dlt_spec::{
     spec::{CsvSeparator, DataSpec, Newlines, OnBadRow},
 };
 use json::ArrayError;
+pub(crate) use json::kind;
 use line_ends::LineEnds;
 pub(crate) use separated::Quoting;
 use std::{
@@ -108,9 +109,9 @@ pub(crate) enum JsonLayout {
 /// Takes the bytes of an object of JSON, with its number from 1.
 pub(crate) type TakeObject<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
 
-/// Takes a row: the names of the columns, its number, its fields.
+/// Takes a row: the names of the columns, its number, its fields or why they do not belong to the names.
 pub(crate) type TakeRecord<'a> =
-    &'a mut dyn FnMut(&[String], u64, &csv::ByteRecord) -> Result<Flow, DataError>;
+    &'a mut dyn FnMut(&[String], u64, Result<&csv::ByteRecord, String>) -> Result<Flow, DataError>;
 
 /// How it is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -162,6 +162,7 @@ impl Material {
         let extents = Extents { vocabulary: tokenizer.vocabulary(), classes: loaded.classes };
         let provenance = Provenance {
             plan: loaded.plan,
+            bad_rows: loaded.bad_rows,
             class_names: loaded.class_names,
             ..provenance(source, loaded.hub, tokenizer.id(), splits)
         };

@@ -12,7 +12,7 @@ use crate::{
     catalogue::{Columns, Task},
     error::DataError,
     files::{
-        DataFile, Flow,
+        BadRows, DataFile, Flow,
         table::{Cell, Table},
     },
     hub::HubConfig,
@@ -57,6 +57,8 @@ pub struct SentenceSplits {
     pub class_names: Vec<String>,
     /// Which file went to which split, of files of the user's own. They may lack a test split.
     pub plan: Option<FolderPlan>,
+    /// Rows of files of the user's own that were left out.
+    pub bad_rows: BadRows,
     /// The commit that was read, where it comes from the hub.
     pub hub: Option<HubProvenance>,
 }
@@ -113,16 +115,18 @@ pub fn load_sentences(
         classes: largest.map_or(0, |label| label as usize + 1),
         class_names: Vec::new(),
         plan: None,
+        bad_rows: BadRows::default(),
         hub,
     })
 }
 
 /// Labelled texts of the user's own.
 fn own(path: &Path, column: Option<&str>, data: &DataSpec) -> Result<SentenceSplits, DataError> {
-    let Labelled { splits: [train, validation, test], classes: class_names, plan } =
+    let Labelled { splits: [train, validation, test], classes: class_names, plan, bad_rows } =
         labelled::read(path, column, data.split, data.into())?;
     let classes = class_names.len();
-    Ok(SentenceSplits { train, validation, test, classes, class_names, plan: Some(plan), hub: None })
+    let plan = Some(plan);
+    Ok(SentenceSplits { train, validation, test, classes, class_names, plan, bad_rows, hub: None })
 }
 
 /// Train, validation and, where it is there, test.

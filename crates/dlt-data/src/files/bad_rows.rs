@@ -137,14 +137,28 @@ pub(super) fn hand_on(
             }
             ""
         }
-        (Err(reason), OnBadRow::Skip) => {
-            file.findings.note(row, &reason, policy);
-            return Ok(Flow::On);
-        }
-        (Err(reason), OnBadRow::Stop) => {
-            let reason = format!("{reason}; data.on_bad_row = \"skip\" leaves such rows out");
-            return Err(DataError::BadRow { path: file.path.clone(), row, reason });
-        }
+        (Err(reason), _) => match usable::<&str>(file, row, Err(reason))? {
+            Some(text) => text,
+            None => return Ok(Flow::On),
+        },
     };
     sink(Piece { text, kind: PieceKind::Ends })
+}
+
+/// A row where it can be used. One that cannot is an error, or is counted and left out. Rows are counted from 1.
+pub(crate) fn usable<T>(file: &DataFile, row: u64, found: Result<T, String>) -> Result<Option<T>, DataError> {
+    let reason = match found {
+        Ok(found) => return Ok(Some(found)),
+        Err(reason) => reason,
+    };
+    match file.reading.on_bad_row {
+        OnBadRow::Skip => {
+            file.findings.note(row, &reason, OnBadRow::Skip);
+            Ok(None)
+        }
+        OnBadRow::Stop => {
+            let reason = format!("{reason}; data.on_bad_row = \"skip\" leaves such rows out");
+            Err(DataError::BadRow { path: file.path.clone(), row, reason })
+        }
+    }
 }

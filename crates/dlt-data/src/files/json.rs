@@ -164,7 +164,8 @@ fn described(error: &serde_json::Error) -> String {
     format!("expected an object of JSON: {message}")
 }
 
-fn kind(value: &Json) -> &'static str {
+/// What a value is, in words.
+pub(crate) fn kind(value: &Json) -> &'static str {
     match value {
         Json::Null => "null",
         Json::Bool(_) => "true or false",

@@ -161,7 +161,7 @@ struct Separated<'a> {
     quoting: Quoting,
 }
 
-/// Hands every row to `take`; one of another length than the line of names is an error.
+/// Hands every row to `take`, or that it has another length than the line of names.
 pub(super) fn each(
     file: &DataFile,
     quoting: Quoting,
@@ -170,11 +170,9 @@ pub(super) fn each(
 ) -> Result<(), DataError> {
     let mut table = Separated::open(file, quoting, separator)?;
     while table.next()? {
-        if table.record.len() != table.names.len() {
-            let reason = table.uneven();
-            return Err(DataError::BadRow { path: file.path.clone(), row: table.row, reason });
-        }
-        if take(&table.names, table.row, &table.record)? == Flow::Stop {
+        let is_even = table.record.len() == table.names.len();
+        let record = if is_even { Ok(&table.record) } else { Err(table.uneven()) };
+        if take(&table.names, table.row, record)? == Flow::Stop {
             break;
         }
     }

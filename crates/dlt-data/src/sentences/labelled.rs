@@ -9,8 +9,9 @@ use super::{Example, MOST_CLASSES};
 use crate::{
     error::DataError,
     files::{
-        DataFile, Flow, Format, JsonLayout, Quoting, Reading,
+        BadRows, DataFile, Flow, Format, JsonLayout, Quoting, Reading, by_file, kind,
         table::{Cell, Table},
+        usable,
     },
     plan::plan_folder,
     split::{Split, cut_by_fractions},
@@ -48,6 +49,8 @@ pub(super) struct Labelled {
     /// What each class is called, in the order of their numbers.
     pub(super) classes: Vec<String>,
     pub(super) plan: FolderPlan,
+    /// Rows that were left out.
+    pub(super) bad_rows: BadRows,
 }
 
 /// A row, before its label has a number.
@@ -122,11 +125,11 @@ pub(super) fn read(
     let mut plan = plan_folder(path)?;
     let is_folder = path.is_dir();
     let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
-    let mut bytes = 0;
+    let (mut bytes, mut bad_rows) = (0, BadRows::default());
     let mut rows = |files: &[String]| -> Result<Vec<Row>, DataError> {
         let mut rows = Vec::new();
         for file in files.iter().map(at) {
-            read_file(&file, named, reading, &mut |row| {
+            read_file(&file, named, reading, &mut bad_rows, &mut |row| {
                 bytes += row.first.len() + row.second.as_ref().map_or(0, String::len);
                 rows.push(row);
                 match bytes > MOST_BYTES {
@@ -152,7 +155,7 @@ pub(super) fn read(
     }
     let classes = classes(path, [&train, &validation, &test])?;
     let splits = [train, validation, test].map(|rows| numbered(rows, &classes));
-    Ok(Labelled { splits, classes, plan })
+    Ok(Labelled { splits, classes, plan, bad_rows })
 }
 
 fn too_large(path: &Path) -> DataError {
@@ -234,10 +237,17 @@ fn label_of(text: &str) -> Option<String> {
 
 type Take<'a> = &'a mut dyn FnMut(Row) -> Result<Flow, DataError>;
 
-fn read_file(path: &Path, named: Option<&str>, reading: Reading, take: Take<'_>) -> Result<(), DataError> {
+/// Reads a file, and adds the rows that are left out to `bad_rows`.
+fn read_file(
+    path: &Path,
+    named: Option<&str>,
+    reading: Reading,
+    bad_rows: &mut BadRows,
+    take: Take<'_>,
+) -> Result<(), DataError> {
     let mut file = DataFile::at(path);
     file.examine_rows(reading)?;
-    match file.format {
+    let read = match file.format {
         Format::Json(layout) => objects(&file, layout, named, take),
         Format::Separated(quoting) => records(&file, quoting, named, take),
         Format::Parquet => table(&file, named, take),
@@ -246,27 +256,44 @@ fn read_file(path: &Path, named: Option<&str>, reading: Reading, take: Take<'_>)
             format: "labelled texts",
             reason: "expected a table with columns text and label: CSV, TSV, JSON or Parquet".to_owned(),
         }),
+    };
+    // Also where it failed: what was left out may be why.
+    for (path, rows) in by_file(std::iter::once(&file)) {
+        rows.tell(path);
+        bad_rows.add(rows);
     }
+    read
+}
+
+/// Hands a row on, unless it cannot be used and is left out.
+fn hand_on(
+    file: &DataFile,
+    number: u64,
+    row: Result<Row, String>,
+    take: Take<'_>,
+) -> Result<Flow, DataError> {
+    usable(file, number, row)?.map_or(Ok(Flow::On), take)
 }
 
 fn records(file: &DataFile, quoting: Quoting, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
     let mut places = None;
-    file.each_record(quoting, &mut |names, row, record| {
+    file.each_record(quoting, &mut |names, number, record| {
         let places = match &places {
             Some(known) => known,
             None => places.insert(Places::find(&file.path, names, named)?),
         };
-        let field = |at: usize| {
-            std::str::from_utf8(record.get(at).unwrap_or_default()).map_err(|error| {
-                let reason = format!("not UTF-8: {error}");
-                DataError::BadRow { path: file.path.clone(), row, reason }
+        let row = record.and_then(|record| {
+            let field = |at: usize| {
+                std::str::from_utf8(record.get(at).unwrap_or_default())
+                    .map_err(|error| format!("not UTF-8: {error}"))
+            };
+            Ok(Row {
+                first: field(places.first)?.to_owned(),
+                second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
+                label: label_of(field(places.label)?),
             })
-        };
-        take(Row {
-            first: field(places.first)?.to_owned(),
-            second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
-            label: label_of(field(places.label)?),
-        })
+        });
+        hand_on(file, number, row, take)
     })
 }
 
@@ -278,70 +305,80 @@ fn objects(
 ) -> Result<(), DataError> {
     let mut found = None;
     let each = file.each_object(layout, &mut |number, row| {
-        let bad = |reason: String| DataError::BadRow { path: file.path.clone(), row: number, reason };
-        let row: Map<String, Value> = serde_json::from_slice(row)
-            .map_err(|error| bad(format!("expected an object of JSON: {error}")))?;
+        let object = serde_json::from_slice::<Map<String, Value>>(row);
+        let object = object.map_err(|error| format!("expected an object of JSON: {error}"));
+        let Some(object) = usable(file, number, object)? else { return Ok(Flow::On) };
         let (names, places) = match &found {
             Some(known) => known,
             None => {
-                let names: Vec<String> = row.keys().cloned().collect();
+                let names: Vec<String> = object.keys().cloned().collect();
                 let places = Places::find(&file.path, &names, named)?;
                 found.insert((names, places))
             }
         };
-        let text = |at: usize| match row.get(&names[at]) {
-            Some(Value::String(text)) => Ok(text.clone()),
-            other => {
-                let got = other.unwrap_or(&Value::Null);
-                Err(bad(format!("expected text in {:?}, got {got}", names[at])))
-            }
-        };
-        let label = match row.get(&names[places.label]) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(label)) => label_of(label),
-            Some(label @ (Value::Number(_) | Value::Bool(_))) => label_of(&label.to_string()),
-            Some(_) => return Err(bad(format!("expected a word or a number in {:?}", names[places.label]))),
-        };
-        take(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
+        hand_on(file, number, row_of(&object, names, places), take)
     });
     each.map(drop)
 }
+
+fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Result<Row, String> {
+    let text = |at: usize| match object.get(&names[at]) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        other => {
+            let got = kind(other.unwrap_or(&Value::Null));
+            Err(format!("expected text in {:?}, got {got}", names[at]))
+        }
+    };
+    let label = match object.get(&names[places.label]) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(label)) => label_of(label),
+        Some(label @ (Value::Number(_) | Value::Bool(_))) => label_of(&label.to_string()),
+        Some(other) => {
+            let got = kind(other);
+            return Err(format!("expected a word or a number in {:?}, got {got}", names[places.label]));
+        }
+    };
+    Ok(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
+}
+
+/// What a cell of Parquet holds, or why it cannot be read.
+type CellText = Result<Option<String>, String>;
 
 fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
     let table = Table::open(file)?;
     let names = table.columns();
     let places = Places::find(&file.path, &names, named)?;
-    let column = |at: usize| -> Result<Vec<Option<String>>, DataError> {
+    let column = |at: usize| -> Result<std::vec::IntoIter<CellText>, DataError> {
         let mut values = Vec::new();
-        table.cells(at, &(0..u64::MAX), &mut |row, cell| {
+        table.cells(at, &(0..u64::MAX), &mut |_, cell| {
             values.push(match cell {
-                Cell::Missing => None,
-                Cell::Whole(number) => Some(number.to_string()),
-                Cell::Bytes(bytes) => Some(String::from_utf8(bytes.to_vec()).map_err(|error| {
-                    let reason = format!("not UTF-8: {error}");
-                    DataError::BadRow { path: file.path.clone(), row: row + 1, reason }
-                })?),
+                Cell::Missing => Ok(None),
+                Cell::Whole(number) => Ok(Some(number.to_string())),
+                Cell::Bytes(bytes) => match String::from_utf8(bytes.to_vec()) {
+                    Ok(text) => Ok(Some(text)),
+                    Err(error) => Err(format!("not UTF-8: {error}")),
+                },
             });
             Ok(Flow::On)
         })?;
-        Ok(values)
+        Ok(values.into_iter())
+    };
+    let text = |value: CellText, at: usize| {
+        value?.ok_or_else(|| format!("expected text in {:?}, got null", names[at]))
     };
     let firsts = column(places.first)?;
-    let mut seconds = places.second.map(column).transpose()?.map(Vec::into_iter);
+    let mut seconds = places.second.map(column).transpose()?;
     let labels = column(places.label)?;
-    for (number, (first, label)) in firsts.into_iter().zip(labels).enumerate() {
-        let missing = |at: usize| {
-            let reason = format!("expected text in {:?}, got null", names[at]);
-            DataError::BadRow { path: file.path.clone(), row: number as u64 + 1, reason }
+    for ((first, label), number) in firsts.zip(labels).zip(1..) {
+        let second = seconds.as_mut().map(|seconds| seconds.next().unwrap_or(Ok(None)));
+        let row = || {
+            Ok(Row {
+                first: text(first, places.first)?,
+                second: second.map(|second| text(second, places.second.unwrap_or_default())).transpose()?,
+                label: label?.as_deref().and_then(label_of),
+            })
         };
-        let first = first.ok_or_else(|| missing(places.first))?;
-        let second = match &mut seconds {
-            None => None,
-            Some(seconds) => {
-                Some(seconds.next().flatten().ok_or_else(|| missing(places.second.unwrap_or_default()))?)
-            }
-        };
-        if take(Row { first, second, label: label.as_deref().and_then(label_of) })? == Flow::Stop {
+        if hand_on(file, number, row(), take)? == Flow::Stop {
             break;
         }
     }

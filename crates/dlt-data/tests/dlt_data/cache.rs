@@ -75,7 +75,7 @@ impl Subscriber for Warnings {
 }
 
 /// What some work gives, and the warnings on its way.
-fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
+pub(crate) fn with_warnings<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let subscriber = Warnings(Arc::clone(&warnings));
     let result = tracing::subscriber::with_default(subscriber, work);

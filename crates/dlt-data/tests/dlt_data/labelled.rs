@@ -1,17 +1,25 @@
 //! Labelled texts of the user's own.
 
-use crate::write;
-use dlt_data::{Example, Split, load_sentences};
+use crate::{cache::with_warnings, write};
+use dlt_data::{Example, Material, Places, Split, load_sentences};
 use dlt_hub_stand_in::{Column, parquet};
-use dlt_spec::{record::Division, spec::DataSpec};
+use dlt_spec::{
+    Spec,
+    record::Division,
+    spec::{DataSpec, Objective, OnBadRow},
+};
 use std::{collections::BTreeSet, path::Path};
 use tempfile::TempDir;
 
 const SHARES: [f64; 3] = [0.8, 0.1, 0.1];
 
 fn load(path: impl AsRef<Path>) -> Result<dlt_data::SentenceSplits, String> {
+    load_with(path, OnBadRow::Stop)
+}
+
+fn load_with(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<dlt_data::SentenceSplits, String> {
     let source = path.as_ref().to_string_lossy().into_owned();
-    let data = DataSpec { source, split: SHARES, ..DataSpec::default() };
+    let data = DataSpec { source, split: SHARES, on_bad_row, ..DataSpec::default() };
     load_sentences(&data, None, None, &mut |_| ()).map_err(|error| error.to_string())
 }
 
@@ -144,4 +152,84 @@ fn rows_without_a_class_have_none() {
     let labels = |split| splits.split(split).iter().map(|example| example.label).collect::<Vec<_>>();
     assert_eq!(labels(Split::Train), [Some(1), None, Some(0), None]);
     assert_eq!(labels(Split::Validation), [Some(0), None]);
+}
+
+/// Tables of thirty good rows behind bad ones, with how many are bad and what is said of the first three.
+fn tables_with_bad_rows(folder: &TempDir) -> Vec<(std::path::PathBuf, u64, [&'static str; 3])> {
+    let good = |row: usize| (format!("text {row}"), row % 2);
+    let lines: String = (0..30)
+        .map(good)
+        .map(|(text, label)| format!("{{\"text\": \"{text}\", \"label\": {label}}}\n"))
+        .collect();
+    let bad = "{\"text\": \"a\", \"label\": 0}\n{\"text\": null, \"label\": 0}\n{\"text\": 3, \"label\": 1}\nno object\n\
+        {\"text\": \"b\", \"label\": [1]}\n";
+    let csv: String = (0..30).map(good).map(|(text, label)| format!("{text},{label}\n")).collect();
+    let csv = [b"text,label\na,0\nb\nc,1,2\ncaf\xE9,0\nd,1,2\n", csv.as_bytes()].concat();
+    let texts = (0..30).map(|row| (row > 3).then(|| good(row).0)).collect();
+    let labels = (0..30).map(|row| good(row).1.to_string()).collect();
+    let table = parquet(&[Column::MaybeText("text", texts), Column::Text("label", labels)], 7);
+    let null = "expected text in \"text\", got null";
+    let of_json = [
+        "row 2: expected text in \"text\", got null",
+        "row 3: expected text in \"text\", got a number",
+        "row 4",
+    ];
+    let fields = "expected 2 fields as the line of names has, got";
+    vec![
+        (write(folder, "rows.jsonl", format!("{bad}{lines}")), 4, of_json),
+        (write(folder, "rows.csv", csv), 4, [fields, fields, "row 5: not UTF-8"]),
+        (write(folder, "rows.parquet", table), 4, [null; 3]),
+    ]
+}
+
+#[test]
+fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
+    let folder = TempDir::new().unwrap();
+    for (path, skipped, first) in tables_with_bad_rows(&folder) {
+        let error = load(&path).unwrap_err();
+        assert!(
+            error.contains(first[0]) && error.contains("data.on_bad_row = \"skip\" leaves such rows out"),
+            "{error}"
+        );
+        let (splits, said) = with_warnings(|| load_with(&path, OnBadRow::Skip).unwrap());
+        let rows = &splits.bad_rows;
+        assert_eq!((rows.empty, rows.skipped, rows.first.len()), (0, skipped, 3), "{}", path.display());
+        for (said, expected) in rows.first.iter().zip(first) {
+            assert!(said.contains(&path.display().to_string()) && said.contains(expected), "{said}");
+        }
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("rows are left out") && said[0].contains(&format!("rows={skipped}")),
+            "{said:?}"
+        );
+        let kept = if path.ends_with("rows.parquet") { 26 } else { 31 };
+        assert_eq!((all(&splits).len(), splits.classes), (kept, 2), "{}", path.display());
+    }
+}
+
+#[test]
+fn bad_rows_of_a_folder_of_tables_are_counted_together_and_told_by_file() {
+    let folder = TempDir::new().unwrap();
+    let [rows, ..] = &tables_with_bad_rows(&folder)[..] else { unreachable!("three tables") };
+    let (text, data) = (std::fs::read(&rows.0).unwrap(), TempDir::new().unwrap());
+    ["train.jsonl", "valid.jsonl", "test.jsonl"].iter().for_each(|name| drop(write(&data, name, &text)));
+    let (splits, said) = with_warnings(|| load_with(data.path(), OnBadRow::Skip).unwrap());
+    assert_eq!((splits.bad_rows.skipped, splits.bad_rows.first.len(), said.len()), (12, 3, 3), "{said:?}");
+}
+
+#[test]
+fn left_out_rows_of_labelled_tables_are_in_the_provenance() {
+    let folder = TempDir::new().unwrap();
+    let source = tables_with_bad_rows(&folder)[0].0.to_string_lossy().into_owned();
+    let mut spec = Spec::default();
+    spec.model.objective = Objective::Classes;
+    spec.data = DataSpec {
+        source,
+        split: SHARES,
+        on_bad_row: OnBadRow::Skip,
+        tokenizer: "bytes".to_owned(),
+        ..spec.data
+    };
+    let material = Material::load(&spec.check().unwrap(), Places::default(), &mut |_| ()).unwrap();
+    assert_eq!(material.provenance().bad_rows.skipped, 4);
 }

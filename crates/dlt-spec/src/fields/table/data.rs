@@ -39,7 +39,7 @@ pub(super) const DATA: &[Field] = &[
         data.on_bad_row,
         words!(OnBadRow),
         "What becomes of a row of a table that has no text or cannot be read: with stop, a row that cannot be read is \
-         an error, and a null or missing text is empty; skip leaves out both and counts them."
+         an error, and a null or missing text is empty, or with classes an error; skip leaves out both and counts them."
     ),
     field!(
         data.csv_separator,
