@@ -218,6 +218,35 @@ fn models_made_elsewhere_are_read() {
     assert!((measured["loss"].as_f64().unwrap() - expected).abs() < 1e-4, "{measured} {expected}");
 }
 
+#[test]
+fn a_model_of_others_is_refused_with_the_command_that_makes_a_run_of_it() {
+    let place = place();
+    train(&place, Kind::Gpt2, "run", &[]);
+    export(&place, "run", "hf", "an export");
+    fs::create_dir_all(place.path("runs/anexport")).unwrap();
+    let mut runs = Vec::new();
+    for task in [&["eval", "an export"][..], &["generate", "an export", "--prompt", "a", "--tokens", "2"]] {
+        let said = place.dlt(task);
+        assert_eq!(said.code, Some(4), "{said:?}");
+        assert!(
+            said.err.contains("an export: expected a run, got a model in Hugging Face's layout"),
+            "{said:?}"
+        );
+        let command = said.err.split('`').nth(1).unwrap();
+        // As a shell reads it, with the program of this test.
+        let words = command.replace("'an export'", "an_export");
+        let words: Vec<_> = words.split(' ').skip(1).map(|word| word.replace('_', " ")).collect();
+        place.dlt(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+        let run = words.last().unwrap().clone();
+        place.dlt(&[&[task[0], &run][..], &task[2..]].concat()).ok();
+        runs.push(run);
+    }
+    assert_eq!(runs, ["runs/anexport-2", "runs/anexport-3"]);
+    let said = place.dlt(&["eval", "hf:some/model"]);
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.err.contains("`dlt import hf:some/model --out runs/model`"), "{said:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn companions_that_are_no_files_are_refused_by_name() {

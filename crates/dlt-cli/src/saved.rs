@@ -10,11 +10,12 @@ use dlt_models::binding::Binding;
 use dlt_models::file::ModelFile;
 use dlt_report::shell::quoted;
 use dlt_spec::size::Extents;
-use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, record};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, file, record};
 use dlt_state::State;
 use dlt_train::{MODEL_FILE, TrainError, open_model, saved_model, with_repair};
 
 use crate::failure::{Failure, Result};
+use crate::finetune::name;
 use crate::kept::OfRun;
 use crate::start::{CONFIG_FILE, has_tokens};
 
@@ -96,6 +97,16 @@ impl Saved {
     }
 }
 
+/// A path for the run of a model, which nothing has yet.
+fn new_run(model: &str) -> String {
+    let name = name(model);
+    let paths = (1..).map(|number| match number {
+        1 => format!("runs/{name}"),
+        number => format!("runs/{name}-{number}"),
+    });
+    paths.into_iter().find(|path| !file::is_there(Path::new(path))).unwrap_or_default()
+}
+
 /// The model file of a run folder, or the file itself.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse = |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
@@ -103,10 +114,10 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     let is_of_hub = path.to_str().is_some_and(|name| name.starts_with(HUB_PREFIX));
-    if path.join(CONFIG_FILE).is_file() || is_of_hub {
-        let name = quoted(&path.to_string_lossy());
+    if file::is_there(&path.join(CONFIG_FILE)) || is_of_hub {
+        let (model, run) = (quoted(&path.to_string_lossy()), new_run(&path.to_string_lossy()));
         return Err(refuse(&format!(
-            "a model in Hugging Face's layout, expected a run: `dlt import {name} --out RUN` makes one of it"
+            "expected a run, got a model in Hugging Face's layout; `dlt import {model} --out {run}` makes the run {run} of it"
         )));
     }
     let model = path.join(MODEL_FILE);
