@@ -25,6 +25,17 @@ fn bounded(place: &Workplace, arguments: &[&str]) -> Said {
     Said::by(&mut shell)
 }
 
+/// Runs the program with so many KiB of addresses.
+fn with_addresses(place: &Workplace, limit_kib: u64, arguments: &[&str]) -> Said {
+    let program = place.command(arguments);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit -v {limit_kib}; exec \"$0\" \"$@\""));
+    shell.arg(program.get_program()).args(arguments);
+    shell.current_dir(place.path(".")).env("DLT_CACHE", place.path("cache"));
+    shell.env_remove("GLIBC_TUNABLES");
+    Said::by(&mut shell)
+}
+
 fn tokenized(place: &Workplace, name: &str) -> Said {
     bounded(place, &["data", "tokenize", name, "--tokenizer", "bytes", "--threads", "1"])
 }
@@ -145,4 +156,37 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         assert!(!said.err.contains("panicked"), "{line}: {}", said.err);
         assert!(began.elapsed() < AT_ONCE, "{line}");
     }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
+    let place = Workplace::new();
+    let train = [
+        "train",
+        "--preset",
+        "smoke",
+        "--data",
+        "text.txt",
+        "--tokenizer",
+        "bytes",
+        "--steps",
+        "1",
+        "--threads",
+        "1",
+    ];
+    for limit_kib in [60_000, 90_000, 120_000, 160_000, 200_000, 240_000, 280_000, 400_000] {
+        for arguments in
+            [&train[..], &["data", "tokenize", "text.txt", "--tokenizer", "bytes", "--threads", "1"]]
+        {
+            let said = with_addresses(&place, limit_kib, arguments);
+            assert!(matches!(said.code, Some(0 | 5)), "{limit_kib} KiB: {said:?}");
+            let is_refused = said.code == Some(5);
+            assert!(!is_refused || said.err.contains("error: memory: "), "{limit_kib} KiB: {said:?}");
+            assert!(limit_kib > 60_000 || said.err.contains("(ulimit -v) leaves"), "{said:?}");
+            assert!(limit_kib < 400_000 || !is_refused, "{said:?}");
+        }
+    }
+    // What computes nothing needs no more.
+    assert_eq!(with_addresses(&place, 60_000, &["spec", "smoke"]).code, Some(0));
 }

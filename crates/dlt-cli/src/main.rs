@@ -83,6 +83,7 @@ fn run(arguments: &Arguments) -> failure::Result {
     log::start(arguments.verbose)?;
     threads::bound_environment();
     interrupt::outlive_file_limits();
+    check_addresses(&arguments.task)?;
     match &arguments.task {
         Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
         Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
@@ -100,4 +101,18 @@ fn run(arguments: &Arguments) -> failure::Result {
         Task::Doctor(task) => doctor::run(task),
         Task::Bench(task) => threads::compute(task.machine(), || bench::run(task)),
     }
+}
+
+/// Whether the process may use as many addresses as a task of this kind takes at least.
+fn check_addresses(task: &Task) -> failure::Result {
+    let machine = match task {
+        Task::Train(task) => Some(&task.options.machine),
+        Task::Finetune(task) => Some(&task.options.machine),
+        Task::Eval(task) => Some(&task.machine),
+        Task::Generate(task) => Some(&task.machine),
+        Task::Bench(task) => Some(task.machine()),
+        Task::Data(_) | Task::Import(_) | Task::Export(_) => None,
+        _ => return Ok(()),
+    };
+    threads::check_addresses(machine.and_then(|machine| machine.threads))
 }

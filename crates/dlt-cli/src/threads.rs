@@ -2,7 +2,11 @@
 
 use std::num::NonZeroUsize;
 
+use dlt_spec::ExitCode;
+use dlt_train::memory::address_space_mb;
+
 use crate::arguments::Machine;
+use crate::failure::{Failure, Result};
 
 /// Threads of candle's own element-wise operations. Its pool spins between two operations and takes the
 /// processors from the matrix products of the other pool; our kernels leave it next to nothing to do.
@@ -14,6 +18,17 @@ const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
 );
+
+/// The same where addresses are few: one heap, without room to spare. A heap for each thread, and the room above, would take
+/// the addresses before anything is held in them, and the allocation after that would end the process.
+const FRUGAL_ALLOCATOR: (&str, &str) = (ALLOCATOR.0, "glibc.malloc.arena_max=1");
+
+/// Megabytes of addresses from which on there are enough for all of that.
+const MANY_ADDRESSES_MB: f64 = 4000.0;
+
+/// Megabytes of addresses below which the program could not say any more what is too large: for itself, and for the stack
+/// and the buffers of each thread.
+const LEAST_ADDRESSES_MB: (f64, f64) = (64.0, 4.0);
 
 /// What rayon and candle's matrix products read.
 const POOL: &str = "RAYON_NUM_THREADS";
@@ -29,6 +44,22 @@ pub(crate) fn compute<R: Send>(machine: &Machine, work: impl FnOnce() -> R + Sen
     rayon::scope(|_| work())
 }
 
+/// Refuses a limit on the addresses of the process that is too small to work in.
+pub(crate) fn check_addresses(wanted: Option<NonZeroUsize>) -> Result {
+    let Some(left) = address_space_mb() else { return Ok(()) };
+    let threads = wanted.map_or(cores(), |wanted| wanted.min(cores()));
+    let (program, thread) = LEAST_ADDRESSES_MB;
+    let least = program + thread * threads.get() as f64;
+    if left >= least {
+        return Ok(());
+    }
+    let message = format!(
+        "memory: the limit on addresses (ulimit -v) leaves {left:.0} MB, expected at least {least:.0} MB with {threads} \
+         threads: set a larger limit"
+    );
+    Err(Failure::refused(ExitCode::Resources, message))
+}
+
 /// Prepares the process for training: `wanted` threads, or as many as the environment says, or all cores. More than
 /// there are cores only wait for each other, so that no more are started, and a note says so.
 ///
@@ -39,7 +70,9 @@ pub(crate) fn compute<R: Send>(machine: &Machine, work: impl FnOnce() -> R + Sen
 fn prepare(wanted: Option<NonZeroUsize>) {
     let (asked, wanted) = (wanted, wanted.map(|wanted| wanted.min(cores())));
     let is_unset = |name: &str| std::env::var_os(name).is_none();
-    let mut missing: Vec<(&str, String)> = [CANDLE, ALLOCATOR]
+    let is_tight = address_space_mb().is_some_and(|left| left < MANY_ADDRESSES_MB);
+    let allocator = if is_tight { FRUGAL_ALLOCATOR } else { ALLOCATOR };
+    let mut missing: Vec<(&str, String)> = [CANDLE, allocator]
         .into_iter()
         .filter(|(name, _)| is_unset(name))
         .map(|(name, value)| (name, value.to_owned()))

@@ -182,8 +182,9 @@ pub fn available_mb() -> Option<f64> {
     limits.into_iter().flatten().reduce(f64::min)
 }
 
-/// What the limit on this process's addresses leaves (`ulimit -v`); `None` where there is none.
-fn address_space_mb() -> Option<f64> {
+/// Megabytes that the limit on this process's addresses leaves (`ulimit -v`); `None` where there is none.
+#[must_use]
+pub fn address_space_mb() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let used = field(&fs::read_to_string("/proc/self/status").ok()?, "VmSize:")?;
     Some((address_limit_mb(&limits)? - used).max(0.0))
