@@ -70,6 +70,10 @@ impl BlockBank {
                     let copy = self.block(from).duplicate()?;
                     self.blocks.insert(to, copy);
                 }
+                Move::Blend { from, into, share } => {
+                    let blended = self.block(into).blended(self.block(from), share)?;
+                    self.blocks.insert(into, blended);
+                }
                 Move::Release(id) => {
                     self.blocks.remove(&id);
                 }

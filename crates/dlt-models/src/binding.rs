@@ -6,9 +6,10 @@
 //! [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A decision turns
 //! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
 
+mod merge;
 mod saved;
 
-use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, TyingSpec, Untie};
 use dlt_state::{Action, State};
 
 use crate::ModelError;
@@ -19,7 +20,7 @@ pub use saved::SavedBinding;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageId(pub usize);
 
-/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32).
+/// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32, 42).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage: not at the
@@ -33,12 +34,14 @@ pub struct Rules {
     pub retied: Retied,
     /// What becomes of a frozen layer whose owner stays layer 0.
     pub first_tie: FirstTie,
+    /// What becomes of weights that a tied event leaves without a layer.
+    pub merge: Merge,
 }
 
 impl From<&TyingSpec> for Rules {
     fn from(spec: &TyingSpec) -> Self {
-        let TyingSpec { tie, gradient, untie, retied, first_tie, .. } = *spec;
-        Self { tie, gradient, untie, retied, first_tie }
+        let TyingSpec { tie, gradient, untie, retied, first_tie, merge, .. } = *spec;
+        Self { tie, gradient, untie, retied, first_tie, merge }
     }
 }
 
@@ -62,8 +65,9 @@ impl Change<'_> {
 }
 
 /// One thing that the bank has to do for a decision. Copies come before releases, but for the block that a replicated
-/// layer leaves: it goes before the layer's new one is made, so that there are never more blocks than layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// layer leaves: it goes before the layer's new one is made, so that there are never more blocks than layers. Blends come
+/// between the two: a copy holds what its source held before the decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Move {
     /// The initial weights of a frozen layer become a stored, trainable block.
     Materialise(StorageId),
@@ -74,12 +78,32 @@ pub enum Move {
         /// New block.
         to: StorageId,
     },
+    /// A block becomes `1 - share` times itself plus `share` times another one, which is released afterwards.
+    Blend {
+        /// The block that goes.
+        from: StorageId,
+        /// The block that takes it in.
+        into: StorageId,
+        /// Weight of the block that goes, in (0, 1).
+        share: f64,
+    },
     /// No layer uses this block any more.
     Release(StorageId),
 }
 
+/// The moments of a block that went, on their way into those of the block that took it in (see [`Move::Blend`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Merged {
+    /// The layer whose optimizer state went with the block.
+    pub from: usize,
+    /// The layer whose optimizer state takes it in.
+    pub into: usize,
+    /// Weight of what goes, in (0, 1).
+    pub share: f64,
+}
+
 /// What a decision did, beside the new binding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
@@ -90,6 +114,8 @@ pub struct Settlement {
     pub tied: Vec<usize>,
     /// Layers that got a copy of their owner's weights to train by themselves, rising; none of them is in `untied`.
     pub replicated: Vec<usize>,
+    /// Moments that were averaged into others, in the order in which that is done.
+    pub merged: Vec<Merged>,
 }
 
 /// Who uses which storage.
@@ -288,8 +314,14 @@ impl Binding {
         let mut released: Vec<_> = before.storage.iter().copied().filter(|id| !is_done(id)).collect();
         released.sort_unstable();
         released.dedup();
+        let blends = match rules.merge {
+            Merge::Overwrite => Vec::new(),
+            Merge::Average => self.blends(&before, &released),
+        };
+        moves.extend(blends.iter().map(|blend| blend.weights()));
         moves.extend(released.into_iter().map(Move::Release));
-        Ok(self.settlement(&before, moves, replicated))
+        let merged = blends.iter().map(|blend| blend.moments(&before, self)).collect();
+        Ok(Settlement { merged, ..self.settlement(&before, moves, replicated) })
     }
 
     /// Whether a layer trains weights of its own that the state before the decision ascribes to another: before its first

@@ -30,7 +30,7 @@ pub mod vit;
 
 pub use batch::Batch;
 pub use error::ModelError;
-pub use model::Model;
+pub use model::{HeldBlocks, Model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, ModelError>;

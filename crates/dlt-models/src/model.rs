@@ -137,6 +137,18 @@ impl Model {
         Ok(settlement)
     }
 
+    /// The blocks as they are now and who uses which, without a copy: for [`go_back`](Self::go_back), as long as no
+    /// training step is made.
+    #[must_use]
+    pub fn hold(&self) -> HeldBlocks {
+        HeldBlocks { binding: self.binding.clone(), bank: self.bank.clone() }
+    }
+
+    /// Undoes the decisions since [`hold`](Self::hold).
+    pub fn go_back(&mut self, held: HeldBlocks) {
+        (self.binding, self.bank) = (held.binding, held.bank);
+    }
+
     /// Sum of the negative log-likelihoods of what is wanted, in nats, without dropout.
     ///
     /// # Errors
@@ -349,6 +361,13 @@ impl Model {
         };
         self.trained.layout().n_parameters() + blocks
     }
+}
+
+/// Blocks and binding before a decision that may be undone: see [`Model::hold`].
+#[derive(Debug)]
+pub struct HeldBlocks {
+    binding: Binding,
+    bank: BlockBank,
 }
 
 /// A number of activations.

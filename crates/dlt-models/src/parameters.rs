@@ -157,6 +157,16 @@ impl Parameters {
         Self::new(&self.layout, &self.tensors())
     }
 
+    /// `1 - share` times these values plus `share` times the others, in storage of their own: these stay as they are.
+    ///
+    /// # Errors
+    /// Fails where the device has no memory left.
+    pub fn blended(&self, other: &Self, share: f64) -> Result<Self> {
+        let pairs = self.variables.iter().zip(&other.variables);
+        let tensors = pairs.map(|(own, other)| blended(own, other, share));
+        Self::new(&self.layout, &tensors.collect::<Result<Vec<_>>>()?)
+    }
+
     /// Overwrites the values.
     ///
     /// # Errors
@@ -196,4 +206,12 @@ impl Parameters {
     pub fn tensors(&self) -> Vec<Tensor> {
         self.variables.iter().map(Var::as_detached_tensor).collect()
     }
+}
+
+/// `1 - share` times one tensor plus `share` times another, in storage of its own.
+///
+/// # Errors
+/// Fails where shapes differ or the device has no memory left.
+pub fn blended(own: &Tensor, other: &Tensor, share: f64) -> Result<Tensor> {
+    Ok((own.detach().affine(1.0 - share, 0.0)? + other.detach().affine(share, 0.0)?)?)
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::optimizer::AdamwStep;
 use dlt_models::backward::Gradients;
-use dlt_models::binding::Settlement;
-use dlt_models::parameters::Parameters;
+use dlt_models::binding::{Merged, Settlement};
+use dlt_models::parameters::{Parameters, blended};
 use dlt_models::{Model, ModelError};
 use dlt_spec::spec::{Decayed, GroupRate, Moments, OptimizerSpec, TyingSpec};
 
@@ -38,7 +38,7 @@ impl ParameterMoments {
 }
 
 /// AdamW with decoupled weight decay, clipping by global norm, and moments that follow the tying (DEVIATIONS
-/// rows 10, 11, 16, 32). Its state is readable, for checkpoints and tests.
+/// rows 10, 11, 16, 32, 42). Its state is readable, for checkpoints and tests.
 #[derive(Debug)]
 pub struct Optimizer {
     spec: OptimizerSpec,
@@ -47,6 +47,13 @@ pub struct Optimizer {
     shared: Vec<ParameterMoments>,
     slots: BTreeMap<usize, Vec<ParameterMoments>>,
     place: Option<RestingPlace>,
+    resting: BTreeMap<usize, Arc<Resting>>,
+}
+
+/// Moments of blocks before a decision that may be undone: see [`Optimizer::hold`].
+#[derive(Debug)]
+pub struct HeldMoments {
+    slots: BTreeMap<usize, Vec<ParameterMoments>>,
     resting: BTreeMap<usize, Arc<Resting>>,
 }
 
@@ -109,11 +116,54 @@ impl Optimizer {
     }
 
     /// Lets moments follow a decision: those of tied layers go, or rest where they are to be resumed; those of newly
-    /// independent ones begin as the rule says, and those of replicated ones afresh under every rule.
+    /// independent ones begin as the rule says, and those of replicated ones afresh under every rule. Where blocks were
+    /// averaged, so are their moments.
     ///
     /// # Errors
     /// Fails where the device has no memory left, or the disk where moments rest fails.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<()> {
+        let going: Vec<_> =
+            settlement.merged.iter().map(|merged| self.slots.get(&merged.from).cloned()).collect();
+        self.follow(settlement)?;
+        for (merged, going) in settlement.merged.iter().zip(going) {
+            self.blend(merged, going)?;
+        }
+        Ok(())
+    }
+
+    /// Averages the moments of a block that went into those of the block that took it in. Moments that are not there yet
+    /// count as zero. The step count is the greater one: it says how far the running means have come from their zero start.
+    fn blend(&mut self, merged: &Merged, going: Option<Vec<ParameterMoments>>) -> Result<()> {
+        let own = self.slots.remove(&merged.into);
+        let (own, going) = match (own, going) {
+            (None, None) => return Ok(()),
+            (Some(own), Some(going)) => (own, going),
+            (Some(own), None) => (own.clone(), zeros_of(&own)?),
+            (None, Some(going)) => (zeros_of(&going)?, going),
+        };
+        let pairs = own.iter().zip(&going).map(|(own, going)| {
+            Ok(ParameterMoments {
+                first: blended(&own.first, &going.first, merged.share)?,
+                second: blended(&own.second, &going.second, merged.share)?,
+                step: own.step.max(going.step),
+            })
+        });
+        self.slots.insert(merged.into, pairs.collect::<Result<_>>()?);
+        Ok(())
+    }
+
+    /// The moments of blocks as they are now, without a copy: for [`go_back`](Self::go_back), as long as no step is made.
+    #[must_use]
+    pub fn hold(&self) -> HeldMoments {
+        HeldMoments { slots: self.slots.clone(), resting: self.resting.clone() }
+    }
+
+    /// Undoes what was settled since [`hold`](Self::hold).
+    pub fn go_back(&mut self, held: HeldMoments) {
+        (self.slots, self.resting) = (held.slots, held.resting);
+    }
+
+    fn follow(&mut self, settlement: &Settlement) -> Result<()> {
         for layer in &settlement.replicated {
             self.slots.remove(layer);
         }
@@ -227,6 +277,15 @@ impl Stepper<'_> {
         }
         Ok(())
     }
+}
+
+/// Moments of zero, of the same shapes.
+fn zeros_of(moments: &[ParameterMoments]) -> Result<Vec<ParameterMoments>> {
+    let zeros = |tensor: &Tensor| tensor.zeros_like().map_err(ModelError::from);
+    let each = moments
+        .iter()
+        .map(|one| Ok(ParameterMoments { first: zeros(&one.first)?, second: zeros(&one.second)?, step: 0 }));
+    each.collect()
 }
 
 /// Adds moments of zero for parameters that have none yet.

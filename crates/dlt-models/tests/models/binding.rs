@@ -1,7 +1,7 @@
 //! The binding against the recordings of the authors' code, and its laws.
 
 use dlt_models::binding::{Binding, Change, Move, Rules};
-use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 use dlt_state::{Action, State};
 use proptest::prelude::*;
 
@@ -91,11 +91,60 @@ proptest! {
                 match step {
                     Move::Materialise(id) => { bank.insert(id, "initial".to_owned()); }
                     Move::Copy { from, to } => { let copy = bank[&from].clone(); bank.insert(to, copy); }
+                    Move::Blend { .. } => panic!("nothing is averaged under the paper's rules"),
                     Move::Release(id) => { bank.remove(&id); }
                 }
             }
             for layer in 0..n_layers {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &used[to.owner(layer)]);
+            }
+            prop_assert_eq!(bank.len(), to.n_independent());
+            from = to;
+        }
+    }
+
+    /// Averaging: a block becomes the mean of what its layers used before, where that block is gone; layers that came from a
+    /// block which stays count for the owner's. The moments go the same way.
+    #[test]
+    fn law_averaged_blocks_are_the_mean_of_what_their_layers_used(actions in actions()) {
+        let n_layers = actions[0].n_layers();
+        let (mut binding, mut from) = (Binding::of_state(&State::independent(n_layers)), State::independent(n_layers));
+        let mut bank: std::collections::BTreeMap<_, f64> =
+            (0..n_layers).map(|layer| (binding.storage(layer), (layer * layer) as f64)).collect();
+        let rules = Rules { merge: Merge::Average, ..PAPER };
+        for action in &actions {
+            let to = State::from_action(action);
+            let before = binding.clone();
+            let used: Vec<_> = (0..n_layers).map(|layer| bank[&before.storage(layer)]).collect();
+            let mut moments = used.clone();
+            let change = Change { from: &from, to: &to, action, visited: None };
+            let settlement = binding.apply(&rules, &change).expect("equal depths");
+            for step in settlement.moves {
+                match step {
+                    Move::Materialise(id) => panic!("{id:?}: no layer is frozen"),
+                    Move::Copy { from, to } => { let copy = bank[&from]; bank.insert(to, copy); }
+                    Move::Blend { from, into, share } => {
+                        prop_assert!(share > 0.0 && share < 1.0);
+                        let blended = (1.0 - share) * bank[&into] + share * bank[&from];
+                        bank.insert(into, blended);
+                    }
+                    Move::Release(id) => { bank.remove(&id); }
+                }
+            }
+            // Moments of layers that untied are inherited before any are averaged.
+            for &(layer, owner) in &settlement.untied {
+                moments[layer] = used[owner.expect("no layer is frozen")];
+            }
+            for merged in &settlement.merged {
+                prop_assert!(before.is_independent(merged.from) && binding.is_independent(merged.into));
+                moments[merged.into] = (1.0 - merged.share) * moments[merged.into] + merged.share * used[merged.from];
+            }
+            let stays = |layer: usize| (0..n_layers).any(|other| binding.storage(other) == before.storage(layer));
+            for group in to.groups() {
+                let voices = group.members.iter().map(|&layer| used[if stays(layer) { group.owner } else { layer }]);
+                let mean = voices.sum::<f64>() / group.members.len() as f64;
+                prop_assert!((bank[&binding.storage(group.owner)] - mean).abs() < 1e-9);
+                prop_assert!((moments[group.owner] - mean).abs() < 1e-9);
             }
             prop_assert_eq!(bank.len(), to.n_independent());
             from = to;
@@ -136,6 +185,7 @@ proptest! {
             untie: if alias { Untie::Alias } else { Untie::Copy },
             retied: if keep { Retied::Keep } else { Retied::Follow },
             first_tie: if literal { FirstTie::Literal } else { FirstTie::Replicate },
+            merge: Merge::Overwrite,
         };
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::frozen(n_layers);
@@ -158,6 +208,7 @@ proptest! {
                             prop_assert!(blocks.contains(&from));
                             blocks.insert(to);
                         }
+                        Move::Blend { .. } => panic!("nothing is averaged under `overwrite`"),
                         Move::Release(id) => { blocks.remove(&id); }
                     }
                 }

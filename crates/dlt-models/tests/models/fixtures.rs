@@ -9,7 +9,7 @@ use dlt_models::architecture::{Form, HeadSettings};
 use dlt_models::binding::{Binding, Rules};
 use dlt_models::gpt2::Gpt2;
 use dlt_models::{Model, ModelError};
-use dlt_spec::spec::{FirstTie, Gradient, Retied, Tie, Untie};
+use dlt_spec::spec::{FirstTie, Gradient, Merge, Retied, Tie, Untie};
 use dlt_state::State;
 use serde_json::Value;
 
@@ -37,6 +37,7 @@ pub(crate) const PAPER: Rules = Rules {
     untie: Untie::Copy,
     retied: Retied::Follow,
     first_tie: FirstTie::Replicate,
+    merge: Merge::Overwrite,
 };
 
 pub(crate) const REFERENCE: Rules = Rules {
@@ -45,6 +46,7 @@ pub(crate) const REFERENCE: Rules = Rules {
     untie: Untie::Alias,
     retied: Retied::Keep,
     first_tie: FirstTie::Replicate,
+    merge: Merge::Overwrite,
 };
 
 /// Four layers of width 12 with a vocabulary of 31.

@@ -65,6 +65,7 @@ fn carry_out(bank: &mut BTreeMap<StorageId, String>, settlement: &Settlement, n_
         match *step {
             Move::Materialise(id) => drop(bank.insert(id, format!("initial {}", id.0))),
             Move::Copy { from, to } => drop(bank.insert(to, bank[&from].clone())),
+            Move::Blend { .. } => panic!("copies are never averaged"),
             Move::Release(id) => drop(bank.remove(&id)),
         }
         assert!(bank.len() <= n_layers, "{step:?}: {bank:?}");

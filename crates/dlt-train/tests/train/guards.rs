@@ -6,7 +6,7 @@ use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::{Batch, Model};
 use dlt_spec::Spec;
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie};
 use dlt_state::State;
 use dlt_train::optimizer::Optimizer;
 
@@ -59,7 +59,14 @@ fn every_trainable_parameter_has_a_gradient_after_optimizer_steps_in_every_state
             (Gradient::Sum, Kernels::Composed),
             (Gradient::Owner, Kernels::Composed),
         ] {
-            let rules = Rules { tie, gradient, untie, retied, first_tie: FirstTie::Replicate };
+            let rules = Rules {
+                tie,
+                gradient,
+                untie,
+                retied,
+                first_tie: FirstTie::Replicate,
+                merge: Merge::Overwrite,
+            };
             let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
             let mut model = Model::new(architecture, Binding::frozen(4), rules, kernels, 7, &Device::Cpu)
                 .expect("a small model fits");

@@ -10,7 +10,7 @@ use dlt_kernels::{Gelu, Kernels};
 use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Binding, Change, Rules, Settlement};
 use dlt_models::{Batch, Model};
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie};
 use dlt_spec::{ExitCode, Spec};
 use dlt_state::State;
 use dlt_train::checkpoint::CheckpointFolder;
@@ -32,7 +32,7 @@ struct Training {
 impl Training {
     fn new(place: Option<RestingPlace>, untie: Untie, gradient: Gradient) -> Self {
         let (retied, first_tie) = (Retied::Follow, FirstTie::Replicate);
-        let rules = Rules { tie: Tie::Share, gradient, untie, retied, first_tie };
+        let rules = Rules { tie: Tie::Share, gradient, untie, retied, first_tie, merge: Merge::Overwrite };
         let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
         let model = Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
             .expect("it fits");

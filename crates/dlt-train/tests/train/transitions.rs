@@ -7,7 +7,7 @@ use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Change, Rules};
 use dlt_models::{Batch, Model};
 use dlt_spec::Spec;
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Moments, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie};
 use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use serde_json::Value;
@@ -45,6 +45,7 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
         untie: Untie::Copy,
         retied: Retied::Follow,
         first_tie: if case["first_tie"] == "literal" { FirstTie::Literal } else { FirstTie::Replicate },
+        merge: Merge::Overwrite,
     };
     let moments = match case["moments"].as_str() {
         Some("inherit") => Moments::Inherit,
