@@ -4,8 +4,9 @@ use std::path::Path;
 
 use dlt_data::catalogue;
 use dlt_models::Model;
+use dlt_spec::Spec;
 use dlt_spec::record::Summary;
-use dlt_spec::spec::{Architecture, Marks, Objective};
+use dlt_spec::spec::{Architecture, DecideUnit, Decision, Marks, Objective, PolicyKind};
 
 use crate::map;
 use crate::numbers::{decimal, perplexity, whole};
@@ -177,14 +178,33 @@ impl Card<'_> {
             _ => format!("{} tokens", spec.model.context),
         };
         format!(
-            "Seed {}, the weights of step {}, batches of {} windows of {context}, AdamW with a learning rate of {}, a \
-             decision every {} steps. `spec.toml` has every setting.\n",
+            "Seed {}, the weights of step {}, batches of {} windows of {context}, AdamW with a learning rate of {}, {}. \
+             `spec.toml` has every setting.\n",
             spec.seed,
             whole(step),
             training.batch,
             optimizer.learning_rate,
-            spec.tying.decide_every,
+            decisions(spec),
         )
+    }
+}
+
+/// When decisions are made, in words.
+fn decisions(spec: &Spec) -> String {
+    let tying = &spec.tying;
+    let unit = match tying.decide_unit {
+        DecideUnit::Steps => "steps",
+        DecideUnit::Epochs => "passes",
+    };
+    let every = format!("every {} {unit}", tying.decide_every);
+    match tying.decision {
+        _ if spec.agent.policy == PolicyKind::None => "no decisions".to_owned(),
+        Decision::Joint | Decision::PerLayer | Decision::Single => format!("a decision {every}"),
+        Decision::Split | Decision::Swap => {
+            let shares = tying.grow.iter().map(|share| format!("{:.0} %", 100.0 * share));
+            let splits = format!("splits after {} of training", shares.collect::<Vec<_>>().join(", "));
+            if tying.decision == Decision::Swap { format!("{splits}, then a swap {every}") } else { splits }
+        }
     }
 }
 

@@ -98,10 +98,9 @@ impl Ending<'_> {
         }
         if self.summary.decisions == Some(0) {
             text += &format!(
-                "  no decision was made in {} steps (tying.decide_every = {}): these are figures of the state that the run \
-                 began in, not of dynamic tying\n",
-                whole(self.summary.steps),
-                self.spec.tying.decide_every
+                "  no decision was made in {} steps: these are figures of the state that the run began in, not of dynamic \
+                 tying\n",
+                whole(self.summary.steps)
             );
         }
         text

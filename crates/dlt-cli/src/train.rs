@@ -9,8 +9,8 @@ use dlt_data::{Companions, Material, Split, TOKENIZER_FILE};
 use dlt_models::binding::Binding;
 use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
-use dlt_spec::spec::{Architecture, Schedule, Size};
-use dlt_spec::{CheckedSpec, ExitCode, Origin};
+use dlt_spec::spec::{Architecture, Decision, Schedule, Size};
+use dlt_spec::{CheckedSpec, ExitCode, Origin, fields};
 use dlt_state::{Recording, State};
 use dlt_train::{Resumption, RunFolder, TrainError, Trainer, due_decisions, initial_binding, memory};
 
@@ -413,7 +413,7 @@ fn introduce(
     };
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));
-    forewarn(progress, spec, steps, recording);
+    forewarn(progress, spec, material.examples(Split::Train).count(), recording);
     let predict = |binding: &Binding| -> Result<String> {
         let peak = memory::predict(spec, material, binding)?.peak;
         Ok(decimal(peak as f64 / 1e6, 0))
@@ -427,7 +427,8 @@ fn introduce(
 }
 
 /// Says what a run of so few steps leaves out.
-fn forewarn(progress: &Progress, spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) {
+fn forewarn(progress: &Progress, spec: &CheckedSpec, train_windows: usize, recording: Option<&Recording>) {
+    let steps = spec.steps(train_windows);
     let warmup = spec.optimizer.warmup_steps;
     if warmup > steps {
         progress.note(&format!(
@@ -436,13 +437,17 @@ fn forewarn(progress: &Progress, spec: &CheckedSpec, steps: usize, recording: Op
             whole(steps)
         ));
     }
-    if due_decisions(spec, steps, recording) == Some(0) {
+    if due_decisions(spec, train_windows, recording) == Some(0) {
+        let keys = match spec.tying.decision {
+            Decision::Split | Decision::Swap => &["tying.grow", "tying.groups", "tying.budget"][..],
+            _ => &["tying.decide_every", "tying.decide_unit", "tying.decide_until"],
+        };
+        let settings =
+            keys.iter().filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));
         progress.note(&format!(
-            "no decision is due in {} steps (tying.decide_every = {}, tying.decide_until = {}): every layer stays as it \
-             begins, so this is no dynamic tying",
+            "no decision is due in {} steps ({}): every layer stays as it begins, so this is no dynamic tying",
             whole(steps),
-            spec.tying.decide_every,
-            spec.tying.decide_until
+            settings.collect::<Vec<_>>().join(", ")
         ));
     }
 }

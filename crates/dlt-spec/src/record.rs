@@ -209,6 +209,15 @@ pub struct DecisionRow {
     /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
     pub likeness: Option<f64>,
+    /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state is then the one before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+    /// Mean loss on the reward's batches before the decision, in nats; absent where nobody measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub loss_before: Option<f64>,
+    /// The same right after the decision, before any training step.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    pub loss_after: Option<f64>,
     /// Layers tied to another owner by this decision.
     pub tied_events: usize,
     /// Layers made independent by this decision.

@@ -1,6 +1,6 @@
 //! Checkpoints: all of a run that changes, so that it goes on bit for bit.
 //!
-//! # Format, version 2
+//! # Format, version 3
 //! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named by the training steps done. Every reader of
 //! safetensors can open it. Tensors:
 //!
@@ -10,13 +10,13 @@
 //! | `transformer.h.S.attn.c_attn.weight`, ... | the block of storage `S`, each storage once, however many layers use it |
 //! | `moments/first/` and `moments/second/`, then a name | AdamW's moments of a parameter; for a block under the number of the layer whose optimizer state it is |
 //! | `recording` | u8: the decisions so far, as `states.jsonl` holds them |
-//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), place and random stream of both orders of data, running means, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
+//! | `progress` | u8: everything else as JSON: step counts of the moments, the agent (Q-network, its optimizer, epsilon, random stream, pending decision), place and random stream of both orders of data, running means, what was gathered from gradients since the last decision, the loss before it, peaks of memory, best model, length of `metrics.jsonl`, checksums of the data |
 //!
 //! Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
-//! | `dlt-checkpoint` | version of this layout, `2`; version 1, whose `progress` lacks the peaks of memory, is read too |
+//! | `dlt-checkpoint` | version of this layout, `3`; read too are version 2, whose `progress` lacks what was gathered from gradients and the loss before a decision, and version 1, which lacks the peaks of memory besides |
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `spec` | the run's specification as TOML |
 //! | `step`, `vocabulary`, `classes` | training steps done, size of the vocabulary, number of classes (0: none) |
@@ -41,15 +41,15 @@ use dlt_state::Recording;
 
 use crate::{Result, TrainError};
 pub(crate) use contents::{Contents, Numbers};
-pub(crate) use progress::{Best, Progress, StepCounts};
+pub(crate) use progress::{Best, Probe, Progress, StepCounts};
 pub(crate) use store::sha256;
 pub use store::{CHECKPOINT_FOLDER, CheckpointFolder, Found};
 
 /// Version of the layout that this program writes.
-pub const VERSION: &str = "2";
+pub const VERSION: &str = "3";
 
 /// Versions that it reads besides.
-pub const OLDER_VERSIONS: &[&str] = &["1"];
+pub const OLDER_VERSIONS: &[&str] = &["1", "2"];
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1 << 20;

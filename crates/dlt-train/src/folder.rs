@@ -21,6 +21,7 @@ use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
 
 use crate::lock::Lock;
+use crate::tying::empty_recording;
 use crate::{Result, TrainError};
 
 pub use held::Held;
@@ -82,7 +83,7 @@ impl RunFolder {
         let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
         let mut folder = Self { held, metrics, states, lock };
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
-        folder.state_line(&Recording::starting_from(spec.initial_state()).header_line())?;
+        folder.state_line(&empty_recording(spec).header_line())?;
         fill(&folder)?;
         new.finish().map_err(refused)?;
         folder.held = folder.held.renamed(path);

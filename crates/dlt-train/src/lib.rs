@@ -33,7 +33,9 @@ mod model_file;
 pub mod optimizer;
 mod resume;
 pub mod schedule;
+mod statistics;
 mod step;
+mod timetable;
 mod trainer;
 mod tying;
 
@@ -47,8 +49,9 @@ pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{Repaired, open_model, repair_model, sweep, with_repair};
 pub use resume::{ALLOWED_CHANGES, Resumption};
+pub use timetable::due_decisions;
 pub use trainer::{StepReport, Trainer, Watch};
-pub use tying::{Weights, due_decisions, initial_binding, model_for, model_notes, saved_model};
+pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

@@ -7,7 +7,7 @@ use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
 use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, Extents};
-use dlt_spec::spec::{Architecture, Objective};
+use dlt_spec::spec::{Architecture, Objective, PolicyKind};
 use rand::Rng;
 
 use crate::clock::Clock;
@@ -90,11 +90,13 @@ pub fn measure_steps(
         peak_device_used_mb: None,
         loss: 0.0,
     };
+    // As in a run, where such a policy reads them between two decisions.
+    let sketches = matches!(spec.agent.policy, PolicyKind::Grow | PolicyKind::Conflict);
     let mut resident = Vec::new();
     for index in 0..steps.max(1) {
         let started = Clock::start();
         optimizer.prepare(&model)?;
-        let (loss, gradients) = step::gradients(&model, batch, spec, index)?;
+        let (loss, gradients) = step::gradients(&model, batch, spec, index, sketches)?;
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
         // A GPU has only been given its work so far.

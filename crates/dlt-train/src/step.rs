@@ -6,16 +6,17 @@ use dlt_models::{Batch, Model};
 use dlt_spec::CheckedSpec;
 
 use crate::Result;
-use crate::tying::dropout_seed;
+use crate::tying::{dropout_seed, sketch_seed};
 
 /// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec makes of it.
 ///
-/// `step` numbers the dropout masks.
+/// `step` numbers the dropout masks, and the projections of sketches, where those are asked for.
 pub(crate) fn gradients(
     model: &Model,
     batch: Batch<'_>,
     spec: &CheckedSpec,
     step: usize,
+    sketches: bool,
 ) -> Result<(f64, Gradients)> {
     let n_predictions = batch.n_predictions();
     let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
@@ -29,7 +30,7 @@ pub(crate) fn gradients(
             checkpointing: spec.training.checkpointing,
             dropout,
             scale: 1.0 / n_predictions as f64,
-            sketch: None,
+            sketch: sketches.then(|| sketch_seed(spec.seed, step)),
         };
         loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }

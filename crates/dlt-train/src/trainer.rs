@@ -1,32 +1,36 @@
 //! The loop: Algorithm 1, read from top to bottom in [`Trainer::advance`].
 
+mod deciding;
 mod evaluated;
 pub(crate) mod restored;
 mod saved;
 
 use candle_core::Device;
-use dlt_agent::{Agent, Measured, Occasion, Turn};
+use dlt_agent::{Agent, Measured};
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{Objective, Order, RewardTiming, Selection};
+use dlt_spec::spec::{Objective, Selection};
 use dlt_state::Recording;
 
+use crate::checkpoint::Probe;
 use crate::clock::{Clock, per_second};
 use crate::ending::Times;
-use crate::evaluation::{Evaluating, Evaluation};
+use crate::evaluation::Evaluating;
 use crate::feed::Feed;
 use crate::folder::RunFolder;
 use crate::means::{Means, Peaks, Sample};
 use crate::optimizer::Optimizer;
 use crate::optimizer::resting::RestingPlace;
 use crate::schedule::learning_rate;
+use crate::statistics::Statistics;
+use crate::timetable::{self, Timetable};
 use crate::trainer::evaluated::Best;
 use crate::trainer::saved::Saving;
-use crate::tying::{Timetable, Weights, agent_for, certain_binding, change, model_for, stream, visited};
+use crate::tying::{Weights, agent_for, certain_binding, empty_recording, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -60,6 +64,9 @@ pub struct Trainer {
     agent: Option<Agent>,
     recording: Recording,
     timetable: Timetable,
+    /// Training steps that a late reward waits for.
+    reward_after: usize,
+    statistics: Statistics,
     train: Feed,
     rewards: Feed,
     validation: Examples,
@@ -68,6 +75,8 @@ pub struct Trainer {
     steps: usize,
     evaluate_every: usize,
     pending: Option<DecisionRow>,
+    /// The loss before the pending decision, where its reward is made of it.
+    probe: Option<Probe>,
     means: Means,
     best: Option<Best>,
     best_on_test: Option<f64>,
@@ -85,10 +94,6 @@ pub struct Trainer {
 
 /// Is told how far evaluations are, which may take longer than training.
 pub type Watch = Box<dyn FnMut(Evaluating)>;
-
-/// Bytes that a decision has to free before memory is given back to the system. That costs fresh pages for
-/// the next step's values, which is worth it for large blocks only.
-const GIVE_BACK_FROM: usize = 64 << 20;
 
 /// Resident memory before a model is there. What reading and tokenizing have left free is not the run's.
 fn process_mb() -> Option<f64> {
@@ -129,7 +134,12 @@ impl Trainer {
         }
         material.batches(spec.training.batch, stream(spec.seed, "data"))?;
         // Before an agent is made, which may be larger than the model.
-        memory::check_fit(spec, material, &certain_binding(spec), device)?;
+        memory::check_fit(
+            spec,
+            material,
+            &certain_binding(spec, material.examples(Split::Train).count()),
+            device,
+        )?;
         agent_for(spec, recording).map(drop)
     }
 
@@ -173,8 +183,9 @@ impl Trainer {
             optimizer: Optimizer::new(&spec.optimizer, &spec.tying)
                 .resting_in(RestingPlace::in_run(folder.held())),
             agent: agent_for(&spec, recording)?,
-            recording: Recording::starting_from(spec.initial_state()),
-            timetable: Timetable::new(&spec, steps, recording),
+            recording: empty_recording(&spec),
+            timetable: Timetable::new(&spec, steps, examples.count(), recording),
+            reward_after: timetable::every(&spec, examples.count()),
             train: Feed::new(&examples, batch, stream(seed, "data"))?,
             rewards: Feed::new(&examples, batch, stream(seed, "reward"))?,
             validation: if used < validation.count() { validation.first(used)? } else { validation },
@@ -182,6 +193,8 @@ impl Trainer {
             steps,
             evaluate_every: spec.evaluate_every(examples.count()),
             pending: None,
+            probe: None,
+            statistics: Statistics::default(),
             means: Means::default(),
             best: None,
             best_on_test: None,
@@ -216,8 +229,8 @@ impl Trainer {
         }
         let started = Clock::start();
         let mut decision = None;
-        for _ in 0..self.timetable.decisions_after(self.step) {
-            decision = self.deciding(Self::decide)?;
+        for turn in self.timetable.turns_after(self.step) {
+            decision = self.deciding(|trainer| trainer.decide(turn))?;
         }
         let row = self.train_step(&started)?;
         self.step += 1;
@@ -239,98 +252,13 @@ impl Trainer {
         }))
     }
 
-    /// Does a part of a decision, and books its time; that of forward passes is booked by themselves.
-    fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        let (started, rewarding_s) = (Clock::start(), self.times.rewarding_s);
-        let result = part(self);
-        self.times.deciding_s += started.elapsed_s() - (self.times.rewarding_s - rewarding_s);
-        result
-    }
-
-    /// Lines 8 to 28 of Algorithm 1: decide, apply, reward, learn.
-    fn decide(&mut self) -> Result<Option<DecisionRow>> {
-        self.reward_pending()?;
-        let Some(agent) = &mut self.agent else { return Ok(None) };
-        let decision = agent.decide(&Occasion { turn: Turn::Regular, evidence: None })?;
-        let settlement = self.model.apply(&change(agent.current_state(), &decision))?;
-        self.optimizer.settle(&settlement)?;
-        let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
-        self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
-        // Weights and both moments of blocks that went; between two steps nothing else lives.
-        let freed = settlement.tied.len() * self.model.n_block_parameters() * 3 * size_of::<f32>();
-        if freed >= GIVE_BACK_FROM {
-            memory::give_back();
-        }
-        if self.spec.data.order == Order::Sweep {
-            self.train.restart()?;
-        }
-        let layer = visited(&decision);
-        let events = agent.current_state().transition_to(&decision.state)?.event_counts();
-        let row = self.recording.push(self.step, decision.action.clone(), layer)?;
-        self.folder.state_line(&row.to_line())?;
-        self.pending = Some(DecisionRow {
-            step: self.step,
-            visit: self.recording.rows().len() - 1,
-            layer,
-            action: Some(decision.action.values().to_vec()),
-            state: decision.state.owners().to_vec(),
-            explored: decision.exploration.is_some_and(|exploration| exploration.explored),
-            epsilon: decision.exploration.map(|exploration| exploration.epsilon),
-            reward: None,
-            q_predicted: None,
-            q_target: None,
-            q_loss: None,
-            conflict: decision.conflict,
-            likeness: decision.likeness,
-            tied_events: events.tied,
-            untied_events: events.untied,
-            elapsed_ms: self.clock.elapsed_ms(),
-        });
-        match self.spec.agent.reward_timing {
-            RewardTiming::AtOnce => self.reward_pending(),
-            RewardTiming::AfterSteps => Ok(self.pending.clone()),
-        }
-    }
-
-    /// Whether the k training steps are over that a late reward waits for.
-    fn is_reward_due(&self) -> bool {
-        let waited = |row: &DecisionRow| self.step - row.step >= self.spec.tying.decide_every;
-        self.pending.as_ref().is_some_and(waited)
-    }
-
-    /// Measures the reward of the decision that waits for it, and lets the agent learn.
-    fn reward_pending(&mut self) -> Result<Option<DecisionRow>> {
-        let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else { return Ok(None) };
-        if self.spec.data.order == Order::Sweep {
-            self.rewards.restart()?;
-        }
-        let (started, mut measured) = (Clock::start(), Evaluation::default());
-        for _ in 0..self.spec.agent.reward_batches {
-            for (_, piece) in self.rewards.next()?.pieces(self.spec.micro_batch()) {
-                measured.add(&self.model, &piece)?;
-            }
-        }
-        self.times.rewarding_s += started.elapsed_s();
-        if !measured.loss().is_finite() {
-            let tensor = "the loss of the reward's batch".to_owned();
-            return Err(TrainError::Diverged { step: self.step, loss: measured.loss(), tensor });
-        }
-        let reward = agent.reward(measured.measured(), None)?;
-        let update = agent.learn(reward)?;
-        row.reward = Some(reward);
-        row.q_predicted = update.map(|update| update.predicted);
-        row.q_target = update.map(|update| update.target);
-        row.q_loss = update.map(|update| update.loss);
-        self.folder.metric(&MetricRow::Decision(row.clone()))?;
-        Ok(Some(row))
-    }
-
     /// Lines 5 and 6: a mini-batch and a training step on it.
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
+        let sketches = self.needs_sketches();
         let batch = self.train.next()?;
         let (n_tokens, step) = (self.spec.units_per_step(), self.step);
         self.optimizer.prepare(&self.model)?;
-        let (loss, gradients) = step::gradients(&self.model, batch, &self.spec, step)?;
+        let (loss, mut gradients) = step::gradients(&self.model, batch, &self.spec, step, sketches)?;
         let norm = gradients.norm()?;
         let is_finite = loss.is_finite() && norm.is_finite();
         if !is_finite {
@@ -340,6 +268,9 @@ impl Trainer {
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let gradient_bytes = gradients.bytes();
         if is_finite {
+            if let Some(sketches) = gradients.sketches.take() {
+                self.statistics.add(&sketches);
+            }
             self.optimizer.step(&self.model, gradients, norm, rate)?;
         }
         self.saving.watch(step, loss);

@@ -11,11 +11,12 @@ use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::file::ModelFile;
 use dlt_models::parameters::Layout;
 use dlt_spec::size::Extents;
-use dlt_spec::spec::{FirstDecision, PolicyKind, Tie, TyingSpec};
+use dlt_spec::spec::{PolicyKind, Tie};
 use dlt_spec::{CheckedSpec, fields, seeds};
-use dlt_state::{Recording, Row, State};
+use dlt_state::{Recording, State};
 use rand_chacha::ChaCha8Rng;
 
+use crate::timetable::Timetable;
 use crate::{Result, TrainError};
 
 /// Weights to begin with, by the names of our model files; `None` for one that is not there.
@@ -68,8 +69,16 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
     }
 }
 
-/// The largest binding that a run is certain to meet. Ties come and go by what is decided; copies stay.
-pub(crate) fn certain_binding(spec: &CheckedSpec) -> Binding {
+/// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go by what is decided;
+/// copies stay, and so do splits, whose number is known though their places are not.
+pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
+    let splits = Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
+    if splits > 0 && spec.agent.policy != PolicyKind::None {
+        let (layers, groups) = (spec.model.layers, spec.initial_state().n_independent() + splits);
+        // Any state of so many groups does: the first ones have a layer each.
+        let owners = (0..layers).map(|layer| layer.min(groups - 1)).collect();
+        return Binding::of_state(&State::new(owners).expect("owners that own themselves"));
+    }
     let decides = spec.agent.policy != PolicyKind::None && spec.tying.decide_until > 0.0;
     match spec.tying.tie {
         Tie::Replicate if decides => Binding::of_state(&State::independent(spec.model.layers)),
@@ -107,61 +116,12 @@ pub fn saved_model(file: &ModelFile, spec: &CheckedSpec, data: Extents, device: 
     Ok(model.computing_in(spec.training.activations))
 }
 
-/// When decisions are made. A decision comes before the training step that follows it, so the last state has
-/// always been trained and evaluated.
-#[derive(Clone, Debug)]
-pub(crate) enum Timetable {
-    /// By the clock of the spec (DEVIATIONS rows 6, 9, 26).
-    Regular {
-        /// Training steps before the first decision.
-        first: usize,
-        /// Training steps between two.
-        every: usize,
-        /// Training steps from which on none is made.
-        until: usize,
-    },
-    /// At the steps of a recording, however this run's clock is set.
-    Recorded(Vec<usize>),
-}
-
-impl Timetable {
-    pub(crate) fn new(spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) -> Self {
-        match (spec.agent.policy, recording) {
-            (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) => {
-                Self::Recorded(recording.rows().iter().map(Row::step).collect())
-            }
-            _ => Self::regular(&spec.tying, steps),
-        }
+/// A recording before the first decision. Where there is a gate, it says which decisions were undone.
+pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
+    match spec.tying.gate.is_finite() {
+        true => Recording::gated(spec.initial_state()),
+        false => Recording::starting_from(spec.initial_state()),
     }
-
-    fn regular(tying: &TyingSpec, steps: usize) -> Self {
-        let first = match tying.first_decision {
-            FirstDecision::AfterK => tying.decide_every,
-            FirstDecision::AtStep0 => 1,
-            FirstDecision::BeforeFirstStep => 0,
-        };
-        let until = (tying.decide_until * steps as f64).round() as usize;
-        Self::Regular { first, every: tying.decide_every, until }
-    }
-
-    /// Decisions that are made after `done` training steps.
-    pub(crate) fn decisions_after(&self, done: usize) -> usize {
-        match self {
-            Self::Regular { first, every, until } => {
-                usize::from(done >= *first && (done - first).is_multiple_of(*every) && done < *until)
-            }
-            Self::Recorded(steps) => steps.iter().filter(|&&step| step == done).count(),
-        }
-    }
-}
-
-/// How many decisions a run of so many steps makes; nothing where nobody decides. `recording` is what
-/// `agent.recording` names.
-#[must_use]
-pub fn due_decisions(spec: &CheckedSpec, steps: usize, recording: Option<&Recording>) -> Option<usize> {
-    let table = Timetable::new(spec, steps, recording);
-    let decides = spec.agent.policy != PolicyKind::None;
-    decides.then(|| (0..steps).map(|done| table.decisions_after(done)).sum())
 }
 
 /// The agent of a run, or nobody.
@@ -213,6 +173,12 @@ pub(crate) fn dropout_seed(root: u64, step: usize) -> u64 {
     stream(root, &format!("dropout/{step}")).next_u64()
 }
 
+/// Seed of the projection of one training step's sketches.
+pub(crate) fn sketch_seed(root: u64, step: usize) -> u64 {
+    use rand::RngCore;
+    stream(root, &format!("sketch/{step}")).next_u64()
+}
+
 pub(crate) fn stream(root: u64, name: &str) -> ChaCha8Rng {
     seeds::stream(root, name)
 }
@@ -222,35 +188,20 @@ mod tests {
     use super::*;
     use dlt_spec::{Overlay, Spec};
 
-    fn due(first_decision: FirstDecision, decide_until: f64) -> Vec<usize> {
-        let tying = TyingSpec { first_decision, decide_every: 15, decide_until, ..Spec::default().tying };
-        let table = Timetable::regular(&tying, 60);
-        (0..60).filter(|&done| table.decisions_after(done) > 0).collect()
-    }
-
-    #[test]
-    fn decisions_come_when_each_reading_says() {
-        assert_eq!(due(FirstDecision::AfterK, 1.0), [15, 30, 45]);
-        assert_eq!(due(FirstDecision::AtStep0, 1.0), [1, 16, 31, 46]);
-        assert_eq!(due(FirstDecision::BeforeFirstStep, 1.0), [0, 15, 30, 45]);
-    }
-
     #[test]
     fn copies_are_certain_and_ties_are_not() {
         let trained = |set: &[&str]| {
             let overlays: Vec<_> = set.iter().map(|one| Overlay::from_assignment(one).unwrap()).collect();
-            certain_binding(&Spec::assemble(&overlays).unwrap().check().unwrap()).trained().len()
+            certain_binding(&Spec::assemble(&overlays).unwrap().check().unwrap(), 800).trained().len()
         };
         let frozen = ["model.layers=3", "tying.initial=frozen"];
         assert_eq!(trained(&frozen), 1);
         assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate"]].concat()), 3);
         assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate", "agent.policy=none"]].concat()), 1);
-    }
-
-    #[test]
-    fn decisions_end_with_their_share_of_training() {
-        assert_eq!(due(FirstDecision::AfterK, 0.5), [15]);
-        assert_eq!(due(FirstDecision::AfterK, 0.51), [15, 30]);
-        assert!(due(FirstDecision::AfterK, 0.0).is_empty());
+        let growth =
+            ["model.layers=8", "tying.initial=tied", "tying.decision=split", "tying.grow=[0.2, 0.4, 0.6]"];
+        assert_eq!(trained(&[&growth[..], &["agent.policy=even"]].concat()), 4);
+        assert_eq!(trained(&[&growth[..], &["agent.policy=even", "tying.groups=3"]].concat()), 3);
+        assert_eq!(trained(&[&growth[..], &["agent.policy=none"]].concat()), 1);
     }
 }

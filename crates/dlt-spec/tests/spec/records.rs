@@ -38,6 +38,9 @@ fn decision() -> DecisionRow {
         q_loss: Some(810_450.06),
         conflict: Some(0.75),
         likeness: Some(0.125),
+        refused: true,
+        loss_before: Some(5.25),
+        loss_after: Some(5.75),
         tied_events: 1,
         untied_events: 1,
         elapsed_ms: 13.0,
@@ -150,6 +153,9 @@ fn law_rows_read_back_as_they_were_written() {
         q_loss: None,
         conflict: None,
         likeness: None,
+        refused: false,
+        loss_before: None,
+        loss_after: None,
         ..decision()
     };
     let rows = [

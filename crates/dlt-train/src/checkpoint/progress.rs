@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ending::Times;
 use crate::means::{Means, Peaks};
+use crate::statistics::Statistics;
 
 /// Everything of a run that changes, beside its tensors and its recording. Floats that may be of any value are
 /// written as their bits; the others are finite, and JSON holds those exactly.
@@ -28,6 +29,12 @@ pub(crate) struct Progress {
     pub(crate) agent: Option<AgentSnapshot>,
     /// The decision that waits for its reward.
     pub(crate) pending: Option<DecisionRow>,
+    /// The loss before that decision, where its reward is made of it; layouts 1 and 2 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
+    /// What was gathered from gradients since the last decision; layouts 1 and 2 lack it.
+    #[serde(default, skip_serializing_if = "Statistics::is_empty")]
+    pub(crate) statistics: Statistics,
     /// Order of the training batches.
     pub(crate) train: BatchPosition,
     /// Order of the batches that rewards are measured on.
@@ -47,6 +54,16 @@ pub(crate) struct Progress {
     /// Time of the whole run, and where that of training went.
     pub(crate) elapsed_s: f64,
     pub(crate) times: Times,
+}
+
+/// A loss on batches that can be drawn again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Probe {
+    /// Where the order of rewards stood before them.
+    pub(crate) at: BatchPosition,
+    /// Mean cross-entropy, in nats; finite.
+    pub(crate) loss: f64,
 }
 
 /// Steps that each parameter has taken, in the order of its layout.

@@ -55,6 +55,12 @@ impl Restored {
             (None, None) => {}
             _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
         }
+        if !progress.statistics.fit(spec.model.layers) {
+            return Err(checkpoint.refuse("inner products of gradients of another number of layers"));
+        }
+        if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
+            return Err(checkpoint.refuse("a loss before a decision that is no number"));
+        }
         let examples = material.examples(Split::Train);
         let feed = |name: &str, position| -> Result<Feed> {
             let mut feed = Feed::new(examples, spec.training.batch, stream(spec.seed, name))?;

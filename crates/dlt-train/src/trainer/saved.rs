@@ -26,7 +26,7 @@ use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
 use crate::resume::{Resumption, recording_sha256};
-use crate::tying::{Weights, model_for};
+use crate::tying::{Weights, empty_recording, model_for};
 use crate::{Result, TrainError};
 
 /// Usual bytes of progress without an agent.
@@ -131,7 +131,7 @@ impl Trainer {
             Some((model, restored)) => (model, Some(restored)),
             None => (model_for(&spec, material.extents(), start, Kernels::Fused, &device)?, None),
         };
-        let none = Recording::starting_from(spec.initial_state());
+        let none = empty_recording(&spec);
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
             metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.progress().metrics_bytes),
@@ -157,6 +157,8 @@ impl Trainer {
         self.recording = checkpoint.recording().clone();
         self.step = progress.step;
         self.pending = progress.pending.clone();
+        self.probe = progress.probe.clone();
+        self.statistics = progress.statistics.clone();
         self.means = progress.means;
         self.best = progress.best.as_ref().map(|best| Best {
             step: best.step,
@@ -332,6 +334,8 @@ impl Trainer {
             replayed_sha256: self.saving.replayed_sha256.clone(),
             agent: self.agent.as_ref().map(Agent::snapshot),
             pending: self.pending.clone(),
+            probe: self.probe.clone(),
+            statistics: self.statistics.clone(),
             train: self.train.position(),
             rewards: self.rewards.position(),
             moments,

@@ -7,6 +7,7 @@ mod failures;
 mod faults;
 mod figures;
 mod fixtures;
+mod growth;
 mod guards;
 mod kinds;
 mod materials;

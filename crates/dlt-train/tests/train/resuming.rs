@@ -69,6 +69,23 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     check(&["training.activations=bf16", "model.dropout=0.1", "training.checkpointing=block"], &stops);
 }
 
+/// What is gathered from gradients, remembered by Q or measured before a decision is there again, whenever a run stops.
+#[test]
+fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
+    let stops: Vec<_> = (1..=24).collect();
+    let growth = ["tying.initial=tied", "tying.moments=inherit", "tying.group_rate=inverse"];
+    let splits = ["tying.decision=split", "tying.grow=[0.25, 0.5]"];
+    check(&[&growth[..], &splits, &["agent.policy=grow", "training.micro_batch=2"]].concat(), &stops);
+    let few = [1, 2, 5, 6, 7, 9, 12, 16, 23];
+    check(&[&growth[..], &splits, &["agent.policy=random"]].concat(), &few);
+    let swaps = ["tying.decision=swap", "tying.grow=[0.1, 0.2]", "tying.merge=average", "tying.gate=0.01"];
+    check(&[&growth[..], &swaps, &["agent.policy=conflict", "tying.moments=resume"]].concat(), &stops);
+    let single = ["tying.decision=single", "agent.reward=gain", "agent.reward_timing=after-steps"];
+    let q = ["agent.credit=changed", "agent.replay_memory=4", "agent.replay_batch=2", "agent.target_every=3"];
+    check(&[&single[..], &q, &["tying.initial=independent", "tying.gate=0.0"]].concat(), &stops);
+    check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
+}
+
 /// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example is drawn again. The
 /// stops lie on both sides of where a pass over the pictures and the sentences ends.
 #[test]

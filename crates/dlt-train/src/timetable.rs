@@ -1,0 +1,251 @@
+//! When decisions are made, and what is decided then.
+
+use dlt_agent::Turn;
+use dlt_spec::CheckedSpec;
+use dlt_spec::spec::{DecideUnit, Decision, FirstDecision, PolicyKind};
+use dlt_state::{Recording, Row};
+
+/// Room for the rounding of a budget that a split meets exactly.
+const ROUNDING: f64 = 1e-9;
+
+/// When decisions are made. A decision comes before the training step that follows it, so the last state has
+/// always been trained and evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Timetable {
+    /// By the clock of the spec (DEVIATIONS rows 6, 9, 26, 40).
+    Regular(Clock),
+    /// At the steps of a recording, however this run's clock is set.
+    Recorded(Vec<usize>),
+    /// Splits after so many training steps each, then swaps by the clock (row 41).
+    Growing { splits: Vec<usize>, swaps: Option<Clock> },
+}
+
+/// Decisions at equal distances, in training steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Clock {
+    /// Training steps before the first one.
+    first: usize,
+    /// Training steps between two.
+    every: usize,
+    /// Training steps from which on none is made.
+    until: usize,
+}
+
+impl Clock {
+    fn rings_after(&self, done: usize) -> bool {
+        let Self { first, every, until } = *self;
+        done >= first && (done - first).is_multiple_of(every) && done < until
+    }
+
+    /// Whether it rings after `done` steps or later.
+    fn rings_from(&self, done: usize) -> bool {
+        let missed = done.saturating_sub(self.first).div_ceil(self.every);
+        self.first.saturating_add(missed.saturating_mul(self.every)) < self.until
+    }
+}
+
+impl Timetable {
+    /// The timetable of a run of `steps` steps over `train_windows` windows. `recording` is what `agent.recording` names.
+    pub(crate) fn new(
+        spec: &CheckedSpec,
+        steps: usize,
+        train_windows: usize,
+        recording: Option<&Recording>,
+    ) -> Self {
+        let tying = &spec.tying;
+        let every = every(spec, train_windows);
+        let until = (tying.decide_until * steps as f64).round() as usize;
+        match (spec.agent.policy, recording) {
+            (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) => {
+                return Self::Recorded(recording.rows().iter().map(Row::step).collect());
+            }
+            _ => {}
+        }
+        match tying.decision {
+            Decision::Joint | Decision::PerLayer | Decision::Single => {
+                let first = match tying.first_decision {
+                    FirstDecision::AfterK => every,
+                    FirstDecision::AtStep0 => 1,
+                    FirstDecision::BeforeFirstStep => 0,
+                };
+                Self::Regular(Clock { first, every, until })
+            }
+            Decision::Split => Self::Growing { splits: splits(spec, steps), swaps: None },
+            Decision::Swap => {
+                let splits = splits(spec, steps);
+                let first = splits.last().copied().unwrap_or(0).saturating_add(every);
+                Self::Growing { splits, swaps: Some(Clock { first, every, until }) }
+            }
+        }
+    }
+
+    /// What is decided after `done` training steps, in turn.
+    pub(crate) fn turns_after(&self, done: usize) -> Vec<Turn> {
+        match self {
+            Self::Regular(clock) => Vec::from_iter(clock.rings_after(done).then_some(Turn::Regular)),
+            Self::Recorded(steps) => {
+                steps.iter().filter(|&&step| step == done).map(|_| Turn::Regular).collect()
+            }
+            Self::Growing { splits, swaps } => {
+                let splits = splits.iter().filter(|&&step| step == done).map(|_| Turn::Split);
+                let swap = swaps.filter(|clock| clock.rings_after(done)).map(|_| Turn::Swap);
+                splits.chain(swap).collect()
+            }
+        }
+    }
+
+    /// How many splits are made in all.
+    pub(crate) fn n_splits(&self) -> usize {
+        match self {
+            Self::Growing { splits, .. } => splits.len(),
+            Self::Regular(_) | Self::Recorded(_) => 0,
+        }
+    }
+
+    /// Whether anything is decided after `done` training steps or later.
+    pub(crate) fn decides_from(&self, done: usize) -> bool {
+        match self {
+            Self::Regular(clock) => clock.rings_from(done),
+            Self::Recorded(steps) => steps.iter().any(|&step| step >= done),
+            Self::Growing { splits, swaps } => {
+                splits.iter().any(|&step| step >= done) || swaps.is_some_and(|clock| clock.rings_from(done))
+            }
+        }
+    }
+}
+
+/// Training steps between two decisions, k; at least 1.
+pub(crate) fn every(spec: &CheckedSpec, train_windows: usize) -> usize {
+    match spec.tying.decide_unit {
+        DecideUnit::Steps => spec.tying.decide_every,
+        DecideUnit::Epochs => {
+            spec.tying.decide_every.saturating_mul(spec.steps_per_pass(train_windows)).max(1)
+        }
+    }
+}
+
+/// Training steps before each split of a run of `steps` steps, as far as groups and budget allow. A split needs a step
+/// before it, to learn from, and one after it, to be trained.
+fn splits(spec: &CheckedSpec, steps: usize) -> Vec<usize> {
+    let (tying, layers) = (&spec.tying, spec.model.layers);
+    let mut groups = spec.initial_state().n_independent();
+    // Blocks summed over all steps, and the most that they may come to.
+    let mut blocks = groups as f64 * steps as f64;
+    let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
+    let mut splits = Vec::new();
+    for share in &tying.grow {
+        let step = (share * steps as f64).round() as usize;
+        let (step, last) = (step.max(1), steps.saturating_sub(1));
+        let more = steps.saturating_sub(step.min(last)) as f64;
+        if last == 0 || groups >= tying.groups.or(layers) || blocks + more > most {
+            continue;
+        }
+        splits.push(step.min(last));
+        groups += 1;
+        blocks += more;
+    }
+    splits
+}
+
+/// How many decisions a run over `train_windows` windows makes; nothing where nobody decides. `recording` is what
+/// `agent.recording` names.
+#[must_use]
+pub fn due_decisions(
+    spec: &CheckedSpec,
+    train_windows: usize,
+    recording: Option<&Recording>,
+) -> Option<usize> {
+    let steps = spec.steps(train_windows);
+    let table = Timetable::new(spec, steps, train_windows, recording);
+    let decides = spec.agent.policy != PolicyKind::None;
+    decides.then(|| (0..steps).map(|done| table.turns_after(done).len()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlt_spec::{Overlay, Spec};
+
+    fn spec(assignments: &[&str]) -> CheckedSpec {
+        let overlays: Vec<_> =
+            assignments.iter().map(|one| Overlay::from_assignment(one).expect("a key")).collect();
+        Spec::assemble(&overlays).expect("known keys").check().expect("a spec that can train")
+    }
+
+    /// Steps after which something is decided, of 60 steps over 80 windows in batches of 8.
+    fn due(assignments: &[&str]) -> Vec<usize> {
+        let table = Timetable::new(&spec(assignments), 60, 80, None);
+        let due: Vec<_> = (0..60).filter(|&done| !table.turns_after(done).is_empty()).collect();
+        for done in 0..70 {
+            assert_eq!(table.decides_from(done), due.iter().any(|&step| step >= done), "{done}: {due:?}");
+        }
+        due
+    }
+
+    fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        let ground = ["model.layers=12", "tying.decision=split", "tying.initial=tied", "agent.policy=even"];
+        [&ground[..], more].concat()
+    }
+
+    #[test]
+    fn decisions_come_when_each_reading_says() {
+        assert_eq!(due(&["tying.first_decision=after-k"]), [15, 30, 45]);
+        assert_eq!(due(&["tying.first_decision=at-step-0"]), [1, 16, 31, 46]);
+        assert_eq!(due(&["tying.first_decision=before-first-step"]), [0, 15, 30, 45]);
+    }
+
+    #[test]
+    fn decisions_end_with_their_share_of_training() {
+        assert_eq!(due(&["tying.decide_until=0.5"]), [15]);
+        assert_eq!(due(&["tying.decide_until=0.51"]), [15, 30]);
+        assert_eq!(due(&["tying.decide_until=0.0"]), [0; 0]);
+    }
+
+    #[test]
+    fn decisions_are_counted_in_passes_where_the_spec_says_so() {
+        assert_eq!(due(&["tying.decide_unit=epochs", "tying.decide_every=2"]), [20, 40]);
+        let whole = due(&["tying.decide_unit=epochs", "tying.decide_every=9223372036854775807"]);
+        assert_eq!(whole, [0; 0]);
+    }
+
+    #[test]
+    fn splits_come_at_their_shares_of_training() {
+        let turns =
+            |assignments: &[&str], done| Timetable::new(&spec(assignments), 60, 80, None).turns_after(done);
+        let grow = growth(&["tying.grow=[0.1, 0.5, 0.5]"]);
+        assert_eq!(due(&grow), [6, 30]);
+        assert_eq!(turns(&grow, 6), [Turn::Split]);
+        assert_eq!(turns(&grow, 30), [Turn::Split, Turn::Split]);
+        // What is decided is learned from a step before, and trained in a step after.
+        assert_eq!(due(&growth(&["tying.grow=[0.0001, 0.9999]"])), [1, 59]);
+        let one = Timetable::new(&spec(&grow), 1, 80, None);
+        assert_eq!(one, Timetable::Growing { splits: Vec::new(), swaps: None });
+    }
+
+    #[test]
+    fn swaps_come_behind_the_last_split() {
+        let swap = growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[0.1, 0.2]"]);
+        assert_eq!(due(&swap), [6, 12, 27, 42, 57]);
+        let table = Timetable::new(&spec(&swap), 60, 80, None);
+        assert_eq!(table.turns_after(27), [Turn::Swap]);
+        let swap = [&swap[..], &["tying.decide_until=0.5"]].concat();
+        assert_eq!(due(&swap), [6, 12, 27]);
+        let at_once = growth(&["tying.decision=swap", "agent.policy=conflict", "tying.initial=sequence"]);
+        assert_eq!(due(&at_once), [15, 30, 45]);
+    }
+
+    #[test]
+    fn splits_stop_at_groups_and_at_the_budget() {
+        let grow = |more: &[&str]| due(&growth(&[&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat()));
+        assert_eq!(grow(&[]), [6, 15, 30, 45]);
+        assert_eq!(grow(&["tying.groups=3"]), [6, 15]);
+        assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
+        // One block throughout is 60 of the 720 that a conventional model has; the splits add 54, 45, 30 and 15.
+        assert_eq!(grow(&["tying.budget=0.2834"]), [6, 15, 30, 45]);
+        assert_eq!(grow(&["tying.budget=0.2833"]), [6, 15, 30]);
+        // A split that is too dear is left out; a later one may still be had.
+        assert_eq!(grow(&["tying.budget=0.16"]), [6]);
+        assert_eq!(grow(&["tying.budget=0.15"]), [15]);
+        assert_eq!(grow(&["tying.budget=0.05"]), [0; 0]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Splits, averaged merges and the gate, in whole runs.
+
+use candle_core::Device;
+use dlt_kernels::{Gelu, Kernels};
+use dlt_models::backward::TrainingPass;
+use dlt_models::binding::{Binding, Change, Rules};
+use dlt_models::{Batch, Model};
+use dlt_spec::Spec;
+use dlt_spec::record::DecisionRow;
+use dlt_spec::spec::{Checkpointing, Merge, Moments, TyingSpec};
+use dlt_state::{Recording, State};
+use dlt_train::optimizer::Optimizer;
+
+use crate::bench::{Bench, finish, losses};
+use crate::fixtures::{adamw, gpt2};
+
+/// Growth from one block by two splits.
+const GROWTH: [&str; 6] = [
+    "tying.decision=split",
+    "tying.grow=[0.25, 0.5]",
+    "tying.initial=tied",
+    "tying.moments=inherit",
+    "tying.group_rate=inverse",
+    "agent.policy=even",
+];
+
+fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&GROWTH[..], more].concat()
+}
+
+/// Runs to the end; the decisions and the recording.
+fn run(bench: &Bench, name: &str, settings: &[&str]) -> (Vec<DecisionRow>, Recording) {
+    finish(bench.trainer(name, settings, None));
+    (bench.decisions(name), bench.recording(name))
+}
+
+#[test]
+fn even_growth_halves_the_largest_group_at_its_times() {
+    let bench = Bench::new();
+    let (rows, recording) = run(&bench, "even", &growth(&[]));
+    let states: Vec<_> = recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect();
+    assert_eq!(states, [(6, vec![0, 0, 2, 2]), (12, vec![0, 1, 2, 2])]);
+    assert!(rows.iter().all(|row| row.tied_events == 0 && row.untied_events == 1 && row.conflict.is_none()));
+}
+
+/// The loss before a split and right after it are the same bits, whoever chose it: the new block is a copy.
+#[test]
+fn law_a_split_keeps_the_function() {
+    for policy in ["agent.policy=even", "agent.policy=grow", "agent.policy=random"] {
+        let bench = Bench::new();
+        let (rows, recording) = run(&bench, "a", &growth(&[policy, "agent.reward=gain"]));
+        assert_eq!(recording.rows().len(), 2, "{policy}");
+        for row in rows {
+            assert_eq!(row.reward, Some(0.0), "{policy}: {row:?}");
+            assert!(row.loss_before.is_some_and(f64::is_finite) && row.loss_after.is_none(), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_split_by_gradients_says_how_much_they_disagree() {
+    let bench = Bench::new();
+    let settings = growth(&["agent.policy=grow", "tying.grow=[0.25, 0.25, 0.5]"]);
+    let (rows, recording) = run(&bench, "grow", &settings);
+    let sizes: Vec<_> = recording.iter().map(|(step, state)| (step, state.n_independent())).collect();
+    assert_eq!(sizes, [(6, 2), (6, 3), (12, 4)]);
+    for row in rows {
+        // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at most L.
+        assert!(row.conflict.is_some_and(|conflict| conflict > 0.0 && conflict <= 4.0), "{row:?}");
+    }
+}
+
+/// A run that follows the recorded splits of one that gathered statistics has the same losses, bit for bit.
+#[test]
+fn law_gathering_statistics_changes_no_weight() {
+    let bench = Bench::new();
+    let (_, recording) = run(&bench, "grow", &growth(&["agent.policy=grow"]));
+    let replay = ["tying.decision=joint", "tying.grow=[]", "agent.policy=replay", "agent.recording=grow"];
+    finish(bench.trainer("replay", &growth(&replay), Some(&recording)));
+    assert_eq!(losses(&bench.metrics("grow")), losses(&bench.metrics("replay")));
+}
+
+/// Every decision that ties is measured on both sides, and undone where the loss rises by more than the gate.
+#[test]
+fn a_gate_undoes_what_raises_the_loss() {
+    let bench = Bench::new();
+    let settings =
+        ["agent.policy=random", "tying.initial=independent", "tying.decide_every=2", "tying.gate=0.0"];
+    let (rows, recording) = run(&bench, "gated", &settings);
+    assert_eq!(recording.version(), Recording::GATED_VERSION);
+    let mut state = State::independent(4);
+    let mut refused = 0;
+    for (row, recorded) in rows.iter().zip(recording.rows()) {
+        assert_eq!(row.refused, recorded.refused().is_some(), "{row:?}");
+        assert_eq!(row.state, recorded.state().owners(), "{row:?}");
+        match (row.loss_before, row.loss_after) {
+            (Some(before), Some(after)) => assert_eq!(row.refused, after > before, "{row:?}"),
+            _ => assert!(!row.refused && row.tied_events == 0, "{row:?}"),
+        }
+        if row.refused {
+            assert_eq!(row.state, state.owners(), "{row:?}");
+            assert_eq!((row.tied_events, row.untied_events), (0, 0));
+            refused += 1;
+        }
+        state = recorded.state().clone();
+    }
+    assert!(refused > 0 && refused < rows.len(), "{refused} of {}", rows.len());
+}
+
+/// A gate that lets all pass measures, and changes nothing else. The random policy learns nothing from what is measured.
+#[test]
+fn law_a_gate_that_lets_all_pass_changes_no_weight() {
+    let bench = Bench::new();
+    let open = ["agent.policy=random", "tying.initial=independent"];
+    let (rows, _) = run(&bench, "open", &open);
+    let (gated, recording) = run(&bench, "gated", &[&open[..], &["tying.gate=1e9"]].concat());
+    assert!(recording.rows().iter().all(|row| row.refused().is_none()));
+    assert!(gated.iter().any(|row| row.loss_after.is_some()));
+    let states = |rows: &[DecisionRow]| rows.iter().map(|row| row.state.clone()).collect::<Vec<_>>();
+    assert_eq!(states(&rows), states(&gated));
+    assert_eq!(losses(&bench.metrics("open")), losses(&bench.metrics("gated")));
+}
+
+/// Weights and moments after a decision was undone are those of before it, bit for bit, in the steps that follow too.
+#[test]
+fn law_what_was_undone_leaves_nothing_behind() {
+    for moments in [Moments::Fresh, Moments::Inherit, Moments::Resume] {
+        for merge in [Merge::Overwrite, Merge::Average] {
+            let tying = TyingSpec { moments, merge, ..Spec::default().tying };
+            let start = || {
+                let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
+                let binding = Binding::of_state(&State::new(vec![0, 0, 2, 3]).expect("a state"));
+                let model =
+                    Model::new(architecture, binding, Rules::from(&tying), Kernels::Fused, 7, &Device::Cpu)
+                        .expect("a small model fits");
+                (model, Optimizer::new(&adamw(), &tying))
+            };
+            let (mut touched, mut optimizer) = start();
+            let (left_alone, mut other) = start();
+            step(&touched, &mut optimizer);
+            step(&left_alone, &mut other);
+
+            let (blocks, rest) = (touched.hold(), optimizer.hold());
+            let from = State::new(vec![0, 0, 2, 3]).expect("a state");
+            let to = State::new(vec![0, 1, 0, 1]).expect("a state");
+            let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
+            let settlement = touched.apply(&change).expect("applied");
+            optimizer.settle(&settlement).expect("settled");
+            assert_ne!(weights(&touched), weights(&left_alone));
+            touched.go_back(blocks);
+            optimizer.go_back(rest);
+
+            for _ in 0..2 {
+                assert_eq!(weights(&touched), weights(&left_alone), "{moments:?}, {merge:?}");
+                step(&touched, &mut optimizer);
+                step(&left_alone, &mut other);
+            }
+            let changed = optimizer.slots().keys().eq(other.slots().keys());
+            assert!(changed, "{moments:?}, {merge:?}: moments of the same layers");
+        }
+    }
+}
+
+fn step(model: &Model, optimizer: &mut Optimizer) {
+    let batch = Batch::next_token(&[1, 2, 3, 4, 5, 6, 7, 8], &[2, 3, 4, 5, 6, 7, 8, 9], 1);
+    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.125, sketch: None };
+    let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
+    let norm = gradients.norm().expect("a norm");
+    optimizer.step(model, gradients, norm, 0.01).expect("a step");
+}
+
+/// The weights that each layer computes with.
+fn weights(model: &Model) -> Vec<Vec<f32>> {
+    let layers = (0..4).flat_map(|layer| {
+        let tensors = model.bank().weights(model.binding().storage(layer)).expect("weights");
+        tensors
+            .into_iter()
+            .map(|tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32"))
+    });
+    layers.collect()
+}
+
+/// Two groups become one by averaging, at a constant number of groups.
+#[test]
+fn swaps_keep_the_number_of_groups() {
+    let bench = Bench::new();
+    let settings = [
+        "tying.decision=swap",
+        "tying.initial=sequence",
+        "tying.merge=average",
+        "tying.moments=inherit",
+        "tying.decide_every=2",
+    ];
+    for policy in ["agent.policy=conflict", "agent.policy=random"] {
+        let name = policy.rsplit('=').next().expect("a name");
+        let (rows, recording) = run(&bench, name, &[&settings[..], &[policy]].concat());
+        assert!(recording.iter().all(|(_, state)| state.n_independent() == 2), "{policy}");
+        assert!(rows.len() > 5 && rows.iter().any(|row| row.tied_events > 0), "{policy}: {rows:?}");
+    }
+}
+
+/// A layer that gains is rewarded with the fall of the loss on the very same batches, `k` steps later.
+#[test]
+fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
+    let bench = Bench::new();
+    let settings = [
+        "tying.decision=single",
+        "agent.policy=random",
+        "agent.reward=gain",
+        "agent.reward_timing=after-steps",
+        "optimizer.learning_rate=1e-9",
+        "tying.initial=independent",
+    ];
+    let (rows, _) = run(&bench, "late", &settings);
+    // Hardly anything is learned at this rate, so that only ties change the loss, and the same batches tell both losses.
+    for row in rows.iter().filter(|row| row.reward.is_some()) {
+        let gain = row.reward.expect("rewarded");
+        if row.tied_events == 0 {
+            assert!(gain.abs() < 1e-5, "{row:?}");
+        }
+    }
+    assert!(rows.iter().any(|row| row.tied_events > 0 && row.reward.is_some_and(|gain| gain.abs() > 1e-5)));
+}
