@@ -116,6 +116,8 @@ pub struct Settlement {
     pub replicated: Vec<usize>,
     /// Moments that were averaged into others, in the order in which that is done.
     pub merged: Vec<Merged>,
+    /// Whether every layer computes with the weights that it had before: it kept its block, or got a copy of it.
+    pub keeps_function: bool,
 }
 
 /// Who uses which storage.
@@ -321,7 +323,21 @@ impl Binding {
         moves.extend(blends.iter().map(|blend| blend.weights()));
         moves.extend(released.into_iter().map(Move::Release));
         let merged = blends.iter().map(|blend| blend.moments(&before, self)).collect();
-        Ok(Settlement { merged, ..self.settlement(&before, moves, replicated) })
+        let keeps_function = self.keeps_function(&before, &moves);
+        Ok(Settlement { merged, keeps_function, ..self.settlement(&before, moves, replicated) })
+    }
+
+    /// Whether each layer uses what it used before, or a copy of it.
+    fn keeps_function(&self, before: &Self, moves: &[Move]) -> bool {
+        let origin = |id| {
+            let copied = moves.iter().find_map(|step| match step {
+                Move::Copy { from, to } if *to == id => Some(*from),
+                _ => None,
+            });
+            copied.unwrap_or(id)
+        };
+        let blends = moves.iter().any(|step| matches!(step, Move::Blend { .. }));
+        !blends && (0..self.n_layers()).all(|layer| origin(self.storage[layer]) == before.storage[layer])
     }
 
     /// Whether a layer trains weights of its own that the state before the decision ascribes to another: before its first

@@ -137,6 +137,14 @@ impl Model {
         Ok(settlement)
     }
 
+    /// Whether a decision would leave every layer with the weights that it has.
+    ///
+    /// # Errors
+    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth.
+    pub fn keeps_function(&self, change: &Change<'_>) -> Result<bool> {
+        Ok(self.binding.clone().apply(&self.rules, change)?.keeps_function)
+    }
+
     /// The blocks as they are now and who uses which, without a copy: for [`go_back`](Self::go_back), as long as no
     /// training step is made.
     #[must_use]

@@ -87,6 +87,10 @@ proptest! {
             let used: Vec<_> = (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect();
             let change = Change { from: &from, to: &to, action, visited: None };
             let settlement = binding.apply(&PAPER, &change).expect("equal depths");
+            let holds = |bank: &std::collections::BTreeMap<_, String>, binding: &Binding| -> Vec<String> {
+                (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect()
+            };
+            let keeps_function = settlement.keeps_function;
             for step in settlement.moves {
                 match step {
                     Move::Materialise(id) => { bank.insert(id, "initial".to_owned()); }
@@ -98,6 +102,10 @@ proptest! {
             for layer in 0..n_layers {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &used[to.owner(layer)]);
             }
+            // Equal labels are equal weights, so no decision that changes one keeps the function.
+            prop_assert!(!keeps_function || holds(&bank, &binding) == used);
+            let moved = (0..n_layers).any(|layer| to.owner(layer) != layer && from.owner(layer) != from.owner(to.owner(layer)));
+            prop_assert_eq!(keeps_function, !moved);
             prop_assert_eq!(bank.len(), to.n_independent());
             from = to;
         }

@@ -69,16 +69,18 @@ impl Trainer {
         }
     }
 
-    /// Carries a decision out. Where it ties a layer and there is a gate, the loss is measured on both sides of it, and what
-    /// raises it by more than the gate is undone: nothing has trained in between, so that what was held is what was there.
+    /// Carries a decision out. Where it changes what the model computes and there is a gate, the loss is measured on both
+    /// sides of it, and what raises it by more than the gate is undone: nothing has trained in between, so that what was held
+    /// is what was there.
     fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
         let (gate, gains) = (self.spec.tying.gate, self.spec.agent.reward == Reward::Gain);
-        let gated = gate.is_finite() && events.tied > 0;
+        let change = change(from, decision);
+        let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
         let before = if gated || gains { Some(self.probe()?) } else { None };
         let held = gated.then(|| (self.model.hold(), self.optimizer.hold()));
 
-        let settlement = self.model.apply(&change(from, decision))?;
+        let settlement = self.model.apply(&change)?;
         self.optimizer.settle(&settlement)?;
         let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
         self.predicted_bytes = self.predicted_bytes.max(predicted.peak);

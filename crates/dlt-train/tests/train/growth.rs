@@ -40,7 +40,7 @@ fn even_growth_halves_the_largest_group_at_its_times() {
     let (rows, recording) = run(&bench, "even", &growth(&[]));
     let states: Vec<_> = recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect();
     assert_eq!(states, [(6, vec![0, 0, 2, 2]), (12, vec![0, 1, 2, 2])]);
-    assert!(rows.iter().all(|row| row.tied_events == 0 && row.untied_events == 1 && row.conflict.is_none()));
+    assert!(rows.iter().all(|row| row.untied_events == 1 && row.conflict.is_none()), "{rows:?}");
 }
 
 /// The loss before a split and right after it are the same bits, whoever chose it: the new block is a copy.
@@ -96,6 +96,14 @@ fn a_gate_undoes_what_raises_the_loss() {
         match (row.loss_before, row.loss_after) {
             (Some(before), Some(after)) => assert_eq!(row.refused, after > before, "{row:?}"),
             _ => assert!(!row.refused && row.tied_events == 0, "{row:?}"),
+        }
+        // Without a tie there is nothing to measure.
+        if row
+            .action
+            .as_ref()
+            .is_some_and(|action| State::new(action.clone()).is_ok_and(|asked| asked == state))
+        {
+            assert!(row.loss_after.is_none(), "{row:?}");
         }
         if row.refused {
             assert_eq!(row.state, state.owners(), "{row:?}");
@@ -195,7 +203,9 @@ fn swaps_keep_the_number_of_groups() {
         let name = policy.rsplit('=').next().expect("a name");
         let (rows, recording) = run(&bench, name, &[&settings[..], &[policy]].concat());
         assert!(recording.iter().all(|(_, state)| state.n_independent() == 2), "{policy}");
-        assert!(rows.len() > 5 && rows.iter().any(|row| row.tied_events > 0), "{policy}: {rows:?}");
+        assert!(rows.len() > 5);
+        let moved = rows.iter().any(|row| row.tied_events > 0);
+        assert!(moved || name == "conflict", "{policy}: {rows:?}");
     }
 }
 
