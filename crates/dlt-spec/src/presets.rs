@@ -52,7 +52,7 @@ pub const PRESETS: &[Preset] = embedded!(
 
 /// Presets of a method.
 pub const METHODS: &[Preset] =
-    embedded!(Kind::Method, "methods/", "paper", "reference", "reference-vision", "reference-glue");
+    embedded!(Kind::Method, "methods/", "paper", "reference", "reference-vision", "reference-glue", "short", "growth");
 
 /// The preset of a model with this name.
 ///
