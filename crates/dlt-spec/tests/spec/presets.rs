@@ -231,7 +231,7 @@ fn rejects_an_unknown_preset_with_the_nearest() {
     assert_eq!(
         error.to_string(),
         "unknown method `refrence`; the nearest is `reference`, and there are paper, reference, reference-vision, \
-         reference-glue"
+         reference-glue, short, growth"
     );
 }
 
