@@ -16,6 +16,7 @@ mod loss;
 mod memory;
 pub mod palette;
 mod replication;
+mod room;
 mod shape;
 mod sheet;
 mod strip;

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use plotters::style::text_anchor::HPos;
 use serde::Deserialize;
 
 use super::Figure;
 use super::axes::{Axis, Chart, extent, left_of};
-use super::palette::{INK, Mark, series};
-use super::shape::Shape;
-use super::sheet::{Drawn, Key, Sheet, TEXT, px, text, text_width};
+use super::palette::{Mark, series};
+use super::room::{RADIUS, Room};
+use super::sheet::{Drawn, Key, Sheet};
 use crate::error::{ReportError, Result};
 use crate::run::read_json;
 
@@ -21,10 +20,6 @@ const MOST: usize = 500;
 const HEIGHT: f64 = 560.0;
 /// Ticks of the axis of shares, where they are in its range.
 const SHARES: [f64; 10] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
-/// Size of the words beside points, in pixels.
-const WORD: f64 = 0.75 * TEXT;
-/// Radius of points, in pixels.
-const RADIUS: f64 = 4.5;
 
 /// What is drawn: points in series, as `cargo xtask method` writes them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -118,11 +113,12 @@ pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
     let sheet = Sheet { title: of.title.clone(), alt: alt(of), legend: legend.collect(), height: HEIGHT };
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
-        let mut taken = Taken::default();
-        for (index, one) in of.series.iter().enumerate() {
-            draw(&mut chart, one, index, &mut taken)?;
+        let mut room = Room::default();
+        // The first series stands upon the others.
+        for (index, one) in of.series.iter().enumerate().rev() {
+            draw(&mut chart, one, index, &mut room)?;
         }
-        spots().try_for_each(|spot| name(&mut chart, spot, &mut taken))
+        spots().try_for_each(|spot| room.write(&mut chart, place(spot), &spot.label))
     })
 }
 
@@ -131,7 +127,7 @@ fn place(spot: &Spot) -> (f64, f64) {
     (spot.x.ln(), spot.y)
 }
 
-fn draw(chart: &mut Chart, of: &Series, index: usize, taken: &mut Taken) -> Drawn {
+fn draw(chart: &mut Chart, of: &Series, index: usize, room: &mut Room) -> Drawn {
     let (colour, mark) = (series(index), Mark::of(index));
     if of.is_line {
         chart.line(&of.points.iter().map(place).collect::<Vec<_>>(), colour, 0.6, 1.5)?;
@@ -140,47 +136,9 @@ fn draw(chart: &mut Chart, of: &Series, index: usize, taken: &mut Taken) -> Draw
         let (x, y) = place(spot);
         chart.line(&[(x, spot.least), (x, spot.most)], colour, 0.7, 1.5)?;
         chart.point((x, y), mark, if of.is_line { 0.7 * RADIUS } else { RADIUS }, colour)?;
-        taken.points.push(pixels(chart, (x, y)));
+        room.take(chart, (x, y));
     }
     Ok(())
-}
-
-/// The name of a spot at the first of its sides that is free; none where all are taken.
-fn name(chart: &mut Chart, spot: &Spot, taken: &mut Taken) -> Drawn {
-    let (width, gap) = (text_width(&spot.label, WORD), RADIUS + 4.0);
-    let [x, y] = pixels(chart, place(spot));
-    let sides = [[gap, 0.0], [-gap - width, 0.0], [-0.5 * width, -gap - 4.0], [-0.5 * width, gap + 6.0]];
-    let boxes = sides
-        .map(|[right, down]| [x + right, y + down - 0.6 * WORD, x + right + width, y + down + 0.6 * WORD]);
-    let Some(side) = (0..sides.len()).find(|&side| taken.is_free(boxes[side])) else { return Ok(()) };
-    taken.boxes.push(boxes[side]);
-    let ([wide, high], (at_x, at_y)) = (chart.pixel(), place(spot));
-    let at = (at_x + sides[side][0] * wide, at_y - sides[side][1] * high);
-    chart.put(at, Shape::Text(spot.label.clone(), text(WORD, INK, HPos::Left)))
-}
-
-fn pixels(chart: &Chart, at: (f64, f64)) -> [f64; 2] {
-    let (x, y) = chart.place(at);
-    [x, y].map(|one| f64::from(one) / f64::from(px(1.0)))
-}
-
-/// Places of points and names, in pixels.
-#[derive(Default)]
-struct Taken {
-    points: Vec<[f64; 2]>,
-    /// Left, top, right, bottom.
-    boxes: Vec<[f64; 4]>,
-}
-
-impl Taken {
-    fn is_free(&self, [left, top, right, bottom]: [f64; 4]) -> bool {
-        let meets =
-            |other: &[f64; 4]| left < other[2] && other[0] < right && top < other[3] && other[1] < bottom;
-        let holds = |[x, y]: &[f64; 2]| {
-            (left - RADIUS..right + RADIUS).contains(x) && (top - RADIUS..bottom + RADIUS).contains(y)
-        };
-        left >= 0.0 && !self.boxes.iter().any(meets) && !self.points.iter().any(holds)
-    }
 }
 
 fn alt(of: &Tradeoff) -> String {

@@ -1,13 +1,12 @@
 //! The walk of groups over training: which was split or merged when, and the disagreement that decided it.
 
 use dlt_state::State;
-use plotters::style::text_anchor::HPos;
 
 use super::Figure;
 use super::axes::{Axis, Chart, UPRIGHT, extent, left_of};
-use super::palette::{INK, MUTED, Mark, series};
-use super::shape::Shape;
-use super::sheet::{Drawn, Key, Sheet, TEXT, px, text, text_width};
+use super::palette::{MUTED, Mark, series};
+use super::room::{RADIUS, Room};
+use super::sheet::{Drawn, Key, Sheet, px};
 use super::strip::{SCALE, Strips, independent};
 use crate::error::{ReportError, Result};
 use crate::numbers::{significant, whole};
@@ -131,24 +130,17 @@ fn marks(chart: &mut Chart, turns: &[Turn]) -> Drawn {
 fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
     let measured =
         || turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)));
+    let mut room = Room::default();
     for (turn, conflict) in measured() {
-        let at = turn.step as f64;
-        chart.line(&[(at, 0.0), (at, conflict)], turn.deed.colour(), 1.0, 2.0)?;
-        chart.point((at, conflict), turn.deed.mark(), 4.5, turn.deed.colour())?;
+        let at = (turn.step as f64, conflict);
+        chart.line(&[(at.0, 0.0), at], turn.deed.colour(), 1.0, 2.0)?;
+        chart.point(at, turn.deed.mark(), RADIUS, turn.deed.colour())?;
+        room.take(chart, at);
     }
-    let (size, mut free_from) = (0.8 * TEXT, f64::NEG_INFINITY);
-    for (turn, conflict) in measured().take(WORDS) {
-        let (words, at) = (turn.words(), (turn.step as f64, conflict));
-        let place = f64::from(chart.place(at).0) / f64::from(px(1.0));
-        // A word that would stand upon the one before it is left out; the alternative text has all.
-        if place < free_from || words.is_empty() {
-            continue;
-        }
-        free_from = place + 10.0 + text_width(&words, size);
-        let beside = (at.0 + 8.0 * chart.pixel()[0], at.1);
-        chart.put(beside, Shape::Text(words, text(size, INK, HPos::Left)))?;
-    }
-    Ok(())
+    // The alternative text has those for which there is no room.
+    measured()
+        .take(WORDS)
+        .try_for_each(|(turn, conflict)| room.write(chart, (turn.step as f64, conflict), &turn.words()))
 }
 
 /// Decisions that changed the groups, and those that were undone.
