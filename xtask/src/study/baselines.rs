@@ -1,4 +1,5 @@
-//! The baselines that the main job prints when it ends: its own runs and those of other methods, from the records of Table 4.
+//! The baselines that the main job prints when it ends: its own runs and those of other methods, from the records of the study
+//! of our method, each row at its best learning rate; while that has no run of the main job, from those of Table 4.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +10,59 @@ use dlt_spec::{Spec, fields, presets};
 use super::basis;
 use super::cell::{CellId, Plan};
 use super::grid::seeds;
+use super::method::choice::{Choice, Chosen};
+use super::method::{Point, What};
 use super::record::{Done, Outcome, Record, Records};
 use super::row::Row;
 use super::subject::Subject;
+use super::view::View;
 
-/// The rows, with what they are beside the preset's own runs.
+/// The rows of Table 4, with what they are beside the preset's own runs: the baselines while the study of our method has no
+/// run of the main job.
 const ROWS: [(Row, &str); 5] = [
     (Row::Conventional, "conventional training"),
-    (Row::Short, "this preset"),
+    (Row::Short, THIS_PRESET),
     (Row::ShortRandom, "random policy"),
     (Row::ShortOneBlock, "one block for all layers"),
     (Row::Full, "the paper's schedule at this learning rate"),
 ];
+const THIS_PRESET: &str = "this preset";
+
+/// A row of which there are baselines.
+struct Kind {
+    subject: Subject,
+    row: Row,
+    label: String,
+}
+
+/// What the main job is compared with.
+fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
+    let chosen = Chosen::of(&View { records, plan });
+    let kind = |choice: &Choice<'_>, label: &str| Kind {
+        subject: Subject::Method,
+        row: Row::Method(Point { what: choice.what, pace: choice.pace }),
+        label: label.to_owned(),
+    };
+    if chosen.of_row(What::MainJob).is_none() {
+        let of_table =
+            |(row, label): (Row, &str)| Kind { subject: Subject::Shakespeare, row, label: label.to_owned() };
+        return ROWS.map(of_table).into();
+    }
+    let of_row = |what: What, label: &str| chosen.of_row(what).map(|choice| kind(choice, label));
+    let fixed = chosen
+        .best_fixed(f64::INFINITY)
+        .map(|best| kind(best, &format!("best fixed sharing ({})", best.what.name())));
+    [
+        of_row(What::Conventional, "conventional training"),
+        of_row(What::MainJob, THIS_PRESET),
+        of_row(What::MainJobRandom, "random policy"),
+        fixed,
+        of_row(What::Paper, "the paper's method"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
 
 /// Where they are in the repository; the program is built with them.
 pub(crate) fn path(root: &Path) -> PathBuf {
@@ -30,11 +72,11 @@ pub(crate) fn path(root: &Path) -> PathBuf {
 /// The file, of all rows that have been run.
 pub(crate) fn text(records: &Records, plan: Plan<'_>) -> Result<String> {
     let mut baselines = Vec::new();
-    for (row, label) in ROWS {
-        for seed in seeds(Subject::Shakespeare, row, plan) {
-            let Some(record) = records.get(&CellId::new(Subject::Shakespeare, row, seed)) else { continue };
+    for Kind { subject, row, label } in kinds(records, plan) {
+        for seed in seeds(subject, row, plan) {
+            let Some(record) = records.get(&CellId::new(subject, row, seed)) else { continue };
             if let Outcome::Done(done) = &record.outcome {
-                baselines.push(baseline(record, done, label).with_context(|| record.cell.clone())?);
+                baselines.push(baseline(record, done, &label).with_context(|| record.cell.clone())?);
             }
         }
     }
@@ -106,9 +148,10 @@ mod tests {
         let plan = Plan { scale: Scale::Laptop, seeds: None };
         let baselines: Vec<Baseline> = serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
         assert!(baselines.len() > ROWS.len(), "{baselines:?}");
+        let kinds = kinds(&records, plan);
         for baseline in baselines {
-            let row = ROWS.iter().find(|(_, label)| *label == baseline.label).unwrap().0;
-            let cell = grid::place(Subject::Shakespeare, row, baseline.seed, Scale::Laptop).cell().unwrap();
+            let kind = kinds.iter().find(|kind| kind.label == baseline.label).unwrap();
+            let cell = grid::place(kind.subject, kind.row, baseline.seed, Scale::Laptop).cell().unwrap();
             let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else { panic!("{}", cell.id) };
             let mut words: Vec<String> = baseline.command.split(' ').skip(1).map(str::to_owned).collect();
             let more = ["--preset", presets::DEFAULT_PRESET, "--seed"].map(str::to_owned);
@@ -116,6 +159,41 @@ mod tests {
             let now = basis::of_arguments(&words).unwrap();
             assert_eq!(basis::differences(&done.settings, &now), Vec::<String>::new(), "{}", cell.id);
         }
+    }
+
+    #[test]
+    fn once_the_main_job_is_recorded_it_stands_beside_the_best_of_the_rows_of_our_method() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let kept = std::fs::read_to_string(results::folder(root, Scale::Laptop).join(CELLS)).unwrap();
+        let line = |from: &str, to: &str, perplexity: f64| {
+            let begins = format!("\"cell\":\"shakespeare/{from}-1\"");
+            let line = kept.lines().find(|line| line.contains(&begins)).unwrap();
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record["cell"] = format!("method/{to}-1").into();
+            record["outcome"]["done"]["summary"]["validation_perplexity"] = perplexity.into();
+            record.to_string()
+        };
+        let lines = [
+            line("short", "main-job", 150.0),
+            line("conventional", "conventional-1e-3", 180.0),
+            line("conventional", "conventional-2e-3", 170.0),
+            line("short-one-block", "one-block-1e-3", 165.0),
+            line("vii", "cycle-4-1e-3", 175.0),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CELLS);
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let records = Records::read(&path).unwrap();
+        let plan = Plan { scale: Scale::Laptop, seeds: None };
+        let baselines: Vec<Baseline> = serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
+        let said: Vec<_> =
+            baselines.iter().map(|one| (one.label.as_str(), one.validation_perplexity)).collect();
+        let expected = [
+            ("conventional training", 170.0),
+            ("this preset", 150.0),
+            ("best fixed sharing (one-block)", 165.0),
+        ];
+        assert_eq!(said, expected);
     }
 
     #[test]

@@ -58,9 +58,9 @@ pub(crate) struct Done {
     pub(crate) untied_events: usize,
     /// The last state.
     pub(crate) state: Vec<usize>,
-    /// Of the study of our method, the perplexity on validation after the last step.
+    /// Of the study of our method, the perplexity on validation after the last step, as a multiple of the best during training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last_validation_perplexity: Option<f64>,
+    pub(crate) last_to_best: Option<f64>,
 }
 
 /// A state whose memory was predicted.
@@ -149,11 +149,11 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
             Job::Train { .. } => {
                 let settings = basis::of_spec_file(&store.spec(&cell.id)?)?;
                 let done = Done { settings, ..done(store, &cell.id)? };
-                let last = match cell.subject {
-                    Subject::Method => store.last_validation(&cell.id, done.summary.steps)?,
+                let last_to_best = match cell.subject {
+                    Subject::Method => store.last_to_best(&cell.id)?,
                     _ => None,
                 };
-                Outcome::Done(Box::new(Done { last_validation_perplexity: last, ..done }))
+                Outcome::Done(Box::new(Done { last_to_best, ..done }))
             }
             Job::Finetune { .. } => Outcome::Done(Box::new(done(store, &cell.id)?)),
         },
@@ -175,7 +175,7 @@ fn done(store: &Store, id: &CellId) -> Result<Done> {
         summary,
         provenance,
         settings: Settings::new(),
-        last_validation_perplexity: None,
+        last_to_best: None,
     })
 }
 

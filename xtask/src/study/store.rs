@@ -308,19 +308,21 @@ impl Store {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The perplexity on validation after the last step, which is not that of the kept model where training is past its
-    /// best.
-    pub(crate) fn last_validation(&self, id: &CellId, steps: usize) -> Result<Option<f64>> {
+    /// The perplexity on validation after the last step, as a multiple of the best during training: above 1 where training
+    /// went on past its best. Both are of the same windows.
+    pub(crate) fn last_to_best(&self, id: &CellId) -> Result<Option<f64>> {
         let path = self.run(id).join(METRICS_FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let of_last = |line: &str| match MetricRow::from_line(line) {
-            Ok(MetricRow::Evaluation(row)) if row.step == steps && row.split == Split::Validation => {
-                Some(row.perplexity)
-            }
+        let perplexity = |line: &str| match MetricRow::from_line(line) {
+            Ok(MetricRow::Evaluation(row)) if row.split == Split::Validation => Some(row.perplexity),
             _ => None,
         };
-        // The first of that step: the kept model is evaluated after it.
-        Ok(text.lines().filter(|line| line.contains(EVALUATION)).find_map(of_last))
+        let mut all: Vec<f64> =
+            text.lines().filter(|line| line.contains(EVALUATION)).filter_map(perplexity).collect();
+        // The kept model, evaluated after training.
+        all.pop();
+        let best = all.iter().copied().fold(f64::INFINITY, f64::min);
+        Ok(all.last().map(|last| last / best))
     }
 
     /// Of a cell that only predicts memory, what was predicted.

@@ -99,7 +99,11 @@ steps() { # from the step after those that are there to step 4
         if [ $step -eq 2 ] && matches "$run" $FAKE_FAILS; then refuse "${FAKE_CODE:-6}" "the loss is not a finite number"; fi
     done
     case $run in */method/*)
-        echo '{"kind":"evaluation","step":4,"split":"validation","loss":5.1,"perplexity":163.35,"tokens":10,"elapsed_ms":1.0}' >>"$run/metrics.jsonl"
+        # Past its best at the end; then the kept model, and the test split.
+        for row in 2,validation,148.5 4,validation,163.35 2,validation,148.0 2,test,150.25; do
+            rest=${row#*,}
+            echo "{\"kind\":\"evaluation\",\"step\":${row%%,*},\"split\":\"${rest%,*}\",\"loss\":5.1,\"perplexity\":${rest#*,},\"tokens\":10,\"elapsed_ms\":1.0}"
+        done >>"$run/metrics.jsonl"
         ;;
     esac
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Pace, Point, What};
+use super::{Pace, Point, What, rows};
 use crate::study::record::Done;
 use crate::study::row::Row;
 use crate::study::sheet::Mean;
 use crate::study::subject::Subject;
-use crate::study::view::{Group, View};
+use crate::study::view::{Group, Quantity, View};
 
 /// A row at its best rate.
 #[derive(Clone, Debug)]
@@ -18,6 +18,9 @@ pub(crate) struct Choice<'a> {
     /// Rates of the row that have no finished run.
     missing: Vec<Pace>,
 }
+
+/// The rows that have a finished run, each at its best rate.
+pub(crate) struct Chosen<'a>(Vec<Choice<'a>>);
 
 /// A row at one rate.
 pub(crate) fn group<'a>(view: &View<'a>, what: What, pace: Pace) -> Group<'a> {
@@ -47,6 +50,37 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
     });
     let missing = missing.into_iter().map(|(pace, _)| pace).collect();
     best.map(|(pace, group)| Choice { what, pace, group, missing })
+}
+
+impl<'a> Chosen<'a> {
+    pub(crate) fn of(view: &View<'a>) -> Self {
+        Self(rows(view.plan.scale).into_iter().filter_map(|what| choose(view, what)).collect())
+    }
+
+    /// In the order of the page.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Choice<'a>> {
+        self.0.iter()
+    }
+
+    pub(crate) fn of_row(&self, what: What) -> Option<&Choice<'a>> {
+        self.all().find(|choice| choice.what == what)
+    }
+
+    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in the mean.
+    pub(crate) fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
+        let mean =
+            |choice: &Choice<'_>, of: Quantity| choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean);
+        let perplexity = |choice: &Choice<'_>| mean(choice, |done| done.summary.validation_perplexity);
+        let fixed = self.all().filter(|choice| choice.what.is_fixed());
+        fixed
+            .filter(|choice| mean(choice, blocks_mean) <= blocks)
+            .min_by(|one, other| perplexity(one).total_cmp(&perplexity(other)))
+    }
+}
+
+/// Trainable parameters in blocks, mean over training.
+pub(crate) fn blocks_mean(done: &Done) -> f64 {
+    done.summary.block_parameters_mean
 }
 
 fn seed(done: &Done) -> u64 {

@@ -1,13 +1,13 @@
 //! Our method compared with conventional training, fixed sharings, chance and the paper's method.
 
 use super::{block_parameters_mean, floor_of, mean_text, test_perplexity, validation_perplexity};
-use crate::study::method::choice::{Choice, choose, group};
+use crate::study::method::choice::{Choice, Chosen, blocks_mean, group};
 use crate::study::method::points::whole;
 use crate::study::method::worth::Curve;
 use crate::study::method::{LEFT_OUT, Pace, Point, Setup, What, points, rows};
 use crate::study::record::Done;
 use crate::study::row::Row;
-use crate::study::sheet::{Figure, Grid, Mean, Sheet};
+use crate::study::sheet::{Figure, Grid, Sheet};
 use crate::study::subject::Subject;
 use crate::study::view::{Group, Quantity, View};
 
@@ -32,33 +32,6 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     sheet
 }
 
-/// The rows that have a finished run, at their best rates.
-struct Chosen<'a>(Vec<Choice<'a>>);
-
-impl<'a> Chosen<'a> {
-    fn of(view: &View<'a>) -> Self {
-        Self(rows(view.plan.scale).into_iter().filter_map(|what| choose(view, what)).collect())
-    }
-
-    fn of_row(&self, what: What) -> Option<&Choice<'a>> {
-        self.0.iter().find(|choice| choice.what == what)
-    }
-
-    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in the mean.
-    fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
-        let mean =
-            |choice: &Choice<'_>, of: Quantity| choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean);
-        let fixed = self.0.iter().filter(|choice| choice.what.is_fixed());
-        fixed.filter(|choice| mean(choice, blocks_mean) <= blocks).min_by(|one, other| {
-            mean(one, validation_perplexity).total_cmp(&mean(other, validation_perplexity))
-        })
-    }
-}
-
-fn blocks_mean(done: &Done) -> f64 {
-    done.summary.block_parameters_mean
-}
-
 fn blocks_end(done: &Done) -> f64 {
     done.summary.block_parameters_end as f64
 }
@@ -80,22 +53,20 @@ fn all_parameters(done: &Done) -> f64 {
     done.summary.trainable_parameters_end as f64
 }
 
-fn last_validation(done: &Done) -> f64 {
-    done.last_validation_perplexity.unwrap_or(f64::NAN)
+fn last_to_best(done: &Done) -> f64 {
+    done.last_to_best.unwrap_or(f64::NAN)
 }
 
 /// How far training went beyond its best, without which nothing is said about the paper's regime.
 fn past_best(conventional: &Choice<'_>) -> Option<String> {
-    let done = &conventional.group.done;
-    let above = done.iter().map(|done| 100.0 * (last_validation(done) / validation_perplexity(done) - 1.0));
-    let mean = Mean::of(above).filter(|mean| mean.mean.is_finite())?;
-    let best = conventional.group.mean(best_step)?;
-    let steps = done.first()?.summary.steps;
+    let group = &conventional.group;
+    let last = group.mean(last_to_best).filter(|mean| mean.mean.is_finite())?;
+    let (best, steps) = (group.mean(best_step)?, group.done.first()?.summary.steps);
     Some(format!(
-        "Conventional training at its best rate is best on validation after {:.0} of {steps} steps; after the last one it is \
-         {} % above that.",
+        "Conventional training at its best rate is best on validation after {:.0} of {steps} steps, in the mean; its \
+         perplexity after the last step is {} times the best.",
         best.mean,
-        mean.text(1)
+        last.text(3)
     ))
 }
 
@@ -168,6 +139,9 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
 fn why_missing(view: &View<'_>, what: What) -> String {
     let mut whys: Vec<String> = what.paces().iter().map(|&pace| group(view, what, pace).missing).collect();
     whys.dedup();
+    if whys.len() > 1 {
+        whys.retain(|why| why != NOT_RUN);
+    }
     whys.join("; ")
 }
 
@@ -195,7 +169,7 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
     );
     let is_method =
         |what: What| what.twin().is_some() || matches!(what, What::GrowRandom | What::GrowAnywhere);
-    for choice in chosen.0.iter().filter(|choice| is_method(choice.what)) {
+    for choice in chosen.all().filter(|choice| is_method(choice.what)) {
         let own = &choice.group;
         let against =
             |other: Option<&Choice<'_>>| other.map_or_else(String::new, |other| versus(own, &other.group));
@@ -275,7 +249,7 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
         ("trainable parameters in blocks, end", blocks_end),
         ("peak memory, MB", peak_memory),
         ("time a step, ms", step_ms),
-        ("perplexity after the last step, validation", last_validation),
+        ("perplexity after the last step, validation, of the best during training", last_to_best),
     ];
     let of = |point: Point| {
         quantities.map(|(name, of)| {
@@ -288,6 +262,8 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
     points(view.plan.scale).into_iter().flat_map(of).collect()
 }
 
+/// As a group says it whose seeds have all not been run.
+const NOT_RUN: &str = "not run yet";
 const HOW_CHOSEN: &str = "Each row is shown at that of its learning rates (5e-4, 1e-3, 2e-3) that is best on validation, \
     compared on the seeds that all of its rates have; the rate is named, and also where it is the lowest or the highest that \
     was tried. All rows train on the same number of tokens. Every row but the main job itself is `--method paper` with the \

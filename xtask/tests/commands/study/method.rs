@@ -47,7 +47,7 @@ fn every_row_runs_once_and_the_page_has_rates_sizes_and_what_a_perplexity_is_wor
     assert_eq!(conventional[8..11], ["80", "1.00", "0.05"], "{page}");
     let left_out = row(&page, "One block for all layers, its rate as growth's");
     assert!(left_out[3].starts_with("left out: no setting raises"), "{page}");
-    assert!(page.contains("after the last one it is 10.0 % above that."), "{page}");
+    assert!(page.contains("its perplexity after the last step is 1.100 times the best."), "{page}");
     assert!(
         page.contains("| Growth: splits where gradients disagree most | -5.4 %, -6.0 % | -5.4 %, -6.0 % | "),
         "{page}"
