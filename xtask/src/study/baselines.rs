@@ -21,8 +21,8 @@ use super::view::View;
 /// run of the main job.
 const ROWS: [(Row, &str); 5] = [
     (Row::Conventional, "conventional training"),
-    (Row::Short, THIS_PRESET),
-    (Row::ShortRandom, "random policy"),
+    (Row::Short, "the method short"),
+    (Row::ShortRandom, "the method short, random policy"),
     (Row::ShortOneBlock, "one block for all layers"),
     (Row::Full, "the paper's schedule at this learning rate"),
 ];
@@ -102,18 +102,27 @@ fn rounded(perplexity: f64) -> f64 {
     (perplexity * 1000.0).round() / 1000.0
 }
 
-/// The shorter of two commands for the same run: as it was recorded, or what it changes of the preset. Neither has the seed,
-/// nor settings that no figure depends on.
+/// The shortest of the commands for the same run: as it was recorded, or what it changes of the preset, with a method or
+/// without. None has the seed, nor settings that no figure depends on.
 fn command(arguments: &[String]) -> Result<String> {
     let spec = basis::spec(arguments)?;
-    let preset = presets::preset(presets::DEFAULT_PRESET)?.spec()?;
-    let changed = settings(&preset, &spec);
-    let over_preset: Vec<String> = changed.iter().flat_map(|set| ["--set".to_owned(), set.clone()]).collect();
-    let recorded: Vec<String> =
-        arguments[1..].chunks(2).filter(|pair| is_said(pair)).flatten().cloned().collect();
-    let length = |words: &[String]| words.iter().map(|word| word.len() + 1).sum::<usize>();
-    let words = if length(&over_preset) <= length(&recorded) { over_preset } else { recorded };
-    Ok([vec!["dlt".to_owned(), "train".to_owned()], words].concat().join(" "))
+    let preset = presets::preset(presets::DEFAULT_PRESET)?;
+    let recorded = arguments[1..].chunks(2).filter(|pair| is_said(pair)).flatten().cloned().collect();
+    let mut commands: Vec<Vec<String>> = vec![over(&preset.spec()?, &spec), recorded];
+    for method in presets::METHODS {
+        // Not every method has settings that fit the preset's model.
+        let Ok(ground) = Spec::assemble(&[preset.overlay()?, method.overlay()?]) else { continue };
+        let named = ["--method", method.name()].map(str::to_owned);
+        commands.push([named.to_vec(), over(&ground, &spec)].concat());
+    }
+    let length = |words: &Vec<String>| words.iter().map(|word| word.len() + 1).sum::<usize>();
+    let shortest = commands.into_iter().min_by_key(length).unwrap_or_default();
+    Ok([vec!["dlt".to_owned(), "train".to_owned()], shortest].concat().join(" "))
+}
+
+/// What a spec sets otherwise than another one, as options.
+fn over(ground: &Spec, spec: &Spec) -> Vec<String> {
+    settings(ground, spec).into_iter().flat_map(|set| ["--set".to_owned(), set]).collect()
 }
 
 /// Whether an option of a recorded command is repeated.

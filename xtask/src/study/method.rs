@@ -128,7 +128,7 @@ const LAPTOP: Setup = Setup {
     widths: &[64, 128, 192],
 };
 
-/// 3,726 steps.
+/// 3,720 steps.
 const LONG: Setup = Setup {
     width: 64,
     // 20 decisions in 60 passes, as the paper's k = 15 in 300.

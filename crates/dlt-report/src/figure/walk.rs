@@ -14,6 +14,8 @@ use crate::run::Run;
 
 /// Height of the panel of disagreements between its axes, in pixels.
 const PANEL: f64 = 150.0;
+/// Between two places of a stem that no word may cover, in pixels.
+const STEM: f64 = 8.0;
 /// Most decisions with a word of what they did.
 const WORDS: usize = 16;
 
@@ -135,7 +137,11 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
         let at = (turn.step as f64, conflict);
         chart.line(&[(at.0, 0.0), at], turn.deed.colour(), 1.0, 2.0)?;
         chart.point(at, turn.deed.mark(), RADIUS, turn.deed.colour())?;
-        room.take(chart, at);
+        let high = STEM * chart.pixel()[1];
+        (0..)
+            .map(|one| conflict - high * f64::from(one))
+            .take_while(|y| *y > 0.0)
+            .for_each(|y| room.take(chart, (at.0, y)));
     }
     // The alternative text has those for which there is no room.
     measured()
