@@ -38,6 +38,15 @@ pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
+/// Inputs and targets of windows, each of which has one token more than there are inputs.
+pub(crate) fn tokens(windows: &Value) -> (Vec<u32>, Vec<u32>) {
+    let rows: Vec<_> = windows.as_array().expect("windows").iter().map(counts).collect();
+    let ids = |from: usize, left: usize| -> Vec<u32> {
+        rows.iter().flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32)).collect()
+    };
+    (ids(0, 1), ids(1, 0))
+}
+
 /// A frozen model of four layers with the weights of a file.
 pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensors) -> Model {
     let lookup = |name: &str| match file.get(name) {

@@ -8,6 +8,7 @@ mod faults;
 mod figures;
 mod fixtures;
 mod growth;
+mod growth_reference;
 mod guards;
 mod kinds;
 mod materials;

@@ -12,7 +12,7 @@ use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use serde_json::Value;
 
-use crate::fixtures::{adamw, count, counts, distance, frozen, gpt2, json, number, tensors};
+use crate::fixtures::{adamw, count, counts, distance, frozen, gpt2, json, number, tensors, tokens};
 
 /// The oracle in f32 is up to 2e-6 from itself in f64.
 const LOSS_TOLERANCE: f64 = 1e-4;
@@ -87,12 +87,8 @@ fn train(
     batch: &Value,
     checkpointing: Checkpointing,
 ) -> (f64, f64) {
-    let rows: Vec<_> = batch.as_array().expect("windows").iter().map(counts).collect();
-    let ids = |from: usize, left: usize| -> Vec<u32> {
-        rows.iter().flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32)).collect()
-    };
-    let (inputs, targets) = (ids(0, 1), ids(1, 0));
-    let batch = Batch::next_token(&inputs, &targets, rows.len());
+    let (inputs, targets) = tokens(batch);
+    let batch = Batch::next_token(&inputs, &targets, batch.as_array().expect("windows").len());
     let n = targets.len() as f64;
     let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n, sketch: None };
     let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
