@@ -51,8 +51,16 @@ pub const PRESETS: &[Preset] = embedded!(
 );
 
 /// Presets of a method.
-pub const METHODS: &[Preset] =
-    embedded!(Kind::Method, "methods/", "paper", "reference", "reference-vision", "reference-glue", "short", "growth");
+pub const METHODS: &[Preset] = embedded!(
+    Kind::Method,
+    "methods/",
+    "paper",
+    "reference",
+    "reference-vision",
+    "reference-glue",
+    "short",
+    "growth"
+);
 
 /// The preset of a model with this name.
 ///

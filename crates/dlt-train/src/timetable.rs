@@ -55,11 +55,10 @@ impl Timetable {
         let tying = &spec.tying;
         let every = every(spec, train_windows);
         let until = (tying.decide_until * steps as f64).round() as usize;
-        match (spec.agent.policy, recording) {
-            (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) => {
-                return Self::Recorded(recording.rows().iter().map(Row::step).collect());
-            }
-            _ => {}
+        if let (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) =
+            (spec.agent.policy, recording)
+        {
+            return Self::Recorded(recording.rows().iter().map(Row::step).collect());
         }
         match tying.decision {
             Decision::Joint | Decision::PerLayer | Decision::Single => {

@@ -52,7 +52,10 @@ fn names(presets: &[Preset]) -> Vec<&'static str> {
 #[test]
 fn every_preset_passes_with_every_method_that_is_for_it() {
     assert_eq!(names(PRESETS), MODELS);
-    assert_eq!(names(METHODS), ["paper", "reference", "reference-vision", "reference-glue", "short", "growth"]);
+    assert_eq!(
+        names(METHODS),
+        ["paper", "reference", "reference-vision", "reference-glue", "short", "growth"]
+    );
     assert!(preset(DEFAULT_PRESET).is_ok());
     for preset in PRESETS {
         let spec = preset.spec().unwrap();
