@@ -41,7 +41,7 @@ impl Scale {
             }
             Self::Long => {
                 "Scale long: the paper's regime at a small size. 60 passes of 12 layers of width 64 over 80 kB of Hamlet with \
-                 1,000 tokens of its own, so long that conventional training is past its best on validation. The model is \
+                 1,000 tokens of its own, which is to bring conventional training past its best on validation. The model is \
                  the one that is best on validation."
             }
             Self::Paper => "Scale paper: the sizes, lengths and settings that the paper gives.",

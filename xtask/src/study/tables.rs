@@ -136,6 +136,10 @@ fn floor(view: &View<'_>, subject: Subject) -> Option<String> {
 
 fn floor_of(done: &Done) -> String {
     let summary = &done.summary;
+    let tokenizer = match done.provenance.data.tokenizer.as_str() {
+        "gpt2" => "GPT-2's tokenizer",
+        _ => "a tokenizer that was trained on the text",
+    };
     let test = |number: Option<f64>| {
         number.map_or_else(|| "not measured".to_owned(), |number| format!("{number:.1}"))
     };
@@ -146,7 +150,7 @@ fn floor_of(done: &Done) -> String {
         ),
         _ => format!(
             "The unigram floor (the best model of frequencies alone, fitted to the split itself) is {:.1} on validation and \
-             {} on test. Perplexity is per token of GPT-2's tokenizer, over the whole split, of the model that is best on \
+             {} on test. Perplexity is per token of {tokenizer}, over the whole split, of the model that is best on \
              validation.",
             summary.unigram_perplexity,
             test(summary.unigram_test_perplexity)
