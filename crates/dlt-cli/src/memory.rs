@@ -9,9 +9,9 @@ use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Architecture, Checkpointing, Size, Tie};
 use dlt_spec::{CheckedSpec, ExitCode, presets};
-use dlt_state::State;
+use dlt_state::{State, pattern};
 use dlt_train::memory::Prediction;
-use dlt_train::{initial_binding, memory};
+use dlt_train::{grown_groups, initial_binding, memory};
 
 use crate::arguments::InspectTask;
 use crate::failure::{Failure, Result};
@@ -19,6 +19,9 @@ use crate::layers::Layers;
 use crate::numbers::{decimal, whole};
 use crate::output;
 use crate::table::Table;
+
+/// The state that a run which splits groups ends in, as its row is called.
+const AFTER_SPLITS: &str = "after the last split";
 
 pub(crate) fn run(task: &InspectTask) -> Result {
     let spec = spec(task)?;
@@ -74,15 +77,14 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
     }
     // How many layers are independent where each acts at random: the harmonic number of L.
     let usual = (1..=layers).map(|layer| 1.0 / layer as f64).sum::<f64>().round() as usize;
-    let of = |n: usize| {
-        let owners = (0..layers).map(|layer| if layer < n { layer } else { 0 }).collect();
-        State::new(owners).map(|state| Binding::of_state(&state)).map_err(dlt_train::TrainError::from)
-    };
+    let of = |groups: usize| Binding::of_state(&pattern::leading(layers, groups));
     let mut rows = vec![("at the start".to_owned(), initial_binding(spec))];
-    if !replicates {
-        rows.push(("usual under a random policy".to_owned(), of(usual)?));
+    match grown_groups(spec) {
+        Some(groups) => rows.push((AFTER_SPLITS.to_owned(), of(groups))),
+        None if replicates => {}
+        None => rows.push(("usual under a random policy".to_owned(), of(usual))),
     }
-    rows.push(("no layer tied".to_owned(), of(layers)?));
+    rows.push(("no layer tied".to_owned(), of(layers)));
     Ok(rows)
 }
 

@@ -11,8 +11,10 @@ use dlt_report::shell::quoted;
 use dlt_spec::record::{Provenance, SPEC_FILE, STATES_FILE};
 use dlt_spec::spec::{Architecture, Decision, Schedule, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, fields};
-use dlt_state::{Recording, State};
-use dlt_train::{Resumption, RunFolder, TrainError, Trainer, due_decisions, initial_binding, memory};
+use dlt_state::{Recording, State, pattern};
+use dlt_train::{
+    Resumption, RunFolder, TrainError, Trainer, due_decisions, grown_groups, initial_binding, memory,
+};
 
 use crate::arguments::TrainTask;
 use crate::events::Events;
@@ -188,10 +190,11 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
     let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
+        || !spec.tying.grow.is_empty()
         || spec.optimizer.warmup_steps > resumption.step();
     if hangs_on_steps && changed.iter().any(|change| change.key == "training.steps") {
         progress
-            .note("the learning rate and the end of deciding follow the new number of steps from here on");
+            .note("the learning rate and the times of decisions follow the new number of steps from here on");
     }
     progress.note(&match is_saved {
         true => format!("going on after step {}", whole(step)),
@@ -418,10 +421,14 @@ fn introduce(
         let peak = memory::predict(spec, material, binding)?.peak;
         Ok(decimal(peak as f64 / 1e6, 0))
     };
+    let (most, when) = match grown_groups(spec) {
+        Some(groups) => (pattern::leading(layers, groups), "after the last split"),
+        None => (State::independent(layers), "with no layer tied"),
+    };
     progress.note(&format!(
-        "memory: about {} MB at the start, {} MB with no layer tied, beside the program and its data",
+        "memory: about {} MB at the start, {} MB {when}, beside the program and its data",
         predict(&initial_binding(spec))?,
-        predict(&Binding::of_state(&State::independent(layers)))?,
+        predict(&Binding::of_state(&most))?,
     ));
     Ok(())
 }

@@ -50,6 +50,24 @@ pub fn cycle_reversed(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - 1 - layer))
 }
 
+/// So many groups, of which the last one has all layers but the first `n_groups - 1`, which keep to themselves.
+///
+/// # Panics
+///
+/// If there is no group, or there are more than layers.
+///
+/// ```
+/// use dlt_state::pattern;
+///
+/// assert_eq!(pattern::leading(5, 3).owners(), [0, 1, 2, 2, 2]);
+/// assert_eq!(pattern::leading(5, 1).owners(), [0; 5]);
+/// ```
+#[must_use]
+pub fn leading(n_layers: usize, n_groups: usize) -> State {
+    assert!((1..=n_layers).contains(&n_groups), "expected 1 to {n_layers} groups, got {n_groups}");
+    from_owners(n_layers, |layer| layer.min(n_groups - 1))
+}
+
 /// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and keeps to itself, and so does
 /// layer `L/2` at an even depth: there are `L/2 + 1` independent layers, rounded down.
 ///

@@ -93,6 +93,15 @@ impl Timetable {
         }
     }
 
+    /// The timetable of a run that has decided so often. Where the number of steps was raised, times of splits have moved: what
+    /// was split already is not split again.
+    pub(crate) fn after(mut self, decisions: usize) -> Self {
+        if let Self::Growing { splits, .. } = &mut self {
+            splits.drain(..decisions.min(splits.len()));
+        }
+        self
+    }
+
     /// How many splits are made in all.
     pub(crate) fn n_splits(&self) -> usize {
         match self {
@@ -144,6 +153,19 @@ fn splits(spec: &CheckedSpec, steps: usize) -> Vec<usize> {
         blocks += more;
     }
     splits
+}
+
+/// Steps that stand for a run whose length is not known.
+const USUAL_STEPS: usize = 10_000;
+
+/// Groups after the last split, where groups are split; nothing elsewhere. Where `training.steps` is `auto`, those of a long
+/// run: a very short one can have fewer.
+#[must_use]
+pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
+    let splits_any = matches!(spec.tying.decision, Decision::Split | Decision::Swap);
+    let decides = spec.agent.policy != PolicyKind::None;
+    let steps = spec.training.steps.or(USUAL_STEPS);
+    (splits_any && decides).then(|| spec.initial_state().n_independent() + splits(spec, steps).len())
 }
 
 /// How many decisions a run over `train_windows` windows makes; nothing where nobody decides. `recording` is what
@@ -222,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn splits_that_were_made_are_not_made_again_where_steps_are_raised() {
+        let grow = spec(&growth(&["tying.grow=[0.1, 0.5]"]));
+        let raised = Timetable::new(&grow, 600, 80, None);
+        assert_eq!(raised.clone().after(0), raised);
+        assert_eq!(raised.clone().after(1), Timetable::Growing { splits: vec![300], swaps: None });
+        assert_eq!(raised.after(7).n_splits(), 0);
+        let clock = Timetable::new(&spec(&[]), 60, 80, None);
+        assert_eq!(clock.clone().after(3), clock);
+    }
+
+    #[test]
     fn swaps_come_behind_the_last_split() {
         let swap = growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[0.1, 0.2]"]);
         assert_eq!(due(&swap), [6, 12, 27, 42, 57]);
@@ -238,6 +271,12 @@ mod tests {
         let grow = |more: &[&str]| due(&growth(&[&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat()));
         assert_eq!(grow(&[]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.groups=3"]), [6, 15]);
+        let groups =
+            |more: &[&str]| grown_groups(&spec(&growth(&[&["tying.grow=[0.1, 0.5]"], more].concat())));
+        assert_eq!(groups(&[]), Some(3));
+        assert_eq!(groups(&["tying.groups=2"]), Some(2));
+        assert_eq!(groups(&["agent.policy=none"]), None);
+        assert_eq!(grown_groups(&spec(&[])), None);
         assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
         // One block throughout is 60 of the 720 that a conventional model has; the splits add 54, 45, 30 and 15.
         assert_eq!(grow(&["tying.budget=0.2834"]), [6, 15, 30, 45]);

@@ -13,7 +13,7 @@ use dlt_models::parameters::Layout;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{PolicyKind, Tie};
 use dlt_spec::{CheckedSpec, fields, seeds};
-use dlt_state::{Recording, State};
+use dlt_state::{Recording, State, pattern};
 use rand_chacha::ChaCha8Rng;
 
 use crate::timetable::Timetable;
@@ -75,9 +75,8 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     let splits = Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
     if splits > 0 && spec.agent.policy != PolicyKind::None {
         let (layers, groups) = (spec.model.layers, spec.initial_state().n_independent() + splits);
-        // Any state of so many groups does: the first ones have a layer each.
-        let owners = (0..layers).map(|layer| layer.min(groups - 1)).collect();
-        return Binding::of_state(&State::new(owners).expect("owners that own themselves"));
+        // Any state of so many groups does.
+        return Binding::of_state(&pattern::leading(layers, groups));
     }
     let decides = spec.agent.policy != PolicyKind::None && spec.tying.decide_until > 0.0;
     match spec.tying.tie {

@@ -188,6 +188,17 @@ fn weights(model: &Model) -> Vec<Vec<f32>> {
     layers.collect()
 }
 
+/// A run whose steps are raised makes the splits that it has not made, at their new times, and no split twice.
+#[test]
+fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
+    let bench = Bench::new();
+    finish(bench.trainer("raised", &growth(&[]), None));
+    let (trainer, _) = bench.resume("raised", &growth(&["training.steps=80"]), None);
+    finish(trainer);
+    let steps: Vec<_> = bench.recording("raised").iter().map(|(step, _)| step).collect();
+    assert_eq!(steps, [6, 12]);
+}
+
 /// Two groups become one by averaging, at a constant number of groups.
 #[test]
 fn swaps_keep_the_number_of_groups() {
