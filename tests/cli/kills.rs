@@ -1,4 +1,4 @@
-//! A run that is killed fifty times at random, without a word, comes out as the run that was left alone.
+//! Runs that are killed at random, without a word, come out as the runs that were left alone.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dlt_spec::record::without_times;
+use dlt_spec::record::{DecisionRow, MetricRow, without_times};
 
 use crate::workplace::Workplace;
 
-/// Kills of one test run.
+/// Kills of a run of the paper's method.
 const KILLS: usize = 50;
+
+/// Kills of a run that grows.
+const KILLS_OF_GROWTH: usize = 16;
 
 /// Seeds the moments of the kills; when a kill really lands hangs on the machine.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -53,7 +56,23 @@ every_steps = 2
 decide_every = 3
 "#;
 
-fn place() -> Workplace {
+/// Splits and swaps by what gradients say, averaged and gated, with rewards that wait for a loss measured before.
+const GROWTH: &str = r#"
+decision = "swap"
+initial = "tied"
+grow = [0.02, 0.05, 0.1]
+groups = 3
+merge = "average"
+gate = 0.001
+moments = "inherit"
+group_rate = "inverse"
+[agent]
+policy = "conflict"
+reward = "gain"
+reward_timing = "after-steps"
+"#;
+
+fn place(spec: &str) -> Workplace {
     let place = Workplace::new();
     place.write("letters.json", tokenizer());
     let mut word = 1usize;
@@ -64,7 +83,7 @@ fn place() -> Workplace {
         })
         .collect();
     place.write("letters.txt", text);
-    place.write("spec.toml", SPEC);
+    place.write("spec.toml", spec);
     place
 }
 
@@ -131,13 +150,41 @@ fn said(child: Child) -> String {
 
 #[test]
 fn law_fifty_kills_at_random_change_nothing() {
-    let place = place();
+    kill(&place(SPEC), KILLS);
+}
+
+/// What is gathered of gradients, the gate's losses and the loss that a reward waits for are there again after each kill.
+#[test]
+fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
+    let place = place(&format!("{SPEC}{GROWTH}"));
+    kill(&place, KILLS_OF_GROWTH);
+    let decisions = decisions(&place, "alone");
+    let has = |what: &dyn Fn(&DecisionRow) -> bool| decisions.iter().any(what);
+    assert!(has(&|row| row.refused), "expected a decision that the gate undoes");
+    assert!(
+        has(&|row| row.likeness.is_some() && row.tied_events > 0),
+        "expected a swap that passes the gate"
+    );
+    assert!(has(&|row| row.conflict.is_some() && row.likeness.is_none()), "expected a split by gradients");
+    assert!(has(&|row| row.reward.is_some() && row.loss_before.is_some()), "expected a gain");
+}
+
+fn decisions(place: &Workplace, run: &str) -> Vec<DecisionRow> {
+    let row = |line: &str| match MetricRow::from_line(line).unwrap() {
+        MetricRow::Decision(row) => Some(row),
+        _ => None,
+    };
+    place.read(&format!("{run}/metrics.jsonl")).lines().filter_map(row).collect()
+}
+
+/// Kills runs of the spec of a place so many times in all, and compares each with the run that is left alone.
+fn kill(place: &Workplace, most: usize) {
     let began = Instant::now();
-    let mut alone = spawn(&place, &["train", "spec.toml", "--out", "alone"]);
+    let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);
     assert!(alone.wait().unwrap().success(), "{}", said(alone));
     let whole = began.elapsed();
     let (mut moments, mut kills, mut rounds) = (Moments(SEED), 0, 0);
-    while kills < KILLS {
+    while kills < most {
         let run = format!("killed-{rounds}");
         rounds += 1;
         // A kill may come when everything has just been done.
@@ -148,12 +195,12 @@ fn law_fifty_kills_at_random_change_nothing() {
                 let _ = fs::remove_dir_all(place.path(&run));
             }
             let mut child = match is_begun {
-                true => spawn(&place, &["train", "--resume", &run]),
-                false => spawn(&place, &["train", "spec.toml", "--out", &run]),
+                true => spawn(place, &["train", "--resume", &run]),
+                false => spawn(place, &["train", "spec.toml", "--out", &run]),
             };
-            // At first anywhere in what a process does; from the fiftieth on it is left alone.
+            // At first anywhere in what a process does; from the last kill on it is left alone.
             let limit = Duration::from_micros(moments.next(whole.as_micros() as u64 / 6));
-            let limit = if kills < KILLS { limit } else { Duration::from_secs(120) };
+            let limit = if kills < most { limit } else { Duration::from_secs(120) };
             // Every third kill is aimed at a save: it comes as soon as one is seen.
             let aim = (kills % 3 == 0).then(|| place.path(&run).join("checkpoint"));
             match wait(&mut child, limit, aim.as_deref()) {
@@ -166,13 +213,13 @@ fn law_fifty_kills_at_random_change_nothing() {
                     child.kill().unwrap();
                     child.wait().unwrap();
                     kills += 1;
-                    assert!(kills < 10 * KILLS, "the run does not come to its end");
+                    assert!(kills < 10 * most, "the run does not come to its end");
                 }
             }
         }
-        assert!(outcome(&place, "alone") == outcome(&place, &run), "{run} came out otherwise");
-        assert!(end(&place, "alone") == end(&place, &run), "{run} ended with other weights");
+        assert!(outcome(place, "alone") == outcome(place, &run), "{run} came out otherwise");
+        assert!(end(place, "alone") == end(place, &run), "{run} ended with other weights");
         place.dlt(&["doctor", &run]).ok();
     }
-    assert!(kills >= KILLS && rounds < KILLS, "{kills} kills in {rounds} runs");
+    assert!(kills >= most && rounds < most, "{kills} kills in {rounds} runs");
 }
