@@ -3,20 +3,23 @@
 
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Evidence, Measured, Occasion, Turn};
+use dlt_data::{Batches, Split, Windows};
 use dlt_kernels::{Gelu, Kernels};
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::parameters::Layout;
 use dlt_models::{Batch, Model, ModelError};
-use dlt_spec::Spec;
 use dlt_spec::spec::{
     AgentSpec, Checkpointing, Decision, GroupRate, Initial, InitialName, Merge, Moments, PolicyKind,
     TyingSpec,
 };
+use dlt_spec::{Spec, seeds};
 use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
+use rand::RngCore;
 use serde_json::Value;
 
+use crate::bench::{Bench, finish};
 use crate::fixtures::{adamw, count, counts, distance, gpt2, json, number, tensors, tokens};
 
 /// The oracle in f32 is up to 8e-7 from itself in f64.
@@ -311,4 +314,70 @@ fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
         let apart = (ours - expected).abs() / norms;
         assert!(apart < PRODUCT_TOLERANCE, "layers {i} and {j}: {ours} for {expected}, {apart} apart");
     }
+}
+
+/// Relative. Right after a split the gradients here are still added up in the blocks before it, in another order of f32.
+const AGAIN_TOLERANCE: f64 = 1e-5;
+
+/// What a run decides from is the mean of the products of its own batches since the last decision, each step with a
+/// projection of its own: drawn again here, the agent makes the same splits with the same disagreement.
+#[test]
+fn a_run_splits_by_the_products_of_its_own_batches() {
+    let bench = Bench::new();
+    let settings = [
+        "tying.decision=split",
+        "tying.grow=[0.25, 0.5, 0.5]",
+        "tying.initial=tied",
+        "agent.policy=grow",
+        "model.dropout=0.0",
+    ];
+    finish(bench.trainer("run", &settings, None));
+    let rows = bench.decisions("run");
+    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), [6, 12, 12]);
+
+    let spec = bench.spec(&settings);
+    let windows = bench.splits(&spec).windows(Split::Train).expect("windows");
+    let order = seeds::stream(spec.seed, "data");
+    let mut batches = Batches::new(windows.count(), spec.training.batch, order).expect("batches");
+    let mut trainer = bench.trainer("again", &settings, None);
+    let mut agent = grower(spec.model.layers);
+    let (mut sums, mut since) = (vec![0.0; spec.model.layers.pow(2)], 0);
+    for step in 0..=12 {
+        for row in rows.iter().filter(|row| row.step == step) {
+            let products = sums.iter().map(|sum| sum / f64::from(since)).collect();
+            let (distances, norms) = (Vec::new(), Vec::new());
+            let evidence = Evidence { n_layers: spec.model.layers, products, distances, norms };
+            let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
+            let decision = agent.decide(&occasion).expect("a split");
+            assert_eq!(decision.state.owners(), row.state, "{step}");
+            let (ours, theirs) = (decision.conflict.expect("measured"), row.conflict.expect("recorded"));
+            assert!((ours / theirs - 1.0).abs() < AGAIN_TOLERANCE, "step {step}: {ours} for {theirs}");
+            let reward = agent.reward(Measured::of_loss(1.0), None).expect("a reward");
+            agent.learn(reward).expect("nothing to learn");
+        }
+        if rows.iter().any(|row| row.step == step) {
+            sums.fill(0.0);
+            since = 0;
+        }
+        let seed = seeds::stream(spec.seed, &format!("sketch/{step}")).next_u64();
+        let products = run_products(trainer.model(), &windows, batches.next_batch(), seed);
+        sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+        since += 1;
+        trainer.advance().expect("it trains");
+    }
+}
+
+/// Products of the positions' gradients on a batch of windows.
+fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -> Vec<f64> {
+    let context = windows.context();
+    let (mut inputs, mut targets) = (vec![0; chosen.len() * context], vec![0; chosen.len() * context]);
+    let places = inputs.chunks_mut(context).zip(targets.chunks_mut(context));
+    for (&window, (input, target)) in chosen.iter().zip(places) {
+        windows.fill(window, input, target).expect("a window");
+    }
+    let batch = Batch::next_token(&inputs, &targets, chosen.len());
+    let scale = 1.0 / targets.len() as f64;
+    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: Some(seed) };
+    let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
+    gradients.sketches.expect("asked for").products()
 }
