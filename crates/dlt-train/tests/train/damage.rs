@@ -55,8 +55,8 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a bit of the spec flipped", swapped("seed = 1", "seed = 2"), "checksum"),
         (
             "another version",
-            swapped("\"dlt-checkpoint\":\"2\"", "\"dlt-checkpoint\":\"9\""),
-            "version 2 or 1, got 9",
+            swapped("\"dlt-checkpoint\":\"3\"", "\"dlt-checkpoint\":\"9\""),
+            "version 3 or 1, 2, got 9",
         ),
         ("another dtype", swapped("\"dtype\":\"F32\"", "\"dtype\":\"F16\""), "cannot be at"),
         ("another shape", swapped("\"shape\":[16]", "\"shape\":[17]"), "cannot be at"),
