@@ -100,6 +100,20 @@ template <class T> DEVICE void dropout(In<T> x, Out<T> y, Size count, Size offse
     }
 }
 
+template <class T> DEVICE void scaled(In<T> x, Out<T> y, Size count, float factor) {
+    PHASE {
+        const Size i = ELEMENT;
+        if (i < count) put(y[i], factor * get(x[i]));
+    }
+}
+
+template <class T> DEVICE void add_scaled(In<T> a, In<T> b, Out<T> y, Size count, float factor) {
+    PHASE {
+        const Size i = ELEMENT;
+        if (i < count) put(y[i], get(a[i]) + factor * get(b[i]));
+    }
+}
+
 template <class T> DEVICE void add_in_place(Out<float> into, In<T> term, Size count) {
     PHASE {
         const Size i = ELEMENT;
@@ -133,6 +147,10 @@ template <class T> DEVICE void add_in_place(Out<float> into, In<T> term, Size co
     KERNEL(dropout_##suffix, In<T> x, Out<T> y, Size count, Size offset, unsigned first_key, unsigned second_key,      \
            unsigned threshold, float scale) {                                                                          \
         dropout<T>(x, y, count, offset, Dropout{first_key, second_key, threshold, scale});                             \
+    }                                                                                                                  \
+    KERNEL(scaled_##suffix, In<T> x, Out<T> y, Size count, float factor) { scaled<T>(x, y, count, factor); }           \
+    KERNEL(add_scaled_##suffix, In<T> a, In<T> b, Out<T> y, Size count, float factor) {                                \
+        add_scaled<T>(a, b, y, count, factor);                                                                         \
     }                                                                                                                  \
     KERNEL(add_in_place_##suffix, Out<float> into, In<T> term, Size count) { add_in_place<T>(into, term, count); }
 

@@ -18,7 +18,9 @@ mod sums;
 pub use crate::rotary::rotate_on as rotate;
 pub use attention::{attention, attention_gradient};
 pub(crate) use elementwise::turn;
-pub use elementwise::{add_in_place, dropout, gelu, gelu_gradient, swiglu, swiglu_gradient};
+pub use elementwise::{
+    add_in_place, add_scaled, dropout, gelu, gelu_gradient, scaled, swiglu, swiglu_gradient,
+};
 pub use embedding::embedding_gradient;
 pub use launch::{Launch, Number, Source};
 pub use launcher::Launcher;

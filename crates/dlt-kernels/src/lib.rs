@@ -44,6 +44,7 @@ mod rms_norm;
 mod rotary;
 mod rounding;
 mod rows;
+mod scaling;
 mod shape;
 mod sketch;
 

@@ -97,6 +97,24 @@ pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
     ]
 }
 
+/// `factor · x`.
+pub fn scaled(machine: &dyn Machine, x: &Tensor, factor: f32) -> Result<Tensor> {
+    let [x] = plain([x])?;
+    let y = fresh(machine, x.shape(), &x)?;
+    let launch = of_elements("scaled", x.dtype(), x.elem_count())?.with([Number::F32(factor)]);
+    run(machine, &launch, &[Memory::Read(&x), Memory::Write(&y)])?;
+    Ok(y)
+}
+
+/// `a + factor · b`.
+pub fn add_scaled(machine: &dyn Machine, a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
+    let [a, b] = plain([a, b])?;
+    let y = fresh(machine, a.shape(), &a)?;
+    let launch = of_elements("add_scaled", a.dtype(), a.elem_count())?.with([Number::F32(factor)]);
+    run(machine, &launch, &[Memory::Read(&a), Memory::Read(&b), Memory::Write(&y)])?;
+    Ok(y)
+}
+
 /// `into += term`, where `into` is f32.
 pub fn add_in_place(machine: &dyn Machine, into: &Tensor, term: &Tensor) -> Result<()> {
     let [term] = plain([term])?;

@@ -88,7 +88,7 @@ fn law_narrow_norms_are_the_wide_ones_rounded() {
 fn law_narrow_elements_are_the_wide_ones_rounded() {
     let dropout = Dropout { probability: 0.3, seed: 5, offset: 11 };
     let rotary = Rotary::new(4, 100.0, None).unwrap();
-    check("elements", &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)], 9, |k, t| {
+    check("elements", &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)], 11, |k, t| {
         Ok(vec![
             k.gelu(&t[0], Gelu::Tanh)?,
             k.gelu_gradient(&t[0], Gelu::Tanh, &t[1])?,
@@ -98,6 +98,8 @@ fn law_narrow_elements_are_the_wide_ones_rounded() {
             k.rotate(&t[0], 2, &rotary, &[3, 0])?,
             k.rotate_gradient(&t[0], 2, &rotary, &[])?,
             k.add(&t[0], &t[1])?,
+            k.scaled(&t[0], 1.0 / 3.0)?,
+            k.add_scaled(&t[0], &t[1], 1.0 / 3.0)?,
             k.add_rows(&t[0], &noise(&[7, 12], 4))?,
         ])
     });

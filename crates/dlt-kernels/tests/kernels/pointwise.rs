@@ -66,3 +66,31 @@ fn rejects_pointwise_of_wrong_shapes() {
         assert_rejected(kernels.layer_norm(&empty, &w, &w, 1e-5), &["non-empty"]);
     }
 }
+
+#[test]
+fn matches_reference_multiples() {
+    for shape in [vec![1], vec![3, 7, 25], vec![2, 20_001]] {
+        let (a, b) = (noise(&shape, 1), noise(&shape, 2));
+        let view = Tensor::cat(&[&b, &b], 0).unwrap().narrow(0, shape[0], shape[0]).unwrap();
+        let expected = |x: &Tensor| (x.to_dtype(DType::F64).unwrap() / 3.0).unwrap();
+        for kernels in [Kernels::Fused, Kernels::Composed] {
+            let multiple = kernels.scaled(&view, 1.0 / 3.0).unwrap();
+            assert_close("scaled", &multiple, &expected(&b), F32_TOLERANCE);
+            let sum = kernels.add_scaled(&a, &view, 1.0 / 3.0).unwrap();
+            let expected = (a.to_dtype(DType::F64).unwrap() + expected(&b)).unwrap();
+            assert_close("add_scaled", &sum, &expected, F32_TOLERANCE);
+        }
+    }
+}
+
+/// A factor of 1 is no multiplication, and one of 0 leaves nothing.
+#[test]
+fn law_a_sum_with_a_whole_multiple_is_a_sum() {
+    let (a, b) = (noise(&[33, 7], 1), noise(&[33, 7], 2));
+    for kernels in [Kernels::Fused, Kernels::Composed] {
+        assert_eq!(host(&kernels.add_scaled(&a, &b, 1.0).unwrap()), host(&kernels.add(&a, &b).unwrap()));
+        assert_eq!(host(&kernels.add_scaled(&a, &b, 0.0).unwrap()), host(&a));
+        let other = noise(&[7, 33], 2);
+        assert_rejected(kernels.add_scaled(&a, &other, 0.5), &["add_scaled", "[33, 7]", "[7, 33]"]);
+    }
+}

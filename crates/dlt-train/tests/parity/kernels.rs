@@ -160,7 +160,10 @@ fn tables() -> Vec<Case> {
         add_in_place(&into, &t[1].t()?.contiguous()?)?;
         Ok(vec![sum, into])
     });
-    vec![embedding, rows, dropout, add]
+    let scaled = case("add_scaled", vec![noise(&[7, 5], 1), noise(&[5, 7], 2)], |k, t| {
+        Ok(vec![k.scaled(&t[1].t()?, 1.0 / 3.0)?, k.add_scaled(&t[0], &t[1].t()?, 1.0 / 3.0)?])
+    });
+    vec![embedding, rows, dropout, add, scaled]
 }
 
 fn losses() -> Vec<Case> {

@@ -1,8 +1,8 @@
 use super::*;
 use candle_core::{Device, Result};
 use dlt_kernels::cuda::{
-    dropout, embedding_gradient, gelu, gelu_gradient, linear, linear_input_gradient, linear_then_gelu,
-    linear_weight_gradient, rotate, swiglu, swiglu_gradient,
+    add_scaled, dropout, embedding_gradient, gelu, gelu_gradient, linear, linear_input_gradient,
+    linear_then_gelu, linear_weight_gradient, rotate, scaled, swiglu, swiglu_gradient,
 };
 use dlt_kernels::{Dropout, Gelu, Kernels, Rotary};
 
@@ -133,6 +133,21 @@ fn law_dropout_has_the_mask_of_the_loops() {
     let narrow = x.to_dtype(DType::BF16).unwrap();
     let y = forward(&dropout(DType::BF16, x.elem_count(), DROPOUT).unwrap(), &[&narrow], x.dims());
     assert_close("bf16", &y, &Kernels::Fused.dropout(&x, DROPOUT).unwrap(), BF16_TOLERANCE);
+}
+
+#[test]
+fn law_multiples_have_the_bits_of_the_loops() {
+    let third = 1.0 / 3.0;
+    for (dtype, tolerance) in ACTIVATIONS {
+        // A view, so that what is launched sees adjacent elements only.
+        let (a, b) = (held(&[5, 333], 1, dtype), held(&[333, 5], 2, dtype).t().unwrap());
+        let (multiple, sum) = (scaled(&Host, &b, third).unwrap(), add_scaled(&Host, &a, &b, third).unwrap());
+        let expected = (wide(&b) * f64::from(third)).unwrap();
+        assert_close("scaled", &multiple, &expected, tolerance);
+        assert_close("add_scaled", &sum, &(wide(&a) + expected).unwrap(), tolerance);
+        assert_eq!(host(&multiple), host(&Kernels::Fused.scaled(&b, third).unwrap()), "{dtype:?}");
+        assert_eq!(host(&sum), host(&Kernels::Fused.add_scaled(&a, &b, third).unwrap()), "{dtype:?}");
+    }
 }
 
 #[test]

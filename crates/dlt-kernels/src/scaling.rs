@@ -1,0 +1,58 @@
+//! Activations times a number, and sums with them, without autograd.
+
+use crate::choice::Path;
+use crate::rounding::{rounded, widened};
+use crate::shape::expect_same;
+use crate::{Kernels, cuda, host, rows};
+use candle_core::{Result, Tensor};
+
+impl Kernels {
+    /// `factor · x`.
+    ///
+    /// # Shapes
+    /// `x` any; returns the same.
+    ///
+    /// # Errors
+    /// When the device has no memory left.
+    pub fn scaled(self, x: &Tensor, factor: f32) -> Result<Tensor> {
+        match self.path(&[x], &[]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::scaled(&cuda::Launcher, x, factor),
+            Path::Composed => return x.detach().affine(f64::from(factor), 0.0),
+            Path::Widened => {
+                let [x] = widened([x])?;
+                return rounded(&self.scaled(&x, factor)?);
+            }
+        }
+        host::read([x], |[data]| {
+            let scaled = rows::map(data, |x, y| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
+            host::tensor(scaled, x.shape())
+        })
+    }
+
+    /// `a + factor · b`: in bf16 the sum alone is rounded.
+    ///
+    /// # Shapes
+    /// Both the same.
+    ///
+    /// # Errors
+    /// When shapes differ.
+    pub fn add_scaled(self, a: &Tensor, b: &Tensor, factor: f32) -> Result<Tensor> {
+        expect_same("add_scaled", "b", a, b)?;
+        match self.path(&[a, b], &[]) {
+            Path::Host => {}
+            Path::Cuda => return cuda::add_scaled(&cuda::Launcher, a, b, factor),
+            Path::Composed => return a.detach() + b.detach().affine(f64::from(factor), 0.0)?,
+            Path::Widened => {
+                let [a, b] = widened([a, b])?;
+                return rounded(&self.add_scaled(&a, &b, factor)?);
+            }
+        }
+        host::read([a, b], |[a_data, b]| {
+            let sum = rows::map2(a_data, b, |a, b, y| {
+                y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + factor * b);
+            });
+            host::tensor(sum, a.shape())
+        })
+    }
+}
