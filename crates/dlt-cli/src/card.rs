@@ -38,7 +38,7 @@ impl Card<'_> {
         text += &format!("# {}\n\n{}\n\n", spec.name, self.summary_sentence());
         text += &format!("## Use\n\n```python\n{}```\n\n", self.usage());
         text += "## Who uses whose weights\n\n";
-        text += &format!("```text\n{}```\n\n", map::draw(&self.saved.state, Some(self.saved.binding())));
+        text += &format!("```text\n{}```\n\n", map::draw(&self.saved.state, Some(self.model.binding())));
         text +=
             &format!("Storage of each layer, by the lowest layer that uses it: `{:?}`.\n\n", self.owners());
         text += &format!("## Data\n\n{}\n\n", self.data());
@@ -70,7 +70,7 @@ impl Card<'_> {
             Objective::MaskedToken => "predicts tokens that are hidden",
             Objective::Classes => "tells classes apart",
         };
-        let (layers, distinct) = (model.layers, self.saved.binding().n_distinct());
+        let (layers, distinct) = (model.layers, self.model.binding().n_distinct());
         let Parameters { stored, expanded } = Parameters::of(self.model);
         format!(
             "A {kind} of {layers} layers of width {}, {} heads, that {does}. Its {layers} layers have {distinct} distinct \
@@ -111,7 +111,7 @@ impl Card<'_> {
     }
 
     fn owners(&self) -> Vec<usize> {
-        self.saved.binding().partition()
+        self.model.binding().partition()
     }
 
     fn data(&self) -> String {
@@ -170,6 +170,20 @@ impl Card<'_> {
         text + &format!("\nThat is {share} of those of a model that ties nothing.\n")
     }
 
+    /// What became of the factors of residual branches, if there were any.
+    fn factors(&self) -> String {
+        let factors = self.saved.spec.residual_factors();
+        if factors.iter().all(|&factor| factor == 1.0) {
+            return String::new();
+        }
+        let factors: Vec<_> = factors.into_iter().map(|factor| decimal(factor, 3)).collect();
+        format!(
+            "\n\nIn training, each layer multiplied its residual branches by a factor (`tying.residual_scale = \"uses\"`): \
+             {}. The weights of the projections that end the branches contain these factors, so `spec.toml` says \"none\".",
+            factors.join(", "),
+        )
+    }
+
     fn settings(&self) -> String {
         let (spec, step) = (&self.saved.spec, self.saved.step);
         let (optimizer, training) = (&spec.optimizer, &spec.training);
@@ -179,12 +193,13 @@ impl Card<'_> {
         };
         format!(
             "Seed {}, the weights of step {}, batches of {} windows of {context}, AdamW with a learning rate of {}, {}. \
-             `spec.toml` has every setting.\n",
+             `spec.toml` has every setting.{}\n",
             spec.seed,
             whole(step),
             training.batch,
             optimizer.learning_rate,
             decisions(spec),
+            self.factors(),
         )
     }
 }

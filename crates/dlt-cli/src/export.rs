@@ -10,11 +10,12 @@ use dlt_data::{
     TOKENIZER_FILE, Template, Tokenizer,
 };
 use dlt_models::Model;
+use dlt_models::architecture::of_spec;
 use dlt_models::huggingface::{self, Annotations};
 use dlt_spec::record::SPEC_FILE;
-use dlt_spec::spec::{Marks as MarksWord, Normalise, Objective};
+use dlt_spec::spec::{Marks as MarksWord, Normalise, Objective, ResidualScale};
 use dlt_spec::{CheckedSpec, ExitCode, Spec, durable, fields};
-use dlt_train::{MODEL_FILE, RunFolder};
+use dlt_train::{MODEL_FILE, RunFolder, model_notes};
 use serde_json::{Map, Value, json};
 
 use crate::card::{Card, Form, Parameters, file_name};
@@ -72,7 +73,7 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     refuse_existing(&task.out)?;
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer(output::note)?;
-    let model = saved.model(&Device::Cpu)?;
+    let (model, written) = written(&saved)?;
     let companions = Companions::of_run(&kept::folder(&task.run))?;
     // Pictures have none; a tokenizer that is gone is told before anything is written.
     let tokenizer = match has_tokens(&saved.spec) {
@@ -87,13 +88,13 @@ pub(crate) fn run(task: &ExportTask) -> Result {
         Format::Hf => Form::HuggingFace,
         Format::Tied => Form::Tied,
     };
-    let spec = published(&saved)?;
+    let spec = published(&written)?;
     let card = Card { saved: &saved, model: &model, summary: summary.as_ref(), form };
     output::new_folder(&task.out, |folder| {
         match task.format {
             Format::Hf => write_hf(&saved, &model, tokenizer.as_ref(), &companions, folder)?,
             Format::Tied => {
-                copy(&locate(&task.run)?, &folder.join(MODEL_FILE))?;
+                write_tied(task, &saved, &model, &written, &folder.join(MODEL_FILE))?;
                 if let Some(tokenizer) = &tokenizer {
                     tokenizer.save(&folder.join(TOKENIZER_FILE))?;
                 }
@@ -104,6 +105,38 @@ pub(crate) fn run(task: &ExportTask) -> Result {
         output::create(&folder.join(CARD_FILE), card.text())
     })?;
     output::print(&sizes(&model, task)?)
+}
+
+/// The model as it leaves, and what its spec says then. Readers know no factors of residual branches, so those go into the
+/// weights that end the branches.
+fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
+    let model = saved.model(&Device::Cpu)?;
+    if !model.has_residual_factors() {
+        return Ok((model, saved.spec.clone()));
+    }
+    let mut plain = Spec::clone(&saved.spec);
+    plain.tying.residual_scale = ResidualScale::None;
+    let plain = plain.check()?;
+    let folded = model.folded(of_spec(&plain, saved.extents))?;
+    output::note(
+        "the factors of residual branches (tying.residual_scale) are in the weights of the projections that end them",
+    );
+    let (before, after) = (model.binding().n_distinct(), folded.binding().n_distinct());
+    if before < after {
+        output::note(&format!(
+            "layers that share a block have different factors: {before} blocks are written as {after}"
+        ));
+    }
+    Ok((folded, plain))
+}
+
+/// Writes the model file: that of the run, or the model with factors in its weights.
+fn write_tied(task: &ExportTask, saved: &Saved, model: &Model, spec: &CheckedSpec, path: &Path) -> Result {
+    if spec.tying.residual_scale == saved.spec.tying.residual_scale {
+        return copy(&locate(&task.run)?, path);
+    }
+    let notes = model_notes(&published(spec)?, &saved.state, saved.step, saved.extents);
+    Ok(model.save(path, &notes)?)
 }
 
 /// Refuses a folder that is there.
@@ -123,8 +156,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result {
 }
 
 /// The spec as others read it: the last parts of its paths, which say nothing of this machine.
-fn published(saved: &Saved) -> Result<CheckedSpec> {
-    let mut spec = Spec::clone(&saved.spec);
+fn published(spec: &CheckedSpec) -> Result<CheckedSpec> {
+    let mut spec = Spec::clone(spec);
     let Spec { data, model, agent, .. } = &mut spec;
     for path in [&mut data.source, &mut data.tokenizer, &mut model.start, &mut agent.recording] {
         if Path::new(path.as_str()).is_absolute() {

@@ -140,13 +140,17 @@ fn usual(start: &Start, goal: &str) -> Vec<(&'static str, Value)> {
 }
 
 /// What only the person may replace: who shares weights with whom, and that it stays so.
-fn fixed(start: &Start) -> [(&'static str, Value); 2] {
+fn fixed(start: &Start) -> [(&'static str, Value); 3] {
     let owners: Vec<_> = match &start.owners {
         Some(owners) => owners.clone(),
         None => (0..start.spec.model.layers).collect(),
     };
     let owners = owners.into_iter().map(whole).collect();
-    [("tying.initial", Value::Array(owners)), ("agent.policy", "none".into())]
+    [
+        ("tying.initial", Value::Array(owners)),
+        ("tying.residual_scale", start.residual_scale().into()),
+        ("agent.policy", "none".into()),
+    ]
 }
 
 fn whole(number: usize) -> Value {

@@ -108,8 +108,11 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     let keys: Vec<_> = fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
     overlays.push(start.overlay(&of_model, &keys)?);
     let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
-    let mut values =
-        vec![("model.start", Value::from(start.name.clone())), ("tying.initial", Value::Array(owners))];
+    let mut values = vec![
+        ("model.start", Value::from(start.name.clone())),
+        ("tying.initial", Value::Array(owners)),
+        ("tying.residual_scale", Value::from(start.residual_scale())),
+    ];
     values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
     overlays.push(Overlay::from_values(of_model.clone(), values)?);
     overlays.extend(start.normalised(&of_model)?);

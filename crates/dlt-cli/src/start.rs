@@ -1,5 +1,6 @@
 //! The model that a run starts from: where it is, what a spec must say to fit it, and its weights by name.
 
+mod factors;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -214,7 +215,13 @@ impl Start {
 
     /// Refuses a spec of another model.
     pub(crate) fn check(&self, spec: &CheckedSpec) -> Result {
-        self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)
+        self.fits(&*sized(spec, Extents::of_text(spec.model.vocabulary.or(0)))?)?;
+        factors::check(&self.name, &self.spec, spec)
+    }
+
+    /// What `tying.residual_scale` must be, so that layers that start in the model's groups have its factors.
+    pub(crate) fn residual_scale(&self) -> &'static str {
+        factors::word(&self.spec)
     }
 
     /// Refuses a spec that says something else than the model is; what it leaves to be derived is passed over.

@@ -44,6 +44,15 @@ pub trait Architecture: Debug + Send + Sync {
     /// another objective goes on with this one.
     fn own_head(&self) -> &'static [&'static str];
 
+    /// Names of the block's parameters that end its two residual branches, weights and biases: a branch times a factor
+    /// is the branch with these times the factor.
+    fn branch_ends(&self) -> &'static [&'static str];
+
+    /// Factor of the residual branches of a layer.
+    fn residual_factor(&self, layer: usize) -> f64 {
+        self.form().residual_factors.get(layer).copied().unwrap_or(1.0)
+    }
+
     /// Name of layer `layer`'s parameters up to the block's own names, e.g. `transformer.h.3.`.
     fn block_prefix(&self, layer: usize) -> String;
 
@@ -200,6 +209,8 @@ pub struct Form {
     pub norm_epsilon: f64,
     /// Standard deviation of initial weights.
     pub initial_std: f64,
+    /// Factor of both residual branches of each layer; 1 for layers beyond the list.
+    pub residual_factors: Vec<f64>,
     /// What is predicted.
     pub head: HeadSettings,
 }
@@ -214,6 +225,7 @@ impl Form {
             feed_forward: spec.feed_forward(),
             norm_epsilon: model.norm_epsilon,
             initial_std: model.initial_std,
+            residual_factors: spec.residual_factors(),
             head: HeadSettings::from_spec(spec, extents),
         }
     }

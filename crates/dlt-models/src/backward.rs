@@ -219,9 +219,15 @@ impl<'a> Passage<'a> {
         Run { dropout, first_site, beside, ..Run::plain(self.model.kernels(), parameters) }
     }
 
+    /// A run of a layer's block; its weights may live shorter than the batch.
+    fn block_run<'b>(&'b self, layer: usize, weights: &'b [Tensor]) -> Run<'b> {
+        let run = Run { first_site: self.stretches.first_site(layer), ..self.run(&[], 0) };
+        run.of_layer(self.model.architecture(), layer, weights)
+    }
+
     fn block_forward(&self, layer: usize, input: Tensor) -> Result<(Kept, Tensor)> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
-        let run = self.run(&weights, self.stretches.first_site(layer));
+        let run = self.block_run(layer, &weights);
         let block = &self.stretches.block;
         if self.model.trains() == Trains::Head {
             return Ok((Kept::Nothing, block.result(input, &run)?));
@@ -242,7 +248,7 @@ impl<'a> Passage<'a> {
         slots: &mut BTreeMap<usize, Vec<Tensor>>,
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
-        let run = self.run(&weights, self.stretches.first_site(layer));
+        let run = self.block_run(layer, &weights);
         let (block, slot) = (&self.stretches.block, self.model.slot(layer));
         let trace = match kept {
             Kept::Nothing => return Err(absent("what its backward pass reads")),

@@ -40,6 +40,14 @@ const TOKENS_AND_OUTPUT: [&str; 6] = {
     [dense, dense_bias, norm, norm_bias, bias, OWN_OUTPUT]
 };
 
+/// What ends the residual branches.
+const BRANCH_ENDS: [&str; 4] = [
+    "attention.output.dense.weight",
+    "attention.output.dense.bias",
+    "output.dense.weight",
+    "output.dense.bias",
+];
+
 impl Architecture for Bert {
     fn form(&self) -> &Form {
         &self.form
@@ -121,6 +129,10 @@ impl Architecture for Bert {
         }
     }
 
+    fn branch_ends(&self) -> &'static [&'static str] {
+        &BRANCH_ENDS
+    }
+
     fn block_prefix(&self, layer: usize) -> String {
         format!("bert.encoder.layer.{layer}.")
     }
@@ -151,14 +163,14 @@ impl Architecture for Bert {
         let mixed = graph.attention(qkv, [heads, heads], mask);
         let attended = graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add(attended, x);
+        let x = graph.add_branch(x, attended);
         let (weight, bias) = ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
         let x = graph.layer_norm(x, weight, bias, norm_epsilon)?;
         let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
         let risen = graph.linear_gelu(x, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);
-        let x = graph.add(fallen, x);
+        let x = graph.add_branch(x, fallen);
         graph.layer_norm(x, "output.LayerNorm.weight", "output.LayerNorm.bias", norm_epsilon)
     }
 

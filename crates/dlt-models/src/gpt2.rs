@@ -25,6 +25,10 @@ pub struct Gpt2 {
 const CLASSES: &str = "score.weight";
 const OWN_OUTPUT: &str = "lm_head.weight";
 
+/// What ends the residual branches.
+const BRANCH_ENDS: [&str; 4] =
+    ["attn.c_proj.weight", "attn.c_proj.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"];
+
 impl Architecture for Gpt2 {
     fn form(&self) -> &Form {
         &self.form
@@ -87,6 +91,10 @@ impl Architecture for Gpt2 {
         }
     }
 
+    fn branch_ends(&self) -> &'static [&'static str] {
+        &BRANCH_ENDS
+    }
+
     fn block_prefix(&self, layer: usize) -> String {
         format!("transformer.h.{layer}.")
     }
@@ -111,12 +119,12 @@ impl Architecture for Gpt2 {
         let mixed = graph.attention(qkv, [heads, heads], Mask::Causal);
         let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add(x, attended);
+        let x = graph.add_branch(x, attended);
         let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
         let risen = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
         let fallen = graph.linear(risen, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
         let fallen = graph.dropout(fallen);
-        Ok(graph.add(x, fallen))
+        Ok(graph.add_branch(x, fallen))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

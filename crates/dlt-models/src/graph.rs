@@ -220,9 +220,10 @@ impl Graph {
         self.push(elementwise::Drop { site }, &[x], self.shape(x).to_vec())
     }
 
-    /// `a + b`, of the same shape.
-    pub fn add(&mut self, a: Node, b: Node) -> Node {
-        self.push(elementwise::Add, &[a, b], self.shape(a).to_vec())
+    /// `x + s · branch`, of the same shape; s is the layer's factor ([`Architecture::residual_factor`]), which a run of the
+    /// graph is given, so that all layers have one graph.
+    pub fn add_branch(&mut self, x: Node, branch: Node) -> Node {
+        self.push(elementwise::AddBranch, &[x, branch], self.shape(x).to_vec())
     }
 
     /// The rows of a table that belong to the positions of each window, added to it: the first T where generation does

@@ -114,6 +114,9 @@ impl Llama {
     }
 }
 
+/// What ends the residual branches.
+const BRANCH_ENDS: [&str; 4] = ["self_attn.o_proj.weight", OUTPUT_BIAS, "mlp.down_proj.weight", DOWN_BIAS];
+
 impl Architecture for Llama {
     fn form(&self) -> &Form {
         &self.form
@@ -172,6 +175,10 @@ impl Architecture for Llama {
         }
     }
 
+    fn branch_ends(&self) -> &'static [&'static str] {
+        &BRANCH_ENDS
+    }
+
     fn block_prefix(&self, layer: usize) -> String {
         format!("model.layers.{layer}.")
     }
@@ -208,14 +215,14 @@ impl Architecture for Llama {
         let output_bias = self.has_output_bias().then_some(OUTPUT_BIAS);
         let attended = graph.linear(mixed, "self_attn.o_proj.weight", output_bias)?;
         let attended = graph.dropout(attended);
-        let x = graph.add(x, attended);
+        let x = graph.add_branch(x, attended);
         let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
         let has_bias = self.has_feed_forward_bias();
         let gated = graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
         let risen = graph.swiglu(gated);
         let fallen = graph.linear(risen, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
         let fallen = graph.dropout(fallen);
-        Ok(graph.add(x, fallen))
+        Ok(graph.add_branch(x, fallen))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

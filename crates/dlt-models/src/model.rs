@@ -1,5 +1,7 @@
 //! A transformer whose layers share blocks.
 
+mod folded;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{D, DType, Device, Tensor};
@@ -14,6 +16,7 @@ use crate::error::Context;
 use crate::graph::{Beside, Reading, Run, Stretches};
 use crate::parameters::Parameters;
 use crate::{Batch, Result};
+pub(crate) use folded::factors_left;
 
 /// Table and bias that turn hidden states into scores.
 pub(crate) struct Output {
@@ -247,7 +250,7 @@ impl Model {
         let mut x = stretches.stem.result(first, &run)?;
         for layer in 0..self.binding.n_layers() {
             let weights = self.bank.weights(self.binding.storage(layer))?;
-            x = stretches.block.result(x, &Run { parameters: &weights, ..run })?;
+            x = stretches.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
         }
         stretches.head.result(x, &run)
     }

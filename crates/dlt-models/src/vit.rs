@@ -27,6 +27,14 @@ const POSITIONS: &str = "embeddings.position_embeddings";
 const PATCHES: [&str; 2] =
     ["embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.bias"];
 
+/// What ends the residual branches.
+const BRANCH_ENDS: [&str; 4] = [
+    "attention.output.dense.weight",
+    "attention.output.dense.bias",
+    "output.dense.weight",
+    "output.dense.bias",
+];
+
 impl Architecture for Vit {
     fn form(&self) -> &Form {
         &self.form
@@ -77,6 +85,10 @@ impl Architecture for Vit {
         &CLASSES
     }
 
+    fn branch_ends(&self) -> &'static [&'static str] {
+        &BRANCH_ENDS
+    }
+
     fn block_prefix(&self, layer: usize) -> String {
         format!("vit.encoder.layer.{layer}.")
     }
@@ -104,13 +116,13 @@ impl Architecture for Vit {
         let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
         let attended = graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
-        let x = graph.add(x, attended);
+        let x = graph.add_branch(x, attended);
         let normed = graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
         let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
         let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);
-        Ok(graph.add(x, fallen))
+        Ok(graph.add_branch(x, fallen))
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {

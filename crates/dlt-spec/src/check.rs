@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use crate::error::SpecError;
 use crate::size::{self, Extents, ModelSize};
-use crate::spec::{AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, Spec};
+use crate::spec::{
+    AttentionBias, FeedForwardBias, Initial, InitialName, Objective, Order, ResidualScale, Spec,
+};
 
 /// A [`Spec`] that keeps every rule. Only [`Spec::check`] makes one, and it cannot be changed.
 ///
@@ -189,6 +191,21 @@ impl CheckedSpec {
     #[must_use]
     pub fn starts_trainable(&self) -> bool {
         self.tying.initial == Initial::Named(InitialName::Trainable)
+    }
+
+    /// Factor of the residual branches of each layer (`tying.residual_scale`): 1, or 1 / (layers that use the layer's
+    /// block at the start). Later ties and splits do not change it.
+    #[must_use]
+    pub fn residual_factors(&self) -> Vec<f64> {
+        // A frozen or trainable layer starts with a block that it alone uses, whatever the state says.
+        let is_alone = self.starts_frozen() || self.starts_trainable();
+        if self.tying.residual_scale == ResidualScale::None || is_alone {
+            return vec![1.0; self.model.layers];
+        }
+        let state = self.initial_state();
+        let owners = state.owners();
+        let uses = |owner: &usize| owners.iter().filter(|other| *other == owner).count();
+        owners.iter().map(|owner| 1.0 / uses(owner) as f64).collect()
     }
 
     /// The state that the policy `fixed` asks for; nothing where `agent.pattern` is `frozen`.

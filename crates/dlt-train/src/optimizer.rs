@@ -336,6 +336,7 @@ mod tests {
                     feed_forward: 16,
                     norm_epsilon: 1e-5,
                     initial_std: 0.1,
+                    residual_factors: Vec::new(),
                     head: HeadSettings::NEXT_TOKEN,
                 },
                 positions: 4,

@@ -145,8 +145,9 @@ impl<'a> Decoder<'a> {
         let run = Run { beside, ..Run::plain(model.kernels(), &self.shared) };
         let mut x = stretches.stem.result(model.stem_rows(input)?, &run)?;
         for (layer, caches) in self.caches.iter().enumerate() {
-            let parameters = &self.blocks[&model.binding().storage(layer)];
-            x = stretches.block.result(x, &Run { parameters, caches: Some(caches), ..run })?;
+            let weights = &self.blocks[&model.binding().storage(layer)];
+            let run = run.of_layer(model.architecture(), layer, weights);
+            x = stretches.block.result(x, &Run { caches: Some(caches), ..run })?;
         }
         let hidden = stretches.head.result(x, &run)?.flatten_to(D::Minus2)?;
         if dims.tokens == 1 {

@@ -1,21 +1,30 @@
-//! Sums and dropout.
+//! Sums with residual branches, and dropout.
 
 use candle_core::Tensor;
 
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::Result;
 
-/// `a + b`.
+/// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is multiplied.
 #[derive(Debug)]
-pub(super) struct Add;
+pub(super) struct AddBranch;
 
-impl Operation for Add {
+impl Operation for AddBranch {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        Ok(call.kernels.add(call.input(0)?, call.input(1)?)?.into())
+        let (x, branch) = (call.input(0)?, call.input(1)?);
+        let sum = match call.scaling() {
+            None => call.kernels.add(x, branch)?,
+            Some(factor) => call.kernels.add_scaled(x, branch, factor)?,
+        };
+        Ok(sum.into())
     }
 
-    fn backward(&self, _call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![kept.gradient.clone(), kept.gradient.clone()])
+    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+        let of_branch = match call.scaling() {
+            None => kept.gradient.clone(),
+            Some(factor) => call.kernels.scaled(kept.gradient, factor)?,
+        };
+        Ok(vec![kept.gradient.clone(), of_branch])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

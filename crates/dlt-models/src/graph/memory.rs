@@ -188,7 +188,16 @@ mod tests {
     const D: usize = 6;
 
     fn form(head: HeadSettings) -> Form {
-        Form { layers: 3, width: C, heads: H, feed_forward: F, norm_epsilon: 1e-5, initial_std: 0.1, head }
+        Form {
+            layers: 3,
+            width: C,
+            heads: H,
+            feed_forward: F,
+            norm_epsilon: 1e-5,
+            initial_std: 0.1,
+            residual_factors: Vec::new(),
+            head,
+        }
     }
 
     /// Each family, with what its head reads.
@@ -260,10 +269,9 @@ mod tests {
                 [("stem", &stretches.stem), ("block", &stretches.block), ("head", &stretches.head)]
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
-                let run = Run { beside: &beside, ..Run::plain(Kernels::Fused, &weights) };
-                for (trains, dtype) in
-                    [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)))
-                {
+                for (trains, dtype, residual_factor) in passes() {
+                    let run =
+                        Run { beside: &beside, residual_factor, ..Run::plain(Kernels::Fused, &weights) };
                     let input = || Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory");
                     let predicted = graph.footprint(trains, dtype.size_in_bytes()).kept;
                     let what = format!("{name} of {architecture:?} in {dtype:?}");
@@ -286,6 +294,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Whether weights train, in which format, and with which factor of residual branches.
+    fn passes() -> impl Iterator<Item = (bool, DType, f64)> {
+        let kinds = [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)));
+        kinds.flat_map(|(trains, dtype)| [1.0, 0.25].map(|factor| (trains, dtype, factor)))
     }
 
     /// What activations may be.

@@ -78,6 +78,8 @@ pub(crate) struct Call<'a> {
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of this stretch's first place for dropout in the whole model.
     pub(crate) first_site: usize,
+    /// Factor of the residual branches of the layer that runs.
+    pub(crate) residual_factor: f64,
     pub(crate) beside: &'a Beside,
     /// What generation has seen so far, where it goes on.
     pub(crate) caches: Option<&'a Caches>,
@@ -100,6 +102,11 @@ impl Call<'_> {
 
     pub(crate) fn is_data(&self, index: usize) -> bool {
         self.data.get(index).copied().unwrap_or(false)
+    }
+
+    /// What residual branches are multiplied by, in the format of activations that kernels take; `None` where that is 1.
+    pub(crate) fn scaling(&self) -> Option<f32> {
+        (self.residual_factor != 1.0).then_some(self.residual_factor as f32)
     }
 
     /// Dropout at a place of this stretch, of `per_window` numbers a window.

@@ -7,7 +7,7 @@ use super::beside::{Beside, Caches, NOTHING};
 use super::operation::{Call, Kept, Source, Sums, absent};
 use super::{Graph, Step};
 use crate::Result;
-use crate::architecture::DropoutPass;
+use crate::architecture::{Architecture, DropoutPass};
 
 /// What a graph runs with.
 #[derive(Clone, Copy, Debug)]
@@ -18,14 +18,30 @@ pub(crate) struct Run<'a> {
     pub(crate) dropout: Option<DropoutPass>,
     /// Number of the graph's first place for dropout in the whole model.
     pub(crate) first_site: usize,
+    /// Factor of the residual branches, where the graph is a block's: that of the layer.
+    pub(crate) residual_factor: f64,
     pub(crate) beside: &'a Beside,
     pub(crate) caches: Option<&'a Caches>,
 }
 
 impl<'a> Run<'a> {
-    /// A run without dropout, that reads nothing beside its input.
+    /// A run without dropout, that reads nothing beside its input, of branches as they are.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
-        Self { kernels, parameters, dropout: None, first_site: 0, beside: &NOTHING, caches: None }
+        let (dropout, first_site, residual_factor) = (None, 0, 1.0);
+        Self { kernels, parameters, dropout, first_site, residual_factor, beside: &NOTHING, caches: None }
+    }
+
+    /// The same run of a layer's block: with its weights and its factor.
+    pub(crate) fn of_layer<'b>(
+        &self,
+        architecture: &dyn Architecture,
+        layer: usize,
+        weights: &'b [Tensor],
+    ) -> Run<'b>
+    where
+        'a: 'b,
+    {
+        Run { parameters: weights, residual_factor: architecture.residual_factor(layer), ..*self }
     }
 }
 
@@ -63,6 +79,7 @@ impl Graph {
             parameters: run.parameters,
             dropout: run.dropout,
             first_site: run.first_site,
+            residual_factor: run.residual_factor,
             beside: run.beside,
             caches: run.caches,
             window_dims: [self.input[0], self.input[1]],

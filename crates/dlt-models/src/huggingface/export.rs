@@ -17,6 +17,7 @@ use super::shards::SINGLE;
 use crate::architecture::StemInput;
 use crate::file::Place;
 use crate::file::deferred::{self, Deferred};
+use crate::model::factors_left;
 use crate::parameters::Layout;
 use crate::{Model, ModelError, Result};
 
@@ -79,9 +80,13 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
 /// token table.
 ///
 /// # Errors
-/// [`ModelError::Export`] where no class of transformers computes the same; [`ModelError::Io`] where the folder cannot
-/// be written.
+/// [`ModelError::Export`] where no class of transformers computes the same, as with factors of residual branches that are
+/// not in the weights ([`Model::folded`]); [`ModelError::Io`] where the folder cannot be written.
 pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &Path) -> Result<()> {
+    let factors = (0..spec.model.layers).map(|layer| model.architecture().residual_factor(layer));
+    if let Some(factor) = factors.into_iter().find(|&factor| factor != 1.0) {
+        return Err(factors_left(factor));
+    }
     let config = config(model, spec, beside)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;

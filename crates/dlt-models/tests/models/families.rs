@@ -88,8 +88,16 @@ impl Family {
 
     /// Four layers of width 12, with this head.
     pub(crate) fn with_head(self, head: HeadSettings) -> Box<dyn Architecture> {
+        self.of_form(Form { head, ..small().form })
+    }
+
+    /// Four layers that multiply their residual branches by these factors.
+    pub(crate) fn scaled(self, factors: &[f64]) -> Box<dyn Architecture> {
+        self.of_form(Form { head: self.head(), residual_factors: factors.to_vec(), ..small().form })
+    }
+
+    fn of_form(self, form: Form) -> Box<dyn Architecture> {
         let small = small();
-        let form = Form { head, ..small.form };
         let (positions, vocabulary) = (TOKENS, VOCABULARY);
         match self {
             Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Box::new(Gpt2Model { form, ..small }),
@@ -130,7 +138,18 @@ impl Family {
     }
 
     pub(crate) fn drawn(self, binding: Binding, rules: Rules, kernels: Kernels) -> Model {
-        let architecture = self.with_head(self.head());
+        self.drawn_scaled(&[], binding, rules, kernels)
+    }
+
+    /// The same with these factors of residual branches.
+    pub(crate) fn drawn_scaled(
+        self,
+        factors: &[f64],
+        binding: Binding,
+        rules: Rules,
+        kernels: Kernels,
+    ) -> Model {
+        let architecture = self.scaled(factors);
         Model::new(architecture, binding, rules, kernels, 7, &Device::Cpu).expect("a small model fits")
     }
 

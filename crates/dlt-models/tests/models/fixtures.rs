@@ -59,6 +59,7 @@ pub(crate) fn small() -> Gpt2 {
             feed_forward: 20,
             norm_epsilon: 1e-5,
             initial_std: 0.1,
+            residual_factors: Vec::new(),
             head: HeadSettings::NEXT_TOKEN,
         },
         positions: 9,

@@ -31,7 +31,7 @@ fn form() -> Form {
 
 /// One of each family, with all that generation has to get right: learned and rotary positions, types of tokens, norms
 /// behind the blocks, fewer heads of keys than of queries.
-fn families() -> [(&'static str, Box<dyn Architecture>); 3] {
+fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
     let (vocabulary, positions, gelu) = (VOCABULARY, POSITIONS, Gelu::Tanh);
     let llama = Llama {
         form: Form { heads: 6, ..form() },
@@ -43,8 +43,10 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 3] {
         vocabulary,
         turning: Turning::plain(100.0),
     };
+    let scaled = Form { residual_factors: vec![0.5, 0.25, 1.0, 0.25], ..form() };
     [
         ("gpt2", Box::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
+        ("gpt2 with scaled branches", Box::new(Gpt2 { form: scaled, positions, vocabulary, gelu })),
         ("bert", Box::new(Bert { form: form(), positions, vocabulary, gelu, attention: Attention::Causal })),
         ("llama", Box::new(llama)),
     ]

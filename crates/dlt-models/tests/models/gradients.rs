@@ -46,6 +46,7 @@ pub(crate) fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
             feed_forward: count("feed_forward"),
             norm_epsilon: config["norm_epsilon"].as_f64().expect("an epsilon"),
             initial_std: 0.02,
+            residual_factors: Vec::new(),
             head: HeadSettings::NEXT_TOKEN,
         },
         positions: count("positions"),
@@ -86,6 +87,37 @@ fn matches_reference_every_gradient() {
                 });
                 assert_eq!(compared, 4 + 12 * state.n_independent());
             }
+        }
+    }
+}
+
+/// Layers that share a block at the start multiply their branches by 1 / 3, also once one of them has its own.
+#[test]
+fn matches_reference_every_gradient_of_scaled_branches() {
+    let (gpt2, oracle) = (json("gpt2/gradients.json"), json("growth/residual.json"));
+    let (initial, file) = (tensors("gpt2/gradients.safetensors"), tensors("growth/residual.safetensors"));
+    let (inputs, targets, windows) = windows(&gpt2["windows"]);
+    let batch = Batch::next_token(&inputs, &targets, windows);
+    let factors: Vec<f64> =
+        oracle["factors"].as_array().expect("a list").iter().map(|x| x.as_f64().expect("a factor")).collect();
+    assert_eq!(factors, [1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0]);
+    let cases = oracle["cases"].as_array().expect("cases");
+    assert_eq!(cases.len(), 2);
+    for (case, kernels) in cases.iter().flat_map(|case| KERNELS.map(|kernels| (case, kernels))) {
+        let (name, state) = (case["name"].as_str().expect("a name"), numbers(&case["state"]));
+        let state = State::new(state).expect("a state");
+        let mut config = architecture(&gpt2["config"], Gelu::Tanh);
+        config.form.residual_factors.clone_from(&factors);
+        let model = stored(config, Binding::of_state(&state), PAPER, kernels, &initial, "initial/");
+        for checkpointing in CHECKPOINTING {
+            let (loss, gradients) =
+                model.gradients(&batch, &pass(targets.len(), checkpointing)).expect("a pass");
+            let (mean, expected) = (loss / targets.len() as f64, case["loss"].as_f64().expect("a loss"));
+            assert!((mean - expected).abs() < LOSS_TOLERANCE, "{name} {kernels:?}: {mean} for {expected}");
+            let compared = compare(&model, &gradients, |tensor| {
+                file.load(&format!("{name}/{tensor}"), &Device::Cpu).expect("the fixture holds it")
+            });
+            assert_eq!(compared, 4 + 12 * state.n_independent());
         }
     }
 }

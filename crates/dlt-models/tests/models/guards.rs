@@ -185,6 +185,16 @@ fn law_keys_have_a_bias_that_changes_nothing() {
 /// the step, dropout included.
 #[test]
 fn law_gradients_are_slopes_of_the_loss() {
+    gradients_are_slopes(&[]);
+}
+
+/// Layers that share a block may multiply its branches by different factors.
+#[test]
+fn law_gradients_of_scaled_branches_are_slopes_of_the_loss() {
+    gradients_are_slopes(&[1.0, 1.0 / 3.0, 0.5, 1.0 / 3.0]);
+}
+
+fn gradients_are_slopes(factors: &[f64]) {
     /// Length of the step: the loss of a batch is known to about 1e-6, and its slope changes along the way.
     const STEP: f64 = 2e-2;
     /// Relative, and as a part of the norm of all gradients: rounding is that of the whole loss.
@@ -194,7 +204,7 @@ fn law_gradients_are_slopes_of_the_loss() {
         let batch = examples.batch();
         for (kernels, checkpointing) in KERNELS.into_iter().zip(CHECKPOINTING) {
             let binding = Binding::of_state(&State::new(vec![0, 1, 0, 1]).expect("a state"));
-            let model = family.drawn(binding, PAPER, kernels);
+            let model = family.drawn_scaled(factors, binding, PAPER, kernels);
             let settings = TrainingPass { dropout: dropout(0), ..pass(&batch, checkpointing) };
             let loss = || model.gradients(&batch, &settings).expect("a pass").0 * settings.scale;
             let (_, gradients) = model.gradients(&batch, &settings).expect("a pass");

@@ -1,6 +1,7 @@
 //! Tests of the models against independent oracles, of the binding's laws, and of files.
 
 mod binding;
+mod branches;
 mod families;
 mod files;
 mod fixtures;

@@ -320,6 +320,25 @@ fn rejects_a_trainable_start_without_decisions_that_settle_it() {
 }
 
 #[test]
+fn residual_factors_are_those_of_the_start() {
+    let factors = |set: &[&str]| with(set).unwrap().check().unwrap().residual_factors();
+    let uses = "tying.residual_scale=uses";
+    let third = 1.0 / 3.0;
+    for (initial, expected) in [
+        ("tied", [0.25; 4]),
+        ("independent", [1.0; 4]),
+        ("frozen", [1.0; 4]),
+        ("trainable", [1.0; 4]),
+        ("cycle", [0.5; 4]),
+        ("[0, 1, 1, 1]", [1.0, third, third, third]),
+    ] {
+        let initial = format!("tying.initial={initial}");
+        assert_eq!(factors(&["model.layers=4", uses, &initial]), expected, "{initial}");
+        assert_eq!(factors(&["model.layers=4", &initial]), [1.0; 4], "{initial}");
+    }
+}
+
+#[test]
 fn rejects_replication_where_layers_would_share_weights() {
     let replicate = "tying.tie=replicate";
     for initial in ["tied", "cycle", "cycle-reversed", "sequence", "[0, 1, 1]"] {

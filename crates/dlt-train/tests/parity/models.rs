@@ -105,6 +105,30 @@ fn matches_reference_narrow_activations_of_every_architecture() {
     comparisons.finish();
 }
 
+/// Residual branches times the factors of their layers, in both formats of activations.
+#[test]
+fn matches_reference_scaled_branches_of_every_architecture() {
+    let mut comparisons = Comparisons::default();
+    let pass = TrainingPass { checkpointing: Checkpointing::Block, dropout: None, scale: 0.1, sketch: None };
+    for family in Family::ALL {
+        for (activations, tolerance) in [(Activations::F32, TOLERANCE), (Activations::Bf16, NARROW_TOLERANCE)]
+        {
+            let [_, (state, binding), _] = bindings();
+            let scaled = |side: &Side| {
+                let architecture = family.scaled(&[1.0 / 3.0, 1.0 / 3.0, 1.0, 1.0 / 3.0]);
+                let model = Model::new(architecture, binding.clone(), PAPER, side.kernels, 7, &side.device);
+                measured(family, &model.map_err(candle_core::Error::wrap)?.computing_in(activations), &pass)
+            };
+            let expected = scaled(&Side::cpu()).expect("the CPU computes everything");
+            for side in Side::compared() {
+                let what = format!("{family:?} {state} scaled branches {activations:?}");
+                comparisons.compare(&what, &side, scaled(&side), &expected, tolerance);
+            }
+        }
+    }
+    comparisons.finish();
+}
+
 /// Losses and norms of gradients of steps of training through changes of state, and the loss at the end. Weights are
 /// not compared: where a gradient is nothing but rounding, as that of the keys' biases, AdamW makes whole steps of it.
 fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {

@@ -68,6 +68,7 @@ pub(crate) fn gpt2(sizes: [usize; 6], gelu: Gelu) -> Gpt2 {
             feed_forward,
             norm_epsilon: 1e-5,
             initial_std: 0.02,
+            residual_factors: Vec::new(),
             head: HeadSettings::NEXT_TOKEN,
         },
         positions,

@@ -46,9 +46,11 @@ fn even_growth_halves_the_largest_group_at_its_times() {
 /// The loss before a split and right after it are the same bits, whoever chose it: the new block is a copy.
 #[test]
 fn law_a_split_keeps_the_function() {
-    for policy in ["agent.policy=even", "agent.policy=grow", "agent.policy=random"] {
+    let policies = ["agent.policy=even", "agent.policy=grow", "agent.policy=random"];
+    let scales = ["tying.residual_scale=none", "tying.residual_scale=uses"];
+    for (policy, scale) in policies.into_iter().flat_map(|policy| scales.map(|scale| (policy, scale))) {
         let bench = Bench::new();
-        let (rows, recording) = run(&bench, "a", &growth(&[policy, "agent.reward=gain"]));
+        let (rows, recording) = run(&bench, "a", &growth(&[policy, scale, "agent.reward=gain"]));
         assert_eq!(recording.rows().len(), 2, "{policy}");
         for row in rows {
             assert_eq!(row.reward, Some(0.0), "{policy}: {row:?}");
@@ -68,6 +70,22 @@ fn a_split_by_gradients_says_how_much_they_disagree() {
         // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at most L.
         assert!(row.conflict.is_some_and(|conflict| conflict > 0.0 && conflict <= 4.0), "{row:?}");
     }
+}
+
+/// The factors of the start stay when groups change, and a run without them is another one.
+#[test]
+fn scaled_branches_keep_the_factors_of_the_start() {
+    let bench = Bench::new();
+    let scaled = growth(&["tying.residual_scale=uses"]);
+    let mut trainer = bench.trainer("scaled", &scaled, None);
+    while trainer.advance().unwrap().is_some() {
+        let architecture = trainer.model().architecture();
+        assert_eq!([0, 1, 2, 3].map(|layer| architecture.residual_factor(layer)), [0.25; 4]);
+    }
+    trainer.finish().unwrap();
+    assert_eq!(bench.recording("scaled").iter().last().unwrap().1.n_independent(), 3);
+    finish(bench.trainer("plain", &growth(&[]), None));
+    assert_ne!(losses(&bench.metrics("scaled")), losses(&bench.metrics("plain")));
 }
 
 /// A run that follows the recorded splits of one that gathered statistics has the same losses, bit for bit.

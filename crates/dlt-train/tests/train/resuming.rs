@@ -78,6 +78,7 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     check(&[&growth[..], &splits, &["agent.policy=grow", "training.micro_batch=2"]].concat(), &stops);
     let few = [1, 2, 5, 6, 7, 9, 12, 16, 23];
     check(&[&growth[..], &splits, &["agent.policy=random"]].concat(), &few);
+    check(&[&growth[..], &splits, &["agent.policy=even", "tying.residual_scale=uses"]].concat(), &few);
     let swaps = ["tying.decision=swap", "tying.grow=[0.1, 0.2]", "tying.merge=average", "tying.gate=0.01"];
     check(&[&growth[..], &swaps, &["agent.policy=conflict", "tying.moments=resume"]].concat(), &stops);
     let single = ["tying.decision=single", "agent.reward=gain", "agent.reward_timing=after-steps"];

@@ -1,0 +1,77 @@
+//! Factors of residual branches, moved into the weights that end the branches.
+
+use candle_core::Tensor;
+
+use crate::architecture::Architecture;
+use crate::binding::Binding;
+use crate::{Model, ModelError, Result};
+
+impl Model {
+    /// Whether a layer multiplies its residual branches by something else than 1.
+    #[must_use]
+    pub fn has_residual_factors(&self) -> bool {
+        (0..self.binding.n_layers()).any(|layer| self.architecture.residual_factor(layer) != 1.0)
+    }
+
+    /// A model of the same function, up to the rounding of weights, without factors of residual branches: for readers that
+    /// know none. `plain` is this architecture with factors of 1.
+    ///
+    /// Layers that use one block with different factors do not share it in the result: weights and factors no longer
+    /// come apart. Frozen weights are stored in it.
+    ///
+    /// # Errors
+    /// [`ModelError::Export`] where `plain` has factors itself; fails where the device has no memory left.
+    pub fn folded(&self, plain: Box<dyn Architecture>) -> Result<Self> {
+        let layers = 0..self.binding.n_layers();
+        if let Some(factor) = layers.map(|layer| plain.residual_factor(layer)).find(|&factor| factor != 1.0) {
+            return Err(factors_left(factor));
+        }
+        let binding = self.folded_binding();
+        let lookup = |name: &str| self.folded_parameter(name);
+        let (rules, kernels) = (self.rules.clone(), self.kernels);
+        let folded = Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
+        Ok(folded.training(self.trains).computing_in(self.activations))
+    }
+
+    /// Layers share here if they use one block with one factor.
+    fn folded_binding(&self) -> Binding {
+        let (before, layers) = (self.binding.partition(), 0..self.binding.n_layers());
+        let factor = |layer: usize| self.architecture.residual_factor(layer).to_bits();
+        let lowest = |layer: usize| {
+            let same = |other: &usize| before[*other] == before[layer] && factor(*other) == factor(layer);
+            (0..layer).find(same).unwrap_or(layer)
+        };
+        let after: Vec<_> = layers.clone().map(lowest).collect();
+        let frozen: Vec<_> = layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
+        let is_parted = |layer: usize| after[layer] == layer && before[layer] != layer;
+        let trains = |&layer: &usize| self.binding.is_independent(layer) || is_parted(layer);
+        let independent: Vec<_> = layers.filter(trains).collect();
+        Binding::from_parts(&after, &frozen, &independent).expect("the lowest layer of each group is its own")
+    }
+
+    /// A parameter by its name, times the factor of its layer where it ends a branch.
+    fn folded_parameter(&self, name: &str) -> Result<Option<Tensor>> {
+        for layer in 0..self.binding.n_layers() {
+            let Some(own) = name.strip_prefix(self.architecture.block_prefix(layer).as_str()) else {
+                continue;
+            };
+            let number = self.bank.layout().number(own)?;
+            let weights = self.bank.parameter(self.binding.storage(layer), number)?;
+            let factor = self.architecture.residual_factor(layer);
+            let is_scaled = factor != 1.0 && self.architecture.branch_ends().contains(&own);
+            return Ok(Some(if is_scaled { self.kernels.scaled(&weights, factor as f32)? } else { weights }));
+        }
+        let Some(own) = name.strip_prefix(self.architecture.shared_prefix()) else { return Ok(None) };
+        let number = self.shared.layout().number(own)?;
+        Ok(Some(self.shared.variables()[number].as_detached_tensor()))
+    }
+}
+
+/// The refusal of a model whose factors are not in its weights.
+pub(crate) fn factors_left(factor: f64) -> ModelError {
+    ModelError::Export {
+        setting: "tying.residual_scale",
+        expected: "none, with the factors of residual branches in the weights",
+        came: format!("a factor of {factor}"),
+    }
+}
