@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::models::{Kind, loss, place, train};
+use crate::models::{Kind, SCALED, loss, place, train};
 use crate::workplace::Workplace;
 
 /// Files of an export that the weights and the config decide.
@@ -75,6 +75,44 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
         assert_eq!(decided(&place, "out-hf"), decided(&place, "crossed-hf"), "{kind:?}");
         assert!(!files(&place, ".").iter().any(|file| file.ends_with(".partial")));
     }
+}
+
+/// Readers know no factors of residual branches: what leaves has them in its weights, and says so.
+#[test]
+fn law_scaled_branches_leave_in_the_weights() {
+    for kind in Kind::ALL {
+        let place = place();
+        train(&place, kind, "run", &SCALED);
+        let expected = loss(&place, "run");
+        for format in ["hf", "tied"] {
+            let back = format!("back-{format}");
+            let said = place.dlt(&["export", "run", "--format", format, "--out", format]).ok();
+            assert!(said.err.contains("tying.residual_scale"), "{}", said.err);
+            let (spec, card) = (format!("{format}/spec.toml"), place.read(&format!("{format}/README.md")));
+            assert!(place.read(&spec).contains("residual_scale = \"none\""), "{kind:?} {format}");
+            assert!(card.contains("0.250, 0.250, 0.250, 0.250"), "{card}");
+            place.dlt(&["import", format, "--out", &back]).ok();
+            assert_eq!(loss(&place, &back), expected, "{kind:?} {format}");
+            let shown = place.dlt(&["inspect", &back]).ok().out;
+            assert!(shown.contains("0 1 2 2"), "{kind:?} {format}: {shown}");
+        }
+        assert!(place.read("run/spec.toml").contains("residual_scale = \"uses\""));
+    }
+}
+
+#[test]
+fn a_block_with_two_factors_leaves_as_two_blocks() {
+    let place = place();
+    let scaled =
+        ["tying.initial=[0,0,2,3]", "tying.residual_scale=uses", "agent.policy=fixed", "agent.pattern=tied"];
+    let sets: Vec<_> = scaled.iter().flat_map(|set| ["--set", set]).collect();
+    train(&place, Kind::Gpt2, "run", &sets);
+    let said = place.dlt(&["export", "run", "--format", "tied", "--out", "tied"]).ok();
+    assert!(said.err.contains("different factors, so 2 blocks are written instead of 1"), "{}", said.err);
+    place.dlt(&["import", "tied", "--out", "back"]).ok();
+    assert_eq!(loss(&place, "back"), loss(&place, "run"));
+    let shown = place.dlt(&["inspect", "back"]).ok().out;
+    assert!(shown.contains("0 0 2 2"), "{shown}");
 }
 
 #[test]

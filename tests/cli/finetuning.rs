@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use dlt_hub_stand_in::{StandIn, catalogue};
 use dlt_spec::Spec;
-use dlt_spec::spec::Initial;
+use dlt_spec::spec::{Initial, ResidualScale};
 
-use crate::models::{Kind, loss, place, train};
+use crate::models::{Kind, SCALED, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
 /// Layers share weights and nothing is decided.
@@ -59,6 +59,30 @@ fn texts_are_told_apart_with_the_tying_held() {
         place.dlt(&["import", "out", "--out", "back"]).ok();
         assert_eq!(loss(&place, "back"), loss(&place, "tuned"));
     }
+}
+
+/// Layers go on with the factors that their weights were trained with, or the run is refused.
+#[test]
+fn scaled_branches_are_held_with_the_tying() {
+    let place = place();
+    train(&place, Kind::Gpt2, "held", &[&TIED[..], &["--set", "tying.residual_scale=uses"]].concat());
+    finetune(&place, "held", "tuned", &["--method", "reference-glue", "--steps", "2"]);
+    assert_eq!(spec(&place, "tuned").tying.residual_scale, ResidualScale::Uses);
+    // Groups that are no longer those of the start would get other factors.
+    train(&place, Kind::Gpt2, "grown", &SCALED);
+    let arguments =
+        ["--task", "glue/sst2", "--data", "SST", "--out", "none", "--threads", "1", "--steps", "2"];
+    let said = place.dlt(&[&["finetune", "grown"], &arguments[..]].concat());
+    assert_eq!(said.code, Some(3), "{said:?}");
+    for part in ["`tying.residual_scale`", "[0.25, 0.25, 0.25, 0.25]", "[1.0, 1.0, 0.5, 0.5]", "dlt import"] {
+        assert!(said.err.contains(part), "{part} is missing in {}", said.err);
+    }
+    assert!(!place.path("none").exists());
+    // What the message says helps.
+    place.dlt(&["export", "grown", "--format", "hf", "--out", "out"]).ok();
+    place.dlt(&["import", "out", "--out", "plain"]).ok();
+    finetune(&place, "plain", "tuned-plain", &["--steps", "2"]);
+    assert_eq!(spec(&place, "tuned-plain").tying.residual_scale, ResidualScale::None);
 }
 
 #[test]

@@ -32,6 +32,20 @@ const SMALL: [&str; 21] = [
     "evaluation.every_steps=3",
 ];
 
+/// Growth from one block whose branches count by a quarter, which is exact in any weight.
+pub(crate) const SCALED: [&str; 10] = [
+    "--set",
+    "tying.initial=tied",
+    "--set",
+    "tying.decision=split",
+    "--set",
+    "tying.grow=[0.3, 0.6]",
+    "--set",
+    "agent.policy=even",
+    "--set",
+    "tying.residual_scale=uses",
+];
+
 /// A family with the objective that its models are trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

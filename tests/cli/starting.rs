@@ -51,6 +51,24 @@ fn every_family_begins_with_the_weights_of_a_model() {
     }
 }
 
+/// Weights that were trained with factors of residual branches compute the same with these factors only.
+#[test]
+fn a_start_has_the_factors_of_its_weights() {
+    let place = place();
+    let uses = ["--set", "tying.initial=tied", "--set", "tying.residual_scale=uses"];
+    train(&place, Kind::Gpt2, "scaled", &[&uses[..], &["--set", "agent.policy=none"]].concat());
+    train(&place, Kind::Gpt2, "plain", &[]);
+    let still = [&STILL[..], &["--set", "training.batch=4", "--set", "model.context=24"], &uses].concat();
+    from(&place, "scaled", "text.txt", "same", &still).ok();
+    assert_eq!(loss(&place, "same"), loss(&place, "scaled"));
+    for (model, more) in [("scaled", &uses[..2]), ("scaled", &uses[2..]), ("plain", &uses)] {
+        let said = from(&place, model, "text.txt", "new", &[&STILL[..], more].concat());
+        assert_eq!(said.code, Some(3), "{model} {more:?} {said:?}");
+        assert!(said.err.contains("`tying.residual_scale`") && said.err.contains(model), "{}", said.err);
+        assert!(!place.path("new").exists(), "{model} {more:?}");
+    }
+}
+
 #[test]
 fn every_method_ties_a_model_that_is_there() {
     let place = place();

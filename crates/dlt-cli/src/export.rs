@@ -119,12 +119,12 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     let plain = plain.check()?;
     let folded = model.folded(of_spec(&plain, saved.extents))?;
     output::note(
-        "the factors of residual branches (tying.residual_scale) are in the weights of the projections that end them",
+        "the weights of the projections that end residual branches contain their factors (tying.residual_scale)",
     );
     let (before, after) = (model.binding().n_distinct(), folded.binding().n_distinct());
     if before < after {
         output::note(&format!(
-            "layers that share a block have different factors: {before} blocks are written as {after}"
+            "layers that share a block have different factors, so {after} blocks are written instead of {before}"
         ));
     }
     Ok((folded, plain))

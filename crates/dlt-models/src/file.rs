@@ -16,6 +16,10 @@
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 //!
+//! Weights are those that train. Where the spec says `residual_scale = "uses"` (DEVIATIONS row 44), a reader multiplies the
+//! residual branches of each layer by 1 / (layers in its group at the start); what `dlt export` writes has these factors in
+//! its weights.
+//!
 //! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the checksum of its model
 //! file, whatever its version.
 //!
