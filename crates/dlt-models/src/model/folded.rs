@@ -28,7 +28,7 @@ impl Model {
         }
         let binding = self.folded_binding();
         let lookup = |name: &str| self.folded_parameter(name);
-        let (rules, kernels) = (self.rules.clone(), self.kernels);
+        let (rules, kernels) = (self.rules, self.kernels);
         let folded = Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
         Ok(folded.training(self.trains).computing_in(self.activations))
     }
