@@ -215,6 +215,7 @@ fn decisions(spec: &Spec) -> String {
     match tying.decision {
         _ if spec.agent.policy == PolicyKind::None => "no decisions".to_owned(),
         Decision::Joint | Decision::PerLayer | Decision::Single => format!("a decision {every}"),
+        Decision::Swap if tying.grow.is_empty() => format!("a swap {every}"),
         Decision::Split | Decision::Swap => {
             let shares = tying.grow.iter().map(|share| format!("{:.0} %", 100.0 * share));
             let splits = format!("splits after {} of training", shares.collect::<Vec<_>>().join(", "));

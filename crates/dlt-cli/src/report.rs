@@ -7,7 +7,7 @@ use dlt_report::shell::quoted;
 use dlt_spec::CheckedSpec;
 use dlt_spec::baseline::Baseline;
 use dlt_spec::record::{Scores, Summary};
-use dlt_spec::spec::{Initial, InitialName, Objective, Order, PolicyKind};
+use dlt_spec::spec::{Decision, Initial, InitialName, Objective, Order, PolicyKind};
 use dlt_state::State;
 
 use crate::baselines;
@@ -229,7 +229,11 @@ impl Ending<'_> {
         let compared = match is_conventional(self.spec) {
             true => (
                 "the same model with the paper's method, for comparison",
-                format!("{program} train {spec} --set agent.policy=q{initial} --out {}", other("tied")),
+                format!(
+                    "{program} train {spec} --set agent.policy=q{initial}{} --out {}",
+                    joint(self.spec),
+                    other("tied")
+                ),
             ),
             false => (
                 "the same model trained conventionally for as long, for comparison",
@@ -268,6 +272,14 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
 fn is_conventional(spec: &CheckedSpec) -> bool {
     let is_independent = spec.tying.initial == Initial::Named(InitialName::Independent);
     spec.agent.policy == PolicyKind::None && is_independent
+}
+
+/// What turns a spec of splits, which Q does not decide, into one of joint decisions.
+fn joint(spec: &CheckedSpec) -> &'static str {
+    match spec.tying.decision {
+        Decision::Joint | Decision::PerLayer | Decision::Single => "",
+        Decision::Split | Decision::Swap => " --set tying.decision=joint --set 'tying.grow=[]'",
+    }
 }
 
 /// What turns a spec into conventional training.
@@ -354,6 +366,10 @@ mod tests {
         assert!(tied.contains(conventional), "{tied}");
         let conventional = text(&["agent.policy=none", "tying.initial=independent"]);
         assert!(conventional.contains("--set agent.policy=q --set tying.initial=frozen"), "{conventional}");
+        let split =
+            ["agent.policy=none", "tying.initial=independent", "tying.decision=split", "tying.grow=[0.5]"];
+        let joint = "--set tying.initial=frozen --set tying.decision=joint --set 'tying.grow=[]' --out";
+        assert!(text(&split).contains(joint), "{}", text(&split));
         let started = text(&["agent.policy=none", "tying.initial=independent", "model.start=runs/a"]);
         assert!(started.contains("--set agent.policy=q --out"), "{started}");
         let classes = text(&["model.objective=classes"]);

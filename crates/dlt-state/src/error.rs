@@ -272,7 +272,7 @@ impl Display for StateError {
             Self::RefusedChanges { layer, expected, came } => {
                 write!(
                     f,
-                    "entry {layer} beside a refused action is {came}: expected {expected}, as before it"
+                    "entry {layer} next to a refused action is {came}: expected {expected}, as before it"
                 )
             }
         }

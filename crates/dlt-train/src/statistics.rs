@@ -15,8 +15,8 @@ pub(crate) struct Statistics {
     products: Vec<f64>,
     /// Training steps in them.
     steps: u64,
-    /// Whether a decision was made of them: the next step begins them anew. A second decision before it sees the same ones,
-    /// as positions have the same gradients, whoever shares weights.
+    /// Whether a decision used them: the next step starts new sums. A second decision before that step sees the same ones,
+    /// as a change of groups does not change the gradient at a position.
     used: bool,
 }
 

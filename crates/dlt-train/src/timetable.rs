@@ -162,10 +162,15 @@ const USUAL_STEPS: usize = 10_000;
 /// run: a very short one can have fewer.
 #[must_use]
 pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
-    let splits_any = matches!(spec.tying.decision, Decision::Split | Decision::Swap);
-    let decides = spec.agent.policy != PolicyKind::None;
     let steps = spec.training.steps.or(USUAL_STEPS);
-    (splits_any && decides).then(|| spec.initial_state().n_independent() + splits(spec, steps).len())
+    grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps).len())
+}
+
+/// Whether groups are split at the times of the spec: not where nobody decides, or a recording does.
+pub(crate) fn grows(spec: &CheckedSpec) -> bool {
+    let is_other =
+        matches!(spec.agent.policy, PolicyKind::None | PolicyKind::Replay | PolicyKind::PermutedReplay);
+    matches!(spec.tying.decision, Decision::Split | Decision::Swap) && !is_other
 }
 
 /// How many decisions a run over `train_windows` windows makes; nothing where nobody decides. `recording` is what
@@ -276,6 +281,7 @@ mod tests {
         assert_eq!(groups(&[]), Some(3));
         assert_eq!(groups(&["tying.groups=2"]), Some(2));
         assert_eq!(groups(&["agent.policy=none"]), None);
+        assert_eq!(groups(&["agent.policy=replay", "agent.recording=states.jsonl"]), None);
         assert_eq!(grown_groups(&spec(&[])), None);
         assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
         // One block throughout is 60 of the 720 that a conventional model has; the splits add 54, 45, 30 and 15.

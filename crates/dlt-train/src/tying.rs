@@ -16,7 +16,7 @@ use dlt_spec::{CheckedSpec, fields, seeds};
 use dlt_state::{Recording, State, pattern};
 use rand_chacha::ChaCha8Rng;
 
-use crate::timetable::Timetable;
+use crate::timetable::{Timetable, grows};
 use crate::{Result, TrainError};
 
 /// Weights to begin with, by the names of our model files; `None` for one that is not there.
@@ -72,8 +72,8 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
 /// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go by what is decided;
 /// copies stay, and so do splits, whose number is known though their places are not.
 pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
-    let splits = Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
-    if splits > 0 && spec.agent.policy != PolicyKind::None {
+    if grows(spec) {
+        let splits = Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
         let (layers, groups) = (spec.model.layers, spec.initial_state().n_independent() + splits);
         // Any state of so many groups does.
         return Binding::of_state(&pattern::leading(layers, groups));
@@ -202,5 +202,7 @@ mod tests {
         assert_eq!(trained(&[&growth[..], &["agent.policy=even"]].concat()), 4);
         assert_eq!(trained(&[&growth[..], &["agent.policy=even", "tying.groups=3"]].concat()), 3);
         assert_eq!(trained(&[&growth[..], &["agent.policy=none"]].concat()), 1);
+        let replay = ["agent.policy=replay", "agent.recording=states.jsonl"];
+        assert_eq!(trained(&[&growth[..], &replay].concat()), 1);
     }
 }

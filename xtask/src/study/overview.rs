@@ -26,7 +26,8 @@ impl Study<'_> {
                 open.push(cell);
             }
             let (model, training) = (spec.model.clone(), spec.training.clone());
-            let size = (model, training, spec.agent.policy, spec.tying.initial.clone());
+            // Times of splits say how many blocks there are in the end.
+            let size = (model, training, spec.agent.policy, spec.tying.clone());
             let memory = match sizes.iter().find(|(other, _)| *other == size) {
                 Some((_, memory)) => *memory,
                 None => {

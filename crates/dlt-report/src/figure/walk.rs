@@ -1,5 +1,7 @@
 //! The walk of groups over training: which was split or merged when, and the disagreement that decided it.
 
+use std::collections::BTreeMap;
+
 use dlt_state::State;
 
 use super::Figure;
@@ -23,7 +25,7 @@ const WORDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Split,
-    /// Two groups became one, whether another was divided or not.
+    /// Layers joined another group, all of their group or some of it, whether a group was divided or not.
     Merged,
     /// The gate undid it.
     Refused,
@@ -38,6 +40,8 @@ struct Turn {
     parted: Vec<(usize, usize)>,
     /// Layers that had weights of their own until here, each with the layer whose weights it uses now.
     joined: Vec<(usize, usize)>,
+    /// Layers that use the weights of another group now, where both groups are there before and after.
+    moved: Vec<(usize, usize)>,
 }
 
 impl Deed {
@@ -46,7 +50,7 @@ impl Deed {
     fn word(self) -> &'static str {
         match self {
             Self::Split => "a group is split",
-            Self::Merged => "two groups become one",
+            Self::Merged => "layers join another group",
             Self::Refused => "undone by the gate",
         }
     }
@@ -69,11 +73,12 @@ impl Deed {
 }
 
 impl Turn {
-    /// `6 leaves 0`, `6 leaves 0, 9 joins 3`.
+    /// `6 leaves 0`, `6 leaves 0, 9 joins 3`, `4 moves to 2`.
     fn words(&self) -> String {
         let parted = self.parted.iter().map(|(layer, from)| format!("{layer} leaves {from}"));
         let joined = self.joined.iter().map(|(layer, to)| format!("{layer} joins {to}"));
-        parted.chain(joined).collect::<Vec<_>>().join(", ")
+        let moved = self.moved.iter().map(|(layer, to)| format!("{layer} moves to {to}"));
+        parted.chain(joined).chain(moved).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -153,19 +158,21 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
 fn turns(run: &Run) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut before = run.recording.initial();
+    let measured = run.metrics.decisions.iter();
+    let conflicts: BTreeMap<usize, f64> =
+        measured.filter_map(|decision| Some((decision.visit, decision.conflict?))).collect();
     for (visit, row) in run.recording.rows().iter().enumerate() {
-        let measured = run.metrics.decisions.iter().find(|decision| decision.visit == visit);
-        let conflict = measured.and_then(|decision| decision.conflict);
-        let parted = parted(before, row.state());
-        let joined = self::parted(row.state(), before);
-        let deed = match (row.refused(), parted.is_empty(), joined.is_empty()) {
-            (Some(_), ..) => Some(Deed::Refused),
-            (None, true, true) => None,
-            (None, _, true) => Some(Deed::Split),
-            (None, ..) => Some(Deed::Merged),
+        let conflict = conflicts.get(&visit).copied();
+        let (parted, joined) = (parted(before, row.state()), parted(row.state(), before));
+        let moved = moved(before, row.state());
+        let deed = match row.refused() {
+            Some(_) => Some(Deed::Refused),
+            None if before == row.state() => None,
+            None if joined.is_empty() && moved.is_empty() => Some(Deed::Split),
+            None => Some(Deed::Merged),
         };
         let step = row.step();
-        turns.extend(deed.map(|deed| Turn { step, deed, conflict, parted, joined }));
+        turns.extend(deed.map(|deed| Turn { step, deed, conflict, parted, joined, moved }));
         before = row.state();
     }
     turns
@@ -175,6 +182,17 @@ fn turns(run: &Run) -> Vec<Turn> {
 fn parted(before: &State, after: &State) -> Vec<(usize, usize)> {
     let is_new = |&layer: &usize| after.owner(layer) == layer && before.owner(layer) != layer;
     (0..after.n_layers()).filter(is_new).map(|layer| (layer, before.owner(layer))).collect()
+}
+
+/// Layers that are independent in neither state and went from one group to another that both have, with the owner that they
+/// have in `after`.
+fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
+    let has = |owner: usize| before.owner(owner) == owner && after.owner(owner) == owner;
+    let went = |&layer: &usize| {
+        let (from, to) = (before.owner(layer), after.owner(layer));
+        from != to && from != layer && to != layer && has(from) && has(to)
+    };
+    (0..after.n_layers()).filter(went).map(|layer| (layer, after.owner(layer))).collect()
 }
 
 fn alt(run: &Run, turns: &[Turn]) -> String {

@@ -124,6 +124,10 @@ fn starting_frozen(run: &Run) -> Vec<bool> {
 
 /// Which layers are still frozen after a decision: the reading of DEVIATIONS rows 4 and 5, as training carries it out.
 fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
+    // What was undone has thawed nothing.
+    if row.refused().is_some() {
+        return;
+    }
     let tying = &run.spec.tying;
     for layer in 0..frozen.len() {
         let is_visited = row.layer().is_none_or(|visited| visited == layer);

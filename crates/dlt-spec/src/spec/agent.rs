@@ -43,7 +43,7 @@ pub struct AgentSpec {
     pub credit: Credit,
     /// Experiences that are remembered for later updates; 0 is none.
     pub replay_memory: usize,
-    /// Remembered experiences that an update draws beside the newest one.
+    /// Remembered experiences that an update draws besides the newest one.
     pub replay_batch: usize,
     /// Updates between two copies of the Q-network into its target network; 0 is no target network.
     pub target_every: usize,

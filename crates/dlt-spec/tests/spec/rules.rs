@@ -507,6 +507,10 @@ fn rejects_policies_that_cannot_make_the_decisions() {
         &growth(&["tying.decision=swap", "agent.policy=random"]),
         &["tying.decision=single"],
         &["tying.decision=single", "agent.policy=random"],
+        // A run is replayed under its own spec, whatever it decided.
+        &growth(&["agent.policy=replay", "agent.recording=states.jsonl"]),
+        &growth(&["tying.decision=swap", "agent.policy=permuted-replay", "agent.recording=states.jsonl"]),
+        &["tying.decision=single", "agent.policy=replay", "agent.recording=states.jsonl"],
     ]);
 }
 

@@ -292,7 +292,7 @@ fn messages_say_what_was_expected_and_what_came() {
         ),
         (
             StateError::RefusedChanges { layer: 2, expected: 0, came: 1 },
-            "entry 2 beside a refused action is 1: expected 0, as before it",
+            "entry 2 next to a refused action is 1: expected 0, as before it",
         ),
         (
             StateError::Line { line: 4, error: Box::new(StateError::Empty) },

@@ -47,19 +47,21 @@ impl Rules<'_> {
             "agent.policy",
             &[],
             || match policy {
-                PolicyKind::None | PolicyKind::Random => true,
+                // What a replay decides, and when, is in its recording.
+                PolicyKind::None
+                | PolicyKind::Random
+                | PolicyKind::Replay
+                | PolicyKind::PermutedReplay => true,
                 PolicyKind::Grow | PolicyKind::Even => decision == Decision::Split,
                 PolicyKind::Conflict => decision == Decision::Swap,
                 PolicyKind::Q => !matches!(decision, Decision::Split | Decision::Swap),
-                PolicyKind::Fixed | PolicyKind::Replay | PolicyKind::PermutedReplay => {
-                    matches!(decision, Decision::Joint | Decision::PerLayer)
-                }
+                PolicyKind::Fixed => matches!(decision, Decision::Joint | Decision::PerLayer),
             },
             || {
                 let fitting = match decision {
-                    Decision::Split => "\"grow\", \"even\", \"random\" or \"none\"",
-                    Decision::Swap => "\"conflict\", \"random\" or \"none\"",
-                    Decision::Single => "\"q\", \"random\" or \"none\"",
+                    Decision::Split => "\"grow\", \"even\", \"random\" or \"none\", or a replay,",
+                    Decision::Swap => "\"conflict\", \"random\" or \"none\", or a replay,",
+                    Decision::Single => "\"q\", \"random\" or \"none\", or a replay,",
                     Decision::Joint | Decision::PerLayer => {
                         "another one than \"grow\", \"even\" (tying.decision = \"split\") and \"conflict\" (\"swap\")"
                     }

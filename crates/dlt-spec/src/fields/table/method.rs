@@ -223,8 +223,8 @@ pub(super) const METHOD: &[Field] = &[
         agent.reward,
         words!(Reward),
         "What a decision is rewarded with: negative perplexity, the same clipped to [-10, 10], negative \
-         mean cross-entropy, the fall of the loss since the decision before, or, for classes, the share of right ones or \
-         its negative."
+         mean cross-entropy, the fall of the loss since the decision before (loss-delta) or through this one, on the same \
+         batches (gain), or, for classes, the share of right ones or its negative."
     )
     .paper_says("neg-ppl", "Alg. 1 line 21")
     .code_does("neg-ppl-clipped: constant until perplexity falls below 10; neg-accuracy for pictures"),
@@ -244,7 +244,7 @@ pub(super) const METHOD: &[Field] = &[
     field!(
         agent.replay_batch,
         Values::Whole(1, MOST),
-        "Remembered experiences that an update of Q draws beside the newest one."
+        "Remembered experiences that an update of Q draws besides the newest one."
     ),
     field!(
         agent.target_every,
