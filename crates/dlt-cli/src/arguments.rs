@@ -26,7 +26,7 @@ Examples:
   dlt train my.txt --lr 3e-4 --batch 16 --epochs 2
   dlt train --data wikitext-2                     a data set of the paper, fetched once
   dlt train --method reference                    the method as the authors' code runs it
-  dlt train --set tying.decide_every=30 --set agent.policy=random --out runs/random
+  dlt train --set 'tying.grow=[0.2, 0.4]' --set agent.policy=random --out runs/random
   dlt train runs/a/spec.toml --seed 2 --out runs/b          a run again, with another seed
   dlt train runs/a/spec.toml --set agent.policy=replay --set agent.recording=runs/a --out runs/c
   dlt train --from hf:openai-community/gpt2 --data wikitext-2 --out runs/d       from weights that are there already
