@@ -155,27 +155,109 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
     // No process has a number as large.
-    let left = ["runs/.export.partial", "runs/.old.4294967295.partial", "runs/run/summary.json.partial"];
+    let left = ["runs/.run.partial", "runs/.run.4294967295.partial", "runs/run/summary.json.partial"];
     half_made(&place, &left);
-    let living = fs::canonicalize(place.path("runs")).unwrap().join(".living.partial");
-    fs::create_dir(&living).unwrap();
-    let held = fs::File::open(&living).unwrap();
-    held.lock().unwrap();
+    // As a run has them whose process was killed before it had its name.
+    for name in ["spec.toml", "metrics.jsonl", "lock", "model.safetensors.partial", "companions/merges.txt"] {
+        let path = place.path(left[0]).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "half").unwrap();
+    }
     let said = place.dlt(&["doctor", "runs/run"]).ok();
-    for name in [".export.partial", ".old.4294967295.partial", "summary.json.partial"] {
+    for name in [".run.partial", ".run.4294967295.partial", "summary.json.partial"] {
         let line = said.out.lines().find(|line| line.contains(name)).unwrap();
         assert!(line.starts_with("note") && line.contains("--repair removes it"), "{line}");
     }
-    assert!(!said.out.contains(".living.partial"), "{}", said.out);
     assert!(left.iter().all(|name| place.path(name).exists()));
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(
-        said.out.contains(".export.partial") && said.err.contains("summary.json.partial is removed"),
+        said.out.contains(".run.partial") && said.err.contains("summary.json.partial is removed"),
         "{said:?}"
     );
     assert!(left.iter().all(|name| !place.path(name).exists()));
-    assert!(living.exists());
     assert!(!place.dlt(&["doctor", "runs/run"]).ok().out.contains("partial"));
+}
+
+#[test]
+fn a_folder_that_a_process_fills_is_not_left() {
+    let place = Workplace::new();
+    place.train("runs/run", &[]);
+    let living = fs::canonicalize(place.path("runs")).unwrap().join(".run.partial");
+    fs::create_dir(&living).unwrap();
+    let held = fs::File::open(&living).unwrap();
+    held.lock().unwrap();
+    let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
+    assert!(!said.out.contains(".run.partial"), "{}", said.out);
+    assert!(living.exists());
+}
+
+#[test]
+fn law_a_repair_removes_no_folder_of_others() {
+    let place = Workplace::new();
+    place.train("runs/run", &[]);
+    half_made(&place, &["runs/.export.partial", "runs/.run-2.partial", "runs/.run.partial"]);
+    let before = contents(&place.path("runs"));
+    // What dlt never puts there is somebody's, and the whole folder with it.
+    for name in
+        ["thesis.tex", "checkpoint/step-000000000012.safetensors", "companions/notes.txt", "more/spec.toml"]
+    {
+        let path = place.path("runs/.run.partial").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "precious").unwrap();
+        let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
+        let top = match name.starts_with("companions") {
+            true => name,
+            false => name.split('/').next().unwrap(),
+        };
+        for (folder, reason) in [
+            (".export.partial", "left as it is: it is not named after runs/run"),
+            (".run-2.partial", "left as it is: it is not named after runs/run"),
+            (".run.partial", &format!("left as it is: dlt puts no {top} into a new run or export")),
+        ] {
+            let line = said.out.lines().find(|line| line.contains(folder)).unwrap();
+            assert!(line.starts_with("note") && line.contains(reason), "{line}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+        let above = path.parent().unwrap();
+        if !above.ends_with(".run.partial") {
+            fs::remove_dir(above).unwrap();
+        }
+    }
+    let kept = |files: Vec<(String, Vec<u8>)>| {
+        files.into_iter().filter(|(path, _)| path.contains(".partial/")).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(contents(&place.path("runs"))), kept(before));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_repair_leaves_a_half_made_folder_with_a_link() {
+    let place = Workplace::new();
+    place.train("runs/run", &[]);
+    fs::create_dir(place.path("runs/.run.partial")).unwrap();
+    let link = place.path("runs/.run.partial/spec.toml");
+    std::os::unix::fs::symlink(place.path("text.txt"), &link).unwrap();
+    let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
+    assert!(said.out.contains("left as it is: dlt puts no spec.toml"), "{}", said.out);
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn a_repair_where_there_is_no_run_removes_nothing_of_others() {
+    let place = Workplace::new();
+    half_made(&place, &["out/.exported.partial", "out/.mine.partial"]);
+    place.write("out/.mine.partial/thesis.tex", "precious");
+    fs::create_dir(place.path("out/mine")).unwrap();
+    place.write("out/mine/letter.txt", "precious");
+    let before = contents(&place.path("out"));
+    for (run, reason) in
+        [("out/mine", "not a run folder"), ("out/gone", "no such run folder"), ("out", "not a run folder")]
+    {
+        let said = place.dlt(&["doctor", run, "--repair"]);
+        assert!(said.code == Some(4) && said.err.contains(reason), "{run}: {said:?}");
+        assert_eq!(contents(&place.path("out")), before, "{run}");
+    }
 }
 
 #[test]

@@ -316,7 +316,7 @@ pub(crate) struct DoctorTask {
     #[arg(long)]
     pub(crate) caches: bool,
     /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep the damaged file under
-    /// another name; remove what killed processes left
+    /// another name; remove what killed processes left of this run, but no folder with files that dlt does not write
     #[arg(long)]
     pub(crate) repair: bool,
 }

@@ -1,5 +1,7 @@
 //! `dlt doctor`: what is whole in a run folder, what is damaged, what still works, and what killed processes left.
 
+mod half_made;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -71,8 +73,13 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
         findings.push(Finding { file: path.display().to_string(), verdict: Verdict::Note, says });
     };
     if let Some(run) = &task.run {
-        for path in durable::dead_folders(&next_to(run)) {
-            note(&path, remove(&path, &durable::remove_if_dead));
+        let place = named(run);
+        for path in durable::dead_folders(parent(&place)) {
+            let says = match half_made::reason_to_leave(&path, &place) {
+                Some(reason) => format!("left as it is: {reason}"),
+                None => remove(&path, &durable::remove_if_dead),
+            };
+            note(&path, says);
         }
     }
     if task.caches {
@@ -89,14 +96,17 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// A folder by a path that ends in its name, which `.` and `..` do not.
+fn named(folder: &Path) -> PathBuf {
+    match folder.file_name() {
+        Some(_) => folder.to_owned(),
+        None => folder.canonicalize().unwrap_or_else(|_| folder.to_owned()),
+    }
+}
+
 /// The folder that a folder is in.
-fn next_to(folder: &Path) -> PathBuf {
-    let parent = match folder.file_name() {
-        Some(_) => folder.parent().map(Path::to_owned),
-        // `.`, or a path that ends in `..`.
-        None => folder.canonicalize().ok().and_then(|whole| whole.parent().map(Path::to_owned)),
-    };
-    parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
+fn parent(folder: &Path) -> &Path {
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn repaired(repaired: Option<Repaired>) -> String {

@@ -39,7 +39,7 @@ Examples:
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// The model card's file.
-const CARD_FILE: &str = "README.md";
+pub(crate) const CARD_FILE: &str = "README.md";
 
 /// Bytes of a parameter.
 const BYTES: usize = size_of::<f32>();

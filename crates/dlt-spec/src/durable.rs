@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::waiting::{self, Waiting};
 
 pub use folder::NewFolder;
-pub use left::dead_folders;
+pub use left::{dead_folders, is_named_after};
 
 /// Ending of a file or folder that is being written.
 pub const PARTIAL: &str = "partial";

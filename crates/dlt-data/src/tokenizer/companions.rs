@@ -106,6 +106,18 @@ impl Companions {
         Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat())
     }
 
+    /// Whether files of this name are kept with a model. Files in a folder have its name and a slash before theirs.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        is_companion(name) || name == BUILT_IN_FILE
+    }
+
+    /// Whether files that are kept with a model are in a folder of this name.
+    #[must_use]
+    pub fn is_folder(name: &str) -> bool {
+        name == CHAT_TEMPLATES.0
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

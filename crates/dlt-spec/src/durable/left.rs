@@ -27,6 +27,18 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether a half-made folder has the name of this place: `.NAME.partial`, or `.NAME.PROCESS.partial` of earlier builds.
+#[must_use]
+pub fn is_named_after(partial: &Path, place: &Path) -> bool {
+    let (Some(partial), Some(place)) = (partial.file_name(), place.file_name()) else { return false };
+    // Bytes, as a name need not be text.
+    let after_dot = partial.as_encoded_bytes().strip_prefix(b".");
+    let rest = after_dot.and_then(|name| name.strip_prefix(place.as_encoded_bytes()));
+    let Some(rest) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else { return false };
+    let number = rest.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b"."));
+    rest == b"." || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+}
+
 /// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a folder that they made.
 fn may_live(name: &str) -> bool {
     let number = name.rsplit_once('.').map_or("", |(_, number)| number);
@@ -61,6 +73,27 @@ mod tests {
         }
         assert!(dead_folders(place.path()).is_empty());
         assert!(at("run.partial").is_dir() && at(".file.partial").is_file());
+    }
+
+    #[test]
+    fn a_half_made_folder_is_named_after_one_place() {
+        let cases = [
+            (".run.partial", "run", true),
+            (".run.12.partial", "run", true),
+            (".run.v2.partial", "run.v2", true),
+            (".run.v2.partial", "run", false),
+            (".run.partial", "ru", false),
+            (".run-2.partial", "run", false),
+            (".run.partial", "other", false),
+            (".run.12partial", "run", false),
+            (".runpartial", "run", false),
+            (".run..partial", "run", false),
+            ("run.partial", "run", false),
+        ];
+        for (partial, place, expected) in cases {
+            let is_named = is_named_after(&Path::new("a").join(partial), &Path::new("a").join(place));
+            assert_eq!(is_named, expected, "{partial} of {place}");
+        }
     }
 
     #[cfg(unix)]
