@@ -444,6 +444,15 @@ fn forewarn(progress: &Progress, spec: &CheckedSpec, train_windows: usize, recor
             whole(steps)
         ));
     }
+    if let (Some(groups), times) = (grown_groups(spec), spec.tying.grow.len()) {
+        let splits = groups - spec.initial_state().n_independent();
+        if splits < times {
+            progress.note(&format!(
+                "tying.groups and tying.budget leave out {} of {times} splits: {groups} groups at the end",
+                times - splits
+            ));
+        }
+    }
     if due_decisions(spec, train_windows, recording) == Some(0) {
         let keys = match spec.tying.decision {
             Decision::Split | Decision::Swap => &["tying.grow", "tying.groups", "tying.budget"][..],

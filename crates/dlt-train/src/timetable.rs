@@ -3,7 +3,7 @@
 use dlt_agent::Turn;
 use dlt_spec::CheckedSpec;
 use dlt_spec::spec::{DecideUnit, Decision, FirstDecision, PolicyKind};
-use dlt_state::{Recording, Row};
+use dlt_state::{Recording, Row, State};
 
 /// Room for the rounding of a budget that a split meets exactly.
 const ROUNDING: f64 = 1e-9;
@@ -69,9 +69,9 @@ impl Timetable {
                 };
                 Self::Regular(Clock { first, every, until })
             }
-            Decision::Split => Self::Growing { splits: splits(spec, steps), swaps: None },
+            Decision::Split => Self::Growing { splits: splits(spec, steps, &[]), swaps: None },
             Decision::Swap => {
-                let splits = splits(spec, steps);
+                let splits = splits(spec, steps, &[]);
                 let first = splits.last().copied().unwrap_or(0).saturating_add(every);
                 Self::Growing { splits, swaps: Some(Clock { first, every, until }) }
             }
@@ -93,13 +93,19 @@ impl Timetable {
         }
     }
 
-    /// The timetable of a run that has decided so often. Where the number of steps was raised, times of splits have moved: what
-    /// was split already is not split again.
-    pub(crate) fn after(mut self, decisions: usize) -> Self {
-        if let Self::Growing { splits, .. } = &mut self {
-            splits.drain(..decisions.min(splits.len()));
-        }
-        self
+    /// The timetable of a run that goes on behind these decisions. Where the number of steps was raised, times of splits have
+    /// moved: what was split already is not split again, and counts for groups and budget as it was made.
+    pub(crate) fn behind(self, recording: &Recording, spec: &CheckedSpec, steps: usize) -> Self {
+        let Self::Growing { splits: planned, swaps } = self else { return self };
+        let groups = |state: &State| state.n_independent();
+        let before = std::iter::once(recording.initial()).chain(recording.rows().iter().map(Row::state));
+        let grown = before.zip(recording.rows()).filter(|(before, row)| groups(row.state()) > groups(before));
+        let made: Vec<usize> = grown.map(|(_, row)| row.step()).collect();
+        let splits = match planned.strip_prefix(made.as_slice()) {
+            Some(rest) => rest.to_vec(),
+            None => splits(spec, steps, &made),
+        };
+        Self::Growing { splits, swaps }
     }
 
     /// How many splits are made in all.
@@ -132,25 +138,26 @@ pub(crate) fn every(spec: &CheckedSpec, train_windows: usize) -> usize {
     }
 }
 
-/// Training steps before each split of a run of `steps` steps, as far as groups and budget allow. A split needs a step
-/// before it, to learn from, and one after it, to be trained.
-fn splits(spec: &CheckedSpec, steps: usize) -> Vec<usize> {
+/// Training steps before each split of a run of `steps` steps that has made splits after `made` of them, as far as groups and
+/// budget allow. A split needs a step before it, to learn from, and one after it, to be trained.
+fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
     let (tying, layers) = (&spec.tying, spec.model.layers);
-    let mut groups = spec.initial_state().n_independent();
+    let trained = |step: usize| steps.saturating_sub(step) as f64;
+    let start = spec.initial_state().n_independent();
+    let mut groups = start + made.len();
     // Blocks summed over all steps, and the most that they may come to.
-    let mut blocks = groups as f64 * steps as f64;
+    let mut blocks = start as f64 * steps as f64 + made.iter().map(|&step| trained(step)).sum::<f64>();
     let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
+    let last = steps.saturating_sub(1);
     let mut splits = Vec::new();
-    for share in &tying.grow {
-        let step = (share * steps as f64).round() as usize;
-        let (step, last) = (step.max(1), steps.saturating_sub(1));
-        let more = steps.saturating_sub(step.min(last)) as f64;
-        if last == 0 || groups >= tying.groups.or(layers) || blocks + more > most {
+    for share in tying.grow.iter().skip(made.len()) {
+        let step = ((share * steps as f64).round() as usize).max(1).min(last);
+        if last == 0 || groups >= tying.groups.or(layers) || blocks + trained(step) > most {
             continue;
         }
-        splits.push(step.min(last));
+        splits.push(step);
         groups += 1;
-        blocks += more;
+        blocks += trained(step);
     }
     splits
 }
@@ -163,7 +170,7 @@ const USUAL_STEPS: usize = 10_000;
 #[must_use]
 pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
     let steps = spec.training.steps.or(USUAL_STEPS);
-    grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps).len())
+    grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps, &[]).len())
 }
 
 /// Whether groups are split at the times of the spec: not where nobody decides, or a recording does.
@@ -250,13 +257,33 @@ mod tests {
 
     #[test]
     fn splits_that_were_made_are_not_made_again_where_steps_are_raised() {
-        let grow = spec(&growth(&["tying.grow=[0.1, 0.5]"]));
-        let raised = Timetable::new(&grow, 600, 80, None);
-        assert_eq!(raised.clone().after(0), raised);
-        assert_eq!(raised.clone().after(1), Timetable::Growing { splits: vec![300], swaps: None });
-        assert_eq!(raised.after(7).n_splits(), 0);
+        let made = |steps: &[usize]| {
+            let mut recording = Recording::new(12);
+            for (index, &step) in steps.iter().enumerate() {
+                let state = dlt_state::pattern::leading(12, index + 2);
+                recording.push(step, state.into(), None).expect("rising steps");
+            }
+            recording
+        };
+        let behind = |more: &[&str], steps: usize, done: &[usize]| {
+            let spec = spec(&growth(&[&["tying.grow=[0.1, 0.25, 0.5]"], more].concat()));
+            match Timetable::new(&spec, steps, 80, None).behind(&made(done), &spec, steps) {
+                Timetable::Growing { splits, .. } => splits,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(behind(&[], 60, &[]), [6, 15, 30]);
+        assert_eq!(behind(&[], 60, &[6]), [15, 30]);
+        assert_eq!(behind(&[], 600, &[6]), [150, 300]);
+        assert_eq!(behind(&[], 600, &[6, 15, 30]), [0; 0]);
+        // Splits as they were made take more of the budget than at their new times: 600 + 594 + 585 + 300 of 7200 blocks.
+        assert_eq!(behind(&["tying.budget=0.28"], 600, &[6, 15]), [0; 0]);
+        assert_eq!(behind(&["tying.budget=0.29"], 600, &[6, 15]), [300]);
+        // What a budget left out stays left out behind a stop: the rest of the same table.
+        assert_eq!(behind(&["tying.budget=0.15"], 60, &[]), [15]);
+        assert_eq!(behind(&["tying.budget=0.15"], 60, &[15]), [0; 0]);
         let clock = Timetable::new(&spec(&[]), 60, 80, None);
-        assert_eq!(clock.clone().after(3), clock);
+        assert_eq!(clock.clone().behind(&made(&[6]), &spec(&[]), 60), clock);
     }
 
     #[test]

@@ -473,6 +473,11 @@ fn rejects_splits_without_times_or_out_of_order() {
         (&growth(&["model.layers=4", "tying.groups=5"]), "tying.groups", "at most model.layers = 4"),
         (&growth(&["tying.groups=0"]), "tying.groups", "1"),
         (&growth(&["tying.budget=0.0"]), "tying.budget", "above 0 and at most 1"),
+        (
+            &growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[]"]),
+            "tying.initial",
+            "one group cannot be swapped",
+        ),
     ]);
     all_pass(&[
         &growth(&[]),

@@ -1,6 +1,6 @@
 //! Lines 8 to 28 of Algorithm 1: a decision, from what is known before it to what is learned from it.
 
-use dlt_agent::{Decision, Measured, Occasion, Turn};
+use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn};
 use dlt_spec::record::{DecisionRow, MetricRow};
 use dlt_spec::spec::{Order, Reward, RewardTiming};
 use dlt_state::{EventCounts, State};
@@ -56,15 +56,15 @@ impl Trainer {
         self.record(&from, &decision, &outcome)?;
         let Outcome { before, after, refused, .. } = outcome;
         let gains = self.spec.agent.reward == Reward::Gain;
-        match (self.spec.agent.reward_timing, after) {
-            // What was undone gains nothing later: its reward is what it would have cost.
-            (_, Some(after)) if gains && refused => self.learn(after, before.map(|probe| probe.loss)),
-            (timing, _) => {
+        let at_once = self.spec.agent.reward_timing == RewardTiming::AtOnce;
+        match after {
+            // What was undone is rewarded with what it would have come to: nothing comes of it later.
+            Some(after) if refused || (gains && at_once) => {
+                self.learn(measurable(after, refused), before.map(|probe| probe.loss))
+            }
+            _ => {
                 self.probe = before.filter(|_| gains);
-                match timing {
-                    RewardTiming::AtOnce => self.reward_pending(),
-                    RewardTiming::AfterSteps => Ok(self.pending.clone()),
-                }
+                if at_once { self.reward_pending() } else { Ok(self.pending.clone()) }
             }
         }
     }
@@ -218,5 +218,30 @@ impl Trainer {
 
     fn not_measurable(&self, loss: f64) -> TrainError {
         TrainError::Diverged { step: self.step, loss, tensor: "the loss of the reward's batch".to_owned() }
+    }
+}
+
+/// What a decision is rewarded with. The loss of one that was undone may be no number: it then counts as the greatest that a
+/// perplexity is made of.
+fn measurable(measured: Measured, refused: bool) -> Measured {
+    match measured.loss.is_finite() || !refused {
+        true => measured,
+        false => Measured { loss: MAX_LOSS, accuracy: measured.accuracy.map(|_| 0.0) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_undone_for_a_loss_that_is_no_number_has_the_worst_reward() {
+        let measured = |loss, accuracy| Measured { loss, accuracy };
+        let wrong = measured(f64::NAN, Some(f64::NAN));
+        assert_eq!(measurable(wrong, true), measured(MAX_LOSS, Some(0.0)));
+        assert_eq!(measurable(measured(f64::INFINITY, None), true), measured(MAX_LOSS, None));
+        assert_eq!(measurable(measured(3.0, None), true), measured(3.0, None));
+        // In force, such a loss is a run that has diverged.
+        assert!(measurable(wrong, false).loss.is_nan());
     }
 }

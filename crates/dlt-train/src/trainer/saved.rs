@@ -155,7 +155,7 @@ impl Trainer {
         (self.agent, self.train, self.rewards) = (agent, train, rewards);
         self.optimizer.restore(optimizer);
         self.recording = checkpoint.recording().clone();
-        self.timetable = self.timetable.clone().after(self.recording.rows().len());
+        self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
         self.step = progress.step;
         self.pending = progress.pending.clone();
         self.probe = progress.probe.clone();

@@ -217,6 +217,30 @@ fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     assert_eq!(steps, [6, 12]);
 }
 
+/// A recording is followed under the very spec that made it, with decisions that were undone as the nothing that they were.
+#[test]
+fn law_a_run_that_grew_is_replayed_bit_for_bit_under_its_own_spec() {
+    let swaps = [
+        "tying.decision=swap",
+        "tying.grow=[0.1, 0.2]",
+        "tying.initial=tied",
+        "tying.moments=inherit",
+        "tying.merge=average",
+        "tying.decide_every=2",
+        "tying.gate=0.0",
+        "agent.policy=random",
+    ];
+    for settings in [growth(&["agent.policy=grow"]), swaps.to_vec()] {
+        let bench = Bench::new();
+        let (_, recording) = run(&bench, "made", &settings);
+        let undone = recording.rows().iter().filter(|row| row.refused().is_some()).count();
+        assert_eq!(undone > 0, settings.contains(&"tying.gate=0.0"), "{settings:?}");
+        let again = [&settings[..], &["agent.policy=replay", "agent.recording=made"]].concat();
+        finish(bench.trainer("again", &again, Some(&recording)));
+        assert_eq!(losses(&bench.metrics("made")), losses(&bench.metrics("again")), "{settings:?}");
+    }
+}
+
 /// Two groups become one by averaging, at a constant number of groups.
 #[test]
 fn swaps_keep_the_number_of_groups() {

@@ -1,6 +1,7 @@
 //! Rules of what we added to the method: splits, merges, the gate, and who may decide what.
 
 use super::Rules;
+use crate::check::grouping;
 use crate::spec::*;
 
 impl Rules<'_> {
@@ -31,6 +32,19 @@ impl Rules<'_> {
             &[],
             || tying.decision != Decision::Split || !tying.grow.is_empty(),
             || "at least one time where tying.decision is \"split\": nothing else is decided".into(),
+        );
+        self.holds(
+            "tying.initial",
+            &["model.layers"],
+            || {
+                let groups = |asked: &Initial| grouping(asked, layers).map_or(2, |state| state.n_independent());
+                tying.decision != Decision::Swap || !tying.grow.is_empty() || groups(&tying.initial) > 1
+            },
+            || {
+                "a grouping of two groups or more where tying.decision is \"swap\" and tying.grow is empty: one group \
+                 cannot be swapped"
+                    .into()
+            },
         );
         self.holds(
             "tying.groups",
