@@ -41,6 +41,7 @@ pub const PRESETS: &[Preset] = embedded!(
     "",
     "smoke",
     "shakespeare-12",
+    "shakespeare-one-block",
     "gpt2-small",
     "gpt2-paper",
     "bert-small",

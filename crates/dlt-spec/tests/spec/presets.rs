@@ -10,9 +10,10 @@ const METHOD_SECTIONS: [&str; 3] = ["optimizer", "tying", "agent"];
 /// GPT-2's vocabulary (section 4 of the paper).
 const TEXT: Extents = Extents { vocabulary: 50_257, classes: 0 };
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 10] = [
     "smoke",
     "shakespeare-12",
+    "shakespeare-one-block",
     "gpt2-small",
     "gpt2-paper",
     "bert-small",
@@ -227,7 +228,7 @@ fn the_large_preset_has_the_papers_parameter_counts() {
 fn rejects_an_unknown_preset_with_the_nearest() {
     let error = preset("shakespear").unwrap_err();
     let text = "unknown preset `shakespear`; the nearest is `shakespeare-12`, and there are smoke, shakespeare-12, \
-                gpt2-small, gpt2-paper, bert-small, bert-paper, llama-small, vit-cifar, vit-paper";
+                shakespeare-one-block, gpt2-small, gpt2-paper, bert-small, bert-paper, llama-small, vit-cifar, vit-paper";
     assert_eq!(error.to_string(), text);
     assert_eq!(error.exit_code(), ExitCode::Usage);
     let error = method("refrence").unwrap_err();
