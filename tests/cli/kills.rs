@@ -162,10 +162,10 @@ fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
     let has = |what: &dyn Fn(&DecisionRow) -> bool| decisions.iter().any(what);
     assert!(has(&|row| row.refused), "expected a decision that the gate undoes");
     assert!(
-        has(&|row| row.likeness.is_some() && row.tied_events > 0),
+        has(&|row| row.unlikeness.is_some() && row.tied_events > 0),
         "expected a swap that passes the gate"
     );
-    assert!(has(&|row| row.conflict.is_some() && row.likeness.is_none()), "expected a split by gradients");
+    assert!(has(&|row| row.conflict.is_some() && row.unlikeness.is_none()), "expected a split by gradients");
     assert!(has(&|row| row.reward.is_some() && row.loss_before.is_some()), "expected a gain");
 }
 

@@ -57,7 +57,7 @@ pub struct Decision {
     /// The disagreement that decided a split, where it was measured.
     pub conflict: Option<f64>,
     /// How unlike the two groups were that became one, where it was measured; 0 for equals.
-    pub likeness: Option<f64>,
+    pub unlikeness: Option<f64>,
 }
 
 /// All of an agent that changes over a run. Written as text and read again it is the same bit for bit.
@@ -93,7 +93,7 @@ pub struct PendingSnapshot {
     pub conflict: Option<f64>,
     /// How unlike the two groups were that became one.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::f64_option")]
-    pub likeness: Option<f64>,
+    pub unlikeness: Option<f64>,
     /// Whether the decision was undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
@@ -166,7 +166,7 @@ impl Agent {
             turn: occasion.turn,
             evidence: occasion.evidence,
         })?;
-        let Choice { action, visit, exploration, conflict, likeness } = choice;
+        let Choice { action, visit, exploration, conflict, unlikeness } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
         let decision = Decision {
             state: State::from_action(&action),
@@ -175,7 +175,7 @@ impl Agent {
             exploration,
             sweep_ended: self.turn.is_none_or(|layer| layer + 1 == self.n_layers()),
             conflict,
-            likeness,
+            unlikeness,
         };
         self.pending = Some(decision.clone());
         Ok(decision)
@@ -276,7 +276,7 @@ impl Agent {
             exploration: decision.exploration,
             sweep_ended: decision.sweep_ended,
             conflict: decision.conflict,
-            likeness: decision.likeness,
+            unlikeness: decision.unlikeness,
             refused: self.refused,
         });
         AgentSnapshot {
@@ -347,7 +347,7 @@ impl Agent {
             exploration: saved.exploration,
             sweep_ended: saved.sweep_ended,
             conflict: saved.conflict,
-            likeness: saved.likeness,
+            unlikeness: saved.unlikeness,
         })
     }
 }

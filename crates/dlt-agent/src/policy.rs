@@ -143,14 +143,14 @@ pub struct Choice {
     /// The disagreement that decided a split, where it was measured.
     pub conflict: Option<f64>,
     /// How unlike the two groups are that become one, where it was measured.
-    pub likeness: Option<f64>,
+    pub unlikeness: Option<f64>,
 }
 
 impl Choice {
     /// An action for which nothing was explored or measured.
     #[must_use]
     pub fn new(action: Action, visit: Visit) -> Self {
-        Self { action, visit, exploration: None, conflict: None, likeness: None }
+        Self { action, visit, exploration: None, conflict: None, unlikeness: None }
     }
 
     /// The action in force, chosen for no layer.

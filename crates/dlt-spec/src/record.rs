@@ -208,7 +208,7 @@ pub struct DecisionRow {
     pub conflict: Option<f64>,
     /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
-    pub likeness: Option<f64>,
+    pub unlikeness: Option<f64>,
     /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state is then the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,

@@ -35,8 +35,8 @@ impl ConflictPolicy {
         match disagreement.greatest(&merged) {
             Some(Division { owner, part, disagreement }) if disagreement > apart + TIE => {
                 let state = merged.split(owner, &part).map_err(grouping("the split of a swap"))?;
-                let (conflict, likeness) = (Some(disagreement), Some(pair.unlikeness));
-                Ok(Choice { conflict, likeness, ..Choice::new(state.into(), Visit::All) })
+                let (conflict, unlikeness) = (Some(disagreement), Some(pair.unlikeness));
+                Ok(Choice { conflict, unlikeness, ..Choice::new(state.into(), Visit::All) })
             }
             _ => Ok(Choice::nothing(situation)),
         }

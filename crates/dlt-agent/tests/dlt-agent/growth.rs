@@ -107,7 +107,7 @@ fn law_grow_splits_where_brute_force_does() {
             continue;
         };
         assert_eq!(made.state, state.split(owner, &part).unwrap(), "{state:?} {gradients:?}");
-        assert_eq!((made.visit, made.likeness), (Visit::All, None));
+        assert_eq!((made.visit, made.unlikeness), (Visit::All, None));
         assert!((made.conflict.unwrap() - value).abs() < TOLERANCE, "{:?} {value}", made.conflict);
     }
 }
@@ -216,7 +216,7 @@ fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
         assert_eq!(swap.state.n_independent(), state.n_independent());
         assert_eq!(swap.state == state, swap.visit == Visit::Nothing, "{swap:?}");
         assert_eq!(swap.conflict.is_some(), swap.visit == Visit::All);
-        assert_eq!(swap.likeness.is_some(), swap.visit == Visit::All);
+        assert_eq!(swap.unlikeness.is_some(), swap.visit == Visit::All);
         n_changed += usize::from(swap.visit == Visit::All);
     }
     assert!((20..180).contains(&n_changed), "{n_changed} swaps of 200 change the state");
@@ -235,7 +235,7 @@ fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothin
     // |A||B| / (|A| + |B|) is 1/2, the squared distance of the two unit gradients 4.
     assert!((made.conflict.unwrap() - 2.0).abs() < TOLERANCE);
     // Squared distance 1 over the mean of 81 and 64, and gradients that agree.
-    assert!((made.likeness.unwrap() - 1.0 / 72.5).abs() < TOLERANCE);
+    assert!((made.unlikeness.unwrap() - 1.0 / 72.5).abs() < TOLERANCE);
 
     // Without the two that are opposed, nothing disagrees more than the pair that would be merged.
     let agreeing = vectors([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]);
@@ -252,7 +252,7 @@ fn even_halves_the_largest_group_in_its_middle() {
     for _ in 0..7 {
         let made = agent.decide(&SPLIT).unwrap();
         agent.learn(0.0).unwrap();
-        assert_eq!((made.conflict, made.likeness), (None, None));
+        assert_eq!((made.conflict, made.unlikeness), (None, None));
         seen.push((made.state.into_owners(), made.visit));
     }
     let expected = [

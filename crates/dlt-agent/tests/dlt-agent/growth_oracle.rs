@@ -122,7 +122,7 @@ struct SwapCase {
 struct Swap {
     state: Vec<usize>,
     conflict: f64,
-    likeness: f64,
+    unlikeness: f64,
 }
 
 /// Asks for given actions, and learns as the policy within.
@@ -238,12 +238,12 @@ fn matches_reference_swaps_of_the_groups_that_are_most_alike() {
             policy_agent(PolicyKind::Conflict, Decision::Swap, &case.owners).decide(&occasion).unwrap();
         let Some(expected) = &case.swap else {
             assert_eq!(made.state.owners(), case.owners, "{}: nothing to gain", case.name);
-            assert_eq!((made.conflict, made.likeness), (None, None), "{}", case.name);
+            assert_eq!((made.conflict, made.unlikeness), (None, None), "{}", case.name);
             continue;
         };
         assert_eq!(made.state.owners(), expected.state, "{}", case.name);
         assert_within(&case.name, made.conflict.unwrap(), expected.conflict, DISAGREEMENT_TOLERANCE);
-        assert_within(&case.name, made.likeness.unwrap(), expected.likeness, DISAGREEMENT_TOLERANCE);
+        assert_within(&case.name, made.unlikeness.unwrap(), expected.unlikeness, DISAGREEMENT_TOLERANCE);
     }
 }
 

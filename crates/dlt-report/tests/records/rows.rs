@@ -83,7 +83,7 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 q_target,
                 q_loss,
                 conflict: None,
-                likeness: None,
+                unlikeness: None,
                 refused: false,
                 loss_before: None,
                 loss_after: None,

@@ -119,7 +119,7 @@ fn tables_are_as_they_are_described() {
         q_target: None,
         q_loss: None,
         conflict: None,
-        likeness: None,
+        unlikeness: None,
         refused: false,
         loss_before: None,
         loss_after: None,

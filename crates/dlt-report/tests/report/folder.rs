@@ -103,7 +103,7 @@ impl Folder {
             q_target: Some(reward),
             q_loss: Some(0.0),
             conflict,
-            likeness: None,
+            unlikeness: None,
             refused: false,
             loss_before: None,
             loss_after: None,

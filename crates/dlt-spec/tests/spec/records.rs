@@ -37,7 +37,7 @@ fn decision() -> DecisionRow {
         q_target: Some(-900.0),
         q_loss: Some(810_450.06),
         conflict: Some(0.75),
-        likeness: Some(0.125),
+        unlikeness: Some(0.125),
         refused: true,
         loss_before: Some(5.25),
         loss_after: Some(5.75),
@@ -152,7 +152,7 @@ fn law_rows_read_back_as_they_were_written() {
         q_target: None,
         q_loss: None,
         conflict: None,
-        likeness: None,
+        unlikeness: None,
         refused: false,
         loss_before: None,
         loss_after: None,
@@ -339,4 +339,13 @@ proptest! {
         let again = MetricRow::Step(StepRow { loss: f64::from_bits(bits), elapsed_ms: 99.0, ..step() }).to_line();
         prop_assert_eq!(without_times(&line(bits)), without_times(&again));
     }
+}
+
+/// 0 stands for equals, so the key names how far two groups are apart.
+#[test]
+fn a_swap_says_how_unlike_its_groups_were() {
+    let line = MetricRow::Decision(decision()).to_line();
+    assert!(line.contains(r#""unlikeness":0.125"#), "{line}");
+    let former = line.replace("unlikeness", "likeness");
+    assert!(MetricRow::from_line(&former).unwrap_err().to_string().contains("likeness"));
 }

@@ -132,7 +132,7 @@ impl Trainer {
             q_target: None,
             q_loss: None,
             conflict: decision.conflict,
-            likeness: decision.likeness,
+            unlikeness: decision.unlikeness,
             refused: outcome.refused,
             loss_before: outcome.before.as_ref().map(|probe| probe.loss),
             loss_after: outcome.after.map(|measured| measured.loss),
