@@ -68,10 +68,18 @@ const DECISIONS: &[Column<DecisionRow>] = &[
     ("tied_events", |row| row.tied_events.to_string()),
     ("untied_events", |row| row.untied_events.to_string()),
     ("elapsed_ms", |row| number(row.elapsed_ms)),
+    ("refused", |row| row.refused.to_string()),
+    ("conflict", |row| row.conflict.map_or_else(String::new, number)),
+    ("loss_before_nats", |row| row.loss_before.map_or_else(String::new, number)),
+    ("loss_after_nats", |row| row.loss_after.map_or_else(String::new, number)),
+    ("unlikeness", |row| row.unlikeness.map_or_else(String::new, number)),
 ];
 
-/// Writes the tables of a run into a folder, and says which files they are. A file that begins with our names of columns
-/// is replaced; any other one stays, and then nothing is written.
+/// Columns of the decisions' table of earlier builds; the others came behind them.
+const EARLIER_DECISIONS: usize = 14;
+
+/// Writes the tables of a run into a folder, and says which files they are. A file that begins with our names of columns,
+/// or those of an earlier build, is replaced; any other one stays, and then nothing is written.
 ///
 /// # Errors
 /// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be read or written,
@@ -83,17 +91,21 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     }
     let metrics = Metrics::read(&metrics)?;
     let tables = [
-        ("steps.csv", table(STEPS, &metrics.steps)),
-        ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations)),
-        ("decisions.csv", table(DECISIONS, &metrics.decisions)),
+        ("steps.csv", table(STEPS, &metrics.steps), None),
+        ("evaluations.csv", table(EVALUATIONS, &metrics.evaluations), None),
+        (
+            "decisions.csv",
+            table(DECISIONS, &metrics.decisions),
+            Some(table(&DECISIONS[..EARLIER_DECISIONS], &[])),
+        ),
     ];
     durable::refuse_link(folder).map_err(ReportError::io("write", folder))?;
     fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
-    for (name, bytes) in &tables {
-        refuse_others(&folder.join(name), bytes)?;
+    for (name, bytes, earlier) in &tables {
+        refuse_others(&folder.join(name), bytes, earlier.as_deref())?;
     }
     let mut paths = Vec::new();
-    for (name, bytes) in &tables {
+    for (name, bytes, _) in &tables {
         let path = folder.join(name);
         // A reader finds the former table or the new one, never a part.
         durable::replace(&path, bytes).map_err(ReportError::io("write", &path))?;
@@ -102,8 +114,8 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Refuses a file whose first line is not ours.
-fn refuse_others(path: &Path, table: &[u8]) -> Result<()> {
+/// Refuses a file whose first line is neither ours nor that of an earlier build.
+fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()> {
     let header = table.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
     let file = match dlt_spec::file::regular(path, u64::MAX) {
         Ok(file) => file,
@@ -113,7 +125,7 @@ fn refuse_others(path: &Path, table: &[u8]) -> Result<()> {
     let mut found = Vec::new();
     let line = BufReader::new(file).take(header.len() as u64).read_until(b'\n', &mut found);
     line.map_err(ReportError::io("read", path))?;
-    if found != header {
+    if found != header && Some(&found[..]) != earlier {
         return Err(ReportError::format(path, "is there already, and was not written by dlt: move it away"));
     }
     Ok(())

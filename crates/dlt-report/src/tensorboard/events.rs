@@ -123,6 +123,12 @@ fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
         ("agent/q_loss", row.q_loss),
         ("agent/tied_events", Some(row.tied_events as f64)),
         ("agent/untied_events", Some(row.untied_events as f64)),
+        // Where nothing is measured, nothing can be refused.
+        ("agent/refused", row.loss_before.map(|_| f64::from(u8::from(row.refused)))),
+        ("agent/conflict", row.conflict),
+        ("agent/loss_before", row.loss_before),
+        ("agent/loss_after", row.loss_after),
+        ("agent/unlikeness", row.unlikeness),
     ];
     present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
 }

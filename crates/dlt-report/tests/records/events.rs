@@ -67,6 +67,11 @@ fn expected(
                 ("agent/q_loss", row.q_loss),
                 ("agent/tied_events", Some(row.tied_events as f64)),
                 ("agent/untied_events", Some(row.untied_events as f64)),
+                ("agent/refused", row.loss_before.map(|_| if row.refused { 1.0 } else { 0.0 })),
+                ("agent/conflict", row.conflict),
+                ("agent/loss_before", row.loss_before),
+                ("agent/loss_after", row.loss_after),
+                ("agent/unlikeness", row.unlikeness),
             ]);
             (row.step, row.elapsed_ms, numbers)
         }

@@ -66,9 +66,12 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
     let present = || option::of(number());
     let who = (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
     let numbers = (option::of(finite()), present(), present(), present(), present());
-    (who, numbers, count(), count(), 0.0..1e9).prop_map(
-        |((step, visit, layer, action, state, explored), numbers, tied_events, untied_events, elapsed_ms)| {
+    let measured = (any::<bool>(), present(), present(), present(), present());
+    (who, numbers, measured, (count(), count()), 0.0..1e9).prop_map(
+        |((step, visit, layer, action, state, explored), numbers, measured, events, elapsed_ms)| {
             let (epsilon, reward, q_predicted, q_target, q_loss) = numbers;
+            let (refused, conflict, unlikeness, loss_before, loss_after) = measured;
+            let (tied_events, untied_events) = events;
             DecisionRow {
                 step,
                 visit,
@@ -82,11 +85,11 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 q_predicted,
                 q_target,
                 q_loss,
-                conflict: None,
-                unlikeness: None,
-                refused: false,
-                loss_before: None,
-                loss_after: None,
+                conflict,
+                unlikeness,
+                refused,
+                loss_before,
+                loss_after,
                 tied_events,
                 untied_events,
                 elapsed_ms,

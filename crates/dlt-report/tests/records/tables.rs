@@ -31,7 +31,7 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
         let value = match name {
             _ if cell.is_empty() && name != "state" => continue,
             "split" => Value::from(cell.as_str()),
-            "explored" => Value::from(cell.parse::<bool>().unwrap()),
+            "explored" | "refused" => Value::from(cell.parse::<bool>().unwrap()),
             "action" | "state" => {
                 cell.split_whitespace().map(|layer| layer.parse::<u64>().unwrap()).collect()
             }
@@ -118,11 +118,11 @@ fn tables_are_as_they_are_described() {
         q_predicted: None,
         q_target: None,
         q_loss: None,
-        conflict: None,
-        unlikeness: None,
-        refused: false,
-        loss_before: None,
-        loss_after: None,
+        conflict: Some(0.75),
+        unlikeness: Some(0.125),
+        refused: true,
+        loss_before: Some(5.25),
+        loss_after: Some(5.75),
         tied_events: 1,
         untied_events: 2,
         elapsed_ms: 0.5,
@@ -139,7 +139,8 @@ fn tables_are_as_they_are_described() {
              1,NaN,1e-7,2.0,64,2,3,100,40,1.5,8.25,,1\n",
             "step,split,loss_nats,perplexity,tokens,accuracy,elapsed_ms\n1,test,0.1,1.1,9,0.5,2.0\n",
             "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,\
-             untied_events,elapsed_ms\n0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5\n",
+             untied_events,elapsed_ms,refused,conflict,loss_before_nats,loss_after_nats,unlikeness\n\
+             0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5,true,0.75,5.25,5.75,0.125\n",
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
@@ -162,4 +163,21 @@ fn rejects_to_write_over_a_table_of_others() {
     assert!(fs::read(&paths[0]).unwrap().ends_with(b"1,"), "nothing was written");
     fs::write(&paths[2], "").unwrap();
     assert!(convert(place.path(), &folder).is_err(), "an empty file may be anybody's");
+}
+
+#[test]
+fn a_table_of_an_earlier_build_is_replaced() {
+    let place = tempfile::tempdir().unwrap();
+    write_run(place.path(), &[]);
+    let folder = place.path().join(FOLDER);
+    let decisions = &convert(place.path(), &folder).unwrap()[2];
+    let now = fs::read_to_string(decisions).unwrap();
+    let earlier = "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,\
+                   untied_events,elapsed_ms\n";
+    fs::write(decisions, format!("{earlier}0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5\n")).unwrap();
+    convert(place.path(), &folder).unwrap();
+    assert_eq!(fs::read_to_string(decisions).unwrap(), now);
+    // One column less is the table of no build.
+    fs::write(decisions, earlier.replace(",elapsed_ms", "")).unwrap();
+    assert!(convert(place.path(), &folder).is_err());
 }
