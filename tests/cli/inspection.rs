@@ -109,3 +109,18 @@ fn a_picture_is_drawn_and_a_file_that_is_there_stays() {
     assert_eq!(again.code, Some(2), "{again:?}");
     assert_eq!(place.read("map.svg"), picture);
 }
+
+#[test]
+fn a_recording_with_a_gate_says_how_many_decisions_were_undone() {
+    let place = Workplace::new();
+    let mut recording = dlt_state::Recording::gated(dlt_state::State::independent(3));
+    recording.push(2, dlt_state::Action::new(vec![0, 0, 2]).unwrap(), None).unwrap();
+    for step in [4, 6] {
+        recording.push_refused(step, dlt_state::Action::all_zero(3), None).unwrap();
+    }
+    place.write("states.jsonl", recording.to_text());
+    let shown = place.dlt(&["inspect", "states.jsonl"]).ok().out;
+    assert!(shown.contains("Decisions: 3 (2 undone by the gate); tied events: 1;"), "{shown}");
+    place.train("run", &[]);
+    assert!(!place.dlt(&["inspect", "run"]).ok().out.contains("undone"));
+}

@@ -172,8 +172,13 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
 fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>) -> String {
     let rows = recording.rows();
     let events = recording.event_counts();
+    let undone = rows.iter().filter(|row| row.refused().is_some()).count();
+    let undone = match recording.version() {
+        Recording::GATED_VERSION => format!(" ({} undone by the gate)", whole(undone)),
+        _ => String::new(),
+    };
     let mut text = format!(
-        "Decisions: {}; tied events: {}; untied events: {}\n",
+        "Decisions: {}{undone}; tied events: {}; untied events: {}\n",
         whole(rows.len()),
         whole(events.tied),
         whole(events.untied)

@@ -249,6 +249,7 @@
       if (moment.layer !== undefined) facts.push(["visited layer", moment.layer]);
       if (moment.epsilon !== undefined) facts.push(["ε", shown(moment.epsilon)]);
       if (moment.explored !== undefined) facts.push(["action", moment.explored ? "at random" : "by policy"]);
+      if (moment.undone) facts.push(["undone", "yes"]);
       if (moment.reward !== undefined) facts.push(["reward", shown(moment.reward)]);
       if (moment.q !== undefined) facts.push(["Q", shown(moment.q)]);
       this.facts.replaceChildren(...facts.map(([name, value]) =>
@@ -259,6 +260,7 @@
       const swatch = (series) => tag("span", { className: `swatch g${series}` });
       const line = tag("p");
       if (!moment.decision) line.append("Every layer as it was at the start.");
+      else if (moment.undone) line.append("This decision was undone: the loss rose by more than tying.gate allows.");
       else if (!list.length) line.append("This decision changed nothing.");
       if (tied.length) line.append(tag("span", {}, [swatch(0), tag("b", { textContent: "Tied " }), byOwner(tied, "to")]));
       if (untied.length) line.append(tag("span", {}, [swatch(1), tag("b", { textContent: "Untied " }), byOwner(untied, "from")]));

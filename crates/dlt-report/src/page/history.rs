@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dlt_spec::record::DecisionRow;
 use dlt_spec::spec::{FirstTie, Retied};
-use dlt_state::{Event, Row, State};
+use dlt_state::{Event, Recording, Row, State};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -42,6 +42,9 @@ struct Moment {
     /// The layer that a decision was about, where it was about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<usize>,
+    /// Whether the decision was undone: the state is then the one before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    undone: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     explored: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,7 @@ pub(super) fn moments(run: &Run) -> Value {
         frozen: layers(&frozen),
         distinct: distinct_after(run, 0),
         layer: None,
+        undone: false,
         explored: None,
         epsilon: None,
         reward: None,
@@ -89,6 +93,7 @@ pub(super) fn moments(run: &Run) -> Value {
                 frozen: layers(&frozen),
                 distinct: distinct_after(run, row.step()),
                 layer: row.layer(),
+                undone: row.refused().is_some(),
                 explored: told.map(|told| told.explored),
                 epsilon: finite(told.and_then(|told| told.epsilon)),
                 reward: finite(told.and_then(|told| told.reward)),
@@ -165,9 +170,11 @@ pub(super) fn decisions(run: &Run) -> Html {
     let (has_layer, has_q) =
         (recording.rows().iter().any(|row| row.layer().is_some()), has(|row| row.q_predicted.is_some()));
     let (has_epsilon, has_reward) = (has(|row| row.epsilon.is_some()), has(|row| row.reward.is_some()));
+    let has_gate = recording.version() == Recording::GATED_VERSION;
     let mut columns = vec![("step", Column::Numbers)];
     columns.extend(has_layer.then_some(("layer", Column::Numbers)));
     columns.extend([("groups", Column::Numbers), ("tied", Column::Numbers), ("untied", Column::Numbers)]);
+    columns.extend(has_gate.then_some(("undone", Column::Words)));
     columns.push(("drawn", Column::Words));
     columns.extend(has_epsilon.then_some(("ε", Column::Numbers)));
     columns.extend(has_reward.then_some(("reward", Column::Numbers)));
@@ -188,6 +195,7 @@ pub(super) fn decisions(run: &Run) -> Html {
         cells.extend(has_layer.then(|| row.layer().map_or_else(String::new, |layer| layer.to_string())));
         cells
             .extend([row.state().n_independent(), events.tied, events.untied].map(|count| count.to_string()));
+        cells.extend(has_gate.then(|| if row.refused().is_some() { "yes" } else { "" }.to_owned()));
         cells.push(told.map_or("", |told| if told.explored { "at random" } else { "by policy" }).to_owned());
         cells.extend(has_epsilon.then(|| number(|told| told.epsilon)));
         cells.extend(has_reward.then(|| number(|told| told.reward)));

@@ -11,6 +11,8 @@ use dlt_state::{Action, Recording};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::folder::Folder as Gated;
+
 /// A page of a usual run stays far below this.
 const MOST_BYTES: usize = 1_000_000;
 
@@ -397,4 +399,26 @@ fn rejects_what_is_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let error = Live::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("not a run folder"), "{error}");
+}
+
+#[test]
+fn a_decision_that_was_undone_is_shown_as_undone() {
+    let build = |is_gated: bool| {
+        let mut folder = if is_gated { Gated::gated(4) } else { Gated::new(4) };
+        folder.decision(10, vec![0, 0, 2, 2], 0.0);
+        if is_gated {
+            folder.refused(20, vec![0, 0, 0, 0]);
+        }
+        folder.step(30, 3.0);
+        document(&folder.read())
+    };
+    let page = build(true);
+    assert!(page.contains(">undone</th>"), "{page}");
+    assert_eq!(page.matches("<td>yes</td>").count(), 1);
+    let moments = &data(&page)["runs"][0]["moments"];
+    let undone = |index: usize| &moments[index]["undone"];
+    assert_eq!((undone(1), undone(2)), (&Value::Null, &json!(true)));
+    assert_eq!(moments[2]["state"], moments[1]["state"]);
+    // Where nothing can be undone, no column says so.
+    assert!(!build(false).contains(">undone</th>"));
 }
