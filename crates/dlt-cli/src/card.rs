@@ -4,9 +4,10 @@ use std::path::Path;
 
 use dlt_data::catalogue;
 use dlt_models::Model;
-use dlt_spec::Spec;
+use dlt_spec::CheckedSpec;
 use dlt_spec::record::Summary;
 use dlt_spec::spec::{Architecture, DecideUnit, Decision, Marks, Objective, PolicyKind};
+use dlt_train::split_times;
 
 use crate::map;
 use crate::numbers::{decimal, perplexity, whole};
@@ -198,29 +199,34 @@ impl Card<'_> {
             whole(step),
             training.batch,
             optimizer.learning_rate,
-            decisions(spec),
+            decisions(spec, self.summary.map(|summary| summary.steps)),
             self.factors(),
         )
     }
 }
 
-/// When decisions are made, in words.
-fn decisions(spec: &Spec) -> String {
+/// When decisions are made, in words. `steps` is the length of the run, where it is known.
+fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     let tying = &spec.tying;
+    match spec.agent.policy {
+        PolicyKind::None => return "no decisions".to_owned(),
+        PolicyKind::Replay | PolicyKind::PermutedReplay => return "the decisions of a recording".to_owned(),
+        _ => {}
+    }
     let unit = match tying.decide_unit {
         DecideUnit::Steps => "steps",
         DecideUnit::Epochs => "passes",
     };
     let every = format!("every {} {unit}", tying.decide_every);
+    let shares = split_times(spec, steps);
+    let times: Vec<_> = shares.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
+    let splits = format!("splits after {} of training", times.join(", "));
     match tying.decision {
-        _ if spec.agent.policy == PolicyKind::None => "no decisions".to_owned(),
         Decision::Joint | Decision::PerLayer | Decision::Single => format!("a decision {every}"),
-        Decision::Swap if tying.grow.is_empty() => format!("a swap {every}"),
-        Decision::Split | Decision::Swap => {
-            let shares = tying.grow.iter().map(|share| format!("{:.0} %", 100.0 * share));
-            let splits = format!("splits after {} of training", shares.collect::<Vec<_>>().join(", "));
-            if tying.decision == Decision::Swap { format!("{splits}, then a swap {every}") } else { splits }
-        }
+        Decision::Split if !shares.is_empty() => splits,
+        Decision::Split => "no decisions".to_owned(),
+        Decision::Swap if !shares.is_empty() => format!("{splits}, then a swap {every}"),
+        Decision::Swap => format!("a swap {every}"),
     }
 }
 
@@ -259,3 +265,44 @@ David-Hay and Lior Wolf:
 }
 ```
 ";
+
+#[cfg(test)]
+mod tests {
+    use dlt_spec::{Overlay, Spec};
+
+    use super::*;
+
+    /// What a card says of twelve layers that grow by splits, with more assignments over them.
+    fn said(more: &[&str], steps: Option<usize>) -> String {
+        let growth = [
+            "model.layers=12",
+            "tying.decision=split",
+            "tying.grow=[0.1, 0.25, 0.5]",
+            "tying.initial=tied",
+            "agent.policy=grow",
+        ];
+        let assignments = growth.iter().chain(more);
+        let overlays: Vec<_> = assignments.map(|one| Overlay::from_assignment(one).unwrap()).collect();
+        decisions(&Spec::assemble(&overlays).unwrap().check().unwrap(), steps)
+    }
+
+    #[test]
+    fn a_card_says_the_splits_that_are_made() {
+        assert_eq!(said(&[], Some(100)), "splits after 10 %, 25 %, 50 % of training");
+        assert_eq!(said(&["tying.groups=3"], Some(100)), "splits after 10 %, 25 % of training");
+        assert_eq!(said(&["tying.groups=1"], Some(100)), "no decisions");
+        let swap = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=2"];
+        assert_eq!(said(&swap, Some(100)), "splits after 10 % of training, then a swap every 15 steps");
+        let alone = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=1"];
+        assert_eq!(said(&alone, None), "a swap every 15 steps");
+    }
+
+    #[test]
+    fn a_card_of_a_replay_says_nothing_of_splits() {
+        for policy in ["agent.policy=replay", "agent.policy=permuted-replay"] {
+            let replay = [policy, "agent.recording=states.jsonl"];
+            assert_eq!(said(&replay, Some(100)), "the decisions of a recording");
+        }
+        assert_eq!(said(&["agent.policy=none"], None), "no decisions");
+    }
+}

@@ -49,7 +49,7 @@ pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
 pub use model_file::{Repaired, open_model, repair_model, sweep, with_repair};
 pub use resume::{ALLOWED_CHANGES, Resumption};
-pub use timetable::{due_decisions, grown_groups};
+pub use timetable::{due_decisions, grown_groups, split_times};
 pub use trainer::{StepReport, Trainer, Watch};
 pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
 

@@ -138,9 +138,14 @@ pub(crate) fn every(spec: &CheckedSpec, train_windows: usize) -> usize {
     }
 }
 
-/// Training steps before each split of a run of `steps` steps that has made splits after `made` of them, as far as groups and
-/// budget allow. A split needs a step before it, to learn from, and one after it, to be trained.
+/// Training steps before each split of a run of `steps` steps that has made splits after `made` of them.
 fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
+    shares_and_steps(spec, steps, made).into_iter().map(|(_, step)| step).collect()
+}
+
+/// Each split of such a run, as far as groups and budget allow: its time in `tying.grow`, and the training steps before it.
+/// A split needs a step before it, to learn from, and one after it, to be trained.
+fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f64, usize)> {
     let (tying, layers) = (&spec.tying, spec.model.layers);
     let trained = |step: usize| steps.saturating_sub(step) as f64;
     let start = spec.initial_state().n_independent();
@@ -150,12 +155,12 @@ fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
     let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
     let last = steps.saturating_sub(1);
     let mut splits = Vec::new();
-    for share in tying.grow.iter().skip(made.len()) {
+    for &share in tying.grow.iter().skip(made.len()) {
         let step = ((share * steps as f64).round() as usize).max(1).min(last);
         if last == 0 || groups >= tying.groups.or(layers) || blocks + trained(step) > most {
             continue;
         }
-        splits.push(step);
+        splits.push((share, step));
         groups += 1;
         blocks += trained(step);
     }
@@ -171,6 +176,17 @@ const USUAL_STEPS: usize = 10_000;
 pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
     let steps = spec.training.steps.or(USUAL_STEPS);
     grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps, &[]).len())
+}
+
+/// The times of `tying.grow` at which groups are split, as groups and budget allow; none where groups are not split at the
+/// times of the spec. `steps` is the length of the run, where it is known.
+#[must_use]
+pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
+    if !grows(spec) {
+        return Vec::new();
+    }
+    let steps = steps.unwrap_or_else(|| spec.training.steps.or(USUAL_STEPS));
+    shares_and_steps(spec, steps, &[]).into_iter().map(|(share, _)| share).collect()
 }
 
 /// Whether groups are split at the times of the spec: not where nobody decides, or a recording does.
@@ -307,6 +323,15 @@ mod tests {
             |more: &[&str]| grown_groups(&spec(&growth(&[&["tying.grow=[0.1, 0.5]"], more].concat())));
         assert_eq!(groups(&[]), Some(3));
         assert_eq!(groups(&["tying.groups=2"]), Some(2));
+        let times = |more: &[&str], steps| {
+            let more = [&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat();
+            split_times(&spec(&growth(&more)), steps)
+        };
+        assert_eq!(times(&["tying.groups=3"], None), [0.1, 0.25]);
+        assert_eq!(times(&["tying.budget=0.15"], Some(60)), [0.25]);
+        // A run of one step splits nothing.
+        assert_eq!(times(&[], Some(1)), [0.0; 0]);
+        assert_eq!(times(&["agent.policy=replay", "agent.recording=states.jsonl"], None), [0.0; 0]);
         assert_eq!(groups(&["agent.policy=none"]), None);
         assert_eq!(groups(&["agent.policy=replay", "agent.recording=states.jsonl"]), None);
         assert_eq!(grown_groups(&spec(&[])), None);
