@@ -102,7 +102,7 @@ fn words_are_those_of_the_families_and_what_they_predict() {
 fn render_says_meaning_unit_and_source_above_each_value() {
     let text = fields::render(&Spec::default());
     let decide_every = "# Steps or passes between two decisions, k; see tying.decide_unit.\n\
-                        # Values: a whole number from 1 to 9223372036854775807; unit: steps.\n\
+                        # Values: a whole number from 1 to 9223372036854775807; unit: steps or passes.\n\
                         # Paper: 15 (section 4, Alg. 1 line 7).\n\
                         # Authors' code: 4 (language), 10 (vision), 15 (question answering).\n\
                         decide_every = 15\n";

@@ -469,7 +469,7 @@ fn rejects_splits_without_times_or_out_of_order() {
         (&growth(&["tying.grow=[]"]), "tying.grow", "at least one time"),
         (&growth(&["tying.grow=[0.0]"]), "tying.grow", "above 0 and below 1"),
         (&growth(&["tying.grow=[1.0]"]), "tying.grow", "above 0 and below 1"),
-        (&["tying.grow=[0.5]"], "tying.grow", "empty unless tying.decision"),
+        (&["tying.grow=[0.5]"], "tying.grow", "tying.decision is \"split\" or \"swap\": set tying.grow=[]"),
         (&growth(&["model.layers=4", "tying.groups=5"]), "tying.groups", "at most model.layers = 4"),
         (&growth(&["tying.groups=0"]), "tying.groups", "1"),
         (&growth(&["tying.budget=0.0"]), "tying.budget", "above 0 and at most 1"),

@@ -25,7 +25,7 @@ impl Rules<'_> {
             "tying.grow",
             &[],
             || splits || tying.grow.is_empty(),
-            || "empty unless tying.decision is \"split\" or \"swap\"".into(),
+            || "empty unless tying.decision is \"split\" or \"swap\": set tying.grow=[]".into(),
         );
         self.holds(
             "tying.grow",

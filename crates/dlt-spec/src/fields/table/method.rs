@@ -32,7 +32,7 @@ pub(super) const METHOD: &[Field] = &[
         Values::Whole(1, MOST_OF_TOML),
         "Steps or passes between two decisions, k; see tying.decide_unit."
     )
-        .unit_of("steps")
+        .unit_of("steps or passes")
         .paper_says("15", "section 4, Alg. 1 line 7")
         .code_does("4 (language), 10 (vision), 15 (question answering)"),
     field!(
