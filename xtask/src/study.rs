@@ -91,7 +91,8 @@ pub(crate) struct MethodArguments {
     /// Only these rows, and what they need: conventional, grow, grow-random, one-block, sizes and the others by their names
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on validation so far
+    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on validation so far. Rows with
+    /// one rate ignore it
     #[arg(long, value_name = "RATE,...", value_parser = parse_rates, default_value = "5e-4,1e-3,2e-3")]
     rates: Rates,
     #[command(flatten)]

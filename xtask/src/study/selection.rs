@@ -6,7 +6,7 @@ use super::Study;
 use super::cell::{Cell, Plan};
 use super::grid::Part;
 use super::method::choice::choose;
-use super::method::{self, Pace, Setup, What};
+use super::method::{self, Pace, Point, Setup, What};
 use super::row::Row;
 use super::view::View;
 
@@ -54,6 +54,27 @@ pub(super) fn with_needs(mut cells: Vec<Cell>, is_wanted: impl Fn(&Cell) -> bool
     cells
 }
 
+/// The cells of the points that are wanted, behind those that they need.
+fn selected(cells: Vec<Cell>, is_wanted: impl Fn(Point) -> bool) -> Result<Vec<Cell>> {
+    let is_wanted = |cell: &Cell| matches!(cell.row, Row::Method(point) if is_wanted(point));
+    let cells = with_needs(cells, is_wanted);
+    anyhow::ensure!(
+        !cells.is_empty(),
+        "--only, --rates: expected at least one run at this scale, got none: name other rows or rates \
+         (`best` needs results at some rate first)"
+    );
+    Ok(cells)
+}
+
+/// Whether a row is run at this rate. A row with one rate has no other one to leave out.
+fn is_at_rate(point: Point, rates: &Rates, chosen: &[(What, Pace)]) -> bool {
+    let is_named = || match rates {
+        Rates::These(paces) => paces.contains(&point.pace),
+        Rates::Best => chosen.contains(&(point.what, point.pace)),
+    };
+    point.what.paces().len() == 1 || is_named()
+}
+
 impl Study<'_> {
     /// Cells of the study of our method; without names those of every row.
     pub(super) fn method(&self, names: &[String], rates: &Rates) -> Result<Vec<Cell>> {
@@ -78,14 +99,9 @@ impl Study<'_> {
             Rates::These(_) => Vec::new(),
             Rates::Best => self.chosen(&wanted)?,
         };
-        let is_wanted = |cell: &Cell| match (cell.row, rates) {
-            (Row::Method(point), Rates::These(paces)) => {
-                wanted.contains(&point.what) && paces.contains(&point.pace)
-            }
-            (Row::Method(point), Rates::Best) => chosen.contains(&(point.what, point.pace)),
-            _ => false,
-        };
-        Ok(with_needs(self.cells(&[Part::Method]), is_wanted))
+        selected(self.cells(&[Part::Method]), |point| {
+            wanted.contains(&point.what) && is_at_rate(point, rates, &chosen)
+        })
     }
 
     /// The best rate of each row, by what was recorded here and in the repository of every seed.
@@ -101,6 +117,7 @@ impl Study<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scale::Scale;
     use super::*;
 
     #[test]
@@ -111,5 +128,32 @@ mod tests {
             let said = parse_rates(bad).unwrap_err();
             assert!(said.starts_with("expected some of 5e-4, 1e-3, 2e-3, or best, got"), "{bad}: {said}");
         }
+    }
+
+    fn names(rates: &Rates, wanted: impl Fn(What) -> bool) -> Result<Vec<String>> {
+        let plan = Plan { scale: Scale::Smoke, seeds: Some(&[1]) };
+        let cells = super::super::grid::cells(&[Part::Method], plan);
+        let cells = selected(cells, |point| wanted(point.what) && is_at_rate(point, rates, &[]))?;
+        Ok(cells.into_iter().map(|cell| cell.row.name()).collect())
+    }
+
+    #[test]
+    fn rows_with_one_rate_are_run_whatever_the_rates() {
+        let is_single = |what| matches!(what, What::MainJob | What::Size { .. });
+        let all = names(&Rates::These(Pace::ALL.to_vec()), is_single).unwrap();
+        assert!(all.len() > 1 && all.contains(&What::MainJob.name()), "{all:?}");
+        for rates in [Rates::These(vec![Pace::Twice]), Rates::Best] {
+            assert_eq!(names(&rates, is_single).unwrap(), all, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn rejects_a_selection_of_nothing() {
+        // This scale runs it at the middle rate alone.
+        let twice = Rates::These(vec![Pace::Twice]);
+        let said = names(&twice, |what| what == What::Paper).unwrap_err().to_string();
+        assert!(said.starts_with("--only, --rates: expected at least one run"), "{said}");
+        assert!(names(&Rates::Best, |what| what == What::Grow).is_err());
+        assert!(names(&twice, |what| what == What::Grow).is_ok());
     }
 }
