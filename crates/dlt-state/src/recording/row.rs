@@ -5,7 +5,7 @@ use alloc::string::String;
 use super::text;
 use crate::{Action, State};
 
-/// One decision of a [`Recording`].
+/// One decision of a [`Recording`](crate::Recording).
 ///
 /// ```
 /// use dlt_state::{Action, Recording};
