@@ -156,7 +156,7 @@ pub(crate) struct StudyArguments {
     /// Folder of the runs [default: runs/study/SCALE]
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
-    /// A built dlt [default: built here; at scale smoke with the profile of the tests]
+    /// A built dlt [default: built here; at scale smoke and for --dry-run with the profile of the tests]
     #[arg(long, value_name = "PATH")]
     dlt: Option<PathBuf>,
     /// Keep checkpoints of finished runs, so that they can be made longer
@@ -261,8 +261,10 @@ impl<'a> Study<'a> {
     }
 
     fn dlt(&self) -> Result<PathBuf> {
+        // A forecast asks for shapes only: nobody should wait minutes for it.
         let profile = match self.arguments.scale {
             Scale::Smoke => Profile::Dev,
+            Scale::Laptop | Scale::Long | Scale::Paper if self.arguments.dry_run => Profile::Dev,
             Scale::Laptop | Scale::Long | Scale::Paper => Profile::Release,
         };
         match &self.arguments.dlt {
