@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dlt_spec::size::block_parameters;
-use dlt_spec::spec::{Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size};
+use dlt_spec::spec::{Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size, Tie};
 use dlt_spec::{CheckedSpec, fields};
 use serde_json::Value;
 
@@ -260,6 +260,7 @@ fn usual_state(spec: &CheckedSpec) -> &'static str {
         (PolicyKind::None, Initial::Named(InitialName::Independent)) => "no layer tied",
         (PolicyKind::None, _) => "at the start",
         _ if spec.tying.initial == Initial::Named(InitialName::Independent) => "no layer tied",
+        _ if spec.tying.tie == Tie::Replicate => "no layer tied",
         _ if matches!(spec.tying.decision, Decision::Split | Decision::Swap) => "after the last split",
         _ => "usual under a random policy",
     }
