@@ -21,7 +21,7 @@ matches() { # matches WORD PATTERN...
 }
 
 memory() {
-    for state in "at the start" "usual under a random policy" "no layer tied"; do
+    for state in "at the start" "usual under a random policy" "after the last split" "no layer tied"; do
         echo "{\"state\":\"$state\",\"peak_bytes\":58000000,\"weights_bytes\":6000000,\"gradient_bytes\":6000000,\"moment_bytes\":12000000}"
     done
 }
