@@ -20,8 +20,12 @@ matches() { # matches WORD PATTERN...
     return 1
 }
 
-memory() {
-    for state in "at the start" "usual under a random policy" "after the last split" "no layer tied"; do
+memory() { # inspect --memory, of a preset or of a file whose spec may split groups
+    local between="usual under a random policy" word
+    for word in "$@"; do
+        if [ -f "$word" ] && grep -qE '^decision = "(split|swap)"' "$word"; then between="after the last split"; fi
+    done
+    for state in "at the start" "$between" "no layer tied"; do
         echo "{\"state\":\"$state\",\"peak_bytes\":58000000,\"weights_bytes\":6000000,\"gradient_bytes\":6000000,\"moment_bytes\":12000000}"
     done
 }
@@ -132,7 +136,7 @@ finish() {
 }
 
 case $1 in
-inspect) memory && exit ;;
+inspect) memory "$@" && exit ;;
 figure) shift && figure "$@" && exit ;;
 data) tokenizer "$@" && exit ;;
 esac
