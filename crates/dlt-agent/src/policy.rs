@@ -58,11 +58,15 @@ pub trait Policy: std::fmt::Debug + Send {
     /// All that changes over a run.
     fn snapshot(&self) -> PolicySnapshot;
 
-    /// Goes on where the snapshot was taken.
+    /// Goes on where the snapshot was taken. As it stands here it is for policies that nothing changes: any of their
+    /// snapshots is the present one.
     ///
     /// # Errors
     /// [`AgentError::Mismatch`] where the snapshot is another policy's; the policy is unchanged then.
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError>;
+    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
+        let own = self.snapshot();
+        if *snapshot == own { Ok(()) } else { Err(snapshot.mismatch(own.name())) }
+    }
 }
 
 /// Which layers a decision covers.

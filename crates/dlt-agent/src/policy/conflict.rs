@@ -90,11 +90,4 @@ impl Policy for ConflictPolicy {
     fn snapshot(&self) -> PolicySnapshot {
         PolicySnapshot::Conflict
     }
-
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
-        match snapshot {
-            PolicySnapshot::Conflict => Ok(()),
-            other => Err(other.mismatch("conflict")),
-        }
-    }
 }

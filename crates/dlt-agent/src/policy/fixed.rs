@@ -30,13 +30,6 @@ impl Policy for FixedPolicy {
     fn snapshot(&self) -> PolicySnapshot {
         PolicySnapshot::Fixed
     }
-
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
-        match snapshot {
-            PolicySnapshot::Fixed => Ok(()),
-            other => Err(other.mismatch("fixed")),
-        }
-    }
 }
 
 /// Nobody decides: the grouping stays as it is, and no layer is visited.
@@ -50,12 +43,5 @@ impl Policy for NoPolicy {
 
     fn snapshot(&self) -> PolicySnapshot {
         PolicySnapshot::None
-    }
-
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
-        match snapshot {
-            PolicySnapshot::None => Ok(()),
-            other => Err(other.mismatch("none")),
-        }
     }
 }

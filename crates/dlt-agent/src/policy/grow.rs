@@ -47,13 +47,6 @@ impl Policy for GrowPolicy {
     fn snapshot(&self) -> PolicySnapshot {
         PolicySnapshot::Grow
     }
-
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
-        match snapshot {
-            PolicySnapshot::Grow => Ok(()),
-            other => Err(other.mismatch("grow")),
-        }
-    }
 }
 
 impl Policy for EvenPolicy {
@@ -77,12 +70,5 @@ impl Policy for EvenPolicy {
 
     fn snapshot(&self) -> PolicySnapshot {
         PolicySnapshot::Even
-    }
-
-    fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
-        match snapshot {
-            PolicySnapshot::Even => Ok(()),
-            other => Err(other.mismatch("even")),
-        }
     }
 }
