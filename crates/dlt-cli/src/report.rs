@@ -236,7 +236,7 @@ impl Ending<'_> {
                 ),
             ),
             false => (
-                "the same model trained conventionally for as long, for comparison",
+                "the same model trained conventionally for as long at the same learning rate, for comparison",
                 format!("{program} train {spec} {} --out {}", conventional(self.spec), other("conventional")),
             ),
         };
