@@ -20,7 +20,11 @@ fn main() -> Result<(), String> {
     let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
     let nvcc = env::var("NVCC").unwrap_or_else(|_| "nvcc".to_owned());
     for source in SOURCES {
-        compile(&nvcc, &format!("cuda/{source}.cu"), &Path::new(&out).join(format!("{source}.ptx")))?;
+        compile(
+            &nvcc,
+            &format!("cuda/{source}.cu"),
+            &Path::new(&out).join(format!("{source}.ptx")),
+        )?;
     }
     Ok(())
 }
@@ -38,7 +42,11 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("expected nvcc to compile {source}, came {}: {}", output.status, said.trim()));
+        return Err(format!(
+            "expected nvcc to compile {source}, came {}: {}",
+            output.status,
+            said.trim()
+        ));
     }
     Ok(())
 }

@@ -81,30 +81,54 @@ const TABLE: &[Row] = &[
     ),
     ("TRAIN --set agent.policy=fixed", BadSpec, &["`agent.pattern`", "other than \"frozen\""]),
     ("TRAIN --set agent.recording=x", BadSpec, &["empty unless agent.policy is \"replay\""]),
-    ("TRAIN --set training.epochs=3", BadSpec, &["`training.epochs` has no effect while training.steps = 2"]),
+    (
+        "TRAIN --set training.epochs=3",
+        BadSpec,
+        &["`training.epochs` has no effect while training.steps = 2"],
+    ),
     ("TRAIN --set training.micro_batch=3", BadSpec, &["divisor of training.batch = 4"]),
     ("TRAIN --set training.non_finite=maybe", BadSpec, &["\"stop\", \"skip\""]),
-    ("TRAIN --set training.activations=f16", BadSpec, &["`training.activations`", "\"f32\", \"bf16\""]),
+    (
+        "TRAIN --set training.activations=f16",
+        BadSpec,
+        &["`training.activations`", "\"f32\", \"bf16\""],
+    ),
     ("TRAIN --dtype f16", Usage, &["'--dtype <FORMAT>'", "possible values: f32, bf16"]),
     ("TRAIN --set checkpoint.keep_last=0", BadSpec, &["`checkpoint.keep_last` is 0"]),
     ("TRAIN --set checkpoint.every_steps=0", BadSpec, &["`checkpoint.every_steps` is 0"]),
     ("TRAIN --set checkpoint.every_minutes=-1", BadSpec, &["`checkpoint.every_minutes` is -1.0"]),
     ("TRAIN --set name=../up", BadSpec, &["`name` is \"../up\"", "letters, digits"]),
     ("TRAIN --set name=.hidden", BadSpec, &["the first no dot"]),
-    ("TRAIN --set evaluation.select_on=test", BadSpec, &["\"validation\", \"validation-and-test\""]),
+    (
+        "TRAIN --set evaluation.select_on=test",
+        BadSpec,
+        &["\"validation\", \"validation-and-test\""],
+    ),
     // Data.
     ("TRAIN --data gone.txt", BadData, &["no text at \"gone.txt\"", "shakespeare"]),
     ("TRAIN --data empty.txt", BadData, &["empty.txt holds no text"]),
     ("TRAIN --data latin.txt", BadData, &["latin.txt is not UTF-8", "0xe9", "offset 3"]),
     ("TRAIN --data short.txt", BadData, &["short.txt has", "too few for one window", "takes 33"]),
     ("TRAIN --data images", BadData, &["no text files in images", ".txt"]),
-    ("TRAIN --data halves", BadData, &["halves has no file for the train split, only test.txt, valid.txt"]),
-    ("TRAIN --data doubles", BadData, &["\"train.raw\" and \"train.txt\" are one text in two forms"]),
+    (
+        "TRAIN --data halves",
+        BadData,
+        &["halves has no file for the train split, only test.txt, valid.txt"],
+    ),
+    (
+        "TRAIN --data doubles",
+        BadData,
+        &["\"train.raw\" and \"train.txt\" are one text in two forms"],
+    ),
     ("TRAIN --data dangling", BadData, &["no text at \"dangling\""]),
     ("TRAIN --data circle", BadData, &["cannot read circle"]),
     ("TRAIN --data pipe", BadData, &["pipe: it is a pipe"]),
     ("TRAIN --data piped", BadData, &["piped/train.jsonl: it is a pipe, expected a file"]),
-    ("TRAIN --data leading", BadData, &["leading/train.txt: it is a link to gone, which is not there"]),
+    (
+        "TRAIN --data leading",
+        BadData,
+        &["leading/train.txt: it is a link to gone, which is not there"],
+    ),
     ("SEE --data pipe", BadData, &["pipe: it is a pipe, expected a file or a folder"]),
     ("SEE --data seen", BadData, &["seen/data_batch_1.bin: it is a pipe, expected a file"]),
     ("SEE --data half", BadData, &["half/test_batch.bin: it is a pipe, expected a file"]),
@@ -128,7 +152,11 @@ const TABLE: &[Row] = &[
         BadData,
         &["cannot use the tokenizer \"gone.json\"", "No such file"],
     ),
-    ("TRAIN --set data.tokenizer=broken.json", BadData, &["cannot use the tokenizer \"broken.json\""]),
+    (
+        "TRAIN --set data.tokenizer=broken.json",
+        BadData,
+        &["cannot use the tokenizer \"broken.json\""],
+    ),
     ("TRAIN --set data.tokenizer=text.txt", BadData, &["cannot use the tokenizer \"text.txt\""]),
     ("TRAIN --set data.tokenizer=hollow.json", BadData, &["hollow.json", "`vocab` is empty"]),
     ("TRAIN --set data.tokenizer=pipe", BadData, &["\"pipe\": it is a pipe"]),
@@ -148,19 +176,35 @@ const TABLE: &[Row] = &[
     ("train --resume images", Usage, &["cannot resume images: it has no spec.toml"]),
     ("train --resume run", Usage, &["cannot resume run: it has finished after 2 steps"]),
     ("train --resume run --steps 1", Usage, &["2 steps are done, training.steps = 1 is fewer"]),
-    ("train --resume run --seed 9", BadSpec, &["cannot resume run with another spec", "`seed`: 1 became 9"]),
+    (
+        "train --resume run --seed 9",
+        BadSpec,
+        &["cannot resume run with another spec", "`seed`: 1 became 9"],
+    ),
     ("train --resume run --method reference", Usage, &["--method", "cannot be used with"]),
     (
         "train --resume hurt --steps 9",
         BadData,
         &["none of its checkpoints can be used", "step-000000000002", "checksum"],
     ),
-    ("train --resume unreadable --steps 9", BadSpec, &["unreadable/spec.toml, line 1", "not valid TOML"]),
+    (
+        "train --resume unreadable --steps 9",
+        BadSpec,
+        &["unreadable/spec.toml, line 1", "not valid TOML"],
+    ),
     ("eval gone", BadData, &["gone: no such run folder or model file"]),
     ("eval images", BadData, &["images: not a run folder"]),
     ("eval text.txt", BadData, &["text.txt: not a safetensors file"]),
-    ("eval run/checkpoint/step-000000000002.safetensors", BadData, &["not one of dlt's model files"]),
-    ("eval cut.safetensors", BadData, &["cut.safetensors: expected", "it is cut short or too long"]),
+    (
+        "eval run/checkpoint/step-000000000002.safetensors",
+        BadData,
+        &["not one of dlt's model files"],
+    ),
+    (
+        "eval cut.safetensors",
+        BadData,
+        &["cut.safetensors: expected", "it is cut short or too long"],
+    ),
     ("eval newer.safetensors", BadData, &["expected model layout version 1 or 2, got 9"]),
     ("eval run --text gone.txt", BadData, &["no text at \"gone.txt\""]),
     ("eval run --text nowhere.jsonl::body", BadData, &["no text at \"nowhere.jsonl::body\""]),
@@ -245,13 +289,18 @@ fn clutter(place: &Workplace) {
         place.write("seen/test_batch.bin", [0; 3073]);
         place.write("told/dev.tsv", "sentence\tlabel\nsome words\t1\n");
         std::os::unix::fs::symlink("gone", place.path("leading/train.txt")).unwrap();
-        let special = ["piped/train.jsonl", "seen/data_batch_1.bin", "half/test_batch.bin", "told/train.tsv"];
+        let special =
+            ["piped/train.jsonl", "seen/data_batch_1.bin", "half/test_batch.bin", "told/train.tsv"];
         for pipe in ["pipe", "pipe.toml"].into_iter().chain(special) {
             assert!(Command::new("mkfifo").arg(place.path(pipe)).status().unwrap().success());
         }
     }
     for run in ["run", "hurt", "unreadable"] {
-        place.dlt(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", run]).ok();
+        place
+            .dlt(&[
+                "train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", run,
+            ])
+            .ok();
     }
     let checkpoint = "hurt/checkpoint/step-000000000002.safetensors";
     let mut bytes = fs::read(place.path(checkpoint)).unwrap();
@@ -306,7 +355,8 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
     );
     let mut wrong = Vec::new();
     for &(line, code, parts) in TABLE {
-        let replay = format!("{TRAIN} --data text.txt --set agent.policy=replay --set agent.recording=");
+        let replay =
+            format!("{TRAIN} --data text.txt --set agent.policy=replay --set agent.recording=");
         let mut typed = line.replace("REPLAY ", &replay).replace("SEE ", &format!("{SEE} "));
         typed = typed.replace("SORT ", &format!("{SORT} "));
         if typed.starts_with("TRAIN") {
@@ -315,11 +365,13 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
         }
         let arguments: Vec<_> = typed.split_whitespace().collect();
         let (came, _, err) = answer(place.command(&arguments), line);
-        let noise =
-            ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE"].iter().any(|noise| err.contains(noise));
+        let noise = ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE"]
+            .iter()
+            .any(|noise| err.contains(noise));
         let is_told = parts.iter().all(|part| err.contains(part));
         if came != Some(i32::from(code.number())) || !is_told || noise {
-            wrong.push(format!("{line}\n  expected {code:?} and {parts:?}\n  came {came:?}: {err}"));
+            wrong
+                .push(format!("{line}\n  expected {code:?} and {parts:?}\n  came {came:?}: {err}"));
         }
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
@@ -341,8 +393,9 @@ fn rejects_or_survives_every_strange_environment() {
     ];
     for (number, &(name, value, code, says)) in table.iter().enumerate() {
         let out = format!("run-{number}");
-        let mut command = place
-            .command(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--out", &out]);
+        let mut command = place.command(&[
+            "train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--out", &out,
+        ]);
         command.env(name, value);
         let (came, _, err) = answer(command, name);
         assert_eq!(came, Some(code), "{name}={value}: {err}");
@@ -356,8 +409,9 @@ fn rejects_or_survives_every_strange_environment() {
 fn a_damaged_cache_is_made_again() {
     let place = Workplace::new();
     let train = |out: &str| {
-        let mut command = place
-            .command(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--out", out]);
+        let mut command = place.command(&[
+            "train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--out", out,
+        ]);
         command.env("DLT_CACHE", place.path("cache"));
         answer(command, out)
     };

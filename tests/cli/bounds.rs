@@ -21,7 +21,10 @@ fn bounded(place: &Workplace, arguments: &[&str]) -> Said {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("ulimit -v {LIMIT_KIB}; exec \"$0\" \"$@\""));
     shell.arg(program.get_program()).args(arguments);
-    shell.current_dir(place.path(".")).env("DLT_CACHE", place.path("cache")).env("HF_HUB_OFFLINE", "1");
+    shell
+        .current_dir(place.path("."))
+        .env("DLT_CACHE", place.path("cache"))
+        .env("HF_HUB_OFFLINE", "1");
     Said::by(&mut shell)
 }
 
@@ -87,7 +90,11 @@ fn rejects_rows_that_are_longer_than_the_bound_before_they_fill_the_memory() {
         place.write(name, endless(begin));
         let said = tokenized(&place, name);
         assert_eq!(said.code, Some(4), "{name}: {}", said.err);
-        assert!(said.err.contains(name) && said.err.contains("longer than 268435456 bytes"), "{}", said.err);
+        assert!(
+            said.err.contains(name) && said.err.contains("longer than 268435456 bytes"),
+            "{}",
+            said.err
+        );
     }
 }
 
@@ -95,7 +102,9 @@ fn rejects_rows_that_are_longer_than_the_bound_before_they_fill_the_memory() {
 #[test]
 fn rejects_pipes_and_devices_wherever_a_file_is_read() {
     let place = Workplace::new();
-    place.dlt(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", "run"]).ok();
+    place
+        .dlt(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", "run"])
+        .ok();
     place.dlt(&["export", "run", "--format", "hf", "--out", "exported"]).ok();
     let pipe = |name: &str| {
         drop(fs::remove_file(place.path(name)));
@@ -104,14 +113,21 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
     pipe("pipe");
     let folder = |name: &str, of: &str, file: &str| {
         assert!(
-            Command::new("cp").arg("-r").args([place.path(of), place.path(name)]).status().unwrap().success()
+            Command::new("cp")
+                .arg("-r")
+                .args([place.path(of), place.path(name)])
+                .status()
+                .unwrap()
+                .success()
         );
         pipe(&format!("{name}/{file}"));
     };
     for file in ["config.json", "model.safetensors", "spec.toml"] {
         folder(&format!("import-{file}"), "exported", file);
     }
-    for file in ["spec.toml", "model.safetensors", "provenance.json", "metrics.jsonl", "states.jsonl"] {
+    for file in
+        ["spec.toml", "model.safetensors", "provenance.json", "metrics.jsonl", "states.jsonl"]
+    {
         folder(&format!("run-{file}"), "run", file);
     }
     fs::create_dir(place.path("table")).unwrap();
@@ -150,7 +166,10 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         let mut shell = Command::new("timeout");
         let program = place.command(&arguments);
         shell.arg(AT_ONCE.as_secs().to_string()).arg(program.get_program()).args(&arguments);
-        shell.current_dir(place.path(".")).env("DLT_CACHE", place.path("cache")).env("HF_HUB_OFFLINE", "1");
+        shell
+            .current_dir(place.path("."))
+            .env("DLT_CACHE", place.path("cache"))
+            .env("HF_HUB_OFFLINE", "1");
         let said = Said::by(&mut shell);
         assert!(said.code.is_some_and(|code| code != 0 && code < 124), "{line}: {said:?}");
         assert!(!said.err.contains("panicked"), "{line}: {}", said.err);
@@ -176,13 +195,17 @@ fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
         "1",
     ];
     for limit_kib in [60_000, 90_000, 120_000, 160_000, 200_000, 240_000, 280_000, 400_000] {
-        for arguments in
-            [&train[..], &["data", "tokenize", "text.txt", "--tokenizer", "bytes", "--threads", "1"]]
-        {
+        for arguments in [
+            &train[..],
+            &["data", "tokenize", "text.txt", "--tokenizer", "bytes", "--threads", "1"],
+        ] {
             let said = with_addresses(&place, limit_kib, arguments);
             assert!(matches!(said.code, Some(0 | 5)), "{limit_kib} KiB: {said:?}");
             let is_refused = said.code == Some(5);
-            assert!(!is_refused || said.err.contains("error: memory: "), "{limit_kib} KiB: {said:?}");
+            assert!(
+                !is_refused || said.err.contains("error: memory: "),
+                "{limit_kib} KiB: {said:?}"
+            );
             assert!(limit_kib > 60_000 || said.err.contains("(ulimit -v) leaves"), "{said:?}");
             assert!(limit_kib < 400_000 || !is_refused, "{said:?}");
         }

@@ -8,7 +8,10 @@ const README: &str = include_str!("../../README.md");
 /// Keys at the margin of a YAML file, with what stands behind them on their line.
 fn keys(text: &str) -> BTreeMap<&str, &str> {
     let at_margin = text.lines().filter(|line| !line.starts_with([' ', '-', '#']));
-    at_margin.filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()
+    at_margin
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key, value.trim()))
+        .collect()
 }
 
 /// Those that the Citation File Format 1.2.0 demands, and those that it knows.
@@ -36,15 +39,21 @@ fn the_citation_file_has_what_its_format_demands() {
     assert_eq!(found["cff-version"], "1.2.0");
     assert_eq!(found["type"], "software");
     let version = format!("\nversion = \"{}\"\n", found["version"]);
-    assert!(include_str!("../../Cargo.toml").contains(&version), "another version than Cargo.toml's");
+    assert!(
+        include_str!("../../Cargo.toml").contains(&version),
+        "another version than Cargo.toml's"
+    );
 }
 
 #[test]
 fn the_paper_is_named_with_its_authors_and_a_link() {
     const LINK: &str = "https://arxiv.org/abs/2401.12819";
     let card = include_str!("../../crates/dlt-cli/src/card.rs");
-    for (name, text) in [("CITATION.cff", CITATION), ("README.md", README), ("a model card", card)] {
-        for part in ["Dynamic Layer Tying for Parameter-Efficient Transformers", "David-Hay", "Wolf", LINK] {
+    for (name, text) in [("CITATION.cff", CITATION), ("README.md", README), ("a model card", card)]
+    {
+        for part in
+            ["Dynamic Layer Tying for Parameter-Efficient Transformers", "David-Hay", "Wolf", LINK]
+        {
             assert!(text.contains(part), "{name} lacks {part}");
         }
     }

@@ -63,21 +63,31 @@ fn refused(place: &Workplace, says: &[&str]) {
 #[test]
 fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
     let place = Workplace::new();
-    place.train("run", &["--set", "tying.initial=independent", "--set", "checkpoint.every_steps=4"]);
+    place
+        .train("run", &["--set", "tying.initial=independent", "--set", "checkpoint.every_steps=4"]);
     let good = fs::read(place.path(MODEL)).unwrap();
     let loss = place.dlt(&["eval", "run", "--json"]).ok().out;
     replace(&place.path(MODEL), &flipped(&good));
-    refused(&place, &["it is damaged: its checksum differs", "checkpoint/best-", "dlt doctor run --repair"]);
+    refused(
+        &place,
+        &["it is damaged: its checksum differs", "checkpoint/best-", "dlt doctor run --repair"],
+    );
     let said = place.dlt(&["doctor", "run"]);
     assert_eq!(said.code, Some(4), "{said:?}");
-    for part in
-        ["WRONG", "model.safetensors", "its checksum differs", "`dlt doctor run --repair` writes it again"]
-    {
+    for part in [
+        "WRONG",
+        "model.safetensors",
+        "its checksum differs",
+        "`dlt doctor run --repair` writes it again",
+    ] {
         assert!(said.out.contains(part), "{part} is missing in {}", said.out);
     }
 
     let said = place.dlt(&["doctor", "run", "--repair"]).ok();
-    assert!(said.err.contains("is written again from") && said.err.contains("model.damaged"), "{said:?}");
+    assert!(
+        said.err.contains("is written again from") && said.err.contains("model.damaged"),
+        "{said:?}"
+    );
     assert!(fs::read(place.path(MODEL)).unwrap() == good);
     assert!(fs::read(place.path("run/model.damaged")).unwrap() == flipped(&good));
     assert_eq!(place.dlt(&["eval", "run", "--json"]).ok().out, loss);
@@ -121,12 +131,24 @@ fn rejects_models_that_contradict_themselves() {
         header["__metadata__"]["dlt-model"] = "1".into();
     };
     let text = String::from_utf8(serde_json::to_vec(&header).unwrap()).unwrap();
-    let twice =
-        text.replacen(&format!("\"{name}\":"), &format!("\"{name}\":{},\"{name}\":", header[name]), 1);
+    let twice = text.replacen(
+        &format!("\"{name}\":"),
+        &format!("\"{name}\":{},\"{name}\":", header[name]),
+        1,
+    );
     for (bytes, says) in [
-        (changed(&|header| header[name]["dtype"] = "I32".into()), "expected numbers in F32, got I32"),
-        (changed(&|header| header[name]["shape"] = serde_json::json!([1, 1])), "cannot be at bytes"),
-        (changed(&|header| header["__metadata__"]["storage"] = "0,0,0".into()), "its checksum differs"),
+        (
+            changed(&|header| header[name]["dtype"] = "I32".into()),
+            "expected numbers in F32, got I32",
+        ),
+        (
+            changed(&|header| header[name]["shape"] = serde_json::json!([1, 1])),
+            "cannot be at bytes",
+        ),
+        (
+            changed(&|header| header["__metadata__"]["storage"] = "0,0,0".into()),
+            "its checksum differs",
+        ),
         ([&(twice.len() as u64).to_le_bytes(), twice.as_bytes(), data].concat(), "is there twice"),
         (changed(&first), "its checksum differs from the one that run/checkpoint/step-"),
     ] {
@@ -169,7 +191,8 @@ fn rejects_weights_that_are_not_numbers() {
 
 #[test]
 fn what_stands_in_the_place_of_a_model_is_named() {
-    const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n";
+    const POINTER: &[u8] =
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n";
     const PAGE: &[u8] = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>\n";
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
@@ -177,7 +200,9 @@ fn what_stands_in_the_place_of_a_model_is_named() {
     for file in ["model.safetensors", "config.json", "tokenizer.json"] {
         let path = place.path("model").join(file);
         let good = fs::read(&path).unwrap();
-        for (bytes, says) in [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "an empty file")] {
+        for (bytes, says) in
+            [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "an empty file")]
+        {
             fs::write(&path, bytes).unwrap();
             let said = place.dlt(&["import", "model", "--out", "out"]);
             assert_eq!(said.code, Some(4), "{file}: {said:?}");
@@ -219,7 +244,8 @@ fn killed(place: &Workplace, arguments: &[&str], mut check: impl FnMut()) {
     fs::remove_dir_all(place.path(made)).unwrap();
     const KILLS: u32 = 24;
     for number in 0..KILLS {
-        let mut child = place.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            place.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(whole * number / KILLS);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -248,7 +274,10 @@ fn law_an_export_or_import_that_is_killed_is_whole_or_not_there() {
         }
     };
     killed(&place, &["export", "run", "--format", "hf", "--out", "model"], || {
-        whole("model", &["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"]);
+        whole(
+            "model",
+            &["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"],
+        );
     });
     killed(&place, &["import", "model", "--out", "back"], || {
         whole(
@@ -263,7 +292,12 @@ fn law_an_export_or_import_that_is_killed_is_whole_or_not_there() {
 fn what_a_killed_process_left_is_named_by_doctor_and_removed_by_a_resume() {
     let place = Workplace::new();
     place.train("run", &[]);
-    let left = [".tmpA1b2C3", "summary.json.partial", "model.safetensors.partial", "csv/steps.csv.partial"];
+    let left = [
+        ".tmpA1b2C3",
+        "summary.json.partial",
+        "model.safetensors.partial",
+        "csv/steps.csv.partial",
+    ];
     fs::create_dir(place.path("run/csv")).unwrap();
     for name in left {
         fs::write(place.path("run").join(name), "half").unwrap();
@@ -344,7 +378,8 @@ mod unix {
                 true => fs::remove_dir_all(&path).unwrap(),
                 false => drop(fs::remove_file(&path)),
             }
-            symlink(place.path(if file == "checkpoint" { "folder" } else { "precious" }), &path).unwrap();
+            symlink(place.path(if file == "checkpoint" { "folder" } else { "precious" }), &path)
+                .unwrap();
             let said = place.dlt(&["train", "--resume", &run, "--steps", "14", "--quiet"]);
             assert_eq!(said.code, code, "{file}: {said:?}");
             if code != Some(0) {
@@ -362,7 +397,8 @@ mod unix {
     fn a_backup_by_second_names_stays_what_it_was() {
         let place = Workplace::new();
         place.train("run", &["--set", "checkpoint.every_steps=4"]);
-        Said::by(Command::new("cp").args(["-al", "run", "backup"]).current_dir(place.path("."))).ok();
+        Said::by(Command::new("cp").args(["-al", "run", "backup"]).current_dir(place.path(".")))
+            .ok();
         let before = place.read("backup/metrics.jsonl");
         place.dlt(&["train", "--resume", "run", "--steps", "14", "--quiet"]).ok();
         assert_eq!(place.read("backup/metrics.jsonl"), before);

@@ -74,7 +74,8 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_none_or(|ending| ending != "lock" && ending != "checked") {
+            } else if path.extension().is_none_or(|ending| ending != "lock" && ending != "checked")
+            {
                 let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
                 found.insert(name, fs::read(path).unwrap_or_default());
             }
@@ -135,8 +136,10 @@ fn every_text_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
     for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
         let name = entry.name;
-        let small = ["--set", "data.tokenizer=bytes", "--set", "evaluation.every_steps=3", "--quiet"];
-        let mut arguments = vec!["train", "--preset", "smoke", "--steps", "3", "--data", name, "--out", name];
+        let small =
+            ["--set", "data.tokenizer=bytes", "--set", "evaluation.every_steps=3", "--quiet"];
+        let mut arguments =
+            vec!["train", "--preset", "smoke", "--steps", "3", "--data", name, "--out", name];
         arguments.extend(small);
         if name == "shakespeare" {
             // It is trained on by every other test, and long to evaluate.
@@ -182,20 +185,27 @@ fn tokenizing_counts_the_whole_and_the_splits_and_cleaning_empties_the_cache() {
 fn a_revision_is_pinned_and_a_fetch_shows_the_commit() {
     let world = World::new();
     let table = parquet(&[Column::Text("sentence", vec!["old words ".repeat(9)])], 1);
-    let old = ["train", "validation", "test"]
-        .iter()
-        .fold(Repository::dataset("ptb-text-only/ptb_text_only").at("v1"), |repository, split| {
+    let old = ["train", "validation", "test"].iter().fold(
+        Repository::dataset("ptb-text-only/ptb_text_only").at("v1"),
+        |repository, split| {
             repository.file(&format!("penn_treebank/{split}/0000.parquet"), table.clone())
-        });
+        },
+    );
     let commit = old.commit();
     world.hub.serve(old);
     let newest = world.dlt(&["data", "fetch", "ptb"]).ok().out;
-    assert!(newest.starts_with("ptb-text-only/ptb_text_only at ") && !newest.contains(&commit), "{newest}");
+    assert!(
+        newest.starts_with("ptb-text-only/ptb_text_only at ") && !newest.contains(&commit),
+        "{newest}"
+    );
     for revision in ["v1", &commit] {
         let out = world.dlt(&["data", "fetch", "ptb", "--revision", revision]).ok().out;
         assert!(out.contains(&commit) && out.contains("penn_treebank/train/0000.parquet"), "{out}");
     }
-    let out = world.dlt(&["data", "tokenize", "ptb", "--revision", "v1", "--tokenizer", "bytes"]).ok().out;
+    let out = world
+        .dlt(&["data", "tokenize", "ptb", "--revision", "v1", "--tokenizer", "bytes"])
+        .ok()
+        .out;
     assert!(out.contains(&commit) && out.contains(" 270"), "{out}");
     // Offline, what was fetched is enough, and the rest says so.
     let offline = |arguments: &[&str]| said(world.command(arguments).env("HF_HUB_OFFLINE", "1"));
@@ -207,11 +217,20 @@ fn a_revision_is_pinned_and_a_fetch_shows_the_commit() {
 #[test]
 fn a_tokenizer_of_ones_own_is_made_and_trained_with() {
     let world = World::new();
-    let made =
-        world.dlt(&["data", "tokenizer", "train", "text.txt", "--vocabulary", "400", "--out", "t.json"]).ok();
+    let made = world
+        .dlt(&["data", "tokenizer", "train", "text.txt", "--vocabulary", "400", "--out", "t.json"])
+        .ok();
     assert!(made.out.contains("400 tokens in t.json"), "{}", made.out);
-    let again =
-        world.dlt(&["data", "tokenizer", "train", "text.txt", "--vocabulary", "400", "--out", "t.json"]);
+    let again = world.dlt(&[
+        "data",
+        "tokenizer",
+        "train",
+        "text.txt",
+        "--vocabulary",
+        "400",
+        "--out",
+        "t.json",
+    ]);
     assert!(again.err.contains("is there already"), "{}", again.err);
     let run = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "run"];
     world.dlt(&[&run[..], &["--set", "data.tokenizer=t.json"]].concat()).ok();
@@ -224,25 +243,45 @@ fn a_tokenizer_of_ones_own_is_made_and_trained_with() {
 #[test]
 fn regression_rows_without_text_give_one_warning_and_the_column_is_said() {
     let world = World::new();
-    let mut rows: Vec<Option<String>> = (0..90).map(|row| Some(format!("row {row} of some words"))).collect();
+    let mut rows: Vec<Option<String>> =
+        (0..90).map(|row| Some(format!("row {row} of some words"))).collect();
     rows[40] = None;
     let numbers = (0..90).map(|row| format!("r{row}")).collect();
-    world
-        .place
-        .write("rows.parquet", parquet(&[Column::Text("id", numbers), Column::MaybeText("body", rows)], 20));
+    world.place.write(
+        "rows.parquet",
+        parquet(&[Column::Text("id", numbers), Column::MaybeText("body", rows)], 20),
+    );
     let said = world.dlt(&["data", "tokenize", "rows.parquet", "--tokenizer", "bytes"]).ok();
     assert_eq!(said.err.matches("taken as empty").count(), 1, "{}", said.err);
     assert!(said.err.contains("row 41: no text"), "{}", said.err);
     assert!(said.out.contains("the text is the column \"body\", found"), "{}", said.out);
-    let train =
-        ["train", "--preset", "smoke", "--steps", "2", "--data", "rows.parquet::body", "--out", "run"];
-    let more =
-        ["--set", "data.tokenizer=bytes", "--set", "data.on_bad_row=skip", "--set", "training.batch=2"];
+    let train = [
+        "train",
+        "--preset",
+        "smoke",
+        "--steps",
+        "2",
+        "--data",
+        "rows.parquet::body",
+        "--out",
+        "run",
+    ];
+    let more = [
+        "--set",
+        "data.tokenizer=bytes",
+        "--set",
+        "data.on_bad_row=skip",
+        "--set",
+        "training.batch=2",
+    ];
     let said = world.dlt(&[&train[..], &more].concat()).ok();
     assert_eq!(said.err.matches("rows are left out").count(), 1, "{}", said.err);
     assert!(said.err.contains("the text is the column \"body\""), "{}", said.err);
     let data = &world.place.json("run/provenance.json")["data"];
-    assert_eq!((&data["column"]["name"], &data["column"]["chosen"]), (&"body".into(), &"named".into()));
+    assert_eq!(
+        (&data["column"]["name"], &data["column"]["chosen"]),
+        (&"body".into(), &"named".into())
+    );
     assert_eq!((&data["bad_rows"]["skipped"], &data["bad_rows"]["empty"]), (&1.into(), &0.into()));
 }
 
@@ -263,7 +302,11 @@ fn a_proxy_is_used_and_no_token_is_told() {
         requests.iter().any(|request| request.is_proxied && request.host.contains("hub.invalid")),
         "{requests:?}"
     );
-    assert!(requests.iter().any(|request| request.authorization.as_deref() == Some("Bearer hf_verysecret")));
+    assert!(
+        requests
+            .iter()
+            .any(|request| request.authorization.as_deref() == Some("Bearer hf_verysecret"))
+    );
     assert!(!format!("{through:?}").contains(secret));
     // A token that was saved by another program is found, and told as little.
     fs::create_dir_all(world.place.path("hf")).unwrap();
@@ -285,7 +328,8 @@ fn a_proxy_is_used_and_no_token_is_told() {
 /// Runs the command, killing it after each of these pauses before it is let run to its end.
 fn killed_after(world: &World, arguments: &[&str], pauses: &[u64]) {
     for pause in pauses {
-        let mut child = world.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            world.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         thread::sleep(Duration::from_millis(*pause));
         // It may be done already; then there is nothing to kill.
         drop(child.kill());
@@ -314,13 +358,17 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
     undisturbed.dlt(&arguments).ok();
     killed_after(&killed, &arguments, &[30, 150, 300, 450, 600, 750, 900, 1_100, 1_400]);
     for folder in ["cache", "hf"] {
-        let (expected, ours) = (tree(&undisturbed.place.path(folder)), tree(&killed.place.path(folder)));
+        let (expected, ours) =
+            (tree(&undisturbed.place.path(folder)), tree(&killed.place.path(folder)));
         assert!(!expected.is_empty());
         assert_eq!(ours.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         assert!(ours == expected, "files in {folder} differ");
     }
-    let resumed =
-        killed.hub.requests().iter().any(|request| request.range.is_some_and(|(first, _)| first > 0));
+    let resumed = killed
+        .hub
+        .requests()
+        .iter()
+        .any(|request| request.range.is_some_and(|(first, _)| first > 0));
     assert!(resumed, "no download was taken up where it was cut");
 }
 
@@ -330,8 +378,9 @@ fn two_processes_that_build_one_cache_at_once_both_have_it() {
     let text = fs::read_to_string(world.place.path("text.txt")).unwrap().repeat(40);
     world.place.write("large.txt", &text);
     let outs: Vec<String> = thread::scope(|scope| {
-        let runs: Vec<_> =
-            (0..3).map(|_| scope.spawn(|| world.dlt(&["data", "tokenize", "large.txt"]).ok().out)).collect();
+        let runs: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| world.dlt(&["data", "tokenize", "large.txt"]).ok().out))
+            .collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
     let counts = |out: &String| out.lines().take(5).map(str::to_owned).collect::<Vec<_>>();

@@ -61,7 +61,8 @@ fn law_bits_hang_on_seed_and_threads_alone_not_on_place_time_or_cache() {
         ]);
         let mut command = place.command(&arguments);
         command.arg("--quiet").stdout(std::process::Stdio::null());
-        let status = command.env("DLT_CACHE", place.path(cache)).env("HOME", "/nonexistent").status();
+        let status =
+            command.env("DLT_CACHE", place.path(cache)).env("HOME", "/nonexistent").status();
         assert!(status.unwrap().success());
         let lines: Vec<String> =
             place.read(&format!("{out}/metrics.jsonl")).lines().map(without_times).collect();

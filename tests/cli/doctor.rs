@@ -30,9 +30,15 @@ fn a_whole_run_is_good() {
     let said = place.dlt(&["doctor", "run"]).ok();
     assert_eq!(contents(&place.path("run")), before);
     assert!(!said.out.contains("WRONG") && !said.out.contains("note"), "{}", said.out);
-    for part in
-        [NEWEST, OLDER, "12 steps", "5 decisions", "What works", "--resume run   (after step 12)", "dlt eval"]
-    {
+    for part in [
+        NEWEST,
+        OLDER,
+        "12 steps",
+        "5 decisions",
+        "What works",
+        "--resume run   (after step 12)",
+        "dlt eval",
+    ] {
         assert!(said.out.contains(part), "{part} is missing in {}", said.out);
     }
     assert!(!said.out.contains("What does not"), "{}", said.out);
@@ -56,7 +62,12 @@ fn law_every_damage_is_found_and_what_still_works_is_told() {
     };
     type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
     let cases: [(&str, Damage<'_>, i32, &[&str]); 12] = [
-        (NEWEST, &damaged, 4, &["WRONG", NEWEST, "checksum differs", "--resume RUN   (after step 8)"]),
+        (
+            NEWEST,
+            &damaged,
+            4,
+            &["WRONG", NEWEST, "checksum differs", "--resume RUN   (after step 8)"],
+        ),
         (NEWEST, &cut, 4, &["WRONG", "cut short", "--resume RUN   (after step 8)"]),
         (
             "checkpoint/step-000000000013.partial",
@@ -155,10 +166,13 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
     // No process has a number as large.
-    let left = ["runs/.run.partial", "runs/.run.4294967295.partial", "runs/run/summary.json.partial"];
+    let left =
+        ["runs/.run.partial", "runs/.run.4294967295.partial", "runs/run/summary.json.partial"];
     half_made(&place, &left);
     // As a run has them whose process was killed before it had its name.
-    for name in ["spec.toml", "metrics.jsonl", "lock", "model.safetensors.partial", "companions/merges.txt"] {
+    for name in
+        ["spec.toml", "metrics.jsonl", "lock", "model.safetensors.partial", "companions/merges.txt"]
+    {
         let path = place.path(left[0]).join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "half").unwrap();
@@ -198,9 +212,12 @@ fn law_a_repair_removes_no_folder_of_others() {
     half_made(&place, &["runs/.export.partial", "runs/.run-2.partial", "runs/.run.partial"]);
     let before = contents(&place.path("runs"));
     // What dlt never puts there is somebody's, and the whole folder with it.
-    for name in
-        ["thesis.tex", "checkpoint/step-000000000012.safetensors", "companions/notes.txt", "more/spec.toml"]
-    {
+    for name in [
+        "thesis.tex",
+        "checkpoint/step-000000000012.safetensors",
+        "companions/notes.txt",
+        "more/spec.toml",
+    ] {
         let path = place.path("runs/.run.partial").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "precious").unwrap();
@@ -251,9 +268,11 @@ fn a_repair_where_there_is_no_run_removes_nothing_of_others() {
     fs::create_dir(place.path("out/mine")).unwrap();
     place.write("out/mine/letter.txt", "precious");
     let before = contents(&place.path("out"));
-    for (run, reason) in
-        [("out/mine", "not a run folder"), ("out/gone", "no such run folder"), ("out", "not a run folder")]
-    {
+    for (run, reason) in [
+        ("out/mine", "not a run folder"),
+        ("out/gone", "no such run folder"),
+        ("out", "not a run folder"),
+    ] {
         let said = place.dlt(&["doctor", run, "--repair"]);
         assert!(said.code == Some(4) && said.err.contains(reason), "{run}: {said:?}");
         assert_eq!(contents(&place.path("out")), before, "{run}");
@@ -278,7 +297,11 @@ fn what_is_left_of_a_folder_that_never_came_to_be_is_named() {
 fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
     let place = Workplace::new();
     let left = ["tokens/ab.partial", "hub/datasets--a--b/refs/main.partial"];
-    let kept = ["tokens/ab.tokens", "hub/models--a--b/blobs/cd.part", "hub/models--a--b/blobs/ef.incomplete"];
+    let kept = [
+        "tokens/ab.tokens",
+        "hub/models--a--b/blobs/cd.part",
+        "hub/models--a--b/blobs/ef.incomplete",
+    ];
     half_made(&place, &left);
     half_made(&place, &kept);
     let doctor = |more: &[&str]| {
@@ -290,7 +313,10 @@ fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
     for (name, says) in
         [(left[0], "--repair removes it"), (left[1], "--repair removes it"), (kept[1], "continues")]
     {
-        assert!(said.lines().any(|line| line.contains(name) && line.contains(says)), "{name} in {said}");
+        assert!(
+            said.lines().any(|line| line.contains(name) && line.contains(says)),
+            "{name} in {said}"
+        );
     }
     assert!(!said.contains("ab.tokens") && !said.contains("incomplete"), "{said}");
     assert!(left.iter().chain(&kept).all(|name| place.path(name).exists()));

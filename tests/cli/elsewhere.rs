@@ -65,11 +65,15 @@ fn names_that_a_compiler_wrapped_are_read_and_said() {
     let file = "out/model.safetensors";
     let plain = tensors(&place, file);
     for wrapper in ["_orig_mod.", "base_model.model._orig_mod."] {
-        let wrapped = plain.iter().map(|(name, tensor)| (format!("{wrapper}{name}"), tensor.clone()));
+        let wrapped =
+            plain.iter().map(|(name, tensor)| (format!("{wrapper}{name}"), tensor.clone()));
         write(&place, file, &wrapped.collect(), &BTreeMap::new());
         let back = format!("back-{}", wrapper.len());
         let said = import(&place, &back).ok();
-        assert!(said.err.contains(&format!("without the `{wrapper}` that all of them have")), "{said:?}");
+        assert!(
+            said.err.contains(&format!("without the `{wrapper}` that all of them have")),
+            "{said:?}"
+        );
         assert_eq!(loss(&place, &back), expected, "{wrapper}");
     }
 }
@@ -77,7 +81,8 @@ fn names_that_a_compiler_wrapped_are_read_and_said() {
 /// A shared tensor is there once, and the metadata list its other names: the layers are tied, and stay so.
 #[test]
 fn shared_tensors_of_the_metadata_are_tied_layers() {
-    let place = exported(Kind::Gpt2, &["--set", "tying.initial=[0,0,2,0]", "--set", "agent.policy=none"]);
+    let place =
+        exported(Kind::Gpt2, &["--set", "tying.initial=[0,0,2,0]", "--set", "agent.policy=none"]);
     let expected = loss(&place, "run");
     let file = "out/model.safetensors";
     let mut kept = tensors(&place, file);
@@ -93,7 +98,10 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
     write(&place, file, &kept, &aliases);
     let said = import(&place, "back").ok();
     assert!(said.out.contains("tied layers found (the owner of each layer): 0 0 2 0"), "{said:?}");
-    assert!(said.err.contains("24 of the weights are listed as other names of shared ones"), "{said:?}");
+    assert!(
+        said.err.contains("24 of the weights are listed as other names of shared ones"),
+        "{said:?}"
+    );
     assert_eq!(loss(&place, "back"), expected);
     let map = place.dlt(&["inspect", "back"]).ok().out;
     assert!(map.contains("0 0 2 0"), "{map}");
@@ -133,11 +141,17 @@ fn what_only_training_reads_does_not_stop_an_import() {
         ],
     );
     let said = import(&place, "back").ok();
-    assert!(said.err.contains("`embd_pdrop` is 0: training here drops with 0.1 everywhere"), "{said:?}");
+    assert!(
+        said.err.contains("`embd_pdrop` is 0: training here drops with 0.1 everywhere"),
+        "{said:?}"
+    );
     assert_eq!(loss(&place, "back"), expected);
     change_config(&place, &[("logit_scale", json!(0.5))]);
     let said = import(&place, "other");
-    assert!(said.code == Some(4) && said.err.contains("`logit_scale`: expected no such key"), "{said:?}");
+    assert!(
+        said.code == Some(4) && said.err.contains("`logit_scale`: expected no such key"),
+        "{said:?}"
+    );
 }
 
 /// Each difference of a Llama is trained, leaves, comes back and leaves again as it was.
@@ -152,11 +166,19 @@ fn law_every_kind_of_llama_comes_back_bit_for_bit() {
         (&["model.attention_bias=inputs"], "qwen2", "max_window_layers"),
         (&["model.attention_window=24"], "mistral", "sliding_window"),
         (
-            &["model.rotary_kind=yarn", "model.rotary_attention=1.2", "model.rotary_stretch=[4,1,8,16]"],
+            &[
+                "model.rotary_kind=yarn",
+                "model.rotary_attention=1.2",
+                "model.rotary_stretch=[4,1,8,16]",
+            ],
             "llama",
             "rope_scaling",
         ),
-        (&["model.rotary_kind=dynamic", "model.rotary_stretch=[2,1,4,16]"], "llama", "rope_scaling"),
+        (
+            &["model.rotary_kind=dynamic", "model.rotary_stretch=[2,1,4,16]"],
+            "llama",
+            "rope_scaling",
+        ),
         (
             &[
                 "model.rotary_kind=longrope",
@@ -177,8 +199,8 @@ fn law_every_kind_of_llama_comes_back_bit_for_bit() {
         assert_eq!(loss(&place, "back"), loss(&place, "run"), "{sets:?}");
         place.dlt(&["export", "back", "--format", "hf", "--out", "again"]).ok();
         for file in ["config.json", "model.safetensors"] {
-            let [first, again] =
-                ["out", "again"].map(|folder| fs::read(place.path(&format!("{folder}/{file}"))).unwrap());
+            let [first, again] = ["out", "again"]
+                .map(|folder| fs::read(place.path(&format!("{folder}/{file}"))).unwrap());
             assert!(first == again, "{sets:?} {file}");
         }
         let memory = place.dlt(&["inspect", "--memory", "run/spec.toml"]).ok().out;
@@ -197,7 +219,10 @@ fn rejects_folders_that_are_not_whole() {
         assert!(!place.path("new").exists(), "{word}");
     };
     let mut more = whole.clone();
-    more.insert("transformer.h.4.ln_1.weight".to_owned(), whole["transformer.h.0.ln_1.weight"].clone());
+    more.insert(
+        "transformer.h.4.ln_1.weight".to_owned(),
+        whole["transformer.h.0.ln_1.weight"].clone(),
+    );
     write(&place, file, &more, &BTreeMap::new());
     refused("`transformer.h.4.ln_1.weight`");
     let mut fewer = whole.clone();

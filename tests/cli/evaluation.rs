@@ -17,8 +17,12 @@ fn the_splits_give_what_the_summary_says() {
     assert_eq!(validation["loss"], summary["validation_loss"]);
     assert_eq!(validation["unigram_perplexity"], summary["unigram_perplexity"]);
     assert_eq!(validation["bits_per_byte"], summary["bits_per_byte"]);
-    let test = parse(&place.dlt(&["eval", "run", "--split", "test", "--json", "--threads", "2"]).ok().out);
-    assert_eq!((&test["split"], &test["perplexity"]), (&"test".into(), &summary["test_perplexity"]));
+    let test =
+        parse(&place.dlt(&["eval", "run", "--split", "test", "--json", "--threads", "2"]).ok().out);
+    assert_eq!(
+        (&test["split"], &test["perplexity"]),
+        (&"test".into(), &summary["test_perplexity"])
+    );
     let table = place.dlt(&["eval", "run"]).ok().out;
     assert!(table.contains("perplexity") && table.contains("unigram floor"), "{table}");
 }
@@ -36,7 +40,8 @@ fn a_text_gives_its_loss_and_its_predicted_tokens() {
     // Nearly untrained: about as unsure as the vocabulary of 50,257 is large.
     let loss = measured["loss"].as_f64().unwrap();
     assert!((8.0..=12.0).contains(&loss), "{loss}");
-    let alone = place.dlt(&["eval", "run/model.safetensors", "--text", "said.txt", "--json"]).ok().out;
+    let alone =
+        place.dlt(&["eval", "run/model.safetensors", "--text", "said.txt", "--json"]).ok().out;
     assert_eq!(parse(&alone), measured, "the model file is enough");
 }
 

@@ -30,7 +30,8 @@ fn decided(place: &Workplace, folder: &str) -> Vec<Option<Vec<u8>>> {
 
 fn files(place: &Workplace, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(place.path(folder)).unwrap();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut files: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     files
 }
@@ -47,7 +48,8 @@ fn law_a_model_of_replicated_layers_comes_back_bit_for_bit() {
         place.dlt(&["import", format, "--out", &back]).ok();
         assert_eq!(loss(&place, &back), expected, "{format}");
         let shown = place.dlt(&["inspect", &back]).ok().out;
-        let distinct = shown.lines().find(|line| line.contains("distinct layers in memory")).unwrap();
+        let distinct =
+            shown.lines().find(|line| line.contains("distinct layers in memory")).unwrap();
         assert!(distinct.ends_with(" 4"), "{format}: {shown}");
     }
 }
@@ -59,7 +61,8 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
         train(&place, kind, "run", &["--set", "training.steps=7"]);
         let expected = loss(&place, "run");
         for format in ["hf", "tied"] {
-            let [out, back, again] = ["out", "back", "again"].map(|name| format!("{name}-{format}"));
+            let [out, back, again] =
+                ["out", "back", "again"].map(|name| format!("{name}-{format}"));
             export(&place, "run", format, &out);
             place.dlt(&["import", &out, "--out", &back]).ok();
             assert_eq!(loss(&place, &back), expected, "{kind:?} {format}");
@@ -88,7 +91,8 @@ fn law_scaled_branches_leave_in_the_weights() {
             let back = format!("back-{format}");
             let said = place.dlt(&["export", "run", "--format", format, "--out", format]).ok();
             assert!(said.err.contains("tying.residual_scale"), "{}", said.err);
-            let (spec, card) = (format!("{format}/spec.toml"), place.read(&format!("{format}/README.md")));
+            let (spec, card) =
+                (format!("{format}/spec.toml"), place.read(&format!("{format}/README.md")));
             assert!(place.read(&spec).contains("residual_scale = \"none\""), "{kind:?} {format}");
             assert!(card.contains("0.250, 0.250, 0.250, 0.250"), "{card}");
             place.dlt(&["import", format, "--out", &back]).ok();
@@ -103,12 +107,20 @@ fn law_scaled_branches_leave_in_the_weights() {
 #[test]
 fn a_block_with_two_factors_leaves_as_two_blocks() {
     let place = place();
-    let scaled =
-        ["tying.initial=[0,0,2,3]", "tying.residual_scale=uses", "agent.policy=fixed", "agent.pattern=tied"];
+    let scaled = [
+        "tying.initial=[0,0,2,3]",
+        "tying.residual_scale=uses",
+        "agent.policy=fixed",
+        "agent.pattern=tied",
+    ];
     let sets: Vec<_> = scaled.iter().flat_map(|set| ["--set", set]).collect();
     train(&place, Kind::Gpt2, "run", &sets);
     let said = place.dlt(&["export", "run", "--format", "tied", "--out", "tied"]).ok();
-    assert!(said.err.contains("different factors, so 2 blocks are written instead of 1"), "{}", said.err);
+    assert!(
+        said.err.contains("different factors, so 2 blocks are written instead of 1"),
+        "{}",
+        said.err
+    );
     place.dlt(&["import", "tied", "--out", "back"]).ok();
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
     let shown = place.dlt(&["inspect", "back"]).ok().out;
@@ -137,9 +149,13 @@ fn an_export_holds_what_its_reader_asks_for() {
     );
     let tokens = place.json("text-hf/tokenizer_config.json");
     assert_eq!(tokens["tokenizer_class"], "PreTrainedTokenizerFast");
-    assert_eq!((&tokens["eos_token"], &config["eos_token_id"]), (&"<|endoftext|>".into(), &256.into()));
+    assert_eq!(
+        (&tokens["eos_token"], &config["eos_token_id"]),
+        (&"<|endoftext|>".into(), &256.into())
+    );
     let card = place.read("text-hf/README.md");
-    for part in ["AutoModelForCausalLM", "Who uses whose weights", "perplexity", "text.txt", "ICLR"] {
+    for part in ["AutoModelForCausalLM", "Who uses whose weights", "perplexity", "text.txt", "ICLR"]
+    {
         assert!(card.contains(part), "{part} is missing in\n{card}");
     }
     let path = place.path("").to_string_lossy().into_owned();
@@ -155,7 +171,10 @@ fn an_export_holds_what_its_reader_asks_for() {
     fs::remove_file(place.path("seen-hf/spec.toml")).unwrap();
     place.dlt(&["import", "seen-hf", "--out", "back", "--data", "pictures.bin"]).ok();
     assert_eq!(loss(&place, "back"), loss(&place, "seen"));
-    place.write("seen-hf/preprocessor_config.json", r#"{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#);
+    place.write(
+        "seen-hf/preprocessor_config.json",
+        r#"{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#,
+    );
     let said = place.dlt(&["import", "seen-hf", "--out", "other"]);
     assert!(said.code == Some(4) && said.err.contains("came [0.0, 0.0, 0.0]"), "{said:?}");
 }
@@ -163,7 +182,12 @@ fn an_export_holds_what_its_reader_asks_for() {
 #[test]
 fn the_compact_form_is_smaller_by_the_share_of_tied_weights() {
     let place = place();
-    train(&place, Kind::Gpt2, "run", &["--set", "tying.initial=[0,0,0,0]", "--set", "agent.policy=none"]);
+    train(
+        &place,
+        Kind::Gpt2,
+        "run",
+        &["--set", "tying.initial=[0,0,0,0]", "--set", "agent.policy=none"],
+    );
     let said = export(&place, "run", "tied", "tied");
     assert_eq!(
         fs::read(place.path("tied/model.safetensors")).unwrap(),
@@ -182,22 +206,33 @@ fn the_compact_form_is_smaller_by_the_share_of_tied_weights() {
 #[test]
 fn an_imported_model_is_a_run_for_every_task() {
     let place = place();
-    train(&place, Kind::Gpt2, "run", &["--set", "tying.initial=[0,0,2,2]", "--set", "agent.policy=none"]);
+    train(
+        &place,
+        Kind::Gpt2,
+        "run",
+        &["--set", "tying.initial=[0,0,2,2]", "--set", "agent.policy=none"],
+    );
     export(&place, "run", "hf", "out");
     place.dlt(&["import", "out", "--out", "back"]).ok();
     let map = place.dlt(&["inspect", "back"]).ok().out;
     assert!(map.contains("0 0 2 2") && map.contains("of step 0"), "{map}");
     assert_eq!(place.dlt(&["doctor", "back"]).ok().err, "");
     let write = |run: &str| {
-        place.dlt(&["generate", run, "--prompt", "To be", "--tokens", "9", "--threads", "1"]).ok().out
+        place
+            .dlt(&["generate", run, "--prompt", "To be", "--tokens", "9", "--threads", "1"])
+            .ok()
+            .out
     };
     assert_eq!(write("back"), write("run"));
     // Going on with it begins with its weights: a step that learns nothing leaves the loss as it is.
     let still = ["--set", "optimizer.learning_rate=1e-30", "--set", "optimizer.weight_decay=0"];
     place
         .dlt(
-            &[&["train", "--from", "back", "--data", "text.txt", "--steps", "1", "--out", "on"], &still[..]]
-                .concat(),
+            &[
+                &["train", "--from", "back", "--data", "text.txt", "--steps", "1", "--out", "on"],
+                &still[..],
+            ]
+            .concat(),
         )
         .ok();
     place.dlt(&["train", "--resume", "back", "--quiet"]).ok();
@@ -211,7 +246,8 @@ fn an_imported_model_is_a_run_for_every_task() {
 #[test]
 fn models_made_elsewhere_are_read() {
     let place = place();
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/huggingface");
+    let fixtures =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/huggingface");
     // 37 letters, so that the fixture's tokens have a text.
     let vocabulary: serde_json::Map<String, Value> = ('a'..='z')
         .chain('0'..='9')
@@ -239,7 +275,12 @@ fn models_made_elsewhere_are_read() {
     let text: String = ids
         .iter()
         .map(|id| {
-            vocabulary.iter().find(|(_, value)| value.as_u64() == Some(u64::from(*id))).unwrap().0.as_str()
+            vocabulary
+                .iter()
+                .find(|(_, value)| value.as_u64() == Some(u64::from(*id)))
+                .unwrap()
+                .0
+                .as_str()
         })
         .collect();
     place.write("said.txt", &text);
@@ -263,7 +304,9 @@ fn a_model_of_others_is_refused_with_the_command_that_makes_a_run_of_it() {
     export(&place, "run", "hf", "an export");
     fs::create_dir_all(place.path("runs/anexport")).unwrap();
     let mut runs = Vec::new();
-    for task in [&["eval", "an export"][..], &["generate", "an export", "--prompt", "a", "--tokens", "2"]] {
+    for task in
+        [&["eval", "an export"][..], &["generate", "an export", "--prompt", "a", "--tokens", "2"]]
+    {
         let said = place.dlt(task);
         assert_eq!(said.code, Some(4), "{said:?}");
         assert!(
@@ -292,7 +335,10 @@ fn companions_that_are_no_files_are_refused_by_name() {
     train(&place, Kind::Gpt2, "run", &[]);
     export(&place, "run", "hf", "out");
     let spec = fs::read_to_string(place.path("out/spec.toml")).unwrap();
-    place.write("out/spec.toml", spec.replace("tokenizer = \"tokenizer.json\"", "tokenizer = \"bytes\""));
+    place.write(
+        "out/spec.toml",
+        spec.replace("tokenizer = \"tokenizer.json\"", "tokenizer = \"bytes\""),
+    );
     assert!(place.read("out/spec.toml").contains("tokenizer = \"bytes\""));
     let refused = |name: &str, words: &[&str]| {
         for task in [
@@ -305,9 +351,13 @@ fn companions_that_are_no_files_are_refused_by_name() {
             assert!(!place.path("new").exists(), "{name}");
         }
     };
-    for name in
-        ["tokenizer.json", "generation_config.json", "chat_template.jinja", "config.json", "vocab.json"]
-    {
+    for name in [
+        "tokenizer.json",
+        "generation_config.json",
+        "chat_template.jinja",
+        "config.json",
+        "vocab.json",
+    ] {
         let path = place.path("out").join(name);
         let before = fs::read(&path).ok();
         let _ = fs::remove_file(&path);
@@ -325,7 +375,10 @@ fn companions_that_are_no_files_are_refused_by_name() {
         }
     }
     place.write("out/additional_chat_templates", "text");
-    refused("additional_chat_templates", &["additional_chat_templates", "it is a file, expected a folder"]);
+    refused(
+        "additional_chat_templates",
+        &["additional_chat_templates", "it is a file, expected a folder"],
+    );
     fs::remove_file(place.path("out/additional_chat_templates")).unwrap();
     place.dlt(&["import", "out", "--out", "new"]).ok();
 }
@@ -351,8 +404,16 @@ fn rejects_what_cannot_leave_or_come() {
         (&["import", "gone", "--out", "new"], 4, "gone: no such run folder or model file"),
         (&["import", "odd", "--out", "new"], 4, "model_type"),
         (&["import", "bare", "--out", "new"], 4, "model.safetensors"),
-        (&["import", "out", "--out", "new", "--set", "model.width=32"], 3, "`model.width` is 32, its own 16"),
-        (&["generate", "run", "--prompt", "a"], 4, "predicts the next token, came one that predicts masked"),
+        (
+            &["import", "out", "--out", "new", "--set", "model.width=32"],
+            3,
+            "`model.width` is 32, its own 16",
+        ),
+        (
+            &["generate", "run", "--prompt", "a"],
+            4,
+            "predicts the next token, came one that predicts masked",
+        ),
     ] {
         let said = place.dlt(arguments);
         assert_eq!(said.code, Some(code), "{arguments:?} {said:?}");

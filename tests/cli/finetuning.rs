@@ -14,7 +14,8 @@ use crate::workplace::{Said, Workplace};
 const TIED: [&str; 4] = ["--set", "tying.initial=[0,0,2,2]", "--set", "agent.policy=none"];
 
 fn finetune(place: &Workplace, run: &str, out: &str, more: &[&str]) -> Said {
-    let data = ["finetune", run, "--task", "glue/sst2", "--data", "SST", "--out", out, "--threads", "1"];
+    let data =
+        ["finetune", run, "--task", "glue/sst2", "--data", "SST", "--out", out, "--threads", "1"];
     place.dlt(&[&data[..], more].concat()).ok()
 }
 
@@ -22,7 +23,14 @@ fn weights(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u32>> {
     let path = place.path(&format!("{run}/model.safetensors"));
     let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
     let bits = |tensor: Tensor| -> Vec<u32> {
-        tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+        tensor
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+            .into_iter()
+            .map(f32::to_bits)
+            .collect()
     };
     tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect()
 }
@@ -36,9 +44,12 @@ fn texts_are_told_apart_with_the_tying_held() {
     for kind in [Kind::Gpt2, Kind::Llama] {
         let place = place();
         train(&place, kind, "run", &TIED);
-        let learn = ["--set", "optimizer.learning_rate=3e-3", "--set", "training.batch=8", "--steps", "60"];
+        let learn =
+            ["--set", "optimizer.learning_rate=3e-3", "--set", "training.batch=8", "--steps", "60"];
         let said = finetune(&place, "run", "tuned", &learn);
-        for part in ["validation accuracy", "majority class", "Matthews correlation", "F1 of class 1"] {
+        for part in
+            ["validation accuracy", "majority class", "Matthews correlation", "F1 of class 1"]
+        {
             assert!(said.out.contains(part), "{part} is missing in\n{}", said.out);
         }
         assert!(said.err.contains("drawn anew"), "{}", said.err);
@@ -48,7 +59,10 @@ fn texts_are_told_apart_with_the_tying_held() {
         let tuned = spec(&place, "tuned");
         assert_eq!(tuned.tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
         let start = place.path("run").to_string_lossy().into_owned();
-        assert_eq!((tuned.model.start, tuned.model.dropout), (start, spec(&place, "run").model.dropout));
+        assert_eq!(
+            (tuned.model.start, tuned.model.dropout),
+            (start, spec(&place, "run").model.dropout)
+        );
         let map = place.dlt(&["inspect", "tuned"]).ok().out;
         assert!(map.contains("0 0 2 2"), "{map}");
         for text in [&said.err, &said.out, &map] {
@@ -65,7 +79,12 @@ fn texts_are_told_apart_with_the_tying_held() {
 #[test]
 fn scaled_branches_are_held_with_the_tying() {
     let place = place();
-    train(&place, Kind::Gpt2, "held", &[&TIED[..], &["--set", "tying.residual_scale=uses"]].concat());
+    train(
+        &place,
+        Kind::Gpt2,
+        "held",
+        &[&TIED[..], &["--set", "tying.residual_scale=uses"]].concat(),
+    );
     finetune(&place, "held", "tuned", &["--method", "reference-glue", "--steps", "2"]);
     assert_eq!(spec(&place, "tuned").tying.residual_scale, ResidualScale::Uses);
     // Groups that are no longer those of the start would get other factors.
@@ -74,7 +93,9 @@ fn scaled_branches_are_held_with_the_tying() {
         ["--task", "glue/sst2", "--data", "SST", "--out", "none", "--threads", "1", "--steps", "2"];
     let said = place.dlt(&[&["finetune", "grown"], &arguments[..]].concat());
     assert_eq!(said.code, Some(3), "{said:?}");
-    for part in ["`tying.residual_scale`", "[0.25, 0.25, 0.25, 0.25]", "[1.0, 1.0, 0.5, 0.5]", "dlt import"] {
+    for part in
+        ["`tying.residual_scale`", "[0.25, 0.25, 0.25, 0.25]", "[1.0, 1.0, 0.5, 0.5]", "dlt import"]
+    {
         assert!(said.err.contains(part), "{part} is missing in {}", said.err);
     }
     assert!(!place.path("none").exists());
@@ -144,8 +165,11 @@ fn a_task_of_the_hub_is_fetched() {
     train(&place, Kind::Gpt2, "run", &TIED);
     for task in ["glue/cola", "glue/mrpc"] {
         let out = task.replace('/', "-");
-        let mut command = place.command(&["finetune", "run", "--task", task, "--steps", "2", "--out", &out]);
-        for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "HF_HUB_CACHE"] {
+        let mut command =
+            place.command(&["finetune", "run", "--task", task, "--steps", "2", "--out", &out]);
+        for name in
+            ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "HF_HUB_CACHE"]
+        {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", place.path("hf"));
@@ -160,8 +184,18 @@ fn a_task_of_the_hub_is_fetched() {
 fn pictures_are_told_apart() {
     let place = place();
     train(&place, Kind::Vit, "run", &TIED);
-    let data =
-        ["finetune", "run", "--task", "cifar10", "--data", "pictures.bin", "--out", "tuned", "--steps", "3"];
+    let data = [
+        "finetune",
+        "run",
+        "--task",
+        "cifar10",
+        "--data",
+        "pictures.bin",
+        "--out",
+        "tuned",
+        "--steps",
+        "3",
+    ];
     let said = place.dlt(&[&data[..], &["--set", "training.batch=8"]].concat()).ok();
     assert!(said.out.contains("validation accuracy"), "{}", said.out);
     assert_eq!(spec(&place, "tuned").tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
@@ -179,7 +213,11 @@ fn rejects_what_cannot_be_learnt() {
         (&["seen", "--task", "glue/sst2", "--data", "SST"], 2, "seen reads pictures"),
         (&["gone", "--task", "glue/sst2", "--data", "SST"], 4, "gone: no such run folder"),
         (&["run", "--task", "glue/sst2", "--data", "NONE"], 4, "NONE"),
-        (&["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.layers=3"], 3, "its own 4"),
+        (
+            &["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.layers=3"],
+            3,
+            "its own 4",
+        ),
         (
             &["run", "--task", "glue/sst2", "--data", "SST", "--set", "model.pooling=first"],
             3,

@@ -18,7 +18,10 @@ fn law_a_seed_settles_the_text() {
     let place = Workplace::new();
     place.train("run", &[]);
     let first = generate(&place, &["--seed", "1"]);
-    assert!(first.starts_with("To be") && first.ends_with('\n') && first.len() > "To be\n".len(), "{first}");
+    assert!(
+        first.starts_with("To be") && first.ends_with('\n') && first.len() > "To be\n".len(),
+        "{first}"
+    );
     assert_eq!(first, generate(&place, &["--seed", "1"]));
     assert_ne!(first, generate(&place, &["--seed", "2"]));
 }
@@ -74,8 +77,16 @@ fn several_texts_are_printed_whole_and_in_order() {
         format!("{}{}", line["prompt"].as_str().unwrap(), line["continuation"].as_str().unwrap())
     };
     let [first, second, third] = [text(&all[0]), text(&all[1]), text(&all[2])];
-    let said =
-        place.dlt(&["generate", "run", "--tokens", "12", "--prompt", "Lo", "--prompt-file", "prompts.txt"]);
+    let said = place.dlt(&[
+        "generate",
+        "run",
+        "--tokens",
+        "12",
+        "--prompt",
+        "Lo",
+        "--prompt-file",
+        "prompts.txt",
+    ]);
     let expected =
         format!("=== 1 of 3 ===\n{first}\n\n=== 2 of 3 ===\n{second}\n\n=== 3 of 3 ===\n{third}\n");
     assert_eq!(said.ok().out, expected);
@@ -85,7 +96,8 @@ fn several_texts_are_printed_whole_and_in_order() {
 fn prompts_come_from_standard_input() {
     let place = Workplace::new();
     place.train("run", &[]);
-    let mut command = place.command(&["generate", "run", "--tokens", "3", "--json", "--prompt-file", "-"]);
+    let mut command =
+        place.command(&["generate", "run", "--tokens", "3", "--json", "--prompt-file", "-"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"To be\nor not\n").unwrap();
@@ -105,7 +117,8 @@ fn a_text_ends_before_a_stop_text() {
     // The last character of the text and the one before it: wherever they come first, there it ends.
     let (at, _) = text.char_indices().rev().nth(1).unwrap();
     let stop = &text[at..];
-    let ended = lines(&place, &["--prompt", "To be", "--stop", stop, "--stop", "never there"]).remove(0);
+    let ended =
+        lines(&place, &["--prompt", "To be", "--stop", stop, "--stop", "never there"]).remove(0);
     assert_eq!(ended["continuation"], text[..text.find(stop).unwrap()]);
     assert_eq!(ended["end"], "stop");
     let streamed = generate(&place, &["--stop", stop]);
@@ -119,8 +132,20 @@ fn a_penalty_makes_repetition_rarer() {
     let distinct = |more: &[&str]| {
         let text = place
             .dlt(
-                &[&["generate", "run", "--prompt", "To be", "--temperature", "0", "--tokens", "30"], more]
-                    .concat(),
+                &[
+                    &[
+                        "generate",
+                        "run",
+                        "--prompt",
+                        "To be",
+                        "--temperature",
+                        "0",
+                        "--tokens",
+                        "30",
+                    ],
+                    more,
+                ]
+                .concat(),
             )
             .ok()
             .out;
@@ -149,7 +174,11 @@ fn rejects_what_cannot_be_generated() {
     place.write("empty.txt", "\n\n");
     for (arguments, code, word) in [
         (&["--prompt", "a", "--stop", ""][..], 2, "--stop: expected some text"),
-        (&["--prompt", "a", "--repetition-penalty", "0"], 2, "repetition penalty: expected a number above 0"),
+        (
+            &["--prompt", "a", "--repetition-penalty", "0"],
+            2,
+            "repetition penalty: expected a number above 0",
+        ),
         (&["--prompt-file", "none.txt"], 4, "--prompt-file: cannot read none.txt"),
         (&["--prompt-file", "empty.txt"], 2, "--prompt-file: expected a line with text, came none"),
         (&["--prompt", "a", "--batch", "0"], 2, "--batch"),

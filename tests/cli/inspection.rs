@@ -104,7 +104,10 @@ fn a_picture_is_drawn_and_a_file_that_is_there_stays() {
     place.write("states.jsonl", rows.join("\n") + "\n");
     place.dlt(&["inspect", "states.jsonl", "--svg", "map.svg"]).ok();
     let picture = place.read("map.svg");
-    assert!(picture.contains("after step 10") && picture.matches("class=\"arc\"").count() == 1, "{picture}");
+    assert!(
+        picture.contains("after step 10") && picture.matches("class=\"arc\"").count() == 1,
+        "{picture}"
+    );
     let again = place.dlt(&["inspect", "states.jsonl", "--svg", "map.svg"]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert_eq!(place.read("map.svg"), picture);

@@ -98,7 +98,8 @@ struct Moments(u64);
 
 impl Moments {
     fn next(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 }
@@ -165,7 +166,10 @@ fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
         has(&|row| row.unlikeness.is_some() && row.tied_events > 0),
         "expected a swap that passes the gate"
     );
-    assert!(has(&|row| row.conflict.is_some() && row.unlikeness.is_none()), "expected a split by gradients");
+    assert!(
+        has(&|row| row.conflict.is_some() && row.unlikeness.is_none()),
+        "expected a split by gradients"
+    );
     assert!(has(&|row| row.reward.is_some() && row.loss_before.is_some()), "expected a gain");
 }
 

@@ -75,7 +75,10 @@ fn a_step_is_measured_with_the_keys_of_the_peer() {
     let narrow = measure(&["--dtype", "bf16"]);
     assert!(narrow["peer"].as_str().unwrap().contains(" bf16 "), "{narrow}");
     assert!((number(&narrow, "loss") / loss - 1.0).abs() < 0.01, "{narrow}");
-    assert!(number(&narrow, "predicted_peak_mb") < number(&untied, "predicted_peak_mb"), "{narrow}");
+    assert!(
+        number(&narrow, "predicted_peak_mb") < number(&untied, "predicted_peak_mb"),
+        "{narrow}"
+    );
     for figures in [untied, tied, owner] {
         assert_predicted(&figures);
     }
@@ -105,16 +108,32 @@ fn rejects_steps_that_cannot_be() {
     refuse(&["--owners", "0,0"], 2, &["--owners", "--tying sum or --tying owner"]);
     refuse(&["--tying", "sum", "--owners", "0,1"], 3, &["tying.initial"]);
     refuse(&["--steps", "0"], 2, &["--steps: expected at least 1"]);
-    refuse(&["--width", "96000"], 5, &["memory: the next steps take", "the model itself is too large"]);
+    refuse(
+        &["--width", "96000"],
+        5,
+        &["memory: the next steps take", "the model itself is too large"],
+    );
 }
 
 #[test]
 fn generation_is_measured_with_the_keys_of_the_peer() {
     let place = Workplace::new();
-    let small = ["bench", "decode", "--layers", "6", "--width", "96", "--heads", "3", "--vocab", "500"];
-    let short =
-        ["--prompt-tokens", "5", "--new-tokens", "9", "--batch", "2", "--runs", "2", "--threads", "1"];
-    let measure = |more: &[&str]| line(&place.dlt(&[&small, &short, more, &["--json"]].concat()).ok().out);
+    let small =
+        ["bench", "decode", "--layers", "6", "--width", "96", "--heads", "3", "--vocab", "500"];
+    let short = [
+        "--prompt-tokens",
+        "5",
+        "--new-tokens",
+        "9",
+        "--batch",
+        "2",
+        "--runs",
+        "2",
+        "--threads",
+        "1",
+    ];
+    let measure =
+        |more: &[&str]| line(&place.dlt(&[&small, &short, more, &["--json"]].concat()).ok().out);
     let block = 12 * 96 * 96 + 13 * 96;
     let shared = 500 * 96 + 1024 * 96 + 2 * 96;
     let untied = measure(&[]);
@@ -142,13 +161,20 @@ fn generation_is_measured_with_the_keys_of_the_peer() {
 fn memory_is_told_before_training() {
     let place = Workplace::new();
     let said = place.dlt(&["inspect", "--memory", "smoke"]).ok();
-    for part in
-        ["at the start", "no layer tied", "weights", "moments", "activations", "peak", "This machine has"]
-    {
+    for part in [
+        "at the start",
+        "no layer tied",
+        "weights",
+        "moments",
+        "activations",
+        "peak",
+        "This machine has",
+    ] {
         assert!(said.out.contains(part), "{part} in {}", said.out);
     }
     let rows = |more: &[&str]| -> Vec<Value> {
-        let said = place.dlt(&[&["inspect", "--memory", "gpt2-paper", "--json"], more].concat()).ok();
+        let said =
+            place.dlt(&[&["inspect", "--memory", "gpt2-paper", "--json"], more].concat()).ok();
         said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let states = rows(&[]);
@@ -183,13 +209,21 @@ fn a_step_of_every_architecture_is_measured() {
     for (preset, tying) in
         [("smoke", "none"), ("bert-small", "sum"), ("llama-small", "owner"), ("vit-cifar", "sum")]
     {
-        let arguments = ["bench", "step", "--preset", preset, "--tying", tying, "--steps", "1", "--json"];
+        let arguments =
+            ["bench", "step", "--preset", preset, "--tying", tying, "--steps", "1", "--json"];
         let figures = line(&place.dlt(&arguments).ok().out);
-        let (measured, predicted) = (number(&figures, "peak_rss_mb"), number(&figures, "predicted_peak_mb"));
-        assert!(number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0, "{preset}");
+        let (measured, predicted) =
+            (number(&figures, "peak_rss_mb"), number(&figures, "predicted_peak_mb"));
+        assert!(
+            number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0,
+            "{preset}"
+        );
         // What is not counted is the same for all: libraries, stacks, buffers that are kept for the next step.
-        let apart =
-            if cfg!(feature = "composed") { predicted - measured } else { (predicted - measured).abs() };
+        let apart = if cfg!(feature = "composed") {
+            predicted - measured
+        } else {
+            (predicted - measured).abs()
+        };
         assert!(apart < 0.25 * measured.max(100.0), "{preset}: {measured} {predicted}");
     }
     let said = place.dlt(&["bench", "step", "--preset", "smoke", "--layers", "3"]);

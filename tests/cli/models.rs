@@ -64,7 +64,9 @@ impl Kind {
     fn sets(self) -> &'static [&'static str] {
         match self {
             Self::Gpt2 => &["model.dropout=0.1", "model.positions=40"],
-            Self::BertCausal => &["model.architecture=bert", "model.gelu=erf", "model.norm_epsilon=1e-12"],
+            Self::BertCausal => {
+                &["model.architecture=bert", "model.gelu=erf", "model.norm_epsilon=1e-12"]
+            }
             Self::BertMasked => &[
                 "model.architecture=bert",
                 "model.objective=masked-token",

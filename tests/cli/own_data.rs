@@ -18,8 +18,17 @@ fn json_of(said: &Said) -> Value {
 
 /// Trains on a folder or a file for a few steps.
 fn train(place: &Workplace, data: &str, more: &[&str]) -> Said {
-    let fixed =
-        ["train", "--preset", "smoke", "--data", data, "--steps", "4", "--set", "data.tokenizer=bytes"];
+    let fixed = [
+        "train",
+        "--preset",
+        "smoke",
+        "--data",
+        data,
+        "--steps",
+        "4",
+        "--set",
+        "data.tokenizer=bytes",
+    ];
     place.dlt(&[&fixed[..], &["--set", "tying.decide_every=2"], more].concat())
 }
 
@@ -38,9 +47,13 @@ fn without_a_test_split_there_are_no_test_figures() {
     let place = Workplace::new();
     folder(&place, "corpus", &["train.txt", "validation.txt"]);
     let said = train(&place, "corpus", &["--out", "run"]).ok();
-    assert!(said.err.contains("no test split") && !said.out.contains("test perplexity"), "{said:?}");
+    assert!(
+        said.err.contains("no test split") && !said.out.contains("test perplexity"),
+        "{said:?}"
+    );
     let summary = place.json("run/summary.json");
-    let keys: Vec<&String> = summary.as_object().unwrap().keys().filter(|key| key.contains("test")).collect();
+    let keys: Vec<&String> =
+        summary.as_object().unwrap().keys().filter(|key| key.contains("test")).collect();
     assert_eq!(keys, Vec::<&String>::new());
     assert!(summary["validation_perplexity"].is_f64());
     let data = &place.json("run/provenance.json")["data"];
@@ -59,8 +72,11 @@ fn without_a_test_split_there_are_no_test_figures() {
     let refused = place.dlt(&["eval", "run", "--split", "test"]);
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert!(refused.err.contains("corpus has no test split"), "{refused:?}");
-    let refused =
-        train(&place, "corpus", &["--set", "evaluation.select_on=validation-and-test", "--out", "b"]);
+    let refused = train(
+        &place,
+        "corpus",
+        &["--set", "evaluation.select_on=validation-and-test", "--out", "b"],
+    );
     assert_eq!(refused.code, Some(4), "{refused:?}");
 }
 
@@ -70,9 +86,12 @@ fn a_folder_is_shown_before_it_is_trained_on() {
     folder(&place, "corpus", &["train-00000-of-00001.txt", "validation-0.txt", "test-0.txt"]);
     place.write("corpus/README.txt", "about it");
     let shown = place.dlt(&["data", "info", "corpus"]).ok().out;
-    for part in
-        ["train-00000-of-00001.txt", "validation 1 file", "test     1 file", "README.txt: a file about"]
-    {
+    for part in [
+        "train-00000-of-00001.txt",
+        "validation 1 file",
+        "test     1 file",
+        "README.txt: a file about",
+    ] {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }
     let said = train(&place, "corpus", &["--out", "run"]).ok();
@@ -81,7 +100,9 @@ fn a_folder_is_shown_before_it_is_trained_on() {
     assert_eq!(plan["division"], "names");
     assert_eq!(plan["left_out"], json!([{ "file": "README.txt", "reason": "about-data" }]));
     place.write("corpus/more.txt", "more");
-    for arguments in [&["data", "info", "corpus"][..], &["train", "--preset", "smoke", "--data", "corpus"]] {
+    for arguments in
+        [&["data", "info", "corpus"][..], &["train", "--preset", "smoke", "--data", "corpus"]]
+    {
         let refused = place.dlt(arguments);
         assert_eq!(refused.code, Some(4), "{refused:?}");
         assert!(refused.err.contains("more.txt say none"), "{refused:?}");
@@ -92,11 +113,13 @@ fn a_folder_is_shown_before_it_is_trained_on() {
 fn rows_are_evaluated_as_they_are_trained_on() {
     let place = Workplace::new();
     let rows: Vec<String> = place.read("text.txt").lines().take(60).map(str::to_owned).collect();
-    let table: String = rows.iter().map(|row| format!("{}\n", json!({ "id": "x", "body": row }))).collect();
+    let table: String =
+        rows.iter().map(|row| format!("{}\n", json!({ "id": "x", "body": row }))).collect();
     place.write("rows.jsonl", &table);
     place.write("joined.txt", rows.join("\n"));
     place.train("run", &["--set", "data.tokenizer=bytes"]);
-    let eval = |run: &str, text: &str| json_of(&place.dlt(&["eval", run, "--text", text, "--json"]).ok());
+    let eval =
+        |run: &str, text: &str| json_of(&place.dlt(&["eval", run, "--text", text, "--json"]).ok());
     // A run that was trained on plain text reads rows as lines.
     assert_eq!(eval("run", "rows.jsonl::body"), eval("run", "joined.txt"));
     assert_eq!(train(&place, "rows.jsonl::body", &["--out", "of-rows"]).ok().code, Some(0));
@@ -111,7 +134,8 @@ fn rows_are_evaluated_as_they_are_trained_on() {
     }
     let refused = place.dlt(&["eval", "run", "--text", "folder::body", "--json"]);
     assert!(refused.code == Some(4) && refused.err.contains("--split"), "{refused:?}");
-    let of_folder = place.dlt(&["eval", "run", "--text", "folder::body", "--split", "test", "--json"]).ok();
+    let of_folder =
+        place.dlt(&["eval", "run", "--text", "folder::body", "--split", "test", "--json"]).ok();
     assert_eq!(json_of(&of_folder), eval("run", "rows.jsonl::body"));
 }
 
@@ -119,15 +143,25 @@ fn rows_are_evaluated_as_they_are_trained_on() {
 fn labels_of_a_table_are_learned() {
     let place = Workplace::new();
     let row = |row: usize| {
-        format!("{} {row},{}\n", ["dark and cold", "bright and warm"][row % 2], ["bad", "good"][row % 2])
+        format!(
+            "{} {row},{}\n",
+            ["dark and cold", "bright and warm"][row % 2],
+            ["bad", "good"][row % 2]
+        )
     };
     place.write("reviews.csv", format!("text,label\n{}", (0..200).map(row).collect::<String>()));
     place.train("run", &["--set", "data.tokenizer=bytes"]);
-    let learn = ["--set", "training.batch=8", "--set", "training.steps=6", "--set", "model.context=32"];
+    let learn =
+        ["--set", "training.batch=8", "--set", "training.steps=6", "--set", "model.context=32"];
     let said = place
-        .dlt(&[&["finetune", "run", "--data", "reviews.csv", "--out", "tuned"][..], &learn].concat())
+        .dlt(
+            &[&["finetune", "run", "--data", "reviews.csv", "--out", "tuned"][..], &learn].concat(),
+        )
         .ok();
-    assert!(said.out.contains("validation accuracy") && said.out.contains("test accuracy"), "{said:?}");
+    assert!(
+        said.out.contains("validation accuracy") && said.out.contains("test accuracy"),
+        "{said:?}"
+    );
     let data = &place.json("tuned/provenance.json")["data"];
     assert_eq!(data["class_names"], json!(["bad", "good"]));
     assert_eq!(data["plan"]["division"], "checksums");
@@ -150,7 +184,10 @@ fn tokens_beyond_the_limit_are_refused_with_the_setting() {
     };
     let refused = tokenize("1MB");
     assert_eq!(refused.code, Some(5), "{refused:?}");
-    assert!(refused.err.contains("DLT_CACHE_LIMIT") && refused.err.contains("1.0 MB"), "{refused:?}");
+    assert!(
+        refused.err.contains("DLT_CACHE_LIMIT") && refused.err.contains("1.0 MB"),
+        "{refused:?}"
+    );
     assert_eq!(fs::read_dir(place.path("cache")).unwrap().count(), 0, "something is left");
     tokenize("1GB").ok();
     let refused = tokenize("lots");
@@ -177,13 +214,15 @@ fn a_cache_that_is_cut_under_a_run_ends_it_with_a_message() {
     let place = Workplace::new();
     let arguments =
         ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "1000000", "--out", "run"];
-    let mut command =
-        place.command(&[&arguments[..], &["--set", "data.tokenizer=bytes", "--threads", "1"]].concat());
+    let mut command = place
+        .command(&[&arguments[..], &["--set", "data.tokenizer=bytes", "--threads", "1"]].concat());
     command.env("DLT_CACHE", place.path("cache")).stderr(Stdio::piped()).stdout(Stdio::null());
     let run = command.spawn().unwrap();
     let began = Instant::now();
-    let has_begun =
-        || fs::read_to_string(place.path("run/metrics.jsonl")).is_ok_and(|text| text.contains("\"step\":3,"));
+    let has_begun = || {
+        fs::read_to_string(place.path("run/metrics.jsonl"))
+            .is_ok_and(|text| text.contains("\"step\":3,"))
+    };
     while !has_begun() && began.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(20));
     }

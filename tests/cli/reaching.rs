@@ -14,8 +14,10 @@ const ESCAPE: &str = "\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}2J";
 /// Nothing but line feeds and tabs does anything to a terminal.
 fn is_harmless(said: &Said) {
     for text in [&said.out, &said.err] {
-        let raw: Vec<char> =
-            text.chars().filter(|letter| letter.is_control() && !"\n\t".contains(*letter)).collect();
+        let raw: Vec<char> = text
+            .chars()
+            .filter(|letter| letter.is_control() && !"\n\t".contains(*letter))
+            .collect();
         assert_eq!(raw, [], "{said:?}");
     }
 }
@@ -61,7 +63,8 @@ fn regression_control_characters_in_a_run_are_shown_as_digits() {
     let path = format!("{run}/provenance.json");
     let provenance = place.read(&path);
     place.write(&path, provenance.replace("\"device\"", &format!("\"{ESCAPE}\": 1, \"device\"")));
-    for arguments in [vec!["inspect", &run], vec!["doctor", &run], vec!["train", "--resume", &run]] {
+    for arguments in [vec!["inspect", &run], vec!["doctor", &run], vec!["train", "--resume", &run]]
+    {
         is_harmless(&place.dlt(&arguments));
     }
     // The log too.
@@ -76,7 +79,11 @@ fn long_values_are_cut() {
     let said = place.dlt(&["train", "long.toml"]);
     assert_eq!(said.code, Some(3), "{}", said.err.len());
     assert!(said.err.len() < 5_000, "{} bytes are shown", said.err.len());
-    assert!(said.err.contains("unknown key `kkk") && said.err.contains("the nearest is"), "{}", said.err);
+    assert!(
+        said.err.contains("unknown key `kkk") && said.err.contains("the nearest is"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -114,7 +121,8 @@ fn regression_a_tilde_in_the_environment_is_the_home_folder() {
 #[test]
 fn regression_what_is_in_the_cache_whole_needs_no_hub() {
     let world = World::new();
-    let tiny = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", "tiny"];
+    let tiny =
+        ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", "tiny"];
     world.place.dlt(&tiny).ok();
     world.place.dlt(&["export", "tiny", "--format", "hf", "--out", "tiny-hf"]).ok();
     let mut model = Repository::model("someone/tiny");
@@ -130,7 +138,11 @@ fn regression_what_is_in_the_cache_whole_needs_no_hub() {
     let gone = StandIn::start().endpoint();
     let away = |arguments: &[&str]| Said::by(world.command(arguments).env("HF_ENDPOINT", &gone));
     let said = away(&["import", "hf:someone/tiny", "--out", "away"]).ok();
-    assert!(said.err.contains("cannot reach the hub") && said.err.contains("of the cache"), "{}", said.err);
+    assert!(
+        said.err.contains("cannot reach the hub") && said.err.contains("of the cache"),
+        "{}",
+        said.err
+    );
     let loss = |run: &str| world.place.dlt(&["eval", run, "--text", "text.txt", "--json"]).ok().out;
     assert_eq!(loss("away"), loss("online"));
     // Without the lock file, as where Python fetched it, and with it.
@@ -158,13 +170,18 @@ fn data_needs_no_option_and_common_settings_have_one() {
     assert_eq!(place.read("a/spec.toml"), place.read("b/spec.toml"));
     assert_eq!(place.read("a/states.jsonl"), place.read("b/states.jsonl"));
 
-    let more = ["--lr", "3e-4", "--batch", "2", "--epochs", "1", "--tokenizer", "bytes", "--out", "c"];
+    let more =
+        ["--lr", "3e-4", "--batch", "2", "--epochs", "1", "--tokenizer", "bytes", "--out", "c"];
     place.write("small.txt", &place.read("text.txt")[..8_000]);
     place.dlt(&[&["train", "small.txt", "--preset", "smoke"], &more[..]].concat()).ok();
     let spec = place.read("c/spec.toml");
-    for line in
-        ["learning_rate = 0.0003", "batch = 2", "steps = \"auto\"", "epochs = 1", "tokenizer = \"bytes\""]
-    {
+    for line in [
+        "learning_rate = 0.0003",
+        "batch = 2",
+        "steps = \"auto\"",
+        "epochs = 1",
+        "tokenizer = \"bytes\"",
+    ] {
         assert!(spec.lines().any(|found| found.starts_with(line)), "{line} is not in\n{spec}");
     }
 
@@ -226,7 +243,8 @@ fn regression_a_folder_that_is_taken_is_passed_over_unless_it_was_named() {
 fn a_rehearsal_is_said_and_is_on_only_where_it_is_asked_for() {
     let place = Workplace::new();
     let rehearse = |value: &str| {
-        let arguments = ["train", "--data", "text.txt", "--out", &format!("run-{value}")].map(str::to_owned);
+        let arguments =
+            ["train", "--data", "text.txt", "--out", &format!("run-{value}")].map(str::to_owned);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Said::by(place.command(&arguments).env("DLT_REHEARSAL", value))
     };

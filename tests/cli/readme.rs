@@ -42,16 +42,22 @@ enum Step {
 impl Step {
     fn of(line: &str) -> Self {
         let mut words = words(line);
-        let begins =
-            |with: &[&str]| words.iter().map(String::as_str).take(with.len()).eq(with.iter().copied());
+        let begins = |with: &[&str]| {
+            words.iter().map(String::as_str).take(with.len()).eq(with.iter().copied())
+        };
         if begins(&["cargo", "run", "--release"]) {
-            let dashes = words.iter().position(|word| word == "--").expect("arguments of dlt after --");
+            let dashes =
+                words.iter().position(|word| word == "--").expect("arguments of dlt after --");
             return Self::Dlt(words.split_off(dashes + 1));
         }
         if begins(&["cargo", "xtask"]) {
             return Self::Task(words.split_off(2));
         }
-        assert_eq!(words, ["cargo", "test", "--workspace"], "README has a command that nothing here can run");
+        assert_eq!(
+            words,
+            ["cargo", "test", "--workspace"],
+            "README has a command that nothing here can run"
+        );
         Self::Tests
     }
 }
@@ -74,7 +80,8 @@ fn commands() -> Vec<&'static str> {
 
 /// Words as a shell splits them, up to a comment; README quotes with double quotes only.
 fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut is_quoted, mut is_open) = (Vec::new(), String::new(), false, false);
+    let (mut words, mut word, mut is_quoted, mut is_open) =
+        (Vec::new(), String::new(), false, false);
     for letter in line.chars() {
         match letter {
             '"' => (is_quoted, is_open) = (!is_quoted, true),
@@ -193,8 +200,8 @@ fn task(mut arguments: Vec<String>) -> Outcome {
 
 /// The program behind `cargo xtask`: the one that was built with `dlt`, as with the whole workspace, else by cargo.
 fn xtask() -> Command {
-    let built =
-        Path::new(env!("CARGO_BIN_EXE_dlt")).with_file_name(format!("xtask{}", std::env::consts::EXE_SUFFIX));
+    let built = Path::new(env!("CARGO_BIN_EXE_dlt"))
+        .with_file_name(format!("xtask{}", std::env::consts::EXE_SUFFIX));
     if built.is_file() {
         return Command::new(built);
     }
@@ -213,7 +220,11 @@ fn every_command_of_the_readme_works_in_its_order() {
             Step::Dlt(arguments) => {
                 of_dlt += 1;
                 let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                if arguments[0] == "watch" { watch(&world, &arguments) } else { run(&world, &arguments) }
+                if arguments[0] == "watch" {
+                    watch(&world, &arguments)
+                } else {
+                    run(&world, &arguments)
+                }
             }
             Step::Task(arguments) => {
                 of_tasks += 1;
@@ -244,7 +255,10 @@ fn every_command_of_the_readme_works_in_its_order() {
         "shakespeare-12-gpt2-my-1",
         "shakespeare-12-1-sst2-1",
     ] {
-        assert!(world.place.path(&format!("runs/{run}/summary.json")).is_file(), "{run} is not there");
+        assert!(
+            world.place.path(&format!("runs/{run}/summary.json")).is_file(),
+            "{run} is not there"
+        );
         assert!(!run.contains("-my-") || README.contains("runs/shakespeare-12-my-1"));
     }
 }

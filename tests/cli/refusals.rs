@@ -29,7 +29,12 @@ fn train_refused(place: &Workplace, more: &[&str], code: ExitCode, parts: &[&str
 fn rejects_an_empty_text() {
     let place = Workplace::new();
     place.write("empty.txt", "");
-    train_refused(&place, &["--data", "empty.txt"], ExitCode::BadData, &["empty.txt", "holds no text"]);
+    train_refused(
+        &place,
+        &["--data", "empty.txt"],
+        ExitCode::BadData,
+        &["empty.txt", "holds no text"],
+    );
 }
 
 #[test]
@@ -47,7 +52,12 @@ fn rejects_a_text_that_is_not_utf8() {
 #[test]
 fn rejects_a_missing_path() {
     let place = Workplace::new();
-    train_refused(&place, &["--data", "no/such.txt"], ExitCode::BadData, &["no/such.txt", "shakespeare"]);
+    train_refused(
+        &place,
+        &["--data", "no/such.txt"],
+        ExitCode::BadData,
+        &["no/such.txt", "shakespeare"],
+    );
     refused(&place, &["train", "no.toml"], ExitCode::BadSpec, &["cannot read the spec no.toml"]);
     refused(&place, &["eval", "no-run"], ExitCode::BadData, &["no-run: no such run folder"]);
     refused(&place, &["inspect", "no-run"], ExitCode::BadData, &["no-run: no such run folder"]);
@@ -61,7 +71,12 @@ fn rejects_a_wrong_type_in_a_spec() {
     let parts = ["spec.toml: `model.layers` must be a whole number", "\"many\""];
     refused(&place, &["train", "spec.toml"], ExitCode::BadSpec, &parts);
     place.write("spec.toml", "[model\n");
-    refused(&place, &["train", "spec.toml"], ExitCode::BadSpec, &["spec.toml, line 1", "not valid TOML"]);
+    refused(
+        &place,
+        &["train", "spec.toml"],
+        ExitCode::BadSpec,
+        &["spec.toml, line 1", "not valid TOML"],
+    );
 }
 
 #[test]
@@ -71,13 +86,23 @@ fn rejects_an_unknown_key_and_names_the_nearest() {
     let parts = ["unknown key `tying.decide_evry`", "nearest is `tying.decide_every`"];
     refused(&place, &["train", "spec.toml"], ExitCode::BadSpec, &parts);
     train_refused(&place, &["--set", "tying.decide_evry=4"], ExitCode::BadSpec, &parts);
-    train_refused(&place, &["--set", "tying.decide_every"], ExitCode::Usage, &["expected key=value"]);
+    train_refused(
+        &place,
+        &["--set", "tying.decide_every"],
+        ExitCode::Usage,
+        &["expected key=value"],
+    );
 }
 
 #[test]
 fn rejects_a_model_that_cannot_be() {
     let place = Workplace::new();
-    train_refused(&place, &["--set", "model.layers=0"], ExitCode::BadSpec, &["`model.layers` is 0"]);
+    train_refused(
+        &place,
+        &["--set", "model.layers=0"],
+        ExitCode::BadSpec,
+        &["`model.layers` is 0"],
+    );
     let parts = ["`model.heads` is 5", "divisor of model.width = 32"];
     train_refused(&place, &["--set", "model.heads=5"], ExitCode::BadSpec, &parts);
     let parts = ["model.vocabulary", "50257", "100"];
@@ -89,9 +114,19 @@ fn rejects_a_model_that_cannot_be() {
 fn rejects_more_tokens_than_there_are() {
     let place = Workplace::new();
     place.write("short.txt", "Brevity is the soul of wit.");
-    train_refused(&place, &["--data", "short.txt"], ExitCode::BadData, &["short.txt has", "takes 33"]);
+    train_refused(
+        &place,
+        &["--data", "short.txt"],
+        ExitCode::BadData,
+        &["short.txt has", "takes 33"],
+    );
     let large = ["--data", "text.txt", "--set", "training.batch=100000"];
-    train_refused(&place, &large, ExitCode::BadData, &["a batch of 100000 windows cannot be drawn"]);
+    train_refused(
+        &place,
+        &large,
+        ExitCode::BadData,
+        &["a batch of 100000 windows cannot be drawn"],
+    );
 }
 
 #[test]
@@ -106,23 +141,40 @@ fn rejects_a_folder_that_is_there_already() {
 #[test]
 fn rejects_names_that_are_no_preset_or_method() {
     let place = Workplace::new();
-    refused(&place, &["train", "--preset", "smok"], ExitCode::Usage, &["`smok`", "nearest is `smoke`"]);
+    refused(
+        &place,
+        &["train", "--preset", "smok"],
+        ExitCode::Usage,
+        &["`smok`", "nearest is `smoke`"],
+    );
     refused(&place, &["spec", "smok"], ExitCode::Usage, &["`smok`", "nearest is `smoke`"]);
-    train_refused(&place, &["--method", "papper"], ExitCode::Usage, &["`papper`", "nearest is `paper`"]);
+    train_refused(
+        &place,
+        &["--method", "papper"],
+        ExitCode::Usage,
+        &["`papper`", "nearest is `paper`"],
+    );
 }
 
 #[test]
 fn rejects_a_gpu_that_is_not_there() {
     let place = Workplace::new();
     train_refused(&place, &["--device", "cuda:99"], ExitCode::Resources, &["device cuda:99"]);
-    train_refused(&place, &["--device", "gpu"], ExitCode::Usage, &["expected auto, cpu, cuda or cuda:N"]);
+    train_refused(
+        &place,
+        &["--device", "gpu"],
+        ExitCode::Usage,
+        &["expected auto, cpu, cuda or cuda:N"],
+    );
 }
 
 #[test]
 fn rejects_a_recording_that_cannot_be_replayed() {
     let place = Workplace::new();
     let replay = |path: &str| format!("agent.recording={path}");
-    let asked = |path: &str| ["--set".to_owned(), "agent.policy=replay".into(), "--set".into(), replay(path)];
+    let asked = |path: &str| {
+        ["--set".to_owned(), "agent.policy=replay".into(), "--set".into(), replay(path)]
+    };
     let refuse = |path: &str, code, parts: &[&str]| {
         let more = asked(path);
         train_refused(&place, &more.each_ref().map(String::as_str), code, parts);
@@ -137,7 +189,12 @@ fn rejects_a_recording_that_cannot_be_replayed() {
 #[test]
 fn rejects_files_that_are_no_model() {
     let place = Workplace::new();
-    refused(&place, &["inspect", "text.txt"], ExitCode::BadData, &["text.txt: not a safetensors file"]);
+    refused(
+        &place,
+        &["inspect", "text.txt"],
+        ExitCode::BadData,
+        &["text.txt: not a safetensors file"],
+    );
     refused(&place, &["eval", "."], ExitCode::BadData, &["not a run folder"]);
 }
 

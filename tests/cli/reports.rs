@@ -87,7 +87,10 @@ fn several_runs_stand_beside_each_other() {
     let summary = place.json("tied/summary.json");
     assert_eq!(runs[0]["validation_perplexity"], summary["validation_perplexity"]);
     assert_eq!(runs[0]["independent_layers_mean"], summary["independent_layers_mean"]);
-    assert_eq!((&runs[1]["name"], &runs[1]["method"]), (&"plain".into(), &"conventional training".into()));
+    assert_eq!(
+        (&runs[1]["name"], &runs[1]["method"]),
+        (&"plain".into(), &"conventional training".into())
+    );
     assert!(!place.path("tied/report.html").exists(), "no page where none was asked for");
 }
 
@@ -110,7 +113,11 @@ fn a_run_that_was_stopped_gives_a_page_that_says_so() {
     place.train("run", &[]);
     fs::remove_file(place.path("run/summary.json")).unwrap();
     place.dlt(&["report", "run"]).ok();
-    assert!(place.read("run/report.html").contains("Not finished when this page was made: step 12 of 12"));
+    assert!(
+        place
+            .read("run/report.html")
+            .contains("Not finished when this page was made: step 12 of 12")
+    );
 }
 
 #[test]

@@ -13,7 +13,8 @@ fn started(place: &Workplace, run: &str, more: &[&str]) -> (Child, BufReader<Chi
     let mut arguments =
         vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "100000", "--out", run];
     arguments.extend(more);
-    let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("step") {
@@ -44,9 +45,13 @@ fn a_signal_saves_the_run_and_says_how_to_go_on() {
         send(signal, &child);
         let said = ended(child, lines);
         assert_eq!(said.code, Some(130), "{said:?}");
-        assert!(said.err.contains("interrupted: after step") && said.err.contains("--resume"), "{said:?}");
+        assert!(
+            said.err.contains("interrupted: after step") && said.err.contains("--resume"),
+            "{said:?}"
+        );
         assert!(!place.path(&format!("{run}/summary.json")).exists());
-        let steps = place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
+        let steps =
+            place.read(&format!("{run}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
         let name = format!("{run}/checkpoint/step-{steps:012}.safetensors");
         assert!(place.path(&name).is_file(), "the step that was under way is saved: {name}");
 
@@ -91,7 +96,11 @@ fn a_second_process_is_told_who_holds_the_folder() {
     child.kill().unwrap();
     child.wait().unwrap();
     let said = place.dlt(&["train", "--resume", "run", "--steps", "3"]).ok();
-    assert!(said.err.contains("no checkpoint was made yet"), "a killed process holds nothing: {}", said.err);
+    assert!(
+        said.err.contains("no checkpoint was made yet"),
+        "a killed process holds nothing: {}",
+        said.err
+    );
 }
 
 /// Every file of a run folder by its path in it.
@@ -114,7 +123,8 @@ fn files(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone() {
     let place = Workplace::new();
-    let saves = ["--set", "checkpoint.every_steps=2", "--set", "evaluation.every_steps=3", "--tensorboard"];
+    let saves =
+        ["--set", "checkpoint.every_steps=2", "--set", "evaluation.every_steps=3", "--tensorboard"];
     for (round, ms) in [0, 3, 9, 20].into_iter().enumerate() {
         let (run, moved) = (format!("run-{round}"), format!("moved-{round}"));
         let (child, lines) = started(&place, &run, &saves);
@@ -126,11 +136,20 @@ fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone(
         send("-CONT", &child);
         let said = ended(child, lines);
         assert_eq!(said.code, Some(5), "{said:?}");
-        assert!(said.err.contains(&format!("{run} is no longer the folder of this run")), "{}", said.err);
-        assert!(files(&place, &run) == other, "{run}: the other run was written into: {}", said.err);
+        assert!(
+            said.err.contains(&format!("{run} is no longer the folder of this run")),
+            "{}",
+            said.err
+        );
+        assert!(
+            files(&place, &run) == other,
+            "{run}: the other run was written into: {}",
+            said.err
+        );
         place.dlt(&["doctor", &run]).ok();
 
-        let steps = place.read(&format!("{moved}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
+        let steps =
+            place.read(&format!("{moved}/metrics.jsonl")).matches("\"kind\":\"step\"").count();
         let more = (steps + 4).to_string();
         let said = place.dlt(&["train", "--resume", &moved, "--steps", &more, "--quiet"]).ok();
         assert_eq!(place.json(&format!("{moved}/summary.json"))["seed"], 1, "{said:?}");
@@ -163,10 +182,15 @@ fn law_peaks_of_memory_survive_a_stop() {
     place.dlt(&[&["train", "--resume", "run"], &lean[..]].concat()).ok();
     let after = ["peak_rss_mb", "predicted_peak_rss_mb"].map(figure);
     // The last checkpoint was made a moment before the first process ended.
-    assert!(after.iter().zip(before).all(|(after, before)| *after > 0.97 * before), "{before:?} {after:?}");
+    assert!(
+        after.iter().zip(before).all(|(after, before)| *after > 0.97 * before),
+        "{before:?} {after:?}"
+    );
     let metrics = place.read("run/metrics.jsonl");
     let last = metrics.lines().rfind(|line| line.contains("\"kind\":\"step\"")).unwrap();
-    let now = serde_json::from_str::<serde_json::Value>(last).unwrap()["current_rss_mb"].as_f64().unwrap();
+    let now = serde_json::from_str::<serde_json::Value>(last).unwrap()["current_rss_mb"]
+        .as_f64()
+        .unwrap();
     assert!(now < 0.9 * before[0], "the second process is to need less: {now} of {}", before[0]);
     assert!(figure("peak_rss_mb") >= figure("mean_rss_mb"));
 }
@@ -190,8 +214,11 @@ fn law_a_run_made_longer_is_the_long_run() {
 fn rejects_what_would_be_another_run_and_leaves_it_alone() {
     let place = Workplace::new();
     place.train("run", &[]);
-    let before =
-        (place.read("run/spec.toml"), place.read("run/summary.json"), place.read("run/metrics.jsonl"));
+    let before = (
+        place.read("run/spec.toml"),
+        place.read("run/summary.json"),
+        place.read("run/metrics.jsonl"),
+    );
     for (more, code, says) in [
         (&["--seed", "7"][..], 3, "`seed`: 1 became 7"),
         (&["--set", "model.layers=4"], 3, "`model.layers`: 3 became 4"),
@@ -206,8 +233,11 @@ fn rejects_what_would_be_another_run_and_leaves_it_alone() {
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.err.contains(says), "{says} is missing in {}", said.err);
     }
-    let after =
-        (place.read("run/spec.toml"), place.read("run/summary.json"), place.read("run/metrics.jsonl"));
+    let after = (
+        place.read("run/spec.toml"),
+        place.read("run/summary.json"),
+        place.read("run/metrics.jsonl"),
+    );
     assert_eq!(before, after);
     place.write("text2.txt", place.read("text.txt"));
     place.dlt(&["train", "--resume", "run", "--steps", "14", "--data", "text2.txt"]).ok();
@@ -242,7 +272,8 @@ fn a_run_that_diverges_names_step_loss_tensor_and_what_is_left() {
     arguments.extend(DIVERGES);
     let said = place.dlt(&arguments);
     assert_eq!(said.code, Some(6), "{said:?}");
-    for part in ["training diverged at step 1", "loss", "tensor", "no checkpoint had been made yet"] {
+    for part in ["training diverged at step 1", "loss", "tensor", "no checkpoint had been made yet"]
+    {
         assert!(said.err.contains(part), "{part} is missing in {}", said.err);
     }
     assert!(!said.err.contains("panicked"), "{}", said.err);

@@ -10,17 +10,27 @@ fn every_preset_is_printed_in_full_and_reads_back() {
     let place = Workplace::new();
     for preset in PRESETS {
         let text = place.dlt(&["spec", preset.name()]).ok().out;
-        assert_eq!(toml::from_str::<Spec>(&text).unwrap(), preset.spec().unwrap(), "{}", preset.name());
+        assert_eq!(
+            toml::from_str::<Spec>(&text).unwrap(),
+            preset.spec().unwrap(),
+            "{}",
+            preset.name()
+        );
         assert!(text.contains("# Paper: 15 (section 4"), "{text}");
-        assert!(text.starts_with(&format!("# {}", preset.header().lines().next().unwrap())), "{text}");
+        assert!(
+            text.starts_with(&format!("# {}", preset.header().lines().next().unwrap())),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn a_method_and_assignments_lie_over_the_preset() {
     let place = Workplace::new();
-    let text =
-        place.dlt(&["spec", "smoke", "--method", "reference", "--set", "tying.decide_every=9"]).ok().out;
+    let text = place
+        .dlt(&["spec", "smoke", "--method", "reference", "--set", "tying.decide_every=9"])
+        .ok()
+        .out;
     let expected = Spec::assemble(&[
         presets::preset("smoke").unwrap().overlay().unwrap(),
         presets::method("reference").unwrap().overlay().unwrap(),
@@ -40,7 +50,9 @@ fn the_list_has_a_line_for_each_preset_and_method() {
     let place = Workplace::new();
     let list = place.dlt(&["spec", "--list"]).ok().out;
     for preset in PRESETS.iter().chain(METHODS) {
-        let lines = list.lines().filter(|line| line.trim_start().starts_with(&format!("{} ", preset.name())));
+        let lines = list
+            .lines()
+            .filter(|line| line.trim_start().starts_with(&format!("{} ", preset.name())));
         assert_eq!(lines.count(), 1, "{}: {list}", preset.name());
     }
 }
@@ -49,9 +61,16 @@ fn the_list_has_a_line_for_each_preset_and_method() {
 fn the_help_teaches_commands_places_and_exit_codes() {
     let place = Workplace::new();
     let help = place.dlt(&["--help"]).ok().out;
-    for word in
-        ["train", "eval", "generate", "inspect", "spec", "runs/NAME-SEED", "DLT_CACHE", "--preset smoke"]
-    {
+    for word in [
+        "train",
+        "eval",
+        "generate",
+        "inspect",
+        "spec",
+        "runs/NAME-SEED",
+        "DLT_CACHE",
+        "--preset smoke",
+    ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
     }
     for code in ExitCode::ALL {

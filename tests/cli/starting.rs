@@ -28,7 +28,8 @@ fn spec(place: &Workplace, run: &str) -> Spec {
 }
 
 fn from(place: &Workplace, model: &str, data: &str, out: &str, more: &[&str]) -> Said {
-    place.dlt(&[&["train", "--from", model, "--data", data, "--quiet", "--out", out], more].concat())
+    place
+        .dlt(&[&["train", "--from", model, "--data", data, "--quiet", "--out", out], more].concat())
 }
 
 #[test]
@@ -38,7 +39,8 @@ fn every_family_begins_with_the_weights_of_a_model() {
         train(&place, kind, "run", &[]);
         place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
         place.dlt(&["export", "run", "--format", "tied", "--out", "tied"]).ok();
-        let still = [&STILL[..], &["--set", "training.batch=4"], &["--set", "model.context=24"]].concat();
+        let still =
+            [&STILL[..], &["--set", "training.batch=4"], &["--set", "model.context=24"]].concat();
         for model in ["run", "run/model.safetensors", "hf", "tied"] {
             let out = format!("from-{}", model.replace('/', "-"));
             from(&place, model, kind.data(), &out, &still).ok();
@@ -58,13 +60,18 @@ fn a_start_has_the_factors_of_its_weights() {
     let uses = ["--set", "tying.initial=tied", "--set", "tying.residual_scale=uses"];
     train(&place, Kind::Gpt2, "scaled", &[&uses[..], &["--set", "agent.policy=none"]].concat());
     train(&place, Kind::Gpt2, "plain", &[]);
-    let still = [&STILL[..], &["--set", "training.batch=4", "--set", "model.context=24"], &uses].concat();
+    let still =
+        [&STILL[..], &["--set", "training.batch=4", "--set", "model.context=24"], &uses].concat();
     from(&place, "scaled", "text.txt", "same", &still).ok();
     assert_eq!(loss(&place, "same"), loss(&place, "scaled"));
     for (model, more) in [("scaled", &uses[..2]), ("scaled", &uses[2..]), ("plain", &uses)] {
         let said = from(&place, model, "text.txt", "new", &[&STILL[..], more].concat());
         assert_eq!(said.code, Some(3), "{model} {more:?} {said:?}");
-        assert!(said.err.contains("`tying.residual_scale`") && said.err.contains(model), "{}", said.err);
+        assert!(
+            said.err.contains("`tying.residual_scale`") && said.err.contains(model),
+            "{}",
+            said.err
+        );
         assert!(!place.path("new").exists(), "{model} {more:?}");
     }
 }
@@ -72,7 +79,12 @@ fn a_start_has_the_factors_of_its_weights() {
 #[test]
 fn every_method_ties_a_model_that_is_there() {
     let place = place();
-    train(&place, Kind::Gpt2, "run", &["--set", "tying.initial=independent", "--set", "agent.policy=none"]);
+    train(
+        &place,
+        Kind::Gpt2,
+        "run",
+        &["--set", "tying.initial=independent", "--set", "agent.policy=none"],
+    );
     for method in ["paper", "reference"] {
         let out = format!("on-{method}");
         let more = ["--method", method, "--steps", "8", "--set", "tying.decide_every=2"];
@@ -90,7 +102,8 @@ fn every_method_ties_a_model_that_is_there() {
 fn a_run_from_a_model_goes_on_as_if_never_stopped() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
-    let more = ["--set", "tying.decide_every=2", "--set", "checkpoint.every_steps=3", "--threads", "1"];
+    let more =
+        ["--set", "tying.decide_every=2", "--set", "checkpoint.every_steps=3", "--threads", "1"];
     from(&place, "run", "text.txt", "whole", &[&more[..], &["--steps", "6"]].concat()).ok();
     from(&place, "run", "text.txt", "parts", &[&more[..], &["--steps", "3"]].concat()).ok();
     // With a checkpoint the model that it began with is not needed.
@@ -114,7 +127,9 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
     let read = |file: &str| fs::read(place.path(&format!("hf/{file}"))).unwrap();
     let repository = |name: &str, files: &[&str]| {
-        files.iter().fold(Repository::model(name), |repository, file| repository.file(file, read(file)))
+        files
+            .iter()
+            .fold(Repository::model(name), |repository, file| repository.file(file, read(file)))
     };
     let files = ["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"];
     let small = repository("someone/small", &files[..3]);
@@ -123,7 +138,9 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     hub.serve(repository("someone/whole", &files));
     let dlt = |arguments: &[&str], is_offline: bool| -> Said {
         let mut command = place.command(arguments);
-        for name in ["HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_CACHE"] {
+        for name in
+            ["HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HF_HUB_CACHE"]
+        {
             command.env_remove(name);
         }
         command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", place.path("hf-home"));
@@ -133,8 +150,17 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
         Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     };
     let train = |model: &str, out: &str, is_offline| {
-        let arguments =
-            ["train", "--from", model, "--data", "text.txt", "--out", out, "--set", "model.context=24"];
+        let arguments = [
+            "train",
+            "--from",
+            model,
+            "--data",
+            "text.txt",
+            "--out",
+            out,
+            "--set",
+            "model.context=24",
+        ];
         dlt(&[&arguments[..], &STILL].concat(), is_offline)
     };
     train("hf:someone/small", "first", false).ok();
@@ -171,7 +197,11 @@ fn rejects_what_contradicts_the_model() {
     for (arguments, code, word) in [
         (&["--from", "run", "--set", "model.width=32"][..], 3, "`model.width` is 32, its own 16"),
         (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, its own 16"),
-        (&["--from", "run", "--set", "model.gelu=erf"], 3, "`model.gelu` is \"erf\", its own \"tanh\""),
+        (
+            &["--from", "run", "--set", "model.gelu=erf"],
+            3,
+            "`model.gelu` is \"erf\", its own \"tanh\"",
+        ),
         (&["--from", "run", "--set", "model.context=64"], 3, "at least model.context = 64"),
         (&["--from", "run", "--set", "tying.initial=frozen"], 3, "`tying.initial`"),
         (&["--from", "run", "--set", "data.tokenizer=gpt2"], 3, "257"),
@@ -181,7 +211,8 @@ fn rejects_what_contradicts_the_model() {
         (&["--from", "run", "--resume", "run"], 2, "--resume"),
         (&["--set", "model.start=run", "--set", "tying.initial=tied"], 3, "is not that of run"),
     ] {
-        let said = place.dlt(&[&["train", "--data", "text.txt", "--out", "new"], arguments].concat());
+        let said =
+            place.dlt(&[&["train", "--data", "text.txt", "--out", "new"], arguments].concat());
         assert_eq!(said.code, Some(code), "{arguments:?} {said:?}");
         assert!(said.err.contains(word), "{word} in {}", said.err);
         assert!(!place.path("new").exists(), "{arguments:?}");

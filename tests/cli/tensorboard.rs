@@ -38,7 +38,8 @@ fn timeless(events: Vec<Event>) -> Vec<Event> {
 }
 
 fn steps(place: &Workplace, run: &str) -> usize {
-    let metrics = fs::read_to_string(place.path(&format!("{run}/metrics.jsonl"))).unwrap_or_default();
+    let metrics =
+        fs::read_to_string(place.path(&format!("{run}/metrics.jsonl"))).unwrap_or_default();
     metrics.matches("\"kind\":\"step\"").count()
 }
 
@@ -48,7 +49,9 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
     let arguments = |run: &'static str| {
         let mut arguments =
             vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "40", "--out", run];
-        for setting in ["tying.decide_every=3", "evaluation.every_steps=7", "checkpoint.every_steps=4"] {
+        for setting in
+            ["tying.decide_every=3", "evaluation.every_steps=7", "checkpoint.every_steps=4"]
+        {
             arguments.extend(["--set", setting]);
         }
         arguments.extend(["--threads", "1", "--tensorboard", "--quiet"]);
@@ -64,8 +67,9 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
     child.wait().unwrap();
     assert!(!place.path("killed/summary.json").exists(), "the run was over before it was killed");
     let before = event_file(&place, "killed");
-    let step =
-        |event: &Event| event.values.first().filter(|(tag, _)| tag == "train/loss").map(|_| event.step);
+    let step = |event: &Event| {
+        event.values.first().filter(|(tag, _)| tag == "train/loss").map(|_| event.step)
+    };
     let seen = read(&fs::read(&before).unwrap()).unwrap().iter().filter_map(step).max();
     assert!(seen >= Some(9), "events come while a run is under way: {seen:?}");
 
@@ -122,7 +126,9 @@ fn tables_have_a_line_for_each_row() {
     let said = place.dlt(&["convert", "run", "--to", "csv"]).ok();
     assert_eq!(said.out, "run/csv/steps.csv\nrun/csv/evaluations.csv\nrun/csv/decisions.csv\n");
     let metrics = place.read("run/metrics.jsonl");
-    for (kind, name) in [("step", "steps"), ("evaluation", "evaluations"), ("decision", "decisions")] {
+    for (kind, name) in
+        [("step", "steps"), ("evaluation", "evaluations"), ("decision", "decisions")]
+    {
         let rows = metrics.matches(&format!("\"kind\":\"{kind}\"")).count();
         assert_eq!(place.read(&format!("run/csv/{name}.csv")).lines().count(), rows + 1, "{name}");
     }

@@ -37,8 +37,19 @@ fn published(kind: Kind, out: &str) -> Workplace {
 
 /// Begins with the weights of a model, and learns nothing.
 fn from(place: &Workplace, model: &str, out: &str, more: &[&str]) -> Said {
-    let arguments =
-        ["train", "--from", model, "--data", "text.txt", "--steps", "2", "--out", out, "--threads", "1"];
+    let arguments = [
+        "train",
+        "--from",
+        model,
+        "--data",
+        "text.txt",
+        "--steps",
+        "2",
+        "--out",
+        out,
+        "--threads",
+        "1",
+    ];
     let still = ["--set", "optimizer.learning_rate=1e-30", "--set", "optimizer.weight_decay=0"];
     place.dlt(&[&arguments[..], &still, more].concat())
 }
@@ -111,9 +122,23 @@ fn users(place: &Workplace, run: &str) -> Vec<(&'static str, Said)> {
         ("export", vec!["export", run, "--format", "hf", "--out", "new"]),
         (
             "finetune",
-            vec!["finetune", run, "--task", "glue/sst2", "--data", "SST", "--steps", "1", "--out", "new"],
+            vec![
+                "finetune",
+                run,
+                "--task",
+                "glue/sst2",
+                "--data",
+                "SST",
+                "--steps",
+                "1",
+                "--out",
+                "new",
+            ],
         ),
-        ("train --from", vec!["train", "--from", run, "--data", "text.txt", "--steps", "1", "--out", "new"]),
+        (
+            "train --from",
+            vec!["train", "--from", run, "--data", "text.txt", "--steps", "1", "--out", "new"],
+        ),
     ];
     let mut said = Vec::new();
     for (name, arguments) in commands {
@@ -199,7 +224,9 @@ fn files_from_before_tokenizer_json_are_read() {
         fs::remove_file(place.path(&format!("hf/{file}"))).unwrap();
     }
     place.write("hf/tokenizer_config.json", r#"{"tokenizer_class": "GPT2Tokenizer"}"#);
-    place.dlt(&[&["import", "hf", "--out", "back", "--data", "text.txt"], &WINDOWS[..]].concat()).ok();
+    place
+        .dlt(&[&["import", "hf", "--out", "back", "--data", "text.txt"], &WINDOWS[..]].concat())
+        .ok();
     assert_eq!(loss_of_text(&place, "back", "text.txt"), loss_of_text(&place, "run", "text.txt"));
     from(&place, "hf", "on", &WINDOWS).ok();
     assert_eq!(loss_of_text(&place, "on", "text.txt"), loss_of_text(&place, "run", "text.txt"));
@@ -223,7 +250,8 @@ fn a_folder_without_a_tokenizer_asks_for_it() {
     // One that is another model's is told by its size.
     let said = place.dlt(&["import", "hf", "--out", "new", "--set", "data.tokenizer=gpt2"]);
     assert!(said.code == Some(3) && said.err.contains("has 257 rows"), "{said:?}");
-    let given = ["import", "hf", "--out", "back", "--data", "text.txt", "--set", "data.tokenizer=bytes"];
+    let given =
+        ["import", "hf", "--out", "back", "--data", "text.txt", "--set", "data.tokenizer=bytes"];
     place.dlt(&[&given[..], &WINDOWS].concat()).ok();
     assert_eq!(loss_of_text(&place, "back", "text.txt"), loss_of_text(&place, "run", "text.txt"));
     // How the model generates is not what the tokenizer says.
@@ -274,7 +302,9 @@ fn the_marks_of_a_template_go_with_the_model() {
     let place = published(Kind::Llama, "hf");
     with_template(&place, "hf/tokenizer.json");
     place.dlt(&["import", "hf", "--out", "marked", "--data", "text.txt"]).ok();
-    place.dlt(&["import", "hf", "--out", "bare", "--data", "text.txt", "--set", "data.marks=none"]).ok();
+    place
+        .dlt(&["import", "hf", "--out", "bare", "--data", "text.txt", "--set", "data.marks=none"])
+        .ok();
     // Where a text spells the mark out, a model without marks sees the same tokens.
     let text = "To be, or not to be: that is the question.";
     place.write("short.txt", text);
@@ -300,8 +330,9 @@ fn the_marks_of_a_template_go_with_the_model() {
     assert!(!place.read("scratch-hf/tokenizer.json").contains("TemplateProcessing"));
     assert!(place.read("scratch-hf/README.md").contains("nothing is put around a text"));
     // Training with marks begins with them: one token more for each split.
-    let tokens =
-        |run: &str| place.json(&format!("{run}/provenance.json"))["data"]["train_tokens"].as_u64().unwrap();
+    let tokens = |run: &str| {
+        place.json(&format!("{run}/provenance.json"))["data"]["train_tokens"].as_u64().unwrap()
+    };
     let set = ["--set", "data.tokenizer=hf/tokenizer.json", "--set", "data.marks=template"];
     train(&place, Kind::Gpt2, "with-marks", &set);
     assert_eq!(tokens("with-marks"), tokens("scratch") + 1);
@@ -337,9 +368,13 @@ fn a_vocabulary_that_has_grown_gets_rows() {
         let (before, after) = (rows(&before), rows(&after));
         assert_eq!((before.len(), after.len()), (257, 258), "{name}");
         assert_eq!(before, after[..257], "{name}");
-        let mean = |column: usize| before.iter().map(|row| f64::from(row[column])).sum::<f64>() / 257.0;
+        let mean =
+            |column: usize| before.iter().map(|row| f64::from(row[column])).sum::<f64>() / 257.0;
         // Sums of 257 numbers below 1 in f32.
-        assert!((0..16).all(|column| (f64::from(after[257][column]) - mean(column)).abs() < 1e-5), "{name}");
+        assert!(
+            (0..16).all(|column| (f64::from(after[257][column]) - mean(column)).abs() < 1e-5),
+            "{name}"
+        );
     }
     // Without a checkpoint it begins again, and grows again.
     fs::remove_dir_all(place.path("grown/checkpoint")).unwrap();
@@ -420,4 +455,5 @@ proptest! {
     }
 }
 
-static PUBLISHED: std::sync::LazyLock<Workplace> = std::sync::LazyLock::new(|| published(Kind::Gpt2, "hf"));
+static PUBLISHED: std::sync::LazyLock<Workplace> =
+    std::sync::LazyLock::new(|| published(Kind::Gpt2, "hf"));

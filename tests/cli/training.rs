@@ -60,7 +60,10 @@ fn a_finished_run_holds_every_file_and_every_key_of_the_summary() {
 
     let summary = place.json("run/summary.json");
     for key in SUMMARY_KEYS {
-        assert!(summary.get(key).is_some_and(|value| !value.is_null()), "{key} is missing in {summary}");
+        assert!(
+            summary.get(key).is_some_and(|value| !value.is_null()),
+            "{key} is missing in {summary}"
+        );
     }
     assert_eq!((summary["steps"].as_u64(), summary["seed"].as_u64()), (Some(12), Some(5)));
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
@@ -77,7 +80,10 @@ fn provenance_says_which_program_data_and_machine() {
     place.train("run", &["--threads", "1", "--device", "cpu"]);
     let provenance = place.json("run/provenance.json");
     assert_eq!(provenance["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((provenance["threads"].as_u64(), provenance["device"].as_str()), (Some(1), Some("cpu")));
+    assert_eq!(
+        (provenance["threads"].as_u64(), provenance["device"].as_str()),
+        (Some(1), Some("cpu"))
+    );
     assert!(provenance["toolchain"].as_str().unwrap().starts_with("rustc "), "{provenance}");
     assert_eq!(provenance["data"]["source"], "text.txt");
     assert_eq!(provenance["data"]["sha256"].as_str().unwrap().len(), 64);
@@ -130,7 +136,11 @@ fn the_result_names_what_it_is_measured_against() {
 fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
     let place = Workplace::new();
     let said = place.train("told", &[]);
-    assert!(said.err.contains("step 12/12") && said.err.contains("validation perplexity"), "{}", said.err);
+    assert!(
+        said.err.contains("step 12/12") && said.err.contains("validation perplexity"),
+        "{}",
+        said.err
+    );
     assert!(!said.err.contains('\u{1b}') && !said.out.contains('\u{1b}'), "{said:?}");
     assert!(!said.out.contains("step 12/12"), "{}", said.out);
     // By name: a program with CUDA warns where it looks for a GPU and finds none.
@@ -142,14 +152,23 @@ fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
 #[test]
 fn a_run_without_a_decision_or_with_a_short_warmup_says_so() {
     let place = Workplace::new();
-    let short = ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "short"];
+    let short =
+        ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "short"];
     let said = place.dlt(&[&short[..], &["--set", "optimizer.warmup_steps=50"]].concat()).ok();
-    assert!(said.err.contains("no decision is due in 3 steps (tying.decide_every = 5"), "{}", said.err);
+    assert!(
+        said.err.contains("no decision is due in 3 steps (tying.decide_every = 5"),
+        "{}",
+        said.err
+    );
     assert!(said.out.contains("no decision was made in 3 steps"), "{}", said.out);
     assert!(said.err.contains("warm-up: shortened from 50 to all 3 steps"), "{}", said.err);
     assert_eq!(place.json("short/summary.json")["decisions"], 0);
     let said = place.train("usual", &[]);
-    assert!(!said.err.contains("no decision is due") && !said.err.contains("warm-up"), "{}", said.err);
+    assert!(
+        !said.err.contains("no decision is due") && !said.err.contains("warm-up"),
+        "{}",
+        said.err
+    );
     assert!(!said.out.contains("no decision was made"), "{}", said.out);
     assert_eq!(place.json("usual/summary.json")["decisions"], 5);
 }
@@ -168,8 +187,14 @@ fn the_last_evaluation_is_bounded_on_request_and_says_so() {
     };
     assert!(last("some") < last("all"));
     let (some, all) = (place.json("some/summary.json"), place.json("all/summary.json"));
-    assert_eq!((&some["final_windows"], &all["final_windows"]), (&4.into(), &serde_json::Value::Null));
-    assert_ne!(some["unigram_perplexity"], all["unigram_perplexity"], "the floor is of the same text");
+    assert_eq!(
+        (&some["final_windows"], &all["final_windows"]),
+        (&4.into(), &serde_json::Value::Null)
+    );
+    assert_ne!(
+        some["unigram_perplexity"], all["unigram_perplexity"],
+        "the floor is of the same text"
+    );
     assert_eq!(some["best_step"], all["best_step"]);
 }
 
@@ -178,7 +203,10 @@ fn more_threads_than_cores_are_not_started() {
     let place = Workplace::new();
     let cores = std::thread::available_parallelism().unwrap().get();
     let arguments = |out: &'static str| {
-        ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--quiet", "--out", out]
+        [
+            "train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--quiet", "--out",
+            out,
+        ]
     };
     let by_option = place.dlt(&[&arguments("option")[..], &["--threads", "4000"]].concat()).ok();
     let mut command = place.command(&arguments("variable"));
@@ -204,13 +232,15 @@ fn a_finished_run_can_be_replayed_from_its_folder() {
     place.train("first", &[]);
     let replay = ["--set", "agent.policy=replay", "--set", "agent.recording=first", "--seed", "9"];
     place.train("again", &replay);
-    let states = |name: &str| Recording::parse(&place.read(&format!("{name}/states.jsonl"))).unwrap();
+    let states =
+        |name: &str| Recording::parse(&place.read(&format!("{name}/states.jsonl"))).unwrap();
     let owners = |recording: &Recording| -> Vec<_> {
         recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect()
     };
     assert_eq!(owners(&states("first")), owners(&states("again")));
-    let losses =
-        |name: &str| place.json(&format!("{name}/summary.json"))["validation_loss"].as_f64().unwrap();
+    let losses = |name: &str| {
+        place.json(&format!("{name}/summary.json"))["validation_loss"].as_f64().unwrap()
+    };
     assert_ne!(losses("first"), losses("again"), "another seed has other weights");
 }
 
@@ -246,13 +276,18 @@ fn a_run_goes_to_a_folder_named_for_it_and_its_seed() {
 fn a_file_stands_over_a_method_and_the_program_says_so() {
     let place = Workplace::new();
     place.write("spec.toml", "name = \"mine\"\n[tying]\ndecide_every = 3\n");
-    let said = place.train("run", &["spec.toml", "--method", "reference", "--set", "agent.gamma=0.5"]);
+    let said =
+        place.train("run", &["spec.toml", "--method", "reference", "--set", "agent.gamma=0.5"]);
     assert!(said.err.contains("spec.toml stands over --method reference"), "{}", said.err);
     assert!(said.err.contains("otherwise about tying.decide_every\n"), "{}", said.err);
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
     let gradient = serde_json::to_value(spec.tying.gradient).unwrap();
     assert_eq!((&*spec.name, spec.model.layers, spec.agent.gamma), ("mine", 3, 0.5));
-    assert_eq!((gradient.as_str(), spec.tying.decide_every), (Some("owner"), 2), "--set stands over all");
+    assert_eq!(
+        (gradient.as_str(), spec.tying.decide_every),
+        (Some("owner"), 2),
+        "--set stands over all"
+    );
 }
 
 #[test]

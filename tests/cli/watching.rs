@@ -39,7 +39,8 @@ impl Watching {
         if !more.contains(&"--port") {
             command.args(["--port", "0"]);
         }
-        let mut process = command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process =
+            command.args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("http://").and_then(|line| line.strip_suffix('/'));
@@ -79,7 +80,12 @@ impl Watching {
             if fact(&news) {
                 return news;
             }
-            assert!(begin.elapsed() < LIMIT, "still {} steps, trouble {}", news["steps"], news["trouble"]);
+            assert!(
+                begin.elapsed() < LIMIT,
+                "still {} steps, trouble {}",
+                news["steps"],
+                news["trouble"]
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -115,9 +121,14 @@ fn it_answers_two_paths_for_reading_and_only_under_its_own_name() {
     assert_eq!((head.status, &*head.body), (200, ""));
     assert!(head.head.contains(&format!("Content-Length: {}", page.body.len())));
 
-    for path in
-        ["/spec.toml", "/../run/spec.toml", "/%2e%2e/etc/passwd", "/data.json?x", "//", "/favicon.ico"]
-    {
+    for path in [
+        "/spec.toml",
+        "/../run/spec.toml",
+        "/%2e%2e/etc/passwd",
+        "/data.json?x",
+        "//",
+        "/favicon.ico",
+    ] {
         let answer = watching.ask("GET", path, "");
         assert_eq!((answer.status, answer.body.contains("seed")), (404, false), "{path}");
     }
@@ -135,8 +146,13 @@ fn it_answers_two_paths_for_reading_and_only_under_its_own_name() {
         let answer = watching.say(&format!("GET /data.json HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!((answer.status, answer.body.contains("steps")), (403, false), "{host}");
     }
-    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
-        assert_eq!(watching.say(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status, 200, "{host}");
+    for host in [format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
+    {
+        assert_eq!(
+            watching.say(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status,
+            200,
+            "{host}"
+        );
     }
     assert_eq!(watching.say("GET / HTTP/1.1\r\n\r\n").status, 400, "no host");
     assert_eq!(watching.say("\u{1}\u{2}\r\n\r\n").status, 400);
@@ -218,7 +234,8 @@ fn the_news_grow_while_the_run_goes_on_and_it_outlives_the_run() {
         "--set",
         "evaluation.every_steps=2000",
     ];
-    let mut training = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut training =
+        place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     while !place.path("run/states.jsonl").is_file() {
         assert!(begin.elapsed() < LIMIT, "the run begins");
@@ -245,7 +262,11 @@ fn the_news_grow_while_the_run_goes_on_and_it_outlives_the_run() {
     watching.wait_for(|news| steps(news) < first.max(6));
     place.write("run/metrics.jsonl", format!("{metrics}nonsense\n"));
     let damaged = watching.wait_for(|news| news["trouble"].is_string());
-    assert!(damaged["trouble"].as_str().unwrap().contains("metrics.jsonl: line"), "{}", damaged["trouble"]);
+    assert!(
+        damaged["trouble"].as_str().unwrap().contains("metrics.jsonl: line"),
+        "{}",
+        damaged["trouble"]
+    );
 }
 
 #[cfg(unix)]

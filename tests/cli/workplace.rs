@@ -40,7 +40,8 @@ impl Workplace {
     /// A folder that holds `text.txt`, some Shakespeare.
     pub(crate) fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/shakespeare/train.txt");
+        let shipped =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/shakespeare/train.txt");
         let text = fs::read_to_string(shipped).unwrap();
         place.write("text.txt", &text[..text.floor_char_boundary(TEXT_BYTES)]);
         place
@@ -78,8 +79,9 @@ impl Workplace {
 
     /// Trains a small model on `text.txt` for twelve steps, with six decisions, into the folder `name`.
     pub(crate) fn train(&self, name: &str, more: &[&str]) -> Said {
-        let mut arguments =
-            vec!["train", "--preset", "smoke", "--data", "text.txt", "--steps", "12", "--out", name];
+        let mut arguments = vec![
+            "train", "--preset", "smoke", "--data", "text.txt", "--steps", "12", "--out", name,
+        ];
         arguments.extend(["--set", "tying.decide_every=2", "--set", "evaluation.every_steps=4"]);
         arguments.extend(more);
         self.dlt(&arguments).ok()

@@ -107,17 +107,21 @@ pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
 fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
     arguments.prepare_destinations()?;
     let workloads = arguments.workloads();
-    let needs_peer =
-        workloads.iter().flat_map(|workload| &workload.sides).any(|side| side.program == Program::PyTorch);
+    let needs_peer = workloads
+        .iter()
+        .flat_map(|workload| &workload.sides)
+        .any(|side| side.program == Program::PyTorch);
     let peer = match needs_peer {
         false => None,
-        true => match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
-            Ok(peer) => Some(peer),
-            Err(message) => {
-                writeln!(io::stderr(), "{message}")?;
-                return Ok(ExitCode::from(MISSING_RESOURCE));
+        true => {
+            match peer::find(root, arguments.python.as_deref(), arguments.peer_script.as_deref()) {
+                Ok(peer) => Some(peer),
+                Err(message) => {
+                    writeln!(io::stderr(), "{message}")?;
+                    return Ok(ExitCode::from(MISSING_RESOURCE));
+                }
             }
-        },
+        }
     };
     let heading = arguments.heading(root, peer.as_ref());
     let dlt = match &arguments.dlt {
@@ -127,9 +131,13 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
     writeln!(out, "{}\n", heading.paragraphs())?;
     let mut measured: Vec<Measured> = Vec::new();
     for workload in workloads {
-        let children: Vec<Child> =
-            workload.sides.iter().map(|side| arguments.child(&workload, side, &dlt, peer.as_ref())).collect();
-        let done = rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
+        let children: Vec<Child> = workload
+            .sides
+            .iter()
+            .map(|side| arguments.child(&workload, side, &dlt, peer.as_ref()))
+            .collect();
+        let done =
+            rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
         writeln!(out, "{}", page::section(&done))?;
         measured.push(done);
         // After each workload, so that an interrupted run leaves what it has.
@@ -138,7 +146,11 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
     ending(measured.iter().map(Measured::failures).sum())
 }
 
-fn dry_run_of_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Result<ExitCode> {
+fn dry_run_of_steps(
+    root: &Path,
+    arguments: &BenchArguments,
+    out: &mut dyn Write,
+) -> Result<ExitCode> {
     let python = peer::candidates(root, arguments.python.as_deref()).remove(0);
     let script = arguments.peer_script.clone().unwrap_or_else(|| PathBuf::from(peer::SCRIPT));
     let peer = Peer { python, script, versions: String::new() };
@@ -168,10 +180,13 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
     let (mut rounds, mut failures) = (Vec::new(), 0);
     for number in 1..=arguments.rounds.get() {
         let round = match child.run(arguments.limit()) {
-            Ok(finished) => Round::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}")),
+            Ok(finished) => {
+                Round::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}"))
+            }
             Err(failure) => Err(failure.to_string()),
         };
-        let said = round.as_ref().map_or_else(|why| format!("FAILED: {why}"), |_| "measured".to_owned());
+        let said =
+            round.as_ref().map_or_else(|why| format!("FAILED: {why}"), |_| "measured".to_owned());
         writeln!(out, "{number}/{}  kernels  {said}", arguments.rounds)?;
         failures += usize::from(round.is_err());
         rounds.extend(round);
@@ -220,7 +235,9 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
                 }
             };
             let threads = arguments.threads.to_string();
-            Some(child.arguments(["--threads", threads.as_str()]).arguments(options.iter().copied()))
+            Some(
+                child.arguments(["--threads", threads.as_str()]).arguments(options.iter().copied()),
+            )
         })
         .collect();
     let mut runs: decode::Runs = children.iter().map(|_| Vec::new()).collect();
@@ -231,7 +248,8 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
         }
         let run = children[side].run(arguments.limit()).map_err(|failure| failure.to_string());
         let run = run.and_then(|finished| {
-            decode::Figures::parse(&finished.stdout).map_err(|error| format!("no figures: {error:#}"))
+            decode::Figures::parse(&finished.stdout)
+                .map_err(|error| format!("no figures: {error:#}"))
         });
         let said = run.as_ref().map_or_else(
             |why| format!("FAILED: {why}"),
@@ -269,8 +287,9 @@ fn ending(failures: usize) -> Result<ExitCode> {
 impl BenchArguments {
     fn workloads(&self) -> Vec<Workload> {
         let mut workloads = grid::workloads();
-        workloads
-            .retain(|workload| self.only.is_empty() || self.only.iter().any(|name| name == workload.name));
+        workloads.retain(|workload| {
+            self.only.is_empty() || self.only.iter().any(|name| name == workload.name)
+        });
         if self.ours_only {
             workloads = workloads.into_iter().map(Workload::ours_only).collect();
         }
@@ -289,10 +308,13 @@ impl BenchArguments {
             }
             _ => Child::new(dlt).arguments(["bench", "step"]),
         };
-        let numbers = [("--steps", self.steps.to_string()), ("--threads", self.threads.to_string())];
+        let numbers =
+            [("--steps", self.steps.to_string()), ("--threads", self.threads.to_string())];
         let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number]);
-        let child =
-            child.arguments(workload.shape.options()).arguments(numbers).arguments(side.options.clone());
+        let child = child
+            .arguments(workload.shape.options())
+            .arguments(numbers)
+            .arguments(side.options.clone());
         match side.program {
             Program::Dlt => child.arguments(["--json"]),
             Program::PyTorch => child,
@@ -301,14 +323,19 @@ impl BenchArguments {
 
     fn kernel_child(&self, program: &Path) -> Child {
         let child = Child::new(program).arguments(["--json"]);
-        child.environment("RAYON_NUM_THREADS", self.threads.to_string()).environment(ALLOCATOR.0, ALLOCATOR.1)
+        child
+            .environment("RAYON_NUM_THREADS", self.threads.to_string())
+            .environment(ALLOCATOR.0, ALLOCATOR.1)
     }
 
     fn heading(&self, root: &Path, peer: Option<&Peer>) -> Heading {
         let words = std::env::args().skip(1).map(|word| portable(&word));
         Heading {
             provenance: Provenance::read(root),
-            command: Child::new("cargo").arguments(["xtask".to_owned()]).arguments(words).command_line(),
+            command: Child::new("cargo")
+                .arguments(["xtask".to_owned()])
+                .arguments(words)
+                .command_line(),
             rounds: self.rounds.get(),
             peer: peer.map(|peer| peer.versions.clone()),
         }
@@ -317,10 +344,15 @@ impl BenchArguments {
     /// Makes the folders of what is to be written, before anything is measured, since a measurement takes long.
     fn prepare_destinations(&self) -> Result<()> {
         for path in [&self.out, &self.json].into_iter().flatten() {
-            ensure!(!path.is_dir(), "cannot write {}: expected a file, it is a folder", path.display());
+            ensure!(
+                !path.is_dir(),
+                "cannot write {}: expected a file, it is a folder",
+                path.display()
+            );
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot write {}: cannot make its folder", path.display()))?;
+                fs::create_dir_all(folder).with_context(|| {
+                    format!("cannot write {}: cannot make its folder", path.display())
+                })?;
             }
         }
         Ok(())

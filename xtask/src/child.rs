@@ -40,10 +40,17 @@ pub(crate) struct Failure {
 
 impl Child {
     pub(crate) fn new(program: impl AsRef<Path>) -> Self {
-        Self { program: program.as_ref().to_owned(), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            program: program.as_ref().to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
-    pub(crate) fn arguments(mut self, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub(crate) fn arguments(
+        mut self,
+        arguments: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
@@ -77,7 +84,9 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure::new(format!("cannot start {}: {error}", self.program.display())))?;
+            .map_err(|error| {
+                Failure::new(format!("cannot start {}: {error}", self.program.display()))
+            })?;
         let stdout = process.stdout.take().map(Collector::start);
         let stderr = process.stderr.take().map(Collector::start);
         let status = loop {
@@ -94,7 +103,8 @@ impl Child {
             }
         };
         let elapsed = start.elapsed();
-        let [stdout, stderr] = [stdout, stderr].map(|part| part.map(Collector::finish).unwrap_or_default());
+        let [stdout, stderr] =
+            [stdout, stderr].map(|part| part.map(Collector::finish).unwrap_or_default());
         match status {
             Ok(status) if status.success() => Ok(Finished { stdout, elapsed }),
             Ok(status) => Err(Failure { reason: ending(status), diagnostics: last_lines(&stderr) }),
@@ -149,7 +159,9 @@ fn ending(status: ExitStatus) -> String {
         let often = if signal == 9 { ", often for lack of memory" } else { "" };
         return format!("killed by signal {signal}{often}");
     }
-    status.code().map_or_else(|| "ended without an exit code".to_owned(), |code| format!("exit code {code}"))
+    status
+        .code()
+        .map_or_else(|| "ended without an exit code".to_owned(), |code| format!("exit code {code}"))
 }
 
 fn last_lines(text: &str) -> String {
@@ -173,7 +185,9 @@ impl Collector {
                 if count == 0 {
                     break;
                 }
-                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..count]);
+                into.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend_from_slice(&piece[..count]);
             }
         });
         Self { bytes, reader }
@@ -213,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_failure_says_the_code_and_the_end_of_the_diagnostics() {
-        let failure = shell("for i in $(seq 30); do echo line $i >&2; done; exit 3").run(LIMIT).unwrap_err();
+        let failure =
+            shell("for i in $(seq 30); do echo line $i >&2; done; exit 3").run(LIMIT).unwrap_err();
         assert_eq!(failure.reason, "exit code 3");
         assert_eq!(failure.diagnostics.lines().count(), DIAGNOSTIC_LINES);
         assert!(failure.to_string().ends_with("    line 30"), "{failure}");
@@ -228,7 +243,8 @@ mod tests {
     #[test]
     fn a_child_that_takes_too_long_is_stopped() {
         let start = Instant::now();
-        let failure = shell("echo waiting >&2; exec sleep 30").run(Duration::from_millis(300)).unwrap_err();
+        let failure =
+            shell("echo waiting >&2; exec sleep 30").run(Duration::from_millis(300)).unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(5));
         assert!(failure.reason.starts_with("stopped: it took more than 0 s"), "{failure}");
         assert_eq!(failure.diagnostics, "waiting");
@@ -242,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_command_line_names_no_folder_of_this_machine() {
-        let child = Child::new("/opt/x/python").arguments(["/opt/y/step.py", "--a=/opt/z", "b c", "d/e"]);
+        let child =
+            Child::new("/opt/x/python").arguments(["/opt/y/step.py", "--a=/opt/z", "b c", "d/e"]);
         assert_eq!(child.command_line(), "python step.py --a=z 'b c' d/e");
     }
 }

@@ -62,14 +62,19 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let program = folder.join("debug").join("dlt");
     if STARTS_ALONE {
         let mut readelf = Command::new("readelf");
-        let needed = steps.command("libraries", readelf.args(["--wide", "--dynamic"]).arg(&program))?;
+        let needed =
+            steps.command("libraries", readelf.args(["--wide", "--dynamic"]).arg(&program))?;
         if let Some(line) = needed.lines().find(|line| is_of_nvidia(line)) {
             let line = line.trim();
-            bail!("expected a program that starts without NVIDIA's libraries, came one that needs {line}")
+            bail!(
+                "expected a program that starts without NVIDIA's libraries, came one that needs {line}"
+            )
         }
     }
     let mut dlt = Command::new(&program);
-    dlt.args(["train", "--device", "cuda", "--out"]).arg(folder.join("no-run")).envs([toolkit.running()]);
+    dlt.args(["train", "--device", "cuda", "--out"])
+        .arg(folder.join("no-run"))
+        .envs([toolkit.running()]);
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
     if !steps.is_dry() && !finds_no_gpu(&attempt) {
         bail!("expected exit code 5 and that there is no GPU, came {attempt:?}")
@@ -80,7 +85,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
 
 /// Whether readelf says in this line that the system loads a library of NVIDIA's with the program.
 fn is_of_nvidia(line: &str) -> bool {
-    line.contains("(NEEDED)") && ["[libcu", "[libnv", "[libnccl"].iter().any(|name| line.contains(name))
+    line.contains("(NEEDED)")
+        && ["[libcu", "[libnv", "[libnccl"].iter().any(|name| line.contains(name))
 }
 
 /// Whether a program called the stub of the driver, and passed on what it said.
@@ -106,18 +112,25 @@ mod tests {
         let said = "error: device cuda:0: the driver finds no GPU; use --device cpu";
         assert!(finds_no_gpu(&attempt(said, Some("exit status: 5"))));
         assert!(!finds_no_gpu(&attempt(said, Some("exit status: 1"))));
-        assert!(!finds_no_gpu(&attempt("the NVIDIA driver cannot be loaded", Some("exit status: 5"))));
+        assert!(!finds_no_gpu(&attempt(
+            "the NVIDIA driver cannot be loaded",
+            Some("exit status: 5")
+        )));
         assert!(!finds_no_gpu(&attempt("", None)));
     }
 
     #[test]
     fn libraries_that_a_program_needs_are_told_by_whose_they_are() {
-        let line = |name: &str| format!(" 0x0000000000000001 (NEEDED)             Shared library: [{name}]");
+        let line = |name: &str| {
+            format!(" 0x0000000000000001 (NEEDED)             Shared library: [{name}]")
+        };
         for name in ["libcuda.so.1", "libcudart.so.13", "libnvrtc.so.13", "libnccl.so.2"] {
             assert!(is_of_nvidia(&line(name)), "{name}");
         }
         assert!(!is_of_nvidia(&line("libc.so.6")));
-        assert!(!is_of_nvidia(" 0x000000000000001d (RUNPATH)            Library runpath: [libcuda]"));
+        assert!(!is_of_nvidia(
+            " 0x000000000000001d (RUNPATH)            Library runpath: [libcuda]"
+        ));
     }
 
     #[test]

@@ -24,7 +24,11 @@ fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers on its streams")]
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool answers on its streams"
+)]
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let folder = root.join("fuzz");
     let all = targets(&folder)?;
@@ -55,7 +59,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
 /// Targets by name, sorted: one file each.
 fn targets(folder: &Path) -> Result<Vec<String>> {
     let folder = folder.join("fuzz_targets");
-    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();

@@ -101,7 +101,9 @@ impl Check<'_> {
         let gpu = self.gpu()?;
         let (compiler, programs) = match &self.arguments.programs {
             Some(_) => (None, Programs::within(&self.folder)?),
-            None => (Some(self.compiler()?), Programs::build(self.root, &self.folder, &self.steps)?),
+            None => {
+                (Some(self.compiler()?), Programs::build(self.root, &self.folder, &self.steps)?)
+            }
         };
         let mut failed = Vec::new();
         let parity = self.parity(&programs, &mut failed)?;
@@ -118,7 +120,8 @@ impl Check<'_> {
 
     /// What the driver says of the GPU.
     fn gpu(&self) -> Result<String> {
-        let fields = ["--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"];
+        let fields =
+            ["--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"];
         let mut driver = Command::new("nvidia-smi");
         driver.args(fields).arg(format!("--id={}", self.arguments.gpu));
         let gpu = self.steps.command("driver", &mut driver).context(
@@ -131,10 +134,9 @@ impl Check<'_> {
     /// What nvcc says of itself.
     fn compiler(&self) -> Result<String> {
         let mut nvcc = Command::new("nvcc");
-        let compiler = self
-            .steps
-            .command("compiler", nvcc.arg("--version"))
-            .context("nvcc is missing: install CUDA 12 or 13.0 to 13.4 and put its folder `bin` on PATH")?;
+        let compiler = self.steps.command("compiler", nvcc.arg("--version")).context(
+            "nvcc is missing: install CUDA 12 or 13.0 to 13.4 and put its folder `bin` on PATH",
+        )?;
         let version = compiler.lines().find(|line| line.contains("release")).unwrap_or_default();
         Ok(version.trim().to_owned())
     }
@@ -154,8 +156,9 @@ impl Check<'_> {
         if self.steps.is_dry() {
             return Ok(lines);
         }
-        let on_gpu =
-            lines.iter().filter(|line| line["side"].as_str().is_some_and(|side| side.contains("cuda")));
+        let on_gpu = lines
+            .iter()
+            .filter(|line| line["side"].as_str().is_some_and(|side| side.contains("cuda")));
         if on_gpu.count() == 0 {
             failed.push("parity: nothing was compared on a GPU".to_owned());
         }
@@ -199,7 +202,8 @@ impl Check<'_> {
         command.args(&measurement.arguments).args(["--device", &self.device()]);
         let attempt = self.steps.trial(&measurement.name, &mut command)?;
         note(failed, &measurement.name, &attempt);
-        let line = attempt.written.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line =
+            attempt.written.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(json!({ "name": measurement.name, "figures": line, "failure": attempt.failure }))
     }
 
@@ -211,7 +215,8 @@ impl Check<'_> {
             self.steps.finish()?;
             return Ok(ExitCode::SUCCESS);
         }
-        let text = serde_json::to_string_pretty(report).context("cannot write the report as JSON")?;
+        let text =
+            serde_json::to_string_pretty(report).context("cannot write the report as JSON")?;
         fs::write(out, text + "\n").with_context(|| format!("cannot write {}", out.display()))?;
         measurements::print(report, &mut io::stdout())?;
         println!("All results are in {}: attach it to a report.", out.display());

@@ -76,7 +76,11 @@ fn ci(root: &Path) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers on its streams")]
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool answers on its streams"
+)]
 fn report_tidiness(root: &Path) -> Result<ExitCode> {
     let tree = Tree::read(root)?;
     let command = Arguments::command();

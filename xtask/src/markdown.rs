@@ -18,7 +18,13 @@ pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     let pieces: Vec<&str> = line.split('`').collect();
     // A last backtick without a partner opens nothing.
     let closed = (pieces.len() - 1) / 2 * 2;
-    pieces.into_iter().take(closed).skip(1).step_by(2).map(str::trim).filter(|span| !span.is_empty())
+    pieces
+        .into_iter()
+        .take(closed)
+        .skip(1)
+        .step_by(2)
+        .map(str::trim)
+        .filter(|span| !span.is_empty())
 }
 
 /// Targets of links and images in a line: `[text](target)`, `[name]: target`, `src="target"`, `href="target"`.

@@ -16,7 +16,12 @@ pub(crate) enum Profile {
 }
 
 /// Builds with cargo, whose progress is shown, and says where the program lies.
-pub(crate) fn build(root: &Path, profile: Profile, what: &[&str], program: &str) -> Result<PathBuf> {
+pub(crate) fn build(
+    root: &Path,
+    profile: Profile,
+    what: &[&str],
+    program: &str,
+) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (flag, folder): (&[&str], _) = match profile {
         Profile::Dev => (&[], "debug"),

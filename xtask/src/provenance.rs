@@ -27,12 +27,15 @@ pub(crate) struct Provenance {
 
 impl Provenance {
     pub(crate) fn read(root: &Path) -> Self {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let seconds =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let said = |command: &mut Command| {
             let output = command.output().ok().filter(|output| output.status.success())?;
             Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
-        let git = |arguments: &[&str]| said(git_in(root).args(["-c", "safe.directory=*"]).args(arguments));
+        let git = |arguments: &[&str]| {
+            said(git_in(root).args(["-c", "safe.directory=*"]).args(arguments))
+        };
         let unknown = || "unknown".to_owned();
         Self {
             date: date(seconds),
@@ -43,7 +46,8 @@ impl Provenance {
             load: fs::read_to_string("/proc/loadavg")
                 .ok()
                 .and_then(|text| text.split_whitespace().next().map(str::to_owned)),
-            rustc: said(Command::new("rustc").arg("--version").current_dir(root)).unwrap_or_else(unknown),
+            rustc: said(Command::new("rustc").arg("--version").current_dir(root))
+                .unwrap_or_else(unknown),
             commit: git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(unknown),
             is_dirty: git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty()),
         }
@@ -52,7 +56,8 @@ impl Provenance {
     /// Two sentences for a page.
     pub(crate) fn sentences(&self) -> String {
         let memory = self.memory_mb.map_or(String::new(), |mb| format!(", {mb} MB of memory"));
-        let load = self.load.as_ref().map_or(String::new(), |load| format!(", load average {load}"));
+        let load =
+            self.load.as_ref().map_or(String::new(), |load| format!(", load average {load}"));
         let dirty = if self.is_dirty { " **with uncommitted changes**" } else { "" };
         format!(
             "Host: {}, {} cores{memory}, {}. {}{load} at the start; {}, commit {}{dirty}.",
@@ -72,8 +77,10 @@ impl Provenance {
 /// The first value of a key in a file of `key : value` lines.
 fn entry(file: &str, key: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
-    let (_, value) =
-        text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
+    let (_, value) = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.trim() == key)?;
     Some(value.trim().to_owned())
 }
 
@@ -84,8 +91,9 @@ fn megabytes(text: &str) -> Option<u64> {
 
 /// The day in UTC, by the Gregorian calendar.
 fn date(seconds_since_1970: u64) -> String {
-    let is_leap =
-        |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let is_leap = |year: u64| {
+        (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
+    };
     let (mut days, mut year, mut month) = (seconds_since_1970 / 86_400, 1970, 0);
     while days >= if is_leap(year) { 366 } else { 365 } {
         days -= if is_leap(year) { 366 } else { 365 };
@@ -106,7 +114,8 @@ mod tests {
     #[test]
     fn days_are_counted_as_the_calendar_does() {
         let dates = [0, 86_399, 951_782_400, 1_709_164_800, 1_735_689_599, 1_795_478_400].map(date);
-        let expected = ["1970-01-01", "1970-01-01", "2000-02-29", "2024-02-29", "2024-12-31", "2026-11-24"];
+        let expected =
+            ["1970-01-01", "1970-01-01", "2000-02-29", "2024-02-29", "2024-12-31", "2026-11-24"];
         assert_eq!(dates, expected);
     }
 
@@ -118,9 +127,13 @@ mod tests {
 
     #[test]
     fn uncommitted_changes_are_said() {
-        let mut provenance = Provenance::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
+        let mut provenance =
+            Provenance::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")));
         provenance.is_dirty = true;
-        assert!(provenance.sentences().ends_with("**with uncommitted changes**."), "{provenance:?}");
+        assert!(
+            provenance.sentences().ends_with("**with uncommitted changes**."),
+            "{provenance:?}"
+        );
         provenance.is_dirty = false;
         assert!(!provenance.sentences().contains("uncommitted"), "{provenance:?}");
     }

@@ -14,7 +14,8 @@ pub(crate) fn product_lines(path: &str, text: &str) -> usize {
         return 0;
     }
     let lines: Vec<&str> = text.lines().collect();
-    let opens_tests = |line: &&str| line.trim_start().starts_with("mod ") && line.trim_end().ends_with('{');
+    let opens_tests =
+        |line: &&str| line.trim_start().starts_with("mod ") && line.trim_end().ends_with('{');
     (0..lines.len())
         .filter(|&index| lines[index].starts_with("#[cfg(test)]"))
         .find(|&index| {
@@ -34,7 +35,11 @@ pub(crate) fn declares_function(text: &str, name: &str) -> bool {
 
 /// The lines in which `word` stands by itself, counted from 1. Ends that are no letters match anywhere.
 pub(crate) fn lines_with_word(text: &str, word: &str) -> Vec<usize> {
-    text.lines().zip(1..).filter(|(line, _)| has_word(line, word)).map(|(_, number)| number).collect()
+    text.lines()
+        .zip(1..)
+        .filter(|(line, _)| has_word(line, word))
+        .map(|(_, number)| number)
+        .collect()
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -55,7 +60,8 @@ mod tests {
 
     #[test]
     fn product_lines_end_where_the_test_module_starts() {
-        let text = "fn a() {}\n#[cfg(test)]\nimpl B {}\n\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {\n}\n";
+        let text =
+            "fn a() {}\n#[cfg(test)]\nimpl B {}\n\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {\n}\n";
         assert_eq!(product_lines("crates/a/src/lib.rs", text), 4);
         assert_eq!(product_lines("crates/a/src/lib.rs", "fn a() {}\nfn b() {}\n"), 2);
         assert_eq!(product_lines("crates/a/tests/laws.rs", text), 0);

@@ -30,7 +30,8 @@ impl Steps {
     /// Steps of `cargo xtask NAME`; what they write goes to a file in `folder`. Dry ones are only printed.
     pub(crate) fn new(name: &'static str, folder: &Path, is_dry: bool) -> Result<Self> {
         if !is_dry {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         Ok(Self { name, log: folder.join(format!("{name}.log")), start: Instant::now(), is_dry })
     }
@@ -62,7 +63,8 @@ impl Steps {
         let program = command.get_program().display().to_string();
         let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status();
         let status = status.with_context(|| format!("cannot start {program}"))?;
-        let written = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        let written =
+            fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         let written = String::from_utf8_lossy(&written).into_owned();
         Ok(Attempt { written, failure: (!status.success()).then(|| status.to_string()) })
     }
@@ -108,7 +110,8 @@ fn command_line(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let (name, value) = (name.to_string_lossy(), value?.to_string_lossy());
         // The rest of the search path is the machine's own.
-        let value = if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };
+        let value =
+            if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };
         Some(format!("{name}={value}"))
     });
     let program = Path::new(command.get_program());
@@ -125,11 +128,16 @@ mod tests {
     fn a_step_that_fails_ends_the_command() {
         let folder = tempfile::tempdir().unwrap();
         let steps = Steps::new("trial", folder.path(), false).unwrap();
-        let written = steps.command("one", Command::new("sh").args(["-c", "echo a; echo b >&2"])).unwrap();
+        let written =
+            steps.command("one", Command::new("sh").args(["-c", "echo a; echo b >&2"])).unwrap();
         assert_eq!(written, "a\nb\n");
-        let error = steps.command("two", Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
+        let error = steps
+            .command("two", Command::new("sh").args(["-c", "exit 3"]))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("two failed (exit status: 3)"), "{error}");
-        let error = steps.command("three", &mut Command::new("no-such-program")).unwrap_err().to_string();
+        let error =
+            steps.command("three", &mut Command::new("no-such-program")).unwrap_err().to_string();
         assert_eq!(error, "cannot start no-such-program");
     }
 

@@ -174,7 +174,9 @@ const DATA: &str = "data";
 
 fn parse_source(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.to_owned())),
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
         _ => Err(format!("expected NAME=PATH, as in wikitext-2=data/wikitext-2, came {text}")),
     }
 }
@@ -194,7 +196,9 @@ pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
             let cells = study.method(&arguments.only, &arguments.rates)?;
             study.carry_out(&cells, &[Part::Method])
         }
-        Task::Table(arguments) => Study::new(root, &arguments.study)?.parts(&[Part::Table(arguments.number)]),
+        Task::Table(arguments) => {
+            Study::new(root, &arguments.study)?.parts(&[Part::Table(arguments.number)])
+        }
         Task::Regime(arguments) => Study::new(root, arguments)?.parts(&[Part::Regime]),
         Task::Figure(arguments) => Study::new(root, &arguments.study)?.figure(arguments.number),
         Task::All(arguments) => Study::new(root, arguments)?.all(),
@@ -213,10 +217,14 @@ struct Study<'a> {
 impl<'a> Study<'a> {
     fn new(root: &'a Path, arguments: &'a StudyArguments) -> Result<Self> {
         let scale = arguments.scale.name();
-        let runs = arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join("study").join(scale));
+        let runs =
+            arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join("study").join(scale));
         let mut sources = BTreeMap::new();
         for (name, path) in &arguments.data {
-            ensure!(Path::new(path).exists(), "--data {name}={path}: there is no such file or folder");
+            ensure!(
+                Path::new(path).exists(),
+                "--data {name}={path}: there is no such file or folder"
+            );
             sources.insert(name.clone(), path.clone());
         }
         let made = match arguments.scale {
@@ -231,7 +239,8 @@ impl<'a> Study<'a> {
             ensure!(dlt.is_file(), "--dlt {}: there is no such file", dlt.display());
         }
         let study = Self { root, arguments, store: Store::new(runs, sources) };
-        let known: BTreeSet<&str> = study.all_cells().iter().filter_map(|cell| cell.data()).collect();
+        let known: BTreeSet<&str> =
+            study.all_cells().iter().filter_map(|cell| cell.data()).collect();
         for (name, _) in &arguments.data {
             let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
             ensure!(
@@ -268,7 +277,9 @@ impl<'a> Study<'a> {
             Scale::Laptop | Scale::Long | Scale::Paper => Profile::Release,
         };
         match &self.arguments.dlt {
-            Some(dlt) => std::path::absolute(dlt).with_context(|| format!("--dlt {}", dlt.display())),
+            Some(dlt) => {
+                std::path::absolute(dlt).with_context(|| format!("--dlt {}", dlt.display()))
+            }
             None => program::build(self.root, profile, &["-p", "dlt-cli"], "dlt"),
         }
     }
@@ -345,7 +356,8 @@ impl<'a> Study<'a> {
     }
 
     fn figure(&self, number: u8) -> Result<ExitCode> {
-        let numbered = figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number));
+        let numbered =
+            figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number));
         let (wanted, left): (Vec<Drawing>, Vec<Drawing>) =
             numbered.partition(|drawing| drawing.is_of(self.arguments.scale));
         for drawing in left {
@@ -354,7 +366,10 @@ impl<'a> Study<'a> {
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
         let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
         let is_there = |id: &CellId| cells.iter().any(|cell| cell.id == *id);
-        ensure!(ids.iter().all(is_there), "--seeds: figures show runs with seed 1, which is not among these");
+        ensure!(
+            ids.iter().all(is_there),
+            "--seeds: figures show runs with seed 1, which is not among these"
+        );
         cells.retain(|cell| ids.contains(&cell.id));
         let code = self.carry_out(&cells, &[])?;
         if code == ExitCode::SUCCESS && !self.arguments.dry_run {
@@ -374,8 +389,10 @@ impl<'a> Study<'a> {
     }
 
     fn report(&self, arguments: &ReportArguments) -> Result<ExitCode> {
-        let folder =
-            arguments.out.clone().unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
+        let folder = arguments
+            .out
+            .clone()
+            .unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
         // The program holds the baselines of the scale that its main job has, as they are in the repository.
         let is_ours = arguments.out.is_none() && self.arguments.scale == Scale::Laptop;
         let baselines = is_ours.then(|| baselines::path(self.root));
@@ -399,7 +416,8 @@ impl<'a> Study<'a> {
         }
         let cells = self.all_cells();
         let dlt = self.dlt()?;
-        let mut failures: Vec<_> = figures::correlate(&dlt, &self.store).err().into_iter().collect();
+        let mut failures: Vec<_> =
+            figures::correlate(&dlt, &self.store).err().into_iter().collect();
         let records = results.collect(&self.store, &cells)?;
         failures.extend(results.keep_runs(&self.store, &cells));
         for (path, text) in results.pages(&records, &command)? {

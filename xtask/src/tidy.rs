@@ -32,9 +32,10 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     report.findings.extend(architecture::check(tree, workspace));
     match tree.text(deviations::PATH) {
         Some(text) => report.findings.extend(deviations::check(tree, text)),
-        None => report
-            .notes
-            .push(format!("{} does not exist: its tests and switches are unchecked", deviations::PATH)),
+        None => report.notes.push(format!(
+            "{} does not exist: its tests and switches are unchecked",
+            deviations::PATH
+        )),
     }
     report.findings.extend(source_layout::check(tree));
     report.findings.extend(source_words::check(tree));
@@ -61,7 +62,9 @@ mod tests {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let tree = Tree::read(root).unwrap();
         let mut findings = architecture::check(&tree, &Workspace::read(root).unwrap());
-        findings.extend(tree.text(deviations::PATH).iter().flat_map(|text| deviations::check(&tree, text)));
+        findings.extend(
+            tree.text(deviations::PATH).iter().flat_map(|text| deviations::check(&tree, text)),
+        );
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "\n{}", findings.join("\n"));
     }

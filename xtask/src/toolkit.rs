@@ -44,7 +44,9 @@ impl Toolkit {
         })?;
         self.install(steps)?;
         let what = "link-time stubs from the names that cudarc declares";
-        steps.work("stubs", what, || stubs::make(&cudarc(root)?, &self.home().join("lib").join("stubs")))
+        steps.work("stubs", what, || {
+            stubs::make(&cudarc(root)?, &self.home().join("lib").join("stubs"))
+        })
     }
 
     fn install(&self, steps: &Steps) -> Result<()> {
@@ -73,14 +75,18 @@ impl Toolkit {
         }
         let home = self.home();
         if !home.join("bin").join("nvcc").is_file() {
-            bail!("expected nvcc in {} after pip had installed it, came nothing", home.join("bin").display())
+            bail!(
+                "expected nvcc in {} after pip had installed it, came nothing",
+                home.join("bin").display()
+            )
         }
         for programs in [home.join("bin"), home.join("nvvm").join("bin")] {
             make_executable(&programs)?;
         }
         let runtime = home.join("lib").join("libcudart.so");
         link("libcudart.so.13", &runtime)?;
-        fs::write(&stamp, WHEELS.join("\n")).with_context(|| format!("cannot write {}", stamp.display()))
+        fs::write(&stamp, WHEELS.join("\n"))
+            .with_context(|| format!("cannot write {}", stamp.display()))
     }
 
     fn home(&self) -> PathBuf {
@@ -118,8 +124,9 @@ fn need(program: &str, arguments: &[&str], what: &str, package: &str) -> Result<
 
 /// The sources of cudarc, which cargo fetches where they are not there yet.
 fn cudarc(root: &Path) -> Result<PathBuf> {
-    let metadata = workspace::metadata_of_all(root, &["dlt-cli/nccl"])
-        .context("cargo cannot say where the sources of cudarc are: it needs the crate registry once")?;
+    let metadata = workspace::metadata_of_all(root, &["dlt-cli/nccl"]).context(
+        "cargo cannot say where the sources of cudarc are: it needs the crate registry once",
+    )?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let manifest = packages
         .filter(|package| package["name"] == "cudarc")
@@ -131,7 +138,9 @@ fn cudarc(root: &Path) -> Result<PathBuf> {
 #[cfg(unix)]
 fn make_executable(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
         let path = entry?.path();
         if path.is_file() {
             let mode = fs::metadata(&path)?.permissions().mode() | 0o111;
@@ -145,7 +154,8 @@ fn make_executable(folder: &Path) -> Result<()> {
 #[cfg(unix)]
 fn link(to: &str, path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
-        std::os::unix::fs::symlink(to, path).with_context(|| format!("cannot make {}", path.display()))?;
+        std::os::unix::fs::symlink(to, path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
     }
     Ok(())
 }
@@ -167,7 +177,10 @@ mod tests {
     #[test]
     fn rejects_a_missing_program_and_says_what_to_install() {
         let error = need("no-such-program", &[], "g++", "build-essential").unwrap_err().to_string();
-        assert_eq!(error, "g++ is missing: on Debian or Ubuntu, sudo apt-get install build-essential");
+        assert_eq!(
+            error,
+            "g++ is missing: on Debian or Ubuntu, sudo apt-get install build-essential"
+        );
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub(crate) struct Tree {
 impl Tree {
     /// Reads the repository at `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
-        let listed = if root.join(".git").exists() { listed_by_git(root)? } else { found_below(root)? };
+        let listed =
+            if root.join(".git").exists() { listed_by_git(root)? } else { found_below(root)? };
         let mut tree = Self::default();
         for path in listed {
             let file = root.join(&path);
@@ -32,8 +33,8 @@ impl Tree {
                 continue;
             }
             if TEXT_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
-                let text =
-                    fs::read_to_string(&file).with_context(|| format!("cannot read {path} as text"))?;
+                let text = fs::read_to_string(&file)
+                    .with_context(|| format!("cannot read {path} as text"))?;
                 tree.texts.insert(path.clone(), text);
             }
             tree.paths.insert(path);
@@ -62,11 +63,9 @@ impl Tree {
         let path = path.trim_end_matches('/');
         path.is_empty()
             || self.paths.contains(path)
-            || self
-                .paths
-                .range(format!("{path}/")..)
-                .next()
-                .is_some_and(|next| next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+            || self.paths.range(format!("{path}/")..).next().is_some_and(|next| {
+                next.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+            })
     }
 
     /// A tree that exists in memory only.
@@ -81,7 +80,15 @@ impl Tree {
 fn listed_by_git(root: &Path) -> Result<Vec<String>> {
     // A checkout may belong to another user than the one who checks it, as in a container.
     let output = git_in(root)
-        .args(["-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .args([
+            "-c",
+            "safe.directory=*",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .output()
         .context("cannot start git, which lists the files of a checkout")?;
     if !output.status.success() {
@@ -94,7 +101,10 @@ fn listed_by_git(root: &Path) -> Result<Vec<String>> {
 /// Git for the checkout at `root`, whichever repository's hook this runs in.
 pub(crate) fn git_in(root: &Path) -> Command {
     let mut git = Command::new("git");
-    git.current_dir(root).env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE").env_remove("GIT_WORK_TREE");
+    git.current_dir(root)
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_INDEX_FILE")
+        .env_remove("GIT_WORK_TREE");
     git
 }
 
@@ -103,14 +113,19 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(root.join(&folder)).with_context(|| format!("cannot list {folder}/"))? {
+        for entry in
+            fs::read_dir(root.join(&folder)).with_context(|| format!("cannot list {folder}/"))?
+        {
             let entry = entry?;
             let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
             if kind.is_file() {
                 found.push(path);
-            } else if kind.is_dir() && !IGNORED_FOLDERS.contains(&&*name) && !name.starts_with(".venv") {
+            } else if kind.is_dir()
+                && !IGNORED_FOLDERS.contains(&&*name)
+                && !name.starts_with(".venv")
+            {
                 folders.push(path);
             }
         }
@@ -125,7 +140,9 @@ mod tests {
     #[test]
     fn holds_files_and_their_folders_only() {
         let tree = Tree::of(&[("crates/one/src/lib.rs", ""), ("crates/one-more/a.md", "")]);
-        for path in ["", "crates", "crates/", "crates/one", "crates/one/src/lib.rs", "crates/one-more"] {
+        for path in
+            ["", "crates", "crates/", "crates/one", "crates/one/src/lib.rs", "crates/one-more"]
+        {
             assert!(tree.holds(path), "{path}");
         }
         for path in ["crate", "crates/on", "crates/one/src/lib", "crates/one/src/lib.rs/x", "zoo"] {
@@ -153,7 +170,9 @@ mod tests {
         let git = |arguments: &[&str]| {
             assert!(git_in(root.path()).args(arguments).status().unwrap().success());
         };
-        for (path, text) in [(".gitignore", "/junk\n"), ("junk", ""), ("kept.md", ""), ("gone.md", "")] {
+        for (path, text) in
+            [(".gitignore", "/junk\n"), ("junk", ""), ("kept.md", ""), ("gone.md", "")]
+        {
             fs::write(root.path().join(path), text).unwrap();
         }
         git(&["init", "--quiet"]);

@@ -20,7 +20,8 @@ impl Workspace {
     }
 
     fn from_metadata(metadata: &Value) -> Result<Self> {
-        let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+        let packages =
+            metadata["packages"].as_array().context("cargo metadata lists no packages")?;
         let mut edges = BTreeMap::new();
         for package in packages {
             edges.insert(text(package, "name")?.to_owned(), BTreeSet::new());

@@ -42,11 +42,14 @@ impl AdamW {
         let step_size = (learning_rate / (1.0 - BETA1.powi(steps))) as f32;
         let second_root = (1.0 - BETA2.powi(steps)).sqrt() as f32;
         let kept = (1.0 - learning_rate * weight_decay) as f32;
-        let moments = self.first_moment.tensors_mut().into_iter().zip(self.second_moment.tensors_mut());
+        let moments =
+            self.first_moment.tensors_mut().into_iter().zip(self.second_moment.tensors_mut());
         for ((weights, slopes), (first, second)) in
             parameters.tensors_mut().into_iter().zip(gradient.tensors()).zip(moments)
         {
-            for (((weight, &slope), first), second) in weights.iter_mut().zip(slopes).zip(first).zip(second) {
+            for (((weight, &slope), first), second) in
+                weights.iter_mut().zip(slopes).zip(first).zip(second)
+            {
                 *first += (1.0 - BETA1) as f32 * (slope - *first);
                 *second = BETA2 as f32 * *second + (1.0 - BETA2) as f32 * slope * slope;
                 let root = second.sqrt() / second_root + EPSILON as f32;

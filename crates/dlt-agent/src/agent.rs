@@ -111,9 +111,11 @@ impl Agent {
     ) -> Self {
         let turn = match tying.decision {
             Coverage::PerLayer if initial.n_layers() > 1 => Some(1),
-            Coverage::PerLayer | Coverage::Joint | Coverage::Split | Coverage::Swap | Coverage::Single => {
-                None
-            }
+            Coverage::PerLayer
+            | Coverage::Joint
+            | Coverage::Split
+            | Coverage::Swap
+            | Coverage::Single => None,
         };
         Self {
             policy,
@@ -295,7 +297,8 @@ impl Agent {
     /// differently built agent; nothing changes then.
     pub fn restore(&mut self, snapshot: &AgentSnapshot) -> Result<(), AgentError> {
         let action = self.saved_action(&snapshot.action)?;
-        let pending = snapshot.pending.as_ref().map(|pending| self.saved_decision(pending)).transpose()?;
+        let pending =
+            snapshot.pending.as_ref().map(|pending| self.saved_decision(pending)).transpose()?;
         let turn_fits = match (self.turn, snapshot.turn) {
             (None, None) => true,
             (Some(_), Some(layer)) => (1..self.n_layers()).contains(&layer),

@@ -7,8 +7,8 @@ use crate::layout::QLayout;
 use crate::learner::{LearnerSettings, QLearner};
 use crate::network::QNetwork;
 use crate::policy::{
-    ConflictPolicy, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy, Policy, QPolicy,
-    RandomPolicy, ReplayPolicy,
+    ConflictPolicy, EvenPolicy, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy, Policy,
+    QPolicy, RandomPolicy, ReplayPolicy,
 };
 use crate::reward::RewardKind;
 use dlt_spec::seeds;
@@ -38,7 +38,9 @@ impl Agent {
             PolicyKind::None => Box::new(NoPolicy),
             PolicyKind::Q => Box::new(q_policy(spec, n_layers, seed)?),
             PolicyKind::Random => Box::new(RandomPolicy::new(seeds::stream(seed, "policy"))),
-            PolicyKind::Fixed => Box::new(FixedPolicy::new(grouping_state(&spec.pattern, n_layers)?)),
+            PolicyKind::Fixed => {
+                Box::new(FixedPolicy::new(grouping_state(&spec.pattern, n_layers)?))
+            }
             PolicyKind::Replay => Box::new(ReplayPolicy::new(recording()?, &initial)?),
             PolicyKind::PermutedReplay => {
                 let permutation = replay_permutation(spec, n_layers, seed);
@@ -72,7 +74,9 @@ pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State,
         Initial::Named(InitialName::Independent) => State::independent(n_layers),
         Initial::Named(InitialName::Cycle) => pattern::cycle(n_layers),
         Initial::Named(InitialName::CycleReversed) => pattern::cycle_reversed(n_layers),
-        Initial::Named(InitialName::CycleReversedAsWritten) => pattern::cycle_reversed_as_written(n_layers),
+        Initial::Named(InitialName::CycleReversedAsWritten) => {
+            pattern::cycle_reversed_as_written(n_layers)
+        }
         Initial::Named(InitialName::Sequence) => pattern::sequence(n_layers),
     })
 }
@@ -104,7 +108,8 @@ fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, Age
         floor: spec.epsilon_floor,
         per: spec.epsilon_decay_per,
     };
-    let policy = QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy"));
+    let policy =
+        QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy"));
     Ok(match spec.replay_memory {
         0 => policy,
         capacity => {

@@ -53,8 +53,8 @@ impl Disagreement {
         let [within_one, within_other] = [self.sum(one, one), self.sum(other, other)];
         let (n_one, n_other) = (one.len() as f64, other.len() as f64);
         let between = self.sum(one, other);
-        let distance =
-            within_one / n_one.powi(2) + within_other / n_other.powi(2) - 2.0 * between / (n_one * n_other);
+        let distance = within_one / n_one.powi(2) + within_other / n_other.powi(2)
+            - 2.0 * between / (n_one * n_other);
         n_one * n_other / (n_one + n_other) * distance
     }
 
@@ -163,20 +163,33 @@ impl<'a> GroupSums<'a> {
     /// Moves single members to the other side, the best one first, until that improves nothing.
     fn climb(&self, sides: &mut [bool]) -> f64 {
         let chosen = |sides: &[bool]| -> Vec<usize> {
-            self.members.iter().zip(sides).filter(|(_, side)| **side).map(|(&layer, _)| layer).collect()
+            self.members
+                .iter()
+                .zip(sides)
+                .filter(|(_, side)| **side)
+                .map(|(&layer, _)| layer)
+                .collect()
         };
         loop {
             let part = chosen(sides);
             let within = self.of.sum(&part, &part);
-            let reach =
-                sides.iter().zip(&self.reaches).filter(|(side, _)| **side).map(|(_, reach)| reach).sum();
+            let reach = sides
+                .iter()
+                .zip(&self.reaches)
+                .filter(|(side, _)| **side)
+                .map(|(_, reach)| reach)
+                .sum();
             let present = self.value(part.len(), within, reach);
             let mut best = (present, None);
             for (index, &layer) in self.members.iter().enumerate() {
                 let (to_part, own) = (self.of.sum(&[layer], &part), self.of.cosine(layer, layer));
                 let (size, within, reach) = match sides[index] {
-                    true => (part.len() - 1, within - 2.0 * to_part + own, reach - self.reaches[index]),
-                    false => (part.len() + 1, within + 2.0 * to_part + own, reach + self.reaches[index]),
+                    true => {
+                        (part.len() - 1, within - 2.0 * to_part + own, reach - self.reaches[index])
+                    }
+                    false => {
+                        (part.len() + 1, within + 2.0 * to_part + own, reach + self.reaches[index])
+                    }
                 };
                 if size == 0 || size == self.members.len() {
                     continue;

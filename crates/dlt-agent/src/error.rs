@@ -53,7 +53,9 @@ pub enum AgentError {
         changed: usize,
     },
     /// A policy that is asked for a kind of decision that it does not make.
-    #[error("the policy {policy} does not decide a turn {turn:?}; tying.decision does not fit agent.policy")]
+    #[error(
+        "the policy {policy} does not decide a turn {turn:?}; tying.decision does not fit agent.policy"
+    )]
     OtherTurn {
         /// The policy.
         policy: &'static str,
@@ -77,7 +79,9 @@ pub enum AgentError {
     #[error("learn was called without a decision: expected decide first")]
     NoDecision,
     /// A reward by gain without the loss before the decision.
-    #[error("the reward is a gain: expected the loss before the decision on the same batches, got none")]
+    #[error(
+        "the reward is a gain: expected the loss before the decision on the same batches, got none"
+    )]
     NoLossBefore,
     /// A number that is infinite or not a number.
     #[error("{quantity} should be finite, got {value}")]
@@ -105,6 +109,10 @@ pub(crate) fn grouping(place: &'static str) -> impl Fn(dlt_state::StateError) ->
 }
 
 /// Fails unless `got` is the number of layers that is `expected`.
-pub(crate) fn same_depth(place: &'static str, expected: usize, got: usize) -> Result<(), AgentError> {
+pub(crate) fn same_depth(
+    place: &'static str,
+    expected: usize,
+    got: usize,
+) -> Result<(), AgentError> {
     if expected == got { Ok(()) } else { Err(AgentError::Depth { place, expected, got }) }
 }

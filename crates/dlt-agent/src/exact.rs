@@ -10,7 +10,10 @@ pub(crate) mod f32_list {
     /// Digits of a number.
     pub(crate) const DIGITS: usize = 8;
 
-    pub(crate) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        values: &[f32],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let mut text = String::with_capacity(values.len() * DIGITS);
         for value in values {
             write!(text, "{:08x}", value.to_bits()).expect("a String takes any text");
@@ -18,7 +21,9 @@ pub(crate) mod f32_list {
         serializer.serialize_str(&text)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f32>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let wrong = || D::Error::custom("expected eight hexadecimal digits for each number");
         if !text.len().is_multiple_of(DIGITS) {
@@ -49,11 +54,16 @@ pub(crate) mod f64_bits {
 pub(crate) mod f64_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<f64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         value.map(f64::to_bits).serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(f64::from_bits))
     }
 }

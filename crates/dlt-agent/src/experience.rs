@@ -91,21 +91,35 @@ impl ReplayMemory {
     }
 
     pub(crate) fn snapshot(&self) -> MemorySnapshot {
-        MemorySnapshot { experiences: self.experiences.iter().cloned().collect(), rng: self.rng.clone() }
+        MemorySnapshot {
+            experiences: self.experiences.iter().cloned().collect(),
+            rng: self.rng.clone(),
+        }
     }
 
     /// The memory that `snapshot` was taken of. Fails where it has more experiences than are kept, or one that no decision
     /// about `n_layers` layers leads to.
-    pub(crate) fn restored(&self, snapshot: &MemorySnapshot, n_layers: usize) -> Result<Self, AgentError> {
-        let mismatch = |place, expected: String, got: String| AgentError::Mismatch { place, expected, got };
+    pub(crate) fn restored(
+        &self,
+        snapshot: &MemorySnapshot,
+        n_layers: usize,
+    ) -> Result<Self, AgentError> {
+        let mismatch =
+            |place, expected: String, got: String| AgentError::Mismatch { place, expected, got };
         let n = snapshot.experiences.len();
         if n > self.capacity {
             let expected = format!("at most {}", self.capacity);
             return Err(mismatch("experiences in the replay memory", expected, n.to_string()));
         }
-        if let Some(wrong) = snapshot.experiences.iter().find(|experience| !experience.fits(n_layers)) {
+        if let Some(wrong) =
+            snapshot.experiences.iter().find(|experience| !experience.fits(n_layers))
+        {
             let expected = format!("one about {n_layers} layers");
-            return Err(mismatch("an experience in the replay memory", expected, format!("{wrong:?}")));
+            return Err(mismatch(
+                "an experience in the replay memory",
+                expected,
+                format!("{wrong:?}"),
+            ));
         }
         let experiences = snapshot.experiences.iter().cloned().collect();
         Ok(Self { experiences, rng: snapshot.rng.clone(), ..*self })
@@ -127,13 +141,15 @@ impl Remembered {
 
     fn fits(&self, n_layers: usize) -> bool {
         let bounded = |values: &[usize]| {
-            values.len() == n_layers && values.iter().enumerate().all(|(layer, &value)| value <= layer)
+            values.len() == n_layers
+                && values.iter().enumerate().all(|(layer, &value)| value <= layer)
         };
         let layers = &self.layers;
         let decided = !layers.is_empty()
             && layers.is_sorted_by(|one, next| one < next)
             && layers.iter().all(|layer| (1..n_layers).contains(layer));
-        decided && [&self.before, &self.action, &self.after].into_iter().all(|values| bounded(values))
+        decided
+            && [&self.before, &self.action, &self.after].into_iter().all(|values| bounded(values))
     }
 }
 
@@ -159,7 +175,8 @@ mod tests {
     }
 
     fn remember(memory: &mut ReplayMemory, reward: f64) {
-        let newest = Experience { before: &[0, 0], action: &[0, 1], layers: &[1], reward, after: &[0, 1] };
+        let newest =
+            Experience { before: &[0, 0], action: &[0, 1], layers: &[1], reward, after: &[0, 1] };
         let rng = memory.draw().1;
         memory.remember(&newest, rng);
     }

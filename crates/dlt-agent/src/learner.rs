@@ -123,14 +123,19 @@ impl QLearner {
     }
 
     /// What the network sees of one decision, and the gradient of `share` times its loss.
-    fn gradient(&self, experience: &Experience<'_>, share: f32) -> Result<(Update, Parameters), AgentError> {
+    fn gradient(
+        &self,
+        experience: &Experience<'_>,
+        share: f32,
+    ) -> Result<(Update, Parameters), AgentError> {
         let layout = self.network.layout();
         let layers = experience.layers.iter().copied();
         let kept: Activations = self.network.forward(experience.before);
         let chosen = |layer: usize| layout.slice(layer).start + experience.action[layer];
         let predicted: f32 = layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
         let next = self.target.as_ref().unwrap_or(&self.network).values(experience.after);
-        let best_next: f32 = layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
+        let best_next: f32 =
+            layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
         let difference = predicted - target;
         finite("the loss of the Q-network", f64::from(difference * difference))?;

@@ -33,7 +33,8 @@ pub use memory::AgentMemory;
 pub use network::{Parameters, QNetwork};
 pub use occasion::{Evidence, Occasion, Turn, Wants};
 pub use policy::{
-    Choice, ConflictPolicy, EvenPolicy, Exploration, ExplorationSettings, FixedPolicy, GrowPolicy, NoPolicy,
-    Policy, PolicySnapshot, QPolicy, QSnapshot, RandomPolicy, ReplayPolicy, Situation, Visit,
+    Choice, ConflictPolicy, EvenPolicy, Exploration, ExplorationSettings, FixedPolicy, GrowPolicy,
+    NoPolicy, Policy, PolicySnapshot, QPolicy, QSnapshot, RandomPolicy, ReplayPolicy, Situation,
+    Visit,
 };
 pub use reward::{CLIP, MAX_LOSS, Measured, RewardKind, Rewarder};

@@ -52,7 +52,8 @@ impl QNetwork {
             (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
         };
         let inputs = layout.n_inputs();
-        let [hidden_weight, hidden_bias, output_weight, output_bias] = Self::lengths(&layout, hidden);
+        let [hidden_weight, hidden_bias, output_weight, output_bias] =
+            Self::lengths(&layout, hidden);
         let parameters = Parameters {
             hidden_weight: draw(hidden_weight, inputs),
             hidden_bias: draw(hidden_bias, inputs),
@@ -123,7 +124,9 @@ impl QNetwork {
         let mut gradient = self.parameters.zeros();
         gradient.output_bias.copy_from_slice(output_gradient);
         let n_hidden = kept.hidden.len();
-        for (output, &slope) in output_gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0) {
+        for (output, &slope) in
+            output_gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0)
+        {
             let row = output * n_hidden..(output + 1) * n_hidden;
             add_scaled(&mut gradient.output_weight[row.clone()], slope, &kept.hidden);
             add_scaled(&mut gradient.hidden_bias, slope, &self.parameters.output_weight[row]);
@@ -132,7 +135,11 @@ impl QNetwork {
         for (unit, &active) in kept.hidden.iter().enumerate() {
             if active > 0.0 {
                 let row = unit * n_inputs..(unit + 1) * n_inputs;
-                add_scaled(&mut gradient.hidden_weight[row], gradient.hidden_bias[unit], &kept.inputs);
+                add_scaled(
+                    &mut gradient.hidden_weight[row],
+                    gradient.hidden_bias[unit],
+                    &kept.inputs,
+                );
             } else {
                 gradient.hidden_bias[unit] = 0.0;
             }
@@ -168,7 +175,12 @@ impl Parameters {
     }
 
     pub(crate) fn tensors_mut(&mut self) -> [&mut [f32]; 4] {
-        [&mut self.hidden_weight, &mut self.hidden_bias, &mut self.output_weight, &mut self.output_bias]
+        [
+            &mut self.hidden_weight,
+            &mut self.hidden_bias,
+            &mut self.output_weight,
+            &mut self.output_bias,
+        ]
     }
 }
 

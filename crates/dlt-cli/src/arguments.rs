@@ -10,7 +10,8 @@ use dlt_train::DeviceChoice;
 use crate::provenance::LONG_VERSION;
 use crate::run_options::RunOptions;
 
-const ABOUT: &str = "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
+const ABOUT: &str =
+    "Trains transformers whose layers learn to share their weights (dynamic layer tying).";
 
 const TRAIN_HELP: &str = "\
 The spec of a run is laid together from, each over the one before:

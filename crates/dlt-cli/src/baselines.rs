@@ -12,7 +12,9 @@ pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
     let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
     recorded
         .into_iter()
-        .filter(|baseline| preset(&baseline.preset).is_some_and(|preset| is_same_budget(spec, &preset)))
+        .filter(|baseline| {
+            preset(&baseline.preset).is_some_and(|preset| is_same_budget(spec, &preset))
+        })
         .collect()
 }
 
@@ -47,14 +49,18 @@ mod tests {
     fn another_method_or_seed_has_the_same_budget_and_other_steps_have_not() {
         let preset = presets::preset("smoke").unwrap();
         let with = |set: &str| {
-            Spec::assemble(&[preset.overlay().unwrap(), Overlay::from_assignment(set).unwrap()]).unwrap()
+            Spec::assemble(&[preset.overlay().unwrap(), Overlay::from_assignment(set).unwrap()])
+                .unwrap()
         };
         for same in ["seed=7", "name=x", "agent.policy=none", "optimizer.learning_rate=0.1"] {
             assert!(is_same_budget(&with(same), &preset.spec().unwrap()), "{same}");
         }
-        for other in
-            ["training.steps=31", "model.width=64", "data.source=x.txt", "evaluation.final_windows=3"]
-        {
+        for other in [
+            "training.steps=31",
+            "model.width=64",
+            "data.source=x.txt",
+            "evaluation.final_windows=3",
+        ] {
             assert!(!is_same_budget(&with(other), &preset.spec().unwrap()), "{other}");
         }
     }

@@ -79,7 +79,8 @@ fn model_spec(model: &BenchModel) -> Result<Spec> {
 /// The same without dropout, with these layers sharing.
 fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
     spec.model.dropout = 0.0;
-    spec.tying.gradient = if model.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
+    spec.tying.gradient =
+        if model.tying == BenchTying::Owner { Gradient::Owner } else { Gradient::Sum };
     spec.tying.initial = match (model.tying, model.owners.is_empty()) {
         (BenchTying::None, true) => Initial::Named(InitialName::Independent),
         (BenchTying::None, false) => {

@@ -39,9 +39,14 @@ impl Card<'_> {
         text += &format!("# {}\n\n{}\n\n", spec.name, self.summary_sentence());
         text += &format!("## Use\n\n```python\n{}```\n\n", self.usage());
         text += "## Who uses whose weights\n\n";
-        text += &format!("```text\n{}```\n\n", map::draw(&self.saved.state, Some(self.model.binding())));
-        text +=
-            &format!("Storage of each layer, by the lowest layer that uses it: `{:?}`.\n\n", self.owners());
+        text += &format!(
+            "```text\n{}```\n\n",
+            map::draw(&self.saved.state, Some(self.model.binding()))
+        );
+        text += &format!(
+            "Storage of each layer, by the lowest layer that uses it: `{:?}`.\n\n",
+            self.owners()
+        );
         text += &format!("## Data\n\n{}\n\n", self.data());
         text += &format!("## Results\n\n{}\n", self.results());
         text += &format!("## Settings\n\n{}\n", self.settings());
@@ -138,15 +143,21 @@ impl Card<'_> {
     fn results(&self) -> String {
         let Some(summary) = self.summary else { return "The run has no result yet.\n".to_owned() };
         let mut text = "| | this model | floor |\n|---|---|---|\n".to_owned();
-        let mut row =
-            |name: &str, ours: String, floor: String| text += &format!("| {name} | {ours} | {floor} |\n");
+        let mut row = |name: &str, ours: String, floor: String| {
+            text += &format!("| {name} | {ours} | {floor} |\n")
+        };
         match summary.validation_scores {
             Some(validation) => {
-                for (split, scores) in [("validation", Some(validation)), ("test", summary.test_scores)] {
+                for (split, scores) in
+                    [("validation", Some(validation)), ("test", summary.test_scores)]
+                {
                     let Some(scores) = scores else { continue };
-                    let floor = format!("{} (most frequent class)", decimal(scores.majority_accuracy, 4));
+                    let floor =
+                        format!("{} (most frequent class)", decimal(scores.majority_accuracy, 4));
                     row(&format!("{split} accuracy"), decimal(scores.accuracy, 4), floor);
-                    for (name, score) in [("Matthews correlation", scores.matthews), ("F1", scores.f1)] {
+                    for (name, score) in
+                        [("Matthews correlation", scores.matthews), ("F1", scores.f1)]
+                    {
                         if let Some(score) = score {
                             row(&format!("{split} {name}"), decimal(score, 4), String::new());
                         }
@@ -154,7 +165,8 @@ impl Card<'_> {
                 }
             }
             None => {
-                let [ours, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(Some);
+                let [ours, floor] =
+                    [summary.validation_perplexity, summary.unigram_perplexity].map(Some);
                 for (split, ours, floor) in [
                     ("validation", ours, floor),
                     ("test", summary.test_perplexity, summary.unigram_test_perplexity),
@@ -165,9 +177,14 @@ impl Card<'_> {
                 }
             }
         }
-        let (mean, whole_model) = (summary.block_parameters_mean, summary.conventional_block_parameters);
+        let (mean, whole_model) =
+            (summary.block_parameters_mean, summary.conventional_block_parameters);
         let share = decimal(mean / whole_model as f64, 3);
-        row("trainable parameters in blocks, mean over training", decimal(mean, 0), whole(whole_model));
+        row(
+            "trainable parameters in blocks, mean over training",
+            decimal(mean, 0),
+            whole(whole_model),
+        );
         text + &format!("\nThat is {share} of those of a model that ties nothing.\n")
     }
 
@@ -210,7 +227,9 @@ fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
     let tying = &spec.tying;
     match spec.agent.policy {
         PolicyKind::None => return "no decisions".to_owned(),
-        PolicyKind::Replay | PolicyKind::PermutedReplay => return "the decisions of a recording".to_owned(),
+        PolicyKind::Replay | PolicyKind::PermutedReplay => {
+            return "the decisions of a recording".to_owned();
+        }
         _ => {}
     }
     let unit = match tying.decide_unit {
@@ -240,13 +259,18 @@ impl Parameters {
     pub(crate) fn of(model: &Model) -> Self {
         let (shared, block) = (model.n_shared_parameters(), model.n_block_parameters());
         let layers = model.binding().n_layers();
-        Self { stored: shared + model.binding().n_distinct() * block, expanded: shared + layers * block }
+        Self {
+            stored: shared + model.binding().n_distinct() * block,
+            expanded: shared + layers * block,
+        }
     }
 }
 
 /// The last part of a path.
 pub(crate) fn file_name(path: &str) -> String {
-    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+    Path::new(path)
+        .file_name()
+        .map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 const CITATION: &str = "\
@@ -282,7 +306,8 @@ mod tests {
             "agent.policy=grow",
         ];
         let assignments = growth.iter().chain(more);
-        let overlays: Vec<_> = assignments.map(|one| Overlay::from_assignment(one).unwrap()).collect();
+        let overlays: Vec<_> =
+            assignments.map(|one| Overlay::from_assignment(one).unwrap()).collect();
         decisions(&Spec::assemble(&overlays).unwrap().check().unwrap(), steps)
     }
 
@@ -292,7 +317,10 @@ mod tests {
         assert_eq!(said(&["tying.groups=3"], Some(100)), "splits after 10 %, 25 % of training");
         assert_eq!(said(&["tying.groups=1"], Some(100)), "no decisions");
         let swap = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=2"];
-        assert_eq!(said(&swap, Some(100)), "splits after 10 % of training, then a swap every 15 steps");
+        assert_eq!(
+            said(&swap, Some(100)),
+            "splits after 10 % of training, then a swap every 15 steps"
+        );
         let alone = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=1"];
         assert_eq!(said(&alone, None), "a swap every 15 steps");
     }

@@ -51,7 +51,8 @@ pub(crate) fn run(task: &ConvertTask) -> Result {
         Some(out) => {
             refuse_existing(out)?;
             output::new_folder(out, |folder| {
-                let names = write(folder)?.into_iter().map(|path| path.file_name().map(ToOwned::to_owned));
+                let names =
+                    write(folder)?.into_iter().map(|path| path.file_name().map(ToOwned::to_owned));
                 paths.extend(names.flatten().map(|name| out.join(name)));
                 Ok(())
             })?;

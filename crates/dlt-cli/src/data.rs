@@ -7,8 +7,9 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 use dlt_data::catalogue::{CATALOGUE, Task, find};
 use dlt_data::{
-    Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits, TrainingRequest, clean,
-    fetch, load_pictures, load_sentences, pinned, plan_folder, train_tokenizer, whole_tokens,
+    Cleaned, DataError, DataRequest, GPT2, Progress as Loading, Split, TokenSplits,
+    TrainingRequest, clean, fetch, load_pictures, load_sentences, pinned, plan_folder,
+    train_tokenizer, whole_tokens,
 };
 use dlt_spec::ExitCode;
 use dlt_spec::spec::{DataSpec, Spec};
@@ -130,7 +131,9 @@ pub(crate) fn run(task: &DataTask) -> Result {
         DataCommand::Fetch(task) => fetch_set(task),
         DataCommand::Tokenize(task) => tokenize(task),
         DataCommand::Clean => clean_cache(),
-        DataCommand::Tokenizer(TokenizerTask { task: TokenizerCommand::Train(task) }) => make_tokenizer(task),
+        DataCommand::Tokenizer(TokenizerTask { task: TokenizerCommand::Train(task) }) => {
+            make_tokenizer(task)
+        }
     }
 }
 
@@ -143,7 +146,9 @@ fn list() -> String {
         }
         text.push('\n');
     }
-    text.push_str("`dlt data info NAME` tells where it comes from and what the paper reports on it.\n");
+    text.push_str(
+        "`dlt data info NAME` tells where it comes from and what the paper reports on it.\n",
+    );
     text
 }
 
@@ -153,8 +158,10 @@ fn info(name: &str) -> Result<String> {
     }
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
-        let message =
-            format!("no data set {name:?} in the catalogue, and no such path; it has: {}", known.join(", "));
+        let message = format!(
+            "no data set {name:?} in the catalogue, and no such path; it has: {}",
+            known.join(", ")
+        );
         Failure::refused(ExitCode::Usage, message)
     })?;
     let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
@@ -176,7 +183,8 @@ fn fetch_set(task: &FetchTask) -> Result {
     let name = at_revision(&task.name, task.revision.as_deref())?;
     let (cache, shown) = (tokens::cache()?, Fetching::default());
     let hub = hub::config()?.ok_or_else(|| {
-        let message = "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
+        let message =
+            "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
         Failure::refused(ExitCode::Usage, message)
     })?;
     let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.tell(event))?;
@@ -243,7 +251,11 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
         table.row([split.split.name(), &whole(split.tokens), &whole(split.bytes)]);
     }
     let mut text = table.render();
-    text.push_str(&format!("tokenizer {}, vocabulary {}\n", provenance.tokenizer, whole(splits.vocabulary)));
+    text.push_str(&format!(
+        "tokenizer {}, vocabulary {}\n",
+        provenance.tokenizer,
+        whole(splits.vocabulary)
+    ));
     if let Some(column) = &provenance.column {
         text.push_str(&format!("{}\n", of_column(column)));
     }
@@ -255,15 +267,20 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 
 fn sentences(data: &DataSpec) -> Result<String> {
     let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
-    let splits =
-        load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| progress.loading(loading))?;
+    let splits = load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| {
+        progress.loading(loading)
+    })?;
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
     for split in Split::ALL {
-        let lengths = splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
-            let second = example.second.as_deref().map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
-            Ok(tokenizer.encode(&example.first)?.len() + second?)
-        });
+        let lengths =
+            splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
+                let second = example
+                    .second
+                    .as_deref()
+                    .map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
+                Ok(tokenizer.encode(&example.first)?.len() + second?)
+            });
         let lengths: Vec<usize> = lengths.collect::<std::result::Result<_, DataError>>()?;
         let longest = lengths.iter().max().copied().unwrap_or(0);
         table.row([
@@ -278,9 +295,10 @@ fn sentences(data: &DataSpec) -> Result<String> {
 
 fn pictures(data: &DataSpec) -> Result<String> {
     let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
-    let splits = load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
-        progress.loading(loading)
-    })?;
+    let splits =
+        load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
+            progress.loading(loading)
+        })?;
     let mut table = Table::new(&["", "pictures"]);
     for split in Split::ALL {
         table.row([split.name(), &whole(splits.split(split).len())]);
@@ -292,12 +310,17 @@ fn clean_cache() -> Result {
     let Some(cache) = tokens::cache()? else { return output::print("there is no cache\n") };
     let Cleaned { files, bytes } = clean(&cache)?;
     let megabytes = decimal(bytes as f64 / 1e6, 1);
-    output::print(&format!("removed {} files, {megabytes} MB, from {}\n", whole(files), cache.display()))
+    output::print(&format!(
+        "removed {} files, {megabytes} MB, from {}\n",
+        whole(files),
+        cache.display()
+    ))
 }
 
 fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     if task.out.exists() {
-        let message = format!("{} is there already: name a new file, or remove it", task.out.display());
+        let message =
+            format!("{} is there already: name a new file, or remove it", task.out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
     let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));

@@ -40,7 +40,10 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
         0 => Ok(()),
         wrong => {
             let what = if wrong == 1 { "file is" } else { "files are" };
-            Err(Failure::refused(ExitCode::BadData, format!("{wrong} {what} damaged or missing in {name}")))
+            Err(Failure::refused(
+                ExitCode::BadData,
+                format!("{wrong} {what} damaged or missing in {name}"),
+            ))
         }
     }
 }
@@ -51,7 +54,10 @@ fn looked_at(run: &Path, repair: bool) -> Result<Report> {
         // First whether it is a run folder at all.
         examine(run)?;
         for path in sweep(run)? {
-            output::note(&format!("{} is removed: a process that was killed left it", path.display()));
+            output::note(&format!(
+                "{} is removed: a process that was killed left it",
+                path.display()
+            ));
         }
         output::note(&repaired(repair_model(run)?));
     }
@@ -90,7 +96,10 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
         }
         for (path, bytes) in parts {
             let size = decimal(bytes as f64 / 1e6, 1);
-            note(&path, format!("{size} MB of a file of the hub; the next fetch of it continues there"));
+            note(
+                &path,
+                format!("{size} MB of a file of the hub; the next fetch of it continues there"),
+            );
         }
     }
     Ok(findings)
@@ -113,7 +122,8 @@ fn repaired(repaired: Option<Repaired>) -> String {
     let Some(Repaired { source, step, aside }) = repaired else {
         return format!("{MODEL_FILE} is whole: nothing to repair");
     };
-    let kept = aside.map_or_else(String::new, |aside| format!("; the damaged one is {}", aside.display()));
+    let kept =
+        aside.map_or_else(String::new, |aside| format!("; the damaged one is {}", aside.display()));
     format!("{MODEL_FILE} of step {} is written again from {}{kept}", whole(step), source.display())
 }
 
@@ -141,12 +151,18 @@ fn abilities(report: &Report, run: &str) -> String {
         (can.use_model, format!("dlt eval, generate and inspect {run}")),
         (
             can.replay,
-            format!("dlt train ... --set agent.policy=replay --set agent.recording={run}/{STATES_FILE}"),
+            format!(
+                "dlt train ... --set agent.policy=replay --set agent.recording={run}/{STATES_FILE}"
+            ),
         ),
         (can.start_again, format!("dlt train {run}/{SPEC_FILE} --out OTHER")),
     ];
     let list = |works: bool| -> String {
-        lines.iter().filter(|(can, _)| *can == works).map(|(_, line)| format!("  {line}\n")).collect()
+        lines
+            .iter()
+            .filter(|(can, _)| *can == works)
+            .map(|(_, line)| format!("  {line}\n"))
+            .collect()
     };
     let (works, fails) = (list(true), list(false));
     let mut text = String::new();

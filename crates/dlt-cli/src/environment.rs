@@ -37,7 +37,9 @@ pub(crate) fn in_user_cache(name: &str) -> Result<Option<PathBuf>> {
 /// variable that is not set stays as it is written.
 fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let text = match text.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{}{rest}", variable("HOME")?),
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            format!("{}{rest}", variable("HOME")?)
+        }
         Some(_) => return None,
         None => text.to_owned(),
     };

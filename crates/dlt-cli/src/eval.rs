@@ -56,7 +56,8 @@ impl Measured {
         let (loss, tokens) = (self.evaluation.loss(), self.evaluation.tokens);
         if let Some(scores) = self.evaluation.scores() {
             let split = self.split.map(Split::name);
-            let line = json!({ "split": split, "loss": loss, "scores": scores, "examples": tokens });
+            let line =
+                json!({ "split": split, "loss": loss, "scores": scores, "examples": tokens });
             return format!("{line}\n");
         }
         let line = match self.split {
@@ -79,7 +80,9 @@ impl Measured {
         if let Some(scores) = self.evaluation.scores() {
             table.row(["accuracy", &decimal(scores.accuracy, 4)]);
             table.row(["accuracy of the majority class", &decimal(scores.majority_accuracy, 4)]);
-            for (name, score) in [("Matthews correlation", scores.matthews), ("F1 of class 1", scores.f1)] {
+            for (name, score) in
+                [("Matthews correlation", scores.matthews), ("F1 of class 1", scores.f1)]
+            {
                 if let Some(score) = score {
                     table.row([name, &decimal(score, 4)]);
                 }
@@ -100,10 +103,12 @@ impl Measured {
 /// A text of the user's own, read as the run's own data were.
 fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Result<Measured> {
     let spec = as_trained(&saved.spec, &task.run)?;
-    let data = DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
+    let data =
+        DataSpec { source: source.to_owned(), pipeline: Pipeline::Stream, ..spec.data.clone() };
     let text = tokens::load_text(&data, task.split.map(Split::from), &mut |_| ())?;
-    let evaluation = evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
-        .finite("the text")?;
+    let evaluation =
+        evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
+            .finite("the text")?;
     Measured::new(evaluation, None, &text.tokens)
 }
 
@@ -118,8 +123,9 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
         let source = &spec.data.source;
         tracing::warn!(source, "the data have changed since the model was trained on them");
     }
-    let evaluation = evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
-        .finite(split.name())?;
+    let evaluation =
+        evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
+            .finite(split.name())?;
     Ok(match material.tokens().map(|tokens| tokens.split(split)) {
         Some(text) => Measured::new(evaluation, Some(split), text)?,
         None => Measured::new(evaluation, Some(split), &TokenStream::new(Vec::new(), 0))?,

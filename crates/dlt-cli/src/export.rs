@@ -131,7 +131,13 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
 }
 
 /// Writes the model file: that of the run, or the model with factors in its weights.
-fn write_tied(task: &ExportTask, saved: &Saved, model: &Model, spec: &CheckedSpec, path: &Path) -> Result {
+fn write_tied(
+    task: &ExportTask,
+    saved: &Saved,
+    model: &Model,
+    spec: &CheckedSpec,
+    path: &Path,
+) -> Result {
     if spec.tying.residual_scale == saved.spec.tying.residual_scale {
         return copy(&locate(&task.run)?, path);
     }
@@ -142,7 +148,8 @@ fn write_tied(task: &ExportTask, saved: &Saved, model: &Model, spec: &CheckedSpe
 /// Refuses a folder that is there.
 pub(crate) fn refuse_existing(out: &Path) -> Result {
     if out.exists() {
-        let message = format!("{} is there already: name a new folder, or remove it", out.display());
+        let message =
+            format!("{} is there already: name a new folder, or remove it", out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
     Ok(())
@@ -198,7 +205,9 @@ fn write_hf(
     }
     write_all(files.iter(), folder)?;
     if spec.model.objective == Objective::Classes && tokenizer.is_some() && padding.is_none() {
-        output::note("the tokenizer has no token for padding: transformers will take one text at a time");
+        output::note(
+            "the tokenizer has no token for padding: transformers will take one text at a time",
+        );
     }
     Ok(())
 }
@@ -222,7 +231,9 @@ fn special_tokens(
         None => {}
     }
     // Classes of several texts at once need a token that fills up.
-    if let Some(padding) = said.get("pad_token_id").filter(|_| spec.model.objective != Objective::Classes) {
+    if let Some(padding) =
+        said.get("pad_token_id").filter(|_| spec.model.objective != Objective::Classes)
+    {
         special.padding = id(padding);
     }
     special
@@ -275,7 +286,8 @@ fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companio
 /// What stood around and between texts in training.
 fn template(spec: &CheckedSpec, tokenizer: &Tokenizer) -> Result<(Template, Pairs)> {
     if spec.model.objective == Objective::Classes {
-        let Framing { begin, between, end, .. } = Framing::of(tokenizer, spec.data.framing, spec.data.marks)?;
+        let Framing { begin, between, end, .. } =
+            Framing::of(tokenizer, spec.data.framing, spec.data.marks)?;
         let list = |mark: Option<u32>| mark.into_iter().collect();
         let single = Marks { before: list(begin), after: list(end) };
         return Ok((Template { single, between: list(between) }, Pairs::Used));
@@ -324,7 +336,10 @@ fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path
     for (name, content) in files {
         let path = folder.join(name);
         let cannot = |error: std::io::Error| {
-            Failure::refused(ExitCode::Resources, format!("cannot write {}: {error}", path.display()))
+            Failure::refused(
+                ExitCode::Resources,
+                format!("cannot write {}: {error}", path.display()),
+            )
         };
         // New files, whatever may be done with those that were copied.
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(cannot)?;
@@ -341,7 +356,10 @@ fn processor(normalise: Normalise, side: usize) -> Value {
     };
     // In the digits that they are written with, not those of their nearest binary fractions.
     let exact = |numbers: [f32; 3]| -> Vec<f64> {
-        numbers.iter().map(|number| number.to_string().parse().unwrap_or(f64::from(*number))).collect()
+        numbers
+            .iter()
+            .map(|number| number.to_string().parse().unwrap_or(f64::from(*number)))
+            .collect()
     };
     json!({
         "image_processor_type": "ViTImageProcessor",

@@ -72,7 +72,9 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         let (code, message) = match self {
             // Whoever reads our output has read enough: `dlt spec | head`.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::Ok,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return ExitCode::Ok;
+            }
             Self::Output(error) => {
                 (ExitCode::Resources, format!("error: cannot write to standard output: {error}"))
             }
@@ -81,7 +83,9 @@ impl Failure {
                 (error.exit_code(), format!("error: {}\n{advice}", chain(&**error)))
             }
             Self::Refused { code, message } => (*code, format!("error: {message}")),
-            Self::Interrupted { message } => (ExitCode::Interrupted, format!("interrupted: {message}")),
+            Self::Interrupted { message } => {
+                (ExitCode::Interrupted, format!("interrupted: {message}"))
+            }
         };
         crate::output::note(&message);
         code

@@ -118,7 +118,8 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     Ok(match kind {
         FigureKind::Map => {
             let run = one()?;
-            let title = format!("{}: who uses whose weights after step {}", run.name(), run.steps_done());
+            let title =
+                format!("{}: who uses whose weights after step {}", run.name(), run.steps_done());
             figure::replication_map(run.state(), &title)?
         }
         FigureKind::Events => figure::events(one()?)?,
@@ -128,7 +129,9 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
         FigureKind::Loss => figure::loss(&all)?,
         FigureKind::Memory => figure::memory(&all)?,
         FigureKind::Walk => figure::walk(one()?)?,
-        FigureKind::Tradeoff => return Err(refuse("tradeoff: expected a file of points".to_owned())),
+        FigureKind::Tradeoff => {
+            return Err(refuse("tradeoff: expected a file of points".to_owned()));
+        }
         FigureKind::Correlations => {
             let (names, of) = (runs.iter().map(Run::name).collect::<Vec<_>>(), correlations(runs)?);
             let panel = |(name, correlations)| CorrelationPanel { name, correlations, range: None };

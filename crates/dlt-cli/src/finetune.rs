@@ -74,7 +74,11 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     }
     let goal = entry.map_or_else(
         || {
-            let data = options.data.as_deref().and_then(|data| data.split("::").next()).unwrap_or_default();
+            let data = options
+                .data
+                .as_deref()
+                .and_then(|data| data.split("::").next())
+                .unwrap_or_default();
             name(&Path::new(data).file_stem().unwrap_or_default().to_string_lossy())
         },
         |entry| entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned(),
@@ -84,7 +88,10 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         under_method: vec![Overlay::from_values(origin(), usual(&start, &goal))?],
         over_method: vec![Overlay::from_values(origin(), fixed(&start))?],
         method: options.method.as_deref(),
-        options: entry.map(|entry| ("--task", "data.source", entry.name.to_owned())).into_iter().collect(),
+        options: entry
+            .map(|entry| ("--task", "data.source", entry.name.to_owned()))
+            .into_iter()
+            .collect(),
         set: &options.set,
         ..Layers::default()
     };
@@ -99,7 +106,8 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
 
 /// A task that has classes.
 fn entry(name: &str) -> Result<&'static Entry> {
-    let has_classes = |entry: &&'static Entry| matches!(entry.task, Task::Classification | Task::Images);
+    let has_classes =
+        |entry: &&'static Entry| matches!(entry.task, Task::Classification | Task::Images);
     find(name).filter(has_classes).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().filter(has_classes).map(|entry| entry.name).collect();
         let message = format!("--task: expected one of {}, got {name}", known.join(", "));
@@ -113,7 +121,8 @@ fn check_kind(start: &Start, entry: &Entry) -> Result {
         return Ok(());
     }
     let reads = if has_tokens(&start.spec) { "tokens" } else { "pictures" };
-    let message = format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, start.name);
+    let message =
+        format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, start.name);
     Err(Failure::refused(ExitCode::Usage, message))
 }
 

@@ -49,7 +49,10 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
             prompt.extend(tokenizer.eos());
         }
         if prompt.is_empty() {
-            return Err(Failure::refused(ExitCode::Usage, "--prompt: expected some text, came none"));
+            return Err(Failure::refused(
+                ExitCode::Usage,
+                "--prompt: expected some text, came none",
+            ));
         }
         ids.push(prompt);
     }
@@ -99,7 +102,9 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     let mut prompts = task.prompt.clone();
     if let Some(path) = &task.prompt_file {
         let text = match path == Path::new(STANDARD_INPUT) {
-            true => std::io::read_to_string(std::io::stdin().take(dlt_spec::file::CONFIGURATION_BYTES)),
+            true => {
+                std::io::read_to_string(std::io::stdin().take(dlt_spec::file::CONFIGURATION_BYTES))
+            }
             false => dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES),
         };
         let text = text.map_err(|error| {
@@ -109,7 +114,10 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
         prompts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
     match prompts.is_empty() {
-        true => Err(Failure::refused(ExitCode::Usage, "--prompt-file: expected a line with text, came none")),
+        true => Err(Failure::refused(
+            ExitCode::Usage,
+            "--prompt-file: expected a line with text, came none",
+        )),
         false => Ok(prompts),
     }
 }
@@ -147,7 +155,9 @@ impl Reply<'_> {
     /// Why the text ends, as a word, and the token that ended it.
     fn reason(&self, tokenizer: &Tokenizer) -> (&'static str, Option<String>) {
         match self.end {
-            Some(End::Stop(token)) => ("end-of-text", Some(tokenizer.token(token).unwrap_or_default())),
+            Some(End::Stop(token)) => {
+                ("end-of-text", Some(tokenizer.token(token).unwrap_or_default()))
+            }
             Some(End::Broken) => ("stop-text", None),
             Some(End::Length) | None => ("length", None),
         }
@@ -158,7 +168,10 @@ impl Reply<'_> {
         let after = format!("stopped after {} tokens", self.tokens);
         match (self.end, self.reason(tokenizer).1) {
             (Some(End::Stop(id)), token) => {
-                format!("{after}: the end of the text, {:?} (token {id})", token.unwrap_or_default())
+                format!(
+                    "{after}: the end of the text, {:?} (token {id})",
+                    token.unwrap_or_default()
+                )
             }
             (Some(End::Broken), _) => format!("{after}: a text of --stop"),
             (Some(End::Length) | None, _) => format!("{after}: as many as --tokens asks for"),

@@ -70,7 +70,8 @@ mod tests {
         let spec = spec.check().unwrap();
         let (own, growth) = Growth::of(&spec, Extents::of_text(5), Extents::of_text(3)).unwrap();
         let name = "transformer.wte.weight";
-        let shapes: Vec<_> = own.shared_layout().entries().iter().map(|entry| entry.shape[0]).collect();
+        let shapes: Vec<_> =
+            own.shared_layout().entries().iter().map(|entry| entry.shape[0]).collect();
         assert!(shapes.contains(&3) && !shapes.contains(&5), "{shapes:?}");
         let table = Tensor::new(&[[1_f32, 2.0], [3.0, 4.0], [5.0, 9.0]], &Device::Cpu).unwrap();
         let grown = growth.grow(name, table.clone()).unwrap().to_vec2::<f32>().unwrap();

@@ -30,7 +30,8 @@ Exit codes:
 "
     .to_owned();
     for code in ExitCode::ALL {
-        writeln!(text, "  {:<4} {}", code.number(), code.meaning()).expect("writing to a string cannot fail");
+        writeln!(text, "  {:<4} {}", code.number(), code.meaning())
+            .expect("writing to a string cannot fail");
     }
     text
 }

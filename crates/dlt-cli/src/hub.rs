@@ -38,11 +38,14 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
     }
     let file = folder("HF_TOKEN_PATH")?.or_else(|| home.map(|home| home.join("token")));
     let usual = HubConfig::new(folder_of_cache);
-    let saved = || Token::new(&dlt_spec::file::read_text(&file?, dlt_spec::file::CONFIGURATION_BYTES).ok()?);
+    let saved = || {
+        Token::new(&dlt_spec::file::read_text(&file?, dlt_spec::file::CONFIGURATION_BYTES).ok()?)
+    };
     Ok(Some(HubConfig {
         endpoint: endpoint.trim_end_matches('/').to_owned(),
         token: text("HF_TOKEN").and_then(|token| Token::new(&token)).or_else(saved),
-        is_offline: text("HF_HUB_OFFLINE").is_some_and(|value| YES.contains(&value.to_uppercase().as_str())),
+        is_offline: text("HF_HUB_OFFLINE")
+            .is_some_and(|value| YES.contains(&value.to_uppercase().as_str())),
         most_bytes: most_bytes()?.unwrap_or(usual.most_bytes),
         ..usual
     }))
@@ -51,7 +54,8 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
 /// The most that may be fetched for one data set or model.
 fn most_bytes() -> Result<Option<u64>> {
     let Some(value) = text(MOST_FETCHED) else { return Ok(None) };
-    let bytes = value.trim().parse::<u64>().ok().and_then(|gigabytes| gigabytes.checked_mul(1_000_000_000));
+    let bytes =
+        value.trim().parse::<u64>().ok().and_then(|gigabytes| gigabytes.checked_mul(1_000_000_000));
     bytes.map(Some).ok_or_else(|| {
         let message = format!("{MOST_FETCHED}: expected a whole number of gigabytes, got {value}");
         Failure::refused(ExitCode::Usage, message)
@@ -85,10 +89,14 @@ impl Fetching {
                 let bar = bars.entry(file.clone()).or_insert_with(|| begin(&file, of));
                 bar.set_position(bytes);
             }
-            FetchEvent::Asking { what, endpoint } => output::note(&format!("asking {endpoint} for {what}")),
+            FetchEvent::Asking { what, endpoint } => {
+                output::note(&format!("asking {endpoint} for {what}"))
+            }
             FetchEvent::Comparing { file, of } => {
                 let size = decimal(of as f64 / 1e6, 0);
-                output::note(&format!("comparing {file} of the cache with its checksum, {size} MB; once"));
+                output::note(&format!(
+                    "comparing {file} of the cache with its checksum, {size} MB; once"
+                ));
             }
             FetchEvent::Waiting { file, wait_ms, reason } => {
                 let seconds = decimal(wait_ms as f64 / 1000.0, 1);
@@ -111,6 +119,7 @@ fn begin(file: &str, bytes: u64) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let template = "{wide_msg} {bar:25} {bytes}/{total_bytes} {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     BARS.add(ProgressBar::new(bytes).with_style(style).with_message(escaped(file).into_owned()))
 }

@@ -69,7 +69,8 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             (parameters, owners)
         }
         Source::Folder(folder) => {
-            let text = noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
+            let text =
+                noted_spec(folder)?.map_or_else(String::new, |noted| fields::render(&noted.spec));
             let layers: Vec<_> = (0..start.spec.model.layers).collect();
             let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
             let first = spec_of(&layers)?;
@@ -105,7 +106,8 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     let origin = Origin::File(Path::new(&start.name).join(SPEC_FILE).display().to_string());
     let mut overlays = vec![Overlay::from_toml(origin, noted)?];
     let of_model = Origin::Option(start.name.clone());
-    let keys: Vec<_> = fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
+    let keys: Vec<_> =
+        fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
     overlays.push(start.overlay(&of_model, &keys)?);
     let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
     let mut values = vec![
@@ -119,7 +121,11 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     if has_tokens(&start.spec) {
         let name = tokenizer_name(task, start)?;
         let tokenizer = tokens::tokenizer(&name)?;
-        overlays.push(Overlay::from_option("import", "data.marks", word(start.marks(&tokenizer)?))?);
+        overlays.push(Overlay::from_option(
+            "import",
+            "data.marks",
+            word(start.marks(&tokenizer)?),
+        )?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
     if start.spec.model.layers == 1 {
@@ -138,7 +144,9 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
 
 /// The tokenizer that the person names, else the model's own.
 fn tokenizer_name(task: &ImportTask, start: &Start) -> Result<String> {
-    given_tokenizer(task)?.or_else(|| start.tokenizer.clone()).ok_or_else(|| start.asks_for_tokenizer())
+    given_tokenizer(task)?
+        .or_else(|| start.tokenizer.clone())
+        .ok_or_else(|| start.asks_for_tokenizer())
 }
 
 /// The tokenizer that the person names.
@@ -172,7 +180,8 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     let mut spec = Spec::clone(spec);
     let Some(copy) = absolute(&copy).unwrap_or(copy).to_str().map(str::to_owned) else {
         let out = task.out.display();
-        let message = format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
+        let message =
+            format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
         return Err(Failure::refused(ExitCode::Usage, message));
     };
     spec.data.tokenizer = copy;
@@ -184,14 +193,20 @@ fn is_of_model(key: &str) -> bool {
 }
 
 /// Makes the run folder with all that is in it: it has its name once the model is there too. `model` writes that.
-fn fill(task: &ImportTask, start: &Start, spec: &CheckedSpec, model: impl FnOnce(&Path) -> Result) -> Result {
+fn fill(
+    task: &ImportTask,
+    start: &Start,
+    spec: &CheckedSpec,
+    model: impl FnOnce(&Path) -> Result,
+) -> Result {
     let companions = companions(task, start, spec)?;
     let id = companions.tokenizer_id().unwrap_or_else(|| spec.data.tokenizer.clone());
     let provenance = provenance::of_import(spec, &start.name, id);
-    let folder = RunFolder::create_with(&task.out, &at_home(task, spec)?, &provenance, |folder| -> Result {
-        folder.keep(&companions)?;
-        model(&folder.model_path())
-    });
+    let folder =
+        RunFolder::create_with(&task.out, &at_home(task, spec)?, &provenance, |folder| -> Result {
+            folder.keep(&companions)?;
+            model(&folder.model_path())
+        });
     folder.map(drop)
 }
 
@@ -206,7 +221,8 @@ fn write(
     let lookup = |name: &str| weights.find(name);
     let model = model_for(spec, start.extents, Some(&lookup), Kernels::Fused, &Device::Cpu)?;
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
-    let extra: BTreeMap<String, String> = model_notes(&at_home(task, spec)?, &state, 0, start.extents);
+    let extra: BTreeMap<String, String> =
+        model_notes(&at_home(task, spec)?, &state, 0, start.extents);
     fill(task, start, spec, |path| Ok(model.save(path, &extra)?))?;
     Ok(Parameters::of(&model))
 }
@@ -217,7 +233,8 @@ fn equal_layers(
     lookup: &dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>,
 ) -> Result<Vec<usize>> {
     let layout = architecture.block_layout();
-    let read = |layer: usize, name: &str| lookup(&format!("{}{name}", architecture.block_prefix(layer)));
+    let read =
+        |layer: usize, name: &str| lookup(&format!("{}{name}", architecture.block_prefix(layer)));
     let mut owners: Vec<usize> = Vec::new();
     for layer in 0..architecture.n_layers() {
         let mut owner = layer;
@@ -241,7 +258,9 @@ fn equal_layers(
 
 fn bits(tensor: Option<Tensor>) -> Result<Option<Vec<u32>>> {
     let Some(tensor) = tensor else { return Ok(None) };
-    let numbers =
-        tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(dlt_models::ModelError::from)?;
+    let numbers = tensor
+        .flatten_all()
+        .and_then(|flat| flat.to_vec1::<f32>())
+        .map_err(dlt_models::ModelError::from)?;
     Ok(Some(numbers.into_iter().map(f32::to_bits).collect()))
 }

@@ -41,13 +41,16 @@ fn draw(path: &Path, picture: &Path) -> Result {
         true => {
             let recording = RunFolder::read_recording(path)?;
             let last = recording.rows().last();
-            let title = last.map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
+            let title = last
+                .map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
             (last.map_or(recording.initial(), Row::state).clone(), title)
         }
         false => {
             let saved = Saved::open(path)?;
-            let title =
-                format!("{}, seed {}: the model of step {}", saved.spec.name, saved.spec.seed, saved.step);
+            let title = format!(
+                "{}, seed {}: the model of step {}",
+                saved.spec.name, saved.spec.seed, saved.step
+            );
             (saved.state, title)
         }
     };
@@ -58,7 +61,8 @@ fn draw(path: &Path, picture: &Path) -> Result {
 
 fn inspect_run(run: &Path) -> Result<String> {
     if !run.join(SPEC_FILE).is_file() {
-        let message = format!("{}: not a run folder: expected one that `dlt train` wrote", run.display());
+        let message =
+            format!("{}: not a run folder: expected one that `dlt train` wrote", run.display());
         return Err(Failure::refused(ExitCode::BadData, message));
     }
     let spec = RunFolder::read_spec(run)?;
@@ -88,7 +92,8 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
         return format!("{ended}\n{}", report::scores(summary, validation, summary.test_scores));
     }
     let mut table = Table::new(&["", "this model", "unigram floor"]);
-    let [validation, floor] = [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
+    let [validation, floor] =
+        [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
     table.row(["validation perplexity", &validation, &floor]);
     if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
         table.row(["test perplexity", &perplexity(test), &perplexity(floor)]);
@@ -125,14 +130,18 @@ fn describe(saved: &Saved) -> String {
 
 /// A word of the spec as a spec file spells it.
 fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// Where layers share weights otherwise than the state says: as the authors' code lets them, or none at all because they
 /// were replicated.
 fn storage(saved: &Saved, binding: &Binding) -> String {
     let partition = binding.partition();
-    let differs = |layer: usize| !binding.is_frozen(layer) && partition[layer] != saved.state.owner(layer);
+    let differs =
+        |layer: usize| !binding.is_frozen(layer) && partition[layer] != saved.state.owner(layer);
     if !(0..partition.len()).any(differs) {
         return String::new();
     }
@@ -158,9 +167,11 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
     let (outside, inside) = (shared.n_parameters(), block.n_parameters());
     let (layers, trained) = (binding.n_layers(), binding.trained().len());
     let mut totals = Table::new(&["", "blocks", "in blocks", "in all"]);
-    for (name, blocks) in
-        [("trainable now", trained), ("in memory", binding.n_distinct()), ("with no layer tied", layers)]
-    {
+    for (name, blocks) in [
+        ("trainable now", trained),
+        ("in memory", binding.n_distinct()),
+        ("with no layer tied", layers),
+    ] {
         let in_blocks = blocks * inside;
         totals.row([name, &whole(blocks), &whole(in_blocks), &whole(outside + in_blocks)]);
     }
@@ -185,8 +196,9 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
     );
     let last = rows.last().map_or_else(|| recording.initial(), |row| row.state());
     if drawn != Some(last) {
-        let made =
-            rows.last().map_or_else(|| "none was made".to_owned(), |row| format!("step {}", row.step()));
+        let made = rows
+            .last()
+            .map_or_else(|| "none was made".to_owned(), |row| format!("step {}", row.step()));
         text += &format!("\nAfter the last decision ({made})\n\n{}", map::draw(last, None));
     }
     // A run under way has trained at least up to its last decision.
@@ -198,7 +210,8 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
             changes[event.layer()][kind] += 1;
         }
     }
-    let mut table = Table::new(&["layer", "owner", "tied", "untied", "steps independent", "share", ""]);
+    let mut table =
+        Table::new(&["layer", "owner", "tied", "untied", "steps independent", "share", ""]);
     for (layer, independent) in recording.steps_independent(until).into_iter().enumerate() {
         let share = independent as f64 / until.max(1) as f64;
         let bar = "█".repeat((share * BAR as f64).round() as usize);

@@ -15,7 +15,9 @@ pub(crate) fn watch() {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(ExitCode::Interrupted.number()));
         }
-        output::note("stopping after this step, with all of the run saved; a second time stops at once");
+        output::note(
+            "stopping after this step, with all of the run saved; a second time stops at once",
+        );
     });
     if let Err(error) = watching {
         tracing::warn!(%error, "a signal will end the run at once");
@@ -38,7 +40,9 @@ pub(crate) fn ending() -> Receiver<()> {
 /// Makes a write beyond the limit on a file's size (`ulimit -f`) an error that says so, instead of the end of the process.
 pub(crate) fn outlive_file_limits() {
     #[cfg(unix)]
-    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default()) {
+    if let Err(error) =
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default())
+    {
         tracing::warn!(%error, "a file that reaches the limit on its size will end the program without a message");
     }
 }

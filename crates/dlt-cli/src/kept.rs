@@ -38,7 +38,8 @@ impl OfRun {
     /// Finds the tokenizer of a run folder or of a model file in one, whose spec is `noted`.
     pub(crate) fn find(path: &Path, noted: &Spec) -> Result<Self> {
         let run = folder(path);
-        let trained_with = RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
+        let trained_with =
+            RunFolder::read_provenance(&run).ok().map(|provenance| provenance.data.tokenizer);
         let (name, kind) = match Kept::of_run(&run)? {
             Kept::Copy(copy) => (copy.to_string_lossy().into_owned(), Kind::Copy),
             Kept::BuiltIn(name) => (name.to_owned(), Kind::BuiltIn),
@@ -93,9 +94,13 @@ impl OfRun {
                 Err(Failure::refused(ExitCode::BadData, message))
             }
             trained_with => Ok(match (self.kind, trained_with) {
-                (Kind::Copy, _) => format!("tokenizer: the run's own copy, {name} ({})", short(&id)),
+                (Kind::Copy, _) => {
+                    format!("tokenizer: the run's own copy, {name} ({})", short(&id))
+                }
                 (Kind::BuiltIn, _) => format!("tokenizer: {name}, built in"),
-                (Kind::Named, Some(_)) => format!("tokenizer: {name}, as in training ({})", short(&id)),
+                (Kind::Named, Some(_)) => {
+                    format!("tokenizer: {name}, as in training ({})", short(&id))
+                }
                 (Kind::Named, None) => {
                     format!(
                         "tokenizer: {name} ({}); nothing says whether the model was trained with it",

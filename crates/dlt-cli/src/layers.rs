@@ -54,7 +54,9 @@ impl Layers<'_> {
         let mut overlays = Vec::new();
         match (self.preset, self.file, self.ground) {
             (Some(name), ..) => overlays.push(presets::preset(name)?.overlay()?),
-            (None, None, Ground::Preset) => overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?),
+            (None, None, Ground::Preset) => {
+                overlays.push(presets::preset(DEFAULT_PRESET)?.overlay()?)
+            }
             _ => {}
         }
         overlays.extend(self.under_method.iter().cloned());
@@ -83,7 +85,11 @@ impl Layers<'_> {
     /// Whether the person sets a key: in the file, by an option or by `--set`.
     pub(crate) fn sets(&self, key: &str) -> Result<bool> {
         let file = self.file.map(read).transpose()?;
-        Ok(self.assignments()?.iter().chain(&file).any(|overlay| overlay.keys().any(|set| set == key)))
+        Ok(self
+            .assignments()?
+            .iter()
+            .chain(&file)
+            .any(|overlay| overlay.keys().any(|set| set == key)))
     }
 
     /// What the command line changes in a run's spec: file, options, `--set`, each over the one before.
@@ -114,8 +120,11 @@ impl Layers<'_> {
 fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
     let (asked, found) = (method.spec()?, Spec::assemble(&[method.overlay()?, file.clone()])?);
     let of_method: Vec<_> = method.overlay()?.keys().collect();
-    let other: Vec<_> =
-        diff(&asked, &found).iter().map(|change| change.key).filter(|key| of_method.contains(key)).collect();
+    let other: Vec<_> = diff(&asked, &found)
+        .iter()
+        .map(|change| change.key)
+        .filter(|key| of_method.contains(key))
+        .collect();
     if !other.is_empty() {
         let (method, file, keys) = (method.name(), file.origin(), other.join(", "));
         tracing::warn!("{file} stands over --method {method} and says otherwise about {keys}");
@@ -124,8 +133,12 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
 }
 
 fn read(path: &Path) -> Result<Overlay> {
-    let text = dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).map_err(|error| {
-        Failure::refused(ExitCode::BadSpec, format!("cannot read the spec {}: {error}", path.display()))
-    })?;
+    let text =
+        dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).map_err(|error| {
+            Failure::refused(
+                ExitCode::BadSpec,
+                format!("cannot read the spec {}: {error}", path.display()),
+            )
+        })?;
     Ok(Overlay::from_toml(Origin::File(path.display().to_string()), &text)?)
 }

@@ -23,7 +23,10 @@ pub(crate) fn start(verbose: u8) -> Result {
     let directives = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(level)).map_err(|error| {
         let got = directives.as_deref().unwrap_or(level);
-        Failure::refused(ExitCode::Usage, format!("{FILTER_VARIABLE}: not a log filter: `{got}`: {error}"))
+        Failure::refused(
+            ExitCode::Usage,
+            format!("{FILTER_VARIABLE}: not a log filter: `{got}`: {error}"),
+        )
     })?;
     // Fields hold names and values from files: none of them may reach the terminal raw.
     let fields = debug_fn(|writer, field, value| {

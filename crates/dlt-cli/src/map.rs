@@ -85,7 +85,8 @@ fn arcs(places: &[Place]) -> String {
 fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
     let mut combs: Vec<Comb> = (0..places.len())
         .map(|owner| {
-            let members = (owner + 1..places.len()).filter(|&layer| places[layer] == Place::Tied(owner));
+            let members =
+                (owner + 1..places.len()).filter(|&layer| places[layer] == Place::Tied(owner));
             let columns = [owner].into_iter().chain(members).map(|layer| layer * spacing).collect();
             Comb { columns, track: 0 }
         })
@@ -126,7 +127,9 @@ fn legend(places: &[Place]) -> String {
         true => "   ◌ frozen: its own first weights, untrained",
         false => "",
     };
-    format!("{INDENT}● independent   ○ uses the weights of the ● at the left end of its line{frozen}\n")
+    format!(
+        "{INDENT}● independent   ○ uses the weights of the ● at the left end of its line{frozen}\n"
+    )
 }
 
 fn groups(places: &[Place]) -> String {

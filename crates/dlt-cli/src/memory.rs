@@ -67,7 +67,8 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
     let (layers, replicates) = (spec.model.layers, spec.tying.tie == Tie::Replicate);
     if !owners.is_empty() {
-        let refuse = |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
+        let refuse =
+            |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
         if owners.len() != layers {
             return Err(refuse(format!("expected {layers} layers, came {}", owners.len())));
         }

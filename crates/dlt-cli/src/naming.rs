@@ -13,7 +13,12 @@ const LONGEST: usize = 120;
 
 /// The folder of a spec: `runs/NAME[-START][-DATA][-METHOD][-POLICY]-SEED`. Words say what differs from `usual`, which is
 /// what preset, method and file make by themselves.
-pub(crate) fn folder(spec: &Spec, usual: &Spec, method: Option<&str>, start: Option<&str>) -> PathBuf {
+pub(crate) fn folder(
+    spec: &Spec,
+    usual: &Spec,
+    method: Option<&str>,
+    start: Option<&str>,
+) -> PathBuf {
     let mut words = vec![spec.name.clone()];
     words.extend(start.and_then(short));
     if spec.data.source != usual.data.source {
@@ -26,7 +31,10 @@ pub(crate) fn folder(spec: &Spec, usual: &Spec, method: Option<&str>, start: Opt
 
 /// The folder of a run whose name says its data and its start already.
 pub(crate) fn folder_of_task(spec: &Spec, method: Option<&str>) -> PathBuf {
-    numbered([Some(spec.name.clone()), method.map(str::to_owned)].into_iter().flatten().collect(), spec.seed)
+    numbered(
+        [Some(spec.name.clone()), method.map(str::to_owned)].into_iter().flatten().collect(),
+        spec.seed,
+    )
 }
 
 fn numbered(words: Vec<String>, seed: u64) -> PathBuf {
@@ -47,7 +55,8 @@ fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
     if spec.agent.policy == usual.agent.policy {
         return None;
     }
-    if spec.agent.policy == PolicyKind::None && spec.tying.initial == Initial::Named(InitialName::Independent)
+    if spec.agent.policy == PolicyKind::None
+        && spec.tying.initial == Initial::Named(InitialName::Independent)
     {
         return Some("conventional".to_owned());
     }
@@ -63,7 +72,8 @@ pub(crate) fn short(name: &str) -> Option<String> {
     let name = name.split('@').next().unwrap_or(name);
     let is_file = Path::new(name).is_file();
     let last = name.trim_end_matches(['/', '.']).rsplit(['/', '\\']).next().unwrap_or_default();
-    let last = if is_file { last.split('.').find(|part| !part.is_empty()).unwrap_or(last) } else { last };
+    let last =
+        if is_file { last.split('.').find(|part| !part.is_empty()).unwrap_or(last) } else { last };
     let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
     let fit: String = last.chars().filter(is_fit).take(60).collect();
     Some(fit.trim_start_matches(['.', '-']).to_owned()).filter(|fit| !fit.is_empty())
@@ -91,7 +101,10 @@ mod tests {
             ),
             "runs/small-gpt2-books-1"
         );
-        assert_eq!(named(&|spec| spec.agent.policy = PolicyKind::Random, None, None), "runs/small-random-1");
+        assert_eq!(
+            named(&|spec| spec.agent.policy = PolicyKind::Random, None, None),
+            "runs/small-random-1"
+        );
         let conventional = |spec: &mut Spec| {
             spec.agent.policy = PolicyKind::None;
             spec.tying.initial = Initial::Named(InitialName::Independent);

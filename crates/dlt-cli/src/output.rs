@@ -31,8 +31,9 @@ pub(crate) fn create(path: &Path, content: impl AsRef<[u8]>) -> Result {
 
 /// Writes a file beside its place and renames it, so that nobody sees half of it.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
-    let cannot =
-        |code, reason: String| Failure::refused(code, format!("cannot write {}: {reason}", path.display()));
+    let cannot = |code, reason: String| {
+        Failure::refused(code, format!("cannot write {}: {reason}", path.display()))
+    };
     if path.file_name().is_none() {
         return Err(cannot(ExitCode::Usage, "expected the name of a file".to_owned()));
     }

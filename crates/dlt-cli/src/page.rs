@@ -68,14 +68,17 @@ pub(crate) fn run(task: &ReportTask) -> Result {
     if let Some(page) = &page {
         check_place(page, task.force)?;
     }
-    let runs: Vec<Run> = task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
+    let runs: Vec<Run> =
+        task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
     if let Some(folder) = &task.figures {
         let written = match folder.exists() {
             true => draw(&runs, folder)?,
             // A new folder is there with all figures or not at all.
             false => {
                 let mut written = 0;
-                output::new_folder(folder, |folder| draw(&runs, folder).map(|files| written = files))?;
+                output::new_folder(folder, |folder| {
+                    draw(&runs, folder).map(|files| written = files)
+                })?;
                 written
             }
         };
@@ -87,7 +90,8 @@ pub(crate) fn run(task: &ReportTask) -> Result {
     }
     if task.json {
         let digests: Vec<Digest> = runs.iter().map(Digest::of).collect();
-        let json = serde_json::to_string_pretty(&digests).map_err(|error| refuse(error.to_string()))?;
+        let json =
+            serde_json::to_string_pretty(&digests).map_err(|error| refuse(error.to_string()))?;
         output::print(&format!("{json}\n"))?;
     }
     Ok(())
@@ -99,8 +103,8 @@ fn check_place(path: &Path, force: bool) -> Result {
         return Ok(());
     }
     let mut head = Vec::new();
-    let read =
-        dlt_spec::file::regular(path, u64::MAX).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read = dlt_spec::file::regular(path, u64::MAX)
+        .and_then(|file| file.take(HEAD).read_to_end(&mut head));
     if read.is_ok() && head.windows(MARKER.len()).any(|bytes| bytes == MARKER.as_bytes()) {
         return Ok(());
     }
@@ -137,7 +141,10 @@ fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
 /// Writes both forms of a figure and says how many files that are.
 fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
     let cannot = |error: std::io::Error| {
-        Failure::refused(ExitCode::Resources, format!("cannot write into {}: {error}", folder.display()))
+        Failure::refused(
+            ExitCode::Resources,
+            format!("cannot write into {}: {error}", folder.display()),
+        )
     };
     fs::create_dir_all(folder).map_err(cannot)?;
     output::replace(&folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;

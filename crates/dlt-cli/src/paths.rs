@@ -36,8 +36,9 @@ pub(crate) fn absolute_where_changed(spec: &CheckedSpec, before: &Spec) -> Resul
 fn make_source_absolute(spec: &mut Spec) {
     // A column follows the path, which stays as it is.
     if is_local(&spec.data.source)
-        && let Some(path) =
-            std::path::absolute(&spec.data.source).ok().and_then(|path| path.to_str().map(str::to_owned))
+        && let Some(path) = std::path::absolute(&spec.data.source)
+            .ok()
+            .and_then(|path| path.to_str().map(str::to_owned))
     {
         spec.data.source = path;
     }
@@ -48,7 +49,8 @@ fn make_absolute(path: &mut String) {
         return;
     }
     // A path that is no text cannot stand in a spec.
-    if let Some(absolute) = std::path::absolute(&*path).ok().and_then(|path| path.to_str().map(str::to_owned))
+    if let Some(absolute) =
+        std::path::absolute(&*path).ok().and_then(|path| path.to_str().map(str::to_owned))
     {
         *path = absolute;
     }

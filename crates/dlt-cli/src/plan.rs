@@ -14,7 +14,9 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
         files => format!("{} files", whole(files.len())),
     };
     let mut text = match plan.division {
-        Division::Fractions => format!("{}, one text that `data.split` cuts by position", count(&plan.train)),
+        Division::Fractions => {
+            format!("{}, one text that `data.split` cuts by position", count(&plan.train))
+        }
         Division::Checksums => {
             format!("{}, whose rows are dealt by the checksum of their text", count(&plan.train))
         }
@@ -28,7 +30,11 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
                 [] => "no test split, so no test figures".to_owned(),
                 files => format!("{} to test", count(files)),
             };
-            format!("{} to train on, {} to validate, {test}", count(&plan.train), count(&plan.validation))
+            format!(
+                "{} to train on, {} to validate, {test}",
+                count(&plan.train),
+                count(&plan.validation)
+            )
         }
     };
     let data = plan.left_out.iter().filter(|left| left.reason != Reason::NoData).count();
@@ -41,7 +47,9 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
 /// In full.
 pub(crate) fn full(plan: &FolderPlan) -> String {
     let mut text = format!("{:<8} {}\n", "splits", plan.division);
-    for (split, files) in [("train", &plan.train), ("validation", &plan.validation), ("test", &plan.test)] {
+    for (split, files) in
+        [("train", &plan.train), ("validation", &plan.validation), ("test", &plan.test)]
+    {
         if plan.division == Division::Fractions && split != "train" {
             continue;
         }

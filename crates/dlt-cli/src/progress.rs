@@ -17,7 +17,9 @@ use crate::output::{self, BARS};
 pub(crate) fn of_column(column: &TextColumn) -> String {
     let said = match column.chosen {
         ColumnChoice::Named => "",
-        ColumnChoice::Found => ", found by its name or as the only one of text; PATH::COLUMN names another",
+        ColumnChoice::Found => {
+            ", found by its name or as the only one of text; PATH::COLUMN names another"
+        }
     };
     format!("the text is the column {:?}{said}", column.name)
 }
@@ -122,13 +124,15 @@ impl Progress {
     /// A training step was made.
     pub(crate) fn step(&self, report: &StepReport) {
         let every = report.steps.div_ceil(LINES).max(1);
-        let is_told = report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
+        let is_told =
+            report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
         match &self.display {
             Display::Nothing => {}
             Display::Lines if is_told || report.validation.is_some() => {
                 let width = report.steps.to_string().len();
-                let validation =
-                    report.validation.map_or_else(String::new, |found| format!("  {}", validated(found)));
+                let validation = report
+                    .validation
+                    .map_or_else(String::new, |found| format!("  {}", validated(found)));
                 let figures = self.figures(report);
                 output::note(&format!(
                     "step {:>width$}/{}  {figures}{validation}",
@@ -148,8 +152,8 @@ impl Progress {
 
     /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the end.
     fn figures(&self, report: &StepReport) -> String {
-        let per_step =
-            self.began.elapsed().as_secs_f64() / report.step.saturating_sub(self.done).max(1) as f64;
+        let per_step = self.began.elapsed().as_secs_f64()
+            / report.step.saturating_sub(self.done).max(1) as f64;
         let mut text = format!(
             "{} left  loss {}",
             duration(per_step * (report.steps - report.step) as f64),
@@ -168,7 +172,8 @@ impl Progress {
 
     /// How far an evaluation is, which may take longer than the training before it.
     pub(crate) fn evaluating(&mut self, now: Evaluating) {
-        let is_new = self.evaluating.as_ref().is_none_or(|evaluation| evaluation.split != now.split);
+        let is_new =
+            self.evaluating.as_ref().is_none_or(|evaluation| evaluation.split != now.split);
         if is_new || now.done == 0 {
             let began = Instant::now();
             self.evaluating = Some(Evaluation { split: now.split, began, told: began });

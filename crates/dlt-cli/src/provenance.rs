@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use dlt_data::{BadRows, Material, Split};
 use dlt_spec::record::{
-    Boundary, DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, PROVENANCE_FILE, Provenance,
-    RECORD_SCHEMA, ResumeProvenance,
+    Boundary, DataBadRows, DataColumn, DataProvenance, FIGURES_REVISION, Host, PROVENANCE_FILE,
+    Provenance, RECORD_SCHEMA, ResumeProvenance,
 };
 use dlt_spec::spec::{Pipeline, Separator};
 use dlt_spec::{Change, CheckedSpec, Spec, file, fingerprint};
@@ -28,10 +28,10 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         source: data.source.clone(),
         sha256: data.sha256.clone(),
         commit: data.hub.as_ref().map(|hub| format!("{}@{}", hub.repository, hub.commit)),
-        column: data
-            .column
-            .as_ref()
-            .map(|column| DataColumn { name: column.name.clone(), chosen: column.chosen.name().to_owned() }),
+        column: data.column.as_ref().map(|column| DataColumn {
+            name: column.name.clone(),
+            chosen: column.chosen.name().to_owned(),
+        }),
         bad_rows: bad_rows(&data.bad_rows),
         tokenizer: data.tokenizer.clone(),
         train_tokens: amount(Split::Train),
@@ -82,7 +82,9 @@ fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenan
         spec_fingerprint: fingerprint(spec),
         figures_revision: Some(FIGURES_REVISION),
         data,
-        command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        command_line: std::env::args_os()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
         started_at: now(),
         resumed: Vec::new(),
     }
@@ -99,7 +101,9 @@ pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
 pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
     let separator = match (spec.data.separator, of_run(run).map(|provenance| provenance.data)) {
         (Separator::Auto, Some(data)) => match data.boundary {
-            Some(Boundary::EndOfText) if spec.data.pipeline == Pipeline::Stream => Separator::EndOfText,
+            Some(Boundary::EndOfText) if spec.data.pipeline == Pipeline::Stream => {
+                Separator::EndOfText
+            }
             Some(_) => Separator::Line,
             // Of a model that was imported nobody knows it; earlier builds knew nothing but the line end.
             None if data.sha256.is_empty() => Separator::Auto,

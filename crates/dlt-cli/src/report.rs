@@ -42,7 +42,9 @@ impl Ending<'_> {
         let tokenizer = &self.spec.data.tokenizer;
         text += &match self.spec.model.objective {
             Objective::NextToken => {
-                format!("The best model on validation, of step {best_step} (per token of {tokenizer})\n")
+                format!(
+                    "The best model on validation, of step {best_step} (per token of {tokenizer})\n"
+                )
             }
             Objective::MaskedToken => format!(
                 "The best model on validation, of step {best_step} (pseudo-perplexity: of hidden tokens of {tokenizer}, \
@@ -69,10 +71,13 @@ impl Ending<'_> {
             return scores(summary, validation, summary.test_scores);
         }
         let mut table = Table::new(&["", "this model", "unigram floor"]);
-        let mut row =
-            |name: &str, model: f64, floor: f64| table.row([name, &perplexity(model), &perplexity(floor)]);
+        let mut row = |name: &str, model: f64, floor: f64| {
+            table.row([name, &perplexity(model), &perplexity(floor)])
+        };
         row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
-        if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
+        if let (Some(test), Some(floor)) =
+            (summary.test_perplexity, summary.unigram_test_perplexity)
+        {
             row("test perplexity", test, floor);
         }
         if summary.bits_per_byte.is_finite() {
@@ -125,9 +130,15 @@ impl Ending<'_> {
             whole(summary.block_parameters_end),
             whole(summary.conventional_block_parameters),
         );
-        let share = |parameters: f64| decimal(parameters / summary.conventional_block_parameters as f64, 3);
+        let share =
+            |parameters: f64| decimal(parameters / summary.conventional_block_parameters as f64, 3);
         let end = summary.block_parameters_end as f64;
-        row("share of conventional", share(summary.block_parameters_mean), share(end), "1.000".into());
+        row(
+            "share of conventional",
+            share(summary.block_parameters_mean),
+            share(end),
+            "1.000".into(),
+        );
         row(
             "independent layers",
             decimal(summary.independent_layers_mean, 2),
@@ -145,9 +156,14 @@ impl Ending<'_> {
 
     fn machine(&self) -> String {
         let summary = self.summary;
-        let megabytes = |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |mb| decimal(mb, 1));
+        let megabytes =
+            |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |mb| decimal(mb, 1));
         let mut table = Table::new(&["", "mean", "peak"]);
-        table.row(["resident memory, MB", &megabytes(summary.mean_rss_mb), &megabytes(summary.peak_rss_mb)]);
+        table.row([
+            "resident memory, MB",
+            &megabytes(summary.mean_rss_mb),
+            &megabytes(summary.peak_rss_mb),
+        ]);
         table.row(["predicted, MB", "", &megabytes(summary.predicted_peak_rss_mb)]);
         let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
         table.row(["weights + gradients + moments, MB", "", &state]);
@@ -177,21 +193,36 @@ impl Ending<'_> {
         }
         let summary = self.summary;
         let whole_model = summary.conventional_block_parameters as f64;
-        let mut table =
-            Table::new(&["", "validation", "test", "block parameters, mean", "share", "steps", "seed"]);
-        let mut row = |label: &str, validation, test: Option<f64>, blocks: f64, steps: usize, seed: u64| {
-            table.row([
-                label.to_owned(),
-                perplexity(validation),
-                test.map_or_else(|| "-".to_owned(), perplexity),
-                decimal(blocks, 0),
-                decimal(blocks / whole_model, 3),
-                whole(steps),
-                seed.to_string(),
-            ]);
-        };
+        let mut table = Table::new(&[
+            "",
+            "validation",
+            "test",
+            "block parameters, mean",
+            "share",
+            "steps",
+            "seed",
+        ]);
+        let mut row =
+            |label: &str, validation, test: Option<f64>, blocks: f64, steps: usize, seed: u64| {
+                table.row([
+                    label.to_owned(),
+                    perplexity(validation),
+                    test.map_or_else(|| "-".to_owned(), perplexity),
+                    decimal(blocks, 0),
+                    decimal(blocks / whole_model, 3),
+                    whole(steps),
+                    seed.to_string(),
+                ]);
+            };
         let (validation, test) = (summary.validation_perplexity, summary.test_perplexity);
-        row("this run", validation, test, summary.block_parameters_mean, summary.steps, summary.seed);
+        row(
+            "this run",
+            validation,
+            test,
+            summary.block_parameters_mean,
+            summary.steps,
+            summary.seed,
+        );
         for one in recorded {
             let (validation, test) = (one.validation_perplexity, Some(one.test_perplexity));
             row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
@@ -211,21 +242,24 @@ impl Ending<'_> {
 
     /// Three commands and why one would type them.
     fn next(&self) -> [(&'static str, String); 3] {
-        let program = quoted(&std::env::args_os().next().unwrap_or_else(|| "dlt".into()).to_string_lossy());
+        let program =
+            quoted(&std::env::args_os().next().unwrap_or_else(|| "dlt".into()).to_string_lossy());
         let run = quoted(&self.run.to_string_lossy());
         let spec = quoted(&self.run.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
         let other = |name: &str| quoted(&format!("{}-{name}", self.run.to_string_lossy()));
         let shown = match self.spec.model.objective {
-            Objective::NextToken => {
-                ("what it writes", format!("{program} generate {run} --prompt \"To be, or not to be\""))
-            }
+            Objective::NextToken => (
+                "what it writes",
+                format!("{program} generate {run} --prompt \"To be, or not to be\""),
+            ),
             Objective::MaskedToken | Objective::Classes => (
                 "a folder that transformers loads",
                 format!("{program} export {run} --format hf --out {}", other("exported")),
             ),
         };
         // Frozen layers are drawn, so that a run from a model cannot begin with them.
-        let initial = if self.spec.model.start.is_empty() { " --set tying.initial=frozen" } else { "" };
+        let initial =
+            if self.spec.model.start.is_empty() { " --set tying.initial=frozen" } else { "" };
         let compared = match is_conventional(self.spec) {
             true => (
                 "the same model with the paper's method, for comparison",
@@ -237,7 +271,11 @@ impl Ending<'_> {
             ),
             false => (
                 "the same model trained conventionally for as long at the same learning rate, for comparison",
-                format!("{program} train {spec} {} --out {}", conventional(self.spec), other("conventional")),
+                format!(
+                    "{program} train {spec} {} --out {}",
+                    conventional(self.spec),
+                    other("conventional")
+                ),
             ),
         };
         [
@@ -254,7 +292,8 @@ impl Ending<'_> {
 /// How well classes are told apart, beside whoever always says the most frequent one.
 pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>) -> String {
     let mut table = Table::new(&["", "this model", "majority class"]);
-    let mut row = |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
+    let mut row =
+        |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
     for (split, scores) in [("validation", Some(validation)), ("test", test)] {
         let Some(scores) = scores else { continue };
         row(&format!("{split} accuracy"), scores.accuracy, decimal(scores.majority_accuracy, 4));
@@ -265,7 +304,11 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
             row(&format!("{split} F1 of class 1"), f1, String::new());
         }
     }
-    row("validation loss, nats", summary.validation_loss, decimal(summary.unigram_perplexity.ln(), 4));
+    row(
+        "validation loss, nats",
+        summary.validation_loss,
+        decimal(summary.unigram_perplexity.ln(), 4),
+    );
     table.render()
 }
 
@@ -342,7 +385,8 @@ mod tests {
         let (state, summary) = (State::all_tied(3), summary());
         let binding = Binding::of_state(&state);
         let run = Path::new("runs/x");
-        let ending = Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
+        let ending =
+            Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
         assert_eq!(ending.beside(&[]), "");
         let text = ending.beside(&[baseline]);
         let cells = |label: &str| {
@@ -355,22 +399,33 @@ mod tests {
         };
         assert_eq!(cells("this run"), ["148.41", "150.50", "750", "0.750", "30", "1"]);
         assert_eq!(cells("conventional"), ["141.25", "143.50", "1,000", "1.000", "30", "7"]);
-        assert!(text.contains("conventional: dlt train --preset smoke --set agent.policy=none"), "{text}");
+        assert!(
+            text.contains("conventional: dlt train --preset smoke --set agent.policy=none"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_to_try_next_can_be_typed_as_it_stands() {
         let tied = text(&[]);
-        let conventional =
-            r"train 'runs/it'\''s here/spec.toml' --set agent.policy=none --set tying.initial=independent";
+        let conventional = r"train 'runs/it'\''s here/spec.toml' --set agent.policy=none --set tying.initial=independent";
         assert!(tied.contains(conventional), "{tied}");
         let conventional = text(&["agent.policy=none", "tying.initial=independent"]);
-        assert!(conventional.contains("--set agent.policy=q --set tying.initial=frozen"), "{conventional}");
-        let split =
-            ["agent.policy=none", "tying.initial=independent", "tying.decision=split", "tying.grow=[0.5]"];
-        let joint = "--set tying.initial=frozen --set tying.decision=joint --set 'tying.grow=[]' --out";
+        assert!(
+            conventional.contains("--set agent.policy=q --set tying.initial=frozen"),
+            "{conventional}"
+        );
+        let split = [
+            "agent.policy=none",
+            "tying.initial=independent",
+            "tying.decision=split",
+            "tying.grow=[0.5]",
+        ];
+        let joint =
+            "--set tying.initial=frozen --set tying.decision=joint --set 'tying.grow=[]' --out";
         assert!(text(&split).contains(joint), "{}", text(&split));
-        let started = text(&["agent.policy=none", "tying.initial=independent", "model.start=runs/a"]);
+        let started =
+            text(&["agent.policy=none", "tying.initial=independent", "model.start=runs/a"]);
         assert!(started.contains("--set agent.policy=q --out"), "{started}");
         let classes = text(&["model.objective=classes"]);
         assert!(classes.contains("export") && !classes.contains("generate"), "{classes}");
@@ -387,7 +442,10 @@ mod tests {
             Ending { spec: &spec, summary: &changed, state: &state, binding: &binding, run }.text()
         };
         let none = of(summary());
-        assert!(!none.contains("no decision was made") && !none.contains("windows of each split"), "{none}");
+        assert!(
+            !none.contains("no decision was made") && !none.contains("windows of each split"),
+            "{none}"
+        );
         let undecided = of(Summary { decisions: Some(0), ..summary() });
         assert!(undecided.contains("no decision was made in 30 steps"), "{undecided}");
         let bounded = of(Summary { final_windows: Some(8), ..summary() });

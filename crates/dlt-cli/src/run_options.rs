@@ -55,7 +55,10 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes them. `--data` is
     /// the first of them, though each command says for itself what it may name.
-    pub(crate) fn assignments(&self, data: Option<&str>) -> Vec<(&'static str, &'static str, String)> {
+    pub(crate) fn assignments(
+        &self,
+        data: Option<&str>,
+    ) -> Vec<(&'static str, &'static str, String)> {
         let number = |number: Option<u64>| number.map(|number| number.to_string());
         let options = [
             ("--data", "data.source", data.map(str::to_owned)),

@@ -38,16 +38,22 @@ impl Saved {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let at = locate(path)?;
         let file = open_model(&at)?;
-        let refuse = |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
+        let refuse =
+            |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
         let note = |key: &str| {
-            file.metadata().get(key).ok_or_else(|| refuse(format!("the model's metadata lacks `{key}`")))
+            file.metadata()
+                .get(key)
+                .ok_or_else(|| refuse(format!("the model's metadata lacks `{key}`")))
         };
         let number = |key: &str| {
             let text = note(key)?;
-            text.parse().map_err(|_| refuse(format!("metadata `{key}`: expected a number, came `{text}`")))
+            text.parse()
+                .map_err(|_| refuse(format!("metadata `{key}`: expected a number, came `{text}`")))
         };
-        let owners =
-            note("state")?.split(',').map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
+        let owners = note("state")?
+            .split(',')
+            .map(str::parse)
+            .collect::<std::result::Result<Vec<usize>, _>>();
         let state = owners.map_err(|error| error.to_string());
         let state = state.and_then(|owners| State::new(owners).map_err(|error| error.to_string()));
         let origin = Origin::File(path.display().to_string());
@@ -58,7 +64,9 @@ impl Saved {
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
             let (came, expected) = (state.n_layers(), spec.model.layers);
-            return Err(refuse(format!("expected a state of {expected} layers, came one of {came}")));
+            return Err(refuse(format!(
+                "expected a state of {expected} layers, came one of {came}"
+            )));
         }
         // Files of models that predict tokens may lack it.
         let classes = if file.metadata().contains_key("classes") { number("classes")? } else { 0 };
@@ -109,7 +117,8 @@ fn new_run(model: &str) -> String {
 
 /// The model file of a run folder, or the file itself.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
-    let refuse = |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
+    let refuse =
+        |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
     if path.is_file() {
         return Ok(path.to_owned());
     }

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn law_a_line_of_json_stays_the_same_value() {
-        let text: String = (0..0x100).filter_map(char::from_u32).chain("\u{202e}".chars()).collect();
+        let text: String =
+            (0..0x100).filter_map(char::from_u32).chain("\u{202e}".chars()).collect();
         let json = serde_json::json!({ "text": text }).to_string();
         let read: serde_json::Value = serde_json::from_str(&escaped(&json)).unwrap();
         assert_eq!(read["text"], text);

@@ -19,8 +19,12 @@ pub(crate) fn run(task: &SpecTask) -> Result {
         return output::print(&list());
     }
     let name = task.preset.as_deref().unwrap_or(DEFAULT_PRESET);
-    let layers =
-        Layers { preset: Some(name), method: task.method.as_deref(), set: &task.set, ..Layers::default() };
+    let layers = Layers {
+        preset: Some(name),
+        method: task.method.as_deref(),
+        set: &task.set,
+        ..Layers::default()
+    };
     let spec = layers.spec()?;
     // What the preset's header says holds for the preset as it is.
     let header = match task.method.is_none() && task.set.is_empty() {

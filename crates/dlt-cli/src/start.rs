@@ -6,15 +6,16 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 use dlt_data::{
-    BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, TOKENIZER_FILE, Tokenizer, fetch_model,
+    BYTES, CIFAR10_MEAN, CIFAR10_STD, Companions, GPT2, HUB_PREFIX, TOKENIZER_FILE, Tokenizer,
+    fetch_model,
 };
 use dlt_models::architecture::of_spec;
 use dlt_models::huggingface::{Config, read_config, tied_layers};
 use dlt_spec::record::SPEC_FILE;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{
-    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind, RotaryKind, Size,
-    StartVocabulary,
+    Architecture as Family, Initial, InitialName, Marks, Normalise, Objective, PolicyKind,
+    RotaryKind, Size, StartVocabulary,
 };
 use dlt_spec::{CheckedSpec, ExitCode, Origin, Overlay, Spec, fields, file};
 use serde_json::Value;
@@ -89,12 +90,18 @@ impl Start {
         if file::is_there(&config) {
             // What is no file is bad data, and not a disk that cannot be read.
             file::regular(&config, u64::MAX).map_err(|error| {
-                Failure::refused(ExitCode::BadData, format!("cannot read {}: {error}", config.display()))
+                Failure::refused(
+                    ExitCode::BadData,
+                    format!("cannot read {}: {error}", config.display()),
+                )
             })?;
             let own = path.join(TOKENIZER_FILE);
             // Without the file the folder may have those from before it.
-            let tokenizer =
-                if file::is_there(&own) { own.to_string_lossy().into_owned() } else { name.to_owned() };
+            let tokenizer = if file::is_there(&own) {
+                own.to_string_lossy().into_owned()
+            } else {
+                name.to_owned()
+            };
             return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
         }
         let saved = Saved::open(path)?;
@@ -126,13 +133,15 @@ impl Start {
             // A config does not know how long windows were in training.
             let positions = noted.model.positions.or(noted.model.context);
             spec.model.context = spec.model.context.min(noted.model.context);
-            if spec.model.rotary_kind == RotaryKind::Dynamic && noted.model.rotary_kind == RotaryKind::Dynamic
+            if spec.model.rotary_kind == RotaryKind::Dynamic
+                && noted.model.rotary_kind == RotaryKind::Dynamic
             {
                 // The positions of a config are those that the base grows from: texts may be longer.
                 spec.model.positions = Size::Fixed(positions.max(spec.model.positions.or(0)));
                 spec.model.context = noted.model.context;
             }
-            built_in = Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
+            built_in =
+                Some(noted.data.tokenizer.clone()).filter(|name| name == GPT2 || name == BYTES);
             marks = says_marks.then_some(noted.data.marks);
             spec.data = noted.data;
         }
@@ -230,11 +239,14 @@ impl Start {
             .keys()
             .iter()
             // Llama's positions are no weights: a longer context is only one that it was not trained for.
-            .filter(|key| **key != "model.positions" || self.spec.model.architecture != Family::Llama)
+            .filter(|key| {
+                **key != "model.positions" || self.spec.model.architecture != Family::Llama
+            })
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
                 let field = fields::find(key)?;
-                let (ours, theirs) = (field.value(&self.spec).to_string(), field.value(spec).to_string());
+                let (ours, theirs) =
+                    (field.value(&self.spec).to_string(), field.value(spec).to_string());
                 (ours != theirs && theirs != "\"auto\"")
                     .then(|| format!("\n  `{key}` is {theirs}, its own {ours}"))
             })
@@ -428,7 +440,9 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
         let numbers = said[key].as_array()?.iter().map(|number| Some(number.as_f64()? as f32));
         numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
     };
-    let (Some(mean), Some(std)) = (numbers("image_mean"), numbers("image_std")) else { return Ok(None) };
+    let (Some(mean), Some(std)) = (numbers("image_mean"), numbers("image_std")) else {
+        return Ok(None);
+    };
     match (mean, std) {
         ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]) => Ok(Some(Normalise::Half)),
         (CIFAR10_MEAN, CIFAR10_STD) => Ok(Some(Normalise::Own)),

@@ -97,7 +97,9 @@ pub(crate) fn bound_environment() {
     let mut changed = Vec::new();
     for name in COUNTS {
         if let Some(set) = too_many(std::env::var(name).ok().as_deref(), cores) {
-            tracing::warn!("{name}={set} is more than the {cores} cores of this machine: using {cores}");
+            tracing::warn!(
+                "{name}={set} is more than the {cores} cores of this machine: using {cores}"
+            );
             changed.push((name, cores.to_string()));
         }
     }
@@ -140,7 +142,8 @@ fn start_again(environment: Vec<(&str, String)>) {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.clone().into_os_string());
     // Only returns where it fails.
-    let error = std::process::Command::new(program).arg0(name).args(arguments).envs(environment).exec();
+    let error =
+        std::process::Command::new(program).arg0(name).args(arguments).envs(environment).exec();
     tracing::warn!(%error, "the settings of the libraries below stay as they are");
 }
 

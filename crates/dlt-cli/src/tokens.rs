@@ -57,8 +57,9 @@ pub(crate) fn limit() -> Result<Option<u64>> {
     };
     let text = text.to_string_lossy();
     parse_bytes(&text).map(Some).ok_or_else(|| {
-        let message =
-            format!("DLT_CACHE_LIMIT: expected a number of bytes, MB, GB or TB, as in 100GB, got {text:?}");
+        let message = format!(
+            "DLT_CACHE_LIMIT: expected a number of bytes, MB, GB or TB, as in 100GB, got {text:?}"
+        );
         Failure::refused(ExitCode::Usage, message)
     })
 }

@@ -13,7 +13,8 @@ use dlt_spec::spec::{Architecture, Decision, Schedule, Size};
 use dlt_spec::{CheckedSpec, ExitCode, Origin, fields};
 use dlt_state::{Recording, State, pattern};
 use dlt_train::{
-    Resumption, RunFolder, TrainError, Trainer, due_decisions, grown_groups, initial_binding, memory,
+    Resumption, RunFolder, TrainError, Trainer, due_decisions, grown_groups, initial_binding,
+    memory,
 };
 
 use crate::arguments::TrainTask;
@@ -27,8 +28,8 @@ use crate::report::Ending;
 use crate::run_options::RunOptions;
 use crate::start::{Start, Weights, has_tokens};
 use crate::{
-    finetune, hub, interrupt, machine, naming, numbers, output, paths, plan, provenance, rehearsal, threads,
-    tokens,
+    finetune, hub, interrupt, machine, naming, numbers, output, paths, plan, provenance, rehearsal,
+    threads, tokens,
 };
 
 pub(crate) fn run(task: &TrainTask) -> Result {
@@ -82,7 +83,8 @@ impl Beginning<'_> {
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
         let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
-        let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
+        let from: Option<dlt_train::Weights<'_>> =
+            if weights.is_some() { Some(&lookup) } else { None };
 
         introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
         let companions = companions(&spec, start.as_ref(), &material)?;
@@ -91,9 +93,10 @@ impl Beginning<'_> {
         let folder = create(options.out.as_deref(), &folder, &spec, &provenance, &companions)?;
         let held = folder.held().clone();
         progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
-        let trainer = Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
-            // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
-            .inspect_err(|_| held.remove())?;
+        let trainer =
+            Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
+                // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
+                .inspect_err(|_| held.remove())?;
         drop(weights);
         drop(start);
         let events = Events::open(trainer.folder(), options.tensorboard);
@@ -109,8 +112,9 @@ fn create(
     provenance: &Provenance,
     companions: &Companions,
 ) -> Result<RunFolder> {
-    let create =
-        |path: &Path| RunFolder::create_with(path, spec, provenance, |folder| folder.keep(companions));
+    let create = |path: &Path| {
+        RunFolder::create_with(path, spec, provenance, |folder| folder.keep(companions))
+    };
     if let Some(out) = out {
         return Ok(create(out)?);
     }
@@ -124,12 +128,17 @@ fn create(
 
 /// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model that it starts from what
 /// goes with that.
-fn companions(spec: &CheckedSpec, start: Option<&Start>, material: &Material) -> Result<Companions> {
+fn companions(
+    spec: &CheckedSpec,
+    start: Option<&Start>,
+    material: &Material,
+) -> Result<Companions> {
     if !has_tokens(spec) {
         return Ok(start.map(|start| start.companions.clone()).unwrap_or_default());
     }
     let is_own = start.filter(|start| start.tokenizer.as_ref() == Some(&spec.data.tokenizer));
-    let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some()) {
+    let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some())
+    {
         Some(start) => start.companions.clone(),
         None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
     };
@@ -141,8 +150,9 @@ fn companions(spec: &CheckedSpec, start: Option<&Start>, material: &Material) ->
     match companions.tokenizer_id() {
         Some(kept) if kept != *trained_with => {
             let name = &spec.data.tokenizer;
-            let message =
-                format!("{name} changed while the text was read: it was {trained_with}, now it is {kept}");
+            let message = format!(
+                "{name} changed while the text was read: it was {trained_with}, now it is {kept}"
+            );
             Err(Failure::refused(ExitCode::BadData, message))
         }
         _ => Ok(companions),
@@ -207,12 +217,17 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
     let fresh = provenance::of(&spec, &material, &device_name);
     warn_of_other_bits(run, &fresh);
-    let (trainer, notices) = Trainer::resume(resumption, material, recording.as_ref(), from, device)?;
+    let (trainer, notices) =
+        Trainer::resume(resumption, material, recording.as_ref(), from, device)?;
     drop(weights);
     notices.iter().for_each(|notice| progress.note(notice));
     if has_tokens(&spec) && tokenizer.is_unkept() {
         // Of a run from before copies were kept.
-        trainer.folder().keep(&Companions::named(tokenizer.name(), hub::config()?.as_ref(), &|_| ())?)?;
+        trainer.folder().keep(&Companions::named(
+            tokenizer.name(),
+            hub::config()?.as_ref(),
+            &|_| (),
+        )?)?;
     }
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
     let events = Events::open(trainer.folder(), task.options.tensorboard);
@@ -230,26 +245,37 @@ fn warn_of_other_bits(run: &Path, now: &Provenance) {
         ("revision", then.revision.unwrap_or_default(), now.revision.clone().unwrap_or_default()),
     ] {
         if then != now {
-            tracing::warn!("the run began with {what} {then}, now it is {now}: its last bits may differ");
+            tracing::warn!(
+                "the run began with {what} {then}, now it is {now}: its last bits may differ"
+            );
         }
     }
 }
 
 /// Trains to the end and prints the result.
-fn carry_out(mut trainer: Trainer, spec: &CheckedSpec, mut progress: Progress, mut events: Events) -> Result {
+fn carry_out(
+    mut trainer: Trainer,
+    spec: &CheckedSpec,
+    mut progress: Progress,
+    mut events: Events,
+) -> Result {
     let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), spec);
     let progress = Rc::new(RefCell::new(progress));
     let watched = Rc::clone(&progress);
-    trainer.watch_evaluations(Box::new(move |evaluating| watched.borrow_mut().evaluating(evaluating)));
+    trainer
+        .watch_evaluations(Box::new(move |evaluating| watched.borrow_mut().evaluating(evaluating)));
     let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
     let bounded = match spec.evaluation.final_windows {
         Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
         Size::Auto(_) => String::new(),
     };
-    progress.borrow().note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
-    let (state, binding) = (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
+    progress
+        .borrow()
+        .note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
+    let (state, binding) =
+        (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
     let summary = trainer.finish();
     events.follow();
     let summary = summary?;
@@ -334,9 +360,14 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
 }
 
 /// Steps until all are made or the user has enough.
-fn advance(mut trainer: Trainer, progress: &RefCell<Progress>, events: &mut Events) -> Result<Trainer> {
+fn advance(
+    mut trainer: Trainer,
+    progress: &RefCell<Progress>,
+    events: &mut Events,
+) -> Result<Trainer> {
     interrupt::watch();
-    let again = format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
+    let again =
+        format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
     loop {
         let advanced = trainer.advance();
         events.follow();
@@ -355,7 +386,8 @@ fn advance(mut trainer: Trainer, progress: &RefCell<Progress>, events: &mut Even
             progress.borrow().end();
             trainer.save_checkpoint()?;
             let (step, steps) = (report.step, report.steps);
-            let message = format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
+            let message =
+                format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
             return Err(Failure::Interrupted { message });
         }
     }
@@ -370,7 +402,9 @@ fn advice(error: &TrainError, last: Option<usize>, again: &str) -> String {
             "the last good checkpoint is of step {step}; to go on from there and leave out steps that are not \
              finite: {again} --set training.non_finite=skip"
         ),
-        (Some(step), _) => format!("the checkpoint of step {step} is whole; to go on from there: {again}"),
+        (Some(step), _) => {
+            format!("the checkpoint of step {step} is whole; to go on from there: {again}")
+        }
     }
 }
 
@@ -434,7 +468,12 @@ fn introduce(
 }
 
 /// Says what a run of so few steps leaves out.
-fn forewarn(progress: &Progress, spec: &CheckedSpec, train_windows: usize, recording: Option<&Recording>) {
+fn forewarn(
+    progress: &Progress,
+    spec: &CheckedSpec,
+    train_windows: usize,
+    recording: Option<&Recording>,
+) {
     let steps = spec.steps(train_windows);
     let warmup = spec.optimizer.warmup_steps;
     if warmup > steps {
@@ -458,8 +497,9 @@ fn forewarn(progress: &Progress, spec: &CheckedSpec, train_windows: usize, recor
             Decision::Split | Decision::Swap => &["tying.grow", "tying.groups", "tying.budget"][..],
             _ => &["tying.decide_every", "tying.decide_unit", "tying.decide_until"],
         };
-        let settings =
-            keys.iter().filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));
+        let settings = keys
+            .iter()
+            .filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));
         progress.note(&format!(
             "no decision is due in {} steps ({}): every layer stays as it begins, so this is no dynamic tying",
             whole(steps),

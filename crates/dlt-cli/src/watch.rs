@@ -82,7 +82,11 @@ pub(crate) fn run(task: &WatchTask) -> Result {
     }
     let mut shown = address;
     if address.ip().is_unspecified() {
-        shown.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        shown.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
     }
     output::print(&format!("http://{shown}/\n"))?;
     output::note("Ctrl-C ends it");
@@ -115,7 +119,10 @@ fn listen(address: IpAddr, port: Option<u16>) -> Result<TcpListener> {
 }
 
 fn cannot_listen(error: io::Error) -> Failure {
-    Failure::refused(ExitCode::Resources, format!("cannot serve a page at this address and port: {error}"))
+    Failure::refused(
+        ExitCode::Resources,
+        format!("cannot serve a page at this address and port: {error}"),
+    )
 }
 
 fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
@@ -197,7 +204,9 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
         let read = match stream.read(&mut buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
                 return Ok(Err(Refusal::Slow));
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -234,7 +243,8 @@ fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
 impl Watch {
     /// The answer, its type and its version. The run is looked at only when somebody asks, and not for each who does.
     fn look(&self, wanted: Wanted) -> (String, &'static str, String) {
-        let mut looked: MutexGuard<'_, Looked> = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked: MutexGuard<'_, Looked> =
+            self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot: &Snapshot = match looked.at.elapsed() < LOOK_EVERY {
             true => looked.live.snapshot(),
             false => {

@@ -54,7 +54,9 @@ impl Grouping {
         }
         Err(DataError::BadSetting {
             what: "the rows that data.pipeline = \"blocks\" joins, 1,000 at a time",
-            expected: format!("at most {LARGEST_GROUP} bytes together; \"stream\" has no such limit"),
+            expected: format!(
+                "at most {LARGEST_GROUP} bytes together; \"stream\" has no such limit"
+            ),
             came: format!("{} bytes", self.group.len()),
         })
     }

@@ -116,7 +116,9 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     }
     let mut header = [0; HEADER_BYTES];
     file.read_exact(&mut header)?;
-    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let number = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
     if header[..8] != *MAGIC || number(8) != VERSION {
         return Err(damaged("not a token cache of this version"));

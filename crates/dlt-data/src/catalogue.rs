@@ -180,7 +180,8 @@ mod tests {
     fn law_shares_of_one_table_are_disjoint_and_whole() {
         for tail in [Tail::Rows(5_000), Tail::Percent(1), Tail::Rows(0)] {
             for rows in [0, 1, 7, 100, 5_000, 50_000] {
-                let (before, last) = (RowShare::Before(tail).range(rows), RowShare::Last(tail).range(rows));
+                let (before, last) =
+                    (RowShare::Before(tail).range(rows), RowShare::Last(tail).range(rows));
                 assert_eq!((before.start, before.end, last.end), (0, last.start, rows));
             }
         }

@@ -21,7 +21,8 @@ pub struct Cleaned {
 pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
     let mut cleaned = Cleaned::default();
     let is_tokens = |name: &str| {
-        let digits = |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let digits =
+            |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
         name.rsplit_once('.').is_some_and(|(stem, ending)| {
             digits(stem) && [cache::EXTENSION, durable::PARTIAL].contains(&ending)
         })

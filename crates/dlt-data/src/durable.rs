@@ -14,7 +14,8 @@ pub(crate) use dlt_spec::durable::{
 
 /// Replaces a file by these bytes, making its folders.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let failed = |error: io::Error| DataError::Write { path: path.to_owned(), reason: error.to_string() };
+    let failed =
+        |error: io::Error| DataError::Write { path: path.to_owned(), reason: error.to_string() };
     fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
     dlt_spec::durable::replace(path, bytes).map_err(failed)
 }

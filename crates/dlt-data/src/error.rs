@@ -106,7 +106,9 @@ pub enum DataError {
         advice: &'static str,
     },
     /// Fractions that do not divide a text.
-    #[error("cannot split a text by {fractions:?}: expected three fractions from 0 to 1 that sum to 1")]
+    #[error(
+        "cannot split a text by {fractions:?}: expected three fractions from 0 to 1 that sum to 1"
+    )]
     BadFractions {
         /// The fractions.
         fractions: [f64; 3],
@@ -177,7 +179,9 @@ pub enum DataError {
         count: usize,
     },
     /// Buffers whose length is not the context.
-    #[error("a window of {context} tokens does not fit buffers of {inputs} inputs and {targets} targets")]
+    #[error(
+        "a window of {context} tokens does not fit buffers of {inputs} inputs and {targets} targets"
+    )]
     BadBuffer {
         /// Context, T.
         context: usize,

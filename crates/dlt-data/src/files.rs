@@ -180,7 +180,8 @@ impl DataFile {
     pub(crate) fn at(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (format, packing) = Format::of_name(&name).unwrap_or_else(|| {
-            let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+            let ending =
+                path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
             match ending.as_str() {
                 "gz" => (Format::Text, Packing::Gzip),
                 "zst" | "zstd" => (Format::Text, Packing::Zstd),
@@ -201,7 +202,11 @@ impl DataFile {
     }
 
     /// Looks at its content: whether it is what its name says, and where in its rows the text is.
-    pub(crate) fn examine(&mut self, reading: Reading, wanted: Option<&str>) -> Result<(), DataError> {
+    pub(crate) fn examine(
+        &mut self,
+        reading: Reading,
+        wanted: Option<&str>,
+    ) -> Result<(), DataError> {
         self.examine_rows(reading)?;
         self.column = match self.format {
             Format::Text => None,
@@ -225,20 +230,31 @@ impl DataFile {
             Format::Text | Format::Parquet => {}
             Format::Json(_) => {
                 let is_array = head.trim_ascii_start().starts_with(b"[");
-                self.format = Format::Json(if is_array { JsonLayout::Array } else { JsonLayout::Lines });
+                self.format =
+                    Format::Json(if is_array { JsonLayout::Array } else { JsonLayout::Lines });
             }
-            Format::Separated(quoting) => self.separator = Some(separated::separator(self, quoting)?),
+            Format::Separated(quoting) => {
+                self.separator = Some(separated::separator(self, quoting)?)
+            }
         }
         Ok(())
     }
 
     /// Hands the bytes of each object of JSON to `take`, with its number from 1.
-    pub(crate) fn each_object(&self, layout: JsonLayout, take: TakeObject<'_>) -> Result<Flow, DataError> {
+    pub(crate) fn each_object(
+        &self,
+        layout: JsonLayout,
+        take: TakeObject<'_>,
+    ) -> Result<Flow, DataError> {
         json::each(self, layout, take)
     }
 
     /// Hands the fields of each row to `take`, with its number, where that of the names is 1.
-    pub(crate) fn each_record(&self, quoting: Quoting, take: TakeRecord<'_>) -> Result<(), DataError> {
+    pub(crate) fn each_record(
+        &self,
+        quoting: Quoting,
+        take: TakeRecord<'_>,
+    ) -> Result<(), DataError> {
         separated::each(self, quoting, self.separator.unwrap_or(b','), take)
     }
 
@@ -306,7 +322,11 @@ impl DataFile {
     }
 
     fn bad(&self, reason: impl ToString) -> DataError {
-        DataError::BadFile { path: self.path.clone(), format: self.format.name(), reason: reason.to_string() }
+        DataError::BadFile {
+            path: self.path.clone(),
+            format: self.format.name(),
+            reason: reason.to_string(),
+        }
     }
 
     /// Rows of a table, where they are known without reading it.
@@ -386,7 +406,11 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Hands the pieces of these rows to `sink`, with what stands between them.
-    pub(crate) fn read(&self, wanted: Option<&Range<u64>>, sink: Sink<'_>) -> Result<(), DataError> {
+    pub(crate) fn read(
+        &self,
+        wanted: Option<&Range<u64>>,
+        sink: Sink<'_>,
+    ) -> Result<(), DataError> {
         // Whether there was a row that did not end its line.
         let mut is_open = false;
         let mut at_start = true;
@@ -396,8 +420,8 @@ impl Rows {
         for file in &self.files {
             let mut is_next = true;
             let known = if wanted.is_some() { file.known_rows()? } else { None };
-            let range =
-                wanted.map(|range| range.start.saturating_sub(before)..range.end.saturating_sub(before));
+            let range = wanted
+                .map(|range| range.start.saturating_sub(before)..range.end.saturating_sub(before));
             if let (Some(rows), Some(range)) = (known, &range)
                 && (range.start >= rows || range.end == 0)
             {
@@ -459,7 +483,9 @@ impl Rows {
     pub(crate) fn estimated_bytes(&self) -> u64 {
         let size = |file: &DataFile| match (file.shipped, file.format, &file.column) {
             (Some(text), ..) => text.len() as u64,
-            (None, Format::Parquet, Some(column)) => table::text_bytes(file, &column.name).unwrap_or(0),
+            (None, Format::Parquet, Some(column)) => {
+                table::text_bytes(file, &column.name).unwrap_or(0)
+            }
             (None, ..) => std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len()),
         };
         self.files.iter().map(size).sum()
@@ -467,7 +493,11 @@ impl Rows {
 }
 
 /// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read to its end.
-fn read_file(file: &DataFile, wanted: Option<Range<u64>>, take: Sink<'_>) -> Result<(u64, Flow), DataError> {
+fn read_file(
+    file: &DataFile,
+    wanted: Option<Range<u64>>,
+    take: Sink<'_>,
+) -> Result<(u64, Flow), DataError> {
     if file.format == Format::Parquet {
         let wanted = wanted.unwrap_or(0..u64::MAX);
         return table::read_text(file, file.text_column()?, wanted, take).map(|flow| (0, flow));

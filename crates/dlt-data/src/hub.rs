@@ -216,7 +216,8 @@ impl<'a> Hub<'a> {
                 let Some(file) = files.get(index) else { return };
                 let result = transfer::file(self, listing, file, &bytes, on);
                 is_over.fetch_or(result.is_err(), Ordering::Relaxed);
-                *found[index].lock().expect("no thread panics while it holds the lock") = Some(result);
+                *found[index].lock().expect("no thread panics while it holds the lock") =
+                    Some(result);
             }
         };
         thread::scope(|scope| {
@@ -248,7 +249,11 @@ impl<'a> Hub<'a> {
         if bytes <= most {
             return Ok(());
         }
-        Err(DataError::HubTooMuch { what: format!("{} at {}", self.name, self.revision), bytes, most })
+        Err(DataError::HubTooMuch {
+            what: format!("{} at {}", self.name, self.revision),
+            bytes,
+            most,
+        })
     }
 
     /// A file that is needed and not among those that are known: of the hub, or of the cache while the hub may not be
@@ -261,7 +266,12 @@ impl<'a> Hub<'a> {
             repository: self.name.to_string(),
             what: format!("revision {}", self.revision),
             wanted: wanted.to_owned(),
-            known: listing.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: listing
+                .files
+                .iter()
+                .map(|file| file.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         }
     }
 
@@ -283,7 +293,11 @@ impl<'a> Hub<'a> {
     }
 
     fn layout(&self) -> Layout {
-        Layout::new(Cache::new(self.config.cache.clone()), self.repo(self.revision.as_str()), self.revision)
+        Layout::new(
+            Cache::new(self.config.cache.clone()),
+            self.repo(self.revision.as_str()),
+            self.revision,
+        )
     }
 
     fn repo(&self, revision: &str) -> Repo {

@@ -87,7 +87,10 @@ fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     found.extend(durable::dead(folder).into_iter().filter(is_free));
     let is_folder = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     if depth > 0 {
-        entries(folder).iter().filter(|path| is_folder(path)).for_each(|path| below(path, depth - 1, found));
+        entries(folder)
+            .iter()
+            .filter(|path| is_folder(path))
+            .for_each(|path| below(path, depth - 1, found));
     }
 }
 
@@ -101,7 +104,9 @@ struct Held;
 
 /// Holds the lock of a content of the hub, where it has one.
 fn held(content: &Path) -> Result<Option<File>, Held> {
-    let Ok(file) = durable::no_links().read(true).open(content.with_extension(LOCK)) else { return Ok(None) };
+    let Ok(file) = durable::no_links().read(true).open(content.with_extension(LOCK)) else {
+        return Ok(None);
+    };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Held),
         _ => Ok(Some(file)),
@@ -164,7 +169,8 @@ mod tests {
     fn what_is_fetched_now_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let repository = place.path().join("models--a--b");
-        let (lock, part) = (write(repository.join("blobs/aa.lock")), write(repository.join("blobs/aa.part")));
+        let (lock, part) =
+            (write(repository.join("blobs/aa.lock")), write(repository.join("blobs/aa.part")));
         let link = repository.join("snapshots/c/model.bin.partial");
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("../../blobs/aa", &link).unwrap();

@@ -59,8 +59,8 @@ pub use corpus::{CORPORA, SHAKESPEARE};
 pub use error::DataError;
 pub use files::{BadRows, ColumnChoice, DATA_EXTENSIONS, TextColumn};
 pub use hub::{
-    FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind, RepoName,
-    Revision, Token,
+    FetchEvent, HUB_ENDPOINT, Hub, HubConfig, Listing, OnFetch, Patience, RemoteFile, RepoKind,
+    RepoName, Revision, Token,
 };
 pub use leftovers::{Leftovers, leftovers, remove_leftover};
 pub use load::{DataRequest, LoadedText, Progress, load, load_text};
@@ -68,8 +68,8 @@ pub use material::{Draw, ExampleBatch, Examples, Material, Places};
 pub use origin::{HUB_PREFIX, is_local, pinned};
 pub use perplexity::{bits_per_byte, unigram_perplexity, unigram_perplexity_of};
 pub use pictures::{
-    Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits, Pictures,
-    load_pictures, read_cifar10,
+    Augment, CIFAR10_MEAN, CIFAR10_SIDE, CIFAR10_STD, PictureBatch, PictureSettings, PictureSplits,
+    Pictures, load_pictures, read_cifar10,
 };
 pub use plan::plan_folder;
 pub use prefetch::{Prefetcher, Ready, prefetch};

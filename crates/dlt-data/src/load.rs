@@ -92,14 +92,18 @@ pub enum Progress {
 /// If the source or the tokenizer cannot be used, a split is too short for one window or too long for the limit, or the
 /// disk is full. A cache that cannot be read, or whose folder cannot be written to, is no error: it is reported as a
 /// warning.
-pub fn load(request: &DataRequest<'_>, progress: &mut dyn FnMut(Progress)) -> Result<TokenSplits, DataError> {
+pub fn load(
+    request: &DataRequest<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TokenSplits, DataError> {
     let DataRequest { data, context, .. } = *request;
     let least = if data.pipeline == Pipeline::Blocks { 2 } else { 1 };
     if context < least {
         return Err(DataError::ContextTooShort { context, least });
     }
     progress(Progress::Reading);
-    let mut text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
+    let mut text =
+        find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     text.tell_of_name();
     let loaded = load_splits(request, &mut text, progress);
     // Also where it failed: what was left out may be why.
@@ -137,7 +141,16 @@ fn load_splits(
     let Facts { vocabulary, eos, .. } = train.text.facts;
     let [train, validation] = [train, validation].map(|loaded| loaded.text.stream);
     let test = test.map_or_else(|| TokenStream::new(Vec::new(), 0), |loaded| loaded.text.stream);
-    Ok(TokenSplits { train, validation, test, provenance, vocabulary, eos, pipeline: data.pipeline, context })
+    Ok(TokenSplits {
+        train,
+        validation,
+        test,
+        provenance,
+        vocabulary,
+        eos,
+        pipeline: data.pipeline,
+        context,
+    })
 }
 
 /// A text that is read as one, and not as three splits.
@@ -160,7 +173,8 @@ pub fn load_text(
 ) -> Result<LoadedText, DataError> {
     progress(Progress::Reading);
     let data = request.data;
-    let mut text = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
+    let mut text =
+        find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     let split = text.take(&data.source, split)?;
     let mut loader = Loader::of(request, &mut text, progress)?;
     let tokens = loader.split(&text, split, progress);
@@ -264,7 +278,9 @@ impl<'a> Loader<'a> {
         let source = listening(progress, |on| TokenizerSource::resolve(name, request.hub, on))?;
         let mut loader = Self { request, source, tokenizer: None };
         text.separate_by(loader.boundary(text)?);
-        text.limit_to(TEXT_PER_TOKENS.saturating_mul(limit_of(request, text.stored_bytes(Split::Train))));
+        text.limit_to(
+            TEXT_PER_TOKENS.saturating_mul(limit_of(request, text.stored_bytes(Split::Train))),
+        );
         Ok(loader)
     }
 
@@ -274,7 +290,11 @@ impl<'a> Loader<'a> {
         split: Split,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<LoadedSplit, DataError> {
-        let key = CacheKey::new(&text.identity(split), &self.source.id(), &self.pipeline(text.boundary()));
+        let key = CacheKey::new(
+            &text.identity(split),
+            &self.source.id(),
+            &self.pipeline(text.boundary()),
+        );
         let cached = self.request.cache.and_then(|folder| cache::read(folder, &key));
         let tokenized = match (cached, self.request.cache) {
             (Some(tokenized), _) => {
@@ -285,7 +305,8 @@ impl<'a> Loader<'a> {
                 Ok(tokenized) => tokenized,
                 Err(Failed::Data(error)) => return Err(error),
                 Err(Failed::Cache(error)) if is_full(&error) => {
-                    let reason = format!("{error}; make room, or name another folder with DLT_CACHE");
+                    let reason =
+                        format!("{error}; make room, or name another folder with DLT_CACHE");
                     return Err(DataError::Write { path: folder.to_owned(), reason });
                 }
                 Err(Failed::Cache(error)) => {
@@ -321,8 +342,9 @@ impl<'a> Loader<'a> {
                 came: "\"end-of-text\"".to_owned(),
             });
         }
-        let is_usual =
-            data.separator == Separator::Auto && data.pipeline == Pipeline::Stream && text.has_documents();
+        let is_usual = data.separator == Separator::Auto
+            && data.pipeline == Pipeline::Stream
+            && text.has_documents();
         if !is_asked && !is_usual {
             return Ok(Boundary::Line);
         }
@@ -350,21 +372,31 @@ impl<'a> Loader<'a> {
     /// What shapes the tokens besides text and tokenizer: blocks are whole blocks of one context, and documents may be
     /// ended by a token.
     fn pipeline(&self, boundary: Boundary) -> String {
-        let eos =
-            || self.tokenizer.as_ref().and_then(Tokenizer::eos).map_or_else(String::new, |id| id.to_string());
+        let eos = || {
+            self.tokenizer
+                .as_ref()
+                .and_then(Tokenizer::eos)
+                .map_or_else(String::new, |id| id.to_string())
+        };
         match self.request.data.pipeline {
             Pipeline::Stream => {
                 // Which tokens the marks are, the tokenizer's file says.
                 let is_marked = self.request.data.marks == MarksWord::Template;
                 let marks = if is_marked { " with the template's marks" } else { "" };
                 let is_ended = boundary == Boundary::EndOfText;
-                let ends = if is_ended { format!(" of documents ended by {}", eos()) } else { String::new() };
+                let ends = if is_ended {
+                    format!(" of documents ended by {}", eos())
+                } else {
+                    String::new()
+                };
                 format!("stream{marks}{ends}")
             }
             Pipeline::Blocks => {
                 // What ends a text is in the file of the tokenizer, or next to it.
-                let ends =
-                    self.source.ends_key().map_or_else(String::new, |ends| format!(" ended by {ends}"));
+                let ends = self
+                    .source
+                    .ends_key()
+                    .map_or_else(String::new, |ends| format!(" ended by {ends}"));
                 format!("blocks of context {}{ends}", self.request.context)
             }
         }

@@ -68,8 +68,10 @@ impl Lock {
 
     pub(crate) fn write(&self, cache: &Path) -> Result<(), DataError> {
         let path = path(cache, &self.source);
-        let failed =
-            |error: serde_json::Error| DataError::Write { path: path.clone(), reason: error.to_string() };
+        let failed = |error: serde_json::Error| DataError::Write {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
         let mut text = serde_json::to_string_pretty(self).map_err(failed)?;
         text.push('\n');
         durable::replace(&path, text.as_bytes())
@@ -78,8 +80,10 @@ impl Lock {
 
 /// Where the lock of a name lies: the name where it can be one of a file, and always some digits of its checksum.
 fn path(cache: &Path, source: &str) -> PathBuf {
-    let readable = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
+    let readable =
+        |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
     let name: String = source.chars().map(readable).take(60).collect();
-    let digits: String = Sha256::digest(source).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let digits: String =
+        Sha256::digest(source).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     cache.join(FOLDER).join(format!("{name}-{digits}{EXTENSION}"))
 }

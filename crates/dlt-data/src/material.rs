@@ -107,12 +107,18 @@ impl Material {
 
     /// Windows of a text, of which hidden tokens are to be predicted. A tokenizer without a token for that gets one
     /// more entry at the end of the vocabulary.
-    fn masked(splits: TokenSplits, tokenizer: &Tokenizer, share: f64, seed: u64) -> Result<Self, DataError> {
+    fn masked(
+        splits: TokenSplits,
+        tokenizer: &Tokenizer,
+        share: f64,
+        seed: u64,
+    ) -> Result<Self, DataError> {
         let known = ["[MASK]", "<mask>"].iter().find_map(|token| tokenizer.id_of(token));
         let words = splits.vocabulary;
         let token = known.unwrap_or(words as u32);
         let masking = Masking { token, words, share };
-        let windows = |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
+        let windows =
+            |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
         let [train, validation, test] = Split::ALL.map(windows);
         Ok(Self {
             provenance: splits.provenance.clone(),
@@ -147,7 +153,8 @@ impl Material {
         let mut test = labelled(loaded.test);
         // GLUE publishes its test split without classes; what a user has is used as it is.
         if test.is_empty() && loaded.plan.is_none() {
-            test = train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
+            test =
+                train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
         }
         let mut splits = Vec::new();
         let mut ids = |split: Split, examples: Vec<Example>| -> Result<Examples, DataError> {
@@ -156,8 +163,11 @@ impl Material {
             Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
         };
         let has_test = !test.is_empty() || loaded.plan.is_none();
-        let examples =
-            [ids(Split::Train, train)?, ids(Split::Validation, validation)?, ids(Split::Test, test)?];
+        let examples = [
+            ids(Split::Train, train)?,
+            ids(Split::Validation, validation)?,
+            ids(Split::Test, test)?,
+        ];
         splits.retain(|split| split.split != Split::Test || has_test);
         let extents = Extents { vocabulary: tokenizer.vocabulary(), classes: loaded.classes };
         let provenance = Provenance {
@@ -185,7 +195,11 @@ impl Material {
             side: spec.model.picture,
             mean,
             std,
-            crop: if spec.data.augment == Augment::CropFlip { CIFAR10_SIDE / BORDER_PART } else { 0 },
+            crop: if spec.data.augment == Augment::CropFlip {
+                CIFAR10_SIDE / BORDER_PART
+            } else {
+                0
+            },
             flip: spec.data.augment != Augment::None,
         };
         let mut splits = Vec::new();
@@ -204,8 +218,13 @@ impl Material {
     }
 
     fn checked(self) -> Result<Self, DataError> {
-        match Split::ALL.into_iter().find(|&split| self.has(split) && self.examples(split).count() == 0) {
-            Some(split) => Err(DataError::NoExamples { name: self.provenance.source.clone(), split }),
+        match Split::ALL
+            .into_iter()
+            .find(|&split| self.has(split) && self.examples(split).count() == 0)
+        {
+            Some(split) => {
+                Err(DataError::NoExamples { name: self.provenance.source.clone(), split })
+            }
             None => Ok(self),
         }
     }

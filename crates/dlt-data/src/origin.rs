@@ -77,7 +77,11 @@ pub fn is_local(source: &str) -> bool {
 }
 
 impl HubOrigin {
-    fn named(source: &str, entry: &'static Entry, revision: Option<&str>) -> Result<Self, DataError> {
+    fn named(
+        source: &str,
+        entry: &'static Entry,
+        revision: Option<&str>,
+    ) -> Result<Self, DataError> {
         let Some(repository) = entry.repository else {
             let expected = "no revision: it is shipped";
             return Err(DataError::BadHubName { name: source.to_owned(), expected });
@@ -122,11 +126,13 @@ impl HubOrigin {
 
     /// The same at another revision, under the name that says so.
     pub(crate) fn at(&self, revision: &str) -> Result<Self, DataError> {
-        let bare = |text: &str| text.split_once('@').map_or(text.to_owned(), |(name, _)| name.to_owned());
+        let bare =
+            |text: &str| text.split_once('@').map_or(text.to_owned(), |(name, _)| name.to_owned());
         let name = match self.name.strip_prefix(HUB_PREFIX) {
             None => format!("{}@{revision}", bare(&self.name)),
             Some(rest) => {
-                let (repository, after) = rest.find(':').map_or((rest, ""), |colon| rest.split_at(colon));
+                let (repository, after) =
+                    rest.find(':').map_or((rest, ""), |colon| rest.split_at(colon));
                 format!("{HUB_PREFIX}{}@{revision}{after}", bare(repository))
             }
         };
@@ -154,9 +160,10 @@ impl HubOrigin {
 pub fn pinned(source: &str, revision: &str) -> Result<String, DataError> {
     match Origin::parse(source)? {
         Origin::Hub(origin) => Ok(origin.at(revision)?.name),
-        _ => {
-            Err(DataError::BadHubName { name: source.to_owned(), expected: "a name that comes from the hub" })
-        }
+        _ => Err(DataError::BadHubName {
+            name: source.to_owned(),
+            expected: "a name that comes from the hub",
+        }),
     }
 }
 
@@ -179,8 +186,14 @@ mod tests {
     #[test]
     fn names_of_the_hub_are_read_whole() {
         let origin = hub("hf:someone/books@v1.0:english:body");
-        assert_eq!((origin.repository.as_str(), origin.revision.as_str()), ("someone/books", "v1.0"));
-        assert_eq!((origin.config.as_deref(), origin.column.as_deref()), (Some("english"), Some("body")));
+        assert_eq!(
+            (origin.repository.as_str(), origin.revision.as_str()),
+            ("someone/books", "v1.0")
+        );
+        assert_eq!(
+            (origin.config.as_deref(), origin.column.as_deref()),
+            (Some("english"), Some("body"))
+        );
         let origin = hub("hf:someone/books::body");
         assert_eq!((origin.config, origin.column.as_deref()), (None, Some("body")));
         assert_eq!(origin.revision.as_str(), "main");
@@ -199,7 +212,9 @@ mod tests {
 
     #[test]
     fn a_path_may_name_a_column() {
-        let Ok(Origin::Local { path, column }) = Origin::parse("rows.jsonl::body") else { panic!() };
+        let Ok(Origin::Local { path, column }) = Origin::parse("rows.jsonl::body") else {
+            panic!()
+        };
         assert_eq!((path.to_str(), column.as_deref()), (Some("rows.jsonl"), Some("body")));
     }
 

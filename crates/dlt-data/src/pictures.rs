@@ -117,7 +117,8 @@ pub fn load_pictures(
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
             let (train, test) = (read(Split::Train)?, read(Split::Test)?);
-            let [training, validation, _] = entry.parts.map(|part| usual_tail(part.rows, train.len()));
+            let [training, validation, _] =
+                entry.parts.map(|part| usual_tail(part.rows, train.len()));
             Ok(PictureSplits {
                 validation: train.rows(validation),
                 train: train.rows(training),
@@ -145,7 +146,9 @@ pub fn load_pictures(
                 all.pixels.extend(read.pixels);
                 all.labels.extend(read.labels);
             }
-            let cut = |share: fn(Tail) -> RowShare| all.rows(usual_tail(share(Tail::Rows(5_000)), all.len()));
+            let cut = |share: fn(Tail) -> RowShare| {
+                all.rows(usual_tail(share(Tail::Rows(5_000)), all.len()))
+            };
             Ok(PictureSplits {
                 train: cut(RowShare::Before),
                 validation: cut(RowShare::Last),
@@ -195,23 +198,28 @@ pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
 
 /// The train files in the order of their names, and the test file.
 fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), DataError> {
-    let entries = file::regular_or_folder(folder).and_then(|_| file::folder(folder)).map_err(|error| {
-        match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+    let entries =
+        file::regular_or_folder(folder).and_then(|_| file::folder(folder)).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+                }
+                _ => DataError::Read { path: folder.to_owned(), source: error },
             }
-            _ => DataError::Read { path: folder.to_owned(), source: error },
-        }
-    })?;
+        })?;
     let mut batches: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     batches.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("data_batch") && name.ends_with(".bin")
     });
     batches.sort();
-    let found = || batches.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let missing =
-        |missing| DataError::MissingSplit { place: folder.display().to_string(), missing, found: found() };
+    let found =
+        || batches.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let missing = |missing| DataError::MissingSplit {
+        place: folder.display().to_string(),
+        missing,
+        found: found(),
+    };
     if batches.is_empty() {
         return Err(missing(Split::Train));
     }
@@ -223,17 +231,24 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
     let mut pictures = Pictures::default();
     for (file, _) in files {
         let table = Table::open(file)?;
-        let bad =
-            |row: u64, reason: String| DataError::BadRow { path: file.path.clone(), row: row + 1, reason };
+        let bad = |row: u64, reason: String| DataError::BadRow {
+            path: file.path.clone(),
+            row: row + 1,
+            reason,
+        };
         table.cells(table.column("img.bytes")?, &(0..u64::MAX), &mut |row, cell| {
-            let Cell::Bytes(bytes) = cell else { return Err(bad(row, "expected a picture".to_owned())) };
+            let Cell::Bytes(bytes) = cell else {
+                return Err(bad(row, "expected a picture".to_owned()));
+            };
             decode(bytes, &mut pictures.pixels).map_err(|reason| bad(row, reason))?;
             Ok(Flow::On)
         })?;
         for (label, row) in labels(&table, file)?.into_iter().zip(0..) {
             match label {
                 Some(label) if label < u32::from(CLASSES) => pictures.labels.push(label as u8),
-                other => return Err(bad(row, format!("expected a class from 0 to 9, came {other:?}"))),
+                other => {
+                    return Err(bad(row, format!("expected a class from 0 to 9, came {other:?}")));
+                }
             }
         }
         if pictures.pixels.len() != pictures.labels.len() * PICTURE {

@@ -74,7 +74,12 @@ pub fn plan_folder(path: &Path) -> Result<FolderPlan, DataError> {
 }
 
 /// Files below a folder, as paths with `/`.
-fn collect(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> Result<(), DataError> {
+fn collect(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    names: &mut Vec<String>,
+) -> Result<(), DataError> {
     let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -132,7 +137,8 @@ pub(crate) fn plan(
     files.sort_by(|left, right| natural(left.name, right.name));
     let place = Planning { place, owner };
     let config = place.config(&place.deciding(&files, config), config, names)?;
-    let (files, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.config == config);
+    let (files, others): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.config == config);
     others.iter().for_each(|file| leave(file.name, Reason::OtherFolder));
     let (kept, others): (Vec<_>, Vec<_>) = {
         let is_read = place.format(&files);
@@ -175,7 +181,8 @@ impl Planning<'_> {
             return files.to_vec();
         }
         let (is_read, says) = (self.format(files), |file: &&NamedFile<'_>| file.split().is_some());
-        let deciding: Vec<_> = files.iter().filter(says).filter(|file| is_read(file)).cloned().collect();
+        let deciding: Vec<_> =
+            files.iter().filter(says).filter(|file| is_read(file)).cloned().collect();
         if deciding.is_empty() { files.to_vec() } else { deciding }
     }
 
@@ -238,7 +245,8 @@ impl Planning<'_> {
                 )),
                 Owner::Repository => Err(missing(
                     "the list of files",
-                    "single configuration, so that one has to be named (hf:OWNER/NAME:CONFIG)".to_owned(),
+                    "single configuration, so that one has to be named (hf:OWNER/NAME:CONFIG)"
+                        .to_owned(),
                     list(configs.into_iter().filter(|config| !config.is_empty())),
                 )),
             },
@@ -255,7 +263,8 @@ impl Planning<'_> {
 
     /// Files that are read, and those that say no split where others do.
     fn strays<'a>(&self, files: Vec<NamedFile<'a>>) -> Result<[Vec<NamedFile<'a>>; 2], DataError> {
-        let (with, without): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.split().is_some());
+        let (with, without): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.split().is_some());
         if with.is_empty() {
             return Ok([without, with]);
         }
@@ -320,10 +329,15 @@ impl Planning<'_> {
                 "keep one format, or name one file",
             ));
         }
-        let words = |file: &NamedFile<'_>| file.says.iter().map(|(word, _)| word.clone()).collect::<Vec<_>>();
+        let words = |file: &NamedFile<'_>| {
+            file.says.iter().map(|(word, _)| word.clone()).collect::<Vec<_>>()
+        };
         if let Some(other) = files.iter().find(|other| words(other) != words(first)) {
             return Err(self.ambiguous(
-                format!("{:?} and {:?} both say {split}, in different words", first.name, other.name),
+                format!(
+                    "{:?} and {:?} both say {split}, in different words",
+                    first.name, other.name
+                ),
                 "keep one of them, or call them by one word",
             ));
         }
@@ -341,7 +355,8 @@ impl Planning<'_> {
         for ((_, of), mut numbers) in wholes {
             numbers.sort_unstable();
             let start = numbers[0].min(1);
-            let is_whole = numbers.len() as u64 == of && numbers.iter().copied().eq(start..start + of);
+            let is_whole =
+                numbers.len() as u64 == of && numbers.iter().copied().eq(start..start + of);
             if !is_whole {
                 return Err(DataError::MissingParts {
                     place: self.place.to_owned(),

@@ -16,8 +16,10 @@ const CONFIG_FILE: &str = "config.json";
 const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// Weights in one file, and the index of those in several, in the order in which transformers looks for them.
-const LAYOUTS: [(&str, &str); 2] =
-    [(WEIGHTS_FILE, "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
+const LAYOUTS: [(&str, &str); 2] = [
+    (WEIGHTS_FILE, "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+];
 
 /// A model of the hub on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,11 @@ struct Index {
 /// # Errors
 /// If the name is none, the repository lacks config or weights, the hub cannot be reached or misbehaves, or the disk
 /// does.
-pub fn fetch_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<FetchedModel, DataError> {
+pub fn fetch_model(
+    model: &str,
+    hub: &HubConfig,
+    on: OnFetch<'_>,
+) -> Result<FetchedModel, DataError> {
     let (name, revision) = RepoName::model_at(model)?;
     let offline = hub.offline();
     let cached = {
@@ -63,7 +69,11 @@ pub fn fetch_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<Fetc
     match Hub::new(&hub.brief(), &name, &revision).listing(on) {
         Ok(listing) => gather(&Hub::new(hub, &name, &revision), &listing, on),
         Err(error) if error.is_hub_away() => {
-            tracing::warn!("{error}; using {name} at {} of the cache, {}", found.commit, hub.cache.display());
+            tracing::warn!(
+                "{error}; using {name} at {} of the cache, {}",
+                found.commit,
+                hub.cache.display()
+            );
             Ok(found)
         }
         Err(error) => Err(error),
@@ -86,8 +96,9 @@ fn gather(hub: &Hub<'_>, listing: &Listing, on: OnFetch<'_>) -> Result<FetchedMo
         _ => files.push(needed(WEIGHTS_FILE)?),
     }
     // What belongs to the model beside its weights; a spec is in what this program exports.
-    let is_beside =
-        |file: &&RemoteFile| file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE;
+    let is_beside = |file: &&RemoteFile| {
+        file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE
+    };
     files.extend(listing.files.iter().filter(is_beside));
     let mut folder = hub.fetch(listing, &files, on)?.remove(0);
     folder.pop();

@@ -53,13 +53,16 @@ impl Retrieval<'_> {
     /// Asks the hub; where it does not answer and the cache has all files, those are used.
     fn renew_or_cached(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
         let is_known = !self.hub.is_offline
-            && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision).listing(self.on).is_ok();
+            && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision)
+                .listing(self.on)
+                .is_ok();
         if !is_known {
             return self.renew(origin);
         }
         match self.renewed(origin, &self.hub.brief()) {
             Err(error) if error.is_hub_away() => {
-                let Ok(cached) = (Retrieval { hub: &self.hub.offline(), ..*self }).renew(origin) else {
+                let Ok(cached) = (Retrieval { hub: &self.hub.offline(), ..*self }).renew(origin)
+                else {
                     return Err(error);
                 };
                 let (name, commit) = (&origin.name, &cached.provenance.commit);
@@ -105,15 +108,14 @@ impl Retrieval<'_> {
         let config = origin.config.as_deref();
         let revision = Revision::new(revision)?;
         let hub = Hub::new(self.hub, &origin.repository, &revision);
-        let selected = select(origin.repository.as_str(), listing, config, origin.parts()).map_err(
-            |error| match error {
+        let selected = select(origin.repository.as_str(), listing, config, origin.parts())
+            .map_err(|error| match error {
                 // What the cache lacks may well be in the repository.
                 DataError::NotInRepository { what, wanted, .. } if self.hub.is_offline => {
                     hub.not_cached(&format!("{wanted} ({what})"))
                 }
                 other => other,
-            },
-        )?;
+            })?;
         let wanted = selected.all();
         let paths = hub.fetch(listing, &wanted, self.on)?;
         let locked = wanted.iter().map(|&file| file.clone()).collect();

@@ -112,9 +112,11 @@ mod tests {
             (train, validation),
             (vec!["c/train/0000.parquet".to_owned()], vec!["c/validation/0000.parquet".to_owned()])
         );
-        let [train, ..] = chosen(&["data/train-00000-of-00001.parquet", "README.md"], None).unwrap();
+        let [train, ..] =
+            chosen(&["data/train-00000-of-00001.parquet", "README.md"], None).unwrap();
         assert_eq!(train.len(), 1);
-        let [train, _, test] = chosen(&["train.jsonl", "test.csv.gz", "dataset_infos.json"], None).unwrap();
+        let [train, _, test] =
+            chosen(&["train.jsonl", "test.csv.gz", "dataset_infos.json"], None).unwrap();
         assert_eq!((train.len(), test.len()), (1, 1));
     }
 

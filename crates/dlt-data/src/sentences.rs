@@ -90,14 +90,18 @@ pub fn load_sentences(
                 Columns::Sentences { first, second } => Some((first, second)),
                 _ => None,
             }) else {
-                return Err(Task::Classification.not_of(source, origin.entry.map(|entry| entry.task)));
+                return Err(
+                    Task::Classification.not_of(source, origin.entry.map(|entry| entry.task))
+                );
             };
             let found = retrieved(&origin, hub, cache, progress)?;
             let [train, validation, test] = found.files;
             let read = |files: Vec<(DataFile, String)>| read_tables(&files, first, second);
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
-        Origin::Shipped(_) => return Err(Task::Classification.not_of(source, Some(Task::LanguageModel))),
+        Origin::Shipped(_) => {
+            return Err(Task::Classification.not_of(source, Some(Task::LanguageModel)));
+        }
         Origin::Local { path, column } => match original_files(source, &path)? {
             Some((train, validation, test)) => {
                 let test = test.map_or_else(|| Ok(Vec::new()), |path| read_sentences(&path))?;
@@ -135,7 +139,9 @@ type OriginalFiles = (PathBuf, PathBuf, Option<PathBuf>);
 /// GLUE's files of a folder; nothing where it is a file, or a folder that has not both train and validation of them.
 fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, DataError> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => DataError::NoSuchSource { name: source.to_owned(), known: known_names() },
+        io::ErrorKind::NotFound => {
+            DataError::NoSuchSource { name: source.to_owned(), known: known_names() }
+        }
         _ => DataError::Read { path: folder.to_owned(), source: error },
     };
     if !file::regular_or_folder(folder).map_err(unreadable)?.is_dir() {
@@ -145,7 +151,9 @@ fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, 
     let mut found: [Option<PathBuf>; 3] = [const { None }; 3];
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
-    for path in paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tsv")) {
+    for path in
+        paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tsv"))
+    {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(split) = split_said_by(&name) else { continue };
         found[split as usize].get_or_insert(path);
@@ -170,8 +178,8 @@ fn read_tables(
         let firsts = texts(&table, file, first)?;
         let seconds = second.map(|second| texts(&table, file, second)).transpose()?;
         let labels = labels(&table, file)?;
-        let seconds =
-            seconds.map_or_else(|| vec![None; firsts.len()], |rows| rows.into_iter().map(Some).collect());
+        let seconds = seconds
+            .map_or_else(|| vec![None; firsts.len()], |rows| rows.into_iter().map(Some).collect());
         if seconds.len() != firsts.len() || labels.len() != firsts.len() {
             let reason = "its columns have different lengths".to_owned();
             return Err(DataError::BadFile { path: file.path.clone(), format: "Parquet", reason });
@@ -203,7 +211,11 @@ pub(crate) fn labels(table: &Table<'_>, file: &DataFile) -> Result<Vec<Option<u3
             Cell::Whole(-1) | Cell::Missing => None,
             Cell::Whole(label) if (0..MOST_CLASSES.into()).contains(&label) => Some(label as u32),
             _ => {
-                return Err(bad(file, row, "expected a class of 0 or above, or -1, in \"label\"".to_owned()));
+                return Err(bad(
+                    file,
+                    row,
+                    "expected a class of 0 or above, or -1, in \"label\"".to_owned(),
+                ));
             }
         });
         Ok(Flow::On)

@@ -6,7 +6,8 @@ use crate::{
     corpus::CORPORA,
     error::DataError,
     files::{
-        BadRows, DataFile, Flow, Format, Found, Piece, PieceKind, Reading, Rows, Sink, TextColumn, by_file,
+        BadRows, DataFile, Flow, Format, Found, Piece, PieceKind, Reading, Rows, Sink, TextColumn,
+        by_file,
     },
     origin::{HubOrigin, Origin, known_names},
     plan::{plan_folder, split_said_by},
@@ -85,7 +86,8 @@ impl Source {
             Origin::Shipped(texts) => Self::shipped(name, texts),
             Origin::Local { path, column } => Self::local(name, &path, column, fractions),
             Origin::Hub(origin) => {
-                let retrieval = retrieval.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
+                let retrieval =
+                    retrieval.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
                 Self::hub(&origin, fractions, retrieval)
             }
         }?;
@@ -111,7 +113,8 @@ impl Source {
                 examined.insert(file.path.clone(), file.clone());
             }
         }
-        let mut columns = self.files().filter_map(|file| Some((&file.path, &file.column.as_ref()?.name)));
+        let mut columns =
+            self.files().filter_map(|file| Some((&file.path, &file.column.as_ref()?.name)));
         if let Some((path, first)) = columns.next()
             && let Some((other, second)) = columns.find(|(_, name)| *name != first)
         {
@@ -164,7 +167,8 @@ impl Source {
 
     /// A file that is named alone is cut whatever its name says, but not without a word.
     pub(crate) fn tell_of_name(&self) {
-        let (None, Cut::Fractions(_), [file]) = (&self.plan, self.cut, &self.rows[0].files[..]) else {
+        let (None, Cut::Fractions(_), [file]) = (&self.plan, self.cut, &self.rows[0].files[..])
+        else {
             return;
         };
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
@@ -209,7 +213,8 @@ impl Source {
                 Err(DataError::NoSplit { name: name.to_owned(), split, advice })
             }
             (_, None) => {
-                let splits = Split::ALL.into_iter().filter(|&split| self.has(split)).map(Split::name);
+                let splits =
+                    Split::ALL.into_iter().filter(|&split| self.has(split)).map(Split::name);
                 let found = format!("it is divided into {}", splits.collect::<Vec<_>>().join(", "));
                 let advice = "name one of them with --split, or a single file";
                 Err(DataError::AmbiguousFolder { place: name.to_owned(), found, advice })
@@ -243,7 +248,9 @@ impl Source {
                 }
                 rows.read(Some(&share.range(rows.count()?)), sink)
             }
-            Cut::Fractions(fractions) => between(rows, &self.ranges(fractions)?[split as usize], sink),
+            Cut::Fractions(fractions) => {
+                between(rows, &self.ranges(fractions)?[split as usize], sink)
+            }
         }
     }
 
@@ -261,7 +268,8 @@ impl Source {
             Cut::Fractions(fractions) => {
                 let Extent { characters, bytes } = self.extent()?;
                 let range = &self.ranges(fractions)?[split as usize];
-                let share = (range.end.min(characters) - range.start) as f64 / characters.max(1) as f64;
+                let share =
+                    (range.end.min(characters) - range.start) as f64 / characters.max(1) as f64;
                 (bytes as f64 * share) as u64
             }
         })
@@ -335,7 +343,11 @@ impl Source {
         Self::new(rows, cut, digests, is_folder.then_some(plan))
     }
 
-    fn hub(origin: &HubOrigin, fractions: [f64; 3], retrieval: &Retrieval<'_>) -> Result<Self, DataError> {
+    fn hub(
+        origin: &HubOrigin,
+        fractions: [f64; 3],
+        retrieval: &Retrieval<'_>,
+    ) -> Result<Self, DataError> {
         if let Some(entry) = origin.entry
             && !matches!(entry.columns, Columns::Text { .. })
         {
@@ -344,7 +356,10 @@ impl Source {
         let Retrieved { files, parts, plan, provenance } = retrieval.retrieve(origin)?;
         let mut whole = Sha256::new();
         for (file, digest) in files.iter().flatten() {
-            whole.update(format!("{} {digest}\n", file.path.file_name().unwrap_or_default().display()));
+            whole.update(format!(
+                "{} {digest}\n",
+                file.path.file_name().unwrap_or_default().display()
+            ));
         }
         let of = |split: Split| {
             let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
@@ -369,7 +384,12 @@ impl Source {
         })
     }
 
-    fn new(rows: [Rows; 3], cut: Cut, known: Digests, plan: Option<FolderPlan>) -> Result<Self, DataError> {
+    fn new(
+        rows: [Rows; 3],
+        cut: Cut,
+        known: Digests,
+        plan: Option<FolderPlan>,
+    ) -> Result<Self, DataError> {
         if let Cut::Fractions(fractions) = cut {
             cut_by_fractions(0, fractions)?;
         }
@@ -428,7 +448,8 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
     rows.read(None, &mut |piece| {
         let length = piece.text.chars().count() as u64;
         let end = start + length;
-        let (from, to) = (range.start.clamp(start, end) - start, range.end.clamp(start, end) - start);
+        let (from, to) =
+            (range.start.clamp(start, end) - start, range.end.clamp(start, end) - start);
         let is_past = start >= range.end;
         start = end;
         if is_past {
@@ -446,7 +467,11 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
         let offset = |at: u64| match at {
             0 => 0,
             at if at == length => piece.text.len(),
-            at => piece.text.char_indices().nth(at as usize).map_or(piece.text.len(), |(offset, _)| offset),
+            at => piece
+                .text
+                .char_indices()
+                .nth(at as usize)
+                .map_or(piece.text.len(), |(offset, _)| offset),
         };
         sink(Piece { text: &piece.text[offset(from)..offset(to)], kind })
     })

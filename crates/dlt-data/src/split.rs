@@ -43,11 +43,12 @@ impl Split {
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" | "trainset" | "traindata" => Some(Self::Train),
-            "validation" | "valid" | "validate" | "val" | "dev" | "devel" | "development" | "eval"
-            | "evaluation" | "validset" | "valset" | "devset" | "evalset" => Some(Self::Validation),
-            "test" | "tests" | "testing" | "testset" | "testdata" | "devtest" | "heldout" | "holdout" => {
-                Some(Self::Test)
+            "validation" | "valid" | "validate" | "val" | "dev" | "devel" | "development"
+            | "eval" | "evaluation" | "validset" | "valset" | "devset" | "evalset" => {
+                Some(Self::Validation)
             }
+            "test" | "tests" | "testing" | "testset" | "testdata" | "devtest" | "heldout"
+            | "holdout" => Some(Self::Test),
             _ => None,
         }
     }
@@ -64,7 +65,10 @@ const SUM_TOLERANCE: f64 = 1e-6;
 
 /// Where validation and test begin, in characters, when a text of so many is cut at these fractions: contiguous, in
 /// this order, no overlap (as the published cut of tiny Shakespeare).
-pub(crate) fn cut_by_fractions(characters: u64, fractions: [f64; 3]) -> Result<[u64; 2], DataError> {
+pub(crate) fn cut_by_fractions(
+    characters: u64,
+    fractions: [f64; 3],
+) -> Result<[u64; 2], DataError> {
     let valid = fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction));
     if !valid || (fractions.iter().sum::<f64>() - 1.0).abs() > SUM_TOLERANCE {
         return Err(DataError::BadFractions { fractions });

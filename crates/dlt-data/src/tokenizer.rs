@@ -132,7 +132,8 @@ impl Tokenizer {
     /// If the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let mut ids = Vec::with_capacity(text.len() / 3);
-        let (mut encoder, mut chunker, mut result) = (Encoder::new(self), Chunker::new(self), Ok(()));
+        let (mut encoder, mut chunker, mut result) =
+            (Encoder::new(self), Chunker::new(self), Ok(()));
         let mut encode = |piece: Portion| {
             result = encoder.encode(&piece.text, &mut ids);
             if result.is_ok() { Flow::On } else { Flow::Stop }
@@ -169,7 +170,9 @@ impl Tokenizer {
         let added = self.inner.get_added_tokens_decoder();
         let length = |id: u32| match added.get(&id) {
             Some(token) => token.content.len(),
-            None if self.byte_level => self.inner.id_to_token(id).map_or(0, |token| token.chars().count()),
+            None if self.byte_level => {
+                self.inner.id_to_token(id).map_or(0, |token| token.chars().count())
+            }
             None => self.decode(&[id]).map_or(0, |text| text.len()),
         };
         (0..self.vocabulary as u32).map(|id| length(id) as u32).collect()
@@ -236,7 +239,11 @@ impl Tokenizer {
     pub fn json(&self) -> Result<Vec<u8>, DataError> {
         match &self.content {
             Some(content) => Ok(content.to_vec()),
-            None => self.inner.to_string(false).map(String::into_bytes).map_err(|error| self.failed(&error)),
+            None => self
+                .inner
+                .to_string(false)
+                .map(String::into_bytes)
+                .map_err(|error| self.failed(&error)),
         }
     }
 
@@ -257,8 +264,9 @@ impl Tokenizer {
         inner.with_padding(None);
         // Cannot fail: only a truncation with a bad stride is refused.
         let _ = inner.with_truncation(None);
-        let size =
-            |with_added| inner.get_vocab(with_added).into_values().max().map_or(0, |id| id as usize + 1);
+        let size = |with_added| {
+            inner.get_vocab(with_added).into_values().max().map_or(0, |id| id as usize + 1)
+        };
         let vocabulary = size(true);
         let special = declared.resolve(&|token| inner.token_to_id(token), vocabulary);
         Self {
@@ -268,7 +276,10 @@ impl Tokenizer {
             content: None,
             notes: Arc::default(),
             cuts_safely: cuts_safely(&inner),
-            byte_level: matches!(inner.get_decoder(), Some(tokenizers::DecoderWrapper::ByteLevel(_))),
+            byte_level: matches!(
+                inner.get_decoder(),
+                Some(tokenizers::DecoderWrapper::ByteLevel(_))
+            ),
             inner: Arc::new(inner),
             id,
         }

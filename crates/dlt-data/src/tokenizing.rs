@@ -68,7 +68,9 @@ impl Work<'_> {
     ) -> Result<Facts, E> {
         if self.pipeline == Pipeline::Blocks && self.tokenizer.eos().is_none() {
             let (tokenizer, expected) = (self.tokenizer.id().to_owned(), END_OF_TEXT.to_owned());
-            return Err(DataError::NoEndOfText { tokenizer, expected, wanted: AROUND_BLOCKS }.into());
+            return Err(
+                DataError::NoEndOfText { tokenizer, expected, wanted: AROUND_BLOCKS }.into()
+            );
         }
         let mut shards = match self.pipeline {
             Pipeline::Stream => None,
@@ -152,12 +154,17 @@ impl Work<'_> {
     }
 
     /// Reads the split and hands its chunks over, until the end or until nobody listens.
-    fn read(&self, to_encode: &SyncSender<Chunk>, to_write: &SyncSender<Pending>) -> Result<Read, DataError> {
+    fn read(
+        &self,
+        to_encode: &SyncSender<Chunk>,
+        to_write: &SyncSender<Pending>,
+    ) -> Result<Read, DataError> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut send = |portion: Portion| {
             let (reply, ids) = sync_channel(1);
             let pending = Pending { bytes: portion.text.len(), ids };
-            let is_heard = to_write.send(pending).is_ok() && to_encode.send(Chunk { portion, reply }).is_ok();
+            let is_heard =
+                to_write.send(pending).is_ok() && to_encode.send(Chunk { portion, reply }).is_ok();
             if is_heard { Flow::On } else { Flow::Stop }
         };
         let mut count = |piece: Piece<'_>| {

@@ -39,7 +39,9 @@ pub fn whole_tokens(
     let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());
     for pair in ends.windows(2) {
         let (before, after) = (&pair[0].1, &pair[1].0);
-        let (Some(tail), Some(head)) = (last_word(before), first_word(after)) else { return Ok(None) };
+        let (Some(tail), Some(head)) = (last_word(before), first_word(after)) else {
+            return Ok(None);
+        };
         let apart = count(tail)? + count(head)?;
         total = total + count(&format!("{tail}{head}"))? - apart;
     }

@@ -87,11 +87,20 @@ impl Windows {
     ///
     /// # Errors
     /// If there is no such window or a buffer is not T long.
-    pub fn fill(&self, index: usize, inputs: &mut [u32], targets: &mut [u32]) -> Result<(), DataError> {
+    pub fn fill(
+        &self,
+        index: usize,
+        inputs: &mut [u32],
+        targets: &mut [u32],
+    ) -> Result<(), DataError> {
         self.check(index.saturating_add(1))?;
         let context = self.context;
         if inputs.len() != context || targets.len() != context {
-            return Err(DataError::BadBuffer { context, inputs: inputs.len(), targets: targets.len() });
+            return Err(DataError::BadBuffer {
+                context,
+                inputs: inputs.len(),
+                targets: targets.len(),
+            });
         }
         match self.cut {
             Cut::Stream => {
@@ -157,6 +166,10 @@ impl Windows {
 
     fn check(&self, asked: usize) -> Result<(), DataError> {
         let (count, context) = (self.count, self.context);
-        if asked <= count { Ok(()) } else { Err(DataError::TooFewWindows { asked, count, context }) }
+        if asked <= count {
+            Ok(())
+        } else {
+            Err(DataError::TooFewWindows { asked, count, context })
+        }
     }
 }

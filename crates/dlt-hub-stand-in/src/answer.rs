@@ -21,8 +21,7 @@ pub(crate) struct Answer {
     fault: Option<Fault>,
 }
 
-const PAGE: &str =
-    "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n";
 
 impl Answer {
     pub(crate) fn to(request: &Request, shared: &Shared, address: SocketAddr) -> Self {
@@ -41,7 +40,9 @@ impl Answer {
             let asked = below(&path, &format!("{}/revision", repository.api_path()));
             if asked.is_some_and(|revision| is_revision(repository, revision)) {
                 return match shared.fault(Place::Listing) {
-                    Some(Fault::Elsewhere { server }) => Self::redirect(format!("{server}{}", request.path)),
+                    Some(Fault::Elsewhere { server }) => {
+                        Self::redirect(format!("{server}{}", request.path))
+                    }
                     fault => Self::listing(repository, fault),
                 };
             }
@@ -62,7 +63,9 @@ impl Answer {
     fn listing(repository: &Repository, fault: Option<Fault>) -> Self {
         let mut listing = repository.listing();
         match &fault {
-            Some(Fault::FileName { name }) => listing["siblings"][0]["rfilename"] = name.as_str().into(),
+            Some(Fault::FileName { name }) => {
+                listing["siblings"][0]["rfilename"] = name.as_str().into()
+            }
             Some(Fault::Commit { commit }) => listing["sha"] = commit.as_str().into(),
             Some(Fault::BareListing) => {
                 for entry in listing["siblings"].as_array_mut().into_iter().flatten() {
@@ -168,11 +171,15 @@ impl Answer {
         match fault {
             Some(Fault::Status { code, retry_after }) => {
                 let mut answer = Self::page(code);
-                answer.headers.extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
+                answer
+                    .headers
+                    .extend(retry_after.map(|seconds| ("Retry-After", seconds.to_string())));
                 answer
             }
             Some(Fault::HtmlPage) => Self::page(200),
-            Some(Fault::NoHeaders) => Self { headers: Vec::new(), fault: Some(Fault::NoHeaders), ..self },
+            Some(Fault::NoHeaders) => {
+                Self { headers: Vec::new(), fault: Some(Fault::NoHeaders), ..self }
+            }
             fault => Self { fault, ..self },
         }
     }

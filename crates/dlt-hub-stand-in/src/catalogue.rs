@@ -33,8 +33,10 @@ fn count(split: &str, rows: usize) -> usize {
 
 /// A sentence that no other seed gives.
 fn sentence(seed: &str, row: usize) -> String {
-    const WORDS: [&str; 12] =
-        ["the", "layer", "copies", "another", "of", "weights", "and", "learns", "a", "model", "in", "time"];
+    const WORDS: [&str; 12] = [
+        "the", "layer", "copies", "another", "of", "weights", "and", "learns", "a", "model", "in",
+        "time",
+    ];
     let words: Vec<&str> =
         (0..8).map(|word| WORDS[(row * 7 + word * word * 5 + seed.len()) % WORDS.len()]).collect();
     format!("{seed} {row} {}", words.join(" "))
@@ -45,7 +47,13 @@ fn sentences(seed: &str, split: &str, rows: usize) -> Vec<String> {
 }
 
 /// Adds the parts of a split, `CONFIG/SPLIT-00000-of-0000N.parquet`.
-fn parts(mut repository: Repository, config: &str, split: &str, of: usize, columns: &[Column]) -> Repository {
+fn parts(
+    mut repository: Repository,
+    config: &str,
+    split: &str,
+    of: usize,
+    columns: &[Column],
+) -> Repository {
     let rows = match &columns[0] {
         Column::Text(_, rows) => rows.len(),
         Column::MaybeText(_, rows) => rows.len(),
@@ -59,7 +67,9 @@ fn parts(mut repository: Repository, config: &str, split: &str, of: usize, colum
             .iter()
             .map(|column| match column {
                 Column::Text(name, rows) => Column::Text(name, rows[range.clone()].to_vec()),
-                Column::MaybeText(name, rows) => Column::MaybeText(name, rows[range.clone()].to_vec()),
+                Column::MaybeText(name, rows) => {
+                    Column::MaybeText(name, rows[range.clone()].to_vec())
+                }
                 Column::Whole(name, rows) => Column::Whole(name, rows[range.clone()].to_vec()),
                 Column::Picture(name, rows) => Column::Picture(name, rows[range.clone()].to_vec()),
             })
@@ -77,18 +87,23 @@ fn with_card(repository: Repository) -> Repository {
 /// Rows with their line ends, a heading between blank rows now and then; blank rows are empty.
 fn wikitext(rows: usize) -> Repository {
     let mut repository = with_card(Repository::dataset("Salesforce/wikitext"));
-    for (config, of) in
-        [("wikitext-103-raw-v1", 2), ("wikitext-103-v1", 2), ("wikitext-2-raw-v1", 1), ("wikitext-2-v1", 1)]
-    {
+    for (config, of) in [
+        ("wikitext-103-raw-v1", 2),
+        ("wikitext-103-v1", 2),
+        ("wikitext-2-raw-v1", 1),
+        ("wikitext-2-v1", 1),
+    ] {
         for split in SPLITS {
-            let text =
-                sentences(config, split, rows).into_iter().enumerate().map(|(row, text)| match row % 5 {
+            let text = sentences(config, split, rows).into_iter().enumerate().map(|(row, text)| {
+                match row % 5 {
                     0 | 2 => String::new(),
                     1 => format!(" = {text} = \n"),
                     _ => format!(" {text} . \n"),
-                });
+                }
+            });
             let of = if split == "train" { of } else { 1 };
-            repository = parts(repository, config, split, of, &[Column::Text("text", text.collect())]);
+            repository =
+                parts(repository, config, split, of, &[Column::Text("text", text.collect())]);
         }
     }
     repository
@@ -100,7 +115,8 @@ fn lambada(rows: usize) -> Repository {
         let text = sentences("lambada", split, rows);
         let domain = vec!["fiction".to_owned(); text.len()];
         let columns = [Column::Text("text", text), Column::Text("domain", domain)];
-        repository = parts(repository, "plain_text", split, if split == "train" { 2 } else { 1 }, &columns);
+        repository =
+            parts(repository, "plain_text", split, if split == "train" { 2 } else { 1 }, &columns);
     }
     repository
 }
@@ -117,14 +133,21 @@ fn converted(
 }
 
 fn lm1b(rows: usize) -> Repository {
-    let mut repository = Repository::dataset("billion-word-benchmark/lm1b").at("refs/convert/parquet");
+    let mut repository =
+        Repository::dataset("billion-word-benchmark/lm1b").at("refs/convert/parquet");
     let train = sentences("lm1b", "train", rows);
     let (first, second) = train.split_at(rows / 2);
     for (part, rows) in [first, second].into_iter().enumerate() {
         let columns = [Column::Text("text", rows.to_vec())];
         repository = converted(repository, "plain_text", "train", part, &columns);
     }
-    converted(repository, "plain_text", "test", 0, &[Column::Text("text", sentences("lm1b", "test", rows))])
+    converted(
+        repository,
+        "plain_text",
+        "test",
+        0,
+        &[Column::Text("text", sentences("lm1b", "test", rows))],
+    )
 }
 
 fn ptb(rows: usize) -> Repository {
@@ -149,7 +172,8 @@ fn cifar10(rows: usize) -> Repository {
     let mut repository = with_card(Repository::dataset("uoft-cs/cifar10"));
     for split in ["train", "test"] {
         let pictures = (0..count(split, rows)).map(|row| {
-            let pixel = |at: usize| [(row % 10 * 25) as u8, (at % 251) as u8, (row * 31 % 256) as u8];
+            let pixel =
+                |at: usize| [(row % 10 * 25) as u8, (at % 251) as u8, (row * 31 % 256) as u8];
             png(32, 32, &(0..32 * 32).flat_map(pixel).collect::<Vec<u8>>())
         });
         let labels = (0..count(split, rows)).map(|row| (row % 10) as i64).collect();

@@ -44,7 +44,12 @@ impl Repository {
     /// An empty data set on the branch `main`.
     #[must_use]
     pub fn dataset(name: &str) -> Self {
-        Self { kind: Kind::Dataset, name: name.to_owned(), revision: "main".to_owned(), files: Vec::new() }
+        Self {
+            kind: Kind::Dataset,
+            name: name.to_owned(),
+            revision: "main".to_owned(),
+            files: Vec::new(),
+        }
     }
 
     /// An empty model on the branch `main`.
@@ -62,7 +67,8 @@ impl Repository {
     /// Adds a file. Parquet and safetensors are large files, as the hub keeps them.
     #[must_use]
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
-        let is_large = [".parquet", ".safetensors", ".zst", ".gz"].iter().any(|end| name.ends_with(end));
+        let is_large =
+            [".parquet", ".safetensors", ".zst", ".gz"].iter().any(|end| name.ends_with(end));
         self.files.push(File { name: name.to_owned(), content: content.into(), is_large });
         self
     }
@@ -96,9 +102,11 @@ impl Repository {
 }
 
 fn sibling(file: &File) -> Value {
-    let mut entry = json!({ "rfilename": file.name, "blobId": file.etag(), "size": file.content.len() });
+    let mut entry =
+        json!({ "rfilename": file.name, "blobId": file.etag(), "size": file.content.len() });
     if file.is_large {
-        entry["lfs"] = json!({ "sha256": file.sha256(), "size": file.content.len(), "pointerSize": 134 });
+        entry["lfs"] =
+            json!({ "sha256": file.sha256(), "size": file.content.len(), "pointerSize": 134 });
     }
     entry
 }

@@ -28,7 +28,8 @@ impl Request {
         }
         let mut words = line.split_whitespace();
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut request = Self { method: method.to_owned(), path: target.to_owned(), ..Self::default() };
+        let mut request =
+            Self { method: method.to_owned(), path: target.to_owned(), ..Self::default() };
         if let Some(absolute) = target.strip_prefix("http://") {
             request.is_proxied = true;
             request.path = absolute.find('/').map_or("/", |slash| &absolute[slash..]).to_owned();

@@ -60,7 +60,9 @@ impl StandIn {
                 }
                 let shared = Arc::clone(&serving);
                 // A client that goes away early is no fault of the server's.
-                thread::spawn(move || stream.and_then(|stream| converse(&shared, &stream, address)));
+                thread::spawn(move || {
+                    stream.and_then(|stream| converse(&shared, &stream, address))
+                });
             }
         });
         Self { address, shared }
@@ -76,7 +78,8 @@ impl StandIn {
     pub fn serve(&self, repository: Repository) {
         let repositories = &mut self.shared.lock().repositories;
         repositories.retain(|old| {
-            (old.kind, &old.name, &old.revision) != (repository.kind, &repository.name, &repository.revision)
+            (old.kind, &old.name, &old.revision)
+                != (repository.kind, &repository.name, &repository.revision)
         });
         repositories.push(repository);
     }
@@ -114,7 +117,8 @@ impl Shared {
     /// The fault that is planned for a place, counted down.
     pub(crate) fn fault(&self, place: Place) -> Option<Fault> {
         let mut state = self.lock();
-        let planned = state.faults.iter_mut().find(|planned| planned.place == place && planned.left > 0)?;
+        let planned =
+            state.faults.iter_mut().find(|planned| planned.place == place && planned.left > 0)?;
         planned.left -= 1;
         Some(planned.fault.clone())
     }

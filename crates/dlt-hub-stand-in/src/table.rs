@@ -40,7 +40,9 @@ impl Column {
             Arc::new(builder.build().unwrap())
         };
         match self {
-            Self::Text(name, _) | Self::MaybeText(name, _) => leaf(name, Physical::BYTE_ARRAY, true),
+            Self::Text(name, _) | Self::MaybeText(name, _) => {
+                leaf(name, Physical::BYTE_ARRAY, true)
+            }
             Self::Whole(name, _) => leaf(name, Physical::INT64, false),
             Self::Picture(name, _) => {
                 let fields = vec![
@@ -75,12 +77,15 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
         for column in columns {
             match column {
                 Column::Text(_, rows) => {
-                    let values: Vec<_> = rows[range.clone()].iter().map(|row| Some(row.as_bytes())).collect();
+                    let values: Vec<_> =
+                        rows[range.clone()].iter().map(|row| Some(row.as_bytes())).collect();
                     write_bytes(&mut group, &values, 1);
                 }
                 Column::MaybeText(_, rows) => {
-                    let values: Vec<_> =
-                        rows[range.clone()].iter().map(|row| row.as_ref().map(String::as_bytes)).collect();
+                    let values: Vec<_> = rows[range.clone()]
+                        .iter()
+                        .map(|row| row.as_ref().map(String::as_bytes))
+                        .collect();
                     write_bytes(&mut group, &values, 1);
                 }
                 Column::Whole(_, rows) => {
@@ -91,7 +96,8 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
                     writer.close().unwrap();
                 }
                 Column::Picture(_, rows) => {
-                    let values: Vec<_> = rows[range.clone()].iter().map(|row| Some(row.as_slice())).collect();
+                    let values: Vec<_> =
+                        rows[range.clone()].iter().map(|row| Some(row.as_slice())).collect();
                     write_bytes(&mut group, &values, 2);
                     let paths: Vec<_> = range.clone().map(|row| format!("{row}.png")).collect();
                     let paths: Vec<_> = paths.iter().map(|path| Some(path.as_bytes())).collect();
@@ -111,7 +117,8 @@ fn write_bytes(
     level: i16,
 ) {
     let mut writer = group.next_column().unwrap().unwrap();
-    let levels: Vec<i16> = values.iter().map(|value| if value.is_some() { level } else { 0 }).collect();
+    let levels: Vec<i16> =
+        values.iter().map(|value| if value.is_some() { level } else { 0 }).collect();
     let present: Vec<ByteArray> =
         values.iter().flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
     writer.typed::<ByteArrayType>().write_batch(&present, Some(&levels), None).unwrap();

@@ -29,7 +29,8 @@ fn law_shared_memory_is_no_number_until_it_is_written() {
 fn rejects_access_outside_of_shared_memory() {
     let mut x = [0.0f32; 1];
     let arguments = &mut [Argument::Write(ElementsMut::F32(&mut x))];
-    let fault = launch("faulty_bound", [1, 1], 64, Order::Forwards, arguments).unwrap_err().to_string();
+    let fault =
+        launch("faulty_bound", [1, 1], 64, Order::Forwards, arguments).unwrap_err().to_string();
     assert!(fault.contains("faulty_bound") && fault.contains("shared element 32 of 32"), "{fault}");
 }
 
@@ -65,7 +66,8 @@ fn rejects_arguments_that_are_too_few_or_not_to_write() {
     assert!(fault.contains("number of arguments"), "{fault}");
     let read = || Argument::Read(Elements::F32(&x));
     let arguments = &mut [read(), read(), Argument::U64(4)];
-    let fault = launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, arguments).unwrap_err().to_string();
+    let fault =
+        launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, arguments).unwrap_err().to_string();
     assert!(fault.contains("to read where the kernel writes"), "{fault}");
     let fault = launch("gelu\0", [1, 1], 32, Order::Forwards, &mut []).unwrap_err().to_string();
     assert!(fault.contains("the name of a kernel"), "{fault}");

@@ -45,7 +45,8 @@ fn linear(bench: &Bench) -> Result<()> {
         ("linear 4C to C", 4 * WIDTH, WIDTH, false),
         ("linear_gelu C to 4C", WIDTH, 4 * WIDTH, true),
     ] {
-        let tensors = vec![values(&[ROWS, inputs])?, values(&[outputs, inputs])?, values(&[outputs])?];
+        let tensors =
+            vec![values(&[ROWS, inputs])?, values(&[outputs, inputs])?, values(&[outputs])?];
         let product = 2.0 * (ROWS * inputs * outputs) as f64;
         let (x, y, weights) = (ROWS * inputs, ROWS * outputs, (inputs + 1) * outputs);
         // What the activation was applied to is left for the backward pass.
@@ -113,7 +114,8 @@ fn vocabulary(bench: &Bench) -> Result<()> {
     let cost = Cost::new(3.0 * product, 2 * x + 3 * weights);
     bench.plain("cross_entropy", "both", &shape, cost, |k| {
         let sums = HeadSums { table: Some(&into), bias: None };
-        k.cross_entropy(&hidden, Projection { table: &table, bias: None }, &ids, 1e-3, sums).map(drop)
+        k.cross_entropy(&hidden, Projection { table: &table, bias: None }, &ids, 1e-3, sums)
+            .map(drop)
     })?;
     bench.plain("cross_entropy_sum", "forward", &shape, Cost::new(product, x + weights), |k| {
         k.cross_entropy_sum(&hidden, Projection { table: &table, bias: None }, &ids).map(drop)
@@ -147,7 +149,9 @@ fn optimizer(bench: &Bench) -> Result<()> {
     })?;
     bench.plain("squared_norm", "update", &shape, Cost::in_place(count), |k| match k {
         Kernels::Fused => squared_norm(&parameter).map(drop),
-        Kernels::Composed => parameter.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(drop),
+        Kernels::Composed => {
+            parameter.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(drop)
+        }
     })
 }
 
@@ -217,7 +221,9 @@ impl Bench {
             }
             times.push([forward, backward]);
         }
-        for (pass, direction, cost) in [(0, "forward", forward_cost), (1, "backward", backward_cost)] {
+        for (pass, direction, cost) in
+            [(0, "forward", forward_cost), (1, "backward", backward_cost)]
+        {
             self.print_row(name, direction, shape, times[0][pass], times[1][pass], cost);
         }
         Ok(())
@@ -251,14 +257,26 @@ impl Bench {
                 "{{\"threads\": {threads}, \"matrix_gflop_per_s\": {matrix:.1}, \"copy_gb_per_s\": {copy:.2}}}"
             ),
             Report::Table => {
-                println!("{threads} threads, matrix products {matrix:.0} GFLOP/s, copies {copy:.1} GB/s\n");
-                println!("| kernel | pass | shape | fused ms | composed ms | ratio | floor ms | share |");
+                println!(
+                    "{threads} threads, matrix products {matrix:.0} GFLOP/s, copies {copy:.1} GB/s\n"
+                );
+                println!(
+                    "| kernel | pass | shape | fused ms | composed ms | ratio | floor ms | share |"
+                );
                 println!("|---|---|---|---|---|---|---|---|");
             }
         }
     }
 
-    fn print_row(&self, name: &str, pass: &str, shape: &str, fused: f64, composed: f64, cost: Cost) {
+    fn print_row(
+        &self,
+        name: &str,
+        pass: &str,
+        shape: &str,
+        fused: f64,
+        composed: f64,
+        cost: Cost,
+    ) {
         let matrix = cost.operations / self.matrix_rate * 1e3;
         let copy = move_ms(cost.bytes, cost.movement);
         let floor = matrix.max(copy);
@@ -282,7 +300,8 @@ impl Bench {
 /// Operations a second of candle's matrix product: the best of shapes between a square and one layer's.
 fn matrix_rate() -> Result<f64> {
     let mut best = 0.0_f64;
-    for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)] {
+    for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)]
+    {
         let (a, b) = (values(&[rows, inner])?, values(&[columns, inner])?.t()?);
         a.matmul(&b)?;
         let ms = least_ms(ROUNDS, || a.matmul(&b).map(drop))?;
@@ -332,8 +351,9 @@ fn elapsed_ms(start: Instant) -> f64 {
 
 fn values(shape: &[usize]) -> Result<Tensor> {
     let count: usize = shape.iter().product();
-    let values: Vec<f32> =
-        (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) as f32 / 4.3e9 - 0.5) / 4.0).collect();
+    let values: Vec<f32> = (0..count as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) as f32 / 4.3e9 - 0.5) / 4.0)
+        .collect();
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 

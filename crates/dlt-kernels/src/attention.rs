@@ -51,12 +51,17 @@ impl Attention<'_> {
     fn check_lengths(&self, Sizes { batch, tokens, .. }: Sizes) -> Result<()> {
         let Some(lengths) = self.lengths else { return Ok(()) };
         if lengths.len() != batch {
-            bail!("attention: expected a length for each of {batch} windows, came {} lengths", lengths.len())
+            bail!(
+                "attention: expected a length for each of {batch} windows, came {} lengths",
+                lengths.len()
+            )
         }
         match lengths.iter().position(|length| !(1..=tokens).contains(length)) {
             Some(window) => {
                 let length = lengths[window];
-                bail!("attention: expected lengths of 1 to {tokens} tokens, came {length} of window {window}")
+                bail!(
+                    "attention: expected lengths of 1 to {tokens} tokens, came {length} of window {window}"
+                )
             }
             None => Ok(()),
         }
@@ -104,7 +109,11 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::attention`].
-    pub fn attention_and_sums(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<[Tensor; 2]> {
+    pub fn attention_and_sums(
+        self,
+        qkv: &Tensor,
+        attention: &Attention<'_>,
+    ) -> Result<[Tensor; 2]> {
         let heads = Heads::new(qkv, attention)?;
         let (dims, sum_dims) = (heads.sizes.dims(), heads.sizes.sum_dims());
         match self.path(&[qkv], &[]) {
@@ -149,12 +158,22 @@ impl Kernels {
             || sums.dims() != Shape::from(heads.sizes.sum_dims()).dims()
         {
             let (out, sums) = (out.dims(), sums.dims());
-            bail!("attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}", qkv.dims())
+            bail!(
+                "attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}",
+                qkv.dims()
+            )
         }
         match self.path(&[qkv, out, gradient], &[sums]) {
             Path::Host => {}
             Path::Cuda => {
-                return cuda::attention_gradient(&cuda::Launcher, qkv, sums, attention, gradient, None);
+                return cuda::attention_gradient(
+                    &cuda::Launcher,
+                    qkv,
+                    sums,
+                    attention,
+                    gradient,
+                    None,
+                );
             }
             Path::Composed => {
                 let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
@@ -163,7 +182,12 @@ impl Kernels {
             }
             Path::Widened => {
                 let [qkv, out, gradient] = widened([qkv, out, gradient])?;
-                return rounded(&self.attention_gradient(&qkv, [&out, sums], attention, &gradient)?);
+                return rounded(&self.attention_gradient(
+                    &qkv,
+                    [&out, sums],
+                    attention,
+                    &gradient,
+                )?);
             }
         }
         host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {

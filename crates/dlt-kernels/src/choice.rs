@@ -20,7 +20,9 @@ impl Kernels {
     /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and activations all f32 or
     /// all bf16. Elsewhere, such activations of bf16 are widened.
     pub(crate) fn path(self, activations: &[&Tensor], weights: &[&Tensor]) -> Path {
-        let places = |tensors: &[&Tensor]| tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>();
+        let places = |tensors: &[&Tensor]| {
+            tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>()
+        };
         let kernels = if cfg!(feature = "composed") { Kernels::Composed } else { self };
         choose(kernels, &places(activations), &places(weights))
     }

@@ -71,7 +71,12 @@ pub(crate) fn gradients<const N: usize>(
     Ok(std::array::from_fn(|i| found[i].clone()))
 }
 
-pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+pub(crate) fn layer_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    epsilon: f64,
+) -> Result<Tensor> {
     let x = x.contiguous()?;
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
@@ -96,7 +101,8 @@ pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
     let x = x.contiguous()?;
     let turned = heads * 2 * half;
     let table = |which: usize| {
-        let rows = (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
+        let rows =
+            (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
         Tensor::from_vec(rows, (batch, tokens, 1, half), x.device())?.to_dtype(x.dtype())
     };
     let (cosine, sine) = (table(0)?, table(1)?);
@@ -141,8 +147,9 @@ pub(crate) fn cross_entropy(
     scale: f64,
     sums: HeadSums<'_>,
 ) -> Result<HeadGradients> {
-    let sum =
-        |into: Option<&Tensor>, of: &Tensor| into.map_or_else(|| of.zeros_like(), |into| Ok(into.clone()));
+    let sum = |into: Option<&Tensor>, of: &Tensor| {
+        into.map_or_else(|| of.zeros_like(), |into| Ok(into.clone()))
+    };
     let table_sum = sum(sums.table, projection.table)?;
     let bias_sum = projection.bias.map(|bias| sum(sums.bias, bias)).transpose()?;
     let variable = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
@@ -150,7 +157,8 @@ pub(crate) fn cross_entropy(
     for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
         let hidden = variable(&hidden.narrow(0, start, length)?)?;
-        let (table, bias) = (variable(projection.table)?, projection.bias.map(variable).transpose()?);
+        let (table, bias) =
+            (variable(projection.table)?, projection.bias.map(variable).transpose()?);
         let leaves = Projection { table: &table, bias: bias.as_deref() };
         let loss = chunk_loss(&hidden, leaves, &targets.narrow(0, start, length)?)?;
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
@@ -165,7 +173,12 @@ pub(crate) fn cross_entropy(
             add_in_place(bias_sum, &take(bias)?)?;
         }
     }
-    Ok(HeadGradients { loss_sum, hidden: Tensor::cat(&of_hidden, 0)?, table: table_sum, bias: bias_sum })
+    Ok(HeadGradients {
+        loss_sum,
+        hidden: Tensor::cat(&of_hidden, 0)?,
+        table: table_sum,
+        bias: bias_sum,
+    })
 }
 
 pub(crate) fn cross_entropy_sum(
@@ -206,9 +219,10 @@ pub(crate) fn adamw(
 ) -> Result<()> {
     let gradient = gradient.detach().affine(step.gradient_scale, 0.0)?;
     let count = step.step as f64;
-    let new_first = (first.detach().affine(step.beta1, 0.0)? + gradient.affine(1.0 - step.beta1, 0.0)?)?;
-    let new_second =
-        (second.detach().affine(step.beta2, 0.0)? + gradient.sqr()?.affine(1.0 - step.beta2, 0.0)?)?;
+    let new_first =
+        (first.detach().affine(step.beta1, 0.0)? + gradient.affine(1.0 - step.beta1, 0.0)?)?;
+    let new_second = (second.detach().affine(step.beta2, 0.0)?
+        + gradient.sqr()?.affine(1.0 - step.beta2, 0.0)?)?;
     let correction = (1.0 - step.beta2.powf(count)).sqrt();
     let denominator = (new_second.sqrt()?.affine(1.0 / correction, 0.0)? + step.epsilon)?;
     let rate = step.learning_rate / (1.0 - step.beta1.powf(count));

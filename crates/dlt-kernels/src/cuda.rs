@@ -76,7 +76,10 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
     for (at, one) in memory.iter().enumerate() {
         if !one.tensor().is_contiguous() {
             let stride = one.tensor().stride();
-            bail!("{}: expected contiguous tensors, came strides {stride:?} of tensor {at}", launch.kernel)
+            bail!(
+                "{}: expected contiguous tensors, came strides {stride:?} of tensor {at}",
+                launch.kernel
+            )
         }
         if let Memory::Write(written) = one {
             let others = memory.iter().enumerate().filter(|&(other, _)| other != at);

@@ -41,8 +41,9 @@ impl Dropout {
     /// The factor of each element: zero, or `1 / (1 - probability)`.
     pub(crate) fn factors(self, shape: &Shape, device: &Device) -> Result<Tensor> {
         let scale = self.scale();
-        let factors: Vec<f32> =
-            (0..shape.elem_count() as u64).map(|i| if self.keeps(i) { scale } else { 0.0 }).collect();
+        let factors: Vec<f32> = (0..shape.elem_count() as u64)
+            .map(|i| if self.keeps(i) { scale } else { 0.0 })
+            .collect();
         Tensor::from_vec(factors, shape, device)
     }
 

@@ -32,11 +32,19 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::embedding`], and when `gradient` has another shape or shares memory with `table_into`.
-    pub fn embedding_gradient(self, table_into: &Tensor, ids: &Tensor, gradient: &Tensor) -> Result<()> {
+    pub fn embedding_gradient(
+        self,
+        table_into: &Tensor,
+        ids: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<()> {
         let checked = check(table_into, ids)?;
         let width = table_into.dim(1)?;
         if gradient.dims() != [ids.dims(), &[width]].concat() {
-            bail!("embedding_gradient: expected a row of {width} for each id, came {:?}", gradient.dims())
+            bail!(
+                "embedding_gradient: expected a row of {width} for each id, came {:?}",
+                gradient.dims()
+            )
         }
         match self.path(&[gradient], &[table_into]) {
             Path::Host => {}
@@ -104,10 +112,12 @@ impl Kernels {
         let part = into.detach().narrow(0, 0, tokens)?;
         host::expect_apart("add_rows_gradient", into, &[gradient])?;
         let sum = match self.path(&[gradient], &[into]) {
-            Path::Host => {
-                host::read([gradient], |[data]| host::tensor(rows::sum(data, window), part.shape()))?
+            Path::Host => host::read([gradient], |[data]| {
+                host::tensor(rows::sum(data, window), part.shape())
+            })?,
+            Path::Cuda => {
+                cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?
             }
-            Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?,
             Path::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
             Path::Widened => {
                 let [gradient] = widened([gradient])?;
@@ -124,7 +134,9 @@ fn check_windows(op: &str, x: &Tensor, table: &Tensor) -> Result<usize> {
     match *x.dims() {
         [batch, tokens, c] if batch * tokens > 0 && tokens <= positions && c == width => Ok(tokens),
         ref other => {
-            bail!("{op}: expected shape [batch, at most {positions} tokens, {width}], came {other:?}")
+            bail!(
+                "{op}: expected shape [batch, at most {positions} tokens, {width}], came {other:?}"
+            )
         }
     }
 }

@@ -42,7 +42,10 @@ impl Kernels {
         let half = half_width("swiglu_gradient", x)?;
         let expected = halved(x.dims(), half);
         if gradient.dims() != expected {
-            bail!("swiglu_gradient: expected gradient of shape {expected:?}, came {:?}", gradient.dims())
+            bail!(
+                "swiglu_gradient: expected gradient of shape {expected:?}, came {:?}",
+                gradient.dims()
+            )
         }
         match self.path(&[x, gradient], &[]) {
             Path::Host => {}

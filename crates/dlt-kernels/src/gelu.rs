@@ -51,7 +51,8 @@ impl Kernels {
         expect_same("gelu_gradient", "gradient", x, gradient)?;
         match self.path(&[x, gradient], &[]) {
             Path::Host => host::read([x, gradient], |[data, gradient]| {
-                let dx = rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
+                let dx =
+                    rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
                 host::tensor(dx, x.shape())
             }),
             Path::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),

@@ -87,7 +87,8 @@ mod driver {
     use candle_core::{CudaDevice, Result};
 
     use CUmemPool_attribute::{
-        CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+        CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH,
+        CU_MEMPOOL_ATTR_USED_MEM_HIGH,
     };
 
     pub(super) fn prepare(device: &CudaDevice) -> Result<()> {
@@ -96,8 +97,10 @@ mod driver {
         let Some(pool) = pool(device)? else { return Ok(()) };
         let mut most = u64::MAX;
         // SAFETY: the pool is the device's own, and this attribute is an unsigned number of 64 bits.
-        unsafe { mem_pool::set_attribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut most).cast()) }
-            .w()
+        unsafe {
+            mem_pool::set_attribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut most).cast())
+        }
+        .w()
     }
 
     pub(super) fn memory_peaks(device: &CudaDevice) -> Result<Option<MemoryPeaks>> {

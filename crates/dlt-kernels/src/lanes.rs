@@ -153,7 +153,11 @@ mod tests {
         for i in 0..200_000 {
             let x = -87.0 + i as f32 * (175.0 / 200_000.0);
             let expected = f64::from(x).exp();
-            assert!((f64::from(exp(x)) / expected - 1.0).abs() < EXP_TOLERANCE, "exp({x}) = {}", exp(x));
+            assert!(
+                (f64::from(exp(x)) / expected - 1.0).abs() < EXP_TOLERANCE,
+                "exp({x}) = {}",
+                exp(x)
+            );
         }
         assert_eq!((exp(0.0), exp(-1e4), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
         assert!(exp(f32::NAN).is_nan());

@@ -99,7 +99,8 @@ impl Kernels {
         }
         let (outputs, dims) = (weight.dim(0)?, output_dims(x.dims(), weight.dim(0)?));
         host::read([&x, &weight, bias.as_ref().unwrap_or(&weight)], |[x, weight, vector]| {
-            let (before, after) = affine(x, weight, bias.as_ref().map(|_| vector), outputs, Some(kind));
+            let (before, after) =
+                affine(x, weight, bias.as_ref().map(|_| vector), outputs, Some(kind));
             Ok([host::tensor(before, dims.as_slice())?, host::tensor(after, dims.as_slice())?])
         })
     }
@@ -123,9 +124,17 @@ fn affine_path(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tens
     }
 }
 
-fn apply(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Gelu>) -> Result<Tensor> {
-    let wanted =
-        Wanted { x: x.track_op(), weight: weight.track_op(), bias: bias.is_some_and(|bias| bias.track_op()) };
+fn apply(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Gelu>,
+) -> Result<Tensor> {
+    let wanted = Wanted {
+        x: x.track_op(),
+        weight: weight.track_op(),
+        bias: bias.is_some_and(|bias| bias.track_op()),
+    };
     let tracked = wanted.x || wanted.weight || wanted.bias;
     let op = Op { wanted, tracked, activation, before_activation: OnceLock::new() };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
@@ -191,7 +200,8 @@ impl Op {
         if self.wanted.weight {
             kernels.linear_weight_gradient(x, &gradient, &mut of_weight)?;
         }
-        let of_x = self.wanted.x.then(|| kernels.linear_input_gradient(weight, &gradient)).transpose()?;
+        let of_x =
+            self.wanted.x.then(|| kernels.linear_input_gradient(weight, &gradient)).transpose()?;
         Ok((of_x, of_weight, of_bias))
     }
 }
@@ -249,7 +259,11 @@ impl CustomOp2 for Op {
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((host::slice(x, x_layout)?, x_layout), (host::slice(w, w_layout)?, w_layout), None)
+        self.forward(
+            (host::slice(x, x_layout)?, x_layout),
+            (host::slice(w, w_layout)?, w_layout),
+            None,
+        )
     }
 
     fn bwd(

@@ -67,9 +67,13 @@ impl Kernels {
             Path::Host => {}
             Path::Cuda => {
                 let machine = &cuda::Launcher;
-                return cuda::cross_entropy(machine, hidden, projection, targets, scale, sums, None);
+                return cuda::cross_entropy(
+                    machine, hidden, projection, targets, scale, sums, None,
+                );
             }
-            Path::Composed => return composed::cross_entropy(hidden, projection, targets, scale, sums),
+            Path::Composed => {
+                return composed::cross_entropy(hidden, projection, targets, scale, sums);
+            }
             Path::Widened => {
                 let [hidden] = widened([hidden])?;
                 let made = self.cross_entropy(&hidden, projection, targets, scale, sums)?;
@@ -139,11 +143,18 @@ pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> 
     chunk * (vocabulary + width) + rows * width + product_workspace(vocabulary, chunk, width)
 }
 
-fn check(op: &str, hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> Result<Vec<u32>> {
+fn check(
+    op: &str,
+    hidden: &Tensor,
+    projection: Projection<'_>,
+    targets: &Tensor,
+) -> Result<Vec<u32>> {
     let (rows, width) = matrix(op, "hidden", hidden)?;
     let (vocabulary, table_width) = matrix(op, "table", projection.table)?;
     if table_width != width {
-        bail!("{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]")
+        bail!(
+            "{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]"
+        )
     }
     if let Some(bias) = projection.bias {
         expect_vector(op, "bias", bias, vocabulary)?;
@@ -154,7 +165,12 @@ fn check(op: &str, hidden: &Tensor, projection: Projection<'_>, targets: &Tensor
     checked_ids(op, targets, vocabulary)
 }
 
-fn check_sums(op: &str, hidden: &Tensor, projection: Projection<'_>, sums: HeadSums<'_>) -> Result<()> {
+fn check_sums(
+    op: &str,
+    hidden: &Tensor,
+    projection: Projection<'_>,
+    sums: HeadSums<'_>,
+) -> Result<()> {
     let Projection { table, bias } = projection;
     let read = [hidden, table, bias.unwrap_or(table)];
     if let Some(into) = sums.table {

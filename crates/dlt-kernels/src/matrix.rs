@@ -1,6 +1,9 @@
 //! The only unsafe code of the crate: strided matrices whose bounds are checked once, their product by `gemm`, and
 //! the division of one buffer into column panels that several threads write.
-#![allow(unsafe_code, reason = "gemm takes raw pointers, and interleaved column panels are no slices")]
+#![allow(
+    unsafe_code,
+    reason = "gemm takes raw pointers, and interleaved column panels are no slices"
+)]
 
 use gemm::Parallelism;
 use std::marker::PhantomData;
@@ -177,7 +180,8 @@ pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
         return out;
     }
     let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
-    let mut panel = Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
+    let mut panel =
+        Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
     // Zeroing first would cost another pass over the largest buffers that there are.
     multiply(&mut panel, Into::Set, 1.0, a, b, threads);
     // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its destination and writes
@@ -209,7 +213,9 @@ pub(crate) fn multiply(
         out.columns
     );
     let parallelism = match threads {
-        Threads::All if rayon::current_num_threads() > 1 => Parallelism::Rayon(rayon::current_num_threads()),
+        Threads::All if rayon::current_num_threads() > 1 => {
+            Parallelism::Rayon(rayon::current_num_threads())
+        }
         _ => Parallelism::None,
     };
     // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer when the views and

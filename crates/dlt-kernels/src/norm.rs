@@ -18,7 +18,13 @@ impl Kernels {
     ///
     /// # Errors
     /// When a tensor is empty or its shape does not fit.
-    pub fn layer_norm(self, x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    pub fn layer_norm(
+        self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epsilon: f64,
+    ) -> Result<Tensor> {
         let (_, width) = rows_and_width("layer_norm", x)?;
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
@@ -121,7 +127,8 @@ impl CustomOp3 for Op {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] = gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
+        let [of_x, of_weight, of_bias] =
+            gradients(Kernels::Fused, x, weight, self.epsilon, gradient)?;
         let [wants_x, wants_weight, wants_bias] = self.tracked;
         let wanted = |wanted: bool, gradient: Tensor| wanted.then_some(gradient);
         Ok((wanted(wants_x, of_x), wanted(wants_weight, of_weight), wanted(wants_bias, of_bias)))
@@ -153,7 +160,12 @@ fn gradients(
     }
 }
 
-fn host_gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 3]> {
+fn host_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 3]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
         let piece = rows::per_sum(data.len() / width) * width;
@@ -165,7 +177,11 @@ fn host_gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) 
             .collect();
         let mut of_weight = rows::combine(partial);
         let of_bias = of_weight.split_off(width);
-        Ok([host::tensor(dx, x.shape())?, host::tensor(of_weight, width)?, host::tensor(of_bias, width)?])
+        Ok([
+            host::tensor(dx, x.shape())?,
+            host::tensor(of_weight, width)?,
+            host::tensor(of_bias, width)?,
+        ])
     })
 }
 

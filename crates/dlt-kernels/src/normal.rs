@@ -9,14 +9,19 @@ use crate::lanes::vectorised;
 /// # Panics
 /// When there are not as many words as numbers, or an odd number of them.
 pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
-    assert!(words.len() == out.len() && words.len().is_multiple_of(2), "as many words as numbers, in pairs");
+    assert!(
+        words.len() == out.len() && words.len().is_multiple_of(2),
+        "as many words as numbers, in pairs"
+    );
     let half = words.len() / 2;
     let (radii, angles) = words.split_at(half);
     let (cosines, sines) = out.split_at_mut(half);
     vectorised(
         #[inline(always)]
         || {
-            for (((cosine, sine), &radius), &angle) in cosines.iter_mut().zip(sines).zip(radii).zip(angles) {
+            for (((cosine, sine), &radius), &angle) in
+                cosines.iter_mut().zip(sines).zip(radii).zip(angles)
+            {
                 let radius = std * (-2.0 * log_of_unit(radius)).sqrt();
                 let (sin, cos) = turn(angle);
                 *cosine = radius * cos;
@@ -99,7 +104,10 @@ mod tests {
             let expected = ((f64::from(word) + 0.5) / 2f64.powi(32)).ln();
             let came = f64::from(log_of_unit(word));
             // Near one, the word itself has more bits than f32.
-            assert!((came - expected).abs() < TOLERANCE * expected.abs().max(1.0), "{word}: {came}");
+            assert!(
+                (came - expected).abs() < TOLERANCE * expected.abs().max(1.0),
+                "{word}: {came}"
+            );
         }
     }
 

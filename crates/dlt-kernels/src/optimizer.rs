@@ -57,7 +57,9 @@ impl Kernels {
         }
         match self.path(&[gradient], &[parameter, first, second]) {
             Path::Host => {}
-            Path::Cuda => return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step),
+            Path::Cuda => {
+                return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step);
+            }
             Path::Composed => return composed::adamw(parameter, first, second, gradient, step),
             Path::Widened => {
                 let [gradient] = widened([gradient])?;
@@ -73,7 +75,8 @@ impl Kernels {
                 host::write(second, |second| {
                     host::read([gradient], |[gradient]| {
                         let moments = first.par_chunks_mut(PIECE).zip(second.par_chunks_mut(PIECE));
-                        let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
+                        let pieces =
+                            parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE));
                         pieces.zip(moments).for_each(|((p, g), (m, v))| factors.apply(p, m, v, g));
                         Ok(())
                     })
@@ -90,7 +93,9 @@ impl Kernels {
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     match Kernels::Fused.path(&[tensor], &[]) {
         Path::Host => {}
-        Path::Cuda if tensor.elem_count() > 0 => return cuda::squared_norms(&cuda::Launcher, &[tensor]),
+        Path::Cuda if tensor.elem_count() > 0 => {
+            return cuda::squared_norms(&cuda::Launcher, &[tensor]);
+        }
         Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
     }
     host::read([tensor], |[data]| {
@@ -104,7 +109,8 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
 /// # Errors
 /// As [`squared_norm`].
 pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
-    let has_kernel = |x: &&Tensor| matches!(Kernels::Fused.path(&[x], &[]), Path::Cuda) && x.elem_count() > 0;
+    let has_kernel =
+        |x: &&Tensor| matches!(Kernels::Fused.path(&[x], &[]), Path::Cuda) && x.elem_count() > 0;
     if !tensors.is_empty() && tensors.iter().all(has_kernel) {
         return cuda::squared_norms(&cuda::Launcher, tensors);
     }
@@ -174,12 +180,29 @@ impl Factors {
 
     /// In the order of the CUDA kernel's parameters.
     pub(crate) fn to_array(&self) -> [f32; 9] {
-        let &Factors { gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, .. } = self;
+        let &Factors { gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, .. } =
+            self;
         let &Factors { rate, inverse_root, epsilon, .. } = self;
-        [gradient_scale, keep, beta1, beta2, one_less_beta1, one_less_beta2, rate, inverse_root, epsilon]
+        [
+            gradient_scale,
+            keep,
+            beta1,
+            beta2,
+            one_less_beta1,
+            one_less_beta2,
+            rate,
+            inverse_root,
+            epsilon,
+        ]
     }
 
-    fn apply(&self, parameter: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
+    fn apply(
+        &self,
+        parameter: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+        gradient: &[f32],
+    ) {
         vectorised(
             #[inline(always)]
             || {

@@ -129,9 +129,9 @@ fn gradients(
     match kernels.path(&[x, gradient], &[weight]) {
         Path::Host => host_gradients(x, weight, epsilon, gradient),
         Path::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Path::Composed => {
-            composed::gradients([x, weight], gradient, |[x, weight]| composed::rms_norm(x, weight, epsilon))
-        }
+        Path::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
+            composed::rms_norm(x, weight, epsilon)
+        }),
         Path::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight] = gradients(kernels, &x, weight, epsilon, &gradient)?;
@@ -140,7 +140,12 @@ fn gradients(
     }
 }
 
-fn host_gradients(x: &Tensor, weight: &Tensor, epsilon: f64, gradient: &Tensor) -> Result<[Tensor; 2]> {
+fn host_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    gradient: &Tensor,
+) -> Result<[Tensor; 2]> {
     host::read([x, weight, gradient], |[data, weight, gradient]| {
         let width = weight.len();
         let piece = rows::per_sum(data.len() / width) * width;

@@ -123,7 +123,13 @@ impl Kernels {
     /// # Errors
     /// When `qkv` is empty, its shape or the number of first positions does not fit, there are no heads, or a position
     /// is not below 2²⁴.
-    pub fn rotate(self, qkv: &Tensor, heads: usize, rotary: &Rotary, first: &[usize]) -> Result<Tensor> {
+    pub fn rotate(
+        self,
+        qkv: &Tensor,
+        heads: usize,
+        rotary: &Rotary,
+        first: &[usize],
+    ) -> Result<Tensor> {
         let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
         match self.path(&[qkv], &[]) {
             Path::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
@@ -154,7 +160,9 @@ impl Kernels {
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
         match self.path(&[gradient], &[]) {
-            Path::Host => host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape())),
+            Path::Host => {
+                host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
+            }
             Path::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
             Path::Composed => composed::rotate(&gradient.detach(), &turns),
             Path::Widened => {
@@ -201,7 +209,9 @@ impl Turns {
         let (batch, tokens, width) = match *x.dims() {
             [batch, tokens, width] if batch * tokens * width > 0 => (batch, tokens, width),
             ref other => {
-                bail!("{op}: expected a non-empty tensor of shape [batch, tokens, width], came {other:?}")
+                bail!(
+                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], came {other:?}"
+                )
             }
         };
         let head_width = rotary.head_width();
@@ -212,7 +222,10 @@ impl Turns {
             )
         }
         if !first.is_empty() && first.len() != batch {
-            bail!("{op}: expected a first position for each of {batch} windows or none, came {}", first.len())
+            bail!(
+                "{op}: expected a first position for each of {batch} windows or none, came {}",
+                first.len()
+            )
         }
         let mut starts = if first.is_empty() { vec![0] } else { first.to_vec() };
         starts.sort_unstable();
@@ -221,7 +234,8 @@ impl Turns {
         if last >= POSITIONS {
             bail!("{op}: expected positions below {POSITIONS}, came {last}")
         }
-        let blocks = first.iter().map(|start| starts.partition_point(|other| other < start)).collect();
+        let blocks =
+            first.iter().map(|start| starts.partition_point(|other| other < start)).collect();
         let half = head_width / 2;
         let (cosines, sines) = starts
             .par_iter()
@@ -307,7 +321,8 @@ fn turn(x: &[f32], [cosines, sines]: [&[f32]; 2], heads: usize, y: &mut [f32]) {
     vectorised(
         #[inline(always)]
         || {
-            let heads = x[..turned].chunks_exact(2 * half).zip(y[..turned].chunks_exact_mut(2 * half));
+            let heads =
+                x[..turned].chunks_exact(2 * half).zip(y[..turned].chunks_exact_mut(2 * half));
             for (x, y) in heads {
                 let ((a, b), (into_a, into_b)) = (x.split_at(half), y.split_at_mut(half));
                 let pairs = into_a.iter_mut().zip(into_b).zip(a).zip(b).zip(cosines).zip(sines);

@@ -26,7 +26,11 @@ pub(crate) fn map(x: &[f32], piece: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f
 }
 
 /// [`map`] of two buffers of the same length.
-pub(crate) fn map2(a: &[f32], b: &[f32], piece: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+pub(crate) fn map2(
+    a: &[f32],
+    b: &[f32],
+    piece: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut y = vec![0.0; a.len()];
     y.par_chunks_mut(TASK_ELEMENTS)
         .zip(a.par_chunks(TASK_ELEMENTS).zip(b.par_chunks(TASK_ELEMENTS)))

@@ -25,7 +25,8 @@ impl Kernels {
             }
         }
         host::read([x], |[data]| {
-            let scaled = rows::map(data, |x, y| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
+            let scaled =
+                rows::map(data, |x, y| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
             host::tensor(scaled, x.shape())
         })
     }

@@ -56,7 +56,8 @@ impl Kernels {
         for (number, tensor) in tensors.iter().enumerate() {
             let stream = Stream::of(seed, number);
             host::read([tensor], |[data]| {
-                let part = |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
+                let part =
+                    |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
                 // The order of the sums is the same.
                 let parts: Vec<_> = match data.len() < SHARED {
                     true => data.chunks(PART).enumerate().map(part).collect(),
@@ -191,9 +192,11 @@ pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
     let (mut places, mut signs) = (Vec::new(), Vec::new());
     for chunk in 0..count.div_ceil(SKETCH_WIDTH) {
         let (turn, words) = stream.chunk(chunk);
-        places.extend((0..SKETCH_WIDTH).map(|at| ((at + SKETCH_WIDTH - turn) % SKETCH_WIDTH) as u32));
+        places
+            .extend((0..SKETCH_WIDTH).map(|at| ((at + SKETCH_WIDTH - turn) % SKETCH_WIDTH) as u32));
         signs.extend(
-            (0..SKETCH_WIDTH).map(|at| f64::from(signed(1.0, words[at / SIGNS] << SHIFTS[at % SIGNS]))),
+            (0..SKETCH_WIDTH)
+                .map(|at| f64::from(signed(1.0, words[at / SIGNS] << SHIFTS[at % SIGNS]))),
         );
     }
     (places, signs)

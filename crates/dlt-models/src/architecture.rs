@@ -256,7 +256,9 @@ pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
         spec::Architecture::Bert => {
             Box::new(Bert { form, positions, vocabulary, gelu, attention: model.attention })
         }
-        spec::Architecture::Vit => Box::new(Vit { form, picture: model.picture, patch: model.patch, gelu }),
+        spec::Architecture::Vit => {
+            Box::new(Vit { form, picture: model.picture, patch: model.patch, gelu })
+        }
         spec::Architecture::Llama => Box::new(Llama {
             form,
             key_heads: spec.key_heads(),

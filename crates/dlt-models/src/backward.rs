@@ -112,7 +112,11 @@ impl Model {
     ///
     /// # Errors
     /// As [`add_gradients`](Self::add_gradients).
-    pub fn gradients(&self, batch: &Batch<'_>, settings: &TrainingPass) -> Result<(f64, Gradients)> {
+    pub fn gradients(
+        &self,
+        batch: &Batch<'_>,
+        settings: &TrainingPass,
+    ) -> Result<(f64, Gradients)> {
         let mut gradients = Gradients::default();
         let loss = self.add_gradients(batch, settings, &mut gradients)?;
         Ok((loss, gradients))
@@ -169,7 +173,11 @@ impl Model {
     }
 
     /// The sketches that a pass goes on from, if it asks for any.
-    fn sketching(&self, settings: &TrainingPass, gradients: &mut Gradients) -> Result<Option<Sketching>> {
+    fn sketching(
+        &self,
+        settings: &TrainingPass,
+        gradients: &mut Gradients,
+    ) -> Result<Option<Sketching>> {
         let (earlier, again) = (gradients.sketches.take(), !gradients.shared.is_empty());
         Sketching::begin(settings.sketch, earlier, again, self.kernels(), self.binding.n_layers())
     }
@@ -197,8 +205,8 @@ impl Model {
     /// Fails where the device does.
     pub fn first_non_finite(&self, gradients: &Gradients) -> Result<Option<String>> {
         let shared = self.trained_shared().layout().entries().iter().zip(&gradients.shared);
-        let shared =
-            shared.map(|(entry, tensor)| (self.architecture.shared_prefix().to_owned(), entry, tensor));
+        let shared = shared
+            .map(|(entry, tensor)| (self.architecture.shared_prefix().to_owned(), entry, tensor));
         let blocks = gradients.slots.iter().flat_map(|(&slot, tensors)| {
             let prefix = self.architecture.block_prefix(slot);
             let entries = self.bank.layout().entries().iter().zip(tensors);
@@ -232,7 +240,9 @@ impl<'a> Passage<'a> {
         if self.model.trains() == Trains::Head {
             return Ok((Kept::Nothing, block.result(input, &run)?));
         }
-        if self.settings.checkpointing == Checkpointing::Block || self.model.binding.is_frozen(layer) {
+        if self.settings.checkpointing == Checkpointing::Block
+            || self.model.binding.is_frozen(layer)
+        {
             let y = block.result(input.clone(), &run)?;
             return Ok((Kept::Input(input), y));
         }
@@ -256,7 +266,9 @@ impl<'a> Passage<'a> {
             Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
         let passed = || absent("a gradient of its input");
-        let Some(slot) = slot else { return block.backward(trace, upstream, &run, None)?.ok_or_else(passed) };
+        let Some(slot) = slot else {
+            return block.backward(trace, upstream, &run, None)?.ok_or_else(passed);
+        };
         let layout = self.model.bank.layout();
         let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
         let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
@@ -265,7 +277,13 @@ impl<'a> Passage<'a> {
     }
 
     /// Loss, and gradients of what makes it from the result of the last block; the first is that of the result.
-    fn head(&self, x: Tensor, targets: &Tensor, shared: &[Tensor], sums: &mut Sums) -> Result<(f64, Tensor)> {
+    fn head(
+        &self,
+        x: Tensor,
+        targets: &Tensor,
+        shared: &[Tensor],
+        sums: &mut Sums,
+    ) -> Result<(f64, Tensor)> {
         let (model, head) = (self.model, &self.stretches.head);
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
@@ -277,19 +295,27 @@ impl<'a> Passage<'a> {
         let [table, bias] = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
         // The rows of a single score are not its parameters' own: their gradient is added afterwards.
-        let sum =
-            |number: Option<usize>| number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref());
+        let sum = |number: Option<usize>| {
+            number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref())
+        };
         let into = HeadSums { table: sum(table), bias: sum(bias) };
         let output = model.output(shared)?;
-        let made =
-            model.kernels().cross_entropy(&rows, output.projection(), targets, self.settings.scale, into);
+        let made = model.kernels().cross_entropy(
+            &rows,
+            output.projection(),
+            targets,
+            self.settings.scale,
+            into,
+        );
         let made = made.context(|| "loss".to_owned())?;
         for (number, gradient) in [(table, Some(made.table)), (bias, made.bias)] {
             let (Some(number), Some(gradient)) = (number, gradient) else { continue };
             sums.0[number] = Some(match (is_single, sums.0[number].take()) {
                 (false, _) => gradient,
                 (true, None) => gradient.narrow(0, 1, 1)?.copy()?,
-                (true, Some(sum)) => model.kernels().add(&sum, &gradient.narrow(0, 1, 1)?.copy()?)?,
+                (true, Some(sum)) => {
+                    model.kernels().add(&sum, &gradient.narrow(0, 1, 1)?.copy()?)?
+                }
             });
         }
         let upstream = made.hidden.reshape(hidden.shape())?.to_dtype(hidden.dtype())?;
@@ -310,7 +336,8 @@ impl<'a> Passage<'a> {
         let (model, run) = (self.model, self.run(shared, 0));
         let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
         let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
-        let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows) else {
+        let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows)
+        else {
             return Ok(());
         };
         let table = model.shared.layout().number(table)?;

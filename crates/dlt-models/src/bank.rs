@@ -44,8 +44,12 @@ impl BlockBank {
         initial: InitialBlocks,
         device: &Device,
     ) -> Result<Self> {
-        let mut bank =
-            Self { layout: Arc::new(layout), device: device.clone(), blocks: BTreeMap::new(), initial };
+        let mut bank = Self {
+            layout: Arc::new(layout),
+            device: device.clone(),
+            blocks: BTreeMap::new(),
+            initial,
+        };
         for layer in (0..binding.n_layers()).filter(|&layer| !binding.is_frozen(layer)) {
             let id = binding.storage(layer);
             // Given tensors are let go one block at a time, so that there are never two of all.
@@ -167,8 +171,9 @@ impl BlockBank {
     fn forget_unused(&mut self, binding: &Binding) {
         if let InitialBlocks::Stored(layers) = &mut self.initial {
             let needed = |id| {
-                (0..binding.n_layers())
-                    .any(|layer| binding.is_frozen(layer) && binding.storage(layer) == StorageId(id))
+                (0..binding.n_layers()).any(|layer| {
+                    binding.is_frozen(layer) && binding.storage(layer) == StorageId(id)
+                })
             };
             layers.retain(|&id, _| needed(id));
         }

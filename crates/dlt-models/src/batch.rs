@@ -170,7 +170,11 @@ pub(crate) struct Dims {
 }
 
 impl Batch<'_> {
-    pub(crate) fn prepare(&self, architecture: &dyn Architecture, device: &Device) -> Result<Prepared> {
+    pub(crate) fn prepare(
+        &self,
+        architecture: &dyn Architecture,
+        device: &Device,
+    ) -> Result<Prepared> {
         let (input, tokens, mut beside) = self.input.prepare(self.windows, architecture, device)?;
         let (targets, reading) = self.targets(tokens, architecture, &mut beside, device)?;
         let dims = Dims { windows: self.windows, tokens, reading };
@@ -194,7 +198,8 @@ impl Batch<'_> {
                         targets.len().to_string(),
                     );
                 }
-                let named = targets.iter().zip(0u32..).filter_map(|(target, at)| Some((at, (*target)?)));
+                let named =
+                    targets.iter().zip(0u32..).filter_map(|(target, at)| Some((at, (*target)?)));
                 let (places, ids): (Vec<u32>, Vec<u32>) = named.unzip();
                 if ids.is_empty() {
                     return refuse("at least one target".to_owned(), "none".to_owned());
@@ -204,7 +209,8 @@ impl Batch<'_> {
                 (ids, Reading::Picked(count), count)
             }
             Wanted::Classes(labels) => {
-                let (rows, reading) = pooled(self, tokens, architecture.head_settings().pooling, device)?;
+                let (rows, reading) =
+                    pooled(self, tokens, architecture.head_settings().pooling, device)?;
                 beside.rows = Some(rows);
                 (labels.to_vec(), reading, self.windows)
             }
@@ -213,7 +219,8 @@ impl Batch<'_> {
             return refuse(format!("{expected} targets"), ids.len().to_string());
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
-            let what = if matches!(self.wanted, Wanted::Classes(_)) { "classes" } else { "token ids" };
+            let what =
+                if matches!(self.wanted, Wanted::Classes(_)) { "classes" } else { "token ids" };
             return refuse(format!("{what} below {rows}"), id.to_string());
         }
         let count = ids.len();
@@ -222,7 +229,12 @@ impl Batch<'_> {
 }
 
 /// The rows that a head for classes reads.
-fn pooled(batch: &Batch<'_>, tokens: usize, pooling: Pooling, device: &Device) -> Result<(Rows, Reading)> {
+fn pooled(
+    batch: &Batch<'_>,
+    tokens: usize,
+    pooling: Pooling,
+    device: &Device,
+) -> Result<(Rows, Reading)> {
     let windows = batch.windows;
     let lengths = match batch.input {
         Input::Tokens(Tokens { lengths: Some(lengths), .. }) => lengths.to_vec(),
@@ -236,7 +248,8 @@ fn pooled(batch: &Batch<'_>, tokens: usize, pooling: Pooling, device: &Device) -
     if pooling == Pooling::Mean {
         return Ok((Rows::Mean(lengths), Reading::Mean));
     }
-    let places: Vec<u32> = (0..windows).map(|window| (window * tokens + place(window)) as u32).collect();
+    let places: Vec<u32> =
+        (0..windows).map(|window| (window * tokens + place(window)) as u32).collect();
     Ok((Rows::Picked(Tensor::from_vec(places, windows, device)?), Reading::Picked(windows)))
 }
 
@@ -259,12 +272,15 @@ impl Input<'_> {
                     return refuse(format!("pictures of {CHANNELS} x {side} x {side}"), came);
                 }
                 let along = side / patch;
-                let pixels =
-                    Tensor::from_slice(pixels, (windows * CHANNELS, along, patch, along, patch), device)?
-                        .reshape(&[windows, CHANNELS, along, patch, along, patch])?
-                        .permute([0, 2, 4, 1, 3, 5])?
-                        .contiguous()?
-                        .reshape((windows, along * along, CHANNELS * patch * patch))?;
+                let pixels = Tensor::from_slice(
+                    pixels,
+                    (windows * CHANNELS, along, patch, along, patch),
+                    device,
+                )?
+                .reshape(&[windows, CHANNELS, along, patch, along, patch])?
+                .permute([0, 2, 4, 1, 3, 5])?
+                .contiguous()?
+                .reshape((windows, along * along, CHANNELS * patch * patch))?;
                 Ok((pixels, along * along + 1, Beside::default()))
             }
             (Self::Tokens(_), StemInput::Pictures { .. }) => {
@@ -278,7 +294,12 @@ impl Input<'_> {
 }
 
 impl Tokens<'_> {
-    fn prepare(&self, windows: usize, vocabulary: usize, device: &Device) -> Result<(Tensor, usize, Beside)> {
+    fn prepare(
+        &self,
+        windows: usize,
+        vocabulary: usize,
+        device: &Device,
+    ) -> Result<(Tensor, usize, Beside)> {
         let n = self.ids.len();
         if windows == 0 || n == 0 || !n.is_multiple_of(windows) {
             let came = format!("{n} tokens in {windows} windows");
@@ -300,7 +321,8 @@ impl Tokens<'_> {
             }
         };
         if let Some(lengths) = self.lengths
-            && (lengths.len() != windows || lengths.iter().any(|length| !(1..=tokens).contains(length)))
+            && (lengths.len() != windows
+                || lengths.iter().any(|length| !(1..=tokens).contains(length)))
         {
             return refuse(format!("{windows} lengths from 1 to {tokens}"), format!("{lengths:?}"));
         }

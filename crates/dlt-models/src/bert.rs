@@ -113,11 +113,17 @@ impl Architecture for Bert {
         let [.., classifier, classifier_bias] = CLASSES;
         let [.., bias] = TOKENS;
         match (head.has_classes(), head.output) {
-            (true, _) => {
-                Projection { table: classifier, bias: Some(classifier_bias), rows: head.told_classes() }
+            (true, _) => Projection {
+                table: classifier,
+                bias: Some(classifier_bias),
+                rows: head.told_classes(),
+            },
+            (false, Output::Tied) => {
+                Projection { table: WORDS, bias: Some(bias), rows: self.vocabulary }
             }
-            (false, Output::Tied) => Projection { table: WORDS, bias: Some(bias), rows: self.vocabulary },
-            (false, Output::Own) => Projection { table: OWN_OUTPUT, bias: Some(bias), rows: self.vocabulary },
+            (false, Output::Own) => {
+                Projection { table: OWN_OUTPUT, bias: Some(bias), rows: self.vocabulary }
+            }
         }
     }
 
@@ -161,10 +167,12 @@ impl Architecture for Bert {
         };
         let qkv = graph.linear(x, "attention.self.qkv.weight", "attention.self.qkv.bias")?;
         let mixed = graph.attention(qkv, [heads, heads], mask);
-        let attended = graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
+        let attended =
+            graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
-        let (weight, bias) = ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
+        let (weight, bias) =
+            ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
         let x = graph.layer_norm(x, weight, bias, norm_epsilon)?;
         let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
         let risen = graph.linear_gelu(x, weight, bias, self.gelu)?;

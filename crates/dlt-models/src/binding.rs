@@ -167,13 +167,17 @@ impl Binding {
     ///
     /// # Errors
     /// Says what contradicts what.
-    pub fn from_parts(lowest: &[usize], frozen: &[usize], independent: &[usize]) -> Result<Self, String> {
+    pub fn from_parts(
+        lowest: &[usize],
+        frozen: &[usize],
+        independent: &[usize],
+    ) -> Result<Self, String> {
         let n_layers = lowest.len();
         if n_layers == 0 {
             return Err("expected at least one layer, came none".to_owned());
         }
-        if let Some(layer) =
-            (0..n_layers).find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
+        if let Some(layer) = (0..n_layers)
+            .find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
         {
             return Err(format!("layer {layer} cannot share with layer {}", lowest[layer]));
         }
@@ -243,8 +247,9 @@ impl Binding {
             _ if self.frozen[layer] => None,
             _ if self.independent[layer] => Some(layer),
             Gradient::Owner => None,
-            Gradient::Sum => (0..self.n_layers())
-                .find(|&other| self.independent[other] && self.storage[other] == self.storage[layer]),
+            Gradient::Sum => (0..self.n_layers()).find(|&other| {
+                self.independent[other] && self.storage[other] == self.storage[layer]
+            }),
         }
     }
 
@@ -312,8 +317,10 @@ impl Binding {
             };
         }
         self.settle(&owning, &mut moves);
-        let is_done = |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
-        let mut released: Vec<_> = before.storage.iter().copied().filter(|id| !is_done(id)).collect();
+        let is_done =
+            |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
+        let mut released: Vec<_> =
+            before.storage.iter().copied().filter(|id| !is_done(id)).collect();
         released.sort_unstable();
         released.dedup();
         let blends = match rules.merge {
@@ -337,7 +344,9 @@ impl Binding {
             copied.unwrap_or(id)
         };
         let blends = moves.iter().any(|step| matches!(step, Move::Blend { .. }));
-        !blends && (0..self.n_layers()).all(|layer| origin(self.storage[layer]) == before.storage[layer])
+        !blends
+            && (0..self.n_layers())
+                .all(|layer| origin(self.storage[layer]) == before.storage[layer])
     }
 
     /// Whether a layer trains weights of its own that the state before the decision ascribes to another: before its first
@@ -357,7 +366,8 @@ impl Binding {
             (Tie::Replicate, _) | (Tie::Share, Retied::Follow) => {
                 let (was, now) = (change.from.owner(layer), change.to.owner(layer));
                 let is_first = self.frozen[layer] || self.waits(layer, rules, change);
-                let first = is_first && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
+                let first =
+                    is_first && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
                 if was == now && !first {
                     return Plan::Stay;
                 }

@@ -23,7 +23,8 @@ impl Model {
     pub fn weight_distances(&self) -> Result<(Vec<f64>, Vec<f64>)> {
         let layers: Vec<StorageId> =
             (0..self.binding.n_layers()).map(|layer| self.binding.storage(layer)).collect();
-        let storages: Vec<StorageId> = BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
+        let storages: Vec<StorageId> =
+            BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
         let count = storages.len();
         let (mut distances, mut norms) = (vec![0.0; count * count], vec![0.0; count]);
         for parameter in 0..self.bank.layout().entries().len() {
@@ -31,7 +32,8 @@ impl Model {
                 let of_one = self.bank.parameter(one, parameter)?;
                 norms[a] += optimizer::squared_norm(&of_one)?;
                 for (b, &other) in storages.iter().enumerate().skip(a + 1) {
-                    let distance = squared_distance(&of_one, &self.bank.parameter(other, parameter)?)?;
+                    let distance =
+                        squared_distance(&of_one, &self.bank.parameter(other, parameter)?)?;
                     distances[a * count + b] += distance;
                     distances[b * count + a] += distance;
                 }
@@ -40,7 +42,10 @@ impl Model {
         let number = |layer: &StorageId| storages.partition_point(|id| id < layer);
         let numbers: Vec<usize> = layers.iter().map(number).collect();
         let pairs = numbers.iter().flat_map(|a| numbers.iter().map(move |b| a * count + b));
-        Ok((pairs.map(|pair| distances[pair]).collect(), numbers.iter().map(|&a| norms[a]).collect()))
+        Ok((
+            pairs.map(|pair| distances[pair]).collect(),
+            numbers.iter().map(|&a| norms[a]).collect(),
+        ))
     }
 }
 

@@ -146,7 +146,9 @@ impl From<TensorError> for ModelError {
     fn from(error: TensorError) -> Self {
         match error {
             TensorError::Io { path, source } => Self::Io { action: "read", path, source },
-            TensorError::NotFinite { path, tensor, count, of } => Self::NotFinite { path, tensor, count, of },
+            TensorError::NotFinite { path, tensor, count, of } => {
+                Self::NotFinite { path, tensor, count, of }
+            }
             TensorError::Format { path, reason } => Self::Format { path, reason },
         }
     }

@@ -53,8 +53,9 @@ impl Model {
 
     fn written(&self) -> Vec<(String, Deferred<'_>)> {
         let named = named(&*self.architecture, &self.binding);
-        let deferred =
-            |(name, shape, place, index)| (name, Deferred::new(shape, move || self.parameter(place, index)));
+        let deferred = |(name, shape, place, index)| {
+            (name, Deferred::new(shape, move || self.parameter(place, index)))
+        };
         named.into_iter().map(deferred).collect()
     }
 
@@ -81,7 +82,8 @@ impl Model {
         metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
         metadata.insert("storage".to_owned(), list(self.binding.partition()));
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
-        metadata.insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
+        metadata
+            .insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
 
         if let Some(seed) = self.bank.seed() {
             metadata.insert("frozen-seed".to_owned(), seed.to_string());
@@ -100,7 +102,10 @@ pub(crate) enum Place {
 }
 
 /// The parameters of a model by name, with shape and place: shared ones, and each distinct block once.
-fn named(architecture: &dyn Architecture, binding: &Binding) -> Vec<(String, Vec<usize>, Place, usize)> {
+fn named(
+    architecture: &dyn Architecture,
+    binding: &Binding,
+) -> Vec<(String, Vec<usize>, Place, usize)> {
     let mut named = Vec::new();
     let mut name_all = |prefix: &str, place, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
@@ -111,7 +116,11 @@ fn named(architecture: &dyn Architecture, binding: &Binding) -> Vec<(String, Vec
     let block = architecture.block_layout();
     for (layer, &lowest) in binding.partition().iter().enumerate() {
         if layer == lowest {
-            name_all(&architecture.block_prefix(layer), Place::Block(binding.storage(layer)), &block);
+            name_all(
+                &architecture.block_prefix(layer),
+                Place::Block(binding.storage(layer)),
+                &block,
+            );
         }
     }
     named
@@ -132,7 +141,8 @@ impl ModelFile {
     /// is read, is damaged, or its binding contradicts itself, [`ModelError::NotFinite`] where a weight is no number.
     pub fn open(path: &Path) -> Result<Self> {
         let (tensors, examined) = open_model(path)?;
-        let binding = binding(&tensors.header().metadata).map_err(|reason| tensors.refuse(reason))?;
+        let binding =
+            binding(&tensors.header().metadata).map_err(|reason| tensors.refuse(reason))?;
         Ok(Self { binding, tensors, sha256: examined.sha256 })
     }
 
@@ -186,9 +196,10 @@ impl ModelFile {
             return Err(ModelError::Weight { name, expected, came });
         }
         match others.keys().next() {
-            Some(other) => {
-                Err(self.tensors.refuse(format!("tensor `{other}`: its model has none of this name")).into())
-            }
+            Some(other) => Err(self
+                .tensors
+                .refuse(format!("tensor `{other}`: its model has none of this name"))
+                .into()),
             None => Ok(()),
         }
     }
@@ -207,7 +218,15 @@ impl ModelFile {
         self.check(&*architecture)?;
         let lookup = |name: &str| self.tensor(name, device);
         let seed = self.metadata().get("frozen-seed").and_then(|seed| seed.parse().ok());
-        Model::from_weights(architecture, self.binding.clone(), rules, kernels, &lookup, seed, device)
+        Model::from_weights(
+            architecture,
+            self.binding.clone(),
+            rules,
+            kernels,
+            &lookup,
+            seed,
+            device,
+        )
     }
 
     fn tensor(&self, name: &str, device: &Device) -> Result<Option<Tensor>> {

@@ -137,7 +137,8 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         if self.wanted.tokens == 0 {
             return Ok(self.end(place, End::Length));
         }
-        let mut logits = self.decoder.feed(&[place], self.texts[place].last(self.decoder.capacity()))?;
+        let mut logits =
+            self.decoder.feed(&[place], self.texts[place].last(self.decoder.capacity()))?;
         if (self.each)(self.texts[place].number, Event::Read).is_break() {
             return Ok(self.end(place, End::Broken));
         }
@@ -153,10 +154,13 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         let mut logits = Vec::new();
         for &place in &full {
             self.decoder.truncate(place, 0)?;
-            logits.append(&mut self.decoder.feed(&[place], self.texts[place].last(capacity.div_ceil(2)))?);
+            logits.append(
+                &mut self.decoder.feed(&[place], self.texts[place].last(capacity.div_ceil(2)))?,
+            );
         }
         if !roomy.is_empty() {
-            let last: Vec<u32> = roomy.iter().flat_map(|&place| self.texts[place].last(1)).copied().collect();
+            let last: Vec<u32> =
+                roomy.iter().flat_map(|&place| self.texts[place].last(1)).copied().collect();
             logits.append(&mut self.decoder.feed(&roomy, &last)?);
         }
         refuse_not_finite(&logits)?;

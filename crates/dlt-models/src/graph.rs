@@ -56,10 +56,13 @@ impl Stretches {
         let (input, takes_data) = match architecture.stem_input() {
             StemInput::Tokens { .. } => (x, false),
             // A class token joins the patches.
-            StemInput::Pictures { patch, .. } => ([windows, tokens - 1, CHANNELS * patch * patch], true),
+            StemInput::Pictures { patch, .. } => {
+                ([windows, tokens - 1, CHANNELS * patch * patch], true)
+            }
         };
-        let stem =
-            Graph::write(shared, &input, Reading::All, |graph, input| architecture.embed(graph, input))?;
+        let stem = Graph::write(shared, &input, Reading::All, |graph, input| {
+            architecture.embed(graph, input)
+        })?;
         Ok(Self {
             stem: Graph { takes_data, ..stem },
             block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
@@ -117,8 +120,14 @@ impl Graph {
         write: impl FnOnce(&mut Self, Node) -> Result<Node>,
     ) -> Result<Self> {
         let layout = Arc::clone(layout);
-        let mut graph =
-            Self { layout, input: input.to_vec(), steps: Vec::new(), sites: 0, reading, takes_data: false };
+        let mut graph = Self {
+            layout,
+            input: input.to_vec(),
+            steps: Vec::new(),
+            sites: 0,
+            reading,
+            takes_data: false,
+        };
         let result = write(&mut graph, Node(0))?;
         debug_assert_eq!(result.0, graph.steps.len(), "the result is written last");
         Ok(graph)
@@ -140,7 +149,12 @@ impl Graph {
     ///
     /// # Errors
     /// [`ModelError::Weight`] for a name that the layout lacks.
-    pub fn linear<'a>(&mut self, x: Node, weight: &str, bias: impl Into<Option<&'a str>>) -> Result<Node> {
+    pub fn linear<'a>(
+        &mut self,
+        x: Node,
+        weight: &str,
+        bias: impl Into<Option<&'a str>>,
+    ) -> Result<Node> {
         let (affine, shape) = self.affine(x, weight, bias.into())?;
         Ok(self.push(affine, &[x], shape))
     }
@@ -183,8 +197,11 @@ impl Graph {
     /// # Errors
     /// As [`linear`](Self::linear).
     pub fn layer_norm(&mut self, x: Node, weight: &str, bias: &str, epsilon: f64) -> Result<Node> {
-        let operation =
-            norm::LayerNorm { weight: self.layout.number(weight)?, bias: self.layout.number(bias)?, epsilon };
+        let operation = norm::LayerNorm {
+            weight: self.layout.number(weight)?,
+            bias: self.layout.number(bias)?,
+            epsilon,
+        };
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
@@ -302,7 +319,12 @@ impl Graph {
         Err(ModelError::Batch { expected, came: tokens.to_string() })
     }
 
-    fn affine(&self, x: Node, weight: &str, bias: Option<&str>) -> Result<(linear::Linear, Vec<usize>)> {
+    fn affine(
+        &self,
+        x: Node,
+        weight: &str,
+        bias: Option<&str>,
+    ) -> Result<(linear::Linear, Vec<usize>)> {
         let weight = self.layout.number(weight)?;
         let bias = bias.map(|bias| self.layout.number(bias)).transpose()?;
         let mut shape = self.shape(x).to_vec();
@@ -317,7 +339,12 @@ impl Graph {
         self.sites - 1
     }
 
-    fn push(&mut self, operation: impl Operation + 'static, inputs: &[Node], shape: Vec<usize>) -> Node {
+    fn push(
+        &mut self,
+        operation: impl Operation + 'static,
+        inputs: &[Node],
+        shape: Vec<usize>,
+    ) -> Node {
         let inputs = inputs.iter().map(|node| node.0).collect();
         self.steps.push(Step { operation: Box::new(operation), inputs, shape });
         Node(self.steps.len())

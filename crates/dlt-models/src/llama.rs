@@ -115,7 +115,8 @@ impl Llama {
 }
 
 /// What ends the residual branches.
-const BRANCH_ENDS: [&str; 4] = ["self_attn.o_proj.weight", OUTPUT_BIAS, "mlp.down_proj.weight", DOWN_BIAS];
+const BRANCH_ENDS: [&str; 4] =
+    ["self_attn.o_proj.weight", OUTPUT_BIAS, "mlp.down_proj.weight", DOWN_BIAS];
 
 impl Architecture for Llama {
     fn form(&self) -> &Form {
@@ -124,7 +125,8 @@ impl Architecture for Llama {
 
     fn shared_layout(&self) -> Layout {
         let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
-        let mut entries = vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
+        let mut entries =
+            vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
         match (head.has_classes(), head.output) {
             (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
             (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
@@ -218,7 +220,8 @@ impl Architecture for Llama {
         let x = graph.add_branch(x, attended);
         let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
         let has_bias = self.has_feed_forward_bias();
-        let gated = graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
+        let gated =
+            graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
         let risen = graph.swiglu(gated);
         let fallen = graph.linear(risen, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
         let fallen = graph.dropout(fallen);

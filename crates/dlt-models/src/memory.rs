@@ -74,14 +74,20 @@ pub struct Prediction {
 ///
 /// # Errors
 /// Fails where the windows are longer than the architecture takes.
-pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepShape) -> Result<Prediction> {
+pub fn predict(
+    architecture: &dyn Architecture,
+    binding: &Binding,
+    shape: &StepShape,
+) -> Result<Prediction> {
     let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
     let dims = Dims {
         windows: shape.windows,
         tokens: shape.tokens,
         reading: match architecture.head_settings() {
             HeadSettings { objective: Objective::NextToken, .. } => Reading::All,
-            HeadSettings { objective: Objective::Classes, pooling: Pooling::Mean, .. } => Reading::Mean,
+            HeadSettings { objective: Objective::Classes, pooling: Pooling::Mean, .. } => {
+                Reading::Mean
+            }
             _ => Reading::Picked(shape.predictions),
         },
     };
@@ -89,11 +95,15 @@ pub fn predict(architecture: &dyn Architecture, binding: &Binding, shape: &StepS
     let own: usize = match shape.trains {
         Trains::All => shared.n_parameters(),
         Trains::Head => {
-            let own = shared.entries().iter().filter(|entry| architecture.own_head().contains(&entry.name));
+            let own = shared
+                .entries()
+                .iter()
+                .filter(|entry| architecture.own_head().contains(&entry.name));
             own.map(|entry| entry.shape.iter().product::<usize>()).sum()
         }
     };
-    let stretches = Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let stretches =
+        Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
     let (activation, width) = (dtype(shape.activations).size_in_bytes(), architecture.width());
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
     let walk = Walk {
@@ -135,7 +145,8 @@ impl Walk<'_> {
         let weights = self.shared + held.len() * self.block;
         let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let moments = 2 * gradients;
-        let (phase, load) = self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
+        let (phase, load) =
+            self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
         let activations = (0..layers).map(|layer| self.kept(layer)).sum::<usize>();
         let gaps = load.sum() / GAPS;
         let peak = weights + moments + load.sum() + gaps;
@@ -161,7 +172,10 @@ impl Walk<'_> {
             let footprint = self.footprint(layer);
             let forward = if self.keeps(layer) { footprint.forward } else { footprint.result };
             let workspace = forward + self.drawn(layer);
-            phases.push(("the forward pass", Load { gradients: there(0), activations: kept, workspace }));
+            phases.push((
+                "the forward pass",
+                Load { gradients: there(0), activations: kept, workspace },
+            ));
             kept += self.kept(layer);
         }
         // The result of the last block, the hidden states, and the loss; then the gradient of the hidden states.
@@ -178,11 +192,16 @@ impl Walk<'_> {
             let footprint = self.footprint(layer);
             let gradients = there(self.gradients(&slots));
             let replayed = footprint.replay + self.stream;
-            let most = if self.keeps(layer) { footprint.backward } else { footprint.backward.max(replayed) };
+            let most = if self.keeps(layer) {
+                footprint.backward
+            } else {
+                footprint.backward.max(replayed)
+            };
             let workspace = most + self.drawn(layer);
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
-        phases.push(("the optimizer's step", Load { gradients: all, activations: 0, workspace: 0 }));
+        phases
+            .push(("the optimizer's step", Load { gradients: all, activations: 0, workspace: 0 }));
         phases
     }
 

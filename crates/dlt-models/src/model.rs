@@ -63,7 +63,13 @@ impl Model {
         let layout = std::sync::Arc::new(architecture.shared_layout());
         let shared = Parameters::new(&layout, &layout.draw(seed, "shared", device)?)?;
         let initial = InitialBlocks::Drawn { seed };
-        let bank = BlockBank::new(architecture.block_layout(), &binding, BTreeMap::new(), initial, device)?;
+        let bank = BlockBank::new(
+            architecture.block_layout(),
+            &binding,
+            BTreeMap::new(),
+            initial,
+            device,
+        )?;
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
@@ -77,7 +83,18 @@ impl Model {
     ) -> Self {
         let (trained, device) = (shared.clone(), bank.device().clone());
         let (trains, activations) = (Trains::All, Activations::F32);
-        Self { architecture, shared, trained, trains, bank, binding, rules, kernels, activations, device }
+        Self {
+            architecture,
+            shared,
+            trained,
+            trains,
+            bank,
+            binding,
+            rules,
+            kernels,
+            activations,
+            device,
+        }
     }
 
     /// The same model, with activations of this format.
@@ -117,9 +134,12 @@ impl Model {
         let shared = Parameters::new(&layout, &layout.take(architecture.shared_prefix(), lookup)?)?;
         let blocks = architecture.block_layout();
         let take = |frozen: bool| -> Result<BTreeMap<usize, Vec<Tensor>>> {
-            let layers = (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer) == frozen);
+            let layers =
+                (0..binding.n_layers()).filter(|&layer| binding.is_frozen(layer) == frozen);
             let ids: BTreeSet<_> = layers.map(|layer| binding.storage(layer).0).collect();
-            ids.into_iter().map(|id| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?))).collect()
+            ids.into_iter()
+                .map(|id| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?)))
+                .collect()
         };
         let initial = match seed {
             Some(seed) => InitialBlocks::Drawn { seed },
@@ -165,7 +185,8 @@ impl Model {
     /// # Errors
     /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
-        let Prepared { input, targets, beside, dims } = batch.prepare(self.architecture(), &self.device)?;
+        let Prepared { input, targets, beside, dims } =
+            batch.prepare(self.architecture(), &self.device)?;
         let hidden = scored(&self.hidden(&input, &beside, &dims)?)?;
         let shared = self.shared.tensors();
         let output = self.output(&shared)?;
@@ -181,7 +202,8 @@ impl Model {
     /// # Errors
     /// As [`loss_sum`](Self::loss_sum).
     pub fn scores(&self, batch: &Batch<'_>) -> Result<Tensor> {
-        let Prepared { input, beside, dims, .. } = batch.prepare(self.architecture(), &self.device)?;
+        let Prepared { input, beside, dims, .. } =
+            batch.prepare(self.architecture(), &self.device)?;
         self.project(&self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?)
     }
 
@@ -231,7 +253,11 @@ impl Model {
         let is_single = self.architecture.head_settings().has_single_score();
         let of = |number: usize| -> Result<Tensor> {
             let own = &shared[number];
-            if is_single { Ok(Tensor::cat(&[&own.zeros_like()?, own], 0)?) } else { Ok(own.clone()) }
+            if is_single {
+                Ok(Tensor::cat(&[&own.zeros_like()?, own], 0)?)
+            } else {
+                Ok(own.clone())
+            }
         };
         Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
     }
@@ -239,7 +265,10 @@ impl Model {
     /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There is always a table.
     pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
         let (output, layout) = (self.architecture.output(), self.shared.layout());
-        Ok([Some(layout.number(output.table)?), output.bias.map(|bias| layout.number(bias)).transpose()?])
+        Ok([
+            Some(layout.number(output.table)?),
+            output.bias.map(|bias| layout.number(bias)).transpose()?,
+        ])
     }
 
     /// Hidden states that the output multiplies, without dropout.
@@ -265,7 +294,9 @@ impl Model {
     /// every operation from here on keeps.
     pub(crate) fn stem_rows(&self, input: &Tensor) -> Result<Tensor> {
         let rows = match self.architecture.stem_input() {
-            StemInput::Tokens { table, .. } => self.kernels.embedding(&self.table(table)?, input)?,
+            StemInput::Tokens { table, .. } => {
+                self.kernels.embedding(&self.table(table)?, input)?
+            }
             StemInput::Pictures { .. } => input.clone(),
         };
         Ok(rows.to_dtype(dtype(self.activations))?)

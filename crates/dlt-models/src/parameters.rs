@@ -78,7 +78,13 @@ impl Layout {
     ///
     /// # Errors
     /// Fails where the device has no memory left.
-    pub fn draw_one(&self, seed: u64, place: &str, index: usize, device: &Device) -> Result<Tensor> {
+    pub fn draw_one(
+        &self,
+        seed: u64,
+        place: &str,
+        index: usize,
+        device: &Device,
+    ) -> Result<Tensor> {
         let Entry { name, shape, init } = &self.0[index];
         let tensor = match *init {
             Init::Constant(value) => Tensor::full(value, shape.as_slice(), device),
@@ -95,13 +101,20 @@ impl Layout {
     ///
     /// # Errors
     /// [`ModelError::Weight`] for a tensor that is missing or has another shape.
-    pub fn take(&self, prefix: &str, lookup: &dyn Fn(&str) -> Result<Option<Tensor>>) -> Result<Vec<Tensor>> {
+    pub fn take(
+        &self,
+        prefix: &str,
+        lookup: &dyn Fn(&str) -> Result<Option<Tensor>>,
+    ) -> Result<Vec<Tensor>> {
         self.0
             .iter()
             .map(|entry| {
                 let name = format!("{prefix}{}", entry.name);
-                let refuse =
-                    |came| ModelError::Weight { name: name.clone(), expected: entry.shape.clone(), came };
+                let refuse = |came| ModelError::Weight {
+                    name: name.clone(),
+                    expected: entry.shape.clone(),
+                    came,
+                };
                 let tensor = lookup(&name)?.ok_or_else(|| refuse("it is missing".to_owned()))?;
                 if tensor.dims() != entry.shape {
                     return Err(refuse(format!("came {:?}", tensor.dims())));

@@ -24,8 +24,10 @@ pub struct Vit {
 const CLASSES: [&str; 2] = ["classifier.weight", "classifier.bias"];
 const CLASS_TOKEN: &str = "embeddings.cls_token";
 const POSITIONS: &str = "embeddings.position_embeddings";
-const PATCHES: [&str; 2] =
-    ["embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.bias"];
+const PATCHES: [&str; 2] = [
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.projection.bias",
+];
 
 /// What ends the residual branches.
 const BRANCH_ENDS: [&str; 4] = [
@@ -78,7 +80,11 @@ impl Architecture for Vit {
     }
 
     fn output(&self) -> Projection {
-        Projection { table: CLASSES[0], bias: Some(CLASSES[1]), rows: self.form.head.told_classes() }
+        Projection {
+            table: CLASSES[0],
+            bias: Some(CLASSES[1]),
+            rows: self.form.head.told_classes(),
+        }
     }
 
     fn own_head(&self) -> &'static [&'static str] {
@@ -110,14 +116,21 @@ impl Architecture for Vit {
 
     fn block(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let Form { heads, norm_epsilon, .. } = self.form;
-        let normed = graph.layer_norm(x, "layernorm_before.weight", "layernorm_before.bias", norm_epsilon)?;
+        let normed = graph.layer_norm(
+            x,
+            "layernorm_before.weight",
+            "layernorm_before.bias",
+            norm_epsilon,
+        )?;
         let (weight, bias) = ("attention.attention.qkv.weight", "attention.attention.qkv.bias");
         let qkv = graph.linear(normed, weight, bias)?;
         let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
-        let attended = graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
+        let attended =
+            graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
-        let normed = graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
+        let normed =
+            graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
         let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
         let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
@@ -127,7 +140,8 @@ impl Architecture for Vit {
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let x = graph.pick(x);
-        let x = graph.layer_norm(x, "layernorm.weight", "layernorm.bias", self.form.norm_epsilon)?;
+        let x =
+            graph.layer_norm(x, "layernorm.weight", "layernorm.bias", self.form.norm_epsilon)?;
         Ok(graph.average(x))
     }
 }

@@ -86,7 +86,8 @@ impl Correlations {
             let count = places.first().map_or(0, |place| place.count);
             for from in (0..count).step_by(CHUNK) {
                 let length = CHUNK.min(count - from);
-                let read = places.iter().map(|place| file.read(place.begin + 4 * from as u64, length));
+                let read =
+                    places.iter().map(|place| file.read(place.begin + 4 * from as u64, length));
                 sums.add(&read.collect::<Result<Vec<_>>>()?);
             }
         }
@@ -132,12 +133,15 @@ impl Sums {
 
     fn add(&mut self, chunk: &[Vec<f64>]) {
         if self.count == 0 {
-            self.shifts =
-                chunk.iter().map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64).collect();
+            self.shifts = chunk
+                .iter()
+                .map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64)
+                .collect();
         }
         self.count += chunk.first().map_or(0, Vec::len);
-        let shifted =
-            |row: usize| chunk[row].iter().map(|number| number - self.shifts[row]).collect::<Vec<_>>();
+        let shifted = |row: usize| {
+            chunk[row].iter().map(|number| number - self.shifts[row]).collect::<Vec<_>>()
+        };
         let shifted: Vec<_> = (0..chunk.len()).map(shifted).collect();
         for (row, numbers) in shifted.iter().enumerate() {
             self.single[row] += numbers.iter().sum::<f64>();
@@ -225,12 +229,15 @@ impl ModelFile {
                 self.refuse(format!("expected layers below {}, came {layer}", storage.len()))
             })?;
             let name = format!("{before}{lowest}{}", behind[matrix]);
-            let info = tensors.get(&name).ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
-            let (count, expected) = (info.count() as usize, places.first().map(|place| place.count));
+            let info = tensors
+                .get(&name)
+                .ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
+            let (count, expected) =
+                (info.count() as usize, places.first().map(|place| place.count));
             if expected.is_some_and(|expected| expected != count) {
-                return Err(
-                    self.refuse(format!("tensor `{name}`: expected as many numbers as in other layers"))
-                );
+                return Err(self.refuse(format!(
+                    "tensor `{name}`: expected as many numbers as in other layers"
+                )));
             }
             places.push(Place { begin: info.data_offsets.0, count });
         }

@@ -126,7 +126,10 @@ fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()
     let line = BufReader::new(file).take(header.len() as u64).read_until(b'\n', &mut found);
     line.map_err(ReportError::io("read", path))?;
     if found != header && Some(&found[..]) != earlier {
-        return Err(ReportError::format(path, "is there already, and was not written by dlt: move it away"));
+        return Err(ReportError::format(
+            path,
+            "is there already, and was not written by dlt: move it away",
+        ));
     }
     Ok(())
 }

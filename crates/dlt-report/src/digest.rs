@@ -136,8 +136,10 @@ impl Digest {
             last.map(|_| steps.iter().map(of).sum::<f64>() / steps.len() as f64)
         };
         let memory: Vec<f64> = steps.iter().filter_map(|row| row.current_rss_mb).collect();
-        let validations = run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
-        let best = validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
+        let validations =
+            run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
+        let best =
+            validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
         // Only the part in blocks is read, on which the extents of the data have no influence.
         let size = run.spec.size(Extents { vocabulary: 1, classes: 1 });
         Self {
@@ -157,7 +159,8 @@ impl Digest {
             tokens_per_s: last.and_then(|row| row.tokens_per_s),
             elapsed_s: last.map(|row| row.elapsed_ms / 1000.0),
             peak_rss_mb: memory.iter().copied().reduce(f64::max),
-            mean_rss_mb: (!memory.is_empty()).then(|| memory.iter().sum::<f64>() / memory.len() as f64),
+            mean_rss_mb: (!memory.is_empty())
+                .then(|| memory.iter().sum::<f64>() / memory.len() as f64),
             ..Self::default()
         }
     }
@@ -218,7 +221,9 @@ fn method(run: &Run) -> String {
     let spec = &run.spec;
     match spec.agent.policy {
         PolicyKind::None if Digest::is_conventional(run) => "conventional training".to_owned(),
-        PolicyKind::None if spec.starts_frozen() => "one trained layer, the others frozen".to_owned(),
+        PolicyKind::None if spec.starts_frozen() => {
+            "one trained layer, the others frozen".to_owned()
+        }
         PolicyKind::None => format!("fixed tying: {}", word(&spec.tying.initial)),
         PolicyKind::Q => "dynamic tying, Q-learning".to_owned(),
         PolicyKind::Random => match run.spec.tying.decision {

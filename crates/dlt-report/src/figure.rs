@@ -70,7 +70,8 @@ impl Figure {
     /// # Errors
     /// [`ReportError::Picture`] where it cannot be rasterised.
     pub fn png(&self) -> Result<Vec<u8>> {
-        picture::png(&self.svg).map_err(|reason| ReportError::Picture { title: self.title.clone(), reason })
+        picture::png(&self.svg)
+            .map_err(|reason| ReportError::Picture { title: self.title.clone(), reason })
     }
 
     /// The figure as an element of an HTML page: without the XML header and a size of its own, its colours those
@@ -79,7 +80,9 @@ impl Figure {
     pub fn for_page(&self) -> String {
         let element = self.svg.strip_prefix(sheet::XML_HEADER).unwrap_or(&self.svg);
         let mut element = match (element.find(" width="), element.find(" viewBox=")) {
-            (Some(from), Some(to)) if from < to => format!("{}{}", &element[..from], &element[to..]),
+            (Some(from), Some(to)) if from < to => {
+                format!("{}{}", &element[..from], &element[to..])
+            }
             _ => element.to_owned(),
         };
         for (colour, variable) in PAGE_COLOURS {

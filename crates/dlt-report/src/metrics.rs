@@ -29,8 +29,8 @@ impl Follower {
     /// # Errors
     /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where a whole line is no row.
     pub fn rows(&mut self) -> Result<Option<Vec<MetricRow>>> {
-        let mut file =
-            dlt_spec::file::regular(&self.path, u64::MAX).map_err(ReportError::io("read", &self.path))?;
+        let mut file = dlt_spec::file::regular(&self.path, u64::MAX)
+            .map_err(ReportError::io("read", &self.path))?;
         let length = file.metadata().map_err(ReportError::io("read", &self.path))?.len();
         if length < self.offset {
             (self.offset, self.lines) = (0, 0);
@@ -57,8 +57,9 @@ impl Follower {
     }
 
     fn row(&self, line: &str) -> Result<MetricRow> {
-        let refuse =
-            |reason: String| ReportError::format(&self.path, format!("line {}: {reason}", self.lines));
+        let refuse = |reason: String| {
+            ReportError::format(&self.path, format!("line {}: {reason}", self.lines))
+        };
         match MetricRow::from_line(line) {
             Ok(MetricRow::Header(header)) if header.schema != RECORD_SCHEMA => {
                 Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", header.schema)))

@@ -91,7 +91,8 @@ pub fn moment(seconds: u64) -> String {
     // 146,097 days.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -109,7 +110,10 @@ mod tests {
         let texts = [0, 999, 1000, 50_257, 1_556_382_400].map(whole);
         assert_eq!(texts, ["0", "999", "1,000", "50,257", "1,556,382,400"]);
         assert_eq!(decimal(-1234.5, 1), "−1,234.5");
-        assert_eq!([decimal(-0.01, 1), decimal(f64::NAN, 1), decimal(1e30, 0)], ["0.0", "–", "1.000e30"]);
+        assert_eq!(
+            [decimal(-0.01, 1), decimal(f64::NAN, 1), decimal(1e30, 0)],
+            ["0.0", "–", "1.000e30"]
+        );
         assert_eq!([perplexity(231.456), perplexity(50_257.3)], ["231.46", "50,257"]);
         assert_eq!([signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)], ["+0.25", "−3.0", "0.0"]);
         assert_eq!(

@@ -117,30 +117,45 @@ impl<'a> Page<'a> {
         body.tagged("<h1>", &self.title(), "</h1>");
         let mut parts = parts.into_iter();
         let mut next = |body: &mut Html, wanted: &str| {
-            let part =
-                parts.next().filter(|part| part.id == wanted).expect("parts come in the order of the page");
-            body.markup("<div id=\"").text(&part.id).markup("\" data-part>").add(&part.html).markup("</div>");
+            let part = parts
+                .next()
+                .filter(|part| part.id == wanted)
+                .expect("parts come in the order of the page");
+            body.markup("<div id=\"")
+                .text(&part.id)
+                .markup("\" data-part>")
+                .add(&part.html)
+                .markup("</div>");
         };
         next(&mut body, "notice");
         if self.runs.len() > 1 {
             body.markup("<nav aria-label=\"Runs\"><ul>");
             for (index, run) in self.runs.iter().enumerate() {
-                body.markup("<li><a href=\"#run-").text(&index.to_string()).markup("\">").text(&run.name());
+                body.markup("<li><a href=\"#run-")
+                    .text(&index.to_string())
+                    .markup("\">")
+                    .text(&run.name());
                 body.markup("</a></li>");
             }
             body.markup("</ul></nav>");
         }
         body.markup("</header>");
         if self.runs.len() > 1 {
-            body.markup("<section aria-labelledby=\"beside\"><h2 id=\"beside\">Beside each other</h2>");
+            body.markup(
+                "<section aria-labelledby=\"beside\"><h2 id=\"beside\">Beside each other</h2>",
+            );
             next(&mut body, "comparison");
             body.markup("</section>");
         }
         for (index, run) in self.runs.iter().enumerate() {
             let id = format!("run-{index}");
-            body.markup("<article class=\"run\" id=\"").text(&id).markup("\" aria-labelledby=\"").text(&id);
+            body.markup("<article class=\"run\" id=\"")
+                .text(&id)
+                .markup("\" aria-labelledby=\"")
+                .text(&id);
             body.markup("-name\"><h2 id=\"").text(&id).markup("-name\"");
-            body.markup(if self.runs.len() == 1 { " class=\"unseen\">" } else { ">" }).text(&run.name());
+            body.markup(if self.runs.len() == 1 { " class=\"unseen\">" } else { ">" })
+                .text(&run.name());
             body.markup("</h2>");
             for (section, title) in SECTIONS {
                 let id = format!("{id}-{section}");
@@ -213,7 +228,10 @@ fn section_html(section: &str, run: &Run, digest: &Digest, id: &str, kind: Kind)
         "layers" => history::layers_table(run),
         "decisions" => {
             let mut html = Html::new();
-            html.markup("<details id=\"").text(id).markup("-all\"><summary>").text(&whole(digest.decisions));
+            html.markup("<details id=\"")
+                .text(id)
+                .markup("-all\"><summary>")
+                .text(&whole(digest.decisions));
             html.markup(if digest.decisions == 1 { " decision, " } else { " decisions, " });
             html.tagged("", &whole(digest.tied_events), " times tied, ");
             html.tagged("", &whole(digest.untied_events), " times untied</summary>");
@@ -236,7 +254,8 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
     html.tagged("<p class=\"lede\">", &reproduction::line(run), "<br>");
     html.tagged("", &capitalised(&digest.method), "</p>");
     let of = digest.planned_steps.map_or_else(String::new, |steps| format!(" of {}", whole(steps)));
-    let took = digest.elapsed_s.map_or_else(String::new, |seconds| format!(" in {}", duration(seconds)));
+    let took =
+        digest.elapsed_s.map_or_else(String::new, |seconds| format!(" in {}", duration(seconds)));
     match (&run.summary, kind) {
         (Some(_), _) => html.tagged(
             "<p class=\"status done\">",
@@ -256,10 +275,13 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
     };
     if let (None, Some(steps)) = (&run.summary, digest.planned_steps) {
         html.markup("<progress aria-label=\"Training steps done\" max=\"").text(&steps.to_string());
-        html.markup("\" value=\"").text(&digest.steps.min(steps).to_string()).markup("\"></progress>");
+        html.markup("\" value=\"")
+            .text(&digest.steps.min(steps).to_string())
+            .markup("\"></progress>");
     }
     if let Some(skipped) = run.metrics.steps.last().and_then(|row| row.skipped_steps) {
-        let text = format!("{} steps changed nothing: a loss or gradient was not finite.", whole(skipped));
+        let text =
+            format!("{} steps changed nothing: a loss or gradient was not finite.", whole(skipped));
         html.tagged("<p class=\"warning\">", &text, "</p>");
     }
     html

@@ -4,8 +4,8 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use dlt_spec::record::{
-    METRICS_FILE, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Summary,
-    whole_lines,
+    METRICS_FILE, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+    Summary, whole_lines,
 };
 use dlt_spec::{CheckedSpec, Origin, Overlay, Spec};
 use dlt_state::{Recording, State};
@@ -68,15 +68,17 @@ impl Run {
     #[must_use]
     pub fn name(&self) -> String {
         let name = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        name.file_name().map_or_else(|| self.spec.name.clone(), |name| name.to_string_lossy().into_owned())
+        name.file_name()
+            .map_or_else(|| self.spec.name.clone(), |name| name.to_string_lossy().into_owned())
     }
 
     /// Training steps done so far.
     #[must_use]
     pub fn steps_done(&self) -> usize {
-        self.summary
-            .as_ref()
-            .map_or_else(|| self.metrics.steps.last().map_or(0, |row| row.step), |summary| summary.steps)
+        self.summary.as_ref().map_or_else(
+            || self.metrics.steps.last().map_or(0, |row| row.step),
+            |summary| summary.steps,
+        )
     }
 
     /// The state after the last step so far.
@@ -120,12 +122,14 @@ fn read_recording(path: &Path, spec: &CheckedSpec) -> Result<Recording> {
     let recording = Recording::parse(&whole).map_err(|error| ReportError::format(path, error))?;
     let (expected, got) = (spec.model.layers, recording.n_layers());
     if expected != got {
-        let reason = format!("expected decisions about the {expected} layers of {SPEC_FILE}, got {got}");
+        let reason =
+            format!("expected decisions about the {expected} layers of {SPEC_FILE}, got {got}");
         return Err(ReportError::format(path, reason));
     }
     Ok(recording)
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES).map_err(ReportError::io("read", path))
+    dlt_spec::file::read_text(path, dlt_spec::file::RECORD_BYTES)
+        .map_err(ReportError::io("read", path))
 }

@@ -16,6 +16,9 @@ mod tests {
 
     #[test]
     fn what_a_shell_would_split_or_read_otherwise_is_quoted() {
-        assert_eq!(["a/b-1", "", "a b", "it's"].map(quoted), ["a/b-1", "''", "'a b'", r"'it'\''s'"]);
+        assert_eq!(
+            ["a/b-1", "", "a b", "it's"].map(quoted),
+            ["a/b-1", "''", "'a b'", r"'it'\''s'"]
+        );
     }
 }

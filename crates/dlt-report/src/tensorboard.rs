@@ -137,7 +137,8 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     }
     paths.sort();
     for path in paths {
-        let file = dlt_spec::file::regular(&path, u64::MAX).map_err(ReportError::io("read", &path))?;
+        let file =
+            dlt_spec::file::regular(&path, u64::MAX).map_err(ReportError::io("read", &path))?;
         let first = wire::Event::first(file).map_err(ReportError::io("read", &path))?;
         if first.as_ref().is_some_and(events::is_ours) {
             return Ok(Some(path));
@@ -150,15 +151,22 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
 fn claim(path: &Path) -> Result<File> {
     let cannot = || ReportError::io("write", path);
     durable::unshare(path).map_err(cannot())?;
-    let options = durable::no_links().read(true).write(true).create(true).truncate(false).open(path);
+    let options =
+        durable::no_links().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = options.map_err(cannot())?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Err(ReportError::format(path, "another process writes it, a run under way perhaps"));
+        return Err(ReportError::format(
+            path,
+            "another process writes it, a run under way perhaps",
+        ));
     }
     let length = file.metadata().map_err(cannot())?.len();
     let first = wire::Event::first(&file).map_err(cannot())?;
     if length > 0 && !first.as_ref().is_some_and(events::is_ours) {
-        return Err(ReportError::format(path, "is there already, and was not written by dlt: move it away"));
+        return Err(ReportError::format(
+            path,
+            "is there already, and was not written by dlt: move it away",
+        ));
     }
     file.rewind().map_err(cannot())?;
     Ok(file)

@@ -143,7 +143,9 @@ impl CheckedSpec {
     pub fn units_per_step(&self) -> usize {
         match self.model.objective {
             Objective::Classes => self.training.batch,
-            Objective::NextToken | Objective::MaskedToken => self.training.batch * self.model.context,
+            Objective::NextToken | Objective::MaskedToken => {
+                self.training.batch * self.model.context
+            }
         }
     }
 
@@ -166,7 +168,9 @@ impl CheckedSpec {
     /// Training steps over `train_windows` windows.
     #[must_use]
     pub fn steps(&self, train_windows: usize) -> usize {
-        self.training.steps.or(self.training.epochs.saturating_mul(self.steps_per_pass(train_windows)))
+        self.training
+            .steps
+            .or(self.training.epochs.saturating_mul(self.steps_per_pass(train_windows)))
     }
 
     /// Steps between two validations in training over `train_windows` windows; at least 1.
@@ -213,7 +217,8 @@ impl CheckedSpec {
     pub fn fixed_pattern(&self) -> Option<State> {
         let pattern = &self.agent.pattern;
         let is_none = *pattern == Initial::Named(InitialName::Frozen);
-        (!is_none).then(|| grouping(pattern, self.model.layers).expect("a checked grouping is a state"))
+        (!is_none)
+            .then(|| grouping(pattern, self.model.layers).expect("a checked grouping is a state"))
     }
 }
 

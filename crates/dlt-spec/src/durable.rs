@@ -189,7 +189,10 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// Removes from a folder what processes left that died while they wrote there: files and folders with the ending
 /// `.partial` that no process holds. Returns their names; what cannot be removed stays.
 pub fn remove_dead(folder: &Path) -> Vec<PathBuf> {
-    dead(folder).into_iter().filter(|path| remove_if_dead(path).is_ok_and(|removed| removed)).collect()
+    dead(folder)
+        .into_iter()
+        .filter(|path| remove_if_dead(path).is_ok_and(|removed| removed))
+        .collect()
 }
 
 /// What [`remove_dead`] would remove, in order.
@@ -349,7 +352,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         create(&path, b"first").expect("created");
-        assert_eq!(create(&path, b"second").expect_err("there").kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            create(&path, b"second").expect_err("there").kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(
             (names(folder.path()), fs::read(&path).expect("there")),
             (vec!["file".to_owned()], b"first".into())
@@ -383,7 +389,9 @@ mod tests {
     fn a_file_has_the_mode_of_the_umask() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
-        let mode = |name: &str| fs::metadata(folder.path().join(name)).expect("there").permissions().mode();
+        let mode = |name: &str| {
+            fs::metadata(folder.path().join(name)).expect("there").permissions().mode()
+        };
         fs::write(folder.path().join("plain"), "").expect("written");
         replace(&folder.path().join("ours"), b"").expect("written");
         assert_eq!(mode("ours"), mode("plain"));

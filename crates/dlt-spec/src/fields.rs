@@ -95,7 +95,12 @@ impl Field {
         (self.read)(spec)
     }
 
-    const fn new(key: &'static str, read: fn(&Spec) -> Value, values: Values, meaning: &'static str) -> Self {
+    const fn new(
+        key: &'static str,
+        read: fn(&Spec) -> Value,
+        values: Values,
+        meaning: &'static str,
+    ) -> Self {
         Self { key, read, values, meaning, unit: "", paper: None, code: "" }
     }
 
@@ -157,7 +162,8 @@ pub fn render(spec: &Spec) -> String {
 
 fn describe(text: &mut String, field: &Field) {
     comment(text, field.meaning);
-    let unit = if field.unit.is_empty() { String::new() } else { format!("; unit: {}", field.unit) };
+    let unit =
+        if field.unit.is_empty() { String::new() } else { format!("; unit: {}", field.unit) };
     comment(text, &format!("Values: {}{unit}.", field.values));
     if let Some(Quote { value, place }) = field.paper {
         comment(text, &format!("Paper: {value} ({place})."));

@@ -63,7 +63,10 @@ pub fn folder(path: &Path) -> io::Result<ReadDir> {
     let kind = metadata(path)?.file_type();
     if !kind.is_dir() {
         let found = if kind.is_file() { "a file" } else { special(kind) };
-        return Err(io::Error::new(ErrorKind::NotADirectory, format!("it is {found}, expected a folder")));
+        return Err(io::Error::new(
+            ErrorKind::NotADirectory,
+            format!("it is {found}, expected a folder"),
+        ));
     }
     path.read_dir()
 }
@@ -78,8 +81,10 @@ pub fn regular_or_folder(path: &Path) -> io::Result<Metadata> {
     if kind.is_file() || kind.is_dir() {
         return Ok(metadata);
     }
-    let reason =
-        format!("it is {}, expected a file or a folder: save its content as a file first", special(kind));
+    let reason = format!(
+        "it is {}, expected a file or a folder: save its content as a file first",
+        special(kind)
+    );
     Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
@@ -106,7 +111,8 @@ fn check(metadata: &Metadata, most: u64) -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, expected a file"));
     }
     if !kind.is_file() {
-        let reason = format!("it is {}, expected a file: save its content as one first", special(kind));
+        let reason =
+            format!("it is {}, expected a file: save its content as one first", special(kind));
         return Err(io::Error::new(ErrorKind::InvalidInput, reason));
     }
     if metadata.len() > most {

@@ -50,8 +50,12 @@ impl Foreign {
         let lower = text[..text.len().min(64)].to_ascii_lowercase();
         match () {
             () if head.starts_with(LFS) => Some(Self::LfsPointer),
-            () if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") => Some(Self::Page),
-            () if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") => Some(Self::Zip),
+            () if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") => {
+                Some(Self::Page)
+            }
+            () if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") => {
+                Some(Self::Zip)
+            }
             () if head.starts_with(b"\x1f\x8b") => Some(Self::Gzip),
             () if head.starts_with(b"\x28\xb5\x2f\xfd") => Some(Self::Zstd),
             () if head.starts_with(b"\x80")

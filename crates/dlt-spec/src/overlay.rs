@@ -164,12 +164,18 @@ impl Overlay {
 
     fn push(&mut self, section: Option<&str>, name: &str, value: &Value) -> Result<(), SpecError> {
         let key = section.map_or_else(|| name.to_owned(), |section| format!("{section}.{name}"));
-        let known = |field: &&Field| field.section() == section.unwrap_or_default() && field.name() == name;
+        let known =
+            |field: &&Field| field.section() == section.unwrap_or_default() && field.name() == name;
         let Some(field) = FIELDS.iter().find(known) else {
             return Err(self.unknown(section, key, value));
         };
         let Some(value) = field.values().typed(value) else {
-            return Err(self.wrong(key, field.values().to_string(), value, &field.values().words()));
+            return Err(self.wrong(
+                key,
+                field.values().to_string(),
+                value,
+                &field.values().words(),
+            ));
         };
         self.values.push((field, value));
         Ok(())
@@ -214,8 +220,9 @@ impl Spec {
         for (field, value) in overlays.iter().flat_map(|overlay| &overlay.values) {
             insert(&mut table, field.key(), value.clone());
         }
-        let spec: Self =
-            table.try_into().expect("every key of the table is known and its value has the right type");
+        let spec: Self = table
+            .try_into()
+            .expect("every key of the table is known and its value has the right type");
         epochs_count(&spec, overlays)?;
         Ok(spec)
     }
@@ -229,7 +236,9 @@ fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
             Err(SpecError::NoEffect {
                 origin: overlays[epochs].origin.clone(),
                 key: "training.epochs".into(),
-                because: format!("while training.steps = {steps}; set training.steps to \"auto\" beside it"),
+                because: format!(
+                    "while training.steps = {steps}; set training.steps to \"auto\" beside it"
+                ),
             })
         }
         _ => Ok(()),

@@ -126,7 +126,11 @@ impl Preset {
     }
 }
 
-fn find(presets: &'static [Preset], kind: &'static str, name: &str) -> Result<&'static Preset, SpecError> {
+fn find(
+    presets: &'static [Preset],
+    kind: &'static str,
+    name: &str,
+) -> Result<&'static Preset, SpecError> {
     presets.iter().find(|preset| preset.name == name).ok_or_else(|| SpecError::UnknownPreset {
         kind,
         name: name.to_owned(),

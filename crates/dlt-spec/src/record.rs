@@ -192,31 +192,63 @@ pub struct DecisionRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
     /// What the decision was rewarded with; absent where nobody asked.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub reward: Option<f64>,
     /// Q(s, a) before its update (Eq. 3).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub q_predicted: Option<f64>,
     /// Reward plus discounted best value of the next state (Alg. 1 line 23).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub q_target: Option<f64>,
     /// Squared error of the two (Alg. 1 line 24).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub q_loss: Option<f64>,
     /// How much the gradients of the group that was split disagree; absent where nobody measured it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub conflict: Option<f64>,
     /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub unlikeness: Option<f64>,
     /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state is then the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
     /// Mean loss on the reward's batches before the decision, in nats; absent where nobody measured it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub loss_before: Option<f64>,
     /// The same right after the decision, before any training step.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub loss_after: Option<f64>,
     /// Layers tied to another owner by this decision.
     pub tied_events: usize,
@@ -273,11 +305,19 @@ pub struct Summary {
     pub validation_perplexity: f64,
     /// Perplexity of the kept model on the test split, which is read once, at the end (but see
     /// `evaluation.select_on`); absent where the data have no test split.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub test_perplexity: Option<f64>,
     /// Perplexity that choosing the model on the test split would have given: not a fair result
     /// (`evaluation.select_on`).
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub test_perplexity_selected_on_test: Option<f64>,
     /// How well the kept model tells the classes of the validation split apart; absent where it predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -290,7 +330,11 @@ pub struct Summary {
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
     /// The same on the test split; absent where the data have none.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number::present_or_nan")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "number::present_or_nan"
+    )]
     pub unigram_test_perplexity: Option<f64>,
     /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text; NaN where
     /// there is none.

@@ -129,7 +129,8 @@ pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
 #[must_use]
 pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     let (width, architecture) = (model.width, model.architecture);
-    let (vocabulary, classes) = (model.vocabulary.or(data.vocabulary), model.classes.or(data.classes));
+    let (vocabulary, classes) =
+        (model.vocabulary.or(data.vocabulary), model.classes.or(data.classes));
     let positions = model.positions.or(tokens(model)?);
     let norm = width.checked_mul(2)?;
     let dense = width.checked_mul(width)?.checked_add(width)?;
@@ -142,7 +143,9 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
         Architecture::Llama => (vocabulary, width),
     };
     let head = match (model.objective, architecture) {
-        (Objective::Classes, Architecture::Gpt2 | Architecture::Llama) => classes.checked_mul(width)?,
+        (Objective::Classes, Architecture::Gpt2 | Architecture::Llama) => {
+            classes.checked_mul(width)?
+        }
         (Objective::Classes, Architecture::Vit) => classes.checked_mul(width.checked_add(1)?)?,
         (Objective::Classes, Architecture::Bert) => {
             dense.checked_add(classes.checked_mul(width.checked_add(1)?)?)?

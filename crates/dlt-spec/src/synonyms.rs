@@ -5,7 +5,17 @@
 pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     (
         "optimizer.learning_rate",
-        &["lr", "learning_rate", "peak_lr", "max_lr", "base_lr", "lr_max", "initial_lr", "eta", "alpha"],
+        &[
+            "lr",
+            "learning_rate",
+            "peak_lr",
+            "max_lr",
+            "base_lr",
+            "lr_max",
+            "initial_lr",
+            "eta",
+            "alpha",
+        ],
     ),
     ("optimizer.weight_decay", &["wd", "decay", "weight_decay", "l2"]),
     ("optimizer.beta1", &["beta_1", "adam_beta1", "b1", "momentum"]),
@@ -13,9 +23,20 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     ("optimizer.epsilon", &["eps", "adam_epsilon", "adam_eps"]),
     (
         "optimizer.clip_norm",
-        &["clip", "grad_clip", "gradient_clip", "clip_grad", "clip_grad_norm", "max_grad_norm", "max_norm"],
+        &[
+            "clip",
+            "grad_clip",
+            "gradient_clip",
+            "clip_grad",
+            "clip_grad_norm",
+            "max_grad_norm",
+            "max_norm",
+        ],
     ),
-    ("optimizer.schedule", &["scheduler", "lr_scheduler", "lr_scheduler_type", "lr_schedule", "decay_lr"]),
+    (
+        "optimizer.schedule",
+        &["scheduler", "lr_scheduler", "lr_scheduler_type", "lr_schedule", "decay_lr"],
+    ),
     ("optimizer.warmup_steps", &["warmup", "warmup_iters", "num_warmup_steps", "warmup_updates"]),
     ("optimizer.final_share", &["min_lr", "final_lr", "lr_min", "min_lr_ratio"]),
     (
@@ -55,14 +76,26 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
             "max_updates",
         ],
     ),
-    ("training.epochs", &["epoch", "n_epochs", "num_epochs", "num_train_epochs", "max_epochs", "passes"]),
+    (
+        "training.epochs",
+        &["epoch", "n_epochs", "num_epochs", "num_train_epochs", "max_epochs", "passes"],
+    ),
     (
         "training.checkpointing",
         &["gradient_checkpointing", "grad_checkpointing", "activation_checkpointing", "recompute"],
     ),
     (
         "training.activations",
-        &["dtype", "precision", "fp16", "bf16", "amp", "torch_dtype", "mixed_precision", "autocast"],
+        &[
+            "dtype",
+            "precision",
+            "fp16",
+            "bf16",
+            "amp",
+            "torch_dtype",
+            "mixed_precision",
+            "autocast",
+        ],
     ),
     (
         "evaluation.every_steps",
@@ -75,9 +108,15 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
             "validate_interval",
         ],
     ),
-    ("evaluation.windows", &["eval_iters", "val_max_batches", "limit_val_batches", "max_eval_samples"]),
+    (
+        "evaluation.windows",
+        &["eval_iters", "val_max_batches", "limit_val_batches", "max_eval_samples"],
+    ),
     ("evaluation.batch", &["eval_batch_size", "per_device_eval_batch_size", "val_batch_size"]),
-    ("checkpoint.every_steps", &["save_steps", "save_interval", "save_every", "checkpoint_interval"]),
+    (
+        "checkpoint.every_steps",
+        &["save_steps", "save_interval", "save_every", "checkpoint_interval"],
+    ),
     ("checkpoint.keep_last", &["save_total_limit", "keep_checkpoints", "max_checkpoints"]),
     (
         "model.layers",
@@ -107,10 +146,21 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("model.heads", &["n_head", "n_heads", "num_heads", "num_attention_heads", "nhead"]),
-    ("model.key_heads", &["num_key_value_heads", "n_kv_heads", "n_kv_head", "kv_heads", "num_kv_heads"]),
+    (
+        "model.key_heads",
+        &["num_key_value_heads", "n_kv_heads", "n_kv_head", "kv_heads", "num_kv_heads"],
+    ),
     (
         "model.feed_forward",
-        &["n_inner", "intermediate_size", "d_ff", "dim_feedforward", "ffn_dim", "mlp_dim", "ffn_hidden_size"],
+        &[
+            "n_inner",
+            "intermediate_size",
+            "d_ff",
+            "dim_feedforward",
+            "ffn_dim",
+            "mlp_dim",
+            "ffn_hidden_size",
+        ],
     ),
     (
         "model.context",
@@ -151,8 +201,14 @@ pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     ("model.classes", &["num_labels", "num_classes", "n_classes"]),
     ("model.picture", &["image_size", "img_size", "resolution"]),
     ("model.patch", &["patch_size"]),
-    ("model.start", &["init_from", "pretrained", "checkpoint", "model_name_or_path", "resume_from", "from"]),
-    ("data.source", &["dataset", "dataset_name", "data", "train_file", "data_path", "data_dir", "corpus"]),
+    (
+        "model.start",
+        &["init_from", "pretrained", "checkpoint", "model_name_or_path", "resume_from", "from"],
+    ),
+    (
+        "data.source",
+        &["dataset", "dataset_name", "data", "train_file", "data_path", "data_dir", "corpus"],
+    ),
     ("data.tokenizer", &["tokenizer_name", "tokenizer", "tokenizer_path", "enc"]),
     ("data.split", &["validation_split_percentage", "val_split", "test_size", "train_split"]),
     ("data.mask_share", &["mlm_probability", "mask_prob"]),
@@ -180,7 +236,11 @@ mod tests {
         for (key, names) in SYNONYMS {
             assert!(fields::find(key).is_some(), "{key} is no key");
             for name in *names {
-                assert_eq!(**name, name.to_ascii_lowercase().replace('-', "_"), "{name} is never found");
+                assert_eq!(
+                    **name,
+                    name.to_ascii_lowercase().replace('-', "_"),
+                    "{name} is never found"
+                );
                 assert!(!seen.contains(name), "{name} means two keys");
                 seen.push(*name);
             }

@@ -71,7 +71,9 @@ impl TensorError {
         match self {
             Self::Io { source, .. } => Self::Io { path, source },
             Self::Format { reason, .. } => Self::Format { path, reason },
-            Self::NotFinite { tensor, count, of, .. } => Self::NotFinite { path, tensor, count, of },
+            Self::NotFinite { tensor, count, of, .. } => {
+                Self::NotFinite { path, tensor, count, of }
+            }
         }
     }
 }
@@ -272,7 +274,8 @@ mod tests {
         let path = folder.path().join("file");
         let place = Place { dtype: Number::F32, shape: vec![2], data_offsets: (0, 8) };
         let metadata = BTreeMap::from([(LAYOUT_KEY.to_owned(), LAYOUT.to_owned())]);
-        let header = Header { metadata, tensors: BTreeMap::from([("a".to_owned(), place)]) }.with_checksum();
+        let header =
+            Header { metadata, tensors: BTreeMap::from([("a".to_owned(), place)]) }.with_checksum();
         let mut writer = Writer::begin(File::create(&path).expect("made"), &header).expect("begun");
         writer.push(&numbers.map(f32::to_le_bytes).concat()).expect("written");
         writer.finish().expect("finished");

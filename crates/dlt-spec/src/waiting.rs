@@ -65,7 +65,8 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         if grown.elapsed() >= STOPPED.min(waiting.still) {
             let holder = Holder::of(file);
             if holder.is_stopped || grown.elapsed() >= waiting.still {
-                let text = format!("{holder} holds it and does not go on: continue or end that process");
+                let text =
+                    format!("{holder} holds it and does not go on: continue or end that process");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
@@ -147,7 +148,9 @@ mod tests {
         ] {
             assert_eq!(holder_in(other, 393_228), None, "{other}");
         }
-        assert!(is_stopped("4711 (a ) R b) T 1 2") && !is_stopped("4711 (T) S 1 2") && !is_stopped(""));
+        assert!(
+            is_stopped("4711 (a ) R b) T 1 2") && !is_stopped("4711 (T) S 1 2") && !is_stopped("")
+        );
     }
 
     #[test]

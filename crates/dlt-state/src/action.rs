@@ -132,7 +132,8 @@ impl Action {
     /// ```
     pub fn replace(&mut self, layer: usize, value: usize) -> Result<(), StateError> {
         let n_layers = self.n_layers();
-        let entry = self.values.get_mut(layer).ok_or(StateError::LayerOutOfRange { layer, n_layers })?;
+        let entry =
+            self.values.get_mut(layer).ok_or(StateError::LayerOutOfRange { layer, n_layers })?;
         check_entry(layer, value)?;
         *entry = value;
         Ok(())
@@ -140,7 +141,9 @@ impl Action {
 
     /// An action whose values are known to be valid.
     pub(crate) fn from_valid(values: Vec<usize>) -> Self {
-        debug_assert!(!values.is_empty() && values.iter().enumerate().all(|(index, &value)| value <= index));
+        debug_assert!(
+            !values.is_empty() && values.iter().enumerate().all(|(index, &value)| value <= index)
+        );
         Self { values }
     }
 

@@ -210,7 +210,9 @@ impl Display for StateError {
                     "entry {index} is {value}: expected an owner, but layer {value} is owned by layer {owner}"
                 )
             }
-            Self::DepthMismatch { expected, came } => write!(f, "expected {expected} layers, came {came}"),
+            Self::DepthMismatch { expected, came } => {
+                write!(f, "expected {expected} layers, came {came}")
+            }
             Self::TooDeep { n_layers, limit } => {
                 write!(f, "expected at most {limit} layers, came {n_layers}")
             }
@@ -218,7 +220,10 @@ impl Display for StateError {
                 write!(f, "expected one of the {n_layers} layers, came layer {layer}")
             }
             Self::NotPermutation { index, value, n_layers } => {
-                write!(f, "entry {index} of the permutation is {value}: expected each of 0..{n_layers} once")
+                write!(
+                    f,
+                    "entry {index} of the permutation is {value}: expected each of 0..{n_layers} once"
+                )
             }
             Self::GroupCount { groups, n_layers } => {
                 write!(f, "expected 1 to {n_layers} groups, came {groups}")
@@ -227,7 +232,10 @@ impl Display for StateError {
                 write!(f, "expected a step of at least {previous}, came {step}")
             }
             Self::StateMismatch { layer, expected, came } => {
-                write!(f, "owner of layer {layer} is {came}: expected {expected} by Eq. 1 of the action")
+                write!(
+                    f,
+                    "owner of layer {layer} is {came}: expected {expected} by Eq. 1 of the action"
+                )
             }
             Self::Line { line, error } => write!(f, "line {line}: {error}"),
             Self::LongLine { bytes, limit } => {
@@ -249,7 +257,10 @@ impl Display for StateError {
                 write!(f, "expected a version from 1 to {newest}, got {came}")
             }
             Self::NotAnOwner { layer, owner } => {
-                write!(f, "expected the owner of a group, got layer {layer}, which layer {owner} owns")
+                write!(
+                    f,
+                    "expected the owner of a group, got layer {layer}, which layer {owner} owns"
+                )
             }
             Self::NotAMember { layer, owner } => {
                 write!(f, "expected layers of the group of layer {owner}, got layer {layer}")
@@ -267,7 +278,10 @@ impl Display for StateError {
                 write!(f, "expected two groups to merge, got the group of layer {owner} twice")
             }
             Self::NotGated => {
-                write!(f, "expected a recording of version 2 for a refused decision, got one of version 1")
+                write!(
+                    f,
+                    "expected a recording of version 2 for a refused decision, got one of version 1"
+                )
             }
             Self::RefusedChanges { layer, expected, came } => {
                 write!(

@@ -63,7 +63,10 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
-    serde(try_from = "crate::serialised::RecordingForm", into = "crate::serialised::RecordingForm")
+    serde(
+        try_from = "crate::serialised::RecordingForm",
+        into = "crate::serialised::RecordingForm"
+    )
 )]
 pub struct Recording {
     initial: State,
@@ -164,7 +167,12 @@ impl Recording {
     /// assert_eq!(error, StateError::StepDecreased { previous: 15, step: 14 });
     /// # Ok::<(), StateError>(())
     /// ```
-    pub fn push(&mut self, step: usize, action: Action, layer: Option<usize>) -> Result<&Row, StateError> {
+    pub fn push(
+        &mut self,
+        step: usize,
+        action: Action,
+        layer: Option<usize>,
+    ) -> Result<&Row, StateError> {
         self.check_row(step, &action, layer)?;
         let state = State::from_action(&action);
         Ok(self.add(Row { step, layer, action, state, refused: None }))
@@ -204,7 +212,12 @@ impl Recording {
         Ok(self.add(Row { step, layer, action, state, refused: Some(asked) }))
     }
 
-    fn check_row(&self, step: usize, action: &Action, layer: Option<usize>) -> Result<(), StateError> {
+    fn check_row(
+        &self,
+        step: usize,
+        action: &Action,
+        layer: Option<usize>,
+    ) -> Result<(), StateError> {
         let n_layers = self.n_layers();
         if action.n_layers() != n_layers {
             return Err(StateError::DepthMismatch { expected: n_layers, came: action.n_layers() });
@@ -310,7 +323,8 @@ impl Recording {
     pub fn transitions(&self) -> impl Iterator<Item = (usize, Transition)> + '_ {
         let before = core::iter::once(&self.initial).chain(self.rows.iter().map(Row::state));
         before.zip(&self.rows).map(|(before, row)| {
-            let transition = before.transition_to(&row.state).expect("`push` refuses another depth");
+            let transition =
+                before.transition_to(&row.state).expect("`push` refuses another depth");
             (row.step, transition)
         })
     }
@@ -414,7 +428,8 @@ impl Recording {
         // A text without any line lacks its header.
         let header = lines.next().unwrap_or_default();
         let (version, initial) = text::parse_header(header).map_err(|error| error.at_line(1))?;
-        let mut recording = Self { initial, gated: version == Self::GATED_VERSION, rows: Vec::new() };
+        let mut recording =
+            Self { initial, gated: version == Self::GATED_VERSION, rows: Vec::new() };
         for (index, line) in lines.enumerate() {
             recording.push_line(line).map_err(|error| error.at_line(index + 2))?;
         }
@@ -422,7 +437,8 @@ impl Recording {
     }
 
     fn push_line(&mut self, line: &str) -> Result<(), StateError> {
-        let text::ReadRow { step, layer, action, owners, refused } = text::parse_row(line, self.version())?;
+        let text::ReadRow { step, layer, action, owners, refused } =
+            text::parse_row(line, self.version())?;
         let row = match refused {
             None => self.push(step, action, layer)?,
             Some(asked) => {
@@ -436,7 +452,9 @@ impl Recording {
             return Err(StateError::DepthMismatch { expected: expected.len(), came: owners.len() });
         }
         match first_difference(expected, &owners) {
-            Some((layer, expected, came)) => Err(StateError::StateMismatch { layer, expected, came }),
+            Some((layer, expected, came)) => {
+                Err(StateError::StateMismatch { layer, expected, came })
+            }
             None => Ok(()),
         }
     }
@@ -445,7 +463,10 @@ impl Recording {
 /// Refuses the line of an undone decision whose action is not the one in force.
 pub(crate) fn check_in_force(in_force: &Action, came: &Action) -> Result<(), StateError> {
     if came.n_layers() != in_force.n_layers() {
-        return Err(StateError::DepthMismatch { expected: in_force.n_layers(), came: came.n_layers() });
+        return Err(StateError::DepthMismatch {
+            expected: in_force.n_layers(),
+            came: came.n_layers(),
+        });
     }
     match first_difference(in_force.values(), came.values()) {
         Some((layer, expected, came)) => Err(StateError::RefusedChanges { layer, expected, came }),

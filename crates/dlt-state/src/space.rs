@@ -104,7 +104,8 @@ impl ActionSpace {
     /// ```
     #[must_use]
     pub fn n_actions(self) -> Option<u128> {
-        (1..=self.n_layers).try_fold(1_u128, |product, choices| product.checked_mul(choices as u128))
+        (1..=self.n_layers)
+            .try_fold(1_u128, |product, choices| product.checked_mul(choices as u128))
     }
 }
 

@@ -248,8 +248,9 @@ impl State {
     /// ```
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
-        let members =
-            |owner| (owner..self.n_layers()).filter(|&layer| self.owner(layer) == owner).collect::<Vec<_>>();
+        let members = |owner| {
+            (owner..self.n_layers()).filter(|&layer| self.owner(layer) == owner).collect::<Vec<_>>()
+        };
         self.independent_layers().map(|owner| Group { owner, members: members(owner) }).collect()
     }
 
@@ -345,7 +346,8 @@ impl State {
             }
         }
         let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
-        let rest_first = (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
+        let rest_first =
+            (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
         let named = |layer: usize| match self.owner(layer) {
             other if other != owner => other,
             _ if part.contains(&layer) => first,

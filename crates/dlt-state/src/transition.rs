@@ -28,7 +28,10 @@ use crate::{State, StateError};
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
-    serde(try_from = "crate::serialised::TransitionForm", into = "crate::serialised::TransitionForm")
+    serde(
+        try_from = "crate::serialised::TransitionForm",
+        into = "crate::serialised::TransitionForm"
+    )
 )]
 pub struct Transition {
     from: State,
@@ -51,7 +54,11 @@ pub struct Transition {
 /// # Ok::<(), dlt_state::StateError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum Event {
     /// The layer uses another layer's weights from now on.
     Tied {
@@ -157,17 +164,23 @@ impl Transition {
     /// ```
     #[must_use]
     pub fn event_counts(&self) -> EventCounts {
-        let untied = self.events.iter().filter(|event| matches!(event, Event::Untied { .. })).count();
+        let untied =
+            self.events.iter().filter(|event| matches!(event, Event::Untied { .. })).count();
         EventCounts { tied: self.events.len() - untied, untied }
     }
 
     pub(crate) fn between(from: State, to: State) -> Result<Self, StateError> {
         if from.n_layers() != to.n_layers() {
-            return Err(StateError::DepthMismatch { expected: from.n_layers(), came: to.n_layers() });
+            return Err(StateError::DepthMismatch {
+                expected: from.n_layers(),
+                came: to.n_layers(),
+            });
         }
         let owners = from.owners().iter().zip(to.owners());
-        let events =
-            owners.enumerate().filter_map(|(layer, (&from, &to))| Event::of(layer, from, to)).collect();
+        let events = owners
+            .enumerate()
+            .filter_map(|(layer, (&from, &to))| Event::of(layer, from, to))
+            .collect();
         Ok(Self { from, to, events })
     }
 }

@@ -78,14 +78,16 @@ impl Checkpoint {
         check(&tensors)?;
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
         let text = |name: &str| -> Result<Vec<u8>> {
-            let place = tensors.header().tensors.get(name).filter(|place| place.dtype == Number::U8);
+            let place =
+                tensors.header().tensors.get(name).filter(|place| place.dtype == Number::U8);
             let bytes = place.map(|_| tensors.bytes(name)).transpose()?.flatten();
             bytes.ok_or_else(|| refuse(format!("it lacks `{name}`")))
         };
         let progress = serde_json::from_slice(&text("progress")?)
             .map_err(|error| refuse(format!("`progress`: {error}")))?;
         let recording = String::from_utf8(text("recording")?).map_err(|error| error.to_string());
-        let recording = recording.and_then(|text| Recording::parse(&text).map_err(|error| error.to_string()));
+        let recording =
+            recording.and_then(|text| Recording::parse(&text).map_err(|error| error.to_string()));
         let recording = recording.map_err(|error| refuse(format!("`recording`: {error}")))?;
         Ok(Self { tensors, progress, recording })
     }
@@ -149,7 +151,8 @@ impl Checkpoint {
 
     /// A tensor by name, if it is there.
     pub(crate) fn tensor(&self, name: &str, device: &Device) -> dlt_models::Result<Option<Tensor>> {
-        let place = self.tensors.header().tensors.get(name).filter(|place| place.dtype == Number::F32);
+        let place =
+            self.tensors.header().tensors.get(name).filter(|place| place.dtype == Number::F32);
         let Some(place) = place else { return Ok(None) };
         let bytes = self.tensors.bytes(name)?.unwrap_or_default();
         Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
@@ -166,14 +169,17 @@ impl Checkpoint {
 
     fn number(&self, key: &str) -> Result<usize> {
         let text = self.text(key)?;
-        text.parse().map_err(|_| self.refuse(format!("metadata `{key}`: expected a number, got `{text}`")))
+        text.parse()
+            .map_err(|_| self.refuse(format!("metadata `{key}`: expected a number, got `{text}`")))
     }
 
     fn layers(&self, key: &str) -> Result<Vec<usize>> {
         let text = self.text(key)?;
         let parts = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
         parts.collect::<std::result::Result<_, _>>().map_err(|_| {
-            self.refuse(format!("metadata `{key}`: expected numbers with commas between, got `{text}`"))
+            self.refuse(format!(
+                "metadata `{key}`: expected numbers with commas between, got `{text}`"
+            ))
         })
     }
 }
@@ -185,7 +191,8 @@ fn check(tensors: &TensorFile) -> std::result::Result<(), TensorError> {
         Some(version) if version == VERSION || OLDER_VERSIONS.contains(&version) => {}
         Some(other) => {
             let older = OLDER_VERSIONS.join(", ");
-            let reason = format!("expected checkpoint layout version {VERSION} or {older}, got {other}");
+            let reason =
+                format!("expected checkpoint layout version {VERSION} or {older}, got {other}");
             return Err(tensors.refuse(reason));
         }
         None => return Err(tensors.refuse("a safetensors file, but not one of dlt's checkpoints")),

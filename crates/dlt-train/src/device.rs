@@ -79,7 +79,8 @@ pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)
             Ok((device, format!("{name} with TF32")))
         }
         (Products::Tf32, (_, device)) => {
-            let reason = "expected a GPU, because TF32 was asked for, which only they multiply with";
+            let reason =
+                "expected a GPU, because TF32 was asked for, which only they multiply with";
             Err(TrainError::Device { device, reason: reason.to_owned() })
         }
     }
@@ -91,7 +92,8 @@ fn cpu() -> (Device, String) {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(number: usize) -> Result<(Device, String)> {
-    let reason = "this program was built without CUDA (cargo feature `cuda`); use --device cpu".to_owned();
+    let reason =
+        "this program was built without CUDA (cargo feature `cuda`); use --device cpu".to_owned();
     Err(TrainError::Device { device: DeviceChoice::Cuda(number).to_string(), reason })
 }
 
@@ -101,23 +103,28 @@ fn cuda(number: usize) -> Result<(Device, String)> {
 
     let name = DeviceChoice::Cuda(number).to_string();
     let refuse = |reason: String| TrainError::Device { device: name.clone(), reason };
-    dlt_kernels::gpu::load_libraries().map_err(|error| refuse(format!("{error}; or use --device cpu")))?;
+    dlt_kernels::gpu::load_libraries()
+        .map_err(|error| refuse(format!("{error}; or use --device cpu")))?;
     let count = CudaContext::device_count().map_err(|error| refuse(no_driver(error)))?;
     if usize::try_from(count).is_ok_and(|count| number >= count) {
         return Err(refuse(format!("the driver finds {count} GPUs, numbered from 0")));
     }
     let failed = |what: &str, error: candle_core::Error| refuse(format!("{what}: {error}"));
-    let device = dlt_kernels::gpu::open(number).map_err(|error| failed("it cannot be opened", error))?;
-    let works = || Tensor::ones(4, DType::F32, &device)?.affine(2.0, 1.0)?.sum_all()?.to_scalar::<f32>();
+    let device =
+        dlt_kernels::gpu::open(number).map_err(|error| failed("it cannot be opened", error))?;
+    let works =
+        || Tensor::ones(4, DType::F32, &device)?.affine(2.0, 1.0)?.sum_all()?.to_scalar::<f32>();
     match works() {
         Ok(12.0) => {}
         Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, came {other}"))),
         Err(error) => {
-            let what = "it cannot compute (an older driver or GPU than this program was built for?)";
+            let what =
+                "it cannot compute (an older driver or GPU than this program was built for?)";
             return Err(failed(what, error));
         }
     }
-    let model = device.as_cuda_device().ok().and_then(|device| device.cuda_stream().context().name().ok());
+    let model =
+        device.as_cuda_device().ok().and_then(|device| device.cuda_stream().context().name().ok());
     Ok((device, model.map_or_else(|| name.clone(), |model| format!("{name} ({model})"))))
 }
 
@@ -186,7 +193,8 @@ mod tests {
                 ];
                 assert!(error.starts_with("device cuda:0: "), "{error}");
                 assert!(reasons.iter().any(|reason| error.contains(reason)), "{error}");
-                let (device, name) = open(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
+                let (device, name) =
+                    open(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
                 assert!(device.is_cpu() && name == "cpu" && free_mb(&device).is_none());
             }
         }
@@ -194,7 +202,8 @@ mod tests {
 
     #[test]
     fn rejects_tf32_without_a_gpu() {
-        let error = open(DeviceChoice::Cpu, Products::Tf32).expect_err("the CPU has none").to_string();
+        let error =
+            open(DeviceChoice::Cpu, Products::Tf32).expect_err("the CPU has none").to_string();
         assert!(error.contains("device cpu: expected a GPU"), "{error}");
     }
 }

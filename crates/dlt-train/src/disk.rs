@@ -104,8 +104,11 @@ impl Disk for SystemDisk {
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         // Some systems cannot open a folder, and some file systems cannot sync one; there the names last by
         // themselves or nothing can be done.
-        let unable =
-            [io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
+        let unable = [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::InvalidInput,
+            io::ErrorKind::Unsupported,
+        ];
         match File::open(path).and_then(|folder| folder.sync_all()) {
             Err(error) if unable.contains(&error.kind()) => Ok(()),
             synced => synced,

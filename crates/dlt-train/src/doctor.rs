@@ -8,8 +8,8 @@ use candle_core::Device;
 use dlt_data::{BYTES, Companions, GPT2, HUB_PREFIX, Kept};
 use dlt_models::ModelError;
 use dlt_spec::record::{
-    Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
-    whole_lines,
+    Lines, METRICS_FILE, MetricRow, PROVENANCE_FILE, RECORD_SCHEMA, SPEC_FILE, STATES_FILE,
+    SUMMARY_FILE, whole_lines,
 };
 use dlt_spec::size::Extents;
 use dlt_spec::spec::Architecture;
@@ -85,7 +85,8 @@ impl Report {
 /// # Errors
 /// [`TrainError::Format`] where there is no such folder, or nothing of a run in it.
 pub fn examine(run: &Path) -> Result<Report> {
-    let refuse = |reason: &str| TrainError::Format { path: run.to_owned(), reason: reason.to_owned() };
+    let refuse =
+        |reason: &str| TrainError::Format { path: run.to_owned(), reason: reason.to_owned() };
     if !run.is_dir() {
         return Err(refuse("no such run folder"));
     }
@@ -145,7 +146,8 @@ fn provenance(run: &Path, report: &mut Report) {
     match RunFolder::read_provenance(run) {
         Ok(found) => {
             let times = found.resumed.len();
-            let says = format!("dlt {}, {} threads, resumed {times} times", found.version, found.threads);
+            let says =
+                format!("dlt {}, {} threads, resumed {times} times", found.version, found.threads);
             report.add(PROVENANCE_FILE, Verdict::Good, says);
         }
         Err(error) if is_missing(&error) => {
@@ -177,7 +179,8 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
         let line = line.map_err(|error| error.to_string());
         // After a line that cannot be read there is nothing to go on with.
         let is_end = line.is_err();
-        let row = line.and_then(|line| MetricRow::from_line(&line.text).map_err(|error| error.to_string()));
+        let row = line
+            .and_then(|line| MetricRow::from_line(&line.text).map_err(|error| error.to_string()));
         last = (index + 1, row.is_err());
         let check = row.and_then(|row| found.take(index, &row));
         if let Err(reason) = check {
@@ -198,7 +201,9 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
         Some((line, _)) if last == (line, true) && !ends => report.add(
             METRICS_FILE,
             Verdict::Note,
-            format!("{steps} steps; the last line was not written to its end, a resume cuts it off"),
+            format!(
+                "{steps} steps; the last line was not written to its end, a resume cuts it off"
+            ),
         ),
         Some((line, reason)) => {
             report.add(METRICS_FILE, Verdict::Wrong, format!("line {line}: {reason}"));
@@ -220,7 +225,9 @@ impl Metrics {
                 self.steps = row.step;
                 Ok(())
             }
-            MetricRow::Step(row) => Err(format!("expected step {}, came step {}", self.steps + 1, row.step)),
+            MetricRow::Step(row) => {
+                Err(format!("expected step {}, came step {}", self.steps + 1, row.step))
+            }
             MetricRow::Evaluation(_) => {
                 self.validations += 1;
                 Ok(())
@@ -245,12 +252,15 @@ fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     let file = dlt_spec::file::regular(&path, dlt_spec::file::RECORD_BYTES);
     let text = match file.and_then(|file| whole_lines(BufReader::new(file))) {
         Ok(text) => text,
-        Err(error) => return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}")),
+        Err(error) => {
+            return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}"));
+        }
     };
     let is_torn = !ends_in_a_line(&path);
     match Recording::parse(&text) {
         Ok(recording) if spec.is_some_and(|spec| spec.model.layers != recording.n_layers()) => {
-            let says = format!("of {} layers, which is not what the spec says", recording.n_layers());
+            let says =
+                format!("of {} layers, which is not what the spec says", recording.n_layers());
             report.add(STATES_FILE, Verdict::Wrong, says);
         }
         Ok(recording) if is_torn => {
@@ -292,9 +302,10 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
         Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error)),
     };
     let note = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
-    let data = note("vocabulary")
-        .parse()
-        .map(|vocabulary| Extents { vocabulary, classes: note("classes").parse().unwrap_or_default() });
+    let data = note("vocabulary").parse().map(|vocabulary| Extents {
+        vocabulary,
+        classes: note("classes").parse().unwrap_or_default(),
+    });
     let (Some(spec), Ok(data)) = (spec, data) else {
         report.abilities.use_model = true;
         return report.add(
@@ -318,19 +329,24 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
 
 /// Whether the tokenizer is the one that the run was trained with.
 fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
-    let Some(spec) = spec.filter(|spec| spec.model.architecture != Architecture::Vit) else { return };
+    let Some(spec) = spec.filter(|spec| spec.model.architecture != Architecture::Vit) else {
+        return;
+    };
     let kept = match Kept::of_run(run) {
         Ok(kept) => kept,
         Err(error) => return wrong_tokenizer("tokenizer", error.to_string(), report),
     };
     let named = spec.data.tokenizer.as_str();
     let path = match &kept {
-        Kept::BuiltIn(name) => return report.add("tokenizer", Verdict::Good, format!("{name}, built in")),
+        Kept::BuiltIn(name) => {
+            return report.add("tokenizer", Verdict::Good, format!("{name}, built in"));
+        }
         Kept::Nothing if named == GPT2 || named == BYTES => {
             return report.add("tokenizer", Verdict::Good, format!("{named}, built in"));
         }
         Kept::Nothing if named.starts_with(HUB_PREFIX) => {
-            let says = format!("no copy: it is {named}, which is fetched and compared before it is used");
+            let says =
+                format!("no copy: it is {named}, which is fetched and compared before it is used");
             return report.add("tokenizer", Verdict::Note, says);
         }
         Kept::Copy(copy) => copy.as_path(),
@@ -338,9 +354,11 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
     };
     let is_copy = kept != Kept::Nothing;
     let name = path.strip_prefix(run).unwrap_or(path).to_string_lossy().into_owned();
-    let trained_with = RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
+    let trained_with =
+        RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
     let trained_with = trained_with.filter(|id| id.starts_with("sha256:"));
-    match (Companions::of_tokenizer(path).map(|companions| companions.tokenizer_id()), trained_with) {
+    match (Companions::of_tokenizer(path).map(|companions| companions.tokenizer_id()), trained_with)
+    {
         (Err(error), _) => wrong_tokenizer(&name, error.to_string(), report),
         (Ok(now), Some(then)) if now.as_ref() != Some(&then) => {
             let now = now.unwrap_or_default();
@@ -358,7 +376,8 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
             report.add(&name, Verdict::Note, "as in training, but the run has no copy of it");
         }
         (Ok(_), None) => {
-            let says = "the run has no copy of it, and nothing says whether it is the same as in training";
+            let says =
+                "the run has no copy of it, and nothing says whether it is the same as in training";
             report.add(&name, Verdict::Note, says);
         }
     }
@@ -386,7 +405,11 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
         }
     }
     if list.is_empty() {
-        report.add(CHECKPOINT_FOLDER, Verdict::Note, "no checkpoint yet: a resume begins anew at step 0");
+        report.add(
+            CHECKPOINT_FOLDER,
+            Verdict::Note,
+            "no checkpoint yet: a resume begins anew at step 0",
+        );
         newest = Some(0);
     }
     for path in folder.leftovers()? {
@@ -401,7 +424,8 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
 fn summary(run: &Path, steps: usize, report: &mut Report) {
     match RunFolder::read_summary(run) {
         Ok(Some(summary)) if summary.steps == steps => {
-            let says = format!("finished, validation perplexity {:.2}", summary.validation_perplexity);
+            let says =
+                format!("finished, validation perplexity {:.2}", summary.validation_perplexity);
             report.add(SUMMARY_FILE, Verdict::Good, says);
         }
         Ok(Some(summary)) => {
@@ -423,7 +447,9 @@ fn reason(error: &TrainError) -> String {
         TrainError::Format { reason, .. } => reason.clone(),
         TrainError::Io { source, .. } => format!("cannot be read: {source}"),
         TrainError::Model(ModelError::Format { reason, .. }) => reason.clone(),
-        TrainError::Model(ModelError::NotFinite { tensor, count, of, .. }) => not_finite(tensor, *count, *of),
+        TrainError::Model(ModelError::NotFinite { tensor, count, of, .. }) => {
+            not_finite(tensor, *count, *of)
+        }
         TrainError::Damaged { reason, whole, run, .. } => format!(
             "{reason}; {} holds the model whole: `dlt doctor {} --repair` writes it again",
             whole.display(),

@@ -1,7 +1,9 @@
 //! What a run comes to: the kept model read back, and the summary.
 
 use candle_core::Device;
-use dlt_data::{Examples, Material, Split, bits_per_byte, unigram_perplexity, unigram_perplexity_of};
+use dlt_data::{
+    Examples, Material, Split, bits_per_byte, unigram_perplexity, unigram_perplexity_of,
+};
 use dlt_models::Model;
 use dlt_spec::CheckedSpec;
 use dlt_spec::record::{RECORD_SCHEMA, Summary};
@@ -31,7 +33,9 @@ pub(crate) fn read_back(
 pub(crate) fn finite(step: usize, evaluation: Evaluation) -> Result<Evaluation> {
     match evaluation.loss() {
         loss if loss.is_finite() => Ok(evaluation),
-        loss => Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() }),
+        loss => {
+            Err(TrainError::Diverged { step, loss, tensor: "the loss of an evaluation".to_owned() })
+        }
     }
 }
 
@@ -93,7 +97,9 @@ impl Training {
             test_perplexity: test.map(Evaluation::perplexity),
             test_perplexity_selected_on_test: self.best_on_test,
             unigram_perplexity: floor(spec, material, Split::Validation)?,
-            unigram_test_perplexity: test.map(|_| floor(spec, material, Split::Test)).transpose()?,
+            unigram_test_perplexity: test
+                .map(|_| floor(spec, material, Split::Test))
+                .transpose()?,
             bits_per_byte: bits_of(spec, material, validation),
             validation_scores: validation.scores(),
             test_scores: test.and_then(Evaluation::scores),
@@ -155,7 +161,8 @@ fn bits_of(spec: &CheckedSpec, material: &Material, validation: &Evaluation) -> 
         (Objective::NextToken, Some(splits)) => {
             let text = splits.split(Split::Validation);
             // The text of the predicted tokens: all of it but, for some pipelines, a remainder.
-            let bytes = text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
+            let bytes =
+                text.bytes() as f64 * (validation.tokens as f64 / text.len() as f64).min(1.0);
             bits_per_byte(validation.loss_sum, bytes.round() as usize)
         }
         _ => f64::NAN,

@@ -233,7 +233,9 @@ impl TrainError {
             | Self::Classes { .. }
             | Self::ChangedSpec { .. } => ExitCode::BadSpec,
             // Bytes that are no text: the file is damaged, not the disk.
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => ExitCode::BadData,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => {
+                ExitCode::BadData
+            }
             // What is missing is room, not good data.
             Self::Data(
                 DataError::Write { .. }
@@ -255,9 +257,9 @@ impl TrainError {
                 | ModelError::Export { .. }
                 | ModelError::Depth { .. },
             ) => ExitCode::BadData,
-            Self::Model(ModelError::Sampling { .. }) | Self::RunExists { .. } | Self::Resume { .. } => {
-                ExitCode::Usage
-            }
+            Self::Model(ModelError::Sampling { .. })
+            | Self::RunExists { .. }
+            | Self::Resume { .. } => ExitCode::Usage,
             Self::Model(_)
             | Self::Io { .. }
             | Self::Thread(_)
@@ -273,7 +275,9 @@ impl TrainError {
 /// What cannot change, and why.
 fn listed(refused: &[String]) -> String {
     let lines = lines(refused);
-    format!("what was computed so far would be another run's; leave as it was, or start a new run:{lines}")
+    format!(
+        "what was computed so far would be another run's; leave as it was, or start a new run:{lines}"
+    )
 }
 
 /// What is left of a run whose folder was moved.

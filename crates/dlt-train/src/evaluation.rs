@@ -101,8 +101,9 @@ impl Evaluation {
 }
 
 fn rows(scores: &Tensor) -> Result<Vec<Vec<f64>>> {
-    let rows =
-        scores.flatten_to(D::Minus2).and_then(|scores| scores.to_dtype(candle_core::DType::F64)?.to_vec2());
+    let rows = scores
+        .flatten_to(D::Minus2)
+        .and_then(|scores| scores.to_dtype(candle_core::DType::F64)?.to_vec2());
     Ok(rows.map_err(ModelError::from)?)
 }
 

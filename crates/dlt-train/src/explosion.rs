@@ -58,7 +58,10 @@ mod tests {
         assert!((5.0..6.0).contains(&median));
         assert_eq!(watch.see(101, 9.0), None);
         assert!(
-            (102..200).filter(|&step| watch.see(step, 5.0 * 1.2f64.powi(step as i32)).is_some()).count() >= 1
+            (102..200)
+                .filter(|&step| watch.see(step, 5.0 * 1.2f64.powi(step as i32)).is_some())
+                .count()
+                >= 1
         );
     }
 
@@ -68,7 +71,9 @@ mod tests {
         assert!((0..200).all(|step| watch.see(step, 10.0 * 0.98f64.powi(step as i32)).is_none()));
         // Where classes are nearly told apart, one batch of hard ones is many times as bad as others, and no explosion.
         let mut watch = LossWatch::default();
-        assert!((0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none()));
+        assert!(
+            (0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none())
+        );
         assert!(watch.see(200, 1.6).is_some());
         let mut watch = LossWatch::default();
         assert_eq!(watch.see(0, 1.0), None);

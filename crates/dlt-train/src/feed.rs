@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use dlt_data::{BatchPosition, Batches, DataError, ExampleBatch, Examples, Prefetcher, Ready, prefetch};
+use dlt_data::{
+    BatchPosition, Batches, DataError, ExampleBatch, Examples, Prefetcher, Ready, prefetch,
+};
 use dlt_models::Batch;
 use dlt_models::batch::{Input, Padding, Tokens, Wanted};
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +35,8 @@ impl Feed {
     pub(crate) fn next(&mut self) -> Result<Batch<'_>> {
         let mut ready = match self.ready.take() {
             Some(ready) => ready,
-            None => prefetch(self.examples.clone(), self.batches()?, AHEAD).map_err(TrainError::Thread)?,
+            None => prefetch(self.examples.clone(), self.batches()?, AHEAD)
+                .map_err(TrainError::Thread)?,
         };
         // It has no end.
         let Some(next) = ready.next() else {
@@ -73,7 +76,9 @@ impl Feed {
 /// Examples as a model takes them.
 pub(crate) fn view(batch: &ExampleBatch) -> Batch<'_> {
     match batch {
-        ExampleBatch::Windows { inputs, targets, windows } => Batch::next_token(inputs, targets, *windows),
+        ExampleBatch::Windows { inputs, targets, windows } => {
+            Batch::next_token(inputs, targets, *windows)
+        }
         ExampleBatch::Masked { inputs, targets, windows } => Batch {
             input: Input::Tokens(Tokens::of(inputs)),
             wanted: Wanted::Some(targets),
@@ -81,9 +86,17 @@ pub(crate) fn view(batch: &ExampleBatch) -> Batch<'_> {
         },
         ExampleBatch::Sentences { rows, labels } => {
             let padding = if rows.masks_padding { Padding::Hidden } else { Padding::Seen };
-            let tokens =
-                Tokens { ids: &rows.ids, types: Some(&rows.types), lengths: Some(&rows.lengths), padding };
-            Batch { input: Input::Tokens(tokens), wanted: Wanted::Classes(labels), windows: rows.rows }
+            let tokens = Tokens {
+                ids: &rows.ids,
+                types: Some(&rows.types),
+                lengths: Some(&rows.lengths),
+                padding,
+            };
+            Batch {
+                input: Input::Tokens(tokens),
+                wanted: Wanted::Classes(labels),
+                windows: rows.rows,
+            }
         }
         ExampleBatch::Pictures(pictures) => Batch {
             input: Input::Pictures(&pictures.pixels),

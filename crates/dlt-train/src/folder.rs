@@ -14,8 +14,8 @@ use dlt_models::file::ModelFile;
 use dlt_models::{Model, ModelError};
 use dlt_spec::durable::{self, NewFolder};
 use dlt_spec::record::{
-    self, HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE,
-    STATES_FILE, SUMMARY_FILE, Summary,
+    self, HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA,
+    SPEC_FILE, STATES_FILE, SUMMARY_FILE, Summary,
 };
 use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
@@ -67,7 +67,9 @@ impl RunFolder {
             let path = path.to_owned();
             match source.kind() {
                 io::ErrorKind::AlreadyExists => TrainError::RunExists { path },
-                io::ErrorKind::WouldBlock => TrainError::Held { path, holder: "another process".to_owned() },
+                io::ErrorKind::WouldBlock => {
+                    TrainError::Held { path, holder: "another process".to_owned() }
+                }
                 _ => TrainError::Io { action: "create", path, source },
             }
         };
@@ -100,11 +102,9 @@ impl RunFolder {
             let path = self.path().join(COMPANIONS_FOLDER).join(name);
             let real = self.held.real(&path);
             let folder = real.parent().map_or(Ok(()), fs::create_dir_all);
-            folder.and_then(|()| durable::replace(&real, content)).map_err(|source| TrainError::Io {
-                action: "write",
-                path,
-                source,
-            })?;
+            folder
+                .and_then(|()| durable::replace(&real, content))
+                .map_err(|source| TrainError::Io { action: "write", path, source })?;
         }
         Ok(())
     }
@@ -135,8 +135,10 @@ impl RunFolder {
         let path = run.join(SPEC_FILE);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
             .map_err(|source| TrainError::Io { action: "read", path: path.clone(), source })?;
-        let overlay =
-            dlt_spec::Overlay::from_toml(dlt_spec::Origin::File(path.display().to_string()), &text)?;
+        let overlay = dlt_spec::Overlay::from_toml(
+            dlt_spec::Origin::File(path.display().to_string()),
+            &text,
+        )?;
         Ok(Spec::assemble(&[overlay])?.check()?)
     }
 
@@ -154,7 +156,9 @@ impl RunFolder {
         let refuse = |reason: String| TrainError::Format { path, reason };
         match serde_json::from_str::<Summary>(&text) {
             Ok(summary) if summary.schema == RECORD_SCHEMA => Ok(Some(summary)),
-            Ok(summary) => Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema))),
+            Ok(summary) => {
+                Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema)))
+            }
             Err(error) => Err(refuse(error.to_string())),
         }
     }
@@ -210,7 +214,9 @@ fn named(path: PathBuf) -> impl FnOnce(ModelError) -> ModelError {
     |error| match error {
         ModelError::Io { action, source, .. } => ModelError::Io { action, path, source },
         ModelError::Format { reason, .. } => ModelError::Format { path, reason },
-        ModelError::NotFinite { tensor, count, of, .. } => ModelError::NotFinite { path, tensor, count, of },
+        ModelError::NotFinite { tensor, count, of, .. } => {
+            ModelError::NotFinite { path, tensor, count, of }
+        }
         error => error,
     }
 }
@@ -236,7 +242,8 @@ fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(value).expect("records hold numbers, words and lists only");
+    let mut bytes =
+        serde_json::to_vec_pretty(value).expect("records hold numbers, words and lists only");
     bytes.push(b'\n');
     bytes
 }

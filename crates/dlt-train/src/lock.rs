@@ -17,7 +17,9 @@ pub const LOCK_FILE: &str = "lock";
 
 /// A held run folder; it is free again once this is dropped, or the process has ended in whatever way.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file is what frees the folder")] File);
+pub(crate) struct Lock(
+    #[expect(dead_code, reason = "closing the file is what frees the folder")] File,
+);
 
 impl Lock {
     /// Takes the folder, or says who holds it.
@@ -92,7 +94,8 @@ pub fn holder(run: &Path) -> Result<Option<String>> {
 }
 
 fn named(path: &Path) -> String {
-    let text = dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).unwrap_or_default();
+    let text =
+        dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).unwrap_or_default();
     match text.trim() {
         "" => "a process that has not said its number".to_owned(),
         text => text.chars().filter(|letter| !letter.is_control()).take(200).collect(),
@@ -146,7 +149,8 @@ mod tests {
     #[test]
     fn rejects_a_lock_that_is_a_link_and_leaves_what_shares_its_content() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (run, lock) = (Held::open(folder.path()).expect("there"), folder.path().join(LOCK_FILE));
+        let (run, lock) =
+            (Held::open(folder.path()).expect("there"), folder.path().join(LOCK_FILE));
         let precious = folder.path().join("precious");
         fs::write(&precious, "precious").expect("written");
         std::os::unix::fs::symlink(&precious, &lock).expect("linked");

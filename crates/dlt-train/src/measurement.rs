@@ -127,7 +127,8 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
     let (windows, context) = (spec.training.batch, spec.model.context);
     if spec.model.architecture == Architecture::Vit {
         let side = spec.model.picture;
-        let pixels = (0..windows * CHANNELS * side * side).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let pixels =
+            (0..windows * CHANNELS * side * side).map(|_| rng.random_range(-1.0..1.0)).collect();
         let labels = (0..windows).map(|_| rng.random_range(0..extents.classes as u32)).collect();
         return ExampleBatch::Pictures(PictureBatch { pixels, labels, side });
     }
@@ -142,7 +143,8 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
         Objective::MaskedToken => {
             let predicted = spec.predictions();
             let targets = inputs.iter().enumerate();
-            let targets = targets.map(|(at, &id)| (at % context < predicted).then_some(id)).collect();
+            let targets =
+                targets.map(|(at, &id)| (at % context < predicted).then_some(id)).collect();
             ExampleBatch::Masked { inputs, targets, windows }
         }
         Objective::Classes => {

@@ -56,7 +56,11 @@ pub struct Prediction {
 ///
 /// # Errors
 /// Fails where the context is longer than the architecture takes, which a checked spec excludes.
-pub fn predict(spec: &CheckedSpec, data: impl Into<DataShape>, binding: &Binding) -> Result<Prediction> {
+pub fn predict(
+    spec: &CheckedSpec,
+    data: impl Into<DataShape>,
+    binding: &Binding,
+) -> Result<Prediction> {
     let data = data.into();
     let step = predict_steps(spec, data, binding)?;
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
@@ -69,14 +73,16 @@ pub fn predict(spec: &CheckedSpec, data: impl Into<DataShape>, binding: &Binding
     ];
     let [first, decision, checkpoint] = phases;
     // The first of equals, so that a run without an agent is told by its steps.
-    let later =
-        |most: (&'static str, usize), next: (&'static str, usize)| if next.1 > most.1 { next } else { most };
+    let later = |most: (&'static str, usize), next: (&'static str, usize)| {
+        if next.1 > most.1 { next } else { most }
+    };
     let (phase, peak) = later(later(first, decision), checkpoint);
     Ok(Prediction { step, agent: agent.held, peak: peak.saturating_add(agent.held), phase })
 }
 
 fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Result<StepPrediction> {
-    let (windows, tokens) = (spec.micro_batch(), data.widest.unwrap_or(spec.tokens()).min(spec.tokens()));
+    let (windows, tokens) =
+        (spec.micro_batch(), data.widest.unwrap_or(spec.tokens()).min(spec.tokens()));
     let shape = StepShape {
         windows,
         pieces: spec.micro_batches(),
@@ -105,7 +111,8 @@ pub fn check_fit(
 ) -> Result<()> {
     let data = data.into();
     if !device.is_cpu() {
-        return device::free_mb(device).map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
+        return device::free_mb(device)
+            .map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
     }
     match (available_mb(), resident()) {
         (Some(available), Some(process)) => {
@@ -201,7 +208,11 @@ fn control_group_mb() -> Option<f64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let read = |folder: &str, file: &str| {
-        fs::read_to_string(format!("/sys/fs/cgroup/{folder}/{file}")).ok()?.trim().parse::<f64>().ok()
+        fs::read_to_string(format!("/sys/fs/cgroup/{folder}/{file}"))
+            .ok()?
+            .trim()
+            .parse::<f64>()
+            .ok()
     };
     // Inside a container the path may be that of the host; its root is then the container's own group.
     let folder = if read(path, "memory.current").is_some() { path } else { "" };
@@ -210,7 +221,8 @@ fn control_group_mb() -> Option<f64> {
         let line = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
         line.parse::<f64>().ok()
     });
-    let left = read(folder, "memory.max")? - read(folder, "memory.current")? + inactive.unwrap_or(0.0);
+    let left =
+        read(folder, "memory.max")? - read(folder, "memory.current")? + inactive.unwrap_or(0.0);
     Some(left / 1e6)
 }
 
@@ -264,7 +276,9 @@ mod tests {
     #[test]
     fn limits_on_addresses_are_read_where_there_are_any() {
         let table = |limit: &str| {
-            format!("Limit  Soft Limit  Hard Limit  Units\nMax address space  {limit}  8000000  bytes\n")
+            format!(
+                "Limit  Soft Limit  Hard Limit  Units\nMax address space  {limit}  8000000  bytes\n"
+            )
         };
         assert_eq!(address_limit_mb(&table("4000000")), Some(4.0));
         assert_eq!(address_limit_mb(&table("unlimited")), None);
@@ -281,7 +295,8 @@ mod tests {
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
         let process = resident().map_or(0.0, |resident| resident.now_mb);
-        let check = |limit_mb| check_fit_in(&spec, Extents::default().into(), &binding, process, limit_mb);
+        let check =
+            |limit_mb| check_fit_in(&spec, Extents::default().into(), &binding, process, limit_mb);
         let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
@@ -290,7 +305,9 @@ mod tests {
             other => panic!("expected a refusal, came {other:?}"),
         };
         let peak = |spec: &CheckedSpec| {
-            process + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64 / 1e6
+            process
+                + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64
+                    / 1e6
         };
         assert!(check(1.2 * peak(&spec)).is_ok());
         let some = refusal(0.8 * peak(&spec));
@@ -304,7 +321,11 @@ mod tests {
     fn rejects_an_agent_that_cannot_fit_and_names_it() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(101);
-        let small = predict(&spec.clone().check().expect("a spec"), Extents::default(), &Binding::frozen(4));
+        let small = predict(
+            &spec.clone().check().expect("a spec"),
+            Extents::default(),
+            &Binding::frozen(4),
+        );
         spec.agent.hidden = 20_000_000;
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
@@ -332,7 +353,11 @@ mod tests {
         };
         let windows = spec.model.context;
         assert_eq!(peak(Some(windows)), peak(None));
-        assert_eq!(peak(Some(2 * windows)), peak(None), "no batch is wider than the model's windows");
+        assert_eq!(
+            peak(Some(2 * windows)),
+            peak(None),
+            "no batch is wider than the model's windows"
+        );
         assert!(peak(Some(windows / 4)) < peak(None));
     }
 
@@ -344,9 +369,12 @@ mod tests {
             spec.model.vocabulary = Size::Fixed(101);
             spec.training.activations = activations;
             let spec = spec.check().expect("a spec");
-            predict(&spec, Extents::of_text(101), &initial_binding(&spec)).expect("a prediction").step
+            predict(&spec, Extents::of_text(101), &initial_binding(&spec))
+                .expect("a prediction")
+                .step
         };
-        let [wide, narrow] = Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
+        let [wide, narrow] =
+            Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
         else {
             panic!("two formats")
         };
@@ -367,8 +395,9 @@ mod tests {
         spec.model.vocabulary = Size::Fixed(101);
         let spec = spec.check().expect("a spec");
         let n_layers = spec.model.layers;
-        let prediction =
-            |binding: &Binding| predict(&spec, Extents::of_text(101), binding).expect("a prediction").step;
+        let prediction = |binding: &Binding| {
+            predict(&spec, Extents::of_text(101), binding).expect("a prediction").step
+        };
         let lasting = |binding: &Binding| {
             let prediction = prediction(binding);
             prediction.weights + prediction.gradients + prediction.moments

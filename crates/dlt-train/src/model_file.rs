@@ -41,9 +41,8 @@ pub fn open_model(path: &Path) -> Result<ModelFile> {
 #[must_use]
 pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
     let reason = match &refused {
-        TrainError::Format { reason, .. } | TrainError::Model(ModelError::Format { reason, .. }) => {
-            reason.clone()
-        }
+        TrainError::Format { reason, .. }
+        | TrainError::Model(ModelError::Format { reason, .. }) => reason.clone(),
         TrainError::Model(ModelError::NotFinite { tensor, count, of, .. }) => {
             dlt_spec::tensors::not_finite(tensor, *count, *of)
         }
@@ -53,9 +52,12 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
         _ => return refused,
     };
     match run_of(path).and_then(|run| Some((Source::find(&run)?, run))) {
-        Some((source, run)) => {
-            TrainError::Damaged { path: path.to_owned(), reason, whole: source.path().to_owned(), run }
-        }
+        Some((source, run)) => TrainError::Damaged {
+            path: path.to_owned(),
+            reason,
+            whole: source.path().to_owned(),
+            run,
+        },
         None => refused,
     }
 }
@@ -79,8 +81,11 @@ pub struct Repaired {
 /// the model; [`TrainError::Io`], after which the file is either the damaged or the right one.
 pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     let path = run.join(MODEL_FILE);
-    let held =
-        Held::open(run).map_err(|source| TrainError::Io { action: "read", path: run.to_owned(), source })?;
+    let held = Held::open(run).map_err(|source| TrainError::Io {
+        action: "read",
+        path: run.to_owned(),
+        source,
+    })?;
     let _lock = Lock::take(&held)?;
     let is_there = fs::symlink_metadata(&path).is_ok();
     if is_there && open_model(&path).is_ok_and(|file| fits(&file)) {
@@ -109,7 +114,8 @@ fn fits(file: &ModelFile) -> bool {
         let overlay = Overlay::from_toml(origin, file.metadata().get("spec")?).ok()?;
         let spec = Spec::assemble(&[overlay]).ok()?.check().ok()?;
         // Files of models that predict tokens may lack the classes.
-        let extents = Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
+        let extents =
+            Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
         Some(of_spec(&spec, extents))
     };
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
@@ -120,8 +126,11 @@ fn fits(file: &ModelFile) -> bool {
 /// # Errors
 /// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where it cannot be opened.
 pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
-    let held =
-        Held::open(run).map_err(|source| TrainError::Io { action: "read", path: run.to_owned(), source })?;
+    let held = Held::open(run).map_err(|source| TrainError::Io {
+        action: "read",
+        path: run.to_owned(),
+        source,
+    })?;
     let _lock = Lock::take(&held)?;
     let mut removed = remove_leftovers(run);
     removed.extend(durable::remove_dead(&run.join(CHECKPOINT_FOLDER)));
@@ -172,7 +181,9 @@ impl Source {
         }
         // Without a checkpoint that is whole, a kept model that holds its own checksum is one all the same.
         let whole = |(step, path): (usize, PathBuf)| {
-            ModelFile::open(&path).is_ok_and(|file| file.has_checksum()).then_some(Self::Kept(path, step))
+            ModelFile::open(&path)
+                .is_ok_and(|file| file.has_checksum())
+                .then_some(Self::Kept(path, step))
         };
         folder.best_models().ok()?.into_iter().find_map(whole)
     }
@@ -194,11 +205,14 @@ impl Source {
             }
             Self::Weights(checkpoint) => {
                 let spec = checkpoint.spec()?;
-                let extents =
-                    Extents { vocabulary: checkpoint.vocabulary()?, classes: checkpoint.classes()? };
+                let extents = Extents {
+                    vocabulary: checkpoint.vocabulary()?,
+                    classes: checkpoint.classes()?,
+                };
                 let model = restored::model(checkpoint, &spec, extents, &Device::Cpu)?;
                 let step = checkpoint.step();
-                let notes = model_notes(&spec, checkpoint.recording().state_at(step), step, extents);
+                let notes =
+                    model_notes(&spec, checkpoint.recording().state_at(step), step, extents);
                 model.save(path, &notes)?;
                 Ok(step)
             }
@@ -217,8 +231,9 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
         let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
         if let Some(best) = checkpoint.progress().best.as_ref().filter(|best| best.step == step) {
             let path = path.display();
-            return (best.sha256 != file.sha256())
-                .then(|| format!("it is damaged: its checksum differs from the one that {path} notes"));
+            return (best.sha256 != file.sha256()).then(|| {
+                format!("it is damaged: its checksum differs from the one that {path} notes")
+            });
         }
     }
     None

@@ -103,7 +103,13 @@ impl Optimizer {
     ///
     /// # Errors
     /// Fails where the device does.
-    pub fn step(&mut self, model: &Model, gradients: Gradients, norm: f64, learning_rate: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        model: &Model,
+        gradients: Gradients,
+        norm: f64,
+        learning_rate: f64,
+    ) -> Result<()> {
         let scale = clip_coefficient(norm, self.spec.clip_norm);
         let stepper = Stepper { spec: &self.spec, model, scale };
         stepper.step(model.trained_shared(), gradients.shared, &mut self.shared, learning_rate)?;
@@ -209,8 +215,10 @@ impl Optimizer {
                         step: moments.step,
                     })
                 });
-                inherited
-                    .insert(layer, copies.collect::<candle_core::Result<_>>().map_err(ModelError::from)?);
+                inherited.insert(
+                    layer,
+                    copies.collect::<candle_core::Result<_>>().map_err(ModelError::from)?,
+                );
             }
         }
         Ok(inherited)
@@ -282,9 +290,9 @@ impl Stepper<'_> {
 /// Moments of zero, of the same shapes.
 fn zeros_of(moments: &[ParameterMoments]) -> Result<Vec<ParameterMoments>> {
     let zeros = |tensor: &Tensor| tensor.zeros_like().map_err(ModelError::from);
-    let each = moments
-        .iter()
-        .map(|one| Ok(ParameterMoments { first: zeros(&one.first)?, second: zeros(&one.second)?, step: 0 }));
+    let each = moments.iter().map(|one| {
+        Ok(ParameterMoments { first: zeros(&one.first)?, second: zeros(&one.second)?, step: 0 })
+    });
     each.collect()
 }
 
@@ -349,18 +357,25 @@ mod tests {
         let moved = |group_rate: GroupRate| {
             let spec = dlt_spec::Spec::default();
             let tying = TyingSpec { group_rate, ..spec.tying.clone() };
-            let optimizer = OptimizerSpec { weight_decay: 0.0, clip_norm: f64::INFINITY, ..spec.optimizer };
+            let optimizer =
+                OptimizerSpec { weight_decay: 0.0, clip_norm: f64::INFINITY, ..spec.optimizer };
             let (binding, rules) = (Binding::of_state(&state), Rules::from(&tying));
             let kernels = dlt_kernels::Kernels::Fused;
-            let model = Model::new(architecture(), binding, rules, kernels, 1, &candle_core::Device::Cpu)
-                .expect("a small model fits");
+            let model =
+                Model::new(architecture(), binding, rules, kernels, 1, &candle_core::Device::Cpu)
+                    .expect("a small model fits");
             let weight = || {
-                let values = model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
+                let values =
+                    model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
                 values.to_vec1::<f32>().expect("f32")[0]
             };
             let (before, batch) = (weight(), Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1));
-            let pass =
-                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.25, sketch: None };
+            let pass = TrainingPass {
+                checkpointing: Checkpointing::None,
+                dropout: None,
+                scale: 0.25,
+                sketch: None,
+            };
             let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
             let norm = gradients.norm().expect("a norm");
             Optimizer::new(&optimizer, &tying).step(&model, gradients, norm, 0.01).expect("a step");

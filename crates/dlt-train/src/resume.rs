@@ -57,7 +57,10 @@ impl Resumption {
     /// [`TrainError::NoCheckpoint`] where there are checkpoints and none can be used.
     pub fn open(run: &Path) -> Result<Self> {
         if !run.is_dir() {
-            return Err(TrainError::Format { path: run.to_owned(), reason: "no such run folder".to_owned() });
+            return Err(TrainError::Format {
+                path: run.to_owned(),
+                reason: "no such run folder".to_owned(),
+            });
         }
         if !run.join(SPEC_FILE).is_file() {
             let reason = format!(
@@ -89,7 +92,8 @@ impl Resumption {
             Some(checkpoint) => checkpoint.spec()?,
             None => spec.clone(),
         };
-        let notices = refused.into_iter().map(|reason| format!("checkpoint not used: {reason}")).collect();
+        let notices =
+            refused.into_iter().map(|reason| format!("checkpoint not used: {reason}")).collect();
         Ok(Self { run: held, lock, before, spec, checkpoint: found.checkpoint, notices })
     }
 
@@ -145,13 +149,16 @@ impl Resumption {
         steps: usize,
         device: &Device,
     ) -> Result<()> {
-        let refuse = |reason: String| Err(TrainError::Resume { path: self.run.path().to_owned(), reason });
+        let refuse =
+            |reason: String| Err(TrainError::Resume { path: self.run.path().to_owned(), reason });
         let done = self.step();
         if steps < done {
             return refuse(format!("{done} steps are done, training.steps = {steps} is fewer"));
         }
         if steps == done && self.run.real(&self.run.path().join(SUMMARY_FILE)).is_file() {
-            return refuse(format!("it has finished after {done} steps; raise --steps to go on with it"));
+            return refuse(format!(
+                "it has finished after {done} steps; raise --steps to go on with it"
+            ));
         }
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let (progress, now) = (checkpoint.progress(), material.provenance());
@@ -159,10 +166,15 @@ impl Resumption {
         for (what, before, now) in [
             ("data", Some(&progress.data_sha256), Some(&now.sha256)),
             ("tokenizer", Some(&progress.tokenizer), Some(&now.tokenizer)),
-            ("recording that the agent follows", progress.replayed_sha256.as_ref(), replayed.as_ref()),
+            (
+                "recording that the agent follows",
+                progress.replayed_sha256.as_ref(),
+                replayed.as_ref(),
+            ),
         ] {
             if before != now {
-                let name = |value: Option<&String>| value.cloned().unwrap_or_else(|| "none".to_owned());
+                let name =
+                    |value: Option<&String>| value.cloned().unwrap_or_else(|| "none".to_owned());
                 return refuse(format!(
                     "the {what} is another one: {} then, {} now",
                     name(before),

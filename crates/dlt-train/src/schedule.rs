@@ -17,7 +17,8 @@ pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
         Schedule::Cosine => {
             let rest = steps.saturating_sub(warmup_steps + 1).max(1);
             let done = ((step - warmup_steps) as f64 / rest as f64).min(1.0);
-            let share = spec.final_share + (1.0 - spec.final_share) * 0.5 * (1.0 + (PI * done).cos());
+            let share =
+                spec.final_share + (1.0 - spec.final_share) * 0.5 * (1.0 + (PI * done).cos());
             spec.learning_rate * share
         }
     }
@@ -54,7 +55,9 @@ mod tests {
     #[test]
     fn law_a_warmup_longer_than_training_is_as_long_as_training() {
         for schedule in [Schedule::Constant, Schedule::Cosine] {
-            let rates = |warmup| (0..3).map(|step| learning_rate(&spec(schedule, warmup), step, 3)).collect();
+            let rates = |warmup| {
+                (0..3).map(|step| learning_rate(&spec(schedule, warmup), step, 3)).collect()
+            };
             let (long, whole): (Vec<f64>, Vec<f64>) = (rates(50), rates(3));
             assert_eq!(long, whole);
             assert_eq!(long, [0.5, 1.0, 1.5]);
@@ -66,6 +69,9 @@ mod tests {
         let spec = spec(Schedule::Cosine, 0);
         assert!((learning_rate(&spec, 100, 101) - 0.2).abs() < 1e-12, "the last step of 101");
         assert!((learning_rate(&spec, 50, 101) - 1.1).abs() < 1e-12);
-        assert!((1..=100).all(|step| learning_rate(&spec, step, 101) < learning_rate(&spec, step - 1, 101)));
+        assert!(
+            (1..=100)
+                .all(|step| learning_rate(&spec, step, 101) < learning_rate(&spec, step - 1, 101))
+        );
     }
 }

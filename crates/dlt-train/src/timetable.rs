@@ -81,7 +81,9 @@ impl Timetable {
     /// What is decided after `done` training steps, in turn.
     pub(crate) fn turns_after(&self, done: usize) -> Vec<Turn> {
         match self {
-            Self::Regular(clock) => Vec::from_iter(clock.rings_after(done).then_some(Turn::Regular)),
+            Self::Regular(clock) => {
+                Vec::from_iter(clock.rings_after(done).then_some(Turn::Regular))
+            }
             Self::Recorded(steps) => {
                 steps.iter().filter(|&&step| step == done).map(|_| Turn::Regular).collect()
             }
@@ -98,8 +100,11 @@ impl Timetable {
     pub(crate) fn behind(self, recording: &Recording, spec: &CheckedSpec, steps: usize) -> Self {
         let Self::Growing { splits: planned, swaps } = self else { return self };
         let groups = |state: &State| state.n_independent();
-        let before = std::iter::once(recording.initial()).chain(recording.rows().iter().map(Row::state));
-        let grown = before.zip(recording.rows()).filter(|(before, row)| groups(row.state()) > groups(before));
+        let before =
+            std::iter::once(recording.initial()).chain(recording.rows().iter().map(Row::state));
+        let grown = before
+            .zip(recording.rows())
+            .filter(|(before, row)| groups(row.state()) > groups(before));
         let made: Vec<usize> = grown.map(|(_, row)| row.step()).collect();
         let splits = match planned.strip_prefix(made.as_slice()) {
             Some(rest) => rest.to_vec(),
@@ -122,7 +127,8 @@ impl Timetable {
             Self::Regular(clock) => clock.rings_from(done),
             Self::Recorded(steps) => steps.iter().any(|&step| step >= done),
             Self::Growing { splits, swaps } => {
-                splits.iter().any(|&step| step >= done) || swaps.is_some_and(|clock| clock.rings_from(done))
+                splits.iter().any(|&step| step >= done)
+                    || swaps.is_some_and(|clock| clock.rings_from(done))
             }
         }
     }
@@ -151,7 +157,8 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
     let start = spec.initial_state().n_independent();
     let mut groups = start + made.len();
     // Blocks summed over all steps, and the most that they may come to.
-    let mut blocks = start as f64 * steps as f64 + made.iter().map(|&step| trained(step)).sum::<f64>();
+    let mut blocks =
+        start as f64 * steps as f64 + made.iter().map(|&step| trained(step)).sum::<f64>();
     let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
     let last = steps.saturating_sub(1);
     let mut splits = Vec::new();
@@ -191,8 +198,10 @@ pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
 
 /// Whether groups are split at the times of the spec: not where nobody decides, or a recording does.
 pub(crate) fn grows(spec: &CheckedSpec) -> bool {
-    let is_other =
-        matches!(spec.agent.policy, PolicyKind::None | PolicyKind::Replay | PolicyKind::PermutedReplay);
+    let is_other = matches!(
+        spec.agent.policy,
+        PolicyKind::None | PolicyKind::Replay | PolicyKind::PermutedReplay
+    );
     matches!(spec.tying.decision, Decision::Split | Decision::Swap) && !is_other
 }
 
@@ -226,13 +235,18 @@ mod tests {
         let table = Timetable::new(&spec(assignments), 60, 80, None);
         let due: Vec<_> = (0..60).filter(|&done| !table.turns_after(done).is_empty()).collect();
         for done in 0..70 {
-            assert_eq!(table.decides_from(done), due.iter().any(|&step| step >= done), "{done}: {due:?}");
+            assert_eq!(
+                table.decides_from(done),
+                due.iter().any(|&step| step >= done),
+                "{done}: {due:?}"
+            );
         }
         due
     }
 
     fn growth<'a>(more: &[&'a str]) -> Vec<&'a str> {
-        let ground = ["model.layers=12", "tying.decision=split", "tying.initial=tied", "agent.policy=even"];
+        let ground =
+            ["model.layers=12", "tying.decision=split", "tying.initial=tied", "agent.policy=even"];
         [&ground[..], more].concat()
     }
 
@@ -259,8 +273,9 @@ mod tests {
 
     #[test]
     fn splits_come_at_their_shares_of_training() {
-        let turns =
-            |assignments: &[&str], done| Timetable::new(&spec(assignments), 60, 80, None).turns_after(done);
+        let turns = |assignments: &[&str], done| {
+            Timetable::new(&spec(assignments), 60, 80, None).turns_after(done)
+        };
         let grow = growth(&["tying.grow=[0.1, 0.5, 0.5]"]);
         assert_eq!(due(&grow), [6, 30]);
         assert_eq!(turns(&grow, 6), [Turn::Split]);
@@ -304,23 +319,27 @@ mod tests {
 
     #[test]
     fn swaps_come_behind_the_last_split() {
-        let swap = growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[0.1, 0.2]"]);
+        let swap =
+            growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[0.1, 0.2]"]);
         assert_eq!(due(&swap), [6, 12, 27, 42, 57]);
         let table = Timetable::new(&spec(&swap), 60, 80, None);
         assert_eq!(table.turns_after(27), [Turn::Swap]);
         let swap = [&swap[..], &["tying.decide_until=0.5"]].concat();
         assert_eq!(due(&swap), [6, 12, 27]);
-        let at_once = growth(&["tying.decision=swap", "agent.policy=conflict", "tying.initial=sequence"]);
+        let at_once =
+            growth(&["tying.decision=swap", "agent.policy=conflict", "tying.initial=sequence"]);
         assert_eq!(due(&at_once), [15, 30, 45]);
     }
 
     #[test]
     fn splits_stop_at_groups_and_at_the_budget() {
-        let grow = |more: &[&str]| due(&growth(&[&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat()));
+        let grow =
+            |more: &[&str]| due(&growth(&[&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat()));
         assert_eq!(grow(&[]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.groups=3"]), [6, 15]);
-        let groups =
-            |more: &[&str]| grown_groups(&spec(&growth(&[&["tying.grow=[0.1, 0.5]"], more].concat())));
+        let groups = |more: &[&str]| {
+            grown_groups(&spec(&growth(&[&["tying.grow=[0.1, 0.5]"], more].concat())))
+        };
         assert_eq!(groups(&[]), Some(3));
         assert_eq!(groups(&["tying.groups=2"]), Some(2));
         let times = |more: &[&str], steps| {

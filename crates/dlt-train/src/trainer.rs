@@ -188,7 +188,11 @@ impl Trainer {
             reward_after: timetable::every(&spec, examples.count()),
             train: Feed::new(&examples, batch, stream(seed, "data"))?,
             rewards: Feed::new(&examples, batch, stream(seed, "reward"))?,
-            validation: if used < validation.count() { validation.first(used)? } else { validation },
+            validation: if used < validation.count() {
+                validation.first(used)?
+            } else {
+                validation
+            },
             step: 0,
             steps,
             evaluate_every: spec.evaluate_every(examples.count()),
@@ -258,11 +262,13 @@ impl Trainer {
         let batch = self.train.next()?;
         let (n_tokens, step) = (self.spec.units_per_step(), self.step);
         self.optimizer.prepare(&self.model)?;
-        let (loss, mut gradients) = step::gradients(&self.model, batch, &self.spec, step, sketches)?;
+        let (loss, mut gradients) =
+            step::gradients(&self.model, batch, &self.spec, step, sketches)?;
         let norm = gradients.norm()?;
         let is_finite = loss.is_finite() && norm.is_finite();
         if !is_finite {
-            let tensor = self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
+            let tensor =
+                self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
             self.saving.not_finite(self.spec.training.non_finite, step, loss, tensor)?;
         }
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
@@ -310,7 +316,8 @@ impl Trainer {
     /// What is trainable now, and how many layers the state calls independent: under `tying.tie = "replicate"` more
     /// of them train by themselves, which the other figures tell.
     fn sample(&self) -> Sample {
-        let (binding, shared) = (self.model.binding(), self.model.trained_shared().layout().n_parameters());
+        let (binding, shared) =
+            (self.model.binding(), self.model.trained_shared().layout().n_parameters());
         let trainable_parameters = self.model.n_trainable_parameters();
         Sample {
             trainable_parameters,

@@ -52,7 +52,15 @@ pub fn model_for(
                     (given, _) => Ok(given),
                 }
             };
-            Model::from_weights(architecture, binding, rules, kernels, &or_drawn, Some(seed), device)?
+            Model::from_weights(
+                architecture,
+                binding,
+                rules,
+                kernels,
+                &or_drawn,
+                Some(seed),
+                device,
+            )?
         }
     };
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
@@ -73,7 +81,8 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
 /// copies stay, and so do splits, whose number is known though their places are not.
 pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
     if grows(spec) {
-        let splits = Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
+        let splits =
+            Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
         let (layers, groups) = (spec.model.layers, spec.initial_state().n_independent() + splits);
         // Any state of so many groups does.
         return Binding::of_state(&pattern::leading(layers, groups));
@@ -109,7 +118,12 @@ pub fn model_notes(
 ///
 /// # Errors
 /// Fails where the file holds another model than the spec says.
-pub fn saved_model(file: &ModelFile, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Model> {
+pub fn saved_model(
+    file: &ModelFile,
+    spec: &CheckedSpec,
+    data: Extents,
+    device: &Device,
+) -> Result<Model> {
     let architecture = of_spec(spec, data);
     let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
     Ok(model.computing_in(spec.training.activations))
@@ -124,7 +138,10 @@ pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
 }
 
 /// The agent of a run, or nobody.
-pub(crate) fn agent_for(spec: &CheckedSpec, recording: Option<&Recording>) -> Result<Option<Agent>> {
+pub(crate) fn agent_for(
+    spec: &CheckedSpec,
+    recording: Option<&Recording>,
+) -> Result<Option<Agent>> {
     if spec.agent.policy == PolicyKind::None {
         return Ok(None);
     }
@@ -190,15 +207,25 @@ mod tests {
     #[test]
     fn copies_are_certain_and_ties_are_not() {
         let trained = |set: &[&str]| {
-            let overlays: Vec<_> = set.iter().map(|one| Overlay::from_assignment(one).unwrap()).collect();
-            certain_binding(&Spec::assemble(&overlays).unwrap().check().unwrap(), 800).trained().len()
+            let overlays: Vec<_> =
+                set.iter().map(|one| Overlay::from_assignment(one).unwrap()).collect();
+            certain_binding(&Spec::assemble(&overlays).unwrap().check().unwrap(), 800)
+                .trained()
+                .len()
         };
         let frozen = ["model.layers=3", "tying.initial=frozen"];
         assert_eq!(trained(&frozen), 1);
         assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate"]].concat()), 3);
-        assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate", "agent.policy=none"]].concat()), 1);
-        let growth =
-            ["model.layers=8", "tying.initial=tied", "tying.decision=split", "tying.grow=[0.2, 0.4, 0.6]"];
+        assert_eq!(
+            trained(&[&frozen[..], &["tying.tie=replicate", "agent.policy=none"]].concat()),
+            1
+        );
+        let growth = [
+            "model.layers=8",
+            "tying.initial=tied",
+            "tying.decision=split",
+            "tying.grow=[0.2, 0.4, 0.6]",
+        ];
         assert_eq!(trained(&[&growth[..], &["agent.policy=even"]].concat()), 4);
         assert_eq!(trained(&[&growth[..], &["agent.policy=even", "tying.groups=3"]].concat()), 3);
         assert_eq!(trained(&[&growth[..], &["agent.policy=none"]].concat()), 1);

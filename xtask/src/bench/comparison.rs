@@ -32,8 +32,9 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     let side = measured.side(comparison.side)?;
     let against = measured.side(comparison.against)?;
     let figure = |measurement: &Measurement| comparison.measure.figure(measurement);
-    let median =
-        |side| Spread::of(measured.measurements(side).filter_map(figure)).map(|spread| spread.median);
+    let median = |side| {
+        Spread::of(measured.measurements(side).filter_map(figure)).map(|spread| spread.median)
+    };
     let rounds = measured.outcomes[side].iter().zip(&measured.outcomes[against]);
     let in_rounds = rounds.filter_map(|pair| match pair {
         (Ok(a), Ok(b)) => Some(figure(a)? / figure(b)?),
@@ -44,7 +45,8 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     let spread = Spread { median, ..range };
     let verdict = if !same_size(measured, side, against) {
         Verdict::Different
-    } else if [side, against].iter().any(|&side| measured.outcomes[side].iter().any(Result::is_err)) {
+    } else if [side, against].iter().any(|&side| measured.outcomes[side].iter().any(Result::is_err))
+    {
         Verdict::Incomplete
     } else {
         comparison.target.verdict(median)
@@ -166,7 +168,8 @@ pub(super) mod tests {
     #[test]
     fn a_failed_round_leaves_a_ratio_that_is_not_judged() {
         let failed = || Err(Failure::new("exit code 1"));
-        let partly = ratios(&measured(vec![run(5, 40.0, 1.0), failed()], vec![failed(), run(5, 10.0, 1.0)]));
+        let partly =
+            ratios(&measured(vec![run(5, 40.0, 1.0), failed()], vec![failed(), run(5, 10.0, 1.0)]));
         let ratio = partly[0].as_ref().unwrap();
         assert_eq!((ratio.spread.median, ratio.verdict), (4.0, Verdict::Incomplete));
         assert_eq!(ratios(&measured(vec![run(5, 40.0, 1.0)], vec![failed()])), [None, None]);

@@ -39,7 +39,9 @@ impl Figures {
         let line: Value = serde_json::from_str(lines[0]).context("expected JSON")?;
         let number = |key: &str| {
             let number = line[key].as_f64().filter(|&number| number > 0.0);
-            number.with_context(|| format!("expected a number above zero for '{key}', came {}", line[key]))
+            number.with_context(|| {
+                format!("expected a number above zero for '{key}', came {}", line[key])
+            })
         };
         Ok(Self {
             tokens_per_s: number("decode_tokens_per_s")?,
@@ -68,7 +70,8 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
     let mut table = Table::new(&["side", "decode, tokens/s", "prefill, ms", "parameters", "runs"]);
     for ((name, ..), runs) in SIDES.iter().zip(runs) {
         let spread = |figure: fn(&Figures) -> f64| {
-            Spread::of(good(runs).map(figure)).map_or("-".to_owned(), |spread| format!("{spread:.1}"))
+            Spread::of(good(runs).map(figure))
+                .map_or("-".to_owned(), |spread| format!("{spread:.1}"))
         };
         let (passed, all) = (good(runs).count(), runs.len());
         table.push([
@@ -76,7 +79,11 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
             spread(|figures| figures.tokens_per_s),
             spread(|figures| figures.prefill_ms),
             good(runs).next().map_or("-".to_owned(), |figures| grouped(figures.params)),
-            if passed < all { format!("**FAILED** {} of {all}", all - passed) } else { all.to_string() },
+            if passed < all {
+                format!("**FAILED** {} of {all}", all - passed)
+            } else {
+                all.to_string()
+            },
         ]);
     }
     text += &table.to_string();
@@ -127,8 +134,7 @@ mod tests {
     use super::*;
 
     fn run(tokens_per_s: f64) -> Result<Figures, String> {
-        let line =
-            json!({ "decode_tokens_per_s": tokens_per_s, "prefill_ms": 2.0, "params": 7, "peer": "x" });
+        let line = json!({ "decode_tokens_per_s": tokens_per_s, "prefill_ms": 2.0, "params": 7, "peer": "x" });
         Ok(Figures::parse(&line.to_string()).expect("it holds every key"))
     }
 
@@ -147,7 +153,8 @@ mod tests {
         for key in ["decode_tokens_per_s", "prefill_ms", "params"] {
             let mut line = whole.clone();
             line[key] = Value::Null;
-            let refused = Figures::parse(&line.to_string()).err().expect("a key is missing").to_string();
+            let refused =
+                Figures::parse(&line.to_string()).err().expect("a key is missing").to_string();
             assert!(refused.contains(key), "{refused}");
         }
         assert!(Figures::parse("nothing\n").is_err());

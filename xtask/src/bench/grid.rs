@@ -80,7 +80,14 @@ fn main_size() -> Workload {
     let compare = |side, against, measure, target| Comparison { side, against, measure, target };
     Workload {
         name: NAMES[0],
-        shape: Shape { layers: 12, width: 384, heads: 6, tokens: 256, batch: 8, vocabulary: VOCABULARY },
+        shape: Shape {
+            layers: 12,
+            width: 384,
+            heads: 6,
+            tokens: 256,
+            batch: 8,
+            vocabulary: VOCABULARY,
+        },
         sides: vec![
             dlt("dlt none", "none", &[], "none"),
             pytorch("pytorch eager none", "eager", "f32", "none", &[]),
@@ -98,7 +105,12 @@ fn main_size() -> Workload {
             compare("dlt none", "pytorch compile none bf16", Measure::TokensPerS, Target::Shown),
             compare("dlt none", "pytorch eager none", Measure::PeakMemory, Target::AtMost(0.40)),
             compare("dlt owner", "pytorch eager owner", Measure::PeakMemory, Target::AtMost(0.40)),
-            compare("dlt none block", "pytorch eager none", Measure::PeakMemory, Target::AtMost(0.28)),
+            compare(
+                "dlt none block",
+                "pytorch eager none",
+                Measure::PeakMemory,
+                Target::AtMost(0.28),
+            ),
             compare("dlt none", "pytorch compile none", Measure::PeakMemory, Target::Shown),
             compare("dlt none block", "pytorch eager none", Measure::TokensPerS, Target::Shown),
             compare("dlt sum", "dlt none", Measure::StepTime, Target::Shown),
@@ -114,7 +126,12 @@ fn against_eager(name: &'static str, [layers, width, heads]: [usize; 3]) -> Work
         shape: Shape { layers, width, heads, tokens: 128, batch: 16, vocabulary: VOCABULARY },
         sides: vec![dlt(side, "none", &[], "none"), pytorch(against, "eager", "f32", "none", &[])],
         comparisons: vec![
-            Comparison { side, against, measure: Measure::TokensPerS, target: Target::AtLeast(1.5) },
+            Comparison {
+                side,
+                against,
+                measure: Measure::TokensPerS,
+                target: Target::AtLeast(1.5),
+            },
             Comparison { side, against, measure: Measure::PeakMemory, target: Target::Shown },
         ],
     }
@@ -128,7 +145,14 @@ fn tied_against_conventional() -> Workload {
     let compare = |side, measure, target| Comparison { side, against, measure, target };
     Workload {
         name: NAMES[3],
-        shape: Shape { layers, width: 1024, heads: 16, tokens: 256, batch: 4, vocabulary: VOCABULARY },
+        shape: Shape {
+            layers,
+            width: 1024,
+            heads: 16,
+            tokens: 256,
+            batch: 4,
+            vocabulary: VOCABULARY,
+        },
         sides: vec![
             dlt(against, "none", &[], "none"),
             dlt("dlt sum", "sum", &owners, "none"),
@@ -166,7 +190,8 @@ fn dlt(name: &'static str, tying: &str, owners: &[usize], checkpointing: &str) -
 }
 
 fn pytorch(name: &'static str, mode: &str, dtype: &str, tying: &str, owners: &[usize]) -> Side {
-    let mut options = ["--mode", mode, "--dtype", dtype, "--tying", tying].map(str::to_owned).to_vec();
+    let mut options =
+        ["--mode", mode, "--dtype", dtype, "--tying", tying].map(str::to_owned).to_vec();
     options.extend(owners_option(owners));
     Side { name, program: Program::PyTorch, options }
 }
@@ -226,7 +251,8 @@ mod tests {
     #[test]
     fn the_tied_state_has_four_owners_at_equal_distances() {
         let owners = spread_owners(24, 4);
-        let expected = [0, 0, 0, 0, 0, 0, 6, 6, 0, 6, 0, 6, 12, 6, 12, 0, 6, 12, 18, 18, 0, 6, 12, 18];
+        let expected =
+            [0, 0, 0, 0, 0, 0, 6, 6, 0, 6, 0, 6, 12, 6, 12, 0, 6, 12, 18, 18, 0, 6, 12, 18];
         assert_eq!(owners, expected);
         for (layer, &owner) in owners.iter().enumerate() {
             assert!(owner <= layer && owners[owner] == owner, "layer {layer}");
@@ -250,7 +276,9 @@ mod tests {
                     assert!(script.contains(&format!("\"{flag}\"")), "{flag}");
                 }
             }
-            for flag in workload.shape.options().iter().filter_map(|option| option.strip_prefix("--")) {
+            for flag in
+                workload.shape.options().iter().filter_map(|option| option.strip_prefix("--"))
+            {
                 assert!(script.contains(&format!("\"{flag}\": ")), "{flag}");
             }
         }

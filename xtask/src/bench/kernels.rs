@@ -37,7 +37,8 @@ impl Round {
     /// The first line has the rates, every other one a pass of a kernel.
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
         let mut lines = stdout.lines().filter(|line| !line.trim().is_empty()).map(|line| {
-            serde_json::from_str::<Value>(line).with_context(|| format!("expected JSON, came {line}"))
+            serde_json::from_str::<Value>(line)
+                .with_context(|| format!("expected JSON, came {line}"))
         });
         let rates = lines.next().context("expected a line with the rates, came nothing")??;
         let rates = Rates {
@@ -82,9 +83,14 @@ pub(crate) struct KernelTimes {
 
 impl KernelTimes {
     pub(crate) fn of(rounds: &[Round]) -> Result<Self> {
-        let first = rounds.first().context("expected at least one round of the kernels that succeeded")?;
+        let first =
+            rounds.first().context("expected at least one round of the kernels that succeeded")?;
         let names = |round: &Round| -> Vec<[String; 3]> {
-            round.rows.iter().map(|row| [row.kernel.clone(), row.pass.clone(), row.shape.clone()]).collect()
+            round
+                .rows
+                .iter()
+                .map(|row| [row.kernel.clone(), row.pass.clone(), row.shape.clone()])
+                .collect()
         };
         ensure!(
             rounds.iter().all(|round| names(round) == names(first)),
@@ -108,8 +114,16 @@ impl KernelTimes {
     }
 
     pub(crate) fn table(&self) -> Table {
-        let heads =
-            ["kernel", "pass", "shape", "fused, ms", "composed, ms", "ratio", "floor, ms", "share of floor"];
+        let heads = [
+            "kernel",
+            "pass",
+            "shape",
+            "fused, ms",
+            "composed, ms",
+            "ratio",
+            "floor, ms",
+            "share of floor",
+        ];
         let mut table = Table::new(&heads);
         for row in &self.rows {
             table.push([

@@ -22,7 +22,8 @@ pub(crate) struct Measurement {
 impl Measurement {
     /// Finds the line in what a program printed; lines that are no JSON object may stand around it.
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
-        let lines: Vec<&str> = stdout.lines().filter(|line| line.trim_start().starts_with('{')).collect();
+        let lines: Vec<&str> =
+            stdout.lines().filter(|line| line.trim_start().starts_with('{')).collect();
         let [line] = lines[..] else {
             let end = stdout.trim().lines().last().unwrap_or("nothing");
             bail!("expected one line of JSON, came {}; the last line is: {end}", lines.len());
@@ -46,7 +47,8 @@ impl Measurement {
 
 fn positive(value: &Value, key: &str) -> Result<f64> {
     let came = value.get(key).with_context(|| format!("expected the key '{key}', came {value}"))?;
-    let number = came.as_f64().with_context(|| format!("expected a number for '{key}', came {came}"))?;
+    let number =
+        came.as_f64().with_context(|| format!("expected a number for '{key}', came {came}"))?;
     ensure!(number > 0.0, "expected a number above zero for '{key}', came {number}");
     Ok(number)
 }
@@ -89,7 +91,9 @@ mod tests {
 
     #[test]
     fn rejects_figures_that_cannot_be() {
-        for (key, value) in [("loss", Value::Null), ("tokens_per_s", json!(0)), ("params", json!(-1))] {
+        for (key, value) in
+            [("loss", Value::Null), ("tokens_per_s", json!(0)), ("params", json!(-1))]
+        {
             let mut line = line();
             line[key] = value;
             let error = Measurement::parse(&line.to_string()).unwrap_err();

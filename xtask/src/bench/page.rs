@@ -73,10 +73,13 @@ pub(crate) fn section(measured: &Measured) -> String {
         text += &format!("\n{}", comparisons(measured));
     }
     for (side, outcomes) in measured.workload.sides.iter().zip(&measured.outcomes) {
-        for (failure, round) in
-            outcomes.iter().zip(1..).filter_map(|(outcome, round)| Some((outcome.as_ref().err()?, round)))
+        for (failure, round) in outcomes
+            .iter()
+            .zip(1..)
+            .filter_map(|(outcome, round)| Some((outcome.as_ref().err()?, round)))
         {
-            text += &format!("\nFAILED: {}, round {round}:\n\n```text\n{failure}\n```\n", side.name);
+            text +=
+                &format!("\nFAILED: {}, round {round}:\n\n```text\n{failure}\n```\n", side.name);
         }
     }
     text += "\n```sh\n";
@@ -87,8 +90,15 @@ pub(crate) fn section(measured: &Measured) -> String {
 }
 
 fn sides(measured: &Measured) -> Table {
-    let mut table =
-        Table::new(&["side", "step, ms", "tokens/s", "peak memory, MB", "parameters", "loss", "runs"]);
+    let mut table = Table::new(&[
+        "side",
+        "step, ms",
+        "tokens/s",
+        "peak memory, MB",
+        "parameters",
+        "loss",
+        "runs",
+    ]);
     for (index, side) in measured.workload.sides.iter().enumerate() {
         let spread = |figure: fn(&Measurement) -> Option<f64>, decimals: usize| {
             let spread = Spread::of(measured.measurements(index).filter_map(figure));
@@ -108,7 +118,11 @@ fn sides(measured: &Measured) -> Table {
             spread(|measurement| measurement.peak_rss_mb, 0),
             last.map_or(String::new(), |measurement| grouped(measurement.params)),
             last.map_or(String::new(), |measurement| format!("{:.4}", measurement.loss)),
-            if passed < runs { format!("**FAILED** {} of {runs}", runs - passed) } else { runs.to_string() },
+            if passed < runs {
+                format!("**FAILED** {} of {runs}", runs - passed)
+            } else {
+                runs.to_string()
+            },
         ]);
     }
     table
@@ -117,8 +131,11 @@ fn sides(measured: &Measured) -> Table {
 fn comparisons(measured: &Measured) -> Table {
     let mut table = Table::new(&["ratio", "of", "to", "is", "must be", ""]);
     for comparison in &measured.workload.comparisons {
-        let names =
-            [comparison.measure.to_string(), comparison.side.to_owned(), comparison.against.to_owned()];
+        let names = [
+            comparison.measure.to_string(),
+            comparison.side.to_owned(),
+            comparison.against.to_owned(),
+        ];
         let must = comparison.target.to_string();
         let (is, verdict) = match ratio(measured, comparison) {
             Some(Ratio { spread, verdict }) => (format!("{spread:.2}"), verdict.to_string()),
@@ -191,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_failure_stays_in_the_table_with_its_diagnostics() {
-        let failure = Failure { reason: "exit code 1".to_owned(), diagnostics: "out of memory".to_owned() };
+        let failure =
+            Failure { reason: "exit code 1".to_owned(), diagnostics: "out of memory".to_owned() };
         let measured = measured(
             vec![run(5, 30.0, 10.0), Err(failure.clone())],
             vec![Err(failure.clone()), Err(failure)],

@@ -13,8 +13,7 @@ const ENVIRONMENT: &str = ".venv-peer/bin/python";
 
 /// Importing PyTorch reads a gigabyte of libraries.
 const PROBE_LIMIT: Duration = Duration::from_secs(300);
-const PROBE: &str =
-    "import platform, torch; print('Python', platform.python_version() + ', PyTorch', torch.__version__)";
+const PROBE: &str = "import platform, torch; print('Python', platform.python_version() + ', PyTorch', torch.__version__)";
 
 /// A Python that has PyTorch.
 #[derive(Clone, Debug)]
@@ -26,7 +25,11 @@ pub(crate) struct Peer {
 }
 
 /// Finds one; otherwise a message says what was tried and what helps.
-pub(crate) fn find(root: &Path, python: Option<&Path>, script: Option<&Path>) -> Result<Peer, String> {
+pub(crate) fn find(
+    root: &Path,
+    python: Option<&Path>,
+    script: Option<&Path>,
+) -> Result<Peer, String> {
     let script = script.map_or_else(|| default_script(root), Path::to_owned);
     if !script.is_file() {
         return Err(format!(

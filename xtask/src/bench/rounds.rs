@@ -41,7 +41,11 @@ pub(crate) fn run(
             Ok(measurement) => figures(measurement, seconds),
             Err(failure) => format!("FAILED: {failure}"),
         };
-        writeln!(out, "{round}/{rounds}  {}  {:<25}  {said}", workload.name, workload.sides[side].name)?;
+        writeln!(
+            out,
+            "{round}/{rounds}  {}  {:<25}  {said}",
+            workload.name, workload.sides[side].name
+        )?;
         out.flush()?;
         outcomes[side].push(outcome);
     }

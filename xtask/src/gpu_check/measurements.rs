@@ -29,7 +29,10 @@ const SIZES: [Size; 3] = [
         ours: &[
             ("untied", "--tying none"),
             ("every layer tied", "--tying sum"),
-            ("4 groups", "--tying sum --owners 0,0,0,0,0,0,6,0,6,0,6,0,12,6,12,0,6,12,18,12,18,0,6,12"),
+            (
+                "4 groups",
+                "--tying sum --owners 0,0,0,0,0,0,6,0,6,0,6,0,12,6,12,0,6,12,18,12,18,0,6,12",
+            ),
             ("untied, blocks again", "--tying none --checkpointing block"),
         ],
         peers: &[("untied, eager", "--tying none --mode eager")],
@@ -69,8 +72,11 @@ const SIZES: [Size; 3] = [
 pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
     let mut all = Vec::new();
     for size in &SIZES {
-        let sides =
-            size.ours.iter().map(|side| (false, side)).chain(size.peers.iter().map(|side| (true, side)));
+        let sides = size
+            .ours
+            .iter()
+            .map(|side| (false, side))
+            .chain(size.peers.iter().map(|side| (true, side)));
         for (is_peer, (side, arguments)) in sides.filter(|(is_peer, _)| with_peer || !is_peer) {
             let who = if is_peer { "PyTorch" } else { "dlt" };
             let words = size.shape.split_whitespace().chain(arguments.split_whitespace());
@@ -118,7 +124,8 @@ mod tests {
                 measurement.arguments.get(at + 1)
             };
             if let Some(owners) = after("--owners") {
-                let owners: Vec<usize> = owners.split(',').map(|owner| owner.parse().unwrap()).collect();
+                let owners: Vec<usize> =
+                    owners.split(',').map(|owner| owner.parse().unwrap()).collect();
                 assert_eq!(after("--layers"), Some(&owners.len().to_string()));
                 assert!(dlt_state::State::new(owners).is_ok(), "{}", measurement.name);
             }
@@ -133,7 +140,8 @@ mod tests {
         ] });
         let mut out = Vec::new();
         print(&report, &mut out).unwrap();
-        let lines: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
+        let lines: Vec<String> =
+            String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
         assert!(lines[1].starts_with("a ") && lines[1].contains("1234"));
         assert!(lines[1].contains("56") && lines[1].ends_with('8'));
         assert!(lines[2].ends_with('-'));

@@ -65,11 +65,13 @@ impl Programs {
         let this = std::env::current_exe().context("cannot tell where this program is")?;
         self.paths.push((XTASK, this));
         steps.work("package", &format!("copies the programs into {}", folder.display()), || {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
             for (name, path) in &self.paths {
                 let to = folder.join(name);
-                fs::copy(path, &to)
-                    .with_context(|| format!("cannot copy {} to {}", path.display(), to.display()))?;
+                fs::copy(path, &to).with_context(|| {
+                    format!("cannot copy {} to {}", path.display(), to.display())
+                })?;
             }
             Ok(())
         })
@@ -77,7 +79,8 @@ impl Programs {
 
     /// One of them, to run in a working tree.
     pub(super) fn command(&self, name: &str, root: &Path) -> Command {
-        let path = self.paths.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_path());
+        let path =
+            self.paths.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_path());
         let mut command = Command::new(path.unwrap_or(Path::new(name)));
         command.current_dir(root);
         command

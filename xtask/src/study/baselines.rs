@@ -44,8 +44,11 @@ fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
         label: label.to_owned(),
     };
     if chosen.of_row(What::MainJob).is_none() {
-        let of_table =
-            |(row, label): (Row, &str)| Kind { subject: Subject::Shakespeare, row, label: label.to_owned() };
+        let of_table = |(row, label): (Row, &str)| Kind {
+            subject: Subject::Shakespeare,
+            row,
+            label: label.to_owned(),
+        };
         return ROWS.map(of_table).into();
     }
     let of_row = |what: What, label: &str| chosen.of_row(what).map(|choice| kind(choice, label));
@@ -76,7 +79,8 @@ pub(crate) fn text(records: &Records, plan: Plan<'_>) -> Result<String> {
         for seed in seeds(subject, row, plan) {
             let Some(record) = records.get(&CellId::new(subject, row, seed)) else { continue };
             if let Outcome::Done(done) = &record.outcome {
-                baselines.push(baseline(record, done, &label).with_context(|| record.cell.clone())?);
+                baselines
+                    .push(baseline(record, done, &label).with_context(|| record.cell.clone())?);
             }
         }
     }
@@ -107,7 +111,8 @@ fn rounded(perplexity: f64) -> f64 {
 fn command(arguments: &[String]) -> Result<String> {
     let spec = basis::spec(arguments)?;
     let preset = presets::preset(presets::DEFAULT_PRESET)?;
-    let recorded = arguments[1..].chunks(2).filter(|pair| is_said(pair)).flatten().cloned().collect();
+    let recorded =
+        arguments[1..].chunks(2).filter(|pair| is_said(pair)).flatten().cloned().collect();
     let mut commands: Vec<Vec<String>> = vec![over(&preset.spec()?, &spec), recorded];
     for method in presets::METHODS {
         // Not every method has settings that fit the preset's model.
@@ -139,8 +144,11 @@ fn is_said(option: &[String]) -> bool {
 /// What a spec sets otherwise than a preset, as values of `--set`.
 fn settings(preset: &Spec, spec: &Spec) -> Vec<String> {
     let pairs = fields::flatten(preset).into_iter().zip(fields::flatten(spec));
-    let changed = pairs.filter(|((key, then), (_, now))| *key != "seed" && basis::counts(key) && then != now);
-    changed.map(|(_, (key, value))| format!("{key}={}", value.to_string().trim_matches('"'))).collect()
+    let changed =
+        pairs.filter(|((key, then), (_, now))| *key != "seed" && basis::counts(key) && then != now);
+    changed
+        .map(|(_, (key, value))| format!("{key}={}", value.to_string().trim_matches('"')))
+        .collect()
 }
 
 #[cfg(test)]
@@ -155,25 +163,36 @@ mod tests {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let records = Records::read(&results::folder(root, Scale::Laptop).join(CELLS)).unwrap();
         let plan = Plan { scale: Scale::Laptop, seeds: None };
-        let baselines: Vec<Baseline> = serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
+        let baselines: Vec<Baseline> =
+            serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
         assert!(baselines.len() > ROWS.len(), "{baselines:?}");
         let kinds = kinds(&records, plan);
         for baseline in baselines {
             let kind = kinds.iter().find(|kind| kind.label == baseline.label).unwrap();
-            let cell = grid::place(kind.subject, kind.row, baseline.seed, Scale::Laptop).cell().unwrap();
-            let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else { panic!("{}", cell.id) };
-            let mut words: Vec<String> = baseline.command.split(' ').skip(1).map(str::to_owned).collect();
+            let cell =
+                grid::place(kind.subject, kind.row, baseline.seed, Scale::Laptop).cell().unwrap();
+            let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else {
+                panic!("{}", cell.id)
+            };
+            let mut words: Vec<String> =
+                baseline.command.split(' ').skip(1).map(str::to_owned).collect();
             let more = ["--preset", presets::DEFAULT_PRESET, "--seed"].map(str::to_owned);
             words.splice(1..1, more.into_iter().chain([baseline.seed.to_string()]));
             let now = basis::of_arguments(&words).unwrap();
-            assert_eq!(basis::differences(&done.settings, &now), Vec::<String>::new(), "{}", cell.id);
+            assert_eq!(
+                basis::differences(&done.settings, &now),
+                Vec::<String>::new(),
+                "{}",
+                cell.id
+            );
         }
     }
 
     #[test]
     fn once_the_main_job_is_recorded_it_stands_beside_the_best_of_the_rows_of_our_method() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        let kept = std::fs::read_to_string(results::folder(root, Scale::Laptop).join(CELLS)).unwrap();
+        let kept =
+            std::fs::read_to_string(results::folder(root, Scale::Laptop).join(CELLS)).unwrap();
         let line = |from: &str, to: &str, perplexity: f64| {
             let begins = format!("\"cell\":\"shakespeare/{from}-1\"");
             let line = kept.lines().find(|line| line.contains(&begins)).unwrap();
@@ -194,7 +213,8 @@ mod tests {
         std::fs::write(&path, lines.join("\n")).unwrap();
         let records = Records::read(&path).unwrap();
         let plan = Plan { scale: Scale::Laptop, seeds: None };
-        let baselines: Vec<Baseline> = serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
+        let baselines: Vec<Baseline> =
+            serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
         let said: Vec<_> =
             baselines.iter().map(|one| (one.label.as_str(), one.validation_perplexity)).collect();
         let expected = [

@@ -13,7 +13,8 @@ use super::record::{Done, Outcome, Record};
 pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Keys that no figure depends on, and keys that name a place on one machine: those are compared as arguments.
-const FREE: [&str; 6] = ["schema", "name", "data.source", "data.tokenizer", "model.start", "agent.recording"];
+const FREE: [&str; 6] =
+    ["schema", "name", "data.source", "data.tokenizer", "model.start", "agent.recording"];
 /// A section that no figure depends on.
 const FREE_SECTION: &str = "checkpoint.";
 
@@ -38,7 +39,9 @@ pub(crate) fn of_arguments(arguments: &[String]) -> Result<Settings> {
 
 /// The spec that a `dlt train` with these arguments has now, its data aside.
 pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
-    let [train, options @ ..] = arguments else { anyhow::bail!("expected arguments of dlt train, got none") };
+    let [train, options @ ..] = arguments else {
+        anyhow::bail!("expected arguments of dlt train, got none")
+    };
     ensure!(train == "train", "expected arguments of dlt train, got those of dlt {train}");
     let (mut grounds, mut settings) = (Vec::new(), Vec::new());
     for pair in options.chunks(2) {
@@ -49,7 +52,9 @@ pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
             "--set" => settings.push(Overlay::from_assignment(value)?),
             "--seed" => settings.push(Overlay::from_option("--seed", "seed", value)?),
             "--data" => {}
-            other => anyhow::bail!("expected --preset, --method, --data, --set or --seed, got {other}"),
+            other => {
+                anyhow::bail!("expected --preset, --method, --data, --set or --seed, got {other}")
+            }
         }
     }
     Spec::assemble(&[grounds, settings].concat()).context("a spec")
@@ -118,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_records_of_this_repository_say_what_their_figures_depend_on() {
-        let trained = |record: &&Record| record.arguments.first().is_some_and(|command| command == "train");
+        let trained =
+            |record: &&Record| record.arguments.first().is_some_and(|command| command == "train");
         let records = recorded();
         let mut count = 0;
         for record in records.all().filter(trained) {
@@ -156,8 +162,11 @@ mod tests {
     #[test]
     fn rejects_runs_of_a_subject_on_different_data() {
         let text = std::fs::read_to_string("../results/laptop/cells.jsonl").unwrap();
-        let of_subject: Vec<&str> =
-            text.lines().filter(|line| line.contains("\"cell\":\"shakespeare/vi")).take(2).collect();
+        let of_subject: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("\"cell\":\"shakespeare/vi"))
+            .take(2)
+            .collect();
         let mut records: Vec<Record> =
             of_subject.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(strangers(records.iter()), Vec::<String>::new());
@@ -187,7 +196,10 @@ mod tests {
         for (text, said) in [
             ("finetune a --task b", "got those of dlt finetune"),
             ("train --preset smoke --steps", "expected a value after --steps"),
-            ("train --steps 3", "expected --preset, --method, --data, --set or --seed, got --steps"),
+            (
+                "train --steps 3",
+                "expected --preset, --method, --data, --set or --seed, got --steps",
+            ),
             ("train --preset gone", "gone"),
         ] {
             let error = spec(&words(text)).unwrap_err().to_string();

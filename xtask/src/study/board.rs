@@ -89,13 +89,22 @@ impl<'a> Board<'a> {
             Err(why) => {
                 self.failed += 1;
                 let log = self.store.log(&cell.id);
-                self.say(&format!("{}  {} FAILED: {why}; see {}", self.count(), cell.id, log.display()));
+                self.say(&format!(
+                    "{}  {} FAILED: {why}; see {}",
+                    self.count(),
+                    cell.id,
+                    log.display()
+                ));
             }
         }
     }
 
     /// Looks at the running cells, now and then; `elsewhere` are those that another process is at.
-    pub(crate) fn look<'c>(&mut self, running: impl Iterator<Item = &'c Cell>, elsewhere: &[&Cell]) {
+    pub(crate) fn look<'c>(
+        &mut self,
+        running: impl Iterator<Item = &'c Cell>,
+        elsewhere: &[&Cell],
+    ) {
         for cell in elsewhere {
             if !self.awaited.contains(&cell.id) {
                 self.awaited.push(cell.id.clone());
@@ -112,11 +121,15 @@ impl<'a> Board<'a> {
         let mut parts = Vec::new();
         let mut begun = Duration::ZERO;
         for cell in running {
-            let (step, steps) =
-                (self.store.step(&cell.id), cell.spec().ok().and_then(|spec| cost::steps(cell, &spec)));
+            let (step, steps) = (
+                self.store.step(&cell.id),
+                cell.spec().ok().and_then(|spec| cost::steps(cell, &spec)),
+            );
             let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
-            let share = steps.filter(|&steps| steps > 0).map_or(0.0, |steps| step as f64 / steps as f64);
-            begun += self.costs.time(cell).unwrap_or_default().mul_f64(share.min(1.0)) / self.jobs as u32;
+            let share =
+                steps.filter(|&steps| steps > 0).map_or(0.0, |steps| step as f64 / steps as f64);
+            begun += self.costs.time(cell).unwrap_or_default().mul_f64(share.min(1.0))
+                / self.jobs as u32;
             parts.push(format!("{} {step}{of}", cell.id));
         }
         let expected = self.expected();
@@ -149,7 +162,8 @@ impl<'a> Board<'a> {
     }
 
     fn count(&self) -> String {
-        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let failed =
+            if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         format!("[{}/{}{failed}]", self.done, self.total)
     }
 

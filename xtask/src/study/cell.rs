@@ -103,14 +103,19 @@ impl Setting {
     fn resolved(&self, known: &dyn Known) -> Option<String> {
         Some(match self {
             Self::Fixed(assignment) => assignment.clone(),
-            Self::LayersOf(cell) => format!("model.layers={}", known.last_state(cell)?.n_independent()),
+            Self::LayersOf(cell) => {
+                format!("model.layers={}", known.last_state(cell)?.n_independent())
+            }
             Self::StateOf(cell) => format!("tying.initial={:?}", known.last_state(cell)?.owners()),
             Self::DecisionsOf(cell) => {
                 known.last_state(cell)?;
                 format!("agent.recording={}", known.folder(cell))
             }
             Self::Tokenizer(name) => {
-                format!("data.tokenizer={}", known.source(name).unwrap_or_else(|| (*name).to_owned()))
+                format!(
+                    "data.tokenizer={}",
+                    known.source(name).unwrap_or_else(|| (*name).to_owned())
+                )
             }
         })
     }

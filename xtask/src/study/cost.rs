@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dlt_spec::size::block_parameters;
-use dlt_spec::spec::{Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size, Tie};
+use dlt_spec::spec::{
+    Architecture, Decision, Initial, InitialName, Pipeline, PolicyKind, Size, Tie,
+};
 use dlt_spec::{CheckedSpec, fields};
 use serde_json::Value;
 
@@ -72,7 +74,8 @@ impl Costs {
         };
         let mut paces: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
         for cell in cells {
-            let Some(taken) = records.get(&cell.id).and_then(|record| on_cpu(&record.outcome)) else {
+            let Some(taken) = records.get(&cell.id).and_then(|record| on_cpu(&record.outcome))
+            else {
                 continue;
             };
             costs.taken.insert(cell.id.clone(), taken);
@@ -85,8 +88,10 @@ impl Costs {
         let median = |paces: Vec<f64>| Spread::of(paces).map(|spread| spread.median);
         let all = median(paces.values().flatten().copied().collect());
         costs.rate = all.map_or(RATE, |pace| 1.0 / pace);
-        costs.of_subjects =
-            paces.into_iter().filter_map(|(subject, paces)| Some((subject, median(paces)?))).collect();
+        costs.of_subjects = paces
+            .into_iter()
+            .filter_map(|(subject, paces)| Some((subject, median(paces)?)))
+            .collect();
         costs
     }
 
@@ -108,11 +113,17 @@ impl Costs {
     }
 
     /// What cells take, `jobs` of them at once.
-    pub(crate) fn forecast<'c>(&self, cells: impl IntoIterator<Item = &'c Cell>, jobs: usize) -> Forecast {
+    pub(crate) fn forecast<'c>(
+        &self,
+        cells: impl IntoIterator<Item = &'c Cell>,
+        jobs: usize,
+    ) -> Forecast {
         let mut forecast = Forecast::default();
         for cell in cells {
             match self.time(cell) {
-                Some(time) => forecast.time = forecast.time.saturating_add(time / jobs.max(1) as u32),
+                Some(time) => {
+                    forecast.time = forecast.time.saturating_add(time / jobs.max(1) as u32)
+                }
                 None => forecast.unknown += 1,
             }
         }
@@ -217,7 +228,9 @@ fn sentences(task: &str) -> Option<f64> {
 /// The spec whose size a cell has.
 pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
     let like = match &cell.job {
-        Job::Finetune { .. } => place(Subject::pretrained(scale), cell.row, cell.seed, scale).cell(),
+        Job::Finetune { .. } => {
+            place(Subject::pretrained(scale), cell.row, cell.seed, scale).cell()
+        }
         _ => None,
     };
     Ok(like.as_ref().unwrap_or(cell).spec()?)
@@ -235,12 +248,16 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
 }
 /// Memory of training at its peak, in 10^6 bytes: of the state that a run of this kind usually has.
 pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
-    let file = tempfile::Builder::new().suffix(".toml").tempfile().context("cannot make a temporary file")?;
+    let file = tempfile::Builder::new()
+        .suffix(".toml")
+        .tempfile()
+        .context("cannot make a temporary file")?;
     std::fs::write(file.path(), fields::render(spec)).context("cannot write a temporary file")?;
     let child = Child::new(dlt)
         .arguments(["inspect", "--json", "--memory"])
         .arguments([file.path().display().to_string()]);
-    let finished = child.run(LIMIT).map_err(|failure| anyhow::anyhow!("dlt inspect --memory: {failure}"))?;
+    let finished =
+        child.run(LIMIT).map_err(|failure| anyhow::anyhow!("dlt inspect --memory: {failure}"))?;
     let wanted = usual_state(spec);
     for line in finished.stdout.lines() {
         let row: Value = serde_json::from_str(line).context("dlt inspect --memory --json")?;
@@ -261,7 +278,9 @@ fn usual_state(spec: &CheckedSpec) -> &'static str {
         (PolicyKind::None, _) => "at the start",
         _ if spec.tying.initial == Initial::Named(InitialName::Independent) => "no layer tied",
         _ if spec.tying.tie == Tie::Replicate => "no layer tied",
-        _ if matches!(spec.tying.decision, Decision::Split | Decision::Swap) => "after the last split",
+        _ if matches!(spec.tying.decision, Decision::Split | Decision::Swap) => {
+            "after the last split"
+        }
         _ => "usual under a random policy",
     }
 }
@@ -310,7 +329,9 @@ mod tests {
     fn a_cell_that_was_recorded_is_expected_to_take_as_long_as_then() {
         let (cells, records) = (all(Scale::Laptop), recorded());
         let full = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
-        let Outcome::Done(done) = &records.get(&full.id).unwrap().outcome else { panic!("it is recorded") };
+        let Outcome::Done(done) = &records.get(&full.id).unwrap().outcome else {
+            panic!("it is recorded")
+        };
         assert_eq!(done.provenance.threads, 1);
         let costs = |threads| Costs::new(&cells, &records, Scale::Laptop, threads);
         let seconds = |threads| costs(threads).time(&full).unwrap().as_secs_f64();
@@ -325,7 +346,8 @@ mod tests {
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let seed_9 = place(Subject::Shakespeare, Row::Full, 9, Scale::Laptop).cell().unwrap();
         assert!(!costs.taken.contains_key(&seed_9.id));
-        let ratio = costs.time(&seed_9).unwrap().as_secs_f64() / costs.time(&known).unwrap().as_secs_f64();
+        let ratio =
+            costs.time(&seed_9).unwrap().as_secs_f64() / costs.time(&known).unwrap().as_secs_f64();
         assert!((0.5..2.0).contains(&ratio), "{ratio}");
     }
 
@@ -333,7 +355,8 @@ mod tests {
     fn a_run_that_hardly_trains_takes_as_long_as_it_takes_to_start() {
         let smoke = all(Scale::Smoke);
         let forecast = Costs::new(&smoke, &Records::default(), Scale::Smoke, 2).forecast(&smoke, 1);
-        let runs = smoke.iter().filter(|cell| !matches!(cell.job, Job::Predict { .. })).count() as u32;
+        let runs =
+            smoke.iter().filter(|cell| !matches!(cell.job, Job::Predict { .. })).count() as u32;
         assert!(forecast.time >= BESIDES * runs && forecast.unknown == 0, "{forecast:?}");
     }
 
@@ -343,15 +366,21 @@ mod tests {
             let cells = all(scale);
             let costs = Costs::new(&cells, &Records::default(), scale, 1);
             for cell in &cells {
-                let time = costs.time(cell).unwrap_or_else(|| panic!("{scale:?}: {} has none", cell.id));
-                assert!(!time.is_zero() || matches!(cell.job, Job::Predict { .. }), "{scale:?}: {}", cell.id);
+                let time =
+                    costs.time(cell).unwrap_or_else(|| panic!("{scale:?}: {} has none", cell.id));
+                assert!(
+                    !time.is_zero() || matches!(cell.job, Job::Predict { .. }),
+                    "{scale:?}: {}",
+                    cell.id
+                );
             }
         }
     }
 
     #[test]
     fn epochs_are_steps_by_the_size_of_the_data() {
-        let paper = cell(Subject::Gpt2(crate::study::subject::Corpus::WikiText2), Row::Full, Scale::Paper);
+        let paper =
+            cell(Subject::Gpt2(crate::study::subject::Corpus::WikiText2), Row::Full, Scale::Paper);
         let spec = paper.spec().unwrap();
         let a_pass = 2_448_382 / 256 / 16;
         assert_eq!(steps(&paper, &spec), Some(300 * a_pass));
@@ -361,13 +390,18 @@ mod tests {
     fn cells_without_a_forecast_are_counted_and_said() {
         let mut unknown =
             cell(Subject::Gpt2(crate::study::subject::Corpus::WikiText2), Row::Full, Scale::Paper);
-        unknown.job = Job::Train { preset: "gpt2-paper", method: Some("paper"), data: Some("somebody's") };
+        unknown.job =
+            Job::Train { preset: "gpt2-paper", method: Some("paper"), data: Some("somebody's") };
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let costs = Costs::new(&[], &Records::default(), Scale::Laptop, 1);
         assert_eq!(costs.time(&unknown), None);
         let forecast = costs.forecast([&unknown, &known], 1);
         assert_eq!((forecast.time, forecast.unknown), (costs.time(&known).unwrap(), 1));
-        assert!(forecast.text().ends_with(", without 1 cell whose time is not known"), "{}", forecast.text());
+        assert!(
+            forecast.text().ends_with(", without 1 cell whose time is not known"),
+            "{}",
+            forecast.text()
+        );
         let none = costs.forecast([&unknown, &unknown], 1);
         assert_eq!(none.text(), "about 0 s, without 2 cells whose time is not known");
     }

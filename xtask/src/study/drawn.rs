@@ -47,9 +47,12 @@ impl Drawn {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
-        let drawn: Self = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        let drawn: Self =
+            serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         ensure!(
             drawn.schema == SCHEMA,
             "{}: expected layout {SCHEMA}, came {}",
@@ -73,7 +76,9 @@ impl Drawn {
 
     /// In which ways a figure is not one that was drawn from these files, in words that follow its path.
     pub(crate) fn stale(&self, figure: &Path, results: &Path, files: &[String]) -> Vec<String> {
-        let Some(origin) = self.figures.get(&name(figure)) else { return vec!["not drawn yet".to_owned()] };
+        let Some(origin) = self.figures.get(&name(figure)) else {
+            return vec!["not drawn yet".to_owned()];
+        };
         let mut stale = Vec::new();
         match fingerprint(figure) {
             Ok(now) if now == origin.fingerprint => {}

@@ -20,7 +20,8 @@ pub(crate) const VOCABULARY: usize = 1000;
 pub(crate) const TRAIN_TOKENS: f64 = 31_797.0;
 
 /// Files of the corpus, with the most bytes that are taken from the beginning of each. All three begin with Hamlet.
-const FILES: [(&str, usize); 3] = [("train.txt", 80_000), ("validation.txt", 8_000), ("test.txt", 8_000)];
+const FILES: [(&str, usize); 3] =
+    [("train.txt", 80_000), ("validation.txt", 8_000), ("test.txt", 8_000)];
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Where text and tokenizer are below `folder`, by their names.
@@ -41,7 +42,8 @@ pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
     let mut is_new = !tokenizer(folder).is_file();
     for (file, most) in FILES {
         let from = corpus.join(file);
-        let whole = fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let whole =
+            fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
         let part = beginning(&whole, most);
         if fs::read_to_string(text.join(file)).is_ok_and(|found| found == part) {
             continue;
@@ -70,7 +72,8 @@ fn train(dlt: &Path, text: &Path, tokenizer: &Path) -> Result<()> {
 /// Whole lines from the beginning of a text, `most` bytes of them at most.
 fn beginning(text: &str, most: usize) -> &str {
     let until = text.len().min(most);
-    let end = text.as_bytes()[..until].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let end =
+        text.as_bytes()[..until].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     text.get(..end).unwrap_or_default()
 }
 

@@ -48,7 +48,13 @@ pub(crate) fn drawings() -> Vec<Drawing> {
     let (shakespeare, full) = (Subject::Shakespeare, &beside[..1]);
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
-        drawing(Some(1), "figure-1-b-map-wikitext-103", "map", Subject::Gpt2(Corpus::WikiText103), full),
+        drawing(
+            Some(1),
+            "figure-1-b-map-wikitext-103",
+            "map",
+            Subject::Gpt2(Corpus::WikiText103),
+            full,
+        ),
         drawing(Some(2), "figure-2-events", "events", wikitext, full),
         drawing(Some(3), "figure-3-steps-independent", "independent", wikitext, full),
         drawing(Some(4), "figure-4-correlations", CORRELATIONS, wikitext, &beside[..2]),
@@ -59,7 +65,10 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         drawing(None, "memory", "memory", shakespeare, &beside[..3]),
         drawing(None, "method-walk", "walk", Subject::Method, &walk(What::Grow)),
         drawing(None, "method-walk-swaps", "walk", Subject::Method, &walk(What::Conflict)),
-        Drawing { has_points: true, ..drawing(None, points::NAME, "tradeoff", Subject::Method, &[]) },
+        Drawing {
+            has_points: true,
+            ..drawing(None, points::NAME, "tradeoff", Subject::Method, &[])
+        },
     ]
 }
 
@@ -86,7 +95,9 @@ impl Drawing {
     fn sources(&self, store: &Store, folder: &Path) -> Vec<String> {
         match self.has_points {
             true => vec![points::path(folder).display().to_string()],
-            false => self.cells().iter().map(|cell| store.run(cell).display().to_string()).collect(),
+            false => {
+                self.cells().iter().map(|cell| store.run(cell).display().to_string()).collect()
+            }
         }
     }
 
@@ -100,11 +111,10 @@ impl Drawing {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for file in self.files(folder) {
             let sources = self.sources(store, folder);
-            let child = Child::new(dlt).arguments(["figure", self.kind]).arguments(sources).arguments([
-                "--force".to_owned(),
-                "--out".to_owned(),
-                file.display().to_string(),
-            ]);
+            let child = Child::new(dlt)
+                .arguments(["figure", self.kind])
+                .arguments(sources)
+                .arguments(["--force".to_owned(), "--out".to_owned(), file.display().to_string()]);
             child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", self.name))?;
         }
         Ok(self.files(folder))

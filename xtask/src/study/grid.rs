@@ -36,7 +36,9 @@ impl Part {
 
     /// Subjects and rows, in the order in which they are run: where time runs out, what tells most is there.
     pub(crate) fn pairs(self, scale: Scale) -> Vec<(Subject, Row)> {
-        let all = |subject: Subject, rows: &[Row]| rows.iter().map(|&row| (subject, row)).collect::<Vec<_>>();
+        let all = |subject: Subject, rows: &[Row]| {
+            rows.iter().map(|&row| (subject, row)).collect::<Vec<_>>()
+        };
         let core = [Row::Conventional, Row::Full, Row::Random];
         let of_ours = [Row::Short, Row::ShortRandom];
         match self {
@@ -47,7 +49,9 @@ impl Part {
             Self::Table(2) => {
                 Corpus::ALL.iter().flat_map(|&corpus| all(Subject::Bert(corpus), &core)).collect()
             }
-            Self::Table(3) => [all(Subject::Memory, &core), all(Subject::MemoryPaper, &core[..2])].concat(),
+            Self::Table(3) => {
+                [all(Subject::Memory, &core), all(Subject::MemoryPaper, &core[..2])].concat()
+            }
             Self::Table(4) => {
                 let mut rows = core.to_vec();
                 rows.push(Row::Reference);
@@ -61,12 +65,16 @@ impl Part {
                 let shakespeare = all(Subject::Shakespeare, &rows);
                 match scale {
                     // The first column at the paper's size, or as far as Table 1 has it.
-                    Scale::Paper => [shakespeare, all(Subject::Gpt2(Corpus::WikiText2), &rows)].concat(),
+                    Scale::Paper => {
+                        [shakespeare, all(Subject::Gpt2(Corpus::WikiText2), &rows)].concat()
+                    }
                     Scale::Smoke | Scale::Laptop | Scale::Long => shakespeare,
                 }
             }
             Self::Table(5) => all(Subject::Vision, &[&core[..], &of_ours].concat()),
-            Self::Table(_) => Task::ALL.iter().flat_map(|&task| all(Subject::Glue(task), &core)).collect(),
+            Self::Table(_) => {
+                Task::ALL.iter().flat_map(|&task| all(Subject::Glue(task), &core)).collect()
+            }
             Self::Method => {
                 let rows: Vec<Row> = method::points(scale).into_iter().map(Row::Method).collect();
                 all(Subject::Method, &rows)
@@ -108,7 +116,9 @@ pub(crate) fn seeds(subject: Subject, row: Row, plan: Plan<'_>) -> Vec<u64> {
         (None, Scale::Smoke | Scale::Paper, _) => &CORE_SEEDS[..1],
         (None, Scale::Laptop | Scale::Long, Subject::Method) => &CORE_SEEDS,
         (None, Scale::Laptop, Subject::Shakespeare) => &CORE_SEEDS,
-        (None, Scale::Laptop, Subject::Memory | Subject::MemoryPaper | Subject::Regime) => &CORE_SEEDS[..1],
+        (None, Scale::Laptop, Subject::Memory | Subject::MemoryPaper | Subject::Regime) => {
+            &CORE_SEEDS[..1]
+        }
         (None, Scale::Laptop | Scale::Long, _) => &FEW_SEEDS,
     };
     usual[..if row.has_every_seed() { usual.len() } else { 1 }].to_vec()
@@ -121,8 +131,8 @@ fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scal
         return;
     }
     for need in cell.needs() {
-        if let Some((subject, row)) =
-            needed(subject, row, scale).filter(|(subject, row)| CellId::new(*subject, *row, seed) == need)
+        if let Some((subject, row)) = needed(subject, row, scale)
+            .filter(|(subject, row)| CellId::new(*subject, *row, seed) == need)
         {
             add(cells, subject, row, seed, scale);
         }
@@ -135,7 +145,9 @@ fn needed(subject: Subject, row: Row, scale: Scale) -> Option<(Subject, Row)> {
     match (subject, row) {
         (Subject::Glue(_), row) => Some((Subject::pretrained(scale), row)),
         (subject, Row::Method(point)) => Some((subject, Row::Method(point.needed()?))),
-        (_, Row::Shallow | Row::Static | Row::Permuted | Row::Replayed) => Some((subject, Row::Full)),
+        (_, Row::Shallow | Row::Static | Row::Permuted | Row::Replayed) => {
+            Some((subject, Row::Full))
+        }
         _ => None,
     }
 }
@@ -149,9 +161,10 @@ pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Plac
     let method = row.method(subject);
     let mut settings: Vec<Setting> = ground.settings.iter().map(Setting::fixed).collect();
     let job = match subject {
-        Subject::Glue(task) => {
-            Job::Finetune { of: CellId::new(Subject::pretrained(scale), row, seed), task: task.data() }
-        }
+        Subject::Glue(task) => Job::Finetune {
+            of: CellId::new(Subject::pretrained(scale), row, seed),
+            task: task.data(),
+        },
         Subject::MemoryPaper if row == Row::Conventional => Job::Predict { preset: ground.preset },
         _ => Job::Train { preset: ground.preset, method, data: ground.data },
     };
@@ -217,7 +230,10 @@ mod tests {
             assert_eq!(seeds(Subject::Shakespeare, row, plan), [1, 2, 3], "{row:?}");
         }
         assert_eq!(seeds(Subject::Shakespeare, Row::Cycle, plan), [1]);
-        assert_eq!(seeds(Subject::Shakespeare, Row::Cycle, Plan { seeds: Some(&[4, 5]), ..plan }), [4, 5]);
+        assert_eq!(
+            seeds(Subject::Shakespeare, Row::Cycle, Plan { seeds: Some(&[4, 5]), ..plan }),
+            [4, 5]
+        );
     }
 
     #[test]
@@ -231,7 +247,8 @@ mod tests {
 
     #[test]
     fn every_ablation_of_the_paper_is_a_row() {
-        let rows: Vec<Row> = Part::Table(4).pairs(Scale::Laptop).into_iter().map(|(_, row)| row).collect();
+        let rows: Vec<Row> =
+            Part::Table(4).pairs(Scale::Laptop).into_iter().map(|(_, row)| row).collect();
         for row in Row::OF_TABLE_4.into_iter().chain(Row::OURS) {
             assert_eq!(rows.iter().filter(|&&other| other == row).count(), 1, "{row:?}");
         }

@@ -78,8 +78,10 @@ impl Queue<'_> {
     /// Whether a cell follows one that is not done yet, or has failed.
     fn is_behind(&self, cell: &Cell, failed: &[CellId]) -> bool {
         let needs = cell.needs();
-        let mut on_their_way = self.open.iter().copied().chain(self.running.iter().map(|one| one.cell));
-        needs.iter().any(|need| failed.contains(need)) || on_their_way.any(|other| needs.contains(&other.id))
+        let mut on_their_way =
+            self.open.iter().copied().chain(self.running.iter().map(|one| one.cell));
+        needs.iter().any(|need| failed.contains(need))
+            || on_their_way.any(|other| needs.contains(&other.id))
     }
 }
 
@@ -101,7 +103,8 @@ impl Launcher<'_> {
         board.begin(outcome.done);
         loop {
             self.collect(&mut queue, &mut outcome, &mut board)?;
-            let is_over = outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
+            let is_over =
+                outcome.interrupted || self.budget.is_some_and(|budget| start.elapsed() >= budget);
             let elsewhere = match is_over {
                 true => Vec::new(),
                 false => self.fill(&mut queue, &mut outcome, &mut board)?,
@@ -120,12 +123,19 @@ impl Launcher<'_> {
     }
 
     /// Takes out those that have ended.
-    fn collect(&self, queue: &mut Queue<'_>, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
+    fn collect(
+        &self,
+        queue: &mut Queue<'_>,
+        outcome: &mut Outcome,
+        board: &mut Board<'_>,
+    ) -> Result<()> {
         let mut index = 0;
         while index < queue.running.len() {
             match queue.running[index].child.try_wait().context("cannot wait for dlt")? {
                 None => index += 1,
-                Some(status) => self.ended(&queue.running.swap_remove(index), status, outcome, board)?,
+                Some(status) => {
+                    self.ended(&queue.running.swap_remove(index), status, outcome, board)?
+                }
             }
         }
         Ok(())
@@ -166,7 +176,12 @@ impl Launcher<'_> {
     }
 
     /// The next cell that can be begun. One that another process is at is left to it, and noted.
-    fn next<'c>(&self, queue: &Queue<'c>, failed: &[CellId], elsewhere: &mut Vec<&'c Cell>) -> Option<usize> {
+    fn next<'c>(
+        &self,
+        queue: &Queue<'c>,
+        failed: &[CellId],
+        elsewhere: &mut Vec<&'c Cell>,
+    ) -> Option<usize> {
         for (index, &cell) in queue.open.iter().enumerate() {
             match self.store.standing(cell) {
                 Standing::Running { .. } => elsewhere.push(cell),
@@ -213,7 +228,8 @@ impl Launcher<'_> {
             };
             self.log(&cell.id, &format!("{why}: it is now {}", aside.display()))?;
         }
-        let by_name = cell.arguments(&ByName(self.store)).context("a run that it needs is not done")?;
+        let by_name =
+            cell.arguments(&ByName(self.store)).context("a run that it needs is not done")?;
         self.store.note_begun(cell, by_name)?;
         // The child inherits the claim, and holds it whatever becomes of this process.
         let child = self.command(cell, goes_on)?.stdin(claim).spawn();
@@ -226,7 +242,8 @@ impl Launcher<'_> {
         let mut command = Command::new(&self.dlt);
         match (&cell.job, goes_on) {
             (Job::Predict { .. }, _) => {
-                let to = File::create(self.partial(&cell.id)).context("cannot write the prediction")?;
+                let to =
+                    File::create(self.partial(&cell.id)).context("cannot write the prediction")?;
                 command.args(cell.arguments(self.store).context("its spec is not known")?);
                 command.stdout(to);
             }
@@ -235,7 +252,8 @@ impl Launcher<'_> {
                 command.stdout(self.log_file(&cell.id)?);
             }
             (_, false) => {
-                command.args(cell.arguments(self.store).context("a run that it needs is not done")?);
+                command
+                    .args(cell.arguments(self.store).context("a run that it needs is not done")?);
                 command.arg("--out").arg(&run).stdout(self.log_file(&cell.id)?);
             }
         }
@@ -282,7 +300,13 @@ impl Launcher<'_> {
         self.failed(cell, why, outcome, board)
     }
 
-    fn failed(&self, cell: &Cell, why: String, outcome: &mut Outcome, board: &mut Board<'_>) -> Result<()> {
+    fn failed(
+        &self,
+        cell: &Cell,
+        why: String,
+        outcome: &mut Outcome,
+        board: &mut Board<'_>,
+    ) -> Result<()> {
         board.ended(cell, Err(&why));
         outcome.failed.push(cell.id.clone());
         self.store.note_failed(cell, why)

@@ -161,7 +161,8 @@ const ROWS: [What; 17] = [
     What::FinalGroups,
 ];
 /// Rows that scale smoke leaves out, as it has their like.
-const MORE: [What; 4] = [What::GrowFresh, What::GrowAll, What::ConventionalWarm, What::OneBlockWarm];
+const MORE: [What; 4] =
+    [What::GrowFresh, What::GrowAll, What::ConventionalWarm, What::OneBlockWarm];
 /// The paper's rows that are run in its own regime.
 const PAPER: [What; 3] = [What::PaperShallow, What::PaperCycle, What::PaperPerLayer];
 
@@ -186,8 +187,10 @@ impl Setup {
     /// Fixed sharings: among as many groups as growth ends with, and among half as many, which are no more than it has in
     /// the mean.
     pub(crate) fn patterns(&self) -> Vec<What> {
-        let of = |groups: usize| Pattern::ALL.map(|pattern| What::Fixed(pattern, groups as u8)).to_vec();
-        let few = [Pattern::Neighbours, Pattern::Cycle].map(|one| What::Fixed(one, self.groups as u8 / 2));
+        let of =
+            |groups: usize| Pattern::ALL.map(|pattern| What::Fixed(pattern, groups as u8)).to_vec();
+        let few = [Pattern::Neighbours, Pattern::Cycle]
+            .map(|one| What::Fixed(one, self.groups as u8 / 2));
         if self.groups < 4 { of(self.groups) } else { [of(self.groups), few.to_vec()].concat() }
     }
 
@@ -211,7 +214,9 @@ pub(crate) fn rows(scale: Scale) -> Vec<What> {
     let Some(setup) = Setup::of(scale) else { return Vec::new() };
     let mut rows = ROWS.to_vec();
     match scale {
-        Scale::Smoke => rows.extend([What::Fixed(Pattern::Cycle, setup.groups as u8), What::PaperShallow]),
+        Scale::Smoke => {
+            rows.extend([What::Fixed(Pattern::Cycle, setup.groups as u8), What::PaperShallow])
+        }
         _ => rows.extend([setup.patterns(), MORE.to_vec()].concat()),
     }
     if scale == Scale::Long {
@@ -339,12 +344,16 @@ impl What {
             Self::MainJobRandom => "The main job, random policy",
             Self::Conventional => "Conventional training",
             Self::Shallow => "Conventional, as many layers as growth has groups at the end",
-            Self::Fixed(pattern, groups) => return format!("Fixed: {}, {groups} groups", pattern.label()),
+            Self::Fixed(pattern, groups) => {
+                return format!("Fixed: {}, {groups} groups", pattern.label());
+            }
             Self::OneBlock => "Fixed: one block for all layers",
             Self::Paper => "The paper's method",
             Self::PaperRandom => "The paper's method, random policy",
             Self::PaperEpochs => "The paper's method, k in epochs",
-            Self::PaperShallow => "(i) Conventional, as many layers as the paper's method has at the end",
+            Self::PaperShallow => {
+                "(i) Conventional, as many layers as the paper's method has at the end"
+            }
             Self::PaperCycle => "(vii) Cycle: layer i with layer L/2 + i",
             Self::PaperPerLayer => "The paper's method, a layer at a time",
             Self::Grow => "Growth: splits where gradients disagree most",

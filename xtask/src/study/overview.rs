@@ -66,15 +66,18 @@ impl Study<'_> {
             Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
         for cell in &cells {
             let standing = self.store.standing(cell);
-            let (mut steps, mut result, mut failure) = (String::new(), String::new(), String::new());
+            let (mut steps, mut result, mut failure) =
+                (String::new(), String::new(), String::new());
             match &standing {
                 Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
                 Standing::Failed { reason } | Standing::Damaged { reason } => {
                     failure = format!("{reason}; {}", self.store.log(&cell.id).display())
                 }
                 Standing::Waiting { on } => {
-                    failure =
-                        format!("needs {}", on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", "))
+                    failure = format!(
+                        "needs {}",
+                        on.iter().map(CellId::as_str).collect::<Vec<_>>().join(", ")
+                    )
                 }
                 _ => {}
             }

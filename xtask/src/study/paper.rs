@@ -16,11 +16,15 @@ pub(crate) struct Language {
 /// Table 1.
 pub(crate) fn gpt2(corpus: Corpus) -> Language {
     let (perplexity, mean, end, independent, seconds_per_epoch) = match corpus {
-        Corpus::WikiText2 => (["53.57", "49.37"], "171M", "264M", ["48", "4.395", "7"], ["148.5", "165"]),
+        Corpus::WikiText2 => {
+            (["53.57", "49.37"], "171M", "264M", ["48", "4.395", "7"], ["148.5", "165"])
+        }
         Corpus::WikiText103 => {
             (["22.32", "22.35"], "151M", "142M", ["48", "2.309", "6"], ["3609.5", "4010.5"])
         }
-        Corpus::Lambada => (["94.96", "93.84"], "166M", "326M", ["48", "3.547", "9"], ["26376.5", "29307.2"]),
+        Corpus::Lambada => {
+            (["94.96", "93.84"], "166M", "326M", ["48", "3.547", "9"], ["26376.5", "29307.2"])
+        }
         Corpus::OneBillion => {
             (["88.35", "72.35"], "218M", "203M", ["48", "4.486", "10"], ["15440", "17155.5"])
         }
@@ -31,10 +35,18 @@ pub(crate) fn gpt2(corpus: Corpus) -> Language {
 /// Table 2.
 pub(crate) fn bert(corpus: Corpus) -> Language {
     let (perplexity, mean, end, independent, seconds_per_epoch) = match corpus {
-        Corpus::WikiText2 => (["70.15", "69.27"], "52M", "46M", ["12", "2.36", "3"], ["51.2", "26.5"]),
-        Corpus::WikiText103 => (["154.2", "132.6"], "52M", "46M", ["12", "2.83", "5"], ["1244.6", "644.5"]),
-        Corpus::Lambada => (["202.70", "156.30"], "52M", "67M", ["12", "1.88", "3"], ["5324.1", "2757.1"]),
-        Corpus::OneBillion => ([">1000", "215.50"], "57M", "60M", ["12", "2.45", "3"], ["9095.3", "4704.4"]),
+        Corpus::WikiText2 => {
+            (["70.15", "69.27"], "52M", "46M", ["12", "2.36", "3"], ["51.2", "26.5"])
+        }
+        Corpus::WikiText103 => {
+            (["154.2", "132.6"], "52M", "46M", ["12", "2.83", "5"], ["1244.6", "644.5"])
+        }
+        Corpus::Lambada => {
+            (["202.70", "156.30"], "52M", "67M", ["12", "1.88", "3"], ["5324.1", "2757.1"])
+        }
+        Corpus::OneBillion => {
+            ([">1000", "215.50"], "57M", "60M", ["12", "2.45", "3"], ["9095.3", "4704.4"])
+        }
     };
     Language { perplexity, parameters: ["376M", mean, end], independent, seconds_per_epoch }
 }

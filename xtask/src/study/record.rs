@@ -95,13 +95,18 @@ impl Records {
 
     /// Reads a file of records.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut records = Self::default();
         for (index, line) in text.lines().enumerate() {
             let at = || format!("{}: line {}", path.display(), index + 1);
             let record: Record = serde_json::from_str(line).with_context(at)?;
             let came = record.schema;
-            ensure!(came == RECORD_SCHEMA, "{}: expected layout {RECORD_SCHEMA}, came {came}", at());
+            ensure!(
+                came == RECORD_SCHEMA,
+                "{}: expected layout {RECORD_SCHEMA}, came {came}",
+                at()
+            );
             records.0.insert(record.cell.clone(), record);
         }
         Ok(records)
@@ -194,7 +199,9 @@ pub(crate) fn without_machine(provenance: &mut Provenance) {
 /// A word of a command line whose paths are cut down to their last part.
 pub(crate) fn without_folders(word: &str) -> String {
     match word.split_once('=') {
-        Some((key, value)) if !value.starts_with('[') => format!("{key}={}", without_folders(value)),
+        Some((key, value)) if !value.starts_with('[') => {
+            format!("{key}={}", without_folders(value))
+        }
         _ if Path::new(word).is_absolute() || word.starts_with("..") => portable_name(word),
         _ => word.to_owned(),
     }
@@ -217,7 +224,9 @@ fn portable_words(sentence: &str) -> String {
 }
 
 fn portable_name(path: &str) -> String {
-    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
+    Path::new(path)
+        .file_name()
+        .map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -242,11 +251,16 @@ mod tests {
 
     #[test]
     fn newer_records_stand_over_older_ones_unless_they_have_no_outcome() {
-        let record =
-            |cell: &str, outcome| Record { schema: 1, cell: cell.into(), arguments: vec![], outcome };
+        let record = |cell: &str, outcome| Record {
+            schema: 1,
+            cell: cell.into(),
+            arguments: vec![],
+            outcome,
+        };
         let failed = |reason: &str| Outcome::Failed { reason: reason.into(), log: String::new() };
-        let of =
-            |records: Vec<Record>| Records(records.into_iter().map(|one| (one.cell.clone(), one)).collect());
+        let of = |records: Vec<Record>| {
+            Records(records.into_iter().map(|one| (one.cell.clone(), one)).collect())
+        };
         let old = of(vec![record("a", failed("old")), record("b", failed("old"))]);
         let new = of(vec![record("a", failed("new")), record("b", Outcome::Open)]);
         let both = new.over(old);
@@ -258,9 +272,13 @@ mod tests {
     fn records_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cells.jsonl");
-        let outcome =
-            Outcome::Predicted(vec![Predicted { state: "s".into(), peak_bytes: 3, state_bytes: 2 }]);
-        let record = Record { schema: 1, cell: "a/b-1".into(), arguments: vec!["train".into()], outcome };
+        let outcome = Outcome::Predicted(vec![Predicted {
+            state: "s".into(),
+            peak_bytes: 3,
+            state_bytes: 2,
+        }]);
+        let record =
+            Record { schema: 1, cell: "a/b-1".into(), arguments: vec!["train".into()], outcome };
         let records = Records([("a/b-1".to_owned(), record)].into());
         records.write(&path).unwrap();
         assert_eq!(Records::read(&path).unwrap(), records);

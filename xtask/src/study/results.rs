@@ -14,7 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use dlt_spec::record::{METRICS_FILE, MetricRow, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE};
+use dlt_spec::record::{
+    METRICS_FILE, MetricRow, PROVENANCE_FILE, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+};
 use dlt_state::State;
 
 use super::cell::{Cell, CellId, Known, Plan};
@@ -63,7 +65,8 @@ impl Results<'_> {
 
     /// Takes over what a store has, over what was there.
     pub(crate) fn collect(&self, store: &Store, cells: &[Cell]) -> Result<Records> {
-        fs::create_dir_all(&self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
         let records = Records::of_store(store, cells)?.over(self.records()?);
         records.write(&self.folder.join(CELLS))?;
         Ok(records)
@@ -72,7 +75,8 @@ impl Results<'_> {
     /// Takes over the runs behind the figures. Those that cannot be are named; the others are there afterwards.
     pub(crate) fn keep_runs(&self, store: &Store, cells: &[Cell]) -> Vec<anyhow::Error> {
         let kept = figures::cells_that_are_kept(self.plan.scale);
-        let is_done = |cell: &&Cell| kept.contains(&cell.id) && store.standing(cell) == Standing::Done;
+        let is_done =
+            |cell: &&Cell| kept.contains(&cell.id) && store.standing(cell) == Standing::Done;
         let keep = |cell: &Cell| self.keep(store, &cell.id).with_context(|| format!("{}", cell.id));
         cells.iter().filter(is_done).filter_map(|cell| keep(cell).err()).collect()
     }
@@ -83,7 +87,8 @@ impl Results<'_> {
         let (mut files, mut failures) = (Vec::new(), Vec::new());
         // Notes that cannot be read are made anew.
         let mut drawn = Drawn::read(&folder).unwrap_or_default();
-        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder)) {
+        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder))
+        {
             match drawing.draw(dlt, &kept, &folder) {
                 Ok(figures) => {
                     for figure in figures {
@@ -105,7 +110,8 @@ impl Results<'_> {
         if drawing.has_points {
             return vec![format!("{FIGURES}/{}.json", drawing.name)];
         }
-        let names = [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CORRELATIONS];
+        let names =
+            [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CORRELATIONS];
         let of = |cell: CellId| names.map(|name| format!("{RUNS}/{cell}/{name}"));
         let files = drawing.cells().into_iter().flat_map(of);
         files.filter(|file| self.folder.join(file).is_file()).collect()
@@ -177,7 +183,9 @@ impl Results<'_> {
         for record in records.all() {
             let Outcome::Done(done) = &record.outcome else { continue };
             let changes = basis::changes(record, done).into_iter();
-            stale.extend(changes.map(|why| format!("{}: {} {why}", self.folder.display(), record.cell)));
+            stale.extend(
+                changes.map(|why| format!("{}: {} {why}", self.folder.display(), record.cell)),
+            );
         }
         let strangers = basis::strangers(records.all()).into_iter();
         stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
@@ -185,7 +193,9 @@ impl Results<'_> {
         for cell in grid::cells(&Part::all(self.plan.scale), self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };
             let is_result = matches!(record.outcome, Outcome::Done(_) | Outcome::Predicted(_));
-            if is_result && cell.arguments(&known).is_some_and(|arguments| arguments != record.arguments) {
+            if is_result
+                && cell.arguments(&known).is_some_and(|arguments| arguments != record.arguments)
+            {
                 stale.push(format!(
                     "{}: {} was run with other settings than the grid has",
                     self.folder.display(),
@@ -195,7 +205,9 @@ impl Results<'_> {
         }
         let folder = self.folder.join(FIGURES);
         let drawn = Drawn::read(&folder)?;
-        for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept(), &folder)) {
+        for drawing in
+            figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept(), &folder))
+        {
             let files = self.files_of(drawing);
             for figure in drawing.files(&folder) {
                 let whys = drawn.stale(&figure, &self.folder, &files);
@@ -229,7 +241,8 @@ impl Known for OfRecords<'_> {
 /// Every so many steps, and all that is no step.
 fn thinned(metrics: &str) -> Result<String> {
     let read = |(index, line)| {
-        let row = MetricRow::from_line(line).map_err(|error| anyhow!("line {}: {error}", index + 1))?;
+        let row =
+            MetricRow::from_line(line).map_err(|error| anyhow!("line {}: {error}", index + 1))?;
         Ok((row, line))
     };
     let rows = metrics.lines().enumerate().map(read).collect::<Result<Vec<(MetricRow, &str)>>>()?;
@@ -252,17 +265,20 @@ fn thinned(metrics: &str) -> Result<String> {
 /// A spec whose paths are cut down to their last part.
 fn portable_spec(text: &str) -> String {
     let line = |line: &str| match line.split_once(" = \"") {
-        Some((key @ ("source" | "recording" | "start" | "tokenizer"), rest)) => match rest.split_once('"') {
-            Some((path, comment)) => format!("{key} = \"{}\"{comment}", without_folders(path)),
-            None => line.to_owned(),
-        },
+        Some((key @ ("source" | "recording" | "start" | "tokenizer"), rest)) => {
+            match rest.split_once('"') {
+                Some((path, comment)) => format!("{key} = \"{}\"{comment}", without_folders(path)),
+                None => line.to_owned(),
+            }
+        }
         _ => line.to_owned(),
     };
     text.lines().map(|one| line(one) + "\n").collect()
 }
 
 fn portable_provenance(text: &str) -> Result<String> {
-    let mut provenance: dlt_spec::record::Provenance = serde_json::from_str(text).context("provenance")?;
+    let mut provenance: dlt_spec::record::Provenance =
+        serde_json::from_str(text).context("provenance")?;
     super::record::without_machine(&mut provenance);
     Ok(serde_json::to_string_pretty(&provenance)? + "\n")
 }
@@ -287,7 +303,9 @@ mod tests {
         (1..=800).for_each(|one| text += &(step(one) + "\n"));
         let kept = thinned(&text).unwrap();
         assert_eq!(kept.lines().count(), 1 + 1 + 200);
-        assert!(thinned(&text[..text.len() - 9]).unwrap_err().to_string().starts_with("line 801: "));
+        assert!(
+            thinned(&text[..text.len() - 9]).unwrap_err().to_string().starts_with("line 801: ")
+        );
         assert!(kept.contains(r#""step":800,"#) && kept.starts_with("{\"kind\":\"header\""));
     }
 

@@ -155,7 +155,9 @@ impl Row {
     /// What it says in a table.
     pub(crate) fn label(self) -> String {
         let label = match self {
-            Self::Shallow => "(i) Conventional, with as many layers as ours has independent ones at the end",
+            Self::Shallow => {
+                "(i) Conventional, with as many layers as ours has independent ones at the end"
+            }
             Self::Static => "(ii) The final sharing, fixed from the start",
             Self::Permuted => "(iii) The recorded decisions, layers permuted",
             Self::Replayed => "(iv) The recorded decisions, without Q",
@@ -221,7 +223,8 @@ impl Row {
     /// What it changes of the full method.
     pub(crate) fn settings(self, subject: Subject, scale: Scale, seed: u64) -> Vec<Setting> {
         let full = || CellId::new(subject, Self::Full, seed);
-        let fixed = |settings: &[&str]| settings.iter().map(|&one| Setting::fixed(one)).collect::<Vec<_>>();
+        let fixed =
+            |settings: &[&str]| settings.iter().map(|&one| Setting::fixed(one)).collect::<Vec<_>>();
         let over = |ground: &[&str], more: &[&str]| fixed(&[ground, more].concat());
         match self {
             Self::Full => Vec::new(),
@@ -236,7 +239,9 @@ impl Row {
             Self::Permuted => {
                 vec![Setting::fixed("agent.policy=permuted-replay"), Setting::DecisionsOf(full())]
             }
-            Self::Replayed => vec![Setting::fixed("agent.policy=replay"), Setting::DecisionsOf(full())],
+            Self::Replayed => {
+                vec![Setting::fixed("agent.policy=replay"), Setting::DecisionsOf(full())]
+            }
             Self::Replicated => fixed(&["tying.tie=replicate"]),
             Self::AllTrain => fixed(&["tying.initial=independent"]),
             Self::Cycle => fixed(&["agent.policy=none", "tying.initial=cycle"]),
@@ -271,7 +276,9 @@ fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
     let settings: &[&str] = match (scale, subject) {
         (_, Subject::Vision) => &[],
         (Scale::Paper, _) => &["model.positions=257"],
-        (Scale::Smoke | Scale::Laptop | Scale::Long, _) => &["model.dropout=0.0", "data.pipeline=stream"],
+        (Scale::Smoke | Scale::Laptop | Scale::Long, _) => {
+            &["model.dropout=0.0", "data.pipeline=stream"]
+        }
     };
     settings.iter().map(|&one| Setting::fixed(one)).collect()
 }
@@ -291,7 +298,8 @@ impl Rate {
 impl Regime {
     /// Every point, conventional training first.
     pub(crate) fn all() -> Vec<Self> {
-        let conventional = Rate::ALL.map(|rate| Self { who: Who::Nobody, rate, every: 0, until: 0 });
+        let conventional =
+            Rate::ALL.map(|rate| Self { who: Who::Nobody, rate, every: 0, until: 0 });
         let mut all = conventional.to_vec();
         for who in [Who::Agent, Who::Chance] {
             for rate in Rate::ALL {
@@ -316,8 +324,12 @@ impl Regime {
         let Self { who, rate, every, until } = self;
         match who {
             Who::Nobody => format!("Conventional training, rate {}", rate.text()),
-            Who::Agent => format!("Full method, rate {}, k = {every}, until {until} %", rate.text()),
-            Who::Chance => format!("Random policy, rate {}, k = {every}, until {until} %", rate.text()),
+            Who::Agent => {
+                format!("Full method, rate {}, k = {every}, until {until} %", rate.text())
+            }
+            Who::Chance => {
+                format!("Random policy, rate {}, k = {every}, until {until} %", rate.text())
+            }
         }
     }
 
@@ -328,9 +340,13 @@ impl Regime {
             format!("tying.decide_until={:?}", f64::from(self.until) / 100.0),
         ];
         match self.who {
-            Who::Nobody => vec![rate, "agent.policy=none".to_owned(), "tying.initial=independent".to_owned()],
+            Who::Nobody => {
+                vec![rate, "agent.policy=none".to_owned(), "tying.initial=independent".to_owned()]
+            }
             Who::Agent => [vec![rate], deciding.to_vec()].concat(),
-            Who::Chance => [vec![rate, "agent.policy=random".to_owned()], deciding.to_vec()].concat(),
+            Who::Chance => {
+                [vec![rate, "agent.policy=random".to_owned()], deciding.to_vec()].concat()
+            }
         }
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
 /// Those that are wanted, behind those that they need.
 pub(super) fn with_needs(mut cells: Vec<Cell>, is_wanted: impl Fn(&Cell) -> bool) -> Vec<Cell> {
     let wanted = cells.iter().filter(|cell| is_wanted(cell));
-    let needed: Vec<_> = wanted.flat_map(|cell| cell.needs().into_iter().chain([cell.id.clone()])).collect();
+    let needed: Vec<_> =
+        wanted.flat_map(|cell| cell.needs().into_iter().chain([cell.id.clone()])).collect();
     cells.retain(|cell| needed.contains(&cell.id));
     cells
 }
@@ -126,7 +127,10 @@ mod tests {
         assert_eq!(parse_rates("2e-3,5e-4").unwrap(), Rates::These(vec![Pace::Twice, Pace::Half]));
         for bad in ["", "1e-4", "1e-3,", "best,1e-3"] {
             let said = parse_rates(bad).unwrap_err();
-            assert!(said.starts_with("expected some of 5e-4, 1e-3, 2e-3, or best, got"), "{bad}: {said}");
+            assert!(
+                said.starts_with("expected some of 5e-4, 1e-3, 2e-3, or best, got"),
+                "{bad}: {said}"
+            );
         }
     }
 

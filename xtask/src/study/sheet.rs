@@ -96,8 +96,11 @@ impl Grid {
     fn markdown(&self) -> String {
         let mut table = Table::new(&self.heads.iter().map(String::as_str).collect::<Vec<_>>());
         self.rows.iter().for_each(|row| table.push(row));
-        let caption =
-            if self.caption.is_empty() { String::new() } else { format!("## {}\n\n", self.caption) };
+        let caption = if self.caption.is_empty() {
+            String::new()
+        } else {
+            format!("## {}\n\n", self.caption)
+        };
         format!("{caption}{table}")
     }
 }
@@ -117,7 +120,8 @@ impl Sheet {
 
     pub(crate) fn csv(&self) -> String {
         let mut text = "subject,row,quantity,paper,mean,least,most,seeds,missing\n".to_owned();
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value}"));
+        let number =
+            |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value}"));
         for figure in &self.figures {
             let cells = [
                 quoted(&figure.subject),

@@ -15,11 +15,13 @@ const CHANNEL: usize = 32 * 32;
 const SENTENCES: usize = 120;
 const SUBJECTS: [&str; 5] = ["the play", "this scene", "a fool", "the king", "her letter"];
 const VERBS: [&str; 4] = ["delights", "bores", "moves", "tires"];
-const ENDINGS: [&str; 6] = ["us", "the crowd", "nobody", "an old friend", "the court", "every guest"];
+const ENDINGS: [&str; 6] =
+    ["us", "the crowd", "nobody", "an old friend", "the court", "every guest"];
 
 /// Where each data set lies below `folder`, by its name in the catalogue.
 pub(crate) fn sources(folder: &Path) -> BTreeMap<String, String> {
-    let lies = |(name, path): &(&str, &str)| ((*name).to_owned(), folder.join(path).display().to_string());
+    let lies =
+        |(name, path): &(&str, &str)| ((*name).to_owned(), folder.join(path).display().to_string());
     [("cifar10", PICTURES_FILE), ("glue/sst2", "SST-2"), ("glue/cola", "CoLA"), ("glue/rte", "RTE")]
         .iter()
         .map(lies)
@@ -32,7 +34,9 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     let tsv = |rows: Vec<String>, head: &str| format!("{head}{}\n", rows.join("\n")).into_bytes();
     type Line = fn(usize, &str, &str, bool) -> String;
     let tasks: [(&str, &str, &str, Line); 3] = [
-        ("SST-2", "train.tsv", "sentence\tlabel\n", |_, one, _, good| format!("{one}\t{}", u8::from(good))),
+        ("SST-2", "train.tsv", "sentence\tlabel\n", |_, one, _, good| {
+            format!("{one}\t{}", u8::from(good))
+        }),
         ("CoLA", "train_full.tsv", "", |_, one, _, good| format!("s\t{}\t\t{one}", u8::from(good))),
         ("RTE", "train_full.tsv", "index\tsentence1\tsentence2\tlabel\n", |row, one, two, good| {
             format!("{row}\t{one}\t{two}\t{}", if good { "entailment" } else { "not_entailment" })
@@ -76,7 +80,8 @@ fn cifar10() -> Vec<u8> {
         for channel in 0..3 {
             bytes.extend((0..CHANNEL).map(|pixel| {
                 let is_on = pixel % 32 / 3 == class;
-                (if is_on { 200 } else { 40 } + (picture * 13 + pixel * 7 + channel * 29) % 40) as u8
+                (if is_on { 200 } else { 40 } + (picture * 13 + pixel * 7 + channel * 29) % 40)
+                    as u8
             }));
         }
     }
@@ -100,10 +105,13 @@ mod tests {
         write(folder.path()).unwrap();
         let sources = sources(folder.path());
         assert_eq!(fs::read(&sources["cifar10"]).unwrap().len(), PICTURES * 3073);
-        let lines =
-            |name: &str, file: &str| fs::read_to_string(Path::new(&sources[name]).join(file)).unwrap();
+        let lines = |name: &str, file: &str| {
+            fs::read_to_string(Path::new(&sources[name]).join(file)).unwrap()
+        };
         assert_eq!(lines("glue/sst2", "train.tsv").lines().count(), 1 + SENTENCES);
         assert!(lines("glue/cola", "dev.tsv").lines().all(|line| line.split('\t').count() == 4));
-        assert!(lines("glue/rte", "dev.tsv").lines().skip(1).all(|line| line.ends_with("entailment")));
+        assert!(
+            lines("glue/rte", "dev.tsv").lines().skip(1).all(|line| line.ends_with("entailment"))
+        );
     }
 }

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use dlt_spec::record::{
-    METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, SPEC_FILE, STATES_FILE, SUMMARY_FILE, Split,
-    Summary,
+    METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+    Split, Summary,
 };
 use dlt_state::{Recording, State};
 use serde::de::DeserializeOwned;
@@ -120,7 +120,11 @@ impl Store {
         let path = self.note_path(id);
         let Some(note) = read_json::<Note>(&path)? else { return Ok(None) };
         let came = note.schema;
-        ensure!(came == NOTE_SCHEMA, "{}: expected layout {NOTE_SCHEMA}, came {came}", path.display());
+        ensure!(
+            came == NOTE_SCHEMA,
+            "{}: expected layout {NOTE_SCHEMA}, came {came}",
+            path.display()
+        );
         Ok(Some(note))
     }
 
@@ -181,7 +185,9 @@ impl Store {
             return Standing::Waiting { on: cell.needs().into_iter().filter(is_open).collect() };
         };
         match note {
-            Some(note) if note.arguments != arguments || self.follows_another(&note, cell) => Standing::Stale,
+            Some(note) if note.arguments != arguments || self.follows_another(&note, cell) => {
+                Standing::Stale
+            }
             Some(_) if self.has_ended(cell) => match self.read_all(cell) {
                 Ok(()) => Standing::Done,
                 Err(error) => damaged(&error, &self.result(cell)),
@@ -285,7 +291,8 @@ impl Store {
             return Ok(None);
         }
         let name = |number: usize| self.beside(&cell.id, &format!("before-{number}"));
-        let aside = (1..).map(name).find(|path| !path.exists()).context("no name is left for it")?;
+        let aside =
+            (1..).map(name).find(|path| !path.exists()).context("no name is left for it")?;
         fs::rename(&found, &aside)
             .with_context(|| format!("cannot move {} to {}", found.display(), aside.display()))?;
         Ok(Some(aside))
@@ -312,9 +319,12 @@ impl Store {
     /// went on past its best. Both are of the same windows.
     pub(crate) fn last_to_best(&self, id: &CellId) -> Result<Option<f64>> {
         let path = self.run(id).join(METRICS_FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let perplexity = |line: &str| match MetricRow::from_line(line) {
-            Ok(MetricRow::Evaluation(row)) if row.split == Split::Validation => Some(row.perplexity),
+            Ok(MetricRow::Evaluation(row)) if row.split == Split::Validation => {
+                Some(row.perplexity)
+            }
             _ => None,
         };
         let mut all: Vec<f64> =
@@ -328,19 +338,25 @@ impl Store {
     /// Of a cell that only predicts memory, what was predicted.
     pub(crate) fn predictions(&self, id: &CellId) -> Result<Vec<Predicted>> {
         let path = self.prediction(id);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let lines = text.lines().enumerate().map(|(index, line)| {
             predicted(line).with_context(|| format!("{}: line {}", path.display(), index + 1))
         });
         let predictions: Vec<_> = lines.collect::<Result<_>>()?;
-        ensure!(!predictions.is_empty(), "{}: expected a state a line, came nothing", path.display());
+        ensure!(
+            !predictions.is_empty(),
+            "{}: expected a state a line, came nothing",
+            path.display()
+        );
         Ok(predictions)
     }
 
     /// The decisions of a run.
     pub(crate) fn recording(&self, id: &CellId) -> Result<Recording> {
         let path = self.run(id).join(STATES_FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Recording::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
     }
 }
@@ -363,7 +379,9 @@ fn is_locked(path: &Path) -> bool {
 /// What stands in a file of JSON; `None` where there is no file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?)),
+        Ok(text) => {
+            Ok(Some(serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

@@ -54,7 +54,8 @@ pub(crate) struct Ground {
 }
 
 impl Corpus {
-    pub(crate) const ALL: [Self; 4] = [Self::WikiText2, Self::WikiText103, Self::Lambada, Self::OneBillion];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::WikiText2, Self::WikiText103, Self::Lambada, Self::OneBillion];
 
     /// Its name in the catalogue of data sets.
     pub(crate) fn data(self) -> &'static str {
@@ -140,13 +141,21 @@ impl Subject {
     }
 
     fn smoke(self) -> Result<Ground, &'static str> {
-        let text =
-            ["training.steps=12", "evaluation.every_steps=6", "evaluation.windows=4", "tying.decide_every=2"];
+        let text = [
+            "training.steps=12",
+            "evaluation.every_steps=6",
+            "evaluation.windows=4",
+            "tying.decide_every=2",
+        ];
         let small = ["model.layers=4", "data.split=[0.98,0.01,0.01]"];
         let text = |more: &[&str]| Ok(ground("smoke", None, &[&small[..], &text, more].concat()));
         match self {
-            Self::Shakespeare | Self::Regime | Self::Method | Self::Gpt2(Corpus::WikiText2) => text(&[]),
-            Self::Bert(Corpus::WikiText2) => text(&["model.architecture=bert", "model.attention=causal"]),
+            Self::Shakespeare | Self::Regime | Self::Method | Self::Gpt2(Corpus::WikiText2) => {
+                text(&[])
+            }
+            Self::Bert(Corpus::WikiText2) => {
+                text(&["model.architecture=bert", "model.attention=causal"])
+            }
             Self::Memory | Self::MemoryPaper => text(&["model.layers=6"]),
             Self::Gpt2(_) | Self::Bert(_) => Err(NOT_HERE),
             Self::Vision => Ok(ground(
@@ -176,8 +185,13 @@ impl Subject {
         // A cell that is killed goes on from two minutes before.
         let often = "checkpoint.every_minutes=2.0";
         let rate = "optimizer.learning_rate=1e-3";
-        let wikitext =
-            [rate, "training.steps=1200", "evaluation.every_steps=300", "evaluation.windows=200", often];
+        let wikitext = [
+            rate,
+            "training.steps=1200",
+            "evaluation.every_steps=300",
+            "evaluation.windows=200",
+            often,
+        ];
         Ok(match self {
             Self::Shakespeare => ground("shakespeare-12", None, &[rate, often]),
             Self::Regime => ground("shakespeare-12", None, &["training.steps=400", often]),
@@ -187,9 +201,11 @@ impl Subject {
                 let size = ["name=gpt2-wikitext-2", "model.layers=48", "model.width=64"];
                 ground("shakespeare-12", Some("wikitext-2"), &[&size[..], &wikitext].concat())
             }
-            Self::Bert(Corpus::WikiText2) => {
-                ground("bert-small", Some("wikitext-2"), &[&["name=bert-wikitext-2"], &wikitext[..]].concat())
-            }
+            Self::Bert(Corpus::WikiText2) => ground(
+                "bert-small",
+                Some("wikitext-2"),
+                &[&["name=bert-wikitext-2"], &wikitext[..]].concat(),
+            ),
             Self::Gpt2(_) | Self::Bert(_) => return Err(NOT_HERE),
             Self::Memory => ground(
                 "gpt2-paper",
@@ -257,7 +273,12 @@ impl Subject {
     }
 
     fn paper(self) -> Result<Ground, &'static str> {
-        let long = ["training.steps=auto", "training.epochs=300", "training.batch=16", "model.context=256"];
+        let long = [
+            "training.steps=auto",
+            "training.epochs=300",
+            "training.batch=16",
+            "model.context=256",
+        ];
         Ok(match self {
             Self::Method => return Err(NOT_HERE),
             Self::Shakespeare | Self::Regime => ground("gpt2-small", None, &long),

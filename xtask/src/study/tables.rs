@@ -44,7 +44,8 @@ fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
             *places.entry(if device == "cpu" { &host.cpu } else { device }).or_default() += 1;
         }
     }
-    let all: Vec<String> = places.iter().map(|(place, runs)| format!("{runs} on {place}")).collect();
+    let all: Vec<String> =
+        places.iter().map(|(place, runs)| format!("{runs} on {place}")).collect();
     (!all.is_empty()).then(|| {
         format!(
             "Runs that this page stands on: {}. Times are those of the place; what a model learns differs by rounding only.",
@@ -57,7 +58,8 @@ fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
 fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Grid {
     let has_classes =
         view.group(subject, Row::Full).done.iter().any(|done| done.summary.test_scores.is_some());
-    let (what, decimals): (_, usize) = if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
+    let (what, decimals): (_, usize) =
+        if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
     let validation = if has_classes { validation_accuracy } else { validation_perplexity };
     let test = if has_classes { test_accuracy } else { test_perplexity };
     let (on_validation, on_test) = (format!("{what}, validation"), format!("{what}, test"));
@@ -111,7 +113,10 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
 
 /// Trainable parameters in blocks, in the mean over training, as a share of those of the conventional model with all of its
 /// layers, which a row with fewer layers has not.
-fn share_of_blocks(group: &super::view::Group<'_>, conventional: &super::view::Group<'_>) -> String {
+fn share_of_blocks(
+    group: &super::view::Group<'_>,
+    conventional: &super::view::Group<'_>,
+) -> String {
     let whole = conventional
         .done
         .iter()

@@ -58,8 +58,10 @@ impl<'a> View<'a> {
             let record = self.records.get(need);
             matches!(record.map(|record| &record.outcome), Some(Outcome::Failed { .. }))
         };
-        let needs =
-            place(subject, row, seed, self.plan.scale).cell().map(|cell| cell.needs()).unwrap_or_default();
+        let needs = place(subject, row, seed, self.plan.scale)
+            .cell()
+            .map(|cell| cell.needs())
+            .unwrap_or_default();
         match needs.into_iter().find(has_failed) {
             Some(need) => format!("seed {seed} not run, as it needs {need}, which FAILED"),
             None => format!("seed {seed} not run"),

@@ -19,15 +19,21 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines = text.lines().count();
     if lines > MAX_LINES {
-        let advice =
-            format!("has {lines} lines, {MAX_LINES} at most: move detail into the crates' own documentation");
+        let advice = format!(
+            "has {lines} lines, {MAX_LINES} at most: move detail into the crates' own documentation"
+        );
         findings.push(Finding::new(PATH, lines, advice));
     }
     for name in workspace.edges.keys().filter(|name| !mentions(text, name)) {
-        findings.push(Finding::new(PATH, 1, format!("does not mention `{name}`: say what the crate is for")));
+        findings.push(Finding::new(
+            PATH,
+            1,
+            format!("does not mention `{name}`: say what the crate is for"),
+        ));
     }
     for (number, line) in markdown::prose(text) {
-        for span in markdown::code_spans(line).filter(|span| names_a_path(tree, span) && !exists(tree, span))
+        for span in markdown::code_spans(line)
+            .filter(|span| names_a_path(tree, span) && !exists(tree, span))
         {
             let advice = format!("names `{span}`, which does not exist: name what is there now");
             findings.push(Finding::new(PATH, number, advice));
@@ -61,7 +67,9 @@ fn exists(tree: &Tree, span: &str) -> bool {
     };
     tree.holds(fixed)
         || tree.holds(&format!("crates/{fixed}"))
-        || tree.paths().any(|path| path.strip_suffix(fixed).is_some_and(|folder| folder.ends_with('/')))
+        || tree
+            .paths()
+            .any(|path| path.strip_suffix(fixed).is_some_and(|folder| folder.ends_with('/')))
 }
 
 #[cfg(test)]
@@ -69,7 +77,8 @@ mod tests {
     use super::*;
 
     fn findings(text: &str) -> Vec<String> {
-        let tree = Tree::of(&[(PATH, text), ("crates/a/src/bank.rs", ""), ("data/presets/x.toml", "")]);
+        let tree =
+            Tree::of(&[(PATH, text), ("crates/a/src/bank.rs", ""), ("data/presets/x.toml", "")]);
         check(&tree, &Workspace::of(&[("a", &[])])).iter().map(ToString::to_string).collect()
     }
 
@@ -82,10 +91,15 @@ mod tests {
 
     #[test]
     fn rejects_paths_that_are_gone() {
-        for gone in ["crates/b", "crates/a/src/gone.rs", "a/gone", "gone.rs", "data/gone/*.toml", "ank.rs"] {
+        for gone in
+            ["crates/b", "crates/a/src/gone.rs", "a/gone", "gone.rs", "data/gone/*.toml", "ank.rs"]
+        {
             let found = findings(&format!("`a`\n`{gone}`\n"));
             assert_eq!(found.len(), 1, "{gone}: {found:?}");
-            assert!(found[0].starts_with(&format!("ARCHITECTURE.md:2: names `{gone}`")), "{found:?}");
+            assert!(
+                found[0].starts_with(&format!("ARCHITECTURE.md:2: names `{gone}`")),
+                "{found:?}"
+            );
         }
     }
 

@@ -13,8 +13,10 @@ pub(super) fn check(tree: &Tree, known: &[String]) -> Vec<Finding> {
     for (path, text) in ENDINGS.iter().flat_map(|ending| tree.texts(ending)) {
         for (line, number) in text.lines().zip(1..) {
             for name in names(line).filter(|name| !known.iter().any(|one| one == name)) {
-                let advice =
-                    format!("names `{PROGRAM}{name}`, which does not exist: there are {}", known.join(", "));
+                let advice = format!(
+                    "names `{PROGRAM}{name}`, which does not exist: there are {}",
+                    known.join(", ")
+                );
                 findings.push(Finding::new(path, number, advice));
             }
         }
@@ -38,7 +40,10 @@ mod tests {
 
     fn findings(text: &str) -> Vec<String> {
         let tree = Tree::of(&[("CONTRIBUTING.md", text), (".ci/run", text)]);
-        check(&tree, &["tidy".to_owned(), "cuda-check".to_owned()]).iter().map(ToString::to_string).collect()
+        check(&tree, &["tidy".to_owned(), "cuda-check".to_owned()])
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -51,8 +56,8 @@ mod tests {
     fn rejects_a_command_that_does_not_exist_in_every_kind_of_file() {
         let found = findings("`cargo xtask tidier`\n");
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(
-            found[0].contains("names `cargo xtask tidier`, which does not exist: there are tidy, cuda-check")
-        );
+        assert!(found[0].contains(
+            "names `cargo xtask tidier`, which does not exist: there are tidy, cuda-check"
+        ));
     }
 }

@@ -28,7 +28,11 @@ struct Declared {
 /// Both directions: an edge that the list does not have, and one that it has and the manifests have not.
 pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else {
-        return vec![Finding::new(PATH, 1, "does not exist: write it, with the list of crate edges")];
+        return vec![Finding::new(
+            PATH,
+            1,
+            "does not exist: write it, with the list of crate edges",
+        )];
     };
     let (list, mut findings) = match declared(text) {
         Ok(found) => found,
@@ -36,7 +40,8 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     };
     for (name, edges) in &workspace.edges {
         let Some(declared) = list.get(name) else {
-            let advice = format!("{name} is not in the list of crate edges: add '- {name}: ...' to {PATH}");
+            let advice =
+                format!("{name} is not in the list of crate edges: add '- {name}: ...' to {PATH}");
             findings.push(in_manifest(tree, name, "name", advice));
             continue;
         };
@@ -48,14 +53,16 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             findings.push(in_manifest(tree, name, edge, advice));
         }
         for edge in declared.edges.difference(edges) {
-            let advice =
-                format!("{name} does not depend on {edge} (any more): remove the edge from the list");
+            let advice = format!(
+                "{name} does not depend on {edge} (any more): remove the edge from the list"
+            );
             findings.push(Finding::new(PATH, declared.line, advice));
         }
     }
     for (name, declared) in list.iter().filter(|(name, _)| !workspace.edges.contains_key(*name)) {
-        let advice =
-            format!("{name} is no crate of the workspace: remove its line from the list of crate edges");
+        let advice = format!(
+            "{name} is no crate of the workspace: remove its line from the list of crate edges"
+        );
         findings.push(Finding::new(PATH, declared.line, advice));
     }
     findings
@@ -65,7 +72,11 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
 fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Finding> {
     let at = |marker| text.lines().position(|line| line.trim() == marker);
     let (Some(opening), Some(closing)) = (at(OPENING), at(CLOSING)) else {
-        return Err(Finding::new(PATH, 1, format!("lacks the markers {OPENING} and {CLOSING}, one a line")));
+        return Err(Finding::new(
+            PATH,
+            1,
+            format!("lacks the markers {OPENING} and {CLOSING}, one a line"),
+        ));
     };
     let mut list = BTreeMap::new();
     let mut findings = Vec::new();
@@ -74,11 +85,19 @@ fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Fi
             continue;
         }
         let Some((name, edges)) = entry(line) else {
-            findings.push(Finding::new(PATH, number, "is not '- crate: crate, crate' or '- crate: none'"));
+            findings.push(Finding::new(
+                PATH,
+                number,
+                "is not '- crate: crate, crate' or '- crate: none'",
+            ));
             continue;
         };
         if list.insert(name.clone(), Declared { line: number, edges }).is_some() {
-            findings.push(Finding::new(PATH, number, format!("{name} has two lines: make them one")));
+            findings.push(Finding::new(
+                PATH,
+                number,
+                format!("{name} has two lines: make them one"),
+            ));
         }
     }
     Ok((list, findings))
@@ -100,7 +119,8 @@ fn entry(line: &str) -> Option<(String, BTreeSet<String>)> {
 fn in_manifest(tree: &Tree, name: &str, key: &str, advice: String) -> Finding {
     let in_folder = format!("crates/{name}/Cargo.toml");
     let path = if tree.holds(&in_folder) { in_folder } else { format!("{name}/Cargo.toml") };
-    let line = tree.text(&path).and_then(|text| text.lines().position(|line| line.starts_with(key)));
+    let line =
+        tree.text(&path).and_then(|text| text.lines().position(|line| line.starts_with(key)));
     Finding::new(&path, line.map_or(1, |index| index + 1), advice)
 }
 
@@ -165,7 +185,9 @@ mod tests {
 
     #[test]
     fn rejects_a_document_without_the_list() {
-        for tree in [Tree::of(&[]), Tree::of(&[(PATH, OPENING)]), Tree::of(&[(PATH, "- a: none\n")])] {
+        for tree in
+            [Tree::of(&[]), Tree::of(&[(PATH, OPENING)]), Tree::of(&[(PATH, "- a: none\n")])]
+        {
             assert_eq!(check(&tree, &Workspace::of(&[("a", &[])])).len(), 1, "{tree:?}");
         }
     }

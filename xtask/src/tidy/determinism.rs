@@ -49,13 +49,24 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 return;
             }
             for word in words {
-                let found = lines_with_word(text, word).into_iter().filter(|&number| number <= lines);
-                findings.extend(found.map(|number| Finding::new(path, number, format!("'{word}' {advice}"))));
+                let found =
+                    lines_with_word(text, word).into_iter().filter(|&number| number <= lines);
+                findings.extend(
+                    found.map(|number| Finding::new(path, number, format!("'{word}' {advice}"))),
+                );
             }
         };
         refuse(&CHANCE, &[], "is chance that no seed settles: draw from dlt_spec::seeds::stream");
-        refuse(&CANDLE, &[], "draws from candle's own generator: draw from dlt_spec::seeds::stream");
-        refuse(&HASHED, &HASHED_ALLOWED, "has an order that hangs on chance: use BTreeMap or BTreeSet");
+        refuse(
+            &CANDLE,
+            &[],
+            "draws from candle's own generator: draw from dlt_spec::seeds::stream",
+        );
+        refuse(
+            &HASHED,
+            &HASHED_ALLOWED,
+            "has an order that hangs on chance: use BTreeMap or BTreeSet",
+        );
         refuse(&CLOCK, &CLOCK_ALLOWED, "reads the clock: ask crates/dlt-train/src/clock.rs");
     }
     findings

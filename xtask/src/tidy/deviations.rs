@@ -68,10 +68,14 @@ fn claim<'t>(switches: &Switches, span: &'t str) -> Option<Claim<'t>> {
         None => (span, false),
     };
     let (field, values) = named.split_once('=').unwrap_or((named, ""));
-    let values =
-        values.split('|').map(|value| value.trim().trim_matches('"')).filter(|value| !value.is_empty());
+    let values = values
+        .split('|')
+        .map(|value| value.trim().trim_matches('"'))
+        .filter(|value| !value.is_empty());
     match field.trim().split_once('.') {
-        Some((section, field)) if is_word(field) && (announced || switches.section(section).is_some()) => {
+        Some((section, field))
+            if is_word(field) && (announced || switches.section(section).is_some()) =>
+        {
             Some(Claim::Switch { section, field, values: values.collect() })
         }
         _ => announced.then_some(Claim::Unreadable),
@@ -81,12 +85,15 @@ fn claim<'t>(switches: &Switches, span: &'t str) -> Option<Claim<'t>> {
 /// What is wrong with a claim, and what to do about it.
 fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> {
     match claim {
-        Claim::Unreadable => Some("write `test: name` or `switch: section.field = value`".to_owned()),
+        Claim::Unreadable => {
+            Some("write `test: name` or `switch: section.field = value`".to_owned())
+        }
         Claim::Test { krate, name } => {
             let folder = krate.map(|krate| format!("crates/{krate}/")).unwrap_or_default();
             let mut sources = tree.texts(".rs").filter(|(path, _)| path.starts_with(&folder));
-            (!sources.any(|(_, text)| declares_function(text, name)))
-                .then(|| format!("no `fn {name}(` in the sources: name the test that pins this entry"))
+            (!sources.any(|(_, text)| declares_function(text, name))).then(|| {
+                format!("no `fn {name}(` in the sources: name the test that pins this entry")
+            })
         }
         Claim::Switch { section, field, values } => {
             let Some(kind) = switches.section(section).and_then(|fields| fields.get(*field)) else {
@@ -102,7 +109,8 @@ fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> 
 }
 
 fn is_word(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+    !name.is_empty()
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
 /// Counts the claims of numbered entries.
@@ -149,7 +157,11 @@ impl Entries {
     fn finish(mut self) -> Vec<Finding> {
         self.close();
         if self.tests == 0 {
-            self.findings.push(Finding::new(PATH, 1, "names no test: add `test: name` to each entry"));
+            self.findings.push(Finding::new(
+                PATH,
+                1,
+                "names no test: add `test: name` to each entry",
+            ));
         }
         self.findings
     }
@@ -178,7 +190,9 @@ impl Switches {
         let mut in_enum = None;
         let mut renamed = None;
         for line in source.lines().map(str::trim) {
-            if let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) {
+            if let Some(name) =
+                line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {"))
+            {
                 in_struct = Some(name.to_owned());
             } else if line.starts_with('}') {
                 (in_struct, in_enum) = (None, None);
@@ -240,8 +254,10 @@ mod tests {
 
     fn findings(text: &str) -> Vec<String> {
         let test = "#[test]\nfn law_untie() {}\n";
-        let tree =
-            Tree::of(&[("crates/dlt-spec/src/spec.rs", SPEC), ("crates/dlt-models/tests/laws.rs", test)]);
+        let tree = Tree::of(&[
+            ("crates/dlt-spec/src/spec.rs", SPEC),
+            ("crates/dlt-models/tests/laws.rs", test),
+        ]);
         check(&tree, text).iter().map(ToString::to_string).collect()
     }
 
@@ -257,9 +273,14 @@ mod tests {
 
     #[test]
     fn rejects_tests_that_do_not_exist() {
-        for gone in ["test: law_gone", "law_gone", "test: dlt-train::law_untie", "test: law untie", "test:"] {
+        for gone in
+            ["test: law_gone", "law_gone", "test: dlt-train::law_untie", "test: law untie", "test:"]
+        {
             let found = findings(&format!("`test: law_untie`\n`{gone}`\n"));
-            assert!(found.len() == 1 && found[0].starts_with("DEVIATIONS.md:2: "), "{gone}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].starts_with("DEVIATIONS.md:2: "),
+                "{gone}: {found:?}"
+            );
         }
     }
 
@@ -276,7 +297,10 @@ mod tests {
         ];
         for gone in gone {
             let found = findings(&format!("`test: law_untie`\n`{gone}`\n"));
-            assert!(found.len() == 1 && found[0].starts_with("DEVIATIONS.md:2: "), "{gone}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].starts_with("DEVIATIONS.md:2: "),
+                "{gone}: {found:?}"
+            );
         }
     }
 
@@ -285,7 +309,10 @@ mod tests {
         let row = findings("`test: law_untie`\n| 1 | `tying.untie` |\n`test: law_untie`\n");
         assert!(row.len() == 1 && row[0].starts_with("DEVIATIONS.md:2: the entry"), "{row:?}");
         let section = findings("### 1\n`tying.untie`\n\n### 2\n`test: law_untie`\n");
-        assert!(section.len() == 1 && section[0].starts_with("DEVIATIONS.md:1: the entry"), "{section:?}");
+        assert!(
+            section.len() == 1 && section[0].starts_with("DEVIATIONS.md:1: the entry"),
+            "{section:?}"
+        );
     }
 
     #[test]
@@ -298,7 +325,10 @@ mod tests {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let switches = Switches::read(&Tree::read(root).unwrap());
         for section in ["model", "data", "training", "evaluation", "optimizer", "tying", "agent"] {
-            assert!(switches.section(section).is_some_and(|fields| !fields.is_empty()), "{section}");
+            assert!(
+                switches.section(section).is_some_and(|fields| !fields.is_empty()),
+                "{section}"
+            );
         }
         let kind = &switches.section("tying").unwrap()["untie"];
         assert_eq!(switches.words(kind).unwrap(), &["copy", "alias"]);

@@ -11,7 +11,8 @@ use crate::tree::Tree;
 const MAIN_MEMORY: [&str; 6] =
     ["Device::Cpu", "CpuStorage", "Storage::Cpu", "storage_and_layout", "cpu_storage", "is_cpu()"];
 /// Copies a tensor to main memory, and makes a device finish all that it was given.
-const READ_BACK: [&str; 7] = ["to_vec0", "to_vec1", "to_vec2", "to_vec3", "to_scalar", "to_device", "to_cpu"];
+const READ_BACK: [&str; 7] =
+    ["to_vec0", "to_vec1", "to_vec2", "to_vec3", "to_scalar", "to_device", "to_cpu"];
 
 /// The kernels for main memory, which look into it in every file, and the crates that only they use.
 const KERNELS: &str = "crates/dlt-kernels";
@@ -36,7 +37,11 @@ const IN_MAIN_MEMORY: &[Place] = &[
         2,
         "files are read into main memory, then moved",
     ),
-    place("crates/dlt-models/src/huggingface/weights.rs", 1, "headers are read, and which layers are tied"),
+    place(
+        "crates/dlt-models/src/huggingface/weights.rs",
+        1,
+        "headers are read, and which layers are tied",
+    ),
     place("crates/dlt-train/src/device.rs", 1, "chooses the device"),
     place("crates/dlt-train/src/doctor.rs", 1, "looks whether a file can be read, on any machine"),
     place(
@@ -45,12 +50,20 @@ const IN_MAIN_MEMORY: &[Place] = &[
         "a model file is written from a checkpoint, on any machine",
     ),
     place("crates/dlt-train/src/memory.rs", 1, "main memory is counted differently from a GPU's"),
-    place("crates/dlt-train/src/optimizer/resting.rs", 1, "where there are no moments there is no device"),
+    place(
+        "crates/dlt-train/src/optimizer/resting.rs",
+        1,
+        "where there are no moments there is no device",
+    ),
 ];
 
 const READS_BACK: &[Place] = &[
     place("crates/dlt-cli/src/import.rs", 1, "the checksum of weights from another program"),
-    place("crates/dlt-models/src/backward/sketches.rs", 1, "sketches of gradients, once a pass that asks"),
+    place(
+        "crates/dlt-models/src/backward/sketches.rs",
+        1,
+        "sketches of gradients, once a pass that asks",
+    ),
     place("crates/dlt-models/src/file/deferred.rs", 1, "weights that are written to a file"),
     place(
         "crates/dlt-models/src/generation/decoder.rs",
@@ -62,10 +75,22 @@ const READS_BACK: &[Place] = &[
         3,
         "weights from files: moved to the device, compared, looked through for NaN",
     ),
-    place("crates/dlt-models/src/model.rs", 1, "scores of the next token, for whoever asks for them"),
-    place("crates/dlt-train/src/checkpoint/contents.rs", 1, "tensors that are written to a checkpoint"),
+    place(
+        "crates/dlt-models/src/model.rs",
+        1,
+        "scores of the next token, for whoever asks for them",
+    ),
+    place(
+        "crates/dlt-train/src/checkpoint/contents.rs",
+        1,
+        "tensors that are written to a checkpoint",
+    ),
     place("crates/dlt-train/src/device.rs", 1, "the computation that shows that a GPU works"),
-    place("crates/dlt-train/src/evaluation.rs", 1, "scores of classes, once a batch of an evaluation"),
+    place(
+        "crates/dlt-train/src/evaluation.rs",
+        1,
+        "scores of classes, once a batch of an evaluation",
+    ),
     place("crates/dlt-train/src/optimizer/resting.rs", 1, "moments that go to rest on disk"),
 ];
 
@@ -86,7 +111,8 @@ fn found<'t>(tree: &'t Tree, words: &[&str]) -> BTreeMap<&'t str, Vec<usize>> {
     let is_checked = |path: &str| path.starts_with("crates/") && !path.starts_with(KERNELS);
     for (path, text) in tree.texts(".rs").filter(|(path, _)| is_checked(path)) {
         let product = product_lines(path, text);
-        let mut lines: Vec<usize> = words.iter().flat_map(|word| lines_with_word(text, word)).collect();
+        let mut lines: Vec<usize> =
+            words.iter().flat_map(|word| lines_with_word(text, word)).collect();
         lines.retain(|&line| line <= product);
         lines.sort_unstable();
         lines.dedup();
@@ -97,15 +123,23 @@ fn found<'t>(tree: &'t Tree, words: &[&str]) -> BTreeMap<&'t str, Vec<usize>> {
     found
 }
 
-fn compare(found: &BTreeMap<&str, Vec<usize>>, places: &[Place], advice: &str, findings: &mut Vec<Finding>) {
+fn compare(
+    found: &BTreeMap<&str, Vec<usize>>,
+    places: &[Place],
+    advice: &str,
+    findings: &mut Vec<Finding>,
+) {
     let listed = "xtask/src/tidy/devices.rs";
     for (path, lines) in found {
         let place = places.iter().find(|place| place.path == *path);
         let allowed = place.map_or(0, |place| place.lines);
-        let why =
-            place.map_or_else(String::new, |place| format!(", which allows {allowed} here: {}", place.why));
+        let why = place.map_or_else(String::new, |place| {
+            format!(", which allows {allowed} here: {}", place.why)
+        });
         let advice = format!("{advice}, or say why not in {listed}{why}");
-        findings.extend(lines.iter().skip(allowed).map(|&line| Finding::new(path, line, advice.clone())));
+        findings.extend(
+            lines.iter().skip(allowed).map(|&line| Finding::new(path, line, advice.clone())),
+        );
     }
     for place in places {
         let lines = found.get(place.path).map_or(0, Vec::len);

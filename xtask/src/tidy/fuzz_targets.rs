@@ -28,7 +28,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     for (list, names) in [(README, rows(tree)), (MANIFEST, programs(tree))] {
         let gone = names.iter().filter(|(_, name)| !targets.contains(&name.as_str()));
         findings.extend(gone.map(|(line, name)| {
-            Finding::new(list, *line, format!("names the target `{name}`, which has no file in {TARGETS}"))
+            Finding::new(
+                list,
+                *line,
+                format!("names the target `{name}`, which has no file in {TARGETS}"),
+            )
         }));
     }
     findings
@@ -77,7 +81,10 @@ mod tests {
         let found = findings("", "", &["fuzz/fuzz_targets/one.rs"]);
         assert_eq!(found.len(), 3, "{found:?}");
         for missing in ["fuzz/README.md", "fuzz/Cargo.toml", "fuzz/corpus/one"] {
-            assert!(found.iter().any(|one| one.contains(missing)), "nothing says {missing}: {found:?}");
+            assert!(
+                found.iter().any(|one| one.contains(missing)),
+                "nothing says {missing}: {found:?}"
+            );
         }
     }
 

@@ -10,8 +10,9 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         for (number, line) in markdown::prose(text) {
             for target in markdown::links(line).into_iter().filter(|target| is_relative(target)) {
                 if !leads_somewhere(tree, path, target) {
-                    let advice =
-                        format!("links to {target}, which is not in the repository: mend or remove the link");
+                    let advice = format!(
+                        "links to {target}, which is not in the repository: mend or remove the link"
+                    );
                     findings.push(Finding::new(path, number, advice));
                 }
             }

@@ -12,7 +12,9 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.texts(".toml").filter(|(path, _)| path.starts_with(FOLDER)) {
         for entry in HEADER.iter().filter(|entry| !has_entry(text, entry)) {
-            let advice = format!("the comment at the top lacks '{entry} ...': add it, with something to say");
+            let advice = format!(
+                "the comment at the top lacks '{entry} ...': add it, with something to say"
+            );
             findings.push(Finding::new(path, 1, advice));
         }
     }

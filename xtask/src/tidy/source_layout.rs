@@ -24,8 +24,9 @@ fn length(path: &str, text: &str) -> Option<Finding> {
         let advice = format!("the file has {lines} lines, {MAX_LINES} at most: split it by idea");
         Some(Finding::new(path, lines, advice))
     } else if product > MAX_PRODUCT_LINES {
-        let advice =
-            format!("{product} lines without tests, {MAX_PRODUCT_LINES} at most: split the file by idea");
+        let advice = format!(
+            "{product} lines without tests, {MAX_PRODUCT_LINES} at most: split the file by idea"
+        );
         Some(Finding::new(path, product, advice))
     } else {
         None
@@ -39,13 +40,19 @@ fn names(path: &str, text: &str) -> Vec<Finding> {
     for name in parts.filter(|part| NO_NAMES.contains(part)) {
         let advice = match name {
             "mod" => "modules are 'foo.rs' beside 'foo/': rename 'foo/mod.rs'".to_owned(),
-            _ => format!("'{name}' says nothing: name the module for the one idea it holds, with a noun"),
+            _ => format!(
+                "'{name}' says nothing: name the module for the one idea it holds, with a noun"
+            ),
         };
         findings.push(Finding::new(path, 1, advice));
     }
     for (line, number) in text.lines().zip(1..) {
-        let Some(name) = inline_module(line).filter(|name| NO_NAMES.contains(name)) else { continue };
-        let advice = format!("'{name}' says nothing: name the module for the one idea it holds, with a noun");
+        let Some(name) = inline_module(line).filter(|name| NO_NAMES.contains(name)) else {
+            continue;
+        };
+        let advice = format!(
+            "'{name}' says nothing: name the module for the one idea it holds, with a noun"
+        );
         findings.push(Finding::new(path, number, advice));
     }
     findings
@@ -69,23 +76,34 @@ mod tests {
 
     #[test]
     fn short_files_with_nouns_have_no_findings() {
-        let text =
-            format!("mod bank;\n{}#[cfg(test)]\nmod tests {{\n{}}}\n", "\n".repeat(499), "\n".repeat(97));
+        let text = format!(
+            "mod bank;\n{}#[cfg(test)]\nmod tests {{\n{}}}\n",
+            "\n".repeat(499),
+            "\n".repeat(97)
+        );
         assert!(findings("crates/a/src/block_bank.rs", &text).is_empty());
     }
 
     #[test]
     fn rejects_long_files() {
         let product = findings("crates/a/src/bank.rs", &"\n".repeat(501));
-        assert!(product.len() == 1 && product[0].contains("501 lines without tests"), "{product:?}");
+        assert!(
+            product.len() == 1 && product[0].contains("501 lines without tests"),
+            "{product:?}"
+        );
         assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(600)).is_empty());
         let all = findings("crates/a/tests/laws.rs", &"\n".repeat(601));
-        assert!(all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:601: the file has"), "{all:?}");
+        assert!(
+            all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:601: the file has"),
+            "{all:?}"
+        );
     }
 
     #[test]
     fn rejects_modules_that_are_no_nouns() {
-        for path in ["crates/a/src/utils.rs", "crates/a/src/helpers/x.rs", "crates/a/tests/laws/common.rs"] {
+        for path in
+            ["crates/a/src/utils.rs", "crates/a/src/helpers/x.rs", "crates/a/tests/laws/common.rs"]
+        {
             assert_eq!(findings(path, "").len(), 1, "{path}");
         }
         for line in ["mod utils;", "pub mod common {", "    pub(crate) mod base;"] {

@@ -38,7 +38,11 @@ fn unfinished(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (word, advice) in UNFINISHED {
         for number in lines_with_word(text, word) {
-            findings.push(Finding::new(path, number, format!("'{word}' is unfinished work: {advice}")));
+            findings.push(Finding::new(
+                path,
+                number,
+                format!("'{word}' is unfinished work: {advice}"),
+            ));
         }
     }
     findings
@@ -46,12 +50,17 @@ fn unfinished(path: &str, text: &str) -> Vec<Finding> {
 
 /// In everything but tests in Rust, which may need such a path as an example of bad input.
 fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
-    let checked_lines =
-        if path.ends_with(".rs") { rust_source::product_lines(path, text) } else { text.lines().count() };
+    let checked_lines = if path.ends_with(".rs") {
+        rust_source::product_lines(path, text)
+    } else {
+        text.lines().count()
+    };
     let mut findings = Vec::new();
     for (line, number) in text.lines().zip(1..).take(checked_lines) {
         for folder in MACHINE_FOLDERS.iter().filter(|folder| starts_a_path(line, folder)) {
-            let advice = format!("'/{folder}/' is a path of one machine: write a relative path or an option");
+            let advice = format!(
+                "'/{folder}/' is a path of one machine: write a relative path or an option"
+            );
             findings.push(Finding::new(path, number, advice));
         }
     }
@@ -73,7 +82,8 @@ mod tests {
 
     #[test]
     fn finished_work_has_no_findings() {
-        let text = "// a method; see https://example.org/work/tmp/\nlet a = root.join(\"src/home/x\");\n";
+        let text =
+            "// a method; see https://example.org/work/tmp/\nlet a = root.join(\"src/home/x\");\n";
         assert!(findings("crates/a/src/lib.rs", text).is_empty());
         assert!(findings("README.md", "TODO lists are a topic of data/work/x.txt\n").is_empty());
     }
@@ -90,11 +100,15 @@ mod tests {
     #[test]
     fn rejects_paths_of_one_machine_outside_tests() {
         for folder in MACHINE_FOLDERS {
-            for path in ["README.md", "crates/a/src/lib.rs", "crates/a/tests/oracle.py", ".ci/run"] {
+            for path in ["README.md", "crates/a/src/lib.rs", "crates/a/tests/oracle.py", ".ci/run"]
+            {
                 let found = findings(path, &format!("open('/{folder}/x')\n"));
                 assert_eq!(found.len(), 1, "{path} {folder}: {found:?}");
             }
         }
-        assert!(findings("crates/a/src/lib.rs", "#[cfg(test)]\nmod tests {\n\"/tmp/x\"\n}\n").is_empty());
+        assert!(
+            findings("crates/a/src/lib.rs", "#[cfg(test)]\nmod tests {\n\"/tmp/x\"\n}\n")
+                .is_empty()
+        );
     }
 }

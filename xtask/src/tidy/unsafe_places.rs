@@ -17,12 +17,16 @@ const LINT: &str = "unsafe_code";
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else { return Vec::new() };
     let places: Vec<(&str, usize)> = tree.texts(".rs").filter_map(place).collect();
-    let Some((number, line)) = markdown::prose(text).find(|(_, line)| line.starts_with(LIST)) else {
+    let Some((number, line)) = markdown::prose(text).find(|(_, line)| line.starts_with(LIST))
+    else {
         let none = places.is_empty();
-        let advice = format!("has no line that begins with \"{LIST}\": list the files that hold unsafe code");
+        let advice = format!(
+            "has no line that begins with \"{LIST}\": list the files that hold unsafe code"
+        );
         return if none { Vec::new() } else { vec![Finding::new(PATH, 1, advice)] };
     };
-    let named: Vec<&str> = markdown::code_spans(line).filter(|span| span.ends_with(".rs")).collect();
+    let named: Vec<&str> =
+        markdown::code_spans(line).filter(|span| span.ends_with(".rs")).collect();
     let unnamed = places.iter().filter(|(path, _)| !named.contains(path)).map(|&(path, line)| {
         Finding::new(
             path,
@@ -85,7 +89,10 @@ mod tests {
         let found = findings(list, &[("crates/a/src/b.rs", ALLOWED)]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("crates/a/src/b.rs:1: allows unsafe code"), "{found:?}");
-        assert!(found[1].starts_with("ARCHITECTURE.md:1: names `crates/a/src/gone.rs`"), "{found:?}");
+        assert!(
+            found[1].starts_with("ARCHITECTURE.md:1: names `crates/a/src/gone.rs`"),
+            "{found:?}"
+        );
     }
 
     #[test]

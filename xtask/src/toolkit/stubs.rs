@@ -39,10 +39,14 @@ pub(super) fn make(cudarc: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for library in &LIBRARIES {
         let path = cudarc.join(library.module).join("sys").join("mod.rs");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let functions = functions(&text);
         if functions.is_empty() {
-            bail!("expected functions in {}, came none: cudarc is laid out differently now", path.display())
+            bail!(
+                "expected functions in {}, came none: cudarc is laid out differently now",
+                path.display()
+            )
         }
         let source = folder.join(format!("{}.c", library.name));
         fs::write(&source, in_c(&functions, library.error))
@@ -90,7 +94,9 @@ fn in_c(functions: &BTreeSet<(&str, Gives)>, error: u32) -> String {
     for (name, gives) in functions {
         source += &match gives {
             Gives::Number => format!("unsigned long {name}(void) {{ return {error}; }}\n"),
-            Gives::Text => format!("const char *{name}(void) {{ return \"a stub, for linking only\"; }}\n"),
+            Gives::Text => {
+                format!("const char *{name}(void) {{ return \"a stub, for linking only\"; }}\n")
+            }
             Gives::Nothing => format!("void {name}(void) {{}}\n"),
         };
     }
@@ -109,7 +115,8 @@ mod tests {
     #[test]
     fn every_declared_function_has_a_stub() {
         let found: Vec<_> = functions(DECLARED).into_iter().collect();
-        let expected = [("cuInit", Gives::Number), ("done", Gives::Nothing), ("nameOf", Gives::Text)];
+        let expected =
+            [("cuInit", Gives::Number), ("done", Gives::Nothing), ("nameOf", Gives::Text)];
         assert_eq!(found, expected);
     }
 

@@ -81,7 +81,11 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     ] {
         assert!(page.contains(text), "no {text} in\n{page}");
     }
-    assert!(stdout(&output).contains("2/2  gpt2-24x256  pytorch eager none"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("2/2  gpt2-24x256  pytorch eager none"),
+        "{}",
+        stdout(&output)
+    );
 
     let json: Value = serde_json::from_str(&bench.read("runs.json")).unwrap();
     assert_eq!(json["version"], 1);
@@ -125,9 +129,11 @@ fn rejects_a_python_without_torch_and_says_what_helps() {
     let output = bench.run();
     assert_eq!(output.status.code(), Some(5));
     let message = stderr(&output);
-    for text in
-        ["python.sh: ModuleNotFoundError: No module named 'torch'", "pip install torch", "--ours-only"]
-    {
+    for text in [
+        "python.sh: ModuleNotFoundError: No module named 'torch'",
+        "pip install torch",
+        "--ours-only",
+    ] {
         assert!(message.contains(text), "no {text} in {message}");
     }
     assert!(!bench.folder.path().join("log").exists(), "something was measured");
@@ -135,7 +141,9 @@ fn rejects_a_python_without_torch_and_says_what_helps() {
 
 #[test]
 fn rejects_a_python_and_a_peer_that_do_not_exist() {
-    for (flag, said) in [("--python", "cannot start nowhere"), ("--peer-script", "nowhere does not exist")] {
+    for (flag, said) in
+        [("--python", "cannot start nowhere"), ("--peer-script", "nowhere does not exist")]
+    {
         let output = Bench::of_steps(&["--only", "gpt2-24x256", flag, "nowhere"]).run();
         assert_eq!(output.status.code(), Some(5), "{flag}");
         assert!(stderr(&output).contains(said), "{}", stderr(&output));
@@ -154,7 +162,8 @@ fn without_the_peer_no_python_is_needed() {
 
 #[test]
 fn a_dry_run_prints_the_commands_in_their_order_and_starts_nothing() {
-    let mut bench = Bench::of_steps(&["--dry-run", "--rounds", "2", "--only", "gpt2-6x768,gpt2-24x1024"]);
+    let mut bench =
+        Bench::of_steps(&["--dry-run", "--rounds", "2", "--only", "gpt2-6x768,gpt2-24x1024"]);
     let output = bench.run();
     assert!(output.status.success());
     let text = stdout(&output);

@@ -64,7 +64,13 @@ impl Study {
     /// The same of a command that ends with exit code 1; also standard error.
     fn fail(&self, arguments: &[&str]) -> (String, String) {
         let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}\n{}", stdout(&output), stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}\n{}",
+            stdout(&output),
+            stderr(&output)
+        );
         (stdout(&output), stderr(&output))
     }
 
@@ -137,7 +143,11 @@ fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
 
 fn kill(process: u32) {
     // It may have ended by itself in between.
-    let _ = Command::new("kill").args(["-9", &process.to_string()]).stderr(Stdio::null()).status().unwrap();
+    let _ = Command::new("kill")
+        .args(["-9", &process.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
 }
 
 /// All files below a folder, sorted.

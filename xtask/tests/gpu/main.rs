@@ -33,7 +33,8 @@ fn assert_in_order(text: &str, words: &[&str]) {
 fn a_dry_gpu_check_says_every_step_and_takes_none() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("report.json");
-    let arguments = ["gpu-check", "--dry-run", "--steps", "7", "--gpu", "1", "--python", "python9", "--out"];
+    let arguments =
+        ["gpu-check", "--dry-run", "--steps", "7", "--gpu", "1", "--python", "python9", "--out"];
     let output = xtask(&arguments).arg(&out).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let steps = [
@@ -82,8 +83,10 @@ fn a_gpu_check_of_packaged_programs_builds_nothing() {
     for program in ["dlt", "parity"] {
         std::fs::write(folder.path().join(program), "").unwrap();
     }
-    let output =
-        xtask(&["gpu-check", "--dry-run", "--ours-only", "--programs"]).arg(folder.path()).output().unwrap();
+    let output = xtask(&["gpu-check", "--dry-run", "--ours-only", "--programs"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let said = text(&output.stdout);
     assert_in_order(&said, &["driver: nvidia-smi", "parity: ", "training: ", "dlt train --quiet"]);

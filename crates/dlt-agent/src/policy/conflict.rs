@@ -27,7 +27,9 @@ impl ConflictPolicy {
         }
         let evidence =
             situation.evidence_for("conflict", "products of gradients and distances of weights")?;
-        let Some(pair) = most_alike(evidence, situation.state) else { return Ok(Choice::nothing(situation)) };
+        let Some(pair) = most_alike(evidence, situation.state) else {
+            return Ok(Choice::nothing(situation));
+        };
         let merged = situation.state.merge(pair.one.owner, pair.other.owner);
         let merged = merged.map_err(grouping("the merge of a swap"))?;
         let disagreement = Disagreement::new(evidence);
@@ -65,8 +67,9 @@ fn unlikeness(evidence: &Evidence, one: &Group, other: &Group) -> f64 {
     // Weights that are all 0 are equal; gradients that are 0 agree with nothing.
     let apart = if square > 0.0 { distance / square } else { 0.0 };
     let product = |one: &Group, other: &Group| -> f64 {
-        let entries =
-            |&i: &usize| other.members.iter().map(move |j| evidence.products[i * evidence.n_layers + j]);
+        let entries = |&i: &usize| {
+            other.members.iter().map(move |j| evidence.products[i * evidence.n_layers + j])
+        };
         one.members.iter().flat_map(entries).sum()
     };
     let norms = (product(one, one) * product(other, other)).max(0.0).sqrt();

@@ -93,7 +93,11 @@ impl QPolicy {
     }
 
     /// The entries of the layers whose turn it is, drawn or the best.
-    fn choose_entries(&mut self, situation: &Situation<'_>, explored: bool) -> Result<Action, StateError> {
+    fn choose_entries(
+        &mut self,
+        situation: &Situation<'_>,
+        explored: bool,
+    ) -> Result<Action, StateError> {
         if explored {
             return situation.replace(|layer| self.draw(layer));
         }
@@ -104,7 +108,11 @@ impl QPolicy {
 
     /// One layer and its entry: uniform ones, or the change that promises most. Where none promises anything, the layer
     /// of the best keeps its entry, so that its value learns. `None` where no layer has a choice.
-    fn choose_change(&mut self, situation: &Situation<'_>, explored: bool) -> Option<(usize, usize)> {
+    fn choose_change(
+        &mut self,
+        situation: &Situation<'_>,
+        explored: bool,
+    ) -> Option<(usize, usize)> {
         let (present, n_layers) = (situation.action.values(), situation.action.n_layers());
         if n_layers == 1 {
             return None;
@@ -199,13 +207,16 @@ impl Policy for QPolicy {
         let layout = present.layout();
         let network_of =
             |parameters: &Parameters| QNetwork::from_parameters(layout.clone(), parameters.clone());
-        let (network, target) =
-            (network_of(&snapshot.parameters)?, snapshot.target.as_ref().map(network_of).transpose()?);
+        let (network, target) = (
+            network_of(&snapshot.parameters)?,
+            snapshot.target.as_ref().map(network_of).transpose()?,
+        );
         let memory = match (&self.memory, &snapshot.memory) {
             (Some(memory), Some(saved)) => Some(memory.restored(saved, layout.n_layers())?),
             (None, None) => None,
             (present, _) => {
-                let [expected, got] = if present.is_some() { ["one", "none"] } else { ["none", "one"] };
+                let [expected, got] =
+                    if present.is_some() { ["one", "none"] } else { ["none", "one"] };
                 let [expected, got] = [expected, got].map(str::to_owned);
                 return Err(AgentError::Mismatch { place: "replay memory", expected, got });
             }

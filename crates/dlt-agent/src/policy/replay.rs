@@ -72,7 +72,8 @@ impl ReplayPolicy {
         for (index, (before, row)) in before.zip(&self.rows).enumerate() {
             let Visit::Layer(visited) = row.visit else { continue };
             let mut differences = before.values().iter().zip(row.action.values()).enumerate();
-            let other = differences.find(|(layer, (before, after))| *layer != visited && before != after);
+            let other =
+                differences.find(|(layer, (before, after))| *layer != visited && before != after);
             if let Some((changed, _)) = other {
                 return Err(AgentError::OtherChoice { row: index, visited, changed });
             }

@@ -28,13 +28,20 @@ fn frequencies(
 }
 
 /// Fails where a count is off by more than five standard deviations, or an outcome should not be there.
-fn check_frequencies(counts: &BTreeMap<Vec<usize>, usize>, shares: &BTreeMap<Vec<usize>, f64>, draws: usize) {
+fn check_frequencies(
+    counts: &BTreeMap<Vec<usize>, usize>,
+    shares: &BTreeMap<Vec<usize>, f64>,
+    draws: usize,
+) {
     assert_eq!(counts.keys().collect::<Vec<_>>(), shares.keys().collect::<Vec<_>>());
     assert!((shares.values().sum::<f64>() - 1.0).abs() < TOLERANCE);
     let mut chi_square = 0.0;
     for (state, share) in shares {
         let (expected, got) = (share * draws as f64, counts[state] as f64);
-        assert!((got - expected).abs() < 5.0 * expected.sqrt(), "{state:?}: expected {expected}, got {got}");
+        assert!(
+            (got - expected).abs() < 5.0 * expected.sqrt(),
+            "{state:?}: expected {expected}, got {got}"
+        );
         chi_square += (got - expected).powi(2) / expected;
     }
     // A mean of n - 1 and a deviation of sqrt(2 (n - 1)): five of them are hardly ever exceeded.

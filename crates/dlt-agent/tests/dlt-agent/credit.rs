@@ -2,8 +2,8 @@
 
 use crate::settings::{REGULAR, agent, agent_in, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, Choice, Experience, Policy, PolicySnapshot, Remembered, RewardKind, Situation, Update,
-    Visit,
+    Agent, AgentError, Choice, Experience, Policy, PolicySnapshot, Remembered, RewardKind,
+    Situation, Update, Visit,
 };
 use dlt_spec::spec::{Credit, Decision, PolicyKind};
 use dlt_state::{Action, State};
@@ -94,8 +94,8 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
         let (learned, seen) = channel();
         let policy = Box::new(Student { actions: actions.clone(), learned });
         let tying = tying_spec(Decision::Joint);
-        let mut agent =
-            Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4)).crediting(credit);
+        let mut agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4))
+            .crediting(credit);
         for _ in 0..3 {
             agent.decide(&REGULAR).unwrap();
             agent.learn(-1.0).unwrap();
@@ -125,7 +125,8 @@ fn the_spec_names_the_credit() {
 #[test]
 fn a_refused_decision_is_learned_from_and_changes_nothing() {
     let (learned, seen) = channel();
-    let policy = Box::new(Student { actions: vec![vec![0, 1, 1], vec![0, 0, 2], vec![0, 1, 2]], learned });
+    let policy =
+        Box::new(Student { actions: vec![vec![0, 1, 1], vec![0, 0, 2], vec![0, 1, 2]], learned });
     let tying = tying_spec(Decision::Joint);
     let agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(3));
     let mut agent = agent.crediting(Credit::Changed);
@@ -141,7 +142,10 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
         assert_eq!((agent.is_refused(), agent.pending()), (false, None));
         let (expected_action, expected_state) =
             if refused { (action, state) } else { (made.action, made.state) };
-        assert_eq!((agent.current_action(), agent.current_state()), (&expected_action, &expected_state));
+        assert_eq!(
+            (agent.current_action(), agent.current_state()),
+            (&expected_action, &expected_state)
+        );
     }
     let lists = |lists: [&[usize]; 4]| {
         let [before, action, layers, after] = lists.map(<[usize]>::to_vec);

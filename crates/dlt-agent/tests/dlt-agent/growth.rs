@@ -54,7 +54,9 @@ fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
         for &layer in part {
             let norm = gradients[layer].iter().map(|value| value * value).sum::<f64>().sqrt();
             if norm > 0.0 {
-                mean.iter_mut().zip(&gradients[layer]).for_each(|(sum, value)| *sum += value / norm);
+                mean.iter_mut()
+                    .zip(&gradients[layer])
+                    .for_each(|(sum, value)| *sum += value / norm);
             }
         }
         mean.into_iter().map(|sum| sum / part.len() as f64).collect::<Vec<f64>>()
@@ -71,12 +73,16 @@ fn every_split(state: &State, gradients: &[Vec<f64>]) -> Vec<(f64, usize, Vec<us
         let others = &group.members[1..];
         let mut parts: Vec<Vec<usize>> = (1_usize..1 << others.len())
             .map(|bits| {
-                (0..others.len()).filter(|index| bits >> index & 1 == 1).map(|index| others[index]).collect()
+                (0..others.len())
+                    .filter(|index| bits >> index & 1 == 1)
+                    .map(|index| others[index])
+                    .collect()
             })
             .collect();
         parts.sort();
         for part in parts {
-            let rest: Vec<_> = group.members.iter().copied().filter(|layer| !part.contains(layer)).collect();
+            let rest: Vec<_> =
+                group.members.iter().copied().filter(|layer| !part.contains(layer)).collect();
             splits.push((disagreement(gradients, &rest, &part), group.owner, part));
         }
     }
@@ -88,9 +94,11 @@ fn law_grow_splits_where_brute_force_does() {
     let mut rng = seeds::stream(11, "test");
     for case in 0..300 {
         let n_layers = rng.random_range(1..=9);
-        let action = Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap();
+        let action =
+            Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap();
         // All tied in every third case, so that large groups are among them.
-        let state = if case % 3 == 0 { State::all_tied(n_layers) } else { State::from_action(&action) };
+        let state =
+            if case % 3 == 0 { State::all_tied(n_layers) } else { State::from_action(&action) };
         let width = rng.random_range(1..=6);
         let gradients: Vec<Vec<f64>> = (0..n_layers)
             .map(|_| (0..width).map(|_| f64::from(rng.random_range(-3..=3_i32))).collect())
@@ -120,7 +128,8 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     // One direction, whose products round differently: no part may win by that.
     for n_layers in 3..=12_u8 {
         let scale = |layer: u8| 0.1 + 1.7 * f64::from(layer);
-        let scaled = (0..n_layers).map(|layer| [0.3, 0.7, -0.11].map(|value| value * scale(layer)).to_vec());
+        let scaled =
+            (0..n_layers).map(|layer| [0.3, 0.7, -0.11].map(|value| value * scale(layer)).to_vec());
         let scaled: Vec<Vec<f64>> = scaled.collect();
         let mut expected = vec![0; scaled.len()];
         expected[1] = 1;
@@ -130,8 +139,9 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
     assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
     // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with the others.
-    let cross: Vec<Vec<f64>> =
-        [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]].map(|gradient| gradient.to_vec()).to_vec();
+    let cross: Vec<Vec<f64>> = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
+        .map(|gradient| gradient.to_vec())
+        .to_vec();
     assert_eq!(grown(&[0; 4], &cross).state.owners(), [0, 1, 1, 0]);
 }
 
@@ -176,13 +186,16 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
                 let (one, other) = (moved(one), moved(other));
                 if !one.is_empty() && !other.is_empty() {
                     let after = disagreement(&gradients, &one, &other);
-                    assert!(after <= value + 2.0 * TIE, "{case}: {layer} moves, {value} to {after}");
+                    assert!(
+                        after <= value + 2.0 * TIE,
+                        "{case}: {layer} moves, {value} to {after}"
+                    );
                 }
             }
             let expected: Vec<usize> = match name {
-                "halves" => {
-                    (0..n_layers).map(|layer| if layer >= n_layers / 3 { n_layers / 3 } else { 0 }).collect()
-                }
+                "halves" => (0..n_layers)
+                    .map(|layer| if layer >= n_layers / 3 { n_layers / 3 } else { 0 })
+                    .collect(),
                 "cycle" => (0..n_layers).map(|layer| layer % 2).collect(),
                 _ => continue,
             };
@@ -207,7 +220,12 @@ fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
         let weights: Vec<_> = state.owners().iter().map(|&owner| own[owner].clone()).collect();
         let evidence = evidence_of(&gradients, &weights);
         let decide = |policy, decision, turn| {
-            decide_with(policy, decision, state.owners(), &Occasion { turn, evidence: Some(&evidence) })
+            decide_with(
+                policy,
+                decision,
+                state.owners(),
+                &Occasion { turn, evidence: Some(&evidence) },
+            )
         };
         let split = decide(PolicyKind::Conflict, Decision::Swap, Turn::Split);
         assert_eq!(split, decide(PolicyKind::Grow, Decision::Split, Turn::Split));
@@ -285,7 +303,11 @@ fn law_a_split_adds_one_group_and_a_swap_none() {
                 let made = agent.decide(&occasion).unwrap();
                 agent.learn(0.0).unwrap();
                 let expected = (before + added).min(7);
-                assert_eq!(made.state.n_independent(), expected, "{policy:?} {decision:?} {made:?}");
+                assert_eq!(
+                    made.state.n_independent(),
+                    expected,
+                    "{policy:?} {decision:?} {made:?}"
+                );
                 assert_eq!(made.action, *made.state.as_action());
             }
         }
@@ -310,7 +332,11 @@ fn law_policies_of_splits_change_nothing_where_no_group_has_two_layers() {
     // And a swap takes two groups.
     for policy in [PolicyKind::Conflict, PolicyKind::Random] {
         let made = decide_with(policy, Decision::Swap, &[0, 0, 0], &SWAP);
-        assert_eq!((made.state.owners(), made.visit), (&[0, 0, 0][..], Visit::Nothing), "{policy:?}");
+        assert_eq!(
+            (made.state.owners(), made.visit),
+            (&[0, 0, 0][..], Visit::Nothing),
+            "{policy:?}"
+        );
     }
 }
 
@@ -319,8 +345,13 @@ fn policies_say_what_they_want_to_know() {
     let wants = |policy, decision| agent_in(&agent_spec(policy), decision, &[0, 0], 1).wants();
     let nothing = Wants { products: false, distances: false };
     assert_eq!(wants(PolicyKind::Grow, Decision::Split), Wants { products: true, ..nothing });
-    assert_eq!(wants(PolicyKind::Conflict, Decision::Swap), Wants { products: true, distances: true });
-    for policy in [PolicyKind::Even, PolicyKind::Random, PolicyKind::Q, PolicyKind::None, PolicyKind::Fixed] {
+    assert_eq!(
+        wants(PolicyKind::Conflict, Decision::Swap),
+        Wants { products: true, distances: true }
+    );
+    for policy in
+        [PolicyKind::Even, PolicyKind::Random, PolicyKind::Q, PolicyKind::None, PolicyKind::Fixed]
+    {
         assert_eq!(wants(policy, Decision::Split), nothing, "{policy:?}");
     }
 }
@@ -339,7 +370,10 @@ fn rejects_a_turn_that_a_policy_does_not_decide() {
             let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2], 1);
             let before = agent.snapshot();
             let error = agent.decide(occasion).unwrap_err();
-            assert!(matches!(error, AgentError::OtherTurn { turn, .. } if turn == occasion.turn), "{error}");
+            assert!(
+                matches!(error, AgentError::OtherTurn { turn, .. } if turn == occasion.turn),
+                "{error}"
+            );
             assert_eq!(agent.snapshot(), before);
         }
     }
@@ -356,7 +390,10 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
         let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2], 1);
         let error = agent.decide(&Occasion { turn, evidence: None }).unwrap_err();
         assert!(matches!(error, AgentError::NoEvidence { .. }), "{error}");
-        assert!(error.to_string().contains("expected a training step since the last decision"), "{error}");
+        assert!(
+            error.to_string().contains("expected a training step since the last decision"),
+            "{error}"
+        );
 
         let shallow = evidence_of(&[vec![1.0], vec![2.0]], &[vec![1.0], vec![1.0]]);
         let error = agent.decide(&Occasion { turn, evidence: Some(&shallow) }).unwrap_err();
@@ -364,12 +401,18 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
 
         let short = Evidence { products: vec![1.0; 8], ..good.clone() };
         let error = agent.decide(&Occasion { turn, evidence: Some(&short) }).unwrap_err();
-        assert_eq!(error.to_string(), "products of gradients: expected 9 numbers for 3 layers, got 8");
+        assert_eq!(
+            error.to_string(),
+            "products of gradients: expected 9 numbers for 3 layers, got 8"
+        );
 
         let mut wild = good.clone();
         wild.products[4] = f64::NAN;
         let error = agent.decide(&Occasion { turn, evidence: Some(&wild) }).unwrap_err();
-        assert!(matches!(error, AgentError::NotFinite { quantity: "products of gradients", .. }), "{error}");
+        assert!(
+            matches!(error, AgentError::NotFinite { quantity: "products of gradients", .. }),
+            "{error}"
+        );
         assert!(agent.decide(&Occasion { turn, evidence: Some(&good) }).is_ok());
     }
     let mut agent = agent_in(&agent_spec(PolicyKind::Conflict), Decision::Swap, &[0, 0, 2], 1);
@@ -379,8 +422,12 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
         Evidence { norms: vec![1.0, f64::INFINITY, 1.0], ..good.clone() },
     ];
     for evidence in &flawed {
-        let error = agent.decide(&Occasion { turn: Turn::Swap, evidence: Some(evidence) }).unwrap_err();
-        assert!(matches!(error, AgentError::Mismatch { .. } | AgentError::NotFinite { .. }), "{error}");
+        let error =
+            agent.decide(&Occasion { turn: Turn::Swap, evidence: Some(evidence) }).unwrap_err();
+        assert!(
+            matches!(error, AgentError::Mismatch { .. } | AgentError::NotFinite { .. }),
+            "{error}"
+        );
         // What nobody wants may be anything.
         decide_with(
             PolicyKind::Grow,

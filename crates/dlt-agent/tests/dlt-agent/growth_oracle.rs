@@ -3,9 +3,9 @@
 
 use crate::settings::{REGULAR, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, Choice, Evidence, Experience, ExplorationSettings, LearnerSettings, Occasion,
-    Parameters, Policy, PolicySnapshot, QLayout, QLearner, QNetwork, QPolicy, ReplayMemory, RewardKind,
-    Situation, Turn, Update,
+    Agent, AgentError, Choice, Evidence, Experience, ExplorationSettings, LearnerSettings,
+    Occasion, Parameters, Policy, PolicySnapshot, QLayout, QLearner, QNetwork, QPolicy,
+    ReplayMemory, RewardKind, Situation, Turn, Update,
 };
 use dlt_spec::spec::{
     Credit, DecayPer, Decision, Initial, Network, PolicyKind, Scaling, StateVector, TyingSpec,
@@ -138,7 +138,11 @@ impl Policy for Scripted {
         Ok(Choice::new(Action::new(action).unwrap(), situation.visit))
     }
 
-    fn learn(&mut self, experience: &Experience<'_>, ended: bool) -> Result<Option<Update>, AgentError> {
+    fn learn(
+        &mut self,
+        experience: &Experience<'_>,
+        ended: bool,
+    ) -> Result<Option<Update>, AgentError> {
         self.within.learn(experience, ended)
     }
 
@@ -168,7 +172,11 @@ fn matches_reference_ten_updates_with_replay_memory_and_target_network() {
                 raw.clone_from(&step.asked);
             }
             let update = agent.learn(step.reward).unwrap();
-            assert_eq!(update.is_some(), !step.credited.is_empty(), "{name}: whether something is learned");
+            assert_eq!(
+                update.is_some(),
+                !step.credited.is_empty(),
+                "{name}: whether something is learned"
+            );
             if let Some(expected) = &step.seen {
                 assert_seen(name, update, expected);
             }
@@ -211,15 +219,27 @@ fn matches_reference_splits_where_gradients_disagree_most() {
     for case in &oracle.splits {
         let evidence = evidence(&case.owners, &case.products, &[], &[]);
         let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
-        let made = policy_agent(PolicyKind::Grow, Decision::Split, &case.owners).decide(&occasion).unwrap();
+        let made = policy_agent(PolicyKind::Grow, Decision::Split, &case.owners)
+            .decide(&occasion)
+            .unwrap();
         let Some(expected) = &case.split else {
             assert_eq!(made.state.owners(), case.owners, "{}: nothing to split", case.name);
             continue;
         };
         assert_eq!(made.state.owners(), expected.state, "{}", case.name);
         let before = State::new(case.owners.clone()).unwrap();
-        assert_eq!(made.state, before.split(expected.owner, &expected.part).unwrap(), "{}", case.name);
-        assert_within(&case.name, made.conflict.unwrap(), expected.conflict, DISAGREEMENT_TOLERANCE);
+        assert_eq!(
+            made.state,
+            before.split(expected.owner, &expected.part).unwrap(),
+            "{}",
+            case.name
+        );
+        assert_within(
+            &case.name,
+            made.conflict.unwrap(),
+            expected.conflict,
+            DISAGREEMENT_TOLERANCE,
+        );
     }
 }
 
@@ -234,21 +254,33 @@ fn matches_reference_swaps_of_the_groups_that_are_most_alike() {
     for case in &oracle.swaps {
         let evidence = evidence(&case.owners, &case.products, &case.distances, &case.norms);
         let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
-        let made =
-            policy_agent(PolicyKind::Conflict, Decision::Swap, &case.owners).decide(&occasion).unwrap();
+        let made = policy_agent(PolicyKind::Conflict, Decision::Swap, &case.owners)
+            .decide(&occasion)
+            .unwrap();
         let Some(expected) = &case.swap else {
             assert_eq!(made.state.owners(), case.owners, "{}: nothing to gain", case.name);
             assert_eq!((made.conflict, made.unlikeness), (None, None), "{}", case.name);
             continue;
         };
         assert_eq!(made.state.owners(), expected.state, "{}", case.name);
-        assert_within(&case.name, made.conflict.unwrap(), expected.conflict, DISAGREEMENT_TOLERANCE);
-        assert_within(&case.name, made.unlikeness.unwrap(), expected.unlikeness, DISAGREEMENT_TOLERANCE);
+        assert_within(
+            &case.name,
+            made.conflict.unwrap(),
+            expected.conflict,
+            DISAGREEMENT_TOLERANCE,
+        );
+        assert_within(
+            &case.name,
+            made.unlikeness.unwrap(),
+            expected.unlikeness,
+            DISAGREEMENT_TOLERANCE,
+        );
     }
 }
 
 fn oracle() -> Oracle {
-    serde_json::from_str(include_str!("../../../../data/fixtures/agent/growth_oracle.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../data/fixtures/agent/growth_oracle.json"))
+        .unwrap()
 }
 
 fn evidence(owners: &[usize], products: &[f64], distances: &[f64], norms: &[f64]) -> Evidence {
@@ -266,7 +298,8 @@ fn policy_agent(policy: PolicyKind, decision: Decision, owners: &[usize]) -> Age
 }
 
 fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
-    let exploration = ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
+    let exploration =
+        ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
     let rng = || ChaCha8Rng::seed_from_u64(0);
     let policy = QPolicy::new(learner(&case.learned, oracle), exploration, rng());
     // A draw of as many experiences as are kept is all of them.
@@ -324,7 +357,8 @@ fn check_learned(learned: &Learned, network: &QNetwork, target: Option<&QNetwork
 fn assert_seen(name: &str, update: Option<Update>, expected: &Seen) {
     let update = update.unwrap();
     let got = [update.predicted, update.target, update.loss];
-    for (got, expected) in got.into_iter().zip([expected.predicted, expected.target, expected.loss]) {
+    for (got, expected) in got.into_iter().zip([expected.predicted, expected.target, expected.loss])
+    {
         assert_within(name, got, expected, TOLERANCE);
     }
 }

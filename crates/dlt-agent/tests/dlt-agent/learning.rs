@@ -34,7 +34,8 @@ impl Environment {
         let mut seen = Vec::with_capacity(decisions);
         for _ in 0..decisions {
             let wrong = self.wrong_layers(&agent.decide(&REGULAR).unwrap().state);
-            let reward = agent.reward(Measured::of_loss(self.least_loss + wrong as f64), None).unwrap();
+            let reward =
+                agent.reward(Measured::of_loss(self.least_loss + wrong as f64), None).unwrap();
             agent.learn(reward).unwrap();
             seen.push((wrong, reward));
         }
@@ -43,7 +44,8 @@ impl Environment {
 
     fn mean_wrong_at_the_end(&self, agent: &mut Agent) -> f64 {
         let seen = self.train(agent, DECISION_COUNT);
-        seen[DECISION_COUNT - LAST..].iter().map(|(wrong, _)| *wrong as f64).sum::<f64>() / LAST as f64
+        seen[DECISION_COUNT - LAST..].iter().map(|(wrong, _)| *wrong as f64).sum::<f64>()
+            / LAST as f64
     }
 }
 
@@ -64,7 +66,8 @@ fn greedy_state(agent: &Agent, spec: &AgentSpec, decision: Decision) -> State {
     let mut snapshot = agent.snapshot();
     let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
     q.epsilon = 0.0;
-    let still = AgentSpec { epsilon_floor: 0.0, learning_rate: 0.0, weight_decay: 0.0, ..spec.clone() };
+    let still =
+        AgentSpec { epsilon_floor: 0.0, learning_rate: 0.0, weight_decay: 0.0, ..spec.clone() };
     let mut greedy = crate::settings::agent(&still, decision, LAYERS, 0);
     greedy.restore(&snapshot).unwrap();
     for _ in 0..3 * LAYERS {
@@ -86,7 +89,10 @@ fn the_agent_finds_the_best_tying_and_beats_random() {
                 let mean = environment.mean_wrong_at_the_end(&mut learned);
                 let mut random = agent(&agent_spec(PolicyKind::Random), decision, LAYERS, seed);
                 let random_mean = environment.mean_wrong_at_the_end(&mut random);
-                assert!(mean * CLEARLY < random_mean, "{case}: {mean} wrong layers, random {random_mean}");
+                assert!(
+                    mean * CLEARLY < random_mean,
+                    "{case}: {mean} wrong layers, random {random_mean}"
+                );
                 assert_eq!(greedy_state(&learned, &spec, decision), environment.best, "{case}");
             }
         }
@@ -104,7 +110,10 @@ fn clipped_perplexity_above_ten_carries_no_information() {
                 let seen = environment.train(&mut agent, 300);
                 (agent.snapshot(), seen.into_iter().all(|(_, reward)| reward == -10.0))
             });
-            assert!(runs.iter().all(|(_, constant)| *constant != informs), "{decision:?} {reward:?}");
+            assert!(
+                runs.iter().all(|(_, constant)| *constant != informs),
+                "{decision:?} {reward:?}"
+            );
             // Without information both agents are the same, bit for bit, whatever they should have learned.
             assert_eq!(runs[0].0 != runs[1].0, informs, "{decision:?} {reward:?}");
         }

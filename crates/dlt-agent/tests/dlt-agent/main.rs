@@ -1,6 +1,9 @@
 //! Tests of the agent, against an oracle and against its laws.
 
-#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but not in what they share")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but not in what they share"
+)]
 
 mod chances;
 mod credit;

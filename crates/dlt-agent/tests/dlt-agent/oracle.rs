@@ -2,8 +2,8 @@
 
 use crate::settings::{REGULAR, tying_spec};
 use dlt_agent::{
-    Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout, QLearner,
-    QNetwork, QPolicy, RewardKind, Update,
+    Agent, Experience, ExplorationSettings, LearnerSettings, Measured, Parameters, QLayout,
+    QLearner, QNetwork, QPolicy, RewardKind, Update,
 };
 use dlt_spec::spec::{DecayPer, Decision, Network, Scaling, StateVector};
 use dlt_state::State;
@@ -113,7 +113,9 @@ fn matches_reference_ten_updates() {
         }
         assert_close(name, &learner.network().values(&case.first_vector), &case.last_values);
         if let Some(expected) = &case.last_parameters {
-            for (got, expected) in learner.network().parameters().tensors().into_iter().zip(expected) {
+            for (got, expected) in
+                learner.network().parameters().tensors().into_iter().zip(expected)
+            {
                 assert_close(name, got, expected);
             }
         }
@@ -125,11 +127,14 @@ fn matches_reference_greedy_episodes() {
     let oracle = oracle();
     assert_eq!(oracle.episodes.len(), 12, "cases of the fixture");
     for case in &oracle.episodes {
-        let exploration = ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
+        let exploration =
+            ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
         let rng = ChaCha8Rng::seed_from_u64(0);
         let policy = QPolicy::new(learner(&case.shape, &oracle), exploration, rng);
-        let tying =
-            dlt_spec::spec::TyingSpec { state_vector: case.vector, ..tying_spec(case.shape.decision) };
+        let tying = dlt_spec::spec::TyingSpec {
+            state_vector: case.vector,
+            ..tying_spec(case.shape.decision)
+        };
         let initial = State::all_tied(case.shape.layers);
         let mut agent = Agent::with_policy(Box::new(policy), RewardKind::NegLoss, &tying, initial);
         let name = &case.shape.name;
@@ -179,7 +184,8 @@ fn state_of(action: &[usize]) -> State {
 fn assert_seen(name: &str, update: Option<Update>, expected: &Seen) {
     let update = update.unwrap();
     let got = [update.predicted, update.target, update.loss];
-    for (got, expected) in got.into_iter().zip([expected.predicted, expected.target, expected.loss]) {
+    for (got, expected) in got.into_iter().zip([expected.predicted, expected.target, expected.loss])
+    {
         assert_near(name, got, expected);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, RewardKind, Situation, Visit,
-    grouping_state, replay_permutation,
+    Agent, AgentError, Choice, Policy, PolicySnapshot, QLayout, QNetwork, RewardKind, Situation,
+    Visit, grouping_state, replay_permutation,
 };
 use dlt_spec::seeds;
 use dlt_spec::spec::{
@@ -33,7 +33,11 @@ fn recording<const L: usize>(rows: &[([usize; L], Option<usize>)]) -> Recording 
     recording
 }
 
-fn replaying(spec: &AgentSpec, recording: &Recording, decision: Decision) -> Result<Agent, AgentError> {
+fn replaying(
+    spec: &AgentSpec,
+    recording: &Recording,
+    decision: Decision,
+) -> Result<Agent, AgentError> {
     Agent::new(spec, &tying_spec(decision), 4, 1, Some(recording))
 }
 
@@ -41,7 +45,10 @@ fn replaying(spec: &AgentSpec, recording: &Recording, decision: Decision) -> Res
 fn the_layouts_have_the_sizes_of_the_paper_and_of_the_code() {
     let layout = |network| QLayout::new(network, Scaling::None, 48);
     assert_eq!((layout(Network::Paper).n_inputs(), layout(Network::Paper).n_outputs()), (47, 1175));
-    assert_eq!((layout(Network::Reference).n_inputs(), layout(Network::Reference).n_outputs()), (48, 1176));
+    assert_eq!(
+        (layout(Network::Reference).n_inputs(), layout(Network::Reference).n_outputs()),
+        (48, 1176)
+    );
     for network in NETWORKS {
         let mut next = layout(network).n_outputs() - 1175;
         for layer in 1..48 {
@@ -63,8 +70,9 @@ fn law_initial_weights_fill_the_bounds_of_their_layer() {
     let fan_in = [11.0_f32, 11.0, 128.0, 128.0];
     for (values, fan_in) in network.parameters().tensors().into_iter().zip(fan_in) {
         let bound = 1.0 / fan_in.sqrt();
-        let (least, most) =
-            values.iter().fold((f32::MAX, f32::MIN), |(least, most), v| (least.min(*v), most.max(*v)));
+        let (least, most) = values
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(least, most), v| (least.min(*v), most.max(*v)));
         assert!(least >= -bound && least < -0.9 * bound, "{least} against {bound}");
         assert!(most <= bound && most > 0.9 * bound, "{most} against {bound}");
         let mean = values.iter().sum::<f32>() / values.len() as f32;
@@ -92,7 +100,10 @@ fn law_random_and_exploring_actions_are_uniform() {
         let expected = DRAWS as f64 / 24.0;
         for (action, count) in counts {
             let off = (count as f64 - expected).abs();
-            assert!(off < five_deviations(expected), "{policy:?} {network:?}: {action:?} {count} times");
+            assert!(
+                off < five_deviations(expected),
+                "{policy:?} {network:?}: {action:?} {count} times"
+            );
         }
     }
 }
@@ -103,7 +114,10 @@ fn law_exploration_is_as_frequent_as_epsilon_says() {
     (spec.epsilon_start, spec.epsilon_floor, spec.hidden) = (0.25, 0.25, 2);
     let mut agent = agent(&spec, Decision::PerLayer, 4, 3);
     let explored = (0..4000).filter(|_| step(&mut agent).exploration.unwrap().explored).count();
-    assert!((explored as f64 - 1000.0).abs() < five_deviations(1000.0), "explored {explored} of 4000 times");
+    assert!(
+        (explored as f64 - 1000.0).abs() < five_deviations(1000.0),
+        "explored {explored} of 4000 times"
+    );
 }
 
 #[test]
@@ -133,7 +147,9 @@ fn law_equal_values_choose_the_lowest_layer() {
             tying.initial = Initial::Named(InitialName::Independent);
             let mut agent = Agent::new(&spec, &tying, 5, 1, None).unwrap();
             let mut snapshot = agent.snapshot();
-            let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
+            let PolicySnapshot::Q(q) = &mut snapshot.policy else {
+                panic!("the snapshot of a Q policy")
+            };
             q.parameters = q.parameters.zeros();
             agent.restore(&snapshot).unwrap();
             (1..5).for_each(|_| drop(step(&mut agent)));
@@ -210,12 +226,15 @@ fn nobody_decides_and_nothing_changes() {
 #[test]
 fn a_replay_follows_its_rows_and_stays_at_the_last() {
     let recording = recording(&[([0, 1, 1, 2], None), ([0, 0, 2, 1], None)]);
-    let mut agent = replaying(&agent_spec(PolicyKind::Replay), &recording, Decision::Joint).unwrap();
+    let mut agent =
+        replaying(&agent_spec(PolicyKind::Replay), &recording, Decision::Joint).unwrap();
     let seen: Vec<_> = (0..4).map(|_| step(&mut agent)).collect();
     let actions: Vec<_> = seen.iter().map(|decision| decision.action.values()).collect();
     assert_eq!(actions, [[0, 1, 1, 2], [0, 0, 2, 1], [0, 0, 2, 1], [0, 0, 2, 1]]);
     assert_eq!(seen[0].state.owners(), [0, 1, 1, 1]);
-    assert!(seen.iter().all(|decision| decision.visit == Visit::All && decision.exploration.is_none()));
+    assert!(
+        seen.iter().all(|decision| decision.visit == Visit::All && decision.exploration.is_none())
+    );
 }
 
 #[test]
@@ -233,7 +252,8 @@ fn law_a_replay_repeats_a_recorded_run_of_any_agent() {
             recording.push(index, decision.action.clone(), layer).unwrap();
             made.push(decision);
         }
-        let mut replayed = replaying(&agent_spec(PolicyKind::Replay), &recording, decision).unwrap();
+        let mut replayed =
+            replaying(&agent_spec(PolicyKind::Replay), &recording, decision).unwrap();
         for expected in made {
             let expected = dlt_agent::Decision { exploration: None, ..expected };
             assert_eq!(step(&mut replayed), expected);
@@ -276,13 +296,15 @@ fn law_a_permutation_is_drawn_from_the_seed_where_none_is_given() {
 fn a_single_layer_leaves_no_choice() {
     let recording = recording(&[([0], None)]);
     for policy in
-        [LEARNED.as_slice(), &[PolicyKind::None, PolicyKind::Replay, PolicyKind::PermutedReplay]].concat()
+        [LEARNED.as_slice(), &[PolicyKind::None, PolicyKind::Replay, PolicyKind::PermutedReplay]]
+            .concat()
     {
         for decision in DECISIONS {
             for network in NETWORKS {
                 let mut spec = agent_spec(policy);
                 (spec.network, spec.state_scaling) = (network, Scaling::Unit);
-                let mut agent = Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
+                let mut agent =
+                    Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
                 for _ in 0..3 {
                     let decision = agent.decide(&REGULAR).unwrap();
                     assert_eq!(decision.state.owners(), [0]);
@@ -318,7 +340,9 @@ impl Policy for Watcher {
 
 #[test]
 fn the_state_vector_is_the_state_or_the_raw_action() {
-    for (kind, expected) in [(StateVector::Canonical, [0, 1, 0, 0]), (StateVector::Raw, [0, 1, 0, 2])] {
+    for (kind, expected) in
+        [(StateVector::Canonical, [0, 1, 0, 0]), (StateVector::Raw, [0, 1, 0, 2])]
+    {
         let (sender, shown) = std::sync::mpsc::channel();
         let tying = dlt_spec::spec::TyingSpec { state_vector: kind, ..tying_spec(Decision::Joint) };
         let policy = Box::new(Watcher(sender));
@@ -379,14 +403,16 @@ fn rejects_settings_outside_their_range() {
         let error = Agent::new(&spec, &tying_spec(Decision::Joint), 4, 1, None).unwrap_err();
         assert!(matches!(error, AgentError::Setting { .. }), "change {index}: {error}");
     }
-    let error = Agent::new(&agent_spec(PolicyKind::Q), &tying_spec(Decision::Joint), 0, 1, None).unwrap_err();
+    let error = Agent::new(&agent_spec(PolicyKind::Q), &tying_spec(Decision::Joint), 0, 1, None)
+        .unwrap_err();
     assert_eq!(error.to_string(), "model.layers should be at least 1, got 0");
 }
 
 #[test]
 fn rejects_groupings_that_do_not_fit() {
-    let error =
-        |owners: &[usize]| grouping_state(&Initial::Owners(owners.to_vec()), 4).unwrap_err().to_string();
+    let error = |owners: &[usize]| {
+        grouping_state(&Initial::Owners(owners.to_vec()), 4).unwrap_err().to_string()
+    };
     assert_eq!(error(&[0, 1, 0]), "the owners in the spec: expected 4 layers, got 3");
     assert_eq!(error(&[0, 1, 5, 0]), "the owners in the spec: entry 2 is 5: expected at most 2");
     assert!(error(&[0, 0, 1, 3]).starts_with("the owners in the spec: "));
@@ -410,14 +436,18 @@ fn rejects_recordings_that_cannot_be_followed() {
     let good = recording(&[([0, 1, 0, 0], None)]);
     for permutation in [vec![0, 1, 2], vec![0, 1, 1, 3], vec![0, 1, 2, 4]] {
         let spec = AgentSpec { permutation, ..permuted.clone() };
-        assert!(matches!(replaying(&spec, &good, Decision::Joint), Err(AgentError::Grouping { .. })));
+        assert!(matches!(
+            replaying(&spec, &good, Decision::Joint),
+            Err(AgentError::Grouping { .. })
+        ));
     }
 }
 
 #[test]
 fn rejects_parameters_of_another_shape() {
     let layout = |layers| QLayout::new(Network::Paper, Scaling::None, layers);
-    let parameters = QNetwork::new(layout(4), 8, &mut seeds::stream(1, "q-network")).parameters().clone();
+    let parameters =
+        QNetwork::new(layout(4), 8, &mut seeds::stream(1, "q-network")).parameters().clone();
     assert!(QNetwork::from_parameters(layout(4), parameters.clone()).is_ok());
     let error = QNetwork::from_parameters(layout(5), parameters).unwrap_err();
     assert!(matches!(error, AgentError::Mismatch { .. }), "{error}");

@@ -2,8 +2,8 @@
 
 use dlt_agent::{Agent, Occasion, Turn};
 use dlt_spec::spec::{
-    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, RewardTiming,
-    Scaling, TyingSpec,
+    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward,
+    RewardTiming, Scaling, TyingSpec,
 };
 
 /// Both coverages of a decision.

@@ -2,12 +2,12 @@
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec, tying_spec};
 use dlt_agent::{
-    Agent, AgentError, AgentSnapshot, Evidence, Measured, Occasion, PolicySnapshot, QSnapshot, Remembered,
-    Turn,
+    Agent, AgentError, AgentSnapshot, Evidence, Measured, Occasion, PolicySnapshot, QSnapshot,
+    Remembered, Turn,
 };
 use dlt_spec::spec::{
-    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward, StateVector,
-    TyingSpec,
+    AgentSpec, Credit, DecayPer, Decision, Initial, InitialName, Network, PolicyKind, Reward,
+    StateVector, TyingSpec,
 };
 use dlt_state::{Action, Recording};
 
@@ -35,8 +35,9 @@ fn evidence(decision: usize) -> Evidence {
     let wave = |index: usize| ((index * 7 + decision * 13) as f64).sin();
     let gradients: Vec<[f64; 3]> =
         (0..LAYERS).map(|layer| [0, 1, 2].map(|axis| wave(layer * 3 + axis))).collect();
-    let dot =
-        |one: usize, other: usize| (0..3).map(|axis| gradients[one][axis] * gradients[other][axis]).sum();
+    let dot = |one: usize, other: usize| {
+        (0..3).map(|axis| gradients[one][axis] * gradients[other][axis]).sum()
+    };
     let square = |entry: &dyn Fn(usize, usize) -> f64| {
         (0..LAYERS * LAYERS).map(|index| entry(index / LAYERS, index % LAYERS)).collect()
     };
@@ -87,7 +88,8 @@ fn through_text(snapshot: &AgentSnapshot) -> AgentSnapshot {
 }
 
 fn every_spec() -> impl Iterator<Item = (AgentSpec, Decision)> {
-    let kinds = POLICIES.into_iter().flat_map(|policy| DECISIONS.map(|decision| (policy, decision)));
+    let kinds =
+        POLICIES.into_iter().flat_map(|policy| DECISIONS.map(|decision| (policy, decision)));
     kinds.flat_map(|(policy, decision)| {
         NETWORKS.map(|network| {
             let mut spec = agent_spec(policy);
@@ -124,7 +126,8 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
             let mut restored = build(2);
             restored.restore(&read).unwrap();
             assert_eq!(restored.snapshot(), saved);
-            let case = format!("{:?} {decision:?} {:?} {waits_for_reward}", spec.policy, spec.network);
+            let case =
+                format!("{:?} {decision:?} {:?} {waits_for_reward}", spec.policy, spec.network);
             assert_eq!(run(&mut agent, 6..20), run(&mut restored, 6..20), "{case}");
             assert_eq!(agent.snapshot(), restored.snapshot(), "{case}");
         }
@@ -141,7 +144,8 @@ fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
         (PolicyKind::Random, Decision::Swap),
         (PolicyKind::Random, Decision::Single),
     ];
-    let mut specs: Vec<_> = splitting.map(|(policy, decision)| (agent_spec(policy), decision)).to_vec();
+    let mut specs: Vec<_> =
+        splitting.map(|(policy, decision)| (agent_spec(policy), decision)).to_vec();
     for decision in [Decision::Joint, Decision::PerLayer, Decision::Single] {
         for (replay_memory, target_every) in [(0, 3), (3, 0), (6, 2)] {
             for credit in [Credit::All, Credit::Changed] {
@@ -176,7 +180,8 @@ fn turn_of(decision: Decision) -> impl Fn(usize) -> Turn {
 fn law_an_agent_with_what_we_added_goes_on_bit_for_bit() {
     for (spec, decision) in every_added_spec() {
         for (waits_for_reward, refused) in [(false, false), (true, false), (true, true)] {
-            let tying = TyingSpec { initial: Initial::Named(InitialName::Tied), ..tying_spec(decision) };
+            let tying =
+                TyingSpec { initial: Initial::Named(InitialName::Tied), ..tying_spec(decision) };
             let build = |seed| Agent::new(&spec, &tying, LAYERS, seed, None).unwrap();
             let mut agent = build(1);
             run_turns(&mut agent, 0..9, turn_of(decision));
@@ -210,7 +215,8 @@ fn law_a_snapshot_without_what_we_added_is_written_and_read_as_before() {
     agent.decide(&REGULAR).unwrap();
     let text = serde_json::to_string(&agent.snapshot()).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let keys =
+        |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&value), ["action", "pending", "policy", "rewarder", "turn"]);
     assert_eq!(keys(&value["pending"]), ["action", "exploration", "sweep_ended", "visit"]);
     assert_eq!(keys(&value["policy"]["q"]), ["epsilon", "optimizer", "parameters", "rng"]);
@@ -238,7 +244,9 @@ fn rejects_a_memory_and_a_target_network_that_do_not_fit() {
     let good = agent.snapshot();
     let change = |change: &dyn Fn(&mut QSnapshot)| {
         let mut snapshot = good.clone();
-        let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
+        let PolicySnapshot::Q(q) = &mut snapshot.policy else {
+            panic!("the snapshot of a Q policy")
+        };
         change(q);
         snapshot
     };

@@ -59,7 +59,9 @@ impl<'a> Text<'a> {
             begins.into_iter().find(|&length| self.text.ends_with(&stop[..length])).unwrap_or(0)
         };
         match self.is_open {
-            true => &self.text[..self.text.len() - self.stop.iter().map(held_back).max().unwrap_or(0)],
+            true => {
+                &self.text[..self.text.len() - self.stop.iter().map(held_back).max().unwrap_or(0)]
+            }
             false => &self.text,
         }
     }
@@ -67,7 +69,8 @@ impl<'a> Text<'a> {
     /// Adds what the tokens from the joint say beyond what is there.
     fn take(&mut self, now: &str) -> Result {
         let before = self.tokenizer.decode(&self.ids[self.joint..self.taken])?;
-        let new = now.strip_prefix(&before).unwrap_or(&now[now.floor_char_boundary(before.len())..]);
+        let new =
+            now.strip_prefix(&before).unwrap_or(&now[now.floor_char_boundary(before.len())..]);
         let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
         let from = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
         self.text.push_str(new);
@@ -111,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_text_ends_before_the_first_stop_text() {
-        assert_eq!(steps(b"one.\n\ntwo", &["\n\n", "w"]), ["o", "on", "one", "one.", "one.", "one.", "one."]);
+        assert_eq!(
+            steps(b"one.\n\ntwo", &["\n\n", "w"]),
+            ["o", "on", "one", "one.", "one.", "one.", "one."]
+        );
         assert_eq!(steps(b"aab!", &["ab"]), ["", "a", "a", "a"]);
         assert_eq!(steps("né".as_bytes(), &["é"]), ["n", "n", "n", "n"]);
     }

@@ -15,7 +15,12 @@ use crate::output;
 
 impl Start {
     /// The weights for a model of this spec.
-    pub(crate) fn weights(&self, spec: &CheckedSpec, data: Extents, device: &Device) -> Result<Weights<'_>> {
+    pub(crate) fn weights(
+        &self,
+        spec: &CheckedSpec,
+        data: Extents,
+        device: &Device,
+    ) -> Result<Weights<'_>> {
         let (architecture, growth) = Growth::of(spec, data, self.extents)?;
         let from = match &self.source {
             Source::Saved(saved) => From::Saved(saved.file()),
@@ -27,7 +32,8 @@ impl Start {
                 From::Folder(weights)
             }
         };
-        let mut weights = Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
+        let mut weights =
+            Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
         weights.drawn = weights.unfit()?;
         Ok(weights)
     }
@@ -76,9 +82,11 @@ impl Weights<'_> {
 
     /// Either the whole head of the objective fits, or all of it is new.
     fn unfit(&self) -> dlt_models::Result<Vec<String>> {
-        let (layout, prefix) = (self.architecture.shared_layout(), self.architecture.shared_prefix());
+        let (layout, prefix) =
+            (self.architecture.shared_layout(), self.architecture.shared_prefix());
         let own = self.architecture.own_head();
-        let own: Vec<_> = layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
+        let own: Vec<_> =
+            layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
         let named = |name: &str| format!("{prefix}{name}");
         for entry in &own {
             let is_fit = match self.find_as_it_is(&named(entry.name)) {

@@ -45,9 +45,13 @@ impl Refusal {
     pub(super) fn answer(self) -> Answer {
         let (status, words) = match self {
             Self::Malformed => ("400 Bad Request", "not a request that is understood here"),
-            Self::ForeignHost => ("403 Forbidden", "this address is served under its own name only"),
+            Self::ForeignHost => {
+                ("403 Forbidden", "this address is served under its own name only")
+            }
             Self::Unknown => ("404 Not Found", "there is / and /data.json"),
-            Self::Method => ("405 Method Not Allowed", "nothing can be changed here: GET and HEAD only"),
+            Self::Method => {
+                ("405 Method Not Allowed", "nothing can be changed here: GET and HEAD only")
+            }
             Self::Slow => ("408 Request Timeout", "the request took too long"),
             Self::Large => ("431 Request Header Fields Too Large", "the request is too large"),
             Self::Busy => ("503 Service Unavailable", "too many connections; come again"),
@@ -67,8 +71,11 @@ impl Request {
             Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
         }
         let all = |name: &str| {
-            let values = parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-            values.map(|header| std::str::from_utf8(header.value).unwrap_or("\u{fffd}")).collect::<Vec<_>>()
+            let values =
+                parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+            values
+                .map(|header| std::str::from_utf8(header.value).unwrap_or("\u{fffd}"))
+                .collect::<Vec<_>>()
         };
         // The host comes first: to others nothing is said, not even what there is.
         match all("host")[..] {
@@ -81,7 +88,9 @@ impl Request {
             Some("HEAD") => false,
             _ => return Err(Refusal::Method),
         };
-        if !all("transfer-encoding").is_empty() || all("content-length").iter().any(|&length| length != "0") {
+        if !all("transfer-encoding").is_empty()
+            || all("content-length").iter().any(|&length| length != "0")
+        {
             return Err(Refusal::Malformed);
         }
         let wanted = match parsed.path {
@@ -89,7 +98,11 @@ impl Request {
             Some("/data.json") => Wanted::News,
             _ => return Err(Refusal::Unknown),
         };
-        Ok(Self { wanted, with_body, known: all("if-none-match").first().map(|&version| version.to_owned()) })
+        Ok(Self {
+            wanted,
+            with_body,
+            known: all("if-none-match").first().map(|&version| version.to_owned()),
+        })
     }
 }
 
@@ -110,7 +123,8 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     match bare.unwrap_or(name).parse::<IpAddr>() {
         Ok(address) => {
-            address.is_ipv6() == bare.is_some() && address.to_canonical() == local.ip().to_canonical()
+            address.is_ipv6() == bare.is_some()
+                && address.to_canonical() == local.ip().to_canonical()
         }
         Err(_) => false,
     }
@@ -131,7 +145,8 @@ mod tests {
     #[test]
     fn two_paths_are_there_and_no_more() {
         let asked = |path: &str| {
-            read(&format!("GET {path} HTTP/1.1\nHost: localhost:7070\n\n")).map(|request| request.wanted)
+            read(&format!("GET {path} HTTP/1.1\nHost: localhost:7070\n\n"))
+                .map(|request| request.wanted)
         };
         assert_eq!(asked("/"), Ok(Wanted::Page));
         assert_eq!(asked("/data.json"), Ok(Wanted::News));
@@ -155,7 +170,9 @@ mod tests {
     #[test]
     fn rejects_hosts_of_others() {
         let asked = |host: &str| read(&format!("GET / HTTP/1.1\nHost: {host}\n\n"));
-        for host in ["localhost:7070", "LOCALHOST:7070", "127.0.0.1:7070", "[::1]:7070", "192.168.7.5:7070"] {
+        for host in
+            ["localhost:7070", "LOCALHOST:7070", "127.0.0.1:7070", "[::1]:7070", "192.168.7.5:7070"]
+        {
             assert!(asked(host).is_ok(), "{host}");
         }
         for host in [
@@ -190,10 +207,12 @@ mod tests {
     fn rejects_everything_but_reading() {
         let asked = |method: &str| read(&format!("{method} / HTTP/1.1\nHost: localhost:7070\n\n"));
         assert!(asked("GET").unwrap().with_body && !asked("HEAD").unwrap().with_body);
-        for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X"]
+        {
             assert_eq!(asked(method), Err(Refusal::Method), "{method}");
         }
-        let with = |header: &str| read(&format!("GET / HTTP/1.1\nHost: localhost:7070\n{header}\n\n"));
+        let with =
+            |header: &str| read(&format!("GET / HTTP/1.1\nHost: localhost:7070\n{header}\n\n"));
         assert_eq!(with("Content-Length: 5"), Err(Refusal::Malformed));
         assert_eq!(with("Transfer-Encoding: chunked"), Err(Refusal::Malformed));
         assert_eq!(with("If-None-Match: \"abc\"").unwrap().known.as_deref(), Some("\"abc\""));

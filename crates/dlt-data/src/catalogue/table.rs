@@ -152,7 +152,8 @@ const fn glue(
     first: &'static str,
     second: Option<&'static str>,
 ) -> Entry {
-    let entry = entry(name, Classification, GLUE, config, Columns::Sentences { first, second }, OWN_SPLITS);
+    let entry =
+        entry(name, Classification, GLUE, config, Columns::Sentences { first, second }, OWN_SPLITS);
     Entry { licence: "of its sources; research use", splits: GLUE_OWN, ..entry }
 }
 

@@ -88,7 +88,9 @@ impl Found {
 }
 
 /// What was found in each of these files, in the order of their paths. A file may be there more than once.
-pub(crate) fn by_file<'a>(files: impl Iterator<Item = &'a DataFile>) -> BTreeMap<&'a Path, BadRows> {
+pub(crate) fn by_file<'a>(
+    files: impl Iterator<Item = &'a DataFile>,
+) -> BTreeMap<&'a Path, BadRows> {
     let mut seen = BTreeSet::new();
     let mut all: BTreeMap<&Path, BadRows> = BTreeMap::new();
     for file in files.filter(|file| seen.insert(Arc::as_ptr(&file.findings))) {
@@ -111,9 +113,10 @@ impl BadRows {
         let Self { empty, skipped, first } = self;
         let (rows, what) = match (empty, skipped) {
             (0, 0) => return,
-            (rows, 0) => {
-                (rows, "rows without text are taken as empty; data.on_bad_row = \"skip\" leaves them out")
-            }
+            (rows, 0) => (
+                rows,
+                "rows without text are taken as empty; data.on_bad_row = \"skip\" leaves them out",
+            ),
             (_, rows) => (rows, "rows are left out"),
         };
         tracing::warn!(path = %path.display(), rows, first = first.join("; "), "{what}");
@@ -146,7 +149,11 @@ pub(super) fn hand_on(
 }
 
 /// A row where it can be used. One that cannot is an error, or is counted and left out. Rows are counted from 1.
-pub(crate) fn usable<T>(file: &DataFile, row: u64, found: Result<T, String>) -> Result<Option<T>, DataError> {
+pub(crate) fn usable<T>(
+    file: &DataFile,
+    row: u64,
+    found: Result<T, String>,
+) -> Result<Option<T>, DataError> {
     let reason = match found {
         Ok(found) => return Ok(Some(found)),
         Err(reason) => reason,

@@ -97,8 +97,17 @@ enum Kind {
 }
 
 /// What they are called in messages.
-const KINDS: [&str; 9] =
-    ["text", "words", "identifiers", "addresses", "dates", "numbers", "true or false", "lists", "bytes"];
+const KINDS: [&str; 9] = [
+    "text",
+    "words",
+    "identifiers",
+    "addresses",
+    "dates",
+    "numbers",
+    "true or false",
+    "lists",
+    "bytes",
+];
 
 /// What the first rows show of a column.
 #[derive(Debug)]
@@ -153,9 +162,17 @@ impl Sample {
     }
 
     /// The column of the text: the one asked for, or the one that is surely meant.
-    pub(super) fn choose(&self, path: &Path, wanted: Option<&str>) -> Result<TextColumn, DataError> {
+    pub(super) fn choose(
+        &self,
+        path: &Path,
+        wanted: Option<&str>,
+    ) -> Result<TextColumn, DataError> {
         let unsure = |reason: String| {
-            Err(DataError::NoTextColumn { path: path.to_owned(), reason, known: self.description() })
+            Err(DataError::NoTextColumn {
+                path: path.to_owned(),
+                reason,
+                known: self.description(),
+            })
         };
         if let Some(name) = wanted {
             let found = self.columns.iter().find(|column| column.name == name);
@@ -163,7 +180,9 @@ impl Sample {
                 Some(column) if column.is_readable() => {
                     Ok(TextColumn { name: name.to_owned(), chosen: ColumnChoice::Named })
                 }
-                Some(column) => unsure(format!("its column {name:?} has {}, not text", column.kind())),
+                Some(column) => {
+                    unsure(format!("its column {name:?} has {}, not text", column.kind()))
+                }
                 None => unsure(format!("it has no column {name:?}")),
             };
         }
@@ -171,8 +190,12 @@ impl Sample {
             Ok(Some(column)) => column,
             Ok(None) => return unsure("it has no column that is surely its text".to_owned()),
             Err(several) => {
-                let names: Vec<String> = several.iter().map(|column| shortened(&column.name)).collect();
-                return unsure(format!("more than one column may be its text ({})", names.join(", ")));
+                let names: Vec<String> =
+                    several.iter().map(|column| shortened(&column.name)).collect();
+                return unsure(format!(
+                    "more than one column may be its text ({})",
+                    names.join(", ")
+                ));
             }
         };
         Ok(TextColumn { name: found.name.clone(), chosen: ColumnChoice::Found })
@@ -180,8 +203,11 @@ impl Sample {
 
     /// The column that is surely meant, if there is one, or those that may be.
     fn meant(&self) -> Result<Option<&Seen>, Vec<&Seen>> {
-        let rows: Vec<&Seen> = self.columns.iter().filter(|column| column.depth == Depth::Row).collect();
-        let named = |name: &str| rows.iter().copied().find(|column| column.name == name && column.has_text());
+        let rows: Vec<&Seen> =
+            self.columns.iter().filter(|column| column.depth == Depth::Row).collect();
+        let named = |name: &str| {
+            rows.iter().copied().find(|column| column.name == name && column.has_text())
+        };
         if let Some(text) = named(TEXT) {
             return Ok(Some(text));
         }
@@ -206,7 +232,8 @@ impl Sample {
         if self.columns.is_empty() {
             return "none".to_owned();
         }
-        let mut shown: Vec<String> = self.columns.iter().take(SHOWN).map(Seen::description).collect();
+        let mut shown: Vec<String> =
+            self.columns.iter().take(SHOWN).map(Seen::description).collect();
         if self.columns.len() > SHOWN {
             shown.push(format!("and {} more", self.columns.len() - SHOWN));
         }
@@ -283,7 +310,10 @@ fn kind_of_text(text: &str) -> Option<Kind> {
     }
     let has_blanks = text.contains(char::is_whitespace);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    if digits >= 4 && text.len() <= 40 && text.bytes().all(|byte| b"0123456789-/:.,TZ+ ".contains(&byte)) {
+    if digits >= 4
+        && text.len() <= 40
+        && text.bytes().all(|byte| b"0123456789-/:.,TZ+ ".contains(&byte))
+    {
         return Some(Kind::Date);
     }
     if !has_blanks && (text.contains("://") || text.starts_with("www.")) {

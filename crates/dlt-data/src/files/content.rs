@@ -100,7 +100,9 @@ pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
 /// What is named as it is, where a packed file was expected.
 pub(super) fn unpacked(packing: Packing) -> Foreign {
     match packing {
-        Packing::Gzip => Foreign { what: "no gzip data, although its name ends in .gz", todo: RENAME },
+        Packing::Gzip => {
+            Foreign { what: "no gzip data, although its name ends in .gz", todo: RENAME }
+        }
         _ => Foreign { what: "no zstd data, although its name ends in .zst", todo: RENAME },
     }
 }
@@ -123,7 +125,9 @@ fn is_tar(head: &[u8]) -> bool {
 
 fn is_page(head: &[u8]) -> bool {
     let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
-    PAGES.iter().any(|page| head.get(..page.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(page)))
+    PAGES
+        .iter()
+        .any(|page| head.get(..page.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(page)))
 }
 
 /// UTF-16 and UTF-32 without a mark: in texts of most languages, blanks, digits and line ends have zeros in one place.
@@ -131,7 +135,9 @@ fn wide(head: &[u8]) -> Option<Foreign> {
     let (words, _) = head.as_chunks::<4>();
     if words.len() >= LEAST_UNITS {
         let scalars = |scalar: fn([u8; 4]) -> u32| {
-            words.iter().all(|&word| char::from_u32(scalar(word)).is_some_and(|letter| letter != '\0'))
+            words
+                .iter()
+                .all(|&word| char::from_u32(scalar(word)).is_some_and(|letter| letter != '\0'))
         };
         if scalars(u32::from_le_bytes) || scalars(u32::from_be_bytes) {
             return Some(Foreign { what: "UTF-32 text", todo: CONVERT_WIDE });
@@ -179,8 +185,10 @@ mod tests {
             let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
             assert_eq!(what(&little), what(&big));
             assert_eq!(what(&little).unwrap(), format!("UTF-16 text{end}"));
-            let little: Vec<u8> = text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
-            let big: Vec<u8> = text.chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect();
+            let little: Vec<u8> =
+                text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
+            let big: Vec<u8> =
+                text.chars().flat_map(|letter| u32::from(letter).to_be_bytes()).collect();
             assert_eq!((what(&little), what(&big)), (Some("UTF-32 text"), Some("UTF-32 text")));
         }
     }

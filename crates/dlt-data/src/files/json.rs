@@ -72,7 +72,11 @@ pub(super) fn column(
 }
 
 /// Hands the bytes of each row to `take`, with its number from 1: of the lines, or of the elements.
-pub(super) fn each(file: &DataFile, layout: JsonLayout, take: TakeObject<'_>) -> Result<Flow, DataError> {
+pub(super) fn each(
+    file: &DataFile,
+    layout: JsonLayout,
+    take: TakeObject<'_>,
+) -> Result<Flow, DataError> {
     let reader = BufReader::new(file.open()?);
     match layout {
         JsonLayout::Lines => each_line(file, reader, take),
@@ -80,7 +84,11 @@ pub(super) fn each(file: &DataFile, layout: JsonLayout, take: TakeObject<'_>) ->
     }
 }
 
-fn each_line(file: &DataFile, mut reader: impl BufRead, take: TakeObject<'_>) -> Result<Flow, DataError> {
+fn each_line(
+    file: &DataFile,
+    mut reader: impl BufRead,
+    take: TakeObject<'_>,
+) -> Result<Flow, DataError> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -99,7 +107,11 @@ fn each_line(file: &DataFile, mut reader: impl BufRead, take: TakeObject<'_>) ->
     Ok(Flow::On)
 }
 
-fn each_element(file: &DataFile, reader: impl BufRead, take: TakeObject<'_>) -> Result<Flow, DataError> {
+fn each_element(
+    file: &DataFile,
+    reader: impl BufRead,
+    take: TakeObject<'_>,
+) -> Result<Flow, DataError> {
     let (mut elements, mut element) = (Elements::new(reader), Vec::new());
     for number in 1.. {
         match elements.next(&mut element).map_err(|error| file.of_array(number, error))? {

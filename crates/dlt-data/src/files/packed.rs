@@ -12,7 +12,10 @@ const ZSTD_WINDOW_LOG: u32 = 31;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What is packed, without a mark of byte order at its beginning.
-pub(super) fn unpacked<'a>(stored: impl BufRead + 'a, packing: Packing) -> io::Result<Box<dyn Read + 'a>> {
+pub(super) fn unpacked<'a>(
+    stored: impl BufRead + 'a,
+    packing: Packing,
+) -> io::Result<Box<dyn Read + 'a>> {
     match packing {
         Packing::Plain => without_mark(stored),
         Packing::Gzip => without_mark(Members::new(stored)),

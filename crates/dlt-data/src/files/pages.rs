@@ -36,7 +36,8 @@ struct Header {
 /// Refuses a column of a row group whose pages are larger than a page may be, or than they say.
 pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), String> {
     let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
-    let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+    let (Ok(start), Ok(length)) = (u64::try_from(start), u64::try_from(chunk.compressed_size()))
+    else {
         return Err("a column begins or ends before the file".to_owned());
     };
     let (mut at, end) = (start, start.saturating_add(length));
@@ -51,7 +52,8 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
         }
         let body = at + header.length;
         if !header.is_plain {
-            check_unpacked(file, body, &header, chunk.compression()).map_err(|error| error.to_string())?;
+            check_unpacked(file, body, &header, chunk.compression())
+                .map_err(|error| error.to_string())?;
         }
         at = body.saturating_add(header.packed);
     }
@@ -59,13 +61,20 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
 }
 
 /// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do not need it.
-fn check_unpacked(file: &mut File, body: u64, header: &Header, codec: Compression) -> io::Result<()> {
+fn check_unpacked(
+    file: &mut File,
+    body: u64,
+    header: &Header,
+    codec: Compression,
+) -> io::Result<()> {
     let packed = header.packed.saturating_sub(header.levels);
     let stated = header.unpacked.saturating_sub(header.levels);
     file.seek(SeekFrom::Start(body + header.levels))?;
     let packed = io::BufReader::new(file.take(packed));
     let found = match codec {
-        Compression::GZIP(_) => io::copy(&mut MultiGzDecoder::new(packed).take(stated + 1), &mut io::sink())?,
+        Compression::GZIP(_) => {
+            io::copy(&mut MultiGzDecoder::new(packed).take(stated + 1), &mut io::sink())?
+        }
         Compression::BROTLI(_) => {
             let unpacked = brotli::Decompressor::new(packed, 64 << 10);
             io::copy(&mut unpacked.take(stated + 1), &mut io::sink())?
@@ -196,7 +205,8 @@ impl Compact<'_> {
                 let byte = self.byte()?;
                 let count = if byte >> 4 == 15 { self.unsigned()? } else { u64::from(byte >> 4) };
                 let element = kind(byte & 0x0F)?;
-                let element = if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
+                let element =
+                    if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
                 (0..count).try_for_each(|_| self.skip(element, depth + 1))
             }
             Kind::Structure => {
@@ -231,8 +241,8 @@ mod tests {
 
     /// type 0, 70 bytes, packed to 30, and a data page header of the second version with levels of 4 and 2 bytes.
     const SECOND: &[u8] = &[
-        0x15, 0x06, 0x15, 140, 1, 0x15, 60, 0x5C, 0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0, 0x15, 8, 0x15, 4, 0x12,
-        0, 0,
+        0x15, 0x06, 0x15, 140, 1, 0x15, 60, 0x5C, 0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0, 0x15, 8,
+        0x15, 4, 0x12, 0, 0,
     ];
 
     #[test]

@@ -45,8 +45,8 @@ pub(super) fn read(
 ) -> Result<Flow, DataError> {
     let mut table = Separated::open(file, quoting, separator)?;
     let index = table.names.iter().position(|name| name == column);
-    let index =
-        index.ok_or_else(|| file.bad(format!("the column {column:?} has gone since it was chosen")))?;
+    let index = index
+        .ok_or_else(|| file.bad(format!("the column {column:?} has gone since it was chosen")))?;
     while table.next()? {
         let text = match table.record.get(index) {
             _ if table.record.len() != table.names.len() => Err(table.uneven()),
@@ -137,9 +137,11 @@ fn found_separator(file: &DataFile) -> Result<u8, DataError> {
         [] => Ok(SEPARATORS[0]),
         [only] => Ok(only),
         _ => {
-            let names: Vec<String> = likely.iter().map(|&one| format!("{:?}", char::from(one))).collect();
+            let names: Vec<String> =
+                likely.iter().map(|&one| format!("{:?}", char::from(one))).collect();
             let names = names.join(" or ");
-            Err(file.bad(format!("its columns may be separated by {names}; set data.csv_separator")))
+            Err(file
+                .bad(format!("its columns may be separated by {names}; set data.csv_separator")))
         }
     }
 }
@@ -190,10 +192,12 @@ impl<'a> Separated<'a> {
             .flexible(true)
             .from_reader(Bounded { content, left: Rc::clone(&left) });
         let (names, record) = (Vec::new(), ByteRecord::new());
-        let mut table = Self { file, reader, left, names, record, row: 0, line: 0, behind: 0, quoting };
+        let mut table =
+            Self { file, reader, left, names, record, row: 0, line: 0, behind: 0, quoting };
         if table.next()? {
             table.behind = u64::from(table.reader.position().line() == 1);
-            let names = table.record.iter().map(|name| std::str::from_utf8(name).map(str::to_owned));
+            let names =
+                table.record.iter().map(|name| std::str::from_utf8(name).map(str::to_owned));
             table.names = names
                 .collect::<Result<_, _>>()
                 .map_err(|error| file.bad(format!("its line of names is not UTF-8: {error}")))?;
@@ -210,12 +214,15 @@ impl<'a> Separated<'a> {
         if self.record.as_slice() == [END_BYTE] {
             // The end that was put there is the last row; elsewhere the byte belongs to the file.
             return match self.read_record()? {
-                true => Err(self.file.bad(format!("not UTF-8: byte {END_BYTE:#04x} in line {}", self.line))),
+                true => Err(self
+                    .file
+                    .bad(format!("not UTF-8: byte {END_BYTE:#04x} in line {}", self.line))),
                 false => Ok(false),
             };
         }
         if self.quoting == Quoting::Quoted && self.record.as_slice().ends_with(&END[1..]) {
-            let reason = format!("a quote that is opened in this row (line {}) is never closed", self.line);
+            let reason =
+                format!("a quote that is opened in this row (line {}) is never closed", self.line);
             return Err(DataError::BadRow { path: self.file.path.clone(), row: self.row, reason });
         }
         Ok(true)

@@ -45,7 +45,8 @@ pub(crate) enum Cell<'a> {
 
 impl<'a> Table<'a> {
     pub(crate) fn open(file: &'a DataFile) -> Result<Self, DataError> {
-        let opened = file::regular(&file.path, u64::MAX).map_err(|source| file.unreadable(source))?;
+        let opened =
+            file::regular(&file.path, u64::MAX).map_err(|source| file.unreadable(source))?;
         if opened.metadata().map_err(|source| file.unreadable(source))?.len() == 0 {
             return Err(DataError::Empty { path: file.path.clone() });
         }
@@ -129,21 +130,27 @@ impl<'a> Table<'a> {
             if wanted.start < end && start < wanted.end {
                 let descriptor = group.metadata().schema_descr().column(column);
                 if descriptor.max_rep_level() > 0 {
-                    return Err(self.file.bad(format!("column {} is a list", descriptor.path().string())));
+                    return Err(self
+                        .file
+                        .bad(format!("column {} is a list", descriptor.path().string())));
                 }
                 if group.metadata().column(column).compression() == Compression::LZO {
                     let reason = "it is compressed with LZO, which is not read: write it with zstd or snappy";
                     return Err(self.file.bad(reason));
                 }
-                let mut stored =
-                    file::regular(&self.file.path, u64::MAX).map_err(|error| self.file.unreadable(error))?;
+                let mut stored = file::regular(&self.file.path, u64::MAX)
+                    .map_err(|error| self.file.unreadable(error))?;
                 let chunk = group.metadata().column(column);
                 pages::check(&mut stored, chunk).map_err(|reason| self.file.bad(reason))?;
                 // A value may be made of the one before it, so that a page of such values is far larger than it says.
-                let batch =
-                    if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) { 1 } else { BATCH };
+                let batch = if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) {
+                    1
+                } else {
+                    BATCH
+                };
                 let level = descriptor.max_def_level();
-                let reader = group.get_column_reader(column).map_err(|error| self.file.bad(error))?;
+                let reader =
+                    group.get_column_reader(column).map_err(|error| self.file.bad(error))?;
                 let mut row = start;
                 let mut keep = |cell: Cell<'_>| {
                     row += 1;

@@ -77,7 +77,11 @@ impl DataError {
 
 impl Hub<'_> {
     /// Asks, and gives an answer of status 2xx, or 3xx where redirects are kept.
-    pub(super) fn ask(&self, client: &Client, question: &Question<'_>) -> Result<Response<Body>, Failed> {
+    pub(super) fn ask(
+        &self,
+        client: &Client,
+        question: &Question<'_>,
+    ) -> Result<Response<Body>, Failed> {
         let what = question.what;
         let mut address = question.address.map(str::to_owned);
         for _ in 0..=MOST_REDIRECTS {
@@ -87,8 +91,9 @@ impl Hub<'_> {
                 300..400 if question.redirects == Redirects::Kept => return Ok(response),
                 301 | 302 | 303 | 307 | 308 => {
                     let location = header(&response, "location").unwrap_or_default();
-                    let target = joined(&asked, location)
-                        .ok_or_else(|| self.untrusted(what, "a redirect that leads nowhere".to_owned()))?;
+                    let target = joined(&asked, location).ok_or_else(|| {
+                        self.untrusted(what, "a redirect that leads nowhere".to_owned())
+                    })?;
                     address = Some(target);
                 }
                 _ => return Err(self.refused(what, &response)),
@@ -130,7 +135,8 @@ impl Hub<'_> {
             .timeout_send_request(stall)
             .timeout_recv_response(stall)
             .timeout_per_read(stall);
-        let response = settings.build().call().map_err(|error| self.unanswered(question.what, &error))?;
+        let response =
+            settings.build().call().map_err(|error| self.unanswered(question.what, &error))?;
         Ok((asked, response))
     }
 
@@ -169,7 +175,9 @@ impl Hub<'_> {
             401 if has_token => {
                 "the token in HF_TOKEN is not accepted: make a new one in your settings there"
             }
-            401 => "it asks for a token, as it does where a name is mistyped: check it, or set HF_TOKEN",
+            401 => {
+                "it asks for a token, as it does where a name is mistyped: check it, or set HF_TOKEN"
+            }
             403 if has_token => {
                 "the token may not read it: accept the terms on its page, or use another token"
             }
@@ -253,7 +261,8 @@ fn until(date: &str, now: SystemTime) -> Option<Duration> {
     }
     // Days since 1970 in the calendar whose year begins in March, so that leap days come last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     let seconds = u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()?;
     let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
     Some(then.duration_since(now).unwrap_or_default())

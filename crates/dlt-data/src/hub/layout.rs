@@ -37,8 +37,10 @@ impl Layout {
     /// Makes a file of a commit out of a content.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, DataError> {
         let pointer = self.pointer(commit, file);
-        let failed =
-            |error: &io::Error| DataError::Write { path: pointer.clone(), reason: error.to_string() };
+        let failed = |error: &io::Error| DataError::Write {
+            path: pointer.clone(),
+            reason: error.to_string(),
+        };
         let parent = pointer.parent().unwrap_or(&pointer);
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;
         // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a whole.
@@ -72,10 +74,12 @@ impl Layout {
     pub(super) fn listing(&self) -> Option<Listing> {
         let commit = match is_commit(&self.revision) {
             true => self.revision.clone(),
-            false => dlt_spec::file::read_text(&self.reference(), dlt_spec::file::CONFIGURATION_BYTES)
-                .ok()?
-                .trim()
-                .to_owned(),
+            false => {
+                dlt_spec::file::read_text(&self.reference(), dlt_spec::file::CONFIGURATION_BYTES)
+                    .ok()?
+                    .trim()
+                    .to_owned()
+            }
         };
         if !is_commit(&commit) {
             return None;
@@ -103,7 +107,10 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<RemoteFile>) -> io::Resu
             collect(&path, &format!("{name}/"), files)?;
         } else if is_safe_file(&name) {
             let etag = fs::canonicalize(&path)?;
-            let etag = etag.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let etag = etag
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let sha256 = super::name::as_sha256(&etag);
             files.push(RemoteFile { name, size: Some(metadata.len()), sha256 });
         }

@@ -89,18 +89,24 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
     let mut response = hub.ask(&client, &question)?;
     let untrusted = |reason: String| hub.untrusted(what, reason);
     if is_page(&response) {
-        let reason = "a web page came instead; is there a log-in page or a proxy in between?".to_owned();
+        let reason =
+            "a web page came instead; is there a log-in page or a proxy in between?".to_owned();
         return Err(untrusted(reason).into());
     }
     let text = receive(hub, what, &mut response.body_mut().as_reader())?;
-    let answer: Answer =
-        serde_json::from_slice(&text).map_err(|error| untrusted(format!("it cannot be read: {error}")))?;
+    let answer: Answer = serde_json::from_slice(&text)
+        .map_err(|error| untrusted(format!("it cannot be read: {error}")))?;
     if !is_commit(&answer.sha) {
-        return Err(untrusted(format!("expected a commit of 40 digits, got {:?}", answer.sha)).into());
+        return Err(
+            untrusted(format!("expected a commit of 40 digits, got {:?}", answer.sha)).into()
+        );
     }
     let files = answer.siblings.into_iter().map(|sibling| {
         if !is_safe_file(&sibling.rfilename) {
-            return Err(untrusted(format!("the file name {:?} leaves its folder", sibling.rfilename)));
+            return Err(untrusted(format!(
+                "the file name {:?} leaves its folder",
+                sibling.rfilename
+            )));
         }
         let large = sibling.lfs.as_ref();
         let size = large.and_then(|large| large.size).or(sibling.size);
@@ -115,7 +121,10 @@ fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, F
     let patience = &hub.config.patience;
     let (began, mut pace) = (Instant::now(), patience.pace());
     let (mut text, mut piece) = (Vec::new(), vec![0; PIECE]);
-    let failed = |reason: String| Failed::ForNow { error: hub.unreachable(what, &reason), retry_after: None };
+    let failed = |reason: String| Failed::ForNow {
+        error: hub.unreachable(what, &reason),
+        retry_after: None,
+    };
     loop {
         let read = match body.read(&mut piece) {
             Ok(0) => return Ok(text),
@@ -130,7 +139,10 @@ fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, F
         }
         if !pace.is_kept(read) || began.elapsed() > patience.listing {
             let seconds = began.elapsed().as_secs();
-            return Err(failed(format!("it arrives too slowly: {} bytes in {seconds} s", text.len())));
+            return Err(failed(format!(
+                "it arrives too slowly: {} bytes in {seconds} s",
+                text.len()
+            )));
         }
     }
 }

@@ -54,7 +54,8 @@ impl RepoName {
 
     fn new(kind: RepoKind, name: &str) -> Result<Self, DataError> {
         let parts: Vec<&str> = name.split('/').collect();
-        let is_fit = parts.len() <= 2 && parts.iter().all(|part| is_word(part)) && !name.contains("--");
+        let is_fit =
+            parts.len() <= 2 && parts.iter().all(|part| is_word(part)) && !name.contains("--");
         if is_fit && name.len() <= LONGEST {
             return Ok(Self { kind, name: name.to_owned() });
         }
@@ -124,7 +125,10 @@ impl fmt::Display for Revision {
 /// A part of a name that is no path by itself, as `..` would be.
 fn is_word(part: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    !part.is_empty() && part.bytes().all(allowed) && !part.starts_with(['.', '-']) && !part.contains("..")
+    !part.is_empty()
+        && part.bytes().all(allowed)
+        && !part.starts_with(['.', '-'])
+        && !part.contains("..")
 }
 
 /// Whether a file of a repository may be written under its own name below a folder.
@@ -155,7 +159,8 @@ pub(super) fn as_sha256(etag: &str) -> Option<String> {
 
 /// A file's name as part of an address.
 pub(super) fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~' | b'/');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~' | b'/');
     name.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
@@ -167,7 +172,9 @@ mod tests {
 
     #[test]
     fn names_that_are_paths_are_none() {
-        for name in ["", "/", "a/", "/a", "a/b/c", "../a", "a/..", "a b/c", "a/-b", ".a", "a--b", "a/b?c"] {
+        for name in
+            ["", "/", "a/", "/a", "a/b/c", "../a", "a/..", "a b/c", "a/-b", ".a", "a--b", "a/b?c"]
+        {
             assert!(RepoName::dataset(name).is_err(), "{name:?}");
         }
         for name in ["gpt2", "openai-community/gpt2", "nyu-mll/glue", "A_b.c/d-1"] {
@@ -181,10 +188,14 @@ mod tests {
 
     #[test]
     fn files_stay_below_their_folder() {
-        for name in ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "c:a", "a//b", "a/.", "a\nb", ""] {
+        for name in
+            ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "c:a", "a//b", "a/.", "a\nb", ""]
+        {
             assert!(!is_safe_file(name), "{name:?}");
         }
-        assert!(is_safe_file("sst2/train-00000-of-00001.parquet") && is_safe_file(".gitattributes"));
+        assert!(
+            is_safe_file("sst2/train-00000-of-00001.parquet") && is_safe_file(".gitattributes")
+        );
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl Patience {
 
     /// The pause after `failed` tries without success.
     pub(super) fn wait(&self, failed: u32, retry_after: Option<Duration>) -> Duration {
-        let doubled = self.first_wait.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
+        let doubled =
+            self.first_wait.saturating_mul(2_u32.saturating_pow(failed.saturating_sub(1)));
         retry_after.unwrap_or(doubled).min(self.longest_wait)
     }
 }
@@ -88,9 +89,13 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_the_hub_has_its_say() {
         let patience = Patience::default();
-        let waits: Vec<u64> = (1..=9).map(|failed| patience.wait(failed, None).as_millis() as u64).collect();
+        let waits: Vec<u64> =
+            (1..=9).map(|failed| patience.wait(failed, None).as_millis() as u64).collect();
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
         assert_eq!(patience.wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
-        assert_eq!(patience.wait(u32::MAX, Some(Duration::from_secs(7_000))), Duration::from_secs(60));
+        assert_eq!(
+            patience.wait(u32::MAX, Some(Duration::from_secs(7_000))),
+            Duration::from_secs(60)
+        );
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn file(
         Ok(path)
     };
     let pointer = hub.layout().pointer(&listing.commit, &file.name);
-    let is_here = fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len()));
+    let is_here =
+        fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len()));
     let damage = if is_here { damage(hub, file, &pointer, on)? } else { None };
     match damage {
         None if is_here => return done(pointer),
@@ -98,8 +99,8 @@ fn damage(
     let named = || as_sha256(&blob.file_name()?.to_string_lossy());
     let Some(expected) = file.sha256.clone().or_else(named) else { return Ok(None) };
     let begin = |of| tell_of_comparing(&file.name, of, on);
-    let content =
-        verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin).map_err(unreadable)?;
+    let content = verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin)
+        .map_err(unreadable)?;
     Ok(match content {
         Content::Right => None,
         Content::Wrong(got) => {
@@ -179,11 +180,18 @@ impl Transfer<'_> {
             }
             // A repository that was renamed; with the token only as long as it stays on the same host.
             let endpoint = &self.hub.config.endpoint;
-            match target.strip_prefix(endpoint.as_str()).or(target.starts_with('/').then_some(target)) {
+            match target
+                .strip_prefix(endpoint.as_str())
+                .or(target.starts_with('/').then_some(target))
+            {
                 Some(path) if path.starts_with('/') && !path.starts_with("//") => {
                     address = format!("{endpoint}{path}");
                 }
-                _ => return Err(self.untrusted("a redirect to another host without X-Repo-Commit").into()),
+                _ => {
+                    return Err(self
+                        .untrusted("a redirect to another host without X-Repo-Commit")
+                        .into());
+                }
             }
         }
         Err(self.untrusted("redirects in a circle").into())
@@ -203,14 +211,17 @@ impl Transfer<'_> {
             let expected = &self.listing.commit;
             return Err(self.untrusted(&format!("expected commit {expected}, got {commit:?}")));
         }
-        let etag = header(response, "x-linked-etag").or_else(|| header(response, "etag")).unwrap_or_default();
+        let etag = header(response, "x-linked-etag")
+            .or_else(|| header(response, "etag"))
+            .unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
         if !is_etag(etag) {
-            return Err(
-                self.untrusted(&format!("an entity tag of letters and digits was expected, got {etag:?}"))
-            );
+            return Err(self.untrusted(&format!(
+                "an entity tag of letters and digits was expected, got {etag:?}"
+            )));
         }
-        let number = |name: &str| header(response, name).and_then(|value| value.trim().parse::<u64>().ok());
+        let number =
+            |name: &str| header(response, name).and_then(|value| value.trim().parse::<u64>().ok());
         let of_range = header(response, "content-range")
             .and_then(|range| range.rsplit_once('/'))
             .and_then(|(_, total)| total.parse().ok());
@@ -219,7 +230,9 @@ impl Transfer<'_> {
             .or(of_range)
             .or(self.file.size)
             .or_else(|| number("content-length").filter(|_| is_whole))
-            .ok_or_else(|| self.untrusted("neither X-Linked-Size nor Content-Range says how long it is"))?;
+            .ok_or_else(|| {
+                self.untrusted("neither X-Linked-Size nor Content-Range says how long it is")
+            })?;
         if let Some(expected) = self.file.size.filter(|&expected| expected != size) {
             return Err(DataError::HubSize { file: self.file.name.clone(), expected, came: size });
         }
@@ -236,8 +249,12 @@ impl Transfer<'_> {
     fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
         let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
         durable::unshare(part).map_err(unwritable)?;
-        let mut file =
-            durable::no_links().create(true).append(true).read(true).open(part).map_err(unwritable)?;
+        let mut file = durable::no_links()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(part)
+            .map_err(unwritable)?;
         let mut here = file.metadata().map_err(unwritable)?.len();
         if here > stated.size {
             file.set_len(0).map_err(unwritable)?;
@@ -246,7 +263,8 @@ impl Transfer<'_> {
         let is_resumed = here > 0;
         if here < stated.size {
             let more = stated.size - here;
-            self.hub.check_bytes(self.bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more))?;
+            self.hub
+                .check_bytes(self.bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more))?;
             self.receive(&mut file, here, stated.size, part)?;
         }
         file.sync_all().map_err(unwritable)?;
@@ -259,10 +277,20 @@ impl Transfer<'_> {
         fs::remove_file(part).map_err(unwritable)?;
         let error = self.checksum(expected, &came);
         // What lay here may have been another file's beginning: once more from the start.
-        if is_resumed { Err(Failed::ForNow { error, retry_after: None }) } else { Err(error.into()) }
+        if is_resumed {
+            Err(Failed::ForNow { error, retry_after: None })
+        } else {
+            Err(error.into())
+        }
     }
 
-    fn receive(&self, file: &mut File, mut here: u64, size: u64, part: &Path) -> Result<(), Failed> {
+    fn receive(
+        &self,
+        file: &mut File,
+        mut here: u64,
+        size: u64,
+        part: &Path,
+    ) -> Result<(), Failed> {
         let address = self.address();
         let range = (here > 0).then_some((here, None));
         let question = Question {
@@ -316,7 +344,9 @@ impl Transfer<'_> {
                 Ok(0) => return Ok(()),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.broken(*here, size, &self.hub.hidden(&error.to_string()))),
+                Err(error) => {
+                    return Err(self.broken(*here, size, &self.hub.hidden(&error.to_string())));
+                }
             };
             if *here + read as u64 > size {
                 file.set_len(0).map_err(|error| write_error(part, &error))?;
@@ -344,13 +374,18 @@ impl Transfer<'_> {
         let path = blob.with_extension(LOCK);
         let failed = |error: io::Error| write_error(&path, &error);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
-        let file =
-            durable::no_links().create(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        let file = durable::no_links()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         let what = format!("{} of {}", self.file.name, self.listing.commit);
         let grows = blob.with_extension(PART);
         // A transfer that stalls is given up and tried again for as long as the patience says.
         let still = self.hub.config.patience.stall.saturating_mul(STALLS).max(waiting::STILL);
-        waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still }).map_err(failed)?;
+        waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still })
+            .map_err(failed)?;
         Ok(file)
     }
 

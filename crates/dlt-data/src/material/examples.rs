@@ -125,12 +125,17 @@ impl Examples {
             Kind::Masked(windows, masking) => {
                 let [mut inputs, _] = filled(windows, indices)?;
                 let rows = inputs.chunks_exact_mut(windows.context()).zip(indices);
-                let targets =
-                    rows.flat_map(|(row, &index)| masking.hide(row, self.seed, pass, index)).collect();
+                let targets = rows
+                    .flat_map(|(row, &index)| masking.hide(row, self.seed, pass, index))
+                    .collect();
                 Ok(ExampleBatch::Masked { inputs, targets, windows: indices.len() })
             }
             Kind::Sentences(rows) => {
-                let rows = if rows.pads_fully() { rows.full_batch(indices)? } else { rows.batch(indices)? };
+                let rows = if rows.pads_fully() {
+                    rows.full_batch(indices)?
+                } else {
+                    rows.batch(indices)?
+                };
                 let labels = rows.labels.iter().flatten().copied().collect();
                 Ok(ExampleBatch::Sentences { rows, labels })
             }
@@ -150,9 +155,9 @@ impl Examples {
     /// If its tokens cannot be read.
     pub fn tail(&self) -> Result<Option<ExampleBatch>, DataError> {
         Ok(match &self.kind {
-            Kind::Windows(windows) => {
-                windows.tail()?.map(|(inputs, targets)| ExampleBatch::Windows { inputs, targets, windows: 1 })
-            }
+            Kind::Windows(windows) => windows
+                .tail()?
+                .map(|(inputs, targets)| ExampleBatch::Windows { inputs, targets, windows: 1 }),
             Kind::Masked(windows, masking) => windows.tail()?.map(|(mut inputs, _)| {
                 let targets = masking.hide(&mut inputs, self.seed, FIXED_PASS, self.count);
                 ExampleBatch::Masked { inputs, targets, windows: 1 }
@@ -176,7 +181,9 @@ impl Examples {
         let labels: Vec<u32> = match &self.kind {
             Kind::Windows(_) | Kind::Masked(..) => return None,
             Kind::Sentences(rows) => rows.labels().collect(),
-            Kind::Pictures(pictures, _) => pictures.labels.iter().map(|&label| u32::from(label)).collect(),
+            Kind::Pictures(pictures, _) => {
+                pictures.labels.iter().map(|&label| u32::from(label)).collect()
+            }
         };
         let labels = &labels[..self.count.min(labels.len())];
         let mut counts = vec![0; labels.iter().max().map_or(0, |&most| most as usize + 1)];
@@ -188,7 +195,8 @@ impl Examples {
 /// Inputs and targets of windows.
 fn filled(windows: &Windows, indices: &[usize]) -> Result<[Vec<u32>; 2], DataError> {
     let context = windows.context();
-    let (mut inputs, mut targets) = (vec![0; indices.len() * context], vec![0; indices.len() * context]);
+    let (mut inputs, mut targets) =
+        (vec![0; indices.len() * context], vec![0; indices.len() * context]);
     let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
     for (&index, (inputs, targets)) in indices.iter().zip(rows) {
         windows.fill(index, inputs, targets)?;

@@ -20,7 +20,13 @@ pub(super) struct Masking {
 impl Masking {
     /// Hides tokens of a window, one at least: of ten, eight become the mask, one a random token, one stays. The answer
     /// has what stood there. It depends on seed, pass and number of the window alone.
-    pub(super) fn hide(&self, window: &mut [u32], seed: u64, pass: u64, index: usize) -> Vec<Option<u32>> {
+    pub(super) fn hide(
+        &self,
+        window: &mut [u32],
+        seed: u64,
+        pass: u64,
+        index: usize,
+    ) -> Vec<Option<u32>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(pass.rotate_left(32) ^ index as u64);
         let count = ((window.len() as f64 * self.share).round() as usize).clamp(1, window.len());
@@ -70,7 +76,8 @@ mod tests {
         for index in 0..2_000 {
             let mut window = vec![7; 100];
             let targets = MASKING.hide(&mut window, 1, 0, index);
-            for (token, _) in window.into_iter().zip(targets).filter(|(_, target)| target.is_some()) {
+            for (token, _) in window.into_iter().zip(targets).filter(|(_, target)| target.is_some())
+            {
                 all += 1.0;
                 masks += f64::from(u8::from(token == MASKING.token));
                 kept += f64::from(u8::from(token == 7));

@@ -155,7 +155,11 @@ impl Draw {
                 let column = if self.is_flipped { side - 1 - column } else { column };
                 let (from_row, from_column) = (row + self.down, column + self.across);
                 let is_inside = inside(from_row) && inside(from_column);
-                changed.push(if is_inside { channel[(from_row * side + from_column) as usize] } else { 0 });
+                changed.push(if is_inside {
+                    channel[(from_row * side + from_column) as usize]
+                } else {
+                    0
+                });
             }
         }
         changed

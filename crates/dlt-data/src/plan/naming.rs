@@ -72,8 +72,11 @@ impl<'a> NamedFile<'a> {
         let mut own = "";
         for (depth, folder) in folders.into_iter().enumerate() {
             let is_named = depth == 0 && config == Some(folder);
-            let found =
-                if is_named { Vec::new() } else { splits(folder.strip_prefix(PARTIAL).unwrap_or(folder)) };
+            let found = if is_named {
+                Vec::new()
+            } else {
+                splits(folder.strip_prefix(PARTIAL).unwrap_or(folder))
+            };
             if found.is_empty() && own.is_empty() && (is_named || folder != TRANSPARENT) {
                 own = folder;
             }
@@ -134,8 +137,8 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
         let mut cuts = vec![0];
         let pairs = run.char_indices().zip(run.chars().skip(1));
         cuts.extend(pairs.filter_map(|((at, left), right)| {
-            let is_cut =
-                left.is_numeric() != right.is_numeric() || (left.is_lowercase() && right.is_uppercase());
+            let is_cut = left.is_numeric() != right.is_numeric()
+                || (left.is_lowercase() && right.is_uppercase());
             is_cut.then(|| at + left.len_utf8())
         }));
         cuts.push(run.len());
@@ -218,9 +221,14 @@ mod tests {
         ] {
             assert_eq!(split(name), Some(expected), "{name}");
         }
-        for name in
-            ["contest.txt", "latest-news.txt", "strains.txt", "device.csv", "evaluator.txt", "part-1.txt"]
-        {
+        for name in [
+            "contest.txt",
+            "latest-news.txt",
+            "strains.txt",
+            "device.csv",
+            "evaluator.txt",
+            "part-1.txt",
+        ] {
             assert_eq!(split(name), None, "{name}");
         }
         assert!(NamedFile::new("train/test-1.txt", None).unwrap().contradicts_itself());

@@ -27,7 +27,13 @@ impl Framing {
     pub fn bert(tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let id = |token: &'static str| needed(tokenizer, token);
         let (begin, separator) = (Some(id("[CLS]")?), Some(id("[SEP]")?));
-        Ok(Self { begin, between: separator, end: separator, padding: id("[PAD]")?, masks_padding: true })
+        Ok(Self {
+            begin,
+            between: separator,
+            end: separator,
+            padding: id("[PAD]")?,
+            masks_padding: true,
+        })
     }
 
     /// For GPT-2, whose only special token is the end of text: it stands between two sentences and after the last, and
@@ -37,7 +43,13 @@ impl Framing {
     /// If the tokenizer has no token that ends a text.
     pub fn gpt2(tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let end = end_of_text(tokenizer)?;
-        Ok(Self { begin: None, between: Some(end), end: Some(end), padding: end, masks_padding: true })
+        Ok(Self {
+            begin: None,
+            between: Some(end),
+            end: Some(end),
+            padding: end,
+            masks_padding: true,
+        })
     }
 
     /// As the authors' code does: nothing around or between, filled up with the end of text, and no mask.
@@ -54,7 +66,11 @@ impl Framing {
     ///
     /// # Errors
     /// If the tokenizer has no token for it.
-    pub fn of(tokenizer: &Tokenizer, framing: FramingWord, marks: Marks) -> Result<Self, DataError> {
+    pub fn of(
+        tokenizer: &Tokenizer,
+        framing: FramingWord,
+        marks: Marks,
+    ) -> Result<Self, DataError> {
         match framing {
             FramingWord::Bare => Self::reference(tokenizer),
             FramingWord::Marked => {
@@ -73,7 +89,13 @@ impl Framing {
         let template = tokenizer.template().filter(|template| !template.single.is_empty())?;
         let (begin, between) = (one(&template.single.before)?, one(&template.between)?);
         let padding = tokenizer.special().padding.or_else(|| tokenizer.eos())?;
-        Some(Self { begin, between, end: one(&template.single.after)?, padding, masks_padding: true })
+        Some(Self {
+            begin,
+            between,
+            end: one(&template.single.after)?,
+            padding,
+            masks_padding: true,
+        })
     }
 
     /// Tokens that are put around one sentence or two.

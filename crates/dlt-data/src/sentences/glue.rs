@@ -45,9 +45,12 @@ pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
             lines.next();
             header
         }
-        None if lines.peek().is_some_and(|(line, _)| line.split('\t').count() == COLA.fields) => COLA,
+        None if lines.peek().is_some_and(|(line, _)| line.split('\t').count() == COLA.fields) => {
+            COLA
+        }
         None => {
-            let reason = "expected a first line with the columns of a GLUE task, or CoLA's four columns";
+            let reason =
+                "expected a first line with the columns of a GLUE task, or CoLA's four columns";
             return Err(DataError::BadFile {
                 path: path.to_owned(),
                 format: "GLUE",
@@ -57,7 +60,11 @@ pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
     };
     let rows = lines.filter(|(line, _)| !line.is_empty());
     rows.map(|(line, row)| {
-        header.example(line).map_err(|reason| DataError::BadRow { path: path.to_owned(), row, reason })
+        header.example(line).map_err(|reason| DataError::BadRow {
+            path: path.to_owned(),
+            row,
+            reason,
+        })
     })
     .collect()
 }
@@ -91,7 +98,11 @@ impl Header {
     fn example(&self, line: &str) -> Result<Example, String> {
         let fields: Vec<&str> = line.split('\t').collect();
         if fields.len() != self.fields {
-            return Err(format!("expected {} fields between tabs, came {}", self.fields, fields.len()));
+            return Err(format!(
+                "expected {} fields between tabs, came {}",
+                self.fields,
+                fields.len()
+            ));
         }
         let label = self.label.map(|at| class(fields[at])).transpose()?;
         let second = self.second.map(|at| fields[at].to_owned());

@@ -69,12 +69,15 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn parse(named: Option<&'a str>) -> Self {
-        let parts: Vec<&str> = named.map_or_else(Vec::new, |named| named.split(',').map(str::trim).collect());
+        let parts: Vec<&str> =
+            named.map_or_else(Vec::new, |named| named.split(',').map(str::trim).collect());
         match parts[..] {
             [] => Self::default(),
             [text] => Self { texts: Some((text, None)), label: None },
             [text, label] => Self { texts: Some((text, None)), label: Some(label) },
-            [first, second, ..] => Self { texts: Some((first, Some(second))), label: parts.last().copied() },
+            [first, second, ..] => {
+                Self { texts: Some((first, Some(second))), label: parts.last().copied() }
+            }
         }
     }
 }
@@ -90,13 +93,19 @@ impl Places {
     fn find(path: &Path, known: &[String], named: Option<&str>) -> Result<Self, DataError> {
         let columns = Columns::parse(named);
         let position = |name: &str| known.iter().position(|column| column == name);
-        let missing =
-            |wanted: String| DataError::NoColumn { path: path.to_owned(), wanted, known: known.join(", ") };
+        let missing = |wanted: String| DataError::NoColumn {
+            path: path.to_owned(),
+            wanted,
+            known: known.join(", "),
+        };
         let named = |name: &str| position(name).ok_or_else(|| missing(format!("{name:?}")));
         let label = match columns.label {
             Some(name) => named(name)?,
             None => LABELS.iter().find_map(|name| position(name)).ok_or_else(|| {
-                missing(format!("of classes ({}); name both, as in PATH::TEXT,LABEL", LABELS.join(", ")))
+                missing(format!(
+                    "of classes ({}); name both, as in PATH::TEXT,LABEL",
+                    LABELS.join(", ")
+                ))
             })?,
         };
         let (first, second) = match columns.texts {
@@ -107,7 +116,8 @@ impl Places {
                     Some(second) => Some((position(first)?, Some(position(second)?))),
                 });
                 let other = (known.len() == 2).then_some((1 - label.min(1), None));
-                let advice = "that is surely its text; name it and the label, as in PATH::TEXT,LABEL";
+                let advice =
+                    "that is surely its text; name it and the label, as in PATH::TEXT,LABEL";
                 usual.or(other).ok_or_else(|| missing(advice.to_owned()))?
             }
         };
@@ -159,7 +169,9 @@ pub(super) fn read(
 }
 
 fn too_large(path: &Path) -> DataError {
-    let reason = format!("its texts and those before it are more than {MOST_BYTES} bytes: use fewer of them");
+    let reason = format!(
+        "its texts and those before it are more than {MOST_BYTES} bytes: use fewer of them"
+    );
     DataError::BadFile { path: path.to_owned(), format: "labelled texts", reason }
 }
 
@@ -195,10 +207,17 @@ fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError>
 fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError> {
     let labels: BTreeSet<&str> =
         splits.into_iter().flatten().filter_map(|row| row.label.as_deref()).collect();
-    let bad = |reason: String| DataError::BadFile { path: path.to_owned(), format: "labelled texts", reason };
+    let bad = |reason: String| DataError::BadFile {
+        path: path.to_owned(),
+        format: "labelled texts",
+        reason,
+    };
     if labels.len() < 2 || labels.len() > MOST_CLASSES as usize {
         let shown = labels.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        return Err(bad(format!("expected 2 to {MOST_CLASSES} classes, got {} ({shown})", labels.len())));
+        return Err(bad(format!(
+            "expected 2 to {MOST_CLASSES} classes, got {} ({shown})",
+            labels.len()
+        )));
     }
     let is_fraction = |label: &&&str| label.parse::<i64>().is_err() && label.parse::<f64>().is_ok();
     if let Some(label) = labels.iter().find(is_fraction) {
@@ -230,7 +249,9 @@ fn label_of(text: &str) -> Option<String> {
     match text.parse::<f64>() {
         // The hub's sign for none.
         Ok(-1.0) => None,
-        Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(format!("{}", number as i64)),
+        Ok(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            Some(format!("{}", number as i64))
+        }
         _ => Some(text.to_owned()).filter(|text| !text.is_empty()),
     }
 }
@@ -254,7 +275,8 @@ fn read_file(
         Format::Text => Err(DataError::BadFile {
             path: path.to_owned(),
             format: "labelled texts",
-            reason: "expected a table with columns text and label: CSV, TSV, JSON or Parquet".to_owned(),
+            reason: "expected a table with columns text and label: CSV, TSV, JSON or Parquet"
+                .to_owned(),
         }),
     };
     // Also where it failed: what was left out may be why.
@@ -275,7 +297,12 @@ fn hand_on(
     usable(file, number, row)?.map_or(Ok(Flow::On), take)
 }
 
-fn records(file: &DataFile, quoting: Quoting, named: Option<&str>, take: Take<'_>) -> Result<(), DataError> {
+fn records(
+    file: &DataFile,
+    quoting: Quoting,
+    named: Option<&str>,
+    take: Take<'_>,
+) -> Result<(), DataError> {
     let mut places = None;
     file.each_record(quoting, &mut |names, number, record| {
         let places = match &places {
@@ -335,7 +362,10 @@ fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Res
         Some(label @ (Value::Number(_) | Value::Bool(_))) => label_of(&label.to_string()),
         Some(other) => {
             let got = kind(other);
-            return Err(format!("expected a word or a number in {:?}, got {got}", names[places.label]));
+            return Err(format!(
+                "expected a word or a number in {:?}, got {got}",
+                names[places.label]
+            ));
         }
     };
     Ok(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
@@ -374,7 +404,9 @@ fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), Dat
         let row = || {
             Ok(Row {
                 first: text(first, places.first)?,
-                second: second.map(|second| text(second, places.second.unwrap_or_default())).transpose()?,
+                second: second
+                    .map(|second| text(second, places.second.unwrap_or_default()))
+                    .transpose()?,
                 label: label?.as_deref().and_then(label_of),
             })
         };

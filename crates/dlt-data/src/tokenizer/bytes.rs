@@ -9,8 +9,10 @@ use tokenizers::{
 
 pub(super) fn tokenizer() -> Result<Tokenizer, String> {
     let vocabulary: Vocab = byte_letters().iter().map(char::to_string).zip(0..).collect();
-    let model =
-        BPE::builder().vocab_and_merges(vocabulary, Vec::new()).build().map_err(|error| error.to_string())?;
+    let model = BPE::builder()
+        .vocab_and_merges(vocabulary, Vec::new())
+        .build()
+        .map_err(|error| error.to_string())?;
     with_bytes(Tokenizer::new(model))
 }
 

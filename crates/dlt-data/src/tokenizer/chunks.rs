@@ -119,7 +119,10 @@ impl Chunker {
         let found = match self.cuts_safely {
             true => next_cut(text, from),
             // The line end itself may be the last byte of the least.
-            false => text.as_bytes()[from - 1..].iter().position(|&byte| byte == b'\n').map(|at| from + at),
+            false => text.as_bytes()[from - 1..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map(|at| from + at),
         };
         // The last byte is looked at again: what follows may make a cut of it.
         self.searched = text.len();
@@ -180,7 +183,8 @@ pub(super) fn cuts_safely(tokenizer: &Tokenizer) -> bool {
         }
         _ => false,
     };
-    let pairs = matches!(tokenizer.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
+    let pairs =
+        matches!(tokenizer.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
     let plain_tokens = tokenizer.get_added_tokens_decoder().values().all(|token| {
         let widened = token.single_word || token.lstrip || token.rstrip;
         !widened && !token.content.chars().any(char::is_whitespace)
@@ -277,7 +281,11 @@ mod tests {
         };
         chunker.push(&"word and ".repeat(1 << 20), &mut send);
         assert!(pieces > 60);
-        assert!(chunker.portion.text.capacity() < 4 * LONGEST_CHUNK, "{}", chunker.portion.text.capacity());
+        assert!(
+            chunker.portion.text.capacity() < 4 * LONGEST_CHUNK,
+            "{}",
+            chunker.portion.text.capacity()
+        );
     }
 
     #[test]
@@ -286,10 +294,13 @@ mod tests {
         let runs = "wordы12<|endoftext|>,世界世界!".repeat(120_000);
         for (text, is_exact) in [(runs, true), ("a".repeat(3 << 20), false)] {
             let pieces = cut_apart(&text, 100_000);
-            assert!(pieces.len() > 2 && pieces.iter().all(|piece| piece.len() <= LONGEST_CHUNK + STEP));
+            assert!(
+                pieces.len() > 2 && pieces.iter().all(|piece| piece.len() <= LONGEST_CHUNK + STEP)
+            );
             assert_eq!(pieces.concat(), text);
             if is_exact {
-                let apart: Vec<u32> = pieces.iter().flat_map(|piece| GPT2.encode(piece).unwrap()).collect();
+                let apart: Vec<u32> =
+                    pieces.iter().flat_map(|piece| GPT2.encode(piece).unwrap()).collect();
                 assert!(apart == whole(&text));
             }
         }

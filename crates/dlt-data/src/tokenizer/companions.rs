@@ -39,7 +39,8 @@ const OF_TOKENIZER: [&str; 12] = [
 ];
 
 /// Files that are about a model. Its config is kept for the special tokens that it names.
-const OF_MODEL: [&str; 4] = [GENERATION_CONFIG, "preprocessor_config.json", "processor_config.json", CONFIG];
+const OF_MODEL: [&str; 4] =
+    [GENERATION_CONFIG, "preprocessor_config.json", "processor_config.json", CONFIG];
 
 /// A folder of further chat templates, and how their files end.
 const CHAT_TEMPLATES: (&str, &str) = ("additional_chat_templates", ".jinja");
@@ -88,7 +89,9 @@ impl Companions {
         let mut companions = Self::gather(folder, &OF_TOKENIZER)?;
         companions.complete(folder)?;
         let of_model = Self::gather(folder, &[GENERATION_CONFIG, CONFIG])?;
-        companions.files.extend(of_model.special_tokens().map(|config| (CONFIG.to_owned(), config)));
+        companions
+            .files
+            .extend(of_model.special_tokens().map(|config| (CONFIG.to_owned(), config)));
         Ok(companions)
     }
 
@@ -190,8 +193,10 @@ impl Companions {
     fn complete(&mut self, folder: &Path) -> Result<(), DataError> {
         if !self.files.contains_key(TOKENIZER_FILE) {
             let made = legacy::tokenizer_json(&|name| self.get(name).map(<[u8]>::to_vec));
-            let refuse =
-                |reason| DataError::BadTokenizer { name: folder.to_string_lossy().into_owned(), reason };
+            let refuse = |reason| DataError::BadTokenizer {
+                name: folder.to_string_lossy().into_owned(),
+                reason,
+            };
             self.files.extend(made.map_err(refuse)?.map(|made| (TOKENIZER_FILE.to_owned(), made)));
         }
         Ok(())
@@ -199,13 +204,17 @@ impl Companions {
 
     /// A config of the special tokens that these files name, and of nothing else.
     fn special_tokens(&self) -> Option<Vec<u8>> {
-        let parsed =
-            |name| serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(self.get(name)?).ok();
+        let parsed = |name| {
+            serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(self.get(name)?).ok()
+        };
         let files = [GENERATION_CONFIG, CONFIG].map(parsed);
         let mut named = serde_json::Map::new();
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
-            let value =
-                files.iter().flatten().filter_map(|file| file.get(key)).find(|value| !value.is_null());
+            let value = files
+                .iter()
+                .flatten()
+                .filter_map(|file| file.get(key))
+                .find(|value| !value.is_null());
             named.extend(value.map(|value| (key.to_owned(), value.clone())));
         }
         (!named.is_empty()).then(|| format!("{}\n", serde_json::Value::Object(named)).into_bytes())
@@ -239,8 +248,10 @@ pub(super) fn id(content: &[u8]) -> String {
 
 /// A file, if it is no larger than that. What is no file has no end that could be waited for.
 pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
-    let refuse =
-        |reason: String| DataError::BadTokenizer { name: path.to_string_lossy().into_owned(), reason };
+    let refuse = |reason: String| DataError::BadTokenizer {
+        name: path.to_string_lossy().into_owned(),
+        reason,
+    };
     dlt_spec::file::read(path, most).map_err(|error| refuse(error.to_string()))
 }
 
@@ -261,7 +272,8 @@ fn chat_templates(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            name.ends_with(CHAT_TEMPLATES.1).then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
+            name.ends_with(CHAT_TEMPLATES.1)
+                .then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
         })
         .collect();
     found.sort();

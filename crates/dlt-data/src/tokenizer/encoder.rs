@@ -55,13 +55,16 @@ impl<'a> Encoder<'a> {
     /// Appends the ids of a text.
     pub(crate) fn encode(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         let tokenizer = self.tokenizer;
-        guard::caught(|| self.encode_all(text, ids)).unwrap_or_else(|reason| Err(tokenizer.broke(reason)))
+        guard::caught(|| self.encode_all(text, ids))
+            .unwrap_or_else(|reason| Err(tokenizer.broke(reason)))
     }
 
     fn encode_all(&mut self, text: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         if !self.tokenizer.cuts_safely {
             let encoding = self.tokenizer.inner.encode_fast(text, false);
-            ids.extend_from_slice(encoding.map_err(|error| self.tokenizer.failed(&error))?.get_ids());
+            ids.extend_from_slice(
+                encoding.map_err(|error| self.tokenizer.failed(&error))?.get_ids(),
+            );
             return Ok(());
         }
         let mut rest = text;
@@ -75,7 +78,8 @@ impl<'a> Encoder<'a> {
 
     /// Where the first added token of a text begins, its length and its id.
     fn next_added(&self, text: &str) -> Option<(usize, usize, u32)> {
-        let found = self.added.iter().filter_map(|(token, id)| Some((text.find(token)?, token.len(), *id)));
+        let found =
+            self.added.iter().filter_map(|(token, id)| Some((text.find(token)?, token.len(), *id)));
         found.min_by_key(|&(start, length, _)| (start, usize::MAX - length))
     }
 
@@ -89,7 +93,8 @@ impl<'a> Encoder<'a> {
             let first = ids.len();
             self.encode_word(word, ids)?;
             if word.len() <= LONGEST_WORD && self.places.len() < MOST_WORDS {
-                let place = Place { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
+                let place =
+                    Place { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
                 self.ids.extend_from_slice(&ids[first..]);
                 self.places.insert(word.into(), place);
             }
@@ -101,7 +106,9 @@ impl<'a> Encoder<'a> {
         self.spelled.clear();
         self.spelled.extend(word.bytes().map(|byte| self.letters[usize::from(byte)]));
         let tokens = self.tokenizer.inner.get_model().tokenize(&self.spelled);
-        ids.extend(tokens.map_err(|error| self.tokenizer.failed(&error))?.iter().map(|token| token.id));
+        ids.extend(
+            tokens.map_err(|error| self.tokenizer.failed(&error))?.iter().map(|token| token.id),
+        );
         Ok(())
     }
 }

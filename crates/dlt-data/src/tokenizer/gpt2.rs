@@ -21,8 +21,10 @@ const BYTES: u32 = 256;
 pub(super) fn tokenizer() -> Result<Tokenizer, String> {
     let tokens = token_bytes()?;
     let letters = byte_letters();
-    let spelled = |bytes: &[u8]| -> String { bytes.iter().map(|&byte| letters[usize::from(byte)]).collect() };
-    let merges = merges(&tokens)?.into_iter().map(|(left, right)| (spelled(left), spelled(right))).collect();
+    let spelled =
+        |bytes: &[u8]| -> String { bytes.iter().map(|&byte| letters[usize::from(byte)]).collect() };
+    let merges =
+        merges(&tokens)?.into_iter().map(|(left, right)| (spelled(left), spelled(right))).collect();
     let mut vocabulary: Vocab = tokens.iter().map(|bytes| spelled(bytes)).zip(0..).collect();
     vocabulary.insert(END_OF_TEXT.to_owned(), RANKS);
     let model = BPE::builder()
@@ -45,7 +47,9 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
 fn token_bytes() -> Result<Vec<Vec<u8>>, String> {
     let ranks = tiktoken_rs::r50k_base().map_err(|error| error.to_string())?;
     (0..RANKS)
-        .map(|rank| ranks.decode_bytes(&[rank]).map_err(|error| format!("no token of rank {}", error.token)))
+        .map(|rank| {
+            ranks.decode_bytes(&[rank]).map_err(|error| format!("no token of rank {}", error.token))
+        })
         .collect()
 }
 
@@ -67,7 +71,12 @@ fn merges(tokens: &[Vec<u8>]) -> Result<Vec<Merge<'_>>, String> {
 }
 
 /// Where the two parts meet that are left when `bytes` is encoded with the merges below `limit`.
-fn last_cut(bytes: &[u8], limit: u32, ranks: &HashMap<&[u8], u32>, ends: &mut Vec<usize>) -> Option<usize> {
+fn last_cut(
+    bytes: &[u8],
+    limit: u32,
+    ranks: &HashMap<&[u8], u32>,
+    ends: &mut Vec<usize>,
+) -> Option<usize> {
     // `ends[i]` is where part i ends; part i begins where part i - 1 ends.
     ends.clear();
     ends.extend(1..=bytes.len());

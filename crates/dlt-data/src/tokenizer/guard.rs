@@ -39,9 +39,9 @@ pub(super) fn within<T: Send + 'static>(
         // Nobody listens any more where the work took too long.
         .spawn(move || drop(sender.send(caught(work))));
     spawned.map_err(|error| format!("no thread for it: {error}"))?;
-    receiver
-        .recv_timeout(limit)
-        .unwrap_or_else(|_| Err(format!("it takes longer than {} s on a few lines of text", limit.as_secs())))
+    receiver.recv_timeout(limit).unwrap_or_else(|_| {
+        Err(format!("it takes longer than {} s on a few lines of text", limit.as_secs()))
+    })
 }
 
 /// Panics under [`caught`] are told as errors; all others are printed as before.
@@ -59,7 +59,8 @@ fn silence_guarded_panics() {
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -60,14 +60,16 @@ impl Kept {
         if !file::is_there(&note) {
             return Ok(if file::is_there(&older) { Self::Copy(older) } else { Self::Nothing });
         }
-        let refuse =
-            |reason: String| DataError::BadTokenizer { name: note.to_string_lossy().into_owned(), reason };
+        let refuse = |reason: String| DataError::BadTokenizer {
+            name: note.to_string_lossy().into_owned(),
+            reason,
+        };
         let said: Note = serde_json::from_slice(&read(&note, MOST_NOTE_BYTES)?)
             .map_err(|error| refuse(error.to_string()))?;
-        let (name, sha256) = BUILT_IN
-            .into_iter()
-            .find(|(name, _)| *name == said.name)
-            .ok_or_else(|| refuse(format!("this program has no tokenizer {:?} in itself", said.name)))?;
+        let (name, sha256) =
+            BUILT_IN.into_iter().find(|(name, _)| *name == said.name).ok_or_else(|| {
+                refuse(format!("this program has no tokenizer {:?} in itself", said.name))
+            })?;
         if said.sha256 != sha256 {
             return Err(refuse(format!(
                 "the run used a tokenizer {name:?} with the checksum {}, this program's has {sha256}: use the version of \
@@ -151,10 +153,14 @@ mod tests {
         fs::write(folder.join(BUILT_IN_FILE), other).expect("written");
         let error = Kept::of_run(run.path()).expect_err("another one").to_string();
         assert!(error.contains("built-in.json") && error.contains("checksum"), "{error}");
-        fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#).expect("written");
+        fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#)
+            .expect("written");
         assert!(Kept::of_run(run.path()).is_err_and(|error| error.to_string().contains("gpt7")));
         // A copy counts before a note.
         fs::write(folder.join(TOKENIZER_FILE), "{}").expect("written");
-        assert_eq!(Kept::of_run(run.path()).expect("a copy"), Kept::Copy(folder.join(TOKENIZER_FILE)));
+        assert_eq!(
+            Kept::of_run(run.path()).expect("a copy"),
+            Kept::Copy(folder.join(TOKENIZER_FILE))
+        );
     }
 }

@@ -26,12 +26,17 @@ const ADVICE: &str = "make a tokenizer.json of it, as in: python -c 'from transf
                       AutoTokenizer.from_pretrained(\"FOLDER\").save_pretrained(\"FOLDER\")'";
 
 /// The `tokenizer.json` that such files make, if there are any; `read` gives a file by its name.
-pub(super) fn tokenizer_json(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Option<Vec<u8>>, String> {
+pub(super) fn tokenizer_json(
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<Option<Vec<u8>>, String> {
     let said = said(read)?;
-    let class = said.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let class =
+        said.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_of = |classes: &[&str]| class.is_empty() || classes.contains(&class.as_str());
     let made = match (read("vocab.json"), read("merges.txt"), read("vocab.txt")) {
-        (Some(vocabulary), Some(merges), _) if is_of(&AS_GPT2) => said.pairs(&vocabulary, &merges)?,
+        (Some(vocabulary), Some(merges), _) if is_of(&AS_GPT2) => {
+            said.pairs(&vocabulary, &merges)?
+        }
         (None, None, Some(vocabulary)) if is_of(&AS_BERT) => said.words(&vocabulary)?,
         (None, None, None) => match SENTENCE_PIECES.iter().find(|name| read(name).is_some()) {
             Some(name) => return Err(format!("it has {name} and no tokenizer.json; {ADVICE}")),
@@ -82,11 +87,15 @@ impl Said {
             let parts: Vec<_> = line.split(' ').collect();
             match parts.as_slice() {
                 [left, right] => Ok(json!([left, right])),
-                _ => Err(format!("merges.txt, line {}: expected two tokens, got {line:?}", number + 1)),
+                _ => Err(format!(
+                    "merges.txt, line {}: expected two tokens, got {line:?}",
+                    number + 1
+                )),
             }
         };
         let merges = merges.map(pair).collect::<Result<Vec<_>, _>>()?;
-        let prefixed = self.config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(false);
+        let prefixed =
+            self.config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(false);
         let byte_level = |add_prefix_space: bool, trim_offsets: bool| {
             json!({
                 "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": trim_offsets,
@@ -108,17 +117,23 @@ impl Said {
 
     /// Pieces of words, as BERT's.
     fn words(&self, vocabulary: &[u8]) -> Result<Value, String> {
-        let text = std::str::from_utf8(vocabulary).map_err(|error| format!("vocab.txt: {error}"))?;
-        let vocabulary: BTreeMap<String, u64> =
-            text.lines().zip(0..).map(|(token, id)| (token.trim_end_matches('\r').to_owned(), id)).collect();
+        let text =
+            std::str::from_utf8(vocabulary).map_err(|error| format!("vocab.txt: {error}"))?;
+        let vocabulary: BTreeMap<String, u64> = text
+            .lines()
+            .zip(0..)
+            .map(|(token, id)| (token.trim_end_matches('\r').to_owned(), id))
+            .collect();
         let usual = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
         let token = |key: &str, usual: &str| self.token(key).unwrap_or_else(|| usual.to_owned());
         let mark = |key: &str, usual: &str| {
             let token = token(key, usual);
-            let id = vocabulary.get(&token).ok_or_else(|| format!("vocab.txt has no token {token}"))?;
+            let id =
+                vocabulary.get(&token).ok_or_else(|| format!("vocab.txt has no token {token}"))?;
             Ok::<_, String>(json!([token, id]))
         };
-        let flag = |key: &str, usual: bool| self.config.get(key).and_then(Value::as_bool).unwrap_or(usual);
+        let flag =
+            |key: &str, usual: bool| self.config.get(key).and_then(Value::as_bool).unwrap_or(usual);
         let unknown = token("unk_token", "[UNK]");
         if !vocabulary.contains_key(&unknown) {
             return Err(format!("vocab.txt has no token {unknown}"));
@@ -156,7 +171,11 @@ impl Said {
 
     /// The tokens that are looked for in a text before it is split: the special ones that the vocabulary has, and those
     /// that were added to it, in the order of their ids.
-    fn added_tokens(&self, vocabulary: &BTreeMap<String, u64>, usual: &[&str]) -> Result<Vec<Value>, String> {
+    fn added_tokens(
+        &self,
+        vocabulary: &BTreeMap<String, u64>,
+        usual: &[&str],
+    ) -> Result<Vec<Value>, String> {
         let mut added: BTreeMap<u64, Value> = BTreeMap::new();
         let plain = |id: u64, content: &str, special: bool| {
             json!({
@@ -171,15 +190,21 @@ impl Said {
             }
         }
         for (token, id) in &self.added {
-            let id = id.as_u64().ok_or_else(|| format!("added_tokens.json: {token:?} has no id"))?;
+            let id =
+                id.as_u64().ok_or_else(|| format!("added_tokens.json: {token:?} has no id"))?;
             added.entry(id).or_insert_with(|| {
-                plain(id, token, SPECIAL.iter().any(|key| self.token(key).as_deref() == Some(token)))
+                plain(
+                    id,
+                    token,
+                    SPECIAL.iter().any(|key| self.token(key).as_deref() == Some(token)),
+                )
             });
         }
         let decoder = self.config.get("added_tokens_decoder").and_then(Value::as_object);
         for (id, token) in decoder.into_iter().flatten() {
-            let wrong =
-                || format!("{TOKENIZER_CONFIG}: `added_tokens_decoder`: {id:?} is no id with a token");
+            let wrong = || {
+                format!("{TOKENIZER_CONFIG}: `added_tokens_decoder`: {id:?} is no id with a token")
+            };
             let number: u64 = id.parse().map_err(|_| wrong())?;
             let mut token = token.as_object().cloned().ok_or_else(wrong)?;
             token.insert("id".to_owned(), json!(number));

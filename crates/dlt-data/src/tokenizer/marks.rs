@@ -45,9 +45,11 @@ impl Tokenizer {
             reason: format!("its template {reason}; set data.marks=none to leave it out"),
         };
         let encode = |text: &str, with: bool| {
-            guard::caught(|| self.inner.encode_fast(text, with).map(|encoding| encoding.get_ids().to_vec()))
-                .and_then(|encoded| encoded.map_err(|error| error.to_string()))
-                .map_err(|reason| refuse(&format!("fails: {reason}")))
+            guard::caught(|| {
+                self.inner.encode_fast(text, with).map(|encoding| encoding.get_ids().to_vec())
+            })
+            .and_then(|encoded| encoded.map_err(|error| error.to_string()))
+            .map_err(|reason| refuse(&format!("fails: {reason}")))
         };
         for sample in SAMPLES {
             let bare = encode(sample, false)?;
@@ -57,8 +59,10 @@ impl Tokenizer {
             let dressed = encode(sample, true)?;
             let start = dressed.windows(bare.len()).position(|window| *window == *bare);
             let start = start.ok_or_else(|| refuse("does not stand around a text"))?;
-            let marks =
-                Marks { before: dressed[..start].to_vec(), after: dressed[start + bare.len()..].to_vec() };
+            let marks = Marks {
+                before: dressed[..start].to_vec(),
+                after: dressed[start + bare.len()..].to_vec(),
+            };
             let all = marks.before.iter().chain(&marks.after);
             if all.clone().any(|&id| id as usize >= self.vocabulary) {
                 return Err(refuse("has tokens that its vocabulary lacks"));
@@ -71,10 +75,12 @@ impl Tokenizer {
     /// The tokens between two texts that are read together, by the tokenizer's own template.
     pub(crate) fn template(&self) -> Option<Template> {
         let single = self.marks().ok()?;
-        let sample = SAMPLES.iter().find(|sample| self.encode(sample).is_ok_and(|ids| !ids.is_empty()))?;
+        let sample =
+            SAMPLES.iter().find(|sample| self.encode(sample).is_ok_and(|ids| !ids.is_empty()))?;
         let bare = self.encode(sample).ok()?;
         let both = guard::caught(|| self.inner.encode((*sample, *sample), true)).ok()?.ok()?;
-        let inner = both.get_ids().strip_prefix(&single.before[..])?.strip_suffix(&single.after[..])?;
+        let inner =
+            both.get_ids().strip_prefix(&single.before[..])?.strip_suffix(&single.after[..])?;
         let between = inner.strip_prefix(&bare[..])?.strip_suffix(&bare[..])?.to_vec();
         Some(Template { single, between })
     }
@@ -84,14 +90,17 @@ impl Tokenizer {
     /// # Errors
     /// If a token has no name, which a template needs.
     pub fn json_with(&self, wanted: &Template, pairs: Pairs) -> Result<Vec<u8>, DataError> {
-        let is_same_between =
-            || pairs == Pairs::Unused || self.template().is_some_and(|own| own.between == wanted.between);
+        let is_same_between = || {
+            pairs == Pairs::Unused
+                || self.template().is_some_and(|own| own.between == wanted.between)
+        };
         if self.marks().is_ok_and(|own| own == wanted.single) && is_same_between() {
             return self.json();
         }
         let failed = |reason: String| DataError::Tokenize { tokenizer: self.id.clone(), reason };
         let json = self.inner.to_string(false).map_err(|error| failed(error.to_string()))?;
-        let mut whole: Value = serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
+        let mut whole: Value =
+            serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
         let mut processors = offsets(&whole["post_processor"]);
         if !wanted.single.is_empty() || !wanted.between.is_empty() {
             processors.push(self.processor(wanted).map_err(failed)?);
@@ -113,20 +122,24 @@ impl Tokenizer {
     fn processor(&self, wanted: &Template) -> Result<Value, String> {
         let mut special = serde_json::Map::new();
         let mut mark = |id: &u32, type_id: u8| {
-            let token = self.inner.id_to_token(*id).ok_or_else(|| format!("no token of id {id}"))?;
+            let token =
+                self.inner.id_to_token(*id).ok_or_else(|| format!("no token of id {id}"))?;
             let entry = json!({"id": token, "ids": [id], "tokens": [token]});
             special.insert(token.clone(), entry);
             Ok::<_, String>(json!({"SpecialToken": {"id": token, "type_id": type_id}}))
         };
         let text = |name: &str, type_id: u8| json!({"Sequence": {"id": name, "type_id": type_id}});
         let Template { single: Marks { before, after }, between } = wanted;
-        let mut all =
-            |ids: &[u32], type_id| ids.iter().map(|id| mark(id, type_id)).collect::<Result<Vec<_>, _>>();
+        let mut all = |ids: &[u32], type_id| {
+            ids.iter().map(|id| mark(id, type_id)).collect::<Result<Vec<_>, _>>()
+        };
         let (begin, middle) = (all(before, 0)?, all(between, 0)?);
         let (end, end_of_pair) = (all(after, 0)?, all(after, 1)?);
         let single = [begin.clone(), vec![text("A", 0)], end].concat();
         let pair = [begin, vec![text("A", 0)], middle, vec![text("B", 1)], end_of_pair].concat();
-        Ok(json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}))
+        Ok(
+            json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}),
+        )
     }
 }
 

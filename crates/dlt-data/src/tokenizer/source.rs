@@ -29,8 +29,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 const MOST_BESIDE: u64 = 32 << 20;
 
 /// What a tokenizer is tried on, so that one which fails or never ends does so before a text is begun.
-const TRIAL: &str =
-    "To be, or not to be: that is the question!\n\n  1234567890 aaaa \u{e9}\u{4e2d}\u{1f600}\t\u{0}";
+const TRIAL: &str = "To be, or not to be: that is the question!\n\n  1234567890 aaaa \u{e9}\u{4e2d}\u{1f600}\t\u{0}";
 
 /// Repetitions of each character of the trial.
 const TRIAL_RUN: usize = 200;
@@ -53,7 +52,11 @@ pub(crate) enum TokenizerSource {
 }
 
 impl TokenizerSource {
-    pub(crate) fn resolve(name: &str, hub: Option<&HubConfig>, on: OnFetch<'_>) -> Result<Self, DataError> {
+    pub(crate) fn resolve(
+        name: &str,
+        hub: Option<&HubConfig>,
+        on: OnFetch<'_>,
+    ) -> Result<Self, DataError> {
         if let Some(model) = name.strip_prefix(HUB_PREFIX) {
             let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
             return Self::read(&of_model(model, hub, on)?);
@@ -76,7 +79,9 @@ impl TokenizerSource {
         let is_folder = path.is_dir();
         let folder = match is_folder {
             true => Some(path),
-            false => path.parent().filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE)),
+            false => path
+                .parent()
+                .filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE)),
         };
         for path in folder.iter().flat_map(|folder| Declared::FILES.map(|name| folder.join(name))) {
             if file::is_there(&path) {
@@ -138,7 +143,8 @@ impl TokenizerSource {
 /// Vets a file, builds its tokenizer and tries it.
 fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String> {
     let vetted = vet(content)?;
-    let mut inner = tokenizers::Tokenizer::from_bytes(content).map_err(|error| error.to_string())?;
+    let mut inner =
+        tokenizers::Tokenizer::from_bytes(content).map_err(|error| error.to_string())?;
     // The library gives an added token the next free id, whatever the file says.
     let moved = vetted.added.iter().find(|(token, id)| inner.token_to_id(token) != Some(*id));
     if let Some((token, id)) = moved {
@@ -186,15 +192,20 @@ fn warn_once(name: &str, notes: &[String]) {
 
 /// The tokenizer of a model, `OWNER/NAME[@REVISION]`, with what is said of it next to it: its file, or the folder that has
 /// the files from before it.
-pub(super) fn of_model(model: &str, hub: &HubConfig, on: OnFetch<'_>) -> Result<PathBuf, DataError> {
+pub(super) fn of_model(
+    model: &str,
+    hub: &HubConfig,
+    on: OnFetch<'_>,
+) -> Result<PathBuf, DataError> {
     let (name, revision) = RepoName::model_at(model)?;
     let offline = hub.offline();
     let find = |config: &HubConfig| -> Result<PathBuf, DataError> {
         let hub = Hub::new(config, &name, &revision);
         let listing = hub.listing(on)?;
         let files: Vec<_> = listing.files.iter().filter(|file| is_companion(&file.name)).collect();
-        let first =
-            files.iter().position(|file| [TOKENIZER_FILE, "vocab.json", "vocab.txt"].contains(&&*file.name));
+        let first = files
+            .iter()
+            .position(|file| [TOKENIZER_FILE, "vocab.json", "vocab.txt"].contains(&&*file.name));
         let Some(first) = first else {
             return Err(hub.missing(&listing, TOKENIZER_FILE));
         };

@@ -44,14 +44,19 @@ enum Name {
 
 impl Declared {
     /// Files that are read.
-    pub(super) const FILES: [&str; 4] = [GENERATION_CONFIG, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
+    pub(super) const FILES: [&str; 4] =
+        [GENERATION_CONFIG, CONFIG, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 
     /// Reads the files that `read` has, by their names.
     pub(crate) fn of(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Self {
         let mut declared = Self::default();
         let object = |file: &str| -> Option<Map<String, Value>> {
             let parsed = serde_json::from_slice(&read(file)?);
-            parsed.inspect_err(|error| tracing::warn!(file, %error, "its special tokens cannot be read")).ok()
+            parsed
+                .inspect_err(
+                    |error| tracing::warn!(file, %error, "its special tokens cannot be read"),
+                )
+                .ok()
         };
         for (files, suffix) in [(OF_IDS, "_id"), (OF_TOKENS, "")] {
             for values in files.iter().filter_map(|file| object(file)) {
@@ -60,7 +65,8 @@ impl Declared {
                     ("eos_token", &mut declared.ends),
                     ("pad_token", &mut declared.padding),
                 ] {
-                    let found = values.get(&format!("{key}{suffix}")).map(names_in).unwrap_or_default();
+                    let found =
+                        values.get(&format!("{key}{suffix}")).map(names_in).unwrap_or_default();
                     names.extend((!found.is_empty()).then_some(found));
                 }
             }
@@ -75,13 +81,18 @@ impl Declared {
 
     /// The same tokens as ids of a vocabulary. A name that it does not have is passed over, as in the small models that
     /// say GPT-2's 50256.
-    pub(super) fn resolve(&self, id_of: &dyn Fn(&str) -> Option<u32>, vocabulary: usize) -> SpecialTokens {
+    pub(super) fn resolve(
+        &self,
+        id_of: &dyn Fn(&str) -> Option<u32>,
+        vocabulary: usize,
+    ) -> SpecialTokens {
         let id = |name: &Name| match name {
             Name::Id(id) => u32::try_from(*id).ok().filter(|&id| (id as usize) < vocabulary),
             Name::Token(token) => id_of(token),
         };
         let first = |names: &[Vec<Name>]| -> Vec<u32> {
-            let mut known = names.iter().map(|names| names.iter().filter_map(id).collect::<Vec<_>>());
+            let mut known =
+                names.iter().map(|names| names.iter().filter_map(id).collect::<Vec<_>>());
             known.find(|ids| !ids.is_empty()).unwrap_or_default()
         };
         let spelled = |tokens: &[&str]| tokens.iter().find_map(|token| id_of(token));
@@ -90,7 +101,11 @@ impl Declared {
         if ends.is_empty() {
             ends.extend(spelled(&ENDS_OF_TEXT));
         }
-        SpecialTokens { begin: only(&self.begin, &BEGINNINGS), ends, padding: only(&self.padding, &PADDINGS) }
+        SpecialTokens {
+            begin: only(&self.begin, &BEGINNINGS),
+            ends,
+            padding: only(&self.padding, &PADDINGS),
+        }
     }
 }
 
@@ -116,7 +131,8 @@ mod tests {
             let (_, content) = files.iter().find(|(file, _)| *file == name)?;
             Some(content.as_bytes().to_vec())
         };
-        let id_of = |token: &str| VOCABULARY.iter().position(|known| *known == token).map(|id| id as u32);
+        let id_of =
+            |token: &str| VOCABULARY.iter().position(|known| *known == token).map(|id| id as u32);
         Declared::of(&read).resolve(&id_of, VOCABULARY.len())
     }
 
@@ -125,7 +141,10 @@ mod tests {
         let all = [
             (GENERATION_CONFIG, r#"{"eos_token_id": [4, 2]}"#),
             (CONFIG, r#"{"eos_token_id": 3, "bos_token_id": 1}"#),
-            (TOKENIZER_CONFIG, r#"{"eos_token": "a", "bos_token": "a", "pad_token": {"content": "<pad>"}}"#),
+            (
+                TOKENIZER_CONFIG,
+                r#"{"eos_token": "a", "bos_token": "a", "pad_token": {"content": "<pad>"}}"#,
+            ),
             (SPECIAL_TOKENS_MAP, r#"{"eos_token": {"content": "</s>", "lstrip": false}}"#),
         ];
         let special = resolved(&all);

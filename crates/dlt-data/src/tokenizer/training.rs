@@ -64,8 +64,10 @@ pub fn train_tokenizer(
     }
     progress(Progress::Reading);
     let reading = Reading::default();
-    let source = load::find(request.source, request.split, reading, request.hub, request.cache, progress)?;
-    let failed = |reason: String| DataError::BadTokenizer { name: request.source.to_owned(), reason };
+    let source =
+        load::find(request.source, request.split, reading, request.hub, request.cache, progress)?;
+    let failed =
+        |reason: String| DataError::BadTokenizer { name: request.source.to_owned(), reason };
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(request.vocabulary)
         .min_frequency(request.min_frequency)

@@ -103,7 +103,10 @@ impl<'a> Ids<'a> {
                 if let Some(unknown) = model.get("unk_id").filter(|id| !id.is_null())
                     && unknown.as_u64().is_none_or(|id| id >= pieces.len() as u64)
                 {
-                    return Err(format!("`unk_id` is {unknown}, but it has {} tokens", pieces.len()));
+                    return Err(format!(
+                        "`unk_id` is {unknown}, but it has {} tokens",
+                        pieces.len()
+                    ));
                 }
             }
             _ => return Err("its `model` has no `vocab`".to_owned()),
@@ -127,7 +130,8 @@ impl<'a> Ids<'a> {
     }
 
     fn check_dense(&self) -> Result<(), String> {
-        let (count, largest) = (self.tokens.len(), self.tokens.keys().next_back().copied().unwrap_or(0));
+        let (count, largest) =
+            (self.tokens.len(), self.tokens.keys().next_back().copied().unwrap_or(0));
         if largest as usize > 2 * count + UNUSED_IDS {
             return Err(format!(
                 "its largest id is {largest}, but it has only {count} tokens: a table of all ids would be all but empty"
@@ -153,15 +157,20 @@ fn unigram_piece(piece: &Value, id: u64) -> Result<&str, String> {
 }
 
 /// Added tokens with their ids. One that the vocabulary has already must have the same id there.
-fn added_tokens<'a>(whole: &'a Map<String, Value>, ids: &mut Ids<'a>) -> Result<Vec<(String, u32)>, String> {
-    let Some(list) = whole.get("added_tokens").filter(|list| !list.is_null()) else { return Ok(Vec::new()) };
+fn added_tokens<'a>(
+    whole: &'a Map<String, Value>,
+    ids: &mut Ids<'a>,
+) -> Result<Vec<(String, u32)>, String> {
+    let Some(list) = whole.get("added_tokens").filter(|list| !list.is_null()) else {
+        return Ok(Vec::new());
+    };
     let list = list.as_array().ok_or("`added_tokens`: expected a list")?;
     let mut bytes = 0;
     let mut added = Vec::with_capacity(list.len());
     for (entry, number) in list.iter().zip(0..) {
         let content = entry.get("content").and_then(Value::as_str);
-        let content =
-            content.ok_or_else(|| format!("`added_tokens`, entry {number}: it has no `content`"))?;
+        let content = content
+            .ok_or_else(|| format!("`added_tokens`, entry {number}: it has no `content`"))?;
         let given = entry.get("id").unwrap_or(&Value::Null);
         let id = given.as_u64().ok_or_else(|| not_an_id(content, given))?;
         bytes += content.len();
@@ -211,7 +220,8 @@ fn growth(part: &Map<String, Value>) -> f64 {
         // A byte that is not printable is written as a letter of two.
         Some("ByteLevel") => 2.0,
         Some("Replace") => {
-            let content = part.get("content").and_then(Value::as_str).unwrap_or_default().len() as f64;
+            let content =
+                part.get("content").and_then(Value::as_str).unwrap_or_default().len() as f64;
             match pattern(part) {
                 Some(Pattern::Text("")) => 1.0 + content,
                 Some(Pattern::Text(text)) => (content / text.len() as f64).max(1.0),
@@ -247,7 +257,8 @@ fn pattern(part: &Map<String, Value>) -> Option<Pattern<'_>> {
 
 fn check_part(key: &str, part: &Map<String, Value>) -> Result<(), String> {
     let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
-    if kind == "FixedLength" && part.get("length").is_some_and(|length| length.as_u64() == Some(0)) {
+    if kind == "FixedLength" && part.get("length").is_some_and(|length| length.as_u64() == Some(0))
+    {
         return Err(format!("its `{key}` cuts a text into pieces of no length"));
     }
     match pattern(part) {
@@ -282,18 +293,25 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
             notes.push(format!("its `{key}`, which would {what}, is not used"));
         }
     }
-    if ["dropout", "alpha"].iter().any(|key| model.get(*key).and_then(Value::as_f64).is_some_and(|p| p > 0.0))
+    if ["dropout", "alpha"]
+        .iter()
+        .any(|key| model.get(*key).and_then(Value::as_f64).is_some_and(|p| p > 0.0))
     {
-        notes
-            .push("it would encode at random: that is switched off, equal texts get equal tokens".to_owned());
+        notes.push(
+            "it would encode at random: that is switched off, equal texts get equal tokens"
+                .to_owned(),
+        );
     }
     let is_pairs = model.get("vocab").is_some_and(Value::is_object)
-        && (model.get("type").and_then(Value::as_str) == Some("BPE") || model.contains_key("merges"));
+        && (model.get("type").and_then(Value::as_str) == Some("BPE")
+            || model.contains_key("merges"));
     let falls_back = model.get("byte_fallback").and_then(Value::as_bool) == Some(true);
     if is_pairs && !is_set(model.get("unk_token")) && !falls_back {
         let letters = super::gpt2::byte_letters();
-        let missing =
-            letters.iter().filter(|letter| !ids.vocabulary.contains_key(letter.to_string().as_str())).count();
+        let missing = letters
+            .iter()
+            .filter(|letter| !ids.vocabulary.contains_key(letter.to_string().as_str()))
+            .count();
         if missing > 0 {
             notes.push(format!(
                 "it has no token for what is unknown, and none for {missing} of the 256 bytes: what it cannot write is \
@@ -350,7 +368,8 @@ mod tests {
 
     #[test]
     fn rejects_added_tokens_that_are_empty_huge_or_named_twice() {
-        let added = |content: &str, id: u64| json!([{"id": id, "content": content, "special": true}]);
+        let added =
+            |content: &str, id: u64| json!([{"id": id, "content": content, "special": true}]);
         refused("`content` is empty", |file| file["added_tokens"] = added("", 3));
         refused("has 5000 bytes", |file| file["added_tokens"] = added(&"x".repeat(5000), 3));
         refused("two ids, 1 and 3", |file| file["added_tokens"] = added("to", 3));
@@ -363,7 +382,9 @@ mod tests {
     #[test]
     fn rejects_unigrams_without_scores_or_with_an_unknown_unknown() {
         let unigram = |vocabulary: Value, unknown: u64| json!({"type": "Unigram", "vocab": vocabulary, "unk_id": unknown});
-        refused("`unk_id` is 2", |file| file["model"] = unigram(json!([["a", -1.0], ["b", -2.0]]), 2));
+        refused("`unk_id` is 2", |file| {
+            file["model"] = unigram(json!([["a", -1.0], ["b", -2.0]]), 2)
+        });
         refused("entry 1", |file| file["model"] = unigram(json!([["a", -1.0], ["b"]]), 0));
         refused("as its score", |file| file["model"] = unigram(json!([["a", null]]), 0));
         refused("`vocab` is empty", |file| file["model"] = unigram(json!([]), 0));
@@ -384,7 +405,8 @@ mod tests {
         let many = |count| json!({"type": "Sequence", "normalizers": vec![double.clone(); count]});
         with(|file| file["normalizer"] = many(6)).expect("64 times as long");
         refused("128 times as long", |file| file["normalizer"] = many(7));
-        let anywhere = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x".repeat(100)});
+        let anywhere =
+            json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x".repeat(100)});
         refused("101 times as long", |file| file["normalizer"] = anywhere);
     }
 
@@ -393,7 +415,9 @@ mod tests {
         let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
         refused("gives up", |file| file["pre_tokenizer"] = split(r"(?=(a+)+$)(?:a|aa)+\1z"));
         refused("cannot be read", |file| file["pre_tokenizer"] = split("("));
-        refused("no length", |file| file["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0}));
+        refused("no length", |file| {
+            file["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0})
+        });
         let published = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
         with(|file| file["pre_tokenizer"] = split(published)).expect("as in published files");
     }
@@ -404,8 +428,12 @@ mod tests {
         let truncated = notes(|file| file["truncation"] = json!({"max_length": 2}));
         assert!(truncated.contains("`truncation`"), "{truncated}");
         let pairs = |more: Value| {
-            let mut model = json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]});
-            model.as_object_mut().expect("it is one").extend(more.as_object().expect("it is one").clone());
+            let mut model =
+                json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]});
+            model
+                .as_object_mut()
+                .expect("it is one")
+                .extend(more.as_object().expect("it is one").clone());
             with(|file| file["model"] = model).expect("it is good").notes.join("; ")
         };
         assert!(pairs(json!({})).contains("254 of the 256 bytes"));

@@ -26,7 +26,8 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         })
         .collect();
     for (class, kind) in [(r"\p{L}", Kind::Letter), (r"\p{N}", Kind::Number)] {
-        let parsed = regex_syntax::parse(class).expect("a class of Unicode's general categories is valid");
+        let parsed =
+            regex_syntax::parse(class).expect("a class of Unicode's general categories is valid");
         let HirKind::Class(Class::Unicode(ranges)) = parsed.kind() else {
             unreachable!("a class of Unicode's parses to one");
         };
@@ -99,7 +100,11 @@ impl<'a> Iterator for Words<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let length = self.next_length()?;
-        let length = if length > LONGEST_WORD { self.rest.floor_char_boundary(LONGEST_WORD) } else { length };
+        let length = if length > LONGEST_WORD {
+            self.rest.floor_char_boundary(LONGEST_WORD)
+        } else {
+            length
+        };
         let (word, rest) = self.rest.split_at(length);
         self.rest = rest;
         Some(word)
@@ -136,7 +141,10 @@ mod tests {
 
     #[test]
     fn words_are_those_of_the_pattern() {
-        assert_eq!(words("Don't  stop\n\nme 'll"), ["Don", "'t", " ", " stop", "\n", "\n", "me", " '", "ll"]);
+        assert_eq!(
+            words("Don't  stop\n\nme 'll"),
+            ["Don", "'t", " ", " stop", "\n", "\n", "me", " '", "ll"]
+        );
         assert_eq!(words("a1 ?!b   "), ["a", "1", " ?!", "b", "   "]);
         assert_eq!(words("\u{3000}x"), ["\u{3000}", "x"]);
         assert_eq!(words(""), [""; 0]);

@@ -22,7 +22,8 @@ fn folder(train: &str) -> TempDir {
 
 #[test]
 fn few_rows_are_one_text_without_blank_rows_and_without_the_remainder() {
-    let rows = " = Title = \n \n One row of words , and another . \n\n\t\nThe last row has no line end";
+    let rows =
+        " = Title = \n \n One row of words , and another . \n\n\t\nThe last row has no line end";
     let folder = folder(&rows.repeat(3));
     let kept: String = rows.repeat(3).replace(" \n \n", " \n").replace("\n\n\t\n", "\n");
     let ids = TOKENIZER.encode(&kept).unwrap();
@@ -81,6 +82,7 @@ fn rejects_a_tokenizer_without_an_end_of_text() {
     let json = format!(r#"{{"version": "1.0", "added_tokens": [], "model": {model}}}"#);
     let path = write(&folder, "tokenizer.json", json);
     let tokenizer = path.to_string_lossy().into_owned();
-    let error = rejection(&DataSpec { tokenizer, pipeline: Pipeline::Blocks, ..shakespeare() }, CONTEXT);
+    let error =
+        rejection(&DataSpec { tokenizer, pipeline: Pipeline::Blocks, ..shakespeare() }, CONTEXT);
     assert!(error.contains("<|endoftext|>"), "{error}");
 }

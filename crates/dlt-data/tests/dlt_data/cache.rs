@@ -23,15 +23,17 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     let mut hits = 0;
     let mut count = |progress| hits += usize::from(matches!(progress, Progress::Cached { .. }));
     let splits =
-        load(&DataRequest { cache: Some(cache), ..DataRequest::new(data, CONTEXT) }, &mut count).unwrap();
+        load(&DataRequest { cache: Some(cache), ..DataRequest::new(data, CONTEXT) }, &mut count)
+            .unwrap();
     (splits, hits)
 }
 
 /// A file of [`some_text`] and a tokenizer of its words, which takes less time to build than GPT-2's.
 fn words(folder: &TempDir) -> DataSpec {
     let vocabulary: String = (0..400).map(|word| format!(r#""word{word}": {word}, "#)).collect();
-    let model =
-        format!(r#"{{"type": "WordLevel", "vocab": {{{vocabulary} ".": 400, "?": 401}}, "unk_token": "?"}}"#);
+    let model = format!(
+        r#"{{"type": "WordLevel", "vocab": {{{vocabulary} ".": 400, "?": 401}}, "unk_token": "?"}}"#
+    );
     let pre_tokenizer = r#"{"type": "Whitespace"}"#;
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {pre_tokenizer}, "model": {model}}}"#
@@ -90,7 +92,8 @@ fn cached_with_warnings(data: &DataSpec, cache: &Path) -> (TokenSplits, usize, u
 }
 
 fn files_of(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
 }
@@ -102,7 +105,8 @@ fn tokens(splits: &TokenSplits) -> [Vec<u32>; 3] {
 #[test]
 fn cached_tokens_stay_in_their_file_and_are_the_same() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("a/cache"));
+    let (data, cache) =
+        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("a/cache"));
     let plain = loaded(&data, CONTEXT).unwrap();
     let (first, hits) = cached(&data, &cache);
     assert_eq!(hits, 0);
@@ -137,7 +141,8 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
     assert_eq!(cached(&blocks, &cache).1, 0);
     let json = folder.path().join("tokenizer.json");
     TOKENIZER.save(&json).unwrap();
-    let other_tokenizer = DataSpec { tokenizer: json.to_string_lossy().into_owned(), ..data.clone() };
+    let other_tokenizer =
+        DataSpec { tokenizer: json.to_string_lossy().into_owned(), ..data.clone() };
     assert_eq!(cached(&other_tokenizer, &cache).1, 0);
     assert_eq!(files_of(&cache).len(), 12);
     // The same content under another name is the same text.
@@ -160,13 +165,16 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
         bytes[at] ^= 1;
         bytes
     };
-    let mut damages: Vec<Vec<u8>> = vec![Vec::new(), original[..50].to_vec(), original[..end - 4].to_vec()];
+    let mut damages: Vec<Vec<u8>> =
+        vec![Vec::new(), original[..50].to_vec(), original[..end - 4].to_vec()];
     damages.push(original[..end - 1].to_vec());
     damages.push([original.as_slice(), &[0; 4]].concat());
     // The file of another text under this name.
     damages.push(originals[1].1.clone());
     // Every field of the header, and the tokens.
-    damages.extend([0, 8, 12, 16, 24, 32, 36, 40, 48, 80, 112, 143, 144, 175, 176, end - 1].map(flipped));
+    damages.extend(
+        [0, 8, 12, 16, 24, 32, 36, 40, 48, 80, 112, 143, 144, 175, 176, end - 1].map(flipped),
+    );
     for damaged in damages {
         fs::remove_file(path).unwrap();
         fs::write(path, &damaged).unwrap();
@@ -182,10 +190,15 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
 #[test]
 fn the_layout_on_disk_is_the_documented_one() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (data, cache) =
+        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
     let (splits, _) = cached(&data, &cache);
     let train = splits.train.tokens().unwrap();
-    let file = files_of(&cache).into_iter().map(|path| fs::read(path).unwrap()).max_by_key(Vec::len).unwrap();
+    let file = files_of(&cache)
+        .into_iter()
+        .map(|path| fs::read(path).unwrap())
+        .max_by_key(Vec::len)
+        .unwrap();
     assert_eq!(file.len(), 176 + 4 * train.len());
     assert_eq!(&file[..16], b"dlt-tok\n\x03\0\0\0\x51\xC4\0\0");
     assert_eq!(file[16..24], (train.len() as u64).to_le_bytes());
@@ -210,7 +223,9 @@ fn lines_with_holes(name: &str) -> String {
 
 /// A file that is cut, a folder with a file for each split, and Parquet that train and validation share.
 fn sources_with_holes(folder: &TempDir) -> Vec<PathBuf> {
-    ["named", "shared", "mixed"].iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+    ["named", "shared", "mixed"]
+        .iter()
+        .for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
     write(folder, "rows.jsonl", lines_with_holes("one file"));
     for split in ["train", "validation", "test"] {
         write(folder, &format!("named/{split}.jsonl"), lines_with_holes(split));
@@ -240,11 +255,12 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
                 "{}",
                 source.display()
             );
-            let same = |(splits, hits): (TokenSplits, usize), warnings: Vec<String>, expected: usize| {
-                assert_eq!(hits, expected, "{}", source.display());
-                assert_eq!(splits.provenance, fresh.provenance, "{}", source.display());
-                assert_eq!(warnings, said);
-            };
+            let same =
+                |(splits, hits): (TokenSplits, usize), warnings: Vec<String>, expected: usize| {
+                    assert_eq!(hits, expected, "{}", source.display());
+                    assert_eq!(splits.provenance, fresh.provenance, "{}", source.display());
+                    assert_eq!(warnings, said);
+                };
             for hits in [0, 3] {
                 let (splits, warnings) = with_warnings(|| cached(&data, &cache));
                 same(splits, warnings, hits);
@@ -290,7 +306,10 @@ fn the_rows_of_cached_tokens_are_named_in_the_file_that_is_asked_for() {
     let rows = splits.provenance.bad_rows;
     assert_eq!((hits, rows.skipped), (3, 10));
     assert!(rows.first[0].ends_with("copy.jsonl, row 2: no text"), "{rows:?}");
-    assert!(warnings[0].contains("rows=10") && warnings[0].contains("copy.jsonl, row 14"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("rows=10") && warnings[0].contains("copy.jsonl, row 14"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -346,7 +365,8 @@ fn progress_tells_of_reading_and_of_every_byte() {
     let folder = TempDir::new().unwrap();
     let data = from_path(&write(&folder, "text.txt", some_text().repeat(400)));
     let mut seen = Vec::new();
-    let splits = load(&DataRequest::new(&data, CONTEXT), &mut |progress| seen.push(progress)).unwrap();
+    let splits =
+        load(&DataRequest::new(&data, CONTEXT), &mut |progress| seen.push(progress)).unwrap();
     assert_eq!(seen[0], Progress::Reading);
     let of = splits.train.bytes();
     let train: Vec<usize> = seen
@@ -366,7 +386,8 @@ fn progress_tells_of_reading_and_of_every_byte() {
 #[test]
 fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let (data, cache) =
+        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
     let expected = loaded(&data, CONTEXT).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -388,8 +409,12 @@ fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
     }
     let (mut inputs, mut targets) = ([0; CONTEXT], [0; CONTEXT]);
     windows.fill(0, &mut inputs, &mut targets).unwrap();
-    let error = windows.fill(windows.count() - 1, &mut inputs, &mut targets).unwrap_err().to_string();
-    assert!(error.contains("were changed while they were used") && error.contains("--resume"), "{error}");
+    let error =
+        windows.fill(windows.count() - 1, &mut inputs, &mut targets).unwrap_err().to_string();
+    assert!(
+        error.contains("were changed while they were used") && error.contains("--resume"),
+        "{error}"
+    );
     let error = splits.train.tokens().unwrap_err().to_string();
     assert!(error.contains("cannot read token 0"), "{error}");
     // The next one makes them again.
@@ -404,10 +429,16 @@ fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
     for cache in [None, Some(cache.as_path())] {
         let request = |limit| DataRequest { cache, limit, ..DataRequest::new(&data, CONTEXT) };
         let error = load(&request(Some(1_000)), &mut |_| ()).unwrap_err();
-        assert!(matches!(error, dlt_data::DataError::TooManyTokens { split: Split::Train, .. }), "{error}");
+        assert!(
+            matches!(error, dlt_data::DataError::TooManyTokens { split: Split::Train, .. }),
+            "{error}"
+        );
         let error = error.to_string();
         assert!(error.contains("DLT_CACHE_LIMIT") && error.contains("1000 bytes"), "{error}");
         assert!(load(&request(Some(1 << 20)), &mut |_| ()).is_ok());
     }
-    assert!(files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"), "something is left");
+    assert!(
+        files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
+        "something is left"
+    );
 }

@@ -27,8 +27,11 @@ impl World {
             hub.serve(repository);
         }
         let patience = Patience { tries: 1, ..Patience::default() };
-        let config =
-            HubConfig { endpoint: hub.endpoint(), patience, ..HubConfig::new(folder.path().join("hub")) };
+        let config = HubConfig {
+            endpoint: hub.endpoint(),
+            patience,
+            ..HubConfig::new(folder.path().join("hub"))
+        };
         Self { hub, folder, config }
     }
 
@@ -38,8 +41,11 @@ impl World {
 
     fn load(&self, data: &DataSpec) -> Result<TokenSplits, dlt_data::DataError> {
         let cache = self.cache();
-        let request =
-            DataRequest { cache: Some(&cache), hub: Some(&self.config), ..DataRequest::new(data, 8) };
+        let request = DataRequest {
+            cache: Some(&cache),
+            hub: Some(&self.config),
+            ..DataRequest::new(data, 8)
+        };
         load(&request, &mut |_| ())
     }
 }
@@ -57,7 +63,9 @@ fn texts(splits: &TokenSplits) -> [String; 3] {
 fn every_text_of_the_catalogue_is_fetched_tokenized_and_split_without_overlap() {
     let world = World::new();
     for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::LanguageModel) {
-        let splits = world.load(&named(entry.name)).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+        let splits = world
+            .load(&named(entry.name))
+            .unwrap_or_else(|error| panic!("{}: {error}", entry.name));
         let hub = splits.provenance.hub.as_ref();
         assert_eq!(hub.map(|hub| hub.repository.as_str()), entry.repository);
         assert_eq!(hub.map(|hub| hub.commit.len()), entry.repository.map(|_| 40));
@@ -66,7 +74,11 @@ fn every_text_of_the_catalogue_is_fetched_tokenized_and_split_without_overlap() 
             rows.collect::<HashSet<String>>()
         });
         if entry.repository.is_some() {
-            assert!(lines[0].is_disjoint(&lines[1]) && lines[0].is_disjoint(&lines[2]), "{}", entry.name);
+            assert!(
+                lines[0].is_disjoint(&lines[1]) && lines[0].is_disjoint(&lines[2]),
+                "{}",
+                entry.name
+            );
             assert!(lines[1].is_disjoint(&lines[2]), "{}", entry.name);
         }
         assert!(!entry.splits.is_empty() && !entry.paper.is_empty() && !entry.licence.is_empty());
@@ -106,7 +118,10 @@ fn a_locked_commit_stays_until_it_is_fetched_again() {
     // Everything is here: nothing is asked, and the branch may move.
     let other = Repository::dataset("ptb-text-only/ptb_text_only").at("refs/convert/parquet");
     let table = |text: &str| {
-        dlt_hub_stand_in::parquet(&[dlt_hub_stand_in::Column::Text("sentence", vec![text.repeat(20)])], 10)
+        dlt_hub_stand_in::parquet(
+            &[dlt_hub_stand_in::Column::Text("sentence", vec![text.repeat(20)])],
+            10,
+        )
     };
     let moved = Split::ALL.iter().fold(other, |repository, split| {
         repository.file(&format!("penn_treebank/{split}/0000.parquet"), table(split.name()))
@@ -121,7 +136,8 @@ fn a_locked_commit_stays_until_it_is_fetched_again() {
     assert_eq!(second.provenance.hub, Some(fetched.provenance));
     assert_eq!(texts(&second)[1], "validation".repeat(20));
     // Pinned to what is not there any more.
-    let error = world.load(&named("ptb@0000000000000000000000000000000000000000")).unwrap_err().to_string();
+    let error =
+        world.load(&named("ptb@0000000000000000000000000000000000000000")).unwrap_err().to_string();
     assert!(error.contains("404"), "{error}");
     let pinned = world.load(&named(&format!("ptb@{}", moved.commit()))).unwrap();
     assert_eq!(pinned.provenance.sha256, second.provenance.sha256);
@@ -147,7 +163,10 @@ fn any_data_set_of_the_hub_with_a_column_of_text_is_read() {
     let lines = |source: &str| DataSpec { separator: Separator::Line, ..named(source) };
     let [train, validation, test] = texts(&world.load(&lines("hf:someone/news:en:body")).unwrap());
     // Validation is the last 5 % of train, three rows.
-    assert_eq!((train.lines().count(), validation.lines().count(), test.lines().count()), (57, 3, 20));
+    assert_eq!(
+        (train.lines().count(), validation.lines().count(), test.lines().count()),
+        (57, 3, 20)
+    );
     assert_eq!(validation, "body 57\nbody 58\nbody 59");
     // Rows are documents, unless the line end is asked for.
     let [_, validation, _] = texts(&world.load(&named("hf:someone/news:en:body")).unwrap());
@@ -156,7 +175,10 @@ fn any_data_set_of_the_hub_with_a_column_of_text_is_read() {
     let [train, validation, test] = texts(&world.load(&lines("hf:someone/news:de:title")).unwrap());
     assert_eq!([&train[..], &validation, &test].concat().lines().count(), 20);
     let error = world.load(&named("hf:someone/news:en")).unwrap_err().to_string();
-    assert!(error.contains("(title, body)") && error.contains("title (text, as \"title 0\")"), "{error}");
+    assert!(
+        error.contains("(title, body)") && error.contains("title (text, as \"title 0\")"),
+        "{error}"
+    );
     let error = world.load(&named("hf:someone/news")).unwrap_err().to_string();
     assert!(error.contains("de, en"), "{error}");
     let error = world.load(&named("hf:someone/news:fr")).unwrap_err().to_string();
@@ -168,7 +190,10 @@ fn a_loading_script_is_left_for_the_hubs_conversion() {
     let world = World::new();
     world.hub.serve(Repository::dataset("old/script").file("script.py", "import datasets"));
     let table = |text: &str| {
-        dlt_hub_stand_in::parquet(&[dlt_hub_stand_in::Column::Text("text", vec![text.to_owned()])], 1)
+        dlt_hub_stand_in::parquet(
+            &[dlt_hub_stand_in::Column::Text("text", vec![text.to_owned()])],
+            1,
+        )
     };
     world.hub.serve(
         Repository::dataset("old/script")
@@ -202,17 +227,21 @@ fn a_tokenizer_of_a_model_is_fetched_once() {
     let path = folder.path().join("tokenizer.json");
     Tokenizer::bytes().unwrap().save(&path).unwrap();
     let json = std::fs::read(&path).unwrap();
-    world
-        .hub
-        .serve(Repository::model("someone/model").file("tokenizer.json", json).file("config.json", "{}"));
+    world.hub.serve(
+        Repository::model("someone/model").file("tokenizer.json", json).file("config.json", "{}"),
+    );
     let data = DataSpec { tokenizer: "hf:someone/model".to_owned(), ..named("ptb") };
     let splits = world.load(&data).unwrap();
     assert_eq!(splits.vocabulary, 257);
     assert!(splits.provenance.tokenizer.starts_with("sha256:"));
     let asked = world.hub.requests().len();
     let tokenizer = Tokenizer::open_from("hf:someone/model", &world.config, &|_| ()).unwrap();
-    assert_eq!((tokenizer.id(), world.hub.requests().len()), (splits.provenance.tokenizer.as_str(), asked));
+    assert_eq!(
+        (tokenizer.id(), world.hub.requests().len()),
+        (splits.provenance.tokenizer.as_str(), asked)
+    );
     world.hub.serve(Repository::model("someone/empty").file("config.json", "{}"));
-    let error = Tokenizer::open_from("hf:someone/empty", &world.config, &|_| ()).unwrap_err().to_string();
+    let error =
+        Tokenizer::open_from("hf:someone/empty", &world.config, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("tokenizer.json") && error.contains("config.json"), "{error}");
 }

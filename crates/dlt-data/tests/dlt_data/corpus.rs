@@ -21,7 +21,11 @@ fn shipped_shakespeare_is_what_its_data_card_says() {
             (tokens, bytes, sha256)
         );
         assert_eq!(splits.split(provenance.split).len(), tokens);
-        assert!(DATA_CARD.contains(sha256), "the data card lacks the checksum of {}", provenance.split);
+        assert!(
+            DATA_CARD.contains(sha256),
+            "the data card lacks the checksum of {}",
+            provenance.split
+        );
         let stated = format!("{},{:03}", tokens / 1000, tokens % 1000);
         assert!(
             DATA_CARD.contains(&stated),
@@ -34,7 +38,8 @@ fn shipped_shakespeare_is_what_its_data_card_says() {
 #[test]
 fn shipped_shakespeare_decodes_to_its_text_and_its_splits_share_no_passage() {
     let splits = loaded(&shakespeare(), 128).unwrap();
-    let texts = Split::ALL.map(|split| TOKENIZER.decode(&splits.split(split).tokens().unwrap()).unwrap());
+    let texts =
+        Split::ALL.map(|split| TOKENIZER.decode(&splits.split(split).tokens().unwrap()).unwrap());
     for (text, split) in texts.iter().zip(Split::ALL) {
         assert_eq!(text.len(), splits.split(split).bytes());
     }
@@ -43,7 +48,10 @@ fn shipped_shakespeare_decodes_to_its_text_and_its_splits_share_no_passage() {
     let [train, validation, test] = texts.map(|text| lines(&text));
     for (held_out, other) in [(&validation, &train), (&test, &train), (&test, &validation)] {
         for passage in held_out.windows(6) {
-            assert!(!other.windows(6).any(|window| window == passage), "{passage:?} is in two splits");
+            assert!(
+                !other.windows(6).any(|window| window == passage),
+                "{passage:?} is in two splits"
+            );
         }
     }
 }

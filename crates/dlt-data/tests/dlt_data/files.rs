@@ -8,7 +8,8 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 /// Rows with everything that a format has to keep apart.
-const ROWS: [&str; 5] = ["plain words", "with, comma and \"quotes\"", "", "two\nlines", "unicode é世😀"];
+const ROWS: [&str; 5] =
+    ["plain words", "with, comma and \"quotes\"", "", "two\nlines", "unicode é世😀"];
 
 fn joined() -> String {
     ROWS.join("\n")
@@ -28,7 +29,10 @@ fn every_format_gives_the_same_text_plain_and_packed() {
     let folder = TempDir::new().unwrap();
     let table = parquet(&[Column::Text("text", ROWS.map(str::to_owned).to_vec())], 2);
     let whole_rows = parquet(
-        &[Column::Whole("text", vec![1; 5]), Column::Text("sentence", ROWS.map(str::to_owned).to_vec())],
+        &[
+            Column::Whole("text", vec![1; 5]),
+            Column::Text("sentence", ROWS.map(str::to_owned).to_vec()),
+        ],
         2,
     );
     let cases: Vec<(&str, Vec<u8>)> = vec![
@@ -45,7 +49,8 @@ fn every_format_gives_the_same_text_plain_and_packed() {
         if !name.ends_with("parquet") {
             let packed = write(&folder, &format!("{name}.gz"), gzip(&content));
             assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.gz");
-            let packed = write(&folder, &format!("{name}.zst"), zstd::encode_all(&content[..], 3).unwrap());
+            let packed =
+                write(&folder, &format!("{name}.zst"), zstd::encode_all(&content[..], 3).unwrap());
             assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.zst");
         }
     }
@@ -62,7 +67,8 @@ fn tabs_separate_and_quotes_mean_nothing() {
 fn a_column_is_named_behind_the_path() {
     let folder = TempDir::new().unwrap();
     let columns = |word: &str| (0..9).map(|row| format!("{word} {row}")).collect::<Vec<_>>();
-    let table = parquet(&[Column::Text("title", columns("t")), Column::Text("body", columns("b"))], 4);
+    let table =
+        parquet(&[Column::Text("title", columns("t")), Column::Text("body", columns("b"))], 4);
     let path = write(&folder, "rows.parquet", table);
     let named = |column: &str| bytes_of(format!("{}::{column}", path.display()));
     assert!(text_of(&loaded(&named("body"), 1).unwrap()).starts_with("b 0\nb 1"));
@@ -80,7 +86,8 @@ fn folders_hold_splits_in_any_format() {
     write(&folder, "test.parquet", parquet(&[Column::Text("text", vec!["four".to_owned()])], 1));
     let splits = loaded(&bytes_of(folder.path()), 1).unwrap();
     let bytes = Tokenizer::bytes().unwrap();
-    let texts = Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap());
+    let texts =
+        Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap());
     assert_eq!(texts, ["one two", "three", "four"]);
 }
 
@@ -97,7 +104,11 @@ fn rejects_rows_that_are_none_with_their_number() {
     let folder = TempDir::new().unwrap();
     for (name, content, says) in [
         ("a.jsonl", "{\"text\": \"a\"}\nnot json\n", "row 2: expected an object of JSON"),
-        ("b.jsonl", "{\"text\": \"a\"}\n\n{\"text\": 3}\n", "row 3: expected text in \"text\", got a number"),
+        (
+            "b.jsonl",
+            "{\"text\": \"a\"}\n\n{\"text\": 3}\n",
+            "row 3: expected text in \"text\", got a number",
+        ),
         ("c.jsonl", "{\"text\": \"a\"}\n[1]\n", "row 2: expected an object of JSON"),
         ("d.csv", "id,text\n1,a\n2\n", "row 3: expected 2 fields"),
         ("e.tsv", "id\ttext\n1\ta\tb\n", "row 2: expected 2 fields"),
@@ -149,8 +160,9 @@ fn rows_of_tables_are_blocks_rows_without_a_separator() {
 fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
     let folder = TempDir::new().unwrap();
     let vocabulary: String = (0..400).map(|word| format!(r#""word{word}": {word}, "#)).collect();
-    let model =
-        format!(r#"{{"type": "WordLevel", "vocab": {{{vocabulary} ".": 400, "?": 401}}, "unk_token": "?"}}"#);
+    let model = format!(
+        r#"{{"type": "WordLevel", "vocab": {{{vocabulary} ".": 400, "?": 401}}, "unk_token": "?"}}"#
+    );
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {{"type": "Whitespace"}}, "model": {model}}}"#
     );
@@ -163,9 +175,11 @@ fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
     for name in ["train.txt", "valid.txt", "test.txt"] {
         write(&folder_of_three, name, &text);
     }
-    let splits =
-        loaded(&DataSpec { source: folder_of_three.path().to_string_lossy().into_owned(), ..data }, 1)
-            .unwrap();
+    let splits = loaded(
+        &DataSpec { source: folder_of_three.path().to_string_lossy().into_owned(), ..data },
+        1,
+    )
+    .unwrap();
     let expected = Tokenizer::open(&tokenizer).unwrap().encode(&text).unwrap();
     assert!(splits.train.tokens().unwrap() == expected);
 }
@@ -173,8 +187,10 @@ fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
 #[test]
 fn cleaning_takes_what_is_ours_and_nothing_else() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (bytes_of(write(&folder, "text.txt", some_text())), folder.path().join("cache"));
-    let request = dlt_data::DataRequest { cache: Some(&cache), ..dlt_data::DataRequest::new(&data, 4) };
+    let (data, cache) =
+        (bytes_of(write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let request =
+        dlt_data::DataRequest { cache: Some(&cache), ..dlt_data::DataRequest::new(&data, 4) };
     let splits = dlt_data::load(&request, &mut |_| ()).unwrap();
     let first = splits.train.tokens().unwrap()[..9].to_vec();
     fs::write(cache.join(format!("{}.partial", "0".repeat(64))), "begun").unwrap();
@@ -183,7 +199,8 @@ fn cleaning_takes_what_is_ours_and_nothing_else() {
     let cleaned = clean(&cache).unwrap();
     assert_eq!(cleaned.files, 4);
     assert!(cleaned.bytes > 0);
-    let mut left: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut left: Vec<_> =
+        fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["mine.tokens", "notes.txt"]);
     // A run that has them open goes on.
@@ -197,9 +214,11 @@ fn a_text_that_was_begun_is_begun_anew_and_ends_the_same() {
     let folder = TempDir::new().unwrap();
     let data = bytes_of(write(&folder, "text.txt", some_text()));
     let make = |cache: &Path| {
-        let request = dlt_data::DataRequest { cache: Some(cache), ..dlt_data::DataRequest::new(&data, 4) };
+        let request =
+            dlt_data::DataRequest { cache: Some(cache), ..dlt_data::DataRequest::new(&data, 4) };
         dlt_data::load(&request, &mut |_| ()).unwrap();
-        let mut files: Vec<_> = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
     };
@@ -246,7 +265,8 @@ fn a_tokenizer_made_from_a_text_is_the_same_twice_and_loses_nothing() {
     made.save(&saved).unwrap();
     assert_eq!(Tokenizer::from_file(&saved).unwrap().encode(&text).unwrap().len(), shorter);
     for (vocabulary, says) in [(256, "at least 257"), (0, "at least 257")] {
-        let error = train_tokenizer(&TrainingRequest { vocabulary, ..request }, &mut |_| ()).unwrap_err();
+        let error =
+            train_tokenizer(&TrainingRequest { vocabulary, ..request }, &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
 }

@@ -1,7 +1,9 @@
 //! The hub as it should be: layout, resuming, offline, tokens.
 
 use crate::some_text;
-use dlt_data::{DataError, FetchEvent, Hub, HubConfig, Listing, Patience, RepoName, Revision, Token};
+use dlt_data::{
+    DataError, FetchEvent, Hub, HubConfig, Listing, Patience, RepoName, Revision, Token,
+};
 use dlt_hub_stand_in::{Fault, Place, Repository, StandIn};
 use std::{
     fs,
@@ -32,8 +34,11 @@ impl Workplace {
             least_bytes_per_s: 2_000,
             listing: Duration::from_secs(5),
         };
-        let config =
-            HubConfig { endpoint: hub.endpoint(), patience, ..HubConfig::new(folder.path().join("hub")) };
+        let config = HubConfig {
+            endpoint: hub.endpoint(),
+            patience,
+            ..HubConfig::new(folder.path().join("hub"))
+        };
         Self { hub, folder, config }
     }
 
@@ -62,7 +67,8 @@ impl Workplace {
         let (name, revision) = (RepoName::dataset(NAME).unwrap(), Revision::default());
         let hub = Hub::new(&self.config, &name, &revision);
         let listing = hub.listing(on)?;
-        let files: Vec<_> = listing.files.iter().filter(|file| names.contains(&file.name.as_str())).collect();
+        let files: Vec<_> =
+            listing.files.iter().filter(|file| names.contains(&file.name.as_str())).collect();
         hub.fetch(&listing, &files, on)
     }
 
@@ -116,15 +122,25 @@ fn files_lie_where_python_looks_for_them() {
         5,
         "two contents, their locks, and what was compared: {names:?}"
     );
-    for name in
-        ["refs/main".to_owned(), format!("snapshots/{commit}/{LARGE}"), format!("snapshots/{commit}/{SMALL}")]
-    {
+    for name in [
+        "refs/main".to_owned(),
+        format!("snapshots/{commit}/{LARGE}"),
+        format!("snapshots/{commit}/{SMALL}"),
+    ] {
         assert!(names.contains(&format!("{repository}/{name}")), "{name} is not in {names:?}");
     }
-    assert_eq!(fs::read_to_string(place.config.cache.join(repository).join("refs/main")).unwrap(), commit);
-    let link = fs::read_link(place.config.cache.join(repository).join(format!("snapshots/{commit}/{LARGE}")));
+    assert_eq!(
+        fs::read_to_string(place.config.cache.join(repository).join("refs/main")).unwrap(),
+        commit
+    );
+    let link = fs::read_link(
+        place.config.cache.join(repository).join(format!("snapshots/{commit}/{LARGE}")),
+    );
     assert!(link.unwrap().starts_with("../../../blobs"));
-    assert!(!names.iter().any(|name| name.ends_with(".part") || name.ends_with(".partial")), "{names:?}");
+    assert!(
+        !names.iter().any(|name| name.ends_with(".part") || name.ends_with(".partial")),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -171,8 +187,9 @@ fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
         error.contains("broke off at byte 70000 of") && error.contains("the same command goes on"),
         "{error}"
     );
-    let whole =
-        |names: &[(String, u64)]| names.iter().filter(|(name, _)| name.contains("/snapshots/")).count();
+    let whole = |names: &[(String, u64)]| {
+        names.iter().filter(|(name, _)| name.contains("/snapshots/")).count()
+    };
     assert_eq!(whole(&place.files()), 0, "a partial file has a final name");
     place.hub.behave();
     let paths = place.fetch(&[LARGE]).unwrap();
@@ -196,7 +213,9 @@ fn a_beginning_that_is_another_files_is_thrown_away() {
     let blobs = place.config.cache.join("datasets--someone--books/blobs");
     let blob = fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path());
     let blob = blob.into_iter().find(|path| path.extension().is_none()).unwrap();
-    for left in [vec![b'x'; 1_000], vec![b'x'; large().len()], vec![b'x'; large().len() + 5], large()] {
+    for left in
+        [vec![b'x'; 1_000], vec![b'x'; large().len()], vec![b'x'; large().len() + 5], large()]
+    {
         fs::remove_file(&blob).unwrap();
         fs::write(blob.with_extension("part"), left).unwrap();
         assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
@@ -213,8 +232,10 @@ fn offline_the_cache_is_enough_and_nothing_is_asked() {
     assert_eq!(place.listing().unwrap().commit, books().commit());
     assert_eq!(place.fetch(&[LARGE]).unwrap(), online);
     assert_eq!(place.hub.requests().len(), asked);
-    let empty =
-        Workplace { config: HubConfig { is_offline: true, ..Workplace::new().config }, ..Workplace::new() };
+    let empty = Workplace {
+        config: HubConfig { is_offline: true, ..Workplace::new().config },
+        ..Workplace::new()
+    };
     let error = empty.listing().unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE") && error.contains(NAME), "{error}");
 }
@@ -230,7 +251,8 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
         assert_eq!(sees, !request.path.starts_with("/store/"), "{request:?}");
     }
     assert!(requests.iter().any(|request| request.path.starts_with("/store/")));
-    for fault in [Fault::Status { code: 401, retry_after: None }, Fault::HtmlPage, Fault::NoHeaders] {
+    for fault in [Fault::Status { code: 401, retry_after: None }, Fault::HtmlPage, Fault::NoHeaders]
+    {
         place.hub.serve(books().file("other.parquet", format!("{fault:?}")));
         place.hub.misbehave(Place::Resolve, 1, fault);
         let error = place.fetch(&["other.parquet"]).unwrap_err();
@@ -253,7 +275,9 @@ fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
         assert!(seen.iter().all(|request| request.authorization.is_none()), "{seen:?}");
         let own = place.hub.requests();
         assert!(
-            own.iter().all(|request| request.authorization.is_some() != request.path.starts_with("/store/")),
+            own.iter()
+                .all(|request| request.authorization.is_some()
+                    != request.path.starts_with("/store/")),
             "{own:?}"
         );
     }
@@ -262,7 +286,11 @@ fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
 #[test]
 fn rejects_redirects_in_a_circle() {
     let place = Workplace::with_books();
-    place.hub.misbehave(Place::Listing, usize::MAX, Fault::Elsewhere { server: place.hub.endpoint() });
+    place.hub.misbehave(
+        Place::Listing,
+        usize::MAX,
+        Fault::Elsewhere { server: place.hub.endpoint() },
+    );
     let error = place.listing().unwrap_err().to_string();
     assert!(error.contains("redirects in a circle"), "{error}");
     assert_eq!(place.hub.requests().len(), 6);
@@ -300,7 +328,10 @@ fn rejects_a_damaged_file_of_the_cache_offline() {
     place.config.is_offline = true;
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     let digits = blob.file_name().unwrap().to_string_lossy();
-    assert!(error.contains("is damaged") && error.contains(&format!("expected {digits}")), "{error}");
+    assert!(
+        error.contains("is damaged") && error.contains(&format!("expected {digits}")),
+        "{error}"
+    );
     assert_eq!(fs::read(&blob).unwrap(), damaged, "it was changed, or removed");
 }
 
@@ -339,8 +370,9 @@ fn names_with_blanks_are_fetched() {
 fn many_fetchers_at_once_download_each_file_once() {
     let place = Workplace::new();
     let names: Vec<String> = (0..6).map(|part| format!("data/train-{part}.parquet")).collect();
-    let fill =
-        |repository: Repository, name: &String| repository.file(name, format!("{name} ").repeat(9_000));
+    let fill = |repository: Repository, name: &String| {
+        repository.file(name, format!("{name} ").repeat(9_000))
+    };
     place.hub.serve(names.iter().fold(Repository::dataset(NAME), fill));
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     thread::scope(|scope| {

@@ -34,7 +34,10 @@ fn rejects_a_missing_repository_at_once() {
     for at in [Place::Listing, Place::Resolve, Place::Content] {
         let place = with(at, ALWAYS, status(404));
         let error = rejection(&place);
-        assert!(error.contains("404") && error.contains("no such repository, revision or file"), "{error}");
+        assert!(
+            error.contains("404") && error.contains("no such repository, revision or file"),
+            "{error}"
+        );
         assert!(place.hub.requests().len() <= 4, "it was tried again");
     }
 }
@@ -99,13 +102,19 @@ fn rejects_a_wrong_size() {
     for stated in [size - 1, size + 1] {
         for at in [Place::Listing, Place::Resolve] {
             let error = rejection(&with(at, ALWAYS, Fault::Size { stated }));
-            assert!(error.contains("has not the size") && error.contains(&stated.to_string()), "{error}");
+            assert!(
+                error.contains("has not the size") && error.contains(&stated.to_string()),
+                "{error}"
+            );
         }
         // Both agree, and the file does not.
         let place = with(Place::Listing, ALWAYS, Fault::Size { stated });
         place.hub.misbehave(Place::Resolve, ALWAYS, Fault::Size { stated });
         let error = rejection(&place);
-        assert!(error.contains("has not the size") || error.contains("broke off at byte"), "{error}");
+        assert!(
+            error.contains("has not the size") || error.contains("broke off at byte"),
+            "{error}"
+        );
     }
 }
 
@@ -143,11 +152,16 @@ fn rejects_a_list_that_drips_and_says_that_it_waits() {
     let mut place = with(Place::Listing, ALWAYS, drip);
     place.config.patience.stall = Duration::from_millis(120);
     let events = Mutex::new(Vec::new());
-    let error = place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
+    let error =
+        place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
     assert!(error.to_string().contains("it arrives too slowly"), "{error}");
     let events = events.into_inner().unwrap();
-    assert!(matches!(&events[0], FetchEvent::Asking { what, .. } if what.contains("someone/books")));
-    assert!(matches!(&events[1], FetchEvent::Waiting { reason, .. } if reason.contains("too slowly")));
+    assert!(
+        matches!(&events[0], FetchEvent::Asking { what, .. } if what.contains("someone/books"))
+    );
+    assert!(
+        matches!(&events[1], FetchEvent::Waiting { reason, .. } if reason.contains("too slowly"))
+    );
     assert_eq!(events.len(), 3);
 
     // Fast enough, and without end.
@@ -177,9 +191,13 @@ fn rejects_a_page_instead_of_data() {
 
 #[test]
 fn rejects_file_names_that_leave_their_folder() {
-    for name in
-        ["../../../evil.parquet", "/evil.parquet", "data/../../evil.parquet", "data\\..\\evil.parquet", ""]
-    {
+    for name in [
+        "../../../evil.parquet",
+        "/evil.parquet",
+        "data/../../evil.parquet",
+        "data\\..\\evil.parquet",
+        "",
+    ] {
         let place = with(Place::Listing, ALWAYS, Fault::FileName { name: name.to_owned() });
         let error = rejection(&place);
         assert!(error.contains("leaves its folder"), "{error}");
@@ -203,7 +221,8 @@ fn rejects_headers_that_are_paths_or_none() {
         let error = rejection(&place);
         assert!(error.contains("not to be trusted") && error.contains(says), "{error}");
         assert!(
-            !place.folder.path().join("evil").exists() && !place.folder.path().join("evil.part").exists()
+            !place.folder.path().join("evil").exists()
+                && !place.folder.path().join("evil.part").exists()
         );
     }
     let place = with(Place::Resolve, ALWAYS, Fault::NoHeaders);

@@ -17,7 +17,10 @@ fn load(path: impl AsRef<Path>) -> Result<dlt_data::SentenceSplits, String> {
     load_with(path, OnBadRow::Stop)
 }
 
-fn load_with(path: impl AsRef<Path>, on_bad_row: OnBadRow) -> Result<dlt_data::SentenceSplits, String> {
+fn load_with(
+    path: impl AsRef<Path>,
+    on_bad_row: OnBadRow,
+) -> Result<dlt_data::SentenceSplits, String> {
     let source = path.as_ref().to_string_lossy().into_owned();
     let data = DataSpec { source, split: SHARES, on_bad_row, ..DataSpec::default() };
     load_sentences(&data, None, None, &mut |_| ()).map_err(|error| error.to_string())
@@ -39,15 +42,20 @@ fn a_table_that_is_sorted_by_class_has_every_class_in_every_split() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "reviews.csv", csv(200));
     let splits = load(&path).unwrap();
-    assert_eq!((splits.classes, splits.class_names.clone()), (2, vec!["bad".to_owned(), "good".to_owned()]));
+    assert_eq!(
+        (splits.classes, splits.class_names.clone()),
+        (2, vec!["bad".to_owned(), "good".to_owned()])
+    );
     assert_eq!(splits.plan.as_ref().unwrap().division, Division::Checksums);
     let sizes = Split::ALL.map(|split| splits.split(split).len());
     assert_eq!(sizes, [160, 20, 20]);
     for split in Split::ALL {
-        let classes: BTreeSet<_> = splits.split(split).iter().map(|example| example.label.unwrap()).collect();
+        let classes: BTreeSet<_> =
+            splits.split(split).iter().map(|example| example.label.unwrap()).collect();
         assert_eq!(classes.len(), 2, "{split}");
     }
-    let texts: BTreeSet<&str> = all(&splits).into_iter().map(|example| example.first.as_str()).collect();
+    let texts: BTreeSet<&str> =
+        all(&splits).into_iter().map(|example| example.first.as_str()).collect();
     assert_eq!(texts.len(), 200);
     assert!(all(&splits).contains(&&Example {
         first: "text, number 7".to_owned(),
@@ -91,7 +99,8 @@ fn folders_of_every_format_keep_their_splits() {
 #[test]
 fn columns_are_named_behind_the_path_and_pairs_are_found() {
     let folder = TempDir::new().unwrap();
-    let rows: String = (0..40).map(|row| format!("{row},head {row},body {row},{}\n", row % 3 + 1)).collect();
+    let rows: String =
+        (0..40).map(|row| format!("{row},head {row},body {row},{}\n", row % 3 + 1)).collect();
     let path = write(&folder, "rows.csv", format!("id,head,body,stars\n{rows}"));
     let named = |columns: &str| load(format!("{}::{columns}", path.display()));
     let splits = named("body,stars").unwrap();
@@ -102,7 +111,10 @@ fn columns_are_named_behind_the_path_and_pairs_are_found() {
     let splits = named("head,body,stars").unwrap();
     assert_eq!(splits.train[0].second.as_deref().map(|text| &text[..4]), Some("body"));
     let error = load(&path).unwrap_err();
-    assert!(error.contains("PATH::TEXT,LABEL") && error.contains("id, head, body, stars"), "{error}");
+    assert!(
+        error.contains("PATH::TEXT,LABEL") && error.contains("id, head, body, stars"),
+        "{error}"
+    );
     let rows: String = (0..40).map(|row| format!("p {row}\th {row}\tyes{}\n", row % 2)).collect();
     let pairs = write(&folder, "pairs.tsv", format!("premise\thypothesis\tlabel\n{rows}"));
     assert_eq!(load(pairs).unwrap().train[0].second.as_deref().map(|text| &text[..1]), Some("h"));
@@ -147,9 +159,14 @@ fn arrays_of_objects_and_other_separators_are_read() {
 fn rows_without_a_class_have_none() {
     let folder = TempDir::new().unwrap();
     write(&folder, "train.csv", "text,label\na,1.0\nb,\nc,0.0\nd,-1\n");
-    write(&folder, "valid.jsonl", "{\"text\": \"e\", \"label\": 0}\n{\"text\": \"f\", \"label\": null}\n");
+    write(
+        &folder,
+        "valid.jsonl",
+        "{\"text\": \"e\", \"label\": 0}\n{\"text\": \"f\", \"label\": null}\n",
+    );
     let splits = load(folder.path()).unwrap();
-    let labels = |split| splits.split(split).iter().map(|example| example.label).collect::<Vec<_>>();
+    let labels =
+        |split| splits.split(split).iter().map(|example| example.label).collect::<Vec<_>>();
     assert_eq!(labels(Split::Train), [Some(1), None, Some(0), None]);
     assert_eq!(labels(Split::Validation), [Some(0), None]);
 }
@@ -188,14 +205,23 @@ fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
     for (path, skipped, first) in tables_with_bad_rows(&folder) {
         let error = load(&path).unwrap_err();
         assert!(
-            error.contains(first[0]) && error.contains("data.on_bad_row = \"skip\" leaves such rows out"),
+            error.contains(first[0])
+                && error.contains("data.on_bad_row = \"skip\" leaves such rows out"),
             "{error}"
         );
         let (splits, said) = with_warnings(|| load_with(&path, OnBadRow::Skip).unwrap());
         let rows = &splits.bad_rows;
-        assert_eq!((rows.empty, rows.skipped, rows.first.len()), (0, skipped, 3), "{}", path.display());
+        assert_eq!(
+            (rows.empty, rows.skipped, rows.first.len()),
+            (0, skipped, 3),
+            "{}",
+            path.display()
+        );
         for (said, expected) in rows.first.iter().zip(first) {
-            assert!(said.contains(&path.display().to_string()) && said.contains(expected), "{said}");
+            assert!(
+                said.contains(&path.display().to_string()) && said.contains(expected),
+                "{said}"
+            );
         }
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
@@ -212,9 +238,15 @@ fn bad_rows_of_a_folder_of_tables_are_counted_together_and_told_by_file() {
     let folder = TempDir::new().unwrap();
     let [rows, ..] = &tables_with_bad_rows(&folder)[..] else { unreachable!("three tables") };
     let (text, data) = (std::fs::read(&rows.0).unwrap(), TempDir::new().unwrap());
-    ["train.jsonl", "valid.jsonl", "test.jsonl"].iter().for_each(|name| drop(write(&data, name, &text)));
+    ["train.jsonl", "valid.jsonl", "test.jsonl"]
+        .iter()
+        .for_each(|name| drop(write(&data, name, &text)));
     let (splits, said) = with_warnings(|| load_with(data.path(), OnBadRow::Skip).unwrap());
-    assert_eq!((splits.bad_rows.skipped, splits.bad_rows.first.len(), said.len()), (12, 3, 3), "{said:?}");
+    assert_eq!(
+        (splits.bad_rows.skipped, splits.bad_rows.first.len(), said.len()),
+        (12, 3, 3),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use crate::write;
 use dlt_data::{
-    Augment, CIFAR10_MEAN, CIFAR10_STD, Draw, ExampleBatch, Examples, Material, PictureSettings, Places,
-    Split, load_pictures,
+    Augment, CIFAR10_MEAN, CIFAR10_STD, Draw, ExampleBatch, Examples, Material, PictureSettings,
+    Places, Split, load_pictures,
 };
 use dlt_hub_stand_in::cifar_record;
 use dlt_spec::{
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 /// A tokenizer of the words `a` to `t`, and some more.
 fn tokenizer(folder: &TempDir, more: &[&str]) -> String {
     let words = ('a'..='t').map(String::from).chain(more.iter().map(|&word| word.to_owned()));
-    let vocabulary: Vec<String> = words.zip(0..).map(|(word, id)| format!("{word:?}: {id}")).collect();
+    let vocabulary: Vec<String> =
+        words.zip(0..).map(|(word, id)| format!("{word:?}: {id}")).collect();
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {{"type": "WhitespaceSplit"}},
         "model": {{"type": "WordLevel", "vocab": {{{}}}, "unk_token": "a"}}}}"#,
@@ -25,7 +26,12 @@ fn tokenizer(folder: &TempDir, more: &[&str]) -> String {
 }
 
 /// The spec of a small model that reads this.
-fn spec(objective: Objective, source: &Path, tokenizer: &str, change: impl Fn(&mut Spec)) -> CheckedSpec {
+fn spec(
+    objective: Objective,
+    source: &Path,
+    tokenizer: &str,
+    change: impl Fn(&mut Spec),
+) -> CheckedSpec {
     let mut spec = Spec::default();
     spec.data.source = source.display().to_string();
     spec.data.tokenizer = tokenizer.to_owned();
@@ -81,14 +87,18 @@ fn masked(folder: &TempDir, more: &[&str], change: impl Fn(&mut Spec)) -> Checke
 }
 
 fn hidden(batch: ExampleBatch) -> (Vec<u32>, Vec<Option<u32>>) {
-    let ExampleBatch::Masked { inputs, targets, .. } = batch else { panic!("hidden tokens, not {batch:?}") };
+    let ExampleBatch::Masked { inputs, targets, .. } = batch else {
+        panic!("hidden tokens, not {batch:?}")
+    };
     (inputs, targets)
 }
 
 #[test]
 fn a_tokenizer_without_a_mask_gets_one_more_entry() {
     let folder = TempDir::new().unwrap();
-    for (more, vocabulary, mask) in [(&[][..], 21, 20), (&["[MASK]"], 21, 20), (&["<mask>", "x"], 22, 20)] {
+    for (more, vocabulary, mask) in
+        [(&[][..], 21, 20), (&["[MASK]"], 21, 20), (&["<mask>", "x"], 22, 20)]
+    {
         let material = material(&masked(&folder, more, |_| ()));
         assert_eq!(material.extents(), Extents::of_text(vocabulary), "{more:?}");
         let windows = material.tokens().unwrap().windows(Split::Train).unwrap();
@@ -120,7 +130,9 @@ fn a_tokenizer_without_a_mask_gets_one_more_entry() {
 fn what_is_hidden_is_drawn_by_seed_pass_and_window_and_evaluations_never_change() {
     let folder = TempDir::new().unwrap();
     let material = material(&masked(&folder, &[], |_| ()));
-    let of = |examples: &Examples, numbers: &[usize], draw| hidden(examples.batch(numbers, draw).unwrap());
+    let of = |examples: &Examples, numbers: &[usize], draw| {
+        hidden(examples.batch(numbers, draw).unwrap())
+    };
     let train = material.examples(Split::Train);
     let all: Vec<usize> = (0..20).collect();
     let first = of(train, &all, Draw::Pass(0));
@@ -180,8 +192,12 @@ fn a_test_split_without_classes_is_carved_from_the_end_of_train() {
         assert_eq!(material.examples(Split::Test).class_counts(), Some(vec![1, 1]));
         assert!(material.tokens().is_none());
     }
-    let place =
-        sentences(&folder, &rows(0..45), &rows(45..55), Some(&format!("sentence\tlabel\n{}", rows(0..6))));
+    let place = sentences(
+        &folder,
+        &rows(0..45),
+        &rows(45..55),
+        Some(&format!("sentence\tlabel\n{}", rows(0..6))),
+    );
     assert_eq!(counts(&material(&classes(&place, &words, |_| ()))), [45, 10, 6]);
 }
 
@@ -227,7 +243,8 @@ fn checksums_of_sentences_change_with_every_part_of_them() {
     let folder = TempDir::new().unwrap();
     let words = tokenizer(&folder, &["<|endoftext|>"]);
     let of = |train: &str, validation: &str| {
-        let material = material(&classes(&sentences(&folder, train, validation, None), &words, |_| ()));
+        let material =
+            material(&classes(&sentences(&folder, train, validation, None), &words, |_| ()));
         let splits = &material.provenance().splits;
         assert_eq!(splits.iter().map(|split| split.split).collect::<Vec<_>>(), Split::ALL);
         assert!(splits.iter().all(|split| split.tokens > 0 && split.bytes > 0));
@@ -240,7 +257,10 @@ fn checksums_of_sentences_change_with_every_part_of_them() {
         of(train, validation).iter().zip(&known).map(|(ours, known)| ours != known).collect()
     };
     assert_eq!(changed(&train.replacen("b c", "b d", 1), &validation), [true, false, false, true]);
-    assert_eq!(changed(&train.replacen("b c\t1", "b c\t0", 1), &validation), [true, false, false, true]);
+    assert_eq!(
+        changed(&train.replacen("b c\t1", "b c\t0", 1), &validation),
+        [true, false, false, true]
+    );
     assert_eq!(changed(&train, &validation.replacen("b c", "c b", 1)), [false, true, false, true]);
     // The last two rows of train are the test split.
     let last = format!("{}a b\t1\n", rows(0..39));
@@ -259,8 +279,11 @@ fn checksums_of_sentences_change_with_every_part_of_them() {
 // Pictures.
 
 fn pictures(folder: &TempDir, change: impl Fn(&mut Spec)) -> CheckedSpec {
-    let rgb = |row: usize| (0..3 * 1024).map(|at| ((at * 7 % 251) ^ (row * 13)) as u8).collect::<Vec<_>>();
-    let records: Vec<u8> = (0..40).flat_map(|row| cifar_record((row % 4) as u8, &rgb(row))).collect();
+    let rgb = |row: usize| {
+        (0..3 * 1024).map(|at| ((at * 7 % 251) ^ (row * 13)) as u8).collect::<Vec<_>>()
+    };
+    let records: Vec<u8> =
+        (0..40).flat_map(|row| cifar_record((row % 4) as u8, &rgb(row))).collect();
     let source = write(folder, "some.bin", &records);
     spec(Objective::Classes, &source, "gpt2", |spec| {
         spec.model.architecture = Architecture::Vit;
@@ -273,7 +296,9 @@ fn pictures(folder: &TempDir, change: impl Fn(&mut Spec)) -> CheckedSpec {
 
 fn pixels(examples: &Examples, draw: Draw) -> Vec<f32> {
     let numbers: Vec<usize> = (0..examples.count()).collect();
-    let ExampleBatch::Pictures(batch) = examples.batch(&numbers, draw).unwrap() else { panic!("pictures") };
+    let ExampleBatch::Pictures(batch) = examples.batch(&numbers, draw).unwrap() else {
+        panic!("pictures")
+    };
     batch.pixels
 }
 
@@ -281,16 +306,20 @@ fn pixels(examples: &Examples, draw: Draw) -> Vec<f32> {
 fn pictures_follow_the_settings_of_the_spec() {
     let folder = TempDir::new().unwrap();
     let plain = pictures(&folder, |_| ());
-    let loaded = load_pictures(&plain.data.source, plain.data.split, None, None, &mut |_| ()).unwrap();
-    for (augment, crop, flip) in
-        [(spec::Augment::None, 0, false), (spec::Augment::Flip, 0, true), (spec::Augment::CropFlip, 4, true)]
-    {
+    let loaded =
+        load_pictures(&plain.data.source, plain.data.split, None, None, &mut |_| ()).unwrap();
+    for (augment, crop, flip) in [
+        (spec::Augment::None, 0, false),
+        (spec::Augment::Flip, 0, true),
+        (spec::Augment::CropFlip, 4, true),
+    ] {
         for (normalise, mean, std) in
             [(Normalise::Own, CIFAR10_MEAN, CIFAR10_STD), (Normalise::Half, [0.5; 3], [0.5; 3])]
         {
             for side in [32, 8] {
                 let material = material(&pictures(&folder, |spec| {
-                    (spec.data.augment, spec.data.normalise, spec.model.picture) = (augment, normalise, side);
+                    (spec.data.augment, spec.data.normalise, spec.model.picture) =
+                        (augment, normalise, side);
                 }));
                 assert_eq!(
                     (counts(&material), material.extents()),
@@ -334,7 +363,10 @@ fn checksums_of_pictures_change_with_pixels_and_classes_and_not_with_settings() 
         bytes[at] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let now = checksums(&material(&other));
-        assert_eq!(now.iter().zip(&known).map(|(now, known)| now != known).collect::<Vec<_>>(), changed);
+        assert_eq!(
+            now.iter().zip(&known).map(|(now, known)| now != known).collect::<Vec<_>>(),
+            changed
+        );
     }
     std::fs::write(&path, &whole).unwrap();
     assert_eq!(material(&other).examples(Split::Validation).class_counts(), Some(vec![3, 3, 2, 2]));
@@ -345,7 +377,9 @@ fn rejects_material_for_another_task() {
     let folder = TempDir::new().unwrap();
     let empty = refusal(&pictures(&folder, |spec| spec.data.split = [0.98, 0.01, 0.01]));
     assert!(empty.contains("the validation split"), "{empty}");
-    for (objective, source) in [(Objective::Classes, "shakespeare"), (Objective::Classes, "cifar10")] {
+    for (objective, source) in
+        [(Objective::Classes, "shakespeare"), (Objective::Classes, "cifar10")]
+    {
         let said = refusal(&spec(objective, Path::new(source), "gpt2", |_| ()));
         assert!(said.contains("not for classification of sentences"), "{said}");
     }

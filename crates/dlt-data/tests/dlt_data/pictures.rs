@@ -31,12 +31,14 @@ fn matches_reference_resizing_of_pillow() {
     for case in recorded["cases"].as_array().unwrap() {
         let side = case["side"].as_u64().unwrap() as usize;
         let batch = pictures.batch(&[0], &raw(side), Augment::Never).unwrap();
-        let bytes: Vec<u8> = batch.pixels.iter().map(|value| (value * 255.0).round() as u8).collect();
+        let bytes: Vec<u8> =
+            batch.pixels.iter().map(|value| (value * 255.0).round() as u8).collect();
         assert_eq!(bytes.len(), 3 * side * side);
         let expected: Vec<u8> = serde_json::from_value(case["first_row"].clone()).unwrap();
         assert_eq!(bytes[..side], expected, "first row at {side}");
         for channel in bytes.chunks(side * side) {
-            let digits: String = Sha256::digest(channel).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits: String =
+                Sha256::digest(channel).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(digits, case["sha256"], "at {side}");
         }
     }
@@ -49,7 +51,9 @@ fn pixels_are_normalised_by_channel() {
     assert_eq!((batch.side, batch.pixels.len(), batch.labels), (224, 3 * 224 * 224, vec![1]));
     assert!(batch.pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
     let own = pictures.batch(&[1], &PictureSettings::own(), Augment::Never).unwrap();
-    for (channel, (mean, std)) in [(0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616)].iter().enumerate() {
+    for (channel, (mean, std)) in
+        [(0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616)].iter().enumerate()
+    {
         let byte = f32::from(pictures.pixels[3 * AREA + channel * AREA + 5]);
         let value = own.pixels[channel * AREA + 5];
         assert!((value - (byte / 255.0 - mean) / std).abs() < 1e-6);
@@ -74,7 +78,8 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
     for (changed, plain) in first.chunks(3 * AREA).zip(plain.chunks(3 * AREA)) {
         let shifted = |down: i64, across: i64, is_flipped: bool| {
             let at = |index: usize| {
-                let (channel, row, column) = (index / AREA, (index % AREA / 32) as i64, (index % 32) as i64);
+                let (channel, row, column) =
+                    (index / AREA, (index % AREA / 32) as i64, (index % 32) as i64);
                 let column = if is_flipped { 31 - column } else { column };
                 let (row, column) = (row + down, column + across);
                 let is_inside = (0..32).contains(&row) && (0..32).contains(&column);
@@ -120,17 +125,21 @@ fn hub_config(hub: &StandIn, folder: &TempDir) -> HubConfig {
 fn cifar10_is_fetched_split_and_learned_from_in_a_few_steps() {
     let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
     catalogue(100).into_iter().for_each(|repository| hub.serve(repository));
-    let splits = load_pictures("cifar10", CUT, Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
+    let splits =
+        load_pictures("cifar10", CUT, Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [90, 10, 25]);
     assert_eq!((splits.train.labels[13], splits.train.pixels[13 * 3 * AREA]), (3, 75));
     assert_eq!(splits.validation.labels, (0..10).collect::<Vec<u8>>());
-    let rows = |pictures: &Pictures| pictures.pixels.chunks(3 * AREA).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let rows = |pictures: &Pictures| {
+        pictures.pixels.chunks(3 * AREA).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
     assert!(rows(&splits.validation).iter().all(|row| !rows(&splits.train).contains(row)));
     // The first channel tells the class: a linear model of its mean and square learns it.
     let all: Vec<usize> = (0..90).collect();
     let batch = splits.train.batch(&all, &PictureSettings::own(), Augment::Never).unwrap();
-    let mean =
-        |row: usize| f64::from(batch.pixels[row * 3 * AREA..][..AREA].iter().sum::<f32>()) / AREA as f64;
+    let mean = |row: usize| {
+        f64::from(batch.pixels[row * 3 * AREA..][..AREA].iter().sum::<f32>()) / AREA as f64
+    };
     let mut weights = [0.0; 2];
     let mut losses = Vec::new();
     for _ in 0..20 {
@@ -155,19 +164,27 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
     write(&folder, "data_batch_1.bin", &records);
     write(&folder, "data_batch_2.bin", &records);
     write(&folder, "test_batch.bin", &records[..3073]);
-    let local = load_pictures(&folder.path().to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
+    let local =
+        load_pictures(&folder.path().to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| local.split(split).len()), [36, 4, 1]);
     let (hub, place) = (StandIn::start(), TempDir::new().unwrap());
     let table = |rows: usize| {
         let labels = (0..rows).map(|row| (row % 10) as i64).collect();
-        parquet(&[Column::Picture("img", vec![png(32, 32, &rgb); rows]), Column::Whole("label", labels)], 7)
+        parquet(
+            &[
+                Column::Picture("img", vec![png(32, 32, &rgb); rows]),
+                Column::Whole("label", labels),
+            ],
+            7,
+        )
     };
     hub.serve(
         Repository::dataset("uoft-cs/cifar10")
             .file("plain_text/train-00000-of-00001.parquet", table(40))
             .file("plain_text/test-00000-of-00001.parquet", table(1)),
     );
-    let fetched = load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap();
+    let fetched =
+        load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap();
     assert_eq!((fetched.train, fetched.validation), (local.train, local.validation));
     assert_eq!(fetched.test, local.test);
 }
@@ -175,7 +192,8 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
 #[test]
 fn a_single_binary_file_is_cut_by_fractions() {
     let folder = TempDir::new().unwrap();
-    let records: Vec<u8> = (0..20).flat_map(|row| cifar_record(row % 10, &[row; 3 * AREA])).collect();
+    let records: Vec<u8> =
+        (0..20).flat_map(|row| cifar_record(row % 10, &[row; 3 * AREA])).collect();
     let file = write(&folder, "some.bin", &records);
     let splits = load_pictures(&file.to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [16, 2, 2]);
@@ -203,20 +221,24 @@ fn rejects_pictures_that_are_none() {
         (png(32, 32, &rgb), 12, "row 1: expected a class"),
     ] {
         let place = TempDir::new().unwrap();
-        let table = parquet(&[Column::Picture("img", vec![picture]), Column::Whole("label", vec![label])], 1);
+        let table = parquet(
+            &[Column::Picture("img", vec![picture]), Column::Whole("label", vec![label])],
+            1,
+        );
         hub.serve(
             Repository::dataset("uoft-cs/cifar10")
                 .file("plain_text/train-00000-of-00001.parquet", table.clone())
                 .file("plain_text/test-00000-of-00001.parquet", table),
         );
         let error =
-            load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
+            load_pictures("cifar10", CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ())
+                .unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
     for source in ["wikitext-2", "shakespeare", "glue/rte"] {
         let place = TempDir::new().unwrap();
-        let error =
-            load_pictures(source, CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ()).unwrap_err();
+        let error = load_pictures(source, CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ())
+            .unwrap_err();
         assert!(error.to_string().contains("not for classification of pictures"), "{error}");
     }
 }

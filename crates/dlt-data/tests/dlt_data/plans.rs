@@ -91,8 +91,15 @@ fn numbered_parts_are_one_text_in_the_order_of_their_numbers() {
 
 #[test]
 fn folders_say_splits_too_and_others_are_left_out() {
-    let plan = plan(&["train/b.txt", "train/a.txt", "dev/0.txt", "data/test.txt", "old/c.txt", "README.txt"])
-        .unwrap();
+    let plan = plan(&[
+        "train/b.txt",
+        "train/a.txt",
+        "dev/0.txt",
+        "data/test.txt",
+        "old/c.txt",
+        "README.txt",
+    ])
+    .unwrap();
     assert_eq!(plan.train, ["train/a.txt", "train/b.txt"]);
     assert_eq!(
         (plan.validation, plan.test),
@@ -101,24 +108,40 @@ fn folders_say_splits_too_and_others_are_left_out() {
     let left: Vec<_> = plan.left_out.iter().map(|left| (left.file.as_str(), left.reason)).collect();
     assert_eq!(left, [("README.txt", Reason::AboutData), ("old/c.txt", Reason::OtherFolder)]);
     // The only folder with data is the one that is meant.
-    assert_eq!(self::plan(&["english/train.txt", "english/valid.txt"]).unwrap().train, ["english/train.txt"]);
+    assert_eq!(
+        self::plan(&["english/train.txt", "english/valid.txt"]).unwrap().train,
+        ["english/train.txt"]
+    );
 }
 
 #[test]
 fn rejects_what_could_be_read_in_two_ways() {
     for (names, says) in [
-        (&["train_test.txt", "valid.txt"][..], &["\"train_test.txt\" says", "\"test\" and \"train\""][..]),
-        (&["train.txt", "valid.txt", "more.txt"], &["train.txt, valid.txt say a split", "more.txt say none"]),
+        (
+            &["train_test.txt", "valid.txt"][..],
+            &["\"train_test.txt\" says", "\"test\" and \"train\""][..],
+        ),
+        (
+            &["train.txt", "valid.txt", "more.txt"],
+            &["train.txt, valid.txt say a split", "more.txt say none"],
+        ),
         (&["train.txt", "train.jsonl", "valid.txt"], &["is JSON Lines", "is text"]),
         (&["train.txt", "train.txt.gz", "valid.txt"], &["one text in two forms"]),
         (&["train.txt", "valid.txt", "validation.txt"], &["both say validation"]),
         (&["dev.txt", "eval.txt", "train.txt"], &["\"dev.txt\" and \"eval.txt\""]),
         (&["train-00000-of-00002.txt", "test.txt"], &["expected 2 files"]),
         (
-            &["train-00001-of-00002.txt", "train-00002-of-00002.txt.gz", "train-00001-of-00002.txt.gz"],
+            &[
+                "train-00001-of-00002.txt",
+                "train-00002-of-00002.txt.gz",
+                "train-00001-of-00002.txt.gz",
+            ],
             &["one text in two forms"],
         ),
-        (&["test.txt", "validation.txt"], &["no file for the train split", "test.txt, validation.txt"]),
+        (
+            &["test.txt", "validation.txt"],
+            &["no file for the train split", "test.txt, validation.txt"],
+        ),
         (&["a.txt", "b.csv"], &["is text", "is CSV"]),
         (&["a/train.txt", "b/train.txt"], &["several folders with data: a, b"]),
         (&["all.txt", "corpus/train.txt", "corpus/test.txt"], &["say no split", "\"corpus\" do"]),
@@ -158,7 +181,8 @@ fn names() -> impl Strategy<Value = Vec<String>> {
     let ending = prop::sample::select(vec![".txt", ".jsonl", ".txt.gz", ".csv", ".parquet", ".md"]);
     let name = (prop::collection::vec((word, mark), 1..4), "[a-z]{0,2}", ending).prop_map(
         |(parts, last, ending)| {
-            let stem: String = parts.into_iter().map(|(word, mark)| format!("{word}{mark}")).collect();
+            let stem: String =
+                parts.into_iter().map(|(word, mark)| format!("{word}{mark}")).collect();
             format!("{}{last}{ending}", stem.trim_start_matches('/').replace("//", "/"))
         },
     );

@@ -1,6 +1,6 @@
 use dlt_data::{
-    BatchPosition, Batches, Draw, ExampleBatch, Examples, Prefetcher, Ready, Split, TokenStream, Windows,
-    prefetch,
+    BatchPosition, Batches, Draw, ExampleBatch, Examples, Prefetcher, Ready, Split, TokenStream,
+    Windows, prefetch,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -53,9 +53,13 @@ fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
     let seventh = prefetched.by_ref().nth(6).unwrap().unwrap();
     drop(prefetched);
     let resumed = Batches::resume(25, 4, seventh.position).unwrap();
-    let next = prefetch(Examples::from(windows()), resumed, AHEAD).unwrap().next().unwrap().unwrap();
+    let next =
+        prefetch(Examples::from(windows()), resumed, AHEAD).unwrap().next().unwrap().unwrap();
     let (inputs, targets, position) = plain(8).swap_remove(7);
-    assert_eq!(next, Ready { batch: ExampleBatch::Windows { inputs, targets, windows: 4 }, position });
+    assert_eq!(
+        next,
+        Ready { batch: ExampleBatch::Windows { inputs, targets, windows: 4 }, position }
+    );
 }
 
 /// What is drawn for an example depends on the pass, whoever makes it ready and from wherever a run goes on.
@@ -78,7 +82,8 @@ fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
         };
         assert_eq!(ready(batches(), 12), expected);
         for done in [1, 4, 9] {
-            let resumed = Batches::resume(examples.count(), 6, expected[done - 1].position.clone()).unwrap();
+            let resumed =
+                Batches::resume(examples.count(), 6, expected[done - 1].position.clone()).unwrap();
             assert_eq!(ready(resumed, 12 - done), expected[done..]);
         }
     }
@@ -88,7 +93,8 @@ fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
 fn no_more_is_made_than_was_asked_for_and_dropping_ends_it() {
     let made = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&made);
-    let mut numbers = Prefetcher::new(AHEAD, move || Some(counting.fetch_add(1, Ordering::SeqCst))).unwrap();
+    let mut numbers =
+        Prefetcher::new(AHEAD, move || Some(counting.fetch_add(1, Ordering::SeqCst))).unwrap();
     assert_eq!(numbers.by_ref().take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     drop(numbers);
     let at_end = made.load(Ordering::SeqCst);

@@ -15,8 +15,11 @@ impl World {
     fn new() -> Self {
         let (hub, cache) = (StandIn::start(), TempDir::new().unwrap());
         let patience = Patience { first_wait: Duration::from_millis(2), ..Patience::default() };
-        let config =
-            HubConfig { endpoint: hub.endpoint(), patience, ..HubConfig::new(cache.path().to_owned()) };
+        let config = HubConfig {
+            endpoint: hub.endpoint(),
+            patience,
+            ..HubConfig::new(cache.path().to_owned())
+        };
         Self { hub, config, _cache: cache }
     }
 
@@ -36,7 +39,8 @@ fn small() -> Repository {
 
 fn names(folder: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -46,9 +50,15 @@ fn a_model_is_a_folder_of_what_is_read() {
     let world = World::new();
     world.hub.serve(small());
     let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
-    assert_eq!((fetched.repository.as_str(), &fetched.commit), ("someone/small", &small().commit()));
+    assert_eq!(
+        (fetched.repository.as_str(), &fetched.commit),
+        ("someone/small", &small().commit())
+    );
     assert_eq!(names(&fetched.folder), ["config.json", "model.safetensors", "tokenizer.json"]);
-    assert_eq!(std::fs::read_to_string(fetched.folder.join("model.safetensors")).unwrap(), "weights");
+    assert_eq!(
+        std::fs::read_to_string(fetched.folder.join("model.safetensors")).unwrap(),
+        "weights"
+    );
     assert_eq!(fetch_model("someone/small", &world.offline(), &|_| ()).unwrap(), fetched);
 }
 
@@ -77,7 +87,8 @@ fn weights_may_be_in_several_files() {
         .file("three.safetensors", "3");
     world.hub.serve(repository);
     let fetched = fetch_model("someone/large", &world.config, &|_| ()).unwrap();
-    let expected = ["config.json", "model.safetensors.index.json", "one.safetensors", "two.safetensors"];
+    let expected =
+        ["config.json", "model.safetensors.index.json", "one.safetensors", "two.safetensors"];
     assert_eq!(names(&fetched.folder), expected);
 }
 
@@ -85,8 +96,9 @@ fn weights_may_be_in_several_files() {
 #[test]
 fn weights_may_be_as_torch_writes_them() {
     let world = World::new();
-    let single =
-        Repository::model("someone/older").file("config.json", "{}").file("pytorch_model.bin", "weights");
+    let single = Repository::model("someone/older")
+        .file("config.json", "{}")
+        .file("pytorch_model.bin", "weights");
     world.hub.serve(single);
     let fetched = fetch_model("someone/older", &world.config, &|_| ()).unwrap();
     assert_eq!(names(&fetched.folder), ["config.json", "pytorch_model.bin"]);
@@ -146,8 +158,11 @@ fn a_model_that_is_here_whole_needs_no_hub() {
     let error = fetch_model("someone/small", &away, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("cannot reach the hub") && error.contains("HF_HUB_OFFLINE"), "{error}");
     let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
-    for said in ["model.safetensors of someone/small at main", "is not in the hub's cache", "HF_HUB_OFFLINE"]
-    {
+    for said in [
+        "model.safetensors of someone/small at main",
+        "is not in the hub's cache",
+        "HF_HUB_OFFLINE",
+    ] {
         assert!(error.contains(said), "{error}");
     }
 }

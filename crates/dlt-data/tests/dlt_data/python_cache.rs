@@ -14,7 +14,11 @@ use tempfile::TempDir;
 fn wanted() -> [(RepoName, &'static str, &'static [&'static str]); 3] {
     let dataset = |name| RepoName::dataset(name).unwrap();
     [
-        (dataset("cimec/lambada"), "main", &["plain_text/validation-00000-of-00001.parquet", "README.md"]),
+        (
+            dataset("cimec/lambada"),
+            "main",
+            &["plain_text/validation-00000-of-00001.parquet", "README.md"],
+        ),
         (
             dataset("ptb-text-only/ptb_text_only"),
             "refs/convert/parquet",
@@ -37,7 +41,9 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
         let hub = Hub::new(config, &name, &revision);
         let listing = hub.listing(&|_| ()).unwrap();
         let find = |file: &&str| listing.files.iter().find(|remote| remote.name == **file).unwrap();
-        paths.extend(hub.fetch(&listing, &files.iter().map(find).collect::<Vec<_>>(), &|_| ()).unwrap());
+        paths.extend(
+            hub.fetch(&listing, &files.iter().map(find).collect::<Vec<_>>(), &|_| ()).unwrap(),
+        );
     }
     paths
 }
@@ -62,8 +68,8 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for three in bytes.chunks(3) {
-        let bits =
-            three.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - three.len()));
+        let bits = three.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte))
+            << (8 * (3 - three.len()));
         for place in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * place)) as usize & 63];
             text.push(if place <= three.len() { char::from(digit) } else { '=' });
@@ -78,7 +84,8 @@ fn from_base64(text: &str) -> Vec<u8> {
     for four in text.as_bytes().chunks(4) {
         let digits: Vec<u32> =
             four.iter().filter(|&&digit| digit != b'=').map(|&digit| value(digit)).collect();
-        let bits = digits.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - digits.len()));
+        let bits =
+            digits.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - digits.len()));
         bytes.extend_from_slice(&bits.to_be_bytes()[1..digits.len()]);
     }
     bytes

@@ -70,7 +70,10 @@ fn json_is_data_in_folders_and_the_files_of_models_are_not() {
 fn rejects_arrays_that_are_broken_with_the_row() {
     let folder = TempDir::new().unwrap();
     for (content, says) in [
-        ("[{\"text\": \"some words\"}, {\"text\": \"more", "row 2: expected the end of the element"),
+        (
+            "[{\"text\": \"some words\"}, {\"text\": \"more",
+            "row 2: expected the end of the element",
+        ),
         ("[{\"text\": \"some words\"} {\"text\": 1}]", "row 1"),
         ("[{\"text\": \"some words\"},]", "row 2: expected an element"),
         ("[{\"text\": \"some words\"}] more", "follows the end of the array"),
@@ -89,7 +92,8 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
     let text = some_text();
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let marked: Vec<u8> =
-        [&[0xFE, 0xFF][..], &text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>()].concat();
+        [&[0xFE, 0xFF][..], &text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>()]
+            .concat();
     let widest: Vec<u8> = text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (tar("text.txt", text.as_bytes()), "is a tar archive"),
@@ -101,7 +105,10 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
         (parquet(&[Column::Text("text", vec![text.clone()])], 1), "is a Parquet file"),
         (b"%PDF-1.7 and more".to_vec(), "is a PDF document"),
         (b"\n<!DOCTYPE html><html>".to_vec(), "is an HTML page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0".to_vec(), "is a pointer of Git LFS"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0".to_vec(),
+            "is a pointer of Git LFS",
+        ),
         (wide, "is UTF-16 text without its mark"),
         (marked, "is UTF-16 text"),
         (widest, "is UTF-32 text"),
@@ -125,10 +132,18 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
         }
     }
     for (name, content, says) in [
-        ("packed.txt", gzip(text.as_bytes()), "is gzip data, expected text: give it a name that ends in .gz"),
+        (
+            "packed.txt",
+            gzip(text.as_bytes()),
+            "is gzip data, expected text: give it a name that ends in .gz",
+        ),
         ("packed.csv", zstd(text.as_bytes()), "is zstd data"),
         ("twice.txt.gz", gzip(&gzip(text.as_bytes())), "is gzip data"),
-        ("plain.txt.gz", text.clone().into_bytes(), "is no gzip data, although its name ends in .gz"),
+        (
+            "plain.txt.gz",
+            text.clone().into_bytes(),
+            "is no gzip data, although its name ends in .gz",
+        ),
         ("plain.txt.zst", text.clone().into_bytes(), "is no zstd data"),
     ] {
         let error = rejection(&bytes_of(write(&folder, name, content)), 1);
@@ -141,7 +156,8 @@ fn gzip_is_read_to_its_last_member_and_padding_is_none_of_it() {
     let folder = TempDir::new().unwrap();
     let content = [gzip(b"some words\n"), gzip(b"and more\n"), vec![0; 3_000]].concat();
     assert_eq!(read(&bytes_of(write(&folder, "a.txt.gz", &content))), "some words\nand more\n");
-    let error = rejection(&bytes_of(write(&folder, "b.txt.gz", [&content[..], b"junk"].concat())), 1);
+    let error =
+        rejection(&bytes_of(write(&folder, "b.txt.gz", [&content[..], b"junk"].concat())), 1);
     assert!(error.contains("b.txt.gz") && error.contains("follows the gzip data"), "{error}");
 }
 
@@ -194,8 +210,10 @@ fn rejects_a_column_that_would_be_a_guess_in_every_format() {
     let folder = TempDir::new().unwrap();
     let addresses: Vec<String> = (0..9).map(|row| format!("http://example.org/{row}")).collect();
     let csv = format!("url\n{}\n", addresses.join("\n"));
-    let json: String = addresses.iter().map(|url| format!("{{\"url\": {url:?}, \"n\": 1}}\n")).collect();
-    let table = parquet(&[Column::Whole("n", vec![1; 9]), Column::Text("url", addresses.clone())], 9);
+    let json: String =
+        addresses.iter().map(|url| format!("{{\"url\": {url:?}, \"n\": 1}}\n")).collect();
+    let table =
+        parquet(&[Column::Whole("n", vec![1; 9]), Column::Text("url", addresses.clone())], 9);
     for (name, content) in [
         ("rows.csv", csv.clone().into_bytes()),
         ("rows.tsv", csv.into_bytes()),
@@ -219,7 +237,9 @@ fn rejects_files_of_one_folder_whose_columns_differ() {
     write(&folder, "b.jsonl", "{\"body\": \"and more\"}\n");
     let error = rejection(&bytes_of(folder.path()), 1);
     assert!(
-        error.contains("\"text\"") && error.contains("\"body\"") && error.contains("name the column"),
+        error.contains("\"text\"")
+            && error.contains("\"body\"")
+            && error.contains("name the column"),
         "{error}"
     );
 }
@@ -227,7 +247,11 @@ fn rejects_files_of_one_folder_whose_columns_differ() {
 #[test]
 fn what_was_found_is_said_before_anything_is_read() {
     let folder = TempDir::new().unwrap();
-    let data = bytes_of(write(&folder, "rows.csv", "id,review\n1,some good words\n2,and some bad words\n"));
+    let data = bytes_of(write(
+        &folder,
+        "rows.csv",
+        "id,review\n1,some good words\n2,and some bad words\n",
+    ));
     let mut said = Vec::new();
     load(&DataRequest::new(&data, 1), &mut |progress| said.push(progress)).unwrap();
     let column = said.iter().find_map(|progress| match progress {
@@ -270,7 +294,8 @@ fn rejects_a_quote_that_is_never_closed_with_row_and_line() {
     let folder = TempDir::new().unwrap();
     for (end, name) in [("\n", "unix.csv"), ("\r\n", "windows.csv")] {
         let rows =
-            ["id,text", "1,\"a row\nof two lines\"", "2,\"never closed", "3,another row", ""].join(end);
+            ["id,text", "1,\"a row\nof two lines\"", "2,\"never closed", "3,another row", ""]
+                .join(end);
         let error = rejection(&bytes_of(write(&folder, name, rows)), 1);
         assert!(
             error.contains("row 3: a quote that is opened in this row (line 4) is never closed"),
@@ -281,7 +306,8 @@ fn rejects_a_quote_that_is_never_closed_with_row_and_line() {
     let path = write(&folder, "rows.tsv", "id\ttext\n1\t\"never closed\n2\tand more\n");
     assert_eq!(read(&bytes_of(path)), "\"never closed\nand more");
     // The byte that ends a table for its reader is not taken for the end where a file has it.
-    let error = rejection(&bytes_of(write(&folder, "latin.csv", b"text\nsome words\n\xFF\nand more\n")), 1);
+    let error =
+        rejection(&bytes_of(write(&folder, "latin.csv", b"text\nsome words\n\xFF\nand more\n")), 1);
     assert!(error.contains("not UTF-8"), "{error}");
 }
 
@@ -299,8 +325,13 @@ fn marks_of_byte_order_are_dropped_everywhere() {
     };
     for name in ["a.txt", "a.csv", "a.tsv", "a.json", "a.jsonl"] {
         let marked = format!("\u{feff}{}", table(name));
-        assert_eq!(read(&bytes_of(write(&folder, name, &marked))), "some words\nand more", "{name}");
-        for (packed, content) in [("gz", gzip(marked.as_bytes())), ("zst", zstd(marked.as_bytes()))] {
+        assert_eq!(
+            read(&bytes_of(write(&folder, name, &marked))),
+            "some words\nand more",
+            "{name}"
+        );
+        for (packed, content) in [("gz", gzip(marked.as_bytes())), ("zst", zstd(marked.as_bytes()))]
+        {
             let path = write(&folder, &format!("{name}.{packed}"), content);
             assert_eq!(read(&bytes_of(path)), "some words\nand more", "{name}.{packed}");
         }
@@ -336,11 +367,13 @@ fn line_ends_of_windows_become_those_of_unix_unless_they_are_kept() {
 #[test]
 fn tokens_in_the_cache_are_of_one_way_of_reading() {
     let folder = TempDir::new().unwrap();
-    let (path, cache) = (write(&folder, "a.txt", "some\r\nwords and more"), folder.path().join("cache"));
+    let (path, cache) =
+        (write(&folder, "a.txt", "some\r\nwords and more"), folder.path().join("cache"));
     let read = |newlines: Newlines| {
         let data = DataSpec { newlines, ..bytes_of(&path) };
         text_of(
-            &load(&DataRequest { cache: Some(&cache), ..DataRequest::new(&data, 1) }, &mut |_| ()).unwrap(),
+            &load(&DataRequest { cache: Some(&cache), ..DataRequest::new(&data, 1) }, &mut |_| ())
+                .unwrap(),
         )
     };
     assert_eq!(read(Newlines::Keep), "some\r\nwords and more");
@@ -382,7 +415,8 @@ fn rejects_half_a_character_by_name() {
 fn nulls_and_missing_members_are_empty_alike_in_every_format() {
     let folder = TempDir::new().unwrap();
     let texts = vec![Some("some words".to_owned()), None, None, Some("and more".to_owned())];
-    let lines = "{\"text\": \"some words\"}\n{\"text\": null}\n{}\n{\"text\": \"and more\", \"n\": NaN}\n";
+    let lines =
+        "{\"text\": \"some words\"}\n{\"text\": null}\n{}\n{\"text\": \"and more\", \"n\": NaN}\n";
     let array = format!("[{}]", lines.trim().replace('\n', ","));
     for (name, content) in [
         ("rows.jsonl", lines.as_bytes().to_vec()),
@@ -395,7 +429,8 @@ fn nulls_and_missing_members_are_empty_alike_in_every_format() {
         let rows = &splits.provenance.bad_rows;
         assert_eq!((rows.empty, rows.skipped, rows.first.len()), (2, 0, 2), "{name}");
         assert!(rows.first[0].ends_with("row 2: no text"), "{rows:?}");
-        let splits = loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
+        let splits =
+            loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
         assert_eq!(text_of(&splits), "some words\nand more", "{name}");
         assert_eq!(splits.provenance.bad_rows.skipped, 2, "{name}");
     }
@@ -407,9 +442,15 @@ fn rows_of_other_lengths_and_encodings_are_skipped_in_csv() {
     let rows = b"id,text\n1,some words\n2\n3,a,b\n4,caf\xE9\n5,and more\n";
     let path = write(&folder, "rows.csv", rows);
     let splits = loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
-    assert_eq!((text_of(&splits).as_str(), splits.provenance.bad_rows.skipped), ("some words\nand more", 3));
+    assert_eq!(
+        (text_of(&splits).as_str(), splits.provenance.bad_rows.skipped),
+        ("some words\nand more", 3)
+    );
     let error = rejection(&bytes_of(&path), 1);
-    assert!(error.contains("row 3: expected 2 fields as the line of names has, got 1 (line 3)"), "{error}");
+    assert!(
+        error.contains("row 3: expected 2 fields as the line of names has, got 1 (line 3)"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokenizers::{
     Encoding,
-    utils::truncation::{TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings},
+    utils::truncation::{
+        TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+    },
 };
 
 fn named(source: &str) -> DataSpec {
@@ -25,7 +27,8 @@ fn example(first: &str, second: Option<&str>, label: Option<u32>) -> Example {
 fn bert() -> Tokenizer {
     let folder = TempDir::new().unwrap();
     let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c", "d", "e", "x", "y", "z"];
-    let vocabulary: Vec<String> = words.iter().zip(0..).map(|(word, id)| format!("{word:?}: {id}")).collect();
+    let vocabulary: Vec<String> =
+        words.iter().zip(0..).map(|(word, id)| format!("{word:?}: {id}")).collect();
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {{"type": "WhitespaceSplit"}},
         "model": {{"type": "WordLevel", "vocab": {{{}}}, "unk_token": "[UNK]"}}}}"#,
@@ -57,12 +60,15 @@ fn gpt2_ends_sentences_and_the_reference_joins_them_without_a_mask() {
     let end = 50_256;
     let ids = |text: &str| TOKENIZER.encode(text).unwrap();
     let framing = Framing::gpt2(&TOKENIZER).unwrap();
-    let batch = SentenceIds::new(&examples, &TOKENIZER, &framing, 32).unwrap().batch(&[0, 1]).unwrap();
-    let expected = [ids("to be"), vec![end], ids(" or not"), vec![end], ids("to"), vec![end; 5]].concat();
+    let batch =
+        SentenceIds::new(&examples, &TOKENIZER, &framing, 32).unwrap().batch(&[0, 1]).unwrap();
+    let expected =
+        [ids("to be"), vec![end], ids(" or not"), vec![end], ids("to"), vec![end; 5]].concat();
     assert_eq!(batch.ids, expected);
     assert_eq!(batch.mask, [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]);
     let framing = Framing::reference(&TOKENIZER).unwrap();
-    let batch = SentenceIds::new(&examples, &TOKENIZER, &framing, 32).unwrap().batch(&[0, 1]).unwrap();
+    let batch =
+        SentenceIds::new(&examples, &TOKENIZER, &framing, 32).unwrap().batch(&[0, 1]).unwrap();
     assert_eq!(batch.ids, [ids("to be"), ids(" or not"), ids("to"), vec![end; 3]].concat());
     assert_eq!((batch.mask, batch.lengths), (vec![1; 8], vec![4, 1]));
     assert!(Framing::bert(&TOKENIZER).unwrap_err().to_string().contains("[CLS]"));
@@ -109,22 +115,30 @@ fn long_pairs_lose_the_end_of_the_longer_sentence() {
 fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
     let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
     catalogue(40).into_iter().for_each(|repository| hub.serve(repository));
-    let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };
+    let config =
+        HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };
     for entry in CATALOGUE.iter().filter(|entry| entry.task == Task::Classification) {
         let splits = load_sentences(&named(entry.name), Some(&config), None, &mut |_| ()).unwrap();
-        assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [40, 10, 10], "{}", entry.name);
+        assert_eq!(
+            Split::ALL.map(|split| splits.split(split).len()),
+            [40, 10, 10],
+            "{}",
+            entry.name
+        );
         assert_eq!((splits.classes, splits.train[3].label), (2, Some(1)));
         let is_pair = !["glue/sst2", "glue/cola"].contains(&entry.name);
         assert_eq!(splits.train[0].second.is_some(), is_pair);
         assert!(splits.test.iter().all(|example| example.label.is_none()));
         assert!(splits.train.iter().all(|example| !splits.validation.contains(example)));
         let ids =
-            SentenceIds::new(&splits.train, &TOKENIZER, &Framing::gpt2(&TOKENIZER).unwrap(), 64).unwrap();
+            SentenceIds::new(&splits.train, &TOKENIZER, &Framing::gpt2(&TOKENIZER).unwrap(), 64)
+                .unwrap();
         let losses = train_on_words(&ids, splits.train.len());
         assert!(losses[9] < 0.7 * losses[0], "{}: {losses:?}", entry.name);
     }
     for name in ["wikitext-2", "cifar10", "shakespeare", "hf:cimec/lambada"] {
-        let error = load_sentences(&named(name), Some(&config), None, &mut |_| ()).unwrap_err().to_string();
+        let error =
+            load_sentences(&named(name), Some(&config), None, &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains("not for classification of sentences"), "{error}");
     }
 }
@@ -145,7 +159,8 @@ fn train_on_words(ids: &SentenceIds, count: usize) -> Vec<f64> {
             let score: f64 = seen.iter().map(|&id| weights[id]).sum();
             let probability = 1.0 / (1.0 + (-score).exp());
             let label = f64::from(batch.labels[row].unwrap());
-            loss -= (label * probability.ln() + (1.0 - label) * (1.0 - probability).ln()) / batch.rows as f64;
+            loss -= (label * probability.ln() + (1.0 - label) * (1.0 - probability).ln())
+                / batch.rows as f64;
             for &id in &seen {
                 gradient[id] += (probability - label) / batch.rows as f64;
             }
@@ -160,24 +175,35 @@ fn train_on_words(ids: &SentenceIds, count: usize) -> Vec<f64> {
 fn original_files_of_every_task_are_read() {
     let folder = TempDir::new().unwrap();
     let read = |name: &str, content: &str| read_sentences(&write(&folder, name, content)).unwrap();
-    assert_eq!(read("sst2.tsv", "sentence\tlabel\nit \"is \t1\n"), [example("it \"is ", None, Some(1))]);
+    assert_eq!(
+        read("sst2.tsv", "sentence\tlabel\nit \"is \t1\n"),
+        [example("it \"is ", None, Some(1))]
+    );
     assert_eq!(
         read("cola.tsv", "gj04\t0\t*\tWe go.\ngj04\t1\t\tOk"),
         [example("We go.", None, Some(0)), example("Ok", None, Some(1))]
     );
-    let rte =
-        read("rte.tsv", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tnot_entailment\n1\tc\td\tentailment\n");
+    let rte = read(
+        "rte.tsv",
+        "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tnot_entailment\n1\tc\td\tentailment\n",
+    );
     assert_eq!(rte, [example("a", Some("b"), Some(1)), example("c", Some("d"), Some(0))]);
     let qnli = read("qnli.tsv", "index\tquestion\tsentence\tlabel\n0\tq\ts\tentailment\n");
     assert_eq!(qnli, [example("q", Some("s"), Some(0))]);
-    let mrpc = read("mrpc.tsv", "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n1\t7\t8\ta\tb\r\n");
+    let mrpc = read(
+        "mrpc.tsv",
+        "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\r\n1\t7\t8\ta\tb\r\n",
+    );
     assert_eq!(mrpc, [example("a", Some("b"), Some(1))]);
     assert_eq!(read("test.tsv", "index\tsentence\n0\twords\n"), [example("words", None, None)]);
     for (content, says) in [
         ("one\ttwo\n", "first line"),
         ("sentence\tlabel\na\tb\tc\n", "row 2: expected 2 fields"),
         ("sentence\tlabel\na\tgood\n", "row 2: expected a class below 1000000, came \"good\""),
-        ("sentence\tlabel\na\t1000000\n", "row 2: expected a class below 1000000, came \"1000000\""),
+        (
+            "sentence\tlabel\na\t1000000\n",
+            "row 2: expected a class below 1000000, came \"1000000\"",
+        ),
     ] {
         let error = read_sentences(&write(&folder, "bad.tsv", content)).unwrap_err().to_string();
         assert!(error.contains("bad.tsv") && error.contains(says), "{error}");

@@ -15,7 +15,13 @@ const END: u32 = 256;
 
 fn data(path: &Path, separator: Separator) -> DataSpec {
     let source = path.to_string_lossy().into_owned();
-    DataSpec { source, tokenizer: BYTES.to_owned(), split: [1.0, 0.0, 0.0], separator, ..shakespeare() }
+    DataSpec {
+        source,
+        tokenizer: BYTES.to_owned(),
+        split: [1.0, 0.0, 0.0],
+        separator,
+        ..shakespeare()
+    }
 }
 
 fn json_lines(rows: &[&str]) -> String {
@@ -37,7 +43,8 @@ fn train(splits: &TokenSplits) -> Vec<u32> {
 
 /// Tokens of documents, with the end of text between them.
 fn joined(documents: &[&str], separator: &[u32]) -> Vec<u32> {
-    let bytes: Vec<Vec<u32>> = documents.iter().map(|text| text.bytes().map(u32::from).collect()).collect();
+    let bytes: Vec<Vec<u32>> =
+        documents.iter().map(|text| text.bytes().map(u32::from).collect()).collect();
     bytes.join(separator)
 }
 
@@ -62,7 +69,10 @@ fn rows_of_tables_are_documents_and_lines_of_a_text_are_not() {
     );
     let text = folder_of(".txt", "a b\nc d\n");
     for separator in [Separator::Auto, Separator::EndOfText, Separator::Line] {
-        assert_eq!(train(&loaded(&data(text.path(), separator), 1).unwrap()), joined(&["a b\nc d\n"], &[]));
+        assert_eq!(
+            train(&loaded(&data(text.path(), separator), 1).unwrap()),
+            joined(&["a b\nc d\n"], &[])
+        );
     }
 }
 
@@ -87,12 +97,16 @@ fn another_separator_has_other_cached_tokens() {
     let cache = TempDir::new().unwrap();
     let cached = |separator| {
         let data = data(folder.path(), separator);
-        load(&DataRequest { cache: Some(cache.path()), ..DataRequest::new(&data, 1) }, &mut |_| ()).unwrap()
+        load(&DataRequest { cache: Some(cache.path()), ..DataRequest::new(&data, 1) }, &mut |_| ())
+            .unwrap()
     };
     let ends = train(&cached(Separator::EndOfText));
     let lines = train(&cached(Separator::Line));
     assert_ne!(ends, lines);
-    assert_eq!((train(&cached(Separator::EndOfText)), train(&cached(Separator::Line))), (ends, lines));
+    assert_eq!(
+        (train(&cached(Separator::EndOfText)), train(&cached(Separator::Line))),
+        (ends, lines)
+    );
 }
 
 /// Many documents over the size of a chunk, and one that is cut inside.
@@ -101,8 +115,11 @@ fn law_a_document_is_encoded_as_if_it_were_alone() {
     let folder = TempDir::new().unwrap();
     let long = some_text().repeat(160);
     assert!(long.len() > 3 * 128 * 1024);
-    let rows: Vec<String> =
-        (0..400).map(|row| format!("{row} {}", some_text())).chain([long]).chain(["x".into()]).collect();
+    let rows: Vec<String> = (0..400)
+        .map(|row| format!("{row} {}", some_text()))
+        .chain([long])
+        .chain(["x".into()])
+        .collect();
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     let table = folder_of(".jsonl", &json_lines(&rows));
     let tokenizer = Tokenizer::gpt2().unwrap();
@@ -121,12 +138,17 @@ fn endless(folder: &TempDir) -> String {
 
 #[test]
 fn rejects_the_end_of_text_of_a_tokenizer_that_has_none_and_puts_a_line_end_by_default() {
-    let (folder, table) = (TempDir::new().unwrap(), folder_of(".jsonl", &json_lines(&["a", "b", "a b"])));
-    let data = |separator| DataSpec { tokenizer: endless(&folder), ..data(table.path(), separator) };
+    let (folder, table) =
+        (TempDir::new().unwrap(), folder_of(".jsonl", &json_lines(&["a", "b", "a b"])));
+    let data =
+        |separator| DataSpec { tokenizer: endless(&folder), ..data(table.path(), separator) };
     let error = rejection(&data(Separator::EndOfText), 1);
     assert!(error.contains("data.separator") && error.contains("no token"), "{error}");
     let splits = loaded(&data(Separator::Auto), 1).unwrap();
-    assert_eq!((train(&splits), splits.provenance.boundary), (vec![0, 1, 0, 1], Some(Boundary::Line)));
+    assert_eq!(
+        (train(&splits), splits.provenance.boundary),
+        (vec![0, 1, 0, 1], Some(Boundary::Line))
+    );
 }
 
 #[test]

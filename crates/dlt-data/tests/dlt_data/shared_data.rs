@@ -13,13 +13,16 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 fn shared() -> PathBuf {
-    std::env::var_os("DLT_SHARED_DATA").expect("DLT_SHARED_DATA names the folder of the shared data").into()
+    std::env::var_os("DLT_SHARED_DATA")
+        .expect("DLT_SHARED_DATA names the folder of the shared data")
+        .into()
 }
 
 #[test]
 fn matches_reference_tokens_of_wikitext_2() {
     let folder = shared();
-    let published = tokenizers::Tokenizer::from_file(folder.join("gpt2_tokenizer/tokenizer.json")).unwrap();
+    let published =
+        tokenizers::Tokenizer::from_file(folder.join("gpt2_tokenizer/tokenizer.json")).unwrap();
     let mut total = 0;
     for name in ["train", "valid", "test"] {
         let text = read_text(&folder.join(format!("wikitext-2/wiki.{name}.tokens"))).unwrap();
@@ -38,7 +41,9 @@ fn matches_reference_content_of_the_published_file() {
     let folder = tempfile::TempDir::new().unwrap();
     let saved = folder.path().join("tokenizer.json");
     TOKENIZER.save(&saved).unwrap();
-    let read = |path: &std::path::Path| -> Value { serde_json::from_str(&read_text(path).unwrap()).unwrap() };
+    let read = |path: &std::path::Path| -> Value {
+        serde_json::from_str(&read_text(path).unwrap()).unwrap()
+    };
     let (ours, published) = (read(&saved), read(&shared().join("gpt2_tokenizer/tokenizer.json")));
     assert!(ours["model"]["vocab"] == published["model"]["vocab"], "the vocabularies differ");
     assert_eq!(merges(&ours).len(), 50_000);
@@ -88,8 +93,9 @@ fn wikitext_2_in_the_hubs_layout_has_its_published_sizes() {
         let text = read_text(&folder.join(format!("wikitext-2/wiki.{name}.tokens"))).unwrap();
         // As the hub's loading script makes rows: blank lines are empty.
         let rows = text.split_inclusive('\n');
-        let rows =
-            rows.map(|row| if row.trim().is_empty() { String::new() } else { row.to_owned() }).collect();
+        let rows = rows
+            .map(|row| if row.trim().is_empty() { String::new() } else { row.to_owned() })
+            .collect();
         let file = format!("wikitext-2-v1/{split}-00000-of-00001.parquet");
         repository = repository.file(&file, parquet(&[Column::Text("text", rows)], 1_000));
     }
@@ -126,7 +132,8 @@ fn glue_lambada_and_cifar10_have_their_published_sizes() {
     assert_eq!(count("QNLI/dev.tsv"), 5_463);
     let sst2 = folder.join("glue/SST-2").to_string_lossy().into_owned();
     let splits =
-        load_sentences(&DataSpec { source: sst2, ..DataSpec::default() }, None, None, &mut |_| ()).unwrap();
+        load_sentences(&DataSpec { source: sst2, ..DataSpec::default() }, None, None, &mut |_| ())
+            .unwrap();
     assert_eq!((splits.train.len(), splits.validation.len(), splits.classes), (67_349, 872, 2));
     let text = read_text(&folder.join("lambada/lambada_development_plain_text.txt")).unwrap();
     assert_eq!(TOKENIZER.encode(&text).unwrap().len(), 403_466);

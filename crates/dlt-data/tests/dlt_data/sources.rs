@@ -24,7 +24,10 @@ fn fractions_that_are_no_exact_floats_cut_where_they_say() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "text.txt", "abcdefghij ".repeat(100));
     let splits = loaded(&DataSpec { split: [0.9, 0.05, 0.05], ..from_path(&path) }, 4).unwrap();
-    assert_eq!(splits.provenance.splits.iter().map(|split| split.bytes).collect::<Vec<_>>(), [990, 55, 55]);
+    assert_eq!(
+        splits.provenance.splits.iter().map(|split| split.bytes).collect::<Vec<_>>(),
+        [990, 55, 55]
+    );
 }
 
 #[test]
@@ -33,7 +36,10 @@ fn provenance_has_the_checksum_of_the_file_and_sizes_that_add_up() {
     let path = write(&folder, "text.txt", "abc".repeat(1_000));
     let provenance = loaded(&from_path(&path), 4).unwrap().provenance;
     // By sha256sum.
-    assert_eq!(provenance.sha256, "328de8f1895f8bb09f6e6b4c2012ef2b2a6f067cd002794b750aa040a6f6d8bd");
+    assert_eq!(
+        provenance.sha256,
+        "328de8f1895f8bb09f6e6b4c2012ef2b2a6f067cd002794b750aa040a6f6d8bd"
+    );
     assert_eq!(provenance.tokenizer, "gpt2");
     assert_eq!(provenance.splits.iter().map(|split| split.bytes).sum::<usize>(), 3_000);
     assert_eq!(provenance.source, path.to_string_lossy());
@@ -65,7 +71,8 @@ fn a_folder_of_texts_is_joined_in_name_order() {
     write(&folder, ".hidden.txt", "hidden");
     write(&folder, "picture.png", [0xFF, 0xD8]);
     std::fs::create_dir(folder.path().join("more.txt")).unwrap();
-    let splits = loaded(&DataSpec { split: [0.5, 0.25, 0.25], ..from_path(folder.path()) }, 1).unwrap();
+    let splits =
+        loaded(&DataSpec { split: [0.5, 0.25, 0.25], ..from_path(folder.path()) }, 1).unwrap();
     assert_eq!(texts(&splits).concat(), "first, no line end\nsecond\nthird\n");
 }
 
@@ -86,7 +93,10 @@ fn rejects_an_empty_file() {
 fn rejects_a_file_that_is_not_utf8() {
     let folder = TempDir::new().unwrap();
     let error = rejection(&from_path(&write(&folder, "latin1.txt", b"caf\xE9 au lait")), 4);
-    assert!(error.contains("latin1.txt") && error.contains("offset 3") && error.contains("0xe9"), "{error}");
+    assert!(
+        error.contains("latin1.txt") && error.contains("offset 3") && error.contains("0xe9"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -94,7 +104,10 @@ fn rejects_a_folder_without_text_files() {
     let folder = TempDir::new().unwrap();
     write(&folder, "picture.png", "");
     let error = rejection(&from_path(folder.path()), 4);
-    assert!(error.contains(&*folder.path().to_string_lossy()) && error.contains(".txt, .text"), "{error}");
+    assert!(
+        error.contains(&*folder.path().to_string_lossy()) && error.contains(".txt, .text"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -113,7 +126,9 @@ fn rejects_a_split_too_short_for_one_window() {
 #[test]
 fn a_split_of_exactly_one_window_is_enough() {
     let folder = TempDir::new().unwrap();
-    for (name, text) in [("train.txt", "a b c d e f"), ("valid.txt", "a b c"), ("test.txt", "a b c")] {
+    for (name, text) in
+        [("train.txt", "a b c d e f"), ("valid.txt", "a b c"), ("test.txt", "a b c")]
+    {
         write(&folder, name, text);
     }
     let splits = loaded(&from_path(folder.path()), 2).unwrap();

@@ -6,11 +6,13 @@ use tempfile::TempDir;
 
 #[test]
 fn matches_reference_ids_of_the_published_tokenizer() {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../fixtures/gpt2_ids.json")).unwrap();
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("../fixtures/gpt2_ids.json")).unwrap();
     assert_eq!(cases.len(), 28);
     for case in cases {
         let text = case["text"].as_str().unwrap();
-        let ids: Vec<u64> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        let ids: Vec<u64> =
+            case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
         let ours: Vec<u64> = TOKENIZER.encode(text).unwrap().into_iter().map(u64::from).collect();
         assert_eq!(ours, ids, "{text:?}");
     }
@@ -107,7 +109,8 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
         (0..depth).fold(inner, |inner, _| json!({"type": "Sequence", "pretokenizers": [inner]}))
     };
     let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    let replace = json!({"type": "Replace", "pattern": {"String": "e"}, "content": "ee".repeat(20)});
+    let replace =
+        json!({"type": "Replace", "pattern": {"String": "e"}, "content": "ee".repeat(20)});
     let pairs = json!({
         "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "continuing_subword_prefix": "####",
     });
@@ -124,7 +127,11 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
         ("brackets", deep.into_bytes(), "recursion limit"),
         ("backtracking", words_with("pre_tokenizer", split(r"(?=(a+)+$)(?:a|aa)+\1z")), "gives up"),
         ("no pattern", words_with("pre_tokenizer", split("(")), "cannot be read"),
-        ("no length", words_with("pre_tokenizer", json!({"type": "FixedLength", "length": 0})), "no length"),
+        (
+            "no length",
+            words_with("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+            "no length",
+        ),
         (
             "beyond u32",
             model(json!({"type": "WordLevel", "vocab": {"?": 1_u64 << 40}, "unk_token": "?"})),
@@ -140,7 +147,11 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
             model(json!({"type": "WordLevel", "vocab": {"?": 0, "a": 0}, "unk_token": "?"})),
             "the same id, 0",
         ),
-        ("empty", model(json!({"type": "WordLevel", "vocab": {}, "unk_token": "?"})), "`vocab` is empty"),
+        (
+            "empty",
+            model(json!({"type": "WordLevel", "vocab": {}, "unk_token": "?"})),
+            "`vocab` is empty",
+        ),
         ("no vocabulary", model(json!({"type": "BPE", "merges": []})), "no `vocab`"),
         (
             "lost merge",
@@ -148,13 +159,24 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
             "out of vocabulary",
         ),
         ("short merge", model(pairs), "the tokenizers library failed on it"),
-        ("no piece", model(json!({"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 1})), "`unk_id` is 1"),
+        (
+            "no piece",
+            model(json!({"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 1})),
+            "`unk_id` is 1",
+        ),
         ("empty added", words_with("added_tokens", added(8, "")), "`content` is empty"),
-        ("huge added", words_with("added_tokens", added(8, &"x".repeat(1 << 20))), "has 1048576 bytes"),
+        (
+            "huge added",
+            words_with("added_tokens", added(8, &"x".repeat(1 << 20))),
+            "has 1048576 bytes",
+        ),
         ("moved", words_with("added_tokens", added(3000, "<x>")), "has id 3000 in the file"),
         (
             "growing",
-            words_with("normalizer", json!({"type": "Sequence", "normalizers": [replace, replace]})),
+            words_with(
+                "normalizer",
+                json!({"type": "Sequence", "normalizers": [replace, replace]}),
+            ),
             "times as long",
         ),
     ];
@@ -184,7 +206,11 @@ fn chance_is_switched_off() {
     let file: Value = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
     let tokenizer = Tokenizer::from_bytes("chance", file.to_string().into_bytes()).unwrap();
     assert!((0..50).all(|_| tokenizer.encode("ab").unwrap() == [2]));
-    assert!(tokenizer.notes().iter().any(|note| note.contains("at random")), "{:?}", tokenizer.notes());
+    assert!(
+        tokenizer.notes().iter().any(|note| note.contains("at random")),
+        "{:?}",
+        tokenizer.notes()
+    );
 }
 
 #[test]
@@ -218,12 +244,16 @@ fn a_template_of_another_kind_takes_the_place_of_the_files() {
     let words = Tokenizer::from_bytes("words", WORDS.as_bytes().to_vec()).unwrap();
     let own = Template { single: words.marks().unwrap(), between: Vec::new() };
     assert_eq!(words.json_with(&own, Pairs::Unused).unwrap(), WORDS.as_bytes());
-    let none =
-        Tokenizer::from_bytes("bare", words.json_with(&Template::default(), Pairs::Unused).unwrap()).unwrap();
+    let none = Tokenizer::from_bytes(
+        "bare",
+        words.json_with(&Template::default(), Pairs::Unused).unwrap(),
+    )
+    .unwrap();
     assert!(none.marks().unwrap().is_empty());
     assert_eq!(none.encode("to be").unwrap(), words.encode("to be").unwrap());
     let wanted = Template { single: Marks { before: vec![], after: vec![7] }, between: vec![7] };
-    let ended = Tokenizer::from_bytes("ended", words.json_with(&wanted, Pairs::Used).unwrap()).unwrap();
+    let ended =
+        Tokenizer::from_bytes("ended", words.json_with(&wanted, Pairs::Used).unwrap()).unwrap();
     assert_eq!(ended.marks().unwrap(), wanted.single);
     assert_eq!(ended.json_with(&wanted, Pairs::Used).unwrap(), ended.json().unwrap());
 }

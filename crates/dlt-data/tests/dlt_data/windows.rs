@@ -60,7 +60,10 @@ fn the_first_windows_are_a_prefix_without_a_tail() {
     let first = windows.first(1).unwrap();
     assert_eq!((first.count(), first.tail().unwrap()), (1, None));
     assert_eq!(window(&first, 0).unwrap(), window(&windows, 0).unwrap());
-    assert!(matches!(window(&first, 1), Err(DataError::TooFewWindows { asked: 2, count: 1, context: 3 })));
+    assert!(matches!(
+        window(&first, 1),
+        Err(DataError::TooFewWindows { asked: 2, count: 1, context: 3 })
+    ));
 }
 
 #[test]
@@ -91,6 +94,12 @@ fn rejects_buffers_of_another_length() {
 
 #[test]
 fn rejects_a_context_that_predicts_nothing() {
-    assert!(matches!(Windows::stream(counting(9), 0), Err(DataError::ContextTooShort { least: 1, .. })));
-    assert!(matches!(Windows::blocks(counting(9), 1, 0), Err(DataError::ContextTooShort { least: 2, .. })));
+    assert!(matches!(
+        Windows::stream(counting(9), 0),
+        Err(DataError::ContextTooShort { least: 1, .. })
+    ));
+    assert!(matches!(
+        Windows::blocks(counting(9), 1, 0),
+        Err(DataError::ContextTooShort { least: 2, .. })
+    ));
 }

@@ -80,7 +80,9 @@ impl KeyValues {
         self.check_sequence("truncate", sequence)?;
         let filled = &mut self.filled[sequence];
         if tokens > *filled {
-            bail!("truncate: expected at most the {filled} tokens of sequence {sequence}, came {tokens}")
+            bail!(
+                "truncate: expected at most the {filled} tokens of sequence {sequence}, came {tokens}"
+            )
         }
         *filled = tokens;
         Ok(())
@@ -130,7 +132,8 @@ impl KeyValues {
             if std::mem::replace(&mut named[sequence], true) {
                 bail!("attend_cached: expected distinct sequences, came {sequence} twice")
             }
-            let (held, need) = (self.filled[sequence], self.filled[sequence].saturating_add(sizes.tokens));
+            let (held, need) =
+                (self.filled[sequence], self.filled[sequence].saturating_add(sizes.tokens));
             if need > self.capacity {
                 bail!(
                     "attend_cached: expected at most {} tokens, the capacity, came {need} of sequence {sequence}: \
@@ -225,11 +228,15 @@ impl Step<'_> {
                 let Some(window) = windows[sequence] else { return };
                 let held = self.filled[sequence];
                 let new = self.view(window, heads + key_head).transposed();
-                for (into, new) in keys.chunks_exact_mut(self.capacity).zip(new.chunks_exact(tokens)) {
+                for (into, new) in
+                    keys.chunks_exact_mut(self.capacity).zip(new.chunks_exact(tokens))
+                {
                     into[held..held + tokens].copy_from_slice(new);
                 }
                 let new = self.view(window, heads + key_heads + key_head);
-                for (row, into) in values.chunks_exact_mut(head_width).skip(held).take(tokens).enumerate() {
+                for (row, into) in
+                    values.chunks_exact_mut(head_width).skip(held).take(tokens).enumerate()
+                {
                     into.copy_from_slice(new.row(row));
                 }
             });
@@ -238,7 +245,12 @@ impl Step<'_> {
     /// The result, from keys and values that have the new tokens.
     fn attend(&self, keys: &[f32], values: &[f32]) -> Vec<f32> {
         let Sizes { batch, tokens, heads, key_heads, head_width } = self.sizes;
-        let most = self.sequences.iter().map(|&sequence| self.filled[sequence] + tokens).max().unwrap_or(0);
+        let most = self
+            .sequences
+            .iter()
+            .map(|&sequence| self.filled[sequence] + tokens)
+            .max()
+            .unwrap_or(0);
         let mut out = vec![0.0; batch * tokens * heads * head_width];
         self.sizes
             .panels(&mut out, heads)

@@ -100,7 +100,11 @@ impl Head<'_> {
     }
 
     /// Writes the gradient of the query, and adds those of key and value.
-    pub(super) fn backward(&self, outer: &Outer<'_>, [of_query, of_key, of_value]: [&mut Panel<'_>; 3]) {
+    pub(super) fn backward(
+        &self,
+        outer: &Outer<'_>,
+        [of_query, of_key, of_value]: [&mut Panel<'_>; 3],
+    ) {
         let size = BLOCK_ROWS.min(self.tokens) * self.keys;
         let (mut probabilities, mut gradients) = (vec![0.0; size], vec![0.0; size]);
         let (keys, values) = (self.key.transposed(), self.value.transposed());
@@ -119,7 +123,9 @@ impl Head<'_> {
             vectorised(
                 #[inline(always)]
                 || {
-                    for (i, (p, g)) in p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate() {
+                    for (i, (p, g)) in
+                        p.chunks_exact_mut(seen).zip(g.chunks_exact_mut(seen)).enumerate()
+                    {
                         let visible = self.visible(start + i);
                         // Row sums of P ∘ dP are those of O ∘ dO.
                         let along = dot_of(out.row(i), gradient.row(i), |g| g);

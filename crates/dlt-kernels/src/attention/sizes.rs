@@ -19,7 +19,9 @@ impl Sizes {
     pub(crate) fn new(op: &str, qkv: &Tensor, heads: usize, key_heads: usize) -> Result<Self> {
         let (batch, tokens, width) = match *qkv.dims() {
             [batch, tokens, width] => (batch, tokens, width),
-            ref other => bail!("{op}: expected qkv of shape [batch, tokens, width], came {other:?}"),
+            ref other => {
+                bail!("{op}: expected qkv of shape [batch, tokens, width], came {other:?}")
+            }
         };
         if heads == 0 || key_heads == 0 || !heads.is_multiple_of(key_heads) {
             bail!(
@@ -96,7 +98,11 @@ impl Sizes {
             let keys = queries.split_off(self.heads);
             let mut queries = queries.into_iter();
             for (key, value) in keys.into_iter().zip(values) {
-                groups.push(Group { queries: queries.by_ref().take(self.group()).collect(), key, value });
+                groups.push(Group {
+                    queries: queries.by_ref().take(self.group()).collect(),
+                    key,
+                    value,
+                });
             }
         }
         groups

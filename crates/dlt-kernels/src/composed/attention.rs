@@ -78,10 +78,15 @@ pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
 }
 
 /// Minus infinity where `hidden` says so of an element of `shape`, which is stretched to that of the scores.
-fn hide(scores: &Tensor, shape: impl Into<Shape>, hidden: impl Fn(usize) -> bool) -> Result<Tensor> {
+fn hide(
+    scores: &Tensor,
+    shape: impl Into<Shape>,
+    hidden: impl Fn(usize) -> bool,
+) -> Result<Tensor> {
     let shape = shape.into();
-    let bias: Vec<f32> =
-        (0..shape.elem_count()).map(|at| if hidden(at) { f32::NEG_INFINITY } else { 0.0 }).collect();
+    let bias: Vec<f32> = (0..shape.elem_count())
+        .map(|at| if hidden(at) { f32::NEG_INFINITY } else { 0.0 })
+        .collect();
     let bias = Tensor::from_vec(bias, shape, scores.device())?.to_dtype(scores.dtype())?;
     scores.broadcast_add(&bias)
 }

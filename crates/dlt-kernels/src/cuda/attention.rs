@@ -19,8 +19,10 @@ pub fn attention(
     rows: Option<usize>,
 ) -> Result<[Tensor; 2]> {
     let heads = Heads::new(machine, qkv, attention, rows)?;
-    let (out, sums) =
-        (fresh(machine, heads.sizes.dims(), &heads.query)?, fresh_f32(machine, heads.sizes.sum_dims(), qkv)?);
+    let (out, sums) = (
+        fresh(machine, heads.sizes.dims(), &heads.query)?,
+        fresh_f32(machine, heads.sizes.sum_dims(), qkv)?,
+    );
     for block in heads.blocks() {
         let scores = heads.scores(block)?;
         let launch = heads.launch("attention_probabilities", block)?;
@@ -61,8 +63,17 @@ pub fn attention_gradient(
         add_heads(machine, &mut of_value, &scores.t()?.matmul(&gradient)?)?;
     }
     for (part, sum) in [of_key, of_value].into_iter().enumerate() {
-        let Some(sum) = sum else { bail!("attention_gradient: expected at least one token, came none") };
-        heads.join(machine, "join_sums", &sum, &out, 0, heads.sizes.heads + part * heads.sizes.key_heads)?;
+        let Some(sum) = sum else {
+            bail!("attention_gradient: expected at least one token, came none")
+        };
+        heads.join(
+            machine,
+            "join_sums",
+            &sum,
+            &out,
+            0,
+            heads.sizes.heads + part * heads.sizes.key_heads,
+        )?;
     }
     Ok(out)
 }
@@ -99,7 +110,8 @@ impl<'a> Heads<'a> {
         let Sizes { batch, tokens, .. } = sizes;
         let [qkv] = plain([qkv])?;
         let parts = split(machine, &qkv, sizes)?;
-        let lengths = (0..batch).map(|window| lengths.map_or(tokens, |lengths| lengths[window]) as u32);
+        let lengths =
+            (0..batch).map(|window| lengths.map_or(tokens, |lengths| lengths[window]) as u32);
         let fit = BLOCK_SCORES / (batch * heads * tokens);
         Ok(Heads {
             sizes,
@@ -154,10 +166,23 @@ impl<'a> Heads<'a> {
         let (rows, width) = (rows_of_heads.dim(2)?, out.dim(2)?);
         let group = if first < heads { 1 } else { self.sizes.group() };
         let columns = heads / group * head_width;
-        let launch =
-            Launch::of_groups_of_rows(Source::Attention, kernel, out.dtype(), batch * rows, columns)?;
-        let launch =
-            launch.with_sizes([rows, start, tokens, heads, group, head_width, first * head_width, width])?;
+        let launch = Launch::of_groups_of_rows(
+            Source::Attention,
+            kernel,
+            out.dtype(),
+            batch * rows,
+            columns,
+        )?;
+        let launch = launch.with_sizes([
+            rows,
+            start,
+            tokens,
+            heads,
+            group,
+            head_width,
+            first * head_width,
+            width,
+        ])?;
         run(machine, &launch, &[Memory::Read(rows_of_heads), Memory::Write(out)])
     }
 }
@@ -169,8 +194,13 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let parts = if key_heads == 0 { 1 } else { 3 };
     let out = fresh(machine, (parts, batch, heads, tokens, head_width), x)?;
     let width = x.dim(2)?;
-    let launch =
-        Launch::of_groups_of_rows(Source::Attention, "split_heads", x.dtype(), batch * tokens, width)?;
+    let launch = Launch::of_groups_of_rows(
+        Source::Attention,
+        "split_heads",
+        x.dtype(),
+        batch * tokens,
+        width,
+    )?;
     let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
     run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
     Ok(out)
@@ -185,7 +215,8 @@ fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) ->
     };
     let (_, _, tokens, head_width) = into.dims4()?;
     let count = rows.elem_count();
-    let launch = Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
+    let launch =
+        Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
     let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
     run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])
 }

@@ -22,7 +22,12 @@ pub fn gelu(dtype: DType, count: usize, kind: Gelu) -> Result<Launch> {
 }
 
 /// Gradient of x.
-pub fn gelu_gradient(machine: &dyn Machine, x: &Tensor, kind: Gelu, gradient: &Tensor) -> Result<Tensor> {
+pub fn gelu_gradient(
+    machine: &dyn Machine,
+    x: &Tensor,
+    kind: Gelu,
+    gradient: &Tensor,
+) -> Result<Tensor> {
     let [x, gradient] = plain([x, gradient])?;
     let dx = fresh(machine, x.shape(), &x)?;
     let launch = of_elements(&format!("gelu_gradient_{}", form(kind)), x.dtype(), x.elem_count())?;
@@ -33,12 +38,18 @@ pub fn gelu_gradient(machine: &dyn Machine, x: &Tensor, kind: Gelu, gradient: &T
 /// Adds the bias to each row of x, in place.
 pub(super) fn add_bias(machine: &dyn Machine, x: &Tensor, bias: &Tensor) -> Result<()> {
     let [bias] = plain([bias])?;
-    let launch = of_elements("add_bias", x.dtype(), x.elem_count())?.with_sizes([bias.elem_count()])?;
+    let launch =
+        of_elements("add_bias", x.dtype(), x.elem_count())?.with_sizes([bias.elem_count()])?;
     run(machine, &launch, &[Memory::Write(x), Memory::Read(&bias)])
 }
 
 /// Adds the bias to each row of x, in place, and returns what GELU makes of it.
-pub(super) fn bias_gelu(machine: &dyn Machine, x: &Tensor, bias: &Tensor, kind: Gelu) -> Result<Tensor> {
+pub(super) fn bias_gelu(
+    machine: &dyn Machine,
+    x: &Tensor,
+    bias: &Tensor,
+    kind: Gelu,
+) -> Result<Tensor> {
     let [bias] = plain([bias])?;
     let y = fresh(machine, x.shape(), x)?;
     let launch = of_elements(&format!("bias_gelu_{}", form(kind)), x.dtype(), x.elem_count())?;
@@ -53,10 +64,16 @@ pub fn swiglu(dtype: DType, count: usize, half: usize) -> Result<Launch> {
 }
 
 /// Gradient of x (..., 2F), from that of the result (..., F).
-pub fn swiglu_gradient(machine: &dyn Machine, x: &Tensor, half: usize, gradient: &Tensor) -> Result<Tensor> {
+pub fn swiglu_gradient(
+    machine: &dyn Machine,
+    x: &Tensor,
+    half: usize,
+    gradient: &Tensor,
+) -> Result<Tensor> {
     let [x, gradient] = plain([x, gradient])?;
     let dx = fresh(machine, x.shape(), &x)?;
-    let launch = of_elements("swiglu_gradient", x.dtype(), gradient.elem_count())?.with_sizes([half])?;
+    let launch =
+        of_elements("swiglu_gradient", x.dtype(), gradient.elem_count())?.with_sizes([half])?;
     run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
     Ok(dx)
 }
@@ -86,8 +103,9 @@ pub fn dropout(dtype: DType, count: usize, dropout: Dropout) -> Result<Launch> {
 /// What a kernel takes of dropout: the offset, and the four numbers of a stream.
 pub(super) fn dropout_numbers(dropout: Option<Dropout>) -> [Number; 5] {
     // A threshold of zero keeps everything.
-    let ([first, second], threshold, scale) = dropout
-        .map_or(([0, 0], 0, 1.0), |dropout| (dropout.keys().into(), dropout.threshold(), dropout.scale()));
+    let ([first, second], threshold, scale) = dropout.map_or(([0, 0], 0, 1.0), |dropout| {
+        (dropout.keys().into(), dropout.threshold(), dropout.scale())
+    });
     [
         Number::U64(dropout.map_or(0, |dropout| dropout.offset)),
         Number::U32(first),
@@ -123,7 +141,11 @@ pub fn add_in_place(machine: &dyn Machine, into: &Tensor, term: &Tensor) -> Resu
 }
 
 /// `into += term`, in f32; where there is nothing yet, it becomes the term.
-pub(super) fn add_or_set(machine: &dyn Machine, into: &mut Option<Tensor>, term: &Tensor) -> Result<()> {
+pub(super) fn add_or_set(
+    machine: &dyn Machine,
+    into: &mut Option<Tensor>,
+    term: &Tensor,
+) -> Result<()> {
     match into {
         Some(into) => add_in_place(machine, into, term)?,
         None => *into = Some(term.detach().to_dtype(DType::F32)?),

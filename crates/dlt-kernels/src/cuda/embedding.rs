@@ -19,8 +19,13 @@ pub fn embedding_gradient(
         Tensor::from_vec(numbers, count, table.device())
     };
     let (ids, starts, places) = (upload(ids)?, upload(starts)?, upload(places)?);
-    let launch =
-        Launch::of_table_rows(Source::Embedding, "embedding_gradient", gradient.dtype(), rows, width)?;
+    let launch = Launch::of_table_rows(
+        Source::Embedding,
+        "embedding_gradient",
+        gradient.dtype(),
+        rows,
+        width,
+    )?;
     let read = [&gradient, &ids, &starts, &places].map(Memory::Read);
     run(machine, &launch.with_sizes([width])?, &[&[Memory::Write(table)], &read[..]].concat())
 }

@@ -69,12 +69,18 @@ impl Launch {
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        let threads = width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
+        let threads =
+            width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
         Launch::new(source, kernel, dtype, [rows, 1], threads)
     }
 
     /// A thread for each of `count` elements.
-    pub(super) fn of_elements(source: Source, kernel: &str, dtype: DType, count: usize) -> Result<Self> {
+    pub(super) fn of_elements(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        count: usize,
+    ) -> Result<Self> {
         Launch::new(source, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
     }
 
@@ -109,15 +115,27 @@ impl Launch {
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        Launch::of_table_rows(source, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?.with_sizes([rows])
+        Launch::of_table_rows(source, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
+            .with_sizes([rows])
     }
 
     /// `blocks` blocks that have as many threads as there may be.
-    pub(super) fn of_blocks(source: Source, kernel: &str, dtype: DType, blocks: usize) -> Result<Self> {
+    pub(super) fn of_blocks(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        blocks: usize,
+    ) -> Result<Self> {
         Launch::new(source, kernel, dtype, [blocks, 1], ROW_THREADS.1)
     }
 
-    fn new(source: Source, kernel: &str, dtype: DType, blocks: [usize; 2], threads: usize) -> Result<Self> {
+    fn new(
+        source: Source,
+        kernel: &str,
+        dtype: DType,
+        blocks: [usize; 2],
+        threads: usize,
+    ) -> Result<Self> {
         let suffix = match dtype {
             DType::F32 => "f32",
             DType::BF16 => "bf16",

@@ -33,6 +33,9 @@ impl Machine for Launcher {
 
     fn run(&self, launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
         let devices: Vec<_> = memory.iter().map(|one| one.tensor().device().location()).collect();
-        bail!("{}: expected a build with the feature cuda for tensors on {devices:?}", launch.kernel)
+        bail!(
+            "{}: expected a build with the feature cuda for tensors on {devices:?}",
+            launch.kernel
+        )
     }
 }

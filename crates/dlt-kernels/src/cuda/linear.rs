@@ -6,7 +6,12 @@ use crate::{Gelu, composed};
 use candle_core::{D, Result, Tensor};
 
 /// `x · weightᵀ + bias`, outside autograd.
-pub fn linear(machine: &dyn Machine, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn linear(
+    machine: &dyn Machine,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     let y = product(x, weight)?;
     if let Some(bias) = bias {
         add_bias(machine, &y, bias)?;

@@ -39,7 +39,8 @@ pub fn rms_norm_gradients(
     gradient: &Tensor,
 ) -> Result<[Tensor; 2]> {
     // The third one is that of a bias that would be added: a plain sum, as good as free.
-    let [of_x, of_weight, _] = gradients(machine, "rms_norm_gradient", x, weight, epsilon, gradient)?;
+    let [of_x, of_weight, _] =
+        gradients(machine, "rms_norm_gradient", x, weight, epsilon, gradient)?;
     Ok([of_x, of_weight])
 }
 
@@ -57,7 +58,11 @@ fn gradients(
     let (dx, moments) = (fresh(machine, x.shape(), &x)?, fresh_f32(machine, (rows, 2), &x)?);
     let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
     let written = [Memory::Write(&dx), Memory::Write(&moments)];
-    run(machine, &forward(kernel, x.dtype(), rows, width, epsilon)?, &[&read[..], &written].concat())?;
+    run(
+        machine,
+        &forward(kernel, x.dtype(), rows, width, epsilon)?,
+        &[&read[..], &written].concat(),
+    )?;
 
     let groups = Groups::of(rows);
     let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;

@@ -16,8 +16,10 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
         let [x] = plain([x])?;
         let parts = x.elem_count().div_ceil(PART);
-        let launch = Launch::of_elements(Source::Sketch, "sketch_parts", x.dtype(), parts * SKETCH_WIDTH)?;
-        let launch = launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
+        let launch =
+            Launch::of_elements(Source::Sketch, "sketch_parts", x.dtype(), parts * SKETCH_WIDTH)?;
+        let launch =
+            launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
         let launch = launch.with_sizes([PART / SKETCH_WIDTH])?;
         let into = sums.narrow(0, start, parts)?;
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&into)])?;

@@ -46,7 +46,9 @@ impl Library {
             // SAFETY: it is one that the program was linked with, which the system would have loaded otherwise.
             unsafe { libloading::Library::new(self.file) }.map_err(|error| {
                 // The system's own words begin with the file's name.
-                error.source().map_or_else(|| format!("{}: {error}", self.file), ToString::to_string)
+                error
+                    .source()
+                    .map_or_else(|| format!("{}: {error}", self.file), ToString::to_string)
             })
         };
         self.opened.get_or_init(open).as_ref().map_err(String::as_str)
@@ -76,11 +78,12 @@ impl Function {
 
     /// Finds the function, or what takes its place where it is missing.
     extern "C" fn find(&self) -> *mut c_void {
-        let address = self.library.open_all().map_or(self.library.missing as *mut c_void, |library| {
-            // SAFETY: it is only kept and jumped to here; the caller's declaration says what it takes and gives.
-            let found = unsafe { library.get::<*mut c_void>(self.name) };
-            found.map_or(self.library.lacking as *mut c_void, |address| *address)
-        });
+        let address =
+            self.library.open_all().map_or(self.library.missing as *mut c_void, |library| {
+                // SAFETY: it is only kept and jumped to here; the caller's declaration says what it takes and gives.
+                let found = unsafe { library.get::<*mut c_void>(self.name) };
+                found.map_or(self.library.lacking as *mut c_void, |address| *address)
+            });
         self.address.store(address, Ordering::Relaxed);
         address
     }
@@ -176,7 +179,8 @@ mod tests {
     use std::mem::transmute;
 
     static C: Library = Library::new("libc.so.6", &[], [answer::<77>, answer::<78>]);
-    static NONE: Library = Library::new("libdlt-has-no-such.so.1", &[], [answer::<79>, answer::<80>]);
+    static NONE: Library =
+        Library::new("libdlt-has-no-such.so.1", &[], [answer::<79>, answer::<80>]);
     static USELESS: Library = Library::new("libm.so.6", &[&C, &NONE], [answer::<81>, answer::<82>]);
 
     // Everything else goes on with the C library's own.

@@ -28,17 +28,25 @@ const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static st
 static DRIVER: Library =
     Library::new("libcuda.so.1", &[&RUNTIME, &CUBLAS, &CURAND], [answer::<34>, answer::<500>]);
 /// `cudaErrorInsufficientDriver` and `cudaErrorSymbolNotFound`.
-static RUNTIME: Library =
-    Library::new(of_version("libcudart.so.12", "libcudart.so.13"), &[], [answer::<35>, answer::<500>]);
+static RUNTIME: Library = Library::new(
+    of_version("libcudart.so.12", "libcudart.so.13"),
+    &[],
+    [answer::<35>, answer::<500>],
+);
 /// `CUBLAS_STATUS_NOT_INITIALIZED` and `CUBLAS_STATUS_NOT_SUPPORTED`.
-static CUBLAS: Library =
-    Library::new(of_version("libcublas.so.12", "libcublas.so.13"), &[], [answer::<1>, answer::<15>]);
+static CUBLAS: Library = Library::new(
+    of_version("libcublas.so.12", "libcublas.so.13"),
+    &[],
+    [answer::<1>, answer::<15>],
+);
 /// `CURAND_STATUS_NOT_INITIALIZED` and `CURAND_STATUS_VERSION_MISMATCH`.
 static CURAND: Library = Library::new("libcurand.so.10", &[], [answer::<101>, answer::<100>]);
 
 /// Loads all of them.
 pub(super) fn load() -> Result<(), MissingLibrary> {
-    DRIVER.open().map_err(|why| MissingLibrary(format!("the NVIDIA driver cannot be loaded ({why})")))?;
+    DRIVER
+        .open()
+        .map_err(|why| MissingLibrary(format!("the NVIDIA driver cannot be loaded ({why})")))?;
     DRIVER.open_all().map_err(|why| {
         MissingLibrary(format!(
             "a library of CUDA {CUDA} cannot be loaded ({why}): install it, or name its folder in LD_LIBRARY_PATH"

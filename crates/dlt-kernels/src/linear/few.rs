@@ -126,7 +126,12 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
     }
     if !x_rest[0].is_empty() {
         let (x, weight) = (padded(x_rest), padded(weight_rest));
-        add_products::<S, V, R, C>(simd, &mut sums, whole::<S, V, R>(&x), whole::<S, V, C>(&weight));
+        add_products::<S, V, R, C>(
+            simd,
+            &mut sums,
+            whole::<S, V, R>(&x),
+            whole::<S, V, C>(&weight),
+        );
     }
     let mut dots = [[0.0; C]; R];
     for (dots, sums) in dots.iter_mut().zip(&sums) {

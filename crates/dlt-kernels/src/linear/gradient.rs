@@ -33,7 +33,10 @@ impl Kernels {
         host::read([weight, gradient], |[weight, data]| {
             let outer = View::new(data, count, outputs, outputs);
             let weight = View::new(weight, outputs, inputs, inputs);
-            host::tensor(product(outer, weight, Threads::All), super::output_dims(gradient.dims(), inputs))
+            host::tensor(
+                product(outer, weight, Threads::All),
+                super::output_dims(gradient.dims(), inputs),
+            )
         })
     }
 
@@ -54,7 +57,9 @@ impl Kernels {
         let (count, inputs) = rows_and_width("linear_weight_gradient", x)?;
         let (gradient_rows, outputs) = rows_and_width("linear_weight_gradient", gradient)?;
         if gradient_rows != count {
-            bail!("linear_weight_gradient: expected {count} rows in the gradient, came {gradient_rows}")
+            bail!(
+                "linear_weight_gradient: expected {count} rows in the gradient, came {gradient_rows}"
+            )
         }
         if let Some(into) = into {
             if into.dims() != [outputs, inputs] {
@@ -77,8 +82,10 @@ impl Kernels {
             }
         }
         let made = host::read([x, gradient], |[x, gradient]| {
-            let (outer, x) =
-                (View::new(gradient, count, outputs, outputs).t(), View::new(x, count, inputs, inputs));
+            let (outer, x) = (
+                View::new(gradient, count, outputs, outputs).t(),
+                View::new(x, count, inputs, inputs),
+            );
             let Some(into) = into.as_ref() else {
                 return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
             };
@@ -108,7 +115,9 @@ impl Kernels {
             expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
         }
         let sum = match self.path(&[gradient], &[]) {
-            Path::Host => host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?,
+            Path::Host => {
+                host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
+            }
             Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
             Path::Composed => composed::row_sum(gradient, outputs)?,
             Path::Widened => {

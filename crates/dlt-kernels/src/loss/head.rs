@@ -49,7 +49,8 @@ impl<'a> Head<'a> {
 
     pub(super) fn loss_sum(&self) -> f64 {
         let mut logits = self.chunk();
-        let chunks = self.hidden.chunks(self.rows() * self.width).zip(self.targets.chunks(self.rows()));
+        let chunks =
+            self.hidden.chunks(self.rows() * self.width).zip(self.targets.chunks(self.rows()));
         chunks
             .map(|(hidden, targets)| self.exponentials(hidden, targets, &mut logits))
             .map(|rows| total(&rows))
@@ -63,8 +64,11 @@ impl<'a> Head<'a> {
         let mut of_hidden = vec![0.0; self.hidden.len()];
         let mut loss_sum = 0.0;
         let piece = self.rows() * width;
-        let chunks =
-            self.hidden.chunks(piece).zip(of_hidden.chunks_mut(piece)).zip(self.targets.chunks(self.rows()));
+        let chunks = self
+            .hidden
+            .chunks(piece)
+            .zip(of_hidden.chunks_mut(piece))
+            .zip(self.targets.chunks(self.rows()));
         for ((hidden, of_hidden), targets) in chunks {
             let rows = self.exponentials(hidden, targets, &mut logits);
             loss_sum += total(&rows);
@@ -111,7 +115,14 @@ impl<'a> Head<'a> {
         let logits = &mut logits[..count * vocabulary];
         let table = View::new(self.table, vocabulary, width, width);
         let into = &mut Panel::new(logits, count, vocabulary, vocabulary);
-        multiply(into, Into::Set, 1.0, View::new(hidden, count, width, width), table.t(), Threads::All);
+        multiply(
+            into,
+            Into::Set,
+            1.0,
+            View::new(hidden, count, width, width),
+            table.t(),
+            Threads::All,
+        );
         logits
             .par_chunks_mut(vocabulary)
             .zip(targets)

@@ -83,8 +83,13 @@ impl Stretch {
             }
             Self::LongRope { short, long, original_context, attention } => {
                 for factors in [short, long] {
-                    if factors.len() != head_width / 2 || !factors.iter().all(|factor| is_positive(*factor)) {
-                        bail!("rotary: expected {} finite factors above 0, got {factors:?}", head_width / 2)
+                    if factors.len() != head_width / 2
+                        || !factors.iter().all(|factor| is_positive(*factor))
+                    {
+                        bail!(
+                            "rotary: expected {} finite factors above 0, got {factors:?}",
+                            head_width / 2
+                        )
                     }
                 }
                 check_context(*original_context)?;
@@ -105,9 +110,10 @@ impl Stretch {
             Self::Linear { factor } => {
                 of(plain(powers).into_iter().map(|frequency| frequency / factor as f32).collect())
             }
-            Self::Dynamic { factor, original_context } => {
-                Rotary { longer: Longer::Growing { base, factor, original_context }, ..of(plain(powers)) }
-            }
+            Self::Dynamic { factor, original_context } => Rotary {
+                longer: Longer::Growing { base, factor, original_context },
+                ..of(plain(powers))
+            },
             Self::Yarn { factor, low, high, original_context, is_rounded, attention } => {
                 let ramp = Ramp::new(powers.len(), base, [low, high], original_context, is_rounded);
                 let blend = |(number, power): (usize, &f32)| {
@@ -154,7 +160,8 @@ impl Ramp {
     ) -> Self {
         let head_width = 2.0 * count as f64;
         let number_of = |waves: f64| {
-            head_width * (original_context as f64 / (waves * std::f64::consts::TAU)).ln() / (2.0 * base.ln())
+            head_width * (original_context as f64 / (waves * std::f64::consts::TAU)).ln()
+                / (2.0 * base.ln())
         };
         let [mut from, mut to] = [number_of(high), number_of(low)];
         if is_rounded {

@@ -17,7 +17,9 @@ fn matches_reference_attention() {
         }
         let view = noise(&[30, 9, 2], 1);
         let attention = Attention::new(2, mask);
-        check("attention of a view", &[view], |k, t| k.attention(&t[0].transpose(0, 2)?, &attention));
+        check("attention of a view", &[view], |k, t| {
+            k.attention(&t[0].transpose(0, 2)?, &attention)
+        });
     }
 }
 
@@ -48,7 +50,9 @@ fn matches_reference_attention_of_groups() {
 #[test]
 fn matches_reference_attention_of_lengths() {
     for mask in MASKS {
-        for (tokens, lengths) in [(7, [3, 7, 1]), (129, [1, 64, 65]), (131, [131, 130, 63]), (1, [1, 1, 1])] {
+        for (tokens, lengths) in
+            [(7, [3, 7, 1]), (129, [1, 64, 65]), (131, [131, 130, 63]), (1, [1, 1, 1])]
+        {
             let qkv = noise(&[3, tokens, 3 * 2 * 8], 1);
             let attention = Attention { lengths: Some(&lengths), ..Attention::new(2, mask) };
             check("attention of lengths", &[qkv], |k, t| k.attention(&t[0], &attention));
@@ -124,7 +128,8 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
     let (heads, key_heads, width) = (4, 2, 3);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for mask in MASKS {
-            let attention = Attention { key_heads, lengths: Some(&LENGTHS), ..Attention::new(heads, mask) };
+            let attention =
+                Attention { key_heads, lengths: Some(&LENGTHS), ..Attention::new(heads, mask) };
             let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
             let input = Var::from_tensor(&qkv).unwrap();
             let y = kernels.attention(&input, &attention).unwrap();
@@ -133,7 +138,8 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
             for (window, length) in LENGTHS.into_iter().enumerate() {
                 // Keys and values of hidden tokens are other ones: neither a result nor a gradient changes.
                 let hidden = |x: &Tensor| {
-                    let rows = x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();
+                    let rows =
+                        x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();
                     host(&rows.narrow(2, heads * width, 2 * key_heads * width).unwrap())
                 };
                 assert!(hidden(gradient).iter().all(|&x| x == 0.0));

@@ -19,7 +19,9 @@ fn whole(qkv: &Tensor, heads: usize, key_heads: usize) -> Tensor {
 
 #[test]
 fn matches_reference_attention_in_pieces() {
-    for (tokens, heads, key_heads, width) in [(7, 3, 3, 5), (150, 4, 2, 16), (80, 6, 1, 7), (33, 1, 1, 64)] {
+    for (tokens, heads, key_heads, width) in
+        [(7, 3, 3, 5), (150, 4, 2, 16), (80, 6, 1, 7), (33, 1, 1, 64)]
+    {
         let qkv = noise(&[2, tokens, (heads + 2 * key_heads) * width], 1);
         let expected = whole(&qkv, heads, key_heads);
         for (kernels, dtype) in BOTH {
@@ -30,7 +32,8 @@ fn matches_reference_attention_in_pieces() {
                 let (mut start, mut results) = (0, Vec::new());
                 for count in [1, 3, tokens - 5, 1] {
                     let piece = qkv.narrow(1, start, count).unwrap();
-                    results.push(kernels.attend_cached(&piece, &mut cache, &[0, 1], heads).unwrap());
+                    results
+                        .push(kernels.attend_cached(&piece, &mut cache, &[0, 1], heads).unwrap());
                     start += count;
                     assert_eq!((cache.filled(0), cache.filled(1)), (start, start));
                 }
@@ -52,7 +55,8 @@ fn matches_reference_attention_of_different_fills() {
         // Window w lives in sequence 3 - w; sequence 0 stays empty.
         let mut step = |windows: &[usize], count: usize| {
             let sequences: Vec<usize> = windows.iter().map(|window| 3 - window).collect();
-            let starts: Vec<usize> = sequences.iter().map(|&sequence| cache.filled(sequence)).collect();
+            let starts: Vec<usize> =
+                sequences.iter().map(|&sequence| cache.filled(sequence)).collect();
             let rows = |x: &Tensor| {
                 let rows: Result<Vec<Tensor>> = windows
                     .iter()
@@ -93,7 +97,8 @@ fn matches_reference_one_cache_of_both_paths() {
 #[test]
 fn law_what_was_forgotten_is_not_seen() {
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        let (first, wrong, second) = (noise(&[2, 5, 24], 1), noise(&[2, 20, 24], 2), noise(&[2, 3, 24], 3));
+        let (first, wrong, second) =
+            (noise(&[2, 5, 24], 1), noise(&[2, 20, 24], 2), noise(&[2, 3, 24], 3));
         let mut used = cache(2, 25, [2, 4], DType::F32);
         let attend = |cache: &mut KeyValues, qkv: &Tensor| {
             host(&kernels.attend_cached(qkv, cache, &[0, 1], 2).unwrap())
@@ -107,7 +112,10 @@ fn law_what_was_forgotten_is_not_seen() {
         attend(&mut fresh, &first);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
         used.clear();
-        assert_eq!((used.filled(0), used.filled(1), used.capacity(), used.sequences()), (0, 0, 25, 2));
+        assert_eq!(
+            (used.filled(0), used.filled(1), used.capacity(), used.sequences()),
+            (0, 0, 25, 2)
+        );
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
     }
@@ -142,7 +150,10 @@ fn rejects_what_does_not_fit_a_cache() {
         assert_rejected(attend(&qkv, &[0, 1], 3), &["3 heads and 2 key heads"]);
         assert_rejected(attend(&qkv, &[0, 1], 0), &["0 heads"]);
         assert_rejected(attend(&qkv, &[0, 1], 4), &["heads of width 4", "came 3"]);
-        assert_rejected(attend(&noise(&[2, 4, 25], 1), &[0, 1], 2), &["2 heads + 2 x 2 key heads", "25"]);
+        assert_rejected(
+            attend(&noise(&[2, 4, 25], 1), &[0, 1], 2),
+            &["2 heads + 2 x 2 key heads", "25"],
+        );
         assert_rejected(attend(&noise(&[4, 24], 1), &[0, 1], 2), &["attend_cached", "[4, 24]"]);
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(attend(&empty, &[0, 1], 2), &["non-empty"]);
@@ -158,7 +169,9 @@ fn rejects_what_does_not_fit_a_cache() {
 
 #[test]
 fn rejects_caches_of_nothing() {
-    for [sequences, capacity, key_heads, width] in [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]] {
+    for [sequences, capacity, key_heads, width] in
+        [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
+    {
         let cache = KeyValues::new(sequences, capacity, key_heads, width, DType::F32, &Device::Cpu);
         assert_rejected(cache, &["key_values", "above zero"]);
     }

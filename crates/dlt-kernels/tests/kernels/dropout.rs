@@ -41,7 +41,10 @@ fn law_shares_and_scale_follow_the_probability() {
         let mask = kept(dropout(probability, 1, 0), COUNT);
         let share = mask.iter().filter(|&&x| x != 0.0).count() as f64 / COUNT as f64;
         // Six standard deviations of a fair stream are at most 0.003.
-        assert!((share - (1.0 - f64::from(probability))).abs() < 0.003, "kept {share} at {probability}");
+        assert!(
+            (share - (1.0 - f64::from(probability))).abs() < 0.003,
+            "kept {share} at {probability}"
+        );
         let scale = 1.0 / (1.0 - probability);
         assert!(mask.iter().all(|&x| x == 0.0 || x == f64::from(scale)));
     }

@@ -45,9 +45,15 @@ fn rejects_embedding_of_wrong_arguments() {
         assert_rejected(kernels.embedding(&noise(&[10], 1), &good), &["matrix"]);
         let none = Tensor::zeros(0, DType::U32, &Device::Cpu).unwrap();
         assert_rejected(kernels.embedding(&table, &none), &["at least one id"]);
-        assert_rejected(kernels.embedding_gradient(&table, &good, &noise(&[2, 5], 1)), &["row of 4"]);
+        assert_rejected(
+            kernels.embedding_gradient(&table, &good, &noise(&[2, 5], 1)),
+            &["row of 4"],
+        );
         let view = noise(&[4, 10], 1).t().unwrap();
-        assert_rejected(kernels.embedding_gradient(&view, &good, &noise(&[2, 4], 1)), &["contiguous"]);
+        assert_rejected(
+            kernels.embedding_gradient(&view, &good, &noise(&[2, 4], 1)),
+            &["contiguous"],
+        );
     }
     let own = table.narrow(0, 0, 2).unwrap();
     assert_rejected(Kernels::Fused.embedding_gradient(&table, &good, &own), &["memory of its own"]);

@@ -13,7 +13,8 @@ fn matches_reference_swiglu() {
 
 #[test]
 fn matches_reference_swiglu_in_its_tails() {
-    let gates = [-1e20f32, -1e4, -100.0, -88.5, -86.9, -40.0, -0.0, 0.0, 1e-8, 17.0, 40.0, 89.0, 1e4];
+    let gates =
+        [-1e20f32, -1e4, -100.0, -88.5, -86.9, -40.0, -0.0, 0.0, 1e-8, 17.0, 40.0, 89.0, 1e4];
     for up in [1.0f32, -1.0, 1e4, -1e4, 0.0] {
         // One row for each gate, so that each is compared by its own size.
         for gate in gates {
@@ -29,7 +30,9 @@ fn matches_reference_swiglu_in_its_tails() {
         let x = Tensor::from_vec(rows, (gates.len(), 2), &Device::Cpu).unwrap();
         check_to(F32_TOLERANCE, "tails", &[x], &|k, t: &[Tensor]| k.swiglu(&t[0]));
     }
-    let nan = Kernels::Fused.swiglu(&Tensor::new(&[f32::NAN, 1.0, 1.0, 1.0], &Device::Cpu).unwrap()).unwrap();
+    let nan = Kernels::Fused
+        .swiglu(&Tensor::new(&[f32::NAN, 1.0, 1.0, 1.0], &Device::Cpu).unwrap())
+        .unwrap();
     assert!(host(&nan)[0].is_nan() && !host(&nan)[1].is_nan());
 }
 
@@ -42,7 +45,10 @@ fn rejects_swiglu_of_wrong_shapes() {
         assert_rejected(kernels.swiglu(&noise(&[3, 5], 1)), &["swiglu", "a gate", "came 5"]);
         assert_rejected(kernels.swiglu(&empty), &["swiglu", "[3, 0]"]);
         assert_rejected(kernels.swiglu(&scalar), &["swiglu", "scalar"]);
-        assert_rejected(kernels.swiglu_gradient(&noise(&[5], 1), &x), &["swiglu_gradient", "came 5"]);
+        assert_rejected(
+            kernels.swiglu_gradient(&noise(&[5], 1), &x),
+            &["swiglu_gradient", "came 5"],
+        );
         assert_rejected(kernels.swiglu_gradient(&x, &x), &["swiglu_gradient", "[3, 3]", "[3, 6]"]);
     }
 }

@@ -19,7 +19,8 @@ fn check_plain(
     let (value, gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, &f);
     for (kernels, dtype) in [(Kernels::Fused, DType::F32), (Kernels::Composed, DType::F64)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
-        let (came, came_gradients) = plain(kernels, &inputs, &upstream(value.dims(), dtype)).unwrap();
+        let (came, came_gradients) =
+            plain(kernels, &inputs, &upstream(value.dims(), dtype)).unwrap();
         assert!(!came.track_op(), "{what}: outside autograd");
         assert_close(&format!("{what} {kernels:?} value"), &came, &value, F32_TOLERANCE);
         assert_eq!(came_gradients.len(), gradients.len());
@@ -91,7 +92,10 @@ fn matches_reference_norm_gradients() {
                 let of_x = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, sums)?;
                 let alone = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, None)?;
                 assert_eq!(host(&of_x), host(&alone));
-                Ok((k.layer_norm(&t[0], &t[1], &t[2], 1e-5)?, vec![of_x, weight.unwrap(), bias.unwrap()]))
+                Ok((
+                    k.layer_norm(&t[0], &t[1], &t[2], 1e-5)?,
+                    vec![of_x, weight.unwrap(), bias.unwrap()],
+                ))
             },
         );
     }
@@ -149,7 +153,9 @@ fn matches_reference_attention_gradients() {
     let dropout = Dropout { probability: 0.3, seed: 5, offset: 77 };
     for (batch, tokens, heads, width) in [(2, 7, 3, 5), (1, 130, 2, 8), (3, 1, 1, 4)] {
         let qkv = noise(&[batch, tokens, 3 * heads * width], 1);
-        for (mask, dropout) in [(Mask::Causal, None), (Mask::Full, None), (Mask::Causal, Some(dropout))] {
+        for (mask, dropout) in
+            [(Mask::Causal, None), (Mask::Full, None), (Mask::Causal, Some(dropout))]
+        {
             check_plain_attention(&qkv, &Attention { dropout, ..Attention::new(heads, mask) });
         }
     }
@@ -205,7 +211,8 @@ fn law_sums_go_on_from_what_is_there() {
         };
         let (mut weight, mut bias) = (None, None);
         gradients(&mut weight, &mut bias);
-        let once = [weight.as_ref().unwrap().copy().unwrap(), bias.as_ref().unwrap().copy().unwrap()];
+        let once =
+            [weight.as_ref().unwrap().copy().unwrap(), bias.as_ref().unwrap().copy().unwrap()];
         gradients(&mut weight, &mut bias);
         for (what, twice, once) in [("weight", weight, &once[0]), ("bias", bias, &once[1])] {
             assert_close(what, &twice.unwrap(), &(once * 2.0).unwrap(), F32_TOLERANCE);
@@ -237,19 +244,34 @@ fn rejects_gradients_of_wrong_shapes() {
     let (x, w) = (noise(&[6, 4], 1), noise(&[3, 4], 2));
     let right = noise(&[6, 3], 3);
     for k in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(k.linear_input_gradient(&w, &x), &["linear_input_gradient", "rows of 3", "came 4"]);
-        assert_rejected(k.linear_weight_gradient(&x, &noise(&[5, 3], 1), &mut None), &["6 rows", "came 5"]);
+        assert_rejected(
+            k.linear_input_gradient(&w, &x),
+            &["linear_input_gradient", "rows of 3", "came 4"],
+        );
+        assert_rejected(
+            k.linear_weight_gradient(&x, &noise(&[5, 3], 1), &mut None),
+            &["6 rows", "came 5"],
+        );
         assert_rejected(
             k.linear_weight_gradient(&x, &right, &mut Some(x.copy().unwrap())),
             &["a sum of shape [3, 4]", "came [6, 4]"],
         );
-        assert_rejected(k.linear_bias_gradient(&right, &mut Some(noise(&[4], 1))), &["a sum of shape [3]"]);
-        assert_rejected(k.gelu_gradient(&x, Gelu::Tanh, &right), &["gelu_gradient", "[6, 4]", "[6, 3]"]);
+        assert_rejected(
+            k.linear_bias_gradient(&right, &mut Some(noise(&[4], 1))),
+            &["a sum of shape [3]"],
+        );
+        assert_rejected(
+            k.gelu_gradient(&x, Gelu::Tanh, &right),
+            &["gelu_gradient", "[6, 4]", "[6, 3]"],
+        );
         assert_rejected(k.add(&x, &right), &["add", "[6, 4]", "[6, 3]"]);
         let norm = k.layer_norm_gradient(&x, &noise(&[4], 1), 1e-5, &right, None);
         assert_rejected(norm, &["layer_norm_gradient", "[6, 4]", "[6, 3]"]);
         let rows = noise(&[1, 5, 4], 1);
-        assert_rejected(k.add_rows(&rows, &w), &["add_rows", "at most 3 tokens, 4", "came [1, 5, 4]"]);
+        assert_rejected(
+            k.add_rows(&rows, &w),
+            &["add_rows", "at most 3 tokens, 4", "came [1, 5, 4]"],
+        );
         assert_rejected(k.add_rows_gradient(&rows, &w), &["add_rows_gradient", "at most 3 tokens"]);
         let qkv = noise(&[1, 4, 6], 1);
         let attention = Attention::new(1, Mask::Causal);
@@ -257,13 +279,26 @@ fn rejects_gradients_of_wrong_shapes() {
         let gradient = |out: &Tensor, sums: &Tensor, up: &Tensor| {
             k.attention_gradient(&qkv, [out, sums], &attention, up)
         };
-        assert_rejected(gradient(&out, &sums, &qkv), &["attention_gradient", "[1, 4, 2]", "[1, 4, 6]"]);
-        assert_rejected(gradient(&out, &out, &out), &["the result for [1, 4, 6]", "came [1, 4, 2]"]);
-        assert_rejected(gradient(&qkv, &sums, &qkv), &["the result for [1, 4, 6]", "came [1, 4, 6]"]);
+        assert_rejected(
+            gradient(&out, &sums, &qkv),
+            &["attention_gradient", "[1, 4, 2]", "[1, 4, 6]"],
+        );
+        assert_rejected(
+            gradient(&out, &out, &out),
+            &["the result for [1, 4, 6]", "came [1, 4, 2]"],
+        );
+        assert_rejected(
+            gradient(&qkv, &sums, &qkv),
+            &["the result for [1, 4, 6]", "came [1, 4, 6]"],
+        );
     }
     let square = noise(&[4, 4], 1);
     assert_rejected(
-        Kernels::Fused.linear_weight_gradient(&square, &noise(&[4, 4], 2), &mut Some(square.clone())),
+        Kernels::Fused.linear_weight_gradient(
+            &square,
+            &noise(&[4, 4], 2),
+            &mut Some(square.clone()),
+        ),
         &["memory of its own"],
     );
 }

@@ -9,7 +9,9 @@ fn matches_reference_linear() {
     {
         let x = noise(&[rows.clone(), vec![inputs]].concat(), 1);
         let (w, b) = (noise(&[outputs, inputs], 2), noise(&[outputs], 3));
-        check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| k.linear(&t[0], &t[1], Some(&t[2])));
+        check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
+            k.linear(&t[0], &t[1], Some(&t[2]))
+        });
         check("linear without bias", &[x.clone(), w.clone()], |k, t| k.linear(&t[0], &t[1], None));
         for kind in [Gelu::Tanh, Gelu::Erf] {
             check("linear_gelu", &[x.clone(), w.clone(), b.clone()], |k, t| {
@@ -46,9 +48,14 @@ fn matches_reference_linear_of_few_rows() {
     for rows in FEW_ROWS {
         // Widths below, at and beside a vector; outputs below, at and beside those that are computed together.
         for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
-            let (x, w, b) = (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
-            check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| k.linear(&t[0], &t[1], Some(&t[2])));
-            check("linear_gelu", &[x, w, b], |k, t| k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh));
+            let (x, w, b) =
+                (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+            check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
+                k.linear(&t[0], &t[1], Some(&t[2]))
+            });
+            check("linear_gelu", &[x, w, b], |k, t| {
+                k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh)
+            });
         }
     }
 }
@@ -81,7 +88,8 @@ fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
 fn law_a_row_has_the_same_bits_among_others() {
     // The last weight is large enough for several tasks at any number of rows, of which the last one is narrower.
     for (inputs, outputs) in [(1, 3), (16, 4), (75, 33), (384, 101), (384, 8_193)] {
-        let (x, w, b) = (noise(&[8, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        let (x, w, b) =
+            (noise(&[8, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
         let together = few_row_bits(&x, &w, &b);
         for rows in 1..8 {
             for first in [0, 8 - rows] {
@@ -115,7 +123,9 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
             // Weights are above one, so that the largest numbers overflow.
             match value {
                 v if v.is_nan() => assert!(y.is_nan()),
-                v if v.abs() > 1.0 && (v * weights[at]).is_infinite() => assert_eq!(*y, v * weights[at]),
+                v if v.abs() > 1.0 && (v * weights[at]).is_infinite() => {
+                    assert_eq!(*y, v * weights[at])
+                }
                 _ => assert!(y.is_finite()),
             }
         }
@@ -126,15 +136,18 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
 fn law_untracked_arguments_get_no_gradient() {
     let (x, w, b) = (noise(&[4, 6], 1), noise(&[3, 6], 2), noise(&[3], 3));
     for tracked in 0..8 {
-        let vars: Vec<Var> = [&x, &w, &b].map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).to_vec();
+        let vars: Vec<Var> =
+            [&x, &w, &b].map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).to_vec();
         let arguments: Vec<Tensor> = vars
             .iter()
             .enumerate()
-            .map(
-                |(i, var)| {
-                    if tracked >> i & 1 == 1 { var.as_tensor().clone() } else { var.as_detached_tensor() }
-                },
-            )
+            .map(|(i, var)| {
+                if tracked >> i & 1 == 1 {
+                    var.as_tensor().clone()
+                } else {
+                    var.as_detached_tensor()
+                }
+            })
             .collect();
         let y = Kernels::Fused.linear(&arguments[0], &arguments[1], Some(&arguments[2])).unwrap();
         assert_eq!(y.track_op(), tracked != 0);
@@ -166,8 +179,10 @@ fn law_gradients_carry_no_graph_and_reach_through_chains() {
 
 #[test]
 fn fused_takes_the_composed_path_for_other_dtypes() {
-    let (x, w) =
-        (noise(&[3, 5], 1).to_dtype(DType::F64).unwrap(), noise(&[2, 5], 2).to_dtype(DType::F64).unwrap());
+    let (x, w) = (
+        noise(&[3, 5], 1).to_dtype(DType::F64).unwrap(),
+        noise(&[2, 5], 2).to_dtype(DType::F64).unwrap(),
+    );
     let fused = Kernels::Fused.linear(&x, &w, None).unwrap();
     assert_eq!(fused.dtype(), DType::F64);
     assert_eq!(host(&fused), host(&Kernels::Composed.linear(&x, &w, None).unwrap()));
@@ -177,12 +192,18 @@ fn fused_takes_the_composed_path_for_other_dtypes() {
 fn rejects_linear_of_wrong_shapes() {
     let (x, w, b) = (noise(&[3, 5], 1), noise(&[2, 5], 2), noise(&[2], 3));
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.linear(&x, &noise(&[2, 4], 1), None), &["linear", "[2, 5]", "[2, 4]"]);
+        assert_rejected(
+            kernels.linear(&x, &noise(&[2, 4], 1), None),
+            &["linear", "[2, 5]", "[2, 4]"],
+        );
         assert_rejected(kernels.linear(&x, &noise(&[10], 1), None), &["linear", "matrix", "[10]"]);
         assert_rejected(kernels.linear(&x, &w, Some(&noise(&[3], 1))), &["bias", "[2]", "[3]"]);
         let empty = Tensor::zeros((0, 5), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(kernels.linear(&empty, &w, Some(&b)), &["non-empty", "[0, 5]"]);
-        assert_rejected(kernels.linear_gelu(&x, &noise(&[2, 4], 1), None, Gelu::Erf), &["linear_gelu"]);
+        assert_rejected(
+            kernels.linear_gelu(&x, &noise(&[2, 4], 1), None, Gelu::Erf),
+            &["linear_gelu"],
+        );
         let scalar = Tensor::new(1.0f32, &Device::Cpu).unwrap();
         assert_rejected(kernels.linear(&scalar, &w, None), &["scalar"]);
     }

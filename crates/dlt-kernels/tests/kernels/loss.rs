@@ -32,11 +32,20 @@ impl Head {
     }
 }
 
-fn both(hidden: &Tensor, head: &Head, targets: &Tensor, scale: f64) -> (HeadGradients, HeadGradients) {
+fn both(
+    hidden: &Tensor,
+    head: &Head,
+    targets: &Tensor,
+    scale: f64,
+) -> (HeadGradients, HeadGradients) {
     let none = HeadSums::default();
-    let fused = Kernels::Fused.cross_entropy(hidden, head.projection(), targets, scale, none).unwrap();
+    let fused =
+        Kernels::Fused.cross_entropy(hidden, head.projection(), targets, scale, none).unwrap();
     let (hidden, head) = (hidden.to_dtype(DType::F64).unwrap(), head.in_f64());
-    (fused, Kernels::Composed.cross_entropy(&hidden, head.projection(), targets, scale, none).unwrap())
+    (
+        fused,
+        Kernels::Composed.cross_entropy(&hidden, head.projection(), targets, scale, none).unwrap(),
+    )
 }
 
 fn compare(what: &str, hidden: &Tensor, head: &Head, targets: &Tensor, scale: f64, tolerance: f64) {
@@ -51,20 +60,37 @@ fn compare(what: &str, hidden: &Tensor, head: &Head, targets: &Tensor, scale: f6
     }
     let sum = Kernels::Fused.cross_entropy_sum(hidden, head.projection(), targets).unwrap();
     assert_eq!(sum, fused.loss_sum, "{what}: with and without gradients");
-    let reference = Kernels::Composed.cross_entropy_sum(hidden, head.projection(), targets).unwrap();
+    let reference =
+        Kernels::Composed.cross_entropy_sum(hidden, head.projection(), targets).unwrap();
     assert!((sum - reference).abs() / reference.abs().max(1e-2) < tolerance);
 }
 
 #[test]
 fn matches_reference_cross_entropy() {
-    for (rows, width, vocabulary) in [(1, 3, 2), (21, 25, 101), (99, 35, 7), (5, 4, 1), (7, 5, 4099)] {
+    for (rows, width, vocabulary) in
+        [(1, 3, 2), (21, 25, 101), (99, 35, 7), (5, 4, 1), (7, 5, 4099)]
+    {
         let hidden = noise(&[rows, width], 1);
         let targets = ids(&[rows], vocabulary as u32, 3);
         for head in [Head::noise(vocabulary, width), Head::noise(vocabulary, width).with_bias()] {
             if vocabulary > 1 {
-                compare("cross_entropy", &hidden, &head, &targets, 1.0 / rows as f64, F32_TOLERANCE);
+                compare(
+                    "cross_entropy",
+                    &hidden,
+                    &head,
+                    &targets,
+                    1.0 / rows as f64,
+                    F32_TOLERANCE,
+                );
             }
-            compare("a sum", &hidden, &head, &targets, 1.0, if vocabulary > 1 { F32_TOLERANCE } else { 1.0 });
+            compare(
+                "a sum",
+                &hidden,
+                &head,
+                &targets,
+                1.0,
+                if vocabulary > 1 { F32_TOLERANCE } else { 1.0 },
+            );
         }
     }
     let (hidden, table) = (noise(&[25, 21], 1).t().unwrap(), noise(&[25, 101], 2).t().unwrap());
@@ -80,7 +106,14 @@ fn matches_reference_cross_entropy_over_chunks() {
     for rows in [255, 256, 257, 1023, 1024, 1025, 2049] {
         let hidden = noise(&[rows, 5], 1);
         for head in [Head::noise(11, 5), Head::noise(11, 5).with_bias()] {
-            compare("chunks", &hidden, &head, &ids(&[rows], 11, 3), 1.0 / rows as f64, F32_TOLERANCE);
+            compare(
+                "chunks",
+                &hidden,
+                &head,
+                &ids(&[rows], 11, 3),
+                1.0 / rows as f64,
+                F32_TOLERANCE,
+            );
         }
     }
     // A vocabulary so large that a chunk has 167 rows.
@@ -94,7 +127,8 @@ fn matches_reference_cross_entropy_over_chunks() {
 fn matches_reference_cross_entropy_of_extreme_logits() {
     let targets = ids(&[21], 101, 3);
     // Logits of 1e4 are rounded by 1e-3 in f32.
-    let (hidden, table) = ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
+    let (hidden, table) =
+        ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
     compare("large logits", &hidden, &Head::plain(table.clone()), &targets, 1.0, 5e-3);
     let bias = Some((noise(&[101], 12) * 1e4).unwrap());
     compare("large biases", &hidden, &Head { table, bias }, &targets, 1.0, 5e-3);
@@ -111,14 +145,17 @@ fn law_gradients_match_finite_differences() {
     let (hidden, head) = (noise(&[6, 5], 1), Head::noise(11, 5).with_bias());
     let targets = ids(&[6], 11, 3);
     let sums = HeadSums::default();
-    let gradients = Kernels::Fused.cross_entropy(&hidden, head.projection(), &targets, 0.25, sums).unwrap();
+    let gradients =
+        Kernels::Fused.cross_entropy(&hidden, head.projection(), &targets, 0.25, sums).unwrap();
     let (hidden, Head { table, bias }) = (hidden.to_dtype(DType::F64).unwrap(), head.in_f64());
     let arguments = [hidden, table, bias.unwrap()];
     let loss = |[hidden, table, bias]: &[Tensor; 3]| {
         let projection = Projection { table, bias: Some(bias) };
         0.25 * Kernels::Composed.cross_entropy_sum(hidden, projection, &targets).unwrap()
     };
-    for (i, gradient) in [gradients.hidden, gradients.table, gradients.bias.unwrap()].iter().enumerate() {
+    for (i, gradient) in
+        [gradients.hidden, gradients.table, gradients.bias.unwrap()].iter().enumerate()
+    {
         let direction = noise(gradient.dims(), 8 + i as u64).to_dtype(DType::F64).unwrap();
         let at = |step: f64| {
             let mut moved = arguments.clone();
@@ -127,7 +164,10 @@ fn law_gradients_match_finite_differences() {
         };
         let difference = (at(1e-5) - at(-1e-5)) / 2e-5;
         let along: f64 = host(gradient).iter().zip(host(&direction)).map(|(g, d)| g * d).sum();
-        assert!((along / difference - 1.0).abs() < 1e-5, "argument {i}: {along} against {difference}");
+        assert!(
+            (along / difference - 1.0).abs() < 1e-5,
+            "argument {i}: {along} against {difference}"
+        );
     }
 }
 
@@ -136,11 +176,14 @@ fn law_gradients_are_added_to_the_given_buffers() {
     let (hidden, targets) = (noise(&[21, 25], 1), ids(&[21], 101, 3));
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for head in [Head::noise(101, 25), Head::noise(101, 25).with_bias()] {
-            let run = |sums| kernels.cross_entropy(&hidden, head.projection(), &targets, 1.0, sums).unwrap();
+            let run = |sums| {
+                kernels.cross_entropy(&hidden, head.projection(), &targets, 1.0, sums).unwrap()
+            };
             let (into, bias_into) = (noise(&[101, 25], 7), noise(&[101], 8));
             let (before, bias_before) = (into.copy().unwrap(), bias_into.copy().unwrap());
             let fresh = run(HeadSums::default());
-            let given = run(HeadSums { table: Some(&into), bias: head.bias.as_ref().map(|_| &bias_into) });
+            let given =
+                run(HeadSums { table: Some(&into), bias: head.bias.as_ref().map(|_| &bias_into) });
             assert_close("added", &into, &(before + fresh.table).unwrap(), F32_TOLERANCE);
             assert_eq!(host(&given.table), host(&into));
             assert_eq!(host(&given.hidden), host(&fresh.hidden));
@@ -206,7 +249,8 @@ fn rejects_cross_entropy_into_wrong_sums() {
     let bias = head.bias.as_ref().unwrap();
     let (narrow, long) = (noise(&[9, 4], 1), noise(&[11], 1));
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        let run = |projection, sums| kernels.cross_entropy(&hidden, projection, &targets, 1.0, sums);
+        let run =
+            |projection, sums| kernels.cross_entropy(&hidden, projection, &targets, 1.0, sums);
         let into = HeadSums { table: Some(&narrow), bias: None };
         assert_rejected(run(head.projection(), into), &["table's sum", "[10, 4]", "[9, 4]"]);
         let into = HeadSums { table: None, bias: Some(&long) };

@@ -62,10 +62,14 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
     });
     for kernels in KERNELS {
         // GELU is applied to what was rounded, so that it can be found again.
-        let [before, after] = kernels.linear_then_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap();
+        let [before, after] =
+            kernels.linear_then_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap();
         assert_eq!(host(&before), host(&kernels.linear(&x, &weight, Some(&bias)).unwrap()));
         assert_eq!(host(&after), host(&kernels.gelu(&before, Gelu::Erf).unwrap()));
-        assert_eq!(host(&after), host(&kernels.linear_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap()));
+        assert_eq!(
+            host(&after),
+            host(&kernels.linear_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap())
+        );
         assert_eq!([before.dtype(), after.dtype()], [DType::BF16; 2]);
     }
 }
@@ -78,9 +82,14 @@ fn law_narrow_norms_are_the_wide_ones_rounded() {
         let sums = Some([&mut of_weight, &mut of_bias]);
         let layer = k.layer_norm_gradient(&t[0], &weight, 1e-5, &t[1], sums)?;
         let size = k.rms_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some(&mut of_size))?;
-        let values = [k.layer_norm(&t[0], &weight, &bias, 1e-5)?, k.rms_norm(&t[0], &weight, 1e-5)?];
-        Ok([values.to_vec(), vec![layer, size], [of_weight, of_bias, of_size].map(Option::unwrap).to_vec()]
-            .concat())
+        let values =
+            [k.layer_norm(&t[0], &weight, &bias, 1e-5)?, k.rms_norm(&t[0], &weight, 1e-5)?];
+        Ok([
+            values.to_vec(),
+            vec![layer, size],
+            [of_weight, of_bias, of_size].map(Option::unwrap).to_vec(),
+        ]
+        .concat())
     });
 }
 
@@ -88,21 +97,26 @@ fn law_narrow_norms_are_the_wide_ones_rounded() {
 fn law_narrow_elements_are_the_wide_ones_rounded() {
     let dropout = Dropout { probability: 0.3, seed: 5, offset: 11 };
     let rotary = Rotary::new(4, 100.0, None).unwrap();
-    check("elements", &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)], 11, |k, t| {
-        Ok(vec![
-            k.gelu(&t[0], Gelu::Tanh)?,
-            k.gelu_gradient(&t[0], Gelu::Tanh, &t[1])?,
-            k.swiglu(&t[0])?,
-            k.swiglu_gradient(&t[0], &t[2])?,
-            k.dropout(&t[0], dropout)?,
-            k.rotate(&t[0], 2, &rotary, &[3, 0])?,
-            k.rotate_gradient(&t[0], 2, &rotary, &[])?,
-            k.add(&t[0], &t[1])?,
-            k.scaled(&t[0], 1.0 / 3.0)?,
-            k.add_scaled(&t[0], &t[1], 1.0 / 3.0)?,
-            k.add_rows(&t[0], &noise(&[7, 12], 4))?,
-        ])
-    });
+    check(
+        "elements",
+        &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)],
+        11,
+        |k, t| {
+            Ok(vec![
+                k.gelu(&t[0], Gelu::Tanh)?,
+                k.gelu_gradient(&t[0], Gelu::Tanh, &t[1])?,
+                k.swiglu(&t[0])?,
+                k.swiglu_gradient(&t[0], &t[2])?,
+                k.dropout(&t[0], dropout)?,
+                k.rotate(&t[0], 2, &rotary, &[3, 0])?,
+                k.rotate_gradient(&t[0], 2, &rotary, &[])?,
+                k.add(&t[0], &t[1])?,
+                k.scaled(&t[0], 1.0 / 3.0)?,
+                k.add_scaled(&t[0], &t[1], 1.0 / 3.0)?,
+                k.add_rows(&t[0], &noise(&[7, 12], 4))?,
+            ])
+        },
+    );
 }
 
 #[test]
@@ -117,12 +131,17 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
             let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
             Ok(vec![value, k.attention(&t[0], &attention)?, sums])
         });
-        check("attention's gradient", &[held(&[2, 6, width], 1), held(&[2, 6, out], 3)], 1, |k, t| {
-            // The result as the backward pass reads it: rounded in both.
-            let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
-            let value = narrow(&value).to_dtype(t[0].dtype())?;
-            Ok(vec![k.attention_gradient(&t[0], [&value, &sums], &attention, &t[1])?])
-        });
+        check(
+            "attention's gradient",
+            &[held(&[2, 6, width], 1), held(&[2, 6, out], 3)],
+            1,
+            |k, t| {
+                // The result as the backward pass reads it: rounded in both.
+                let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
+                let value = narrow(&value).to_dtype(t[0].dtype())?;
+                Ok(vec![k.attention_gradient(&t[0], [&value, &sums], &attention, &t[1])?])
+            },
+        );
     }
 }
 
@@ -144,7 +163,8 @@ fn law_a_wide_cache_goes_on_with_narrow_tokens() {
         // Half of bf16's last bit, where sums of another order round to the other side.
         assert_close("cached", &came, &whole, 1.0 / 256.0);
         let mut narrow_cache = KeyValues::new(2, 6, 1, 4, DType::BF16, &Device::Cpu).unwrap();
-        let refused = kernels.attend_cached(&wide(&qkv), &mut narrow_cache, &[0, 1], 2).unwrap_err();
+        let refused =
+            kernels.attend_cached(&wide(&qkv), &mut narrow_cache, &[0, 1], 2).unwrap_err();
         assert!(refused.to_string().contains("expected BF16"), "{refused}");
     }
 }

@@ -96,7 +96,10 @@ fn rejects_steps_of_wrong_arguments() {
     let make = || noise(&[3, 4], 1);
     let (p, m, v, g) = (make(), make(), make(), make());
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.adamw(&p, &noise(&[4, 3], 1), &v, &g, &STEP), &["first", "[3, 4]", "[4, 3]"]);
+        assert_rejected(
+            kernels.adamw(&p, &noise(&[4, 3], 1), &v, &g, &STEP),
+            &["first", "[3, 4]", "[4, 3]"],
+        );
         assert_rejected(kernels.adamw(&p, &m, &noise(&[3], 1), &g, &STEP), &["second"]);
         assert_rejected(kernels.adamw(&p, &m, &v, &noise(&[3], 1), &STEP), &["gradient"]);
         assert_rejected(kernels.adamw(&p, &m, &v, &g, &AdamwStep { step: 0, ..STEP }), &["came 0"]);

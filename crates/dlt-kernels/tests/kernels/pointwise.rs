@@ -9,18 +9,24 @@ fn matches_reference_gelu() {
             let x = (noise(&shape, 1) * 6.0).unwrap();
             check("gelu", &[x], |k, t| k.gelu(&t[0], kind));
         }
-        check("gelu of a view", &[(noise(&[5, 9], 1) * 3.0).unwrap()], |k, t| k.gelu(&t[0].t()?, kind));
+        check("gelu of a view", &[(noise(&[5, 9], 1) * 3.0).unwrap()], |k, t| {
+            k.gelu(&t[0].t()?, kind)
+        });
     }
 }
 
 #[test]
 fn matches_reference_gelu_in_its_tails() {
-    let x =
-        Tensor::new(&[-1e20f32, -1e4, -40.0, -13.5, -12.9, -0.0, 0.0, 1e-8, 12.9, 40.0, 1e4], &Device::Cpu)
-            .unwrap();
+    let x = Tensor::new(
+        &[-1e20f32, -1e4, -40.0, -13.5, -12.9, -0.0, 0.0, 1e-8, 12.9, 40.0, 1e4],
+        &Device::Cpu,
+    )
+    .unwrap();
     for kind in [Gelu::Tanh, Gelu::Erf] {
         check_to(1e-7, "gelu", std::slice::from_ref(&x), &|k, t: &[Tensor]| k.gelu(&t[0], kind));
-        let nan = Kernels::Fused.gelu(&Tensor::new(&[f32::NAN, 1.0], &Device::Cpu).unwrap(), kind).unwrap();
+        let nan = Kernels::Fused
+            .gelu(&Tensor::new(&[f32::NAN, 1.0], &Device::Cpu).unwrap(), kind)
+            .unwrap();
         assert!(host(&nan)[0].is_nan() && !host(&nan)[1].is_nan());
     }
 }
@@ -88,7 +94,10 @@ fn matches_reference_multiples() {
 fn law_a_sum_with_a_whole_multiple_is_a_sum() {
     let (a, b) = (noise(&[33, 7], 1), noise(&[33, 7], 2));
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_eq!(host(&kernels.add_scaled(&a, &b, 1.0).unwrap()), host(&kernels.add(&a, &b).unwrap()));
+        assert_eq!(
+            host(&kernels.add_scaled(&a, &b, 1.0).unwrap()),
+            host(&kernels.add(&a, &b).unwrap())
+        );
         assert_eq!(host(&kernels.add_scaled(&a, &b, 0.0).unwrap()), host(&a));
         let other = noise(&[7, 33], 2);
         assert_rejected(kernels.add_scaled(&a, &other, 0.5), &["add_scaled", "[33, 7]", "[7, 33]"]);

@@ -8,11 +8,12 @@ use dlt_kernels::{
 /// Values and gradients of everything, in one list.
 fn everything() -> Vec<Vec<f64>> {
     let mut all = Vec::new();
-    let mut differentiable = |inputs: &[Tensor], f: &dyn Fn(Kernels, &[Tensor]) -> Result<Tensor>| {
-        let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, &f);
-        all.push(host(&value));
-        all.extend(gradients.iter().map(host));
-    };
+    let mut differentiable =
+        |inputs: &[Tensor], f: &dyn Fn(Kernels, &[Tensor]) -> Result<Tensor>| {
+            let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, &f);
+            all.push(host(&value));
+            all.extend(gradients.iter().map(host));
+        };
     let (x, w, b) = (noise(&[3, 7, 75], 1), noise(&[33, 75], 2), noise(&[33], 3));
     let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
     for kind in [Gelu::Tanh, Gelu::Erf] {
@@ -33,21 +34,27 @@ fn everything() -> Vec<Vec<f64>> {
         let attention = Attention { dropout: Some(d), ..Attention::new(5, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
         // 75 columns: three query heads that share a head of keys and of values, all of width 15.
-        let attention = Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
+        let attention =
+            Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
     }
     // Of few rows: widths around a vector, and a product that several threads share.
-    for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)] {
-        let (x, w, b) = (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+    for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)]
+    {
+        let (x, w, b) =
+            (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
         differentiable(&[x, w, b], &|k, t| k.linear(&t[0], &t[1], Some(&t[2])));
     }
     // Large enough that several threads share each product.
-    differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| k.linear(&t[0], &t[1], None));
+    differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| {
+        k.linear(&t[0], &t[1], None)
+    });
     let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 9));
     for bias in [None, Some(&bias)] {
         let (projection, targets) = (Projection { table: &table, bias }, ids(&[21], 101, 3));
         let sums = HeadSums::default();
-        let head = Kernels::Fused.cross_entropy(&noise(&[21, 25], 1), projection, &targets, 1.0, sums);
+        let head =
+            Kernels::Fused.cross_entropy(&noise(&[21, 25], 1), projection, &targets, 1.0, sums);
         let head = head.unwrap();
         all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
         all.extend(head.bias.as_ref().map(host));

@@ -27,7 +27,8 @@ pub(crate) fn noise(shape: &[usize], seed: u64) -> Tensor {
 /// Ids below `limit`.
 pub(crate) fn ids(shape: &[usize], limit: u32, seed: u64) -> Tensor {
     let unit = noise(shape, seed).flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let ids: Vec<u32> = unit.iter().map(|x| ((x + 1.0) / 2.0 * limit as f32) as u32 % limit).collect();
+    let ids: Vec<u32> =
+        unit.iter().map(|x| ((x + 1.0) / 2.0 * limit as f32) as u32 % limit).collect();
     Tensor::from_vec(ids, shape, &Device::Cpu).unwrap()
 }
 
@@ -64,13 +65,19 @@ pub(crate) fn value_and_gradients(
     let y = f(kernels, &arguments).unwrap();
     let probe = noise(y.dims(), 4711).to_dtype(dtype).unwrap();
     let gradients = (&y * probe).unwrap().sum_all().unwrap().backward().unwrap();
-    let gradients =
-        vars.iter().map(|var| gradients.get(var).expect("a gradient for each input").clone()).collect();
+    let gradients = vars
+        .iter()
+        .map(|var| gradients.get(var).expect("a gradient for each input").clone())
+        .collect();
     (y.detach(), gradients)
 }
 
 /// Fused in f32 against composed in f64: value and every gradient. Then composed against finite differences.
-pub(crate) fn check(what: &str, inputs: &[Tensor], f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>) {
+pub(crate) fn check(
+    what: &str,
+    inputs: &[Tensor],
+    f: impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
+) {
     check_to(F32_TOLERANCE, what, inputs, &f);
     check_differences(what, inputs, &f);
 }
@@ -82,7 +89,8 @@ pub(crate) fn check_to(
     f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
 ) {
     let (value, gradients) = value_and_gradients(Kernels::Fused, DType::F32, inputs, f);
-    let (expected, expected_gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
+    let (expected, expected_gradients) =
+        value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
     assert_close(&format!("{what} value"), &value, &expected, tolerance);
     for (i, (gradient, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
         assert_close(&format!("{what} gradient of input {i}"), gradient, expected, tolerance);
@@ -93,7 +101,11 @@ pub(crate) fn check_to(
     assert_eq!(host(&plain), host(&value), "{what}: tracked and untracked");
 }
 
-fn check_differences(what: &str, inputs: &[Tensor], f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>) {
+fn check_differences(
+    what: &str,
+    inputs: &[Tensor],
+    f: &impl Fn(Kernels, &[Tensor]) -> Result<Tensor>,
+) {
     let (value, gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
     let probe = host(&noise(value.dims(), 4711));
     let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();

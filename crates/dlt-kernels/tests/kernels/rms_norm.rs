@@ -10,7 +10,9 @@ fn matches_reference_rms_norm() {
         check("rms_norm", &[x, w], |k, t| k.rms_norm(&t[0], &t[1], 1e-5));
     }
     let (x, w) = (noise(&[25, 7], 1), noise(&[50], 2));
-    check("rms_norm of views", &[x, w], |k, t| k.rms_norm(&t[0].t()?, &t[1].narrow(0, 25, 25)?, 1e-5));
+    check("rms_norm of views", &[x, w], |k, t| {
+        k.rms_norm(&t[0].t()?, &t[1].narrow(0, 25, 25)?, 1e-5)
+    });
 }
 
 #[test]
@@ -38,7 +40,9 @@ fn matches_reference_rms_norm_of_extreme_rows() {
         ("constant rows", constant),
         ("rows of one size", alternating),
     ] {
-        check_to(F32_TOLERANCE, what, &[x, w.clone()], &|k, t: &[Tensor]| k.rms_norm(&t[0], &t[1], 1e-5));
+        check_to(F32_TOLERANCE, what, &[x, w.clone()], &|k, t: &[Tensor]| {
+            k.rms_norm(&t[0], &t[1], 1e-5)
+        });
     }
 }
 

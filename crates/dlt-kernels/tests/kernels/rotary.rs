@@ -18,15 +18,23 @@ fn matches_reference_rotation() {
         // The same start twice, and ranges that overlap.
         let first: Vec<usize> = (0..batch).map(|window| [40, 3, 40][window]).collect();
         for first in [&[][..], &first] {
-            check("rotate", std::slice::from_ref(&qkv), |k, t| k.rotate(&t[0], heads, &rotary, first));
+            check("rotate", std::slice::from_ref(&qkv), |k, t| {
+                k.rotate(&t[0], heads, &rotary, first)
+            });
         }
     }
     let view = noise(&[30, 9, 2], 1);
-    check("rotate a view", &[view], |k, t| k.rotate(&t[0].transpose(0, 2)?, 2, &plain(10), &[7, 0]));
+    check("rotate a view", &[view], |k, t| {
+        k.rotate(&t[0].transpose(0, 2)?, 2, &plain(10), &[7, 0])
+    });
     let large = (noise(&[2, 9, 24], 1) * 1e4).unwrap();
-    check_to(F32_TOLERANCE, "large", &[large], &|k, t: &[Tensor]| k.rotate(&t[0], 2, &plain(8), &[]));
+    check_to(F32_TOLERANCE, "large", &[large], &|k, t: &[Tensor]| {
+        k.rotate(&t[0], 2, &plain(8), &[])
+    });
     let constant = Tensor::full(-3.0f32, (2, 9, 24), &Device::Cpu).unwrap();
-    check_to(F32_TOLERANCE, "constant", &[constant], &|k, t: &[Tensor]| k.rotate(&t[0], 3, &plain(8), &[]));
+    check_to(F32_TOLERANCE, "constant", &[constant], &|k, t: &[Tensor]| {
+        k.rotate(&t[0], 3, &plain(8), &[])
+    });
 }
 
 /// Turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.24.0.
@@ -50,7 +58,10 @@ fn matches_reference_transformers() {
         }
     }
     for (i, (came, expected)) in stretched.frequencies().iter().zip(FREQUENCIES).enumerate() {
-        assert!((f64::from(*came) / expected - 1.0).abs() < 1e-6, "frequency {i}: {came} against {expected}");
+        assert!(
+            (f64::from(*came) / expected - 1.0).abs() < 1e-6,
+            "frequency {i}: {came} against {expected}"
+        );
     }
 }
 
@@ -66,20 +77,20 @@ const FREQUENCIES: [f64; 8] = [
     1.28917316e-06,
 ];
 const PLAIN_1: [f64; 16] = [
-    0.0155087, -0.3974618, -0.2487510, -0.0079044, 0.2449876, 0.4976258, 0.7507496, -0.7498418, -0.9012544,
-    -0.3930956, -0.0249584, 0.2498750, 0.5024750, 0.7515774, -0.7492496, -0.5002372,
+    0.0155087, -0.3974618, -0.2487510, -0.0079044, 0.2449876, 0.4976258, 0.7507496, -0.7498418,
+    -0.9012544, -0.3930956, -0.0249584, 0.2498750, 0.5024750, 0.7515774, -0.7492496, -0.5002372,
 ];
 const PLAIN_4095: [f64; 16] = [
-    -0.4494286, -0.2634258, -0.1149658, 0.1591316, -0.1939689, 0.1833566, -1.0457256, 0.2768289, 0.7813539,
-    -0.4930587, -0.2219974, -0.1928137, -0.5242863, 0.8825420, -0.1773638, -0.8578262,
+    -0.4494286, -0.2634258, -0.1149658, 0.1591316, -0.1939689, 0.1833566, -1.0457256, 0.2768289,
+    0.7813539, -0.4930587, -0.2219974, -0.1928137, -0.5242863, 0.8825420, -0.1773638, -0.8578262,
 ];
 const STRETCHED_1023: [f64; 16] = [
-    -0.7582939, 0.3358592, -0.1791539, -0.2308850, -0.0409225, 0.4733958, 0.7550832, -0.7493400, 0.4873300,
-    0.4468765, -0.1743670, 0.0958755, 0.5575171, 0.7670700, -0.7448821, -0.5009887,
+    -0.7582939, 0.3358592, -0.1791539, -0.2308850, -0.0409225, 0.4733958, 0.7550832, -0.7493400,
+    0.4873300, 0.4468765, -0.1743670, 0.0958755, 0.5575171, 0.7670700, -0.7448821, -0.5009887,
 ];
 const STRETCHED_4095: [f64; 16] = [
-    -0.4494286, 0.5422438, 0.2495702, 0.2499580, -0.5553373, 0.3901413, 0.7701369, -0.7473499, 0.7813539,
-    -0.1359105, 0.0146538, 0.0045833, -0.0640346, 0.8125821, -0.7293074, -0.5039524,
+    -0.4494286, 0.5422438, 0.2495702, 0.2499580, -0.5553373, 0.3901413, 0.7701369, -0.7473499,
+    0.7813539, -0.1359105, 0.0146538, 0.0045833, -0.0640346, 0.8125821, -0.7293074, -0.5039524,
 ];
 
 #[test]
@@ -88,7 +99,8 @@ fn matches_reference_frequencies() {
         let rotary = Rotary::new(head_width, base, None).unwrap();
         assert_eq!((rotary.head_width(), rotary.frequencies().len()), (head_width, head_width / 2));
         let stretched = Rotary::new(head_width, base, Some(LLAMA)).unwrap();
-        for (i, (&plain, &stretched)) in rotary.frequencies().iter().zip(stretched.frequencies()).enumerate()
+        for (i, (&plain, &stretched)) in
+            rotary.frequencies().iter().zip(stretched.frequencies()).enumerate()
         {
             let exact: f64 = base.powf(-2.0 * i as f64 / head_width as f64);
             // An exponent rounded to f32 and a large base: a few units in the last place.
@@ -102,7 +114,10 @@ fn matches_reference_frequencies() {
                 let smooth = (8192.0 / wavelength - 1.0) / 3.0;
                 (1.0 - smooth) * exact / 8.0 + smooth * exact
             };
-            assert!((f64::from(stretched) / expected - 1.0).abs() < 1e-5, "{stretched} against {expected}");
+            assert!(
+                (f64::from(stretched) / expected - 1.0).abs() < 1e-5,
+                "{stretched} against {expected}"
+            );
         }
     }
     let once = Stretch::Llama3 { factor: 1.0, low: 1.0, high: 4.0, original_context: 8192 };
@@ -138,7 +153,9 @@ fn law_scores_depend_on_differences_of_positions_only() {
     let rotary = plain(32);
     let (query, key) = (noise(&[1, 1, 32], 1), noise(&[1, 1, 32], 2));
     let score = |of_query: usize, of_key: usize| {
-        let turned = |x: &Tensor, position| host(&Kernels::Fused.rotate(x, 1, &rotary, &[position]).unwrap());
+        let turned = |x: &Tensor, position| {
+            host(&Kernels::Fused.rotate(x, 1, &rotary, &[position]).unwrap())
+        };
         let (query, key) = (turned(&query, of_query), turned(&key, of_key));
         query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>()
     };
@@ -146,7 +163,10 @@ fn law_scores_depend_on_differences_of_positions_only() {
         let expected = score(difference, 0);
         for shift in [1, 64, 500] {
             let came = score(difference + shift, shift);
-            assert!((came - expected).abs() < ROUNDED_ANGLES, "{difference}, {shift}: {came}, {expected}");
+            assert!(
+                (came - expected).abs() < ROUNDED_ANGLES,
+                "{difference}, {shift}: {came}, {expected}"
+            );
         }
     }
     assert!((score(1, 0) - score(2, 0)).abs() > 0.01);
@@ -156,7 +176,8 @@ fn law_scores_depend_on_differences_of_positions_only() {
 fn law_a_window_that_starts_later_continues_the_one_before() {
     let (rotary, qkv) = (plain(8), noise(&[1, 12, 40], 1));
     let whole = host(&Kernels::Fused.rotate(&qkv, 4, &rotary, &[]).unwrap());
-    let later = Tensor::cat(&[qkv.narrow(1, 5, 4).unwrap(), qkv.narrow(1, 2, 4).unwrap()], 0).unwrap();
+    let later =
+        Tensor::cat(&[qkv.narrow(1, 5, 4).unwrap(), qkv.narrow(1, 2, 4).unwrap()], 0).unwrap();
     let turned = host(&Kernels::Fused.rotate(&later, 4, &rotary, &[5, 2]).unwrap());
     assert_eq!(turned[..160], whole[5 * 40..9 * 40]);
     assert_eq!(turned[160..], whole[2 * 40..6 * 40]);
@@ -166,7 +187,10 @@ fn law_a_window_that_starts_later_continues_the_one_before() {
 fn rejects_rotations_of_wrong_arguments() {
     let (rotary, qkv) = (plain(8), noise(&[2, 4, 24], 1));
     for k in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(k.rotate(&qkv, 0, &rotary, &[]), &["rotate", "at least one head", "came 0"]);
+        assert_rejected(
+            k.rotate(&qkv, 0, &rotary, &[]),
+            &["rotate", "at least one head", "came 0"],
+        );
         assert_rejected(k.rotate(&qkv, 4, &rotary, &[]), &["of 8", "rows of 24", "came 4 heads"]);
         assert_rejected(k.rotate(&qkv, usize::MAX, &rotary, &[]), &["rows of 24"]);
         assert_rejected(k.rotate(&qkv, 2, &rotary, &[1]), &["each of 2 windows", "came 1"]);
@@ -178,20 +202,31 @@ fn rejects_rotations_of_wrong_arguments() {
         assert_rejected(k.rotate(&noise(&[4, 24], 1), 2, &rotary, &[]), &["[4, 24]"]);
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(k.rotate(&empty, 2, &rotary, &[]), &["non-empty"]);
-        assert_rejected(k.rotate_gradient(&qkv, 4, &rotary, &[]), &["rotate_gradient", "came 4 heads"]);
+        assert_rejected(
+            k.rotate_gradient(&qkv, 4, &rotary, &[]),
+            &["rotate_gradient", "came 4 heads"],
+        );
     }
 }
 
 #[test]
 fn rejects_impossible_frequencies() {
     for head_width in [0, 7] {
-        assert_rejected(Rotary::new(head_width, 1e4, None), &["even head width", &head_width.to_string()]);
+        assert_rejected(
+            Rotary::new(head_width, 1e4, None),
+            &["even head width", &head_width.to_string()],
+        );
     }
     for base in [0.5, 0.0, -1e4, f64::NAN, f64::INFINITY, 1e300] {
         assert_rejected(Rotary::new(8, base, None), &["base of at least 1"]);
     }
     let of = |stretch: Stretch| Rotary::new(8, 1e4, Some(stretch));
-    let llama = |factor, low, high, original_context| Stretch::Llama3 { factor, low, high, original_context };
+    let llama = |factor, low, high, original_context| Stretch::Llama3 {
+        factor,
+        low,
+        high,
+        original_context,
+    };
     let yarn = |factor, low, high, original_context, attention| Stretch::Yarn {
         factor,
         low,
@@ -215,7 +250,12 @@ fn rejects_impossible_frequencies() {
         assert_rejected(of(yarn(8.0, 1.0, 32.0, 8192, attention)), &["queries and keys above 0"]);
     }
     let long = |short: &[f64], long: &[f64], original_context| {
-        of(Stretch::LongRope { short: short.to_vec(), long: long.to_vec(), original_context, attention: 1.0 })
+        of(Stretch::LongRope {
+            short: short.to_vec(),
+            long: long.to_vec(),
+            original_context,
+            attention: 1.0,
+        })
     };
     for factors in [&[1.0; 3][..], &[1.0, 2.0, 3.0, 0.0], &[1.0, 2.0, f64::NAN, 4.0], &[1.0; 5]] {
         assert_rejected(long(factors, &[1.0; 4], 8), &["4 finite factors above 0"]);
@@ -223,5 +263,8 @@ fn rejects_impossible_frequencies() {
     }
     assert_rejected(long(&[1.0; 4], &[1.0; 4], 0), &["original context"]);
     assert_rejected(of(llama(8.0, 1.0, 4.0, 0)), &["original context"]);
-    assert_rejected(of(Stretch::Dynamic { factor: 2.0, original_context: 0 }), &["original context"]);
+    assert_rejected(
+        of(Stretch::Dynamic { factor: 2.0, original_context: 0 }),
+        &["original context"],
+    );
 }

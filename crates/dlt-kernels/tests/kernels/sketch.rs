@@ -103,7 +103,10 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
         let variance = dot(&misses, &misses) / SEEDS as f64;
         // A sample of 400 has its variance within a seventh (two standard errors) of the true one, or a half by far.
         assert!(variance < 1.5 * error.powi(2), "{variance} for at most {}", error.powi(2));
-        assert!(variance > 0.1 * error.powi(2), "a sketch of fewer numbers knows no more: {variance}");
+        assert!(
+            variance > 0.1 * error.powi(2),
+            "a sketch of fewer numbers knows no more: {variance}"
+        );
     }
 }
 

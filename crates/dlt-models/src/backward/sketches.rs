@@ -83,7 +83,9 @@ impl Sketching {
         let of_earlier = earlier.as_ref().map(|sketches| sketches.seed);
         if again && of_earlier != seed {
             return Err(ModelError::Batch {
-                expected: format!("gradients with sketches of projection {seed:?}, as of this piece"),
+                expected: format!(
+                    "gradients with sketches of projection {seed:?}, as of this piece"
+                ),
                 came: format!("those of earlier pieces with projection {of_earlier:?}"),
             });
         }

@@ -24,7 +24,11 @@ impl Blend {
             let layer = (0..binding.n_layers()).find(|&layer| binding.storage(layer) == id);
             layer.and_then(|layer| binding.slot(layer, Gradient::Sum)).unwrap_or_default()
         };
-        Merged { from: lowest(before, self.from), into: lowest(after, self.into), share: self.share }
+        Merged {
+            from: lowest(before, self.from),
+            into: lowest(after, self.into),
+            share: self.share,
+        }
     }
 }
 

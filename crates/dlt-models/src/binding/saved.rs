@@ -47,7 +47,9 @@ impl Binding {
         let is_frozen = |layer: usize| frozen.contains(&layer);
         for (layer, &id) in storage.iter().enumerate() {
             if is_frozen(layer) && (id >= n_layers || independent.contains(&layer)) {
-                return Err(format!("layer {layer} cannot be frozen: it has no initial weights or trains"));
+                return Err(format!(
+                    "layer {layer} cannot be frozen: it has no initial weights or trains"
+                ));
             }
         }
         Ok(Self {
@@ -63,9 +65,19 @@ impl Binding {
 mod tests {
     use super::*;
 
-    fn saved(storage: &[usize], frozen: &[usize], independent: &[usize], next: usize) -> SavedBinding {
+    fn saved(
+        storage: &[usize],
+        frozen: &[usize],
+        independent: &[usize],
+        next: usize,
+    ) -> SavedBinding {
         let list = |layers: &[usize]| layers.to_vec();
-        SavedBinding { storage: list(storage), frozen: list(frozen), independent: list(independent), next }
+        SavedBinding {
+            storage: list(storage),
+            frozen: list(frozen),
+            independent: list(independent),
+            next,
+        }
     }
 
     #[test]

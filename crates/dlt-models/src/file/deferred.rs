@@ -31,7 +31,10 @@ impl<'a> Deferred<'a> {
     }
 
     /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most memory of a run.
-    fn pieces(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> std::result::Result<(), Failure> {
+    fn pieces(
+        &self,
+        take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> std::result::Result<(), Failure> {
         let tensor = self.tensor().map_err(Failure::Tensor)?;
         debug_assert_eq!(tensor.dims(), self.shape);
         let (flat, count) = (tensor.flatten_all()?, tensor.elem_count());
@@ -105,7 +108,9 @@ pub(crate) fn write(
         Ok(())
     });
     written.map_err(|failure| match failure {
-        Failure::System(source) => ModelError::Io { action: "write", path: path.to_owned(), source },
+        Failure::System(source) => {
+            ModelError::Io { action: "write", path: path.to_owned(), source }
+        }
         Failure::Tensor(error) => error,
     })
 }
@@ -131,9 +136,13 @@ mod tests {
         assert!(matches!(refused, Err(ModelError::Depth { .. })), "{refused:?}");
         let nan = Deferred::new(vec![2], of([1.0, f32::NAN]));
         let refused = write(&path, tensors(nan), BTreeMap::new());
-        assert!(matches!(refused, Err(ModelError::NotFinite { count: 1, of: 2, .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ModelError::NotFinite { count: 1, of: 2, .. })),
+            "{refused:?}"
+        );
         assert_eq!(n_files(), 0);
-        write(&path, tensors(Deferred::new(vec![2], of([3.0, 4.0]))), BTreeMap::new()).expect("written");
+        write(&path, tensors(Deferred::new(vec![2], of([3.0, 4.0]))), BTreeMap::new())
+            .expect("written");
         assert_eq!(n_files(), 1);
     }
 }

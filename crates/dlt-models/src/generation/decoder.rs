@@ -58,8 +58,11 @@ impl<'a> Decoder<'a> {
         let binding = model.binding();
         let layers = 0..binding.n_layers();
         let cache = |_| {
-            let values = KeyValues::new(sequences, capacity, heads, width, DType::F32, model.device())
-                .context(|| format!("keys and values of {sequences} sequences of {capacity} tokens"))?;
+            let values =
+                KeyValues::new(sequences, capacity, heads, width, DType::F32, model.device())
+                    .context(|| {
+                        format!("keys and values of {sequences} sequences of {capacity} tokens")
+                    })?;
             Ok(Caches { values: RefCell::new(values), sequences: Vec::new() })
         };
         let mut blocks = BTreeMap::new();
@@ -108,12 +111,14 @@ impl<'a> Decoder<'a> {
     pub fn feed(&mut self, sequences: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
         let (model, windows) = (self.model, sequences.len());
         let input = Input::Tokens(Tokens::of(tokens));
-        let (input, tokens, mut beside) = input.prepare(windows, model.architecture(), model.device())?;
+        let (input, tokens, mut beside) =
+            input.prepare(windows, model.architecture(), model.device())?;
         let held: Vec<usize> = sequences.iter().map(|&sequence| self.held(sequence)).collect();
         if let Some((held, sequence)) =
             held.iter().zip(sequences).find(|(held, _)| *held + tokens > self.capacity)
         {
-            let expected = format!("at most {} more tokens in sequence {sequence}", self.capacity - held);
+            let expected =
+                format!("at most {} more tokens in sequence {sequence}", self.capacity - held);
             return refuse(expected, tokens.to_string());
         }
         let mut dims = Dims { windows, tokens, reading: Reading::All };

@@ -17,7 +17,8 @@ pub struct Sampling {
 
 impl Sampling {
     /// The most likely token, always.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: None, top_p: 1.0, repetition_penalty: 1.0 };
+    pub const GREEDY: Self =
+        Self { temperature: 0.0, top_k: None, top_p: 1.0, repetition_penalty: 1.0 };
 
     /// - `temperature`: 0 takes the most likely token, 1 samples as the model says;
     /// - `top_k`: only the k most likely tokens;
@@ -80,7 +81,8 @@ impl Sampling {
             // The order in which a draw walks through them is not that of the selection.
             candidates.sort_unstable_by_key(|&(id, _)| id);
         }
-        let weight = |logit: f32| ((f64::from(logit) - f64::from(highest)) / self.temperature).exp();
+        let weight =
+            |logit: f32| ((f64::from(logit) - f64::from(highest)) / self.temperature).exp();
         if self.top_p < 1.0 {
             keep_nucleus(&mut candidates, self.top_p, weight);
         }
@@ -107,9 +109,11 @@ fn falling(a: &Candidate, b: &Candidate) -> Ordering {
 
 /// The highest logit and the lowest id that has it.
 fn highest(logits: &[f32]) -> Candidate {
-    (0..).zip(logits.iter().copied()).fold((0, f32::NEG_INFINITY), |best, next| match next.1 > best.1 {
-        true => next,
-        false => best,
+    (0..).zip(logits.iter().copied()).fold((0, f32::NEG_INFINITY), |best, next| {
+        match next.1 > best.1 {
+            true => next,
+            false => best,
+        }
     })
 }
 

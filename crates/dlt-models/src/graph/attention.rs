@@ -41,7 +41,10 @@ impl Operation for Attention {
                 });
             }
             let cache = &mut caches.values.borrow_mut();
-            return Ok(call.kernels.attend_cached(qkv, cache, &caches.sequences, self.heads)?.into());
+            return Ok(call
+                .kernels
+                .attend_cached(qkv, cache, &caches.sequences, self.heads)?
+                .into());
         }
         let settings = self.settings(call, qkv)?;
         if !saving {

@@ -6,7 +6,8 @@ use candle_core::Tensor;
 use dlt_kernels::KeyValues;
 
 /// Nothing.
-pub(crate) static NOTHING: Beside = Beside { types: None, lengths: None, rows: None, first: Vec::new() };
+pub(crate) static NOTHING: Beside =
+    Beside { types: None, lengths: None, rows: None, first: Vec::new() };
 
 /// What operations read beside values.
 #[derive(Clone, Debug, Default)]

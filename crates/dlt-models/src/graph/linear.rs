@@ -21,7 +21,11 @@ impl Linear {
 
     fn gradients(&self, call: &Call<'_>, gradient: &Tensor, into: Sums<'_>) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
-            call.kernels.linear_weight_gradient(call.input(0)?, gradient, &mut into[self.weight])?;
+            call.kernels.linear_weight_gradient(
+                call.input(0)?,
+                gradient,
+                &mut into[self.weight],
+            )?;
             if let Some(bias) = self.bias {
                 call.kernels.linear_bias_gradient(gradient, &mut into[bias])?;
             }
@@ -63,7 +67,8 @@ impl Operation for LinearGelu {
         if !saving {
             return Ok(call.kernels.linear_gelu(call.input(0)?, weight, bias, self.kind)?.into());
         }
-        let [before, value] = call.kernels.linear_then_gelu(call.input(0)?, weight, bias, self.kind)?;
+        let [before, value] =
+            call.kernels.linear_then_gelu(call.input(0)?, weight, bias, self.kind)?;
         Ok(Outcome { value, saved: Some(before) })
     }
 

@@ -71,7 +71,8 @@ impl Books<'_> {
     }
 
     fn saved_size(&self, number: usize) -> usize {
-        let saved = |step: &Step| step.operation.saved_bytes(self.shape(step.inputs[0]), self.activation);
+        let saved =
+            |step: &Step| step.operation.saved_bytes(self.shape(step.inputs[0]), self.activation);
         self.graph.step(number).map_or(0, saved)
     }
 
@@ -125,7 +126,8 @@ impl Books<'_> {
                 step.inputs.iter().for_each(|&input| now += self.find_size(input, &mut there));
             }
             // The gradients of the inputs, and of what lies inside the operation.
-            let inside = if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
+            let inside =
+                if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
             // The gradient, the inputs that are read, and their gradients.
             let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
@@ -157,7 +159,8 @@ impl Books<'_> {
             Some(step) if step.operation.found_again() == Source::Inputs => step.inputs.clone(),
             _ => Vec::new(),
         };
-        self.size(number) + inputs.into_iter().map(|input| self.find_size(input, there)).sum::<usize>()
+        self.size(number)
+            + inputs.into_iter().map(|input| self.find_size(input, there)).sum::<usize>()
     }
 }
 
@@ -205,10 +208,16 @@ mod tests {
         let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
         let classes = |pooling| form(HeadSettings::of_classes(4, pooling));
         let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
-        let bert = |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
+        let bert =
+            |form, attention| Box::new(Bert { form, positions, vocabulary, gelu, attention });
         [
             (
-                Box::new(Gpt2 { form: form(HeadSettings::NEXT_TOKEN), positions, vocabulary, gelu }),
+                Box::new(Gpt2 {
+                    form: form(HeadSettings::NEXT_TOKEN),
+                    positions,
+                    vocabulary,
+                    gelu,
+                }),
                 Reading::All,
             ),
             (bert(form(HeadSettings::NEXT_TOKEN), Attention::Causal), Reading::Picked(7)),
@@ -270,9 +279,14 @@ mod tests {
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
                 for (trains, dtype, residual_factor) in passes() {
-                    let run =
-                        Run { beside: &beside, residual_factor, ..Run::plain(Kernels::Fused, &weights) };
-                    let input = || Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory");
+                    let run = Run {
+                        beside: &beside,
+                        residual_factor,
+                        ..Run::plain(Kernels::Fused, &weights)
+                    };
+                    let input = || {
+                        Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory")
+                    };
                     let predicted = graph.footprint(trains, dtype.size_in_bytes()).kept;
                     let what = format!("{name} of {architecture:?} in {dtype:?}");
                     let (result, trace) = graph.forward(input(), &run, trains).expect("a pass");
@@ -298,7 +312,8 @@ mod tests {
 
     /// Whether weights train, in which format, and with which factor of residual branches.
     fn passes() -> impl Iterator<Item = (bool, DType, f64)> {
-        let kinds = [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)));
+        let kinds =
+            [false, true].into_iter().flat_map(|trains| DTYPES.map(|dtype| (trains, dtype)));
         kinds.flat_map(|(trains, dtype)| [1.0, 0.25].map(|factor| (trains, dtype, factor)))
     }
 
@@ -333,10 +348,13 @@ mod tests {
     fn law_a_pass_that_keeps_less_takes_less() {
         for (architecture, reading) in families() {
             let stretches = stretches(architecture.as_ref(), reading);
-            let [narrow, wide] = [2, 4].map(|activation| stretches.block.footprint(true, activation));
+            let [narrow, wide] =
+                [2, 4].map(|activation| stretches.block.footprint(true, activation));
             for footprint in [narrow, wide] {
                 // Equal where attention itself is the peak: what it holds is the same in both.
-                assert!(footprint.result <= footprint.forward && footprint.kept < footprint.forward);
+                assert!(
+                    footprint.result <= footprint.forward && footprint.kept < footprint.forward
+                );
                 assert!(footprint.forward < footprint.backward);
                 assert!(footprint.replay <= footprint.forward);
             }

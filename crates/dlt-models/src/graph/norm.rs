@@ -22,10 +22,9 @@ impl Operation for LayerNorm {
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
         let (x, weight) = (call.input(0)?, call.parameter(self.weight)?);
         let sums = match into {
-            Some(into) => Some(
-                into.get_disjoint_mut([self.weight, self.bias])
-                    .map_err(|_| super::operation::absent("a weight and a bias apart from each other"))?,
-            ),
+            Some(into) => Some(into.get_disjoint_mut([self.weight, self.bias]).map_err(|_| {
+                super::operation::absent("a weight and a bias apart from each other")
+            })?),
             None => None,
         };
         Ok(vec![call.kernels.layer_norm_gradient(x, weight, self.epsilon, kept.gradient, sums)?])
@@ -49,7 +48,10 @@ pub(super) struct RmsNorm {
 
 impl Operation for RmsNorm {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        Ok(call.kernels.rms_norm(call.input(0)?, call.parameter(self.weight)?, self.epsilon)?.into())
+        Ok(call
+            .kernels
+            .rms_norm(call.input(0)?, call.parameter(self.weight)?, self.epsilon)?
+            .into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {

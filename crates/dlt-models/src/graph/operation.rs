@@ -124,7 +124,11 @@ pub(crate) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(crate) fn new(gradient: &'a Tensor, result: Option<&'a Tensor>, saved: Option<&'a Tensor>) -> Self {
+    pub(crate) fn new(
+        gradient: &'a Tensor,
+        result: Option<&'a Tensor>,
+        saved: Option<&'a Tensor>,
+    ) -> Self {
         Self { gradient, result, saved }
     }
 

@@ -28,8 +28,13 @@ impl Operation for Pick {
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
         let [windows, tokens] = call.window_dims;
         let width = kept.gradient.dim(D::Minus1)?;
-        let zeros = Tensor::zeros((windows * tokens, width), kept.gradient.dtype(), kept.gradient.device())?;
-        let gradient = zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
+        let zeros = Tensor::zeros(
+            (windows * tokens, width),
+            kept.gradient.dtype(),
+            kept.gradient.device(),
+        )?;
+        let gradient =
+            zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
         Ok(vec![gradient.reshape((windows, tokens, width))?])
     }
 
@@ -45,11 +50,15 @@ pub(super) struct Average;
 impl Average {
     /// What each row counts (B, T, 1), in f32.
     fn shares(call: &Call<'_>, device: &Device) -> Result<Tensor> {
-        let Some(Rows::Mean(lengths)) = &call.beside.rows else { return Err(absent("lengths of windows")) };
+        let Some(Rows::Mean(lengths)) = &call.beside.rows else {
+            return Err(absent("lengths of windows"));
+        };
         let [windows, tokens] = call.window_dims;
         let share = |at: usize, length: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
-        let shares: Vec<f32> =
-            lengths.iter().flat_map(|&length| (0..tokens).map(move |at| share(at, length))).collect();
+        let shares: Vec<f32> = lengths
+            .iter()
+            .flat_map(|&length| (0..tokens).map(move |at| share(at, length)))
+            .collect();
         Ok(Tensor::from_vec(shares, (windows, tokens, 1), device)?)
     }
 }

@@ -28,7 +28,15 @@ impl<'a> Run<'a> {
     /// A run without dropout, that reads nothing beside its input, of branches as they are.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
         let (dropout, first_site, residual_factor) = (None, 0, 1.0);
-        Self { kernels, parameters, dropout, first_site, residual_factor, beside: &NOTHING, caches: None }
+        Self {
+            kernels,
+            parameters,
+            dropout,
+            first_site,
+            residual_factor,
+            beside: &NOTHING,
+            caches: None,
+        }
     }
 
     /// The same run of a layer's block: with its weights and its factor.
@@ -96,7 +104,12 @@ impl Graph {
     }
 
     /// The result, and what the backward pass needs.
-    pub(crate) fn forward(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<(Tensor, Trace)> {
+    pub(crate) fn forward(
+        &self,
+        input: Tensor,
+        run: &Run<'_>,
+        trains: bool,
+    ) -> Result<(Tensor, Trace)> {
         let mut needs = self.needs(trains);
         let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
         let mut trace = self.compute(input, run, &needs)?;
@@ -133,9 +146,13 @@ impl Graph {
                     *slot = Some(self.find(number, &mut trace, run)?);
                 }
             }
-            let kept = Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
-            let of_inputs =
-                step.operation.backward(&self.call(run, step, inputs), &kept, into.as_deref_mut())?;
+            let kept =
+                Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
+            let of_inputs = step.operation.backward(
+                &self.call(run, step, inputs),
+                &kept,
+                into.as_deref_mut(),
+            )?;
             // Nobody reads these any more: what follows in this loop was computed before.
             trace.values[number] = None;
             trace.saved[number] = None;
@@ -159,7 +176,8 @@ impl Graph {
         let value = match step.operation.found_again() {
             Source::Nowhere => return Err(absent("a value")),
             Source::Inputs => {
-                let inputs = step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
+                let inputs =
+                    step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
                 let inputs = inputs.collect::<Result<_>>()?;
                 step.operation.forward(&self.call(run, step, inputs), false)?.value
             }
@@ -175,15 +193,18 @@ impl Graph {
     /// Computes what is needed, and lets go of everything else as soon as its last reader has run.
     fn compute(&self, input: Tensor, run: &Run<'_>, needs: &Needs) -> Result<Trace> {
         let mut readers = self.readers(needs);
-        let mut trace =
-            Trace { values: vec![None; self.steps.len() + 1], saved: vec![None; self.steps.len() + 1] };
+        let mut trace = Trace {
+            values: vec![None; self.steps.len() + 1],
+            saved: vec![None; self.steps.len() + 1],
+        };
         trace.values[0] = Some(input);
         for (number, step) in self.numbered() {
             if !self.runs(number, &readers, needs) {
                 continue;
             }
             let inputs = step.inputs.iter().map(|&input| trace.values[input].clone()).collect();
-            let outcome = step.operation.forward(&self.call(run, step, inputs), needs.saved[number])?;
+            let outcome =
+                step.operation.forward(&self.call(run, step, inputs), needs.saved[number])?;
             trace.saved[number] = outcome.saved;
             if readers[number] > 0 || needs.values[number] {
                 trace.values[number] = Some(outcome.value);
@@ -236,7 +257,9 @@ impl Graph {
     fn keep(&self, number: usize, needs: &mut Needs) {
         match self.step(number).map(|step| (step, step.operation.found_again())) {
             None | Some((_, Source::Nowhere)) => needs.values[number] = true,
-            Some((step, Source::Inputs)) => step.inputs.iter().for_each(|&input| self.keep(input, needs)),
+            Some((step, Source::Inputs)) => {
+                step.inputs.iter().for_each(|&input| self.keep(input, needs))
+            }
             Some((_, Source::Saved)) => needs.saved[number] = true,
         }
     }

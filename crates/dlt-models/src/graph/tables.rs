@@ -18,8 +18,12 @@ impl Operation for AddRows {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
         let tokens = x.dim(1)?;
-        let places: Vec<u32> =
-            call.beside.first.iter().flat_map(|&first| (first..first + tokens).map(|at| at as u32)).collect();
+        let places: Vec<u32> = call
+            .beside
+            .first
+            .iter()
+            .flat_map(|&first| (first..first + tokens).map(|at| at as u32))
+            .collect();
         let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
@@ -112,7 +116,8 @@ impl Operation for Prepend {
         let rows = gradient.dim(1)? - 1;
         if let Some(into) = into {
             let sum = sum_of(into, self.vector, call)?;
-            let first = gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
+            let first =
+                gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
             into[self.vector] = Some(call.kernels.add(&sum, &first)?);
         }
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])

@@ -56,12 +56,16 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
         Kind::Mistral => llama::mistral,
         Kind::Qwen2 => llama::qwen2,
     };
-    let model = ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
+    let model =
+        ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
     let head = head(&settings, kind.architecture(), task)?;
     let notes = other_dropouts(&settings, model.dropout)?;
     keys::check(&settings)?;
     let ModelSpec { objective, attention, output, classes, pooling, .. } = head;
-    Ok(Config { model: ModelSpec { objective, attention, output, classes, pooling, ..model }, notes })
+    Ok(Config {
+        model: ModelSpec { objective, attention, output, classes, pooling, ..model },
+        notes,
+    })
 }
 
 /// What `model_type` may be.
@@ -154,9 +158,10 @@ fn task(settings: &Settings<'_>, kind: Kind) -> Result<Task> {
     let Some(given) = settings.given(key) else { return Ok(Task::None) };
     match given.as_array().map(Vec::as_slice) {
         Some([]) => Ok(Task::None),
-        Some([Value::String(only)]) => {
-            known().find(|(_, name, _)| name == only).map(|(.., task)| *task).ok_or_else(|| refuse(given))
-        }
+        Some([Value::String(only)]) => known()
+            .find(|(_, name, _)| name == only)
+            .map(|(.., task)| *task)
+            .ok_or_else(|| refuse(given)),
         _ => Err(refuse(given)),
     }
 }
@@ -261,7 +266,8 @@ fn vit(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 
 /// What the configs of BERT and ViT have in common.
 fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<ModelSpec> {
-    let (width, heads) = (settings.whole("hidden_size", 768)?, settings.whole("num_attention_heads", 12)?);
+    let (width, heads) =
+        (settings.whole("hidden_size", 768)?, settings.whole("num_attention_heads", 12)?);
     divided(settings, "num_attention_heads", width, heads)?;
     Ok(ModelSpec {
         layers: settings.whole("num_hidden_layers", 12)?,

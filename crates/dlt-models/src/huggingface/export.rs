@@ -67,9 +67,11 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     if architecture.head_settings().has_classes() {
         let classes = architecture.head_settings().classes;
         let labels = labels(&beside.labels, classes)?;
-        let by_number = labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
+        let by_number =
+            labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
         add("id2label", Value::Object(by_number.collect()));
-        let by_label = labels.iter().enumerate().map(|(number, label)| (label.clone(), json!(number)));
+        let by_label =
+            labels.iter().enumerate().map(|(number, label)| (label.clone(), json!(number)));
         add("label2id", Value::Object(by_label.collect()));
     }
     Ok(Value::Object(values))
@@ -82,7 +84,12 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
 /// # Errors
 /// [`ModelError::Export`] where no class of transformers computes the same, as with factors of residual branches that are
 /// not in the weights ([`Model::folded`]); [`ModelError::Io`] where the folder cannot be written.
-pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &Path) -> Result<()> {
+pub fn export(
+    model: &Model,
+    spec: &CheckedSpec,
+    beside: &Annotations,
+    folder: &Path,
+) -> Result<()> {
     let factors = (0..spec.model.layers).map(|layer| model.architecture().residual_factor(layer));
     if let Some(factor) = factors.into_iter().find(|&factor| factor != 1.0) {
         return Err(factors_left(factor));
@@ -91,7 +98,8 @@ pub fn export(model: &Model, spec: &CheckedSpec, beside: &Annotations, folder: &
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
     let metadata = BTreeMap::from(
-        [("format", "pt"), (EXPORT_KEY, EXPORT_LAYOUT)].map(|(key, text)| (key.to_owned(), text.to_owned())),
+        [("format", "pt"), (EXPORT_KEY, EXPORT_LAYOUT)]
+            .map(|(key, text)| (key.to_owned(), text.to_owned())),
     );
     deferred::write(&folder.join(SINGLE), written(model), metadata)?;
     write_json(&folder.join("config.json"), &config)?;
@@ -133,11 +141,17 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
 /// The class of transformers that computes what the spec says.
 fn class(spec: &CheckedSpec) -> Result<&'static str> {
     let model = &spec.model;
-    let refuse =
-        |setting, expected: &'static str, came: String| Err(ModelError::Export { setting, expected, came });
-    let (is_classes, is_full) = (model.objective == Objective::Classes, model.attention == Attention::Full);
+    let refuse = |setting, expected: &'static str, came: String| {
+        Err(ModelError::Export { setting, expected, came })
+    };
+    let (is_classes, is_full) =
+        (model.objective == Objective::Classes, model.attention == Attention::Full);
     if is_classes && model.architecture == Architecture::Bert && !is_full {
-        return refuse("model.attention", "full for classes of bert", format!("{:?}", model.attention));
+        return refuse(
+            "model.attention",
+            "full for classes of bert",
+            format!("{:?}", model.attention),
+        );
     }
     let pooling = if is_full { Pooling::First } else { Pooling::LastReal };
     if is_classes && model.pooling != pooling {
@@ -152,8 +166,9 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
         (Architecture::Bert, Objective::NextToken) => "BertLMHeadModel",
         (Architecture::Vit, _) => "ViTForImageClassification",
         (Architecture::Llama, _) => {
-            let [tokens, classes] =
-                LlamaKind::of(spec).map(LlamaKind::classes).ok_or_else(|| llama_without_class(spec))?;
+            let [tokens, classes] = LlamaKind::of(spec)
+                .map(LlamaKind::classes)
+                .ok_or_else(|| llama_without_class(spec))?;
             if is_classes { classes } else { tokens }
         }
     })
@@ -262,7 +277,11 @@ fn special_tokens(beside: &Annotations) -> [(&'static str, Value); 3] {
         several => json!(several),
     };
     let one = |token: Option<u32>| json!(token);
-    [("bos_token_id", one(beside.begin)), ("eos_token_id", ends), ("pad_token_id", one(beside.padding))]
+    [
+        ("bos_token_id", one(beside.begin)),
+        ("eos_token_id", ends),
+        ("pad_token_id", one(beside.padding)),
+    ]
 }
 
 fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
@@ -271,7 +290,11 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
     }
     if given.len() != classes {
         let came = format!("{} names for {classes} classes", given.len());
-        return Err(ModelError::Export { setting: "labels", expected: "a name for each class", came });
+        return Err(ModelError::Export {
+            setting: "labels",
+            expected: "a name for each class",
+            came,
+        });
     }
     Ok(given.to_vec())
 }

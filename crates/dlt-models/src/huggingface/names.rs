@@ -29,13 +29,21 @@ pub(crate) struct Piece {
 impl Piece {
     /// The rows of our tensor that a file's tensor is. Its shape must have been checked.
     pub(crate) fn packed(&self, theirs: &Tensor) -> Result<Tensor> {
-        Ok(if self.is_turned { theirs.t()?.contiguous()? } else { theirs.reshape(self.part.as_slice())? })
+        Ok(if self.is_turned {
+            theirs.t()?.contiguous()?
+        } else {
+            theirs.reshape(self.part.as_slice())?
+        })
     }
 
     /// The file's tensor of ours.
     pub(crate) fn unpacked(&self, ours: &Tensor) -> Result<Tensor> {
         let rows = ours.narrow(0, self.first, self.part[0])?;
-        Ok(if self.is_turned { rows.t()?.contiguous()? } else { rows.reshape(self.shape.as_slice())? })
+        Ok(if self.is_turned {
+            rows.t()?.contiguous()?
+        } else {
+            rows.reshape(self.shape.as_slice())?
+        })
     }
 }
 
@@ -68,7 +76,8 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
     let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
         let (head_width, half) = (architecture.head_width(), shape[0] / 2);
-        let (queries, keys) = (architecture.form().heads * head_width, architecture.key_heads() * head_width);
+        let (queries, keys) =
+            (architecture.form().heads * head_width, architecture.key_heads() * head_width);
         let rows = if theirs.len() == 3 { vec![queries, keys, keys] } else { vec![half, half] };
         let mut first = 0;
         let piece = |(theirs, rows): (&&str, usize)| {
@@ -88,7 +97,11 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
     let is_turned = TURNED.iter().any(|end| name.ends_with(end));
     vec![Piece {
         name: own.unwrap_or(name).to_owned(),
-        shape: if is_turned { vec![shape[1], shape[0]] } else { shape_there(architecture, name, shape) },
+        shape: if is_turned {
+            vec![shape[1], shape[0]]
+        } else {
+            shape_there(architecture, name, shape)
+        },
         part: shape.to_vec(),
         first: 0,
         is_turned,
@@ -97,7 +110,9 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
 
 /// The shape in a file of a tensor that is there in one piece.
 fn shape_there(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<usize> {
-    let StemInput::Pictures { patch, .. } = architecture.stem_input() else { return shape.to_vec() };
+    let StemInput::Pictures { patch, .. } = architecture.stem_input() else {
+        return shape.to_vec();
+    };
     if name.ends_with("embeddings.patch_embeddings.projection.weight") {
         return vec![shape[0], shape[1] / (patch * patch), patch, patch];
     }
@@ -132,7 +147,11 @@ pub(crate) fn all_pieces(architecture: &dyn Architecture) -> BTreeMap<String, Ve
 ///
 /// # Errors
 /// Fails where the device has no memory left.
-pub fn tensors(architecture: &dyn Architecture, name: &str, ours: &Tensor) -> Result<Vec<(String, Tensor)>> {
+pub fn tensors(
+    architecture: &dyn Architecture,
+    name: &str,
+    ours: &Tensor,
+) -> Result<Vec<(String, Tensor)>> {
     let pieces = pieces(architecture, name, ours.dims());
     pieces.into_iter().map(|piece| Ok((piece.name.clone(), piece.unpacked(ours)?))).collect()
 }
@@ -174,7 +193,8 @@ pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     all.extend(running_name(name));
     let norms: Vec<_> = all.iter().filter_map(|name| old_norm(name)).collect();
     all.extend(norms);
-    let bare: Vec<_> = all.iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect();
+    let bare: Vec<_> =
+        all.iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect();
     all.extend(bare);
     all
 }
@@ -238,7 +258,9 @@ const OTHER_HEADS: [&str; 9] = [
 pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
     let own = name.strip_prefix(prefix).unwrap_or(name);
     // No prediction reads the pooler of a ViT.
-    if BUFFERS.iter().any(|end| name.ends_with(end)) || prefix == "vit." && own.starts_with("pooler.") {
+    if BUFFERS.iter().any(|end| name.ends_with(end))
+        || prefix == "vit." && own.starts_with("pooler.")
+    {
         return Use::None;
     }
     match OTHER_HEADS.iter().any(|head| own.starts_with(head)) {

@@ -125,7 +125,8 @@ impl<'a> Settings<'a> {
 
     /// A number, if there is one.
     pub(crate) fn real_if_given(&self, key: &str) -> Result<Option<f64>> {
-        let number = |value: &Value| value.as_f64().ok_or_else(|| self.refuse_value(key, "a number"));
+        let number =
+            |value: &Value| value.as_f64().ok_or_else(|| self.refuse_value(key, "a number"));
         self.given(key).map(number).transpose()
     }
 
@@ -141,13 +142,15 @@ impl<'a> Settings<'a> {
 
     /// True or false, or `default` where the key is absent or null.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        let flag = |value: &Value| value.as_bool().ok_or_else(|| self.refuse_value(key, "true or false"));
+        let flag =
+            |value: &Value| value.as_bool().ok_or_else(|| self.refuse_value(key, "true or false"));
         self.given(key).map_or(Ok(default), flag)
     }
 
     /// A word, if there is one.
     pub(crate) fn word(&self, key: &str) -> Result<Option<&'a str>> {
-        let word = |value: &'a Value| value.as_str().ok_or_else(|| self.refuse_value(key, "a word"));
+        let word =
+            |value: &'a Value| value.as_str().ok_or_else(|| self.refuse_value(key, "a word"));
         self.given(key).map(word).transpose()
     }
 

@@ -80,7 +80,9 @@ impl Shards {
             }
         }
         let [(safe, safe_index), (torch, torch_index)] = LAYOUTS;
-        Err(refuse(format!("expected {safe}, {safe_index}, {torch} or {torch_index}, got none of them")))
+        Err(refuse(format!(
+            "expected {safe}, {safe_index}, {torch} or {torch_index}, got none of them"
+        )))
     }
 
     fn open_index(folder: &Path, index: &Path) -> Result<Self> {
@@ -99,7 +101,8 @@ impl Shards {
             named.insert(tensor.clone(), file);
         }
         let names: Vec<_> = named.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let missing: Vec<_> = names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
+        let missing: Vec<_> =
+            names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
         if !missing.is_empty() {
             let reason = format!(
                 "expected the files that it names in its folder, got none called {}: fetch the model again",
@@ -114,7 +117,8 @@ impl Shards {
             let number = names.binary_search(&file).unwrap_or_default();
             if files[number].shape(&tensor).is_none() {
                 let index = index.file_name().unwrap_or_default().to_string_lossy();
-                let reason = format!("expected tensor `{tensor}`, as {index} says, got none of that name");
+                let reason =
+                    format!("expected tensor `{tensor}`, as {index} says, got none of that name");
                 return Err(ModelError::Format { path: files[number].path().to_owned(), reason });
             }
             places.insert(tensor, number);
@@ -137,8 +141,10 @@ impl Shards {
             }
         }
         let wrapper = wrapper(places.keys());
-        let places =
-            places.into_iter().map(|(name, place)| (name[wrapper.len()..].to_owned(), place)).collect();
+        let places = places
+            .into_iter()
+            .map(|(name, place)| (name[wrapper.len()..].to_owned(), place))
+            .collect();
         Ok(Self { files, places, wrapper, aliases })
     }
 
@@ -184,7 +190,10 @@ impl Shards {
             ));
         }
         if self.aliases > 0 {
-            notes.push(format!("{} of the weights are listed as other names of shared ones", self.aliases));
+            notes.push(format!(
+                "{} of the weights are listed as other names of shared ones",
+                self.aliases
+            ));
         }
         notes
     }
@@ -209,7 +218,8 @@ fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
 /// The first of some names, and how many more there are.
 pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+    let shown: Vec<_> =
+        names.iter().take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -47,11 +47,14 @@ impl Weights {
         let twins = twins(architecture);
         let find = |name: &str| {
             let mut all = spellings(prefix, name);
-            all.extend(twins.iter().filter(|twin| twin.used == name).map(|twin| twin.other.to_owned()));
+            all.extend(
+                twins.iter().filter(|twin| twin.used == name).map(|twin| twin.other.to_owned()),
+            );
             all.into_iter().find(|name| shards.holds(name))
         };
         let names = pieces.values().flatten().map(|piece| piece.name.as_str());
-        let found: BTreeMap<_, _> = names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
+        let found: BTreeMap<_, _> =
+            names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
         let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
         let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
         let (mut unused, mut unknown) = (Vec::new(), Vec::new());
@@ -62,8 +65,14 @@ impl Weights {
                 Use::Unknown => unknown.push(name.to_owned()),
             }
         }
-        let weights =
-            Self { folder: folder.to_owned(), shards, pieces, found, unused, device: device.clone() };
+        let weights = Self {
+            folder: folder.to_owned(),
+            shards,
+            pieces,
+            found,
+            unused,
+            device: device.clone(),
+        };
         weights.check_names(&unknown)?;
         weights.check_twins(&twins)?;
         Ok(weights)
@@ -78,8 +87,10 @@ impl Weights {
     /// [`ModelError::Io`] where it cannot be read.
     pub fn lookup(&self, ours: &str) -> Result<Option<Tensor>> {
         let Some(pieces) = self.pieces.get(ours) else { return Ok(None) };
-        let parts =
-            pieces.iter().map(|piece| piece.packed(&self.read(piece)?)).collect::<Result<Vec<_>>>()?;
+        let parts = pieces
+            .iter()
+            .map(|piece| piece.packed(&self.read(piece)?))
+            .collect::<Result<Vec<_>>>()?;
         let packed = match parts.as_slice() {
             [only] => only.clone(),
             parts => Tensor::cat(parts, 0).context(|| format!("packing {ours}"))?,
@@ -105,7 +116,9 @@ impl Weights {
                 .iter()
                 .map(|entry| format!("{}{}", architecture.block_prefix(layer), entry.name));
             let pieces = ours.filter_map(|name| self.pieces.get(&name)).flatten();
-            pieces.map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name))).collect()
+            pieces
+                .map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name)))
+                .collect()
         };
         let mut first = BTreeMap::new();
         let owner = |layer| match places(layer) {
@@ -138,8 +151,11 @@ impl Weights {
     }
 
     fn read(&self, piece: &Piece) -> Result<Tensor> {
-        let refuse =
-            |came| ModelError::Weight { name: piece.name.clone(), expected: piece.shape.clone(), came };
+        let refuse = |came| ModelError::Weight {
+            name: piece.name.clone(),
+            expected: piece.shape.clone(),
+            came,
+        };
         let missing = || refuse(format!("it is missing in {}", self.folder.display()));
         let name = self.found.get(&piece.name).ok_or_else(missing)?;
         let (shape, path) = self.shards.shape(name).ok_or_else(missing)?;
@@ -167,13 +183,17 @@ impl Weights {
     /// Refuses a tied tensor whose second copy is another tensor.
     fn check_twins(&self, twins: &[Twin]) -> Result<()> {
         for Twin { used, other, .. } in twins.iter().filter(|twin| !twin.is_written) {
-            let Some(found) = self.found.get(*used).filter(|found| found != other) else { continue };
-            let (Some(first), Some(second)) = (self.shards.read(found)?, self.shards.read(other)?) else {
+            let Some(found) = self.found.get(*used).filter(|found| found != other) else {
+                continue;
+            };
+            let (Some(first), Some(second)) = (self.shards.read(found)?, self.shards.read(other)?)
+            else {
                 continue;
             };
             if first.dims() != second.dims() || bits(&first)? != bits(&second)? {
-                let reason =
-                    format!("expected `{other}` to equal `{found}`, as the output is tied, got another");
+                let reason = format!(
+                    "expected `{other}` to equal `{found}`, as the output is tied, got another"
+                );
                 return Err(ModelError::Format { path: self.folder.clone(), reason });
             }
         }

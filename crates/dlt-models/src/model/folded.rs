@@ -23,13 +23,16 @@ impl Model {
     /// [`ModelError::Export`] where `plain` has factors itself; fails where the device has no memory left.
     pub fn folded(&self, plain: Box<dyn Architecture>) -> Result<Self> {
         let layers = 0..self.binding.n_layers();
-        if let Some(factor) = layers.map(|layer| plain.residual_factor(layer)).find(|&factor| factor != 1.0) {
+        if let Some(factor) =
+            layers.map(|layer| plain.residual_factor(layer)).find(|&factor| factor != 1.0)
+        {
             return Err(factors_left(factor));
         }
         let binding = self.folded_binding();
         let lookup = |name: &str| self.folded_parameter(name);
         let (rules, kernels) = (self.rules, self.kernels);
-        let folded = Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
+        let folded =
+            Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
         Ok(folded.training(self.trains).computing_in(self.activations))
     }
 
@@ -38,30 +41,40 @@ impl Model {
         let (before, layers) = (self.binding.partition(), 0..self.binding.n_layers());
         let factor = |layer: usize| self.architecture.residual_factor(layer).to_bits();
         let lowest = |layer: usize| {
-            let same = |other: &usize| before[*other] == before[layer] && factor(*other) == factor(layer);
+            let same =
+                |other: &usize| before[*other] == before[layer] && factor(*other) == factor(layer);
             (0..layer).find(same).unwrap_or(layer)
         };
         let after: Vec<_> = layers.clone().map(lowest).collect();
-        let frozen: Vec<_> = layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
+        let frozen: Vec<_> =
+            layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
         let is_parted = |layer: usize| after[layer] == layer && before[layer] != layer;
         let trains = |&layer: &usize| self.binding.is_independent(layer) || is_parted(layer);
         let independent: Vec<_> = layers.filter(trains).collect();
-        Binding::from_parts(&after, &frozen, &independent).expect("the lowest layer of each group is its own")
+        Binding::from_parts(&after, &frozen, &independent)
+            .expect("the lowest layer of each group is its own")
     }
 
     /// A parameter by its name, times the factor of its layer where it ends a branch.
     fn folded_parameter(&self, name: &str) -> Result<Option<Tensor>> {
         for layer in 0..self.binding.n_layers() {
-            let Some(own) = name.strip_prefix(self.architecture.block_prefix(layer).as_str()) else {
+            let Some(own) = name.strip_prefix(self.architecture.block_prefix(layer).as_str())
+            else {
                 continue;
             };
             let number = self.bank.layout().number(own)?;
             let weights = self.bank.parameter(self.binding.storage(layer), number)?;
             let factor = self.architecture.residual_factor(layer);
             let is_scaled = factor != 1.0 && self.architecture.branch_ends().contains(&own);
-            return Ok(Some(if is_scaled { self.kernels.scaled(&weights, factor as f32)? } else { weights }));
+            return Ok(Some(if is_scaled {
+                self.kernels.scaled(&weights, factor as f32)?
+            } else {
+                weights
+            }));
         }
-        let Some(own) = name.strip_prefix(self.architecture.shared_prefix()) else { return Ok(None) };
+        let Some(own) = name.strip_prefix(self.architecture.shared_prefix()) else {
+            return Ok(None);
+        };
         let number = self.shared.layout().number(own)?;
         Ok(Some(self.shared.variables()[number].as_detached_tensor()))
     }

@@ -39,10 +39,15 @@ fn matches_reference_action_traces() {
                 numbers(&row["storage"]),
                 "trace of {n_layers} layers, row {rows}"
             );
-            let flags: Vec<bool> =
-                (0..n_layers).map(|layer| binding.slot(layer, Gradient::Owner) == Some(layer)).collect();
-            let expected: Vec<bool> =
-                row["gradient"].as_array().expect("flags").iter().map(|flag| flag == true).collect();
+            let flags: Vec<bool> = (0..n_layers)
+                .map(|layer| binding.slot(layer, Gradient::Owner) == Some(layer))
+                .collect();
+            let expected: Vec<bool> = row["gradient"]
+                .as_array()
+                .expect("flags")
+                .iter()
+                .map(|flag| flag == true)
+                .collect();
             assert_eq!(flags, expected);
             rows += 1;
         }
@@ -54,7 +59,10 @@ fn matches_reference_action_traces() {
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     (1usize..8).prop_flat_map(|n_layers| {
         let action = (0..n_layers).map(|layer| 0..=layer).collect::<Vec<_>>();
-        prop::collection::vec(action.prop_map(|values| Action::new(values).expect("in range")), 1..6)
+        prop::collection::vec(
+            action.prop_map(|values| Action::new(values).expect("in range")),
+            1..6,
+        )
     })
 }
 
@@ -235,7 +243,9 @@ proptest! {
 fn joint(binding: &mut Binding, rules: &Rules, from: &State, action: &[usize]) -> State {
     let action = Action::new(action.to_vec()).expect("an action");
     let to = State::from_action(&action);
-    binding.apply(rules, &Change { from, to: &to, action: &action, visited: None }).expect("equal depths");
+    binding
+        .apply(rules, &Change { from, to: &to, action: &action, visited: None })
+        .expect("equal depths");
     to
 }
 
@@ -262,7 +272,11 @@ fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() 
     let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
     let mut binding = start();
     let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
-    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 3], 4), "all train their own");
+    assert_eq!(
+        (binding.partition(), binding.n_independent()),
+        (vec![0, 1, 2, 3], 4),
+        "all train their own"
+    );
     let state = joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
     assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 2], 3));
     let block = binding.storage(1);
@@ -295,8 +309,8 @@ fn alias_shares_storage_while_the_state_says_independent() {
 fn rejects_a_state_of_another_depth() {
     let (from, action) = (State::all_tied(4), Action::all_zero(4));
     let to = State::from_action(&action);
-    let refused =
-        Binding::frozen(3).apply(&PAPER, &Change { from: &from, to: &to, action: &action, visited: None });
+    let refused = Binding::frozen(3)
+        .apply(&PAPER, &Change { from: &from, to: &to, action: &action, visited: None });
     assert_eq!(
         refused.expect_err("another depth").to_string(),
         "expected a state of 3 layers, came one of 4"

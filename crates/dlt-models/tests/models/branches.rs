@@ -50,7 +50,11 @@ fn law_factors_of_one_change_no_bit() {
             let of = |factors: &[f64]| {
                 let model = family.drawn_scaled(factors, of_state([0, 1, 0, 1]), PAPER, kernels);
                 let (loss, gradients) = gradients(family, &model, Checkpointing::None);
-                (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>(), bits(&scores(family, &model)))
+                (
+                    loss.to_bits(),
+                    all(&gradients).map(bits).collect::<Vec<_>>(),
+                    bits(&scores(family, &model)),
+                )
             };
             let plain = of(&[]);
             assert_eq!(plain, of(&[1.0; 4]), "{family:?} {kernels:?}");
@@ -101,14 +105,19 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
                 let model = family.drawn_scaled(&THIRDS, of_state([0, 1, 1, 1]), PAPER, kernels);
                 gradients(family, &model.computing_in(activations), Checkpointing::None)
             };
-            let ((wide, of_wide), (narrow, of_narrow)) = (of(Activations::F32), of(Activations::Bf16));
+            let ((wide, of_wide), (narrow, of_narrow)) =
+                (of(Activations::F32), of(Activations::Bf16));
             let what = format!("{family:?} {kernels:?}");
             let [of_loss, of_norm] = NARROW_TOLERANCE;
-            assert!(wide.to_bits() != narrow.to_bits() && (wide - narrow).abs() < of_loss * wide, "{what}");
+            assert!(
+                wide.to_bits() != narrow.to_bits() && (wide - narrow).abs() < of_loss * wide,
+                "{what}"
+            );
             let apart: f64 = all(&of_wide)
                 .zip(all(&of_narrow))
                 .map(|(a, b)| {
-                    let apart = (a - b).and_then(|apart| apart.sqr()?.sum_all()?.to_scalar::<f32>());
+                    let apart =
+                        (a - b).and_then(|apart| apart.sqr()?.sum_all()?.to_scalar::<f32>());
                     f64::from(apart.expect("f32"))
                 })
                 .sum();
@@ -124,7 +133,8 @@ fn law_a_split_keeps_the_function_of_scaled_branches() {
     let (from, to) = (State::all_tied(4), State::new(vec![0, 1, 0, 1]).expect("a state"));
     for family in Family::ALL {
         for kernels in KERNELS {
-            let mut model = family.drawn_scaled(&[0.25; 4], Binding::of_state(&from), PAPER, kernels);
+            let mut model =
+                family.drawn_scaled(&[0.25; 4], Binding::of_state(&from), PAPER, kernels);
             let before = scores(family, &model);
             let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
             assert!(model.keeps_function(&change).expect("a change"));
@@ -140,7 +150,8 @@ fn law_factors_in_the_weights_compute_the_same() {
     for family in Family::ALL {
         for kernels in KERNELS {
             let model = family.drawn_scaled(&EXACT, of_state([0, 0, 2, 2]), PAPER, kernels);
-            let folded = model.folded(family.with_head(family.head())).expect("a plain architecture");
+            let folded =
+                model.folded(family.with_head(family.head())).expect("a plain architecture");
             assert!(model.has_residual_factors() && !folded.has_residual_factors());
             assert_eq!(folded.binding().partition(), [0, 0, 2, 2]);
             assert_eq!(
@@ -149,11 +160,15 @@ fn law_factors_in_the_weights_compute_the_same() {
                 "{family:?} {kernels:?}"
             );
             let thirds = family.drawn_scaled(&THIRDS, of_state([0, 1, 1, 1]), PAPER, kernels);
-            let folded = thirds.folded(family.with_head(family.head())).expect("a plain architecture");
+            let folded =
+                thirds.folded(family.with_head(family.head())).expect("a plain architecture");
             let apart = distance(&scores(family, &thirds), &scores(family, &folded));
             assert!(apart < SCORE_TOLERANCE, "{family:?} {kernels:?}: {apart}");
             let plain = family.drawn(of_state([0, 1, 1, 1]), PAPER, kernels);
-            assert!(distance(&scores(family, &thirds), &scores(family, &plain)) > 1e-3, "{family:?}");
+            assert!(
+                distance(&scores(family, &thirds), &scores(family, &plain)) > 1e-3,
+                "{family:?}"
+            );
         }
     }
 }
@@ -166,7 +181,8 @@ fn blocks_with_different_factors_are_parted() {
             [(of_state([0, 0, 0, 3]), [0, 0, 2, 3]), (Binding::frozen(4), [0, 1, 2, 3])]
         {
             let model = family.drawn_scaled(&EXACT, binding, PAPER, Kernels::Fused);
-            let folded = model.folded(family.with_head(family.head())).expect("a plain architecture");
+            let folded =
+                model.folded(family.with_head(family.head())).expect("a plain architecture");
             assert_eq!(folded.binding().partition(), partition);
             assert_eq!(bits(&scores(family, &model)), bits(&scores(family, &folded)), "{family:?}");
         }
@@ -180,10 +196,17 @@ fn rejects_factors_that_a_reader_would_not_know() {
         let text = error.to_string();
         assert!(text.contains("tying.residual_scale") && text.contains("0.5"), "{text}");
     };
-    says(model.folded(Family::Gpt2.scaled(&[1.0, 0.5, 1.0, 1.0])).expect_err("factors would be there twice"));
+    says(
+        model
+            .folded(Family::Gpt2.scaled(&[1.0, 0.5, 1.0, 1.0]))
+            .expect_err("factors would be there twice"),
+    );
     let mut spec = Spec::default();
     spec.model.layers = 4;
     let (spec, folder) = (spec.check().expect("a spec"), tempfile::tempdir().expect("a folder"));
-    says(export(&model, &spec, &Annotations::default(), folder.path()).expect_err("factors would be lost"));
+    says(
+        export(&model, &spec, &Annotations::default(), folder.path())
+            .expect_err("factors would be lost"),
+    );
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }

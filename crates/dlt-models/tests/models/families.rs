@@ -11,7 +11,9 @@ use dlt_models::gpt2::Gpt2 as Gpt2Model;
 use dlt_models::llama::{Llama as LlamaModel, Turning};
 use dlt_models::vit::Vit;
 use dlt_models::{Batch, Model};
-use dlt_spec::spec::{Attention, AttentionBias, FeedForwardBias, Objective, Output, Pooling, RotaryKind};
+use dlt_spec::spec::{
+    Attention, AttentionBias, FeedForwardBias, Objective, Output, Pooling, RotaryKind,
+};
 
 use crate::fixtures::small;
 
@@ -77,7 +79,9 @@ impl Family {
         match self {
             Gpt2 | BertCausal | LlamaBiased => HeadSettings::NEXT_TOKEN,
             Gpt2Own | Llama => HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN },
-            BertMasked => HeadSettings { objective: Objective::MaskedToken, ..HeadSettings::NEXT_TOKEN },
+            BertMasked => {
+                HeadSettings { objective: Objective::MaskedToken, ..HeadSettings::NEXT_TOKEN }
+            }
             Gpt2Classes | LlamaClasses => HeadSettings::of_classes(CLASSES, Pooling::LastReal),
             Gpt2Single => HeadSettings::of_classes(1, Pooling::LastPosition),
             BertFirst | VitFirst => HeadSettings::of_classes(CLASSES, Pooling::First),
@@ -102,10 +106,13 @@ impl Family {
         match self {
             Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Box::new(Gpt2Model { form, ..small }),
             BertCausal | BertMasked | BertFirst | BertMean | BertSingle => {
-                let attention = if self == BertCausal { Attention::Causal } else { Attention::Full };
+                let attention =
+                    if self == BertCausal { Attention::Causal } else { Attention::Full };
                 Box::new(Bert { form, positions, vocabulary, gelu: Gelu::Erf, attention })
             }
-            VitFirst | VitMean => Box::new(Vit { form, picture: PICTURE, patch: PATCH, gelu: Gelu::Erf }),
+            VitFirst | VitMean => {
+                Box::new(Vit { form, picture: PICTURE, patch: PATCH, gelu: Gelu::Erf })
+            }
             Llama | LlamaClasses => Box::new(LlamaModel {
                 form,
                 key_heads: 1,
@@ -150,7 +157,8 @@ impl Family {
         kernels: Kernels,
     ) -> Model {
         let architecture = self.scaled(factors);
-        Model::new(architecture, binding, rules, kernels, 7, &Device::Cpu).expect("a small model fits")
+        Model::new(architecture, binding, rules, kernels, 7, &Device::Cpu)
+            .expect("a small model fits")
     }
 
     /// Windows by a formula. Where there are several, the first one is full and the others are padded, for the
@@ -169,7 +177,11 @@ impl Family {
             types: matches!(self, BertFirst | BertMean)
                 .then(|| (0..n).map(|at| u32::from(at % TOKENS > 3)).collect()),
             lengths: pads.then(|| lengths.collect()),
-            padding: if matches!(self, Gpt2Single | BertSingle) { Padding::Seen } else { Padding::Hidden },
+            padding: if matches!(self, Gpt2Single | BertSingle) {
+                Padding::Seen
+            } else {
+                Padding::Hidden
+            },
             pixels: match is_picture {
                 true => (0..windows * 3 * PICTURE * PICTURE).map(pixel).collect(),
                 false => Vec::new(),
@@ -223,7 +235,11 @@ impl Examples {
             padding: self.padding,
         };
         Batch {
-            input: if self.ids.is_empty() { Input::Pictures(&self.pixels) } else { Input::Tokens(tokens) },
+            input: if self.ids.is_empty() {
+                Input::Pictures(&self.pixels)
+            } else {
+                Input::Tokens(tokens)
+            },
             wanted: match &self.predicted {
                 Predicted::Every(targets) => Wanted::Every(targets),
                 Predicted::Some(targets) => Wanted::Some(targets),

@@ -18,11 +18,14 @@ fn law_a_saved_model_computes_the_same_bits() {
     let mut model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     let ids: Vec<u32> = (0..9).collect();
     let check = |model: &dlt_models::Model| {
-        model.save(&path, &BTreeMap::from([("note".to_owned(), "kept".to_owned())])).expect("saved");
+        model
+            .save(&path, &BTreeMap::from([("note".to_owned(), "kept".to_owned())]))
+            .expect("saved");
         let file = ModelFile::open(&path).expect("opened");
         assert_eq!(file.metadata()["note"], "kept");
         assert_eq!(file.binding().partition(), model.binding().partition());
-        let read = file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
+        let read =
+            file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
         let logits = |model: &dlt_models::Model| model.next_logits(&ids).expect("logits");
         assert_eq!(logits(model), logits(&read));
         for layer in 0..4 {
@@ -37,7 +40,11 @@ fn law_a_saved_model_computes_the_same_bits() {
     check(&model);
     let tied = std::fs::metadata(&path).expect("there").len();
     assert!(tied < 2 * 4 * (2 * model.n_block_parameters() + model.n_shared_parameters()) as u64);
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        1,
+        "nothing else is left"
+    );
 }
 
 #[test]
@@ -65,7 +72,9 @@ fn rejects_damaged_and_foreign_files() {
     // A bit anywhere: in a weight, in the binding, in a note.
     let [storage, weight] = [b"\"storage\":\"".as_slice(), &bytes[bytes.len() - 40..]];
     for part in [storage, weight] {
-        let at = bytes.windows(part.len()).rposition(|found| found == part).expect("there") + part.len() - 1;
+        let at = bytes.windows(part.len()).rposition(|found| found == part).expect("there")
+            + part.len()
+            - 1;
         let mut flipped = bytes.clone();
         flipped[at + usize::from(part == storage)] ^= 1;
         let says = refusal(&flipped);
@@ -73,7 +82,8 @@ fn rejects_damaged_and_foreign_files() {
     }
     let text = |from: &str, to: &str| {
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
-        let text = String::from_utf8(bytes[8..header].to_vec()).expect("text").replacen(from, to, 1);
+        let text =
+            String::from_utf8(bytes[8..header].to_vec()).expect("text").replacen(from, to, 1);
         [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[header..]].concat()
     };
     let says = refusal(&text(r#""dtype":"F32""#, r#""dtype":"I32""#));
@@ -112,7 +122,8 @@ fn law_equal_models_are_equal_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| {
         let path = folder.path().join(name);
-        let notes = BTreeMap::from([("b".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())]);
+        let notes =
+            BTreeMap::from([("b".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())]);
         drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &notes).expect("saved");
         std::fs::read(path).expect("there")
     };
@@ -131,7 +142,10 @@ fn rejects_a_file_of_another_shape() {
     };
     let with = |form| dlt_models::gpt2::Gpt2 { form, ..small() };
     let wider = with(Form { width: 24, ..small().form });
-    assert_eq!(refusal(wider), "tensor `transformer.wte.weight`: expected shape [31, 24], got [31, 12]");
+    assert_eq!(
+        refusal(wider),
+        "tensor `transformer.wte.weight`: expected shape [31, 24], got [31, 12]"
+    );
     let deeper = with(Form { layers: 5, ..small().form });
     assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
 }

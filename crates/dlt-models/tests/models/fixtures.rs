@@ -23,7 +23,8 @@ pub(crate) fn json(name: &str) -> Value {
 }
 
 pub(crate) fn tensors(name: &str) -> BufferedSafetensors {
-    BufferedSafetensors::new(std::fs::read(path(name)).expect("the fixture is there")).expect("safetensors")
+    BufferedSafetensors::new(std::fs::read(path(name)).expect("the fixture is there"))
+        .expect("safetensors")
 }
 
 pub(crate) fn numbers(value: &Value) -> Vec<usize> {
@@ -69,7 +70,8 @@ pub(crate) fn small() -> Gpt2 {
 }
 
 pub(crate) fn drawn(binding: Binding, rules: Rules, kernels: Kernels) -> Model {
-    Model::new(Box::new(small()), binding, rules, kernels, 7, &Device::Cpu).expect("a small model fits")
+    Model::new(Box::new(small()), binding, rules, kernels, 7, &Device::Cpu)
+        .expect("a small model fits")
 }
 
 pub(crate) fn stored(
@@ -87,17 +89,30 @@ pub(crate) fn stored(
             Err(_) => Ok(None),
         }
     };
-    Model::from_weights(Box::new(architecture), binding, rules, kernels, &lookup, None, &Device::Cpu)
-        .expect("the fixture holds every weight")
+    Model::from_weights(
+        Box::new(architecture),
+        binding,
+        rules,
+        kernels,
+        &lookup,
+        None,
+        &Device::Cpu,
+    )
+    .expect("the fixture holds every weight")
 }
 
 /// Largest absolute difference; infinite where a value is not finite, because a maximum over floats passes
 /// over NaN.
 pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
-    let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    let values =
+        |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
     assert_eq!(a.dims(), b.dims());
-    let differences = values(a).into_iter().zip(values(b)).map(|(a, b)| (f64::from(a) - f64::from(b)).abs());
-    differences.fold(0.0, |largest, apart| if apart.is_finite() { largest.max(apart) } else { f64::INFINITY })
+    let differences =
+        values(a).into_iter().zip(values(b)).map(|(a, b)| (f64::from(a) - f64::from(b)).abs());
+    differences.fold(
+        0.0,
+        |largest, apart| if apart.is_finite() { largest.max(apart) } else { f64::INFINITY },
+    )
 }
 
 #[test]

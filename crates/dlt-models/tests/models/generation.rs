@@ -47,13 +47,23 @@ fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
     [
         ("gpt2", Box::new(Gpt2 { form: form(), positions, vocabulary, gelu })),
         ("gpt2 with scaled branches", Box::new(Gpt2 { form: scaled, positions, vocabulary, gelu })),
-        ("bert", Box::new(Bert { form: form(), positions, vocabulary, gelu, attention: Attention::Causal })),
+        (
+            "bert",
+            Box::new(Bert {
+                form: form(),
+                positions,
+                vocabulary,
+                gelu,
+                attention: Attention::Causal,
+            }),
+        ),
         ("llama", Box::new(llama)),
     ]
 }
 
 fn bindings() -> Vec<Binding> {
-    let of_owners = |owners: [usize; 4]| Binding::of_state(&State::new(owners.to_vec()).expect("a state"));
+    let of_owners =
+        |owners: [usize; 4]| Binding::of_state(&State::new(owners.to_vec()).expect("a state"));
     vec![of_owners([0, 1, 2, 3]), of_owners([0, 0, 2, 0]), Binding::frozen(4)]
 }
 
@@ -83,7 +93,15 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 fn wanted(prompts: &[Vec<u32>], sampling: Sampling) -> Continuation<'_> {
-    Continuation { prompts, tokens: 6, context: POSITIONS, stop: &[], sampling, seed: 11, at_once: 8 }
+    Continuation {
+        prompts,
+        tokens: 6,
+        context: POSITIONS,
+        stop: &[],
+        sampling,
+        seed: 11,
+        at_once: 8,
+    }
 }
 
 fn samplings() -> [Sampling; 2] {
@@ -163,7 +181,11 @@ fn matches_reference_logits_without_a_cache() {
             let each = new.len() / sequences.len();
             for ((&sequence, new), logits) in sequences.iter().zip(new.chunks(each)).zip(&logits) {
                 texts[sequence].extend(new);
-                assert_near(logits, &whole(&texts[sequence]), &format!("{what}: sequence {sequence}"));
+                assert_near(
+                    logits,
+                    &whole(&texts[sequence]),
+                    &format!("{what}: sequence {sequence}"),
+                );
                 assert_eq!(decoder.held(sequence), texts[sequence].len());
             }
         }
@@ -184,7 +206,10 @@ fn law_a_cache_changes_no_text() {
             let prompts = prompts();
             let wanted = wanted(&prompts, sampling);
             let cached = continued(&model, &wanted);
-            assert!(cached.iter().all(|(tokens, end)| tokens.len() == 6 && *end == End::Length), "{what}");
+            assert!(
+                cached.iter().all(|(tokens, end)| tokens.len() == 6 && *end == End::Length),
+                "{what}"
+            );
             let cached: Vec<_> = cached.into_iter().map(|(tokens, _)| tokens).collect();
             assert_eq!(cached, uncached(&model, &wanted), "{what} {sampling:?}");
         }
@@ -215,12 +240,15 @@ fn matches_reference_continuations() {
         for kernels in KERNELS {
             let model = of_transformers(name, kernels);
             for penalty in [1.0, 1.3] {
-                let runs: Vec<_> = runs.iter().filter(|run| run["repetition_penalty"] == penalty).collect();
+                let runs: Vec<_> =
+                    runs.iter().filter(|run| run["repetition_penalty"] == penalty).collect();
                 let prompts: Vec<_> = runs.iter().map(|run| ids(&run["prompt"])).collect();
                 let sampling = Sampling::GREEDY.penalising_repetition(penalty).expect("valid");
                 let context = model.architecture().max_tokens();
-                let wanted = Continuation { tokens: new_tokens, context, ..wanted(&prompts, sampling) };
-                let expected: Vec<_> = runs.iter().map(|run| (ids(&run["tokens"]), End::Length)).collect();
+                let wanted =
+                    Continuation { tokens: new_tokens, context, ..wanted(&prompts, sampling) };
+                let expected: Vec<_> =
+                    runs.iter().map(|run| (ids(&run["tokens"]), End::Length)).collect();
                 assert_eq!(expected.len(), 2);
                 assert_eq!(continued(&model, &wanted), expected, "{name} {kernels:?} {penalty}");
             }
@@ -233,9 +261,13 @@ fn matches_reference_continuations() {
 fn law_a_text_outgrows_the_context_by_halves() {
     let prompts = [prompts(), vec![(0..20).collect()]].concat();
     for (what, model) in models().into_iter().take(3) {
-        for (context, sampling) in [1, 2, 5, 8, 99].into_iter().zip(samplings().into_iter().cycle()) {
+        for (context, sampling) in [1, 2, 5, 8, 99].into_iter().zip(samplings().into_iter().cycle())
+        {
             let wanted = Continuation { tokens: 23, context, ..wanted(&prompts, sampling) };
-            let cached = continued(&model, &wanted).into_iter().map(|(tokens, _)| tokens).collect::<Vec<_>>();
+            let cached = continued(&model, &wanted)
+                .into_iter()
+                .map(|(tokens, _)| tokens)
+                .collect::<Vec<_>>();
             let seen = Continuation { context: context.min(POSITIONS), ..wanted };
             assert_eq!(cached, uncached(&model, &seen), "{what}: {context}");
         }
@@ -250,7 +282,11 @@ fn law_a_text_does_not_depend_on_the_others() {
         let wanted = wanted(&together, sampling);
         let texts = continued(&model, &wanted);
         for at_once in 0..4 {
-            assert_eq!(continued(&model, &Continuation { at_once, ..wanted }), texts, "{at_once} at once");
+            assert_eq!(
+                continued(&model, &Continuation { at_once, ..wanted }),
+                texts,
+                "{at_once} at once"
+            );
         }
         for number in 0..together.len() {
             let mut others = vec![vec![17, 18], vec![19], vec![20, 21, 22]];
@@ -302,7 +338,8 @@ fn a_text_that_is_broken_off_leaves_the_others() {
     told.expect("generates");
     let tokens = |number: usize, count: usize| {
         let (tokens, _) = &whole[number];
-        [vec![Event::Read], tokens[..count].iter().map(|&token| Event::Token(token)).collect()].concat()
+        [vec![Event::Read], tokens[..count].iter().map(|&token| Event::Token(token)).collect()]
+            .concat()
     };
     let ended = |events: Vec<Event>, why| [events, vec![Event::End(why)]].concat();
     assert_eq!(events[0], ended(tokens(0, 0), End::Broken));
@@ -327,13 +364,21 @@ fn rejects_models_that_predict_something_else() {
     ];
     for (head, came) in heads {
         let family = Gpt2 { form: Form { head, ..form() }, ..small() };
-        let model = Model::new(Box::new(family), Binding::frozen(4), PAPER, Kernels::Fused, 7, &Device::Cpu);
+        let model = Model::new(
+            Box::new(family),
+            Binding::frozen(4),
+            PAPER,
+            Kernels::Fused,
+            7,
+            &Device::Cpu,
+        );
         let model = model.expect("a small model fits");
         let expected =
             format!("expected a model that predicts the next token, came one that predicts {came}");
         assert_eq!(Decoder::new(&model, 1, 4).expect_err("it cannot").to_string(), expected);
-        let refused =
-            generate(&model, &wanted(&prompts(), Sampling::GREEDY), |_, _| ControlFlow::Continue(()));
+        let refused = generate(&model, &wanted(&prompts(), Sampling::GREEDY), |_, _| {
+            ControlFlow::Continue(())
+        });
         assert_eq!(refused.expect_err("it cannot").to_string(), expected);
     }
 }
@@ -342,7 +387,8 @@ fn rejects_models_that_predict_something_else() {
 fn rejects_prompts_that_do_not_fit() {
     let model = gpt2();
     let refusal = |prompts: &[Vec<u32>]| {
-        let told = generate(&model, &wanted(prompts, Sampling::GREEDY), |_, _| ControlFlow::Continue(()));
+        let told =
+            generate(&model, &wanted(prompts, Sampling::GREEDY), |_, _| ControlFlow::Continue(()));
         told.expect_err("does not fit").to_string()
     };
     let none = "batch: expected at least one token in each prompt, came none in prompt 1";
@@ -366,7 +412,11 @@ fn rejects_feeding_what_cannot_be_and_holds_what_it_held() {
     let mut decoder = Decoder::new(&model, 2, 5).expect("memory");
     decoder.feed(&[0], &[1, 2, 3]).expect("feeds");
     for (sequences, tokens, word) in [
-        (&[0, 1][..], &[1, 2, 3, 4, 5, 6][..], "expected at most 2 more tokens in sequence 0, came 3"),
+        (
+            &[0, 1][..],
+            &[1, 2, 3, 4, 5, 6][..],
+            "expected at most 2 more tokens in sequence 0, came 3",
+        ),
         (&[0], &[31], "token ids below 31, came 31"),
         (&[0, 1], &[1], "expected tokens in windows of one length, came 1 tokens in 2 windows"),
         (&[0], &[], "expected tokens in windows of one length"),

@@ -31,13 +31,16 @@ fn pass(n_tokens: usize, checkpointing: Checkpointing) -> TrainingPass {
 pub(crate) fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
     let rows: Vec<Vec<usize>> = value.as_array().expect("windows").iter().map(numbers).collect();
     let ids = |skip: usize, drop: usize| {
-        rows.iter().flat_map(|row| row[skip..row.len() - drop].iter().map(|&id| id as u32)).collect()
+        rows.iter()
+            .flat_map(|row| row[skip..row.len() - drop].iter().map(|&id| id as u32))
+            .collect()
     };
     (ids(0, 1), ids(1, 0), rows.len())
 }
 
 pub(crate) fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
-    let count = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config holds {key}")) as usize;
+    let count =
+        |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config holds {key}")) as usize;
     Gpt2 {
         form: Form {
             layers: count("layers"),
@@ -83,7 +86,8 @@ fn matches_reference_every_gradient() {
                     "{name} {kernels:?}: {mean} for {expected}"
                 );
                 let compared = compare(&model, &gradients, |tensor| {
-                    file.load(&format!("{name}/{tensor}"), &Device::Cpu).expect("the fixture holds it")
+                    file.load(&format!("{name}/{tensor}"), &Device::Cpu)
+                        .expect("the fixture holds it")
                 });
                 assert_eq!(compared, 4 + 12 * state.n_independent());
             }
@@ -95,11 +99,16 @@ fn matches_reference_every_gradient() {
 #[test]
 fn matches_reference_every_gradient_of_scaled_branches() {
     let (gpt2, oracle) = (json("gpt2/gradients.json"), json("growth/residual.json"));
-    let (initial, file) = (tensors("gpt2/gradients.safetensors"), tensors("growth/residual.safetensors"));
+    let (initial, file) =
+        (tensors("gpt2/gradients.safetensors"), tensors("growth/residual.safetensors"));
     let (inputs, targets, windows) = windows(&gpt2["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);
-    let factors: Vec<f64> =
-        oracle["factors"].as_array().expect("a list").iter().map(|x| x.as_f64().expect("a factor")).collect();
+    let factors: Vec<f64> = oracle["factors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|x| x.as_f64().expect("a factor"))
+        .collect();
     assert_eq!(factors, [1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0]);
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 2);
@@ -112,8 +121,12 @@ fn matches_reference_every_gradient_of_scaled_branches() {
         for checkpointing in CHECKPOINTING {
             let (loss, gradients) =
                 model.gradients(&batch, &pass(targets.len(), checkpointing)).expect("a pass");
-            let (mean, expected) = (loss / targets.len() as f64, case["loss"].as_f64().expect("a loss"));
-            assert!((mean - expected).abs() < LOSS_TOLERANCE, "{name} {kernels:?}: {mean} for {expected}");
+            let (mean, expected) =
+                (loss / targets.len() as f64, case["loss"].as_f64().expect("a loss"));
+            assert!(
+                (mean - expected).abs() < LOSS_TOLERANCE,
+                "{name} {kernels:?}: {mean} for {expected}"
+            );
             let compared = compare(&model, &gradients, |tensor| {
                 file.load(&format!("{name}/{tensor}"), &Device::Cpu).expect("the fixture holds it")
             });
@@ -123,7 +136,11 @@ fn matches_reference_every_gradient_of_scaled_branches() {
 }
 
 /// Compares every gradient with the oracle's of the same name; returns how many.
-fn compare(model: &Model, gradients: &Gradients, oracle: impl Fn(&str) -> candle_core::Tensor) -> usize {
+fn compare(
+    model: &Model,
+    gradients: &Gradients,
+    oracle: impl Fn(&str) -> candle_core::Tensor,
+) -> usize {
     let (architecture, mut compared) = (model.architecture(), 0);
     let mut check = |name: String, gradient: &candle_core::Tensor| {
         let apart = distance(gradient, &oracle(&name));

@@ -22,7 +22,12 @@ const CHECKPOINTING: [Checkpointing; 2] = [Checkpointing::None, Checkpointing::B
 const WINDOWS: usize = 3;
 
 fn pass(batch: &Batch<'_>, checkpointing: Checkpointing) -> TrainingPass {
-    TrainingPass { checkpointing, dropout: None, scale: 1.0 / batch.n_predictions() as f64, sketch: None }
+    TrainingPass {
+        checkpointing,
+        dropout: None,
+        scale: 1.0 / batch.n_predictions() as f64,
+        sketch: None,
+    }
 }
 
 fn dropout(first_window: usize) -> Option<DropoutPass> {
@@ -44,7 +49,8 @@ fn layouts(model: &Model, gradients: &Gradients) -> Vec<Arc<Layout>> {
 /// Queries, keys and values have one bias, which is looked at as a whole: that of the keys alone has no gradient, see
 /// [`law_keys_have_a_bias_that_changes_nothing`].
 fn assert_nothing_is_left_out(model: &Model, gradients: &Gradients, what: &str) {
-    let independent: Vec<_> = (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
+    let independent: Vec<_> =
+        (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
     assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), independent, "{what}");
     let names: Vec<_> = layouts(model, gradients)
         .iter()
@@ -92,8 +98,9 @@ fn every_trainable_parameter_has_a_gradient_in_every_state() {
     for family in Family::ALL {
         for (index, binding) in bindings.iter().enumerate() {
             // Each kernel meets each rule in half of the states.
-            for (kernels, gradient) in
-                KERNELS.into_iter().zip([Gradient::Sum, Gradient::Owner].into_iter().cycle().skip(index % 2))
+            for (kernels, gradient) in KERNELS
+                .into_iter()
+                .zip([Gradient::Sum, Gradient::Owner].into_iter().cycle().skip(index % 2))
             {
                 let model = family.drawn(binding.clone(), Rules { gradient, ..PAPER }, kernels);
                 check_before_and_after_a_step(
@@ -108,8 +115,8 @@ fn every_trainable_parameter_has_a_gradient_in_every_state() {
 
 /// The readings of untying and re-tying, each with both rules of gradients.
 fn readings() -> Vec<Rules> {
-    let pairs =
-        [Untie::Copy, Untie::Alias].map(|untie| [Retied::Follow, Retied::Keep].map(|retied| (untie, retied)));
+    let pairs = [Untie::Copy, Untie::Alias]
+        .map(|untie| [Retied::Follow, Retied::Keep].map(|retied| (untie, retied)));
     let rules = |(untie, retied)| {
         [Gradient::Sum, Gradient::Owner].map(|gradient| Rules { gradient, untie, retied, ..PAPER })
     };
@@ -146,7 +153,10 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
                 }
             }
         }
-        assert!(shared_storage > 0, "{family:?}: the test wants independent layers that share storage");
+        assert!(
+            shared_storage > 0,
+            "{family:?}: the test wants independent layers that share storage"
+        );
     }
 }
 
@@ -162,15 +172,19 @@ fn law_keys_have_a_bias_that_changes_nothing() {
             let model = family.drawn(Binding::of_state(&State::independent(4)), PAPER, kernels);
             let examples = family.examples(WINDOWS);
             let batch = examples.batch();
-            let (_, gradients) = model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
+            let (_, gradients) =
+                model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
             for (slot, block) in &gradients.slots {
                 for (entry, gradient) in model.bank().layout().entries().iter().zip(block) {
                     if !entry.name.ends_with("qkv.bias") && !entry.name.ends_with("c_attn.bias") {
                         continue;
                     }
-                    let third = |part: usize| norm(&gradient.narrow(0, 12 * part, 12).expect("three parts"));
+                    let third = |part: usize| {
+                        norm(&gradient.narrow(0, 12 * part, 12).expect("three parts"))
+                    };
                     let [queries, keys, values] = [0, 1, 2].map(third);
-                    let what = format!("{family:?} {kernels:?} layer {slot}: {queries} {keys} {values}");
+                    let what =
+                        format!("{family:?} {kernels:?} layer {slot}: {queries} {keys} {values}");
                     assert!(keys <= ROUNDING * norm(gradient), "{what}");
                     assert!(queries > keys && values > keys, "{what}");
                     biases += 1;
@@ -209,12 +223,17 @@ fn gradients_are_slopes(factors: &[f64]) {
             let loss = || model.gradients(&batch, &settings).expect("a pass").0 * settings.scale;
             let (_, gradients) = model.gradients(&batch, &settings).expect("a pass");
             let of_all = gradients.norm().expect("a norm");
-            let blocks = gradients.slots.iter().map(|(&slot, block)| (model.slot_parameters(slot), block));
-            for (parameters, gradients) in std::iter::once((model.shared(), &gradients.shared)).chain(blocks)
+            let blocks =
+                gradients.slots.iter().map(|(&slot, block)| (model.slot_parameters(slot), block));
+            for (parameters, gradients) in
+                std::iter::once((model.shared(), &gradients.shared)).chain(blocks)
             {
                 let entries = parameters.layout().entries().iter();
-                for ((entry, variable), gradient) in entries.zip(parameters.variables()).zip(gradients) {
-                    let (here, norm) = (variable.as_tensor().copy().expect("memory"), norm(gradient));
+                for ((entry, variable), gradient) in
+                    entries.zip(parameters.variables()).zip(gradients)
+                {
+                    let (here, norm) =
+                        (variable.as_tensor().copy().expect("memory"), norm(gradient));
                     let moved = |length: f64| {
                         let moved = (gradient * (length / norm)).and_then(|step| &here + step);
                         variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
@@ -252,7 +271,8 @@ fn law_checkpointing_changes_no_bit() {
             assert_eq!(kept_loss.to_bits(), again_loss.to_bits(), "{family:?}");
             let bits = |gradients| all(gradients).map(bits).collect::<Vec<_>>();
             assert_eq!(bits(&kept), bits(&again), "{family:?}");
-            let without = model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
+            let without =
+                model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
             assert_ne!(without.0, kept_loss, "{family:?}: dropout changes the loss");
         }
     }
@@ -269,8 +289,10 @@ fn law_micro_batches_sum_to_the_batch() {
         for kernels in KERNELS {
             let binding = Binding::of_state(&State::new(vec![0, 0, 2, 0]).expect("a state"));
             let model = family.drawn(binding, PAPER, kernels);
-            let settings =
-                |first| TrainingPass { dropout: dropout(first), ..pass(&batch, Checkpointing::None) };
+            let settings = |first| TrainingPass {
+                dropout: dropout(first),
+                ..pass(&batch, Checkpointing::None)
+            };
             let (loss, whole) = model.gradients(&batch, &settings(0)).expect("a pass");
             for windows in [2, 1] {
                 let (mut summed_loss, mut summed) = (0.0, Gradients::default());
@@ -300,7 +322,8 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
         let batch = examples.batch();
         for kernels in KERNELS {
             let model = family.drawn(Binding::frozen(4), PAPER, kernels);
-            let (loss, _) = model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
+            let (loss, _) =
+                model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
             let evaluated = model.loss_sum(&batch).expect("a loss");
             assert!((evaluated - loss).abs() / loss < 1e-6, "{family:?}: {evaluated} for {loss}");
         }
@@ -314,9 +337,14 @@ fn the_feature_composed_leaves_no_loop_of_ours() {
     for family in Family::ALL {
         let [fused, composed] = KERNELS.map(|kernels| {
             let model = family.drawn(Binding::of_state(&State::independent(4)), PAPER, kernels);
-            let pass =
-                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
-            let (loss, gradients) = model.gradients(&family.examples(2).batch(), &pass).expect("a pass");
+            let pass = TrainingPass {
+                checkpointing: Checkpointing::None,
+                dropout: None,
+                scale: 0.1,
+                sketch: None,
+            };
+            let (loss, gradients) =
+                model.gradients(&family.examples(2).batch(), &pass).expect("a pass");
             (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>())
         });
         assert_eq!(fused, composed, "{family:?}");

@@ -57,19 +57,28 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
             let labels: Vec<f64> = (0..6).map(|window| f64::from((window * 5 + 1) % 2)).collect();
             let scores = single_scores(&model, &batch);
             assert!(scores.iter().any(|z| *z > 0.0) || scores.iter().any(|z| *z < 0.0));
-            let losses =
-                scores.iter().zip(&labels).map(|(z, y)| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p());
+            let losses = scores
+                .iter()
+                .zip(&labels)
+                .map(|(z, y)| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p());
             let expected: f64 = losses.sum();
             let loss = model.loss_sum(&batch).expect("a loss");
-            assert!((loss - expected).abs() < TOLERANCE * expected, "{family:?}: {loss} for {expected}");
+            assert!(
+                (loss - expected).abs() < TOLERANCE * expected,
+                "{family:?}: {loss} for {expected}"
+            );
             if family == Family::BertSingle {
                 let settings = TrainingPass { dropout: None, ..pass(&batch) };
                 let (_, gradients) = model.gradients(&batch, &settings).expect("a pass");
                 let slopes = scores.iter().zip(&labels).map(|(z, y)| 1.0 / (1.0 + (-z).exp()) - y);
                 let expected = slopes.sum::<f64>() * settings.scale;
-                let bias = gradient(&model, &gradients, "classifier.bias").to_vec1::<f32>().expect("f32");
+                let bias =
+                    gradient(&model, &gradients, "classifier.bias").to_vec1::<f32>().expect("f32");
                 assert_eq!(bias.len(), 1);
-                assert!((f64::from(bias[0]) - expected).abs() < TOLERANCE, "{bias:?} for {expected}");
+                assert!(
+                    (f64::from(bias[0]) - expected).abs() < TOLERANCE,
+                    "{bias:?} for {expected}"
+                );
             }
         }
     }
@@ -94,7 +103,15 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
             };
             let HeadSettings { pooling, .. } = family.head();
             let two = family.with_head(HeadSettings::of_classes(2, pooling));
-            let two = Model::from_weights(two, independent(), PAPER, kernels, &lookup, None, &Device::Cpu);
+            let two = Model::from_weights(
+                two,
+                independent(),
+                PAPER,
+                kernels,
+                &lookup,
+                None,
+                &Device::Cpu,
+            );
             let two = two.expect("every weight is there");
             let examples = family.examples(4);
             let batch = examples.batch();
@@ -113,8 +130,9 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
                     entry.name
                 );
             }
-            let blocks =
-                |gradients: &Gradients| gradients.slots.values().flatten().map(bits).collect::<Vec<_>>();
+            let blocks = |gradients: &Gradients| {
+                gradients.slots.values().flatten().map(bits).collect::<Vec<_>>()
+            };
             assert_eq!(blocks(&ours), blocks(&expected));
             let scores = |model: &Model| bits(&model.scores(&batch).expect("scores"));
             assert_eq!(scores(&single), scores(&two));
@@ -152,12 +170,17 @@ fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_go
                     assert_eq!(loss.to_bits(), expected_loss.to_bits(), "{family:?}");
                     assert!(ours.slots.is_empty(), "{family:?}");
                     let own = head.architecture().own_head();
-                    let names = head.trained_shared().layout().entries().iter().map(|entry| entry.name);
+                    let names =
+                        head.trained_shared().layout().entries().iter().map(|entry| entry.name);
                     assert_eq!(names.collect::<Vec<_>>(), own, "{family:?}");
                     assert_eq!(ours.shared.len(), own.len());
                     for name in own {
                         let theirs = gradient(&whole, &expected, name);
-                        assert_eq!(bits(gradient(&head, &ours, name)), bits(theirs), "{family:?} {name}");
+                        assert_eq!(
+                            bits(gradient(&head, &ours, name)),
+                            bits(theirs),
+                            "{family:?} {name}"
+                        );
                     }
                     let trained: usize = all(&ours).map(Tensor::elem_count).sum();
                     assert_eq!(head.n_trainable_parameters(), trained);
@@ -178,7 +201,8 @@ fn law_pieces_add_up_where_the_head_alone_trains() {
         let (_, whole) = model.gradients(&batch, &pass(&batch)).expect("a pass");
         let mut summed = Gradients::default();
         for (first_window, piece) in batch.pieces(2) {
-            let dropout = pass(&batch).dropout.map(|dropout| DropoutPass { first_window, ..dropout });
+            let dropout =
+                pass(&batch).dropout.map(|dropout| DropoutPass { first_window, ..dropout });
             let settings = TrainingPass { dropout, ..pass(&batch) };
             model.add_gradients(&piece, &settings, &mut summed).expect("a pass");
         }

@@ -64,7 +64,11 @@ fn matches_reference_logits_of_a_shorter_text() {
         let case = Case::new(name);
         let expected = case.oracle("short_logits");
         let ids = case.ids()[..expected.dims()[1]].to_vec();
-        let batch = Batch { input: Input::Tokens(Tokens::of(&ids)), wanted: Wanted::Every(&ids), windows: 1 };
+        let batch = Batch {
+            input: Input::Tokens(Tokens::of(&ids)),
+            wanted: Wanted::Every(&ids),
+            windows: 1,
+        };
         for kernels in KERNELS {
             let scores = case.model(kernels).scores(&batch).expect("scores");
             let scores = scores.reshape(expected.dims()).expect("as many");
@@ -87,10 +91,20 @@ fn matches_reference_loss_and_every_gradient() {
             let evaluated = model.loss_sum(&batch).expect("a loss") / count;
             assert!((evaluated - loss).abs() <= LOSS * loss, "{name}: {evaluated} for {loss}");
             for checkpointing in [Checkpointing::None, Checkpointing::Block] {
-                let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / count, sketch: None };
+                let pass =
+                    TrainingPass { checkpointing, dropout: None, scale: 1.0 / count, sketch: None };
                 let (sum, gradients) = model.gradients(&batch, &pass).expect("a pass");
-                assert!((sum / count - loss).abs() <= LOSS * loss, "{name}: {} for {loss}", sum / count);
-                check_gradients(&case, &model, &gradients, &format!("{name} {kernels:?} {checkpointing:?}"));
+                assert!(
+                    (sum / count - loss).abs() <= LOSS * loss,
+                    "{name}: {} for {loss}",
+                    sum / count
+                );
+                check_gradients(
+                    &case,
+                    &model,
+                    &gradients,
+                    &format!("{name} {kernels:?} {checkpointing:?}"),
+                );
             }
         }
     }
@@ -123,7 +137,8 @@ fn check_gradients(case: &Case, model: &Model, gradients: &Gradients, what: &str
 fn bits(model: &Model) -> BTreeMap<String, Vec<u32>> {
     let named = model.named_tensors().expect("memory");
     let bits = |tensor: &Tensor| {
-        let tensor = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all()).expect("memory");
+        let tensor =
+            tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all()).expect("memory");
         tensor.to_vec1::<f32>().expect("f32").into_iter().map(f32::to_bits).collect()
     };
     named.iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()

@@ -39,7 +39,8 @@ fn gradients(model: &Model, examples: &Examples, checkpointing: Checkpointing) -
 }
 
 fn names(model: &Model, gradients: &Gradients) -> Vec<String> {
-    let shared = model.trained_shared().layout().entries().iter().map(|entry| entry.name.to_owned());
+    let shared =
+        model.trained_shared().layout().entries().iter().map(|entry| entry.name.to_owned());
     let block = |slot: &usize| {
         let slot = *slot;
         model.bank().layout().entries().iter().map(move |entry| format!("{slot} {}", entry.name))
@@ -81,7 +82,10 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
                 let product: f64 = came.iter().zip(&expected).map(|(a, b)| a * b).sum();
                 let cosine = product / (long * length);
                 assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}");
-                assert!((long / length - 1.0).abs() < NORM_TOLERANCE, "{what}: {name}: {long} for {length}");
+                assert!(
+                    (long / length - 1.0).abs() < NORM_TOLERANCE,
+                    "{what}: {name}: {long} for {length}"
+                );
             }
             assert_eq!(names.len(), all(&wide).count());
             assert!(all(&narrow).zip(all(&wide)).all(|(a, b)| bits(a) != bits(b)), "{what}");
@@ -121,7 +125,10 @@ fn law_narrow_models_generate_from_what_they_compute() {
             decoder.feed(&[0], &tokens[4..5]).expect("logits");
             let fed = decoder.feed(&[0], &tokens[5..]).expect("logits").remove(0);
             for (fed, whole) in fed.iter().zip(&whole) {
-                assert!((fed - whole).abs() < TOLERANCE, "{family:?} {kernels:?}: {fed} for {whole}");
+                assert!(
+                    (fed - whole).abs() < TOLERANCE,
+                    "{family:?} {kernels:?}: {fed} for {whole}"
+                );
             }
         }
     }

@@ -47,8 +47,12 @@ fn rejects_tokens_outside_the_vocabulary() {
 #[test]
 fn rejects_windows_that_are_too_long_or_uneven() {
     for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
-        let batch = |ids, targets, windows| refusal(family, &Batch::next_token(ids, targets, windows));
-        assert_eq!(batch(&[1; 10], &[1; 10], 1), "batch: expected at most 9 tokens a window, came 10");
+        let batch =
+            |ids, targets, windows| refusal(family, &Batch::next_token(ids, targets, windows));
+        assert_eq!(
+            batch(&[1; 10], &[1; 10], 1),
+            "batch: expected at most 9 tokens a window, came 10"
+        );
         let shape = "batch: expected tokens in windows of one length, came ";
         assert_eq!(batch(&[], &[], 0), format!("{shape}0 tokens in 0 windows"));
         assert_eq!(batch(&[1, 2, 3], &[1, 2, 3], 2), format!("{shape}3 tokens in 2 windows"));
@@ -60,8 +64,9 @@ fn rejects_windows_that_are_too_long_or_uneven() {
 #[test]
 fn rejects_padding_that_cannot_be() {
     for family in Family::of_classes().filter(|family| readers().any(|reader| reader == *family)) {
-        let lengths =
-            |lengths: Vec<usize>| changed(family, |examples| examples.lengths = Some(lengths.clone()));
+        let lengths = |lengths: Vec<usize>| {
+            changed(family, |examples| examples.lengths = Some(lengths.clone()))
+        };
         let expected = "batch: expected 2 lengths from 1 to 9, came ";
         assert_eq!(lengths(vec![9, 0]), format!("{expected}[9, 0]"));
         assert_eq!(lengths(vec![10, 9]), format!("{expected}[10, 9]"));
@@ -72,7 +77,8 @@ fn rejects_padding_that_cannot_be() {
 #[test]
 fn rejects_types_of_tokens_that_are_none() {
     for family in [Family::BertFirst, Family::BertMean, Family::BertMasked] {
-        let types = |types: Vec<u32>| changed(family, |examples| examples.types = Some(types.clone()));
+        let types =
+            |types: Vec<u32>| changed(family, |examples| examples.types = Some(types.clone()));
         let expected = "batch: expected 18 token types below 2, came ";
         assert_eq!(types(vec![2; 18]), format!("{expected}18 of them, up to Some(2)"));
         assert_eq!(types(vec![1; 17]), format!("{expected}17 of them, up to Some(1)"));
@@ -82,7 +88,9 @@ fn rejects_types_of_tokens_that_are_none() {
 #[test]
 fn rejects_hidden_tokens_that_are_none() {
     let targets = |targets: Vec<Option<u32>>| {
-        changed(Family::BertMasked, |examples| examples.predicted = Predicted::Some(targets.clone()))
+        changed(Family::BertMasked, |examples| {
+            examples.predicted = Predicted::Some(targets.clone())
+        })
     };
     assert_eq!(targets(vec![None; 18]), "batch: expected at least one target, came none");
     assert_eq!(targets(vec![Some(1); 17]), "batch: expected 18 places of targets, came 17");
@@ -97,7 +105,10 @@ fn rejects_classes_that_are_none() {
         };
         // A single score tells two classes apart.
         let told = if matches!(family, Family::Gpt2Single | Family::BertSingle) { 2 } else { 3 };
-        assert_eq!(labels(vec![0, told]), format!("batch: expected classes below {told}, came {told}"));
+        assert_eq!(
+            labels(vec![0, told]),
+            format!("batch: expected classes below {told}, came {told}")
+        );
         assert_eq!(labels(vec![0]), "batch: expected 2 targets, came 1");
     }
 }
@@ -110,12 +121,16 @@ fn rejects_pictures_of_another_size_and_inputs_of_another_kind() {
         assert_eq!(short, format!("{expected}200 numbers in 2 pictures"));
         let none = Batch { input: Input::Pictures(&[]), wanted: Wanted::Classes(&[]), windows: 0 };
         assert_eq!(refusal(family, &none), format!("{expected}0 numbers in 0 pictures"));
-        let tokens =
-            Batch { input: Input::Tokens(Tokens::of(&[1, 2])), wanted: Wanted::Classes(&[1]), windows: 1 };
+        let tokens = Batch {
+            input: Input::Tokens(Tokens::of(&[1, 2])),
+            wanted: Wanted::Classes(&[1]),
+            windows: 1,
+        };
         assert_eq!(refusal(family, &tokens), "batch: expected pictures, came tokens");
     }
     let pixels = [0.0; 3 * PICTURE * PICTURE];
-    let picture = Batch { input: Input::Pictures(&pixels), wanted: Wanted::Classes(&[0]), windows: 1 };
+    let picture =
+        Batch { input: Input::Pictures(&pixels), wanted: Wanted::Classes(&[0]), windows: 1 };
     for family in readers() {
         assert_eq!(refusal(family, &picture), "batch: expected tokens, came pictures");
     }

@@ -158,8 +158,16 @@ fn conventional(model: &Model) -> Model {
     let named = model.named_tensors().expect("memory");
     let lookup = |name: &str| Ok(named.get(name).cloned());
     let binding = Binding::of_state(&State::independent(4));
-    Model::from_weights(Box::new(small()), binding, PAPER, Kernels::Fused, &lookup, None, &Device::Cpu)
-        .expect("every layer has weights of its own")
+    Model::from_weights(
+        Box::new(small()),
+        binding,
+        PAPER,
+        Kernels::Fused,
+        &lookup,
+        None,
+        &Device::Cpu,
+    )
+    .expect("every layer has weights of its own")
 }
 
 /// Through all 15 states and back, from either start: real weights, and the gradients that they get.
@@ -167,7 +175,8 @@ fn conventional(model: &Model) -> Model {
 fn law_replicated_layers_train_as_a_conventional_model_does() {
     let ids: Vec<u32> = (0..19).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let (batch, scale) = (Batch::next_token(&ids[..18], &ids[1..], 2), 1.0 / 18.0);
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
+    let pass =
+        TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
     for (binding, mut from) in [
         (Binding::frozen(4), State::all_tied(4)),
         (Binding::of_state(&State::independent(4)), State::independent(4)),
@@ -185,20 +194,25 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
             assert_eq!(model.bank().blocks().len(), 4);
             let conventional = conventional(&model);
             assert_eq!(model.n_trainable_parameters(), conventional.n_trainable_parameters());
-            let [(loss, ours), (expected, theirs)] =
-                [&model, &conventional].map(|model| model.gradients(&batch, &pass).expect("a pass"));
+            let [(loss, ours), (expected, theirs)] = [&model, &conventional]
+                .map(|model| model.gradients(&batch, &pass).expect("a pass"));
             assert_eq!(loss, expected);
             assert_eq!(ours.slots.len(), 4);
             for (slot, gradients) in &ours.slots {
                 assert!(are_equal(gradients, &theirs.slots[slot]), "layer {slot} in {to:?}");
-                for (variable, gradient) in model.slot_parameters(*slot).variables().iter().zip(gradients) {
+                for (variable, gradient) in
+                    model.slot_parameters(*slot).variables().iter().zip(gradients)
+                {
                     let moved = (gradient * -0.1).and_then(|step| variable.as_tensor() + step);
                     variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
                 }
             }
             let trained = weights(&model);
             let (a, b) = (&trained[to.owner(3)], &trained[3]);
-            assert!(to.is_independent(3) || !are_equal(a, b), "a layer and its owner part in {to:?}");
+            assert!(
+                to.is_independent(3) || !are_equal(a, b),
+                "a layer and its owner part in {to:?}"
+            );
             from = to;
         }
     }
@@ -219,7 +233,8 @@ fn law_a_saved_model_of_replicated_layers_computes_the_same_bits() {
     }
     model.save(&path, &BTreeMap::new()).expect("saved");
     let file = ModelFile::open(&path).expect("opened");
-    let read = file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
+    let read =
+        file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
     assert_eq!(read.binding().partition(), [0, 1, 2, 3]);
     assert_eq!(read.binding().n_independent(), 4);
     let logits = |model: &Model| model.next_logits(&ids).expect("logits");

@@ -37,7 +37,8 @@ fn the_lowest_id_wins_among_equals() {
 
 /// What is left to draw from, by sorting everything.
 fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
-    let mut ranked: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
+    let mut ranked: Vec<(u32, f64)> =
+        (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.truncate(top_k);
     let (total, mut kept) = (ranked.iter().map(|(_, weight)| weight).sum::<f64>(), 0.0);
@@ -53,12 +54,18 @@ fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
 fn matches_reference_candidates_of_many_tokens() {
     let logits: Vec<f32> = (0..300_u16).map(|id| f32::from(id * 77 % 300) / 300.0).collect();
     let mut rng = seeds::stream(5, "sampling");
-    for (top_k, top_p) in
-        [(None, 0.1), (None, 0.7), (None, 0.97), (Some(150), 1.0), (Some(150), 0.6), (Some(999), 0.5)]
-    {
+    for (top_k, top_p) in [
+        (None, 0.1),
+        (None, 0.7),
+        (None, 0.97),
+        (Some(150), 1.0),
+        (Some(150), 0.6),
+        (Some(999), 0.5),
+    ] {
         let sampling = Sampling::new(1.0, top_k, top_p).expect("valid");
         // The least likely is drawn about 40 times.
-        let drawn: BTreeSet<u32> = (0..20_000).map(|_| sampling.choose(&logits, &mut rng)).collect();
+        let drawn: BTreeSet<u32> =
+            (0..20_000).map(|_| sampling.choose(&logits, &mut rng)).collect();
         assert_eq!(drawn, reference(&logits, top_k.unwrap_or(300), top_p), "{top_k:?} {top_p}");
     }
 }
@@ -80,7 +87,8 @@ fn a_penalty_falls_once_on_each_token_that_is_there() {
 #[test]
 fn frequencies_are_the_softmax() {
     let total: f64 = LOGITS.iter().map(|&logit| f64::from(logit).exp()).sum();
-    for (count, logit) in counts(&Sampling::new(1.0, None, 1.0).expect("valid")).iter().zip(LOGITS) {
+    for (count, logit) in counts(&Sampling::new(1.0, None, 1.0).expect("valid")).iter().zip(LOGITS)
+    {
         let p = f64::from(logit).exp() / total;
         // Five standard deviations of a binomial share.
         assert!((*count as f64 / 20_000.0 - p).abs() < 5.0 * (p * (1.0 - p) / 20_000.0).sqrt());
@@ -100,13 +108,18 @@ fn top_k_and_top_p_cut_the_tail() {
 
 #[test]
 fn rejects_settings_out_of_range() {
-    let refusal = |temperature, k, p| Sampling::new(temperature, k, p).expect_err("out of range").to_string();
+    let refusal =
+        |temperature, k, p| Sampling::new(temperature, k, p).expect_err("out of range").to_string();
     assert_eq!(refusal(-1.0, None, 1.0), "temperature: expected a number of at least 0, came -1");
-    assert_eq!(refusal(f64::NAN, None, 1.0), "temperature: expected a number of at least 0, came NaN");
+    assert_eq!(
+        refusal(f64::NAN, None, 1.0),
+        "temperature: expected a number of at least 0, came NaN"
+    );
     assert_eq!(refusal(1.0, Some(0), 1.0), "top-k: expected at least 1, came 0");
     assert_eq!(refusal(1.0, None, 0.0), "top-p: expected more than 0 and at most 1, came 0");
-    let penalty =
-        |penalty| Sampling::GREEDY.penalising_repetition(penalty).expect_err("out of range").to_string();
+    let penalty = |penalty| {
+        Sampling::GREEDY.penalising_repetition(penalty).expect_err("out of range").to_string()
+    };
     assert_eq!(penalty(0.0), "repetition penalty: expected a number above 0, came 0");
     assert_eq!(penalty(f64::INFINITY), "repetition penalty: expected a number above 0, came inf");
 }

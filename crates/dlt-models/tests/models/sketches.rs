@@ -42,10 +42,9 @@ fn partly_frozen() -> Binding {
 /// The same model with a copy of its own of each layer's weights.
 fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Architecture>) -> Model {
     let lookup = |name: &str| -> dlt_models::Result<Option<Tensor>> {
-        let shared =
-            model.shared().layout().entries().iter().position(|entry| {
-                name.strip_prefix(model.architecture().shared_prefix()) == Some(entry.name)
-            });
+        let shared = model.shared().layout().entries().iter().position(|entry| {
+            name.strip_prefix(model.architecture().shared_prefix()) == Some(entry.name)
+        });
         if let Some(number) = shared {
             return Ok(Some(model.shared().variables()[number].as_detached_tensor().copy()?));
         }
@@ -61,19 +60,33 @@ fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Archite
         Ok(None)
     };
     let binding = Binding::of_state(&State::independent(4));
-    let untied =
-        Model::from_weights(architecture, binding, PAPER, model.kernels(), &lookup, None, &Device::Cpu);
+    let untied = Model::from_weights(
+        architecture,
+        binding,
+        PAPER,
+        model.kernels(),
+        &lookup,
+        None,
+        &Device::Cpu,
+    );
     untied.expect("every weight is there").computing_in(model.activations())
 }
 
-fn sketched(model: &Model, batch: &Batch<'_>, settings: &TrainingPass) -> (Gradients, PositionSketches) {
+fn sketched(
+    model: &Model,
+    batch: &Batch<'_>,
+    settings: &TrainingPass,
+) -> (Gradients, PositionSketches) {
     let (_, mut gradients) = model.gradients(batch, settings).expect("a pass");
     let sketches = gradients.sketches.take().expect("sketches were asked for");
     (gradients, sketches)
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(candle_core::DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("numbers")
+    tensor
+        .to_dtype(candle_core::DType::F64)
+        .and_then(|x| x.flatten_all()?.to_vec1())
+        .expect("numbers")
 }
 
 /// The sketch of some tensors as the kernels make it.
@@ -86,7 +99,10 @@ fn assert_near(came: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
     for (came, expected) in came.iter().zip(expected) {
         let apart = (came - expected).abs() / largest;
-        assert!(apart <= tolerance, "{what}: came {came}, expected {expected}, {apart:.1e} of {largest}");
+        assert!(
+            apart <= tolerance,
+            "{what}: came {came}, expected {expected}, {apart:.1e} of {largest}"
+        );
     }
 }
 
@@ -102,8 +118,9 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
                 let model = Family::Gpt2.drawn(of_state([0, 0, 2, 0]), rules, kernels);
                 let examples = Family::Gpt2.examples(3);
                 let batch = examples.batch();
-                let run =
-                    |sketch| model.gradients(&batch, &pass(&batch, checkpointing, sketch)).expect("a pass");
+                let run = |sketch| {
+                    model.gradients(&batch, &pass(&batch, checkpointing, sketch)).expect("a pass")
+                };
                 let ((plain_loss, plain), (loss, gradients)) = (run(None), run(Some(3)));
                 assert_eq!(plain_loss.to_bits(), loss.to_bits());
                 assert!(plain.sketches.is_none() && gradients.sketches.is_some());
@@ -118,7 +135,8 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
 /// the position has by itself, and of zeros where nobody takes it.
 #[test]
 fn law_each_position_has_the_sketch_of_its_own_gradient() {
-    let bindings = [of_state([0, 1, 2, 3]), of_state([0, 0, 0, 0]), of_state([0, 1, 0, 1]), partly_frozen()];
+    let bindings =
+        [of_state([0, 1, 2, 3]), of_state([0, 0, 0, 0]), of_state([0, 1, 0, 1]), partly_frozen()];
     for family in Family::ALL {
         for (kernels, activations) in [
             (Kernels::Fused, Activations::F32),
@@ -128,16 +146,21 @@ fn law_each_position_has_the_sketch_of_its_own_gradient() {
             for binding in &bindings {
                 for gradient in [Gradient::Sum, Gradient::Owner] {
                     let rules = Rules { gradient, ..PAPER };
-                    let model = family.drawn(binding.clone(), rules, kernels).computing_in(activations);
+                    let model =
+                        family.drawn(binding.clone(), rules, kernels).computing_in(activations);
                     let examples = family.examples(3);
                     let batch = examples.batch();
                     let untied = untied(&model, family.with_head(family.head()));
-                    let expected = untied.gradients(&batch, &pass(&batch, Checkpointing::None, None));
+                    let expected =
+                        untied.gradients(&batch, &pass(&batch, Checkpointing::None, None));
                     let (_, expected) = expected.expect("a pass");
                     for checkpointing in [Checkpointing::None, Checkpointing::Block] {
-                        let (_, came) = sketched(&model, &batch, &pass(&batch, checkpointing, Some(9)));
+                        let (_, came) =
+                            sketched(&model, &batch, &pass(&batch, checkpointing, Some(9)));
                         for layer in 0..4 {
-                            let what = format!("{family:?} {kernels:?} {activations:?} {gradient:?} {layer}");
+                            let what = format!(
+                                "{family:?} {kernels:?} {activations:?} {gradient:?} {layer}"
+                            );
                             let expected = match model.slot(layer) {
                                 Some(_) => sketch(kernels, &expected.slots[&layer], 9),
                                 None => vec![0.0; SKETCH_WIDTH],
@@ -176,11 +199,18 @@ fn law_pieces_of_a_batch_add_up() {
         let mut summed = Gradients::default();
         for (first_window, piece) in batch.pieces(2) {
             let dropout = settings.dropout.map(|dropout| DropoutPass { first_window, ..dropout });
-            model.add_gradients(&piece, &TrainingPass { dropout, ..settings }, &mut summed).expect("a pass");
+            model
+                .add_gradients(&piece, &TrainingPass { dropout, ..settings }, &mut summed)
+                .expect("a pass");
         }
         let summed = summed.sketches.expect("sketches");
         for layer in 0..4 {
-            assert_near(summed.of(layer), whole.of(layer), SKETCH_TOLERANCE, &format!("layer {layer}"));
+            assert_near(
+                summed.of(layer),
+                whole.of(layer),
+                SKETCH_TOLERANCE,
+                &format!("layer {layer}"),
+            );
         }
     }
 }
@@ -188,7 +218,8 @@ fn law_pieces_of_a_batch_add_up() {
 #[test]
 fn law_a_head_that_trains_alone_has_sketches_of_zeros() {
     for family in Family::of_classes() {
-        let model = family.drawn(of_state([0, 1, 0, 1]), PAPER, Kernels::Fused).training(Trains::Head);
+        let model =
+            family.drawn(of_state([0, 1, 0, 1]), PAPER, Kernels::Fused).training(Trains::Head);
         let examples = family.examples(3);
         let batch = examples.batch();
         let (_, sketches) = sketched(&model, &batch, &pass(&batch, Checkpointing::None, Some(4)));
@@ -204,11 +235,15 @@ fn rejects_pieces_of_another_projection() {
     let batch = examples.batch();
     for (first, second) in [(Some(1), Some(2)), (None, Some(2)), (Some(1), None)] {
         let mut gradients = Gradients::default();
-        let mut run =
-            |sketch| model.add_gradients(&batch, &pass(&batch, Checkpointing::None, sketch), &mut gradients);
+        let mut run = |sketch| {
+            model.add_gradients(&batch, &pass(&batch, Checkpointing::None, sketch), &mut gradients)
+        };
         run(first).expect("a first piece");
         let text = run(second).expect_err("another projection").to_string();
-        assert!(text.contains(&format!("{first:?}")) && text.contains(&format!("{second:?}")), "{text}");
+        assert!(
+            text.contains(&format!("{first:?}")) && text.contains(&format!("{second:?}")),
+            "{text}"
+        );
     }
 }
 
@@ -228,21 +263,29 @@ fn matches_reference_statistics() {
     let (inputs, targets, windows) = crate::gradients::windows(&oracle["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);
     let scale = 1.0 / targets.len() as f64;
-    let settings = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
+    let settings =
+        TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
     let cases = statistics["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 4);
     for case in cases {
         let state = State::new(numbers(&case["state"])).expect("a state");
-        let [products, distances, norms] = ["products", "distances", "norms"].map(|key| table(&case[key]));
+        let [products, distances, norms] =
+            ["products", "distances", "norms"].map(|key| table(&case[key]));
         for kernels in KERNELS {
             let what = format!("{state:?} {kernels:?}");
-            let config = || crate::gradients::architecture(&oracle["config"], dlt_kernels::Gelu::Tanh);
-            let model = stored(config(), Binding::of_state(&state), PAPER, kernels, &file, "initial/");
+            let config =
+                || crate::gradients::architecture(&oracle["config"], dlt_kernels::Gelu::Tanh);
+            let model =
+                stored(config(), Binding::of_state(&state), PAPER, kernels, &file, "initial/");
             let (_, by_position) =
                 untied(&model, Box::new(config())).gradients(&batch, &settings).expect("a pass");
-            let flat: Vec<Vec<f64>> =
-                by_position.slots.values().map(|block| block.iter().flat_map(values).collect()).collect();
-            let exact: Vec<f64> = flat.iter().flat_map(|a| flat.iter().map(move |b| dot(a, b))).collect();
+            let flat: Vec<Vec<f64>> = by_position
+                .slots
+                .values()
+                .map(|block| block.iter().flat_map(values).collect())
+                .collect();
+            let exact: Vec<f64> =
+                flat.iter().flat_map(|a| flat.iter().map(move |b| dot(a, b))).collect();
             assert_near(&exact, &products, STATISTICS_TOLERANCE, &what);
             let (came, came_norms) = model.weight_distances().expect("distances");
             assert_near(&came, &distances, STATISTICS_TOLERANCE, &what);
@@ -254,7 +297,9 @@ fn matches_reference_statistics() {
             for seed in 0..SEEDS {
                 let (_, sketches) =
                     sketched(&model, &batch, &TrainingPass { sketch: Some(seed), ..settings });
-                mean.iter_mut().zip(sketches.products()).for_each(|(mean, x)| *mean += x / SEEDS as f64);
+                mean.iter_mut()
+                    .zip(sketches.products())
+                    .for_each(|(mean, x)| *mean += x / SEEDS as f64);
             }
             for (i, j) in (0..16).map(|at| (at / 4, at % 4)) {
                 // The standard error of one sketch is at most √(2 / 256) of the product of both norms.
@@ -280,7 +325,8 @@ fn law_distances_are_those_of_the_weights_that_layers_use() {
                 .map(|block| block.iter().flat_map(values).collect())
                 .collect();
             let (distances, norms) = model.weight_distances().expect("distances");
-            let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            let apart =
+                |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
             let expected: Vec<f64> =
                 weights.iter().flat_map(|a| weights.iter().map(move |b| apart(a, b))).collect();
             assert_near(&distances, &expected, STATISTICS_TOLERANCE, "distances");

@@ -14,7 +14,8 @@ use crate::fixtures::{PAPER, distance, drawn, small};
 fn initial_weights_are_a_pure_function_of_seed_and_layer() {
     let layout = small().block_layout();
     let draw = |seed, place: &str| layout.draw(seed, place, &Device::Cpu).expect("memory");
-    let name = |name: &str| layout.entries().iter().position(|entry| entry.name == name).expect("named");
+    let name =
+        |name: &str| layout.entries().iter().position(|entry| entry.name == name).expect("named");
     let weight = name("mlp.c_fc.weight");
     assert_eq!(distance(&draw(1, "layer 2")[weight], &draw(1, "layer 2")[weight]), 0.0);
     assert!(distance(&draw(1, "layer 2")[weight], &draw(1, "layer 3")[weight]) > 0.0);
@@ -27,8 +28,10 @@ fn initial_weights_are_a_pure_function_of_seed_and_layer() {
 fn initial_weights_are_normal_with_their_standard_deviation() {
     let (std, n) = (0.02, 200_000);
     let layout = Layout::new(vec![Entry { name: "w", shape: vec![n], init: Init::Normal(std) }]);
-    let values = layout.draw(3, "shared", &Device::Cpu).expect("memory")[0].to_vec1::<f32>().expect("f32");
-    let moment = |power| values.iter().map(|&v| (f64::from(v) / std).powi(power)).sum::<f64>() / n as f64;
+    let values =
+        layout.draw(3, "shared", &Device::Cpu).expect("memory")[0].to_vec1::<f32>().expect("f32");
+    let moment =
+        |power| values.iter().map(|&v| (f64::from(v) / std).powi(power)).sum::<f64>() / n as f64;
     // Five standard errors of each moment of a normal distribution at this size.
     let bound = |variance: f64| 5.0 * (variance / n as f64).sqrt();
     assert!(moment(1).abs() < bound(1.0));
@@ -41,7 +44,8 @@ fn initial_weights_are_normal_with_their_standard_deviation() {
 fn residual_projections_start_smaller_by_the_root_of_twice_the_depth() {
     let std = |wanted: &str| {
         let layout = small().block_layout();
-        let entry = layout.entries().iter().find(|entry| entry.name == wanted).expect("named").clone();
+        let entry =
+            layout.entries().iter().find(|entry| entry.name == wanted).expect("named").clone();
         match entry.init {
             Init::Normal(std) => std,
             Init::Constant(_) => panic!("{wanted} is drawn"),

@@ -73,7 +73,11 @@ impl Scale {
                 };
                 let tick = |power: i32| (self.height(value(power)), decimal(value(power), 0));
                 let pad = 0.05 * (heights.end - heights.start).max(1.0);
-                Axis::labelled(name, heights.start - pad..heights.end + pad, powers.map(tick).collect())
+                Axis::labelled(
+                    name,
+                    heights.start - pad..heights.end + pad,
+                    powers.map(tick).collect(),
+                )
             }
         }
     }
@@ -89,16 +93,22 @@ pub fn agent(run: &Run) -> Result<Figure> {
     let decisions = &run.metrics.decisions;
     let panels = panels(decisions);
     if panels.is_empty() {
-        let missing =
-            "no decision with epsilon, a value or a reward is recorded; `agent.policy = \"q\"` gives them";
-        return Err(ReportError::NothingToShow { path: run.path.clone(), missing: missing.to_owned() });
+        let missing = "no decision with epsilon, a value or a reward is recorded; `agent.policy = \"q\"` gives them";
+        return Err(ReportError::NothingToShow {
+            path: run.path.clone(),
+            missing: missing.to_owned(),
+        });
     }
     let explored = decisions.iter().filter(|row| row.explored).count();
     let has_values = panels.iter().any(|panel| panel.lines.len() > 1);
     let mut legend = Vec::new();
     if has_values {
-        legend.push((Key::Marked { colour: series(0), mark: Mark::of(0) }, "Q of the action".to_owned()));
-        legend.push((Key::Marked { colour: series(1), mark: Mark::of(1) }, "its target".to_owned()));
+        legend.push((
+            Key::Marked { colour: series(0), mark: Mark::of(0) },
+            "Q of the action".to_owned(),
+        ));
+        legend
+            .push((Key::Marked { colour: series(1), mark: Mark::of(1) }, "its target".to_owned()));
     }
     if panels.iter().any(|panel| panel.name == REWARD) {
         let word = format!("reward: {}", meaning(run.spec.agent.reward));
@@ -117,7 +127,8 @@ pub fn agent(run: &Run) -> Result<Figure> {
     };
     let x = Axis::steps("decision", 0.0, decisions.last().map_or(1.0, |row| row.visit as f64));
     let axis = |panel: &Panel| {
-        let heights = panel.lines.iter().flat_map(|line| &line.1).map(|point| panel.scale.height(point.1));
+        let heights =
+            panel.lines.iter().flat_map(|line| &line.1).map(|point| panel.scale.height(point.1));
         let scale = if panel.scale == Scale::Orders { " (log)" } else { "" };
         panel.scale.axis(&format!("{}{scale}", panel.name), extent(heights).unwrap_or(0.0..1.0))
     };
@@ -127,7 +138,8 @@ pub fn agent(run: &Run) -> Result<Figure> {
         let areas = area.split_evenly((panels.len(), 1));
         for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
             let is_last = index + 1 == panels.len();
-            let mut chart = Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
+            let mut chart =
+                Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
             draw(&mut chart, panel)?;
         }
         Ok(())
@@ -149,7 +161,8 @@ fn meaning(reward: Reward) -> &'static str {
 
 fn draw(chart: &mut Chart, panel: &Panel) -> Drawn {
     for (index, line) in &panel.lines {
-        let heights: Vec<_> = line.iter().map(|&(x, value)| (x, panel.scale.height(value))).collect();
+        let heights: Vec<_> =
+            line.iter().map(|&(x, value)| (x, panel.scale.height(value))).collect();
         chart.line(&thinned(&heights), series(*index), 1.0, 2.2)?;
         if heights.len() > POINTS || panel.scale == Scale::Share {
             continue;
@@ -167,8 +180,9 @@ fn panels(decisions: &[DecisionRow]) -> Vec<Panel> {
         points.collect::<Vec<_>>()
     };
     let panel = |name, lines: Vec<(usize, Vec<(f64, f64)>)>, scale: Option<Scale>| {
-        let scale =
-            scale.unwrap_or_else(|| Scale::of(lines.iter().flat_map(|line| &line.1).map(|point| point.1)));
+        let scale = scale.unwrap_or_else(|| {
+            Scale::of(lines.iter().flat_map(|line| &line.1).map(|point| point.1))
+        });
         Panel { name, lines, scale }
     };
     let values = vec![(0, line(&|row| row.q_predicted)), (1, line(&|row| row.q_target))];
@@ -177,6 +191,8 @@ fn panels(decisions: &[DecisionRow]) -> Vec<Panel> {
         panel("Q value", values, None),
         panel(REWARD, vec![(3, line(&|row| row.reward))], None),
     ];
-    panels.retain(|panel| panel.lines.iter().flat_map(|line| &line.1).any(|point| point.1.is_finite()));
+    panels.retain(|panel| {
+        panel.lines.iter().flat_map(|line| &line.1).any(|point| point.1.is_finite())
+    });
     panels
 }

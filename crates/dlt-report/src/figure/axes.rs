@@ -64,7 +64,8 @@ impl Axis {
     pub(super) fn layers(name: &str, n_layers: usize, count: usize) -> Self {
         let step = [1, 2, 4, 8, 16].into_iter().find(|step| n_layers.div_ceil(*step) <= count);
         let step = step.unwrap_or_else(|| n_layers.div_ceil(count.max(1)).next_power_of_two());
-        let ticks = (0..n_layers).step_by(step).map(|layer| (layer as f64, layer.to_string())).collect();
+        let ticks =
+            (0..n_layers).step_by(step).map(|layer| (layer as f64, layer.to_string())).collect();
         Self { name: name.to_owned(), range: -0.5..n_layers as f64 - 0.5, ticks, has_grid: false }
     }
 
@@ -139,15 +140,20 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
     let step = loop {
         let decade = 10f64.powi(power);
         let fits = |step: f64| step >= least && (span / step + 1e-6).floor() < count as f64;
-        if let Some(step) = [1.0, 2.0, 5.0].map(|factor| factor * decade).into_iter().find(|&step| fits(step))
+        if let Some(step) =
+            [1.0, 2.0, 5.0].map(|factor| factor * decade).into_iter().find(|&step| fits(step))
         {
             break step;
         }
         power += 1;
     };
     let decimals = usize::try_from(-power).unwrap_or(0);
-    let (first, last) = ((range.start / step - 1e-6).ceil() as i64, (range.end / step + 1e-6).floor() as i64);
-    (first..=last).map(|index| index as f64 * step).map(|tick| (tick, decimal(tick, decimals))).collect()
+    let (first, last) =
+        ((range.start / step - 1e-6).ceil() as i64, (range.end / step + 1e-6).floor() as i64);
+    (first..=last)
+        .map(|index| index as f64 * step)
+        .map(|tick| (tick, decimal(tick, decimals)))
+        .collect()
 }
 
 /// An area with axes.
@@ -162,7 +168,12 @@ impl<'a, 'b> Chart<'a, 'b> {
     }
 
     /// The same, with what is kept free at the right.
-    pub(super) fn within(area: &'b Area<'a>, x: &Axis, y: &Axis, [left, right]: [f64; 2]) -> Drawn<Self> {
+    pub(super) fn within(
+        area: &'b Area<'a>,
+        x: &Axis,
+        y: &Axis,
+        [left, right]: [f64; 2],
+    ) -> Drawn<Self> {
         let below = if x.name.is_empty() { BELOW_UNNAMED } else { BELOW };
         let mut context = ChartBuilder::on(area)
             .margin_top(px(ABOVE))
@@ -219,7 +230,13 @@ impl<'a, 'b> Chart<'a, 'b> {
     }
 
     /// A line; what is not a number is a gap in it, and a single point between gaps is a dot.
-    pub(super) fn line(&mut self, points: &[(f64, f64)], colour: &str, opacity: f64, width: f64) -> Drawn {
+    pub(super) fn line(
+        &mut self,
+        points: &[(f64, f64)],
+        colour: &str,
+        opacity: f64,
+        width: f64,
+    ) -> Drawn {
         for part in points.split(|(_, y)| !y.is_finite()) {
             match part {
                 [] => {}
@@ -251,8 +268,8 @@ impl<'a, 'b> Chart<'a, 'b> {
     /// What a pixel spans, across and up.
     pub(super) fn pixel(&self) -> [f64; 2] {
         let range = self.context.plotting_area().get_pixel_range();
-        let [across, up] =
-            [range.0, range.1].map(|range| f64::from((range.end - range.start).abs()) / f64::from(px(1.0)));
+        let [across, up] = [range.0, range.1]
+            .map(|range| f64::from((range.end - range.start).abs()) / f64::from(px(1.0)));
         let area = self.context.as_coord_spec();
         let span = |axis: &Axis| axis.range.end - axis.range.start;
         [span(area.x_spec()) / across.max(1.0), span(area.y_spec()) / up.max(1.0)]
@@ -326,7 +343,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
-        assert_eq!(labels(0.0..800.0, 9, 1.0), ["0", "100", "200", "300", "400", "500", "600", "700", "800"]);
+        assert_eq!(
+            labels(0.0..800.0, 9, 1.0),
+            ["0", "100", "200", "300", "400", "500", "600", "700", "800"]
+        );
         assert_eq!(labels(0.93..1.0, 7, 0.0), ["0.94", "0.96", "0.98", "1.00"]);
         assert_eq!(labels(-8.2..1.7, 6, 0.0), ["−8", "−6", "−4", "−2", "0"]);
         assert_eq!(labels(0.0..1.0, 9, 1.0), ["0", "1"], "numbers of things are whole");
@@ -338,12 +358,16 @@ mod tests {
     #[test]
     fn layers_have_ticks_at_equal_distances_for_any_depth() {
         let ticks = |n_layers| Axis::layers("layer", n_layers, 16).ticks;
-        assert_eq!([1, 12, 16, 17, 48, 300].map(|n_layers| ticks(n_layers).len()), [1, 12, 16, 9, 12, 10]);
+        assert_eq!(
+            [1, 12, 16, 17, 48, 300].map(|n_layers| ticks(n_layers).len()),
+            [1, 12, 16, 9, 12, 10]
+        );
     }
 
     #[test]
     fn few_points_keep_what_is_far_off() {
-        let mut points: Vec<_> = (0..100_000).map(|at| (f64::from(at), f64::from(at % 3))).collect();
+        let mut points: Vec<_> =
+            (0..100_000).map(|at| (f64::from(at), f64::from(at % 3))).collect();
         (points[777].1, points[50_001].1, points[99_999].1) = (90.0, -70.0, f64::NAN);
         let few = thinned(&points);
         assert!(few.len() <= POINTS && few.windows(2).all(|pair| pair[0].0 < pair[1].0));

@@ -44,9 +44,11 @@ impl CorrelationPanel<'_> {
         }
         let n_layers = self.correlations.layers().len();
         let pairs = (0..n_layers).flat_map(|a| (0..a).map(move |b| (a, b)));
-        let least = extent(pairs.map(|(a, b)| self.correlations.at(a, b))).map_or(0.0, |extent| extent.start);
+        let least = extent(pairs.map(|(a, b)| self.correlations.at(a, b)))
+            .map_or(0.0, |extent| extent.start);
         let step = 10f64.powf((1.0 - least).max(1e-4).log10().floor());
-        let low = if (-0.05..0.1).contains(&least) { 0.0 } else { (least / step + 1e-9).floor() * step };
+        let low =
+            if (-0.05..0.1).contains(&least) { 0.0 } else { (least / step + 1e-9).floor() * step };
         low.min(1.0 - step)..1.0
     }
 }
@@ -59,12 +61,17 @@ impl CorrelationPanel<'_> {
 pub fn correlations(title: &str, panels: &[CorrelationPanel]) -> Result<Figure> {
     let too_few = panels.iter().find(|panel| panel.correlations.layers().len() < 2);
     if let Some(name) = too_few.map(|panel| panel.name).or(panels.is_empty().then_some(title)) {
-        let missing = "expected at least two layers with weights of their own, to compare them".to_owned();
+        let missing =
+            "expected at least two layers with weights of their own, to compare them".to_owned();
         return Err(ReportError::NothingToShow { path: PathBuf::from(name), missing });
     }
     let alt = panels.iter().map(|panel| {
         let n_layers = panel.correlations.layers().len();
-        format!("Heat map of {n_layers} by {n_layers} layers, {}; {}.", panel.name, stated(&panel.span()))
+        format!(
+            "Heat map of {n_layers} by {n_layers} layers, {}; {}.",
+            panel.name,
+            stated(&panel.span())
+        )
     });
     let width = (WIDTH / panels.len() as f64).floor();
     let maps: Vec<_> = panels.iter().map(|panel| Map::of(panel, width)).collect();
@@ -135,9 +142,12 @@ impl<'a> Map<'a> {
         let n_layers = self.correlations.layers().len();
         let width = self.span.end - self.span.start;
         let decimals = if width < 0.02 { 4 } else { 2 };
-        let has_numbers = text_width("0.00", SMALL) + SMALL * 0.64 * (decimals - 2) as f64 + 4.0 < side;
+        let has_numbers =
+            text_width("0.00", SMALL) + SMALL * 0.64 * (decimals - 2) as f64 + 4.0 < side;
         let gap = if side > 8.0 { 0.5 / side } else { 0.0 };
-        for (row, column) in (0..n_layers).flat_map(|row| (0..n_layers).map(move |column| (row, column))) {
+        for (row, column) in
+            (0..n_layers).flat_map(|row| (0..n_layers).map(move |column| (row, column)))
+        {
             let value = self.correlations.at(row, column);
             // The first layer is at the top, as in a matrix.
             let (left, top) = (column as f64 - 0.5, (n_layers - row) as f64 - 0.5);
@@ -145,7 +155,8 @@ impl<'a> Map<'a> {
             let corners = [(left + gap, top - gap), (left + 1.0 - gap, top - 1.0 + gap)];
             chart.rectangle(corners, colour.filled())?;
             if has_numbers {
-                let number = Shape::Text(decimal(value, decimals), text(SMALL, on(colour), HPos::Center));
+                let number =
+                    Shape::Text(decimal(value, decimals), text(SMALL, on(colour), HPos::Center));
                 chart.put((left + 0.5, top - 0.5), number)?;
             }
         }

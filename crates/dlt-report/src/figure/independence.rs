@@ -41,7 +41,10 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
         ),
         legend: vec![
             (Key::Bar { colour: series(0) }, "this run".to_owned()),
-            (Key::Line { colour: INK, opacity: 0.75, width: 3.0 }, "expected of random actions".to_owned()),
+            (
+                Key::Line { colour: INK, opacity: 0.75, width: 3.0 },
+                "expected of random actions".to_owned(),
+            ),
         ],
         height: 400.0,
     };

@@ -35,7 +35,8 @@ struct Course {
 impl Course {
     fn of(run: &Run, window: usize) -> Self {
         let raw: Vec<_> = run.metrics.steps.iter().map(|row| (row.step as f64, row.loss)).collect();
-        let validation = run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
+        let validation =
+            run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
         Self {
             name: run.name(),
             smooth: smoothed(&raw, window),
@@ -47,7 +48,8 @@ impl Course {
 
     /// Losses that the axis has to hold.
     fn shown(&self) -> Vec<f64> {
-        let mut raw: Vec<_> = self.raw.iter().map(|point| point.1).filter(|loss| loss.is_finite()).collect();
+        let mut raw: Vec<_> =
+            self.raw.iter().map(|point| point.1).filter(|loss| loss.is_finite()).collect();
         raw.sort_by(f64::total_cmp);
         raw.truncate((SHOWN * raw.len() as f64).ceil() as usize);
         raw.extend(self.smooth.iter().chain(&self.validation).map(|point| point.1));
@@ -95,7 +97,8 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let clamped = |points: &[(f64, f64)]| -> Vec<_> {
-            let clamp = |&(x, loss): &(f64, f64)| (x, if loss.is_finite() { y.clamp(loss) } else { loss });
+            let clamp =
+                |&(x, loss): &(f64, f64)| (x, if loss.is_finite() { y.clamp(loss) } else { loss });
             thinned(&points.iter().map(clamp).collect::<Vec<_>>())
         };
         for (index, course) in courses.iter().enumerate() {
@@ -104,7 +107,8 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
         for (index, course) in courses.iter().enumerate() {
             chart.line(&clamped(&course.smooth), series(index), 1.0, 2.5)?;
         }
-        let deciding = courses.iter().enumerate().filter(|(_, course)| !course.decisions.is_empty());
+        let deciding =
+            courses.iter().enumerate().filter(|(_, course)| !course.decisions.is_empty());
         for (row, (index, course)) in deciding.enumerate() {
             decisions(&mut chart, &course.decisions, [row, index], y.floor())?;
         }
@@ -174,10 +178,12 @@ fn legend(courses: &[Course], window: usize) -> Vec<(Key, String)> {
 }
 
 fn alt(courses: &[Course]) -> String {
-    let mut text =
-        String::from("Lines of the training loss with points of the validation loss over training steps.");
+    let mut text = String::from(
+        "Lines of the training loss with points of the validation loss over training steps.",
+    );
     for course in courses {
-        if let Some((step, loss)) = course.validation.iter().rev().find(|point| point.1.is_finite()) {
+        if let Some((step, loss)) = course.validation.iter().rev().find(|point| point.1.is_finite())
+        {
             text += &format!(" {}: validation loss {loss:.3} after {step} steps.", course.name);
         }
     }
@@ -196,6 +202,8 @@ fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
         let (from, to) = (sums[at.saturating_sub(half)], sums[(at + half + 1).min(points.len())]);
         (to.0 - from.0) / (to.1 - from.1) as f64
     };
-    let smooth = |(at, &(x, loss)): (usize, &(f64, f64))| (x, if loss.is_finite() { mean(at) } else { loss });
+    let smooth = |(at, &(x, loss)): (usize, &(f64, f64))| {
+        (x, if loss.is_finite() { mean(at) } else { loss })
+    };
     points.iter().enumerate().map(smooth).collect()
 }

@@ -61,10 +61,12 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
         },
         height: PANEL * panels.len() as f64 + 30.0,
     };
-    let steps = |panel: &Panel| panel.lines.iter().flatten().map(|point| point.0).fold(1.0, f64::max);
+    let steps =
+        |panel: &Panel| panel.lines.iter().flatten().map(|point| point.0).fold(1.0, f64::max);
     let x = Axis::steps("training steps", 0.0, panels.iter().map(steps).fold(1.0, f64::max));
     let axis = |panel: &Panel| {
-        let most = extent(panel.lines.iter().flatten().map(|point| point.1)).map_or(1.0, |extent| extent.end);
+        let most = extent(panel.lines.iter().flatten().map(|point| point.1))
+            .map_or(1.0, |extent| extent.end);
         Axis::values(panel.name, 0.0..most, 6)
     };
     let axes: Vec<_> = panels.iter().map(axis).collect();
@@ -73,7 +75,8 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
         let left = left_of(&axes.iter().collect::<Vec<_>>());
         for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
             let is_last = index + 1 == panels.len();
-            let mut chart = Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
+            let mut chart =
+                Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
             for (index, line) in panel.lines.iter().enumerate() {
                 // The first lines are the widest, so that those that coincide are all to be seen.
                 let width = 2.2 + (1.2 * (names.len() - 1 - index) as f64).min(2.4);

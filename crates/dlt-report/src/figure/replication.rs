@@ -121,7 +121,8 @@ impl<'a> Layout<'a> {
                 self.own(svg, layer);
             }
             let (colour, _) = self.looks[self.state.owner(layer)];
-            let radius = if is_independent || self.is_roomy() { self.radius } else { 0.75 * self.radius };
+            let radius =
+                if is_independent || self.is_roomy() { self.radius } else { 0.75 * self.radius };
             let _ = writeln!(
                 svg,
                 "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" stroke=\"{colour}\" \

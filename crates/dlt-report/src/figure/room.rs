@@ -30,11 +30,18 @@ impl Room {
     pub(super) fn write(&mut self, chart: &mut Chart, at: (f64, f64), words: &str) -> Drawn {
         let (width, gap) = (text_width(words, WORD), RADIUS + 4.0);
         let [x, y] = pixels(chart, at);
-        let sides = [[gap, 0.0], [-gap - width, 0.0], [-0.5 * width, -gap - 4.0], [-0.5 * width, gap + 6.0]];
+        let sides = [
+            [gap, 0.0],
+            [-gap - width, 0.0],
+            [-0.5 * width, -gap - 4.0],
+            [-0.5 * width, gap + 6.0],
+        ];
         let boxes = sides.map(|[right, down]| {
             [x + right, y + down - 0.6 * WORD, x + right + width, y + down + 0.6 * WORD]
         });
-        let Some(side) = (0..sides.len()).find(|&side| self.is_free(boxes[side])) else { return Ok(()) };
+        let Some(side) = (0..sides.len()).find(|&side| self.is_free(boxes[side])) else {
+            return Ok(());
+        };
         self.words.push(boxes[side]);
         let [wide, high] = chart.pixel();
         let place = (at.0 + sides[side][0] * wide, at.1 - sides[side][1] * high);
@@ -42,10 +49,12 @@ impl Room {
     }
 
     fn is_free(&self, [left, top, right, bottom]: [f64; 4]) -> bool {
-        let meets =
-            |other: &[f64; 4]| left < other[2] && other[0] < right && top < other[3] && other[1] < bottom;
+        let meets = |other: &[f64; 4]| {
+            left < other[2] && other[0] < right && top < other[3] && other[1] < bottom
+        };
         let holds = |[x, y]: &[f64; 2]| {
-            (left - RADIUS..right + RADIUS).contains(x) && (top - RADIUS..bottom + RADIUS).contains(y)
+            (left - RADIUS..right + RADIUS).contains(x)
+                && (top - RADIUS..bottom + RADIUS).contains(y)
         };
         left >= 0.0 && top >= 0.0 && !self.words.iter().any(meets) && !self.points.iter().any(holds)
     }

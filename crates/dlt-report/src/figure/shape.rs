@@ -28,7 +28,10 @@ impl Shape {
     pub(super) fn outline([(left, top), (right, bottom)]: [BackendCoord; 2], colour: &str) -> Self {
         let (edge, style) = (px(1.0), stroke(colour, 1.0, 2.0));
         let (left, top, right, bottom) = (left + edge, top + edge, right - edge, bottom - edge);
-        Self::Line(vec![(left, bottom), (left, top), (right, top), (right, bottom), (left, bottom)], style)
+        Self::Line(
+            vec![(left, bottom), (left, top), (right, top), (right, bottom), (left, bottom)],
+            style,
+        )
     }
 
     /// A point of a series, `radius` pixels large, upon a rim of the ground's colour.
@@ -40,7 +43,10 @@ impl Shape {
     fn mark(mark: Mark, radius: f64, colour: &str) -> Self {
         let (style, r) = (filled(colour), px(radius));
         let polygon = |corners: &[(f64, f64)]| {
-            Self::Polygon(corners.iter().map(|&(x, y)| (px(x * radius), px(y * radius))).collect(), style)
+            Self::Polygon(
+                corners.iter().map(|&(x, y)| (px(x * radius), px(y * radius))).collect(),
+                style,
+            )
         };
         match mark {
             Mark::Circle => Self::Circle(r, style),
@@ -77,9 +83,13 @@ impl<C, B: DrawingBackend> Drawable<B> for Placed<C> {
         let place = |&(right, down): &BackendCoord| (x + right, y + down);
         match &self.shape {
             Shape::Line(points, style) => backend.draw_path(points.iter().map(place), style),
-            Shape::Polygon(corners, style) => backend.fill_polygon(corners.iter().map(place), style),
+            Shape::Polygon(corners, style) => {
+                backend.fill_polygon(corners.iter().map(place), style)
+            }
             Shape::Rectangle([a, b], style) => backend.draw_rect(place(a), place(b), style, true),
-            Shape::Circle(radius, style) => backend.draw_circle((x, y), radius.unsigned_abs(), style, true),
+            Shape::Circle(radius, style) => {
+                backend.draw_circle((x, y), radius.unsigned_abs(), style, true)
+            }
             Shape::Text(text, style) => backend.draw_text(text, style, (x, y)),
         }
     }

@@ -58,7 +58,9 @@ pub(super) fn text(size: f64, colour: &str, anchor: HPos) -> TextStyle<'static> 
 /// Pixels that a text takes at most in common fonts: a rule of thumb, on the safe side.
 pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let share = |character: char| match character {
-        ' ' | 'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '(' | ')' | '-' | '|' => 0.42,
+        ' ' | 'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '(' | ')' | '-' | '|' => {
+            0.42
+        }
         'm' | 'w' | 'M' | 'W' => 0.98,
         other if other.is_uppercase() => 0.74,
         _ => 0.64,
@@ -106,15 +108,18 @@ impl Key {
         let field = [(px(-9.0), px(-7.0)), (px(9.0), px(7.0))];
         match self {
             Self::Line { colour, opacity, width } => vec![line(colour, opacity, width)],
-            Self::Marked { colour, mark } => {
-                std::iter::once(line(colour, 1.0, 2.5)).chain(Shape::point(mark, 4.5, colour)).collect()
-            }
+            Self::Marked { colour, mark } => std::iter::once(line(colour, 1.0, 2.5))
+                .chain(Shape::point(mark, 4.5, colour))
+                .collect(),
             Self::Point { colour, mark } => Shape::point(mark, 4.5, colour).into(),
             Self::Bar { colour } => vec![Shape::Rectangle(field, filled(colour))],
             Self::Outline { colour } => vec![Shape::outline(field, colour)],
             Self::Struck { share } => {
                 let colour = shade(share);
-                let line = Shape::Line(vec![(field[0].0, 0), (field[1].0, 0)], stroke(on(colour), 1.0, 3.0));
+                let line = Shape::Line(
+                    vec![(field[0].0, 0), (field[1].0, 0)],
+                    stroke(on(colour), 1.0, 3.0),
+                );
                 vec![Shape::Rectangle(field, colour.filled()), line]
             }
             Self::Tick { colour } => {
@@ -164,8 +169,10 @@ impl Sheet {
             let (top, body) = root.split_vertically(px(head));
             self.heading(&top, &places).and_then(|()| draw(&body)).and_then(|()| root.present())
         };
-        drawn
-            .map_err(|error| ReportError::Picture { title: self.title.clone(), reason: error.to_string() })?;
+        drawn.map_err(|error| ReportError::Picture {
+            title: self.title.clone(),
+            reason: error.to_string(),
+        })?;
         let body = written.split_once('\n').map_or("", |(_, body)| body);
         let body = body.trim_end().trim_end_matches("</svg>");
         Ok(document(self.title, self.alt, [WIDTH, head + self.height], FINE, body))
@@ -210,7 +217,13 @@ pub(super) fn put(area: &Area, [x, y]: [f64; 2], shape: Shape) -> Drawn {
 }
 
 /// A whole document around its elements. `size` is in pixels, of which each is `units` of the elements.
-pub(super) fn document(title: String, alt: String, size: [f64; 2], units: f64, body: &str) -> Figure {
+pub(super) fn document(
+    title: String,
+    alt: String,
+    size: [f64; 2],
+    units: f64,
+    body: &str,
+) -> Figure {
     let [width, height] = size.map(f64::round);
     let mut svg = String::from(XML_HEADER);
     // Writing into a string cannot fail.

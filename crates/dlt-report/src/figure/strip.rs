@@ -103,7 +103,9 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
             if every > 1 { format!(", of which one in {every} is drawn,") } else { String::new() },
             whole(strips.until),
             whole(run.recording.rows().len()),
-            strips.sampled.map_or_else(String::new, |most| format!(", of which {most} states are drawn")),
+            strips
+                .sampled
+                .map_or_else(String::new, |most| format!(", of which {most} states are drawn")),
             run.state().n_independent()
         ),
         legend: vec![independent()],
@@ -154,7 +156,12 @@ fn colour(owner: usize, n_layers: usize) -> RGBColor {
 
 /// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that no seam is
 /// left.
-fn draw(chart: &mut Chart, stretch: &Stretch, [n_layers, every]: [usize; 2], until: usize) -> Drawn {
+fn draw(
+    chart: &mut Chart,
+    stretch: &Stretch,
+    [n_layers, every]: [usize; 2],
+    until: usize,
+) -> Drawn {
     let [wide, high] = chart.pixel();
     let (layer, colour) = (stretch.layer as f64, colour(stretch.owner, n_layers));
     let (from, to) = (stretch.from as f64, stretch.to as f64);
@@ -166,8 +173,10 @@ fn draw(chart: &mut Chart, stretch: &Stretch, [n_layers, every]: [usize; 2], unt
     chart.rectangle(corners, colour.filled())?;
     if stretch.owner == stretch.layer {
         let width = chart.place((to, layer)).0 - chart.place((from, layer)).0;
-        let line =
-            Shape::Line(vec![(0, 0), (width, 0)], stroke(on(colour), 1.0, (0.2 / high).clamp(1.5, 4.0)));
+        let line = Shape::Line(
+            vec![(0, 0), (width, 0)],
+            stroke(on(colour), 1.0, (0.2 / high).clamp(1.5, 4.0)),
+        );
         chart.put((from, layer), line)?;
     }
     Ok(())

@@ -79,14 +79,18 @@ impl Tradeoff {
         let spots = || read.series.iter().flat_map(|series| &series.points);
         let count = spots().count();
         if count == 0 || count > MOST {
-            return Err(ReportError::format(path, format!("expected 1 to {MOST} points, got {count}")));
+            return Err(ReportError::format(
+                path,
+                format!("expected 1 to {MOST} points, got {count}"),
+            ));
         }
         let is_sound = |spot: &&Spot| {
             let Spot { x, y, least, most, .. } = **spot;
             x > 0.0 && [x, y, least, most].iter().all(|number| number.is_finite())
         };
         if let Some(spot) = spots().find(|spot| !is_sound(spot)) {
-            let reason = format!("{:?}: expected finite numbers, x above 0, got {spot:?}", spot.label);
+            let reason =
+                format!("{:?}: expected finite numbers, x above 0, got {spot:?}", spot.label);
             return Err(ReportError::format(path, reason));
         }
         Ok(read)
@@ -107,10 +111,12 @@ pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
     let y = Axis::values(&of.y, up, 9);
     let legend = of.series.iter().enumerate().map(|(index, one)| {
         let (colour, mark) = (series(index), Mark::of(index));
-        let key = if one.is_line { Key::Marked { colour, mark } } else { Key::Point { colour, mark } };
+        let key =
+            if one.is_line { Key::Marked { colour, mark } } else { Key::Point { colour, mark } };
         (key, one.name.clone())
     });
-    let sheet = Sheet { title: of.title.clone(), alt: alt(of), legend: legend.collect(), height: HEIGHT };
+    let sheet =
+        Sheet { title: of.title.clone(), alt: alt(of), legend: legend.collect(), height: HEIGHT };
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let mut room = Room::default();
@@ -144,7 +150,8 @@ fn draw(chart: &mut Chart, of: &Series, index: usize, room: &mut Room) -> Drawn 
 fn alt(of: &Tradeoff) -> String {
     let mut text = format!("Points of {} over {}.", of.y, of.x);
     for one in of.series.iter().filter(|series| !series.points.is_empty()) {
-        let points = one.points.iter().map(|spot| format!("{} {:.1} at {:.3}", spot.label, spot.y, spot.x));
+        let points =
+            one.points.iter().map(|spot| format!("{} {:.1} at {:.3}", spot.label, spot.y, spot.x));
         text += &format!(" {}: {}.", one.name, points.collect::<Vec<_>>().join(", "));
     }
     text

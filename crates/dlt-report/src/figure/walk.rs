@@ -97,7 +97,10 @@ pub fn walk(run: &Run) -> Result<Figure> {
     let conflicts = extent(turns.iter().filter_map(|turn| turn.conflict));
     let mut legend = vec![independent()];
     for deed in Deed::ALL.into_iter().filter(|deed| turns.iter().any(|turn| turn.deed == *deed)) {
-        legend.push((Key::Marked { colour: deed.colour(), mark: deed.mark() }, deed.word().to_owned()));
+        legend.push((
+            Key::Marked { colour: deed.colour(), mark: deed.mark() },
+            deed.word().to_owned(),
+        ));
     }
     let panel = if conflicts.is_some() { PANEL + UPRIGHT } else { 0.0 };
     let sheet = Sheet {
@@ -109,12 +112,14 @@ pub fn walk(run: &Run) -> Result<Figure> {
     sheet.draw(|area| {
         let (upper, lower) = area.split_vertically(px(strips.height()));
         let right = area.dim_in_pixel().0 as i32 - px(SCALE);
-        let ((upper, scale), (lower, _)) = (upper.split_horizontally(right), lower.split_horizontally(right));
+        let ((upper, scale), (lower, _)) =
+            (upper.split_horizontally(right), lower.split_horizontally(right));
         let (x, y) = (strips.steps(), strips.layers());
-        let below =
-            conflicts.map(|values| Axis::values("disagreement", 0.0..values.end.max(f64::MIN_POSITIVE), 5));
+        let below = conflicts
+            .map(|values| Axis::values("disagreement", 0.0..values.end.max(f64::MIN_POSITIVE), 5));
         let left = left_of(&[&y].into_iter().chain(&below).collect::<Vec<_>>());
-        let mut chart = Chart::new(&upper, &if below.is_some() { x.unnamed() } else { x.clone() }, &y, left)?;
+        let mut chart =
+            Chart::new(&upper, &if below.is_some() { x.unnamed() } else { x.clone() }, &y, left)?;
         strips.draw(&mut chart)?;
         marks(&mut chart, &turns)?;
         strips.owners(&scale, below.is_none())?;
@@ -135,8 +140,9 @@ fn marks(chart: &mut Chart, turns: &[Turn]) -> Drawn {
 
 /// A stem for each disagreement, the first ones with a word of what was done.
 fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
-    let measured =
-        || turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)));
+    let measured = || {
+        turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)))
+    };
     let mut room = Room::default();
     for (turn, conflict) in measured() {
         let at = (turn.step as f64, conflict);
@@ -149,9 +155,9 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
             .for_each(|y| room.take(chart, (at.0, y)));
     }
     // The alternative text has those for which there is no room.
-    measured()
-        .take(WORDS)
-        .try_for_each(|(turn, conflict)| room.write(chart, (turn.step as f64, conflict), &turn.words()))
+    measured().take(WORDS).try_for_each(|(turn, conflict)| {
+        room.write(chart, (turn.step as f64, conflict), &turn.words())
+    })
 }
 
 /// Decisions that changed the groups, and those that were undone.
@@ -202,7 +208,8 @@ fn alt(run: &Run, turns: &[Turn]) -> String {
         whole(run.steps_done())
     );
     for turn in turns.iter().take(WORDS) {
-        let what = if turn.deed == Deed::Refused { turn.deed.word().to_owned() } else { turn.words() };
+        let what =
+            if turn.deed == Deed::Refused { turn.deed.word().to_owned() } else { turn.words() };
         text += &format!(" Step {}: {what}", whole(turn.step));
         if let Some(conflict) = turn.conflict {
             text += &format!(" (disagreement {})", significant(conflict));

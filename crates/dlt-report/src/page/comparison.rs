@@ -18,9 +18,12 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let bases: Vec<Option<usize>> = runs.iter().map(|run| base(runs, run)).collect();
     let has_base = bases.iter().any(Option::is_some);
     let quality = if has_classes { "accuracy" } else { "perplexity" };
-    let mut columns = vec![("run", Column::Words), ("method", Column::Words), ("steps", Column::Numbers)];
-    columns
-        .push((if has_classes { "validation accuracy" } else { "validation perplexity" }, Column::Numbers));
+    let mut columns =
+        vec![("run", Column::Words), ("method", Column::Words), ("steps", Column::Numbers)];
+    columns.push((
+        if has_classes { "validation accuracy" } else { "validation perplexity" },
+        Column::Numbers,
+    ));
     columns.extend(has_base.then_some(("difference", Column::Numbers)));
     columns.push((if has_classes { "test accuracy" } else { "test perplexity" }, Column::Numbers));
     columns.push(("share of blocks, mean", Column::Numbers));
@@ -28,8 +31,9 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
     let mut table = Table::new(&columns);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
-        let number =
-            |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
+        let number = |number: Option<f64>, decimals: usize| {
+            or_dash(number, |number| decimal(number, decimals))
+        };
         let (validation, test) = qualities(digest, has_classes);
         let mut name = Html::new();
         name.markup("<a href=\"#run-")
@@ -62,7 +66,8 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     html.markup("<div class=\"tight\">").add(&table.html("The runs compared")).markup("</div>");
     html.markup("<p class=\"note\">");
     if has_base {
-        let mut named: Vec<String> = bases.iter().flatten().map(|&base| runs[base].name()).collect();
+        let mut named: Vec<String> =
+            bases.iter().flatten().map(|&base| runs[base].name()).collect();
         named.sort();
         named.dedup();
         html.tagged("Differences are to <b>", &named.join(", "), "</b>, ");
@@ -87,12 +92,13 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
     };
     let is_told = |sha256: &str| !sha256.is_empty();
     let has_other = |key: &str| {
-        FIELDS.iter().any(|field| field.key() == key && field.value(&a.spec) != field.value(&b.spec))
+        FIELDS
+            .iter()
+            .any(|field| field.key() == key && field.value(&a.spec) != field.value(&b.spec))
     };
-    let more = FIELDS
-        .iter()
-        .map(dlt_spec::fields::Field::key)
-        .filter(|key| key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key));
+    let more = FIELDS.iter().map(dlt_spec::fields::Field::key).filter(|key| {
+        key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key)
+    });
     // Of a finished run the last evaluation is shown, of one under way those in training.
     let windows = match (&a.summary, &b.summary) {
         (Some(_), Some(_)) => "evaluation.final_windows",
@@ -112,7 +118,8 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
 }
 
 fn is_of_pictures(run: &Run) -> bool {
-    run.spec.model.architecture == Architecture::Vit && run.spec.model.objective == Objective::Classes
+    run.spec.model.architecture == Architecture::Vit
+        && run.spec.model.objective == Objective::Classes
 }
 
 /// The last part of a path: a tokenizer may be copied from one place to another.
@@ -131,14 +138,18 @@ fn settings(runs: &[Run]) -> Html {
         if values.iter().any(|value| *value != values[0]) {
             let mut key = Html::new();
             key.tagged("<code>", field.key(), "</code>");
-            table.row_of([key].into_iter().chain(values.iter().map(|value| Html::of(value))).collect());
+            table.row_of(
+                [key].into_iter().chain(values.iter().map(|value| Html::of(value))).collect(),
+            );
         }
     }
     let mut html = Html::new();
     match table.is_empty() {
         true => html.markup("<p class=\"note\">Their settings are the same.</p>"),
         false => html
-            .markup("<details id=\"beside-settings\"><summary>Settings in which they differ</summary>")
+            .markup(
+                "<details id=\"beside-settings\"><summary>Settings in which they differ</summary>",
+            )
             .add(&table.html("Settings in which the runs differ"))
             .markup("</details>"),
     };
@@ -153,7 +164,10 @@ fn qualities(digest: &Digest, has_classes: bool) -> (String, String) {
         (Some(number), false) => perplexity(number),
     };
     match has_classes {
-        true => (show(digest.validation_accuracy), show(digest.test_scores.map(|scores| scores.accuracy))),
+        true => (
+            show(digest.validation_accuracy),
+            show(digest.test_scores.map(|scores| scores.accuracy)),
+        ),
         false => (show(digest.validation_perplexity), show(digest.test_perplexity)),
     }
 }
@@ -161,7 +175,9 @@ fn qualities(digest: &Digest, has_classes: bool) -> (String, String) {
 /// Accuracies in points, perplexities in percent.
 fn difference(digest: &Digest, base: &Digest, has_classes: bool) -> String {
     let pair = match has_classes {
-        true => digest.validation_accuracy.zip(base.validation_accuracy).map(|(a, b)| signed(a - b, 4)),
+        true => {
+            digest.validation_accuracy.zip(base.validation_accuracy).map(|(a, b)| signed(a - b, 4))
+        }
         false => digest
             .validation_perplexity
             .zip(base.validation_perplexity)

@@ -80,13 +80,18 @@ fn framed(figure: &Figure) -> Html {
     let drawing = figure.for_page();
     let mut html = Html::new();
     if drawing.len() <= MOST_BYTES {
-        html.markup("<figure role=\"img\" aria-label=\"").text(figure.alt()).markup("\">").drawing(&drawing);
+        html.markup("<figure role=\"img\" aria-label=\"")
+            .text(figure.alt())
+            .markup("\">")
+            .drawing(&drawing);
     } else {
         let png = match figure.png() {
             Ok(png) => STANDARD.encode(png),
             Err(error) => return absent(&error),
         };
-        html.markup("<figure><img alt=\"").text(figure.alt()).markup("\" src=\"data:image/png;base64,");
+        html.markup("<figure><img alt=\"")
+            .text(figure.alt())
+            .markup("\" src=\"data:image/png;base64,");
         html.text(&png).markup("\">");
     }
     html.tagged("<figcaption class=\"unseen\">", figure.title(), "</figcaption></figure>");

@@ -167,13 +167,20 @@ pub(super) fn decisions(run: &Run) -> Html {
     }
     let told = rows_by_decision(run);
     let has = |of: fn(&DecisionRow) -> bool| run.metrics.decisions.iter().any(of);
-    let (has_layer, has_q) =
-        (recording.rows().iter().any(|row| row.layer().is_some()), has(|row| row.q_predicted.is_some()));
-    let (has_epsilon, has_reward) = (has(|row| row.epsilon.is_some()), has(|row| row.reward.is_some()));
+    let (has_layer, has_q) = (
+        recording.rows().iter().any(|row| row.layer().is_some()),
+        has(|row| row.q_predicted.is_some()),
+    );
+    let (has_epsilon, has_reward) =
+        (has(|row| row.epsilon.is_some()), has(|row| row.reward.is_some()));
     let has_gate = recording.version() == Recording::GATED_VERSION;
     let mut columns = vec![("step", Column::Numbers)];
     columns.extend(has_layer.then_some(("layer", Column::Numbers)));
-    columns.extend([("groups", Column::Numbers), ("tied", Column::Numbers), ("untied", Column::Numbers)]);
+    columns.extend([
+        ("groups", Column::Numbers),
+        ("tied", Column::Numbers),
+        ("untied", Column::Numbers),
+    ]);
     columns.extend(has_gate.then_some(("undone", Column::Words)));
     columns.push(("drawn", Column::Words));
     columns.extend(has_epsilon.then_some(("ε", Column::Numbers)));
@@ -182,7 +189,9 @@ pub(super) fn decisions(run: &Run) -> Html {
     columns.extend(has_q.then_some(("target", Column::Numbers)));
     columns.push(("owner of each layer", Column::Words));
     let mut table = Table::new(&columns);
-    for (index, (row, (_, transition))) in recording.rows().iter().zip(recording.transitions()).enumerate() {
+    for (index, (row, (_, transition))) in
+        recording.rows().iter().zip(recording.transitions()).enumerate()
+    {
         if (index + 1) % every != 0 && index + 1 != count {
             continue;
         }
@@ -192,16 +201,25 @@ pub(super) fn decisions(run: &Run) -> Html {
         };
         let events = transition.event_counts();
         let mut cells = vec![whole(row.step())];
-        cells.extend(has_layer.then(|| row.layer().map_or_else(String::new, |layer| layer.to_string())));
-        cells
-            .extend([row.state().n_independent(), events.tied, events.untied].map(|count| count.to_string()));
+        cells.extend(
+            has_layer.then(|| row.layer().map_or_else(String::new, |layer| layer.to_string())),
+        );
+        cells.extend(
+            [row.state().n_independent(), events.tied, events.untied]
+                .map(|count| count.to_string()),
+        );
         cells.extend(has_gate.then(|| if row.refused().is_some() { "yes" } else { "" }.to_owned()));
-        cells.push(told.map_or("", |told| if told.explored { "at random" } else { "by policy" }).to_owned());
+        cells.push(
+            told.map_or("", |told| if told.explored { "at random" } else { "by policy" })
+                .to_owned(),
+        );
         cells.extend(has_epsilon.then(|| number(|told| told.epsilon)));
         cells.extend(has_reward.then(|| number(|told| told.reward)));
         cells.extend(has_q.then(|| number(|told| told.q_predicted)));
         cells.extend(has_q.then(|| number(|told| told.q_target)));
-        cells.push(row.state().owners().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        cells.push(
+            row.state().owners().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        );
         table.row(cells);
     }
     html.add(&table.html("Decisions"));
@@ -223,7 +241,9 @@ pub(super) fn layers_table(run: &Run) -> Html {
         table.column(name, Column::Numbers);
     }
     table.column("", Column::Words);
-    for (layer, steps) in recording.steps_independent(until).into_iter().enumerate().take(MOST_LAYERS) {
+    for (layer, steps) in
+        recording.steps_independent(until).into_iter().enumerate().take(MOST_LAYERS)
+    {
         let share = steps as f64 / until.max(1) as f64;
         let mut cells: Vec<Html> = [
             layer.to_string(),
@@ -245,7 +265,9 @@ pub(super) fn layers_table(run: &Run) -> Html {
         table.row_of(cells);
     }
     let mut html = Html::new();
-    html.markup("<div class=\"narrow\">").add(&table.html("Each layer over training")).markup("</div>");
+    html.markup("<div class=\"narrow\">")
+        .add(&table.html("Each layer over training"))
+        .markup("</div>");
     if recording.n_layers() > MOST_LAYERS {
         let layers = whole(MOST_LAYERS);
         html.tagged(

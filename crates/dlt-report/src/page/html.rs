@@ -46,7 +46,12 @@ impl Html {
     }
 
     /// Adds text between two pieces of markup.
-    pub(super) fn tagged(&mut self, open: &'static str, text: &str, close: &'static str) -> &mut Self {
+    pub(super) fn tagged(
+        &mut self,
+        open: &'static str,
+        text: &str,
+        close: &'static str,
+    ) -> &mut Self {
         self.markup(open).text(text).markup(close)
     }
 
@@ -79,7 +84,9 @@ pub(super) fn embedded(value: &Value) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         match letter {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text += &format!("\\u{:04x}", u32::from(letter)),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                text += &format!("\\u{:04x}", u32::from(letter))
+            }
             letter => text.push(letter),
         }
     }
@@ -174,7 +181,8 @@ mod tests {
 
     #[test]
     fn text_never_becomes_markup() {
-        let html = Html::of("</title><script>alert('x')</script>&\" onload=\u{202e}\u{1b}").into_string();
+        let html =
+            Html::of("</title><script>alert('x')</script>&\" onload=\u{202e}\u{1b}").into_string();
         assert_eq!(
             html,
             "&lt;/title&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot; onload=\u{fffd}\u{fffd}"

@@ -118,8 +118,9 @@ fn marks(path: &Path) -> Marks {
 
 impl Snapshot {
     fn of(run: &Run, trouble: Option<&str>) -> Self {
-        let notice = trouble
-            .map(|trouble| format!("The run cannot be read now, this is its last known state: {trouble}"));
+        let notice = trouble.map(|trouble| {
+            format!("The run cannot be read now, this is its last known state: {trouble}")
+        });
         let runs = std::slice::from_ref(run);
         let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
         let (parts, data) = (page.parts(), page.data());

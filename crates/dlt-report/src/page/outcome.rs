@@ -29,11 +29,17 @@ fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     } else if run.spec.model.objective == Objective::Classes {
         tile(html, "Validation accuracy so far", digest.validation_accuracy.map(percent), "");
     } else {
-        let name = if digest.finished { "Validation perplexity" } else { "Validation perplexity so far" };
+        let name =
+            if digest.finished { "Validation perplexity" } else { "Validation perplexity so far" };
         let floor = |floor: Option<f64>| {
             floor.map_or_else(String::new, |floor| format!("unigram floor {}", perplexity(floor)))
         };
-        tile(html, name, digest.validation_perplexity.map(perplexity), &floor(digest.unigram_perplexity));
+        tile(
+            html,
+            name,
+            digest.validation_perplexity.map(perplexity),
+            &floor(digest.unigram_perplexity),
+        );
         if let Some(test) = digest.test_perplexity {
             let number = Some(perplexity(test));
             tile(html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
@@ -47,7 +53,9 @@ fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
 
 fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     let now = if digest.finished { "at the end" } else { "now" };
-    let end = digest.block_share_end().map_or_else(String::new, |share| format!("{} {now}", percent(share)));
+    let end = digest
+        .block_share_end()
+        .map_or_else(String::new, |share| format!("{} {now}", percent(share)));
     tile(
         html,
         "Block parameters trained",
@@ -71,8 +79,9 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         two(digest.distinct_layers_mean),
         &beside(digest.distinct_layers_end),
     );
-    let elapsed =
-        digest.elapsed_s.map_or_else(String::new, |seconds| format!("{} in all", duration(seconds)));
+    let elapsed = digest
+        .elapsed_s
+        .map_or_else(String::new, |seconds| format!("{} in all", duration(seconds)));
     let unit = match units(run) {
         "examples" => "Examples a second",
         _ => "Tokens a second",
@@ -82,7 +91,8 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         .predicted_peak_rss_mb
         .map_or_else(String::new, |mb| format!("predicted {} MB", decimal(mb, 0)));
     tile(html, "Peak memory, MB", digest.peak_rss_mb.map(|mb| decimal(mb, 0)), &predicted);
-    let events = format!("{} times tied, {} untied", whole(digest.tied_events), whole(digest.untied_events));
+    let events =
+        format!("{} times tied, {} untied", whole(digest.tied_events), whole(digest.untied_events));
     tile(html, "Decisions", Some(whole(digest.decisions)), &events);
 }
 
@@ -100,7 +110,8 @@ fn percent(share: f64) -> String {
 pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
     let mut html = Html::new();
     html.markup("<div class=\"columns\"><div>");
-    html.tagged("<h4>Quality <small>", &model_of(digest), "</small></h4>").add(&quality(run, digest));
+    html.tagged("<h4>Quality <small>", &model_of(digest), "</small></h4>")
+        .add(&quality(run, digest));
     html.markup("</div><div><h4>Speed and memory</h4>").add(&machine(run, digest));
     html.markup("</div></div><h4>Parameters <small>trainable; over training steps</small></h4>");
     html.add(&parameters(digest));
@@ -108,9 +119,9 @@ pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
 }
 
 fn model_of(digest: &Digest) -> String {
-    digest
-        .best_step
-        .map_or_else(String::new, |step| format!("best model on validation, of step {}", whole(step)))
+    digest.best_step.map_or_else(String::new, |step| {
+        format!("best model on validation, of step {}", whole(step))
+    })
 }
 
 fn quality(run: &Run, digest: &Digest) -> Html {
@@ -131,9 +142,14 @@ fn quality(run: &Run, digest: &Digest) -> Html {
     if let Some(bits) = digest.bits_per_byte {
         table.row(["validation bits per byte", &decimal(bits, 3), ""]);
     }
-    if let Some(selected) = run.summary.as_ref().and_then(|summary| summary.test_perplexity_selected_on_test)
+    if let Some(selected) =
+        run.summary.as_ref().and_then(|summary| summary.test_perplexity_selected_on_test)
     {
-        table.row(["test perplexity, had test chosen the model (not fair)", &perplexity(selected), ""]);
+        table.row([
+            "test perplexity, had test chosen the model (not fair)",
+            &perplexity(selected),
+            "",
+        ]);
     }
     let mut html = table.html("Quality beside the floor");
     let tokenizer = &run.spec.data.tokenizer;
@@ -153,7 +169,8 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
     let mut table = Table::of_numbers(&["this model", "majority class"]);
     for (split, scores) in [("validation", Some(validation)), ("test", digest.test_scores)] {
         let Some(scores) = scores else { continue };
-        let [accuracy, floor] = [scores.accuracy, scores.majority_accuracy].map(|share| decimal(share, 4));
+        let [accuracy, floor] =
+            [scores.accuracy, scores.majority_accuracy].map(|share| decimal(share, 4));
         table.row([&format!("{split} accuracy"), &accuracy, &floor]);
         if let Some(matthews) = scores.matthews {
             table.row([&format!("{split} Matthews correlation"), &decimal(matthews, 4), "0.0000"]);
@@ -174,7 +191,8 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
 fn machine(run: &Run, digest: &Digest) -> Html {
     let mut table = Table::of_numbers(&[""]);
     let mb = |number: Option<f64>| or_dash(number, |mb| format!("{} MB", decimal(mb, 1)));
-    let share = |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
+    let share =
+        |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
     let time = |seconds: Option<f64>| or_dash(seconds, duration);
     let speed = or_dash(digest.tokens_per_s, |speed| decimal(speed, 0));
     table.row([format!("{} a second", units(run)), speed]);
@@ -190,9 +208,11 @@ fn machine(run: &Run, digest: &Digest) -> Html {
 }
 
 fn parameters(digest: &Digest) -> Html {
-    let mut table = Table::of_numbers(&["mean", if digest.finished { "end" } else { "now" }, "conventional"]);
+    let mut table =
+        Table::of_numbers(&["mean", if digest.finished { "end" } else { "now" }, "conventional"]);
     let number = |number: Option<usize>| or_dash(number, whole);
-    let mean = |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
+    let mean =
+        |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
     table.row([
         "trainable parameters",
         &mean(digest.trainable_parameters_mean, 0),
@@ -202,8 +222,10 @@ fn parameters(digest: &Digest) -> Html {
     let outside = |all: Option<usize>, blocks: Option<usize>| {
         number(all.zip(blocks).map(|(all, blocks)| all.saturating_sub(blocks)))
     };
-    let outside_mean =
-        digest.trainable_parameters_mean.zip(digest.block_parameters_mean).map(|(all, blocks)| all - blocks);
+    let outside_mean = digest
+        .trainable_parameters_mean
+        .zip(digest.block_parameters_mean)
+        .map(|(all, blocks)| all - blocks);
     table.row([
         "outside of blocks: embeddings, final norm, head",
         &mean(outside_mean, 0),

@@ -41,16 +41,20 @@ fn table(provenance: &Provenance) -> Html {
     let Provenance { host, data, .. } = provenance;
     let mut table = Table::new(&[("", Column::Words), ("", Column::Words)]);
     let machine = format!("{}, {} cores, {}", host.cpu, host.cores, host.os);
-    let test = data
-        .test_tokens
-        .map_or_else(|| "no test split".to_owned(), |tokens| format!("{} to test", whole_u64(tokens)));
+    let test = data.test_tokens.map_or_else(
+        || "no test split".to_owned(),
+        |tokens| format!("{} to test", whole_u64(tokens)),
+    );
     let tokens = format!(
         "{} to train, {} to validate, {test}",
         whole_u64(data.train_tokens),
         whole_u64(data.validation_tokens),
     );
     table.row(["program", &format!("dlt {}", provenance.version)]);
-    table.row(["revision", provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout")]);
+    table.row([
+        "revision",
+        provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout"),
+    ]);
     table.row(["compiler", &provenance.toolchain]);
     table.row(["machine", &machine]);
     table.row(["threads", &provenance.threads.to_string()]);
@@ -136,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_command_can_be_typed_as_it_stands() {
-        let words = ["/opt/it is/dlt", "train", "--set", "data.source=it's mine", ""].map(str::to_owned);
+        let words =
+            ["/opt/it is/dlt", "train", "--set", "data.source=it's mine", ""].map(str::to_owned);
         assert_eq!(shell(&words), r"dlt train --set 'data.source=it'\''s mine' ''");
     }
 }

@@ -14,7 +14,9 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     for field in FIELDS {
         match field.paper() {
             None => row(&mut silent, field, &run.spec),
-            Some(_) if is_as_in_paper(field, &run.spec, paper.as_ref()) => row(&mut same, field, &run.spec),
+            Some(_) if is_as_in_paper(field, &run.spec, paper.as_ref()) => {
+                row(&mut same, field, &run.spec)
+            }
             Some(_) => row(&mut other, field, &run.spec),
         }
     }
@@ -26,7 +28,12 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     for (part, name, table) in
         [("same", "As in the paper", same), ("silent", "Where the paper is silent", silent)]
     {
-        html.markup("<details id=\"").text(id).markup("-").text(part).markup("\"><summary>").text(name);
+        html.markup("<details id=\"")
+            .text(id)
+            .markup("-")
+            .text(part)
+            .markup("\"><summary>")
+            .text(name);
         html.markup("</summary>").add(&table.html(name)).markup("</details>");
     }
     html
@@ -84,7 +91,8 @@ fn is_as_in_paper(field: &Field, spec: &Spec, paper: Option<&Spec>) -> bool {
         return true;
     }
     if field.key() == "model.vocabulary" && plain(field, spec) == "auto" {
-        return fields::find("data.tokenizer").is_some_and(|field| is_as_in_paper(field, spec, paper));
+        return fields::find("data.tokenizer")
+            .is_some_and(|field| is_as_in_paper(field, spec, paper));
     }
     let (value, quote) = (plain(field, spec), field.paper().map_or("", |quote| quote.value));
     let is_between_words = |letter: char| letter.is_whitespace() || ",;:()".contains(letter);
@@ -111,7 +119,10 @@ mod tests {
         assert!(is_as_in_paper_with("optimizer.learning_rate", "optimizer.learning_rate=1e-4"));
         assert!(!is_as_in_paper_with("optimizer.learning_rate", "optimizer.learning_rate=1e-3"));
         assert!(is_as_in_paper_with("tying.first_decision", "tying.first_decision=at-step-0"));
-        assert!(!is_as_in_paper_with("tying.first_decision", "tying.first_decision=before-first-step"));
+        assert!(!is_as_in_paper_with(
+            "tying.first_decision",
+            "tying.first_decision=before-first-step"
+        ));
         assert!(!is_as_in_paper_with("agent.policy", "agent.policy=random"));
     }
 }

@@ -88,9 +88,13 @@ impl<W: Write> EventWriter<W> {
         if !is_shown {
             self.evaluated.insert(split, row.step);
         }
-        present([("loss", Some(row.loss)), ("perplexity", Some(row.perplexity)), ("accuracy", row.accuracy)])
-            .map(|(name, value)| (format!("{kept}{split}/{name}"), value))
-            .collect()
+        present([
+            ("loss", Some(row.loss)),
+            ("perplexity", Some(row.perplexity)),
+            ("accuracy", row.accuracy),
+        ])
+        .map(|(name, value)| (format!("{kept}{split}/{name}"), value))
+        .collect()
     }
 }
 

@@ -78,9 +78,11 @@ impl Event {
     fn from_record(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<8>()?;
         let (length_checksum, rest) = rest.split_first_chunk::<4>()?;
-        let (message, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let (message, rest) =
+            rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         let (checksum, _) = rest.split_first_chunk::<4>()?;
-        let is_whole = *length_checksum == masked_checksum(length) && *checksum == masked_checksum(message);
+        let is_whole =
+            *length_checksum == masked_checksum(length) && *checksum == masked_checksum(message);
         if is_whole { Self::decode(message).ok() } else { None }
     }
 }

@@ -58,7 +58,8 @@ fn point(row: &Value, key: &str) -> Option<Value> {
 
 #[test]
 fn matches_reference_tensorboard_reads_what_the_metrics_say() {
-    let read: Value = serde_json::from_str(&fs::read_to_string(folder().join("read.json")).unwrap()).unwrap();
+    let read: Value =
+        serde_json::from_str(&fs::read_to_string(folder().join("read.json")).unwrap()).unwrap();
     assert_eq!((&read["file_version"], &read["writer"]), (&"brain.Event:2".into(), &"dlt".into()));
     let text = fs::read_to_string(folder().join("run").join(METRICS_FILE)).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -76,7 +77,8 @@ fn matches_reference_tensorboard_reads_what_the_metrics_say() {
             }
         }
     }
-    let found: BTreeMap<String, Vec<Value>> = serde_json::from_value(read["scalars"].clone()).unwrap();
+    let found: BTreeMap<String, Vec<Value>> =
+        serde_json::from_value(read["scalars"].clone()).unwrap();
     assert_eq!(found, expected);
     assert_eq!(found["train/loss"][2][2], "nan");
     assert_eq!(found["train/gradient_norm"][3][2], "inf");

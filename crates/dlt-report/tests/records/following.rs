@@ -80,7 +80,8 @@ fn a_file_of_ours_is_written_anew_even_where_the_provenance_was_lost() {
     write_run(place.path(), &[evaluation(1)]);
     let path = convert(place.path(), &folder).unwrap();
     let provenance = fs::read_to_string(place.path().join(PROVENANCE_FILE)).unwrap();
-    fs::write(place.path().join(PROVENANCE_FILE), provenance.replace("1700000000", "1800000000")).unwrap();
+    fs::write(place.path().join(PROVENANCE_FILE), provenance.replace("1700000000", "1800000000"))
+        .unwrap();
     assert_eq!(convert(place.path(), &folder).unwrap(), path);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "or its steps would be there twice");
 }

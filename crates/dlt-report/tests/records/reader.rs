@@ -62,12 +62,16 @@ fn fields(mut message: &[u8]) -> Vec<(u64, Field<'_>)> {
         let key = varint(&mut message);
         let field = match key & 7 {
             0 => Field::Varint(varint(&mut message)),
-            1 => Field::Bits64(u64::from_le_bytes(take(&mut message, 8).unwrap().try_into().unwrap())),
+            1 => Field::Bits64(u64::from_le_bytes(
+                take(&mut message, 8).unwrap().try_into().unwrap(),
+            )),
             2 => {
                 let length = varint(&mut message) as usize;
                 Field::Bytes(take(&mut message, length).unwrap())
             }
-            5 => Field::Bits32(u32::from_le_bytes(take(&mut message, 4).unwrap().try_into().unwrap())),
+            5 => Field::Bits32(u32::from_le_bytes(
+                take(&mut message, 4).unwrap().try_into().unwrap(),
+            )),
             kind => panic!("a field of kind {kind}"),
         };
         fields.push((key >> 3, field));
@@ -94,7 +98,9 @@ fn event(message: &[u8]) -> Event {
             (1, Field::Bits64(bits)) => event.wall_time = f64::from_bits(bits),
             (2, Field::Varint(step)) => event.step = step,
             (3, Field::Bytes(version)) => event.file_version = Some(text(version)),
-            (5, Field::Bytes(summary)) => event.values = fields(summary).iter().map(value).collect(),
+            (5, Field::Bytes(summary)) => {
+                event.values = fields(summary).iter().map(value).collect()
+            }
             (10, Field::Bytes(source)) => match &fields(source)[..] {
                 [(1, Field::Bytes(writer))] => event.writer = Some(text(writer)),
                 _ => panic!("a source without a writer"),
@@ -106,7 +112,9 @@ fn event(message: &[u8]) -> Event {
 }
 
 fn value((number, field): &(u64, Field<'_>)) -> (String, f32) {
-    let (1, Field::Bytes(message)) = (number, field) else { panic!("a summary with a field {number}") };
+    let (1, Field::Bytes(message)) = (number, field) else {
+        panic!("a summary with a field {number}")
+    };
     match &fields(message)[..] {
         [(1, Field::Bytes(tag)), (2, Field::Bits32(bits))] => (text(tag), f32::from_bits(*bits)),
         _ => panic!("expected a value with a tag and a number"),

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use dlt_spec::record::{
-    DataProvenance, DecisionRow, EvaluationRow, HeaderRow, Host, METRICS_FILE, MetricRow, PROVENANCE_FILE,
-    Provenance, RECORD_SCHEMA, SPEC_FILE, Split, StepRow,
+    DataProvenance, DecisionRow, EvaluationRow, HeaderRow, Host, METRICS_FILE, MetricRow,
+    PROVENANCE_FILE, Provenance, RECORD_SCHEMA, SPEC_FILE, Split, StepRow,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -13,7 +13,15 @@ use proptest::prelude::*;
 
 /// Numbers of every kind, NaN and the infinities among them.
 fn number() -> BoxedStrategy<f64> {
-    prop_oneof![any::<f64>(), -10.0..10.0, Just(f64::NAN), Just(f64::INFINITY), Just(0.0), Just(-0.0)].boxed()
+    prop_oneof![
+        any::<f64>(),
+        -10.0..10.0,
+        Just(f64::NAN),
+        Just(f64::INFINITY),
+        Just(0.0),
+        Just(-0.0)
+    ]
+    .boxed()
 }
 
 /// Numbers where the metrics have no NaN.
@@ -64,7 +72,8 @@ fn evaluation() -> impl Strategy<Value = EvaluationRow> {
 fn decision() -> impl Strategy<Value = DecisionRow> {
     let layers = || vec(0usize..100, 0..5);
     let present = || option::of(number());
-    let who = (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
+    let who =
+        (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
     let numbers = (option::of(finite()), present(), present(), present(), present());
     let measured = (any::<bool>(), present(), present(), present(), present());
     (who, numbers, measured, (count(), count()), 0.0..1e9).prop_map(

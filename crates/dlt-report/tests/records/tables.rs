@@ -39,7 +39,8 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
         };
         object.insert(name.to_owned(), value);
     }
-    serde_json::from_value(Value::Object(object)).unwrap_or_else(|error| panic!("{cells:?}: {error}"))
+    serde_json::from_value(Value::Object(object))
+        .unwrap_or_else(|error| panic!("{cells:?}: {error}"))
 }
 
 fn number(cell: &str) -> Value {
@@ -127,7 +128,8 @@ fn tables_are_as_they_are_described() {
         untied_events: 2,
         elapsed_ms: 0.5,
     };
-    let rows = [MetricRow::Step(step), MetricRow::Evaluation(evaluation), MetricRow::Decision(decision)];
+    let rows =
+        [MetricRow::Step(step), MetricRow::Evaluation(evaluation), MetricRow::Decision(decision)];
     write_run(place.path(), &rows);
     let paths = convert(place.path(), &place.path().join("tables")).unwrap();
     let texts = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>();
@@ -144,7 +146,11 @@ fn tables_are_as_they_are_described() {
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
-    assert_eq!(fs::read_dir(place.path().join("tables")).unwrap().count(), 3, "nothing else is left there");
+    assert_eq!(
+        fs::read_dir(place.path().join("tables")).unwrap().count(),
+        3,
+        "nothing else is left there"
+    );
 }
 
 #[test]
@@ -158,7 +164,10 @@ fn rejects_to_write_over_a_table_of_others() {
     fs::write(&paths[2], "step,mine\n1,2\n").unwrap();
     fs::write(&paths[0], [&before[..], b"1,"].concat()).unwrap();
     let error = convert(place.path(), &folder).unwrap_err().to_string();
-    assert!(error.contains("decisions.csv: is there already, and was not written by dlt"), "{error}");
+    assert!(
+        error.contains("decisions.csv: is there already, and was not written by dlt"),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(&paths[2]).unwrap(), "step,mine\n1,2\n");
     assert!(fs::read(&paths[0]).unwrap().ends_with(b"1,"), "nothing was written");
     fs::write(&paths[2], "").unwrap();

@@ -72,7 +72,8 @@ fn count(figure: &Figure, part: &str) -> usize {
 
 /// Bars or cells of a colour.
 fn rectangles(figure: &Figure, colour: &str) -> usize {
-    let is_one = |line: &&str| line.starts_with("<rect") && line.contains(&format!("fill=\"{colour}\""));
+    let is_one =
+        |line: &&str| line.starts_with("<rect") && line.contains(&format!("fill=\"{colour}\""));
     figure.svg().lines().filter(is_one).count()
 }
 
@@ -92,7 +93,11 @@ fn law_every_figure_is_a_document_with_a_title_and_a_picture_of_its_size() {
             assert_eq!(count(&figure, part), 1, "{part} in {}", figure.title());
         }
         assert!(figure.svg().starts_with("<?xml") && figure.svg().ends_with("</svg>\n"));
-        assert!(!figure.svg().contains("NaN") && !figure.svg().contains("inf\""), "{}", figure.svg());
+        assert!(
+            !figure.svg().contains("NaN") && !figure.svg().contains("inf\""),
+            "{}",
+            figure.svg()
+        );
         let png = figure.png().unwrap();
         let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
         let size = tree.size().to_int_size();
@@ -117,7 +122,9 @@ fn law_on_a_page_no_colour_that_may_be_replaced_is_left_and_no_size() {
         let element = figure.for_page();
         let start = element.split_once('>').unwrap().0;
         assert!(
-            start.starts_with("<svg ") && start.contains(" viewBox=\"0 0 ") && !start.contains(" width=")
+            start.starts_with("<svg ")
+                && start.contains(" viewBox=\"0 0 ")
+                && !start.contains(" width=")
         );
         for (colour, variable) in PAGE_COLOURS {
             assert!(!element.contains(&format!("\"{colour}\"")), "{colour} in {}", figure.title());
@@ -156,7 +163,9 @@ fn events_are_counted_by_bins_of_whole_decisions() {
     let figure = events(&run().read()).unwrap();
     // 10: nothing; 15: layer 1 untied, layer 3 tied; 20: layer 1 tied, layer 3 untied. Bins of five steps.
     assert_eq!(rectangles(&figure, PAGE_COLOURS[4].0), 2 + 1, "two bars and the legend's");
-    assert!(figure.svg().contains("tied to another owner (2)") && figure.svg().contains("untied (2)"));
+    assert!(
+        figure.svg().contains("tied to another owner (2)") && figure.svg().contains("untied (2)")
+    );
     assert!(figure.svg().contains("events per 5 steps"));
 }
 
@@ -173,7 +182,8 @@ fn independence_has_a_bar_a_layer() {
 #[test]
 fn a_strip_has_a_field_for_each_stretch_of_an_owner() {
     let figure = state_strip(&run().read()).unwrap();
-    let of = |figure: &Figure| figure.svg().lines().filter(|line| line.starts_with("<rect x=")).count();
+    let of =
+        |figure: &Figure| figure.svg().lines().filter(|line| line.starts_with("<rect x=")).count();
     // Layers 0 and 2 never change, layers 1 and 3 twice each; four fields of the scale, one of the legend.
     assert_eq!(of(&figure), 1 + 3 + 1 + 3 + 4 + 1);
     let mut folder = Folder::new(48);
@@ -199,7 +209,9 @@ fn figures_of_many_layers_are_thinned_or_refused() {
     for figure in [&strip, &bars, &events(&run).unwrap(), &figure::agent(&run).unwrap()] {
         assert!(figure.svg().len() < 8_000_000, "{}: {} bytes", figure.title(), figure.svg().len());
     }
-    assert!(strip.alt().contains("one in 5 is drawn") && bars.alt().contains("one in 2 of 1100 layers"));
+    assert!(
+        strip.alt().contains("one in 5 is drawn") && bars.alt().contains("one in 2 of 1100 layers")
+    );
     assert!(count(&strip, "<rect x=") > 10_000, "it still shows something");
     let error = replication_map(run.state(), "many").unwrap_err().to_string();
     assert!(error.contains("expected at most 512 layers, got 1100"), "{error}");
@@ -227,7 +239,11 @@ fn losses_have_a_mark_a_validation_and_a_tick_a_decision() {
     assert_eq!(count(&figure, "<circle"), 2 * (3 + 1));
     assert!(figure.svg().contains(">\ndecision\n") && figure.svg().contains("nats per token"));
     let names = loss(&[&run, &run]).unwrap();
-    assert_eq!(names.svg().matches(">\na &lt;b&gt; &amp; c\n").count(), 2, "a word of the legend a run");
+    assert_eq!(
+        names.svg().matches(">\na &lt;b&gt; &amp; c\n").count(),
+        2,
+        "a word of the legend a run"
+    );
 }
 
 #[test]
@@ -273,7 +289,8 @@ fn rejects_runs_without_anything_to_show_in_words() {
     let nan = nan.read();
     refusal(loss(&[&nan]));
     refusal(events(&nan));
-    for figure in [figure::agent(&nan), state_strip(&nan), steps_independent(&nan), memory(&[&nan])] {
+    for figure in [figure::agent(&nan), state_strip(&nan), steps_independent(&nan), memory(&[&nan])]
+    {
         Tree::from_str(figure.unwrap().svg(), &Options::default()).unwrap();
     }
     let single = Correlations::new(vec![2], vec![1.0]).unwrap();
@@ -304,7 +321,8 @@ fn heat_maps_have_a_cell_a_pair() {
     let n = 48;
     let values = (0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.5 }).collect();
     let correlated = Correlations::new((0..n).collect(), values).unwrap();
-    let panel = CorrelationPanel { name: "conventional", correlations: &correlated, range: Some(0.0..1.0) };
+    let panel =
+        CorrelationPanel { name: "conventional", correlations: &correlated, range: Some(0.0..1.0) };
     let figure = correlations("48 layers", &[panel]).unwrap();
     let fields = figure.svg().lines().filter(|line| line.starts_with("<rect x=")).count();
     assert_eq!(fields, n * n + 64, "and 64 shades of the bar");
@@ -322,11 +340,14 @@ fn model(folder: &Folder, weights: [[f32; 4]; 2], version: &str) -> std::path::P
     let views: BTreeMap<_, _> = tensors
         .iter()
         .map(|(name, bytes)| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], bytes).unwrap();
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], bytes)
+                    .unwrap();
             (name.clone(), view)
         })
         .collect();
-    let notes = [("dlt-model", version), ("storage", "0,0,2"), ("frozen", ""), ("independent", "0,2")];
+    let notes =
+        [("dlt-model", version), ("storage", "0,0,2"), ("frozen", ""), ("independent", "0,2")];
     let notes = notes.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
     let path = folder.path().join("model.safetensors");
     fs::write(&path, safetensors::serialize(views, Some(notes)).unwrap()).unwrap();
@@ -349,7 +370,11 @@ fn matches_reference_correlations_reckoned_by_hand() {
     near(all.at(1, 2), expected);
     // The same numbers, far from 0: digits that f32 holds must not be lost on the way.
     let far = 4_194_304.0;
-    let path = model(&folder, [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0].map(|number| number + far)], "1");
+    let path = model(
+        &folder,
+        [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0].map(|number| number + far)],
+        "1",
+    );
     near(Correlations::of_model(&path, None).unwrap().at(0, 1), expected);
     let text = serde_json::to_string(&found).unwrap();
     assert_eq!(serde_json::from_str::<Correlations>(&text).unwrap(), found);
@@ -359,15 +384,21 @@ fn matches_reference_correlations_reckoned_by_hand() {
 fn rejects_files_without_correlations() {
     let folder = Folder::new(3);
     let says = |weights, version, layers: Option<&[usize]>, expected: &str| {
-        let error =
-            Correlations::of_model(&model(&folder, weights, version), layers).unwrap_err().to_string();
+        let error = Correlations::of_model(&model(&folder, weights, version), layers)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("model.safetensors: ") && error.contains(expected), "{error}");
     };
     let good = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0]];
     says(good, "3", None, "expected model layout version 1 or 2, got 3");
     says(good, "2", None, "the metadata lacks its checksum");
     says(good, "1", Some(&[0, 3]), "expected layers below 3, came 3");
-    says([good[0], [2.0; 4]], "1", None, "layer 2: expected feed-forward weights that are finite and differ");
+    says(
+        [good[0], [2.0; 4]],
+        "1",
+        None,
+        "layer 2: expected feed-forward weights that are finite and differ",
+    );
     says(
         [good[0], [2.0, f32::NAN, 1.0, 0.0]],
         "1",
@@ -395,7 +426,9 @@ fn a_walk_says_what_was_split_and_by_which_disagreement() {
     folder.decision(28, vec![0, 1, 1, 2], 0.0);
     folder.step(30, 3.0);
     let figure = walk(&folder.read()).unwrap();
-    for word in ["2 leaves 0", "1 leaves 0", "disagreement", "a group is split", "undone by the gate"] {
+    for word in
+        ["2 leaves 0", "1 leaves 0", "disagreement", "a group is split", "undone by the gate"]
+    {
         assert!(figure.svg().contains(word), "no {word} in\n{}", figure.svg());
     }
     for said in [
@@ -416,7 +449,9 @@ fn a_walk_that_nobody_measured_is_its_strips_alone() {
     folder.decision(10, vec![0, 0, 2, 2], 0.0);
     folder.step(30, 3.0);
     let figure = walk(&folder.read()).unwrap();
-    assert!(!figure.svg().contains("disagreement") && figure.alt().contains("Step 10: 2 leaves 0."));
+    assert!(
+        !figure.svg().contains("disagreement") && figure.alt().contains("Step 10: 2 leaves 0.")
+    );
     let mut idle = Folder::gated(4);
     idle.decision(10, vec![0, 0, 0, 0], 0.0);
     assert!(refusal(walk(&idle.read())).contains("no decision has changed the groups"));

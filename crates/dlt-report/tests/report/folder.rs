@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dlt_report::Run;
-use dlt_spec::record::{DecisionRow, EvaluationRow, HeaderRow, MetricRow, RECORD_SCHEMA, Split, StepRow};
+use dlt_spec::record::{
+    DecisionRow, EvaluationRow, HeaderRow, MetricRow, RECORD_SCHEMA, Split, StepRow,
+};
 use dlt_state::{Action, Recording, State};
 use tempfile::TempDir;
 

@@ -48,9 +48,10 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
         );
         if decides && step.is_multiple_of(5) {
             let visit = recording.rows().len();
-            let action =
-                Action::new((0..layers).map(|layer| (layer * 7 + visit * 5) % (layer + 1)).collect())
-                    .unwrap();
+            let action = Action::new(
+                (0..layers).map(|layer| (layer * 7 + visit * 5) % (layer + 1)).collect(),
+            )
+            .unwrap();
             let row = recording.push(step, action, None).unwrap();
             lines.push(
                 json!({"kind": "decision", "step": step, "visit": visit, "state": row.state().owners(),
@@ -119,10 +120,14 @@ fn a_page_asks_the_network_for_nothing() {
     // The names of XML's vocabularies are no addresses that anybody asks.
     let addresses =
         page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "");
-    for address in ["http:", "https:", "//cdn", "url(", "@import", "src=", "<link rel=\"stylesheet\""] {
+    for address in
+        ["http:", "https:", "//cdn", "url(", "@import", "src=", "<link rel=\"stylesheet\""]
+    {
         assert!(!addresses.contains(address), "{address}");
     }
-    assert!(page.contains("default-src 'none'; style-src 'sha256-") && !page.contains("unsafe-inline"));
+    assert!(
+        page.contains("default-src 'none'; style-src 'sha256-") && !page.contains("unsafe-inline")
+    );
     assert!(!page.contains("connect-src"), "a page of a file asks nobody for news");
     assert!(page.len() < MOST_BYTES, "{} bytes", page.len());
 }
@@ -175,8 +180,14 @@ fn a_layer_stays_frozen_until_the_reading_of_its_method_says_otherwise() {
         moments.iter().map(|moment| moment["frozen"].clone()).collect::<Vec<_>>()
     };
     let joint = [(vec![0, 0, 2, 0], None), (vec![0, 1, 2, 0], None)];
-    assert_eq!(frozen(&["tying.first_tie=replicate"], &joint), [json!([1, 2, 3]), Value::Null, Value::Null]);
-    assert_eq!(frozen(&["tying.first_tie=literal"], &joint), [json!([1, 2, 3]), json!([1, 3]), json!([3])]);
+    assert_eq!(
+        frozen(&["tying.first_tie=replicate"], &joint),
+        [json!([1, 2, 3]), Value::Null, Value::Null]
+    );
+    assert_eq!(
+        frozen(&["tying.first_tie=literal"], &joint),
+        [json!([1, 2, 3]), json!([1, 3]), json!([3])]
+    );
     let in_turn = [(vec![0, 1, 0, 0], Some(1)), (vec![0, 1, 0, 0], Some(2))];
     let sets = ["tying.decision=per-layer", "tying.first_tie=replicate"];
     assert_eq!(frozen(&sets, &in_turn), [json!([1, 2, 3]), json!([2, 3]), json!([3])]);
@@ -196,7 +207,8 @@ fn a_run_under_way_says_so() {
     let digest = Digest::of(&run);
     assert_eq!((digest.finished, digest.steps, digest.test_perplexity), (false, 20, None));
     assert!(
-        (digest.block_share_end().unwrap() - digest.independent_layers_end.unwrap() as f64 / 4.0).abs()
+        (digest.block_share_end().unwrap() - digest.independent_layers_end.unwrap() as f64 / 4.0)
+            .abs()
             < 1e-12
     );
     finish(&folder.path, 20);
@@ -207,8 +219,11 @@ fn a_run_under_way_says_so() {
 #[test]
 fn a_run_that_has_not_made_a_step_gives_a_page() {
     let folder = folder("run", 4, 0, &[]);
-    fs::write(folder.path.join(METRICS_FILE), json!({"kind": "header", "schema": 1}).to_string() + "\n")
-        .unwrap();
+    fs::write(
+        folder.path.join(METRICS_FILE),
+        json!({"kind": "header", "schema": 1}).to_string() + "\n",
+    )
+    .unwrap();
     let page = document(&Run::read(&folder.path).unwrap());
     assert!(page.contains("No decision has been made") && page.contains("Not shown: "));
 }
@@ -220,7 +235,9 @@ fn settings_that_differ_from_the_paper_come_first() {
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     let folded = place("<summary>As in the paper</summary>");
     assert!(place("<code>model.width</code>") < folded, "32, not 1,600");
-    assert!(place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded);
+    assert!(
+        place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded
+    );
     assert!(place("<code>seed</code>") > place("<summary>Where the paper is silent</summary>"));
     for field in fields::FIELDS {
         let key = format!("<code>{}</code></th>", field.key());
@@ -238,9 +255,15 @@ fn runs_stand_beside_the_first_conventional_one() {
     better(&plain.path);
     let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
     let page = Page::new(&runs, Kind::Still).document();
-    assert!(page.contains("2 runs compared") && page.contains("+25.0 %"), "90.02 is 1.25 times 72.016");
+    assert!(
+        page.contains("2 runs compared") && page.contains("+25.0 %"),
+        "90.02 is 1.25 times 72.016"
+    );
     assert!(page.contains("Differences are to <b>plain</b>"));
-    assert!(page.contains("Settings in which they differ") && page.contains("<code>agent.policy</code>"));
+    assert!(
+        page.contains("Settings in which they differ")
+            && page.contains("<code>agent.policy</code>")
+    );
     let page = Page::new(&runs[..1], Kind::Still).document();
     assert!(!page.contains("Differences are to"));
 }
@@ -275,13 +298,19 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
         fs::write(&path, provenance.replacen(from, to, 1)).unwrap();
         let runs = [plain.clone(), Run::read(&other.path).unwrap()];
         let page = Page::new(&runs, Kind::Still).document();
-        assert!(page.contains(&format!("Not to be compared with the first run: other ({why}")), "{why}");
+        assert!(
+            page.contains(&format!("Not to be compared with the first run: other ({why}")),
+            "{why}"
+        );
         assert!(!page.contains("+25.0 %"), "{why}");
     }
     let same = folder("same", 4, 20, &["data.order=sweep", "tying.decision=per-layer"]);
     finish(&same.path, 20);
     let page = Page::new(&[plain, Run::read(&same.path).unwrap()], Kind::Still).document();
-    assert!(page.contains("+25.0 %") && !page.contains("Not to be compared"), "what training alone sees");
+    assert!(
+        page.contains("+25.0 %") && !page.contains("Not to be compared"),
+        "what training alone sees"
+    );
 }
 
 #[test]
@@ -298,7 +327,8 @@ fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
         let other = fs::read_to_string(&path).unwrap().replace(&"ab".repeat(32), &"cd".repeat(32));
         fs::write(path, other).unwrap();
     }
-    let runs = [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
+    let runs =
+        [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
     let page = Page::new(&runs, Kind::Still).document();
     assert_eq!(page.matches("+25.0 %").count(), 1, "of the tied run to b");
     assert!(page.contains("Differences are to <b>a, b</b>"), "{page}");
@@ -377,7 +407,9 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
     let (states, wide) = (folder.path.join(STATES_FILE), Recording::new(65_536).to_text());
     let decided = fs::read_to_string(&states).unwrap();
     fs::write(&metrics, lines[..16].join("\n") + "\n").unwrap();
-    for (text, says) in [(wide, "expected decisions about the 4 layers"), ("1".repeat(3 << 20), "line 1")] {
+    for (text, says) in
+        [(wide, "expected decisions about the 4 layers"), ("1".repeat(3 << 20), "line 1")]
+    {
         fs::write(&states, text).unwrap();
         let trouble = steps(&mut live).1.unwrap();
         assert!(trouble.contains("states.jsonl: ") && trouble.contains(says), "{trouble}");

@@ -43,7 +43,12 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     let mut rules = Rules { spec, violations: Vec::new() };
     for field in FIELDS {
         let value = field.value(spec);
-        rules.holds(field.key(), &[], || field.values().allow(&value), || field.values().to_string());
+        rules.holds(
+            field.key(),
+            &[],
+            || field.values().allow(&value),
+            || field.values().to_string(),
+        );
     }
     rules.model();
     rules.family();
@@ -81,7 +86,8 @@ impl Rules<'_> {
         if broken(key) || leans_on.iter().any(|key| broken(key)) || test() {
             return;
         }
-        let value = fields::find(key).map_or_else(String::new, |field| field.value(self.spec).to_string());
+        let value =
+            fields::find(key).map_or_else(String::new, |field| field.value(self.spec).to_string());
         self.violations.push(Violation { key, value, rule: rule() });
     }
 
@@ -91,7 +97,8 @@ impl Rules<'_> {
             "model.heads",
             &["model.width"],
             || {
-                let is_free = model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
+                let is_free =
+                    model.architecture == Architecture::Llama && model.head_width != Size::AUTO;
                 is_free || model.width.is_multiple_of(model.heads)
             },
             || format!("a divisor of model.width = {}", model.width),
@@ -134,7 +141,10 @@ impl Rules<'_> {
             "model.width",
             SIZES,
             || is_addressable(self.spec),
-            || "small enough, with the other sizes, for the model and a batch to be addressed".into(),
+            || {
+                "small enough, with the other sizes, for the model and a batch to be addressed"
+                    .into()
+            },
         );
     }
 
@@ -160,7 +170,9 @@ impl Rules<'_> {
             &["model.objective"],
             || match (architecture, objective) {
                 (Architecture::Gpt2 | Architecture::Llama, _) => attention == Attention::Causal,
-                (Architecture::Vit, _) | (_, Objective::MaskedToken) => attention == Attention::Full,
+                (Architecture::Vit, _) | (_, Objective::MaskedToken) => {
+                    attention == Attention::Full
+                }
                 (Architecture::Bert, Objective::NextToken) => attention == Attention::Causal,
                 (Architecture::Bert, Objective::Classes) => true,
             },
@@ -203,7 +215,10 @@ impl Rules<'_> {
         self.holds(
             "agent.reward",
             &["model.objective"],
-            || !matches!(reward, Reward::Accuracy | Reward::NegAccuracy) || objective == Objective::Classes,
+            || {
+                !matches!(reward, Reward::Accuracy | Reward::NegAccuracy)
+                    || objective == Objective::Classes
+            },
             || "an accuracy only where model.objective is \"classes\"".into(),
         );
         let pipeline = self.spec.data.pipeline;
@@ -230,8 +245,8 @@ impl Rules<'_> {
             || data.pipeline != Pipeline::Blocks || data.separator != Separator::EndOfText,
             || "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text around each block".into(),
         );
-        let visits =
-            self.spec.tying.decision == Decision::PerLayer && self.spec.agent.policy != PolicyKind::None;
+        let visits = self.spec.tying.decision == Decision::PerLayer
+            && self.spec.agent.policy != PolicyKind::None;
         self.holds(
             "data.order",
             &[],
@@ -323,7 +338,9 @@ impl Rules<'_> {
                     .into()
             },
         );
-        let only = |word: &str| format!("\"{word}\" where tying.tie is \"replicate\": no weights are shared");
+        let only = |word: &str| {
+            format!("\"{word}\" where tying.tie is \"replicate\": no weights are shared")
+        };
         self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
         self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
         self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
@@ -342,7 +359,10 @@ impl Rules<'_> {
         self.holds(
             "agent.pattern",
             &[],
-            || agent.policy != PolicyKind::Fixed || agent.pattern != Initial::Named(InitialName::Frozen),
+            || {
+                agent.policy != PolicyKind::Fixed
+                    || agent.pattern != Initial::Named(InitialName::Frozen)
+            },
             || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
         );
         self.holds(
@@ -360,8 +380,14 @@ impl Rules<'_> {
         self.holds(
             "agent.epsilon_decay_per",
             &[],
-            || agent.epsilon_decay_per != DecayPer::Sweep || self.spec.tying.decision == Decision::PerLayer,
-            || "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep".into(),
+            || {
+                agent.epsilon_decay_per != DecayPer::Sweep
+                    || self.spec.tying.decision == Decision::PerLayer
+            },
+            || {
+                "\"decision\" unless tying.decision is \"per-layer\": a joint decision has no sweep"
+                    .into()
+            },
         );
     }
 
@@ -388,7 +414,10 @@ impl Rules<'_> {
         self.holds(
             "agent.permutation",
             &["model.layers"],
-            || agent.permutation.is_empty() || State::independent(layers).relabel(&agent.permutation).is_ok(),
+            || {
+                agent.permutation.is_empty()
+                    || State::independent(layers).relabel(&agent.permutation).is_ok()
+            },
             || format!("each of 0 to {} once, or empty", layers - 1),
         );
     }
@@ -402,7 +431,9 @@ impl Rules<'_> {
             || grouping(asked, layers).map_err(|error| reason = error.to_string()).is_ok(),
             || format!("the owners of model.layers = {layers} layers"),
         );
-        if let Some(found) = self.violations.iter_mut().find(|found| found.key == key && !reason.is_empty()) {
+        if let Some(found) =
+            self.violations.iter_mut().find(|found| found.key == key && !reason.is_empty())
+        {
             found.rule.push_str(&format!(" ({reason})"));
         }
     }
@@ -413,10 +444,12 @@ fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);
     let data = Extents { vocabulary, classes: USUAL_CLASSES };
-    let weights = ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
+    let weights =
+        ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
     let tokens = size::tokens(model);
-    let widest =
-        size::feed_forward(model).zip(tokens).map(|(width, tokens)| width.max(vocabulary).max(tokens));
+    let widest = size::feed_forward(model)
+        .zip(tokens)
+        .map(|(width, tokens)| width.max(vocabulary).max(tokens));
     let windows = spec.training.micro_batch.or(spec.training.batch);
     let activation = widest
         .and_then(|width| width.checked_mul(tokens?))

@@ -123,7 +123,9 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).expect("a folder");
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -162,8 +164,11 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         fs::create_dir(place.path().join("precious")).expect("made");
         fs::write(place.path().join("precious/file"), "text").expect("written");
-        std::os::unix::fs::symlink(place.path().join("precious"), place.path().join(".out.partial"))
-            .expect("linked");
+        std::os::unix::fs::symlink(
+            place.path().join("precious"),
+            place.path().join(".out.partial"),
+        )
+        .expect("linked");
         NewFolder::begin(&place.path().join("out")).expect("begun").finish().expect("named");
         assert!(place.path().join("precious/file").is_file());
         assert!(place.path().join("out").is_dir());

@@ -12,8 +12,9 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let is_half_made = |entry: &fs::DirEntry| {
         let name = entry.file_name();
-        let name =
-            name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL)?.strip_suffix('.'));
+        let name = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL)?.strip_suffix('.'));
         name.is_some_and(|name| !name.is_empty() && !may_live(name))
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
     };
@@ -30,13 +31,18 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
 /// Whether a half-made folder has the name of this place: `.NAME.partial`, or `.NAME.PROCESS.partial` of earlier builds.
 #[must_use]
 pub fn is_named_after(partial: &Path, place: &Path) -> bool {
-    let (Some(partial), Some(place)) = (partial.file_name(), place.file_name()) else { return false };
+    let (Some(partial), Some(place)) = (partial.file_name(), place.file_name()) else {
+        return false;
+    };
     // Bytes, as a name need not be text.
     let after_dot = partial.as_encoded_bytes().strip_prefix(b".");
     let rest = after_dot.and_then(|name| name.strip_prefix(place.as_encoded_bytes()));
-    let Some(rest) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else { return false };
+    let Some(rest) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else {
+        return false;
+    };
     let number = rest.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b"."));
-    rest == b"." || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+    rest == b"."
+        || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a folder that they made.
@@ -58,8 +64,14 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let at = |name: &str| place.path().join(name);
         // No process has a number as large.
-        for name in [".run.partial", ".old.4294967295.partial", ".partial", "run.partial", ".run.part", "run"]
-        {
+        for name in [
+            ".run.partial",
+            ".old.4294967295.partial",
+            ".partial",
+            "run.partial",
+            ".run.part",
+            "run",
+        ] {
             fs::create_dir(at(name)).expect("made");
         }
         fs::write(at(".run.partial/file"), "half").expect("written");
@@ -91,7 +103,8 @@ mod tests {
             ("run.partial", "run", false),
         ];
         for (partial, place, expected) in cases {
-            let is_named = is_named_after(&Path::new("a").join(partial), &Path::new("a").join(place));
+            let is_named =
+                is_named_after(&Path::new("a").join(partial), &Path::new("a").join(place));
             assert_eq!(is_named, expected, "{partial} of {place}");
         }
     }

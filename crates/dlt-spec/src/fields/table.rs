@@ -77,6 +77,7 @@ const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
 
 /// The words of an enum, as a spec file has them.
 fn words_of<T: Serialize>(all: &[T]) -> Vec<String> {
-    let word = |value| toml::Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
+    let word =
+        |value| toml::Value::try_from(value).ok().and_then(|word| word.as_str().map(str::to_owned));
     all.iter().filter_map(word).collect()
 }

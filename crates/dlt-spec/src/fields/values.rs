@@ -106,10 +106,14 @@ impl Values {
                 .map(|item| real(item).map(Value::Float))
                 .collect::<Option<Vec<_>>>()
                 .map(Value::Array),
-            (Self::Word(words) | Self::Grouping(words), Value::String(word)) if words().contains(word) => {
+            (Self::Word(words) | Self::Grouping(words), Value::String(word))
+                if words().contains(word) =>
+            {
                 Some(value.clone())
             }
-            (Self::Grouping(_) | Self::Layers, Value::Array(items)) if items.iter().all(is_layer) => {
+            (Self::Grouping(_) | Self::Layers, Value::Array(items))
+                if items.iter().all(is_layer) =>
+            {
                 Some(value.clone())
             }
             (Self::Text | Self::MaybeText | Self::Name, Value::String(_)) => Some(value.clone()),
@@ -126,9 +130,9 @@ impl Values {
                 usize::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))
             }
             (Self::Real(interval), Value::Float(number)) => interval.contains(*number),
-            (Self::Reals(_, interval) | Self::RealList(interval), Value::Array(items)) => {
-                items.iter().all(|item| item.as_float().is_some_and(|number| interval.contains(number)))
-            }
+            (Self::Reals(_, interval) | Self::RealList(interval), Value::Array(items)) => items
+                .iter()
+                .all(|item| item.as_float().is_some_and(|number| interval.contains(number))),
             (Self::Text, Value::String(text)) => !text.is_empty(),
             (Self::Name, Value::String(text)) => is_name(text),
             _ => true,
@@ -168,15 +172,22 @@ impl fmt::Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(least, most) => write!(f, "a whole number{}", Range(*least, *most)),
-            Self::WholeOrAuto(least, most) => write!(f, "\"auto\" or a whole number{}", Range(*least, *most)),
+            Self::WholeOrAuto(least, most) => {
+                write!(f, "\"auto\" or a whole number{}", Range(*least, *most))
+            }
             Self::Real(interval) => write!(f, "a number {interval}"),
             Self::Reals(count, interval) => write!(f, "{count} numbers, each {interval}"),
-            Self::RealList(interval) => write!(f, "a list of numbers, each {interval}, which may be empty"),
+            Self::RealList(interval) => {
+                write!(f, "a list of numbers, each {interval}, which may be empty")
+            }
             Self::Word(words) => write!(f, "{}", quoted(&words())),
             Self::Text => write!(f, "text that is not empty"),
             Self::MaybeText => write!(f, "text, which may be empty"),
             Self::Name => {
-                write!(f, "1 to 100 letters, digits, dots, underscores or hyphens, the first no dot")
+                write!(
+                    f,
+                    "1 to 100 letters, digits, dots, underscores or hyphens, the first no dot"
+                )
             }
             Self::Grouping(words) => {
                 write!(f, "{}, or the owner of each layer as a list", quoted(&words()))

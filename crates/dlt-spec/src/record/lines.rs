@@ -35,7 +35,8 @@ impl<R: BufRead> Lines<R> {
 
     fn line(&mut self) -> io::Result<Option<Line>> {
         let mut raw = Vec::new();
-        let bytes = (&mut self.reader).take(MOST_LINE_BYTES as u64 + 1).read_until(b'\n', &mut raw)?;
+        let bytes =
+            (&mut self.reader).take(MOST_LINE_BYTES as u64 + 1).read_until(b'\n', &mut raw)?;
         if bytes == 0 {
             return Ok(None);
         }
@@ -44,7 +45,9 @@ impl<R: BufRead> Lines<R> {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {reason}", self.number))
         };
         if bytes > MOST_LINE_BYTES {
-            return Err(refuse(format!("expected a line of at most {MOST_LINE_BYTES} bytes, got more")));
+            return Err(refuse(format!(
+                "expected a line of at most {MOST_LINE_BYTES} bytes, got more"
+            )));
         }
         if self.bytes > RECORD_BYTES {
             return Err(refuse(format!("expected at most {RECORD_BYTES} bytes, got more")));
@@ -102,8 +105,10 @@ mod tests {
     fn law_lines_add_up_to_the_text() {
         for text in ["", "\n", "a\nb\n", "a\n\nb", "é\r\nlast"] {
             let lines: Vec<_> = Lines::new(text.as_bytes()).map(Result::unwrap).collect();
-            let joined: String =
-                lines.iter().map(|line| line.text.clone() + if line.is_whole { "\n" } else { "" }).collect();
+            let joined: String = lines
+                .iter()
+                .map(|line| line.text.clone() + if line.is_whole { "\n" } else { "" })
+                .collect();
             assert_eq!(joined, text);
             assert_eq!(lines.iter().map(|line| line.bytes).sum::<usize>(), text.len());
         }

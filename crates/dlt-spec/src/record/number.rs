@@ -8,6 +8,8 @@ pub(super) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, 
 }
 
 /// The same under a key that may be absent.
-pub(super) fn present_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+pub(super) fn present_or_nan<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
     or_nan(deserializer).map(Some)
 }

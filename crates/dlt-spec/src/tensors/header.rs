@@ -58,8 +58,8 @@ impl Header {
     /// # Errors
     /// Says what is wrong.
     pub fn parse(json: &[u8], data: u64) -> Result<Self, String> {
-        let header: Self =
-            serde_json::from_slice(json).map_err(|error| format!("not a safetensors header: {error}"))?;
+        let header: Self = serde_json::from_slice(json)
+            .map_err(|error| format!("not a safetensors header: {error}"))?;
         let mut end = 0;
         for (name, Place { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
             let numbers = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size as u64));
@@ -73,7 +73,9 @@ impl Header {
         }
         match end == data {
             true => Ok(header),
-            false => Err(format!("expected {end} bytes of tensors, got {data}: it is cut short or too long")),
+            false => Err(format!(
+                "expected {end} bytes of tensors, got {data}: it is cut short or too long"
+            )),
         }
     }
 
@@ -96,7 +98,8 @@ impl Header {
     /// that equal headers are equal bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut json = serde_json::to_vec(self).expect("a header holds texts, numbers and lists only");
+        let mut json =
+            serde_json::to_vec(self).expect("a header holds texts, numbers and lists only");
         json.resize(json.len().next_multiple_of(8), b' ');
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
         bytes.append(&mut json);
@@ -200,10 +203,14 @@ mod tests {
 
     #[test]
     fn law_a_header_returns_equal() {
-        let place = |from, to| Place { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
+        let place =
+            |from, to| Place { dtype: Number::F32, shape: vec![2], data_offsets: (from, to) };
         let header = Header {
             metadata: BTreeMap::from([("spec".to_owned(), "a = \"b\"\n".to_owned())]),
-            tensors: BTreeMap::from([("b".to_owned(), place(0, 8)), ("a".to_owned(), place(8, 16))]),
+            tensors: BTreeMap::from([
+                ("b".to_owned(), place(0, 8)),
+                ("a".to_owned(), place(8, 16)),
+            ]),
         };
         let bytes = header.to_bytes();
         assert!(bytes.len().is_multiple_of(8));
@@ -219,8 +226,16 @@ mod tests {
             (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4, "tensor `a`"),
             (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "tensor `a`"),
             (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 8, "tensor `a`"),
-            (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[-1,4]}}"#, 8, "not a safetensors header"),
-            (r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,4]}}"#, 4, "tensor"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[-1,4]}}"#,
+                8,
+                "not a safetensors header",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,4]}}"#,
+                4,
+                "tensor",
+            ),
             (
                 r#"{"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#,
                 4,
@@ -238,7 +253,11 @@ mod tests {
                 4,
                 "`a` is there twice",
             ),
-            (r#"{"a":{"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]}}"#, 4, "duplicate field"),
+            (
+                r#"{"a":{"dtype":"U8","dtype":"F32","shape":[4],"data_offsets":[0,4]}}"#,
+                4,
+                "duplicate field",
+            ),
             (r#"{"__metadata__":{},"__metadata__":{}}"#, 0, "`__metadata__` is there twice"),
             (r#"{"__metadata__":{"k":"a","k":"b"}}"#, 0, "`k` is in the metadata twice"),
             (r#"{"__metadata__":{"k":1}}"#, 0, "not a safetensors header"),

@@ -21,23 +21,33 @@ pub const FIRST_LAYOUT: &str = "1";
 pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
     let file = TensorFile::open(path)?;
     let header = file.header();
-    match (header.metadata.get(LAYOUT_KEY).map(String::as_str), header.metadata.contains_key(CHECKSUM)) {
+    match (
+        header.metadata.get(LAYOUT_KEY).map(String::as_str),
+        header.metadata.contains_key(CHECKSUM),
+    ) {
         (Some(LAYOUT), true) | (Some(FIRST_LAYOUT), false) => {}
-        (Some(LAYOUT), false) => return Err(file.refuse("it is damaged: the metadata lacks its checksum")),
+        (Some(LAYOUT), false) => {
+            return Err(file.refuse("it is damaged: the metadata lacks its checksum"));
+        }
         (Some(FIRST_LAYOUT), true) => {
             return Err(file.refuse(format!(
                 "it is damaged: layout version {FIRST_LAYOUT} has no checksum, but the metadata holds one"
             )));
         }
         (Some(other), _) => {
-            return Err(
-                file.refuse(format!("expected model layout version {FIRST_LAYOUT} or {LAYOUT}, got {other}"))
-            );
+            return Err(file.refuse(format!(
+                "expected model layout version {FIRST_LAYOUT} or {LAYOUT}, got {other}"
+            )));
         }
-        (None, _) => return Err(file.refuse("a safetensors file, but not one of dlt's model files")),
+        (None, _) => {
+            return Err(file.refuse("a safetensors file, but not one of dlt's model files"));
+        }
     }
-    if let Some((name, place)) = header.tensors.iter().find(|(_, place)| place.dtype != Number::F32) {
-        return Err(file.refuse(format!("tensor `{name}`: expected numbers in F32, got {:?}", place.dtype)));
+    if let Some((name, place)) = header.tensors.iter().find(|(_, place)| place.dtype != Number::F32)
+    {
+        return Err(
+            file.refuse(format!("tensor `{name}`: expected numbers in F32, got {:?}", place.dtype))
+        );
     }
     let examined = file.check()?;
     Ok((file, examined))

@@ -52,12 +52,18 @@ impl Number {
     #[must_use]
     pub fn count_not_finite(self, bytes: &[u8]) -> u64 {
         let count = match self {
-            Self::F32 => {
-                bytes.as_chunks().0.iter().filter(|bytes| !f32::from_le_bytes(**bytes).is_finite()).count()
-            }
-            Self::F64 => {
-                bytes.as_chunks().0.iter().filter(|bytes| !f64::from_le_bytes(**bytes).is_finite()).count()
-            }
+            Self::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .filter(|bytes| !f32::from_le_bytes(**bytes).is_finite())
+                .count(),
+            Self::F64 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .filter(|bytes| !f64::from_le_bytes(**bytes).is_finite())
+                .count(),
             // All bits of the exponent are set.
             Self::F16 => full_exponents(bytes, 0x7c00),
             Self::BF16 => full_exponents(bytes, 0x7f80),
@@ -68,7 +74,12 @@ impl Number {
 }
 
 fn full_exponents(bytes: &[u8], exponent: u16) -> usize {
-    bytes.as_chunks().0.iter().filter(|bytes| u16::from_le_bytes(**bytes) & exponent == exponent).count()
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .filter(|bytes| u16::from_le_bytes(**bytes) & exponent == exponent)
+        .count()
 }
 
 #[cfg(test)]
@@ -81,7 +92,8 @@ mod tests {
             let both = [[1.0, value], [value, f32::MAX]].concat();
             let bytes: Vec<u8> = both.iter().flat_map(|value| value.to_le_bytes()).collect();
             assert_eq!(Number::F32.count_not_finite(&bytes), 2);
-            let bytes: Vec<u8> = both.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
+            let bytes: Vec<u8> =
+                both.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
             assert_eq!(Number::F64.count_not_finite(&bytes), 2);
             let bytes: Vec<u8> =
                 both.iter().flat_map(|value| (value.to_bits() >> 16).to_le_bytes()).collect();

@@ -57,10 +57,18 @@ fn every_word_of_every_field_is_read_and_no_other() {
 fn words_are_those_of_the_method() {
     let words = |key| fields::find(key).unwrap().values().words();
     assert_eq!(words("tying.first_decision"), ["after-k", "at-step-0", "before-first-step"]);
-    let rewards =
-        ["neg-ppl", "neg-ppl-clipped", "neg-loss", "loss-delta", "gain", "accuracy", "neg-accuracy"];
+    let rewards = [
+        "neg-ppl",
+        "neg-ppl-clipped",
+        "neg-loss",
+        "loss-delta",
+        "gain",
+        "accuracy",
+        "neg-accuracy",
+    ];
     assert_eq!(words("agent.reward"), rewards);
-    let policies = ["none", "q", "random", "fixed", "replay", "permuted-replay", "grow", "conflict", "even"];
+    let policies =
+        ["none", "q", "random", "fixed", "replay", "permuted-replay", "grow", "conflict", "even"];
     assert_eq!(words("agent.policy"), policies);
     assert_eq!(words("tying.decision"), ["joint", "per-layer", "split", "swap", "single"]);
     assert_eq!(
@@ -133,21 +141,26 @@ fn value_of(field: usize) -> BoxedStrategy<Value> {
     match FIELDS[field].values() {
         Values::Whole(..) => (0..=i64::MAX).prop_map(Value::Integer).boxed(),
         Values::WholeOrAuto(..) => {
-            prop_oneof![Just(Value::String("auto".into())), (0..=i64::MAX).prop_map(Value::Integer)].boxed()
+            prop_oneof![Just(Value::String("auto".into())), (0..=i64::MAX).prop_map(Value::Integer)]
+                .boxed()
         }
-        Values::Real(_) => any::<f64>().prop_filter("no NaN", |x| !x.is_nan()).prop_map(Value::Float).boxed(),
-        Values::Reals(count, _) => {
-            prop::collection::vec((0.0..1.0).prop_map(Value::Float), count).prop_map(Value::Array).boxed()
+        Values::Real(_) => {
+            any::<f64>().prop_filter("no NaN", |x| !x.is_nan()).prop_map(Value::Float).boxed()
         }
-        Values::RealList(_) => {
-            prop::collection::vec((0.0..1.0).prop_map(Value::Float), 0..4).prop_map(Value::Array).boxed()
-        }
+        Values::Reals(count, _) => prop::collection::vec((0.0..1.0).prop_map(Value::Float), count)
+            .prop_map(Value::Array)
+            .boxed(),
+        Values::RealList(_) => prop::collection::vec((0.0..1.0).prop_map(Value::Float), 0..4)
+            .prop_map(Value::Array)
+            .boxed(),
         Values::Word(words) => prop::sample::select(words()).prop_map(Value::String).boxed(),
         Values::Grouping(words) => {
             prop_oneof![prop::sample::select(words()).prop_map(Value::String), layers()].boxed()
         }
         Values::Layers => layers().boxed(),
-        Values::Text | Values::MaybeText | Values::Name => any::<String>().prop_map(Value::String).boxed(),
+        Values::Text | Values::MaybeText | Values::Name => {
+            any::<String>().prop_map(Value::String).boxed()
+        }
     }
 }
 

@@ -46,14 +46,21 @@ fn assignments_take_toml_and_bare_words() {
     assert_eq!((spec.model.positions, spec.training.steps), (Size::Fixed(129), Size::AUTO));
     assert_eq!((spec.optimizer.clip_norm, spec.optimizer.learning_rate), (f64::INFINITY, 1.0));
     assert_eq!(spec.data.split, [1.0, 0.5, 0.0]);
-    assert_eq!((&*spec.data.source, &*spec.agent.recording, &*spec.name), ("../a b=c.txt", "", "2024"));
+    assert_eq!(
+        (&*spec.data.source, &*spec.agent.recording, &*spec.name),
+        ("../a b=c.txt", "", "2024")
+    );
     let quoted = with(&["data.source=\"x y\"", "tying.initial=\"cycle\""]).unwrap();
-    assert_eq!((&*quoted.data.source, quoted.tying.initial), ("x y", Initial::Named(InitialName::Cycle)));
+    assert_eq!(
+        (&*quoted.data.source, quoted.tying.initial),
+        ("x y", Initial::Named(InitialName::Cycle))
+    );
 }
 
 #[test]
 fn options_say_which_one_was_wrong() {
-    let spec = Spec::assemble(&[Overlay::from_option("--steps", "training.steps", "20").unwrap()]).unwrap();
+    let spec = Spec::assemble(&[Overlay::from_option("--steps", "training.steps", "20").unwrap()])
+        .unwrap();
     assert_eq!(spec.training.steps, Size::Fixed(20));
     let wrong = message(Overlay::from_option("--seed", "seed", "-1"));
     assert!(wrong.starts_with("--seed: `seed` must be a whole number"), "{wrong}");
@@ -84,7 +91,11 @@ fn rejects_an_unknown_key_with_its_origin_and_the_nearest() {
             "--set agent.epsilon_flor=0: unknown key `agent.epsilon_flor`",
             "`agent.epsilon_floor`",
         ),
-        (Overlay::from_assignment("learning_rat=1"), "--set learning_rat=1", "`optimizer.learning_rate`"),
+        (
+            Overlay::from_assignment("learning_rat=1"),
+            "--set learning_rat=1",
+            "`optimizer.learning_rate`",
+        ),
     ];
     for (result, start, nearest) in cases {
         let error = result.unwrap_err();
@@ -108,14 +119,20 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         ),
         (file("[model]\nlayers = -1"), "; got the integer -1"),
         (file("model = 3"), "`model` must be a section; got the integer 3"),
-        (file("[seed]\na = 1"), "`seed` must be a whole number of at most 9223372036854775807; got a table"),
+        (
+            file("[seed]\na = 1"),
+            "`seed` must be a whole number of at most 9223372036854775807; got a table",
+        ),
         (file("[model.layers]\na = 1"), "; got a table"),
         (file("[[model]]\nlayers = 1"), "`model` must be a section; got the array"),
         (
             file("[optimizer]\nclip_norm = true"),
             "must be a number above 0, inf allowed; got the boolean true",
         ),
-        (file("[data]\nsource = 1"), "`data.source` must be text that is not empty; got the integer 1"),
+        (
+            file("[data]\nsource = 1"),
+            "`data.source` must be text that is not empty; got the integer 1",
+        ),
         (
             file("[data]\nsplit = [0.9, 0.1]"),
             "must be 3 numbers, each above 0 and below 1; got the array [0.9, 0.1]",
@@ -124,13 +141,19 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
             file("[tying]\ndecision = \"jiont\""),
             "must be \"joint\", \"per-layer\", \"split\", \"swap\", \"single\"; got the string \"jiont\"; the nearest is \"joint\"",
         ),
-        (file("[tying]\ninitial = [0, -1]"), "or the owner of each layer as a list; got the array [0, -1]"),
+        (
+            file("[tying]\ninitial = [0, -1]"),
+            "or the owner of each layer as a list; got the array [0, -1]",
+        ),
         (
             Overlay::from_assignment("training.batch=many"),
             "--set training.batch=many: `training.batch` must be a whole number from 1 to 2147483647; got",
         ),
         (Overlay::from_assignment("training.batch="), "got the string \"\""),
-        (Overlay::from_assignment("seed=18446744073709551615"), "got the string \"18446744073709551615\""),
+        (
+            Overlay::from_assignment("seed=18446744073709551615"),
+            "got the string \"18446744073709551615\"",
+        ),
         (Overlay::from_assignment("seed=1\nname=\"x\""), "`seed` must be"),
     ];
     for (result, part) in cases {
@@ -144,7 +167,10 @@ fn rejects_text_that_is_not_toml_with_its_place() {
     let text = message(file("name = \"a\"\n[model]\nlayers = = 3\n"));
     assert!(text.starts_with("my.toml, line 3, column 10: not valid TOML: "), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(message(file("seed = 1\nseed = 2")).contains("line 2, column 1: not valid TOML: duplicate key"));
+    assert!(
+        message(file("seed = 1\nseed = 2"))
+            .contains("line 2, column 1: not valid TOML: duplicate key")
+    );
 }
 
 #[test]
@@ -158,7 +184,10 @@ fn rejects_an_assignment_without_an_equals_sign_or_key() {
 
 #[test]
 fn rejects_another_layout_before_its_unknown_keys() {
-    assert_eq!(message(file("schema = 2\nfuture = 1")), "my.toml: schema 2, but this program reads schema 1");
+    assert_eq!(
+        message(file("schema = 2\nfuture = 1")),
+        "my.toml: schema 2, but this program reads schema 1"
+    );
     assert!(file("schema = 1").is_ok());
 }
 

@@ -63,11 +63,14 @@ fn every_preset_passes_with_every_method_that_is_for_it() {
         assert_eq!(spec.name, preset.name());
         spec.check().unwrap();
         for method in METHODS {
-            let spec = Spec::assemble(&[preset.overlay().unwrap(), method.overlay().unwrap()]).unwrap();
+            let spec =
+                Spec::assemble(&[preset.overlay().unwrap(), method.overlay().unwrap()]).unwrap();
             assert_eq!(toml::from_str::<Spec>(&fields::render(&spec)).unwrap(), spec);
             let found: Vec<&str> = match spec.check() {
                 Ok(_) => Vec::new(),
-                Err(SpecError::Invalid { violations }) => violations.iter().map(|found| found.key).collect(),
+                Err(SpecError::Invalid { violations }) => {
+                    violations.iter().map(|found| found.key).collect()
+                }
                 Err(error) => panic!("{error}"),
             };
             let expected: Vec<&str> = refused(preset.name(), method.name()).into_iter().collect();
@@ -81,7 +84,11 @@ fn every_preset_says_source_cost_expectation_and_command() {
     for preset in PRESETS.iter().chain(METHODS) {
         let header = preset.header();
         for entry in ["Source:", "Cost:", "Expect:", "Command: dlt train --"] {
-            assert!(header.lines().any(|line| line.starts_with(entry)), "{}: {entry}", preset.name());
+            assert!(
+                header.lines().any(|line| line.starts_with(entry)),
+                "{}: {entry}",
+                preset.name()
+            );
         }
         assert!(!header.starts_with("Source:"), "{} starts with what it is", preset.name());
     }
@@ -92,7 +99,12 @@ fn law_a_method_replaces_every_method_setting_of_a_preset() {
     for method in METHODS {
         let overlay = method.overlay().unwrap();
         for field in FIELDS.iter().filter(|field| METHOD_SECTIONS.contains(&field.section())) {
-            assert!(overlay.keys().any(|key| key == field.key()), "{} lacks {}", method.name(), field.key());
+            assert!(
+                overlay.keys().any(|key| key == field.key()),
+                "{} lacks {}",
+                method.name(),
+                field.key()
+            );
         }
         for section in ["", "training"] {
             let foreign = |key: &str| fields::find(key).unwrap().section() == section;
@@ -104,9 +116,13 @@ fn law_a_method_replaces_every_method_setting_of_a_preset() {
 #[test]
 fn every_value_of_a_method_has_its_source_beside_it() {
     for method in METHODS {
-        for line in method.text().lines().filter(|line| line.contains(" = ") && !line.starts_with('#')) {
-            let (_, source) = line.split_once(" # ").unwrap_or_else(|| panic!("{}: {line}", method.name()));
-            let known = ["row ", "section ", "Alg. ", "Eq. ", "not stated", "none: ", "without effect"];
+        for line in
+            method.text().lines().filter(|line| line.contains(" = ") && !line.starts_with('#'))
+        {
+            let (_, source) =
+                line.split_once(" # ").unwrap_or_else(|| panic!("{}: {line}", method.name()));
+            let known =
+                ["row ", "section ", "Alg. ", "Eq. ", "not stated", "none: ", "without effect"];
             assert!(known.iter().any(|word| source.contains(word)), "{}: {line}", method.name());
         }
     }
@@ -174,7 +190,10 @@ fn the_reference_methods_of_pictures_and_of_glue_differ_from_that_of_language_in
     );
     let vision = method("reference-vision").unwrap().spec().unwrap();
     assert_eq!((vision.tying.decide_every, vision.agent.epsilon_floor), (10, 0.1));
-    assert_eq!((vision.agent.reward, vision.data.normalise), (Reward::NegAccuracy, Normalise::Half));
+    assert_eq!(
+        (vision.agent.reward, vision.data.normalise),
+        (Reward::NegAccuracy, Normalise::Half)
+    );
     let glue = method("reference-glue").unwrap().spec().unwrap();
     assert_eq!((glue.model.objective, glue.model.classes), (Objective::Classes, Size::Fixed(1)));
     assert_eq!((glue.model.pooling, glue.data.framing), (Pooling::LastPosition, Framing::Bare));
@@ -200,7 +219,10 @@ fn the_large_preset_has_the_papers_values() {
     let spec = preset("gpt2-paper").unwrap().spec().unwrap().check().unwrap();
     // Section 4 and Table 1.
     assert_eq!((spec.model.layers, spec.model.width, spec.model.heads), (48, 1600, 16));
-    assert_eq!((spec.training.epochs, spec.training.batch, spec.training.steps), (300, 16, Size::AUTO));
+    assert_eq!(
+        (spec.training.epochs, spec.training.batch, spec.training.steps),
+        (300, 16, Size::AUTO)
+    );
     assert_eq!((spec.tying.decide_every, spec.optimizer.learning_rate), (15, 1e-4));
     // Table 3.
     assert_eq!(spec.model.context, 256);
@@ -219,8 +241,10 @@ fn the_large_preset_has_the_papers_parameter_counts() {
     assert_eq!(size.with_blocks(48), size.conventional);
     // Figure of Table 1, WikiText-2, end of training: 264 M is six blocks.
     assert_eq!(size.with_blocks(6) / 1_000_000, 265);
-    let positions =
-        Spec { model: ModelSpec { positions: Size::Fixed(257), ..spec.model.clone() }, ..(*spec).clone() };
+    let positions = Spec {
+        model: ModelSpec { positions: Size::Fixed(257), ..spec.model.clone() },
+        ..(*spec).clone()
+    };
     assert_eq!(positions.check().unwrap().size(TEXT).unwrap().conventional, 1_556_384_000);
 }
 

@@ -176,12 +176,14 @@ fn law_rows_read_back_as_they_were_written() {
 
 #[test]
 fn numbers_that_are_not_finite_are_null_and_read_as_nan() {
-    let line = MetricRow::Step(StepRow { loss: f64::NAN, gradient_norm: f64::INFINITY, ..step() }).to_line();
+    let line = MetricRow::Step(StepRow { loss: f64::NAN, gradient_norm: f64::INFINITY, ..step() })
+        .to_line();
     assert!(line.contains("\"loss\":null") && line.contains("\"gradient_norm\":null"), "{line}");
     let MetricRow::Step(row) = MetricRow::from_line(&line).unwrap() else { panic!("{line}") };
     assert!(row.loss.is_nan() && row.gradient_norm.is_nan());
 
-    let line = MetricRow::Decision(DecisionRow { reward: Some(f64::NEG_INFINITY), ..decision() }).to_line();
+    let line = MetricRow::Decision(DecisionRow { reward: Some(f64::NEG_INFINITY), ..decision() })
+        .to_line();
     let MetricRow::Decision(row) = MetricRow::from_line(&line).unwrap() else { panic!("{line}") };
     assert!(row.reward.is_some_and(f64::is_nan));
 }
@@ -215,7 +217,8 @@ fn a_rate_that_is_not_known_is_left_out() {
     }
     let timeless = Summary { tokens_per_s: None, ..summary() };
     let text = serde_json::to_string(&timeless).unwrap();
-    let before = text.replace("\"seconds_per_epoch\"", "\"tokens_per_s\":null,\"seconds_per_epoch\"");
+    let before =
+        text.replace("\"seconds_per_epoch\"", "\"tokens_per_s\":null,\"seconds_per_epoch\"");
     for text in [text, before] {
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), timeless, "{text}");
     }
@@ -261,12 +264,17 @@ fn figures_of_a_test_split_that_is_not_there_are_absent() {
 fn scores_of_classes_stand_in_rows_and_summaries_that_have_some() {
     assert!(!MetricRow::Evaluation(evaluation()).to_line().contains("accuracy"));
     let row = MetricRow::Evaluation(EvaluationRow { accuracy: Some(0.75), ..evaluation() });
-    assert!(row.to_line().contains("\"tokens\":8192,\"accuracy\":0.75,\"elapsed_ms\""), "{}", row.to_line());
+    assert!(
+        row.to_line().contains("\"tokens\":8192,\"accuracy\":0.75,\"elapsed_ms\""),
+        "{}",
+        row.to_line()
+    );
 
     let plain = serde_json::to_value(summary()).unwrap();
     assert!(plain.get("validation_scores").is_none() && plain.get("test_scores").is_none());
     let many = Scores { matthews: None, f1: None, ..scores() };
-    let scored = Summary { validation_scores: Some(scores()), test_scores: Some(many), ..summary() };
+    let scored =
+        Summary { validation_scores: Some(scores()), test_scores: Some(many), ..summary() };
     let value = serde_json::to_value(&scored).unwrap();
     let keys_of = |split: &str| keys(&value[split]).into_iter().collect::<Vec<_>>();
     assert_eq!(keys_of("validation_scores"), ["accuracy", "f1", "majority_accuracy", "matthews"]);
@@ -289,7 +297,10 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
         let after = keys(&serde_json::from_str(&without_times(&text)).unwrap());
         before.difference(&after).cloned().collect::<Vec<_>>()
     };
-    assert_eq!(times(MetricRow::Step(step()).to_line()), ["current_rss_mb", "elapsed_ms", "tokens_per_s"]);
+    assert_eq!(
+        times(MetricRow::Step(step()).to_line()),
+        ["current_rss_mb", "elapsed_ms", "tokens_per_s"]
+    );
     assert_eq!(times(MetricRow::Evaluation(evaluation()).to_line()), ["elapsed_ms"]);
     assert_eq!(times(MetricRow::Decision(decision()).to_line()), ["elapsed_ms"]);
     assert_eq!(
@@ -310,7 +321,9 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
 
 #[test]
 fn counts_and_sizes_are_no_times() {
-    for key in ["weights_mb", "weights_gradients_moments_mb_peak", "tokens", "step", "elapsed", "rss_mb"] {
+    for key in
+        ["weights_mb", "weights_gradients_moments_mb_peak", "tokens", "step", "elapsed", "rss_mb"]
+    {
         assert!(!is_time_key(key), "{key}");
     }
 }
@@ -318,7 +331,10 @@ fn counts_and_sizes_are_no_times() {
 #[test]
 fn without_times_keeps_what_is_not_json_and_looks_inside() {
     assert_eq!(without_times("no {json"), "no {json");
-    assert_eq!(without_times("[{\"a_ms\":1,\"b\":{\"elapsed_s\":2,\"c\":3}}]"), "[{\"b\":{\"c\":3}}]");
+    assert_eq!(
+        without_times("[{\"a_ms\":1,\"b\":{\"elapsed_s\":2,\"c\":3}}]"),
+        "[{\"b\":{\"c\":3}}]"
+    );
     assert_eq!(without_times("{\"b\":1,\"a\":2}"), without_times("{ \"a\": 2, \"b\": 1 }"));
 }
 

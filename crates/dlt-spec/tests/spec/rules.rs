@@ -36,13 +36,21 @@ fn all_pass(cases: &[&[&str]]) {
 }
 
 /// A vision transformer of 65 tokens.
-const VIT: [&str; 4] =
-    ["model.architecture=vit", "model.objective=classes", "model.attention=full", "model.pooling=first"];
+const VIT: [&str; 4] = [
+    "model.architecture=vit",
+    "model.objective=classes",
+    "model.attention=full",
+    "model.pooling=first",
+];
 
 #[test]
 fn rejects_a_depth_of_0() {
     each_breaks(&[
-        (&["model.layers=0"], "model.layers", "`model.layers` is 0: must be a whole number from 1 to 4096"),
+        (
+            &["model.layers=0"],
+            "model.layers",
+            "`model.layers` is 0: must be a whole number from 1 to 4096",
+        ),
         (&["model.layers=4097"], "model.layers", "4096"),
     ]);
 }
@@ -65,10 +73,18 @@ fn rejects_heads_that_do_not_divide_the_width() {
 
 #[test]
 fn rejects_sizes_of_0_and_contexts_of_1() {
-    for key in ["model.feed_forward", "training.batch", "training.steps", "training.epochs", "agent.hidden"] {
+    for key in [
+        "model.feed_forward",
+        "training.batch",
+        "training.steps",
+        "training.epochs",
+        "agent.hidden",
+    ] {
         each_breaks(&[(&[&format!("{key}=0")], key, "is 0: must be")]);
     }
-    for key in ["evaluation.batch", "evaluation.windows", "evaluation.every_steps", "agent.reward_batches"] {
+    for key in
+        ["evaluation.batch", "evaluation.windows", "evaluation.every_steps", "agent.reward_batches"]
+    {
         each_breaks(&[(&[&format!("{key}=0")], key, "is 0: must be")]);
     }
     for key in ["model.context", "model.vocabulary"] {
@@ -138,7 +154,12 @@ fn rejects_probabilities_outside_their_range() {
 
 #[test]
 fn rejects_rates_that_are_not_positive_and_finite() {
-    for key in ["optimizer.learning_rate", "agent.learning_rate", "optimizer.epsilon", "model.norm_epsilon"] {
+    for key in [
+        "optimizer.learning_rate",
+        "agent.learning_rate",
+        "optimizer.epsilon",
+        "model.norm_epsilon",
+    ] {
         for value in ["0", "-1e-3", "inf", "nan"] {
             each_breaks(&[(&[&format!("{key}={value}")], key, "above 0, finite")]);
         }
@@ -209,7 +230,10 @@ fn rejects_a_micro_batch_that_does_not_divide_the_batch() {
 /// It ends with training, so that a preset can be tried for a few steps.
 #[test]
 fn a_warmup_may_be_longer_than_training() {
-    all_pass(&[&["training.steps=10", "optimizer.warmup_steps=11"], &["optimizer.warmup_steps=11"]]);
+    all_pass(&[
+        &["training.steps=10", "optimizer.warmup_steps=11"],
+        &["optimizer.warmup_steps=11"],
+    ]);
 }
 
 #[test]
@@ -238,7 +262,11 @@ fn rejects_a_permutation_that_is_none() {
     let replay = ["model.layers=3", "agent.policy=permuted-replay", "agent.recording=states.jsonl"];
     for permutation in ["[0, 1]", "[0, 1, 1]", "[1, 2, 3]", "[0, 1, 2, 3]"] {
         let assignment = format!("agent.permutation={permutation}");
-        each_breaks(&[(&[&replay[..], &[&assignment]].concat(), "agent.permutation", "each of 0 to 2 once")]);
+        each_breaks(&[(
+            &[&replay[..], &[&assignment]].concat(),
+            "agent.permutation",
+            "each of 0 to 2 once",
+        )]);
     }
     all_pass(&[&replay, &[&replay[..], &["agent.permutation=[2, 0, 1]"]].concat()]);
 }
@@ -276,7 +304,11 @@ fn rejects_per_layer_settings_of_joint_decisions() {
         (&["tying.state_vector=raw"], "tying.state_vector", "per-layer"),
         (&["agent.epsilon_decay_per=sweep"], "agent.epsilon_decay_per", "no sweep"),
         (&[sweep], "data.order", "visits layers one by one"),
-        (&[sweep, "tying.decision=per-layer", "agent.policy=none"], "data.order", "visits layers one by one"),
+        (
+            &[sweep, "tying.decision=per-layer", "agent.policy=none"],
+            "data.order",
+            "visits layers one by one",
+        ),
     ]);
     all_pass(&[&[
         sweep,
@@ -312,9 +344,17 @@ fn rejects_a_trainable_start_without_decisions_that_settle_it() {
         ),
         (&[start, "tying.tie=replicate"], "tying.initial", "must be \"frozen\" or \"independent\""),
         (&[start, "tying.retied=keep"], "tying.retied", "must be \"follow\" where tying.initial"),
-        (&["agent.policy=fixed", "agent.pattern=trainable"], "agent.pattern", "\"trainable\" is a start"),
+        (
+            &["agent.policy=fixed", "agent.pattern=trainable"],
+            "agent.pattern",
+            "\"trainable\" is a start",
+        ),
     ]);
-    all_pass(&[&[start], &[start, "tying.first_tie=literal"], &[start, "tying.decision=per-layer"]]);
+    all_pass(&[
+        &[start],
+        &[start, "tying.first_tie=literal"],
+        &[start, "tying.decision=per-layer"],
+    ]);
     let spec = with(&[start, "model.layers=3"]).unwrap().check().unwrap();
     assert_eq!((spec.initial_state().owners(), spec.starts_trainable()), (&[0, 0, 0][..], true));
 }
@@ -361,7 +401,12 @@ fn rejects_replication_where_layers_would_share_weights() {
     ]);
     all_pass(&[
         &[replicate],
-        &[replicate, "tying.initial=independent", "tying.decision=per-layer", "tying.first_tie=literal"],
+        &[
+            replicate,
+            "tying.initial=independent",
+            "tying.decision=per-layer",
+            "tying.first_tie=literal",
+        ],
         &[replicate, "model.layers=3", "tying.initial=[0, 1, 2]", "tying.moments=resume"],
     ]);
 }
@@ -378,16 +423,21 @@ fn rejects_exploration_that_starts_below_its_floor() {
 
 #[test]
 fn every_violation_is_reported_at_once_in_the_order_of_the_file() {
-    let spec = with(&["tying.decide_every=0", "model.heads=5", "agent.gamma=2", "training.batch=0"]).unwrap();
+    let spec =
+        with(&["tying.decide_every=0", "model.heads=5", "agent.gamma=2", "training.batch=0"])
+            .unwrap();
     let error = spec.check().unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::BadSpec);
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
     assert_eq!(lines[0], "4 values of the spec cannot be used:");
-    for (line, key) in
-        lines[1..].iter().zip(["model.heads", "training.batch", "tying.decide_every", "agent.gamma"])
-    {
+    for (line, key) in lines[1..].iter().zip([
+        "model.heads",
+        "training.batch",
+        "tying.decide_every",
+        "agent.gamma",
+    ]) {
         assert!(line.starts_with(&format!("  `{key}` is ")), "{text}");
     }
 }
@@ -402,7 +452,10 @@ fn rejects_hand_made_specs_of_another_layout() {
 fn accessors_resolve_what_is_left_open() {
     let spec = with(&["model.layers=4", "tying.initial=cycle"]).unwrap().check().unwrap();
     let data = Extents { vocabulary: 100, classes: 3 };
-    assert_eq!((spec.feed_forward(), spec.tokens(), spec.positions(), spec.key_heads()), (512, 128, 128, 4));
+    assert_eq!(
+        (spec.feed_forward(), spec.tokens(), spec.positions(), spec.key_heads()),
+        (512, 128, 128, 4)
+    );
     assert_eq!(spec.extents(data), data);
     assert_eq!((spec.micro_batch(), spec.micro_batches(), spec.evaluation_batch()), (8, 1, 8));
     assert_eq!((spec.steps_per_pass(81), spec.steps(81), spec.evaluate_every(81)), (10, 10, 10));
@@ -410,10 +463,15 @@ fn accessors_resolve_what_is_left_open() {
     assert_eq!(spec.initial_state().owners(), [0, 1, 0, 1]);
     assert!(!spec.starts_frozen() && spec.fixed_pattern().is_none());
 
-    let fixed = ["model.feed_forward=3", "model.positions=200", "model.vocabulary=9", "training.steps=5"];
+    let fixed =
+        ["model.feed_forward=3", "model.positions=200", "model.vocabulary=9", "training.steps=5"];
     let classes = ["model.classes=2"];
-    let more =
-        ["evaluation.batch=2", "evaluation.every_steps=4", "tying.decision=per-layer", "data.order=sweep"];
+    let more = [
+        "evaluation.batch=2",
+        "evaluation.every_steps=4",
+        "tying.decision=per-layer",
+        "data.order=sweep",
+    ];
     let spec = with(&[&fixed[..], &more, &classes].concat()).unwrap().check().unwrap();
     assert_eq!((spec.feed_forward(), spec.tokens(), spec.positions()), (3, 128, 200));
     assert_eq!(spec.extents(data), Extents { vocabulary: 9, classes: 2 });
@@ -421,7 +479,10 @@ fn accessors_resolve_what_is_left_open() {
     assert_eq!(spec.steps_per_pass(81), 11 * 15);
     assert!(spec.starts_frozen());
     assert_eq!(spec.initial_state().n_independent(), 1);
-    let vit = with(&[&VIT[..], &["model.picture=48", "model.patch=16"]].concat()).unwrap().check().unwrap();
+    let vit = with(&[&VIT[..], &["model.picture=48", "model.patch=16"]].concat())
+        .unwrap()
+        .check()
+        .unwrap();
     assert_eq!((vit.tokens(), vit.positions()), (10, 10));
     let llama = with(&["model.architecture=llama", "model.key_heads=2"]).unwrap().check().unwrap();
     assert_eq!(llama.key_heads(), 2);
@@ -469,8 +530,16 @@ fn rejects_splits_without_times_or_out_of_order() {
         (&growth(&["tying.grow=[]"]), "tying.grow", "at least one time"),
         (&growth(&["tying.grow=[0.0]"]), "tying.grow", "above 0 and below 1"),
         (&growth(&["tying.grow=[1.0]"]), "tying.grow", "above 0 and below 1"),
-        (&["tying.grow=[0.5]"], "tying.grow", "tying.decision is \"split\" or \"swap\": set tying.grow=[]"),
-        (&growth(&["model.layers=4", "tying.groups=5"]), "tying.groups", "at most model.layers = 4"),
+        (
+            &["tying.grow=[0.5]"],
+            "tying.grow",
+            "tying.decision is \"split\" or \"swap\": set tying.grow=[]",
+        ),
+        (
+            &growth(&["model.layers=4", "tying.groups=5"]),
+            "tying.groups",
+            "at most model.layers = 4",
+        ),
         (&growth(&["tying.groups=0"]), "tying.groups", "1"),
         (&growth(&["tying.budget=0.0"]), "tying.budget", "above 0 and at most 1"),
         (
@@ -482,7 +551,12 @@ fn rejects_splits_without_times_or_out_of_order() {
     all_pass(&[
         &growth(&[]),
         &growth(&["tying.grow=[0.3, 0.3, 0.9]", "tying.groups=3", "tying.budget=0.25"]),
-        &growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[]", "tying.initial=sequence"]),
+        &growth(&[
+            "tying.decision=swap",
+            "agent.policy=conflict",
+            "tying.grow=[]",
+            "tying.initial=sequence",
+        ]),
     ]);
 }
 
@@ -492,7 +566,11 @@ fn rejects_policies_that_cannot_make_the_decisions() {
         (&["agent.policy=grow"], "agent.policy", "where tying.decision is \"joint\""),
         (&["agent.policy=even"], "agent.policy", "(tying.decision = \"split\")"),
         (&["agent.policy=conflict"], "agent.policy", "(\"swap\")"),
-        (&growth(&["agent.policy=q"]), "agent.policy", "\"grow\", \"even\", \"random\" or \"none\""),
+        (
+            &growth(&["agent.policy=q"]),
+            "agent.policy",
+            "\"grow\", \"even\", \"random\" or \"none\"",
+        ),
         (&growth(&["agent.policy=conflict"]), "agent.policy", "\"grow\", \"even\""),
         (&growth(&["tying.decision=swap"]), "agent.policy", "\"conflict\", \"random\" or \"none\""),
         (
@@ -514,7 +592,11 @@ fn rejects_policies_that_cannot_make_the_decisions() {
         &["tying.decision=single", "agent.policy=random"],
         // A run is replayed under its own spec, whatever it decided.
         &growth(&["agent.policy=replay", "agent.recording=states.jsonl"]),
-        &growth(&["tying.decision=swap", "agent.policy=permuted-replay", "agent.recording=states.jsonl"]),
+        &growth(&[
+            "tying.decision=swap",
+            "agent.policy=permuted-replay",
+            "agent.recording=states.jsonl",
+        ]),
         &["tying.decision=single", "agent.policy=replay", "agent.recording=states.jsonl"],
     ]);
 }

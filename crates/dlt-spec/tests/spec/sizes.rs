@@ -70,8 +70,12 @@ fn parameters_of_the_papers_bert_follow_from_the_shapes() {
 
 #[test]
 fn parameters_of_a_bert_with_classes_follow_from_the_shapes() {
-    let bert =
-        ["model.architecture=bert", "model.objective=classes", "model.attention=full", "model.pooling=first"];
+    let bert = [
+        "model.architecture=bert",
+        "model.objective=classes",
+        "model.attention=full",
+        "model.pooling=first",
+    ];
     let (c, stem) = (128, numbers(&[&[40, 128], &[128, 128], &[2, 128], &[128], &[128]]));
     for k in [1, 2, 3] {
         let data = Extents { vocabulary: 40, classes: k };
@@ -125,11 +129,15 @@ fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
 fn parameters_of_llamas_follow_from_the_shapes() {
     let (v, c) = (50_257, 128);
     let size = checked("llama-small").size(TEXT).unwrap();
-    assert_eq!((size.shared, size.block), (numbers(&[&[v, c], &[c]]), block_of_llama(c, 2 * 32, 344)));
+    assert_eq!(
+        (size.shared, size.block),
+        (numbers(&[&[v, c], &[c]]), block_of_llama(c, 2 * 32, 344))
+    );
     assert_eq!(size.conventional, 8_611_072);
 
     let llama = ["model.architecture=llama", "model.layers=3", "model.width=96", "model.heads=6"];
-    let grouped = [&llama[..], &["model.key_heads=2", "model.feed_forward=200", "model.output=own"]].concat();
+    let grouped =
+        [&llama[..], &["model.key_heads=2", "model.feed_forward=200", "model.output=own"]].concat();
     let size = size_of(&grouped, Extents::of_text(v));
     assert_eq!(size.block, block_of_llama(96, 2 * 16, 200));
     assert_eq!(size.shared, numbers(&[&[v, 96], &[96], &[v, 96]]));
@@ -137,7 +145,9 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     // As many heads of keys as of queries, and four times the width, unless told otherwise.
     assert_eq!(size_of(&llama, TEXT).block, block_of_llama(96, 96, 384));
     // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of the gated layer too.
-    let wide = [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]].concat();
+    let wide =
+        [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]]
+            .concat();
     let plain = numbers(&[
         &[96, 60],
         &[60, 96],
@@ -181,13 +191,16 @@ fn rejects_parameter_counts_that_do_not_fit() {
     for architecture in Architecture::ALL.iter().copied() {
         let deep = ModelSpec { architecture, layers: usize::MAX, ..Spec::default().model };
         assert_eq!(ModelSize::new(&deep, TEXT), None, "{architecture:?}");
-        let many = ModelSpec { architecture, objective: Objective::Classes, ..Spec::default().model };
+        let many =
+            ModelSpec { architecture, objective: Objective::Classes, ..Spec::default().model };
         assert_eq!(shared_parameters(&many, classes), None, "{architecture:?}");
     }
     for (picture, patch) in [(usize::MAX, 1), (usize::MAX, usize::MAX), (1, 0)] {
-        let vit = ModelSpec { architecture: Architecture::Vit, picture, patch, ..Spec::default().model };
+        let vit =
+            ModelSpec { architecture: Architecture::Vit, picture, patch, ..Spec::default().model };
         assert_eq!(shared_parameters(&vit, PICTURES), None, "{picture}, {patch}");
     }
-    let headless = ModelSpec { architecture: Architecture::Llama, heads: 0, ..Spec::default().model };
+    let headless =
+        ModelSpec { architecture: Architecture::Llama, heads: 0, ..Spec::default().model };
     assert_eq!(block_parameters(&headless), None);
 }

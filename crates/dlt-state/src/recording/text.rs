@@ -58,7 +58,10 @@ pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
     })?;
     let format = require(format, "format")?;
     if format != Recording::FORMAT {
-        return Err(StateError::UnknownFormat { came: format.to_string(), expected: Recording::FORMAT });
+        return Err(StateError::UnknownFormat {
+            came: format.to_string(),
+            expected: Recording::FORMAT,
+        });
     }
     let version = require(version, "version")?;
     if !(Recording::VERSION..=Recording::GATED_VERSION).contains(&version) {
@@ -189,7 +192,8 @@ impl<'a> Cursor<'a> {
     fn string(&mut self, expected: &'static str) -> Result<&'a str, StateError> {
         self.expect('"', expected)?;
         let rest = self.rest();
-        let length = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()).unwrap_or(rest.len());
+        let length =
+            rest.find(|c: char| c == '"' || c == '\\' || c.is_control()).unwrap_or(rest.len());
         self.offset += length;
         if !self.rest().starts_with('"') {
             return Err(self.error("`\"` or a character without an escape"));

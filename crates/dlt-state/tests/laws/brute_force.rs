@@ -62,5 +62,6 @@ pub(crate) fn follow(action: &[usize]) -> Vec<usize> {
 /// Whether `owners` is a state: every entry is at most its index and names an owner of itself.
 pub(crate) fn is_state(owners: &[usize]) -> bool {
     !owners.is_empty()
-        && (0..owners.len()).all(|layer| owners[layer] <= layer && owners[owners[layer]] == owners[layer])
+        && (0..owners.len())
+            .all(|layer| owners[layer] <= layer && owners[owners[layer]] == owners[layer])
 }

@@ -29,13 +29,14 @@ fn check_split(state: &State, owner: usize, part: &[usize]) {
         }
     }
     // Splitting only unties, apart from the layers that follow their new lowest one.
-    let new_owner =
-        (0..state.n_layers()).find(|&layer| halved.is_independent(layer) && !state.is_independent(layer));
+    let new_owner = (0..state.n_layers())
+        .find(|&layer| halved.is_independent(layer) && !state.is_independent(layer));
     let new_owner = new_owner.expect("one layer has become independent");
     assert_eq!(state.transition_to(&halved).unwrap().event_counts().untied, 1, "{case}");
     assert_eq!(halved.merge(owner, new_owner).as_ref(), Ok(state), "{case}: merged again");
-    let rest: Vec<_> =
-        (0..state.n_layers()).filter(|layer| state.owner(*layer) == owner && !part.contains(layer)).collect();
+    let rest: Vec<_> = (0..state.n_layers())
+        .filter(|layer| state.owner(*layer) == owner && !part.contains(layer))
+        .collect();
     assert_eq!(state.split(owner, &rest).as_ref(), Ok(&halved), "{case}: by the rest");
 }
 

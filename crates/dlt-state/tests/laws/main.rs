@@ -1,6 +1,9 @@
 //! The laws of the algebra: exhaustively at small depths against brute force, and as properties at any depth.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps; helpers are no `#[test]` functions")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where it unwraps; helpers are no `#[test]` functions"
+)]
 
 mod brute_force;
 mod counting;

@@ -10,8 +10,11 @@ const DEPTHS: std::ops::RangeInclusive<usize> = 1..=49;
 fn law_patterns_are_states_with_the_pairs_they_promise() {
     for n_layers in DEPTHS {
         let (half, top) = (n_layers.div_ceil(2), n_layers - 1);
-        let (cycle, reversed, sequence) =
-            (pattern::cycle(n_layers), pattern::cycle_reversed(n_layers), pattern::sequence(n_layers));
+        let (cycle, reversed, sequence) = (
+            pattern::cycle(n_layers),
+            pattern::cycle_reversed(n_layers),
+            pattern::sequence(n_layers),
+        );
         for state in [&cycle, &reversed, &sequence] {
             assert!(is_state(state.owners()), "{state:?}");
             assert_eq!(state.n_layers(), n_layers);
@@ -40,14 +43,23 @@ fn law_even_groups_are_contiguous_and_nearly_equal() {
         }
         assert_eq!(pattern::evenly_grouped(n_layers, 1), Ok(State::all_tied(n_layers)));
         assert_eq!(pattern::evenly_grouped(n_layers, n_layers), Ok(State::independent(n_layers)));
-        assert_eq!(pattern::evenly_grouped(n_layers, n_layers.div_ceil(2)), Ok(pattern::sequence(n_layers)));
+        assert_eq!(
+            pattern::evenly_grouped(n_layers, n_layers.div_ceil(2)),
+            Ok(pattern::sequence(n_layers))
+        );
     }
 }
 
 #[test]
 fn rejects_impossible_numbers_of_groups() {
-    assert_eq!(pattern::evenly_grouped(4, 0), Err(StateError::GroupCount { groups: 0, n_layers: 4 }));
-    assert_eq!(pattern::evenly_grouped(4, 5), Err(StateError::GroupCount { groups: 5, n_layers: 4 }));
+    assert_eq!(
+        pattern::evenly_grouped(4, 0),
+        Err(StateError::GroupCount { groups: 0, n_layers: 4 })
+    );
+    assert_eq!(
+        pattern::evenly_grouped(4, 5),
+        Err(StateError::GroupCount { groups: 5, n_layers: 4 })
+    );
     assert_eq!(pattern::evenly_grouped(0, 0), Err(StateError::Empty));
 }
 

@@ -53,7 +53,8 @@ fn text_form_of_version_2_is_as_documented() {
 #[test]
 fn refused_decision_leaves_action_and_state_in_force() {
     let recording = gated_example();
-    let refused: Vec<_> = recording.rows().iter().map(|row| row.refused().map(Action::values)).collect();
+    let refused: Vec<_> =
+        recording.rows().iter().map(|row| row.refused().map(Action::values)).collect();
     assert_eq!(refused, [Some(&[0, 0, 0][..]), None, Some(&[0, 1, 2])]);
     assert_eq!(recording.state_at(40).owners(), [0, 1, 1]);
     assert_eq!(recording.event_counts(), EventCounts { tied: 1, untied: 0 });

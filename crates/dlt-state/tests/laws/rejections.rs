@@ -25,7 +25,10 @@ fn syntax(column: usize, expected: &'static str, came: Option<char>) -> StateErr
 #[test]
 fn rejects_actions() {
     assert_eq!(Action::new(vec![]), Err(StateError::Empty));
-    assert_eq!(Action::new(vec![1]), Err(StateError::EntryTooLarge { index: 0, value: 1, bound: 0 }));
+    assert_eq!(
+        Action::new(vec![1]),
+        Err(StateError::EntryTooLarge { index: 0, value: 1, bound: 0 })
+    );
     assert_eq!(
         Action::new(vec![0, 1, 7, 9]),
         Err(StateError::EntryTooLarge { index: 2, value: 7, bound: 2 })
@@ -35,15 +38,24 @@ fn rejects_actions() {
 #[test]
 fn rejects_states() {
     assert_eq!(State::new(vec![]), Err(StateError::Empty));
-    assert_eq!(State::new(vec![0, 2]), Err(StateError::EntryTooLarge { index: 1, value: 2, bound: 1 }));
-    assert_eq!(State::new(vec![0, 0, 1]), Err(StateError::NotFixedPoint { index: 2, value: 1, owner: 0 }));
+    assert_eq!(
+        State::new(vec![0, 2]),
+        Err(StateError::EntryTooLarge { index: 1, value: 2, bound: 1 })
+    );
+    assert_eq!(
+        State::new(vec![0, 0, 1]),
+        Err(StateError::NotFixedPoint { index: 2, value: 1, owner: 0 })
+    );
 }
 
 #[test]
 fn rejects_replacements_and_leaves_the_action() {
     let mut action = Action::all_zero(2);
     assert_eq!(action.replace(2, 0), Err(StateError::LayerOutOfRange { layer: 2, n_layers: 2 }));
-    assert_eq!(action.replace(1, 2), Err(StateError::EntryTooLarge { index: 1, value: 2, bound: 1 }));
+    assert_eq!(
+        action.replace(1, 2),
+        Err(StateError::EntryTooLarge { index: 1, value: 2, bound: 1 })
+    );
     assert_eq!(action, Action::all_zero(2));
 }
 
@@ -69,8 +81,9 @@ fn rejects_refused_decisions_and_leaves_the_recording() {
     let mut recording = Recording::gated(State::independent(3));
     recording.push(15, Action::all_zero(3), None).unwrap();
     let before = recording.clone();
-    let mut push =
-        |step, n_layers, layer| recording.push_refused(step, Action::all_zero(n_layers), layer).map(|_| ());
+    let mut push = |step, n_layers, layer| {
+        recording.push_refused(step, Action::all_zero(n_layers), layer).map(|_| ())
+    };
     assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, came: 4 }));
     assert_eq!(push(15, 3, Some(3)), Err(StateError::LayerOutOfRange { layer: 3, n_layers: 3 }));
     assert_eq!(push(14, 3, None), Err(StateError::StepDecreased { previous: 15, step: 14 }));
@@ -93,8 +106,14 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
         gated(&refused("[0,1,1]", "[0,0,0]")),
         StateError::RefusedChanges { layer: 2, expected: 0, came: 1 }
     );
-    assert_eq!(gated(&refused("[0,1]", "[0,0,0]")), StateError::DepthMismatch { expected: 3, came: 2 });
-    assert_eq!(gated(&refused("[0,1,0]", "[0,0]")), StateError::DepthMismatch { expected: 3, came: 2 });
+    assert_eq!(
+        gated(&refused("[0,1]", "[0,0,0]")),
+        StateError::DepthMismatch { expected: 3, came: 2 }
+    );
+    assert_eq!(
+        gated(&refused("[0,1,0]", "[0,0]")),
+        StateError::DepthMismatch { expected: 3, came: 2 }
+    );
     assert_eq!(
         gated(&refused("[0,1,0]", "[0,0,3]")),
         StateError::EntryTooLarge { index: 2, value: 3, bound: 2 }
@@ -103,7 +122,8 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
         gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
         StateError::StateMismatch { layer: 2, expected: 0, came: 1 }
     );
-    let twice = r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
+    let twice =
+        r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
     assert_eq!(gated(twice), StateError::DuplicateKey { key: "refused" });
 }
 
@@ -149,7 +169,8 @@ fn rejects_headers_of_another_kind() {
 
 #[test]
 fn rejects_headers_with_impossible_depths() {
-    let header = |rest: &str| error_at(1, &format!(r#"{{"format":"dlt-states","version":1,{rest}}}"#));
+    let header =
+        |rest: &str| error_at(1, &format!(r#"{{"format":"dlt-states","version":1,{rest}}}"#));
     assert_eq!(header(r#""n_layers":0"#), StateError::Empty);
     assert_eq!(
         header(r#""n_layers":4000000000"#),
@@ -157,7 +178,10 @@ fn rejects_headers_with_impossible_depths() {
     );
     let blanks = " ".repeat(800_000);
     assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
-    assert_eq!(header(r#""n_layers":3,"initial":[0,1]"#), StateError::DepthMismatch { expected: 3, came: 2 });
+    assert_eq!(
+        header(r#""n_layers":3,"initial":[0,1]"#),
+        StateError::DepthMismatch { expected: 3, came: 2 }
+    );
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,0,1]"#),
         StateError::NotFixedPoint { index: 2, value: 1, owner: 0 }
@@ -227,14 +251,24 @@ fn rejects_rows_that_are_no_lines_of_the_form() {
         (r#"{"step":"1"}"#, 9, "a whole number", Some('"')),
         (r#"{"step":null}"#, 9, "a whole number", Some('n')),
         (r#"{"step":007}"#, 9, "a whole number without leading zeros", Some('0')),
-        (r#"{"step":99999999999999999999}"#, 9, "a number that fits the machine's words", Some('9')),
+        (
+            r#"{"step":99999999999999999999}"#,
+            9,
+            "a number that fits the machine's words",
+            Some('9'),
+        ),
         (r#"{"action":0}"#, 11, "`[`", Some('0')),
         (r#"{"action":[0,]}"#, 14, "a whole number", Some(']')),
         (r#"{"action":[0 1]}"#, 14, "`,` or `]`", Some('1')),
         (r#"{"action":[0,1"#, 15, "`,` or `]`", None),
         (r#"{"é\u0070":1}"#, 4, "`\"` or a character without an escape", Some('\\')),
         (r#"{"step"#, 7, "`\"` or a character without an escape", None),
-        (r#"{"step":30,"action":[0,1,0],"state":[0,1,0]} {}"#, 46, "the end of the line", Some('{')),
+        (
+            r#"{"step":30,"action":[0,1,0],"state":[0,1,0]} {}"#,
+            46,
+            "the end of the line",
+            Some('{'),
+        ),
     ] {
         assert_eq!(row_error(row), syntax(column, expected, came), "{row}");
     }
@@ -247,7 +281,10 @@ fn messages_say_what_was_expected_and_what_came() {
         (row_error("{}"), r#"column 2: expected a key, came '}'"#),
         (row_error(""), "column 1: expected `{`, came the end of the line"),
         (StateError::Empty, "expected at least one layer, came none"),
-        (StateError::EntryTooLarge { index: 2, value: 7, bound: 2 }, "entry 2 is 7: expected at most 2"),
+        (
+            StateError::EntryTooLarge { index: 2, value: 7, bound: 2 },
+            "entry 2 is 7: expected at most 2",
+        ),
         (
             StateError::NotFixedPoint { index: 2, value: 1, owner: 0 },
             "entry 2 is 1: expected an owner, but layer 1 is owned by layer 0",
@@ -255,13 +292,19 @@ fn messages_say_what_was_expected_and_what_came() {
         (StateError::DepthMismatch { expected: 3, came: 4 }, "expected 3 layers, came 4"),
         (StateError::TooDeep { n_layers: 9, limit: 8 }, "expected at most 8 layers, came 9"),
         (StateError::LongLine { bytes: 9, limit: 8 }, "expected a line of at most 8 bytes, got 9"),
-        (StateError::LayerOutOfRange { layer: 3, n_layers: 3 }, "expected one of the 3 layers, came layer 3"),
+        (
+            StateError::LayerOutOfRange { layer: 3, n_layers: 3 },
+            "expected one of the 3 layers, came layer 3",
+        ),
         (
             StateError::NotPermutation { index: 1, value: 3, n_layers: 3 },
             "entry 1 of the permutation is 3: expected each of 0..3 once",
         ),
         (StateError::GroupCount { groups: 5, n_layers: 4 }, "expected 1 to 4 groups, came 5"),
-        (StateError::StepDecreased { previous: 15, step: 14 }, "expected a step of at least 15, came 14"),
+        (
+            StateError::StepDecreased { previous: 15, step: 14 },
+            "expected a step of at least 15, came 14",
+        ),
         (
             StateError::StateMismatch { layer: 2, expected: 1, came: 0 },
             "owner of layer 2 is 0: expected 1 by Eq. 1 of the action",
@@ -273,7 +316,10 @@ fn messages_say_what_was_expected_and_what_came() {
             StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" },
             r#"expected format "dlt-states", came "states""#,
         ),
-        (StateError::UnknownVersion { came: 3, newest: 2 }, "expected a version from 1 to 2, got 3"),
+        (
+            StateError::UnknownVersion { came: 3, newest: 2 },
+            "expected a version from 1 to 2, got 3",
+        ),
         (
             StateError::NotAnOwner { layer: 2, owner: 0 },
             "expected the owner of a group, got layer 2, which layer 0 owns",
@@ -282,10 +328,22 @@ fn messages_say_what_was_expected_and_what_came() {
             StateError::NotAMember { layer: 3, owner: 0 },
             "expected layers of the group of layer 0, got layer 3",
         ),
-        (StateError::NotRising { previous: 2, layer: 1 }, "expected layers in rising order, got 1 after 2"),
-        (StateError::EmptyPart { owner: 0 }, "expected a layer of the group of layer 0 at least, got none"),
-        (StateError::WholeGroup { owner: 0 }, "expected a part of the group of layer 0, got all of it"),
-        (StateError::SameGroup { owner: 1 }, "expected two groups to merge, got the group of layer 1 twice"),
+        (
+            StateError::NotRising { previous: 2, layer: 1 },
+            "expected layers in rising order, got 1 after 2",
+        ),
+        (
+            StateError::EmptyPart { owner: 0 },
+            "expected a layer of the group of layer 0 at least, got none",
+        ),
+        (
+            StateError::WholeGroup { owner: 0 },
+            "expected a part of the group of layer 0, got all of it",
+        ),
+        (
+            StateError::SameGroup { owner: 1 },
+            "expected two groups to merge, got the group of layer 1 twice",
+        ),
         (
             StateError::NotGated,
             "expected a recording of version 2 for a refused decision, got one of version 1",

@@ -37,7 +37,11 @@ fn law_relabel_is_a_group_action() {
                 check_grouping(&state, p);
                 let once = state.relabel(p).unwrap();
                 for q in &permutations {
-                    assert_eq!(once.relabel(q), state.relabel(&composed(p, q)), "{state:?} by {p:?}, {q:?}");
+                    assert_eq!(
+                        once.relabel(q),
+                        state.relabel(&composed(p, q)),
+                        "{state:?} by {p:?}, {q:?}"
+                    );
                 }
             }
         }
@@ -50,8 +54,14 @@ fn rejects_relabel_by_what_is_no_permutation() {
     let rejected = |permutation: &[usize]| state.relabel(permutation).unwrap_err();
     assert_eq!(rejected(&[0, 1]), StateError::DepthMismatch { expected: 3, came: 2 });
     assert_eq!(rejected(&[0, 1, 2, 3]), StateError::DepthMismatch { expected: 3, came: 4 });
-    assert_eq!(rejected(&[2, 0, 2]), StateError::NotPermutation { index: 2, value: 2, n_layers: 3 });
-    assert_eq!(rejected(&[0, 3, 1]), StateError::NotPermutation { index: 1, value: 3, n_layers: 3 });
+    assert_eq!(
+        rejected(&[2, 0, 2]),
+        StateError::NotPermutation { index: 2, value: 2, n_layers: 3 }
+    );
+    assert_eq!(
+        rejected(&[0, 3, 1]),
+        StateError::NotPermutation { index: 1, value: 3, n_layers: 3 }
+    );
     assert_eq!(
         rejected(&[0, usize::MAX, 1]),
         StateError::NotPermutation { index: 1, value: usize::MAX, n_layers: 3 }

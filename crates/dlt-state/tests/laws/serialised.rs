@@ -14,8 +14,14 @@ fn serde_forms_are_as_plain_as_they_can_be() {
     assert_eq!(to_value(&state).unwrap(), json!([0, 1, 0]));
     assert_eq!(to_value(&transition).unwrap(), json!({"from": [0, 0, 0], "to": [0, 1, 0]}));
     assert_eq!(to_value(ActionSpace::new(3)).unwrap(), json!({"n_layers": 3}));
-    assert_eq!(to_value(EventCounts { tied: 1, untied: 2 }).unwrap(), json!({"tied": 1, "untied": 2}));
-    assert_eq!(to_value(transition.events()).unwrap(), json!([{"untied": {"layer": 1, "from": 0}}]));
+    assert_eq!(
+        to_value(EventCounts { tied: 1, untied: 2 }).unwrap(),
+        json!({"tied": 1, "untied": 2})
+    );
+    assert_eq!(
+        to_value(transition.events()).unwrap(),
+        json!([{"untied": {"layer": 1, "from": 0}}])
+    );
     assert_eq!(
         to_value(Event::Tied { layer: 2, from: 2, to: 0 }).unwrap(),
         json!({"tied": {"layer": 2, "from": 2, "to": 0}})
@@ -42,7 +48,10 @@ fn rejects_serde_forms_of_invalid_values() {
         Err("expected at least one layer, came none".into())
     );
     let state = from_str::<State>("[0,0,1]").map_err(message);
-    assert_eq!(state, Err("entry 2 is 1: expected an owner, but layer 1 is owned by layer 0".into()));
+    assert_eq!(
+        state,
+        Err("entry 2 is 1: expected an owner, but layer 1 is owned by layer 0".into())
+    );
     let transition = from_str::<Transition>(r#"{"from":[0,0],"to":[0]}"#).map_err(message);
     assert_eq!(transition, Err("expected 2 layers, came 1".into()));
     let recording = |rows: &str| {
@@ -69,7 +78,9 @@ fn rejects_serde_forms_of_invalid_values() {
         Err("expected one of the 2 layers, came layer 2".into())
     );
     assert!(
-        recording(r#"{"step":4,"action":[0,1],"state":[0,1]}"#).unwrap_err().starts_with("unknown field")
+        recording(r#"{"step":4,"action":[0,1],"state":[0,1]}"#)
+            .unwrap_err()
+            .starts_with("unknown field")
     );
 }
 

@@ -33,8 +33,11 @@ pub(crate) fn recording() -> impl Strategy<Value = Recording> {
         (state_of(n_layers), any::<bool>(), any::<bool>(), rows).prop_map(
             move |(initial, tied, gated, rows)| {
                 let initial = if tied { State::all_tied(n_layers) } else { initial };
-                let mut recording =
-                    if gated { Recording::gated(initial) } else { Recording::starting_from(initial) };
+                let mut recording = if gated {
+                    Recording::gated(initial)
+                } else {
+                    Recording::starting_from(initial)
+                };
                 let mut step = 0;
                 for (pause, action, layer, refused) in rows {
                     step += pause;

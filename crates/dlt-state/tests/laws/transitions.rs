@@ -28,7 +28,9 @@ impl Bank {
     fn apply(&mut self, transition: &Transition) {
         for &event in transition.events() {
             match event {
-                Event::Tied { layer, to, .. } => self.block_of_layer[layer] = self.block_of_layer[to],
+                Event::Tied { layer, to, .. } => {
+                    self.block_of_layer[layer] = self.block_of_layer[to]
+                }
                 Event::Untied { layer, .. } => {
                     self.blocks.push(self.weights(layer));
                     self.block_of_layer[layer] = self.blocks.len() - 1;

@@ -45,7 +45,11 @@ impl Contents {
                 Numbers::Bytes(bytes) => (Number::U8, vec![bytes.len()], bytes.len()),
                 Numbers::Resting(resting, number) => {
                     let shape = resting.shape(*number);
-                    (Number::F32, shape.to_vec(), shape.iter().product::<usize>() * size_of::<f32>())
+                    (
+                        Number::F32,
+                        shape.to_vec(),
+                        shape.iter().product::<usize>() * size_of::<f32>(),
+                    )
                 }
             };
             let data_offsets = (end, end + bytes as u64);
@@ -63,7 +67,9 @@ impl Contents {
         for (_, numbers) in &self.tensors {
             match numbers {
                 Numbers::Bytes(bytes) => writer.push(bytes).map_err(io)?,
-                Numbers::Resting(resting, number) => writer.push(&resting.read(*number)?).map_err(io)?,
+                Numbers::Resting(resting, number) => {
+                    writer.push(&resting.read(*number)?).map_err(io)?
+                }
                 Numbers::Tensor(tensor) => {
                     let flat = tensor.flatten_all().map_err(ModelError::from)?;
                     let (count, piece) = (tensor.elem_count(), CHUNK / size_of::<f32>());
@@ -96,8 +102,8 @@ mod tests {
         let tensor = |seed: u32, shape: &[usize]| {
             let n: usize = shape.iter().product();
             // Bits of every kind: subnormal numbers and values that are not finite too.
-            let values =
-                (0..n as u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761).wrapping_add(seed)));
+            let values = (0..n as u32)
+                .map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761).wrapping_add(seed)));
             Tensor::from_vec(values.collect(), shape, &Device::Cpu).expect("a tensor")
         };
         let shapes = [(vec![700, 900], 1), (vec![3], 2), (vec![0, 5], 3), (vec![1, 2, 3], 4)];
@@ -111,9 +117,11 @@ mod tests {
         assert_eq!(resting.steps(), [1, 2, 3, 4]);
         let both = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
         let held: Vec<_> = both.map(|tensor| Numbers::Tensor(tensor.clone())).collect();
-        let at_rest: Vec<_> = (0..held.len()).map(|i| Numbers::Resting(Arc::clone(&resting), i)).collect();
+        let at_rest: Vec<_> =
+            (0..held.len()).map(|i| Numbers::Resting(Arc::clone(&resting), i)).collect();
         let written = [held, at_rest].map(|numbers| {
-            let tensors = numbers.into_iter().zip(0..).map(|(numbers, i)| (format!("tensor {i}"), numbers));
+            let tensors =
+                numbers.into_iter().zip(0..).map(|(numbers, i)| (format!("tensor {i}"), numbers));
             let contents = Contents { tensors: tensors.collect(), ..Contents::default() };
             let path = folder.path().join("file");
             contents.write(&SystemDisk, &path).expect("it is written");

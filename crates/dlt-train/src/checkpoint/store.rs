@@ -92,24 +92,21 @@ impl CheckpointFolder {
     pub fn open(&self, step: usize, path: &Path) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::open_real(path, &self.real(path))?;
         if checkpoint.step() != step {
-            return Err(
-                checkpoint.refuse(format!("it is of step {}, its name says {step}", checkpoint.step()))
-            );
+            return Err(checkpoint
+                .refuse(format!("it is of step {}, its name says {step}", checkpoint.step())));
         }
         let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
         let length = fs::metadata(self.real(&metrics)).map_or(0, |file| file.len());
         let expected = checkpoint.progress().metrics_bytes;
         if length < expected {
             let metrics = metrics.display();
-            return Err(
-                checkpoint.refuse(format!("it needs {expected} bytes of {metrics}, which has {length}"))
-            );
+            return Err(checkpoint
+                .refuse(format!("it needs {expected} bytes of {metrics}, which has {length}")));
         }
         if self.best_source(&checkpoint).is_none() {
             let best = checkpoint.best_path().unwrap_or_default();
-            return Err(
-                checkpoint.refuse(format!("the best model, {}, is missing or damaged", best.display()))
-            );
+            return Err(checkpoint
+                .refuse(format!("the best model, {}, is missing or damaged", best.display())));
         }
         Ok(checkpoint)
     }
@@ -158,7 +155,9 @@ impl CheckpointFolder {
     /// system has no second names it is copied.
     fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
         let (model, kept) = (self.run.join(MODEL_FILE), self.path.join(best_name(best)));
-        if self.real(&kept).exists() && sha256(&self.real(&kept)).ok() == sha256(&self.real(&model)).ok() {
+        if self.real(&kept).exists()
+            && sha256(&self.real(&kept)).ok() == sha256(&self.real(&model)).ok()
+        {
             return Ok(());
         }
         let partial = kept.with_extension(PARTIAL);
@@ -181,7 +180,9 @@ impl CheckpointFolder {
         for (_, path) in steps.iter().skip(keep) {
             let _ = disk.remove(path);
         }
-        let Some(&(oldest, _)) = steps.get(keep.min(steps.len()).saturating_sub(1)) else { return Ok(()) };
+        let Some(&(oldest, _)) = steps.get(keep.min(steps.len()).saturating_sub(1)) else {
+            return Ok(());
+        };
         let bests = self.numbered("best-")?;
         // The best model at a step is the last one found before it.
         let needed = bests.iter().find(|(step, _)| *step <= oldest).map_or(0, |(step, _)| *step);
@@ -205,11 +206,15 @@ impl CheckpointFolder {
             let aside = self.set_aside(*newer, "damaged")?;
             notices.push(format!("{} is set aside as {}", path.display(), aside.display()));
         }
-        for path in self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL)) {
+        for path in
+            self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL))
+        {
             fs::remove_file(self.real(path)).map_err(io(path))?;
         }
         let model = self.run.join(MODEL_FILE);
-        match checkpoint.and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?))) {
+        match checkpoint
+            .and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?)))
+        {
             Some((checkpoint, best))
                 if !sha256(&self.real(&model)).is_ok_and(|sha256| sha256 == best.sha256) =>
             {
@@ -268,7 +273,8 @@ impl CheckpointFolder {
         let number = |path: PathBuf| {
             let name = path.file_name()?.to_str()?;
             let digits = name.strip_prefix(prefix)?.strip_suffix(".safetensors")?;
-            let number = digits.parse().ok().filter(|&number| name == numbered_name(prefix, number))?;
+            let number =
+                digits.parse().ok().filter(|&number| name == numbered_name(prefix, number))?;
             Some((number, path))
         };
         let mut found: Vec<_> = self.files()?.into_iter().filter_map(number).collect();

@@ -214,7 +214,9 @@ mod tests {
         fs::write(held.real(&path.join("file")), "text").expect("written");
         assert_eq!(fs::read_dir(&path).expect("readable").count(), 0);
         assert_eq!(fs::read_to_string(aside.join("file")).expect("there"), "text");
-        let Err(TrainError::Moved { now: Some(now), .. }) = held.check() else { panic!("it was moved") };
+        let Err(TrainError::Moved { now: Some(now), .. }) = held.check() else {
+            panic!("it was moved")
+        };
         assert_eq!(now, fs::canonicalize(&aside).expect("there"));
     }
 }

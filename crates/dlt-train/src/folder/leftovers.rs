@@ -31,10 +31,12 @@ fn temporary(run: &Path) -> Vec<PathBuf> {
     let is_temporary = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         let letters = name.to_str().and_then(|name| name.strip_prefix(".tmp"));
-        letters.is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-            && entry.file_type().is_ok_and(|kind| kind.is_file())
+        letters.is_some_and(|rest| {
+            rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        }) && entry.file_type().is_ok_and(|kind| kind.is_file())
     };
-    let mut found: Vec<_> = entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect();
+    let mut found: Vec<_> =
+        entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect();
     found.sort();
     found
 }

@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use dlt_spec::record::{
-    HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA, ResumeProvenance,
-    SPEC_FILE, STATES_FILE, SUMMARY_FILE,
+    HeaderRow, METRICS_FILE, MetricRow, PROVENANCE_FILE, Provenance, RECORD_SCHEMA,
+    ResumeProvenance, SPEC_FILE, STATES_FILE, SUMMARY_FILE,
 };
 use dlt_spec::{CheckedSpec, durable, fields};
 use dlt_state::Recording;
@@ -81,7 +81,8 @@ impl RunFolder {
         let path = run.join(PROVENANCE_FILE);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)
             .map_err(io("read", &path))?;
-        serde_json::from_str(&text).map_err(|error| TrainError::Format { path, reason: error.to_string() })
+        serde_json::from_str(&text)
+            .map_err(|error| TrainError::Format { path, reason: error.to_string() })
     }
 
     /// Makes what was appended so far last; returns the length of the metrics.
@@ -109,14 +110,17 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         replace(folder, METRICS_FILE, format!("{header}\n").as_bytes())?;
         return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
     };
-    let mut file = durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
+    let mut file =
+        durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
     let mut last = [0];
-    let ends_a_line =
-        file.seek(SeekFrom::Start(bytes.saturating_sub(1))).and_then(|_| file.read_exact(&mut last));
+    let ends_a_line = file
+        .seek(SeekFrom::Start(bytes.saturating_sub(1)))
+        .and_then(|_| file.read_exact(&mut last));
     ends_a_line.map_err(io("read", path))?;
     if last != *b"\n" {
-        let reason =
-            format!("expected the end of a line at byte {bytes}, where the checkpoint saw the file end");
+        let reason = format!(
+            "expected the end of a line at byte {bytes}, where the checkpoint saw the file end"
+        );
         return Err(TrainError::Format { path: path.to_owned(), reason });
     }
     let rest = rest(&mut file).map_err(io("read", path))?;
@@ -140,7 +144,8 @@ fn rest(file: &mut File) -> std::io::Result<Option<String>> {
 
 fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
     let (path, text) = (folder.path().join(STATES_FILE), cut.recording.to_text());
-    let before = dlt_spec::file::read(&folder.real(&path), dlt_spec::file::RECORD_BYTES).unwrap_or_default();
+    let before =
+        dlt_spec::file::read(&folder.real(&path), dlt_spec::file::RECORD_BYTES).unwrap_or_default();
     if before == text.as_bytes() {
         return Ok(None);
     }

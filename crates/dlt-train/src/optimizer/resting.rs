@@ -161,7 +161,10 @@ impl Resting {
             let sha256: [u8; 32] = Sha256::digest(&bytes).into();
             match sha256 == place.sha256 {
                 true => Ok(bytes),
-                false => Err(io::Error::new(io::ErrorKind::InvalidData, "what was written reads otherwise")),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "what was written reads otherwise",
+                )),
             }
         };
         read().map_err(|source| failure("read", self.layer, &self.folder, source))
@@ -174,8 +177,10 @@ impl Resting {
     pub fn wake(&self) -> Result<Vec<ParameterMoments>> {
         let tensor = |number: usize| -> Result<Tensor> {
             let bytes = self.read(number)?;
-            let numbers = bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
-            Ok(Tensor::from_vec(numbers, self.shape(number), &self.device).map_err(ModelError::from)?)
+            let numbers =
+                bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect();
+            Ok(Tensor::from_vec(numbers, self.shape(number), &self.device)
+                .map_err(ModelError::from)?)
         };
         let parameters = self.steps.iter().enumerate();
         parameters

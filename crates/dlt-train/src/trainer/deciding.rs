@@ -168,7 +168,9 @@ impl Trainer {
 
     /// Rewards the decision that waits for it with what was measured, `before` being the loss before it.
     fn learn(&mut self, measured: Measured, before: Option<f64>) -> Result<Option<DecisionRow>> {
-        let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else { return Ok(None) };
+        let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else {
+            return Ok(None);
+        };
         if !measured.loss.is_finite() {
             return Err(self.not_measurable(measured.loss));
         }
@@ -217,7 +219,11 @@ impl Trainer {
     }
 
     fn not_measurable(&self, loss: f64) -> TrainError {
-        TrainError::Diverged { step: self.step, loss, tensor: "the loss of the reward's batch".to_owned() }
+        TrainError::Diverged {
+            step: self.step,
+            loss,
+            tensor: "the loss of the reward's batch".to_owned(),
+        }
     }
 }
 

@@ -51,7 +51,8 @@ impl Trainer {
         if self.spec.evaluation.select_on == Selection::ValidationAndTest {
             let test = self.material.examples(Split::Test).clone();
             let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
-            self.best_on_test = Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
+            self.best_on_test =
+                Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
         }
         Ok(Some(evaluation))
     }
@@ -69,7 +70,8 @@ impl Trainer {
     }
 
     fn save_model(&self) -> Result<()> {
-        let extra = model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
+        let extra =
+            model_notes(&self.spec, self.recording.state_at(self.step), self.step, self.extents);
         self.folder.save_model(&self.model, &extra)
     }
 
@@ -104,22 +106,31 @@ impl Trainer {
             skipped_steps: self.saving.skipped(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
-        let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } = self;
+        let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } =
+            self;
         drop((model, optimizer));
         let model = read_back(&folder, &spec, material.extents(), &device)?;
         let mut evaluate = |split: Split, label| {
             let examples = final_examples(&spec, material.examples(split))?;
             let of = examples.count();
-            let evaluation = evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
-                watch(Evaluating { split: label, done, of });
-            })?;
-            folder.metric(&MetricRow::Evaluation(evaluation.row(best_step, label, clock.elapsed_ms())))?;
+            let evaluation =
+                evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
+                    watch(Evaluating { split: label, done, of });
+                })?;
+            folder.metric(&MetricRow::Evaluation(evaluation.row(
+                best_step,
+                label,
+                clock.elapsed_ms(),
+            )))?;
             finite(best_step, evaluation)?.finite(split.name())
         };
         let validation = evaluate(Split::Validation, record::Split::Validation)?;
-        let test =
-            material.has(Split::Test).then(|| evaluate(Split::Test, record::Split::Test)).transpose()?;
-        let summary = training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
+        let test = material
+            .has(Split::Test)
+            .then(|| evaluate(Split::Test, record::Split::Test))
+            .transpose()?;
+        let summary =
+            training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
         folder.summary(&summary)?;
         Ok(summary)
     }

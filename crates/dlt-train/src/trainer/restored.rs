@@ -43,9 +43,8 @@ impl Restored {
         let progress = checkpoint.progress();
         let (expected, came) = (spec.model.layers, checkpoint.recording().n_layers());
         if expected != came {
-            return Err(
-                checkpoint.refuse(format!("expected a recording of {expected} layers, came one of {came}"))
-            );
+            return Err(checkpoint
+                .refuse(format!("expected a recording of {expected} layers, came one of {came}")));
         }
         let model = model(checkpoint, spec, material.extents(), device)?;
         let optimizer = optimizer(checkpoint, &model, place, device)?;
@@ -53,10 +52,16 @@ impl Restored {
         match (&mut agent, &progress.agent) {
             (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
             (None, None) => {}
-            _ => return Err(checkpoint.refuse("an agent where the spec has none, or none where it has one")),
+            _ => {
+                return Err(
+                    checkpoint.refuse("an agent where the spec has none, or none where it has one")
+                );
+            }
         }
         if !progress.statistics.fit(spec.model.layers) {
-            return Err(checkpoint.refuse("inner products of gradients of another number of layers"));
+            return Err(
+                checkpoint.refuse("inner products of gradients of another number of layers")
+            );
         }
         if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
             return Err(checkpoint.refuse("a loss before a decision that is no number"));
@@ -80,13 +85,17 @@ fn optimizer(
     device: &Device,
 ) -> Result<OptimizerState> {
     let (architecture, counts) = (model.architecture(), &checkpoint.progress().moments);
-    let moments =
-        |prefix: &str, layout: &Layout, steps: &[u64]| moments(checkpoint, prefix, layout, steps, device);
-    let shared = moments(architecture.shared_prefix(), model.trained_shared().layout(), &counts.shared)?;
+    let moments = |prefix: &str, layout: &Layout, steps: &[u64]| {
+        moments(checkpoint, prefix, layout, steps, device)
+    };
+    let shared =
+        moments(architecture.shared_prefix(), model.trained_shared().layout(), &counts.shared)?;
     let mut state = OptimizerState { shared, ..OptimizerState::default() };
     for (&slot, steps) in &counts.slots {
         if slot >= model.binding().n_layers() {
-            return Err(checkpoint.refuse(format!("moments of layer {slot}, which the model lacks")));
+            return Err(
+                checkpoint.refuse(format!("moments of layer {slot}, which the model lacks"))
+            );
         }
         let moments = moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?;
         if !model.binding().is_independent(slot) && place.takes(&moments) {
@@ -140,8 +149,15 @@ pub(crate) fn model(
     }
     let lookup = |name: &str| checkpoint.tensor(name, device);
     let (architecture, rules) = (of_spec(spec, data), Rules::from(&spec.tying));
-    let model =
-        Model::from_weights(architecture, binding, rules, Kernels::Fused, &lookup, Some(spec.seed), device);
+    let model = Model::from_weights(
+        architecture,
+        binding,
+        rules,
+        Kernels::Fused,
+        &lookup,
+        Some(spec.seed),
+        device,
+    );
     let model = model.map_err(|error| misfit(checkpoint, error))?;
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }

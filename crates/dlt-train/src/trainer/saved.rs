@@ -69,7 +69,8 @@ impl Saving {
 
     fn is_due(&self, step: usize, steps: usize) -> bool {
         let by_steps = self.every_steps.is_some_and(|every| step.is_multiple_of(every));
-        self.last != Some(step) && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
+        self.last != Some(step)
+            && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
     }
 
     /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends the run.
@@ -84,7 +85,13 @@ impl Saving {
             NonFinite::Stop => Err(TrainError::Diverged { step, loss, tensor }),
             NonFinite::Skip => {
                 self.skipped_steps += 1;
-                tracing::warn!(step, loss, tensor, skipped = self.skipped_steps, "step skipped: not finite");
+                tracing::warn!(
+                    step,
+                    loss,
+                    tensor,
+                    skipped = self.skipped_steps,
+                    "step skipped: not finite"
+                );
                 Ok(())
             }
         }
@@ -125,7 +132,9 @@ impl Trainer {
         let process_mb = process_mb();
         let (restored, place) = (checkpoint.as_ref(), RestingPlace::in_run(&run));
         let restored = restored
-            .map(|checkpoint| Restored::read(checkpoint, &place, &spec, &material, recording, &device))
+            .map(|checkpoint| {
+                Restored::read(checkpoint, &place, &spec, &material, recording, &device)
+            })
             .transpose()?;
         let (model, restored) = match restored {
             Some((model, restored)) => (model, Some(restored)),
@@ -134,7 +143,9 @@ impl Trainer {
         let none = empty_recording(&spec);
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
-            metrics_bytes: checkpoint.as_ref().map(|checkpoint| checkpoint.progress().metrics_bytes),
+            metrics_bytes: checkpoint
+                .as_ref()
+                .map(|checkpoint| checkpoint.progress().metrics_bytes),
             recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
         };
         run.check()?;
@@ -142,7 +153,8 @@ impl Trainer {
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
         notices.extend(cut);
         folder.rewrite_spec(&spec)?;
-        let mut trainer = Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
+        let mut trainer =
+            Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
         if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
             trainer.take_up(restored, checkpoint);
         }
@@ -193,9 +205,15 @@ impl Trainer {
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
-        let (checkpoints, disk) = (CheckpointFolder::held(self.folder.held()), self.folder.held().on(disk));
+        let (checkpoints, disk) =
+            (CheckpointFolder::held(self.folder.held()), self.folder.held().on(disk));
         let best = self.best.map(|best| best.step);
-        let saved = checkpoints.save(&disk, self.step, best.filter(|_| best != self.saving.kept), &contents);
+        let saved = checkpoints.save(
+            &disk,
+            self.step,
+            best.filter(|_| best != self.saving.kept),
+            &contents,
+        );
         if saved.is_err() {
             // The reason behind it, which decides what a person is told to do.
             self.folder.held().check()?;
@@ -252,15 +270,19 @@ impl Trainer {
         // With room for all of it, as a buffer that grows holds its text twice.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
         let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
-        serde_json::to_writer(&mut text, &progress).expect("progress holds numbers, texts and lists only");
+        serde_json::to_writer(&mut text, &progress)
+            .expect("progress holds numbers, texts and lists only");
         drop(progress);
-        tensors.push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
+        tensors
+            .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
         tensors.push(("progress".to_owned(), Numbers::Bytes(text)));
         Ok(Contents { metadata: self.metadata(), tensors })
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {
-        let list = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let list = |numbers: &[usize]| {
+            numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
         let binding = self.model.binding().save();
         let state = self.recording.state_at(self.step);
         BTreeMap::from(
@@ -283,8 +305,11 @@ impl Trainer {
     fn weights(&self) -> Result<Vec<(String, Numbers)>> {
         let (model, mut tensors) = (&self.model, Vec::new());
         let mut push = |prefix: &str, parameters: &Parameters| -> Result<()> {
-            for (entry, variable) in parameters.layout().entries().iter().zip(parameters.variables()) {
-                let (name, tensor) = (format!("{prefix}{}", entry.name), variable.as_detached_tensor());
+            for (entry, variable) in
+                parameters.layout().entries().iter().zip(parameters.variables())
+            {
+                let (name, tensor) =
+                    (format!("{prefix}{}", entry.name), variable.as_detached_tensor());
                 if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
                     let tensor = format!("weights {name}");
                     return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
@@ -311,8 +336,13 @@ impl Trainer {
             }
         };
         let (shared, slots) = (self.optimizer.shared(), self.optimizer.slots());
-        push(architecture.shared_prefix().to_owned(), self.model.trained_shared().layout(), held(shared));
-        let steps = |moments: &[ParameterMoments]| moments.iter().map(|moments| moments.step).collect();
+        push(
+            architecture.shared_prefix().to_owned(),
+            self.model.trained_shared().layout(),
+            held(shared),
+        );
+        let steps =
+            |moments: &[ParameterMoments]| moments.iter().map(|moments| moments.step).collect();
         let mut counts = StepCounts { shared: steps(shared), ..StepCounts::default() };
         let resting = self.optimizer.resting();
         for slot in slots.keys().chain(resting.keys()).copied().collect::<BTreeSet<_>>() {
@@ -370,7 +400,8 @@ impl Trainer {
 
 /// Both moments of each parameter, from memory.
 fn held(moments: &[ParameterMoments]) -> Vec<[Numbers; 2]> {
-    let both = |moments: &ParameterMoments| [&moments.first, &moments.second].map(|tensor| tensor.clone());
+    let both =
+        |moments: &ParameterMoments| [&moments.first, &moments.second].map(|tensor| tensor.clone());
     moments.iter().map(|moments| both(moments).map(Numbers::Tensor)).collect()
 }
 

@@ -20,12 +20,14 @@ impl Side {
 
     /// What is compared: both implementations on a GPU, or the one on the CPU that a GPU can run too.
     pub(crate) fn compared() -> Vec<Self> {
-        let (device, name) = open_device(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
+        let (device, name) =
+            open_device(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
         let kernels = match device.is_cpu() {
             true => vec![Kernels::Composed],
             false => vec![Kernels::Composed, Kernels::Fused],
         };
-        let side = |kernels| Self { device: device.clone(), kernels, name: format!("{name} {kernels:?}") };
+        let side =
+            |kernels| Self { device: device.clone(), kernels, name: format!("{name} {kernels:?}") };
         kernels.into_iter().map(side).collect()
     }
 
@@ -69,7 +71,12 @@ impl Comparisons {
     /// Fails where anything was too far apart, or nothing was compared.
     pub(crate) fn finish(self) {
         assert!(self.made > 0, "nothing was compared");
-        assert!(self.failures.is_empty(), "{} failed:\n{}", self.failures.len(), self.failures.join("\n"));
+        assert!(
+            self.failures.is_empty(),
+            "{} failed:\n{}",
+            self.failures.len(),
+            self.failures.join("\n")
+        );
     }
 }
 
@@ -114,7 +121,10 @@ pub(crate) fn ids(shape: &[usize], limit: u32, seed: u64) -> Tensor {
 #[test]
 fn rejects_what_is_apart() {
     let (one, two) = (noise(&[3, 4], 1), noise(&[3, 4], 2));
-    assert_eq!(apart(std::slice::from_ref(&one), std::slice::from_ref(&one)).expect("compared"), 0.0);
+    assert_eq!(
+        apart(std::slice::from_ref(&one), std::slice::from_ref(&one)).expect("compared"),
+        0.0
+    );
     assert!(apart(std::slice::from_ref(&one), &[two]).expect("compared") > 0.1);
     let wrong = (&one * f64::NAN).expect("memory");
     assert_eq!(apart(&[wrong], std::slice::from_ref(&one)).expect("compared"), f64::INFINITY);

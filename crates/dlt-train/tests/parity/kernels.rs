@@ -100,7 +100,9 @@ fn norms() -> Vec<Case> {
 
 fn attentions() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (batch, tokens, heads, key_heads, width) in [(2, 7, 3, 3, 5), (1, 130, 2, 2, 64), (3, 71, 6, 2, 8)] {
+    for (batch, tokens, heads, key_heads, width) in
+        [(2, 7, 3, 3, 5), (1, 130, 2, 2, 64), (3, 71, 6, 2, 8)]
+    {
         for mask in [Mask::Causal, Mask::Full] {
             for (dropout, is_padded) in [(None, false), (Some(DROPOUT), false), (None, true)] {
                 let what = format!(
@@ -154,7 +156,8 @@ fn tables() -> Vec<Case> {
         k.add_rows_gradient(&t[0], &into)?;
         Ok(vec![k.add_rows(&t[0], &t[1])?, into])
     });
-    let dropout = case("dropout", vec![noise(&[5, 33], 1)], |k, t| Ok(vec![k.dropout(&t[0], DROPOUT)?]));
+    let dropout =
+        case("dropout", vec![noise(&[5, 33], 1)], |k, t| Ok(vec![k.dropout(&t[0], DROPOUT)?]));
     let add = case("add", vec![noise(&[7, 5], 1), noise(&[5, 7], 2)], |k, t| {
         let (sum, into) = (k.add(&t[0], &t[1].t()?)?, t[0].copy()?);
         add_in_place(&into, &t[1].t()?.contiguous()?)?;
@@ -178,19 +181,23 @@ fn losses() -> Vec<Case> {
             ids(&[rows], vocabulary as u32, 4),
             noise(&[vocabulary, width], 5),
         ];
-        cases.push(case(format!("cross_entropy {rows} x {width} x {vocabulary}"), inputs, |k, t| {
-            let mut all = Vec::new();
-            for bias in [None, Some(&t[2])] {
-                let (projection, into) = (Projection { table: &t[1], bias }, t[4].copy()?);
-                let sums = HeadSums { table: Some(&into), bias: None };
-                let found = k.cross_entropy(&t[0], projection, &t[3], 0.25, sums)?;
-                let HeadGradients { loss_sum, hidden, table, bias } = found;
-                let evaluated = k.cross_entropy_sum(&t[0], projection, &t[3])?;
-                all.extend([scalar(loss_sum)?, scalar(evaluated)?, hidden, table]);
-                all.extend(bias);
-            }
-            Ok(all)
-        }));
+        cases.push(case(
+            format!("cross_entropy {rows} x {width} x {vocabulary}"),
+            inputs,
+            |k, t| {
+                let mut all = Vec::new();
+                for bias in [None, Some(&t[2])] {
+                    let (projection, into) = (Projection { table: &t[1], bias }, t[4].copy()?);
+                    let sums = HeadSums { table: Some(&into), bias: None };
+                    let found = k.cross_entropy(&t[0], projection, &t[3], 0.25, sums)?;
+                    let HeadGradients { loss_sum, hidden, table, bias } = found;
+                    let evaluated = k.cross_entropy_sum(&t[0], projection, &t[3])?;
+                    all.extend([scalar(loss_sum)?, scalar(evaluated)?, hidden, table]);
+                    all.extend(bias);
+                }
+                Ok(all)
+            },
+        ));
     }
     cases
 }
@@ -208,7 +215,8 @@ fn steps() -> Vec<Case> {
     [(0.0, 1), (0.1, 7)]
         .map(|(weight_decay, step)| {
             let second = noise(&[70, 33], 3).abs().expect("memory");
-            let inputs = vec![noise(&[70, 33], 1), noise(&[70, 33], 2), second, noise(&[70, 33], 4)];
+            let inputs =
+                vec![noise(&[70, 33], 1), noise(&[70, 33], 2), second, noise(&[70, 33], 4)];
             case(format!("adamw step {step}"), inputs, move |k, t| {
                 let [parameter, first, second] = [t[0].copy()?, t[1].copy()?, t[2].copy()?];
                 let step = AdamwStep {
@@ -232,7 +240,9 @@ fn matches_reference_every_operation() {
     let cpu = Side::cpu();
     let mut comparisons = Comparisons::default();
     for Case { what, inputs, run } in
-        [products(), norms(), attentions(), tables(), losses(), sketches(), steps()].into_iter().flatten()
+        [products(), norms(), attentions(), tables(), losses(), sketches(), steps()]
+            .into_iter()
+            .flatten()
     {
         let expected = run(cpu.kernels, &inputs).expect("the CPU computes everything");
         for side in Side::compared() {

@@ -27,7 +27,8 @@ const NARROW_TOLERANCE: f64 = 5e-2;
 
 fn model(family: Family, binding: Binding, rules: Rules, side: &Side) -> Result<Model> {
     let architecture = family.with_head(family.head());
-    Model::new(architecture, binding, rules, side.kernels, 7, &side.device).map_err(candle_core::Error::wrap)
+    Model::new(architecture, binding, rules, side.kernels, 7, &side.device)
+        .map_err(candle_core::Error::wrap)
 }
 
 fn bindings() -> [(&'static str, Binding); 3] {
@@ -71,7 +72,8 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
                 for (checkpointing, dropout) in
                     [(Checkpointing::None, None), (Checkpointing::Block, Some(dropout))]
                 {
-                    let what = format!("{family:?} {state} {reading} checkpointing {checkpointing:?}");
+                    let what =
+                        format!("{family:?} {state} {reading} checkpointing {checkpointing:?}");
                     let pass = TrainingPass { checkpointing, dropout, scale: 0.1, sketch: Some(1) };
                     let expected = outcome(family, &binding, rules, &pass, &Side::cpu());
                     let expected = expected.expect("the CPU computes everything");
@@ -89,11 +91,17 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
 #[test]
 fn matches_reference_narrow_activations_of_every_architecture() {
     let mut comparisons = Comparisons::default();
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
+    let pass = TrainingPass {
+        checkpointing: Checkpointing::None,
+        dropout: None,
+        scale: 0.1,
+        sketch: None,
+    };
     for family in Family::ALL {
         let [_, (state, binding), _] = bindings();
         let narrow = |side: &Side| {
-            let model = model(family, binding.clone(), PAPER, side)?.computing_in(Activations::Bf16);
+            let model =
+                model(family, binding.clone(), PAPER, side)?.computing_in(Activations::Bf16);
             measured(family, &model, &pass)
         };
         let expected = narrow(&Side::cpu()).expect("the CPU computes everything");
@@ -109,15 +117,26 @@ fn matches_reference_narrow_activations_of_every_architecture() {
 #[test]
 fn matches_reference_scaled_branches_of_every_architecture() {
     let mut comparisons = Comparisons::default();
-    let pass = TrainingPass { checkpointing: Checkpointing::Block, dropout: None, scale: 0.1, sketch: None };
+    let pass = TrainingPass {
+        checkpointing: Checkpointing::Block,
+        dropout: None,
+        scale: 0.1,
+        sketch: None,
+    };
     for family in Family::ALL {
-        for (activations, tolerance) in [(Activations::F32, TOLERANCE), (Activations::Bf16, NARROW_TOLERANCE)]
+        for (activations, tolerance) in
+            [(Activations::F32, TOLERANCE), (Activations::Bf16, NARROW_TOLERANCE)]
         {
             let [_, (state, binding), _] = bindings();
             let scaled = |side: &Side| {
                 let architecture = family.scaled(&[1.0 / 3.0, 1.0 / 3.0, 1.0, 1.0 / 3.0]);
-                let model = Model::new(architecture, binding.clone(), PAPER, side.kernels, 7, &side.device);
-                measured(family, &model.map_err(candle_core::Error::wrap)?.computing_in(activations), &pass)
+                let model =
+                    Model::new(architecture, binding.clone(), PAPER, side.kernels, 7, &side.device);
+                measured(
+                    family,
+                    &model.map_err(candle_core::Error::wrap)?.computing_in(activations),
+                    &pass,
+                )
             };
             let expected = scaled(&Side::cpu()).expect("the CPU computes everything");
             for side in Side::compared() {
@@ -145,8 +164,12 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
         optimizer.settle(&settlement).map_err(candle_core::Error::wrap)?;
         state = next;
         for _ in 0..3 {
-            let pass =
-                TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.1, sketch: None };
+            let pass = TrainingPass {
+                checkpointing: Checkpointing::None,
+                dropout: None,
+                scale: 0.1,
+                sketch: None,
+            };
             let (loss, gradients) = model.gradients(&examples.batch(), &pass).map_err(wrap)?;
             let norm = gradients.norm().map_err(wrap)?;
             optimizer.step(&model, gradients, norm, 0.001).map_err(candle_core::Error::wrap)?;

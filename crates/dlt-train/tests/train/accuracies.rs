@@ -16,7 +16,12 @@ use crate::materials::{BARE, Kind, PAIRS, SENTENCES};
 
 /// Labels of a list.
 fn labels(value: &Value) -> Vec<u32> {
-    value.as_array().expect("a list").iter().map(|label| label.as_u64().expect("a class") as u32).collect()
+    value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|label| label.as_u64().expect("a class") as u32)
+        .collect()
 }
 
 /// The fixture is what scikit-learn says, where it says nothing what GLUE's evaluation says: 0.
@@ -68,7 +73,10 @@ impl RewardBatches {
     /// Accuracy of each model on the batch of the next reward.
     fn next(&mut self, models: &[&Model]) -> Vec<f64> {
         let chosen = self.batches.next_batch().to_vec();
-        let ready = self.examples.batch(&chosen, Draw::Pass(self.batches.position().pass)).expect("examples");
+        let ready = self
+            .examples
+            .batch(&chosen, Draw::Pass(self.batches.position().pass))
+            .expect("examples");
         let ExampleBatch::Sentences { rows, labels } = ready else { panic!("sentences") };
         let tokens = Tokens {
             ids: &rows.ids,
@@ -94,13 +102,19 @@ impl RewardBatches {
 /// Right after tying, before a step is trained on it, with dropout off.
 fn check_rewards(kind: Kind, reward: &str, sign: f64) {
     let bench = Bench::new();
-    let more =
-        [reward, "model.dropout=0.3", "agent.policy=random", "training.batch=16", "model.initial_std=0.5"];
+    let more = [
+        reward,
+        "model.dropout=0.3",
+        "agent.policy=random",
+        "training.batch=16",
+        "model.initial_std=0.5",
+    ];
     let settings = [kind.settings, &more].concat();
     let mut trainer = bench.trainer("a", &settings, None);
     let spec = bench.spec(&settings);
     let examples = bench.material(&spec).examples(Split::Train).clone();
-    let batches = Batches::new(examples.count(), 16, seeds::stream(spec.seed, "reward")).expect("batches");
+    let batches =
+        Batches::new(examples.count(), 16, seeds::stream(spec.seed, "reward")).expect("batches");
     let mut measured = RewardBatches { examples, batches };
     let (mut state, mut rewarded, mut told_apart) = (spec.initial_state(), 0, 0);
     loop {
@@ -109,7 +123,8 @@ fn check_rewards(kind: Kind, reward: &str, sign: f64) {
         let Some(row) = report.decision else { continue };
         let mut decided = bench.model(&bench.keep(&before, "decided"), &settings);
         let to = State::new(row.state.clone()).expect("a state");
-        let action = Action::new(row.action.clone().expect("a policy that acts")).expect("an action");
+        let action =
+            Action::new(row.action.clone().expect("a policy that acts")).expect("an action");
         decided
             .apply(&Change { from: &state, to: &to, action: &action, visited: row.layer })
             .expect("applied");
@@ -147,8 +162,17 @@ fn a_single_score_is_evaluated_as_two_classes() {
         (rows.width, rows.masks_padding) == (12, false),
         "padding is seen, so there is as much as there can be"
     );
-    let tokens = Tokens { ids: &rows.ids, types: None, lengths: Some(&rows.lengths), padding: Padding::Seen };
-    let batch = Batch { input: Input::Tokens(tokens), wanted: Wanted::Classes(&labels), windows: rows.rows };
+    let tokens = Tokens {
+        ids: &rows.ids,
+        types: None,
+        lengths: Some(&rows.lengths),
+        padding: Padding::Seen,
+    };
+    let batch = Batch {
+        input: Input::Tokens(tokens),
+        wanted: Wanted::Classes(&labels),
+        windows: rows.rows,
+    };
     let scores = trainer.model().scores(&batch).expect("scores").to_vec2::<f32>().expect("rows");
     let (mut loss, mut right, mut ones) = (0.0, 0, 0);
     for (row, &label) in scores.iter().zip(&labels) {
@@ -158,7 +182,8 @@ fn a_single_score_is_evaluated_as_two_classes() {
         ones += usize::from(z > 0.0);
     }
     assert!(ones > 0 && ones < labels.len(), "the test wants both classes said");
-    let evaluated = evaluation::evaluate(trainer.model(), &examples, labels.len()).expect("an evaluation");
+    let evaluated =
+        evaluation::evaluate(trainer.model(), &examples, labels.len()).expect("an evaluation");
     assert_eq!(evaluated.scores().expect("classes").accuracy, right as f64 / labels.len() as f64);
     assert!((evaluated.loss_sum / loss - 1.0).abs() < 1e-12, "{} for {loss}", evaluated.loss_sum);
     let mut again = Evaluation::default();

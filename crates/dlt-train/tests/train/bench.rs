@@ -34,7 +34,11 @@ impl Outcome {
         assert_eq!(self.states, other.states, "{what}");
         assert_eq!(self.summary, other.summary, "{what}");
         assert!(self.model == other.model, "{what}: the best model");
-        assert_eq!(self.end.keys().collect::<Vec<_>>(), other.end.keys().collect::<Vec<_>>(), "{what}");
+        assert_eq!(
+            self.end.keys().collect::<Vec<_>>(),
+            other.end.keys().collect::<Vec<_>>(),
+            "{what}"
+        );
         let differs = self.end.iter().find(|(name, data)| other.end[*name] != **data);
         assert!(differs.is_none(), "{what}: {}", differs.map_or("", |(name, _)| name));
         assert!(self.end.len() > 20, "{what}: weights and moments are compared");
@@ -66,12 +70,17 @@ impl Bench {
             "optimizer.learning_rate=0.01",
             "tying.decide_every=3",
         ];
-        let mut overlays = vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
+        let mut overlays =
+            vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
         let folder = self.folder.path().display().to_string();
         for setting in base.iter().chain(settings) {
             overlays.push(match setting.strip_prefix("method ") {
-                Some(method) => presets::method(method).and_then(|method| method.overlay()).expect("there"),
-                None => Overlay::from_assignment(&setting.replace('@', &folder)).expect("an assignment"),
+                Some(method) => {
+                    presets::method(method).and_then(|method| method.overlay()).expect("there")
+                }
+                None => {
+                    Overlay::from_assignment(&setting.replace('@', &folder)).expect("an assignment")
+                }
             });
         }
         Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")
@@ -90,10 +99,16 @@ impl Bench {
         self.folder.path().join("runs").join(run)
     }
 
-    pub(crate) fn trainer(&self, run: &str, settings: &[&str], recording: Option<&Recording>) -> Trainer {
+    pub(crate) fn trainer(
+        &self,
+        run: &str,
+        settings: &[&str],
+        recording: Option<&Recording>,
+    ) -> Trainer {
         let spec = self.spec(settings);
         let material = self.material(&spec);
-        let folder = RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
+        let folder =
+            RunFolder::create(&self.path(run), &spec, &provenance()).expect("a fresh folder");
         Trainer::new(spec, material, recording, None, folder, Device::Cpu).expect("it fits")
     }
 
@@ -126,23 +141,35 @@ impl Bench {
     /// weights and moments at the end.
     pub(crate) fn outcome(&self, run: &str) -> Outcome {
         let read = |name: &str| {
-            std::fs::read(self.path(run).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+            std::fs::read(self.path(run).join(name))
+                .unwrap_or_else(|error| panic!("{name}: {error}"))
         };
         let lines = |name: &str| -> Vec<String> {
-            String::from_utf8(read(name)).expect("text").lines().map(record::without_times).collect()
+            String::from_utf8(read(name))
+                .expect("text")
+                .lines()
+                .map(record::without_times)
+                .collect()
         };
         let checkpoints = CheckpointFolder::of(&self.path(run)).list().expect("readable");
         let last = std::fs::read(&checkpoints[0].1).expect("a checkpoint");
-        let tensors =
-            safetensors::SafeTensors::deserialize(&last).expect("every reader of safetensors reads it");
-        let of = |(name, view): (String, safetensors::tensor::TensorView<'_>)| (name, view.data().to_vec());
+        let tensors = safetensors::SafeTensors::deserialize(&last)
+            .expect("every reader of safetensors reads it");
+        let of = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+            (name, view.data().to_vec())
+        };
         let summary = String::from_utf8(read(record::SUMMARY_FILE)).expect("text");
         Outcome {
             metrics: lines(record::METRICS_FILE),
             states: read(record::STATES_FILE),
             summary: record::without_times(&summary),
             model: read(MODEL_FILE),
-            end: tensors.tensors().into_iter().filter(|(name, _)| name != "progress").map(of).collect(),
+            end: tensors
+                .tensors()
+                .into_iter()
+                .filter(|(name, _)| name != "progress")
+                .map(of)
+                .collect(),
         }
     }
 
@@ -150,11 +177,13 @@ impl Bench {
     pub(crate) fn refusal(&self, settings: &[&str], recording: Option<&Recording>) -> TrainError {
         let spec = self.spec(settings);
         let material = self.material(&spec);
-        let error =
-            Trainer::check(&spec, &material, recording, &Device::Cpu).expect_err("it should be refused");
-        let folder = RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
-        let again =
-            Trainer::new(spec, material, recording, None, folder, Device::Cpu).err().expect("refused too");
+        let error = Trainer::check(&spec, &material, recording, &Device::Cpu)
+            .expect_err("it should be refused");
+        let folder =
+            RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
+        let again = Trainer::new(spec, material, recording, None, folder, Device::Cpu)
+            .err()
+            .expect("refused too");
         assert_eq!(error.to_string(), again.to_string());
         error
     }
@@ -164,7 +193,8 @@ impl Bench {
     }
 
     pub(crate) fn metrics(&self, run: &str) -> Vec<MetricRow> {
-        let text = std::fs::read_to_string(self.path(run).join(record::METRICS_FILE)).expect("metrics");
+        let text =
+            std::fs::read_to_string(self.path(run).join(record::METRICS_FILE)).expect("metrics");
         text.lines().map(|line| MetricRow::from_line(line).expect("a row")).collect()
     }
 

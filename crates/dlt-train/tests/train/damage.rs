@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::bench::{Bench, finish};
 
-const SETTINGS: [&str; 3] = ["training.steps=14", "evaluation.every_steps=4", "checkpoint.every_steps=5"];
+const SETTINGS: [&str; 3] =
+    ["training.steps=14", "evaluation.every_steps=4", "checkpoint.every_steps=5"];
 
 /// A run that was stopped after its checkpoints of steps five and ten; the newest first.
 fn stopped(bench: &Bench, run: &str) -> Vec<PathBuf> {
@@ -24,8 +25,10 @@ fn stopped(bench: &Bench, run: &str) -> Vec<PathBuf> {
 
 /// A file in the way of a checkpoint, valid safetensors with this metadata and one tensor.
 fn foreign(metadata: &[(&str, &str)]) -> Vec<u8> {
-    let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &[0; 4]).expect("a tensor");
-    let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let view =
+        safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &[0; 4]).expect("a tensor");
+    let metadata =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     safetensors::serialize([("a", view)], Some(metadata)).expect("bytes")
 }
 
@@ -62,10 +65,18 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("another shape", swapped("\"shape\":[16]", "\"shape\":[17]"), "cannot be at"),
         ("no checksum", swapped("\"checksum\"", "\"checkSUM\""), "lacks the checksum"),
         ("a model file", foreign(&[("dlt-model", "1")]), "not one of dlt's checkpoints"),
-        ("text", b"this is not a checkpoint but a text, for what it is worth".to_vec(), "header claims"),
+        (
+            "text",
+            b"this is not a checkpoint but a text, for what it is worth".to_vec(),
+            "header claims",
+        ),
         ("a header of all memory", with_length(u64::MAX, &good[8..]), "header claims"),
         ("a header of no bytes", with_length(0, &good[8..]), "not a safetensors header"),
-        ("deep brackets", [&20_000u64.to_le_bytes()[..], "[".repeat(20_000).as_bytes()].concat(), "header"),
+        (
+            "deep brackets",
+            [&20_000u64.to_le_bytes()[..], "[".repeat(20_000).as_bytes()].concat(),
+            "header",
+        ),
     ]
 }
 
@@ -80,11 +91,15 @@ fn law_a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
         let error = Checkpoint::open(&newest).expect_err(what);
         assert_eq!(error.exit_code(), ExitCode::BadData, "{what}: {error}");
         let error = error.to_string();
-        assert!(error.contains(says) && error.contains(&newest.display().to_string()), "{what}: {error}");
+        assert!(
+            error.contains(says) && error.contains(&newest.display().to_string()),
+            "{what}: {error}"
+        );
         let resumption = Resumption::open(&bench.path(&run)).expect(what);
         assert_eq!(resumption.step(), 5, "{what}");
         assert!(
-            resumption.notices()[0].contains("checkpoint not used") && resumption.notices()[0].contains(says)
+            resumption.notices()[0].contains("checkpoint not used")
+                && resumption.notices()[0].contains(says)
         );
         assert_eq!(fs::read(&newest).expect("there"), bytes, "{what}: looking harms nothing");
     }
@@ -151,7 +166,11 @@ fn a_checkpoint_whose_metrics_were_lost_is_not_used() {
         .expect("written");
     let resumption = Resumption::open(&bench.path("a")).expect("the older one is good");
     assert_eq!(resumption.step(), 5);
-    assert!(resumption.notices()[0].contains("metrics.jsonl, which has"), "{:?}", resumption.notices());
+    assert!(
+        resumption.notices()[0].contains("metrics.jsonl, which has"),
+        "{:?}",
+        resumption.notices()
+    );
 }
 
 #[test]
@@ -165,13 +184,18 @@ fn rejects_folders_that_are_no_runs() {
         matches!(error, TrainError::Resume { .. }) && error.to_string().contains("no spec.toml"),
         "{error}"
     );
-    assert_eq!(fs::read_dir(bench.path("empty")).expect("there").count(), 0, "not even a lock is left");
+    assert_eq!(
+        fs::read_dir(bench.path("empty")).expect("there").count(),
+        0,
+        "not even a lock is left"
+    );
 }
 
 /// The same bytes with a checksum that agrees: nobody's accident, but a program's fault or somebody's malice.
 fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let key = b"\"checksum\":\"";
-    let place = bytes.windows(key.len()).position(|window| window == key).expect("there") + key.len();
+    let place =
+        bytes.windows(key.len()).position(|window| window == key).expect("there") + key.len();
     bytes[place..place + 64].fill(b'0');
     let digits: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     bytes[place..place + 64].copy_from_slice(digits.as_bytes());
@@ -199,10 +223,18 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
         ("\"shape\":[16,64]", "\"shape\":[64,16]", "expected shape"),
         ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,3,0\"", "transformer.h.3."),
         ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,9,0\"", "below 4, came storage 9"),
-        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,000\"", "expected 4 layers in the binding, came 3"),
+        (
+            "\"storage\":\"0,0,0,0\"",
+            "\"storage\":\"0,0,000\"",
+            "expected 4 layers in the binding, came 3",
+        ),
         ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers with commas"),
         ("\"independent\":\"0\"", "\"independent\":\"7\"", "came layer 7"),
-        ("\"vocabulary\":\"21\"", "\"vocabulary\":\"22\"", "expected 21 entries in the vocabulary, came 22"),
+        (
+            "\"vocabulary\":\"21\"",
+            "\"vocabulary\":\"22\"",
+            "expected 21 entries in the vocabulary, came 22",
+        ),
         ("transformer.wpe.weight", "transformer.wpe.wEIGHT", "it is missing"),
         ("n_layers\":4", "n_layers\":3", "expected a recording of 4 layers, came one of 3"),
         ("layers = 4", "layers = 0", "`model.layers` is 0"),
@@ -211,8 +243,9 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
     ] {
         fs::write(&path, resealed(with_header(&good, from, to))).expect("written");
         let before = fs::read(bench.path("good").join("metrics.jsonl")).expect("there");
-        let result =
-            bench.try_resume("good", &tied, None).map(|(trainer, notices)| (trainer.step(), notices));
+        let result = bench
+            .try_resume("good", &tied, None)
+            .map(|(trainer, notices)| (trainer.step(), notices));
         match result {
             // Refused while looking for the newest good one.
             Ok((step, notices)) => {

@@ -68,12 +68,16 @@ fn rejects_a_run_that_diverges_in_a_reward() {
 #[test]
 fn a_step_that_is_not_finite_can_be_skipped_and_is_counted() {
     let bench = Bench::new();
-    let settings = ["training.non_finite=skip", "evaluation.every_steps=100", "tying.decide_every=100"];
+    let settings =
+        ["training.non_finite=skip", "evaluation.every_steps=100", "tying.decide_every=100"];
     let mut trainer = bench.trainer("d", &[&OVERFLOWS[..], &settings].concat(), None);
     trainer.advance().expect("the first loss is finite");
     let before = std::fs::read(bench.keep(trainer.model(), "before")).expect("there");
     (0..3).for_each(|_| drop(trainer.advance().expect("skipped")));
-    assert!(before == std::fs::read(bench.keep(trainer.model(), "after")).expect("there"), "weights stay");
+    assert!(
+        before == std::fs::read(bench.keep(trainer.model(), "after")).expect("there"),
+        "weights stay"
+    );
     let rows = bench.steps("d");
     assert_eq!(
         rows.iter().map(|row| row.skipped_steps).collect::<Vec<_>>(),
@@ -92,7 +96,8 @@ fn skipping_changes_nothing_where_all_is_finite_and_survives_a_resume() {
         bench.steps("skip").last().map(|row| row.loss)
     );
 
-    let settings = ["evaluation.every_steps=100", "tying.decide_every=100", "training.non_finite=skip"];
+    let settings =
+        ["evaluation.every_steps=100", "tying.decide_every=100", "training.non_finite=skip"];
     let settings = [&OVERFLOWS[..], &settings, &["optimizer.learning_rate=1e12"]].concat();
     let mut trainer = bench.trainer("a", &settings, None);
     (0..6).for_each(|_| drop(trainer.advance().expect("skipped at worst")));
@@ -164,7 +169,8 @@ fn rejects_a_folder_that_is_there() {
     bench.run("a", &["training.steps=2"]);
     let before = std::fs::read(bench.path("a").join("summary.json")).expect("there");
     let spec = bench.spec(&[]);
-    let error = RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("there already");
+    let error =
+        RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("there already");
     assert!(matches!(error, TrainError::RunExists { .. }));
     assert_eq!(error.exit_code(), ExitCode::Usage);
     assert_eq!(std::fs::read(bench.path("a").join("summary.json")).expect("there"), before);
@@ -176,8 +182,12 @@ fn rejects_a_vocabulary_that_is_too_small() {
     let spec = bench.spec(&["model.vocabulary=5"]);
     let material = bench.material(&spec);
     let folder = RunFolder::create(&bench.path("v"), &spec, &provenance()).expect("a fresh folder");
-    let error = Trainer::new(spec, material, None, None, folder, Device::Cpu).err().expect("too small");
-    assert_eq!(error.to_string(), "model.vocabulary: expected at least the tokenizer's 21 entries, came 5");
+    let error =
+        Trainer::new(spec, material, None, None, folder, Device::Cpu).err().expect("too small");
+    assert_eq!(
+        error.to_string(),
+        "model.vocabulary: expected at least the tokenizer's 21 entries, came 5"
+    );
 }
 
 #[test]
@@ -198,7 +208,10 @@ fn exit_codes_tell_what_is_wrong() {
             ExitCode::BadData,
         ),
         (TrainError::OtherStart { recorded: vec![0], run: vec![0] }, ExitCode::BadSpec),
-        (TrainError::Diverged { step: 0, loss: f64::NAN, tensor: String::new() }, ExitCode::Diverged),
+        (
+            TrainError::Diverged { step: 0, loss: f64::NAN, tensor: String::new() },
+            ExitCode::Diverged,
+        ),
         (TrainError::Vocabulary { tokenizer: 2, spec: 1 }, ExitCode::BadSpec),
     ] {
         assert_eq!(error.exit_code(), code, "{error}");

@@ -193,7 +193,8 @@ fn a_save_can_be_tried_again() {
     trainer.save_checkpoint().expect("there is room again");
     assert_eq!(trainer.last_checkpoint(), Some(9));
     let leftover = std::fs::read_dir(bench.path("a").join("checkpoint")).expect("there");
-    let leftover = leftover
-        .filter(|entry| entry.as_ref().expect("an entry").path().extension() == Some("partial".as_ref()));
+    let leftover = leftover.filter(|entry| {
+        entry.as_ref().expect("an entry").path().extension() == Some("partial".as_ref())
+    });
     assert_eq!(leftover.count(), 0);
 }

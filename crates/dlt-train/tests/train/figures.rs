@@ -35,9 +35,12 @@ fn law_runs_of_the_study_begin_as_they_were_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     for run in RECORDED {
         let spec = RunFolder::read_spec(&recorded(run)).expect("a kept spec");
-        let material = Material::load(&spec, Places::default(), &mut |_| {}).expect("the shipped text");
-        let to = RunFolder::create(&folder.path().join(run), &spec, &provenance()).expect("a fresh folder");
-        let mut trainer = Trainer::new(spec, material, None, None, to, Device::Cpu).expect("it fits");
+        let material =
+            Material::load(&spec, Places::default(), &mut |_| {}).expect("the shipped text");
+        let to = RunFolder::create(&folder.path().join(run), &spec, &provenance())
+            .expect("a fresh folder");
+        let mut trainer =
+            Trainer::new(spec, material, None, None, to, Device::Cpu).expect("it fits");
         for _ in 0..STEPS {
             trainer.advance().expect("it does not diverge").expect("it has more steps");
         }
@@ -50,7 +53,10 @@ fn law_runs_of_the_study_begin_as_they_were_recorded() {
         for (step, expected) in compared {
             let tolerance = if *step == 1 { FORWARD_TOLERANCE } else { TRAINED_TOLERANCE };
             let (_, now) = now.iter().find(|(other, _)| other == step).expect("it was run");
-            assert!((now / expected - 1.0).abs() < tolerance, "{run}, step {step}: {now} for {expected}");
+            assert!(
+                (now / expected - 1.0).abs() < tolerance,
+                "{run}, step {step}: {now} for {expected}"
+            );
         }
     }
 }
@@ -79,7 +85,13 @@ struct Pinned {
 const PINNED_AT: u32 = 1;
 
 const PINNED: [Pinned; 8] = [
-    Pinned { name: "decided by Q", settings: &[], first: 3.056307, last: 1.928521, validation: 1.914529 },
+    Pinned {
+        name: "decided by Q",
+        settings: &[],
+        first: 3.056307,
+        last: 1.928521,
+        validation: 1.914529,
+    },
     Pinned {
         name: "conventional",
         settings: &["agent.policy=none", "tying.initial=independent"],
@@ -96,7 +108,11 @@ const PINNED: [Pinned; 8] = [
     },
     Pinned {
         name: "reference",
-        settings: &["method reference", "optimizer.learning_rate=0.01", "data.tokenizer='@/ended.json'"],
+        settings: &[
+            "method reference",
+            "optimizer.learning_rate=0.01",
+            "data.tokenizer='@/ended.json'",
+        ],
         first: 3.082064,
         last: 2.028635,
         validation: 1.993953,
@@ -139,7 +155,8 @@ fn the_figures_of_small_runs_are_those_of_their_revision() {
     for (index, pinned) in PINNED.iter().enumerate() {
         let run = format!("run-{index}");
         // Few steps: rounding has not grown yet, and every decision has been made once.
-        let settings = [&["training.steps=12", "evaluation.every_steps=6"], pinned.settings].concat();
+        let settings =
+            [&["training.steps=12", "evaluation.every_steps=6"], pinned.settings].concat();
         let summary = bench.run(&run, &settings);
         let losses = losses(&bench.metrics(&run));
         for (what, now, expected, tolerance) in [

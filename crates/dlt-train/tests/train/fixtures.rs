@@ -23,7 +23,8 @@ pub(crate) fn json(name: &str) -> Value {
 }
 
 pub(crate) fn tensors(name: &str) -> BufferedSafetensors {
-    BufferedSafetensors::new(std::fs::read(path(name)).expect("the fixture is there")).expect("safetensors")
+    BufferedSafetensors::new(std::fs::read(path(name)).expect("the fixture is there"))
+        .expect("safetensors")
 }
 
 pub(crate) fn count(value: &Value) -> usize {
@@ -42,7 +43,9 @@ pub(crate) fn number(value: &Value) -> f64 {
 pub(crate) fn tokens(windows: &Value) -> (Vec<u32>, Vec<u32>) {
     let rows: Vec<_> = windows.as_array().expect("windows").iter().map(counts).collect();
     let ids = |from: usize, left: usize| -> Vec<u32> {
-        rows.iter().flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32)).collect()
+        rows.iter()
+            .flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32))
+            .collect()
     };
     (ids(0, 1), ids(1, 0))
 }
@@ -54,8 +57,16 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
         Err(_) => Ok(None),
     };
     let binding = Binding::frozen(architecture.form.layers);
-    Model::from_weights(Box::new(architecture), binding, rules, Kernels::Fused, &lookup, None, &Device::Cpu)
-        .expect("the fixture holds every weight")
+    Model::from_weights(
+        Box::new(architecture),
+        binding,
+        rules,
+        Kernels::Fused,
+        &lookup,
+        None,
+        &Device::Cpu,
+    )
+    .expect("the fixture holds every weight")
 }
 
 pub(crate) fn gpt2(sizes: [usize; 6], gelu: Gelu) -> Gpt2 {
@@ -103,7 +114,8 @@ pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
 /// is left out: shifting all keys of a head changes no attention weight, so its true gradient is zero and AdamW
 /// makes full steps of rounding noise.
 pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
-    let values = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
+    let values =
+        |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
     assert_eq!(ours.dims(), theirs.dims(), "{name}");
     let (ours, theirs) = (values(ours), values(theirs));
     let third = ours.len() / 3;

@@ -38,7 +38,8 @@ fn run(bench: &Bench, name: &str, settings: &[&str]) -> (Vec<DecisionRow>, Recor
 fn even_growth_halves_the_largest_group_at_its_times() {
     let bench = Bench::new();
     let (rows, recording) = run(&bench, "even", &growth(&[]));
-    let states: Vec<_> = recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect();
+    let states: Vec<_> =
+        recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect();
     assert_eq!(states, [(6, vec![0, 0, 2, 2]), (12, vec![0, 1, 2, 2])]);
     assert!(rows.iter().all(|row| row.untied_events == 1 && row.conflict.is_none()), "{rows:?}");
 }
@@ -48,13 +49,18 @@ fn even_growth_halves_the_largest_group_at_its_times() {
 fn law_a_split_keeps_the_function() {
     let policies = ["agent.policy=even", "agent.policy=grow", "agent.policy=random"];
     let scales = ["tying.residual_scale=none", "tying.residual_scale=uses"];
-    for (policy, scale) in policies.into_iter().flat_map(|policy| scales.map(|scale| (policy, scale))) {
+    for (policy, scale) in
+        policies.into_iter().flat_map(|policy| scales.map(|scale| (policy, scale)))
+    {
         let bench = Bench::new();
         let (rows, recording) = run(&bench, "a", &growth(&[policy, scale, "agent.reward=gain"]));
         assert_eq!(recording.rows().len(), 2, "{policy}");
         for row in rows {
             assert_eq!(row.reward, Some(0.0), "{policy}: {row:?}");
-            assert!(row.loss_before.is_some_and(f64::is_finite) && row.loss_after.is_none(), "{policy}");
+            assert!(
+                row.loss_before.is_some_and(f64::is_finite) && row.loss_after.is_none(),
+                "{policy}"
+            );
         }
     }
 }
@@ -64,7 +70,8 @@ fn a_split_by_gradients_says_how_much_they_disagree() {
     let bench = Bench::new();
     let settings = growth(&["agent.policy=grow", "tying.grow=[0.25, 0.25, 0.5]"]);
     let (rows, recording) = run(&bench, "grow", &settings);
-    let sizes: Vec<_> = recording.iter().map(|(step, state)| (step, state.n_independent())).collect();
+    let sizes: Vec<_> =
+        recording.iter().map(|(step, state)| (step, state.n_independent())).collect();
     assert_eq!(sizes, [(6, 2), (6, 3), (12, 4)]);
     for row in rows {
         // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at most L.
@@ -93,7 +100,8 @@ fn scaled_branches_keep_the_factors_of_the_start() {
 fn law_gathering_statistics_changes_no_weight() {
     let bench = Bench::new();
     let (_, recording) = run(&bench, "grow", &growth(&["agent.policy=grow"]));
-    let replay = ["tying.decision=joint", "tying.grow=[]", "agent.policy=replay", "agent.recording=grow"];
+    let replay =
+        ["tying.decision=joint", "tying.grow=[]", "agent.policy=replay", "agent.recording=grow"];
     finish(bench.trainer("replay", &growth(&replay), Some(&recording)));
     assert_eq!(losses(&bench.metrics("grow")), losses(&bench.metrics("replay")));
 }
@@ -102,8 +110,12 @@ fn law_gathering_statistics_changes_no_weight() {
 #[test]
 fn a_gate_undoes_what_raises_the_loss() {
     let bench = Bench::new();
-    let settings =
-        ["agent.policy=random", "tying.initial=independent", "tying.decide_every=2", "tying.gate=0.0"];
+    let settings = [
+        "agent.policy=random",
+        "tying.initial=independent",
+        "tying.decide_every=2",
+        "tying.gate=0.0",
+    ];
     let (rows, recording) = run(&bench, "gated", &settings);
     assert_eq!(recording.version(), Recording::GATED_VERSION);
     let mut state = State::independent(4);
@@ -142,7 +154,8 @@ fn law_a_gate_that_lets_all_pass_changes_no_weight() {
     let (gated, recording) = run(&bench, "gated", &[&open[..], &["tying.gate=1e9"]].concat());
     assert!(recording.rows().iter().all(|row| row.refused().is_none()));
     assert!(gated.iter().any(|row| row.loss_after.is_some()));
-    let states = |rows: &[DecisionRow]| rows.iter().map(|row| row.state.clone()).collect::<Vec<_>>();
+    let states =
+        |rows: &[DecisionRow]| rows.iter().map(|row| row.state.clone()).collect::<Vec<_>>();
     assert_eq!(states(&rows), states(&gated));
     assert_eq!(losses(&bench.metrics("open")), losses(&bench.metrics("gated")));
 }
@@ -156,9 +169,15 @@ fn law_what_was_undone_leaves_nothing_behind() {
             let start = || {
                 let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
                 let binding = Binding::of_state(&State::new(vec![0, 0, 2, 3]).expect("a state"));
-                let model =
-                    Model::new(architecture, binding, Rules::from(&tying), Kernels::Fused, 7, &Device::Cpu)
-                        .expect("a small model fits");
+                let model = Model::new(
+                    architecture,
+                    binding,
+                    Rules::from(&tying),
+                    Kernels::Fused,
+                    7,
+                    &Device::Cpu,
+                )
+                .expect("a small model fits");
                 (model, Optimizer::new(&adamw(), &tying))
             };
             let (mut touched, mut optimizer) = start();
@@ -189,7 +208,12 @@ fn law_what_was_undone_leaves_nothing_behind() {
 
 fn step(model: &Model, optimizer: &mut Optimizer) {
     let batch = Batch::next_token(&[1, 2, 3, 4, 5, 6, 7, 8], &[2, 3, 4, 5, 6, 7, 8, 9], 1);
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 0.125, sketch: None };
+    let pass = TrainingPass {
+        checkpointing: Checkpointing::None,
+        dropout: None,
+        scale: 0.125,
+        sketch: None,
+    };
     let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
     let norm = gradients.norm().expect("a norm");
     optimizer.step(model, gradients, norm, 0.01).expect("a step");
@@ -282,5 +306,8 @@ fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
             assert!(gain.abs() < 1e-5, "{row:?}");
         }
     }
-    assert!(rows.iter().any(|row| row.tied_events > 0 && row.reward.is_some_and(|gain| gain.abs() > 1e-5)));
+    assert!(
+        rows.iter()
+            .any(|row| row.tied_events > 0 && row.reward.is_some_and(|gain| gain.abs() > 1e-5))
+    );
 }

@@ -10,8 +10,8 @@ use dlt_models::binding::{Binding, Change, Rules};
 use dlt_models::parameters::Layout;
 use dlt_models::{Batch, Model, ModelError};
 use dlt_spec::spec::{
-    AgentSpec, Checkpointing, Decision, GroupRate, Initial, InitialName, Merge, Moments, PolicyKind,
-    TyingSpec,
+    AgentSpec, Checkpointing, Decision, GroupRate, Initial, InitialName, Merge, Moments,
+    PolicyKind, TyingSpec,
 };
 use dlt_spec::{Spec, seeds};
 use dlt_state::State;
@@ -87,9 +87,16 @@ impl<'a> Run<'a> {
         let file = tensors("gpt2/transitions_initial.safetensors");
         let lookup = |name: &str| file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from);
         let (binding, rules) = (Binding::of_state(&state), Rules::from(&tying));
-        let model =
-            Model::from_weights(Box::new(architecture), binding, rules, kernels, &lookup, None, &Device::Cpu)
-                .expect("the fixture holds every weight");
+        let model = Model::from_weights(
+            Box::new(architecture),
+            binding,
+            rules,
+            kernels,
+            &lookup,
+            None,
+            &Device::Cpu,
+        )
+        .expect("the fixture holds every weight");
         Self {
             case,
             script: oracle["script"].as_array().expect("a script"),
@@ -111,7 +118,8 @@ impl<'a> Run<'a> {
 
     /// The decision before a step, if there is one: carried out and, where the gate refuses it, undone.
     fn decide_before(&mut self, step: usize) {
-        let Some(scripted) = self.script.iter().find(|each| count(&each["before_step"]) == step) else {
+        let Some(scripted) = self.script.iter().find(|each| count(&each["before_step"]) == step)
+        else {
             return;
         };
         let (expected, what) = (&self.case["decisions"][self.decided], self.what(step));
@@ -126,7 +134,8 @@ impl<'a> Run<'a> {
         let settlement = self.model.apply(&change).expect("applied");
         self.optimizer.settle(&settlement).expect("settled");
         let after = self.gate_loss();
-        for (ours, theirs) in [(before, &expected["loss_before"]), (after, &expected["loss_after"])] {
+        for (ours, theirs) in [(before, &expected["loss_before"]), (after, &expected["loss_after"])]
+        {
             let theirs = number(theirs);
             assert!((ours - theirs).abs() < LOSS_TOLERANCE, "{what}: {ours} for {theirs}");
         }
@@ -162,7 +171,12 @@ impl<'a> Run<'a> {
         let windows = self.batches[step].as_array().expect("windows").len();
         let n = targets.len() as f64;
         let batch = Batch::next_token(&inputs, &targets, windows);
-        let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / n, sketch };
+        let pass = TrainingPass {
+            checkpointing: Checkpointing::None,
+            dropout: None,
+            scale: 1.0 / n,
+            sketch,
+        };
         let (loss, gradients) = self.model.gradients(&batch, &pass).expect("a pass");
         (loss / n, gradients)
     }
@@ -173,15 +187,29 @@ impl<'a> Run<'a> {
         let expected = number(&self.case["losses"][step]);
         assert!((loss - expected).abs() < LOSS_TOLERANCE, "{what}: loss {loss} for {expected}");
         let expected = number(&self.case["gradient_norms"][step]);
-        assert!((norm / expected - 1.0).abs() < NORM_TOLERANCE, "{what}: norm {norm} for {expected}");
+        assert!(
+            (norm / expected - 1.0).abs() < NORM_TOLERANCE,
+            "{what}: norm {norm} for {expected}"
+        );
         if self.gradient_steps.contains(&step) {
             let shared = (self.shared_prefix(), self.model.shared().layout(), &gradients.shared);
             let slots = gradients.slots.iter();
-            let blocks = slots.map(|(&slot, own)| (self.block_prefix(slot), self.model.bank().layout(), own));
+            let blocks = slots
+                .map(|(&slot, own)| (self.block_prefix(slot), self.model.bank().layout(), own));
             for (prefix, layout, own) in std::iter::once(shared).chain(blocks) {
-                self.compare(&format!("gradient-{step}/"), &prefix, layout, own, GRADIENT_TOLERANCE);
+                self.compare(
+                    &format!("gradient-{step}/"),
+                    &prefix,
+                    layout,
+                    own,
+                    GRADIENT_TOLERANCE,
+                );
             }
-            assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), self.owners(), "{what}");
+            assert_eq!(
+                gradients.slots.keys().copied().collect::<Vec<_>>(),
+                self.owners(),
+                "{what}"
+            );
         }
         self.optimizer.step(&self.model, gradients, norm, 1e-2).expect("a step");
     }
@@ -220,20 +248,48 @@ impl<'a> Run<'a> {
             assert!(apart < WEIGHT_TOLERANCE, "{}: {name} is {apart} off", self.case["moments"]);
         }
         let steps = &self.case["final_steps"];
-        let check = |prefix: String, layout: &Layout, moments: &[ParameterMoments], steps: &Value| {
-            let of = |moment: fn(&ParameterMoments) -> &Tensor| -> Vec<Tensor> {
-                moments.iter().map(|each| moment(each).clone()).collect()
+        let check =
+            |prefix: String, layout: &Layout, moments: &[ParameterMoments], steps: &Value| {
+                let of = |moment: fn(&ParameterMoments) -> &Tensor| -> Vec<Tensor> {
+                    moments.iter().map(|each| moment(each).clone()).collect()
+                };
+                self.compare(
+                    "exp_avg/",
+                    &prefix,
+                    layout,
+                    &of(|each| &each.first),
+                    FIRST_MOMENT_TOLERANCE,
+                );
+                self.compare(
+                    "exp_avg_sq/",
+                    &prefix,
+                    layout,
+                    &of(|each| &each.second),
+                    SECOND_MOMENT_TOLERANCE,
+                );
+                let taken: Vec<_> = moments.iter().map(|each| each.step as usize).collect();
+                assert_eq!(
+                    taken,
+                    vec![count(steps); taken.len()],
+                    "{}: steps of {prefix}",
+                    self.case["moments"]
+                );
             };
-            self.compare("exp_avg/", &prefix, layout, &of(|each| &each.first), FIRST_MOMENT_TOLERANCE);
-            self.compare("exp_avg_sq/", &prefix, layout, &of(|each| &each.second), SECOND_MOMENT_TOLERANCE);
-            let taken: Vec<_> = moments.iter().map(|each| each.step as usize).collect();
-            assert_eq!(taken, vec![count(steps); taken.len()], "{}: steps of {prefix}", self.case["moments"]);
-        };
-        check(self.shared_prefix(), self.model.shared().layout(), self.optimizer.shared(), &steps["rest"]);
+        check(
+            self.shared_prefix(),
+            self.model.shared().layout(),
+            self.optimizer.shared(),
+            &steps["rest"],
+        );
         let owners = self.owners();
         for &owner in &owners {
             let moments = &self.optimizer.slots()[&owner];
-            check(self.block_prefix(owner), self.model.bank().layout(), moments, &steps[owner.to_string()]);
+            check(
+                self.block_prefix(owner),
+                self.model.bank().layout(),
+                moments,
+                &steps[owner.to_string()],
+            );
         }
         assert_eq!(owners.len() + 1, steps.as_object().expect("steps by owner").len());
         // Moments that wait for their layer to be an owner again; nothing but `resume` keeps any.
@@ -268,14 +324,22 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
             let products = std::mem::replace(&mut products, vec![0.0; n_layers * n_layers]);
             let products: Vec<_> = products.iter().map(|sum| sum / steps).collect();
             check_products(&products, &expected["products"], n_layers);
-            let evidence = Evidence { n_layers, products, distances: Vec::new(), norms: Vec::new() };
+            let evidence =
+                Evidence { n_layers, products, distances: Vec::new(), norms: Vec::new() };
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
             assert_eq!(decision.state.owners(), counts(&run.script[found]["state"]), "step {step}");
-            let (ours, theirs) = (decision.conflict.expect("measured"), number(&expected["disagreement"]));
-            assert!((ours - theirs).abs() < DISAGREEMENT_TOLERANCE, "step {step}: {ours} for {theirs}");
+            let (ours, theirs) =
+                (decision.conflict.expect("measured"), number(&expected["disagreement"]));
+            assert!(
+                (ours - theirs).abs() < DISAGREEMENT_TOLERANCE,
+                "step {step}: {ours} for {theirs}"
+            );
             // The best split is better than the others by more than what may be missed.
-            assert!(theirs - number(&expected["next"]) > DISAGREEMENT_TOLERANCE, "step {step}: {expected}");
+            assert!(
+                theirs - number(&expected["next"]) > DISAGREEMENT_TOLERANCE,
+                "step {step}: {expected}"
+            );
             let reward = agent.reward(Measured::of_loss(1.0), None).expect("a reward");
             agent.learn(reward).expect("nothing to learn");
             steps = 0.0;
@@ -288,7 +352,10 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
         for projection in 0..PROJECTIONS {
             let (_, gradients) = run.gradients(step, Some(step as u64 * PROJECTIONS + projection));
             let sketched = gradients.sketches.expect("asked for").products();
-            products.iter_mut().zip(sketched).for_each(|(sum, product)| *sum += product / PROJECTIONS as f64);
+            products
+                .iter_mut()
+                .zip(sketched)
+                .for_each(|(sum, product)| *sum += product / PROJECTIONS as f64);
         }
         run.train(step);
         steps += 1.0;
@@ -312,7 +379,10 @@ fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
         let (i, j) = (at / n_layers, at % n_layers);
         let norms = (theirs[i * n_layers + i] * theirs[j * n_layers + j]).sqrt();
         let apart = (ours - expected).abs() / norms;
-        assert!(apart < PRODUCT_TOLERANCE, "layers {i} and {j}: {ours} for {expected}, {apart} apart");
+        assert!(
+            apart < PRODUCT_TOLERANCE,
+            "layers {i} and {j}: {ours} for {expected}, {apart} apart"
+        );
     }
 }
 
@@ -350,8 +420,12 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
             assert_eq!(decision.state.owners(), row.state, "{step}");
-            let (ours, theirs) = (decision.conflict.expect("measured"), row.conflict.expect("recorded"));
-            assert!((ours / theirs - 1.0).abs() < AGAIN_TOLERANCE, "step {step}: {ours} for {theirs}");
+            let (ours, theirs) =
+                (decision.conflict.expect("measured"), row.conflict.expect("recorded"));
+            assert!(
+                (ours / theirs - 1.0).abs() < AGAIN_TOLERANCE,
+                "step {step}: {ours} for {theirs}"
+            );
             let reward = agent.reward(Measured::of_loss(1.0), None).expect("a reward");
             agent.learn(reward).expect("nothing to learn");
         }
@@ -370,14 +444,20 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
 /// Products of the positions' gradients on a batch of windows.
 fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -> Vec<f64> {
     let context = windows.context();
-    let (mut inputs, mut targets) = (vec![0; chosen.len() * context], vec![0; chosen.len() * context]);
+    let (mut inputs, mut targets) =
+        (vec![0; chosen.len() * context], vec![0; chosen.len() * context]);
     let places = inputs.chunks_mut(context).zip(targets.chunks_mut(context));
     for (&window, (input, target)) in chosen.iter().zip(places) {
         windows.fill(window, input, target).expect("a window");
     }
     let batch = Batch::next_token(&inputs, &targets, chosen.len());
     let scale = 1.0 / targets.len() as f64;
-    let pass = TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: Some(seed) };
+    let pass = TrainingPass {
+        checkpointing: Checkpointing::None,
+        dropout: None,
+        scale,
+        sketch: Some(seed),
+    };
     let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
     gradients.sketches.expect("asked for").products()
 }

@@ -29,7 +29,8 @@ fn settings(kind: &Kind) -> Vec<Vec<&'static str>> {
     let classes: [&[&str]; 2] = [&["agent.reward=accuracy"], &["agent.reward=neg-accuracy"]];
     let none: [&[&str]; 2] = [&[], &[]];
     let own = if kind.name == PICTURES.name { METHODS[2] } else { METHODS[1] };
-    let augment = kind.settings.iter().copied().filter(|setting| setting.starts_with("data.augment"));
+    let augment =
+        kind.settings.iter().copied().filter(|setting| setting.starts_with("data.augment"));
     let augment: Vec<_> = augment.collect();
     [METHODS[0], own]
         .into_iter()
@@ -60,7 +61,12 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
         }
     }
     assert_eq!(summary.best_step, best.step, "{}: {rows:?}", kind.name);
-    assert_eq!((last.step, last.loss, last.accuracy), (best.step, best.loss, best.accuracy), "{}", kind.name);
+    assert_eq!(
+        (last.step, last.loss, last.accuracy),
+        (best.step, best.loss, best.accuracy),
+        "{}",
+        kind.name
+    );
 
     let spec = bench.spec(settings);
     let model = bench.model(&bench.path("a").join(MODEL_FILE), settings);
@@ -74,7 +80,10 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
         (validation.loss(), validation.scores()),
         (summary.validation_loss, summary.validation_scores)
     );
-    assert_eq!((Some(test.perplexity()), test.scores()), (summary.test_perplexity, summary.test_scores));
+    assert_eq!(
+        (Some(test.perplexity()), test.scores()),
+        (summary.test_perplexity, summary.test_scores)
+    );
     assert_eq!(summary.validation_scores.is_some(), kind.has_classes);
     if let Some(scores) = &summary.validation_scores {
         assert_eq!(Some(scores.accuracy), best.accuracy);
@@ -135,7 +144,10 @@ fn the_kept_model_is_the_most_accurate_where_classes_are_predicted() {
     let mut rows = bench.evaluations("a", record::Split::Validation);
     rows.pop();
     let lowest = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
-    assert_ne!(lowest.step, summary.best_step, "the test wants a run in which the two differ: {rows:?}");
+    assert_ne!(
+        lowest.step, summary.best_step,
+        "the test wants a run in which the two differ: {rows:?}"
+    );
 }
 
 #[test]
@@ -182,7 +194,12 @@ fn only_the_head_moves_where_the_head_alone_trains() {
         let bench = Bench::new();
         let settings = [
             kind.settings,
-            &["training.trains=head", "agent.policy=none", "tying.initial=independent", "training.steps=16"],
+            &[
+                "training.trains=head",
+                "agent.policy=none",
+                "tying.initial=independent",
+                "training.steps=16",
+            ],
         ]
         .concat();
         let mut trainer = bench.trainer("a", &settings, None);

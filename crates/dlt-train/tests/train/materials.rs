@@ -96,7 +96,8 @@ pub(crate) const KINDS: [Kind; 7] = [BERT, MASKED, LLAMA, PICTURES, SENTENCES, P
 
 /// Writes all that the kinds name.
 pub(crate) fn write(folder: &Path) {
-    let put = |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("written");
+    let put =
+        |name: &str, content: &[u8]| std::fs::write(folder.join(name), content).expect("written");
     put("text.txt", text(2_000).as_bytes());
     put("tokenizer.json", tokenizer(&[]).as_bytes());
     put("ended.json", tokenizer(&["<|endoftext|>"]).as_bytes());
@@ -107,7 +108,10 @@ pub(crate) fn write(folder: &Path) {
     }
     for (split, first, count) in [("train", 0, 80), ("dev", 80, 20)] {
         put(&format!("sentences/{split}.tsv"), table(first, count, &["sentence"]).as_bytes());
-        put(&format!("pairs/{split}.tsv"), table(first, count, &["sentence1", "sentence2"]).as_bytes());
+        put(
+            &format!("pairs/{split}.tsv"),
+            table(first, count, &["sentence1", "sentence2"]).as_bytes(),
+        );
     }
 }
 
@@ -141,7 +145,8 @@ fn table(first: usize, count: usize, columns: &[&str]) -> String {
         let class = row % 2;
         for column in 0..columns.len() {
             let words = 2 + (row * 5 + column * 3) % 7;
-            let words = (0..words).map(|at| format!("w{}", class * 10 + (row * 7 + at * 3 + column) % 10));
+            let words =
+                (0..words).map(|at| format!("w{}", class * 10 + (row * 7 + at * 3 + column) % 10));
             table += &(words.collect::<Vec<_>>().join(" ") + "\t");
         }
         let _ = writeln!(table, "{class}");

@@ -24,7 +24,8 @@ const WEIGHT_TOLERANCE: f64 = 2e-3;
 fn matches_reference_training_trace() {
     let trace = json("reference/train_trace.json");
     let tokens = tensors("reference/train_tokens.safetensors");
-    let tokens = tokens.load("tokens", &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("ids");
+    let tokens =
+        tokens.load("tokens", &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("ids");
     let tokens: Vec<Vec<Vec<u32>>> = tokens.to_vec3().expect("steps, windows, ids");
     let spec = presets::method("reference").and_then(|method| method.spec()).expect("the preset");
     let rules = Rules::from(&spec.tying);
@@ -34,7 +35,8 @@ fn matches_reference_training_trace() {
     let mut action = Action::all_zero(4);
     let steps = trace["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), tokens.len());
-    let up = model.bank().layout().entries().iter().position(|entry| entry.name == "mlp.c_fc.weight");
+    let up =
+        model.bank().layout().entries().iter().position(|entry| entry.name == "mlp.c_fc.weight");
     for (index, (row, windows)) in steps.iter().zip(&tokens).enumerate() {
         if index % count(&trace["steps_per_action"]) == 0 {
             let layer = count(&row["layer"]);
@@ -65,17 +67,21 @@ fn matches_reference_training_trace() {
         let loss = loss / targets.len() as f64;
         assert!((loss - number(&row["loss"])).abs() < LOSS_TOLERANCE, "step {index}: loss {loss}");
         let expected = number(&row["grad_norm_before_clip"]);
-        assert!((norm / expected - 1.0).abs() < NORM_TOLERANCE, "step {index}: norm {norm} for {expected}");
+        assert!(
+            (norm / expected - 1.0).abs() < NORM_TOLERANCE,
+            "step {index}: norm {norm} for {expected}"
+        );
         let clip = (1.0 / (norm + 1e-6)).min(1.0);
         for (layer, expected) in
             row["c_fc_grad_norm_after_clip"].as_array().expect("norms").iter().enumerate()
         {
-            let ours = gradients
-                .slots
-                .get(&layer)
-                .map(|block| clip * norms::squared_norm(&block[up.expect("named")]).expect("a norm").sqrt());
+            let ours = gradients.slots.get(&layer).map(|block| {
+                clip * norms::squared_norm(&block[up.expect("named")]).expect("a norm").sqrt()
+            });
             match (ours, expected.as_f64()) {
-                (Some(ours), Some(expected)) => assert!((ours / expected - 1.0).abs() < NORM_TOLERANCE),
+                (Some(ours), Some(expected)) => {
+                    assert!((ours / expected - 1.0).abs() < NORM_TOLERANCE)
+                }
                 (ours, expected) => assert_eq!(ours, expected, "step {index} layer {layer}"),
             }
         }

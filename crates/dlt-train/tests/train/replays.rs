@@ -35,10 +35,16 @@ fn law_replay_under_the_same_seed_is_the_recorded_run() {
 fn a_replay_decides_at_the_recorded_steps() {
     let bench = Bench::new();
     let mut recording = Recording::new(4);
-    for (step, action) in
-        [(0, [0, 1, 0, 3]), (2, [0, 1, 2, 3]), (2, [0, 0, 0, 3]), (9, [0, 1, 1, 1]), (11, [0, 0, 2, 0])]
-    {
-        recording.push(step, Action::new(action.to_vec()).expect("an action"), None).expect("in order");
+    for (step, action) in [
+        (0, [0, 1, 0, 3]),
+        (2, [0, 1, 2, 3]),
+        (2, [0, 0, 0, 3]),
+        (9, [0, 1, 1, 1]),
+        (11, [0, 0, 2, 0]),
+    ] {
+        recording
+            .push(step, Action::new(action.to_vec()).expect("an action"), None)
+            .expect("in order");
     }
     finish(bench.trainer("replay", &REPLAY, Some(&recording)));
     assert_eq!(bench.recording("replay"), recording);
@@ -48,7 +54,8 @@ fn a_replay_decides_at_the_recorded_steps() {
     let permutation = "agent.permutation=[3, 2, 1, 0]";
     finish(bench.trainer("permuted", &[PERMUTED[0], PERMUTED[1], permutation], Some(&recording)));
     let relabelled = |state: &State| state.relabel(&[3, 2, 1, 0]).expect("a permutation");
-    let expected: Vec<_> = recording.iter().map(|(step, state)| (step, relabelled(state))).collect();
+    let expected: Vec<_> =
+        recording.iter().map(|(step, state)| (step, relabelled(state))).collect();
     let permuted = bench.recording("permuted");
     let came: Vec<_> = permuted.iter().map(|(step, state)| (step, state.clone())).collect();
     assert_eq!(came, expected);
@@ -78,8 +85,9 @@ fn rejects_a_recording_that_starts_elsewhere() {
 #[test]
 fn a_permuted_replay_starts_in_the_permuted_state() {
     let recording = starting_from(&[0, 0, 0, 3]);
-    let permuted =
-        |initial: &'static str| [PERMUTED[0], PERMUTED[1], "agent.permutation=[3, 2, 1, 0]", initial];
+    let permuted = |initial: &'static str| {
+        [PERMUTED[0], PERMUTED[1], "agent.permutation=[3, 2, 1, 0]", initial]
+    };
     let bench = Bench::new();
     finish(bench.trainer("good", &permuted("tying.initial=[0, 1, 1, 1]"), Some(&recording)));
     let error = Bench::new().refusal(&permuted("tying.initial=[0, 0, 0, 3]"), Some(&recording));

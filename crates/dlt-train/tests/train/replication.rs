@@ -35,7 +35,9 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 }
 
 fn is_zero(moments: &ParameterMoments) -> bool {
-    [&moments.first, &moments.second].iter().all(|tensor| bits(tensor).iter().all(|&bits| bits == 0))
+    [&moments.first, &moments.second]
+        .iter()
+        .all(|tensor| bits(tensor).iter().all(|&bits| bits == 0))
 }
 
 /// Weights at the end of the script under a rule, where every replicated layer was seen to begin afresh and every other
@@ -45,14 +47,19 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let tying = TyingSpec { tie: Tie::Replicate, moments, ..Spec::default().tying };
     let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
     let rules = Rules::from(&tying);
-    let mut model = Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
-        .expect("it fits");
+    let mut model =
+        Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
+            .expect("it fits");
     let place = RestingPlace::on(Arc::new(SystemDisk), folder.path(), 1);
     let mut optimizer = Optimizer::new(&adamw(), &tying).resting_in(place);
     let ids: Vec<u32> = (0..25).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let batch = Batch::next_token(&ids[..24], &ids[1..], 3);
-    let pass =
-        TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale: 1.0 / 24.0, sketch: None };
+    let pass = TrainingPass {
+        checkpointing: Checkpointing::None,
+        dropout: None,
+        scale: 1.0 / 24.0,
+        sketch: None,
+    };
     let step = |model: &Model, optimizer: &mut Optimizer| {
         let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");
@@ -71,7 +78,10 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
         replicated.iter().for_each(|&layer| steps[layer] = 0);
         let check = |optimizer: &Optimizer, steps: [u64; 4]| {
             for (&layer, moments) in optimizer.slots() {
-                assert!(moments.iter().all(|moments| moments.step == steps[layer]), "{layer} in {owners:?}");
+                assert!(
+                    moments.iter().all(|moments| moments.step == steps[layer]),
+                    "{layer} in {owners:?}"
+                );
                 let is_fresh = moments.iter().all(is_zero);
                 assert_eq!(is_fresh, steps[layer] == 0, "layer {layer} in {owners:?}");
             }
@@ -105,7 +115,8 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     let mut trainer = bench.trainer("replicated", &ablation, None);
     let spec = bench.spec(&ablation);
     let extents = bench.material(&spec).extents();
-    let predict = |binding: &Binding| memory::predict(&spec, extents, binding).expect("a prediction");
+    let predict =
+        |binding: &Binding| memory::predict(&spec, extents, binding).expect("a prediction");
     let independent = predict(&Binding::of_state(&State::independent(4)));
     while let Some(report) = trainer.advance().expect("it does not diverge") {
         let binding = trainer.model().binding();
@@ -131,7 +142,10 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
         summary.independent_layers_mean
     );
     let losses = losses(&bench.metrics("replicated"));
-    assert!(losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(), "{losses:?}");
+    assert!(
+        losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(),
+        "{losses:?}"
+    );
 }
 
 /// A random policy does not see what becomes of the weights; they part with the first step after a tied event.

@@ -10,7 +10,9 @@ use dlt_kernels::{Gelu, Kernels};
 use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Binding, Change, Rules, Settlement};
 use dlt_models::{Batch, Model};
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{
+    Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie,
+};
 use dlt_spec::{ExitCode, Spec};
 use dlt_state::State;
 use dlt_train::checkpoint::CheckpointFolder;
@@ -32,10 +34,12 @@ struct Training {
 impl Training {
     fn new(place: Option<RestingPlace>, untie: Untie, gradient: Gradient) -> Self {
         let (retied, first_tie) = (Retied::Follow, FirstTie::Replicate);
-        let rules = Rules { tie: Tie::Share, gradient, untie, retied, first_tie, merge: Merge::Overwrite };
+        let rules =
+            Rules { tie: Tie::Share, gradient, untie, retied, first_tie, merge: Merge::Overwrite };
         let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
-        let model = Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
-            .expect("it fits");
+        let model =
+            Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
+                .expect("it fits");
         let tying = TyingSpec { moments: Moments::Resume, ..Spec::default().tying };
         let optimizer = Optimizer::new(&adamw(), &tying);
         let optimizer = match place {
@@ -47,7 +51,8 @@ impl Training {
 
     fn decide(&mut self, owners: [usize; 4]) -> Settlement {
         let next = State::new(owners.to_vec()).expect("a state");
-        let change = Change { from: &self.state, to: &next, action: next.as_action(), visited: None };
+        let change =
+            Change { from: &self.state, to: &next, action: next.as_action(), visited: None };
         let settlement = self.model.apply(&change).expect("applied");
         self.state = next;
         settlement
@@ -80,7 +85,10 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 }
 
 fn moment_bits(moments: &[ParameterMoments]) -> Vec<(Vec<u32>, Vec<u32>, u64)> {
-    moments.iter().map(|moments| (bits(&moments.first), bits(&moments.second), moments.step)).collect()
+    moments
+        .iter()
+        .map(|moments| (bits(&moments.first), bits(&moments.second), moments.step))
+        .collect()
 }
 
 /// Layers become independent, are tied, and become independent again, two of them twice.
@@ -114,13 +122,24 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
                 assert!(resting.weights() == held.weights(), "{untie:?} {gradient:?} {owners:?}");
                 let independent: Vec<_> =
                     (0..4).filter(|&i| resting.model.binding().is_independent(i)).collect();
-                assert_eq!(resting.optimizer.slots().keys().copied().collect::<Vec<_>>(), independent);
+                assert_eq!(
+                    resting.optimizer.slots().keys().copied().collect::<Vec<_>>(),
+                    independent
+                );
                 let parameters = resting.model.n_shared_parameters()
                     + independent.len() * resting.model.n_block_parameters();
                 assert_eq!(resting.optimizer.bytes(), 2 * 4 * parameters, "{owners:?}");
-                let at_rest =
-                    resting.optimizer.resting().values().map(|resting| resting.bytes()).sum::<usize>();
-                assert_eq!(resting.optimizer.bytes() + at_rest, held.optimizer.bytes(), "{owners:?}");
+                let at_rest = resting
+                    .optimizer
+                    .resting()
+                    .values()
+                    .map(|resting| resting.bytes())
+                    .sum::<usize>();
+                assert_eq!(
+                    resting.optimizer.bytes() + at_rest,
+                    held.optimizer.bytes(),
+                    "{owners:?}"
+                );
                 rested += at_rest;
             }
             assert!(rested > 0, "nothing rested");
@@ -170,7 +189,9 @@ fn unnamed_files(folder: &Path) -> usize {
     let open = std::fs::read_dir("/proc/self/fd").expect("Linux tells");
     let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     targets
-        .filter(|target| target.starts_with(folder) && target.to_string_lossy().ends_with(" (deleted)"))
+        .filter(|target| {
+            target.starts_with(folder) && target.to_string_lossy().ends_with(" (deleted)")
+        })
         .count()
 }
 
@@ -196,8 +217,9 @@ fn law_a_resumed_run_with_moments_at_rest_is_the_run_left_alone() {
     bench.run("whole", &LARGE);
     let whole = bench.outcome("whole");
     let mut trainer = bench.trainer("stopped", &LARGE, None);
-    let advance =
-        |trainer: &mut Trainer| trainer.advance().expect("it does not diverge").expect("there is more");
+    let advance = |trainer: &mut Trainer| {
+        trainer.advance().expect("it does not diverge").expect("there is more")
+    };
     let mut at_rest = 0;
     for stop in [5, 8, 11, 14, 17] {
         while trainer.step() < stop {
@@ -240,7 +262,9 @@ impl WornDisk {
     }
 
     fn pass(&self) -> io::Result<()> {
-        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let left = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         left.map(drop).map_err(|_| io::ErrorKind::StorageFull.into())
     }
 }

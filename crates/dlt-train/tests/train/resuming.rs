@@ -21,10 +21,11 @@ fn advance(trainer: &mut Trainer, steps: usize) {
 /// Runs `settings` once whole and then stopped after each of `stops`, with and without a word.
 fn check(settings: &[&str], stops: &[usize]) {
     let bench = Bench::new();
-    let recorded = settings.iter().any(|setting| setting.starts_with("agent.recording")).then(|| {
-        bench.run("recorded", &["agent.policy=random", "tying.decide_every=2"]);
-        bench.recording("recorded")
-    });
+    let recorded =
+        settings.iter().any(|setting| setting.starts_with("agent.recording")).then(|| {
+            bench.run("recorded", &["agent.policy=random", "tying.decide_every=2"]);
+            bench.recording("recorded")
+        });
     let recorded = recorded.as_ref();
     finish(bench.trainer("whole", settings, recorded));
     let whole = bench.outcome("whole");
@@ -40,7 +41,11 @@ fn check(settings: &[&str], stops: &[usize]) {
         drop(trainer);
         let (resumed, notices) = bench.resume("stopped", settings, recorded);
         assert_eq!(resumed.step(), stop, "{settings:?}");
-        assert_eq!(notices.iter().any(|notice| notice.contains("metrics.jsonl")), lost > 0, "{notices:?}");
+        assert_eq!(
+            notices.iter().any(|notice| notice.contains("metrics.jsonl")),
+            lost > 0,
+            "{notices:?}"
+        );
         (trainer, done) = (resumed, stop);
     }
     finish(trainer);
@@ -57,8 +62,14 @@ fn law_a_resumed_run_is_the_run_left_alone_at_every_step() {
 fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     let stops = [1, 2, 5, 9, 16, 23, 24];
     check(&["method reference", "data.pipeline=stream", "tying.decide_every=3"], &stops);
-    check(&["tying.moments=inherit", "agent.reward=loss-delta", "agent.reward_timing=after-steps"], &stops);
-    check(&["tying.decision=per-layer", "tying.moments=resume", "tying.first_decision=at-step-0"], &stops);
+    check(
+        &["tying.moments=inherit", "agent.reward=loss-delta", "agent.reward_timing=after-steps"],
+        &stops,
+    );
+    check(
+        &["tying.decision=per-layer", "tying.moments=resume", "tying.first_decision=at-step-0"],
+        &stops,
+    );
     check(&["agent.policy=random", "tying.gradient=owner", "training.micro_batch=2"], &stops);
     check(&["agent.policy=none", "tying.initial=independent", "optimizer.schedule=cosine"], &stops);
     check(&["agent.policy=replay", "agent.recording=recorded", "tying.retied=keep"], &stops);
@@ -66,7 +77,10 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     check(&["agent.policy=fixed", "agent.pattern=cycle"], &stops);
     check(&["tying.tie=replicate", "agent.policy=random", "tying.moments=resume"], &stops);
     check(&["tying.tie=replicate", "tying.decision=per-layer", "tying.first_tie=literal"], &stops);
-    check(&["training.activations=bf16", "model.dropout=0.1", "training.checkpointing=block"], &stops);
+    check(
+        &["training.activations=bf16", "model.dropout=0.1", "training.checkpointing=block"],
+        &stops,
+    );
 }
 
 /// What is gathered from gradients, remembered by Q or measured before a decision is there again, whenever a run stops.
@@ -75,14 +89,29 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     let stops: Vec<_> = (1..=24).collect();
     let growth = ["tying.initial=tied", "tying.moments=inherit", "tying.group_rate=inverse"];
     let splits = ["tying.decision=split", "tying.grow=[0.25, 0.5]"];
-    check(&[&growth[..], &splits, &["agent.policy=grow", "training.micro_batch=2"]].concat(), &stops);
+    check(
+        &[&growth[..], &splits, &["agent.policy=grow", "training.micro_batch=2"]].concat(),
+        &stops,
+    );
     let few = [1, 2, 5, 6, 7, 9, 12, 16, 23];
     check(&[&growth[..], &splits, &["agent.policy=random"]].concat(), &few);
-    check(&[&growth[..], &splits, &["agent.policy=even", "tying.residual_scale=uses"]].concat(), &few);
-    let swaps = ["tying.decision=swap", "tying.grow=[0.1, 0.2]", "tying.merge=average", "tying.gate=0.01"];
-    check(&[&growth[..], &swaps, &["agent.policy=conflict", "tying.moments=resume"]].concat(), &stops);
+    check(
+        &[&growth[..], &splits, &["agent.policy=even", "tying.residual_scale=uses"]].concat(),
+        &few,
+    );
+    let swaps =
+        ["tying.decision=swap", "tying.grow=[0.1, 0.2]", "tying.merge=average", "tying.gate=0.01"];
+    check(
+        &[&growth[..], &swaps, &["agent.policy=conflict", "tying.moments=resume"]].concat(),
+        &stops,
+    );
     let single = ["tying.decision=single", "agent.reward=gain", "agent.reward_timing=after-steps"];
-    let q = ["agent.credit=changed", "agent.replay_memory=4", "agent.replay_batch=2", "agent.target_every=3"];
+    let q = [
+        "agent.credit=changed",
+        "agent.replay_memory=4",
+        "agent.replay_batch=2",
+        "agent.target_every=3",
+    ];
     check(&[&single[..], &q, &["tying.initial=independent", "tying.gate=0.0"]].concat(), &stops);
     check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
 }
@@ -92,7 +121,10 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_whatever_it_learns_from() {
     for kind in KINDS {
-        check(&[kind.settings, &["model.dropout=0.1", "training.micro_batch=2"]].concat(), &[1, 10, 15, 21]);
+        check(
+            &[kind.settings, &["model.dropout=0.1", "training.micro_batch=2"]].concat(),
+            &[1, 10, 15, 21],
+        );
     }
 }
 
@@ -111,7 +143,10 @@ fn a_run_without_a_checkpoint_begins_anew() {
     let mut trainer = bench.trainer("stopped", &[], None);
     advance(&mut trainer, 11);
     drop(trainer);
-    assert!(bench.path("stopped").join(MODEL_FILE).exists(), "the test wants a model of the lost steps");
+    assert!(
+        bench.path("stopped").join(MODEL_FILE).exists(),
+        "the test wants a model of the lost steps"
+    );
     let (trainer, notices) = bench.resume("stopped", &[], None);
     assert_eq!(trainer.step(), 0);
     assert!(!bench.path("stopped").join(MODEL_FILE).exists());
@@ -125,14 +160,19 @@ fn a_finished_run_goes_on_when_its_steps_are_raised() {
     let bench = Bench::new();
     bench.run("long", &["training.steps=40"]);
     bench.run("short", &["training.steps=24"]);
-    let refused = bench.try_resume("short", &[], None).err().expect("nothing is left to do").to_string();
-    assert!(refused.contains("finished after 24 steps") && refused.contains("--steps"), "{refused}");
+    let refused =
+        bench.try_resume("short", &[], None).err().expect("nothing is left to do").to_string();
+    assert!(
+        refused.contains("finished after 24 steps") && refused.contains("--steps"),
+        "{refused}"
+    );
     let (trainer, notices) = bench.resume("short", &["training.steps=40"], None);
     assert_eq!((trainer.step(), trainer.steps()), (24, 40));
     assert!(notices.iter().any(|notice| notice.contains("summary-24.json")), "{notices:?}");
     finish(trainer);
     bench.outcome("short").assert_same(&bench.outcome("long"), "raised");
-    let refused = bench.try_resume("short", &["training.steps=30"], None).err().expect("fewer").to_string();
+    let refused =
+        bench.try_resume("short", &["training.steps=30"], None).err().expect("fewer").to_string();
     assert!(refused.contains("40 steps are done, training.steps = 30 is fewer"), "{refused}");
 }
 
@@ -153,8 +193,14 @@ fn half_lines_and_a_damaged_recording_are_mended() {
     append(STATES_FILE, "{\"step\":15,\"act");
     fs::write(bench.path("stopped").join(STATES_FILE), "gone").expect("written");
     let (trainer, notices) = bench.resume("stopped", &[], None);
-    assert!(notices.iter().any(|notice| notice.contains("half a line after step 12")), "{notices:?}");
-    assert!(notices.iter().any(|notice| notice.contains("states.jsonl: written anew")), "{notices:?}");
+    assert!(
+        notices.iter().any(|notice| notice.contains("half a line after step 12")),
+        "{notices:?}"
+    );
+    assert!(
+        notices.iter().any(|notice| notice.contains("states.jsonl: written anew")),
+        "{notices:?}"
+    );
     finish(trainer);
     bench.outcome("stopped").assert_same(&bench.outcome("whole"), "mended");
 }
@@ -166,7 +212,10 @@ fn a_folder_has_one_writer_and_the_second_is_told_who() {
     advance(&mut trainer, 2);
     let error = Resumption::open(&bench.path("a")).expect_err("it is held");
     assert_eq!(error.exit_code(), ExitCode::Resources);
-    assert!(error.to_string().contains(&format!("held by process {}", std::process::id())), "{error}");
+    assert!(
+        error.to_string().contains(&format!("held by process {}", std::process::id())),
+        "{error}"
+    );
     drop(trainer);
     Resumption::open(&bench.path("a")).expect("free");
 }
@@ -198,7 +247,11 @@ fn rejects_a_spec_that_would_make_another_run_and_names_every_key() {
 
     let (trainer, _) = bench.resume("a", &["checkpoint.keep_last=7"], None);
     drop(trainer);
-    assert!(fs::read_to_string(bench.path("a").join("spec.toml")).expect("there").contains("keep_last = 7"));
+    assert!(
+        fs::read_to_string(bench.path("a").join("spec.toml"))
+            .expect("there")
+            .contains("keep_last = 7")
+    );
     for key in ALLOWED_CHANGES {
         assert!(dlt_spec::fields::find(key).is_some(), "{key}");
     }
@@ -222,10 +275,12 @@ fn rejects_another_text() {
 #[test]
 fn the_newest_checkpoints_and_the_models_they_name_are_kept() {
     let bench = Bench::new();
-    let settings = ["checkpoint.every_steps=5", "checkpoint.keep_last=2", "evaluation.every_steps=4"];
+    let settings =
+        ["checkpoint.every_steps=5", "checkpoint.keep_last=2", "evaluation.every_steps=4"];
     bench.run("a", &settings);
     let checkpoints = CheckpointFolder::of(&bench.path("a"));
-    let steps: Vec<_> = checkpoints.list().expect("readable").into_iter().map(|(step, _)| step).collect();
+    let steps: Vec<_> =
+        checkpoints.list().expect("readable").into_iter().map(|(step, _)| step).collect();
     assert_eq!(steps, [24, 20]);
     let names = files(&bench, "a/checkpoint");
     for (_, path) in checkpoints.list().expect("readable") {
@@ -292,7 +347,8 @@ fn checkpoints_of_the_layouts_before_are_resumed() {
         advance(&mut trainer, 10);
         trainer.save_checkpoint().expect("saved");
         drop(trainer);
-        let (_, path) = CheckpointFolder::of(&bench.path("stopped")).list().expect("readable").remove(0);
+        let (_, path) =
+            CheckpointFolder::of(&bench.path("stopped")).list().expect("readable").remove(0);
         as_layout(version, &path);
         let (trainer, _) = bench.resume("stopped", &[], None);
         assert_eq!(trainer.step(), 10);
@@ -315,7 +371,10 @@ fn weights_are_stored_once_however_many_layers_use_them() {
     assert_eq!(blocks, 12, "one block");
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("safetensors");
     let metadata = header.metadata().clone().expect("there");
-    assert_eq!((&*metadata["storage"], &*metadata["state"], &*metadata["step"]), ("0,0,0,0", "0,0,0,0", "2"));
+    assert_eq!(
+        (&*metadata["storage"], &*metadata["state"], &*metadata["step"]),
+        ("0,0,0,0", "0,0,0,0", "2")
+    );
     assert!(metadata["spec"].contains("[checkpoint]"));
 }
 
@@ -325,7 +384,9 @@ fn files(bench: &Bench, name: &str) -> Vec<(String, Vec<u8>)> {
         .expect("a folder")
         .map(|entry| entry.expect("an entry"))
         .filter(|entry| entry.path().is_file() && entry.file_name() != "lock")
-        .map(|entry| (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("read")))
+        .map(|entry| {
+            (entry.file_name().into_string().expect("text"), fs::read(entry.path()).expect("read"))
+        })
         .collect();
     files.sort();
     files

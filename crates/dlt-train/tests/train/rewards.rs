@@ -88,12 +88,21 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
             let mut decided = bench.model(&bench.keep(&before, "decided"), &settings);
             state = decide(&mut decided, &state, &row);
             let expected = measured.next(&[&decided, &before, trainer.model()]);
-            assert!(agree(reward(&row), expected[0]), "step {}: {:?} for {expected:?}", row.step, row.reward);
+            assert!(
+                agree(reward(&row), expected[0]),
+                "step {}: {:?} for {expected:?}",
+                row.step,
+                row.reward
+            );
             rewarded += 1;
-            told_apart += usize::from(!agree(expected[0], expected[1]) && !agree(expected[0], expected[2]));
+            told_apart +=
+                usize::from(!agree(expected[0], expected[1]) && !agree(expected[0], expected[2]));
         }
         assert_eq!(rewarded, 7);
-        assert!(told_apart >= 5, "the test wants decisions and steps that change the loss: {told_apart}");
+        assert!(
+            told_apart >= 5,
+            "the test wants decisions and steps that change the loss: {told_apart}"
+        );
         trainer.finish().expect("it finishes");
         assert_eq!(bench.decisions("a").len(), 7, "each decision has one row");
     }
@@ -156,7 +165,12 @@ fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
         state = decide(&mut decided, &state, &row);
         measured.batches.restart();
         let expected = measured.next(&[&decided]);
-        assert!(agree(reward(&row), expected[0]), "step {}: {:?} for {expected:?}", row.step, row.reward);
+        assert!(
+            agree(reward(&row), expected[0]),
+            "step {}: {:?} for {expected:?}",
+            row.step,
+            row.reward
+        );
         rewarded += 1;
     }
     assert_eq!(rewarded, 2);

@@ -70,12 +70,14 @@ fn means_and_ends_are_those_of_the_steps() {
     for row in &rows {
         assert_eq!(row.block_parameters, row.independent_layers * BLOCK);
     }
-    let differ = |figure: fn(&StepRow) -> usize| rows.iter().map(figure).collect::<BTreeSet<_>>().len() > 1;
+    let differ =
+        |figure: fn(&StepRow) -> usize| rows.iter().map(figure).collect::<BTreeSet<_>>().len() > 1;
     assert!(differ(|row| row.independent_layers) && differ(|row| row.distinct_layers));
     assert_eq!(rows[0].distinct_layers, 4, "frozen layers are distinct");
     assert_ne!(summary.trainable_parameters_mean, summary.trainable_parameters_end as f64);
 
-    let settings = ["method reference", "data.pipeline=stream", "tying.decide_every=3", "training.steps=60"];
+    let settings =
+        ["method reference", "data.pipeline=stream", "tying.decide_every=3", "training.steps=60"];
     let summary = bench.run("r", &settings);
     let rows = bench.steps("r");
     check_means_and_ends(&summary, &rows);
@@ -109,9 +111,13 @@ fn weights_gradients_and_moments_are_counted_by_hand() {
         [("independent", 4), ("cycle", 2), ("tied", 1), ("frozen", 1), ("[0, 0, 2, 3]", 3)]
     {
         let setting = format!("tying.initial={initial}");
-        let summary = bench.run(&format!("{blocks}{}", initial.len()), &["agent.policy=none", &setting]);
+        let summary =
+            bench.run(&format!("{blocks}{}", initial.len()), &["agent.policy=none", &setting]);
         let expected = megabytes(SHARED + blocks * BLOCK);
-        assert!(close(summary.weights_gradients_moments_mb_peak, expected), "{initial}: {summary:?}");
+        assert!(
+            close(summary.weights_gradients_moments_mb_peak, expected),
+            "{initial}: {summary:?}"
+        );
     }
 }
 
@@ -219,7 +225,8 @@ fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     assert_eq!(summary.validation_loss, last.loss);
     let best = rows.iter().find(|row| row.step == summary.best_step).expect("a row in training");
     let model = bench.model(&bench.path("a").join(dlt_train::MODEL_FILE), &settings);
-    let windows = splits.windows(Split::Validation).and_then(|windows| windows.first(5)).expect("windows");
+    let windows =
+        splits.windows(Split::Validation).and_then(|windows| windows.first(5)).expect("windows");
     let subset = evaluation::evaluate(&model, &windows.into(), 4).expect("an evaluation");
     assert!(close(best.loss, subset.loss()), "{best:?} for {subset:?}");
     assert_ne!(best.loss, last.loss);
@@ -229,7 +236,8 @@ fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
 #[test]
 fn a_run_that_ends_early_says_how_far_it_came() {
     let bench = Bench::new();
-    let mut trainer = bench.trainer("a", &["agent.policy=random", "evaluation.every_steps=4"], None);
+    let mut trainer =
+        bench.trainer("a", &["agent.policy=random", "evaluation.every_steps=4"], None);
     for _ in 0..7 {
         trainer.advance().expect("it does not diverge").expect("24 steps are to be made");
     }
@@ -244,8 +252,14 @@ fn a_run_that_ends_early_says_how_far_it_came() {
     assert!(close(summary.seconds_per_epoch, tokens_of_a_pass / rate(&summary)));
     let tokens_per_s = rows.last().and_then(|row| row.tokens_per_s).expect("a clock that runs");
     assert!(rate(&summary) <= tokens_per_s, "tokens of steps that were not made: {summary:?}");
-    assert_eq!(Some(summary), dlt_train::RunFolder::read_summary(&bench.path("a")).expect("readable"));
-    assert!(bench.decisions("a").iter().all(|row| row.reward.is_some()), "no decision waits any more");
+    assert_eq!(
+        Some(summary),
+        dlt_train::RunFolder::read_summary(&bench.path("a")).expect("readable")
+    );
+    assert!(
+        bench.decisions("a").iter().all(|row| row.reward.is_some()),
+        "no decision waits any more"
+    );
 
     let never = bench.trainer("b", &[], None);
     let summary = never.finish().expect("a run without a step finishes");
@@ -264,7 +278,8 @@ fn evaluation_batches_larger_than_the_data_are_the_data() {
     assert!(near(summaries[0].validation_loss, summaries[1].validation_loss), "{summaries:?}");
     let trainer = bench.trainer("c", &large, None);
     let windows = bench.material(&bench.spec(&large)).examples(Split::Validation).clone();
-    let evaluate = |batch| evaluation::evaluate(trainer.model(), &windows, batch).expect("an evaluation");
+    let evaluate =
+        |batch| evaluation::evaluate(trainer.model(), &windows, batch).expect("an evaluation");
     let all = evaluate(usize::MAX);
     assert!(near(all.loss_sum, evaluate(1).loss_sum));
     assert_eq!(all.tokens, evaluate(1).tokens);

@@ -7,12 +7,16 @@ use dlt_models::backward::TrainingPass;
 use dlt_models::binding::{Change, Rules};
 use dlt_models::{Batch, Model};
 use dlt_spec::Spec;
-use dlt_spec::spec::{Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie};
+use dlt_spec::spec::{
+    Checkpointing, FirstTie, Gradient, Merge, Moments, Retied, Tie, TyingSpec, Untie,
+};
 use dlt_state::State;
 use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use serde_json::Value;
 
-use crate::fixtures::{adamw, count, counts, distance, frozen, gpt2, json, number, tensors, tokens};
+use crate::fixtures::{
+    adamw, count, counts, distance, frozen, gpt2, json, number, tensors, tokens,
+};
 
 /// The oracle in f32 is up to 2e-6 from itself in f64.
 const LOSS_TOLERANCE: f64 = 1e-4;
@@ -44,7 +48,11 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
         gradient: if case["gradient"] == "owner" { Gradient::Owner } else { Gradient::Sum },
         untie: Untie::Copy,
         retied: Retied::Follow,
-        first_tie: if case["first_tie"] == "literal" { FirstTie::Literal } else { FirstTie::Replicate },
+        first_tie: if case["first_tie"] == "literal" {
+            FirstTie::Literal
+        } else {
+            FirstTie::Replicate
+        },
         merge: Merge::Overwrite,
     };
     let moments = match case["moments"].as_str() {
@@ -63,7 +71,8 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
         for decision in oracle["script"].as_array().expect("a script") {
             if count(&decision["before_step"]) == step {
                 let next = State::new(counts(&decision["state"])).expect("a state");
-                let change = Change { from: &state, to: &next, action: next.as_action(), visited: None };
+                let change =
+                    Change { from: &state, to: &next, action: next.as_action(), visited: None };
                 optimizer.settle(&model.apply(&change).expect("applied")).expect("settled");
                 state = next;
                 check_binding(&model, decisions.next().expect("one a decision"), name);
@@ -71,7 +80,10 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
         }
         let (loss, norm) = train(&model, &mut optimizer, batch, checkpointing);
         let expected = number(&case["losses"][step]);
-        assert!((loss - expected).abs() < LOSS_TOLERANCE, "{name} step {step}: loss {loss} for {expected}");
+        assert!(
+            (loss - expected).abs() < LOSS_TOLERANCE,
+            "{name} step {step}: loss {loss} for {expected}"
+        );
         let expected = number(&case["gradient_norms"][step]);
         assert!(
             (norm / expected - 1.0).abs() < NORM_TOLERANCE,
@@ -99,7 +111,8 @@ fn train(
 
 fn check_binding(model: &Model, expected: &Value, name: &str) {
     let binding = model.binding();
-    let layers = |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..4).filter(|&i| wanted(i)).collect() };
+    let layers =
+        |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..4).filter(|&i| wanted(i)).collect() };
     assert_eq!(binding.partition(), counts(&expected["storage"]), "{name}");
     assert_eq!(layers(&|i| binding.is_independent(i)), counts(&expected["trained"]), "{name}");
     assert_eq!(layers(&|i| binding.is_frozen(i)), counts(&expected["frozen"]), "{name}");
@@ -112,28 +125,39 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
         let apart = distance(&name, &ours, &load(&name));
         assert!(apart < WEIGHT_TOLERANCE, "{}: {name} is {apart} off", case["name"]);
     }
-    let check =
-        |prefix: String, layout: &dlt_models::parameters::Layout, moments: &[ParameterMoments], steps| {
-            assert_eq!(layout.entries().len(), moments.len(), "{}: moments of {prefix}", case["name"]);
-            for (entry, moments) in layout.entries().iter().zip(moments) {
-                let name = format!("{prefix}{}", entry.name);
-                for (kind, ours, tolerance) in [
-                    ("exp_avg", &moments.first, FIRST_MOMENT_TOLERANCE),
-                    ("exp_avg_sq", &moments.second, SECOND_MOMENT_TOLERANCE),
-                ] {
-                    let theirs = load(&format!("{kind}/{name}"));
-                    let apart = distance(&name, ours, &theirs);
-                    assert!(apart < tolerance, "{}: {kind} of {name} is {apart} off", case["name"]);
-                    let zeros = theirs.zeros_like().expect("zeros");
-                    let from_zero = distance(&name, &zeros, &theirs);
-                    assert!(from_zero > tolerance, "{}: {kind} of {name} would pass as 0", case["name"]);
-                }
-                assert_eq!(moments.step as usize, steps, "{}: steps of {name}", case["name"]);
+    let check = |prefix: String,
+                 layout: &dlt_models::parameters::Layout,
+                 moments: &[ParameterMoments],
+                 steps| {
+        assert_eq!(layout.entries().len(), moments.len(), "{}: moments of {prefix}", case["name"]);
+        for (entry, moments) in layout.entries().iter().zip(moments) {
+            let name = format!("{prefix}{}", entry.name);
+            for (kind, ours, tolerance) in [
+                ("exp_avg", &moments.first, FIRST_MOMENT_TOLERANCE),
+                ("exp_avg_sq", &moments.second, SECOND_MOMENT_TOLERANCE),
+            ] {
+                let theirs = load(&format!("{kind}/{name}"));
+                let apart = distance(&name, ours, &theirs);
+                assert!(apart < tolerance, "{}: {kind} of {name} is {apart} off", case["name"]);
+                let zeros = theirs.zeros_like().expect("zeros");
+                let from_zero = distance(&name, &zeros, &theirs);
+                assert!(
+                    from_zero > tolerance,
+                    "{}: {kind} of {name} would pass as 0",
+                    case["name"]
+                );
             }
-        };
+            assert_eq!(moments.step as usize, steps, "{}: steps of {name}", case["name"]);
+        }
+    };
     let (architecture, steps) = (model.architecture(), &case["final_steps"]);
     let shared = model.shared().layout();
-    check(architecture.shared_prefix().to_owned(), shared, optimizer.shared(), count(&steps["rest"]));
+    check(
+        architecture.shared_prefix().to_owned(),
+        shared,
+        optimizer.shared(),
+        count(&steps["rest"]),
+    );
     let mut compared = 0;
     for layer in (0..4).filter(|&layer| model.binding().is_independent(layer)) {
         let prefix = architecture.block_prefix(layer);

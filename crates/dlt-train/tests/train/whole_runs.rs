@@ -13,17 +13,29 @@ use crate::materials::{BERT, LLAMA};
 fn a_run_learns_and_leaves_a_complete_folder() {
     let bench = Bench::new();
     let summary = bench.run("a", &["training.steps=60"]);
-    for file in ["spec.toml", "provenance.json", "metrics.jsonl", "states.jsonl", "summary.json", MODEL_FILE]
-    {
+    for file in [
+        "spec.toml",
+        "provenance.json",
+        "metrics.jsonl",
+        "states.jsonl",
+        "summary.json",
+        MODEL_FILE,
+    ] {
         assert!(bench.path("a").join(file).is_file(), "{file}");
     }
     let files = std::fs::read_dir(bench.path("a")).expect("a folder").count();
     assert_eq!(files, 8, "beside these only the checkpoints and the lock");
     let losses = losses(&bench.metrics("a"));
     assert_eq!(losses.len(), 60);
-    assert!(losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(), "{losses:?}");
+    assert!(
+        losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(),
+        "{losses:?}"
+    );
     assert!(summary.validation_perplexity < summary.unigram_perplexity);
-    assert_eq!(summary, RunFolder::read_summary(&bench.path("a")).expect("readable").expect("finished"));
+    assert_eq!(
+        summary,
+        RunFolder::read_summary(&bench.path("a")).expect("readable").expect("finished")
+    );
     let spec = RunFolder::read_spec(&bench.path("a")).expect("readable");
     assert_eq!(*spec, *bench.spec(&["training.steps=60"]));
 }
@@ -38,7 +50,8 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
         let run = |name: &str, activations: &str| {
             // Decisions that no loss sways, so that both runs train the same layers, and small steps, so that
             // small differences stay small.
-            let small = ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
+            let small =
+                ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
             let settings = [kind, &small, &[activations]].concat();
             bench.run(name, &settings)
         };
@@ -47,7 +60,10 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
         let narrow = name("bf16");
         let came = run(&narrow, "training.activations=bf16");
         let losses = losses(&bench.metrics(&narrow));
-        assert!(losses[50..].iter().sum::<f64>() < 0.9 * losses[..10].iter().sum::<f64>(), "{losses:?}");
+        assert!(
+            losses[50..].iter().sum::<f64>() < 0.9 * losses[..10].iter().sum::<f64>(),
+            "{losses:?}"
+        );
         let loss = |perplexity: f64| perplexity.ln();
         for (came, expected) in [
             (came.validation_perplexity, expected.validation_perplexity),
@@ -64,7 +80,8 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
 fn law_the_same_seed_gives_the_same_bits_and_another_does_not() {
     let bench = Bench::new();
     let comparable = |run: &str| -> Vec<String> {
-        let text = std::fs::read_to_string(bench.path(run).join(record::METRICS_FILE)).expect("metrics");
+        let text =
+            std::fs::read_to_string(bench.path(run).join(record::METRICS_FILE)).expect("metrics");
         text.lines().map(without_times).collect()
     };
     let dropout = "model.dropout=0.1";
@@ -120,16 +137,19 @@ fn a_fixed_pattern_can_stand_from_the_start_or_be_decided() {
 #[test]
 fn the_reference_method_runs_with_its_own_order_and_reports_selection_on_test() {
     let bench = Bench::new();
-    let settings =
-        ["method reference", "data.pipeline=stream", "tying.decide_every=3", "optimizer.learning_rate=0.01"];
+    let settings = [
+        "method reference",
+        "data.pipeline=stream",
+        "tying.decide_every=3",
+        "optimizer.learning_rate=0.01",
+    ];
     let summary = bench.run("r", &settings);
     let selected = summary.test_perplexity_selected_on_test.expect("asked for");
     assert!(selected.is_finite() && selected > 1.0);
     let recording = bench.recording("r");
     let visits: Vec<_> = recording.rows().iter().map(|row| (row.step(), row.layer())).collect();
     assert_eq!(visits[..4], [(0, Some(1)), (3, Some(2)), (6, Some(3)), (9, Some(1))]);
-    let rewarded =
-        |row: &&MetricRow| matches!(row, MetricRow::Decision(decision) if decision.reward.is_some());
+    let rewarded = |row: &&MetricRow| matches!(row, MetricRow::Decision(decision) if decision.reward.is_some());
     assert_eq!(bench.metrics("r").iter().filter(rewarded).count(), recording.rows().len());
 }
 
@@ -154,7 +174,10 @@ fn the_kept_model_is_the_best_on_validation() {
     let summary = bench.run("a", &settings);
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("the kept model is evaluated last");
-    assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), (2..=20).step_by(2).collect::<Vec<_>>());
+    assert_eq!(
+        rows.iter().map(|row| row.step).collect::<Vec<_>>(),
+        (2..=20).step_by(2).collect::<Vec<_>>()
+    );
     let best = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
     assert!(best.step < summary.steps, "the test wants a run whose last model is not its best");
     assert_eq!(summary.best_step, best.step);
@@ -162,7 +185,8 @@ fn the_kept_model_is_the_best_on_validation() {
     assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
     assert_eq!(summary.validation_loss, best.loss);
 
-    let (spec, model) = (bench.spec(&settings), bench.model(&bench.path("a").join(MODEL_FILE), &settings));
+    let (spec, model) =
+        (bench.spec(&settings), bench.model(&bench.path("a").join(MODEL_FILE), &settings));
     let material = bench.material(&spec);
     let loss = |split| {
         let examples = material.examples(split);
@@ -183,7 +207,8 @@ fn law_a_trainable_start_differs_from_an_independent_one_by_the_state_alone() {
         (losses(&bench.metrics(name)), bench.steps(name), bench.recording(name))
     };
     let (losses, steps, recording) = run("trainable", "tying.initial=trainable");
-    let (expected, expected_steps, expected_recording) = run("independent", "tying.initial=independent");
+    let (expected, expected_steps, expected_recording) =
+        run("independent", "tying.initial=independent");
     assert_eq!(losses, expected, "chance sees no state, and the same weights train");
     assert_eq!(recording.state_at(24), expected_recording.state_at(24));
     let before = |steps: &[dlt_spec::record::StepRow]| {

@@ -34,12 +34,14 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
         what.paces().iter().map(|&pace| (pace, group(view, what, pace))).collect();
     let (there, missing): (Vec<_>, Vec<_>) =
         groups.into_iter().partition(|(_, group)| !group.done.is_empty());
-    let seeds_of = |group: &Group<'_>| group.done.iter().map(|done| seed(done)).collect::<BTreeSet<u64>>();
+    let seeds_of =
+        |group: &Group<'_>| group.done.iter().map(|done| seed(done)).collect::<BTreeSet<u64>>();
     let common = there.iter().map(|(_, group)| seeds_of(group)).reduce(|one, other| &one & &other);
     let common = common.unwrap_or_default();
     let mean = |group: &Group<'_>| {
         let counts = |done: &&&Done| common.is_empty() || common.contains(&seed(done));
-        let values = group.done.iter().filter(counts).map(|done| done.summary.validation_perplexity);
+        let values =
+            group.done.iter().filter(counts).map(|done| done.summary.validation_perplexity);
         Mean::of(values).map_or(f64::INFINITY, |mean| mean.mean)
     };
     // Of equals the middle rate.
@@ -68,9 +70,11 @@ impl<'a> Chosen<'a> {
 
     /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in the mean.
     pub(crate) fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
-        let mean =
-            |choice: &Choice<'_>, of: Quantity| choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean);
-        let perplexity = |choice: &Choice<'_>| mean(choice, |done| done.summary.validation_perplexity);
+        let mean = |choice: &Choice<'_>, of: Quantity| {
+            choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean)
+        };
+        let perplexity =
+            |choice: &Choice<'_>| mean(choice, |done| done.summary.validation_perplexity);
         let fixed = self.all().filter(|choice| choice.what.is_fixed());
         fixed
             .filter(|choice| mean(choice, blocks_mean) <= blocks)
@@ -92,7 +96,10 @@ impl Choice<'_> {
     pub(crate) fn rate(&self) -> String {
         let own = || self.group.done.first()?.settings.get("optimizer.learning_rate").cloned();
         if self.what.method().is_none() {
-            return own().map_or_else(|| "the preset's".to_owned(), |rate| format!("{rate} (the preset's)"));
+            return own().map_or_else(
+                || "the preset's".to_owned(),
+                |rate| format!("{rate} (the preset's)"),
+            );
         }
         let edge = match self.pace {
             Pace::Half => " (the lowest)",

@@ -14,7 +14,8 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    pub(crate) const ALL: [Self; 4] = [Self::Neighbours, Self::Cycle, Self::Reversed, Self::FreeEnds];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Neighbours, Self::Cycle, Self::Reversed, Self::FreeEnds];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -44,7 +45,8 @@ impl Pattern {
             Self::FreeEnds if layer + 1 == layers => groups - 1,
             Self::FreeEnds => 1 + (layer - 1) * (groups - 2) / (layers - 2),
         };
-        let lowest = |layer| (0..layer).find(|&lower| group(lower) == group(layer)).unwrap_or(layer);
+        let lowest =
+            |layer| (0..layer).find(|&lower| group(lower) == group(layer)).unwrap_or(layer);
         (0..layers).map(lowest).collect()
     }
 }
@@ -71,7 +73,8 @@ mod tests {
                 for groups in 3..=layers {
                     let owners = pattern.owners(layers, groups);
                     let state = State::new(owners.clone());
-                    let state = state.unwrap_or_else(|error| panic!("{pattern:?} {owners:?}: {error}"));
+                    let state =
+                        state.unwrap_or_else(|error| panic!("{pattern:?} {owners:?}: {error}"));
                     assert_eq!(state.n_independent(), groups, "{pattern:?}: {owners:?}");
                 }
             }

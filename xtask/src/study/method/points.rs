@@ -58,7 +58,8 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
     let spot = |what: What, label: String| {
         let group = choose(view, what)?.group;
         let blocks = group.mean(|done| done.summary.block_parameters_mean)?;
-        let perplexity: Mean = group.mean(|done| done.summary.test_perplexity.unwrap_or(f64::NAN))?;
+        let perplexity: Mean =
+            group.mean(|done| done.summary.test_perplexity.unwrap_or(f64::NAN))?;
         let Mean { mean, least, most, .. } = perplexity;
         mean.is_finite().then(|| Spot { label, x: blocks.mean / whole, y: mean, least, most })
     };
@@ -83,7 +84,8 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
         y: "perplexity, test",
         series,
     };
-    (!tradeoff.series.is_empty()).then(|| serde_json::to_string_pretty(&tradeoff).unwrap_or_default() + "\n")
+    (!tradeoff.series.is_empty())
+        .then(|| serde_json::to_string_pretty(&tradeoff).unwrap_or_default() + "\n")
 }
 
 fn depth(what: What) -> String {
@@ -125,7 +127,9 @@ impl Kind {
             | What::GrowFresh
             | What::GrowAll => Self::Growth,
             What::Conflict | What::ConflictRandom | What::Single | What::SingleRandom => Self::Walk,
-            What::Fixed(..) | What::OneBlock | What::FinalGroups | What::OneBlockWarm => Self::Fixed,
+            What::Fixed(..) | What::OneBlock | What::FinalGroups | What::OneBlockWarm => {
+                Self::Fixed
+            }
             What::Paper
             | What::PaperRandom
             | What::PaperEpochs

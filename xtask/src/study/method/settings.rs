@@ -48,20 +48,32 @@ impl Point {
     }
 
     fn own(self, setup: &Setup, seed: u64) -> Vec<Setting> {
-        let of = |what: What| CellId::new(Subject::Method, Row::Method(Point { what, ..self }), seed);
+        let of =
+            |what: What| CellId::new(Subject::Method, Row::Method(Point { what, ..self }), seed);
         let grown = |times: &[f64], moments: &str, policy: &str| {
             let grow = format!("tying.grow={times:?}");
             fixed(&[TIED, RATE, moments, "tying.decision=split", &grow, policy])
         };
         let swapped = |policy: &str| {
-            let (grow, every) =
-                (format!("tying.grow={:?}", setup.grow), format!("tying.decide_every={}", setup.swap_every));
-            let swap = [TIED, RATE, INHERIT, "tying.decision=swap", &grow, &every, "tying.decide_until=0.8"];
+            let (grow, every) = (
+                format!("tying.grow={:?}", setup.grow),
+                format!("tying.decide_every={}", setup.swap_every),
+            );
+            let swap = [
+                TIED,
+                RATE,
+                INHERIT,
+                "tying.decision=swap",
+                &grow,
+                &every,
+                "tying.decide_until=0.8",
+            ];
             fixed(&[&swap[..], &GATED, &[policy]].concat())
         };
         let single = |agent: &[&str]| {
             let every = format!("tying.decide_every={}", setup.single_every);
-            let single = [TIED, RATE, INHERIT, "tying.decision=single", &every, "tying.decide_until=0.8"];
+            let single =
+                [TIED, RATE, INHERIT, "tying.decision=single", &every, "tying.decide_until=0.8"];
             fixed(&[&single[..], &GATED, agent].concat())
         };
         let initial = |owners: Vec<usize>| format!("tying.initial={owners:?}");
@@ -76,10 +88,13 @@ impl Point {
                 fixed(&[none, RATE, &initial(pattern.owners(setup.layers, groups.into()))])
             }
             What::OneBlock => fixed(&[none, RATE, TIED]),
-            What::PaperEpochs => {
-                fixed(&["tying.decide_unit=epochs", &format!("tying.decide_every={}", setup.epochs_between)])
+            What::PaperEpochs => fixed(&[
+                "tying.decide_unit=epochs",
+                &format!("tying.decide_every={}", setup.epochs_between),
+            ]),
+            What::PaperShallow => {
+                [fixed(&CONVENTIONAL), vec![Setting::LayersOf(of(What::Paper))]].concat()
             }
-            What::PaperShallow => [fixed(&CONVENTIONAL), vec![Setting::LayersOf(of(What::Paper))]].concat(),
             What::PaperCycle => fixed(&[none, "tying.initial=cycle"]),
             What::PaperPerLayer => fixed(&["tying.decision=per-layer"]),
             What::Grow => grown(setup.grow, INHERIT, "agent.policy=grow"),
@@ -92,7 +107,9 @@ impl Point {
             What::ConflictRandom => swapped(random),
             What::Single => single(&LEARNING),
             What::SingleRandom => single(&[&LEARNING[1..3], &[random]].concat()),
-            What::FinalGroups => [fixed(&[none, RATE]), vec![Setting::StateOf(of(What::Grow))]].concat(),
+            What::FinalGroups => {
+                [fixed(&[none, RATE]), vec![Setting::StateOf(of(What::Grow))]].concat()
+            }
             What::ConventionalWarm => [fixed(&CONVENTIONAL), warm(setup)].concat(),
             What::OneBlockWarm => [fixed(&[none, RATE, TIED]), warm(setup)].concat(),
         }
@@ -129,7 +146,8 @@ fn warm(setup: &Setup) -> Vec<Setting> {
 fn times(count: usize, seed: u64) -> Vec<f64> {
     let [from, to] = ANYWHERE.map(|share| (100.0 * share) as u64);
     let mut state = seed;
-    let mut hundredths: Vec<u64> = (0..count).map(|_| from + draw(&mut state) % (to - from)).collect();
+    let mut hundredths: Vec<u64> =
+        (0..count).map(|_| from + draw(&mut state) % (to - from)).collect();
     hundredths.sort_unstable();
     hundredths.into_iter().map(|one| one as f64 / 100.0).collect()
 }
@@ -154,7 +172,10 @@ mod tests {
         assert_ne!(all[0], all[1]);
         for times in &all {
             assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
-            assert!(times.iter().all(|time| (ANYWHERE[0]..ANYWHERE[1]).contains(time)), "{times:?}");
+            assert!(
+                times.iter().all(|time| (ANYWHERE[0]..ANYWHERE[1]).contains(time)),
+                "{times:?}"
+            );
         }
         let mean = all.iter().flatten().sum::<f64>() / 600.0;
         assert!((mean - 0.4).abs() < 0.02, "growth's times are 0.4 in the mean: {mean}");

@@ -66,7 +66,14 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
             parameters_end,
             2,
         ),
-        ("", "Our method, mean over training", Row::Full, |paper| paper.parameters[1], parameters_mean, 2),
+        (
+            "",
+            "Our method, mean over training",
+            Row::Full,
+            |paper| paper.parameters[1],
+            parameters_mean,
+            2,
+        ),
         ("", "Our method, at the end", Row::Full, |paper| paper.parameters[2], parameters_end, 2),
         (
             "Independent layers",
@@ -76,7 +83,14 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
             independent_end,
             0,
         ),
-        ("", "Our method, mean over training", Row::Full, |paper| paper.independent[1], independent_mean, 3),
+        (
+            "",
+            "Our method, mean over training",
+            Row::Full,
+            |paper| paper.independent[1],
+            independent_mean,
+            3,
+        ),
         ("", "Our method, at the end", Row::Full, |paper| paper.independent[2], independent_end, 1),
         (
             "Time per epoch, seconds",
@@ -111,7 +125,9 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     };
     for corpus in Corpus::ALL.into_iter().filter(here) {
         let subject = (table.subject)(corpus);
-        sheet.introduction.extend(floor(view, subject).map(|floor| format!("{}: {floor}", corpus.title())));
+        sheet
+            .introduction
+            .extend(floor(view, subject).map(|floor| format!("{}: {floor}", corpus.title())));
         sheet.grids.push(details(view, subject, table.rows, corpus.title()));
         let of_paper = (table.paper)(corpus);
         for &row in table.rows {
@@ -151,7 +167,11 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
             });
             let group = view.group(subject, row);
             let is_left = group.done.is_empty() && is_left_out(view, subject, row);
-            cells.push(if is_left { "not at this scale".to_owned() } else { group.text(test_perplexity, 1) });
+            cells.push(if is_left {
+                "not at this scale".to_owned()
+            } else {
+                group.text(test_perplexity, 1)
+            });
         }
         grid.rows.push(cells);
     }
@@ -159,7 +179,11 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
     let mut sheet = Sheet {
         name: "table-4".to_owned(),
         title: "Table 4: ablations".to_owned(),
-        introduction: vec![view.plan.scale.sentence().to_owned(), RULES.to_owned(), HOW_TO_READ.to_owned()],
+        introduction: vec![
+            view.plan.scale.sentence().to_owned(),
+            RULES.to_owned(),
+            HOW_TO_READ.to_owned(),
+        ],
         grids: vec![grid, details(view, Subject::Shakespeare, &rows, "Shakespeare")],
         notes: Vec::new(),
         figures: Vec::new(),

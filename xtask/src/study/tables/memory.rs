@@ -83,10 +83,12 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
         ],
     );
     let conventional = view.group(subject, Row::Conventional);
-    let predicted =
-        conventional.predicted.and_then(|states| states.iter().find(|one| one.state == CONVENTIONAL));
-    let against =
-        |of: Quantity, predicted: Option<f64>| conventional.mean(of).map(|mean| mean.mean).or(predicted);
+    let predicted = conventional
+        .predicted
+        .and_then(|states| states.iter().find(|one| one.state == CONVENTIONAL));
+    let against = |of: Quantity, predicted: Option<f64>| {
+        conventional.mean(of).map(|mean| mean.mean).or(predicted)
+    };
     let predicted_peak = predicted.map(|one| one.peak_bytes as f64 / 1e6);
     let predicted_state = predicted.map(|one| one.state_bytes as f64 / 1e6);
     let share = |value: Option<Mean>, whole: Option<f64>| match (value, whole) {
@@ -122,7 +124,9 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
             share(group.mean(mean), against(mean, None)),
             text(state),
             share(group.mean(state), against(state, predicted_state)),
-            group.mean(super::distinct_end).map_or_else(String::new, |mean| format!("{:.0}", mean.most)),
+            group
+                .mean(super::distinct_end)
+                .map_or_else(String::new, |mean| format!("{:.0}", mean.most)),
             group.done[0].summary.steps.to_string(),
         ]);
     }

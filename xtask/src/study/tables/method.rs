@@ -14,9 +14,11 @@ use crate::study::view::{Group, Quantity, View};
 pub(super) fn table(view: &View<'_>) -> Sheet {
     let scale = view.plan.scale;
     let chosen = Chosen::of(view);
-    let mut introduction = vec![scale.sentence().to_owned(), HOW_CHOSEN.to_owned(), HOW_VALUED.to_owned()];
+    let mut introduction =
+        vec![scale.sentence().to_owned(), HOW_CHOSEN.to_owned(), HOW_VALUED.to_owned()];
     let conventional = chosen.of_row(What::Conventional);
-    introduction.extend(conventional.and_then(|one| one.group.done.first()).map(|done| floor_of(done)));
+    introduction
+        .extend(conventional.and_then(|one| one.group.done.first()).map(|done| floor_of(done)));
     introduction.extend(conventional.and_then(past_best));
     let mut sheet = Sheet {
         name: "method".to_owned(),
@@ -27,7 +29,8 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
         figures: figures(view),
     };
     if let Some(setup) = Setup::of(scale) {
-        sheet.grids = vec![outcome(view, &chosen), rivals(&chosen), rates(view), sizes(view, setup)];
+        sheet.grids =
+            vec![outcome(view, &chosen), rivals(&chosen), rates(view), sizes(view, setup)];
     }
     sheet
 }
@@ -137,7 +140,8 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
 
 /// Why a row has no finished run at any rate.
 fn why_missing(view: &View<'_>, what: What) -> String {
-    let mut whys: Vec<String> = what.paces().iter().map(|&pace| group(view, what, pace).missing).collect();
+    let mut whys: Vec<String> =
+        what.paces().iter().map(|&pace| group(view, what, pace).missing).collect();
     whys.dedup();
     if whys.len() > 1 {
         whys.retain(|why| why != NOT_RUN);
@@ -171,10 +175,13 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
         |what: What| what.twin().is_some() || matches!(what, What::GrowRandom | What::GrowAnywhere);
     for choice in chosen.all().filter(|choice| is_method(choice.what)) {
         let own = &choice.group;
-        let against =
-            |other: Option<&Choice<'_>>| other.map_or_else(String::new, |other| versus(own, &other.group));
+        let against = |other: Option<&Choice<'_>>| {
+            other.map_or_else(String::new, |other| versus(own, &other.group))
+        };
         let named = |other: Option<&Choice<'_>>| {
-            other.map_or_else(String::new, |one| format!("{} ({})", versus(own, &one.group), one.what.name()))
+            other.map_or_else(String::new, |one| {
+                format!("{} ({})", versus(own, &one.group), one.what.name())
+            })
         };
         // Equal sizes differ by the rounding of a mean.
         let blocks = own.mean(blocks_mean).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));

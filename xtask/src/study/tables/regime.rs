@@ -16,8 +16,10 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     points.sort_unstable_by_key(|&(every, until)| (std::cmp::Reverse(until), every));
     points.dedup();
     let rates = Rate::ALL.map(Rate::text);
-    let heads: Vec<String> =
-        ["".to_owned()].into_iter().chain(rates.map(|rate| format!("learning rate {rate}"))).collect();
+    let heads: Vec<String> = ["".to_owned()]
+        .into_iter()
+        .chain(rates.map(|rate| format!("learning rate {rate}")))
+        .collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let mut perplexity = Grid::new("Perplexity on validation", &heads);
     let mut share = Grid::new("The same, above conventional training at the same rate", &heads);

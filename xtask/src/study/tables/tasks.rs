@@ -11,14 +11,22 @@ use crate::study::sheet::{Grid, Sheet};
 use crate::study::subject::{Subject, Task};
 use crate::study::view::{Quantity, View};
 
-const OF_VISION: [Row; 5] = [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
+const OF_VISION: [Row; 5] =
+    [Row::Conventional, Row::Full, Row::Random, Row::Short, Row::ShortRandom];
 const OF_GLUE: [Row; 3] = [Row::Conventional, Row::Full, Row::Random];
 
 pub(super) fn vision(view: &View<'_>) -> Sheet {
     let subject = Subject::Vision;
     let mut grid = Grid::new(
         "In the paper's layout",
-        &["", "ViT, paper", "Ours, paper", "Conventional, here", "Full method, here", "Random policy, here"],
+        &[
+            "",
+            "ViT, paper",
+            "Ours, paper",
+            "Conventional, here",
+            "Full method, here",
+            "Random policy, here",
+        ],
     );
     let quantities: [(Quantity, usize); 5] = [
         (test_accuracy, 3),
@@ -27,7 +35,9 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
         (independent_mean, 2),
         (independent_end, 1),
     ];
-    for ((name, conventional, ours), (quantity, decimals)) in paper::VISION.into_iter().zip(quantities) {
+    for ((name, conventional, ours), (quantity, decimals)) in
+        paper::VISION.into_iter().zip(quantities)
+    {
         let mut cells = vec![name.to_owned(), conventional.to_owned(), ours.to_owned()];
         for row in [Row::Conventional, Row::Full, Row::Random] {
             let group = view.group(subject, row);
@@ -41,7 +51,8 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
     let mut introduction = vec![view.plan.scale.sentence().to_owned()];
     let pictures = |done: &Done| done.provenance.data.train_tokens;
     if let Some(first) = view.group(subject, Row::Conventional).done.first() {
-        introduction.push(format!("Trained on {} pictures.", crate::table::grouped(pictures(first))));
+        introduction
+            .push(format!("Trained on {} pictures.", crate::table::grouped(pictures(first))));
     }
     introduction.extend(floor(view, subject));
     introduction.push(HOW_TO_READ.to_owned());
@@ -56,7 +67,13 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
             view.figure(subject, row, "accuracy, test", of_paper, test_accuracy),
             view.figure(subject, row, "accuracy, validation", None, validation_accuracy),
             view.figure(subject, row, "independent layers, mean", None, independent_mean),
-            view.figure(subject, row, "trainable parameters, mean, millions", None, parameters_mean),
+            view.figure(
+                subject,
+                row,
+                "trainable parameters, mean, millions",
+                None,
+                parameters_mean,
+            ),
         ]);
     }
     Sheet {
@@ -120,8 +137,9 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             (Some(full), Some(other)) => format!("{:+.3}", full.mean - other.mean),
             _ => String::new(),
         };
-        let majority =
-            |of: Quantity| conventional.mean(of).map_or_else(String::new, |mean| format!("{:.3}", mean.mean));
+        let majority = |of: Quantity| {
+            conventional.mean(of).map_or_else(String::new, |mean| format!("{:.3}", mean.mean))
+        };
         grid.push([
             task.title().to_owned(),
             of_conventional,
@@ -144,12 +162,19 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             text(&full, test_accuracy),
             text(&random, test_accuracy),
         ]);
-        for (row, of_paper) in OF_GLUE.into_iter().zip(paper::glue(task).map(Some).into_iter().chain([None]))
+        for (row, of_paper) in
+            OF_GLUE.into_iter().zip(paper::glue(task).map(Some).into_iter().chain([None]))
         {
             figures.extend([
                 view.figure(subject, row, "accuracy, validation", of_paper, validation_accuracy),
                 view.figure(subject, row, "accuracy, test", None, test_accuracy),
-                view.figure(subject, row, "Matthews correlation, validation", None, validation_matthews),
+                view.figure(
+                    subject,
+                    row,
+                    "Matthews correlation, validation",
+                    None,
+                    validation_matthews,
+                ),
             ]);
         }
     }
@@ -157,10 +182,15 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
     let parameters = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), parameters_end, 2));
     let [of_conventional, of_ours] = paper::GLUE_PARAMETERS;
     grid.push(
-        ["Trainable parameters at the end of training (here in millions)", of_conventional, of_ours, ""]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(parameters),
+        [
+            "Trainable parameters at the end of training (here in millions)",
+            of_conventional,
+            of_ours,
+            "",
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(parameters),
     );
     let layers = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), independent_end, 1));
     grid.push([

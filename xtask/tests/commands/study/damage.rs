@@ -41,7 +41,9 @@ fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
     assert_eq!(study.read("shakespeare/full-1.before-1/mine"), "mine");
     assert_eq!(study.read("shakespeare/iii-1.before-1/metrics.jsonl").lines().count(), 5);
     let log = study.read("shakespeare/full-1.log");
-    let said = format!("what was there was made otherwise: it is now {RUNS}/shakespeare/full-1.before-1\n");
+    let said = format!(
+        "what was there was made otherwise: it is now {RUNS}/shakespeare/full-1.before-1\n"
+    );
     assert!(log.contains(&said), "{log}");
 
     // A second time has another name, of a cell that only predicts too.
@@ -49,7 +51,9 @@ fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
     study.succeed(&["ablation", "--only", "full"]);
     assert!(study.path(RUNS).join("shakespeare/full-1.before-2/summary.json").is_file());
     study.succeed(&["table", "3"]);
-    change(&study, "memory-paper/conventional-1.cell.json", |note| note["arguments"] = Value::Array(vec![]));
+    change(&study, "memory-paper/conventional-1.cell.json", |note| {
+        note["arguments"] = Value::Array(vec![])
+    });
     study.succeed(&["table", "3"]);
     assert_eq!(study.read("memory-paper/conventional-1.before-1").lines().count(), 3);
 }
@@ -98,7 +102,11 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
     let status = study.succeed(&["status"]);
     assert_eq!(row(&status, "shakespeare/vii-1")[1], "FAILED", "{status}");
     assert_eq!(study.read("shakespeare/vii-1.cell.json"), "garbage");
-    assert!(study.succeed(&["ablation", "--all", "--dry-run"]).contains("| shakespeare/viii-1 | FAILED |"));
+    assert!(
+        study
+            .succeed(&["ablation", "--all", "--dry-run"])
+            .contains("| shakespeare/viii-1 | FAILED |")
+    );
 
     // The advice helps.
     for path in ["vii-1.cell.json", "viii-1", "v-1", "conventional-1"] {
@@ -115,7 +123,8 @@ fn a_damaged_prediction_is_a_failed_cell() {
     study.succeed(&["table", "3"]);
     fs::write(study.path(RUNS).join("memory-paper/conventional-1.memory.jsonl"), "{}\n").unwrap();
     let (table, said) = study.fail(&["table", "3"]);
-    let failed = "damaged: runs/study/smoke/memory-paper/conventional-1.memory.jsonl: line 1: no `state`";
+    let failed =
+        "damaged: runs/study/smoke/memory-paper/conventional-1.memory.jsonl: line 1: no `state`";
     assert!(table.contains(failed) && said.contains(failed), "{table}\n{said}");
 }
 
@@ -136,7 +145,8 @@ fn metrics_that_break_off_are_gone_on_with_or_named() {
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, &text[..text.len() - 40]).unwrap();
     let (_, said) = study.fail(&["report", "--out", "kept"]);
-    let named = "FAILED: shakespeare/full-1: runs/study/smoke/shakespeare/full-1/metrics.jsonl: line ";
+    let named =
+        "FAILED: shakespeare/full-1: runs/study/smoke/shakespeare/full-1/metrics.jsonl: line ";
     assert!(said.contains(named), "{said}");
     assert!(fs::read_to_string(study.path("kept/table-4.md")).unwrap().contains("150.2"));
 }

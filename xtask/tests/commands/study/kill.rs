@@ -25,7 +25,9 @@ fn at(moment: Moment) -> (Study, std::process::Child, u32) {
     let child = study.start(&COMMAND);
     wait_for("the second cell", || study.cells().len() == 2);
     if moment == Moment::Under {
-        wait_for("a step", || study.read("shakespeare/full-1/metrics.jsonl").contains(r#""step":1,"#));
+        wait_for("a step", || {
+            study.read("shakespeare/full-1/metrics.jsonl").contains(r#""step":1,"#)
+        });
     }
     let (process, _) = study.started()[1];
     study.with("FAKE_STEP_S", "");
@@ -67,7 +69,10 @@ fn a_run_that_is_killed_fails_and_goes_on_the_next_time() {
         kill(dlt);
         assert_eq!(xtask.wait().unwrap().code(), Some(1));
         let said = fs::read_to_string(study.path("stderr")).unwrap();
-        assert!(said.contains("shakespeare/full-1 FAILED: dlt was ended by the system (signal: 9"), "{said}");
+        assert!(
+            said.contains("shakespeare/full-1 FAILED: dlt was ended by the system (signal: 9"),
+            "{said}"
+        );
         finish(&study, 2);
         if moment == Moment::Under {
             let again = &study.runs_of("shakespeare/full-1")[1];
@@ -101,10 +106,15 @@ fn two_studies_at_once_share_the_cells() {
     let rows = ["ablation", "--only", "conventional,ii,vii,viii"];
     let mut other = study.start(&rows);
     let table = study.succeed(&rows);
-    assert!(other.wait().unwrap().success(), "{}", fs::read_to_string(study.path("stderr")).unwrap());
+    assert!(
+        other.wait().unwrap().success(),
+        "{}",
+        fs::read_to_string(study.path("stderr")).unwrap()
+    );
     let mut cells = study.cells();
     cells.sort();
-    let expected = ["conventional", "full", "ii", "vii", "viii"].map(|row| format!("shakespeare/{row}-1"));
+    let expected =
+        ["conventional", "full", "ii", "vii", "viii"].map(|row| format!("shakespeare/{row}-1"));
     assert_eq!(cells, expected);
     assert_eq!(row(&table, "(viii)").last(), Some(&"150.2"));
 }
@@ -141,7 +151,9 @@ fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
     let failed = format!("FAILED, seed 1: training diverged (exit code 6), {log}");
     assert_eq!(row(&table, "(vii)").last(), Some(&&*failed), "{table}");
     assert!(
-        fs::read_to_string(study.path(&log)).unwrap().ends_with("error: the loss is not a finite number\n")
+        fs::read_to_string(study.path(&log))
+            .unwrap()
+            .ends_with("error: the loss is not a finite number\n")
     );
     assert_eq!(row(&table, "(viii)").last(), Some(&"150.2"), "{table}");
     let left = "seed 1 not run, as it needs shakespeare/full-1, which FAILED";
@@ -174,7 +186,10 @@ fn a_code_that_dlt_does_not_have_is_said_as_it_came() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1").with("FAKE_CODE", "77");
     let (table, _) = study.fail(&["ablation", "--only", "vii"]);
-    assert!(row(&table, "(vii)")[4].starts_with("FAILED, seed 1: dlt ended with exit code 77, "), "{table}");
+    assert!(
+        row(&table, "(vii)")[4].starts_with("FAILED, seed 1: dlt ended with exit code 77, "),
+        "{table}"
+    );
 }
 
 #[test]

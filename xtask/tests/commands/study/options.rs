@@ -24,7 +24,17 @@ fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.06");
     let rows = "v,vi,vii,viii,ix,one-block,full,iii";
-    study.succeed(&["ablation", "--only", rows, "--jobs", "3", "--threads", "7", "--device", "cuda:1"]);
+    study.succeed(&[
+        "ablation",
+        "--only",
+        rows,
+        "--jobs",
+        "3",
+        "--threads",
+        "7",
+        "--device",
+        "cuda:1",
+    ]);
     for command in study.commands() {
         assert!(command.ends_with(" --threads 2 --device cuda:1"), "{command}");
     }
@@ -62,7 +72,10 @@ fn data_on_this_machine_are_passed_on() {
     let (_, said) = study.fail(&["table", "5", "--data", "cifar10=nowhere"]);
     assert!(said.contains("--data cifar10=nowhere: there is no such file or folder"), "{said}");
     let (_, said) = study.fail(&["table", "5", "--data", "cifar100=pictures"]);
-    assert!(said.contains("--data: at scale smoke, expected one of cifar10, glue/cola, "), "{said}");
+    assert!(
+        said.contains("--data: at scale smoke, expected one of cifar10, glue/cola, "),
+        "{said}"
+    );
     assert_eq!(study.run(&["table", "5", "--data", "cifar10"]).status.code(), Some(2));
     assert!(study.commands().is_empty());
     assert!(!study.path(RUNS).exists(), "something was written before anything was run");
@@ -88,11 +101,17 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
     study.succeed(&["ablation", "--only", "full"]);
     let runs = study.cells();
     let table = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
-    assert!(table.starts_with("| cell | standing | steps | PFLOP | time | memory, MB |\n"), "{table}");
+    assert!(
+        table.starts_with("| cell | standing | steps | PFLOP | time | memory, MB |\n"),
+        "{table}"
+    );
     assert!(table.contains("| shakespeare/full-1 | done | 12 |"), "{table}");
     for row in ["i", "ii", "vii"] {
         let begins = format!("| shakespeare/{row}-1 | to do | 12 |");
-        let line = table.lines().find(|line| line.starts_with(&begins)).unwrap_or_else(|| panic!("{table}"));
+        let line = table
+            .lines()
+            .find(|line| line.starts_with(&begins))
+            .unwrap_or_else(|| panic!("{table}"));
         assert!(line.ends_with(" | 58 |"), "{line}");
     }
     assert!(table.contains("\n4 cells; what is not done yet takes about "), "{table}");
@@ -119,5 +138,9 @@ fn rejects_a_dlt_that_is_not_there() {
     let command = command.args(["table", "4", "--scale", "smoke", "--dlt", "nowhere"]);
     let output = command.current_dir(study.folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("--dlt nowhere: there is no such file"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--dlt nowhere: there is no such file"),
+        "{}",
+        stderr(&output)
+    );
 }

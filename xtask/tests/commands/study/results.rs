@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{Study, files, row, wait_for};
 
 /// As much as most figures need.
-const SOME: [&str; 5] = ["ablation", "--only", "full,conventional,random,short,reference", "--jobs", "2"];
+const SOME: [&str; 5] =
+    ["ablation", "--only", "full,conventional,random,short,reference", "--jobs", "2"];
 const REPORT: [&str; 3] = ["report", "--out", "kept"];
 const CHECK: [&str; 4] = ["report", "--check", "--out", "kept"];
 
@@ -22,7 +23,9 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
     let all = at_runs(&["all", "--jobs", "2"]);
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let (pages, _) = study.fail(&all);
-    for title in ["# Table 1: ", "# Table 2: ", "# Table 3: ", "# Table 4: ", "# Table 5: ", "# Table 6: "] {
+    for title in
+        ["# Table 1: ", "# Table 2: ", "# Table 3: ", "# Table 4: ", "# Table 5: ", "# Table 6: "]
+    {
         assert!(pages.contains(title), "no {title} in\n{pages}");
     }
     assert!(Path::new(&runs).join("figures/loss.svg").is_file());
@@ -33,36 +36,54 @@ fn a_report_of_everything_is_whole_green_and_names_no_folder_of_this_machine() {
     let said = study.succeed(&report.iter().map(String::as_str).collect::<Vec<_>>());
     let kept = study.path("kept");
     let mut expected = vec!["cells.jsonl".to_owned()];
-    for page in ["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "regime", "method"] {
+    for page in
+        ["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "regime", "method"]
+    {
         expected.extend(["md", "csv", "json"].map(|ending| format!("{page}.{ending}")));
     }
     for file in ["spec.toml", "provenance.json", "metrics.jsonl", "states.jsonl", "summary.json"] {
-        expected
-            .extend(["full", "conventional", "random"].map(|row| format!("runs/shakespeare/{row}-1/{file}")));
+        expected.extend(
+            ["full", "conventional", "random"]
+                .map(|row| format!("runs/shakespeare/{row}-1/{file}")),
+        );
     }
     expected.push("runs/gpt2-wikitext-2/full-1/correlations.json".to_owned());
     expected.push("figures/method-tradeoff.json".to_owned());
     let pictures =
         ["figure-1-a-map-wikitext-2", "figure-2-events", "figure-4-correlations", "loss", "memory"];
-    for figure in pictures.into_iter().chain(["method-walk", "method-walk-swaps", "method-tradeoff"]) {
+    for figure in
+        pictures.into_iter().chain(["method-walk", "method-walk-swaps", "method-tradeoff"])
+    {
         expected.extend(["svg", "png"].map(|ending| format!("figures/{figure}.{ending}")));
     }
     for file in &expected {
         assert!(kept.join(file).is_file(), "no {file}");
-        assert!(file.starts_with("runs/") || file == "cells.jsonl" || said.contains(file.as_str()), "{said}");
+        assert!(
+            file.starts_with("runs/") || file == "cells.jsonl" || said.contains(file.as_str()),
+            "{said}"
+        );
     }
     let cells = fs::read_to_string(kept.join("cells.jsonl")).unwrap();
     assert_eq!(cells.lines().filter(|line| line.contains(r#""outcome":{"failed""#)).count(), 3);
 
     for file in files(&kept) {
         let text = String::from_utf8(fs::read(&file).unwrap()).unwrap();
-        for folder in [study.folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")), &std::env::temp_dir()] {
+        for folder in
+            [study.folder.path(), Path::new(env!("CARGO_MANIFEST_DIR")), &std::env::temp_dir()]
+        {
             let folder = folder.display().to_string();
-            assert!(!text.contains(folder.trim_end_matches('/')), "{} names {folder}", file.display());
+            assert!(
+                !text.contains(folder.trim_end_matches('/')),
+                "{} names {folder}",
+                file.display()
+            );
         }
     }
     let table = fs::read_to_string(kept.join("table-4.md")).unwrap();
-    assert!(row(&table, "(vii)")[4].ends_with("training diverged (exit code 6), vii-1.log"), "{table}");
+    assert!(
+        row(&table, "(vii)")[4].ends_with("training diverged (exit code 6), vii-1.log"),
+        "{table}"
+    );
     assert!(row(&table, "(viii)")[4].contains("damaged: summary.json: "), "{table}");
     let green = study.succeed(&CHECK);
     assert_eq!(green, "kept: all is as it would be made now\n");
@@ -97,7 +118,11 @@ fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
             &|text| text.replacen("\"sha256\":\"0\"", "\"sha256\":\"1\"", 1),
             "kept: shakespeare/full-1 was run on other data than shakespeare/conventional-1",
         ),
-        (&page, &|text| text.replace("150.2", "100.2"), "kept/table-4.md: not what cells.jsonl gives"),
+        (
+            &page,
+            &|text| text.replace("150.2", "100.2"),
+            "kept/table-4.md: not what cells.jsonl gives",
+        ),
         (
             &cells,
             &|text| text.replacen("agent.policy=random", "agent.policy=q", 1),
@@ -137,7 +162,8 @@ fn a_report_that_is_killed_is_whole_after_the_next_one() {
     study.succeed(&SOME);
     study.succeed(&REPORT);
     let whole: Vec<_> = files(&study.path("kept"));
-    for moment in ["cells.jsonl", "runs/shakespeare/random-1/summary.json", "table-1.csv", "figures/loss.svg"]
+    for moment in
+        ["cells.jsonl", "runs/shakespeare/random-1/summary.json", "table-1.csv", "figures/loss.svg"]
     {
         fs::remove_dir_all(study.path("kept")).unwrap();
         let mut xtask = study.start(&REPORT);

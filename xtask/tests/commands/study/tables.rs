@@ -46,13 +46,20 @@ fn every_ablation_runs_once_behind_what_it_needs_and_a_second_time_nothing_does(
     for (row, setting, seed) in [
         ("i", "--set model.layers=2", 1),
         ("ii", "--set tying.initial=[0, 1, 1, 1]", 1),
-        ("iii", &*format!("--set agent.policy=permuted-replay --set agent.recording={run_of_full}"), 1001),
+        (
+            "iii",
+            &*format!("--set agent.policy=permuted-replay --set agent.recording={run_of_full}"),
+            1001,
+        ),
         ("iv", &*format!("--set agent.policy=replay --set agent.recording={run_of_full}"), 1001),
     ] {
         let cell = format!("shakespeare/{row}-1");
         assert!(at("shakespeare/full-1") < at(&cell), "{cells:?}");
         let command = &study.runs_of(&cell)[0];
-        assert!(command.contains(&format!("{setting} --seed {seed} --out {RUNS}/{cell} ")), "{command}");
+        assert!(
+            command.contains(&format!("{setting} --seed {seed} --out {RUNS}/{cell} ")),
+            "{command}"
+        );
     }
 
     let labels = [
@@ -137,7 +144,8 @@ fn table_6_trains_the_models_that_it_fine_tunes() {
     let at = |cell: &str| cells.iter().position(|other| other == cell).unwrap();
     for task in ["sst2", "cola", "rte"] {
         for row in ["conventional", "full"] {
-            let (start, tuned) = (format!("gpt2-wikitext-2/{row}-1"), format!("glue-{task}/{row}-1"));
+            let (start, tuned) =
+                (format!("gpt2-wikitext-2/{row}-1"), format!("glue-{task}/{row}-1"));
             assert!(at(&start) < at(&tuned), "{cells:?}");
             let command = &study.runs_of(&tuned)[0];
             let begins = format!("finetune {RUNS}/{start} --task glue/{task} --data {RUNS}/data/");

@@ -47,7 +47,10 @@ impl<R: BufRead> Elements<R> {
         self.is_begun = true;
         self.take_element(element)?;
         if element.is_empty() {
-            return Err(ArrayError::Broken(format!("expected an element, got {:?}", char::from(first))));
+            return Err(ArrayError::Broken(format!(
+                "expected an element, got {:?}",
+                char::from(first)
+            )));
         }
         Ok(Some(()))
     }
@@ -72,7 +75,10 @@ impl<R: BufRead> Elements<R> {
     fn expect(&mut self, any: &[u8], what: &str) -> Result<u8, ArrayError> {
         let found = self.peek(what)?;
         if !any.contains(&found) {
-            return Err(ArrayError::Broken(format!("expected {what}, got {:?}", char::from(found))));
+            return Err(ArrayError::Broken(format!(
+                "expected {what}, got {:?}",
+                char::from(found)
+            )));
         }
         self.reader.consume(1);
         Ok(found)
@@ -83,7 +89,9 @@ impl<R: BufRead> Elements<R> {
         loop {
             let bytes = self.reader.fill_buf()?;
             if bytes.is_empty() {
-                return Err(ArrayError::Broken(format!("expected {what}, got the end of the file")));
+                return Err(ArrayError::Broken(format!(
+                    "expected {what}, got the end of the file"
+                )));
             }
             let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             let found = bytes.get(blank).copied();
@@ -181,7 +189,9 @@ mod tests {
 
     #[test]
     fn rejects_arrays_that_are_none() {
-        for array in ["", "[", "[1", "[1,", "[1,]", "[,1]", "[1] 2", "[1]]", "1", "[\"a]", "[{\"a\": 1]"] {
+        for array in
+            ["", "[", "[1", "[1,", "[1,]", "[,1]", "[1] 2", "[1]]", "1", "[\"a]", "[{\"a\": 1]"]
+        {
             assert!(elements(array, 3).is_err(), "{array}");
         }
         assert_eq!(elements(" [ ] \n", 1).unwrap(), [""; 0]);

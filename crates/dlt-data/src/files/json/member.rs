@@ -112,7 +112,8 @@ fn find<'de, A: MapAccess<'de>>(mut members: A, path: &str) -> Result<Found<'de>
     while let Some(name) = members.next_key::<Cow<'de, str>>()? {
         if name == path {
             whole = Some(members.next_value_seed(At(None))?);
-        } else if let Some(rest) = path.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.')) {
+        } else if let Some(rest) = path.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'))
+        {
             below = Some(members.next_value_seed(At(Some(rest)))?);
         } else {
             members.next_value::<IgnoredAny>()?;
@@ -137,8 +138,7 @@ mod tests {
 
     #[test]
     fn members_are_found_at_every_depth() {
-        let row =
-            r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}], "e": "text"}"#;
+        let row = r#"{"a": {"b": {"c": "deep"}, "d": "\n"}, "a.d": "whole", "x": [1, {"y": 2}], "e": "text"}"#;
         assert_eq!(text(row, "e").as_deref(), Some("text"));
         assert_eq!(text(row, "a.b.c").as_deref(), Some("deep"));
         assert_eq!(text(row, "a.d").as_deref(), Some("whole"));

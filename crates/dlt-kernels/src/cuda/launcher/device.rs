@@ -1,13 +1,16 @@
 //! The addresses of tensors, and the call of a kernel with them.
-#![allow(unsafe_code, reason = "a launch hands addresses to code that no compiler has checked against them")]
+#![allow(
+    unsafe_code,
+    reason = "a launch hands addresses to code that no compiler has checked against them"
+)]
 
 use crate::cuda::{Launch, Memory, Number, Source};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
 use candle_core::cuda::{CudaStorageSlice, WrapErr};
 use candle_core::{
-    CpuStorage, CudaDevice, CudaStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage, Tensor,
-    bail,
+    CpuStorage, CudaDevice, CudaStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Storage,
+    Tensor, bail,
 };
 use std::cell::RefCell;
 
@@ -52,14 +55,21 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
     };
     let mut then = |device: &CudaDevice, address: u64| {
         addresses.push(address);
-        if rest.is_empty() { enqueue(device, launch, addresses) } else { gather(launch, rest, addresses) }
+        if rest.is_empty() {
+            enqueue(device, launch, addresses)
+        } else {
+            gather(launch, rest, addresses)
+        }
     };
     match one {
         Memory::Read(tensor) => {
             let (storage, layout) = tensor.storage_and_layout();
             match &*storage {
                 Storage::Cuda(storage) => read(storage, layout, &mut then),
-                _ => bail!("{}: expected tensors on one CUDA device, came one elsewhere", launch.kernel),
+                _ => bail!(
+                    "{}: expected tensors on one CUDA device, came one elsewhere",
+                    launch.kernel
+                ),
             }
         }
         Memory::Write(tensor) => tensor.inplace_op1(&Written { then: RefCell::new(&mut then) }),
@@ -82,7 +92,9 @@ pub(crate) fn forward(
         DType::F32 => CudaStorageSlice::F32(unsafe { device.alloc(count)? }),
         // SAFETY: as in `fresh`.
         DType::BF16 => CudaStorageSlice::BF16(unsafe { device.alloc(count)? }),
-        other => bail!("{}: expected activations of dtype F32 or BF16, came {other:?}", launch.kernel),
+        other => {
+            bail!("{}: expected activations of dtype F32 or BF16, came {other:?}", launch.kernel)
+        }
     };
     let mut out = CudaStorage { slice, device };
     into_forward(launch, inputs, &mut out, &shape, &mut Vec::with_capacity(inputs.len() + 1))?;
@@ -189,7 +201,11 @@ fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()
         };
     }
     let [x, y] = launch.blocks;
-    let config = LaunchConfig { grid_dim: (x, y, 1), block_dim: (launch.threads, 1, 1), shared_mem_bytes: 0 };
+    let config = LaunchConfig {
+        grid_dim: (x, y, 1),
+        block_dim: (launch.threads, 1, 1),
+        shared_mem_bytes: 0,
+    };
     // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the functions that make launches
     // are run by the tests on a build of the same sources that checks the type of each parameter and each access. The
     // addresses are those of memory whose locks and events are held until this call returns, in the order of the

@@ -2,10 +2,17 @@ use super::*;
 use dlt_kernels::cuda::{attention, attention_gradient};
 use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 
-const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.3, seed: 7, offset: u32::MAX as u64 - 1000 });
+const DROPOUT: Option<Dropout> =
+    Some(Dropout { probability: 0.3, seed: 7, offset: u32::MAX as u64 - 1000 });
 
 /// Value, sums and gradient against the composed path in f64, and the sums against those of the loops.
-fn compare(what: &str, qkv: &Tensor, settings: &Attention<'_>, rows: Option<usize>, tolerance: f64) {
+fn compare(
+    what: &str,
+    qkv: &Tensor,
+    settings: &Attention<'_>,
+    rows: Option<usize>,
+    tolerance: f64,
+) {
     let [out, sums] = attention(&Host, qkv, settings, rows).unwrap();
     let inputs = [wide(qkv)];
     let (value, gradients) =
@@ -53,7 +60,13 @@ fn matches_reference_attention_of_lengths_with_dropout_on_cuda() {
             let settings = Attention { key_heads: 2, lengths, dropout, ..Attention::new(6, mask) };
             let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
             for rows in [Some(16), None] {
-                compare(&format!("{mask:?} {lengths:?} {dropout:?}"), &qkv, &settings, rows, F32_TOLERANCE);
+                compare(
+                    &format!("{mask:?} {lengths:?} {dropout:?}"),
+                    &qkv,
+                    &settings,
+                    rows,
+                    F32_TOLERANCE,
+                );
             }
         }
     }

@@ -24,13 +24,19 @@ fn law_gelu_has_the_bits_of_the_loops() {
         let y = forward(&gelu(DType::F32, x.elem_count(), kind).unwrap(), &[&x], x.dims());
         assert_eq!(host(&y), host(&Kernels::Fused.gelu(&x, kind).unwrap()), "{kind:?}");
         let dx = gelu_gradient(&Host, &x, kind, &gradient).unwrap();
-        assert_eq!(host(&dx), host(&Kernels::Fused.gelu_gradient(&x, kind, &gradient).unwrap()), "{kind:?}");
+        assert_eq!(
+            host(&dx),
+            host(&Kernels::Fused.gelu_gradient(&x, kind, &gradient).unwrap()),
+            "{kind:?}"
+        );
     }
 }
 
 #[test]
 fn matches_reference_gelu() {
-    for (kind, (dtype, tolerance)) in FORMS.into_iter().flat_map(|form| ACTIVATIONS.map(|a| (form, a))) {
+    for (kind, (dtype, tolerance)) in
+        FORMS.into_iter().flat_map(|form| ACTIVATIONS.map(|a| (form, a)))
+    {
         let x = spread(dtype);
         let gradient = held(x.dims(), 4711, dtype);
         let y = forward(&gelu(dtype, x.elem_count(), kind).unwrap(), &[&x], x.dims());
@@ -52,7 +58,8 @@ fn matches_reference_linear() {
         for bias in [None, Some(&bias)] {
             let wide_bias = bias.map(wide);
             let y = linear(&Host, &x, &weight, bias).unwrap();
-            let expected = Kernels::Composed.linear(&wide(&x), &weight_held, wide_bias.as_ref()).unwrap();
+            let expected =
+                Kernels::Composed.linear(&wide(&x), &weight_held, wide_bias.as_ref()).unwrap();
             assert_close("linear", &y, &expected, tolerance);
             for kind in FORMS {
                 let [before, after] = linear_then_gelu(&Host, &x, &weight, bias, kind).unwrap();
@@ -62,10 +69,18 @@ fn matches_reference_linear() {
             }
         }
         let gradient = held(&[3, 7, 33], 4, dtype);
-        let expected = Kernels::Composed.linear_input_gradient(&weight_held, &wide(&gradient)).unwrap();
-        assert_close("input", &linear_input_gradient(&weight, &gradient).unwrap(), &expected, tolerance);
+        let expected =
+            Kernels::Composed.linear_input_gradient(&weight_held, &wide(&gradient)).unwrap();
+        assert_close(
+            "input",
+            &linear_input_gradient(&weight, &gradient).unwrap(),
+            &expected,
+            tolerance,
+        );
         let mut expected = None;
-        Kernels::Composed.linear_weight_gradient(&wide(&x), &wide(&gradient), &mut expected).unwrap();
+        Kernels::Composed
+            .linear_weight_gradient(&wide(&x), &wide(&gradient), &mut expected)
+            .unwrap();
         let mut came = None;
         for times in 1..3 {
             linear_weight_gradient(&Host, &x, &gradient, &mut came).unwrap();
@@ -79,7 +94,8 @@ fn matches_reference_linear() {
 #[test]
 fn law_bf16_is_rounded_as_candle_rounds_it() {
     // Of each upper half, numbers just below, at and just above the middle to the next one.
-    let halves = [0x0000u32, 0x0001, 0x3f80, 0x3f81, 0xbf80, 0xbf81, 0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc1];
+    let halves =
+        [0x0000u32, 0x0001, 0x3f80, 0x3f81, 0xbf80, 0xbf81, 0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc1];
     let lower = [0x0000, 0x0001, 0x7fff, 0x8000, 0x8001, 0xffff];
     let bits = halves.iter().flat_map(|upper| lower.map(|lower| upper << 16 | lower));
     let numbers: Vec<f32> = bits.map(f32::from_bits).collect();
@@ -90,7 +106,10 @@ fn law_bf16_is_rounded_as_candle_rounds_it() {
     // Zero times zero and the bias: what comes out is the bias, rounded.
     let y = linear(&Host, &x, &nothing(count), Some(&bias)).unwrap().flatten_all().unwrap();
     for (came, expected) in host(&y).iter().zip(host(&bias.to_dtype(DType::BF16).unwrap())) {
-        assert!(*came == expected || came.is_nan() && expected.is_nan(), "{came:e} against {expected:e}");
+        assert!(
+            *came == expected || came.is_nan() && expected.is_nan(),
+            "{came:e} against {expected:e}"
+        );
     }
 }
 
@@ -141,12 +160,17 @@ fn law_multiples_have_the_bits_of_the_loops() {
     for (dtype, tolerance) in ACTIVATIONS {
         // A view, so that what is launched sees adjacent elements only.
         let (a, b) = (held(&[5, 333], 1, dtype), held(&[333, 5], 2, dtype).t().unwrap());
-        let (multiple, sum) = (scaled(&Host, &b, third).unwrap(), add_scaled(&Host, &a, &b, third).unwrap());
+        let (multiple, sum) =
+            (scaled(&Host, &b, third).unwrap(), add_scaled(&Host, &a, &b, third).unwrap());
         let expected = (wide(&b) * f64::from(third)).unwrap();
         assert_close("scaled", &multiple, &expected, tolerance);
         assert_close("add_scaled", &sum, &(wide(&a) + expected).unwrap(), tolerance);
         assert_eq!(host(&multiple), host(&Kernels::Fused.scaled(&b, third).unwrap()), "{dtype:?}");
-        assert_eq!(host(&sum), host(&Kernels::Fused.add_scaled(&a, &b, third).unwrap()), "{dtype:?}");
+        assert_eq!(
+            host(&sum),
+            host(&Kernels::Fused.add_scaled(&a, &b, third).unwrap()),
+            "{dtype:?}"
+        );
     }
 }
 
@@ -157,12 +181,14 @@ fn law_the_gradient_of_a_table_has_the_bits_of_the_loops() {
         let ids = ids(&[count], limit, 4);
         let numbers = ids.to_vec1::<u32>().unwrap();
         let gradient = noise(&[count, width], 5);
-        let (came, expected) = (noise(&[limit as usize, width], 6), noise(&[limit as usize, width], 6));
+        let (came, expected) =
+            (noise(&[limit as usize, width], 6), noise(&[limit as usize, width], 6));
         embedding_gradient(&Host, &came, &numbers, &gradient).unwrap();
         Kernels::Fused.embedding_gradient(&expected, &ids, &gradient).unwrap();
         assert_eq!(host(&came), host(&expected));
         let came = noise(&[limit as usize, width], 6);
-        embedding_gradient(&Host, &came, &numbers, &gradient.to_dtype(DType::BF16).unwrap()).unwrap();
+        embedding_gradient(&Host, &came, &numbers, &gradient.to_dtype(DType::BF16).unwrap())
+            .unwrap();
         assert_close("bf16", &came, &expected, BF16_TOLERANCE);
     }
 }

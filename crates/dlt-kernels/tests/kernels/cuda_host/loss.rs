@@ -32,12 +32,14 @@ fn matches_reference_cross_entropy_on_cuda() {
             for bias in [None, Some(&bias)] {
                 let projection = Projection { table: &table, bias };
                 let scale = 1.0 / rows as f64;
-                let came = cross_entropy(&Host, &hidden, projection, &targets, scale, NONE, chunk).unwrap();
+                let came = cross_entropy(&Host, &hidden, projection, &targets, scale, NONE, chunk)
+                    .unwrap();
                 let wide_bias = bias.map(wide);
                 let wide_projection = Projection { table: &table_held, bias: wide_bias.as_ref() };
                 let reference = Kernels::Composed;
-                let expected =
-                    reference.cross_entropy(&wide(&hidden), wide_projection, &targets, scale, NONE).unwrap();
+                let expected = reference
+                    .cross_entropy(&wide(&hidden), wide_projection, &targets, scale, NONE)
+                    .unwrap();
                 assert_eq!((came.table.dtype(), came.hidden.dtype()), (DType::F32, dtype));
                 close(&format!("{rows} {vocabulary} {dtype:?}"), &came, &expected, tolerance);
                 let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, chunk).unwrap();
@@ -50,7 +52,8 @@ fn matches_reference_cross_entropy_on_cuda() {
 #[test]
 fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
     let targets = ids(&[21], 101, 3);
-    let (hidden, table) = ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
+    let (hidden, table) =
+        ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
     let projection = Projection { table: &table, bias: None };
     let came = cross_entropy(&Host, &hidden, projection, &targets, 1.0, NONE, None).unwrap();
     let expected = Kernels::Fused.cross_entropy(&hidden, projection, &targets, 1.0, NONE).unwrap();
@@ -69,7 +72,8 @@ fn law_gradients_are_added_to_the_given_buffers_on_cuda() {
     let (hidden, targets) = (noise(&[21, 25], 1), ids(&[21], 101, 3));
     let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 12));
     let projection = Projection { table: &table, bias: Some(&bias) };
-    let run = |sums| cross_entropy(&Host, &hidden, projection, &targets, 1.0, sums, Some(8)).unwrap();
+    let run =
+        |sums| cross_entropy(&Host, &hidden, projection, &targets, 1.0, sums, Some(8)).unwrap();
     let (into, bias_into) = (noise(&[101, 25], 7), noise(&[101], 8));
     let (before, bias_before) = (into.copy().unwrap(), bias_into.copy().unwrap());
     let fresh = run(NONE);

@@ -66,7 +66,8 @@ impl Data {
             Data::U32(data) => Tensor::new(data, &Device::Cpu),
             Data::F64(data) => Tensor::new(data, &Device::Cpu),
             Data::Bf16(data) => {
-                let wide: Vec<f32> = data.iter().map(|&x| f32::from_bits(u32::from(x) << 16)).collect();
+                let wide: Vec<f32> =
+                    data.iter().map(|&x| f32::from_bits(u32::from(x) << 16)).collect();
                 Tensor::new(wide, &Device::Cpu)?.to_dtype(DType::BF16)
             }
         }

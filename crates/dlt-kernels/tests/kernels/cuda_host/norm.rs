@@ -5,11 +5,14 @@ use dlt_kernels::cuda::{layer_norm, layer_norm_gradients, rms_norm, rms_norm_gra
 
 const EPSILON: f64 = 1e-5;
 /// Widths around the threads of a block, and rows around those of a partial sum.
-const SHAPES: [(usize, usize); 7] = [(1, 1), (3, 5), (16, 33), (17, 128), (40, 131), (130, 4), (2500, 3)];
+const SHAPES: [(usize, usize); 7] =
+    [(1, 1), (3, 5), (16, 33), (17, 128), (40, 131), (130, 4), (2500, 3)];
 
 #[test]
 fn matches_reference_layer_norm() {
-    for ((rows, width), (dtype, tolerance)) in SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a))) {
+    for ((rows, width), (dtype, tolerance)) in
+        SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a)))
+    {
         let (weight, bias) = (noise(&[width], 2), noise(&[width], 3));
         let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
         let inputs = [&x, &weight, &bias].map(wide);
@@ -28,7 +31,9 @@ fn matches_reference_layer_norm() {
 
 #[test]
 fn matches_reference_rms_norm() {
-    for ((rows, width), (dtype, tolerance)) in SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a))) {
+    for ((rows, width), (dtype, tolerance)) in
+        SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a)))
+    {
         let weight = noise(&[width], 2);
         let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
         let inputs = [&x, &weight].map(wide);
@@ -72,7 +77,8 @@ fn matches_reference_norms_of_extreme_rows() {
 
 #[test]
 fn law_gradients_of_views_are_those_of_copies() {
-    let (x, gradient, weight) = (noise(&[35, 20], 1).t().unwrap(), noise(&[35, 20], 2), noise(&[35], 3));
+    let (x, gradient, weight) =
+        (noise(&[35, 20], 1).t().unwrap(), noise(&[35, 20], 2), noise(&[35], 3));
     let gradient = gradient.t().unwrap();
     let views = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
     let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());

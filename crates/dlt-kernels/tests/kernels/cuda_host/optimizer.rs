@@ -50,7 +50,10 @@ fn law_a_step_takes_gradients_of_bf16_and_changes_views_in_place() {
 fn rejects_a_step_on_shared_moments() {
     let (parameter, moments) = (noise(&[3, 4], 1), noise(&[3, 4], 2));
     let gradient = noise(&[3, 4], 3);
-    assert_rejected(adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP), &["memory of its own"]);
+    assert_rejected(
+        adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP),
+        &["memory of its own"],
+    );
 }
 
 #[test]
@@ -68,7 +71,8 @@ fn matches_reference_squared_norm_on_cuda() {
 
 #[test]
 fn law_norms_of_many_tensors_are_the_sum_of_their_norms_on_cuda() {
-    let all = [held(&[20_000], 1, DType::F32), held(&[3, 5], 2, DType::BF16), held(&[1], 3, DType::F32)];
+    let all =
+        [held(&[20_000], 1, DType::F32), held(&[3, 5], 2, DType::BF16), held(&[1], 3, DType::F32)];
     let one_by_one: f64 = all.iter().map(|x| squared_norms(&Host, &[x]).unwrap()).sum();
     assert_eq!(squared_norms(&Host, &all.each_ref()).unwrap(), one_by_one);
     assert_eq!(squared_norms(&Host, &[]).unwrap(), 0.0);

@@ -121,7 +121,8 @@ pub(super) fn check(settings: &Settings<'_>) -> Result<()> {
     };
     match settings.unread().find(|(key, _)| !is_known(key)) {
         Some((key, value)) => {
-            let expected = "no such key, as a model may compute with it (remove it if this one does not)";
+            let expected =
+                "no such key, as a model may compute with it (remove it if this one does not)";
             Err(settings.refuse(key, expected, &value.to_string()))
         }
         None => Ok(()),

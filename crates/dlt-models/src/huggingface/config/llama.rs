@@ -17,7 +17,8 @@ struct Usual {
 }
 
 pub(super) fn llama(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    let usual = Usual { feed_forward: 11_008, key_heads: None, positions: 2048, vocabulary: 32_000 };
+    let usual =
+        Usual { feed_forward: 11_008, key_heads: None, positions: 2048, vocabulary: 32_000 };
     let model = common(settings, default, &usual)?;
     Ok(ModelSpec {
         attention_bias: match settings.flag("attention_bias", false)? {
@@ -34,7 +35,8 @@ pub(super) fn llama(settings: &Settings<'_>, default: ModelSpec) -> Result<Model
 
 /// A token attends to the last ones only.
 pub(super) fn mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    let usual = Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, vocabulary: 32_000 };
+    let usual =
+        Usual { feed_forward: 14_336, key_heads: Some(8), positions: 131_072, vocabulary: 32_000 };
     let model = common(settings, default, &usual)?;
     let window = match settings.given("sliding_window") {
         Some(_) => settings.whole_if_given("sliding_window")?,
@@ -45,7 +47,8 @@ pub(super) fn mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<Mod
 
 /// Queries, keys and values have biases; some layers may attend to the last tokens only.
 pub(super) fn qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
-    let usual = Usual { feed_forward: 22_016, key_heads: Some(32), positions: 32_768, vocabulary: 151_936 };
+    let usual =
+        Usual { feed_forward: 22_016, key_heads: Some(32), positions: 32_768, vocabulary: 151_936 };
     let model = common(settings, default, &usual)?;
     let model = ModelSpec { attention_bias: AttentionBias::Inputs, ..model };
     let size = settings.whole_if_given("sliding_window")?;
@@ -81,16 +84,23 @@ fn windowed(settings: &Settings<'_>, model: ModelSpec, window: Option<usize>) ->
     if window < 2 {
         return Err(settings.refuse("sliding_window", "at least 2 tokens", &window.to_string()));
     }
-    Ok(ModelSpec { attention_window: Size::Fixed(window), context: model.context.min(window), ..model })
+    Ok(ModelSpec {
+        attention_window: Size::Fixed(window),
+        context: model.context.min(window),
+        ..model
+    })
 }
 
 /// What all of them have.
 fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<ModelSpec> {
     settings.must_be("partial_rotary_factor", &json!(1))?;
-    if let Some(other) = settings.word("hidden_act")?.filter(|word| !["silu", "swish"].contains(word)) {
+    if let Some(other) =
+        settings.word("hidden_act")?.filter(|word| !["silu", "swish"].contains(word))
+    {
         return Err(settings.refuse("hidden_act", "\"silu\"", &format!("\"{other}\"")));
     }
-    let (width, heads) = (settings.whole("hidden_size", 4096)?, settings.whole("num_attention_heads", 32)?);
+    let (width, heads) =
+        (settings.whole("hidden_size", 4096)?, settings.whole("num_attention_heads", 32)?);
     let head_width = head_width(settings, width, heads)?;
     let key_heads = match settings.has("num_key_value_heads") {
         true => settings.whole_if_given("num_key_value_heads")?,

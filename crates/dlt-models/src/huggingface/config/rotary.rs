@@ -28,8 +28,9 @@ pub(super) fn rotary(
     // Phi-3 has it outside; transformers reads it there first, whatever the family.
     let original = settings.whole_if_given("original_max_position_embeddings")?;
     let reader = Reader { model: &model, head_width, positions, original };
-    let stretched =
-        |within: &Option<Settings<'_>>| within.as_ref().map(|within| reader.stretched(within)).transpose();
+    let stretched = |within: &Option<Settings<'_>>| {
+        within.as_ref().map(|within| reader.stretched(within)).transpose()
+    };
     let stretched = match (stretched(&new)?, stretched(&old)?) {
         (Some(new), Some(old)) if new != old => {
             let expected = format!("{new:?} as in `rope_parameters`");
@@ -132,7 +133,8 @@ impl Reader<'_> {
             let expected = format!("above beta_slow = {low}, which is above 0");
             return Err(scaling.refuse("beta_fast", &expected, &high.to_string()));
         }
-        let (scale, scale_all) = (scaling.real_if_given("mscale")?, scaling.real_if_given("mscale_all_dim")?);
+        let (scale, scale_all) =
+            (scaling.real_if_given("mscale")?, scaling.real_if_given("mscale_all_dim")?);
         let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
         let usual = match (scale, scale_all) {
             (Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => grown(scale) / grown(all),
@@ -173,8 +175,9 @@ impl Reader<'_> {
     }
 
     fn llama3(&self, scaling: &Settings<'_>) -> Result<Stretched> {
-        let needed =
-            |key| scaling.real_if_given(key)?.ok_or_else(|| scaling.refuse(key, "a number", "nothing"));
+        let needed = |key| {
+            scaling.real_if_given(key)?.ok_or_else(|| scaling.refuse(key, "a number", "nothing"))
+        };
         let factor = factor(scaling, None)?;
         let (low, high) = (needed("low_freq_factor")?, needed("high_freq_factor")?);
         if !(low > 0.0 && high > low) {

@@ -71,8 +71,12 @@ impl LlamaKind {
         let is_divided = model.width.is_multiple_of(model.heads);
         match (spec.attention_bias(), spec.feed_forward_bias()) {
             (AttentionBias::Inputs, FeedForwardBias::None) => Some(Self::Qwen2),
-            (AttentionBias::None, FeedForwardBias::None) if is_windowed || !is_divided => Some(Self::Mistral),
-            (AttentionBias::None | AttentionBias::All, _) if !is_windowed && is_divided => Some(Self::Llama),
+            (AttentionBias::None, FeedForwardBias::None) if is_windowed || !is_divided => {
+                Some(Self::Mistral)
+            }
+            (AttentionBias::None | AttentionBias::All, _) if !is_windowed && is_divided => {
+                Some(Self::Llama)
+            }
             _ => None,
         }
     }

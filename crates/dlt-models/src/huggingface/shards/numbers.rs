@@ -53,7 +53,9 @@ pub(super) fn tensor(numbers: &Numbers, bytes: &[u8], shape: &[usize]) -> Result
         Numbers::F64 => return narrowed(bytes, shape),
         Numbers::F16 => DType::F16,
         Numbers::Bf16 => DType::BF16,
-        Numbers::Other(other) => return Err(format!("expected F32, F64, F16 or BF16, got {other}")),
+        Numbers::Other(other) => {
+            return Err(format!("expected F32, F64, F16 or BF16, got {other}"));
+        }
     };
     let read = Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
     read.and_then(|tensor| tensor.to_dtype(DType::F32)).map_err(|error| error.to_string())
@@ -66,7 +68,9 @@ fn narrowed(bytes: &[u8], shape: &[usize]) -> Result<Tensor, String> {
         let wide = f64::from_le_bytes(bytes.try_into().expect("chunks of 8"));
         let number = wide as f32;
         if wide.is_finite() && !number.is_finite() {
-            return Err(format!("expected numbers within the range of f32, got {wide:e} as number {index}"));
+            return Err(format!(
+                "expected numbers within the range of f32, got {wide:e} as number {index}"
+            ));
         }
         narrow.push(number);
     }

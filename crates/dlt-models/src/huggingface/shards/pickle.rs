@@ -69,11 +69,17 @@ impl Pickle {
     /// What is wrong, with the place.
     pub(super) fn read(bytes: &mut &[u8]) -> Result<Self, String> {
         let whole = bytes.len();
-        let mut machine =
-            Machine { bytes, values: Vec::new(), stack: Vec::new(), memory: BTreeMap::new(), copied: 0 };
+        let mut machine = Machine {
+            bytes,
+            values: Vec::new(),
+            stack: Vec::new(),
+            memory: BTreeMap::new(),
+            copied: 0,
+        };
         let root = machine.run();
         let (values, at) = (machine.values, whole - bytes.len());
-        root.map(|root| Self { values, root }).map_err(|why| format!("{why}, at byte {at} of the pickle"))
+        root.map(|root| Self { values, root })
+            .map_err(|why| format!("{why}, at byte {at} of the pickle"))
     }
 
     /// The value that the pickle is.
@@ -148,8 +154,10 @@ impl<'b> Machine<'_, 'b> {
             _ => u32::from_le_bytes(self.array()?),
         };
         if matches!(code, b'h' | b'j') {
-            let found =
-                self.memory.get(&place).ok_or_else(|| format!("expected a memory {place}, got none"))?;
+            let found = self
+                .memory
+                .get(&place)
+                .ok_or_else(|| format!("expected a memory {place}, got none"))?;
             self.stack.push(Slot::Value(*found));
             return Ok(());
         }
@@ -199,7 +207,9 @@ impl<'b> Machine<'_, 'b> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 match (&self.values[module as usize], &self.values[name as usize]) {
-                    (Value::Text(module), Value::Text(name)) => Value::Global(format!("{module}.{name}")),
+                    (Value::Text(module), Value::Text(name)) => {
+                        Value::Global(format!("{module}.{name}"))
+                    }
                     _ => return Err("expected two texts that name a class".to_owned()),
                 }
             }
@@ -245,7 +255,9 @@ impl<'b> Machine<'_, 'b> {
         match (&mut self.values[top as usize], code) {
             (Value::List(into), b'a' | b'e') => into.extend(items),
             (Value::Dict(into), b's' | b'u') => into.extend(pairs(&items)?),
-            (other, _) => return Err(format!("expected a list or dictionary to fill, got {}", other.kind())),
+            (other, _) => {
+                return Err(format!("expected a list or dictionary to fill, got {}", other.kind()));
+            }
         }
         Ok(())
     }
@@ -286,7 +298,9 @@ impl<'b> Machine<'_, 'b> {
         let top = self.top()?;
         match &self.values[top as usize] {
             Value::Dict(_) => Ok(()),
-            other => Err(format!("expected the state of a dictionary, got that of {}", other.kind())),
+            other => {
+                Err(format!("expected the state of a dictionary, got that of {}", other.kind()))
+            }
         }
     }
 
@@ -315,9 +329,12 @@ impl<'b> Machine<'_, 'b> {
 
     /// The values above the last mark, which goes.
     fn since_mark(&mut self) -> Result<Vec<Id>, String> {
-        let mark = self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark)).ok_or_else(empty)?;
+        let mark =
+            self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark)).ok_or_else(empty)?;
         let above = self.stack.drain(mark..).skip(1);
-        Ok(above.filter_map(|slot| if let Slot::Value(id) = slot { Some(id) } else { None }).collect())
+        Ok(above
+            .filter_map(|slot| if let Slot::Value(id) = slot { Some(id) } else { None })
+            .collect())
     }
 
     fn byte(&mut self) -> Result<u8, String> {
@@ -352,7 +369,9 @@ fn empty() -> String {
 }
 
 fn utf8(bytes: &[u8]) -> Result<String, String> {
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| format!("expected UTF-8: {error}"))
+    std::str::from_utf8(bytes)
+        .map(str::to_owned)
+        .map_err(|error| format!("expected UTF-8: {error}"))
 }
 
 fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>, String> {
@@ -381,7 +400,9 @@ mod tests {
         let bytes = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.rest";
         let mut left = &bytes[..];
         let pickle = Pickle::read(&mut left).expect("a pickle");
-        let Value::Called { callable, arguments } = pickle.root() else { panic!("{:?}", pickle.root()) };
+        let Value::Called { callable, arguments } = pickle.root() else {
+            panic!("{:?}", pickle.root())
+        };
         assert_eq!(*pickle.get(*callable), Value::Global("os.system".to_owned()));
         let Value::Tuple(arguments) = pickle.get(*arguments) else { panic!("no arguments") };
         assert_eq!(*pickle.get(arguments[0]), Value::Text("true".to_owned()));
@@ -420,9 +441,12 @@ mod tests {
         let text = b"X\xff\xff\xff\xff.";
         assert!(refusal(text).starts_with("expected 4294967295 more bytes, got 1"));
         // A list of a thousand pairs, asked for again and again.
-        let pairs =
-            [b"(".to_vec(), b"))\x86".repeat(1000), b"l\x85q\x00ccollections\nOrderedDict\nq\x01".to_vec()]
-                .concat();
+        let pairs = [
+            b"(".to_vec(),
+            b"))\x86".repeat(1000),
+            b"l\x85q\x00ccollections\nOrderedDict\nq\x01".to_vec(),
+        ]
+        .concat();
         let again = around(&pairs, b"h\x01h\x00R", 2000, b".");
         assert!(refusal(&again).starts_with("expected at most 1048576 pairs, got more"));
     }

@@ -47,16 +47,20 @@ impl SafeFile {
     /// Names that the metadata list as those of other tensors, with the name of that tensor: `save_model` of
     /// safetensors writes a shared tensor once, and notes its other names so.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
-        let is_alias =
-            |(alias, name): &(&String, &String)| self.shape(alias).is_none() && self.shape(name).is_some();
+        let is_alias = |(alias, name): &(&String, &String)| {
+            self.shape(alias).is_none() && self.shape(name).is_some()
+        };
         let notes = self.0.header().metadata.iter().filter(is_alias);
         notes.map(|(alias, name)| (alias.clone(), name.clone())).collect()
     }
 
     pub(super) fn read(&self, name: &str) -> Result<Tensor> {
-        let refuse = |why: String| ModelError::from(self.0.refuse(format!("tensor `{name}`: {why}")));
+        let refuse =
+            |why: String| ModelError::from(self.0.refuse(format!("tensor `{name}`: {why}")));
         match (self.0.bytes(name)?, self.shape(name), self.numbers(name)) {
-            (Some(bytes), Some(shape), Some(numbers)) => tensor(&numbers, &bytes, shape).map_err(refuse),
+            (Some(bytes), Some(shape), Some(numbers)) => {
+                tensor(&numbers, &bytes, shape).map_err(refuse)
+            }
             _ => Err(refuse("expected one, got none".to_owned())),
         }
     }

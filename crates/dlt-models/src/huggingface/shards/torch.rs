@@ -61,23 +61,30 @@ impl TorchFile {
 
     fn open_archive(path: &Path, file: File, length: u64) -> Result<Self, String> {
         let second = file.try_clone().map_err(|error| error.to_string())?;
-        let mut archive = ZipArchive::new(BufReader::new(second)).map_err(|error| error.to_string())?;
+        let mut archive =
+            ZipArchive::new(BufReader::new(second)).map_err(|error| error.to_string())?;
         let entries = Entries::read(&mut archive)?;
         let mut pickle = Vec::new();
         let entry = archive.by_index(entries.pickle).map_err(|error| error.to_string())?;
-        entry.take(MOST_BYTES as u64 + 1).read_to_end(&mut pickle).map_err(|error| error.to_string())?;
+        entry
+            .take(MOST_BYTES as u64 + 1)
+            .read_to_end(&mut pickle)
+            .map_err(|error| error.to_string())?;
         if pickle.len() > MOST_BYTES {
             return Err(format!("expected a pickle of at most {MOST_BYTES} bytes, got more"));
         }
         let pickle = Pickle::read(&mut pickle.as_slice())?;
         let mut found = Found::of(&pickle)?;
         for (key, storage) in &mut found.storages {
-            let (entry, start, bytes) =
-                entries.storages.get(key).ok_or_else(|| format!("expected a storage `{key}`, got none"))?;
+            let (entry, start, bytes) = entries
+                .storages
+                .get(key)
+                .ok_or_else(|| format!("expected a storage `{key}`, got none"))?;
             // An archive says of itself how large its entries are; the file says how large they can be.
             let is_there = start.checked_add(*bytes).is_some_and(|end| end <= length);
             let width = storage.numbers.width();
-            let expected = width.map(|width| width.checked_mul(storage.count).map(|bytes| bytes as u64));
+            let expected =
+                width.map(|width| width.checked_mul(storage.count).map(|bytes| bytes as u64));
             if !is_there || expected.is_some_and(|expected| expected != Some(*bytes)) {
                 return Err(format!(
                     "storage `{key}`: expected {} numbers of {}, got {bytes} bytes",
@@ -112,16 +119,21 @@ impl TorchFile {
             let Value::Text(key) = keys.get(*key) else {
                 return Err("expected the key of a storage".to_owned());
             };
-            let storage =
-                found.storages.get_mut(key).ok_or_else(|| format!("storage `{key}`: no tensor uses it"))?;
+            let storage = found
+                .storages
+                .get_mut(key)
+                .ok_or_else(|| format!("storage `{key}`: no tensor uses it"))?;
             let mut count = [0; 8];
             let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut count));
             read.map_err(|error| format!("storage `{key}`: {error}"))?;
             let width = storage.numbers.width().or_else(|| old_width(&storage.numbers));
-            let width = width.ok_or_else(|| format!("storage `{key}`: {} is not read", storage.numbers))?;
+            let width =
+                width.ok_or_else(|| format!("storage `{key}`: {} is not read", storage.numbers))?;
             let bytes = storage.count.checked_mul(width).map(|bytes| bytes as u64);
-            let end = bytes.and_then(|bytes| (at + 8).checked_add(bytes)).filter(|end| *end <= length);
-            let Some(end) = end.filter(|_| u64::from_le_bytes(count) == storage.count as u64) else {
+            let end =
+                bytes.and_then(|bytes| (at + 8).checked_add(bytes)).filter(|end| *end <= length);
+            let Some(end) = end.filter(|_| u64::from_le_bytes(count) == storage.count as u64)
+            else {
                 let count = storage.count;
                 return Err(format!(
                     "storage `{key}`: expected {count} numbers, got a shorter or another one"
@@ -135,7 +147,12 @@ impl TorchFile {
         }
     }
 
-    fn new(path: &Path, file: File, found: Found, archive: Option<ZipArchive<BufReader<File>>>) -> Self {
+    fn new(
+        path: &Path,
+        file: File,
+        found: Found,
+        archive: Option<ZipArchive<BufReader<File>>>,
+    ) -> Self {
         Self {
             path: path.to_owned(),
             tensors: found.tensors,
@@ -178,7 +195,8 @@ impl TorchFile {
             path: self.path.clone(),
             reason: format!("tensor `{name}`: {why}"),
         };
-        let view = self.tensors.get(name).ok_or_else(|| refuse("expected one, got none".to_owned()))?;
+        let view =
+            self.tensors.get(name).ok_or_else(|| refuse("expected one, got none".to_owned()))?;
         let storage = self.storages.get(&view.storage);
         let storage = storage.ok_or_else(|| refuse("its storage is missing".to_owned()))?;
         let Some(width) = storage.numbers.width() else {
@@ -195,7 +213,9 @@ impl TorchFile {
         }
         if !view.is_contiguous() {
             let mut gathered = Vec::with_capacity(count * width);
-            view.each(|index| gathered.extend_from_slice(&bytes[index * width..(index + 1) * width]));
+            view.each(|index| {
+                gathered.extend_from_slice(&bytes[index * width..(index + 1) * width])
+            });
             bytes = gathered;
         }
         tensor(&storage.numbers, &bytes, &view.shape).map_err(refuse)
@@ -249,7 +269,9 @@ impl Entries {
             let name = entry.name().map_err(|error| error.to_string())?.into_owned();
             // torch writes entries as they are; a packed one could be of any size.
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
-                return Err(format!("entry `{name}`: expected one that is neither packed nor encrypted"));
+                return Err(format!(
+                    "entry `{name}`: expected one that is neither packed nor encrypted"
+                ));
             }
             if name.ends_with("byteorder") {
                 let mut order = String::new();
@@ -259,11 +281,13 @@ impl Entries {
                 }
                 continue;
             }
-            let start = entry.data_start().ok_or_else(|| format!("entry `{name}`: expected data"))?;
+            let start =
+                entry.data_start().ok_or_else(|| format!("entry `{name}`: expected data"))?;
             match (name.strip_suffix("data.pkl"), name.rsplit_once("data/")) {
                 (Some(folder), _) => pickles.push((number, folder.to_owned())),
                 (None, Some((folder, key))) => {
-                    storages.insert((folder.to_owned(), key.to_owned()), (number, start, entry.size()));
+                    storages
+                        .insert((folder.to_owned(), key.to_owned()), (number, start, entry.size()));
                 }
                 (None, None) => {}
             }

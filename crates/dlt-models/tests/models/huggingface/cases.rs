@@ -80,7 +80,11 @@ pub(crate) fn architecture(spec: &CheckedSpec) -> Box<dyn architecture::Architec
 }
 
 /// The weights of a folder in a model of which every layer is independent.
-pub(crate) fn load(spec: &CheckedSpec, folder: &Path, kernels: Kernels) -> dlt_models::Result<Model> {
+pub(crate) fn load(
+    spec: &CheckedSpec,
+    folder: &Path,
+    kernels: Kernels,
+) -> dlt_models::Result<Model> {
     let architecture = architecture(spec);
     let weights = Weights::open(folder, architecture.as_ref(), &Device::Cpu)?;
     let binding = Binding::of_state(&State::independent(spec.model.layers));
@@ -92,8 +96,9 @@ impl Case {
     pub(crate) fn new(name: &'static str) -> Self {
         let folder = path("huggingface").join(name);
         let oracle = tensors(&format!("huggingface/{name}/oracle.safetensors"));
-        let read =
-            |name: &str| oracle.get(name).is_ok().then(|| oracle.load(name, &Device::Cpu).expect("read"));
+        let read = |name: &str| {
+            oracle.get(name).is_ok().then(|| oracle.load(name, &Device::Cpu).expect("read"))
+        };
         let flat = |name: &str| read(name).map(|tensor| tensor.flatten_all().expect("memory"));
         let whole = |name: &str| flat(name).map(|tensor| tensor.to_vec1::<u32>().expect("u32"));
         let lengths = whole("lengths");
@@ -146,8 +151,10 @@ impl Case {
         match self.spec.model.objective {
             Objective::Classes => Counted::Classes(self.labels.clone()),
             Objective::MaskedToken => {
-                let labels = self.oracle("labels").flatten_all().and_then(|flat| flat.to_vec1::<i32>());
-                let labels = labels.expect("i32").into_iter().map(|label| u32::try_from(label).ok());
+                let labels =
+                    self.oracle("labels").flatten_all().and_then(|flat| flat.to_vec1::<i32>());
+                let labels =
+                    labels.expect("i32").into_iter().map(|label| u32::try_from(label).ok());
                 Counted::Some(labels.collect())
             }
             Objective::NextToken => {

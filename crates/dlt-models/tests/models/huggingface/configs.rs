@@ -4,8 +4,8 @@ use std::path::Path;
 
 use dlt_models::huggingface::{parse_config, read_config};
 use dlt_spec::spec::{
-    Architecture, Attention, AttentionBias, FeedForwardBias, Gelu, ModelSpec, Objective, Output, Pooling,
-    RotaryKind, Size,
+    Architecture, Attention, AttentionBias, FeedForwardBias, Gelu, ModelSpec, Objective, Output,
+    Pooling, RotaryKind, Size,
 };
 use serde_json::{Value, json};
 
@@ -61,7 +61,10 @@ fn fixtures_are_read() {
     assert_eq!((pairs.classes, pairs.pooling), (Size::Fixed(2), Pooling::First));
     let vit = of("vit-classes");
     assert_eq!((vit.architecture, vit.picture, vit.patch), (Architecture::Vit, 12, 4));
-    assert_eq!((vit.classes, vit.pooling, vit.attention), (Size::Fixed(5), Pooling::First, Attention::Full));
+    assert_eq!(
+        (vit.classes, vit.pooling, vit.attention),
+        (Size::Fixed(5), Pooling::First, Attention::Full)
+    );
     let llama = of("llama-causal");
     assert_eq!((llama.output, llama.key_heads), (Output::Own, Size::Fixed(2)));
     assert_eq!((llama.rotary_base, llama.rotary_stretch[0]), (1e4, 1.0));
@@ -69,16 +72,26 @@ fn fixtures_are_read() {
     assert_eq!((tied.output, tied.rotary_base), (Output::Tied, 500.0));
     assert_eq!(tied.rotary_stretch, [4.0, 1.0, 4.0, 32.0]);
     let biased = of("llama-biases");
-    assert_eq!((biased.attention_bias, biased.feed_forward_bias), (AttentionBias::All, FeedForwardBias::All));
+    assert_eq!(
+        (biased.attention_bias, biased.feed_forward_bias),
+        (AttentionBias::All, FeedForwardBias::All)
+    );
     assert_eq!((biased.heads, biased.head_width), (3, Size::Fixed(6)));
     let mistral = of("mistral");
-    assert_eq!((mistral.architecture, mistral.attention_window), (Architecture::Llama, Size::Fixed(16)));
+    assert_eq!(
+        (mistral.architecture, mistral.attention_window),
+        (Architecture::Llama, Size::Fixed(16))
+    );
     assert_eq!((mistral.context, mistral.positions), (16, Size::Fixed(20)));
     let qwen = of("qwen2");
-    assert_eq!((qwen.attention_bias, qwen.feed_forward_bias), (AttentionBias::Inputs, FeedForwardBias::Auto));
-    let kinds =
-        ["linear", "dynamic", "yarn", "longrope"].map(|kind| of(&format!("llama-{kind}")).rotary_kind);
-    let expected = [RotaryKind::Linear, RotaryKind::Dynamic, RotaryKind::Yarn, RotaryKind::LongRope];
+    assert_eq!(
+        (qwen.attention_bias, qwen.feed_forward_bias),
+        (AttentionBias::Inputs, FeedForwardBias::Auto)
+    );
+    let kinds = ["linear", "dynamic", "yarn", "longrope"]
+        .map(|kind| of(&format!("llama-{kind}")).rotary_kind);
+    let expected =
+        [RotaryKind::Linear, RotaryKind::Dynamic, RotaryKind::Yarn, RotaryKind::LongRope];
     assert_eq!(kinds, expected);
     let classes = of("llama-classes");
     assert_eq!((classes.objective, classes.pooling), (Objective::Classes, Pooling::LastReal));
@@ -88,8 +101,9 @@ fn fixtures_are_read() {
 #[test]
 fn absent_keys_have_the_defaults_of_each_family() {
     let of = |family: &str| parse(&json!({"model_type": family})).expect("a config");
-    let sizes =
-        |model: &ModelSpec| (model.layers, model.width, model.heads, model.vocabulary, model.positions);
+    let sizes = |model: &ModelSpec| {
+        (model.layers, model.width, model.heads, model.vocabulary, model.positions)
+    };
     let gpt2 = of("gpt2");
     assert_eq!(sizes(&gpt2), (12, 768, 12, Size::Fixed(50_257), Size::Fixed(1024)));
     assert_eq!((gpt2.output, gpt2.dropout, gpt2.gelu), (Output::Tied, 0.1, Gelu::Tanh));
@@ -102,7 +116,10 @@ fn absent_keys_have_the_defaults_of_each_family() {
     assert_eq!((vit.picture, vit.patch, vit.dropout, vit.classes), (224, 16, 0.0, Size::AUTO));
     let llama = of("llama");
     assert_eq!(sizes(&llama), (32, 4096, 32, Size::Fixed(32_000), Size::Fixed(2048)));
-    assert_eq!((llama.output, llama.key_heads, llama.rotary_base), (Output::Own, Size::Fixed(32), 1e4));
+    assert_eq!(
+        (llama.output, llama.key_heads, llama.rotary_base),
+        (Output::Own, Size::Fixed(32), 1e4)
+    );
     assert_eq!((llama.norm_epsilon, llama.feed_forward), (1e-6, Size::Fixed(11_008)));
     let mistral = of("mistral");
     assert_eq!((mistral.key_heads, mistral.feed_forward), (Size::Fixed(8), Size::Fixed(14_336)));
@@ -126,7 +143,10 @@ fn classes_of_transformers_say_what_is_predicted() {
     ] {
         assert_eq!(read(name, &json!({"architectures": [class]})).objective, objective, "{class}");
     }
-    assert_eq!(read("gpt2-causal", &json!({"architectures": null})).objective, Objective::NextToken);
+    assert_eq!(
+        read("gpt2-causal", &json!({"architectures": null})).objective,
+        Objective::NextToken
+    );
     let classes = |changes| read("gpt2-classes", &changes).classes;
     assert_eq!(classes(json!({"id2label": null, "num_labels": 7})), Size::Fixed(7));
     assert_eq!(classes(json!({"id2label": null})), Size::Fixed(2));
@@ -174,7 +194,10 @@ fn settings_of_older_releases_are_read() {
     assert_eq!(rotary(old), expected);
     let mut new = scaling.clone();
     new["rope_theta"] = json!(5e5);
-    assert_eq!(rotary(json!({"rope_parameters": new, "rope_theta": 5e5, "rope_scaling": scaling})), expected);
+    assert_eq!(
+        rotary(json!({"rope_parameters": new, "rope_theta": 5e5, "rope_scaling": scaling})),
+        expected
+    );
     let square = read("vit-classes", &json!({"image_size": [8, 8], "patch_size": [2, 2]}));
     assert_eq!((square.picture, square.patch), (8, 2));
     assert_eq!(
@@ -191,7 +214,11 @@ fn refusal(name: &str, changes: &Value) -> String {
 fn check_refusals<const N: usize>(name: &str, cases: [(&str, Value, &str); N]) {
     for (key, value, expected) in cases {
         let message = refusal(name, &json!({key: value}));
-        assert_eq!(message, format!("config.json: `{key}`: expected {expected}, got {value}"), "{name}");
+        assert_eq!(
+            message,
+            format!("config.json: `{key}`: expected {expected}, got {value}"),
+            "{name}"
+        );
     }
 }
 
@@ -302,7 +329,10 @@ fn rejects_settings_of_llama_that_cannot_be_expressed() {
 fn rejects_rotary_positions_that_cannot_be() {
     let rope = |key: &str, value: Value, more: Value| {
         let mut scaling = json!({"rope_type": "yarn", "factor": 2.0});
-        scaling.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        scaling
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
         scaling[key] = value;
         refusal("llama-causal", &json!({"rope_parameters": scaling}))
     };
@@ -340,7 +370,13 @@ fn rejects_rotary_positions_that_cannot_be() {
         ("partial_rotary_factor", json!(0.5), json!({"rope_type": "proportional"}), "1", "0.5"),
         ("mrope_section", json!([1, 1]), json!({}), "no such key for this kind", "[1,1]"),
         ("beta_fast", json!(9), json!({"rope_type": "linear"}), "no such key for this kind", "9"),
-        ("full", json!({"rope_theta": 1.0}), json!({}), "one setting for all layers", "{\"rope_theta\":1.0}"),
+        (
+            "full",
+            json!({"rope_theta": 1.0}),
+            json!({}),
+            "one setting for all layers",
+            "{\"rope_theta\":1.0}",
+        ),
     ] {
         assert_eq!(rope(key, value, more), message(key, expected, got), "{key}");
     }
@@ -382,13 +418,19 @@ fn law_both_spellings_of_rotary_positions_are_the_same() {
 fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
     let of = |scaling: Value, more: Value| {
         let mut changes = json!({"rope_parameters": scaling, "max_position_embeddings": 64});
-        changes.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        changes
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
         let model = read("llama-causal", &changes);
         (model.rotary_kind, model.rotary_stretch, model.rotary_attention)
     };
     let yarn = |more: Value| {
         let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
-        scaling.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        scaling
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
         of(scaling, json!({}))
     };
     let usual = 0.1 * 4_f64.ln() + 1.0;
@@ -413,8 +455,10 @@ fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
     assert_eq!(long, (RotaryKind::LongRope, [4.0, 1.0, 4.0, 16.0], attention));
     let dynamic = of(json!({"rope_type": "dynamic", "factor": 2}), json!({}));
     assert_eq!(dynamic, (RotaryKind::Dynamic, [2.0, 1.0, 4.0, 64.0], 1.0));
-    let proportional =
-        of(json!({"rope_type": "proportional", "factor": 2, "partial_rotary_factor": 1}), json!({}));
+    let proportional = of(
+        json!({"rope_type": "proportional", "factor": 2, "partial_rotary_factor": 1}),
+        json!({}),
+    );
     assert_eq!(proportional, of(json!({"rope_type": "linear", "factor": 2}), json!({})));
 }
 
@@ -432,14 +476,22 @@ fn sliding_windows_bound_the_windows_of_text() {
     assert_eq!(mistral(json!({"sliding_window": null})), (Size::AUTO, 20, positions));
     let mut without = fixture("huggingface/mistral/config.json");
     without.as_object_mut().expect("an object").remove("sliding_window");
-    assert_eq!(parse(&without).expect("a config").attention_window, Size::Fixed(4096), "its default");
+    assert_eq!(
+        parse(&without).expect("a config").attention_window,
+        Size::Fixed(4096),
+        "its default"
+    );
     let qwen = |changes: Value| window("qwen2", changes);
     let all = ["full_attention", "full_attention"];
     let some = ["full_attention", "sliding_attention"];
     assert_eq!(qwen(json!({"sliding_window": 4})).0, Size::AUTO, "not in use");
     let used = |changes: Value| {
-        let mut config = json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": null});
-        config.as_object_mut().expect("an object").extend(changes.as_object().expect("an object").clone());
+        let mut config =
+            json!({"use_sliding_window": true, "sliding_window": 4, "layer_types": null});
+        config
+            .as_object_mut()
+            .expect("an object")
+            .extend(changes.as_object().expect("an object").clone());
         qwen(config).0
     };
     assert_eq!(used(json!({"layer_types": all})), Size::AUTO);
@@ -449,7 +501,10 @@ fn sliding_windows_bound_the_windows_of_text() {
     let refused = refusal("mistral", &json!({"sliding_window": 1}));
     assert_eq!(refused, "config.json: `sliding_window`: expected at least 2 tokens, got 1");
     let types = refusal("qwen2", &json!({"layer_types": ["full_attention", "chunked_attention"]}));
-    assert!(types.contains("`layer_types`: expected full_attention or sliding_attention"), "{types}");
+    assert!(
+        types.contains("`layer_types`: expected full_attention or sliding_attention"),
+        "{types}"
+    );
 }
 
 /// Dropout and what else only training and serving read stops nothing; where training differs, a note says so.
@@ -477,7 +532,8 @@ fn what_only_training_reads_does_not_stop_an_import() {
         ),
     ] {
         let config = changed(name, &json!({key: 0.3}));
-        let config = parse_config(config.as_object().expect("an object"), Path::new("c")).expect("a config");
+        let config =
+            parse_config(config.as_object().expect("an object"), Path::new("c")).expect("a config");
         assert_eq!((config.model, config.notes), (read(name, &json!({})), vec![note.to_owned()]));
     }
 }
@@ -504,9 +560,13 @@ fn rejects_keys_that_a_model_may_compute_with() {
 #[test]
 fn rejects_numbers_of_classes_that_cannot_be() {
     let refused = |changes: Value| refusal("gpt2-classes", &changes);
-    let message = |key, expected, came| format!("config.json: `{key}`: expected {expected}, got {came}");
+    let message =
+        |key, expected, came| format!("config.json: `{key}`: expected {expected}, got {came}");
     let regression = refused(json!({"problem_type": "regression"}));
-    assert_eq!(regression, message("problem_type", "\"single_label_classification\"", "\"regression\""));
+    assert_eq!(
+        regression,
+        message("problem_type", "\"single_label_classification\"", "\"regression\"")
+    );
     let contradiction = refused(json!({"num_labels": 2}));
     assert_eq!(contradiction, message("num_labels", "the 3 of `id2label`", "2"));
     let named = refused(json!({"id2label": {"0": "one"}}));

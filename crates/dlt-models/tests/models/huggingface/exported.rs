@@ -34,18 +34,22 @@ fn law_what_is_read_is_written_again() {
         export(&model, &case.spec, &annotations(&given), folder.path()).expect("written");
         let again = read_all(&folder.path().join("model.safetensors"));
         let expected = case.file();
-        let names =
-            |tensors: &[(String, Tensor)]| tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names = |tensors: &[(String, Tensor)]| {
+            tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
         assert_eq!(names(&again), names(&expected), "{name}");
         for ((tensor, ours), (_, theirs)) in again.iter().zip(&expected) {
             assert_eq!(distance(ours, theirs), 0.0, "{name} {tensor}");
         }
-        let read =
-            load(&spec(&folder.path().join("config.json")), folder.path(), Kernels::Fused).expect("read");
+        let read = load(&spec(&folder.path().join("config.json")), folder.path(), Kernels::Fused)
+            .expect("read");
         assert_eq!(bits(&read), bits(&model), "{name}");
         let is_text = case.spec.model.objective == Objective::NextToken;
         assert_eq!(folder.path().join("generation_config.json").exists(), is_text, "{name}");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2 + usize::from(is_text));
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            2 + usize::from(is_text)
+        );
     }
 }
 
@@ -67,8 +71,8 @@ fn matches_reference_configs() {
     for name in CASES {
         let case = Case::new(name);
         let expected = json(&format!("huggingface/{name}/config.json"));
-        let written =
-            config(&case.model(Kernels::Fused), &case.spec, &annotations(&expected)).expect("a config");
+        let written = config(&case.model(Kernels::Fused), &case.spec, &annotations(&expected))
+            .expect("a config");
         for (key, value) in expected.as_object().expect("an object") {
             match written.get(key) {
                 // What null stands for is written out.
@@ -84,7 +88,10 @@ fn matches_reference_configs() {
                 }
                 Some(given) => assert_eq!(given, value, "{name} {key}"),
                 None => {
-                    assert!(LEFT_OUT.contains(&key.as_str()) || key == "summary_use_proj", "{name} {key}")
+                    assert!(
+                        LEFT_OUT.contains(&key.as_str()) || key == "summary_use_proj",
+                        "{name} {key}"
+                    )
                 }
             }
         }
@@ -121,11 +128,21 @@ fn labels_and_tokens_are_written() {
     let written = config(&model, &case.spec, &beside).expect("a config");
     assert_eq!(written["id2label"], serde_json::json!({"0": "no", "1": "yes", "2": "maybe"}));
     assert_eq!(written["label2id"], serde_json::json!({"no": 0, "yes": 1, "maybe": 2}));
-    assert_eq!((&written["bos_token_id"], &written["pad_token_id"]), (&Value::from(1), &Value::Null));
-    assert_eq!(written["eos_token_id"], serde_json::json!([2, 0]), "several ends of a text are a list");
+    assert_eq!(
+        (&written["bos_token_id"], &written["pad_token_id"]),
+        (&Value::from(1), &Value::Null)
+    );
+    assert_eq!(
+        written["eos_token_id"],
+        serde_json::json!([2, 0]),
+        "several ends of a text are a list"
+    );
     let short = Annotations { labels: vec!["no".to_owned()], ..beside };
     let refusal = config(&model, &case.spec, &short).expect_err("too few").to_string();
-    assert_eq!(refusal, "export: `labels` must be a name for each class, came 1 names for 3 classes");
+    assert_eq!(
+        refusal,
+        "export: `labels` must be a name for each class, came 1 names for 3 classes"
+    );
 }
 
 fn drawn(spec: &CheckedSpec, binding: Binding) -> Model {
@@ -139,15 +156,18 @@ fn law_ties_are_written_out() {
         let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
         let layers = case.spec.model.layers;
         let tied = State::new((0..layers).map(|layer| layer % 2).collect()).expect("a state");
-        for binding in
-            [Binding::frozen(layers), Binding::of_state(&State::all_tied(layers)), Binding::of_state(&tied)]
-        {
+        for binding in [
+            Binding::frozen(layers),
+            Binding::of_state(&State::all_tied(layers)),
+            Binding::of_state(&tied),
+        ] {
             let model = drawn(&case.spec, binding);
             export(&model, &case.spec, &Annotations::default(), folder.path()).expect("written");
             let read = load(&case.spec, folder.path(), Kernels::Fused).expect("read");
             for layer in 0..layers {
-                let weights =
-                    |model: &Model| model.bank().weights(model.binding().storage(layer)).expect("there");
+                let weights = |model: &Model| {
+                    model.bank().weights(model.binding().storage(layer)).expect("there")
+                };
                 for (ours, theirs) in weights(&model).iter().zip(weights(&read)) {
                     assert_eq!(distance(ours, &theirs), 0.0, "{name} layer {layer}");
                 }
@@ -188,10 +208,18 @@ fn an_output_of_its_own_is_written() {
         let mut expected: Vec<_> = case.file().into_iter().map(|(name, _)| name).collect();
         expected.extend(added.iter().map(|&name| name.to_owned()));
         expected.sort();
-        assert_eq!(written.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{name}");
+        assert_eq!(
+            written.into_iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            expected,
+            "{name}"
+        );
         let again = spec(&folder.path().join("config.json"));
         assert_eq!(again.model.output, Output::Own);
-        assert_eq!(bits(&load(&again, folder.path(), Kernels::Fused).expect("read")), bits(&model), "{name}");
+        assert_eq!(
+            bits(&load(&again, folder.path(), Kernels::Fused).expect("read")),
+            bits(&model),
+            "{name}"
+        );
     }
 }
 
@@ -199,9 +227,14 @@ fn an_output_of_its_own_is_written() {
 #[test]
 fn llamas_have_the_class_that_computes_the_same() {
     let class = |changes: &[&str]| {
-        let llama = ["model.architecture=llama", "model.layers=2", "model.width=12", "model.heads=2"];
-        let overlays = llama.iter().chain(changes).map(|set| Overlay::from_assignment(set).expect("a key"));
-        let spec = Spec::assemble(&overlays.collect::<Vec<_>>()).expect("a spec").check().expect("a model");
+        let llama =
+            ["model.architecture=llama", "model.layers=2", "model.width=12", "model.heads=2"];
+        let overlays =
+            llama.iter().chain(changes).map(|set| Overlay::from_assignment(set).expect("a key"));
+        let spec = Spec::assemble(&overlays.collect::<Vec<_>>())
+            .expect("a spec")
+            .check()
+            .expect("a model");
         let model = drawn(&spec, Binding::of_state(&State::independent(2)));
         let config = config(&model, &spec, &Annotations::default());
         config.map(|config| config["architectures"][0].as_str().expect("a word").to_owned())
@@ -229,7 +262,10 @@ fn llamas_have_the_class_that_computes_the_same() {
         &["model.attention_bias=all", "model.heads=5", wide],
     ] {
         let refusal = class(changes).expect_err("refused").to_string();
-        assert!(refusal.starts_with("export: `model.attention_bias` must be none or all"), "{refusal}");
+        assert!(
+            refusal.starts_with("export: `model.attention_bias` must be none or all"),
+            "{refusal}"
+        );
     }
 }
 
@@ -242,12 +278,18 @@ fn rejects_models_that_transformers_has_no_class_for() {
         let changed = changed.check().expect("a model");
         let model = drawn(&changed, Binding::of_state(&State::independent(changed.model.layers)));
         let folder = tempfile::tempdir().expect("a folder");
-        let refused = export(&model, &changed, &Annotations::default(), folder.path()).expect_err("refused");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is written");
+        let refused =
+            export(&model, &changed, &Annotations::default(), folder.path()).expect_err("refused");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            0,
+            "nothing is written"
+        );
         refused.to_string()
     };
     let pooling = |pooling| move |spec: &mut Spec| spec.model.pooling = pooling;
-    let message = |setting, expected, came| format!("export: `{setting}` must be {expected}, came {came}");
+    let message =
+        |setting, expected, came| format!("export: `{setting}` must be {expected}, came {came}");
     for came in [Pooling::Mean, Pooling::LastPosition] {
         let expected = message("model.pooling", "last-real", format!("{came:?}"));
         assert_eq!(refusal("gpt2-classes", &pooling(came)), expected);

@@ -17,7 +17,8 @@ fn variables(case: &Case) -> VarBuilder<'static> {
 }
 
 fn check(case: &Case, theirs: &Tensor) {
-    let batch = Batch { input: case.input(), wanted: Wanted::Classes(&case.labels), windows: case.windows };
+    let batch =
+        Batch { input: case.input(), wanted: Wanted::Classes(&case.labels), windows: case.windows };
     let ours = case.model(Kernels::Fused).scores(&batch).expect("scores");
     let (apart, size) = (distance(&ours, theirs), largest(theirs));
     assert!(apart <= LOGITS * size, "{}: {apart:e} apart at {size}", case.name);
@@ -27,16 +28,20 @@ fn check(case: &Case, theirs: &Tensor) {
 #[test]
 fn matches_reference_bert_of_candle_transformers() {
     let case = Case::new("bert-classes");
-    let config = serde_json::from_value(json("huggingface/bert-classes/config.json")).expect("its config");
+    let config =
+        serde_json::from_value(json("huggingface/bert-classes/config.json")).expect("its config");
     let variables = variables(&case);
     let model = bert::BertModel::load(variables.clone(), &config).expect("its weights");
-    let [ids, types, mask] = ["input_ids", "token_type_ids", "attention_mask"].map(|name| case.oracle(name));
+    let [ids, types, mask] =
+        ["input_ids", "token_type_ids", "attention_mask"].map(|name| case.oracle(name));
     let hidden = model.forward(&ids, &types, Some(&mask)).expect("a pass");
     let first = hidden.narrow(1, 0, 1).and_then(|first| first.squeeze(1)).expect("a first token");
     let dense = |x: &Tensor, name: &str, rows| {
         let weight = variables.get((rows, 24), &format!("{name}.weight")).expect("a weight");
         let bias = variables.get(rows, &format!("{name}.bias")).expect("a bias");
-        x.matmul(&weight.t().expect("a matrix")).and_then(|y| y.broadcast_add(&bias)).expect("a product")
+        x.matmul(&weight.t().expect("a matrix"))
+            .and_then(|y| y.broadcast_add(&bias))
+            .expect("a product")
     };
     let first = first.contiguous().expect("memory");
     let pooled = dense(&first, "bert.pooler.dense", 24).tanh().expect("memory");

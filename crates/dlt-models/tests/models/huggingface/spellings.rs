@@ -27,14 +27,16 @@ fn read(case: &Case, tensors: Vec<(String, Tensor)>) -> (BTreeMap<String, Vec<u3
     write(folder.path(), SINGLE, tensors);
     let model = load(&case.spec, folder.path(), Kernels::Fused).expect("every weight");
     let architecture = architecture(&case.spec);
-    let weights = Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+    let weights =
+        Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
     (bits(&model), weights.unused().to_vec())
 }
 
 /// Whatever each tensor is called, the model is the same and every tensor is used.
 fn check_renamed(name: &'static str, rename: impl Fn(&str) -> String) {
     let case = Case::new(name);
-    let tensors: Vec<_> = case.file().into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+    let tensors: Vec<_> =
+        case.file().into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
     let is_renamed = tensors.iter().zip(case.file()).any(|((new, _), (old, _))| *new != old);
     assert!(is_renamed, "{name}: the test renames something");
     assert_eq!(read(&case, tensors), (bits(&case.model(Kernels::Fused)), Vec::new()), "{name}");
@@ -54,7 +56,8 @@ fn names_without_the_prefix_of_the_model_are_read() {
 fn norms_called_gamma_and_beta_are_read() {
     for name in ["bert-causal", "bert-masked", "bert-classes"] {
         check_renamed(name, |name| {
-            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            name.replace("LayerNorm.weight", "LayerNorm.gamma")
+                .replace("LayerNorm.bias", "LayerNorm.beta")
         });
     }
 }
@@ -66,7 +69,10 @@ fn names_of_a_running_vit_are_read() {
         let name = name.replace("attention.output.dense", "attention.o_proj");
         let name = name.replace("intermediate.dense", "mlp.fc1").replace("output.dense", "mlp.fc2");
         ["query", "key", "value"].iter().fold(name, |name, part| {
-            name.replace(&format!("attention.attention.{part}"), &format!("attention.{}_proj", &part[..1]))
+            name.replace(
+                &format!("attention.attention.{part}"),
+                &format!("attention.{}_proj", &part[..1]),
+            )
         })
     });
 }
@@ -74,7 +80,9 @@ fn names_of_a_running_vit_are_read() {
 #[test]
 fn a_bias_under_the_decoder_is_read() {
     for name in ["bert-causal", "bert-masked"] {
-        check_renamed(name, |name| name.replace("cls.predictions.bias", "cls.predictions.decoder.bias"));
+        check_renamed(name, |name| {
+            name.replace("cls.predictions.bias", "cls.predictions.decoder.bias")
+        });
     }
 }
 
@@ -93,7 +101,9 @@ fn law_types_of_half_the_width_are_read_exactly() {
         for dtype in [DType::F16, DType::BF16] {
             let case = Case::new(name);
             let cast = |dtype| {
-                move |(name, tensor): (String, Tensor)| (name, tensor.to_dtype(dtype).expect("a float"))
+                move |(name, tensor): (String, Tensor)| {
+                    (name, tensor.to_dtype(dtype).expect("a float"))
+                }
             };
             let halves: Vec<_> = case.file().into_iter().map(cast(dtype)).collect();
             let rounded: Vec<_> = halves.clone().into_iter().map(cast(DType::F32)).collect();
@@ -128,16 +138,20 @@ fn weights_in_several_files_are_read() {
 /// Copies of what is tied, and buffers, are no news; heads for something else are named.
 #[test]
 fn what_is_not_read_is_named() {
-    let extra = |name: &str| (name.to_owned(), Tensor::zeros(3, DType::U8, &Device::Cpu).expect("memory"));
+    let extra =
+        |name: &str| (name.to_owned(), Tensor::zeros(3, DType::U8, &Device::Cpu).expect("memory"));
     let case = Case::new("gpt2-causal");
     let mut tensors = case.file();
-    let table = tensors.iter().find(|(name, _)| name == "transformer.wte.weight").expect("there").1.clone();
+    let table =
+        tensors.iter().find(|(name, _)| name == "transformer.wte.weight").expect("there").1.clone();
     tensors.push(("lm_head.weight".to_owned(), table));
-    let buffers = ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "h.2.attn.bias"];
+    let buffers =
+        ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "h.2.attn.bias"];
     tensors.extend(buffers.map(extra));
     tensors.extend(["score.weight", "transformer.multiple_choice_head.summary.weight"].map(extra));
-    let named =
-        ["score.weight", "transformer.multiple_choice_head.summary.weight"].map(str::to_owned).to_vec();
+    let named = ["score.weight", "transformer.multiple_choice_head.summary.weight"]
+        .map(str::to_owned)
+        .to_vec();
     assert_eq!(read(&case, tensors), (bits(&case.model(Kernels::Fused)), named));
 
     let case = Case::new("bert-masked");
@@ -194,7 +208,8 @@ fn a_missing_head_is_told() {
     let mut spec = Spec { model: case.spec.model.clone(), ..Spec::default() };
     let holds = |spec: &Spec, name: &str| {
         let architecture = architecture(&spec.check().expect("a model"));
-        let weights = Weights::open(&case.folder, architecture.as_ref(), &Device::Cpu).expect("opened");
+        let weights =
+            Weights::open(&case.folder, architecture.as_ref(), &Device::Cpu).expect("opened");
         weights.holds(name)
     };
     assert!(holds(&spec, "transformer.wte.weight"));
@@ -242,7 +257,8 @@ fn rejects_tensors_that_the_model_would_compute_with() {
     let extra = |name: &str| {
         let name = name.to_owned();
         move |tensors: &mut Vec<(String, Tensor)>| {
-            tensors.push((name.clone(), Tensor::zeros(3, DType::F32, &Device::Cpu).expect("memory")));
+            tensors
+                .push((name.clone(), Tensor::zeros(3, DType::F32, &Device::Cpu).expect("memory")));
         }
     };
     let message = |name: &str| {
@@ -270,9 +286,13 @@ fn rejects_tensors_that_the_model_would_compute_with() {
 /// What wraps every name is taken off, and said.
 #[test]
 fn names_that_are_wrapped_are_read() {
-    for wrapper in
-        ["_orig_mod.", "module.", "base_model.model.", "module._orig_mod.", "base_model.model.module."]
-    {
+    for wrapper in [
+        "_orig_mod.",
+        "module.",
+        "base_model.model.",
+        "module._orig_mod.",
+        "base_model.model.module.",
+    ] {
         for name in ["gpt2-causal", "bert-classes", "llama-causal"] {
             check_renamed(name, |name| format!("{wrapper}{name}"));
         }
@@ -283,13 +303,19 @@ fn names_that_are_wrapped_are_read() {
             case.file().into_iter().map(|(name, t)| (format!("{wrapper}{name}"), t)),
         );
         let architecture = architecture(&case.spec);
-        let weights = Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
-        let note = format!("the names of the weights are read without the `{wrapper}` that all of them have");
+        let weights =
+            Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+        let note = format!(
+            "the names of the weights are read without the `{wrapper}` that all of them have"
+        );
         assert_eq!(weights.notes(), [note]);
     }
     // One that is not wrapped is another model's.
     let half = refusal_after("llama-causal", |tensors| tensors[0].0.insert_str(0, "module."));
-    assert!(half.contains("got 1 that such a model does not have: `module.lm_head.weight`"), "{half}");
+    assert!(
+        half.contains("got 1 that such a model does not have: `module.lm_head.weight`"),
+        "{half}"
+    );
 }
 
 /// `save_model` of safetensors writes a shared tensor once, and lists its other names in the metadata.
@@ -317,7 +343,8 @@ fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
     safetensors::serialize_to_file(&kept, Some(metadata), &file).expect("written");
 
     let architecture = architecture(&case.spec);
-    let weights = Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+    let weights =
+        Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
     assert_eq!(weights.tied_layers(architecture.as_ref()), [0, 0, 0]);
     assert_eq!(weights.notes(), ["25 of the weights are listed as other names of shared ones"]);
     let model = bits(&load(&case.spec, folder.path(), Kernels::Fused).expect("every weight"));
@@ -337,8 +364,12 @@ fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
     let case = Case::new("llama-tied");
     let bits_of = |change: fn(f64) -> f64| {
         let widened = |(name, tensor): (String, Tensor)| {
-            let wide = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all()).expect("memory");
-            let wide: Vec<_> = wide.to_vec1::<f64>().expect("f64").into_iter().map(change).collect();
+            let wide = tensor
+                .to_dtype(DType::F64)
+                .and_then(|tensor| tensor.flatten_all())
+                .expect("memory");
+            let wide: Vec<_> =
+                wide.to_vec1::<f64>().expect("f64").into_iter().map(change).collect();
             (name, Tensor::from_vec(wide, tensor.dims(), &Device::Cpu).expect("memory"))
         };
         read(&case, case.file().into_iter().map(widened).collect())
@@ -349,7 +380,8 @@ fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
     assert_eq!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON) / 6.0)).0, expected);
     assert_ne!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON))).0, expected);
     let refused = refusal_after("llama-tied", |tensors| {
-        let (_, tensor) = tensors.iter_mut().find(|(name, _)| name == "model.norm.weight").expect("there");
+        let (_, tensor) =
+            tensors.iter_mut().find(|(name, _)| name == "model.norm.weight").expect("there");
         *tensor = Tensor::full(-1e39_f64, 30, &Device::Cpu).expect("memory");
     });
     let expected = "FOLDER/model.safetensors: tensor `model.norm.weight`: expected numbers within the range of f32, got \
@@ -373,7 +405,10 @@ fn rejects_adapters_by_name() {
     write(folder.path(), SINGLE, case.file());
     std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("written");
     let refused = refusal(&case, folder.path());
-    assert!(refused.contains("expected the weights of a model, got adapter_config.json: merge"), "{refused}");
+    assert!(
+        refused.contains("expected the weights of a model, got adapter_config.json: merge"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -397,10 +432,15 @@ fn rejects_damaged_files() {
     assert!(refused(&huge).contains("its header claims 18446744073709551615 bytes"));
     let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
     assert!(refused(&header("{")).contains("EOF"));
-    let overflowing = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#;
-    assert!(refused(&[header(overflowing), vec![0; 4]].concat()).contains("cannot be at bytes 0 to 4"));
+    let overflowing =
+        r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#;
+    assert!(
+        refused(&[header(overflowing), vec![0; 4]].concat()).contains("cannot be at bytes 0 to 4")
+    );
     let backwards = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#;
-    assert!(refused(&[header(backwards), vec![0; 4]].concat()).contains("cannot be at bytes 4 to 0"));
+    assert!(
+        refused(&[header(backwards), vec![0; 4]].concat()).contains("cannot be at bytes 4 to 0")
+    );
     let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     assert!(refused(&[header(twice), vec![0; 4]].concat()).contains("`a` is there twice"));
 }
@@ -412,13 +452,19 @@ fn rejects_files_that_stand_for_weights() {
     for file in [SINGLE, "pytorch_model.bin"] {
         let path = folder.path().join(file);
         for (content, word) in [
-            ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "a Git LFS pointer"),
+            (
+                "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+                "a Git LFS pointer",
+            ),
             ("<!DOCTYPE html><html>", "a web page"),
             ("", "an empty file"),
         ] {
             std::fs::write(&path, content).expect("written");
             let message = refusal(&case, folder.path());
-            assert!(message.starts_with(&path.display().to_string()) && message.contains(word), "{message}");
+            assert!(
+                message.starts_with(&path.display().to_string()) && message.contains(word),
+                "{message}"
+            );
         }
         std::fs::remove_file(path).expect("there");
     }
@@ -434,7 +480,9 @@ fn rejects_an_index_that_leads_elsewhere() {
         refusal(&case, folder.path())
     };
     let named = |file: &str| refused(&json!({"weight_map": {"a": file}}).to_string());
-    for outside in ["../a.safetensors", "/etc/passwd", "..", ".", "", "deep/a.safetensors", "a/../../b"] {
+    for outside in
+        ["../a.safetensors", "/etc/passwd", "..", ".", "", "deep/a.safetensors", "a/../../b"]
+    {
         let expected = "`weight_map.a`: expected the name of a file in the same folder";
         assert_eq!(named(outside), format!("{}: {expected}, got \"{outside}\"", path.display()));
     }
@@ -443,11 +491,14 @@ fn rejects_an_index_that_leads_elsewhere() {
         named("a.safetensors"),
         format!("{}: {expected}", folder.path().join("a.safetensors").display())
     );
-    let missing = "expected the files that it names in its folder, got none called `absent.safetensors`";
+    let missing =
+        "expected the files that it names in its folder, got none called `absent.safetensors`";
     assert!(named("absent.safetensors").contains(missing), "{}", named("absent.safetensors"));
     assert!(refused("{}").ends_with("`weight_map`: expected an object, got nothing"));
     assert!(refused(r#"{"weight_map": 3}"#).ends_with("`weight_map`: expected an object, got 3"));
-    assert!(refused(r#"{"weight_map": {"a": 3}}"#).ends_with("`weight_map.a`: expected a word, got 3"));
+    assert!(
+        refused(r#"{"weight_map": {"a": 3}}"#).ends_with("`weight_map.a`: expected a word, got 3")
+    );
     assert!(refused("[]").ends_with("expected a JSON object"));
     assert!(refused("{").contains("not JSON"));
 }

@@ -23,8 +23,10 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn refusal(folder: &Path) -> String {
-    let message =
-        load(&Case::new(MODEL).spec, folder, Kernels::Fused).map(|_| ()).expect_err("refused").to_string();
+    let message = load(&Case::new(MODEL).spec, folder, Kernels::Fused)
+        .map(|_| ())
+        .expect_err("refused")
+        .to_string();
     message.replace(&format!("{}", folder.display()), "FOLDER")
 }
 
@@ -79,8 +81,12 @@ fn law_damaged_files_are_refused_or_the_same() {
     for name in ["archive.bin", "old.bin"] {
         let whole = fixture(name);
         for part in 0..60 {
-            std::fs::write(folder.path().join(SINGLE), &whole[..whole.len() * part / 60]).expect("written");
-            assert!(load(&case.spec, folder.path(), Kernels::Fused).is_err(), "{name} cut at {part}/60");
+            std::fs::write(folder.path().join(SINGLE), &whole[..whole.len() * part / 60])
+                .expect("written");
+            assert!(
+                load(&case.spec, folder.path(), Kernels::Fused).is_err(),
+                "{name} cut at {part}/60"
+            );
         }
         for at in (0..whole.len()).step_by(97) {
             let mut damaged = whole.clone();
@@ -99,7 +105,9 @@ fn law_damaged_files_are_refused_or_the_same() {
 fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in entries {
-        writer.start_file(*name, SimpleFileOptions::default().compression_method(method)).expect("an entry");
+        writer
+            .start_file(*name, SimpleFileOptions::default().compression_method(method))
+            .expect("an entry");
         writer.write_all(bytes).expect("memory");
     }
     writer.finish().expect("an archive").into_inner()
@@ -107,7 +115,8 @@ fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
 
 /// The pickle of a dictionary with one tensor.
 fn pickle(name: &str, storage: &str, offset: u8, size: u8, stride: u8, count: u32) -> Vec<u8> {
-    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let text =
+        |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     [
         &b"\x80\x02}"[..],
         &text(name),
@@ -135,10 +144,17 @@ fn rejects_tensors_that_leave_their_storage() {
     let floats = [0; 72];
     let none = "FOLDER/pytorch_model.bin: not a file of tensors that torch.save wrote: ";
     // As it is meant: the file is read, and lacks the rest of the model.
-    let right = refusal_of_tensor(&pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18), &floats);
+    let right =
+        refusal_of_tensor(&pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18), &floats);
     assert!(right.ends_with("it is missing in FOLDER"), "{right}");
     for (offset, size, stride, count, message) in [
-        (1, 18, 1, 18, "expected a view of the 18 numbers of its storage, got offset 1, sizes [18]"),
+        (
+            1,
+            18,
+            1,
+            18,
+            "expected a view of the 18 numbers of its storage, got offset 1, sizes [18]",
+        ),
         (0, 18, 2, 18, "expected a view of the 18 numbers of its storage"),
         (0, 255, 0, 18, "expected a view of the 18 numbers of its storage"),
         (18, 1, 1, 18, "expected a view of the 18 numbers of its storage"),
@@ -158,13 +174,20 @@ fn rejects_tensors_that_leave_their_storage() {
 fn rejects_files_of_torch_that_hold_something_else() {
     let none = "FOLDER/pytorch_model.bin: not a file of tensors that torch.save wrote: ";
     let tensor = pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18);
-    let archived = |entries: &[(&str, &[u8])]| refusal_of(&archive(entries, CompressionMethod::Stored));
+    let archived =
+        |entries: &[(&str, &[u8])]| refusal_of(&archive(entries, CompressionMethod::Stored));
     for (refused, message) in [
         (refusal_of(b"weights"), "expected a zip archive or a pickle, got something else"),
         (refusal_of(b"\x80\x02}."), "expected 1 more bytes, got 0"),
         (archived(&[("x/other", b"")]), "expected one data.pkl, got 0"),
-        (archived(&[("x/data.pkl", &tensor), ("y/data.pkl", &tensor)]), "expected one data.pkl, got 2"),
-        (archived(&[("x/data.pkl", &tensor), ("x/byteorder", b"big")]), "expected the byte order little"),
+        (
+            archived(&[("x/data.pkl", &tensor), ("y/data.pkl", &tensor)]),
+            "expected one data.pkl, got 2",
+        ),
+        (
+            archived(&[("x/data.pkl", &tensor), ("x/byteorder", b"big")]),
+            "expected the byte order little",
+        ),
         (
             archived(&[("x/data.pkl", b")."), ("x/data/0", &[])]),
             "expected a dictionary of tensors, got a tuple",
@@ -180,7 +203,8 @@ fn rejects_files_of_torch_that_hold_something_else() {
     ] {
         assert!(refused.starts_with(none) && refused.contains(message), "{message} in {refused}");
     }
-    let whole = refusal_of_tensor(&pickle("model.norm.weight", "LongStorage", 0, 18, 1, 18), &[0; 144]);
+    let whole =
+        refusal_of_tensor(&pickle("model.norm.weight", "LongStorage", 0, 18, 1, 18), &[0; 144]);
     assert!(
         whole.contains("is missing") || whole.contains("expected F32, F64, F16 or BF16, got Long"),
         "{whole}"
@@ -194,11 +218,16 @@ fn rejects_numbers_beyond_the_range_of_f32() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut bytes = fixture("views.bin");
     // The storage of F64 numbers is the only long stretch: its place is that of the first number of the table.
-    let (_, table) = case.file().into_iter().find(|(name, _)| name == "model.norm.weight").expect("there");
+    let (_, table) =
+        case.file().into_iter().find(|(name, _)| name == "model.norm.weight").expect("there");
     let first = f64::from(table.to_vec1::<f32>().expect("f32")[0]).to_le_bytes();
     let at = bytes.windows(8).position(|window| window == first).expect("there");
     bytes[at..at + 8].copy_from_slice(&1e300_f64.to_le_bytes());
     // The checksum of the archive tells the change first.
     std::fs::write(folder.path().join(SINGLE), &bytes).expect("written");
-    assert!(refusal(folder.path()).contains("its storage is damaged"), "{}", refusal(folder.path()));
+    assert!(
+        refusal(folder.path()).contains("its storage is damaged"),
+        "{}",
+        refusal(folder.path())
+    );
 }

@@ -31,7 +31,10 @@ impl Rules<'_> {
             "tying.grow",
             &[],
             || tying.decision != Decision::Split || !tying.grow.is_empty(),
-            || "at least one time where tying.decision is \"split\": nothing else is decided".into(),
+            || {
+                "at least one time where tying.decision is \"split\": nothing else is decided"
+                    .into()
+            },
         );
         self.holds(
             "tying.initial",

@@ -85,8 +85,10 @@ impl Rules<'_> {
             || original_context.round() >= 1.0,
             || "at least one token of the original context".into(),
         );
-        let has_factor =
-            matches!(rotary_kind, RotaryKind::Yarn | RotaryKind::YarnUnrounded | RotaryKind::LongRope);
+        let has_factor = matches!(
+            rotary_kind,
+            RotaryKind::Yarn | RotaryKind::YarnUnrounded | RotaryKind::LongRope
+        );
         self.holds(
             "model.rotary_attention",
             &["model.rotary_kind"],

@@ -5,11 +5,16 @@ use super::{VIT, all_pass, each_breaks, violations_of};
 use crate::with;
 
 /// A BERT that predicts hidden tokens.
-const MASKED: [&str; 3] = ["model.architecture=bert", "model.objective=masked-token", "model.attention=full"];
+const MASKED: [&str; 3] =
+    ["model.architecture=bert", "model.objective=masked-token", "model.attention=full"];
 
 /// A BERT that predicts classes.
-const CLASSES: [&str; 4] =
-    ["model.architecture=bert", "model.objective=classes", "model.attention=full", "model.pooling=first"];
+const CLASSES: [&str; 4] = [
+    "model.architecture=bert",
+    "model.objective=classes",
+    "model.attention=full",
+    "model.pooling=first",
+];
 
 #[test]
 fn rejects_pictures_whose_tokens_cannot_be_counted() {
@@ -27,9 +32,21 @@ fn rejects_pictures_whose_tokens_cannot_be_counted() {
 #[test]
 fn rejects_an_objective_that_a_family_does_not_have() {
     each_breaks(&[
-        (&["model.architecture=vit"], "model.objective", "is \"next-token\": must be \"classes\" in vit"),
-        (&[&VIT[..], &["model.objective=masked-token"]].concat(), "model.objective", "\"classes\" in vit"),
-        (&["model.objective=masked-token"], "model.objective", "must be \"masked-token\" in bert only"),
+        (
+            &["model.architecture=vit"],
+            "model.objective",
+            "is \"next-token\": must be \"classes\" in vit",
+        ),
+        (
+            &[&VIT[..], &["model.objective=masked-token"]].concat(),
+            "model.objective",
+            "\"classes\" in vit",
+        ),
+        (
+            &["model.objective=masked-token"],
+            "model.objective",
+            "must be \"masked-token\" in bert only",
+        ),
         (&[&MASKED[..], &["model.architecture=llama"]].concat(), "model.objective", "in bert only"),
     ]);
     let of_classes = |family| [family, "model.objective=classes"];
@@ -64,13 +81,21 @@ fn rejects_an_attention_that_sees_what_is_to_be_predicted_or_too_little() {
 fn rejects_a_pooling_of_positions_that_see_too_little() {
     let classes = "model.objective=classes";
     each_breaks(&[
-        (&[classes, "model.pooling=first"], "model.pooling", "the first position sees nothing else"),
+        (
+            &[classes, "model.pooling=first"],
+            "model.pooling",
+            "the first position sees nothing else",
+        ),
         (
             &[&CLASSES[..], &["model.pooling=last-real"]].concat(),
             "model.pooling",
             "must be \"first\" or \"mean\" where every position sees all",
         ),
-        (&[&VIT[..], &["model.pooling=last-position"]].concat(), "model.pooling", "\"first\" or \"mean\""),
+        (
+            &[&VIT[..], &["model.pooling=last-position"]].concat(),
+            "model.pooling",
+            "\"first\" or \"mean\"",
+        ),
     ]);
     all_pass(&[
         &[classes, "model.pooling=last-real"],
@@ -97,9 +122,16 @@ fn rejects_patches_that_do_not_divide_the_picture() {
 #[test]
 fn rejects_positions_of_a_picture_that_are_not_its_tokens() {
     for wrong in ["model.positions=64", "model.positions=66", "model.positions=128"] {
-        each_breaks(&[(&[&VIT[..], &[wrong]].concat(), "model.positions", "must be \"auto\" in vit")]);
+        each_breaks(&[(
+            &[&VIT[..], &[wrong]].concat(),
+            "model.positions",
+            "must be \"auto\" in vit",
+        )]);
     }
-    all_pass(&[&[&VIT[..], &["model.positions=65"]].concat(), &[&VIT[..], &["model.context=2"]].concat()]);
+    all_pass(&[
+        &[&VIT[..], &["model.positions=65"]].concat(),
+        &[&VIT[..], &["model.context=2"]].concat(),
+    ]);
 }
 
 #[test]
@@ -112,7 +144,11 @@ fn rejects_heads_of_keys_that_do_not_divide_the_heads() {
         (&[llama, "model.key_heads=0"], "model.key_heads", "from 1"),
         (&["model.key_heads=2"], "model.key_heads", rule),
     ]);
-    all_pass(&[&[llama, "model.key_heads=1"], &[llama, "model.key_heads=2"], &["model.key_heads=4"]]);
+    all_pass(&[
+        &[llama, "model.key_heads=1"],
+        &[llama, "model.key_heads=2"],
+        &["model.key_heads=4"],
+    ]);
 }
 
 #[test]
@@ -124,8 +160,16 @@ fn rejects_rotary_positions_that_cannot_turn_or_stretch() {
             "model.heads",
             "must be so many that model.width = 12 gives each an even width",
         ),
-        (&["model.rotary_stretch=[8, 4, 4, 8192]"], "model.rotary_stretch", "above that of the low bound"),
-        (&["model.rotary_stretch=[8, 4, 1, 8192]"], "model.rotary_stretch", "above that of the low bound"),
+        (
+            &["model.rotary_stretch=[8, 4, 4, 8192]"],
+            "model.rotary_stretch",
+            "above that of the low bound",
+        ),
+        (
+            &["model.rotary_stretch=[8, 4, 1, 8192]"],
+            "model.rotary_stretch",
+            "above that of the low bound",
+        ),
         (&["model.rotary_stretch=[0, 1, 4, 8192]"], "model.rotary_stretch", "each above 0"),
         (&["model.rotary_base=0"], "model.rotary_base", "above 0"),
     ]);
@@ -145,7 +189,11 @@ fn rejects_what_only_llama_has_elsewhere() {
         each_breaks(&[(&[wrong], key, "must be \"auto\" but in llama")]);
         all_pass(&[&["model.architecture=llama", wrong]]);
     }
-    each_breaks(&[(&["model.rotary_kind=yarn"], "model.rotary_kind", "must be \"llama3\" but in llama")]);
+    each_breaks(&[(
+        &["model.rotary_kind=yarn"],
+        "model.rotary_kind",
+        "must be \"llama3\" but in llama",
+    )]);
 }
 
 #[test]
@@ -161,7 +209,10 @@ fn rejects_heads_and_windows_that_cannot_be() {
         (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
     ]);
     // Heads of their own width need not divide that of the stream.
-    all_pass(&[&[llama, "model.heads=5", "model.head_width=6"], &[llama, "model.attention_window=128"]]);
+    all_pass(&[
+        &[llama, "model.heads=5", "model.head_width=6"],
+        &[llama, "model.attention_window=128"],
+    ]);
 }
 
 #[test]
@@ -172,7 +223,11 @@ fn rejects_rotary_kinds_without_what_they_need() {
     let two = "must be 2 numbers, one for each frequency";
     let none = "must be empty unless model.rotary_kind is \"longrope\"";
     each_breaks(&[
-        (&with(&["model.rotary_short=[1.0]", "model.rotary_long=[1.0, 2.0]"]), "model.rotary_short", two),
+        (
+            &with(&["model.rotary_short=[1.0]", "model.rotary_long=[1.0, 2.0]"]),
+            "model.rotary_short",
+            two,
+        ),
         (&with(&["model.rotary_short=[1.0, 2.0]"]), "model.rotary_long", two),
         (&[llama, "model.rotary_short=[1.0]"], "model.rotary_short", none),
         (
@@ -190,7 +245,11 @@ fn rejects_rotary_kinds_without_what_they_need() {
             "model.rotary_stretch",
             "a factor of at least 1",
         ),
-        (&[llama, "model.rotary_stretch=[2, 1, 4, 0.4]"], "model.rotary_stretch", "at least one token"),
+        (
+            &[llama, "model.rotary_stretch=[2, 1, 4, 0.4]"],
+            "model.rotary_stretch",
+            "at least one token",
+        ),
         (&[llama, "model.rotary_base=0.5"], "model.rotary_base", "must be at least 1"),
         (
             &[llama, "model.rotary_kind=yarn", "model.rotary_base=1"],
@@ -214,11 +273,18 @@ fn rejects_rotary_kinds_without_what_they_need() {
 fn rejects_what_is_for_classes_where_none_are_predicted() {
     for (key, value, rule) in [
         ("training.trains", "head", "must be \"all\" unless model.objective is \"classes\""),
-        ("agent.reward", "accuracy", "must be an accuracy only where model.objective is \"classes\""),
+        (
+            "agent.reward",
+            "accuracy",
+            "must be an accuracy only where model.objective is \"classes\"",
+        ),
         ("agent.reward", "neg-accuracy", "an accuracy only where"),
     ] {
         let assignment: &str = &format!("{key}={value}");
-        each_breaks(&[(&[assignment], key, rule), (&[&MASKED[..], &[assignment]].concat(), key, rule)]);
+        each_breaks(&[
+            (&[assignment], key, rule),
+            (&[&MASKED[..], &[assignment]].concat(), key, rule),
+        ]);
         all_pass(&[&["model.objective=classes", assignment], &[&VIT[..], &[assignment]].concat()]);
     }
 }

@@ -25,7 +25,10 @@ impl Found {
         let mut found = Self { tensors: BTreeMap::new(), storages: BTreeMap::new() };
         for (name, value) in entries {
             let Value::Text(name) = pickle.get(*name) else {
-                return Err(format!("expected the name of a tensor, got {}", pickle.get(*name).kind()));
+                return Err(format!(
+                    "expected the name of a tensor, got {}",
+                    pickle.get(*name).kind()
+                ));
             };
             let view = found.tensor(pickle, *value).map_err(|why| format!("`{name}`: {why}"))?;
             if found.tensors.insert(name.clone(), view).is_some() {
@@ -56,7 +59,11 @@ impl Found {
         Err("expected a tensor, got wrappers of wrappers".to_owned())
     }
 
-    fn view(&mut self, pickle: &Pickle, [storage, offset, sizes, strides]: [Id; 4]) -> Result<View, String> {
+    fn view(
+        &mut self,
+        pickle: &Pickle,
+        [storage, offset, sizes, strides]: [Id; 4],
+    ) -> Result<View, String> {
         let sizes_of = |value: Id| match pickle.get(value) {
             Value::Tuple(items) | Value::List(items) if items.len() <= MOST_DIMENSIONS => {
                 items.iter().map(|item| size(pickle, *item)).collect::<Result<Vec<_>, _>>()
@@ -121,7 +128,12 @@ impl View {
         if self.shape.contains(&0) {
             return 0;
         }
-        1 + self.shape.iter().zip(&self.strides).map(|(size, stride)| (size - 1) * stride).sum::<usize>()
+        1 + self
+            .shape
+            .iter()
+            .zip(&self.strides)
+            .map(|(size, stride)| (size - 1) * stride)
+            .sum::<usize>()
     }
 
     pub(super) fn is_contiguous(&self) -> bool {
@@ -154,7 +166,8 @@ impl View {
     /// Refuses a view that leaves its storage, or shows more numbers than it has.
     fn check(&self, count: usize) -> Result<(), String> {
         let fits = || {
-            let numbers = self.shape.iter().try_fold(1_usize, |all, size| all.checked_mul(*size))?;
+            let numbers =
+                self.shape.iter().try_fold(1_usize, |all, size| all.checked_mul(*size))?;
             let mut last = self.offset;
             for (size, stride) in self.shape.iter().zip(&self.strides) {
                 last = last.checked_add(size.saturating_sub(1).checked_mul(*stride)?)?;
