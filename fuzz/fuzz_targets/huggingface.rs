@@ -26,7 +26,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
 // index, and the bytes of a pytorch_model.bin.
 fuzz_target!(|bytes: &[u8]| {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
-    let (config, rest) = (&bytes[..line], bytes.get(line + 1..).unwrap_or_default());
+    let config = &bytes[..line];
+    let rest = bytes.get(line + 1..).unwrap_or_default();
     let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
     let tensors = [&(header as u64).to_le_bytes(), rest].concat();
     let path = |name: &str| FOLDER.join(name);

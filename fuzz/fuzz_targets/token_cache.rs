@@ -27,7 +27,8 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("dlt-fuzz-cache-{}", std::process::id()));
     let cache = folder.join("cache");
     fs::create_dir_all(&folder).expect("a temporary folder");
-    let (text, tokenizer) = (folder.join("text.txt"), folder.join("tokenizer.json"));
+    let text = folder.join("text.txt");
+    let tokenizer = folder.join("tokenizer.json");
     fs::write(&text, "a b c c b a b a c ".repeat(20)).expect("written");
     fs::write(&tokenizer, TOKENIZER).expect("written");
     let path = |path: &PathBuf| path.display().to_string();

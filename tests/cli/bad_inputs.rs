@@ -330,7 +330,8 @@ fn answer(mut command: Command, what: &str) -> (Option<i32>, String, String) {
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
-    let (mut out, mut err) = (String::new(), String::new());
+    let mut out = String::new();
+    let mut err = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     (status.code(), out, err)

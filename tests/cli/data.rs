@@ -105,7 +105,8 @@ fn every_task_with_classes_of_the_catalogue_is_fetched_and_trained_on() {
     let world = World::new();
     let mut trained = 0;
     for entry in CATALOGUE.iter().filter(|entry| entry.task != Task::LanguageModel) {
-        let (name, out) = (entry.name, entry.name.replace('/', "-"));
+        let name = entry.name;
+        let out = entry.name.replace('/', "-");
         let mut arguments = vec!["train", "--steps", "3", "--data", name, "--out", &out, "--quiet"];
         arguments.extend(match entry.task {
             Task::Images => ["--preset", "vit-cifar", "--set", "model.width=32"],
@@ -350,7 +351,8 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
     };
     let drip = || Fault::Drip { bytes: 60_000, pause: Duration::from_millis(40) };
     let arguments = ["data", "tokenize", "hf:someone/words"];
-    let (undisturbed, killed) = (World::new(), World::new());
+    let undisturbed = World::new();
+    let killed = World::new();
     for world in [&undisturbed, &killed] {
         world.hub.serve(repository());
         world.hub.misbehave(Place::Content, usize::MAX, drip());
@@ -358,8 +360,8 @@ fn a_process_that_is_killed_anywhere_ends_with_the_same_files_byte_for_byte() {
     undisturbed.dlt(&arguments).ok();
     killed_after(&killed, &arguments, &[30, 150, 300, 450, 600, 750, 900, 1_100, 1_400]);
     for folder in ["cache", "hf"] {
-        let (expected, ours) =
-            (tree(&undisturbed.place.path(folder)), tree(&killed.place.path(folder)));
+        let expected = tree(&undisturbed.place.path(folder));
+        let ours = tree(&killed.place.path(folder));
         assert!(!expected.is_empty());
         assert_eq!(ours.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         assert!(ours == expected, "files in {folder} differ");

@@ -26,7 +26,8 @@ fn tensors(place: &Workplace, file: &str) -> Tensors {
 }
 
 fn write(place: &Workplace, file: &str, tensors: &Tensors, metadata: &BTreeMap<String, String>) {
-    let (mut header, mut data) = (Map::new(), Vec::new());
+    let mut header = Map::new();
+    let mut data = Vec::new();
     header.insert("__metadata__".to_owned(), json!(metadata));
     for (name, (entry, bytes)) in tensors {
         let mut entry = entry.clone();

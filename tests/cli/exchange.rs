@@ -91,8 +91,8 @@ fn law_scaled_branches_leave_in_the_weights() {
             let back = format!("back-{format}");
             let said = place.dlt(&["export", "run", "--format", format, "--out", format]).ok();
             assert!(said.err.contains("tying.residual_scale"), "{}", said.err);
-            let (spec, card) =
-                (format!("{format}/spec.toml"), place.read(&format!("{format}/README.md")));
+            let spec = format!("{format}/spec.toml");
+            let card = place.read(&format!("{format}/README.md"));
             assert!(place.read(&spec).contains("residual_scale = \"none\""), "{kind:?} {format}");
             assert!(card.contains("0.250, 0.250, 0.250, 0.250"), "{card}");
             place.dlt(&["import", format, "--out", &back]).ok();
@@ -194,8 +194,10 @@ fn the_compact_form_is_smaller_by_the_share_of_tied_weights() {
         fs::read(place.path("run/model.safetensors")).unwrap()
     );
     // Width 16: a block has 12 C^2 + 13 C, what is outside of blocks (V + T + 2) C.
-    let (block, shared) = (12 * 256 + 13 * 16, (257 + 40 + 2) * 16);
-    let (stored, expanded) = (4 * (shared + block), 4 * (shared + 4 * block));
+    let block = 12 * 256 + 13 * 16;
+    let shared = (257 + 40 + 2) * 16;
+    let stored = 4 * (shared + block);
+    let expanded = 4 * (shared + 4 * block);
     let share = format!("{:.3}", stored as f64 / expanded as f64);
     let digits: String = said.chars().filter(|letter| *letter != ',').collect();
     for number in [stored.to_string(), expanded.to_string(), share] {

@@ -110,7 +110,8 @@ fn scaled_branches_are_held_with_the_tying() {
 fn a_frozen_body_stays_as_it_is_to_the_last_bit() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &TIED);
-    let (before, steps) = (weights(&place, "run"), ["--steps", "4", "--set", "training.batch=8"]);
+    let before = weights(&place, "run");
+    let steps = ["--steps", "4", "--set", "training.batch=8"];
     finetune(&place, "run", "frozen", &[&steps[..], &["--freeze"]].concat());
     let after = weights(&place, "frozen");
     let new: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
@@ -160,7 +161,8 @@ fn the_reference_reads_classes_as_its_code_does() {
 
 #[test]
 fn a_task_of_the_hub_is_fetched() {
-    let (place, hub) = (place(), StandIn::start());
+    let place = place();
+    let hub = StandIn::start();
     catalogue(96).into_iter().for_each(|repository| hub.serve(repository));
     train(&place, Kind::Gpt2, "run", &TIED);
     for task in ["glue/cola", "glue/mrpc"] {

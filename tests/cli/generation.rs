@@ -154,7 +154,8 @@ fn a_penalty_makes_repetition_rarer() {
         letters.dedup();
         letters.len()
     };
-    let (free, penalised) = (distinct(&[]), distinct(&["--repetition-penalty", "100"]));
+    let free = distinct(&[]);
+    let penalised = distinct(&["--repetition-penalty", "100"]);
     assert!(penalised > free, "{penalised} distinct characters, {free} without a penalty");
 }
 

@@ -187,7 +187,9 @@ fn kill(place: &Workplace, most: usize) {
     let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);
     assert!(alone.wait().unwrap().success(), "{}", said(alone));
     let whole = began.elapsed();
-    let (mut moments, mut kills, mut rounds) = (Moments(SEED), 0, 0);
+    let mut moments = Moments(SEED);
+    let mut kills = 0;
+    let mut rounds = 0;
     while kills < most {
         let run = format!("killed-{rounds}");
         rounds += 1;

@@ -22,7 +22,8 @@ fn number(line: &Value, key: &str) -> f64 {
 
 /// Our kernels' memory is what is predicted; candle's own operations take more.
 fn assert_predicted(figures: &Value) {
-    let (peak, predicted) = (number(figures, "peak_rss_mb"), number(figures, "predicted_peak_mb"));
+    let peak = number(figures, "peak_rss_mb");
+    let predicted = number(figures, "predicted_peak_mb");
     match cfg!(feature = "composed") {
         true => assert!(predicted < (1.0 + MEMORY_TOLERANCE) * peak, "{figures}"),
         false => assert!((predicted / peak - 1.0).abs() < MEMORY_TOLERANCE, "{figures}"),
@@ -212,8 +213,8 @@ fn a_step_of_every_architecture_is_measured() {
         let arguments =
             ["bench", "step", "--preset", preset, "--tying", tying, "--steps", "1", "--json"];
         let figures = line(&place.dlt(&arguments).ok().out);
-        let (measured, predicted) =
-            (number(&figures, "peak_rss_mb"), number(&figures, "predicted_peak_mb"));
+        let measured = number(&figures, "peak_rss_mb");
+        let predicted = number(&figures, "predicted_peak_mb");
         assert!(
             number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0,
             "{preset}"

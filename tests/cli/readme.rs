@@ -80,8 +80,10 @@ fn commands() -> Vec<&'static str> {
 
 /// Words as a shell splits them, up to a comment; README quotes with double quotes only.
 fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut is_quoted, mut is_open) =
-        (Vec::new(), String::new(), false, false);
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut is_quoted = false;
+    let mut is_open = false;
     for letter in line.chars() {
         match letter {
             '"' => (is_quoted, is_open) = (!is_quoted, true),
@@ -213,7 +215,9 @@ fn xtask() -> Command {
 #[test]
 fn every_command_of_the_readme_works_in_its_order() {
     let world = world();
-    let (mut of_dlt, mut of_tasks, mut of_tests) = (0, 0, 0);
+    let mut of_dlt = 0;
+    let mut of_tasks = 0;
+    let mut of_tests = 0;
     let mut failures = String::new();
     for line in commands() {
         let outcome = match Step::of(line) {

@@ -105,7 +105,8 @@ fn a_second_process_is_told_who_holds_the_folder() {
 
 /// Every file of a run folder by its path in it.
 fn files(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u8>> {
-    let (root, mut files) = (place.path(run), BTreeMap::new());
+    let root = place.path(run);
+    let mut files = BTreeMap::new();
     for folder in [root.clone(), root.join("checkpoint"), root.join("tensorboard")] {
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -126,7 +127,8 @@ fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone(
     let saves =
         ["--set", "checkpoint.every_steps=2", "--set", "evaluation.every_steps=3", "--tensorboard"];
     for (round, ms) in [0, 3, 9, 20].into_iter().enumerate() {
-        let (run, moved) = (format!("run-{round}"), format!("moved-{round}"));
+        let run = format!("run-{round}");
+        let moved = format!("moved-{round}");
         let (child, lines) = started(&place, &run, &saves);
         std::thread::sleep(std::time::Duration::from_millis(ms));
         send("-STOP", &child);

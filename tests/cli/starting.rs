@@ -133,7 +133,8 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     };
     let files = ["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"];
     let small = repository("someone/small", &files[..3]);
-    let (hub, pinned) = (StandIn::start(), format!("hf:someone/small@{}", small.commit()));
+    let hub = StandIn::start();
+    let pinned = format!("hf:someone/small@{}", small.commit());
     hub.serve(small);
     hub.serve(repository("someone/whole", &files));
     let dlt = |arguments: &[&str], is_offline: bool| -> Said {

@@ -76,7 +76,8 @@ fn law_a_killed_and_resumed_run_has_the_events_of_one_that_was_left_alone() {
     // A run that has an event file goes on with it.
     place.dlt(&["train", "--resume", "killed", "--threads", "1", "--quiet"]).ok();
     assert_eq!(event_file(&place, "killed"), before);
-    let (whole, killed) = (events(&place, "whole"), events(&place, "killed"));
+    let whole = events(&place, "whole");
+    let killed = events(&place, "killed");
     assert!(killed.iter().filter_map(step).eq(1..=40));
     assert!(whole[1].wall_time > whole[0].wall_time);
     assert_eq!(timeless(whole), timeless(killed));

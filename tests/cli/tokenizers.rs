@@ -81,7 +81,8 @@ fn with_template(place: &Workplace, file: &str) {
 #[test]
 fn regression_a_run_keeps_its_tokenizer() {
     let place = own_tokenizer();
-    let (expected, made) = (loss(&place, "run"), fs::read(place.path("tok.json")).unwrap());
+    let expected = loss(&place, "run");
+    let made = fs::read(place.path("tok.json")).unwrap();
     assert_eq!(fs::read(place.path("run/companions/tokenizer.json")).unwrap(), made);
     make_tokenizer(&place, "other.txt", "300", "tok.json");
     assert_ne!(fs::read(place.path("tok.json")).unwrap(), made);
@@ -309,8 +310,8 @@ fn the_marks_of_a_template_go_with_the_model() {
     let text = "To be, or not to be: that is the question.";
     place.write("short.txt", text);
     place.write("spelled.txt", format!("<|endoftext|>{text}"));
-    let (marked, spelled) =
-        (loss_of_text(&place, "marked", "short.txt"), loss_of_text(&place, "bare", "spelled.txt"));
+    let marked = loss_of_text(&place, "marked", "short.txt");
+    let spelled = loss_of_text(&place, "bare", "spelled.txt");
     assert_eq!(marked, spelled);
     assert_ne!(marked, loss_of_text(&place, "bare", "short.txt"));
     let prompt = |run: &str| -> Value {
@@ -360,12 +361,14 @@ fn a_vocabulary_that_has_grown_gets_rows() {
         candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()
     };
     place.dlt(&["export", "grown", "--format", "hf", "--out", "grown-hf"]).ok();
-    let (before, after) = (weights("hf"), weights("grown-hf"));
+    let before = weights("hf");
+    let after = weights("grown-hf");
     for name in ["model.embed_tokens.weight", "lm_head.weight"] {
         let rows = |all: &std::collections::HashMap<String, candle_core::Tensor>| {
             all[name].to_vec2::<f32>().unwrap()
         };
-        let (before, after) = (rows(&before), rows(&after));
+        let before = rows(&before);
+        let after = rows(&after);
         assert_eq!((before.len(), after.len()), (257, 258), "{name}");
         assert_eq!(before, after[..257], "{name}");
         let mean =

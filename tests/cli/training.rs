@@ -186,7 +186,8 @@ fn the_last_evaluation_is_bounded_on_request_and_says_so() {
         row["tokens"].as_u64().unwrap()
     };
     assert!(last("some") < last("all"));
-    let (some, all) = (place.json("some/summary.json"), place.json("all/summary.json"));
+    let some = place.json("some/summary.json");
+    let all = place.json("all/summary.json");
     assert_eq!(
         (&some["final_windows"], &all["final_windows"]),
         (&4.into(), &serde_json::Value::Null)

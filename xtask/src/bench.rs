@@ -177,7 +177,8 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
         )?,
     };
     let child = arguments.kernel_child(&program);
-    let (mut rounds, mut failures) = (Vec::new(), 0);
+    let mut rounds = Vec::new();
+    let mut failures = 0;
     for number in 1..=arguments.rounds.get() {
         let round = match child.run(arguments.limit()) {
             Ok(finished) => {
@@ -208,7 +209,8 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
     let peer = match (arguments.ours_only, arguments.dry_run) {
         (true, _) => None,
         (false, true) => {
-            let (python, versions) = (peer::candidates(root, python).remove(0), String::new());
+            let python = peer::candidates(root, python).remove(0);
+            let versions = String::new();
             Some(Peer { python, script: PathBuf::from(decode::SCRIPT), versions })
         }
         (false, false) => match peer::find(root, python, Some(&script)) {

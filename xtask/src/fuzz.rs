@@ -151,7 +151,8 @@ mod tests {
         let targets = targets(&folder).unwrap();
         assert!(targets.len() >= 6, "{targets:?}");
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        let (manifest, guide) = (read("Cargo.toml"), read("README.md"));
+        let manifest = read("Cargo.toml");
+        let guide = read("README.md");
         for target in targets {
             assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
             assert!(guide.contains(&format!("| `{target}` |")), "{target}");

@@ -262,7 +262,8 @@ mod tests {
     fn a_failure_is_noted_with_the_end_of_what_was_written() {
         let mut failed = Vec::new();
         note(&mut failed, "a", &Attempt::default());
-        let (written, failure) = ("one\n\ntwo\n".to_owned(), Some("exit status: 1".to_owned()));
+        let written = "one\n\ntwo\n".to_owned();
+        let failure = Some("exit status: 1".to_owned());
         note(&mut failed, "b", &Attempt { written, failure });
         assert_eq!(failed, ["b: exit status: 1\n    one\n    two"]);
     }

@@ -94,7 +94,9 @@ fn date(seconds_since_1970: u64) -> String {
     let is_leap = |year: u64| {
         (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
     };
-    let (mut days, mut year, mut month) = (seconds_since_1970 / 86_400, 1970, 0);
+    let mut days = seconds_since_1970 / 86_400;
+    let mut year = 1970;
+    let mut month = 0;
     while days >= if is_leap(year) { 366 } else { 365 } {
         days -= if is_leap(year) { 366 } else { 365 };
         year += 1;

@@ -108,7 +108,8 @@ impl Steps {
 /// As one would type it, with what it adds to the environment.
 fn command_line(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
-        let (name, value) = (name.to_string_lossy(), value?.to_string_lossy());
+        let name = name.to_string_lossy();
+        let value = value?.to_string_lossy();
         // The rest of the search path is the machine's own.
         let value =
             if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };

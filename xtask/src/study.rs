@@ -379,7 +379,8 @@ impl<'a> Study<'a> {
     }
 
     fn draw(&self, drawings: impl IntoIterator<Item = Drawing>) -> Result<()> {
-        let (dlt, folder) = (self.dlt()?, self.store.root().join(results::FIGURES));
+        let dlt = self.dlt()?;
+        let folder = self.store.root().join(results::FIGURES);
         for drawing in drawings {
             for file in drawing.draw(&dlt, &self.store, &folder)? {
                 writeln!(io::stdout().lock(), "wrote {}", file.display())?;

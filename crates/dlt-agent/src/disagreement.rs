@@ -42,7 +42,8 @@ impl Disagreement {
         };
         let scales: Vec<f64> = (0..n_layers).map(scale).collect();
         let entry = |index: usize| {
-            let (one, other) = (index / n_layers, index % n_layers);
+            let one = index / n_layers;
+            let other = index % n_layers;
             product(one, other) * scales[one] * scales[other]
         };
         Self { n_layers, cosines: (0..n_layers * n_layers).map(entry).collect() }
@@ -51,7 +52,8 @@ impl Disagreement {
     /// Of two parts, neither of them empty.
     pub(crate) fn of(&self, one: &[usize], other: &[usize]) -> f64 {
         let [within_one, within_other] = [self.sum(one, one), self.sum(other, other)];
-        let (n_one, n_other) = (one.len() as f64, other.len() as f64);
+        let n_one = one.len() as f64;
+        let n_other = other.len() as f64;
         let between = self.sum(one, other);
         let distance = within_one / n_one.powi(2) + within_other / n_other.powi(2)
             - 2.0 * between / (n_one * n_other);
@@ -114,7 +116,8 @@ impl<'a> GroupSums<'a> {
     /// The disagreement of a part of `size` layers and the other members: the sum of squares within the parts subtracted
     /// from that of the whole, which takes no walk through the other part.
     fn value(&self, size: usize, within: f64, reach: f64) -> f64 {
-        let (n_all, n_part) = (self.members.len() as f64, size as f64);
+        let n_all = self.members.len() as f64;
+        let n_part = size as f64;
         let within_rest = self.total - 2.0 * reach + within;
         within / n_part + within_rest / (n_all - n_part) - self.total / n_all
     }
@@ -129,7 +132,8 @@ impl<'a> GroupSums<'a> {
     /// Tries `part` with each of the members from number `from` on, in the order of words.
     fn extend(&self, part: &mut Part, from: usize, best: &mut (f64, Vec<usize>)) {
         for (index, &layer) in self.members.iter().enumerate().skip(from) {
-            let (within, reach) = (part.within, part.reach);
+            let within = part.within;
+            let reach = part.reach;
             part.within += 2.0 * self.of.sum(&part.layers, &[layer]) + self.of.cosine(layer, layer);
             part.reach += self.reaches[index];
             part.layers.push(layer);
@@ -182,7 +186,8 @@ impl<'a> GroupSums<'a> {
             let present = self.value(part.len(), within, reach);
             let mut best = (present, None);
             for (index, &layer) in self.members.iter().enumerate() {
-                let (to_part, own) = (self.of.sum(&[layer], &part), self.of.cosine(layer, layer));
+                let to_part = self.of.sum(&[layer], &part);
+                let own = self.of.cosine(layer, layer);
                 let (size, within, reach) = match sides[index] {
                     true => {
                         (part.len() - 1, within - 2.0 * to_part + own, reach - self.reaches[index])

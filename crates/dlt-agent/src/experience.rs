@@ -70,7 +70,8 @@ impl ReplayMemory {
     /// A batch of different experiences, each set of them equally likely; all, the oldest first, where there are no more
     /// than a batch. With it comes the stream after the draws, for [`remember`](Self::remember).
     pub(crate) fn draw(&self) -> (Vec<Experience<'_>>, ChaCha8Rng) {
-        let (n, mut rng) = (self.experiences.len(), self.rng.clone());
+        let n = self.experiences.len();
+        let mut rng = self.rng.clone();
         let mut numbers: Vec<usize> = (0..n).collect();
         if n > self.batch {
             for place in 0..self.batch {

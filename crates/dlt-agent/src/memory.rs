@@ -123,8 +123,8 @@ mod tests {
             let remembered: usize = experiences.iter().map(numbers).sum();
             let target =
                 snapshot.target.as_ref().expect("a target network").tensors().map(size_of_val);
-            let (memory, without) =
-                (AgentMemory::of(&agent_spec, layers), AgentMemory::of(&plain, layers));
+            let memory = AgentMemory::of(&agent_spec, layers);
+            let without = AgentMemory::of(&plain, layers);
             // A joint decision leaves out layer 0 alone.
             let most = experiences.len() * size_of::<usize>();
             let expected = remembered + target.into_iter().sum::<usize>() + most;

@@ -65,7 +65,8 @@ impl QNetwork {
 
     /// Numbers of each of [`Parameters`]' fields, for `hidden` units.
     pub(crate) fn lengths(layout: &QLayout, hidden: usize) -> [usize; 4] {
-        let (inputs, outputs) = (layout.n_inputs(), layout.n_outputs());
+        let inputs = layout.n_inputs();
+        let outputs = layout.n_outputs();
         [hidden.saturating_mul(inputs), hidden, outputs.saturating_mul(hidden), outputs]
     }
 

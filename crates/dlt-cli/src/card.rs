@@ -76,7 +76,8 @@ impl Card<'_> {
             Objective::MaskedToken => "predicts tokens that are hidden",
             Objective::Classes => "tells classes apart",
         };
-        let (layers, distinct) = (model.layers, self.model.binding().n_distinct());
+        let layers = model.layers;
+        let distinct = self.model.binding().n_distinct();
         let Parameters { stored, expanded } = Parameters::of(self.model);
         format!(
             "A {kind} of {layers} layers of width {}, {} heads, that {does}. Its {layers} layers have {distinct} distinct \
@@ -177,8 +178,8 @@ impl Card<'_> {
                 }
             }
         }
-        let (mean, whole_model) =
-            (summary.block_parameters_mean, summary.conventional_block_parameters);
+        let mean = summary.block_parameters_mean;
+        let whole_model = summary.conventional_block_parameters;
         let share = decimal(mean / whole_model as f64, 3);
         row(
             "trainable parameters in blocks, mean over training",
@@ -203,8 +204,10 @@ impl Card<'_> {
     }
 
     fn settings(&self) -> String {
-        let (spec, step) = (&self.saved.spec, self.saved.step);
-        let (optimizer, training) = (&spec.optimizer, &spec.training);
+        let spec = &self.saved.spec;
+        let step = self.saved.step;
+        let optimizer = &spec.optimizer;
+        let training = &spec.training;
         let context = match spec.model.architecture {
             Architecture::Vit => format!("{0} x {0} pixels", spec.model.picture),
             _ => format!("{} tokens", spec.model.context),
@@ -257,7 +260,8 @@ pub(crate) struct Parameters {
 
 impl Parameters {
     pub(crate) fn of(model: &Model) -> Self {
-        let (shared, block) = (model.n_shared_parameters(), model.n_block_parameters());
+        let shared = model.n_shared_parameters();
+        let block = model.n_block_parameters();
         let layers = model.binding().n_layers();
         Self {
             stored: shared + model.binding().n_distinct() * block,

@@ -181,7 +181,8 @@ fn info(name: &str) -> Result<String> {
 
 fn fetch_set(task: &FetchTask) -> Result {
     let name = at_revision(&task.name, task.revision.as_deref())?;
-    let (cache, shown) = (tokens::cache()?, Fetching::default());
+    let cache = tokens::cache()?;
+    let shown = Fetching::default();
     let hub = hub::config()?.ok_or_else(|| {
         let message =
             "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
@@ -208,7 +209,8 @@ fn tokenize(task: &TokenizeTask) -> Result {
         Some(Task::Images) => return output::print(&pictures(&data)?),
         _ => {}
     }
-    let (hub, cache) = (hub::config()?, tokens::cache()?);
+    let hub = hub::config()?;
+    let cache = tokens::cache()?;
     // The shortest window there is: every split that has two tokens is fit to be printed.
     let request = DataRequest {
         cache: cache.as_deref(),
@@ -219,7 +221,8 @@ fn tokenize(task: &TokenizeTask) -> Result {
     };
     let progress = Progress::new(false);
     // Bytes of each split so far, of which the last are told twice.
-    let (began, mut encoded) = (Instant::now(), [0; 3]);
+    let began = Instant::now();
+    let mut encoded = [0; 3];
     let splits = dlt_data::load(&request, &mut |loading| {
         if let Loading::Tokenizing { split, bytes, .. } = &loading {
             encoded[*split as usize] = *bytes;
@@ -230,7 +233,8 @@ fn tokenize(task: &TokenizeTask) -> Result {
     progress.end();
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
-    let (mut text, encoded) = (counts(&splits, all), encoded.iter().sum::<usize>());
+    let mut text = counts(&splits, all);
+    let encoded = encoded.iter().sum::<usize>();
     if encoded > 0 {
         let speed = decimal(encoded as f64 / 1e6 / seconds.max(1e-9), 1);
         text.push_str(&format!(
@@ -266,7 +270,9 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
 }
 
 fn sentences(data: &DataSpec) -> Result<String> {
-    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
+    let hub = hub::config()?;
+    let cache = tokens::cache()?;
+    let progress = Progress::new(false);
     let splits = load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
@@ -294,7 +300,9 @@ fn sentences(data: &DataSpec) -> Result<String> {
 }
 
 fn pictures(data: &DataSpec) -> Result<String> {
-    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
+    let hub = hub::config()?;
+    let cache = tokens::cache()?;
+    let progress = Progress::new(false);
     let splits =
         load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
             progress.loading(loading)
@@ -323,7 +331,9 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
             format!("{} is there already: name a new file, or remove it", task.out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
-    let (hub, cache, progress) = (hub::config()?, tokens::cache()?, Progress::new(false));
+    let hub = hub::config()?;
+    let cache = tokens::cache()?;
+    let progress = Progress::new(false);
     let request = TrainingRequest {
         source: &task.source,
         split: Spec::default().data.split,
@@ -335,6 +345,7 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
     let tokenizer = train_tokenizer(&request, &mut |loading| progress.loading(loading))?;
     progress.end();
     tokenizer.save(&task.out)?;
-    let (size, out) = (whole(tokenizer.vocabulary()), task.out.display());
+    let size = whole(tokenizer.vocabulary());
+    let out = task.out.display();
     output::print(&format!("{size} tokens in {out}; train with --set data.tokenizer={out}\n"))
 }

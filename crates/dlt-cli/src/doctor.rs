@@ -164,7 +164,8 @@ fn abilities(report: &Report, run: &str) -> String {
             .map(|(_, line)| format!("  {line}\n"))
             .collect()
     };
-    let (works, fails) = (list(true), list(false));
+    let works = list(true);
+    let fails = list(false);
     let mut text = String::new();
     if !works.is_empty() {
         text.push_str(&format!("What works\n{works}"));

@@ -53,7 +53,8 @@ impl Measured {
     }
 
     fn json(&self) -> String {
-        let (loss, tokens) = (self.evaluation.loss(), self.evaluation.tokens);
+        let loss = self.evaluation.loss();
+        let tokens = self.evaluation.tokens;
         if let Some(scores) = self.evaluation.scores() {
             let split = self.split.map(Split::name);
             let line =

@@ -121,7 +121,8 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     output::note(
         "the weights of the projections that end residual branches contain their factors (tying.residual_scale)",
     );
-    let (before, after) = (model.binding().n_distinct(), folded.binding().n_distinct());
+    let before = model.binding().n_distinct();
+    let after = folded.binding().n_distinct();
     if before < after {
         output::note(&format!(
             "layers that share a block have different factors, so {after} blocks are written instead of {before}"

@@ -133,7 +133,8 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
             return Err(refuse("tradeoff: expected a file of points".to_owned()));
         }
         FigureKind::Correlations => {
-            let (names, of) = (runs.iter().map(Run::name).collect::<Vec<_>>(), correlations(runs)?);
+            let names = runs.iter().map(Run::name).collect::<Vec<_>>();
+            let of = correlations(runs)?;
             let panel = |(name, correlations)| CorrelationPanel { name, correlations, range: None };
             let panels: Vec<_> = names.iter().map(String::as_str).zip(&of).map(panel).collect();
             figure::correlations("Correlations between feed-forward weights of layers", &panels)?

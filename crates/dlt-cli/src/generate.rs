@@ -249,7 +249,8 @@ impl Replies<'_> {
         while let Some(reply) = self.replies.get(self.printed)
             && let Some(end) = reply.end
         {
-            let (prompt, continuation) = (&self.prompts[self.printed], reply.text.settled());
+            let prompt = &self.prompts[self.printed];
+            let continuation = reply.text.settled();
             self.printed += 1;
             if let Form::Json = self.form {
                 let (reason, token) = reply.reason(self.tokenizer);

@@ -32,7 +32,8 @@ impl Growth {
         own.model.vocabulary = Size::Fixed(start.vocabulary);
         let own = of_spec(&own.check()?, Extents { vocabulary: start.vocabulary, ..data });
         let prefix = grown.shared_prefix();
-        let (new, old) = (grown.shared_layout(), own.shared_layout());
+        let new = grown.shared_layout();
+        let old = own.shared_layout();
         let pairs = new.entries().iter().zip(old.entries());
         let rows = pairs
             .filter(|(new, old)| new.shape != old.shape)

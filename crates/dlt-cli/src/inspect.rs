@@ -83,7 +83,8 @@ fn inspect_run(run: &Path) -> Result<String> {
 }
 
 fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
-    let (name, seed) = (&spec.name, spec.seed);
+    let name = &spec.name;
+    let seed = spec.seed;
     let Some(summary) = summary else {
         return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
     };
@@ -103,7 +104,8 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
 
 /// The saved model: sizes, sharing, parameters.
 fn describe(saved: &Saved) -> String {
-    let (model, binding) = (&saved.spec.model, saved.binding());
+    let model = &saved.spec.model;
+    let binding = saved.binding();
     let mut text = format!("The saved model, of step {}\n", saved.step);
     let mut table = Table::new(&[]);
     table.row(["architecture", &word(&model.architecture)]);
@@ -151,7 +153,8 @@ fn storage(saved: &Saved, binding: &Binding) -> String {
 
 fn parameters(saved: &Saved, binding: &Binding) -> String {
     let architecture = saved.architecture();
-    let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
+    let shared = architecture.shared_layout();
+    let block = architecture.block_layout();
     let mut table = Table::new(&["tensor", "shape", "parameters"]);
     let mut count = |name: &str, shape: &[usize]| {
         let sizes: Vec<_> = shape.iter().map(ToString::to_string).collect();
@@ -164,8 +167,10 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
     for entry in block.entries() {
         count(&format!("{prefix}{}", entry.name), &entry.shape);
     }
-    let (outside, inside) = (shared.n_parameters(), block.n_parameters());
-    let (layers, trained) = (binding.n_layers(), binding.trained().len());
+    let outside = shared.n_parameters();
+    let inside = block.n_parameters();
+    let layers = binding.n_layers();
+    let trained = binding.trained().len();
     let mut totals = Table::new(&["", "blocks", "in blocks", "in all"]);
     for (name, blocks) in [
         ("trainable now", trained),

@@ -71,7 +71,8 @@ impl OfRun {
 
     /// Refuses another tokenizer than the one that the run was trained with; says which one it is.
     pub(crate) fn verify(&self) -> Result<String> {
-        let (name, run) = (&self.name, self.run.display());
+        let name = &self.name;
+        let run = self.run.display();
         let id = match self.kind {
             Kind::BuiltIn => name.clone(),
             Kind::Copy | Kind::Named => {

@@ -118,7 +118,8 @@ impl Layers<'_> {
 
 /// A whole spec over a method leaves nothing of the method, which somebody who asked for both should know.
 fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
-    let (asked, found) = (method.spec()?, Spec::assemble(&[method.overlay()?, file.clone()])?);
+    let asked = method.spec()?;
+    let found = Spec::assemble(&[method.overlay()?, file.clone()])?;
     let of_method: Vec<_> = method.overlay()?.keys().collect();
     let other: Vec<_> = diff(&asked, &found)
         .iter()
@@ -126,7 +127,9 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
         .filter(|key| of_method.contains(key))
         .collect();
     if !other.is_empty() {
-        let (method, file, keys) = (method.name(), file.origin(), other.join(", "));
+        let method = method.name();
+        let file = file.origin();
+        let keys = other.join(", ");
         tracing::warn!("{file} stands over --method {method} and says otherwise about {keys}");
     }
     Ok(())

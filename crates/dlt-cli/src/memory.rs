@@ -65,7 +65,8 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
 /// The states that a row each is printed for. Where layers are replicated, every one of them has a block of its own
 /// whatever the state says.
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
-    let (layers, replicates) = (spec.model.layers, spec.tying.tie == Tie::Replicate);
+    let layers = spec.model.layers;
+    let replicates = spec.tying.tie == Tie::Replicate;
     if !owners.is_empty() {
         let refuse =
             |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));

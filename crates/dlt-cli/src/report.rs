@@ -214,7 +214,8 @@ impl Ending<'_> {
                     seed.to_string(),
                 ]);
             };
-        let (validation, test) = (summary.validation_perplexity, summary.test_perplexity);
+        let validation = summary.validation_perplexity;
+        let test = summary.test_perplexity;
         row(
             "this run",
             validation,
@@ -224,7 +225,8 @@ impl Ending<'_> {
             summary.seed,
         );
         for one in recorded {
-            let (validation, test) = (one.validation_perplexity, Some(one.test_perplexity));
+            let validation = one.validation_perplexity;
+            let test = Some(one.test_perplexity);
             row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
         }
         let mut text = "\nRecorded results of the same model, text, steps and batch\n".to_owned();
@@ -363,7 +365,8 @@ mod tests {
         let mut overlays = vec![presets::preset("smoke").unwrap().overlay().unwrap()];
         overlays.extend(sets.iter().map(|set| Overlay::from_assignment(set).unwrap()));
         let spec = Spec::assemble(&overlays).unwrap().check().unwrap();
-        let (state, summary) = (State::all_tied(3), summary());
+        let state = State::all_tied(3);
+        let summary = summary();
         let binding = Binding::of_state(&state);
         let run = Path::new("runs/it's here");
         Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run }.text()
@@ -382,7 +385,8 @@ mod tests {
             block_parameters_mean: 1000.0,
         };
         let spec = Spec::default().check().unwrap();
-        let (state, summary) = (State::all_tied(3), summary());
+        let state = State::all_tied(3);
+        let summary = summary();
         let binding = Binding::of_state(&state);
         let run = Path::new("runs/x");
         let ending =
@@ -438,7 +442,8 @@ mod tests {
         let of = |changed: Summary| {
             let spec = Spec::default().check().unwrap();
             let state = State::all_tied(3);
-            let (binding, run) = (Binding::of_state(&state), Path::new("runs/x"));
+            let binding = Binding::of_state(&state);
+            let run = Path::new("runs/x");
             Ending { spec: &spec, summary: &changed, state: &state, binding: &binding, run }.text()
         };
         let none = of(summary());

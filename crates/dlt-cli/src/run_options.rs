@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn each_command_says_what_an_option_means_to_it() {
-        let (train, finetune) = (help("train"), help("finetune"));
+        let train = help("train");
+        let finetune = help("finetune");
         for (of_train, of_finetune) in [
             ("as in tying.decide_every=15", "as in training.epochs=1"),
             ("Training steps\n", "Training steps, instead of epochs"),

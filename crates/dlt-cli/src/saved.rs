@@ -63,7 +63,8 @@ impl Saved {
         let spec = tokenizer.in_place(&noted.check()?)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
-            let (came, expected) = (state.n_layers(), spec.model.layers);
+            let came = state.n_layers();
+            let expected = spec.model.layers;
             return Err(refuse(format!(
                 "expected a state of {expected} layers, came one of {came}"
             )));
@@ -124,7 +125,8 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     }
     let is_of_hub = path.to_str().is_some_and(|name| name.starts_with(HUB_PREFIX));
     if file::is_there(&path.join(CONFIG_FILE)) || is_of_hub {
-        let (model, run) = (quoted(&path.to_string_lossy()), new_run(&path.to_string_lossy()));
+        let model = quoted(&path.to_string_lossy());
+        let run = new_run(&path.to_string_lossy());
         return Err(refuse(&format!(
             "expected a run, got a model in Hugging Face's layout; `dlt import {model} --out {run}` makes the run {run} of it"
         )));

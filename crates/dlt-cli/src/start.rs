@@ -128,7 +128,8 @@ impl Start {
         let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
-        let (mut built_in, mut marks) = (None, None);
+        let mut built_in = None;
+        let mut marks = None;
         if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder)? {
             // A config does not know how long windows were in training.
             let positions = noted.model.positions.or(noted.model.context);
@@ -156,7 +157,8 @@ impl Start {
         let tokenizer = tokenizer.filter(|_| has_tokens(&spec));
         let owners = tied_layers(&folder, &*of_spec(&spec, extents))?;
         let is_tied = owners.iter().enumerate().any(|(layer, owner)| layer != *owner);
-        let (owners, source) = (is_tied.then_some(owners), Source::Folder(folder));
+        let owners = is_tied.then_some(owners);
+        let source = Source::Folder(folder);
         Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, source })
     }
 
@@ -245,8 +247,8 @@ impl Start {
             .filter(|key| **key != "model.vocabulary" || !self.grows_to(spec))
             .filter_map(|key| {
                 let field = fields::find(key)?;
-                let (ours, theirs) =
-                    (field.value(&self.spec).to_string(), field.value(spec).to_string());
+                let ours = field.value(&self.spec).to_string();
+                let theirs = field.value(spec).to_string();
                 (ours != theirs && theirs != "\"auto\"")
                     .then(|| format!("\n  `{key}` is {theirs}, its own {ours}"))
             })
@@ -281,7 +283,8 @@ impl Start {
 
     /// Refuses a tokenizer that is another model's, and warns of one that has grown beyond the table.
     pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
-        let (rows, size) = (self.extents.vocabulary, tokenizer.vocabulary());
+        let rows = self.extents.vocabulary;
+        let size = tokenizer.vocabulary();
         if tokenizer.without_added() > rows {
             let message = format!(
                 "{}: its table has {rows} rows, but the tokenizer {} tokens, {} of them without those that were added: it \

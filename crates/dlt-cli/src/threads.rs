@@ -68,7 +68,8 @@ pub(crate) fn check_addresses(wanted: Option<NonZeroUsize>) -> Result {
 /// it has done anything; what the user has set stays. Where a system cannot do that, training is slower
 /// and only the pool of our own kernels is limited.
 fn prepare(wanted: Option<NonZeroUsize>) {
-    let (asked, wanted) = (wanted, wanted.map(|wanted| wanted.min(cores())));
+    let asked = wanted;
+    let wanted = wanted.map(|wanted| wanted.min(cores()));
     let is_unset = |name: &str| std::env::var_os(name).is_none();
     let is_tight = address_space_mb().is_some_and(|left| left < MANY_ADDRESSES_MB);
     let allocator = if is_tight { FRUGAL_ALLOCATOR } else { ALLOCATOR };

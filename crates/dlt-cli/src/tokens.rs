@@ -13,7 +13,8 @@ use crate::hub;
 
 /// Loads what a spec names.
 pub(crate) fn load(spec: &CheckedSpec, progress: &mut dyn FnMut(Progress)) -> Result<Material> {
-    let (cache, hub) = (cache()?, hub::config()?);
+    let cache = cache()?;
+    let hub = hub::config()?;
     let places = Places { cache: cache.as_deref(), hub: hub.as_ref(), limit: limit()? };
     Ok(Material::load(spec, places, progress)?)
 }
@@ -24,7 +25,8 @@ pub(crate) fn load_text(
     split: Option<Split>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<LoadedText> {
-    let (cache, hub) = (cache()?, hub::config()?);
+    let cache = cache()?;
+    let hub = hub::config()?;
     let request = DataRequest {
         cache: cache.as_deref(),
         hub: hub.as_ref(),

@@ -39,7 +39,8 @@ pub(crate) fn run(task: &TrainTask) -> Result {
         return resume(task, run, progress);
     }
     let mut layers = layers(task)?;
-    let (usual, wanted) = (layers.usual()?, layers.assembled()?);
+    let usual = layers.usual()?;
+    let wanted = layers.assembled()?;
     let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
     layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
     let (spec, start) = match &task.from {
@@ -194,7 +195,8 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let material = tokens::load(&as_trained, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
 
-    let (step, is_saved) = (resumption.step(), resumption.has_checkpoint());
+    let step = resumption.step();
+    let is_saved = resumption.has_checkpoint();
     introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
     progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
@@ -274,8 +276,8 @@ fn carry_out(
     progress
         .borrow()
         .note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
-    let (state, binding) =
-        (trainer.recording().state_at(done).clone(), trainer.model().binding().clone());
+    let state = trainer.recording().state_at(done).clone();
+    let binding = trainer.model().binding().clone();
     let summary = trainer.finish();
     events.follow();
     let summary = summary?;
@@ -385,7 +387,8 @@ fn advance(
         if interrupt::is_asked() {
             progress.borrow().end();
             trainer.save_checkpoint()?;
-            let (step, steps) = (report.step, report.steps);
+            let step = report.step;
+            let steps = report.steps;
             let message =
                 format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
             return Err(Failure::Interrupted { message });
@@ -416,14 +419,18 @@ fn introduce(
     recording: Option<&Recording>,
     device: &str,
 ) -> Result {
-    let (model, training) = (&spec.model, &spec.training);
+    let model = &spec.model;
+    let training = &spec.training;
     let size = spec.size(material.extents());
     let millions = |parameters: usize| format!("{} M", decimal(parameters as f64 / 1e6, 2));
     let size = size.map_or_else(String::new, |size| {
-        let (all, blocks) = (millions(size.conventional), millions(size.all_blocks));
+        let all = millions(size.conventional);
+        let blocks = millions(size.all_blocks);
         format!("; {all} parameters with no layer tied, {blocks} of them in blocks")
     });
-    let (layers, width, heads) = (model.layers, model.width, model.heads);
+    let layers = model.layers;
+    let width = model.width;
+    let heads = model.heads;
     progress.note(&format!("{}: {layers} layers of width {width}, {heads} heads{size}", spec.name));
     let amount = |split| match material.tokens() {
         Some(tokens) => whole(tokens.split(split).len()),

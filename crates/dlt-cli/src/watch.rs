@@ -193,7 +193,8 @@ fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
 /// The head of a request, within its bounds of size and time.
 fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, Refusal>> {
     let until = Instant::now() + PATIENCE;
-    let (mut head, mut buffer) = (Vec::new(), [0; 2048]);
+    let mut head = Vec::new();
+    let mut buffer = [0; 2048];
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -101,7 +101,8 @@ impl Shards {
     pub(crate) fn new(rows: usize, block: usize, lengths: Vec<u32>) -> Self {
         let groups = rows.div_ceil(GROUP_ROWS);
         let count = groups.clamp(1, MAX_SHARDS);
-        let (least, longer) = (groups / count, groups % count);
+        let least = groups / count;
+        let longer = groups % count;
         let groups = (0..count).map(|shard| least + usize::from(shard < longer)).collect();
         Self { groups, worker: 0, block, rest: Vec::new(), lengths, bytes: 0 }
     }

@@ -142,7 +142,9 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     let bad_rows = read_found(&mut file, end, n_found)?;
     let mut text_sha256 = [0; 32];
     text_sha256.copy_from_slice(&header[80..112]);
-    let (vocabulary, eos, bytes) = (number(12) as usize, number(32), long(24));
+    let vocabulary = number(12) as usize;
+    let eos = number(32);
+    let bytes = long(24);
     let eos = (eos != NO_EOS).then_some(eos);
     let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256, bad_rows };
     let tokens = TokenFile::new(file, path, HEADER_BYTES as u64, long(16) as usize);
@@ -195,7 +197,8 @@ impl Writer {
         let mut file = BufWriter::with_capacity(BUFFER, file);
         file.write_all(&[0; HEADER_BYTES])?;
         let folder = folder.to_owned();
-        let (hash, bytes) = (Sha256::new(), Vec::new());
+        let hash = Sha256::new();
+        let bytes = Vec::new();
         Ok(Begun::Write(Self { key, folder, partial, file, hash, tokens: 0, bytes }))
     }
 

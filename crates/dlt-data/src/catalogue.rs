@@ -180,8 +180,8 @@ mod tests {
     fn law_shares_of_one_table_are_disjoint_and_whole() {
         for tail in [Tail::Rows(5_000), Tail::Percent(1), Tail::Rows(0)] {
             for rows in [0, 1, 7, 100, 5_000, 50_000] {
-                let (before, last) =
-                    (RowShare::Before(tail).range(rows), RowShare::Last(tail).range(rows));
+                let before = RowShare::Before(tail).range(rows);
+                let last = RowShare::Last(tail).range(rows);
                 assert_eq!((before.start, before.end, last.end), (0, last.start, rows));
             }
         }
@@ -193,8 +193,10 @@ mod tests {
     fn law_no_two_of_our_splits_share_a_row() {
         for entry in CATALOGUE {
             for (left, right) in [(0, 1), (0, 2), (1, 2)] {
-                let (left, right) = (entry.parts[left], entry.parts[right]);
-                let (one, other) = (left.rows.range(60_000), right.rows.range(60_000));
+                let left = entry.parts[left];
+                let right = entry.parts[right];
+                let one = left.rows.range(60_000);
+                let other = right.rows.range(60_000);
                 let apart = one.end <= other.start || other.end <= one.start;
                 assert!(left.of != right.of || apart, "{}", entry.name);
             }

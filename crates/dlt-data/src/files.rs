@@ -197,7 +197,9 @@ impl DataFile {
     }
 
     fn new(path: &Path, format: Format, packing: Packing, shipped: Option<&'static str>) -> Self {
-        let (path, reading, findings) = (path.to_owned(), Reading::default(), Arc::default());
+        let path = path.to_owned();
+        let reading = Reading::default();
+        let findings = Arc::default();
         Self { path, format, packing, shipped, reading, column: None, separator: None, findings }
     }
 

@@ -169,8 +169,8 @@ mod tests {
     fn what_is_fetched_now_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let repository = place.path().join("models--a--b");
-        let (lock, part) =
-            (write(repository.join("blobs/aa.lock")), write(repository.join("blobs/aa.part")));
+        let lock = write(repository.join("blobs/aa.lock"));
+        let part = write(repository.join("blobs/aa.part"));
         let link = repository.join("snapshots/c/model.bin.partial");
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("../../blobs/aa", &link).unwrap();

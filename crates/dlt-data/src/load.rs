@@ -123,7 +123,8 @@ fn load_splits(
         loader.check_length(&loaded.text.stream, split)?;
         Ok(loaded)
     };
-    let (train, validation) = (of(Split::Train)?, of(Split::Validation)?);
+    let train = of(Split::Train)?;
+    let validation = of(Split::Validation)?;
     let test = text.has(Split::Test).then(|| of(Split::Test)).transpose()?;
     let splits = [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten();
     let provenance = Provenance {
@@ -349,7 +350,8 @@ impl<'a> Loader<'a> {
             return Ok(Boundary::Line);
         }
         let tokenizer = self.take_tokenizer()?;
-        let (eos, id) = (tokenizer.eos(), tokenizer.id().to_owned());
+        let eos = tokenizer.eos();
+        let id = tokenizer.id().to_owned();
         self.tokenizer = Some(tokenizer);
         match eos {
             Some(_) => Ok(Boundary::EndOfText),

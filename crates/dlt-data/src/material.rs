@@ -149,7 +149,8 @@ impl Material {
             }
             labelled
         };
-        let (mut train, validation) = (labelled(loaded.train), labelled(loaded.validation));
+        let mut train = labelled(loaded.train);
+        let validation = labelled(loaded.validation);
         let mut test = labelled(loaded.test);
         // GLUE publishes its test split without classes; what a user has is used as it is.
         if test.is_empty() && loaded.plan.is_none() {
@@ -291,7 +292,8 @@ fn provenance(
     let mut hash = Sha256::new();
     splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
     let sha256 = hex(&hash.finalize().into());
-    let (source, tokenizer) = (source.to_owned(), tokenizer.to_owned());
+    let source = source.to_owned();
+    let tokenizer = tokenizer.to_owned();
     Provenance {
         source,
         sha256,
@@ -308,7 +310,8 @@ fn provenance(
 
 /// Texts, each with its length before it so that none runs into the next, and classes.
 fn sentence_provenance(split: Split, examples: &[Example], tokens: usize) -> SplitProvenance {
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
     for Example { first, second, label } in examples {
         for text in [Some(first), second.as_ref()].into_iter().flatten() {
             hash.update((text.len() as u64).to_le_bytes());

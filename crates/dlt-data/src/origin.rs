@@ -104,7 +104,8 @@ impl HubOrigin {
         let mut parts = rest.split(':');
         let repository = parts.next().unwrap_or_default();
         let mut part = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
-        let (config, column) = (part(), part());
+        let config = part();
+        let column = part();
         if parts.next().is_some() {
             let expected = "hf:OWNER/NAME[@REVISION][:CONFIG][:COLUMN]";
             return Err(DataError::BadHubName { name: source.to_owned(), expected });

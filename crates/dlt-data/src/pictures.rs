@@ -116,7 +116,8 @@ pub fn load_pictures(
             };
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
-            let (train, test) = (read(Split::Train)?, read(Split::Test)?);
+            let train = read(Split::Train)?;
+            let test = read(Split::Test)?;
             let [training, validation, _] =
                 entry.parts.map(|part| usual_tail(part.rows, train.len()));
             Ok(PictureSplits {
@@ -264,9 +265,11 @@ fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<(), String> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(|error| format!("not a PNG: {error}"))?;
-    let (info, side) = (reader.info(), CIFAR10_SIDE as u32);
+    let info = reader.info();
+    let side = CIFAR10_SIDE as u32;
     if (info.width, info.height) != (side, side) {
-        let (width, height) = (info.width, info.height);
+        let width = info.width;
+        let height = info.height;
         return Err(format!("expected {side} x {side} pixels, came {width} x {height}"));
     }
     let mut image = vec![0; reader.output_buffer_size().ok_or("a picture too large for memory")?];

@@ -180,7 +180,8 @@ impl Planning<'_> {
         if self.owner == Owner::Folder || wanted.is_some() {
             return files.to_vec();
         }
-        let (is_read, says) = (self.format(files), |file: &&NamedFile<'_>| file.split().is_some());
+        let is_read = self.format(files);
+        let says = |file: &&NamedFile<'_>| file.split().is_some();
         let deciding: Vec<_> =
             files.iter().filter(says).filter(|file| is_read(file)).cloned().collect();
         if deciding.is_empty() { files.to_vec() } else { deciding }

@@ -65,7 +65,8 @@ impl Retrieval<'_> {
                 else {
                     return Err(error);
                 };
-                let (name, commit) = (&origin.name, &cached.provenance.commit);
+                let name = &origin.name;
+                let commit = &cached.provenance.commit;
                 let cache = self.hub.cache.display();
                 tracing::warn!("{error}; using {name} at {commit} of the cache, {cache}");
                 Ok(cached)

@@ -118,8 +118,10 @@ impl Source {
         if let Some((path, first)) = columns.next()
             && let Some((other, second)) = columns.find(|(_, name)| *name != first)
         {
-            let (path, other) = (path.clone(), other.clone());
-            let (first, second) = (first.clone(), second.clone());
+            let path = path.clone();
+            let other = other.clone();
+            let first = first.clone();
+            let second = second.clone();
             return Err(DataError::ColumnsDiffer { path, first, other, second });
         }
         Ok(())
@@ -363,7 +365,8 @@ impl Source {
         }
         let of = |split: Split| {
             let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
-            let (column, joining) = (origin.column.clone(), origin.joining());
+            let column = origin.column.clone();
+            let joining = origin.joining();
             (Rows { files, column, joining, boundary: Boundary::Line }, digests)
         };
         let (cut, from) = match parts {
@@ -448,8 +451,8 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
     rows.read(None, &mut |piece| {
         let length = piece.text.chars().count() as u64;
         let end = start + length;
-        let (from, to) =
-            (range.start.clamp(start, end) - start, range.end.clamp(start, end) - start);
+        let from = range.start.clamp(start, end) - start;
+        let to = range.end.clamp(start, end) - start;
         let is_past = start >= range.end;
         start = end;
         if is_past {
@@ -488,7 +491,8 @@ struct Digests {
 impl Digests {
     /// Reads each file once.
     fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Self, DataError> {
-        let (mut whole, mut each) = (Sha256::new(), BTreeMap::new());
+        let mut whole = Sha256::new();
+        let mut each = BTreeMap::new();
         for path in files {
             let unreadable = |source| DataError::Read { path: path.clone(), source };
             let mut one = Sha256::new();

@@ -132,8 +132,9 @@ impl Tokenizer {
     /// If the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let mut ids = Vec::with_capacity(text.len() / 3);
-        let (mut encoder, mut chunker, mut result) =
-            (Encoder::new(self), Chunker::new(self), Ok(()));
+        let mut encoder = Encoder::new(self);
+        let mut chunker = Chunker::new(self);
+        let mut result = Ok(());
         let mut encode = |piece: Portion| {
             result = encoder.encode(&piece.text, &mut ids);
             if result.is_ok() { Flow::On } else { Flow::Stop }
@@ -296,7 +297,9 @@ impl Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (id, vocabulary, eos) = (&self.id, self.vocabulary, self.eos());
+        let id = &self.id;
+        let vocabulary = self.vocabulary;
+        let eos = self.eos();
         f.debug_struct("Tokenizer")
             .field("id", id)
             .field("vocabulary", &vocabulary)

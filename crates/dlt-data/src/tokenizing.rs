@@ -67,7 +67,8 @@ impl Work<'_> {
         done: &mut dyn FnMut(u64),
     ) -> Result<Facts, E> {
         if self.pipeline == Pipeline::Blocks && self.tokenizer.eos().is_none() {
-            let (tokenizer, expected) = (self.tokenizer.id().to_owned(), END_OF_TEXT.to_owned());
+            let tokenizer = self.tokenizer.id().to_owned();
+            let expected = END_OF_TEXT.to_owned();
             return Err(
                 DataError::NoEndOfText { tokenizer, expected, wanted: AROUND_BLOCKS }.into()
             );
@@ -159,7 +160,8 @@ impl Work<'_> {
         to_encode: &SyncSender<Chunk>,
         to_write: &SyncSender<Pending>,
     ) -> Result<Read, DataError> {
-        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
         let mut send = |portion: Portion| {
             let (reply, ids) = sync_channel(1);
             let pending = Pending { bytes: portion.text.len(), ids };

@@ -38,7 +38,8 @@ pub fn whole_tokens(
     let mut total = splits.train.len() + splits.validation.len() + splits.test.len();
     let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());
     for pair in ends.windows(2) {
-        let (before, after) = (&pair[0].1, &pair[1].0);
+        let before = &pair[0].1;
+        let after = &pair[1].0;
         let (Some(tail), Some(head)) = (last_word(before), first_word(after)) else {
             return Ok(None);
         };
@@ -50,7 +51,8 @@ pub fn whole_tokens(
 
 /// The beginning and the end of a split.
 fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
-    let (mut head, mut tail) = (String::new(), String::new());
+    let mut head = String::new();
+    let mut tail = String::new();
     source.read(split, &mut |piece| {
         if head.len() < SEAM {
             head.push_str(piece.text);

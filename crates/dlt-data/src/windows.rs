@@ -149,7 +149,8 @@ impl Windows {
     /// # Errors
     /// If the tokens cannot be read.
     pub fn tail(&self) -> Result<Option<InputsAndTargets>, DataError> {
-        let (start, end) = (self.count * self.context, self.stream.len());
+        let start = self.count * self.context;
+        let end = self.stream.len();
         let left = end.saturating_sub(start + 1);
         if !matches!(self.cut, Cut::Stream) || !(1..self.context).contains(&left) {
             return Ok(None);
@@ -165,7 +166,8 @@ impl Windows {
     }
 
     fn check(&self, asked: usize) -> Result<(), DataError> {
-        let (count, context) = (self.count, self.context);
+        let count = self.count;
+        let context = self.context;
         if asked <= count {
             Ok(())
         } else {

@@ -27,7 +27,8 @@ impl Request {
             return Ok(None);
         }
         let mut words = line.split_whitespace();
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
         let mut request =
             Self { method: method.to_owned(), path: target.to_owned(), ..Self::default() };
         if let Some(absolute) = target.strip_prefix("http://") {

@@ -36,7 +36,8 @@ fn rejects_access_outside_of_shared_memory() {
 
 /// What GELU of four numbers is refused with.
 fn fault(kernel: &str, blocks: [u32; 2], threads: u32, count: Argument<'_>) -> String {
-    let (x, mut y) = ([1.0f32; 4], [0.0f32; 4]);
+    let x = [1.0f32; 4];
+    let mut y = [0.0f32; 4];
     let arguments =
         &mut [Argument::Read(Elements::F32(&x)), Argument::Write(ElementsMut::F32(&mut y)), count];
     launch(kernel, blocks, threads, Order::Forwards, arguments).unwrap_err().to_string()
@@ -60,7 +61,8 @@ fn rejects_launches_that_do_not_fit_their_kernel() {
 
 #[test]
 fn rejects_arguments_that_are_too_few_or_not_to_write() {
-    let (x, mut y) = ([1.0f32; 4], [0.0f32; 4]);
+    let x = [1.0f32; 4];
+    let mut y = [0.0f32; 4];
     let few = &mut [Argument::Write(ElementsMut::F32(&mut y))];
     let fault = launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, few).unwrap_err().to_string();
     assert!(fault.contains("number of arguments"), "{fault}");

@@ -48,7 +48,9 @@ fn linear(bench: &Bench) -> Result<()> {
         let tensors =
             vec![values(&[ROWS, inputs])?, values(&[outputs, inputs])?, values(&[outputs])?];
         let product = 2.0 * (ROWS * inputs * outputs) as f64;
-        let (x, y, weights) = (ROWS * inputs, ROWS * outputs, (inputs + 1) * outputs);
+        let x = ROWS * inputs;
+        let y = ROWS * outputs;
+        let weights = (inputs + 1) * outputs;
         // What the activation was applied to is left for the backward pass.
         let left = if gelu { y } else { 0 };
         let costs = [Cost::new(product, x + weights + y + left), {
@@ -66,7 +68,8 @@ fn linear(bench: &Bench) -> Result<()> {
 fn pointwise(bench: &Bench) -> Result<()> {
     let wide = vec![values(&[ROWS, 4 * WIDTH])?];
     let narrow = vec![values(&[ROWS, WIDTH])?, values(&[WIDTH])?, values(&[WIDTH])?];
-    let (x, x_wide) = (ROWS * WIDTH, ROWS * 4 * WIDTH);
+    let x = ROWS * WIDTH;
+    let x_wide = ROWS * 4 * WIDTH;
     for (name, kind) in [("gelu tanh", Gelu::Tanh), ("gelu erf", Gelu::Erf)] {
         let costs = [Cost::new(0.0, 2 * x_wide), Cost::new(0.0, 3 * x_wide)];
         let shape = format!("[{ROWS}, {}]", 4 * WIDTH);
@@ -106,11 +109,14 @@ fn attention(bench: &Bench) -> Result<()> {
 }
 
 fn vocabulary(bench: &Bench) -> Result<()> {
-    let (hidden, table) = (values(&[ROWS, WIDTH])?, values(&[VOCABULARY, WIDTH])?);
-    let (into, ids) = (table.zeros_like()?, ids(ROWS)?);
+    let hidden = values(&[ROWS, WIDTH])?;
+    let table = values(&[VOCABULARY, WIDTH])?;
+    let into = table.zeros_like()?;
+    let ids = ids(ROWS)?;
     let shape = format!("[{ROWS}, {WIDTH}] x [{VOCABULARY}, {WIDTH}]");
     let product = 2.0 * (ROWS * WIDTH * VOCABULARY) as f64;
-    let (x, weights) = (ROWS * WIDTH, VOCABULARY * WIDTH);
+    let x = ROWS * WIDTH;
+    let weights = VOCABULARY * WIDTH;
     let cost = Cost::new(3.0 * product, 2 * x + 3 * weights);
     bench.plain("cross_entropy", "both", &shape, cost, |k| {
         let sums = HeadSums { table: Some(&into), bias: None };
@@ -133,7 +139,8 @@ fn vocabulary(bench: &Bench) -> Result<()> {
 fn optimizer(bench: &Bench) -> Result<()> {
     let gradient = values(&[VOCABULARY, WIDTH])?;
     let parameter = gradient.copy()?;
-    let (first, second) = (gradient.zeros_like()?, gradient.zeros_like()?);
+    let first = gradient.zeros_like()?;
+    let second = gradient.zeros_like()?;
     let step = AdamwStep {
         learning_rate: 1e-3,
         beta1: 0.9,
@@ -143,7 +150,8 @@ fn optimizer(bench: &Bench) -> Result<()> {
         step: 1,
         gradient_scale: 1.0,
     };
-    let (shape, count) = (format!("[{VOCABULARY}, {WIDTH}]"), VOCABULARY * WIDTH);
+    let shape = format!("[{VOCABULARY}, {WIDTH}]");
+    let count = VOCABULARY * WIDTH;
     bench.plain("adamw", "update", &shape, Cost::in_place(7 * count), |k| {
         k.adamw(&parameter, &first, &second, &gradient, &step)
     })?;
@@ -209,7 +217,8 @@ impl Bench {
         let mut times = Vec::new();
         for kernels in [Kernels::Fused, Kernels::Composed] {
             f(kernels, &arguments)?.backward()?;
-            let (mut forward, mut backward) = (f64::INFINITY, f64::INFINITY);
+            let mut forward = f64::INFINITY;
+            let mut backward = f64::INFINITY;
             for _ in 0..ROUNDS {
                 let start = Instant::now();
                 let y = f(kernels, &arguments)?;
@@ -302,7 +311,8 @@ fn matrix_rate() -> Result<f64> {
     let mut best = 0.0_f64;
     for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)]
     {
-        let (a, b) = (values(&[rows, inner])?, values(&[columns, inner])?.t()?);
+        let a = values(&[rows, inner])?;
+        let b = values(&[columns, inner])?.t()?;
         a.matmul(&b)?;
         let ms = least_ms(ROUNDS, || a.matmul(&b).map(drop))?;
         best = best.max(2.0 * (rows * inner * columns) as f64 / ms * 1e3);
@@ -315,7 +325,8 @@ fn matrix_rate() -> Result<f64> {
 fn move_ms(bytes: usize, movement: Movement) -> f64 {
     const PIECE: usize = 16_384;
     let count = (bytes / 2 / FLOAT).max(1);
-    let (from, mut into) = (vec![1.0_f32; count], vec![0.0_f32; count]);
+    let from = vec![1.0_f32; count];
+    let mut into = vec![0.0_f32; count];
     let mut least = f64::INFINITY;
     for _ in 0..=ROUNDS {
         let start = Instant::now();

@@ -115,7 +115,8 @@ impl Kernels {
         attention: &Attention<'_>,
     ) -> Result<[Tensor; 2]> {
         let heads = Heads::new(qkv, attention)?;
-        let (dims, sum_dims) = (heads.sizes.dims(), heads.sizes.sum_dims());
+        let dims = heads.sizes.dims();
+        let sum_dims = heads.sizes.sum_dims();
         match self.path(&[qkv], &[]) {
             Path::Host => {}
             Path::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
@@ -157,7 +158,8 @@ impl Kernels {
         if out.dims() != Shape::from(heads.sizes.dims()).dims()
             || sums.dims() != Shape::from(heads.sizes.sum_dims()).dims()
         {
-            let (out, sums) = (out.dims(), sums.dims());
+            let out = out.dims();
+            let sums = sums.dims();
             bail!(
                 "attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}",
                 qkv.dims()
@@ -218,7 +220,8 @@ impl Heads {
 
     fn head<'a>(&self, qkv: &'a [f32], index: usize) -> Head<'a> {
         let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
-        let (batch, head) = (index / heads, index % heads);
+        let batch = index / heads;
+        let head = index % heads;
         let shared = heads + head / self.sizes.group();
         let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);

@@ -95,7 +95,8 @@ mod tests {
         ] {
             let is_bf16 = !activations.is_empty() && activations.iter().all(|dtype| *dtype == BF16);
             let is_widened = is_bf16 && weights.iter().all(|dtype| *dtype == F32);
-            let (activations, weights) = (at(device, activations), at(device, weights));
+            let activations = at(device, activations);
+            let weights = at(device, weights);
             assert_eq!(
                 choose(Kernels::Fused, &activations, &weights),
                 path,
@@ -110,7 +111,8 @@ mod tests {
     fn law_tensors_of_two_devices_are_left_to_candle() {
         let other = DeviceLocation::Cuda { gpu_id: 1 };
         for (a, b) in [(CPU, CUDA), (CUDA, CPU), (CUDA, other)] {
-            let (a, b) = (at(a, &[DType::F32]), at(b, &[DType::F32]));
+            let a = at(a, &[DType::F32]);
+            let b = at(b, &[DType::F32]);
             assert_eq!(choose(Kernels::Fused, &a, &b), Path::Composed);
             assert_eq!(choose(Kernels::Fused, &[a[0], b[0]], &[]), Path::Composed);
         }

@@ -105,9 +105,11 @@ pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
             (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
         Tensor::from_vec(rows, (batch, tokens, 1, half), x.device())?.to_dtype(x.dtype())
     };
-    let (cosine, sine) = (table(0)?, table(1)?);
+    let cosine = table(0)?;
+    let sine = table(1)?;
     let pairs = x.narrow(2, 0, turned)?.reshape((batch, tokens, heads, 2 * half))?;
-    let (a, b) = (pairs.narrow(3, 0, half)?, pairs.narrow(3, half, half)?);
+    let a = pairs.narrow(3, 0, half)?;
+    let b = pairs.narrow(3, half, half)?;
     let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
     let into_b = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
     let turned_part = Tensor::cat(&[into_a, into_b], 3)?.reshape((batch, tokens, turned))?;
@@ -153,12 +155,13 @@ pub(crate) fn cross_entropy(
     let table_sum = sum(sums.table, projection.table)?;
     let bias_sum = projection.bias.map(|bias| sum(sums.bias, bias)).transpose()?;
     let variable = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
-    let (mut loss_sum, mut of_hidden) = (0.0, Vec::new());
+    let mut loss_sum = 0.0;
+    let mut of_hidden = Vec::new();
     for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
         let hidden = variable(&hidden.narrow(0, start, length)?)?;
-        let (table, bias) =
-            (variable(projection.table)?, projection.bias.map(variable).transpose()?);
+        let table = variable(projection.table)?;
+        let bias = projection.bias.map(variable).transpose()?;
         let leaves = Projection { table: &table, bias: bias.as_deref() };
         let loss = chunk_loss(&hidden, leaves, &targets.narrow(0, start, length)?)?;
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
@@ -187,7 +190,8 @@ pub(crate) fn cross_entropy_sum(
     targets: &Tensor,
 ) -> Result<f64> {
     let (rows, _) = hidden.dims2()?;
-    let (table, bias) = (projection.table.detach(), projection.bias.map(Tensor::detach));
+    let table = projection.table.detach();
+    let bias = projection.bias.map(Tensor::detach);
     let mut loss_sum = 0.0;
     for start in (0..rows).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(rows - start);

@@ -49,7 +49,9 @@ impl Dropout {
 
     /// Multiplies `x` by the factors of the elements from `first` on.
     pub(crate) fn apply(self, first: u64, x: &mut [f32]) {
-        let (keys, threshold, scale) = (self.keys(), self.threshold(), self.scale());
+        let keys = self.keys();
+        let threshold = self.threshold();
+        let scale = self.scale();
         let mut counter = self.offset.wrapping_add(first);
         let mut rest = x;
         while !rest.is_empty() {

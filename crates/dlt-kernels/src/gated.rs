@@ -135,7 +135,8 @@ fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
         || {
             let rows = x.chunks_exact(2 * half).zip(gradient.chunks_exact(half));
             for ((x, gradient), dx) in rows.zip(dx.chunks_exact_mut(2 * half)) {
-                let ((gate, up), (of_gate, of_up)) = (x.split_at(half), dx.split_at_mut(half));
+                let (gate, up) = x.split_at(half);
+                let (of_gate, of_up) = dx.split_at_mut(half);
                 let columns = of_gate.iter_mut().zip(of_up).zip(gate).zip(up).zip(gradient);
                 for ((((of_gate, of_up), &gate), &up), &gradient) in columns {
                     let (open, slope) = logistic(gate);

@@ -52,8 +52,10 @@ pub(crate) fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 #[inline(always)]
 pub(crate) fn dot_of(x: &[f32], y: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let (x_rest, y_rest) = (xs.remainder(), ys.remainder());
+    let xs = x.chunks_exact(LANES);
+    let ys = y.chunks_exact(LANES);
+    let x_rest = xs.remainder();
+    let y_rest = ys.remainder();
     for (x, y) in xs.zip(ys) {
         for ((lane, &x), &y) in lanes.iter_mut().zip(x).zip(y) {
             *lane = x.mul_add(f(y), *lane);

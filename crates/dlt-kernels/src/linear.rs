@@ -97,7 +97,8 @@ impl Kernels {
                 return Ok([before, after]);
             }
         }
-        let (outputs, dims) = (weight.dim(0)?, output_dims(x.dims(), weight.dim(0)?));
+        let outputs = weight.dim(0)?;
+        let dims = output_dims(x.dims(), weight.dim(0)?);
         host::read([&x, &weight, bias.as_ref().unwrap_or(&weight)], |[x, weight, vector]| {
             let (before, after) =
                 affine(x, weight, bias.as_ref().map(|_| vector), outputs, Some(kind));
@@ -137,7 +138,8 @@ fn apply(
     };
     let tracked = wanted.x || wanted.weight || wanted.bias;
     let op = Op { wanted, tracked, activation, before_activation: OnceLock::new() };
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let x = x.contiguous()?;
+    let weight = weight.contiguous()?;
     match (bias.map(Tensor::contiguous).transpose()?, tracked) {
         (Some(bias), true) => x.apply_op3(&weight, &bias, op),
         (Some(bias), false) => x.apply_op3_no_bwd(&weight, &bias, &op),
@@ -193,7 +195,8 @@ impl Op {
                 bail!("linear_gelu: expected a saved activation in the backward pass, came none")
             }
         };
-        let (mut of_weight, mut of_bias) = (None, None);
+        let mut of_weight = None;
+        let mut of_bias = None;
         if self.wanted.bias {
             kernels.linear_bias_gradient(&gradient, &mut of_bias)?;
         }

@@ -172,7 +172,8 @@ pub(crate) enum Threads {
 /// # Panics
 /// When the shapes do not fit, which is a bug of the caller.
 pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
-    let (rows, columns) = (a.rows, b.columns);
+    let rows = a.rows;
+    let columns = b.columns;
     // gemm treats vectors and outer products of its own, and there makes slices of the destination.
     if rows == 1 || columns == 1 || a.columns <= 2 {
         let mut out = vec![0.0; rows * columns];

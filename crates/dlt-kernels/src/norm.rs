@@ -38,7 +38,9 @@ impl Kernels {
         }
         let tracked = [x, weight, bias].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
-        let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+        let x = x.contiguous()?;
+        let weight = weight.contiguous()?;
+        let bias = bias.contiguous()?;
         match tracked.contains(&true) {
             true => x.apply_op3(&weight, &bias, op),
             false => x.apply_op3_no_bwd(&weight, &bias, &op),
@@ -94,7 +96,8 @@ impl CustomOp3 for Op {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let x = host::slice(x, x_layout)?;
-        let (weight, bias) = (host::slice(weight, weight_layout)?, host::slice(bias, bias_layout)?);
+        let weight = host::slice(weight, weight_layout)?;
+        let bias = host::slice(bias, bias_layout)?;
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(weight.len()) * weight.len();
         y.par_chunks_mut(piece)
@@ -113,7 +116,8 @@ impl CustomOp3 for Op {
         bias: &CudaStorage,
         bias_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (shape, width) = (x_layout.shape(), weight_layout.shape().elem_count());
+        let shape = x_layout.shape();
+        let width = weight_layout.shape().elem_count();
         let launch = cuda::layer_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
         let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
         cuda::forward(&launch, &inputs, shape.clone())

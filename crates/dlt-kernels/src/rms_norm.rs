@@ -31,7 +31,8 @@ impl Kernels {
         }
         let tracked = [x, weight].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
-        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+        let x = x.contiguous()?;
+        let weight = weight.contiguous()?;
         match tracked.contains(&true) {
             true => x.apply_op2(&weight, op),
             false => x.apply_op2_no_bwd(&weight, &op),
@@ -83,7 +84,8 @@ impl CustomOp2 for Op {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight) = (host::slice(x, x_layout)?, host::slice(weight, weight_layout)?);
+        let x = host::slice(x, x_layout)?;
+        let weight = host::slice(weight, weight_layout)?;
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(weight.len()) * weight.len();
         y.par_chunks_mut(piece)
@@ -100,7 +102,8 @@ impl CustomOp2 for Op {
         weight: &CudaStorage,
         weight_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        let (shape, width) = (x_layout.shape(), weight_layout.shape().elem_count());
+        let shape = x_layout.shape();
+        let width = weight_layout.shape().elem_count();
         let launch = cuda::rms_norm(x.dtype(), shape.elem_count() / width, width, self.epsilon)?;
         cuda::forward(&launch, &[(x, x_layout), (weight, weight_layout)], shape.clone())
     }

@@ -189,7 +189,8 @@ fn mixed(mut z: u64) -> u64 {
 /// For each number of the turned chunks of a tensor of `count` numbers, filled up to whole chunks: from where in its
 /// chunk it comes, and its sign.
 pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
-    let (mut places, mut signs) = (Vec::new(), Vec::new());
+    let mut places = Vec::new();
+    let mut signs = Vec::new();
     for chunk in 0..count.div_ceil(SKETCH_WIDTH) {
         let (turn, words) = stream.chunk(chunk);
         places

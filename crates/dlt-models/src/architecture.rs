@@ -245,12 +245,14 @@ impl Form {
 #[must_use]
 pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
     let extents = spec.extents(data);
-    let (form, model) = (Form::from_spec(spec, extents), &spec.model);
+    let form = Form::from_spec(spec, extents);
+    let model = &spec.model;
     let gelu = match model.gelu {
         spec::Gelu::Tanh => Gelu::Tanh,
         spec::Gelu::Erf => Gelu::Erf,
     };
-    let (positions, vocabulary) = (spec.positions(), extents.vocabulary);
+    let positions = spec.positions();
+    let vocabulary = extents.vocabulary;
     match model.architecture {
         spec::Architecture::Gpt2 => Box::new(Gpt2 { form, positions, vocabulary, gelu }),
         spec::Architecture::Bert => {

@@ -178,7 +178,8 @@ impl Model {
         settings: &TrainingPass,
         gradients: &mut Gradients,
     ) -> Result<Option<Sketching>> {
-        let (earlier, again) = (gradients.sketches.take(), !gradients.shared.is_empty());
+        let earlier = gradients.sketches.take();
+        let again = !gradients.shared.is_empty();
         Sketching::begin(settings.sketch, earlier, again, self.kernels(), self.binding.n_layers())
     }
 
@@ -223,7 +224,8 @@ impl Model {
 
 impl<'a> Passage<'a> {
     fn run(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
-        let (dropout, beside) = (self.settings.dropout, self.beside);
+        let dropout = self.settings.dropout;
+        let beside = self.beside;
         Run { dropout, first_site, beside, ..Run::plain(self.model.kernels(), parameters) }
     }
 
@@ -259,7 +261,8 @@ impl<'a> Passage<'a> {
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
-        let (block, slot) = (&self.stretches.block, self.model.slot(layer));
+        let block = &self.stretches.block;
+        let slot = self.model.slot(layer);
         let trace = match kept {
             Kept::Nothing => return Err(absent("what its backward pass reads")),
             Kept::Trace(trace) => trace,
@@ -284,7 +287,8 @@ impl<'a> Passage<'a> {
         shared: &[Tensor],
         sums: &mut Sums,
     ) -> Result<(f64, Tensor)> {
-        let (model, head) = (self.model, &self.stretches.head);
+        let model = self.model;
+        let head = &self.stretches.head;
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
         // Of a vocabulary, the products are by far the largest of the step: they take activations as they are.
@@ -333,7 +337,8 @@ impl<'a> Passage<'a> {
         shared: &[Tensor],
         sums: &mut Sums,
     ) -> Result<()> {
-        let (model, run) = (self.model, self.run(shared, 0));
+        let model = self.model;
+        let run = self.run(shared, 0);
         let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
         let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
         let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows)

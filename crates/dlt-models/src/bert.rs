@@ -54,7 +54,9 @@ impl Architecture for Bert {
     }
 
     fn shared_layout(&self) -> Layout {
-        let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
+        let c = self.form.width;
+        let normal = self.form.normal();
+        let head = self.form.head;
         let mut entries = vec![
             entry(WORDS, &[self.vocabulary, c], normal),
             entry("embeddings.position_embeddings.weight", &[self.positions, c], normal),
@@ -87,7 +89,9 @@ impl Architecture for Bert {
     }
 
     fn block_layout(&self) -> Layout {
-        let (c, f, normal) = (self.form.width, self.form.feed_forward, self.form.normal());
+        let c = self.form.width;
+        let f = self.form.feed_forward;
+        let normal = self.form.normal();
         Layout::new(vec![
             entry("attention.self.qkv.weight", &[3 * c, c], normal),
             entry("attention.self.qkv.bias", &[3 * c], ZERO),
@@ -154,7 +158,8 @@ impl Architecture for Bert {
     fn embed(&self, graph: &mut Graph, rows: Node) -> Result<Node> {
         let x = graph.add_types(rows, "embeddings.token_type_embeddings.weight")?;
         let x = graph.add_rows(x, "embeddings.position_embeddings.weight")?;
-        let (weight, bias) = ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias");
+        let weight = "embeddings.LayerNorm.weight";
+        let bias = "embeddings.LayerNorm.bias";
         let x = graph.layer_norm(x, weight, bias, self.form.norm_epsilon)?;
         Ok(graph.dropout(x))
     }
@@ -171,10 +176,11 @@ impl Architecture for Bert {
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
-        let (weight, bias) =
-            ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
+        let weight = "attention.output.LayerNorm.weight";
+        let bias = "attention.output.LayerNorm.bias";
         let x = graph.layer_norm(x, weight, bias, norm_epsilon)?;
-        let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
+        let weight = "intermediate.dense.weight";
+        let bias = "intermediate.dense.bias";
         let risen = graph.linear_gelu(x, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);

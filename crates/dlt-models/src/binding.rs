@@ -277,7 +277,8 @@ impl Binding {
         }
         let before = self.clone();
         let mut moves = Vec::new();
-        let (mut owning, mut replicated) = (Vec::new(), Vec::new());
+        let mut owning = Vec::new();
+        let mut replicated = Vec::new();
         // Rising order: an owner is settled before its members.
         for layer in 0..self.n_layers() {
             let waits = self.waits(layer, rules, change);
@@ -364,7 +365,8 @@ impl Binding {
     fn plan(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> Plan {
         let target = match (rules.tie, rules.retied) {
             (Tie::Replicate, _) | (Tie::Share, Retied::Follow) => {
-                let (was, now) = (change.from.owner(layer), change.to.owner(layer));
+                let was = change.from.owner(layer);
+                let now = change.to.owner(layer);
                 let is_first = self.frozen[layer] || self.waits(layer, rules, change);
                 let first =
                     is_first && change.visits(layer) && rules.first_tie == FirstTie::Replicate;

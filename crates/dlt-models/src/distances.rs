@@ -26,7 +26,8 @@ impl Model {
         let storages: Vec<StorageId> =
             BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
         let count = storages.len();
-        let (mut distances, mut norms) = (vec![0.0; count * count], vec![0.0; count]);
+        let mut distances = vec![0.0; count * count];
+        let mut norms = vec![0.0; count];
         for parameter in 0..self.bank.layout().entries().len() {
             for (a, &one) in storages.iter().enumerate() {
                 let of_one = self.bank.parameter(one, parameter)?;

@@ -182,7 +182,8 @@ impl ModelFile {
     /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is missing or has another
     /// shape, [`ModelError::Format`] for one that such a model has not.
     pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
-        let (expected, came) = (architecture.n_layers(), self.binding.n_layers());
+        let expected = architecture.n_layers();
+        let came = self.binding.n_layers();
         if expected != came {
             return Err(ModelError::Depth { expected, came });
         }

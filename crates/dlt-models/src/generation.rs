@@ -176,7 +176,8 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
 
     /// Chooses the next token of a text; whether more are to come.
     fn choose(&mut self, place: usize, logits: &mut [f32]) -> bool {
-        let (text, sampling) = (&mut self.texts[place], &self.wanted.sampling);
+        let text = &mut self.texts[place];
+        let sampling = &self.wanted.sampling;
         sampling.penalise(logits, text.present.iter().copied());
         let token = sampling.choose(logits, &mut text.rng);
         if self.wanted.stop.contains(&token) {
@@ -185,7 +186,8 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         text.tokens.push(token);
         text.present.insert(token);
         text.left -= 1;
-        let (number, left) = (text.number, text.left);
+        let number = text.number;
+        let left = text.left;
         match (self.each)(number, Event::Token(token)) {
             ControlFlow::Break(()) => self.end(place, End::Broken),
             ControlFlow::Continue(()) if left == 0 => self.end(place, End::Length),

@@ -35,7 +35,9 @@ impl Architecture for Gpt2 {
     }
 
     fn shared_layout(&self) -> Layout {
-        let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
+        let c = self.form.width;
+        let normal = self.form.normal();
+        let head = self.form.head;
         let mut entries = vec![
             entry("wte.weight", &[self.vocabulary, c], normal),
             entry("wpe.weight", &[self.positions, c], normal),
@@ -51,8 +53,10 @@ impl Architecture for Gpt2 {
     }
 
     fn block_layout(&self) -> Layout {
-        let (c, f) = (self.form.width, self.form.feed_forward);
-        let (normal, residual) = (self.form.normal(), self.form.residual());
+        let c = self.form.width;
+        let f = self.form.feed_forward;
+        let normal = self.form.normal();
+        let residual = self.form.residual();
         Layout::new(vec![
             entry("ln_1.weight", &[c], ONE),
             entry("ln_1.bias", &[c], ZERO),

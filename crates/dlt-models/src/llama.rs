@@ -65,7 +65,8 @@ impl Turning {
 
     fn rotary(&self, head_width: usize) -> Result<Rotary> {
         let [factor, low, high, original_context] = self.stretch;
-        let (original_context, attention) = (original_context.round() as usize, self.attention);
+        let original_context = original_context.round() as usize;
+        let attention = self.attention;
         let stretch = match self.kind {
             RotaryKind::Llama3 | RotaryKind::Linear if factor == 1.0 => None,
             RotaryKind::Llama3 => Some(Stretch::Llama3 { factor, low, high, original_context }),
@@ -124,7 +125,9 @@ impl Architecture for Llama {
     }
 
     fn shared_layout(&self) -> Layout {
-        let (c, normal, head) = (self.form.width, self.form.normal(), self.form.head);
+        let c = self.form.width;
+        let normal = self.form.normal();
+        let head = self.form.head;
         let mut entries =
             vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
         match (head.has_classes(), head.output) {
@@ -136,9 +139,12 @@ impl Architecture for Llama {
     }
 
     fn block_layout(&self) -> Layout {
-        let (c, f) = (self.form.width, self.form.feed_forward);
-        let (queries, keys) = (self.form.heads * self.head_width, self.key_heads * self.head_width);
-        let (normal, residual) = (self.form.normal(), self.form.residual());
+        let c = self.form.width;
+        let f = self.form.feed_forward;
+        let queries = self.form.heads * self.head_width;
+        let keys = self.key_heads * self.head_width;
+        let normal = self.form.normal();
+        let residual = self.form.residual();
         let bias = |is_there: bool, name, size| is_there.then(|| entry(name, &[size], ZERO));
         let entries = [
             Some(entry("input_layernorm.weight", &[c], ONE)),

@@ -79,7 +79,8 @@ pub fn predict(
     binding: &Binding,
     shape: &StepShape,
 ) -> Result<Prediction> {
-    let (shared, block) = (architecture.shared_layout(), architecture.block_layout());
+    let shared = architecture.shared_layout();
+    let block = architecture.block_layout();
     let dims = Dims {
         windows: shape.windows,
         tokens: shape.tokens,
@@ -104,7 +105,8 @@ pub fn predict(
     };
     let stretches =
         Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
-    let (activation, width) = (dtype(shape.activations).size_in_bytes(), architecture.width());
+    let activation = dtype(shape.activations).size_in_bytes();
+    let width = architecture.width();
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
     let walk = Walk {
         shared: F32 * shared.n_parameters(),
@@ -165,7 +167,9 @@ impl Walk<'_> {
     /// there throughout.
     fn phases(&self) -> Vec<(&'static str, Load)> {
         let layers = self.binding.n_layers();
-        let (again, mut phases, mut kept) = (self.shape.pieces > 1, Vec::new(), 0);
+        let again = self.shape.pieces > 1;
+        let mut phases = Vec::new();
+        let mut kept = 0;
         let all = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let there = |now: usize| if again { all } else { now };
         for layer in 0..layers {

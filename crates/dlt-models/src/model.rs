@@ -81,8 +81,10 @@ impl Model {
         rules: Rules,
         kernels: Kernels,
     ) -> Self {
-        let (trained, device) = (shared.clone(), bank.device().clone());
-        let (trains, activations) = (Trains::All, Activations::F32);
+        let trained = shared.clone();
+        let device = bank.device().clone();
+        let trains = Trains::All;
+        let activations = Activations::F32;
         Self {
             architecture,
             shared,
@@ -264,7 +266,8 @@ impl Model {
 
     /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There is always a table.
     pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
-        let (output, layout) = (self.architecture.output(), self.shared.layout());
+        let output = self.architecture.output();
+        let layout = self.shared.layout();
         Ok([
             Some(layout.number(output.table)?),
             output.bias.map(|bias| layout.number(bias)).transpose()?,
@@ -273,7 +276,8 @@ impl Model {
 
     /// Hidden states that the output multiplies, without dropout.
     fn hidden(&self, input: &Tensor, beside: &Beside, dims: &Dims) -> Result<Tensor> {
-        let (stretches, first) = (self.stretches(dims)?, self.stem_rows(input)?);
+        let stretches = self.stretches(dims)?;
+        let first = self.stem_rows(input)?;
         let shared = self.shared.tensors();
         let run = Run { beside, ..Run::plain(self.kernels, &shared) };
         let mut x = stretches.stem.result(first, &run)?;
@@ -286,7 +290,8 @@ impl Model {
 
     /// Stem, block and head for a batch of this shape.
     pub(crate) fn stretches(&self, dims: &Dims) -> Result<Stretches> {
-        let (shared, block) = (self.shared.layout(), self.bank.layout());
+        let shared = self.shared.layout();
+        let block = self.bank.layout();
         Stretches::new(self.architecture.as_ref(), shared, block, dims)
     }
 

@@ -43,7 +43,9 @@ impl Architecture for Vit {
     }
 
     fn shared_layout(&self) -> Layout {
-        let (c, normal, classes) = (self.form.width, self.form.normal(), self.form.head.classes);
+        let c = self.form.width;
+        let normal = self.form.normal();
+        let classes = self.form.head.classes;
         let patch = CHANNELS * self.patch * self.patch;
         Layout::new(vec![
             entry(CLASS_TOKEN, &[c], normal),
@@ -58,7 +60,9 @@ impl Architecture for Vit {
     }
 
     fn block_layout(&self) -> Layout {
-        let (c, f, normal) = (self.form.width, self.form.feed_forward, self.form.normal());
+        let c = self.form.width;
+        let f = self.form.feed_forward;
+        let normal = self.form.normal();
         Layout::new(vec![
             entry("layernorm_before.weight", &[c], ONE),
             entry("layernorm_before.bias", &[c], ZERO),
@@ -122,7 +126,8 @@ impl Architecture for Vit {
             "layernorm_before.bias",
             norm_epsilon,
         )?;
-        let (weight, bias) = ("attention.attention.qkv.weight", "attention.attention.qkv.bias");
+        let weight = "attention.attention.qkv.weight";
+        let bias = "attention.attention.qkv.bias";
         let qkv = graph.linear(normed, weight, bias)?;
         let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
         let attended =
@@ -131,7 +136,8 @@ impl Architecture for Vit {
         let x = graph.add_branch(x, attended);
         let normed =
             graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
-        let (weight, bias) = ("intermediate.dense.weight", "intermediate.dense.bias");
+        let weight = "intermediate.dense.weight";
+        let bias = "intermediate.dense.bias";
         let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);

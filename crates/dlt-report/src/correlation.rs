@@ -232,8 +232,8 @@ impl ModelFile {
             let info = tensors
                 .get(&name)
                 .ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
-            let (count, expected) =
-                (info.count() as usize, places.first().map(|place| place.count));
+            let count = info.count() as usize;
+            let expected = places.first().map(|place| place.count);
             if expected.is_some_and(|expected| expected != count) {
                 return Err(self.refuse(format!(
                     "tensor `{name}`: expected as many numbers as in other layers"

@@ -131,7 +131,8 @@ impl Digest {
     }
 
     fn of_rows(run: &Run) -> Self {
-        let (steps, last) = (&run.metrics.steps, run.metrics.steps.last());
+        let steps = &run.metrics.steps;
+        let last = run.metrics.steps.last();
         let mean = |of: fn(&dlt_spec::record::StepRow) -> f64| {
             last.map(|_| steps.iter().map(of).sum::<f64>() / steps.len() as f64)
         };

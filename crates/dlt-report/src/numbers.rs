@@ -86,11 +86,13 @@ pub fn duration(seconds: f64) -> String {
 /// A moment in seconds since 1970-01-01, as `2026-11-25 22:46 UTC`.
 #[must_use]
 pub fn moment(seconds: u64) -> String {
-    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
+    let days = seconds / 86_400;
+    let minutes = seconds % 86_400 / 60;
     // Years that begin in March end with the leap day, so that months have fixed places in them; 400 of them have
     // 146,097 days.
     let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);

@@ -75,7 +75,8 @@ impl<'a> Page<'a> {
     }
 
     fn document_of(&self, parts: Vec<Part>, data: &Value) -> String {
-        let (body, data) = (self.body(parts), html::embedded(data));
+        let body = self.body(parts);
+        let data = html::embedded(data);
         let mut document = String::with_capacity(TEMPLATE.len() + body.len() + data.len());
         // One pass, so that a text of a run that looks like a place of the template stays a text.
         for (index, piece) in TEMPLATE.split("{{").enumerate() {

@@ -120,7 +120,8 @@ fn read_recording(path: &Path, spec: &CheckedSpec) -> Result<Recording> {
         _ => ReportError::io("read", path)(error),
     })?;
     let recording = Recording::parse(&whole).map_err(|error| ReportError::format(path, error))?;
-    let (expected, got) = (spec.model.layers, recording.n_layers());
+    let expected = spec.model.layers;
+    let got = recording.n_layers();
     if expected != got {
         let reason =
             format!("expected decisions about the {expected} layers of {SPEC_FILE}, got {got}");

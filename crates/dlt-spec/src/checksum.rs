@@ -19,8 +19,9 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// As [`regular`](crate::file::regular), and what the system says.
 pub fn of_file(path: &Path) -> io::Result<[u8; 32]> {
-    let (mut file, mut hash, mut piece) =
-        (crate::file::regular(path, u64::MAX)?, Sha256::new(), vec![0; PIECE]);
+    let mut file = crate::file::regular(path, u64::MAX)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hash.finalize().into()),

@@ -54,7 +54,8 @@ impl ModelSize {
     /// ```
     #[must_use]
     pub fn new(model: &ModelSpec, data: Extents) -> Option<Self> {
-        let (shared, block) = (shared_parameters(model, data)?, block_parameters(model)?);
+        let shared = shared_parameters(model, data)?;
+        let block = block_parameters(model)?;
         let all_blocks = block.checked_mul(model.layers)?;
         Some(Self { shared, block, all_blocks, conventional: shared.checked_add(all_blocks)? })
     }
@@ -76,7 +77,8 @@ pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
     if model.architecture == Architecture::Llama {
         return llama_block(model);
     }
-    let (width, feed_forward) = (model.width, feed_forward(model)?);
+    let width = model.width;
+    let feed_forward = feed_forward(model)?;
     let square = width.checked_mul(width)?;
     let matrix = width.checked_mul(feed_forward)?;
     // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two norms: 4 C.
@@ -85,7 +87,8 @@ pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
 }
 
 fn llama_block(model: &ModelSpec) -> Option<usize> {
-    let (width, feed_forward) = (model.width, feed_forward(model)?);
+    let width = model.width;
+    let feed_forward = feed_forward(model)?;
     let head_width = model.head_width.or(width.checked_div(model.heads)?);
     let queries = head_width.checked_mul(model.heads)?;
     let keys = head_width.checked_mul(model.key_heads.or(model.heads))?;
@@ -128,9 +131,10 @@ pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
 /// the number does not fit.
 #[must_use]
 pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
-    let (width, architecture) = (model.width, model.architecture);
-    let (vocabulary, classes) =
-        (model.vocabulary.or(data.vocabulary), model.classes.or(data.classes));
+    let width = model.width;
+    let architecture = model.architecture;
+    let vocabulary = model.vocabulary.or(data.vocabulary);
+    let classes = model.classes.or(data.classes);
     let positions = model.positions.or(tokens(model)?);
     let norm = width.checked_mul(2)?;
     let dense = width.checked_mul(width)?.checked_add(width)?;

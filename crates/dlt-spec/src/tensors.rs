@@ -183,7 +183,8 @@ impl TensorFile {
     /// # Errors
     /// [`TensorError::Io`].
     pub fn examine(&self) -> Result<Examined, TensorError> {
-        let (mut blank, mut whole) = (Sha256::new(), Sha256::new());
+        let mut blank = Sha256::new();
+        let mut whole = Sha256::new();
         let mut head = self.head.clone();
         whole.update(&head);
         if let Some(place) = header::checksum_place(&head) {
@@ -205,7 +206,8 @@ impl TensorFile {
                 }
             }
         }
-        let (checksum, sha256) = (hex(&blank.finalize()), hex(&whole.finalize()));
+        let checksum = hex(&blank.finalize());
+        let sha256 = hex(&whole.finalize());
         Ok(Examined { checksum, sha256, not_finite })
     }
 

@@ -38,7 +38,9 @@ pub struct Waiting<'a> {
 /// An error of kind `TimedOut` where the holder was stopped, or does not go on.
 pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
     let began = Instant::now();
-    let (mut said, mut length, mut grown) = (None::<Instant>, None, began);
+    let mut said = None::<Instant>;
+    let mut length = None;
+    let mut grown = began;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
@@ -55,7 +57,8 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         }
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) && began.elapsed() >= SAY_AFTER {
             said = Some(Instant::now());
-            let (holder, seconds) = (Holder::of(file), began.elapsed().as_secs());
+            let holder = Holder::of(file);
+            let seconds = began.elapsed().as_secs();
             tracing::warn!(
                 "waiting for {} since {seconds} s: {holder} holds {}",
                 waiting.what,

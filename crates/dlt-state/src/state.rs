@@ -376,7 +376,8 @@ impl State {
         if one == other {
             return Err(StateError::SameGroup { owner: one });
         }
-        let (kept, gone) = (one.min(other), one.max(other));
+        let kept = one.min(other);
+        let gone = one.max(other);
         let named = |&owner: &usize| if owner == gone { kept } else { owner };
         Ok(Self::from_valid(self.owners().iter().map(named).collect()))
     }

@@ -144,7 +144,8 @@ fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
 
 /// The examples of a split that the evaluation at the end reads.
 pub(crate) fn final_examples(spec: &CheckedSpec, examples: &Examples) -> Result<Examples> {
-    let (asked, there) = (spec.evaluation.final_windows.or(examples.count()), examples.count());
+    let asked = spec.evaluation.final_windows.or(examples.count());
+    let there = examples.count();
     Ok(if asked < there { examples.first(asked)? } else { examples.clone() })
 }
 

@@ -75,7 +75,8 @@ impl Evaluation {
     /// The row of the metrics.
     pub(crate) fn row(&self, step: usize, split: Split, elapsed_ms: f64) -> EvaluationRow {
         let Measured { loss, accuracy } = self.measured();
-        let (perplexity, tokens) = (self.perplexity(), self.tokens as u64);
+        let perplexity = self.perplexity();
+        let tokens = self.tokens as u64;
         EvaluationRow { step, split, loss, perplexity, tokens, accuracy, elapsed_ms }
     }
 
@@ -143,7 +144,8 @@ pub fn evaluate_watched(
     batch: usize,
     done: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    let (mut evaluation, batch) = (Evaluation::default(), batch.max(1));
+    let mut evaluation = Evaluation::default();
+    let batch = batch.max(1);
     let numbers: Vec<usize> = (0..examples.count()).collect();
     for (index, numbers) in numbers.chunks(batch).enumerate() {
         done(index * batch);

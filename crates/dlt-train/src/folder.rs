@@ -82,7 +82,8 @@ impl RunFolder {
         let lock = Lock::take(&held)?;
         replace(&held, SPEC_FILE, dlt_spec::fields::render(spec).as_bytes())?;
         replace(&held, PROVENANCE_FILE, &json(provenance))?;
-        let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
+        let metrics = open(METRICS_FILE)?;
+        let states = open(STATES_FILE)?;
         let mut folder = Self { held, metrics, states, lock };
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&empty_recording(spec).header_line())?;

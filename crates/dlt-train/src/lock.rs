@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn rejects_a_lock_that_is_a_link_and_leaves_what_shares_its_content() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (run, lock) =
-            (Held::open(folder.path()).expect("there"), folder.path().join(LOCK_FILE));
+        let run = Held::open(folder.path()).expect("there");
+        let lock = folder.path().join(LOCK_FILE);
         let precious = folder.path().join("precious");
         fs::write(&precious, "precious").expect("written");
         std::os::unix::fs::symlink(&precious, &lock).expect("linked");

@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn law_a_peak_is_that_of_the_process_that_had_most() {
         let peaks = |resident_mb, predicted_mb| Peaks { resident_mb, predicted_mb };
-        let (large, small) = (peaks(Some(300.0), Some(90.0)), peaks(Some(200.0), Some(100.0)));
+        let large = peaks(Some(300.0), Some(90.0));
+        let small = peaks(Some(200.0), Some(100.0));
         assert_eq!(small.or_above(large), peaks(Some(300.0), Some(100.0)));
         assert_eq!(small.or_above(large), large.or_above(small));
         assert_eq!(small.or_above(Peaks::default()), small);

@@ -124,7 +124,8 @@ pub fn measure_steps(
 /// A batch of random tokens or pictures.
 fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
     let mut rng = stream(spec.seed, "bench");
-    let (windows, context) = (spec.training.batch, spec.model.context);
+    let windows = spec.training.batch;
+    let context = spec.model.context;
     if spec.model.architecture == Architecture::Vit {
         let side = spec.model.picture;
         let pixels =

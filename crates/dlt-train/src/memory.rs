@@ -81,8 +81,8 @@ pub fn predict(
 }
 
 fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Result<StepPrediction> {
-    let (windows, tokens) =
-        (spec.micro_batch(), data.widest.unwrap_or(spec.tokens()).min(spec.tokens()));
+    let windows = spec.micro_batch();
+    let tokens = data.widest.unwrap_or(spec.tokens()).min(spec.tokens());
     let shape = StepShape {
         windows,
         pieces: spec.micro_batches(),

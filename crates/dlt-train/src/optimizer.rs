@@ -359,7 +359,8 @@ mod tests {
             let tying = TyingSpec { group_rate, ..spec.tying.clone() };
             let optimizer =
                 OptimizerSpec { weight_decay: 0.0, clip_norm: f64::INFINITY, ..spec.optimizer };
-            let (binding, rules) = (Binding::of_state(&state), Rules::from(&tying));
+            let binding = Binding::of_state(&state);
+            let rules = Rules::from(&tying);
             let kernels = dlt_kernels::Kernels::Fused;
             let model =
                 Model::new(architecture(), binding, rules, kernels, 1, &candle_core::Device::Cpu)
@@ -369,7 +370,8 @@ mod tests {
                     model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
                 values.to_vec1::<f32>().expect("f32")[0]
             };
-            let (before, batch) = (weight(), Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1));
+            let before = weight();
+            let batch = Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1);
             let pass = TrainingPass {
                 checkpointing: Checkpointing::None,
                 dropout: None,

@@ -161,7 +161,8 @@ impl Resumption {
             ));
         }
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
-        let (progress, now) = (checkpoint.progress(), material.provenance());
+        let progress = checkpoint.progress();
+        let now = material.provenance();
         let replayed = recording.map(recording_sha256);
         for (what, before, now) in [
             ("data", Some(&progress.data_sha256), Some(&now.sha256)),

@@ -58,7 +58,8 @@ mod tests {
             let rates = |warmup| {
                 (0..3).map(|step| learning_rate(&spec(schedule, warmup), step, 3)).collect()
             };
-            let (long, whole): (Vec<f64>, Vec<f64>) = (rates(50), rates(3));
+            let long: Vec<f64> = rates(50);
+            let whole: Vec<f64> = rates(3);
             assert_eq!(long, whole);
             assert_eq!(long, [0.5, 1.0, 1.5]);
         }

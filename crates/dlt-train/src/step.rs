@@ -19,7 +19,8 @@ pub(crate) fn gradients(
     sketches: bool,
 ) -> Result<(f64, Gradients)> {
     let n_predictions = batch.n_predictions();
-    let (mut loss_sum, mut gradients) = (0.0, Gradients::default());
+    let mut loss_sum = 0.0;
+    let mut gradients = Gradients::default();
     for (first_window, piece) in batch.pieces(spec.micro_batch()) {
         let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
             probability: spec.model.dropout,

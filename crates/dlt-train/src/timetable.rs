@@ -152,7 +152,8 @@ fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
 /// Each split of such a run, as far as groups and budget allow: its time in `tying.grow`, and the training steps before it.
 /// A split needs a step before it, to learn from, and one after it, to be trained.
 fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f64, usize)> {
-    let (tying, layers) = (&spec.tying, spec.model.layers);
+    let tying = &spec.tying;
+    let layers = spec.model.layers;
     let trained = |step: usize| steps.saturating_sub(step) as f64;
     let start = spec.initial_state().n_independent();
     let mut groups = start + made.len();

@@ -175,7 +175,8 @@ impl Trainer {
         device: Device,
     ) -> Result<Self> {
         let examples = material.examples(Split::Train).clone();
-        let (batch, seed) = (spec.training.batch, spec.seed);
+        let batch = spec.training.batch;
+        let seed = spec.seed;
         let validation = material.examples(Split::Validation).clone();
         let used = spec.evaluation.windows.or(validation.count());
         let steps = spec.steps(examples.count());
@@ -260,7 +261,8 @@ impl Trainer {
     fn train_step(&mut self, started: &Clock) -> Result<StepRow> {
         let sketches = self.needs_sketches();
         let batch = self.train.next()?;
-        let (n_tokens, step) = (self.spec.units_per_step(), self.step);
+        let n_tokens = self.spec.units_per_step();
+        let step = self.step;
         self.optimizer.prepare(&self.model)?;
         let (loss, mut gradients) =
             step::gradients(&self.model, batch, &self.spec, step, sketches)?;
@@ -316,8 +318,8 @@ impl Trainer {
     /// What is trainable now, and how many layers the state calls independent: under `tying.tie = "replicate"` more
     /// of them train by themselves, which the other figures tell.
     fn sample(&self) -> Sample {
-        let (binding, shared) =
-            (self.model.binding(), self.model.trained_shared().layout().n_parameters());
+        let binding = self.model.binding();
+        let shared = self.model.trained_shared().layout().n_parameters();
         let trainable_parameters = self.model.n_trainable_parameters();
         Sample {
             trainable_parameters,

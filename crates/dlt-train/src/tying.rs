@@ -34,8 +34,10 @@ pub fn model_for(
     kernels: Kernels,
     device: &Device,
 ) -> Result<Model> {
-    let (architecture, binding) = (of_spec(spec, data), initial_binding(spec));
-    let (rules, seed) = (Rules::from(&spec.tying), spec.seed);
+    let architecture = of_spec(spec, data);
+    let binding = initial_binding(spec);
+    let rules = Rules::from(&spec.tying);
+    let seed = spec.seed;
     let model = match start {
         None => Model::new(architecture, binding, rules, kernels, seed, device)?,
         Some(lookup) => {
@@ -83,7 +85,8 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     if grows(spec) {
         let splits =
             Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
-        let (layers, groups) = (spec.model.layers, spec.initial_state().n_independent() + splits);
+        let layers = spec.model.layers;
+        let groups = spec.initial_state().n_independent() + splits;
         // Any state of so many groups does.
         return Binding::of_state(&pattern::leading(layers, groups));
     }

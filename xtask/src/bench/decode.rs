@@ -73,7 +73,8 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
             Spread::of(good(runs).map(figure))
                 .map_or("-".to_owned(), |spread| format!("{spread:.1}"))
         };
-        let (passed, all) = (good(runs).count(), runs.len());
+        let passed = good(runs).count();
+        let all = runs.len();
         table.push([
             (*name).to_owned(),
             spread(|figures| figures.tokens_per_s),

@@ -120,7 +120,8 @@ fn main_size() -> Workload {
 }
 
 fn against_eager(name: &'static str, [layers, width, heads]: [usize; 3]) -> Workload {
-    let (side, against) = ("dlt none", "pytorch eager none");
+    let side = "dlt none";
+    let against = "pytorch eager none";
     Workload {
         name,
         shape: Shape { layers, width, heads, tokens: 128, batch: 16, vocabulary: VOCABULARY },

@@ -99,7 +99,8 @@ pub(super) fn print(report: &Value, out: &mut dyn Write) -> Result<()> {
             None => "-".to_owned(),
         };
         let name = measured["name"].as_str().unwrap_or_default();
-        let (speed, held) = (figure("tokens_per_s"), figure("peak_device_mb"));
+        let speed = figure("tokens_per_s");
+        let held = figure("peak_device_mb");
         writeln!(out, "{name:<52} {speed:>12} {held:>12} {:>12}", figure("peak_device_used_mb"))?;
     }
     Ok(())
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn the_peer_can_be_left_out() {
-        let (all, ours) = (measurements(true), measurements(false));
+        let all = measurements(true);
+        let ours = measurements(false);
         assert!(all.len() > ours.len() && ours.iter().all(|measurement| !measurement.is_peer));
         assert_eq!(all.iter().filter(|measurement| !measurement.is_peer).count(), ours.len());
     }

@@ -43,7 +43,8 @@ pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
         anyhow::bail!("expected arguments of dlt train, got none")
     };
     ensure!(train == "train", "expected arguments of dlt train, got those of dlt {train}");
-    let (mut grounds, mut settings) = (Vec::new(), Vec::new());
+    let mut grounds = Vec::new();
+    let mut settings = Vec::new();
     for pair in options.chunks(2) {
         let [option, value] = pair else { anyhow::bail!("expected a value after {}", pair[0]) };
         match option.as_str() {

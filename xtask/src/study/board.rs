@@ -67,7 +67,8 @@ impl<'a> Board<'a> {
             true => "nothing is left to run".to_owned(),
             false => format!("the others take {}", self.expected().text()),
         };
-        let (scale, total) = (self.scale.name(), self.total);
+        let scale = self.scale.name();
+        let total = self.total;
         self.say(&format!("scale {scale}: {total} cells, {done} of them done; {others}"));
     }
 
@@ -121,10 +122,8 @@ impl<'a> Board<'a> {
         let mut parts = Vec::new();
         let mut begun = Duration::ZERO;
         for cell in running {
-            let (step, steps) = (
-                self.store.step(&cell.id),
-                cell.spec().ok().and_then(|spec| cost::steps(cell, &spec)),
-            );
+            let step = self.store.step(&cell.id);
+            let steps = cell.spec().ok().and_then(|spec| cost::steps(cell, &spec));
             let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
             let share =
                 steps.filter(|&steps| steps > 0).map_or(0.0, |steps| step as f64 / steps as f64);
@@ -145,7 +144,8 @@ impl<'a> Board<'a> {
 
     pub(crate) fn end(&mut self, outcome: &Outcome) {
         let took = cost::duration(self.began.elapsed());
-        let (failed, left) = (outcome.failed.len(), outcome.left.len());
+        let failed = outcome.failed.len();
+        let left = outcome.left.len();
         let mut reasons: Vec<&str> = outcome.left.iter().map(|(_, why)| why.as_str()).collect();
         reasons.sort_unstable();
         reasons.dedup();

@@ -162,7 +162,8 @@ fn on_cpu(outcome: &Outcome) -> Option<f64> {
 /// Operations of a training step: forward, and backward as twice that.
 pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes: bool) -> f64 {
     let positions = (batch * spec.tokens()) as f64;
-    let (layers, width) = (spec.model.layers as f64, spec.model.width as f64);
+    let layers = spec.model.layers as f64;
+    let width = spec.model.width as f64;
     let block = block_parameters(&spec.model).unwrap_or(0) as f64;
     let vocabulary = spec.model.vocabulary.or(GPT2_VOCABULARY) as f64;
     let head = if has_classes { 0.0 } else { vocabulary * width };
@@ -327,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_cell_that_was_recorded_is_expected_to_take_as_long_as_then() {
-        let (cells, records) = (all(Scale::Laptop), recorded());
+        let cells = all(Scale::Laptop);
+        let records = recorded();
         let full = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let Outcome::Done(done) = &records.get(&full.id).unwrap().outcome else {
             panic!("it is recorded")

@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn a_figure_is_stale_once_it_or_one_of_its_files_is_another() {
         let folder = tempfile::tempdir().unwrap();
-        let (results, figure) = (folder.path(), folder.path().join("loss.svg"));
+        let results = folder.path();
+        let figure = folder.path().join("loss.svg");
         let files = ["a".to_owned(), "b".to_owned()];
         for name in ["a", "b", "loss.svg"] {
             fs::write(results.join(name), name).unwrap();

@@ -37,7 +37,8 @@ fn tokenizer(folder: &Path) -> PathBuf {
 
 /// Writes the text below `folder` and lets `dlt` train the tokenizer, unless both are there.
 pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
-    let (corpus, text) = (root.join("data").join("shakespeare"), folder.join(NAME));
+    let corpus = root.join("data").join("shakespeare");
+    let text = folder.join(NAME);
     fs::create_dir_all(&text).with_context(|| format!("cannot make {}", text.display()))?;
     let mut is_new = !tokenizer(folder).is_file();
     for (file, most) in FILES {
@@ -60,7 +61,8 @@ pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
 fn train(dlt: &Path, text: &Path, tokenizer: &Path) -> Result<()> {
     let made = tempfile::tempdir().context("cannot make a temporary folder")?;
     let made = made.path().join("tokenizer.json");
-    let (from, to) = (text.display().to_string(), made.display().to_string());
+    let from = text.display().to_string();
+    let to = made.display().to_string();
     let vocabulary = VOCABULARY.to_string();
     let words = ["data", "tokenizer", "train", &from, "--vocabulary", &vocabulary, "--out", &to];
     let finished = Child::new(dlt).arguments(words).run(LIMIT);

@@ -45,7 +45,8 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         has_points: false,
     };
     let walk = |what| [Row::Method(Point { what, pace: Pace::Once })];
-    let (shakespeare, full) = (Subject::Shakespeare, &beside[..1]);
+    let shakespeare = Subject::Shakespeare;
+    let full = &beside[..1];
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
         drawing(

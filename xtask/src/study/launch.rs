@@ -366,7 +366,8 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
     for part in text.split(',') {
         match part.split_once("..") {
             Some((first, last)) => {
-                let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
+                let first = number(first)?;
+                let last = number(last.trim_start_matches('='))?;
                 if first > last || last - first > 1000 {
                     return Err(refuse());
                 }

@@ -18,14 +18,17 @@ impl Study<'_> {
         let scale = self.arguments.scale;
         let costs = self.costs(cells)?;
         let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
-        let (mut open, mut sizes) = (Vec::new(), Vec::new());
+        let mut open = Vec::new();
+        let mut sizes = Vec::new();
         for cell in cells {
-            let (spec, operations) = (cost::sized(cell, scale)?, cost::operations(cell, scale)?);
+            let spec = cost::sized(cell, scale)?;
+            let operations = cost::operations(cell, scale)?;
             let standing = self.store.standing(cell);
             if standing != Standing::Done {
                 open.push(cell);
             }
-            let (model, training) = (spec.model.clone(), spec.training.clone());
+            let model = spec.model.clone();
+            let training = spec.training.clone();
             // Times of splits say how many blocks there are in the end.
             let size = (model, training, spec.agent.policy, spec.tying.clone());
             let memory = match sizes.iter().find(|(other, _)| *other == size) {
@@ -66,8 +69,9 @@ impl Study<'_> {
             Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
         for cell in &cells {
             let standing = self.store.standing(cell);
-            let (mut steps, mut result, mut failure) =
-                (String::new(), String::new(), String::new());
+            let mut steps = String::new();
+            let mut result = String::new();
+            let mut failure = String::new();
             match &standing {
                 Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
                 Standing::Failed { reason } | Standing::Damaged { reason } => {

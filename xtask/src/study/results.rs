@@ -83,8 +83,10 @@ impl Results<'_> {
 
     /// Draws the figures whose runs were kept, and names the files. What cannot be drawn stays as it was.
     pub(crate) fn draw(&self, dlt: &Path) -> Result<(Vec<PathBuf>, Vec<anyhow::Error>)> {
-        let (kept, folder) = (self.kept(), self.folder.join(FIGURES));
-        let (mut files, mut failures) = (Vec::new(), Vec::new());
+        let kept = self.kept();
+        let folder = self.folder.join(FIGURES);
+        let mut files = Vec::new();
+        let mut failures = Vec::new();
         // Notes that cannot be read are made anew.
         let mut drawn = Drawn::read(&folder).unwrap_or_default();
         for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder))
@@ -119,7 +121,8 @@ impl Results<'_> {
 
     /// A run folder without its model, thinned.
     fn keep(&self, store: &Store, cell: &CellId) -> Result<()> {
-        let (from, to) = (store.run(cell), self.kept().run(cell));
+        let from = store.run(cell);
+        let to = self.kept().run(cell);
         fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
         let read = |file: &str| {
             fs::read_to_string(from.join(file))

@@ -62,7 +62,8 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
         if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
     let validation = if has_classes { validation_accuracy } else { validation_perplexity };
     let test = if has_classes { test_accuracy } else { test_perplexity };
-    let (on_validation, on_test) = (format!("{what}, validation"), format!("{what}, test"));
+    let on_validation = format!("{what}, validation");
+    let on_test = format!("{what}, test");
     let mut grid = Grid::new(
         caption,
         &[

@@ -37,7 +37,8 @@ impl ConflictPolicy {
         match disagreement.greatest(&merged) {
             Some(Division { owner, part, disagreement }) if disagreement > apart + TIE => {
                 let state = merged.split(owner, &part).map_err(grouping("the split of a swap"))?;
-                let (conflict, unlikeness) = (Some(disagreement), Some(pair.unlikeness));
+                let conflict = Some(disagreement);
+                let unlikeness = Some(pair.unlikeness);
                 Ok(Choice { conflict, unlikeness, ..Choice::new(state.into(), Visit::All) })
             }
             _ => Ok(Choice::nothing(situation)),

@@ -113,7 +113,8 @@ impl QPolicy {
         situation: &Situation<'_>,
         explored: bool,
     ) -> Option<(usize, usize)> {
-        let (present, n_layers) = (situation.action.values(), situation.action.n_layers());
+        let present = situation.action.values();
+        let n_layers = situation.action.n_layers();
         if n_layers == 1 {
             return None;
         }
@@ -123,7 +124,8 @@ impl QPolicy {
         }
         let layout = self.learner.network().layout();
         let values = self.learner.network().values(situation.vector);
-        let (mut best, mut most) = ((1, present[1]), f32::NEG_INFINITY);
+        let mut best = (1, present[1]);
+        let mut most = f32::NEG_INFINITY;
         for (layer, &kept) in present.iter().enumerate().skip(1) {
             let slice = &values[layout.slice(layer)];
             for (entry, value) in slice.iter().enumerate().filter(|(entry, _)| *entry != kept) {
@@ -196,7 +198,8 @@ impl Policy for QPolicy {
 
     fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
         let PolicySnapshot::Q(snapshot) = snapshot else { return Err(snapshot.mismatch("q")) };
-        let (present, got) = (self.learner.network(), snapshot.parameters.hidden_bias.len());
+        let present = self.learner.network();
+        let got = snapshot.parameters.hidden_bias.len();
         if present.parameters().hidden_bias.len() != got {
             return Err(AgentError::Mismatch {
                 place: "hidden units of the Q-network",
@@ -207,10 +210,8 @@ impl Policy for QPolicy {
         let layout = present.layout();
         let network_of =
             |parameters: &Parameters| QNetwork::from_parameters(layout.clone(), parameters.clone());
-        let (network, target) = (
-            network_of(&snapshot.parameters)?,
-            snapshot.target.as_ref().map(network_of).transpose()?,
-        );
+        let network = network_of(&snapshot.parameters)?;
+        let target = snapshot.target.as_ref().map(network_of).transpose()?;
         let memory = match (&self.memory, &snapshot.memory) {
             (Some(memory), Some(saved)) => Some(memory.restored(saved, layout.n_layers())?),
             (None, None) => None,

@@ -37,7 +37,8 @@ fn check_frequencies(
     assert!((shares.values().sum::<f64>() - 1.0).abs() < TOLERANCE);
     let mut chi_square = 0.0;
     for (state, share) in shares {
-        let (expected, got) = (share * draws as f64, counts[state] as f64);
+        let expected = share * draws as f64;
+        let got = counts[state] as f64;
         assert!(
             (got - expected).abs() < 5.0 * expected.sqrt(),
             "{state:?}: expected {expected}, got {got}"

@@ -132,7 +132,8 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
     let mut agent = agent.crediting(Credit::Changed);
     for refused in [false, true, false] {
         let made = agent.decide(&REGULAR).unwrap();
-        let (action, state) = (agent.current_action().clone(), agent.current_state().clone());
+        let action = agent.current_action().clone();
+        let state = agent.current_state().clone();
         assert!(!agent.is_refused());
         if refused {
             agent.refuse().unwrap();

@@ -62,7 +62,8 @@ fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
         mean.into_iter().map(|sum| sum / part.len() as f64).collect::<Vec<f64>>()
     };
     let distance: f64 = mean(one).iter().zip(mean(other)).map(|(a, b)| (a - b).powi(2)).sum();
-    let (one, other) = (one.len() as f64, other.len() as f64);
+    let one = one.len() as f64;
+    let other = other.len() as f64;
     one * other / (one + other) * distance
 }
 
@@ -183,7 +184,8 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
                     let came = (!part.contains(&layer)).then_some(layer);
                     kept.chain(came).collect()
                 };
-                let (one, other) = (moved(one), moved(other));
+                let one = moved(one);
+                let other = moved(other);
                 if !one.is_empty() && !other.is_empty() {
                     let after = disagreement(&gradients, &one, &other);
                     assert!(
@@ -216,7 +218,8 @@ fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
         let mut vectors = |count: usize, width: usize| -> Vec<Vec<f64>> {
             (0..count).map(|_| (0..width).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
         };
-        let (gradients, own) = (vectors(n_layers, 3), vectors(n_layers, 4));
+        let gradients = vectors(n_layers, 3);
+        let own = vectors(n_layers, 4);
         let weights: Vec<_> = state.owners().iter().map(|&owner| own[owner].clone()).collect();
         let evidence = evidence_of(&gradients, &weights);
         let decide = |policy, decision, turn| {

@@ -321,7 +321,9 @@ fn layout(learned: &Learned) -> QLayout {
 /// The learner whose weights follow the fixture's formula.
 fn learner(learned: &Learned, oracle: &Oracle) -> QLearner {
     let layout = layout(learned);
-    let (inputs, hidden, outputs) = (layout.n_inputs(), learned.hidden, layout.n_outputs());
+    let inputs = layout.n_inputs();
+    let hidden = learned.hidden;
+    let outputs = layout.n_outputs();
     let tensor = |index: usize, count: usize| -> Vec<f32> {
         (0..count).map(|k| (0.3 * (0.7 * k as f64 + 1.0 + index as f64).sin()) as f32).collect()
     };

@@ -156,7 +156,9 @@ fn oracle() -> Oracle {
 /// The learner whose weights follow the fixture's formula.
 fn learner(shape: &Shape, oracle: &Oracle) -> QLearner {
     let layout = QLayout::new(shape.layout, shape.scaling, shape.layers);
-    let (inputs, hidden, outputs) = (layout.n_inputs(), shape.hidden, layout.n_outputs());
+    let inputs = layout.n_inputs();
+    let hidden = shape.hidden;
+    let outputs = layout.n_outputs();
     let tensor = |index: usize, count: usize| -> Vec<f32> {
         let scale = if index == 2 && hidden >= 100 { 0.1 } else { 0.3 };
         let value = |k: usize| (scale * (0.7 * k as f64 + 1.0 + index as f64).sin()) as f32;

@@ -39,7 +39,8 @@ pub(super) fn run(task: &BenchDecodeTask) -> Result {
     let spec = spec(task)?;
     let (device, device_name) = machine::open(&task.machine)?;
     let model = model(&spec, task.model.vocab, &device)?;
-    let (mut prefill_ms, mut rates) = (Vec::new(), Vec::new());
+    let mut prefill_ms = Vec::new();
+    let mut rates = Vec::new();
     for _ in 0..task.runs.get() {
         let speed = measure(task, &model)?;
         prefill_ms.push(speed.reading.seconds * 1e3);
@@ -70,7 +71,8 @@ fn spec(task: &BenchDecodeTask) -> Result<CheckedSpec> {
 
 fn model(spec: &CheckedSpec, vocabulary: usize, device: &Device) -> Result<Model> {
     let architecture = of_spec(spec, Extents::of_text(vocabulary));
-    let (binding, rules) = (initial_binding(spec), Rules::from(&spec.tying));
+    let binding = initial_binding(spec);
+    let rules = Rules::from(&spec.tying);
     let model = Model::new(architecture, binding, rules, Kernels::Fused, spec.seed, device)?;
     Ok(model.computing_in(spec.training.activations))
 }

@@ -31,7 +31,8 @@ pub(crate) struct Speed {
 
 impl Speed {
     pub(crate) fn start() -> Self {
-        let (reading, writing) = (Pace::default(), Pace::default());
+        let reading = Pace::default();
+        let writing = Pace::default();
         Self { last: Instant::now(), reading, writing, is_first: false }
     }
 

@@ -28,7 +28,8 @@ impl<'a> Text<'a> {
     /// What follows a prompt, up to the first of the stop texts.
     pub(super) fn new(tokenizer: &'a Tokenizer, stop: &'a [String], prompt: &[u32]) -> Self {
         let ids = prompt[prompt.len().saturating_sub(JOINT)..].to_vec();
-        let (taken, text) = (ids.len(), String::new());
+        let taken = ids.len();
+        let text = String::new();
         Self { tokenizer, stop, ids, joint: 0, taken, text, is_open: true }
     }
 

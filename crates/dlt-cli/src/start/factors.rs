@@ -6,7 +6,8 @@ use crate::failure::{Failure, Result};
 
 /// Refuses a spec whose layers multiply their residual branches by other factors than the weights were trained with.
 pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Result {
-    let (own, theirs) = (trained.residual_factors(), spec.residual_factors());
+    let own = trained.residual_factors();
+    let theirs = spec.residual_factors();
     if own == theirs {
         return Ok(());
     }

@@ -82,8 +82,8 @@ impl Weights<'_> {
 
     /// Either the whole head of the objective fits, or all of it is new.
     fn unfit(&self) -> dlt_models::Result<Vec<String>> {
-        let (layout, prefix) =
-            (self.architecture.shared_layout(), self.architecture.shared_prefix());
+        let layout = self.architecture.shared_layout();
+        let prefix = self.architecture.shared_prefix();
         let own = self.architecture.own_head();
         let own: Vec<_> =
             layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();

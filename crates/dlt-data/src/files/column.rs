@@ -145,7 +145,8 @@ impl Sample {
         let at = match self.columns.iter().position(|column| column.name == name) {
             Some(at) => at,
             None if self.columns.len() < MOST_COLUMNS => {
-                let (name, example) = (name.to_owned(), String::new());
+                let name = name.to_owned();
+                let example = String::new();
                 self.columns.push(Seen { name, depth, values: [0; KINDS.len()], example });
                 self.columns.len() - 1
             }
@@ -272,7 +273,8 @@ impl Seen {
     }
 
     fn description(&self) -> String {
-        let (name, kind) = (shortened(&self.name), self.kind());
+        let name = shortened(&self.name);
+        let kind = self.kind();
         if self.example.is_empty() {
             return format!("{name} ({kind})");
         }

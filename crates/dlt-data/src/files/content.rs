@@ -145,7 +145,8 @@ fn wide(head: &[u8]) -> Option<Foreign> {
     }
     let (pairs, _) = head.as_chunks::<2>();
     let zeros = |place: usize| pairs.iter().filter(|pair| pair[place] == 0).count();
-    let (first, second) = (zeros(0), zeros(1));
+    let first = zeros(0);
+    let second = zeros(1);
     let is_wide = |some: usize, none: usize| some * 8 >= pairs.len() && none * 64 <= pairs.len();
     let is_found = pairs.len() >= LEAST_UNITS && (is_wide(second, first) || is_wide(first, second));
     is_found.then_some(Foreign { what: "UTF-16 text without its mark", todo: CONVERT_TEXT })

@@ -112,7 +112,8 @@ fn each_element(
     reader: impl BufRead,
     take: TakeObject<'_>,
 ) -> Result<Flow, DataError> {
-    let (mut elements, mut element) = (Elements::new(reader), Vec::new());
+    let mut elements = Elements::new(reader);
+    let mut element = Vec::new();
     for number in 1.. {
         match elements.next(&mut element).map_err(|error| file.of_array(number, error))? {
             None => break,
@@ -145,7 +146,9 @@ fn note(sample: &mut Sample, before: &str, object: &Json) {
 
 /// Python writes numbers that JSON does not have: they become 0, outside of texts. Whether there were any.
 fn without_numbers_of_python(row: &mut [u8]) -> bool {
-    let (mut at, mut in_text, mut is_changed) = (0, false, false);
+    let mut at = 0;
+    let mut in_text = false;
+    let mut is_changed = false;
     while at < row.len() {
         match row[at] {
             b'\\' if in_text => at += 1,

@@ -42,7 +42,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn passed(newlines: Newlines, pieces: &[&str]) -> String {
-        let (mut ends, mut text) = (LineEnds::new(newlines), String::new());
+        let mut ends = LineEnds::new(newlines);
+        let mut text = String::new();
         let mut sink = |piece: Piece<'_>| {
             text.push_str(piece.text);
             Ok(Flow::On)

@@ -11,7 +11,9 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
     let mut reader = file.open()?;
     let mut block = vec![0; BLOCK];
     // Bytes at the front of the block that are left of the one before: the beginning of a character.
-    let (mut held, mut offset, mut is_open) = (0, 0_usize, false);
+    let mut held = 0;
+    let mut offset = 0_usize;
+    let mut is_open = false;
     loop {
         let read = match reader.read(&mut block[held..]) {
             Ok(read) => read,
@@ -25,7 +27,9 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
             Err(error) => {
                 let valid = error.valid_up_to();
                 if error.error_len().is_some() || is_last {
-                    let (path, offset, byte) = (file.path.clone(), offset + valid, bytes[valid]);
+                    let path = file.path.clone();
+                    let offset = offset + valid;
+                    let byte = bytes[valid];
                     return Err(DataError::NotUtf8 { path, offset, byte });
                 }
                 // What was just found to be valid is.

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn members_and_padding_are_read_as_gzip_reads_them() {
-        let (one, two) = (gzip(b"one "), gzip(b"two"));
+        let one = gzip(b"one ");
+        let two = gzip(b"two");
         let zeros = vec![0; 5_000];
         assert_eq!(unpacked(&[&one[..], &two].concat()).unwrap(), b"one two");
         assert_eq!(unpacked(&[&one[..], &two, &zeros].concat()).unwrap(), b"one two");

@@ -40,7 +40,8 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
     else {
         return Err("a column begins or ends before the file".to_owned());
     };
-    let (mut at, end) = (start, start.saturating_add(length));
+    let mut at = start;
+    let end = start.saturating_add(length);
     while at < end {
         let header = header_at(file, at, end).map_err(|error| error.to_string())?;
         let header = header.ok_or_else(|| format!("its page at byte {at} has no header"))?;

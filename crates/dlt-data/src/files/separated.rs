@@ -112,7 +112,8 @@ pub(super) fn separator(file: &DataFile, quoting: Quoting) -> Result<u8, DataErr
 
 /// The separator with which the first rows have equally many columns, and more than one.
 fn found_separator(file: &DataFile) -> Result<u8, DataError> {
-    let (mut even, mut uneven) = (Vec::new(), Vec::new());
+    let mut even = Vec::new();
+    let mut uneven = Vec::new();
     for separator in SEPARATORS {
         let mut table = Separated::open(file, Quoting::Quoted, separator)?;
         if table.names.len() < 2 {
@@ -191,7 +192,8 @@ impl<'a> Separated<'a> {
             .has_headers(false)
             .flexible(true)
             .from_reader(Bounded { content, left: Rc::clone(&left) });
-        let (names, record) = (Vec::new(), ByteRecord::new());
+        let names = Vec::new();
+        let record = ByteRecord::new();
         let mut table =
             Self { file, reader, left, names, record, row: 0, line: 0, behind: 0, quoting };
         if table.next()? {
@@ -233,7 +235,9 @@ impl<'a> Separated<'a> {
     }
 
     fn uneven(&self) -> String {
-        let (expected, got, line) = (self.names.len(), self.record.len(), self.line);
+        let expected = self.names.len();
+        let got = self.record.len();
+        let line = self.line;
         format!("expected {expected} fields as the line of names has, got {got} (line {line})")
     }
 

@@ -215,7 +215,8 @@ impl<'a> Table<'a> {
         batch: usize,
         keep: Keep<'_, T::T>,
     ) -> Result<Flow, DataError> {
-        let (mut values, mut levels) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
+        let mut values = Vec::with_capacity(batch);
+        let mut levels = Vec::with_capacity(batch);
         loop {
             values.clear();
             levels.clear();

@@ -255,7 +255,9 @@ fn until(date: &str, now: SystemTime) -> Option<Duration> {
     let month = MONTHS.iter().position(|month| *month == name)? as i64 + 1;
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(str::parse::<i64>);
-    let (hour, minute, second) = (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
+    let hour = clock.next()?.ok()?;
+    let minute = clock.next()?.ok()?;
+    let second = clock.next()?.ok()?;
     if !(1970..3000).contains(&year) || !(1..=31).contains(&day) {
         return None;
     }

@@ -77,7 +77,8 @@ pub(super) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, DataError> 
             return Err(error);
         }
         let wait = hub.config.patience.wait(failed, retry_after);
-        let (file, wait_ms) = (hub.name.to_string(), wait.as_millis() as u64);
+        let file = hub.name.to_string();
+        let wait_ms = wait.as_millis() as u64;
         on(FetchEvent::Waiting { file, wait_ms, reason: error.to_string() });
         thread::sleep(wait);
     }
@@ -119,8 +120,10 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
 /// The body of an answer, within bounds of size, speed and time.
 fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, Failed> {
     let patience = &hub.config.patience;
-    let (began, mut pace) = (Instant::now(), patience.pace());
-    let (mut text, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let began = Instant::now();
+    let mut pace = patience.pace();
+    let mut text = Vec::new();
+    let mut piece = vec![0; PIECE];
     let failed = |reason: String| Failed::ForNow {
         error: hub.unreachable(what, &reason),
         retry_after: None,

@@ -63,7 +63,8 @@ pub(super) fn file(
     }
     let client = hub.client(&listing.commit)?;
     let transfer = Transfer { hub, listing, file, bytes, on, client };
-    let (mut failed, mut best) = (0, 0);
+    let mut failed = 0;
+    let mut best = 0;
     loop {
         let (error, retry_after) = match transfer.attempt() {
             Ok(path) => return done(path),
@@ -337,7 +338,8 @@ impl Transfer<'_> {
         part: &Path,
     ) -> Result<(), Failed> {
         let mut piece = vec![0; PIECE];
-        let (mut pace, mut told) = (self.hub.config.patience.pace(), *here);
+        let mut pace = self.hub.config.patience.pace();
+        let mut told = *here;
         self.tell(*here, size);
         loop {
             let read = match body.read(&mut piece) {

@@ -74,7 +74,9 @@ fn note(blob: &Path) -> PathBuf {
 fn identity(path: &Path) -> io::Result<String> {
     use std::os::unix::fs::MetadataExt;
     let file = fs::metadata(path)?;
-    let (size, seconds, nanoseconds) = (file.len(), file.mtime(), file.mtime_nsec());
+    let size = file.len();
+    let seconds = file.mtime();
+    let nanoseconds = file.mtime_nsec();
     Ok(format!("1 {size} {seconds} {nanoseconds} {} {}\n", file.dev(), file.ino()))
 }
 

@@ -195,8 +195,8 @@ impl Examples {
 /// Inputs and targets of windows.
 fn filled(windows: &Windows, indices: &[usize]) -> Result<[Vec<u32>; 2], DataError> {
     let context = windows.context();
-    let (mut inputs, mut targets) =
-        (vec![0; indices.len() * context], vec![0; indices.len() * context]);
+    let mut inputs = vec![0; indices.len() * context];
+    let mut targets = vec![0; indices.len() * context];
     let rows = inputs.chunks_exact_mut(context).zip(targets.chunks_exact_mut(context));
     for (&index, (inputs, targets)) in indices.iter().zip(rows) {
         windows.fill(index, inputs, targets)?;

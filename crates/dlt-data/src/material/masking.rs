@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn law_of_ten_hidden_tokens_eight_are_masks_and_one_is_random() {
-        let (mut masks, mut kept, mut all) = (0.0, 0.0, 0.0);
+        let mut masks = 0.0;
+        let mut kept = 0.0;
+        let mut all = 0.0;
         for index in 0..2_000 {
             let mut window = vec![7; 100];
             let targets = MASKING.hide(&mut window, 1, 0, index);

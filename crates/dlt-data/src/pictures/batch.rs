@@ -100,7 +100,8 @@ impl Pictures {
                 let changed = drawn.as_ref().map(|draw| draw.apply(bytes));
                 let bytes = changed.as_deref().unwrap_or(bytes);
                 let wide = (side != CIFAR10_SIDE).then(|| resized(bytes, CIFAR10_SIDE, side));
-                let (mean, std) = (settings.mean[channel], settings.std[channel]);
+                let mean = settings.mean[channel];
+                let std = settings.std[channel];
                 let normal = |&byte: &u8| (f32::from(byte) / 255.0 - mean) / std;
                 batch.pixels.extend(wide.as_deref().unwrap_or(bytes).iter().map(normal));
             }
@@ -142,7 +143,8 @@ impl Draw {
         rng.set_stream(pass.rotate_left(32) ^ index as u64);
         let crop = settings.crop as i64;
         let mut shift = || if crop == 0 { 0 } else { rng.random_range(-crop..=crop) };
-        let (down, across) = (shift(), shift());
+        let down = shift();
+        let across = shift();
         Self { down, across, is_flipped: settings.flip && rng.random_bool(0.5) }
     }
 
@@ -153,7 +155,8 @@ impl Draw {
         for row in 0..side {
             for column in 0..side {
                 let column = if self.is_flipped { side - 1 - column } else { column };
-                let (from_row, from_column) = (row + self.down, column + self.across);
+                let from_row = row + self.down;
+                let from_column = column + self.across;
                 let is_inside = inside(from_row) && inside(from_column);
                 changed.push(if is_inside {
                     channel[(from_row * side + from_column) as usize]

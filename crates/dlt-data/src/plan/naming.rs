@@ -164,7 +164,8 @@ fn part_of(words: &[&str]) -> Option<Part> {
 
 /// The order of names in which numbers count as numbers: `part-2` before `part-10`.
 pub(super) fn natural(left: &str, right: &str) -> Ordering {
-    let (mut one, mut other) = (left, right);
+    let mut one = left;
+    let mut other = right;
     while let (Some(first), Some(second)) = (one.chars().next(), other.chars().next()) {
         let order = if first.is_ascii_digit() && second.is_ascii_digit() {
             let (number, rest) = number(one);

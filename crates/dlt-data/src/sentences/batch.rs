@@ -26,7 +26,8 @@ impl Framing {
     /// If the tokenizer lacks one of these tokens.
     pub fn bert(tokenizer: &Tokenizer) -> Result<Self, DataError> {
         let id = |token: &'static str| needed(tokenizer, token);
-        let (begin, separator) = (Some(id("[CLS]")?), Some(id("[SEP]")?));
+        let begin = Some(id("[CLS]")?);
+        let separator = Some(id("[SEP]")?);
         Ok(Self {
             begin,
             between: separator,
@@ -87,7 +88,8 @@ impl Framing {
             _ => None,
         };
         let template = tokenizer.template().filter(|template| !template.single.is_empty())?;
-        let (begin, between) = (one(&template.single.before)?, one(&template.between)?);
+        let begin = one(&template.single.before)?;
+        let between = one(&template.between)?;
         let padding = tokenizer.special().padding.or_else(|| tokenizer.eos())?;
         Some(Self {
             begin,

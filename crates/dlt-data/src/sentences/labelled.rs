@@ -135,7 +135,8 @@ pub(super) fn read(
     let mut plan = plan_folder(path)?;
     let is_folder = path.is_dir();
     let at = |name: &String| if is_folder { path.join(name) } else { path.to_owned() };
-    let (mut bytes, mut bad_rows) = (0, BadRows::default());
+    let mut bytes = 0;
+    let mut bad_rows = BadRows::default();
     let mut rows = |files: &[String]| -> Result<Vec<Row>, DataError> {
         let mut rows = Vec::new();
         for file in files.iter().map(at) {
@@ -150,8 +151,9 @@ pub(super) fn read(
         }
         Ok(rows)
     };
-    let (mut train, mut validation, mut test) =
-        (rows(&plan.train)?, rows(&plan.validation)?, rows(&plan.test)?);
+    let mut train = rows(&plan.train)?;
+    let mut validation = rows(&plan.validation)?;
+    let mut test = rows(&plan.test)?;
     match plan.division {
         Division::Names | Division::Catalogue => {}
         Division::ValidationFromTrain | Division::ValidationByChecksums => {

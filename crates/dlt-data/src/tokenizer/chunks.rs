@@ -248,7 +248,8 @@ mod tests {
 
     /// What a text is cut into, pushed in pieces of so many bytes, about.
     fn cut_apart(text: &str, step: usize) -> Vec<String> {
-        let (mut chunker, mut pieces) = (Chunker::new(&GPT2), Vec::new());
+        let mut chunker = Chunker::new(&GPT2);
+        let mut pieces = Vec::new();
         let mut send = |piece: Portion| {
             pieces.push(piece.text);
             Flow::On
@@ -274,7 +275,8 @@ mod tests {
 
     #[test]
     fn regression_a_long_row_is_not_copied_for_each_piece() {
-        let (mut chunker, mut pieces) = (Chunker::new(&GPT2), 0);
+        let mut chunker = Chunker::new(&GPT2);
+        let mut pieces = 0;
         let mut send = |_| {
             pieces += 1;
             Flow::On

@@ -52,7 +52,8 @@ impl Kept {
     /// If the run was made with a built-in tokenizer that this program does not have.
     pub fn of_run(run: &Path) -> Result<Self, DataError> {
         let folder = run.join(COMPANIONS_FOLDER);
-        let (copy, older) = (folder.join(TOKENIZER_FILE), run.join(TOKENIZER_FILE));
+        let copy = folder.join(TOKENIZER_FILE);
+        let older = run.join(TOKENIZER_FILE);
         if file::is_there(&copy) {
             return Ok(Self::Copy(copy));
         }

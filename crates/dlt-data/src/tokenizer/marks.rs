@@ -133,8 +133,10 @@ impl Tokenizer {
         let mut all = |ids: &[u32], type_id| {
             ids.iter().map(|id| mark(id, type_id)).collect::<Result<Vec<_>, _>>()
         };
-        let (begin, middle) = (all(before, 0)?, all(between, 0)?);
-        let (end, end_of_pair) = (all(after, 0)?, all(after, 1)?);
+        let begin = all(before, 0)?;
+        let middle = all(between, 0)?;
+        let end = all(after, 0)?;
+        let end_of_pair = all(after, 1)?;
         let single = [begin.clone(), vec![text("A", 0)], end].concat();
         let pair = [begin, vec![text("A", 0)], middle, vec![text("B", 1)], end_of_pair].concat();
         Ok(

@@ -130,8 +130,8 @@ impl<'a> Ids<'a> {
     }
 
     fn check_dense(&self) -> Result<(), String> {
-        let (count, largest) =
-            (self.tokens.len(), self.tokens.keys().next_back().copied().unwrap_or(0));
+        let count = self.tokens.len();
+        let largest = self.tokens.keys().next_back().copied().unwrap_or(0);
         if largest as usize > 2 * count + UNUSED_IDS {
             return Err(format!(
                 "its largest id is {largest}, but it has only {count} tokens: a table of all ids would be all but empty"

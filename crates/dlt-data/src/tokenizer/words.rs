@@ -114,7 +114,8 @@ impl<'a> Iterator for Words<'a> {
 /// The last place of a text where one word ends and another begins, whatever follows the text; its end where it is one
 /// word.
 pub(super) fn last_boundary(text: &str) -> usize {
-    let (mut begin, mut last) = (0, 0);
+    let mut begin = 0;
+    let mut last = 0;
     for word in Words::of(text) {
         last = begin;
         begin += word.len();

@@ -52,7 +52,8 @@ proptest! {
 #[test]
 fn passes_are_shuffled_afresh_and_by_the_seed() {
     let mut one = batches(100, 10, 1);
-    let (first, second) = (take(&mut one, 10), take(&mut one, 10));
+    let first = take(&mut one, 10);
+    let second = take(&mut one, 10);
     assert_ne!(first, second);
     assert_ne!(first, (0..100).collect::<Vec<_>>());
     assert_eq!(take(&mut batches(100, 10, 1), 10), first);

@@ -34,7 +34,8 @@ fn few_rows_are_one_text_without_blank_rows_and_without_the_remainder() {
     assert_eq!(splits.train.bytes(), TOKENIZER.decode(&ids[..whole]).unwrap().len());
     let windows = splits.windows(Split::Train).unwrap();
     assert_eq!(windows.count(), whole / (CONTEXT - 1));
-    let (mut inputs, mut targets) = ([0; CONTEXT], [0; CONTEXT]);
+    let mut inputs = [0; CONTEXT];
+    let mut targets = [0; CONTEXT];
     windows.fill(1, &mut inputs, &mut targets).unwrap();
     assert_eq!((inputs[0], targets[CONTEXT - 1]), (50_256, 50_256));
     assert_eq!(inputs[1..], ids[CONTEXT - 1..2 * (CONTEXT - 1)]);

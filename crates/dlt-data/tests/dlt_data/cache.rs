@@ -105,8 +105,8 @@ fn tokens(splits: &TokenSplits) -> [Vec<u32>; 3] {
 #[test]
 fn cached_tokens_stay_in_their_file_and_are_the_same() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) =
-        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("a/cache"));
+    let data = from_path(&write(&folder, "text.txt", some_text()));
+    let cache = folder.path().join("a/cache");
     let plain = loaded(&data, CONTEXT).unwrap();
     let (first, hits) = cached(&data, &cache);
     assert_eq!(hits, 0);
@@ -153,7 +153,8 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
 #[test]
 fn rejects_every_damaged_cache_and_makes_it_again() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let data = words(&folder);
+    let cache = folder.path().join("cache");
     let (whole, _) = cached(&data, &cache);
     let whole = tokens(&whole);
     let originals: Vec<(PathBuf, Vec<u8>)> =
@@ -190,8 +191,8 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
 #[test]
 fn the_layout_on_disk_is_the_documented_one() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) =
-        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let data = from_path(&write(&folder, "text.txt", some_text()));
+    let cache = folder.path().join("cache");
     let (splits, _) = cached(&data, &cache);
     let train = splits.train.tokens().unwrap();
     let file = files_of(&cache)
@@ -315,7 +316,8 @@ fn the_rows_of_cached_tokens_are_named_in_the_file_that_is_asked_for() {
 #[test]
 fn a_cache_of_the_layout_before_is_made_again() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let data = words(&folder);
+    let cache = folder.path().join("cache");
     cached(&data, &cache);
     for path in files_of(&cache) {
         let mut bytes = fs::read(&path).unwrap();
@@ -346,7 +348,8 @@ fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
 #[test]
 fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let data = words(&folder);
+    let cache = folder.path().join("cache");
     let expected = loaded(&data, CONTEXT).unwrap();
     cached(&data, &cache);
     for file in files_of(&cache) {
@@ -386,8 +389,8 @@ fn progress_tells_of_reading_and_of_every_byte() {
 #[test]
 fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) =
-        (from_path(&write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let data = from_path(&write(&folder, "text.txt", some_text()));
+    let cache = folder.path().join("cache");
     let expected = loaded(&data, CONTEXT).unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -401,13 +404,15 @@ fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
 #[test]
 fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let data = words(&folder);
+    let cache = folder.path().join("cache");
     let (splits, _) = cached(&data, &cache);
     let windows = splits.windows(Split::Train).unwrap();
     for file in files_of(&cache) {
         fs::OpenOptions::new().write(true).open(file).unwrap().set_len(176 + 40).unwrap();
     }
-    let (mut inputs, mut targets) = ([0; CONTEXT], [0; CONTEXT]);
+    let mut inputs = [0; CONTEXT];
+    let mut targets = [0; CONTEXT];
     windows.fill(0, &mut inputs, &mut targets).unwrap();
     let error =
         windows.fill(windows.count() - 1, &mut inputs, &mut targets).unwrap_err().to_string();
@@ -425,7 +430,8 @@ fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
 #[test]
 fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) = (words(&folder), folder.path().join("cache"));
+    let data = words(&folder);
+    let cache = folder.path().join("cache");
     for cache in [None, Some(cache.as_path())] {
         let request = |limit| DataRequest { cache, limit, ..DataRequest::new(&data, CONTEXT) };
         let error = load(&request(Some(1_000)), &mut |_| ()).unwrap_err();

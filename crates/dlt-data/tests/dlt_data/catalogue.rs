@@ -22,7 +22,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
+        let hub = StandIn::start();
+        let folder = TempDir::new().unwrap();
         for repository in catalogue(ROWS) {
             hub.serve(repository);
         }

@@ -187,8 +187,8 @@ fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
 #[test]
 fn cleaning_takes_what_is_ours_and_nothing_else() {
     let folder = TempDir::new().unwrap();
-    let (data, cache) =
-        (bytes_of(write(&folder, "text.txt", some_text())), folder.path().join("cache"));
+    let data = bytes_of(write(&folder, "text.txt", some_text()));
+    let cache = folder.path().join("cache");
     let request =
         dlt_data::DataRequest { cache: Some(&cache), ..dlt_data::DataRequest::new(&data, 4) };
     let splits = dlt_data::load(&request, &mut |_| ()).unwrap();
@@ -222,7 +222,8 @@ fn a_text_that_was_begun_is_begun_anew_and_ends_the_same() {
         files.sort();
         files
     };
-    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let whole = folder.path().join("whole");
+    let broken = folder.path().join("broken");
     let expected = make(&whole);
     fs::create_dir(&broken).unwrap();
     for path in &expected {

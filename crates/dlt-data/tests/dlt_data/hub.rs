@@ -25,7 +25,8 @@ pub(crate) struct Workplace {
 
 impl Workplace {
     pub(crate) fn new() -> Self {
-        let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
+        let hub = StandIn::start();
+        let folder = TempDir::new().unwrap();
         let patience = Patience {
             tries: 3,
             first_wait: Duration::from_millis(2),
@@ -50,7 +51,8 @@ impl Workplace {
     }
 
     pub(crate) fn listing(&self) -> Result<Listing, DataError> {
-        let (name, revision) = (RepoName::dataset(NAME).unwrap(), Revision::default());
+        let name = RepoName::dataset(NAME).unwrap();
+        let revision = Revision::default();
         Hub::new(&self.config, &name, &revision).listing(&|_| ())
     }
 
@@ -64,7 +66,8 @@ impl Workplace {
         names: &[&str],
         on: &(dyn Fn(FetchEvent) + Sync),
     ) -> Result<Vec<PathBuf>, DataError> {
-        let (name, revision) = (RepoName::dataset(NAME).unwrap(), Revision::default());
+        let name = RepoName::dataset(NAME).unwrap();
+        let revision = Revision::default();
         let hub = Hub::new(&self.config, &name, &revision);
         let listing = hub.listing(on)?;
         let files: Vec<_> =
@@ -115,7 +118,8 @@ fn files_lie_where_python_looks_for_them() {
     let place = Workplace::with_books();
     let paths = place.fetch(&[LARGE, SMALL]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
-    let (commit, repository) = (books().commit(), "datasets--someone--books");
+    let commit = books().commit();
+    let repository = "datasets--someone--books";
     let names: Vec<String> = place.files().into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names.iter().filter(|name| name.starts_with(&format!("{repository}/blobs/"))).count(),

@@ -237,7 +237,8 @@ fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
 fn bad_rows_of_a_folder_of_tables_are_counted_together_and_told_by_file() {
     let folder = TempDir::new().unwrap();
     let [rows, ..] = &tables_with_bad_rows(&folder)[..] else { unreachable!("three tables") };
-    let (text, data) = (std::fs::read(&rows.0).unwrap(), TempDir::new().unwrap());
+    let text = std::fs::read(&rows.0).unwrap();
+    let data = TempDir::new().unwrap();
     ["train.jsonl", "valid.jsonl", "test.jsonl"]
         .iter()
         .for_each(|name| drop(write(&data, name, &text)));

@@ -110,7 +110,8 @@ fn a_tokenizer_without_a_mask_gets_one_more_entry() {
         for (number, (text, rest)) in text.chunks_mut(8).zip(rest.chunks_mut(8)).enumerate() {
             windows.fill(number, text, rest).unwrap();
         }
-        let (mut masks, mut drawn) = (0, 0);
+        let mut masks = 0;
+        let mut drawn = 0;
         for ((&input, &target), &token) in inputs.iter().zip(&targets).zip(&text) {
             match target {
                 Some(target) => {
@@ -250,7 +251,8 @@ fn checksums_of_sentences_change_with_every_part_of_them() {
         assert!(splits.iter().all(|split| split.tokens > 0 && split.bytes > 0));
         checksums(&material)
     };
-    let (train, validation) = (rows(0..40), rows(40..50));
+    let train = rows(0..40);
+    let validation = rows(40..50);
     let known = of(&train, &validation);
     assert_eq!(of(&train, &validation), known, "a folder's name is no part of it");
     let changed = |train: &str, validation: &str| -> Vec<bool> {

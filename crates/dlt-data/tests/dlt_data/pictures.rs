@@ -23,7 +23,8 @@ fn raw(side: usize) -> PictureSettings {
 fn matches_reference_resizing_of_pillow() {
     let recorded: Value = serde_json::from_str(include_str!("../fixtures/pictures.json")).unwrap();
     let pixel = |at: usize| {
-        let (x, y) = (at % CIFAR10_SIDE, at / CIFAR10_SIDE);
+        let x = at % CIFAR10_SIDE;
+        let y = at / CIFAR10_SIDE;
         ((x * x * 7 + y * 13 + x * y * 5) % 256) as u8
     };
     let channel: Vec<u8> = (0..AREA).map(pixel).collect();
@@ -74,14 +75,17 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
     assert_ne!(drawn(&all, 7, 1), first);
     let plain = pictures.batch(&all, &settings, Augment::Never).unwrap().pixels;
     // Every changed picture is the plain one, mirrored or not, moved by at most four pixels, black where nothing was.
-    let (mut flipped, mut moved) = (0, 0);
+    let mut flipped = 0;
+    let mut moved = 0;
     for (changed, plain) in first.chunks(3 * AREA).zip(plain.chunks(3 * AREA)) {
         let shifted = |down: i64, across: i64, is_flipped: bool| {
             let at = |index: usize| {
-                let (channel, row, column) =
-                    (index / AREA, (index % AREA / 32) as i64, (index % 32) as i64);
+                let channel = index / AREA;
+                let row = (index % AREA / 32) as i64;
+                let column = (index % 32) as i64;
                 let column = if is_flipped { 31 - column } else { column };
-                let (row, column) = (row + down, column + across);
+                let row = row + down;
+                let column = column + across;
                 let is_inside = (0..32).contains(&row) && (0..32).contains(&column);
                 if is_inside { plain[channel * AREA + (row * 32 + column) as usize] } else { 0.0 }
             };
@@ -123,7 +127,8 @@ fn hub_config(hub: &StandIn, folder: &TempDir) -> HubConfig {
 
 #[test]
 fn cifar10_is_fetched_split_and_learned_from_in_a_few_steps() {
-    let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
+    let hub = StandIn::start();
+    let folder = TempDir::new().unwrap();
     catalogue(100).into_iter().for_each(|repository| hub.serve(repository));
     let splits =
         load_pictures("cifar10", CUT, Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
@@ -143,7 +148,8 @@ fn cifar10_is_fetched_split_and_learned_from_in_a_few_steps() {
     let mut weights = [0.0; 2];
     let mut losses = Vec::new();
     for _ in 0..20 {
-        let (mut loss, mut slope) = (0.0, [0.0; 2]);
+        let mut loss = 0.0;
+        let mut slope = [0.0; 2];
         for row in 0..90 {
             let error = weights[0] + weights[1] * mean(row) - f64::from(batch.labels[row]);
             loss += error * error / 90.0;
@@ -167,7 +173,8 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
     let local =
         load_pictures(&folder.path().to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| local.split(split).len()), [36, 4, 1]);
-    let (hub, place) = (StandIn::start(), TempDir::new().unwrap());
+    let hub = StandIn::start();
+    let place = TempDir::new().unwrap();
     let table = |rows: usize| {
         let labels = (0..rows).map(|row| (row % 10) as i64).collect();
         parquet(

@@ -24,10 +24,12 @@ fn batches() -> Batches {
 
 /// Batches made one at a time, without a thread.
 fn plain(count: usize) -> Vec<(Vec<u32>, Vec<u32>, BatchPosition)> {
-    let (windows, mut batches) = (windows(), batches());
+    let windows = windows();
+    let mut batches = batches();
     (0..count)
         .map(|_| {
-            let (mut inputs, mut targets) = (vec![0; 16], vec![0; 16]);
+            let mut inputs = vec![0; 16];
+            let mut targets = vec![0; 16];
             let indices = batches.next_batch().to_vec();
             for (row, index) in indices.into_iter().enumerate() {
                 let place = row * 4..row * 4 + 4;

@@ -13,7 +13,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (hub, cache) = (StandIn::start(), TempDir::new().unwrap());
+        let hub = StandIn::start();
+        let cache = TempDir::new().unwrap();
         let patience = Patience { first_wait: Duration::from_millis(2), ..Patience::default() };
         let config = HubConfig {
             endpoint: hub.endpoint(),
@@ -102,7 +103,8 @@ fn weights_may_be_as_torch_writes_them() {
     world.hub.serve(single);
     let fetched = fetch_model("someone/older", &world.config, &|_| ()).unwrap();
     assert_eq!(names(&fetched.folder), ["config.json", "pytorch_model.bin"]);
-    let (index, part) = ("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin");
+    let index = "pytorch_model.bin.index.json";
+    let part = "pytorch_model-00001-of-00001.bin";
     let several = Repository::model("someone/older-large")
         .file("config.json", "{}")
         .file(index, format!("{{\"weight_map\": {{\"a\": \"{part}\"}}}}"))

@@ -94,7 +94,8 @@ fn from_base64(text: &str) -> Vec<u8> {
 #[cfg(unix)]
 #[test]
 fn matches_reference_cache_of_python() {
-    let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
+    let hub = StandIn::start();
+    let folder = TempDir::new().unwrap();
     catalogue(8).into_iter().for_each(|repository| hub.serve(repository));
     hub.serve(Repository::model("someone/model").file("config.json", "{}\n"));
     let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().to_owned()) };

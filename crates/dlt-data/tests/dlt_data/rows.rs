@@ -367,8 +367,8 @@ fn line_ends_of_windows_become_those_of_unix_unless_they_are_kept() {
 #[test]
 fn tokens_in_the_cache_are_of_one_way_of_reading() {
     let folder = TempDir::new().unwrap();
-    let (path, cache) =
-        (write(&folder, "a.txt", "some\r\nwords and more"), folder.path().join("cache"));
+    let path = write(&folder, "a.txt", "some\r\nwords and more");
+    let cache = folder.path().join("cache");
     let read = |newlines: Newlines| {
         let data = DataSpec { newlines, ..bytes_of(&path) };
         text_of(

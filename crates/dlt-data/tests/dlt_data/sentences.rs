@@ -113,7 +113,8 @@ fn long_pairs_lose_the_end_of_the_longer_sentence() {
 
 #[test]
 fn every_task_of_glue_is_fetched_and_learned_from_in_a_few_steps() {
-    let (hub, folder) = (StandIn::start(), TempDir::new().unwrap());
+    let hub = StandIn::start();
+    let folder = TempDir::new().unwrap();
     catalogue(40).into_iter().for_each(|repository| hub.serve(repository));
     let config =
         HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().join("hub")) };

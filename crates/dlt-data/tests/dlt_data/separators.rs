@@ -138,8 +138,8 @@ fn endless(folder: &TempDir) -> String {
 
 #[test]
 fn rejects_the_end_of_text_of_a_tokenizer_that_has_none_and_puts_a_line_end_by_default() {
-    let (folder, table) =
-        (TempDir::new().unwrap(), folder_of(".jsonl", &json_lines(&["a", "b", "a b"])));
+    let folder = TempDir::new().unwrap();
+    let table = folder_of(".jsonl", &json_lines(&["a", "b", "a b"]));
     let data =
         |separator| DataSpec { tokenizer: endless(&folder), ..data(table.path(), separator) };
     let error = rejection(&data(Separator::EndOfText), 1);

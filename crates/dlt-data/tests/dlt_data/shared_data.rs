@@ -44,7 +44,8 @@ fn matches_reference_content_of_the_published_file() {
     let read = |path: &std::path::Path| -> Value {
         serde_json::from_str(&read_text(path).unwrap()).unwrap()
     };
-    let (ours, published) = (read(&saved), read(&shared().join("gpt2_tokenizer/tokenizer.json")));
+    let ours = read(&saved);
+    let published = read(&shared().join("gpt2_tokenizer/tokenizer.json"));
     assert!(ours["model"]["vocab"] == published["model"]["vocab"], "the vocabularies differ");
     assert_eq!(merges(&ours).len(), 50_000);
     assert!(merges(&ours) == merges(&published), "the merges differ");
@@ -74,7 +75,8 @@ fn tiny_shakespeare_has_its_published_sizes() {
 
 /// Splits of [`DataSpec`] over the stand-in with these files, in the hub's layout.
 fn from_stand_in(source: &str, repository: Repository) -> TokenSplits {
-    let (hub, folder) = (StandIn::start(), tempfile::TempDir::new().unwrap());
+    let hub = StandIn::start();
+    let folder = tempfile::TempDir::new().unwrap();
     hub.serve(repository);
     let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().to_owned()) };
     let data = DataSpec { source: source.to_owned(), ..shakespeare() };
@@ -105,7 +107,8 @@ fn wikitext_2_in_the_hubs_layout_has_its_published_sizes() {
 #[test]
 fn tiny_shakespeare_in_the_hubs_layout_has_its_published_sizes() {
     let text = read_text(&shared().join("tiny_shakespeare/input.txt")).unwrap();
-    let (validation, test) = (text.len() * 9 / 10, text.len() * 95 / 100);
+    let validation = text.len() * 9 / 10;
+    let test = text.len() * 95 / 100;
     let parts = [&text[..validation], &text[validation..test], &text[test..]];
     let repository = Repository::dataset("karpathy/tiny_shakespeare").at("refs/convert/parquet");
     let repository = Split::ALL.iter().zip(parts).fold(repository, |repository, (split, part)| {

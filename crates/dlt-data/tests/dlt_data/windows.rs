@@ -6,7 +6,8 @@ fn counting(length: u32) -> TokenStream {
 }
 
 fn window(windows: &Windows, index: usize) -> Result<(Vec<u32>, Vec<u32>), DataError> {
-    let (mut inputs, mut targets) = (vec![0; windows.context()], vec![0; windows.context()]);
+    let mut inputs = vec![0; windows.context()];
+    let mut targets = vec![0; windows.context()];
     windows.fill(index, &mut inputs, &mut targets)?;
     Ok((inputs, targets))
 }

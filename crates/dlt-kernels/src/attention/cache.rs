@@ -110,11 +110,13 @@ impl KeyValues {
                 sizes.head_width
             )
         }
-        let (dtype, device) = (self.keys.dtype(), self.keys.device());
+        let dtype = self.keys.dtype();
+        let device = self.keys.device();
         // Numbers of bf16 are numbers of f32.
         let is_held = qkv.dtype() == dtype || (qkv.dtype(), dtype) == (DType::BF16, DType::F32);
         if !is_held || !qkv.device().same_device(device) {
-            let (came, came_device) = (qkv.dtype(), qkv.device().location());
+            let came = qkv.dtype();
+            let came_device = qkv.device().location();
             bail!(
                 "attend_cached: expected {dtype:?} on {:?} as in the cache, came {came:?} on {came_device:?}",
                 device.location()
@@ -132,8 +134,8 @@ impl KeyValues {
             if std::mem::replace(&mut named[sequence], true) {
                 bail!("attend_cached: expected distinct sequences, came {sequence} twice")
             }
-            let (held, need) =
-                (self.filled[sequence], self.filled[sequence].saturating_add(sizes.tokens));
+            let held = self.filled[sequence];
+            let need = self.filled[sequence].saturating_add(sizes.tokens);
             if need > self.capacity {
                 bail!(
                     "attend_cached: expected at most {} tokens, the capacity, came {need} of sequence {sequence}: \
@@ -224,7 +226,8 @@ impl Step<'_> {
             .with_min_len(rows::per_task(tokens * head_width))
             .enumerate()
             .for_each(|(index, (keys, values))| {
-                let (sequence, key_head) = (index / key_heads, index % key_heads);
+                let sequence = index / key_heads;
+                let key_head = index % key_heads;
                 let Some(window) = windows[sequence] else { return };
                 let held = self.filled[sequence];
                 let new = self.view(window, heads + key_head).transposed();
@@ -258,7 +261,8 @@ impl Step<'_> {
             .with_min_len(rows::per_task(tokens * most * head_width))
             .enumerate()
             .for_each_init(Vec::new, |scores, (index, mut out)| {
-                let (window, head) = (index / heads, index % heads);
+                let window = index / heads;
+                let head = index % heads;
                 let sequence = self.sequences[window];
                 let shared = sequence * key_heads + head / self.sizes.group();
                 let held = Held {
@@ -333,9 +337,12 @@ fn add_rows(factors: &[f32], rows: &[f32], stride: usize, into: &mut [f32]) {
     // Four at a time, so that the sums are loaded and stored a quarter as often.
     let (fours, rest) = factors.as_chunks::<4>();
     for (factors, rows) in fours.iter().zip(rows.chunks(4 * stride)) {
-        let (&[a, b, c, d], width) = (factors, into.len());
-        let (w, x) = (&rows[..width], &rows[stride..][..width]);
-        let (y, z) = (&rows[2 * stride..][..width], &rows[3 * stride..][..width]);
+        let &[a, b, c, d] = factors;
+        let width = into.len();
+        let w = &rows[..width];
+        let x = &rows[stride..][..width];
+        let y = &rows[2 * stride..][..width];
+        let z = &rows[3 * stride..][..width];
         for ((((into, &w), &x), &y), &z) in into.iter_mut().zip(w).zip(x).zip(y).zip(z) {
             *into = d.mul_add(z, c.mul_add(y, b.mul_add(x, a.mul_add(w, *into))));
         }

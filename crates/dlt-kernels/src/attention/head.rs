@@ -106,13 +106,17 @@ impl Head<'_> {
         [of_query, of_key, of_value]: [&mut Panel<'_>; 3],
     ) {
         let size = BLOCK_ROWS.min(self.tokens) * self.keys;
-        let (mut probabilities, mut gradients) = (vec![0.0; size], vec![0.0; size]);
-        let (keys, values) = (self.key.transposed(), self.value.transposed());
+        let mut probabilities = vec![0.0; size];
+        let mut gradients = vec![0.0; size];
+        let keys = self.key.transposed();
+        let values = self.value.transposed();
         let scale = self.scale();
         for block in self.blocks() {
             let Block { start, rows, seen } = block;
-            let (p, g) = (&mut probabilities[..rows * seen], &mut gradients[..rows * seen]);
-            let (out, gradient) = (outer.out.rows(start, rows), outer.gradient.rows(start, rows));
+            let p = &mut probabilities[..rows * seen];
+            let g = &mut gradients[..rows * seen];
+            let out = outer.out.rows(start, rows);
+            let gradient = outer.gradient.rows(start, rows);
             self.scores(block, &keys, p);
             let g_panel = &mut Panel::new(g, rows, seen, seen);
             let values = View::new(&values, self.width, seen, self.keys);
@@ -142,7 +146,8 @@ impl Head<'_> {
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, p, dropout);
             }
-            let (p, g) = (View::new(p, rows, seen, seen), View::new(g, rows, seen, seen));
+            let p = View::new(p, rows, seen, seen);
+            let g = View::new(g, rows, seen, seen);
             multiply(
                 &mut of_query.rows(start, rows),
                 Into::Set,

@@ -51,7 +51,8 @@ pub(crate) fn attend_cached(
                 .reshape((1, tokens, heads, head_width))?
                 .transpose(1, 2)
         };
-        let (keys, values) = (keys.narrow(0, sequence, 1)?, values.narrow(0, sequence, 1)?);
+        let keys = keys.narrow(0, sequence, 1)?;
+        let values = values.narrow(0, sequence, 1)?;
         let held = filled[sequence];
         let seen = held + tokens;
         keys.slice_set(&part(heads, key_heads)?.t()?.contiguous()?, 3, held)?;

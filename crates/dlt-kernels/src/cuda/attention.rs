@@ -19,10 +19,8 @@ pub fn attention(
     rows: Option<usize>,
 ) -> Result<[Tensor; 2]> {
     let heads = Heads::new(machine, qkv, attention, rows)?;
-    let (out, sums) = (
-        fresh(machine, heads.sizes.dims(), &heads.query)?,
-        fresh_f32(machine, heads.sizes.sum_dims(), qkv)?,
-    );
+    let out = fresh(machine, heads.sizes.dims(), &heads.query)?;
+    let sums = fresh_f32(machine, heads.sizes.sum_dims(), qkv)?;
     for block in heads.blocks() {
         let scores = heads.scores(block)?;
         let launch = heads.launch("attention_probabilities", block)?;
@@ -47,13 +45,16 @@ pub fn attention_gradient(
     let [sums, gradient] = plain([sums, gradient])?;
     let gradient = split(machine, &gradient, Sizes { key_heads: 0, ..heads.sizes })?.get(0)?;
     let out = fresh(machine, qkv.shape(), &heads.query)?;
-    let (mut of_key, mut of_value) = (None, None);
+    let mut of_key = None;
+    let mut of_value = None;
     // The last block sees all keys: the others add to what it gives.
     for block in heads.blocks().rev() {
         let Block { start, rows, seen } = block;
-        let (key, value) = (heads.key.narrow(2, 0, seen)?, heads.value.narrow(2, 0, seen)?);
+        let key = heads.key.narrow(2, 0, seen)?;
+        let value = heads.value.narrow(2, 0, seen)?;
         let gradient = gradient.narrow(2, start, rows)?;
-        let (scores, of_scores) = (heads.scores(block)?, gradient.matmul(&value.t()?)?);
+        let scores = heads.scores(block)?;
+        let of_scores = gradient.matmul(&value.t()?)?;
         let launch = heads.launch("attention_gradients", block)?;
         let written = [Memory::Write(&scores), Memory::Write(&of_scores)];
         let read = [Memory::Read(&heads.lengths), Memory::Read(&sums)];
@@ -125,7 +126,9 @@ impl<'a> Heads<'a> {
     }
 
     fn blocks(&self) -> impl DoubleEndedIterator<Item = Block> + use<> {
-        let (tokens, block_rows, mask) = (self.sizes.tokens, self.block_rows, self.attention.mask);
+        let tokens = self.sizes.tokens;
+        let block_rows = self.block_rows;
+        let mask = self.attention.mask;
         (0..tokens).step_by(block_rows).map(move |start| {
             let rows = block_rows.min(tokens - start);
             Block { start, rows, seen: if mask == Mask::Causal { start + rows } else { tokens } }
@@ -163,7 +166,8 @@ impl<'a> Heads<'a> {
         first: usize,
     ) -> Result<()> {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
-        let (rows, width) = (rows_of_heads.dim(2)?, out.dim(2)?);
+        let rows = rows_of_heads.dim(2)?;
+        let width = out.dim(2)?;
         let group = if first < heads { 1 } else { self.sizes.group() };
         let columns = heads / group * head_width;
         let launch = Launch::of_groups_of_rows(

@@ -85,7 +85,8 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
     let &Turns { batch, tokens, width, heads, half, .. } = turns;
     let table = |numbers: &[f32]| Tensor::from_slice(numbers, numbers.len(), x.device());
     let [cosines, sines] = turns.tables();
-    let (cosines, sines) = (table(cosines)?, table(sines)?);
+    let cosines = table(cosines)?;
+    let sines = table(sines)?;
     let blocks = (0..batch).map(|window| turns.block(window) as u32).collect();
     let blocks = Tensor::from_vec(blocks, batch, x.device())?;
     let launch = of_elements("rotate", x.dtype(), x.elem_count())?;

@@ -18,7 +18,9 @@ pub fn embedding_gradient(
         let count = numbers.len();
         Tensor::from_vec(numbers, count, table.device())
     };
-    let (ids, starts, places) = (upload(ids)?, upload(starts)?, upload(places)?);
+    let ids = upload(ids)?;
+    let starts = upload(starts)?;
+    let places = upload(places)?;
     let launch = Launch::of_table_rows(
         Source::Embedding,
         "embedding_gradient",
@@ -44,7 +46,8 @@ impl Grouped {
     fn of(all: &[u32]) -> Self {
         let mut places: Vec<u32> = (0..all.len() as u32).collect();
         places.sort_by_key(|&place| all[place as usize]);
-        let (mut ids, mut starts) = (Vec::new(), Vec::new());
+        let mut ids = Vec::new();
+        let mut starts = Vec::new();
         for (at, &place) in places.iter().enumerate() {
             let id = all[place as usize];
             if ids.last() != Some(&id) {

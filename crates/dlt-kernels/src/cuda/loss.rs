@@ -33,7 +33,8 @@ pub fn cross_entropy(
     let head = Head::new(hidden, projection, targets, rows)?;
     let mut table = sums.table.map(Tensor::detach);
     let mut bias = sums.bias.map(Tensor::detach);
-    let (mut losses, mut of_hidden) = (Vec::new(), Vec::new());
+    let mut losses = Vec::new();
+    let mut of_hidden = Vec::new();
     for start in head.chunks() {
         let (hidden, targets) = head.chunk(start)?;
         let logits = head.logits(machine, &hidden)?;

@@ -55,7 +55,8 @@ fn gradients(
     let width = weight.elem_count();
     let rows = x.elem_count() / width;
     let [x, weight, gradient] = plain([x, weight, gradient])?;
-    let (dx, moments) = (fresh(machine, x.shape(), &x)?, fresh_f32(machine, (rows, 2), &x)?);
+    let dx = fresh(machine, x.shape(), &x)?;
+    let moments = fresh_f32(machine, (rows, 2), &x)?;
     let read = [Memory::Read(&x), Memory::Read(&weight), Memory::Read(&gradient)];
     let written = [Memory::Write(&dx), Memory::Write(&moments)];
     run(

@@ -21,7 +21,8 @@ const ROWS: usize = 2;
 /// `x · weightᵀ`, row by row. An element comes from its two rows alone, always in the same order: the bits of a row
 /// depend neither on the other rows nor on the number of threads.
 pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
-    let (count, outputs) = (x.len() / inputs, weight.len() / inputs);
+    let count = x.len() / inputs;
+    let outputs = weight.len() / inputs;
     let tasks = (x.len() * outputs).div_ceil(TASK_PRODUCTS);
     let columns = outputs.div_ceil(tasks).next_multiple_of(COLUMNS);
     let mut y = vec![0.0; count * outputs];
@@ -118,14 +119,17 @@ fn dots<S: Simd, const V: usize, const R: usize, const C: usize>(
     x: [&[f32]; R],
     weight: [&[f32]; C],
 ) -> [[f32; C]; R] {
-    let (x_rest, weight_rest) = (rests(x), rests(weight));
-    let (x, weight) = (vectors::<S, V, R>(x), vectors::<S, V, C>(weight));
+    let x_rest = rests(x);
+    let weight_rest = rests(weight);
+    let x = vectors::<S, V, R>(x);
+    let weight = vectors::<S, V, C>(weight);
     let mut sums = [[[simd.splat_f32s(0.0); V]; C]; R];
     for at in 0..x[0].len() {
         add_products(simd, &mut sums, at_each(x, at), at_each(weight, at));
     }
     if !x_rest[0].is_empty() {
-        let (x, weight) = (padded(x_rest), padded(weight_rest));
+        let x = padded(x_rest);
+        let weight = padded(weight_rest);
         add_products::<S, V, R, C>(
             simd,
             &mut sums,

@@ -82,10 +82,8 @@ impl Kernels {
             }
         }
         let made = host::read([x, gradient], |[x, gradient]| {
-            let (outer, x) = (
-                View::new(gradient, count, outputs, outputs).t(),
-                View::new(x, count, inputs, inputs),
-            );
+            let outer = View::new(gradient, count, outputs, outputs).t();
+            let x = View::new(x, count, inputs, inputs);
             let Some(into) = into.as_ref() else {
                 return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
             };

@@ -59,7 +59,8 @@ impl<'a> Head<'a> {
 
     /// Adds the gradients of table and bias to `into`; returns the loss and the gradient of the hidden rows.
     pub(super) fn gradients(&self, scale: f32, mut into: Sums<'_>) -> (f64, Vec<f32>) {
-        let (width, vocabulary) = (self.width, self.vocabulary);
+        let width = self.width;
+        let vocabulary = self.vocabulary;
         let mut logits = self.chunk();
         let mut of_hidden = vec![0.0; self.hidden.len()];
         let mut loss_sum = 0.0;
@@ -111,7 +112,9 @@ impl<'a> Head<'a> {
 
     /// Fills the rows of `logits` with `exp(logit - largest)`, less their sum at the target.
     fn exponentials(&self, hidden: &[f32], targets: &[u32], logits: &mut [f32]) -> Vec<Row> {
-        let (count, width, vocabulary) = (targets.len(), self.width, self.vocabulary);
+        let count = targets.len();
+        let width = self.width;
+        let vocabulary = self.vocabulary;
         let logits = &mut logits[..count * vocabulary];
         let table = View::new(self.table, vocabulary, width, width);
         let into = &mut Panel::new(logits, count, vocabulary, vocabulary);

@@ -125,7 +125,9 @@ fn law_full_lengths_change_nothing() {
 #[test]
 fn law_tokens_behind_the_length_are_seen_by_nobody() {
     const LENGTHS: [usize; 2] = [41, 1];
-    let (heads, key_heads, width) = (4, 2, 3);
+    let heads = 4;
+    let key_heads = 2;
+    let width = 3;
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for mask in MASKS {
             let attention =
@@ -160,7 +162,9 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
 
 #[test]
 fn law_repeated_key_heads_are_groups() {
-    let (heads, key_heads, width) = (6, 2, 4);
+    let heads = 6;
+    let key_heads = 2;
+    let width = 4;
     let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
     let head = |column: usize| qkv.narrow(2, column * width, width).unwrap();
     let shared = |first: usize| (0..heads).map(move |h| first + h / (heads / key_heads));

@@ -29,7 +29,8 @@ fn matches_reference_attention_in_pieces() {
             // A capacity that is just enough, and one that is not reached.
             for capacity in [tokens, tokens + 30] {
                 let mut cache = cache(2, capacity, [key_heads, width], dtype);
-                let (mut start, mut results) = (0, Vec::new());
+                let mut start = 0;
+                let mut results = Vec::new();
                 for count in [1, 3, tokens - 5, 1] {
                     let piece = qkv.narrow(1, start, count).unwrap();
                     results
@@ -46,7 +47,9 @@ fn matches_reference_attention_in_pieces() {
 
 #[test]
 fn matches_reference_attention_of_different_fills() {
-    let (heads, key_heads, width) = (4, 2, 8);
+    let heads = 4;
+    let key_heads = 2;
+    let width = 8;
     let qkv = noise(&[3, 90, (heads + 2 * key_heads) * width], 1);
     let expected = whole(&qkv, heads, key_heads);
     for (kernels, dtype) in BOTH {
@@ -97,8 +100,9 @@ fn matches_reference_one_cache_of_both_paths() {
 #[test]
 fn law_what_was_forgotten_is_not_seen() {
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        let (first, wrong, second) =
-            (noise(&[2, 5, 24], 1), noise(&[2, 20, 24], 2), noise(&[2, 3, 24], 3));
+        let first = noise(&[2, 5, 24], 1);
+        let wrong = noise(&[2, 20, 24], 2);
+        let second = noise(&[2, 3, 24], 3);
         let mut used = cache(2, 25, [2, 4], DType::F32);
         let attend = |cache: &mut KeyValues, qkv: &Tensor| {
             host(&kernels.attend_cached(qkv, cache, &[0, 1], 2).unwrap())

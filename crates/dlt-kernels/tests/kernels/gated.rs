@@ -20,7 +20,8 @@ fn matches_reference_swiglu_in_its_tails() {
         for gate in gates {
             let x = Tensor::new(&[gate, up], &Device::Cpu).unwrap();
             let y = Kernels::Fused.swiglu(&x).unwrap();
-            let (gate, up) = (f64::from(gate), f64::from(up));
+            let gate = f64::from(gate);
+            let up = f64::from(up);
             let expected = gate / (1.0 + (-gate).exp()) * up;
             // Below -87 the crate's exponential is zero: what is lost is less than f32's smallest normal number there.
             let allowed = F32_TOLERANCE * expected.abs() + 2e-36 * up.abs();

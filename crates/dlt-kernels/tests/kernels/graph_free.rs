@@ -33,7 +33,8 @@ fn check_plain(
 }
 
 fn affine_gradients(k: Kernels, t: &[Tensor], gradient: &Tensor) -> Result<Vec<Tensor>> {
-    let (mut weight, mut bias) = (None, None);
+    let mut weight = None;
+    let mut bias = None;
     k.linear_weight_gradient(&t[0], gradient, &mut weight)?;
     k.linear_bias_gradient(gradient, &mut bias)?;
     Ok(vec![k.linear_input_gradient(&t[1], gradient)?, weight.unwrap(), bias.unwrap()])
@@ -69,7 +70,8 @@ fn matches_reference_affine_gradients() {
 
 #[test]
 fn law_what_is_computed_before_gelu_gives_what_is_after() {
-    let (x, w) = (noise(&[5, 8], 1), noise(&[12, 8], 2));
+    let x = noise(&[5, 8], 1);
+    let w = noise(&[12, 8], 2);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let [before, after] = kernels.linear_then_gelu(&x, &w, None, Gelu::Tanh).unwrap();
         assert_eq!(host(&before), host(&kernels.linear(&x, &w, None).unwrap()));
@@ -87,7 +89,8 @@ fn matches_reference_norm_gradients() {
             &arguments,
             |k, t| k.layer_norm(&t[0], &t[1], &t[2], 1e-5),
             |k, t, up| {
-                let (mut weight, mut bias) = (None, None);
+                let mut weight = None;
+                let mut bias = None;
                 let sums = Some([&mut weight, &mut bias]);
                 let of_x = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, sums)?;
                 let alone = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, None)?;
@@ -203,13 +206,15 @@ fn matches_reference_added_rows() {
 
 #[test]
 fn law_sums_go_on_from_what_is_there() {
-    let (x, gradient) = (noise(&[33, 20], 1), noise(&[33, 12], 2));
+    let x = noise(&[33, 20], 1);
+    let gradient = noise(&[33, 12], 2);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let gradients = |weight: &mut Option<Tensor>, bias: &mut Option<Tensor>| {
             kernels.linear_weight_gradient(&x, &gradient, weight).unwrap();
             kernels.linear_bias_gradient(&gradient, bias).unwrap();
         };
-        let (mut weight, mut bias) = (None, None);
+        let mut weight = None;
+        let mut bias = None;
         gradients(&mut weight, &mut bias);
         let once =
             [weight.as_ref().unwrap().copy().unwrap(), bias.as_ref().unwrap().copy().unwrap()];
@@ -229,19 +234,22 @@ fn law_sums_go_on_from_what_is_there() {
 
 #[test]
 fn matches_reference_sums_of_views() {
-    let (a, b) = (noise(&[7, 5], 1), noise(&[5, 7], 2));
+    let a = noise(&[7, 5], 1);
+    let b = noise(&[5, 7], 2);
     let expected = (a.t().unwrap() + &b).unwrap();
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_eq!(host(&kernels.add(&a.t().unwrap(), &b).unwrap()), host(&expected));
     }
     // Larger than one task.
-    let (a, b) = (noise(&[3, 20_001], 1), noise(&[3, 20_001], 2));
+    let a = noise(&[3, 20_001], 1);
+    let b = noise(&[3, 20_001], 2);
     assert_eq!(host(&Kernels::Fused.add(&a, &b).unwrap()), host(&(&a + &b).unwrap()));
 }
 
 #[test]
 fn rejects_gradients_of_wrong_shapes() {
-    let (x, w) = (noise(&[6, 4], 1), noise(&[3, 4], 2));
+    let x = noise(&[6, 4], 1);
+    let w = noise(&[3, 4], 2);
     let right = noise(&[6, 3], 3);
     for k in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(

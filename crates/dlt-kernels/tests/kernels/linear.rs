@@ -8,7 +8,8 @@ fn matches_reference_linear() {
         [(vec![3, 7], 5, 11), (vec![33], 35, 101), (vec![2, 3, 4], 64, 1), (vec![1], 1, 3)]
     {
         let x = noise(&[rows.clone(), vec![inputs]].concat(), 1);
-        let (w, b) = (noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        let w = noise(&[outputs, inputs], 2);
+        let b = noise(&[outputs], 3);
         check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
             k.linear(&t[0], &t[1], Some(&t[2]))
         });
@@ -26,14 +27,18 @@ fn matches_reference_linear() {
 
 #[test]
 fn matches_reference_linear_of_many_rows() {
-    let (x, w, b) = (noise(&[3, 233, 40], 1), noise(&[160, 40], 2), noise(&[160], 3));
+    let x = noise(&[3, 233, 40], 1);
+    let w = noise(&[160, 40], 2);
+    let b = noise(&[160], 3);
     check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| k.linear(&t[0], &t[1], Some(&t[2])));
     check("linear_gelu", &[x, w, b], |k, t| k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh));
 }
 
 #[test]
 fn matches_reference_linear_on_views() {
-    let (x, w, b) = (noise(&[5, 7, 3], 1), noise(&[5, 11], 2), noise(&[11, 2], 3));
+    let x = noise(&[5, 7, 3], 1);
+    let w = noise(&[5, 11], 2);
+    let b = noise(&[11, 2], 3);
     check("linear", &[x, w, b], |k, t| {
         let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
         k.linear(&t[0].transpose(0, 2)?, &t[1].t()?, Some(&bias))
@@ -48,8 +53,9 @@ fn matches_reference_linear_of_few_rows() {
     for rows in FEW_ROWS {
         // Widths below, at and beside a vector; outputs below, at and beside those that are computed together.
         for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
-            let (x, w, b) =
-                (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+            let x = noise(&[rows, inputs], 1);
+            let w = noise(&[outputs, inputs], 2);
+            let b = noise(&[outputs], 3);
             check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
                 k.linear(&t[0], &t[1], Some(&t[2]))
             });
@@ -62,9 +68,12 @@ fn matches_reference_linear_of_few_rows() {
 
 #[test]
 fn matches_reference_linear_of_few_rows_on_views() {
-    let (x, w, b) = (noise(&[37, 3, 2], 1), noise(&[37, 11], 2), noise(&[11, 2], 3));
+    let x = noise(&[37, 3, 2], 1);
+    let w = noise(&[37, 11], 2);
+    let b = noise(&[11, 2], 3);
     check("linear", &[x, w, b], |k, t| {
-        let (bias, w) = (t[2].narrow(1, 1, 1)?.squeeze(1)?, t[1].narrow(0, 2, 35)?.t()?);
+        let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
+        let w = t[1].narrow(0, 2, 35)?.t()?;
         let x = t[0].narrow(0, 1, 35)?.transpose(0, 2)?;
         k.linear(&x, &w.narrow(0, 3, 8)?, Some(&bias.narrow(0, 1, 8)?))
     });
@@ -88,8 +97,9 @@ fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
 fn law_a_row_has_the_same_bits_among_others() {
     // The last weight is large enough for several tasks at any number of rows, of which the last one is narrower.
     for (inputs, outputs) in [(1, 3), (16, 4), (75, 33), (384, 101), (384, 8_193)] {
-        let (x, w, b) =
-            (noise(&[8, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        let x = noise(&[8, inputs], 1);
+        let w = noise(&[outputs, inputs], 2);
+        let b = noise(&[outputs], 3);
         let together = few_row_bits(&x, &w, &b);
         for rows in 1..8 {
             for first in [0, 8 - rows] {
@@ -105,7 +115,8 @@ fn law_a_row_has_the_same_bits_among_others() {
 
 #[test]
 fn law_few_rows_keep_what_is_not_finite_in_its_place() {
-    let (inputs, outputs) = (37, 9);
+    let inputs = 37;
+    let outputs = 9;
     let w = noise(&[outputs, inputs], 2).affine(1.0, 2.0).unwrap();
     for (value, at) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38, 1e-45, 0.0]
         .into_iter()
@@ -134,7 +145,9 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
 
 #[test]
 fn law_untracked_arguments_get_no_gradient() {
-    let (x, w, b) = (noise(&[4, 6], 1), noise(&[3, 6], 2), noise(&[3], 3));
+    let x = noise(&[4, 6], 1);
+    let w = noise(&[3, 6], 2);
+    let b = noise(&[3], 3);
     for tracked in 0..8 {
         let vars: Vec<Var> =
             [&x, &w, &b].map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).to_vec();
@@ -179,10 +192,8 @@ fn law_gradients_carry_no_graph_and_reach_through_chains() {
 
 #[test]
 fn fused_takes_the_composed_path_for_other_dtypes() {
-    let (x, w) = (
-        noise(&[3, 5], 1).to_dtype(DType::F64).unwrap(),
-        noise(&[2, 5], 2).to_dtype(DType::F64).unwrap(),
-    );
+    let x = noise(&[3, 5], 1).to_dtype(DType::F64).unwrap();
+    let w = noise(&[2, 5], 2).to_dtype(DType::F64).unwrap();
     let fused = Kernels::Fused.linear(&x, &w, None).unwrap();
     assert_eq!(fused.dtype(), DType::F64);
     assert_eq!(host(&fused), host(&Kernels::Composed.linear(&x, &w, None).unwrap()));
@@ -190,7 +201,9 @@ fn fused_takes_the_composed_path_for_other_dtypes() {
 
 #[test]
 fn rejects_linear_of_wrong_shapes() {
-    let (x, w, b) = (noise(&[3, 5], 1), noise(&[2, 5], 2), noise(&[2], 3));
+    let x = noise(&[3, 5], 1);
+    let w = noise(&[2, 5], 2);
+    let b = noise(&[2], 3);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             kernels.linear(&x, &noise(&[2, 4], 1), None),

@@ -41,7 +41,8 @@ fn both(
     let none = HeadSums::default();
     let fused =
         Kernels::Fused.cross_entropy(hidden, head.projection(), targets, scale, none).unwrap();
-    let (hidden, head) = (hidden.to_dtype(DType::F64).unwrap(), head.in_f64());
+    let hidden = hidden.to_dtype(DType::F64).unwrap();
+    let head = head.in_f64();
     (
         fused,
         Kernels::Composed.cross_entropy(&hidden, head.projection(), targets, scale, none).unwrap(),
@@ -93,7 +94,8 @@ fn matches_reference_cross_entropy() {
             );
         }
     }
-    let (hidden, table) = (noise(&[25, 21], 1).t().unwrap(), noise(&[25, 101], 2).t().unwrap());
+    let hidden = noise(&[25, 21], 1).t().unwrap();
+    let table = noise(&[25, 101], 2).t().unwrap();
     let bias = Some(noise(&[101, 3], 4).narrow(1, 1, 1).unwrap().squeeze(1).unwrap());
     for head in [Head::plain(table.clone()), Head { table, bias }] {
         compare("views", &hidden, &head, &ids(&[21], 101, 3), 0.5, F32_TOLERANCE);
@@ -127,8 +129,8 @@ fn matches_reference_cross_entropy_over_chunks() {
 fn matches_reference_cross_entropy_of_extreme_logits() {
     let targets = ids(&[21], 101, 3);
     // Logits of 1e4 are rounded by 1e-3 in f32.
-    let (hidden, table) =
-        ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
+    let hidden = (noise(&[21, 25], 1) * 100.0).unwrap();
+    let table = (noise(&[101, 25], 2) * 100.0).unwrap();
     compare("large logits", &hidden, &Head::plain(table.clone()), &targets, 1.0, 5e-3);
     let bias = Some((noise(&[101], 12) * 1e4).unwrap());
     compare("large biases", &hidden, &Head { table, bias }, &targets, 1.0, 5e-3);
@@ -142,12 +144,14 @@ fn matches_reference_cross_entropy_of_extreme_logits() {
 
 #[test]
 fn law_gradients_match_finite_differences() {
-    let (hidden, head) = (noise(&[6, 5], 1), Head::noise(11, 5).with_bias());
+    let hidden = noise(&[6, 5], 1);
+    let head = Head::noise(11, 5).with_bias();
     let targets = ids(&[6], 11, 3);
     let sums = HeadSums::default();
     let gradients =
         Kernels::Fused.cross_entropy(&hidden, head.projection(), &targets, 0.25, sums).unwrap();
-    let (hidden, Head { table, bias }) = (hidden.to_dtype(DType::F64).unwrap(), head.in_f64());
+    let hidden = hidden.to_dtype(DType::F64).unwrap();
+    let Head { table, bias } = head.in_f64();
     let arguments = [hidden, table, bias.unwrap()];
     let loss = |[hidden, table, bias]: &[Tensor; 3]| {
         let projection = Projection { table, bias: Some(bias) };
@@ -173,14 +177,17 @@ fn law_gradients_match_finite_differences() {
 
 #[test]
 fn law_gradients_are_added_to_the_given_buffers() {
-    let (hidden, targets) = (noise(&[21, 25], 1), ids(&[21], 101, 3));
+    let hidden = noise(&[21, 25], 1);
+    let targets = ids(&[21], 101, 3);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for head in [Head::noise(101, 25), Head::noise(101, 25).with_bias()] {
             let run = |sums| {
                 kernels.cross_entropy(&hidden, head.projection(), &targets, 1.0, sums).unwrap()
             };
-            let (into, bias_into) = (noise(&[101, 25], 7), noise(&[101], 8));
-            let (before, bias_before) = (into.copy().unwrap(), bias_into.copy().unwrap());
+            let into = noise(&[101, 25], 7);
+            let bias_into = noise(&[101], 8);
+            let before = into.copy().unwrap();
+            let bias_before = bias_into.copy().unwrap();
             let fresh = run(HeadSums::default());
             let given =
                 run(HeadSums { table: Some(&into), bias: head.bias.as_ref().map(|_| &bias_into) });
@@ -199,7 +206,8 @@ fn law_gradients_are_added_to_the_given_buffers() {
 
 #[test]
 fn law_a_bias_of_zeros_and_one_of_equal_numbers_change_nothing() {
-    let (hidden, targets) = (noise(&[21, 25], 1), ids(&[21], 101, 3));
+    let hidden = noise(&[21, 25], 1);
+    let targets = ids(&[21], 101, 3);
     let plain = Head::noise(101, 25);
     let (without, _) = both(&hidden, &plain, &targets, 1.0);
     let biased = |by: f32| Head {
@@ -219,7 +227,8 @@ fn law_a_bias_of_zeros_and_one_of_equal_numbers_change_nothing() {
 
 #[test]
 fn rejects_cross_entropy_of_wrong_arguments() {
-    let (hidden, head) = (noise(&[2, 4], 1), Head::noise(10, 4));
+    let hidden = noise(&[2, 4], 1);
+    let head = Head::noise(10, 4);
     let targets = Tensor::new(&[3u32, 9], &Device::Cpu).unwrap();
     let outside = Tensor::new(&[3u32, 10], &Device::Cpu).unwrap();
     let none = HeadSums::default();
@@ -244,10 +253,12 @@ fn rejects_cross_entropy_of_wrong_arguments() {
 
 #[test]
 fn rejects_cross_entropy_into_wrong_sums() {
-    let (hidden, head) = (noise(&[2, 4], 1), Head::noise(10, 4).with_bias());
+    let hidden = noise(&[2, 4], 1);
+    let head = Head::noise(10, 4).with_bias();
     let targets = Tensor::new(&[3u32, 9], &Device::Cpu).unwrap();
     let bias = head.bias.as_ref().unwrap();
-    let (narrow, long) = (noise(&[9, 4], 1), noise(&[11], 1));
+    let narrow = noise(&[9, 4], 1);
+    let long = noise(&[11], 1);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let run =
             |projection, sums| kernels.cross_entropy(&hidden, projection, &targets, 1.0, sums);
@@ -265,7 +276,7 @@ fn rejects_cross_entropy_into_wrong_sums() {
     shared(HeadSums { table: Some(&head.table), bias: None });
     shared(HeadSums { table: None, bias: Some(bias) });
     let both = noise(&[50], 1);
-    let (of_table, of_bias) =
-        (both.narrow(0, 0, 40).unwrap().reshape((10, 4)).unwrap(), both.narrow(0, 40, 10));
+    let of_table = both.narrow(0, 0, 40).unwrap().reshape((10, 4)).unwrap();
+    let of_bias = both.narrow(0, 40, 10);
     shared(HeadSums { table: Some(&of_table), bias: Some(&of_bias.unwrap()) });
 }

@@ -48,7 +48,8 @@ fn check(
 
 #[test]
 fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
-    let (weight, bias) = (noise(&[11, 5], 2), noise(&[11], 3));
+    let weight = noise(&[11, 5], 2);
+    let bias = noise(&[11], 3);
     let [x, gradient] = [held(&[3, 7, 5], 1), held(&[3, 7, 11], 4)];
     check("linear", &[x.clone(), gradient.clone()], 2, |k, t| {
         let mut sums = (None, None);
@@ -76,9 +77,12 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
 
 #[test]
 fn law_narrow_norms_are_the_wide_ones_rounded() {
-    let (weight, bias) = (noise(&[10], 2), noise(&[10], 3));
+    let weight = noise(&[10], 2);
+    let bias = noise(&[10], 3);
     check("norms", &[held(&[4, 6, 10], 1), held(&[4, 6, 10], 4)], 4, |k, t| {
-        let (mut of_weight, mut of_bias, mut of_size) = (None, None, None);
+        let mut of_weight = None;
+        let mut of_bias = None;
+        let mut of_size = None;
         let sums = Some([&mut of_weight, &mut of_bias]);
         let layer = k.layer_norm_gradient(&t[0], &weight, 1e-5, &t[1], sums)?;
         let size = k.rms_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some(&mut of_size))?;
@@ -126,7 +130,8 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
     let plain = Attention { key_heads: 1, dropout, ..Attention::new(3, Mask::Causal) };
     let padded = Attention { lengths: Some(&lengths), ..Attention::new(1, Mask::Full) };
     for attention in [plain, padded] {
-        let (width, out) = (4 * (attention.heads + 2 * attention.key_heads), 4 * attention.heads);
+        let width = 4 * (attention.heads + 2 * attention.key_heads);
+        let out = 4 * attention.heads;
         check("attention", &[held(&[2, 6, width], 1)], 2, |k, t| {
             let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
             Ok(vec![value, k.attention(&t[0], &attention)?, sums])
@@ -173,13 +178,16 @@ fn law_a_wide_cache_goes_on_with_narrow_tokens() {
 fn law_sums_of_narrow_gradients_are_f32() {
     let tokens = ids(&[2, 5], 7, 9);
     check("tables", &[held(&[2, 5, 12], 1)], 0, |k, t| {
-        let (table, positions) = (noise(&[7, 12], 2), noise(&[6, 12], 3));
+        let table = noise(&[7, 12], 2);
+        let positions = noise(&[6, 12], 3);
         k.embedding_gradient(&table, &tokens, &t[0])?;
         k.add_rows_gradient(&t[0], &positions)?;
         optimizer::add_in_place(&positions, &t[0].flatten_to(1)?.narrow(0, 0, 6)?)?;
         Ok(vec![table, positions])
     });
-    let (table, bias, targets) = (noise(&[9, 12], 2), noise(&[9], 3), ids(&[10], 9, 4));
+    let table = noise(&[9, 12], 2);
+    let bias = noise(&[9], 3);
+    let targets = ids(&[10], 9, 4);
     let projection = Projection { table: &table, bias: Some(&bias) };
     check("loss", &[held(&[10, 12], 1)], 1, |k, t| {
         let made = k.cross_entropy(&t[0], projection, &targets, 0.1, HeadSums::default())?;

@@ -18,7 +18,8 @@ const STEP: AdamwStep = AdamwStep {
 fn ten_steps(kernels: Kernels, dtype: DType, factor: f64) -> (Tensor, Tensor, Tensor) {
     let start = noise(&[5, 40_001], 1).to_dtype(dtype).unwrap();
     let parameter = Var::from_tensor(&start).unwrap();
-    let (first, second) = (start.zeros_like().unwrap(), start.zeros_like().unwrap());
+    let first = start.zeros_like().unwrap();
+    let second = start.zeros_like().unwrap();
     for step in 1..=10 {
         let gradient = (noise(&[5, 40_001], 10 + step).to_dtype(dtype).unwrap() * factor).unwrap();
         let step = AdamwStep { step, gradient_scale: 1.0 / factor, ..STEP };
@@ -50,7 +51,8 @@ fn matches_reference_adamw() {
 fn law_a_step_changes_views_in_place() {
     let whole = noise(&[3, 10], 1);
     let middle = whole.narrow(0, 1, 1).unwrap();
-    let (first, second) = (middle.zeros_like().unwrap(), middle.zeros_like().unwrap());
+    let first = middle.zeros_like().unwrap();
+    let second = middle.zeros_like().unwrap();
     let before = host(&whole);
     Kernels::Fused.adamw(&middle, &first, &second, &noise(&[1, 10], 2), &STEP).unwrap();
     let after = host(&whole);
@@ -94,7 +96,10 @@ fn law_add_in_place_adds() {
 #[test]
 fn rejects_steps_of_wrong_arguments() {
     let make = || noise(&[3, 4], 1);
-    let (p, m, v, g) = (make(), make(), make(), make());
+    let p = make();
+    let m = make();
+    let v = make();
+    let g = make();
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             kernels.adamw(&p, &noise(&[4, 3], 1), &v, &g, &STEP),

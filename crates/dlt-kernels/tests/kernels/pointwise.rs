@@ -35,16 +35,21 @@ fn matches_reference_gelu_in_its_tails() {
 fn matches_reference_layer_norm() {
     for shape in [vec![3, 7, 25], vec![33, 101], vec![5], vec![2, 300, 64]] {
         let width = shape[shape.len() - 1];
-        let (x, w, b) = (noise(&shape, 1), noise(&[width], 2), noise(&[width], 3));
+        let x = noise(&shape, 1);
+        let w = noise(&[width], 2);
+        let b = noise(&[width], 3);
         check("layer_norm", &[x, w, b], |k, t| k.layer_norm(&t[0], &t[1], &t[2], 1e-5));
     }
-    let (x, w, b) = (noise(&[25, 7], 1), noise(&[25], 2), noise(&[25], 3));
+    let x = noise(&[25, 7], 1);
+    let w = noise(&[25], 2);
+    let b = noise(&[25], 3);
     check("layer_norm of a view", &[x, w, b], |k, t| k.layer_norm(&t[0].t()?, &t[1], &t[2], 1e-5));
 }
 
 #[test]
 fn matches_reference_layer_norm_of_extreme_rows() {
-    let (w, b) = (noise(&[64], 2), noise(&[64], 3));
+    let w = noise(&[64], 2);
+    let b = noise(&[64], 3);
     // A large mean leaves f32 with fewer digits of the deviations: 100 / 2^24 of one.
     let offset = (noise(&[4, 64], 1) + 100.0).unwrap();
     check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &|k, t: &[Tensor]| {
@@ -63,7 +68,8 @@ fn matches_reference_layer_norm_of_extreme_rows() {
 #[test]
 fn rejects_pointwise_of_wrong_shapes() {
     let x = noise(&[3, 5], 1);
-    let (w, short) = (noise(&[5], 2), noise(&[4], 2));
+    let w = noise(&[5], 2);
+    let short = noise(&[4], 2);
     let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.gelu(&empty, Gelu::Tanh), &["gelu", "[3, 0]"]);
@@ -76,7 +82,8 @@ fn rejects_pointwise_of_wrong_shapes() {
 #[test]
 fn matches_reference_multiples() {
     for shape in [vec![1], vec![3, 7, 25], vec![2, 20_001]] {
-        let (a, b) = (noise(&shape, 1), noise(&shape, 2));
+        let a = noise(&shape, 1);
+        let b = noise(&shape, 2);
         let view = Tensor::cat(&[&b, &b], 0).unwrap().narrow(0, shape[0], shape[0]).unwrap();
         let expected = |x: &Tensor| (x.to_dtype(DType::F64).unwrap() / 3.0).unwrap();
         for kernels in [Kernels::Fused, Kernels::Composed] {
@@ -92,7 +99,8 @@ fn matches_reference_multiples() {
 /// A factor of 1 is no multiplication, and one of 0 leaves nothing.
 #[test]
 fn law_a_sum_with_a_whole_multiple_is_a_sum() {
-    let (a, b) = (noise(&[33, 7], 1), noise(&[33, 7], 2));
+    let a = noise(&[33, 7], 1);
+    let b = noise(&[33, 7], 2);
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_eq!(
             host(&kernels.add_scaled(&a, &b, 1.0).unwrap()),

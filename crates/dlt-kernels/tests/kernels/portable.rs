@@ -14,7 +14,9 @@ fn everything() -> Vec<Vec<f64>> {
             all.push(host(&value));
             all.extend(gradients.iter().map(host));
         };
-    let (x, w, b) = (noise(&[3, 7, 75], 1), noise(&[33, 75], 2), noise(&[33], 3));
+    let x = noise(&[3, 7, 75], 1);
+    let w = noise(&[33, 75], 2);
+    let b = noise(&[33], 3);
     let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
     for kind in [Gelu::Tanh, Gelu::Erf] {
         differentiable(std::slice::from_ref(&x), &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
@@ -41,17 +43,20 @@ fn everything() -> Vec<Vec<f64>> {
     // Of few rows: widths around a vector, and a product that several threads share.
     for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)]
     {
-        let (x, w, b) =
-            (noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3));
+        let x = noise(&[rows, inputs], 1);
+        let w = noise(&[outputs, inputs], 2);
+        let b = noise(&[outputs], 3);
         differentiable(&[x, w, b], &|k, t| k.linear(&t[0], &t[1], Some(&t[2])));
     }
     // Large enough that several threads share each product.
     differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| {
         k.linear(&t[0], &t[1], None)
     });
-    let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 9));
+    let table = noise(&[101, 25], 2);
+    let bias = noise(&[101], 9);
     for bias in [None, Some(&bias)] {
-        let (projection, targets) = (Projection { table: &table, bias }, ids(&[21], 101, 3));
+        let projection = Projection { table: &table, bias };
+        let targets = ids(&[21], 101, 3);
         let sums = HeadSums::default();
         let head =
             Kernels::Fused.cross_entropy(&noise(&[21, 25], 1), projection, &targets, 1.0, sums);
@@ -59,8 +64,10 @@ fn everything() -> Vec<Vec<f64>> {
         all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
         all.extend(head.bias.as_ref().map(host));
     }
-    let (p, m, v, g) =
-        (noise(&[333], 1), noise(&[333], 2), noise(&[333], 3).sqr().unwrap(), noise(&[333], 4));
+    let p = noise(&[333], 1);
+    let m = noise(&[333], 2);
+    let v = noise(&[333], 3).sqr().unwrap();
+    let g = noise(&[333], 4);
     let step = AdamwStep {
         learning_rate: 0.1,
         beta1: 0.9,

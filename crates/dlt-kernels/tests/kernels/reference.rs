@@ -39,7 +39,8 @@ pub(crate) fn host(tensor: &Tensor) -> Vec<f64> {
 /// Fails unless both agree to `tolerance`, relative to the largest expected element.
 pub(crate) fn assert_close(what: &str, came: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_eq!(came.dims(), expected.dims(), "{what}: shape");
-    let (came, expected) = (host(came), host(expected));
+    let came = host(came);
+    let expected = host(expected);
     let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
     for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
         let far = (came - expected).abs() / largest;

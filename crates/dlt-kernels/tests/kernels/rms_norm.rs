@@ -6,10 +6,12 @@ use dlt_kernels::Kernels;
 fn matches_reference_rms_norm() {
     for shape in [vec![3, 7, 25], vec![33, 101], vec![5], vec![2, 300, 64]] {
         let width = shape[shape.len() - 1];
-        let (x, w) = (noise(&shape, 1), noise(&[width], 2));
+        let x = noise(&shape, 1);
+        let w = noise(&[width], 2);
         check("rms_norm", &[x, w], |k, t| k.rms_norm(&t[0], &t[1], 1e-5));
     }
-    let (x, w) = (noise(&[25, 7], 1), noise(&[50], 2));
+    let x = noise(&[25, 7], 1);
+    let w = noise(&[50], 2);
     check("rms_norm of views", &[x, w], |k, t| {
         k.rms_norm(&t[0].t()?, &t[1].narrow(0, 25, 25)?, 1e-5)
     });
@@ -48,7 +50,8 @@ fn matches_reference_rms_norm_of_extreme_rows() {
 
 #[test]
 fn law_rms_norm_gives_rows_of_size_one_whatever_their_scale() {
-    let (x, ones) = (noise(&[9, 33], 1), Tensor::ones(33, DType::F32, &Device::Cpu).unwrap());
+    let x = noise(&[9, 33], 1);
+    let ones = Tensor::ones(33, DType::F32, &Device::Cpu).unwrap();
     let y = Kernels::Fused.rms_norm(&x, &ones, 0.0).unwrap();
     for row in host(&y).chunks(33) {
         let mean_square = row.iter().map(|y| y * y).sum::<f64>() / 33.0;
@@ -61,7 +64,9 @@ fn law_rms_norm_gives_rows_of_size_one_whatever_their_scale() {
 
 #[test]
 fn rejects_rms_norm_of_wrong_shapes() {
-    let (x, w, short) = (noise(&[3, 5], 1), noise(&[5], 2), noise(&[4], 2));
+    let x = noise(&[3, 5], 1);
+    let w = noise(&[5], 2);
+    let short = noise(&[4], 2);
     let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.rms_norm(&x, &short, 1e-5), &["rms_norm", "weight", "[5]", "[4]"]);

@@ -126,7 +126,8 @@ fn matches_reference_frequencies() {
 
 #[test]
 fn law_a_rotation_keeps_sizes_and_the_way_back_undoes_it() {
-    let (rotary, qkv) = (plain(16), noise(&[3, 41, 80], 1));
+    let rotary = plain(16);
+    let qkv = noise(&[3, 41, 80], 1);
     for first in [&[][..], &[4000, 0, 17]] {
         for kernels in [Kernels::Fused, Kernels::Composed] {
             let turned = kernels.rotate(&qkv, 4, &rotary, first).unwrap();
@@ -151,12 +152,14 @@ fn law_scores_depend_on_differences_of_positions_only() {
     // Angles are rounded to f32: at position 1,000 by 3e-5.
     const ROUNDED_ANGLES: f64 = 1e-4;
     let rotary = plain(32);
-    let (query, key) = (noise(&[1, 1, 32], 1), noise(&[1, 1, 32], 2));
+    let query = noise(&[1, 1, 32], 1);
+    let key = noise(&[1, 1, 32], 2);
     let score = |of_query: usize, of_key: usize| {
         let turned = |x: &Tensor, position| {
             host(&Kernels::Fused.rotate(x, 1, &rotary, &[position]).unwrap())
         };
-        let (query, key) = (turned(&query, of_query), turned(&key, of_key));
+        let query = turned(&query, of_query);
+        let key = turned(&key, of_key);
         query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>()
     };
     for difference in [0, 1, 7, 500] {
@@ -174,7 +177,8 @@ fn law_scores_depend_on_differences_of_positions_only() {
 
 #[test]
 fn law_a_window_that_starts_later_continues_the_one_before() {
-    let (rotary, qkv) = (plain(8), noise(&[1, 12, 40], 1));
+    let rotary = plain(8);
+    let qkv = noise(&[1, 12, 40], 1);
     let whole = host(&Kernels::Fused.rotate(&qkv, 4, &rotary, &[]).unwrap());
     let later =
         Tensor::cat(&[qkv.narrow(1, 5, 4).unwrap(), qkv.narrow(1, 2, 4).unwrap()], 0).unwrap();
@@ -185,7 +189,8 @@ fn law_a_window_that_starts_later_continues_the_one_before() {
 
 #[test]
 fn rejects_rotations_of_wrong_arguments() {
-    let (rotary, qkv) = (plain(8), noise(&[2, 4, 24], 1));
+    let rotary = plain(8);
+    let qkv = noise(&[2, 4, 24], 1);
     for k in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             k.rotate(&qkv, 0, &rotary, &[]),

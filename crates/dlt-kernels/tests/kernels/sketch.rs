@@ -54,7 +54,8 @@ fn law_narrow_tensors_have_the_sketch_of_their_numbers() {
 
 #[test]
 fn law_a_sketch_is_linear() {
-    let (a, b) = (block(1), block(11));
+    let a = block(1);
+    let b = block(11);
     let mixed = [0, 1, 2, 3].map(|i| ((&a[i] * 3.0).unwrap() - (&b[i] * 0.5).unwrap()).unwrap());
     let [of_a, of_b, of_mixed] = [&a, &b, &mixed].map(|x| sketch(&x.each_ref(), 5));
     let expected: Vec<f64> = of_a.iter().zip(&of_b).map(|(a, b)| 3.0 * a - 0.5 * b).collect();
@@ -90,12 +91,15 @@ fn product(a: &[&Tensor], b: &[&Tensor]) -> f64 {
 
 #[test]
 fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
-    let (a, b) = (block(1), block(11));
+    let a = block(1);
+    let b = block(11);
     // Alike, half alike, and not at all.
     let half = [0, 1, 2, 3].map(|i| (&a[i] + &b[i]).unwrap());
     for (one, other) in [(&a, &a), (&a, &half), (&a, &b)] {
-        let (one, other) = (one.each_ref(), other.each_ref());
-        let (expected, error) = (product(&one, &other), standard_error(&one, &other));
+        let one = one.each_ref();
+        let other = other.each_ref();
+        let expected = product(&one, &other);
+        let error = standard_error(&one, &other);
         let of_seed = |seed| dot(&sketch(&one, seed), &sketch(&other, seed)) - expected;
         let misses: Vec<f64> = (0..SEEDS).map(of_seed).collect();
         let mean = misses.iter().sum::<f64>() / SEEDS as f64;
@@ -117,7 +121,8 @@ fn law_a_column_is_spread_over_the_sketch() {
     let mut column = vec![0.0f32; 70 * SKETCH_WIDTH];
     column.iter_mut().step_by(SKETCH_WIDTH).for_each(|x| *x = 1.0);
     let column = Tensor::from_vec(column, (70, SKETCH_WIDTH), &Device::Cpu).unwrap();
-    let (expected, error) = (70.0, standard_error(&[&column], &[&column]));
+    let expected = 70.0;
+    let error = standard_error(&[&column], &[&column]);
     let misses: Vec<f64> = (0..SEEDS)
         .map(|seed| {
             let sketch = sketch(&[&column], seed);

@@ -37,7 +37,8 @@ impl<'a> Deferred<'a> {
     ) -> std::result::Result<(), Failure> {
         let tensor = self.tensor().map_err(Failure::Tensor)?;
         debug_assert_eq!(tensor.dims(), self.shape);
-        let (flat, count) = (tensor.flatten_all()?, tensor.elem_count());
+        let flat = tensor.flatten_all()?;
+        let count = tensor.elem_count();
         for start in (0..count).step_by(PIECE) {
             let values: Vec<f32> = flat.narrow(0, start, PIECE.min(count - start))?.to_vec1()?;
             let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
@@ -99,7 +100,8 @@ pub(crate) fn write(
                 writer.push(bytes)
             })?;
             if count > 0 {
-                let (of, tensor) = (tensor.len() / Number::F32.size(), name.clone());
+                let of = tensor.len() / Number::F32.size();
+                let tensor = name.clone();
                 let path = path.to_owned();
                 return Err(Failure::Tensor(ModelError::NotFinite { path, tensor, count, of }));
             }

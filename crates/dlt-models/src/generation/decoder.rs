@@ -54,7 +54,8 @@ impl<'a> Decoder<'a> {
             let expected = format!("sequences of 1 to {positions} tokens");
             return refuse(expected, format!("{sequences} sequences of {capacity} tokens"));
         }
-        let (heads, width) = (architecture.key_heads(), architecture.head_width());
+        let heads = architecture.key_heads();
+        let width = architecture.head_width();
         let binding = model.binding();
         let layers = 0..binding.n_layers();
         let cache = |_| {
@@ -109,7 +110,8 @@ impl<'a> Decoder<'a> {
     /// [`ModelError::Batch`] for no tokens, ids outside the vocabulary, or more tokens than a sequence has room for;
     /// fails for sequences that are not there or not distinct.
     pub fn feed(&mut self, sequences: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
-        let (model, windows) = (self.model, sequences.len());
+        let model = self.model;
+        let windows = sequences.len();
         let input = Input::Tokens(Tokens::of(tokens));
         let (input, tokens, mut beside) =
             input.prepare(windows, model.architecture(), model.device())?;

@@ -122,7 +122,8 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32
     /// A nucleus is seldom larger, and sorting a whole vocabulary would take longer than a small model.
     const FIRST: usize = 64;
     let enough = share * candidates.iter().map(|&(_, logit)| weight(logit)).sum::<f64>();
-    let (mut sorted, mut kept) = (0, 0.0);
+    let mut sorted = 0;
+    let mut kept = 0.0;
     while sorted < candidates.len() {
         let next = (2 * sorted).max(FIRST).min(candidates.len());
         let rest = &mut candidates[sorted..];

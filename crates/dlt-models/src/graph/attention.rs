@@ -56,7 +56,8 @@ impl Operation for Attention {
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
         let qkv = call.input(0)?;
-        let (settings, forward) = (self.settings(call, qkv)?, [kept.result()?, kept.saved()?]);
+        let settings = self.settings(call, qkv)?;
+        let forward = [kept.result()?, kept.saved()?];
         Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, kept.gradient)?])
     }
 

@@ -11,7 +11,8 @@ pub(super) struct AddBranch;
 
 impl Operation for AddBranch {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (x, branch) = (call.input(0)?, call.input(1)?);
+        let x = call.input(0)?;
+        let branch = call.input(1)?;
         let sum = match call.scaling() {
             None => call.kernels.add(x, branch)?,
             Some(factor) => call.kernels.add_scaled(x, branch, factor)?,

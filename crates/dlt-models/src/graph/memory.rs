@@ -39,7 +39,8 @@ struct Books<'a> {
 
 impl Books<'_> {
     fn footprint(&self, trains: bool) -> Footprint {
-        let (needs, last) = (self.graph.needs(trains), self.graph.steps.len());
+        let needs = self.graph.needs(trains);
+        let last = self.graph.steps.len();
         let with_result = |mut needs: Needs| {
             needs.values[last] = true;
             needs
@@ -87,7 +88,8 @@ impl Books<'_> {
     /// Follows the forward pass step by step. Whoever calls it may hold on to the input, so it counts throughout.
     fn most_forward(&self, needs: &Needs) -> usize {
         let mut readers = self.graph.readers(needs);
-        let (mut now, mut most) = (self.size(0), self.size(0));
+        let mut now = self.size(0);
+        let mut most = self.size(0);
         for number in 1..=self.graph.steps.len() {
             if !self.graph.runs(number, &readers, needs) {
                 continue;
@@ -205,7 +207,9 @@ mod tests {
 
     /// Each family, with what its head reads.
     fn families() -> [(Box<dyn Architecture>, Reading); 6] {
-        let (positions, vocabulary, gelu) = (TOKENS, 11, Gelu::Tanh);
+        let positions = TOKENS;
+        let vocabulary = 11;
+        let gelu = Gelu::Tanh;
         let classes = |pooling| form(HeadSettings::of_classes(4, pooling));
         let own = HeadSettings { output: Output::Own, ..HeadSettings::NEXT_TOKEN };
         let bert =
@@ -329,7 +333,8 @@ mod tests {
     }
 
     fn blocks_keep(activation: usize) {
-        let (rows, sums) = (WINDOWS * TOKENS * activation, 2 * WINDOWS * TOKENS * H * 4);
+        let rows = WINDOWS * TOKENS * activation;
+        let sums = 2 * WINDOWS * TOKENS * H * 4;
         // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row, in f32.
         let pre_norm = rows * (C + 3 * C + C + C + F) + sums;
         // Its second sum too, which the second norm reads.

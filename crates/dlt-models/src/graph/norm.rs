@@ -15,12 +15,14 @@ pub(super) struct LayerNorm {
 
 impl Operation for LayerNorm {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (weight, bias) = (call.parameter(self.weight)?, call.parameter(self.bias)?);
+        let weight = call.parameter(self.weight)?;
+        let bias = call.parameter(self.bias)?;
         Ok(call.kernels.layer_norm(call.input(0)?, weight, bias, self.epsilon)?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let (x, weight) = (call.input(0)?, call.parameter(self.weight)?);
+        let x = call.input(0)?;
+        let weight = call.parameter(self.weight)?;
         let sums = match into {
             Some(into) => Some(into.get_disjoint_mut([self.weight, self.bias]).map_err(|_| {
                 super::operation::absent("a weight and a bias apart from each other")
@@ -55,7 +57,8 @@ impl Operation for RmsNorm {
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let (x, weight) = (call.input(0)?, call.parameter(self.weight)?);
+        let x = call.input(0)?;
+        let weight = call.parameter(self.weight)?;
         let sum = into.map(|into| &mut into[self.weight]);
         Ok(vec![call.kernels.rms_norm_gradient(x, weight, self.epsilon, kept.gradient, sum)?])
     }

@@ -27,7 +27,9 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run without dropout, that reads nothing beside its input, of branches as they are.
     pub(crate) fn plain(kernels: Kernels, parameters: &'a [Tensor]) -> Self {
-        let (dropout, first_site, residual_factor) = (None, 0, 1.0);
+        let dropout = None;
+        let first_site = 0;
+        let residual_factor = 1.0;
         Self {
             kernels,
             parameters,

@@ -13,7 +13,8 @@ pub(super) struct AddRows {
 
 impl Operation for AddRows {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (x, table) = (call.input(0)?, call.parameter(self.table)?);
+        let x = call.input(0)?;
+        let table = call.parameter(self.table)?;
         if call.beside.first.is_empty() {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
@@ -76,7 +77,8 @@ impl AddTypes {
 
 impl Operation for AddTypes {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (x, table) = (call.input(0)?, call.parameter(self.table)?);
+        let x = call.input(0)?;
+        let table = call.parameter(self.table)?;
         let rows = call.kernels.embedding(table, &Self::types(call, x)?)?;
         Ok(with_rows(call, x, &rows)?.into())
     }
@@ -104,7 +106,8 @@ pub(super) struct Prepend {
 
 impl Operation for Prepend {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let (x, vector) = (call.input(0)?.detach(), call.parameter(self.vector)?.detach());
+        let x = call.input(0)?.detach();
+        let vector = call.parameter(self.vector)?.detach();
         let (windows, _, width) = x.dims3()?;
         let vector = vector.to_dtype(x.dtype())?;
         let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;

@@ -223,7 +223,8 @@ fn gpt2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("reorder_and_upcast_attn", &json!(false))?;
     let dropout = settings.real("resid_pdrop", 0.1)?;
     let positions = settings.whole("n_positions", 1024)?;
-    let (width, heads) = (settings.whole("n_embd", 768)?, settings.whole("n_head", 12)?);
+    let width = settings.whole("n_embd", 768)?;
+    let heads = settings.whole("n_head", 12)?;
     divided(settings, "n_head", width, heads)?;
     Ok(ModelSpec {
         layers: settings.whole("n_layer", 12)?,
@@ -256,7 +257,8 @@ fn bert(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 fn vit(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("num_channels", &json!(CHANNELS))?;
     settings.must_be("qkv_bias", &json!(true))?;
-    let (picture, patch) = (side(settings, "image_size", 224)?, side(settings, "patch_size", 16)?);
+    let picture = side(settings, "image_size", 224)?;
+    let patch = side(settings, "patch_size", 16)?;
     if patch == 0 || !picture.is_multiple_of(patch) {
         let expected = format!("a divisor of `image_size` = {picture}");
         return Err(settings.refuse("patch_size", &expected, &patch.to_string()));
@@ -266,8 +268,8 @@ fn vit(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 
 /// What the configs of BERT and ViT have in common.
 fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<ModelSpec> {
-    let (width, heads) =
-        (settings.whole("hidden_size", 768)?, settings.whole("num_attention_heads", 12)?);
+    let width = settings.whole("hidden_size", 768)?;
+    let heads = settings.whole("num_attention_heads", 12)?;
     divided(settings, "num_attention_heads", width, heads)?;
     Ok(ModelSpec {
         layers: settings.whole("num_hidden_layers", 12)?,

@@ -114,7 +114,8 @@ pub fn export(
 
 /// Every tensor of the file.
 fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
-    let (architecture, twins) = (model.architecture(), twins(model.architecture()));
+    let architecture = model.architecture();
+    let twins = twins(model.architecture());
     let mut named = Vec::new();
     let mut add = |prefix: &str, place: Place, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
@@ -144,8 +145,8 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
     let refuse = |setting, expected: &'static str, came: String| {
         Err(ModelError::Export { setting, expected, came })
     };
-    let (is_classes, is_full) =
-        (model.objective == Objective::Classes, model.attention == Attention::Full);
+    let is_classes = model.objective == Objective::Classes;
+    let is_full = model.attention == Attention::Full;
     if is_classes && model.architecture == Architecture::Bert && !is_full {
         return refuse(
             "model.attention",

@@ -75,9 +75,10 @@ const OWN_OUTPUT_BIAS: &str = "cls.predictions.decoder.bias";
 pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> Vec<Piece> {
     let packed = PACKED.iter().find(|(ours, _)| name.contains(ours));
     if let Some((ours, theirs)) = packed {
-        let (head_width, half) = (architecture.head_width(), shape[0] / 2);
-        let (queries, keys) =
-            (architecture.form().heads * head_width, architecture.key_heads() * head_width);
+        let head_width = architecture.head_width();
+        let half = shape[0] / 2;
+        let queries = architecture.form().heads * head_width;
+        let keys = architecture.key_heads() * head_width;
         let rows = if theirs.len() == 3 { vec![queries, keys, keys] } else { vec![half, half] };
         let mut first = 0;
         let piece = |(theirs, rows): (&&str, usize)| {
@@ -169,7 +170,8 @@ pub(crate) struct Twin {
 
 /// What a file of such a model may have twice.
 pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
-    let (head, prefix) = (architecture.head_settings(), architecture.shared_prefix());
+    let head = architecture.head_settings();
+    let prefix = architecture.shared_prefix();
     let tied = |used, other| Twin { used, other, is_written: false };
     match (prefix, head.output) {
         _ if head.has_classes() => Vec::new(),

@@ -43,7 +43,8 @@ impl Weights {
     /// a tensor is there that such a model computes nothing with.
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
         let shards = Shards::open(folder).map_err(named)?;
-        let (pieces, prefix) = (all_pieces(architecture), architecture.shared_prefix());
+        let pieces = all_pieces(architecture);
+        let prefix = architecture.shared_prefix();
         let twins = twins(architecture);
         let find = |name: &str| {
             let mut all = spellings(prefix, name);
@@ -57,7 +58,8 @@ impl Weights {
             names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
         let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
         let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
-        let (mut unused, mut unknown) = (Vec::new(), Vec::new());
+        let mut unused = Vec::new();
+        let mut unknown = Vec::new();
         for name in shards.names().filter(|name| !in_use.contains(name) && !is_twin(name)) {
             match use_of(prefix, name) {
                 Use::None => {}
@@ -218,7 +220,8 @@ fn refuse_not_finite(tensor: &Tensor, name: &str, path: &Path) -> Result<()> {
     match values.iter().filter(|value| !value.is_finite()).count() as u64 {
         0 => Ok(()),
         count => {
-            let (tensor, of) = (name.to_owned(), values.len() as u64);
+            let tensor = name.to_owned();
+            let of = values.len() as u64;
             Err(ModelError::NotFinite { path: path.to_owned(), tensor, count, of })
         }
     }

@@ -30,7 +30,8 @@ impl Model {
         }
         let binding = self.folded_binding();
         let lookup = |name: &str| self.folded_parameter(name);
-        let (rules, kernels) = (self.rules, self.kernels);
+        let rules = self.rules;
+        let kernels = self.kernels;
         let folded =
             Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
         Ok(folded.training(self.trains).computing_in(self.activations))
@@ -38,7 +39,8 @@ impl Model {
 
     /// Layers share here if they use one block with one factor.
     fn folded_binding(&self) -> Binding {
-        let (before, layers) = (self.binding.partition(), 0..self.binding.n_layers());
+        let before = self.binding.partition();
+        let layers = 0..self.binding.n_layers();
         let factor = |layer: usize| self.architecture.residual_factor(layer).to_bits();
         let lowest = |layer: usize| {
             let same =

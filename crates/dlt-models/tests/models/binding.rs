@@ -71,7 +71,8 @@ proptest! {
     #[test]
     fn law_joint_decisions_reproduce_the_state(actions in actions()) {
         let n_layers = actions[0].n_layers();
-        let (mut binding, mut from) = (Binding::frozen(n_layers), State::all_tied(n_layers));
+        let mut binding = Binding::frozen(n_layers);
+        let mut from = State::all_tied(n_layers);
         for action in &actions {
             let to = State::from_action(action);
             binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
@@ -87,7 +88,8 @@ proptest! {
     #[test]
     fn law_moves_carry_what_each_layer_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
-        let (mut binding, mut from) = (Binding::of_state(&State::independent(n_layers)), State::independent(n_layers));
+        let mut binding = Binding::of_state(&State::independent(n_layers));
+        let mut from = State::independent(n_layers);
         let mut bank: std::collections::BTreeMap<_, String> =
             (0..n_layers).map(|layer| (binding.storage(layer), layer.to_string())).collect();
         for action in &actions {
@@ -124,7 +126,8 @@ proptest! {
     #[test]
     fn law_averaged_blocks_are_the_mean_of_what_their_layers_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
-        let (mut binding, mut from) = (Binding::of_state(&State::independent(n_layers)), State::independent(n_layers));
+        let mut binding = Binding::of_state(&State::independent(n_layers));
+        let mut from = State::independent(n_layers);
         let mut bank: std::collections::BTreeMap<_, f64> =
             (0..n_layers).map(|layer| (binding.storage(layer), (layer * layer) as f64)).collect();
         let rules = Rules { merge: Merge::Average, ..PAPER };
@@ -307,7 +310,8 @@ fn alias_shares_storage_while_the_state_says_independent() {
 
 #[test]
 fn rejects_a_state_of_another_depth() {
-    let (from, action) = (State::all_tied(4), Action::all_zero(4));
+    let from = State::all_tied(4);
+    let action = Action::all_zero(4);
     let to = State::from_action(&action);
     let refused = Binding::frozen(3)
         .apply(&PAPER, &Change { from: &from, to: &to, action: &action, visited: None });

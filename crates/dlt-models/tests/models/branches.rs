@@ -92,7 +92,8 @@ fn law_frozen_layers_have_their_factors() {
         assert!((evaluated - loss).abs() < 1e-6 * loss, "{family:?}: {evaluated} for {loss}");
         let plain = family.drawn(Binding::frozen(4), PAPER, Kernels::Fused);
         let (_, of_plain) = gradients(family, &plain, Checkpointing::None);
-        let (a, b) = (of_all.norm().expect("a norm"), of_plain.norm().expect("a norm"));
+        let a = of_all.norm().expect("a norm");
+        let b = of_plain.norm().expect("a norm");
         assert!((a - b).abs() > 1e-3 * b, "{family:?}: {a} and {b}");
     }
 }
@@ -105,8 +106,8 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
                 let model = family.drawn_scaled(&THIRDS, of_state([0, 1, 1, 1]), PAPER, kernels);
                 gradients(family, &model.computing_in(activations), Checkpointing::None)
             };
-            let ((wide, of_wide), (narrow, of_narrow)) =
-                (of(Activations::F32), of(Activations::Bf16));
+            let (wide, of_wide) = of(Activations::F32);
+            let (narrow, of_narrow) = of(Activations::Bf16);
             let what = format!("{family:?} {kernels:?}");
             let [of_loss, of_norm] = NARROW_TOLERANCE;
             assert!(
@@ -130,7 +131,8 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
 /// The factor is a layer's, not a group's: a copy of the block goes on with it.
 #[test]
 fn law_a_split_keeps_the_function_of_scaled_branches() {
-    let (from, to) = (State::all_tied(4), State::new(vec![0, 1, 0, 1]).expect("a state"));
+    let from = State::all_tied(4);
+    let to = State::new(vec![0, 1, 0, 1]).expect("a state");
     for family in Family::ALL {
         for kernels in KERNELS {
             let mut model =
@@ -203,7 +205,8 @@ fn rejects_factors_that_a_reader_would_not_know() {
     );
     let mut spec = Spec::default();
     spec.model.layers = 4;
-    let (spec, folder) = (spec.check().expect("a spec"), tempfile::tempdir().expect("a folder"));
+    let spec = spec.check().expect("a spec");
+    let folder = tempfile::tempdir().expect("a folder");
     says(
         export(&model, &spec, &Annotations::default(), folder.path())
             .expect_err("factors would be lost"),

@@ -102,7 +102,8 @@ impl Family {
 
     fn of_form(self, form: Form) -> Box<dyn Architecture> {
         let small = small();
-        let (positions, vocabulary) = (TOKENS, VOCABULARY);
+        let positions = TOKENS;
+        let vocabulary = VOCABULARY;
         match self {
             Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Box::new(Gpt2Model { form, ..small }),
             BertCausal | BertMasked | BertFirst | BertMean | BertSingle => {

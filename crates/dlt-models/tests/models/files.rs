@@ -35,7 +35,8 @@ fn law_a_saved_model_computes_the_same_bits() {
     };
     check(&model);
     let action = Action::new(vec![0, 1, 0, 1]).expect("an action");
-    let (from, to) = (State::all_tied(4), State::from_action(&action));
+    let from = State::all_tied(4);
+    let to = State::from_action(&action);
     model.apply(&Change { from: &from, to: &to, action: &action, visited: None }).expect("applied");
     check(&model);
     let tied = std::fs::metadata(&path).expect("there").len();

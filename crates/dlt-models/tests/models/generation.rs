@@ -32,7 +32,9 @@ fn form() -> Form {
 /// One of each family, with all that generation has to get right: learned and rotary positions, types of tokens, norms
 /// behind the blocks, fewer heads of keys than of queries.
 fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
-    let (vocabulary, positions, gelu) = (VOCABULARY, POSITIONS, Gelu::Tanh);
+    let vocabulary = VOCABULARY;
+    let positions = POSITIONS;
+    let gelu = Gelu::Tanh;
     let llama = Llama {
         form: Form { heads: 6, ..form() },
         key_heads: 2,
@@ -133,7 +135,8 @@ fn continued(model: &Model, wanted: &Continuation<'_>) -> Vec<(Vec<u32>, End)> {
 fn uncached(model: &Model, wanted: &Continuation<'_>) -> Vec<Vec<u32>> {
     let one = |(number, prompt): (usize, &Vec<u32>)| {
         let mut rng = seeds::stream(wanted.seed, &format!("generation/{number}"));
-        let (mut text, mut first) = (prompt.clone(), prompt.len().saturating_sub(wanted.context));
+        let mut text = prompt.clone();
+        let mut first = prompt.len().saturating_sub(wanted.context);
         for _ in 0..wanted.tokens {
             if text.len() - first > wanted.context {
                 first = text.len() - wanted.context.div_ceil(2);
@@ -301,7 +304,8 @@ fn law_a_text_does_not_depend_on_the_others() {
 
 #[test]
 fn law_a_seed_settles_every_text() {
-    let (model, [_, drawn]) = (gpt2(), samplings());
+    let model = gpt2();
+    let [_, drawn] = samplings();
     let same = vec![vec![1, 2]; 2];
     let run = |seed| continued(&model, &Continuation { seed, tokens: 12, ..wanted(&same, drawn) });
     assert_eq!(run(1), run(1));
@@ -311,7 +315,8 @@ fn law_a_seed_settles_every_text() {
 
 #[test]
 fn a_text_ends_at_any_stop_token_and_does_not_hold_it() {
-    let (model, prompts) = (gpt2(), prompts());
+    let model = gpt2();
+    let prompts = prompts();
     let free = wanted(&prompts, samplings()[1]);
     let texts = continued(&model, &free);
     let stop = [texts[0].0[2], texts[2].0[4]];
@@ -326,7 +331,8 @@ fn a_text_ends_at_any_stop_token_and_does_not_hold_it() {
 
 #[test]
 fn a_text_that_is_broken_off_leaves_the_others() {
-    let (model, prompts) = (gpt2(), prompts());
+    let model = gpt2();
+    let prompts = prompts();
     let wanted = wanted(&prompts, samplings()[1]);
     let whole = continued(&model, &wanted);
     let mut events = vec![Vec::new(); 3];
@@ -349,7 +355,8 @@ fn a_text_that_is_broken_off_leaves_the_others() {
 
 #[test]
 fn nothing_wanted_is_nothing_read() {
-    let (model, prompts) = (gpt2(), prompts());
+    let model = gpt2();
+    let prompts = prompts();
     let wanted = Continuation { tokens: 0, ..wanted(&prompts, Sampling::GREEDY) };
     assert!(continued(&model, &wanted).iter().all(|text| *text == (vec![], End::Length)));
     assert!(continued(&model, &Continuation { prompts: &[], ..wanted }).is_empty());

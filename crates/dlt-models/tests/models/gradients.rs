@@ -98,9 +98,10 @@ fn matches_reference_every_gradient() {
 /// Layers that share a block at the start multiply their branches by 1 / 3, also once one of them has its own.
 #[test]
 fn matches_reference_every_gradient_of_scaled_branches() {
-    let (gpt2, oracle) = (json("gpt2/gradients.json"), json("growth/residual.json"));
-    let (initial, file) =
-        (tensors("gpt2/gradients.safetensors"), tensors("growth/residual.safetensors"));
+    let gpt2 = json("gpt2/gradients.json");
+    let oracle = json("growth/residual.json");
+    let initial = tensors("gpt2/gradients.safetensors");
+    let file = tensors("growth/residual.safetensors");
     let (inputs, targets, windows) = windows(&gpt2["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);
     let factors: Vec<f64> = oracle["factors"]
@@ -113,7 +114,8 @@ fn matches_reference_every_gradient_of_scaled_branches() {
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 2);
     for (case, kernels) in cases.iter().flat_map(|case| KERNELS.map(|kernels| (case, kernels))) {
-        let (name, state) = (case["name"].as_str().expect("a name"), numbers(&case["state"]));
+        let name = case["name"].as_str().expect("a name");
+        let state = numbers(&case["state"]);
         let state = State::new(state).expect("a state");
         let mut config = architecture(&gpt2["config"], Gelu::Tanh);
         config.form.residual_factors.clone_from(&factors);
@@ -121,8 +123,8 @@ fn matches_reference_every_gradient_of_scaled_branches() {
         for checkpointing in CHECKPOINTING {
             let (loss, gradients) =
                 model.gradients(&batch, &pass(targets.len(), checkpointing)).expect("a pass");
-            let (mean, expected) =
-                (loss / targets.len() as f64, case["loss"].as_f64().expect("a loss"));
+            let mean = loss / targets.len() as f64;
+            let expected = case["loss"].as_f64().expect("a loss");
             assert!(
                 (mean - expected).abs() < LOSS_TOLERANCE,
                 "{name} {kernels:?}: {mean} for {expected}"
@@ -141,7 +143,8 @@ fn compare(
     gradients: &Gradients,
     oracle: impl Fn(&str) -> candle_core::Tensor,
 ) -> usize {
-    let (architecture, mut compared) = (model.architecture(), 0);
+    let architecture = model.architecture();
+    let mut compared = 0;
     let mut check = |name: String, gradient: &candle_core::Tensor| {
         let apart = distance(gradient, &oracle(&name));
         assert!(apart < GRADIENT_TOLERANCE, "gradient of {name} is {apart} off");

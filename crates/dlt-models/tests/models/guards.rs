@@ -232,8 +232,8 @@ fn gradients_are_slopes(factors: &[f64]) {
                 for ((entry, variable), gradient) in
                     entries.zip(parameters.variables()).zip(gradients)
                 {
-                    let (here, norm) =
-                        (variable.as_tensor().copy().expect("memory"), norm(gradient));
+                    let here = variable.as_tensor().copy().expect("memory");
+                    let norm = norm(gradient);
                     let moved = |length: f64| {
                         let moved = (gradient * (length / norm)).and_then(|step| &here + step);
                         variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
@@ -266,8 +266,8 @@ fn law_checkpointing_changes_no_bit() {
                 let settings = TrainingPass { dropout: dropout(0), ..pass(&batch, checkpointing) };
                 model.gradients(&batch, &settings).expect("a pass")
             };
-            let ((kept_loss, kept), (again_loss, again)) =
-                (run(Checkpointing::None), run(Checkpointing::Block));
+            let (kept_loss, kept) = run(Checkpointing::None);
+            let (again_loss, again) = run(Checkpointing::Block);
             assert_eq!(kept_loss.to_bits(), again_loss.to_bits(), "{family:?}");
             let bits = |gradients| all(gradients).map(bits).collect::<Vec<_>>();
             assert_eq!(bits(&kept), bits(&again), "{family:?}");
@@ -295,7 +295,8 @@ fn law_micro_batches_sum_to_the_batch() {
             };
             let (loss, whole) = model.gradients(&batch, &settings(0)).expect("a pass");
             for windows in [2, 1] {
-                let (mut summed_loss, mut summed) = (0.0, Gradients::default());
+                let mut summed_loss = 0.0;
+                let mut summed = Gradients::default();
                 for (first, piece) in batch.pieces(windows) {
                     summed_loss +=
                         model.add_gradients(&piece, &settings(first), &mut summed).expect("a pass");

@@ -52,7 +52,8 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
     let examples = |family: Family| family.examples(6);
     for family in SINGLE {
         for kernels in KERNELS {
-            let (model, examples) = (family.drawn(independent(), PAPER, kernels), examples(family));
+            let model = family.drawn(independent(), PAPER, kernels);
+            let examples = examples(family);
             let batch = examples.batch();
             let labels: Vec<f64> = (0..6).map(|window| f64::from((window * 5 + 1) % 2)).collect();
             let scores = single_scores(&model, &batch);
@@ -116,7 +117,8 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
             let examples = family.examples(4);
             let batch = examples.batch();
             let run = |model: &Model| model.gradients(&batch, &pass(&batch)).expect("a pass");
-            let ((loss, ours), (expected_loss, expected)) = (run(&single), run(&two));
+            let (loss, ours) = run(&single);
+            let (expected_loss, expected) = run(&two);
             assert_eq!(loss.to_bits(), expected_loss.to_bits());
             for (entry, gradient) in two.shared().layout().entries().iter().zip(&expected.shared) {
                 let gradient = match own.contains(&entry.name) {
@@ -166,7 +168,8 @@ fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_go
                 for checkpointing in [Checkpointing::None, Checkpointing::Block] {
                     let settings = TrainingPass { checkpointing, ..pass(&batch) };
                     let run = |model: &Model| model.gradients(&batch, &settings).expect("a pass");
-                    let ((loss, ours), (expected_loss, expected)) = (run(&head), run(&whole));
+                    let (loss, ours) = run(&head);
+                    let (expected_loss, expected) = run(&whole);
                     assert_eq!(loss.to_bits(), expected_loss.to_bits(), "{family:?}");
                     assert!(ours.slots.is_empty(), "{family:?}");
                     let own = head.architecture().own_head();

@@ -51,7 +51,8 @@ fn matches_reference_logits() {
             let batch = Batch { input: case.input(), wanted, windows: case.windows };
             let scores = case.model(kernels).scores(&batch).expect("scores");
             let scores = scores.reshape(expected.dims()).expect("as many");
-            let (apart, size) = (distance(&scores, &expected), largest(&expected));
+            let apart = distance(&scores, &expected);
+            let size = largest(&expected);
             assert!(apart <= LOGITS * size, "{name} {kernels:?}: {apart:e} apart at {size}");
         }
     }
@@ -72,7 +73,8 @@ fn matches_reference_logits_of_a_shorter_text() {
         for kernels in KERNELS {
             let scores = case.model(kernels).scores(&batch).expect("scores");
             let scores = scores.reshape(expected.dims()).expect("as many");
-            let (apart, size) = (distance(&scores, &expected), largest(&expected));
+            let apart = distance(&scores, &expected);
+            let size = largest(&expected);
             assert!(apart <= LOGITS * size, "{name} {kernels:?}: {apart:e} apart at {size}");
         }
     }
@@ -128,7 +130,8 @@ fn check_gradients(case: &Case, model: &Model, gradients: &Gradients, what: &str
     assert_eq!(named.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}");
     let of_all = expected.values().map(largest).fold(0.0, f64::max);
     for (name, gradient) in &expected {
-        let (apart, size) = (distance(&named[name], gradient), largest(gradient).max(0.1 * of_all));
+        let apart = distance(&named[name], gradient);
+        let size = largest(gradient).max(0.1 * of_all);
         assert!(apart <= GRADIENT * size, "{what} {name}: {apart:e} apart at {size}");
     }
 }

@@ -77,8 +77,10 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
             }
             for ((came, expected), name) in all(&narrow).zip(all(&wide)).zip(&names) {
                 assert_eq!(came.dtype(), DType::F32, "{what}: {name}");
-                let (came, expected) = (values(came), values(expected));
-                let (long, length) = (norm(&came), norm(&expected));
+                let came = values(came);
+                let expected = values(expected);
+                let long = norm(&came);
+                let length = norm(&expected);
                 let product: f64 = came.iter().zip(&expected).map(|(a, b)| a * b).sum();
                 let cosine = product / (long * length);
                 assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}");
@@ -98,7 +100,8 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
 fn law_narrow_activations_that_are_computed_again_are_the_same() {
     for family in Family::ALL {
         for kernels in KERNELS {
-            let (model, examples) = (model(family, kernels, Activations::Bf16), family.examples(3));
+            let model = model(family, kernels, Activations::Bf16);
+            let examples = family.examples(3);
             let (loss, kept) = gradients(&model, &examples, Checkpointing::None);
             let (again, computed) = gradients(&model, &examples, Checkpointing::Block);
             assert_eq!(loss.to_bits(), again.to_bits(), "{family:?} {kernels:?}");

@@ -33,9 +33,11 @@ impl Ledger {
 
     /// The layers that a decision replicates and those that it thaws.
     fn decide(&mut self, change: &Change<'_>, first_tie: FirstTie) -> (Vec<usize>, Vec<usize>) {
-        let (mut replicated, mut thawed) = (Vec::new(), Vec::new());
+        let mut replicated = Vec::new();
+        let mut thawed = Vec::new();
         for layer in 0..self.holds.len() {
-            let (was, owner) = (change.from.owner(layer), change.to.owner(layer));
+            let was = change.from.owner(layer);
+            let owner = change.to.owner(layer);
             let is_visited = change.visited.is_none_or(|visited| visited == layer);
             let first = self.frozen[layer] && is_visited && first_tie == FirstTie::Replicate;
             if was == owner && !first {
@@ -174,7 +176,8 @@ fn conventional(model: &Model) -> Model {
 #[test]
 fn law_replicated_layers_train_as_a_conventional_model_does() {
     let ids: Vec<u32> = (0..19).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
-    let (batch, scale) = (Batch::next_token(&ids[..18], &ids[1..], 2), 1.0 / 18.0);
+    let batch = Batch::next_token(&ids[..18], &ids[1..], 2);
+    let scale = 1.0 / 18.0;
     let pass =
         TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
     for (binding, mut from) in [
@@ -208,7 +211,8 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
                 }
             }
             let trained = weights(&model);
-            let (a, b) = (&trained[to.owner(3)], &trained[3]);
+            let a = &trained[to.owner(3)];
+            let b = &trained[3];
             assert!(
                 to.is_independent(3) || !are_equal(a, b),
                 "a layer and its owner part in {to:?}"

@@ -41,7 +41,8 @@ fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
         (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.truncate(top_k);
-    let (total, mut kept) = (ranked.iter().map(|(_, weight)| weight).sum::<f64>(), 0.0);
+    let total = ranked.iter().map(|(_, weight)| weight).sum::<f64>();
+    let mut kept = 0.0;
     let count = ranked.iter().take_while(|(_, weight)| {
         let more = kept < top_p * total;
         kept += weight;

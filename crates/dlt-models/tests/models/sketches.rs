@@ -31,7 +31,8 @@ fn of_state(owners: [usize; 4]) -> Binding {
 /// Layers 0 and 1 train; 2 and 3 use initial weights of their own that nobody trains.
 fn partly_frozen() -> Binding {
     let mut binding = Binding::frozen(4);
-    let (from, to) = (State::all_tied(4), State::new(vec![0, 1, 0, 0]).expect("a state"));
+    let from = State::all_tied(4);
+    let to = State::new(vec![0, 1, 0, 0]).expect("a state");
     let action = Action::new(vec![0, 1, 0, 0]).expect("an action");
     let change = Change { from: &from, to: &to, action: &action, visited: Some(1) };
     binding.apply(&PAPER, &change).expect("a change");
@@ -121,7 +122,8 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
                 let run = |sketch| {
                     model.gradients(&batch, &pass(&batch, checkpointing, sketch)).expect("a pass")
                 };
-                let ((plain_loss, plain), (loss, gradients)) = (run(None), run(Some(3)));
+                let (plain_loss, plain) = run(None);
+                let (loss, gradients) = run(Some(3));
                 assert_eq!(plain_loss.to_bits(), loss.to_bits());
                 assert!(plain.sketches.is_none() && gradients.sketches.is_some());
                 let of = |gradients: &Gradients| all(gradients).map(bits).collect::<Vec<_>>();
@@ -258,7 +260,8 @@ fn matches_reference_statistics() {
     const SEEDS: u64 = 300;
     /// Standard errors of a mean: with fixed seeds, no matter of chance from run to run.
     const ERRORS: f64 = 5.0;
-    let (oracle, statistics) = (json("gpt2/gradients.json"), json("growth/statistics.json"));
+    let oracle = json("gpt2/gradients.json");
+    let statistics = json("growth/statistics.json");
     let file = tensors("gpt2/gradients.safetensors");
     let (inputs, targets, windows) = crate::gradients::windows(&oracle["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);

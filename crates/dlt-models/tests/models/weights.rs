@@ -26,7 +26,8 @@ fn initial_weights_are_a_pure_function_of_seed_and_layer() {
 
 #[test]
 fn initial_weights_are_normal_with_their_standard_deviation() {
-    let (std, n) = (0.02, 200_000);
+    let std = 0.02;
+    let n = 200_000;
     let layout = Layout::new(vec![Entry { name: "w", shape: vec![n], init: Init::Normal(std) }]);
     let values =
         layout.draw(3, "shared", &Device::Cpu).expect("memory")[0].to_vec1::<f32>().expect("f32");

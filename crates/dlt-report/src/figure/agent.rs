@@ -44,7 +44,8 @@ impl Scale {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sizes: Vec<_> = values.filter(|value| value.is_finite()).map(f64::abs).collect();
         sizes.sort_by(f64::total_cmp);
-        let (middle, most) = (sizes.get(sizes.len() / 2), sizes.last());
+        let middle = sizes.get(sizes.len() / 2);
+        let most = sizes.last();
         match (middle, most) {
             (Some(&middle), Some(&most)) if most > ORDERS * middle.max(1.0) => Self::Orders,
             _ => Self::Linear,
@@ -64,7 +65,8 @@ impl Scale {
             Self::Share => Axis::labelled(name, 0.0..1.05, ticks(&(0.0..1.0), 4, 0.0)),
             Self::Linear => Axis::values(name, heights, 5),
             Self::Orders => {
-                let (low, high) = (heights.start.floor(), heights.end.ceil());
+                let low = heights.start.floor();
+                let high = heights.end.ceil();
                 let every = ((high - low) / 8.0).ceil().max(1.0) as usize;
                 let powers = (low as i32..=high as i32).filter(|power| power % every as i32 == 0);
                 let value = |power: i32| match power {

@@ -148,8 +148,8 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
         power += 1;
     };
     let decimals = usize::try_from(-power).unwrap_or(0);
-    let (first, last) =
-        ((range.start / step - 1e-6).ceil() as i64, (range.end / step + 1e-6).floor() as i64);
+    let first = (range.start / step - 1e-6).ceil() as i64;
+    let last = (range.end / step + 1e-6).floor() as i64;
     (first..=last)
         .map(|index| index as f64 * step)
         .map(|tick| (tick, decimal(tick, decimals)))
@@ -187,7 +187,8 @@ impl<'a, 'b> Chart<'a, 'b> {
             let found = axis.ticks.iter().find(|(tick, _)| *tick == value);
             found.map_or_else(String::new, |(_, label)| label.clone())
         };
-        let (label_x, label_y) = (|value: &f64| label(x, *value), |value: &f64| label(y, *value));
+        let label_x = |value: &f64| label(x, *value);
+        let label_y = |value: &f64| label(y, *value);
         let mut mesh = context.configure_mesh();
         mesh.disable_mesh();
         mesh.axis_style(stroke(INK, 1.0, 1.2))

@@ -150,7 +150,8 @@ impl<'a> Map<'a> {
         {
             let value = self.correlations.at(row, column);
             // The first layer is at the top, as in a matrix.
-            let (left, top) = (column as f64 - 0.5, (n_layers - row) as f64 - 0.5);
+            let left = column as f64 - 0.5;
+            let top = (n_layers - row) as f64 - 0.5;
             let colour = shade((value - self.span.start) / width);
             let corners = [(left + gap, top - gap), (left + 1.0 - gap, top - 1.0 + gap)];
             chart.rectangle(corners, colour.filled())?;

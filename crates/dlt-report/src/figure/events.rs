@@ -36,7 +36,8 @@ impl Bins {
         let n_bins = (until - first).div_ceil(width);
         let mut bins = Self { first, width, tied: vec![0; n_bins], untied: vec![0; n_bins] };
         for (step, transition) in run.recording.transitions() {
-            let (counts, bin) = (transition.event_counts(), (step - first) / width);
+            let counts = transition.event_counts();
+            let bin = (step - first) / width;
             bins.tied[bin] += counts.tied;
             bins.untied[bin] += counts.untied;
         }
@@ -57,7 +58,8 @@ pub fn events(run: &Run) -> Result<Figure> {
         return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
     }
     let bins = Bins::of(run);
-    let (first, width) = (bins.first as f64, bins.width as f64);
+    let first = bins.first as f64;
+    let width = bins.width as f64;
     let until = first + width * bins.tied.len() as f64;
     let most = bins.tied.iter().chain(&bins.untied).copied().max().unwrap_or(0);
     let [tied, untied] = [series(0), series(1)];
@@ -87,7 +89,8 @@ pub fn events(run: &Run) -> Result<Figure> {
             }
             if n_untied > 0 {
                 let corners = [(at(0.52), n_untied as f64), (at(0.92), 0.0)];
-                let (from, to) = (chart.place(corners[0]), chart.place(corners[1]));
+                let from = chart.place(corners[0]);
+                let to = chart.place(corners[1]);
                 let size = [(0, 0), (to.0 - from.0, to.1 - from.1)];
                 chart.put(corners[0], Shape::outline(size, untied))?;
             }

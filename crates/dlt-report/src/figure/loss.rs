@@ -136,7 +136,8 @@ fn radius(chart: &Chart, points: &[(f64, f64)]) -> f64 {
 
 /// A tick for each decision upon the axis, runs above each other; those that would share a pixel once.
 fn decisions(chart: &mut Chart, steps: &[usize], [row, index]: [usize; 2], floor: f64) -> Drawn {
-    let (top, bottom) = (-px(TICK * (row + 1) as f64), -px(TICK * row as f64 + 2.0));
+    let top = -px(TICK * (row + 1) as f64);
+    let bottom = -px(TICK * row as f64 + 2.0);
     let mut last = i32::MIN;
     for &step in steps {
         let at = (step as f64, floor);
@@ -199,7 +200,8 @@ fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     }
     let half = window / 2;
     let mean = |at: usize| {
-        let (from, to) = (sums[at.saturating_sub(half)], sums[(at + half + 1).min(points.len())]);
+        let from = sums[at.saturating_sub(half)];
+        let to = sums[(at + half + 1).min(points.len())];
         (to.0 - from.0) / (to.1 - from.1) as f64
     };
     let smooth = |(at, &(x, loss)): (usize, &(f64, f64))| {

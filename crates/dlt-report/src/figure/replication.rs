@@ -85,8 +85,11 @@ impl<'a> Layout<'a> {
         for layer in tied {
             let owner = self.state.owner(layer);
             let (colour, dashes) = self.looks[owner];
-            let (from, to, base) = (self.x(owner), self.x(layer), self.base);
-            let (across, up) = ((to - from) / 2.0, (to - from) / 2.0 * self.flatness);
+            let from = self.x(owner);
+            let to = self.x(layer);
+            let base = self.base;
+            let across = (to - from) / 2.0;
+            let up = (to - from) / 2.0 * self.flatness;
             // Writing into a string cannot fail.
             let _ = writeln!(
                 svg,
@@ -100,8 +103,11 @@ impl<'a> Layout<'a> {
     /// The loop below a layer that says that it is connected to itself.
     fn own(&self, svg: &mut String, layer: usize) {
         let (colour, dashes) = self.looks[layer];
-        let (x, y, r) = (self.x(layer), self.base + 0.5 * self.radius, self.radius);
-        let (out, down) = (2.5 * r, 3.1 * r);
+        let x = self.x(layer);
+        let y = self.base + 0.5 * self.radius;
+        let r = self.radius;
+        let out = 2.5 * r;
+        let down = 3.1 * r;
         let _ = writeln!(
             svg,
             "<path class=\"loop\" d=\"M{x:.1} {y:.1} C{:.1} {:.1} {:.1} {:.1} {x:.1} {y:.1}\" \
@@ -148,7 +154,8 @@ impl<'a> Layout<'a> {
         let mut ends = [f64::NEG_INFINITY; 3];
         let last = self.state.n_layers() - 1;
         for layer in (0..=last).filter(|&layer| self.state.is_independent(layer) || layer == last) {
-            let (x, number) = (self.x(layer), layer.to_string());
+            let x = self.x(layer);
+            let number = layer.to_string();
             let half = text_width(&number, size) / 2.0 + 3.0;
             let row = ends.iter().position(|end| x - half >= *end).unwrap_or(ends.len() - 1);
             ends[row] = x + half;
@@ -185,7 +192,8 @@ pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
     }
     let layout = Layout::of(state);
     let mut svg = String::new();
-    let (title_size, text_size) = (TITLE * layout.scale, TEXT * layout.scale);
+    let title_size = TITLE * layout.scale;
+    let text_size = TEXT * layout.scale;
     let shown = fitted(title, 1.08 * title_size, layout.width - 2.0 * MARGIN);
     let _ = writeln!(
         svg,

@@ -28,7 +28,8 @@ impl Room {
 
     /// Writes words at the first side of a point that is free; nowhere if all are taken.
     pub(super) fn write(&mut self, chart: &mut Chart, at: (f64, f64), words: &str) -> Drawn {
-        let (width, gap) = (text_width(words, WORD), RADIUS + 4.0);
+        let width = text_width(words, WORD);
+        let gap = RADIUS + 4.0;
         let [x, y] = pixels(chart, at);
         let sides = [
             [gap, 0.0],

@@ -26,8 +26,12 @@ pub(super) enum Shape {
 impl Shape {
     /// The inner edge of a rectangle, two pixels wide.
     pub(super) fn outline([(left, top), (right, bottom)]: [BackendCoord; 2], colour: &str) -> Self {
-        let (edge, style) = (px(1.0), stroke(colour, 1.0, 2.0));
-        let (left, top, right, bottom) = (left + edge, top + edge, right - edge, bottom - edge);
+        let edge = px(1.0);
+        let style = stroke(colour, 1.0, 2.0);
+        let left = left + edge;
+        let top = top + edge;
+        let right = right - edge;
+        let bottom = bottom - edge;
         Self::Line(
             vec![(left, bottom), (left, top), (right, top), (right, bottom), (left, bottom)],
             style,
@@ -41,7 +45,8 @@ impl Shape {
     }
 
     fn mark(mark: Mark, radius: f64, colour: &str) -> Self {
-        let (style, r) = (filled(colour), px(radius));
+        let style = filled(colour);
+        let r = px(radius);
         let polygon = |corners: &[(f64, f64)]| {
             Self::Polygon(
                 corners.iter().map(|&(x, y)| (px(x * radius), px(y * radius))).collect(),

@@ -180,7 +180,8 @@ impl Sheet {
 
     /// The place of each word of the legend, in pixels from the left and in rows; and the number of rows.
     fn places(&self) -> (Vec<(f64, usize)>, usize) {
-        let (mut x, mut row) = (MARGIN, 0);
+        let mut x = MARGIN;
+        let mut row = 0;
         let mut places = Vec::new();
         for (_, word) in &self.legend {
             let width = SWATCH + 8.0 + text_width(word, TEXT) + 18.0;

@@ -94,7 +94,8 @@ pub(super) fn independent() -> (Key, String) {
 /// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it cannot be drawn.
 pub fn state_strip(run: &Run) -> Result<Figure> {
     let strips = Strips::of(run)?;
-    let (n_layers, every) = (strips.n_layers, strips.every);
+    let n_layers = strips.n_layers;
+    let every = strips.every;
     let sheet = Sheet {
         title: format!("Owner of each layer over training: {}", run.name()),
         alt: format!(
@@ -163,8 +164,10 @@ fn draw(
     until: usize,
 ) -> Drawn {
     let [wide, high] = chart.pixel();
-    let (layer, colour) = (stretch.layer as f64, colour(stretch.owner, n_layers));
-    let (from, to) = (stretch.from as f64, stretch.to as f64);
+    let layer = stretch.layer as f64;
+    let colour = colour(stretch.owner, n_layers);
+    let from = stretch.from as f64;
+    let to = stretch.to as f64;
     let gap = if 1.0 > THIN * high { 0.6 * high } else { 0.0 };
     // The next strip begins so many layers further on.
     let end = (layer + every as f64).min(n_layers as f64) - 0.5;

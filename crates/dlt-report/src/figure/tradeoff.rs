@@ -110,7 +110,8 @@ pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
     let x = Axis::labelled(&of.x, across.start - pad..across.end + 2.0 * pad, ticks);
     let y = Axis::values(&of.y, up, 9);
     let legend = of.series.iter().enumerate().map(|(index, one)| {
-        let (colour, mark) = (series(index), Mark::of(index));
+        let colour = series(index);
+        let mark = Mark::of(index);
         let key =
             if one.is_line { Key::Marked { colour, mark } } else { Key::Point { colour, mark } };
         (key, one.name.clone())
@@ -134,7 +135,8 @@ fn place(spot: &Spot) -> (f64, f64) {
 }
 
 fn draw(chart: &mut Chart, of: &Series, index: usize, room: &mut Room) -> Drawn {
-    let (colour, mark) = (series(index), Mark::of(index));
+    let colour = series(index);
+    let mark = Mark::of(index);
     if of.is_line {
         chart.line(&of.points.iter().map(place).collect::<Vec<_>>(), colour, 0.6, 1.5)?;
     }

@@ -112,9 +112,10 @@ pub fn walk(run: &Run) -> Result<Figure> {
     sheet.draw(|area| {
         let (upper, lower) = area.split_vertically(px(strips.height()));
         let right = area.dim_in_pixel().0 as i32 - px(SCALE);
-        let ((upper, scale), (lower, _)) =
-            (upper.split_horizontally(right), lower.split_horizontally(right));
-        let (x, y) = (strips.steps(), strips.layers());
+        let (upper, scale) = upper.split_horizontally(right);
+        let (lower, _) = lower.split_horizontally(right);
+        let x = strips.steps();
+        let y = strips.layers();
         let below = conflicts
             .map(|values| Axis::values("disagreement", 0.0..values.end.max(f64::MIN_POSITIVE), 5));
         let left = left_of(&[&y].into_iter().chain(&below).collect::<Vec<_>>());
@@ -195,7 +196,8 @@ fn parted(before: &State, after: &State) -> Vec<(usize, usize)> {
 fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
     let has = |owner: usize| before.owner(owner) == owner && after.owner(owner) == owner;
     let went = |&layer: &usize| {
-        let (from, to) = (before.owner(layer), after.owner(layer));
+        let from = before.owner(layer);
+        let to = after.owner(layer);
         from != to && from != layer && to != layer && has(from) && has(to)
     };
     (0..after.n_layers()).filter(went).map(|layer| (layer, after.owner(layer))).collect()

@@ -86,7 +86,8 @@ fn base(runs: &[Run], run: &Run) -> Option<usize> {
 
 /// Why the losses of two runs are not of the same thing, in words; empty where they are.
 fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
-    let (of_a, of_b) = (&a.provenance.data, &b.provenance.data);
+    let of_a = &a.provenance.data;
+    let of_b = &b.provenance.data;
     let amounts = |data: &dlt_spec::record::DataProvenance| {
         (data.train_tokens, data.validation_tokens, data.test_tokens)
     };

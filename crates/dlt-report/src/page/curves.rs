@@ -29,7 +29,8 @@ fn over_training(run: &Run) -> [(&'static str, Result<Figure>); 6] {
 
 /// What is to be seen of one run over training.
 pub(super) fn of_one(run: &Run) -> Html {
-    let (mut html, mut missing) = (Html::new(), Html::new());
+    let mut html = Html::new();
+    let mut missing = Html::new();
     html.markup("<div class=\"figures\">");
     for (_, figure) in over_training(run) {
         match figure {

@@ -136,7 +136,8 @@ fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
     let tying = &run.spec.tying;
     for layer in 0..frozen.len() {
         let is_visited = row.layer().is_none_or(|visited| visited == layer);
-        let (was, now) = (before.owner(layer), row.state().owner(layer));
+        let was = before.owner(layer);
+        let now = row.state().owner(layer);
         let target = match tying.retied {
             Retied::Follow if was != now => now,
             Retied::Follow if is_visited && tying.first_tie == FirstTie::Replicate => now,
@@ -167,12 +168,10 @@ pub(super) fn decisions(run: &Run) -> Html {
     }
     let told = rows_by_decision(run);
     let has = |of: fn(&DecisionRow) -> bool| run.metrics.decisions.iter().any(of);
-    let (has_layer, has_q) = (
-        recording.rows().iter().any(|row| row.layer().is_some()),
-        has(|row| row.q_predicted.is_some()),
-    );
-    let (has_epsilon, has_reward) =
-        (has(|row| row.epsilon.is_some()), has(|row| row.reward.is_some()));
+    let has_layer = recording.rows().iter().any(|row| row.layer().is_some());
+    let has_q = has(|row| row.q_predicted.is_some());
+    let has_epsilon = has(|row| row.epsilon.is_some());
+    let has_reward = has(|row| row.reward.is_some());
     let has_gate = recording.version() == Recording::GATED_VERSION;
     let mut columns = vec![("step", Column::Numbers)];
     columns.extend(has_layer.then_some(("layer", Column::Numbers)));
@@ -228,7 +227,8 @@ pub(super) fn decisions(run: &Run) -> Html {
 
 /// Each layer: its owner, its events, and for how long it was independent.
 pub(super) fn layers_table(run: &Run) -> Html {
-    let (recording, until) = (&run.recording, run.steps_done());
+    let recording = &run.recording;
+    let until = run.steps_done();
     let mut changes = vec![[0_usize; 2]; recording.n_layers()];
     for (_, transition) in recording.transitions() {
         for event in transition.events() {

@@ -123,7 +123,8 @@ impl Snapshot {
         });
         let runs = std::slice::from_ref(run);
         let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
-        let (parts, data) = (page.parts(), page.data());
+        let parts = page.parts();
+        let data = page.data();
         let html = |part: &Part| (part.id.clone(), Value::String(part.html.clone().into_string()));
         let news = json!({
             "steps": run.steps_done(), "finished": run.summary.is_some(), "trouble": trouble,

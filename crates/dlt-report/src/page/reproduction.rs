@@ -89,7 +89,8 @@ fn whole_u64(number: u64) -> String {
 
 /// The spec without the comments that `dlt spec` prints.
 fn spec_text(run: &Run) -> String {
-    let (mut text, mut section) = (String::new(), "");
+    let mut text = String::new();
+    let mut section = "";
     for field in FIELDS {
         if field.section() != section {
             section = field.section();

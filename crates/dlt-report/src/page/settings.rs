@@ -10,7 +10,9 @@ use crate::run::Run;
 /// The settings that differ from the paper's, then all others, folded.
 pub(super) fn settings(run: &Run, id: &str) -> Html {
     let paper = paper(&run.spec);
-    let (mut other, mut same, mut silent) = (table(), table(), table());
+    let mut other = table();
+    let mut same = table();
+    let mut silent = table();
     for field in FIELDS {
         match field.paper() {
             None => row(&mut silent, field, &run.spec),
@@ -94,7 +96,8 @@ fn is_as_in_paper(field: &Field, spec: &Spec, paper: Option<&Spec>) -> bool {
         return fields::find("data.tokenizer")
             .is_some_and(|field| is_as_in_paper(field, spec, paper));
     }
-    let (value, quote) = (plain(field, spec), field.paper().map_or("", |quote| quote.value));
+    let value = plain(field, spec);
+    let quote = field.paper().map_or("", |quote| quote.value);
     let is_between_words = |letter: char| letter.is_whitespace() || ",;:()".contains(letter);
     quote.split(is_between_words).any(|word| word.eq_ignore_ascii_case(&value))
 }

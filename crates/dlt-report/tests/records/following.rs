@@ -37,10 +37,12 @@ proptest! {
         rows in rows(), others in rows(), looks in 0usize..20, cut in 0usize..20,
     ) {
         let place = tempfile::tempdir().unwrap();
-        let (run, whole) = (place.path().join("run"), place.path().join("whole"));
+        let run = place.path().join("run");
+        let whole = place.path().join("whole");
         write_run(&run, &[]);
         let mut file = EventFile::open(&run, &run.join(FOLDER)).unwrap();
-        let (path, looks) = (file.path().to_owned(), looks.min(rows.len()));
+        let path = file.path().to_owned();
+        let looks = looks.min(rows.len());
         for part in [&rows[..looks], &rows[looks..]] {
             append(&run, part);
             file.follow().unwrap();

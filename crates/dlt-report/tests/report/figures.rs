@@ -205,7 +205,8 @@ fn figures_of_many_layers_are_thinned_or_refused() {
         folder.decision(step, (0..1100).map(|layer| (layer * step) % (layer + 1)).collect(), 0.0);
     }
     let run = folder.read();
-    let (strip, bars) = (state_strip(&run).unwrap(), steps_independent(&run).unwrap());
+    let strip = state_strip(&run).unwrap();
+    let bars = steps_independent(&run).unwrap();
     for figure in [&strip, &bars, &events(&run).unwrap(), &figure::agent(&run).unwrap()] {
         assert!(figure.svg().len() < 8_000_000, "{}: {} bytes", figure.title(), figure.svg().len());
     }
@@ -260,7 +261,8 @@ fn long_runs_and_values_far_off_stay_small_and_inside() {
     for figure in [loss(&[&run]).unwrap(), figure::agent(&run).unwrap(), memory(&[&run]).unwrap()] {
         assert!(figure.svg().len() < 400_000, "{}: {} bytes", figure.title(), figure.svg().len());
         let tree = Tree::from_str(figure.svg(), &Options::default()).unwrap();
-        let (drawn, size) = (tree.root().bounding_box(), tree.size());
+        let drawn = tree.root().bounding_box();
+        let size = tree.size();
         assert!(drawn.right() <= size.width() + 1.0 && drawn.top() >= -1.0, "{}", figure.title());
     }
 }

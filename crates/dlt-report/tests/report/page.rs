@@ -404,7 +404,8 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
     assert_eq!(held, again, "the last known state stays");
     assert!(trouble.unwrap().contains("metrics.jsonl: line 16"));
     assert!(live.snapshot().page.contains("cannot be read now"));
-    let (states, wide) = (folder.path.join(STATES_FILE), Recording::new(65_536).to_text());
+    let states = folder.path.join(STATES_FILE);
+    let wide = Recording::new(65_536).to_text();
     let decided = fs::read_to_string(&states).unwrap();
     fs::write(&metrics, lines[..16].join("\n") + "\n").unwrap();
     for (text, says) in

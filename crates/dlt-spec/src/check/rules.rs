@@ -304,7 +304,8 @@ impl Rules<'_> {
     /// What holds where layers train their own weights though the state is 0: decisions have to settle that, each layer
     /// by the state.
     fn trainable_start(&mut self) {
-        let (tying, policy) = (&self.spec.tying, self.spec.agent.policy);
+        let tying = &self.spec.tying;
+        let policy = self.spec.agent.policy;
         self.holds(
             "tying.retied",
             &[],
@@ -324,7 +325,8 @@ impl Rules<'_> {
 
     /// What holds where no two layers ever share weights: readings of shared weights have nothing to say there.
     fn replication(&mut self) {
-        let (tying, layers) = (&self.spec.tying, self.spec.model.layers);
+        let tying = &self.spec.tying;
+        let layers = self.spec.model.layers;
         self.holds(
             "tying.initial",
             &["model.layers"],

@@ -63,7 +63,8 @@ const WHOLE: &[Field] = &[
 /// The parts one after the other, of N fields together.
 const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
     let mut fields = [WHOLE[0]; N];
-    let (mut part, mut at) = (0, 0);
+    let mut part = 0;
+    let mut at = 0;
     while part < parts.len() {
         let mut index = 0;
         while index < parts[part].len() {

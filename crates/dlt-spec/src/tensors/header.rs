@@ -119,7 +119,8 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let (mut metadata, mut tensors) = (None, BTreeMap::new());
+                let mut metadata = None;
+                let mut tensors = BTreeMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     let is_second = match name.as_str() {
                         METADATA => metadata.replace(map.next_value::<Texts>()?.0).is_some(),

@@ -57,7 +57,8 @@ fn parameters_of_gpt2_follow_from_the_shapes() {
 
 #[test]
 fn parameters_of_the_papers_bert_follow_from_the_shapes() {
-    let (v, c) = (50_257, 768);
+    let v = 50_257;
+    let c = 768;
     let stem = numbers(&[&[v, c], &[256, c], &[2, c], &[c], &[c]]);
     let head = numbers(&[&[c, c], &[c], &[c], &[c], &[v]]);
     let size = checked("bert-paper").size(TEXT).unwrap();
@@ -76,7 +77,8 @@ fn parameters_of_a_bert_with_classes_follow_from_the_shapes() {
         "model.attention=full",
         "model.pooling=first",
     ];
-    let (c, stem) = (128, numbers(&[&[40, 128], &[128, 128], &[2, 128], &[128], &[128]]));
+    let c = 128;
+    let stem = numbers(&[&[40, 128], &[128, 128], &[2, 128], &[128], &[128]]);
     for k in [1, 2, 3] {
         let data = Extents { vocabulary: 40, classes: k };
         let head = numbers(&[&[c, c], &[c], &[c, k], &[k]]);
@@ -92,7 +94,8 @@ fn parameters_of_a_bert_with_classes_follow_from_the_shapes() {
 #[test]
 fn parameters_of_masked_tokens_and_an_own_output_follow_from_the_shapes() {
     let bert = ["model.architecture=bert", "model.objective=masked-token", "model.attention=full"];
-    let (v, c) = (40, 128);
+    let v = 40;
+    let c = 128;
     let tied = size_of(&bert, Extents::of_text(v));
     assert_eq!(tied, size_of(&bert[..1], Extents::of_text(v)), "as of a decoder");
     let own = size_of(&[&bert[..], &["model.output=own"]].concat(), Extents::of_text(v));
@@ -102,7 +105,10 @@ fn parameters_of_masked_tokens_and_an_own_output_follow_from_the_shapes() {
 
 #[test]
 fn parameters_of_the_papers_vision_transformer_are_630_million() {
-    let (c, f, k, tokens) = (1280, 5120, 10, 14 * 14 + 1);
+    let c = 1280;
+    let f = 5120;
+    let k = 10;
+    let tokens = 14 * 14 + 1;
     let stem = numbers(&[&[16 * 16 * 3, c], &[c], &[c], &[tokens, c]]);
     let head = numbers(&[&[c], &[c], &[c, k], &[k]]);
     let spec = checked("vit-paper");
@@ -116,7 +122,9 @@ fn parameters_of_the_papers_vision_transformer_are_630_million() {
 
 #[test]
 fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
-    let (c, k, tokens) = (128, 10, 8 * 8 + 1);
+    let c = 128;
+    let k = 10;
+    let tokens = 8 * 8 + 1;
     let spec = checked("vit-cifar");
     let size = spec.size(PICTURES).unwrap();
     let shared = numbers(&[&[4 * 4 * 3, c], &[c], &[c], &[tokens, c], &[c], &[c], &[c, k], &[k]]);
@@ -127,7 +135,8 @@ fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
 
 #[test]
 fn parameters_of_llamas_follow_from_the_shapes() {
-    let (v, c) = (50_257, 128);
+    let v = 50_257;
+    let c = 128;
     let size = checked("llama-small").size(TEXT).unwrap();
     assert_eq!(
         (size.shared, size.block),

@@ -34,7 +34,8 @@ pub(super) fn header_line(version: usize, initial: &State) -> String {
 pub(super) fn row_line(row: &Row) -> String {
     let step = row.step();
     let layer = row.layer().map(|layer| format!(r#""layer":{layer},"#)).unwrap_or_default();
-    let (action, state) = (array(row.action().values()), array(row.state().owners()));
+    let action = array(row.action().values());
+    let state = array(row.state().owners());
     let refused = row.refused().map(|asked| format!(r#","refused":{}"#, array(asked.values())));
     let refused = refused.unwrap_or_default();
     format!(r#"{{"step":{step},{layer}"action":{action},"state":{state}{refused}}}"#)
@@ -48,7 +49,10 @@ fn array(values: &[usize]) -> String {
 /// The version and the initial state that a header describes.
 pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
     check_length(line, Recording::VERSION)?;
-    let (mut format, mut version, mut n_layers, mut initial) = (None, None, None, None);
+    let mut format = None;
+    let mut version = None;
+    let mut n_layers = None;
+    let mut initial = None;
     Cursor::new(line).object(|cursor, key| match key {
         "format" => set(&mut format, "format", cursor.string("a string")?),
         "version" => set(&mut version, "version", cursor.number()?),
@@ -95,7 +99,11 @@ pub(super) struct ReadRow {
 
 pub(super) fn parse_row(line: &str, version: usize) -> Result<ReadRow, StateError> {
     check_length(line, version)?;
-    let (mut step, mut layer, mut action, mut owners, mut refused) = (None, None, None, None, None);
+    let mut step = None;
+    let mut layer = None;
+    let mut action = None;
+    let mut owners = None;
+    let mut refused = None;
     Cursor::new(line).object(|cursor, key| match key {
         "step" => set(&mut step, "step", cursor.number()?),
         "layer" => set(&mut layer, "layer", cursor.number()?),

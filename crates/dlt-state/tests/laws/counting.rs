@@ -10,7 +10,8 @@ const EXHAUSTIVE_DEPTH: usize = 8;
 
 /// Bell(0), Bell(1), ... by Bell's triangle.
 fn bell_numbers(count: usize) -> Vec<usize> {
-    let (mut numbers, mut row) = (vec![1], vec![1]);
+    let mut numbers = vec![1];
+    let mut row = vec![1];
     while numbers.len() < count {
         let mut next = vec![row[row.len() - 1]];
         for (place, &above) in row.iter().enumerate() {

@@ -9,12 +9,11 @@ const DEPTHS: std::ops::RangeInclusive<usize> = 1..=49;
 #[test]
 fn law_patterns_are_states_with_the_pairs_they_promise() {
     for n_layers in DEPTHS {
-        let (half, top) = (n_layers.div_ceil(2), n_layers - 1);
-        let (cycle, reversed, sequence) = (
-            pattern::cycle(n_layers),
-            pattern::cycle_reversed(n_layers),
-            pattern::sequence(n_layers),
-        );
+        let half = n_layers.div_ceil(2);
+        let top = n_layers - 1;
+        let cycle = pattern::cycle(n_layers);
+        let reversed = pattern::cycle_reversed(n_layers);
+        let sequence = pattern::sequence(n_layers);
         for state in [&cycle, &reversed, &sequence] {
             assert!(is_state(state.owners()), "{state:?}");
             assert_eq!(state.n_layers(), n_layers);
@@ -38,7 +37,8 @@ fn law_even_groups_are_contiguous_and_nearly_equal() {
             assert!(state.owners().is_sorted(), "{state:?}");
             assert_eq!(state.n_independent(), groups);
             let sizes = state.groups().into_iter().map(|group| group.members.len());
-            let (least, most) = (sizes.clone().min().unwrap(), sizes.max().unwrap());
+            let least = sizes.clone().min().unwrap();
+            let most = sizes.max().unwrap();
             assert!(most - least <= 1, "{state:?}");
         }
         assert_eq!(pattern::evenly_grouped(n_layers, 1), Ok(State::all_tied(n_layers)));

@@ -49,7 +49,8 @@ fn law_new_accepts_exactly_the_states() {
 #[test]
 fn law_a_large_enough_buffer_is_not_allocated_again() {
     let mut buffer = Vec::with_capacity(48);
-    let (place, capacity) = (buffer.as_ptr(), buffer.capacity());
+    let place = buffer.as_ptr();
+    let capacity = buffer.capacity();
     for layer in 1..48 {
         let mut action = Action::all_zero(48);
         action.replace(layer, layer).unwrap();

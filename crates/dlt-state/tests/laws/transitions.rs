@@ -104,7 +104,8 @@ fn law_events_reproduce_every_target() {
 /// Layer 1 gives up its weights in the very decision in which layer 2, which used them, is untied.
 #[test]
 fn law_untied_layer_keeps_what_its_former_owner_gives_up() {
-    let (from, to) = (State::new(vec![0, 1, 1]).unwrap(), State::new(vec![0, 0, 2]).unwrap());
+    let from = State::new(vec![0, 1, 1]).unwrap();
+    let to = State::new(vec![0, 0, 2]).unwrap();
     let mut bank = Bank::new(&from, |owner| owner as u64);
     bank.apply(&from.transition_to(&to).unwrap());
     assert_eq!([bank.weights(0), bank.weights(1), bank.weights(2)], [0, 0, 1]);

@@ -72,7 +72,8 @@ impl Contents {
                 }
                 Numbers::Tensor(tensor) => {
                     let flat = tensor.flatten_all().map_err(ModelError::from)?;
-                    let (count, piece) = (tensor.elem_count(), CHUNK / size_of::<f32>());
+                    let count = tensor.elem_count();
+                    let piece = CHUNK / size_of::<f32>();
                     for start in (0..count).step_by(piece) {
                         let values = flat.narrow(0, start, piece.min(count - start));
                         let values = values.and_then(|values| values.to_vec1::<f32>());

@@ -154,7 +154,8 @@ impl CheckpointFolder {
     /// Gives the run's model file a second name here: it is never written again, only replaced. Where a file
     /// system has no second names it is copied.
     fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
-        let (model, kept) = (self.run.join(MODEL_FILE), self.path.join(best_name(best)));
+        let model = self.run.join(MODEL_FILE);
+        let kept = self.path.join(best_name(best));
         if self.real(&kept).exists()
             && sha256(&self.real(&kept)).ok() == sha256(&self.real(&model)).ok()
         {
@@ -303,8 +304,9 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
 
 /// A synced copy.
 fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    let (mut source, mut out, mut chunk) =
-        (dlt_spec::file::regular(from, u64::MAX)?, disk.create(to)?, vec![0; CHUNK]);
+    let mut source = dlt_spec::file::regular(from, u64::MAX)?;
+    let mut out = disk.create(to)?;
+    let mut chunk = vec![0; CHUNK];
     loop {
         match source.read(&mut chunk)? {
             0 => return out.sync(),

@@ -106,7 +106,8 @@ fn descriptor(folder: &File) -> Option<PathBuf> {
     {
         use std::os::fd::AsRawFd;
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-        let (held, named) = (folder.metadata().ok()?, fs::metadata(&path).ok()?);
+        let held = folder.metadata().ok()?;
+        let named = fs::metadata(&path).ok()?;
         is_same(&held, &named).then_some(path)
     }
     #[cfg(not(target_os = "linux"))]
@@ -183,7 +184,8 @@ mod tests {
     #[test]
     fn a_held_folder_is_known_from_one_that_has_its_path() {
         let place = tempfile::tempdir().expect("a folder");
-        let (path, aside) = (place.path().join("run"), place.path().join("aside"));
+        let path = place.path().join("run");
+        let aside = place.path().join("aside");
         fs::create_dir(&path).expect("made");
         let held = Held::open(&path).expect("opened");
         held.check().expect("it is the same");
@@ -206,7 +208,8 @@ mod tests {
     #[test]
     fn files_of_a_held_folder_follow_it() {
         let place = tempfile::tempdir().expect("a folder");
-        let (path, aside) = (place.path().join("run"), place.path().join("aside"));
+        let path = place.path().join("run");
+        let aside = place.path().join("aside");
         fs::create_dir(&path).expect("made");
         let held = Held::open(&path).expect("opened");
         fs::rename(&path, &aside).expect("renamed");

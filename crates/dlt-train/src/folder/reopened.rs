@@ -29,7 +29,8 @@ impl RunFolder {
     /// Takes up a folder again. The second value says what was cut off or mended.
     pub(crate) fn reopen(held: Held, lock: Lock, cut: &Cut<'_>) -> Result<(Self, Vec<String>)> {
         held.check()?;
-        let (path, mut notices) = (held.path(), Vec::new());
+        let path = held.path();
+        let mut notices = Vec::new();
         super::remove_leftovers(&held.real(path));
         for name in [METRICS_FILE, STATES_FILE] {
             // These two are changed in place: a copy by second names, as a backup makes it, shall stay what it was.
@@ -49,13 +50,15 @@ impl RunFolder {
             let path = path.join(name);
             durable::no_links().append(true).open(held.real(&path)).map_err(io("write", &path))
         };
-        let (metrics, states) = (open(METRICS_FILE)?, open(STATES_FILE)?);
+        let metrics = open(METRICS_FILE)?;
+        let states = open(STATES_FILE)?;
         Ok((Self { held, metrics, states, lock }, notices))
     }
 
     /// Puts the spec in place that the run goes on with.
     pub(crate) fn rewrite_spec(&self, spec: &CheckedSpec) -> Result<()> {
-        let (real, text) = (self.held.real(&self.path().join(SPEC_FILE)), fields::render(spec));
+        let real = self.held.real(&self.path().join(SPEC_FILE));
+        let text = fields::render(spec);
         match dlt_spec::file::read_text(&real, dlt_spec::file::CONFIGURATION_BYTES) {
             Ok(before) if before == text => Ok(()),
             _ => replace(&self.held, SPEC_FILE, text.as_bytes()),
@@ -143,7 +146,8 @@ fn rest(file: &mut File) -> std::io::Result<Option<String>> {
 }
 
 fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
-    let (path, text) = (folder.path().join(STATES_FILE), cut.recording.to_text());
+    let path = folder.path().join(STATES_FILE);
+    let text = cut.recording.to_text();
     let before =
         dlt_spec::file::read(&folder.real(&path), dlt_spec::file::RECORD_BYTES).unwrap_or_default();
     if before == text.as_bytes() {
@@ -151,7 +155,8 @@ fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
     }
     let mended = !before.starts_with(text.as_bytes());
     replace(folder, STATES_FILE, text.as_bytes())?;
-    let (path, step) = (path.display(), cut.step);
+    let path = path.display();
+    let step = cut.step;
     Ok(Some(match mended {
         true if cut.metrics_bytes.is_some() => format!("{path}: written anew from the checkpoint"),
         true => format!("{path}: written anew"),

@@ -74,7 +74,8 @@ impl RestingPlace {
             None => self.folder.clone(),
         };
         let mut file = self.disk.unnamed(&folder).map_err(failed)?;
-        let (mut tensors, mut start) = (Vec::new(), 0);
+        let mut tensors = Vec::new();
+        let mut start = 0;
         for tensor in moments.iter().flat_map(|moments| [&moments.first, &moments.second]) {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
             let mut hash = Sha256::new();

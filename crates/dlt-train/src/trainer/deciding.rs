@@ -30,7 +30,8 @@ struct Outcome {
 impl Trainer {
     /// Does a part of a decision, and books its time; that of forward passes is booked by themselves.
     pub(super) fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        let (started, rewarding_s) = (Clock::start(), self.times.rewarding_s);
+        let started = Clock::start();
+        let rewarding_s = self.times.rewarding_s;
         let result = part(self);
         self.times.deciding_s += started.elapsed_s() - (self.times.rewarding_s - rewarding_s);
         result
@@ -74,7 +75,8 @@ impl Trainer {
     /// is what was there.
     fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
-        let (gate, gains) = (self.spec.tying.gate, self.spec.agent.reward == Reward::Gain);
+        let gate = self.spec.tying.gate;
+        let gains = self.spec.agent.reward == Reward::Gain;
         let change = change(from, decision);
         let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
         let before = if gated || gains { Some(self.probe()?) } else { None };
@@ -112,7 +114,8 @@ impl Trainer {
 
     /// Notes a decision in the recording, and for the metrics.
     fn record(&mut self, from: &State, decision: &Decision, outcome: &Outcome) -> Result<()> {
-        let (layer, action) = (visited(decision), decision.action.clone());
+        let layer = visited(decision);
+        let action = decision.action.clone();
         let row = match outcome.refused {
             true => self.recording.push_refused(self.step, action, layer)?,
             false => self.recording.push(self.step, action, layer)?,
@@ -200,7 +203,8 @@ impl Trainer {
 
     /// What is measured on the next batches of rewards.
     fn measure(&mut self) -> Result<Measured> {
-        let (started, mut measured) = (Clock::start(), Evaluation::default());
+        let started = Clock::start();
+        let mut measured = Evaluation::default();
         for _ in 0..self.spec.agent.reward_batches {
             for (_, piece) in self.rewards.next()?.pieces(self.spec.micro_batch()) {
                 measured.add(&self.model, &piece)?;

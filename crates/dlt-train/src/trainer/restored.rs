@@ -41,7 +41,8 @@ impl Restored {
         device: &Device,
     ) -> Result<(Model, Self)> {
         let progress = checkpoint.progress();
-        let (expected, came) = (spec.model.layers, checkpoint.recording().n_layers());
+        let expected = spec.model.layers;
+        let came = checkpoint.recording().n_layers();
         if expected != came {
             return Err(checkpoint
                 .refuse(format!("expected a recording of {expected} layers, came one of {came}")));
@@ -84,7 +85,8 @@ fn optimizer(
     place: &RestingPlace,
     device: &Device,
 ) -> Result<OptimizerState> {
-    let (architecture, counts) = (model.architecture(), &checkpoint.progress().moments);
+    let architecture = model.architecture();
+    let counts = &checkpoint.progress().moments;
     let moments = |prefix: &str, layout: &Layout, steps: &[u64]| {
         moments(checkpoint, prefix, layout, steps, device)
     };
@@ -137,7 +139,8 @@ pub(crate) fn model(
     data: Extents,
     device: &Device,
 ) -> Result<Model> {
-    let (binding, extents) = (checkpoint.binding()?, spec.extents(data));
+    let binding = checkpoint.binding()?;
+    let extents = spec.extents(data);
     for (what, expected, came) in [
         ("layers in the binding", spec.model.layers, binding.n_layers()),
         ("entries in the vocabulary", extents.vocabulary, checkpoint.vocabulary()?),
@@ -148,7 +151,8 @@ pub(crate) fn model(
         }
     }
     let lookup = |name: &str| checkpoint.tensor(name, device);
-    let (architecture, rules) = (of_spec(spec, data), Rules::from(&spec.tying));
+    let architecture = of_spec(spec, data);
+    let rules = Rules::from(&spec.tying);
     let model = Model::from_weights(
         architecture,
         binding,

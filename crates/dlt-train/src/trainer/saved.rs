@@ -130,7 +130,8 @@ impl Trainer {
         Self::check(&resumption.spec, &material, recording, &device)?;
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let process_mb = process_mb();
-        let (restored, place) = (checkpoint.as_ref(), RestingPlace::in_run(&run));
+        let restored = checkpoint.as_ref();
+        let place = RestingPlace::in_run(&run);
         let restored = restored
             .map(|checkpoint| {
                 Restored::read(checkpoint, &place, &spec, &material, recording, &device)
@@ -205,8 +206,8 @@ impl Trainer {
     pub fn save_checkpoint_on(&mut self, disk: &dyn Disk) -> Result<()> {
         let metrics_bytes = self.folder.sync()?;
         let contents = self.contents(metrics_bytes)?;
-        let (checkpoints, disk) =
-            (CheckpointFolder::held(self.folder.held()), self.folder.held().on(disk));
+        let checkpoints = CheckpointFolder::held(self.folder.held());
+        let disk = self.folder.held().on(disk);
         let best = self.best.map(|best| best.step);
         let saved = checkpoints.save(
             &disk,
@@ -303,13 +304,14 @@ impl Trainer {
 
     /// Every parameter that is held, each once.
     fn weights(&self) -> Result<Vec<(String, Numbers)>> {
-        let (model, mut tensors) = (&self.model, Vec::new());
+        let model = &self.model;
+        let mut tensors = Vec::new();
         let mut push = |prefix: &str, parameters: &Parameters| -> Result<()> {
             for (entry, variable) in
                 parameters.layout().entries().iter().zip(parameters.variables())
             {
-                let (name, tensor) =
-                    (format!("{prefix}{}", entry.name), variable.as_detached_tensor());
+                let name = format!("{prefix}{}", entry.name);
+                let tensor = variable.as_detached_tensor();
                 if !squared_norm(&tensor).map_err(ModelError::from)?.is_finite() {
                     let tensor = format!("weights {name}");
                     return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
@@ -327,7 +329,8 @@ impl Trainer {
 
     /// Every slot's moments, wherever they are now.
     fn moments(&self) -> (Vec<(String, Numbers)>, StepCounts) {
-        let (architecture, mut tensors) = (self.model.architecture(), Vec::new());
+        let architecture = self.model.architecture();
+        let mut tensors = Vec::new();
         let mut push = |prefix: String, layout: &Layout, moments: Vec<[Numbers; 2]>| {
             for (entry, moments) in layout.entries().iter().zip(moments) {
                 for (which, numbers) in ["first", "second"].into_iter().zip(moments) {
@@ -335,7 +338,8 @@ impl Trainer {
                 }
             }
         };
-        let (shared, slots) = (self.optimizer.shared(), self.optimizer.slots());
+        let shared = self.optimizer.shared();
+        let slots = self.optimizer.slots();
         push(
             architecture.shared_prefix().to_owned(),
             self.model.trained_shared().layout(),

@@ -90,7 +90,8 @@ fn apart(came: &[Tensor], expected: &[Tensor]) -> Result<f64> {
         if came.dims() != expected.dims() {
             candle_core::bail!("expected shape {:?}, came {:?}", expected.dims(), came.dims())
         }
-        let (came, expected) = (numbers(came)?, numbers(expected)?);
+        let came = numbers(came)?;
+        let expected = numbers(expected)?;
         let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
         for (came, expected) in came.iter().zip(&expected) {
             let apart = (came - expected).abs() / largest;
@@ -120,7 +121,8 @@ pub(crate) fn ids(shape: &[usize], limit: u32, seed: u64) -> Tensor {
 
 #[test]
 fn rejects_what_is_apart() {
-    let (one, two) = (noise(&[3, 4], 1), noise(&[3, 4], 2));
+    let one = noise(&[3, 4], 1);
+    let two = noise(&[3, 4], 2);
     assert_eq!(
         apart(std::slice::from_ref(&one), std::slice::from_ref(&one)).expect("compared"),
         0.0

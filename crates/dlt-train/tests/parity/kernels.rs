@@ -50,7 +50,8 @@ fn products() -> Vec<Case> {
         };
         let what = format!("linear {rows} x {inputs} x {outputs}");
         cases.push(case(what, arguments(), |k, t| {
-            let (mut weight, mut bias) = (None, None);
+            let mut weight = None;
+            let mut bias = None;
             let values = [k.linear(&t[0], &t[1], Some(&t[2]))?, k.linear(&t[0], &t[1], None)?];
             // Twice: sums go on from what is there.
             for _ in 0..2 {
@@ -83,7 +84,8 @@ fn norms() -> Vec<Case> {
             vec![noise(&[rows, width], 1), noise(&[width], 2), noise(&[width], 3), up]
         };
         cases.push(case(format!("layer_norm {rows} x {width}"), arguments(), |k, t| {
-            let (mut weight, mut bias) = (None, None);
+            let mut weight = None;
+            let mut bias = None;
             let sums = Some([&mut weight, &mut bias]);
             let of_x = k.layer_norm_gradient(&t[0], &t[1], EPSILON, &t[3], sums)?;
             let value = k.layer_norm(&t[0], &t[1], &t[2], EPSILON)?;
@@ -159,7 +161,8 @@ fn tables() -> Vec<Case> {
     let dropout =
         case("dropout", vec![noise(&[5, 33], 1)], |k, t| Ok(vec![k.dropout(&t[0], DROPOUT)?]));
     let add = case("add", vec![noise(&[7, 5], 1), noise(&[5, 7], 2)], |k, t| {
-        let (sum, into) = (k.add(&t[0], &t[1].t()?)?, t[0].copy()?);
+        let sum = k.add(&t[0], &t[1].t()?)?;
+        let into = t[0].copy()?;
         add_in_place(&into, &t[1].t()?.contiguous()?)?;
         Ok(vec![sum, into])
     });
@@ -187,7 +190,8 @@ fn losses() -> Vec<Case> {
             |k, t| {
                 let mut all = Vec::new();
                 for bias in [None, Some(&t[2])] {
-                    let (projection, into) = (Projection { table: &t[1], bias }, t[4].copy()?);
+                    let projection = Projection { table: &t[1], bias };
+                    let into = t[4].copy()?;
                     let sums = HeadSums { table: Some(&into), bias: None };
                     let found = k.cross_entropy(&t[0], projection, &t[3], 0.25, sums)?;
                     let HeadGradients { loss_sum, hidden, table, bias } = found;

@@ -49,7 +49,8 @@ fn outcome(
 
 /// The same of a model.
 fn measured(family: Family, model: &Model, pass: &TrainingPass) -> Result<Vec<Tensor>> {
-    let (examples, wrap) = (family.examples(3), candle_core::Error::wrap);
+    let examples = family.examples(3);
+    let wrap = candle_core::Error::wrap;
     let batch = examples.batch();
     let loss = model.loss_sum(&batch).map_err(wrap)?;
     let scores = model.scores(&batch).map_err(wrap)?;
@@ -155,8 +156,10 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
     let mut model = model(family, Binding::frozen(4), PAPER, side)?;
     let spec = Spec::default();
     let mut optimizer = Optimizer::new(&spec.optimizer, &TyingSpec { ..spec.tying });
-    let (examples, mut state) = (family.examples(3), State::all_tied(4));
-    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    let examples = family.examples(3);
+    let mut state = State::all_tied(4);
+    let mut losses = Vec::new();
+    let mut norms = Vec::new();
     for owners in [[0, 0, 0, 0], [0, 1, 1, 3], [0, 1, 0, 0], [0, 0, 2, 3]] {
         let next = State::new(owners.to_vec()).expect("a state");
         let change = Change { from: &state, to: &next, action: next.as_action(), visited: None };

@@ -34,7 +34,8 @@ fn matches_reference_accuracy_f1_and_matthews_correlation() {
     assert_eq!(cases.len(), 14);
     for case in cases {
         let name = case["name"].as_str().expect("a name");
-        let (right, said) = (labels(&case["labels"]), labels(&case["predictions"]));
+        let right = labels(&case["labels"]);
+        let said = labels(&case["predictions"]);
         let of_two = !name.starts_with("three");
         let mut confusion = Confusion::new(if of_two { 2 } else { 3 });
         right.iter().zip(&said).for_each(|(&right, &said)| confusion.add(right, said));
@@ -84,7 +85,8 @@ impl RewardBatches {
             lengths: Some(&rows.lengths),
             padding: if rows.masks_padding { Padding::Hidden } else { Padding::Seen },
         };
-        let (input, wanted) = (Input::Tokens(tokens), Wanted::Classes(&labels));
+        let input = Input::Tokens(tokens);
+        let wanted = Wanted::Classes(&labels);
         let batch = Batch { input, wanted, windows: rows.rows };
         let accuracy = |model: &&Model| {
             let scores = model.scores(&batch).expect("scores").to_vec2::<f32>().expect("rows");
@@ -116,7 +118,9 @@ fn check_rewards(kind: Kind, reward: &str, sign: f64) {
     let batches =
         Batches::new(examples.count(), 16, seeds::stream(spec.seed, "reward")).expect("batches");
     let mut measured = RewardBatches { examples, batches };
-    let (mut state, mut rewarded, mut told_apart) = (spec.initial_state(), 0, 0);
+    let mut state = spec.initial_state();
+    let mut rewarded = 0;
+    let mut told_apart = 0;
     loop {
         let before = bench.model(&bench.keep(trainer.model(), "before"), &settings);
         let Some(report) = trainer.advance().expect("it does not diverge") else { break };
@@ -174,9 +178,12 @@ fn a_single_score_is_evaluated_as_two_classes() {
         windows: rows.rows,
     };
     let scores = trainer.model().scores(&batch).expect("scores").to_vec2::<f32>().expect("rows");
-    let (mut loss, mut right, mut ones) = (0.0, 0, 0);
+    let mut loss = 0.0;
+    let mut right = 0;
+    let mut ones = 0;
     for (row, &label) in scores.iter().zip(&labels) {
-        let (z, y) = (f64::from(row[1]), f64::from(label));
+        let z = f64::from(row[1]);
+        let y = f64::from(label);
         loss += z.max(0.0) - z * y + (-z.abs()).exp().ln_1p();
         right += usize::from((z > 0.0) == (label == 1));
         ones += usize::from(z > 0.0);

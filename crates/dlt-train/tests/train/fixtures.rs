@@ -117,7 +117,8 @@ pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
     assert_eq!(ours.dims(), theirs.dims(), "{name}");
-    let (ours, theirs) = (values(ours), values(theirs));
+    let ours = values(ours);
+    let theirs = values(theirs);
     let third = ours.len() / 3;
     let noise = |i: usize| name.ends_with("c_attn.bias") && (third..2 * third).contains(&i);
     largest(ours.iter().zip(&theirs).enumerate().map(|(i, (ours, theirs))| {

@@ -185,7 +185,8 @@ fn law_what_was_undone_leaves_nothing_behind() {
             step(&touched, &mut optimizer);
             step(&left_alone, &mut other);
 
-            let (blocks, rest) = (touched.hold(), optimizer.hold());
+            let blocks = touched.hold();
+            let rest = optimizer.hold();
             let from = State::new(vec![0, 0, 2, 3]).expect("a state");
             let to = State::new(vec![0, 1, 0, 1]).expect("a state");
             let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };

@@ -86,7 +86,8 @@ impl<'a> Run<'a> {
         let state = State::all_tied(architecture.form.layers);
         let file = tensors("gpt2/transitions_initial.safetensors");
         let lookup = |name: &str| file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from);
-        let (binding, rules) = (Binding::of_state(&state), Rules::from(&tying));
+        let binding = Binding::of_state(&state);
+        let rules = Rules::from(&tying);
         let model = Model::from_weights(
             Box::new(architecture),
             binding,
@@ -122,7 +123,8 @@ impl<'a> Run<'a> {
         else {
             return;
         };
-        let (expected, what) = (&self.case["decisions"][self.decided], self.what(step));
+        let expected = &self.case["decisions"][self.decided];
+        let what = self.what(step);
         self.decided += 1;
         let to = State::new(counts(&scripted["state"])).expect("a state");
         let change = Change { from: &self.state, to: &to, action: to.as_action(), visited: None };
@@ -183,7 +185,8 @@ impl<'a> Run<'a> {
 
     fn train(&mut self, step: usize) {
         let (loss, gradients) = self.gradients(step, None);
-        let (norm, what) = (gradients.norm().expect("a norm"), self.what(step));
+        let norm = gradients.norm().expect("a norm");
+        let what = self.what(step);
         let expected = number(&self.case["losses"][step]);
         assert!((loss - expected).abs() < LOSS_TOLERANCE, "{what}: loss {loss} for {expected}");
         let expected = number(&self.case["gradient_norms"][step]);
@@ -316,7 +319,8 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
     let splits = run.case["splits"].as_array().expect("splits");
     let n_layers = run.state.n_layers();
     let mut agent = grower(n_layers);
-    let (mut products, mut steps) = (vec![0.0; n_layers * n_layers], 0.0);
+    let mut products = vec![0.0; n_layers * n_layers];
+    let mut steps = 0.0;
     let mut found = 0;
     for step in 0..run.batches.len() {
         if run.script.iter().any(|each| count(&each["before_step"]) == step) {
@@ -329,8 +333,8 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
             assert_eq!(decision.state.owners(), counts(&run.script[found]["state"]), "step {step}");
-            let (ours, theirs) =
-                (decision.conflict.expect("measured"), number(&expected["disagreement"]));
+            let ours = decision.conflict.expect("measured");
+            let theirs = number(&expected["disagreement"]);
             assert!(
                 (ours - theirs).abs() < DISAGREEMENT_TOLERANCE,
                 "step {step}: {ours} for {theirs}"
@@ -376,7 +380,8 @@ fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
     let theirs: Vec<_> = theirs.as_array().expect("products").iter().map(number).collect();
     assert_eq!(ours.len(), theirs.len());
     for (at, (ours, expected)) in ours.iter().zip(&theirs).enumerate() {
-        let (i, j) = (at / n_layers, at % n_layers);
+        let i = at / n_layers;
+        let j = at % n_layers;
         let norms = (theirs[i * n_layers + i] * theirs[j * n_layers + j]).sqrt();
         let apart = (ours - expected).abs() / norms;
         assert!(
@@ -411,17 +416,19 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
     let mut batches = Batches::new(windows.count(), spec.training.batch, order).expect("batches");
     let mut trainer = bench.trainer("again", &settings, None);
     let mut agent = grower(spec.model.layers);
-    let (mut sums, mut since) = (vec![0.0; spec.model.layers.pow(2)], 0);
+    let mut sums = vec![0.0; spec.model.layers.pow(2)];
+    let mut since = 0;
     for step in 0..=12 {
         for row in rows.iter().filter(|row| row.step == step) {
             let products = sums.iter().map(|sum| sum / f64::from(since)).collect();
-            let (distances, norms) = (Vec::new(), Vec::new());
+            let distances = Vec::new();
+            let norms = Vec::new();
             let evidence = Evidence { n_layers: spec.model.layers, products, distances, norms };
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
             assert_eq!(decision.state.owners(), row.state, "{step}");
-            let (ours, theirs) =
-                (decision.conflict.expect("measured"), row.conflict.expect("recorded"));
+            let ours = decision.conflict.expect("measured");
+            let theirs = row.conflict.expect("recorded");
             assert!(
                 (ours / theirs - 1.0).abs() < AGAIN_TOLERANCE,
                 "step {step}: {ours} for {theirs}"
@@ -444,8 +451,8 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
 /// Products of the positions' gradients on a batch of windows.
 fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -> Vec<f64> {
     let context = windows.context();
-    let (mut inputs, mut targets) =
-        (vec![0; chosen.len() * context], vec![0; chosen.len() * context]);
+    let mut inputs = vec![0; chosen.len() * context];
+    let mut targets = vec![0; chosen.len() * context];
     let places = inputs.chunks_mut(context).zip(targets.chunks_mut(context));
     for (&window, (input, target)) in chosen.iter().zip(places) {
         windows.fill(window, input, target).expect("a window");

@@ -75,7 +75,8 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
         let examples = material.examples(split);
         evaluation::evaluate(&model, examples, spec.evaluation_batch()).expect("an evaluation")
     };
-    let (validation, test) = (evaluated(Split::Validation), evaluated(Split::Test));
+    let validation = evaluated(Split::Validation);
+    let test = evaluated(Split::Test);
     assert_eq!(
         (validation.loss(), validation.scores()),
         (summary.validation_loss, summary.validation_scores)

@@ -117,7 +117,8 @@ pub(crate) fn write(folder: &Path) {
 
 /// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
 fn text(words: usize) -> String {
-    let (mut text, mut word) = (String::new(), 1usize);
+    let mut text = String::new();
+    let mut word = 1usize;
     for i in 0..words {
         let _ = write!(text, "w{word} ");
         word = (word * 3 + usize::from(i % 7 == 0)) % 20;

@@ -53,7 +53,8 @@ fn matches_reference_training_trace() {
         let ids = |from: usize| -> Vec<u32> {
             windows.iter().flat_map(|window| window[from..from + 16].iter().copied()).collect()
         };
-        let (inputs, targets) = (ids(0), ids(1));
+        let inputs = ids(0);
+        let targets = ids(1);
         let batch = Batch::next_token(&inputs, &targets, windows.len());
         let pass = TrainingPass {
             checkpointing: Checkpointing::None,

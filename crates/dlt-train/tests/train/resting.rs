@@ -33,7 +33,8 @@ struct Training {
 
 impl Training {
     fn new(place: Option<RestingPlace>, untie: Untie, gradient: Gradient) -> Self {
-        let (retied, first_tie) = (Retied::Follow, FirstTie::Replicate);
+        let retied = Retied::Follow;
+        let first_tie = FirstTie::Replicate;
         let rules =
             Rules { tie: Tie::Share, gradient, untie, retied, first_tie, merge: Merge::Overwrite };
         let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));

@@ -33,12 +33,15 @@ impl RewardBatches {
     /// Negative perplexity of each model on the batches of the next reward.
     fn next(&mut self, models: &[&Model]) -> Vec<f64> {
         let context = self.windows.context();
-        let (mut losses, mut n_tokens) = (vec![0.0; models.len()], 0);
+        let mut losses = vec![0.0; models.len()];
+        let mut n_tokens = 0;
         for _ in 0..self.of_one_reward {
             let chosen = self.batches.next_batch().to_vec();
-            let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+            let mut inputs = Vec::new();
+            let mut targets = Vec::new();
             for &window in &chosen {
-                let (mut input, mut target) = (vec![0; context], vec![0; context]);
+                let mut input = vec![0; context];
+                let mut target = vec![0; context];
                 self.windows.fill(window, &mut input, &mut target).expect("a window");
                 inputs.extend(input);
                 targets.extend(target);
@@ -80,7 +83,9 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
         let mut trainer = bench.trainer("a", &settings, None);
         let spec = bench.spec(&settings);
         let mut measured = RewardBatches::new(&bench, &spec);
-        let (mut state, mut rewarded, mut told_apart) = (spec.initial_state(), 0, 0);
+        let mut state = spec.initial_state();
+        let mut rewarded = 0;
+        let mut told_apart = 0;
         loop {
             let before = bench.model(&bench.keep(trainer.model(), "before"), &settings);
             let Some(report) = trainer.advance().expect("it does not diverge") else { break };
@@ -157,7 +162,8 @@ fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
     let mut trainer = bench.trainer("a", &settings, None);
     let spec = bench.spec(&settings);
     let mut measured = RewardBatches::new(&bench, &spec);
-    let (mut state, mut rewarded) = (spec.initial_state(), 0);
+    let mut state = spec.initial_state();
+    let mut rewarded = 0;
     loop {
         let mut decided = bench.model(&bench.keep(trainer.model(), "before"), &settings);
         let Some(report) = trainer.advance().expect("it does not diverge") else { break };

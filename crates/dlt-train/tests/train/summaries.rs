@@ -130,7 +130,8 @@ fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
         let setting = format!("tying.moments={moments}");
         let summary = bench.run(moments, &["agent.policy=random", "seed=3", &setting]);
         let recording = bench.recording(moments);
-        let (mut ever, mut largest) = (BTreeSet::new(), 0.0);
+        let mut ever = BTreeSet::new();
+        let mut largest = 0.0;
         for step in 0..summary.steps {
             let trained: BTreeSet<_> = recording.state_at(step).independent_layers().collect();
             ever.extend(trained.iter().copied());
@@ -272,7 +273,8 @@ fn evaluation_batches_larger_than_the_data_are_the_data() {
     /// Relative: a batch of another size may sum in another order, in f32.
     const BATCHES: f64 = 1e-6;
     let bench = Bench::new();
-    let (small, large) = (["evaluation.batch=3"], ["evaluation.batch=2147483647"]);
+    let small = ["evaluation.batch=3"];
+    let large = ["evaluation.batch=2147483647"];
     let summaries = [("a", small), ("b", large)].map(|(run, settings)| bench.run(run, &settings));
     let near = |a: f64, b: f64| (a / b - 1.0).abs() < BATCHES;
     assert!(near(summaries[0].validation_loss, summaries[1].validation_loss), "{summaries:?}");

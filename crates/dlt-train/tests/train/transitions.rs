@@ -150,7 +150,8 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
             assert_eq!(moments.step as usize, steps, "{}: steps of {name}", case["name"]);
         }
     };
-    let (architecture, steps) = (model.architecture(), &case["final_steps"]);
+    let architecture = model.architecture();
+    let steps = &case["final_steps"];
     let shared = model.shared().layout();
     check(
         architecture.shared_prefix().to_owned(),

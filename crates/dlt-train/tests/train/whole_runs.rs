@@ -160,7 +160,8 @@ fn micro_batches_follow_the_whole_batch() {
     let bench = Bench::new();
     bench.run("whole", &["model.dropout=0.1"]);
     bench.run("pieces", &["model.dropout=0.1", "training.micro_batch=1"]);
-    let (whole, pieces) = (losses(&bench.metrics("whole")), losses(&bench.metrics("pieces")));
+    let whole = losses(&bench.metrics("whole"));
+    let pieces = losses(&bench.metrics("pieces"));
     assert_eq!(whole.len(), pieces.len());
     let apart = largest(whole.iter().zip(&pieces).map(|(a, b)| a - b));
     assert!(apart < TOLERANCE, "{apart}");
@@ -185,8 +186,8 @@ fn the_kept_model_is_the_best_on_validation() {
     assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
     assert_eq!(summary.validation_loss, best.loss);
 
-    let (spec, model) =
-        (bench.spec(&settings), bench.model(&bench.path("a").join(MODEL_FILE), &settings));
+    let spec = bench.spec(&settings);
+    let model = bench.model(&bench.path("a").join(MODEL_FILE), &settings);
     let material = bench.material(&spec);
     let loss = |split| {
         let examples = material.examples(split);

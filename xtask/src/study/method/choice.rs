@@ -47,7 +47,8 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
     // Of equals the middle rate.
     let rank = |(pace, group): &(Pace, Group<'_>)| (mean(group), *pace != Pace::Once);
     let best = there.into_iter().min_by(|one, other| {
-        let (one, other) = (rank(one), rank(other));
+        let one = rank(one);
+        let other = rank(other);
         one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
     });
     let missing = missing.into_iter().map(|(pace, _)| pace).collect();

@@ -55,10 +55,8 @@ impl Point {
             fixed(&[TIED, RATE, moments, "tying.decision=split", &grow, policy])
         };
         let swapped = |policy: &str| {
-            let (grow, every) = (
-                format!("tying.grow={:?}", setup.grow),
-                format!("tying.decide_every={}", setup.swap_every),
-            );
+            let grow = format!("tying.grow={:?}", setup.grow);
+            let every = format!("tying.decide_every={}", setup.swap_every);
             let swap = [
                 TIED,
                 RATE,
@@ -77,7 +75,8 @@ impl Point {
             fixed(&[&single[..], &GATED, agent].concat())
         };
         let initial = |owners: Vec<usize>| format!("tying.initial={owners:?}");
-        let (random, none) = ("agent.policy=random", "agent.policy=none");
+        let random = "agent.policy=random";
+        let none = "agent.policy=none";
         match self.what {
             What::MainJob | What::Paper => Vec::new(),
             What::MainJobRandom | What::PaperRandom => fixed(&[random]),

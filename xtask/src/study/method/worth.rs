@@ -36,7 +36,8 @@ impl Curve {
 
     /// Interpolated between neighbours, logarithms of both; never beyond the ends.
     pub(crate) fn worth(&self, perplexity: f64) -> Option<Worth> {
-        let (first, last) = (self.0.first()?, self.0.last()?);
+        let first = self.0.first()?;
+        let last = self.0.last()?;
         if !perplexity.is_finite() {
             return None;
         }

@@ -64,7 +64,8 @@ fn last_to_best(done: &Done) -> f64 {
 fn past_best(conventional: &Choice<'_>) -> Option<String> {
     let group = &conventional.group;
     let last = group.mean(last_to_best).filter(|mean| mean.mean.is_finite())?;
-    let (best, steps) = (group.mean(best_step)?, group.done.first()?.summary.steps);
+    let best = group.mean(best_step)?;
+    let steps = group.done.first()?.summary.steps;
     Some(format!(
         "Conventional training at its best rate is best on validation after {:.0} of {steps} steps, in the mean; its \
          perplexity after the last step is {} times the best.",

@@ -45,7 +45,8 @@ fn every_row_runs_once_and_the_page_has_rates_sizes_and_what_a_perplexity_is_wor
     {
         assert!(grow.contains(setting), "no {setting} in {grow}");
     }
-    let (twin, random) = (&study.runs_of(&cell("grow-random"))[0], "agent.policy=random");
+    let twin = &study.runs_of(&cell("grow-random"))[0];
+    let random = "agent.policy=random";
     let words = |command: &str| {
         command.split(" --out ").next().unwrap().replace(random, "agent.policy=grow")
     };
@@ -189,7 +190,8 @@ fn the_long_scale_makes_its_text_and_tokenizer_once_and_records_name_them() {
     study.succeed(&arguments);
     assert_eq!(study.commands(), before);
     // The scale has this study and no other.
-    let (tables, commands) = (study.succeed(&["table", "1"]), study.commands());
+    let tables = study.succeed(&["table", "1"]);
+    let commands = study.commands();
     assert!(tables.contains("not at this scale") && commands == before, "{tables}");
     study.succeed(&["report", "--out", "kept"]);
     study.succeed(&["report", "--check", "--out", "kept"]);

@@ -38,7 +38,8 @@ fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
     for command in study.commands() {
         assert!(command.ends_with(" --threads 2 --device cuda:1"), "{command}");
     }
-    let (mut now, mut most) = (0, 0);
+    let mut now = 0;
+    let mut most = 0;
     for line in fs::read_to_string(study.path("log")).unwrap().lines() {
         now = if line.starts_with("end ") { now - 1 } else { now + 1 };
         most = most.max(now);

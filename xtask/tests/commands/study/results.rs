@@ -145,7 +145,8 @@ fn a_check_names_what_is_not_as_it_would_be_made_and_changes_nothing() {
         study.succeed(&CHECK);
     }
     for gone in ["table-1.csv", "figures/states.svg", "runs/shakespeare/full-1/spec.toml"] {
-        let (path, aside) = (kept.join(gone), kept.join("aside"));
+        let path = kept.join(gone);
+        let aside = kept.join("aside");
         fs::rename(&path, &aside).unwrap();
         let (said, _) = study.fail(&CHECK);
         assert!(said.contains(gone), "no {gone} in\n{said}");

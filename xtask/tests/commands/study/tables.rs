@@ -144,8 +144,8 @@ fn table_6_trains_the_models_that_it_fine_tunes() {
     let at = |cell: &str| cells.iter().position(|other| other == cell).unwrap();
     for task in ["sst2", "cola", "rte"] {
         for row in ["conventional", "full"] {
-            let (start, tuned) =
-                (format!("gpt2-wikitext-2/{row}-1"), format!("glue-{task}/{row}-1"));
+            let start = format!("gpt2-wikitext-2/{row}-1");
+            let tuned = format!("glue-{task}/{row}-1");
             assert!(at(&start) < at(&tuned), "{cells:?}");
             let command = &study.runs_of(&tuned)[0];
             let begins = format!("finetune {RUNS}/{start} --task glue/{task} --data {RUNS}/data/");

@@ -163,7 +163,8 @@ mod tests {
 
     fn elements(array: &str, buffer: usize) -> Result<Vec<String>, ArrayError> {
         let mut elements = Elements::new(BufReader::with_capacity(buffer, array.as_bytes()));
-        let (mut element, mut all) = (Vec::new(), Vec::new());
+        let mut element = Vec::new();
+        let mut all = Vec::new();
         while elements.next(&mut element)?.is_some() {
             all.push(String::from_utf8(element.clone()).unwrap().trim().to_owned());
         }

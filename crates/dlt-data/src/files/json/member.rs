@@ -108,7 +108,8 @@ impl<'de> Visitor<'de> for At<'_> {
 
 /// The member of an object; of equal names the last one counts, and a whole name before a path.
 fn find<'de, A: MapAccess<'de>>(mut members: A, path: &str) -> Result<Found<'de>, A::Error> {
-    let (mut whole, mut below) = (None, None);
+    let mut whole = None;
+    let mut below = None;
     while let Some(name) = members.next_key::<Cow<'de, str>>()? {
         if name == path {
             whole = Some(members.next_value_seed(At(None))?);

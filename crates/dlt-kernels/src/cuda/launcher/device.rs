@@ -86,7 +86,8 @@ pub(crate) fn forward(
     let Some((first, _)) = inputs.first() else {
         bail!("{}: expected memory to work on, came none", launch.kernel)
     };
-    let (device, count) = (first.device().clone(), shape.elem_count());
+    let device = first.device().clone();
+    let count = shape.elem_count();
     let slice = match first.dtype() {
         // SAFETY: as in `fresh`.
         DType::F32 => CudaStorageSlice::F32(unsafe { device.alloc(count)? }),

@@ -50,7 +50,8 @@ fn matches_reference_gelu() {
 
 #[test]
 fn matches_reference_linear() {
-    let (weight, bias) = (noise(&[33, 25], 2), noise(&[33], 3));
+    let weight = noise(&[33, 25], 2);
+    let bias = noise(&[33], 3);
     for (dtype, tolerance) in ACTIVATIONS {
         let x = held(&[3, 7, 25], 1, dtype);
         // The weight is rounded as well where the product is.
@@ -84,7 +85,8 @@ fn matches_reference_linear() {
         let mut came = None;
         for times in 1..3 {
             linear_weight_gradient(&Host, &x, &gradient, &mut came).unwrap();
-            let (came, expected) = (came.as_ref().unwrap(), expected.as_ref().unwrap());
+            let came = came.as_ref().unwrap();
+            let expected = expected.as_ref().unwrap();
             assert_eq!(came.dtype(), DType::F32);
             assert_close("weight", came, &(expected * f64::from(times)).unwrap(), tolerance);
         }
@@ -159,9 +161,10 @@ fn law_multiples_have_the_bits_of_the_loops() {
     let third = 1.0 / 3.0;
     for (dtype, tolerance) in ACTIVATIONS {
         // A view, so that what is launched sees adjacent elements only.
-        let (a, b) = (held(&[5, 333], 1, dtype), held(&[333, 5], 2, dtype).t().unwrap());
-        let (multiple, sum) =
-            (scaled(&Host, &b, third).unwrap(), add_scaled(&Host, &a, &b, third).unwrap());
+        let a = held(&[5, 333], 1, dtype);
+        let b = held(&[333, 5], 2, dtype).t().unwrap();
+        let multiple = scaled(&Host, &b, third).unwrap();
+        let sum = add_scaled(&Host, &a, &b, third).unwrap();
         let expected = (wide(&b) * f64::from(third)).unwrap();
         assert_close("scaled", &multiple, &expected, tolerance);
         assert_close("add_scaled", &sum, &(wide(&a) + expected).unwrap(), tolerance);
@@ -181,8 +184,8 @@ fn law_the_gradient_of_a_table_has_the_bits_of_the_loops() {
         let ids = ids(&[count], limit, 4);
         let numbers = ids.to_vec1::<u32>().unwrap();
         let gradient = noise(&[count, width], 5);
-        let (came, expected) =
-            (noise(&[limit as usize, width], 6), noise(&[limit as usize, width], 6));
+        let came = noise(&[limit as usize, width], 6);
+        let expected = noise(&[limit as usize, width], 6);
         embedding_gradient(&Host, &came, &numbers, &gradient).unwrap();
         Kernels::Fused.embedding_gradient(&expected, &ids, &gradient).unwrap();
         assert_eq!(host(&came), host(&expected));

@@ -23,7 +23,8 @@ fn matches_reference_cross_entropy_on_cuda() {
         [(1, 3, 2, None), (21, 25, 101, Some(7)), (50, 8, 4099, Some(16)), (99, 35, 31, None)]
     {
         let targets = ids(&[rows], vocabulary as u32, 3);
-        let (table, bias) = (noise(&[vocabulary, width], 2), noise(&[vocabulary], 12));
+        let table = noise(&[vocabulary, width], 2);
+        let bias = noise(&[vocabulary], 12);
         for (dtype, tolerance) in ACTIVATIONS {
             let hidden = held(&[rows, width], 1, dtype);
             // What the product rounds on the way is rounded in the reference too; its logits are not.
@@ -52,8 +53,8 @@ fn matches_reference_cross_entropy_on_cuda() {
 #[test]
 fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
     let targets = ids(&[21], 101, 3);
-    let (hidden, table) =
-        ((noise(&[21, 25], 1) * 100.0).unwrap(), (noise(&[101, 25], 2) * 100.0).unwrap());
+    let hidden = (noise(&[21, 25], 1) * 100.0).unwrap();
+    let table = (noise(&[101, 25], 2) * 100.0).unwrap();
     let projection = Projection { table: &table, bias: None };
     let came = cross_entropy(&Host, &hidden, projection, &targets, 1.0, NONE, None).unwrap();
     let expected = Kernels::Fused.cross_entropy(&hidden, projection, &targets, 1.0, NONE).unwrap();
@@ -69,13 +70,17 @@ fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
 
 #[test]
 fn law_gradients_are_added_to_the_given_buffers_on_cuda() {
-    let (hidden, targets) = (noise(&[21, 25], 1), ids(&[21], 101, 3));
-    let (table, bias) = (noise(&[101, 25], 2), noise(&[101], 12));
+    let hidden = noise(&[21, 25], 1);
+    let targets = ids(&[21], 101, 3);
+    let table = noise(&[101, 25], 2);
+    let bias = noise(&[101], 12);
     let projection = Projection { table: &table, bias: Some(&bias) };
     let run =
         |sums| cross_entropy(&Host, &hidden, projection, &targets, 1.0, sums, Some(8)).unwrap();
-    let (into, bias_into) = (noise(&[101, 25], 7), noise(&[101], 8));
-    let (before, bias_before) = (into.copy().unwrap(), bias_into.copy().unwrap());
+    let into = noise(&[101, 25], 7);
+    let bias_into = noise(&[101], 8);
+    let before = into.copy().unwrap();
+    let bias_before = bias_into.copy().unwrap();
     let fresh = run(NONE);
     let given = run(HeadSums { table: Some(&into), bias: Some(&bias_into) });
     assert_close("table", &into, &(before + fresh.table).unwrap(), F32_TOLERANCE);

@@ -13,8 +13,10 @@ fn matches_reference_layer_norm() {
     for ((rows, width), (dtype, tolerance)) in
         SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a)))
     {
-        let (weight, bias) = (noise(&[width], 2), noise(&[width], 3));
-        let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
+        let weight = noise(&[width], 2);
+        let bias = noise(&[width], 3);
+        let x = held(&[rows, width], 1, dtype);
+        let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight, &bias].map(wide);
         let (value, gradients) =
             value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
@@ -35,7 +37,8 @@ fn matches_reference_rms_norm() {
         SHAPES.into_iter().flat_map(|s| ACTIVATIONS.map(|a| (s, a)))
     {
         let weight = noise(&[width], 2);
-        let (x, gradient) = (held(&[rows, width], 1, dtype), held(&[rows, width], 4711, dtype));
+        let x = held(&[rows, width], 1, dtype);
+        let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight].map(wide);
         let (value, gradients) =
             value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
@@ -63,7 +66,8 @@ fn compare(what: &str, came: &[Tensor], expected: &[Tensor], tolerance: f64) {
 
 #[test]
 fn matches_reference_norms_of_extreme_rows() {
-    let (weight, bias) = (noise(&[131], 2), noise(&[131], 3));
+    let weight = noise(&[131], 2);
+    let bias = noise(&[131], 3);
     let large = (noise(&[5, 131], 1) + 100.0).unwrap();
     let launch = layer_norm(DType::F32, 5, 131, EPSILON).unwrap();
     let inputs = [&large, &weight, &bias];
@@ -77,8 +81,9 @@ fn matches_reference_norms_of_extreme_rows() {
 
 #[test]
 fn law_gradients_of_views_are_those_of_copies() {
-    let (x, gradient, weight) =
-        (noise(&[35, 20], 1).t().unwrap(), noise(&[35, 20], 2), noise(&[35], 3));
+    let x = noise(&[35, 20], 1).t().unwrap();
+    let gradient = noise(&[35, 20], 2);
+    let weight = noise(&[35], 3);
     let gradient = gradient.t().unwrap();
     let views = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
     let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());

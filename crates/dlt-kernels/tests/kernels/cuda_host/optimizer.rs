@@ -37,8 +37,10 @@ fn law_adamw_has_the_bits_of_the_loops() {
 #[test]
 fn law_a_step_takes_gradients_of_bf16_and_changes_views_in_place() {
     let gradient = held(&[1, 300], 2, DType::BF16);
-    let (whole, other) = (noise(&[3, 300], 1), noise(&[3, 300], 1));
-    let (middle, beside) = (whole.narrow(0, 1, 1).unwrap(), other.narrow(0, 1, 1).unwrap());
+    let whole = noise(&[3, 300], 1);
+    let other = noise(&[3, 300], 1);
+    let middle = whole.narrow(0, 1, 1).unwrap();
+    let beside = other.narrow(0, 1, 1).unwrap();
     let zeros = || middle.zeros_like().unwrap();
     adamw(&Host, &middle, &zeros(), &zeros(), &gradient, &STEP).unwrap();
     let gradient = gradient.to_dtype(DType::F32).unwrap();
@@ -48,7 +50,8 @@ fn law_a_step_takes_gradients_of_bf16_and_changes_views_in_place() {
 
 #[test]
 fn rejects_a_step_on_shared_moments() {
-    let (parameter, moments) = (noise(&[3, 4], 1), noise(&[3, 4], 2));
+    let parameter = noise(&[3, 4], 1);
+    let moments = noise(&[3, 4], 2);
     let gradient = noise(&[3, 4], 3);
     assert_rejected(
         adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP),

@@ -99,8 +99,8 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
     {
         return Err(settings.refuse("hidden_act", "\"silu\"", &format!("\"{other}\"")));
     }
-    let (width, heads) =
-        (settings.whole("hidden_size", 4096)?, settings.whole("num_attention_heads", 32)?);
+    let width = settings.whole("hidden_size", 4096)?;
+    let heads = settings.whole("num_attention_heads", 32)?;
     let head_width = head_width(settings, width, heads)?;
     let key_heads = match settings.has("num_key_value_heads") {
         true => settings.whole_if_given("num_key_value_heads")?,

@@ -24,7 +24,8 @@ pub(super) fn rotary(
     head_width: usize,
     positions: usize,
 ) -> Result<ModelSpec> {
-    let (new, old) = (settings.object("rope_parameters")?, settings.object("rope_scaling")?);
+    let new = settings.object("rope_parameters")?;
+    let old = settings.object("rope_scaling")?;
     // Phi-3 has it outside; transformers reads it there first, whatever the family.
     let original = settings.whole_if_given("original_max_position_embeddings")?;
     let reader = Reader { model: &model, head_width, positions, original };
@@ -82,7 +83,8 @@ impl Reader<'_> {
             return Err(scaling.refuse(key, "one setting for all layers", &value.to_string()));
         }
         scaling.must_be("partial_rotary_factor", &json!(1))?;
-        let (new, old) = (scaling.word("rope_type")?, scaling.word("type")?);
+        let new = scaling.word("rope_type")?;
+        let old = scaling.word("type")?;
         scaling.given("rope_theta");
         let stretched = match new.or(old) {
             None | Some("default") => self.none(),
@@ -128,13 +130,14 @@ impl Reader<'_> {
         let bound = |key: &str, usual: f64| -> Result<f64> {
             Ok(scaling.real_if_given(key)?.filter(|bound| *bound != 0.0).unwrap_or(usual))
         };
-        let (high, low) = (bound("beta_fast", 32.0)?, bound("beta_slow", 1.0)?);
+        let high = bound("beta_fast", 32.0)?;
+        let low = bound("beta_slow", 1.0)?;
         if !(low > 0.0 && high > low) {
             let expected = format!("above beta_slow = {low}, which is above 0");
             return Err(scaling.refuse("beta_fast", &expected, &high.to_string()));
         }
-        let (scale, scale_all) =
-            (scaling.real_if_given("mscale")?, scaling.real_if_given("mscale_all_dim")?);
+        let scale = scaling.real_if_given("mscale")?;
+        let scale_all = scaling.real_if_given("mscale_all_dim")?;
         let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
         let usual = match (scale, scale_all) {
             (Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => grown(scale) / grown(all),
@@ -179,7 +182,8 @@ impl Reader<'_> {
             scaling.real_if_given(key)?.ok_or_else(|| scaling.refuse(key, "a number", "nothing"))
         };
         let factor = factor(scaling, None)?;
-        let (low, high) = (needed("low_freq_factor")?, needed("high_freq_factor")?);
+        let low = needed("low_freq_factor")?;
+        let high = needed("high_freq_factor")?;
         if !(low > 0.0 && high > low) {
             let expected = format!("above low_freq_factor = {low}, which is above 0");
             return Err(scaling.refuse("high_freq_factor", &expected, &high.to_string()));

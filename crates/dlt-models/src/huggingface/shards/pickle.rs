@@ -77,7 +77,8 @@ impl Pickle {
             copied: 0,
         };
         let root = machine.run();
-        let (values, at) = (machine.values, whole - bytes.len());
+        let values = machine.values;
+        let at = whole - bytes.len();
         root.map(|root| Self { values, root })
             .map_err(|why| format!("{why}, at byte {at} of the pickle"))
     }
@@ -201,11 +202,13 @@ impl<'b> Machine<'_, 'b> {
     fn text(&mut self, code: u8) -> Result<(), String> {
         let value = match code {
             b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
+                let module = self.line()?;
+                let name = self.line()?;
                 Value::Global(format!("{module}.{name}"))
             }
             0x93 => {
-                let (name, module) = (self.pop()?, self.pop()?);
+                let name = self.pop()?;
+                let module = self.pop()?;
                 match (&self.values[module as usize], &self.values[name as usize]) {
                     (Value::Text(module), Value::Text(name)) => {
                         Value::Global(format!("{module}.{name}"))
@@ -246,7 +249,8 @@ impl<'b> Machine<'_, 'b> {
         let items = match code {
             b'a' => vec![self.pop()?],
             b's' => {
-                let (value, key) = (self.pop()?, self.pop()?);
+                let value = self.pop()?;
+                let key = self.pop()?;
                 vec![key, value]
             }
             _ => self.since_mark()?,
@@ -263,7 +267,8 @@ impl<'b> Machine<'_, 'b> {
     }
 
     fn call(&mut self) -> Result<(), String> {
-        let (arguments, callable) = (self.pop()?, self.pop()?);
+        let arguments = self.pop()?;
+        let callable = self.pop()?;
         let is_ordered = matches!(&self.values[callable as usize],
             Value::Global(name) if name == "collections.OrderedDict");
         let value = match is_ordered {

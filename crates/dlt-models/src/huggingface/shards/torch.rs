@@ -180,7 +180,8 @@ impl TorchFile {
 
     /// Names of tensors that are the same view of the same storage as another one, with the first name of it.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
-        let (mut first, mut aliases) = (BTreeMap::new(), BTreeMap::new());
+        let mut first = BTreeMap::new();
+        let mut aliases = BTreeMap::new();
         for (name, view) in &self.tensors {
             let first = first.entry(view).or_insert(name);
             if *first != name {
@@ -263,7 +264,8 @@ impl Entries {
         if count > MOST_ENTRIES {
             return Err(format!("expected at most {MOST_ENTRIES} entries, got {count}"));
         }
-        let (mut pickles, mut storages) = (Vec::new(), BTreeMap::new());
+        let mut pickles = Vec::new();
+        let mut storages = BTreeMap::new();
         for number in 0..count {
             let entry = archive.by_index_raw(number).map_err(|error| error.to_string())?;
             let name = entry.name().map_err(|error| error.to_string())?.into_owned();

@@ -581,7 +581,8 @@ fn rejects_files_that_are_no_config() {
     let path = folder.path().join("config.json");
     let refusal = || read_config(&path).map(|_| ()).expect_err("refused").to_string();
     assert!(refusal().starts_with("cannot read "));
-    let (syntax, kind) = ("not JSON", "expected a JSON object");
+    let syntax = "not JSON";
+    let kind = "expected a JSON object";
     for (content, message) in
         [("", "expected JSON, got an empty file"), ("{", syntax), ("[]", kind), ("3", kind)]
     {

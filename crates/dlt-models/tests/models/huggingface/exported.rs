@@ -28,7 +28,8 @@ fn annotations(config: &Value) -> Annotations {
 #[test]
 fn law_what_is_read_is_written_again() {
     for name in CASES {
-        let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
+        let case = Case::new(name);
+        let folder = tempfile::tempdir().expect("a folder");
         let model = case.model(Kernels::Fused);
         let given = json(&format!("huggingface/{name}/config.json"));
         export(&model, &case.spec, &annotations(&given), folder.path()).expect("written");
@@ -153,7 +154,8 @@ fn drawn(spec: &CheckedSpec, binding: Binding) -> Model {
 #[test]
 fn law_ties_are_written_out() {
     for name in CASES {
-        let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
+        let case = Case::new(name);
+        let folder = tempfile::tempdir().expect("a folder");
         let layers = case.spec.model.layers;
         let tied = State::new((0..layers).map(|layer| layer % 2).collect()).expect("a state");
         for binding in [
@@ -198,7 +200,8 @@ fn an_output_of_its_own_is_written() {
         ("llama-tied", &["lm_head.weight"]),
         ("bert-masked", &["cls.predictions.decoder.bias", "cls.predictions.decoder.weight"]),
     ] {
-        let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
+        let case = Case::new(name);
+        let folder = tempfile::tempdir().expect("a folder");
         let mut own = Spec { model: case.spec.model.clone(), ..Spec::default() };
         own.model.output = Output::Own;
         let own = own.check().expect("a model");

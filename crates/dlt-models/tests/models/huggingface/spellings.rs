@@ -107,7 +107,8 @@ fn law_types_of_half_the_width_are_read_exactly() {
             };
             let halves: Vec<_> = case.file().into_iter().map(cast(dtype)).collect();
             let rounded: Vec<_> = halves.clone().into_iter().map(cast(DType::F32)).collect();
-            let (read_halves, read_rounded) = (read(&case, halves), read(&case, rounded));
+            let read_halves = read(&case, halves);
+            let read_rounded = read(&case, rounded);
             assert_eq!(read_halves, read_rounded, "{name} {dtype:?}");
             assert_ne!(read_halves.0, bits(&case.model(Kernels::Fused)), "{name} {dtype:?} rounds");
         }
@@ -117,7 +118,8 @@ fn law_types_of_half_the_width_are_read_exactly() {
 #[test]
 fn weights_in_several_files_are_read() {
     for name in CASES {
-        let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
+        let case = Case::new(name);
+        let folder = tempfile::tempdir().expect("a folder");
         let mut map = serde_json::Map::new();
         let mut shards = vec![Vec::new(); 3];
         for (number, (name, tensor)) in case.file().into_iter().enumerate() {
@@ -170,7 +172,8 @@ fn refusal(case: &Case, folder: &Path) -> String {
 
 /// The refusal of a case's tensors after a change.
 fn refusal_after(name: &'static str, change: impl Fn(&mut Vec<(String, Tensor)>)) -> String {
-    let (case, folder) = (Case::new(name), tempfile::tempdir().expect("a folder"));
+    let case = Case::new(name);
+    let folder = tempfile::tempdir().expect("a folder");
     let mut tensors = case.file();
     change(&mut tensors);
     write(folder.path(), SINGLE, tensors);
@@ -296,7 +299,8 @@ fn names_that_are_wrapped_are_read() {
         for name in ["gpt2-causal", "bert-classes", "llama-causal"] {
             check_renamed(name, |name| format!("{wrapper}{name}"));
         }
-        let (case, folder) = (Case::new("llama-causal"), tempfile::tempdir().expect("a folder"));
+        let case = Case::new("llama-causal");
+        let folder = tempfile::tempdir().expect("a folder");
         write(
             folder.path(),
             SINGLE,
@@ -391,7 +395,8 @@ fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
 
 #[test]
 fn rejects_folders_without_weights() {
-    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    let case = Case::new("gpt2-causal");
+    let folder = tempfile::tempdir().expect("a folder");
     let expected = format!(
         "{}: expected {SINGLE}, {INDEX}, pytorch_model.bin or pytorch_model.bin.index.json, got none of them",
         folder.path().display()
@@ -401,7 +406,8 @@ fn rejects_folders_without_weights() {
 
 #[test]
 fn rejects_adapters_by_name() {
-    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    let case = Case::new("gpt2-causal");
+    let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), SINGLE, case.file());
     std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("written");
     let refused = refusal(&case, folder.path());
@@ -413,7 +419,8 @@ fn rejects_adapters_by_name() {
 
 #[test]
 fn rejects_damaged_files() {
-    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    let case = Case::new("gpt2-causal");
+    let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(SINGLE);
     let whole = std::fs::read(case.folder.join(SINGLE)).expect("the fixture is there");
     let refused = |bytes: &[u8]| {
@@ -448,7 +455,8 @@ fn rejects_damaged_files() {
 /// What is there in place of weights is named as what it is, with what to do.
 #[test]
 fn rejects_files_that_stand_for_weights() {
-    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    let case = Case::new("gpt2-causal");
+    let folder = tempfile::tempdir().expect("a folder");
     for file in [SINGLE, "pytorch_model.bin"] {
         let path = folder.path().join(file);
         for (content, word) in [
@@ -472,7 +480,8 @@ fn rejects_files_that_stand_for_weights() {
 
 #[test]
 fn rejects_an_index_that_leads_elsewhere() {
-    let (case, folder) = (Case::new("gpt2-causal"), tempfile::tempdir().expect("a folder"));
+    let case = Case::new("gpt2-causal");
+    let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "a.safetensors", [case.file().swap_remove(0)]);
     let path = folder.path().join(INDEX);
     let refused = |content: &str| {

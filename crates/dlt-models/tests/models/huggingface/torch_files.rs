@@ -51,7 +51,8 @@ fn matches_reference_weights_of_torch() {
 
 #[test]
 fn several_files_are_read_by_their_index() {
-    let (case, folder) = (Case::new(MODEL), tempfile::tempdir().expect("a folder"));
+    let case = Case::new(MODEL);
+    let folder = tempfile::tempdir().expect("a folder");
     let first = "pytorch_model-00001-of-00002.bin";
     let second = "pytorch_model-00002-of-00002.bin";
     std::fs::write(folder.path().join(first), fixture("archive.bin")).expect("written");

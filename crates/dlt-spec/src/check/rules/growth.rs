@@ -13,7 +13,8 @@ impl Rules<'_> {
 
     /// When splits come, and how many.
     fn splits(&mut self) {
-        let (tying, layers) = (&self.spec.tying, self.spec.model.layers);
+        let tying = &self.spec.tying;
+        let layers = self.spec.model.layers;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
         self.holds(
             "tying.grow",
@@ -59,7 +60,8 @@ impl Rules<'_> {
 
     /// Which policy can make which decision.
     fn deciders(&mut self) {
-        let (policy, decision) = (self.spec.agent.policy, self.spec.tying.decision);
+        let policy = self.spec.agent.policy;
+        let decision = self.spec.tying.decision;
         self.holds(
             "agent.policy",
             &[],

@@ -64,7 +64,8 @@ fn rejects_an_objective_that_a_family_does_not_have() {
 
 #[test]
 fn rejects_an_attention_that_sees_what_is_to_be_predicted_or_too_little() {
-    let (causal, full) = ("model.attention=causal", "model.attention=full");
+    let causal = "model.attention=causal";
+    let full = "model.attention=full";
     let decoder = "must be \"causal\" in gpt2 and llama, and where the next token is predicted";
     let encoder = "must be \"full\" in vit and for masked tokens";
     each_breaks(&[

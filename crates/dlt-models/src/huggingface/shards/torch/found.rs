@@ -85,7 +85,8 @@ impl Found {
         let (Value::Global(kind), Value::Text(key)) = (pickle.get(*kind), pickle.get(*key)) else {
             return Err("expected kind and key of a storage".to_owned());
         };
-        let (numbers, count) = (numbers(kind), size(pickle, *count)?);
+        let numbers = numbers(kind);
+        let count = size(pickle, *count)?;
         let view = View {
             storage: key.clone(),
             offset: size(pickle, offset)?,
