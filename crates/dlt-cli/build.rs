@@ -25,8 +25,8 @@ fn main() {
     }
 }
 
-/// The revision of the checkout, with `-dirty` after it where tracked files were changed; nothing without git
-/// or where the sources lie inside somebody else's repository.
+/// The revision of the checkout, with `-dirty` after it where tracked files were changed; nothing
+/// without git or where the sources lie inside somebody else's repository.
 fn revision(root: &Path) -> Option<String> {
     let top = PathBuf::from(output(git(root).args(["rev-parse", "--show-toplevel"]))?);
     if top.canonicalize().ok()? != root.canonicalize().ok()? {

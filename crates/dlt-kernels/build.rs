@@ -1,4 +1,5 @@
-//! With the feature `cuda`: compiles the kernels to PTX, which the driver turns into code for the GPU that it finds.
+//! With the feature `cuda`: compiles the kernels to PTX, which the driver turns into code for the
+//! GPU that it finds.
 
 use std::env;
 use std::path::Path;
@@ -7,7 +8,8 @@ use std::process::Command;
 /// The files of `cuda/` that hold kernels.
 const SOURCES: [&str; 8] =
     ["attention", "elementwise", "embedding", "loss", "norm", "optimizer", "sketch", "sums"];
-/// The oldest GPUs that today's nvcc compiles for; newer ones take the same PTX, and nothing here needs more.
+/// The oldest GPUs that today's nvcc compiles for; newer ones take the same PTX, and nothing here
+/// needs more.
 const ARCHITECTURE: &str = "compute_75";
 
 fn main() -> Result<(), String> {
@@ -32,7 +34,8 @@ fn main() -> Result<(), String> {
 fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     let mut command = Command::new(nvcc);
     command.args(["--ptx", "--std=c++17", "--gpu-architecture", ARCHITECTURE]);
-    // The arithmetic as it is written: no contraction, so it is that of the build for the CPU, which the tests check.
+    // The arithmetic as it is written: no contraction, so it is that of the build for the CPU,
+    // which the tests check.
     command.arg("--fmad=false").arg(source).arg("-o").arg(to);
     let output = command.output().map_err(|error| {
         format!(

@@ -1,4 +1,5 @@
-//! CIFAR-10's binary files, as they come and filled up to whole records, so that the reader gets further.
+//! CIFAR-10's binary files, as they come and filled up to whole records, so that the reader gets
+//! further.
 #![no_main]
 
 use std::fs;

@@ -1,4 +1,5 @@
-//! A folder in Hugging Face's layout: what its config and its tensors say never brings the reader down.
+//! A folder in Hugging Face's layout: what its config and its tensors say never brings the reader
+//! down.
 
 #![no_main]
 
@@ -22,8 +23,8 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-// A line of config, and the rest as every kind of file: the tensors of safetensors behind a header of one line, an
-// index, and the bytes of a pytorch_model.bin.
+// A line of config, and the rest as every kind of file: the tensors of safetensors behind a header
+// of one line, an index, and the bytes of a pytorch_model.bin.
 fuzz_target!(|bytes: &[u8]| {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let config = &bytes[..line];

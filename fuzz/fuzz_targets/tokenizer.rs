@@ -1,4 +1,5 @@
-//! A `tokenizer.json`: whatever is in it, it is read or refused, and what is read encodes and decodes.
+//! A `tokenizer.json`: whatever is in it, it is read or refused, and what is read encodes and
+//! decodes.
 #![no_main]
 
 use dlt_data::Tokenizer;

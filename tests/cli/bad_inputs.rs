@@ -1,4 +1,5 @@
-//! The table of bad inputs: each gives one message that says what is wrong where, and its exit code.
+//! The table of bad inputs: each gives one message that says what is wrong where, and its exit
+//! code.
 
 use std::collections::BTreeSet;
 use std::fs;

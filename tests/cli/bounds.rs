@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::workplace::{Said, Workplace};
 
-/// Address space of the process, in KiB: a multiple of what tokenizing takes, and a fraction of what these files would
-/// take if they were held in memory.
+/// Address space of the process, in KiB: a multiple of what tokenizing takes, and a fraction of
+/// what these files would take if they were held in memory.
 const LIMIT_KIB: u64 = 2_500_000;
 
 /// An endless file is refused at once; far more than this is a hang.

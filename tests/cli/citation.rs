@@ -1,4 +1,5 @@
-//! How the method and the program are cited: CITATION.cff, README and model cards name the same work.
+//! How the method and the program are cited: CITATION.cff, README and model cards name the same
+//! work.
 
 use std::collections::BTreeMap;
 

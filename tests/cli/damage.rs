@@ -1,5 +1,5 @@
-//! Damaged, foreign and hostile files of models: each is named, none is used, and what a process left that was killed is
-//! removed by the next one.
+//! Damaged, foreign and hostile files of models: each is named, none is used, and what a process
+//! left that was killed is removed by the next one.
 
 use std::fs;
 use std::path::Path;
@@ -101,7 +101,8 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
     assert!(fs::read(place.path(MODEL)).unwrap() == good);
 }
 
-/// The file that the checkpoints keep is often the same one under a second name: its bits flip with it.
+/// The file that the checkpoints keep is often the same one under a second name: its bits flip with
+/// it.
 #[test]
 fn regression_a_model_whose_second_name_is_damaged_too_is_made_from_a_checkpoint() {
     let place = Workplace::new();
@@ -158,7 +159,8 @@ fn rejects_models_that_contradict_themselves() {
     }
 }
 
-/// An export with one weight that is no number, as a model from elsewhere has it: without a checksum.
+/// An export with one weight that is no number, as a model from elsewhere has it: without a
+/// checksum.
 fn with_nan(place: &Workplace, folder: &str) {
     let path = place.path(folder).join("model.safetensors");
     let bytes = fs::read(&path).unwrap();

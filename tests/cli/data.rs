@@ -64,8 +64,8 @@ fn said(command: &mut Command) -> Said {
     Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Every file below a folder with its content; links are what they lead to; locks, and notes of what a
-/// file's number is, are left out.
+/// Every file below a folder with its content; links are what they lead to; locks, and notes of
+/// what a file's number is, are left out.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];

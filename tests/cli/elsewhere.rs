@@ -1,4 +1,5 @@
-//! Folders in Hugging Face's layout as other programs leave them: other names, other files, other configs.
+//! Folders in Hugging Face's layout as other programs leave them: other names, other files, other
+//! configs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::models::{Kind, loss, place, train};
 use crate::workplace::{Said, Workplace};
 
-/// What a safetensors file holds of each tensor: its entry in the header without the place, and its bytes.
+/// What a safetensors file holds of each tensor: its entry in the header without the place, and its
+/// bytes.
 type Tensors = BTreeMap<String, (Value, Vec<u8>)>;
 
 fn tensors(place: &Workplace, file: &str) -> Tensors {
@@ -79,7 +81,8 @@ fn names_that_a_compiler_wrapped_are_read_and_said() {
     }
 }
 
-/// A shared tensor is there once, and the metadata list its other names: the layers are tied, and stay so.
+/// A shared tensor is there once, and the metadata list its other names: the layers are tied, and
+/// stay so.
 #[test]
 fn shared_tensors_of_the_metadata_are_tied_layers() {
     let place =

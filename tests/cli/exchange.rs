@@ -36,7 +36,8 @@ fn files(place: &Workplace, folder: &str) -> Vec<String> {
     files
 }
 
-/// The state calls layers tied that have weights of their own: those are what leaves and what comes back.
+/// The state calls layers tied that have weights of their own: those are what leaves and what comes
+/// back.
 #[test]
 fn law_a_model_of_replicated_layers_comes_back_bit_for_bit() {
     let place = place();
@@ -226,7 +227,8 @@ fn an_imported_model_is_a_run_for_every_task() {
             .out
     };
     assert_eq!(write("back"), write("run"));
-    // Going on with it begins with its weights: a step that learns nothing leaves the loss as it is.
+    // Going on with it begins with its weights: a step that learns nothing leaves the loss as it
+    // is.
     let still = ["--set", "optimizer.learning_rate=1e-30", "--set", "optimizer.weight_decay=0"];
     place
         .dlt(

@@ -1,4 +1,5 @@
-//! `dlt generate`: seeded, the prompt first, several prompts beside each other, and where texts end.
+//! `dlt generate`: seeded, the prompt first, several prompts beside each other, and where texts
+//! end.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -114,7 +115,8 @@ fn a_text_ends_before_a_stop_text() {
     let whole = lines(&place, &["--prompt", "To be"]).remove(0);
     assert_eq!((&whole["end"], &whole["tokens"]), (&"length".into(), &12.into()), "{whole}");
     let text = whole["continuation"].as_str().unwrap();
-    // The last character of the text and the one before it: wherever they come first, there it ends.
+    // The last character of the text and the one before it: wherever they come first, there it
+    // ends.
     let (at, _) = text.char_indices().rev().nth(1).unwrap();
     let stop = &text[at..];
     let ended =

@@ -56,7 +56,8 @@ every_steps = 2
 decide_every = 3
 "#;
 
-/// Splits and swaps by what gradients say, averaged and gated, with rewards that wait for a loss measured before.
+/// Splits and swaps by what gradients say, averaged and gated, with rewards that wait for a loss
+/// measured before.
 const GROWTH: &str = r#"
 decision = "swap"
 initial = "tied"
@@ -123,7 +124,8 @@ fn end(place: &Workplace, run: &str) -> Vec<u8> {
     bytes[header..header + tensors].to_vec()
 }
 
-/// Waits for a process for so long, or until a file is being written in `aim`; whether it ended by itself, and how.
+/// Waits for a process for so long, or until a file is being written in `aim`; whether it ended by
+/// itself, and how.
 fn wait(child: &mut Child, limit: Duration, aim: Option<&Path>) -> Option<ExitStatus> {
     let is_partial = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.path().extension() == Some("partial".as_ref()))
@@ -154,7 +156,8 @@ fn law_fifty_kills_at_random_change_nothing() {
     kill(&place(SPEC), KILLS);
 }
 
-/// What is gathered of gradients, the gate's losses and the loss that a reward waits for are there again after each kill.
+/// What is gathered of gradients, the gate's losses and the loss that a reward waits for are there
+/// again after each kill.
 #[test]
 fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
     let place = place(&format!("{SPEC}{GROWTH}"));
@@ -181,7 +184,8 @@ fn decisions(place: &Workplace, run: &str) -> Vec<DecisionRow> {
     place.read(&format!("{run}/metrics.jsonl")).lines().filter_map(row).collect()
 }
 
-/// Kills runs of the spec of a place so many times in all, and compares each with the run that is left alone.
+/// Kills runs of the spec of a place so many times in all, and compares each with the run that is
+/// left alone.
 fn kill(place: &Workplace, most: usize) {
     let began = Instant::now();
     let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);

@@ -1,13 +1,15 @@
-//! `dlt bench` and `dlt inspect --memory`: what is measured, what is predicted, and that both agree.
+//! `dlt bench` and `dlt inspect --memory`: what is measured, what is predicted, and that both
+//! agree.
 
 use serde_json::Value;
 
 use crate::workplace::{Said, Workplace};
 
-/// Prediction and measurement of a step's peak. In a process of a hundred megabytes one gap between buffers is a
-/// tenth; from half a gigabyte on they agree to a few hundredths.
+/// Prediction and measurement of a step's peak. In a process of a hundred megabytes one gap between
+/// buffers is a tenth; from half a gigabyte on they agree to a few hundredths.
 const MEMORY_TOLERANCE: f64 = 0.2;
-/// The program's own settings of the allocator, and one arena: with one for each thread, how many gaps there are is chance.
+/// The program's own settings of the allocator, and one arena: with one for each thread, how many
+/// gaps there are is chance.
 const ONE_ARENA: &str = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:\
                          glibc.malloc.top_pad=67108864:glibc.malloc.arena_max=1";
 
@@ -219,7 +221,8 @@ fn a_step_of_every_architecture_is_measured() {
             number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0,
             "{preset}"
         );
-        // What is not counted is the same for all: libraries, stacks, buffers that are kept for the next step.
+        // What is not counted is the same for all: libraries, stacks, buffers that are kept for the
+        // next step.
         let apart = if cfg!(feature = "composed") {
             predicted - measured
         } else {

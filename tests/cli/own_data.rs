@@ -124,7 +124,8 @@ fn rows_are_evaluated_as_they_are_trained_on() {
     assert_eq!(eval("run", "rows.jsonl::body"), eval("run", "joined.txt"));
     assert_eq!(train(&place, "rows.jsonl::body", &["--out", "of-rows"]).ok().code, Some(0));
     assert_eq!(place.json("of-rows/provenance.json")["data"]["boundary"], "end-of-text");
-    // One that was trained on rows puts the end of text between them: a token for each line end, so as many.
+    // One that was trained on rows puts the end of text between them: a token for each line end, so
+    // as many.
     let documents = rows.iter().filter(|row| !row.is_empty()).count();
     let bytes: usize = rows.iter().map(String::len).sum();
     assert_eq!(eval("of-rows", "rows.jsonl::body")["tokens"], bytes + documents - 2);

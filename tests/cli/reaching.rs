@@ -1,5 +1,5 @@
-//! What reaches the program and what of it reaches the terminal: options, folders in the environment, the hub's cache,
-//! control characters.
+//! What reaches the program and what of it reaches the terminal: options, folders in the
+//! environment, the hub's cache, control characters.
 
 use std::fs;
 

@@ -1,7 +1,8 @@
-//! Every command of README.md, in the order in which it stands there, in one folder: each ends with code 0.
+//! Every command of README.md, in the order in which it stands there, in one folder: each ends with
+//! code 0.
 //!
-//! `dlt` runs under `DLT_REHEARSAL=1`, which README explains, and fetches from a stand-in of the hub. `cargo xtask` says
-//! what it would do (`--dry-run`), and `cargo test` is what runs this.
+//! `dlt` runs under `DLT_REHEARSAL=1`, which README explains, and fetches from a stand-in of the
+//! hub. `cargo xtask` says what it would do (`--dry-run`), and `cargo test` is what runs this.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -25,7 +26,8 @@ const PLACEHOLDERS: [(&str, &str); 3] = [
 /// Commands of `cargo xtask` that only look, and have no `--dry-run`.
 const LOOKS: [&str; 1] = ["status"];
 
-/// Commands of `cargo xtask` that ask a `dlt` what runs would take, and build one unless it is named.
+/// Commands of `cargo xtask` that ask a `dlt` what runs would take, and build one unless it is
+/// named.
 const STUDIES: [&str; 3] = ["ablation", "table", "all"];
 
 /// A command of README.
@@ -200,7 +202,8 @@ fn task(mut arguments: Vec<String>) -> Outcome {
     outcome(&Said::by(xtask().args(&arguments).current_dir(root)))
 }
 
-/// The program behind `cargo xtask`: the one that was built with `dlt`, as with the whole workspace, else by cargo.
+/// The program behind `cargo xtask`: the one that was built with `dlt`, as with the whole
+/// workspace, else by cargo.
 fn xtask() -> Command {
     let built = Path::new(env!("CARGO_BIN_EXE_dlt"))
         .with_file_name(format!("xtask{}", std::env::consts::EXE_SUFFIX));

@@ -4,7 +4,8 @@ use dlt_spec::ExitCode;
 
 use crate::workplace::Workplace;
 
-/// Runs the program and holds it to one message that has all `parts`, to the code, and to no run folder.
+/// Runs the program and holds it to one message that has all `parts`, to the code, and to no run
+/// folder.
 fn refused(place: &Workplace, arguments: &[&str], code: ExitCode, parts: &[&str]) {
     let said = place.dlt(arguments);
     assert_eq!(said.code, Some(i32::from(code.number())), "{said:?}");

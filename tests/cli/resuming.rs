@@ -119,7 +119,8 @@ fn files(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// The first process is stopped while its folder changes, so that it meets the other one at any place of its loop.
+/// The first process is stopped while its folder changes, so that it meets the other one at any
+/// place of its loop.
 #[cfg(unix)]
 #[test]
 fn law_a_run_whose_folder_was_moved_stops_and_leaves_the_one_in_its_place_alone() {

@@ -53,7 +53,8 @@ fn every_family_begins_with_the_weights_of_a_model() {
     }
 }
 
-/// Weights that were trained with factors of residual branches compute the same with these factors only.
+/// Weights that were trained with factors of residual branches compute the same with these factors
+/// only.
 #[test]
 fn a_start_has_the_factors_of_its_weights() {
     let place = place();

@@ -1,4 +1,5 @@
-//! The tokenizer of a model goes where the model goes: runs keep it, imports take what a folder has, exports give it back.
+//! The tokenizer of a model goes where the model goes: runs keep it, imports take what a folder
+//! has, exports give it back.
 
 use std::fs;
 use std::path::Path;

@@ -77,7 +77,8 @@ impl Workplace {
         Said::by(&mut self.command(arguments))
     }
 
-    /// Trains a small model on `text.txt` for twelve steps, with six decisions, into the folder `name`.
+    /// Trains a small model on `text.txt` for twelve steps, with six decisions, into the folder
+    /// `name`.
     pub(crate) fn train(&self, name: &str, more: &[&str]) -> Said {
         let mut arguments = vec![
             "train", "--preset", "smoke", "--data", "text.txt", "--steps", "12", "--out", name,

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: a training step beside its peer, and the kernels beside their floors. Everything that is
-//! measured runs in a process of its own.
+//! `cargo xtask bench`: a training step beside its peer, and the kernels beside their floors.
+//! Everything that is measured runs in a process of its own.
 
 use std::fs;
 use std::io::{self, Write};
@@ -33,8 +33,8 @@ mod rounds;
 /// A resource is missing: the same number as the program `dlt` gives.
 const MISSING_RESOURCE: u8 = 5;
 
-/// glibc gives large buffers back to the system after each use, and fetching fresh pages for them would be most of
-/// what a small kernel takes. `dlt` sets the same for itself.
+/// glibc gives large buffers back to the system after each use, and fetching fresh pages for them
+/// would be most of what a small kernel takes. `dlt` sets the same for itself.
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
@@ -343,7 +343,8 @@ impl BenchArguments {
         }
     }
 
-    /// Makes the folders of what is to be written, before anything is measured, since a measurement takes long.
+    /// Makes the folders of what is to be written, before anything is measured, since a measurement
+    /// takes long.
     fn prepare_destinations(&self) -> Result<()> {
         for path in [&self.out, &self.json].into_iter().flatten() {
             ensure!(

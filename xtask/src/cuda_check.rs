@@ -1,4 +1,5 @@
-//! `cargo xtask cuda-check`: builds everything with CUDA on a machine without a GPU, and tests there what needs none.
+//! `cargo xtask cuda-check`: builds everything with CUDA on a machine without a GPU, and tests
+//! there what needs none.
 
 use std::io::{self, Write};
 use std::path::Path;

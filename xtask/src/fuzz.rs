@@ -128,8 +128,8 @@ impl Toolchain {
             "-timeout=10".into(),
             "-rss_limit_mb=2048".into(),
         ]);
-        // A thread that has been waited for may still be letting go of what was its own when leaks are looked for. Memory
-        // that is lost for good meets the limit above.
+        // A thread that has been waited for may still be letting go of what was its own when leaks
+        // are looked for. Memory that is lost for good meets the limit above.
         command.args(["-print_final_stats=1", "-max_len=16384", "-detect_leaks=0"]);
         let status = command.status().context("cannot start cargo fuzz")?;
         Ok(status.success())

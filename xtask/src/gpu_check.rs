@@ -1,5 +1,5 @@
-//! `cargo xtask gpu-check`: for whoever has a GPU. Compares it with the CPU, trains the main job on it, measures memory
-//! and speed beside PyTorch, and writes all that into one file for a report.
+//! `cargo xtask gpu-check`: for whoever has a GPU. Compares it with the CPU, trains the main job on
+//! it, measures memory and speed beside PyTorch, and writes all that into one file for a report.
 
 use std::fs;
 use std::io::{self, Write};
@@ -28,7 +28,8 @@ pub(crate) struct Arguments {
     /// Which GPU
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpu: usize,
-    /// Python with a PyTorch that was built with CUDA [default: .venv-peer/bin/python, then python3]
+    /// Python with a PyTorch that was built with CUDA
+    /// [default: .venv-peer/bin/python, then python3]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// Leave PyTorch out
@@ -37,7 +38,8 @@ pub(crate) struct Arguments {
     /// Only build, and put the programs into a folder for a machine without Rust; needs no GPU
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["programs", "steps", "gpu", "python", "ours_only", "out"])]
     package: Option<PathBuf>,
-    /// Take the programs from a folder that --package made, and build nothing; run it in a copy of the repository
+    /// Take the programs from a folder that --package made, and build nothing; run it in a copy of
+    /// the repository
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
     /// Where the results go
@@ -145,7 +147,8 @@ impl Check<'_> {
         format!("cuda:{}", self.arguments.gpu)
     }
 
-    /// Every operation, every architecture, training and generation against the CPU: a line of JSON each.
+    /// Every operation, every architecture, training and generation against the CPU: a line of JSON
+    /// each.
     fn parity(&self, programs: &Programs, failed: &mut Vec<String>) -> Result<Vec<Value>> {
         let mut tests = programs.command(PARITY, self.root);
         // `auto` takes the first GPU that it sees.

@@ -41,9 +41,11 @@ struct Arguments {
 enum Task {
     /// Run every check: format, tidy, clippy, documentation, tests. The same as `bash .ci/run`.
     Ci,
-    /// Check what the compiler does not: edges between crates, documents, presets, layout of the sources.
+    /// Check what the compiler does not: edges between crates, documents, presets, layout of the
+    /// sources.
     Tidy,
-    /// Measure a training step beside PyTorch, or the kernels beside their floors: medians of rounds, and ratios.
+    /// Measure a training step beside PyTorch, or the kernels beside their floors: medians of
+    /// rounds, and ratios.
     Bench(BenchArguments),
     /// Run the fuzz targets: everything that reads bytes from outside.
     Fuzz(fuzz::Arguments),

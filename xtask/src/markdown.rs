@@ -27,7 +27,8 @@ pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
         .filter(|span| !span.is_empty())
 }
 
-/// Targets of links and images in a line: `[text](target)`, `[name]: target`, `src="target"`, `href="target"`.
+/// Targets of links and images in a line: `[text](target)`, `[name]: target`, `src="target"`,
+/// `href="target"`.
 pub(crate) fn links(line: &str) -> Vec<&str> {
     let mut targets = Vec::new();
     let visible = without_code_spans(line);

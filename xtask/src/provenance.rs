@@ -17,7 +17,8 @@ pub(crate) struct Provenance {
     pub(crate) cores: usize,
     pub(crate) memory_mb: Option<u64>,
     pub(crate) system: String,
-    /// Processes that ran or waited, in the mean over a minute; what else is busy spoils a measurement.
+    /// Processes that ran or waited, in the mean over a minute; what else is busy spoils a
+    /// measurement.
     pub(crate) load: Option<String>,
     pub(crate) rustc: String,
     pub(crate) commit: String,

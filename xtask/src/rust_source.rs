@@ -33,7 +33,8 @@ pub(crate) fn declares_function(text: &str, name: &str) -> bool {
     })
 }
 
-/// The lines in which `word` stands by itself, counted from 1. Ends that are no letters match anywhere.
+/// The lines in which `word` stands by itself, counted from 1. Ends that are no letters match
+/// anywhere.
 pub(crate) fn lines_with_word(text: &str, word: &str) -> Vec<usize> {
     text.lines()
         .zip(1..)

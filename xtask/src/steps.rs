@@ -1,5 +1,6 @@
-//! Steps of a long command, one after the other: each says its name, what it does and its seconds, on the error stream,
-//! since the other one is for results. What a step writes is shown where it fails, and only there.
+//! Steps of a long command, one after the other: each says its name, what it does and its seconds,
+//! on the error stream, since the other one is for results. What a step writes is shown where it
+//! fails, and only there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ pub(crate) struct Attempt {
 }
 
 impl Steps {
-    /// Steps of `cargo xtask NAME`; what they write goes to a file in `folder`. Dry ones are only printed.
+    /// Steps of `cargo xtask NAME`; what they write goes to a file in `folder`. Dry ones are only
+    /// printed.
     pub(crate) fn new(name: &'static str, folder: &Path, is_dry: bool) -> Result<Self> {
         if !is_dry {
             fs::create_dir_all(folder)

@@ -1,8 +1,9 @@
 //! The experiments: tables, ablations and figures as a grid of runs, each a child process.
 //!
-//! `grid` says which cells there are, `store` what has become of them, `launch` runs those that are open. Whatever is
-//! asked for, it is idempotent: finished cells are skipped, stopped ones go on where they were saved, failed ones are
-//! tried again and stand in the table as FAILED until they succeed.
+//! `grid` says which cells there are, `store` what has become of them, `launch` runs those that are
+//! open. Whatever is asked for, it is idempotent: finished cells are skipped, stopped ones go on
+//! where they were saved, failed ones are tried again and stand in the table as FAILED until they
+//! succeed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -60,9 +61,11 @@ pub(crate) enum Task {
     Ablation(AblationArguments),
     /// Run what a table of the paper needs, and print it
     Table(TableArguments),
-    /// Run the study of where tying pays: learning rate, steps between decisions, share of training with decisions
+    /// Run the study of where tying pays: learning rate, steps between decisions, share of training
+    /// with decisions
     Regime(StudyArguments),
-    /// Run the study of our method: conventional training, fixed patterns, chance and the paper's method at equal tokens
+    /// Run the study of our method: conventional training, fixed patterns, chance and the paper's
+    /// method at equal tokens
     Method(MethodArguments),
     /// Run what a figure of the paper needs, and draw it
     Figure(FigureArguments),
@@ -79,7 +82,8 @@ pub(crate) struct AblationArguments {
     /// All rows
     #[arg(long, conflicts_with = "only", required_unless_present = "only")]
     all: bool,
-    /// Only these rows, and what they need: i to ix, conventional, full, random, and the others by their names
+    /// Only these rows, and what they need: i to ix, conventional, full, random, and the others by
+    /// their names
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
     #[command(flatten)]
@@ -88,11 +92,12 @@ pub(crate) struct AblationArguments {
 
 #[derive(Args)]
 pub(crate) struct MethodArguments {
-    /// Only these rows, and what they need: conventional, grow, grow-random, one-block, sizes and the others by their names
+    /// Only these rows, and what they need: conventional, grow, grow-random, one-block, sizes and
+    /// the others by their names
     #[arg(long, value_name = "ROW,...", value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on validation so far. Rows with
-    /// one rate ignore it
+    /// Only these learning rates, as in 5e-4,1e-3; best: of each row the one that is best on
+    /// validation so far. Rows with one rate ignore it
     #[arg(long, value_name = "RATE,...", value_parser = parse_rates, default_value = "5e-4,1e-3,2e-3")]
     rates: Rates,
     #[command(flatten)]
@@ -135,7 +140,8 @@ pub(crate) struct StudyArguments {
     /// Sizes of models and lengths of runs
     #[arg(long, value_enum, default_value = "laptop")]
     scale: Scale,
-    /// Root seeds of every row, as in 1..3 or 1,4 [default: 1 to 3 for the rows that are compared most, else 1]
+    /// Root seeds of every row, as in 1..3 or 1,4
+    /// [default: 1 to 3 for the rows that are compared most, else 1]
     #[arg(long, value_name = "SEEDS", value_parser = parse_seeds)]
     seeds: Option<Seeds>,
     /// Cells that run at once; they share the threads
@@ -156,7 +162,8 @@ pub(crate) struct StudyArguments {
     /// Folder of the runs [default: runs/study/SCALE]
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
-    /// A built dlt [default: built here; at scale smoke and for --dry-run with the profile of the tests]
+    /// A built dlt
+    /// [default: built here; at scale smoke and for --dry-run with the profile of the tests]
     #[arg(long, value_name = "PATH")]
     dlt: Option<PathBuf>,
     /// Keep checkpoints of finished runs, so that they can be made longer
@@ -394,7 +401,8 @@ impl<'a> Study<'a> {
             .out
             .clone()
             .unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
-        // The program holds the baselines of the scale that its main job has, as they are in the repository.
+        // The program holds the baselines of the scale that its main job has, as they are in the
+        // repository.
         let is_ours = arguments.out.is_none() && self.arguments.scale == Scale::Laptop;
         let baselines = is_ours.then(|| baselines::path(self.root));
         let results = Results { folder, plan: self.plan(), baselines };

@@ -1,5 +1,5 @@
-//! What the compiler does not check. Every check reads a [`Tree`] and answers with findings; an empty
-//! answer is a pass.
+//! What the compiler does not check. Every check reads a [`Tree`] and answers with findings; an
+//! empty answer is a pass.
 
 use crate::finding::Finding;
 use crate::tree::Tree;

@@ -1,5 +1,5 @@
-//! What CUDA code is compiled and linked with where no CUDA is installed: the compiler from Python's package index,
-//! and libraries that hold names only.
+//! What CUDA code is compiled and linked with where no CUDA is installed: the compiler from
+//! Python's package index, and libraries that hold names only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use crate::workspace;
 
 mod stubs;
 
-/// The compiler and its headers. Other versions than these were not tried; cudarc takes CUDA up to 13.4.
+/// The compiler and its headers. Other versions than these were not tried; cudarc takes CUDA up to
+/// 13.4.
 const WHEELS: [&str; 5] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-cuda-crt==13.0.88",
@@ -21,7 +22,8 @@ const WHEELS: [&str; 5] = [
     "nvidia-cuda-cccl==13.0.85",
 ];
 
-/// Architecture of the GPUs that kernels are compiled for where none is there to ask: Ampere, which later ones run too.
+/// Architecture of the GPUs that kernels are compiled for where none is there to ask: Ampere, which
+/// later ones run too.
 const COMPUTE_CAPABILITY: &str = "80";
 
 /// A toolkit of wheels and stubs.
@@ -101,12 +103,14 @@ impl Toolkit {
             ("CUDA_HOME", home.display().to_string()),
             ("PATH", format!("{}:{path}", home.join("bin").display())),
             ("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY.to_owned()),
-            // cudarc looks for folders of libraries only once, and then knows none that was made later.
+            // cudarc looks for folders of libraries only once, and then knows none that was made
+            // later.
             ("LIBRARY_PATH", home.join("lib").join("stubs").display().to_string()),
         ]
     }
 
-    /// What a program reads that is to load the stubs, as if they were the driver and its libraries.
+    /// What a program reads that is to load the stubs, as if they were the driver and its
+    /// libraries.
     pub(crate) fn running(&self) -> (&'static str, String) {
         let libraries = self.home().join("lib");
         let stubs = libraries.join("stubs");

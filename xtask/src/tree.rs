@@ -58,7 +58,8 @@ impl Tree {
         self.texts.get(path).map(String::as_str)
     }
 
-    /// Whether this is a file of the repository or a folder that holds one; the empty path is the root.
+    /// Whether this is a file of the repository or a folder that holds one; the empty path is the
+    /// root.
     pub(crate) fn holds(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         path.is_empty()

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Every crate, with the crates of the workspace that it depends on outside tests and build scripts.
+/// Every crate, with the crates of the workspace that it depends on outside tests and build
+/// scripts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Workspace {
     pub(crate) edges: BTreeMap<String, BTreeSet<String>>,
@@ -54,7 +55,8 @@ fn metadata(root: &Path) -> Result<Value> {
     ask(root, &["--no-deps"])
 }
 
-/// All crates that the workspace builds on with these features, where they lie; cargo fetches what is not there yet.
+/// All crates that the workspace builds on with these features, where they lie; cargo fetches what
+/// is not there yet.
 pub(crate) fn metadata_of_all(root: &Path, features: &[&str]) -> Result<Value> {
     ask(root, &["--locked", "--features", &features.join(",")])
 }

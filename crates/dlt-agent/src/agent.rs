@@ -11,8 +11,8 @@ use dlt_spec::spec::{Credit, Decision as Coverage, StateVector, TyingSpec};
 use dlt_state::{Action, State};
 use serde::{Deserialize, Serialize};
 
-/// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate; any amount of training may
-/// lie between them (row 18).
+/// Decides which layers are tied. [`Agent::decide`] and [`Agent::learn`] alternate; any amount of
+/// training may lie between them (row 18).
 ///
 /// ```
 /// # fn example(agent: &mut dlt_agent::Agent) -> Result<(), dlt_agent::AgentError> {
@@ -34,7 +34,8 @@ pub struct Agent {
     credit: Credit,
     action: Action,
     state: State,
-    /// The layer whose turn it is; none where decisions are joint or there is no layer to choose for.
+    /// The layer whose turn it is; none where decisions are joint or there is no layer to choose
+    /// for.
     turn: Option<usize>,
     pending: Option<Decision>,
     /// Whether the pending decision was undone.
@@ -60,7 +61,8 @@ pub struct Decision {
     pub unlikeness: Option<f64>,
 }
 
-/// All of an agent that changes over a run. Written as text and read again it is the same bit for bit.
+/// All of an agent that changes over a run. Written as text and read again it is the same bit for
+/// bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSnapshot {
@@ -100,8 +102,9 @@ pub struct PendingSnapshot {
 }
 
 impl Agent {
-    /// An agent that starts in state `initial` and asks `policy`. Of `tying` it reads what a decision covers
-    /// and what the state vector holds. [`Agent::new`] builds the policy that a spec names.
+    /// An agent that starts in state `initial` and asks `policy`. Of `tying` it reads what a
+    /// decision covers and what the state vector holds. [`Agent::new`] builds the policy that a
+    /// spec names.
     #[must_use]
     pub fn with_policy(
         policy: Box<dyn Policy>,
@@ -131,7 +134,8 @@ impl Agent {
         }
     }
 
-    /// The same agent, whose rewards are for other layers; all decided ones unless this says otherwise.
+    /// The same agent, whose rewards are for other layers; all decided ones unless this says
+    /// otherwise.
     #[must_use]
     pub fn crediting(self, credit: Credit) -> Self {
         Self { credit, ..self }
@@ -147,8 +151,8 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError::DecisionPending`] where the last decision has not been learned from,
-    /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit, and what the policy
-    /// reports.
+    /// [`AgentError::Mismatch`] and [`AgentError::NotFinite`] for evidence that does not fit, and
+    /// what the policy reports.
     pub fn decide(&mut self, occasion: &Occasion<'_>) -> Result<Decision, AgentError> {
         if self.pending.is_some() {
             return Err(AgentError::DecisionPending);
@@ -183,8 +187,8 @@ impl Agent {
         Ok(decision)
     }
 
-    /// Says that the pending decision was undone. [`Agent::learn`] then learns from its action and its reward, and that it led
-    /// nowhere: action and state stay.
+    /// Says that the pending decision was undone. [`Agent::learn`] then learns from its action and
+    /// its reward, and that it led nowhere: action and state stay.
     ///
     /// # Errors
     /// [`AgentError::NoDecision`] without a pending decision.
@@ -207,12 +211,12 @@ impl Agent {
         self.rewarder.reward(measured, before)
     }
 
-    /// Learns from the reward of the pending decision, and enters its state unless it was refused. The update is `None` where the
-    /// policy does not learn, or had nothing to choose.
+    /// Learns from the reward of the pending decision, and enters its state unless it was refused.
+    /// The update is `None` where the policy does not learn, or had nothing to choose.
     ///
     /// # Errors
-    /// [`AgentError::NoDecision`] without a pending decision, [`AgentError::NotFinite`] where the reward or
-    /// the Q-network's loss is not finite; nothing changes then.
+    /// [`AgentError::NoDecision`] without a pending decision, [`AgentError::NotFinite`] where the
+    /// reward or the Q-network's loss is not finite; nothing changes then.
     pub fn learn(&mut self, reward: f64) -> Result<Option<Update>, AgentError> {
         let decision = self.pending.as_ref().ok_or(AgentError::NoDecision)?;
         finite("the reward", reward)?;
@@ -263,7 +267,8 @@ impl Agent {
         self.state.n_layers()
     }
 
-    /// Every Q value in the state in force, where there is a Q-network; see [`crate::QLayout::slice`].
+    /// Every Q value in the state in force, where there is a Q-network; see
+    /// [`crate::QLayout::slice`].
     #[must_use]
     pub fn q_values(&self) -> Option<Vec<f32>> {
         self.policy.q_values(state_vector(self.vector, &self.action, &self.state))
@@ -293,8 +298,8 @@ impl Agent {
     /// Goes on exactly where the snapshot was taken. The agent has to be built from the same spec.
     ///
     /// # Errors
-    /// [`AgentError::Depth`], [`AgentError::Grouping`] or [`AgentError::Mismatch`] where the snapshot is of a
-    /// differently built agent; nothing changes then.
+    /// [`AgentError::Depth`], [`AgentError::Grouping`] or [`AgentError::Mismatch`] where the
+    /// snapshot is of a differently built agent; nothing changes then.
     pub fn restore(&mut self, snapshot: &AgentSnapshot) -> Result<(), AgentError> {
         let action = self.saved_action(&snapshot.action)?;
         let pending =
@@ -321,8 +326,8 @@ impl Agent {
         Ok(())
     }
 
-    /// The decided layers whose values learn from the reward of `decision`. One that was refused changed owners too, before
-    /// it was undone.
+    /// The decided layers whose values learn from the reward of `decision`. One that was refused
+    /// changed owners too, before it was undone.
     fn credited(&self, decision: &Decision) -> Vec<usize> {
         let changed = |layer: &usize| self.state.owner(*layer) != decision.state.owner(*layer);
         let decided = decision.visit.layers(self.n_layers());

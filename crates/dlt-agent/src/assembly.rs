@@ -16,15 +16,16 @@ use dlt_spec::spec::{AgentSpec, Initial, InitialName, PolicyKind, TyingSpec};
 use dlt_state::{Recording, State, pattern};
 
 impl Agent {
-    /// The agent that a spec describes, for a model of `n_layers` layers. It starts in `tying.initial`; its
-    /// draws come from the streams `q-network`, `policy`, `replay-memory` and `permutation` of root seed `seed`. The recording
-    /// is what `agent.recording` names, read by the caller; the policies that replay need it.
+    /// The agent that a spec describes, for a model of `n_layers` layers. It starts in
+    /// `tying.initial`; its draws come from the streams `q-network`, `policy`, `replay-memory` and
+    /// `permutation` of root seed `seed`. The recording is what `agent.recording` names, read by
+    /// the caller; the policies that replay need it.
     ///
     /// # Errors
     /// [`AgentError::Setting`] for a number outside its range, [`AgentError::Grouping`] or
     /// [`AgentError::Depth`] for groupings, recordings and permutations that do not fit `n_layers`,
-    /// and [`AgentError::Recording`] or [`AgentError::OtherChoice`] for a recording that is missing or cannot be
-    /// followed.
+    /// and [`AgentError::Recording`] or [`AgentError::OtherChoice`] for a recording that is missing
+    /// or cannot be followed.
     pub fn new(
         spec: &AgentSpec,
         tying: &TyingSpec,
@@ -55,12 +56,12 @@ impl Agent {
     }
 }
 
-/// The state that a grouping of the spec means for `n_layers` layers. `frozen` is the state in which all
-/// layers are tied: freezing is not part of a state.
+/// The state that a grouping of the spec means for `n_layers` layers. `frozen` is the state in
+/// which all layers are tied: freezing is not part of a state.
 ///
 /// # Errors
-/// [`AgentError::Grouping`] where the owners are no state, [`AgentError::Depth`] where they are another
-/// number, [`AgentError::Setting`] for a depth of 0.
+/// [`AgentError::Grouping`] where the owners are no state, [`AgentError::Depth`] where they are
+/// another number, [`AgentError::Setting`] for a depth of 0.
 pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State, AgentError> {
     in_range("model.layers", n_layers as f64, "at least 1", n_layers >= 1)?;
     Ok(match grouping_spec {
@@ -81,8 +82,8 @@ pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State,
     })
 }
 
-/// The permutation of `permuted-replay`: the spec's, or where that is empty a uniform one from the stream
-/// `permutation` of root seed `seed`.
+/// The permutation of `permuted-replay`: the spec's, or where that is empty a uniform one from the
+/// stream `permutation` of root seed `seed`.
 #[must_use]
 pub fn replay_permutation(spec: &AgentSpec, n_layers: usize, seed: u64) -> Vec<usize> {
     if spec.permutation.is_empty() {

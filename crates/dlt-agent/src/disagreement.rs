@@ -3,16 +3,17 @@
 use crate::occasion::Evidence;
 use dlt_state::State;
 
-/// Values that are closer than this count as equal: so much more than rounding, and so much less than what could matter,
-/// that ties are broken as they should be.
+/// Values that are closer than this count as equal: so much more than rounding, and so much less
+/// than what could matter, that ties are broken as they should be.
 pub(crate) const TIE: f64 = 1e-9;
 
 /// Members up to which every bipartition is tried; 16 have 32,767.
 const MOST_EXACT: usize = 16;
 
-/// Disagreement of gradients. That of two parts A and B is `|A||B| / (|A| + |B|)` times the squared distance of the means
-/// of their layers' gradients, each scaled to unit norm; one of norm 0 stays 0. It is the part of the gradients' squared
-/// deviation from their common mean that lies between the parts and not within them.
+/// Disagreement of gradients. That of two parts A and B is `|A||B| / (|A| + |B|)` times the squared
+/// distance of the means of their layers' gradients, each scaled to unit norm; one of norm 0 stays
+/// 0. It is the part of the gradients' squared deviation from their common mean that lies between
+/// the parts and not within them.
 #[derive(Clone, Debug)]
 pub(crate) struct Disagreement {
     n_layers: usize,
@@ -60,8 +61,9 @@ impl Disagreement {
         n_one * n_other / (n_one + n_other) * distance
     }
 
-    /// The group and its bipartition that disagree most: of equals the lowest owner, then the part that comes first in
-    /// the order of words, its layers being the letters. `None` where no group has two members.
+    /// The group and its bipartition that disagree most: of equals the lowest owner, then the part
+    /// that comes first in the order of words, its layers being the letters. `None` where no group
+    /// has two members.
     pub(crate) fn greatest(&self, state: &State) -> Option<Division> {
         let mut best: Option<Division> = None;
         for group in state.groups().into_iter().filter(|group| group.members.len() > 1) {
@@ -113,8 +115,8 @@ impl<'a> GroupSums<'a> {
         Self { of, members, reaches, total }
     }
 
-    /// The disagreement of a part of `size` layers and the other members: the sum of squares within the parts subtracted
-    /// from that of the whole, which takes no walk through the other part.
+    /// The disagreement of a part of `size` layers and the other members: the sum of squares within
+    /// the parts subtracted from that of the whole, which takes no walk through the other part.
     fn value(&self, size: usize, within: f64, reach: f64) -> f64 {
         let n_all = self.members.len() as f64;
         let n_part = size as f64;

@@ -1,5 +1,5 @@
-//! Floats as text that loses no bit, in whatever format a snapshot is written: most text formats refuse or
-//! alter some of NaN, infinities and last digits.
+//! Floats as text that loses no bit, in whatever format a snapshot is written: most text formats
+//! refuse or alter some of NaN, infinities and last digits.
 
 /// A list of f32 as one string, eight hexadecimal digits each.
 pub(crate) mod f32_list {

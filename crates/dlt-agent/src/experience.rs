@@ -67,8 +67,9 @@ impl ReplayMemory {
         Self { capacity, batch, experiences: VecDeque::new(), rng }
     }
 
-    /// A batch of different experiences, each set of them equally likely; all, the oldest first, where there are no more
-    /// than a batch. With it comes the stream after the draws, for [`remember`](Self::remember).
+    /// A batch of different experiences, each set of them equally likely; all, the oldest first,
+    /// where there are no more than a batch. With it comes the stream after the draws, for
+    /// [`remember`](Self::remember).
     pub(crate) fn draw(&self) -> (Vec<Experience<'_>>, ChaCha8Rng) {
         let n = self.experiences.len();
         let mut rng = self.rng.clone();
@@ -98,8 +99,8 @@ impl ReplayMemory {
         }
     }
 
-    /// The memory that `snapshot` was taken of. Fails where it has more experiences than are kept, or one that no decision
-    /// about `n_layers` layers leads to.
+    /// The memory that `snapshot` was taken of. Fails where it has more experiences than are kept,
+    /// or one that no decision about `n_layers` layers leads to.
     pub(crate) fn restored(
         &self,
         snapshot: &MemorySnapshot,

@@ -7,7 +7,8 @@ use crate::layout::QLayout;
 use crate::network::{Activations, Parameters, QNetwork};
 use std::ops::Range;
 
-/// A Q-network that learns from one decision at a time, and again from remembered ones where they are given.
+/// A Q-network that learns from one decision at a time, and again from remembered ones where they
+/// are given.
 #[derive(Clone, Debug)]
 pub struct QLearner {
     network: QNetwork,
@@ -26,8 +27,8 @@ pub struct LearnerSettings {
     pub weight_decay: f64,
     /// Discount factor.
     pub gamma: f64,
-    /// Updates between two copies of the network into the target network; 0 is none, and targets come from the network
-    /// that learns.
+    /// Updates between two copies of the network into the target network; 0 is none, and targets
+    /// come from the network that learns.
     pub target_every: usize,
 }
 
@@ -53,8 +54,8 @@ impl QLearner {
     /// Continues with the given network, moments and target network.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where a moment has another length than its parameter, or a target network is missing or
-    /// too many.
+    /// [`AgentError::Mismatch`] where a moment has another length than its parameter, or a target
+    /// network is missing or too many.
     pub fn resume(
         network: QNetwork,
         target: Option<QNetwork>,
@@ -83,18 +84,20 @@ impl QLearner {
         Ok(Self { network, target, optimizer, settings })
     }
 
-    /// One gradient step on `(predicted - target)^2` of one decision, or nothing where its reward is for no layer. The
-    /// maximum over actions is the sum of the maxima of the decided layers' slices, because Q is a sum of
-    /// independent terms; a per-layer decision so looks at its own layer's slice only (row 13).
+    /// One gradient step on `(predicted - target)^2` of one decision, or nothing where its reward
+    /// is for no layer. The maximum over actions is the sum of the maxima of the decided layers'
+    /// slices, because Q is a sum of independent terms; a per-layer decision so looks at its own
+    /// layer's slice only (row 13).
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where the reward, or the loss that follows from it, is not finite; nothing
-    /// changes then.
+    /// [`AgentError::NotFinite`] where the reward, or the loss that follows from it, is not finite;
+    /// nothing changes then.
     pub fn learn(&mut self, experience: &Experience<'_>) -> Result<Option<Update>, AgentError> {
         self.learn_again(experience, &[])
     }
 
-    /// The same with the mean of the losses of `newest` and of each of `remembered`. The update is that of `newest`.
+    /// The same with the mean of the losses of `newest` and of each of `remembered`. The update is
+    /// that of `newest`.
     ///
     /// # Errors
     /// As [`learn`](Self::learn).

@@ -6,16 +6,19 @@ use crate::layout::QLayout;
 use crate::network::QNetwork;
 use dlt_spec::spec::{AgentSpec, PolicyKind};
 
-/// What a draw takes for each remembered experience: its number, and the borrowed experience where it is drawn.
+/// What a draw takes for each remembered experience: its number, and the borrowed experience where
+/// it is drawn.
 const DRAWN_BYTES: usize = size_of::<usize>() + size_of::<Experience<'_>>();
 
-/// Bytes of one remembered experience: three lists of all layers, and one of those that the reward is for.
+/// Bytes of one remembered experience: three lists of all layers, and one of those that the reward
+/// is for.
 fn experience_bytes(n_layers: usize) -> usize {
     let lists = n_layers.saturating_mul(4).saturating_mul(size_of::<usize>());
     lists.saturating_add(size_of::<Remembered>())
 }
 
-/// Most characters of one remembered experience: its lists, each number with a comma, and names and the reward.
+/// Most characters of one remembered experience: its lists, each number with a comma, and names and
+/// the reward.
 fn experience_text(n_layers: usize) -> usize {
     let number = n_layers.ilog10() as usize + 2;
     n_layers.saturating_mul(4).saturating_mul(number).saturating_add(100)
@@ -24,10 +27,11 @@ fn experience_text(n_layers: usize) -> usize {
 /// Bytes of an agent. The policies that do not learn have no numbers worth counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentMemory {
-    /// Q-network, both moments of its optimizer, target network and replay memory, once that is full.
+    /// Q-network, both moments of its optimizer, target network and replay memory, once that is
+    /// full.
     pub held: usize,
-    /// What comes to that while the agent learns: the gradient, and values of a forward pass; with a replay memory the sum of
-    /// gradients besides, and the numbers of what is drawn.
+    /// What comes to that while the agent learns: the gradient, and values of a forward pass; with
+    /// a replay memory the sum of gradients besides, and the numbers of what is drawn.
     pub learning: usize,
     /// What comes to [`held`](Self::held) while a snapshot is taken and written as text.
     pub saving: usize,
@@ -36,8 +40,8 @@ pub struct AgentMemory {
 }
 
 impl AgentMemory {
-    /// The memory of the agent that a spec describes, for a model of `n_layers` layers. Sizes beyond all memory are told
-    /// as the greatest number.
+    /// The memory of the agent that a spec describes, for a model of `n_layers` layers. Sizes
+    /// beyond all memory are told as the greatest number.
     #[must_use]
     pub fn of(spec: &AgentSpec, n_layers: usize) -> Self {
         if spec.policy != PolicyKind::Q || n_layers == 0 {

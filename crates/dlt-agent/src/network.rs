@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 /// `outputs = output_weight relu(hidden_weight inputs + hidden_bias) + output_bias`.
 ///
-/// It is so small, and is used so rarely, that it runs on the host beside whatever the transformer runs on.
+/// It is so small, and is used so rarely, that it runs on the host beside whatever the transformer
+/// runs on.
 #[derive(Clone, Debug)]
 pub struct QNetwork {
     layout: QLayout,
     parameters: Parameters,
 }
 
-/// One number per parameter of a Q-network: the parameters themselves, their gradient, or a moment of it.
-/// Matrices are stored row by row, `(outputs, inputs)`.
+/// One number per parameter of a Q-network: the parameters themselves, their gradient, or a moment
+/// of it. Matrices are stored row by row, `(outputs, inputs)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
@@ -42,8 +43,9 @@ pub(crate) struct Activations {
 }
 
 impl QNetwork {
-    /// A network with `hidden` units and PyTorch's default initial values for a linear layer: weights and
-    /// biases uniform in `±1 / sqrt(inputs of that layer)`, drawn in the order of [`Parameters`]' fields.
+    /// A network with `hidden` units and PyTorch's default initial values for a linear layer:
+    /// weights and biases uniform in `±1 / sqrt(inputs of that layer)`, drawn in the order of
+    /// [`Parameters`]' fields.
     ///
     /// The paper does not state an initialisation, so both layouts use the authors'.
     pub fn new(layout: QLayout, hidden: usize, rng: &mut impl Rng) -> Self {
@@ -70,7 +72,8 @@ impl QNetwork {
         [hidden.saturating_mul(inputs), hidden, outputs.saturating_mul(hidden), outputs]
     }
 
-    /// A network with given parameters; the length of `hidden_bias` says how many hidden units there are.
+    /// A network with given parameters; the length of `hidden_bias` says how many hidden units
+    /// there are.
     ///
     /// # Errors
     /// [`AgentError::Mismatch`] where a length does not fit the layout.
@@ -87,7 +90,8 @@ impl QNetwork {
         Ok(Self { layout, parameters })
     }
 
-    /// Every Q value when the state vector is `vector`, which has L entries; see [`QLayout::slice`].
+    /// Every Q value when the state vector is `vector`, which has L entries; see
+    /// [`QLayout::slice`].
     #[must_use]
     pub fn values(&self, vector: &[usize]) -> Vec<f32> {
         self.forward(vector).outputs

@@ -1,17 +1,20 @@
-//! What is handed over with each decision: what is to be decided, and what is known of gradients and weights.
+//! What is handed over with each decision: what is to be decided, and what is known of gradients
+//! and weights.
 
 use crate::error::AgentError;
 
-/// What is known of gradients and weights, by layer. Matrices have L x L entries, row by row. What a policy does not want
-/// (see [`Wants`]) may be empty.
+/// What is known of gradients and weights, by layer. Matrices have L x L entries, row by row. What
+/// a policy does not want (see [`Wants`]) may be empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
     /// Layers, L.
     pub n_layers: usize,
-    /// Entry `i * L + j`: the mean, over the training steps since the last decision, of the inner product of two gradients of
-    /// the mean loss, those with respect to the block weights at positions `i` and `j`.
+    /// Entry `i * L + j`: the mean, over the training steps since the last decision, of the inner
+    /// product of two gradients of the mean loss, those with respect to the block weights at
+    /// positions `i` and `j`.
     pub products: Vec<f64>,
-    /// Entry `i * L + j`: squared distance between the weights that layers `i` and `j` use, 0 within a group.
+    /// Entry `i * L + j`: squared distance between the weights that layers `i` and `j` use, 0
+    /// within a group.
     pub distances: Vec<f64>,
     /// Squared norm of the weights that each layer uses.
     pub norms: Vec<f64>,
@@ -42,13 +45,14 @@ pub enum Turn {
 pub struct Occasion<'a> {
     /// What is to be decided.
     pub turn: Turn,
-    /// What is known; `None` where nothing is wanted, or there was no training step to learn it from.
+    /// What is known; `None` where nothing is wanted, or there was no training step to learn it
+    /// from.
     pub evidence: Option<&'a Evidence>,
 }
 
 impl Evidence {
-    /// Fails where a part that `wants` names has another length than `n_layers` layers ask for, or holds a number that is
-    /// infinite or not a number.
+    /// Fails where a part that `wants` names has another length than `n_layers` layers ask for, or
+    /// holds a number that is infinite or not a number.
     pub(crate) fn check(&self, wants: Wants, n_layers: usize) -> Result<(), AgentError> {
         let square = n_layers.saturating_mul(n_layers);
         let parts = [

@@ -25,7 +25,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Chooses actions, and may learn from their rewards. It sees states, rewards and what it wants to know, never a model.
+/// Chooses actions, and may learn from their rewards. It sees states, rewards and what it wants to
+/// know, never a model.
 pub trait Policy: std::fmt::Debug + Send {
     /// What the policy wants to know before it decides: nothing, unless it says so.
     fn wants(&self) -> Wants {
@@ -38,10 +39,12 @@ pub trait Policy: std::fmt::Debug + Send {
     /// Whatever keeps the policy from choosing.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError>;
 
-    /// Learns from the reward of the last choice. `sweep_ended` says that every layer has had its turn.
+    /// Learns from the reward of the last choice. `sweep_ended` says that every layer has had its
+    /// turn.
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where a number left the range of f32; the policy is unchanged then.
+    /// [`AgentError::NotFinite`] where a number left the range of f32; the policy is unchanged
+    /// then.
     fn learn(
         &mut self,
         _experience: &Experience<'_>,
@@ -50,7 +53,8 @@ pub trait Policy: std::fmt::Debug + Send {
         Ok(None)
     }
 
-    /// Every Q value for a state vector, where the policy has a Q-network; see [`crate::QLayout::slice`].
+    /// Every Q value for a state vector, where the policy has a Q-network; see
+    /// [`crate::QLayout::slice`].
     fn q_values(&self, _vector: &[usize]) -> Option<Vec<f32>> {
         None
     }
@@ -58,11 +62,12 @@ pub trait Policy: std::fmt::Debug + Send {
     /// All that changes over a run.
     fn snapshot(&self) -> PolicySnapshot;
 
-    /// Goes on where the snapshot was taken. As it stands here it is for policies that nothing changes: any of their
-    /// snapshots is the present one.
+    /// Goes on where the snapshot was taken. As it stands here it is for policies that nothing
+    /// changes: any of their snapshots is the present one.
     ///
     /// # Errors
-    /// [`AgentError::Mismatch`] where the snapshot is another policy's; the policy is unchanged then.
+    /// [`AgentError::Mismatch`] where the snapshot is another policy's; the policy is unchanged
+    /// then.
     fn restore(&mut self, snapshot: &PolicySnapshot) -> Result<(), AgentError> {
         let own = self.snapshot();
         if *snapshot == own { Ok(()) } else { Err(snapshot.mismatch(own.name())) }
@@ -163,7 +168,8 @@ impl Choice {
     }
 }
 
-/// The changing part of a policy, for checkpoints. Written as text and read again it is the same bit for bit.
+/// The changing part of a policy, for checkpoints. Written as text and read again it is the same
+/// bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PolicySnapshot {

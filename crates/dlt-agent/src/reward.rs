@@ -6,9 +6,9 @@ use crate::learner::finite;
 use dlt_spec::spec::Reward;
 use serde::{Deserialize, Serialize};
 
-/// Mean cross-entropy from which on the negative perplexity stays the same: `exp(20)` is 4.9e8, thousands of
-/// times the perplexity of a uniform guess over a large vocabulary, and its square still is far from
-/// overflowing f32 in the Q-network's loss and moments.
+/// Mean cross-entropy from which on the negative perplexity stays the same: `exp(20)` is 4.9e8,
+/// thousands of times the perplexity of a uniform guess over a large vocabulary, and its square
+/// still is far from overflowing f32 in the Q-network's loss and moments.
 pub const MAX_LOSS: f64 = 20.0;
 
 /// Bound of the clipped negative perplexity on either side, the authors'.
@@ -96,12 +96,13 @@ impl Rewarder {
         self.kind
     }
 
-    /// The reward for what was measured. `before` is the loss before the decision on the batches of `measured`; only
-    /// [`RewardKind::Gain`] needs it.
+    /// The reward for what was measured. `before` is the loss before the decision on the batches of
+    /// `measured`; only [`RewardKind::Gain`] needs it.
     ///
     /// # Errors
-    /// [`AgentError::NotFinite`] where it is not finite: the run has diverged. So is an accuracy that was not measured.
-    /// [`AgentError::NoLossBefore`] where the loss before the decision is needed and missing.
+    /// [`AgentError::NotFinite`] where it is not finite: the run has diverged. So is an accuracy
+    /// that was not measured. [`AgentError::NoLossBefore`] where the loss before the decision is
+    /// needed and missing.
     pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
         let Measured { loss, accuracy } = measured;
         finite("the measurement for the reward", loss)?;

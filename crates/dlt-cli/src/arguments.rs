@@ -119,7 +119,8 @@ Example:
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) task: Task,
-    /// Tell more on standard error; -vv still more. DLT_LOG holds a finer filter, as in dlt_data=debug
+    /// Tell more on standard error; -vv still more. DLT_LOG holds a finer filter, as in
+    /// dlt_data=debug
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 }
@@ -175,17 +176,19 @@ pub(crate) enum Task {
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainTask {
-    /// What to train on, as --data names it; or, ending in .toml, the spec of the run, which may leave out what it does not change
+    /// What to train on, as --data names it; or, ending in .toml, the spec of the run, which may
+    /// leave out what it does not change
     #[arg(value_name = "DATA|SPEC.toml", num_args = 0..=2)]
     pub(crate) named: Vec<String>,
     /// Model, data and method to start from; `dlt spec --list` shows them
     #[arg(long, value_name = "P")]
     pub(crate) preset: Option<String>,
-    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout, hf:OWNER/NAME or hf:OWNER/NAME@REVISION
+    /// Begin with the weights of a model: a run, a model file, a folder in Hugging Face's layout,
+    /// hf:OWNER/NAME or hf:OWNER/NAME@REVISION
     #[arg(long, value_name = "MODEL")]
     pub(crate) from: Option<String>,
-    /// With --from: add a row to the table of tokens for each token of the tokenizer that has none, the mean of the rows
-    /// that there are
+    /// With --from: add a row to the table of tokens for each token of the tokenizer that has none,
+    /// the mean of the rows that there are
     #[arg(long, requires = "from")]
     pub(crate) resize_vocabulary: bool,
     /// Go on with a run, exactly where it was saved last; what may still be changed is listed below
@@ -204,8 +207,9 @@ pub(crate) struct Machine {
     /// On a GPU, round the factors of matrix products to TF32: faster, and less exact
     #[arg(long)]
     pub(crate) tf32: bool,
-    /// Threads for arithmetic, at most one for each core; on a machine that is busy with other work take as many as it
-    /// leaves free, or 1: threads that wait for each other are slower than one [default: RAYON_NUM_THREADS, else all cores]
+    /// Threads for arithmetic, at most one for each core; on a machine that is busy with other work
+    /// take as many as it leaves free, or 1: threads that wait for each other are slower than one
+    /// [default: RAYON_NUM_THREADS, else all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 }
@@ -214,7 +218,8 @@ pub(crate) struct Machine {
 pub(crate) struct EvalTask {
     /// Run folder, or model file
     pub(crate) run: PathBuf,
-    /// A text instead of the run's own data: what `train --data` takes, whole; of a folder with splits, the one of --split
+    /// A text instead of the run's own data: what `train --data` takes, whole; of a folder with
+    /// splits, the one of --split
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) text: Option<String>,
     /// Which split [default: validation of the run's own data]
@@ -267,7 +272,8 @@ pub(crate) struct GenerateTask {
     /// Draw among the fewest most likely tokens that together have this probability
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) top_p: f64,
-    /// Make tokens that are there already less likely: above 1, divides their logits where these are positive
+    /// Make tokens that are there already less likely: above 1, divides their logits where these
+    /// are positive
     #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) repetition_penalty: f64,
     /// End a text before this one; may be given several times
@@ -316,8 +322,9 @@ pub(crate) struct DoctorTask {
     /// Name what killed processes left in the token cache and in the cache of the hub
     #[arg(long)]
     pub(crate) caches: bool,
-    /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep the damaged file under
-    /// another name; remove what killed processes left of this run, but no folder with files that dlt does not write
+    /// Write a damaged or missing model again from the newest checkpoint that holds it, and keep
+    /// the damaged file under another name; remove what killed processes left of this run, but no
+    /// folder with files that dlt does not write
     #[arg(long)]
     pub(crate) repair: bool,
 }
@@ -339,7 +346,8 @@ pub(crate) struct SpecTask {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchTask {
-    /// Time and memory of a GPT-2's training step on random tokens: forward, backward, clipping, AdamW
+    /// Time and memory of a GPT-2's training step on random tokens: forward, backward, clipping,
+    /// AdamW
     #[command(after_help = BENCH_STEP_HELP)]
     Step(BenchStepTask),
     /// Speed and memory of a GPT-2 that continues prompts

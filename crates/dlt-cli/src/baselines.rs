@@ -6,8 +6,9 @@ use dlt_spec::{CheckedSpec, Spec, diff, presets};
 /// Every recorded result, as `cargo xtask report` makes them from the records of the study.
 const RECORDED: &str = include_str!("../../../data/baselines/recorded.json");
 
-/// The results recorded for the same budget: another method or seed is another run of the same budget, and
-/// another model, other data, another number of steps or batch, or an evaluation of fewer windows is not.
+/// The results recorded for the same budget: another method or seed is another run of the same
+/// budget, and another model, other data, another number of steps or batch, or an evaluation of
+/// fewer windows is not.
 pub(crate) fn beside(spec: &CheckedSpec) -> Vec<Baseline> {
     let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap_or_default();
     recorded

@@ -1,4 +1,5 @@
-//! The model card: what a model is, what it learnt from, how good it is, and how to use and cite it.
+//! The model card: what a model is, what it learnt from, how good it is, and how to use and cite
+//! it.
 
 use std::path::Path;
 

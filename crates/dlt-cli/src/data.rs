@@ -54,8 +54,8 @@ pub(crate) struct DataTask {
 enum DataCommand {
     /// Every data set that can be named
     List,
-    /// Task, size, licence, splits and source of a data set, and what the paper reports on it; of a folder, which file
-    /// goes to which split
+    /// Task, size, licence, splits and source of a data set, and what the paper reports on it; of a
+    /// folder, which file goes to which split
     Info {
         /// Name of the data set, or path of a folder or a file
         #[arg(value_name = "NAME|PATH")]

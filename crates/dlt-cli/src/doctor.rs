@@ -1,4 +1,5 @@
-//! `dlt doctor`: what is whole in a run folder, what is damaged, what still works, and what killed processes left.
+//! `dlt doctor`: what is whole in a run folder, what is damaged, what still works, and what killed
+//! processes left.
 
 mod half_made;
 
@@ -64,7 +65,8 @@ fn looked_at(run: &Path, repair: bool) -> Result<Report> {
     Ok(examine(run)?)
 }
 
-/// What killed processes left next to the folder and, where that is asked for, in the caches. A repair removes it.
+/// What killed processes left next to the folder and, where that is asked for, in the caches. A
+/// repair removes it.
 fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let remove = |path: &Path, remove: &dyn Fn(&Path) -> io::Result<bool>| match task.repair {

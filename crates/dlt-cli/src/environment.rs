@@ -7,8 +7,9 @@ use dlt_spec::ExitCode;
 
 use crate::failure::{Failure, Result};
 
-/// The folder that a variable names, if it is set. Where a service manager or a container hands on what a shell would
-/// have replaced, `~` is the home folder all the same, and `$NAME` or `${NAME}` another variable.
+/// The folder that a variable names, if it is set. Where a service manager or a container hands on
+/// what a shell would have replaced, `~` is the home folder all the same, and `$NAME` or `${NAME}`
+/// another variable.
 pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let Some(text) = value.to_str() else { return Ok(Some(PathBuf::from(value))) };
@@ -33,8 +34,8 @@ pub(crate) fn in_user_cache(name: &str) -> Result<Option<PathBuf>> {
     Ok(cache.map(|cache| cache.join(name)))
 }
 
-/// A path without `~` and variables; `None` where the home folder of somebody else is asked for, or there is none. A
-/// variable that is not set stays as it is written.
+/// A path without `~` and variables; `None` where the home folder of somebody else is asked for, or
+/// there is none. A variable that is not set stays as it is written.
 fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let text = match text.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {

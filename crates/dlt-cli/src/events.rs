@@ -1,4 +1,5 @@
-//! The event file that follows a run. It is a copy of what the metrics say, so nothing that befalls it ends the run.
+//! The event file that follows a run. It is a copy of what the metrics say, so nothing that befalls
+//! it ends the run.
 
 use dlt_report::tensorboard::{EventFile, FOLDER};
 use dlt_train::{HeldFolder, RunFolder};
@@ -24,7 +25,8 @@ impl Events {
         events
     }
 
-    /// Writes what the metrics have had since. After a failure no more is written, and nothing more is said.
+    /// Writes what the metrics have had since. After a failure no more is written, and nothing more
+    /// is said.
     pub(crate) fn follow(&mut self) {
         if let Some(file) = &mut self.file
             && let Err(error) = file.follow()

@@ -107,8 +107,8 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     output::print(&sizes(&model, task)?)
 }
 
-/// The model as it leaves, and what its spec says then. Readers know no factors of residual branches, so those go into the
-/// weights that end the branches.
+/// The model as it leaves, and what its spec says then. Readers know no factors of residual
+/// branches, so those go into the weights that end the branches.
 fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     let model = saved.model(&Device::Cpu)?;
     if !model.has_residual_factors() {
@@ -213,7 +213,8 @@ fn write_hf(
     Ok(())
 }
 
-/// The special tokens of a config: as the config said that came with the model, else those of its tokenizer.
+/// The special tokens of a config: as the config said that came with the model, else those of its
+/// tokenizer.
 fn special_tokens(
     spec: &CheckedSpec,
     tokenizer: Option<&Tokenizer>,
@@ -240,7 +241,8 @@ fn special_tokens(
     special
 }
 
-/// How pictures become what the model sees: as the file says that came with it, unless it was trained otherwise.
+/// How pictures become what the model sees: as the file says that came with it, unless it was
+/// trained otherwise.
 fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
     let said = match files.get(PROCESSOR_FILE) {
         Some(content) => normalise_in(content, Path::new(PROCESSOR_FILE))?,
@@ -252,7 +254,8 @@ fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
     Ok(())
 }
 
-/// The tokenizer as transformers is to use it: what it puts around a text is what the model has seen there.
+/// The tokenizer as transformers is to use it: what it puts around a text is what the model has
+/// seen there.
 fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companions) -> Result {
     let (template, pairs) = template(spec, tokenizer)?;
     let json = tokenizer.json_with(&template, pairs)?;
@@ -310,7 +313,8 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
     let marks = [
         ("bos_token", special.begin),
         ("eos_token", special.ends.first().copied()),
-        // One that only fills up: where the end of a text does that too, transformers would not see the end.
+        // One that only fills up: where the end of a text does that too, transformers would not see
+        // the end.
         ("pad_token", special.padding),
     ];
     let first = |names: &[&str]| names.iter().find_map(|name| tokenizer.id_of(name));

@@ -1,4 +1,5 @@
-//! `dlt finetune`: a model that is there already learns the classes of a task, its tying held fixed.
+//! `dlt finetune`: a model that is there already learns the classes of a task, its tying held
+//! fixed.
 
 use std::path::Path;
 
@@ -51,7 +52,8 @@ const CONTEXT: usize = 128;
 #[command(mut_arg("method", |method| method.help("Method: reference-glue is how the authors' code does it")))]
 #[command(mut_arg("data", |data| data.help("The task's files on this machine, instead of the hub's; or your own table of texts and labels, or a folder of them").value_name("PATH")))]
 pub(crate) struct FinetuneTask {
-    /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
+    /// Run folder, model file, folder in Hugging Face's layout, or hf:OWNER/NAME or
+    /// hf:OWNER/NAME@REVISION
     #[arg(value_name = "RUN")]
     pub(crate) run: String,
     /// What to learn: a task of `dlt data list`, as glue/sst2; with --data it may be left out

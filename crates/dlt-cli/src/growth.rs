@@ -42,8 +42,8 @@ impl Growth {
         Ok((own, Self { rows }))
     }
 
-    /// A parameter with the rows that it lacks: each is the mean of those that there are, so that the new tokens begin
-    /// as likely as the usual one.
+    /// A parameter with the rows that it lacks: each is the mean of those that there are, so that
+    /// the new tokens begin as likely as the usual one.
     pub(crate) fn grow(&self, name: &str, tensor: Tensor) -> dlt_models::Result<Tensor> {
         let Some(&rows) = self.rows.get(name) else { return Ok(tensor) };
         let missing = rows.saturating_sub(tensor.dim(0)?);

@@ -21,9 +21,10 @@ const MOST_FETCHED: &str = "DLT_MOST_FETCHED_GB";
 /// Values of `HF_HUB_OFFLINE` that mean yes, as Python's package reads them.
 const YES: [&str; 4] = ["1", "ON", "YES", "TRUE"];
 
-/// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`, as Python's package
-/// reads them; `DLT_MOST_FETCHED_GB` is our own. Proxies are read by the client itself: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
-/// Nothing where no folder can be found for what is fetched.
+/// `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN`, `HF_TOKEN_PATH` and `HF_HUB_OFFLINE`, as
+/// Python's package reads them; `DLT_MOST_FETCHED_GB` is our own. Proxies are read by the client
+/// itself: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`. Nothing where no folder can be
+/// found for what is fetched.
 pub(crate) fn config() -> Result<Option<HubConfig>> {
     let home = home()?;
     let folder_of_cache = match (folder("HF_HUB_CACHE")?, &home) {

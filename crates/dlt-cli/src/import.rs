@@ -35,7 +35,8 @@ Examples:
 
 #[derive(Args, Debug)]
 pub(crate) struct ImportTask {
-    /// Folder that was exported, folder in Hugging Face's layout, or hf:OWNER/NAME or hf:OWNER/NAME@REVISION
+    /// Folder that was exported, folder in Hugging Face's layout, or hf:OWNER/NAME or
+    /// hf:OWNER/NAME@REVISION
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
     /// Run folder, which must not be there yet
@@ -44,7 +45,8 @@ pub(crate) struct ImportTask {
     /// What `dlt eval` is to measure it on: a name of `dlt data list`, hf:OWNER/NAME, or files
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
-    /// Say another thing that the model's files do not, as data.normalise=half; may be given several times
+    /// Say another thing that the model's files do not, as data.normalise=half; may be given
+    /// several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -159,7 +161,8 @@ fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     Ok(if is_given { Some(Spec::assemble(&overlays)?.data.tokenizer) } else { None })
 }
 
-/// What the run folder keeps: the model's own files, with the tokenizer that the person names in place of its own.
+/// What the run folder keeps: the model's own files, with the tokenizer that the person names in
+/// place of its own.
 fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Companions> {
     let mut companions = start.companions.clone();
     let is_given = given_tokenizer(task)?.is_some();
@@ -192,7 +195,8 @@ fn is_of_model(key: &str) -> bool {
     key.starts_with("model.") && key != "model.start"
 }
 
-/// Makes the run folder with all that is in it: it has its name once the model is there too. `model` writes that.
+/// Makes the run folder with all that is in it: it has its name once the model is there too.
+/// `model` writes that.
 fn fill(
     task: &ImportTask,
     start: &Start,

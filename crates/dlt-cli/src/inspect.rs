@@ -1,4 +1,5 @@
-//! `dlt inspect`: who shares weights with whom, which parameters there are, and what the decisions did.
+//! `dlt inspect`: who shares weights with whom, which parameters there are, and what the decisions
+//! did.
 
 use std::path::Path;
 
@@ -35,7 +36,8 @@ fn is_recording(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "jsonl") && path.is_file()
 }
 
-/// Writes the replication map as a picture: of the saved model, or after the last decision of a recording.
+/// Writes the replication map as a picture: of the saved model, or after the last decision of a
+/// recording.
 fn draw(path: &Path, picture: &Path) -> Result {
     let (state, title) = match is_recording(path) {
         true => {
@@ -138,8 +140,8 @@ fn word(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Where layers share weights otherwise than the state says: as the authors' code lets them, or none at all because they
-/// were replicated.
+/// Where layers share weights otherwise than the state says: as the authors' code lets them, or
+/// none at all because they were replicated.
 fn storage(saved: &Saved, binding: &Binding) -> String {
     let partition = binding.partition();
     let differs =
@@ -183,8 +185,8 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
     format!("{}\n{}", table.render(), totals.render())
 }
 
-/// What the decisions did: events, and for how long each layer was independent (Figs. 2 and 3 of the paper).
-/// `drawn` is a state whose map has been shown already.
+/// What the decisions did: events, and for how long each layer was independent (Figs. 2 and 3 of
+/// the paper). `drawn` is a state whose map has been shown already.
 fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>) -> String {
     let rows = recording.rows();
     let events = recording.event_counts();

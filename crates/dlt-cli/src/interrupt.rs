@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks a run to save and stop after its step, the second ends the process.
+//! Ctrl-C and SIGTERM: the first asks a run to save and stop after its step, the second ends the
+//! process.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,7 +25,8 @@ pub(crate) fn watch() {
     }
 }
 
-/// For a task that goes on until it is ended: the first signal sends, and the task ends as it should.
+/// For a task that goes on until it is ended: the first signal sends, and the task ends as it
+/// should.
 pub(crate) fn ending() -> Receiver<()> {
     let (ended, ending) = channel();
     let watching = ctrlc::set_handler(move || {
@@ -37,7 +39,8 @@ pub(crate) fn ending() -> Receiver<()> {
     ending
 }
 
-/// Makes a write beyond the limit on a file's size (`ulimit -f`) an error that says so, instead of the end of the process.
+/// Makes a write beyond the limit on a file's size (`ulimit -f`) an error that says so, instead of
+/// the end of the process.
 pub(crate) fn outlive_file_limits() {
     #[cfg(unix)]
     if let Err(error) =

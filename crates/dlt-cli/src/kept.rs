@@ -121,7 +121,8 @@ pub(crate) fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether a text tells a tokenizer from others; of imports by earlier versions the provenance has a path.
+/// Whether a text tells a tokenizer from others; of imports by earlier versions the provenance has
+/// a path.
 fn is_id(text: &str) -> bool {
     text.starts_with("sha256:") || text == GPT2 || text == BYTES
 }

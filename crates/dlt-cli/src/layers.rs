@@ -47,9 +47,10 @@ impl Layers<'_> {
         Ok(self.assembled()?.check()?)
     }
 
-    /// The same before any rule is looked at: preset, method, file, options, `--set`, each over the one before. Without
-    /// a file the default preset lies at the bottom; a file without a preset lies on the plain defaults, so that what
-    /// it does not say is not taken from a preset that nobody named.
+    /// The same before any rule is looked at: preset, method, file, options, `--set`, each over the
+    /// one before. Without a file the default preset lies at the bottom; a file without a preset
+    /// lies on the plain defaults, so that what it does not say is not taken from a preset that
+    /// nobody named.
     pub(crate) fn assembled(&self) -> Result<Spec> {
         let mut overlays = Vec::new();
         match (self.preset, self.file, self.ground) {
@@ -92,7 +93,8 @@ impl Layers<'_> {
             .any(|overlay| overlay.keys().any(|set| set == key)))
     }
 
-    /// What the command line changes in a run's spec: file, options, `--set`, each over the one before.
+    /// What the command line changes in a run's spec: file, options, `--set`, each over the one
+    /// before.
     pub(crate) fn over(&self, run: &CheckedSpec, origin: Origin) -> Result<CheckedSpec> {
         let mut overlays = vec![Overlay::from_toml(origin, &fields::render(run))?];
         if let Some(path) = self.file {
@@ -116,7 +118,8 @@ impl Layers<'_> {
     }
 }
 
-/// A whole spec over a method leaves nothing of the method, which somebody who asked for both should know.
+/// A whole spec over a method leaves nothing of the method, which somebody who asked for both
+/// should know.
 fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
     let asked = method.spec()?;
     let found = Spec::assemble(&[method.overlay()?, file.clone()])?;

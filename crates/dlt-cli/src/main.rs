@@ -1,8 +1,8 @@
 //! `dlt`: trains, evaluates and inspects transformers with dynamic layer tying.
 //!
-//! Results go to standard output and everything else to standard error. Nothing below this crate prints or
-//! reads the environment: here are the arguments, the progress, the messages and the exit codes, and no
-//! logic of training.
+//! Results go to standard output and everything else to standard error. Nothing below this crate
+//! prints or reads the environment: here are the arguments, the progress, the messages and the exit
+//! codes, and no logic of training.
 
 mod arguments;
 mod baselines;

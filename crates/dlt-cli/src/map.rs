@@ -1,4 +1,5 @@
-//! The replication map (Fig. 1 of the paper) in text: an arc from each layer to the owner of its weights.
+//! The replication map (Fig. 1 of the paper) in text: an arc from each layer to the owner of its
+//! weights.
 
 use dlt_models::binding::Binding;
 use dlt_state::State;
@@ -81,7 +82,8 @@ fn arcs(places: &[Place]) -> String {
     lines.iter().map(|line| format!("{INDENT}{}\n", line.trim_end())).collect()
 }
 
-/// Groups of at least two layers, each on the lowest line where it meets no other, short ones first.
+/// Groups of at least two layers, each on the lowest line where it meets no other, short ones
+/// first.
 fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
     let mut combs: Vec<Comb> = (0..places.len())
         .map(|owner| {

@@ -33,8 +33,8 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
 }
 
-/// What the data decide about the size of the model, told without reading them: of classes, as many as the data set
-/// has by its name, and ten where nobody knows.
+/// What the data decide about the size of the model, told without reading them: of classes, as many
+/// as the data set has by its name, and ten where nobody knows.
 pub(crate) fn extents(spec: &CheckedSpec) -> Result<Extents> {
     let model = &spec.model;
     let vocabulary = match (model.vocabulary, model.architecture) {
@@ -62,8 +62,8 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
     Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
 }
 
-/// The states that a row each is printed for. Where layers are replicated, every one of them has a block of its own
-/// whatever the state says.
+/// The states that a row each is printed for. Where layers are replicated, every one of them has a
+/// block of its own whatever the state says.
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
     let layers = spec.model.layers;
     let replicates = spec.tying.tie == Tie::Replicate;

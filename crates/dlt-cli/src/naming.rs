@@ -1,4 +1,5 @@
-//! The folder of a run for which nobody named one: what it is, in words, and the next number that is free.
+//! The folder of a run for which nobody named one: what it is, in words, and the next number that
+//! is free.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ const FOLDER: &str = "runs";
 /// Longest name of a run folder, without its number: file systems take 255 bytes.
 const LONGEST: usize = 120;
 
-/// The folder of a spec: `runs/NAME[-START][-DATA][-METHOD][-POLICY]-SEED`. Words say what differs from `usual`, which is
-/// what preset, method and file make by themselves.
+/// The folder of a spec: `runs/NAME[-START][-DATA][-METHOD][-POLICY]-SEED`. Words say what differs
+/// from `usual`, which is what preset, method and file make by themselves.
 pub(crate) fn folder(
     spec: &Spec,
     usual: &Spec,
@@ -42,7 +43,8 @@ fn numbered(words: Vec<String>, seed: u64) -> PathBuf {
     Path::new(FOLDER).join(format!("{name}-{seed}"))
 }
 
-/// The first of `NAME`, `NAME-2`, `NAME-3` and so on that nothing has yet, not even a link that leads nowhere.
+/// The first of `NAME`, `NAME-2`, `NAME-3` and so on that nothing has yet, not even a link that
+/// leads nowhere.
 pub(crate) fn free(folder: &Path) -> PathBuf {
     let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
     let named = |number: u64| PathBuf::from(format!("{}-{number}", folder.display()));

@@ -11,8 +11,8 @@ use indicatif::MultiProgress;
 use crate::failure::{Failure, Result};
 use crate::shown;
 
-/// The bars on the terminal. What else is written to standard error goes through here, so that it does not
-/// tear them.
+/// The bars on the terminal. What else is written to standard error goes through here, so that it
+/// does not tear them.
 pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Writes a result, with control characters escaped.
@@ -40,8 +40,8 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
 }
 
-/// Fills a sibling of a new folder and renames it, so that the folder is there whole or not at all. What a process left
-/// there that was killed is removed.
+/// Fills a sibling of a new folder and renames it, so that the folder is there whole or not at all.
+/// What a process left there that was killed is removed.
 pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Result {
     let cannot = |error: io::Error| {
         let code = match error.kind() {
@@ -55,8 +55,8 @@ pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Re
     folder.finish().map_err(cannot)
 }
 
-/// Writes a message for the person, with control characters escaped and without the middle of long lines. Where standard
-/// error is closed, there is nobody to read it.
+/// Writes a message for the person, with control characters escaped and without the middle of long
+/// lines. Where standard error is closed, there is nobody to read it.
 pub(crate) fn note(message: &str) {
     let message = shown::message(message);
     BARS.suspend(|| drop(writeln!(io::stderr(), "{message}")));

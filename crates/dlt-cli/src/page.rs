@@ -47,7 +47,8 @@ pub(crate) struct ReportTask {
     /// Print a JSON list with the outcome of each run
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write each figure as SVG and PNG into this folder; those of several runs into a folder for each
+    /// Write each figure as SVG and PNG into this folder; those of several runs into a folder for
+    /// each
     #[arg(long, value_name = "DIR")]
     pub(crate) figures: Option<PathBuf>,
 }

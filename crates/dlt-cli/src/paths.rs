@@ -1,4 +1,5 @@
-//! Paths in the spec of a run: from the root of the file system, so that the run works from any folder.
+//! Paths in the spec of a run: from the root of the file system, so that the run works from any
+//! folder.
 
 use std::path::Path;
 
@@ -7,8 +8,8 @@ use dlt_spec::{CheckedSpec, Spec};
 
 use crate::failure::Result;
 
-/// The same spec with the paths of data, tokenizer, model and recording made absolute. What names no file that is there
-/// stays as it is.
+/// The same spec with the paths of data, tokenizer, model and recording made absolute. What names
+/// no file that is there stays as it is.
 pub(crate) fn absolute(spec: &CheckedSpec) -> Result<CheckedSpec> {
     let mut absolute = Spec::clone(spec);
     make_source_absolute(&mut absolute);

@@ -1,4 +1,5 @@
-//! What a person sees while a run is under way: a bar on a terminal, plain lines elsewhere, or nothing.
+//! What a person sees while a run is under way: a bar on a terminal, plain lines elsewhere, or
+//! nothing.
 
 use std::time::Instant;
 
@@ -150,7 +151,8 @@ impl Progress {
         }
     }
 
-    /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the end.
+    /// Time left, loss, perplexity, independent layers and speed; a narrow terminal cuts off the
+    /// end.
     fn figures(&self, report: &StepReport) -> String {
         let per_step = self.began.elapsed().as_secs_f64()
             / report.step.saturating_sub(self.done).max(1) as f64;

@@ -97,7 +97,8 @@ pub(crate) fn of_run(run: &Path) -> Option<Provenance> {
     serde_json::from_str(&text).ok()
 }
 
-/// The spec of a run with what stood between the documents that it was trained on, where the spec leaves that open.
+/// The spec of a run with what stood between the documents that it was trained on, where the spec
+/// leaves that open.
 pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> {
     let separator = match (spec.data.separator, of_run(run).map(|provenance| provenance.data)) {
         (Separator::Auto, Some(data)) => match data.boundary {
@@ -105,7 +106,8 @@ pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> 
                 Separator::EndOfText
             }
             Some(_) => Separator::Line,
-            // Of a model that was imported nobody knows it; earlier builds knew nothing but the line end.
+            // Of a model that was imported nobody knows it; earlier builds knew nothing but the
+            // line end.
             None if data.sha256.is_empty() => Separator::Auto,
             None => Separator::Line,
         },

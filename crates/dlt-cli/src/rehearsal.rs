@@ -1,5 +1,5 @@
-//! `DLT_REHEARSAL=1`: every run and every measurement at a size of seconds, so that a line of commands can be tried
-//! before it is started in earnest.
+//! `DLT_REHEARSAL=1`: every run and every measurement at a size of seconds, so that a line of
+//! commands can be tried before it is started in earnest.
 
 use dlt_spec::spec::{Initial, Size};
 use dlt_spec::{ExitCode, Origin, Overlay, Spec};

@@ -12,7 +12,8 @@ pub(crate) struct RunOptions {
     /// Replace the preset's method: paper, reference or another one of `dlt spec --list`
     #[arg(long, value_name = "M")]
     pub(crate) method: Option<String>,
-    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a folder of them
+    /// Text to train on: a name of `dlt data list`, hf:OWNER/NAME, or a file of text or rows or a
+    /// folder of them
     #[arg(long, value_name = "NAME|PATH")]
     pub(crate) data: Option<String>,
     /// Change one field, as in tying.decide_every=15; may be given several times
@@ -42,7 +43,8 @@ pub(crate) struct RunOptions {
     /// Run folder, which must not exist yet [default: runs/NAME-SEED, or the next free number]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Write event files for TensorBoard beside the metrics; a resumed run that has them goes on with them
+    /// Write event files for TensorBoard beside the metrics; a resumed run that has them goes on
+    /// with them
     #[arg(long)]
     pub(crate) tensorboard: bool,
     #[command(flatten)]
@@ -53,8 +55,8 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes them. `--data` is
-    /// the first of them, though each command says for itself what it may name.
+    /// The options that stand for one key of the spec, as [`Layers`](crate::layers::Layers) takes
+    /// them. `--data` is the first of them, though each command says for itself what it may name.
     pub(crate) fn assignments(
         &self,
         data: Option<&str>,

@@ -1,10 +1,11 @@
-//! What is shown on a terminal: nothing that a file, a name or the hub says may move the cursor, and nothing fills the
-//! screen.
+//! What is shown on a terminal: nothing that a file, a name or the hub says may move the cursor,
+//! and nothing fills the screen.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Longest line of a message, in letters: all that a person reads of one, and whole paths (4,096 bytes) mostly fit.
+/// Longest line of a message, in letters: all that a person reads of one, and whole paths (4,096
+/// bytes) mostly fit.
 const LONGEST_LINE: usize = 2_000;
 
 /// Letters of a line that is too long which are kept of its end, where messages say what to do.
@@ -13,8 +14,8 @@ const KEPT_END: usize = 500;
 /// Most lines of a message: more than any list of wrong values of a spec, which has some ninety.
 const MOST_LINES: usize = 200;
 
-/// A text in which control characters other than line feeds and tabs are written as `\u001b`: as JSON writes them, so
-/// that a line of JSON stays one.
+/// A text in which control characters other than line feeds and tabs are written as `\u001b`: as
+/// JSON writes them, so that a line of JSON stays one.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -32,14 +33,15 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a letter does something to a terminal: control characters of ASCII and of Latin-1, and those that turn the
-/// direction of writing over.
+/// Whether a letter does something to a terminal: control characters of ASCII and of Latin-1, and
+/// those that turn the direction of writing over.
 fn is_unsafe(letter: char) -> bool {
     let is_turn = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     is_turn || (letter.is_control() && !matches!(letter, '\n' | '\t'))
 }
 
-/// A message as it may be shown: escaped, its long lines without their middle, and without the lines beyond the most.
+/// A message as it may be shown: escaped, its long lines without their middle, and without the
+/// lines beyond the most.
 pub(crate) fn message(text: &str) -> String {
     let mut lines: Vec<Cow<'_, str>> = text.lines().take(MOST_LINES).map(line).collect();
     let more = text.lines().skip(MOST_LINES).count();

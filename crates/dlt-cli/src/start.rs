@@ -1,4 +1,5 @@
-//! The model that a run starts from: where it is, what a spec must say to fit it, and its weights by name.
+//! The model that a run starts from: where it is, what a spec must say to fit it, and its weights
+//! by name.
 
 mod factors;
 mod weights;
@@ -46,7 +47,8 @@ pub(crate) struct Start {
     pub(crate) spec: CheckedSpec,
     /// Sizes of its vocabulary and of its classes.
     pub(crate) extents: Extents,
-    /// What its tokens are, as `data.tokenizer` names it; nothing for pictures, and where nobody knows.
+    /// What its tokens are, as `data.tokenizer` names it; nothing for pictures, and where nobody
+    /// knows.
     pub(crate) tokenizer: Option<String>,
     /// The files that belong to it beside its weights.
     pub(crate) companions: Companions,
@@ -67,7 +69,8 @@ pub(crate) enum Source {
 }
 
 impl Start {
-    /// Opens a run folder, a model file, a folder in Hugging Face's layout, or `hf:OWNER/NAME[@REVISION]`.
+    /// Opens a run folder, a model file, a folder in Hugging Face's layout, or
+    /// `hf:OWNER/NAME[@REVISION]`.
     pub(crate) fn open(name: &str, progress: &Progress) -> Result<Self> {
         if let Some(model) = name.strip_prefix(HUB_PREFIX) {
             let Some(config) = hub::config()? else {
@@ -137,7 +140,8 @@ impl Start {
             if spec.model.rotary_kind == RotaryKind::Dynamic
                 && noted.model.rotary_kind == RotaryKind::Dynamic
             {
-                // The positions of a config are those that the base grows from: texts may be longer.
+                // The positions of a config are those that the base grows from: texts may be
+                // longer.
                 spec.model.positions = Size::Fixed(positions.max(spec.model.positions.or(0)));
                 spec.model.context = noted.model.context;
             }
@@ -172,8 +176,9 @@ impl Start {
         Ok(Some(start))
     }
 
-    /// The spec of a run from here. What the model is lies over preset and method; the objective, which a method may
-    /// set, only over the preset. What the person says lies on top, and is refused where the model is otherwise.
+    /// The spec of a run from here. What the model is lies over preset and method; the objective,
+    /// which a method may set, only over the preset. What the person says lies on top, and is
+    /// refused where the model is otherwise.
     pub(crate) fn lay(&self, mut layers: Layers<'_>, option: &'static str) -> Result<CheckedSpec> {
         let origin = Origin::Option(format!("{option} {}", self.name));
         layers.under_method.push(self.overlay(&origin, &["model.objective", "model.pooling"])?);
@@ -217,7 +222,8 @@ impl Start {
             layers.over_method.push(Overlay::from_option(option, "model.context", &positions)?);
         }
         let spec = layers.assembled()?;
-        // First what is wrong with regard to the model: rules of a spec would only say that something is.
+        // First what is wrong with regard to the model: rules of a spec would only say that
+        // something is.
         self.fits(&spec)?;
         let spec = spec.check()?;
         self.check(&spec)?;
@@ -230,17 +236,20 @@ impl Start {
         factors::check(&self.name, &self.spec, spec)
     }
 
-    /// What `tying.residual_scale` must be, so that layers that start in the model's groups have its factors.
+    /// What `tying.residual_scale` must be, so that layers that start in the model's groups have
+    /// its factors.
     pub(crate) fn residual_scale(&self) -> &'static str {
         factors::word(&self.spec)
     }
 
-    /// Refuses a spec that says something else than the model is; what it leaves to be derived is passed over.
+    /// Refuses a spec that says something else than the model is; what it leaves to be derived is
+    /// passed over.
     fn fits(&self, spec: &Spec) -> Result {
         let differing: Vec<String> = self
             .keys()
             .iter()
-            // Llama's positions are no weights: a longer context is only one that it was not trained for.
+            // Llama's positions are no weights: a longer context is only one that it was not
+            // trained for.
             .filter(|key| {
                 **key != "model.positions" || self.spec.model.architecture != Family::Llama
             })
@@ -273,7 +282,8 @@ impl Start {
         Failure::refused(ExitCode::BadSpec, message)
     }
 
-    /// Which tokens the model has seen around a text: what its files say, else those of its tokenizer.
+    /// Which tokens the model has seen around a text: what its files say, else those of its
+    /// tokenizer.
     pub(crate) fn marks(&self, tokenizer: &Tokenizer) -> Result<Marks> {
         if let Some(marks) = self.marks {
             return Ok(marks);
@@ -281,7 +291,8 @@ impl Start {
         Ok(if tokenizer.marks()?.is_empty() { Marks::None } else { Marks::Template })
     }
 
-    /// Refuses a tokenizer that is another model's, and warns of one that has grown beyond the table.
+    /// Refuses a tokenizer that is another model's, and warns of one that has grown beyond the
+    /// table.
     pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
         let rows = self.extents.vocabulary;
         let size = tokenizer.vocabulary();
@@ -401,8 +412,8 @@ pub(crate) struct Noted {
     says_marks: bool,
 }
 
-/// The spec that an export of this program holds; a folder from elsewhere has none, or a file of that name that means
-/// something else.
+/// The spec that an export of this program holds; a folder from elsewhere has none, or a file of
+/// that name that means something else.
 pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Noted>> {
     let path = folder.join(SPEC_FILE);
     let Some(text) = read_beside(&path)? else { return Ok(None) };
@@ -426,7 +437,8 @@ fn read_beside(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json` that says it.
+/// How the pixels of pictures are normalised, where the folder has a `preprocessor_config.json`
+/// that says it.
 fn normalise(folder: &Path) -> Result<Option<Normalise>> {
     let path = folder.join(PROCESSOR_FILE);
     read_beside(&path)?.map_or(Ok(None), |text| normalise_in(text.as_bytes(), &path))

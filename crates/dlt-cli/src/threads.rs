@@ -1,4 +1,5 @@
-//! How many threads compute, and what the libraries below read from the environment when a process starts.
+//! How many threads compute, and what the libraries below read from the environment when a process
+//! starts.
 
 use std::num::NonZeroUsize;
 
@@ -8,26 +9,28 @@ use dlt_train::memory::address_space_mb;
 use crate::arguments::Machine;
 use crate::failure::{Failure, Result};
 
-/// Threads of candle's own element-wise operations. Its pool spins between two operations and takes the
-/// processors from the matrix products of the other pool; our kernels leave it next to nothing to do.
+/// Threads of candle's own element-wise operations. Its pool spins between two operations and takes
+/// the processors from the matrix products of the other pool; our kernels leave it next to nothing
+/// to do.
 const CANDLE: (&str, &str) = ("CANDLE_NUM_THREADS", "1");
 
-/// Makes glibc keep freed buffers: every training step allocates the same ones, and fetching fresh pages for
-/// them takes about a sixth of the time. Other C libraries do not know the variable.
+/// Makes glibc keep freed buffers: every training step allocates the same ones, and fetching fresh
+/// pages for them takes about a sixth of the time. Other C libraries do not know the variable.
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864",
 );
 
-/// The same where addresses are few: one heap, without room to spare. A heap for each thread, and the room above, would take
-/// the addresses before anything is held in them, and the allocation after that would end the process.
+/// The same where addresses are few: one heap, without room to spare. A heap for each thread, and
+/// the room above, would take the addresses before anything is held in them, and the allocation
+/// after that would end the process.
 const FRUGAL_ALLOCATOR: (&str, &str) = (ALLOCATOR.0, "glibc.malloc.arena_max=1");
 
 /// Megabytes of addresses from which on there are enough for all of that.
 const MANY_ADDRESSES_MB: f64 = 4000.0;
 
-/// Megabytes of addresses below which the program could not say any more what is too large: for itself, and for the stack
-/// and the buffers of each thread.
+/// Megabytes of addresses below which the program could not say any more what is too large: for
+/// itself, and for the stack and the buffers of each thread.
 const LEAST_ADDRESSES_MB: (f64, f64) = (64.0, 4.0);
 
 /// What rayon and candle's matrix products read.
@@ -36,9 +39,10 @@ const POOL: &str = "RAYON_NUM_THREADS";
 /// Variables by which a number of threads may be set from outside.
 const COUNTS: [&str; 3] = [POOL, "RAYON_RS_NUM_CPUS", CANDLE.0];
 
-/// Does work on one of the threads that compute, as many as the machine is to use. From any other thread each operation
-/// would be handed over and waited for; here the thread itself does what no other one has taken yet. On two cores a small
-/// model trains 1.6 times as fast for it, and two such runs at once 1.2 times; the step of a larger one stays as it was.
+/// Does work on one of the threads that compute, as many as the machine is to use. From any other
+/// thread each operation would be handed over and waited for; here the thread itself does what no
+/// other one has taken yet. On two cores a small model trains 1.6 times as fast for it, and two
+/// such runs at once 1.2 times; the step of a larger one stays as it was.
 pub(crate) fn compute<R: Send>(machine: &Machine, work: impl FnOnce() -> R + Send) -> R {
     prepare(machine.threads);
     rayon::scope(|_| work())
@@ -60,13 +64,14 @@ pub(crate) fn check_addresses(wanted: Option<NonZeroUsize>) -> Result {
     Err(Failure::refused(ExitCode::Resources, message))
 }
 
-/// Prepares the process for training: `wanted` threads, or as many as the environment says, or all cores. More than
-/// there are cores only wait for each other, so that no more are started, and a note says so.
+/// Prepares the process for training: `wanted` threads, or as many as the environment says, or all
+/// cores. More than there are cores only wait for each other, so that no more are started, and a
+/// note says so.
 ///
-/// Some libraries read their settings from the environment as they start, which a running process cannot
-/// safely change for itself. So the program starts itself again with them set, in the same process, before
-/// it has done anything; what the user has set stays. Where a system cannot do that, training is slower
-/// and only the pool of our own kernels is limited.
+/// Some libraries read their settings from the environment as they start, which a running process
+/// cannot safely change for itself. So the program starts itself again with them set, in the same
+/// process, before it has done anything; what the user has set stays. Where a system cannot do
+/// that, training is slower and only the pool of our own kernels is limited.
 fn prepare(wanted: Option<NonZeroUsize>) {
     let asked = wanted;
     let wanted = wanted.map(|wanted| wanted.min(cores()));
@@ -92,7 +97,8 @@ fn prepare(wanted: Option<NonZeroUsize>) {
     }
 }
 
-/// Sees to it that the libraries below read no number of threads that is greater than that of the cores.
+/// Sees to it that the libraries below read no number of threads that is greater than that of the
+/// cores.
 pub(crate) fn bound_environment() {
     let cores = cores();
     let mut changed = Vec::new();
@@ -123,7 +129,8 @@ fn cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// A number of threads from outside, where it is more than there are cores. What is no number is the library's to refuse.
+/// A number of threads from outside, where it is more than there are cores. What is no number is
+/// the library's to refuse.
 fn too_many(set: Option<&str>, cores: NonZeroUsize) -> Option<&str> {
     let set = set?.trim();
     let is_number = !set.is_empty() && set.bytes().all(|byte| byte.is_ascii_digit());

@@ -96,7 +96,8 @@ impl Beginning<'_> {
         progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
         let trainer =
             Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
-                // What is left to fail is memory and weights that do not fit; a run that never began leaves nothing behind.
+                // What is left to fail is memory and weights that do not fit; a run that never
+                // began leaves nothing behind.
                 .inspect_err(|_| held.remove())?;
         drop(weights);
         drop(start);
@@ -105,7 +106,8 @@ impl Beginning<'_> {
     }
 }
 
-/// Makes the folder that was named, or the first free one; another run that begins meanwhile may take that.
+/// Makes the folder that was named, or the first free one; another run that begins meanwhile may
+/// take that.
 fn create(
     out: Option<&Path>,
     folder: &Path,
@@ -127,8 +129,8 @@ fn create(
     }
 }
 
-/// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model that it starts from what
-/// goes with that.
+/// What a run keeps beside its weights: the tokenizer that it is trained with, and of the model
+/// that it starts from what goes with that.
 fn companions(
     spec: &CheckedSpec,
     start: Option<&Start>,

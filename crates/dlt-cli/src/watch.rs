@@ -1,8 +1,9 @@
 //! `dlt watch`: the page of a run, kept up to date while the run goes on.
 //!
-//! The server is a small one of our own on the standard library, with `httparse` for what arrives: `tiny_http` reads headers
-//! of any size, waits for a slow client for ever and starts a thread for each connection without a bound. A request may
-//! choose between two answers that are in memory, and nothing in it reaches the file system.
+//! The server is a small one of our own on the standard library, with `httparse` for what arrives:
+//! `tiny_http` reads headers of any size, waits for a slow client for ever and starts a thread for
+//! each connection without a bound. A request may choose between two answers that are in memory,
+//! and nothing in it reaches the file system.
 
 mod request;
 
@@ -223,7 +224,8 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
     }
 }
 
-/// Sends a refusal. A client that is still sending would lose it if the connection were closed at once.
+/// Sends a refusal. A client that is still sending would lose it if the connection were closed at
+/// once.
 fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     answer.send(stream, true)?;
     stream.shutdown(Shutdown::Write)?;
@@ -242,7 +244,8 @@ fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
 }
 
 impl Watch {
-    /// The answer, its type and its version. The run is looked at only when somebody asks, and not for each who does.
+    /// The answer, its type and its version. The run is looked at only when somebody asks, and not
+    /// for each who does.
     fn look(&self, wanted: Wanted) -> (String, &'static str, String) {
         let mut looked: MutexGuard<'_, Looked> =
             self.live.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,8 +5,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// Batches of windows, without end: each pass is a fresh seeded shuffle of all windows. Windows that do not fill a
-/// last batch are left out of that pass; the next shuffle gives them their chance.
+/// Batches of windows, without end: each pass is a fresh seeded shuffle of all windows. Windows
+/// that do not fill a last batch are left out of that pass; the next shuffle gives them their
+/// chance.
 #[derive(Clone, Debug)]
 pub struct Batches {
     batch: usize,
@@ -60,7 +61,8 @@ impl Batches {
 
     /// Leaves the current pass and starts a fresh shuffle.
     pub fn restart(&mut self) {
-        // The generator is kept as it was before a shuffle; drawing that shuffle again moves it on to the next.
+        // The generator is kept as it was before a shuffle; drawing that shuffle again moves it on
+        // to the next.
         let rng = &mut self.position.rng;
         shuffled(self.order.len(), rng);
         self.order = shuffled(self.order.len(), &mut rng.clone());

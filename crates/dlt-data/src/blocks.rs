@@ -1,10 +1,11 @@
 //! The text pipeline of the authors' code.
 //!
-//! A row is a line with its line end, as in the published WikiText files, or a row of a table as it is. Rows of white
-//! space alone are left out; the others are joined without a separator, 1,000 at a time, and each such group is
-//! tokenized by itself. The groups are dealt to up to 8 workers, each a contiguous share (the first ones have one more
-//! where it does not come out even). A worker puts its tokens one after the other and cuts them into blocks of T - 1;
-//! its remainder is dropped.
+//! A row is a line with its line end, as in the published WikiText files, or a row of a table as it
+//! is. Rows of white space alone are left out; the others are joined without a separator, 1,000 at
+//! a time, and each such group is tokenized by itself. The groups are dealt to up to 8 workers,
+//! each a contiguous share (the first ones have one more where it does not come out even). A worker
+//! puts its tokens one after the other and cuts them into blocks of T - 1; its remainder is
+//! dropped.
 
 use crate::{
     error::DataError,
@@ -18,7 +19,8 @@ pub const GROUP_ROWS: usize = 1_000;
 /// Workers that a split is dealt to, at most.
 pub const MAX_SHARDS: usize = 8;
 
-/// Bytes of rows that are joined, at most: 1,000 novels. A group is tokenized at once, so it is held whole.
+/// Bytes of rows that are joined, at most: 1,000 novels. A group is tokenized at once, so it is
+/// held whole.
 const LARGEST_GROUP: usize = 512 << 20;
 
 /// Rows on their way into groups.

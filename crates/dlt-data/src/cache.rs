@@ -19,9 +19,9 @@
 //! | 176.. | the tokens, u32 each |
 //! | behind them | rows without text that were met, of each file in order: JSON |
 //!
-//! A file that is not exactly this is made again, never trusted. A new one is written as `KEY.partial`, under a lock on
-//! it, synced and renamed: whoever wants the same file at the same moment waits for it, and what a process that was
-//! killed left behind is begun anew.
+//! A file that is not exactly this is made again, never trusted. A new one is written as
+//! `KEY.partial`, under a lock on it, synced and renamed: whoever wants the same file at the same
+//! moment waits for it, and what a process that was killed left behind is begun anew.
 
 use crate::{
     checksum::{feed, hex},
@@ -94,7 +94,8 @@ pub(crate) struct Facts {
     pub(crate) bad_rows: Vec<Found>,
 }
 
-/// The tokens of a key, if the folder has them whole. What is there but cannot be used is reported as a warning.
+/// The tokens of a key, if the folder has them whole. What is there but cannot be used is reported
+/// as a warning.
 pub(crate) fn read(folder: &Path, key: &CacheKey) -> Option<TokenizedText> {
     let path = key.path(folder);
     match read_file(&path, key) {
@@ -190,7 +191,8 @@ impl Writer {
         // What processes left that were killed while they tokenized another text.
         durable::remove_dead(folder);
         if let Ok(text) = read_file(&key.path(folder), &key) {
-            // What was claimed is empty, and nobody waits for it but those who will look here first too.
+            // What was claimed is empty, and nobody waits for it but those who will look here first
+            // too.
             let _ = fs::remove_file(&partial);
             return Ok(Begun::Ready(text));
         }

@@ -1,4 +1,5 @@
-//! The data sets that can be named: those of the paper, where they come from, and how their splits are made.
+//! The data sets that can be named: those of the paper, where they come from, and how their splits
+//! are made.
 
 mod table;
 
@@ -98,8 +99,8 @@ pub(crate) enum Columns {
 pub(crate) enum Joining {
     /// A line end between two rows, unless the first has one.
     Lines,
-    /// As the hub cut the WikiText files: rows have their line ends, but blank lines, which were a blank and a line
-    /// end, became empty rows.
+    /// As the hub cut the WikiText files: rows have their line ends, but blank lines, which were a
+    /// blank and a line end, became empty rows.
     WikiText,
 }
 

@@ -12,9 +12,9 @@ pub struct Cleaned {
     pub bytes: u64,
 }
 
-/// Removes every file that this crate puts into a token cache: tokens, those that were begun, and lock files of data
-/// sets of the hub. What else is in the folder stays, and so does the hub's own cache. A run that has tokens open goes
-/// on with them.
+/// Removes every file that this crate puts into a token cache: tokens, those that were begun, and
+/// lock files of data sets of the hub. What else is in the folder stays, and so does the hub's own
+/// cache. A run that has tokens open goes on with them.
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be removed. A folder that is not there is empty.

@@ -1,4 +1,5 @@
-//! Files that are either the old or the new, never half of either, and of which nothing else is left behind.
+//! Files that are either the old or the new, never half of either, and of which nothing else is
+//! left behind.
 
 use crate::error::DataError;
 use dlt_spec::waiting::{self, Waiting};
@@ -20,8 +21,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     dlt_spec::durable::replace(path, bytes).map_err(failed)
 }
 
-/// A new empty file under a lock, once nobody else writes one of this name; rename or remove it before it is dropped.
-/// Behind a process that does not continue it fails.
+/// A new empty file under a lock, once nobody else writes one of this name; rename or remove it
+/// before it is dropped. Behind a process that does not continue it fails.
 pub(crate) fn claim(path: &Path) -> io::Result<File> {
     let what = "a file that another process writes";
     dlt_spec::durable::claim_after(path, |file| {

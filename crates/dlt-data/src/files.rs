@@ -35,11 +35,13 @@ use std::{
     sync::Arc,
 };
 
-/// Endings of the files that are read from a folder, each also with `.gz` or `.zst` after it but for Parquet.
+/// Endings of the files that are read from a folder, each also with `.gz` or `.zst` after it but
+/// for Parquet.
 pub const DATA_EXTENSIONS: [&str; 11] =
     ["txt", "text", "tokens", "raw", "jsonl", "ndjson", "json", "csv", "tsv", "parquet", "pq"];
 
-/// Files that end as data do and are none: those of models and tokenizers, and descriptions of data sets.
+/// Files that end as data do and are none: those of models and tokenizers, and descriptions of data
+/// sets.
 const NO_DATA: [&str; 13] = [
     "added_tokens.json",
     "config.json",
@@ -56,8 +58,8 @@ const NO_DATA: [&str; 13] = [
     "vocab.json",
 ];
 
-/// Bytes of a row of JSON, CSV or TSV, at most: some hundred books. A row is held whole, up to three times, so that less
-/// than 1 GiB of memory is needed. Lines of plain text have no limit.
+/// Bytes of a row of JSON, CSV or TSV, at most: some hundred books. A row is held whole, up to
+/// three times, so that less than 1 GiB of memory is needed. Lines of plain text have no limit.
 pub(crate) const LONGEST_ROW: u64 = 256 << 20;
 
 /// Bytes of a file that are read at a time.
@@ -109,7 +111,8 @@ pub(crate) enum JsonLayout {
 /// Takes the bytes of an object of JSON, with its number from 1.
 pub(crate) type TakeObject<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>) -> Result<Flow, DataError>;
 
-/// Takes a row: the names of the columns, its number, its fields or why they do not belong to the names.
+/// Takes a row: the names of the columns, its number, its fields or why they do not belong to the
+/// names.
 pub(crate) type TakeRecord<'a> =
     &'a mut dyn FnMut(&[String], u64, Result<&csv::ByteRecord, String>) -> Result<Flow, DataError>;
 
@@ -260,8 +263,8 @@ impl DataFile {
         separated::each(self, quoting, self.separator.unwrap_or(b','), take)
     }
 
-    /// Refuses what is neither text nor rows, by the first bytes of the file and of what is packed in it. Gives the first
-    /// bytes of the content.
+    /// Refuses what is neither text nor rows, by the first bytes of the file and of what is packed
+    /// in it. Gives the first bytes of the content.
     fn check_content(&self) -> Result<Vec<u8>, DataError> {
         let refused = |Foreign { what, todo }: Foreign| DataError::ForeignContent {
             path: self.path.clone(),
@@ -494,7 +497,8 @@ impl Rows {
     }
 }
 
-/// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read to its end.
+/// Reads one file, of which only these rows are wanted. Gives the rows that it has, if it was read
+/// to its end.
 fn read_file(
     file: &DataFile,
     wanted: Option<Range<u64>>,

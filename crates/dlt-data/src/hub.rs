@@ -1,7 +1,8 @@
 //! The Hugging Face hub: what a repository holds, and its files on this machine.
 //!
-//! Requests are those of the `hf-hub` crate: its client, token, redirects and proxies; and the cache is laid out by
-//! it, as Python's `huggingface_hub` lays it out, so that a file fetched by either is found by the other:
+//! Requests are those of the `hf-hub` crate: its client, token, redirects and proxies; and the
+//! cache is laid out by it, as Python's `huggingface_hub` lays it out, so that a file fetched by
+//! either is found by the other:
 //!
 //! ```text
 //! CACHE/datasets--OWNER--NAME/refs/REVISION              the commit that a branch was last seen at
@@ -9,11 +10,12 @@
 //! CACHE/datasets--OWNER--NAME/snapshots/COMMIT/FILE      a link to it
 //! ```
 //!
-//! What comes over it is handled here, because that crate's own download appends whatever a server sends, gives the
-//! content its final name before anybody has looked at it, and waits for ever. A file is written as
-//! `blobs/ETAG.part`, under a lock that it and other programs of that crate hold, goes on where it was broken off,
-//! and is renamed once its size and, where the hub gives one, its SHA-256 are right. What is in the cache already is
-//! compared with that checksum once, see `verified`.
+//! What comes over it is handled here, because that crate's own download appends whatever a server
+//! sends, gives the content its final name before anybody has looked at it, and waits for ever. A
+//! file is written as `blobs/ETAG.part`, under a lock that it and other programs of that crate
+//! hold, goes on where it was broken off, and is renamed once its size and, where the hub gives
+//! one, its SHA-256 are right. What is in the cache already is compared with that checksum once,
+//! see `verified`.
 
 mod answer;
 mod layout;
@@ -48,8 +50,9 @@ pub const HUB_ENDPOINT: &str = "https://huggingface.co";
 /// Files that are downloaded at the same time, unless set otherwise.
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
-/// Most bytes that one data set or model may bring, unless set otherwise: twice the largest data set of the catalogue
-/// when unpacked, and more than any model that trains here; a hub can state any size.
+/// Most bytes that one data set or model may bring, unless set otherwise: twice the largest data
+/// set of the catalogue when unpacked, and more than any model that trains here; a hub can state
+/// any size.
 const MOST_BYTES: u64 = 200_000_000_000;
 
 /// How the hub is reached, and where its files are kept.
@@ -104,8 +107,8 @@ impl HubConfig {
 pub struct Token(String);
 
 impl Token {
-    /// The token of a text, without the white space around it; `None` where nothing is left, or where it holds what
-    /// no header may.
+    /// The token of a text, without the white space around it; `None` where nothing is left, or
+    /// where it holds what no header may.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -131,7 +134,8 @@ pub enum FetchEvent {
         /// Its address.
         endpoint: String,
     },
-    /// A file that is here is compared with the hub's checksum, for the first time or since it has changed.
+    /// A file that is here is compared with the hub's checksum, for the first time or since it has
+    /// changed.
     Comparing {
         /// Name in the repository.
         file: String,
@@ -180,12 +184,12 @@ impl<'a> Hub<'a> {
         Self { config, name, revision }
     }
 
-    /// The commit that the revision is now, and the files that it holds. Offline it is the commit that the cache
-    /// last saw and the files that the cache has.
+    /// The commit that the revision is now, and the files that it holds. Offline it is the commit
+    /// that the cache last saw and the files that the cache has.
     ///
     /// # Errors
-    /// If the hub cannot be reached or refuses, if its answer is not to be trusted, or if it is offline and the
-    /// cache has nothing.
+    /// If the hub cannot be reached or refuses, if its answer is not to be trusted, or if it is
+    /// offline and the cache has nothing.
     pub fn listing(&self, on: OnFetch<'_>) -> Result<Listing, DataError> {
         if self.config.is_offline {
             return self.layout().listing().ok_or_else(|| self.not_cached(""));
@@ -196,8 +200,8 @@ impl<'a> Hub<'a> {
     /// Paths of files, in their order, fetched where they are not here yet.
     ///
     /// # Errors
-    /// The first that is met; other files that are under way are finished, and what came of a broken one stays for
-    /// the next time.
+    /// The first that is met; other files that are under way are finished, and what came of a
+    /// broken one stays for the next time.
     pub fn fetch(
         &self,
         listing: &Listing,
@@ -235,8 +239,8 @@ impl<'a> Hub<'a> {
         Ok(paths)
     }
 
-    /// Refuses what is more than may be fetched, before anything is. Sizes that the list leaves out are counted as they
-    /// become known.
+    /// Refuses what is more than may be fetched, before anything is. Sizes that the list leaves out
+    /// are counted as they become known.
     fn check_sizes(&self, listing: &Listing, files: &[&RemoteFile]) -> Result<(), DataError> {
         let layout = self.layout();
         let is_away = |file: &&&RemoteFile| !layout.pointer(&listing.commit, &file.name).exists();
@@ -256,8 +260,8 @@ impl<'a> Hub<'a> {
         })
     }
 
-    /// A file that is needed and not among those that are known: of the hub, or of the cache while the hub may not be
-    /// asked.
+    /// A file that is needed and not among those that are known: of the hub, or of the cache while
+    /// the hub may not be asked.
     pub(crate) fn missing(&self, listing: &Listing, wanted: &str) -> DataError {
         if self.config.is_offline {
             return self.not_cached(wanted);

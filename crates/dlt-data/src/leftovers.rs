@@ -78,7 +78,8 @@ fn repositories(hub: &Path) -> Vec<PathBuf> {
     entries(hub).into_iter().filter(is_repository).collect()
 }
 
-/// What is dead in a folder and those below it. Links are not followed; that of a file that is fetched now is not dead.
+/// What is dead in a folder and those below it. Links are not followed; that of a file that is
+/// fetched now is not dead.
 fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let is_free = |path: &PathBuf| match fs::read_link(path) {
         Ok(content) => held(&content_of(path, &content)).is_ok(),

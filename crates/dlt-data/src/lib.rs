@@ -1,9 +1,12 @@
-//! Text and tokens for training: shipped and local corpora, tokenizers, cached token streams, batches.
+//! Text and tokens for training: shipped and local corpora, tokenizers, cached token streams,
+//! batches.
 //!
-//! [`load`](fn@load) turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for training, validation and
-//! test. [`Windows`] cuts a stream into inputs and targets of `T` tokens, and [`Batches`] says in which order they
-//! are visited. [`Material`] is that for whatever a spec names: text, sentences with a class, or pictures. Everything is a plain array in host memory; nothing here knows of tensors, and nothing reads the
-//! environment: the folder of the token cache is the caller's choice.
+//! [`load`](fn@load) turns a [`DataRequest`] into [`TokenSplits`]: one [`TokenStream`] each for
+//! training, validation and test. [`Windows`] cuts a stream into inputs and targets of `T` tokens,
+//! and [`Batches`] says in which order they are visited. [`Material`] is that for whatever a spec
+//! names: text, sentences with a class, or pictures. Everything is a plain array in host memory;
+//! nothing here knows of tensors, and nothing reads the environment: the folder of the token cache
+//! is the caller's choice.
 //!
 //! ```
 //! use dlt_data::{Tokenizer, TokenStream, Windows};

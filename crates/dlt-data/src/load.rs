@@ -33,15 +33,18 @@ pub struct DataRequest<'a> {
     pub hub: Option<&'a HubConfig>,
     /// Threads that tokenize; `None` takes one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// Bytes of tokens that a split may become, on disk or in memory; `None` for 1 GiB and 64 times the size of its files.
+    /// Bytes of tokens that a split may become, on disk or in memory; `None` for 1 GiB and 64 times
+    /// the size of its files.
     pub limit: Option<u64>,
 }
 
-/// Tokens that a split may become whatever its files, in bytes: few disks and memories are too small for so many.
+/// Tokens that a split may become whatever its files, in bytes: few disks and memories are too
+/// small for so many.
 const FLOOR_BYTES: u64 = 1 << 30;
 
-/// How many times the size of its files the tokens of a split may be. A token of four bytes for each byte of text, and
-/// text that was packed to a sixteenth: more is no text that a person wrote, but a file made to fill a disk.
+/// How many times the size of its files the tokens of a split may be. A token of four bytes for
+/// each byte of text, and text that was packed to a sixteenth: more is no text that a person wrote,
+/// but a file made to fill a disk.
 const MOST_GROWTH: u64 = 64;
 
 impl<'a> DataRequest<'a> {
@@ -89,9 +92,9 @@ pub enum Progress {
 /// The tokens of a text, from the cache where they are, else tokenized and cached.
 ///
 /// # Errors
-/// If the source or the tokenizer cannot be used, a split is too short for one window or too long for the limit, or the
-/// disk is full. A cache that cannot be read, or whose folder cannot be written to, is no error: it is reported as a
-/// warning.
+/// If the source or the tokenizer cannot be used, a split is too short for one window or too long
+/// for the limit, or the disk is full. A cache that cannot be read, or whose folder cannot be
+/// written to, is no error: it is reported as a warning.
 pub fn load(
     request: &DataRequest<'_>,
     progress: &mut dyn FnMut(Progress),
@@ -218,7 +221,8 @@ pub(crate) fn retrieved(
     listening(progress, |on| Retrieval { hub, cache, on }.retrieve(origin))
 }
 
-/// Works on another thread and hands what it and its own threads report to one listener on this one.
+/// Works on another thread and hands what it and its own threads report to one listener on this
+/// one.
 fn listening<T: Send>(
     progress: &mut dyn FnMut(Progress),
     work: impl FnOnce(&(dyn Fn(FetchEvent) + Sync)) -> Result<T, DataError> + Send,
@@ -252,8 +256,8 @@ enum Failed {
     Cache(io::Error),
 }
 
-/// Whether nothing more can be written, because of the disk or of a limit of the process. Then memory is no way out: it
-/// would be filled next.
+/// Whether nothing more can be written, because of the disk or of a limit of the process. Then
+/// memory is no way out: it would be filled next.
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero)
@@ -266,7 +270,8 @@ impl From<DataError> for Failed {
 }
 
 impl<'a> Loader<'a> {
-    /// What loads a text, which is told what is put between its documents and how much of it may be read.
+    /// What loads a text, which is told what is put between its documents and how much of it may be
+    /// read.
     fn of(
         request: &'a DataRequest<'a>,
         text: &mut Source,
@@ -371,8 +376,8 @@ impl<'a> Loader<'a> {
         self.tokenizer.take().map_or_else(|| self.source.open(), Ok)
     }
 
-    /// What shapes the tokens besides text and tokenizer: blocks are whole blocks of one context, and documents may be
-    /// ended by a token.
+    /// What shapes the tokens besides text and tokenizer: blocks are whole blocks of one context,
+    /// and documents may be ended by a token.
     fn pipeline(&self, boundary: Boundary) -> String {
         let eos = || {
             self.tokenizer

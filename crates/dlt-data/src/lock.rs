@@ -1,9 +1,10 @@
 //! The lock file of a data set of the hub: which commit it is.
 //!
-//! `CACHE/hub/NAME.lock.json` holds one object: `schema` (1), `source` (the name that was asked for), `repository`,
-//! `revision`, `commit`, `config`, and `files`, each with `name`, `size` and `sha256`. It is written when a data set is
-//! fetched. As long as it is there, the same name means the same commit, and nothing is asked of the hub while the
-//! files are on this machine. `dlt data fetch` asks again and writes it anew.
+//! `CACHE/hub/NAME.lock.json` holds one object: `schema` (1), `source` (the name that was asked
+//! for), `repository`, `revision`, `commit`, `config`, and `files`, each with `name`, `size` and
+//! `sha256`. It is written when a data set is fetched. As long as it is there, the same name means
+//! the same commit, and nothing is asked of the hub while the files are on this machine.
+//! `dlt data fetch` asks again and writes it anew.
 
 use crate::{durable, error::DataError, hub::RemoteFile, origin::HubOrigin};
 use serde::{Deserialize, Serialize};
@@ -78,7 +79,8 @@ impl Lock {
     }
 }
 
-/// Where the lock of a name lies: the name where it can be one of a file, and always some digits of its checksum.
+/// Where the lock of a name lies: the name where it can be one of a file, and always some digits of
+/// its checksum.
 fn path(cache: &Path, source: &str) -> PathBuf {
     let readable =
         |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };

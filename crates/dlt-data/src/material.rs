@@ -105,8 +105,8 @@ impl Material {
         })
     }
 
-    /// Windows of a text, of which hidden tokens are to be predicted. A tokenizer without a token for that gets one
-    /// more entry at the end of the vocabulary.
+    /// Windows of a text, of which hidden tokens are to be predicted. A tokenizer without a token
+    /// for that gets one more entry at the end of the vocabulary.
     fn masked(
         splits: TokenSplits,
         tokenizer: &Tokenizer,
@@ -128,8 +128,8 @@ impl Material {
         })
     }
 
-    /// Sentences and their class. Where the published test split has no classes, the last twentieth of train takes its
-    /// place, and the rest is trained on.
+    /// Sentences and their class. Where the published test split has no classes, the last twentieth
+    /// of train takes its place, and the rest is trained on.
     fn sentences(
         spec: &CheckedSpec,
         places: Places<'_>,

@@ -45,7 +45,8 @@ pub(crate) struct HubOrigin {
 }
 
 impl Origin {
-    /// Reads `NAME[@REVISION]`, `hf:OWNER/NAME[@REVISION][:CONFIG][:COLUMN]`, or a path, `PATH[::COLUMN]`.
+    /// Reads `NAME[@REVISION]`, `hf:OWNER/NAME[@REVISION][:CONFIG][:COLUMN]`, or a path,
+    /// `PATH[::COLUMN]`.
     pub(crate) fn parse(source: &str) -> Result<Self, DataError> {
         if let Some(rest) = source.strip_prefix(HUB_PREFIX) {
             return HubOrigin::any(source, rest).map(Self::Hub);
@@ -70,7 +71,8 @@ impl Origin {
     }
 }
 
-/// Whether a source's name is the path of a file or folder that is there, and maybe a column after it.
+/// Whether a source's name is the path of a file or folder that is there, and maybe a column after
+/// it.
 #[must_use]
 pub fn is_local(source: &str) -> bool {
     matches!(Origin::parse(source), Ok(Origin::Local { path, .. }) if path.exists())

@@ -2,9 +2,9 @@
 
 use crate::{error::DataError, stream::TokenStream, token_file::BLOCK};
 
-/// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their own distribution. No
-/// model that ignores what came before does better on them, so a model that has learned anything about order is
-/// below. Without tokens it is 1.
+/// Perplexity of the best unigram model of these tokens: the exponential of the entropy of their
+/// own distribution. No model that ignores what came before does better on them, so a model that
+/// has learned anything about order is below. Without tokens it is 1.
 #[must_use]
 pub fn unigram_perplexity(tokens: &[u32]) -> f64 {
     let mut counts = Vec::new();
@@ -44,9 +44,9 @@ fn perplexity(counts: Vec<u64>) -> f64 {
     shares.map(|share| -share * share.ln()).sum::<f64>().exp()
 }
 
-/// Bits per byte of text: a total negative log-likelihood in nats over the bytes of the text that was predicted
-/// ([`Tokenizer::bytes_of`](crate::Tokenizer::bytes_of) its tokens). Unlike perplexity it does not depend on the
-/// tokenizer. Without bytes it is not a number.
+/// Bits per byte of text: a total negative log-likelihood in nats over the bytes of the text that
+/// was predicted ([`Tokenizer::bytes_of`](crate::Tokenizer::bytes_of) its tokens). Unlike
+/// perplexity it does not depend on the tokenizer. Without bytes it is not a number.
 #[must_use]
 pub fn bits_per_byte(total_nll: f64, bytes: usize) -> f64 {
     total_nll / std::f64::consts::LN_2 / bytes as f64

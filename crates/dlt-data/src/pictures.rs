@@ -96,9 +96,10 @@ impl PictureSplits {
     }
 }
 
-/// `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and `test_batch.bin`. Validation is the
-/// last 5,000 pictures of train, or the last tenth where there are fewer than 50,000. Or a single binary file, which is
-/// cut at `fractions`: train, validation and test, in this order.
+/// `cifar10`, or a folder with CIFAR-10's binary files: `data_batch_*.bin` and `test_batch.bin`.
+/// Validation is the last 5,000 pictures of train, or the last tenth where there are fewer than
+/// 50,000. Or a single binary file, which is cut at `fractions`: train, validation and test, in
+/// this order.
 ///
 /// # Errors
 /// If the name is none, the hub or the disk misbehaves, or a picture is not what it should be.
@@ -160,7 +161,8 @@ pub fn load_pictures(
     }
 }
 
-/// A share of a train split that is smaller than CIFAR-10's: the last tenth instead of so many rows.
+/// A share of a train split that is smaller than CIFAR-10's: the last tenth instead of so many
+/// rows.
 fn usual_tail(share: RowShare, rows: usize) -> RowShare {
     let tail = if rows < 50_000 { Tail::Percent(10) } else { return share };
     match share {

@@ -1,8 +1,10 @@
-//! Which file goes to which split: one rule for the folders of a user and the repositories of the hub.
+//! Which file goes to which split: one rule for the folders of a user and the repositories of the
+//! hub.
 //!
-//! A name says its split by a word in it or by a folder (`train-00000-of-00002.parquet`, `wiki.valid.tokens`,
-//! `test/0001.jsonl`). Files of one split are read in the order of their names, numbers as numbers. What could be read
-//! in two ways is refused, so that no text for testing is trained on.
+//! A name says its split by a word in it or by a folder (`train-00000-of-00002.parquet`,
+//! `wiki.valid.tokens`, `test/0001.jsonl`). Files of one split are read in the order of their
+//! names, numbers as numbers. What could be read in two ways is refused, so that no text for
+//! testing is trained on.
 
 mod naming;
 
@@ -22,11 +24,12 @@ use std::{
     path::Path,
 };
 
-/// Folders below a folder that are looked into: a configuration, `data`, a split, and one more. More than that is a
-/// link that leads back, or no data set.
+/// Folders below a folder that are looked into: a configuration, `data`, a split, and one more.
+/// More than that is a link that leads back, or no data set.
 const MOST_DEPTH: usize = 4;
 
-/// Files of a folder. A larger one is no data set but somebody's disk, and its list would fill the memory.
+/// Files of a folder. A larger one is no data set but somebody's disk, and its list would fill the
+/// memory.
 const MOST_FILES: usize = 100_000;
 
 /// Names that a message shows of a long list.
@@ -37,8 +40,8 @@ const SHOWN: usize = 8;
 pub(crate) enum Owner {
     /// A folder of the user, who can rename what is ambiguous.
     Folder,
-    /// A repository of the hub, which holds other things too: tables are preferred, and files that say no split are
-    /// left out where others do.
+    /// A repository of the hub, which holds other things too: tables are preferred, and files that
+    /// say no split are left out where others do.
     Repository,
 }
 
@@ -53,8 +56,8 @@ pub(crate) struct Planned {
 /// Which files of a folder are read for which split. A single file is a plan of one.
 ///
 /// # Errors
-/// If the folder cannot be read, has no files of text or rows, or too many; or if it is not clear which file is for
-/// which split: the message shows what was found and says what to do.
+/// If the folder cannot be read, has no files of text or rows, or too many; or if it is not clear
+/// which file is for which split: the message shows what was found and says what to do.
 pub fn plan_folder(path: &Path) -> Result<FolderPlan, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     if !file::regular_or_folder(path).map_err(unreadable)?.is_dir() {
@@ -83,7 +86,8 @@ fn collect(
     let unreadable = |source| DataError::Read { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        // A name that is no text cannot be written into a plan; none of the endings that are read is in it.
+        // A name that is no text cannot be written into a plan; none of the endings that are read
+        // is in it.
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = format!("{prefix}{name}");
         let is_hidden = name.rsplit('/').next().unwrap_or_default().starts_with('.');
@@ -94,7 +98,8 @@ fn collect(
                 collect(&path, &format!("{name}/"), depth - 1, names)?;
             }
         } else if !is_hidden && Format::of_name(&name).is_some() {
-            // A pipe or a link that leads nowhere: what has the name of data is not left out without a word.
+            // A pipe or a link that leads nowhere: what has the name of data is not left out
+            // without a word.
             file::regular(&path, u64::MAX)
                 .map_err(|source| DataError::Read { path: path.clone(), source })?;
         }
@@ -174,8 +179,8 @@ impl Planning<'_> {
         DataError::AmbiguousFolder { place: self.place.to_owned(), found, advice }
     }
 
-    /// The files that decide which folder is read. A repository holds other things too, so that there those count that say
-    /// a split, and of them those of Parquet, where there are any.
+    /// The files that decide which folder is read. A repository holds other things too, so that
+    /// there those count that say a split, and of them those of Parquet, where there are any.
     fn deciding<'a>(&self, files: &[NamedFile<'a>], wanted: Option<&str>) -> Vec<NamedFile<'a>> {
         if self.owner == Owner::Folder || wanted.is_some() {
             return files.to_vec();
@@ -254,7 +259,8 @@ impl Planning<'_> {
         }
     }
 
-    /// Whether a file is of the format that is read: in a repository with tables of Parquet, that one.
+    /// Whether a file is of the format that is read: in a repository with tables of Parquet, that
+    /// one.
     fn format(&self, files: &[NamedFile<'_>]) -> impl Fn(&NamedFile<'_>) -> bool + use<> {
         let is_table = |file: &NamedFile<'_>| file.format == Format::Parquet;
         let has_tables = files.iter().any(|file| is_table(file) && file.split().is_some());

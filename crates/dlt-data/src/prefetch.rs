@@ -32,7 +32,8 @@ pub struct Prefetcher<T> {
 }
 
 impl<T: Send + 'static> Prefetcher<T> {
-    /// Begins; `make` is called until it gives `None`, at most `ahead` + 1 times more than was taken.
+    /// Begins; `make` is called until it gives `None`, at most `ahead` + 1 times more than was
+    /// taken.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -82,8 +83,8 @@ impl<T> Drop for Prefetcher<T> {
 pub struct Ready {
     /// The examples.
     pub batch: ExampleBatch,
-    /// Where the batches stand after this one: what a run that was trained on it goes on from, however many more were
-    /// made ready.
+    /// Where the batches stand after this one: what a run that was trained on it goes on from,
+    /// however many more were made ready.
     pub position: BatchPosition,
 }
 

@@ -15,7 +15,8 @@ const CONFIG_FILE: &str = "config.json";
 /// Its weights in one file.
 const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// Weights in one file, and the index of those in several, in the order in which transformers looks for them.
+/// Weights in one file, and the index of those in several, in the order in which transformers looks
+/// for them.
 const LAYOUTS: [(&str, &str); 2] = [
     (WEIGHTS_FILE, "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
@@ -38,14 +39,15 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors or else as torch writes them, in
-/// one file or several, and where they are there the files of its tokenizer and chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`.
-/// Of a commit that is here whole nothing is asked. A branch may have moved on, so that the hub is asked what it is; where
-/// it does not answer and all is here, that is used, with a warning.
+/// Fetches `OWNER/NAME[@REVISION]`: `config.json`, the weights as safetensors or else as torch
+/// writes them, in one file or several, and where they are there the files of its tokenizer and
+/// chat templates, `generation_config.json`, `preprocessor_config.json` and `spec.toml`. Of a
+/// commit that is here whole nothing is asked. A branch may have moved on, so that the hub is asked
+/// what it is; where it does not answer and all is here, that is used, with a warning.
 ///
 /// # Errors
-/// If the name is none, the repository lacks config or weights, the hub cannot be reached or misbehaves, or the disk
-/// does.
+/// If the name is none, the repository lacks config or weights, the hub cannot be reached or
+/// misbehaves, or the disk does.
 pub fn fetch_model(
     model: &str,
     hub: &HubConfig,

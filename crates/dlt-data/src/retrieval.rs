@@ -39,7 +39,8 @@ pub(crate) struct Retrieved {
 }
 
 impl Retrieval<'_> {
-    /// The files at the commit of the lock file; where there is none, at the revision, which is then locked.
+    /// The files at the commit of the lock file; where there is none, at the revision, which is
+    /// then locked.
     pub(crate) fn retrieve(&self, origin: &HubOrigin) -> Result<Retrieved, DataError> {
         match self.cache.and_then(|cache| Lock::read(cache, origin)) {
             Some(lock) => {
@@ -149,7 +150,8 @@ pub struct Fetched {
 /// Asks the hub what a name is now, fetches its files and writes the lock file into `cache`.
 ///
 /// # Errors
-/// If the name does not come from the hub, if the hub cannot be reached or misbehaves, or if the disk does.
+/// If the name does not come from the hub, if the hub cannot be reached or misbehaves, or if the
+/// disk does.
 pub fn fetch(
     source: &str,
     hub: &HubConfig,

@@ -31,7 +31,8 @@ impl<'a> Selected<'a> {
     }
 }
 
-/// Chooses by configuration and split. `parts` says how splits are made; without it that follows from what there is.
+/// Chooses by configuration and split. `parts` says how splits are made; without it that follows
+/// from what there is.
 pub(crate) fn select<'a>(
     repository: &str,
     listing: &'a Listing,

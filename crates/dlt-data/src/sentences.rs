@@ -1,4 +1,5 @@
-//! Sentences and pairs of them with their class: GLUE's tasks, from the hub or in their original files.
+//! Sentences and pairs of them with their class: GLUE's tasks, from the hub or in their original
+//! files.
 
 mod batch;
 mod glue;
@@ -28,7 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Classes that a task has at most. A larger number is a mistake, and a model would make an output for each below it.
+/// Classes that a task has at most. A larger number is a mistake, and a model would make an output
+/// for each below it.
 const MOST_CLASSES: u32 = 1_000_000;
 
 /// One sentence or two, and their class.
@@ -71,9 +73,9 @@ impl SentenceSplits {
     }
 }
 
-/// A task of the catalogue, as `glue/rte`, a folder of GLUE's original files: `train.tsv`, `dev.tsv` and, where
-/// it is there, `test.tsv`; or a table of texts and labels, or a folder of them. Of a spec this takes
-/// the source, the shares of a single table and how its rows are read.
+/// A task of the catalogue, as `glue/rte`, a folder of GLUE's original files: `train.tsv`,
+/// `dev.tsv` and, where it is there, `test.tsv`; or a table of texts and labels, or a folder of
+/// them. Of a spec this takes the source, the shares of a single table and how its rows are read.
 ///
 /// # Errors
 /// If the name is none, the hub or the disk misbehaves, or a row is not what it should be.
@@ -136,7 +138,8 @@ fn own(path: &Path, column: Option<&str>, data: &DataSpec) -> Result<SentenceSpl
 /// Train, validation and, where it is there, test.
 type OriginalFiles = (PathBuf, PathBuf, Option<PathBuf>);
 
-/// GLUE's files of a folder; nothing where it is a file, or a folder that has not both train and validation of them.
+/// GLUE's files of a folder; nothing where it is a file, or a folder that has not both train and
+/// validation of them.
 fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, DataError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {

@@ -35,8 +35,8 @@ const LONGEST_TEXT: u64 = 1 << 30;
 /// A text in three splits, none of which has been read yet.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// The rows that train, validation and test are taken from; the same ones where one text is cut. A split without
-    /// files is one that the data do not have.
+    /// The rows that train, validation and test are taken from; the same ones where one text is
+    /// cut. A split without files is one that the data do not have.
     rows: [Rows; 3],
     cut: Cut,
     /// SHA-256 of each file, in digits.
@@ -74,8 +74,8 @@ enum Cut {
 }
 
 impl Source {
-    /// Finds what a name means, fetching it where it comes from the hub and is not here. A single text is cut by
-    /// `fractions`.
+    /// Finds what a name means, fetching it where it comes from the hub and is not here. A single
+    /// text is cut by `fractions`.
     pub(crate) fn find(
         name: &str,
         fractions: [f64; 3],
@@ -103,7 +103,8 @@ impl Source {
                 // What is shipped has one name for three texts.
                 if let (None, Some(known)) = (file.shipped, examined.get(&file.path)) {
                     *file = known.clone();
-                    // Of Parquet a split reads its own rows alone, of other formats the whole file to count them.
+                    // Of Parquet a split reads its own rows alone, of other formats the whole file
+                    // to count them.
                     if matches!((self.cut, file.format), (Cut::Rows(_), Format::Parquet)) {
                         file.findings = Arc::default();
                     }
@@ -184,7 +185,8 @@ impl Source {
         self.most_bytes = most_bytes;
     }
 
-    /// Whether its rows are documents: those of tables are, but those of the catalogue's are lines and sentences.
+    /// Whether its rows are documents: those of tables are, but those of the catalogue's are lines
+    /// and sentences.
     pub(crate) fn has_documents(&self) -> bool {
         !self.is_catalogue && self.rows[0].files.iter().any(|file| file.format != Format::Text)
     }
@@ -201,8 +203,8 @@ impl Source {
         self.extent = OnceLock::new();
     }
 
-    /// Takes a text as it is, uncut, or one split of it. Where names say the splits, one has to be asked for: together
-    /// they are no text.
+    /// Takes a text as it is, uncut, or one split of it. Where names say the splits, one has to be
+    /// asked for: together they are no text.
     pub(crate) fn take(&mut self, name: &str, split: Option<Split>) -> Result<Split, DataError> {
         match (self.cut, split) {
             (Cut::Fractions(_), None) => {
@@ -277,7 +279,8 @@ impl Source {
         })
     }
 
-    /// What tells the text of a split from every other: the content of its files and how it is taken from them.
+    /// What tells the text of a split from every other: the content of its files and how it is
+    /// taken from them.
     pub(crate) fn identity(&self, split: Split) -> [u8; 32] {
         let rows = &self.rows[split as usize];
         let taken = match self.cut {
@@ -417,7 +420,8 @@ impl Source {
         })
     }
 
-    /// The characters of each split, where a text is cut by fractions. The text is read once to count them.
+    /// The characters of each split, where a text is cut by fractions. The text is read once to
+    /// count them.
     fn ranges(&self, fractions: [f64; 3]) -> Result<[Range<u64>; 3], DataError> {
         let Extent { characters, .. } = self.extent()?;
         let [validation, test] = cut_by_fractions(characters, fractions)?;

@@ -63,8 +63,8 @@ impl fmt::Display for Split {
 /// By how much the sum of the fractions may miss 1: they are written as decimals.
 const SUM_TOLERANCE: f64 = 1e-6;
 
-/// Where validation and test begin, in characters, when a text of so many is cut at these fractions: contiguous, in
-/// this order, no overlap (as the published cut of tiny Shakespeare).
+/// Where validation and test begin, in characters, when a text of so many is cut at these
+/// fractions: contiguous, in this order, no overlap (as the published cut of tiny Shakespeare).
 pub(crate) fn cut_by_fractions(
     characters: u64,
     fractions: [f64; 3],

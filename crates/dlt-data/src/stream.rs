@@ -144,8 +144,9 @@ impl TokenSplits {
 pub struct Provenance {
     /// Name of a data set, or path, as it was asked for.
     pub source: String,
-    /// SHA-256 of its files, one after the other; of a shipped corpus, of its text: train, validation and test. Where
-    /// it comes from the hub, of the names of its files and their checksums.
+    /// SHA-256 of its files, one after the other; of a shipped corpus, of its text: train,
+    /// validation and test. Where it comes from the hub, of the names of its files and their
+    /// checksums.
     pub sha256: String,
     /// The commit that was read, where it comes from the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,7 +154,8 @@ pub struct Provenance {
     /// The column of its tables that the text is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<TextColumn>,
-    /// Rows without text that were met when the tokens were made, by this process or by the one that cached them.
+    /// Rows without text that were met when the tokens were made, by this process or by the one
+    /// that cached them.
     #[serde(default)]
     pub bad_rows: BadRows,
     /// Which file went to which split, where there are several.
@@ -162,7 +164,8 @@ pub struct Provenance {
     /// What was put between two documents, of a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
-    /// What each class is called, in the order of their numbers; empty where there are none, or only numbers.
+    /// What each class is called, in the order of their numbers; empty where there are none, or
+    /// only numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
     /// Identity of the tokenizer.

@@ -1,7 +1,7 @@
 //! Token ids that stay in a file, and are read where they are needed.
 //!
-//! The file is read and not mapped: one that is cut while a run reads it is then an error with a message, and not the
-//! end of the process by a signal.
+//! The file is read and not mapped: one that is cut while a run reads it is then an error with a
+//! message, and not the end of the process by a signal.
 
 use crate::error::DataError;
 use std::{
@@ -33,7 +33,8 @@ impl TokenFile {
         self.tokens
     }
 
-    /// Reads the tokens from `start` on. What is asked for has to be within the file's number of tokens.
+    /// Reads the tokens from `start` on. What is asked for has to be within the file's number of
+    /// tokens.
     pub(crate) fn read(&self, start: usize, ids: &mut [u32]) -> Result<(), DataError> {
         let mut bytes = vec![0; size_of_val(ids)];
         let offset = self.offset + (start * size_of::<u32>()) as u64;

@@ -1,4 +1,5 @@
-//! Text to token ids and back: GPT-2's tokenizer, single bytes, or one read from a `tokenizer.json`.
+//! Text to token ids and back: GPT-2's tokenizer, single bytes, or one read from a
+//! `tokenizer.json`.
 
 mod bytes;
 mod chunks;
@@ -41,7 +42,8 @@ use std::{
 /// Name and identity of the built-in tokenizer of GPT-2.
 pub const GPT2: &str = "gpt2";
 
-/// Name and identity of the built-in tokenizer whose tokens are the 256 bytes, and `<|endoftext|>` after them.
+/// Name and identity of the built-in tokenizer whose tokens are the 256 bytes, and `<|endoftext|>`
+/// after them.
 pub const BYTES: &str = "bytes";
 
 /// The file of a model that holds its tokenizer.
@@ -67,8 +69,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// GPT-2's byte-level BPE of 50,257 tokens, from merge ranks that are built in: no file, no network. It is built
-    /// once in a process.
+    /// GPT-2's byte-level BPE of 50,257 tokens, from merge ranks that are built in: no file, no
+    /// network. It is built once in a process.
     ///
     /// # Errors
     /// If the built-in ranks are not those of a byte-pair encoding.
@@ -78,20 +80,23 @@ impl Tokenizer {
         built.clone().map_err(|reason| DataError::BadTokenizer { name: GPT2.to_owned(), reason })
     }
 
-    /// The tokenizer of a `tokenizer.json`, or of a folder that has one or the files from before it. Truncation, padding
-    /// and the tokens that a template adds are left out: a text becomes its tokens and nothing else. What ends a text is
-    /// read in the files next to a `tokenizer.json`: `generation_config.json`, `config.json`, `tokenizer_config.json` and
+    /// The tokenizer of a `tokenizer.json`, or of a folder that has one or the files from before
+    /// it. Truncation, padding and the tokens that a template adds are left out: a text becomes its
+    /// tokens and nothing else. What ends a text is read in the files next to a `tokenizer.json`:
+    /// `generation_config.json`, `config.json`, `tokenizer_config.json` and
     /// `special_tokens_map.json`.
     ///
     /// # Errors
-    /// If the file cannot be read, is larger than 128 MiB, is no tokenizer, or one that cannot be used safely: ids of
-    /// 2^22 and more or far apart, two tokens with one id, parts that are nested more than 8 deep, that lengthen a text
-    /// more than 64 times, that give up on long texts, or that take more than a minute for a few lines.
+    /// If the file cannot be read, is larger than 128 MiB, is no tokenizer, or one that cannot be
+    /// used safely: ids of 2^22 and more or far apart, two tokens with one id, parts that are
+    /// nested more than 8 deep, that lengthen a text more than 64 times, that give up on long
+    /// texts, or that take more than a minute for a few lines.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         TokenizerSource::read(path)?.open()
     }
 
-    /// One token for each byte, and one that ends a text: 257 tokens, ids 0 to 255 are the bytes themselves.
+    /// One token for each byte, and one that ends a text: 257 tokens, ids 0 to 255 are the bytes
+    /// themselves.
     ///
     /// # Errors
     /// None; it is built like the others.
@@ -116,8 +121,8 @@ impl Tokenizer {
         TokenizerSource::resolve(name, None, &|_| ())?.open()
     }
 
-    /// As [`Tokenizer::open`], and `hf:OWNER/NAME[@REVISION]`, the `tokenizer.json` of a model of the hub: the one in
-    /// the hub's cache where it is there, else fetched.
+    /// As [`Tokenizer::open`], and `hf:OWNER/NAME[@REVISION]`, the `tokenizer.json` of a model of
+    /// the hub: the one in the hub's cache where it is there, else fetched.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], or if the hub cannot be reached or misbehaves.
@@ -125,8 +130,8 @@ impl Tokenizer {
         TokenizerSource::resolve(name, Some(hub), on)?.open()
     }
 
-    /// Token ids of a text, as those of a text that is trained on. Where the text spells out one of the tokenizer's added tokens, as `<|endoftext|>`, it
-    /// becomes that token.
+    /// Token ids of a text, as those of a text that is trained on. Where the text spells out one of
+    /// the tokenizer's added tokens, as `<|endoftext|>`, it becomes that token.
     ///
     /// # Errors
     /// If the tokenizer refuses the text.
@@ -214,8 +219,8 @@ impl Tokenizer {
         self.special.ends.first().copied()
     }
 
-    /// The tokens that begin, end and fill up a text: those that the files next to it name, else those of the usual
-    /// spellings: `<|endoftext|>`, `</s>`, `<eos>`, `[SEP]` for the end.
+    /// The tokens that begin, end and fill up a text: those that the files next to it name, else
+    /// those of the usual spellings: `<|endoftext|>`, `</s>`, `<eos>`, `[SEP]` for the end.
     #[must_use]
     pub fn special(&self) -> &SpecialTokens {
         &self.special
@@ -227,7 +232,8 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// What a person should know of it: settings of its file that are not used, text that it cannot write.
+    /// What a person should know of it: settings of its file that are not used, text that it cannot
+    /// write.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes

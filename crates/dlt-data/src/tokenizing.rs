@@ -1,7 +1,9 @@
-//! From the pieces of a text to its tokens on disk, on all cores, in memory that does not grow with the text.
+//! From the pieces of a text to its tokens on disk, on all cores, in memory that does not grow with
+//! the text.
 //!
-//! One thread reads and cuts the text into chunks; the others encode them; the calling thread writes the tokens down in
-//! the order of the text. What has been read and not yet written is bounded: a new chunk waits until an old one is done.
+//! One thread reads and cuts the text into chunks; the others encode them; the calling thread
+//! writes the tokens down in the order of the text. What has been read and not yet written is
+//! bounded: a new chunk waits until an old one is done.
 
 use crate::{
     blocks::{Grouping, Shards},
@@ -59,8 +61,8 @@ struct Read {
 }
 
 impl Work<'_> {
-    /// Tokenizes, handing the tokens to `write` in their order and the bytes that are done to `done`. An error of
-    /// `write` ends the work and is given back as it is.
+    /// Tokenizes, handing the tokens to `write` in their order and the bytes that are done to
+    /// `done`. An error of `write` ends the work and is given back as it is.
     pub(crate) fn run<E: From<DataError>>(
         &self,
         write: &mut dyn FnMut(&[u32]) -> Result<(), E>,

@@ -14,10 +14,10 @@ use dlt_spec::{record::Boundary, spec::Pipeline};
 /// Bytes that are looked at on either side of a place where two splits meet.
 const SEAM: usize = 1 << 16;
 
-/// Tokens of the whole text, train, validation and test without a cut in between. It is not always the sum of the
-/// splits: where they meet, two tokens may be one. `None` where that cannot be told without tokenizing it all again: with
-/// a tokenizer that is not cut as GPT-2's is, or in text without blanks; for documents that a token ends; and for blocks,
-/// which drop some of it.
+/// Tokens of the whole text, train, validation and test without a cut in between. It is not always
+/// the sum of the splits: where they meet, two tokens may be one. `None` where that cannot be told
+/// without tokenizing it all again: with a tokenizer that is not cut as GPT-2's is, or in text
+/// without blanks; for documents that a token ends; and for blocks, which drop some of it.
 ///
 /// # Errors
 /// If the text cannot be read.

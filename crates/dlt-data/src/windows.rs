@@ -23,13 +23,14 @@ pub struct Windows {
 enum Cut {
     /// Window i is tokens `i T ..= (i + 1) T`: inputs are the first T of them, targets the last.
     Stream,
-    /// Window i is block i of T - 1 tokens; inputs are BOS and the block, targets the block and EOS.
+    /// Window i is block i of T - 1 tokens; inputs are BOS and the block, targets the block and
+    /// EOS.
     Blocks { eos: u32 },
 }
 
 impl Windows {
-    /// Windows that overlap by one token, so that every token but the first is predicted once. A remainder that does
-    /// not fill a window is [`Windows::tail`].
+    /// Windows that overlap by one token, so that every token but the first is predicted once. A
+    /// remainder that does not fill a window is [`Windows::tail`].
     ///
     /// # Errors
     /// If the context is 0.
@@ -128,8 +129,8 @@ impl Windows {
         Ok(Self { count, ..self.clone() })
     }
 
-    /// The tokens of the text that a range of windows predicts (without EOS): what a unigram model would be fitted
-    /// to, and whose bytes count for bits per byte.
+    /// The tokens of the text that a range of windows predicts (without EOS): what a unigram model
+    /// would be fitted to, and whose bytes count for bits per byte.
     ///
     /// # Errors
     /// If the range ends beyond the last window, or the tokens cannot be read.
@@ -143,8 +144,9 @@ impl Windows {
         self.ids(from, to)
     }
 
-    /// Inputs and targets of what is left after the last whole window, fewer than T of each; `None` if nothing is
-    /// left, if these are only the [first](Windows::first) windows, or for blocks, whose remainder is dropped.
+    /// Inputs and targets of what is left after the last whole window, fewer than T of each; `None`
+    /// if nothing is left, if these are only the [first](Windows::first) windows, or for blocks,
+    /// whose remainder is dropped.
     ///
     /// # Errors
     /// If the tokens cannot be read.

@@ -1,4 +1,5 @@
-//! Serves the catalogue until its standard input ends, for trying another client against it by hand:
+//! Serves the catalogue until its standard input ends, for trying another client against it by
+//! hand:
 //!
 //! ```sh
 //! cargo run -p dlt-hub-stand-in --example serve

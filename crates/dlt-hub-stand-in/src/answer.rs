@@ -127,7 +127,8 @@ impl Answer {
         headers.push(("X-Linked-Etag", format!("\"{tag}\"")));
         headers.push(("X-Linked-Size", size.to_string()));
         if fault != Some(Fault::NoLocation) {
-            // Another host, which must not see the token; the query is as secret as the hub's signed addresses.
+            // Another host, which must not see the token; the query is as secret as the hub's
+            // signed addresses.
             let server = match &fault {
                 Some(Fault::Elsewhere { server }) => server.clone(),
                 _ => format!("http://localhost:{}", address.port()),

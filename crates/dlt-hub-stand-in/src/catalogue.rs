@@ -9,8 +9,9 @@ use crate::{
 /// Rows of one row group: small, so that every file has several.
 const GROUP: usize = 37;
 
-/// Every repository of the catalogue, with so many rows in each train split and a quarter of them in the others.
-/// The content is made by rule, differs between splits and data sets, and is the same every time.
+/// Every repository of the catalogue, with so many rows in each train split and a quarter of them
+/// in the others. The content is made by rule, differs between splits and data sets, and is the
+/// same every time.
 #[must_use]
 pub fn catalogue(rows: usize) -> Vec<Repository> {
     vec![

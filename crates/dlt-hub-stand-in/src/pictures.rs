@@ -13,7 +13,8 @@ pub fn png(width: u32, height: u32, rgb: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A record of CIFAR-10's binary files: the label, then all red, all green and all blue bytes of 32 x 32 pixels.
+/// A record of CIFAR-10's binary files: the label, then all red, all green and all blue bytes of 32
+/// x 32 pixels.
 #[must_use]
 pub fn cifar_record(label: u8, rgb: &[u8]) -> Vec<u8> {
     let channel = |offset: usize| rgb.iter().skip(offset).step_by(3).copied();

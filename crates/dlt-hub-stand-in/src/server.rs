@@ -84,7 +84,8 @@ impl StandIn {
         repositories.push(repository);
     }
 
-    /// Misbehaves at the next so many requests of a place; faults of one place happen in the order of the calls.
+    /// Misbehaves at the next so many requests of a place; faults of one place happen in the order
+    /// of the calls.
     pub fn misbehave(&self, place: Place, times: usize, fault: Fault) {
         self.shared.lock().faults.push(Planned { place, fault, left: times });
     }

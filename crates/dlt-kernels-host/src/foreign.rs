@@ -56,10 +56,10 @@ pub(crate) fn launch(
     let name = CString::new(kernel).map_err(|_| LaunchError::Name { name: kernel.to_owned() })?;
     let raw: Vec<Raw> = arguments.iter_mut().map(Raw::of).collect();
     let mut fault: [c_char; FAULT_ROOM] = [0; FAULT_ROOM];
-    // SAFETY: name and fault are buffers of the lengths that are given, and each argument's memory is borrowed, for
-    // writing where it says so, until the call returns. The C++ side checks the type of each argument and every index
-    // against its count before it touches the memory, writes only where `writable` is set, keeps no pointer, and lets
-    // no exception out.
+    // SAFETY: name and fault are buffers of the lengths that are given, and each argument's memory
+    // is borrowed, for writing where it says so, until the call returns. The C++ side checks the
+    // type of each argument and every index against its count before it touches the memory, writes
+    // only where `writable` is set, keeps no pointer, and lets no exception out.
     let fault = unsafe {
         dlt_kernels_host_launch(
             name.as_ptr(),

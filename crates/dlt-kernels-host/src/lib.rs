@@ -1,7 +1,9 @@
-//! The CUDA kernels of `dlt-kernels`, built by a C++ compiler for the CPU: for tests, which have no GPU.
+//! The CUDA kernels of `dlt-kernels`, built by a C++ compiler for the CPU: for tests, which have no
+//! GPU.
 //!
-//! The blocks of a grid run one after the other, and the threads of a block take turns in each phase of the kernel.
-//! Every access to memory is checked, so a launch of whatever arguments is refused where it leaves its memory.
+//! The blocks of a grid run one after the other, and the threads of a block take turns in each
+//! phase of the kernel. Every access to memory is checked, so a launch of whatever arguments is
+//! refused where it leaves its memory.
 
 mod foreign;
 
@@ -48,7 +50,8 @@ pub enum Argument<'a> {
     U64(u64),
 }
 
-/// In which order blocks and threads take turns. A GPU promises none: a result that depends on it is a race.
+/// In which order blocks and threads take turns. A GPU promises none: a result that depends on it
+/// is a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The first block and the first thread first.
@@ -80,8 +83,8 @@ pub enum LaunchError {
 /// Runs a kernel over a grid of `blocks` blocks of `threads` threads.
 ///
 /// # Errors
-/// When there is no such kernel, its parameters are others, CUDA would not take the grid, or an access leaves its
-/// memory.
+/// When there is no such kernel, its parameters are others, CUDA would not take the grid, or an
+/// access leaves its memory.
 pub fn launch(
     kernel: &str,
     blocks: [u32; 2],

@@ -1,9 +1,11 @@
-//! Milliseconds of each kernel, fused and composed, beside its floor: `cargo run --release --example kernel_times`.
+//! Milliseconds of each kernel, fused and composed, beside its floor:
+//! `cargo run --release --example kernel_times`.
 //!
-//! Every row is one pass of one kernel. The floor is the larger of its matrix operations at the matrix rate and its
-//! bytes at the copy rate, both measured in this process: what no implementation on this machine goes below. Bytes
-//! are those that have to move: each input read once, each result written once, and what the forward pass leaves for
-//! the backward pass. With `--json` each row is a line of JSON, after a first line with the rates.
+//! Every row is one pass of one kernel. The floor is the larger of its matrix operations at the
+//! matrix rate and its bytes at the copy rate, both measured in this process: what no
+//! implementation on this machine goes below. Bytes are those that have to move: each input read
+//! once, each result written once, and what the forward pass leaves for the backward pass. With
+//! `--json` each row is a line of JSON, after a first line with the rates.
 #![allow(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
@@ -99,7 +101,8 @@ fn attention(bench: &Bench) -> Result<()> {
             Mask::Causal => TOKENS * (TOKENS + 1) / 2,
             Mask::Full => TOKENS * TOKENS,
         };
-        // Of every pair: its score, and its share of the value. Backward the score again, and four gradients.
+        // Of every pair: its score, and its share of the value. Backward the score again, and four
+        // gradients.
         let product = 2.0 * (BATCH * pairs * WIDTH) as f64;
         let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
         let attention = Attention { dropout, ..Attention::new(HEADS, mask) };
@@ -172,8 +175,8 @@ struct Cost {
     movement: Movement,
 }
 
-/// How bytes move. A processor fetches the lines of a fresh buffer before it writes them, those that it has read it
-/// need not: an update in place is faster than a copy of as many bytes.
+/// How bytes move. A processor fetches the lines of a fresh buffer before it writes them, those
+/// that it has read it need not: an update in place is faster than a copy of as many bytes.
 #[derive(Clone, Copy)]
 enum Movement {
     Copied,
@@ -203,7 +206,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// A row for the forward pass and one for the backward pass, whose gradient of the result is all ones.
+    /// A row for the forward pass and one for the backward pass, whose gradient of the result is
+    /// all ones.
     fn differentiable(
         &self,
         name: &str,
@@ -306,7 +310,8 @@ impl Bench {
     }
 }
 
-/// Operations a second of candle's matrix product: the best of shapes between a square and one layer's.
+/// Operations a second of candle's matrix product: the best of shapes between a square and one
+/// layer's.
 fn matrix_rate() -> Result<f64> {
     let mut best = 0.0_f64;
     for (rows, inner, columns) in [(2048, 2048, 2048), (4096, 1024, 1024), (ROWS, WIDTH, 4 * WIDTH)]
@@ -320,8 +325,8 @@ fn matrix_rate() -> Result<f64> {
     Ok(best)
 }
 
-/// How long all threads take to move so many bytes, half of them read and half written. Measured at that very size,
-/// because what fits in a cache moves faster than what does not.
+/// How long all threads take to move so many bytes, half of them read and half written. Measured at
+/// that very size, because what fits in a cache moves faster than what does not.
 fn move_ms(bytes: usize, movement: Movement) -> f64 {
     const PIECE: usize = 16_384;
     let count = (bytes / 2 / FLOAT).max(1);

@@ -31,12 +31,13 @@ pub enum Mask {
 pub struct Attention<'a> {
     /// Query heads: H.
     pub heads: usize,
-    /// Heads of keys, and as many of values: G, which divides H. Query head `h` uses key head `h / (H / G)`.
+    /// Heads of keys, and as many of values: G, which divides H. Query head `h` uses key head
+    /// `h / (H / G)`.
     pub key_heads: usize,
     /// Which positions a token attends to.
     pub mask: Mask,
-    /// How many tokens of each window are real, 1 to T: nobody attends to those behind. Their own rows of the result
-    /// hold what they see of the real ones.
+    /// How many tokens of each window are real, 1 to T: nobody attends to those behind. Their own
+    /// rows of the result hold what they see of the real ones.
     pub lengths: Option<&'a [usize]>,
     /// Dropout of the probabilities.
     pub dropout: Option<Dropout>,
@@ -71,16 +72,17 @@ impl Attention<'_> {
 impl Kernels {
     /// `softmax(q kᵀ / sqrt(D)) v` for each head.
     ///
-    /// The fused path keeps one log-sum-exp for each row and computes the probabilities again in the backward pass:
-    /// no T x T matrix for all heads exists at any time. Element (b, h, i, j) of the probabilities takes number
-    /// `((b H + h) T + i) T + j` of the dropout stream.
+    /// The fused path keeps one log-sum-exp for each row and computes the probabilities again in
+    /// the backward pass: no T x T matrix for all heads exists at any time. Element (b, h, i, j) of
+    /// the probabilities takes number `((b H + h) T + i) T + j` of the dropout stream.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (B, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of `H + 2G`, or G does not divide H, or
-    /// there is not one length of 1 to T for each window, or the dropout probability is not in [0, 1).
+    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of `H + 2G`, or G does
+    /// not divide H, or there is not one length of 1 to T for each window, or the dropout
+    /// probability is not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
         let heads = Heads::new(qkv, attention)?;
         match self.path(&[qkv], &[]) {
@@ -102,10 +104,12 @@ impl Kernels {
         }
     }
 
-    /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`] asks for.
+    /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`]
+    /// asks for.
     ///
     /// # Shapes
-    /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where `qkv` is bf16.
+    /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where
+    /// `qkv` is bf16.
     ///
     /// # Errors
     /// As [`Kernels::attention`].
@@ -138,11 +142,12 @@ impl Kernels {
         })
     }
 
-    /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums` are what
-    /// [`Kernels::attention_and_sums`] gave for the same arguments.
+    /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums`
+    /// are what [`Kernels::attention_and_sums`] gave for the same arguments.
     ///
     /// # Shapes
-    /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the shape of `qkv`.
+    /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the
+    /// shape of `qkv`.
     ///
     /// # Errors
     /// As [`Kernels::attention`], and when another shape does not fit.

@@ -1,4 +1,5 @@
-//! Which implementation computes an operation: the only place of the crate that decides by device and dtype.
+//! Which implementation computes an operation: the only place of the crate that decides by device
+//! and dtype.
 
 use crate::Kernels;
 use candle_core::{DType, DeviceLocation, Tensor};
@@ -12,13 +13,14 @@ pub(crate) enum Path {
     Cuda,
     /// candle's own operations.
     Composed,
-    /// One of the others in f32, on activations of bf16 that are widened before and results that are rounded after.
+    /// One of the others in f32, on activations of bf16 that are widened before and results that
+    /// are rounded after.
     Widened,
 }
 
 impl Kernels {
-    /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and activations all f32 or
-    /// all bf16. Elsewhere, such activations of bf16 are widened.
+    /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and
+    /// activations all f32 or all bf16. Elsewhere, such activations of bf16 are widened.
     pub(crate) fn path(self, activations: &[&Tensor], weights: &[&Tensor]) -> Path {
         let places = |tensors: &[&Tensor]| {
             tensors.iter().map(|tensor| Place::of(tensor)).collect::<Vec<_>>()

@@ -1,5 +1,5 @@
-//! The definition of every operation in candle's own operations: the reference of the tests, and the path on other
-//! devices and dtypes.
+//! The definition of every operation in candle's own operations: the reference of the tests, and
+//! the path on other devices and dtypes.
 
 mod attention;
 

@@ -1,7 +1,8 @@
 //! The kernels of `cuda/`: what is launched, over how many blocks, on which memory.
 //!
-//! What is here knows a [`Machine`] and no GPU, so tests run all of it on a build of the same sources for the CPU.
-//! Where a matrix product is needed it is candle's, which is cuBLAS on such a device.
+//! What is here knows a [`Machine`] and no GPU, so tests run all of it on a build of the same
+//! sources for the CPU. Where a matrix product is needed it is candle's, which is cuBLAS on such a
+//! device.
 
 mod attention;
 mod elementwise;
@@ -44,8 +45,8 @@ pub trait Machine {
     /// When the device has no such memory.
     fn fresh(&self, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor>;
 
-    /// Runs `launch` on contiguous tensors, of which none that is written shares its storage with another one: its
-    /// parameters are `memory`, then the launch's numbers.
+    /// Runs `launch` on contiguous tensors, of which none that is written shares its storage with
+    /// another one: its parameters are `memory`, then the launch's numbers.
     ///
     /// # Errors
     /// When the machine cannot.

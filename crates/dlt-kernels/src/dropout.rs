@@ -1,4 +1,5 @@
-//! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is never stored.
+//! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is
+//! never stored.
 
 use crate::choice::Path;
 #[cfg(feature = "cuda")]
@@ -15,7 +16,8 @@ use rayon::prelude::*;
 /// One use of the dropout stream: element `i` of a tensor takes number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// Chance that an element becomes zero, in [0, 1). What is kept is divided by `1 - probability`.
+    /// Chance that an element becomes zero, in [0, 1). What is kept is divided by
+    /// `1 - probability`.
     pub probability: f32,
     /// Which stream.
     pub seed: u64,
@@ -162,7 +164,8 @@ fn hash(low: u32, first: u32, second: u32) -> u32 {
     mix(mix(low ^ first).wrapping_add(second))
 }
 
-/// A bijective 32-bit mixer: every output bit depends on every input bit, in five operations that vectorise.
+/// A bijective 32-bit mixer: every output bit depends on every input bit, in five operations that
+/// vectorise.
 #[inline(always)]
 fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 impl Kernels {
     /// Row `id` of the table for each id.
     ///
-    /// Both paths are candle's `index_select`: it copies as fast as memory goes, and in autograd a kernel of our own
-    /// would only add one more gradient of the whole table. What costs is that gradient; where autograd can be left
-    /// out, [`Kernels::embedding_gradient`] makes none.
+    /// Both paths are candle's `index_select`: it copies as fast as memory goes, and in autograd a
+    /// kernel of our own would only add one more gradient of the whole table. What costs is that
+    /// gradient; where autograd can be left out, [`Kernels::embedding_gradient`] makes none.
     ///
     /// # Shapes
     /// `table` (V, C), `ids` u32 of any non-empty shape; returns (ids..., C).
@@ -24,14 +24,16 @@ impl Kernels {
         composed::embedding(table, ids)
     }
 
-    /// Adds the gradient of [`Kernels::embedding`] with respect to its table to `table_into`, in place: only the rows
-    /// that were read are touched, where autograd makes a gradient of the whole table.
+    /// Adds the gradient of [`Kernels::embedding`] with respect to its table to `table_into`, in
+    /// place: only the rows that were read are touched, where autograd makes a gradient of the
+    /// whole table.
     ///
     /// # Shapes
     /// `table_into` (V, C), contiguous; `ids` u32 of any non-empty shape; `gradient` (ids..., C).
     ///
     /// # Errors
-    /// As [`Kernels::embedding`], and when `gradient` has another shape or shares memory with `table_into`.
+    /// As [`Kernels::embedding`], and when `gradient` has another shape or shares memory with
+    /// `table_into`.
     pub fn embedding_gradient(
         self,
         table_into: &Tensor,

@@ -11,7 +11,8 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
-    /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`; each row holds the gate, then what it lets through.
+    /// `silu(gate) · up`, with `silu(z) = z / (1 + exp(-z))`; each row holds the gate, then what it
+    /// lets through.
     ///
     /// # Shapes
     /// `x` (..., 2F); returns (..., F).
@@ -37,7 +38,8 @@ impl Kernels {
     /// `x` (..., 2F), `gradient` (..., F); returns (..., 2F).
     ///
     /// # Errors
-    /// When `x` is empty or a scalar, its last dimension is odd, or the shape of the gradient does not fit.
+    /// When `x` is empty or a scalar, its last dimension is odd, or the shape of the gradient does
+    /// not fit.
     pub fn swiglu_gradient(self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let half = half_width("swiglu_gradient", x)?;
         let expected = halved(x.dims(), half);
@@ -148,8 +150,8 @@ fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
     );
 }
 
-/// `1 / (1 + exp(-z))` and its derivative. The exponential is that of `-|z|`, so nothing overflows and neither tail
-/// loses digits.
+/// `1 / (1 + exp(-z))` and its derivative. The exponential is that of `-|z|`, so nothing overflows
+/// and neither tail loses digits.
 #[inline(always)]
 fn logistic(z: f32) -> (f32, f32) {
     let e = exp(-z.abs());

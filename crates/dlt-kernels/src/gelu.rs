@@ -133,8 +133,8 @@ impl Gelu {
     }
 }
 
-/// `(1 + tanh(u)) / 2` and its derivative by `x`, with `u = sqrt(2/pi) · (x + 0.044715 x³)`. Written as a logistic
-/// function of `-2|u|`, it loses no digits in either tail.
+/// `(1 + tanh(u)) / 2` and its derivative by `x`, with `u = sqrt(2/pi) · (x + 0.044715 x³)`.
+/// Written as a logistic function of `-2|u|`, it loses no digits in either tail.
 #[inline(always)]
 fn tanh_gate(x: f32) -> (f32, f32) {
     const TWICE_ROOT: f32 = 1.595_769;
@@ -154,7 +154,8 @@ fn tanh_gate(x: f32) -> (f32, f32) {
 fn normal(x: f32) -> (f32, f32) {
     const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
     const DENSITY: f32 = 0.398_942_3;
-    // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error 3e-8.
+    // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error
+    // 3e-8.
     let size = x.abs();
     let z = if size > 13.0 { 13.0 } else { size };
     let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);

@@ -32,12 +32,13 @@ impl std::error::Error for MissingLibrary {}
 
 /// Opens the GPU of this number with a stream of its own, which all threads of the process share.
 ///
-/// Work on it is ordered by that stream alone, without an event for each tensor, and the driver keeps what tensors
-/// leave behind for the next ones instead of returning it to the GPU whenever it has finished its work, as it would once
-/// a step.
+/// Work on it is ordered by that stream alone, without an event for each tensor, and the driver
+/// keeps what tensors leave behind for the next ones instead of returning it to the GPU whenever it
+/// has finished its work, as it would once a step.
 ///
 /// # Errors
-/// When there is no such GPU, [`load_libraries`] fails, or the program was built without the feature `cuda`.
+/// When there is no such GPU, [`load_libraries`] fails, or the program was built without the
+/// feature `cuda`.
 pub fn open(number: usize) -> Result<Device> {
     load_libraries().map_err(candle_core::Error::msg)?;
     let device = Device::new_cuda_with_stream(number)?;
@@ -46,13 +47,15 @@ pub fn open(number: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// Loads NVIDIA's driver and libraries, which a program that was built with CUDA starts without on Linux on x86-64.
-/// Elsewhere the system has loaded them with the program, and nothing is left to do.
+/// Loads NVIDIA's driver and libraries, which a program that was built with CUDA starts without on
+/// Linux on x86-64. Elsewhere the system has loaded them with the program, and nothing is left to
+/// do.
 ///
-/// Where one is missing, each call into the driver that candle makes is answered with an error, whoever asked for it:
-/// `Device::new_cuda` fails as with any driver that does not work. A program that calls functions of NVIDIA's besides,
-/// or has candle do so, with its random numbers on a GPU, say, is linked with their library again, and does not start
-/// without it. It takes the linker that rustc brings (LLD) to leave the libraries out.
+/// Where one is missing, each call into the driver that candle makes is answered with an error,
+/// whoever asked for it: `Device::new_cuda` fails as with any driver that does not work. A program
+/// that calls functions of NVIDIA's besides, or has candle do so, with its random numbers on a GPU,
+/// say, is linked with their library again, and does not start without it. It takes the linker that
+/// rustc brings (LLD) to leave the libraries out.
 ///
 /// # Errors
 /// [`MissingLibrary`] for the first that cannot be loaded.
@@ -92,11 +95,13 @@ mod driver {
     };
 
     pub(super) fn prepare(device: &CudaDevice) -> Result<()> {
-        // SAFETY: the device has just been opened, and nothing of it is used on another stream than its own.
+        // SAFETY: the device has just been opened, and nothing of it is used on another stream than
+        // its own.
         unsafe { device.disable_event_tracking() };
         let Some(pool) = pool(device)? else { return Ok(()) };
         let mut most = u64::MAX;
-        // SAFETY: the pool is the device's own, and this attribute is an unsigned number of 64 bits.
+        // SAFETY: the pool is the device's own, and this attribute is an unsigned number of 64
+        // bits.
         unsafe {
             mem_pool::set_attribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut most).cast())
         }
@@ -124,7 +129,8 @@ mod driver {
 
     fn number(pool: CUmemoryPool, attribute: CUmemPool_attribute) -> Result<u64> {
         let mut value = 0u64;
-        // SAFETY: the pool is the device's own, and both attributes that are asked for are unsigned numbers of 64 bits.
+        // SAFETY: the pool is the device's own, and both attributes that are asked for are unsigned
+        // numbers of 64 bits.
         unsafe { mem_pool::get_attribute(pool, attribute, (&raw mut value).cast()) }.w()?;
         Ok(value)
     }

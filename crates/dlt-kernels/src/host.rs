@@ -54,8 +54,8 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> 
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for several tensors, after
-/// [`expect_apart`].
+/// Calls `write` with the elements of a contiguous tensor, to change in place. Nest calls for
+/// several tensors, after [`expect_apart`].
 pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
     if !tensor.device().is_cpu() {
         unreachable_memory(tensor)?;
@@ -68,8 +68,8 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
     }
 }
 
-/// Refuses to run where everything is to be composed, as on another device: code that is for main memory alone has
-/// come where it must not.
+/// Refuses to run where everything is to be composed, as on another device: code that is for main
+/// memory alone has come where it must not.
 fn expect_fused() -> Result<()> {
     if cfg!(feature = "composed") {
         bail!(
@@ -111,7 +111,8 @@ pub(crate) fn add_or_set(into: &mut Option<Tensor>, term: Tensor) -> Result<()> 
     Ok(())
 }
 
-/// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is taken once.
+/// Refuses `written` when it shares its storage with one of `others`: the lock of a storage is
+/// taken once.
 pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Result<()> {
     // Views of one storage, wherever that is, share the lock around it.
     let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);

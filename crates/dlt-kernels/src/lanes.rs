@@ -1,7 +1,7 @@
 //! Vector loops in plain Rust: compiled for each instruction set, chosen at run time.
 //!
-//! Every loop gives the same bits under every instruction set: multiply-adds are fused everywhere, and a reduction
-//! always has [`LANES`] partial results that are combined in one order.
+//! Every loop gives the same bits under every instruction set: multiply-adds are fused everywhere,
+//! and a reduction always has [`LANES`] partial results that are combined in one order.
 
 use pulp::{Arch, WithSimd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +17,15 @@ pub fn set_portable(portable: bool) {
     PORTABLE.store(portable, Ordering::Relaxed);
 }
 
-/// Runs `body` compiled for the best instruction set of this machine. What `body` calls must be inlined into it.
+/// Runs `body` compiled for the best instruction set of this machine. What `body` calls must be
+/// inlined into it.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     dispatch(body)
 }
 
-/// Runs `body` with the vectors of the best instruction set of this machine, for loops that the compiler does not
-/// vectorise by itself.
+/// Runs `body` with the vectors of the best instruction set of this machine, for loops that the
+/// compiler does not vectorise by itself.
 #[inline(always)]
 pub(crate) fn dispatch<B: WithSimd>(body: B) -> B::Output {
     let arch = if PORTABLE.load(Ordering::Relaxed) { Arch::Scalar } else { Arch::new() };
@@ -116,8 +117,8 @@ pub(crate) fn fold<const N: usize>(lanes: [f32; N]) -> f32 {
     lanes[0]
 }
 
-/// `exp(x)` to about one unit in the last place for `x` up to 88; zero below -87, where the result would not be
-/// a normal number; NaN stays NaN.
+/// `exp(x)` to about one unit in the last place for `x` up to 88; zero below -87, where the result
+/// would not be a normal number; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding this rounds to an integer, which then sits in the low bits.

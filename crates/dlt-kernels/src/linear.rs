@@ -16,7 +16,8 @@ use std::sync::OnceLock;
 impl Kernels {
     /// `x · weightᵀ + bias` over the last dimension.
     ///
-    /// The gradient of a weight (or of `x`, or of the bias) that is not tracked is not computed by the fused path.
+    /// The gradient of a weight (or of `x`, or of the bias) that is not tracked is not computed by
+    /// the fused path.
     ///
     /// # Shapes
     /// `x` (..., in), `weight` (out, in), `bias` (out); returns (..., out).
@@ -36,7 +37,8 @@ impl Kernels {
         }
     }
 
-    /// [`Kernels::linear`] followed by [`Kernels::gelu`]. The fused path reads and writes the result once less.
+    /// [`Kernels::linear`] followed by [`Kernels::gelu`]. The fused path reads and writes the
+    /// result once less.
     ///
     /// # Shapes
     /// As [`Kernels::linear`].
@@ -63,8 +65,8 @@ impl Kernels {
         }
     }
 
-    /// [`Kernels::linear_gelu`] outside autograd, with what GELU was applied to: the two results are the result
-    /// before and after it.
+    /// [`Kernels::linear_gelu`] outside autograd, with what GELU was applied to: the two results
+    /// are the result before and after it.
     ///
     /// # Shapes
     /// As [`Kernels::linear`], twice.
@@ -116,7 +118,8 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     bias.map_or(Ok(()), |bias| expect_vector(op, "bias", bias, outputs))
 }
 
-/// A CUDA device has no kernel for the gradients of an affine map in autograd: candle's own operations have them.
+/// A CUDA device has no kernel for the gradients of an affine map in autograd: candle's own
+/// operations have them.
 fn affine_path(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Path {
     let tracked = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
     match kernels.path(&[x], &[weight, bias.unwrap_or(weight)]) {

@@ -19,7 +19,8 @@ pub struct Projection<'a> {
     pub bias: Option<&'a Tensor>,
 }
 
-/// Tensors that [`Kernels::cross_entropy`] adds gradients to, in place; where there is none, it makes one.
+/// Tensors that [`Kernels::cross_entropy`] adds gradients to, in place; where there is none, it
+/// makes one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadSums<'a> {
     /// Of the table, (V, C).
@@ -35,22 +36,24 @@ pub struct HeadGradients {
     pub loss_sum: f64,
     /// Gradient of `scale · loss_sum` with respect to the hidden rows, (N, C).
     pub hidden: Tensor,
-    /// Gradient of `scale · loss_sum` with respect to the table, (V, C); the buffer that was given, when one was.
+    /// Gradient of `scale · loss_sum` with respect to the table, (V, C); the buffer that was given,
+    /// when one was.
     pub table: Tensor,
     /// The same with respect to the bias, (V), where the projection has one.
     pub bias: Option<Tensor>,
 }
 
 impl Kernels {
-    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`, without autograd and in chunks
-    /// of rows: the N x V logits never exist at once. Gradients of table and bias are added to `sums`.
+    /// Loss and gradients of `scale · Σ -log softmax(hidden · tableᵀ + bias)[target]`, without
+    /// autograd and in chunks of rows: the N x V logits never exist at once. Gradients of table and
+    /// bias are added to `sums`.
     ///
     /// # Shapes
     /// `hidden` (N, C), `projection` (V, C) and (V), `targets` u32 (N), `sums` as the projection.
     ///
     /// # Errors
-    /// When a tensor is empty, a shape does not fit, a target is not below V, a sum shares memory with another tensor,
-    /// or there is a sum for a bias that is not there.
+    /// When a tensor is empty, a shape does not fit, a target is not below V, a sum shares memory
+    /// with another tensor, or there is a sum for a bias that is not there.
     pub fn cross_entropy(
         self,
         hidden: &Tensor,
@@ -103,7 +106,8 @@ impl Kernels {
         })
     }
 
-    /// `Σ -log softmax(hidden · tableᵀ + bias)[target]`, for evaluation: no gradients, in chunks of rows.
+    /// `Σ -log softmax(hidden · tableᵀ + bias)[target]`, for evaluation: no gradients, in chunks of
+    /// rows.
     ///
     /// # Shapes
     /// As [`Kernels::cross_entropy`].
@@ -135,8 +139,9 @@ impl Kernels {
     }
 }
 
-/// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a chunk of rows, those
-/// rows once more, the gradient of all `rows`, and the chunk as the product for the table's gradient packs it.
+/// Numbers (f32) that the fused [`Kernels::cross_entropy`] holds while it runs: the logits of a
+/// chunk of rows, those rows once more, the gradient of all `rows`, and the chunk as the product
+/// for the table's gradient packs it.
 #[must_use]
 pub fn cross_entropy_workspace(rows: usize, width: usize, vocabulary: usize) -> usize {
     let chunk = head::chunk_rows(vocabulary.max(1)).min(rows);

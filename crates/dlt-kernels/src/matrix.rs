@@ -1,5 +1,5 @@
-//! The only unsafe code of the crate: strided matrices whose bounds are checked once, their product by `gemm`, and
-//! the division of one buffer into column panels that several threads write.
+//! The only unsafe code of the crate: strided matrices whose bounds are checked once, their product
+//! by `gemm`, and the division of one buffer into column panels that several threads write.
 #![allow(
     unsafe_code,
     reason = "gemm takes raw pointers, and interleaved column panels are no slices"
@@ -115,8 +115,8 @@ impl<'a> Panel<'a> {
             .map(|i| Panel {
                 // SAFETY: i * columns is below self.columns, so the first row holds that element.
                 start: unsafe { self.start.add(i * columns) },
-                // The panels are disjoint: columns [i * columns, (i + 1) * columns) of each row, and rows do not
-                // overlap because the stride is at least the width of all panels.
+                // The panels are disjoint: columns [i * columns, (i + 1) * columns) of each row,
+                // and rows do not overlap because the stride is at least the width of all panels.
                 columns,
                 ..self
             })
@@ -134,8 +134,8 @@ impl<'a> Panel<'a> {
     /// One row.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "a row outside of a matrix");
-        // SAFETY: the row's `columns` elements are inside the buffer (checked when the panel was made) and borrowed
-        // by this panel alone.
+        // SAFETY: the row's `columns` elements are inside the buffer (checked when the panel was
+        // made) and borrowed by this panel alone.
         unsafe { slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
     }
 }
@@ -149,8 +149,9 @@ pub(crate) enum Into {
     Add,
 }
 
-/// Numbers that a product of n x `k` by `k` x `m` holds: what has the n rows is packed, in pieces that stay in the
-/// outermost cache, of 32 MiB on most machines; not so where few columns would use it.
+/// Numbers that a product of n x `k` by `k` x `m` holds: what has the n rows is packed, in pieces
+/// that stay in the outermost cache, of 32 MiB on most machines; not so where few columns would use
+/// it.
 pub(crate) fn product_workspace(n: usize, k: usize, m: usize) -> usize {
     const DEPTH: usize = 512;
     const PIECE: usize = 30 << 18;
@@ -185,8 +186,9 @@ pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
         Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
     // Zeroing first would cost another pass over the largest buffers that there are.
     multiply(&mut panel, Into::Set, 1.0, a, b, threads);
-    // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its destination and writes
-    // each of its elements through raw pointers; they are all of these, because the stride is the width.
+    // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its
+    // destination and writes each of its elements through raw pointers; they are all of these,
+    // because the stride is the width.
     unsafe { out.set_len(rows * columns) };
     out
 }
@@ -219,8 +221,9 @@ pub(crate) fn multiply(
         }
         _ => Parallelism::None,
     };
-    // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer when the views and
-    // the panel were made; the panel's elements are exclusively borrowed and do not overlap each other or the views.
+    // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer
+    // when the views and the panel were made; the panel's elements are exclusively borrowed and do
+    // not overlap each other or the views.
     unsafe {
         gemm::gemm(
             out.rows,

@@ -11,7 +11,8 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 use rayon::prelude::*;
 
 impl Kernels {
-    /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last dimension (variance of the population).
+    /// `(x - mean) / sqrt(variance + epsilon) · weight + bias` over the last dimension (variance of
+    /// the population).
     ///
     /// # Shapes
     /// `x` (..., C), `weight` (C), `bias` (C); returns (..., C).
@@ -47,8 +48,9 @@ impl Kernels {
         }
     }
 
-    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. Those with respect to weight and
-    /// bias are added to `parameters`, in place; where there is nothing yet, they become the gradient.
+    /// Gradient of [`Kernels::layer_norm`] with respect to `x`, without autograd. Those with
+    /// respect to weight and bias are added to `parameters`, in place; where there is nothing yet,
+    /// they become the gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameters` (C); returns (..., C).

@@ -2,9 +2,10 @@
 
 use crate::lanes::vectorised;
 
-/// Fills `out` with normal numbers of mean zero and standard deviation `std`, by Box and Muller's transform of
-/// uniform 32-bit words: word `i` of the first half gives a radius, word `i` of the second half an angle, and the
-/// two the numbers `i` of both halves. The same words give the same bits on every machine.
+/// Fills `out` with normal numbers of mean zero and standard deviation `std`, by Box and Muller's
+/// transform of uniform 32-bit words: word `i` of the first half gives a radius, word `i` of the
+/// second half an angle, and the two the numbers `i` of both halves. The same words give the same
+/// bits on every machine.
 ///
 /// # Panics
 /// When there are not as many words as numbers, or an odd number of them.

@@ -1,4 +1,5 @@
-//! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and outside autograd.
+//! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and
+//! outside autograd.
 
 use crate::choice::Path;
 use crate::lanes::vectorised;
@@ -22,7 +23,8 @@ pub struct AdamwStep {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay: the parameter is multiplied by `1 - learning_rate · weight_decay` first.
+    /// Decoupled weight decay: the parameter is multiplied by `1 - learning_rate · weight_decay`
+    /// first.
     pub weight_decay: f64,
     /// How many steps this parameter has seen, this one included (so the first is 1).
     pub step: u64,

@@ -39,8 +39,9 @@ impl Kernels {
         }
     }
 
-    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. That with respect to the weight is
-    /// added to `parameter`, in place; where there is nothing yet, it becomes the gradient.
+    /// Gradient of [`Kernels::rms_norm`] with respect to `x`, without autograd. That with respect
+    /// to the weight is added to `parameter`, in place; where there is nothing yet, it becomes the
+    /// gradient.
     ///
     /// # Shapes
     /// `x`, `gradient` (..., C), `weight` and `parameter` (C); returns (..., C).

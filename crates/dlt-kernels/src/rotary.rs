@@ -15,11 +15,12 @@ pub use stretch::Stretch;
 /// Positions below this are exact in f32.
 const POSITIONS: usize = 1 << 24;
 
-/// The angles of one head of D numbers: at position `p`, numbers `i` and `i + D/2` turn by `p · frequency[i]`, and are
-/// multiplied by one factor.
+/// The angles of one head of D numbers: at position `p`, numbers `i` and `i + D/2` turn by
+/// `p · frequency[i]`, and are multiplied by one factor.
 ///
-/// The pairing is that of Hugging Face's Llama, and so is the rounding: frequencies and angles are f32. At position
-/// 4,000 an exact angle would be up to 2e-4 from the one that published weights were trained with.
+/// The pairing is that of Hugging Face's Llama, and so is the rounding: frequencies and angles are
+/// f32. At position 4,000 an exact angle would be up to 2e-4 from the one that published weights
+/// were trained with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotary {
     /// D/2 numbers.
@@ -45,8 +46,8 @@ impl Rotary {
     /// Frequency `i` is `base^(-2i/D)`, stretched where asked for.
     ///
     /// # Errors
-    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the stretch is none that
-    /// can be: see [`Stretch`].
+    /// When the head width is zero or odd, the base is not a finite number of at least 1, or the
+    /// stretch is none that can be: see [`Stretch`].
     ///
     /// # Source
     /// Su et al., RoFormer, section 3.4.2.
@@ -71,7 +72,8 @@ impl Rotary {
         2 * self.frequencies.len()
     }
 
-    /// D/2 numbers: radians from one position to the next, in texts of the length that the model was trained on.
+    /// D/2 numbers: radians from one position to the next, in texts of the length that the model
+    /// was trained on.
     #[must_use]
     pub fn frequencies(&self) -> &[f32] {
         &self.frequencies
@@ -101,7 +103,8 @@ impl Rotary {
 fn powers(head_width: usize, base: f64) -> Vec<f32> {
     let power = |i: usize| {
         let exponent = (2 * i) as f32 / head_width as f32;
-        // A power that is exact but for its last rounding is what f32 arithmetic gives nearly everywhere.
+        // A power that is exact but for its last rounding is what f32 arithmetic gives nearly
+        // everywhere.
         f64::from(base as f32).powf(f64::from(exponent)) as f32
     };
     (0..head_width / 2).map(power).collect()
@@ -112,17 +115,18 @@ fn plain(powers: &[f32]) -> Vec<f32> {
 }
 
 impl Kernels {
-    /// Turns the first `heads` heads of each row by the angles of its position, `first[b] + t` for row `t` of window
-    /// `b`; the rest of the row stays as it is. With queries and keys in front, `heads` counts both. A text is as long as
-    /// its last row says, so that frequencies which depend on the length are those of `first[b] + T` tokens.
+    /// Turns the first `heads` heads of each row by the angles of its position, `first[b] + t` for
+    /// row `t` of window `b`; the rest of the row stays as it is. With queries and keys in front,
+    /// `heads` counts both. A text is as long as its last row says, so that frequencies which
+    /// depend on the length are those of `first[b] + T` tokens.
     ///
     /// # Shapes
-    /// `qkv` (B, T, W) with W at least `heads · D`; `first` B numbers, or none where every window starts at 0; returns
-    /// (B, T, W).
+    /// `qkv` (B, T, W) with W at least `heads · D`; `first` B numbers, or none where every window
+    /// starts at 0; returns (B, T, W).
     ///
     /// # Errors
-    /// When `qkv` is empty, its shape or the number of first positions does not fit, there are no heads, or a position
-    /// is not below 2²⁴.
+    /// When `qkv` is empty, its shape or the number of first positions does not fit, there are no
+    /// heads, or a position is not below 2²⁴.
     pub fn rotate(
         self,
         qkv: &Tensor,
@@ -143,8 +147,8 @@ impl Kernels {
         }
     }
 
-    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the other direction, by the
-    /// same factor.
+    /// Gradient of [`Kernels::rotate`] with respect to `qkv`, without autograd: the turn in the
+    /// other direction, by the same factor.
     ///
     /// # Shapes
     /// As [`Kernels::rotate`].
@@ -197,7 +201,8 @@ pub(crate) struct Turns {
     pub(crate) heads: usize,
     /// D/2.
     pub(crate) half: usize,
-    /// The block of T rows of the tables that a window takes; all take the first where there are none.
+    /// The block of T rows of the tables that a window takes; all take the first where there are
+    /// none.
     blocks: Vec<usize>,
     /// For each position in use, D/2 numbers.
     cosines: Vec<f32>,

@@ -1,7 +1,8 @@
-//! Activations of bf16 where no kernel takes them: an operation gets them as f32, and its results are rounded.
+//! Activations of bf16 where no kernel takes them: an operation gets them as f32, and its results
+//! are rounded.
 //!
-//! So every sum, statistic and probability inside an operation is f32, and so is what it adds to gradients of weights.
-//! Both steps are operations of candle's and pass gradients on.
+//! So every sum, statistic and probability inside an operation is f32, and so is what it adds to
+//! gradients of weights. Both steps are operations of candle's and pass gradients on.
 
 use candle_core::{DType, Result, Tensor};
 

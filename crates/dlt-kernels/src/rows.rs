@@ -1,9 +1,11 @@
-//! How rows are divided among threads. A division depends on sizes only, so that sums come out the same everywhere.
+//! How rows are divided among threads. A division depends on sizes only, so that sums come out the
+//! same everywhere.
 
 use crate::lanes::vectorised;
 use rayon::prelude::*;
 
-/// Elements that one task handles: enough to hide the cost of handing it over, few enough to balance.
+/// Elements that one task handles: enough to hide the cost of handing it over, few enough to
+/// balance.
 const TASK_ELEMENTS: usize = 16_384;
 /// Partial sums over rows that are computed side by side.
 const PARTIAL_SUMS: usize = 16;

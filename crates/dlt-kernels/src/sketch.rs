@@ -1,9 +1,11 @@
-//! Sketches: a random linear projection of many numbers to few, from which inner products can be estimated.
+//! Sketches: a random linear projection of many numbers to few, from which inner products can be
+//! estimated.
 //!
-//! The numbers of each tensor are cut into chunks of [`SKETCH_WIDTH`]. Each chunk gets random signs, is turned by a
-//! random rotation and added to the sketch. So two numbers of one chunk never meet, and those that do meet have
-//! independent signs: the inner product of two sketches has the inner product of what was sketched as its mean. The
-//! rotations keep a column of a matrix, whose gradients are often large together, from always meeting itself.
+//! The numbers of each tensor are cut into chunks of [`SKETCH_WIDTH`]. Each chunk gets random
+//! signs, is turned by a random rotation and added to the sketch. So two numbers of one chunk never
+//! meet, and those that do meet have independent signs: the inner product of two sketches has the
+//! inner product of what was sketched as its mean. The rotations keep a column of a matrix, whose
+//! gradients are often large together, from always meeting itself.
 
 use crate::choice::Path;
 use crate::lanes::vectorised;
@@ -16,7 +18,8 @@ use rayon::prelude::*;
 pub const SKETCH_WIDTH: usize = 256;
 /// Numbers of a tensor that one partial sum covers.
 pub(crate) const PART: usize = 64 * SKETCH_WIDTH;
-/// From this many numbers on, threads share a tensor; one thread adds that many in some 20 microseconds.
+/// From this many numbers on, threads share a tensor; one thread adds that many in some 20
+/// microseconds.
 const SHARED: usize = 8 * PART;
 /// Words of the stream that a chunk takes: one for each 64 signs, and one for its rotation.
 const WORDS: u64 = 5;
@@ -26,8 +29,8 @@ const SIGNS: usize = 32;
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Kernels {
-    /// The sketch of all tensors together, as f64. It is linear in their numbers, and depends on nothing else but
-    /// `seed` and the tensors' sizes and order. The device is not waited for.
+    /// The sketch of all tensors together, as f64. It is linear in their numbers, and depends on
+    /// nothing else but `seed` and the tensors' sizes and order. The device is not waited for.
     ///
     /// # Shapes
     /// Any number of tensors of any shapes on one device; returns ([`SKETCH_WIDTH`]).
@@ -36,8 +39,9 @@ impl Kernels {
     /// When there is no tensor, or they are on several devices.
     ///
     /// # Source
-    /// Count sketches: Charikar, Chen and Farach-Colton, "Finding frequent items in data streams", 2002; their inner
-    /// products: Cormode and Garofalakis, "Sketching streams through the net", 2005.
+    /// Count sketches: Charikar, Chen and Farach-Colton, "Finding frequent items in data streams",
+    /// 2002; their inner products: Cormode and Garofalakis, "Sketching streams through the net",
+    /// 2005.
     pub fn sketch(self, tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
         if tensors.is_empty() {
             bail!("sketch: expected one tensor or more, got none")
@@ -94,7 +98,8 @@ impl Stream {
         mixed(self.key.wrapping_add(STRIDE.wrapping_mul(number + 1)))
     }
 
-    /// By how much a chunk is turned, and the signs of the numbers where they come to lie, a bit each.
+    /// By how much a chunk is turned, and the signs of the numbers where they come to lie, a bit
+    /// each.
     #[inline(always)]
     pub(crate) fn chunk(self, chunk: usize) -> (usize, [u32; SKETCH_WIDTH / SIGNS]) {
         let first = chunk as u64 * WORDS;
@@ -128,8 +133,9 @@ impl Stream {
     }
 }
 
-/// Adds a chunk, turned and with its signs. What is written stays in place from chunk to chunk and what is read moves:
-/// the other way round, each load would wait for two stores of the chunk before.
+/// Adds a chunk, turned and with its signs. What is written stays in place from chunk to chunk and
+/// what is read moves: the other way round, each load would wait for two stores of the chunk
+/// before.
 #[inline(always)]
 fn add_turned(
     sums: &mut [f32; SKETCH_WIDTH],
@@ -186,8 +192,8 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// For each number of the turned chunks of a tensor of `count` numbers, filled up to whole chunks: from where in its
-/// chunk it comes, and its sign.
+/// For each number of the turned chunks of a tensor of `count` numbers, filled up to whole chunks:
+/// from where in its chunk it comes, and its sign.
 pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
     let mut places = Vec::new();
     let mut signs = Vec::new();

@@ -1,7 +1,7 @@
 //! What every family of transformer has: a stem that embeds, a stack of equal blocks, a head.
 //!
-//! A further family is one file that implements [`Architecture`]; tying, checkpointing, training and the
-//! prediction of memory are written once, over this trait.
+//! A further family is one file that implements [`Architecture`]; tying, checkpointing, training
+//! and the prediction of memory are written once, over this trait.
 
 use std::fmt::Debug;
 
@@ -40,12 +40,12 @@ pub trait Architecture: Debug + Send + Sync {
     /// What turns the head's rows into scores.
     fn output(&self) -> Projection;
 
-    /// Names of the shared parameters that belong to the objective alone: new ones where a model that was trained for
-    /// another objective goes on with this one.
+    /// Names of the shared parameters that belong to the objective alone: new ones where a model
+    /// that was trained for another objective goes on with this one.
     fn own_head(&self) -> &'static [&'static str];
 
-    /// Names of the block's parameters that end its two residual branches, weights and biases: a branch times a factor
-    /// is the branch with these times the factor.
+    /// Names of the block's parameters that end its two residual branches, weights and biases: a
+    /// branch times a factor is the branch with these times the factor.
     fn branch_ends(&self) -> &'static [&'static str];
 
     /// Factor of the residual branches of a layer.
@@ -82,7 +82,8 @@ pub trait Architecture: Debug + Send + Sync {
         self.form().width / self.form().heads
     }
 
-    /// Writes the stem: the input of the first block, from the rows of the token table or from patches.
+    /// Writes the stem: the input of the first block, from the rows of the token table or from
+    /// patches.
     ///
     /// # Shapes
     /// `input` (B, T, C) or (B, N, 3 P P); result (B, T, C).
@@ -181,7 +182,8 @@ impl HeadSettings {
         self.objective == Objective::Classes
     }
 
-    /// Whether a single score tells two classes apart: class 1 where it is above 0 (DEVIATIONS row 24).
+    /// Whether a single score tells two classes apart: class 1 where it is above 0 (DEVIATIONS row
+    /// 24).
     #[must_use]
     pub fn has_single_score(&self) -> bool {
         self.has_classes() && self.classes == 1
@@ -288,8 +290,9 @@ pub(crate) fn entry(name: &'static str, shape: &[usize], init: Init) -> Entry {
 pub(crate) const ZERO: Init = Init::Constant(0.0);
 pub(crate) const ONE: Init = Init::Constant(1.0);
 
-/// Dropout of one training pass. Masks depend on the seed, the place and the window's number in the batch,
-/// so that a batch in pieces gets the masks of the whole one, and a recomputed block the same ones again.
+/// Dropout of one training pass. Masks depend on the seed, the place and the window's number in the
+/// batch, so that a batch in pieces gets the masks of the whole one, and a recomputed block the
+/// same ones again.
 #[derive(Clone, Copy, Debug)]
 pub struct DropoutPass {
     /// Probability that an activation is zeroed.
@@ -301,8 +304,8 @@ pub struct DropoutPass {
 }
 
 impl DropoutPass {
-    /// Dropout at a place of the model for an activation of `per_window` numbers a window. Places count from
-    /// the stem through the blocks.
+    /// Dropout at a place of the model for an activation of `per_window` numbers a window. Places
+    /// count from the stem through the blocks.
     pub(crate) fn at(&self, site: usize, per_window: usize) -> Option<Dropout> {
         (self.probability > 0.0).then(|| Dropout {
             probability: self.probability as f32,

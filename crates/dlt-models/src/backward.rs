@@ -1,8 +1,9 @@
 //! Loss and gradients, block by block.
 //!
-//! The forward pass keeps of each block what its backward pass needs, or its input alone; the backward pass
-//! goes through the blocks from the last to the first, so that what a block kept is freed as soon as it has
-//! been used, and each position's gradient goes straight to the slot that the binding names, or nowhere.
+//! The forward pass keeps of each block what its backward pass needs, or its input alone; the
+//! backward pass goes through the blocks from the last to the first, so that what a block kept is
+//! freed as soon as it has been used, and each position's gradient goes straight to the slot that
+//! the binding names, or nowhere.
 
 mod sketches;
 
@@ -28,10 +29,12 @@ pub struct TrainingPass {
     pub checkpointing: Checkpointing,
     /// Dropout of this pass.
     pub dropout: Option<DropoutPass>,
-    /// Factor of the summed loss whose gradient is taken: 1 / tokens of the whole batch for its mean.
+    /// Factor of the summed loss whose gradient is taken: 1 / tokens of the whole batch for its
+    /// mean.
     pub scale: f64,
-    /// Seed of the random projection by which each position's gradient is sketched; the same for every piece of a
-    /// batch, another one for each batch. `None` sketches nothing. No gradient depends on it.
+    /// Seed of the random projection by which each position's gradient is sketched; the same for
+    /// every piece of a batch, another one for each batch. `None` sketches nothing. No gradient
+    /// depends on it.
     pub sketch: Option<u64>,
 }
 
@@ -108,7 +111,8 @@ struct Passage<'a> {
 }
 
 impl Model {
-    /// Sum of the negative log-likelihoods of a batch, in nats, and the gradients of `scale` times it.
+    /// Sum of the negative log-likelihoods of a batch, in nats, and the gradients of `scale` times
+    /// it.
     ///
     /// # Errors
     /// As [`add_gradients`](Self::add_gradients).
@@ -122,11 +126,11 @@ impl Model {
         Ok((loss, gradients))
     }
 
-    /// Sum of the negative log-likelihoods of a batch, in nats. The gradients of `scale` times it are added to
-    /// those of other pieces of the batch.
+    /// Sum of the negative log-likelihoods of a batch, in nats. The gradients of `scale` times it
+    /// are added to those of other pieces of the batch.
     ///
-    /// A layer that is frozen is computed again in the backward pass whatever `checkpointing` says, so that
-    /// its weights are not held in between.
+    /// A layer that is frozen is computed again in the backward pass whatever `checkpointing` says,
+    /// so that its weights are not held in between.
     ///
     /// # Errors
     /// [`ModelError::Batch`] for windows that are too long or ids outside the vocabulary.
@@ -279,7 +283,8 @@ impl<'a> Passage<'a> {
         upstream.ok_or_else(passed)
     }
 
-    /// Loss, and gradients of what makes it from the result of the last block; the first is that of the result.
+    /// Loss, and gradients of what makes it from the result of the last block; the first is that of
+    /// the result.
     fn head(
         &self,
         x: Tensor,
@@ -291,14 +296,16 @@ impl<'a> Passage<'a> {
         let head = &self.stretches.head;
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
-        // Of a vocabulary, the products are by far the largest of the step: they take activations as they are.
+        // Of a vocabulary, the products are by far the largest of the step: they take activations
+        // as they are.
         let rows = match model.architecture().head_settings().has_classes() {
             true => scored(&hidden)?,
             false => hidden.flatten_to(D::Minus2)?,
         };
         let [table, bias] = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
-        // The rows of a single score are not its parameters' own: their gradient is added afterwards.
+        // The rows of a single score are not its parameters' own: their gradient is added
+        // afterwards.
         let sum = |number: Option<usize>| {
             number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref())
         };
@@ -328,8 +335,8 @@ impl<'a> Passage<'a> {
         Ok((made.loss_sum, upstream.ok_or_else(|| absent("a gradient of its input"))?))
     }
 
-    /// Gradients of what makes the first block's input; the token table's is added row by row to what came
-    /// through the head, without a table of its own.
+    /// Gradients of what makes the first block's input; the token table's is added row by row to
+    /// what came through the head, without a table of its own.
     fn stem_backward(
         &self,
         input: &Tensor,

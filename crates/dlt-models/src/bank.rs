@@ -1,5 +1,6 @@
-//! The weights behind the storages. Owners alone hold parameters: a frozen layer's initial weights are a
-//! pure function of the seed and the layer, drawn when needed, so that memory never holds L blocks.
+//! The weights behind the storages. Owners alone hold parameters: a frozen layer's initial weights
+//! are a pure function of the seed and the layer, drawn when needed, so that memory never holds L
+//! blocks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ pub enum InitialBlocks {
         /// Root seed.
         seed: u64,
     },
-    /// Read from a file and kept: tensors by the layer that a storage began with, in the order of the layout.
+    /// Read from a file and kept: tensors by the layer that a storage began with, in the order of
+    /// the layout.
     Stored(BTreeMap<usize, Vec<Tensor>>),
 }
 
@@ -32,8 +34,8 @@ pub struct BlockBank {
 }
 
 impl BlockBank {
-    /// A bank that holds a block for every storage in use that is not frozen: the `given` tensors of the layer
-    /// that the storage began with, else its initial weights.
+    /// A bank that holds a block for every storage in use that is not frozen: the `given` tensors
+    /// of the layer that the storage began with, else its initial weights.
     ///
     /// # Errors
     /// Fails where initial weights are missing, or the device has no memory left.
@@ -142,7 +144,8 @@ impl BlockBank {
         }
     }
 
-    /// One parameter of a block, by its number in the layout. Of a frozen layer only this one is drawn.
+    /// One parameter of a block, by its number in the layout. Of a frozen layer only this one is
+    /// drawn.
     ///
     /// # Errors
     /// Fails where the device has no memory left for drawn weights.

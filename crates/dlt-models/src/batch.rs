@@ -124,7 +124,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The batch in pieces of at most `windows` windows, with the number of each piece's first window.
+    /// The batch in pieces of at most `windows` windows, with the number of each piece's first
+    /// window.
     pub fn pieces(self, windows: usize) -> impl Iterator<Item = (usize, Batch<'a>)> {
         (0..self.windows).step_by(windows.max(1)).map(move |first| {
             let range = first..first.saturating_add(windows.max(1)).min(self.windows);

@@ -1,4 +1,5 @@
-//! BERT: post-norm blocks, learned positions and token types, an output head with a transform of its own.
+//! BERT: post-norm blocks, learned positions and token types, an output head with a transform of
+//! its own.
 
 use dlt_kernels::{Gelu, Mask};
 use dlt_spec::size::TOKEN_TYPES;

@@ -1,10 +1,12 @@
 //! Which storage each layer uses, which layers are frozen, and whose gradient goes where.
 //!
-//! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two differ
-//! while layers are still frozen, or train their own weights before their first decision though the state is 0, and for good under the authors' reading ([`Untie::Alias`],
-//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage, and under
-//! [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A decision turns
-//! one binding into the next as a list of [`Move`]s, which the bank carries out: no tensor is touched here.
+//! A [`State`] says who owns whose weights; a [`Binding`] says what is physically in place. The two
+//! differ while layers are still frozen, or train their own weights before their first decision
+//! though the state is 0, and for good under the authors' reading ([`Untie::Alias`],
+//! [`Retied::Keep`]), where layers that the state calls independent go on sharing storage, and
+//! under [`Tie::Replicate`], where layers that the state calls tied have storage of their own. A
+//! decision turns one binding into the next as a list of [`Move`]s, which the bank carries out: no
+//! tensor is touched here.
 
 mod merge;
 mod saved;
@@ -16,15 +18,17 @@ use crate::ModelError;
 
 pub use saved::SavedBinding;
 
-/// Identity of one storage of block weights. Layer `i` starts with storage `i`; later ones count on.
+/// Identity of one storage of block weights. Layer `i` starts with storage `i`; later ones count
+/// on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageId(pub usize);
 
 /// The readings of the method that a binding follows (DEVIATIONS rows 2 to 5, 32, 42).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage: not at the
-    /// start, and so never; the binding follows the state, whatever `gradient`, `untie` and `retied` say.
+    /// What a tied event does to the weights. Under [`Tie::Replicate`] no two layers share storage:
+    /// not at the start, and so never; the binding follows the state, whatever `gradient`, `untie`
+    /// and `retied` say.
     pub tie: Tie,
     /// Which positions contribute to the gradient of shared weights.
     pub gradient: Gradient,
@@ -64,9 +68,10 @@ impl Change<'_> {
     }
 }
 
-/// One thing that the bank has to do for a decision. Copies come before releases, but for the block that a replicated
-/// layer leaves: it goes before the layer's new one is made, so that there are never more blocks than layers. Blends come
-/// between the two: a copy holds what its source held before the decision.
+/// One thing that the bank has to do for a decision. Copies come before releases, but for the block
+/// that a replicated layer leaves: it goes before the layer's new one is made, so that there are
+/// never more blocks than layers. Blends come between the two: a copy holds what its source held
+/// before the decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Move {
     /// The initial weights of a frozen layer become a stored, trainable block.
@@ -78,7 +83,8 @@ pub enum Move {
         /// New block.
         to: StorageId,
     },
-    /// A block becomes `1 - share` times itself plus `share` times another one, which is released afterwards.
+    /// A block becomes `1 - share` times itself plus `share` times another one, which is released
+    /// afterwards.
     Blend {
         /// The block that goes.
         from: StorageId,
@@ -91,7 +97,8 @@ pub enum Move {
     Release(StorageId),
 }
 
-/// The moments of a block that went, on their way into those of the block that took it in (see [`Move::Blend`]).
+/// The moments of a block that went, on their way into those of the block that took it in (see
+/// [`Move::Blend`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Merged {
     /// The layer whose optimizer state went with the block.
@@ -107,16 +114,19 @@ pub struct Merged {
 pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
-    /// Layers that began to train by themselves, rising, with the lowest independent layer that each had been sharing
-    /// storage with (`None` where there was none: the layer was frozen, or used an abandoned block).
+    /// Layers that began to train by themselves, rising, with the lowest independent layer that
+    /// each had been sharing storage with (`None` where there was none: the layer was frozen, or
+    /// used an abandoned block).
     pub untied: Vec<(usize, Option<usize>)>,
     /// Layers that ceased to train by themselves, rising.
     pub tied: Vec<usize>,
-    /// Layers that got a copy of their owner's weights to train by themselves, rising; none of them is in `untied`.
+    /// Layers that got a copy of their owner's weights to train by themselves, rising; none of them
+    /// is in `untied`.
     pub replicated: Vec<usize>,
     /// Moments that were averaged into others, in the order in which that is done.
     pub merged: Vec<Merged>,
-    /// Whether every layer computes with the weights that it had before: it kept its block, or got a copy of it.
+    /// Whether every layer computes with the weights that it had before: it kept its block, or got
+    /// a copy of it.
     pub keeps_function: bool,
 }
 
@@ -210,8 +220,8 @@ impl Binding {
         self.frozen[layer]
     }
 
-    /// Whether a layer trains by itself, with an optimizer state of its own. Those are the layers that the state calls
-    /// independent; under [`Tie::Replicate`] all that are not frozen.
+    /// Whether a layer trains by itself, with an optimizer state of its own. Those are the layers
+    /// that the state calls independent; under [`Tie::Replicate`] all that are not frozen.
     #[must_use]
     pub fn is_independent(&self, layer: usize) -> bool {
         self.independent[layer]
@@ -236,11 +246,11 @@ impl Binding {
         self.storage.iter().enumerate().map(|(layer, &id)| lowest(id).unwrap_or(layer)).collect()
     }
 
-    /// The layer whose optimizer state takes the gradient of this position, or `None` where the position
-    /// only passes gradients on.
+    /// The layer whose optimizer state takes the gradient of this position, or `None` where the
+    /// position only passes gradients on.
     ///
-    /// [`Gradient::Owner`]: independent positions, each for itself. [`Gradient::Sum`]: besides, a tied
-    /// position adds to the lowest independent layer that shares its storage, if there is one.
+    /// [`Gradient::Owner`]: independent positions, each for itself. [`Gradient::Sum`]: besides, a
+    /// tied position adds to the lowest independent layer that shares its storage, if there is one.
     #[must_use]
     pub fn slot(&self, layer: usize, gradient: Gradient) -> Option<usize> {
         match gradient {
@@ -350,8 +360,8 @@ impl Binding {
                 .all(|layer| origin(self.storage[layer]) == before.storage[layer])
     }
 
-    /// Whether a layer trains weights of its own that the state before the decision ascribes to another: before its first
-    /// tie where all layers are trainable at the start.
+    /// Whether a layer trains weights of its own that the state before the decision ascribes to
+    /// another: before its first tie where all layers are trainable at the start.
     fn waits(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> bool {
         rules.tie == Tie::Share && self.independent[layer] && !change.from.is_independent(layer)
     }
@@ -387,8 +397,8 @@ impl Binding {
         }
     }
 
-    /// Gives each newly independent layer its block: the first one takes over a block that nobody else
-    /// keeps, the others get copies.
+    /// Gives each newly independent layer its block: the first one takes over a block that nobody
+    /// else keeps, the others get copies.
     fn settle(&mut self, owning: &[(usize, StorageId)], moves: &mut Vec<Move>) {
         for &(layer, used) in owning {
             let own = self.storage[layer];

@@ -9,11 +9,11 @@ use crate::binding::StorageId;
 use crate::{Model, Result};
 
 impl Model {
-    /// Squared distances between the block weights of each two layers, and each layer's squared norm; sums are f64.
-    /// Layers of one storage are at a distance of zero.
+    /// Squared distances between the block weights of each two layers, and each layer's squared
+    /// norm; sums are f64. Layers of one storage are at a distance of zero.
     ///
-    /// Each pair of storages is compared once, one parameter at a time. Beside the model no more is held than two
-    /// layers' drawn weights of that parameter and their difference: at most a block.
+    /// Each pair of storages is compared once, one parameter at a time. Beside the model no more is
+    /// held than two layers' drawn weights of that parameter and their difference: at most a block.
     ///
     /// # Shapes
     /// Distances L x L, row-major; norms L.

@@ -1,8 +1,10 @@
-//! The model file: safetensors, each distinct block once, with the binding of layers in the metadata.
+//! The model file: safetensors, each distinct block once, with the binding of layers in the
+//! metadata.
 //!
 //! # Format, version 2
-//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out, in), in the order of their
-//! names. A block is under the number of the lowest layer that uses it. Metadata, all text:
+//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out,
+//! in), in the order of their names. A block is under the number of the lowest layer that uses it.
+//! Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
@@ -16,16 +18,17 @@
 //!
 //! and whatever the writer adds, among it `spec`, the run's specification as TOML.
 //!
-//! Weights are those that train. Where the spec says `residual_scale = "uses"` (DEVIATIONS row 44), a reader multiplies the
-//! residual branches of each layer by 1 / (layers in its group at the start); what `dlt export` writes has these factors in
-//! its weights.
+//! Weights are those that train. Where the spec says `residual_scale = "uses"` (DEVIATIONS row 44),
+//! a reader multiplies the residual branches of each layer by 1 / (layers in its group at the
+//! start); what `dlt export` writes has these factors in its weights.
 //!
-//! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the checksum of its model
-//! file, whatever its version.
+//! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the
+//! checksum of its model file, whatever its version.
 //!
-//! All of a file is checked when it is opened: no key is there twice, the tensors cover the data exactly, all are f32
-//! and finite, the checksum is that of the bytes, and the binding does not contradict itself. Whether the names and
-//! shapes are those of a model is checked by [`ModelFile::check`].
+//! All of a file is checked when it is opened: no key is there twice, the tensors cover the data
+//! exactly, all are f32 and finite, the checksum is that of the bytes, and the binding does not
+//! contradict itself. Whether the names and shapes are those of a model is checked by
+//! [`ModelFile::check`].
 
 pub(crate) mod deferred;
 
@@ -59,8 +62,8 @@ impl Model {
         named.into_iter().map(deferred).collect()
     }
 
-    /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by one and never
-    /// held together.
+    /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by
+    /// one and never held together.
     pub(crate) fn parameter(&self, place: Place, index: usize) -> Result<Tensor> {
         match place {
             Place::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
@@ -71,8 +74,8 @@ impl Model {
     /// Writes the model: to a temporary sibling, synced, then renamed into place.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where the folder cannot be written; what stood under `path` before is then
-    /// untouched.
+    /// [`ModelError::Io`] where the folder cannot be written; what stood under `path` before is
+    /// then untouched.
     pub fn save(&self, path: &Path, extra: &BTreeMap<String, String>) -> Result<()> {
         let layers = |wanted: &dyn Fn(usize) -> bool| {
             list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
@@ -101,7 +104,8 @@ pub(crate) enum Place {
     Block(StorageId),
 }
 
-/// The parameters of a model by name, with shape and place: shared ones, and each distinct block once.
+/// The parameters of a model by name, with shape and place: shared ones, and each distinct block
+/// once.
 fn named(
     architecture: &dyn Architecture,
     binding: &Binding,
@@ -137,8 +141,9 @@ impl ModelFile {
     /// Opens a model file and checks all of it.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model file of a version that
-    /// is read, is damaged, or its binding contradicts itself, [`ModelError::NotFinite`] where a weight is no number.
+    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model
+    /// file of a version that is read, is damaged, or its binding contradicts itself,
+    /// [`ModelError::NotFinite`] where a weight is no number.
     pub fn open(path: &Path) -> Result<Self> {
         let (tensors, examined) = open_model(path)?;
         let binding =
@@ -176,11 +181,12 @@ impl ModelFile {
         &self.binding
     }
 
-    /// Compares the file with what a model of this architecture has: each tensor once, of its shape, and no other.
+    /// Compares the file with what a model of this architecture has: each tensor once, of its
+    /// shape, and no other.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is missing or has another
-    /// shape, [`ModelError::Format`] for one that such a model has not.
+    /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is
+    /// missing or has another shape, [`ModelError::Format`] for one that such a model has not.
     pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
         let expected = architecture.n_layers();
         let came = self.binding.n_layers();
@@ -236,8 +242,8 @@ impl ModelFile {
         Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
     }
 
-    /// A tensor by the name that it has in a model whose layers share nothing: every layer finds the weights that it
-    /// uses, though they stand in the file under another one's name.
+    /// A tensor by the name that it has in a model whose layers share nothing: every layer finds
+    /// the weights that it uses, though they stand in the file under another one's name.
     ///
     /// # Errors
     /// [`ModelError::Io`] where it cannot be read.

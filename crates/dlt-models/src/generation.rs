@@ -54,17 +54,17 @@ pub enum End {
     Broken,
 }
 
-/// Continues prompts, telling `each` the number of a prompt and what happens to it, as it happens. Where that breaks,
-/// this prompt's text ends and the others go on.
+/// Continues prompts, telling `each` the number of a prompt and what happens to it, as it happens.
+/// Where that breaks, this prompt's text ends and the others go on.
 ///
-/// As long as a text is no longer than the context, the model sees all of it. A text that has outgrown it goes on from
-/// the last half of the context, and again whenever that has grown to the whole: the model sees from half to all of the
-/// context, and reads tokens again only once in half a context. The others in the batch change a text at most by the
-/// rounding of the logits.
+/// As long as a text is no longer than the context, the model sees all of it. A text that has
+/// outgrown it goes on from the last half of the context, and again whenever that has grown to the
+/// whole: the model sees from half to all of the context, and reads tokens again only once in half
+/// a context. The others in the batch change a text at most by the rounding of the logits.
 ///
 /// # Errors
-/// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary, [`ModelError::Objective`] for a model that
-/// does not predict the next token.
+/// [`ModelError::Batch`] for an empty prompt or ids outside the vocabulary,
+/// [`ModelError::Objective`] for a model that does not predict the next token.
 pub fn generate(
     model: &Model,
     wanted: &Continuation<'_>,

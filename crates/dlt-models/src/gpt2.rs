@@ -11,8 +11,8 @@ use crate::parameters::Layout;
 /// Sizes and settings of a GPT-2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt2 {
-    /// What every family has. Projections into the residual stream begin with the standard deviation times
-    /// 1 / sqrt(2 L), as GPT-2 has it.
+    /// What every family has. Projections into the residual stream begin with the standard
+    /// deviation times 1 / sqrt(2 L), as GPT-2 has it.
     pub form: Form,
     /// Rows of the position table.
     pub positions: usize,

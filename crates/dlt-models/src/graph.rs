@@ -1,9 +1,9 @@
 //! What a stretch of a transformer computes, written down once and run many times.
 //!
-//! An architecture writes its stem, block and head as a [`Graph`] over named parameters and shapes, without a
-//! tensor. The same graph then runs forward with any block's weights, keeps of its values only what its
-//! backward pass reads and cannot cheaply find again, runs backward, and tells how much memory all that takes
-//! before anything is allocated.
+//! An architecture writes its stem, block and head as a [`Graph`] over named parameters and shapes,
+//! without a tensor. The same graph then runs forward with any block's weights, keeps of its values
+//! only what its backward pass reads and cannot cheaply find again, runs backward, and tells how
+//! much memory all that takes before anything is allocated.
 
 mod attention;
 mod beside;
@@ -93,8 +93,8 @@ struct Step {
     shape: Vec<usize>,
 }
 
-/// A stretch of a model, from one input of a given shape to one result: values in the order in which they
-/// are computed.
+/// A stretch of a model, from one input of a given shape to one result: values in the order in
+/// which they are computed.
 #[derive(Debug)]
 pub struct Graph {
     layout: Arc<Layout>,
@@ -108,8 +108,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The graph that `write` makes over these parameters, for an input of this shape. What it returns is the
-    /// result, which has to be the value that was written last.
+    /// The graph that `write` makes over these parameters, for an input of this shape. What it
+    /// returns is the result, which has to be the value that was written last.
     ///
     /// # Errors
     /// Those of `write`.
@@ -214,8 +214,8 @@ impl Graph {
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
-    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with a place for dropout of the
-    /// probabilities. Padding that the batch names is seen by nobody.
+    /// Attention of H heads over G heads of keys and values, `heads` being [H, G], with a place for
+    /// dropout of the probabilities. Padding that the batch names is seen by nobody.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
@@ -237,27 +237,30 @@ impl Graph {
         self.push(elementwise::Drop { site }, &[x], self.shape(x).to_vec())
     }
 
-    /// `x + s · branch`, of the same shape; s is the layer's factor ([`Architecture::residual_factor`]), which a run of the
-    /// graph is given, so that all layers have one graph.
+    /// `x + s · branch`, of the same shape; s is the layer's factor
+    /// ([`Architecture::residual_factor`]), which a run of the graph is given, so that all layers
+    /// have one graph.
     pub fn add_branch(&mut self, x: Node, branch: Node) -> Node {
         self.push(elementwise::AddBranch, &[x, branch], self.shape(x).to_vec())
     }
 
-    /// The rows of a table that belong to the positions of each window, added to it: the first T where generation does
-    /// not go on.
+    /// The rows of a table that belong to the positions of each window, added to it: the first T
+    /// where generation does not go on.
     ///
     /// # Shapes
     /// `x` (B, T, C), table (P, C).
     ///
     /// # Errors
-    /// [`ModelError::Weight`] for a name that the layout lacks, [`ModelError::Batch`] for more than P tokens.
+    /// [`ModelError::Weight`] for a name that the layout lacks, [`ModelError::Batch`] for more than
+    /// P tokens.
     pub fn add_rows(&mut self, x: Node, table: &str) -> Result<Node> {
         let table = self.layout.number(table)?;
         self.expect_tokens(x, self.layout.entries()[table].shape[0])?;
         Ok(self.push(tables::AddRows { table }, &[x], self.shape(x).to_vec()))
     }
 
-    /// The row of a table that belongs to the type of each token, added to it; row 0 where the batch names no types.
+    /// The row of a table that belongs to the type of each token, added to it; row 0 where the
+    /// batch names no types.
     ///
     /// # Shapes
     /// `x` (B, T, C), table (kinds, C).
@@ -293,7 +296,8 @@ impl Graph {
         self.push(rows::Pick, &[x], shape)
     }
 
-    /// The mean of each window's rows that are no padding, where the objective reads that; else everything.
+    /// The mean of each window's rows that are no padding, where the objective reads that; else
+    /// everything.
     ///
     /// # Shapes
     /// `x` (B, T, C); result (B, C), or `x`.

@@ -1,13 +1,16 @@
-//! Transformers as an assembly over one bank of blocks, in which a tie is an index and never a copy.
+//! Transformers as an assembly over one bank of blocks, in which a tie is an index and never a
+//! copy.
 //!
-//! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no tensors.
+//! - [`binding`]: which storage each layer uses and which of them train; index arithmetic, no
+//!   tensors.
 //! - [`bank`]: the weights behind the storages. Owners alone hold parameters.
-//! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head compute, written as a
-//!   [`graph`].
-//! - [`Model`]: the three together; [`backward`] trains it block by block, [`memory`] tells before what that takes.
+//! - [`architecture`], and [`gpt2`], [`bert`], [`vit`], [`llama`]: what stem, block and head
+//!   compute, written as a [`graph`].
+//! - [`Model`]: the three together; [`backward`] trains it block by block, [`memory`] tells before
+//!   what that takes.
 //!
-//! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads, `D = C / H`,
-//! `V` vocabulary, `K` classes, `L` layers, `G` heads of keys and values.
+//! Shape letters: `B` windows in a batch, `T` tokens of a window, `C` width, `H` heads,
+//! `D = C / H`, `V` vocabulary, `K` classes, `L` layers, `G` heads of keys and values.
 
 pub mod architecture;
 pub mod backward;

@@ -1,5 +1,6 @@
-//! Llama: pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers and grouped
-//! queries. Mistral and Qwen2 are Llamas with a difference: a bound on what a token attends to, and biases.
+//! Llama: pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers
+//! and grouped queries. Mistral and Qwen2 are Llamas with a difference: a bound on what a token
+//! attends to, and biases.
 
 use std::sync::Arc;
 
@@ -39,7 +40,8 @@ pub struct Turning {
     pub base: f64,
     /// How they are stretched.
     pub kind: RotaryKind,
-    /// Factor, low and high bound, tokens of the original context. Under `llama3` and `linear` a factor of 1 is none.
+    /// Factor, low and high bound, tokens of the original context. Under `llama3` and `linear` a
+    /// factor of 1 is none.
     pub stretch: [f64; 4],
     /// What turned queries and keys are multiplied by.
     pub attention: f64,

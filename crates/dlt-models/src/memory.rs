@@ -1,9 +1,10 @@
 //! What training takes in memory, told from shapes before anything is allocated.
 //!
-//! The figures follow the engine itself: the same graphs that run say which values they keep, and the phases
-//! of a step are walked through in the order in which [`Model::add_gradients`](crate::Model::add_gradients)
-//! and the optimizer take them. They hold for the fused kernels; candle's own operations take more. Activations of bf16
-//! are counted with what an operation on the CPU widens of them; a GPU's kernels take less. Sketches of gradients are not
+//! The figures follow the engine itself: the same graphs that run say which values they keep, and
+//! the phases of a step are walked through in the order in which
+//! [`Model::add_gradients`](crate::Model::add_gradients) and the optimizer take them. They hold for
+//! the fused kernels; candle's own operations take more. Activations of bf16 are counted with what
+//! an operation on the CPU widens of them; a GPU's kernels take less. Sketches of gradients are not
 //! counted: they are made from the slots' sums and hold a sixty-fourth of a block while they are.
 
 use std::collections::BTreeSet;
@@ -22,8 +23,8 @@ use crate::model::dtype;
 /// Bytes of a number of weights, gradients, moments and logits.
 const F32: usize = size_of::<f32>();
 
-/// Of what comes and goes within a step, this part again lies in gaps that the allocator leaves: measured with glibc,
-/// between a thirtieth and a seventh.
+/// Of what comes and goes within a step, this part again lies in gaps that the allocator leaves:
+/// measured with glibc, between a thirtieth and a seventh.
 const GAPS: usize = 12;
 
 /// Bytes for the stacks and buffers of threads that compute.
@@ -61,10 +62,11 @@ pub struct Prediction {
     pub moments: usize,
     /// What the forward pass keeps for the backward pass.
     pub activations: usize,
-    /// What is at work beside all these when most is in use: values and gradients under way, a chunk of logits, what
-    /// matrix products pack, and gaps between buffers.
+    /// What is at work beside all these when most is in use: values and gradients under way, a
+    /// chunk of logits, what matrix products pack, and gaps between buffers.
     pub workspace: usize,
-    /// Most at one time. Less than the sum of the others, which do not all have their most at the same time.
+    /// Most at one time. Less than the sum of the others, which do not all have their most at the
+    /// same time.
     pub peak: usize,
     /// The part of a step in which the peak lies.
     pub phase: &'static str,
@@ -163,8 +165,8 @@ impl Walk<'_> {
         }
     }
 
-    /// What each phase holds beside weights and moments. From the second piece of a batch on, all gradients are
-    /// there throughout.
+    /// What each phase holds beside weights and moments. From the second piece of a batch on, all
+    /// gradients are there throughout.
     fn phases(&self) -> Vec<(&'static str, Load)> {
         let layers = self.binding.n_layers();
         let again = self.shape.pieces > 1;
@@ -182,7 +184,8 @@ impl Walk<'_> {
             ));
             kept += self.kept(layer);
         }
-        // The result of the last block, the hidden states, and the loss; then the gradient of the hidden states.
+        // The result of the last block, the hidden states, and the loss; then the gradient of the
+        // hidden states.
         let workspace = self.head.forward + self.loss;
         let gradients = there(self.trained);
         phases.push(("the loss", Load { gradients, activations: kept, workspace }));

@@ -30,8 +30,8 @@ impl Output {
     }
 }
 
-/// A transformer: an architecture, its shared parameters, a bank of blocks and the binding of layers to
-/// them.
+/// A transformer: an architecture, its shared parameters, a bank of blocks and the binding of
+/// layers to them.
 #[derive(Debug)]
 pub struct Model {
     pub(crate) architecture: Box<dyn Architecture>,
@@ -118,11 +118,12 @@ impl Model {
         self
     }
 
-    /// A model with weights by name. Frozen layers are drawn from `seed`; without one their weights are looked
-    /// up too, and kept.
+    /// A model with weights by name. Frozen layers are drawn from `seed`; without one their weights
+    /// are looked up too, and kept.
     ///
     /// # Errors
-    /// [`ModelError::Weight`](crate::ModelError::Weight) for a tensor that is missing or has another shape.
+    /// [`ModelError::Weight`](crate::ModelError::Weight) for a tensor that is missing or has
+    /// another shape.
     pub fn from_weights(
         architecture: Box<dyn Architecture>,
         binding: Binding,
@@ -152,10 +153,12 @@ impl Model {
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
-    /// Carries a decision out: weights move in rising order of layers, unused blocks are freed at once.
+    /// Carries a decision out: weights move in rising order of layers, unused blocks are freed at
+    /// once.
     ///
     /// # Errors
-    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth; fails where the device has no memory left.
+    /// [`ModelError::Depth`](crate::ModelError::Depth) for states of another depth; fails where the
+    /// device has no memory left.
     pub fn apply(&mut self, change: &Change<'_>) -> Result<Settlement> {
         let settlement = self.binding.apply(&self.rules, change)?;
         self.bank.apply(&settlement.moves, &self.binding)?;
@@ -170,8 +173,8 @@ impl Model {
         Ok(self.binding.clone().apply(&self.rules, change)?.keeps_function)
     }
 
-    /// The blocks as they are now and who uses which, without a copy: for [`go_back`](Self::go_back), as long as no
-    /// training step is made.
+    /// The blocks as they are now and who uses which, without a copy: for
+    /// [`go_back`](Self::go_back), as long as no training step is made.
     #[must_use]
     pub fn hold(&self) -> HeldBlocks {
         HeldBlocks { binding: self.binding.clone(), bank: self.bank.clone() }
@@ -185,7 +188,8 @@ impl Model {
     /// Sum of the negative log-likelihoods of what is wanted, in nats, without dropout.
     ///
     /// # Errors
-    /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside
+    /// the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
         let Prepared { input, targets, beside, dims } =
             batch.prepare(self.architecture(), &self.device)?;
@@ -199,7 +203,8 @@ impl Model {
     /// Scores of every prediction that a batch wants, without dropout, whatever the right ones are.
     ///
     /// # Shapes
-    /// Result (N, V) or (N, K), in the order of what is wanted; of a single score z (N, 2): 0 and z.
+    /// Result (N, V) or (N, K), in the order of what is wanted; of a single score z (N, 2): 0 and
+    /// z.
     ///
     /// # Errors
     /// As [`loss_sum`](Self::loss_sum).
@@ -215,7 +220,8 @@ impl Model {
     /// `tokens`: T ids; result V numbers.
     ///
     /// # Errors
-    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the
+    /// vocabulary.
     pub fn next_logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         let hidden = self.window(tokens)?;
         let last = hidden.dim(0)?.saturating_sub(1);
@@ -228,7 +234,8 @@ impl Model {
     /// `tokens`: T ids; result (T, V).
     ///
     /// # Errors
-    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the vocabulary.
+    /// [`ModelError::Batch`](crate::ModelError::Batch) for no tokens, too many, or ids outside the
+    /// vocabulary.
     pub fn logits(&self, tokens: &[u32]) -> Result<Tensor> {
         self.project(&self.window(tokens)?)
     }
@@ -248,8 +255,8 @@ impl Model {
         Ok(self.kernels.linear(&scored(hidden)?.contiguous()?, &table, bias.as_ref())?)
     }
 
-    /// What turns hidden states into scores. A single score gets a row of zeros before its own: softmax over the scores
-    /// 0 and z is the logistic function of z.
+    /// What turns hidden states into scores. A single score gets a row of zeros before its own:
+    /// softmax over the scores 0 and z is the logistic function of z.
     pub(crate) fn output(&self, shared: &[Tensor]) -> Result<Output> {
         let [table, bias] = self.output_numbers()?;
         let is_single = self.architecture.head_settings().has_single_score();
@@ -264,7 +271,8 @@ impl Model {
         Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
     }
 
-    /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There is always a table.
+    /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There
+    /// is always a table.
     pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
         let output = self.architecture.output();
         let layout = self.shared.layout();
@@ -295,8 +303,8 @@ impl Model {
         Stretches::new(self.architecture.as_ref(), shared, block, dims)
     }
 
-    /// What the stem starts from: rows of the token table, or patches as they are; in the format of activations, which
-    /// every operation from here on keeps.
+    /// What the stem starts from: rows of the token table, or patches as they are; in the format of
+    /// activations, which every operation from here on keeps.
     pub(crate) fn stem_rows(&self, input: &Tensor) -> Result<Tensor> {
         let rows = match self.architecture.stem_input() {
             StemInput::Tokens { table, .. } => {
@@ -399,7 +407,8 @@ impl Model {
         self.bank.layout().n_parameters()
     }
 
-    /// Numbers that training changes now: shared ones and those of every trained storage, each once.
+    /// Numbers that training changes now: shared ones and those of every trained storage, each
+    /// once.
     #[must_use]
     pub fn n_trainable_parameters(&self) -> usize {
         let blocks = match self.trains {

@@ -170,7 +170,8 @@ impl Parameters {
         Self::new(&self.layout, &self.tensors())
     }
 
-    /// `1 - share` times these values plus `share` times the others, in storage of their own: these stay as they are.
+    /// `1 - share` times these values plus `share` times the others, in storage of their own: these
+    /// stay as they are.
     ///
     /// # Errors
     /// Fails where the device has no memory left.
@@ -214,7 +215,8 @@ impl Parameters {
         &self.layout
     }
 
-    /// The values, in the order of the layout: views of the variables, which see what these are set to later.
+    /// The values, in the order of the layout: views of the variables, which see what these are set
+    /// to later.
     #[must_use]
     pub fn tensors(&self) -> Vec<Tensor> {
         self.variables.iter().map(Var::as_detached_tensor).collect()

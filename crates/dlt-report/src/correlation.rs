@@ -1,4 +1,5 @@
-//! Correlations between the feed-forward weights of the layers of a saved model (Fig. 4 of the paper).
+//! Correlations between the feed-forward weights of the layers of a saved model (Fig. 4 of the
+//! paper).
 
 mod saved;
 
@@ -13,8 +14,8 @@ pub use saved::CORRELATIONS_FILE;
 /// Numbers of each layer that are in memory at a time.
 const CHUNK: usize = 1 << 16;
 
-/// What stands before and behind a layer's number in the names of the two feed-forward matrices of each
-/// architecture.
+/// What stands before and behind a layer's number in the names of the two feed-forward matrices of
+/// each architecture.
 const FEED_FORWARD: [(&str, [&str; 2]); 4] = [
     ("transformer.h.", [".mlp.c_fc.weight", ".mlp.c_proj.weight"]),
     ("bert.encoder.layer.", [".intermediate.dense.weight", ".output.dense.weight"]),
@@ -66,14 +67,16 @@ impl Correlations {
         }
     }
 
-    /// Correlations between the feed-forward weights, both matrices one after the other, of layers of a model file:
-    /// those that the state calls independent where `layers` is `None`, else the ones that are named, so that a
-    /// conventional model can be asked about the same. A layer that is tied has its owner's weights. The file is
-    /// read once, a piece of every layer at a time, and sums are in f64.
+    /// Correlations between the feed-forward weights, both matrices one after the other, of layers
+    /// of a model file: those that the state calls independent where `layers` is `None`, else the
+    /// ones that are named, so that a conventional model can be asked about the same. A layer that
+    /// is tied has its owner's weights. The file is read once, a piece of every layer at a time,
+    /// and sums are in f64.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no model file of this
-    /// version, lacks a layer, or holds weights between which there is no correlation: not finite, or all equal.
+    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is no
+    /// model file of this version, lacks a layer, or holds weights between which there is no
+    /// correlation: not finite, or all equal.
     pub fn of_model(path: &Path, layers: Option<&[usize]>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         let layers = match layers {

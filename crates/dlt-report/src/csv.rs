@@ -1,4 +1,5 @@
-//! The metrics of a run as tables that spreadsheets and every language read: one file for each kind of row.
+//! The metrics of a run as tables that spreadsheets and every language read: one file for each kind
+//! of row.
 //!
 //! | file | a line for each |
 //! |---|---|
@@ -6,9 +7,10 @@
 //! | `evaluations.csv` | evaluation |
 //! | `decisions.csv` | decision |
 //!
-//! The first line names the columns, after the keys of `dlt_spec::record` and with units. What a row lacks is empty; NaN
-//! is `NaN`, and so is what the metrics hold as `null`; numbers have as many digits as tell them from every other f64. The
-//! layers of an action or a state are joined with spaces.
+//! The first line names the columns, after the keys of `dlt_spec::record` and with units. What a
+//! row lacks is empty; NaN is `NaN`, and so is what the metrics hold as `null`; numbers have as
+//! many digits as tell them from every other f64. The layers of an action or a state are joined
+//! with spaces.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -78,12 +80,14 @@ const DECISIONS: &[Column<DecisionRow>] = &[
 /// Columns of the decisions' table of earlier builds; the others came behind them.
 const EARLIER_DECISIONS: usize = 14;
 
-/// Writes the tables of a run into a folder, and says which files they are. A file that begins with our names of columns,
-/// or those of an earlier build, is replaced; any other one stays, and then nothing is written.
+/// Writes the tables of a run into a folder, and says which files they are. A file that begins with
+/// our names of columns, or those of an earlier build, is replaced; any other one stays, and then
+/// nothing is written.
 ///
 /// # Errors
-/// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be read or written,
-/// [`ReportError::Format`] where the metrics are damaged or a file of that name is somebody else's.
+/// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be
+/// read or written, [`ReportError::Format`] where the metrics are damaged or a file of that name is
+/// somebody else's.
 pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let metrics = run.join(METRICS_FILE);
     if !metrics.is_file() {

@@ -1,4 +1,5 @@
-//! What a run came to, in numbers: of a finished one its summary, of one under way what its rows say so far.
+//! What a run came to, in numbers: of a finished one its summary, of one under way what its rows
+//! say so far.
 
 use dlt_spec::record::{Scores, Split};
 use dlt_spec::size::Extents;

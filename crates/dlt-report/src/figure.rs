@@ -1,9 +1,10 @@
 //! Figures of runs as SVG documents: those of the paper and some of our own.
 //!
-//! What has axes is drawn with plotters, which lays text out by a rule of thumb where it has no font: nothing here
-//! hangs on its guess, because places for labels and legends are reckoned in `sheet` and `axes` and text is
-//! anchored. It draws on whole units, so a sheet has ten of them a pixel. It has no arcs, and polylines in their
-//! place would be neither smooth nor small: the replication map alone is written element by element.
+//! What has axes is drawn with plotters, which lays text out by a rule of thumb where it has no
+//! font: nothing here hangs on its guess, because places for labels and legends are reckoned in
+//! `sheet` and `axes` and text is anchored. It draws on whole units, so a sheet has ten of them a
+//! pixel. It has no arcs, and polylines in their place would be neither smooth nor small: the
+//! replication map alone is written element by element.
 //!
 //! The same input gives the same bytes.
 
@@ -74,8 +75,8 @@ impl Figure {
             .map_err(|reason| ReportError::Picture { title: self.title.clone(), reason })
     }
 
-    /// The figure as an element of an HTML page: without the XML header and a size of its own, its colours those
-    /// that the page gives to the variables of [`PAGE_COLOURS`].
+    /// The figure as an element of an HTML page: without the XML header and a size of its own, its
+    /// colours those that the page gives to the variables of [`PAGE_COLOURS`].
     #[must_use]
     pub fn for_page(&self) -> String {
         let element = self.svg.strip_prefix(sheet::XML_HEADER).unwrap_or(&self.svg);

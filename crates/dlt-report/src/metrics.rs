@@ -7,8 +7,8 @@ use dlt_spec::record::{DecisionRow, EvaluationRow, Lines, MetricRow, RECORD_SCHE
 
 use crate::error::{ReportError, Result};
 
-/// Follows the metrics file of a run that may be under way: each look reads what was written since the one before. A
-/// last line without an end is not read yet.
+/// Follows the metrics file of a run that may be under way: each look reads what was written since
+/// the one before. A last line without an end is not read yet.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
@@ -23,11 +23,12 @@ impl Follower {
         Self { path: path.into(), offset: 0, lines: 0 }
     }
 
-    /// The rows that are new. Where the file has become shorter, as a resumed run leaves it, `None`: whoever follows
-    /// begins anew.
+    /// The rows that are new. Where the file has become shorter, as a resumed run leaves it,
+    /// `None`: whoever follows begins anew.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where a whole line is no row.
+    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where a whole
+    /// line is no row.
     pub fn rows(&mut self) -> Result<Option<Vec<MetricRow>>> {
         let mut file = dlt_spec::file::regular(&self.path, u64::MAX)
             .map_err(ReportError::io("read", &self.path))?;

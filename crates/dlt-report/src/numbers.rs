@@ -14,7 +14,8 @@ pub fn whole(number: usize) -> String {
     text
 }
 
-/// A number with so many decimals and commas before them; a dash where it is not finite. Minus is the sign of that name.
+/// A number with so many decimals and commas before them; a dash where it is not finite. Minus is
+/// the sign of that name.
 #[must_use]
 pub fn decimal(number: f64, decimals: usize) -> String {
     if !number.is_finite() {
@@ -88,8 +89,8 @@ pub fn duration(seconds: f64) -> String {
 pub fn moment(seconds: u64) -> String {
     let days = seconds / 86_400;
     let minutes = seconds % 86_400 / 60;
-    // Years that begin in March end with the leap day, so that months have fixed places in them; 400 of them have
-    // 146,097 days.
+    // Years that begin in March end with the leap day, so that months have fixed places in them;
+    // 400 of them have 146,097 days.
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -1,8 +1,9 @@
-//! One page about one or several runs: a single HTML file that asks the network for nothing, or the same page kept up to
-//! date while a run goes on.
+//! One page about one or several runs: a single HTML file that asks the network for nothing, or the
+//! same page kept up to date while a run goes on.
 //!
-//! All text is markup-free by construction: what came from a run enters a page through `Html::text` alone. The
-//! page forbids itself every request and every script but its own by a Content-Security-Policy.
+//! All text is markup-free by construction: what came from a run enters a page through `Html::text`
+//! alone. The page forbids itself every request and every script but its own by a
+//! Content-Security-Policy.
 
 mod comparison;
 mod curves;

@@ -1,5 +1,5 @@
-//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that the bytes are
-//! the same on any machine.
+//! From an SVG document to a PNG: rasterised here, with a font that is part of the program, so that
+//! the bytes are the same on any machine.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,8 +10,8 @@ use resvg::usvg::{Options, Tree};
 /// Pixels of the picture for each of the document.
 pub const SCALE: u32 = 2;
 
-/// Most bytes of a document that is rasterised: each of its elements takes some kilobytes while it is, so that this is a
-/// gigabyte.
+/// Most bytes of a document that is rasterised: each of its elements takes some kilobytes while it
+/// is, so that this is a gigabyte.
 const MOST_SVG_BYTES: usize = 16 << 20;
 /// Most pixels of a picture, of four bytes each.
 const MOST_PIXELS: u64 = 64 << 20;

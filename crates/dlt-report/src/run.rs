@@ -38,8 +38,8 @@ impl Run {
     /// Reads a run folder. Of a run under way, what stands in whole lines.
     ///
     /// # Errors
-    /// [`ReportError::NoRun`] where it is none, [`ReportError::Io`] where a file cannot be read, and
-    /// [`ReportError::Format`] where one is damaged or of another version.
+    /// [`ReportError::NoRun`] where it is none, [`ReportError::Io`] where a file cannot be read,
+    /// and [`ReportError::Format`] where one is damaged or of another version.
     pub fn read(path: &Path) -> Result<Self> {
         for file in [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE] {
             if !path.join(file).is_file() {

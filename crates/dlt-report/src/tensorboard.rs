@@ -1,10 +1,11 @@
 //! Event files for TensorBoard, made of the metrics of a run and of nothing else.
 //!
-//! An event file is a row of records. A record is the length of its message (8 bytes), a checksum of these bytes (4), the
-//! message, and a checksum of the message (4); numbers are little-endian, checksums are CRC-32C, turned right by 15 bits
-//! and moved by 0xa282ead8. The messages are `Event`s of TensorFlow's event.proto: the first says `brain.Event:2` and
-//! who wrote the file, every other one holds the numbers of one row, with its step, and as its time the start of the run
-//! and what was trained since.
+//! An event file is a row of records. A record is the length of its message (8 bytes), a checksum
+//! of these bytes (4), the message, and a checksum of the message (4); numbers are little-endian,
+//! checksums are CRC-32C, turned right by 15 bits and moved by 0xa282ead8. The messages are
+//! `Event`s of TensorFlow's event.proto: the first says `brain.Event:2` and who wrote the file,
+//! every other one holds the numbers of one row, with its step, and as its time the start of the
+//! run and what was trained since.
 //!
 //! | row | tags |
 //! |---|---|
@@ -13,12 +14,12 @@
 //! | evaluation of the kept model at the end, at a step that its split was evaluated at before | the same below `kept_validation/` or `kept_test/` |
 //! | decision | `agent/` `epsilon`, `reward`, `q_predicted`, `q_target`, `q_loss`, `tied_events`, `untied_events`, `conflict`, `unlikeness`; where the gate measured, `refused` (0 or 1), `loss_before`, `loss_after` |
 //!
-//! Numbers are f32, as those of everybody's scalars; what a row lacks has no tag; NaN and the infinities are written as
-//! what they are, and what the metrics hold as `null` is NaN.
+//! Numbers are f32, as those of everybody's scalars; what a row lacks has no tag; NaN and the
+//! infinities are written as what they are, and what the metrics hold as `null` is NaN.
 //!
-//! The same metrics give the same bytes. So a resumed run writes its file anew from the rows that are left: what stays
-//! is written over by itself, the rest is cut off, and no step is there twice. A TensorBoard that watches meanwhile
-//! need not notice.
+//! The same metrics give the same bytes. So a resumed run writes its file anew from the rows that
+//! are left: what stays is written over by itself, the rest is cut off, and no step is there twice.
+//! A TensorBoard that watches meanwhile need not notice.
 
 mod events;
 mod wire;
@@ -51,13 +52,13 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Writes the event file of a run as far as the run has come. One that was written for it before is written anew;
-    /// other files in the folder stay as they are.
+    /// Writes the event file of a run as far as the run has come. One that was written for it
+    /// before is written anew; other files in the folder stay as they are.
     ///
     /// # Errors
-    /// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot be read or written,
-    /// [`ReportError::Format`] where one is damaged, where the event file's name is that of somebody else's file, or
-    /// where another process writes it.
+    /// [`ReportError::NoRun`] where `run` is no run folder, [`ReportError::Io`] where a file cannot
+    /// be read or written, [`ReportError::Format`] where one is damaged, where the event file's
+    /// name is that of somebody else's file, or where another process writes it.
     pub fn open(run: &Path, folder: &Path) -> Result<Self> {
         for file in [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE] {
             if !run.join(file).is_file() {
@@ -87,7 +88,8 @@ impl EventFile {
         &self.path
     }
 
-    /// Writes the events of the rows that are new. Where the metrics were cut, all are written anew.
+    /// Writes the events of the rows that are new. Where the metrics were cut, all are written
+    /// anew.
     ///
     /// # Errors
     /// As [`Follower::rows`], and [`ReportError::Io`] where the event file cannot be written.
@@ -125,7 +127,8 @@ pub fn convert(run: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(EventFile::open(run, folder)?.path)
 }
 
-/// The file that was written here before, whatever the run was called and whenever it was said to have started then.
+/// The file that was written here before, whatever the run was called and whenever it was said to
+/// have started then.
 fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     let cannot = || ReportError::io("read", folder);
     let mut paths = Vec::new();
@@ -147,7 +150,8 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Opens the file to be written from its beginning, with what is in it, unless that is somebody else's.
+/// Opens the file to be written from its beginning, with what is in it, unless that is somebody
+/// else's.
 fn claim(path: &Path) -> Result<File> {
     let cannot = || ReportError::io("write", path);
     durable::unshare(path).map_err(cannot())?;

@@ -1,4 +1,5 @@
-//! Recorded results of other ways to train the same model for as long, which `dlt train` prints for comparison.
+//! Recorded results of other ways to train the same model for as long, which `dlt train` prints for
+//! comparison.
 //!
 //! `cargo xtask report` makes them from the records of the study; nobody writes them by hand.
 

@@ -56,7 +56,8 @@ impl CheckedSpec {
         size::feed_forward(&self.model).expect("a checked model has a countable size")
     }
 
-    /// Tokens of a window, T: those of the context, or the patches of a picture and the class token.
+    /// Tokens of a window, T: those of the context, or the patches of a picture and the class
+    /// token.
     #[must_use]
     pub fn tokens(&self) -> usize {
         size::tokens(&self.model).expect("a checked model has a countable size")
@@ -92,13 +93,15 @@ impl CheckedSpec {
         size::feed_forward_bias(&self.model)
     }
 
-    /// Tokens of the longest window that the model reads: its positions, or fewer that attention sees.
+    /// Tokens of the longest window that the model reads: its positions, or fewer that attention
+    /// sees.
     #[must_use]
     pub fn longest_window(&self) -> usize {
         self.positions().min(self.model.attention_window.or(usize::MAX))
     }
 
-    /// Size of the vocabulary, V, and number of classes, K: what the spec says, else what the data have.
+    /// Size of the vocabulary, V, and number of classes, K: what the spec says, else what the data
+    /// have.
     #[must_use]
     pub fn extents(&self, data: Extents) -> Extents {
         Extents {
@@ -138,7 +141,8 @@ impl CheckedSpec {
         }
     }
 
-    /// What the speed of training is counted in, for one step: tokens, or where classes are predicted windows.
+    /// What the speed of training is counted in, for one step: tokens, or where classes are
+    /// predicted windows.
     #[must_use]
     pub fn units_per_step(&self) -> usize {
         match self.model.objective {
@@ -155,8 +159,9 @@ impl CheckedSpec {
         self.evaluation.batch.or(self.training.batch)
     }
 
-    /// Steps of one pass over `train_windows` windows: full batches only, so 0 where there are fewer windows
-    /// than a batch holds. In the order `sweep` a pass is one visit of each layer, whatever the data.
+    /// Steps of one pass over `train_windows` windows: full batches only, so 0 where there are
+    /// fewer windows than a batch holds. In the order `sweep` a pass is one visit of each layer,
+    /// whatever the data.
     #[must_use]
     pub fn steps_per_pass(&self, train_windows: usize) -> usize {
         match self.data.order {
@@ -191,17 +196,19 @@ impl CheckedSpec {
         self.tying.initial == Initial::Named(InitialName::Frozen)
     }
 
-    /// Whether layers 1 to L - 1 start with their own weights and train them, though the state says that layer 0 owns them.
+    /// Whether layers 1 to L - 1 start with their own weights and train them, though the state says
+    /// that layer 0 owns them.
     #[must_use]
     pub fn starts_trainable(&self) -> bool {
         self.tying.initial == Initial::Named(InitialName::Trainable)
     }
 
-    /// Factor of the residual branches of each layer (`tying.residual_scale`): 1, or 1 / (layers that use the layer's
-    /// block at the start). Later ties and splits do not change it.
+    /// Factor of the residual branches of each layer (`tying.residual_scale`): 1, or 1 / (layers
+    /// that use the layer's block at the start). Later ties and splits do not change it.
     #[must_use]
     pub fn residual_factors(&self) -> Vec<f64> {
-        // A frozen or trainable layer starts with a block that it alone uses, whatever the state says.
+        // A frozen or trainable layer starts with a block that it alone uses, whatever the state
+        // says.
         let is_alone = self.starts_frozen() || self.starts_trainable();
         if self.tying.residual_scale == ResidualScale::None || is_alone {
             return vec![1.0; self.model.layers];
@@ -222,8 +229,9 @@ impl CheckedSpec {
     }
 }
 
-/// The state that a grouping stands for. `layers` must not be 0. Frozen layers, and those that train their own weights
-/// before their first decision, are all in the group of layer 0: what is physically in place is not part of a state.
+/// The state that a grouping stands for. `layers` must not be 0. Frozen layers, and those that
+/// train their own weights before their first decision, are all in the group of layer 0: what is
+/// physically in place is not part of a state.
 fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
     let name = match grouping {
         Initial::Named(name) => name,

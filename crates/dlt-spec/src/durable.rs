@@ -1,9 +1,10 @@
 //! Files and folders that are whole or not there, and of which nothing else is left behind.
 //!
-//! What is being written has the name of its place with the ending `.partial`, and its writer holds a lock on it. The
-//! system frees the lock however the writer ends, so the next process knows what a dead one left and removes it. Nothing
-//! is opened for writing through a link, and no file that exists is written: it is replaced. The mode of every file and
-//! folder is the one that the umask gives.
+//! What is being written has the name of its place with the ending `.partial`, and its writer holds
+//! a lock on it. The system frees the lock however the writer ends, so the next process knows what
+//! a dead one left and removes it. Nothing is opened for writing through a link, and no file that
+//! exists is written: it is replaced. The mode of every file and folder is the one that the umask
+//! gives.
 
 mod folder;
 mod left;
@@ -42,7 +43,8 @@ pub fn replace_with<E: From<io::Error>>(
 /// Makes a file of these bytes where nothing has its name.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where something has it, which stays as it is, and what the system says.
+/// [`io::ErrorKind::AlreadyExists`] where something has it, which stays as it is, and what the
+/// system says.
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     refuse_existing(path)?;
     let name = |partial: &Path| match fs::hard_link(partial, path) {
@@ -82,8 +84,8 @@ fn refuse_existing(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The name under which a file or folder is written: always the same, so that the next process finds what a dead one
-/// left.
+/// The name under which a file or folder is written: always the same, so that the next process
+/// finds what a dead one left.
 #[must_use]
 pub fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -92,12 +94,12 @@ pub fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// A new empty file that this process has locked, once no other process writes one of this name. Rename or remove it
-/// before it is dropped.
+/// A new empty file that this process has locked, once no other process writes one of this name.
+/// Rename or remove it before it is dropped.
 ///
 /// # Errors
-/// [`io::ErrorKind::TimedOut`] where another process was stopped while it writes, or does not go on for a minute, and what
-/// the system says.
+/// [`io::ErrorKind::TimedOut`] where another process was stopped while it writes, or does not go on
+/// for a minute, and what the system says.
 pub fn claim(path: &Path) -> io::Result<File> {
     claim_after(path, |file| lock(file, path))
 }
@@ -129,7 +131,8 @@ pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::R
     }
 }
 
-/// Options that follow no link in the last part of a path and never wait for the other end of a pipe.
+/// Options that follow no link in the last part of a path and never wait for the other end of a
+/// pipe.
 #[must_use]
 pub fn no_links() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -163,8 +166,8 @@ pub fn is_sole(file: &File) -> io::Result<bool> {
     Ok(n_names(&file.metadata()?) <= 1)
 }
 
-/// Gives a file that is to be changed in place a content that no other name shares: a file with a second name, as a backup
-/// by hard links makes it, is copied first.
+/// Gives a file that is to be changed in place a content that no other name shares: a file with a
+/// second name, as a backup by hard links makes it, is copied first.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] where it is a link, and what the system says.
@@ -186,8 +189,9 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     replace_with(to, |file| io::copy(&mut source, file).map(drop))
 }
 
-/// Removes from a folder what processes left that died while they wrote there: files and folders with the ending
-/// `.partial` that no process holds. Returns their names; what cannot be removed stays.
+/// Removes from a folder what processes left that died while they wrote there: files and folders
+/// with the ending `.partial` that no process holds. Returns their names; what cannot be removed
+/// stays.
 pub fn remove_dead(folder: &Path) -> Vec<PathBuf> {
     dead(folder)
         .into_iter()
@@ -209,7 +213,8 @@ pub fn dead(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether no process holds a partial file or folder. A link or a pipe under a name of ours is nobody's.
+/// Whether no process holds a partial file or folder. A link or a pipe under a name of ours is
+/// nobody's.
 fn is_dead(path: &Path) -> bool {
     let kind = fs::symlink_metadata(path).map(|found| found.file_type());
     if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
@@ -220,7 +225,8 @@ fn is_dead(path: &Path) -> bool {
     no_links().read(true).open(path).is_ok_and(is_free)
 }
 
-/// Removes a partial file or folder, unless a process holds it. Says whether nothing is there any more.
+/// Removes a partial file or folder, unless a process holds it. Says whether nothing is there any
+/// more.
 ///
 /// # Errors
 /// What the system says.
@@ -236,8 +242,9 @@ pub fn remove_if_dead(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Opens what another process may be writing, for its lock alone; nothing where nothing is there. A link or a pipe under
-/// a name of ours is no file of ours: it is removed, which leaves what it leads to as it is.
+/// Opens what another process may be writing, for its lock alone; nothing where nothing is there. A
+/// link or a pipe under a name of ours is no file of ours: it is removed, which leaves what it
+/// leads to as it is.
 fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     let kind = match fs::symlink_metadata(path) {
         Ok(found) => found.file_type(),
@@ -294,7 +301,8 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A rename is on disk once its folder is; not every system can sync one, and none needs it to continue.
+/// A rename is on disk once its folder is; not every system can sync one, and none needs it to
+/// continue.
 pub fn sync_folder(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }

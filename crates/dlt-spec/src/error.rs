@@ -112,8 +112,8 @@ impl fmt::Display for Likeness {
 }
 
 impl SpecError {
-    /// The exit code of a process that ends with this error: what was typed wrong is `usage`, all else `bad
-    /// spec`.
+    /// The exit code of a process that ends with this error: what was typed wrong is `usage`, all
+    /// else `bad spec`.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -176,6 +176,7 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
 fn similarity(name: &str, candidate: &str) -> f64 {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let whole = strsim::normalized_damerau_levenshtein(name, candidate);
-    // The right name in the wrong section beats a wrong name in the right one, but not an exact match.
+    // The right name in the wrong section beats a wrong name in the right one, but not an exact
+    // match.
     whole.max(0.95 * strsim::normalized_damerau_levenshtein(&last(name), &last(candidate)))
 }

@@ -18,8 +18,8 @@ pub enum ExitCode {
     BadSpec = 3,
     /// 4: data is missing, empty, damaged, not UTF-8, or too short for what was asked.
     BadData = 4,
-    /// 5: the device, memory, disk or another resource is missing or not enough; or a run folder is held by another
-    /// process, or was renamed, removed or replaced while its process trained.
+    /// 5: the device, memory, disk or another resource is missing or not enough; or a run folder is
+    /// held by another process, or was renamed, removed or replaced while its process trained.
     Resources = 5,
     /// 6: training diverged: a loss or gradient is not a finite number.
     Diverged = 6,

@@ -1,8 +1,8 @@
-//! One table of every field of a [`Spec`]: what it means, its unit, the values it takes, what the paper says
-//! and where, and what the authors' code does.
+//! One table of every field of a [`Spec`]: what it means, its unit, the values it takes, what the
+//! paper says and where, and what the authors' code does.
 //!
-//! Printing a spec, reading its layers, checking its values and comparing two of them all go through this
-//! table, so a field that is missing here cannot be set.
+//! Printing a spec, reading its layers, checking its values and comparing two of them all go
+//! through this table, so a field that is missing here cannot be set.
 
 mod table;
 mod values;
@@ -88,8 +88,8 @@ impl Field {
         self.code
     }
 
-    /// Its value in `spec`. A whole number above what TOML holds comes back as text, which no field of
-    /// numbers accepts.
+    /// Its value in `spec`. A whole number above what TOML holds comes back as text, which no field
+    /// of numbers accepts.
     #[must_use]
     pub fn value(&self, spec: &Spec) -> Value {
         (self.read)(spec)
@@ -132,8 +132,8 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
     FIELDS.iter().map(|field| (field.key, field.value(spec))).collect()
 }
 
-/// The whole spec as a TOML file in which a comment above each field says its meaning, unit, values, and what
-/// the paper and the authors' code use. Reading it back gives an equal spec.
+/// The whole spec as a TOML file in which a comment above each field says its meaning, unit,
+/// values, and what the paper and the authors' code use. Reading it back gives an equal spec.
 ///
 /// ```
 /// use dlt_spec::{Spec, fields};
@@ -194,8 +194,8 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
-/// A field's value as TOML. TOML's whole numbers end at 2^63 - 1: a greater one becomes text, so that it is
-/// shown as it is and refused.
+/// A field's value as TOML. TOML's whole numbers end at 2^63 - 1: a greater one becomes text, so
+/// that it is shown as it is and refused.
 fn toml_value<T: Serialize + std::fmt::Debug>(value: &T) -> Value {
     Value::try_from(value).unwrap_or_else(|_| Value::String(format!("{value:?}")))
 }

@@ -1,7 +1,7 @@
 //! Files from outside, opened so that nothing is waited for and nothing is read without end.
 //!
-//! A pipe, a socket or a device has no size and may have no end, and a file may be larger than anything that is held
-//! in memory. Both are refused before the first byte is read.
+//! A pipe, a socket or a device has no size and may have no end, and a file may be larger than
+//! anything that is held in memory. Both are refused before the first byte is read.
 
 use std::{
     fs::{File, Metadata, ReadDir},
@@ -9,7 +9,8 @@ use std::{
     path::Path,
 };
 
-/// Most bytes of a configuration, a record or a specification: a thousand times what the largest have.
+/// Most bytes of a configuration, a record or a specification: a thousand times what the largest
+/// have.
 pub const CONFIGURATION_BYTES: u64 = 64 << 20;
 
 /// Most bytes of a recording or of metrics that are read whole: some ten million lines.

@@ -69,7 +69,8 @@ impl Foreign {
     }
 }
 
-/// Why a file is no JSON: what it is instead, where its first bytes show that, else what the reader says.
+/// Why a file is no JSON: what it is instead, where its first bytes show that, else what the reader
+/// says.
 #[must_use]
 pub fn not_json(content: &[u8], error: &serde_json::Error) -> String {
     match Foreign::of(content) {

@@ -1,7 +1,7 @@
 //! What a run reads and writes: its specification, presets, metric rows, summary and exit codes.
 //!
-//! A spec is laid together from the default, a preset, a method, the user's file and assignments, then
-//! checked:
+//! A spec is laid together from the default, a preset, a method, the user's file and assignments,
+//! then checked:
 //!
 //! ```
 //! use dlt_spec::{Overlay, Spec, presets};
@@ -15,8 +15,8 @@
 //! # Ok::<(), dlt_spec::SpecError>(())
 //! ```
 //!
-//! What a run writes is in [`record`] and [`tensors`], how it is written in [`durable`], and the meaning of every field in
-//! [`fields`].
+//! What a run writes is in [`record`] and [`tensors`], how it is written in [`durable`], and the
+//! meaning of every field in [`fields`].
 
 pub mod baseline;
 pub mod check;

@@ -1,6 +1,6 @@
-//! A spec from layers: the default, a preset, a method, the user's file and `--set` assignments, each over
-//! the one before. Keys are checked where they are read, so that a message can say where a wrong one came
-//! from.
+//! A spec from layers: the default, a preset, a method, the user's file and `--set` assignments,
+//! each over the one before. Keys are checked where they are read, so that a message can say where
+//! a wrong one came from.
 
 use std::fmt;
 
@@ -49,7 +49,8 @@ impl Overlay {
     /// The values in a TOML text.
     ///
     /// # Errors
-    /// The text is not TOML or of another layout, or holds a key that no spec has or a value of the wrong type.
+    /// The text is not TOML or of another layout, or holds a key that no spec has or a value of the
+    /// wrong type.
     pub fn from_toml(origin: Origin, text: &str) -> Result<Self, SpecError> {
         let table: Table = toml::from_str(text).map_err(|error| {
             let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
@@ -105,8 +106,8 @@ impl Overlay {
         Self::from_text(origin, key, text)
     }
 
-    /// One value from the text of a command-line option, such as `--steps`. Where a field holds text, such as a path, it is
-    /// taken as it is, quotes and all.
+    /// One value from the text of a command-line option, such as `--steps`. Where a field holds
+    /// text, such as a path, it is taken as it is, quotes and all.
     ///
     /// # Errors
     /// A key that no spec has, or a value of the wrong type.
@@ -211,7 +212,8 @@ impl Spec {
     /// The default with `overlays` over it, the last one on top.
     ///
     /// # Errors
-    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a number of steps.
+    /// [`SpecError::NoEffect`] for a value that would be ignored: `training.epochs` laid over a
+    /// number of steps.
     pub fn assemble(overlays: &[Overlay]) -> Result<Self, SpecError> {
         let mut table = Table::new();
         for (key, value) in fields::flatten(&Self::default()) {
@@ -310,7 +312,8 @@ pub fn diff(a: &Spec, b: &Spec) -> Vec<Change> {
         .collect()
 }
 
-/// Sixteen hexadecimal digits that differ where any value of two specs differs (but for chance: one in 2^64).
+/// Sixteen hexadecimal digits that differ where any value of two specs differs (but for chance: one
+/// in 2^64).
 #[must_use]
 pub fn fingerprint(spec: &Spec) -> String {
     let text: String =

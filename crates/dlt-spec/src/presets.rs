@@ -1,4 +1,5 @@
-//! The presets that the program holds: a model with its data, and methods that replace its method settings.
+//! The presets that the program holds: a model with its data, and methods that replace its method
+//! settings.
 
 use crate::error::{SpecError, nearest};
 use crate::overlay::{Origin, Overlay};
@@ -7,8 +8,8 @@ use crate::spec::Spec;
 /// The preset that is used where none is named: the project's main job.
 pub const DEFAULT_PRESET: &str = "shakespeare-12";
 
-/// One preset: a TOML file whose first comment says where its values come from, what it costs, what to expect
-/// and the command.
+/// One preset: a TOML file whose first comment says where its values come from, what it costs, what
+/// to expect and the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
     name: &'static str,

@@ -8,10 +8,12 @@
 //! | [`STATES_FILE`] | a `dlt_state::Recording` | during the run |
 //! | [`SUMMARY_FILE`] | one [`Summary`] | renamed into place last: the mark of a finished run |
 //!
-//! Times and what hangs on the machine stand under keys that [`is_time_key`] knows. Two runs with the same
-//! spec, seed, machine and thread count write rows that are equal once [`without_times`] has taken these out.
+//! Times and what hangs on the machine stand under keys that [`is_time_key`] knows. Two runs with
+//! the same spec, seed, machine and thread count write rows that are equal once [`without_times`]
+//! has taken these out.
 //!
-//! JSON has no number for NaN and the infinities: they are written as `null`, and `null` is read as NaN.
+//! JSON has no number for NaN and the infinities: they are written as `null`, and `null` is read as
+//! NaN.
 
 mod lines;
 mod number;
@@ -27,14 +29,16 @@ pub use lines::{Line, Lines, MOST_LINE_BYTES, text_of_lines, whole_lines};
 
 /// Version of the layout of every file described here.
 pub const RECORD_SCHEMA: u32 = 1;
-/// Revision of what the figures of a run depend on besides its spec, its data and its machine: draws, arithmetic, and
-/// the order of steps.
+/// Revision of what the figures of a run depend on besides its spec, its data and its machine:
+/// draws, arithmetic, and the order of steps.
 ///
-/// Raise it with a change that moves a figure of a spec that is still the same. Results that were recorded under another
-/// revision are then no longer what the program gives, and `cargo xtask report --check` names them. The figures of small
-/// runs are pinned by a test of `dlt-train`, which asks for this number to be raised.
+/// Raise it with a change that moves a figure of a spec that is still the same. Results that were
+/// recorded under another revision are then no longer what the program gives, and
+/// `cargo xtask report --check` names them. The figures of small runs are pinned by a test of
+/// `dlt-train`, which asks for this number to be raised.
 pub const FIGURES_REVISION: u32 = 1;
-/// The revision of records that do not say theirs: the draws of those builds are the ones of revision 1.
+/// The revision of records that do not say theirs: the draws of those builds are the ones of
+/// revision 1.
 pub const FIRST_FIGURES_REVISION: u32 = 1;
 /// The spec, as [`crate::fields::render`] prints it.
 pub const SPEC_FILE: &str = "spec.toml";
@@ -107,14 +111,15 @@ pub struct StepRow {
     pub block_parameters: usize,
     /// Time since the start of training.
     pub elapsed_ms: f64,
-    /// Training tokens a second so far, evaluation apart; absent where the clock shows no time passing.
+    /// Training tokens a second so far, evaluation apart; absent where the clock shows no time
+    /// passing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,
     /// Resident memory after this step, in 10^6 bytes; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_rss_mb: Option<f64>,
-    /// Steps so far, this one included, that changed nothing because loss or gradient was not finite
-    /// (`training.non_finite = "skip"`); absent while there are none.
+    /// Steps so far, this one included, that changed nothing because loss or gradient was not
+    /// finite (`training.non_finite = "skip"`); absent while there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,
 }
@@ -170,7 +175,8 @@ pub enum Split {
     Test,
 }
 
-/// One decision. Which keys are there depends on the policy: only `q` has predictions, targets and losses.
+/// One decision. Which keys are there depends on the policy: only `q` has predictions, targets and
+/// losses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRow {
@@ -219,24 +225,28 @@ pub struct DecisionRow {
         deserialize_with = "number::present_or_nan"
     )]
     pub q_loss: Option<f64>,
-    /// How much the gradients of the group that was split disagree; absent where nobody measured it.
+    /// How much the gradients of the group that was split disagree; absent where nobody measured
+    /// it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub conflict: Option<f64>,
-    /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured it.
+    /// How unlike the two groups were that became one, 0 for equals; absent where nobody measured
+    /// it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "number::present_or_nan"
     )]
     pub unlikeness: Option<f64>,
-    /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state is then the one before.
+    /// Whether the decision was undone, because the loss rose by more than `tying.gate`: the state
+    /// is then the one before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
-    /// Mean loss on the reward's batches before the decision, in nats; absent where nobody measured it.
+    /// Mean loss on the reward's batches before the decision, in nats; absent where nobody measured
+    /// it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -274,8 +284,8 @@ impl MetricRow {
     }
 }
 
-/// The outcome of a finished run. Means are over training steps; parameters are those that training could
-/// change.
+/// The outcome of a finished run. Means are over training steps; parameters are those that training
+/// could change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// [`RECORD_SCHEMA`].
@@ -286,7 +296,8 @@ pub struct Summary {
     pub seed: u64,
     /// Training steps done.
     pub steps: usize,
-    /// Steps that changed nothing because loss or gradient was not finite; absent where there were none.
+    /// Steps that changed nothing because loss or gradient was not finite; absent where there were
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<usize>,
     /// Decisions made; absent in the records of earlier builds and where nobody decides.
@@ -294,7 +305,8 @@ pub struct Summary {
     pub decisions: Option<usize>,
     /// Training steps done when the kept model, the best on validation, was evaluated.
     pub best_step: usize,
-    /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent where it read all.
+    /// Windows of each split that the last evaluation read (`evaluation.final_windows`); absent
+    /// where it read all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_windows: Option<usize>,
     /// Mean cross-entropy of the kept model on the validation split, in nats a token.
@@ -319,14 +331,15 @@ pub struct Summary {
         deserialize_with = "number::present_or_nan"
     )]
     pub test_perplexity_selected_on_test: Option<f64>,
-    /// How well the kept model tells the classes of the validation split apart; absent where it predicts tokens.
+    /// How well the kept model tells the classes of the validation split apart; absent where it
+    /// predicts tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_scores: Option<Scores>,
     /// The same on the test split; absent where the data have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_scores: Option<Scores>,
-    /// Perplexity of the best unigram model of the validation split, one fitted to that very split: the honest
-    /// floor that a result has to be far below. For classes, of their frequencies.
+    /// Perplexity of the best unigram model of the validation split, one fitted to that very split:
+    /// the honest floor that a result has to be far below. For classes, of their frequencies.
     #[serde(deserialize_with = "number::or_nan")]
     pub unigram_perplexity: f64,
     /// The same on the test split; absent where the data have none.
@@ -336,8 +349,8 @@ pub struct Summary {
         deserialize_with = "number::present_or_nan"
     )]
     pub unigram_test_perplexity: Option<f64>,
-    /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its text; NaN where
-    /// there is none.
+    /// Negative log-likelihood of the kept model on the validation split, in bits per byte of its
+    /// text; NaN where there is none.
     #[serde(deserialize_with = "number::or_nan")]
     pub bits_per_byte: f64,
     /// Trainable parameters, mean.
@@ -369,8 +382,8 @@ pub struct Summary {
     pub elapsed_s: f64,
     /// Time of training steps, decisions and rewards: what `tokens_per_s` is reckoned by.
     pub elapsed_training_s: f64,
-    /// The part of it that went into decisions: policy, transition, what weights and moments do for it, and the
-    /// agent's own learning.
+    /// The part of it that went into decisions: policy, transition, what weights and moments do for
+    /// it, and the agent's own learning.
     pub elapsed_deciding_s: f64,
     /// The part of it that went into forward passes for rewards.
     pub elapsed_rewarding_s: f64,
@@ -379,10 +392,11 @@ pub struct Summary {
     /// What was predicted for it from the states that the run met, in 10^6 bytes.
     #[serde(default)]
     pub predicted_peak_rss_mb: Option<f64>,
-    /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not tell.
+    /// Mean resident memory over training steps, in 10^6 bytes; absent where the system does not
+    /// tell.
     pub mean_rss_mb: Option<f64>,
-    /// Most weights, gradients and optimizer moments at a time, in 10^6 bytes: what Table 3 of the paper
-    /// counts.
+    /// Most weights, gradients and optimizer moments at a time, in 10^6 bytes: what Table 3 of the
+    /// paper counts.
     pub weights_gradients_moments_mb_peak: f64,
 }
 
@@ -393,8 +407,8 @@ pub struct Provenance {
     pub schema: u32,
     /// Version of the program.
     pub version: String,
-    /// Git revision that it was built from, with `-dirty` after it where files were changed; absent outside a
-    /// checkout.
+    /// Git revision that it was built from, with `-dirty` after it where files were changed; absent
+    /// outside a checkout.
     pub revision: Option<String>,
     /// Compiler that it was built with.
     pub toolchain: String,
@@ -476,8 +490,8 @@ pub struct DataProvenance {
     /// The column that the text is in, where it is of tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<DataColumn>,
-    /// Rows without text that were met when the tokens or examples were made, if there were any. Tokens from the cache
-    /// bring them along.
+    /// Rows without text that were met when the tokens or examples were made, if there were any.
+    /// Tokens from the cache bring them along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad_rows: Option<DataBadRows>,
     /// Name or path of the tokenizer.
@@ -489,12 +503,12 @@ pub struct DataProvenance {
     /// The same of the test split; absent where the data have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_tokens: Option<u64>,
-    /// What was put between two documents; absent where there is no text, and in the records of earlier builds, which put
-    /// a line end.
+    /// What was put between two documents; absent where there is no text, and in the records of
+    /// earlier builds, which put a line end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<Boundary>,
-    /// Which file went to which split, and what was left out: of a folder, and of what comes from the hub. Absent in the
-    /// records of earlier builds.
+    /// Which file went to which split, and what was left out: of a folder, and of what comes from
+    /// the hub. Absent in the records of earlier builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<FolderPlan>,
     /// What each class is called, in the order of their numbers, where the data say it.

@@ -1,12 +1,13 @@
 //! Named random streams from one root seed.
 //!
-//! Each purpose draws from its own stream, so that one more draw in one place changes nothing elsewhere.
+//! Each purpose draws from its own stream, so that one more draw in one place changes nothing
+//! elsewhere.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// The stream called `name` of root seed `root`: ChaCha8 keyed by `root`, on the stream whose number is the
-/// 64-bit FNV-1a hash of `name`.
+/// The stream called `name` of root seed `root`: ChaCha8 keyed by `root`, on the stream whose
+/// number is the 64-bit FNV-1a hash of `name`.
 ///
 /// ```
 /// use rand_chacha::rand_core::RngCore;

@@ -42,8 +42,8 @@ pub struct ModelSize {
 }
 
 impl ModelSize {
-    /// The size of `model` with data of these extents, which count where `model.vocabulary` or `model.classes` is
-    /// `auto`. `None` where a number does not fit.
+    /// The size of `model` with data of these extents, which count where `model.vocabulary` or
+    /// `model.classes` is `auto`. `None` where a number does not fit.
     ///
     /// ```
     /// use dlt_spec::{presets, size::{Extents, ModelSize}};
@@ -60,18 +60,19 @@ impl ModelSize {
         Some(Self { shared, block, all_blocks, conventional: shared.checked_add(all_blocks)? })
     }
 
-    /// Parameters of the model when it holds `blocks` distinct blocks, at most as many as it has layers.
+    /// Parameters of the model when it holds `blocks` distinct blocks, at most as many as it has
+    /// layers.
     #[must_use]
     pub fn with_blocks(&self, blocks: usize) -> usize {
         self.shared + self.block * blocks
     }
 }
 
-/// Parameters of one block: C the width, F that of the feed-forward layer, H D the width of all queries, G D that of
-/// all keys.
+/// Parameters of one block: C the width, F that of the feed-forward layer, H D the width of all
+/// queries, G D that of all keys.
 ///
-/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has a gate and no biases unless asked
-/// for, 2 C H D + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
+/// 4 C^2 + 2 C F + 9 C + F, which is 12 C^2 + 13 C for F = 4 C; in llama, which has a gate and no
+/// biases unless asked for, 2 C H D + 2 C G D + 3 C F + 2 C. `None` where the number does not fit.
 #[must_use]
 pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
     if model.architecture == Architecture::Llama {
@@ -81,7 +82,8 @@ pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
     let feed_forward = feed_forward(model)?;
     let square = width.checked_mul(width)?;
     let matrix = width.checked_mul(feed_forward)?;
-    // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two norms: 4 C.
+    // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two
+    // norms: 4 C.
     let vectors = width.checked_mul(9)?.checked_add(feed_forward)?;
     square.checked_mul(4)?.checked_add(matrix.checked_mul(2)?)?.checked_add(vectors)
 }
@@ -127,8 +129,8 @@ pub(crate) fn feed_forward_bias(model: &ModelSpec) -> FeedForwardBias {
     }
 }
 
-/// Parameters outside the blocks: embeddings, positions, the last norm, and the head of the objective. `None` where
-/// the number does not fit.
+/// Parameters outside the blocks: embeddings, positions, the last norm, and the head of the
+/// objective. `None` where the number does not fit.
 #[must_use]
 pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     let width = model.width;
@@ -165,8 +167,8 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     rows.checked_mul(width)?.checked_add(norm_of_all)?.checked_add(head)?.checked_add(own)
 }
 
-/// Tokens of a window, T: a picture's patches and the class token, or the context. `None` where the number does not
-/// fit.
+/// Tokens of a window, T: a picture's patches and the class token, or the context. `None` where the
+/// number does not fit.
 pub(crate) fn tokens(model: &ModelSpec) -> Option<usize> {
     match model.architecture {
         Architecture::Vit => model.picture.checked_div(model.patch)?.checked_pow(2)?.checked_add(1),

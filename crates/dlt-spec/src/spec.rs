@@ -1,6 +1,6 @@
-//! The specification of a run, as it stands in `spec.toml`. Every field has a plain default; what a field
-//! means, its unit, range and the paper's value are in [`crate::fields`], and the rules between fields in
-//! [`crate::check`].
+//! The specification of a run, as it stands in `spec.toml`. Every field has a plain default; what a
+//! field means, its unit, range and the paper's value are in [`crate::fields`], and the rules
+//! between fields in [`crate::check`].
 
 use serde::{Deserialize, Serialize};
 
@@ -134,8 +134,9 @@ words! {
 }
 
 words! {
-    /// Number format of activations: what passes between operations, forward and backward, and what is kept for the
-    /// backward pass. Weights, their gradients and moments, and the loss are f32 in both.
+    /// Number format of activations: what passes between operations, forward and backward, and what
+    /// is kept for the backward pass. Weights, their gradients and moments, and the loss are f32 in
+    /// both.
     Activations {
         /// Four bytes, 24 bits of them digits.
         F32,
@@ -175,7 +176,8 @@ words! {
     Selection {
         /// Validation only; the test split is read once, at the end.
         Validation,
-        /// Besides, the perplexity that choosing on the test split would have given is reported, labelled so.
+        /// Besides, the perplexity that choosing on the test split would have given is reported,
+        /// labelled so.
         ValidationAndTest,
     }
 }
@@ -238,7 +240,8 @@ words! {
     }
 }
 
-/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and its chapter "What we added").
+/// How layers are tied and untied (DEVIATIONS rows 1 to 6, 9, 11, 17, 32, and its chapter "What we
+/// added").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TyingSpec {
@@ -264,7 +267,8 @@ pub struct TyingSpec {
     pub tie: Tie,
     /// What becomes of weights and moments that a tied event leaves without a layer.
     pub merge: Merge,
-    /// Nats by which the loss on the reward's batches may rise through a decision that ties; `inf` lets all pass.
+    /// Nats by which the loss on the reward's batches may rise through a decision that ties; `inf`
+    /// lets all pass.
     pub gate: f64,
     /// What becomes of a frozen layer whose owner stays layer 0 at its first decision.
     pub first_tie: FirstTie,
@@ -297,9 +301,11 @@ pub enum Initial {
 words! {
     /// Named groupings.
     InitialName {
-        /// Layer 0 trains; the others keep their own initial weights, untrained (Algorithm 1, line 2).
+        /// Layer 0 trains; the others keep their own initial weights, untrained (Algorithm 1, line
+        /// 2).
         Frozen,
-        /// Every layer trains its own weights while the state is all 0: Algorithm 1 without its line 2 (ablation vi).
+        /// Every layer trains its own weights while the state is all 0: Algorithm 1 without its
+        /// line 2 (ablation vi).
         Trainable,
         /// Every layer trains by itself, and the state says so.
         Independent,
@@ -309,8 +315,8 @@ words! {
         Cycle,
         /// Layer i and layer L - 1 - i (ablation viii).
         CycleReversed,
-        /// Layer i and layer L - i, as Table 4 writes ablation viii: layer 0, and at an even depth layer L/2, keep to
-        /// themselves.
+        /// Layer i and layer L - i, as Table 4 writes ablation viii: layer 0, and at an even depth
+        /// layer L/2, keep to themselves.
         CycleReversedAsWritten,
         /// Pairs of neighbours (ablation ix).
         Sequence,
@@ -326,7 +332,8 @@ words! {
         PerLayer,
         /// One group becomes two, at the times of `grow`; nothing else is decided.
         Split,
-        /// As `split`, and after the last split, every `decide_every`: two groups become one and one becomes two.
+        /// As `split`, and after the last split, every `decide_every`: two groups become one and
+        /// one becomes two.
         Swap,
         /// One layer of those that would gain most, or none.
         Single,
@@ -371,7 +378,8 @@ words! {
     Merge {
         /// They are dropped: the owner's stay as they are.
         Overwrite,
-        /// They are averaged into the block that replaces them, weighted by the layers that used each before.
+        /// They are averaged into the block that replaces them, weighted by the layers that used
+        /// each before.
         Average,
     }
 }
@@ -421,7 +429,8 @@ words! {
     Retied {
         /// It follows, as Eq. 1 says.
         Follow,
-        /// It keeps the old owner's storage; only visited layers move, to the named layer's present storage.
+        /// It keeps the old owner's storage; only visited layers move, to the named layer's present
+        /// storage.
         Keep,
     }
 }
@@ -439,8 +448,8 @@ words! {
 }
 
 words! {
-    /// Learning rate of weights that several layers use (row 28). AdamW's steps do not grow with the summed gradient,
-    /// but a step on weights that m layers use changes the model m times.
+    /// Learning rate of weights that several layers use (row 28). AdamW's steps do not grow with
+    /// the summed gradient, but a step on weights that m layers use changes the model m times.
     GroupRate {
         /// That of any other parameter.
         Same,

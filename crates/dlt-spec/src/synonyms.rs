@@ -1,7 +1,9 @@
-//! Names that other programs have for what a spec holds, so that a key of theirs is answered with ours.
+//! Names that other programs have for what a spec holds, so that a key of theirs is answered with
+//! ours.
 
-/// A key of ours, and what it is called elsewhere: by transformers, PyTorch, nanoGPT, fairseq and llm.c, in lower case
-/// with underscores. A name that several of our keys could mean stands with the one that most people ask for.
+/// A key of ours, and what it is called elsewhere: by transformers, PyTorch, nanoGPT, fairseq and
+/// llm.c, in lower case with underscores. A name that several of our keys could mean stands with
+/// the one that most people ask for.
 pub(crate) const SYNONYMS: &[(&str, &[&str])] = &[
     (
         "optimizer.learning_rate",

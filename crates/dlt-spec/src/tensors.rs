@@ -1,7 +1,7 @@
 //! Files of tensors in the safetensors format, read without trust and written in a fixed order.
 //!
-//! Model files, checkpoints, exports and the files of Hugging Face are read by [`TensorFile`] alone: one check of
-//! header, names, types, shapes, places, checksum and numbers for all of them.
+//! Model files, checkpoints, exports and the files of Hugging Face are read by [`TensorFile`]
+//! alone: one check of header, names, types, shapes, places, checksum and numbers for all of them.
 
 mod header;
 mod model;
@@ -24,7 +24,8 @@ pub use model::{FIRST_LAYOUT, LAYOUT, LAYOUT_KEY, open_model};
 pub use number::Number;
 pub use writing::Writer;
 
-/// What keys of the metadata begin with in files that this program wrote. Others may mean something else by a checksum.
+/// What keys of the metadata begin with in files that this program wrote. Others may mean something
+/// else by a checksum.
 const OURS: &str = "dlt-";
 
 /// Bytes that are read at a time.
@@ -87,7 +88,8 @@ pub fn not_finite(tensor: &str, count: u64, of: u64) -> String {
     )
 }
 
-/// A safetensors file whose header has been checked against its length. Tensors are read when they are asked for.
+/// A safetensors file whose header has been checked against its length. Tensors are read when they
+/// are asked for.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
@@ -113,8 +115,8 @@ impl TensorFile {
     /// Opens a file and checks its header.
     ///
     /// # Errors
-    /// [`TensorError::Io`] where it cannot be read, [`TensorError::Format`] where it is none: it then says what the file
-    /// is instead, where its first bytes show that.
+    /// [`TensorError::Io`] where it cannot be read, [`TensorError::Format`] where it is none: it
+    /// then says what the file is instead, where its first bytes show that.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
         let io = |source| TensorError::Io { path: path.to_owned(), source };
         let refuse = |reason: String| TensorError::Format { path: path.to_owned(), reason };
@@ -211,7 +213,8 @@ impl TensorFile {
         Ok(Examined { checksum, sha256, not_finite })
     }
 
-    /// The checksum that the file says it has; nothing where it holds none, or is not one that this program wrote.
+    /// The checksum that the file says it has; nothing where it holds none, or is not one that this
+    /// program wrote.
     #[must_use]
     pub fn checksum(&self) -> Option<&str> {
         let metadata = &self.header.metadata;
@@ -219,8 +222,8 @@ impl TensorFile {
         metadata.get(CHECKSUM).filter(|_| is_ours).map(String::as_str)
     }
 
-    /// Refuses a file whose bytes do not have the checksum that its metadata holds, and one with numbers that are not
-    /// finite. A file without a checksum passes the first.
+    /// Refuses a file whose bytes do not have the checksum that its metadata holds, and one with
+    /// numbers that are not finite. A file without a checksum passes the first.
     ///
     /// # Errors
     /// [`TensorError`].

@@ -16,8 +16,8 @@ const SAY_AFTER: Duration = Duration::from_secs(1);
 /// After the first time.
 const SAY_AGAIN: Duration = Duration::from_secs(15);
 
-/// How long a holder may be stopped or leave its file as it is before nobody waits for it any more. The slowest work under
-/// a lock writes at least every few seconds.
+/// How long a holder may be stopped or leave its file as it is before nobody waits for it any more.
+/// The slowest work under a lock writes at least every few seconds.
 pub const STILL: Duration = Duration::from_secs(60);
 /// The same where the system says that the process was stopped: time to be continued.
 const STOPPED: Duration = Duration::from_secs(3);
@@ -32,7 +32,8 @@ pub struct Waiting<'a> {
     pub still: Duration,
 }
 
-/// Takes the lock of an open file of this path, and says for what and whose lock it waits after a second, and again.
+/// Takes the lock of an open file of this path, and says for what and whose lock it waits after a
+/// second, and again.
 ///
 /// # Errors
 /// An error of kind `TimedOut` where the holder was stopped, or does not go on.
@@ -45,7 +46,8 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) => {}
-            // A file system without locks has none to wait for: the last writer wins, and every file is written whole.
+            // A file system without locks has none to wait for: the last writer wins, and every
+            // file is written whole.
             Err(TryLockError::Error(error)) => {
                 tracing::debug!(path = %path.display(), %error, "cannot be locked");
                 return Ok(());
@@ -116,7 +118,8 @@ fn inode(_file: &File) -> Option<u64> {
 }
 
 /// The process of a line of Linux's `/proc/locks`, if that is about this file:
-/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF`. Lines of those who wait have `->` behind their number.
+/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF`. Lines of those who wait have `->` behind
+/// their number.
 fn holder_in(line: &str, inode: u64) -> Option<u32> {
     let mut words = line.split_whitespace().skip(1);
     if words.next()? != "FLOCK" {
@@ -127,7 +130,8 @@ fn holder_in(line: &str, inode: u64) -> Option<u32> {
     pid.parse().ok().filter(|_| is_it)
 }
 
-/// Whether a line of `/proc/PID/stat` is of a process that was stopped; its name, in brackets, may hold anything.
+/// Whether a line of `/proc/PID/stat` is of a process that was stopped; its name, in brackets, may
+/// hold anything.
 fn is_stopped(stat: &str) -> bool {
     let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
     matches!(state, Some("T" | "t"))

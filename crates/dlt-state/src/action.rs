@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 
 use crate::StateError;
 
-/// Which layer each layer is asked to copy: entry `i` is at most `i`, and `i` itself asks for weights of its own.
+/// Which layer each layer is asked to copy: entry `i` is at most `i`, and `i` itself asks for
+/// weights of its own.
 ///
-/// An action is a wish; what comes of it is the [`State`](crate::State) that Equation 1 makes of it.
+/// An action is a wish; what comes of it is the [`State`](crate::State) that Equation 1 makes of
+/// it.
 ///
 /// ```
 /// use dlt_state::{Action, StateError};
@@ -53,7 +55,8 @@ impl Action {
         Ok(Self { values })
     }
 
-    /// Every layer is asked to copy layer 0: where layers are visited one by one, the action before the first visit.
+    /// Every layer is asked to copy layer 0: where layers are visited one by one, the action before
+    /// the first visit.
     ///
     /// # Panics
     ///
@@ -99,7 +102,8 @@ impl Action {
         self.values
     }
 
-    /// How many layers are asked to keep to themselves; the state of this action has as many independent ones.
+    /// How many layers are asked to keep to themselves; the state of this action has as many
+    /// independent ones.
     ///
     /// ```
     /// use dlt_state::{Action, State};

@@ -1,25 +1,29 @@
-//! The algebra of dynamic layer tying: which layers of a deep network share their weights, and how that
-//! changes while the network trains. No tensors, no dependencies, no `std`.
+//! The algebra of dynamic layer tying: which layers of a deep network share their weights, and how
+//! that changes while the network trains. No tensors, no dependencies, no `std`.
 //!
 //! # The idea
 //!
-//! A transformer is a stack of `L` layers that are alike: each could run with the weights of any other. *Tying*
-//! layer `i` to a lower layer `j` means that `i` has no weights of its own and uses those of `j`; the
-//! network still runs through all `L` layers, but stores and trains fewer of them. *Dynamic* tying asks
-//! again every few training steps which layers should share, and a layer may come free again.
+//! A transformer is a stack of `L` layers that are alike: each could run with the weights of any
+//! other. *Tying* layer `i` to a lower layer `j` means that `i` has no weights of its own and uses
+//! those of `j`; the network still runs through all `L` layers, but stores and trains fewer of
+//! them. *Dynamic* tying asks again every few training steps which layers should share, and a layer
+//! may come free again.
 //!
 //! # The words
 //!
-//! - An [`Action`] is a wish list: entry `i` names the layer that layer `i` should copy, itself or a lower
-//!   one, so `a[i] <= i`.
-//! - A [`State`] is what comes of it: entry `i` is the **owner** of layer `i`, the lowest layer whose weights it
-//!   uses. If 3 copies 2 and 2 copies 0, then 3 uses the weights of 0. A layer that owns itself is
-//!   **independent**; the layers with one owner are a **group**. Layer 0 is always independent.
-//! - **Equation 1** leads from one to the other, for rising `i`: `s[i] = i` if `a[i] = i`, else `s[a[i]]`.
-//! - A [`Transition`] is the difference between two states, as a list of [`Event`]s: layer 3 was *tied* to 0, layer 5
-//!   was *untied*.
+//! - An [`Action`] is a wish list: entry `i` names the layer that layer `i` should copy, itself or
+//!   a lower one, so `a[i] <= i`.
+//! - A [`State`] is what comes of it: entry `i` is the **owner** of layer `i`, the lowest layer
+//!   whose weights it uses. If 3 copies 2 and 2 copies 0, then 3 uses the weights of 0. A layer
+//!   that owns itself is **independent**; the layers with one owner are a **group**. Layer 0 is
+//!   always independent.
+//! - **Equation 1** leads from one to the other, for rising `i`: `s[i] = i` if `a[i] = i`, else
+//!   `s[a[i]]`.
+//! - A [`Transition`] is the difference between two states, as a list of [`Event`]s: layer 3 was
+//!   *tied* to 0, layer 5 was *untied*.
 //! - An [`ActionSpace`] numbers all single choices, for a network that has to score them.
-//! - A [`Recording`] is the history of the decisions of a training run, with a text form for a file.
+//! - A [`Recording`] is the history of the decisions of a training run, with a text form for a
+//!   file.
 //! - [`pattern`] holds fixed ways of sharing to compare with.
 //!
 //! # From a wish to an event
@@ -53,15 +57,16 @@
 //!
 //! # How many there are
 //!
-//! There are `L!` actions of depth `L`, since entry `i` has `i + 1` choices. A state is a partition of the layers
-//! into groups, each named by its least member, so there are Bell(`L`) states: many actions lead to the
-//! same one. An action drawn uniformly has `1 + 1/2 + ... + 1/L` independent layers on average, as many as a
-//! random permutation has cycles: 4.46 of 48.
+//! There are `L!` actions of depth `L`, since entry `i` has `i + 1` choices. A state is a partition
+//! of the layers into groups, each named by its least member, so there are Bell(`L`) states: many
+//! actions lead to the same one. An action drawn uniformly has `1 + 1/2 + ... + 1/L` independent
+//! layers on average, as many as a random permutation has cycles: 4.46 of 48.
 //!
 //! # Features
 //!
-//! `serde` (off by default) implements `Serialize` and `Deserialize`. Whatever is read goes through the same checks as in
-//! the constructors, so that no invalid value can be made that way. The crate needs `alloc` only.
+//! `serde` (off by default) implements `Serialize` and `Deserialize`. Whatever is read goes through
+//! the same checks as in the constructors, so that no invalid value can be made that way. The crate
+//! needs `alloc` only.
 
 #![no_std]
 #![forbid(unsafe_code)]

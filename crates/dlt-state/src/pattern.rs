@@ -1,8 +1,8 @@
 //! Fixed ways of sharing weights, to compare learned ones with.
 //!
-//! [`cycle`], [`cycle_reversed`] and [`sequence`] pair the layers up. At an odd depth one layer is left without a
-//! partner and keeps to itself, so that each of the three has `L / 2`, rounded up, independent layers and
-//! no group of more than two.
+//! [`cycle`], [`cycle_reversed`] and [`sequence`] pair the layers up. At an odd depth one layer is
+//! left without a partner and keeps to itself, so that each of the three has `L / 2`, rounded up,
+//! independent layers and no group of more than two.
 //!
 //! ```
 //! use dlt_state::pattern;
@@ -14,7 +14,8 @@
 
 use crate::{State, StateError};
 
-/// Layers `i` and `L/2 + i` share: the lower half is run twice. At an odd depth the middle layer keeps to itself.
+/// Layers `i` and `L/2 + i` share: the lower half is run twice. At an odd depth the middle layer
+/// keeps to itself.
 ///
 /// # Panics
 ///
@@ -32,8 +33,8 @@ pub fn cycle(n_layers: usize) -> State {
     from_owners(n_layers, |layer| if layer < half { layer } else { layer - half })
 }
 
-/// Layers `i` and `L - 1 - i` share: the lower half is run forwards, then backwards. At an odd depth the middle layer keeps
-/// to itself.
+/// Layers `i` and `L - 1 - i` share: the lower half is run forwards, then backwards. At an odd
+/// depth the middle layer keeps to itself.
 ///
 /// # Panics
 ///
@@ -50,7 +51,8 @@ pub fn cycle_reversed(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - 1 - layer))
 }
 
-/// So many groups, of which the last one has all layers but the first `n_groups - 1`, which keep to themselves.
+/// So many groups, of which the last one has all layers but the first `n_groups - 1`, which keep to
+/// themselves.
 ///
 /// # Panics
 ///
@@ -68,8 +70,9 @@ pub fn leading(n_layers: usize, n_groups: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_groups - 1))
 }
 
-/// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and keeps to itself, and so does
-/// layer `L/2` at an even depth: there are `L/2 + 1` independent layers, rounded down.
+/// Layers `i` and `L - i` share, as Table 4 of the paper writes it. Layer 0 has no partner and
+/// keeps to itself, and so does layer `L/2` at an even depth: there are `L/2 + 1` independent
+/// layers, rounded down.
 ///
 /// # Panics
 ///
@@ -86,7 +89,8 @@ pub fn cycle_reversed_as_written(n_layers: usize) -> State {
     from_owners(n_layers, |layer| layer.min(n_layers - layer))
 }
 
-/// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer keeps to itself.
+/// Neighbours share, two by two: `2 i` and `2 i + 1`. At an odd depth the last layer keeps to
+/// itself.
 ///
 /// # Panics
 ///
@@ -107,7 +111,8 @@ pub fn sequence(n_layers: usize) -> State {
 ///
 /// # Errors
 ///
-/// [`StateError::GroupCount`] unless `1 <= groups <= n_layers`, [`StateError::Empty`] without a layer.
+/// [`StateError::GroupCount`] unless `1 <= groups <= n_layers`, [`StateError::Empty`] without a
+/// layer.
 ///
 /// ```
 /// use dlt_state::{StateError, pattern};

@@ -13,13 +13,14 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 
 /// The decisions of a training run in order, each with its step, action and state.
 ///
-/// The **step** of a decision is the number of training steps that were done before it. Training steps are numbered
-/// from 0, so the training step of the same number is the first one to see its state. Several
-/// decisions may have one step; the last of them counts.
+/// The **step** of a decision is the number of training steps that were done before it. Training
+/// steps are numbered from 0, so the training step of the same number is the first one to see its
+/// state. Several decisions may have one step; the last of them counts.
 ///
 /// # Text form
 ///
-/// [`to_text`](Self::to_text) and [`parse`](Self::parse) use JSON Lines: a header, then a line for each decision.
+/// [`to_text`](Self::to_text) and [`parse`](Self::parse) use JSON Lines: a header, then a line for
+/// each decision.
 ///
 /// ```text
 /// {"format":"dlt-states","version":1,"n_layers":3}
@@ -27,12 +28,14 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 /// {"step":30,"layer":2,"action":[0,1,0],"state":[0,1,0]}
 /// ```
 ///
-/// The header has `"initial":[...]`, the owners before the first decision, where these are not all 0. A decision has `"layer"`
-/// where it was about that layer alone. `"state"` is always Equation 1 of `"action"`, and steps never fall.
+/// The header has `"initial":[...]`, the owners before the first decision, where these are not all
+/// 0. A decision has `"layer"` where it was about that layer alone. `"state"` is always Equation 1
+/// of `"action"`, and steps never fall.
 ///
-/// Version 2 is for runs that measure a decision and undo it where it harms. The line of a decision that was undone has
-/// the action and the state that stay in force, and `"refused":[...]`, the action that was asked for. The header
-/// alone says the version, so a file has it before its first decision. Version 1 has no refused decisions.
+/// Version 2 is for runs that measure a decision and undo it where it harms. The line of a decision
+/// that was undone has the action and the state that stay in force, and `"refused":[...]`, the
+/// action that was asked for. The header alone says the version, so a file has it before its first
+/// decision. Version 1 has no refused decisions.
 ///
 /// ```text
 /// {"format":"dlt-states","version":2,"n_layers":3}
@@ -40,9 +43,9 @@ use crate::{Action, EventCounts, State, StateError, Transition};
 /// {"step":30,"action":[0,1,1],"state":[0,1,1],"refused":[0,0,1]}
 /// ```
 ///
-/// The reader is strict: keys may come in any order and blanks may stand around values, but unknown, repeated and missing
-/// keys, blank lines, numbers other than plain whole ones, escapes in strings, and more than 65,536 layers are errors, and each
-/// says its line.
+/// The reader is strict: keys may come in any order and blanks may stand around values, but
+/// unknown, repeated and missing keys, blank lines, numbers other than plain whole ones, escapes in
+/// strings, and more than 65,536 layers are errors, and each says its line.
 ///
 /// ```
 /// use dlt_state::{Action, Recording, State};
@@ -150,13 +153,15 @@ impl Recording {
         if self.gated { Self::GATED_VERSION } else { Self::VERSION }
     }
 
-    /// Adds the decision made after `step` training steps. `layer` is the layer that was visited, where the decision
-    /// was about that one alone. The state is Equation 1 of the action. After an error the recording is as it was.
+    /// Adds the decision made after `step` training steps. `layer` is the layer that was visited,
+    /// where the decision was about that one alone. The state is Equation 1 of the action. After an
+    /// error the recording is as it was.
     ///
     /// # Errors
     ///
-    /// [`StateError::DepthMismatch`] where the action has another depth, [`StateError::LayerOutOfRange`] where there is no
-    /// such layer, [`StateError::StepDecreased`] where the step is below that of the decision before.
+    /// [`StateError::DepthMismatch`] where the action has another depth,
+    /// [`StateError::LayerOutOfRange`] where there is no such layer, [`StateError::StepDecreased`]
+    /// where the step is below that of the decision before.
     ///
     /// ```
     /// use dlt_state::{Action, Recording, StateError};
@@ -178,12 +183,13 @@ impl Recording {
         Ok(self.add(Row { step, layer, action, state, refused: None }))
     }
 
-    /// Adds a decision that was undone within the step: `asked` is what it asked for, and what was in force before stays
-    /// so. After an error the recording is as it was.
+    /// Adds a decision that was undone within the step: `asked` is what it asked for, and what was
+    /// in force before stays so. After an error the recording is as it was.
     ///
     /// # Errors
     ///
-    /// [`StateError::NotGated`] where the recording has version 1, and the errors of [`push`](Self::push).
+    /// [`StateError::NotGated`] where the recording has version 1, and the errors of
+    /// [`push`](Self::push).
     ///
     /// ```
     /// use dlt_state::{Action, Recording, State};
@@ -306,7 +312,8 @@ impl Recording {
         self.rows[..made].last().map_or(&self.initial, Row::state)
     }
 
-    /// Step of each decision and what it changed; decisions that changed nothing have an empty transition.
+    /// Step of each decision and what it changed; decisions that changed nothing have an empty
+    /// transition.
     ///
     /// ```
     /// use dlt_state::{Action, Event, Recording};
@@ -410,7 +417,8 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`StateError::Line`], with the number of the first line that is wrong and what is wrong in it.
+    /// [`StateError::Line`], with the number of the first line that is wrong and what is wrong in
+    /// it.
     ///
     /// ```
     /// use dlt_state::Recording;

@@ -1,4 +1,5 @@
-//! What serde reads and writes for values that have a rule between their fields; reading goes through the constructors.
+//! What serde reads and writes for values that have a rule between their fields; reading goes
+//! through the constructors.
 
 use alloc::vec::Vec;
 

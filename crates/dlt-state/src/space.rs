@@ -2,10 +2,11 @@
 
 use core::ops::Range;
 
-/// All single choices at a given depth, in a row: how a network that scores them lays out its outputs.
+/// All single choices at a given depth, in a row: how a network that scores them lays out its
+/// outputs.
 ///
-/// Layer 0 has no choice and no place in the row. Then come, for each layer `i = 1..L`, its choices `0..=i`:
-/// `(L + 2)(L - 1) / 2` values in all.
+/// Layer 0 has no choice and no place in the row. Then come, for each layer `i = 1..L`, its choices
+/// `0..=i`: `(L + 2)(L - 1) / 2` values in all.
 ///
 /// ```
 /// use dlt_state::ActionSpace;
@@ -60,7 +61,8 @@ impl ActionSpace {
         start(self.n_layers)
     }
 
-    /// Where the choices of `layer` stand in the row: choice `c` at `slice(layer).start + c`. Layer 0 has the empty range.
+    /// Where the choices of `layer` stand in the row: choice `c` at `slice(layer).start + c`. Layer
+    /// 0 has the empty range.
     ///
     /// # Panics
     ///

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use crate::{Action, StateError, Transition};
 
-/// Which layer's weights each layer uses: entry `i` is the **owner** of layer `i`, the lowest layer of its group.
+/// Which layer's weights each layer uses: entry `i` is the **owner** of layer `i`, the lowest layer
+/// of its group.
 ///
-/// So `s[i] <= i`, and an owner owns itself: `s[s[i]] = s[i]`. A state is itself an action, namely the one that Equation 1
-/// leaves as it is.
+/// So `s[i] <= i`, and an owner owns itself: `s[s[i]] = s[i]`. A state is itself an action, namely
+/// the one that Equation 1 leaves as it is.
 ///
 /// ```
 /// use dlt_state::{Action, State};
@@ -64,7 +65,8 @@ impl State {
         Self { action: Action::from_valid(owners) }
     }
 
-    /// Equation 1 into a buffer, whose former content is dropped. Allocates only where the buffer is too small.
+    /// Equation 1 into a buffer, whose former content is dropped. Allocates only where the buffer
+    /// is too small.
     ///
     /// ```
     /// use dlt_state::{Action, State};
@@ -82,7 +84,8 @@ impl State {
         }
     }
 
-    /// Becomes the state of `action`, in the memory that it has: [`from_action`](Self::from_action) for a loop.
+    /// Becomes the state of `action`, in the memory that it has: [`from_action`](Self::from_action)
+    /// for a loop.
     ///
     /// ```
     /// use dlt_state::{Action, State};
@@ -100,8 +103,8 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`StateError::Empty`], [`StateError::EntryTooLarge`] and, where an owner is itself owned by another layer,
-    /// [`StateError::NotFixedPoint`].
+    /// [`StateError::Empty`], [`StateError::EntryTooLarge`] and, where an owner is itself owned by
+    /// another layer, [`StateError::NotFixedPoint`].
     ///
     /// ```
     /// use dlt_state::{State, StateError};
@@ -283,8 +286,9 @@ impl State {
         Transition::between(self.clone(), next.clone())
     }
 
-    /// Renames the layers: what layer `i` was, layer `permutation[i]` becomes, and each group is named by its least member
-    /// again. The sizes of the groups stay. Relabelling by `p` and then by `q` is relabelling by `i -> q[p[i]]`.
+    /// Renames the layers: what layer `i` was, layer `permutation[i]` becomes, and each group is
+    /// named by its least member again. The sizes of the groups stay. Relabelling by `p` and then
+    /// by `q` is relabelling by `i -> q[p[i]]`.
     ///
     /// # Errors
     ///
@@ -314,14 +318,15 @@ impl State {
         Ok(Self::from_valid(owners))
     }
 
-    /// Divides one group in two: `part`, and the group's other layers. Each half is named by its lowest layer, so a part
-    /// and the rest of its group mean the same. There is one more independent layer afterwards.
+    /// Divides one group in two: `part`, and the group's other layers. Each half is named by its
+    /// lowest layer, so a part and the rest of its group mean the same. There is one more
+    /// independent layer afterwards.
     ///
     /// # Errors
     ///
     /// [`StateError::LayerOutOfRange`] and [`StateError::NotAnOwner`] where `owner` owns no group,
-    /// [`StateError::EmptyPart`], [`StateError::NotRising`], [`StateError::NotAMember`] and [`StateError::WholeGroup`] where
-    /// `part` is not some of its layers in rising order.
+    /// [`StateError::EmptyPart`], [`StateError::NotRising`], [`StateError::NotAMember`] and
+    /// [`StateError::WholeGroup`] where `part` is not some of its layers in rising order.
     ///
     /// ```
     /// use dlt_state::State;
@@ -356,12 +361,13 @@ impl State {
         Ok(Self::from_valid((0..self.n_layers()).map(named).collect()))
     }
 
-    /// Makes one group of two, named by the lowest layer of both. There is one independent layer less afterwards.
+    /// Makes one group of two, named by the lowest layer of both. There is one independent layer
+    /// less afterwards.
     ///
     /// # Errors
     ///
-    /// [`StateError::LayerOutOfRange`] and [`StateError::NotAnOwner`] where one of the two owns no group,
-    /// [`StateError::SameGroup`] where they are the same.
+    /// [`StateError::LayerOutOfRange`] and [`StateError::NotAnOwner`] where one of the two owns no
+    /// group, [`StateError::SameGroup`] where they are the same.
     ///
     /// ```
     /// use dlt_state::State;
@@ -395,7 +401,8 @@ impl State {
         }
     }
 
-    /// Parameters of a network in this state: `shared` outside of the layers, and `per_layer` for each independent one.
+    /// Parameters of a network in this state: `shared` outside of the layers, and `per_layer` for
+    /// each independent one.
     ///
     /// ```
     /// use dlt_state::State;

@@ -5,12 +5,13 @@ use core::ops::AddAssign;
 
 use crate::{State, StateError};
 
-/// What changes from one state to another: an [`Event`] for each layer whose owner differs, by rising layer.
+/// What changes from one state to another: an [`Event`] for each layer whose owner differs, by
+/// rising layer.
 ///
-/// Events are meant to be carried out in this order, each on what the events before it have left: an owner is settled
-/// before its members. A layer that is untied goes on with a copy of the weights that *it* used until now, even where its
-/// former owner has just been tied elsewhere, and weights that nobody uses any more are released only
-/// after the last event.
+/// Events are meant to be carried out in this order, each on what the events before it have left:
+/// an owner is settled before its members. A layer that is untied goes on with a copy of the
+/// weights that *it* used until now, even where its former owner has just been tied elsewhere, and
+/// weights that nobody uses any more are released only after the last event.
 ///
 /// ```
 /// use dlt_state::{Event, State};

@@ -1,8 +1,8 @@
 //! Checkpoints: all of a run that changes, so that it goes on bit for bit.
 //!
 //! # Format, version 3
-//! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named by the training steps done. Every reader of
-//! safetensors can open it. Tensors:
+//! One safetensors file, `RUN/checkpoint/step-000000000120.safetensors`, named by the training
+//! steps done. Every reader of safetensors can open it. Tensors:
 //!
 //! | name | holds |
 //! |---|---|
@@ -23,9 +23,10 @@
 //! | `state` | the owner of each layer, `0,0,2` |
 //! | `storage`, `frozen`, `independent`, `next-storage` | the binding: each layer's storage, layers that use untrained initial weights (drawn from the seed, not stored), layers that train by themselves, number of the next new storage |
 //!
-//! A file is written under another name, synced and renamed into place, then the folder is synced: so there is
-//! the whole file or none. The best model so far stands beside it as `best-STEP.safetensors`, named with its
-//! checksum in `progress`: the very file that `RUN/model.safetensors` was when the checkpoint was made.
+//! A file is written under another name, synced and renamed into place, then the folder is synced:
+//! so there is the whole file or none. The best model so far stands beside it as
+//! `best-STEP.safetensors`, named with its checksum in `progress`: the very file that
+//! `RUN/model.safetensors` was when the checkpoint was made.
 
 mod contents;
 mod progress;
@@ -66,8 +67,8 @@ impl Checkpoint {
     /// Opens a checkpoint and checks all of it. Tensors are read when they are asked for.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is of another version,
-    /// damaged, or contradicts itself.
+    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Format`] where it is of another
+    /// version, damaged, or contradicts itself.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_real(path, path)
     }
@@ -119,7 +120,8 @@ impl Checkpoint {
         Ok(Spec::assemble(&[Overlay::from_toml(origin, self.text("spec")?)?])?.check()?)
     }
 
-    /// The file of the best model so far, beside this one; `None` where no model had been evaluated.
+    /// The file of the best model so far, beside this one; `None` where no model had been
+    /// evaluated.
     #[must_use]
     pub fn best_path(&self) -> Option<PathBuf> {
         let best = self.progress.best.as_ref()?;

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-/// What passes in a second; nothing where no time has passed by the clock, as a coarse one shows it.
+/// What passes in a second; nothing where no time has passed by the clock, as a coarse one shows
+/// it.
 pub(crate) fn per_second(amount: f64, seconds: f64) -> Option<f64> {
     Some(amount / seconds).filter(|rate| seconds > 0.0 && rate.is_finite())
 }

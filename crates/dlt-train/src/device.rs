@@ -54,13 +54,15 @@ pub enum Products {
     Tf32,
 }
 
-/// Opens the chosen device; the second value is its name for people and provenance: `cpu`, `cuda:0 (NVIDIA A100)`.
+/// Opens the chosen device; the second value is its name for people and provenance: `cpu`,
+/// `cuda:0 (NVIDIA A100)`.
 ///
-/// A GPU is believed in only once it has computed something. Where `auto` finds none that works it takes the CPU, and
-/// a program that was built with CUDA says why in the log.
+/// A GPU is believed in only once it has computed something. Where `auto` finds none that works it
+/// takes the CPU, and a program that was built with CUDA says why in the log.
 ///
 /// # Errors
-/// [`TrainError::Device`] where a GPU was asked for, by name or by `products`, and none can be used.
+/// [`TrainError::Device`] where a GPU was asked for, by name or by `products`, and none can be
+/// used.
 pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)> {
     let opened = match choice {
         DeviceChoice::Cpu => cpu(),
@@ -146,8 +148,8 @@ fn no_driver(error: candle_core::cuda::cudarc::driver::DriverError) -> String {
     }
 }
 
-/// Megabytes (10^6 bytes) of a GPU's memory that are free, for whatever process; `None` of the CPU, and where the driver
-/// does not tell.
+/// Megabytes (10^6 bytes) of a GPU's memory that are free, for whatever process; `None` of the CPU,
+/// and where the driver does not tell.
 pub(crate) fn free_mb(device: &Device) -> Option<f64> {
     #[cfg(feature = "cuda")]
     if let Ok(device) = device.as_cuda_device() {

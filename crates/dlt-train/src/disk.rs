@@ -1,5 +1,5 @@
-//! The few operations that a run asks of a file system for checkpoints and for moments at rest, so that each of them can
-//! be made to fail.
+//! The few operations that a run asks of a file system for checkpoints and for moments at rest, so
+//! that each of them can be made to fail.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
@@ -45,8 +45,8 @@ pub trait Disk {
     /// What the system says.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// An empty file without a name, in a folder's file system. Its room is free again once it is dropped or the process
-    /// has ended, however it did.
+    /// An empty file without a name, in a folder's file system. Its room is free again once it is
+    /// dropped or the process has ended, however it did.
     ///
     /// # Errors
     /// What the system says.
@@ -73,7 +73,8 @@ pub struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        // What has the name may be a link, or share its content with another name: it is removed, never written.
+        // What has the name may be a link, or share its content with another name: it is removed,
+        // never written.
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -102,8 +103,8 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        // Some systems cannot open a folder, and some file systems cannot sync one; there the names last by
-        // themselves or nothing can be done.
+        // Some systems cannot open a folder, and some file systems cannot sync one; there the names
+        // last by themselves or nothing can be done.
         let unable = [
             io::ErrorKind::PermissionDenied,
             io::ErrorKind::InvalidInput,

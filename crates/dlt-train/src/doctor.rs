@@ -1,5 +1,5 @@
-//! Looks through a run folder: what is whole, what is damaged, and what can still be done with it. Nothing in the
-//! folder is changed.
+//! Looks through a run folder: what is whole, what is damaged, and what can still be done with it.
+//! Nothing in the folder is changed.
 
 use std::io::BufReader;
 use std::path::Path;

@@ -127,7 +127,8 @@ impl Training {
     }
 }
 
-/// Perplexity of the best model that knows nothing but how often each token or class occurs in this very split.
+/// Perplexity of the best model that knows nothing but how often each token or class occurs in this
+/// very split.
 fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
     let examples = final_examples(spec, material.examples(split))?;
     if let Some(counts) = examples.class_counts() {

@@ -49,7 +49,8 @@ pub enum TrainError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// Moments of a layer that is not independent could not be laid down on disk, or read from there.
+    /// Moments of a layer that is not independent could not be laid down on disk, or read from
+    /// there.
     #[error(
         "cannot {action} the optimizer's moments of layer {layer}, which rest in a file without a name in {0} until the \
          layer is independent again: {source}; make room there or mend the disk, then `dlt train --resume {0}`",

@@ -40,14 +40,15 @@ impl Evaluation {
         self.loss_sum / self.tokens as f64
     }
 
-    /// `exp(total negative log-likelihood / number of predicted tokens)`, never a mean over batches.
+    /// `exp(total negative log-likelihood / number of predicted tokens)`, never a mean over
+    /// batches.
     #[must_use]
     pub fn perplexity(&self) -> f64 {
         self.loss().exp()
     }
 
-    /// The same evaluation, for what is printed or written of it: a loss or perplexity that is no finite number is an error,
-    /// never a figure. `what` names the data.
+    /// The same evaluation, for what is printed or written of it: a loss or perplexity that is no
+    /// finite number is an error, never a figure. `what` names the data.
     ///
     /// # Errors
     /// [`TrainError::Loss`].
@@ -126,7 +127,8 @@ fn most_likely(scores: &[f64]) -> u32 {
     best as u32
 }
 
-/// Evaluates a model on all examples, and of a text on the shorter rest after its windows, `batch` at a time.
+/// Evaluates a model on all examples, and of a text on the shorter rest after its windows, `batch`
+/// at a time.
 ///
 /// # Errors
 /// Fails where ids lie outside the model's vocabulary, or the device does.
@@ -157,12 +159,12 @@ pub fn evaluate_watched(
     Ok(evaluation)
 }
 
-/// Evaluates a model on a text of tokens: windows of up to `context` tokens, every token but the first
-/// predicted once.
+/// Evaluates a model on a text of tokens: windows of up to `context` tokens, every token but the
+/// first predicted once.
 ///
 /// # Errors
-/// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails where ids are outside the model's
-/// vocabulary.
+/// [`DataError`] for fewer than two tokens, or tokens that cannot be read; fails where ids are
+/// outside the model's vocabulary.
 pub fn evaluate_stream(model: &Model, stream: TokenStream, context: usize) -> Result<Evaluation> {
     if stream.len() < 2 {
         return Err(DataError::TooFewWindows { asked: 1, count: 0, context: 1 }.into());

@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 
-/// Losses that the next one is compared with: as many as make a median that a single odd batch does not move.
+/// Losses that the next one is compared with: as many as make a median that a single odd batch does
+/// not move.
 const WINDOW: usize = 16;
 
-/// How far above the median of the last losses a loss is worth a word. Batches of a run that goes well differ by some
-/// tens of a percent; one and a half times the median is far outside of that.
+/// How far above the median of the last losses a loss is worth a word. Batches of a run that goes
+/// well differ by some tens of a percent; one and a half times the median is far outside of that.
 const FACTOR: f64 = 1.5;
 
-/// Least median that losses are compared with, in nats: below it, where classes are nearly told apart, the losses of
-/// single batches differ by multiples.
+/// Least median that losses are compared with, in nats: below it, where classes are nearly told
+/// apart, the losses of single batches differ by multiples.
 const LEAST: f64 = 1.0;
 
 /// Steps between two warnings, so that a run that has gone wrong does not fill the log.
@@ -69,7 +70,8 @@ mod tests {
     fn a_falling_loss_and_the_first_steps_are_not_told() {
         let mut watch = LossWatch::default();
         assert!((0..200).all(|step| watch.see(step, 10.0 * 0.98f64.powi(step as i32)).is_none()));
-        // Where classes are nearly told apart, one batch of hard ones is many times as bad as others, and no explosion.
+        // Where classes are nearly told apart, one batch of hard ones is many times as bad as
+        // others, and no explosion.
         let mut watch = LossWatch::default();
         assert!(
             (0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none())

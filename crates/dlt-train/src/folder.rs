@@ -43,17 +43,18 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder and what stands before step 0: the spec and where the run comes from. It gets its name once all of
-    /// that is in it.
+    /// Makes the folder and what stands before step 0: the spec and where the run comes from. It
+    /// gets its name once all of that is in it.
     ///
     /// # Errors
-    /// [`TrainError::RunExists`] where something is there already, [`TrainError::Held`] where another process makes it
-    /// now, [`TrainError::Io`] where it cannot be written.
+    /// [`TrainError::RunExists`] where something is there already, [`TrainError::Held`] where
+    /// another process makes it now, [`TrainError::Io`] where it cannot be written.
     pub fn create(path: &Path, spec: &CheckedSpec, provenance: &Provenance) -> Result<Self> {
         Self::create_with(path, spec, provenance, |_| Ok(()))
     }
 
-    /// The same with more in it, which `fill` puts into the folder: it gets its name with all of that.
+    /// The same with more in it, which `fill` puts into the folder: it gets its name with all of
+    /// that.
     ///
     /// # Errors
     /// As [`create`](Self::create), and what `fill` fails with: nothing is left of the folder then.
@@ -131,7 +132,8 @@ impl RunFolder {
     /// The spec of a run folder.
     ///
     /// # Errors
-    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Spec`] where it is no longer a valid one.
+    /// [`TrainError::Io`] where it cannot be read, [`TrainError::Spec`] where it is no longer a
+    /// valid one.
     pub fn read_spec(run: &Path) -> Result<CheckedSpec> {
         let path = run.join(SPEC_FILE);
         let text = dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES)

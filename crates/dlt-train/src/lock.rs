@@ -11,11 +11,13 @@ use dlt_spec::durable;
 use crate::folder::Held;
 use crate::{Result, TrainError};
 
-/// File of a run folder that the process holds which writes into it. Its text says which process held it last;
-/// whether one holds it now, only the system knows, so that no process that was killed leaves a folder locked.
+/// File of a run folder that the process holds which writes into it. Its text says which process
+/// held it last; whether one holds it now, only the system knows, so that no process that was
+/// killed leaves a folder locked.
 pub const LOCK_FILE: &str = "lock";
 
-/// A held run folder; it is free again once this is dropped, or the process has ended in whatever way.
+/// A held run folder; it is free again once this is dropped, or the process has ended in whatever
+/// way.
 #[derive(Debug)]
 pub(crate) struct Lock(
     #[expect(dead_code, reason = "closing the file is what frees the folder")] File,
@@ -40,7 +42,8 @@ impl Lock {
                 tracing::warn!(path = %path.display(), %error, "the run folder cannot be locked");
             }
         }
-        // A file with a second name, as a backup makes it, is locked and not written: the other one is somebody else's.
+        // A file with a second name, as a backup makes it, is locked and not written: the other one
+        // is somebody else's.
         if durable::is_sole(&file).map_err(io)? {
             file.set_len(0).and_then(|()| writeln!(file, "{}", this_process())).map_err(io)?;
         }
@@ -48,13 +51,13 @@ impl Lock {
     }
 }
 
-/// How often a lock is asked for again that only readers hold, and how long is waited in between: ten seconds in all, where
-/// a reader holds it for a moment.
+/// How often a lock is asked for again that only readers hold, and how long is waited in between:
+/// ten seconds in all, where a reader holds it for a moment.
 const TRIES: usize = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Takes the lock; false where another process writes. `dlt doctor` holds it with other readers for the moment in which it
-/// looks whether a process writes: that is waited for.
+/// Takes the lock; false where another process writes. `dlt doctor` holds it with other readers for
+/// the moment in which it looks whether a process writes: that is waited for.
 fn taken(file: &File) -> io::Result<bool> {
     for _ in 0..TRIES {
         match file.try_lock() {

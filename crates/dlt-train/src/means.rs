@@ -11,8 +11,8 @@ pub(crate) struct Sample {
     pub(crate) distinct_layers: usize,
 }
 
-/// Most resident memory of a run in megabytes, measured and predicted, over all processes that it had; nothing where
-/// the system does not tell.
+/// Most resident memory of a run in megabytes, measured and predicted, over all processes that it
+/// had; nothing where the system does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peaks {

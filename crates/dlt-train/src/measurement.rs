@@ -1,5 +1,5 @@
-//! The training step of a spec by itself: random tokens or pictures, no decisions, no evaluation. It measures speed and
-//! memory, not quality.
+//! The training step of a spec by itself: random tokens or pictures, no decisions, no evaluation.
+//! It measures speed and memory, not quality.
 
 use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
@@ -59,11 +59,13 @@ impl StepFigures {
     }
 }
 
-/// Makes `steps` training steps (at least one) of a spec, in its initial state throughout, on one batch of
-/// random tokens with their successors as targets, or of whatever the spec's objective predicts.
+/// Makes `steps` training steps (at least one) of a spec, in its initial state throughout, on one
+/// batch of random tokens with their successors as targets, or of whatever the spec's objective
+/// predicts.
 ///
 /// # Errors
-/// [`TrainError::Memory`] where a step does not fit, [`TrainError::Diverged`] where the loss is not finite.
+/// [`TrainError::Memory`] where a step does not fit, [`TrainError::Diverged`] where the loss is not
+/// finite.
 pub fn measure_steps(
     spec: &CheckedSpec,
     data: Extents,

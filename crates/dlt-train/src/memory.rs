@@ -1,4 +1,5 @@
-//! Memory: how much a run will take, how much there is, and how much this process uses by the system's own books.
+//! Memory: how much a run will take, how much there is, and how much this process uses by the
+//! system's own books.
 
 use std::fs;
 
@@ -22,7 +23,8 @@ const LARGE_AGENT_MB: f64 = 50.0;
 pub struct DataShape {
     /// Sizes that the data decide.
     pub extents: Extents,
-    /// Tokens of the widest batch, where the data say so; else batches are as wide as the model's windows.
+    /// Tokens of the widest batch, where the data say so; else batches are as wide as the model's
+    /// windows.
     pub widest: Option<usize>,
 }
 
@@ -51,8 +53,8 @@ pub struct Prediction {
     pub phase: &'static str,
 }
 
-/// Predicts what a run with a spec takes in a binding, before anything is allocated: training steps, decisions and
-/// checkpoints.
+/// Predicts what a run with a spec takes in a binding, before anything is allocated: training
+/// steps, decisions and checkpoints.
 ///
 /// # Errors
 /// Fails where the context is longer than the architecture takes, which a checked spec excludes.
@@ -96,8 +98,9 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
     Ok(dlt_models::memory::predict(of_spec(spec, data.extents).as_ref(), binding, &shape)?)
 }
 
-/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main memory, or that of
-/// the GPU, where operations without a kernel of ours take more than is predicted.
+/// Refuses a spec whose next steps, in this binding, do not fit into the memory that is left: main
+/// memory, or that of the GPU, where operations without a kernel of ours take more than is
+/// predicted.
 ///
 /// A run may grow beyond that as layers become independent; [`predict`] tells how far.
 ///
@@ -180,8 +183,8 @@ fn too_large(spec: &CheckedSpec) -> String {
     }
 }
 
-/// Megabytes that this process may still take: what the system calls available, and what its control group and its
-/// own limits leave; `None` where the system does not tell.
+/// Megabytes that this process may still take: what the system calls available, and what its
+/// control group and its own limits leave; `None` where the system does not tell.
 #[must_use]
 pub fn available_mb() -> Option<f64> {
     let system = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
@@ -189,7 +192,8 @@ pub fn available_mb() -> Option<f64> {
     limits.into_iter().flatten().reduce(f64::min)
 }
 
-/// Megabytes that the limit on this process's addresses leaves (`ulimit -v`); `None` where there is none.
+/// Megabytes that the limit on this process's addresses leaves (`ulimit -v`); `None` where there is
+/// none.
 #[must_use]
 pub fn address_space_mb() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
@@ -214,7 +218,8 @@ fn control_group_mb() -> Option<f64> {
             .parse::<f64>()
             .ok()
     };
-    // Inside a container the path may be that of the host; its root is then the container's own group.
+    // Inside a container the path may be that of the host; its root is then the container's own
+    // group.
     let folder = if read(path, "memory.current").is_some() { path } else { "" };
     let inactive = fs::read_to_string(format!("/sys/fs/cgroup/{folder}/memory.stat")).ok();
     let inactive = inactive.and_then(|stat| {
@@ -236,8 +241,8 @@ fn field(text: &str, key: &str) -> Option<f64> {
 #[allow(unsafe_code, reason = "the C library has no safe interface")]
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim takes a number of bytes to keep, touches the allocator's free pages only, and may be
-    // called from any thread at any time.
+    // SAFETY: malloc_trim takes a number of bytes to keep, touches the allocator's free pages only,
+    // and may be called from any thread at any time.
     unsafe {
         libc::malloc_trim(0);
     }
@@ -388,7 +393,8 @@ mod tests {
         assert!(narrow.peak < wide.peak, "{narrow:?} {wide:?}");
     }
 
-    /// Weights, gradients and moments exist for owners only: each further group costs four times a block.
+    /// Weights, gradients and moments exist for owners only: each further group costs four times a
+    /// block.
     #[test]
     fn law_memory_follows_the_number_of_groups() {
         let mut spec = dlt_spec::Spec::default();

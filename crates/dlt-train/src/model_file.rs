@@ -1,4 +1,5 @@
-//! The model file of a run: opened with every check that there is, and written again from the run's checkpoints.
+//! The model file of a run: opened with every check that there is, and written again from the run's
+//! checkpoints.
 
 use std::fs;
 use std::io;
@@ -18,12 +19,14 @@ use crate::trainer::restored;
 use crate::tying::model_notes;
 use crate::{MODEL_FILE, Result, TrainError};
 
-/// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those of the first layout,
-/// has to have the one that the run's checkpoints note. Where it is refused, the message says where the right bytes are.
+/// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those
+/// of the first layout, has to have the one that the run's checkpoints note. Where it is refused,
+/// the message says where the right bytes are.
 ///
 /// # Errors
-/// [`TrainError::Model`] where it cannot be read or is no model file, [`TrainError::Damaged`] where the run can write it
-/// again, [`TrainError::Format`] where it differs from what the run's checkpoint notes.
+/// [`TrainError::Model`] where it cannot be read or is no model file, [`TrainError::Damaged`] where
+/// the run can write it again, [`TrainError::Format`] where it differs from what the run's
+/// checkpoint notes.
 pub fn open_model(path: &Path) -> Result<ModelFile> {
     let run = run_of(path);
     let refused = match (ModelFile::open(path), &run) {
@@ -73,12 +76,13 @@ pub struct Repaired {
     pub aside: Option<PathBuf>,
 }
 
-/// Writes a run's model file again from its newest checkpoint that holds the model, and keeps the damaged one under another
-/// name. Nothing where the file is whole.
+/// Writes a run's model file again from its newest checkpoint that holds the model, and keeps the
+/// damaged one under another name. Nothing where the file is whole.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Format`] where no checkpoint holds
-/// the model; [`TrainError::Io`], after which the file is either the damaged or the right one.
+/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Format`]
+/// where no checkpoint holds the model; [`TrainError::Io`], after which the file is either the
+/// damaged or the right one.
 pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     let path = run.join(MODEL_FILE);
     let held = Held::open(run).map_err(|source| TrainError::Io {
@@ -121,10 +125,12 @@ fn fits(file: &ModelFile) -> bool {
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
 }
 
-/// Removes from a run folder what processes left there that were killed while they wrote. Returns what is gone.
+/// Removes from a run folder what processes left there that were killed while they wrote. Returns
+/// what is gone.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where it cannot be opened.
+/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where
+/// it cannot be opened.
 pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
     let held = Held::open(run).map_err(|source| TrainError::Io {
         action: "read",
@@ -179,7 +185,8 @@ impl Source {
                 return Some(Self::Weights(Box::new(checkpoint)));
             }
         }
-        // Without a checkpoint that is whole, a kept model that holds its own checksum is one all the same.
+        // Without a checkpoint that is whole, a kept model that holds its own checksum is one all
+        // the same.
         let whole = |(step, path): (usize, PathBuf)| {
             ModelFile::open(&path)
                 .is_ok_and(|file| file.has_checksum())
@@ -220,8 +227,8 @@ impl Source {
     }
 }
 
-/// How a file differs from what the run's checkpoints note of it; nothing where it does not, where it holds its own checksum,
-/// and where no checkpoint knows it.
+/// How a file differs from what the run's checkpoints note of it; nothing where it does not, where
+/// it holds its own checksum, and where no checkpoint knows it.
 fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     if file.has_checksum() {
         return None;

@@ -37,8 +37,8 @@ impl ParameterMoments {
     }
 }
 
-/// AdamW with decoupled weight decay, clipping by global norm, and moments that follow the tying (DEVIATIONS
-/// rows 10, 11, 16, 32, 42). Its state is readable, for checkpoints and tests.
+/// AdamW with decoupled weight decay, clipping by global norm, and moments that follow the tying
+/// (DEVIATIONS rows 10, 11, 16, 32, 42). Its state is readable, for checkpoints and tests.
 #[derive(Debug)]
 pub struct Optimizer {
     spec: OptimizerSpec,
@@ -72,16 +72,17 @@ impl Optimizer {
         }
     }
 
-    /// Lets moments that are kept for layers which are not independent now rest in this place. Without one they stay in
-    /// memory. The numbers are the same.
+    /// Lets moments that are kept for layers which are not independent now rest in this place.
+    /// Without one they stay in memory. The numbers are the same.
     #[must_use]
     pub fn resting_in(mut self, place: RestingPlace) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// Makes the moments, zero, of whatever trains for the first time in the next step. [`step`](Self::step) would
-    /// too, but among the buffers of a backward pass: what lives long lies better before them, without gaps.
+    /// Makes the moments, zero, of whatever trains for the first time in the next step.
+    /// [`step`](Self::step) would too, but among the buffers of a backward pass: what lives long
+    /// lies better before them, without gaps.
     ///
     /// # Errors
     /// Fails where the device has no memory left.
@@ -95,11 +96,11 @@ impl Optimizer {
         Ok(())
     }
 
-    /// One step at a learning rate with gradients of this global norm, which is clipped. Gradients are let go one
-    /// by one as they are applied.
+    /// One step at a learning rate with gradients of this global norm, which is clipped. Gradients
+    /// are let go one by one as they are applied.
     ///
-    /// Slots are stepped in rising order; where several share one storage (the authors' reading), each
-    /// updates it in turn.
+    /// Slots are stepped in rising order; where several share one storage (the authors' reading),
+    /// each updates it in turn.
     ///
     /// # Errors
     /// Fails where the device does.
@@ -121,9 +122,9 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Lets moments follow a decision: those of tied layers go, or rest where they are to be resumed; those of newly
-    /// independent ones begin as the rule says, and those of replicated ones afresh under every rule. Where blocks were
-    /// averaged, so are their moments.
+    /// Lets moments follow a decision: those of tied layers go, or rest where they are to be
+    /// resumed; those of newly independent ones begin as the rule says, and those of replicated
+    /// ones afresh under every rule. Where blocks were averaged, so are their moments.
     ///
     /// # Errors
     /// Fails where the device has no memory left, or the disk where moments rest fails.
@@ -137,8 +138,9 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Averages the moments of a block that went into those of the block that took it in. Moments that are not there yet
-    /// count as zero. The step count is the greater one: it says how far the running means have come from their zero start.
+    /// Averages the moments of a block that went into those of the block that took it in. Moments
+    /// that are not there yet count as zero. The step count is the greater one: it says how far the
+    /// running means have come from their zero start.
     fn blend(&mut self, merged: &Merged, going: Option<Vec<ParameterMoments>>) -> Result<()> {
         let own = self.slots.remove(&merged.into);
         let (own, going) = match (own, going) {
@@ -158,7 +160,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The moments of blocks as they are now, without a copy: for [`go_back`](Self::go_back), as long as no step is made.
+    /// The moments of blocks as they are now, without a copy: for [`go_back`](Self::go_back), as
+    /// long as no step is made.
     #[must_use]
     pub fn hold(&self) -> HeldMoments {
         HeldMoments { slots: self.slots.clone(), resting: self.resting.clone() }
@@ -224,8 +227,8 @@ impl Optimizer {
         Ok(inherited)
     }
 
-    /// Moments of the parameters outside of blocks, in the order of their layout; empty before the first
-    /// step.
+    /// Moments of the parameters outside of blocks, in the order of their layout; empty before the
+    /// first step.
     #[must_use]
     pub fn shared(&self) -> &[ParameterMoments] {
         &self.shared
@@ -310,7 +313,8 @@ fn members(model: &Model, slot: usize) -> usize {
     (0..model.binding().n_layers()).filter(|&layer| model.slot(layer) == Some(slot)).count()
 }
 
-/// Factor that brings a global norm down to `limit`; PyTorch's, with its 1e-6 against division by zero.
+/// Factor that brings a global norm down to `limit`; PyTorch's, with its 1e-6 against division by
+/// zero.
 fn clip_coefficient(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
 }
@@ -353,7 +357,8 @@ mod tests {
             })
         };
         let state = dlt_state::State::all_tied(4);
-        // How far the first step moves one weight of the shared block: the first step of AdamW is the rate.
+        // How far the first step moves one weight of the shared block: the first step of AdamW is
+        // the rate.
         let moved = |group_rate: GroupRate| {
             let spec = dlt_spec::Spec::default();
             let tying = TyingSpec { group_rate, ..spec.tying.clone() };

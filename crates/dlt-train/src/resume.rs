@@ -15,8 +15,8 @@ use crate::folder::{Held, RunFolder};
 use crate::lock::Lock;
 use crate::{Result, TrainError, memory};
 
-/// Keys of a spec that may change when a run is resumed: they leave what was computed so far valid. A text or a
-/// recording may have moved, but must be the same.
+/// Keys of a spec that may change when a run is resumed: they leave what was computed so far valid.
+/// A text or a recording may have moved, but must be the same.
 pub const ALLOWED_CHANGES: &[&str] = &[
     "name",
     "data.source",
@@ -34,7 +34,8 @@ pub const ALLOWED_CHANGES: &[&str] = &[
     "agent.recording",
 ];
 
-/// A run folder that is held and about to be gone on with. Nothing in it has been changed yet but its lock.
+/// A run folder that is held and about to be gone on with. Nothing in it has been changed yet but
+/// its lock.
 #[derive(Debug)]
 pub struct Resumption {
     pub(crate) run: Held,
@@ -49,11 +50,12 @@ pub struct Resumption {
 }
 
 impl Resumption {
-    /// Takes a run folder and finds the newest checkpoint from which it can go on; without any, it begins anew.
+    /// Takes a run folder and finds the newest checkpoint from which it can go on; without any, it
+    /// begins anew.
     ///
     /// # Errors
-    /// [`TrainError::Held`] where another process writes into it, [`TrainError::Format`] where it is no run
-    /// folder, [`TrainError::Resume`] where the run was stopped before it began,
+    /// [`TrainError::Held`] where another process writes into it, [`TrainError::Format`] where it
+    /// is no run folder, [`TrainError::Resume`] where the run was stopped before it began,
     /// [`TrainError::NoCheckpoint`] where there are checkpoints and none can be used.
     pub fn open(run: &Path) -> Result<Self> {
         if !run.is_dir() {
@@ -136,12 +138,12 @@ impl Resumption {
         Ok(changes)
     }
 
-    /// Compares what the run learnt from with what it would go on with, its length with what is done, and its
-    /// size with the memory that is left.
+    /// Compares what the run learnt from with what it would go on with, its length with what is
+    /// done, and its size with the memory that is left.
     ///
     /// # Errors
-    /// [`TrainError::Resume`] where the text, the tokenizer or the recording is another one, or nothing is left
-    /// to do; [`TrainError::Memory`] where the model as it has become does not fit.
+    /// [`TrainError::Resume`] where the text, the tokenizer or the recording is another one, or
+    /// nothing is left to do; [`TrainError::Memory`] where the model as it has become does not fit.
     pub fn check(
         &self,
         material: &Material,

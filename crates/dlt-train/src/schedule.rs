@@ -4,8 +4,8 @@ use std::f64::consts::PI;
 
 use dlt_spec::spec::{OptimizerSpec, Schedule};
 
-/// Learning rate of training step `step` (from 0) of `steps`: linear warm-up, then the schedule. A warm-up that is
-/// longer than training ends with it.
+/// Learning rate of training step `step` (from 0) of `steps`: linear warm-up, then the schedule. A
+/// warm-up that is longer than training ends with it.
 #[must_use]
 pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
     let warmup_steps = spec.warmup_steps.min(steps);

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// Sums of the inner products of the gradients at each two positions, over the training steps since the last decision.
+/// Sums of the inner products of the gradients at each two positions, over the training steps since
+/// the last decision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Statistics {
@@ -15,8 +16,8 @@ pub(crate) struct Statistics {
     products: Vec<f64>,
     /// Training steps in them.
     steps: u64,
-    /// Whether a decision used them: the next step starts new sums. A second decision before that step sees the same ones,
-    /// as a change of groups does not change the gradient at a position.
+    /// Whether a decision used them: the next step starts new sums. A second decision before that
+    /// step sees the same ones, as a change of groups does not change the gradient at a position.
     used: bool,
 }
 
@@ -32,8 +33,8 @@ impl Statistics {
         self.steps += 1;
     }
 
-    /// What an agent wants to know, as far as it is known; nothing where it wants nothing, or no step has been made since
-    /// the last decision.
+    /// What an agent wants to know, as far as it is known; nothing where it wants nothing, or no
+    /// step has been made since the last decision.
     ///
     /// # Errors
     /// Fails where the device does.

@@ -8,7 +8,8 @@ use dlt_spec::CheckedSpec;
 use crate::Result;
 use crate::tying::{dropout_seed, sketch_seed};
 
-/// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec makes of it.
+/// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec
+/// makes of it.
 ///
 /// `step` numbers the dropout masks, and the projections of sketches, where those are asked for.
 pub(crate) fn gradients(

@@ -8,8 +8,8 @@ use dlt_state::{Recording, Row, State};
 /// Room for the rounding of a budget that a split meets exactly.
 const ROUNDING: f64 = 1e-9;
 
-/// When decisions are made. A decision comes before the training step that follows it, so the last state has
-/// always been trained and evaluated.
+/// When decisions are made. A decision comes before the training step that follows it, so the last
+/// state has always been trained and evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Timetable {
     /// By the clock of the spec (DEVIATIONS rows 6, 9, 26, 40).
@@ -45,7 +45,8 @@ impl Clock {
 }
 
 impl Timetable {
-    /// The timetable of a run of `steps` steps over `train_windows` windows. `recording` is what `agent.recording` names.
+    /// The timetable of a run of `steps` steps over `train_windows` windows. `recording` is what
+    /// `agent.recording` names.
     pub(crate) fn new(
         spec: &CheckedSpec,
         steps: usize,
@@ -95,8 +96,9 @@ impl Timetable {
         }
     }
 
-    /// The timetable of a run that goes on behind these decisions. Where the number of steps was raised, times of splits have
-    /// moved: what was split already is not split again, and counts for groups and budget as it was made.
+    /// The timetable of a run that goes on behind these decisions. Where the number of steps was
+    /// raised, times of splits have moved: what was split already is not split again, and counts
+    /// for groups and budget as it was made.
     pub(crate) fn behind(self, recording: &Recording, spec: &CheckedSpec, steps: usize) -> Self {
         let Self::Growing { splits: planned, swaps } = self else { return self };
         let groups = |state: &State| state.n_independent();
@@ -144,13 +146,15 @@ pub(crate) fn every(spec: &CheckedSpec, train_windows: usize) -> usize {
     }
 }
 
-/// Training steps before each split of a run of `steps` steps that has made splits after `made` of them.
+/// Training steps before each split of a run of `steps` steps that has made splits after `made` of
+/// them.
 fn splits(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<usize> {
     shares_and_steps(spec, steps, made).into_iter().map(|(_, step)| step).collect()
 }
 
-/// Each split of such a run, as far as groups and budget allow: its time in `tying.grow`, and the training steps before it.
-/// A split needs a step before it, to learn from, and one after it, to be trained.
+/// Each split of such a run, as far as groups and budget allow: its time in `tying.grow`, and the
+/// training steps before it. A split needs a step before it, to learn from, and one after it, to be
+/// trained.
 fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f64, usize)> {
     let tying = &spec.tying;
     let layers = spec.model.layers;
@@ -178,16 +182,17 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
 /// Steps that stand for a run whose length is not known.
 const USUAL_STEPS: usize = 10_000;
 
-/// Groups after the last split, where groups are split; nothing elsewhere. Where `training.steps` is `auto`, those of a long
-/// run: a very short one can have fewer.
+/// Groups after the last split, where groups are split; nothing elsewhere. Where `training.steps`
+/// is `auto`, those of a long run: a very short one can have fewer.
 #[must_use]
 pub fn grown_groups(spec: &CheckedSpec) -> Option<usize> {
     let steps = spec.training.steps.or(USUAL_STEPS);
     grows(spec).then(|| spec.initial_state().n_independent() + splits(spec, steps, &[]).len())
 }
 
-/// The times of `tying.grow` at which groups are split, as groups and budget allow; none where groups are not split at the
-/// times of the spec. `steps` is the length of the run, where it is known.
+/// The times of `tying.grow` at which groups are split, as groups and budget allow; none where
+/// groups are not split at the times of the spec. `steps` is the length of the run, where it is
+/// known.
 #[must_use]
 pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
     if !grows(spec) {
@@ -197,7 +202,8 @@ pub fn split_times(spec: &CheckedSpec, steps: Option<usize>) -> Vec<f64> {
     shares_and_steps(spec, steps, &[]).into_iter().map(|(share, _)| share).collect()
 }
 
-/// Whether groups are split at the times of the spec: not where nobody decides, or a recording does.
+/// Whether groups are split at the times of the spec: not where nobody decides, or a recording
+/// does.
 pub(crate) fn grows(spec: &CheckedSpec) -> bool {
     let is_other = matches!(
         spec.agent.policy,
@@ -206,8 +212,8 @@ pub(crate) fn grows(spec: &CheckedSpec) -> bool {
     matches!(spec.tying.decision, Decision::Split | Decision::Swap) && !is_other
 }
 
-/// How many decisions a run over `train_windows` windows makes; nothing where nobody decides. `recording` is what
-/// `agent.recording` names.
+/// How many decisions a run over `train_windows` windows makes; nothing where nobody decides.
+/// `recording` is what `agent.recording` names.
 #[must_use]
 pub fn due_decisions(
     spec: &CheckedSpec,
@@ -308,7 +314,8 @@ mod tests {
         assert_eq!(behind(&[], 60, &[6]), [15, 30]);
         assert_eq!(behind(&[], 600, &[6]), [150, 300]);
         assert_eq!(behind(&[], 600, &[6, 15, 30]), [0; 0]);
-        // Splits as they were made take more of the budget than at their new times: 600 + 594 + 585 + 300 of 7200 blocks.
+        // Splits as they were made take more of the budget than at their new times: 600 + 594 + 585
+        // + 300 of 7200 blocks.
         assert_eq!(behind(&["tying.budget=0.28"], 600, &[6, 15]), [0; 0]);
         assert_eq!(behind(&["tying.budget=0.29"], 600, &[6, 15]), [300]);
         // What a budget left out stays left out behind a stop: the rest of the same table.
@@ -356,7 +363,8 @@ mod tests {
         assert_eq!(groups(&["agent.policy=replay", "agent.recording=states.jsonl"]), None);
         assert_eq!(grown_groups(&spec(&[])), None);
         assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
-        // One block throughout is 60 of the 720 that a conventional model has; the splits add 54, 45, 30 and 15.
+        // One block throughout is 60 of the 720 that a conventional model has; the splits add 54,
+        // 45, 30 and 15.
         assert_eq!(grow(&["tying.budget=0.2834"]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.budget=0.2833"]), [6, 15, 30]);
         // A split that is too dear is left out; a later one may still be had.

@@ -95,7 +95,8 @@ pub struct Trainer {
 /// Is told how far evaluations are, which may take longer than training.
 pub type Watch = Box<dyn FnMut(Evaluating)>;
 
-/// Resident memory before a model is there. What reading and tokenizing have left free is not the run's.
+/// Resident memory before a model is there. What reading and tokenizing have left free is not the
+/// run's.
 fn process_mb() -> Option<f64> {
     memory::give_back();
     memory::resident().map(|resident| resident.now_mb)
@@ -116,7 +117,8 @@ fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
 }
 
 impl Trainer {
-    /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder is made.
+    /// What [`new`](Self::new) would refuse about a spec and its data: to be asked before a folder
+    /// is made.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -143,13 +145,13 @@ impl Trainer {
         agent_for(spec, recording).map(drop)
     }
 
-    /// A run before its first step. `recording` is what `agent.recording` names, for policies that replay; `start` looks
-    /// up the weights that `model.start` names.
+    /// A run before its first step. `recording` is what `agent.recording` names, for policies that
+    /// replay; `start` looks up the weights that `model.start` names.
     ///
     /// # Errors
-    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] where the data have more of them than the model,
-    /// [`TrainError::Data`] where a split is too short, [`TrainError::Agent`] where a recording does not fit, [`TrainError::Memory`]
-    /// where the model does not.
+    /// [`TrainError::Vocabulary`] and [`TrainError::Classes`] where the data have more of them than
+    /// the model, [`TrainError::Data`] where a split is too short, [`TrainError::Agent`] where a
+    /// recording does not fit, [`TrainError::Memory`] where the model does not.
     pub fn new(
         spec: CheckedSpec,
         material: Material,
@@ -222,12 +224,12 @@ impl Trainer {
 
     /// One training step with what belongs to it; `None` once all have been made.
     ///
-    /// The decision of line 7 of Algorithm 1 stands before the step that follows it, which is the same
-    /// sequence: so no decision is made that is never trained.
+    /// The decision of line 7 of Algorithm 1 stands before the step that follows it, which is the
+    /// same sequence: so no decision is made that is never trained.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] where the loss or a gradient is not finite, [`TrainError::Io`] where the run
-    /// folder cannot be written.
+    /// [`TrainError::Diverged`] where the loss or a gradient is not finite, [`TrainError::Io`]
+    /// where the run folder cannot be written.
     pub fn advance(&mut self) -> Result<Option<StepReport>> {
         if self.step >= self.steps {
             return Ok(None);
@@ -315,8 +317,8 @@ impl Trainer {
         now.or_above(self.peaks_before)
     }
 
-    /// What is trainable now, and how many layers the state calls independent: under `tying.tie = "replicate"` more
-    /// of them train by themselves, which the other figures tell.
+    /// What is trainable now, and how many layers the state calls independent: under
+    /// `tying.tie = "replicate"` more of them train by themselves, which the other figures tell.
     fn sample(&self) -> Sample {
         let binding = self.model.binding();
         let shared = self.model.trained_shared().layout().n_parameters();

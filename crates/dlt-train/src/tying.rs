@@ -22,8 +22,8 @@ use crate::{Result, TrainError};
 /// Weights to begin with, by the names of our model files; `None` for one that is not there.
 pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
 
-/// The model that a spec describes with data of these extents. Its weights are freshly drawn, or those of `start`;
-/// what a new objective adds to those is drawn.
+/// The model that a spec describes with data of these extents. Its weights are freshly drawn, or
+/// those of `start`; what a new objective adds to those is drawn.
 ///
 /// # Errors
 /// Fails where `start` lacks a weight or has it in another shape, or the device has no memory left.
@@ -79,8 +79,9 @@ pub fn initial_binding(spec: &CheckedSpec) -> Binding {
     }
 }
 
-/// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go by what is decided;
-/// copies stay, and so do splits, whose number is known though their places are not.
+/// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go
+/// by what is decided; copies stay, and so do splits, whose number is known though their places are
+/// not.
 pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
     if grows(spec) {
         let splits =
@@ -97,8 +98,8 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     }
 }
 
-/// What is noted in a model file beside the weights: the spec, the state and the training steps done, sizes of
-/// vocabulary and classes.
+/// What is noted in a model file beside the weights: the spec, the state and the training steps
+/// done, sizes of vocabulary and classes.
 #[must_use]
 pub fn model_notes(
     spec: &CheckedSpec,
@@ -132,7 +133,8 @@ pub fn saved_model(
     Ok(model.computing_in(spec.training.activations))
 }
 
-/// A recording before the first decision. Where there is a gate, it says which decisions were undone.
+/// A recording before the first decision. Where there is a gate, it says which decisions were
+/// undone.
 pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
     match spec.tying.gate.is_finite() {
         true => Recording::gated(spec.initial_state()),

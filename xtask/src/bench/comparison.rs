@@ -54,7 +54,8 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     Some(Ratio { spread, verdict })
 }
 
-/// Two programs have to train the same number of parameters; two of ours may differ, that being the point of tying.
+/// Two programs have to train the same number of parameters; two of ours may differ, that being the
+/// point of tying.
 fn same_size(measured: &Measured, side: usize, against: usize) -> bool {
     let params = |side| measured.measurements(side).next().map(|measurement| measurement.params);
     let sides = &measured.workload.sides;

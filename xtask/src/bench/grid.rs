@@ -1,4 +1,5 @@
-//! What is measured: workloads, their sides, and what their ratios must reach. Data, and nothing runs here.
+//! What is measured: workloads, their sides, and what their ratios must reach. Data, and nothing
+//! runs here.
 
 /// One size of training step, by all its sides.
 #[derive(Clone, Debug)]
@@ -168,8 +169,8 @@ fn tied_against_conventional() -> Workload {
     }
 }
 
-/// A state with `groups` owners at equal distances; every other layer uses the weights of the owners before it in
-/// turn, so that groups interleave as they do in a random state.
+/// A state with `groups` owners at equal distances; every other layer uses the weights of the
+/// owners before it in turn, so that groups interleave as they do in a random state.
 fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
     let owners: Vec<usize> = (0..groups).map(|group| group * layers / groups).collect();
     (0..layers)

@@ -1,4 +1,5 @@
-//! Each kernel beside the composed one and beside its floor, as the example of the crate `dlt-kernels` measures them.
+//! Each kernel beside the composed one and beside its floor, as the example of the crate
+//! `dlt-kernels` measures them.
 
 use std::fmt::Write as _;
 

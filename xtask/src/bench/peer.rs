@@ -8,7 +8,8 @@ use crate::child::Child;
 /// The peer's script, from the root of the repository.
 pub(crate) const SCRIPT: &str = "data/peers/pytorch_step.py";
 
-/// Where an environment for it is looked for first: ignored by git, and made by the commands of the message.
+/// Where an environment for it is looked for first: ignored by git, and made by the commands of the
+/// message.
 const ENVIRONMENT: &str = ".venv-peer/bin/python";
 
 /// Importing PyTorch reads a gigabyte of libraries.

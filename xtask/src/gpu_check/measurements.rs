@@ -1,5 +1,5 @@
-//! What is measured on a GPU: memory by the number of groups, as Table 3 of the paper counts it, and speed beside
-//! PyTorch.
+//! What is measured on a GPU: memory by the number of groups, as Table 3 of the paper counts it,
+//! and speed beside PyTorch.
 
 use std::io::Write;
 

@@ -1,5 +1,6 @@
-//! The baselines that the main job prints when it ends: its own runs and those of other methods, from the records of the study
-//! of our method, each row at its best learning rate; while that has no run of the main job, from those of Table 4.
+//! The baselines that the main job prints when it ends: its own runs and those of other methods,
+//! from the records of the study of our method, each row at its best learning rate; while that has
+//! no run of the main job, from those of Table 4.
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +18,8 @@ use super::row::Row;
 use super::subject::Subject;
 use super::view::View;
 
-/// The rows of Table 4, with what they are beside the preset's own runs: the baselines while the study of our method has no
-/// run of the main job.
+/// The rows of Table 4, with what they are beside the preset's own runs: the baselines while the
+/// study of our method has no run of the main job.
 const ROWS: [(Row, &str); 5] = [
     (Row::Conventional, "conventional training"),
     (Row::Short, "the method short"),
@@ -106,8 +107,8 @@ fn rounded(perplexity: f64) -> f64 {
     (perplexity * 1000.0).round() / 1000.0
 }
 
-/// The shortest of the commands for the same run: as it was recorded, or what it changes of the preset, with a method or
-/// without. None has the seed, nor settings that no figure depends on.
+/// The shortest of the commands for the same run: as it was recorded, or what it changes of the
+/// preset, with a method or without. None has the seed, nor settings that no figure depends on.
 fn command(arguments: &[String]) -> Result<String> {
     let spec = basis::spec(arguments)?;
     let preset = presets::preset(presets::DEFAULT_PRESET)?;

@@ -1,5 +1,6 @@
-//! What the figures of a record depend on, and whether it is still so: the spec that the run had, and the revision of the
-//! program's draws and arithmetic. A preset, a method, a default or a kernel that has changed since makes a record stale.
+//! What the figures of a record depend on, and whether it is still so: the spec that the run had,
+//! and the revision of the program's draws and arithmetic. A preset, a method, a default or a
+//! kernel that has changed since makes a record stale.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ use super::record::{Done, Outcome, Record};
 /// Values of a spec by key, as a spec file prints them.
 pub(crate) type Settings = BTreeMap<String, String>;
 
-/// Keys that no figure depends on, and keys that name a place on one machine: those are compared as arguments.
+/// Keys that no figure depends on, and keys that name a place on one machine: those are compared as
+/// arguments.
 const FREE: [&str; 6] =
     ["schema", "name", "data.source", "data.tokenizer", "model.start", "agent.recording"];
 /// A section that no figure depends on.
@@ -77,7 +79,8 @@ pub(crate) fn changes(record: &Record, done: &Done) -> Vec<String> {
     changes
 }
 
-/// Runs of a subject on other data than its first one: no table may compare them. Cells are `subject/row-seed`.
+/// Runs of a subject on other data than its first one: no table may compare them. Cells are
+/// `subject/row-seed`.
 pub(crate) fn strangers<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<String> {
     let mut firsts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let mut strangers = Vec::new();
@@ -93,8 +96,8 @@ pub(crate) fn strangers<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<St
     strangers
 }
 
-/// What differs, key by key. A key that is newer than the record has to mean, at its default, what the program did before;
-/// otherwise its author raises the revision of the figures.
+/// What differs, key by key. A key that is newer than the record has to mean, at its default, what
+/// the program did before; otherwise its author raises the revision of the figures.
 pub(crate) fn differences(then: &Settings, now: &Settings) -> Vec<String> {
     let difference = |(key, value): (&String, &String)| match now.get(key) {
         Some(current) if current == value => None,

@@ -144,8 +144,8 @@ impl Cell {
         }
     }
 
-    /// The arguments of `dlt` but for where it writes and what computes; `None` while a run that it needs has not
-    /// finished.
+    /// The arguments of `dlt` but for where it writes and what computes; `None` while a run that it
+    /// needs has not finished.
     pub(crate) fn arguments(&self, known: &dyn Known) -> Option<Vec<String>> {
         let mut words: Vec<String> = Vec::new();
         let mut add = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
@@ -177,8 +177,8 @@ impl Cell {
         Some(words)
     }
 
-    /// The spec of a cell that trains from scratch, as far as it is known before the runs that it needs: the number of
-    /// layers and states of those are left as the preset has them.
+    /// The spec of a cell that trains from scratch, as far as it is known before the runs that it
+    /// needs: the number of layers and states of those are left as the preset has them.
     pub(crate) fn spec(&self) -> Result<CheckedSpec, SpecError> {
         let preset = match &self.job {
             Job::Train { preset, .. } | Job::Predict { preset } => preset,

@@ -1,5 +1,5 @@
-//! What a cell will cost, told before it is run: time from what was recorded of it or of its like, otherwise by arithmetic from
-//! its spec; memory from `dlt`.
+//! What a cell will cost, told before it is run: time from what was recorded of it or of its like,
+//! otherwise by arithmetic from its spec; memory from `dlt`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,8 +24,9 @@ use crate::spread::Spread;
 
 /// Arithmetic of a thread in training, in operations a second: what the main job does on one.
 const RATE: f64 = 120e9;
-/// What a run takes besides its training steps where nothing like it was recorded: to start, to read data, to evaluate. The
-/// cells of scale smoke, some fifty that hardly train, took 99 s on two cores.
+/// What a run takes besides its training steps where nothing like it was recorded: to start, to
+/// read data, to evaluate. The cells of scale smoke, some fifty that hardly train, took 99 s on two
+/// cores.
 const BESIDES: Duration = Duration::from_millis(1800);
 const GPT2_VOCABULARY: usize = 50_257;
 /// Sentences of a batch and passes of `dlt finetune`, where nothing else is said.
@@ -63,7 +64,8 @@ pub(crate) struct Forecast {
 }
 
 impl Costs {
-    /// From the records of these cells: of runs here first, and of those in the repository. `threads` are those of each cell.
+    /// From the records of these cells: of runs here first, and of those in the repository.
+    /// `threads` are those of each cell.
     pub(crate) fn new(cells: &[Cell], records: &Records, scale: Scale, threads: usize) -> Self {
         let mut costs = Self {
             scale,
@@ -95,7 +97,8 @@ impl Costs {
         costs
     }
 
-    /// What a cell takes; `None` where nothing like it was recorded and its steps depend on data that are not known.
+    /// What a cell takes; `None` where nothing like it was recorded and its steps depend on data
+    /// that are not known.
     pub(crate) fn time(&self, cell: &Cell) -> Option<Duration> {
         if let Job::Predict { .. } = cell.job {
             return Some(Duration::ZERO);
@@ -171,7 +174,8 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes:
     6.0 * positions * (layers * block + head + attention)
 }
 
-/// Steps of a cell, from its spec and, where that counts epochs, the size of its data; `None` where that is not known.
+/// Steps of a cell, from its spec and, where that counts epochs, the size of its data; `None` where
+/// that is not known.
 pub(crate) fn steps(cell: &Cell, spec: &CheckedSpec) -> Option<usize> {
     let data = cell.data().unwrap_or(&spec.data.source);
     match &cell.job {
@@ -200,8 +204,9 @@ fn examples(data: &str, spec: &CheckedSpec) -> Option<usize> {
     Some(tokens(data)? as usize / window.max(1))
 }
 
-/// Tokens to train on of the texts of the paper. Where they were not counted they are those of the words that their makers
-/// give: 103,227,021 of WikiText-103, 203 million of LAMBADA, 768,648,884 of 1-Billion-Word.
+/// Tokens to train on of the texts of the paper. Where they were not counted they are those of the
+/// words that their makers give: 103,227,021 of WikiText-103, 203 million of LAMBADA, 768,648,884
+/// of 1-Billion-Word.
 fn tokens(data: &str) -> Option<f64> {
     Some(match data {
         "shakespeare" => 222_975.0,

@@ -1,4 +1,5 @@
-//! What the figures of the results were drawn from, so that they can be checked without drawing them again.
+//! What the figures of the results were drawn from, so that they can be checked without drawing
+//! them again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,7 +75,8 @@ impl Drawn {
         Ok(())
     }
 
-    /// In which ways a figure is not one that was drawn from these files, in words that follow its path.
+    /// In which ways a figure is not one that was drawn from these files, in words that follow its
+    /// path.
     pub(crate) fn stale(&self, figure: &Path, results: &Path, files: &[String]) -> Vec<String> {
         let Some(origin) = self.figures.get(&name(figure)) else {
             return vec!["not drawn yet".to_owned()];

@@ -1,4 +1,5 @@
-//! The small text of scale long: the beginning of Hamlet from the shipped corpus, and a tokenizer that is trained on it.
+//! The small text of scale long: the beginning of Hamlet from the shipped corpus, and a tokenizer
+//! that is trained on it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,8 @@ pub(crate) const VOCABULARY: usize = 1000;
 /// Tokens of the text that are trained on, as its tokenizer counts them.
 pub(crate) const TRAIN_TOKENS: f64 = 31_797.0;
 
-/// Files of the corpus, with the most bytes that are taken from the beginning of each. All three begin with Hamlet.
+/// Files of the corpus, with the most bytes that are taken from the beginning of each. All three
+/// begin with Hamlet.
 const FILES: [(&str, usize); 3] =
     [("train.txt", 80_000), ("validation.txt", 8_000), ("test.txt", 8_000)];
 const LIMIT: Duration = Duration::from_secs(120);

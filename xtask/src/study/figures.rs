@@ -122,7 +122,8 @@ impl Drawing {
     }
 }
 
-/// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in the run folders.
+/// Reckons the correlations that Figure 4 shows, which only the models can give, and leaves them in
+/// the run folders.
 pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
     for drawing in drawings().iter().filter(|drawing| drawing.kind == CORRELATIONS) {
         if !drawing.is_ready(store, Path::new("")) {

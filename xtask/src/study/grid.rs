@@ -34,7 +34,8 @@ impl Part {
         }
     }
 
-    /// Subjects and rows, in the order in which they are run: where time runs out, what tells most is there.
+    /// Subjects and rows, in the order in which they are run: where time runs out, what tells most
+    /// is there.
     pub(crate) fn pairs(self, scale: Scale) -> Vec<(Subject, Row)> {
         let all = |subject: Subject, rows: &[Row]| {
             rows.iter().map(|&row| (subject, row)).collect::<Vec<_>>()

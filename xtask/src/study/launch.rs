@@ -141,7 +141,8 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// Begins as many as there is room for. Says which cells were left as another process is at them.
+    /// Begins as many as there is room for. Says which cells were left as another process is at
+    /// them.
     fn fill<'c>(
         &self,
         queue: &mut Queue<'c>,

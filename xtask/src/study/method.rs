@@ -1,7 +1,8 @@
-//! The rows of the study of our method: what is trained, at which learning rate, with which settings.
+//! The rows of the study of our method: what is trained, at which learning rate, with which
+//! settings.
 //!
-//! Every row but the main job itself is `--method paper` with settings of its own spelt out, so that no record depends on
-//! how a preset is tuned later.
+//! Every row but the main job itself is `--method paper` with settings of its own spelt out, so
+//! that no record depends on how a preset is tuned later.
 
 pub(crate) mod choice;
 mod pattern;
@@ -184,8 +185,8 @@ impl Setup {
         }
     }
 
-    /// Fixed sharings: among as many groups as growth ends with, and among half as many, which are no more than it has in
-    /// the mean.
+    /// Fixed sharings: among as many groups as growth ends with, and among half as many, which are
+    /// no more than it has in the mean.
     pub(crate) fn patterns(&self) -> Vec<What> {
         let of =
             |groups: usize| Pattern::ALL.map(|pattern| What::Fixed(pattern, groups as u8)).to_vec();

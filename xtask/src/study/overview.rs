@@ -1,4 +1,5 @@
-//! What a person sees of a study without running it: what it would cost, and what has become of its cells.
+//! What a person sees of a study without running it: what it would cost, and what has become of its
+//! cells.
 
 use std::io::{self, Write};
 use std::path::Path;

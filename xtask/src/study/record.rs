@@ -1,4 +1,5 @@
-//! What came of the cells, as it is kept beside the tables that are made from it: a line of JSON for each cell.
+//! What came of the cells, as it is kept beside the tables that are made from it: a line of JSON
+//! for each cell.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,8 @@ const RECORD_SCHEMA: u32 = 1;
 pub(crate) struct Record {
     pub(crate) schema: u32,
     pub(crate) cell: String,
-    /// Arguments of `dlt`, with data sets and other cells by their names; empty where they are not known yet.
+    /// Arguments of `dlt`, with data sets and other cells by their names; empty where they are not
+    /// known yet.
     pub(crate) arguments: Vec<String>,
     pub(crate) outcome: Outcome,
 }
@@ -58,7 +60,8 @@ pub(crate) struct Done {
     pub(crate) untied_events: usize,
     /// The last state.
     pub(crate) state: Vec<usize>,
-    /// Of the study of our method, the perplexity on validation after the last step, as a multiple of the best during training.
+    /// Of the study of our method, the perplexity on validation after the last step, as a multiple
+    /// of the best during training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_to_best: Option<f64>,
 }

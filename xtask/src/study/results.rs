@@ -1,5 +1,5 @@
-//! What is kept of a study in the repository: records, tables, figures, and of the runs behind the figures as much as
-//! draws them again.
+//! What is kept of a study in the repository: records, tables, figures, and of the runs behind the
+//! figures as much as draws them again.
 //!
 //! | | |
 //! |---|---|
@@ -8,7 +8,8 @@
 //! | `runs/` | run folders without their models, and with every so many steps only |
 //! | `figures/` | made from `runs/` alone, `method-tradeoff` from its points, which are made from `cells.jsonl`; `drawn.json` says which files those were |
 //!
-//! From the records of scale laptop the baselines that `dlt train` prints are made too, see [`baselines`].
+//! From the records of scale laptop the baselines that `dlt train` prints are made too, see
+//! [`baselines`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,8 @@ impl Results<'_> {
         Ok(records)
     }
 
-    /// Takes over the runs behind the figures. Those that cannot be are named; the others are there afterwards.
+    /// Takes over the runs behind the figures. Those that cannot be are named; the others are there
+    /// afterwards.
     pub(crate) fn keep_runs(&self, store: &Store, cells: &[Cell]) -> Vec<anyhow::Error> {
         let kept = figures::cells_that_are_kept(self.plan.scale);
         let is_done =
@@ -81,7 +83,8 @@ impl Results<'_> {
         cells.iter().filter(is_done).filter_map(|cell| keep(cell).err()).collect()
     }
 
-    /// Draws the figures whose runs were kept, and names the files. What cannot be drawn stays as it was.
+    /// Draws the figures whose runs were kept, and names the files. What cannot be drawn stays as
+    /// it was.
     pub(crate) fn draw(&self, dlt: &Path) -> Result<(Vec<PathBuf>, Vec<anyhow::Error>)> {
         let kept = self.kept();
         let folder = self.folder.join(FIGURES);

@@ -1,5 +1,5 @@
-//! What is done with a subject: a row of a table. Each is the full method with some settings of its spec changed; none
-//! is a code path of its own.
+//! What is done with a subject: a row of a table. Each is the full method with some settings of its
+//! spec changed; none is a code path of its own.
 
 use super::cell::{CellId, Setting};
 use super::method::Point;
@@ -85,7 +85,8 @@ const SHORT: [&str; 7] = [
     "agent.state_scaling=unit",
 ];
 
-/// Runs that follow recorded decisions have another seed, as with the same one they would be the recorded run again.
+/// Runs that follow recorded decisions have another seed, as with the same one they would be the
+/// recorded run again.
 const OTHER_SEED: u64 = 1000;
 
 impl Row {
@@ -269,9 +270,9 @@ impl Row {
     }
 }
 
-/// The authors' method beside ours: at the learning rate of the other rows, on the same windows of text and without dropout,
-/// so that nothing but the method differs. At the paper's scale as its code has it, with the T + 1 positions that its blocks
-/// take.
+/// The authors' method beside ours: at the learning rate of the other rows, on the same windows of
+/// text and without dropout, so that nothing but the method differs. At the paper's scale as its
+/// code has it, with the T + 1 positions that its blocks take.
 fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
     let settings: &[&str] = match (scale, subject) {
         (_, Subject::Vision) => &[],

@@ -1,5 +1,5 @@
-//! Data for scale smoke, which needs no network: pictures and sentences in the published layouts, made up by a rule, so
-//! that all that is run on CIFAR-10 and GLUE is run everywhere.
+//! Data for scale smoke, which needs no network: pictures and sentences in the published layouts,
+//! made up by a rule, so that all that is run on CIFAR-10 and GLUE is run everywhere.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,7 +63,8 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file that is there already stays, as somebody may be reading it; two that write at once do not meet.
+/// A file that is there already stays, as somebody may be reading it; two that write at once do not
+/// meet.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|found| found == bytes) {
         return Ok(());
@@ -71,7 +72,8 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(dlt_spec::durable::replace(path, bytes)?)
 }
 
-/// Records of CIFAR-10's binary layout: a byte for the class, then red, green and blue. A class is a stripe.
+/// Records of CIFAR-10's binary layout: a byte for the class, then red, green and blue. A class is
+/// a stripe.
 fn cifar10() -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PICTURES * (1 + 3 * CHANNEL));
     for picture in 0..PICTURES {

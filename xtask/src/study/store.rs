@@ -244,8 +244,9 @@ impl Store {
             .all(|file| self.run(id).join(file).is_file())
     }
 
-    /// Takes a cell for this process; `None` where another has it. Whoever inherits the file goes on holding it, so
-    /// that a child that outlives its parent is never doubled, not even before it has made its run folder.
+    /// Takes a cell for this process; `None` where another has it. Whoever inherits the file goes
+    /// on holding it, so that a child that outlives its parent is never doubled, not even before it
+    /// has made its run folder.
     pub(crate) fn claim(&self, id: &CellId) -> Result<Option<File>> {
         let path = self.beside(id, LOCK_FILE);
         make_parent(&path)?;
@@ -258,7 +259,8 @@ impl Store {
         })
     }
 
-    /// Whether a process is at the cell: one that this launcher or another has started, or one that somebody did.
+    /// Whether a process is at the cell: one that this launcher or another has started, or one that
+    /// somebody did.
     fn is_held(&self, id: &CellId) -> bool {
         is_locked(&self.beside(id, LOCK_FILE)) || self.is_written(id)
     }
@@ -315,8 +317,8 @@ impl Store {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The perplexity on validation after the last step, as a multiple of the best during training: above 1 where training
-    /// went on past its best. Both are of the same windows.
+    /// The perplexity on validation after the last step, as a multiple of the best during training:
+    /// above 1 where training went on past its best. Both are of the same windows.
     pub(crate) fn last_to_best(&self, id: &CellId) -> Result<Option<f64>> {
         let path = self.run(id).join(METRICS_FILE);
         let text =

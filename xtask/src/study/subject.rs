@@ -39,9 +39,11 @@ pub(crate) enum Subject {
     Vision,
     /// Table 6.
     Glue(Task),
-    /// Where tying pays: learning rate, steps between decisions, share of training in which they are made.
+    /// Where tying pays: learning rate, steps between decisions, share of training in which they
+    /// are made.
     Regime,
-    /// Our method compared with conventional training, fixed patterns, chance and the paper's method.
+    /// Our method compared with conventional training, fixed patterns, chance and the paper's
+    /// method.
     Method,
 }
 

@@ -112,8 +112,8 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
     grid
 }
 
-/// Trainable parameters in blocks, in the mean over training, as a share of those of the conventional model with all of its
-/// layers, which a row with fewer layers has not.
+/// Trainable parameters in blocks, in the mean over training, as a share of those of the
+/// conventional model with all of its layers, which a row with fewer layers has not.
 fn share_of_blocks(
     group: &super::view::Group<'_>,
     conventional: &super::view::Group<'_>,

@@ -98,7 +98,8 @@ impl Group<'_> {
         Mean::of(self.done.iter().map(|done| of(done)))
     }
 
-    /// The mean with its spread, or why there is none. Seeds that failed are said beside those that did not.
+    /// The mean with its spread, or why there is none. Seeds that failed are said beside those that
+    /// did not.
     pub(crate) fn text(&self, of: Quantity, decimals: usize) -> String {
         match (self.mean(of), self.missing.as_str()) {
             (Some(mean), "") => mean.text(decimals),

@@ -10,7 +10,8 @@ pub(crate) const PATH: &str = "ARCHITECTURE.md";
 /// A bird's-eye view is read in one sitting.
 const MAX_LINES: usize = 199;
 
-/// A bare name with one of these endings is a source file; other names may be files that a run writes.
+/// A bare name with one of these endings is a source file; other names may be files that a run
+/// writes.
 const SOURCE_ENDINGS: [&str; 5] = [".md", ".py", ".rs", ".sh", ".yml"];
 
 pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
@@ -58,8 +59,8 @@ fn names_a_path(tree: &Tree, span: &str) -> bool {
         || (span.contains('/') && (tree.holds(first) || tree.holds(&format!("crates/{first}"))))
 }
 
-/// From the root, from `crates/`, or, for a source file, as the end of a path. A `*` stands for anything,
-/// so that only the folders before it are looked for.
+/// From the root, from `crates/`, or, for a source file, as the end of a path. A `*` stands for
+/// anything, so that only the folders before it are looked for.
 fn exists(tree: &Tree, span: &str) -> bool {
     let fixed = match span.find('*') {
         Some(star) => span[..star].rfind('/').map_or("", |slash| &span[..slash]),

@@ -25,7 +25,8 @@ struct Declared {
     edges: BTreeSet<String>,
 }
 
-/// Both directions: an edge that the list does not have, and one that it has and the manifests have not.
+/// Both directions: an edge that the list does not have, and one that it has and the manifests have
+/// not.
 pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else {
         return vec![Finding::new(

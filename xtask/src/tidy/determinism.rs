@@ -1,5 +1,5 @@
-//! The same seed gives the same bits: no source of chance that the seed does not settle, no order that hangs on a
-//! hash, and the clock only where it is known to decide nothing.
+//! The same seed gives the same bits: no source of chance that the seed does not settle, no order
+//! that hangs on a hash, and the clock only where it is known to decide nothing.
 
 use crate::finding::Finding;
 use crate::rust_source::{lines_with_word, product_lines};
@@ -18,8 +18,8 @@ const CHANCE: [&str; 9] = [
     "DefaultHasher",
 ];
 
-/// Containers whose order hangs on chance, and the files that look things up in one and never go through it, or
-/// hand it to a library that asks for one.
+/// Containers whose order hangs on chance, and the files that look things up in one and never go
+/// through it, or hand it to a library that asks for one.
 const HASHED: [&str; 4] = ["HashMap", "HashSet", "FxHashMap", "AHashMap"];
 const HASHED_ALLOWED: [&str; 2] =
     ["crates/dlt-data/src/tokenizer/gpt2.rs", "crates/dlt-data/src/tokenizer/encoder.rs"];

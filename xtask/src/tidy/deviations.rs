@@ -1,9 +1,9 @@
 //! `DEVIATIONS.md` names only tests and switches that exist.
 //!
 //! In backticks, outside code blocks: `test: NAME` or `test: CRATE::NAME` for a test function, and
-//! `switch: SECTION.FIELD` or `switch: SECTION.FIELD = VALUE` for a field of a run spec (`|` between several
-//! values; the word `switch:` may be left out). A numbered entry, that is a table row or a heading that starts with
-//! a number, which names a switch has to name a test too.
+//! `switch: SECTION.FIELD` or `switch: SECTION.FIELD = VALUE` for a field of a run spec (`|`
+//! between several values; the word `switch:` may be left out). A numbered entry, that is a table
+//! row or a heading that starts with a number, which names a switch has to name a test too.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Every device computes everything: what works in main memory only, or waits for a device, stands in the places below
-//! and nowhere else. Each place says why, and how many lines it has.
+//! Every device computes everything: what works in main memory only, or waits for a device, stands
+//! in the places below and nowhere else. Each place says why, and how many lines it has.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ const MAIN_MEMORY: [&str; 6] =
 const READ_BACK: [&str; 7] =
     ["to_vec0", "to_vec1", "to_vec2", "to_vec3", "to_scalar", "to_device", "to_cpu"];
 
-/// The kernels for main memory, which look into it in every file, and the crates that only they use.
+/// The kernels for main memory, which look into it in every file, and the crates that only they
+/// use.
 const KERNELS: &str = "crates/dlt-kernels";
 
 struct Place {

@@ -1,4 +1,5 @@
-//! A fuzz target is a file, a program of `fuzz/Cargo.toml`, a row of `fuzz/README.md`, and a folder of inputs to begin with.
+//! A fuzz target is a file, a program of `fuzz/Cargo.toml`, a row of `fuzz/README.md`, and a folder
+//! of inputs to begin with.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
@@ -47,7 +48,8 @@ fn rows(tree: &Tree) -> Vec<(usize, String)> {
     names(tree, README, |line| line.strip_prefix("| `")?.split('`').next())
 }
 
-/// Programs of the manifest, with their lines. Those of its one library or package have no path to a target.
+/// Programs of the manifest, with their lines. Those of its one library or package have no path to
+/// a target.
 fn programs(tree: &Tree) -> Vec<(usize, String)> {
     names(tree, MANIFEST, |line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""))
 }

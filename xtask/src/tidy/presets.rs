@@ -1,5 +1,5 @@
-//! Every preset opens with a header that says where its values are from, what it costs, what to expect of
-//! it and how to run it.
+//! Every preset opens with a header that says where its values are from, what it costs, what to
+//! expect of it and how to run it.
 
 use crate::finding::Finding;
 use crate::tree::Tree;

@@ -54,7 +54,8 @@ fn place<'t>((path, text): (&'t str, &'t str)) -> Option<(&'t str, usize)> {
     lines_with_word(text, LINT).into_iter().find(allows).map(|line| (path, line))
 }
 
-/// Whether a line with the lint's name is of an attribute that allows it, which may be written over several lines.
+/// Whether a line with the lint's name is of an attribute that allows it, which may be written over
+/// several lines.
 fn is_allowance(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with(LINT) || (line.starts_with('#') && line.contains("allow("))

@@ -1,5 +1,6 @@
-//! Libraries that hold the names of CUDA's and none of its work, so that a program can be linked where CUDA is not
-//! installed; loaded in the driver's place, every function says that there is no device.
+//! Libraries that hold the names of CUDA's and none of its work, so that a program can be linked
+//! where CUDA is not installed; loaded in the driver's place, every function says that there is no
+//! device.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +9,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// What candle links, by cudarc's module, with the version in the name that a program asks for. The error is one that
-/// the library has: of the driver, that there is no device; of the others, mostly that they are not ready.
+/// What candle links, by cudarc's module, with the version in the name that a program asks for. The
+/// error is one that the library has: of the driver, that there is no device; of the others, mostly
+/// that they are not ready.
 const LIBRARIES: [Library; 6] = [
     Library { module: "driver", name: "cuda", version: 1, error: 100 },
     Library { module: "nvrtc", name: "nvrtc", version: 13, error: 1 },
@@ -70,8 +72,8 @@ fn compile(source: &Path, folder: &Path, library: &Library) -> Result<()> {
     super::link(&named, &folder.join(format!("lib{}.so", library.name)))
 }
 
-/// Functions by name, from their declarations as bindgen writes them. A name that several versions of CUDA have
-/// is there once.
+/// Functions by name, from their declarations as bindgen writes them. A name that several versions
+/// of CUDA have is there once.
 fn functions(text: &str) -> BTreeSet<(&str, Gives)> {
     let mut functions = BTreeSet::new();
     for line in text.lines() {

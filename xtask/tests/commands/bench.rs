@@ -1,4 +1,5 @@
-//! `cargo xtask bench`, with scripts in the places of `dlt`, Python and the example that measures kernels.
+//! `cargo xtask bench`, with scripts in the places of `dlt`, Python and the example that measures
+//! kernels.
 
 use std::fs;
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
-//! The experiments at scale smoke, with a script in the place of `dlt` that writes run folders of four steps.
+//! The experiments at scale smoke, with a script in the place of `dlt` that writes run folders of
+//! four steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

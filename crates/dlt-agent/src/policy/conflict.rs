@@ -1,5 +1,5 @@
-//! A walk through states with one number of groups: the two groups that are most alike become one, and the group that
-//! disagrees most is split.
+//! A walk through states with one number of groups: the two groups that are most alike become one,
+//! and the group that disagrees most is split.
 
 use super::grow::most_disagreeing;
 use super::{Choice, Policy, PolicySnapshot, Situation, Visit};
@@ -8,8 +8,8 @@ use crate::error::{AgentError, grouping};
 use crate::occasion::{Evidence, Turn, Wants};
 use dlt_state::{Group, State};
 
-/// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first makes one group of the two that are most alike, and
-/// changes nothing where no split then disagrees more than those two did.
+/// Splits as [`GrowPolicy`](crate::GrowPolicy) does. A swap first makes one group of the two that
+/// are most alike, and changes nothing where no split then disagrees more than those two did.
 #[derive(Clone, Copy, Debug)]
 pub struct ConflictPolicy;
 
@@ -46,8 +46,9 @@ impl ConflictPolicy {
     }
 }
 
-/// The two groups that are least unlike, the lowest owners of equals: squared distance of their weights over the mean of
-/// the weights' squared norms, plus 1 minus the cosine of their summed gradients.
+/// The two groups that are least unlike, the lowest owners of equals: squared distance of their
+/// weights over the mean of the weights' squared norms, plus 1 minus the cosine of their summed
+/// gradients.
 fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
     let groups = state.groups();
     let mut best: Option<Pair> = None;

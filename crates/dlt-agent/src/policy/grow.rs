@@ -5,7 +5,8 @@ use crate::disagreement::{Disagreement, Division};
 use crate::error::{AgentError, grouping};
 use crate::occasion::{Turn, Wants};
 
-/// Splits the group whose members' gradients disagree most, along the bipartition that disagrees most.
+/// Splits the group whose members' gradients disagree most, along the bipartition that disagrees
+/// most.
 #[derive(Clone, Copy, Debug)]
 pub struct GrowPolicy;
 
@@ -13,7 +14,8 @@ pub struct GrowPolicy;
 #[derive(Clone, Copy, Debug)]
 pub struct EvenPolicy;
 
-/// The split of `situation`'s state that its evidence asks for, or nothing where no group has two members.
+/// The split of `situation`'s state that its evidence asks for, or nothing where no group has two
+/// members.
 pub(crate) fn most_disagreeing(
     situation: &Situation<'_>,
     policy: &'static str,
@@ -50,7 +52,8 @@ impl Policy for GrowPolicy {
 }
 
 impl Policy for EvenPolicy {
-    /// Of equally large groups the one with the lowest owner; of an odd number of members the lower half has one more.
+    /// Of equally large groups the one with the lowest owner; of an odd number of members the lower
+    /// half has one more.
     fn choose(&mut self, situation: &Situation<'_>) -> Result<Choice, AgentError> {
         if situation.turn != Turn::Split {
             return Err(AgentError::OtherTurn { policy: "even", turn: situation.turn });

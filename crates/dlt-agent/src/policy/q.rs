@@ -82,8 +82,8 @@ impl QPolicy {
         Self { memory: Some(memory), ..self }
     }
 
-    /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1 stands for the
-    /// layer's own weights: equally likely choices, by another use of the same draw.
+    /// A uniform choice among `0..=layer`. The authors' code draws from `-1..layer`, where -1
+    /// stands for the layer's own weights: equally likely choices, by another use of the same draw.
     fn draw(&mut self, layer: usize) -> usize {
         let drawn = self.rng.random_range(0..=layer);
         match self.learner.network().layout().network() {
@@ -106,8 +106,9 @@ impl QPolicy {
         situation.replace(|layer| best[layer - layers.start])
     }
 
-    /// One layer and its entry: uniform ones, or the change that promises most. Where none promises anything, the layer
-    /// of the best keeps its entry, so that its value learns. `None` where no layer has a choice.
+    /// One layer and its entry: uniform ones, or the change that promises most. Where none promises
+    /// anything, the layer of the best keeps its entry, so that its value learns. `None` where no
+    /// layer has a choice.
     fn choose_change(
         &mut self,
         situation: &Situation<'_>,

@@ -8,9 +8,10 @@ use dlt_state::{Group, State, StateError};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// Draws each entry that a decision covers uniformly from `0..=layer`, so all actions are equally likely. Of single changes
-/// it draws a uniform layer and a uniform entry of it. For a split it draws a uniform group among those of two layers
-/// or more, and a uniform bipartition; for a swap a uniform pair of groups that become one before that.
+/// Draws each entry that a decision covers uniformly from `0..=layer`, so all actions are equally
+/// likely. Of single changes it draws a uniform layer and a uniform entry of it. For a split it
+/// draws a uniform group among those of two layers or more, and a uniform bipartition; for a swap a
+/// uniform pair of groups that become one before that.
 #[derive(Clone, Debug)]
 pub struct RandomPolicy {
     rng: ChaCha8Rng,

@@ -21,12 +21,13 @@ struct ReplayedRow {
 }
 
 impl ReplayPolicy {
-    /// Follows `recording` from state `initial`: each row's action, for the layers that it was made for.
+    /// Follows `recording` from state `initial`: each row's action, for the layers that it was made
+    /// for.
     ///
     /// # Errors
-    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another depth, and
-    /// [`AgentError::OtherChoice`] where a row for one layer changes another one's choice: it is edited, or
-    /// starts elsewhere than `initial`.
+    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another
+    /// depth, and [`AgentError::OtherChoice`] where a row for one layer changes another one's
+    /// choice: it is edited, or starts elsewhere than `initial`.
     pub fn new(recording: &Recording, initial: &State) -> Result<Self, AgentError> {
         same_depth("the recording", initial.n_layers(), recording.n_layers())?;
         let rows = recording.rows().iter().map(|row| ReplayedRow {
@@ -38,13 +39,14 @@ impl ReplayPolicy {
         Ok(policy)
     }
 
-    /// Follows `recording` with layer `i` renamed to `permutation[i]`: each state is relabelled, with each
-    /// group named by its least member again. Every decision covers all layers, because renaming a group can
-    /// change the choice of several.
+    /// Follows `recording` with layer `i` renamed to `permutation[i]`: each state is relabelled,
+    /// with each group named by its least member again. Every decision covers all layers, because
+    /// renaming a group can change the choice of several.
     ///
     /// # Errors
-    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another depth than
-    /// `n_layers`, and [`AgentError::Grouping`] where `permutation` is none of that depth.
+    /// [`AgentError::Recording`] where it is empty, [`AgentError::Depth`] where it has another
+    /// depth than `n_layers`, and [`AgentError::Grouping`] where `permutation` is none of that
+    /// depth.
     pub fn permuted(
         recording: &Recording,
         permutation: &[usize],

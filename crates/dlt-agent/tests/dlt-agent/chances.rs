@@ -27,7 +27,8 @@ fn frequencies(
     counts
 }
 
-/// Fails where a count is off by more than five standard deviations, or an outcome should not be there.
+/// Fails where a count is off by more than five standard deviations, or an outcome should not be
+/// there.
 fn check_frequencies(
     counts: &BTreeMap<Vec<usize>, usize>,
     shares: &BTreeMap<Vec<usize>, f64>,

@@ -9,7 +9,8 @@ use dlt_spec::spec::{Credit, Decision, PolicyKind};
 use dlt_state::{Action, State};
 use std::sync::mpsc::{Sender, channel};
 
-/// An agent of four layers whose Q values are `values` in every state: layer 1's two, layer 2's three, layer 3's four.
+/// An agent of four layers whose Q values are `values` in every state: layer 1's two, layer 2's
+/// three, layer 3's four.
 fn agent_with_values(action: [usize; 4], values: [f32; 9]) -> Agent {
     let mut spec = agent_spec(PolicyKind::Q);
     (spec.epsilon_start, spec.epsilon_floor, spec.learning_rate) = (0.0, 0.0, 0.0);
@@ -36,7 +37,8 @@ fn a_single_change_is_the_one_that_promises_most() {
     // From there layer 3 gains most. Then every change costs, that of layer 1 least: 0.3.
     assert_eq!(change([0, 0, 1, 0], values), (vec![0, 0, 1, 1], Visit::Layer(3)));
     assert_eq!(change([0, 0, 1, 1], values), (vec![0, 0, 1, 1], Visit::Layer(1)));
-    // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not that one's owner, at 1.0.
+    // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not that one's owner,
+    // at 1.0.
     let values = [0.0, 0.1, 4.0, 0.1, 0.0, 9.0, 1.0, 8.5, 0.0];
     assert_eq!(change([0, 1, 1, 2], values), (vec![0, 1, 0, 2], Visit::Layer(2)));
     // Equal gains: the lowest layer, then the lowest entry; 0 everywhere is no change.
@@ -52,7 +54,8 @@ fn a_kept_entry_learns() {
     let mut agent = agent_with_values([0, 0, 1, 1], [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0]);
     agent.decide(&REGULAR).unwrap();
     let update = agent.learn(2.0).unwrap().unwrap();
-    // Q of layer 1's kept entry, and the reward plus 0.99 times its greatest value, which is the same.
+    // Q of layer 1's kept entry, and the reward plus 0.99 times its greatest value, which is the
+    // same.
     assert_eq!(update.predicted, 0.5);
     assert!((update.target - (2.0 + 0.99 * 0.5)).abs() < 1e-6);
 }

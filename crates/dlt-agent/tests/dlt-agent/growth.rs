@@ -46,7 +46,8 @@ fn grown(owners: &[usize], gradients: &[Vec<f64>]) -> dlt_agent::Decision {
     decide_with(PolicyKind::Grow, Decision::Split, owners, &occasion)
 }
 
-/// As it is defined: the squared distance of the means of unit gradients, by the sizes of the parts.
+/// As it is defined: the squared distance of the means of unit gradients, by the sizes of the
+/// parts.
 fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
     let width = gradients[0].len();
     let mean = |part: &[usize]| {
@@ -139,7 +140,8 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     // Both groups are divided into two opposed halves.
     let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
     assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
-    // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with the others.
+    // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with
+    // the others.
     let cross: Vec<Vec<f64>> = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
         .map(|gradient| gradient.to_vec())
         .to_vec();

@@ -1,5 +1,5 @@
-//! Updates with a replay memory and a target network equal those of PyTorch; splits and swaps are those that brute force
-//! finds.
+//! Updates with a replay memory and a target network equal those of PyTorch; splits and swaps are
+//! those that brute force finds.
 
 use crate::settings::{REGULAR, agent_spec, tying_spec};
 use dlt_agent::{
@@ -16,7 +16,8 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Deserialize;
 use std::collections::VecDeque;
 
-/// As in the updates without a memory: sums of f32 in another order. The greatest relative difference seen is below 1e-6.
+/// As in the updates without a memory: sums of f32 in another order. The greatest relative
+/// difference seen is below 1e-6.
 const TOLERANCE: f64 = 5e-6;
 
 /// Disagreements are sums of f64 in another order, printed with eight digits.

@@ -1,4 +1,5 @@
-//! Whether the agent learns: where the reward carries information it does, where it carries none it cannot.
+//! Whether the agent learns: where the reward carries information it does, where it carries none it
+//! cannot.
 
 use crate::settings::{DECISIONS, NETWORKS, REGULAR, agent, agent_spec};
 use dlt_agent::{Agent, Measured, PolicySnapshot};
@@ -10,11 +11,13 @@ const DECISION_COUNT: usize = 1500;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
 /// Decisions at the end over which wrong layers are averaged.
 const LAST: usize = 200;
-/// How many times fewer wrong layers than a random agent's count as a clear difference. Five seeds of each of the
-/// four agents leave five to thirteen times fewer; one layer learned wrongly would leave about twice fewer.
+/// How many times fewer wrong layers than a random agent's count as a clear difference. Five seeds
+/// of each of the four agents leave five to thirteen times fewer; one layer learned wrongly would
+/// leave about twice fewer.
 const CLEARLY: f64 = 4.0;
 
-/// An environment whose loss is lowest, `least_loss`, in state `best`: each layer with another owner adds 1.
+/// An environment whose loss is lowest, `least_loss`, in state `best`: each layer with another
+/// owner adds 1.
 struct Environment {
     best: State,
     least_loss: f64,
@@ -49,9 +52,9 @@ impl Environment {
     }
 }
 
-/// The paper's agent, but looking less far ahead. The best action is the same in every state, so the future only
-/// adds a constant; with the paper's 0.99 that constant is a hundred rewards, which takes longer to learn than these
-/// tests have.
+/// The paper's agent, but looking less far ahead. The best action is the same in every state, so
+/// the future only adds a constant; with the paper's 0.99 that constant is a hundred rewards, which
+/// takes longer to learn than these tests have.
 fn learning_spec() -> AgentSpec {
     let mut spec = agent_spec(PolicyKind::Q);
     spec.gamma = 0.5;
@@ -114,7 +117,8 @@ fn clipped_perplexity_above_ten_carries_no_information() {
                 runs.iter().all(|(_, constant)| *constant != informs),
                 "{decision:?} {reward:?}"
             );
-            // Without information both agents are the same, bit for bit, whatever they should have learned.
+            // Without information both agents are the same, bit for bit, whatever they should have
+            // learned.
             assert_eq!(runs[0].0 != runs[1].0, informs, "{decision:?} {reward:?}");
         }
     }

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 
 const LEARNED: [PolicyKind; 3] = [PolicyKind::Q, PolicyKind::Random, PolicyKind::Fixed];
 
-/// Half the width of a band that a count of `expected` uniform draws leaves once in about two million.
+/// Half the width of a band that a count of `expected` uniform draws leaves once in about two
+/// million.
 fn five_deviations(expected: f64) -> f64 {
     5.0 * expected.sqrt()
 }

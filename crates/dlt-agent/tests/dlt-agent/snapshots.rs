@@ -68,7 +68,8 @@ fn run_turns(
         }
         let before = Some(measured(index + 100));
         let reward = agent.reward(Measured::of_loss(measured(index)), before).unwrap();
-        // Debug prints the shortest text that reads back as the same float, so equal text is equal bits.
+        // Debug prints the shortest text that reads back as the same float, so equal text is equal
+        // bits.
         seen.push(format!("{decision:?} {reward:?} {:?}", agent.learn(reward).unwrap()));
     }
     seen
@@ -134,7 +135,8 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
     }
 }
 
-/// What we added: policies of splits and swaps, single changes, a memory, a target network, refusals.
+/// What we added: policies of splits and swaps, single changes, a memory, a target network,
+/// refusals.
 fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
     let splitting = [
         (PolicyKind::Grow, Decision::Split),

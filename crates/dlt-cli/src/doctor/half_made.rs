@@ -1,4 +1,5 @@
-//! Which half-made folders a repair may remove: those of the run that is named, with nothing in them but what dlt writes.
+//! Which half-made folders a repair may remove: those of the run that is named, with nothing in
+//! them but what dlt writes.
 
 use std::fs;
 use std::io;
@@ -11,12 +12,14 @@ use dlt_train::{LOCK_FILE, MODEL_FILE};
 
 use crate::export::CARD_FILE;
 
-/// Files of runs and exports that have not got their names yet, besides the companions of their models. Checkpoints and
-/// summaries are not among them: a folder has its name before the first step, so one that holds them is a copy.
+/// Files of runs and exports that have not got their names yet, besides the companions of their
+/// models. Checkpoints and summaries are not among them: a folder has its name before the first
+/// step, so one that holds them is a copy.
 const FILES: [&str; 7] =
     [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, LOCK_FILE, MODEL_FILE, CARD_FILE];
 
-/// Why a repair leaves a half-made folder as it is; nothing where the folder is a dead process's remains of `place`.
+/// Why a repair leaves a half-made folder as it is; nothing where the folder is a dead process's
+/// remains of `place`.
 pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
     if !durable::is_named_after(partial, place) {
         return Some(format!("it is not named after {}", place.display()));
@@ -28,8 +31,8 @@ pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
     }
 }
 
-/// The first thing below a folder that dlt does not put into it. `above` is the folder's path from the half-made one,
-/// with a slash at its end.
+/// The first thing below a folder that dlt does not put into it. `above` is the folder's path from
+/// the half-made one, with a slash at its end.
 fn foreign(folder: &Path, above: &str) -> io::Result<Option<String>> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);

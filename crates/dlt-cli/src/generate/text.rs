@@ -4,10 +4,12 @@ use dlt_data::Tokenizer;
 
 use crate::failure::Result;
 
-/// What a byte-level tokenizer gives for the first bytes of a character whose others are still to come.
+/// What a byte-level tokenizer gives for the first bytes of a character whose others are still to
+/// come.
 const UNFINISHED: char = '\u{fffd}';
 
-/// Tokens of the prompt that what follows is joined on to: spaces between words may hang on the one before.
+/// Tokens of the prompt that what follows is joined on to: spaces between words may hang on the one
+/// before.
 const JOINT: usize = 8;
 
 /// The continuation of a prompt.
@@ -16,7 +18,8 @@ pub(super) struct Text<'a> {
     stop: &'a [String],
     /// The last tokens of the prompt, and all that came.
     ids: Vec<u32>,
-    /// Tokens before this one are settled; those from here to `taken` are what the next ones are joined on to.
+    /// Tokens before this one are settled; those from here to `taken` are what the next ones are
+    /// joined on to.
     joint: usize,
     /// Tokens up to here are in `text`.
     taken: usize,

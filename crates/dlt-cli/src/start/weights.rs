@@ -57,7 +57,8 @@ enum From<'a> {
 }
 
 impl Weights<'_> {
-    /// One tensor; nothing for one that is not there, and where the objective's own head is another's.
+    /// One tensor; nothing for one that is not there, and where the objective's own head is
+    /// another's.
     pub(crate) fn lookup(&self, name: &str) -> dlt_models::Result<Option<Tensor>> {
         if self.drawn.iter().any(|drawn| drawn == name) { Ok(None) } else { self.find(name) }
     }

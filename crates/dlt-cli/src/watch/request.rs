@@ -32,7 +32,8 @@ pub(super) struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
-    /// It was meant for another host: a page of somebody else whose name was made to point here would ask so.
+    /// It was meant for another host: a page of somebody else whose name was made to point here
+    /// would ask so.
     ForeignHost,
     Unknown,
     Method,
@@ -106,8 +107,9 @@ impl Request {
     }
 }
 
-/// Whether a Host header names the machine itself, or the very address that the request came to, and its port. No name can do the
-/// latter, so a name that somebody else made to point here does not get in.
+/// Whether a Host header names the machine itself, or the very address that the request came to,
+/// and its port. No name can do the latter, so a name that somebody else made to point here does
+/// not get in.
 fn is_ours(host: &str, local: SocketAddr) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !name.ends_with(':') && !port.ends_with(']') => (name, port),

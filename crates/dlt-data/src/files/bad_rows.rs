@@ -1,7 +1,8 @@
 //! Rows that have no text or cannot be read: what becomes of them, and what is said of them.
 //!
-//! One rule for all formats. A text that is null or that a row lacks is empty, and a row that cannot be read stops; with
-//! `data.on_bad_row = "skip"` both are left out. Either way they are counted once, however often a file is read.
+//! One rule for all formats. A text that is null or that a row lacks is empty, and a row that
+//! cannot be read stops; with `data.on_bad_row = "skip"` both are left out. Either way they are
+//! counted once, however often a file is read.
 
 use super::{DataFile, Flow, Piece, PieceKind, Sink};
 use crate::error::DataError;
@@ -87,7 +88,8 @@ impl Found {
     }
 }
 
-/// What was found in each of these files, in the order of their paths. A file may be there more than once.
+/// What was found in each of these files, in the order of their paths. A file may be there more
+/// than once.
 pub(crate) fn by_file<'a>(
     files: impl Iterator<Item = &'a DataFile>,
 ) -> BTreeMap<&'a Path, BadRows> {
@@ -148,7 +150,8 @@ pub(super) fn hand_on(
     sink(Piece { text, kind: PieceKind::Ends })
 }
 
-/// A row where it can be used. One that cannot is an error, or is counted and left out. Rows are counted from 1.
+/// A row where it can be used. One that cannot is an error, or is counted and left out. Rows are
+/// counted from 1.
 pub(crate) fn usable<T>(
     file: &DataFile,
     row: u64,

@@ -1,8 +1,9 @@
 //! Which column of a table is its text.
 //!
-//! A name decides: the one that was asked for, or `text`, or the only one of the other usual names. Without one, the first
-//! rows decide, and only where they leave no doubt: one column of sentences, and no other. Numbers, dates, addresses
-//! and identifiers are never the text unless they are asked for. A member of an object within a row has to be named.
+//! A name decides: the one that was asked for, or `text`, or the only one of the other usual names.
+//! Without one, the first rows decide, and only where they leave no doubt: one column of sentences,
+//! and no other. Numbers, dates, addresses and identifiers are never the text unless they are asked
+//! for. A member of an object within a row has to be named.
 
 use crate::error::DataError;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ pub(super) const SAMPLE_ROWS: u64 = 1_000;
 /// Bytes of rows that are looked at, at most, but one row at least.
 pub(super) const SAMPLE_BYTES: u64 = 8 << 20;
 
-/// Columns that are told apart, at most: a row may hold an object with a member for each word of a language.
+/// Columns that are told apart, at most: a row may hold an object with a member for each word of a
+/// language.
 const MOST_COLUMNS: usize = 4_096;
 
 /// Columns that a message shows.
@@ -256,7 +258,8 @@ impl Seen {
         2 * text >= self.values.iter().sum()
     }
 
-    /// Whether it can be read where it is asked for: every value of it that is text, or none at all so far.
+    /// Whether it can be read where it is asked for: every value of it that is text, or none at all
+    /// so far.
     fn is_readable(&self) -> bool {
         let of_text = [Kind::Prose, Kind::Word, Kind::Identifier, Kind::Address, Kind::Date];
         let text: u64 = of_text.into_iter().map(|kind| self.of(kind)).sum();

@@ -1,7 +1,8 @@
 //! What a file holds by its first bytes, where that is neither text nor rows.
 //!
-//! Names lie: an archive that is read as text trains a model on its headers, and a page of an error on its markup. So
-//! the first bytes decide, of the file as it is stored and of what is packed in it.
+//! Names lie: an archive that is read as text trains a model on its headers, and a page of an error
+//! on its markup. So the first bytes decide, of the file as it is stored and of what is packed in
+//! it.
 
 use super::Packing;
 
@@ -69,7 +70,8 @@ const MAGIC: &[(&[u8], &str, &str)] = &[
 /// What begins a page, in lower case.
 const PAGES: [&[u8]; 2] = [b"<!doctype html", b"<html"];
 
-/// What is not read, of what begins with these bytes. `None` where nothing speaks against text or rows.
+/// What is not read, of what begins with these bytes. `None` where nothing speaks against text or
+/// rows.
 pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
     let known = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic));
     if let Some(&(magic, what, todo)) = known
@@ -130,7 +132,8 @@ fn is_page(head: &[u8]) -> bool {
         .any(|page| head.get(..page.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(page)))
 }
 
-/// UTF-16 and UTF-32 without a mark: in texts of most languages, blanks, digits and line ends have zeros in one place.
+/// UTF-16 and UTF-32 without a mark: in texts of most languages, blanks, digits and line ends have
+/// zeros in one place.
 fn wide(head: &[u8]) -> Option<Foreign> {
     let (words, _) = head.as_chunks::<4>();
     if words.len() >= LEAST_UNITS {

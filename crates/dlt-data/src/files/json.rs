@@ -1,4 +1,5 @@
-//! Objects of JSON, one a line or in an array; the text is one of their members, or a member of a member.
+//! Objects of JSON, one a line or in an array; the text is one of their members, or a member of a
+//! member.
 
 mod array;
 mod member;
@@ -144,7 +145,8 @@ fn note(sample: &mut Sample, before: &str, object: &Json) {
     }
 }
 
-/// Python writes numbers that JSON does not have: they become 0, outside of texts. Whether there were any.
+/// Python writes numbers that JSON does not have: they become 0, outside of texts. Whether there
+/// were any.
 fn without_numbers_of_python(row: &mut [u8]) -> bool {
     let mut at = 0;
     let mut in_text = false;

@@ -10,7 +10,8 @@ const BLOCK: usize = 256 * 1024;
 pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
     let mut reader = file.open()?;
     let mut block = vec![0; BLOCK];
-    // Bytes at the front of the block that are left of the one before: the beginning of a character.
+    // Bytes at the front of the block that are left of the one before: the beginning of a
+    // character.
     let mut held = 0;
     let mut offset = 0_usize;
     let mut is_open = false;

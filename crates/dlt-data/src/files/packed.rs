@@ -4,8 +4,8 @@ use super::Packing;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};
 
-/// Largest window of zstd, in powers of two: 2 GiB, the most that the format's own program writes (`--long=31`). That
-/// much memory is needed only for files that were packed so.
+/// Largest window of zstd, in powers of two: 2 GiB, the most that the format's own program writes
+/// (`--long=31`). That much memory is needed only for files that were packed so.
 const ZSTD_WINDOW_LOG: u32 = 31;
 
 /// The mark of byte order, which says nothing in UTF-8.
@@ -32,8 +32,8 @@ pub(super) fn is_zstd(head: &[u8]) -> bool {
     matches!(head, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..])
 }
 
-/// Every member of a gzip file, as gzip(1) reads it: zeros behind the last one are padding, as tapes and some
-/// downloads have it.
+/// Every member of a gzip file, as gzip(1) reads it: zeros behind the last one are padding, as
+/// tapes and some downloads have it.
 struct Members<R> {
     member: Option<GzDecoder<R>>,
 }

@@ -1,8 +1,9 @@
 //! Pages of a Parquet column, looked at before they are unpacked.
 //!
-//! A page states how many bytes it has unpacked. The reader makes room for as many, and with gzip and brotli it unpacks
-//! whatever there is before it compares: a page of 1 MB may become a terabyte. So a column's pages are walked first. Their
-//! headers are structures of Thrift's compact protocol, of which only the sizes are read.
+//! A page states how many bytes it has unpacked. The reader makes room for as many, and with gzip
+//! and brotli it unpacks whatever there is before it compares: a page of 1 MB may become a
+//! terabyte. So a column's pages are walked first. Their headers are structures of Thrift's compact
+//! protocol, of which only the sizes are read.
 
 use super::LONGEST_ROW;
 use flate2::read::MultiGzDecoder;
@@ -12,10 +13,12 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
 };
 
-/// Bytes of a page, at most: four times those of a row, as a page has one at least. Writers make pages of about 1 MiB.
+/// Bytes of a page, at most: four times those of a row, as a page has one at least. Writers make
+/// pages of about 1 MiB.
 const LARGEST_PAGE: u64 = 4 * LONGEST_ROW;
 
-/// Bytes of a header that are read at first, and at most: it may repeat the least and the greatest row of its page.
+/// Bytes of a header that are read at first, and at most: it may repeat the least and the greatest
+/// row of its page.
 const HEADER_BYTES: [u64; 2] = [64 << 10, 2 * LONGEST_ROW];
 
 /// Structures within structures; the format has three.
@@ -61,7 +64,8 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
     Ok(())
 }
 
-/// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do not need it.
+/// Unpacks a page into nothing, as far as it says that it goes. Codecs that know their own size do
+/// not need it.
 fn check_unpacked(
     file: &mut File,
     body: u64,
@@ -101,7 +105,8 @@ fn header_at(file: &mut File, at: u64, end: u64) -> io::Result<Option<Header>> {
     Ok(None)
 }
 
-/// A reader of Thrift's compact protocol. `None` is the end of the bytes, or what the protocol does not have.
+/// A reader of Thrift's compact protocol. `None` is the end of the bytes, or what the protocol does
+/// not have.
 struct Compact<'a> {
     rest: &'a [u8],
 }
@@ -240,7 +245,8 @@ fn kind(number: u8) -> Option<Kind> {
 mod tests {
     use super::*;
 
-    /// type 0, 70 bytes, packed to 30, and a data page header of the second version with levels of 4 and 2 bytes.
+    /// type 0, 70 bytes, packed to 30, and a data page header of the second version with levels of
+    /// 4 and 2 bytes.
     const SECOND: &[u8] = &[
         0x15, 0x06, 0x15, 140, 1, 0x15, 60, 0x5C, 0x15, 2, 0x15, 0, 0x15, 2, 0x15, 0, 0x15, 8,
         0x15, 4, 0x12, 0, 0,

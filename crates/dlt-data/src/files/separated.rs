@@ -1,5 +1,5 @@
-//! Rows separated by a character under a line of names: CSV, where text may be quoted, and TSV, where quotes mean nothing,
-//! as in GLUE.
+//! Rows separated by a character under a line of names: CSV, where text may be quoted, and TSV,
+//! where quotes mean nothing, as in GLUE.
 
 use super::{
     DataFile, Flow, LONGEST_ROW, Sink, TakeRecord,
@@ -30,8 +30,8 @@ const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// Rows that decide.
 const DECIDING_ROWS: usize = 100;
 
-/// What is read behind the end of a file: a row of a byte that no text has. Where a quote is not closed, it becomes part
-/// of the last field instead.
+/// What is read behind the end of a file: a row of a byte that no text has. Where a quote is not
+/// closed, it becomes part of the last field instead.
 const END: &[u8] = b"\n\xFF\n";
 const END_BYTE: u8 = 0xFF;
 
@@ -121,7 +121,8 @@ fn found_separator(file: &DataFile) -> Result<u8, DataError> {
         }
         let mut is_even = true;
         for _ in 0..DECIDING_ROWS {
-            // A row that is too long or a quote that is not closed is told of by the reader that is chosen.
+            // A row that is too long or a quote that is not closed is told of by the reader that is
+            // chosen.
             if !table.next().unwrap_or(false) {
                 break;
             }

@@ -64,8 +64,8 @@ impl<'a> Table<'a> {
         self.reader.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum()
     }
 
-    /// The column of the text, by names, types and the first rows. Only the column that its name decides for is
-    /// sampled, where there is one; where there is none, all of them are.
+    /// The column of the text, by names, types and the first rows. Only the column that its name
+    /// decides for is sampled, where there is one; where there is none, all of them are.
     fn text_column(&self, wanted: Option<&str>) -> Result<TextColumn, DataError> {
         let likely = wanted.unwrap_or(TEXT);
         let sample = self.sample(&|name| name == likely);
@@ -73,7 +73,8 @@ impl<'a> Table<'a> {
         chosen.or_else(|_| self.sample(&|_| true).choose(&self.file.path, wanted))
     }
 
-    /// What the first rows show, of the columns that are to be looked at; of the others, their types.
+    /// What the first rows show, of the columns that are to be looked at; of the others, their
+    /// types.
     fn sample(&self, is_sampled: &dyn Fn(&str) -> bool) -> Sample {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         let mut sample = Sample::default();
@@ -115,7 +116,8 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Hands the cells of a column to `take`, each with its row; groups without a wanted row are not read.
+    /// Hands the cells of a column to `take`, each with its row; groups without a wanted row are
+    /// not read.
     pub(crate) fn cells(
         &self,
         column: usize,
@@ -142,7 +144,8 @@ impl<'a> Table<'a> {
                     .map_err(|error| self.file.unreadable(error))?;
                 let chunk = group.metadata().column(column);
                 pages::check(&mut stored, chunk).map_err(|reason| self.file.bad(reason))?;
-                // A value may be made of the one before it, so that a page of such values is far larger than it says.
+                // A value may be made of the one before it, so that a page of such values is far
+                // larger than it says.
                 let batch = if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) {
                     1
                 } else {
@@ -240,7 +243,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether a column of bytes may hold text. Not every writer says so; that it is no UTF-8, its rows show.
+/// Whether a column of bytes may hold text. Not every writer says so; that it is no UTF-8, its rows
+/// show.
 fn is_text(column: &ColumnDescriptor) -> bool {
     !matches!(column.converted_type(), ConvertedType::BSON | ConvertedType::DECIMAL)
 }

@@ -15,8 +15,9 @@ const LONGEST_ADDRESS: usize = 8_192;
 /// Redirects that are followed one after the other.
 const MOST_REDIRECTS: usize = 5;
 
-/// Who asks. The client's own following of redirects compares names of hosts, so that another server on another port of
-/// the same machine would be sent the token: redirects are followed here, with the client that fits the address.
+/// Who asks. The client's own following of redirects compares names of hosts, so that another
+/// server on another port of the same machine would be sent the token: redirects are followed here,
+/// with the client that fits the address.
 pub(super) struct Client {
     /// With the token: for the hub's own scheme, host and port.
     pub(super) own: ApiRepo,
@@ -65,7 +66,8 @@ pub(super) struct Question<'a> {
 }
 
 impl DataError {
-    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there is.
+    /// Whether the hub did not answer, or not as itself: then what the cache has is the best there
+    /// is.
     pub(crate) fn is_hub_away(&self) -> bool {
         match self {
             Self::HubUnreachable { .. } | Self::HubAnswer { .. } => true,
@@ -109,7 +111,8 @@ impl Hub<'_> {
         question: &Question<'_>,
         address: Option<&str>,
     ) -> Result<(Uri, Response<Body>), Failed> {
-        // The crate has no public way to ask for any other address with its client, token and proxies.
+        // The crate has no public way to ask for any other address with its client, token and
+        // proxies.
         let mut request = match address {
             Some(address) if address.len() > LONGEST_ADDRESS => {
                 let reason = "an address of more than 8,192 letters".to_owned();

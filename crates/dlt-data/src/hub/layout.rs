@@ -43,7 +43,8 @@ impl Layout {
         };
         let parent = pointer.parent().unwrap_or(&pointer);
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;
-        // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a whole.
+        // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a
+        // whole.
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
         if fs::read_link(&pointer).is_ok_and(|old| old == target) {

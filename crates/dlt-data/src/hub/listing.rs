@@ -13,8 +13,8 @@ use std::{
     time::Instant,
 };
 
-/// Longest list that is read, in bytes: some 300,000 files with sizes and checksums, three times what the hub asks
-/// repositories to stay below.
+/// Longest list that is read, in bytes: some 300,000 files with sizes and checksums, three times
+/// what the hub asks repositories to stay below.
 const LONGEST: usize = 64 << 20;
 
 /// Bytes that are taken at a time.

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 pub struct Patience {
     /// Tries that bring nothing, one after the other, before it is given up.
     pub tries: u32,
-    /// Pause after the first of them; it doubles each time. The hub's own `Retry-After` comes before it.
+    /// Pause after the first of them; it doubles each time. The hub's own `Retry-After` comes
+    /// before it.
     pub first_wait: Duration,
     /// Longest pause, also where the hub asks for a longer one.
     pub longest_wait: Duration,
     /// How long to wait for a connection, an answer or the next bytes.
     pub stall: Duration,
-    /// What brings less is broken off and tried again, a file where it stopped; measured over `stall`.
+    /// What brings less is broken off and tried again, a file where it stopped; measured over
+    /// `stall`.
     pub least_bytes_per_s: u64,
     /// Longest time that one answer with a list of files may take.
     pub listing: Duration,

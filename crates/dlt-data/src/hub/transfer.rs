@@ -35,10 +35,12 @@ struct Stated {
     sha256: Option<String>,
 }
 
-/// Bytes from which on it takes long enough to compare a file that somebody who waits wants to know.
+/// Bytes from which on it takes long enough to compare a file that somebody who waits wants to
+/// know.
 const BYTES_TO_TELL: u64 = 64 << 20;
 
-/// The path of a file, fetched if it is not here whole. `bytes` counts what is fetched of all files together.
+/// The path of a file, fetched if it is not here whole. `bytes` counts what is fetched of all files
+/// together.
 pub(super) fn file(
     hub: &Hub<'_>,
     listing: &Listing,
@@ -87,8 +89,8 @@ pub(super) fn file(
     }
 }
 
-/// Why a file of the cache that has the right size is not what the hub gave, if it is not. Nobody can tell where the
-/// hub gives no checksum.
+/// Why a file of the cache that has the right size is not what the hub gave, if it is not. Nobody
+/// can tell where the hub gives no checksum.
 fn damage(
     hub: &Hub<'_>,
     file: &RemoteFile,
@@ -156,8 +158,8 @@ impl Transfer<'_> {
         Ok(content == Content::Right)
     }
 
-    /// Asks for the file's headers, following redirects within the hub only: those that lead elsewhere come with
-    /// what the hub itself says of the file.
+    /// Asks for the file's headers, following redirects within the hub only: those that lead
+    /// elsewhere come with what the hub itself says of the file.
     fn stated(&self) -> Result<Stated, Failed> {
         let mut address = self.address();
         let name = &self.file.name;
@@ -179,7 +181,8 @@ impl Transfer<'_> {
             if header(&response, "x-repo-commit").is_some() {
                 return Ok(self.read_headers(&response)?);
             }
-            // A repository that was renamed; with the token only as long as it stays on the same host.
+            // A repository that was renamed; with the token only as long as it stays on the same
+            // host.
             let endpoint = &self.hub.config.endpoint;
             match target
                 .strip_prefix(endpoint.as_str())
@@ -422,7 +425,8 @@ impl Transfer<'_> {
     }
 }
 
-/// Stalls of the process that fetches a file, with its pauses between, after which nobody waits for it.
+/// Stalls of the process that fetches a file, with its pauses between, after which nobody waits for
+/// it.
 const STALLS: u32 = 10;
 
 fn write_error(path: &Path, error: &io::Error) -> DataError {

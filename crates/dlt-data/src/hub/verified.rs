@@ -1,8 +1,10 @@
-//! Contents of the cache that were compared with the hub's checksum, so that no start has to do it again.
+//! Contents of the cache that were compared with the hub's checksum, so that no start has to do it
+//! again.
 //!
-//! `blobs/SHA256.checked`, next to the content itself, holds one line: `1 SIZE SECONDS NANOSECONDS DEVICE INODE`, where
-//! 1 is the layout and the others are the file's size, its time of change, and what the system knows it by. A content
-//! whose file is still the one of that line is taken as it is; any other is read and compared once. Where no note can be
+//! `blobs/SHA256.checked`, next to the content itself, holds one line:
+//! `1 SIZE SECONDS NANOSECONDS DEVICE INODE`, where 1 is the layout and the others are the file's
+//! size, its time of change, and what the system knows it by. A content whose file is still the one
+//! of that line is taken as it is; any other is read and compared once. Where no note can be
 //! written, as in a cache that is shared and read-only, each start compares.
 
 use crate::{
@@ -26,8 +28,8 @@ pub(super) enum Content {
     Wrong(String),
 }
 
-/// Compares a file with a SHA-256, unless it was compared before and has not changed. `begin` is told of the bytes that
-/// are about to be read.
+/// Compares a file with a SHA-256, unless it was compared before and has not changed. `begin` is
+/// told of the bytes that are about to be read.
 pub(super) fn compare(
     path: &Path,
     blob: &Path,

@@ -15,8 +15,8 @@ const FIXED_PASS: u64 = u64::MAX;
 /// Whether what is random about an example is drawn anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Draw {
-    /// For training in this pass: it depends on seed, pass and example alone, so a run that is taken up again draws the
-    /// same.
+    /// For training in this pass: it depends on seed, pass and example alone, so a run that is
+    /// taken up again draws the same.
     Pass(u64),
     /// For evaluation: hidden tokens are always the same ones, pictures stay as they are.
     Fixed,

@@ -3,7 +3,8 @@
 use rand::{Rng, SeedableRng, seq::index::sample};
 use rand_chacha::ChaCha8Rng;
 
-/// Of the tokens to be predicted, how many of ten the mask replaces, and up to how many a mask or a random token.
+/// Of the tokens to be predicted, how many of ten the mask replaces, and up to how many a mask or a
+/// random token.
 const OF_TEN: [u32; 2] = [8, 9];
 
 /// How tokens are hidden.
@@ -18,8 +19,9 @@ pub(super) struct Masking {
 }
 
 impl Masking {
-    /// Hides tokens of a window, one at least: of ten, eight become the mask, one a random token, one stays. The answer
-    /// has what stood there. It depends on seed, pass and number of the window alone.
+    /// Hides tokens of a window, one at least: of ten, eight become the mask, one a random token,
+    /// one stays. The answer has what stood there. It depends on seed, pass and number of the
+    /// window alone.
     pub(super) fn hide(
         &self,
         window: &mut [u32],

@@ -23,20 +23,23 @@ pub struct PictureSettings {
     pub mean: [f32; 3],
     /// What each channel is then divided by.
     pub std: [f32; 3],
-    /// Pixels of black that are put around a picture before 32 x 32 of them are cut out at random; 0 does not crop.
+    /// Pixels of black that are put around a picture before 32 x 32 of them are cut out at random;
+    /// 0 does not crop.
     pub crop: usize,
     /// Whether every other picture is mirrored, at random.
     pub flip: bool,
 }
 
 impl PictureSettings {
-    /// CIFAR-10 at its own size, normalised by its own mean and deviation, neither cropped nor flipped.
+    /// CIFAR-10 at its own size, normalised by its own mean and deviation, neither cropped nor
+    /// flipped.
     #[must_use]
     pub fn own() -> Self {
         Self { side: CIFAR10_SIDE, mean: CIFAR10_MEAN, std: CIFAR10_STD, crop: 0, flip: false }
     }
 
-    /// As the authors' code does: resized to 224, mean and deviation 0.5, neither cropped nor flipped.
+    /// As the authors' code does: resized to 224, mean and deviation 0.5, neither cropped nor
+    /// flipped.
     #[must_use]
     pub fn reference() -> Self {
         Self { side: 224, mean: [0.5; 3], std: [0.5; 3], crop: 0, flip: false }
@@ -48,8 +51,8 @@ impl PictureSettings {
 pub enum Augment {
     /// They stay as they are, whatever the settings say: for validation and test.
     Never,
-    /// They are cropped and flipped as the settings say. What is drawn for a picture depends on seed, pass and picture
-    /// alone, so a run that is taken up again draws the same.
+    /// They are cropped and flipped as the settings say. What is drawn for a picture depends on
+    /// seed, pass and picture alone, so a run that is taken up again draws the same.
     Drawn {
         /// Seed of the draws.
         seed: u64,

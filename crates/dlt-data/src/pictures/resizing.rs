@@ -1,5 +1,6 @@
-//! Resizing by bilinear interpolation, as Pillow does it and with it the reference's image processor: each channel
-//! first across, then down, in whole numbers of 8 bits with weights of 22 binary places.
+//! Resizing by bilinear interpolation, as Pillow does it and with it the reference's image
+//! processor: each channel first across, then down, in whole numbers of 8 bits with weights of 22
+//! binary places.
 
 use std::f64;
 
@@ -35,7 +36,8 @@ fn sum(taps: &Taps, pixel: impl Fn(usize) -> u8) -> u8 {
     (total >> PLACES).clamp(0, 255) as u8
 }
 
-/// Weights of a triangle over the nearest pixels; where the result is smaller, over all that fall into one of its own.
+/// Weights of a triangle over the nearest pixels; where the result is smaller, over all that fall
+/// into one of its own.
 fn taps(side: usize, to: usize) -> Vec<Taps> {
     let scale = side as f64 / to as f64;
     let support = scale.max(1.0);

@@ -1,4 +1,5 @@
-//! What the name of a file says: its split, its place among numbered parts, and what it is packed in.
+//! What the name of a file says: its split, its place among numbered parts, and what it is packed
+//! in.
 
 use crate::{
     files::{Format, Packing},
@@ -56,7 +57,8 @@ pub(super) struct Part {
 }
 
 impl<'a> NamedFile<'a> {
-    /// What a path below a folder says, or why it is not read. A folder at the top that is `config` says no split.
+    /// What a path below a folder says, or why it is not read. A folder at the top that is `config`
+    /// says no split.
     pub(super) fn new(name: &'a str, config: Option<&str>) -> Result<Self, Reason> {
         let mut folders: Vec<&str> = name.split('/').collect();
         let file = folders.pop().unwrap_or_default();
@@ -93,8 +95,8 @@ impl<'a> NamedFile<'a> {
         self.says.first().map(|(_, split)| *split)
     }
 
-    /// Whether it may hold rows or text where it is in a repository: those describe themselves in `.json`, so that such a file
-    /// has to be named for a split.
+    /// Whether it may hold rows or text where it is in a repository: those describe themselves in
+    /// `.json`, so that such a file has to be named for a split.
     pub(super) fn is_data_of_hub(&self) -> bool {
         let ending = self.name[self.stem().len()..].to_ascii_lowercase();
         let is_description = ending == ".json" || ending.starts_with(".json.");
@@ -115,8 +117,8 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// What the name says before the number of the part: equal for the parts of one whole. Behind it the hub once put a
-    /// checksum, which is another one for each part.
+    /// What the name says before the number of the part: equal for the parts of one whole. Behind
+    /// it the hub once put a checksum, which is another one for each part.
     pub(super) fn whole(&self) -> String {
         let words: Vec<&str> = words(self.name).collect();
         let number = words.windows(3).position(|window| part_of(window).is_some());
@@ -130,8 +132,8 @@ fn splits(name: &str) -> Vec<(String, Split)> {
     words(name).filter_map(said).collect()
 }
 
-/// The words of a name: letters or digits, cut where the one becomes the other and where a capital follows a small
-/// letter, so that `wikiTrain2` has three.
+/// The words of a name: letters or digits, cut where the one becomes the other and where a capital
+/// follows a small letter, so that `wikiTrain2` has three.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|letter: char| !letter.is_alphanumeric()).flat_map(|run| {
         let mut cuts = vec![0];

@@ -37,8 +37,8 @@ impl Framing {
         })
     }
 
-    /// For GPT-2, whose only special token is the end of text: it stands between two sentences and after the last, and
-    /// fills rows up, masked.
+    /// For GPT-2, whose only special token is the end of text: it stands between two sentences and
+    /// after the last, and fills rows up, masked.
     ///
     /// # Errors
     /// If the tokenizer has no token that ends a text.
@@ -53,7 +53,8 @@ impl Framing {
         })
     }
 
-    /// As the authors' code does: nothing around or between, filled up with the end of text, and no mask.
+    /// As the authors' code does: nothing around or between, filled up with the end of text, and no
+    /// mask.
     ///
     /// # Errors
     /// If the tokenizer has no token that ends a text.
@@ -62,8 +63,9 @@ impl Framing {
         Ok(Self { begin: None, between: None, end: None, padding, masks_padding: false })
     }
 
-    /// What a spec asks for. Marked sentences of a tokenizer whose template is to be used have what that puts around and
-    /// between texts, if it is one token each; else that of BERT where the tokenizer has its tokens, else that of GPT-2.
+    /// What a spec asks for. Marked sentences of a tokenizer whose template is to be used have what
+    /// that puts around and between texts, if it is one token each; else that of BERT where the
+    /// tokenizer has its tokens, else that of GPT-2.
     ///
     /// # Errors
     /// If the tokenizer has no token for it.
@@ -159,8 +161,9 @@ pub struct SentenceBatch {
 }
 
 impl SentenceIds {
-    /// Encodes examples into rows of at most `longest` tokens, frame included. What is too long loses tokens at the end
-    /// of its longer sentence first, as the fast tokenizers of BERT and GPT-2 do.
+    /// Encodes examples into rows of at most `longest` tokens, frame included. What is too long
+    /// loses tokens at the end of its longer sentence first, as the fast tokenizers of BERT and
+    /// GPT-2 do.
     ///
     /// # Errors
     /// If the frame alone is as long as that, or the tokenizer fails.
@@ -231,7 +234,8 @@ impl SentenceIds {
         }
     }
 
-    /// Whether rows are filled up to the longest width that was asked for, as padding that is seen has to be.
+    /// Whether rows are filled up to the longest width that was asked for, as padding that is seen
+    /// has to be.
     pub(crate) fn pads_fully(&self) -> bool {
         !self.framing.masks_padding
     }
@@ -281,8 +285,8 @@ impl SentenceIds {
     }
 }
 
-/// How many tokens two sequences keep that have to share `room`: the longer one is cut to what the shorter leaves, and
-/// where that is not enough, each gets half, the longer one the odd token.
+/// How many tokens two sequences keep that have to share `room`: the longer one is cut to what the
+/// shorter leaves, and where that is not enough, each gets half, the longer one the odd token.
 #[must_use]
 pub fn truncated_lengths(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first + second <= room {

@@ -8,8 +8,8 @@
 //! | QNLI | `index`, `question`, `sentence`, `label` | the last three |
 //! | MRPC | `Quality`, `#1 ID`, `#2 ID`, `#1 String`, `#2 String` | the first and the last two |
 //!
-//! Test files have no class, and CoLA's has a first line, `index` and `sentence`. Classes that are words are numbered as the
-//! hub does: `entailment` 0, `not_entailment` 1.
+//! Test files have no class, and CoLA's has a first line, `index` and `sentence`. Classes that are
+//! words are numbered as the hub does: `entailment` 0, `not_entailment` 1.
 
 use super::{Example, MOST_CLASSES};
 use crate::{error::DataError, source::read_text};
@@ -36,7 +36,8 @@ const COLA: Header = Header { first: 3, second: None, label: Some(1), fields: 4 
 /// The examples of one of GLUE's original files.
 ///
 /// # Errors
-/// If the file cannot be read, has not the columns of any task, or a row has too few or a class that is none.
+/// If the file cannot be read, has not the columns of any task, or a row has too few or a class
+/// that is none.
 pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
     let text = read_text(path)?;
     let mut lines = text.trim_start_matches('\u{feff}').lines().zip(1_u64..).peekable();

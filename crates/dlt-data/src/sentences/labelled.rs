@@ -1,9 +1,10 @@
 //! Labelled texts of the user's own: tables of one text or two and a label, a word or a number.
 //!
-//! The text is in the column `text`, `sentence`, or one of the pairs below, the label in `label`; `PATH::TEXT,LABEL` and
-//! `PATH::FIRST,SECOND,LABEL` name others. Files of a folder belong to the split that their name says, as those of texts
-//! do. What has to be cut is not cut by position, because rows are often sorted by their class: the rows are dealt by the
-//! checksum of their text, so that equal texts are in one split and nothing is drawn.
+//! The text is in the column `text`, `sentence`, or one of the pairs below, the label in `label`;
+//! `PATH::TEXT,LABEL` and `PATH::FIRST,SECOND,LABEL` name others. Files of a folder belong to the
+//! split that their name says, as those of texts do. What has to be cut is not cut by position,
+//! because rows are often sorted by their class: the rows are dealt by the checksum of their text,
+//! so that equal texts are in one split and nothing is drawn.
 
 use super::{Example, MOST_CLASSES};
 use crate::{
@@ -205,7 +206,8 @@ fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError>
     Ok(splits)
 }
 
-/// What the classes are called, by number: numbers from 0 are what they are; others are numbered in their order.
+/// What the classes are called, by number: numbers from 0 are what they are; others are numbered in
+/// their order.
 fn classes(path: &Path, splits: [&Vec<Row>; 3]) -> Result<Vec<String>, DataError> {
     let labels: BTreeSet<&str> =
         splits.into_iter().flatten().filter_map(|row| row.label.as_deref()).collect();
@@ -245,7 +247,8 @@ fn numbered(rows: Vec<Row>, classes: &[String]) -> Vec<Example> {
         .collect()
 }
 
-/// A label as it is compared: whole numbers as such, however they were written; nothing where there is none.
+/// A label as it is compared: whole numbers as such, however they were written; nothing where there
+/// is none.
 fn label_of(text: &str) -> Option<String> {
     let text = text.trim();
     match text.parse::<f64>() {

@@ -16,7 +16,8 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
     with_bytes(Tokenizer::new(model))
 }
 
-/// Dresses a model whose letters are bytes as GPT-2's is: split into words, decoded to bytes, an end of text.
+/// Dresses a model whose letters are bytes as GPT-2's is: split into words, decoded to bytes, an
+/// end of text.
 pub(super) fn with_bytes(mut tokenizer: Tokenizer) -> Result<Tokenizer, String> {
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_post_processor(Some(ByteLevel::new(true, false, true)));

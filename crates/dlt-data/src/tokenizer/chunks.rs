@@ -1,35 +1,41 @@
 //! Cutting a text where encoding the pieces apart gives the same tokens as encoding the whole.
 //!
-//! GPT-2's pre-tokenizer never lets a piece run from a character that is not white space into one that is, and what
-//! it does after such a place depends only on what follows it. So a text may be cut between the two, white space
-//! going to the second half. (Not after white space: "a\n\nb" cut before "b" would merge the two line ends.)
+//! GPT-2's pre-tokenizer never lets a piece run from a character that is not white space into one
+//! that is, and what it does after such a place depends only on what follows it. So a text may be
+//! cut between the two, white space going to the second half. (Not after white space: "a\n\nb" cut
+//! before "b" would merge the two line ends.)
 
 use super::words::last_boundary;
 use crate::files::Flow;
 use std::mem;
 use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
 
-/// Least size of a piece: large enough to make the work per call negligible, small enough to keep all threads busy.
+/// Least size of a piece: large enough to make the work per call negligible, small enough to keep
+/// all threads busy.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// Least size of a piece for tokenizers that do not promise equal tokens: few cuts, and those at line ends.
+/// Least size of a piece for tokenizers that do not promise equal tokens: few cuts, and those at
+/// line ends.
 const LINES_BYTES: usize = 1 << 20;
 
-/// Most bytes of a piece without a place to cut, 1 MiB: no word of a written language is as long, but bases of DNA or
-/// a text in base64 are. Together with [`super::words::LONGEST_WORD`] it bounds the memory that a text needs, whatever it is.
+/// Most bytes of a piece without a place to cut, 1 MiB: no word of a written language is as long,
+/// but bases of DNA or a text in base64 are. Together with [`super::words::LONGEST_WORD`] it bounds
+/// the memory that a text needs, whatever it is.
 const LONGEST_CHUNK: usize = 1 << 20;
 
 /// The same for tokenizers that do not promise equal tokens: 1 MiB more than a piece has at least.
 const LONGEST_LINES: usize = 2 << 20;
 
-/// Text that is added at a time. A row may have hundreds of MiB, and what is behind a cut is copied at each cut.
+/// Text that is added at a time. A row may have hundreds of MiB, and what is behind a cut is copied
+/// at each cut.
 const STEP: usize = 64 * 1024;
 
 /// A text on its way into pieces that are encoded apart.
 ///
-/// For a tokenizer that splits text as GPT-2's the tokens are those of the whole text, unless it has 1 MiB without a blank
-/// or a line end: that is cut between two of its words. For any other the text is cut after a line end, from 1 MiB on, and
-/// in a line that is longer than another MiB: its tokens are those of such pieces, always the same ones.
+/// For a tokenizer that splits text as GPT-2's the tokens are those of the whole text, unless it
+/// has 1 MiB without a blank or a line end: that is cut between two of its words. For any other the
+/// text is cut after a line end, from 1 MiB on, and in a line that is longer than another MiB: its
+/// tokens are those of such pieces, always the same ones.
 pub(crate) struct Chunker {
     portion: Portion,
     cuts_safely: bool,
@@ -89,7 +95,8 @@ impl Chunker {
         Flow::On
     }
 
-    /// Ends a document, which another one follows. Its tokens depend on no other: it is cut by its own length.
+    /// Ends a document, which another one follows. Its tokens depend on no other: it is cut by its
+    /// own length.
     pub(crate) fn end_document(&mut self, send: &mut dyn FnMut(Portion) -> Flow) -> Flow {
         let length = self.portion.text.len();
         self.portion.ends.push(length);
@@ -129,8 +136,8 @@ impl Chunker {
         found.or_else(|| self.forced_cut(begin))
     }
 
-    /// Where a document is cut that has no place for it and is too long: between two words, and not within an added
-    /// token. It begins at `begin`.
+    /// Where a document is cut that has no place for it and is too long: between two words, and not
+    /// within an added token. It begins at `begin`.
     fn forced_cut(&self, begin: usize) -> Option<usize> {
         let text = &self.portion.text;
         let most = begin + if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
@@ -165,7 +172,8 @@ fn chunks(text: &str, least: usize) -> Vec<&str> {
     pieces
 }
 
-/// First place from `least` on that follows a character other than white space and is a blank or a line end.
+/// First place from `least` on that follows a character other than white space and is a blank or a
+/// line end.
 fn next_cut(text: &str, least: usize) -> Option<usize> {
     let from = least.max(1);
     let later = text.as_bytes().get(from..)?;
@@ -204,7 +212,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        // Every kind of character that the pre-tokenizer tells apart, white space in all its forms above all.
+        // Every kind of character that the pre-tokenizer tells apart, white space in all its forms
+        // above all.
         #[test]
         fn law_chunks_encode_as_the_whole(
             text in "([ \n\t\r\u{85}\u{a0}\u{1680}\u{180e}\u{200b}\u{2028}\u{3000}\u{feff}]{0,3}('|'s|'ll|a|Bc|7|\u{660}|é|e\u{301}|中|!|#-|<\\|endoftext\\|>|<\\|end|😀|\u{0}){0,2}){0,12}",

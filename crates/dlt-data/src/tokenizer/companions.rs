@@ -1,5 +1,5 @@
-//! The files that belong to a model beside its weights: its tokenizer and what is said of it, how it generates, how it
-//! sees pictures. A run keeps them as they are, and an export gives them back.
+//! The files that belong to a model beside its weights: its tokenizer and what is said of it, how
+//! it generates, how it sees pictures. A run keeps them as they are, and an export gives them back.
 
 use super::{TOKENIZER_FILE, kept::BUILT_IN_FILE, legacy, vetting::MOST_BYTES};
 use crate::{checksum::hex, error::DataError};
@@ -58,8 +58,8 @@ pub struct Companions {
 }
 
 impl Companions {
-    /// Those of a model's folder. Where it has no `tokenizer.json`, but the files that came before it, one is made of
-    /// them.
+    /// Those of a model's folder. Where it has no `tokenizer.json`, but the files that came before
+    /// it, one is made of them.
     ///
     /// # Errors
     /// If a file cannot be read or is too large, or a tokenizer cannot be made.
@@ -69,9 +69,9 @@ impl Companions {
         Ok(companions)
     }
 
-    /// Those of a tokenizer: a `tokenizer.json` with what is said of it next to it, a folder that has one, or a file of
-    /// any other name by itself. How a model generates is none of it, but the special tokens that a model's files name are
-    /// kept, as a config that names nothing else.
+    /// Those of a tokenizer: a `tokenizer.json` with what is said of it next to it, a folder that
+    /// has one, or a file of any other name by itself. How a model generates is none of it, but the
+    /// special tokens that a model's files name are kept, as a config that names nothing else.
     ///
     /// # Errors
     /// As [`Companions::of_model`].
@@ -95,8 +95,8 @@ impl Companions {
         Ok(companions)
     }
 
-    /// Those that a run folder keeps, or a folder of `dlt export --format tied`; of those made before runs kept them, the
-    /// tokenizer next to the model.
+    /// Those that a run folder keeps, or a folder of `dlt export --format tied`; of those made
+    /// before runs kept them, the tokenizer next to the model.
     ///
     /// # Errors
     /// As [`Companions::of_model`].
@@ -109,7 +109,8 @@ impl Companions {
         Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat())
     }
 
-    /// Whether files of this name are kept with a model. Files in a folder have its name and a slash before theirs.
+    /// Whether files of this name are kept with a model. Files in a folder have its name and a
+    /// slash before theirs.
     #[must_use]
     pub fn is_name(name: &str) -> bool {
         is_companion(name) || name == BUILT_IN_FILE
@@ -157,7 +158,8 @@ impl Companions {
         self
     }
 
-    /// The same without what a model's files say in ids of a vocabulary: how it generates, its special tokens.
+    /// The same without what a model's files say in ids of a vocabulary: how it generates, its
+    /// special tokens.
     #[must_use]
     pub fn without_ids(mut self) -> Self {
         self.files.retain(|name, _| name != CONFIG && name != GENERATION_CONFIG);

@@ -1,8 +1,8 @@
 //! GPT-2's tokenizer out of merge ranks alone.
 //!
-//! The ranks say which byte string each token is; the rank of a token made by a merge is also the order of that
-//! merge. Which two tokens it merges follows: encoding the token's own bytes with all earlier merges leaves exactly
-//! those two.
+//! The ranks say which byte string each token is; the rank of a token made by a merge is also the
+//! order of that merge. Which two tokens it merges follows: encoding the token's own bytes with all
+//! earlier merges leaves exactly those two.
 
 use super::END_OF_TEXT;
 use std::collections::HashMap;
@@ -92,8 +92,8 @@ fn last_cut(
     (ends.len() == 2).then(|| ends[0])
 }
 
-/// The letter that stands for each byte in the vocabulary: itself where it is printable, else the next free one
-/// from U+0100.
+/// The letter that stands for each byte in the vocabulary: itself where it is printable, else the
+/// next free one from U+0100.
 pub(super) fn byte_letters() -> [char; 256] {
     let mut unprintable = 0x100..;
     std::array::from_fn(|byte| {

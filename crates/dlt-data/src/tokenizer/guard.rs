@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// Stack of a thread that reads a tokenizer: what a file may nest (see `vetting`) takes a small part of it.
+/// Stack of a thread that reads a tokenizer: what a file may nest (see `vetting`) takes a small
+/// part of it.
 const STACK_BYTES: usize = 16 << 20;
 
 thread_local! {
@@ -26,8 +27,8 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|panic| format!("the tokenizers library failed on it: {}", message(&*panic)))
 }
 
-/// Does some work on a thread of its own, and gives up waiting after a while. The thread is then left to itself: it
-/// cannot be stopped, but it ends with the process.
+/// Does some work on a thread of its own, and gives up waiting after a while. The thread is then
+/// left to itself: it cannot be stopped, but it ends with the process.
 pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! Tokenizers of folders that have the files from before `tokenizer.json`: GPT-2's `vocab.json` and `merges.txt`, BERT's
-//! `vocab.txt`.
+//! Tokenizers of folders that have the files from before `tokenizer.json`: GPT-2's `vocab.json` and
+//! `merges.txt`, BERT's `vocab.txt`.
 
 use super::{
     companions::{SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG},
@@ -169,8 +169,8 @@ impl Said {
         of(&self.config).or_else(|| of(&self.special))
     }
 
-    /// The tokens that are looked for in a text before it is split: the special ones that the vocabulary has, and those
-    /// that were added to it, in the order of their ids.
+    /// The tokens that are looked for in a text before it is split: the special ones that the
+    /// vocabulary has, and those that were added to it, in the order of their ids.
     fn added_tokens(
         &self,
         vocabulary: &BTreeMap<String, u64>,

@@ -85,7 +85,8 @@ impl Tokenizer {
         Some(Template { single, between })
     }
 
-    /// The `tokenizer.json`: as it was read where its template is this one, else with this one in its place.
+    /// The `tokenizer.json`: as it was read where its template is this one, else with this one in
+    /// its place.
     ///
     /// # Errors
     /// If a token has no name, which a template needs.

@@ -21,20 +21,22 @@ use std::{
 };
 use tokenizers::ModelWrapper;
 
-/// Longest time that reading a tokenizer and encoding a few lines with it may take. Published ones take a second; a
-/// busy machine may take ten times as long.
+/// Longest time that reading a tokenizer and encoding a few lines with it may take. Published ones
+/// take a second; a busy machine may take ten times as long.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Most that is read of a file next to a tokenizer, in bytes.
 const MOST_BESIDE: u64 = 32 << 20;
 
-/// What a tokenizer is tried on, so that one which fails or never ends does so before a text is begun.
+/// What a tokenizer is tried on, so that one which fails or never ends does so before a text is
+/// begun.
 const TRIAL: &str = "To be, or not to be: that is the question!\n\n  1234567890 aaaa \u{e9}\u{4e2d}\u{1f600}\t\u{0}";
 
 /// Repetitions of each character of the trial.
 const TRIAL_RUN: usize = 200;
 
-/// A tokenizer whose identity is known and which is built only where it is needed: with cached tokens it is not.
+/// A tokenizer whose identity is known and which is built only where it is needed: with cached
+/// tokens it is not.
 pub(crate) enum TokenizerSource {
     /// GPT-2's, built in.
     Gpt2,
@@ -113,7 +115,8 @@ impl TokenizerSource {
         }
     }
 
-    /// What tells the ends of a text that files next to the tokenizer name from others; nothing where they name none.
+    /// What tells the ends of a text that files next to the tokenizer name from others; nothing
+    /// where they name none.
     pub(crate) fn ends_key(&self) -> Option<String> {
         match self {
             Self::Gpt2 | Self::Bytes => None,
@@ -190,8 +193,8 @@ fn warn_once(name: &str, notes: &[String]) {
     }
 }
 
-/// The tokenizer of a model, `OWNER/NAME[@REVISION]`, with what is said of it next to it: its file, or the folder that has
-/// the files from before it.
+/// The tokenizer of a model, `OWNER/NAME[@REVISION]`, with what is said of it next to it: its file,
+/// or the folder that has the files from before it.
 pub(super) fn of_model(
     model: &str,
     hub: &HubConfig,

@@ -6,14 +6,16 @@ use serde_json::{Map, Value};
 /// The token that ends a text, BOS and EOS at once in GPT-2's vocabulary.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Tokens that vocabularies end a text with, in the order in which they are looked for where no file names one.
+/// Tokens that vocabularies end a text with, in the order in which they are looked for where no
+/// file names one.
 const ENDS_OF_TEXT: [&str; 4] = [END_OF_TEXT, "</s>", "<eos>", "[SEP]"];
 
 /// The same for the tokens that begin a text and that fill up windows.
 const BEGINNINGS: [&str; 4] = [END_OF_TEXT, "<s>", "<bos>", "[CLS]"];
 const PADDINGS: [&str; 2] = ["[PAD]", "<pad>"];
 
-/// Where token ids are named, and after them the tokens themselves; the first file that names one counts.
+/// Where token ids are named, and after them the tokens themselves; the first file that names one
+/// counts.
 const OF_IDS: [&str; 2] = [GENERATION_CONFIG, CONFIG];
 const OF_TOKENS: [&str; 2] = [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 
@@ -22,7 +24,8 @@ const OF_TOKENS: [&str; 2] = [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP];
 pub struct SpecialTokens {
     /// The one that begins a text.
     pub begin: Option<u32>,
-    /// Those that end a text; the first is the one that is written, the others end a generated text too.
+    /// Those that end a text; the first is the one that is written, the others end a generated text
+    /// too.
     pub ends: Vec<u32>,
     /// The one that fills windows up.
     pub padding: Option<u32>,
@@ -79,8 +82,8 @@ impl Declared {
         (!self.ends.is_empty()).then(|| format!("{:?}", self.ends))
     }
 
-    /// The same tokens as ids of a vocabulary. A name that it does not have is passed over, as in the small models that
-    /// say GPT-2's 50256.
+    /// The same tokens as ids of a vocabulary. A name that it does not have is passed over, as in
+    /// the small models that say GPT-2's 50256.
     pub(super) fn resolve(
         &self,
         id_of: &dyn Fn(&str) -> Option<u32>,

@@ -46,8 +46,8 @@ pub struct TrainingRequest<'a> {
     pub cache: Option<&'a Path>,
 }
 
-/// A byte-level BPE of GPT-2's kind: every text can be written with it, and none is lost. Equal texts give equal
-/// tokenizers. Memory grows with the number of different words, not with the text.
+/// A byte-level BPE of GPT-2's kind: every text can be written with it, and none is lost. Equal
+/// texts give equal tokenizers. Memory grows with the number of different words, not with the text.
 ///
 /// # Errors
 /// If the vocabulary is too small or the text cannot be read.

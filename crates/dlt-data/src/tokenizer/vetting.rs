@@ -1,17 +1,20 @@
 //! What a `tokenizer.json` must keep to before the `tokenizers` crate sees it.
 //!
-//! The crate trusts its files: some make it panic, some end the process for want of memory or stack, some never end,
-//! and some silently change what a text is. What can be told from the file alone is told here.
+//! The crate trusts its files: some make it panic, some end the process for want of memory or
+//! stack, some never end, and some silently change what a text is. What can be told from the file
+//! alone is told here.
 
 use dlt_spec::foreign::not_json;
 use fancy_regex::Regex;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Largest file, in bytes. The largest published ones have 35 MB; reading takes some ten times as much memory.
+/// Largest file, in bytes. The largest published ones have 35 MB; reading takes some ten times as
+/// much memory.
 pub(crate) const MOST_BYTES: u64 = 128 << 20;
 
-/// Ids are below this: four times the largest published vocabulary. Tables with a row for each id are made.
+/// Ids are below this: four times the largest published vocabulary. Tables with a row for each id
+/// are made.
 pub(crate) const MOST_IDS: u64 = 1 << 22;
 
 /// Ids that may be unused besides as many as are used.
@@ -267,8 +270,8 @@ fn check_part(key: &str, part: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// Refuses a pattern that gives up on a long run of one character: the crate would then leave the rest of the text
-/// unsplit, without a word.
+/// Refuses a pattern that gives up on a long run of one character: the crate would then leave the
+/// rest of the text unsplit, without a word.
 fn check_regex(key: &str, text: &str) -> Result<(), String> {
     let regex = Regex::new(text)
         .map_err(|error| format!("its `{key}` has a pattern that cannot be read: {error}"))?;

@@ -1,12 +1,14 @@
 //! GPT-2's pre-tokenizer without a regular expression.
 //!
-//! The published pattern is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`. What a
-//! character is to it comes out of one table; the alternatives are then tried in order, as written.
+//! The published pattern is
+//! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`. What a character
+//! is to it comes out of one table; the alternatives are then tried in order, as written.
 
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
-/// Most bytes of a word, 64 KiB; a longer one is several. Merging a word takes some hundred times its bytes.
+/// Most bytes of a word, 64 KiB; a longer one is several. Merging a word takes some hundred times
+/// its bytes.
 pub(super) const LONGEST_WORD: usize = 64 * 1024;
 
 /// What a character is to the pattern.
@@ -57,7 +59,8 @@ impl<'a> Words<'a> {
     fn run(&self, text: &str, kind: Kind) -> usize {
         let mut length = 0;
         for letter in text.chars() {
-            // Past the longest word nothing is decided any more, and a long run would be looked at again and again.
+            // Past the longest word nothing is decided any more, and a long run would be looked at
+            // again and again.
             if self.kind(letter) != kind || length > LONGEST_WORD {
                 break;
             }
@@ -89,7 +92,8 @@ impl<'a> Words<'a> {
         if run == text.len() {
             return Some(run);
         }
-        // White space before a word leaves its last character to the word, unless it is all there is.
+        // White space before a word leaves its last character to the word, unless it is all there
+        // is.
         let last = text[..run].chars().next_back().map_or(0, char::len_utf8);
         Some(if run > last { run - last } else { run })
     }
@@ -111,8 +115,8 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The last place of a text where one word ends and another begins, whatever follows the text; its end where it is one
-/// word.
+/// The last place of a text where one word ends and another begins, whatever follows the text; its
+/// end where it is one word.
 pub(super) fn last_boundary(text: &str) -> usize {
     let mut begin = 0;
     let mut last = 0;

@@ -42,7 +42,8 @@ fn few_rows_are_one_text_without_blank_rows_and_without_the_remainder() {
     assert_eq!(inputs[1..], targets[..CONTEXT - 1]);
 }
 
-/// Ten full groups and a rest are dealt 2, 2, 2, 1, 1, 1, 1, 1; each worker drops its own remainder.
+/// Ten full groups and a rest are dealt 2, 2, 2, 1, 1, 1, 1, 1; each worker drops its own
+/// remainder.
 #[test]
 fn each_of_eight_workers_drops_its_own_remainder() {
     let rows: Vec<String> = (0..10 * GROUP_ROWS + 700).map(|row| format!("{row} \n")).collect();

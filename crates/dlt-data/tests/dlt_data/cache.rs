@@ -28,7 +28,8 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     (splits, hits)
 }
 
-/// A file of [`some_text`] and a tokenizer of its words, which takes less time to build than GPT-2's.
+/// A file of [`some_text`] and a tokenizer of its words, which takes less time to build than
+/// GPT-2's.
 fn words(folder: &TempDir) -> DataSpec {
     let vocabulary: String = (0..400).map(|word| format!(r#""word{word}": {word}, "#)).collect();
     let model = format!(
@@ -222,7 +223,8 @@ fn lines_with_holes(name: &str) -> String {
     texts_with_holes(name).into_iter().map(line).collect()
 }
 
-/// A file that is cut, a folder with a file for each split, and Parquet that train and validation share.
+/// A file that is cut, a folder with a file for each split, and Parquet that train and validation
+/// share.
 fn sources_with_holes(folder: &TempDir) -> Vec<PathBuf> {
     ["named", "shared", "mixed"]
         .iter()

@@ -1,4 +1,5 @@
-//! The hub as it should not be: each fault and its message. Nothing of it is left under a final name.
+//! The hub as it should not be: each fault and its message. Nothing of it is left under a final
+//! name.
 
 use crate::hub::{LARGE, SMALL, Workplace, books, large};
 use dlt_data::{FetchEvent, Token};

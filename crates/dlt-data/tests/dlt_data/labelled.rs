@@ -171,7 +171,8 @@ fn rows_without_a_class_have_none() {
     assert_eq!(labels(Split::Validation), [Some(0), None]);
 }
 
-/// Tables of thirty good rows behind bad ones, with how many are bad and what is said of the first three.
+/// Tables of thirty good rows behind bad ones, with how many are bad and what is said of the first
+/// three.
 fn tables_with_bad_rows(folder: &TempDir) -> Vec<(std::path::PathBuf, u64, [&'static str; 3])> {
     let good = |row: usize| (format!("text {row}"), row % 2);
     let lines: String = (0..30)

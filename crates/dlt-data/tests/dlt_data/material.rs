@@ -144,7 +144,8 @@ fn what_is_hidden_is_drawn_by_seed_pass_and_window_and_evaluations_never_change(
     assert_eq!(of(&train.first(20).unwrap(), &all, Draw::Fixed), of(train, &all, Draw::Fixed));
     let other = self::material(&masked(&folder, &[], |spec| spec.seed = 2));
     assert_ne!(of(other.examples(Split::Train), &all, Draw::Pass(0)), first);
-    // What is left after the last window: 100 tokens of validation are 12 windows, and 3 more before the last one.
+    // What is left after the last window: 100 tokens of validation are 12 windows, and 3 more
+    // before the last one.
     let (rest, targets) = hidden(material.examples(Split::Validation).tail().unwrap().unwrap());
     assert_eq!((rest.len(), targets.iter().flatten().count()), (3, 2));
     assert_eq!(train.class_counts(), None);

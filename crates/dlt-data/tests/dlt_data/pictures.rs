@@ -74,7 +74,8 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
     assert_ne!(drawn(&all, 8, 0), first);
     assert_ne!(drawn(&all, 7, 1), first);
     let plain = pictures.batch(&all, &settings, Augment::Never).unwrap().pixels;
-    // Every changed picture is the plain one, mirrored or not, moved by at most four pixels, black where nothing was.
+    // Every changed picture is the plain one, mirrored or not, moved by at most four pixels, black
+    // where nothing was.
     let mut flipped = 0;
     let mut moved = 0;
     for (changed, plain) in first.chunks(3 * AREA).zip(plain.chunks(3 * AREA)) {

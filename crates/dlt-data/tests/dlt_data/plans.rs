@@ -189,7 +189,8 @@ fn names() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(name, 1..6)
 }
 
-/// Whether a name says, as a word of letters, that it is not for training. Written apart from the rule itself.
+/// Whether a name says, as a word of letters, that it is not for training. Written apart from the
+/// rule itself.
 fn is_held_out(name: &str) -> bool {
     let lower = name.to_lowercase();
     let words = lower.split(|letter: char| !letter.is_ascii_alphabetic());

@@ -64,7 +64,8 @@ fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
     );
 }
 
-/// What is drawn for an example depends on the pass, whoever makes it ready and from wherever a run goes on.
+/// What is drawn for an example depends on the pass, whoever makes it ready and from wherever a run
+/// goes on.
 #[test]
 fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
     for material in crate::material::one_of_each_kind() {

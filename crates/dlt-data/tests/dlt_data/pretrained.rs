@@ -145,7 +145,8 @@ fn a_model_that_is_here_whole_needs_no_hub() {
     let away = HubConfig { endpoint: "http://127.0.0.1:9".to_owned(), ..world.config.clone() };
     assert_eq!(fetch_model("someone/small", &away, &|_| ()).unwrap(), fetched);
 
-    // A hub that answers with a page for people, and one in trouble; each is asked a second time at most.
+    // A hub that answers with a page for people, and one in trouble; each is asked a second time at
+    // most.
     for fault in [Fault::HtmlPage, Fault::Status { code: 503, retry_after: None }] {
         let asked = world.hub.requests().len();
         world.hub.misbehave(Place::Listing, 2, fault);

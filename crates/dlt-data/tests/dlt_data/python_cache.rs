@@ -1,4 +1,5 @@
-//! The cache of Python's `huggingface_hub`, as `fixtures/python_hub_cache.py` recorded it from the same stand-in.
+//! The cache of Python's `huggingface_hub`, as `fixtures/python_hub_cache.py` recorded it from the
+//! same stand-in.
 
 use dlt_data::{Hub, HubConfig, RepoName, Revision};
 use dlt_hub_stand_in::{Repository, StandIn, catalogue};
@@ -48,7 +49,8 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
     paths
 }
 
-/// The tree of a cache: links as they are, contents as base64 digits; what is only noted next to a content is left out.
+/// The tree of a cache: links as they are, contents as base64 digits; what is only noted next to a
+/// content is left out.
 fn tree(root: &Path, folder: &Path, found: &mut BTreeMap<String, Value>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

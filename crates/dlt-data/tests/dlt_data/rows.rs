@@ -1,4 +1,5 @@
-//! Tables of every kind: which column is the text, what becomes of rows without one, and what is no table.
+//! Tables of every kind: which column is the text, what becomes of rows without one, and what is no
+//! table.
 
 use crate::{bytes_of, gzip, loaded, rejection, some_text, text_of, write};
 use dlt_data::{BadRows, ColumnChoice, DataRequest, Progress, load};
@@ -458,7 +459,8 @@ fn rejects_pages_that_are_larger_than_they_say_before_they_fill_the_memory() {
     let folder = TempDir::new().unwrap();
     for codec in [Compression::GZIP(Default::default()), Compression::BROTLI(Default::default())] {
         let mut bytes = parquet_with(&[Column::Text("text", vec!["a ".repeat(1 << 22)])], 1, codec);
-        // The first page's header begins behind the magic number: its type, then its size, five bits of which stay.
+        // The first page's header begins behind the magic number: its type, then its size, five
+        // bits of which stay.
         assert_eq!((bytes[4], bytes[6]), (0x15, 0x15));
         (7..9).for_each(|at| bytes[at] &= 0x80);
         let error = rejection(&bytes_of(write(&folder, "bomb.parquet", bytes)), 1);

@@ -166,7 +166,8 @@ fn a_text_is_read_whole_or_by_the_split_that_is_asked_for() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is cut where: the three splits are the whole, and no separator is at the edge of one.
+    /// Whatever is cut where: the three splits are the whole, and no separator is at the edge of
+    /// one.
     #[test]
     fn law_splits_of_documents_are_the_whole_without_separators_at_their_edges(
         rows in prop::collection::vec("[a-z]{0,6}", 1..30), cut in 0.1_f64..0.8,

@@ -1,6 +1,8 @@
-//! Against public files that are too large to ship. `DLT_SHARED_DATA` names a folder with `gpt2_tokenizer/tokenizer.json`
-//! of GPT-2 as published, `wikitext-2/wiki.{train,valid,test}.tokens`, `tiny_shakespeare/input.txt`,
-//! `lambada/lambada_development_plain_text.txt`, `glue/TASK/*.tsv` and `cifar10/train_lossless_first4000.bin`.
+//! Against public files that are too large to ship. `DLT_SHARED_DATA` names a folder with
+//! `gpt2_tokenizer/tokenizer.json` of GPT-2 as published,
+//! `wikitext-2/wiki.{train,valid,test}.tokens`, `tiny_shakespeare/input.txt`,
+//! `lambada/lambada_development_plain_text.txt`, `glue/TASK/*.tsv` and
+//! `cifar10/train_lossless_first4000.bin`.
 
 use crate::{TOKENIZER, from_path, loaded, shakespeare};
 use dlt_data::{

@@ -48,7 +48,8 @@ fn a_saved_tokenizer_is_accepted_and_encodes_the_same() {
     assert_eq!(saved.encode(&text).unwrap(), TOKENIZER.encode(&text).unwrap());
 }
 
-/// A tokenizer of whole words that also asks for truncation, padding and a template, which do not belong in a stream.
+/// A tokenizer of whole words that also asks for truncation, padding and a template, which do not
+/// belong in a stream.
 const WORDS: &str = r#"{
     "version": "1.0", "added_tokens": [], "normalizer": {"type": "Lowercase"}, "decoder": null,
     "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},

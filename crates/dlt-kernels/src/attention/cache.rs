@@ -10,7 +10,8 @@ use crate::{Kernels, composed, host, rows};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// New tokens of a sequence from which on matrix products are worth copying the keys; fewer go one by one.
+/// New tokens of a sequence from which on matrix products are worth copying the keys; fewer go one
+/// by one.
 const MANY_TOKENS: usize = 16;
 
 /// Keys and values of the tokens so far of `R` sequences, for one layer.
@@ -150,18 +151,20 @@ impl KeyValues {
 }
 
 impl Kernels {
-    /// Appends the keys and values of T new tokens to each of N sequences, then attends: a new token sees all that its
-    /// sequence held before, and the new ones up to itself. Without autograd.
+    /// Appends the keys and values of T new tokens to each of N sequences, then attends: a new
+    /// token sees all that its sequence held before, and the new ones up to itself. Without
+    /// autograd.
     ///
-    /// What comes out is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens of whole sequences.
-    /// A cache of f32 takes new tokens of bf16 too: they are widened, and the result is rounded. After an error the cache holds what it held.
+    /// What comes out is what [`Kernels::attention`] with [`Mask::Causal`] gives for these tokens
+    /// of whole sequences. A cache of f32 takes new tokens of bf16 too: they are widened, and the
+    /// result is rounded. After an error the cache holds what it held.
     ///
     /// # Shapes
     /// `qkv` (N, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (N, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty, or its shape, dtype or device does not fit the cache; when there are not N distinct
-    /// sequences of the cache, or one has no room for T tokens.
+    /// When `qkv` is empty, or its shape, dtype or device does not fit the cache; when there are
+    /// not N distinct sequences of the cache, or one has no room for T tokens.
     pub fn attend_cached(
         self,
         qkv: &Tensor,

@@ -5,8 +5,8 @@ use crate::Dropout;
 use crate::lanes::{dot_of, exp, exp_and_sum, largest, vectorised};
 use crate::matrix::{Into, Panel, Threads, View, multiply};
 
-/// Rows of scores that exist at a time. Smaller blocks skip more of what a causal mask hides, larger ones make
-/// better matrix products.
+/// Rows of scores that exist at a time. Smaller blocks skip more of what a causal mask hides,
+/// larger ones make better matrix products.
 const BLOCK_ROWS: usize = 64;
 
 /// The arguments of one head: tokens x width of queries, keys x width of keys and of values.
@@ -31,8 +31,8 @@ pub(super) struct Outer<'a> {
     pub(super) sums: &'a [Sum],
 }
 
-/// What the softmax of a row needs to be computed again: two parts instead of one logarithm, because a large maximum
-/// would round the sum away.
+/// What the softmax of a row needs to be computed again: two parts instead of one logarithm,
+/// because a large maximum would round the sum away.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sum {
     /// The largest score.
@@ -92,7 +92,8 @@ impl Head<'_> {
                 self.value.rows(0, seen),
                 Threads::One,
             );
-            // The sum divides after the product: width elements a row, where the scores have `seen`.
+            // The sum divides after the product: width elements a row, where the scores have
+            // `seen`.
             for (i, sum) in sums.iter().enumerate() {
                 out.row(i).iter_mut().for_each(|out| *out *= sum.inverse);
             }
@@ -183,7 +184,8 @@ impl Head<'_> {
         1.0 / (self.width as f32).sqrt()
     }
 
-    /// `q kᵀ` of a block, from the transposed keys: made once for all blocks, they save each product the packing.
+    /// `q kᵀ` of a block, from the transposed keys: made once for all blocks, they save each
+    /// product the packing.
     fn scores(&self, Block { start, rows, seen }: Block, keys: &[f32], scores: &mut [f32]) {
         let into = &mut Panel::new(scores, rows, seen, seen);
         let keys = View::new(keys, self.width, seen, self.keys);

@@ -32,8 +32,8 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
     p.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, heads * head))
 }
 
-/// New tokens of each of `sequences` after the `filled` ones of a cache: `keys` (R, G, D, capacity) and `values`
-/// (R, G, capacity, D).
+/// New tokens of each of `sequences` after the `filled` ones of a cache: `keys` (R, G, D, capacity)
+/// and `values` (R, G, capacity, D).
 pub(crate) fn attend_cached(
     qkv: &Tensor,
     [keys, values]: [&Tensor; 2],
@@ -78,7 +78,8 @@ pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
         .reshape((batch, heads, rows, columns))
 }
 
-/// Minus infinity where `hidden` says so of an element of `shape`, which is stretched to that of the scores.
+/// Minus infinity where `hidden` says so of an element of `shape`, which is stretched to that of
+/// the scores.
 fn hide(
     scores: &Tensor,
     shape: impl Into<Shape>,

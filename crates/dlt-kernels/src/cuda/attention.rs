@@ -10,8 +10,8 @@ const BLOCK_SCORES: usize = 1 << 26;
 /// Rows of a block: fewer make poor matrix products, more compute more of what a causal mask hides.
 const BLOCK_ROWS: (usize, usize) = (16, 256);
 
-/// The result, and of each row of scores the largest one and one over the sum of exponentials. `rows` are in a block,
-/// or as many as fit where there is no number.
+/// The result, and of each row of scores the largest one and one over the sum of exponentials.
+/// `rows` are in a block, or as many as fit where there is no number.
 pub fn attention(
     machine: &dyn Machine,
     qkv: &Tensor,
@@ -87,7 +87,8 @@ struct Block {
     seen: usize,
 }
 
-/// All heads of all windows: queries, keys and values (B, H, T, D), each key head as often as it is used.
+/// All heads of all windows: queries, keys and values (B, H, T, D), each key head as often as it is
+/// used.
 struct Heads<'a> {
     sizes: Sizes,
     attention: &'a Attention<'a>,
@@ -154,8 +155,9 @@ impl<'a> Heads<'a> {
         Ok(launch.with([scale]).with(dropout_numbers(self.attention.dropout)))
     }
 
-    /// Writes rows of heads (B, H, rows, D) side by side into rows `start..` of `out`, from head `first` on: queries
-    /// as they are, of keys and values the sum over the query heads that share one.
+    /// Writes rows of heads (B, H, rows, D) side by side into rows `start..` of `out`, from head
+    /// `first` on: queries as they are, of keys and values the sum over the query heads that share
+    /// one.
     fn join(
         &self,
         machine: &dyn Machine,
@@ -191,8 +193,9 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// Heads that lie side by side in the rows of `x` (B, T, ...), each as rows of its own (1 or 3, B, H, T, D): queries, and
-/// where there are key heads keys and values too, each of them as often as it is used.
+/// Heads that lie side by side in the rows of `x` (B, T, ...), each as rows of its own (1 or 3, B,
+/// H, T, D): queries, and where there are key heads keys and values too, each of them as often as
+/// it is used.
 fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let Sizes { batch, tokens, heads, key_heads, head_width } = sizes;
     let parts = if key_heads == 0 { 1 } else { 3 };
@@ -210,8 +213,8 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Adds rows of heads (B, H, seen, D) to the first of as many heads, in f32; where there are none yet, they become
-/// these.
+/// Adds rows of heads (B, H, seen, D) to the first of as many heads, in f32; where there are none
+/// yet, they become these.
 fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) -> Result<()> {
     let Some(into) = into else {
         *into = Some(rows.to_dtype(DType::F32)?);

@@ -6,9 +6,11 @@ use candle_core::{DType, Result, bail};
 const THREADS: usize = 256;
 /// Fewest and most threads of a block that has a row.
 const ROW_THREADS: (usize, usize) = (32, 1024);
-/// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly wait for each other.
+/// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly
+/// wait for each other.
 const ROW_ELEMENTS: usize = 16;
-/// Rows of a table that a thread handles one after the other; `block.cuh` says the same to the kernels.
+/// Rows of a table that a thread handles one after the other; `block.cuh` says the same to the
+/// kernels.
 const TABLE_ROWS: usize = 8;
 /// Blocks that CUDA takes side by side in its two dimensions.
 const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
@@ -106,8 +108,8 @@ impl Launch {
         Launch::new(source, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
     }
 
-    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is told the number of rows
-    /// first.
+    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is
+    /// told the number of rows first.
     pub(super) fn of_groups_of_rows(
         source: Source,
         kernel: &str,

@@ -1,4 +1,5 @@
-//! Launches on a CUDA device. Without the feature `cuda` there is none, and no tensor that could ask for one.
+//! Launches on a CUDA device. Without the feature `cuda` there is none, and no tensor that could
+//! ask for one.
 
 #[cfg(feature = "cuda")]
 mod device;

@@ -10,8 +10,8 @@ const CHUNK_LOGITS: usize = 1 << 26;
 /// Rows of a chunk, at least.
 const FEWEST_ROWS: usize = 16;
 
-/// What the length of a row of logits is a multiple of: cuBLAS multiplies rows that begin at other places much slower,
-/// and GPT-2's vocabulary is odd.
+/// What the length of a row of logits is a multiple of: cuBLAS multiplies rows that begin at other
+/// places much slower, and GPT-2's vocabulary is odd.
 const LOGITS_ALIGNMENT: usize = 8;
 
 /// Rows of a chunk, for a vocabulary.
@@ -19,8 +19,8 @@ fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK_LOGITS / vocabulary).max(FEWEST_ROWS)
 }
 
-/// What [`crate::Kernels::cross_entropy`] returns, from arguments that it has checked. `rows` are in a chunk, or as
-/// many as fit where there is no number.
+/// What [`crate::Kernels::cross_entropy`] returns, from arguments that it has checked. `rows` are
+/// in a chunk, or as many as fit where there is no number.
 pub fn cross_entropy(
     machine: &dyn Machine,
     hidden: &Tensor,
@@ -74,7 +74,8 @@ pub fn cross_entropy_sum(
 /// A projection and its rows, outside autograd.
 struct Head {
     hidden: Tensor,
-    /// In the dtype of the hidden rows, with rows of zeros at the end that make as many as a row of logits has elements.
+    /// In the dtype of the hidden rows, with rows of zeros at the end that make as many as a row of
+    /// logits has elements.
     table: Tensor,
     /// As long.
     bias: Option<Tensor>,
@@ -129,7 +130,8 @@ impl Head {
         Ok(logits)
     }
 
-    /// The loss of each row, in f64; with a scale, the logits become the gradient of their scaled sum.
+    /// The loss of each row, in f64; with a scale, the logits become the gradient of their scaled
+    /// sum.
     fn exponentials(
         &self,
         machine: &dyn Machine,

@@ -48,7 +48,8 @@ fn stage(machine: &dyn Machine, x: &Tensor, width: usize, groups: Groups) -> Res
     Ok(sums)
 }
 
-/// The sum of the squares of all elements of tensors on one device that have some, in f64. The host waits for it once.
+/// The sum of the squares of all elements of tensors on one device that have some, in f64. The host
+/// waits for it once.
 pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> {
     let pieces = |x: &Tensor| {
         let count = x.elem_count();

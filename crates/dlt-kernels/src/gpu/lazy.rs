@@ -1,9 +1,11 @@
-//! Functions of shared libraries that are looked for at their first call, so that a program starts without them.
+//! Functions of shared libraries that are looked for at their first call, so that a program starts
+//! without them.
 //!
-//! A linker takes a function from the first place that defines it. [`lazy_functions!`] defines functions of a library
-//! under the library's own names, in front of it: whatever calls one by name, in whichever crate, gets the definition
-//! here, which jumps to the real function once it is found, arguments untouched. Nothing is then left that would make
-//! the system load the library with the program.
+//! A linker takes a function from the first place that defines it. [`lazy_functions!`] defines
+//! functions of a library under the library's own names, in front of it: whatever calls one by
+//! name, in whichever crate, gets the definition here, which jumps to the real function once it is
+//! found, arguments untouched. Nothing is then left that would make the system load the library
+//! with the program.
 #![allow(unsafe_code, reason = "it jumps to functions that another library has under a name")]
 
 use std::error::Error;
@@ -30,8 +32,9 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The library of this file, and others that it is of no use without. Its functions answer with the first code
-    /// where one of them is missing, and with the second where it has not the function, because it is older.
+    /// The library of this file, and others that it is of no use without. Its functions answer with
+    /// the first code where one of them is missing, and with the second where it has not the
+    /// function, because it is older.
     pub(super) const fn new(
         file: &'static str,
         needs: &'static [&'static Self],
@@ -40,10 +43,12 @@ impl Library {
         Self { file, needs, missing, lacking, opened: OnceLock::new() }
     }
 
-    /// Loads the library, once; it stays for as long as the process does. Else the file's name and the reason.
+    /// Loads the library, once; it stays for as long as the process does. Else the file's name and
+    /// the reason.
     pub(super) fn open(&self) -> Result<&libloading::Library, &str> {
         let open = || {
-            // SAFETY: it is one that the program was linked with, which the system would have loaded otherwise.
+            // SAFETY: it is one that the program was linked with, which the system would have
+            // loaded otherwise.
             unsafe { libloading::Library::new(self.file) }.map_err(|error| {
                 // The system's own words begin with the file's name.
                 error
@@ -80,7 +85,8 @@ impl Function {
     extern "C" fn find(&self) -> *mut c_void {
         let address =
             self.library.open_all().map_or(self.library.missing as *mut c_void, |library| {
-                // SAFETY: it is only kept and jumped to here; the caller's declaration says what it takes and gives.
+                // SAFETY: it is only kept and jumped to here; the caller's declaration says what it
+                // takes and gives.
                 let found = unsafe { library.get::<*mut c_void>(self.name) };
                 found.map_or(self.library.lacking as *mut c_void, |address| *address)
             });
@@ -89,8 +95,8 @@ impl Function {
     }
 }
 
-/// Finds the [`Function`] that `r11` points to and goes on with it. All that may hold an argument is kept: six
-/// registers of integers, `rax`, eight vector registers, and the caller's stack.
+/// Finds the [`Function`] that `r11` points to and goes on with it. All that may hold an argument
+/// is kept: six registers of integers, `rax`, eight vector registers, and the caller's stack.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn go_on() {
     core::arch::naked_asm!(
@@ -134,11 +140,12 @@ pub(super) unsafe extern "C" fn go_on() {
     )
 }
 
-/// Defines functions of a library under its own names, which all of the program then calls; `private` ones for the
-/// module alone.
+/// Defines functions of a library under its own names, which all of the program then calls;
+/// `private` ones for the module alone.
 macro_rules! lazy_functions {
     ($library:ident: $($name:ident)+) => {$(
-        // Hidden from other libraries, NVIDIA's own among them: each goes on with what it was made with.
+        // Hidden from other libraries, NVIDIA's own among them: each goes on with what it was made
+        // with.
         $crate::gpu::lazy::lazy_functions! {
             @ $library $name concat!(".hidden ", stringify!($name)); #[unsafe(no_mangle)]
         }
@@ -196,7 +203,8 @@ mod tests {
         for _ in 0..2 {
             let mut text = [0u8; 128];
             let form = c"%d %d %d %d %d %d|%g %g %g %g %g %g %g %g %g %g";
-            // SAFETY: the buffer is as long as is said, and every place of the format has an argument of its kind.
+            // SAFETY: the buffer is as long as is said, and every place of the format has an
+            // argument of its kind.
             let length = unsafe {
                 print(
                     text.as_mut_ptr().cast(),

@@ -1,9 +1,9 @@
-//! NVIDIA's libraries, loaded at the first call: a program with CUDA starts, and trains on the CPU, where they are
-//! missing.
+//! NVIDIA's libraries, loaded at the first call: a program with CUDA starts, and trains on the CPU,
+//! where they are missing.
 //!
-//! The functions are those that candle and the kernels here come to call. One that is not listed makes the system load
-//! its library with the program again, and so does a program that has candle without this crate; `cargo xtask cuda-check`
-//! starts every program without any of the libraries.
+//! The functions are those that candle and the kernels here come to call. One that is not listed
+//! makes the system load its library with the program again, and so does a program that has candle
+//! without this crate; `cargo xtask cuda-check` starts every program without any of the libraries.
 #![allow(unsafe_code, reason = "the functions have the names of NVIDIA's")]
 
 use candle_core::cuda::cudarc::driver::sys::CUDA_VERSION;
@@ -23,8 +23,8 @@ const fn of_version(twelve: &'static str, thirteen: &'static str) -> &'static st
     }
 }
 
-/// Without the others the driver could not be put to use: it is as if it were missing too. Its codes are
-/// `CUDA_ERROR_STUB_LIBRARY` and `CUDA_ERROR_NOT_FOUND`.
+/// Without the others the driver could not be put to use: it is as if it were missing too. Its
+/// codes are `CUDA_ERROR_STUB_LIBRARY` and `CUDA_ERROR_NOT_FOUND`.
 static DRIVER: Library =
     Library::new("libcuda.so.1", &[&RUNTIME, &CUBLAS, &CURAND], [answer::<34>, answer::<500>]);
 /// `cudaErrorInsufficientDriver` and `cudaErrorSymbolNotFound`.
@@ -96,8 +96,8 @@ lazy_functions! { DRIVER:
     cuStreamWaitEvent
 }
 
-// Kernels that candle compiles in register themselves with the runtime before `main`, and are launched by the first of
-// these two names in CUDA 13, by the other in CUDA 12.
+// Kernels that candle compiles in register themselves with the runtime before `main`, and are
+// launched by the first of these two names in CUDA 13, by the other in CUDA 12.
 lazy_functions! { RUNTIME:
     __cudaLaunchKernel_ptsz
     cudaLaunchKernel_ptsz

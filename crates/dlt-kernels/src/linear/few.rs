@@ -1,25 +1,29 @@
-//! The product of few rows with a weight: what generation computes. The weight is read once, in order and where it
-//! lies; from two rows on gemm copies it first, which takes longer than the product where a copy serves few rows. For
-//! one row gemm is about as fast, but its bits are not those of the same row among others.
+//! The product of few rows with a weight: what generation computes. The weight is read once, in
+//! order and where it lies; from two rows on gemm copies it first, which takes longer than the
+//! product where a copy serves few rows. For one row gemm is about as fast, but its bits are not
+//! those of the same row among others.
 
 use crate::lanes::{dispatch, fold};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows up to which the product is computed here. With 16 gemm's copy has paid, with 12 for narrow weights.
+/// Rows up to which the product is computed here. With 16 gemm's copy has paid, with 12 for narrow
+/// weights.
 pub(super) const FEW_ROWS: usize = 8;
 
-/// Multiply-adds that one task computes: some 50 µs, several times what waking another thread takes.
+/// Multiply-adds that one task computes: some 50 µs, several times what waking another thread
+/// takes.
 const TASK_PRODUCTS: usize = 1 << 20;
 /// Partial sums of an element of the result: a vector of the widest instruction set.
 const LANES: usize = 16;
-/// Rows of the weight that are read together: the columns of the result that are computed side by side.
+/// Rows of the weight that are read together: the columns of the result that are computed side by
+/// side.
 const COLUMNS: usize = 4;
 /// Rows of `x` that meet them: the sums of all pairs stay in registers.
 const ROWS: usize = 2;
 
-/// `x · weightᵀ`, row by row. An element comes from its two rows alone, always in the same order: the bits of a row
-/// depend neither on the other rows nor on the number of threads.
+/// `x · weightᵀ`, row by row. An element comes from its two rows alone, always in the same order:
+/// the bits of a row depend neither on the other rows nor on the number of threads.
 pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     let count = x.len() / inputs;
     let outputs = weight.len() / inputs;

@@ -1,4 +1,5 @@
-//! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is not wanted.
+//! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is
+//! not wanted.
 
 use crate::choice::Path;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
@@ -40,8 +41,8 @@ impl Kernels {
         })
     }
 
-    /// Adds the gradient of [`Kernels::linear`] with respect to its weight to `into`, in place; where there is
-    /// nothing yet, it becomes the gradient.
+    /// Adds the gradient of [`Kernels::linear`] with respect to its weight to `into`, in place;
+    /// where there is nothing yet, it becomes the gradient.
     ///
     /// # Shapes
     /// `x` (..., in), `gradient` (..., out), `into` (out, in).
@@ -99,8 +100,8 @@ impl Kernels {
         Ok(())
     }
 
-    /// Adds the gradient of [`Kernels::linear`] with respect to its bias to `into`, in place; where there is
-    /// nothing yet, it becomes the gradient.
+    /// Adds the gradient of [`Kernels::linear`] with respect to its bias to `into`, in place; where
+    /// there is nothing yet, it becomes the gradient.
     ///
     /// # Shapes
     /// `gradient` (..., out), `into` (out).

@@ -5,11 +5,13 @@ use crate::matrix::{Into, Panel, Threads, View, multiply};
 use crate::rows::add;
 use rayon::prelude::*;
 
-/// Logits that exist at a time: 64 MiB. Fewer read the table more often, more fall out of the caches anyway.
+/// Logits that exist at a time: 64 MiB. Fewer read the table more often, more fall out of the
+/// caches anyway.
 const CHUNK_LOGITS: usize = 1 << 24;
 /// Rows of a chunk: at least enough for a good matrix product, at most what still gains from more.
 const CHUNK_ROWS: (usize, usize) = (16, 1024);
-/// Entries of the vocabulary whose biases one task sums over a chunk: their sums stay in the first cache.
+/// Entries of the vocabulary whose biases one task sums over a chunk: their sums stay in the first
+/// cache.
 const BIASES: usize = 2048;
 
 /// A projection onto a vocabulary and the targets of its rows.
@@ -57,7 +59,8 @@ impl<'a> Head<'a> {
             .sum()
     }
 
-    /// Adds the gradients of table and bias to `into`; returns the loss and the gradient of the hidden rows.
+    /// Adds the gradients of table and bias to `into`; returns the loss and the gradient of the
+    /// hidden rows.
     pub(super) fn gradients(&self, scale: f32, mut into: Sums<'_>) -> (f64, Vec<f32>) {
         let width = self.width;
         let vocabulary = self.vocabulary;
@@ -74,8 +77,8 @@ impl<'a> Head<'a> {
             let rows = self.exponentials(hidden, targets, &mut logits);
             loss_sum += total(&rows);
             let count = rows.len();
-            // A row of the gradient is scale · inverse · (what `exponentials` left): the factor goes to the narrow
-            // side of each product, so the wide rows are not touched again.
+            // A row of the gradient is scale · inverse · (what `exponentials` left): the factor
+            // goes to the narrow side of each product, so the wide rows are not touched again.
             let outer = View::new(&logits, count, vocabulary, vocabulary);
             let table = View::new(self.table, vocabulary, width, width);
             multiply(

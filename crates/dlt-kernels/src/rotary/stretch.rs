@@ -1,10 +1,12 @@
-//! How rotary frequencies are stretched for texts that are longer than those that a model was trained on.
+//! How rotary frequencies are stretched for texts that are longer than those that a model was
+//! trained on.
 
 use candle_core::{Result, bail};
 
 use super::{Longer, Rotary, plain};
 
-/// A way of stretching, under the name that transformers has for it. Factors are finite and at least 1.
+/// A way of stretching, under the name that transformers has for it. Factors are finite and at
+/// least 1.
 ///
 /// # Source
 /// `modeling_rope_utils.py` of transformers 5.24.0, whose rounding to f32 is followed.
@@ -15,15 +17,16 @@ pub enum Stretch {
         /// The factor.
         factor: f64,
     },
-    /// `dynamic`: in texts longer than the original context the base grows with the length of the text (NTK scaling).
+    /// `dynamic`: in texts longer than the original context the base grows with the length of the
+    /// text (NTK scaling).
     Dynamic {
         /// How much faster than the text the base grows.
         factor: f64,
         /// Tokens of the texts before stretching.
         original_context: usize,
     },
-    /// `yarn`: low frequencies are divided by the factor, high ones stay, those in between are blended; queries and keys
-    /// grow (Peng et al., YaRN).
+    /// `yarn`: low frequencies are divided by the factor, high ones stay, those in between are
+    /// blended; queries and keys grow (Peng et al., YaRN).
     Yarn {
         /// The factor.
         factor: f64,
@@ -38,8 +41,8 @@ pub enum Stretch {
         /// What queries and keys are multiplied by.
         attention: f64,
     },
-    /// `longrope`: each frequency is divided by a factor of its own, in texts longer than the original context by
-    /// another one (Ding et al., LongRoPE).
+    /// `longrope`: each frequency is divided by a factor of its own, in texts longer than the
+    /// original context by another one (Ding et al., LongRoPE).
     LongRope {
         /// D/2 factors.
         short: Vec<f64>,
@@ -50,13 +53,15 @@ pub enum Stretch {
         /// What queries and keys are multiplied by.
         attention: f64,
     },
-    /// `llama3`: low frequencies are divided by the factor, high ones stay, those in between are blended.
+    /// `llama3`: low frequencies are divided by the factor, high ones stay, those in between are
+    /// blended.
     Llama3 {
         /// What the frequencies of waves longer than `original_context / low` are divided by.
         factor: f64,
         /// Waves in the original context up to which a frequency is stretched whole.
         low: f64,
-        /// Waves in the original context from which on a frequency stays as it is; in between it is interpolated.
+        /// Waves in the original context from which on a frequency stays as it is; in between it is
+        /// interpolated.
         high: f64,
         /// Tokens of the texts before stretching.
         original_context: usize,

@@ -82,7 +82,8 @@ fn matches_reference_attention_of_extreme_inputs() {
         let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
         check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], &attention));
         let constant = Tensor::full(-3.0f32, (2, 33, 48), &Device::Cpu).unwrap();
-        // Where everything cancels to zero, three times as large inputs leave three times the rounding.
+        // Where everything cancels to zero, three times as large inputs leave three times the
+        // rounding.
         check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &|k, t: &[Tensor]| {
             k.attention(&t[0], &attention)
         });
@@ -138,7 +139,8 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let gradient = gradients.get(&input).unwrap();
             for (window, length) in LENGTHS.into_iter().enumerate() {
-                // Keys and values of hidden tokens are other ones: neither a result nor a gradient changes.
+                // Keys and values of hidden tokens are other ones: neither a result nor a gradient
+                // changes.
                 let hidden = |x: &Tensor| {
                     let rows =
                         x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();

@@ -1,5 +1,6 @@
-//! The CUDA kernels and everything that launches them, on the CPU: the same sources as a C++ compiler builds them,
-//! against the composed reference in f64 and against the loops of `Kernels::Fused`.
+//! The CUDA kernels and everything that launches them, on the CPU: the same sources as a C++
+//! compiler builds them, against the composed reference in f64 and against the loops of
+//! `Kernels::Fused`.
 
 mod attention;
 mod elementwise;
@@ -14,7 +15,8 @@ pub(crate) use machine::{Host, forward};
 use crate::reference::*;
 use candle_core::{DType, Tensor};
 
-/// bf16 keeps 8 bits: a result is off by half of the last one, and what was rounded on the way adds to that.
+/// bf16 keeps 8 bits: a result is off by half of the last one, and what was rounded on the way adds
+/// to that.
 const BF16_TOLERANCE: f64 = 8e-3;
 
 /// The dtypes of activations, and how far their results may be off.

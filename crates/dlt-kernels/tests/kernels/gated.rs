@@ -23,7 +23,8 @@ fn matches_reference_swiglu_in_its_tails() {
             let gate = f64::from(gate);
             let up = f64::from(up);
             let expected = gate / (1.0 + (-gate).exp()) * up;
-            // Below -87 the crate's exponential is zero: what is lost is less than f32's smallest normal number there.
+            // Below -87 the crate's exponential is zero: what is lost is less than f32's smallest
+            // normal number there.
             let allowed = F32_TOLERANCE * expected.abs() + 2e-36 * up.abs();
             assert!((host(&y)[0] - expected).abs() <= allowed, "{gate}, {up}: {:?}", host(&y));
         }

@@ -1,4 +1,5 @@
-//! Gradients without autograd against those with it, in both implementations; and sums that go on from a sum.
+//! Gradients without autograd against those with it, in both implementations; and sums that go on
+//! from a sum.
 
 use crate::reference::*;
 use candle_core::{DType, Result, Tensor};
@@ -9,7 +10,8 @@ fn upstream(dims: &[usize], dtype: DType) -> Tensor {
     noise(dims, 4711).to_dtype(dtype).unwrap()
 }
 
-/// Compares what `plain` gives, a value and gradients of all inputs, with autograd over the composed path in f64.
+/// Compares what `plain` gives, a value and gradients of all inputs, with autograd over the
+/// composed path in f64.
 fn check_plain(
     what: &str,
     inputs: &[Tensor],

@@ -51,7 +51,8 @@ const FEW_ROWS: std::ops::RangeInclusive<usize> = 1..=9;
 #[test]
 fn matches_reference_linear_of_few_rows() {
     for rows in FEW_ROWS {
-        // Widths below, at and beside a vector; outputs below, at and beside those that are computed together.
+        // Widths below, at and beside a vector; outputs below, at and beside those that are
+        // computed together.
         for (inputs, outputs) in [(1, 1), (15, 3), (16, 4), (17, 5), (35, 102), (64, 8), (101, 7)] {
             let x = noise(&[rows, inputs], 1);
             let w = noise(&[outputs, inputs], 2);
@@ -79,7 +80,8 @@ fn matches_reference_linear_of_few_rows_on_views() {
     });
 }
 
-/// Bits of `linear`, of what GELU makes of it, and of both results of `linear_then_gelu`, row by row.
+/// Bits of `linear`, of what GELU makes of it, and of both results of `linear_then_gelu`, row by
+/// row.
 fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
     let kernels = Kernels::Fused;
     let [before, after] = kernels.linear_then_gelu(x, w, Some(b), Gelu::Erf).unwrap();
@@ -95,7 +97,8 @@ fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
 
 #[test]
 fn law_a_row_has_the_same_bits_among_others() {
-    // The last weight is large enough for several tasks at any number of rows, of which the last one is narrower.
+    // The last weight is large enough for several tasks at any number of rows, of which the last
+    // one is narrower.
     for (inputs, outputs) in [(1, 3), (16, 4), (75, 33), (384, 101), (384, 8_193)] {
         let x = noise(&[8, inputs], 1);
         let w = noise(&[outputs, inputs], 2);

@@ -138,7 +138,8 @@ fn matches_reference_cross_entropy_of_extreme_logits() {
     let (fused, composed) = both(&hidden, &equal, &targets, 1.0);
     assert!((fused.loss_sum - 21.0 * 101f64.ln()).abs() < 1e-2, "{}", fused.loss_sum);
     assert_close("equal logits table", &fused.table, &composed.table, F32_TOLERANCE);
-    // Equal rows of the table cancel: what remains is the rounding of 100 times probabilities that sum to zero.
+    // Equal rows of the table cancel: what remains is the rounding of 100 times probabilities that
+    // sum to zero.
     assert!(host(&fused.hidden).iter().all(|x| x.abs() < 1e-3));
 }
 

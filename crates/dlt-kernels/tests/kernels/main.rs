@@ -1,4 +1,5 @@
-//! Every kernel against its composed reference in f64, and that reference against finite differences.
+//! Every kernel against its composed reference in f64, and that reference against finite
+//! differences.
 #![allow(clippy::unwrap_used, reason = "a test fails where a helper of it cannot go on")]
 
 mod attention;

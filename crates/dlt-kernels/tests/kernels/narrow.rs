@@ -1,5 +1,5 @@
-//! Activations of bf16 over f32 weights: what an operation makes of them is what it makes of the same numbers in f32,
-//! rounded; what it adds to gradients of weights is not rounded at all.
+//! Activations of bf16 over f32 weights: what an operation makes of them is what it makes of the
+//! same numbers in f32, rounded; what it adds to gradients of weights is not rounded at all.
 
 use crate::reference::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -22,7 +22,8 @@ fn held(shape: &[usize], seed: u64) -> Tensor {
     narrow(&noise(shape, seed))
 }
 
-/// Runs `f` on activations and on the same in f32. The first `rounded` results are activations, the others are not.
+/// Runs `f` on activations and on the same in f32. The first `rounded` results are activations, the
+/// others are not.
 fn check(
     what: &str,
     activations: &[Tensor],

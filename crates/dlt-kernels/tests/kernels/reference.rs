@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use dlt_kernels::Kernels;
 
-/// f32 keeps 24 bits; sums of a few hundred products lose a few of them. Relative to the largest element.
+/// f32 keeps 24 bits; sums of a few hundred products lose a few of them. Relative to the largest
+/// element.
 pub(crate) const F32_TOLERANCE: f64 = 3e-6;
 /// A central difference of width 1e-5 in f64 is good to about 1e-9, relative.
 const DIFFERENCE_TOLERANCE: f64 = 1e-6;
@@ -73,7 +74,8 @@ pub(crate) fn value_and_gradients(
     (y.detach(), gradients)
 }
 
-/// Fused in f32 against composed in f64: value and every gradient. Then composed against finite differences.
+/// Fused in f32 against composed in f64: value and every gradient. Then composed against finite
+/// differences.
 pub(crate) fn check(
     what: &str,
     inputs: &[Tensor],

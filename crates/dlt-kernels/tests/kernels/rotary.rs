@@ -37,10 +37,12 @@ fn matches_reference_rotation() {
     });
 }
 
-/// Turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and `apply_rotary_pos_emb` of transformers 5.24.0.
+/// Turned heads of `(i mod 7 - 3) / 4` from `LlamaRotaryEmbedding` and `apply_rotary_pos_emb` of
+/// transformers 5.24.0.
 #[test]
 fn matches_reference_transformers() {
-    // f32 on both sides, from frequencies and angles of the same bits; the numbers below have seven decimals.
+    // f32 on both sides, from frequencies and angles of the same bits; the numbers below have seven
+    // decimals.
     const TOLERANCE: f64 = 1e-6;
     let stretched = Rotary::new(16, 500_000.0, Some(LLAMA)).unwrap();
     for (rotary, position, expected) in [

@@ -6,8 +6,8 @@ use dlt_kernels::{Kernels, SKETCH_WIDTH};
 pub(crate) const COUNTS: [usize; 9] = [1, 31, 255, 256, 257, 16_383, 16_384, 16_385, 50_001];
 /// Seeds of a mean.
 const SEEDS: u64 = 400;
-/// Standard errors that a mean may be off. The seeds are fixed, so this is no matter of chance from run to run: five
-/// are exceeded by one correct projection of two million.
+/// Standard errors that a mean may be off. The seeds are fixed, so this is no matter of chance from
+/// run to run: five are exceeded by one correct projection of two million.
 const ERRORS: f64 = 5.0;
 
 fn sketch(tensors: &[&Tensor], seed: u64) -> Vec<f64> {
@@ -18,7 +18,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// A block's tensors: a matrix whose rows are as long as a sketch, one that is a view, a vector, and nothing.
+/// A block's tensors: a matrix whose rows are as long as a sketch, one that is a view, a vector,
+/// and nothing.
 fn block(seed: u64) -> [Tensor; 4] {
     let view = noise(&[90, 31], seed + 1).t().unwrap();
     let none = Tensor::zeros(0, DType::F32, &Device::Cpu).unwrap();
@@ -78,8 +79,8 @@ fn law_numbers_of_one_chunk_never_meet() {
     }
 }
 
-/// Of independent signs and places the estimate's variance is (|a|² |b|² + <a, b>² - 2 Σ a² b²) / 256 or less, at most
-/// twice the first term of it; the rotations of a chunk leave it so.
+/// Of independent signs and places the estimate's variance is (|a|² |b|² + <a, b>² - 2 Σ a² b²) /
+/// 256 or less, at most twice the first term of it; the rotations of a chunk leave it so.
 fn standard_error(a: &[&Tensor], b: &[&Tensor]) -> f64 {
     let norm = |x: &[&Tensor]| x.iter().map(|x| host(x)).map(|x| dot(&x, &x)).sum::<f64>();
     (2.0 * norm(a) * norm(b) / SKETCH_WIDTH as f64).sqrt()
@@ -105,7 +106,8 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
         let mean = misses.iter().sum::<f64>() / SEEDS as f64;
         assert!(mean.abs() < ERRORS * error / (SEEDS as f64).sqrt(), "{mean} off {expected}");
         let variance = dot(&misses, &misses) / SEEDS as f64;
-        // A sample of 400 has its variance within a seventh (two standard errors) of the true one, or a half by far.
+        // A sample of 400 has its variance within a seventh (two standard errors) of the true one,
+        // or a half by far.
         assert!(variance < 1.5 * error.powi(2), "{variance} for at most {}", error.powi(2));
         assert!(
             variance > 0.1 * error.powi(2),
@@ -114,8 +116,8 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
     }
 }
 
-/// A column of a matrix whose rows are as long as chunks would, without rotations, fall into one number of the sketch:
-/// its estimate would then vary as that of a sketch of one number.
+/// A column of a matrix whose rows are as long as chunks would, without rotations, fall into one
+/// number of the sketch: its estimate would then vary as that of a sketch of one number.
 #[test]
 fn law_a_column_is_spread_over_the_sketch() {
     let mut column = vec![0.0f32; 70 * SKETCH_WIDTH];

@@ -1,9 +1,10 @@
 //! Sketches of each position's gradient, from which inner products of gradients are estimated.
 //!
-//! Positions that share weights add their gradients to the same sums, in place. A sketch is linear, so that of one
-//! position's gradient is the sketch of the sums after it less that before it: no gradient is made by itself, nothing
-//! is added in another order, and gradients have the same bits as without sketches. What a sum loses to rounding is
-//! the sketch's loss too: of f32 sums, a few ten millionths of the sum.
+//! Positions that share weights add their gradients to the same sums, in place. A sketch is linear,
+//! so that of one position's gradient is the sketch of the sums after it less that before it: no
+//! gradient is made by itself, nothing is added in another order, and gradients have the same bits
+//! as without sketches. What a sum loses to rounding is the sketch's loss too: of f32 sums, a few
+//! ten millionths of the sum.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use dlt_kernels::{Kernels, SKETCH_WIDTH};
 
 use crate::{ModelError, Result};
 
-/// A sketch of the gradient at each position, summed over the pieces of a batch; zeros at a position whose gradient
-/// nobody takes.
+/// A sketch of the gradient at each position, summed over the pieces of a batch; zeros at a
+/// position whose gradient nobody takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionSketches {
     /// Of the projection.
@@ -29,8 +30,9 @@ impl PositionSketches {
         Self { seed, rows: vec![0.0; n_layers * SKETCH_WIDTH], sums: BTreeMap::new() }
     }
 
-    /// Estimates of the inner products of the gradients with respect to the block weights at each two positions: mean
-    /// over projections is the inner product, standard error at most √2/16 of the product of both norms.
+    /// Estimates of the inner products of the gradients with respect to the block weights at each
+    /// two positions: mean over projections is the inner product, standard error at most √2/16 of
+    /// the product of both norms.
     ///
     /// # Shapes
     /// Result L x L, row-major.
@@ -65,14 +67,14 @@ impl PositionSketches {
 pub(super) struct Sketching {
     kernels: Kernels,
     sketches: PositionSketches,
-    /// Layer, its slot, and the sketch of the slot's sums behind the layer; on the device, which nobody waits for
-    /// before the end of the pass.
+    /// Layer, its slot, and the sketch of the slot's sums behind the layer; on the device, which
+    /// nobody waits for before the end of the pass.
     made: Vec<(usize, usize, Tensor)>,
 }
 
 impl Sketching {
-    /// Goes on from the sketches of a batch's earlier pieces, whose gradients are there if `again`; `None` where no
-    /// sketches are asked for.
+    /// Goes on from the sketches of a batch's earlier pieces, whose gradients are there if `again`;
+    /// `None` where no sketches are asked for.
     pub(super) fn begin(
         seed: Option<u64>,
         earlier: Option<PositionSketches>,

@@ -1,4 +1,5 @@
-//! What becomes of blocks that a decision leaves without a layer, where they are averaged into others.
+//! What becomes of blocks that a decision leaves without a layer, where they are averaged into
+//! others.
 
 use dlt_spec::spec::Gradient;
 
@@ -18,7 +19,8 @@ impl Blend {
         Move::Blend { from, into, share }
     }
 
-    /// The same for the moments: each block has one optimizer state, that of its lowest independent layer.
+    /// The same for the moments: each block has one optimizer state, that of its lowest independent
+    /// layer.
     pub(super) fn moments(&self, before: &Binding, after: &Binding) -> Merged {
         let lowest = |binding: &Binding, id| {
             let layer = (0..binding.n_layers()).find(|&layer| binding.storage(layer) == id);
@@ -33,9 +35,9 @@ impl Blend {
 }
 
 impl Binding {
-    /// Where released blocks go. A block that some layers came to from released ones becomes the mean of what its layers
-    /// used before, each layer once: layers that came from a block which stays count for the block as it is. Blocks that
-    /// never trained are not averaged.
+    /// Where released blocks go. A block that some layers came to from released ones becomes the
+    /// mean of what its layers used before, each layer once: layers that came from a block which
+    /// stays count for the block as it is. Blocks that never trained are not averaged.
     pub(super) fn blends(&self, before: &Self, released: &[StorageId]) -> Vec<Blend> {
         let trained = before.trained();
         let mut blends = Vec::new();
@@ -51,7 +53,8 @@ impl Binding {
             let coming: Vec<_> = released.iter().filter(gone).map(|&id| (id, users(id))).collect();
             let came: usize = coming.iter().map(|(_, users)| users).sum();
             let all = self.storage.iter().filter(|&&id| id == into).count();
-            // Never none: an owner that needs a block takes over the one that it used, which then stays.
+            // Never none: an owner that needs a block takes over the one that it used, which then
+            // stays.
             let mut weight = all - came;
             for (from, users) in coming.into_iter().filter(|(_, users)| *users > 0) {
                 weight += users;

@@ -30,7 +30,8 @@ impl<'a> Deferred<'a> {
         (self.fetch)()
     }
 
-    /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most memory of a run.
+    /// The numbers as bytes, a piece at a time: a copy of the largest tensor would be the most
+    /// memory of a run.
     fn pieces(
         &self,
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
@@ -70,12 +71,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Writes a safetensors file with a checksum: to a temporary sibling, synced, then renamed into place. Keys and tensors are
-/// in the order of their names, so that equal models are equal files.
+/// Writes a safetensors file with a checksum: to a temporary sibling, synced, then renamed into
+/// place. Keys and tensors are in the order of their names, so that equal models are equal files.
 ///
 /// # Errors
-/// [`ModelError::Io`] where the folder cannot be written, [`ModelError::NotFinite`] for weights that nobody could read
-/// back, and what fetching a tensor fails with; what was under `path` before is then untouched.
+/// [`ModelError::Io`] where the folder cannot be written, [`ModelError::NotFinite`] for weights
+/// that nobody could read back, and what fetching a tensor fails with; what was under `path` before
+/// is then untouched.
 pub(crate) fn write(
     path: &Path,
     mut tensors: Vec<(String, Deferred<'_>)>,

@@ -14,12 +14,13 @@ use crate::error::Context;
 use crate::graph::{Beside, Caches, Reading, Rows, Run, Stretches};
 use crate::{Model, ModelError, Result};
 
-/// A model, and the keys and values that its layers have seen of some sequences: what is fed next costs no more than
-/// its own tokens.
+/// A model, and the keys and values that its layers have seen of some sequences: what is fed next
+/// costs no more than its own tokens.
 ///
-/// Keys and values are held in f32 whatever the format of the model's activations, so that nothing of the cache is
-/// rounded again when it is read. The weights of every distinct block are held once, also those of frozen layers, which otherwise are drawn at each
-/// use. Sequences are independent of each other and may hold differently many tokens.
+/// Keys and values are held in f32 whatever the format of the model's activations, so that nothing
+/// of the cache is rounded again when it is read. The weights of every distinct block are held
+/// once, also those of frozen layers, which otherwise are drawn at each use. Sequences are
+/// independent of each other and may hold differently many tokens.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     model: &'a Model,
@@ -33,12 +34,13 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// `sequences` sequences that hold nothing yet, and may come to hold `capacity` tokens each. The memory for all of
-    /// them is taken at once: `2 L R G D capacity` numbers for R sequences.
+    /// `sequences` sequences that hold nothing yet, and may come to hold `capacity` tokens each.
+    /// The memory for all of them is taken at once: `2 L R G D capacity` numbers for R sequences.
     ///
     /// # Errors
-    /// [`ModelError::Objective`] for a model that does not predict the next token, [`ModelError::Batch`] for no
-    /// sequences, or a capacity that is not from 1 to the model's positions; fails where the device has no memory left.
+    /// [`ModelError::Objective`] for a model that does not predict the next token,
+    /// [`ModelError::Batch`] for no sequences, or a capacity that is not from 1 to the model's
+    /// positions; fails where the device has no memory left.
     pub fn new(model: &'a Model, sequences: usize, capacity: usize) -> Result<Self> {
         let architecture = model.architecture();
         let came = match architecture.head_settings().objective {
@@ -107,8 +109,8 @@ impl<'a> Decoder<'a> {
     /// `sequences`: N distinct numbers; `tokens`: N x T ids; result N times V numbers.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for no tokens, ids outside the vocabulary, or more tokens than a sequence has room for;
-    /// fails for sequences that are not there or not distinct.
+    /// [`ModelError::Batch`] for no tokens, ids outside the vocabulary, or more tokens than a
+    /// sequence has room for; fails for sequences that are not there or not distinct.
     pub fn feed(&mut self, sequences: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
         let model = self.model;
         let windows = sequences.len();

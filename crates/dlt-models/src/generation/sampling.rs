@@ -22,7 +22,8 @@ impl Sampling {
 
     /// - `temperature`: 0 takes the most likely token, 1 samples as the model says;
     /// - `top_k`: only the k most likely tokens;
-    /// - `top_p`: only the fewest most likely tokens that together have this probability, in `(0, 1]`.
+    /// - `top_p`: only the fewest most likely tokens that together have this probability, in
+    ///   `(0, 1]`.
     ///
     /// # Errors
     /// [`ModelError::Sampling`] for a value out of its range.
@@ -52,8 +53,9 @@ impl Sampling {
         Ok(Self { repetition_penalty, ..self })
     }
 
-    /// Divides positive logits of tokens that are there already by the penalty, and multiplies negative ones with it.
-    /// `present` names each of them once; ids outside the logits are passed over.
+    /// Divides positive logits of tokens that are there already by the penalty, and multiplies
+    /// negative ones with it. `present` names each of them once; ids outside the logits are passed
+    /// over.
     pub fn penalise(&self, logits: &mut [f32], present: impl IntoIterator<Item = u32>) {
         if self.repetition_penalty == 1.0 {
             return;
@@ -119,7 +121,8 @@ fn highest(logits: &[f32]) -> Candidate {
 
 /// Keeps the fewest most likely candidates that together have this share of all weight.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32) -> f64) {
-    /// A nucleus is seldom larger, and sorting a whole vocabulary would take longer than a small model.
+    /// A nucleus is seldom larger, and sorting a whole vocabulary would take longer than a small
+    /// model.
     const FIRST: usize = 64;
     let enough = share * candidates.iter().map(|&(_, logit)| weight(logit)).sum::<f64>();
     let mut sorted = 0;

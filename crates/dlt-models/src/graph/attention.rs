@@ -8,8 +8,8 @@ use dlt_kernels::{Attention as Settings, Mask, Rotary};
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::{ModelError, Result};
 
-/// Attention over queries, keys and values side by side. The sums of its softmax are saved, two numbers for
-/// each row of scores; they are f32 whatever activations are.
+/// Attention over queries, keys and values side by side. The sums of its softmax are saved, two
+/// numbers for each row of scores; they are f32 whatever activations are.
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) heads: usize,

@@ -42,7 +42,8 @@ pub(crate) enum Reading {
     Mean,
 }
 
-/// Keys and values that one layer has seen of sequences under way, and which of them the windows go on with.
+/// Keys and values that one layer has seen of sequences under way, and which of them the windows go
+/// on with.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) values: RefCell<KeyValues>,

@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
 use crate::Result;
 
-/// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is multiplied.
+/// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is
+/// multiplied.
 #[derive(Debug)]
 pub(super) struct AddBranch;
 

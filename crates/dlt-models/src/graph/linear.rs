@@ -52,7 +52,8 @@ impl Operation for Linear {
     }
 }
 
-/// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from that.
+/// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from
+/// that.
 #[derive(Debug)]
 pub(super) struct LinearGelu {
     pub(super) affine: Linear,

@@ -23,7 +23,8 @@ pub struct Footprint {
 }
 
 impl Graph {
-    /// The memory of a pass with or without gradients of parameters, with activations of so many bytes a number.
+    /// The memory of a pass with or without gradients of parameters, with activations of so many
+    /// bytes a number.
     #[must_use]
     pub fn footprint(&self, trains: bool, activation: usize) -> Footprint {
         Books { graph: self, activation }.footprint(trains)
@@ -62,7 +63,8 @@ impl Books<'_> {
         self.activation * self.shape(number).iter().product::<usize>()
     }
 
-    /// What an operation holds in f32 while it runs on these values, where activations are something else.
+    /// What an operation holds in f32 while it runs on these values, where activations are
+    /// something else.
     fn widened(&self, values: impl Iterator<Item = usize>) -> usize {
         if self.activation == F32 {
             0
@@ -85,7 +87,8 @@ impl Books<'_> {
             + saved.map(|number| self.saved_size(number)).sum::<usize>()
     }
 
-    /// Follows the forward pass step by step. Whoever calls it may hold on to the input, so it counts throughout.
+    /// Follows the forward pass step by step. Whoever calls it may hold on to the input, so it
+    /// counts throughout.
     fn most_forward(&self, needs: &Needs) -> usize {
         let mut readers = self.graph.readers(needs);
         let mut now = self.size(0);
@@ -296,7 +299,8 @@ mod tests {
                     let (result, trace) = graph.forward(input(), &run, trains).expect("a pass");
                     assert_eq!(result.dtype(), dtype, "{what}");
                     assert_eq!(trace.bytes(), predicted, "{what}");
-                    // What is kept of activations is as narrow as they are, but for the sums of attention's softmax.
+                    // What is kept of activations is as narrow as they are, but for the sums of
+                    // attention's softmax.
                     let sums = [WINDOWS, H, TOKENS, 2];
                     for tensor in trace.tensors().filter(|tensor| tensor.dims() != sums) {
                         assert_eq!(tensor.dtype(), dtype, "{what}: {:?}", tensor.dims());
@@ -335,13 +339,15 @@ mod tests {
     fn blocks_keep(activation: usize) {
         let rows = WINDOWS * TOKENS * activation;
         let sums = 2 * WINDOWS * TOKENS * H * 4;
-        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head and row, in f32.
+        // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head
+        // and row, in f32.
         let pre_norm = rows * (C + 3 * C + C + C + F) + sums;
         // Its second sum too, which the second norm reads.
         let post_norm = pre_norm + rows * C;
         // Fewer keys and values, gate and up side by side.
         let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
-        // Heads of their own width: what attention reads and gives is wider than the stream. Biases keep nothing.
+        // Heads of their own width: what attention reads and gives is wider than the stream. Biases
+        // keep nothing.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
             stretches(architecture.as_ref(), reading).block.footprint(true, activation).kept

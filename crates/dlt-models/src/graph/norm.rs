@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
 use crate::Result;
 
-/// Layer norm over the last dimension; numbers of the parameters. Its result is found again from its input.
+/// Layer norm over the last dimension; numbers of the parameters. Its result is found again from
+/// its input.
 #[derive(Debug)]
 pub(super) struct LayerNorm {
     pub(super) weight: usize,
@@ -41,7 +42,8 @@ impl Operation for LayerNorm {
     }
 }
 
-/// Root-mean-square norm over the last dimension; number of the weight. Its result is found again from its input.
+/// Root-mean-square norm over the last dimension; number of the weight. Its result is found again
+/// from its input.
 #[derive(Debug)]
 pub(super) struct RmsNorm {
     pub(super) weight: usize,

@@ -14,8 +14,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
     /// The result; and, where `saving`, what [`reads`](Self::reads) calls saved.
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome>;
 
-    /// Gradients of the inputs, in their order; none of what is data. Those of parameters are added to `into`, where
-    /// it is given.
+    /// Gradients of the inputs, in their order; none of what is data. Those of parameters are added
+    /// to `into`, where it is given.
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>>;
 
     /// What the backward pass reads, with or without gradients of parameters.
@@ -31,7 +31,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
         Err(absent("a way to find a result again"))
     }
 
-    /// Bytes of what is saved, for an input of this shape and activations of so many bytes a number.
+    /// Bytes of what is saved, for an input of this shape and activations of so many bytes a
+    /// number.
     fn saved_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
@@ -104,7 +105,8 @@ impl Call<'_> {
         self.data.get(index).copied().unwrap_or(false)
     }
 
-    /// What residual branches are multiplied by, in the format of activations that kernels take; `None` where that is 1.
+    /// What residual branches are multiplied by, in the format of activations that kernels take;
+    /// `None` where that is 1.
     pub(crate) fn scaling(&self) -> Option<f32> {
         (self.residual_factor != 1.0).then_some(self.residual_factor as f32)
     }

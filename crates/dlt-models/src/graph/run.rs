@@ -55,7 +55,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a forward pass keeps for the backward pass: values and what was saved beside them, by number.
+/// What a forward pass keeps for the backward pass: values and what was saved beside them, by
+/// number.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     values: Vec<Option<Tensor>>,
@@ -122,13 +123,14 @@ impl Graph {
         Ok((result, trace))
     }
 
-    /// What the backward pass needs, from the input alone: what only the result depends on is left out.
+    /// What the backward pass needs, from the input alone: what only the result depends on is left
+    /// out.
     pub(crate) fn replay(&self, input: Tensor, run: &Run<'_>, trains: bool) -> Result<Trace> {
         self.compute(input, run, &self.needs(trains))
     }
 
-    /// From the gradient of the result to that of the input, if it has one. Gradients of parameters are added to
-    /// `into`.
+    /// From the gradient of the result to that of the input, if it has one. Gradients of parameters
+    /// are added to `into`.
     pub(crate) fn backward(
         &self,
         mut trace: Trace,

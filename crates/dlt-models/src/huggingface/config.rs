@@ -1,7 +1,8 @@
 //! Reading a `config.json`.
 //!
-//! What it says of the function that a model computes is taken over or refused, and so is a key that nobody knows. What
-//! only training reads stops nothing. Where a key is absent, the family's default in transformers holds.
+//! What it says of the function that a model computes is taken over or refused, and so is a key
+//! that nobody knows. What only training reads stops nothing. Where a key is absent, the family's
+//! default in transformers holds.
 
 mod keys;
 mod llama;
@@ -29,8 +30,9 @@ pub struct Config {
 ///
 /// # Errors
 /// [`ModelError::Io`](crate::ModelError::Io) where the file cannot be read;
-/// [`ModelError::Format`](crate::ModelError::Format) where it is no JSON object or asks for something that this program
-/// does not have or know, with the key, what was expected and what the file says.
+/// [`ModelError::Format`](crate::ModelError::Format) where it is no JSON object or asks for
+/// something that this program does not have or know, with the key, what was expected and what the
+/// file says.
 pub fn read_config(path: &Path) -> Result<Config> {
     parse_config(&read_json(path)?, path)
 }
@@ -318,7 +320,8 @@ fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Res
     Ok(())
 }
 
-/// What is dropped in training with another probability than elsewhere: this program has one for all places.
+/// What is dropped in training with another probability than elsewhere: this program has one for
+/// all places.
 fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> {
     const KEYS: [&str; 2] = ["embd_pdrop", "classifier_dropout"];
     let mut notes = Vec::new();

@@ -77,13 +77,14 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     Ok(Value::Object(values))
 }
 
-/// Writes `config.json`, `model.safetensors` and, for a model that writes texts, `generation_config.json` into a folder,
-/// which is made where there is none. Every layer has weights of its own there; a tied output is written once, as the
-/// token table.
+/// Writes `config.json`, `model.safetensors` and, for a model that writes texts,
+/// `generation_config.json` into a folder, which is made where there is none. Every layer has
+/// weights of its own there; a tied output is written once, as the token table.
 ///
 /// # Errors
-/// [`ModelError::Export`] where no class of transformers computes the same, as with factors of residual branches that are
-/// not in the weights ([`Model::folded`]); [`ModelError::Io`] where the folder cannot be written.
+/// [`ModelError::Export`] where no class of transformers computes the same, as with factors of
+/// residual branches that are not in the weights ([`Model::folded`]); [`ModelError::Io`] where the
+/// folder cannot be written.
 pub fn export(
     model: &Model,
     spec: &CheckedSpec,
@@ -256,7 +257,8 @@ fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
     }))
 }
 
-/// Whether the output is the token table. Classes have none, so that it is what each family takes for granted.
+/// Whether the output is the token table. Classes have none, so that it is what each family takes
+/// for granted.
 fn is_tied(spec: &CheckedSpec) -> bool {
     match spec.model.objective {
         Objective::Classes => spec.model.architecture != Architecture::Llama,

@@ -1,6 +1,7 @@
 //! Names and shapes of weights in Hugging Face's files against those of this program.
 //!
-//! Ours are theirs, but for what is packed: queries, keys and values are one matrix here, and so are gate and rise.
+//! Ours are theirs, but for what is packed: queries, keys and values are one matrix here, and so
+//! are gate and rise.
 
 use std::collections::BTreeMap;
 
@@ -143,8 +144,8 @@ pub(crate) fn all_pieces(architecture: &dyn Architecture) -> BTreeMap<String, Ve
     all
 }
 
-/// The tensors, by name, that transformers has for one parameter of a model, or for its gradient. `name` is ours with
-/// the prefix of its layer or of what is shared.
+/// The tensors, by name, that transformers has for one parameter of a model, or for its gradient.
+/// `name` is ours with the prefix of its layer or of what is shared.
 ///
 /// # Errors
 /// Fails where the device has no memory left.
@@ -163,8 +164,8 @@ pub(crate) struct Twin {
     pub(crate) used: &'static str,
     /// Name of the other.
     pub(crate) other: &'static str,
-    /// Whether transformers writes and expects both, and then reads nothing from the other; else they are equal, as the
-    /// output is tied.
+    /// Whether transformers writes and expects both, and then reads nothing from the other; else
+    /// they are equal, as the output is tied.
     pub(crate) is_written: bool,
 }
 
@@ -188,8 +189,8 @@ pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
     }
 }
 
-/// The names that a tensor has had in files, the one that transformers writes first. `prefix` is that of the model
-/// proper.
+/// The names that a tensor has had in files, the one that transformers writes first. `prefix` is
+/// that of the model proper.
 pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     let mut all = vec![name.to_owned()];
     all.extend(running_name(name));
@@ -243,7 +244,8 @@ pub(crate) enum Use {
 const BUFFERS: [&str; 4] =
     [".attn.bias", ".attn.masked_bias", "embeddings.position_ids", ".rotary_emb.inv_freq"];
 
-/// Heads of other tasks, and what reads the first position for them, without the prefix of the model proper.
+/// Heads of other tasks, and what reads the first position for them, without the prefix of the
+/// model proper.
 const OTHER_HEADS: [&str; 9] = [
     "cls.",
     "score.",
@@ -256,7 +258,8 @@ const OTHER_HEADS: [&str; 9] = [
     "v_head.",
 ];
 
-/// What a tensor is for that no weight of such a model is read from. `prefix` is that of the model proper.
+/// What a tensor is for that no weight of such a model is read from. `prefix` is that of the model
+/// proper.
 pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
     let own = name.strip_prefix(prefix).unwrap_or(name);
     // No prediction reads the pooler of a ViT.

@@ -65,7 +65,8 @@ impl<'a> Settings<'a> {
         self.values.contains_key(key)
     }
 
-    /// The keys that nobody asked for, with values that say something: neither null, false nor empty.
+    /// The keys that nobody asked for, with values that say something: neither null, false nor
+    /// empty.
     pub(crate) fn unread(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         let says_something = |value: &Value| match value {
             Value::Null | Value::Bool(false) => false,
@@ -154,8 +155,8 @@ impl<'a> Settings<'a> {
         self.given(key).map(word).transpose()
     }
 
-    /// Refuses another value of a setting than the one that this program has. Where the key is absent, transformers
-    /// takes that one.
+    /// Refuses another value of a setting than the one that this program has. Where the key is
+    /// absent, transformers takes that one.
     pub(crate) fn must_be(&self, key: &str, only: &Value) -> Result<()> {
         match self.given(key) {
             Some(value) if !is_equal(value, only) => Err(self.refuse_value(key, &only.to_string())),

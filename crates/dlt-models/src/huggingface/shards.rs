@@ -57,8 +57,8 @@ enum TensorFile {
 }
 
 impl Shards {
-    /// Opens `model.safetensors` or the files that `model.safetensors.index.json` names; where there is neither,
-    /// `pytorch_model.bin` or the files of its index.
+    /// Opens `model.safetensors` or the files that `model.safetensors.index.json` names; where
+    /// there is neither, `pytorch_model.bin` or the files of its index.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let refuse = |reason: String| ModelError::Format { path: folder.to_owned(), reason };
         if folder.join(ADAPTER).exists() {
@@ -157,7 +157,8 @@ impl Shards {
         self.places.contains_key(name)
     }
 
-    /// Where a tensor is, if there is one of this name: the same place for names of the same tensor.
+    /// Where a tensor is, if there is one of this name: the same place for names of the same
+    /// tensor.
     pub(crate) fn place(&self, name: &str) -> Option<&Place> {
         self.places.get(name)
     }
@@ -180,7 +181,8 @@ impl Shards {
         self.places.get(name).map(|Place { file, name }| self.files[*file].read(name)).transpose()
     }
 
-    /// What a person should know of the files: what was taken off the names, and which tensors have several.
+    /// What a person should know of the files: what was taken off the names, and which tensors have
+    /// several.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if !self.wrapper.is_empty() {
@@ -237,7 +239,8 @@ macro_rules! of_either {
 }
 
 impl TensorFile {
-    /// Opens a file by what its name ends with. One that cannot be read is named as what it is, where that is known.
+    /// Opens a file by what its name ends with. One that cannot be read is named as what it is,
+    /// where that is known.
     fn open(path: &Path) -> Result<Self> {
         if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
             return Ok(Self::Safe(SafeFile::open(path)?));

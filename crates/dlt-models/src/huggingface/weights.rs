@@ -12,8 +12,8 @@ use crate::architecture::Architecture;
 use crate::error::Context;
 use crate::{ModelError, Result};
 
-/// For each layer of a folder's model the lowest one whose weights are the same tensors of its files; nothing but headers
-/// and tied tables is read.
+/// For each layer of a folder's model the lowest one whose weights are the same tensors of its
+/// files; nothing but headers and tied tables is read.
 ///
 /// # Errors
 /// As [`Weights::open`].
@@ -21,8 +21,9 @@ pub fn tied_layers(folder: &Path, architecture: &dyn Architecture) -> Result<Vec
     Ok(Weights::open(folder, architecture, &Device::Cpu)?.tied_layers(architecture))
 }
 
-/// The weights of a folder: `model.safetensors` or `pytorch_model.bin`, or several such files with an index. They may be
-/// f32, f64, f16 or bf16, and have any of the names that transformers has written.
+/// The weights of a folder: `model.safetensors` or `pytorch_model.bin`, or several such files with
+/// an index. They may be f32, f64, f16 or bf16, and have any of the names that transformers has
+/// written.
 pub struct Weights {
     folder: PathBuf,
     shards: Shards,
@@ -35,12 +36,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens the weights of a folder for such a model, and reads the headers. Tensors are put on `device`.
+    /// Opens the weights of a folder for such a model, and reads the headers. Tensors are put on
+    /// `device`.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none, one is damaged or
-    /// missing, the index names a file outside of the folder, a second copy of a tied tensor differs from the first, or
-    /// a tensor is there that such a model computes nothing with.
+    /// [`ModelError::Io`] where a file cannot be read; [`ModelError::Format`] where there is none,
+    /// one is damaged or missing, the index names a file outside of the folder, a second copy of a
+    /// tied tensor differs from the first, or a tensor is there that such a model computes nothing
+    /// with.
     pub fn open(folder: &Path, architecture: &dyn Architecture, device: &Device) -> Result<Self> {
         let shards = Shards::open(folder).map_err(named)?;
         let pieces = all_pieces(architecture);
@@ -80,13 +83,14 @@ impl Weights {
         Ok(weights)
     }
 
-    /// One tensor by our name, for [`Model::from_weights`](crate::Model::from_weights); nothing for a name that such a
-    /// model does not have.
+    /// One tensor by our name, for [`Model::from_weights`](crate::Model::from_weights); nothing for
+    /// a name that such a model does not have.
     ///
     /// # Errors
-    /// [`ModelError::Weight`], with the name that transformers writes, for a tensor that is missing or has another
-    /// shape; [`ModelError::Format`] for one of another type; [`ModelError::NotFinite`] for one with NaN or infinities;
-    /// [`ModelError::Io`] where it cannot be read.
+    /// [`ModelError::Weight`], with the name that transformers writes, for a tensor that is missing
+    /// or has another shape; [`ModelError::Format`] for one of another type;
+    /// [`ModelError::NotFinite`] for one with NaN or infinities; [`ModelError::Io`] where it cannot
+    /// be read.
     pub fn lookup(&self, ours: &str) -> Result<Option<Tensor>> {
         let Some(pieces) = self.pieces.get(ours) else { return Ok(None) };
         let parts = pieces
@@ -101,14 +105,16 @@ impl Weights {
         Ok(Some(moved))
     }
 
-    /// Whether the files have all of one of our tensors: where not, a head that is new to a model can be drawn.
+    /// Whether the files have all of one of our tensors: where not, a head that is new to a model
+    /// can be drawn.
     #[must_use]
     pub fn holds(&self, ours: &str) -> bool {
         let is_found = |piece: &Piece| self.found.contains_key(&piece.name);
         self.pieces.get(ours).is_some_and(|pieces| pieces.iter().all(is_found))
     }
 
-    /// For each layer the lowest one whose weights are the same tensors of the files under other names.
+    /// For each layer the lowest one whose weights are the same tensors of the files under other
+    /// names.
     #[must_use]
     pub fn tied_layers(&self, architecture: &dyn Architecture) -> Vec<usize> {
         let layout = architecture.block_layout();
@@ -130,8 +136,8 @@ impl Weights {
         (0..architecture.n_layers()).map(owner).collect()
     }
 
-    /// Names of the tensors that such a model does not read, in order: those of heads for something else. Buffers that
-    /// hold no weights are not among them.
+    /// Names of the tensors that such a model does not read, in order: those of heads for something
+    /// else. Buffers that hold no weights are not among them.
     #[must_use]
     pub fn unused(&self) -> &[String] {
         &self.unused
@@ -203,7 +209,8 @@ impl Weights {
     }
 }
 
-/// Says what a file is that holds no weights at all: what git or a failed download left in its place.
+/// Says what a file is that holds no weights at all: what git or a failed download left in its
+/// place.
 fn named(error: ModelError) -> ModelError {
     let ModelError::Format { path, reason } = error else { return error };
     match Foreign::at(&path) {
@@ -214,7 +221,8 @@ fn named(error: ModelError) -> ModelError {
     }
 }
 
-/// Refuses NaN and infinities: nobody can compute with them, and what is made of them is no number either.
+/// Refuses NaN and infinities: nobody can compute with them, and what is made of them is no number
+/// either.
 fn refuse_not_finite(tensor: &Tensor, name: &str, path: &Path) -> Result<()> {
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
     match values.iter().filter(|value| !value.is_finite()).count() as u64 {

@@ -13,14 +13,15 @@ impl Model {
         (0..self.binding.n_layers()).any(|layer| self.architecture.residual_factor(layer) != 1.0)
     }
 
-    /// A model of the same function, up to the rounding of weights, without factors of residual branches: for readers that
-    /// know none. `plain` is this architecture with factors of 1.
+    /// A model of the same function, up to the rounding of weights, without factors of residual
+    /// branches: for readers that know none. `plain` is this architecture with factors of 1.
     ///
-    /// Layers that use one block with different factors do not share it in the result: weights and factors no longer
-    /// come apart. Frozen weights are stored in it.
+    /// Layers that use one block with different factors do not share it in the result: weights and
+    /// factors no longer come apart. Frozen weights are stored in it.
     ///
     /// # Errors
-    /// [`ModelError::Export`] where `plain` has factors itself; fails where the device has no memory left.
+    /// [`ModelError::Export`] where `plain` has factors itself; fails where the device has no
+    /// memory left.
     pub fn folded(&self, plain: Box<dyn Architecture>) -> Result<Self> {
         let layers = 0..self.binding.n_layers();
         if let Some(factor) =

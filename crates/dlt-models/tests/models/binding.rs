@@ -83,8 +83,8 @@ proptest! {
         }
     }
 
-    /// A bank of labels that follows the moves: an untied layer holds what it used before the decision, a
-    /// tied one what its owner holds after it, and only storages in use are left.
+    /// A bank of labels that follows the moves: an untied layer holds what it used before the
+    /// decision, a tied one what its owner holds after it, and only storages in use are left.
     #[test]
     fn law_moves_carry_what_each_layer_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
@@ -121,8 +121,9 @@ proptest! {
         }
     }
 
-    /// Averaging: a block becomes the mean of what its layers used before, where that block is gone; layers that came from a
-    /// block which stays count for the owner's. The moments go the same way.
+    /// Averaging: a block becomes the mean of what its layers used before, where that block is
+    /// gone; layers that came from a block which stays count for the owner's. The moments go the
+    /// same way.
     #[test]
     fn law_averaged_blocks_are_the_mean_of_what_their_layers_used(actions in actions()) {
         let n_layers = actions[0].n_layers();
@@ -170,7 +171,8 @@ proptest! {
         }
     }
 
-    /// Gradient slots: an independent position has its own; a tied one its group's (`sum`) or none (`owner`).
+    /// Gradient slots: an independent position has its own; a tied one its group's (`sum`) or none
+    /// (`owner`).
     #[test]
     fn law_slots_follow_the_groups(actions in actions()) {
         let n_layers = actions[0].n_layers();
@@ -187,8 +189,8 @@ proptest! {
         }
     }
 
-    /// No reading of the method leaves an independent layer without a block of its own to train, or a
-    /// storage that nothing made: every storage in use exists after the moves.
+    /// No reading of the method leaves an independent layer without a block of its own to train, or
+    /// a storage that nothing made: every storage in use exists after the moves.
     #[test]
     fn law_every_reading_keeps_its_blocks(
         actions in actions(),

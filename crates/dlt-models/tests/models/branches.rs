@@ -1,4 +1,5 @@
-//! Factors of residual branches: what they change, what they leave, and the same function without them.
+//! Factors of residual branches: what they change, what they leave, and the same function without
+//! them.
 
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
@@ -175,7 +176,8 @@ fn law_factors_in_the_weights_compute_the_same() {
     }
 }
 
-/// One block with two factors is two blocks once the factors are in the weights; frozen weights are stored with theirs.
+/// One block with two factors is two blocks once the factors are in the weights; frozen weights are
+/// stored with theirs.
 #[test]
 fn blocks_with_different_factors_are_parted() {
     for family in Family::ALL {

@@ -162,8 +162,8 @@ impl Family {
             .expect("a small model fits")
     }
 
-    /// Windows by a formula. Where there are several, the first one is full and the others are padded, for the
-    /// families that know padding.
+    /// Windows by a formula. Where there are several, the first one is full and the others are
+    /// padded, for the families that know padding.
     pub(crate) fn examples(self, windows: usize) -> Examples {
         let n = windows * TOKENS;
         let all = tokens(n + 1);

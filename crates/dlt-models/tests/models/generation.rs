@@ -29,8 +29,8 @@ fn form() -> Form {
     Form { initial_std: 0.3, ..small().form }
 }
 
-/// One of each family, with all that generation has to get right: learned and rotary positions, types of tokens, norms
-/// behind the blocks, fewer heads of keys than of queries.
+/// One of each family, with all that generation has to get right: learned and rotary positions,
+/// types of tokens, norms behind the blocks, fewer heads of keys than of queries.
 fn families() -> [(&'static str, Box<dyn Architecture>); 4] {
     let vocabulary = VOCABULARY;
     let positions = POSITIONS;
@@ -163,7 +163,8 @@ fn assert_near(a: &[f32], b: &[f32], what: &str) {
     );
 }
 
-/// One at a time, several at a time, and in pieces of several tokens: the logits are those of a pass over everything.
+/// One at a time, several at a time, and in pieces of several tokens: the logits are those of a
+/// pass over everything.
 #[test]
 fn matches_reference_logits_without_a_cache() {
     for (what, model) in models() {
@@ -259,7 +260,8 @@ fn matches_reference_continuations() {
     }
 }
 
-/// Beyond the context, the model sees from half to all of it: the windows are those that the documentation promises.
+/// Beyond the context, the model sees from half to all of it: the windows are those that the
+/// documentation promises.
 #[test]
 fn law_a_text_outgrows_the_context_by_halves() {
     let prompts = [prompts(), vec![(0..20).collect()]].concat();

@@ -1,4 +1,5 @@
-//! Losses, logits and every gradient of GPT-2 against PyTorch, for both implementations of the kernels.
+//! Losses, logits and every gradient of GPT-2 against PyTorch, for both implementations of the
+//! kernels.
 
 use candle_core::Device;
 use dlt_kernels::Gelu;
@@ -95,7 +96,8 @@ fn matches_reference_every_gradient() {
     }
 }
 
-/// Layers that share a block at the start multiply their branches by 1 / 3, also once one of them has its own.
+/// Layers that share a block at the start multiply their branches by 1 / 3, also once one of them
+/// has its own.
 #[test]
 fn matches_reference_every_gradient_of_scaled_branches() {
     let gpt2 = json("gpt2/gradients.json");

@@ -1,5 +1,5 @@
-//! What must hold of the backward pass of every family: nothing that should train is left without a gradient,
-//! gradients are slopes of the loss, and neither memory nor pieces change them.
+//! What must hold of the backward pass of every family: nothing that should train is left without a
+//! gradient, gradients are slopes of the loss, and neither memory nor pieces change them.
 
 use std::sync::Arc;
 
@@ -43,11 +43,11 @@ fn layouts(model: &Model, gradients: &Gradients) -> Vec<Arc<Layout>> {
     std::iter::once(Arc::clone(model.trained_shared().layout())).chain(blocks).collect()
 }
 
-/// Everything that trains has a gradient, shared parameters and every slot's block alike, and each of these
-/// is finite and not zero.
+/// Everything that trains has a gradient, shared parameters and every slot's block alike, and each
+/// of these is finite and not zero.
 ///
-/// Queries, keys and values have one bias, which is looked at as a whole: that of the keys alone has no gradient, see
-/// [`law_keys_have_a_bias_that_changes_nothing`].
+/// Queries, keys and values have one bias, which is looked at as a whole: that of the keys alone
+/// has no gradient, see [`law_keys_have_a_bias_that_changes_nothing`].
 fn assert_nothing_is_left_out(model: &Model, gradients: &Gradients, what: &str) {
     let independent: Vec<_> =
         (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
@@ -75,7 +75,8 @@ fn descend(model: &Model, gradients: &Gradients) {
     }
 }
 
-/// Gradients of a fresh model, and once more after a step: a parameter that is set must stay in the graph.
+/// Gradients of a fresh model, and once more after a step: a parameter that is set must stay in the
+/// graph.
 fn check_before_and_after_a_step(family: Family, model: &Model, what: &str) {
     let examples = family.examples(WINDOWS);
     let batch = examples.batch();
@@ -123,8 +124,9 @@ fn readings() -> Vec<Rules> {
     pairs.into_iter().flatten().flat_map(rules).collect()
 }
 
-/// The same for what decisions lead to: from frozen to every state and from there to every other kind of sharing,
-/// also where independent layers share storage. GPT-2 goes there under each reading, the others under one a state.
+/// The same for what decisions lead to: from frozen to every state and from there to every other
+/// kind of sharing, also where independent layers share storage. GPT-2 goes there under each
+/// reading, the others under one a state.
 #[test]
 fn every_trainable_parameter_has_a_gradient_after_decisions() {
     let readings = readings();
@@ -160,8 +162,8 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
     }
 }
 
-/// Adding one number to all keys of a head changes no attention weight: a softmax does not see it. So the middle third
-/// of that bias has no gradient but rounding, and the other two have one.
+/// Adding one number to all keys of a head changes no attention weight: a softmax does not see it.
+/// So the middle third of that bias has no gradient but rounding, and the other two have one.
 #[test]
 fn law_keys_have_a_bias_that_changes_nothing() {
     /// Of the norm of the whole: sums of a few hundred products in f32 that cancel.
@@ -195,8 +197,8 @@ fn law_keys_have_a_bias_that_changes_nothing() {
     assert_eq!(biases, 11 * 2 * 4, "all but Llama's two have one in each layer");
 }
 
-/// Each parameter moved along its gradient by a small step, either way, changes the loss by the gradient's norm times
-/// the step, dropout included.
+/// Each parameter moved along its gradient by a small step, either way, changes the loss by the
+/// gradient's norm times the step, dropout included.
 #[test]
 fn law_gradients_are_slopes_of_the_loss() {
     gradients_are_slopes(&[]);
@@ -209,7 +211,8 @@ fn law_gradients_of_scaled_branches_are_slopes_of_the_loss() {
 }
 
 fn gradients_are_slopes(factors: &[f64]) {
-    /// Length of the step: the loss of a batch is known to about 1e-6, and its slope changes along the way.
+    /// Length of the step: the loss of a batch is known to about 1e-6, and its slope changes along
+    /// the way.
     const STEP: f64 = 2e-2;
     /// Relative, and as a part of the norm of all gradients: rounding is that of the whole loss.
     const TOLERANCE: [f64; 2] = [2e-2, 1e-3];
@@ -331,7 +334,8 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
     }
 }
 
-/// Else a run of these tests with that feature would prove nothing about devices without kernels of ours.
+/// Else a run of these tests with that feature would prove nothing about devices without kernels of
+/// ours.
 #[cfg(feature = "composed")]
 #[test]
 fn the_feature_composed_leaves_no_loop_of_ours() {

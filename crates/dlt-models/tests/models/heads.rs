@@ -43,8 +43,8 @@ fn single_scores(model: &Model, batch: &Batch<'_>) -> Vec<f64> {
         .collect()
 }
 
-/// PyTorch's `binary_cross_entropy_with_logits`, summed: `max(z, 0) - z y + ln(1 + exp(-|z|))`, whose slope by z is
-/// `sigmoid(z) - y`; that of the bias is their sum.
+/// PyTorch's `binary_cross_entropy_with_logits`, summed: `max(z, 0) - z y + ln(1 + exp(-|z|))`,
+/// whose slope by z is `sigmoid(z) - y`; that of the bias is their sum.
 #[test]
 fn matches_reference_binary_cross_entropy_of_a_single_score() {
     /// Scores are f32 of a few tenths.
@@ -85,8 +85,8 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
     }
 }
 
-/// A head of two classes whose first scores 0 has, to the bit, the loss of a single score, its gradients below the
-/// head, and in its second row that of the head.
+/// A head of two classes whose first scores 0 has, to the bit, the loss of a single score, its
+/// gradients below the head, and in its second row that of the head.
 #[test]
 fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
     for family in SINGLE {

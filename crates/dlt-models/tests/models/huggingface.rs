@@ -22,15 +22,15 @@ use cases::{CASES, Case};
 
 const KERNELS: [Kernels; 2] = [Kernels::Fused, Kernels::Composed];
 
-/// Largest difference of a logit, as a share of the largest logit: sums of at most some hundred products in f32, in
-/// another order, through at most three blocks.
+/// Largest difference of a logit, as a share of the largest logit: sums of at most some hundred
+/// products in f32, in another order, through at most three blocks.
 const LOGITS: f64 = 1e-5;
 
 /// The same for the loss, as a share of it.
 const LOSS: f64 = 1e-6;
 
-/// The same for the entries of a gradient, as a share of its largest entry, or of a tenth of the largest of all: some
-/// are zero but for rounding, and that rounding is of what cancels in them.
+/// The same for the entries of a gradient, as a share of its largest entry, or of a tenth of the
+/// largest of all: some are zero but for rounding, and that rounding is of what cancels in them.
 const GRADIENT: f64 = 1e-5;
 
 fn largest(tensor: &Tensor) -> f64 {

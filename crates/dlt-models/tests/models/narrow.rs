@@ -13,8 +13,9 @@ use dlt_state::State;
 use crate::families::{Examples, Family, KERNELS, all, bits};
 use crate::fixtures::PAPER;
 
-/// bf16 rounds to 8 bits, by up to 4e-3 of a number; through four layers and back about two of them are lost. The least
-/// gradients are what is left of larger ones: of a classifier's bias 5e-2 is lost, of nearly all others below 1e-2.
+/// bf16 rounds to 8 bits, by up to 4e-3 of a number; through four layers and back about two of them
+/// are lost. The least gradients are what is left of larger ones: of a classifier's bias 5e-2 is
+/// lost, of nearly all others below 1e-2.
 const LOSS_TOLERANCE: f64 = 5e-3;
 const NORM_TOLERANCE: f64 = 6e-2;
 const COSINE: f64 = 0.999;
@@ -112,7 +113,8 @@ fn law_narrow_activations_that_are_computed_again_are_the_same() {
     }
 }
 
-/// Scores are f32, made of hidden states of bf16; a cache changes them by what another order of sums rounds otherwise.
+/// Scores are f32, made of hidden states of bf16; a cache changes them by what another order of
+/// sums rounds otherwise.
 #[test]
 fn law_narrow_models_generate_from_what_they_compute() {
     const TOLERANCE: f32 = 1e-2;

@@ -1,4 +1,5 @@
-//! Replication without tying (DEVIATIONS row 32): every layer that is not frozen has weights of its own.
+//! Replication without tying (DEVIATIONS row 32): every layer that is not frozen has weights of its
+//! own.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ use crate::fixtures::{PAPER, distance, drawn, small, states};
 
 const REPLICATE: Rules = Rules { tie: Tie::Replicate, ..PAPER };
 
-/// What each layer holds, written down by hand beside the binding: a text that grows with each decision that is trained.
+/// What each layer holds, written down by hand beside the binding: a text that grows with each
+/// decision that is trained.
 struct Ledger {
     holds: Vec<String>,
     frozen: Vec<bool>,
@@ -172,7 +174,8 @@ fn conventional(model: &Model) -> Model {
     .expect("every layer has weights of its own")
 }
 
-/// Through all 15 states and back, from either start: real weights, and the gradients that they get.
+/// Through all 15 states and back, from either start: real weights, and the gradients that they
+/// get.
 #[test]
 fn law_replicated_layers_train_as_a_conventional_model_does() {
     let ids: Vec<u32> = (0..19).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();

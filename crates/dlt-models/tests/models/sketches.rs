@@ -1,4 +1,5 @@
-//! What is told of gradients and weights by position: sketches, their products, and distances of weights.
+//! What is told of gradients and weights by position: sketches, their products, and distances of
+//! weights.
 
 use candle_core::{Device, Tensor};
 use dlt_kernels::{Kernels, SKETCH_WIDTH};
@@ -12,8 +13,8 @@ use dlt_state::{Action, State};
 use crate::families::{Family, KERNELS, all, bits};
 use crate::fixtures::{PAPER, REFERENCE, drawn, json, numbers, states, stored, tensors};
 
-/// A sketch of sums that were made in another order differs by the roundings of f32, and in bf16 by no others: relative
-/// to the largest number of a position's sketch.
+/// A sketch of sums that were made in another order differs by the roundings of f32, and in bf16 by
+/// no others: relative to the largest number of a position's sketch.
 const SKETCH_TOLERANCE: f64 = 2e-5;
 
 /// Products and distances of the oracle are f64, ours are sums of products of f32 gradients.
@@ -133,8 +134,8 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
     }
 }
 
-/// However layers are tied, frozen, computed again or rounded: the sketch at a position is that of the gradient that
-/// the position has by itself, and of zeros where nobody takes it.
+/// However layers are tied, frozen, computed again or rounded: the sketch at a position is that of
+/// the gradient that the position has by itself, and of zeros where nobody takes it.
 #[test]
 fn law_each_position_has_the_sketch_of_its_own_gradient() {
     let bindings =
@@ -253,7 +254,8 @@ fn table(value: &serde_json::Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
-/// PyTorch's gradients of each position, with a copy of its weights of its own, and the weights' distances.
+/// PyTorch's gradients of each position, with a copy of its weights of its own, and the weights'
+/// distances.
 #[test]
 fn matches_reference_statistics() {
     /// Projections of a mean.
@@ -305,7 +307,8 @@ fn matches_reference_statistics() {
                     .for_each(|(mean, x)| *mean += x / SEEDS as f64);
             }
             for (i, j) in (0..16).map(|at| (at / 4, at % 4)) {
-                // The standard error of one sketch is at most √(2 / 256) of the product of both norms.
+                // The standard error of one sketch is at most √(2 / 256) of the product of both
+                // norms.
                 let norms = (products[i * 5] * products[j * 5]).sqrt();
                 let error = (2.0 / SKETCH_WIDTH as f64 / SEEDS as f64).sqrt() * norms;
                 let off = (mean[i * 4 + j] - products[i * 4 + j]).abs();

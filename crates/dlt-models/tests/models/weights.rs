@@ -77,8 +77,8 @@ fn decide(model: &mut dlt_models::Model, from: &State, action: &[usize]) -> Stat
     to
 }
 
-/// A still frozen layer that unties keeps exactly the weights it has been computing with, and the function
-/// of the model does not change.
+/// A still frozen layer that unties keeps exactly the weights it has been computing with, and the
+/// function of the model does not change.
 #[test]
 fn untying_changes_no_output() {
     let ids: Vec<u32> = (0..9).collect();

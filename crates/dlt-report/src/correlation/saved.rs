@@ -45,8 +45,8 @@ impl Correlations {
     /// Those of a run folder; `None` where it has none.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is damaged or of another
-    /// version.
+    /// [`ReportError::Io`] where the file cannot be read, [`ReportError::Format`] where it is
+    /// damaged or of another version.
     pub fn saved(run: &Path) -> Result<Option<Self>> {
         let path = run.join(CORRELATIONS_FILE);
         let text = match dlt_spec::file::read_text(&path, dlt_spec::file::CONFIGURATION_BYTES) {

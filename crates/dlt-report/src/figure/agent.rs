@@ -1,5 +1,5 @@
-//! What the agent did and learned: how often it explored, what it predicted, what it was told, what it was rewarded
-//! with.
+//! What the agent did and learned: how often it explored, what it predicted, what it was told, what
+//! it was rewarded with.
 
 use dlt_spec::record::DecisionRow;
 use dlt_spec::spec::Reward;
@@ -18,8 +18,8 @@ const REWARD: &str = "reward";
 const PANEL: f64 = 190.0;
 /// Most decisions that are drawn as points each.
 const POINTS: usize = 300;
-/// How many times the largest value has to be the middle one for an axis of orders of magnitude: negative
-/// perplexities begin at minus ten thousands and end at minus tens.
+/// How many times the largest value has to be the middle one for an axis of orders of magnitude:
+/// negative perplexities begin at minus ten thousands and end at minus tens.
 const ORDERS: f64 = 20.0;
 
 /// What is drawn one above the other.
@@ -85,12 +85,12 @@ impl Scale {
     }
 }
 
-/// Over the decisions: the share of random actions (epsilon), the value that Q predicted and its target, the
-/// reward. What the policy does not have is left out.
+/// Over the decisions: the share of random actions (epsilon), the value that Q predicted and its
+/// target, the reward. What the policy does not have is left out.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where the policy has none of these, [`ReportError::Picture`] where it cannot be
-/// drawn.
+/// [`ReportError::NothingToShow`] where the policy has none of these, [`ReportError::Picture`]
+/// where it cannot be drawn.
 pub fn agent(run: &Run) -> Result<Figure> {
     let decisions = &run.metrics.decisions;
     let panels = panels(decisions);

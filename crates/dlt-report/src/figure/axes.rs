@@ -41,7 +41,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis for values between two, ends widened a little to where ticks would stand; `count` is the most ticks.
+    /// An axis for values between two, ends widened a little to where ticks would stand; `count` is
+    /// the most ticks.
     pub(super) fn values(name: &str, values: Range<f64>, count: usize) -> Self {
         let Range { start, end } = values;
         let pad = if end > start { 0.04 * (end - start) } else { end.abs().max(1.0) * 0.5 };
@@ -130,7 +131,8 @@ impl Ranged for Axis {
     }
 }
 
-/// Round numbers in a range, 1, 2 or 5 times a power of ten apart, `count` at most, and at least `least` apart.
+/// Round numbers in a range, 1, 2 or 5 times a power of ten apart, `count` at most, and at least
+/// `least` apart.
 pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, String)> {
     let span = range.end - range.start;
     if !(span > 0.0 && span.is_finite()) {
@@ -162,7 +164,8 @@ pub(super) struct Chart<'a, 'b> {
 }
 
 impl<'a, 'b> Chart<'a, 'b> {
-    /// Axes and grid in an area; `left` is what is kept for labels at the left, in pixels, see [`left_of`].
+    /// Axes and grid in an area; `left` is what is kept for labels at the left, in pixels, see
+    /// [`left_of`].
     pub(super) fn new(area: &'b Area<'a>, x: &Axis, y: &Axis, left: f64) -> Drawn<Self> {
         Self::within(area, x, y, [left, RIGHT])
     }
@@ -298,7 +301,8 @@ pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<Range<f64>> {
     })
 }
 
-/// Points of a line, so few that no two pairs of them share a pixel: of each stretch the lowest and the highest.
+/// Points of a line, so few that no two pairs of them share a pixel: of each stretch the lowest and
+/// the highest.
 pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS {
         return points.to_vec();

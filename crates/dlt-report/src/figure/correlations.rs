@@ -36,8 +36,8 @@ pub struct CorrelationPanel<'a> {
 }
 
 impl CorrelationPanel<'_> {
-    /// What the shades span: what is given, or from a round number below the least correlation to 1. Where nothing
-    /// is clearly below 0, at least 0.
+    /// What the shades span: what is given, or from a round number below the least correlation to
+    /// 1. Where nothing is clearly below 0, at least 0.
     fn span(&self) -> Range<f64> {
         if let Some(range) = self.range.clone().filter(|range| range.end > range.start) {
             return range;
@@ -53,7 +53,8 @@ impl CorrelationPanel<'_> {
     }
 }
 
-/// Heat maps of the correlations between layers, one model beside another. Each states the range of its shades.
+/// Heat maps of the correlations between layers, one model beside another. Each states the range of
+/// its shades.
 ///
 /// # Errors
 /// [`ReportError::NothingToShow`] where there is no panel, or one with fewer than two layers;

@@ -22,8 +22,8 @@ struct Bins {
 }
 
 impl Bins {
-    /// Every bin spans the same number of decisions where these come at equal distances, so that heights can be
-    /// compared.
+    /// Every bin spans the same number of decisions where these come at equal distances, so that
+    /// heights can be compared.
     fn of(run: &Run) -> Self {
         let steps: Vec<_> = run.recording.rows().iter().map(|row| row.step()).collect();
         let first = steps.first().copied().unwrap_or(0);
@@ -48,8 +48,8 @@ impl Bins {
 /// How many layers changed their owner over training, in bins: tied to another one, or untied.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision changed anything, [`ReportError::Picture`] where it cannot be
-/// drawn.
+/// [`ReportError::NothingToShow`] where no decision changed anything, [`ReportError::Picture`]
+/// where it cannot be drawn.
 pub fn events(run: &Run) -> Result<Figure> {
     let counts = run.recording.event_counts();
     if counts.total() == 0 {

@@ -9,15 +9,16 @@ use crate::error::{ReportError, Result};
 use crate::numbers::whole;
 use crate::run::Run;
 
-/// Most bars: more of them would be thinner than a pixel. Of more layers every second, third... is drawn.
+/// Most bars: more of them would be thinner than a pixel. Of more layers every second, third... is
+/// drawn.
 const BARS: usize = 1024;
 
-/// For how many training steps each layer was independent, beside what a uniformly random action would give: layer
-/// `i` copies one of `i + 1` layers then, of which it is one itself.
+/// For how many training steps each layer was independent, beside what a uniformly random action
+/// would give: layer `i` copies one of `i + 1` layers then, of which it is one itself.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be
-/// drawn.
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it
+/// cannot be drawn.
 pub fn steps_independent(run: &Run) -> Result<Figure> {
     let until = run.steps_done();
     if until == 0 {

@@ -13,7 +13,8 @@ use crate::run::Run;
 
 /// Parts of the longest run that a mean is taken over.
 const PARTS: usize = 50;
-/// Share of raw losses that the axis has to hold: single ones far off would press the rest together.
+/// Share of raw losses that the axis has to hold: single ones far off would press the rest
+/// together.
 const SHOWN: f64 = 0.995;
 
 /// Height of the chart with its axes, in pixels.
@@ -57,12 +58,12 @@ impl Course {
     }
 }
 
-/// Training loss (each step faint, means over a window strong), validation loss as points, and a tick at each
-/// decision; of one run or several.
+/// Training loss (each step faint, means over a window strong), validation loss as points, and a
+/// tick at each decision; of one run or several.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no run has a finite loss yet, [`ReportError::Picture`] where it cannot be
-/// drawn.
+/// [`ReportError::NothingToShow`] where no run has a finite loss yet, [`ReportError::Picture`]
+/// where it cannot be drawn.
 pub fn loss(runs: &[&Run]) -> Result<Figure> {
     let longest = runs.iter().map(|run| run.metrics.steps.len()).max().unwrap_or(0);
     let window = (longest / PARTS).max(1) | 1;
@@ -134,7 +135,8 @@ fn radius(chart: &Chart, points: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// A tick for each decision upon the axis, runs above each other; those that would share a pixel once.
+/// A tick for each decision upon the axis, runs above each other; those that would share a pixel
+/// once.
 fn decisions(chart: &mut Chart, steps: &[usize], [row, index]: [usize; 2], floor: f64) -> Drawn {
     let top = -px(TICK * (row + 1) as f64);
     let bottom = -px(TICK * row as f64 + 2.0);

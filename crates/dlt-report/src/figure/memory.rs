@@ -17,12 +17,12 @@ struct Panel {
     lines: Vec<Vec<(f64, f64)>>,
 }
 
-/// Resident memory after each training step, and the parameters in blocks that the step could change; of one run or
-/// several. Both begin at 0, so that heights can be compared.
+/// Resident memory after each training step, and the parameters in blocks that the step could
+/// change; of one run or several. Both begin at 0, so that heights can be compared.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it cannot be
-/// drawn.
+/// [`ReportError::NothingToShow`] before the first training step, [`ReportError::Picture`] where it
+/// cannot be drawn.
 pub fn memory(runs: &[&Run]) -> Result<Figure> {
     let resident = |run: &&Run| {
         let rows = run.metrics.steps.iter();

@@ -12,11 +12,13 @@ pub const GRID: &str = "#DCE1E6";
 /// What everything is drawn on.
 pub const GROUND: &str = "#FFFFFF";
 
-/// Okabe and Ito's colours, but for black, which is [`INK`], and yellow, which nobody sees on white.
+/// Okabe and Ito's colours, but for black, which is [`INK`], and yellow, which nobody sees on
+/// white.
 pub const SERIES: [&str; 6] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 
-/// The colours that a page may replace, each with the name of the CSS variable that [`Figure::for_page`] writes for
-/// it. Shades of heat maps and the text on them are not among them: they mean the same on any ground.
+/// The colours that a page may replace, each with the name of the CSS variable that
+/// [`Figure::for_page`] writes for it. Shades of heat maps and the text on them are not among them:
+/// they mean the same on any ground.
 ///
 /// [`Figure::for_page`]: crate::figure::Figure::for_page
 pub const PAGE_COLOURS: &[(&str, &str)] = &[
@@ -37,7 +39,8 @@ pub(super) const ON_LIGHT: &str = "#101010";
 /// What stands on a dark shade of a heat map; not replaced on a page.
 pub(super) const ON_DARK: &str = "#FAFAFA";
 
-/// The colour of a series, from 0. After the last colour they begin anew: their marks tell such series apart.
+/// The colour of a series, from 0. After the last colour they begin anew: their marks tell such
+/// series apart.
 #[must_use]
 pub fn series(index: usize) -> &'static str {
     SERIES[index % SERIES.len()]

@@ -27,8 +27,8 @@ const DASHES: [&str; 3] = ["", "9 4", "2 4"];
 struct Layout<'a> {
     state: &'a State,
     width: f64,
-    /// How much larger than elsewhere text is, so that it is as large where the map is shrunk to the width of
-    /// others.
+    /// How much larger than elsewhere text is, so that it is as large where the map is shrunk to
+    /// the width of others.
     scale: f64,
     /// Between two layers.
     step: f64,
@@ -140,8 +140,8 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Inside the marks where these are large enough; else below, of independent layers and of the last one, in two
-    /// rows where they would touch.
+    /// Inside the marks where these are large enough; else below, of independent layers and of the
+    /// last one, in two rows where they would touch.
     fn numbers(&self, svg: &mut String) {
         if self.is_roomy() {
             for layer in 0..self.state.n_layers() {
@@ -180,8 +180,8 @@ fn words(svg: &mut String, [x, y]: [f64; 2], size: f64, colour: &str, anchor: &s
     );
 }
 
-/// An arc from each layer to the owner of its weights; independent layers are filled and connected to themselves.
-/// Layers that share with nobody have no colour.
+/// An arc from each layer to the owner of its weights; independent layers are filled and connected
+/// to themselves. Layers that share with nobody have no colour.
 ///
 /// # Errors
 /// [`ReportError::Picture`] for more layers than can be told apart.

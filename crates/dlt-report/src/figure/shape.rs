@@ -1,4 +1,5 @@
-//! Shapes of a size in pixels that stand at a place of a chart: points of series, ticks, outlines, words.
+//! Shapes of a size in pixels that stand at a place of a chart: points of series, ticks, outlines,
+//! words.
 
 use std::iter::{Once, once};
 

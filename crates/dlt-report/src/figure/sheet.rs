@@ -1,4 +1,5 @@
-//! The sheet that a figure is drawn on: its heading, its legend, and the document around what plotters writes.
+//! The sheet that a figure is drawn on: its heading, its legend, and the document around what
+//! plotters writes.
 
 use std::fmt::Write;
 
@@ -178,7 +179,8 @@ impl Sheet {
         Ok(document(self.title, self.alt, [WIDTH, head + self.height], FINE, body))
     }
 
-    /// The place of each word of the legend, in pixels from the left and in rows; and the number of rows.
+    /// The place of each word of the legend, in pixels from the left and in rows; and the number of
+    /// rows.
     fn places(&self) -> (Vec<(f64, usize)>, usize) {
         let mut x = MARGIN;
         let mut row = 0;
@@ -217,7 +219,8 @@ pub(super) fn put(area: &Area, [x, y]: [f64; 2], shape: Shape) -> Drawn {
     area.draw(&Placed { at: (px(x), px(y)), shape })
 }
 
-/// A whole document around its elements. `size` is in pixels, of which each is `units` of the elements.
+/// A whole document around its elements. `size` is in pixels, of which each is `units` of the
+/// elements.
 pub(super) fn document(
     title: String,
     alt: String,

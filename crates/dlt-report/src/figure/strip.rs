@@ -14,9 +14,11 @@ use crate::run::Run;
 
 /// Most columns: more of them would be narrower than a pixel.
 const COLUMNS: usize = 600;
-/// Most strips: more of them would be thinner than two pixels. Of more layers every second, third... is drawn.
+/// Most strips: more of them would be thinner than two pixels. Of more layers every second,
+/// third... is drawn.
 const STRIPS: usize = 256;
-/// Most fields that are drawn, a strip's owner in a column each. A field takes six kilobytes while it is made a picture.
+/// Most fields that are drawn, a strip's owner in a column each. A field takes six kilobytes while
+/// it is made a picture.
 const FIELDS: usize = 40_000;
 /// Height from which on strips are parted by a line, in pixels.
 const THIN: f64 = 14.0;
@@ -88,10 +90,12 @@ pub(super) fn independent() -> (Key, String) {
     (Key::Struck { share: 0.2 }, "independent: uses weights of its own".to_owned())
 }
 
-/// Layers over time: the shade says who owns a layer's weights, a line through the middle that it is independent.
+/// Layers over time: the shade says who owns a layer's weights, a line through the middle that it
+/// is independent.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] where no decision is made yet, [`ReportError::Picture`] where it
+/// cannot be drawn.
 pub fn state_strip(run: &Run) -> Result<Figure> {
     let strips = Strips::of(run)?;
     let n_layers = strips.n_layers;
@@ -155,8 +159,8 @@ fn colour(owner: usize, n_layers: usize) -> RGBColor {
     shade((owner as f64 / (n_layers.max(2) - 1) as f64).sqrt())
 }
 
-/// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that no seam is
-/// left.
+/// A stretch; without a gap it reaches a pixel below its neighbours, which are drawn later, so that
+/// no seam is left.
 fn draw(
     chart: &mut Chart,
     stretch: &Stretch,

@@ -68,8 +68,8 @@ impl Tradeoff {
     /// Reads a file of points.
     ///
     /// # Errors
-    /// [`ReportError::Io`] where it cannot be read, [`ReportError::Format`] where it is no such file, of another version, or
-    /// has a number that cannot be drawn.
+    /// [`ReportError::Io`] where it cannot be read, [`ReportError::Format`] where it is no such
+    /// file, of another version, or has a number that cannot be drawn.
     pub fn read(path: &Path) -> Result<Self> {
         let read: Self = read_json(path)?;
         if read.schema != SCHEMA {
@@ -97,7 +97,8 @@ impl Tradeoff {
     }
 }
 
-/// Points with their spread over seeds, each with its name where there is room; lines join those of a series of sizes.
+/// Points with their spread over seeds, each with its name where there is room; lines join those of
+/// a series of sizes.
 ///
 /// # Errors
 /// [`ReportError::Picture`] where it cannot be drawn.

@@ -1,4 +1,5 @@
-//! The walk of groups over training: which was split or merged when, and the disagreement that decided it.
+//! The walk of groups over training: which was split or merged when, and the disagreement that
+//! decided it.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ const WORDS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     Split,
-    /// Layers joined another group, all of their group or some of it, whether a group was divided or not.
+    /// Layers joined another group, all of their group or some of it, whether a group was divided
+    /// or not.
     Merged,
     /// The gate undid it.
     Refused,
@@ -36,11 +38,14 @@ struct Turn {
     step: usize,
     deed: Deed,
     conflict: Option<f64>,
-    /// Layers that have weights of their own from here on, each with the layer whose weights it used.
+    /// Layers that have weights of their own from here on, each with the layer whose weights it
+    /// used.
     parted: Vec<(usize, usize)>,
-    /// Layers that had weights of their own until here, each with the layer whose weights it uses now.
+    /// Layers that had weights of their own until here, each with the layer whose weights it uses
+    /// now.
     joined: Vec<(usize, usize)>,
-    /// Layers that use the weights of another group now, where both groups are there before and after.
+    /// Layers that use the weights of another group now, where both groups are there before and
+    /// after.
     moved: Vec<(usize, usize)>,
 }
 
@@ -82,11 +87,13 @@ impl Turn {
     }
 }
 
-/// The owners of layers over time; below, at each decision that changed the groups, how much the gradients of the group
-/// that was split disagreed. Where nobody measured that, the strips are all there is.
+/// The owners of layers over time; below, at each decision that changed the groups, how much the
+/// gradients of the group that was split disagreed. Where nobody measured that, the strips are all
+/// there is.
 ///
 /// # Errors
-/// [`ReportError::NothingToShow`] where no decision changed the groups, [`ReportError::Picture`] where it cannot be drawn.
+/// [`ReportError::NothingToShow`] where no decision changed the groups, [`ReportError::Picture`]
+/// where it cannot be drawn.
 pub fn walk(run: &Run) -> Result<Figure> {
     let strips = Strips::of(run)?;
     let turns = turns(run);
@@ -191,8 +198,8 @@ fn parted(before: &State, after: &State) -> Vec<(usize, usize)> {
     (0..after.n_layers()).filter(is_new).map(|layer| (layer, before.owner(layer))).collect()
 }
 
-/// Layers that are independent in neither state and went from one group to another that both have, with the owner that they
-/// have in `after`.
+/// Layers that are independent in neither state and went from one group to another that both have,
+/// with the owner that they have in `after`.
 fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
     let has = |owner: usize| before.owner(owner) == owner && after.owner(owner) == owner;
     let went = |&layer: &usize| {

@@ -9,10 +9,12 @@ use crate::digest::Digest;
 use crate::numbers::{decimal, or_dash, perplexity, signed, whole};
 use crate::run::Run;
 
-/// Settings of data that only training sees, or that name a place: what is evaluated does not depend on them.
+/// Settings of data that only training sees, or that name a place: what is evaluated does not
+/// depend on them.
 const OF_TRAINING: [&str; 4] = ["data.source", "data.tokenizer", "data.order", "data.augment"];
 
-/// The table of runs, each with the difference to the first conventional one that it can be compared with.
+/// The table of runs, each with the difference to the first conventional one that it can be
+/// compared with.
 pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let has_classes = digests.iter().any(|digest| digest.validation_accuracy.is_some());
     let bases: Vec<Option<usize>> = runs.iter().map(|run| base(runs, run)).collect();

@@ -57,7 +57,8 @@ pub(super) fn of_all(runs: &[Run]) -> Html {
     html
 }
 
-/// The last state, for who reads the page without its script; the script draws any state in its place.
+/// The last state, for who reads the page without its script; the script draws any state in its
+/// place.
 pub(super) fn map(run: &Run) -> Html {
     let mut html = Html::new();
     html.markup("<noscript>");
@@ -74,7 +75,8 @@ fn map_of_now(run: &Run) -> Result<Figure> {
     figure::replication_map(run.state(), &title)
 }
 
-/// Bytes of a drawing from which on a picture in its place is smaller: strips of many layers over many decisions.
+/// Bytes of a drawing from which on a picture in its place is smaller: strips of many layers over
+/// many decisions.
 const MOST_BYTES: usize = 250_000;
 
 fn framed(figure: &Figure) -> Html {

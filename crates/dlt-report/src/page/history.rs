@@ -1,4 +1,5 @@
-//! The states of a run over time: what the map on the page draws, and the tables of decisions and layers.
+//! The states of a run over time: what the map on the page draws, and the tables of decisions and
+//! layers.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,8 @@ struct Moment {
     q: Option<f64>,
 }
 
-/// What the map of a run needs: layers, decisions in all, and the moments, evenly chosen where there are too many.
+/// What the map of a run needs: layers, decisions in all, and the moments, evenly chosen where
+/// there are too many.
 pub(super) fn moments(run: &Run) -> Value {
     let recording = &run.recording;
     let decisions = recording.rows().len();
@@ -108,8 +110,8 @@ pub(super) fn moments(run: &Run) -> Value {
     })
 }
 
-/// The rows of the metrics by the number of their decision. They are written once the reward is known: the last decision
-/// of a run under way may have none yet.
+/// The rows of the metrics by the number of their decision. They are written once the reward is
+/// known: the last decision of a run under way may have none yet.
 fn rows_by_decision(run: &Run) -> BTreeMap<usize, &DecisionRow> {
     run.metrics.decisions.iter().map(|row| (row.visit, row)).collect()
 }
@@ -127,7 +129,8 @@ fn starting_frozen(run: &Run) -> Vec<bool> {
     (0..run.recording.n_layers()).map(|layer| layer > 0 && run.spec.starts_frozen()).collect()
 }
 
-/// Which layers are still frozen after a decision: the reading of DEVIATIONS rows 4 and 5, as training carries it out.
+/// Which layers are still frozen after a decision: the reading of DEVIATIONS rows 4 and 5, as
+/// training carries it out.
 fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
     // What was undone has thawed nothing.
     if row.refused().is_some() {

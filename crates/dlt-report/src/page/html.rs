@@ -33,7 +33,8 @@ impl Html {
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                // What HTML does not allow, and what would turn the direction of the text around it.
+                // What HTML does not allow, and what would turn the direction of the text around
+                // it.
                 '\0'..='\u{8}'
                 | '\u{b}'..='\u{1f}'
                 | '\u{7f}'
@@ -76,8 +77,8 @@ impl Html {
     }
 }
 
-/// JSON that may stand inside of a script element: no `<`, so that no element ends or begins in it, and neither of the line
-/// ends that JSON allows in strings and scripts do not.
+/// JSON that may stand inside of a script element: no `<`, so that no element ends or begins in it,
+/// and neither of the line ends that JSON allows in strings and scripts do not.
 pub(super) fn embedded(value: &Value) -> String {
     let json = value.to_string();
     // These letters occur in strings only, where JSON lets any letter be written by its number.

@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::metrics::{Follower, Metrics};
 use crate::run::Run;
 
-/// Files whose change means that a page is to be made anew; the first two change only when a run begins anew or goes on.
+/// Files whose change means that a page is to be made anew; the first two change only when a run
+/// begins anew or goes on.
 const FILES: [&str; 5] = [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE];
 
 /// Length and time of each file, as far as it is there.
@@ -53,7 +54,8 @@ impl Live {
         Ok(Self { path, run: Some(run), follower, marks, trouble: None, snapshot })
     }
 
-    /// The page as it is now. Where the run cannot be read, the page shows it as it was last, and says what is wrong.
+    /// The page as it is now. Where the run cannot be read, the page shows it as it was last, and
+    /// says what is wrong.
     pub fn look(&mut self) -> &Snapshot {
         let now = marks(&self.path);
         if now == self.marks && self.trouble.is_none() {

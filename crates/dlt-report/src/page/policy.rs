@@ -1,4 +1,5 @@
-//! The Content-Security-Policy of a page: no request, and no style or script but the two of the page itself.
+//! The Content-Security-Policy of a page: no request, and no style or script but the two of the
+//! page itself.
 
 use std::sync::LazyLock;
 

@@ -77,7 +77,8 @@ pub(super) fn plain(field: &Field, spec: &Spec) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The spec of the paper's own model of this architecture; for those that the paper has not, of its main one.
+/// The spec of the paper's own model of this architecture; for those that the paper has not, of its
+/// main one.
 fn paper(spec: &Spec) -> Option<Spec> {
     let name = match spec.model.architecture {
         Architecture::Bert => "bert-paper",
@@ -87,7 +88,8 @@ fn paper(spec: &Spec) -> Option<Spec> {
     presets::preset(name).and_then(presets::Preset::spec).ok()
 }
 
-/// The value is that of the paper's preset, or a word of what the paper says: it says two things in places.
+/// The value is that of the paper's preset, or a word of what the paper says: it says two things in
+/// places.
 fn is_as_in_paper(field: &Field, spec: &Spec, paper: Option<&Spec>) -> bool {
     if paper.is_some_and(|paper| field.value(paper) == field.value(spec)) {
         return true;

@@ -75,8 +75,8 @@ impl<W: Write> EventWriter<W> {
         self.out.write_all(&event.to_record())
     }
 
-    /// The kept model is evaluated once more when a run ends, at the step that it is of: that stands apart, or the
-    /// curve of its split would go back.
+    /// The kept model is evaluated once more when a run ends, at the step that it is of: that
+    /// stands apart, or the curve of its split would go back.
     fn of_evaluation(&mut self, row: &EvaluationRow) -> Vec<(String, f64)> {
         let split = match row.split {
             Split::Train => "train_split",

@@ -101,8 +101,8 @@ mod tests {
         // The check value of the polynomial, and 32 zeros as RFC 3720 has them.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
-        // Bytes 18 00 00 00 00 00 00 00 and a3 7f 4b 22 begin every file whose first record has 24 bytes: any tool
-        // that writes event files shows it.
+        // Bytes 18 00 00 00 00 00 00 00 and a3 7f 4b 22 begin every file whose first record has 24
+        // bytes: any tool that writes event files shows it.
         assert_eq!(masked_checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
     }
 

@@ -15,7 +15,8 @@ fn written(rows: &[MetricRow]) -> Vec<u8> {
     writer.into_inner()
 }
 
-/// What a row should come to: step, milliseconds, and its numbers by tag. `evaluated` holds the last step of each split.
+/// What a row should come to: step, milliseconds, and its numbers by tag. `evaluated` holds the
+/// last step of each split.
 fn expected(
     row: &MetricRow,
     evaluated: &mut BTreeMap<&str, usize>,

@@ -30,7 +30,8 @@ const TAGS: [(&str, &str, &str); 16] = [
     ("agent/untied_events", "decision", "untied_events"),
 ];
 
-/// The evaluations of the fixture: the first key of their tags, split, step, and which of that split and step.
+/// The evaluations of the fixture: the first key of their tags, split, step, and which of that
+/// split and step.
 const EVALUATIONS: [(&str, &str, u64, usize); 5] = [
     ("validation", "validation", 2, 0),
     ("validation", "validation", 4, 0),
@@ -43,7 +44,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/tensorboard")
 }
 
-/// Step, time and number as the page of TensorBoard has them: the number in f32, a word where it is not finite.
+/// Step, time and number as the page of TensorBoard has them: the number in f32, a word where it is
+/// not finite.
 fn point(row: &Value, key: &str) -> Option<Value> {
     let number = match row.get(key)? {
         Value::Null => Value::from("nan"),

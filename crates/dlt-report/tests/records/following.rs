@@ -94,7 +94,8 @@ fn rejects_to_write_over_files_of_others() {
     let folder = place.path().join(FOLDER);
     write_run(place.path(), &[evaluation(1)]);
     let path = convert(place.path(), &folder).unwrap();
-    // A file of another program in the folder, one of our name, and one of our name that is damaged.
+    // A file of another program in the folder, one of our name, and one of our name that is
+    // damaged.
     fs::write(folder.join("events.out.tfevents.1600000000.other"), b"theirs").unwrap();
     let ours = fs::read(&path).unwrap();
     assert_eq!(convert(place.path(), &folder).unwrap(), path);

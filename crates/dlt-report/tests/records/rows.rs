@@ -85,7 +85,8 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
                 step,
                 visit,
                 layer,
-                // An action without a layer is that of no model, and a table has one cell for it and for none.
+                // An action without a layer is that of no model, and a table has one cell for it
+                // and for none.
                 action: action.filter(|action| !action.is_empty()),
                 state,
                 explored,

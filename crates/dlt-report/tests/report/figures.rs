@@ -1,4 +1,5 @@
-//! Figures: how much is drawn, that it is a document and a picture, and what is said where nothing can be shown.
+//! Figures: how much is drawn, that it is a document and a picture, and what is said where nothing
+//! can be shown.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -161,7 +162,8 @@ fn groups_are_told_apart_after_the_colours_are_used_up() {
 #[test]
 fn events_are_counted_by_bins_of_whole_decisions() {
     let figure = events(&run().read()).unwrap();
-    // 10: nothing; 15: layer 1 untied, layer 3 tied; 20: layer 1 tied, layer 3 untied. Bins of five steps.
+    // 10: nothing; 15: layer 1 untied, layer 3 tied; 20: layer 1 tied, layer 3 untied. Bins of five
+    // steps.
     assert_eq!(rectangles(&figure, PAGE_COLOURS[4].0), 2 + 1, "two bars and the legend's");
     assert!(
         figure.svg().contains("tied to another owner (2)") && figure.svg().contains("untied (2)")
@@ -184,7 +186,8 @@ fn a_strip_has_a_field_for_each_stretch_of_an_owner() {
     let figure = state_strip(&run().read()).unwrap();
     let of =
         |figure: &Figure| figure.svg().lines().filter(|line| line.starts_with("<rect x=")).count();
-    // Layers 0 and 2 never change, layers 1 and 3 twice each; four fields of the scale, one of the legend.
+    // Layers 0 and 2 never change, layers 1 and 3 twice each; four fields of the scale, one of the
+    // legend.
     assert_eq!(of(&figure), 1 + 3 + 1 + 3 + 4 + 1);
     let mut folder = Folder::new(48);
     for step in 1..2000 {
@@ -330,7 +333,8 @@ fn heat_maps_have_a_cell_a_pair() {
     assert_eq!(fields, n * n + 64, "and 64 shades of the bar");
 }
 
-/// A model file of two matrices of two numbers each for layers 0 and 2; layer 1 uses those of layer 0.
+/// A model file of two matrices of two numbers each for layers 0 and 2; layer 1 uses those of layer
+/// 0.
 fn model(folder: &Folder, weights: [[f32; 4]; 2], version: &str) -> std::path::PathBuf {
     let mut tensors = Vec::new();
     for (layer, weights) in [0, 2].into_iter().zip(weights) {

@@ -16,7 +16,8 @@ use crate::folder::Folder as Gated;
 /// A page of a usual run stays far below this.
 const MOST_BYTES: usize = 1_000_000;
 
-/// A name that would end a script, a comment, an attribute and a place of a template if it were let.
+/// A name that would end a script, a comment, an attribute and a place of a template if it were
+/// let.
 const HOSTILE: &str = "a\"'><script>alert(1)<.script><!-- {{data}} \u{2028}\u{2029} onload=x &lt;";
 
 struct Folder {

@@ -1,4 +1,5 @@
-//! Every rule: first each value by itself, from the table of fields, then what must hold between values.
+//! Every rule: first each value by itself, from the table of fields, then what must hold between
+//! values.
 
 mod growth;
 mod llama;
@@ -72,9 +73,9 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Records that `key` must be `rule()` unless `test` holds. A test is not run, and nothing recorded,
-    /// where `key` or one of the keys that the test leans on broke a rule already: one mistake gives one
-    /// message.
+    /// Records that `key` must be `rule()` unless `test` holds. A test is not run, and nothing
+    /// recorded, where `key` or one of the keys that the test leans on broke a rule already: one
+    /// mistake gives one message.
     fn holds(
         &mut self,
         key: &'static str,
@@ -301,8 +302,8 @@ impl Rules<'_> {
         }
     }
 
-    /// What holds where layers train their own weights though the state is 0: decisions have to settle that, each layer
-    /// by the state.
+    /// What holds where layers train their own weights though the state is 0: decisions have to
+    /// settle that, each layer by the state.
     fn trainable_start(&mut self) {
         let tying = &self.spec.tying;
         let policy = self.spec.agent.policy;
@@ -323,7 +324,8 @@ impl Rules<'_> {
         );
     }
 
-    /// What holds where no two layers ever share weights: readings of shared weights have nothing to say there.
+    /// What holds where no two layers ever share weights: readings of shared weights have nothing
+    /// to say there.
     fn replication(&mut self) {
         let tying = &self.spec.tying;
         let layers = self.spec.model.layers;
@@ -441,7 +443,8 @@ impl Rules<'_> {
     }
 }
 
-/// Whether the bytes of training the whole model, and of the widest activation of a batch, can be counted.
+/// Whether the bytes of training the whole model, and of the widest activation of a batch, can be
+/// counted.
 fn is_addressable(spec: &Spec) -> bool {
     let model = &spec.model;
     let vocabulary = model.vocabulary.or(USUAL_VOCABULARY);

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::{beside, is_at, no_links, parent, refuse_existing, remove_if_dead, sync_folder};
 
-/// A folder that is being filled under another name, `.NAME.partial`. It is removed again where it is not
-/// [finished](Self::finish).
+/// A folder that is being filled under another name, `.NAME.partial`. It is removed again where it
+/// is not [finished](Self::finish).
 #[derive(Debug)]
 pub struct NewFolder {
     partial: PathBuf,
     place: PathBuf,
-    /// Open and locked as long as this process fills it; nothing where a system cannot open folders.
+    /// Open and locked as long as this process fills it; nothing where a system cannot open
+    /// folders.
     lock: Option<File>,
     is_finished: bool,
 }
@@ -21,8 +22,8 @@ impl NewFolder {
     /// Begins a folder, in place of one that a dead process began. Folders above it are made.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] where something has its name, [`io::ErrorKind::WouldBlock`] where another process
-    /// fills it now, and what the system says.
+    /// [`io::ErrorKind::AlreadyExists`] where something has its name, [`io::ErrorKind::WouldBlock`]
+    /// where another process fills it now, and what the system says.
     pub fn begin(place: &Path) -> io::Result<Self> {
         refuse_existing(place)?;
         fs::create_dir_all(parent(place)).map_err(|error| above(parent(place), error))?;
@@ -76,8 +77,8 @@ impl NewFolder {
     /// Gives it its name.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] where something has got its name in the meantime, and what the system says. It
-    /// is then removed.
+    /// [`io::ErrorKind::AlreadyExists`] where something has got its name in the meantime, and what
+    /// the system says. It is then removed.
     pub fn finish(mut self) -> io::Result<()> {
         sync_folder(&self.partial);
         // A rename replaces an empty folder without a word.
@@ -92,7 +93,8 @@ impl NewFolder {
 impl Drop for NewFolder {
     fn drop(&mut self) {
         if !self.is_finished {
-            // What was not finished is of no use to anyone; where it cannot be removed, the next process does.
+            // What was not finished is of no use to anyone; where it cannot be removed, the next
+            // process does.
             let _ = fs::remove_dir_all(&self.partial);
         }
         self.lock = None;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{PARTIAL, is_dead};
 
-/// Half-made folders in this one, in order: `.NAME.partial`, and `.NAME.PROCESS.partial` of earlier builds. Those that a
-/// living process fills are not among them. Files and folders of other names are nobody's leftovers.
+/// Half-made folders in this one, in order: `.NAME.partial`, and `.NAME.PROCESS.partial` of earlier
+/// builds. Those that a living process fills are not among them. Files and folders of other names
+/// are nobody's leftovers.
 #[must_use]
 pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -28,7 +29,8 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a half-made folder has the name of this place: `.NAME.partial`, or `.NAME.PROCESS.partial` of earlier builds.
+/// Whether a half-made folder has the name of this place: `.NAME.partial`, or
+/// `.NAME.PROCESS.partial` of earlier builds.
 #[must_use]
 pub fn is_named_after(partial: &Path, place: &Path) -> bool {
     let (Some(partial), Some(place)) = (partial.file_name(), place.file_name()) else {
@@ -45,7 +47,8 @@ pub fn is_named_after(partial: &Path, place: &Path) -> bool {
         || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
 
-/// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a folder that they made.
+/// Whether a name ends in the number of a process that is there. Earlier builds held no lock on a
+/// folder that they made.
 fn may_live(name: &str) -> bool {
     let number = name.rsplit_once('.').map_or("", |(_, number)| number);
     let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());

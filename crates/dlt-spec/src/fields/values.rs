@@ -86,8 +86,9 @@ impl fmt::Display for Interval {
 }
 
 impl Values {
-    /// `value` in the form that this field keeps, or nothing if it is of another type or no known word: a
-    /// whole number is accepted where a real one is expected. Ranges are not looked at here.
+    /// `value` in the form that this field keeps, or nothing if it is of another type or no known
+    /// word: a whole number is accepted where a real one is expected. Ranges are not looked at
+    /// here.
     #[must_use]
     pub fn typed(&self, value: &Value) -> Option<Value> {
         match (self, value) {

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use crate::file::RECORD_BYTES;
 
-/// Most bytes of a line of metrics or decisions, with its end. The longest that this program writes is a decision about
-/// 65,536 layers, twice with numbers of five digits: 0.8 MB.
+/// Most bytes of a line of metrics or decisions, with its end. The longest that this program writes
+/// is a decision about 65,536 layers, twice with numbers of five digits: 0.8 MB.
 pub const MOST_LINE_BYTES: usize = 1 << 20;
 
 /// A line as it is in the file.
@@ -80,7 +80,8 @@ pub fn text_of_lines(reader: impl BufRead) -> io::Result<String> {
 /// The whole lines of a reader as one text, which is as long as the reader at most.
 ///
 /// # Errors
-/// What the reader says; an error of kind `InvalidData` where a line or all of them are too long, or no UTF-8.
+/// What the reader says; an error of kind `InvalidData` where a line or all of them are too long,
+/// or no UTF-8.
 pub fn whole_lines(reader: impl BufRead) -> io::Result<String> {
     joined(reader, |line| line.is_whole)
 }

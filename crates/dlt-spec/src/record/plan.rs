@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which file of a folder or repository is read for which split, in what order, and what is left out. Files are
-/// paths below the folder, with `/` between their parts.
+/// Which file of a folder or repository is read for which split, in what order, and what is left
+/// out. Files are paths below the folder, with `/` between their parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderPlan {
     /// How the three splits are made of the files.
     pub division: Division,
-    /// Files that are trained on, in the order in which they are read; of [`Division::Fractions`] all of them.
+    /// Files that are trained on, in the order in which they are read; of [`Division::Fractions`]
+    /// all of them.
     pub train: Vec<String>,
     /// Files of the validation split.
     pub validation: Vec<String>,
@@ -31,9 +32,11 @@ pub enum Division {
     ValidationFromTrain,
     /// No file says another split than train: all of them are one text, which `data.split` cuts.
     Fractions,
-    /// Rows with a class are dealt to the splits by the checksum of their text, in the shares of `data.split`.
+    /// Rows with a class are dealt to the splits by the checksum of their text, in the shares of
+    /// `data.split`.
     Checksums,
-    /// As [`Division::Names`], but no file is for validation: a twentieth of the rows of train is, chosen so.
+    /// As [`Division::Names`], but no file is for validation: a twentieth of the rows of train is,
+    /// chosen so.
     ValidationByChecksums,
     /// The catalogue says which rows of which files make which split.
     Catalogue,

@@ -10,8 +10,8 @@ pub fn is_time_key(key: &str) -> bool {
         || ["tokens_per_s", "seconds_per_epoch", "started_at"].contains(&key)
 }
 
-/// A line of JSON without the keys that [`is_time_key`] knows, at any depth, and with its keys in a fixed
-/// order. A line that is not JSON stays as it is.
+/// A line of JSON without the keys that [`is_time_key`] knows, at any depth, and with its keys in a
+/// fixed order. A line that is not JSON stays as it is.
 ///
 /// ```
 /// use dlt_spec::record::without_times;
@@ -21,7 +21,8 @@ pub fn is_time_key(key: &str) -> bool {
 pub fn without_times(line: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
     drop_times(&mut value);
-    // They are sorted already, unless some crate of the program asks serde_json to keep their order.
+    // They are sorted already, unless some crate of the program asks serde_json to keep their
+    // order.
     value.sort_all_objects();
     value.to_string()
 }

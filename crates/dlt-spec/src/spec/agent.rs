@@ -12,10 +12,11 @@ pub struct AgentSpec {
     pub policy: PolicyKind,
     /// Grouping that the policy `fixed` asks for; `frozen` is none.
     pub pattern: Initial,
-    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty where neither is used.
+    /// Path of the `states.jsonl` that `replay` and `permuted-replay` follow; empty where neither
+    /// is used.
     pub recording: String,
-    /// Layer permutation of `permuted-replay`: what layer `i` was, layer `permutation[i]` becomes; empty draws
-    /// one from the seed.
+    /// Layer permutation of `permuted-replay`: what layer `i` was, layer `permutation[i]` becomes;
+    /// empty draws one from the seed.
     pub permutation: Vec<usize>,
     /// Layout of the Q-network.
     pub network: Network,
@@ -70,7 +71,8 @@ words! {
         PermutedReplay,
         /// The group whose members' gradients disagree most is split where they do.
         Grow,
-        /// The same, and groups that are close and agree become one, at a constant number of groups.
+        /// The same, and groups that are close and agree become one, at a constant number of
+        /// groups.
         Conflict,
         /// The largest group is split in its middle.
         Even,
@@ -118,7 +120,8 @@ words! {
         NegLoss,
         /// By how much the loss fell since the decision before.
         LossDelta,
-        /// By how much the loss on the same batches fell from before the decision to when the reward is measured.
+        /// By how much the loss on the same batches fell from before the decision to when the
+        /// reward is measured.
         Gain,
         /// The share of right classes.
         Accuracy,

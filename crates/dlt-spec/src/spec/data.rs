@@ -59,7 +59,8 @@ words! {
 words! {
     /// What becomes of a row of a table that has no text or cannot be read.
     OnBadRow {
-        /// A row that cannot be read stops the program; one whose text is null or missing is an empty text.
+        /// A row that cannot be read stops the program; one whose text is null or missing is an
+        /// empty text.
         Stop,
         /// Both are left out and counted.
         Skip,
@@ -87,7 +88,8 @@ words! {
     Framing {
         /// With the tokenizer's marks around and between, padding masked.
         Marked,
-        /// The authors': nothing around or between, filled up to T tokens with the end of text, unmasked.
+        /// The authors': nothing around or between, filled up to T tokens with the end of text,
+        /// unmasked.
         Bare,
     }
 }
@@ -117,8 +119,8 @@ words! {
 words! {
     /// What is put between two documents: the rows of a table, the files of a folder of texts.
     Separator {
-        /// The end of text between the rows of tables, where the tokenizer has one; a line end elsewhere, and in the data
-        /// sets of the catalogue.
+        /// The end of text between the rows of tables, where the tokenizer has one; a line end
+        /// elsewhere, and in the data sets of the catalogue.
         Auto,
         /// The tokenizer's token that ends a text.
         EndOfText,
@@ -132,7 +134,8 @@ words! {
     Pipeline {
         /// One continuous token stream, windows of T + 1 tokens that overlap by one.
         Stream,
-        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended with EOS.
+        /// The authors': blocks of T - 1 tokens, each prefixed with BOS, labels shifted and ended
+        /// with EOS.
         Blocks,
     }
 }

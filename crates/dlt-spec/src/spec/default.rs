@@ -3,8 +3,8 @@
 use super::*;
 
 impl Default for Spec {
-    /// A model of a few million parameters on the shipped text, with the method as the paper states it and,
-    /// where the paper is silent, with the authors' optimizer settings.
+    /// A model of a few million parameters on the shipped text, with the method as the paper states
+    /// it and, where the paper is silent, with the authors' optimizer settings.
     fn default() -> Self {
         Self {
             schema: SPEC_SCHEMA,

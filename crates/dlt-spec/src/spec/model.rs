@@ -28,8 +28,8 @@ pub struct ModelSpec {
     pub attention_bias: AttentionBias,
     /// Whether the projections of the feed-forward layer have biases.
     pub feed_forward_bias: FeedForwardBias,
-    /// Tokens that a token attends to, with itself; a window of text has no more, so that this is all of them; `auto` is
-    /// all of them whatever the window.
+    /// Tokens that a token attends to, with itself; a window of text has no more, so that this is
+    /// all of them; `auto` is all of them whatever the window.
     pub attention_window: Size,
     /// Width of the feed-forward layer; `auto` is 4 C.
     pub feed_forward: Size,
@@ -41,8 +41,8 @@ pub struct ModelSpec {
     pub vocabulary: Size,
     /// Where the weights come from that turn hidden states into scores of tokens.
     pub output: Output,
-    /// Classes of the objective `classes`, K; 1 is a single score, which says class 1 where it is above 0; `auto` is
-    /// the data's.
+    /// Classes of the objective `classes`, K; 1 is a single score, which says class 1 where it is
+    /// above 0; `auto` is the data's.
     pub classes: Size,
     /// Which positions the objective `classes` reads.
     pub pooling: Pooling,
@@ -54,8 +54,8 @@ pub struct ModelSpec {
     pub rotary_base: f64,
     /// How the rotary frequencies are stretched.
     pub rotary_kind: RotaryKind,
-    /// Stretching of the rotary frequencies: factor, low and high bound, tokens of the original context; under `llama3`
-    /// and `linear` a factor of 1 is none.
+    /// Stretching of the rotary frequencies: factor, low and high bound, tokens of the original
+    /// context; under `llama3` and `linear` a factor of 1 is none.
     pub rotary_stretch: [f64; 4],
     /// What turned queries and keys are multiplied by, under `yarn` and `longrope`.
     pub rotary_attention: f64,
@@ -71,8 +71,8 @@ pub struct ModelSpec {
     pub dropout: f64,
     /// Standard deviation of the initial weights.
     pub initial_std: f64,
-    /// Model whose weights a run starts from; empty draws them. Frozen layers would be drawn all the same, so
-    /// `tying.initial` must not freeze any.
+    /// Model whose weights a run starts from; empty draws them. Frozen layers would be drawn all
+    /// the same, so `tying.initial` must not freeze any.
     pub start: String,
     /// Whether the vocabulary may be larger than that of the model that a run starts from.
     pub start_vocabulary: StartVocabulary,
@@ -83,7 +83,8 @@ words! {
     StartVocabulary {
         /// Of the same size.
         Same,
-        /// It may be larger: each further row of the tables of tokens is the mean of the rows that there are.
+        /// It may be larger: each further row of the tables of tokens is the mean of the rows that
+        /// there are.
         Grow,
     }
 }
@@ -97,7 +98,8 @@ words! {
         Bert,
         /// Pre-norm blocks over patches of a picture, with a class token.
         Vit,
-        /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward layers.
+        /// Pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward
+        /// layers.
         Llama,
     }
 }
@@ -129,20 +131,24 @@ words! {
 }
 
 words! {
-    /// How rotary frequencies are stretched to longer contexts; the words are those of transformers.
+    /// How rotary frequencies are stretched to longer contexts; the words are those of
+    /// transformers.
     RotaryKind {
-        /// Low frequencies are divided by the factor, high ones stay; bounds in waves of the original context.
+        /// Low frequencies are divided by the factor, high ones stay; bounds in waves of the
+        /// original context.
         #[serde(rename = "llama3")]
         Llama3,
         /// All frequencies are divided by the factor.
         Linear,
         /// In texts longer than the original context the base grows with their length.
         Dynamic,
-        /// As `llama3`, with bounds that count frequencies, rounded outwards, and queries and keys that grow.
+        /// As `llama3`, with bounds that count frequencies, rounded outwards, and queries and keys
+        /// that grow.
         Yarn,
         /// `yarn` with bounds that are not rounded.
         YarnUnrounded,
-        /// Each frequency is divided by a factor of its own, in texts longer than the original context by another one.
+        /// Each frequency is divided by a factor of its own, in texts longer than the original
+        /// context by another one.
         #[serde(rename = "longrope")]
         LongRope,
     }

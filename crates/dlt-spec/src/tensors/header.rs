@@ -53,7 +53,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header in `json`, before `data` bytes of tensors, which it has to cover exactly, each byte once.
+    /// The header in `json`, before `data` bytes of tensors, which it has to cover exactly, each
+    /// byte once.
     ///
     /// # Errors
     /// Says what is wrong.
@@ -94,8 +95,8 @@ impl Header {
         self
     }
 
-    /// The header as bytes with its length before it, filled with blanks to a multiple of eight. Keys are in order, so
-    /// that equal headers are equal bytes.
+    /// The header as bytes with its length before it, filled with blanks to a multiple of eight.
+    /// Keys are in order, so that equal headers are equal bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut json =
@@ -167,7 +168,8 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-/// Length and header of a file of so many bytes as it holds them, and the header read; or why it is refused.
+/// Length and header of a file of so many bytes as it holds them, and the header read; or why it is
+/// refused.
 pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, Header), String>> {
     if bytes < 8 {
         return Ok(Err(format!("not a safetensors file: expected at least 8 bytes, got {bytes}")));

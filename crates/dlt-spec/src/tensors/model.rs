@@ -16,8 +16,9 @@ pub const FIRST_LAYOUT: &str = "1";
 /// Opens a model file and checks all of its bytes: layout, types, checksum, numbers.
 ///
 /// # Errors
-/// [`TensorError::Format`] where it is not a model file of a layout that this program reads, has tensors of another type
-/// than f32, or is damaged; [`TensorError::NotFinite`] where a weight is no number; [`TensorError::Io`].
+/// [`TensorError::Format`] where it is not a model file of a layout that this program reads, has
+/// tensors of another type than f32, or is damaged; [`TensorError::NotFinite`] where a weight is no
+/// number; [`TensorError::Io`].
 pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
     let file = TensorFile::open(path)?;
     let header = file.header();

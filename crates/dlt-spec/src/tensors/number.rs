@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Type of the numbers of a tensor, as the safetensors format names them. Of those that take less than a byte none is
-/// read.
+/// Type of the numbers of a tensor, as the safetensors format names them. Of those that take less
+/// than a byte none is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(non_camel_case_types, reason = "the names of the format")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -48,7 +48,8 @@ impl Number {
         }
     }
 
-    /// How many of the numbers in these bytes, little-endian, are NaN or infinite. Types that are no weights have none.
+    /// How many of the numbers in these bytes, little-endian, are NaN or infinite. Types that are
+    /// no weights have none.
     #[must_use]
     pub fn count_not_finite(self, bytes: &[u8]) -> u64 {
         let count = match self {

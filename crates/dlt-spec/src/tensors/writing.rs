@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::header::{Header, checksum_place};
 use crate::checksum::hex;
 
-/// A file of tensors that is being written: first the header, then the data, then the checksum, where the header has room
-/// for one.
+/// A file of tensors that is being written: first the header, then the data, then the checksum,
+/// where the header has room for one.
 pub struct Writer<W> {
     out: W,
     hash: Sha256,

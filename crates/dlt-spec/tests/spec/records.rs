@@ -205,7 +205,8 @@ fn rejects_lines_of_another_form() {
     assert!(MetricRow::from_line(&short).unwrap_err().to_string().contains("missing field `loss`"));
 }
 
-/// What a clock that does not run cannot tell is left out, and the null of earlier builds is read as that.
+/// What a clock that does not run cannot tell is left out, and the null of earlier builds is read
+/// as that.
 #[test]
 fn a_rate_that_is_not_known_is_left_out() {
     let row = StepRow { tokens_per_s: None, ..step() };

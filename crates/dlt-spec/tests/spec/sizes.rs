@@ -15,7 +15,8 @@ fn numbers(shapes: Shapes<'_>) -> usize {
     shapes.iter().map(|shape| shape.iter().product::<usize>()).sum()
 }
 
-/// The weights of a block with biases and layer norms: queries, keys, values, output, two layers, two norms.
+/// The weights of a block with biases and layer norms: queries, keys, values, output, two layers,
+/// two norms.
 fn block_with_biases(c: usize, f: usize) -> usize {
     let attention = numbers(&[&[c, 3 * c], &[3 * c], &[c, c], &[c]]);
     attention + numbers(&[&[c, f], &[f], &[f, c], &[c], &[c], &[c], &[c], &[c]])
@@ -153,7 +154,8 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     assert_eq!(size.conventional, size.shared + 3 * size.block);
     // As many heads of keys as of queries, and four times the width, unless told otherwise.
     assert_eq!(size_of(&llama, TEXT).block, block_of_llama(96, 96, 384));
-    // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of the gated layer too.
+    // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of
+    // the gated layer too.
     let wide =
         [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]]
             .concat();

@@ -54,7 +54,8 @@ impl Row {
         self.layer
     }
 
-    /// The action in force since the decision: what was asked for, of all layers, unless that was refused.
+    /// The action in force since the decision: what was asked for, of all layers, unless that was
+    /// refused.
     ///
     /// ```
     /// use dlt_state::{Action, Recording};
@@ -82,8 +83,8 @@ impl Row {
         &self.state
     }
 
-    /// What was asked for, where the decision was undone; [`action`](Self::action) and [`state`](Self::state) are then those
-    /// that stay in force.
+    /// What was asked for, where the decision was undone; [`action`](Self::action) and
+    /// [`state`](Self::state) are then those that stay in force.
     ///
     /// ```
     /// use dlt_state::{Action, Recording, State};
@@ -99,7 +100,8 @@ impl Row {
         self.refused.as_ref()
     }
 
-    /// The decision's line in the text form, without an end of line, for a run that appends to its file.
+    /// The decision's line in the text form, without an end of line, for a run that appends to its
+    /// file.
     ///
     /// ```
     /// use dlt_state::{Action, Recording};

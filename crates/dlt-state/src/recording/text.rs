@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 use super::{Recording, Row};
 use crate::{Action, State, StateError};
 
-/// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask for all memory.
+/// No transformer is nearly as deep; without a limit, a single wrong number in a header could ask
+/// for all memory.
 const MAX_LAYERS: usize = 1 << 16;
 
-/// Refuses a line that is longer than that of any decision, before its numbers are gathered. The longest one of version
-/// 1 has two lists of numbers of five digits with their commas, that of version 2 three, and both have keys.
+/// Refuses a line that is longer than that of any decision, before its numbers are gathered. The
+/// longest one of version 1 has two lists of numbers of five digits with their commas, that of
+/// version 2 three, and both have keys.
 fn check_length(line: &str, version: usize) -> Result<(), StateError> {
     let limit = (version + 1) * 6 * MAX_LAYERS + 256;
     match line.len() > limit {

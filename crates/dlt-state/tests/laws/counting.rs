@@ -58,7 +58,8 @@ fn law_actions_by_independent_layers_are_stirling_many() {
     }
 }
 
-/// The mean over L! actions is H_L = 1 + 1/2 + ... + 1/L; in whole numbers, the sum is L!/1 + L!/2 + ... + L!/L.
+/// The mean over L! actions is H_L = 1 + 1/2 + ... + 1/L; in whole numbers, the sum is L!/1 + L!/2
+/// + ... + L!/L.
 #[test]
 fn law_a_uniform_action_has_harmonically_many_independent_layers() {
     for n_layers in 1..=EXHAUSTIVE_DEPTH {

@@ -1,4 +1,5 @@
-//! The laws of the algebra: exhaustively at small depths against brute force, and as properties at any depth.
+//! The laws of the algebra: exhaustively at small depths against brute force, and as properties at
+//! any depth.
 
 #![allow(
     clippy::unwrap_used,

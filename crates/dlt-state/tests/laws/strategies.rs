@@ -23,8 +23,8 @@ pub(crate) fn permutation_of(n_layers: usize) -> impl Strategy<Value = Vec<usize
     Just((0..n_layers).collect::<Vec<_>>()).prop_shuffle()
 }
 
-/// A recording with up to 20 decisions, some of one layer, some at the step of the one before; of version 2 with some that
-/// are refused.
+/// A recording with up to 20 decisions, some of one layer, some at the step of the one before; of
+/// version 2 with some that are refused.
 pub(crate) fn recording() -> impl Strategy<Value = Recording> {
     (1..=12_usize).prop_flat_map(|n_layers| {
         let layer = proptest::option::of(0..n_layers);

@@ -44,7 +44,8 @@ impl Bank {
     }
 }
 
-/// After the events, layers share a block exactly as the target says, and each owner has kept the weights it used.
+/// After the events, layers share a block exactly as the target says, and each owner has kept the
+/// weights it used.
 fn check_bank(from: &State, to: &State) {
     let transition = from.transition_to(to).unwrap();
     // Labels repeat, so that grouping cannot be read off them.

@@ -11,8 +11,8 @@ use crate::ending::Times;
 use crate::means::{Means, Peaks};
 use crate::statistics::Statistics;
 
-/// Everything of a run that changes, beside its tensors and its recording. Floats that may be of any value are
-/// written as their bits; the others are finite, and JSON holds those exactly.
+/// Everything of a run that changes, beside its tensors and its recording. Floats that may be of
+/// any value are written as their bits; the others are finite, and JSON holds those exactly.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Progress {

@@ -1,4 +1,5 @@
-//! The checkpoints of a run folder: which there are, which is the newest good one, which are no longer needed.
+//! The checkpoints of a run folder: which there are, which is the newest good one, which are no
+//! longer needed.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -23,7 +24,8 @@ const PARTIAL: &str = "partial";
 pub struct CheckpointFolder {
     run: PathBuf,
     path: PathBuf,
-    /// The run folder, where this process holds it: its files are then found by the folder, not by its path.
+    /// The run folder, where this process holds it: its files are then found by the folder, not by
+    /// its path.
     held: Option<Held>,
 }
 
@@ -66,8 +68,8 @@ impl CheckpointFolder {
         self.numbered("best-")
     }
 
-    /// The newest checkpoint that is whole, with the best model that it names, and whose part of the metrics is
-    /// there.
+    /// The newest checkpoint that is whole, with the best model that it names, and whose part of
+    /// the metrics is there.
     ///
     /// # Errors
     /// [`TrainError::Io`] where the folder cannot be read.
@@ -88,7 +90,8 @@ impl CheckpointFolder {
     /// A checkpoint and all that it needs.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`], and where the best model that it names or its part of the metrics is not there.
+    /// As [`Checkpoint::open`], and where the best model that it names or its part of the metrics
+    /// is not there.
     pub fn open(&self, step: usize, path: &Path) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::open_real(path, &self.real(path))?;
         if checkpoint.step() != step {
@@ -111,8 +114,8 @@ impl CheckpointFolder {
         Ok(checkpoint)
     }
 
-    /// Where the best model of a checkpoint stands whole; the run's own model file serves as well. A checkpoint
-    /// without one needs none.
+    /// Where the best model of a checkpoint stands whole; the run's own model file serves as well.
+    /// A checkpoint without one needs none.
     fn best_source(&self, checkpoint: &Checkpoint) -> Option<PathBuf> {
         let Some(best) = &checkpoint.progress().best else { return Some(PathBuf::new()) };
         let kept = self.path.join(best_name(best.step));
@@ -121,8 +124,9 @@ impl CheckpointFolder {
             .find(|path| sha256(&self.real(path)).is_ok_and(|sha256| sha256 == best.sha256))
     }
 
-    /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so far, which
-    /// stands in the run's model file, unless it is known to stand here already. Whatever fails, the checkpoints that were there before are untouched.
+    /// Writes a checkpoint of `step` beside the others; `best` is the step of the best model so
+    /// far, which stands in the run's model file, unless it is known to stand here already.
+    /// Whatever fails, the checkpoints that were there before are untouched.
     pub(crate) fn save(
         &self,
         disk: &dyn Disk,
@@ -145,14 +149,15 @@ impl CheckpointFolder {
             .and_then(|()| disk.rename(&partial, &path).map_err(io(&path)))
             .and_then(|()| disk.sync_folder(&self.path).map_err(io(&self.path)));
         if written.is_err() {
-            // It is in the way of a disk that is full; where it cannot be removed, it means nothing.
+            // It is in the way of a disk that is full; where it cannot be removed, it means
+            // nothing.
             let _ = disk.remove(&partial);
         }
         written
     }
 
-    /// Gives the run's model file a second name here: it is never written again, only replaced. Where a file
-    /// system has no second names it is copied.
+    /// Gives the run's model file a second name here: it is never written again, only replaced.
+    /// Where a file system has no second names it is copied.
     fn keep_best(&self, disk: &dyn Disk, best: usize) -> Result<()> {
         let model = self.run.join(MODEL_FILE);
         let kept = self.path.join(best_name(best));
@@ -174,8 +179,8 @@ impl CheckpointFolder {
         written.map_err(|source| TrainError::Io { action: "write", path: kept, source })
     }
 
-    /// Removes all but the newest `keep` checkpoints and the best models that no other one names. A file that
-    /// cannot be removed stays.
+    /// Removes all but the newest `keep` checkpoints and the best models that no other one names. A
+    /// file that cannot be removed stays.
     pub(crate) fn prune(&self, disk: &dyn Disk, keep: usize) -> Result<()> {
         let steps = self.list()?;
         for (_, path) in steps.iter().skip(keep) {
@@ -193,9 +198,10 @@ impl CheckpointFolder {
         Ok(())
     }
 
-    /// Makes the folder what it was when `checkpoint` was made, or as before the first one: newer checkpoints,
-    /// which could not be used, are set aside under another name, files of a writer that was stopped are removed,
-    /// and the run's model file is the best model of that time. Says what it did.
+    /// Makes the folder what it was when `checkpoint` was made, or as before the first one: newer
+    /// checkpoints, which could not be used, are set aside under another name, files of a writer
+    /// that was stopped are removed, and the run's model file is the best model of that time. Says
+    /// what it did.
     pub(crate) fn rewind(&self, checkpoint: Option<&Checkpoint>) -> Result<Vec<String>> {
         let step = checkpoint.map_or(0, Checkpoint::step);
         let mut notices = Vec::new();
@@ -269,7 +275,8 @@ impl CheckpointFolder {
         Ok(files)
     }
 
-    /// Files called `prefix`, a number and the ending of safetensors, with the greatest number first.
+    /// Files called `prefix`, a number and the ending of safetensors, with the greatest number
+    /// first.
     fn numbered(&self, prefix: &str) -> Result<Vec<(usize, PathBuf)>> {
         let number = |path: PathBuf| {
             let name = path.file_name()?.to_str()?;

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile, UnnamedFile};
 use crate::{Result, TrainError};
 
-/// A folder that this process holds open: it stays the same one though its path may be given to another folder.
+/// A folder that this process holds open: it stays the same one though its path may be given to
+/// another folder.
 #[derive(Clone, Debug)]
 pub struct Held {
     path: PathBuf,
-    /// A path of the held folder itself, where the system has one; else the path that it had when it was opened.
+    /// A path of the held folder itself, where the system has one; else the path that it had when
+    /// it was opened.
     inside: PathBuf,
-    /// Open, so that no other folder can get its number; nothing where a system cannot open folders.
+    /// Open, so that no other folder can get its number; nothing where a system cannot open
+    /// folders.
     folder: Option<Arc<File>>,
 }
 
@@ -48,14 +51,15 @@ impl Held {
         &self.path
     }
 
-    /// A path that names this very folder for as long as this value or a clone of it exists, whoever has the other path.
+    /// A path that names this very folder for as long as this value or a clone of it exists,
+    /// whoever has the other path.
     #[must_use]
     pub fn lasting_path(&self) -> PathBuf {
         self.inside.clone()
     }
 
-    /// By which path the system finds a file of this folder: the one that is held, not the one that has its path now.
-    /// A path outside of the folder stays as it is.
+    /// By which path the system finds a file of this folder: the one that is held, not the one that
+    /// has its path now. A path outside of the folder stays as it is.
     pub(crate) fn real(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.path) {
             // Joining an empty path would add a separator.
@@ -100,7 +104,8 @@ impl Held {
     }
 }
 
-/// The path under which Linux shows an open folder: it follows the folder through every change of its name.
+/// The path under which Linux shows an open folder: it follows the folder through every change of
+/// its name.
 fn descriptor(folder: &File) -> Option<PathBuf> {
     #[cfg(target_os = "linux")]
     {
@@ -133,8 +138,8 @@ fn is_same(_one: &Metadata, _other: &Metadata) -> bool {
     true
 }
 
-/// See [`Held::on`]. Every operation asks first whether the folder still is what its path names, for systems that
-/// find it by nothing else.
+/// See [`Held::on`]. Every operation asks first whether the folder still is what its path names,
+/// for systems that find it by nothing else.
 pub(crate) struct HeldDisk<'a> {
     held: &'a Held,
     disk: &'a dyn Disk,

@@ -8,8 +8,8 @@ use dlt_spec::durable;
 /// Folder of a run's tables, which other processes than the run's own write.
 const TABLES: &str = "csv";
 
-/// What nobody holds of partial files in a run folder and its tables, and models that builds before layout 2 left under a
-/// name of the system's. Those of its checkpoints are not among them.
+/// What nobody holds of partial files in a run folder and its tables, and models that builds before
+/// layout 2 left under a name of the system's. Those of its checkpoints are not among them.
 pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
     let mut found = durable::dead(run);
     found.extend(durable::dead(&run.join(TABLES)));
@@ -17,7 +17,8 @@ pub(crate) fn leftovers(run: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Removes them, for the process that holds the run folder. Returns what is gone; what cannot be removed stays.
+/// Removes them, for the process that holds the run folder. Returns what is gone; what cannot be
+/// removed stays.
 pub(crate) fn remove_leftovers(run: &Path) -> Vec<PathBuf> {
     let mut removed = durable::remove_dead(run);
     removed.extend(durable::remove_dead(&run.join(TABLES)));

@@ -1,4 +1,5 @@
-//! A run folder that is opened again: its two growing files are cut back to where a checkpoint saw them.
+//! A run folder that is opened again: its two growing files are cut back to where a checkpoint saw
+//! them.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -33,7 +34,8 @@ impl RunFolder {
         let mut notices = Vec::new();
         super::remove_leftovers(&held.real(path));
         for name in [METRICS_FILE, STATES_FILE] {
-            // These two are changed in place: a copy by second names, as a backup makes it, shall stay what it was.
+            // These two are changed in place: a copy by second names, as a backup makes it, shall
+            // stay what it was.
             let file = path.join(name);
             durable::unshare(&held.real(&file)).map_err(io("write", &file))?;
         }
@@ -65,8 +67,8 @@ impl RunFolder {
         }
     }
 
-    /// Adds to the folder's provenance that the run was resumed; `fresh` stands in for one that is missing or
-    /// damaged.
+    /// Adds to the folder's provenance that the run was resumed; `fresh` stands in for one that is
+    /// missing or damaged.
     ///
     /// # Errors
     /// [`TrainError::Io`] where it cannot be written.

@@ -1,8 +1,10 @@
-//! Moments of layers that are not independent now: they rest on disk, and memory follows the groups.
+//! Moments of layers that are not independent now: they rest on disk, and memory follows the
+//! groups.
 //!
-//! Where moments are to be resumed, a layer's own are kept from its last independent time. They are read again when it is independent
-//! again, many decisions later or never: until then they lie in a file without a name in the run's folder, bit for bit, which
-//! is gone with the process, however that ends. A checkpoint takes them from there.
+//! Where moments are to be resumed, a layer's own are kept from its last independent time. They are
+//! read again when it is independent again, many decisions later or never: until then they lie in a
+//! file without a name in the run's folder, bit for bit, which is gone with the process, however
+//! that ends. A checkpoint takes them from there.
 
 use std::fmt;
 use std::io::{self, SeekFrom};
@@ -18,8 +20,9 @@ use crate::disk::{Disk, SystemDisk, UnnamedFile};
 use crate::folder::Held;
 use crate::{Result, TrainError};
 
-/// Bytes of a layer's moments from which on they rest on disk. Smaller ones stay in memory: those of a hundred layers are
-/// a tenth of a gigabyte at most, and a decision over them shall not wait for a disk.
+/// Bytes of a layer's moments from which on they rest on disk. Smaller ones stay in memory: those
+/// of a hundred layers are a tenth of a gigabyte at most, and a decision over them shall not wait
+/// for a disk.
 pub const REST_FROM: usize = 1 << 20;
 
 /// Bytes that are written at a time.
@@ -36,8 +39,8 @@ pub struct RestingPlace {
 }
 
 impl RestingPlace {
-    /// The folder of a run, for moments of [`REST_FROM`] bytes. The system's folder for temporary files would not do:
-    /// it often is memory itself.
+    /// The folder of a run, for moments of [`REST_FROM`] bytes. The system's folder for temporary
+    /// files would not do: it often is memory itself.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Self::on(Arc::new(SystemDisk), folder, REST_FROM)

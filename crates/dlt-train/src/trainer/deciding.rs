@@ -1,4 +1,5 @@
-//! Lines 8 to 28 of Algorithm 1: a decision, from what is known before it to what is learned from it.
+//! Lines 8 to 28 of Algorithm 1: a decision, from what is known before it to what is learned from
+//! it.
 
 use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn};
 use dlt_spec::record::{DecisionRow, MetricRow};
@@ -12,8 +13,8 @@ use crate::evaluation::Evaluation;
 use crate::tying::{change, visited};
 use crate::{Result, TrainError, memory};
 
-/// Bytes that a decision has to free before memory is given back to the system. That costs fresh pages for
-/// the next step's values, which is worth it for large blocks only.
+/// Bytes that a decision has to free before memory is given back to the system. That costs fresh
+/// pages for the next step's values, which is worth it for large blocks only.
 const GIVE_BACK_FROM: usize = 64 << 20;
 
 /// What a decision came to.
@@ -28,7 +29,8 @@ struct Outcome {
 }
 
 impl Trainer {
-    /// Does a part of a decision, and books its time; that of forward passes is booked by themselves.
+    /// Does a part of a decision, and books its time; that of forward passes is booked by
+    /// themselves.
     pub(super) fn deciding<R>(&mut self, part: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
         let started = Clock::start();
         let rewarding_s = self.times.rewarding_s;
@@ -59,7 +61,8 @@ impl Trainer {
         let gains = self.spec.agent.reward == Reward::Gain;
         let at_once = self.spec.agent.reward_timing == RewardTiming::AtOnce;
         match after {
-            // What was undone is rewarded with what it would have come to: nothing comes of it later.
+            // What was undone is rewarded with what it would have come to: nothing comes of it
+            // later.
             Some(after) if refused || (gains && at_once) => {
                 self.learn(measurable(after, refused), before.map(|probe| probe.loss))
             }
@@ -70,9 +73,9 @@ impl Trainer {
         }
     }
 
-    /// Carries a decision out. Where it changes what the model computes and there is a gate, the loss is measured on both
-    /// sides of it, and what raises it by more than the gate is undone: nothing has trained in between, so that what was held
-    /// is what was there.
+    /// Carries a decision out. Where it changes what the model computes and there is a gate, the
+    /// loss is measured on both sides of it, and what raises it by more than the gate is undone:
+    /// nothing has trained in between, so that what was held is what was there.
     fn enter(&mut self, from: &State, decision: &Decision) -> Result<Outcome> {
         let events = from.transition_to(&decision.state)?.event_counts();
         let gate = self.spec.tying.gate;
@@ -169,7 +172,8 @@ impl Trainer {
         }
     }
 
-    /// Rewards the decision that waits for it with what was measured, `before` being the loss before it.
+    /// Rewards the decision that waits for it with what was measured, `before` being the loss
+    /// before it.
     fn learn(&mut self, measured: Measured, before: Option<f64>) -> Result<Option<DecisionRow>> {
         let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else {
             return Ok(None);
@@ -231,8 +235,8 @@ impl Trainer {
     }
 }
 
-/// What a decision is rewarded with. The loss of one that was undone may be no number: it then counts as the greatest that a
-/// perplexity is made of.
+/// What a decision is rewarded with. The loss of one that was undone may be no number: it then
+/// counts as the greatest that a perplexity is made of.
 fn measurable(measured: Measured, refused: bool) -> Measured {
     match measured.loss.is_finite() || !refused {
         true => measured,

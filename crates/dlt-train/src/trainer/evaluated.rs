@@ -1,4 +1,5 @@
-//! What a run is worth: validations while it trains, and the evaluation of the kept model at its end.
+//! What a run is worth: validations while it trains, and the evaluation of the kept model at its
+//! end.
 
 use dlt_agent::Measured;
 use dlt_data::{Examples, Split};
@@ -75,9 +76,9 @@ impl Trainer {
         self.folder.save_model(&self.model, &extra)
     }
 
-    /// The end of a run: a decision that still waits for its reward gets it, the best model on validation is
-    /// read back and evaluated on the whole validation split and on the test split, and the summary is put
-    /// in place last.
+    /// The end of a run: a decision that still waits for its reward gets it, the best model on
+    /// validation is read back and evaluated on the whole validation split and on the test split,
+    /// and the summary is put in place last.
     ///
     /// Before the model is read back, everything that training held is let go.
     ///

@@ -1,4 +1,5 @@
-//! What a checkpoint holds, as the loop uses it: checked against the spec and the data before anything is changed.
+//! What a checkpoint holds, as the loop uses it: checked against the spec and the data before
+//! anything is changed.
 
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// The model, and everything else. Moments of layers that are not independent go to rest one layer after the other.
+    /// The model, and everything else. Moments of layers that are not independent go to rest one
+    /// layer after the other.
     pub(super) fn read(
         checkpoint: &Checkpoint,
         place: &RestingPlace,
@@ -166,7 +168,8 @@ pub(crate) fn model(
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
-/// A tensor that is missing or of another shape is the checkpoint's fault, which the message then names.
+/// A tensor that is missing or of another shape is the checkpoint's fault, which the message then
+/// names.
 fn misfit(checkpoint: &Checkpoint, error: ModelError) -> crate::TrainError {
     match error {
         ModelError::Weight { .. } => checkpoint.refuse(error.to_string()),

@@ -73,7 +73,8 @@ impl Saving {
             && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
     }
 
-    /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends the run.
+    /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends
+    /// the run.
     pub(super) fn not_finite(
         &mut self,
         rule: NonFinite,
@@ -111,13 +112,14 @@ impl Saving {
 }
 
 impl Trainer {
-    /// Goes on with a run, from its newest checkpoint or from the start. The second value says what was cut off or
-    /// set aside in its folder. `recording` is what `agent.recording` names, `start` what `model.start` does:
-    /// it is read only where no checkpoint had been made.
+    /// Goes on with a run, from its newest checkpoint or from the start. The second value says what
+    /// was cut off or set aside in its folder. `recording` is what `agent.recording` names, `start`
+    /// what `model.start` does: it is read only where no checkpoint had been made.
     ///
     /// # Errors
-    /// As [`Trainer::new`]; [`TrainError::Resume`] where it would not be the same run, [`TrainError::Format`] where
-    /// the checkpoint holds another model than the spec says. The folder is then as it was.
+    /// As [`Trainer::new`]; [`TrainError::Resume`] where it would not be the same run,
+    /// [`TrainError::Format`] where the checkpoint holds another model than the spec says. The
+    /// folder is then as it was.
     pub fn resume(
         resumption: Resumption,
         material: Material,
@@ -194,7 +196,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::Io`] where it cannot be written: the checkpoints before are untouched.
-    /// [`TrainError::Diverged`] where a weight is not a finite number: nobody could go on from there.
+    /// [`TrainError::Diverged`] where a weight is not a finite number: nobody could go on from
+    /// there.
     pub fn save_checkpoint(&mut self) -> Result<()> {
         self.save_checkpoint_on(&SystemDisk)
     }
@@ -235,8 +238,9 @@ impl Trainer {
         self.saving.last
     }
 
-    /// Step of the newest checkpoint that can be gone on from after `error`. Where the run has diverged right after
-    /// a checkpoint, no loss has ever been good that was computed from it: it is set aside under another name.
+    /// Step of the newest checkpoint that can be gone on from after `error`. Where the run has
+    /// diverged right after a checkpoint, no loss has ever been good that was computed from it: it
+    /// is set aside under another name.
     ///
     /// # Errors
     /// [`TrainError::Io`] where the folder of checkpoints cannot be read or changed.

@@ -18,7 +18,8 @@ impl Side {
         Self { device: Device::Cpu, kernels: Kernels::Fused, name: "cpu Fused".to_owned() }
     }
 
-    /// What is compared: both implementations on a GPU, or the one on the CPU that a GPU can run too.
+    /// What is compared: both implementations on a GPU, or the one on the CPU that a GPU can run
+    /// too.
     pub(crate) fn compared() -> Vec<Self> {
         let (device, name) =
             open_device(DeviceChoice::Auto, Products::F32).expect("a CPU is there");

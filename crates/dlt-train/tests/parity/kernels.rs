@@ -8,7 +8,8 @@ use dlt_kernels::{
 
 use crate::comparison::{Comparisons, Side, ids, noise};
 
-/// f32 keeps 24 bits, and the sums of some hundred products here lose up to four; relative to the largest element.
+/// f32 keeps 24 bits, and the sums of some hundred products here lose up to four; relative to the
+/// largest element.
 const TOLERANCE: f64 = 1e-5;
 
 const EPSILON: f64 = 1e-5;
@@ -174,7 +175,8 @@ fn tables() -> Vec<Case> {
 
 fn losses() -> Vec<Case> {
     let mut cases = Vec::new();
-    // More rows than the composed path takes at a time, and more entries than a block of threads has.
+    // More rows than the composed path takes at a time, and more entries than a block of threads
+    // has.
     for (rows, width, vocabulary) in [(18, 12, 31), (300, 24, 1500)] {
         let table = noise(&[vocabulary, width], 2);
         let inputs = vec![

@@ -1,4 +1,5 @@
-//! Every architecture with every objective: losses, scores, all gradients, steps of training, and generation.
+//! Every architecture with every objective: losses, scores, all gradients, steps of training, and
+//! generation.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +20,8 @@ use crate::fixtures::{PAPER, REFERENCE};
 
 /// Through four layers and back; relative to the largest element of each gradient.
 const TOLERANCE: f64 = 1e-4;
-/// After steps of AdamW, which divide gradients by their size and so make much of small differences.
+/// After steps of AdamW, which divide gradients by their size and so make much of small
+/// differences.
 const TRAINED_TOLERANCE: f64 = 1e-3;
 
 /// bf16 keeps 8 bits, and each implementation rounds in places of its own.
@@ -36,7 +38,8 @@ fn bindings() -> [(&'static str, Binding); 3] {
     [("untied", of([0, 1, 2, 3])), ("tied", of([0, 0, 2, 0])), ("frozen", Binding::frozen(4))]
 }
 
-/// Loss, scores, loss of the training pass, distances of weights, every gradient, and the products of their sketches.
+/// Loss, scores, loss of the training pass, distances of weights, every gradient, and the products
+/// of their sketches.
 fn outcome(
     family: Family,
     binding: &Binding,
@@ -149,8 +152,9 @@ fn matches_reference_scaled_branches_of_every_architecture() {
     comparisons.finish();
 }
 
-/// Losses and norms of gradients of steps of training through changes of state, and the loss at the end. Weights are
-/// not compared: where a gradient is nothing but rounding, as that of the keys' biases, AdamW makes whole steps of it.
+/// Losses and norms of gradients of steps of training through changes of state, and the loss at the
+/// end. Weights are not compared: where a gradient is nothing but rounding, as that of the keys'
+/// biases, AdamW makes whole steps of it.
 fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
     let wrap = candle_core::Error::wrap;
     let mut model = model(family, Binding::frozen(4), PAPER, side)?;

@@ -56,7 +56,8 @@ impl Bench {
         Self { folder }
     }
 
-    /// The spec of a tiny GPT-2 on a text, with other settings: `method NAME` is a method, `@` stands for the folder.
+    /// The spec of a tiny GPT-2 on a text, with other settings: `method NAME` is a method, `@`
+    /// stands for the folder.
     pub(crate) fn spec(&self, settings: &[&str]) -> CheckedSpec {
         let base = [
             "data.source='@/text.txt'",
@@ -137,8 +138,8 @@ impl Bench {
         Ok((trainer, [notices, more].concat()))
     }
 
-    /// Everything that two runs with one result have in common: metrics, decisions, summary, best model, and the
-    /// weights and moments at the end.
+    /// Everything that two runs with one result have in common: metrics, decisions, summary, best
+    /// model, and the weights and moments at the end.
     pub(crate) fn outcome(&self, run: &str) -> Outcome {
         let read = |name: &str| {
             std::fs::read(self.path(run).join(name))

@@ -1,4 +1,5 @@
-//! Damaged and hostile checkpoints: an older one is used, or the file is refused by name, and nothing is harmed.
+//! Damaged and hostile checkpoints: an older one is used, or the file is refused by name, and
+//! nothing is harmed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -141,7 +142,8 @@ fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
     // The run's own file is gone.
     stopped(&bench, "a");
     fs::write(bench.path("a").join(MODEL_FILE), "damaged").expect("written");
-    // A second name is the same file: the damage is in both, and an older checkpoint has an older model.
+    // A second name is the same file: the damage is in both, and an older checkpoint has an older
+    // model.
     let resumption = Resumption::open(&bench.path("a"));
     assert!(matches!(&resumption, Ok(found) if found.step() == 5), "{resumption:?}");
     drop(resumption);
@@ -191,7 +193,8 @@ fn rejects_folders_that_are_no_runs() {
     );
 }
 
-/// The same bytes with a checksum that agrees: nobody's accident, but a program's fault or somebody's malice.
+/// The same bytes with a checksum that agrees: nobody's accident, but a program's fault or
+/// somebody's malice.
 fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let key = b"\"checksum\":\"";
     let place =

@@ -118,7 +118,8 @@ fn a_run_that_diverges_leaves_its_last_good_checkpoint() {
     let mut trainer = bench.trainer("d", &["checkpoint.every_steps=2"], None);
     (0..5).for_each(|_| drop(trainer.advance().expect("it goes well")));
     drop(trainer);
-    // What a too large rate would have done to the weights after step 5, without a word in the spec.
+    // What a too large rate would have done to the weights after step 5, without a word in the
+    // spec.
     let (mut trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
     assert_eq!(trainer.step(), 4);
     trainer.advance().expect("step 5");

@@ -1,4 +1,5 @@
-//! A disk that fails: at every single call of a save, in every way, the last complete checkpoint stays.
+//! A disk that fails: at every single call of a save, in every way, the last complete checkpoint
+//! stays.
 
 use std::cell::Cell;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -21,7 +22,8 @@ enum Fault {
     ReadOnly,
     /// A write takes half of what it is given, and the next one fails.
     Short,
-    /// The process ends here: nothing that comes after reaches the disk, not even what was buffered.
+    /// The process ends here: nothing that comes after reaches the disk, not even what was
+    /// buffered.
     Death,
 }
 

@@ -1,5 +1,6 @@
-//! Whether the program still gives the figures that are recorded: those of the study's runs, as far as they are cheap to run
-//! again, and those of small runs of every kind, pinned with the revision of figures that they belong to.
+//! Whether the program still gives the figures that are recorded: those of the study's runs, as far
+//! as they are cheap to run again, and those of small runs of every kind, pinned with the revision
+//! of figures that they belong to.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,11 @@ use dlt_train::{RunFolder, Trainer};
 use crate::bench::{Bench, losses, provenance};
 use crate::materials::{BERT, LLAMA, PICTURES, SENTENCES};
 
-/// Relative, of a loss before any step: sums in another order, as other instruction sets and candle's own operations have
-/// it. Other draws move such a loss by a thousandth at least.
+/// Relative, of a loss before any step: sums in another order, as other instruction sets and
+/// candle's own operations have it. Other draws move such a loss by a thousandth at least.
 const FORWARD_TOLERANCE: f64 = 1e-5;
-/// The same after some steps: AdamW divides small gradients by their own size, so that rounding grows.
+/// The same after some steps: AdamW divides small gradients by their own size, so that rounding
+/// grows.
 const TRAINED_TOLERANCE: f64 = 1e-3;
 
 /// Runs of the study on the shipped text whose first steps are kept.
@@ -71,8 +73,9 @@ fn steps(run: &Path) -> Vec<(usize, f64)> {
     text.lines().filter_map(step).collect()
 }
 
-/// A small run, its settings, and what it gave at [`PINNED_AT`]: the loss of the first step, that of the last one, and the
-/// loss of the kept model on validation. It is no oracle: it makes a change of figures visible.
+/// A small run, its settings, and what it gave at [`PINNED_AT`]: the loss of the first step, that
+/// of the last one, and the loss of the kept model on validation. It is no oracle: it makes a
+/// change of figures visible.
 struct Pinned {
     name: &'static str,
     settings: &'static [&'static str],

@@ -101,7 +101,8 @@ pub(crate) fn adamw() -> OptimizerSpec {
     }
 }
 
-/// Largest absolute value; infinite where one is not finite, because a maximum over floats passes over NaN.
+/// Largest absolute value; infinite where one is not finite, because a maximum over floats passes
+/// over NaN.
 pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
     let larger = |largest: f64, value: f64| match value.is_finite() {
         true => largest.max(value.abs()),
@@ -110,9 +111,9 @@ pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(0.0, larger)
 }
 
-/// Largest absolute difference; infinite where a value is not finite. Of a query-key-value bias the middle third
-/// is left out: shifting all keys of a head changes no attention weight, so its true gradient is zero and AdamW
-/// makes full steps of rounding noise.
+/// Largest absolute difference; infinite where a value is not finite. Of a query-key-value bias the
+/// middle third is left out: shifting all keys of a head changes no attention weight, so its true
+/// gradient is zero and AdamW makes full steps of rounding noise.
 pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");

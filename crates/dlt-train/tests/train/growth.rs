@@ -44,7 +44,8 @@ fn even_growth_halves_the_largest_group_at_its_times() {
     assert!(rows.iter().all(|row| row.untied_events == 1 && row.conflict.is_none()), "{rows:?}");
 }
 
-/// The loss before a split and right after it are the same bits, whoever chose it: the new block is a copy.
+/// The loss before a split and right after it are the same bits, whoever chose it: the new block is
+/// a copy.
 #[test]
 fn law_a_split_keeps_the_function() {
     let policies = ["agent.policy=even", "agent.policy=grow", "agent.policy=random"];
@@ -74,7 +75,8 @@ fn a_split_by_gradients_says_how_much_they_disagree() {
         recording.iter().map(|(step, state)| (step, state.n_independent())).collect();
     assert_eq!(sizes, [(6, 2), (6, 3), (12, 4)]);
     for row in rows {
-        // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at most L.
+        // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at
+        // most L.
         assert!(row.conflict.is_some_and(|conflict| conflict > 0.0 && conflict <= 4.0), "{row:?}");
     }
 }
@@ -95,7 +97,8 @@ fn scaled_branches_keep_the_factors_of_the_start() {
     assert_ne!(losses(&bench.metrics("scaled")), losses(&bench.metrics("plain")));
 }
 
-/// A run that follows the recorded splits of one that gathered statistics has the same losses, bit for bit.
+/// A run that follows the recorded splits of one that gathered statistics has the same losses, bit
+/// for bit.
 #[test]
 fn law_gathering_statistics_changes_no_weight() {
     let bench = Bench::new();
@@ -106,7 +109,8 @@ fn law_gathering_statistics_changes_no_weight() {
     assert_eq!(losses(&bench.metrics("grow")), losses(&bench.metrics("replay")));
 }
 
-/// Every decision that ties is measured on both sides, and undone where the loss rises by more than the gate.
+/// Every decision that ties is measured on both sides, and undone where the loss rises by more than
+/// the gate.
 #[test]
 fn a_gate_undoes_what_raises_the_loss() {
     let bench = Bench::new();
@@ -145,7 +149,8 @@ fn a_gate_undoes_what_raises_the_loss() {
     assert!(refused > 0 && refused < rows.len(), "{refused} of {}", rows.len());
 }
 
-/// A gate that lets all pass measures, and changes nothing else. The random policy learns nothing from what is measured.
+/// A gate that lets all pass measures, and changes nothing else. The random policy learns nothing
+/// from what is measured.
 #[test]
 fn law_a_gate_that_lets_all_pass_changes_no_weight() {
     let bench = Bench::new();
@@ -160,7 +165,8 @@ fn law_a_gate_that_lets_all_pass_changes_no_weight() {
     assert_eq!(losses(&bench.metrics("open")), losses(&bench.metrics("gated")));
 }
 
-/// Weights and moments after a decision was undone are those of before it, bit for bit, in the steps that follow too.
+/// Weights and moments after a decision was undone are those of before it, bit for bit, in the
+/// steps that follow too.
 #[test]
 fn law_what_was_undone_leaves_nothing_behind() {
     for moments in [Moments::Fresh, Moments::Inherit, Moments::Resume] {
@@ -231,7 +237,8 @@ fn weights(model: &Model) -> Vec<Vec<f32>> {
     layers.collect()
 }
 
-/// A run whose steps are raised makes the splits that it has not made, at their new times, and no split twice.
+/// A run whose steps are raised makes the splits that it has not made, at their new times, and no
+/// split twice.
 #[test]
 fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     let bench = Bench::new();
@@ -242,7 +249,8 @@ fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     assert_eq!(steps, [6, 12]);
 }
 
-/// A recording is followed under the very spec that made it, with decisions that were undone as the nothing that they were.
+/// A recording is followed under the very spec that made it, with decisions that were undone as the
+/// nothing that they were.
 #[test]
 fn law_a_run_that_grew_is_replayed_bit_for_bit_under_its_own_spec() {
     let swaps = [
@@ -287,7 +295,8 @@ fn swaps_keep_the_number_of_groups() {
     }
 }
 
-/// A layer that gains is rewarded with the fall of the loss on the very same batches, `k` steps later.
+/// A layer that gains is rewarded with the fall of the loss on the very same batches, `k` steps
+/// later.
 #[test]
 fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
     let bench = Bench::new();
@@ -300,7 +309,8 @@ fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
         "tying.initial=independent",
     ];
     let (rows, _) = run(&bench, "late", &settings);
-    // Hardly anything is learned at this rate, so that only ties change the loss, and the same batches tell both losses.
+    // Hardly anything is learned at this rate, so that only ties change the loss, and the same
+    // batches tell both losses.
     for row in rows.iter().filter(|row| row.reward.is_some()) {
         let gain = row.reward.expect("rewarded");
         if row.tied_events == 0 {

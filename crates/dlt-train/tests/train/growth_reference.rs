@@ -1,5 +1,5 @@
-//! Growth from one block follows PyTorch: splits, averaged merges, a swap, a block that scatters, and the gate; and the
-//! splits that sketches find are those of exact gradients.
+//! Growth from one block follows PyTorch: splits, averaged merges, a swap, a block that scatters,
+//! and the gate; and the splits that sketches find are those of exact gradients.
 
 use candle_core::{Device, Tensor};
 use dlt_agent::{Agent, Evidence, Measured, Occasion, Turn};
@@ -30,7 +30,8 @@ const NORM_TOLERANCE: f64 = 2e-4;
 const GRADIENT_TOLERANCE: f64 = 5e-5;
 /// Twenty-four AdamW steps at 1e-2 and less; the oracle in f32 is up to 6e-7 from itself in f64.
 const WEIGHT_TOLERANCE: f64 = 2e-5;
-/// Decayed means of gradients clipped to norm 1; the oracle in f32 is up to 5e-7 from itself in f64.
+/// Decayed means of gradients clipped to norm 1; the oracle in f32 is up to 5e-7 from itself in
+/// f64.
 const FIRST_MOMENT_TOLERANCE: f64 = 1e-5;
 /// Decayed means of their squares; the oracle in f32 is up to 1e-9 from itself in f64.
 const SECOND_MOMENT_TOLERANCE: f64 = 1e-7;
@@ -117,7 +118,8 @@ impl<'a> Run<'a> {
         format!("{} with {:?} kernels, step {step}", self.case["moments"], self.model.kernels())
     }
 
-    /// The decision before a step, if there is one: carried out and, where the gate refuses it, undone.
+    /// The decision before a step, if there is one: carried out and, where the gate refuses it,
+    /// undone.
     fn decide_before(&mut self, step: usize) {
         let Some(scripted) = self.script.iter().find(|each| count(&each["before_step"]) == step)
         else {
@@ -229,7 +231,8 @@ impl<'a> Run<'a> {
         self.model.architecture().block_prefix(layer)
     }
 
-    /// Compares tensors of one layout with those of the oracle that are named `{kind}{prefix}{name}`.
+    /// Compares tensors of one layout with those of the oracle that are named
+    /// `{kind}{prefix}{name}`.
     fn compare(&self, kind: &str, prefix: &str, layout: &Layout, ours: &[Tensor], tolerance: f64) {
         assert_eq!(layout.entries().len(), ours.len(), "{kind}{prefix}");
         let file = tensors(&format!("growth/{}", self.case["file"].as_str().expect("a file")));
@@ -305,11 +308,11 @@ impl<'a> Run<'a> {
 
 /// Projections of each step.
 const PROJECTIONS: u64 = 300;
-/// Products of two gradients, as a share of the product of their norms: four standard errors, which are at most √2/16 over
-/// the root of three steps of 300 projections, 0.3 %.
+/// Products of two gradients, as a share of the product of their norms: four standard errors, which
+/// are at most √2/16 over the root of three steps of 300 projections, 0.3 %.
 const PRODUCT_TOLERANCE: f64 = 0.012;
-/// The disagreements are 1.34 and 0.75, those of the second best splits 1.20 and 0.47. A disagreement sums cosines of both
-/// signs, whose errors partly cancel: it is up to 0.002 off.
+/// The disagreements are 1.34 and 0.75, those of the second best splits 1.20 and 0.47. A
+/// disagreement sums cosines of both signs, whose errors partly cancel: it is up to 0.002 off.
 const DISAGREEMENT_TOLERANCE: f64 = 0.02;
 
 #[test]
@@ -391,11 +394,13 @@ fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
     }
 }
 
-/// Relative. Right after a split the gradients here are still added up in the blocks before it, in another order of f32.
+/// Relative. Right after a split the gradients here are still added up in the blocks before it, in
+/// another order of f32.
 const AGAIN_TOLERANCE: f64 = 1e-5;
 
-/// What a run decides from is the mean of the products of its own batches since the last decision, each step with a
-/// projection of its own: drawn again here, the agent makes the same splits with the same disagreement.
+/// What a run decides from is the mean of the products of its own batches since the last decision,
+/// each step with a projection of its own: drawn again here, the agent makes the same splits with
+/// the same disagreement.
 #[test]
 fn a_run_splits_by_the_products_of_its_own_batches() {
     let bench = Bench::new();

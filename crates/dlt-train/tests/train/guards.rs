@@ -1,4 +1,5 @@
-//! Nothing that should train is left without a gradient, whatever has been decided and optimized before.
+//! Nothing that should train is left without a gradient, whatever has been decided and optimized
+//! before.
 
 use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels, optimizer};

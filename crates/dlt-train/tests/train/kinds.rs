@@ -37,7 +37,8 @@ fn settings(kind: &Kind) -> Vec<Vec<&'static str>> {
         .zip(if kind.has_classes { classes } else { none })
         .map(|(method, reward)| [kind.settings, method, &SHORT, &augment, reward].concat())
         .map(|all| {
-            // Methods have no word for what only texts have: a loss as reward stands where there are no classes.
+            // Methods have no word for what only texts have: a loss as reward stands where there
+            // are no classes.
             let needless = |setting: &&str| kind.has_classes || !setting.contains("accuracy");
             all.into_iter().filter(needless).collect()
         })
@@ -48,8 +49,8 @@ fn key(row: &EvaluationRow) -> (f64, f64) {
     (row.accuracy.unwrap_or(0.0), -row.loss)
 }
 
-/// The kept model is that of the highest accuracy, among equal ones of the lowest loss, and of the lowest loss where
-/// there are no classes; its file gives the summary's numbers.
+/// The kept model is that of the highest accuracy, among equal ones of the lowest loss, and of the
+/// lowest loss where there are no classes; its file gives the summary's numbers.
 fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: &Summary) {
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("the kept model is evaluated last");

@@ -1,4 +1,5 @@
-//! Tests of training: against the PyTorch oracle, against recordings of the authors' code, and of the loop.
+//! Tests of training: against the PyTorch oracle, against recordings of the authors' code, and of
+//! the loop.
 
 mod accuracies;
 mod bench;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-/// A kind of material with a family that learns from it. In settings `@` stands for the folder of the bench.
+/// A kind of material with a family that learns from it. In settings `@` stands for the folder of
+/// the bench.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -115,7 +116,8 @@ pub(crate) fn write(folder: &Path) {
     }
 }
 
-/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn it.
+/// Words 0 to 19 in an order in which each word nearly fixes the next, so that a model can learn
+/// it.
 fn text(words: usize) -> String {
     let mut text = String::new();
     let mut word = 1usize;
@@ -139,7 +141,8 @@ fn tokenizer(more: &[&str]) -> String {
     )
 }
 
-/// A table of GLUE's with two classes: sentences of two to eight words, of the first ten or of the last.
+/// A table of GLUE's with two classes: sentences of two to eight words, of the first ten or of the
+/// last.
 fn table(first: usize, count: usize, columns: &[&str]) -> String {
     let mut table = format!("{}\tlabel\n", columns.join("\t"));
     for row in first..first + count {

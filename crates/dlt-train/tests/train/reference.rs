@@ -1,5 +1,5 @@
-//! The `reference` preset follows a recorded training run of the authors' code: raw states, storage, losses,
-//! gradient norms and final weights.
+//! The `reference` preset follows a recorded training run of the authors' code: raw states,
+//! storage, losses, gradient norms and final weights.
 
 use candle_core::{DType, Device};
 use dlt_kernels::{Gelu, optimizer as norms};
@@ -17,7 +17,8 @@ use crate::fixtures::{count, counts, distance, frozen, gpt2, json, number, tenso
 const LOSS_TOLERANCE: f64 = 1e-4;
 /// Relative.
 const NORM_TOLERANCE: f64 = 1e-3;
-/// A few entries with next to no gradient amplify rounding: an independent simulation ends 7.3e-4 away.
+/// A few entries with next to no gradient amplify rounding: an independent simulation ends 7.3e-4
+/// away.
 const WEIGHT_TOLERANCE: f64 = 2e-3;
 
 #[test]

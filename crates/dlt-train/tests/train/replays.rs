@@ -1,4 +1,5 @@
-//! Replays follow a recording's steps, whatever the run's own clock says, and start where it starts.
+//! Replays follow a recording's steps, whatever the run's own clock says, and start where it
+//! starts.
 
 use dlt_spec::ExitCode;
 use dlt_state::{Action, Recording, State};
@@ -9,8 +10,8 @@ use crate::bench::{Bench, finish, losses};
 const REPLAY: [&str; 2] = ["agent.policy=replay", "agent.recording=full"];
 const PERMUTED: [&str; 2] = ["agent.policy=permuted-replay", "agent.recording=full"];
 
-/// Replaying a run's own recording under its own seed is the run itself, bit for bit (ablation iv needs
-/// another seed to say anything).
+/// Replaying a run's own recording under its own seed is the run itself, bit for bit (ablation iv
+/// needs another seed to say anything).
 #[test]
 fn law_replay_under_the_same_seed_is_the_recorded_run() {
     let bench = Bench::new();
@@ -30,7 +31,8 @@ fn law_replay_under_the_same_seed_is_the_recorded_run() {
     }
 }
 
-/// Uneven steps, among them two decisions after one and the same; nothing is decided after the last of them.
+/// Uneven steps, among them two decisions after one and the same; nothing is decided after the last
+/// of them.
 #[test]
 fn a_replay_decides_at_the_recorded_steps() {
     let bench = Bench::new();

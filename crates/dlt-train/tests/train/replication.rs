@@ -18,7 +18,8 @@ use dlt_train::optimizer::{Optimizer, ParameterMoments};
 use crate::bench::{Bench, finish, losses};
 use crate::fixtures::{adamw, gpt2};
 
-/// Each state with the layers that its decision replicates: those whose owner changes to another layer.
+/// Each state with the layers that its decision replicates: those whose owner changes to another
+/// layer.
 const SCRIPT: [([usize; 4], &[usize]); 7] = [
     ([0, 1, 0, 1], &[2, 3]),
     ([0, 1, 0, 1], &[]),
@@ -40,8 +41,8 @@ fn is_zero(moments: &ParameterMoments) -> bool {
         .all(|tensor| bits(tensor).iter().all(|&bits| bits == 0))
 }
 
-/// Weights at the end of the script under a rule, where every replicated layer was seen to begin afresh and every other
-/// one to go on.
+/// Weights at the end of the script under a rule, where every replicated layer was seen to begin
+/// afresh and every other one to go on.
 fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let tying = TyingSpec { tie: Tie::Replicate, moments, ..Spec::default().tying };
@@ -106,7 +107,8 @@ fn law_moments_of_replicated_layers_begin_afresh_under_every_rule() {
     assert!(weights_under(Moments::Resume) == fresh);
 }
 
-/// Ablation (v): decisions as in the full method, and the parameters and memory of a conventional model.
+/// Ablation (v): decisions as in the full method, and the parameters and memory of a conventional
+/// model.
 #[test]
 fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     let bench = Bench::new();
@@ -148,7 +150,8 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     );
 }
 
-/// A random policy does not see what becomes of the weights; they part with the first step after a tied event.
+/// A random policy does not see what becomes of the weights; they part with the first step after a
+/// tied event.
 #[test]
 fn replication_changes_what_is_trained_and_not_what_a_random_policy_decides() {
     let bench = Bench::new();

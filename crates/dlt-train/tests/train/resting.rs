@@ -1,4 +1,5 @@
-//! Moments at rest: training with them is training without, bit for bit, and memory holds no more than it must.
+//! Moments at rest: training with them is training without, bit for bit, and memory holds no more
+//! than it must.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -245,7 +246,8 @@ fn law_a_resumed_run_with_moments_at_rest_is_the_run_left_alone() {
     bench.outcome("stopped").assert_same(&whole, "resumed with moments at rest");
 }
 
-/// The system's disk, but for calls on files without names from some on, or for a byte that it forgets.
+/// The system's disk, but for calls on files without names from some on, or for a byte that it
+/// forgets.
 #[derive(Clone)]
 struct WornDisk {
     /// Calls that succeed before.

@@ -35,7 +35,8 @@ fn check(settings: &[&str], stops: &[usize]) {
     for &stop in stops {
         advance(&mut trainer, stop - done);
         trainer.save_checkpoint().expect("saved");
-        // Steps after the checkpoint are lost, and their lines are cut off. The last step would be saved.
+        // Steps after the checkpoint are lost, and their lines are cut off. The last step would be
+        // saved.
         let lost = (trainer.steps() - stop).saturating_sub(1).min(2);
         advance(&mut trainer, lost);
         drop(trainer);
@@ -83,7 +84,8 @@ fn law_a_resumed_run_is_the_run_left_alone_under_every_reading() {
     );
 }
 
-/// What is gathered from gradients, remembered by Q or measured before a decision is there again, whenever a run stops.
+/// What is gathered from gradients, remembered by Q or measured before a decision is there again,
+/// whenever a run stops.
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     let stops: Vec<_> = (1..=24).collect();
@@ -116,8 +118,9 @@ fn law_a_resumed_run_is_the_run_left_alone_while_it_grows() {
     check(&["tying.decide_unit=epochs", "tying.decide_every=1", "agent.policy=random"], &few);
 }
 
-/// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example is drawn again. The
-/// stops lie on both sides of where a pass over the pictures and the sentences ends.
+/// Augmented pictures, hidden tokens, sentences of different widths: what is drawn for an example
+/// is drawn again. The stops lie on both sides of where a pass over the pictures and the sentences
+/// ends.
 #[test]
 fn law_a_resumed_run_is_the_run_left_alone_whatever_it_learns_from() {
     for kind in KINDS {
@@ -315,8 +318,8 @@ fn checkpoints_come_by_steps_by_minutes_and_at_the_end() {
     assert_eq!(made("minutes", &["checkpoint.every_minutes=1e-9"]), [6, 5, 4, 3, 2, 1]);
 }
 
-/// The file as layout 2 or 1 had it: another version, in layout 1 no peaks of memory. What layout 3 has besides is left out
-/// where there is none.
+/// The file as layout 2 or 1 had it: another version, in layout 1 no peaks of memory. What layout 3
+/// has besides is left out where there is none.
 fn as_layout(version: u8, path: &std::path::Path) {
     let mut bytes = fs::read(path).expect("there");
     let find = |bytes: &[u8], what: &str| {

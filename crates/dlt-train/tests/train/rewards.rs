@@ -1,4 +1,5 @@
-//! What a decision is rewarded with: the loss of the model that the decision made, on fresh training batches.
+//! What a decision is rewarded with: the loss of the model that the decision made, on fresh
+//! training batches.
 
 use std::path::PathBuf;
 
@@ -11,8 +12,8 @@ use dlt_state::{Action, State};
 
 use crate::bench::{Bench, finish};
 
-/// Relative. Both sides are the same sums in f32 of the same weights; a reward on another batch, or of the model
-/// before the decision, is thousands of times further away.
+/// Relative. Both sides are the same sums in f32 of the same weights; a reward on another batch, or
+/// of the model before the decision, is thousands of times further away.
 const TOLERANCE: f64 = 1e-9;
 
 /// The batches that rewards are measured on, drawn anew.
@@ -72,8 +73,9 @@ fn decide(model: &mut Model, from: &State, row: &DecisionRow) -> State {
     to
 }
 
-/// Right after tying, before a step is trained on it, with dropout off: the model of before each decision is
-/// copied, the decision carried out on the copy, and its loss measured on the stream of reward batches.
+/// Right after tying, before a step is trained on it, with dropout off: the model of before each
+/// decision is copied, the decision carried out on the copy, and its loss measured on the stream of
+/// reward batches.
 #[test]
 fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
     for reward_batches in [1, 2] {
@@ -113,7 +115,8 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
     }
 }
 
-/// The authors' reading: after the k steps that follow a decision, or after those that are left of them.
+/// The authors' reading: after the k steps that follow a decision, or after those that are left of
+/// them.
 fn check_rewards_after_steps(settings: &[&str], expected_steps: &[(usize, usize)]) {
     let bench = Bench::new();
     let base = ["agent.reward_timing=after-steps", "model.dropout=0.3", "agent.policy=random"];

@@ -11,9 +11,11 @@ use crate::bench::{Bench, finish};
 /// Relative: the same sums in f64, in another order.
 const ROUNDING: f64 = 1e-9;
 
-/// Width 16, vocabulary 21, 8 positions: token and position tables and the final norm's scale and shift.
+/// Width 16, vocabulary 21, 8 positions: token and position tables and the final norm's scale and
+/// shift.
 const SHARED: usize = 21 * 16 + 8 * 16 + 2 * 16;
-/// Two norms, query-key-value and output, both halves of a feed-forward layer four times as wide; with biases.
+/// Two norms, query-key-value and output, both halves of a feed-forward layer four times as wide;
+/// with biases.
 const BLOCK: usize = 4 * 16 + (16 * 48 + 48) + (16 * 16 + 16) + (16 * 64 + 64) + (64 * 16 + 16);
 
 fn close(a: f64, b: f64) -> bool {
@@ -121,8 +123,8 @@ fn weights_gradients_and_moments_are_counted_by_hand() {
     }
 }
 
-/// Decisions: with fresh moments, what is held is what trains; with resumed ones, the moments of every layer
-/// that has been independent stay.
+/// Decisions: with fresh moments, what is held is what trains; with resumed ones, the moments of
+/// every layer that has been independent stay.
 #[test]
 fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
     let bench = Bench::new();
@@ -151,8 +153,8 @@ fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
 
 #[test]
 fn bits_per_byte_are_the_loss_over_the_bytes_of_the_text() {
-    /// The text of the first token, which nothing predicts, may be longer or shorter than the mean: a byte or so
-    /// of several hundred.
+    /// The text of the first token, which nothing predicts, may be longer or shorter than the mean:
+    /// a byte or so of several hundred.
     const FIRST_TOKEN: f64 = 0.005;
     let bench = Bench::new();
     let summary = bench.run("a", &[]);
@@ -212,7 +214,8 @@ fn perplexity_selected_on_test_is_the_smallest_of_the_test_rows() {
     assert_eq!(bench.run("b", &settings[..3]).test_perplexity_selected_on_test, None);
 }
 
-/// In training a part of the validation split is enough; what is reported is all of it, its rest too.
+/// In training a part of the validation split is enough; what is reported is all of it, its rest
+/// too.
 #[test]
 fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     let bench = Bench::new();

@@ -1,4 +1,5 @@
-//! Whole runs of a tiny model: what they leave behind, what they share with other runs, which model is kept.
+//! Whole runs of a tiny model: what they leave behind, what they share with other runs, which model
+//! is kept.
 
 use dlt_data::Split;
 use dlt_spec::record::{self, MetricRow, without_times};
@@ -40,7 +41,8 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     assert_eq!(*spec, *bench.spec(&["training.steps=60"]));
 }
 
-/// Of the loss, which is one to two nats: bf16 rounds each number by up to 4e-3 of it, and not to one side.
+/// Of the loss, which is one to two nats: bf16 rounds each number by up to 4e-3 of it, and not to
+/// one side.
 const NARROW_TOLERANCE: f64 = 0.01;
 
 #[test]
@@ -48,8 +50,8 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
     let bench = Bench::new();
     for kind in [&[][..], BERT.settings, LLAMA.settings] {
         let run = |name: &str, activations: &str| {
-            // Decisions that no loss sways, so that both runs train the same layers, and small steps, so that
-            // small differences stay small.
+            // Decisions that no loss sways, so that both runs train the same layers, and small
+            // steps, so that small differences stay small.
             let small =
                 ["training.steps=60", "agent.policy=random", "optimizer.learning_rate=0.002"];
             let settings = [kind, &small, &[activations]].concat();
@@ -182,7 +184,8 @@ fn the_kept_model_is_the_best_on_validation() {
     let best = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
     assert!(best.step < summary.steps, "the test wants a run whose last model is not its best");
     assert_eq!(summary.best_step, best.step);
-    // The split has fewer windows than are asked for, so the best row is an evaluation of all of it.
+    // The split has fewer windows than are asked for, so the best row is an evaluation of all of
+    // it.
     assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
     assert_eq!(summary.validation_loss, best.loss);
 

@@ -27,8 +27,8 @@ pub(crate) fn group<'a>(view: &View<'a>, what: What, pace: Pace) -> Group<'a> {
     view.group(Subject::Method, Row::Method(Point { what, pace }))
 }
 
-/// The best of those rates that have a finished run. Rates are compared on the seeds that all of these have; where there is
-/// no such seed, on all that each has.
+/// The best of those rates that have a finished run. Rates are compared on the seeds that all of
+/// these have; where there is no such seed, on all that each has.
 pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
     let groups: Vec<(Pace, Group<'a>)> =
         what.paces().iter().map(|&pace| (pace, group(view, what, pace))).collect();
@@ -69,7 +69,8 @@ impl<'a> Chosen<'a> {
         self.all().find(|choice| choice.what == what)
     }
 
-    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in the mean.
+    /// The fixed sharing that is best on validation, among those that hold no more than `blocks` in
+    /// the mean.
     pub(crate) fn best_fixed(&self, blocks: f64) -> Option<&Choice<'a>> {
         let mean = |choice: &Choice<'_>, of: Quantity| {
             choice.group.mean(of).map_or(f64::INFINITY, |one| one.mean)
@@ -93,7 +94,8 @@ fn seed(done: &Done) -> u64 {
 }
 
 impl Choice<'_> {
-    /// The rate, and what the choice lacks: `2e-3 (the highest)`, `1e-3 (5e-4, 2e-3 without result)`.
+    /// The rate, and what the choice lacks: `2e-3 (the highest)`,
+    /// `1e-3 (5e-4, 2e-3 without result)`.
     pub(crate) fn rate(&self) -> String {
         let own = || self.group.done.first()?.settings.get("optimizer.learning_rate").cloned();
         if self.what.method().is_none() {

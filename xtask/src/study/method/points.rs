@@ -95,7 +95,8 @@ fn depth(what: What) -> String {
     }
 }
 
-/// Block parameters of the conventional model with all its layers, which a row with fewer layers does not say.
+/// Block parameters of the conventional model with all its layers, which a row with fewer layers
+/// does not say.
 pub(crate) fn whole(scale: Scale) -> Option<f64> {
     let point = Point { what: What::Conventional, pace: Pace::Once };
     let cell = place(Subject::Method, Row::Method(point), 1, scale).cell()?;

@@ -27,8 +27,8 @@ const LEARNING: [&str; 9] = [
     "agent.gamma=0.5",
     "agent.state_scaling=unit",
 ];
-/// Between which shares of training random times are drawn: around the mean of growth's, so that the mean size is the same
-/// in expectation.
+/// Between which shares of training random times are drawn: around the mean of growth's, so that
+/// the mean size is the same in expectation.
 const ANYWHERE: [f64; 2] = [0.1, 0.7];
 
 impl Point {
@@ -136,7 +136,8 @@ fn sized(layers: usize, width: Option<u16>) -> Vec<Setting> {
     settings
 }
 
-/// A rate that rises from 0 until growth's last split, which is as near as a schedule for the whole model comes.
+/// A rate that rises from 0 until growth's last split, which is as near as a schedule for the whole
+/// model comes.
 fn warm(setup: &Setup) -> Vec<Setting> {
     fixed(&[&format!("optimizer.warmup_steps={}", setup.warm_steps)])
 }

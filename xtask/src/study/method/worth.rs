@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Conventional models by their parameters: each larger one has a lower perplexity. What is larger and no better is left
-/// out, so that the line has one answer for a perplexity.
+/// Conventional models by their parameters: each larger one has a lower perplexity. What is larger
+/// and no better is left out, so that the line has one answer for a perplexity.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Curve(Vec<(f64, f64)>);
 

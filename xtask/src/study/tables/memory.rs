@@ -8,7 +8,8 @@ use crate::study::sheet::{Grid, Mean, Sheet};
 use crate::study::subject::Subject;
 use crate::study::view::{Quantity, View};
 
-/// Rows of a subject: where a step takes minutes, without the random policy, whose memory is that of its states.
+/// Rows of a subject: where a step takes minutes, without the random policy, whose memory is that
+/// of its states.
 fn rows(subject: Subject) -> &'static [Row] {
     let all = &[Row::Conventional, Row::Full, Row::Random];
     if subject == Subject::MemoryPaper { &all[..2] } else { all }

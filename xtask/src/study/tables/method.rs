@@ -160,7 +160,8 @@ fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
     Curve::of(sizes.into_iter().filter_map(point))
 }
 
-/// What a method has to beat: conventional training, chance under the same rules, the best fixed sharing.
+/// What a method has to beat: conventional training, chance under the same rules, the best fixed
+/// sharing.
 fn rivals(chosen: &Chosen<'_>) -> Grid {
     let mut grid = Grid::new(
         "Against what a method has to beat: validation, then test",
@@ -197,7 +198,8 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
     grid
 }
 
-/// `-7.1 % apart, -6.5 % overlapping`: on validation and on test, and whether the ranges over seeds have a value in common.
+/// `-7.1 % apart, -6.5 % overlapping`: on validation and on test, and whether the ranges over seeds
+/// have a value in common.
 fn versus(own: &Group<'_>, other: &Group<'_>) -> String {
     let on = |of: Quantity| {
         let difference = own.above(other, of);

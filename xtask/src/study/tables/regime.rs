@@ -1,5 +1,5 @@
-//! Where tying pays: validation perplexity over learning rate, steps between decisions and share of training in which
-//! they are made.
+//! Where tying pays: validation perplexity over learning rate, steps between decisions and share of
+//! training in which they are made.
 
 use super::{floor_of, independent_mean, validation_perplexity};
 use crate::study::row::{Rate, Regime, Row, Who};

@@ -141,7 +141,8 @@ fn metrics_that_break_off_are_gone_on_with_or_named() {
     study.succeed(&["ablation", "--only", "full"]);
     assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), 5);
 
-    // Of a finished run they are an error once they are to be kept; the tables are there all the same.
+    // Of a finished run they are an error once they are to be kept; the tables are there all the
+    // same.
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, &text[..text.len() - 40]).unwrap();
     let (_, said) = study.fail(&["report", "--out", "kept"]);

@@ -1,4 +1,5 @@
-//! The study of our method: rows, rates and sizes, the rate that is chosen, what a perplexity is worth, and the long scale.
+//! The study of our method: rows, rates and sizes, the rate that is chosen, what a perplexity is
+//! worth, and the long scale.
 
 use std::fs;
 
@@ -103,7 +104,8 @@ fn rows_and_rates_that_are_named_run_with_what_they_need_and_no_other() {
     let command = &study.runs_of(&cell("final-groups"))[0];
     assert!(command.contains("--set tying.initial=[0, "), "{command}");
 
-    // The other rate turns out to be the better one: only that runs with further seeds. A row without a run has none.
+    // The other rate turns out to be the better one: only that runs with further seeds. A row
+    // without a run has none.
     study.succeed(&["method", "--only", "grow"]);
     study.succeed(&["method", "--only", "grow,conventional", "--rates", "best", "--seeds", "2,3"]);
     let cells = study.cells();

@@ -20,7 +20,8 @@ impl From<io::Error> for ArrayError {
     }
 }
 
-/// The elements of an array. Only where they end is looked at; what they are, their reader finds out.
+/// The elements of an array. Only where they end is looked at; what they are, their reader finds
+/// out.
 pub(super) struct Elements<R> {
     reader: R,
     is_begun: bool,

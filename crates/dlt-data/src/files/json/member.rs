@@ -14,8 +14,8 @@ pub(super) enum Found<'a> {
     Other(&'static str),
 }
 
-/// The member of an object of JSON, by its name, with dots where it is a member of a member. A name with dots of its own
-/// is found, too.
+/// The member of an object of JSON, by its name, with dots where it is a member of a member. A name
+/// with dots of its own is found, too.
 pub(super) fn member<'a>(row: &'a [u8], path: &str) -> Result<Found<'a>, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(row);
     let found = json.deserialize_map(Row(path))?;

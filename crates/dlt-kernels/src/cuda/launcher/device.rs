@@ -39,8 +39,8 @@ impl Source {
 type Then<'a> = &'a mut dyn FnMut(&CudaDevice, u64) -> Result<()>;
 
 pub(super) fn fresh(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
-    // SAFETY: a fresh tensor is handed to a kernel that writes each of its elements before anything reads them; the
-    // tests run the same launches on memory whose elements are marked.
+    // SAFETY: a fresh tensor is handed to a kernel that writes each of its elements before anything
+    // reads them; the tests run the same launches on memory whose elements are marked.
     unsafe { Tensor::empty(shape, dtype, device) }
 }
 
@@ -48,7 +48,8 @@ pub(super) fn run(launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
     gather(launch, memory, &mut Vec::with_capacity(memory.len()))
 }
 
-/// Finds one address after the other, holding the lock of each storage until the launch is in the stream.
+/// Finds one address after the other, holding the lock of each storage until the launch is in the
+/// stream.
 fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> Result<()> {
     let Some((one, rest)) = memory.split_first() else {
         bail!("{}: expected memory to work on, came none", launch.kernel)
@@ -76,8 +77,8 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
     }
 }
 
-/// What a forward pass of autograd gives: `launch` reads `inputs` and writes a tensor of `shape` with the dtype of the
-/// first of them.
+/// What a forward pass of autograd gives: `launch` reads `inputs` and writes a tensor of `shape`
+/// with the dtype of the first of them.
 pub(crate) fn forward(
     launch: &Launch,
     inputs: &[(&CudaStorage, &Layout)],
@@ -139,8 +140,8 @@ impl InplaceOp1 for Written<'_> {
     }
 }
 
-/// Goes on with the address of the first element of `layout`. What the slice's own method gives beside the address
-/// tells the device, when it is dropped, up to where the memory is in use.
+/// Goes on with the address of the first element of `layout`. What the slice's own method gives
+/// beside the address tells the device, when it is dropped, up to where the memory is in use.
 macro_rules! go_on {
     ($slices:expr, $address:ident, $device:expr, $offset:expr, $then:expr) => {{
         let stream = $device.cuda_stream();
@@ -207,10 +208,10 @@ fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()
         block_dim: (launch.threads, 1, 1),
         shared_mem_bytes: 0,
     };
-    // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the functions that make launches
-    // are run by the tests on a build of the same sources that checks the type of each parameter and each access. The
-    // addresses are those of memory whose locks and events are held until this call returns, in the order of the
-    // device's only stream.
+    // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the
+    // functions that make launches are run by the tests on a build of the same sources that checks
+    // the type of each parameter and each access. The addresses are those of memory whose locks and
+    // events are held until this call returns, in the order of the device's only stream.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
 }

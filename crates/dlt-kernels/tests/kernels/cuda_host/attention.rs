@@ -5,7 +5,8 @@ use dlt_kernels::{Attention, Dropout, Kernels, Mask};
 const DROPOUT: Option<Dropout> =
     Some(Dropout { probability: 0.3, seed: 7, offset: u32::MAX as u64 - 1000 });
 
-/// Value, sums and gradient against the composed path in f64, and the sums against those of the loops.
+/// Value, sums and gradient against the composed path in f64, and the sums against those of the
+/// loops.
 fn compare(
     what: &str,
     qkv: &Tensor,

@@ -27,7 +27,8 @@ fn matches_reference_cross_entropy_on_cuda() {
         let bias = noise(&[vocabulary], 12);
         for (dtype, tolerance) in ACTIVATIONS {
             let hidden = held(&[rows, width], 1, dtype);
-            // What the product rounds on the way is rounded in the reference too; its logits are not.
+            // What the product rounds on the way is rounded in the reference too; its logits are
+            // not.
             let table_held = wide(&table.to_dtype(dtype).unwrap());
             let tolerance = if dtype == DType::BF16 { 3.0 * tolerance } else { tolerance };
             for bias in [None, Some(&bias)] {

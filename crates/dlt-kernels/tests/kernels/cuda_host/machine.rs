@@ -1,4 +1,5 @@
-//! A machine that runs launches on the CPU, each one twice: what depends on the order of blocks and threads is a race.
+//! A machine that runs launches on the CPU, each one twice: what depends on the order of blocks and
+//! threads is a race.
 
 use candle_core::{CpuStorage, DType, Device, Error, Result, Shape, Storage, Tensor};
 use dlt_kernels::cuda::{Launch, Machine, Memory, Number};

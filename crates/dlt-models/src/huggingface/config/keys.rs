@@ -1,4 +1,5 @@
-//! Keys of a config that say nothing of what a model computes. Every other one is asked for, or refused.
+//! Keys of a config that say nothing of what a model computes. Every other one is asked for, or
+//! refused.
 
 use super::Settings;
 use crate::Result;

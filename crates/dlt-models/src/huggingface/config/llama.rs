@@ -77,8 +77,8 @@ fn has_sliding(settings: &Settings<'_>, given: &Value, layers: usize) -> Result<
     Ok(words.contains(&"sliding_attention"))
 }
 
-/// A model whose windows are at most as long as what a token attends to. In longer ones its layers would compute
-/// something else than this program does.
+/// A model whose windows are at most as long as what a token attends to. In longer ones its layers
+/// would compute something else than this program does.
 fn windowed(settings: &Settings<'_>, model: ModelSpec, window: Option<usize>) -> Result<ModelSpec> {
     let Some(window) = window else { return Ok(model) };
     if window < 2 {

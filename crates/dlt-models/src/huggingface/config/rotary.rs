@@ -1,5 +1,5 @@
-//! Rotary positions: since transformers 5 one object, before it two keys. A file may have both, which must then say the
-//! same.
+//! Rotary positions: since transformers 5 one object, before it two keys. A file may have both,
+//! which must then say the same.
 
 use dlt_spec::spec::{ModelSpec, RotaryKind};
 use serde_json::json;
@@ -17,7 +17,8 @@ struct Stretched {
     long: Vec<f64>,
 }
 
-/// A model with its rotary positions. `positions` are those of the config, whatever the model reads of them.
+/// A model with its rotary positions. `positions` are those of the config, whatever the model reads
+/// of them.
 pub(super) fn rotary(
     settings: &Settings<'_>,
     model: ModelSpec,

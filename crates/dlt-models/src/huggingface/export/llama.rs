@@ -91,7 +91,8 @@ impl LlamaKind {
     }
 }
 
-/// Rotary positions: releases before 5 read `rope_scaling` and `rope_theta`, the others `rope_parameters`.
+/// Rotary positions: releases before 5 read `rope_scaling` and `rope_theta`, the others
+/// `rope_parameters`.
 fn rope(spec: &CheckedSpec) -> (Option<Map<String, Value>>, Map<String, Value>) {
     let model = &spec.model;
     let [factor, low, high, original] = model.rotary_stretch;

@@ -1,8 +1,9 @@
-//! Python's pickles, as far as files of weights need them. Nothing that a pickle names is run: a call stays a note of
-//! what would be called with what.
+//! Python's pickles, as far as files of weights need them. Nothing that a pickle names is run: a
+//! call stays a note of what would be called with what.
 //!
-//! Values are numbered and refer to each other by number. So a value that is used twice is there once, nesting costs
-//! no stack, and a file cannot ask for more memory than [`MOST_VALUES`] and [`MOST_BYTES`] allow.
+//! Values are numbered and refer to each other by number. So a value that is used twice is there
+//! once, nesting costs no stack, and a file cannot ask for more memory than [`MOST_VALUES`] and
+//! [`MOST_BYTES`] allow.
 
 use std::collections::BTreeMap;
 
@@ -186,7 +187,8 @@ impl<'b> Machine<'_, 'b> {
         self.push(value)
     }
 
-    /// A whole number of some bytes; one that does not fit is no size of anything, so only what it is matters.
+    /// A whole number of some bytes; one that does not fit is no size of anything, so only what it
+    /// is matters.
     fn long(&mut self) -> Result<Value, String> {
         let length = usize::from(self.byte()?);
         let bytes = self.take(length)?;
@@ -297,7 +299,8 @@ impl<'b> Machine<'_, 'b> {
         items.iter().map(pair).collect()
     }
 
-    /// The state of an object. That of a dictionary is `_metadata`: versions of modules, which no weight needs.
+    /// The state of an object. That of a dictionary is `_metadata`: versions of modules, which no
+    /// weight needs.
     fn build(&mut self) -> Result<(), String> {
         self.pop()?;
         let top = self.top()?;

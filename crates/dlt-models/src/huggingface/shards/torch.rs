@@ -1,7 +1,9 @@
-//! `pytorch_model.bin`: what `torch.save` wrote of a dictionary of tensors, of which one tensor at a time is read.
+//! `pytorch_model.bin`: what `torch.save` wrote of a dictionary of tensors, of which one tensor at
+//! a time is read.
 //!
-//! Since torch 1.6 the file is a zip archive that holds a pickle and, uncompressed, the bytes of each storage; before
-//! that it is five pickles with the storages behind them. A tensor is a view of a storage: offset, sizes and strides.
+//! Since torch 1.6 the file is a zip archive that holds a pickle and, uncompressed, the bytes of
+//! each storage; before that it is five pickles with the storages behind them. A tensor is a view
+//! of a storage: offset, sizes and strides.
 
 mod found;
 
@@ -80,7 +82,8 @@ impl TorchFile {
                 .storages
                 .get(key)
                 .ok_or_else(|| format!("expected a storage `{key}`, got none"))?;
-            // An archive says of itself how large its entries are; the file says how large they can be.
+            // An archive says of itself how large its entries are; the file says how large they can
+            // be.
             let is_there = start.checked_add(*bytes).is_some_and(|end| end <= length);
             let width = storage.numbers.width();
             let expected =
@@ -96,8 +99,8 @@ impl TorchFile {
         Ok(Self::new(path, file, found, Some(archive)))
     }
 
-    /// The layout before torch 1.6: magic number, version, what the system is, the tensors, the storages' keys, and then
-    /// each storage with its count in front.
+    /// The layout before torch 1.6: magic number, version, what the system is, the tensors, the
+    /// storages' keys, and then each storage with its count in front.
     fn open_old(path: &Path, mut file: File, length: u64) -> Result<Self, String> {
         let mut head = Vec::new();
         let read = file.by_ref().take(MOST_BYTES as u64).read_to_end(&mut head);
@@ -178,7 +181,8 @@ impl TorchFile {
         Some(self.storages.get(&self.tensors.get(name)?.storage)?.numbers.clone())
     }
 
-    /// Names of tensors that are the same view of the same storage as another one, with the first name of it.
+    /// Names of tensors that are the same view of the same storage as another one, with the first
+    /// name of it.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
         let mut first = BTreeMap::new();
         let mut aliases = BTreeMap::new();

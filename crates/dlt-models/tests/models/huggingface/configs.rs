@@ -391,7 +391,8 @@ fn rejects_rotary_positions_that_cannot_be() {
 
 const LONGROPE: &str = "2 numbers above 0, one for each frequency";
 
-/// The same positions in the keys of transformers before 5, with the same or the older name of the kind.
+/// The same positions in the keys of transformers before 5, with the same or the older name of the
+/// kind.
 #[test]
 fn law_both_spellings_of_rotary_positions_are_the_same() {
     for name in CASES.into_iter().filter(|name| !name.starts_with("bert")) {
@@ -462,7 +463,8 @@ fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
     assert_eq!(proportional, of(json!({"rope_type": "linear", "factor": 2}), json!({})));
 }
 
-/// A window of text is never longer than what a token attends to, so that attention is that of a Llama.
+/// A window of text is never longer than what a token attends to, so that attention is that of a
+/// Llama.
 #[test]
 fn sliding_windows_bound_the_windows_of_text() {
     let window = |name: &str, changes: Value| {
@@ -507,7 +509,8 @@ fn sliding_windows_bound_the_windows_of_text() {
     );
 }
 
-/// Dropout and what else only training and serving read stops nothing; where training differs, a note says so.
+/// Dropout and what else only training and serving read stops nothing; where training differs, a
+/// note says so.
 #[test]
 fn what_only_training_reads_does_not_stop_an_import() {
     let expected = read("gpt2-causal", &json!({}));

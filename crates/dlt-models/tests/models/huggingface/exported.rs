@@ -54,8 +54,8 @@ fn law_what_is_read_is_written_again() {
     }
 }
 
-/// Of the keys that transformers writes, ours have the same values, and those that we leave out say nothing of what a
-/// model computes.
+/// Of the keys that transformers writes, ours have the same values, and those that we leave out say
+/// nothing of what a model computes.
 #[test]
 fn matches_reference_configs() {
     const LEFT_OUT: [&str; 9] = [
@@ -150,7 +150,8 @@ fn drawn(spec: &CheckedSpec, binding: Binding) -> Model {
     Model::new(architecture(spec), binding, PAPER, Kernels::Fused, 3, &Device::Cpu).expect("memory")
 }
 
-/// Tied and frozen layers are written as layers of their own with the weights that they compute with.
+/// Tied and frozen layers are written as layers of their own with the weights that they compute
+/// with.
 #[test]
 fn law_ties_are_written_out() {
     for name in CASES {
@@ -192,7 +193,8 @@ fn law_the_same_model_is_the_same_bytes() {
     assert_eq!(bytes(), bytes());
 }
 
-/// An output of its own is written, in BERT with its bias under both names that transformers has for it.
+/// An output of its own is written, in BERT with its bias under both names that transformers has
+/// for it.
 #[test]
 fn an_output_of_its_own_is_written() {
     for (name, added) in [

@@ -322,7 +322,8 @@ fn names_that_are_wrapped_are_read() {
     );
 }
 
-/// `save_model` of safetensors writes a shared tensor once, and lists its other names in the metadata.
+/// `save_model` of safetensors writes a shared tensor once, and lists its other names in the
+/// metadata.
 #[test]
 fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
     let case = Case::new("gpt2-causal");

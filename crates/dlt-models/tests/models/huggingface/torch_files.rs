@@ -73,7 +73,8 @@ fn several_files_are_read_by_their_index() {
     assert_eq!(refusal(folder.path()), expected);
 }
 
-/// Whatever is cut or changed, there is a message and no panic; what the checksums cover is never read wrongly.
+/// Whatever is cut or changed, there is a message and no panic; what the checksums cover is never
+/// read wrongly.
 #[test]
 fn law_damaged_files_are_refused_or_the_same() {
     let case = Case::new(MODEL);
@@ -218,7 +219,8 @@ fn rejects_numbers_beyond_the_range_of_f32() {
     let case = Case::new(MODEL);
     let folder = tempfile::tempdir().expect("a folder");
     let mut bytes = fixture("views.bin");
-    // The storage of F64 numbers is the only long stretch: its place is that of the first number of the table.
+    // The storage of F64 numbers is the only long stretch: its place is that of the first number of
+    // the table.
     let (_, table) =
         case.file().into_iter().find(|(name, _)| name == "model.norm.weight").expect("there");
     let first = f64::from(table.to_vec1::<f32>().expect("f32")[0]).to_le_bytes();

@@ -97,7 +97,8 @@ impl Rules<'_> {
         );
     }
 
-    /// Splits copy, merges average and the gate undoes: each needs weights that are where the state says.
+    /// Splits copy, merges average and the gate undoes: each needs weights that are where the state
+    /// says.
     fn kept_function(&mut self) {
         let tying = &self.spec.tying;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
