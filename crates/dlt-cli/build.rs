@@ -10,16 +10,20 @@ fn main() {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let long =
         revision.as_ref().map_or(version.clone(), |revision| format!("{version} ({revision})"));
+
     println!("cargo::rustc-env=DLT_LONG_VERSION={long}");
     println!("cargo::rustc-env=DLT_REVISION={}", revision.unwrap_or_default());
+
     let compiler = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let toolchain =
         output(Command::new(compiler).arg("--version")).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=DLT_TOOLCHAIN={toolchain}");
+
     // A path that does not exist would have this script run every time.
     let log =
         output(git(root).args(["rev-parse", "--git-path", "logs/HEAD"])).map(|log| root.join(log));
     let sources = ["build.rs", "..", "../../data/presets", "../../Cargo.lock"].map(PathBuf::from);
+
     for path in sources.into_iter().chain(log).filter(|path| path.exists()) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
@@ -32,9 +36,11 @@ fn revision(root: &Path) -> Option<String> {
     if top.canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
     }
+
     let revision =
         output(git(root).args(["rev-parse", "HEAD"])).filter(|revision| !revision.is_empty())?;
     let changes = output(git(root).args(["status", "--porcelain", "--untracked-files=no"]))?;
+
     Some(if changes.is_empty() { revision } else { format!("{revision}-dirty") })
 }
 

@@ -7,6 +7,7 @@ fn main() {
     for watched in ["host", KERNELS] {
         println!("cargo::rerun-if-changed={watched}");
     }
+
     cc::Build::new()
         .cpp(true)
         .std("c++17")

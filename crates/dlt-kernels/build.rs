@@ -16,11 +16,14 @@ fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=cuda");
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=PATH");
+
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(());
     }
+
     let out = env::var("OUT_DIR").map_err(|error| format!("OUT_DIR: {error}"))?;
     let nvcc = env::var("NVCC").unwrap_or_else(|_| "nvcc".to_owned());
+
     for source in SOURCES {
         compile(
             &nvcc,
@@ -28,12 +31,14 @@ fn main() -> Result<(), String> {
             &Path::new(&out).join(format!("{source}.ptx")),
         )?;
     }
+
     Ok(())
 }
 
 fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     let mut command = Command::new(nvcc);
     command.args(["--ptx", "--std=c++17", "--gpu-architecture", ARCHITECTURE]);
+
     // The arithmetic as it is written: no contraction, so it is that of the build for the CPU,
     // which the tests check.
     command.arg("--fmad=false").arg(source).arg("-o").arg(to);
@@ -43,6 +48,7 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
              {nvcc:?} ({error}): put it on PATH, or name it in NVCC"
         )
     })?;
+
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
@@ -51,5 +57,6 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
             said.trim()
         ));
     }
+
     Ok(())
 }

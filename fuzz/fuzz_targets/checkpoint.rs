@@ -19,11 +19,14 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(place.data_offsets.0 <= place.data_offsets.1);
         }
     }
+
     let file = [&(json.len() as u64).to_le_bytes(), bytes].concat();
     std::fs::write(&*FILE, file).expect("a temporary file");
+
     if let Ok(checkpoint) = Checkpoint::open(&FILE) {
         let _ = (checkpoint.step(), checkpoint.spec().is_ok(), checkpoint.best_path());
     }
+
     std::fs::write(&*FILE, bytes).expect("a temporary file");
     let _ = Checkpoint::open(&FILE);
 });

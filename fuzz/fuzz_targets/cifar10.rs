@@ -28,16 +28,19 @@ fn written(pictures: &Pictures) -> Vec<u8> {
 fuzz_target!(|bytes: &[u8]| {
     let mut whole = bytes.to_vec();
     whole.resize(bytes.len().next_multiple_of(1 + PICTURE), 0);
+
     let batch = FOLDER.join("data_batch_1.bin");
     for bytes in [bytes, &whole] {
         fs::write(&batch, bytes).expect("a temporary file");
         let Ok(pictures) = read_cifar10(&batch) else { continue };
         assert!(written(&pictures) == bytes && pictures.labels.iter().all(|&label| label < 10));
     }
+
     let source = FOLDER.display().to_string();
     let Ok(splits) = load_pictures(&source, [0.8, 0.1, 0.1], None, None, &mut |_| {}) else { return };
     assert_eq!(splits.test.labels, [7]);
     assert!([written(&splits.train), written(&splits.validation)].concat() == whole);
+
     // What is drawn and resized stays within the picture.
     let [side, crop, flip, seed] = [1, 2, 3, 4].map(|at| whole[at]);
     let settings = PictureSettings {
@@ -46,6 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
         flip: flip % 2 == 0,
         ..PictureSettings::reference()
     };
+
     let indices: Vec<usize> = (0..splits.train.len()).collect();
     let augment = Augment::Drawn { seed: seed.into(), pass: 1 };
     if let Ok(numbers) = splits.train.batch(&indices, &settings, augment) {

@@ -20,13 +20,16 @@ fuzz_target!(|bytes: &[u8]| {
     fs::write(FOLDER.join("train.tsv"), bytes).expect("a temporary file");
     let data = DataSpec { source: FOLDER.display().to_string(), ..DataSpec::default() };
     let Ok(splits) = load_sentences(&data, None, None, &mut |_| {}) else { return };
+
     // Columns of another name are read as a table of the user's own, which has a target of its own.
     if splits.plan.is_some() {
         return;
     }
+
     let text = std::str::from_utf8(bytes).expect("only text is accepted");
     assert!(splits.train.len() <= text.lines().count());
     assert!((2..=1_000_000).contains(&splits.classes), "{} classes", splits.classes);
+
     for example in &splits.train {
         assert!(example.label.is_none_or(|label| (label as usize) < splits.classes));
         let sentences = [Some(&example.first), example.second.as_ref()];

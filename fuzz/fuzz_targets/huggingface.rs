@@ -32,16 +32,20 @@ fuzz_target!(|bytes: &[u8]| {
     let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
     let tensors = [&(header as u64).to_le_bytes(), rest].concat();
     let path = |name: &str| FOLDER.join(name);
+
     fs::write(path("config.json"), config).expect("a temporary file");
     let Ok(config) = read_config(&path("config.json")) else { return };
     let mut spec = Spec::default();
+
     spec.model = config.model;
     spec.model.context = spec.model.context.min(8);
+
     let data = Extents { vocabulary: 8, classes: 2 };
     let Ok(spec) = spec.check() else { return };
     if spec.size(data).is_none_or(|size| size.conventional > MOST_PARAMETERS) {
         return;
     }
+
     let architecture = of_spec(&spec, data);
     for (name, content) in [
         ("model.safetensors", &tensors[..]),
@@ -54,6 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(weights) = opened {
             let _ = weights.notes();
             assert_eq!(weights.tied_layers(architecture.as_ref()).len(), architecture.n_layers());
+
             for entry in architecture.shared_layout().entries() {
                 let found = weights.lookup(&format!("{}{}", architecture.shared_prefix(), entry.name));
                 assert!(
@@ -62,6 +67,7 @@ fuzz_target!(|bytes: &[u8]| {
                 );
             }
         }
+
         fs::remove_file(path(name)).expect("a temporary file");
     }
 });

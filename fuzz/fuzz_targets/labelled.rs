@@ -21,9 +21,11 @@ fuzz_target!(|bytes: &[u8]| {
     let [first, bytes @ ..] = bytes else { return };
     let columns = ["", "::text,label", "::first,second,label"][usize::from(first / 4 % 3)];
     let path = FOLDER.join(format!("rows.{}", FORMATS[usize::from(first % 4)]));
+
     fs::write(&path, bytes).expect("a temporary file");
     let plan = plan_folder(&path).expect("the file is there");
     assert_eq!(plan.train.len(), 1);
+
     let source = format!("{}{columns}", path.display());
     let data = DataSpec { source, split: [0.5, 0.25, 0.25], ..DataSpec::default() };
     let splits = match load_sentences(&data, None, None, &mut |_| {}) {
@@ -31,6 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(DataError::NoSuchSource { .. }) => panic!("the file is there"),
         Err(_) => return,
     };
+
     assert_eq!(splits.classes, splits.class_names.len());
     for split in Split::ALL {
         for example in splits.split(split) {

@@ -10,6 +10,7 @@ fuzz_target!(|text: &str| {
         let again = MetricRow::from_line(&line).expect("what is written is read");
         assert_eq!(again.to_line(), line);
     }
+
     let _ = without_times(text);
     let _ = serde_json::from_str::<Summary>(text);
     let _ = serde_json::from_str::<Provenance>(text);

@@ -20,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
             let binding = model.binding();
             assert_eq!(binding.partition().len(), binding.n_layers());
             assert!(binding.n_distinct() <= binding.n_layers());
+
             // What is accepted is whole: a file of this layout holds the checksum of its bytes.
             let version = model.metadata()["dlt-model"].as_str();
             assert_eq!(model.has_checksum(), version == LAYOUT);

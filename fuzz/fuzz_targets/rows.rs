@@ -23,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let format = FORMATS[usize::from(first % 8)];
     let column = if first & 8 == 0 { "" } else { "::a.text" };
     let path = FOLDER.join(format!("rows.{format}"));
+
     fs::write(&path, bytes).expect("a temporary file");
     let data = DataSpec {
         source: format!("{}{column}", path.display()),
@@ -33,11 +34,13 @@ fuzz_target!(|bytes: &[u8]| {
         csv_separator: if first & 64 == 0 { CsvSeparator::Auto } else { CsvSeparator::Semicolon },
         ..Spec::default().data
     };
+
     let splits = match load(&DataRequest::new(&data, 1), &mut |_| {}) {
         Ok(splits) => splits,
         Err(DataError::NoSuchSource { .. }) => panic!("the file is there"),
         Err(_) => return,
     };
+
     let tokens: usize = Split::ALL.iter().map(|&split| splits.split(split).len()).sum();
     // A packed file holds more than its bytes.
     if !["parquet", "txt.gz", "jsonl.zst"].contains(&format) {

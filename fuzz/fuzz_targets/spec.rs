@@ -14,6 +14,7 @@ fuzz_target!(|text: &str| {
         let printed = fields::render(&checked);
         let again =
             Overlay::from_toml(Origin::File("printed".into()), &printed).expect("a printed spec is read");
+
         assert_eq!(Spec::assemble(&[again]).expect("and is whole"), spec);
         // What is derived from a checked spec is there without a panic.
         let _ =

@@ -10,10 +10,12 @@ fuzz_target!(|bytes: &[u8]| {
         let text = serde_json::to_vec(&state).expect("a list of numbers");
         assert_eq!(serde_json::from_slice::<State>(&text).ok(), Some(state));
     }
+
     if let Ok(action) = serde_json::from_slice::<Action>(bytes) {
         let state = State::from_action(&action);
         assert_eq!(state.n_layers(), action.n_layers());
     }
+
     if let Ok(recording) = serde_json::from_slice::<Recording>(bytes) {
         assert_eq!(Recording::parse(&recording.to_text()).as_ref(), Ok(&recording));
     }

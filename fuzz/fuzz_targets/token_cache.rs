@@ -27,16 +27,19 @@ static PLACE: LazyLock<Place> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("dlt-fuzz-cache-{}", std::process::id()));
     let cache = folder.join("cache");
     fs::create_dir_all(&folder).expect("a temporary folder");
+
     let text = folder.join("text.txt");
     let tokenizer = folder.join("tokenizer.json");
     fs::write(&text, "a b c c b a b a c ".repeat(20)).expect("written");
     fs::write(&tokenizer, TOKENIZER).expect("written");
+
     let path = |path: &PathBuf| path.display().to_string();
     let data = DataSpec { source: path(&text), tokenizer: path(&tokenizer), ..Spec::default().data };
     let request = DataRequest { cache: Some(&cache), ..DataRequest::new(&data, 4) };
     let splits = load(&request, &mut |_| {}).expect("the text is good");
     let size = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     let files = fs::read_dir(&cache).expect("the cache").map(|entry| entry.expect("an entry").path());
+
     let file = files.max_by_key(size).expect("a cached file");
     let tokens = splits.split(Split::Train).tokens().expect("readable").into_owned();
     Place { whole: fs::read(&file).expect("readable"), data, cache, file, tokens }
@@ -47,8 +50,10 @@ fuzz_target!(|bytes: &[u8]| {
     // The first byte says how much of the whole file stays in front.
     let kept = bytes.first().map_or(0, |&byte| (byte as usize).min(place.whole.len()));
     let damaged = [&place.whole[..kept], bytes.get(1..).unwrap_or_default()].concat();
+
     fs::write(&place.file, damaged).expect("a temporary file");
     let request = DataRequest { cache: Some(&place.cache), ..DataRequest::new(&place.data, 4) };
     let splits = load(&request, &mut |_| {}).expect("a cache decides nothing");
+
     assert_eq!(splits.split(Split::Train).tokens().expect("readable"), place.tokens);
 });

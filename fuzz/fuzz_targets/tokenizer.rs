@@ -12,13 +12,16 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(tokenizer) = Tokenizer::from_bytes("fuzzed", bytes.to_vec()) else { return };
     let vocabulary = tokenizer.vocabulary();
     assert!(tokenizer.special().ends.iter().all(|&id| (id as usize) < vocabulary));
+
     if let Ok(ids) = tokenizer.encode(TEXT) {
         assert!(ids.iter().all(|&id| (id as usize) < vocabulary), "{ids:?} of {vocabulary}");
         assert_eq!(tokenizer.encode(TEXT).expect("as before"), ids, "equal texts get equal tokens");
         let _ = tokenizer.decode(&ids);
     }
+
     if let Ok(marks) = tokenizer.marks() {
         assert!(marks.before.iter().chain(&marks.after).all(|&id| (id as usize) < vocabulary));
     }
+
     assert_eq!(tokenizer.json().expect("it is kept"), bytes);
 });

@@ -269,6 +269,7 @@ fn clutter(place: &Workplace) {
     ] {
         place.write(name, content);
     }
+
     place.write("deep.toml", format!("x = {}", "[".repeat(50_000)));
     for (folder, files) in [
         ("images", &["a.png"][..]),
@@ -278,6 +279,7 @@ fn clutter(place: &Workplace) {
         fs::create_dir(place.path(folder)).unwrap();
         files.iter().for_each(|file| place.write(&format!("{folder}/{file}"), "some words"));
     }
+
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("nowhere", place.path("dangling")).unwrap();
@@ -296,6 +298,7 @@ fn clutter(place: &Workplace) {
             assert!(Command::new("mkfifo").arg(place.path(pipe)).status().unwrap().success());
         }
     }
+
     for run in ["run", "hurt", "unreadable"] {
         place
             .dlt(&[
@@ -303,17 +306,22 @@ fn clutter(place: &Workplace) {
             ])
             .ok();
     }
+
     let checkpoint = "hurt/checkpoint/step-000000000002.safetensors";
     let mut bytes = fs::read(place.path(checkpoint)).unwrap();
     let middle = bytes.len() / 2;
+
     bytes[middle] ^= 1;
     place.write(checkpoint, bytes);
     place.write("unreadable/spec.toml", "[model");
+
     let model = fs::read(place.path("run/model.safetensors")).unwrap();
     place.write("cut.safetensors", &model[..model.len() - 1]);
+
     let header = 8 + u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
     let text = String::from_utf8(model[8..header].to_vec()).unwrap();
     let newer = text.replace("\"dlt-model\":\"2\"", "\"dlt-model\":\"9\"");
+
     place.write("newer.safetensors", [&model[..8], newer.as_bytes(), &model[header..]].concat());
 }
 
@@ -331,10 +339,12 @@ fn answer(mut command: Command, what: &str) -> (Option<i32>, String, String) {
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
+
     let mut out = String::new();
     let mut err = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+
     (status.code(), out, err)
 }
 
@@ -348,6 +358,7 @@ fn names(place: &Workplace) -> BTreeSet<String> {
 fn rejects_every_input_of_the_table_with_its_message_and_code() {
     let place = Workplace::new();
     clutter(&place);
+
     let before = names(&place);
     assert!(TABLE.len() >= 60);
     assert_eq!(
@@ -355,27 +366,32 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
         TABLE.len(),
         "a row stands twice"
     );
+
     let mut wrong = Vec::new();
     for &(line, code, parts) in TABLE {
         let replay =
             format!("{TRAIN} --data text.txt --set agent.policy=replay --set agent.recording=");
         let mut typed = line.replace("REPLAY ", &replay).replace("SEE ", &format!("{SEE} "));
         typed = typed.replace("SORT ", &format!("{SORT} "));
+
         if typed.starts_with("TRAIN") {
             let data = if line.contains("--data") { "" } else { " --data text.txt" };
             typed = typed.replacen("TRAIN", &format!("{TRAIN}{data}"), 1);
         }
+
         let arguments: Vec<_> = typed.split_whitespace().collect();
         let (came, _, err) = answer(place.command(&arguments), line);
         let noise = ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE"]
             .iter()
             .any(|noise| err.contains(noise));
         let is_told = parts.iter().all(|part| err.contains(part));
+
         if came != Some(i32::from(code.number())) || !is_told || noise {
             wrong
                 .push(format!("{line}\n  expected {code:?} and {parts:?}\n  came {came:?}: {err}"));
         }
     }
+
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(names(&place), before, "a refused input leaves nothing behind");
 }
@@ -393,12 +409,14 @@ fn rejects_or_survives_every_strange_environment() {
         ("GLIBC_TUNABLES", "nonsense", 0, ""),
         ("NO_COLOR", "1", 0, ""),
     ];
+
     for (number, &(name, value, code, says)) in table.iter().enumerate() {
         let out = format!("run-{number}");
         let mut command = place.command(&[
             "train", "--preset", "smoke", "--data", "text.txt", "--steps", "1", "--out", &out,
         ]);
         command.env(name, value);
+
         let (came, _, err) = answer(command, name);
         assert_eq!(came, Some(code), "{name}={value}: {err}");
         assert!(err.contains(says) && !err.contains("panicked"), "{name}={value}: {err}");
@@ -417,14 +435,17 @@ fn a_damaged_cache_is_made_again() {
         command.env("DLT_CACHE", place.path("cache"));
         answer(command, out)
     };
+
     assert_eq!(train("a").0, Some(0));
     for entry in fs::read_dir(place.path("cache")).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
+
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
     }
+
     let (code, _, err) = train("b");
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("cannot be used and are made again"), "{err}");

@@ -21,10 +21,12 @@ fn bounded(place: &Workplace, arguments: &[&str]) -> Said {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("ulimit -v {LIMIT_KIB}; exec \"$0\" \"$@\""));
     shell.arg(program.get_program()).args(arguments);
+
     shell
         .current_dir(place.path("."))
         .env("DLT_CACHE", place.path("cache"))
         .env("HF_HUB_OFFLINE", "1");
+
     Said::by(&mut shell)
 }
 
@@ -36,6 +38,7 @@ fn with_addresses(place: &Workplace, limit_kib: u64, arguments: &[&str]) -> Said
     shell.arg(program.get_program()).args(arguments);
     shell.current_dir(place.path(".")).env("DLT_CACHE", place.path("cache"));
     shell.env_remove("GLIBC_TUNABLES");
+
     Said::by(&mut shell)
 }
 
@@ -56,6 +59,7 @@ fn memory_is_bounded_for_text_without_blanks() {
     let place = Workplace::new();
     place.write("letters.txt.zst", repeated(b'a', 48));
     place.write("blanks.txt.zst", repeated(b' ', 48));
+
     for name in ["letters.txt.zst", "blanks.txt.zst"] {
         let out = tokenized(&place, name).ok().out;
         assert!(out.contains("50,331,648"), "{name}: {out}");
@@ -77,10 +81,12 @@ fn rejects_rows_that_are_longer_than_the_bound_before_they_fill_the_memory() {
     let endless = |begin: &str| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.write_all(begin.as_bytes()).unwrap();
+
         let piece = vec![b'a'; 1 << 20];
         (0..400).for_each(|_| encoder.write_all(&piece).unwrap());
         encoder.finish().unwrap()
     };
+
     for (name, begin) in [
         ("a.jsonl.zst", "{\"text\": \""),
         ("b.json.zst", "[{\"text\": \""),
@@ -106,10 +112,12 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         .dlt(&["train", "--preset", "smoke", "--data", "text.txt", "--steps", "2", "--out", "run"])
         .ok();
     place.dlt(&["export", "run", "--format", "hf", "--out", "exported"]).ok();
+
     let pipe = |name: &str| {
         drop(fs::remove_file(place.path(name)));
         assert!(Command::new("mkfifo").arg(place.path(name)).status().unwrap().success());
     };
+
     pipe("pipe");
     let folder = |name: &str, of: &str, file: &str| {
         assert!(
@@ -122,16 +130,20 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         );
         pipe(&format!("{name}/{file}"));
     };
+
     for file in ["config.json", "model.safetensors", "spec.toml"] {
         folder(&format!("import-{file}"), "exported", file);
     }
+
     for file in
         ["spec.toml", "model.safetensors", "provenance.json", "metrics.jsonl", "states.jsonl"]
     {
         folder(&format!("run-{file}"), "run", file);
     }
+
     fs::create_dir(place.path("table")).unwrap();
     pipe("table/rows.parquet");
+
     let lines = [
         "train pipe",
         "data tokenize pipe",
@@ -160,16 +172,19 @@ fn rejects_pipes_and_devices_wherever_a_file_is_read() {
         "report run-metrics.jsonl --out page.html",
         "convert run-metrics.jsonl --to csv",
     ];
+
     for line in lines {
         let began = Instant::now();
         let arguments: Vec<&str> = line.split_whitespace().collect();
         let mut shell = Command::new("timeout");
         let program = place.command(&arguments);
+
         shell.arg(AT_ONCE.as_secs().to_string()).arg(program.get_program()).args(&arguments);
         shell
             .current_dir(place.path("."))
             .env("DLT_CACHE", place.path("cache"))
             .env("HF_HUB_OFFLINE", "1");
+
         let said = Said::by(&mut shell);
         assert!(said.code.is_some_and(|code| code != 0 && code < 124), "{line}: {said:?}");
         assert!(!said.err.contains("panicked"), "{line}: {}", said.err);
@@ -194,6 +209,7 @@ fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
         "--threads",
         "1",
     ];
+
     for limit_kib in [60_000, 90_000, 120_000, 160_000, 200_000, 240_000, 280_000, 400_000] {
         for arguments in [
             &train[..],
@@ -201,6 +217,7 @@ fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
         ] {
             let said = with_addresses(&place, limit_kib, arguments);
             assert!(matches!(said.code, Some(0 | 5)), "{limit_kib} KiB: {said:?}");
+
             let is_refused = said.code == Some(5);
             assert!(
                 !is_refused || said.err.contains("error: memory: "),
@@ -210,6 +227,7 @@ fn a_small_limit_on_addresses_is_an_error_and_no_abort() {
             assert!(limit_kib < 400_000 || !is_refused, "{said:?}");
         }
     }
+
     // What computes nothing needs no more.
     assert_eq!(with_addresses(&place, 60_000, &["spec", "smoke"]).code, Some(0));
 }

@@ -22,6 +22,7 @@ fn the_citation_file_has_what_its_format_demands() {
     for required in ["cff-version", "message", "title", "authors"] {
         assert!(found.contains_key(required), "{required} is missing");
     }
+
     let known = [
         "cff-version",
         "message",
@@ -34,12 +35,16 @@ fn the_citation_file_has_what_its_format_demands() {
         "references",
         "preferred-citation",
     ];
+
     for key in found.keys() {
         assert!(known.contains(key), "{key} is not of the format");
     }
+
     assert_eq!(found["cff-version"], "1.2.0");
     assert_eq!(found["type"], "software");
+
     let version = format!("\nversion = \"{}\"\n", found["version"]);
+
     assert!(
         include_str!("../../Cargo.toml").contains(&version),
         "another version than Cargo.toml's"
@@ -58,5 +63,6 @@ fn the_paper_is_named_with_its_authors_and_a_link() {
             assert!(text.contains(part), "{name} lacks {part}");
         }
     }
+
     assert!(CITATION.contains("preferred-citation:\n  type: conference-paper\n"));
 }

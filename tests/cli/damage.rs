@@ -52,6 +52,7 @@ fn refused(place: &Workplace, says: &[&str]) {
     ] {
         let said = place.dlt(arguments);
         assert_eq!(said.code, Some(4), "{arguments:?}: {said:?}");
+
         // Figures know no checkpoints, so they cannot say what holds the right bytes.
         for part in says.iter().take(if arguments[0] == "figure" { 1 } else { says.len() }) {
             assert!(said.err.contains(part), "{arguments:?}: {part} is missing in {}", said.err);
@@ -65,6 +66,7 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
     let place = Workplace::new();
     place
         .train("run", &["--set", "tying.initial=independent", "--set", "checkpoint.every_steps=4"]);
+
     let good = fs::read(place.path(MODEL)).unwrap();
     let loss = place.dlt(&["eval", "run", "--json"]).ok().out;
     replace(&place.path(MODEL), &flipped(&good));
@@ -72,8 +74,10 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
         &place,
         &["it is damaged: its checksum differs", "checkpoint/best-", "dlt doctor run --repair"],
     );
+
     let said = place.dlt(&["doctor", "run"]);
     assert_eq!(said.code, Some(4), "{said:?}");
+
     for part in [
         "WRONG",
         "model.safetensors",
@@ -92,6 +96,7 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
     assert!(fs::read(place.path("run/model.damaged")).unwrap() == flipped(&good));
     assert_eq!(place.dlt(&["eval", "run", "--json"]).ok().out, loss);
     assert!(place.dlt(&["doctor", "run", "--repair"]).ok().err.contains("nothing to repair"));
+
     // A second damage does not take the name of the first.
     replace(&place.path(MODEL), b"");
     place.dlt(&["doctor", "run", "--repair"]).ok();
@@ -107,6 +112,7 @@ fn regression_a_flipped_bit_of_a_model_is_found_and_the_model_is_repaired() {
 fn regression_a_model_whose_second_name_is_damaged_too_is_made_from_a_checkpoint() {
     let place = Workplace::new();
     place.train("run", &["--set", "checkpoint.every_steps=4", "--set", "checkpoint.keep_last=9"]);
+
     let good = fs::read(place.path(MODEL)).unwrap();
     fs::write(place.path(MODEL), flipped(&good)).unwrap();
     refused(&place, &["it is damaged", "checkpoint/step-", "--repair"]);
@@ -118,6 +124,7 @@ fn regression_a_model_whose_second_name_is_damaged_too_is_made_from_a_checkpoint
 fn rejects_models_that_contradict_themselves() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let good = fs::read(place.path(MODEL)).unwrap();
     let (header, data) = parts(&good);
     let changed = |change: &dyn Fn(&mut Value)| {
@@ -125,18 +132,21 @@ fn rejects_models_that_contradict_themselves() {
         change(&mut header);
         joined(&header, data)
     };
+
     let name = "transformer.wte.weight";
     let first = |header: &mut Value| {
         // As files were before they had a checksum: then the checkpoint knows it.
         header["__metadata__"].as_object_mut().unwrap().remove("checksum");
         header["__metadata__"]["dlt-model"] = "1".into();
     };
+
     let text = String::from_utf8(serde_json::to_vec(&header).unwrap()).unwrap();
     let twice = text.replacen(
         &format!("\"{name}\":"),
         &format!("\"{name}\":{},\"{name}\":", header[name]),
         1,
     );
+
     for (bytes, says) in [
         (
             changed(&|header| header[name]["dtype"] = "I32".into()),
@@ -165,9 +175,11 @@ fn with_nan(place: &Workplace, folder: &str) {
     let path = place.path(folder).join("model.safetensors");
     let bytes = fs::read(&path).unwrap();
     let (mut header, data) = parts(&bytes);
+
     header.as_object_mut().unwrap().remove("__metadata__");
     let mut data = data.to_vec();
     let at = header["transformer.wpe.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+
     data[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     data[at + 8..at + 12].copy_from_slice(&f32::INFINITY.to_le_bytes());
     fs::write(path, joined(&header, &data)).unwrap();
@@ -179,12 +191,14 @@ fn rejects_weights_that_are_not_numbers() {
     train(&place, Kind::Gpt2, "run", &[]);
     place.dlt(&["export", "run", "--format", "hf", "--out", "model"]).ok();
     with_nan(&place, "model");
+
     for arguments in [
         &["import", "model", "--out", "out"][..],
         &["train", "--from", "model", "--data", "text.txt", "--steps", "1", "--out", "out"],
     ] {
         let said = place.dlt(arguments);
         assert_eq!(said.code, Some(4), "{arguments:?}: {said:?}");
+
         let says = "tensor `transformer.wpe.weight`: expected finite numbers, got 2 of ";
         assert!(said.err.contains(says), "{arguments:?}: {}", said.err);
         assert!(!place.path("out").exists(), "{arguments:?}");
@@ -196,12 +210,15 @@ fn what_stands_in_the_place_of_a_model_is_named() {
     const POINTER: &[u8] =
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n";
     const PAGE: &[u8] = b"<!DOCTYPE html>\n<html><title>Sign in</title></html>\n";
+
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
     place.dlt(&["export", "run", "--format", "hf", "--out", "model"]).ok();
+
     for file in ["model.safetensors", "config.json", "tokenizer.json"] {
         let path = place.path("model").join(file);
         let good = fs::read(&path).unwrap();
+
         for (bytes, says) in
             [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "an empty file")]
         {
@@ -210,8 +227,10 @@ fn what_stands_in_the_place_of_a_model_is_named() {
             assert_eq!(said.code, Some(4), "{file}: {said:?}");
             assert!(said.err.contains(file) && said.err.contains(says), "{file}: {}", said.err);
         }
+
         fs::write(&path, good).unwrap();
     }
+
     replace(&place.path(MODEL), POINTER);
     let said = place.dlt(&["eval", "run"]);
     assert!(said.code == Some(4) && said.err.contains("Git LFS pointer"), "{said:?}");
@@ -222,6 +241,7 @@ fn what_stands_in_the_place_of_a_model_is_named() {
 fn a_model_is_imported_from_a_folder_of_any_name() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
+
     for (number, name) in
         ["cafe\u{301}", "soft\u{ad}hyphen", "\"quoted\"", "it's", "two\nlines", "back\\slash"]
             .into_iter()
@@ -231,6 +251,7 @@ fn a_model_is_imported_from_a_folder_of_any_name() {
         let out = format!("out-{number}");
         place.dlt(&["import", name, "--out", &out]).ok();
         place.dlt(&["eval", &out, "--text", "text.txt"]).ok();
+
         let into = format!("{name}-back");
         place.dlt(&["import", name, "--out", &into]).ok();
         place.dlt(&["eval", &into, "--text", "text.txt"]).ok();
@@ -241,10 +262,12 @@ fn a_model_is_imported_from_a_folder_of_any_name() {
 fn killed(place: &Workplace, arguments: &[&str], mut check: impl FnMut()) {
     let began = Instant::now();
     place.dlt(arguments).ok();
+
     let whole = began.elapsed();
     let made = arguments[arguments.len() - 1];
     fs::remove_dir_all(place.path(made)).unwrap();
     const KILLS: u32 = 24;
+
     for number in 0..KILLS {
         let mut child =
             place.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -252,14 +275,17 @@ fn killed(place: &Workplace, arguments: &[&str], mut check: impl FnMut()) {
         child.kill().unwrap();
         child.wait().unwrap();
         check();
+
         if place.path(made).exists() {
             fs::remove_dir_all(place.path(made)).unwrap();
         }
     }
+
     place.dlt(arguments).ok();
     let left: Vec<_> =
         fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let is_partial = |name: &&std::ffi::OsString| name.to_string_lossy().ends_with(".partial");
+
     assert!(!left.iter().any(|name| is_partial(&name)), "{left:?}");
 }
 
@@ -267,6 +293,7 @@ fn killed(place: &Workplace, arguments: &[&str], mut check: impl FnMut()) {
 fn law_an_export_or_import_that_is_killed_is_whole_or_not_there() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
+
     let whole = |folder: &str, files: &[&str]| {
         let path = place.path(folder);
         if path.exists() {
@@ -275,18 +302,21 @@ fn law_an_export_or_import_that_is_killed_is_whole_or_not_there() {
             }
         }
     };
+
     killed(&place, &["export", "run", "--format", "hf", "--out", "model"], || {
         whole(
             "model",
             &["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"],
         );
     });
+
     killed(&place, &["import", "model", "--out", "back"], || {
         whole(
             "back",
             &["spec.toml", "provenance.json", "metrics.jsonl", "states.jsonl", "model.safetensors"],
         );
     });
+
     place.dlt(&["eval", "back", "--text", "text.txt"]).ok();
 }
 
@@ -294,6 +324,7 @@ fn law_an_export_or_import_that_is_killed_is_whole_or_not_there() {
 fn what_a_killed_process_left_is_named_by_doctor_and_removed_by_a_resume() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let left = [
         ".tmpA1b2C3",
         "summary.json.partial",
@@ -301,21 +332,27 @@ fn what_a_killed_process_left_is_named_by_doctor_and_removed_by_a_resume() {
         "csv/steps.csv.partial",
     ];
     fs::create_dir(place.path("run/csv")).unwrap();
+
     for name in left {
         fs::write(place.path("run").join(name), "half").unwrap();
     }
+
     // One that a living process writes.
     let living = fs::File::create(place.path("run/correlations.json.partial")).unwrap();
     living.lock().unwrap();
+
     let said = place.dlt(&["doctor", "run"]).ok();
     for name in left {
         assert!(said.out.contains(name), "{name} is missing in {}", said.out);
     }
+
     assert!(!said.out.contains("correlations.json.partial"), "{}", said.out);
     place.dlt(&["train", "--resume", "run", "--steps", "14", "--quiet"]).ok();
+
     for name in left {
         assert!(!place.path("run").join(name).exists(), "{name}");
     }
+
     assert!(place.path("run/correlations.json.partial").exists());
 }
 
@@ -335,8 +372,10 @@ mod unix {
              {dlt} export run --format hf --out hf && {dlt} export run --format tied --out tied && \
              {dlt} import hf --out back && {dlt} convert run --to csv"
         );
+
         Said::by(Command::new("sh").args(["-c", &script]).current_dir(place.path("."))).ok();
         let mut folders = ["run", "hf", "tied", "back"].map(|name| place.path(name)).to_vec();
+
         while let Some(folder) = folders.pop() {
             assert_eq!(mode(&folder), 0o750, "{}", folder.display());
             for entry in fs::read_dir(folder).unwrap() {
@@ -360,6 +399,7 @@ mod unix {
         place.write("precious", "precious");
         fs::create_dir(place.path("folder")).unwrap();
         place.write("folder/precious.partial", "precious");
+
         // Those that are changed in place are refused, with the others the link is replaced.
         for (file, code) in [
             ("lock", Some(5)),
@@ -375,20 +415,24 @@ mod unix {
         ] {
             let run = format!("run-{}", file.replace('/', "-"));
             copy(&place.path("good"), &place.path(&run));
+
             let path = place.path(&run).join(file);
             match path.is_dir() {
                 true => fs::remove_dir_all(&path).unwrap(),
                 false => drop(fs::remove_file(&path)),
             }
+
             symlink(place.path(if file == "checkpoint" { "folder" } else { "precious" }), &path)
                 .unwrap();
             let said = place.dlt(&["train", "--resume", &run, "--steps", "14", "--quiet"]);
             assert_eq!(said.code, code, "{file}: {said:?}");
+
             if code != Some(0) {
                 assert!(said.err.contains("it is a link"), "{file}: {}", said.err);
                 let looked = place.dlt(&["doctor", &run]);
                 assert!(looked.out.contains("it is a link"), "{file}: {}", looked.out);
             }
+
             assert_eq!(place.read("precious"), "precious", "{file}");
             assert_eq!(place.read("folder/precious.partial"), "precious", "{file}");
         }
@@ -401,6 +445,7 @@ mod unix {
         place.train("run", &["--set", "checkpoint.every_steps=4"]);
         Said::by(Command::new("cp").args(["-al", "run", "backup"]).current_dir(place.path(".")))
             .ok();
+
         let before = place.read("backup/metrics.jsonl");
         place.dlt(&["train", "--resume", "run", "--steps", "14", "--quiet"]).ok();
         assert_eq!(place.read("backup/metrics.jsonl"), before);

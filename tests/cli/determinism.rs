@@ -23,6 +23,7 @@ fn losses(place: &Workplace, run: &str) -> Vec<f64> {
         MetricRow::Evaluation(row) => Some(row.loss),
         _ => None,
     };
+
     rows(place, run).into_iter().filter_map(loss).collect()
 }
 
@@ -33,13 +34,17 @@ fn law_threads_change_no_more_than_the_last_digits() {
     for threads in ["1", "2", "3"] {
         place.train(threads, &[&wide[..], &["--threads", threads]].concat());
     }
+
     let one = losses(&place, "1");
     assert_eq!(one.len(), 12 + 3 + 2);
+
     for threads in ["2", "3"] {
         let other = losses(&place, threads);
         assert_eq!(one.len(), other.len());
+
         let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(apart <= TOLERANCE, "{threads} threads: {apart}");
+
         // Decisions are drawn from the seed.
         assert_eq!(place.read("1/states.jsonl"), place.read(&format!("{threads}/states.jsonl")));
     }
@@ -59,15 +64,19 @@ fn law_bits_hang_on_seed_and_threads_alone_not_on_place_time_or_cache() {
             "--set",
             "evaluation.every_steps=4",
         ]);
+
         let mut command = place.command(&arguments);
         command.arg("--quiet").stdout(std::process::Stdio::null());
+
         let status =
             command.env("DLT_CACHE", place.path(cache)).env("HOME", "/nonexistent").status();
         assert!(status.unwrap().success());
+
         let lines: Vec<String> =
             place.read(&format!("{out}/metrics.jsonl")).lines().map(without_times).collect();
         (lines, std::fs::read(place.path(&format!("{out}/model.safetensors"))).unwrap())
     };
+
     let first = train("a", "cold");
     assert!(first == train("b", "cold"), "a warm cache");
     assert!(first == train("c", "other"), "another cache");

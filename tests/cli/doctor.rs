@@ -15,6 +15,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
             false => found.push((path.display().to_string(), fs::read(&path).unwrap())),
         }
     }
+
     found.sort();
     found
 }
@@ -26,10 +27,12 @@ const OLDER: &str = "checkpoint/step-000000000008.safetensors";
 fn a_whole_run_is_good() {
     let place = Workplace::new();
     place.train("run", &["--set", "checkpoint.every_steps=4"]);
+
     let before = contents(&place.path("run"));
     let said = place.dlt(&["doctor", "run"]).ok();
     assert_eq!(contents(&place.path("run")), before);
     assert!(!said.out.contains("WRONG") && !said.out.contains("note"), "{}", said.out);
+
     for part in [
         NEWEST,
         OLDER,
@@ -41,6 +44,7 @@ fn a_whole_run_is_good() {
     ] {
         assert!(said.out.contains(part), "{part} is missing in {}", said.out);
     }
+
     assert!(!said.out.contains("What does not"), "{}", said.out);
 }
 
@@ -48,18 +52,21 @@ fn a_whole_run_is_good() {
 fn law_every_damage_is_found_and_what_still_works_is_told() {
     let place = Workplace::new();
     place.train("good", &["--set", "checkpoint.every_steps=4"]);
+
     let damaged = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         bytes
     };
+
     let cut = |bytes: &[u8]| bytes[..bytes.len() - 3].to_vec();
     let without_a_line = |bytes: &[u8]| {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let kept: Vec<_> = text.lines().enumerate().filter(|(index, _)| *index != 4).collect();
         kept.iter().map(|(_, line)| format!("{line}\n")).collect::<String>().into_bytes()
     };
+
     type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
     let cases: [(&str, Damage<'_>, i32, &[&str]); 12] = [
         (
@@ -105,18 +112,23 @@ fn law_every_damage_is_found_and_what_still_works_is_told() {
         ("summary.json", &|_| b"{".to_vec(), 4, &["WRONG", "summary.json"]),
         ("provenance.json", &|_| b"\xff".to_vec(), 4, &["WRONG", "provenance.json"]),
     ];
+
     for (number, (file, damage, code, says)) in cases.into_iter().enumerate() {
         let run = format!("run-{number}");
         copy(&place.path("good"), &place.path(&run));
+
         let path = place.path(&run).join(file);
         fs::write(&path, damage(&fs::read(&path).unwrap_or_else(|_| vec![0; 9]))).unwrap();
+
         let before = contents(&place.path(&run));
         let said = place.dlt(&["doctor", &run]);
         assert_eq!(said.code, Some(code), "{file}: {said:?}");
+
         for part in says {
             let part = part.replace("RUN", &run);
             assert!(said.out.contains(&part), "{file}: {part} is missing in {}", said.out);
         }
+
         assert!(!said.err.contains("panicked"), "{}", said.err);
         assert_eq!(contents(&place.path(&run)), before, "{file}: looking changes nothing");
     }
@@ -127,10 +139,13 @@ fn an_unfinished_run_and_its_writer_are_told() {
     let place = Workplace::new();
     place.train("run", &[]);
     fs::remove_file(place.path("run/summary.json")).unwrap();
+
     let said = place.dlt(&["doctor", "run"]).ok();
     assert!(said.out.contains("the run has not finished"), "{}", said.out);
+
     let held = fs::File::open(place.path("run/lock")).unwrap();
     held.lock().unwrap();
+
     let said = place.dlt(&["doctor", "run"]).ok();
     assert!(said.out.contains("writes into the folder"), "{}", said.out);
 }
@@ -151,6 +166,7 @@ fn half_made(place: &Workplace, names: &[&str]) {
     for name in names {
         let path = place.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+
         match name.contains("/.") {
             true => {
                 fs::create_dir(&path).unwrap();
@@ -165,10 +181,12 @@ fn half_made(place: &Workplace, names: &[&str]) {
 fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
+
     // No process has a number as large.
     let left =
         ["runs/.run.partial", "runs/.run.4294967295.partial", "runs/run/summary.json.partial"];
     half_made(&place, &left);
+
     // As a run has them whose process was killed before it had its name.
     for name in
         ["spec.toml", "metrics.jsonl", "lock", "model.safetensors.partial", "companions/merges.txt"]
@@ -177,11 +195,13 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "half").unwrap();
     }
+
     let said = place.dlt(&["doctor", "runs/run"]).ok();
     for name in [".run.partial", ".run.4294967295.partial", "summary.json.partial"] {
         let line = said.out.lines().find(|line| line.contains(name)).unwrap();
         assert!(line.starts_with("note") && line.contains("--repair removes it"), "{line}");
     }
+
     assert!(left.iter().all(|name| place.path(name).exists()));
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(
@@ -196,10 +216,13 @@ fn what_killed_processes_left_is_named_and_a_repair_removes_it() {
 fn a_folder_that_a_process_fills_is_not_left() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
+
     let living = fs::canonicalize(place.path("runs")).unwrap().join(".run.partial");
     fs::create_dir(&living).unwrap();
+
     let held = fs::File::open(&living).unwrap();
     held.lock().unwrap();
+
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(!said.out.contains(".run.partial"), "{}", said.out);
     assert!(living.exists());
@@ -210,6 +233,7 @@ fn law_a_repair_removes_no_folder_of_others() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
     half_made(&place, &["runs/.export.partial", "runs/.run-2.partial", "runs/.run.partial"]);
+
     let before = contents(&place.path("runs"));
     // What dlt never puts there is somebody's, and the whole folder with it.
     for name in [
@@ -221,11 +245,13 @@ fn law_a_repair_removes_no_folder_of_others() {
         let path = place.path("runs/.run.partial").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "precious").unwrap();
+
         let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
         let top = match name.starts_with("companions") {
             true => name,
             false => name.split('/').next().unwrap(),
         };
+
         for (folder, reason) in [
             (".export.partial", "left as it is: it is not named after runs/run"),
             (".run-2.partial", "left as it is: it is not named after runs/run"),
@@ -234,13 +260,16 @@ fn law_a_repair_removes_no_folder_of_others() {
             let line = said.out.lines().find(|line| line.contains(folder)).unwrap();
             assert!(line.starts_with("note") && line.contains(reason), "{line}");
         }
+
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
+
         let above = path.parent().unwrap();
         if !above.ends_with(".run.partial") {
             fs::remove_dir(above).unwrap();
         }
     }
+
     let kept = |files: Vec<(String, Vec<u8>)>| {
         files.into_iter().filter(|(path, _)| path.contains(".partial/")).collect::<Vec<_>>()
     };
@@ -253,8 +282,10 @@ fn a_repair_leaves_a_half_made_folder_with_a_link() {
     let place = Workplace::new();
     place.train("runs/run", &[]);
     fs::create_dir(place.path("runs/.run.partial")).unwrap();
+
     let link = place.path("runs/.run.partial/spec.toml");
     std::os::unix::fs::symlink(place.path("text.txt"), &link).unwrap();
+
     let said = place.dlt(&["doctor", "runs/run", "--repair"]).ok();
     assert!(said.out.contains("left as it is: dlt puts no spec.toml"), "{}", said.out);
     assert!(link.is_symlink());
@@ -267,7 +298,9 @@ fn a_repair_where_there_is_no_run_removes_nothing_of_others() {
     place.write("out/.mine.partial/thesis.tex", "precious");
     fs::create_dir(place.path("out/mine")).unwrap();
     place.write("out/mine/letter.txt", "precious");
+
     let before = contents(&place.path("out"));
+
     for (run, reason) in [
         ("out/mine", "not a run folder"),
         ("out/gone", "no such run folder"),
@@ -283,6 +316,7 @@ fn a_repair_where_there_is_no_run_removes_nothing_of_others() {
 fn what_is_left_of_a_folder_that_never_came_to_be_is_named() {
     let place = Workplace::new();
     half_made(&place, &["out/.exported.partial"]);
+
     let said = place.dlt(&["doctor", "out/exported"]);
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(
@@ -302,13 +336,16 @@ fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
         "hub/models--a--b/blobs/cd.part",
         "hub/models--a--b/blobs/ef.incomplete",
     ];
+
     half_made(&place, &left);
     half_made(&place, &kept);
+
     let doctor = |more: &[&str]| {
         let mut command = place.command(&[&["doctor", "--caches"], more].concat());
         command.env("DLT_CACHE", place.path("tokens")).env("HF_HUB_CACHE", place.path("hub"));
         Said::by(&mut command).ok()
     };
+
     let said = doctor(&[]).out;
     for (name, says) in
         [(left[0], "--repair removes it"), (left[1], "--repair removes it"), (kept[1], "continues")]
@@ -318,6 +355,7 @@ fn what_killed_processes_left_in_the_caches_is_named_and_a_repair_removes_it() {
             "{name} in {said}"
         );
     }
+
     assert!(!said.contains("ab.tokens") && !said.contains("incomplete"), "{said}");
     assert!(left.iter().chain(&kept).all(|name| place.path(name).exists()));
     doctor(&["--repair"]);

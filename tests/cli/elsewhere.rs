@@ -18,12 +18,14 @@ fn tensors(place: &Workplace, file: &str) -> Tensors {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Map<String, Value> = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
     let data = &bytes[8 + length..];
+
     let tensor = |(name, mut entry): (String, Value)| {
         let at = |end: usize| entry["data_offsets"][end].as_u64().unwrap() as usize;
         let bytes = data[at(0)..at(1)].to_vec();
         entry.as_object_mut().unwrap().remove("data_offsets");
         (name, (entry, bytes))
     };
+
     header.into_iter().filter(|(name, _)| name != "__metadata__").map(tensor).collect()
 }
 
@@ -31,12 +33,14 @@ fn write(place: &Workplace, file: &str, tensors: &Tensors, metadata: &BTreeMap<S
     let mut header = Map::new();
     let mut data = Vec::new();
     header.insert("__metadata__".to_owned(), json!(metadata));
+
     for (name, (entry, bytes)) in tensors {
         let mut entry = entry.clone();
         entry["data_offsets"] = json!([data.len(), data.len() + bytes.len()]);
         header.insert(name.clone(), entry);
         data.extend_from_slice(bytes);
     }
+
     let header = Value::Object(header).to_string();
     place.write(file, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat());
 }
@@ -67,10 +71,12 @@ fn names_that_a_compiler_wrapped_are_read_and_said() {
     let expected = loss(&place, "run");
     let file = "out/model.safetensors";
     let plain = tensors(&place, file);
+
     for wrapper in ["_orig_mod.", "base_model.model._orig_mod."] {
         let wrapped =
             plain.iter().map(|(name, tensor)| (format!("{wrapper}{name}"), tensor.clone()));
         write(&place, file, &wrapped.collect(), &BTreeMap::new());
+
         let back = format!("back-{}", wrapper.len());
         let said = import(&place, &back).ok();
         assert!(
@@ -91,6 +97,7 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
     let file = "out/model.safetensors";
     let mut kept = tensors(&place, file);
     let mut aliases = BTreeMap::new();
+
     for name in kept.keys().cloned().collect::<Vec<_>>() {
         for layer in ["transformer.h.1.", "transformer.h.3."] {
             if let Some(own) = name.strip_prefix(layer) {
@@ -99,6 +106,7 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
             }
         }
     }
+
     write(&place, file, &kept, &aliases);
     let said = import(&place, "back").ok();
     assert!(said.out.contains("tied layers found (the owner of each layer): 0 0 2 0"), "{said:?}");
@@ -107,8 +115,10 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
         "{said:?}"
     );
     assert_eq!(loss(&place, "back"), expected);
+
     let map = place.dlt(&["inspect", "back"]).ok().out;
     assert!(map.contains("0 0 2 0"), "{map}");
+
     // What tuning holds fixed is the tying of the file.
     let tune = [
         "finetune",
@@ -124,6 +134,7 @@ fn shared_tensors_of_the_metadata_are_tied_layers() {
         "--quiet",
     ];
     place.dlt(&[&tune[..], &["--out", "tuned", "--set", "training.batch=16"]].concat()).ok();
+
     assert!(
         place.read("tuned/spec.toml").contains("initial = [0, 0, 2, 0]"),
         "{}",
@@ -144,6 +155,7 @@ fn what_only_training_reads_does_not_stop_an_import() {
             ("layerdrop", json!(0.1)),
         ],
     );
+
     let said = import(&place, "back").ok();
     assert!(
         said.err.contains("`embd_pdrop` is 0: training here drops with 0.1 everywhere"),
@@ -151,7 +163,9 @@ fn what_only_training_reads_does_not_stop_an_import() {
     );
     assert_eq!(loss(&place, "back"), expected);
     change_config(&place, &[("logit_scale", json!(0.5))]);
+
     let said = import(&place, "other");
+
     assert!(
         said.code == Some(4) && said.err.contains("`logit_scale`: expected no such key"),
         "{said:?}"
@@ -197,16 +211,19 @@ fn law_every_kind_of_llama_comes_back_bit_for_bit() {
         let sets: Vec<_> = sets.iter().flat_map(|set| ["--set", set]).collect();
         let place = exported(Kind::Llama, &sets);
         let config = place.json("out/config.json");
+
         assert_eq!(config["model_type"], kind, "{sets:?}");
         assert!(!config[key].is_null(), "{config}");
         import(&place, "back").ok();
         assert_eq!(loss(&place, "back"), loss(&place, "run"), "{sets:?}");
         place.dlt(&["export", "back", "--format", "hf", "--out", "again"]).ok();
+
         for file in ["config.json", "model.safetensors"] {
             let [first, again] = ["out", "again"]
                 .map(|folder| fs::read(place.path(&format!("{folder}/{file}"))).unwrap());
             assert!(first == again, "{sets:?} {file}");
         }
+
         let memory = place.dlt(&["inspect", "--memory", "run/spec.toml"]).ok().out;
         assert!(memory.contains("MB"), "{memory}");
     }
@@ -222,6 +239,7 @@ fn rejects_folders_that_are_not_whole() {
         assert!(said.code == Some(4) && said.err.contains(word), "{word} in {said:?}");
         assert!(!place.path("new").exists(), "{word}");
     };
+
     let mut more = whole.clone();
     more.insert(
         "transformer.h.4.ln_1.weight".to_owned(),
@@ -229,11 +247,13 @@ fn rejects_folders_that_are_not_whole() {
     );
     write(&place, file, &more, &BTreeMap::new());
     refused("`transformer.h.4.ln_1.weight`");
+
     let mut fewer = whole.clone();
     fewer.remove("transformer.h.2.ln_1.weight");
     write(&place, file, &fewer, &BTreeMap::new());
     refused("tensor `transformer.h.2.ln_1.weight`");
     fs::remove_file(place.path(file)).unwrap();
+
     let shard = "model-00001-of-00001.safetensors";
     let map: Map<String, Value> = whole.keys().map(|name| (name.clone(), json!(shard))).collect();
     place.write("out/model.safetensors.index.json", json!({"weight_map": map}).to_string());

@@ -42,12 +42,15 @@ fn files(place: &Workplace, folder: &str) -> Vec<String> {
 fn law_a_model_of_replicated_layers_comes_back_bit_for_bit() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &["--set", "tying.tie=replicate"]);
+
     let expected = loss(&place, "run");
+
     for format in ["hf", "tied"] {
         export(&place, "run", format, format);
         let back = format!("back-{format}");
         place.dlt(&["import", format, "--out", &back]).ok();
         assert_eq!(loss(&place, &back), expected, "{format}");
+
         let shown = place.dlt(&["inspect", &back]).ok().out;
         let distinct =
             shown.lines().find(|line| line.contains("distinct layers in memory")).unwrap();
@@ -60,6 +63,7 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
     for kind in Kind::ALL {
         let place = place();
         train(&place, kind, "run", &["--set", "training.steps=7"]);
+
         let expected = loss(&place, "run");
         for format in ["hf", "tied"] {
             let [out, back, again] =
@@ -71,6 +75,7 @@ fn law_models_of_every_family_come_back_bit_for_bit() {
             assert_eq!(decided(&place, &out), decided(&place, &again), "{kind:?} {format}");
             assert_eq!(files(&place, &out), files(&place, &again), "{kind:?} {format}");
         }
+
         // Equal layers share their weights again, so that one form leads to the other.
         export(&place, "back-hf", "tied", "crossed");
         place.dlt(&["import", "crossed", "--out", "back-crossed"]).ok();
@@ -87,20 +92,24 @@ fn law_scaled_branches_leave_in_the_weights() {
     for kind in Kind::ALL {
         let place = place();
         train(&place, kind, "run", &SCALED);
+
         let expected = loss(&place, "run");
         for format in ["hf", "tied"] {
             let back = format!("back-{format}");
             let said = place.dlt(&["export", "run", "--format", format, "--out", format]).ok();
             assert!(said.err.contains("tying.residual_scale"), "{}", said.err);
+
             let spec = format!("{format}/spec.toml");
             let card = place.read(&format!("{format}/README.md"));
             assert!(place.read(&spec).contains("residual_scale = \"none\""), "{kind:?} {format}");
             assert!(card.contains("0.250, 0.250, 0.250, 0.250"), "{card}");
             place.dlt(&["import", format, "--out", &back]).ok();
             assert_eq!(loss(&place, &back), expected, "{kind:?} {format}");
+
             let shown = place.dlt(&["inspect", &back]).ok().out;
             assert!(shown.contains("0 1 2 2"), "{kind:?} {format}: {shown}");
         }
+
         assert!(place.read("run/spec.toml").contains("residual_scale = \"uses\""));
     }
 }
@@ -114,8 +123,10 @@ fn a_block_with_two_factors_leaves_as_two_blocks() {
         "agent.policy=fixed",
         "agent.pattern=tied",
     ];
+
     let sets: Vec<_> = scaled.iter().flat_map(|set| ["--set", set]).collect();
     train(&place, Kind::Gpt2, "run", &sets);
+
     let said = place.dlt(&["export", "run", "--format", "tied", "--out", "tied"]).ok();
     assert!(
         said.err.contains("different factors, so 2 blocks are written instead of 1"),
@@ -124,6 +135,7 @@ fn a_block_with_two_factors_leaves_as_two_blocks() {
     );
     place.dlt(&["import", "tied", "--out", "back"]).ok();
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
+
     let shown = place.dlt(&["inspect", "back"]).ok().out;
     assert!(shown.contains("0 0 2 2"), "{shown}");
 }
@@ -133,6 +145,7 @@ fn an_export_holds_what_its_reader_asks_for() {
     let place = place();
     train(&place, Kind::Gpt2, "text", &[]);
     export(&place, "text", "hf", "text-hf");
+
     let expected = [
         "README.md",
         "config.json",
@@ -143,35 +156,42 @@ fn an_export_holds_what_its_reader_asks_for() {
         "tokenizer_config.json",
     ];
     assert_eq!(files(&place, "text-hf"), expected);
+
     let config = place.json("text-hf/config.json");
     assert_eq!(
         (&config["architectures"][0], &config["n_positions"]),
         (&"GPT2LMHeadModel".into(), &40.into())
     );
+
     let tokens = place.json("text-hf/tokenizer_config.json");
     assert_eq!(tokens["tokenizer_class"], "PreTrainedTokenizerFast");
     assert_eq!(
         (&tokens["eos_token"], &config["eos_token_id"]),
         (&"<|endoftext|>".into(), &256.into())
     );
+
     let card = place.read("text-hf/README.md");
     for part in ["AutoModelForCausalLM", "Who uses whose weights", "perplexity", "text.txt", "ICLR"]
     {
         assert!(card.contains(part), "{part} is missing in\n{card}");
     }
+
     let path = place.path("").to_string_lossy().into_owned();
     assert!(!card.contains(&path), "{card}");
 
     train(&place, Kind::Vit, "seen", &["--set", "data.normalise=half"]);
     export(&place, "seen", "hf", "seen-hf");
+
     let processor = place.json("seen-hf/preprocessor_config.json");
     assert_eq!(processor["size"]["height"], 32);
     assert_eq!(processor["image_mean"], serde_json::json!([0.5, 0.5, 0.5]));
     assert!(place.read("seen-hf/README.md").contains("accuracy"));
+
     // What others wrote of it is enough to see pictures as the model did.
     fs::remove_file(place.path("seen-hf/spec.toml")).unwrap();
     place.dlt(&["import", "seen-hf", "--out", "back", "--data", "pictures.bin"]).ok();
     assert_eq!(loss(&place, "back"), loss(&place, "seen"));
+
     place.write(
         "seen-hf/preprocessor_config.json",
         r#"{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#,
@@ -189,18 +209,22 @@ fn the_compact_form_is_smaller_by_the_share_of_tied_weights() {
         "run",
         &["--set", "tying.initial=[0,0,0,0]", "--set", "agent.policy=none"],
     );
+
     let said = export(&place, "run", "tied", "tied");
     assert_eq!(
         fs::read(place.path("tied/model.safetensors")).unwrap(),
         fs::read(place.path("run/model.safetensors")).unwrap()
     );
+
     // Width 16: a block has 12 C^2 + 13 C, what is outside of blocks (V + T + 2) C.
     let block = 12 * 256 + 13 * 16;
     let shared = (257 + 40 + 2) * 16;
     let stored = 4 * (shared + block);
     let expanded = 4 * (shared + 4 * block);
     let share = format!("{:.3}", stored as f64 / expanded as f64);
+
     let digits: String = said.chars().filter(|letter| *letter != ',').collect();
+
     for number in [stored.to_string(), expanded.to_string(), share] {
         assert!(digits.contains(&number), "{number} is missing in {said}");
     }
@@ -217,19 +241,23 @@ fn an_imported_model_is_a_run_for_every_task() {
     );
     export(&place, "run", "hf", "out");
     place.dlt(&["import", "out", "--out", "back"]).ok();
+
     let map = place.dlt(&["inspect", "back"]).ok().out;
     assert!(map.contains("0 0 2 2") && map.contains("of step 0"), "{map}");
     assert_eq!(place.dlt(&["doctor", "back"]).ok().err, "");
+
     let write = |run: &str| {
         place
             .dlt(&["generate", run, "--prompt", "To be", "--tokens", "9", "--threads", "1"])
             .ok()
             .out
     };
+
     assert_eq!(write("back"), write("run"));
     // Going on with it begins with its weights: a step that learns nothing leaves the loss as it
     // is.
     let still = ["--set", "optimizer.learning_rate=1e-30", "--set", "optimizer.weight_decay=0"];
+
     place
         .dlt(
             &[
@@ -241,8 +269,10 @@ fn an_imported_model_is_a_run_for_every_task() {
         .ok();
     place.dlt(&["train", "--resume", "back", "--quiet"]).ok();
     assert!(place.path("back/summary.json").is_file());
+
     let moved = place.dlt(&["import", "out", "--out", "other", "--data", "no such text"]).ok();
     assert!(moved.out.contains("parameters"), "{moved:?}");
+
     let said = place.dlt(&["eval", "other"]);
     assert!(said.err.contains("no such text"), "{}", said.err);
 }
@@ -252,6 +282,7 @@ fn models_made_elsewhere_are_read() {
     let place = place();
     let fixtures =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/fixtures/huggingface");
+
     // 37 letters, so that the fixture's tokens have a text.
     let vocabulary: serde_json::Map<String, Value> = ('a'..='z')
         .chain('0'..='9')
@@ -259,6 +290,7 @@ fn models_made_elsewhere_are_read() {
         .zip(0..)
         .map(|(letter, id)| (letter.to_string(), id.into()))
         .collect();
+
     let tokenizer = serde_json::json!({
         "version": "1.0",
         "added_tokens": [],
@@ -266,15 +298,18 @@ fn models_made_elsewhere_are_read() {
         "decoder": {"type": "Fuse"},
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": " "},
     });
+
     place.write("letters.json", tokenizer.to_string());
     let model = fixtures.join("gpt2-causal").to_string_lossy().into_owned();
     let set = ["--set", "data.tokenizer=letters.json"];
+
     place.dlt(&[&["import", &model, "--out", "run", "--data", "text.txt"], &set[..]].concat()).ok();
     let oracle = candle_core::safetensors::load(
         fixtures.join("gpt2-causal/oracle.safetensors"),
         &candle_core::Device::Cpu,
     )
     .unwrap();
+
     let ids: Vec<u32> = oracle["input_ids"].get(0).unwrap().to_vec1().unwrap();
     let text: String = ids
         .iter()
@@ -288,14 +323,17 @@ fn models_made_elsewhere_are_read() {
         })
         .collect();
     place.write("said.txt", &text);
+
     let said = place.dlt(&["eval", "run", "--text", "said.txt", "--json"]).ok();
     let measured: Value = serde_json::from_str(&said.out).unwrap();
+
     // The oracle's logits of the same tokens, and their loss in plain arithmetic.
     let logits: Vec<Vec<f32>> = oracle["logits"].get(0).unwrap().to_vec2().unwrap();
     let losses = ids[1..].iter().zip(&logits).map(|(&id, row)| {
         let total: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
         total.ln() - f64::from(row[id as usize])
     });
+
     let expected = losses.sum::<f64>() / (ids.len() - 1) as f64;
     // Rounding of a sum of some hundred products in f32.
     assert!((measured["loss"].as_f64().unwrap() - expected).abs() < 1e-4, "{measured} {expected}");
@@ -307,6 +345,7 @@ fn a_model_of_others_is_refused_with_the_command_that_makes_a_run_of_it() {
     train(&place, Kind::Gpt2, "run", &[]);
     export(&place, "run", "hf", "an export");
     fs::create_dir_all(place.path("runs/anexport")).unwrap();
+
     let mut runs = Vec::new();
     for task in
         [&["eval", "an export"][..], &["generate", "an export", "--prompt", "a", "--tokens", "2"]]
@@ -317,15 +356,18 @@ fn a_model_of_others_is_refused_with_the_command_that_makes_a_run_of_it() {
             said.err.contains("an export: expected a run, got a model in Hugging Face's layout"),
             "{said:?}"
         );
+
         let command = said.err.split('`').nth(1).unwrap();
         // As a shell reads it, with the program of this test.
         let words = command.replace("'an export'", "an_export");
         let words: Vec<_> = words.split(' ').skip(1).map(|word| word.replace('_', " ")).collect();
+
         place.dlt(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
         let run = words.last().unwrap().clone();
         place.dlt(&[&[task[0], &run][..], &task[2..]].concat()).ok();
         runs.push(run);
     }
+
     assert_eq!(runs, ["runs/anexport-2", "runs/anexport-3"]);
     let said = place.dlt(&["eval", "hf:some/model"]);
     assert_eq!(said.code, Some(4), "{said:?}");
@@ -338,12 +380,14 @@ fn companions_that_are_no_files_are_refused_by_name() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
     export(&place, "run", "hf", "out");
+
     let spec = fs::read_to_string(place.path("out/spec.toml")).unwrap();
     place.write(
         "out/spec.toml",
         spec.replace("tokenizer = \"tokenizer.json\"", "tokenizer = \"bytes\""),
     );
     assert!(place.read("out/spec.toml").contains("tokenizer = \"bytes\""));
+
     let refused = |name: &str, words: &[&str]| {
         for task in [
             &["import", "out", "--out", "new"][..],
@@ -355,6 +399,7 @@ fn companions_that_are_no_files_are_refused_by_name() {
             assert!(!place.path("new").exists(), "{name}");
         }
     };
+
     for name in [
         "tokenizer.json",
         "generation_config.json",
@@ -365,6 +410,7 @@ fn companions_that_are_no_files_are_refused_by_name() {
         let path = place.path("out").join(name);
         let before = fs::read(&path).ok();
         let _ = fs::remove_file(&path);
+
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         refused(name, &[name, "it is a pipe, expected a file"]);
         fs::remove_file(&path).unwrap();
@@ -374,10 +420,12 @@ fn companions_that_are_no_files_are_refused_by_name() {
         std::os::unix::fs::symlink("gone", &path).unwrap();
         refused(name, &[name, "it is a link to gone, which is not there"]);
         fs::remove_file(&path).unwrap();
+
         if let Some(before) = before {
             fs::write(&path, before).unwrap();
         }
     }
+
     place.write("out/additional_chat_templates", "text");
     refused(
         "additional_chat_templates",
@@ -396,9 +444,11 @@ fn rejects_what_cannot_leave_or_come() {
     fs::create_dir(place.path("odd")).unwrap();
     place.write("odd/config.json", r#"{"model_type": "t5"}"#);
     fs::create_dir(place.path("bare")).unwrap();
+
     for file in ["config.json", "tokenizer.json"] {
         fs::copy(place.path(&format!("out/{file}")), place.path(&format!("bare/{file}"))).unwrap();
     }
+
     for (arguments, code, word) in [
         (&["export", "run", "--format", "hf", "--out", "out"][..], 2, "out is there already"),
         (&["export", "gone", "--format", "hf", "--out", "new"], 4, "gone: no such run folder"),
@@ -424,10 +474,12 @@ fn rejects_what_cannot_leave_or_come() {
         assert!(said.err.contains(word), "{word} in {}", said.err);
         assert!(!place.path("new").exists(), "{arguments:?}");
     }
+
     // A file that was cut short is told, and nothing is left.
     let file = place.path("out/model.safetensors");
     let bytes = fs::read(&file).unwrap();
     fs::write(&file, &bytes[..bytes.len() - 100]).unwrap();
+
     let said = place.dlt(&["import", "out", "--out", "new"]);
     assert!(said.code == Some(4) && said.err.contains("model.safetensors"), "{said:?}");
     assert!(!place.path("new").exists());

@@ -32,6 +32,7 @@ fn weights(place: &Workplace, run: &str) -> BTreeMap<String, Vec<u32>> {
             .map(f32::to_bits)
             .collect()
     };
+
     tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect()
 }
 
@@ -44,30 +45,38 @@ fn texts_are_told_apart_with_the_tying_held() {
     for kind in [Kind::Gpt2, Kind::Llama] {
         let place = place();
         train(&place, kind, "run", &TIED);
+
         let learn =
             ["--set", "optimizer.learning_rate=3e-3", "--set", "training.batch=8", "--steps", "60"];
         let said = finetune(&place, "run", "tuned", &learn);
+
         for part in
             ["validation accuracy", "majority class", "Matthews correlation", "F1 of class 1"]
         {
             assert!(said.out.contains(part), "{part} is missing in\n{}", said.out);
         }
+
         assert!(said.err.contains("drawn anew"), "{}", said.err);
         let scores = place.json("tuned/summary.json")["validation_scores"].clone();
         assert_eq!(scores["majority_accuracy"], 0.5);
         assert!(scores["accuracy"].as_f64().unwrap() > 0.9, "{kind:?} {scores}");
+
         let tuned = spec(&place, "tuned");
         assert_eq!(tuned.tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
+
         let start = place.path("run").to_string_lossy().into_owned();
         assert_eq!(
             (tuned.model.start, tuned.model.dropout),
             (start, spec(&place, "run").model.dropout)
         );
+
         let map = place.dlt(&["inspect", "tuned"]).ok().out;
         assert!(map.contains("0 0 2 2"), "{map}");
+
         for text in [&said.err, &said.out, &map] {
             assert!(!text.contains("perplexity"), "there is none of classes:\n{text}");
         }
+
         // What was tuned leaves and comes back as what was trained does.
         place.dlt(&["export", "tuned", "--format", "hf", "--out", "out"]).ok();
         place.dlt(&["import", "out", "--out", "back"]).ok();
@@ -87,17 +96,20 @@ fn scaled_branches_are_held_with_the_tying() {
     );
     finetune(&place, "held", "tuned", &["--method", "reference-glue", "--steps", "2"]);
     assert_eq!(spec(&place, "tuned").tying.residual_scale, ResidualScale::Uses);
+
     // Groups that are no longer those of the start would get other factors.
     train(&place, Kind::Gpt2, "grown", &SCALED);
     let arguments =
         ["--task", "glue/sst2", "--data", "SST", "--out", "none", "--threads", "1", "--steps", "2"];
     let said = place.dlt(&[&["finetune", "grown"], &arguments[..]].concat());
+
     assert_eq!(said.code, Some(3), "{said:?}");
     for part in
         ["`tying.residual_scale`", "[0.25, 0.25, 0.25, 0.25]", "[1.0, 1.0, 0.5, 0.5]", "dlt import"]
     {
         assert!(said.err.contains(part), "{part} is missing in {}", said.err);
     }
+
     assert!(!place.path("none").exists());
     // What the message says helps.
     place.dlt(&["export", "grown", "--format", "hf", "--out", "out"]).ok();
@@ -110,15 +122,19 @@ fn scaled_branches_are_held_with_the_tying() {
 fn a_frozen_body_stays_as_it_is_to_the_last_bit() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &TIED);
+
     let before = weights(&place, "run");
     let steps = ["--steps", "4", "--set", "training.batch=8"];
     finetune(&place, "run", "frozen", &[&steps[..], &["--freeze"]].concat());
+
     let after = weights(&place, "frozen");
     let new: Vec<_> = after.keys().filter(|name| !before.contains_key(*name)).collect();
     assert_eq!(new, ["transformer.score.weight"]);
+
     for (name, bits) in &before {
         assert_eq!(after.get(name), Some(bits), "{name}");
     }
+
     finetune(&place, "run", "free", &steps);
     let moved = weights(&place, "free");
     assert!(before.iter().any(|(name, bits)| moved[name] != *bits));
@@ -128,6 +144,7 @@ fn a_frozen_body_stays_as_it_is_to_the_last_bit() {
 fn a_finetuned_run_goes_on_bit_for_bit() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &TIED);
+
     let more = [
         "--set",
         "training.batch=8",
@@ -152,6 +169,7 @@ fn the_reference_reads_classes_as_its_code_does() {
         "tuned",
         &["--method", "reference-glue", "--steps", "2", "--set", "training.batch=8"],
     );
+
     let tuned = serde_json::to_value(spec(&place, "tuned")).unwrap();
     let model = &tuned["model"];
     assert_eq!((&model["pooling"], &model["classes"]), (&"last-position".into(), &1.into()));
@@ -165,15 +183,18 @@ fn a_task_of_the_hub_is_fetched() {
     let hub = StandIn::start();
     catalogue(96).into_iter().for_each(|repository| hub.serve(repository));
     train(&place, Kind::Gpt2, "run", &TIED);
+
     for task in ["glue/cola", "glue/mrpc"] {
         let out = task.replace('/', "-");
         let mut command =
             place.command(&["finetune", "run", "--task", task, "--steps", "2", "--out", &out]);
+
         for name in
             ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "HF_HUB_CACHE"]
         {
             command.env_remove(name);
         }
+
         command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", place.path("hf"));
         let output = command.env("DLT_CACHE", place.path("cache")).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -186,6 +207,7 @@ fn a_task_of_the_hub_is_fetched() {
 fn pictures_are_told_apart() {
     let place = place();
     train(&place, Kind::Vit, "run", &TIED);
+
     let data = [
         "finetune",
         "run",
@@ -198,6 +220,7 @@ fn pictures_are_told_apart() {
         "--steps",
         "3",
     ];
+
     let said = place.dlt(&[&data[..], &["--set", "training.batch=8"]].concat()).ok();
     assert!(said.out.contains("validation accuracy"), "{}", said.out);
     assert_eq!(spec(&place, "tuned").tying.initial, Initial::Owners(vec![0, 0, 2, 2]));
@@ -208,6 +231,7 @@ fn rejects_what_cannot_be_learnt() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &TIED);
     train(&place, Kind::Vit, "seen", &TIED);
+
     for (arguments, code, word) in [
         (&["run", "--task", "glue/sst3"][..], 2, "expected one of"),
         (&["run", "--task", "wikitext-2"], 2, "glue/sst2"),

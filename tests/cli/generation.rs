@@ -18,6 +18,7 @@ fn generate(place: &Workplace, more: &[&str]) -> String {
 fn law_a_seed_settles_the_text() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let first = generate(&place, &["--seed", "1"]);
     assert!(
         first.starts_with("To be") && first.ends_with('\n') && first.len() > "To be\n".len(),
@@ -31,6 +32,7 @@ fn law_a_seed_settles_the_text() {
 fn nothing_is_drawn_at_temperature_zero_or_from_one_token() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let greedy = generate(&place, &["--temperature", "0", "--seed", "1"]);
     assert_eq!(greedy, generate(&place, &["--temperature", "0", "--seed", "2"]));
     assert_eq!(greedy, generate(&place, &["--top-k", "1", "--seed", "3"]));
@@ -55,12 +57,15 @@ fn lines(place: &Workplace, more: &[&str]) -> Vec<Value> {
 fn law_a_text_does_not_depend_on_the_prompts_beside_it() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let prompts = ["--prompt", "To be", "--prompt", "What", "--prompt", "My noble lord, I"];
     let all = lines(&place, &prompts);
     assert_eq!(all.len(), 3);
+
     for batch in ["1", "2"] {
         assert_eq!(lines(&place, &[&prompts[..], &["--batch", batch]].concat()), all);
     }
+
     assert_eq!(lines(&place, &["--prompt", "To be"]), all[..1]);
     let alone = generate(&place, &[]);
     assert_eq!(alone, format!("To be{}\n", all[0]["continuation"].as_str().unwrap()));
@@ -71,13 +76,16 @@ fn several_texts_are_printed_whole_and_in_order() {
     let place = Workplace::new();
     place.train("run", &[]);
     place.write("prompts.txt", "To be\n\nWhat\n");
+
     let all = lines(&place, &["--prompt", "Lo", "--prompt-file", "prompts.txt"]);
     let prompts: Vec<&str> = all.iter().map(|line| line["prompt"].as_str().unwrap()).collect();
     assert_eq!(prompts, ["Lo", "To be", "What"]);
+
     let text = |line: &Value| {
         format!("{}{}", line["prompt"].as_str().unwrap(), line["continuation"].as_str().unwrap())
     };
     let [first, second, third] = [text(&all[0]), text(&all[1]), text(&all[2])];
+
     let said = place.dlt(&[
         "generate",
         "run",
@@ -88,6 +96,7 @@ fn several_texts_are_printed_whole_and_in_order() {
         "--prompt-file",
         "prompts.txt",
     ]);
+
     let expected =
         format!("=== 1 of 3 ===\n{first}\n\n=== 2 of 3 ===\n{second}\n\n=== 3 of 3 ===\n{third}\n");
     assert_eq!(said.ok().out, expected);
@@ -97,11 +106,13 @@ fn several_texts_are_printed_whole_and_in_order() {
 fn prompts_come_from_standard_input() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let mut command =
         place.command(&["generate", "run", "--tokens", "3", "--json", "--prompt-file", "-"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"To be\nor not\n").unwrap();
+
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -112,8 +123,10 @@ fn prompts_come_from_standard_input() {
 fn a_text_ends_before_a_stop_text() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let whole = lines(&place, &["--prompt", "To be"]).remove(0);
     assert_eq!((&whole["end"], &whole["tokens"]), (&"length".into(), &12.into()), "{whole}");
+
     let text = whole["continuation"].as_str().unwrap();
     // The last character of the text and the one before it: wherever they come first, there it
     // ends.
@@ -121,8 +134,10 @@ fn a_text_ends_before_a_stop_text() {
     let stop = &text[at..];
     let ended =
         lines(&place, &["--prompt", "To be", "--stop", stop, "--stop", "never there"]).remove(0);
+
     assert_eq!(ended["continuation"], text[..text.find(stop).unwrap()]);
     assert_eq!(ended["end"], "stop");
+
     let streamed = generate(&place, &["--stop", stop]);
     assert_eq!(streamed, format!("To be{}\n", ended["continuation"].as_str().unwrap()));
 }
@@ -131,6 +146,7 @@ fn a_text_ends_before_a_stop_text() {
 fn a_penalty_makes_repetition_rarer() {
     let place = Workplace::new();
     place.train("run", &[]);
+
     let distinct = |more: &[&str]| {
         let text = place
             .dlt(
@@ -151,11 +167,13 @@ fn a_penalty_makes_repetition_rarer() {
             )
             .ok()
             .out;
+
         let mut letters: Vec<char> = text.chars().collect();
         letters.sort_unstable();
         letters.dedup();
         letters.len()
     };
+
     let free = distinct(&[]);
     let penalised = distinct(&["--repetition-penalty", "100"]);
     assert!(penalised > free, "{penalised} distinct characters, {free} without a penalty");
@@ -175,6 +193,7 @@ fn rejects_what_cannot_be_generated() {
     let place = Workplace::new();
     place.train("run", &[]);
     place.write("empty.txt", "\n\n");
+
     for (arguments, code, word) in [
         (&["--prompt", "a", "--stop", ""][..], 2, "--stop: expected some text"),
         (

@@ -76,6 +76,7 @@ reward_timing = "after-steps"
 fn place(spec: &str) -> Workplace {
     let place = Workplace::new();
     place.write("letters.json", tokenizer());
+
     let mut word = 1usize;
     let text: String = (0..4000)
         .map(|i| {
@@ -85,6 +86,7 @@ fn place(spec: &str) -> Workplace {
         .collect();
     place.write("letters.txt", text);
     place.write("spec.toml", spec);
+
     place
 }
 
@@ -118,9 +120,11 @@ fn end(place: &Workplace, run: &str) -> Vec<u8> {
     let bytes = fs::read(place.path(run).join("checkpoint/step-000000000240.safetensors")).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+
     // The rest is progress, which holds times.
     let tensors = json["progress"]["data_offsets"][0].as_u64().unwrap() as usize;
     assert!(tensors > 10_000, "weights and moments are compared");
+
     bytes[header..header + tensors].to_vec()
 }
 
@@ -131,19 +135,23 @@ fn wait(child: &mut Child, limit: Duration, aim: Option<&Path>) -> Option<ExitSt
         entry.is_ok_and(|entry| entry.path().extension() == Some("partial".as_ref()))
     };
     let began = Instant::now();
+
     while began.elapsed() < limit {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
         }
+
         // What a process before left there is removed when the run is taken up.
         let entries = aim.filter(|_| began.elapsed() > limit / 2).map(fs::read_dir);
         if entries.is_some_and(|entries| entries.is_ok_and(|mut entries| entries.any(is_partial))) {
             return None;
         }
+
         if aim.is_none() {
             sleep(Duration::from_millis(1));
         }
     }
+
     None
 }
 
@@ -162,6 +170,7 @@ fn law_fifty_kills_at_random_change_nothing() {
 fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
     let place = place(&format!("{SPEC}{GROWTH}"));
     kill(&place, KILLS_OF_GROWTH);
+
     let decisions = decisions(&place, "alone");
     let has = |what: &dyn Fn(&DecisionRow) -> bool| decisions.iter().any(what);
     assert!(has(&|row| row.refused), "expected a decision that the gate undoes");
@@ -169,6 +178,7 @@ fn law_kills_at_random_change_nothing_of_a_run_that_grows() {
         has(&|row| row.unlikeness.is_some() && row.tied_events > 0),
         "expected a swap that passes the gate"
     );
+
     assert!(
         has(&|row| row.conflict.is_some() && row.unlikeness.is_none()),
         "expected a split by gradients"
@@ -190,13 +200,16 @@ fn kill(place: &Workplace, most: usize) {
     let began = Instant::now();
     let mut alone = spawn(place, &["train", "spec.toml", "--out", "alone"]);
     assert!(alone.wait().unwrap().success(), "{}", said(alone));
+
     let whole = began.elapsed();
     let mut moments = Moments(SEED);
     let mut kills = 0;
     let mut rounds = 0;
+
     while kills < most {
         let run = format!("killed-{rounds}");
         rounds += 1;
+
         // A kill may come when everything has just been done.
         while !place.path(&run).join("summary.json").is_file() {
             // A folder that was not even made, or without a spec, is not a run yet.
@@ -204,13 +217,16 @@ fn kill(place: &Workplace, most: usize) {
             if !is_begun {
                 let _ = fs::remove_dir_all(place.path(&run));
             }
+
             let mut child = match is_begun {
                 true => spawn(place, &["train", "--resume", &run]),
                 false => spawn(place, &["train", "spec.toml", "--out", &run]),
             };
+
             // At first anywhere in what a process does; from the last kill on it is left alone.
             let limit = Duration::from_micros(moments.next(whole.as_micros() as u64 / 6));
             let limit = if kills < most { limit } else { Duration::from_secs(120) };
+
             // Every third kill is aimed at a save: it comes as soon as one is seen.
             let aim = (kills % 3 == 0).then(|| place.path(&run).join("checkpoint"));
             match wait(&mut child, limit, aim.as_deref()) {
@@ -227,9 +243,11 @@ fn kill(place: &Workplace, most: usize) {
                 }
             }
         }
+
         assert!(outcome(place, "alone") == outcome(place, &run), "{run} came out otherwise");
         assert!(end(place, "alone") == end(place, &run), "{run} ended with other weights");
         place.dlt(&["doctor", &run]).ok();
     }
+
     assert!(kills >= most && rounds < most, "{kills} kills in {rounds} runs");
 }

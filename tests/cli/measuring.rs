@@ -61,20 +61,27 @@ fn a_step_is_measured_with_the_keys_of_the_peer() {
         let mut dlt = place.command(&[&SMALL, more].concat());
         line(&Said::by(dlt.env("GLIBC_TUNABLES", ONE_ARENA)).ok().out)
     };
+
     let untied = measure(&[]);
     let block = 12 * 192 * 192 + 13 * 192;
     let shared = 8000 * 192 + 1024 * 192 + 2 * 192;
+
     assert_eq!(number(&untied, "params"), f64::from(shared + 6 * block));
     assert!(untied["peer"].as_str().unwrap().contains("tying=none"), "{untied}");
     assert!(number(&untied, "step_ms_median") > 0.0);
+
     let rate = 8.0 * 128.0 / number(&untied, "step_ms_median") * 1e3;
     assert!((number(&untied, "tokens_per_s") / rate - 1.0).abs() < 0.05, "{untied}");
+
     let loss = number(&untied, "loss");
     assert!(loss > 8.0 && loss < 9.1, "near ln(8000) = 8.99: {loss}");
+
     let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
     assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
+
     let owner = measure(&["--tying", "owner", "--checkpointing", "block"]);
     assert_eq!(number(&owner, "params"), f64::from(shared + block));
+
     let narrow = measure(&["--dtype", "bf16"]);
     assert!(narrow["peer"].as_str().unwrap().contains(" bf16 "), "{narrow}");
     assert!((number(&narrow, "loss") / loss - 1.0).abs() < 0.01, "{narrow}");
@@ -82,6 +89,7 @@ fn a_step_is_measured_with_the_keys_of_the_peer() {
         number(&narrow, "predicted_peak_mb") < number(&untied, "predicted_peak_mb"),
         "{narrow}"
     );
+
     for figures in [untied, tied, owner] {
         assert_predicted(&figures);
     }
@@ -92,6 +100,7 @@ fn law_the_same_step_has_the_same_loss_however_it_is_computed() {
     let place = Workplace::new();
     let loss = |more: &[&str]| number(&line(&place.dlt(&[&SMALL, more].concat()).ok().out), "loss");
     let plain = loss(&[]);
+
     assert_eq!(loss(&["--checkpointing", "block"]), plain);
     assert!((loss(&["--micro-batch", "2"]) - plain).abs() < 1e-3);
     assert!((loss(&["--kernels", "composed"]) - plain).abs() < 1e-3);
@@ -103,14 +112,17 @@ fn rejects_steps_that_cannot_be() {
     let refuse = |more: &[&str], code, words: &[&str]| {
         let said = place.dlt(&[&["bench", "step"], more].concat());
         assert_eq!(said.code, Some(code), "{said:?}");
+
         for word in words {
             assert!(said.err.contains(word), "{word} in {}", said.err);
         }
     };
+
     refuse(&["--heads", "5"], 3, &["model.heads", "divisor of model.width = 384"]);
     refuse(&["--owners", "0,0"], 2, &["--owners", "--tying sum or --tying owner"]);
     refuse(&["--tying", "sum", "--owners", "0,1"], 3, &["tying.initial"]);
     refuse(&["--steps", "0"], 2, &["--steps: expected at least 1"]);
+
     refuse(
         &["--width", "96000"],
         5,
@@ -135,20 +147,26 @@ fn generation_is_measured_with_the_keys_of_the_peer() {
         "--threads",
         "1",
     ];
+
     let measure =
         |more: &[&str]| line(&place.dlt(&[&small, &short, more, &["--json"]].concat()).ok().out);
     let block = 12 * 96 * 96 + 13 * 96;
     let shared = 500 * 96 + 1024 * 96 + 2 * 96;
     let untied = measure(&[]);
+
     assert_eq!(number(&untied, "params"), f64::from(shared + 6 * block));
     assert!(untied["peer"].as_str().unwrap().contains("tying=none batch=2"), "{untied}");
+
     for key in ["decode_tokens_per_s", "prefill_ms", "peak_rss_mb"] {
         assert!(number(&untied, key) > 0.0, "{untied}");
     }
+
     let tied = measure(&["--tying", "sum", "--owners", "0,0,2,2,0,2"]);
     assert_eq!(number(&tied, "params"), f64::from(shared + 2 * block));
+
     let table = place.dlt(&[&small[..], &short].concat()).ok().out;
     assert!(table.contains("decode") && table.contains("tokens a second"), "{table}");
+
     for (more, code, word) in [
         (&["--new-tokens", "1"][..], 2, "--new-tokens of at least 2"),
         (&["--owners", "0,0"], 2, "--tying sum or --tying owner"),
@@ -164,6 +182,7 @@ fn generation_is_measured_with_the_keys_of_the_peer() {
 fn memory_is_told_before_training() {
     let place = Workplace::new();
     let said = place.dlt(&["inspect", "--memory", "smoke"]).ok();
+
     for part in [
         "at the start",
         "no layer tied",
@@ -175,17 +194,22 @@ fn memory_is_told_before_training() {
     ] {
         assert!(said.out.contains(part), "{part} in {}", said.out);
     }
+
     let rows = |more: &[&str]| -> Vec<Value> {
         let said =
             place.dlt(&[&["inspect", "--memory", "gpt2-paper", "--json"], more].concat()).ok();
         said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
+
     let states = rows(&[]);
     assert_eq!(states.len(), 3);
+
     let peak = |row: &Value| number(row, "peak_bytes");
     assert!(peak(&states[0]) < peak(&states[1]) && peak(&states[1]) < peak(&states[2]));
+
     let all = rows(&["--set", "training.checkpointing=none"]);
     assert!(peak(&all[2]) > peak(&states[2]), "keeping all activations takes more");
+
     let owners = vec!["0"; 47].join(",") + ",47";
     let two = rows(&["--owners", &owners]);
     assert_eq!((two.len(), number(&two[0], "trained_blocks")), (1, 2.0));
@@ -199,6 +223,7 @@ fn rejects_memory_of_nothing() {
         assert_eq!(said.code, Some(code), "{said:?}");
         assert!(said.err.contains(word), "{word} in {}", said.err);
     };
+
     refuse(&["--memory", "smok"], 2, "the nearest is `smoke`");
     refuse(&["--memory", "none.toml"], 3, "none.toml");
     refuse(&["--memory", "smoke", "--owners", "0,0"], 2, "--owners: expected");
@@ -217,10 +242,12 @@ fn a_step_of_every_architecture_is_measured() {
         let figures = line(&place.dlt(&arguments).ok().out);
         let measured = number(&figures, "peak_rss_mb");
         let predicted = number(&figures, "predicted_peak_mb");
+
         assert!(
             number(&figures, "tokens_per_s") > 0.0 && number(&figures, "loss") > 0.0,
             "{preset}"
         );
+
         // What is not counted is the same for all: libraries, stacks, buffers that are kept for the
         // next step.
         let apart = if cfg!(feature = "composed") {
@@ -228,8 +255,10 @@ fn a_step_of_every_architecture_is_measured() {
         } else {
             (predicted - measured).abs()
         };
+
         assert!(apart < 0.25 * measured.max(100.0), "{preset}: {measured} {predicted}");
     }
+
     let said = place.dlt(&["bench", "step", "--preset", "smoke", "--layers", "3"]);
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("--layers"), "{}", said.err);

@@ -102,6 +102,7 @@ pub(crate) fn place() -> Workplace {
     fs::create_dir(place.path("SST")).unwrap();
     place.write("SST/train.tsv", sentences(96));
     place.write("SST/dev.tsv", sentences(24));
+
     place
 }
 
@@ -128,6 +129,7 @@ fn pictures(count: usize) -> Vec<u8> {
         let pixel = move |at: usize| ((class * 24 + (at * 7 + row) % 13) % 256) as u8;
         std::iter::once(class as u8).chain((0..RECORD - 1).map(pixel))
     };
+
     (0..count).flat_map(record).collect()
 }
 

@@ -47,19 +47,23 @@ impl Step {
         let begins = |with: &[&str]| {
             words.iter().map(String::as_str).take(with.len()).eq(with.iter().copied())
         };
+
         if begins(&["cargo", "run", "--release"]) {
             let dashes =
                 words.iter().position(|word| word == "--").expect("arguments of dlt after --");
             return Self::Dlt(words.split_off(dashes + 1));
         }
+
         if begins(&["cargo", "xtask"]) {
             return Self::Task(words.split_off(2));
         }
+
         assert_eq!(
             words,
             ["cargo", "test", "--workspace"],
             "README has a command that nothing here can run"
         );
+
         Self::Tests
     }
 }
@@ -68,6 +72,7 @@ impl Step {
 fn commands() -> Vec<&'static str> {
     let mut lines = Vec::new();
     let mut is_shell = false;
+
     for line in README.lines() {
         match line.trim_end() {
             "```sh" => is_shell = true,
@@ -77,6 +82,7 @@ fn commands() -> Vec<&'static str> {
             _ => {}
         }
     }
+
     lines
 }
 
@@ -86,6 +92,7 @@ fn words(line: &str) -> Vec<String> {
     let mut word = String::new();
     let mut is_quoted = false;
     let mut is_open = false;
+
     for letter in line.chars() {
         match letter {
             '"' => (is_quoted, is_open) = (!is_quoted, true),
@@ -102,9 +109,11 @@ fn words(line: &str) -> Vec<String> {
             }
         }
     }
+
     if is_open {
         words.push(word);
     }
+
     let is_plain = |word: &String| !word.contains(['\'', '$', '|', '&', ';', '>', '<', '\\']);
     assert!(!is_quoted && words.iter().all(is_plain), "{line}: more than words");
     words.into_iter().map(|word| replaced(&word)).collect()
@@ -124,17 +133,21 @@ fn world() -> World {
     let text = world.place.read("text.txt");
     world.place.write("my.txt", &text[..text.floor_char_boundary(20_000)]);
     world.place.write("other.txt", &text[..text.floor_char_boundary(2_000)]);
+
     let rows = text.lines().filter(|line| !line.is_empty());
     let rows = rows.map(|line| format!("{}\n", serde_json::json!({ "id": 1, "body": line })));
     world.place.write("my.jsonl", rows.collect::<String>());
+
     let body = |rows: usize| {
         let lines = text.lines().filter(|line| !line.is_empty()).cycle().take(rows);
         parquet(&[Column::Text("body", lines.map(str::to_owned).collect())], 50)
     };
+
     let mut books = Repository::dataset("someone/books");
     for (split, rows) in [("train", 400), ("validation", 100), ("test", 100)] {
         books = books.file(&format!("english/{split}-00000-of-00001.parquet"), body(rows));
     }
+
     world.hub.serve(books);
     serve_gpt2(&world);
     world
@@ -144,12 +157,14 @@ fn world() -> World {
 fn serve_gpt2(world: &World) {
     run(world, &["train", "--preset", "smoke", "--data", "my.txt", "--out", "gpt2"]).unwrap();
     run(world, &["export", "gpt2", "--format", "hf", "--out", "gpt2-hf"]).unwrap();
+
     let mut model = Repository::model("openai-community/gpt2");
     for file in std::fs::read_dir(world.place.path("gpt2-hf")).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         model = model.file(&name, std::fs::read(&path).unwrap());
     }
+
     world.hub.serve(model);
 }
 
@@ -175,14 +190,17 @@ fn watch(world: &World, arguments: &[&str]) -> Outcome {
     let mut process = dlt(world, arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+
     let address = line.trim().trim_start_matches("http://").trim_end_matches('/');
     let page = TcpStream::connect(address).and_then(|mut stream| {
         stream.write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
         let mut page = String::new();
         stream.read_to_string(&mut page).map(|_| page)
     });
+
     process.kill().unwrap();
     process.wait().unwrap();
+
     match page {
         Ok(page) if page.starts_with("HTTP/1.1 200") => Ok(()),
         other => Err(format!("no page at {line:?}: {other:?}")),
@@ -195,10 +213,12 @@ fn task(mut arguments: Vec<String>) -> Outcome {
     if STUDIES.contains(&arguments[0].as_str()) {
         arguments.extend(["--dlt", env!("CARGO_BIN_EXE_dlt")].map(str::to_owned));
     }
+
     let is_look = LOOKS.contains(&arguments[0].as_str());
     if !is_look && !arguments.iter().any(|argument| argument == "--dry-run") {
         arguments.push("--dry-run".to_owned());
     }
+
     outcome(&Said::by(xtask().args(&arguments).current_dir(root)))
 }
 
@@ -210,6 +230,7 @@ fn xtask() -> Command {
     if built.is_file() {
         return Command::new(built);
     }
+
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg("xtask");
     cargo
@@ -222,6 +243,7 @@ fn every_command_of_the_readme_works_in_its_order() {
     let mut of_tasks = 0;
     let mut of_tests = 0;
     let mut failures = String::new();
+
     for line in commands() {
         let outcome = match Step::of(line) {
             Step::Dlt(arguments) => {
@@ -242,10 +264,12 @@ fn every_command_of_the_readme_works_in_its_order() {
                 Ok(())
             }
         };
+
         if let Err(error) = outcome {
             failures.push_str(&format!("\n{line}\n{error}\n"));
         }
     }
+
     assert!(failures.is_empty(), "{failures}");
     assert!(of_dlt >= 30 && of_tasks >= 10 && of_tests == 1, "{of_dlt} {of_tasks} {of_tests}");
 

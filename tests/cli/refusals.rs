@@ -11,11 +11,14 @@ fn refused(place: &Workplace, arguments: &[&str], code: ExitCode, parts: &[&str]
     assert_eq!(said.code, Some(i32::from(code.number())), "{said:?}");
     assert_eq!(said.out, "", "{said:?}");
     assert_eq!(said.err.matches("error:").count(), 1, "{}", said.err);
+
     let message = &said.err[said.err.find("error:").unwrap()..];
     parts.iter().for_each(|part| assert!(message.contains(part), "{part} is missing in {message}"));
+
     for noise in ["panicked", "backtrace", "Caused by", "Error {"] {
         assert!(!said.err.contains(noise), "{}", said.err);
     }
+
     assert!(!place.path("runs").exists(), "a refused start left a folder");
 }
 
@@ -69,9 +72,11 @@ fn rejects_a_missing_path() {
 fn rejects_a_wrong_type_in_a_spec() {
     let place = Workplace::new();
     place.write("spec.toml", "[model]\nlayers = \"many\"\n");
+
     let parts = ["spec.toml: `model.layers` must be a whole number", "\"many\""];
     refused(&place, &["train", "spec.toml"], ExitCode::BadSpec, &parts);
     place.write("spec.toml", "[model\n");
+
     refused(
         &place,
         &["train", "spec.toml"],
@@ -84,9 +89,11 @@ fn rejects_a_wrong_type_in_a_spec() {
 fn rejects_an_unknown_key_and_names_the_nearest() {
     let place = Workplace::new();
     place.write("spec.toml", "[tying]\ndecide_evry = 4\n");
+
     let parts = ["unknown key `tying.decide_evry`", "nearest is `tying.decide_every`"];
     refused(&place, &["train", "spec.toml"], ExitCode::BadSpec, &parts);
     train_refused(&place, &["--set", "tying.decide_evry=4"], ExitCode::BadSpec, &parts);
+
     train_refused(
         &place,
         &["--set", "tying.decide_every"],
@@ -104,8 +111,10 @@ fn rejects_a_model_that_cannot_be() {
         ExitCode::BadSpec,
         &["`model.layers` is 0"],
     );
+
     let parts = ["`model.heads` is 5", "divisor of model.width = 32"];
     train_refused(&place, &["--set", "model.heads=5"], ExitCode::BadSpec, &parts);
+
     let parts = ["model.vocabulary", "50257", "100"];
     train_refused(&place, &["--set", "model.vocabulary=100"], ExitCode::BadSpec, &parts);
     train_refused(&place, &["--steps", "0"], ExitCode::BadSpec, &["`training.steps` is 0"]);
@@ -121,7 +130,9 @@ fn rejects_more_tokens_than_there_are() {
         ExitCode::BadData,
         &["short.txt has", "takes 33"],
     );
+
     let large = ["--data", "text.txt", "--set", "training.batch=100000"];
+
     train_refused(
         &place,
         &large,
@@ -149,6 +160,7 @@ fn rejects_names_that_are_no_preset_or_method() {
         &["`smok`", "nearest is `smoke`"],
     );
     refused(&place, &["spec", "smok"], ExitCode::Usage, &["`smok`", "nearest is `smoke`"]);
+
     train_refused(
         &place,
         &["--method", "papper"],
@@ -176,10 +188,12 @@ fn rejects_a_recording_that_cannot_be_replayed() {
     let asked = |path: &str| {
         ["--set".to_owned(), "agent.policy=replay".into(), "--set".into(), replay(path)]
     };
+
     let refuse = |path: &str, code, parts: &[&str]| {
         let more = asked(path);
         train_refused(&place, &more.each_ref().map(String::as_str), code, parts);
     };
+
     refuse("nowhere", ExitCode::BadData, &["agent.recording", "nowhere"]);
     place.write("damaged.jsonl", "{\"format\":\"dlt-states\",\"version\":1,\"n_layers\":3}\n{}\n");
     refuse("damaged.jsonl", ExitCode::BadData, &["damaged.jsonl: line 2"]);
@@ -204,10 +218,12 @@ fn rejects_texts_and_draws_that_cannot_be_used() {
     let place = Workplace::new();
     place.train("run", &[]);
     place.write("empty.txt", "");
+
     let empty = ["eval", "run", "--text", "empty.txt", "--json"];
     refused(&place, &empty, ExitCode::BadData, &["empty.txt", "holds no text"]);
     place.write("word.txt", "H");
     refused(&place, &["eval", "run", "--text", "word.txt"], ExitCode::BadData, &["windows"]);
+
     let hot = ["generate", "run", "--prompt", "x", "--temperature", "-1"];
     refused(&place, &hot, ExitCode::Usage, &["temperature"]);
 }

@@ -11,11 +11,13 @@ fn a_page_is_one_file_that_needs_nothing_else() {
     let place = Workplace::new();
     place.train("run", &[]);
     place.dlt(&["report", "run"]).ok();
+
     let page = place.read("run/report.html");
     let addresses = page.replace("http://www.w3.org/", "");
     assert!(!addresses.contains("http://") && !addresses.contains("https://"), "{page}");
     assert!(page.contains("default-src 'none'") && page.contains("Finished: 12 steps"));
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
+
     // What is shown is what was recorded.
     let (_, rest) = page.split_once("id=\"data\">").unwrap();
     let data: Value = serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap();
@@ -26,6 +28,7 @@ fn a_page_is_one_file_that_needs_nothing_else() {
         .skip(1)
         .map(|moment| &moment["state"])
         .collect();
+
     let states = place.read("run/states.jsonl");
     let recorded: Vec<Value> = states
         .lines()
@@ -33,6 +36,7 @@ fn a_page_is_one_file_that_needs_nothing_else() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone())
         .collect();
     assert_eq!(shown, recorded.iter().collect::<Vec<_>>());
+
     // A page in a run folder is none of the doctor's business.
     place.dlt(&["doctor", "run"]).ok();
 }
@@ -43,6 +47,7 @@ fn hostile_names_are_shown_and_never_obeyed() {
     let name = "x'><script>alert(1)<.script> & \"y\" <!-- \u{2028}";
     place.train(name, &[]);
     place.dlt(&["report", name, "--out", "page.html"]).ok();
+
     let page = place.read("page.html");
     assert_eq!(page.matches("<script").count(), 2, "the data and the page's own");
     assert!(!page.contains("alert(1)<.script>") && page.contains("alert(1)&lt;.script&gt;"));
@@ -56,16 +61,19 @@ fn a_page_replaces_a_page_and_nothing_else() {
     place.dlt(&["report", "run"]).ok();
     place.dlt(&["report", "run"]).ok();
     place.write("mine.html", "<!doctype html> my own");
+
     let said = place.dlt(&["report", "run", "--out", "mine.html"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("is no page of dlt report; --force"), "{said:?}");
     assert_eq!(place.read("mine.html"), "<!doctype html> my own");
+
     // Nor a run's own files.
     let spec = place.read("run/spec.toml");
     assert_eq!(place.dlt(&["report", "run", "--out", "run/spec.toml"]).code, Some(2));
     assert_eq!(place.read("run/spec.toml"), spec);
     place.dlt(&["report", "run", "--out", "mine.html", "--force"]).ok();
     assert!(place.read("mine.html").contains("A page of dlt report"));
+
     let left: Vec<_> =
         fs::read_dir(place.path("run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with('.')), "{left:?}");
@@ -76,15 +84,19 @@ fn several_runs_stand_beside_each_other() {
     let place = Workplace::new();
     place.train("tied", &[]);
     place.train("plain", &["--set", "agent.policy=none", "--set", "tying.initial=independent"]);
+
     let said = place.dlt(&["report", "tied", "plain"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("give --out"), "{said:?}");
     place.dlt(&["report", "tied", "plain", "--out", "both.html"]).ok();
+
     let page = place.read("both.html");
     assert!(page.contains("2 runs compared") && page.contains("Differences are to <b>plain</b>"));
+
     let said = place.dlt(&["report", "tied", "plain", "--json"]).ok();
     let runs: Value = serde_json::from_str(&said.out).unwrap();
     let summary = place.json("tied/summary.json");
+
     assert_eq!(runs[0]["validation_perplexity"], summary["validation_perplexity"]);
     assert_eq!(runs[0]["independent_layers_mean"], summary["independent_layers_mean"]);
     assert_eq!(
@@ -99,11 +111,13 @@ fn figures_are_written_in_both_forms() {
     let place = Workplace::new();
     place.train("run", &[]);
     place.dlt(&["report", "run", "--figures", "figures/new"]).ok();
+
     for name in ["replication-map", "loss", "states", "independent", "agent", "memory"] {
         assert!(place.read(&format!("figures/new/{name}.svg")).contains("<svg"), "{name}");
         let png = fs::read(place.path(&format!("figures/new/{name}.png"))).unwrap();
         assert!(png.starts_with(b"\x89PNG"), "{name}");
     }
+
     assert!(!place.path("run/report.html").exists());
 }
 
@@ -113,6 +127,7 @@ fn a_run_that_was_stopped_gives_a_page_that_says_so() {
     place.train("run", &[]);
     fs::remove_file(place.path("run/summary.json")).unwrap();
     place.dlt(&["report", "run"]).ok();
+
     assert!(
         place
             .read("run/report.html")

@@ -8,6 +8,7 @@ use crate::workplace::Workplace;
 #[test]
 fn every_preset_is_printed_in_full_and_reads_back() {
     let place = Workplace::new();
+
     for preset in PRESETS {
         let text = place.dlt(&["spec", preset.name()]).ok().out;
         assert_eq!(
@@ -17,6 +18,7 @@ fn every_preset_is_printed_in_full_and_reads_back() {
             preset.name()
         );
         assert!(text.contains("# Paper: 15 (section 4"), "{text}");
+
         assert!(
             text.starts_with(&format!("# {}", preset.header().lines().next().unwrap())),
             "{text}"
@@ -31,6 +33,7 @@ fn a_method_and_assignments_lie_over_the_preset() {
         .dlt(&["spec", "smoke", "--method", "reference", "--set", "tying.decide_every=9"])
         .ok()
         .out;
+
     let expected = Spec::assemble(&[
         presets::preset("smoke").unwrap().overlay().unwrap(),
         presets::method("reference").unwrap().overlay().unwrap(),
@@ -61,6 +64,7 @@ fn the_list_has_a_line_for_each_preset_and_method() {
 fn the_help_teaches_commands_places_and_exit_codes() {
     let place = Workplace::new();
     let help = place.dlt(&["--help"]).ok().out;
+
     for word in [
         "train",
         "eval",
@@ -73,13 +77,16 @@ fn the_help_teaches_commands_places_and_exit_codes() {
     ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
     }
+
     for code in ExitCode::ALL {
         assert!(help.contains(code.meaning()), "{code:?} is missing in\n{help}");
     }
+
     for task in ["train", "eval", "generate", "inspect", "spec"] {
         let help = place.dlt(&[task, "--help"]).ok().out;
         assert!(help.contains("Examples:"), "{task}: {help}");
     }
+
     let version = place.dlt(&["--version"]).ok().out;
     assert!(version.starts_with(concat!("dlt ", env!("CARGO_PKG_VERSION"))), "{version}");
 }

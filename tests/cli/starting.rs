@@ -39,12 +39,15 @@ fn every_family_begins_with_the_weights_of_a_model() {
         train(&place, kind, "run", &[]);
         place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
         place.dlt(&["export", "run", "--format", "tied", "--out", "tied"]).ok();
+
         let still =
             [&STILL[..], &["--set", "training.batch=4"], &["--set", "model.context=24"]].concat();
+
         for model in ["run", "run/model.safetensors", "hf", "tied"] {
             let out = format!("from-{}", model.replace('/', "-"));
             from(&place, model, kind.data(), &out, &still).ok();
             assert_eq!(loss(&place, &out), loss(&place, "run"), "{kind:?} {model}");
+
             let spec = spec(&place, &out);
             assert_eq!(std::path::Path::new(&spec.model.start), place.path(model));
             assert_eq!(spec.tying.initial, Initial::Named(InitialName::Independent));
@@ -61,10 +64,12 @@ fn a_start_has_the_factors_of_its_weights() {
     let uses = ["--set", "tying.initial=tied", "--set", "tying.residual_scale=uses"];
     train(&place, Kind::Gpt2, "scaled", &[&uses[..], &["--set", "agent.policy=none"]].concat());
     train(&place, Kind::Gpt2, "plain", &[]);
+
     let still =
         [&STILL[..], &["--set", "training.batch=4", "--set", "model.context=24"], &uses].concat();
     from(&place, "scaled", "text.txt", "same", &still).ok();
     assert_eq!(loss(&place, "same"), loss(&place, "scaled"));
+
     for (model, more) in [("scaled", &uses[..2]), ("scaled", &uses[2..]), ("plain", &uses)] {
         let said = from(&place, model, "text.txt", "new", &[&STILL[..], more].concat());
         assert_eq!(said.code, Some(3), "{model} {more:?} {said:?}");
@@ -86,14 +91,17 @@ fn every_method_ties_a_model_that_is_there() {
         "run",
         &["--set", "tying.initial=independent", "--set", "agent.policy=none"],
     );
+
     for method in ["paper", "reference"] {
         let out = format!("on-{method}");
         let more = ["--method", method, "--steps", "8", "--set", "tying.decide_every=2"];
         from(&place, "run", "text.txt", &out, &more).ok();
         assert!(place.read(&format!("{out}/states.jsonl")).lines().count() > 2, "{method} decides");
+
         let spec = spec(&place, &out);
         // A method's activation is not that of the weights.
         assert_eq!((spec.model.gelu, spec.model.layers), (dlt_spec::spec::Gelu::Tanh, 4));
+
         // The preset's windows are longer than what the model can read.
         assert_eq!(spec.model.context, 40);
     }
@@ -103,15 +111,19 @@ fn every_method_ties_a_model_that_is_there() {
 fn a_run_from_a_model_goes_on_as_if_never_stopped() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
+
     let more =
         ["--set", "tying.decide_every=2", "--set", "checkpoint.every_steps=3", "--threads", "1"];
     from(&place, "run", "text.txt", "whole", &[&more[..], &["--steps", "6"]].concat()).ok();
     from(&place, "run", "text.txt", "parts", &[&more[..], &["--steps", "3"]].concat()).ok();
+
     // With a checkpoint the model that it began with is not needed.
     fs::rename(place.path("run"), place.path("moved")).unwrap();
     place.dlt(&["train", "--resume", "parts", "--steps", "6", "--quiet", "--threads", "1"]).ok();
+
     let end = |run: &str| place.json(&format!("{run}/summary.json"))["validation_loss"].to_string();
     assert_eq!(end("parts"), end("whole"));
+
     // Without one it is.
     fs::remove_dir_all(place.path("parts/checkpoint")).unwrap();
     let said = place.dlt(&["train", "--resume", "parts", "--steps", "7"]);
@@ -126,18 +138,22 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
     let place = place();
     train(&place, Kind::Gpt2, "run", &[]);
     place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
+
     let read = |file: &str| fs::read(place.path(&format!("hf/{file}"))).unwrap();
     let repository = |name: &str, files: &[&str]| {
         files
             .iter()
             .fold(Repository::model(name), |repository, file| repository.file(file, read(file)))
     };
+
     let files = ["config.json", "model.safetensors", "tokenizer.json", "spec.toml", "README.md"];
     let small = repository("someone/small", &files[..3]);
     let hub = StandIn::start();
     let pinned = format!("hf:someone/small@{}", small.commit());
+
     hub.serve(small);
     hub.serve(repository("someone/whole", &files));
+
     let dlt = |arguments: &[&str], is_offline: bool| -> Said {
         let mut command = place.command(arguments);
         for name in
@@ -145,12 +161,15 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
         {
             command.env_remove(name);
         }
+
         command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", place.path("hf-home"));
         command.env("HF_HUB_OFFLINE", if is_offline { "1" } else { "0" });
+
         let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     };
+
     let train = |model: &str, out: &str, is_offline| {
         let arguments = [
             "train",
@@ -165,24 +184,29 @@ fn a_model_of_the_hub_is_fetched_and_pinned() {
         ];
         dlt(&[&arguments[..], &STILL].concat(), is_offline)
     };
+
     train("hf:someone/small", "first", false).ok();
     let spec = spec(&place, "first");
     assert_eq!((&spec.model.start, &spec.data.tokenizer), (&pinned, &pinned));
     train("hf:someone/small", "second", true).ok();
     assert_eq!(place.read("first/spec.toml"), place.read("second/spec.toml"));
+
     assert_eq!(
         place.json("first/summary.json")["validation_loss"],
         place.json("second/summary.json")["validation_loss"]
     );
+
     // Windows and batches as in training: another order of sums has other last bits.
     let same = ["--set", "model.context=24", "--set", "training.batch=4"];
     let back = ["import", "hf:someone/small", "--out", "back", "--data", "text.txt"];
     dlt(&[&back[..], &same].concat(), true).ok();
     assert!(place.path("back/companions/tokenizer.json").is_file());
     assert_eq!(loss(&place, "back"), loss(&place, "run"));
+
     // What this program has exported says by itself on what it was trained.
     dlt(&["import", "hf:someone/whole", "--out", "whole"], false).ok();
     assert_eq!(loss(&place, "whole"), loss(&place, "run"));
+
     let said = train("hf:someone/other", "third", true);
     assert!(said.code == Some(4) && said.err.contains("someone/other"), "{said:?}");
     assert!(!place.path("third").exists());
@@ -196,6 +220,7 @@ fn rejects_what_contradicts_the_model() {
     place.dlt(&["export", "run", "--format", "hf", "--out", "hf"]).ok();
     fs::remove_file(place.path("hf/tokenizer.json")).unwrap();
     fs::remove_file(place.path("hf/spec.toml")).unwrap();
+
     for (arguments, code, word) in [
         (&["--from", "run", "--set", "model.width=32"][..], 3, "`model.width` is 32, its own 16"),
         (&["--from", "run", "wide.toml"], 3, "`model.width` is 32, its own 16"),

@@ -51,6 +51,7 @@ const SUMMARY_KEYS: [&str; 24] = [
 fn a_finished_run_holds_every_file_and_every_key_of_the_summary() {
     let place = Workplace::new();
     place.train("run", &["--seed", "5"]);
+
     let mut files: Vec<_> = std::fs::read_dir(place.path("run"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -65,11 +66,14 @@ fn a_finished_run_holds_every_file_and_every_key_of_the_summary() {
             "{key} is missing in {summary}"
         );
     }
+
     assert_eq!((summary["steps"].as_u64(), summary["seed"].as_u64()), (Some(12), Some(5)));
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
+
     // The run works from any folder: its paths are absolute.
     let source = place.path("text.txt").to_string_lossy().into_owned();
     assert_eq!((spec.seed, spec.data.source, spec.tying.decide_every), (5, source, 2));
+
     let recording = Recording::parse(&place.read("run/states.jsonl")).unwrap();
     assert_eq!(recording.iter().map(|(step, _)| step).collect::<Vec<_>>(), [2, 4, 6, 8, 10]);
 }
@@ -78,6 +82,7 @@ fn a_finished_run_holds_every_file_and_every_key_of_the_summary() {
 fn provenance_says_which_program_data_and_machine() {
     let place = Workplace::new();
     place.train("run", &["--threads", "1", "--device", "cpu"]);
+
     let provenance = place.json("run/provenance.json");
     assert_eq!(provenance["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
@@ -87,6 +92,7 @@ fn provenance_says_which_program_data_and_machine() {
     assert!(provenance["toolchain"].as_str().unwrap().starts_with("rustc "), "{provenance}");
     assert_eq!(provenance["data"]["source"], "text.txt");
     assert_eq!(provenance["data"]["sha256"].as_str().unwrap().len(), 64);
+
     let typed = provenance["command_line"].as_array().unwrap();
     assert!(typed.iter().any(|argument| argument == "--threads"), "{provenance}");
 }
@@ -98,6 +104,7 @@ fn law_a_seed_settles_the_metrics() {
         place.train(name, &["--seed", seed, "--threads", "2"]);
         place.read(&format!("{name}/metrics.jsonl")).lines().map(without_times).collect()
     };
+
     let first = metrics("a", "1");
     assert!(first.len() > 12 + 5 + 3, "steps, decisions and validations: {first:?}");
     assert_eq!(first, metrics("b", "1"));
@@ -110,6 +117,7 @@ fn the_result_names_what_it_is_measured_against() {
     let place = Workplace::new();
     let said = place.train("my run", &[]);
     let summary: Summary = serde_json::from_str(&place.read("my run/summary.json")).unwrap();
+
     for part in [
         "validation perplexity",
         "test perplexity",
@@ -129,6 +137,7 @@ fn the_result_names_what_it_is_measured_against() {
     ] {
         assert!(said.out.contains(part), "{part} is missing in\n{}", said.out);
     }
+
     assert!(said.out.contains(&format!("{:.3}", summary.bits_per_byte)), "{}", said.out);
 }
 
@@ -143,6 +152,7 @@ fn progress_is_plain_lines_where_nobody_watches_and_quiet_has_none() {
     );
     assert!(!said.err.contains('\u{1b}') && !said.out.contains('\u{1b}'), "{said:?}");
     assert!(!said.out.contains("step 12/12"), "{}", said.out);
+
     // By name: a program with CUDA warns where it looks for a GPU and finds none.
     let said = place.train("quiet", &["--quiet", "--device", "cpu"]);
     assert_eq!(said.err, "");
@@ -155,6 +165,7 @@ fn a_run_without_a_decision_or_with_a_short_warmup_says_so() {
     let short =
         ["train", "--preset", "smoke", "--data", "text.txt", "--steps", "3", "--out", "short"];
     let said = place.dlt(&[&short[..], &["--set", "optimizer.warmup_steps=50"]].concat()).ok();
+
     assert!(
         said.err.contains("no decision is due in 3 steps (tying.decide_every = 5"),
         "{}",
@@ -163,6 +174,7 @@ fn a_run_without_a_decision_or_with_a_short_warmup_says_so() {
     assert!(said.out.contains("no decision was made in 3 steps"), "{}", said.out);
     assert!(said.err.contains("warm-up: shortened from 50 to all 3 steps"), "{}", said.err);
     assert_eq!(place.json("short/summary.json")["decisions"], 0);
+
     let said = place.train("usual", &[]);
     assert!(
         !said.err.contains("no decision is due") && !said.err.contains("warm-up"),
@@ -177,21 +189,26 @@ fn a_run_without_a_decision_or_with_a_short_warmup_says_so() {
 fn the_last_evaluation_is_bounded_on_request_and_says_so() {
     let place = Workplace::new();
     place.train("all", &["--threads", "1"]);
+
     let said = place.train("some", &["--threads", "1", "--set", "evaluation.final_windows=4"]);
     assert!(said.err.contains("4 windows of each at most"), "{}", said.err);
     assert!(said.out.contains("of the first 4 windows of each split only"), "{}", said.out);
+
     let last = |run: &str| {
         let metrics = place.read(&format!("{run}/metrics.jsonl"));
         let row: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
         row["tokens"].as_u64().unwrap()
     };
+
     assert!(last("some") < last("all"));
     let some = place.json("some/summary.json");
     let all = place.json("all/summary.json");
+
     assert_eq!(
         (&some["final_windows"], &all["final_windows"]),
         (&4.into(), &serde_json::Value::Null)
     );
+
     assert_ne!(
         some["unigram_perplexity"], all["unigram_perplexity"],
         "the floor is of the same text"
@@ -209,9 +226,11 @@ fn more_threads_than_cores_are_not_started() {
             out,
         ]
     };
+
     let by_option = place.dlt(&[&arguments("option")[..], &["--threads", "4000"]].concat()).ok();
     let mut command = place.command(&arguments("variable"));
     let by_variable = Said::by(command.env("RAYON_NUM_THREADS", "4000")).ok();
+
     for (run, said) in [("option", by_option), ("variable", by_variable)] {
         assert_eq!(said.err.matches(&format!("using {cores}")).count(), 1, "{run}: {}", said.err);
         assert_eq!(place.json(&format!("{run}/provenance.json"))["threads"], cores, "{run}");
@@ -231,14 +250,17 @@ fn the_loss_falls() {
 fn a_finished_run_can_be_replayed_from_its_folder() {
     let place = Workplace::new();
     place.train("first", &[]);
+
     let replay = ["--set", "agent.policy=replay", "--set", "agent.recording=first", "--seed", "9"];
     place.train("again", &replay);
+
     let states =
         |name: &str| Recording::parse(&place.read(&format!("{name}/states.jsonl"))).unwrap();
     let owners = |recording: &Recording| -> Vec<_> {
         recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect()
     };
     assert_eq!(owners(&states("first")), owners(&states("again")));
+
     let losses = |name: &str| {
         place.json(&format!("{name}/summary.json"))["validation_loss"].as_f64().unwrap()
     };
@@ -268,6 +290,7 @@ fn a_run_goes_to_a_folder_named_for_it_and_its_seed() {
     let place = Workplace::new();
     let small = ["--set", "model.layers=2", "--steps", "2", "--seed", "11", "--set", "name=mine"];
     let mut arguments = vec!["train", "--preset", "smoke", "--data", "text.txt"];
+
     arguments.extend(small);
     place.dlt(&arguments).ok();
     assert!(place.path("runs/mine-text-11/summary.json").is_file());
@@ -277,13 +300,16 @@ fn a_run_goes_to_a_folder_named_for_it_and_its_seed() {
 fn a_file_stands_over_a_method_and_the_program_says_so() {
     let place = Workplace::new();
     place.write("spec.toml", "name = \"mine\"\n[tying]\ndecide_every = 3\n");
+
     let said =
         place.train("run", &["spec.toml", "--method", "reference", "--set", "agent.gamma=0.5"]);
     assert!(said.err.contains("spec.toml stands over --method reference"), "{}", said.err);
     assert!(said.err.contains("otherwise about tying.decide_every\n"), "{}", said.err);
+
     let spec: Spec = toml::from_str(&place.read("run/spec.toml")).unwrap();
     let gradient = serde_json::to_value(spec.tying.gradient).unwrap();
     assert_eq!((&*spec.name, spec.model.layers, spec.agent.gamma), ("mine", 3, 0.5));
+
     assert_eq!(
         (gradient.as_str(), spec.tying.decide_every),
         (Some("owner"), 2),
@@ -296,6 +322,7 @@ fn a_file_without_a_preset_stands_on_the_plain_defaults() {
     let place = Workplace::new();
     place.write("spec.toml", "[model]\nlayers = 2\nwidth = 16\nheads = 2\ncontext = 16\n");
     place.dlt(&["train", "spec.toml", "--data", "text.txt", "--steps", "2", "--out", "run"]).ok();
+
     let mut expected = Spec::default();
     (expected.model.layers, expected.model.width, expected.model.heads, expected.model.context) =
         (2, 16, 2, 16);

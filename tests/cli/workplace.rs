@@ -43,6 +43,7 @@ impl Workplace {
         let shipped =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/shakespeare/train.txt");
         let text = fs::read_to_string(shipped).unwrap();
+
         place.write("text.txt", &text[..text.floor_char_boundary(TEXT_BYTES)]);
         place
     }
@@ -67,9 +68,11 @@ impl Workplace {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dlt"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+
         // Tokens of the shipped text are kept from test to test.
         command.env("DLT_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("dlt-cache"));
         command.env_remove("DLT_LOG").env("RUST_BACKTRACE", "1");
+
         command
     }
 
@@ -85,6 +88,7 @@ impl Workplace {
         ];
         arguments.extend(["--set", "tying.decide_every=2", "--set", "evaluation.every_steps=4"]);
         arguments.extend(more);
+
         self.dlt(&arguments).ok()
     }
 }

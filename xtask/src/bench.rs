@@ -96,6 +96,7 @@ pub(crate) fn run(root: &Path, arguments: &BenchArguments) -> Result<ExitCode> {
     if arguments.decode {
         return run_decode(root, arguments, out);
     }
+
     match (arguments.kernels, arguments.dry_run) {
         (true, true) => dry_run_of_kernels(arguments, out),
         (true, false) => run_kernels(root, arguments, out),
@@ -111,6 +112,7 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
         .iter()
         .flat_map(|workload| &workload.sides)
         .any(|side| side.program == Program::PyTorch);
+
     let peer = match needs_peer {
         false => None,
         true => {
@@ -123,13 +125,16 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
             }
         }
     };
+
     let heading = arguments.heading(root, peer.as_ref());
     let dlt = match &arguments.dlt {
         Some(dlt) => dlt.clone(),
         None => build(root, Profile::Release, &["-p", "dlt-cli"], "dlt")?,
     };
+
     writeln!(out, "{}\n", heading.paragraphs())?;
     let mut measured: Vec<Measured> = Vec::new();
+
     for workload in workloads {
         let children: Vec<Child> = workload
             .sides
@@ -140,9 +145,11 @@ fn run_steps(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> Re
             rounds::run(workload, &children, arguments.rounds.get(), arguments.limit(), out)?;
         writeln!(out, "{}", page::section(&done))?;
         measured.push(done);
+
         // After each workload, so that an interrupted run leaves what it has.
         arguments.write(&page::markdown(&heading, &measured), &page::json(&heading, &measured))?;
     }
+
     ending(measured.iter().map(Measured::failures).sum())
 }
 
@@ -155,12 +162,14 @@ fn dry_run_of_steps(
     let script = arguments.peer_script.clone().unwrap_or_else(|| PathBuf::from(peer::SCRIPT));
     let peer = Peer { python, script, versions: String::new() };
     let dlt = arguments.dlt.clone().unwrap_or_else(|| PathBuf::from("dlt"));
+
     for workload in arguments.workloads() {
         for (_, side) in rounds::order(arguments.rounds.get(), workload.sides.len()) {
             let child = arguments.child(&workload, &workload.sides[side], &dlt, Some(&peer));
             writeln!(out, "{}", child.command_line())?;
         }
     }
+
     Ok(ExitCode::SUCCESS)
 }
 
@@ -176,9 +185,11 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
             "examples/kernel_times",
         )?,
     };
+
     let child = arguments.kernel_child(&program);
     let mut rounds = Vec::new();
     let mut failures = 0;
+
     for number in 1..=arguments.rounds.get() {
         let round = match child.run(arguments.limit()) {
             Ok(finished) => {
@@ -186,19 +197,23 @@ fn run_kernels(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> 
             }
             Err(failure) => Err(failure.to_string()),
         };
+
         let said =
             round.as_ref().map_or_else(|why| format!("FAILED: {why}"), |_| "measured".to_owned());
         writeln!(out, "{number}/{}  kernels  {said}", arguments.rounds)?;
         failures += usize::from(round.is_err());
         rounds.extend(round);
     }
+
     if rounds.is_empty() {
         return ending(failures);
     }
+
     let times = KernelTimes::of(&rounds)?;
     let page = times.markdown(&heading);
     writeln!(out, "\n{page}")?;
     arguments.write(&page, &times.json(&heading))?;
+
     ending(failures)
 }
 
@@ -221,11 +236,13 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
             }
         },
     };
+
     let dlt = match (&arguments.dlt, arguments.dry_run) {
         (Some(dlt), _) => dlt.clone(),
         (None, true) => PathBuf::from("dlt"),
         (None, false) => build(root, Profile::Release, &["-p", "dlt-cli"], "dlt")?,
     };
+
     let children: Vec<Child> = decode::SIDES
         .iter()
         .filter_map(|&(_, program, options)| {
@@ -236,23 +253,27 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
                     Child::new(&peer.python).arguments([peer.script.display().to_string()])
                 }
             };
+
             let threads = arguments.threads.to_string();
             Some(
                 child.arguments(["--threads", threads.as_str()]).arguments(options.iter().copied()),
             )
         })
         .collect();
+
     let mut runs: decode::Runs = children.iter().map(|_| Vec::new()).collect();
     for (round, side) in rounds::order(arguments.rounds.get(), children.len()) {
         if arguments.dry_run {
             writeln!(out, "{}", children[side].command_line())?;
             continue;
         }
+
         let run = children[side].run(arguments.limit()).map_err(|failure| failure.to_string());
         let run = run.and_then(|finished| {
             decode::Figures::parse(&finished.stdout)
                 .map_err(|error| format!("no figures: {error:#}"))
         });
+
         let said = run.as_ref().map_or_else(
             |why| format!("FAILED: {why}"),
             |figures| format!("{:.1} tokens/s", figures.tokens_per_s),
@@ -260,13 +281,16 @@ fn run_decode(root: &Path, arguments: &BenchArguments, out: &mut dyn Write) -> R
         writeln!(out, "{round}/{}  {:<14}  {said}", arguments.rounds, decode::SIDES[side].0)?;
         runs[side].push(run);
     }
+
     if arguments.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
+
     let heading = arguments.heading(root, peer.as_ref());
     let page = decode::markdown(&heading, &runs);
     writeln!(out, "\n{page}")?;
     arguments.write(&page, &decode::json(&heading, &runs))?;
+
     ending(runs.iter().flatten().filter(|run| run.is_err()).count())
 }
 
@@ -292,9 +316,11 @@ impl BenchArguments {
         workloads.retain(|workload| {
             self.only.is_empty() || self.only.iter().any(|name| name == workload.name)
         });
+
         if self.ours_only {
             workloads = workloads.into_iter().map(Workload::ours_only).collect();
         }
+
         workloads
     }
 
@@ -310,6 +336,7 @@ impl BenchArguments {
             }
             _ => Child::new(dlt).arguments(["bench", "step"]),
         };
+
         let numbers =
             [("--steps", self.steps.to_string()), ("--threads", self.threads.to_string())];
         let numbers = numbers.into_iter().flat_map(|(flag, number)| [flag.to_owned(), number]);
@@ -317,6 +344,7 @@ impl BenchArguments {
             .arguments(workload.shape.options())
             .arguments(numbers)
             .arguments(side.options.clone());
+
         match side.program {
             Program::Dlt => child.arguments(["--json"]),
             Program::PyTorch => child,
@@ -332,6 +360,7 @@ impl BenchArguments {
 
     fn heading(&self, root: &Path, peer: Option<&Peer>) -> Heading {
         let words = std::env::args().skip(1).map(|word| portable(&word));
+
         Heading {
             provenance: Provenance::read(root),
             command: Child::new("cargo")
@@ -352,12 +381,14 @@ impl BenchArguments {
                 "cannot write {}: expected a file, it is a folder",
                 path.display()
             );
+
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).with_context(|| {
                     format!("cannot write {}: cannot make its folder", path.display())
                 })?;
             }
         }
+
         Ok(())
     }
 
@@ -368,6 +399,7 @@ impl BenchArguments {
         if let Some(path) = &self.json {
             replace(path, format!("{json:#}\n"))?;
         }
+
         Ok(())
     }
 }

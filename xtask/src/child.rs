@@ -67,10 +67,12 @@ impl Child {
         for (name, value) in &self.environment {
             line += &format!("{name}={} ", quoted(value));
         }
+
         line += &quoted(&name);
         for argument in &self.arguments {
             line += &format!(" {}", quoted(&portable(argument)));
         }
+
         line
     }
 
@@ -87,6 +89,7 @@ impl Child {
             .map_err(|error| {
                 Failure::new(format!("cannot start {}: {error}", self.program.display()))
             })?;
+
         let stdout = process.stdout.take().map(Collector::start);
         let stderr = process.stderr.take().map(Collector::start);
         let status = loop {
@@ -102,9 +105,11 @@ impl Child {
                 Err(error) => break Err(format!("cannot wait for it: {error}")),
             }
         };
+
         let elapsed = start.elapsed();
         let [stdout, stderr] =
             [stdout, stderr].map(|part| part.map(Collector::finish).unwrap_or_default());
+
         match status {
             Ok(status) if status.success() => Ok(Finished { stdout, elapsed }),
             Ok(status) => Err(Failure { reason: ending(status), diagnostics: last_lines(&stderr) }),
@@ -126,6 +131,7 @@ impl fmt::Display for Failure {
             out.write_char('\n')?;
             write!(out, "    {line}")?;
         }
+
         Ok(())
     }
 }
@@ -136,6 +142,7 @@ pub(crate) fn portable(argument: &str) -> String {
         Some((flag, value)) if flag.starts_with('-') => (format!("{flag}="), value),
         _ => (String::new(), argument),
     };
+
     let path = Path::new(value);
     match path.file_name() {
         Some(name) if path.is_absolute() => format!("{flag}{}", name.to_string_lossy()),
@@ -159,6 +166,7 @@ fn ending(status: ExitStatus) -> String {
         let often = if signal == 9 { ", often for lack of memory" } else { "" };
         return format!("killed by signal {signal}{often}");
     }
+
     status
         .code()
         .map_or_else(|| "ended without an exit code".to_owned(), |code| format!("exit code {code}"))
@@ -185,11 +193,13 @@ impl Collector {
                 if count == 0 {
                     break;
                 }
+
                 into.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .extend_from_slice(&piece[..count]);
             }
         });
+
         Self { bytes, reader }
     }
 
@@ -198,6 +208,7 @@ impl Collector {
         while !self.reader.is_finished() && start.elapsed() < GRACE {
             thread::sleep(POLL);
         }
+
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }

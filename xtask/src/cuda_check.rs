@@ -32,6 +32,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let target = workspace::target_directory(root)?;
     let steps = Steps::new("cuda-check", &target, arguments.dry_run)?;
     let toolkit = Toolkit::at(target.join("cuda-toolkit"));
+
     toolkit.make(&steps, root)?;
     if arguments.toolkit {
         let running = (!STARTS_ALONE).then(|| toolkit.running());
@@ -40,6 +41,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+
     // A folder of its own, so that the build without CUDA stays as it is.
     let folder = target.join("cuda");
     let cargo = |task: &str| {
@@ -48,18 +50,22 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         cargo.envs(toolkit.building()).env("CARGO_TERM_COLOR", "never").current_dir(root);
         cargo
     };
+
     steps.command("build", cargo("build").arg("--all-targets"))?;
     let mut tests = cargo("test");
+
     if STARTS_ALONE {
         // No library of NVIDIA's is where a program looks for it.
         tests.env_remove("LD_LIBRARY_PATH");
     } else {
         tests.envs([toolkit.running()]);
     }
+
     let written = steps.command("tests", &mut tests)?;
     if !steps.is_dry() && !written.lines().any(has_run_tests) {
         bail!("no test ran")
     }
+
     let program = folder.join("debug").join("dlt");
     if STARTS_ALONE {
         let mut readelf = Command::new("readelf");
@@ -72,14 +78,17 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
             )
         }
     }
+
     let mut dlt = Command::new(&program);
     dlt.args(["train", "--device", "cuda", "--out"])
         .arg(folder.join("no-run"))
         .envs([toolkit.running()]);
+
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
     if !steps.is_dry() && !finds_no_gpu(&attempt) {
         bail!("expected exit code 5 and that there is no GPU, came {attempt:?}")
     }
+
     steps.finish()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -110,6 +119,7 @@ mod tests {
             written: written.to_owned(),
             failure: failure.map(str::to_owned),
         };
+
         let said = "error: device cuda:0: the driver finds no GPU; use --device cpu";
         assert!(finds_no_gpu(&attempt(said, Some("exit status: 5"))));
         assert!(!finds_no_gpu(&attempt(said, Some("exit status: 1"))));
@@ -128,7 +138,9 @@ mod tests {
         for name in ["libcuda.so.1", "libcudart.so.13", "libnvrtc.so.13", "libnccl.so.2"] {
             assert!(is_of_nvidia(&line(name)), "{name}");
         }
+
         assert!(!is_of_nvidia(&line("libc.so.6")));
+
         assert!(!is_of_nvidia(
             " 0x000000000000001d (RUNPATH)            Library runpath: [libcuda]"
         ));

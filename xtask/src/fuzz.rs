@@ -33,26 +33,32 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let folder = root.join("fuzz");
     let all = targets(&folder)?;
     let chosen = if arguments.target.is_empty() { all.clone() } else { arguments.target.clone() };
+
     if let Some(unknown) = chosen.iter().find(|target| !all.contains(target)) {
         bail!("no target `{unknown}` in {}: there are {}", folder.display(), all.join(", "));
     }
+
     let toolchain = Toolchain::find(&folder)?;
     let mut failed = Vec::new();
+
     for target in &chosen {
         println!("fuzz: {target}, {} minutes", arguments.minutes);
         if !toolchain.run(&folder, target, arguments.minutes)? {
             failed.push(target.as_str());
         }
     }
+
     if failed.is_empty() {
         println!("fuzz: {} targets, nothing found", chosen.len());
         return Ok(ExitCode::SUCCESS);
     }
+
     eprintln!(
         "fuzz: {} failed; what was found is in {}: mend it and add a regression test",
         failed.join(", "),
         folder.join("artifacts").display()
     );
+
     Ok(ExitCode::FAILURE)
 }
 
@@ -62,12 +68,14 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
     let entries =
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut names = Vec::new();
+
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|end| end == "rs") {
             names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
         }
     }
+
     names.sort();
     Ok(names)
 }
@@ -84,6 +92,7 @@ impl Toolchain {
         if !succeeds(Command::new("cargo").args(["fuzz", "--version"]).current_dir(folder)) {
             bail!("cargo-fuzz is missing: install it with `cargo install cargo-fuzz`");
         }
+
         for toolchain in [Self::Nightly, Self::Bootstrap] {
             // Printing the targets needs a compiler that takes unstable flags, and builds nothing.
             if succeeds(toolchain.cargo(folder).args([
@@ -95,6 +104,7 @@ impl Toolchain {
                 return Ok(toolchain);
             }
         }
+
         bail!(
             "neither a nightly toolchain nor RUSTC_BOOTSTRAP=1 with the present one works for fuzzing: \
              `rustup toolchain install nightly --profile minimal`"
@@ -107,10 +117,12 @@ impl Toolchain {
         for variable in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC", "CARGO_TARGET_DIR"] {
             command.env_remove(variable);
         }
+
         match self {
             Self::Nightly => command.arg("+nightly"),
             Self::Bootstrap => command.env("RUSTC_BOOTSTRAP", "1"),
         };
+
         command.current_dir(folder);
         command
     }
@@ -119,19 +131,23 @@ impl Toolchain {
     fn run(self, folder: &Path, target: &str, minutes: f64) -> Result<bool> {
         let fresh = PathBuf::from("target").join("corpus").join(target);
         fs::create_dir_all(folder.join(&fresh))?;
+
         let mut command = self.cargo(folder);
         command.args(["fuzz", "run", "--fuzz-dir", ".", target]).arg(fresh);
         command.arg(Path::new("corpus").join(target)).arg("--");
+
         let seconds = (minutes * 60.0).ceil();
         command.args([
             format!("-max_total_time={seconds}"),
             "-timeout=10".into(),
             "-rss_limit_mb=2048".into(),
         ]);
+
         // A thread that has been waited for may still be letting go of what was its own when leaks
         // are looked for. Memory that is lost for good meets the limit above.
         command.args(["-print_final_stats=1", "-max_len=16384", "-detect_leaks=0"]);
         let status = command.status().context("cannot start cargo fuzz")?;
+
         Ok(status.success())
     }
 }
@@ -150,15 +166,19 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
         let targets = targets(&folder).unwrap();
         assert!(targets.len() >= 6, "{targets:?}");
+
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         let manifest = read("Cargo.toml");
         let guide = read("README.md");
+
         for target in targets {
             assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
             assert!(guide.contains(&format!("| `{target}` |")), "{target}");
+
             let corpus = folder.join("corpus").join(&target);
             let files: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap()).collect();
             assert!(!files.is_empty(), "{target}");
+
             let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
             assert!(bytes < 64 << 10, "{target}: a corpus is small");
         }

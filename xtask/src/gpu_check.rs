@@ -59,6 +59,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         steps.finish()?;
         return Ok(ExitCode::SUCCESS);
     }
+
     match &arguments.programs {
         // Where the workspace lay when they were built says nothing about this machine.
         Some(folder) => check(&std::env::current_dir()?, arguments, folder),
@@ -107,13 +108,16 @@ impl Check<'_> {
                 (Some(self.compiler()?), Programs::build(self.root, &self.folder, &self.steps)?)
             }
         };
+
         let mut failed = Vec::new();
         let parity = self.parity(&programs, &mut failed)?;
         let training = self.training(&programs, &mut failed)?;
         let mut measured = Vec::new();
+
         for measurement in measurements(self.python.is_some()) {
             measured.push(self.measure(&programs, &measurement, &mut failed)?);
         }
+
         Ok(json!({
             "schema": 1, "gpu": gpu, "nvcc": compiler, "host": Provenance::read(self.root).json(),
             "parity": parity, "training": training, "measurements": measured, "failed": failed,
@@ -126,10 +130,12 @@ impl Check<'_> {
             ["--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader"];
         let mut driver = Command::new("nvidia-smi");
         driver.args(fields).arg(format!("--id={}", self.arguments.gpu));
+
         let gpu = self.steps.command("driver", &mut driver).context(
             "no GPU to check: nvidia-smi, which comes with the NVIDIA driver, finds none. Without one, \
              `cargo xtask cuda-check` builds and tests what can be",
         )?;
+
         Ok(gpu.trim().to_owned())
     }
 
@@ -140,6 +146,7 @@ impl Check<'_> {
             "nvcc is missing: install CUDA 12 or 13.0 to 13.4 and put its folder `bin` on PATH",
         )?;
         let version = compiler.lines().find(|line| line.contains("release")).unwrap_or_default();
+
         Ok(version.trim().to_owned())
     }
 
@@ -154,17 +161,20 @@ impl Check<'_> {
         // `auto` takes the first GPU that it sees.
         tests.env("CUDA_VISIBLE_DEVICES", self.arguments.gpu.to_string());
         tests.args(["--nocapture", "--test-threads", "1"]);
+
         let attempt = self.steps.trial("parity", &mut tests)?;
         let lines = parity_lines(&attempt.written);
         if self.steps.is_dry() {
             return Ok(lines);
         }
+
         let on_gpu = lines
             .iter()
             .filter(|line| line["side"].as_str().is_some_and(|side| side.contains("cuda")));
         if on_gpu.count() == 0 {
             failed.push("parity: nothing was compared on a GPU".to_owned());
         }
+
         note(failed, "parity", &attempt);
         Ok(lines)
     }
@@ -175,12 +185,15 @@ impl Check<'_> {
         let mut dlt = programs.command(DLT, self.root);
         dlt.args(["train", "--quiet", "--device", &self.device(), "--steps"]);
         dlt.arg(self.arguments.steps.to_string()).arg("--out").arg(&run);
+
         let attempt = self.steps.trial("training", &mut dlt)?;
         note(failed, "training", &attempt);
+
         let record = |name: &str| -> Value {
             let text = fs::read_to_string(run.join(name)).unwrap_or_default();
             serde_json::from_str(&text).unwrap_or_default()
         };
+
         Ok(json!({ "summary": record("summary.json"), "provenance": record("provenance.json") }))
     }
 
@@ -202,9 +215,11 @@ impl Check<'_> {
                 command
             }
         };
+
         command.args(&measurement.arguments).args(["--device", &self.device()]);
         let attempt = self.steps.trial(&measurement.name, &mut command)?;
         note(failed, &measurement.name, &attempt);
+
         let line =
             attempt.written.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(json!({ "name": measurement.name, "figures": line, "failure": attempt.failure }))
@@ -218,16 +233,19 @@ impl Check<'_> {
             self.steps.finish()?;
             return Ok(ExitCode::SUCCESS);
         }
+
         let text =
             serde_json::to_string_pretty(report).context("cannot write the report as JSON")?;
         fs::write(out, text + "\n").with_context(|| format!("cannot write {}", out.display()))?;
         measurements::print(report, &mut io::stdout())?;
         println!("All results are in {}: attach it to a report.", out.display());
+
         let failed: Vec<&str> =
             report["failed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for failure in &failed {
             writeln!(io::stderr(), "{failure}")?;
         }
+
         self.steps.finish()?;
         Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -265,6 +283,7 @@ mod tests {
     fn a_failure_is_noted_with_the_end_of_what_was_written() {
         let mut failed = Vec::new();
         note(&mut failed, "a", &Attempt::default());
+
         let written = "one\n\ntwo\n".to_owned();
         let failure = Some("exit status: 1".to_owned());
         note(&mut failed, "b", &Attempt { written, failure });

@@ -75,6 +75,7 @@ fn ci(root: &Path) -> Result<ExitCode> {
         .arg(&script)
         .status()
         .with_context(|| format!("cannot start bash with {}", script.display()))?;
+
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -88,16 +89,20 @@ fn report_tidiness(root: &Path) -> Result<ExitCode> {
     let command = Arguments::command();
     let commands: Vec<_> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     let report = tidy::check(&tree, &Workspace::read(root)?, &commands);
+
     for note in &report.notes {
         println!("note: {note}");
     }
+
     for finding in &report.findings {
         eprintln!("{finding}");
     }
+
     if report.findings.is_empty() {
         println!("tidy: {} files, nothing to mend", tree.paths().count());
         return Ok(ExitCode::SUCCESS);
     }
+
     eprintln!("tidy: {} to mend", report.findings.len());
     Ok(ExitCode::FAILURE)
 }

@@ -9,6 +9,7 @@ pub(crate) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
             in_fence = !in_fence;
             return None;
         }
+
         (!in_fence).then_some((index + 1, line))
     })
 }
@@ -18,6 +19,7 @@ pub(crate) fn code_spans(line: &str) -> impl Iterator<Item = &str> {
     let pieces: Vec<&str> = line.split('`').collect();
     // A last backtick without a partner opens nothing.
     let closed = (pieces.len() - 1) / 2 * 2;
+
     pieces
         .into_iter()
         .take(closed)
@@ -39,12 +41,14 @@ pub(crate) fn links(line: &str) -> Vec<&str> {
             targets.push(&line[from..from + length]);
         }
     }
+
     if let Some((name, target)) = line.split_once("]: ")
         && name.starts_with('[')
         && !name.starts_with("[^")
     {
         targets.push(target);
     }
+
     // A title may follow the target.
     targets.iter().filter_map(|target| target.split_whitespace().next()).collect()
 }
@@ -56,6 +60,7 @@ fn without_code_spans(line: &str) -> String {
     let blanked = pieces.iter().enumerate().map(|(index, piece)| {
         if index % 2 == 1 && index < last { " ".repeat(piece.len()) } else { (*piece).to_owned() }
     });
+
     blanked.collect::<Vec<_>>().join("`")
 }
 

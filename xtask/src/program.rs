@@ -27,6 +27,7 @@ pub(crate) fn build(
         Profile::Dev => (&[], "debug"),
         Profile::Release => (&["--release"], "release"),
     };
+
     let status = Command::new(cargo)
         .arg("build")
         .args(flag)
@@ -35,9 +36,11 @@ pub(crate) fn build(
         .status()
         .context("cannot start cargo build")?;
     ensure!(status.success(), "cargo build {} {} failed", flag.join(" "), what.join(" "));
+
     let path = workspace::target_directory(root)?.join(folder).join(program);
     let path = path.with_extension(std::env::consts::EXE_EXTENSION);
     ensure!(path.is_file(), "cargo build made no {}", path.display());
+
     Ok(path)
 }
 

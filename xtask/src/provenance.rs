@@ -34,10 +34,12 @@ impl Provenance {
             let output = command.output().ok().filter(|output| output.status.success())?;
             Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
+
         let git = |arguments: &[&str]| {
             said(git_in(root).args(["-c", "safe.directory=*"]).args(arguments))
         };
         let unknown = || "unknown".to_owned();
+
         Self {
             date: date(seconds),
             processor: entry("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
@@ -60,6 +62,7 @@ impl Provenance {
         let load =
             self.load.as_ref().map_or(String::new(), |load| format!(", load average {load}"));
         let dirty = if self.is_dirty { " **with uncommitted changes**" } else { "" };
+
         format!(
             "Host: {}, {} cores{memory}, {}. {}{load} at the start; {}, commit {}{dirty}.",
             self.processor, self.cores, self.system, self.date, self.rustc, self.commit
@@ -82,6 +85,7 @@ fn entry(file: &str, key: &str) -> Option<String> {
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.trim() == key)?;
+
     Some(value.trim().to_owned())
 }
 
@@ -98,15 +102,18 @@ fn date(seconds_since_1970: u64) -> String {
     let mut days = seconds_since_1970 / 86_400;
     let mut year = 1970;
     let mut month = 0;
+
     while days >= if is_leap(year) { 366 } else { 365 } {
         days -= if is_leap(year) { 366 } else { 365 };
         year += 1;
     }
+
     let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     while days >= lengths[month] {
         days -= lengths[month];
         month += 1;
     }
+
     format!("{year}-{:02}-{:02}", month + 1, days + 1)
 }
 

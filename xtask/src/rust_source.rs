@@ -13,9 +13,11 @@ pub(crate) fn product_lines(path: &str, text: &str) -> usize {
     if is_test_file(path) {
         return 0;
     }
+
     let lines: Vec<&str> = text.lines().collect();
     let opens_tests =
         |line: &&str| line.trim_start().starts_with("mod ") && line.trim_end().ends_with('{');
+
     (0..lines.len())
         .filter(|&index| lines[index].starts_with("#[cfg(test)]"))
         .find(|&index| {

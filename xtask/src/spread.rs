@@ -15,12 +15,14 @@ impl Spread {
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
+
         let middle = sorted.len() / 2;
         let median = match sorted.len() {
             0 => return None,
             count if count % 2 == 1 => sorted[middle],
             _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
         };
+
         Some(Self { median, least: sorted[0], most: sorted[sorted.len() - 1] })
     }
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Spread {
         if least == most {
             return write!(out, "{median:.decimals$}");
         }
+
         write!(out, "{median:.decimals$} ({least:.decimals$} to {most:.decimals$})")
     }
 }

@@ -67,6 +67,7 @@ impl Steps {
         let status = status.with_context(|| format!("cannot start {program}"))?;
         let written =
             fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+
         let written = String::from_utf8_lossy(&written).into_owned();
         Ok(Attempt { written, failure: (!status.success()).then(|| status.to_string()) })
     }
@@ -82,9 +83,12 @@ impl Steps {
             writeln!(io::stdout(), "{name}: {what}")?;
             return Ok(T::default());
         }
+
         let mut out = io::stderr();
         writeln!(out, "{name}: {what}")?;
+
         let start = Instant::now();
+
         match work() {
             Ok(done) => {
                 writeln!(out, "{name}: done, {} s", start.elapsed().as_secs())?;
@@ -112,14 +116,17 @@ fn command_line(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let name = name.to_string_lossy();
         let value = value?.to_string_lossy();
+
         // The rest of the search path is the machine's own.
         let value =
             if name == "PATH" { value.split(':').next().unwrap_or_default().into() } else { value };
         Some(format!("{name}={value}"))
     });
+
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
+
     environment.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
@@ -133,12 +140,14 @@ mod tests {
         let steps = Steps::new("trial", folder.path(), false).unwrap();
         let written =
             steps.command("one", Command::new("sh").args(["-c", "echo a; echo b >&2"])).unwrap();
+
         assert_eq!(written, "a\nb\n");
         let error = steps
             .command("two", Command::new("sh").args(["-c", "exit 3"]))
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("two failed (exit status: 3)"), "{error}");
+
         let error =
             steps.command("three", &mut Command::new("no-such-program")).unwrap_err().to_string();
         assert_eq!(error, "cannot start no-such-program");
@@ -149,6 +158,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let steps = Steps::new("trial", &folder.path().join("none"), true).unwrap();
         let mut command = Command::new("sh");
+
         command.args(["-c", "touch made"]).current_dir(folder.path());
         assert_eq!(steps.command("one", &mut command).unwrap(), "");
         steps.work("two", "panics", || -> Result<()> { panic!("it ran") }).unwrap();

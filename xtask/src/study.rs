@@ -196,6 +196,7 @@ pub(crate) fn run(root: &Path, task: &Task) -> Result<ExitCode> {
             let rows = ablations(&arguments.only)?;
             let cells = study.cells(&[Part::Table(4)]);
             let is_wanted = |cell: &Cell| arguments.all || rows.contains(&cell.row);
+
             study.carry_out(&with_needs(cells, is_wanted), &[Part::Table(4)])
         }
         Task::Method(arguments) => {
@@ -227,6 +228,7 @@ impl<'a> Study<'a> {
         let runs =
             arguments.runs.clone().unwrap_or_else(|| Path::new("runs").join("study").join(scale));
         let mut sources = BTreeMap::new();
+
         for (name, path) in &arguments.data {
             ensure!(
                 Path::new(path).exists(),
@@ -234,17 +236,21 @@ impl<'a> Study<'a> {
             );
             sources.insert(name.clone(), path.clone());
         }
+
         let made = match arguments.scale {
             Scale::Smoke => stand_in::sources(&runs.join(DATA)),
             Scale::Long => excerpt::sources(&runs.join(DATA)),
             Scale::Laptop | Scale::Paper => BTreeMap::new(),
         };
+
         for (name, path) in made {
             sources.entry(name).or_insert(path);
         }
+
         if let Some(dlt) = &arguments.dlt {
             ensure!(dlt.is_file(), "--dlt {}: there is no such file", dlt.display());
         }
+
         let study = Self { root, arguments, store: Store::new(runs, sources) };
         let known: BTreeSet<&str> =
             study.all_cells().iter().filter_map(|cell| cell.data()).collect();
@@ -256,6 +262,7 @@ impl<'a> Study<'a> {
                 list()
             );
         }
+
         Ok(study)
     }
 
@@ -283,6 +290,7 @@ impl<'a> Study<'a> {
             Scale::Laptop | Scale::Long | Scale::Paper if self.arguments.dry_run => Profile::Dev,
             Scale::Laptop | Scale::Long | Scale::Paper => Profile::Release,
         };
+
         match &self.arguments.dlt {
             Some(dlt) => {
                 std::path::absolute(dlt).with_context(|| format!("--dlt {}", dlt.display()))
@@ -315,6 +323,7 @@ impl<'a> Study<'a> {
             self.foretell(&dlt, cells)?;
             return Ok(ExitCode::SUCCESS);
         }
+
         self.write_data(&dlt)?;
         let launcher = Launcher {
             store: &self.store,
@@ -327,12 +336,14 @@ impl<'a> Study<'a> {
             budget: self.arguments.budget,
             keeps_checkpoints: self.arguments.keep_checkpoints,
         };
+
         let outcome = launcher.run(cells)?;
         let records = Records::of_store(&self.store, &self.all_cells())?;
         for &part in parts {
             let sheet = tables::sheet(part, &records, self.plan());
             writeln!(io::stdout().lock(), "{}", sheet.markdown(&self.command(part)))?;
         }
+
         let is_whole = outcome.failed.is_empty() && outcome.left.is_empty();
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -356,9 +367,11 @@ impl<'a> Study<'a> {
                 store::make_parent(&points::path(&folder))?;
                 program::replace(&points::path(&folder), text)?;
             }
+
             let drawings = figures::drawings().into_iter();
             self.draw(drawings.filter(|drawing| drawing.is_ready(&self.store, &folder)))?;
         }
+
         Ok(code)
     }
 
@@ -367,21 +380,26 @@ impl<'a> Study<'a> {
             figures::drawings().into_iter().filter(|drawing| drawing.number == Some(number));
         let (wanted, left): (Vec<Drawing>, Vec<Drawing>) =
             numbered.partition(|drawing| drawing.is_of(self.arguments.scale));
+
         for drawing in left {
             writeln!(io::stderr().lock(), "{}: its data are not at this scale", drawing.name)?;
         }
+
         let ids: Vec<_> = wanted.iter().flat_map(Drawing::cells).collect();
         let mut cells = self.cells(&[Part::Table(1), Part::Table(4)]);
         let is_there = |id: &CellId| cells.iter().any(|cell| cell.id == *id);
+
         ensure!(
             ids.iter().all(is_there),
             "--seeds: figures show runs with seed 1, which is not among these"
         );
         cells.retain(|cell| ids.contains(&cell.id));
+
         let code = self.carry_out(&cells, &[])?;
         if code == ExitCode::SUCCESS && !self.arguments.dry_run {
             self.draw(wanted)?;
         }
+
         Ok(code)
     }
 
@@ -393,6 +411,7 @@ impl<'a> Study<'a> {
                 writeln!(io::stdout().lock(), "wrote {}", file.display())?;
             }
         }
+
         Ok(())
     }
 
@@ -401,18 +420,21 @@ impl<'a> Study<'a> {
             .out
             .clone()
             .unwrap_or_else(|| results::folder(self.root, self.arguments.scale));
+
         // The program holds the baselines of the scale that its main job has, as they are in the
         // repository.
         let is_ours = arguments.out.is_none() && self.arguments.scale == Scale::Laptop;
         let baselines = is_ours.then(|| baselines::path(self.root));
         let results = Results { folder, plan: self.plan(), baselines };
         let command = |part| self.command(part);
+
         let out = &mut io::stdout().lock();
         if arguments.check {
             let stale = results.stale(&command)?;
             for one in &stale {
                 writeln!(out, "{one}")?;
             }
+
             let folder = results.folder.display();
             match stale.len() {
                 0 => writeln!(out, "{folder}: all is as it would be made now")?,
@@ -421,27 +443,33 @@ impl<'a> Study<'a> {
                     "{folder}: {count} not as it would be made now: `cargo xtask report` again"
                 )?,
             }
+
             return Ok(if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+
         let cells = self.all_cells();
         let dlt = self.dlt()?;
         let mut failures: Vec<_> =
             figures::correlate(&dlt, &self.store).err().into_iter().collect();
         let records = results.collect(&self.store, &cells)?;
+
         failures.extend(results.keep_runs(&self.store, &cells));
         for (path, text) in results.pages(&records, &command)? {
             store::make_parent(&path)?;
             program::replace(&path, text)?;
             writeln!(out, "wrote {}", path.display())?;
         }
+
         let (files, undrawn) = results.draw(&dlt)?;
         for file in files {
             writeln!(out, "wrote {}", file.display())?;
         }
+
         failures.extend(undrawn);
         for failure in &failures {
             writeln!(io::stderr().lock(), "FAILED: {failure:#}")?;
         }
+
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

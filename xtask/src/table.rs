@@ -42,12 +42,14 @@ fn write_row(out: &mut fmt::Formatter<'_>, cells: &[String]) -> fmt::Result {
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
+
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
     }
+
     text
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     let mut report = Report::default();
     report.findings.extend(crate_edges::check(tree, workspace));
     report.findings.extend(architecture::check(tree, workspace));
+
     match tree.text(deviations::PATH) {
         Some(text) => report.findings.extend(deviations::check(tree, text)),
         None => report.notes.push(format!(
@@ -37,6 +38,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
             deviations::PATH
         )),
     }
+
     report.findings.extend(source_layout::check(tree));
     report.findings.extend(source_words::check(tree));
     report.findings.extend(determinism::check(tree));
@@ -48,6 +50,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace, commands: &[String]) -> 
     report.findings.extend(commands::check(tree, commands));
     report.findings.sort();
     report.findings.dedup();
+
     report
 }
 
@@ -62,6 +65,7 @@ mod tests {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let tree = Tree::read(root).unwrap();
         let mut findings = architecture::check(&tree, &Workspace::read(root).unwrap());
+
         findings.extend(
             tree.text(deviations::PATH).iter().flat_map(|text| deviations::check(&tree, text)),
         );
@@ -79,6 +83,7 @@ mod tests {
             ("fuzz/fuzz_targets/bare.rs", ""),
             ("data/presets/a.toml", ""),
         ]);
+
         let report = check(&tree, &Workspace::of(&[("a", &[])]), &[]);
         let all = report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let said = [
@@ -93,9 +98,11 @@ mod tests {
             "bare.rs",
             "xtask gone",
         ];
+
         for said in said {
             assert!(all.contains(said), "nothing says {said}:\n{all}");
         }
+
         assert!(report.notes.is_empty());
     }
 

@@ -44,8 +44,10 @@ impl Toolkit {
             need("gcc", &["--version"], "gcc", "build-essential")?;
             need("g++", &["--version"], "g++", "build-essential")
         })?;
+
         self.install(steps)?;
         let what = "link-time stubs from the names that cudarc declares";
+
         steps.work("stubs", what, || {
             stubs::make(&cudarc(root)?, &self.home().join("lib").join("stubs"))
         })
@@ -56,6 +58,7 @@ impl Toolkit {
         if fs::read_to_string(&stamp).is_ok_and(|installed| installed == WHEELS.join("\n")) {
             return Ok(());
         }
+
         let mut pip = Command::new("python3");
         pip.args([
             "-m",
@@ -72,9 +75,11 @@ impl Toolkit {
         steps.command("wheels", &mut pip).context(
             "pip cannot install NVIDIA's wheels: they need a way to the package index, 105 MB, and Linux on x86-64 or aarch64",
         )?;
+
         if steps.is_dry() {
             return Ok(());
         }
+
         let home = self.home();
         if !home.join("bin").join("nvcc").is_file() {
             bail!(
@@ -82,11 +87,14 @@ impl Toolkit {
                 home.join("bin").display()
             )
         }
+
         for programs in [home.join("bin"), home.join("nvvm").join("bin")] {
             make_executable(&programs)?;
         }
+
         let runtime = home.join("lib").join("libcudart.so");
         link("libcudart.so.13", &runtime)?;
+
         fs::write(&stamp, WHEELS.join("\n"))
             .with_context(|| format!("cannot write {}", stamp.display()))
     }
@@ -99,6 +107,7 @@ impl Toolkit {
     pub(crate) fn building(&self) -> Vec<(&'static str, String)> {
         let home = self.home();
         let path = std::env::var("PATH").unwrap_or_default();
+
         vec![
             ("CUDA_HOME", home.display().to_string()),
             ("PATH", format!("{}:{path}", home.join("bin").display())),
@@ -132,10 +141,12 @@ fn cudarc(root: &Path) -> Result<PathBuf> {
         "cargo cannot say where the sources of cudarc are: it needs the crate registry once",
     )?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
+
     let manifest = packages
         .filter(|package| package["name"] == "cudarc")
         .find_map(|package| package["manifest_path"].as_str())
         .context("cargo metadata names no crate cudarc: is the feature cuda still candle's?")?;
+
     Ok(Path::new(manifest).with_file_name("src"))
 }
 
@@ -152,6 +163,7 @@ fn make_executable(folder: &Path) -> Result<()> {
                 .with_context(|| format!("cannot make {} executable", path.display()))?;
         }
     }
+
     Ok(())
 }
 

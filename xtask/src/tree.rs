@@ -26,19 +26,23 @@ impl Tree {
         let listed =
             if root.join(".git").exists() { listed_by_git(root)? } else { found_below(root)? };
         let mut tree = Self::default();
+
         for path in listed {
             let file = root.join(&path);
             // Git also lists a tracked file that was just deleted.
             if !file.is_file() {
                 continue;
             }
+
             if TEXT_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
                 let text = fs::read_to_string(&file)
                     .with_context(|| format!("cannot read {path} as text"))?;
                 tree.texts.insert(path.clone(), text);
             }
+
             tree.paths.insert(path);
         }
+
         Ok(tree)
     }
 
@@ -92,9 +96,11 @@ fn listed_by_git(root: &Path) -> Result<Vec<String>> {
         ])
         .output()
         .context("cannot start git, which lists the files of a checkout")?;
+
     if !output.status.success() {
         bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
+
     let listed = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
     Ok(listed.split_terminator('\0').map(str::to_owned).collect())
 }
@@ -106,6 +112,7 @@ pub(crate) fn git_in(root: &Path) -> Command {
         .env_remove("GIT_DIR")
         .env_remove("GIT_INDEX_FILE")
         .env_remove("GIT_WORK_TREE");
+
     git
 }
 
@@ -121,6 +128,7 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
             let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
+
             if kind.is_file() {
                 found.push(path);
             } else if kind.is_dir()
@@ -131,6 +139,7 @@ fn found_below(root: &Path) -> Result<Vec<String>> {
             }
         }
     }
+
     Ok(found)
 }
 
@@ -146,6 +155,7 @@ mod tests {
         {
             assert!(tree.holds(path), "{path}");
         }
+
         for path in ["crate", "crates/on", "crates/one/src/lib", "crates/one/src/lib.rs/x", "zoo"] {
             assert!(!tree.holds(path), "{path}");
         }
@@ -156,9 +166,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("src")).unwrap();
         fs::create_dir_all(root.path().join("target")).unwrap();
+
         for path in ["README.md", "src/lib.rs", "target/junk.rs", "picture.png"] {
             fs::write(root.path().join(path), path).unwrap();
         }
+
         let tree = Tree::read(root.path()).unwrap();
         assert_eq!(tree.paths().collect::<Vec<_>>(), ["README.md", "picture.png", "src/lib.rs"]);
         assert_eq!(tree.text("src/lib.rs"), Some("src/lib.rs"));
@@ -171,14 +183,17 @@ mod tests {
         let git = |arguments: &[&str]| {
             assert!(git_in(root.path()).args(arguments).status().unwrap().success());
         };
+
         for (path, text) in
             [(".gitignore", "/junk\n"), ("junk", ""), ("kept.md", ""), ("gone.md", "")]
         {
             fs::write(root.path().join(path), text).unwrap();
         }
+
         git(&["init", "--quiet"]);
         git(&["add", "gone.md"]);
         fs::remove_file(root.path().join("gone.md")).unwrap();
+
         let tree = Tree::read(root.path()).unwrap();
         assert_eq!(tree.paths().collect::<Vec<_>>(), [".gitignore", "kept.md"]);
     }

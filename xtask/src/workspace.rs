@@ -27,12 +27,14 @@ impl Workspace {
         for package in packages {
             edges.insert(text(package, "name")?.to_owned(), BTreeSet::new());
         }
+
         let crates: BTreeSet<String> = edges.keys().cloned().collect();
         for package in packages {
             let name = text(package, "name")?;
             let dependencies = package["dependencies"]
                 .as_array()
                 .with_context(|| format!("cargo metadata has no dependencies of {name}"))?;
+
             for dependency in dependencies {
                 let target = text(dependency, "name")?;
                 // Cargo writes no kind for a normal dependency.
@@ -41,6 +43,7 @@ impl Workspace {
                 }
             }
         }
+
         Ok(Self { edges })
     }
 }
@@ -69,9 +72,11 @@ fn ask(root: &Path, arguments: &[&str]) -> Result<Value> {
         .current_dir(root)
         .output()
         .context("cannot start cargo metadata")?;
+
     if !output.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
+
     serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
 }
 
@@ -89,6 +94,7 @@ impl Workspace {
                 (name.to_owned(), targets.iter().map(|&target| target.to_owned()).collect())
             })
             .collect();
+
         Self { edges }
     }
 }
@@ -110,6 +116,7 @@ mod tests {
             { "name": "two", "dependencies": [] },
             { "name": "three", "dependencies": [{ "name": "one", "kind": "build" }] },
         ] });
+
         let workspace = Workspace::from_metadata(&metadata).unwrap();
         assert_eq!(workspace, Workspace::of(&[("one", &["two"]), ("two", &[]), ("three", &[])]));
     }

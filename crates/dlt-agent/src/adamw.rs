@@ -44,6 +44,7 @@ impl AdamW {
         let kept = (1.0 - learning_rate * weight_decay) as f32;
         let moments =
             self.first_moment.tensors_mut().into_iter().zip(self.second_moment.tensors_mut());
+
         for ((weights, slopes), (first, second)) in
             parameters.tensors_mut().into_iter().zip(gradient.tensors()).zip(moments)
         {
@@ -52,6 +53,7 @@ impl AdamW {
             {
                 *first += (1.0 - BETA1) as f32 * (slope - *first);
                 *second = BETA2 as f32 * *second + (1.0 - BETA2) as f32 * slope * slope;
+
                 let root = second.sqrt() / second_root + EPSILON as f32;
                 *weight = kept * *weight - step_size * *first / root;
             }

@@ -120,6 +120,7 @@ impl Agent {
             | Coverage::Swap
             | Coverage::Single => None,
         };
+
         Self {
             policy,
             rewarder: Rewarder::new(reward),
@@ -157,10 +158,12 @@ impl Agent {
         if self.pending.is_some() {
             return Err(AgentError::DecisionPending);
         }
+
         if let Some(evidence) = occasion.evidence {
             same_depth("the evidence", self.n_layers(), evidence.n_layers)?;
             evidence.check(self.policy.wants(), self.n_layers())?;
         }
+
         let visit = self.turn.map_or(Visit::All, Visit::Layer);
         let vector = state_vector(self.vector, &self.action, &self.state);
         let choice = self.policy.choose(&Situation {
@@ -172,8 +175,10 @@ impl Agent {
             turn: occasion.turn,
             evidence: occasion.evidence,
         })?;
+
         let Choice { action, visit, exploration, conflict, unlikeness } = choice;
         same_depth("the policy's action", self.n_layers(), action.n_layers())?;
+
         let decision = Decision {
             state: State::from_action(&action),
             action,
@@ -183,6 +188,7 @@ impl Agent {
             conflict,
             unlikeness,
         };
+
         self.pending = Some(decision.clone());
         Ok(decision)
     }
@@ -220,10 +226,12 @@ impl Agent {
     pub fn learn(&mut self, reward: f64) -> Result<Option<Update>, AgentError> {
         let decision = self.pending.as_ref().ok_or(AgentError::NoDecision)?;
         finite("the reward", reward)?;
+
         let after = match self.refused {
             true => (&self.action, &self.state),
             false => (&decision.action, &decision.state),
         };
+
         let layers = self.credited(decision);
         let experience = Experience {
             before: state_vector(self.vector, &self.action, &self.state),
@@ -232,6 +240,7 @@ impl Agent {
             reward,
             after: state_vector(self.vector, after.0, after.1),
         };
+
         let update = self.policy.learn(&experience, decision.sweep_ended)?;
         if let Some(decision) = self.pending.take() {
             self.turn = self.turn.map(|layer| if decision.sweep_ended { 1 } else { layer + 1 });
@@ -240,6 +249,7 @@ impl Agent {
                 self.state = decision.state;
             }
         }
+
         Ok(update)
     }
 
@@ -286,6 +296,7 @@ impl Agent {
             unlikeness: decision.unlikeness,
             refused: self.refused,
         });
+
         AgentSnapshot {
             action: self.action.values().to_vec(),
             turn: self.turn,
@@ -309,6 +320,7 @@ impl Agent {
             (Some(_), Some(layer)) => (1..self.n_layers()).contains(&layer),
             _ => false,
         };
+
         if !turn_fits || self.rewarder.kind() != snapshot.rewarder.kind() {
             return Err(AgentError::Mismatch {
                 place: "turn and reward of the snapshot",
@@ -316,6 +328,7 @@ impl Agent {
                 got: format!("{:?} and {:?}", snapshot.turn, snapshot.rewarder.kind()),
             });
         }
+
         self.policy.restore(&snapshot.policy)?;
         self.state = State::from_action(&action);
         self.action = action;
@@ -323,6 +336,7 @@ impl Agent {
         self.refused = snapshot.pending.as_ref().is_some_and(|pending| pending.refused);
         self.pending = pending;
         self.rewarder = snapshot.rewarder;
+
         Ok(())
     }
 
@@ -348,6 +362,7 @@ impl Agent {
                 got: format!("{:?}", saved.visit),
             });
         }
+
         Ok(Decision {
             state: State::from_action(&action),
             action,

@@ -51,6 +51,7 @@ impl Agent {
             PolicyKind::Conflict => Box::new(ConflictPolicy),
             PolicyKind::Even => Box::new(EvenPolicy),
         };
+
         let agent = Self::with_policy(policy, RewardKind::from(spec.reward), tying, initial);
         Ok(agent.crediting(spec.credit))
     }
@@ -64,6 +65,7 @@ impl Agent {
 /// another number, [`AgentError::Setting`] for a depth of 0.
 pub fn grouping_state(grouping_spec: &Initial, n_layers: usize) -> Result<State, AgentError> {
     in_range("model.layers", n_layers as f64, "at least 1", n_layers >= 1)?;
+
     Ok(match grouping_spec {
         Initial::Owners(owners) => {
             same_depth("the owners in the spec", n_layers, owners.len())?;
@@ -103,14 +105,17 @@ fn q_policy(spec: &AgentSpec, n_layers: usize, seed: u64) -> Result<QPolicy, Age
         gamma: spec.gamma,
         target_every: spec.target_every,
     };
+
     let exploration = ExplorationSettings {
         start: spec.epsilon_start,
         decay: spec.epsilon_decay,
         floor: spec.epsilon_floor,
         per: spec.epsilon_decay_per,
     };
+
     let policy =
         QPolicy::new(QLearner::new(network, settings), exploration, seeds::stream(seed, "policy"));
+
     Ok(match spec.replay_memory {
         0 => policy,
         capacity => {
@@ -127,6 +132,7 @@ fn check_settings(spec: &AgentSpec) -> Result<(), AgentError> {
     {
         in_range(name, value, "finite and not negative", value.is_finite() && value >= 0.0)?;
     }
+
     for (name, value) in [
         ("agent.gamma", spec.gamma),
         ("agent.epsilon_start", spec.epsilon_start),
@@ -135,6 +141,7 @@ fn check_settings(spec: &AgentSpec) -> Result<(), AgentError> {
     ] {
         in_range(name, value, "between 0 and 1", (0.0..=1.0).contains(&value))?;
     }
+
     Ok(())
 }
 

@@ -41,12 +41,14 @@ impl Disagreement {
             square if square > 0.0 => square.sqrt().recip(),
             _ => 0.0,
         };
+
         let scales: Vec<f64> = (0..n_layers).map(scale).collect();
         let entry = |index: usize| {
             let one = index / n_layers;
             let other = index % n_layers;
             product(one, other) * scales[one] * scales[other]
         };
+
         Self { n_layers, cosines: (0..n_layers * n_layers).map(entry).collect() }
     }
 
@@ -58,6 +60,7 @@ impl Disagreement {
         let between = self.sum(one, other);
         let distance = within_one / n_one.powi(2) + within_other / n_other.powi(2)
             - 2.0 * between / (n_one * n_other);
+
         n_one * n_other / (n_one + n_other) * distance
     }
 
@@ -72,6 +75,7 @@ impl Disagreement {
                 best = Some(Division { owner: group.owner, part, disagreement });
             }
         }
+
         best
     }
 
@@ -139,10 +143,12 @@ impl<'a> GroupSums<'a> {
             part.within += 2.0 * self.of.sum(&part.layers, &[layer]) + self.of.cosine(layer, layer);
             part.reach += self.reaches[index];
             part.layers.push(layer);
+
             let value = self.value(part.layers.len(), part.within, part.reach);
             if value > best.0 + TIE {
                 *best = (value, part.layers.clone());
             }
+
             self.extend(part, index + 1, best);
             part.layers.pop();
             (part.within, part.reach) = (within, reach);
@@ -155,14 +161,17 @@ impl<'a> GroupSums<'a> {
         for cut in 1..self.members.len() {
             let mut sides: Vec<bool> = (0..self.members.len()).map(|index| index >= cut).collect();
             let value = self.climb(&mut sides);
+
             // The part is the side without the first member.
             let chosen = self.members.iter().zip(&sides).filter(|(_, side)| **side != sides[0]);
             let part: Vec<usize> = chosen.map(|(&layer, _)| layer).collect();
             let ties = value > best.0 - TIE && part < best.1;
+
             if value > best.0 + TIE || ties {
                 best = (value, part);
             }
         }
+
         best
     }
 
@@ -176,6 +185,7 @@ impl<'a> GroupSums<'a> {
                 .map(|(&layer, _)| layer)
                 .collect()
         };
+
         loop {
             let part = chosen(sides);
             let within = self.of.sum(&part, &part);
@@ -185,8 +195,10 @@ impl<'a> GroupSums<'a> {
                 .filter(|(side, _)| **side)
                 .map(|(_, reach)| reach)
                 .sum();
+
             let present = self.value(part.len(), within, reach);
             let mut best = (present, None);
+
             for (index, &layer) in self.members.iter().enumerate() {
                 let to_part = self.of.sum(&[layer], &part);
                 let own = self.of.cosine(layer, layer);
@@ -198,14 +210,17 @@ impl<'a> GroupSums<'a> {
                         (part.len() + 1, within + 2.0 * to_part + own, reach + self.reaches[index])
                     }
                 };
+
                 if size == 0 || size == self.members.len() {
                     continue;
                 }
+
                 let value = self.value(size, within, reach);
                 if value > best.0 + TIE {
                     best = (value, Some(index));
                 }
             }
+
             match best.1 {
                 Some(index) => sides[index] = !sides[index],
                 None => return present,

@@ -29,10 +29,12 @@ pub(crate) mod f32_list {
         if !text.len().is_multiple_of(DIGITS) {
             return Err(wrong());
         }
+
         let number = |start: usize| {
             let digits = text.get(start..start + DIGITS).ok_or_else(wrong)?;
             u32::from_str_radix(digits, 16).map(f32::from_bits).map_err(|_| wrong())
         };
+
         (0..text.len()).step_by(DIGITS).map(number).collect()
     }
 }

@@ -74,12 +74,14 @@ impl ReplayMemory {
         let n = self.experiences.len();
         let mut rng = self.rng.clone();
         let mut numbers: Vec<usize> = (0..n).collect();
+
         if n > self.batch {
             for place in 0..self.batch {
                 numbers.swap(place, rng.random_range(place..n));
             }
             numbers.truncate(self.batch);
         }
+
         (numbers.into_iter().map(|number| self.experiences[number].as_experience()).collect(), rng)
     }
 
@@ -113,6 +115,7 @@ impl ReplayMemory {
             let expected = format!("at most {}", self.capacity);
             return Err(mismatch("experiences in the replay memory", expected, n.to_string()));
         }
+
         if let Some(wrong) =
             snapshot.experiences.iter().find(|experience| !experience.fits(n_layers))
         {
@@ -123,6 +126,7 @@ impl ReplayMemory {
                 format!("{wrong:?}"),
             ));
         }
+
         let experiences = snapshot.experiences.iter().cloned().collect();
         Ok(Self { experiences, rng: snapshot.rng.clone(), ..*self })
     }
@@ -146,10 +150,12 @@ impl Remembered {
             values.len() == n_layers
                 && values.iter().enumerate().all(|(layer, &value)| value <= layer)
         };
+
         let layers = &self.layers;
         let decided = !layers.is_empty()
             && layers.is_sorted_by(|one, next| one < next)
             && layers.iter().all(|layer| (1..n_layers).contains(layer));
+
         decided
             && [&self.before, &self.action, &self.after].into_iter().all(|values| bounded(values))
     }
@@ -191,9 +197,11 @@ mod tests {
     fn the_oldest_experiences_are_forgotten_and_few_are_drawn_whole() {
         let mut memory = memory(3, 4);
         assert!(drawn(&memory).is_empty());
+
         for reward in 0..5_u8 {
             remember(&mut memory, f64::from(reward));
         }
+
         assert_eq!(drawn(&memory), [2.0, 3.0, 4.0]);
     }
 
@@ -202,6 +210,7 @@ mod tests {
         const DRAWS: usize = 12_000;
         let mut memory = memory(4, 2);
         (0..4_u8).for_each(|reward| remember(&mut memory, f64::from(reward)));
+
         let mut counts = BTreeMap::new();
         for _ in 0..DRAWS {
             let pair: Vec<u64> = drawn(&memory).into_iter().map(|reward| reward as u64).collect();
@@ -209,8 +218,10 @@ mod tests {
             *counts.entry(pair).or_insert(0_usize) += 1;
             memory.rng = memory.draw().1;
         }
+
         assert_eq!(counts.len(), 12, "every ordered pair");
         let expected = DRAWS as f64 / 12.0;
+
         for (pair, count) in counts {
             let off = (count as f64 - expected).abs();
             assert!(off < 5.0 * expected.sqrt(), "{pair:?} {count} times");

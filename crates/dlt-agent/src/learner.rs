@@ -73,6 +73,7 @@ impl QLearner {
                 });
             }
         }
+
         if target.is_some() != (settings.target_every > 0) {
             let words = |has: bool| if has { "one" } else { "none" }.to_owned();
             return Err(AgentError::Mismatch {
@@ -81,6 +82,7 @@ impl QLearner {
                 got: words(target.is_some()),
             });
         }
+
         Ok(Self { network, target, optimizer, settings })
     }
 
@@ -110,18 +112,22 @@ impl QLearner {
         if newest.layers.is_empty() {
             return Ok(None);
         }
+
         let share = 1.0 / (1 + remembered.len()) as f32;
         let (update, mut gradient) = self.gradient(newest, share)?;
         for experience in remembered {
             gradient.add(&self.gradient(experience, share)?.1);
         }
+
         let LearnerSettings { learning_rate, weight_decay, target_every, .. } = self.settings;
         self.optimizer.step(self.network.parameters_mut(), &gradient, learning_rate, weight_decay);
+
         if let Some(target) = &mut self.target
             && self.optimizer.steps.is_multiple_of(target_every as u64)
         {
             target.clone_from(&self.network);
         }
+
         Ok(Some(update))
     }
 
@@ -137,21 +143,25 @@ impl QLearner {
         let chosen = |layer: usize| layout.slice(layer).start + experience.action[layer];
         let predicted: f32 = layers.clone().map(|layer| kept.outputs[chosen(layer)]).sum();
         let next = self.target.as_ref().unwrap_or(&self.network).values(experience.after);
+
         let best_next: f32 =
             layers.clone().map(|layer| next[best_index(layout, &next, layer)]).sum();
         let target = experience.reward as f32 + self.settings.gamma as f32 * best_next;
         let difference = predicted - target;
+
         finite("the loss of the Q-network", f64::from(difference * difference))?;
 
         let mut slopes = vec![0.0; kept.outputs.len()];
         for layer in layers {
             slopes[chosen(layer)] = 2.0 * difference * share;
         }
+
         let update = Update {
             predicted: predicted.into(),
             target: target.into(),
             loss: (difference * difference).into(),
         };
+
         Ok((update, self.network.backward(&kept, &slopes)))
     }
 

@@ -47,6 +47,7 @@ impl AgentMemory {
         if spec.policy != PolicyKind::Q || n_layers == 0 {
             return Self::default();
         }
+
         let layout = QLayout::new(spec.network, spec.state_scaling, n_layers);
         let lengths = QNetwork::lengths(&layout, spec.hidden);
         let numbers = lengths.into_iter().fold(0usize, usize::saturating_add);
@@ -54,20 +55,24 @@ impl AgentMemory {
         let text = |numbers: usize| numbers.saturating_mul(DIGITS);
 
         let networks = f32s(numbers).saturating_mul(if spec.target_every > 0 { 4 } else { 3 });
+
         let remembered = spec.replay_memory.saturating_mul(experience_bytes(n_layers));
         let held = networks.saturating_add(remembered);
+
         // Two forward passes with the hidden values of one, and the slopes at the outputs.
         let passes =
             spec.hidden.saturating_mul(2).saturating_add(layout.n_outputs().saturating_mul(3));
         let once = f32s(numbers.saturating_add(passes));
         let again = f32s(numbers).saturating_add(spec.replay_memory.saturating_mul(DRAWN_BYTES));
         let learning = if spec.replay_memory > 0 { once.saturating_add(again) } else { once };
+
         // Everything as it is copied, its text, and the text of the longest list by itself.
         let memory_text = spec.replay_memory.saturating_mul(experience_text(n_layers));
         let whole_text =
             networks.saturating_mul(DIGITS / size_of::<f32>()).saturating_add(memory_text);
         let longest = text(lengths.into_iter().max().unwrap_or(0));
         let saving = held.saturating_add(whole_text).saturating_add(longest);
+
         Self { held, learning, saving, text: whole_text }
     }
 }
@@ -88,12 +93,14 @@ mod tests {
             let crate::PolicySnapshot::Q(snapshot) = agent.snapshot().policy else {
                 panic!("a Q policy")
             };
+
             let bytes = |parameters: &crate::Parameters| -> usize {
                 parameters.tensors().map(size_of_val).into_iter().sum()
             };
             let moments =
                 bytes(&snapshot.optimizer.first_moment) + bytes(&snapshot.optimizer.second_moment);
             assert_eq!(memory.held, bytes(&snapshot.parameters) + moments, "{layers} {hidden}");
+
             // Beside the numbers, the text of a snapshot holds names and the random stream.
             let text = serde_json::to_string(&snapshot).expect("text").len();
             assert!((memory.text..memory.text + 2000).contains(&text), "{text} {}", memory.text);
@@ -109,26 +116,31 @@ mod tests {
                 AgentSpec { replay_memory: 8, replay_batch: 3, target_every: 2, ..plain.clone() };
             let mut agent =
                 Agent::new(&agent_spec, &spec.tying, layers, 1, None).expect("an agent");
+
             for _ in 0..10 {
                 agent
                     .decide(&Occasion { turn: Turn::Regular, evidence: None })
                     .expect("a decision");
                 agent.learn(-1234.5678).expect("an update");
             }
+
             let crate::PolicySnapshot::Q(snapshot) = agent.snapshot().policy else {
                 panic!("a Q policy")
             };
             let list = |values: &Vec<usize>| size_of_val(values.as_slice());
             let experiences = &snapshot.memory.as_ref().expect("a memory").experiences;
+
             let numbers = |one: &Remembered| {
                 let lists = list(&one.before) + list(&one.action) + list(&one.after);
                 lists + list(&one.layers) + size_of::<Remembered>()
             };
+
             let remembered: usize = experiences.iter().map(numbers).sum();
             let target =
                 snapshot.target.as_ref().expect("a target network").tensors().map(size_of_val);
             let memory = AgentMemory::of(&agent_spec, layers);
             let without = AgentMemory::of(&plain, layers);
+
             // A joint decision leaves out layer 0 alone.
             let most = experiences.len() * size_of::<usize>();
             let expected = remembered + target.into_iter().sum::<usize>() + most;
@@ -138,6 +150,7 @@ mod tests {
                 "{layers} layers"
             );
             assert!(memory.learning > without.learning && memory.saving > without.saving);
+
             let text = serde_json::to_string(&snapshot).expect("text").len();
             assert!(text < memory.text + 2000 && memory.text < 2 * text, "{text} {}", memory.text);
         }
@@ -151,6 +164,7 @@ mod tests {
         assert_eq!(of(PolicyKind::Random, 64), AgentMemory::default());
         assert_eq!(of(PolicyKind::Grow, 64), AgentMemory::default());
         assert_eq!(of(PolicyKind::Q, usize::MAX).held, usize::MAX);
+
         let forgets_nothing =
             AgentSpec { policy: PolicyKind::Q, replay_memory: usize::MAX, ..spec };
         assert_eq!(AgentMemory::of(&forgets_nothing, 1000).saving, usize::MAX);

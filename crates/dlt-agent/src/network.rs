@@ -53,6 +53,7 @@ impl QNetwork {
             let bound = if fan_in == 0 { 0.0 } else { 1.0 / (fan_in as f32).sqrt() };
             (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
         };
+
         let inputs = layout.n_inputs();
         let [hidden_weight, hidden_bias, output_weight, output_bias] =
             Self::lengths(&layout, hidden);
@@ -62,6 +63,7 @@ impl QNetwork {
             output_weight: draw(output_weight, hidden),
             output_bias: draw(output_bias, hidden),
         };
+
         Self { layout, parameters }
     }
 
@@ -87,6 +89,7 @@ impl QNetwork {
                 got: format!("{got:?}"),
             });
         }
+
         Ok(Self { layout, parameters })
     }
 
@@ -117,9 +120,11 @@ impl QNetwork {
         let p = &self.parameters;
         let inputs = self.layout.inputs(vector);
         let mut hidden = linear(&p.hidden_weight, &p.hidden_bias, &inputs);
+
         for value in &mut hidden {
             *value = value.max(0.0);
         }
+
         let outputs = linear(&p.output_weight, &p.output_bias, &hidden);
         Activations { inputs, hidden, outputs }
     }
@@ -128,6 +133,7 @@ impl QNetwork {
     pub(crate) fn backward(&self, kept: &Activations, output_gradient: &[f32]) -> Parameters {
         let mut gradient = self.parameters.zeros();
         gradient.output_bias.copy_from_slice(output_gradient);
+
         let n_hidden = kept.hidden.len();
         for (output, &slope) in
             output_gradient.iter().enumerate().filter(|(_, slope)| **slope != 0.0)
@@ -136,6 +142,7 @@ impl QNetwork {
             add_scaled(&mut gradient.output_weight[row.clone()], slope, &kept.hidden);
             add_scaled(&mut gradient.hidden_bias, slope, &self.parameters.output_weight[row]);
         }
+
         let n_inputs = kept.inputs.len();
         for (unit, &active) in kept.hidden.iter().enumerate() {
             if active > 0.0 {
@@ -149,6 +156,7 @@ impl QNetwork {
                 gradient.hidden_bias[unit] = 0.0;
             }
         }
+
         gradient
     }
 }

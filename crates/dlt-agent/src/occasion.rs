@@ -60,6 +60,7 @@ impl Evidence {
             (wants.distances, "distances of weights", &self.distances, square),
             (wants.distances, "norms of weights", &self.norms, n_layers),
         ];
+
         for (_, quantity, values, expected) in parts.into_iter().filter(|(wanted, ..)| *wanted) {
             if values.len() != expected {
                 return Err(AgentError::Mismatch {
@@ -68,10 +69,12 @@ impl Evidence {
                     got: values.len().to_string(),
                 });
             }
+
             if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
                 return Err(AgentError::NotFinite { quantity, value });
             }
         }
+
         Ok(())
     }
 }

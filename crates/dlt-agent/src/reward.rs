@@ -106,11 +106,14 @@ impl Rewarder {
     pub fn reward(&mut self, measured: Measured, before: Option<f64>) -> Result<f64, AgentError> {
         let Measured { loss, accuracy } = measured;
         finite("the measurement for the reward", loss)?;
+
         let accuracy = || {
             let accuracy = accuracy.unwrap_or(f64::NAN);
             finite("the accuracy for the reward", accuracy).map(|()| accuracy)
         };
+
         let negative_perplexity = -loss.min(MAX_LOSS).exp();
+
         Ok(match self.kind {
             RewardKind::NegPpl => negative_perplexity,
             RewardKind::NegPplClipped => negative_perplexity.clamp(-CLIP, CLIP),

@@ -38,6 +38,7 @@ mod tests {
     fn what_is_recorded_can_be_read_and_belongs_to_presets() {
         let recorded: Vec<Baseline> = serde_json::from_str(RECORDED).unwrap();
         assert!(recorded.iter().any(|baseline| baseline.preset == presets::DEFAULT_PRESET));
+
         for baseline in recorded {
             let preset = preset(&baseline.preset).unwrap();
             assert_eq!(preset.training.steps.or(baseline.steps), baseline.steps, "{baseline:?}");
@@ -53,9 +54,11 @@ mod tests {
             Spec::assemble(&[preset.overlay().unwrap(), Overlay::from_assignment(set).unwrap()])
                 .unwrap()
         };
+
         for same in ["seed=7", "name=x", "agent.policy=none", "optimizer.learning_rate=0.1"] {
             assert!(is_same_budget(&with(same), &preset.spec().unwrap()), "{same}");
         }
+
         for other in [
             "training.steps=31",
             "model.width=64",

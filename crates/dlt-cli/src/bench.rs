@@ -29,11 +29,13 @@ fn step(task: &BenchStepTask) -> Result {
     if task.steps == 0 {
         return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, came 0"));
     }
+
     let (device, device_name) = machine::open(&task.machine)?;
     let kernels = match task.kernels {
         BenchKernels::Fused => dlt_train::Kernels::Fused,
         BenchKernels::Composed => dlt_train::Kernels::Composed,
     };
+
     let figures = measure_steps(&spec, memory::extents(&spec)?, task.steps, kernels, &device)?;
     let peer = peer(task, &device_name);
     output::print(&if task.json { line(&peer, &figures) } else { table(&peer, &figures) })
@@ -51,18 +53,22 @@ fn spec(task: &BenchStepTask) -> Result<CheckedSpec> {
             spec
         }
     };
+
     spec.training.micro_batch = task.micro_batch.map_or(Size::AUTO, Size::Fixed);
     spec.training.checkpointing = match task.checkpointing {
         BenchCheckpointing::None => Checkpointing::None,
         BenchCheckpointing::Block => Checkpointing::Block,
     };
+
     spec.training.activations = match task.dtype {
         BenchDtype::F32 => Activations::F32,
         BenchDtype::Bf16 => Activations::Bf16,
     };
+
     spec.optimizer.learning_rate = LEARNING_RATE;
     spec.optimizer.clip_norm = 1.0;
     rehearsal::shrink(&mut spec)?;
+
     Ok(spec.check()?)
 }
 
@@ -73,6 +79,7 @@ fn model_spec(model: &BenchModel) -> Result<Spec> {
     spec.model.width = model.width;
     spec.model.heads = model.heads;
     spec.model.vocabulary = Size::Fixed(model.vocab);
+
     tied(spec, model)
 }
 
@@ -90,6 +97,7 @@ fn tied(mut spec: Spec, model: &BenchModel) -> Result<Spec> {
         (_, true) => Initial::Named(InitialName::Tied),
         (_, false) => Initial::Owners(model.owners.clone()),
     };
+
     Ok(spec)
 }
 
@@ -107,12 +115,14 @@ fn peer(task: &BenchStepTask, device: &str) -> String {
         word(&task.model.tying),
         word(&task.checkpointing)
     );
+
     if let Some(preset) = &task.preset {
         peer.push_str(&format!(" preset={preset}"));
     }
     if let Some(size) = task.micro_batch {
         peer.push_str(&format!(" micro_batch={size}"));
     }
+
     peer
 }
 
@@ -129,6 +139,7 @@ fn line(peer: &str, figures: &StepFigures) -> String {
         "peak_device_used_mb": figures.peak_device_used_mb.map(in_mib),
         "loss": round(figures.loss, 4),
     });
+
     format!("{line}\n")
 }
 
@@ -145,6 +156,7 @@ fn table(peer: &str, figures: &StepFigures) -> String {
             ("loss", decimal(figures.loss, 4)),
         ],
     );
+
     match figures.peak_device_mb {
         Some(_) => {
             let used = row("in tensors", &megabytes(figures.peak_device_used_mb));

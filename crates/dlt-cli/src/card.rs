@@ -40,10 +40,12 @@ impl Card<'_> {
         text += &format!("# {}\n\n{}\n\n", spec.name, self.summary_sentence());
         text += &format!("## Use\n\n```python\n{}```\n\n", self.usage());
         text += "## Who uses whose weights\n\n";
+
         text += &format!(
             "```text\n{}```\n\n",
             map::draw(&self.saved.state, Some(self.model.binding()))
         );
+
         text += &format!(
             "Storage of each layer, by the lowest layer that uses it: `{:?}`.\n\n",
             self.owners()
@@ -52,6 +54,7 @@ impl Card<'_> {
         text += &format!("## Results\n\n{}\n", self.results());
         text += &format!("## Settings\n\n{}\n", self.settings());
         text += CITATION;
+
         text
     }
 
@@ -72,14 +75,17 @@ impl Card<'_> {
             Architecture::Vit => "ViT",
             Architecture::Llama => "Llama",
         };
+
         let does = match model.objective {
             Objective::NextToken => "predicts the token that follows",
             Objective::MaskedToken => "predicts tokens that are hidden",
             Objective::Classes => "tells classes apart",
         };
+
         let layers = model.layers;
         let distinct = self.model.binding().n_distinct();
         let Parameters { stored, expanded } = Parameters::of(self.model);
+
         format!(
             "A {kind} of {layers} layers of width {}, {} heads, that {does}. Its {layers} layers have {distinct} distinct \
              sets of weights: {} parameters, {} with every layer written out. It was made by dlt {}, which trains \
@@ -100,17 +106,21 @@ impl Card<'_> {
                     metadata, tensors = read(\"model.safetensors\")  # every layer with its own name\n"
                 .to_owned();
         }
+
         let class = match (model.architecture, model.objective) {
             (Architecture::Vit, _) => "AutoModelForImageClassification",
             (_, Objective::Classes) => "AutoModelForSequenceClassification",
             (_, Objective::MaskedToken) => "AutoModelForMaskedLM",
             (_, Objective::NextToken) => "AutoModelForCausalLM",
         };
+
         let beside = match model.architecture {
             Architecture::Vit => ("AutoImageProcessor", "processor"),
             _ => ("AutoTokenizer", "tokenizer"),
         };
+
         let (reader, name) = beside;
+
         format!(
             "from transformers import {class}, {reader}\n\
              model = {class}.from_pretrained(\"PATH\")\n\
@@ -130,6 +140,7 @@ impl Card<'_> {
             None if data.source.starts_with("hf:") => format!("`{}`", data.source),
             None => format!("`{}`, files that are not published here", file_name(&data.source)),
         };
+
         match self.saved.spec.model.architecture {
             Architecture::Vit => format!("{name}."),
             _ => {
@@ -137,6 +148,7 @@ impl Card<'_> {
                     Marks::None => "nothing is put around a text",
                     Marks::Template => "its template's tokens are put around a text",
                 };
+
                 format!("{name}. Tokenizer: `{}`; {marks}.", file_name(&data.tokenizer))
             }
         }
@@ -148,6 +160,7 @@ impl Card<'_> {
         let mut row = |name: &str, ours: String, floor: String| {
             text += &format!("| {name} | {ours} | {floor} |\n")
         };
+
         match summary.validation_scores {
             Some(validation) => {
                 for (split, scores) in
@@ -157,6 +170,7 @@ impl Card<'_> {
                     let floor =
                         format!("{} (most frequent class)", decimal(scores.majority_accuracy, 4));
                     row(&format!("{split} accuracy"), decimal(scores.accuracy, 4), floor);
+
                     for (name, score) in
                         [("Matthews correlation", scores.matthews), ("F1", scores.f1)]
                     {
@@ -179,14 +193,17 @@ impl Card<'_> {
                 }
             }
         }
+
         let mean = summary.block_parameters_mean;
         let whole_model = summary.conventional_block_parameters;
         let share = decimal(mean / whole_model as f64, 3);
+
         row(
             "trainable parameters in blocks, mean over training",
             decimal(mean, 0),
             whole(whole_model),
         );
+
         text + &format!("\nThat is {share} of those of a model that ties nothing.\n")
     }
 
@@ -196,7 +213,9 @@ impl Card<'_> {
         if factors.iter().all(|&factor| factor == 1.0) {
             return String::new();
         }
+
         let factors: Vec<_> = factors.into_iter().map(|factor| decimal(factor, 3)).collect();
+
         format!(
             "\n\nIn training, each layer multiplied its residual branches by a factor (`tying.residual_scale = \"uses\"`): \
              {}. The weights of the projections that end the branches contain these factors, so `spec.toml` says \"none\".",
@@ -209,10 +228,12 @@ impl Card<'_> {
         let step = self.saved.step;
         let optimizer = &spec.optimizer;
         let training = &spec.training;
+
         let context = match spec.model.architecture {
             Architecture::Vit => format!("{0} x {0} pixels", spec.model.picture),
             _ => format!("{} tokens", spec.model.context),
         };
+
         format!(
             "Seed {}, the weights of step {}, batches of {} windows of {context}, AdamW with a learning rate of {}, {}. \
              `spec.toml` has every setting.{}\n",
@@ -236,14 +257,17 @@ fn decisions(spec: &CheckedSpec, steps: Option<usize>) -> String {
         }
         _ => {}
     }
+
     let unit = match tying.decide_unit {
         DecideUnit::Steps => "steps",
         DecideUnit::Epochs => "passes",
     };
+
     let every = format!("every {} {unit}", tying.decide_every);
     let shares = split_times(spec, steps);
     let times: Vec<_> = shares.iter().map(|share| format!("{:.0} %", 100.0 * share)).collect();
     let splits = format!("splits after {} of training", times.join(", "));
+
     match tying.decision {
         Decision::Joint | Decision::PerLayer | Decision::Single => format!("a decision {every}"),
         Decision::Split if !shares.is_empty() => splits,
@@ -264,6 +288,7 @@ impl Parameters {
         let shared = model.n_shared_parameters();
         let block = model.n_block_parameters();
         let layers = model.binding().n_layers();
+
         Self {
             stored: shared + model.binding().n_distinct() * block,
             expanded: shared + layers * block,
@@ -310,9 +335,11 @@ mod tests {
             "tying.initial=tied",
             "agent.policy=grow",
         ];
+
         let assignments = growth.iter().chain(more);
         let overlays: Vec<_> =
             assignments.map(|one| Overlay::from_assignment(one).unwrap()).collect();
+
         decisions(&Spec::assemble(&overlays).unwrap().check().unwrap(), steps)
     }
 
@@ -321,11 +348,13 @@ mod tests {
         assert_eq!(said(&[], Some(100)), "splits after 10 %, 25 %, 50 % of training");
         assert_eq!(said(&["tying.groups=3"], Some(100)), "splits after 10 %, 25 % of training");
         assert_eq!(said(&["tying.groups=1"], Some(100)), "no decisions");
+
         let swap = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=2"];
         assert_eq!(
             said(&swap, Some(100)),
             "splits after 10 % of training, then a swap every 15 steps"
         );
+
         let alone = ["tying.decision=swap", "agent.policy=conflict", "tying.groups=1"];
         assert_eq!(said(&alone, None), "a swap every 15 steps");
     }

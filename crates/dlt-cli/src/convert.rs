@@ -46,6 +46,7 @@ pub(crate) fn run(task: &ConvertTask) -> Result {
             Target::Csv => csv::convert(&task.run, folder)?,
         })
     };
+
     let mut paths = Vec::new();
     match &task.out {
         Some(out) => {
@@ -62,8 +63,10 @@ pub(crate) fn run(task: &ConvertTask) -> Result {
                 Target::Tensorboard => tensorboard::FOLDER,
                 Target::Csv => csv::FOLDER,
             };
+
             paths = write(&task.run.join(name))?;
         }
     }
+
     output::print(&paths.iter().map(|path| format!("{}\n", path.display())).collect::<String>())
 }

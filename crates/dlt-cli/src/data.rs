@@ -146,9 +146,11 @@ fn list() -> String {
         }
         text.push('\n');
     }
+
     text.push_str(
         "`dlt data info NAME` tells where it comes from and what the paper reports on it.\n",
     );
+
     text
 }
 
@@ -156,6 +158,7 @@ fn info(name: &str) -> Result<String> {
     if find(name).is_none() && Path::new(name).exists() {
         return Ok(format!("{:<8} {name}\n{}", "path", plan::full(&plan_folder(Path::new(name))?)));
     }
+
     let entry = find(name).ok_or_else(|| {
         let known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
         let message = format!(
@@ -164,6 +167,7 @@ fn info(name: &str) -> Result<String> {
         );
         Failure::refused(ExitCode::Usage, message)
     })?;
+
     let from = entry.repository.map_or("shipped with this program".to_owned(), |repository| {
         format!("{repository}, revision {}, configuration {}", entry.revision, entry.config)
     });
@@ -176,6 +180,7 @@ fn info(name: &str) -> Result<String> {
         ("hub", &from),
         ("paper", entry.paper),
     ];
+
     Ok(lines.map(|(name, value)| format!("{name:<8} {value}\n")).concat())
 }
 
@@ -188,11 +193,13 @@ fn fetch_set(task: &FetchTask) -> Result {
             "no place for what is fetched from the hub: set HF_HUB_CACHE, HF_HOME or HOME";
         Failure::refused(ExitCode::Usage, message)
     })?;
+
     let fetched = fetch(&name, &hub, cache.as_deref(), &|event| shown.tell(event))?;
     let mut text = format!("{} at {}\n", fetched.provenance.repository, fetched.provenance.commit);
     for file in &fetched.files {
         text.push_str(&format!("  {}\n", file.display()));
     }
+
     output::print(&text)
 }
 
@@ -204,13 +211,16 @@ fn tokenize(task: &TokenizeTask) -> Result {
     let source = at_revision(&task.source, task.revision.as_deref())?;
     let data = DataSpec { source, tokenizer: task.tokenizer.clone(), ..Spec::default().data };
     let task_of = |name: &str| find(name.split('@').next().unwrap_or(name)).map(|entry| entry.task);
+
     match task_of(&data.source) {
         Some(Task::Classification) => return output::print(&sentences(&data)?),
         Some(Task::Images) => return output::print(&pictures(&data)?),
         _ => {}
     }
+
     let hub = hub::config()?;
     let cache = tokens::cache()?;
+
     // The shortest window there is: every split that has two tokens is fit to be printed.
     let request = DataRequest {
         cache: cache.as_deref(),
@@ -219,22 +229,27 @@ fn tokenize(task: &TokenizeTask) -> Result {
         limit: tokens::limit()?,
         ..DataRequest::new(&data, 1)
     };
+
     let progress = Progress::new(false);
     // Bytes of each split so far, of which the last are told twice.
     let began = Instant::now();
     let mut encoded = [0; 3];
+
     let splits = dlt_data::load(&request, &mut |loading| {
         if let Loading::Tokenizing { split, bytes, .. } = &loading {
             encoded[*split as usize] = *bytes;
         }
         progress.loading(loading);
     })?;
+
     let seconds = began.elapsed().as_secs_f64();
     progress.end();
+
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let all = whole_tokens(&request, &splits, &tokenizer, &mut |_| ())?;
     let mut text = counts(&splits, all);
     let encoded = encoded.iter().sum::<usize>();
+
     if encoded > 0 {
         let speed = decimal(encoded as f64 / 1e6 / seconds.max(1e-9), 1);
         text.push_str(&format!(
@@ -243,6 +258,7 @@ fn tokenize(task: &TokenizeTask) -> Result {
             decimal(seconds, 1)
         ));
     }
+
     output::print(&text)
 }
 
@@ -250,22 +266,26 @@ fn counts(splits: &TokenSplits, all: Option<usize>) -> String {
     let mut table = Table::new(&["", "tokens", "bytes"]);
     let provenance = &splits.provenance;
     let sum: usize = provenance.splits.iter().map(|split| split.bytes).sum();
+
     table.row(["whole text", &all.map_or("not counted".to_owned(), whole), &whole(sum)]);
     for split in &provenance.splits {
         table.row([split.split.name(), &whole(split.tokens), &whole(split.bytes)]);
     }
+
     let mut text = table.render();
     text.push_str(&format!(
         "tokenizer {}, vocabulary {}\n",
         provenance.tokenizer,
         whole(splits.vocabulary)
     ));
+
     if let Some(column) = &provenance.column {
         text.push_str(&format!("{}\n", of_column(column)));
     }
     if let Some(hub) = &provenance.hub {
         text.push_str(&format!("{} at {}\n", hub.repository, hub.commit));
     }
+
     text
 }
 
@@ -276,8 +296,10 @@ fn sentences(data: &DataSpec) -> Result<String> {
     let splits = load_sentences(data, hub.as_ref(), cache.as_deref(), &mut |loading| {
         progress.loading(loading)
     })?;
+
     let tokenizer = tokens::tokenizer(&data.tokenizer)?;
     let mut table = Table::new(&["", "examples", "tokens", "longest"]);
+
     for split in Split::ALL {
         let lengths =
             splits.split(split).iter().map(|example| -> std::result::Result<usize, DataError> {
@@ -287,6 +309,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
                     .map_or(Ok(0), |text| Ok(tokenizer.encode(text)?.len()));
                 Ok(tokenizer.encode(&example.first)?.len() + second?)
             });
+
         let lengths: Vec<usize> = lengths.collect::<std::result::Result<_, DataError>>()?;
         let longest = lengths.iter().max().copied().unwrap_or(0);
         table.row([
@@ -296,6 +319,7 @@ fn sentences(data: &DataSpec) -> Result<String> {
             &whole(longest),
         ]);
     }
+
     Ok(format!("{}{} classes\n", table.render(), splits.classes))
 }
 
@@ -307,10 +331,12 @@ fn pictures(data: &DataSpec) -> Result<String> {
         load_pictures(&data.source, data.split, hub.as_ref(), cache.as_deref(), &mut |loading| {
             progress.loading(loading)
         })?;
+
     let mut table = Table::new(&["", "pictures"]);
     for split in Split::ALL {
         table.row([split.name(), &whole(splits.split(split).len())]);
     }
+
     Ok(table.render())
 }
 
@@ -318,6 +344,7 @@ fn clean_cache() -> Result {
     let Some(cache) = tokens::cache()? else { return output::print("there is no cache\n") };
     let Cleaned { files, bytes } = clean(&cache)?;
     let megabytes = decimal(bytes as f64 / 1e6, 1);
+
     output::print(&format!(
         "removed {} files, {megabytes} MB, from {}\n",
         whole(files),
@@ -331,6 +358,7 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
             format!("{} is there already: name a new file, or remove it", task.out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
+
     let hub = hub::config()?;
     let cache = tokens::cache()?;
     let progress = Progress::new(false);
@@ -342,9 +370,11 @@ fn make_tokenizer(task: &TokenizerTrainTask) -> Result {
         hub: hub.as_ref(),
         cache: cache.as_deref(),
     };
+
     let tokenizer = train_tokenizer(&request, &mut |loading| progress.loading(loading))?;
     progress.end();
     tokenizer.save(&task.out)?;
+
     let size = whole(tokenizer.vocabulary());
     let out = task.out.display();
     output::print(&format!("{size} tokens in {out}; train with --set data.tokenizer={out}\n"))

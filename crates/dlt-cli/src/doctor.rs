@@ -26,6 +26,7 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
             false => lines(&outside),
         });
     };
+
     let mut report = match looked_at(run, task.repair) {
         Ok(report) => report,
         Err(error) => {
@@ -34,9 +35,11 @@ pub(crate) fn run(task: &DoctorTask) -> Result {
             return Err(error);
         }
     };
+
     report.findings.extend(outside);
     let name = quoted(&run.to_string_lossy());
     output::print(&format!("{}\n{}", lines(&report.findings), abilities(&report, &name)))?;
+
     match report.n_wrong() {
         0 => Ok(()),
         wrong => {
@@ -54,14 +57,17 @@ fn looked_at(run: &Path, repair: bool) -> Result<Report> {
     if repair {
         // First whether it is a run folder at all.
         examine(run)?;
+
         for path in sweep(run)? {
             output::note(&format!(
                 "{} is removed: a process that was killed left it",
                 path.display()
             ));
         }
+
         output::note(&repaired(repair_model(run)?));
     }
+
     Ok(examine(run)?)
 }
 
@@ -77,9 +83,11 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
         },
         false => "left by a process that was killed; --repair removes it".to_owned(),
     };
+
     let mut note = |path: &Path, says: String| {
         findings.push(Finding { file: path.display().to_string(), verdict: Verdict::Note, says });
     };
+
     if let Some(run) = &task.run {
         let place = named(run);
         for path in durable::dead_folders(parent(&place)) {
@@ -87,15 +95,18 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
                 Some(reason) => format!("left as it is: {reason}"),
                 None => remove(&path, &durable::remove_if_dead),
             };
+
             note(&path, says);
         }
     }
+
     if task.caches {
         let hub = hub::config()?.map(|hub| hub.cache);
         let Leftovers { dead, parts, .. } = leftovers(tokens::cache()?.as_deref(), hub.as_deref());
         for path in dead {
             note(&path, remove(&path, &remove_leftover));
         }
+
         for (path, bytes) in parts {
             let size = decimal(bytes as f64 / 1e6, 1);
             note(
@@ -104,6 +115,7 @@ fn outside(task: &DoctorTask) -> Result<Vec<Finding>> {
             );
         }
     }
+
     Ok(findings)
 }
 
@@ -126,6 +138,7 @@ fn repaired(repaired: Option<Repaired>) -> String {
     };
     let kept =
         aside.map_or_else(String::new, |aside| format!("; the damaged one is {}", aside.display()));
+
     format!("{MODEL_FILE} of step {} is written again from {}{kept}", whole(step), source.display())
 }
 
@@ -137,8 +150,10 @@ fn lines(findings: &[Finding]) -> String {
             Verdict::Note => "note ",
             Verdict::Wrong => "WRONG",
         };
+
         format!("{verdict}  {:<width$}  {}\n", finding.file, finding.says)
     };
+
     findings.iter().map(line).collect()
 }
 
@@ -148,6 +163,7 @@ fn abilities(report: &Report, run: &str) -> String {
         || format!("dlt train --resume {run}"),
         |step| format!("dlt train --resume {run}   (after step {})", whole(step)),
     );
+
     let lines = [
         (can.resume_from.is_some(), resume),
         (can.use_model, format!("dlt eval, generate and inspect {run}")),
@@ -159,6 +175,7 @@ fn abilities(report: &Report, run: &str) -> String {
         ),
         (can.start_again, format!("dlt train {run}/{SPEC_FILE} --out OTHER")),
     ];
+
     let list = |works: bool| -> String {
         lines
             .iter()
@@ -166,14 +183,17 @@ fn abilities(report: &Report, run: &str) -> String {
             .map(|(_, line)| format!("  {line}\n"))
             .collect()
     };
+
     let works = list(true);
     let fails = list(false);
     let mut text = String::new();
+
     if !works.is_empty() {
         text.push_str(&format!("What works\n{works}"));
     }
     if !fails.is_empty() {
         text.push_str(&format!("What does not\n{fails}"));
     }
+
     text
 }

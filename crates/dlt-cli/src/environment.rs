@@ -14,6 +14,7 @@ pub(crate) fn folder(name: &str) -> Result<Option<PathBuf>> {
     let Some(value) = env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let Some(text) = value.to_str() else { return Ok(Some(PathBuf::from(value))) };
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+
     match expanded(text, &variable) {
         Some(path) => Ok(Some(PathBuf::from(path))),
         None => {
@@ -44,17 +45,21 @@ fn expanded(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Option<Str
         Some(_) => return None,
         None => text.to_owned(),
     };
+
     let mut parts = text.split('$');
     let mut whole = parts.next().unwrap_or_default().to_owned();
+
     for part in parts {
         let braced = part.strip_prefix('{').and_then(|part| part.split_once('}'));
         let end = part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         let (name, rest) = braced.unwrap_or_else(|| part.split_at(end.unwrap_or(part.len())));
+
         match variable(name) {
             Some(value) => whole.push_str(&format!("{value}{rest}")),
             None => whole.push_str(&format!("${part}")),
         }
     }
+
     Some(whole)
 }
 
@@ -69,6 +74,7 @@ mod tests {
             "BIG_DISK" => Some("/big".to_owned()),
             _ => None,
         };
+
         for (text, path) in [
             ("~", Some("/home/me")),
             ("~/x/y", Some("/home/me/x/y")),
@@ -81,6 +87,7 @@ mod tests {
         ] {
             assert_eq!(expanded(text, &variable).as_deref(), path, "{text}");
         }
+
         assert_eq!(expanded("~/x", &|_| None), None);
     }
 }

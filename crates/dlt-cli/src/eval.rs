@@ -19,6 +19,7 @@ use crate::{machine, output, tokens};
 pub(crate) fn run(task: &EvalTask) -> Result {
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer(output::note)?;
+
     let (device, _) = machine::open(&task.machine)?;
     let measured = match &task.text {
         Some(text) => on_text(&saved, text, task, &device)?,
@@ -27,6 +28,7 @@ pub(crate) fn run(task: &EvalTask) -> Result {
             on_split(&saved, split, &task.run, &device)?
         }
     };
+
     output::print(&if task.json { measured.json() } else { measured.table() })
 }
 
@@ -55,12 +57,14 @@ impl Measured {
     fn json(&self) -> String {
         let loss = self.evaluation.loss();
         let tokens = self.evaluation.tokens;
+
         if let Some(scores) = self.evaluation.scores() {
             let split = self.split.map(Split::name);
             let line =
                 json!({ "split": split, "loss": loss, "scores": scores, "examples": tokens });
             return format!("{line}\n");
         }
+
         let line = match self.split {
             None => json!({ "loss": loss, "tokens": tokens }),
             Some(split) => json!({
@@ -72,15 +76,18 @@ impl Measured {
                 "tokens": tokens,
             }),
         };
+
         format!("{line}\n")
     }
 
     fn table(&self) -> String {
         let mut table = Table::new(&[]);
         table.row(["evaluated on", self.split.map_or("the text", Split::name)]);
+
         if let Some(scores) = self.evaluation.scores() {
             table.row(["accuracy", &decimal(scores.accuracy, 4)]);
             table.row(["accuracy of the majority class", &decimal(scores.majority_accuracy, 4)]);
+
             for (name, score) in
                 [("Matthews correlation", scores.matthews), ("F1 of class 1", scores.f1)]
             {
@@ -88,15 +95,18 @@ impl Measured {
                     table.row([name, &decimal(score, 4)]);
                 }
             }
+
             table.row(["loss, nats an example", &decimal(self.evaluation.loss(), 4)]);
             table.row(["examples", &whole(self.evaluation.tokens)]);
             return table.render();
         }
+
         table.row(["loss, nats a token", &decimal(self.evaluation.loss(), 4)]);
         table.row(["perplexity", &perplexity(self.evaluation.perplexity())]);
         table.row(["unigram floor", &perplexity(self.unigram_perplexity)]);
         table.row(["bits per byte", &decimal(self.bits_per_byte(), 3)]);
         table.row(["tokens predicted", &whole(self.evaluation.tokens)]);
+
         table.render()
     }
 }
@@ -110,6 +120,7 @@ fn on_text(saved: &Saved, source: &str, task: &EvalTask, device: &Device) -> Res
     let evaluation =
         evaluate_stream(&saved.model(device)?, text.tokens.clone(), saved.spec.model.context)?
             .finite("the text")?;
+
     Measured::new(evaluation, None, &text.tokens)
 }
 
@@ -120,13 +131,16 @@ fn on_split(saved: &Saved, split: Split, run: &Path, device: &Device) -> Result<
         let advice = "evaluate on validation, or on a text with --text";
         return Err(DataError::NoSplit { name: spec.data.source.clone(), split, advice }.into());
     }
+
     if trained_on(run).is_some_and(|sha256| sha256 != material.provenance().sha256) {
         let source = &spec.data.source;
         tracing::warn!(source, "the data have changed since the model was trained on them");
     }
+
     let evaluation =
         evaluate(&saved.model(device)?, material.examples(split), spec.evaluation_batch())?
             .finite(split.name())?;
+
     Ok(match material.tokens().map(|tokens| tokens.split(split)) {
         Some(text) => Measured::new(evaluation, Some(split), text)?,
         None => Measured::new(evaluation, Some(split), &TokenStream::new(Vec::new(), 0))?,

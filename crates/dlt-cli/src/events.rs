@@ -18,10 +18,12 @@ impl Events {
         let lasting = run.lasting_path();
         let folder = lasting.join(FOLDER);
         let mut events = Self { file: None, run };
+
         if is_asked || folder.is_dir() {
             let opened = EventFile::open(&lasting, &folder);
             events.file = opened.inspect_err(|error| events.warn(error)).ok();
         }
+
         events
     }
 
@@ -40,6 +42,7 @@ impl Events {
         let [lasting, path] =
             [&*self.run.lasting_path(), self.run.path()].map(|path| path.display().to_string());
         let error = error.to_string().replace(&lasting, &path);
+
         tracing::warn!(
             "the run continues without its event file: {error}; \
              `dlt convert RUN --to tensorboard` writes it from the metrics"

@@ -73,21 +73,26 @@ pub(crate) fn run(task: &ExportTask) -> Result {
     refuse_existing(&task.out)?;
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer(output::note)?;
+
     let (model, written) = written(&saved)?;
     let companions = Companions::of_run(&kept::folder(&task.run))?;
+
     // Pictures have none; a tokenizer that is gone is told before anything is written.
     let tokenizer = match has_tokens(&saved.spec) {
         true => Some(tokens::tokenizer(&saved.spec.data.tokenizer)?),
         false => None,
     };
+
     let summary = match task.run.is_dir() {
         true => RunFolder::read_summary(&task.run)?,
         false => None,
     };
+
     let form = match task.format {
         Format::Hf => Form::HuggingFace,
         Format::Tied => Form::Tied,
     };
+
     let spec = published(&written)?;
     let card = Card { saved: &saved, model: &model, summary: summary.as_ref(), form };
     output::new_folder(&task.out, |folder| {
@@ -101,9 +106,11 @@ pub(crate) fn run(task: &ExportTask) -> Result {
                 write_all(companions.iter(), &folder.join(COMPANIONS_FOLDER))?;
             }
         }
+
         output::create(&folder.join(SPEC_FILE), fields::render(&spec))?;
         output::create(&folder.join(CARD_FILE), card.text())
     })?;
+
     output::print(&sizes(&model, task)?)
 }
 
@@ -114,13 +121,16 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
     if !model.has_residual_factors() {
         return Ok((model, saved.spec.clone()));
     }
+
     let mut plain = Spec::clone(&saved.spec);
     plain.tying.residual_scale = ResidualScale::None;
+
     let plain = plain.check()?;
     let folded = model.folded(of_spec(&plain, saved.extents))?;
     output::note(
         "the weights of the projections that end residual branches contain their factors (tying.residual_scale)",
     );
+
     let before = model.binding().n_distinct();
     let after = folded.binding().n_distinct();
     if before < after {
@@ -128,6 +138,7 @@ fn written(saved: &Saved) -> Result<(Model, CheckedSpec)> {
             "layers that share a block have different factors, so {after} blocks are written instead of {before}"
         ));
     }
+
     Ok((folded, plain))
 }
 
@@ -153,6 +164,7 @@ pub(crate) fn refuse_existing(out: &Path) -> Result {
             format!("{} is there already: name a new folder, or remove it", out.display());
         return Err(Failure::refused(ExitCode::Usage, message));
     }
+
     Ok(())
 }
 
@@ -172,6 +184,7 @@ fn published(spec: &CheckedSpec) -> Result<CheckedSpec> {
             *path = file_name(path);
         }
     }
+
     Ok(spec.check()?)
 }
 
@@ -188,28 +201,34 @@ fn write_hf(
         true => CIFAR10.map(str::to_owned).to_vec(),
         false => Vec::new(),
     };
+
     let padding = special.padding;
     let beside = Annotations { labels, begin: special.begin, ends: special.ends, padding };
     huggingface::export(model, spec, &beside, folder)?;
+
     // What belongs to the model comes back as it was, but for what was computed from it.
     let mut files = Companions::default();
     for (name, content) in companions.published() {
         files.put(name, content.to_vec());
     }
+
     match tokenizer {
         Some(tokenizer) => put_tokenizer(spec, tokenizer, &mut files)?,
         None => put_processor(spec, &mut files)?,
     }
+
     if spec.model.objective != Objective::NextToken && saved.step > 0 {
         // How a model writes texts misleads in one that was made of it and does not.
         files = files.without_ids();
     }
+
     write_all(files.iter(), folder)?;
     if spec.model.objective == Objective::Classes && tokenizer.is_some() && padding.is_none() {
         output::note(
             "the tokenizer has no token for padding: transformers will take one text at a time",
         );
     }
+
     Ok(())
 }
 
@@ -224,20 +243,24 @@ fn special_tokens(
     let said = companions.get(CONFIG_FILE).map(serde_json::from_slice::<Map<String, Value>>);
     let Some(Ok(said)) = said else { return special };
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+
     if let Some(begin) = said.get("bos_token_id") {
         special.begin = id(begin);
     }
+
     match said.get("eos_token_id") {
         Some(Value::Array(ends)) => special.ends = ends.iter().filter_map(id).collect(),
         Some(end) => special.ends = id(end).into_iter().collect(),
         None => {}
     }
+
     // Classes of several texts at once need a token that fills up.
     if let Some(padding) =
         said.get("pad_token_id").filter(|_| spec.model.objective != Objective::Classes)
     {
         special.padding = id(padding);
     }
+
     special
 }
 
@@ -248,9 +271,11 @@ fn put_processor(spec: &CheckedSpec, files: &mut Companions) -> Result {
         Some(content) => normalise_in(content, Path::new(PROCESSOR_FILE))?,
         None => None,
     };
+
     if files.get(PROCESSOR_FILE).is_none() || said.is_some_and(|said| said != spec.data.normalise) {
         files.put(PROCESSOR_FILE, text(&processor(spec.data.normalise, spec.model.picture)));
     }
+
     Ok(())
 }
 
@@ -260,15 +285,18 @@ fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companio
     let (template, pairs) = template(spec, tokenizer)?;
     let json = tokenizer.json_with(&template, pairs)?;
     let is_changed = json != tokenizer.json()?;
+
     if is_changed {
         output::note(
             "tokenizer.json: what it puts around a text is changed to what the model was trained with",
         );
     }
+
     files.put(TOKENIZER_FILE, json);
     // What is said of a tokenizer that a run from scratch was given is said of another model.
     let is_from_scratch = spec.model.start.is_empty();
     let said = files.get(TOKENIZER_CONFIG).map(serde_json::from_slice::<Map<String, Value>>);
+
     match said {
         Some(Ok(mut said)) if is_changed || is_from_scratch => {
             if is_changed {
@@ -276,14 +304,17 @@ fn put_tokenizer(spec: &CheckedSpec, tokenizer: &Tokenizer, files: &mut Companio
                 said.insert("add_bos_token".to_owned(), json!(false));
                 said.insert("add_eos_token".to_owned(), json!(false));
             }
+
             if is_from_scratch {
                 said.insert("model_max_length".to_owned(), json!(spec.positions()));
             }
+
             files.put(TOKENIZER_CONFIG, text(&Value::Object(said)));
         }
         Some(_) => {}
         None => files.put(TOKENIZER_CONFIG, text(&tokenizer_config(tokenizer, spec.positions()))),
     }
+
     Ok(())
 }
 
@@ -294,12 +325,15 @@ fn template(spec: &CheckedSpec, tokenizer: &Tokenizer) -> Result<(Template, Pair
             Framing::of(tokenizer, spec.data.framing, spec.data.marks)?;
         let list = |mark: Option<u32>| mark.into_iter().collect();
         let single = Marks { before: list(begin), after: list(end) };
+
         return Ok((Template { single, between: list(between) }, Pairs::Used));
     }
+
     let single = match spec.data.marks {
         MarksWord::None => Marks::default(),
         MarksWord::Template => tokenizer.marks()?,
     };
+
     Ok((Template { single, between: Vec::new() }, Pairs::Unused))
 }
 
@@ -309,6 +343,7 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
     values.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
     values.insert("model_max_length".to_owned(), json!(positions));
     values.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+
     let special = tokenizer.special();
     let marks = [
         ("bos_token", special.begin),
@@ -317,6 +352,7 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
         // the end.
         ("pad_token", special.padding),
     ];
+
     let first = |names: &[&str]| names.iter().find_map(|name| tokenizer.id_of(name));
     let others = [
         ("mask_token", first(&["[MASK]", "<mask>"])),
@@ -324,10 +360,12 @@ fn tokenizer_config(tokenizer: &Tokenizer, positions: usize) -> Value {
         ("sep_token", first(&["[SEP]"])),
         ("unk_token", first(&["[UNK]", "<unk>"])),
     ];
+
     for (key, id) in marks.into_iter().chain(others) {
         let token = id.and_then(|id| tokenizer.token(id));
         values.extend(token.map(|token| (key.to_owned(), json!(token))));
     }
+
     Value::Object(values)
 }
 
@@ -346,10 +384,12 @@ fn write_all<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>, folder: &Path
                 format!("cannot write {}: {error}", path.display()),
             )
         };
+
         // New files, whatever may be done with those that were copied.
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(cannot)?;
         durable::replace(&path, content).map_err(cannot)?;
     }
+
     Ok(())
 }
 
@@ -359,6 +399,7 @@ fn processor(normalise: Normalise, side: usize) -> Value {
         Normalise::Own => (CIFAR10_MEAN, CIFAR10_STD),
         Normalise::Half => ([0.5; 3], [0.5; 3]),
     };
+
     // In the digits that they are written with, not those of their nearest binary fractions.
     let exact = |numbers: [f32; 3]| -> Vec<f64> {
         numbers
@@ -366,6 +407,7 @@ fn processor(normalise: Normalise, side: usize) -> Value {
             .map(|number| number.to_string().parse().unwrap_or(f64::from(*number)))
             .collect()
     };
+
     json!({
         "image_processor_type": "ViTImageProcessor",
         "do_resize": true,
@@ -386,6 +428,7 @@ fn sizes(model: &Model, task: &ExportTask) -> Result<String> {
         Failure::refused(ExitCode::Resources, format!("cannot read {}: {error}", file.display()))
     })?;
     let Parameters { stored, expanded } = Parameters::of(model);
+
     Ok(format!(
         "{}: {} bytes in {MODEL_FILE}\n\
          weights: {} bytes with each distinct block once, {} with every layer written out; the compact form is {} of the \

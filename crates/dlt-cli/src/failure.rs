@@ -87,6 +87,7 @@ impl Failure {
                 (ExitCode::Interrupted, format!("interrupted: {message}"))
             }
         };
+
         crate::output::note(&message);
         code
     }
@@ -103,6 +104,7 @@ fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
+
     text
 }
 

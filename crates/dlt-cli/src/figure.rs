@@ -70,21 +70,25 @@ pub(crate) fn run(task: &FigureTask) -> Result {
     if task.save && task.kind != FigureKind::Correlations {
         return Err(refuse("--save: only correlations are kept".to_owned()));
     }
+
     if task.kind == FigureKind::Tradeoff {
         let [points] = &task.runs[..] else {
             return Err(refuse(format!("expected one file of points, got {}", task.runs.len())));
         };
         return write(task, &figure::tradeoff(&Tradeoff::read(points)?)?);
     }
+
     let runs = task.runs.iter().map(|run| Ok(Run::read(run)?)).collect::<Result<Vec<_>>>()?;
     if task.save {
         for (run, correlations) in runs.iter().zip(correlations(&runs)?) {
             correlations.save(&run.path)?;
         }
     }
+
     if task.out.is_none() {
         return Ok(());
     }
+
     write(task, &draw(task.kind, &runs)?)
 }
 
@@ -101,10 +105,12 @@ fn write(task: &FigureTask, figure: &Figure) -> Result {
             )));
         }
     };
+
     match task.force {
         true => output::replace(out, &bytes)?,
         false => output::create(out, &bytes)?,
     }
+
     output::note(&format!("wrote {}", out.display()));
     Ok(())
 }
@@ -115,6 +121,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
         [run] => Ok(run),
         _ => Err(refuse(format!("expected one run, came {}", runs.len()))),
     };
+
     Ok(match kind {
         FigureKind::Map => {
             let run = one()?;
@@ -137,6 +144,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
             let of = correlations(runs)?;
             let panel = |(name, correlations)| CorrelationPanel { name, correlations, range: None };
             let panels: Vec<_> = names.iter().map(String::as_str).zip(&of).map(panel).collect();
+
             figure::correlations("Correlations between feed-forward weights of layers", &panels)?
         }
     })
@@ -150,8 +158,10 @@ fn correlations(runs: &[Run]) -> Result<Vec<Correlations>> {
             Some(saved) => saved,
             None => of_model(&run.path, all.first().map(Correlations::layers))?,
         };
+
         all.push(found);
     }
+
     Ok(all)
 }
 

@@ -71,9 +71,11 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
     let entry = task.task.as_deref().map(entry).transpose()?;
     let progress = Progress::new(options.quiet);
     let start = Start::open(&task.run, &progress)?;
+
     if let Some(entry) = entry {
         check_kind(&start, entry)?;
     }
+
     let goal = entry.map_or_else(
         || {
             let data = options
@@ -85,6 +87,7 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         },
         |entry| entry.name.rsplit('/').next().unwrap_or(entry.name).to_owned(),
     );
+
     let mut layers = Layers {
         ground: Ground::Plain,
         under_method: vec![Overlay::from_values(origin(), usual(&start, &goal))?],
@@ -97,12 +100,15 @@ pub(crate) fn run(task: &FinetuneTask) -> Result {
         set: &options.set,
         ..Layers::default()
     };
+
     layers.options.extend(options.assignments(options.data.as_deref()));
     layers.options.extend(task.freeze.then(|| ("--freeze", "training.trains", "head".to_owned())));
+
     // The objective is the task's, whatever the model was trained for.
     layers.over_all = rehearsal::overlays(&start.spec, true)?;
     let spec = start.lay_for_classes(layers, "finetune")?;
     let folder = naming::folder_of_task(&spec, task.options.method.as_deref());
+
     Beginning { spec, start: Some(start), options, folder }.carry_out(progress)
 }
 
@@ -122,9 +128,11 @@ fn check_kind(start: &Start, entry: &Entry) -> Result {
     if has_tokens(&start.spec) == (entry.task == Task::Classification) {
         return Ok(());
     }
+
     let reads = if has_tokens(&start.spec) { "tokens" } else { "pictures" };
     let message =
         format!("--task {}: {}, but {} reads {reads}", entry.name, entry.task, start.name);
+
     Err(Failure::refused(ExitCode::Usage, message))
 }
 
@@ -136,6 +144,7 @@ fn origin() -> Origin {
 fn usual(start: &Start, goal: &str) -> Vec<(&'static str, Value)> {
     let model = &start.spec.model;
     let pooling = if model.attention == Attention::Causal { "last-real" } else { "first" };
+
     vec![
         ("name", format!("{}-{goal}", name(&start.name)).into()),
         ("model.objective", "classes".into()),
@@ -176,6 +185,7 @@ pub(crate) fn name(model: &str) -> String {
     } else {
         whole.to_owned()
     };
+
     short(&whole).unwrap_or_else(|| "model".to_owned())
 }
 

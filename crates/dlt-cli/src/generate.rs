@@ -25,37 +25,46 @@ const STANDARD_INPUT: &str = "-";
 pub(crate) fn run(task: &GenerateTask) -> Result {
     let sampling = Sampling::new(task.temperature, task.top_k, task.top_p)?;
     let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
+
     if task.stop.iter().any(String::is_empty) {
         return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, came none"));
     }
+
     let prompts = prompts(task)?;
     let saved = Saved::open(&task.run)?;
     saved.verify_tokenizer(output::note)?;
+
     let (device, _) = machine::open(&task.machine)?;
     let tokenizer = tokens::tokenizer(&saved.spec.data.tokenizer)?;
+
     // What follows a text is not before its end: only the marks before it go with a prompt.
     let before = match saved.spec.data.marks {
         Marks::Template => tokenizer.marks()?.before,
         Marks::None => Vec::new(),
     };
+
     let mut ids = Vec::with_capacity(prompts.len());
     for prompt in &prompts {
         let mut prompt = tokenizer.encode(prompt)?;
         if !prompt.starts_with(&before) {
             prompt.splice(0..0, before.iter().copied());
         }
+
         if prompt.is_empty() {
             // What stands between texts is the beginning of one.
             prompt.extend(tokenizer.eos());
         }
+
         if prompt.is_empty() {
             return Err(Failure::refused(
                 ExitCode::Usage,
                 "--prompt: expected some text, came none",
             ));
         }
+
         ids.push(prompt);
     }
+
     let model = saved.model(&device)?;
 
     let wanted = Continuation {
@@ -67,12 +76,14 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         seed: task.seed,
         at_once: task.batch.get(),
     };
+
     let texts = ids.iter().map(|ids| Reply {
         text: Text::new(&tokenizer, &task.stop, ids),
         prompt_tokens: ids.len(),
         tokens: 0,
         end: None,
     });
+
     let mut replies = Replies {
         prompts: &prompts,
         tokenizer: &tokenizer,
@@ -82,17 +93,21 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         speed: Speed::start(),
         outcome: Ok(()),
     };
+
     replies.begin()?;
     generate(&model, &wanted, |number, event| replies.take(number, event))?;
     replies.outcome?;
+
     for (reply, number) in replies.replies.iter().zip(1..) {
         let which = if replies.prompts.len() == 1 {
             String::new()
         } else {
             format!("{number} of {}: ", prompts.len())
         };
+
         output::note(&format!("{which}{}", reply.ending(&tokenizer)));
     }
+
     output::note(&replies.speed.sentence());
     Ok(())
 }
@@ -107,12 +122,15 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
             }
             false => dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES),
         };
+
         let text = text.map_err(|error| {
             let message = format!("--prompt-file: cannot read {}: {error}", path.display());
             Failure::refused(ExitCode::BadData, message)
         })?;
+
         prompts.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
     }
+
     match prompts.is_empty() {
         true => Err(Failure::refused(
             ExitCode::Usage,
@@ -166,6 +184,7 @@ impl Reply<'_> {
     /// The same in a sentence.
     fn ending(&self, tokenizer: &Tokenizer) -> String {
         let after = format!("stopped after {} tokens", self.tokens);
+
         match (self.end, self.reason(tokenizer).1) {
             (Some(End::Stop(id)), token) => {
                 format!(
@@ -209,6 +228,7 @@ impl Replies<'_> {
                 Err(failure) => self.outcome = Err(failure),
             }
         }
+
         ControlFlow::Break(())
     }
 
@@ -227,10 +247,12 @@ impl Replies<'_> {
                 false
             }
         };
+
         match self.form {
             Form::Stream => self.print_stream()?,
             Form::Whole | Form::Json => self.print_whole()?,
         }
+
         Ok(goes_on)
     }
 
@@ -238,6 +260,7 @@ impl Replies<'_> {
         let Reply { text, end, .. } = &self.replies[0];
         let new = &text.settled()[self.printed..];
         self.printed += new.len();
+
         match end {
             Some(_) => output::print(&format!("{new}\n")),
             None if new.is_empty() => Ok(()),
@@ -252,6 +275,7 @@ impl Replies<'_> {
             let prompt = &self.prompts[self.printed];
             let continuation = reply.text.settled();
             self.printed += 1;
+
             if let Form::Json = self.form {
                 let (reason, token) = reply.reason(self.tokenizer);
                 let mut line = serde_json::json!({
@@ -262,16 +286,20 @@ impl Replies<'_> {
                     "end": if end == End::Length { "length" } else { "stop" },
                     "reason": reason,
                 });
+
                 if let Some(token) = token {
                     line["token"] = token.into();
                 }
+
                 output::print(&format!("{line}\n"))?;
                 continue;
             }
+
             let space = if self.printed == 1 { "" } else { "\n" };
             let heading = format!("{space}=== {} of {} ===", self.printed, self.prompts.len());
             output::print(&format!("{heading}\n{prompt}{continuation}\n"))?;
         }
+
         Ok(())
     }
 }

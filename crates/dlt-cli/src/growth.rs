@@ -28,17 +28,21 @@ impl Growth {
         if spec.model.start_vocabulary == StartVocabulary::Same || !is_larger {
             return Ok((grown, Self { rows: BTreeMap::new() }));
         }
+
         let mut own = Spec::clone(spec);
         own.model.vocabulary = Size::Fixed(start.vocabulary);
+
         let own = of_spec(&own.check()?, Extents { vocabulary: start.vocabulary, ..data });
         let prefix = grown.shared_prefix();
         let new = grown.shared_layout();
         let old = own.shared_layout();
         let pairs = new.entries().iter().zip(old.entries());
+
         let rows = pairs
             .filter(|(new, old)| new.shape != old.shape)
             .map(|(new, _)| (format!("{prefix}{}", new.name), new.shape[0]))
             .collect();
+
         Ok((own, Self { rows }))
     }
 
@@ -50,8 +54,10 @@ impl Growth {
         if missing == 0 {
             return Ok(tensor);
         }
+
         let mut shape = tensor.dims().to_vec();
         shape[0] = missing;
+
         let added = tensor.mean_keepdim(0)?.broadcast_as(shape)?.contiguous()?;
         Ok(Tensor::cat(&[tensor, added], 0)?)
     }
@@ -68,18 +74,22 @@ mod tests {
         let mut spec = Spec::default();
         spec.model.vocabulary = Size::Fixed(5);
         spec.model.start_vocabulary = StartVocabulary::Grow;
+
         let spec = spec.check().unwrap();
         let (own, growth) = Growth::of(&spec, Extents::of_text(5), Extents::of_text(3)).unwrap();
         let name = "transformer.wte.weight";
         let shapes: Vec<_> =
             own.shared_layout().entries().iter().map(|entry| entry.shape[0]).collect();
+
         assert!(shapes.contains(&3) && !shapes.contains(&5), "{shapes:?}");
         let table = Tensor::new(&[[1_f32, 2.0], [3.0, 4.0], [5.0, 9.0]], &Device::Cpu).unwrap();
         let grown = growth.grow(name, table.clone()).unwrap().to_vec2::<f32>().unwrap();
+
         assert_eq!(grown, [[1.0, 2.0], [3.0, 4.0], [5.0, 9.0], [3.0, 5.0], [3.0, 5.0]]);
         // What is not counted by tokens stays as it is, and so does everything where nothing grows.
         let norm = Tensor::new(&[1_f32, 2.0, 3.0], &Device::Cpu).unwrap();
         assert_eq!(growth.grow("transformer.ln_f.weight", norm).unwrap().dims(), [3]);
+
         let (_, none) = Growth::of(&spec, Extents::of_text(5), Extents::of_text(5)).unwrap();
         assert_eq!(none.grow(name, table).unwrap().dims(), [3, 2]);
     }

@@ -29,10 +29,12 @@ DLT_REHEARSAL=1 makes every training run and `dlt bench step` tiny, whatever els
 Exit codes:
 "
     .to_owned();
+
     for code in ExitCode::ALL {
         writeln!(text, "  {:<4} {}", code.number(), code.meaning())
             .expect("writing to a string cannot fail");
     }
+
     text
 }
 

@@ -32,16 +32,19 @@ pub(crate) fn config() -> Result<Option<HubConfig>> {
         (None, Some(home)) => home.join("hub"),
         (None, None) => return Ok(None),
     };
+
     let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| HUB_ENDPOINT.to_owned());
     if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
         let message = "HF_ENDPOINT: expected an address that begins with http:// or https://";
         return Err(Failure::refused(ExitCode::Usage, message));
     }
+
     let file = folder("HF_TOKEN_PATH")?.or_else(|| home.map(|home| home.join("token")));
     let usual = HubConfig::new(folder_of_cache);
     let saved = || {
         Token::new(&dlt_spec::file::read_text(&file?, dlt_spec::file::CONFIGURATION_BYTES).ok()?)
     };
+
     Ok(Some(HubConfig {
         endpoint: endpoint.trim_end_matches('/').to_owned(),
         token: text("HF_TOKEN").and_then(|token| Token::new(&token)).or_else(saved),
@@ -57,6 +60,7 @@ fn most_bytes() -> Result<Option<u64>> {
     let Some(value) = text(MOST_FETCHED) else { return Ok(None) };
     let bytes =
         value.trim().parse::<u64>().ok().and_then(|gigabytes| gigabytes.checked_mul(1_000_000_000));
+
     bytes.map(Some).ok_or_else(|| {
         let message = format!("{MOST_FETCHED}: expected a whole number of gigabytes, got {value}");
         Failure::refused(ExitCode::Usage, message)
@@ -85,6 +89,7 @@ impl Fetching {
     pub(crate) fn tell(&self, event: FetchEvent) {
         // A panic elsewhere while bars were moved leaves bars that can still be moved.
         let mut bars = self.bars.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+
         match event {
             FetchEvent::At { file, bytes, of } => {
                 let bar = bars.entry(file.clone()).or_insert_with(|| begin(&file, of));
@@ -119,8 +124,10 @@ fn begin(file: &str, bytes: u64) -> ProgressBar {
         output::note(&format!("fetching {file}, {size} MB"));
         return ProgressBar::hidden();
     }
+
     let template = "{wide_msg} {bar:25} {bytes}/{total_bytes} {eta}";
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+
     BARS.add(ProgressBar::new(bytes).with_style(style).with_message(escaped(file).into_owned()))
 }

@@ -55,10 +55,12 @@ pub(crate) fn run(task: &ImportTask) -> Result {
     if task.out.exists() {
         return Err(TrainError::RunExists { path: task.out.clone() }.into());
     }
+
     let start = Start::open(&task.model, &Progress::new(false))?;
     if has_tokens(&start.spec) {
         start.check_table(&tokens::tokenizer(&tokenizer_name(task, &start)?)?)?;
     }
+
     let device = Device::Cpu;
     let (parameters, owners) = match &start.source {
         Source::Saved(saved) => {
@@ -67,6 +69,7 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let owners = saved.binding().partition();
             let spec = spec(task, &start, &fields::render(&saved.spec), &owners)?;
             let from = locate(Path::new(&task.model))?;
+
             fill(task, &start, &spec, |model| copy(&from, model))?;
             (parameters, owners)
         }
@@ -77,13 +80,17 @@ pub(crate) fn run(task: &ImportTask) -> Result {
             let spec_of = |owners: &[usize]| spec(task, &start, &text, owners);
             let first = spec_of(&layers)?;
             let architecture = of_spec(&first, start.extents);
+
             let weights = start.weights(&first, start.extents, &device)?;
             let owners = equal_layers(&*architecture, &|name| weights.find(name))?;
             let spec = spec_of(&owners)?;
+
             (write(task, &start, &spec, &weights, &owners)?, owners)
         }
     };
+
     let Parameters { stored, expanded } = parameters;
+
     output::print(&format!(
         "{}: {} parameters, {} with every layer written out\n{}",
         task.out.display(),
@@ -99,6 +106,7 @@ fn shared(owners: &[usize]) -> String {
     if own == owners.len() {
         return String::new();
     }
+
     let each: Vec<_> = owners.iter().map(ToString::to_string).collect();
     format!("tied layers found (the owner of each layer): {}\n", each.join(" "))
 }
@@ -110,6 +118,7 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
     let of_model = Origin::Option(start.name.clone());
     let keys: Vec<_> =
         fields::FIELDS.iter().map(fields::Field::key).filter(|key| is_of_model(key)).collect();
+
     overlays.push(start.overlay(&of_model, &keys)?);
     let owners = owners.iter().map(|&owner| Value::Integer(owner as i64)).collect();
     let mut values = vec![
@@ -117,9 +126,11 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
         ("tying.initial", Value::Array(owners)),
         ("tying.residual_scale", Value::from(start.residual_scale())),
     ];
+
     values.extend(noted.is_empty().then(|| ("name", Value::from(name(&start.name)))));
     overlays.push(Overlay::from_values(of_model.clone(), values)?);
     overlays.extend(start.normalised(&of_model)?);
+
     if has_tokens(&start.spec) {
         let name = tokenizer_name(task, start)?;
         let tokenizer = tokens::tokenizer(&name)?;
@@ -130,15 +141,18 @@ fn spec(task: &ImportTask, start: &Start, noted: &str, owners: &[usize]) -> Resu
         )?);
         overlays.push(Overlay::from_option("import", "data.tokenizer", &name)?);
     }
+
     if start.spec.model.layers == 1 {
         overlays.push(Overlay::from_option("import", "agent.policy", "none")?);
     }
     if let Some(data) = &task.data {
         overlays.push(Overlay::from_option("--data", "data.source", data)?);
     }
+
     for set in &task.set {
         overlays.push(Overlay::from_assignment(set)?);
     }
+
     let spec = paths::absolute(&Spec::assemble(&overlays)?.check()?)?;
     start.check(&spec)?;
     Ok(spec)
@@ -157,6 +171,7 @@ fn given_tokenizer(task: &ImportTask) -> Result<Option<String>> {
     for set in &task.set {
         overlays.push(Overlay::from_assignment(set)?);
     }
+
     let is_given = overlays.iter().any(|overlay| overlay.keys().any(|key| key == "data.tokenizer"));
     Ok(if is_given { Some(Spec::assemble(&overlays)?.data.tokenizer) } else { None })
 }
@@ -171,6 +186,7 @@ fn companions(task: &ImportTask, start: &Start, spec: &CheckedSpec) -> Result<Co
         let named = Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?;
         companions.add(named);
     }
+
     Ok(companions)
 }
 
@@ -179,6 +195,7 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
     if !has_tokens(spec) || spec.data.tokenizer == GPT2 || spec.data.tokenizer == BYTES {
         return Ok(spec.clone());
     }
+
     let copy = task.out.join(COMPANIONS_FOLDER).join(TOKENIZER_FILE);
     let mut spec = Spec::clone(spec);
     let Some(copy) = absolute(&copy).unwrap_or(copy).to_str().map(str::to_owned) else {
@@ -187,6 +204,7 @@ fn at_home(task: &ImportTask, spec: &CheckedSpec) -> Result<CheckedSpec> {
             format!("--out {out}: expected a name in UTF-8, as a spec cannot hold another");
         return Err(Failure::refused(ExitCode::Usage, message));
     };
+
     spec.data.tokenizer = copy;
     Ok(spec.check()?)
 }
@@ -211,6 +229,7 @@ fn fill(
             folder.keep(&companions)?;
             model(&folder.model_path())
         });
+
     folder.map(drop)
 }
 
@@ -227,6 +246,7 @@ fn write(
     let state = State::new(owners.to_vec()).map_err(TrainError::from)?;
     let extra: BTreeMap<String, String> =
         model_notes(&at_home(task, spec)?, &state, 0, start.extents);
+
     fill(task, start, spec, |path| Ok(model.save(path, &extra)?))?;
     Ok(Parameters::of(&model))
 }
@@ -240,6 +260,7 @@ fn equal_layers(
     let read =
         |layer: usize, name: &str| lookup(&format!("{}{name}", architecture.block_prefix(layer)));
     let mut owners: Vec<usize> = Vec::new();
+
     for layer in 0..architecture.n_layers() {
         let mut owner = layer;
         for earlier in (0..layer).filter(|&earlier| owners[earlier] == earlier) {
@@ -250,13 +271,16 @@ fn equal_layers(
                     break;
                 }
             }
+
             if is_equal {
                 owner = earlier;
                 break;
             }
         }
+
         owners.push(owner);
     }
+
     Ok(owners)
 }
 
@@ -266,5 +290,6 @@ fn bits(tensor: Option<Tensor>) -> Result<Option<Vec<u32>>> {
         .flatten_all()
         .and_then(|flat| flat.to_vec1::<f32>())
         .map_err(dlt_models::ModelError::from)?;
+
     Ok(Some(numbers.into_iter().map(f32::to_bits).collect()))
 }

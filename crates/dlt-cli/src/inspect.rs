@@ -25,6 +25,7 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     if let Some(picture) = &task.svg {
         return draw(path, picture);
     }
+
     output::print(&match () {
         () if path.is_dir() => inspect_run(path)?,
         () if is_recording(path) => decisions(&RunFolder::read_recording(path)?, None, None),
@@ -45,6 +46,7 @@ fn draw(path: &Path, picture: &Path) -> Result {
             let last = recording.rows().last();
             let title = last
                 .map_or("no decision yet".to_owned(), |row| format!("after step {}", row.step()));
+
             (last.map_or(recording.initial(), Row::state).clone(), title)
         }
         false => {
@@ -56,6 +58,7 @@ fn draw(path: &Path, picture: &Path) -> Result {
             (saved.state, title)
         }
     };
+
     output::create(picture, replication_map(&state, &title)?.svg())?;
     output::note(&format!("wrote {}", picture.display()));
     Ok(())
@@ -67,20 +70,24 @@ fn inspect_run(run: &Path) -> Result<String> {
             format!("{}: not a run folder: expected one that `dlt train` wrote", run.display());
         return Err(Failure::refused(ExitCode::BadData, message));
     }
+
     let spec = RunFolder::read_spec(run)?;
     let summary = RunFolder::read_summary(run)?;
     let recording = RunFolder::read_recording(&run.join(STATES_FILE))?;
     let mut text = format!("{}\n", run.display());
+
     text += &outcome(&spec, summary.as_ref());
     let saved = match run.join(MODEL_FILE).is_file() {
         true => Some(Saved::open(run)?),
         false => None,
     };
+
     text += &saved.as_ref().map_or_else(
         || "\nNo model has been saved yet.\n".to_owned(),
         |saved| format!("\n{}", describe(saved)),
     );
     let steps = summary.map(|summary| summary.steps);
+
     Ok(text + "\n" + &decisions(&recording, steps, saved.map(|saved| saved.state).as_ref()))
 }
 
@@ -91,16 +98,20 @@ fn outcome(spec: &CheckedSpec, summary: Option<&Summary>) -> String {
         return format!("{name}, seed {seed}: not finished, there is no summary.json\n");
     };
     let ended = format!("{name}, seed {seed}: finished after {} steps", whole(summary.steps));
+
     if let Some(validation) = summary.validation_scores {
         return format!("{ended}\n{}", report::scores(summary, validation, summary.test_scores));
     }
+
     let mut table = Table::new(&["", "this model", "unigram floor"]);
     let [validation, floor] =
         [summary.validation_perplexity, summary.unigram_perplexity].map(perplexity);
     table.row(["validation perplexity", &validation, &floor]);
+
     if let (Some(test), Some(floor)) = (summary.test_perplexity, summary.unigram_test_perplexity) {
         table.row(["test perplexity", &perplexity(test), &perplexity(floor)]);
     }
+
     format!("{ended}\n{}", table.render())
 }
 
@@ -110,6 +121,7 @@ fn describe(saved: &Saved) -> String {
     let binding = saved.binding();
     let mut text = format!("The saved model, of step {}\n", saved.step);
     let mut table = Table::new(&[]);
+
     table.row(["architecture", &word(&model.architecture)]);
     for (name, number) in [
         ("layers", model.layers),
@@ -124,11 +136,13 @@ fn describe(saved: &Saved) -> String {
     ] {
         table.row([name, &whole(number)]);
     }
+
     text += &table.render();
     let owners: Vec<_> = saved.state.owners().iter().map(ToString::to_string).collect();
     text += &format!("\nState (the owner of each layer): {}\n\n", owners.join(" "));
     text += &map::draw(&saved.state, Some(binding));
     text += &storage(saved, binding);
+
     text + "\nParameters\n" + &parameters(saved, binding)
 }
 
@@ -149,6 +163,7 @@ fn storage(saved: &Saved, binding: &Binding) -> String {
     if !(0..partition.len()).any(differs) {
         return String::new();
     }
+
     let lowest: Vec<_> = partition.iter().map(ToString::to_string).collect();
     format!("\nStorage (the lowest layer with the same weights): {}\n", lowest.join(" "))
 }
@@ -158,22 +173,27 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
     let shared = architecture.shared_layout();
     let block = architecture.block_layout();
     let mut table = Table::new(&["tensor", "shape", "parameters"]);
+
     let mut count = |name: &str, shape: &[usize]| {
         let sizes: Vec<_> = shape.iter().map(ToString::to_string).collect();
         table.row([name, &sizes.join(" x "), &whole(shape.iter().product())]);
     };
+
     for entry in shared.entries() {
         count(&format!("{}{}", architecture.shared_prefix(), entry.name), &entry.shape);
     }
+
     let prefix = architecture.block_prefix(0).replace('0', "N");
     for entry in block.entries() {
         count(&format!("{prefix}{}", entry.name), &entry.shape);
     }
+
     let outside = shared.n_parameters();
     let inside = block.n_parameters();
     let layers = binding.n_layers();
     let trained = binding.trained().len();
     let mut totals = Table::new(&["", "blocks", "in blocks", "in all"]);
+
     for (name, blocks) in [
         ("trainable now", trained),
         ("in memory", binding.n_distinct()),
@@ -182,6 +202,7 @@ fn parameters(saved: &Saved, binding: &Binding) -> String {
         let in_blocks = blocks * inside;
         totals.row([name, &whole(blocks), &whole(in_blocks), &whole(outside + in_blocks)]);
     }
+
     format!("{}\n{}", table.render(), totals.render())
 }
 
@@ -195,12 +216,14 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
         Recording::GATED_VERSION => format!(" ({} undone by the gate)", whole(undone)),
         _ => String::new(),
     };
+
     let mut text = format!(
         "Decisions: {}{undone}; tied events: {}; untied events: {}\n",
         whole(rows.len()),
         whole(events.tied),
         whole(events.untied)
     );
+
     let last = rows.last().map_or_else(|| recording.initial(), |row| row.state());
     if drawn != Some(last) {
         let made = rows
@@ -208,17 +231,21 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
             .map_or_else(|| "none was made".to_owned(), |row| format!("step {}", row.step()));
         text += &format!("\nAfter the last decision ({made})\n\n{}", map::draw(last, None));
     }
+
     // A run under way has trained at least up to its last decision.
     let until = steps.or(rows.last().map(|row| row.step())).unwrap_or(0);
     let mut changes = vec![[0; 2]; recording.n_layers()];
+
     for (_, transition) in recording.transitions() {
         for event in transition.events() {
             let kind = usize::from(matches!(event, Event::Untied { .. }));
             changes[event.layer()][kind] += 1;
         }
     }
+
     let mut table =
         Table::new(&["layer", "owner", "tied", "untied", "steps independent", "share", ""]);
+
     for (layer, independent) in recording.steps_independent(until).into_iter().enumerate() {
         let share = independent as f64 / until.max(1) as f64;
         let bar = "█".repeat((share * BAR as f64).round() as usize);
@@ -232,5 +259,6 @@ fn decisions(recording: &Recording, steps: Option<usize>, drawn: Option<&State>)
             format!("{bar:<BAR$}"),
         ]);
     }
+
     text + &format!("\nEach layer over {} training steps\n{}", whole(until), table.render())
 }

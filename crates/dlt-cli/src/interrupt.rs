@@ -16,10 +16,12 @@ pub(crate) fn watch() {
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(ExitCode::Interrupted.number()));
         }
+
         output::note(
             "stopping after this step, with all of the run saved; a second time stops at once",
         );
     });
+
     if let Err(error) = watching {
         tracing::warn!(%error, "a signal will end the run at once");
     }
@@ -33,9 +35,11 @@ pub(crate) fn ending() -> Receiver<()> {
         // Nobody waits any more where the task is ending already.
         let _ = ended.send(());
     });
+
     if let Err(error) = watching {
         tracing::warn!(%error, "a signal will end the program at once");
     }
+
     ending
 }
 

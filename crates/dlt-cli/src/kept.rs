@@ -49,6 +49,7 @@ impl OfRun {
                 (name, if is_built_in { Kind::BuiltIn } else { Kind::Named })
             }
         };
+
         Ok(Self { name, kind, trained_with: trained_with.filter(|id| is_id(id)), run })
     }
 
@@ -80,6 +81,7 @@ impl OfRun {
                 companions.tokenizer_id().unwrap_or_default()
             }
         };
+
         match &self.trained_with {
             Some(trained_with) if *trained_with != id => {
                 let advice = match self.kind {
@@ -88,6 +90,7 @@ impl OfRun {
                         "put the file back as it was, or a copy of it into the run as companions/tokenizer.json"
                     }
                 };
+
                 let message = format!(
                     "{name} is not the tokenizer that {run} was trained with: expected {trained_with} \
                      ({PROVENANCE_FILE}), got {id}; {advice}"

@@ -60,11 +60,13 @@ impl Layers<'_> {
             }
             _ => {}
         }
+
         overlays.extend(self.under_method.iter().cloned());
         let method = self.method.map(presets::method).transpose()?;
         if let Some(method) = method {
             overlays.push(method.overlay()?);
         }
+
         overlays.extend(self.over_method.iter().cloned());
         if let Some(path) = self.file {
             let file = read(path)?;
@@ -73,6 +75,7 @@ impl Layers<'_> {
             }
             overlays.push(file);
         }
+
         overlays.extend(self.assignments()?);
         overlays.extend(self.over_all.iter().cloned());
         Ok(Spec::assemble(&overlays)?)
@@ -100,9 +103,11 @@ impl Layers<'_> {
         if let Some(path) = self.file {
             overlays.push(read(path)?);
         }
+
         overlays.extend(self.assignments()?);
         let wanted = Spec::assemble(&overlays)?;
         overlays.extend(rehearsal::over(run, &wanted)?);
+
         Ok(Spec::assemble(&overlays)?.check()?)
     }
 
@@ -111,9 +116,11 @@ impl Layers<'_> {
         for (option, key, value) in &self.options {
             overlays.push(Overlay::from_option(option, key, value)?);
         }
+
         for assignment in self.set {
             overlays.push(Overlay::from_assignment(assignment)?);
         }
+
         Ok(overlays)
     }
 }
@@ -129,12 +136,15 @@ fn warn_of_overrides(method: &Preset, file: &Overlay) -> Result {
         .map(|change| change.key)
         .filter(|key| of_method.contains(key))
         .collect();
+
     if !other.is_empty() {
         let method = method.name();
         let file = file.origin();
         let keys = other.join(", ");
+
         tracing::warn!("{file} stands over --method {method} and says otherwise about {keys}");
     }
+
     Ok(())
 }
 
@@ -146,5 +156,6 @@ fn read(path: &Path) -> Result<Overlay> {
                 format!("cannot read the spec {}: {error}", path.display()),
             )
         })?;
+
     Ok(Overlay::from_toml(Origin::File(path.display().to_string()), &text)?)
 }

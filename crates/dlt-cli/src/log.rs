@@ -20,6 +20,7 @@ pub(crate) fn start(verbose: u8) -> Result {
         2 => "debug",
         _ => "trace",
     };
+
     let directives = std::env::var(FILTER_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(level)).map_err(|error| {
         let got = directives.as_deref().unwrap_or(level);
@@ -28,6 +29,7 @@ pub(crate) fn start(verbose: u8) -> Result {
             format!("{FILTER_VARIABLE}: not a log filter: `{got}`: {error}"),
         )
     })?;
+
     // Fields hold names and values from files: none of them may reach the terminal raw.
     let fields = debug_fn(|writer, field, value| {
         let value = shown::value(&format!("{value:?}"));
@@ -36,12 +38,14 @@ pub(crate) fn start(verbose: u8) -> Result {
             name => write!(writer, "{name}={value}"),
         }
     });
+
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(fields.delimited(" "))
         .with_writer(|| LogWriter)
         .with_ansi(output::is_watched())
         .without_time();
+
     // A log that somebody started already serves as well.
     drop(log.try_init());
     Ok(())

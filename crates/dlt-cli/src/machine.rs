@@ -14,5 +14,6 @@ pub(crate) fn open(machine: &Machine) -> Result<(Device, String)> {
     if machine.device == DeviceChoice::Auto && !device.is_cpu() {
         output::note(&format!("auto: {name} is taken"));
     }
+
     Ok((device, name))
 }

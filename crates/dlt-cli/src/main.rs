@@ -70,9 +70,11 @@ fn main() -> std::process::ExitCode {
                 // What was typed may hold what moves a cursor.
                 _ => output::note(error.render().to_string().trim_end()),
             }
+
             return code.into();
         }
     };
+
     match run(&arguments) {
         Ok(()) => ExitCode::Ok.into(),
         Err(failure) => failure.report().into(),
@@ -84,6 +86,7 @@ fn run(arguments: &Arguments) -> failure::Result {
     threads::bound_environment();
     interrupt::outlive_file_limits();
     check_addresses(&arguments.task)?;
+
     match &arguments.task {
         Task::Train(task) => threads::compute(&task.options.machine, || train::run(task)),
         Task::Finetune(task) => threads::compute(&task.options.machine, || finetune::run(task)),
@@ -114,5 +117,6 @@ fn check_addresses(task: &Task) -> failure::Result {
         Task::Data(_) | Task::Import(_) | Task::Export(_) => None,
         _ => return Ok(()),
     };
+
     threads::check_addresses(machine.and_then(|machine| machine.threads))
 }

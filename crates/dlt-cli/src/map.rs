@@ -32,6 +32,7 @@ pub(crate) fn draw(state: &State, binding: Option<&Binding>) -> String {
             _ => Place::Tied(state.owner(layer)),
         })
         .collect();
+
     format!("{}\n{}\n{}", arcs(&places), legend(&places), groups(&places))
 }
 
@@ -54,15 +55,18 @@ fn arcs(places: &[Place]) -> String {
     let combs = combs(places, spacing);
     let height = combs.iter().map(|comb| comb.track + 1).max().unwrap_or(0);
     let mut grid = vec![vec![' '; (places.len() - 1) * spacing + 1]; height];
+
     for comb in &combs {
         let (first, last) = comb.ends();
         let line = &mut grid[height - 1 - comb.track];
         line[first..=last].fill('─');
+
         for &column in &comb.columns {
             line[column] = '┬';
         }
         (line[first], line[last]) = ('╭', '╮');
     }
+
     for comb in &combs {
         for &column in &comb.columns {
             for line in &mut grid[height - comb.track..] {
@@ -70,15 +74,18 @@ fn arcs(places: &[Place]) -> String {
             }
         }
     }
+
     let mut lines: Vec<String> = grid.into_iter().map(String::from_iter).collect();
     let marks = places.iter().map(|place| match place {
         Place::Independent => '●',
         Place::Tied(_) => '○',
         Place::Frozen => '◌',
     });
+
     let gap = " ".repeat(spacing - 1);
     lines.push(marks.map(String::from).collect::<Vec<_>>().join(&gap));
     lines.extend(labels(places.len(), spacing));
+
     lines.iter().map(|line| format!("{INDENT}{}\n", line.trim_end())).collect()
 }
 
@@ -94,19 +101,23 @@ fn combs(places: &[Place], spacing: usize) -> Vec<Comb> {
         })
         .filter(|comb| comb.columns.len() > 1)
         .collect();
+
     combs.sort_by_key(|comb| {
         let (first, last) = comb.ends();
         (last - first, first)
     });
+
     for index in 0..combs.len() {
         let (placed, rest) = combs.split_at_mut(index);
         let comb = &mut rest[0];
         let (first, last) = comb.ends();
         let meets = |other: &Comb| other.ends().0 <= last && first <= other.ends().1;
+
         while placed.iter().any(|other| other.track == comb.track && meets(other)) {
             comb.track += 1;
         }
     }
+
     combs
 }
 
@@ -116,6 +127,7 @@ fn labels(n_layers: usize, spacing: usize) -> Vec<String> {
     if spacing > most {
         return vec![(0..n_layers).map(|layer| format!("{layer:<spacing$}")).collect()];
     }
+
     (0..most)
         .map(|digit| {
             let label = |layer: usize| format!("{layer:>most$}").chars().nth(digit).unwrap_or(' ');
@@ -129,6 +141,7 @@ fn legend(places: &[Place]) -> String {
         true => "   ◌ frozen: its own first weights, untrained",
         false => "",
     };
+
     format!(
         "{INDENT}● independent   ○ uses the weights of the ● at the left end of its line{frozen}\n"
     )
@@ -144,9 +157,11 @@ fn groups(places: &[Place]) -> String {
             members.collect::<Vec<_>>().join(" ")
         })
         .collect();
+
     let noun = if groups.len() == 1 { "group" } else { "groups" };
     let frozen = places.iter().filter(|&&place| place == Place::Frozen).count();
     let frozen = if frozen > 0 { format!(", {frozen} frozen") } else { String::new() };
+
     wrapped(&format!("{} {noun}{frozen}:  {}", groups.len(), groups.join("  |  ")))
 }
 
@@ -162,6 +177,7 @@ fn wrapped(text: &str) -> String {
             None => lines.push(format!("{INDENT}  {word} ")),
         }
     }
+
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 

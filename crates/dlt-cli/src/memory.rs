@@ -27,9 +27,11 @@ pub(crate) fn run(task: &InspectTask) -> Result {
     let spec = spec(task)?;
     let data = extents(&spec)?;
     let mut rows = Vec::new();
+
     for (name, binding) in bindings(&spec, &task.owners)? {
         rows.push((name, binding.trained().len(), memory::predict(&spec, data, &binding)?));
     }
+
     output::print(&if task.json { lines(&rows) } else { text(&spec, &rows) })
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn extents(spec: &CheckedSpec) -> Result<Extents> {
         (Size::Auto(_), Architecture::Vit) => 0,
         (Size::Auto(_), _) => Tokenizer::open(&spec.data.tokenizer)?.vocabulary(),
     };
+
     let usual = if spec.data.source.starts_with("glue/") { 2 } else { 10 };
     Ok(Extents { vocabulary, classes: model.classes.or(usual) })
 }
@@ -58,6 +61,7 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
         (false, false) if name.ends_with(".toml") => Some(path),
         (false, false) => None,
     };
+
     let preset = file.is_none().then(|| presets::preset(name).map(|_| name)).transpose()?;
     Layers { preset, file, set: &task.set, ..Layers::default() }.spec()
 }
@@ -67,25 +71,30 @@ fn spec(task: &InspectTask) -> Result<CheckedSpec> {
 fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding)>> {
     let layers = spec.model.layers;
     let replicates = spec.tying.tie == Tie::Replicate;
+
     if !owners.is_empty() {
         let refuse =
             |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
         if owners.len() != layers {
             return Err(refuse(format!("expected {layers} layers, came {}", owners.len())));
         }
+
         let state = State::new(owners.to_vec()).map_err(|error| refuse(error.to_string()))?;
         let state = if replicates { State::independent(layers) } else { state };
         return Ok(vec![("these owners".to_owned(), Binding::of_state(&state))]);
     }
+
     // How many layers are independent where each acts at random: the harmonic number of L.
     let usual = (1..=layers).map(|layer| 1.0 / layer as f64).sum::<f64>().round() as usize;
     let of = |groups: usize| Binding::of_state(&pattern::leading(layers, groups));
     let mut rows = vec![("at the start".to_owned(), initial_binding(spec))];
+
     match grown_groups(spec) {
         Some(groups) => rows.push((AFTER_SPLITS.to_owned(), of(groups))),
         None if replicates => {}
         None => rows.push(("usual under a random policy".to_owned(), of(usual))),
     }
+
     rows.push(("no layer tied".to_owned(), of(layers)));
     Ok(rows)
 }
@@ -103,16 +112,20 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
         "agent",
         "peak",
     ]);
+
     for (name, blocks, prediction) in rows {
         let Prediction { step, agent, peak, .. } = *prediction;
         let StepPrediction { weights, gradients, moments, activations, workspace, .. } = step;
         let sizes = [weights, gradients, moments, activations, workspace, agent, peak].map(mb);
+
         table.row([name.clone(), whole(*blocks)].into_iter().chain(sizes));
     }
+
     let keeps = match spec.training.checkpointing {
         Checkpointing::None => "all activations are kept",
         Checkpointing::Block => "only the input of each block is kept",
     };
+
     let mut text = format!(
         "{}: {} windows of {} tokens in memory at once; {keeps}\nMemory of training in MB, beside the program \
          and its data\n{}",
@@ -121,6 +134,7 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
         spec.tokens(),
         table.render()
     );
+
     if let Some((_, _, prediction)) = rows.first() {
         text += &format!(
             "\nEach column is that kind's own most; they do not all have it at once, so the peak (here in {}) is \
@@ -128,9 +142,11 @@ fn text(spec: &CheckedSpec, rows: &[(String, usize, Prediction)]) -> String {
             prediction.phase
         );
     }
+
     if let Some(available) = memory::available_mb() {
         text += &format!("This machine has {} MB available.\n", decimal(available, 0));
     }
+
     text
 }
 
@@ -148,7 +164,9 @@ fn lines(rows: &[(String, usize, Prediction)]) -> String {
             "peak_bytes": prediction.peak,
             "phase": prediction.phase,
         });
+
         format!("{line}\n")
     };
+
     rows.iter().map(line).collect()
 }

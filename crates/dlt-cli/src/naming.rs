@@ -22,9 +22,11 @@ pub(crate) fn folder(
 ) -> PathBuf {
     let mut words = vec![spec.name.clone()];
     words.extend(start.and_then(short));
+
     if spec.data.source != usual.data.source {
         words.extend(short(&spec.data.source));
     }
+
     words.extend(method.map(str::to_owned));
     words.extend(policy(spec, usual));
     numbered(words, spec.seed)
@@ -57,11 +59,13 @@ fn policy(spec: &Spec, usual: &Spec) -> Option<String> {
     if spec.agent.policy == usual.agent.policy {
         return None;
     }
+
     if spec.agent.policy == PolicyKind::None
         && spec.tying.initial == Initial::Named(InitialName::Independent)
     {
         return Some("conventional".to_owned());
     }
+
     let word = fields::find("agent.policy")?.value(spec).to_string();
     Some(word.trim_matches('"').to_owned())
 }
@@ -76,6 +80,7 @@ pub(crate) fn short(name: &str) -> Option<String> {
     let last = name.trim_end_matches(['/', '.']).rsplit(['/', '\\']).next().unwrap_or_default();
     let last =
         if is_file { last.split('.').find(|part| !part.is_empty()).unwrap_or(last) } else { last };
+
     let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
     let fit: String = last.chars().filter(is_fit).take(60).collect();
     Some(fit.trim_start_matches(['.', '-']).to_owned()).filter(|fit| !fit.is_empty())
@@ -93,6 +98,7 @@ mod tests {
             change(&mut spec);
             folder(&spec, &usual, method, start).display().to_string()
         };
+
         assert_eq!(named(&|_| (), None, None), "runs/small-1");
         assert_eq!(named(&|spec| spec.seed = 7, Some("reference"), None), "runs/small-reference-7");
         assert_eq!(
@@ -103,14 +109,17 @@ mod tests {
             ),
             "runs/small-gpt2-books-1"
         );
+
         assert_eq!(
             named(&|spec| spec.agent.policy = PolicyKind::Random, None, None),
             "runs/small-random-1"
         );
+
         let conventional = |spec: &mut Spec| {
             spec.agent.policy = PolicyKind::None;
             spec.tying.initial = Initial::Named(InitialName::Independent);
         };
+
         assert_eq!(named(&conventional, None, None), "runs/small-conventional-1");
     }
 
@@ -131,6 +140,7 @@ mod tests {
         let file = folder.path().join("my text.jsonl.gz");
         std::fs::write(&file, "").unwrap();
         assert_eq!(short(&file.to_string_lossy()).as_deref(), Some("mytext"));
+
         for (name, expected) in [
             ("runs/shakespeare-12-1/", "shakespeare-12-1"),
             ("hf:someone/gpt2@0123", "gpt2"),
@@ -142,6 +152,7 @@ mod tests {
         ] {
             assert_eq!(short(name).as_deref(), Some(expected), "{name}");
         }
+
         assert_eq!(short("../.."), None);
     }
 }

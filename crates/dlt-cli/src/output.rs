@@ -37,6 +37,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result {
     if path.file_name().is_none() {
         return Err(cannot(ExitCode::Usage, "expected the name of a file".to_owned()));
     }
+
     durable::replace(path, content).map_err(|error| cannot(ExitCode::Resources, error.to_string()))
 }
 
@@ -48,8 +49,10 @@ pub(crate) fn new_folder(place: &Path, fill: impl FnOnce(&Path) -> Result) -> Re
             io::ErrorKind::AlreadyExists | io::ErrorKind::InvalidInput => ExitCode::Usage,
             _ => ExitCode::Resources,
         };
+
         Failure::refused(code, format!("cannot make {}: {error}", place.display()))
     };
+
     let folder = NewFolder::begin(place).map_err(cannot)?;
     fill(folder.path())?;
     folder.finish().map_err(cannot)

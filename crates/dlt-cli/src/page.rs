@@ -66,11 +66,14 @@ pub(crate) fn run(task: &ReportTask) -> Result {
             }
         },
     };
+
     if let Some(page) = &page {
         check_place(page, task.force)?;
     }
+
     let runs: Vec<Run> =
         task.runs.iter().map(|run| Run::read(run)).collect::<dlt_report::Result<_>>()?;
+
     if let Some(folder) = &task.figures {
         let written = match folder.exists() {
             true => draw(&runs, folder)?,
@@ -83,18 +86,22 @@ pub(crate) fn run(task: &ReportTask) -> Result {
                 written
             }
         };
+
         output::note(&format!("wrote {written} files into {}", folder.display()));
     }
+
     if let Some(page) = &page {
         output::replace(page, Page::new(&runs, Kind::Still).document().as_bytes())?;
         output::note(&format!("wrote {}", page.display()));
     }
+
     if task.json {
         let digests: Vec<Digest> = runs.iter().map(Digest::of).collect();
         let json =
             serde_json::to_string_pretty(&digests).map_err(|error| refuse(error.to_string()))?;
         output::print(&format!("{json}\n"))?;
     }
+
     Ok(())
 }
 
@@ -103,12 +110,14 @@ fn check_place(path: &Path, force: bool) -> Result {
     if force || fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
+
     let mut head = Vec::new();
     let read = dlt_spec::file::regular(path, u64::MAX)
         .and_then(|file| file.take(HEAD).read_to_end(&mut head));
     if read.is_ok() && head.windows(MARKER.len()).any(|bytes| bytes == MARKER.as_bytes()) {
         return Ok(());
     }
+
     let reason = "it is there already and is no page of dlt report; --force writes over it";
     Err(refuse(format!("cannot write {}: {reason}", path.display())))
 }
@@ -122,6 +131,7 @@ fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
             // Folders of runs may have one name.
             _ => folder.join(format!("{}-{}", index + 1, run.name())),
         };
+
         for (name, figure) in figures(run) {
             match figure {
                 Ok(figure) => written += write_figure(&own, name, &figure)?,
@@ -132,10 +142,12 @@ fn draw(runs: &[Run], folder: &Path) -> Result<usize> {
             }
         }
     }
+
     if runs.len() > 1 {
         let figure = dlt_report::figure::loss(&runs.iter().collect::<Vec<_>>())?;
         written += write_figure(folder, "loss-beside-each-other", &figure)?;
     }
+
     Ok(written)
 }
 
@@ -147,9 +159,11 @@ fn write_figure(folder: &Path, name: &str, figure: &Figure) -> Result<usize> {
             format!("cannot write into {}: {error}", folder.display()),
         )
     };
+
     fs::create_dir_all(folder).map_err(cannot)?;
     output::replace(&folder.join(format!("{name}.svg")), figure.svg().as_bytes())?;
     output::replace(&folder.join(format!("{name}.png")), &figure.png()?)?;
+
     Ok(2)
 }
 

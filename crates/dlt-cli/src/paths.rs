@@ -13,10 +13,12 @@ use crate::failure::Result;
 pub(crate) fn absolute(spec: &CheckedSpec) -> Result<CheckedSpec> {
     let mut absolute = Spec::clone(spec);
     make_source_absolute(&mut absolute);
+
     let Spec { data, model, agent, .. } = &mut absolute;
     if data.tokenizer != GPT2 && data.tokenizer != BYTES {
         make_absolute(&mut data.tokenizer);
     }
+
     make_absolute(&mut model.start);
     make_absolute(&mut agent.recording);
     Ok(absolute.check()?)
@@ -31,6 +33,7 @@ pub(crate) fn absolute_where_changed(spec: &CheckedSpec, before: &Spec) -> Resul
     if absolute.agent.recording != before.agent.recording {
         make_absolute(&mut absolute.agent.recording);
     }
+
     Ok(absolute.check()?)
 }
 
@@ -49,6 +52,7 @@ fn make_absolute(path: &mut String) {
     if path.is_empty() || path.starts_with(HUB_PREFIX) || !Path::new(path.as_str()).exists() {
         return;
     }
+
     // A path that is no text cannot stand in a spec.
     if let Some(absolute) =
         std::path::absolute(&*path).ok().and_then(|path| path.to_str().map(str::to_owned))

@@ -13,6 +13,7 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
         [only] => only.clone(),
         files => format!("{} files", whole(files.len())),
     };
+
     let mut text = match plan.division {
         Division::Fractions => {
             format!("{}, one text that `data.split` cuts by position", count(&plan.train))
@@ -30,6 +31,7 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
                 [] => "no test split, so no test figures".to_owned(),
                 files => format!("{} to test", count(files)),
             };
+
             format!(
                 "{} to train on, {} to validate, {test}",
                 count(&plan.train),
@@ -37,10 +39,12 @@ pub(crate) fn line(plan: &FolderPlan) -> String {
             )
         }
     };
+
     let data = plan.left_out.iter().filter(|left| left.reason != Reason::NoData).count();
     if data > 0 {
         text.push_str(&format!("; left out: {} (`dlt data info` lists them)", whole(data)));
     }
+
     text
 }
 
@@ -53,6 +57,7 @@ pub(crate) fn full(plan: &FolderPlan) -> String {
         if plan.division == Division::Fractions && split != "train" {
             continue;
         }
+
         let name = if plan.division == Division::Fractions { "files" } else { split };
         text.push_str(&match files.len() {
             0 if split == "test" => "test     no file: there will be no test figures\n".to_owned(),
@@ -60,13 +65,16 @@ pub(crate) fn full(plan: &FolderPlan) -> String {
             1 => format!("{name:<8} 1 file\n"),
             count => format!("{name:<8} {} files, in this order\n", whole(count)),
         });
+
         lines(&mut text, files.iter().map(String::clone));
     }
+
     if !plan.left_out.is_empty() {
         text.push_str("left out\n");
         let told = |LeftOut { file, reason }: &LeftOut| format!("{file}: {reason}");
         lines(&mut text, plan.left_out.iter().map(told));
     }
+
     text
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn of_column(column: &TextColumn) -> String {
             ", found by its name or as the only one of text; PATH::COLUMN names another"
         }
     };
+
     format!("the text is the column {:?}{said}", column.name)
 }
 
@@ -69,6 +70,7 @@ impl Progress {
             (false, true) => Display::Bar(BARS.add(ProgressBar::hidden())),
             (false, false) => Display::Lines,
         };
+
         Self {
             display,
             fetching: Fetching::default(),
@@ -114,6 +116,7 @@ impl Progress {
     pub(crate) fn begin(&mut self, done: usize, steps: usize, spec: &CheckedSpec) {
         (self.began, self.done, self.units) = (Instant::now(), done, numbers::units(spec));
         self.objective = spec.model.objective;
+
         if let Display::Bar(bar) = &self.display {
             bar.reset();
             bar.set_length(steps as u64);
@@ -127,6 +130,7 @@ impl Progress {
         let every = report.steps.div_ceil(LINES).max(1);
         let is_told =
             report.step.is_multiple_of(every) || report.step == report.steps || report.step == 1;
+
         match &self.display {
             Display::Nothing => {}
             Display::Lines if is_told || report.validation.is_some() => {
@@ -135,6 +139,7 @@ impl Progress {
                     .validation
                     .map_or_else(String::new, |found| format!("  {}", validated(found)));
                 let figures = self.figures(report);
+
                 output::note(&format!(
                     "step {:>width$}/{}  {figures}{validation}",
                     report.step, report.steps
@@ -144,6 +149,7 @@ impl Progress {
             Display::Bar(bar) => {
                 bar.set_message(self.figures(report));
                 bar.set_position(report.step as u64);
+
                 if let Some(found) = report.validation {
                     output::note(&format!("step {}: {}", report.step, validated(found)));
                 }
@@ -161,14 +167,17 @@ impl Progress {
             duration(per_step * (report.steps - report.step) as f64),
             decimal(report.loss, 3)
         );
+
         // Of classes it says nothing: there accuracy counts, which validations tell.
         if self.objective != Objective::Classes {
             text += &format!("  perplexity {}", perplexity(report.loss.exp()));
         }
+
         text += &format!("  independent layers {}", report.independent_layers);
         if let Some(rate) = report.tokens_per_s {
             text += &format!("  {} {}/s", decimal(rate, 0), self.units);
         }
+
         text
     }
 
@@ -180,11 +189,13 @@ impl Progress {
             let began = Instant::now();
             self.evaluating = Some(Evaluation { split: now.split, began, told: began });
         }
+
         let Some(evaluation) = &mut self.evaluating else { return };
         let elapsed_s = evaluation.began.elapsed().as_secs_f64();
         if elapsed_s < SILENT_S || now.done == 0 {
             return;
         }
+
         let left = duration(elapsed_s / now.done as f64 * (now.of - now.done) as f64);
         let line = format!(
             "evaluating {}: {} of {} windows, {left} left",
@@ -192,6 +203,7 @@ impl Progress {
             whole(now.done),
             whole(now.of)
         );
+
         match &self.display {
             Display::Nothing => {}
             Display::Bar(bar) => bar.set_message(line),

@@ -24,6 +24,7 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         Some(tokens) => tokens.split(split).len() as u64,
         None => material.examples(split).count() as u64,
     };
+
     let data = DataProvenance {
         source: data.source.clone(),
         sha256: data.sha256.clone(),
@@ -41,6 +42,7 @@ pub(crate) fn of(spec: &CheckedSpec, material: &Material, device: &str) -> Prove
         plan: data.plan.clone(),
         class_names: data.class_names.clone(),
     };
+
     with_data(spec, data, device)
 }
 
@@ -65,11 +67,13 @@ pub(crate) fn of_import(spec: &CheckedSpec, model: &str, tokenizer: String) -> P
         plan: None,
         class_names: Vec::new(),
     };
+
     with_data(spec, data, "cpu")
 }
 
 fn with_data(spec: &CheckedSpec, data: DataProvenance, device: &str) -> Provenance {
     let revision = env!("DLT_REVISION");
+
     Provenance {
         schema: RECORD_SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -113,6 +117,7 @@ pub(crate) fn as_trained(spec: &CheckedSpec, run: &Path) -> Result<CheckedSpec> 
         },
         (asked, _) => asked,
     };
+
     let mut spec: Spec = (**spec).clone();
     spec.data.separator = separator;
     Ok(spec.check()?)

@@ -44,9 +44,11 @@ pub(crate) fn overlays(spec: &Spec, is_from_weights: bool) -> Result<Vec<Overlay
     if !is_on()? {
         return Ok(Vec::new());
     }
+
     tracing::warn!("{VARIABLE} is set: this run is tiny, and its result means nothing");
     let lay = |text: &str| Overlay::from_toml(Origin::Option(VARIABLE.to_owned()), text);
     let mut overlays = vec![lay(TRAINING)?];
+
     if !is_from_weights {
         overlays.push(lay(MODEL)?);
         // A grouping that is written out fixes the number of layers.
@@ -54,8 +56,10 @@ pub(crate) fn overlays(spec: &Spec, is_from_weights: bool) -> Result<Vec<Overlay
             Initial::Owners(owners) => owners.len(),
             Initial::Named(_) => LAYERS,
         };
+
         overlays.push(lay(&format!("[model]\nlayers = {layers}\n"))?);
     }
+
     Ok(overlays)
 }
 
@@ -64,12 +68,14 @@ pub(crate) fn shrink(spec: &mut Spec) -> Result {
     if !is_on()? {
         return Ok(());
     }
+
     tracing::warn!("{VARIABLE} is set: this model is tiny, and its figures mean nothing");
     let model = &mut spec.model;
     (model.width, model.heads, model.context) = (16, 2, 16);
     (model.key_heads, model.feed_forward, model.positions) = (Size::AUTO, Size::AUTO, Size::AUTO);
     model.vocabulary = Size::Fixed(256);
     spec.training.batch = 2;
+
     Ok(())
 }
 
@@ -78,8 +84,10 @@ pub(crate) fn over(run: &Spec, wanted: &Spec) -> Result<Option<Overlay>> {
     let (Size::Fixed(has), Size::Fixed(wants)) = (run.training.steps, wanted.training.steps) else {
         return Ok(None);
     };
+
     if !is_on()? || wants <= has {
         return Ok(None);
     }
+
     Ok(Some(Overlay::from_option(VARIABLE, "training.steps", &(has + STEPS_MORE).to_string())?))
 }

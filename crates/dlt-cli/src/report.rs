@@ -39,6 +39,7 @@ impl Ending<'_> {
             duration(*elapsed_s),
             self.run.display()
         );
+
         let tokenizer = &self.spec.data.tokenizer;
         text += &match self.spec.model.objective {
             Objective::NextToken => {
@@ -52,6 +53,7 @@ impl Ending<'_> {
             ),
             Objective::Classes => format!("The best model on validation, of step {best_step}\n"),
         };
+
         text += &self.quality();
         text += &self.reservations();
         text += "\nWhat it took, over training\n";
@@ -62,6 +64,7 @@ impl Ending<'_> {
         text += &self.beside(&baselines::beside(self.spec));
         text += "\nWhat to try next\n";
         self.next().iter().for_each(|(why, command)| text += &format!("  {why}\n    {command}\n"));
+
         text
     }
 
@@ -70,25 +73,30 @@ impl Ending<'_> {
         if let Some(validation) = summary.validation_scores {
             return scores(summary, validation, summary.test_scores);
         }
+
         let mut table = Table::new(&["", "this model", "unigram floor"]);
         let mut row = |name: &str, model: f64, floor: f64| {
             table.row([name, &perplexity(model), &perplexity(floor)])
         };
         row("validation perplexity", summary.validation_perplexity, summary.unigram_perplexity);
+
         if let (Some(test), Some(floor)) =
             (summary.test_perplexity, summary.unigram_test_perplexity)
         {
             row("test perplexity", test, floor);
         }
+
         if summary.bits_per_byte.is_finite() {
             table.row(["validation bits per byte", &decimal(summary.bits_per_byte, 3)]);
         }
+
         if let Some(selected) = summary.test_perplexity_selected_on_test {
             table.row([
                 "test perplexity, had the model been chosen on test (not a fair result)",
                 &perplexity(selected),
             ]);
         }
+
         table.render()
     }
 
@@ -101,6 +109,7 @@ impl Ending<'_> {
                 whole(windows)
             );
         }
+
         if self.summary.decisions == Some(0) {
             text += &format!(
                 "  no decision was made in {} steps: these are figures of the state that the run began in, not of dynamic \
@@ -108,6 +117,7 @@ impl Ending<'_> {
                 whole(self.summary.steps)
             );
         }
+
         text
     }
 
@@ -118,18 +128,21 @@ impl Ending<'_> {
         let mut row = |name: &str, mean: String, end: String, conventional: String| {
             table.row([name, &mean, &end, &conventional]);
         };
+
         row(
             "trainable parameters",
             decimal(summary.trainable_parameters_mean, 0),
             whole(summary.trainable_parameters_end),
             whole(summary.conventional_parameters),
         );
+
         row(
             "of them in blocks",
             decimal(summary.block_parameters_mean, 0),
             whole(summary.block_parameters_end),
             whole(summary.conventional_block_parameters),
         );
+
         let share =
             |parameters: f64| decimal(parameters / summary.conventional_block_parameters as f64, 3);
         let end = summary.block_parameters_end as f64;
@@ -139,18 +152,21 @@ impl Ending<'_> {
             share(end),
             "1.000".into(),
         );
+
         row(
             "independent layers",
             decimal(summary.independent_layers_mean, 2),
             summary.independent_layers_end.to_string(),
             layers.to_string(),
         );
+
         row(
             "distinct layers in memory",
             decimal(summary.distinct_layers_mean, 2),
             summary.distinct_layers_end.to_string(),
             layers.to_string(),
         );
+
         table.render()
     }
 
@@ -159,14 +175,17 @@ impl Ending<'_> {
         let megabytes =
             |number: Option<f64>| number.map_or_else(|| "-".to_owned(), |mb| decimal(mb, 1));
         let mut table = Table::new(&["", "mean", "peak"]);
+
         table.row([
             "resident memory, MB",
             &megabytes(summary.mean_rss_mb),
             &megabytes(summary.peak_rss_mb),
         ]);
         table.row(["predicted, MB", "", &megabytes(summary.predicted_peak_rss_mb)]);
+
         let state = decimal(summary.weights_gradients_moments_mb_peak, 1);
         table.row(["weights + gradients + moments, MB", "", &state]);
+
         let share = |part: f64| decimal(100.0 * part / summary.elapsed_training_s, 2);
         let Some(rate) = summary.tokens_per_s else {
             return format!(
@@ -174,6 +193,7 @@ impl Ending<'_> {
                 table.render()
             );
         };
+
         format!(
             "\n{}\n  {} {}/s; a pass over the training data takes {}\n  {} % of the training time went into \
              rewards, {} % into decisions\n",
@@ -191,6 +211,7 @@ impl Ending<'_> {
         if recorded.is_empty() {
             return String::new();
         }
+
         let summary = self.summary;
         let whole_model = summary.conventional_block_parameters as f64;
         let mut table = Table::new(&[
@@ -202,6 +223,7 @@ impl Ending<'_> {
             "steps",
             "seed",
         ]);
+
         let mut row =
             |label: &str, validation, test: Option<f64>, blocks: f64, steps: usize, seed: u64| {
                 table.row([
@@ -214,6 +236,7 @@ impl Ending<'_> {
                     seed.to_string(),
                 ]);
             };
+
         let validation = summary.validation_perplexity;
         let test = summary.test_perplexity;
         row(
@@ -224,14 +247,17 @@ impl Ending<'_> {
             summary.steps,
             summary.seed,
         );
+
         for one in recorded {
             let validation = one.validation_perplexity;
             let test = Some(one.test_perplexity);
             row(&one.label, validation, test, one.block_parameters_mean, one.steps, one.seed);
         }
+
         let mut text = "\nRecorded results of the same model, text, steps and batch\n".to_owned();
         text += &table.render();
         text += "  made by these commands, each with --seed and the seed of its row\n";
+
         let mut said: Vec<&str> = Vec::new();
         for one in recorded {
             if !said.contains(&one.command.as_str()) {
@@ -239,6 +265,7 @@ impl Ending<'_> {
                 text += &format!("    {}: {}\n", one.label, one.command);
             }
         }
+
         text
     }
 
@@ -296,21 +323,26 @@ pub(crate) fn scores(summary: &Summary, validation: Scores, test: Option<Scores>
     let mut table = Table::new(&["", "this model", "majority class"]);
     let mut row =
         |name: &str, model: f64, floor: String| table.row([name, &decimal(model, 4), &floor]);
+
     for (split, scores) in [("validation", Some(validation)), ("test", test)] {
         let Some(scores) = scores else { continue };
         row(&format!("{split} accuracy"), scores.accuracy, decimal(scores.majority_accuracy, 4));
+
         if let Some(matthews) = scores.matthews {
             row(&format!("{split} Matthews correlation"), matthews, decimal(0.0, 4));
         }
+
         if let Some(f1) = scores.f1 {
             row(&format!("{split} F1 of class 1"), f1, String::new());
         }
     }
+
     row(
         "validation loss, nats",
         summary.validation_loss,
         decimal(summary.unigram_perplexity.ln(), 4),
     );
+
     table.render()
 }
 
@@ -336,9 +368,11 @@ fn conventional(spec: &CheckedSpec) -> String {
     if !spec.agent.permutation.is_empty() {
         set.push("agent.permutation=[]");
     }
+
     if spec.data.order == Order::Sweep {
         set.push("data.order=pass");
     }
+
     set.iter().map(|set| format!("--set {}", quoted(set))).collect::<Vec<_>>().join(" ")
 }
 
@@ -364,11 +398,13 @@ mod tests {
     fn text(sets: &[&str]) -> String {
         let mut overlays = vec![presets::preset("smoke").unwrap().overlay().unwrap()];
         overlays.extend(sets.iter().map(|set| Overlay::from_assignment(set).unwrap()));
+
         let spec = Spec::assemble(&overlays).unwrap().check().unwrap();
         let state = State::all_tied(3);
         let summary = summary();
         let binding = Binding::of_state(&state);
         let run = Path::new("runs/it's here");
+
         Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run }.text()
     }
 
@@ -384,6 +420,7 @@ mod tests {
             test_perplexity: 143.5,
             block_parameters_mean: 1000.0,
         };
+
         let spec = Spec::default().check().unwrap();
         let state = State::all_tied(3);
         let summary = summary();
@@ -391,6 +428,7 @@ mod tests {
         let run = Path::new("runs/x");
         let ending =
             Ending { spec: &spec, summary: &summary, state: &state, binding: &binding, run };
+
         assert_eq!(ending.beside(&[]), "");
         let text = ending.beside(&[baseline]);
         let cells = |label: &str| {
@@ -401,8 +439,10 @@ mod tests {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
+
         assert_eq!(cells("this run"), ["148.41", "150.50", "750", "0.750", "30", "1"]);
         assert_eq!(cells("conventional"), ["141.25", "143.50", "1,000", "1.000", "30", "7"]);
+
         assert!(
             text.contains("conventional: dlt train --preset smoke --set agent.policy=none"),
             "{text}"
@@ -414,25 +454,31 @@ mod tests {
         let tied = text(&[]);
         let conventional = r"train 'runs/it'\''s here/spec.toml' --set agent.policy=none --set tying.initial=independent";
         assert!(tied.contains(conventional), "{tied}");
+
         let conventional = text(&["agent.policy=none", "tying.initial=independent"]);
         assert!(
             conventional.contains("--set agent.policy=q --set tying.initial=frozen"),
             "{conventional}"
         );
+
         let split = [
             "agent.policy=none",
             "tying.initial=independent",
             "tying.decision=split",
             "tying.grow=[0.5]",
         ];
+
         let joint =
             "--set tying.initial=frozen --set tying.decision=joint --set 'tying.grow=[]' --out";
         assert!(text(&split).contains(joint), "{}", text(&split));
+
         let started =
             text(&["agent.policy=none", "tying.initial=independent", "model.start=runs/a"]);
         assert!(started.contains("--set agent.policy=q --out"), "{started}");
+
         let classes = text(&["model.objective=classes"]);
         assert!(classes.contains("export") && !classes.contains("generate"), "{classes}");
+
         let replayed = text(&["agent.policy=replay", "agent.recording=runs/a"]);
         assert!(replayed.contains(r#"--set 'agent.recording=""'"#), "{replayed}");
     }
@@ -444,17 +490,22 @@ mod tests {
             let state = State::all_tied(3);
             let binding = Binding::of_state(&state);
             let run = Path::new("runs/x");
+
             Ending { spec: &spec, summary: &changed, state: &state, binding: &binding, run }.text()
         };
+
         let none = of(summary());
         assert!(
             !none.contains("no decision was made") && !none.contains("windows of each split"),
             "{none}"
         );
+
         let undecided = of(Summary { decisions: Some(0), ..summary() });
         assert!(undecided.contains("no decision was made in 30 steps"), "{undecided}");
+
         let bounded = of(Summary { final_windows: Some(8), ..summary() });
         assert!(bounded.contains("the first 8 windows of each split"), "{bounded}");
+
         let timeless = of(Summary { tokens_per_s: None, ..summary() });
         assert!(timeless.contains("the clock showed no time passing"), "{timeless}");
     }

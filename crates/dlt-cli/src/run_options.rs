@@ -74,6 +74,7 @@ impl RunOptions {
             ("--dtype", "training.activations", self.dtype.clone()),
             ("--seed", "seed", number(self.seed)),
         ];
+
         options.into_iter().filter_map(|(option, key, value)| Some((option, key, value?))).collect()
     }
 }
@@ -93,6 +94,7 @@ mod tests {
     fn each_command_says_what_an_option_means_to_it() {
         let train = help("train");
         let finetune = help("finetune");
+
         for (of_train, of_finetune) in [
             ("as in tying.decide_every=15", "as in training.epochs=1"),
             ("Training steps\n", "Training steps, instead of epochs"),

@@ -40,25 +40,30 @@ impl Saved {
         let file = open_model(&at)?;
         let refuse =
             |reason: String| Failure::from(TrainError::Format { path: path.to_owned(), reason });
+
         let note = |key: &str| {
             file.metadata()
                 .get(key)
                 .ok_or_else(|| refuse(format!("the model's metadata lacks `{key}`")))
         };
+
         let number = |key: &str| {
             let text = note(key)?;
             text.parse()
                 .map_err(|_| refuse(format!("metadata `{key}`: expected a number, came `{text}`")))
         };
+
         let owners = note("state")?
             .split(',')
             .map(str::parse)
             .collect::<std::result::Result<Vec<usize>, _>>();
         let state = owners.map_err(|error| error.to_string());
         let state = state.and_then(|owners| State::new(owners).map_err(|error| error.to_string()));
+
         let origin = Origin::File(path.display().to_string());
         let noted = Spec::assemble(&[Overlay::from_toml(origin, note("spec")?)?])?;
         let tokenizer = OfRun::find(path, &noted)?;
+
         // From here on the run's own tokenizer stands for the one that it names.
         let spec = tokenizer.in_place(&noted.check()?)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
@@ -69,9 +74,11 @@ impl Saved {
                 "expected a state of {expected} layers, came one of {came}"
             )));
         }
+
         // Files of models that predict tokens may lack it.
         let classes = if file.metadata().contains_key("classes") { number("classes")? } else { 0 };
         let extents = Extents { vocabulary: number("vocabulary")?, classes };
+
         // Before anything is done with single tensors of it.
         file.check(&*of_spec(&spec, extents)).map_err(|error| with_repair(error.into(), &at))?;
         Ok(Self { extents, step: number("step")?, spec, state, tokenizer, file })
@@ -113,6 +120,7 @@ fn new_run(model: &str) -> String {
         1 => format!("runs/{name}"),
         number => format!("runs/{name}-{number}"),
     });
+
     paths.into_iter().find(|path| !file::is_there(Path::new(path))).unwrap_or_default()
 }
 
@@ -120,9 +128,11 @@ fn new_run(model: &str) -> String {
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let refuse =
         |reason: &str| Failure::refused(ExitCode::BadData, format!("{}: {reason}", path.display()));
+
     if path.is_file() {
         return Ok(path.to_owned());
     }
+
     let is_of_hub = path.to_str().is_some_and(|name| name.starts_with(HUB_PREFIX));
     if file::is_there(&path.join(CONFIG_FILE)) || is_of_hub {
         let model = quoted(&path.to_string_lossy());
@@ -131,7 +141,9 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
             "expected a run, got a model in Hugging Face's layout; `dlt import {model} --out {run}` makes the run {run} of it"
         )));
     }
+
     let model = path.join(MODEL_FILE);
+
     match path.is_dir() {
         true if model.is_file() => Ok(model),
         true if path.join(record::SPEC_FILE).is_file() => {

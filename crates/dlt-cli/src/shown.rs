@@ -20,6 +20,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
+
     let mut shown = String::with_capacity(text.len() + 16);
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -30,6 +31,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
             shown.push(letter);
         }
     }
+
     Cow::Owned(shown)
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn message(text: &str) -> String {
     if more > 0 {
         lines.push(format!("... and {more} more lines").into());
     }
+
     lines.join("\n")
 }
 
@@ -61,9 +64,11 @@ fn line(text: &str) -> Cow<'_, str> {
     if letters <= LONGEST_LINE {
         return escaped(text);
     }
+
     let begin: String = text.chars().take(LONGEST_LINE - KEPT_END).collect();
     let end: String = text.chars().skip(letters - KEPT_END).collect();
     let left_out = letters - LONGEST_LINE;
+
     format!("{} [{left_out} letters left out] {}", escaped(&begin), escaped(&end)).into()
 }
 
@@ -76,9 +81,11 @@ mod tests {
         let all: String = (0..0x2_100).filter_map(char::from_u32).collect();
         let shown = escaped(&all);
         let left: Vec<char> = shown.chars().filter(|letter| letter.is_control()).collect();
+
         assert_eq!(left, ['\t', '\n']);
         assert!(!shown.contains('\u{202e}'));
         assert_eq!(escaped("\u{1b}[2J\u{7}\r\u{9b}"), "\\u001b[2J\\u0007\\u000d\\u009b");
+
         for plain in ["déjà\tvu\n", "two\r\nlines", ""] {
             assert_eq!(escaped(plain), plain);
         }
@@ -100,6 +107,7 @@ mod tests {
         assert!(shown.len() < 2_100, "{}", shown.len());
         assert!(shown.starts_with("unknown key `kkk") && shown.contains("letters left out"));
         assert!(shown.ends_with("; the nearest is `seed`\nadvice"));
+
         let many = message(&"line\n".repeat(1_000));
         assert!(many.ends_with("... and 800 more lines") && many.lines().count() == 201);
         assert_eq!(value("a\nb\u{1b}"), "a\\nb\\u001b");

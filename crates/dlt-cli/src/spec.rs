@@ -18,6 +18,7 @@ pub(crate) fn run(task: &SpecTask) -> Result {
     if task.list {
         return output::print(&list());
     }
+
     let name = task.preset.as_deref().unwrap_or(DEFAULT_PRESET);
     let layers = Layers {
         preset: Some(name),
@@ -25,6 +26,7 @@ pub(crate) fn run(task: &SpecTask) -> Result {
         set: &task.set,
         ..Layers::default()
     };
+
     let spec = layers.spec()?;
     // What the preset's header says holds for the preset as it is.
     let header = match task.method.is_none() && task.set.is_empty() {
@@ -35,6 +37,7 @@ pub(crate) fn run(task: &SpecTask) -> Result {
             .collect(),
         false => String::new(),
     };
+
     let gap = if header.is_empty() { "" } else { "\n" };
     output::print(&format!("{header}{gap}{}", fields::render(&spec)))
 }
@@ -45,6 +48,7 @@ fn list() -> String {
     text.push_str("\nMethods, for --method (they replace a preset's method settings):\n");
     METHODS.iter().for_each(|method| describe(&mut text, method));
     text.push_str("\n`dlt spec NAME` prints a preset in full, with the meaning of every field.\n");
+
     text
 }
 

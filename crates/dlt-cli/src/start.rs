@@ -79,8 +79,10 @@ impl Start {
             let fetched = fetch_model(model, &config, &|event| progress.fetching(event))?;
             let pinned = format!("{HUB_PREFIX}{}@{}", fetched.repository, fetched.commit);
             let tokenizer = pinned.clone();
+
             return Self::of_folder(pinned, fetched.folder, tokenizer);
         }
+
         let path = Path::new(name);
         if path.join(ADAPTER_FILE).is_file() {
             let message = format!(
@@ -89,6 +91,7 @@ impl Start {
             );
             return Err(Failure::refused(ExitCode::BadData, message));
         }
+
         let config = path.join(CONFIG_FILE);
         if file::is_there(&config) {
             // What is no file is bad data, and not a disk that cannot be read.
@@ -98,6 +101,7 @@ impl Start {
                     format!("cannot read {}: {error}", config.display()),
                 )
             })?;
+
             let own = path.join(TOKENIZER_FILE);
             // Without the file the folder may have those from before it.
             let tokenizer = if file::is_there(&own) {
@@ -105,11 +109,15 @@ impl Start {
             } else {
                 name.to_owned()
             };
+
             return Self::of_folder(name.to_owned(), path.to_owned(), tokenizer);
         }
+
         let saved = Saved::open(path)?;
         saved.verify_tokenizer(|line| progress.note(line))?;
+
         let spec = sized(&saved.spec, saved.extents)?;
+
         Ok(Self {
             name: name.to_owned(),
             tokenizer: has_tokens(&spec).then(|| spec.data.tokenizer.clone()),
@@ -127,12 +135,14 @@ impl Start {
         for note in notes {
             output::note(&format!("{name}: {note}"));
         }
+
         let classes = if model.objective == Objective::Classes { model.classes.or(0) } else { 0 };
         let vocabulary = if model.architecture == Family::Vit { 0 } else { model.vocabulary.or(0) };
         let extents = Extents { vocabulary, classes };
         let mut spec = Spec { model, ..undecided() };
         let mut built_in = None;
         let mut marks = None;
+
         if let Some(Noted { spec: noted, says_marks }) = noted_spec(&folder)? {
             // A config does not know how long windows were in training.
             let positions = noted.model.positions.or(noted.model.context);
@@ -150,17 +160,20 @@ impl Start {
             marks = says_marks.then_some(noted.data.marks);
             spec.data = noted.data;
         }
+
         if !has_tokens(&spec)
             && let Some(normalise) = normalise(&folder)?
         {
             spec.data.normalise = normalise;
         }
+
         let spec = sized(&spec.check()?, extents)?;
         let companions = Companions::of_model(&folder)?;
         let tokenizer = companions.get(TOKENIZER_FILE).map(|_| tokenizer).or(built_in);
         let tokenizer = tokenizer.filter(|_| has_tokens(&spec));
         let owners = tied_layers(&folder, &*of_spec(&spec, extents))?;
         let is_tied = owners.iter().enumerate().any(|(layer, owner)| layer != *owner);
+
         let owners = is_tied.then_some(owners);
         let source = Source::Folder(folder);
         Ok(Self { name, spec, extents, tokenizer, companions, marks, owners, source })
@@ -171,6 +184,7 @@ impl Start {
         if spec.model.start.is_empty() {
             return Ok(None);
         }
+
         let start = Self::open(&spec.model.start, progress)?;
         start.check(spec)?;
         Ok(Some(start))
@@ -195,15 +209,18 @@ impl Start {
         let is_independent = Overlay::from_option(option, "tying.initial", "independent")?;
         layers.over_method.splice(0..0, [self.overlay(&origin, &self.keys())?, is_independent]);
         layers.over_method.extend(self.normalised(&origin)?);
+
         if let Some(tokenizer) = &self.tokenizer {
             layers.over_method.push(Overlay::from_option(option, "data.tokenizer", tokenizer)?);
         } else if has_tokens(&self.spec) && !layers.sets("data.tokenizer")? {
             return Err(self.asks_for_tokenizer());
         }
+
         if has_tokens(&self.spec) {
             let wanted = layers.assembled()?;
             let tokenizer = tokens::tokenizer(&wanted.data.tokenizer)?;
             let marks = self.marks(&tokenizer)?;
+
             layers.over_method.push(Overlay::from_option(option, "data.marks", word(marks))?);
             if wanted.model.start_vocabulary == StartVocabulary::Grow {
                 let rows = self.rows_for(&tokenizer).to_string();
@@ -212,6 +229,7 @@ impl Start {
                 self.check_table(&tokenizer)?;
             }
         }
+
         layers.options.push((option, "model.start", self.name.clone()));
         let positions = self.spec.longest_window();
         if has_tokens(&self.spec)
@@ -221,10 +239,12 @@ impl Start {
             let positions = positions.to_string();
             layers.over_method.push(Overlay::from_option(option, "model.context", &positions)?);
         }
+
         let spec = layers.assembled()?;
         // First what is wrong with regard to the model: rules of a spec would only say that
         // something is.
         self.fits(&spec)?;
+
         let spec = spec.check()?;
         self.check(&spec)?;
         Ok(spec)
@@ -258,18 +278,22 @@ impl Start {
                 let field = fields::find(key)?;
                 let ours = field.value(&self.spec).to_string();
                 let theirs = field.value(spec).to_string();
+
                 (ours != theirs && theirs != "\"auto\"")
                     .then(|| format!("\n  `{key}` is {theirs}, its own {ours}"))
             })
             .collect();
+
         if differing.is_empty() {
             return Ok(());
         }
+
         let message = format!(
             "the spec is not that of {}, from which the run is to start:{}",
             self.name,
             differing.concat()
         );
+
         Err(Failure::refused(ExitCode::BadSpec, message))
     }
 
@@ -296,6 +320,7 @@ impl Start {
     pub(crate) fn check_table(&self, tokenizer: &Tokenizer) -> Result {
         let rows = self.extents.vocabulary;
         let size = tokenizer.vocabulary();
+
         if tokenizer.without_added() > rows {
             let message = format!(
                 "{}: its table has {rows} rows, but the tokenizer {} tokens, {} of them without those that were added: it \
@@ -306,6 +331,7 @@ impl Start {
             );
             return Err(Failure::refused(ExitCode::BadSpec, message));
         }
+
         if size > rows {
             let first = (rows..size).find_map(|id| tokenizer.token(id as u32)).unwrap_or_default();
             tracing::warn!(
@@ -314,6 +340,7 @@ impl Start {
                 self.name
             );
         }
+
         Ok(())
     }
 
@@ -344,6 +371,7 @@ impl Start {
             "model.feed_forward",
             "model.norm_epsilon",
         ];
+
         keys.extend::<&[_]>(match model.architecture {
             Family::Gpt2 | Family::Bert => &["model.positions", "model.vocabulary", "model.gelu"],
             Family::Vit => &["model.picture", "model.patch", "model.gelu"],
@@ -363,9 +391,11 @@ impl Start {
                 "model.rotary_long",
             ],
         });
+
         if model.objective != Objective::Classes {
             keys.push("model.output");
         }
+
         keys
     }
 
@@ -422,6 +452,7 @@ pub(crate) fn noted_spec(folder: &Path) -> Result<Option<Noted>> {
         let says_marks = noted.keys().any(|key| key == "data.marks");
         Ok(Noted { spec: Spec::assemble(&[noted])?, says_marks })
     });
+
     Ok(noted.inspect_err(|error| tracing::warn!("not used: {error}")).ok())
 }
 
@@ -450,14 +481,17 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
         let message = format!("{}: {reason}", path.display());
         Failure::refused(ExitCode::BadData, message)
     };
+
     let said: Value = serde_json::from_slice(content).map_err(|error| refuse(error.to_string()))?;
     let numbers = |key: &str| -> Option<[f32; 3]> {
         let numbers = said[key].as_array()?.iter().map(|number| Some(number.as_f64()? as f32));
         numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
     };
+
     let (Some(mean), Some(std)) = (numbers("image_mean"), numbers("image_std")) else {
         return Ok(None);
     };
+
     match (mean, std) {
         ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]) => Ok(Some(Normalise::Half)),
         (CIFAR10_MEAN, CIFAR10_STD) => Ok(Some(Normalise::Own)),
@@ -478,10 +512,13 @@ fn sized(spec: &CheckedSpec, extents: Extents) -> Result<CheckedSpec> {
         model.attention_bias = spec.attention_bias();
         model.feed_forward_bias = spec.feed_forward_bias();
     }
+
     model.feed_forward = Size::Fixed(spec.feed_forward());
     model.positions = Size::Fixed(spec.positions());
+
     if extents.vocabulary > 0 && model.architecture != Family::Vit {
         model.vocabulary = Size::Fixed(extents.vocabulary);
     }
+
     Ok(sized.check()?)
 }

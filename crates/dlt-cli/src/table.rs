@@ -35,6 +35,7 @@ impl Table {
                 self.rows.iter().filter_map(|row| row.get(column)).map(length).max().unwrap_or(0)
             })
             .collect();
+
         let mut text = String::new();
         for row in &self.rows {
             let mut line = INDENT.to_owned();
@@ -44,9 +45,11 @@ impl Table {
                     _ => line.push_str(&format!("{:GAP$}{cell:>width$}", "")),
                 }
             }
+
             text.push_str(line.trim_end());
             text.push('\n');
         }
+
         text
     }
 }

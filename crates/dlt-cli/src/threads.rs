@@ -54,13 +54,16 @@ pub(crate) fn check_addresses(wanted: Option<NonZeroUsize>) -> Result {
     let threads = wanted.map_or(cores(), |wanted| wanted.min(cores()));
     let (program, thread) = LEAST_ADDRESSES_MB;
     let least = program + thread * threads.get() as f64;
+
     if left >= least {
         return Ok(());
     }
+
     let message = format!(
         "memory: the limit on addresses (ulimit -v) leaves {left:.0} MB, expected at least {least:.0} MB with {threads} \
          threads: set a larger limit"
     );
+
     Err(Failure::refused(ExitCode::Resources, message))
 }
 
@@ -78,20 +81,25 @@ fn prepare(wanted: Option<NonZeroUsize>) {
     let is_unset = |name: &str| std::env::var_os(name).is_none();
     let is_tight = address_space_mb().is_some_and(|left| left < MANY_ADDRESSES_MB);
     let allocator = if is_tight { FRUGAL_ALLOCATOR } else { ALLOCATOR };
+
     let mut missing: Vec<(&str, String)> = [CANDLE, allocator]
         .into_iter()
         .filter(|(name, _)| is_unset(name))
         .map(|(name, value)| (name, value.to_owned()))
         .collect();
+
     if let Some(wanted) = wanted.map(|wanted| wanted.to_string())
         && std::env::var(POOL).as_deref() != Ok(&wanted)
     {
         missing.push((POOL, wanted));
     }
+
     if !missing.is_empty() {
         start_again(missing);
     }
+
     let Some(wanted) = bounded(asked) else { return };
+
     if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(wanted.get()).build_global() {
         tracing::warn!(%error, "the number of threads stays {}", current());
     }
@@ -102,6 +110,7 @@ fn prepare(wanted: Option<NonZeroUsize>) {
 pub(crate) fn bound_environment() {
     let cores = cores();
     let mut changed = Vec::new();
+
     for name in COUNTS {
         if let Some(set) = too_many(std::env::var(name).ok().as_deref(), cores) {
             tracing::warn!(
@@ -110,6 +119,7 @@ pub(crate) fn bound_environment() {
             changed.push((name, cores.to_string()));
         }
     }
+
     if !changed.is_empty() {
         start_again(changed);
     }
@@ -149,6 +159,7 @@ fn start_again(environment: Vec<(&str, String)>) {
     let Ok(program) = std::env::current_exe() else { return };
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.clone().into_os_string());
+
     // Only returns where it fails.
     let error =
         std::process::Command::new(program).arg0(name).args(arguments).envs(environment).exec();

@@ -33,6 +33,7 @@ pub(crate) fn load_text(
         limit: limit()?,
         ..DataRequest::new(data, 1)
     };
+
     Ok(dlt_data::load_text(&request, split, progress)?)
 }
 
@@ -58,6 +59,7 @@ pub(crate) fn limit() -> Result<Option<u64>> {
         return Ok(None);
     };
     let text = text.to_string_lossy();
+
     parse_bytes(&text).map(Some).ok_or_else(|| {
         let message = format!(
             "DLT_CACHE_LIMIT: expected a number of bytes, MB, GB or TB, as in 100GB, got {text:?}"
@@ -77,6 +79,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
         "TB" => 1_000_000_000_000,
         _ => return None,
     };
+
     digits.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
@@ -91,6 +94,7 @@ mod tests {
         {
             assert_eq!(parse_bytes(text), Some(bytes), "{text}");
         }
+
         for text in ["", "GB", "-1", "1.5GB", "5 apples", "99999999999999999999", "99999999TB"] {
             assert_eq!(parse_bytes(text), None, "{text}");
         }

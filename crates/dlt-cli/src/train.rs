@@ -38,10 +38,12 @@ pub(crate) fn run(task: &TrainTask) -> Result {
     if let Some(run) = &task.resume {
         return resume(task, run, progress);
     }
+
     let mut layers = layers(task)?;
     let usual = layers.usual()?;
     let wanted = layers.assembled()?;
     let is_from_weights = task.from.is_some() || !wanted.model.start.is_empty();
+
     layers.over_all = rehearsal::overlays(&wanted, is_from_weights)?;
     let (spec, start) = match &task.from {
         Some(name) => {
@@ -54,6 +56,7 @@ pub(crate) fn run(task: &TrainTask) -> Result {
             (spec, start)
         }
     };
+
     let from = task.from.as_deref().map(finetune::name);
     let folder = naming::folder(&spec, &usual, task.options.method.as_deref(), from.as_deref());
     Beginning { spec, start, options, folder }.carry_out(progress)
@@ -78,9 +81,11 @@ impl Beginning<'_> {
         if let Some(path) = options.out.clone().filter(|out| out.exists()) {
             return Err(TrainError::RunExists { path }.into());
         }
+
         let (device, device_name) = machine::open(&options.machine)?;
         let recording = recording(&spec)?;
         let material = tokens::load(&spec, &mut |loading| progress.loading(loading))?;
+
         Trainer::check(&spec, &material, recording.as_ref(), &device)?;
         let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
         let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
@@ -93,6 +98,7 @@ impl Beginning<'_> {
         let provenance = provenance::of(&spec, &material, &device_name);
         let folder = create(options.out.as_deref(), &folder, &spec, &provenance, &companions)?;
         let held = folder.held().clone();
+
         progress.note(&format!("run folder: {}", quoted(&folder.path().to_string_lossy())));
         let trainer =
             Trainer::new(spec.clone(), material, recording.as_ref(), from, folder, device)
@@ -101,6 +107,7 @@ impl Beginning<'_> {
                 .inspect_err(|_| held.remove())?;
         drop(weights);
         drop(start);
+
         let events = Events::open(trainer.folder(), options.tensorboard);
         carry_out(trainer, &spec, progress, events)
     }
@@ -121,6 +128,7 @@ fn create(
     if let Some(out) = out {
         return Ok(create(out)?);
     }
+
     loop {
         match create(&naming::free(folder)) {
             Err(TrainError::RunExists { .. }) => {}
@@ -139,17 +147,21 @@ fn companions(
     if !has_tokens(spec) {
         return Ok(start.map(|start| start.companions.clone()).unwrap_or_default());
     }
+
     let is_own = start.filter(|start| start.tokenizer.as_ref() == Some(&spec.data.tokenizer));
     let mut companions = match is_own.filter(|start| start.companions.get(TOKENIZER_FILE).is_some())
     {
         Some(start) => start.companions.clone(),
         None => Companions::named(&spec.data.tokenizer, hub::config()?.as_ref(), &|_| ())?,
     };
+
     if let Some(start) = start {
         let others = start.companions.clone().without_tokenizer();
         companions.add(if is_own.is_some() { others } else { others.without_ids() });
     }
+
     let trained_with = &material.provenance().tokenizer;
+
     match companions.tokenizer_id() {
         Some(kept) if kept != *trained_with => {
             let name = &spec.data.tokenizer;
@@ -176,6 +188,7 @@ fn weights<'a>(
         [] => String::new(),
         drawn => format!("; drawn anew: {}", drawn.join(", ")),
     };
+
     progress.note(&format!("weights: {}{drawn}", start.name));
     Ok(Some(weights))
 }
@@ -183,16 +196,19 @@ fn weights<'a>(
 fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     let mut resumption = Resumption::open(run)?;
     resumption.notices().iter().for_each(|notice| output::note(notice));
+
     let origin = Origin::File(run.join(SPEC_FILE).display().to_string());
     let spec = layers(task)?.over(resumption.spec(), origin)?;
     let spec = paths::absolute_where_changed(&spec, resumption.spec())?;
     let tokenizer = OfRun::find(run, &spec)?;
     let changed = resumption.change(spec.clone())?;
     let (device, device_name) = machine::open(&task.options.machine)?;
+
     let recording = recording(&spec)?;
     if has_tokens(&spec) {
         progress.note(&tokenizer.verify()?);
     }
+
     let as_trained = provenance::as_trained(&tokenizer.in_place(&spec)?, run)?;
     let material = tokens::load(&as_trained, &mut |loading| progress.loading(loading))?;
     resumption.check(&material, recording.as_ref(), steps(&spec, &material), &device)?;
@@ -202,29 +218,35 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
     introduce(&progress, &spec, &material, recording.as_ref(), &device_name)?;
     progress.note(&format!("run folder: {}", quoted(&run.to_string_lossy())));
     changed.iter().for_each(|change| progress.note(&format!("changed: {change}")));
+
     let hangs_on_steps = spec.optimizer.schedule == Schedule::Cosine
         || spec.tying.decide_until < 1.0
         || !spec.tying.grow.is_empty()
         || spec.optimizer.warmup_steps > resumption.step();
+
     if hangs_on_steps && changed.iter().any(|change| change.key == "training.steps") {
         progress
             .note("the learning rate and the times of decisions follow the new number of steps from here on");
     }
+
     progress.note(&match is_saved {
         true => format!("going on after step {}", whole(step)),
         false => "no checkpoint was made yet: beginning anew at step 0".to_owned(),
     });
+
     // A checkpoint has all weights, so that the model that they came from may be gone.
     let start = if is_saved { None } else { Start::of_spec(&spec, &progress)? };
     let weights = weights(start.as_ref(), &spec, &material, &device, &progress)?;
     let lookup = |name: &str| weights.as_ref().map_or(Ok(None), |weights| weights.lookup(name));
     let from: Option<dlt_train::Weights<'_>> = if weights.is_some() { Some(&lookup) } else { None };
     let fresh = provenance::of(&spec, &material, &device_name);
+
     warn_of_other_bits(run, &fresh);
     let (trainer, notices) =
         Trainer::resume(resumption, material, recording.as_ref(), from, device)?;
     drop(weights);
     notices.iter().for_each(|notice| progress.note(notice));
+
     if has_tokens(&spec) && tokenizer.is_unkept() {
         // Of a run from before copies were kept.
         trainer.folder().keep(&Companions::named(
@@ -233,6 +255,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
             &|_| (),
         )?)?;
     }
+
     trainer.folder().note_resumed(fresh.clone(), provenance::resumed(fresh, step, &changed))?;
     let events = Events::open(trainer.folder(), task.options.tensorboard);
     carry_out(trainer, &spec, progress, events)
@@ -241,6 +264,7 @@ fn resume(task: &TrainTask, run: &Path, progress: Progress) -> Result {
 /// Bits are the same only where program and threads are.
 fn warn_of_other_bits(run: &Path, now: &Provenance) {
     let Ok(then) = RunFolder::read_provenance(run) else { return };
+
     for (what, then, now) in [
         ("threads", then.threads.to_string(), now.threads.to_string()),
         ("processor", then.host.cpu, now.host.cpu.clone()),
@@ -265,25 +289,30 @@ fn carry_out(
 ) -> Result {
     let out = trainer.folder().path().to_owned();
     progress.begin(trainer.step(), trainer.steps(), spec);
+
     let progress = Rc::new(RefCell::new(progress));
     let watched = Rc::clone(&progress);
     trainer
         .watch_evaluations(Box::new(move |evaluating| watched.borrow_mut().evaluating(evaluating)));
+
     let trainer = advance(trainer, &progress, &mut events)?;
     let done = trainer.steps();
     let bounded = match spec.evaluation.final_windows {
         Size::Fixed(windows) => format!(", {} windows of each at most", whole(windows)),
         Size::Auto(_) => String::new(),
     };
+
     progress
         .borrow()
         .note(&format!("{} steps done; evaluating the best model{bounded}", whole(done)));
     let state = trainer.recording().state_at(done).clone();
     let binding = trainer.model().binding().clone();
     let summary = trainer.finish();
+
     events.follow();
     let summary = summary?;
     progress.borrow().end();
+
     let ending = Ending { spec, summary: &summary, state: &state, binding: &binding, run: &out };
     output::print(&ending.text())
 }
@@ -293,6 +322,7 @@ fn layers(task: &TrainTask) -> Result<Layers<'_>> {
     if let (Some(first), Some(second)) = (data, &task.options.data) {
         return Err(twice("data", first, second));
     }
+
     let mut layers = Layers {
         preset: task.preset.as_deref(),
         method: task.options.method.as_deref(),
@@ -301,9 +331,11 @@ fn layers(task: &TrainTask) -> Result<Layers<'_>> {
         set: &task.options.set,
         ..Layers::default()
     };
+
     if task.resize_vocabulary {
         layers.options.push(("--resize-vocabulary", "model.start_vocabulary", "grow".to_owned()));
     }
+
     Ok(layers)
 }
 
@@ -337,6 +369,7 @@ impl<'a> Named<'a> {
                 return Err(twice("data", first, argument));
             }
         }
+
         Ok(named)
     }
 }
@@ -354,12 +387,14 @@ fn recording(spec: &CheckedSpec) -> Result<Option<Recording>> {
     if spec.agent.recording.is_empty() {
         return Ok(None);
     }
+
     let path = Path::new(&spec.agent.recording);
     let file = if path.is_dir() { path.join(STATES_FILE) } else { path.to_owned() };
     if !file.is_file() {
         let message = format!("agent.recording: no recording of decisions at {}", file.display());
         return Err(Failure::refused(ExitCode::BadData, message));
     }
+
     Ok(Some(RunFolder::read_recording(&file)?))
 }
 
@@ -372,9 +407,11 @@ fn advance(
     interrupt::watch();
     let again =
         format!("dlt train --resume {}", quoted(&trainer.folder().path().to_string_lossy()));
+
     loop {
         let advanced = trainer.advance();
         events.follow();
+
         let report = match advanced {
             Ok(Some(report)) => report,
             Ok(None) => return Ok(trainer),
@@ -382,17 +419,21 @@ fn advance(
                 progress.borrow().end();
                 let good = trainer.last_good_checkpoint(&error)?;
                 let advice = advice(&error, good, &again);
+
                 return Err(Failure::Stopped { error: Box::new(error), advice });
             }
         };
+
         progress.borrow().step(&report);
         if interrupt::is_asked() {
             progress.borrow().end();
             trainer.save_checkpoint()?;
+
             let step = report.step;
             let steps = report.steps;
             let message =
                 format!("after step {step} of {steps}; all of it is saved, go on with: {again}");
+
             return Err(Failure::Interrupted { message });
         }
     }
@@ -425,23 +466,28 @@ fn introduce(
     let training = &spec.training;
     let size = spec.size(material.extents());
     let millions = |parameters: usize| format!("{} M", decimal(parameters as f64 / 1e6, 2));
+
     let size = size.map_or_else(String::new, |size| {
         let all = millions(size.conventional);
         let blocks = millions(size.all_blocks);
         format!("; {all} parameters with no layer tied, {blocks} of them in blocks")
     });
+
     let layers = model.layers;
     let width = model.width;
     let heads = model.heads;
+
     progress.note(&format!("{}: {layers} layers of width {width}, {heads} heads{size}", spec.name));
     let amount = |split| match material.tokens() {
         Some(tokens) => whole(tokens.split(split).len()),
         None => whole(material.examples(split).count()),
     };
+
     let test = match material.has(Split::Test) {
         true => format!("{} to test", amount(Split::Test)),
         false => "no test split".to_owned(),
     };
+
     progress.note(&format!(
         "data: {} in {} {} to train on, {} to validate, {test}",
         spec.data.source,
@@ -449,30 +495,37 @@ fn introduce(
         numbers::units(spec),
         amount(Split::Validation),
     ));
+
     if let Some(plan) = &material.provenance().plan {
         progress.note(&format!("files: {}", plan::line(plan)));
     }
+
     let steps = steps(spec, material);
     let per_step = match model.architecture {
         Architecture::Vit => format!("{} pictures of {} positions", training.batch, spec.tokens()),
         _ => format!("{} x {} tokens", training.batch, model.context),
     };
+
     let threads = threads::current();
     progress.note(&format!("{} steps of {per_step} on {device}, {threads} threads", whole(steps)));
     forewarn(progress, spec, material.examples(Split::Train).count(), recording);
+
     let predict = |binding: &Binding| -> Result<String> {
         let peak = memory::predict(spec, material, binding)?.peak;
         Ok(decimal(peak as f64 / 1e6, 0))
     };
+
     let (most, when) = match grown_groups(spec) {
         Some(groups) => (pattern::leading(layers, groups), "after the last split"),
         None => (State::independent(layers), "with no layer tied"),
     };
+
     progress.note(&format!(
         "memory: about {} MB at the start, {} MB {when}, beside the program and its data",
         predict(&initial_binding(spec))?,
         predict(&Binding::of_state(&most))?,
     ));
+
     Ok(())
 }
 
@@ -492,6 +545,7 @@ fn forewarn(
             whole(steps)
         ));
     }
+
     if let (Some(groups), times) = (grown_groups(spec), spec.tying.grow.len()) {
         let splits = groups - spec.initial_state().n_independent();
         if splits < times {
@@ -501,11 +555,13 @@ fn forewarn(
             ));
         }
     }
+
     if due_decisions(spec, train_windows, recording) == Some(0) {
         let keys = match spec.tying.decision {
             Decision::Split | Decision::Swap => &["tying.grow", "tying.groups", "tying.budget"][..],
             _ => &["tying.decide_every", "tying.decide_unit", "tying.decide_until"],
         };
+
         let settings = keys
             .iter()
             .filter_map(|key| Some(format!("{key} = {}", fields::find(key)?.value(spec))));

@@ -76,11 +76,13 @@ pub(crate) fn run(task: &WatchTask) -> Result {
     let listener = listen(task.address, task.port)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     let ending = interrupt::ending();
+
     if !address.ip().is_loopback() {
         output::note(
             "warning: anyone who reaches this address can read the page; there is no password and no encryption",
         );
     }
+
     let mut shown = address;
     if address.ip().is_unspecified() {
         shown.set_ip(if address.is_ipv4() {
@@ -89,12 +91,15 @@ pub(crate) fn run(task: &WatchTask) -> Result {
             Ipv6Addr::LOCALHOST.into()
         });
     }
+
     output::print(&format!("http://{shown}/\n"))?;
     output::note("Ctrl-C ends it");
+
     let watch = Arc::new(Watch {
         live: Mutex::new(Looked { live, at: Instant::now() }),
         connections: AtomicUsize::new(0),
     });
+
     thread::spawn(move || accept(&listener, &watch));
     if ending.recv().is_err() {
         // No signal can be caught: one ends the process by itself.
@@ -102,6 +107,7 @@ pub(crate) fn run(task: &WatchTask) -> Result {
             thread::park();
         }
     }
+
     Ok(())
 }
 
@@ -109,6 +115,7 @@ pub(crate) fn run(task: &WatchTask) -> Result {
 fn listen(address: IpAddr, port: Option<u16>) -> Result<TcpListener> {
     let ports = port.map_or(PORT..=PORT + PORTS, |port| port..=port);
     let mut last = None;
+
     for port in ports {
         match TcpListener::bind(SocketAddr::new(address, port)) {
             Ok(listener) => return Ok(listener),
@@ -116,6 +123,7 @@ fn listen(address: IpAddr, port: Option<u16>) -> Result<TcpListener> {
             Err(error) => return Err(cannot_listen(error)),
         }
     }
+
     Err(cannot_listen(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into())))
 }
 
@@ -137,17 +145,20 @@ fn accept(listener: &TcpListener, watch: &Arc<Watch>) {
                 continue;
             }
         };
+
         let guest = Guest::of(watch);
         if watch.connections.load(Ordering::SeqCst) > MOST_CONNECTIONS {
             let _ = stream.set_write_timeout(Some(FAREWELL));
             let _ = Refusal::Busy.answer().send(&stream, true);
             continue;
         }
+
         let started = thread::Builder::new().spawn(move || {
             if let Err(error) = serve(&stream, &guest.0) {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
+
         if let Err(error) = started {
             tracing::debug!(%error, "no thread for a connection");
         }
@@ -177,6 +188,7 @@ fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
         Ok(head) => head,
         Err(refusal) => return send_away(stream, &refusal.answer()),
     };
+
     match Request::read(&head, stream.local_addr()?) {
         Ok(request) => {
             let (body, kind, version) = watch.look(request.wanted);
@@ -185,6 +197,7 @@ fn serve(stream: &TcpStream, watch: &Watch) -> io::Result<()> {
                     .version(&version)
                     .send(stream, true);
             }
+
             Answer::new("200 OK", kind, body).version(&version).send(stream, request.with_body)
         }
         Err(refusal) => send_away(stream, &refusal.answer()),
@@ -196,11 +209,13 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
     let until = Instant::now() + PATIENCE;
     let mut head = Vec::new();
     let mut buffer = [0; 2048];
+
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(Err(Refusal::Slow));
         }
+
         // What is left becomes less with every byte: sending one now and then wins no time.
         stream.set_read_timeout(Some(left))?;
         let read = match stream.read(&mut buffer) {
@@ -214,10 +229,12 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
+
         head.extend_from_slice(&buffer[..read]);
         if head.windows(4).any(|end| end == b"\r\n\r\n") {
             return Ok(Ok(head));
         }
+
         if head.len() > request::MOST_BYTES {
             return Ok(Err(Refusal::Large));
         }
@@ -229,13 +246,16 @@ fn read_head(mut stream: &TcpStream) -> io::Result<std::result::Result<Vec<u8>, 
 fn send_away(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
     answer.send(stream, true)?;
     stream.shutdown(Shutdown::Write)?;
+
     let until = Instant::now() + FAREWELL;
     let mut buffer = [0; 4096];
+
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
         }
+
         stream.set_read_timeout(Some(left))?;
         if !matches!(stream.read(&mut buffer), Ok(read) if read > 0) {
             return Ok(());
@@ -256,7 +276,9 @@ impl Watch {
                 looked.live.look()
             }
         };
+
         let version = format!("\"{}\"", snapshot.version);
+
         match wanted {
             Wanted::Page => (snapshot.page.clone(), "text/html; charset=utf-8", version),
             Wanted::News => (snapshot.news.clone(), "application/json", version),
@@ -291,16 +313,19 @@ impl Answer {
             self.kind,
             self.body.len(),
         );
+
         if self.status.starts_with("405") {
             text += "Allow: GET, HEAD\r\n";
         }
         if let Some(version) = &self.version {
             text += &format!("ETag: {version}\r\n");
         }
+
         text += "\r\n";
         if with_body {
             text += &self.body;
         }
+
         write_within(stream, text.as_bytes(), PATIENCE)
     }
 }
@@ -313,6 +338,7 @@ fn write_within(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> io:
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+
         stream.set_write_timeout(Some(left))?;
         match stream.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -321,5 +347,6 @@ fn write_within(mut stream: &TcpStream, mut bytes: &[u8], time: Duration) -> io:
             Err(error) => return Err(error),
         }
     }
+
     Ok(())
 }

@@ -17,22 +17,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let tokenizer = rest.first().map_or(GPT2, String::as_str).to_owned();
     let data = DataSpec { source: path.clone(), tokenizer, ..Spec::default().data };
+
     let cache = PathBuf::from(cache);
     let request = DataRequest {
         cache: Some(&cache),
         threads: Some(threads.parse()?),
         ..DataRequest::new(&data, 1)
     };
+
     let began = Instant::now();
     let splits = load(&request, &mut |_| ())?;
     let seconds = began.elapsed().as_secs_f64();
     let bytes: usize = splits.provenance.splits.iter().map(|split| split.bytes).sum();
     let tokens = Split::ALL.map(|split| splits.split(split).len());
     let speed = bytes as f64 / 1e6 / seconds;
+
     println!(
         "{bytes} bytes, {tokens:?} tokens, {seconds:.2} s, {speed:.1} MB/s, peak {:.0} MB",
         peak_mb()
     );
+
     Ok(())
 }
 

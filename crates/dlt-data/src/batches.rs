@@ -46,6 +46,7 @@ impl Batches {
         if position.index > count {
             return Err(DataError::BadPosition { index: position.index, count });
         }
+
         Ok(Self { batch, order: shuffled(count, &mut position.rng.clone()), position })
     }
 
@@ -54,6 +55,7 @@ impl Batches {
         if self.position.index + self.batch > self.order.len() {
             self.restart();
         }
+
         let start = self.position.index;
         self.position.index += self.batch;
         &self.order[start..self.position.index]

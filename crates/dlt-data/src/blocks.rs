@@ -54,6 +54,7 @@ impl Grouping {
         if self.group.len() <= LARGEST_GROUP {
             return Ok(());
         }
+
         Err(DataError::BadSetting {
             what: "the rows that data.pipeline = \"blocks\" joins, 1,000 at a time",
             expected: format!(
@@ -73,12 +74,15 @@ impl Grouping {
             self.group.truncate(self.row_start);
             return Flow::On;
         }
+
         self.rows += 1;
         self.in_group += 1;
         self.row_start = self.group.len();
+
         if self.in_group < GROUP_ROWS {
             return Flow::On;
         }
+
         (self.in_group, self.row_start) = (0, 0);
         send(mem::take(&mut self.group))
     }
@@ -106,6 +110,7 @@ impl Shards {
         let least = groups / count;
         let longer = groups % count;
         let groups = (0..count).map(|shard| least + usize::from(shard < longer)).collect();
+
         Self { groups, worker: 0, block, rest: Vec::new(), lengths, bytes: 0 }
     }
 
@@ -119,15 +124,19 @@ impl Shards {
             self.worker += 1;
             self.rest.clear();
         }
+
         if let Some(left) = self.groups.get_mut(self.worker) {
             *left -= 1;
         }
+
         self.rest.extend_from_slice(ids);
         let whole = self.rest.len() / self.block * self.block;
         let length = |&id: &u32| u64::from(self.lengths.get(id as usize).copied().unwrap_or(0));
+
         self.bytes += self.rest[..whole].iter().map(length).sum::<u64>();
         write(&self.rest[..whole])?;
         self.rest.drain(..whole);
+
         Ok(())
     }
 

@@ -112,43 +112,53 @@ fn read_file(path: &Path, key: &CacheKey) -> io::Result<TokenizedText> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut file = dlt_spec::file::regular(path, u64::MAX)?;
     let length = file.metadata()?.len();
+
     if length < HEADER_BYTES as u64 {
         return Err(damaged("shorter than its header"));
     }
+
     let mut header = [0; HEADER_BYTES];
     file.read_exact(&mut header)?;
+
     let number = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
     let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
+
     if header[..8] != *MAGIC || number(8) != VERSION {
         return Err(damaged("not a token cache of this version"));
     }
     if header[CHECKED_HEADER_BYTES..] != *Sha256::digest(&header[..CHECKED_HEADER_BYTES]) {
         return Err(damaged("the header's checksum differs"));
     }
+
     if header[48..80] != key.0 {
         return Err(damaged("made from another text or tokenizer"));
     }
+
     let n_found = u64::from(number(36));
     let end = long(16).checked_mul(4).and_then(|tokens| tokens.checked_add(HEADER_BYTES as u64));
     let Some(end) = end.filter(|end| end.checked_add(n_found) == Some(length)) else {
         return Err(damaged("cut short or too long"));
     };
     let mut hash = Sha256::new();
+
     feed(&mut [&mut hash], &mut file)?;
     if header[112..144] != *hash.finalize() {
         return Err(damaged("the checksum of the tokens differs"));
     }
+
     let bad_rows = read_found(&mut file, end, n_found)?;
     let mut text_sha256 = [0; 32];
     text_sha256.copy_from_slice(&header[80..112]);
+
     let vocabulary = number(12) as usize;
     let eos = number(32);
     let bytes = long(24);
     let eos = (eos != NO_EOS).then_some(eos);
     let facts = Facts { vocabulary, eos, bytes, text_bytes: long(40), text_sha256, bad_rows };
     let tokens = TokenFile::new(file, path, HEADER_BYTES as u64, long(16) as usize);
+
     Ok(TokenizedText { stream: TokenStream::in_file(tokens, bytes as usize), facts })
 }
 
@@ -157,9 +167,11 @@ fn read_found(file: &mut File, at: u64, length: u64) -> io::Result<Vec<Found>> {
     if length == 0 {
         return Ok(Vec::new());
     }
+
     file.seek(SeekFrom::Start(at))?;
     let mut json = Vec::new();
     file.take(length).read_to_end(&mut json)?;
+
     serde_json::from_slice(&json).map_err(io::Error::from)
 }
 
@@ -188,19 +200,24 @@ impl Writer {
         fs::create_dir_all(folder)?;
         let partial = key.path(folder).with_extension(durable::PARTIAL);
         let file = durable::claim(&partial)?;
+
         // What processes left that were killed while they tokenized another text.
         durable::remove_dead(folder);
+
         if let Ok(text) = read_file(&key.path(folder), &key) {
             // What was claimed is empty, and nobody waits for it but those who will look here first
             // too.
             let _ = fs::remove_file(&partial);
             return Ok(Begun::Ready(text));
         }
+
         let mut file = BufWriter::with_capacity(BUFFER, file);
         file.write_all(&[0; HEADER_BYTES])?;
+
         let folder = folder.to_owned();
         let hash = Sha256::new();
         let bytes = Vec::new();
+
         Ok(Begun::Write(Self { key, folder, partial, file, hash, tokens: 0, bytes }))
     }
 
@@ -225,11 +242,14 @@ impl Writer {
             true => Vec::new(),
             false => serde_json::to_vec(&facts.bad_rows)?,
         };
+
         self.hash.update(&found);
         self.file.write_all(&found)?;
+
         let n_found = u32::try_from(found.len()).map_err(io::Error::other)?;
         let vocabulary = u32::try_from(facts.vocabulary).map_err(io::Error::other)?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
+
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&vocabulary.to_le_bytes());
@@ -242,13 +262,16 @@ impl Writer {
         header.extend_from_slice(&facts.text_sha256);
         header.extend_from_slice(&self.hash.finalize());
         header.extend_from_slice(&Sha256::digest(&header));
+
         let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header)?;
         file.sync_all()?;
+
         let path = self.key.path(&self.folder);
         fs::rename(&self.partial, &path)?;
         durable::sync_folder(&self.folder);
+
         read_file(&path, &self.key)
     }
 

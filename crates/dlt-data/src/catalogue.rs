@@ -141,8 +141,10 @@ impl RowShare {
                 Tail::Rows(count) => count,
                 Tail::Percent(percent) => (rows * percent / 100).max(1),
             };
+
             rows.saturating_sub(last)
         };
+
         match self {
             Self::All => 0..rows,
             Self::Before(tail) => 0..cut(tail),
@@ -186,6 +188,7 @@ mod tests {
                 assert_eq!((before.start, before.end, last.end), (0, last.start, rows));
             }
         }
+
         assert_eq!(RowShare::Last(Tail::Rows(5_000)).range(50_000), 45_000..50_000);
         assert_eq!(RowShare::Last(Tail::Percent(1)).range(30_301_028), 29_998_018..30_301_028);
     }
@@ -199,6 +202,7 @@ mod tests {
                 let one = left.rows.range(60_000);
                 let other = right.rows.range(60_000);
                 let apart = one.end <= other.start || other.end <= one.start;
+
                 assert!(left.of != right.of || apart, "{}", entry.name);
             }
         }

@@ -19,6 +19,7 @@ pub(crate) fn hex(digest: &[u8; 32]) -> String {
 pub(crate) fn feed(hashes: &mut [&mut Sha256], file: &mut File) -> io::Result<u64> {
     let mut piece = vec![0; PIECE];
     let mut bytes = 0;
+
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(bytes),

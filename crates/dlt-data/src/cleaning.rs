@@ -27,9 +27,11 @@ pub fn clean(cache: &Path) -> Result<Cleaned, DataError> {
             digits(stem) && [cache::EXTENSION, durable::PARTIAL].contains(&ending)
         })
     };
+
     clean_folder(cache, &is_tokens, &mut cleaned)?;
     let locks = cache.join(lock::FOLDER);
     clean_folder(&locks, &|name| name.ends_with(lock::EXTENSION), &mut cleaned)?;
+
     // Only if nothing else is in it.
     let _ = fs::remove_dir(&locks);
     Ok(cleaned)
@@ -46,17 +48,20 @@ fn clean_folder(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unreadable(error)),
     };
+
     for entry in entries {
         let entry = entry.map_err(unreadable)?;
         let metadata = entry.metadata().map_err(unreadable)?;
         if !metadata.is_file() || !is_ours(&entry.file_name().to_string_lossy()) {
             continue;
         }
+
         let path = entry.path();
         fs::remove_file(&path)
             .map_err(|error| DataError::Write { path: path.clone(), reason: error.to_string() })?;
         cleaned.files += 1;
         cleaned.bytes += metadata.len();
     }
+
     Ok(())
 }

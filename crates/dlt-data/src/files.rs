@@ -133,9 +133,11 @@ impl Format {
             Some((stem, "zst" | "zstd")) => (stem, Packing::Zstd),
             _ => (name.as_str(), Packing::Plain),
         };
+
         if NO_DATA.contains(&name.rsplit('/').next().unwrap_or(name)) {
             return None;
         }
+
         let format = match name.rsplit_once('.')?.1 {
             "txt" | "text" | "tokens" | "raw" => Self::Text,
             "jsonl" | "ndjson" | "json" => Self::Json(JsonLayout::Lines),
@@ -144,6 +146,7 @@ impl Format {
             "parquet" | "pq" if packing == Packing::Plain => Self::Parquet,
             _ => return None,
         };
+
         Some((format, packing))
     }
 
@@ -191,6 +194,7 @@ impl DataFile {
                 _ => (Format::Text, Packing::Plain),
             }
         });
+
         Self::new(path, format, packing, None)
     }
 
@@ -221,6 +225,7 @@ impl DataFile {
                 Some(separated::column(self, quoting, self.separator.unwrap_or(b','), wanted)?)
             }
         };
+
         Ok(())
     }
 
@@ -230,6 +235,7 @@ impl DataFile {
         if self.shipped.is_some() {
             return Ok(());
         }
+
         let head = self.check_content()?;
         match self.format {
             Format::Text | Format::Parquet => {}
@@ -242,6 +248,7 @@ impl DataFile {
                 self.separator = Some(separated::separator(self, quoting)?)
             }
         }
+
         Ok(())
     }
 
@@ -272,12 +279,15 @@ impl DataFile {
             todo,
             format: self.format.name(),
         };
+
         let unreadable = |error| self.unreadable(error);
         let mut stored = self.stored().map_err(unreadable)?;
         let stored = packed::head(&mut stored, content::HEAD).map_err(unreadable)?;
+
         if stored.is_empty() {
             return Err(DataError::Empty { path: self.path.clone() });
         }
+
         match (self.format, self.packing) {
             (Format::Parquet, _) if stored.starts_with(b"PAR1") => return Ok(stored),
             (_, Packing::Gzip) if stored.starts_with(b"\x1F\x8B") => {}
@@ -289,7 +299,9 @@ impl DataFile {
                 }
             }
         }
+
         let head = packed::head(&mut self.open()?, content::HEAD).map_err(unreadable)?;
+
         match content::foreign(&head) {
             Some(foreign) => Err(refused(foreign)),
             None => Ok(head),
@@ -315,9 +327,11 @@ impl DataFile {
         if let Some(text) = self.shipped {
             return Ok(Box::new(text.as_bytes()));
         }
+
         #[cfg(test)]
         tests::count_open(&self.path);
         let opened = self.stored().and_then(|stored| packed::unpacked(stored, self.packing));
+
         opened.map_err(|source| self.unreadable(source))
     }
 
@@ -420,19 +434,23 @@ impl Rows {
         let mut is_open = false;
         let mut at_start = true;
         let mut before = 0;
+
         // Whether there was a document; of each file, whether what follows begins another one.
         let mut has_document = false;
+
         for file in &self.files {
             let mut is_next = true;
             let known = if wanted.is_some() { file.known_rows()? } else { None };
             let range = wanted
                 .map(|range| range.start.saturating_sub(before)..range.end.saturating_sub(before));
+
             if let (Some(rows), Some(range)) = (known, &range)
                 && (range.start >= rows || range.end == 0)
             {
                 before += rows;
                 continue;
             }
+
             let mut take = |piece: Piece<'_>| {
                 // Rows without text are no documents.
                 if self.boundary == Boundary::EndOfText && is_next && !piece.text.is_empty() {
@@ -442,33 +460,41 @@ impl Rows {
                         return Ok(Flow::Stop);
                     }
                 }
+
                 if self.boundary == Boundary::EndOfText && file.format != Format::Text {
                     is_next |= piece.kind == PieceKind::Ends;
                     return sink(piece);
                 }
+
                 if at_start && is_open && self.boundary == Boundary::Line {
                     let between = Piece { text: "\n", kind: PieceKind::Between };
                     if sink(between)? == Flow::Stop {
                         return Ok(Flow::Stop);
                     }
                 }
+
                 at_start = piece.kind == PieceKind::Ends;
                 let text = match (self.joining, piece.text) {
                     (Joining::WikiText, "") if file.format != Format::Text => " \n",
                     (_, text) => text,
                 };
+
                 is_open = if text.is_empty() { is_open || at_start } else { !text.ends_with('\n') };
                 sink(Piece { text, ..piece })
             };
+
             let mut ends = LineEnds::new(file.reading.newlines);
             let mut take = |piece: Piece<'_>| ends.pass(piece, &mut take);
             let (rows, flow) = read_file(file, range, &mut take)?;
+
             if flow == Flow::Stop {
                 return Ok(());
             }
+
             at_start = true;
             before += known.unwrap_or(rows);
         }
+
         Ok(())
     }
 
@@ -481,6 +507,7 @@ impl Rows {
                 None => read_file(file, None, &mut |_| Ok(Flow::On))?.0,
             };
         }
+
         Ok(rows)
     }
 
@@ -493,6 +520,7 @@ impl Rows {
             }
             (None, ..) => std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len()),
         };
+
         self.files.iter().map(size).sum()
     }
 }
@@ -508,15 +536,18 @@ fn read_file(
         let wanted = wanted.unwrap_or(0..u64::MAX);
         return table::read_text(file, file.text_column()?, wanted, take).map(|flow| (0, flow));
     }
+
     let mut row = 0;
     let mut filtered = |piece: Piece<'_>| {
         let is_in = wanted.as_ref().is_none_or(|wanted| wanted.contains(&row));
         if wanted.as_ref().is_some_and(|wanted| row >= wanted.end) {
             return Ok(Flow::Stop);
         }
+
         row += u64::from(piece.kind == PieceKind::Ends);
         if is_in { take(piece) } else { Ok(Flow::On) }
     };
+
     let flow = match file.format {
         Format::Text => lines::read(file, &mut filtered)?,
         Format::Json(layout) => json::read(file, layout, file.text_column()?, &mut filtered)?,
@@ -526,6 +557,7 @@ fn read_file(
         }
         Format::Parquet => Flow::On,
     };
+
     Ok((row, flow))
 }
 
@@ -546,9 +578,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
         std::fs::write(&path, "{\"text\": \"some words\"}\n".repeat(50)).unwrap();
+
         let tokenizer = crate::BYTES.to_owned();
         let source = path.to_string_lossy().into_owned();
         let data = DataSpec { source, tokenizer, ..DataSpec::default() };
+
         load(&DataRequest::new(&data, 1), &mut |_| ()).unwrap();
         // Its first bytes, its first rows, its characters to cut it, and each split.
         assert_eq!(OPENED.lock().unwrap()[&path], 6);

@@ -214,28 +214,33 @@ impl<'a> Hub<'a> {
         let is_over = AtomicBool::new(false);
         let found: Vec<Mutex<Option<Result<PathBuf, DataError>>>> =
             files.iter().map(|_| Mutex::new(None)).collect();
+
         let work = || {
             while !is_over.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(file) = files.get(index) else { return };
                 let result = transfer::file(self, listing, file, &bytes, on);
+
                 is_over.fetch_or(result.is_err(), Ordering::Relaxed);
                 *found[index].lock().expect("no thread panics while it holds the lock") =
                     Some(result);
             }
         };
+
         thread::scope(|scope| {
             for _ in 1..self.config.parallel.get().min(files.len()) {
                 scope.spawn(work);
             }
             work();
         });
+
         let results: Vec<_> = found
             .into_iter()
             .filter_map(|slot| slot.into_inner().expect("no thread panics while it holds the lock"))
             .collect();
         let paths: Vec<PathBuf> = results.into_iter().collect::<Result<_, _>>()?;
         self.layout().remember(&listing.commit)?;
+
         Ok(paths)
     }
 
@@ -253,6 +258,7 @@ impl<'a> Hub<'a> {
         if bytes <= most {
             return Ok(());
         }
+
         Err(DataError::HubTooMuch {
             what: format!("{} at {}", self.name, self.revision),
             bytes,
@@ -266,6 +272,7 @@ impl<'a> Hub<'a> {
         if self.config.is_offline {
             return self.not_cached(wanted);
         }
+
         DataError::NotInRepository {
             repository: self.name.to_string(),
             what: format!("revision {}", self.revision),
@@ -324,6 +331,7 @@ impl<'a> Hub<'a> {
                 .map_err(|error| self.unreachable(self.name.as_str(), &error.to_string()))?;
             Ok(api.repo(self.repo(revision)))
         };
+
         Ok(Client { own: with(self.config.token.as_ref())?, bare: with(None)? })
     }
 

@@ -38,11 +38,13 @@ pub fn leftovers(tokens: Option<&Path>, hub: Option<&Path>) -> Leftovers {
         found.dead.extend(durable::dead(tokens));
         found.dead.extend(durable::dead(&tokens.join(lock::FOLDER)));
     }
+
     for repository in hub.map_or_else(Vec::new, repositories) {
         found.dead.extend(durable::dead(&repository.join(CONTENTS)));
         for folder in [REVISIONS, COMMITS] {
             below(&repository.join(folder), DEEPEST, &mut found.dead);
         }
+
         let contents = entries(&repository.join(CONTENTS)).into_iter();
         let is_part = |path: &PathBuf| path.extension().is_some_and(|ending| ending == PART);
         found.parts.extend(contents.filter(is_part).filter_map(|path| {
@@ -50,6 +52,7 @@ pub fn leftovers(tokens: Option<&Path>, hub: Option<&Path>) -> Leftovers {
             held(&path).is_ok().then_some((path, metadata.len()))
         }));
     }
+
     found
 }
 
@@ -65,6 +68,7 @@ pub fn remove_leftover(path: &Path) -> io::Result<bool> {
         },
         Err(_) => None,
     };
+
     durable::remove_if_dead(path)
 }
 
@@ -75,6 +79,7 @@ fn repositories(hub: &Path) -> Vec<PathBuf> {
         ["models--", "datasets--"].iter().any(|kind| name.starts_with(kind))
             && fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
     };
+
     entries(hub).into_iter().filter(is_repository).collect()
 }
 
@@ -85,8 +90,10 @@ fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
         Ok(content) => held(&content_of(path, &content)).is_ok(),
         Err(_) => true,
     };
+
     found.extend(durable::dead(folder).into_iter().filter(is_free));
     let is_folder = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+
     if depth > 0 {
         entries(folder)
             .iter()
@@ -108,6 +115,7 @@ fn held(content: &Path) -> Result<Option<File>, Held> {
     let Ok(file) = durable::no_links().read(true).open(content.with_extension(LOCK)) else {
         return Ok(None);
     };
+
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(Held),
         _ => Ok(Some(file)),
@@ -144,6 +152,7 @@ mod tests {
             "hub/datasets--a--b/refs/convert/parquet.partial",
         ]
         .map(|name| write(at(name)));
+
         let part = write(at("hub/models--a--b/blobs/bb.part"));
         let others = [
             "tokens/aa.tokens",
@@ -152,8 +161,10 @@ mod tests {
             "hub/x.partial",
         ]
         .map(|name| write(at(name)));
+
         let look = || leftovers(Some(&at("tokens")), Some(&at("hub")));
         assert_eq!(look(), Leftovers { dead: dead.to_vec(), parts: vec![(part.clone(), 4)] });
+
         let living = durable::no_links().read(true).open(&dead[0]).unwrap();
         living.lock().unwrap();
         assert_eq!(look().dead, dead[1..]);
@@ -173,10 +184,13 @@ mod tests {
         let lock = write(repository.join("blobs/aa.lock"));
         let part = write(repository.join("blobs/aa.part"));
         let link = repository.join("snapshots/c/model.bin.partial");
+
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("../../blobs/aa", &link).unwrap();
+
         let fetching = durable::no_links().read(true).open(&lock).unwrap();
         fetching.lock().unwrap();
+
         let look = || leftovers(None, Some(place.path()));
         assert_eq!(look(), Leftovers::default());
         assert!(!remove_leftover(&link).unwrap() && link.is_symlink());

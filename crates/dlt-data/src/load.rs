@@ -104,13 +104,16 @@ pub fn load(
     if context < least {
         return Err(DataError::ContextTooShort { context, least });
     }
+
     progress(Progress::Reading);
     let mut text =
         find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     text.tell_of_name();
+
     let loaded = load_splits(request, &mut text, progress);
     // Also where it failed: what was left out may be why.
     text.tell_bad_rows();
+
     loaded
 }
 
@@ -126,10 +129,12 @@ fn load_splits(
         loader.check_length(&loaded.text.stream, split)?;
         Ok(loaded)
     };
+
     let train = of(Split::Train)?;
     let validation = of(Split::Validation)?;
     let test = text.has(Split::Test).then(|| of(Split::Test)).transpose()?;
     let splits = [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten();
+
     let provenance = Provenance {
         source: data.source.clone(),
         sha256: text.sha256.clone(),
@@ -142,9 +147,11 @@ fn load_splits(
         tokenizer: loader.source.id(),
         splits: splits.map(|loaded| loaded.provenance.clone()).collect(),
     };
+
     let Facts { vocabulary, eos, .. } = train.text.facts;
     let [train, validation] = [train, validation].map(|loaded| loaded.text.stream);
     let test = test.map_or_else(|| TokenStream::new(Vec::new(), 0), |loaded| loaded.text.stream);
+
     Ok(TokenSplits {
         train,
         validation,
@@ -181,6 +188,7 @@ pub fn load_text(
         find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     let split = text.take(&data.source, split)?;
     let mut loader = Loader::of(request, &mut text, progress)?;
+
     let tokens = loader.split(&text, split, progress);
     text.tell_bad_rows();
     Ok(LoadedText { tokens: tokens?.text.stream, boundary: text.boundary() })
@@ -232,6 +240,7 @@ fn listening<T: Send>(
         // The listener is there until the last event was sent.
         let working = scope.spawn(move || work(&move |event| drop(sender.send(event))));
         events.into_iter().for_each(|event| progress(Progress::Fetching(event)));
+
         // A panic goes on where it would have been without a thread.
         working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -280,13 +289,16 @@ impl<'a> Loader<'a> {
         if let Some(column) = text.column() {
             progress(Progress::Column(column.clone()));
         }
+
         let name = &request.data.tokenizer;
         let source = listening(progress, |on| TokenizerSource::resolve(name, request.hub, on))?;
         let mut loader = Self { request, source, tokenizer: None };
+
         text.separate_by(loader.boundary(text)?);
         text.limit_to(
             TEXT_PER_TOKENS.saturating_mul(limit_of(request, text.stored_bytes(Split::Train))),
         );
+
         Ok(loader)
     }
 
@@ -302,6 +314,7 @@ impl<'a> Loader<'a> {
             &self.pipeline(text.boundary()),
         );
         let cached = self.request.cache.and_then(|folder| cache::read(folder, &key));
+
         let tokenized = match (cached, self.request.cache) {
             (Some(tokenized), _) => {
                 progress(Progress::Cached { split });
@@ -322,6 +335,7 @@ impl<'a> Loader<'a> {
             },
             (None, None) => self.tokenize(text, split, progress)?,
         };
+
         // Where nothing was read: the rows that were left out when it was.
         text.restore(split, &tokenized.facts.bad_rows);
         let Facts { text_bytes, text_sha256, .. } = tokenized.facts;
@@ -331,6 +345,7 @@ impl<'a> Loader<'a> {
             bytes: text_bytes as usize,
             sha256: hex(&text_sha256),
         };
+
         Ok(LoadedSplit { text: tokenized, provenance })
     }
 
@@ -348,16 +363,20 @@ impl<'a> Loader<'a> {
                 came: "\"end-of-text\"".to_owned(),
             });
         }
+
         let is_usual = data.separator == Separator::Auto
             && data.pipeline == Pipeline::Stream
             && text.has_documents();
         if !is_asked && !is_usual {
             return Ok(Boundary::Line);
         }
+
         let tokenizer = self.take_tokenizer()?;
         let eos = tokenizer.eos();
         let id = tokenizer.id().to_owned();
+
         self.tokenizer = Some(tokenizer);
+
         match eos {
             Some(_) => Ok(Boundary::EndOfText),
             None if is_asked => Err(DataError::NoEndOfText {
@@ -385,17 +404,20 @@ impl<'a> Loader<'a> {
                 .and_then(Tokenizer::eos)
                 .map_or_else(String::new, |id| id.to_string())
         };
+
         match self.request.data.pipeline {
             Pipeline::Stream => {
                 // Which tokens the marks are, the tokenizer's file says.
                 let is_marked = self.request.data.marks == MarksWord::Template;
                 let marks = if is_marked { " with the template's marks" } else { "" };
                 let is_ended = boundary == Boundary::EndOfText;
+
                 let ends = if is_ended {
                     format!(" of documents ended by {}", eos())
                 } else {
                     String::new()
                 };
+
                 format!("stream{marks}{ends}")
             }
             Pipeline::Blocks => {
@@ -421,6 +443,7 @@ impl<'a> Loader<'a> {
             tokens.extend_from_slice(ids);
             Ok(())
         };
+
         let facts = self.work(source, split, &mut write, progress)?;
         Ok(TokenizedText { stream: TokenStream::new(tokens, facts.bytes as usize), facts })
     }
@@ -441,7 +464,9 @@ impl<'a> Loader<'a> {
             }
             Begun::Write(writer) => writer,
         };
+
         let mut write = |ids: &[u32]| writer.push(ids).map_err(Failed::Cache);
+
         match self.work(source, split, &mut write, progress) {
             Ok(facts) => writer.finish(&facts).map_err(Failed::Cache),
             Err(error) => {
@@ -461,10 +486,12 @@ impl<'a> Loader<'a> {
         let tokenizer = self.take_tokenizer()?;
         let of = source.estimated_bytes(split)? as usize;
         progress(Progress::Tokenizing { split, bytes: 0, of });
+
         let marks = match (self.request.data.marks, self.request.data.pipeline) {
             (MarksWord::Template, Pipeline::Stream) => tokenizer.marks()?,
             _ => Marks::default(),
         };
+
         let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let work = Work {
             source,
@@ -475,12 +502,14 @@ impl<'a> Loader<'a> {
             context: self.request.context,
             threads: self.request.threads.unwrap_or_else(cores),
         };
+
         let read = Cell::new(0);
         let mut done = |bytes: u64| {
             read.set(bytes);
             let bytes = bytes as usize;
             progress(Progress::Tokenizing { split, bytes, of: of.max(bytes) });
         };
+
         let stored = source.stored_bytes(split);
         let limit = limit_of(self.request, stored);
         let mut written = 0;
@@ -491,12 +520,15 @@ impl<'a> Loader<'a> {
                 let [limit, read, of] = [limit, read.get(), stored].map(amount);
                 return Err(DataError::TooManyTokens { name, split, limit, read, of }.into());
             }
+
             write(ids)
         };
+
         let facts = work.run(&mut write, &mut done)?;
         let bytes = facts.text_bytes as usize;
         progress(Progress::Tokenizing { split, bytes, of: bytes });
         self.tokenizer = Some(tokenizer);
+
         Ok(facts)
     }
 
@@ -506,10 +538,12 @@ impl<'a> Loader<'a> {
             Pipeline::Stream => context.saturating_add(1),
             Pipeline::Blocks => context - 1,
         };
+
         let tokens = stream.len();
         if tokens >= needed {
             return Ok(());
         }
+
         Err(DataError::SplitTooShort { name: data.source.clone(), split, tokens, needed, context })
     }
 }

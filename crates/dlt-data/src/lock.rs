@@ -61,9 +61,11 @@ impl Lock {
                 return None;
             }
         };
+
         let is_same = lock.schema == SCHEMA
             && lock.source == origin.name
             && lock.repository == origin.repository.as_str();
+
         is_same.then_some(lock)
     }
 
@@ -73,6 +75,7 @@ impl Lock {
             path: path.clone(),
             reason: error.to_string(),
         };
+
         let mut text = serde_json::to_string_pretty(self).map_err(failed)?;
         text.push('\n');
         durable::replace(&path, text.as_bytes())
@@ -87,5 +90,6 @@ fn path(cache: &Path, source: &str) -> PathBuf {
     let name: String = source.chars().map(readable).take(60).collect();
     let digits: String =
         Sha256::digest(source).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+
     cache.join(FOLDER).join(format!("{name}-{digits}{EXTENSION}"))
 }

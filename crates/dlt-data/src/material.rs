@@ -78,6 +78,7 @@ impl Material {
                     limit: places.limit,
                     ..DataRequest::new(&spec.data, spec.model.context)
                 };
+
                 let splits = load(&request, progress)?;
                 match spec.model.objective {
                     Objective::MaskedToken => {
@@ -119,7 +120,9 @@ impl Material {
         let masking = Masking { token, words, share };
         let windows =
             |split| Ok(Examples::new(Kind::Masked(splits.windows(split)?, masking), seed));
+
         let [train, validation, test] = Split::ALL.map(windows);
+
         Ok(Self {
             provenance: splits.provenance.clone(),
             extents: Extents::of_text(words.max(token as usize + 1)),
@@ -140,6 +143,7 @@ impl Material {
         let tokenizer = tokenizer(spec, places)?;
         let framing = Framing::of(&tokenizer, spec.data.framing, spec.data.marks)?;
         let is_own = loaded.plan.is_some();
+
         let labelled = |examples: Vec<Example>| -> Vec<Example> {
             let all = examples.len();
             let labelled: Vec<Example> =
@@ -149,20 +153,24 @@ impl Material {
             }
             labelled
         };
+
         let mut train = labelled(loaded.train);
         let validation = labelled(loaded.validation);
         let mut test = labelled(loaded.test);
+
         // GLUE publishes its test split without classes; what a user has is used as it is.
         if test.is_empty() && loaded.plan.is_none() {
             test =
                 train.split_off(train.len() - (train.len() * TEST_PERCENT / 100).min(train.len()));
         }
+
         let mut splits = Vec::new();
         let mut ids = |split: Split, examples: Vec<Example>| -> Result<Examples, DataError> {
             let rows = SentenceIds::new(&examples, &tokenizer, &framing, spec.model.context)?;
             splits.push(sentence_provenance(split, &examples, rows.tokens()));
             Ok(Examples::new(Kind::Sentences(Arc::new(rows)), spec.seed))
         };
+
         let has_test = !test.is_empty() || loaded.plan.is_none();
         let examples = [
             ids(Split::Train, train)?,
@@ -170,6 +178,7 @@ impl Material {
             ids(Split::Test, test)?,
         ];
         splits.retain(|split| split.split != Split::Test || has_test);
+
         let extents = Extents { vocabulary: tokenizer.vocabulary(), classes: loaded.classes };
         let provenance = Provenance {
             plan: loaded.plan,
@@ -177,6 +186,7 @@ impl Material {
             class_names: loaded.class_names,
             ..provenance(source, loaded.hub, tokenizer.id(), splits)
         };
+
         Self::checked(Self { provenance, extents, examples, text: None })
     }
 
@@ -192,6 +202,7 @@ impl Material {
             Normalise::Own => (CIFAR10_MEAN, CIFAR10_STD),
             Normalise::Half => ([0.5; 3], [0.5; 3]),
         };
+
         let settings = PictureSettings {
             side: spec.model.picture,
             mean,
@@ -203,17 +214,20 @@ impl Material {
             },
             flip: spec.data.augment != Augment::None,
         };
+
         let mut splits = Vec::new();
         let mut kept = |split: Split, pictures: Pictures| {
             splits.push(picture_provenance(split, &pictures));
             Examples::new(Kind::Pictures(Arc::new(pictures), settings.clone()), spec.seed)
         };
+
         let examples = [
             kept(Split::Train, loaded.train),
             kept(Split::Validation, loaded.validation),
             kept(Split::Test, loaded.test),
         ];
         let extents = Extents { vocabulary: 0, classes: PICTURE_CLASSES };
+
         let provenance = provenance(source, loaded.hub, "none", splits);
         Self::checked(Self { provenance, extents, examples, text: None })
     }
@@ -291,9 +305,11 @@ fn provenance(
 ) -> Provenance {
     let mut hash = Sha256::new();
     splits.iter().for_each(|split| hash.update(split.sha256.as_bytes()));
+
     let sha256 = hex(&hash.finalize().into());
     let source = source.to_owned();
     let tokenizer = tokenizer.to_owned();
+
     Provenance {
         source,
         sha256,
@@ -312,6 +328,7 @@ fn provenance(
 fn sentence_provenance(split: Split, examples: &[Example], tokens: usize) -> SplitProvenance {
     let mut hash = Sha256::new();
     let mut bytes = 0;
+
     for Example { first, second, label } in examples {
         for text in [Some(first), second.as_ref()].into_iter().flatten() {
             hash.update((text.len() as u64).to_le_bytes());
@@ -320,6 +337,7 @@ fn sentence_provenance(split: Split, examples: &[Example], tokens: usize) -> Spl
         }
         hash.update(label.unwrap_or(u32::MAX).to_le_bytes());
     }
+
     SplitProvenance { split, tokens, bytes, sha256: hex(&hash.finalize().into()) }
 }
 

@@ -54,14 +54,18 @@ impl Origin {
         if let Some(texts) = shipped(source) {
             return Ok(Self::Shipped(texts));
         }
+
         let (name, revision) = match source.split_once('@') {
             Some((name, revision)) => (name, Some(revision)),
             None => (source, None),
         };
+
         if let Some(entry) = catalogue::find(name) {
             return HubOrigin::named(source, entry, revision).map(Self::Hub);
         }
+
         let whole = PathBuf::from(source);
+
         match source.rsplit_once(COLUMN_MARK) {
             Some((path, column)) if !column.is_empty() && !whole.exists() => {
                 Ok(Self::Local { path: path.into(), column: Some(column.to_owned()) })
@@ -88,6 +92,7 @@ impl HubOrigin {
             let expected = "no revision: it is shipped";
             return Err(DataError::BadHubName { name: source.to_owned(), expected });
         };
+
         Ok(Self {
             name: source.to_owned(),
             entry: Some(entry),
@@ -108,14 +113,17 @@ impl HubOrigin {
         let mut part = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
         let config = part();
         let column = part();
+
         if parts.next().is_some() {
             let expected = "hf:OWNER/NAME[@REVISION][:CONFIG][:COLUMN]";
             return Err(DataError::BadHubName { name: source.to_owned(), expected });
         }
+
         let (repository, revision) = match repository.split_once('@') {
             Some((repository, revision)) => (repository, Some(Revision::new(revision)?)),
             None => (repository, None),
         };
+
         Ok(Self {
             name: source.to_owned(),
             entry: None,
@@ -139,6 +147,7 @@ impl HubOrigin {
                 format!("{HUB_PREFIX}{}@{revision}{after}", bare(repository))
             }
         };
+
         Ok(Self { name, revision: Revision::new(revision)?, is_pinned: true, ..self.clone() })
     }
 
@@ -193,6 +202,7 @@ mod tests {
             (origin.repository.as_str(), origin.revision.as_str()),
             ("someone/books", "v1.0")
         );
+
         assert_eq!(
             (origin.config.as_deref(), origin.column.as_deref()),
             (Some("english"), Some("body"))

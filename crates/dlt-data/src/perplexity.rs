@@ -24,6 +24,7 @@ pub fn unigram_perplexity_of(stream: &TokenStream) -> Result<f64, DataError> {
         stream.read(start, block)?;
         count(block, &mut counts);
     }
+
     Ok(perplexity(counts))
 }
 
@@ -33,6 +34,7 @@ fn count(tokens: &[u32], counts: &mut Vec<u64>) {
     if counts.len() <= largest {
         counts.resize(largest + 1, 0);
     }
+
     for &token in tokens {
         counts[token as usize] += 1;
     }

@@ -118,6 +118,7 @@ pub fn load_pictures(
             let found = retrieved(&origin, hub, cache, progress)?;
             let read = |split: Split| read_tables(&found.files[split as usize]);
             let train = read(Split::Train)?;
+
             let test = read(Split::Test)?;
             let [training, validation, _] =
                 entry.parts.map(|part| usual_tail(part.rows, train.len()));
@@ -143,11 +144,13 @@ pub fn load_pictures(
         Origin::Local { path, .. } => {
             let (batches, test) = binary_files(source, &path)?;
             let mut all = Pictures::default();
+
             for batch in batches {
                 let read = read_cifar10(&batch)?;
                 all.pixels.extend(read.pixels);
                 all.labels.extend(read.labels);
             }
+
             let cut = |share: fn(Tail) -> RowShare| {
                 all.rows(usual_tail(share(Tail::Rows(5_000)), all.len()))
             };
@@ -182,20 +185,24 @@ pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }
+
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if !rest.is_empty() {
         let reason = format!("expected records of {RECORD} bytes, came {} bytes", bytes.len());
         return Err(DataError::BadFile { path: path.to_owned(), format: "CIFAR-10", reason });
     }
+
     let mut pictures = Pictures::default();
     for (record, row) in records.iter().zip(1..) {
         if record[0] >= CLASSES {
             let reason = format!("expected a class from 0 to 9, came {}", record[0]);
             return Err(DataError::BadRow { path: path.to_owned(), row, reason });
         }
+
         pictures.labels.push(record[0]);
         pictures.pixels.extend_from_slice(&record[1..]);
     }
+
     Ok(pictures)
 }
 
@@ -210,11 +217,13 @@ fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), 
                 _ => DataError::Read { path: folder.to_owned(), source: error },
             }
         })?;
+
     let mut batches: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     batches.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("data_batch") && name.ends_with(".bin")
     });
+
     batches.sort();
     let found =
         || batches.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -223,9 +232,11 @@ fn binary_files(source: &str, folder: &Path) -> Result<(Vec<PathBuf>, PathBuf), 
         missing,
         found: found(),
     };
+
     if batches.is_empty() {
         return Err(missing(Split::Train));
     }
+
     let test = folder.join("test_batch.bin");
     if file::is_there(&test) { Ok((batches, test)) } else { Err(missing(Split::Test)) }
 }
@@ -239,6 +250,7 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
             row: row + 1,
             reason,
         };
+
         table.cells(table.column("img.bytes")?, &(0..u64::MAX), &mut |row, cell| {
             let Cell::Bytes(bytes) = cell else {
                 return Err(bad(row, "expected a picture".to_owned()));
@@ -246,6 +258,7 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
             decode(bytes, &mut pictures.pixels).map_err(|reason| bad(row, reason))?;
             Ok(Flow::On)
         })?;
+
         for (label, row) in labels(&table, file)?.into_iter().zip(0..) {
             match label {
                 Some(label) if label < u32::from(CLASSES) => pictures.labels.push(label as u8),
@@ -254,11 +267,13 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
                 }
             }
         }
+
         if pictures.pixels.len() != pictures.labels.len() * PICTURE {
             let reason = "it has not as many pictures as labels".to_owned();
             return Err(DataError::BadFile { path: file.path.clone(), format: "Parquet", reason });
         }
     }
+
     Ok(pictures)
 }
 
@@ -266,21 +281,26 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
 fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<(), String> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+
     let mut reader = decoder.read_info().map_err(|error| format!("not a PNG: {error}"))?;
     let info = reader.info();
     let side = CIFAR10_SIDE as u32;
+
     if (info.width, info.height) != (side, side) {
         let width = info.width;
         let height = info.height;
         return Err(format!("expected {side} x {side} pixels, came {width} x {height}"));
     }
+
     let mut image = vec![0; reader.output_buffer_size().ok_or("a picture too large for memory")?];
     let frame = reader.next_frame(&mut image).map_err(|error| format!("a damaged PNG: {error}"))?;
     let samples = frame.color_type.samples();
+
     // Grey pictures have one channel, which is all three; a fourth is transparency.
     for channel in 0..3 {
         let at = if samples < 3 { 0 } else { channel };
         pixels.extend(image[..frame.buffer_size()].chunks_exact(samples).map(|pixel| pixel[at]));
     }
+
     Ok(())
 }

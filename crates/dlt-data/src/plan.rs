@@ -70,8 +70,10 @@ pub fn plan_folder(path: &Path) -> Result<FolderPlan, DataError> {
             left_out: Vec::new(),
         });
     }
+
     let mut names = Vec::new();
     collect(path, "", MOST_DEPTH, &mut names)?;
+
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     plan(&path.to_string_lossy(), &known, Owner::Folder, None).map(|planned| planned.plan)
 }
@@ -91,6 +93,7 @@ fn collect(
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = format!("{prefix}{name}");
         let is_hidden = name.rsplit('/').next().unwrap_or_default().starts_with('.');
+
         if path.is_file() {
             names.push(name);
         } else if path.is_dir() {
@@ -103,10 +106,12 @@ fn collect(
             file::regular(&path, u64::MAX)
                 .map_err(|source| DataError::Read { path: path.clone(), source })?;
         }
+
         if names.len() > MOST_FILES {
             return Err(DataError::TooManyFiles { path: folder.to_owned(), most: MOST_FILES });
         }
     }
+
     Ok(())
 }
 
@@ -130,6 +135,7 @@ pub(crate) fn plan(
     let mut left_out = Vec::new();
     let mut leave = |file: &str, reason| left_out.push(LeftOut { file: file.to_owned(), reason });
     let mut files = Vec::new();
+
     for name in names {
         match NamedFile::new(name, config) {
             Ok(file) if owner == Owner::Repository && !file.is_data_of_hub() => {
@@ -139,25 +145,30 @@ pub(crate) fn plan(
             Err(reason) => leave(name, reason),
         }
     }
+
     files.sort_by(|left, right| natural(left.name, right.name));
     let place = Planning { place, owner };
     let config = place.config(&place.deciding(&files, config), config, names)?;
     let (files, others): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| file.config == config);
+
     others.iter().for_each(|file| leave(file.name, Reason::OtherFolder));
     let (kept, others): (Vec<_>, Vec<_>) = {
         let is_read = place.format(&files);
         files.into_iter().partition(|file| is_read(file))
     };
+
     others.iter().for_each(|file| leave(file.name, Reason::OtherFormat));
     let [files, others] = place.strays(kept)?;
     others.iter().for_each(|file| leave(file.name, Reason::NoSplit));
     place.check(&files)?;
+
     let config = config.to_owned();
     let mut splits = [const { Vec::new() }; 3];
     for file in &files {
         splits[file.split().unwrap_or(Split::Train) as usize].push(file.name.to_owned());
     }
+
     left_out.sort_by(|left, right| natural(&left.file, &right.file));
     let [train, validation, test] = splits;
     let division = match (validation.is_empty(), test.is_empty()) {
@@ -165,6 +176,7 @@ pub(crate) fn plan(
         (true, false) => Division::ValidationFromTrain,
         (true, true) => Division::Fractions,
     };
+
     Ok(Planned { plan: FolderPlan { division, train, validation, test, left_out }, config })
 }
 
@@ -185,10 +197,12 @@ impl Planning<'_> {
         if self.owner == Owner::Folder || wanted.is_some() {
             return files.to_vec();
         }
+
         let is_read = self.format(files);
         let says = |file: &&NamedFile<'_>| file.split().is_some();
         let deciding: Vec<_> =
             files.iter().filter(says).filter(|file| is_read(file)).cloned().collect();
+
         if deciding.is_empty() { files.to_vec() } else { deciding }
     }
 
@@ -206,6 +220,7 @@ impl Planning<'_> {
             wanted,
             known: if known.is_empty() { "nothing that could be read".to_owned() } else { known },
         };
+
         if files.is_empty() {
             return Err(match self.owner {
                 Owner::Folder => DataError::NoTextFiles {
@@ -220,6 +235,7 @@ impl Planning<'_> {
                 }
             });
         }
+
         if let Some(wanted) = wanted {
             return match configs.contains(wanted) {
                 true => Ok(wanted),
@@ -229,8 +245,10 @@ impl Planning<'_> {
                 }
             };
         }
+
         let says_split =
             |config: &str| files.iter().any(|file| file.config == config && file.split().is_some());
+
         match configs.len() {
             1 => Ok(files[0].config),
             _ if configs.contains("") && self.owner == Owner::Folder && !says_split("") => {
@@ -294,10 +312,12 @@ impl Planning<'_> {
                 "rename it, or name one file",
             ));
         }
+
         let of_split = |split: Split| -> Vec<&NamedFile<'_>> {
             files.iter().filter(|file| file.split().unwrap_or(Split::Train) == split).collect()
         };
         Split::ALL.into_iter().try_for_each(|split| self.check_split(split, &of_split(split)))?;
+
         let mut stems = BTreeMap::new();
         for file in files {
             if let Some(other) = stems.insert(file.stem(), file) {
@@ -307,6 +327,7 @@ impl Planning<'_> {
                 ));
             }
         }
+
         Split::ALL.into_iter().try_for_each(|split| self.check_parts(&of_split(split)))?;
         if files.iter().any(|file| file.split().is_some())
             && !files.iter().any(|file| file.split() == Some(Split::Train))
@@ -318,6 +339,7 @@ impl Planning<'_> {
                 found,
             });
         }
+
         Ok(())
     }
 
@@ -336,6 +358,7 @@ impl Planning<'_> {
                 "keep one format, or name one file",
             ));
         }
+
         let words = |file: &NamedFile<'_>| {
             file.says.iter().map(|(word, _)| word.clone()).collect::<Vec<_>>()
         };
@@ -348,6 +371,7 @@ impl Planning<'_> {
                 "keep one of them, or call them by one word",
             ));
         }
+
         Ok(())
     }
 
@@ -359,11 +383,13 @@ impl Planning<'_> {
                 wholes.entry((file.whole(), part.of)).or_default().push(part.number);
             }
         }
+
         for ((_, of), mut numbers) in wholes {
             numbers.sort_unstable();
             let start = numbers[0].min(1);
             let is_whole =
                 numbers.len() as u64 == of && numbers.iter().copied().eq(start..start + of);
+
             if !is_whole {
                 return Err(DataError::MissingParts {
                     place: self.place.to_owned(),
@@ -372,6 +398,7 @@ impl Planning<'_> {
                 });
             }
         }
+
         Ok(())
     }
 }

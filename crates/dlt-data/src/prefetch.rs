@@ -49,6 +49,7 @@ impl<T: Send + 'static> Prefetcher<T> {
                 }
             }
         })?;
+
         Ok(Self { ready: Some(ready), thread: Some(thread) })
     }
 }
@@ -64,6 +65,7 @@ impl<T> Iterator for Prefetcher<T> {
         {
             std::panic::resume_unwind(panic);
         }
+
         next
     }
 }

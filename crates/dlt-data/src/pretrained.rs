@@ -59,6 +59,7 @@ pub fn fetch_model(
         let hub = Hub::new(&offline, &name, &revision);
         hub.listing(on).and_then(|listing| gather(&hub, &listing, on))
     };
+
     let found = match cached {
         Ok(found) if !hub.is_offline && !revision.is_commit() => found,
         Err(_) if !hub.is_offline => {
@@ -67,6 +68,7 @@ pub fn fetch_model(
         }
         settled => return settled,
     };
+
     // All of it is here: the hub is only asked whether the branch has moved on.
     match Hub::new(&hub.brief(), &name, &revision).listing(on) {
         Ok(listing) => gather(&Hub::new(hub, &name, &revision), &listing, on),
@@ -86,6 +88,7 @@ fn gather(hub: &Hub<'_>, listing: &Listing, on: OnFetch<'_>) -> Result<FetchedMo
     let needed = |wanted: &str| find(listing, wanted).ok_or_else(|| hub.missing(listing, wanted));
     let mut files = vec![needed(CONFIG_FILE)?];
     let found = LAYOUTS.map(|(single, index)| (find(listing, single), find(listing, index)));
+
     match found.into_iter().find(|(single, index)| single.is_some() || index.is_some()) {
         Some((None, Some(index))) => {
             files.push(index);
@@ -97,11 +100,13 @@ fn gather(hub: &Hub<'_>, listing: &Listing, on: OnFetch<'_>) -> Result<FetchedMo
         Some((Some(single), _)) => files.push(single),
         _ => files.push(needed(WEIGHTS_FILE)?),
     }
+
     // What belongs to the model beside its weights; a spec is in what this program exports.
     let is_beside = |file: &&RemoteFile| {
         file.name == SPEC_FILE || is_companion(&file.name) && file.name != CONFIG_FILE
     };
     files.extend(listing.files.iter().filter(is_beside));
+
     let mut folder = hub.fetch(listing, &files, on)?.remove(0);
     folder.pop();
     Ok(FetchedModel { repository: hub.name().to_string(), commit: listing.commit.clone(), folder })
@@ -120,8 +125,10 @@ fn parts(index: PathBuf) -> Result<Vec<String>, DataError> {
         format: "index of weights",
         reason: error.to_string(),
     })?;
+
     let mut files: Vec<String> = read.weight_map.into_values().collect();
     files.sort();
     files.dedup();
+
     Ok(files)
 }

@@ -57,18 +57,22 @@ impl Retrieval<'_> {
             && Hub::new(&self.hub.offline(), &origin.repository, &origin.revision)
                 .listing(self.on)
                 .is_ok();
+
         if !is_known {
             return self.renew(origin);
         }
+
         match self.renewed(origin, &self.hub.brief()) {
             Err(error) if error.is_hub_away() => {
                 let Ok(cached) = (Retrieval { hub: &self.hub.offline(), ..*self }).renew(origin)
                 else {
                     return Err(error);
                 };
+
                 let name = &origin.name;
                 let commit = &cached.provenance.commit;
                 let cache = self.hub.cache.display();
+
                 tracing::warn!("{error}; using {name} at {commit} of the cache, {cache}");
                 Ok(cached)
             }
@@ -87,6 +91,7 @@ impl Retrieval<'_> {
         let has_nothing = origin.entry.is_none()
             && !origin.is_pinned
             && !listing.files.iter().any(|file| is_data_of_hub(&file.name));
+
         let (retrieved, lock) = if has_nothing {
             let converted = Revision::new(CONVERTED)?;
             let listing = Hub::new(asking, &origin.repository, &converted).listing(self.on)?;
@@ -94,9 +99,11 @@ impl Retrieval<'_> {
         } else {
             self.gather(origin, origin.revision.as_str(), &listing)?
         };
+
         if let Some(cache) = self.cache {
             lock.write(cache)?;
         }
+
         Ok(retrieved)
     }
 
@@ -118,22 +125,26 @@ impl Retrieval<'_> {
                 }
                 other => other,
             })?;
+
         let wanted = selected.all();
         let paths = hub.fetch(listing, &wanted, self.on)?;
         let locked = wanted.iter().map(|&file| file.clone()).collect();
         let lock = Lock::new(origin, revision.as_str(), &listing.commit, &selected.config, locked);
         let mut paths = paths.into_iter();
         let mut files: [Vec<(DataFile, String)>; 3] = [const { Vec::new() }; 3];
+
         for (files, remote) in files.iter_mut().zip(&selected.files) {
             for (remote, path) in remote.iter().zip(paths.by_ref()) {
                 files.push((DataFile::at(&path), digest(remote, &path)?));
             }
         }
+
         let provenance = HubProvenance {
             repository: origin.repository.to_string(),
             revision: revision.to_string(),
             commit: listing.commit.clone(),
         };
+
         Ok((Retrieved { files, parts: selected.parts, plan: selected.plan, provenance }, lock))
     }
 }
@@ -162,6 +173,7 @@ pub fn fetch(
         let expected = "a name of the catalogue that is not shipped, or hf:OWNER/NAME";
         return Err(DataError::BadHubName { name: source.to_owned(), expected });
     };
+
     let retrieved = Retrieval { hub, cache, on }.renew(&origin)?;
     let files = retrieved.files.into_iter().flatten().map(|(file, _)| file.path).collect();
     Ok(Fetched { provenance: retrieved.provenance, files })

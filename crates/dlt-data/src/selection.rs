@@ -65,6 +65,7 @@ pub(crate) fn select<'a>(
                         .join(", "),
                 });
             }
+
             Some(parts)
         }
     };
@@ -107,15 +108,18 @@ mod tests {
         let [train, validation, test] = chosen(&own, Some("c")).unwrap();
         assert_eq!(train, [own[1], own[0]]);
         assert_eq!((validation.len(), test.len()), (0, 1));
+
         let [train, validation, _] =
             chosen(&["c/train/0000.parquet", "c/validation/0000.parquet"], None).unwrap();
         assert_eq!(
             (train, validation),
             (vec!["c/train/0000.parquet".to_owned()], vec!["c/validation/0000.parquet".to_owned()])
         );
+
         let [train, ..] =
             chosen(&["data/train-00000-of-00001.parquet", "README.md"], None).unwrap();
         assert_eq!(train.len(), 1);
+
         let [train, _, test] =
             chosen(&["train.jsonl", "test.csv.gz", "dataset_infos.json"], None).unwrap();
         assert_eq!((train.len(), test.len()), (1, 1));
@@ -131,13 +135,16 @@ mod tests {
             "raw/train.txt",
             "stats/summary.json",
         ];
+
         let [train, validation, test] = chosen(&names, None).unwrap();
         assert_eq!(
             (train, validation.len(), test.len()),
             (vec![names[1].to_owned(), names[0].to_owned()], 1, 0)
         );
+
         let error = chosen(&[names[0], names[2]], None).unwrap_err();
         assert!(error.contains("expected 2 files"), "{error}");
+
         let [train, _, _] = chosen(&["en/train.parquet", "scripts/notes.txt"], None).unwrap();
         assert_eq!(train, ["en/train.parquet"]);
     }
@@ -146,14 +153,19 @@ mod tests {
     fn rejects_what_does_not_fit_with_the_list_in_hand() {
         let error = chosen(&["x/train.parquet", "y/train.parquet"], None).unwrap_err();
         assert!(error.contains("x, y") && error.contains("hf:OWNER/NAME:CONFIG"), "{error}");
+
         let error = chosen(&["x/train.parquet"], Some("z")).unwrap_err();
         assert!(error.contains("\"z\"") && error.contains("it has: x"), "{error}");
+
         let error = chosen(&["script.py"], None).unwrap_err();
         assert!(error.contains("script.py"), "{error}");
+
         let error = chosen(&["x/train-00000-of-00002.parquet"], None).unwrap_err();
         assert!(error.contains("2 files"), "{error}");
+
         let error = chosen(&["x/test.parquet"], None).unwrap_err();
         assert!(error.contains("train split") && error.contains("x/test.parquet"), "{error}");
+
         let error = chosen(&["train.csv", "train.jsonl"], None).unwrap_err();
         assert!(error.contains("CSV") && error.contains("JSON Lines"), "{error}");
     }
@@ -162,6 +174,7 @@ mod tests {
     fn what_says_no_split_is_read_only_where_nothing_does() {
         let [train, _, test] = chosen(&["train.jsonl", "all.jsonl", "test.jsonl"], None).unwrap();
         assert_eq!((train, test), (vec!["train.jsonl".to_owned()], vec!["test.jsonl".to_owned()]));
+
         let [train, validation, test] =
             chosen(&["part-10.jsonl", "part-9.jsonl", "README.md"], None).unwrap();
         assert_eq!(train, ["part-9.jsonl", "part-10.jsonl"]);

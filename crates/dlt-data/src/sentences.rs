@@ -96,9 +96,11 @@ pub fn load_sentences(
                     Task::Classification.not_of(source, origin.entry.map(|entry| entry.task))
                 );
             };
+
             let found = retrieved(&origin, hub, cache, progress)?;
             let [train, validation, test] = found.files;
             let read = |files: Vec<(DataFile, String)>| read_tables(&files, first, second);
+
             (read(train)?, read(validation)?, read(test)?, Some(found.provenance))
         }
         Origin::Shipped(_) => {
@@ -112,8 +114,10 @@ pub fn load_sentences(
             None => return own(&path, column.as_deref(), data),
         },
     };
+
     let (train, validation, test, hub) = splits;
     let largest = train.iter().chain(&validation).filter_map(|example| example.label).max();
+
     Ok(SentenceSplits {
         train,
         validation,
@@ -147,12 +151,15 @@ fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, 
         }
         _ => DataError::Read { path: folder.to_owned(), source: error },
     };
+
     if !file::regular_or_folder(folder).map_err(unreadable)?.is_dir() {
         return Ok(None);
     }
+
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let mut found: [Option<PathBuf>; 3] = [const { None }; 3];
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+
     paths.sort();
     for path in
         paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tsv"))
@@ -161,6 +168,7 @@ fn original_files(source: &str, folder: &Path) -> Result<Option<OriginalFiles>, 
         let Some(split) = split_said_by(&name) else { continue };
         found[split as usize].get_or_insert(path);
     }
+
     Ok(match found {
         [Some(train), Some(validation), test] if glue::is_original(&train)? => {
             Some((train, validation, test))
@@ -183,13 +191,16 @@ fn read_tables(
         let labels = labels(&table, file)?;
         let seconds = seconds
             .map_or_else(|| vec![None; firsts.len()], |rows| rows.into_iter().map(Some).collect());
+
         if seconds.len() != firsts.len() || labels.len() != firsts.len() {
             let reason = "its columns have different lengths".to_owned();
             return Err(DataError::BadFile { path: file.path.clone(), format: "Parquet", reason });
         }
+
         let rows = firsts.into_iter().zip(seconds).zip(labels);
         examples.extend(rows.map(|((first, second), label)| Example { first, second, label }));
     }
+
     Ok(examples)
 }
 
@@ -200,9 +211,11 @@ fn texts(table: &Table<'_>, file: &DataFile, name: &str) -> Result<Vec<String>, 
             Cell::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         };
+
         rows.push(text.ok_or_else(|| bad(file, row, format!("expected text in {name:?}")))?);
         Ok(Flow::On)
     })?;
+
     Ok(rows)
 }
 
@@ -221,8 +234,10 @@ pub(crate) fn labels(table: &Table<'_>, file: &DataFile) -> Result<Vec<Option<u3
                 ));
             }
         });
+
         Ok(Flow::On)
     })?;
+
     Ok(rows)
 }
 

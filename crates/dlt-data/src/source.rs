@@ -110,10 +110,12 @@ impl Source {
                     }
                     continue;
                 }
+
                 file.examine(reading, rows.column.as_deref())?;
                 examined.insert(file.path.clone(), file.clone());
             }
         }
+
         let mut columns =
             self.files().filter_map(|file| Some((&file.path, &file.column.as_ref()?.name)));
         if let Some((path, first)) = columns.next()
@@ -123,8 +125,10 @@ impl Source {
             let other = other.clone();
             let first = first.clone();
             let second = second.clone();
+
             return Err(DataError::ColumnsDiffer { path, first, other, second });
         }
+
         Ok(())
     }
 
@@ -174,6 +178,7 @@ impl Source {
         else {
             return;
         };
+
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(split) = split_said_by(&name).filter(|&split| split != Split::Train) {
             tracing::warn!(file = %name, "its name says {split}, but it is cut into train, validation and test");
@@ -221,6 +226,7 @@ impl Source {
                     Split::ALL.into_iter().filter(|&split| self.has(split)).map(Split::name);
                 let found = format!("it is divided into {}", splits.collect::<Vec<_>>().join(", "));
                 let advice = "name one of them with --split, or a single file";
+
                 Err(DataError::AmbiguousFolder { place: name.to_owned(), found, advice })
             }
         }
@@ -243,6 +249,7 @@ impl Source {
     /// Hands the text of a split to `sink`, piece by piece.
     pub(crate) fn read(&self, split: Split, sink: Sink<'_>) -> Result<(), DataError> {
         let rows = &self.rows[split as usize];
+
         match self.cut {
             Cut::Nothing => rows.read(None, sink),
             Cut::Rows(shares) => {
@@ -261,12 +268,14 @@ impl Source {
     /// About how many bytes a split has.
     pub(crate) fn estimated_bytes(&self, split: Split) -> Result<u64, DataError> {
         let rows = &self.rows[split as usize];
+
         Ok(match self.cut {
             Cut::Nothing => rows.estimated_bytes(),
             Cut::Rows(shares) => {
                 let all = rows.count()?;
                 let range = shares[split as usize].range(all);
                 let share = (range.end - range.start) as f64 / all.max(1) as f64;
+
                 (rows.estimated_bytes() as f64 * share) as u64
             }
             Cut::Fractions(fractions) => {
@@ -274,6 +283,7 @@ impl Source {
                 let range = &self.ranges(fractions)?[split as usize];
                 let share =
                     (range.end.min(characters) - range.start) as f64 / characters.max(1) as f64;
+
                 (bytes as f64 * share) as u64
             }
         })
@@ -370,6 +380,7 @@ impl Source {
             let (files, digests): (Vec<_>, Vec<_>) = files[split as usize].iter().cloned().unzip();
             let column = origin.column.clone();
             let joining = origin.joining();
+
             (Rows { files, column, joining, boundary: Boundary::Line }, digests)
         };
         let (cut, from) = match parts {
@@ -433,18 +444,22 @@ impl Source {
         if let Some(extent) = self.extent.get() {
             return Ok(*extent);
         }
+
         let mut extent = Extent { characters: 0, bytes: 0 };
         self.rows[0].read(None, &mut |piece| {
             extent.characters += piece.text.chars().count() as u64;
             extent.bytes += piece.text.len() as u64;
+
             if extent.bytes > self.most_bytes {
                 return Err(DataError::TooMuchText {
                     path: self.rows[0].files[0].path.clone(),
                     most: self.most_bytes,
                 });
             }
+
             Ok(Flow::On)
         })?;
+
         Ok(*self.extent.get_or_init(|| extent))
     }
 }
@@ -452,25 +467,30 @@ impl Source {
 /// Hands what is between two characters of a text to `sink`.
 fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataError> {
     let mut start = 0;
+
     rows.read(None, &mut |piece| {
         let length = piece.text.chars().count() as u64;
         let end = start + length;
         let from = range.start.clamp(start, end) - start;
         let to = range.end.clamp(start, end) - start;
         let is_past = start >= range.end;
+
         start = end;
         if is_past {
             return Ok(Flow::Stop);
         }
+
         // A piece without text says only that a row or a document is over.
         let is_wanted = from < to || (length == 0 && end > range.start);
         if !is_wanted {
             return Ok(Flow::On);
         }
+
         let kind = match piece.kind {
             PieceKind::Ends if to < length => PieceKind::Begins,
             kind => kind,
         };
+
         let offset = |at: u64| match at {
             0 => 0,
             at if at == length => piece.text.len(),
@@ -480,6 +500,7 @@ fn between(rows: &Rows, range: &Range<u64>, sink: Sink<'_>) -> Result<(), DataEr
                 .nth(at as usize)
                 .map_or(piece.text.len(), |(offset, _)| offset),
         };
+
         sink(Piece { text: &piece.text[offset(from)..offset(to)], kind })
     })
 }
@@ -497,17 +518,21 @@ impl Digests {
     fn of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<Self, DataError> {
         let mut whole = Sha256::new();
         let mut each = BTreeMap::new();
+
         for path in files {
             let unreadable = |source| DataError::Read { path: path.clone(), source };
             let mut one = Sha256::new();
             let bytes = file::regular(path, u64::MAX)
                 .and_then(|mut file| checksum::feed(&mut [&mut whole, &mut one], &mut file))
                 .map_err(unreadable)?;
+
             if bytes == 0 {
                 return Err(DataError::Empty { path: path.clone() });
             }
+
             each.insert(path.clone(), hex(&one.finalize().into()));
         }
+
         Ok(Self { whole: hex(&whole.finalize().into()), each })
     }
 }
@@ -522,6 +547,7 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
     if bytes.is_empty() {
         return Err(DataError::Empty { path: path.to_owned() });
     }
+
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         DataError::NotUtf8 { path: path.to_owned(), offset, byte: error.as_bytes()[offset] }

@@ -62,10 +62,12 @@ impl TokenStream {
         if end > self.len() {
             return Err(DataError::TooFewWindows { asked: end, count: self.len(), context: 1 });
         }
+
         match &self.ids {
             Ids::Memory(all) => ids.copy_from_slice(&all[start..end]),
             Ids::File(file) => file.read(start, ids)?,
         }
+
         Ok(())
     }
 

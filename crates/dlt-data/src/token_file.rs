@@ -44,9 +44,11 @@ impl TokenFile {
             of: self.tokens,
             source,
         })?;
+
         for (id, bytes) in ids.iter_mut().zip(bytes.chunks_exact(size_of::<u32>())) {
             *id = u32::from_le_bytes(bytes.try_into().expect("chunks of four bytes"));
         }
+
         Ok(())
     }
 }
@@ -68,5 +70,6 @@ fn read_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()>
             }
         }
     }
+
     Ok(())
 }

@@ -140,13 +140,16 @@ impl Tokenizer {
         let mut encoder = Encoder::new(self);
         let mut chunker = Chunker::new(self);
         let mut result = Ok(());
+
         let mut encode = |piece: Portion| {
             result = encoder.encode(&piece.text, &mut ids);
             if result.is_ok() { Flow::On } else { Flow::Stop }
         };
+
         if chunker.push(text, &mut encode) == Flow::On {
             chunker.finish(&mut encode);
         }
+
         result.map(|()| ids)
     }
 
@@ -181,6 +184,7 @@ impl Tokenizer {
             }
             None => self.decode(&[id]).map_or(0, |text| text.len()),
         };
+
         (0..self.vocabulary as u32).map(|id| length(id) as u32).collect()
     }
 
@@ -274,8 +278,10 @@ impl Tokenizer {
         let size = |with_added| {
             inner.get_vocab(with_added).into_values().max().map_or(0, |id| id as usize + 1)
         };
+
         let vocabulary = size(true);
         let special = declared.resolve(&|token| inner.token_to_id(token), vocabulary);
+
         Self {
             vocabulary,
             without_added: size(false),
@@ -306,6 +312,7 @@ impl std::fmt::Debug for Tokenizer {
         let id = &self.id;
         let vocabulary = self.vocabulary;
         let eos = self.eos();
+
         f.debug_struct("Tokenizer")
             .field("id", id)
             .field("vocabulary", &vocabulary)

@@ -75,6 +75,7 @@ impl Work<'_> {
                 DataError::NoEndOfText { tokenizer, expected, wanted: AROUND_BLOCKS }.into()
             );
         }
+
         let mut shards = match self.pipeline {
             Pipeline::Stream => None,
             Pipeline::Blocks => {
@@ -82,21 +83,26 @@ impl Work<'_> {
                 Some(Shards::new(rows, self.context - 1, self.tokenizer.lengths()))
             }
         };
+
         let mut put = |ids: &[u32]| match &mut shards {
             None => write(ids),
             Some(shards) => shards.push_group(ids, write),
         };
+
         // Not even an empty group of tokens where there are none: blocks count groups.
         let around = |ids: &[u32], put: &mut dyn FnMut(&[u32]) -> Result<(), E>| {
             if ids.is_empty() { Ok(()) } else { put(ids) }
         };
         around(&self.marks.before, &mut put)?;
+
         let read = self.encode_all(&mut put, done)?;
         around(&self.marks.after, &mut put)?;
+
         let bytes = match &shards {
             None => read.bytes,
             Some(shards) => shards.kept_bytes(),
         };
+
         Ok(Facts {
             vocabulary: self.tokenizer.vocabulary(),
             eos: self.tokenizer.eos(),
@@ -124,25 +130,31 @@ impl Work<'_> {
         let (to_write, pending) = sync_channel::<Pending>(under_way);
         let chunks = Mutex::new(chunks);
         let between = self.between();
+
         thread::scope(|scope| {
             for _ in 0..self.threads.get() {
                 scope.spawn(|| encode(self.tokenizer, &between, &chunks));
             }
+
             let reader = scope.spawn(move || self.read(&to_encode, &to_write));
             let mut bytes = 0;
             let mut result = Ok(());
+
             for chunk in &pending {
                 result = match chunk.ids.recv() {
                     Ok(Ok(ids)) => put(&ids),
                     Ok(Err(error)) => Err(error.into()),
                     Err(_) => Err(self.lost().into()),
                 };
+
                 if result.is_err() {
                     break;
                 }
+
                 bytes += chunk.bytes as u64;
                 done(bytes);
             }
+
             // Whoever still waits to hand something over is told that nobody listens.
             drop(pending);
             let read = reader.join().unwrap_or_else(|_| Err(self.lost()));
@@ -169,12 +181,15 @@ impl Work<'_> {
             let pending = Pending { bytes: portion.text.len(), ids };
             let is_heard =
                 to_write.send(pending).is_ok() && to_encode.send(Chunk { portion, reply }).is_ok();
+
             if is_heard { Flow::On } else { Flow::Stop }
         };
+
         let mut count = |piece: Piece<'_>| {
             hash.update(piece.text);
             bytes += piece.text.len() as u64;
         };
+
         match self.pipeline {
             Pipeline::Stream => {
                 let mut chunker = Chunker::new(self.tokenizer);
@@ -185,6 +200,7 @@ impl Work<'_> {
                         _ => chunker.push(piece.text, &mut send),
                     })
                 })?;
+
                 chunker.finish(&mut send);
             }
             Pipeline::Blocks => {
@@ -194,13 +210,16 @@ impl Work<'_> {
                     if piece.kind == PieceKind::Between {
                         return Ok(Flow::On);
                     }
+
                     count(piece);
                     let flow = grouping.push(piece, &mut send);
                     grouping.check().map(|()| flow)
                 })?;
+
                 grouping.finish(&mut send);
             }
         }
+
         Ok(Read { bytes, sha256: hash.finalize().into() })
     }
 
@@ -211,9 +230,11 @@ impl Work<'_> {
             if piece.kind == PieceKind::Between {
                 return Ok(Flow::On);
             }
+
             let flow = grouping.push(piece, &mut |_| Flow::On);
             grouping.check().map(|()| flow)
         })?;
+
         grouping.finish(&mut |_| Flow::On);
         Ok(grouping.rows())
     }
@@ -230,10 +251,12 @@ fn encode_portion(
         if !document.is_empty() {
             encoder.encode(document, &mut ids)?;
         }
+
         if is_ended {
             ids.extend_from_slice(between);
         }
     }
+
     Ok(ids)
 }
 
@@ -244,6 +267,7 @@ fn encode(tokenizer: &Tokenizer, between: &[u32], chunks: &Mutex<Receiver<Chunk>
         let next = chunks.lock().map(|chunks| chunks.recv());
         let Ok(Ok(chunk)) = next else { return };
         let result = encode_portion(&mut encoder, &chunk.portion, between);
+
         // Nobody waits for it any more once something else has failed.
         drop(chunk.reply.send(result));
     }

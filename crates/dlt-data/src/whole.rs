@@ -31,12 +31,14 @@ pub fn whole_tokens(
     if request.data.pipeline == Pipeline::Blocks || has_documents || !tokenizer.is_cut_safely() {
         return Ok(None);
     }
+
     let data = request.data;
     let source = find(&data.source, data.split, data.into(), request.hub, request.cache, progress)?;
     let ends = Split::ALL.into_iter().filter(|&split| splits.has(split));
     let ends = ends.map(|split| seam(&source, split)).collect::<Result<Vec<_>, _>>()?;
     let mut total = splits.train.len() + splits.validation.len() + splits.test.len();
     let count = |text: &str| tokenizer.encode(text).map(|ids| ids.len());
+
     for pair in ends.windows(2) {
         let before = &pair[0].1;
         let after = &pair[1].0;
@@ -44,8 +46,10 @@ pub fn whole_tokens(
             return Ok(None);
         };
         let apart = count(tail)? + count(head)?;
+
         total = total + count(&format!("{tail}{head}"))? - apart;
     }
+
     Ok(Some(total))
 }
 
@@ -57,12 +61,15 @@ fn seam(source: &Source, split: Split) -> Result<(String, String), DataError> {
         if head.len() < SEAM {
             head.push_str(piece.text);
         }
+
         tail.push_str(piece.text);
         if tail.len() > 4 * SEAM {
             tail.drain(..tail.ceil_char_boundary(tail.len() - SEAM));
         }
+
         Ok(Flow::On)
     })?;
+
     Ok((head, tail))
 }
 

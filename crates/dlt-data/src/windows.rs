@@ -103,6 +103,7 @@ impl Windows {
                 targets: targets.len(),
             });
         }
+
         match self.cut {
             Cut::Stream => {
                 let start = index * context;
@@ -117,6 +118,7 @@ impl Windows {
                 targets[context - 1] = eos;
             }
         }
+
         Ok(())
     }
 
@@ -141,6 +143,7 @@ impl Windows {
             Cut::Stream => (start * self.context + 1, windows.end * self.context + 1),
             Cut::Blocks { .. } => (start * (self.context - 1), windows.end * (self.context - 1)),
         };
+
         self.ids(from, to)
     }
 
@@ -154,9 +157,11 @@ impl Windows {
         let start = self.count * self.context;
         let end = self.stream.len();
         let left = end.saturating_sub(start + 1);
+
         if !matches!(self.cut, Cut::Stream) || !(1..self.context).contains(&left) {
             return Ok(None);
         }
+
         let ids = self.ids(start, end)?;
         Ok(Some((ids[..left].to_vec(), ids[1..].to_vec())))
     }
@@ -170,6 +175,7 @@ impl Windows {
     fn check(&self, asked: usize) -> Result<(), DataError> {
         let count = self.count;
         let context = self.context;
+
         if asked <= count {
             Ok(())
         } else {

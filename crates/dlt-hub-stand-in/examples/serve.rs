@@ -14,8 +14,10 @@ fn main() -> std::io::Result<()> {
     for repository in catalogue(8) {
         hub.serve(repository);
     }
+
     hub.serve(Repository::model("someone/model").file("config.json", "{}\n"));
     println!("{}", hub.endpoint());
     std::io::stdin().read_to_end(&mut Vec::new())?;
+
     Ok(())
 }

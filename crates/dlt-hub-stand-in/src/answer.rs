@@ -28,6 +28,7 @@ impl Answer {
         let path = request.path.split('?').next().unwrap_or_default();
         let path = path.replace("%2F", "/").replace("%2f", "/").replace("%20", " ");
         let repositories = shared.repositories();
+
         if let Some(sha256) = path.strip_prefix("/store/") {
             let file = repositories.iter().flat_map(|repository| &repository.files);
             let fault = shared.fault(Place::Content);
@@ -36,6 +37,7 @@ impl Answer {
                 None => Self::page(404),
             };
         }
+
         for repository in &repositories {
             let asked = below(&path, &format!("{}/revision", repository.api_path()));
             if asked.is_some_and(|revision| is_revision(repository, revision)) {
@@ -46,17 +48,20 @@ impl Answer {
                     fault => Self::listing(repository, fault),
                 };
             }
+
             if let Some(rest) = below(&path, &repository.resolve_path()) {
                 let named = repository.files.iter().find(|file| {
                     rest.strip_suffix(&file.name)
                         .and_then(|revision| revision.strip_suffix('/'))
                         .is_some_and(|revision| is_revision(repository, revision))
                 });
+
                 if let Some(file) = named {
                     return Self::resolve(repository, file, request, shared, address);
                 }
             }
         }
+
         Self::page(404)
     }
 
@@ -82,11 +87,13 @@ impl Answer {
             }
             _ => {}
         }
+
         let headers = vec![("Content-Type", "application/json; charset=utf-8".to_owned())];
         let mut body = listing.to_string().into_bytes();
         if let Some(Fault::Padded { bytes }) = fault {
             body.resize(body.len() + bytes, b' ');
         }
+
         Self { status: 200, headers, body, fault: None }.with(fault)
     }
 
@@ -106,26 +113,32 @@ impl Answer {
         // The bytes of a small file are asked for here, after its headers were.
         let is_content = !file.is_large && request.range.is_none_or(|range| range != (0, Some(0)));
         let fault = if is_content { fault.or_else(|| shared.fault(Place::Content)) } else { fault };
+
         let tag = match &fault {
             Some(Fault::Etag { tag }) => tag.clone(),
             _ => file.etag(),
         };
+
         let commit = match &fault {
             Some(Fault::Commit { commit }) => commit.clone(),
             _ => repository.commit(),
         };
+
         let mut headers = vec![("X-Repo-Commit", commit), ("ETag", format!("\"{tag}\""))];
         if !file.is_large {
             let mut answer = Self::content(file, request, fault);
             answer.headers.extend(headers);
             return answer.without_headers();
         }
+
         let size = match &fault {
             Some(Fault::Size { stated }) => *stated,
             _ => file.content.len() as u64,
         };
+
         headers.push(("X-Linked-Etag", format!("\"{tag}\"")));
         headers.push(("X-Linked-Size", size.to_string()));
+
         if fault != Some(Fault::NoLocation) {
             // Another host, which must not see the token; the query is as secret as the hub's
             // signed addresses.
@@ -133,9 +146,11 @@ impl Answer {
                 Some(Fault::Elsewhere { server }) => server.clone(),
                 _ => format!("http://localhost:{}", address.port()),
             };
+
             let place = format!("{server}/store/{}", file.sha256());
             headers.push(("Location", format!("{place}?X-Amz-Signature=0123secret")));
         }
+
         Self { status: 302, headers, body: b"Found. Redirecting".to_vec(), fault: None }.with(fault)
     }
 
@@ -144,6 +159,7 @@ impl Answer {
         if fault == Some(Fault::OtherBytes) {
             content.iter_mut().for_each(|byte| *byte ^= 1);
         }
+
         let size = content.len() as u64;
         let mut headers = vec![("Accept-Ranges", "bytes".to_owned())];
         let range = request.range.filter(|_| fault != Some(Fault::NoRanges));
@@ -159,6 +175,7 @@ impl Answer {
                 (206, content[first as usize..=last as usize].to_vec())
             }
         };
+
         Self { status, headers, body, fault: None }.with(fault)
     }
 
@@ -196,14 +213,18 @@ impl Answer {
     pub(crate) fn write(&self, mut stream: &TcpStream, method: &str) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} Stand-in\r\nConnection: close\r\n", self.status);
         head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
+
         head.push_str("\r\n");
         stream.write_all(head.as_bytes())?;
+
         if method == "HEAD" {
             return Ok(());
         }
+
         match &self.fault {
             Some(Fault::Cut { after }) => {
                 stream.write_all(&self.body[..(*after).min(self.body.len())])?;
@@ -216,6 +237,7 @@ impl Answer {
             }
             _ => stream.write_all(&self.body)?,
         }
+
         stream.flush()?;
         stream.shutdown(Shutdown::Write)
     }

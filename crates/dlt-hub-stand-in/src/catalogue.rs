@@ -40,6 +40,7 @@ fn sentence(seed: &str, row: usize) -> String {
     ];
     let words: Vec<&str> =
         (0..8).map(|word| WORDS[(row * 7 + word * word * 5 + seed.len()) % WORDS.len()]).collect();
+
     format!("{seed} {row} {}", words.join(" "))
 }
 
@@ -61,6 +62,7 @@ fn parts(
         Column::Whole(_, rows) => rows.len(),
         Column::Picture(_, rows) => rows.len(),
     };
+
     let share = rows.div_ceil(of);
     for part in 0..of {
         let range = (part * share).min(rows)..((part + 1) * share).min(rows);
@@ -75,9 +77,11 @@ fn parts(
                 Column::Picture(name, rows) => Column::Picture(name, rows[range.clone()].to_vec()),
             })
             .collect();
+
         let name = format!("{config}/{split}-{part:05}-of-{of:05}.parquet");
         repository = repository.file(&name, parquet(&columns, GROUP));
     }
+
     repository
 }
 
@@ -102,11 +106,13 @@ fn wikitext(rows: usize) -> Repository {
                     _ => format!(" {text} . \n"),
                 }
             });
+
             let of = if split == "train" { of } else { 1 };
             repository =
                 parts(repository, config, split, of, &[Column::Text("text", text.collect())]);
         }
     }
+
     repository
 }
 
@@ -116,9 +122,11 @@ fn lambada(rows: usize) -> Repository {
         let text = sentences("lambada", split, rows);
         let domain = vec!["fiction".to_owned(); text.len()];
         let columns = [Column::Text("text", text), Column::Text("domain", domain)];
+
         repository =
             parts(repository, "plain_text", split, if split == "train" { 2 } else { 1 }, &columns);
     }
+
     repository
 }
 
@@ -138,10 +146,12 @@ fn lm1b(rows: usize) -> Repository {
         Repository::dataset("billion-word-benchmark/lm1b").at("refs/convert/parquet");
     let train = sentences("lm1b", "train", rows);
     let (first, second) = train.split_at(rows / 2);
+
     for (part, rows) in [first, second].into_iter().enumerate() {
         let columns = [Column::Text("text", rows.to_vec())];
         repository = converted(repository, "plain_text", "train", part, &columns);
     }
+
     converted(
         repository,
         "plain_text",
@@ -177,10 +187,12 @@ fn cifar10(rows: usize) -> Repository {
                 |at: usize| [(row % 10 * 25) as u8, (at % 251) as u8, (row * 31 % 256) as u8];
             png(32, 32, &(0..32 * 32).flat_map(pixel).collect::<Vec<u8>>())
         });
+
         let labels = (0..count(split, rows)).map(|row| (row % 10) as i64).collect();
         let columns = [Column::Picture("img", pictures.collect()), Column::Whole("label", labels)];
         repository = parts(repository, "plain_text", split, 1, &columns);
     }
+
     repository
 }
 
@@ -197,12 +209,14 @@ fn glue(rows: usize) -> Repository {
         for split in SPLITS {
             let of = count(split, rows);
             let label = |row: usize| if split == "test" { -1 } else { (row % 2) as i64 };
+
             // One word tells the label, so that a few steps learn something.
             let texts = |part: &str| -> Vec<String> {
                 let word = |row: usize| if row.is_multiple_of(2) { "bad" } else { "good" };
                 let seed = format!("{config}-{split}-{part}");
                 (0..of).map(|row| format!("{} {}", sentence(&seed, row), word(row))).collect()
             };
+
             let mut columns = vec![Column::Text(first, texts("a"))];
             columns.extend(second.map(|name| Column::Text(name, texts("b"))));
             columns.push(Column::Whole("label", (0..of).map(label).collect()));
@@ -210,5 +224,6 @@ fn glue(rows: usize) -> Repository {
             repository = parts(repository, config, split, 1, &columns);
         }
     }
+
     repository
 }

@@ -7,9 +7,11 @@ pub fn png(width: u32, height: u32, rgb: &[u8]) -> Vec<u8> {
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+
     let mut writer = encoder.write_header().unwrap();
     writer.write_image_data(rgb).unwrap();
     writer.finish().unwrap();
+
     bytes
 }
 

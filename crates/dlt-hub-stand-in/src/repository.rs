@@ -81,6 +81,7 @@ impl Repository {
             hash.update(&file.name);
             hash.update(Sha256::digest(&file.content));
         }
+
         hex(&hash.finalize())[..40].to_owned()
     }
 
@@ -108,6 +109,7 @@ fn sibling(file: &File) -> Value {
         entry["lfs"] =
             json!({ "sha256": file.sha256(), "size": file.content.len(), "pointerSize": 134 });
     }
+
     entry
 }
 

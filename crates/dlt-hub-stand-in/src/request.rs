@@ -26,15 +26,18 @@ impl Request {
         if from.read_line(&mut line)? == 0 {
             return Ok(None);
         }
+
         let mut words = line.split_whitespace();
         let method = words.next().unwrap_or_default();
         let target = words.next().unwrap_or_default();
         let mut request =
             Self { method: method.to_owned(), path: target.to_owned(), ..Self::default() };
+
         if let Some(absolute) = target.strip_prefix("http://") {
             request.is_proxied = true;
             request.path = absolute.find('/').map_or("/", |slash| &absolute[slash..]).to_owned();
         }
+
         loop {
             let mut header = String::new();
             if from.read_line(&mut header)? == 0 || header.trim().is_empty() {

@@ -53,11 +53,13 @@ impl StandIn {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
+
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if serving.is_over.load(Ordering::Relaxed) {
                     return;
                 }
+
                 let shared = Arc::clone(&serving);
                 // A client that goes away early is no fault of the server's.
                 thread::spawn(move || {
@@ -65,6 +67,7 @@ impl StandIn {
                 });
             }
         });
+
         Self { address, shared }
     }
 
@@ -81,6 +84,7 @@ impl StandIn {
             (old.kind, &old.name, &old.revision)
                 != (repository.kind, &repository.name, &repository.revision)
         });
+
         repositories.push(repository);
     }
 
@@ -138,6 +142,7 @@ fn converse(shared: &Shared, stream: &TcpStream, address: SocketAddr) -> std::io
         let Some(inner) = Request::read(&mut reader)? else { return Ok(()) };
         request = Request { is_proxied: true, ..inner };
     }
+
     shared.lock().requests.push(request.clone());
     Answer::to(&request, shared, address).write(stream, &request.method)
 }

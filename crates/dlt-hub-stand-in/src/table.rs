@@ -39,6 +39,7 @@ impl Column {
                 .with_converted_type(converted);
             Arc::new(builder.build().unwrap())
         };
+
         match self {
             Self::Text(name, _) | Self::MaybeText(name, _) => {
                 leaf(name, Physical::BYTE_ARRAY, true)
@@ -71,9 +72,11 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties)).unwrap();
     let rows = columns.first().map_or(0, Column::rows);
+
     for start in (0..rows).step_by(rows_per_group.max(1)) {
         let range = start..rows.min(start + rows_per_group);
         let mut group = writer.next_row_group().unwrap();
+
         for column in columns {
             match column {
                 Column::Text(_, rows) => {
@@ -92,6 +95,7 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
                     let values = &rows[range.clone()];
                     let mut writer = group.next_column().unwrap().unwrap();
                     let levels = vec![1; values.len()];
+
                     writer.typed::<Int64Type>().write_batch(values, Some(&levels), None).unwrap();
                     writer.close().unwrap();
                 }
@@ -99,14 +103,17 @@ pub fn parquet_with(columns: &[Column], rows_per_group: usize, codec: Compressio
                     let values: Vec<_> =
                         rows[range.clone()].iter().map(|row| Some(row.as_slice())).collect();
                     write_bytes(&mut group, &values, 2);
+
                     let paths: Vec<_> = range.clone().map(|row| format!("{row}.png")).collect();
                     let paths: Vec<_> = paths.iter().map(|path| Some(path.as_bytes())).collect();
                     write_bytes(&mut group, &paths, 2);
                 }
             }
         }
+
         group.close().unwrap();
     }
+
     writer.close().unwrap();
     bytes
 }
@@ -121,6 +128,7 @@ fn write_bytes(
         values.iter().map(|value| if value.is_some() { level } else { 0 }).collect();
     let present: Vec<ByteArray> =
         values.iter().flatten().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
+
     writer.typed::<ByteArrayType>().write_batch(&present, Some(&levels), None).unwrap();
     writer.close().unwrap();
 }

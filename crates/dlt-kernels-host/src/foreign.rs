@@ -72,6 +72,7 @@ pub(crate) fn launch(
             fault.as_mut_ptr(),
             FAULT_ROOM as u64,
         );
+
         // SAFETY: the call ends what it writes with a zero inside of the buffer.
         CStr::from_ptr(fault.as_ptr())
     };
@@ -91,6 +92,7 @@ impl Raw {
                     Elements::U32(data) => (Kind::U32s, data.as_ptr().cast(), data.len()),
                     Elements::F64(data) => (Kind::F64s, data.as_ptr().cast(), data.len()),
                 };
+
                 // Not writable, so the constness that is dropped here stays.
                 let data: *const c_void = data;
                 Raw { kind, writable: 0, data: data.cast_mut(), count: count as u64, number: 0 }
@@ -102,6 +104,7 @@ impl Raw {
                     ElementsMut::U32(data) => (Kind::U32s, data.as_mut_ptr().cast(), data.len()),
                     ElementsMut::F64(data) => (Kind::F64s, data.as_mut_ptr().cast(), data.len()),
                 };
+
                 Raw { kind, writable: 1, data, count: count as u64, number: 0 }
             }
             Argument::F32(number) => Raw::number(Kind::F32, u64::from(number.to_bits())),

@@ -32,12 +32,14 @@ fn main() -> Result<()> {
         [only] if only == "--json" => Report::Lines,
         other => bail!("kernel_times: expected nothing or --json, came {other:?}"),
     };
+
     let bench = Bench { report, matrix_rate: matrix_rate()? };
     bench.print_rates();
     linear(&bench)?;
     pointwise(&bench)?;
     attention(&bench)?;
     vocabulary(&bench)?;
+
     optimizer(&bench)
 }
 
@@ -53,17 +55,20 @@ fn linear(bench: &Bench) -> Result<()> {
         let x = ROWS * inputs;
         let y = ROWS * outputs;
         let weights = (inputs + 1) * outputs;
+
         // What the activation was applied to is left for the backward pass.
         let left = if gelu { y } else { 0 };
         let costs = [Cost::new(product, x + weights + y + left), {
             Cost::new(2.0 * product, y + left + 2 * x + 2 * weights)
         }];
         let shape = format!("[{ROWS}, {inputs}] x [{outputs}, {inputs}]");
+
         bench.differentiable(name, &shape, costs, &tensors, |k, t| match gelu {
             true => k.linear_gelu(&t[0], &t[1], Some(&t[2]), Gelu::Tanh),
             false => k.linear(&t[0], &t[1], Some(&t[2])),
         })?;
     }
+
     Ok(())
 }
 
@@ -72,16 +77,19 @@ fn pointwise(bench: &Bench) -> Result<()> {
     let narrow = vec![values(&[ROWS, WIDTH])?, values(&[WIDTH])?, values(&[WIDTH])?];
     let x = ROWS * WIDTH;
     let x_wide = ROWS * 4 * WIDTH;
+
     for (name, kind) in [("gelu tanh", Gelu::Tanh), ("gelu erf", Gelu::Erf)] {
         let costs = [Cost::new(0.0, 2 * x_wide), Cost::new(0.0, 3 * x_wide)];
         let shape = format!("[{ROWS}, {}]", 4 * WIDTH);
         bench.differentiable(name, &shape, costs, &wide, |k, t| k.gelu(&t[0], kind))?;
     }
+
     let shape = format!("[{ROWS}, {WIDTH}]");
     let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 3 * x)];
     bench.differentiable("layer_norm", &shape, costs, &narrow, |k, t| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     })?;
+
     let costs = [Cost::new(0.0, 2 * x), Cost::new(0.0, 2 * x)];
     bench.differentiable("dropout", &shape, costs, &narrow[..1], |k, t| k.dropout(&t[0], DROPOUT))
 }
@@ -92,6 +100,7 @@ fn attention(bench: &Bench) -> Result<()> {
     let qkv = [values(&[BATCH, TOKENS, 3 * WIDTH])?];
     let shape = format!("[{BATCH}, {TOKENS}, 3 x {WIDTH}], {HEADS} heads");
     let out = ROWS * WIDTH;
+
     for (name, mask, dropout) in [
         ("attention causal", Mask::Causal, None),
         ("attention full", Mask::Full, None),
@@ -101,13 +110,16 @@ fn attention(bench: &Bench) -> Result<()> {
             Mask::Causal => TOKENS * (TOKENS + 1) / 2,
             Mask::Full => TOKENS * TOKENS,
         };
+
         // Of every pair: its score, and its share of the value. Backward the score again, and four
         // gradients.
         let product = 2.0 * (BATCH * pairs * WIDTH) as f64;
         let costs = [Cost::new(2.0 * product, 4 * out), Cost::new(5.0 * product, 8 * out)];
         let attention = Attention { dropout, ..Attention::new(HEADS, mask) };
+
         bench.differentiable(name, &shape, costs, &qkv, |k, t| k.attention(&t[0], &attention))?;
     }
+
     Ok(())
 }
 
@@ -118,14 +130,17 @@ fn vocabulary(bench: &Bench) -> Result<()> {
     let ids = ids(ROWS)?;
     let shape = format!("[{ROWS}, {WIDTH}] x [{VOCABULARY}, {WIDTH}]");
     let product = 2.0 * (ROWS * WIDTH * VOCABULARY) as f64;
+
     let x = ROWS * WIDTH;
     let weights = VOCABULARY * WIDTH;
     let cost = Cost::new(3.0 * product, 2 * x + 3 * weights);
+
     bench.plain("cross_entropy", "both", &shape, cost, |k| {
         let sums = HeadSums { table: Some(&into), bias: None };
         k.cross_entropy(&hidden, Projection { table: &table, bias: None }, &ids, 1e-3, sums)
             .map(drop)
     })?;
+
     bench.plain("cross_entropy_sum", "forward", &shape, Cost::new(product, x + weights), |k| {
         k.cross_entropy_sum(&hidden, Projection { table: &table, bias: None }, &ids).map(drop)
     })?;
@@ -133,7 +148,9 @@ fn vocabulary(bench: &Bench) -> Result<()> {
     bench.plain("embedding", "forward", &shape, Cost::new(0.0, 2 * x), |k| {
         k.embedding(&table, &ids).map(drop)
     })?;
+
     let gradient = values(&[ROWS, WIDTH])?;
+
     bench.plain("embedding_gradient", "backward", &shape, Cost::in_place(3 * x), |k| {
         k.embedding_gradient(&into, &ids, &gradient)
     })
@@ -144,6 +161,7 @@ fn optimizer(bench: &Bench) -> Result<()> {
     let parameter = gradient.copy()?;
     let first = gradient.zeros_like()?;
     let second = gradient.zeros_like()?;
+
     let step = AdamwStep {
         learning_rate: 1e-3,
         beta1: 0.9,
@@ -153,11 +171,13 @@ fn optimizer(bench: &Bench) -> Result<()> {
         step: 1,
         gradient_scale: 1.0,
     };
+
     let shape = format!("[{VOCABULARY}, {WIDTH}]");
     let count = VOCABULARY * WIDTH;
     bench.plain("adamw", "update", &shape, Cost::in_place(7 * count), |k| {
         k.adamw(&parameter, &first, &second, &gradient, &step)
     })?;
+
     bench.plain("squared_norm", "update", &shape, Cost::in_place(count), |k| match k {
         Kernels::Fused => squared_norm(&parameter).map(drop),
         Kernels::Composed => {
@@ -223,15 +243,18 @@ impl Bench {
             f(kernels, &arguments)?.backward()?;
             let mut forward = f64::INFINITY;
             let mut backward = f64::INFINITY;
+
             for _ in 0..ROUNDS {
                 let start = Instant::now();
                 let y = f(kernels, &arguments)?;
                 forward = forward.min(elapsed_ms(start));
+
                 let start = Instant::now();
                 let gradients = y.backward()?;
                 backward = backward.min(elapsed_ms(start));
                 drop(gradients);
             }
+
             times.push([forward, backward]);
         }
         for (pass, direction, cost) in
@@ -256,6 +279,7 @@ impl Bench {
             f(kernels)?;
             times.push(least_ms(LONG_ROUNDS, || f(kernels))?);
         }
+
         self.print_row(name, pass, shape, times[0], times[1], cost);
         Ok(())
     }
@@ -265,6 +289,7 @@ impl Bench {
         let matrix = self.matrix_rate / 1e9;
         let large = 64 << 20;
         let copy = large as f64 / move_ms(large, Movement::Copied) / 1e6;
+
         match self.report {
             Report::Lines => println!(
                 "{{\"threads\": {threads}, \"matrix_gflop_per_s\": {matrix:.1}, \"copy_gb_per_s\": {copy:.2}}}"
@@ -293,6 +318,7 @@ impl Bench {
         let matrix = cost.operations / self.matrix_rate * 1e3;
         let copy = move_ms(cost.bytes, cost.movement);
         let floor = matrix.max(copy);
+
         match self.report {
             Report::Lines => println!(
                 "{{\"kernel\": \"{name}\", \"pass\": \"{pass}\", \"shape\": \"{shape}\", \
@@ -319,9 +345,11 @@ fn matrix_rate() -> Result<f64> {
         let a = values(&[rows, inner])?;
         let b = values(&[columns, inner])?.t()?;
         a.matmul(&b)?;
+
         let ms = least_ms(ROUNDS, || a.matmul(&b).map(drop))?;
         best = best.max(2.0 * (rows * inner * columns) as f64 / ms * 1e3);
     }
+
     Ok(best)
 }
 
@@ -333,6 +361,7 @@ fn move_ms(bytes: usize, movement: Movement) -> f64 {
     let from = vec![1.0_f32; count];
     let mut into = vec![0.0_f32; count];
     let mut least = f64::INFINITY;
+
     for _ in 0..=ROUNDS {
         let start = Instant::now();
         match movement {
@@ -344,9 +373,11 @@ fn move_ms(bytes: usize, movement: Movement) -> f64 {
                 into.par_chunks_mut(PIECE).for_each(|into| into.iter_mut().for_each(|x| *x += 1.0))
             }
         }
+
         least = least.min(elapsed_ms(start));
         std::hint::black_box(&mut into);
     }
+
     least
 }
 
@@ -358,6 +389,7 @@ fn least_ms(rounds: usize, mut f: impl FnMut() -> Result<()>) -> Result<f64> {
         f()?;
         least = least.min(elapsed_ms(start));
     }
+
     Ok(least)
 }
 

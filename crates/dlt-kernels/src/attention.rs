@@ -97,7 +97,9 @@ impl Kernels {
                 return rounded(&self.attention(&qkv, attention)?);
             }
         }
+
         let op = Op { heads, sums: OnceLock::new() };
+
         match qkv.track_op() {
             true => qkv.contiguous()?.apply_op1(op),
             false => qkv.contiguous()?.apply_op1_no_bwd(&op),
@@ -217,9 +219,11 @@ impl Heads {
         let &Attention { heads, key_heads, mask, lengths, dropout } = attention;
         let sizes = Sizes::new("attention", qkv, heads, key_heads)?;
         attention.check_lengths(sizes)?;
+
         if let Some(dropout) = dropout {
             dropout.check()?;
         }
+
         Ok(Heads { sizes, mask, lengths: lengths.map(<[usize]>::to_vec), dropout })
     }
 
@@ -230,8 +234,10 @@ impl Heads {
         let shared = heads + head / self.sizes.group();
         let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
+
         // Each head has its own part of the stream.
         let first = (index * tokens * tokens) as u64;
+
         Head {
             tokens,
             keys,
@@ -250,12 +256,14 @@ impl Heads {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let mut out = vec![0.0; batch * tokens * heads * head_width];
         let mut sums = vec![Sum::default(); self.sizes.rows()];
+
         self.sizes
             .panels(&mut out, heads)
             .into_par_iter()
             .zip(sums.par_chunks_mut(tokens))
             .enumerate()
             .for_each(|(index, (mut out, sums))| self.head(qkv, index).forward(&mut out, sums));
+
         (out, sums)
     }
 
@@ -273,9 +281,11 @@ impl Heads {
                     gradient: self.sizes.view(gradient, heads, place, tokens),
                     sums: &sums[index * tokens..][..tokens],
                 };
+
                 self.head(qkv, index).backward(&outer, [&mut query, &mut key, &mut value]);
             }
         });
+
         into
     }
 }
@@ -301,6 +311,7 @@ impl CustomOp1 for Op {
         let Some(sums) = self.sums.get() else {
             bail!("attention: expected saved sums in the backward pass, came none")
         };
+
         host::read([qkv, out, gradient], |[data, out, gradient]| {
             host::tensor(self.heads.backward(data, out, sums, gradient), qkv.shape()).map(Some)
         })

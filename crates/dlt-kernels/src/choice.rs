@@ -49,10 +49,12 @@ fn choose(kernels: Kernels, activations: &[Place], weights: &[Place]) -> Path {
     if all.any(|place| place.device != first.device) {
         return Path::Composed;
     }
+
     let every = |places: &[Place], dtype| places.iter().all(|place| place.dtype == dtype);
     let f32_weights = every(weights, DType::F32);
     let is_f32 = f32_weights && every(activations, DType::F32);
     let is_bf16 = f32_weights && !is_f32 && every(activations, DType::BF16);
+
     match (kernels, first.device) {
         (Kernels::Fused, DeviceLocation::Cuda { .. }) if is_f32 || is_bf16 => Path::Cuda,
         (Kernels::Fused, DeviceLocation::Cpu) if is_f32 => Path::Host,
@@ -76,6 +78,7 @@ mod tests {
     fn law_each_device_and_dtype_has_one_path() {
         use DType::{BF16, F16, F32, F64};
         let metal = DeviceLocation::Metal { gpu_id: 0 };
+
         for (device, activations, weights, path) in [
             (CPU, &[F32, F32][..], &[F32][..], Path::Host),
             (CPU, &[F32], &[], Path::Host),
@@ -99,6 +102,7 @@ mod tests {
             let is_widened = is_bf16 && weights.iter().all(|dtype| *dtype == F32);
             let activations = at(device, activations);
             let weights = at(device, weights);
+
             assert_eq!(
                 choose(Kernels::Fused, &activations, &weights),
                 path,

@@ -17,15 +17,18 @@ const CHUNK_ROWS: usize = 256;
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (outputs, inputs) = weight.dims2()?;
     let mut dims = x.dims().to_vec();
+
     // Contiguous and flat, because candle's matrix product misreads some strided batches.
     let flat = x.contiguous()?.reshape(((), inputs))?;
     let mut y = flat.matmul(&weight.t()?)?;
     if let Some(bias) = bias {
         y = y.broadcast_add(bias)?;
     }
+
     if let Some(last) = dims.last_mut() {
         *last = outputs;
     }
+
     y.reshape(dims)
 }
 
@@ -35,6 +38,7 @@ pub(crate) fn linear_input_gradient(weight: &Tensor, gradient: &Tensor) -> Resul
     if let Some(last) = dims.last_mut() {
         *last = inputs;
     }
+
     let gradient = gradient.detach().contiguous()?.reshape(((), outputs))?;
     gradient.matmul(&weight.detach().contiguous()?)?.reshape(dims)
 }
@@ -105,14 +109,17 @@ pub(crate) fn rotate(x: &Tensor, turns: &Turns) -> Result<Tensor> {
             (0..batch).map(|window| turns.of_window(window)[which]).collect::<Vec<_>>().concat();
         Tensor::from_vec(rows, (batch, tokens, 1, half), x.device())?.to_dtype(x.dtype())
     };
+
     let cosine = table(0)?;
     let sine = table(1)?;
     let pairs = x.narrow(2, 0, turned)?.reshape((batch, tokens, heads, 2 * half))?;
     let a = pairs.narrow(3, 0, half)?;
     let b = pairs.narrow(3, half, half)?;
     let into_a = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
+
     let into_b = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
     let turned_part = Tensor::cat(&[into_a, into_b], 3)?.reshape((batch, tokens, turned))?;
+
     match width - turned {
         0 => Ok(turned_part),
         rest => Tensor::cat(&[turned_part, x.narrow(2, turned, rest)?], 2),
@@ -128,6 +135,7 @@ pub(crate) fn gelu(x: &Tensor, kind: Gelu) -> Result<Tensor> {
         }
         Gelu::Erf => x.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?,
     };
+
     x * gate.affine(0.5, 0.5)?
 }
 
@@ -155,8 +163,10 @@ pub(crate) fn cross_entropy(
     let table_sum = sum(sums.table, projection.table)?;
     let bias_sum = projection.bias.map(|bias| sum(sums.bias, bias)).transpose()?;
     let variable = |tensor: &Tensor| Var::from_tensor(&tensor.detach().contiguous()?);
+
     let mut loss_sum = 0.0;
     let mut of_hidden = Vec::new();
+
     for start in (0..hidden.dim(0)?).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(hidden.dim(0)? - start);
         let hidden = variable(&hidden.narrow(0, start, length)?)?;
@@ -164,18 +174,22 @@ pub(crate) fn cross_entropy(
         let bias = projection.bias.map(variable).transpose()?;
         let leaves = Projection { table: &table, bias: bias.as_deref() };
         let loss = chunk_loss(&hidden, leaves, &targets.narrow(0, start, length)?)?;
+
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         let mut gradients = (loss * scale)?.backward()?;
         let mut take = |leaf: &Tensor| match gradients.remove(leaf) {
             Some(gradient) => Ok(gradient.detach()),
             None => bail!("cross_entropy: expected a gradient of each argument, came none"),
         };
+
         of_hidden.push(take(&hidden)?);
         add_in_place(&table_sum, &take(&table)?)?;
+
         if let (Some(bias_sum), Some(bias)) = (&bias_sum, &bias) {
             add_in_place(bias_sum, &take(bias)?)?;
         }
     }
+
     Ok(HeadGradients {
         loss_sum,
         hidden: Tensor::cat(&of_hidden, 0)?,
@@ -193,13 +207,16 @@ pub(crate) fn cross_entropy_sum(
     let table = projection.table.detach();
     let bias = projection.bias.map(Tensor::detach);
     let mut loss_sum = 0.0;
+
     for start in (0..rows).step_by(CHUNK_ROWS) {
         let length = CHUNK_ROWS.min(rows - start);
         let hidden = hidden.detach().narrow(0, start, length)?;
         let projection = Projection { table: &table, bias: bias.as_ref() };
         let loss = chunk_loss(&hidden, projection, &targets.narrow(0, start, length)?)?;
+
         loss_sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
     }
+
     Ok(loss_sum)
 }
 
@@ -208,9 +225,11 @@ fn chunk_loss(hidden: &Tensor, projection: Projection<'_>, targets: &Tensor) -> 
     if let Some(bias) = projection.bias {
         logits = logits.broadcast_add(bias)?;
     }
+
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(1)?.log()?;
     let targets = targets.contiguous()?.unsqueeze(1)?;
+
     (log_sum - shifted.gather(&targets, 1)?)?.sum_all()
 }
 
@@ -227,10 +246,12 @@ pub(crate) fn adamw(
         (first.detach().affine(step.beta1, 0.0)? + gradient.affine(1.0 - step.beta1, 0.0)?)?;
     let new_second = (second.detach().affine(step.beta2, 0.0)?
         + gradient.sqr()?.affine(1.0 - step.beta2, 0.0)?)?;
+
     let correction = (1.0 - step.beta2.powf(count)).sqrt();
     let denominator = (new_second.sqrt()?.affine(1.0 / correction, 0.0)? + step.epsilon)?;
     let rate = step.learning_rate / (1.0 - step.beta1.powf(count));
     let decayed = parameter.detach().affine(1.0 - step.learning_rate * step.weight_decay, 0.0)?;
+
     overwrite(first, &new_first)?;
     overwrite(second, &new_second)?;
     overwrite(parameter, &(decayed - (new_first / denominator)?.affine(rate, 0.0)?)?)
@@ -252,8 +273,10 @@ pub(crate) fn sketch(tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
         let places = Tensor::from_vec(places, shape, x.device())?;
         let x = x.detach().flatten_all()?.to_dtype(DType::F64)?;
         let chunks = x.pad_with_zeros(0, 0, signs.elem_count() - x.elem_count())?.reshape(shape)?;
+
         sketch = (sketch + (chunks.gather(&places, 1)? * signs)?.sum(0)?)?;
     }
+
     Ok(sketch)
 }
 

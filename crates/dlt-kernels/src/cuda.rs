@@ -82,12 +82,14 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
                 launch.kernel
             )
         }
+
         if let Memory::Write(written) = one {
             let others = memory.iter().enumerate().filter(|&(other, _)| other != at);
             let others: Vec<&Tensor> = others.map(|(_, other)| other.tensor()).collect();
             host::expect_apart(&launch.kernel, written, &others)?;
         }
     }
+
     machine.run(launch, memory)
 }
 

@@ -56,11 +56,13 @@ impl Dropout {
         let scale = self.scale();
         let mut counter = self.offset.wrapping_add(first);
         let mut rest = x;
+
         while !rest.is_empty() {
             // Up to where the low half of the counter wraps, the first key stays the same.
             let low = counter as u32;
             let (run, behind) = rest.split_at_mut(rest.len().min((u32::MAX - low) as usize + 1));
             let key = high_key(counter, keys);
+
             counter = counter.wrapping_add(run.len() as u64);
             rest = behind;
             vectorised(
@@ -90,6 +92,7 @@ impl Dropout {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
+
         (z as u32, (z >> 32) as u32)
     }
 }
@@ -105,6 +108,7 @@ impl Kernels {
     pub fn dropout(self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         rows_and_width("dropout", x)?;
         dropout.check()?;
+
         match self.path(&[x], &[]) {
             Path::Composed => composed::dropout(x, dropout),
             Path::Widened => {
@@ -150,6 +154,7 @@ impl Op {
             y.copy_from_slice(x);
             self.dropout.apply((i * piece) as u64, y);
         });
+
         y
     }
 }

@@ -48,6 +48,7 @@ impl Kernels {
                 gradient.dims()
             )
         }
+
         match self.path(&[gradient], &[table_into]) {
             Path::Host => {}
             Path::Cuda => {
@@ -57,6 +58,7 @@ impl Kernels {
                 let gradient = gradient.detach().contiguous()?.reshape((checked.len(), width))?;
                 let ids = ids.flatten_all()?.contiguous()?;
                 let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
+
                 return optimizer::add_in_place(table_into, &added);
             }
             Path::Widened => {
@@ -64,7 +66,9 @@ impl Kernels {
                 return self.embedding_gradient(table_into, ids, &gradient);
             }
         }
+
         host::expect_apart("embedding_gradient", table_into, &[gradient])?;
+
         host::write(table_into, |table| {
             host::read([gradient], |[gradient]| {
                 scatter(table, &checked, gradient);
@@ -93,7 +97,9 @@ impl Kernels {
                 return rounded(&self.add_rows(&x, table)?);
             }
         }
+
         let window = x.elem_count() / x.dim(0)?;
+
         host::read([x, table], |[data, table]| {
             let mut y = data.to_vec();
             y.par_chunks_mut(window).for_each(|y| rows::add(y, &table[..window]));
@@ -112,6 +118,7 @@ impl Kernels {
         let tokens = check_windows("add_rows_gradient", gradient, into)?;
         let window = gradient.elem_count() / gradient.dim(0)?;
         let part = into.detach().narrow(0, 0, tokens)?;
+
         host::expect_apart("add_rows_gradient", into, &[gradient])?;
         let sum = match self.path(&[gradient], &[into]) {
             Path::Host => host::read([gradient], |[data]| {
@@ -126,6 +133,7 @@ impl Kernels {
                 return self.add_rows_gradient(&gradient, into);
             }
         };
+
         optimizer::add_in_place(&part, &sum)
     }
 }

@@ -21,6 +21,7 @@ impl Kernels {
     /// When `x` is empty or a scalar, or its last dimension is odd.
     pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
         half_width("swiglu", x)?;
+
         match self.path(&[x], &[]) {
             Path::Composed => composed::swiglu(x),
             Path::Widened => {
@@ -49,6 +50,7 @@ impl Kernels {
                 gradient.dims()
             )
         }
+
         match self.path(&[x, gradient], &[]) {
             Path::Host => {}
             Path::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
@@ -61,6 +63,7 @@ impl Kernels {
                 return rounded(&self.swiglu_gradient(&x, &gradient)?);
             }
         }
+
         host::read([x, gradient], |[data, gradient]| {
             let piece = rows::per_task(2 * half) * half;
             let mut dx = vec![0.0; data.len()];
@@ -101,6 +104,7 @@ impl CustomOp1 for Op {
         let half = layout.dims().last().map_or(1, |width| width / 2);
         let piece = rows::per_task(2 * half) * half;
         let mut y = vec![0.0; x.len() / 2];
+
         y.par_chunks_mut(piece).zip(x.par_chunks(2 * piece)).for_each(|(y, x)| forward(x, half, y));
         Ok((CpuStorage::F32(y), Shape::from(halved(layout.dims(), half))))
     }
@@ -140,6 +144,7 @@ fn backward(x: &[f32], gradient: &[f32], half: usize, dx: &mut [f32]) {
                 let (gate, up) = x.split_at(half);
                 let (of_gate, of_up) = dx.split_at_mut(half);
                 let columns = of_gate.iter_mut().zip(of_up).zip(gate).zip(up).zip(gradient);
+
                 for ((((of_gate, of_up), &gate), &up), &gradient) in columns {
                     let (open, slope) = logistic(gate);
                     *of_gate = gate.mul_add(slope, open) * up * gradient;

@@ -28,6 +28,7 @@ impl Kernels {
     /// When `x` is empty or a scalar.
     pub fn gelu(self, x: &Tensor, kind: Gelu) -> Result<Tensor> {
         rows_and_width("gelu", x)?;
+
         match self.path(&[x], &[]) {
             Path::Composed => composed::gelu(x, kind),
             Path::Widened => {
@@ -49,6 +50,7 @@ impl Kernels {
     pub fn gelu_gradient(self, x: &Tensor, kind: Gelu, gradient: &Tensor) -> Result<Tensor> {
         rows_and_width("gelu_gradient", x)?;
         expect_same("gelu_gradient", "gradient", x, gradient)?;
+
         match self.path(&[x, gradient], &[]) {
             Path::Host => host::read([x, gradient], |[data, gradient]| {
                 let dx =
@@ -139,11 +141,13 @@ impl Gelu {
 fn tanh_gate(x: f32) -> (f32, f32) {
     const TWICE_ROOT: f32 = 1.595_769;
     const CUBIC: f32 = 0.044_715;
+
     let square = x * x;
     let u = TWICE_ROOT * x * CUBIC.mul_add(square, 1.0);
     let e = exp(-u.abs());
     let s = 1.0 / (1.0 + e);
     let gate = if u < 0.0 { e * s } else { s };
+
     // Where e is zero the square may be infinite, and zero times infinity must not arise.
     let du = TWICE_ROOT * (3.0 * CUBIC).mul_add(square.min(1e6), 1.0);
     (gate, e * s * s * du)
@@ -154,12 +158,14 @@ fn tanh_gate(x: f32) -> (f32, f32) {
 fn normal(x: f32) -> (f32, f32) {
     const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
     const DENSITY: f32 = 0.398_942_3;
+
     // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error
     // 3e-8.
     let size = x.abs();
     let z = if size > 13.0 { 13.0 } else { size };
     let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);
     let mut p = -5.392_304e-2f32;
+
     p = p.mul_add(t, 2.579_954_3e-1);
     p = p.mul_add(t, -4.281_456e-1);
     p = p.mul_add(t, 2.042_174_3e-1);
@@ -169,8 +175,10 @@ fn normal(x: f32) -> (f32, f32) {
     p = p.mul_add(t, 2.806_623_2e-1);
     p = p.mul_add(t, 2.822_697e-1);
     p = p.mul_add(t, -8.279_356e-6);
+
     let e = exp(-0.5 * z * z);
     let tail = 0.5 * e * p;
     let below = if x < 0.0 { tail } else { 1.0 - tail };
+
     (below, DENSITY * e)
 }

@@ -72,6 +72,7 @@ pub fn memory_peaks(device: &Device) -> Option<MemoryPeaks> {
     if let Ok(device) = device.as_cuda_device() {
         return driver::memory_peaks(device).ok().flatten();
     }
+
     let _ = device;
     None
 }
@@ -100,6 +101,7 @@ mod driver {
         unsafe { device.disable_event_tracking() };
         let Some(pool) = pool(device)? else { return Ok(()) };
         let mut most = u64::MAX;
+
         // SAFETY: the pool is the device's own, and this attribute is an unsigned number of 64
         // bits.
         unsafe {
@@ -123,6 +125,7 @@ mod driver {
         if !context.has_async_alloc() {
             return Ok(None);
         }
+
         // SAFETY: the device is one that the context was opened on.
         Ok(Some(unsafe { get_mem_pool(context.cu_device()) }.w()?))
     }

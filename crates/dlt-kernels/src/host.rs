@@ -60,8 +60,10 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
     if !tensor.device().is_cpu() {
         unreachable_memory(tensor)?;
     }
+
     let op = Write { body: RefCell::new(Some(write)), result: RefCell::new(None) };
     tensor.inplace_op1(&op)?;
+
     match op.result.into_inner() {
         Some(result) => Ok(result),
         None => bail!("expected an in-place operation to run, came nothing"),
@@ -76,6 +78,7 @@ fn expect_fused() -> Result<()> {
             "expected candle's own operations only, as the feature `composed` asks for, came a loop of ours"
         )
     }
+
     Ok(())
 }
 
@@ -120,5 +123,6 @@ pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Re
     if others.iter().any(|other| address(other) == written) {
         bail!("{op}: expected a tensor to write to with memory of its own, came one that shares it")
     }
+
     Ok(())
 }

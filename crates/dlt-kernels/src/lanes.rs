@@ -38,14 +38,17 @@ pub(crate) fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
+
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
             *lane += f(x);
         }
     }
+
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane += f(x);
     }
+
     fold(lanes)
 }
 
@@ -57,14 +60,17 @@ pub(crate) fn dot_of(x: &[f32], y: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let ys = y.chunks_exact(LANES);
     let x_rest = xs.remainder();
     let y_rest = ys.remainder();
+
     for (x, y) in xs.zip(ys) {
         for ((lane, &x), &y) in lanes.iter_mut().zip(x).zip(y) {
             *lane = x.mul_add(f(y), *lane);
         }
     }
+
     for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
         *lane = x.mul_add(f(y), *lane);
     }
+
     fold(lanes)
 }
 
@@ -74,14 +80,17 @@ pub(crate) fn largest(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
+
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
             *lane = if x > *lane { x } else { *lane };
         }
     }
+
     for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = if x > *lane { x } else { *lane };
     }
+
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
@@ -96,10 +105,12 @@ pub(crate) fn exp_and_sum(x: &mut [f32], shift: f32) -> f32 {
             *lane += *x;
         }
     }
+
     for (lane, x) in lanes.iter_mut().zip(chunks.into_remainder()) {
         *x = exp(*x - shift);
         *lane += *x;
     }
+
     fold(lanes)
 }
 
@@ -123,15 +134,18 @@ pub(crate) fn fold<const N: usize>(lanes: [f32; N]) -> f32 {
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding this rounds to an integer, which then sits in the low bits.
     const ROUND: f32 = 12_582_912.0;
+
     // The high part has few enough bits that its product with the integer is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
+
     let low = x < -87.0;
     let x = if low { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+
     // Minimax on ±ln(2)/2, relative error 2e-9.
     let mut p = 1.383_683_5e-3f32;
     p = p.mul_add(r, 8.374_824e-3);
@@ -140,6 +154,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 0.499_999_9);
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
+
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
     if low { 0.0 } else { p * power }
 }
@@ -162,6 +177,7 @@ mod tests {
                 exp(x)
             );
         }
+
         assert_eq!((exp(0.0), exp(-1e4), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
         assert!(exp(f32::NAN).is_nan());
     }

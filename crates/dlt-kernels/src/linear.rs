@@ -26,6 +26,7 @@ impl Kernels {
     /// When a tensor is empty or its shape does not fit.
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         check("linear", x, weight, bias)?;
+
         match affine_path(self, x, weight, bias) {
             Path::Host => apply(x, weight, bias, None),
             Path::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
@@ -53,6 +54,7 @@ impl Kernels {
         kind: Gelu,
     ) -> Result<Tensor> {
         check("linear_gelu", x, weight, bias)?;
+
         match affine_path(self, x, weight, bias) {
             Path::Host => apply(x, weight, bias, Some(kind)),
             Path::Cuda => {
@@ -115,6 +117,7 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     if inputs != width {
         bail!("{op}: expected weight of shape [{outputs}, {width}], came [{outputs}, {inputs}]")
     }
+
     bias.map_or(Ok(()), |bias| expect_vector(op, "bias", bias, outputs))
 }
 
@@ -139,10 +142,12 @@ fn apply(
         weight: weight.track_op(),
         bias: bias.is_some_and(|bias| bias.track_op()),
     };
+
     let tracked = wanted.x || wanted.weight || wanted.bias;
     let op = Op { wanted, tracked, activation, before_activation: OnceLock::new() };
     let x = x.contiguous()?;
     let weight = weight.contiguous()?;
+
     match (bias.map(Tensor::contiguous).transpose()?, tracked) {
         (Some(bias), true) => x.apply_op3(&weight, &bias, op),
         (Some(bias), false) => x.apply_op3_no_bwd(&weight, &bias, &op),
@@ -180,12 +185,14 @@ impl Op {
         let outputs = weight.1.shape().dims2()?.0;
         let shape = Shape::from(output_dims(x.1.dims(), outputs));
         let (y, activated) = affine(x.0, weight.0, bias, outputs, self.activation);
+
         if self.activation.is_none() {
             return Ok((CpuStorage::F32(y), shape));
         }
         if self.tracked {
             self.before_activation.set(host::tensor(y, shape.clone())?).ok();
         }
+
         Ok((CpuStorage::F32(activated), shape))
     }
 
@@ -198,6 +205,7 @@ impl Op {
                 bail!("linear_gelu: expected a saved activation in the backward pass, came none")
             }
         };
+
         let mut of_weight = None;
         let mut of_bias = None;
         if self.wanted.bias {
@@ -206,6 +214,7 @@ impl Op {
         if self.wanted.weight {
             kernels.linear_weight_gradient(x, &gradient, &mut of_weight)?;
         }
+
         let of_x =
             self.wanted.x.then(|| kernels.linear_input_gradient(weight, &gradient)).transpose()?;
         Ok((of_x, of_weight, of_bias))
@@ -228,6 +237,7 @@ fn affine(
             product(View::new(x, count, inputs, inputs), weight.t(), Threads::All)
         }
     };
+
     let piece = rows::per_task(outputs) * outputs;
     let Some(kind) = activation else {
         if let Some(bias) = bias {
@@ -235,6 +245,7 @@ fn affine(
         }
         return (y, Vec::new());
     };
+
     let mut activated = vec![0.0; y.len()];
     y.par_chunks_mut(piece).zip(activated.par_chunks_mut(piece)).for_each(|(y, activated)| {
         if let Some(bias) = bias {
@@ -242,6 +253,7 @@ fn affine(
         }
         kind.forward(y, activated);
     });
+
     (y, activated)
 }
 

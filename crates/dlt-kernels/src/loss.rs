@@ -64,6 +64,7 @@ impl Kernels {
     ) -> Result<HeadGradients> {
         let checked = check("cross_entropy", hidden, projection, targets)?;
         check_sums("cross_entropy", hidden, projection, sums)?;
+
         let Projection { table, bias } = projection;
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
         match self.path(&[hidden], &[table, given[0], given[1], given[2]]) {
@@ -83,21 +84,25 @@ impl Kernels {
                 return Ok(HeadGradients { hidden: rounded(&made.hidden)?, ..made });
             }
         }
+
         let sum = |into: Option<&Tensor>, of: &Tensor| {
             into.map_or_else(|| of.zeros_like(), |into| Ok(into.detach()))
         };
         let of_table = sum(sums.table, table)?;
         let of_bias = bias.map(|bias| sum(sums.bias, bias)).transpose()?;
+
         let run = |into: Sums<'_>| {
             host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
                 let head = Head::new(hidden, table, bias.map(|_| vector), &checked);
                 Ok(head.gradients(scale as f32, into))
             })
         };
+
         let (loss_sum, of_hidden) = host::write(&of_table, |table| match &of_bias {
             Some(of_bias) => host::write(of_bias, |bias| run(Sums { table, bias: Some(bias) })),
             None => run(Sums { table, bias: None }),
         })?;
+
         Ok(HeadGradients {
             loss_sum,
             hidden: host::tensor(of_hidden, hidden.shape())?,
@@ -133,6 +138,7 @@ impl Kernels {
                 return self.cross_entropy_sum(&hidden, projection, targets);
             }
         }
+
         host::read([hidden, table, bias.unwrap_or(table)], |[hidden, table, vector]| {
             Ok(Head::new(hidden, table, bias.map(|_| vector), &checked).loss_sum())
         })
@@ -161,12 +167,14 @@ fn check(
             "{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]"
         )
     }
+
     if let Some(bias) = projection.bias {
         expect_vector(op, "bias", bias, vocabulary)?;
     }
     if targets.dims() != [rows] {
         bail!("{op}: expected targets of shape [{rows}], came {:?}", targets.dims())
     }
+
     checked_ids(op, targets, vocabulary)
 }
 
@@ -178,10 +186,12 @@ fn check_sums(
 ) -> Result<()> {
     let Projection { table, bias } = projection;
     let read = [hidden, table, bias.unwrap_or(table)];
+
     if let Some(into) = sums.table {
         expect_same(op, "the table's sum", table, into)?;
         host::expect_apart(op, into, &read)?;
     }
+
     match (bias, sums.bias) {
         (Some(bias), Some(into)) => {
             expect_same(op, "the bias's sum", bias, into)?;

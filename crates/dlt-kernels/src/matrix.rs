@@ -63,6 +63,7 @@ impl<'a> View<'a> {
                 }
             }
         }
+
         out
     }
 
@@ -111,6 +112,7 @@ impl<'a> Panel<'a> {
     pub(crate) fn split(self, count: usize) -> Vec<Panel<'a>> {
         assert!(count > 0 && self.columns.is_multiple_of(count), "columns that do not divide");
         let columns = self.columns / count;
+
         (0..count)
             .map(|i| Panel {
                 // SAFETY: i * columns is below self.columns, so the first row holds that element.
@@ -175,21 +177,26 @@ pub(crate) enum Threads {
 pub(crate) fn product(a: View<'_>, b: View<'_>, threads: Threads) -> Vec<f32> {
     let rows = a.rows;
     let columns = b.columns;
+
     // gemm treats vectors and outer products of its own, and there makes slices of the destination.
     if rows == 1 || columns == 1 || a.columns <= 2 {
         let mut out = vec![0.0; rows * columns];
         multiply(&mut Panel::new(&mut out, rows, columns, columns), Into::Set, 1.0, a, b, threads);
         return out;
     }
+
     let mut out: Vec<f32> = Vec::with_capacity(rows * columns);
     let mut panel =
         Panel { start: out.as_mut_ptr(), rows, columns, stride: columns, owner: PhantomData };
+
     // Zeroing first would cost another pass over the largest buffers that there are.
     multiply(&mut panel, Into::Set, 1.0, a, b, threads);
+
     // SAFETY: the capacity is rows * columns. With `Into::Set` gemm reads nothing from its
     // destination and writes each of its elements through raw pointers; they are all of these,
     // because the stride is the width.
     unsafe { out.set_len(rows * columns) };
+
     out
 }
 
@@ -215,12 +222,14 @@ pub(crate) fn multiply(
         out.rows,
         out.columns
     );
+
     let parallelism = match threads {
         Threads::All if rayon::current_num_threads() > 1 => {
             Parallelism::Rayon(rayon::current_num_threads())
         }
         _ => Parallelism::None,
     };
+
     // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer
     // when the views and the panel were made; the panel's elements are exclusively borrowed and do
     // not overlap each other or the views.

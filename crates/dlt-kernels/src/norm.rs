@@ -29,6 +29,7 @@ impl Kernels {
         let (_, width) = rows_and_width("layer_norm", x)?;
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
+
         match self.path(&[x], &[weight, bias]) {
             Path::Host | Path::Cuda => {}
             Path::Composed => return composed::layer_norm(x, weight, bias, epsilon),
@@ -37,11 +38,13 @@ impl Kernels {
                 return rounded(&self.layer_norm(&x, weight, bias, epsilon)?);
             }
         }
+
         let tracked = [x, weight, bias].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
         let bias = bias.contiguous()?;
+
         match tracked.contains(&true) {
             true => x.apply_op3(&weight, &bias, op),
             false => x.apply_op3_no_bwd(&weight, &bias, &op),
@@ -102,9 +105,11 @@ impl CustomOp3 for Op {
         let bias = host::slice(bias, bias_layout)?;
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(weight.len()) * weight.len();
+
         y.par_chunks_mut(piece)
             .zip(x.par_chunks(piece))
             .for_each(|(y, x)| forward(x, weight, bias, self.epsilon as f32, y));
+
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
@@ -181,6 +186,7 @@ fn host_gradients(
             .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
             .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
             .collect();
+
         let mut of_weight = rows::combine(partial);
         let of_bias = of_weight.split_off(width);
         Ok([
@@ -193,6 +199,7 @@ fn host_gradients(
 
 fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
+
     vectorised(
         #[inline(always)]
         || {
@@ -220,6 +227,7 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
     let width = weight.len();
     let mut sums = vec![0.0; 2 * width];
     let (of_weight, of_bias) = sums.split_at_mut(width);
+
     vectorised(
         #[inline(always)]
         || {
@@ -232,8 +240,10 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
                     of_bias[i] += gradient[i];
                     *dx = gradient[i] * weight[i];
                 }
+
                 let mean_outer = sum_of(dx, |d| d) / width as f32;
                 let along = dot_of(dx, x, |x| (x - mean) * inverse) / width as f32;
+
                 for (dx, &x) in dx.iter_mut().zip(x) {
                     let normal = (x - mean) * inverse;
                     *dx = inverse * (*dx - mean_outer - normal * along);
@@ -241,5 +251,6 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
             }
         },
     );
+
     sums
 }

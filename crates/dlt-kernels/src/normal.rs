@@ -16,7 +16,9 @@ pub fn normals(words: &[u32], std: f32, out: &mut [f32]) {
     );
     let half = words.len() / 2;
     let (radii, angles) = words.split_at(half);
+
     let (cosines, sines) = out.split_at_mut(half);
+
     vectorised(
         #[inline(always)]
         || {
@@ -38,9 +40,11 @@ fn log_of_unit(word: u32) -> f32 {
     /// Bits of the square root of one half: mantissas are taken between it and its double.
     const ROOT_HALF: u32 = 0x3f35_04f3;
     const LN_2: f32 = std::f32::consts::LN_2;
+
     let bits = (word as f32 + 0.5).to_bits();
     let exponent = bits.wrapping_sub(ROOT_HALF) & 0xff80_0000;
     let t = f32::from_bits(bits.wrapping_sub(exponent)) - 1.0;
+
     // ln(1 + t) / t, minimax on the range of t, relative error 3e-8.
     let mut p = 8.722_355e-2f32;
     p = p.mul_add(t, -1.436_684_3e-1);
@@ -51,6 +55,7 @@ fn log_of_unit(word: u32) -> f32 {
     p = p.mul_add(t, 3.333_418_6e-1);
     p = p.mul_add(t, -4.999_998_8e-1);
     p = p.mul_add(t, 1.0);
+
     let exponent = ((exponent as i32) >> 23) - 32;
     let log = (exponent as f32).mul_add(LN_2, p * t);
     if log > 0.0 { 0.0 } else { log }
@@ -64,20 +69,24 @@ fn turn(word: u32) -> (f32, f32) {
     let quarter = word.wrapping_add(1 << 29) >> 30;
     let x = SHARE * word.wrapping_sub(quarter << 30) as i32 as f32;
     let square = x * x;
+
     // Minimax on the range of x, errors 3e-9 and 5e-11.
     let mut s = -1.950_402_2e-4f32;
     s = s.mul_add(square, 8.332_037e-3);
     s = s.mul_add(square, -1.666_665_1e-1);
     s = s.mul_add(square, 1.0);
+
     let s = s * x;
     let mut c = 2.437_993e-5f32;
     c = c.mul_add(square, -1.388_661_9e-3);
     c = c.mul_add(square, 4.166_661_7e-2);
     c = c.mul_add(square, -0.5);
     c = c.mul_add(square, 1.0);
+
     let (sin, cos) = if quarter & 1 == 0 { (s, c) } else { (c, s) };
     // Quarters 2 and 3 have a negative sine, 1 and 2 a negative cosine.
     let negate = |x: f32, yes: u32| f32::from_bits(x.to_bits() ^ (yes & 2) << 30);
+
     (negate(sin, quarter), negate(cos, quarter.wrapping_add(1)))
 }
 
@@ -94,6 +103,7 @@ mod tests {
             let word = i.wrapping_mul(42_949);
             let angle = f64::from(word) / 2f64.powi(32) * std::f64::consts::TAU;
             let (sin, cos) = turn(word);
+
             assert!((f64::from(sin) - angle.sin()).abs() < TOLERANCE, "sin of {word}: {sin}");
             assert!((f64::from(cos) - angle.cos()).abs() < TOLERANCE, "cos of {word}: {cos}");
         }
@@ -104,6 +114,7 @@ mod tests {
         for word in [0, 1, 2, 3, 1000, 1 << 20, (1 << 31) - 1, 1 << 31, u32::MAX - 300, u32::MAX] {
             let expected = ((f64::from(word) + 0.5) / 2f64.powi(32)).ln();
             let came = f64::from(log_of_unit(word));
+
             // Near one, the word itself has more bits than f32.
             assert!(
                 (came - expected).abs() < TOLERANCE * expected.abs().max(1.0),
@@ -120,10 +131,12 @@ mod tests {
             normals(words, 2.0, &mut out);
             out
         };
+
         let all = draw(&words);
         for i in [0, 1, 63, 99] {
             assert_eq!(draw(&[words[i], words[100 + i]]), [all[i], all[100 + i]]);
         }
+
         assert!(all.iter().all(|x| x.is_finite()));
     }
 }

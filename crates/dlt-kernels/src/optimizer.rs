@@ -51,12 +51,14 @@ impl Kernels {
         for (what, tensor) in [("first", first), ("second", second), ("gradient", gradient)] {
             expect_same("adamw", what, parameter, tensor)?;
         }
+
         if step.step == 0 {
             bail!("adamw: expected a step of 1 or more, came 0")
         }
         if parameter.elem_count() == 0 {
             return Ok(());
         }
+
         match self.path(&[gradient], &[parameter, first, second]) {
             Path::Host => {}
             Path::Cuda => {
@@ -68,10 +70,13 @@ impl Kernels {
                 return self.adamw(parameter, first, second, &gradient, step);
             }
         }
+
         host::expect_apart("adamw", parameter, &[first, second, gradient])?;
         host::expect_apart("adamw", first, &[second, gradient])?;
         host::expect_apart("adamw", second, &[gradient])?;
+
         let factors = Factors::new(step);
+
         host::write(parameter, |parameter| {
             host::write(first, |first| {
                 host::write(second, |second| {
@@ -100,6 +105,7 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
         }
         Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
     }
+
     host::read([tensor], |[data]| {
         let partial: Vec<f64> = data.par_chunks(PIECE).map(squares).collect();
         Ok(partial.iter().sum())
@@ -116,6 +122,7 @@ pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
     if !tensors.is_empty() && tensors.iter().all(has_kernel) {
         return cuda::squared_norms(&cuda::Launcher, tensors);
     }
+
     tensors.iter().map(|tensor| squared_norm(tensor)).sum()
 }
 
@@ -131,6 +138,7 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     if into.elem_count() == 0 {
         return Ok(());
     }
+
     host::expect_apart("add_in_place", into, &[other])?;
     match Kernels::Fused.path(&[other], &[into]) {
         Path::Host => {}
@@ -141,6 +149,7 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
             return add_in_place(into, &other);
         }
     }
+
     host::write(into, |into| {
         host::read([other], |[other]| {
             into.par_chunks_mut(PIECE)
@@ -167,6 +176,7 @@ pub(crate) struct Factors {
 impl Factors {
     pub(crate) fn new(step: &AdamwStep) -> Self {
         let count = step.step as f64;
+
         Factors {
             gradient_scale: step.gradient_scale as f32,
             keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
@@ -213,6 +223,7 @@ impl Factors {
                     let g = g * self.gradient_scale;
                     *m = m.mul_add(self.beta1, g * self.one_less_beta1);
                     *v = v.mul_add(self.beta2, g * g * self.one_less_beta2);
+
                     let denominator = v.sqrt().mul_add(self.inverse_root, self.epsilon);
                     *p = p.mul_add(self.keep, -(self.rate * *m / denominator));
                 }
@@ -237,5 +248,6 @@ fn squares(x: &[f32]) -> f64 {
             }
         },
     );
+
     lanes.iter().sum()
 }

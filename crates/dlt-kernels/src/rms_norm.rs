@@ -21,6 +21,7 @@ impl Kernels {
     pub fn rms_norm(self, x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
         let (_, width) = rows_and_width("rms_norm", x)?;
         expect_vector("rms_norm", "weight", weight, width)?;
+
         match self.path(&[x], &[weight]) {
             Path::Host | Path::Cuda => {}
             Path::Composed => return composed::rms_norm(x, weight, epsilon),
@@ -29,10 +30,12 @@ impl Kernels {
                 return rounded(&self.rms_norm(&x, weight, epsilon)?);
             }
         }
+
         let tracked = [x, weight].map(Tensor::track_op);
         let op = Op { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
+
         match tracked.contains(&true) {
             true => x.apply_op2(&weight, op),
             false => x.apply_op2_no_bwd(&weight, &op),
@@ -59,10 +62,12 @@ impl Kernels {
         let (_, width) = rows_and_width("rms_norm_gradient", x)?;
         expect_vector("rms_norm_gradient", "weight", weight, width)?;
         expect_same("rms_norm_gradient", "gradient", x, gradient)?;
+
         let [of_x, of_weight] = gradients(self, x, weight, epsilon, gradient)?;
         if let Some(into) = parameter {
             host::add_or_set(into, of_weight)?;
         }
+
         Ok(of_x)
     }
 }
@@ -89,9 +94,11 @@ impl CustomOp2 for Op {
         let weight = host::slice(weight, weight_layout)?;
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(weight.len()) * weight.len();
+
         y.par_chunks_mut(piece)
             .zip(x.par_chunks(piece))
             .for_each(|(y, x)| forward(x, weight, self.epsilon as f32, y));
+
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
@@ -159,12 +166,14 @@ fn host_gradients(
             .zip(data.par_chunks(piece).zip(gradient.par_chunks(piece)))
             .map(|(dx, (x, gradient))| backward(x, weight, epsilon as f32, gradient, dx))
             .collect();
+
         Ok([host::tensor(dx, x.shape())?, host::tensor(rows::combine(partial), width)?])
     })
 }
 
 fn forward(x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
     let width = weight.len();
+
     vectorised(
         #[inline(always)]
         || {
@@ -200,6 +209,7 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
                     *of_weight = gradient.mul_add(x * inverse, *of_weight);
                     *dx = gradient * weight;
                 }
+
                 let along = dot_of(dx, x, |x| x * inverse) / width as f32;
                 for (dx, &x) in dx.iter_mut().zip(x) {
                     *dx = inverse * (x * inverse).mul_add(-along, *dx);
@@ -207,5 +217,6 @@ fn backward(x: &[f32], weight: &[f32], epsilon: f32, gradient: &[f32], dx: &mut 
             }
         },
     );
+
     of_weight
 }

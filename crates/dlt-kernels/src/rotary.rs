@@ -58,10 +58,12 @@ impl Rotary {
         if !(1.0..=f64::from(f32::MAX)).contains(&base) {
             bail!("rotary: expected a finite base of at least 1, came {base}")
         }
+
         let Some(stretch) = stretch else {
             let frequencies = plain(&powers(head_width, base));
             return Ok(Rotary { frequencies, factor: 1.0, longer: Longer::Same });
         };
+
         stretch.check(head_width, base)?;
         Ok(stretch.apply(&powers(head_width, base), base))
     }
@@ -86,6 +88,7 @@ impl Rotary {
             Longer::Growing { base, factor, original_context } if tokens > *original_context => {
                 let share = tokens as f64 / *original_context as f64;
                 let head_width = self.head_width();
+
                 // A head of two numbers has one frequency, which is 1 whatever the base.
                 let exponent = head_width as f64 / head_width.saturating_sub(2).max(1) as f64;
                 let base = base * (factor * share - (factor - 1.0)).powf(exponent);
@@ -107,6 +110,7 @@ fn powers(head_width: usize, base: f64) -> Vec<f32> {
         // everywhere.
         f64::from(base as f32).powf(f64::from(exponent)) as f32
     };
+
     (0..head_width / 2).map(power).collect()
 }
 
@@ -135,6 +139,7 @@ impl Kernels {
         first: &[usize],
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
+
         match self.path(&[qkv], &[]) {
             Path::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
             Path::Host => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
@@ -163,6 +168,7 @@ impl Kernels {
         first: &[usize],
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
+
         match self.path(&[gradient], &[]) {
             Path::Host => {
                 host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
@@ -219,6 +225,7 @@ impl Turns {
                 )
             }
         };
+
         let head_width = rotary.head_width();
         if heads == 0 || heads.checked_mul(head_width).is_none_or(|turned| turned > width) {
             bail!(
@@ -226,19 +233,23 @@ impl Turns {
                  came {heads} heads"
             )
         }
+
         if !first.is_empty() && first.len() != batch {
             bail!(
                 "{op}: expected a first position for each of {batch} windows or none, came {}",
                 first.len()
             )
         }
+
         let mut starts = if first.is_empty() { vec![0] } else { first.to_vec() };
         starts.sort_unstable();
         starts.dedup();
+
         let last = starts.last().map_or(0, |start| start.saturating_add(tokens - 1));
         if last >= POSITIONS {
             bail!("{op}: expected positions below {POSITIONS}, came {last}")
         }
+
         let blocks =
             first.iter().map(|start| starts.partition_point(|other| other < start)).collect();
         let half = head_width / 2;
@@ -251,10 +262,12 @@ impl Turns {
                         let (sine, cosine) = f64::from(position as f32 * frequency).sin_cos();
                         (cosine as f32 * rotary.factor, sine as f32 * rotary.factor)
                     };
+
                     frequencies.iter().map(turn).collect::<Vec<_>>()
                 })
             })
             .unzip();
+
         Ok(Turns { batch, tokens, width, heads, half, blocks, cosines, sines })
     }
 
@@ -285,6 +298,7 @@ impl Turns {
         let mut y = vec![0.0; x.len()];
         let count = rows::per_task(self.width);
         let piece = count * self.width;
+
         y.par_chunks_mut(piece).zip(x.par_chunks(piece)).enumerate().for_each(|(task, (y, x))| {
             let rows = x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width));
             for (row, (x, y)) in (task * count..).zip(rows) {
@@ -294,6 +308,7 @@ impl Turns {
                 turn(x, [cosines, sines], self.heads, y);
             }
         });
+
         y
     }
 }
@@ -332,6 +347,7 @@ fn turn(x: &[f32], [cosines, sines]: [&[f32]; 2], heads: usize, y: &mut [f32]) {
                 let (a, b) = x.split_at(half);
                 let (into_a, into_b) = y.split_at_mut(half);
                 let pairs = into_a.iter_mut().zip(into_b).zip(a).zip(b).zip(cosines).zip(sines);
+
                 for (((((into_a, into_b), &a), &b), &cosine), &sine) in pairs {
                     *into_a = a.mul_add(cosine, -(b * sine));
                     *into_b = b.mul_add(cosine, a * sine);

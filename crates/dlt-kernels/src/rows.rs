@@ -53,6 +53,7 @@ pub(crate) fn sum(x: &[f32], width: usize) -> Vec<f32> {
             sum
         })
         .collect();
+
     combine(partial)
 }
 

@@ -24,6 +24,7 @@ impl Kernels {
                 return rounded(&self.scaled(&x, factor)?);
             }
         }
+
         host::read([x], |[data]| {
             let scaled =
                 rows::map(data, |x, y| y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x));
@@ -49,6 +50,7 @@ impl Kernels {
                 return rounded(&self.add_scaled(&a, &b, factor)?);
             }
         }
+
         host::read([a, b], |[a_data, b]| {
             let sum = rows::map2(a_data, b, |a, b, y| {
                 y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = a + factor * b);

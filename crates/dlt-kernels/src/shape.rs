@@ -10,9 +10,11 @@ pub(crate) fn rows_and_width(op: &str, x: &Tensor) -> Result<(usize, usize)> {
         Some(&width) => width,
         None => bail!("{op}: expected at least one dimension, came a scalar"),
     };
+
     if x.elem_count() == 0 {
         bail!("{op}: expected a non-empty tensor, came shape {:?}", x.dims())
     }
+
     Ok((x.elem_count() / width, width))
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn checked_ids(op: &str, ids: &Tensor, limit: usize) -> Result<Vec<u3
     if ids.dtype() != DType::U32 {
         bail!("{op}: expected ids of dtype U32, came {:?}", ids.dtype())
     }
+
     let ids = ids.flatten_all()?.to_vec1::<u32>()?;
     match ids.iter().position(|&id| id as usize >= limit) {
         Some(at) => bail!("{op}: expected ids below {limit}, came {} at position {at}", ids[at]),

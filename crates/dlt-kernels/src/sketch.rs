@@ -46,6 +46,7 @@ impl Kernels {
         if tensors.is_empty() {
             bail!("sketch: expected one tensor or more, got none")
         }
+
         match self.path(tensors, &[]) {
             Path::Host => {}
             Path::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
@@ -56,23 +57,28 @@ impl Kernels {
                 return self.sketch(&wide.iter().collect::<Vec<_>>(), seed);
             }
         }
+
         let mut sketch = vec![0.0f64; SKETCH_WIDTH];
         for (number, tensor) in tensors.iter().enumerate() {
             let stream = Stream::of(seed, number);
             host::read([tensor], |[data]| {
                 let part =
                     |(at, part): (usize, &[f32])| stream.sum(at * (PART / SKETCH_WIDTH), part);
+
                 // The order of the sums is the same.
                 let parts: Vec<_> = match data.len() < SHARED {
                     true => data.chunks(PART).enumerate().map(part).collect(),
                     false => data.par_chunks(PART).enumerate().map(part).collect(),
                 };
+
                 for part in parts {
                     sketch.iter_mut().zip(part).for_each(|(into, sum)| *into += f64::from(sum));
                 }
+
                 Ok(())
             })?;
         }
+
         Tensor::from_vec(sketch, SKETCH_WIDTH, &Device::Cpu)
     }
 }
@@ -122,6 +128,7 @@ impl Stream {
                 for (chunk, x) in (first..).zip(whole) {
                     add_turned(&mut sums, x, self.chunk(chunk));
                 }
+
                 if !rest.is_empty() {
                     let mut filled = [0.0; SKETCH_WIDTH];
                     filled[..rest.len()].copy_from_slice(rest);
@@ -156,6 +163,7 @@ fn add_turned(
                 add_signed(sums, &joined, signs);
             }
         }
+
         first += SIGNS;
     }
 }
@@ -175,6 +183,7 @@ const SHIFTS: [u32; SIGNS] = {
         shifts[bit] = (SIGNS - 1 - bit) as u32;
         bit += 1;
     }
+
     shifts
 };
 
@@ -197,6 +206,7 @@ fn mixed(mut z: u64) -> u64 {
 pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
     let mut places = Vec::new();
     let mut signs = Vec::new();
+
     for chunk in 0..count.div_ceil(SKETCH_WIDTH) {
         let (turn, words) = stream.chunk(chunk);
         places
@@ -206,5 +216,6 @@ pub(crate) fn tables(stream: Stream, count: usize) -> (Vec<u32>, Vec<f64>) {
                 .map(|at| f64::from(signed(1.0, words[at / SIGNS] << SHIFTS[at % SIGNS]))),
         );
     }
+
     (places, signs)
 }

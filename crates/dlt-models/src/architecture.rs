@@ -220,6 +220,7 @@ pub struct Form {
 impl Form {
     fn from_spec(spec: &CheckedSpec, extents: Extents) -> Self {
         let model = &spec.model;
+
         Self {
             layers: model.layers,
             width: model.width,
@@ -253,8 +254,10 @@ pub fn of_spec(spec: &CheckedSpec, data: Extents) -> Box<dyn Architecture> {
         spec::Gelu::Tanh => Gelu::Tanh,
         spec::Gelu::Erf => Gelu::Erf,
     };
+
     let positions = spec.positions();
     let vocabulary = extents.vocabulary;
+
     match model.architecture {
         spec::Architecture::Gpt2 => Box::new(Gpt2 { form, positions, vocabulary, gelu }),
         spec::Architecture::Bert => {

@@ -146,33 +146,40 @@ impl Model {
         let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
+
         let run = passage.run(&shared, 0);
         let mut x = passage.stretches.stem.result(self.stem_rows(&prepared.input)?, &run)?;
         let mut kept = Vec::with_capacity(self.binding.n_layers());
+
         for layer in 0..self.binding.n_layers() {
             let (block, y) = passage.block_forward(layer, x)?;
             kept.push(block);
             x = y;
         }
+
         let (loss, mut upstream) = passage.head(x, &prepared.targets, &shared, &mut sums)?;
         if self.trains() == Trains::Head {
             gradients.shared = self.trained_sums(sums)?;
             gradients.sketches = sketching.map(Sketching::finish).transpose()?;
             return Ok(loss);
         }
+
         for layer in (0..self.binding.n_layers()).rev() {
             let Some(block) = kept.pop() else { break };
             let slots = &mut gradients.slots;
             upstream = passage
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
+
             if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
                 sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
             }
         }
+
         passage.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
         gradients.shared = self.trained_sums(sums)?;
         gradients.sketches = sketching.map(Sketching::finish).transpose()?;
+
         Ok(loss)
     }
 
@@ -217,11 +224,13 @@ impl Model {
             let entries = self.bank.layout().entries().iter().zip(tensors);
             entries.map(move |(entry, tensor)| (prefix.clone(), entry, tensor))
         });
+
         for (prefix, entry, tensor) in shared.chain(blocks) {
             if !optimizer::squared_norm(tensor)?.is_finite() {
                 return Ok(Some(format!("gradient of {prefix}{}", entry.name)));
             }
         }
+
         Ok(None)
     }
 }
@@ -243,15 +252,18 @@ impl<'a> Passage<'a> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
         let block = &self.stretches.block;
+
         if self.model.trains() == Trains::Head {
             return Ok((Kept::Nothing, block.result(input, &run)?));
         }
+
         if self.settings.checkpointing == Checkpointing::Block
             || self.model.binding.is_frozen(layer)
         {
             let y = block.result(input.clone(), &run)?;
             return Ok((Kept::Input(input), y));
         }
+
         let (y, trace) = block.forward(input, &run, self.model.slot(layer).is_some())?;
         Ok((Kept::Trace(trace), y))
     }
@@ -267,17 +279,20 @@ impl<'a> Passage<'a> {
         let run = self.block_run(layer, &weights);
         let block = &self.stretches.block;
         let slot = self.model.slot(layer);
+
         let trace = match kept {
             Kept::Nothing => return Err(absent("what its backward pass reads")),
             Kept::Trace(trace) => trace,
             Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
+
         let passed = || absent("a gradient of its input");
         let Some(slot) = slot else {
             return block.backward(trace, upstream, &run, None)?.ok_or_else(passed);
         };
         let layout = self.model.bank.layout();
         let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
+
         let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
         slots.insert(slot, sums.finish(layout)?);
         upstream.ok_or_else(passed)
@@ -296,20 +311,24 @@ impl<'a> Passage<'a> {
         let head = &self.stretches.head;
         let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
+
         // Of a vocabulary, the products are by far the largest of the step: they take activations
         // as they are.
         let rows = match model.architecture().head_settings().has_classes() {
             true => scored(&hidden)?,
             false => hidden.flatten_to(D::Minus2)?,
         };
+
         let [table, bias] = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
+
         // The rows of a single score are not its parameters' own: their gradient is added
         // afterwards.
         let sum = |number: Option<usize>| {
             number.filter(|_| !is_single).and_then(|number| sums.0[number].as_ref())
         };
         let into = HeadSums { table: sum(table), bias: sum(bias) };
+
         let output = model.output(shared)?;
         let made = model.kernels().cross_entropy(
             &rows,
@@ -318,6 +337,7 @@ impl<'a> Passage<'a> {
             self.settings.scale,
             into,
         );
+
         let made = made.context(|| "loss".to_owned())?;
         for (number, gradient) in [(table, Some(made.table)), (bias, made.bias)] {
             let (Some(number), Some(gradient)) = (number, gradient) else { continue };
@@ -329,8 +349,10 @@ impl<'a> Passage<'a> {
                 }
             });
         }
+
         let upstream = made.hidden.reshape(hidden.shape())?.to_dtype(hidden.dtype())?;
         drop((hidden, rows, made.hidden));
+
         let upstream = head.backward(trace, upstream, &run, Some(&mut sums.0))?;
         Ok((made.loss_sum, upstream.ok_or_else(|| absent("a gradient of its input"))?))
     }
@@ -348,15 +370,18 @@ impl<'a> Passage<'a> {
         let run = self.run(shared, 0);
         let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
         let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
+
         let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows)
         else {
             return Ok(());
         };
+
         let table = model.shared.layout().number(table)?;
         let into = match sums.0[table].take() {
             Some(into) => into,
             None => shared[table].zeros_like()?,
         };
+
         model.kernels().embedding_gradient(&into, input, &rows)?;
         sums.0[table] = Some(into);
         Ok(())

@@ -52,6 +52,7 @@ impl BlockBank {
             blocks: BTreeMap::new(),
             initial,
         };
+
         for layer in (0..binding.n_layers()).filter(|&layer| !binding.is_frozen(layer)) {
             let id = binding.storage(layer);
             // Given tensors are let go one block at a time, so that there are never two of all.
@@ -60,6 +61,7 @@ impl BlockBank {
             }
             bank.materialise(id)?;
         }
+
         bank.forget_unused(binding);
         Ok(bank)
     }
@@ -85,6 +87,7 @@ impl BlockBank {
                 }
             }
         }
+
         self.forget_unused(binding);
         Ok(())
     }
@@ -178,6 +181,7 @@ impl BlockBank {
                     binding.is_frozen(layer) && binding.storage(layer) == StorageId(id)
                 })
             };
+
             layers.retain(|&id, _| needed(id));
         }
     }

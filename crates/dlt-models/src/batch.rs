@@ -145,6 +145,7 @@ impl<'a> Batch<'a> {
                 (Input::Pictures(&pixels[range.start * size..range.end * size]), 1)
             }
         };
+
         Self { input, wanted: self.wanted.of_windows(range.clone(), tokens), windows: range.len() }
     }
 }
@@ -199,12 +200,14 @@ impl Batch<'_> {
                         targets.len().to_string(),
                     );
                 }
+
                 let named =
                     targets.iter().zip(0u32..).filter_map(|(target, at)| Some((at, (*target)?)));
                 let (places, ids): (Vec<u32>, Vec<u32>) = named.unzip();
                 if ids.is_empty() {
                     return refuse("at least one target".to_owned(), "none".to_owned());
                 }
+
                 let count = places.len();
                 beside.rows = Some(Rows::Picked(Tensor::from_vec(places, count, device)?));
                 (ids, Reading::Picked(count), count)
@@ -216,14 +219,17 @@ impl Batch<'_> {
                 (labels.to_vec(), reading, self.windows)
             }
         };
+
         if ids.len() != expected {
             return refuse(format!("{expected} targets"), ids.len().to_string());
         }
+
         if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
             let what =
                 if matches!(self.wanted, Wanted::Classes(_)) { "classes" } else { "token ids" };
             return refuse(format!("{what} below {rows}"), id.to_string());
         }
+
         let count = ids.len();
         Ok((Tensor::from_vec(ids, count, device)?, reading))
     }
@@ -241,14 +247,17 @@ fn pooled(
         Input::Tokens(Tokens { lengths: Some(lengths), .. }) => lengths.to_vec(),
         _ => vec![tokens; windows],
     };
+
     let place = |window: usize| match pooling {
         Pooling::First | Pooling::Mean => 0,
         Pooling::LastReal => lengths[window] - 1,
         Pooling::LastPosition => tokens - 1,
     };
+
     if pooling == Pooling::Mean {
         return Ok((Rows::Mean(lengths), Reading::Mean));
     }
+
     let places: Vec<u32> =
         (0..windows).map(|window| (window * tokens + place(window)) as u32).collect();
     Ok((Rows::Picked(Tensor::from_vec(places, windows, device)?), Reading::Picked(windows)))
@@ -272,6 +281,7 @@ impl Input<'_> {
                     let came = format!("{} numbers in {windows} pictures", pixels.len());
                     return refuse(format!("pictures of {CHANNELS} x {side} x {side}"), came);
                 }
+
                 let along = side / patch;
                 let pixels = Tensor::from_slice(
                     pixels,
@@ -306,10 +316,12 @@ impl Tokens<'_> {
             let came = format!("{n} tokens in {windows} windows");
             return refuse("tokens in windows of one length".to_owned(), came);
         }
+
         let tokens = n / windows;
         if let Some(id) = self.ids.iter().find(|&&id| id as usize >= vocabulary) {
             return refuse(format!("token ids below {vocabulary}"), id.to_string());
         }
+
         let types = match self.types {
             None => None,
             Some(types) => {
@@ -318,18 +330,22 @@ impl Tokens<'_> {
                     let came = format!("{} of them, up to {:?}", types.len(), types.iter().max());
                     return refuse(format!("{n} token types below {TOKEN_TYPES}"), came);
                 }
+
                 Some(Tensor::from_slice(types, (windows, tokens), device)?)
             }
         };
+
         if let Some(lengths) = self.lengths
             && (lengths.len() != windows
                 || lengths.iter().any(|length| !(1..=tokens).contains(length)))
         {
             return refuse(format!("{windows} lengths from 1 to {tokens}"), format!("{lengths:?}"));
         }
+
         let is_padded = |lengths: &&[usize]| lengths.iter().any(|&length| length < tokens);
         let hidden = self.lengths.filter(|_| self.padding == Padding::Hidden).filter(is_padded);
         let beside = Beside { types, lengths: hidden.map(<[usize]>::to_vec), ..Beside::default() };
+
         Ok((Tensor::from_slice(self.ids, (windows, tokens), device)?, tokens, beside))
     }
 }

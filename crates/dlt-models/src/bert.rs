@@ -65,6 +65,7 @@ impl Architecture for Bert {
             entry("embeddings.LayerNorm.weight", &[c], ONE),
             entry("embeddings.LayerNorm.bias", &[c], ZERO),
         ];
+
         if head.has_classes() {
             let [pooler, pooler_bias, classifier, classifier_bias] = CLASSES;
             entries.extend([
@@ -82,10 +83,12 @@ impl Architecture for Bert {
                 entry(norm_bias, &[c], ZERO),
                 entry(bias, &[self.vocabulary], ZERO),
             ]);
+
             if head.output == Output::Own {
                 entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal));
             }
         }
+
         Layout::new(entries)
     }
 
@@ -93,6 +96,7 @@ impl Architecture for Bert {
         let c = self.form.width;
         let f = self.form.feed_forward;
         let normal = self.form.normal();
+
         Layout::new(vec![
             entry("attention.self.qkv.weight", &[3 * c, c], normal),
             entry("attention.self.qkv.bias", &[3 * c], ZERO),
@@ -117,6 +121,7 @@ impl Architecture for Bert {
         let head = self.form.head;
         let [.., classifier, classifier_bias] = CLASSES;
         let [.., bias] = TOKENS;
+
         match (head.has_classes(), head.output) {
             (true, _) => Projection {
                 table: classifier,
@@ -162,6 +167,7 @@ impl Architecture for Bert {
         let weight = "embeddings.LayerNorm.weight";
         let bias = "embeddings.LayerNorm.bias";
         let x = graph.layer_norm(x, weight, bias, self.form.norm_epsilon)?;
+
         Ok(graph.dropout(x))
     }
 
@@ -171,33 +177,40 @@ impl Architecture for Bert {
             Attention::Causal => Mask::Causal,
             Attention::Full => Mask::Full,
         };
+
         let qkv = graph.linear(x, "attention.self.qkv.weight", "attention.self.qkv.bias")?;
         let mixed = graph.attention(qkv, [heads, heads], mask);
         let attended =
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
+
         let weight = "attention.output.LayerNorm.weight";
         let bias = "attention.output.LayerNorm.bias";
         let x = graph.layer_norm(x, weight, bias, norm_epsilon)?;
         let weight = "intermediate.dense.weight";
         let bias = "intermediate.dense.bias";
         let risen = graph.linear_gelu(x, weight, bias, self.gelu)?;
+
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);
         let x = graph.add_branch(x, fallen);
+
         graph.layer_norm(x, "output.LayerNorm.weight", "output.LayerNorm.bias", norm_epsilon)
     }
 
     fn head(&self, graph: &mut Graph, x: Node) -> Result<Node> {
         let x = graph.pick(x);
         let x = graph.average(x);
+
         if self.form.head.has_classes() {
             let [pooler, pooler_bias, ..] = CLASSES;
             let x = graph.linear(x, pooler, pooler_bias)?;
             let x = graph.tanh(x);
+
             return Ok(graph.dropout(x));
         }
+
         let [dense, dense_bias, norm, norm_bias, _] = TOKENS;
         let x = graph.linear_gelu(x, dense, dense_bias, self.gelu)?;
         graph.layer_norm(x, norm, norm_bias, self.form.norm_epsilon)

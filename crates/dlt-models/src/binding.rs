@@ -186,14 +186,17 @@ impl Binding {
         if n_layers == 0 {
             return Err("expected at least one layer, came none".to_owned());
         }
+
         if let Some(layer) = (0..n_layers)
             .find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
         {
             return Err(format!("layer {layer} cannot share with layer {}", lowest[layer]));
         }
+
         if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
             return Err(format!("expected layers below {n_layers}, came layer {layer}"));
         }
+
         Ok(Self {
             storage: lowest.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(|layer| frozen.contains(&layer)).collect(),
@@ -272,6 +275,7 @@ impl Binding {
             .collect();
         trained.sort_unstable();
         trained.dedup();
+
         trained
     }
 
@@ -285,15 +289,18 @@ impl Binding {
                 return Err(ModelError::Depth { expected: self.n_layers(), came });
             }
         }
+
         let before = self.clone();
         let mut moves = Vec::new();
         let mut owning = Vec::new();
         let mut replicated = Vec::new();
+
         // Rising order: an owner is settled before its members.
         for layer in 0..self.n_layers() {
             let waits = self.waits(layer, rules, change);
             let plan = self.plan(layer, rules, change);
             let stays = matches!(plan, Plan::Stay);
+
             match plan {
                 Plan::Stay => {}
                 Plan::Thaw => {
@@ -307,9 +314,11 @@ impl Binding {
                 Plan::Replicate(owner) => {
                     let left = self.renew(layer);
                     self.frozen[layer] = false;
+
                     if !self.storage.contains(&left) {
                         moves.push(Move::Release(left));
                     }
+
                     moves.push(Move::Copy { from: self.storage[owner], to: self.storage[layer] });
                     replicated.push(layer);
                 }
@@ -320,6 +329,7 @@ impl Binding {
                     owning.push((layer, used));
                 }
             }
+
             self.independent[layer] = match (rules.tie, rules.retied) {
                 (Tie::Replicate, _) => !self.frozen[layer],
                 // A layer that waits for its first tie goes on training its own weights.
@@ -327,19 +337,24 @@ impl Binding {
                 (Tie::Share, Retied::Keep) => change.action.values()[layer] == layer,
             };
         }
+
         self.settle(&owning, &mut moves);
         let is_done =
             |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
         let mut released: Vec<_> =
             before.storage.iter().copied().filter(|id| !is_done(id)).collect();
+
         released.sort_unstable();
         released.dedup();
+
         let blends = match rules.merge {
             Merge::Overwrite => Vec::new(),
             Merge::Average => self.blends(&before, &released),
         };
+
         moves.extend(blends.iter().map(|blend| blend.weights()));
         moves.extend(released.into_iter().map(Move::Release));
+
         let merged = blends.iter().map(|blend| blend.moments(&before, self)).collect();
         let keeps_function = self.keeps_function(&before, &moves);
         Ok(Settlement { merged, keeps_function, ..self.settlement(&before, moves, replicated) })
@@ -352,9 +367,12 @@ impl Binding {
                 Move::Copy { from, to } if *to == id => Some(*from),
                 _ => None,
             });
+
             copied.unwrap_or(id)
         };
+
         let blends = moves.iter().any(|step| matches!(step, Move::Blend { .. }));
+
         !blends
             && (0..self.n_layers())
                 .all(|layer| origin(self.storage[layer]) == before.storage[layer])
@@ -380,14 +398,17 @@ impl Binding {
                 let is_first = self.frozen[layer] || self.waits(layer, rules, change);
                 let first =
                     is_first && change.visits(layer) && rules.first_tie == FirstTie::Replicate;
+
                 if was == now && !first {
                     return Plan::Stay;
                 }
+
                 now
             }
             (Tie::Share, Retied::Keep) if change.visits(layer) => change.action.values()[layer],
             (Tie::Share, Retied::Keep) => return Plan::Stay,
         };
+
         match rules.untie {
             _ if target != layer && rules.tie == Tie::Replicate => Plan::Replicate(target),
             _ if target != layer => Plan::Share(target),
@@ -424,6 +445,7 @@ impl Binding {
                 _ => {}
             }
         }
+
         settlement
     }
 }

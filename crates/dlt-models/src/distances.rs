@@ -27,11 +27,13 @@ impl Model {
             BTreeSet::from_iter(layers.iter().copied()).into_iter().collect();
         let count = storages.len();
         let mut distances = vec![0.0; count * count];
+
         let mut norms = vec![0.0; count];
         for parameter in 0..self.bank.layout().entries().len() {
             for (a, &one) in storages.iter().enumerate() {
                 let of_one = self.bank.parameter(one, parameter)?;
                 norms[a] += optimizer::squared_norm(&of_one)?;
+
                 for (b, &other) in storages.iter().enumerate().skip(a + 1) {
                     let distance =
                         squared_distance(&of_one, &self.bank.parameter(other, parameter)?)?;
@@ -40,9 +42,11 @@ impl Model {
                 }
             }
         }
+
         let number = |layer: &StorageId| storages.partition_point(|id| id < layer);
         let numbers: Vec<usize> = layers.iter().map(number).collect();
         let pairs = numbers.iter().flat_map(|a| numbers.iter().map(move |b| a * count + b));
+
         Ok((
             pairs.map(|pair| distances[pair]).collect(),
             numbers.iter().map(|&a| norms[a]).collect(),

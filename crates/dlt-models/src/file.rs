@@ -91,6 +91,7 @@ impl Model {
         if let Some(seed) = self.bank.seed() {
             metadata.insert("frozen-seed".to_owned(), seed.to_string());
         }
+
         deferred::write(path, self.written(), metadata)
     }
 }
@@ -116,8 +117,10 @@ fn named(
             named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), place, index));
         }
     };
+
     name_all(architecture.shared_prefix(), Place::Shared, &architecture.shared_layout());
     let block = architecture.block_layout();
+
     for (layer, &lowest) in binding.partition().iter().enumerate() {
         if layer == lowest {
             name_all(
@@ -127,6 +130,7 @@ fn named(
             );
         }
     }
+
     named
 }
 
@@ -193,6 +197,7 @@ impl ModelFile {
         if expected != came {
             return Err(ModelError::Depth { expected, came });
         }
+
         let mut others = self.tensors.header().tensors.clone();
         for (name, expected, ..) in named(architecture, &self.binding) {
             let came = match others.remove(&name) {
@@ -200,8 +205,10 @@ impl ModelFile {
                 Some(place) => format!("got {:?}", place.shape),
                 None => format!("it is missing in {}", self.path().display()),
             };
+
             return Err(ModelError::Weight { name, expected, came });
         }
+
         match others.keys().next() {
             Some(other) => Err(self
                 .tensors
@@ -225,6 +232,7 @@ impl ModelFile {
         self.check(&*architecture)?;
         let lookup = |name: &str| self.tensor(name, device);
         let seed = self.metadata().get("frozen-seed").and_then(|seed| seed.parse().ok());
+
         Model::from_weights(
             architecture,
             self.binding.clone(),
@@ -258,6 +266,7 @@ impl ModelFile {
                 return self.tensor(&format!("{}{own}", architecture.block_prefix(lowest)), device);
             }
         }
+
         self.tensor(name, device)
     }
 }
@@ -272,9 +281,11 @@ fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, 
         if text.is_empty() {
             return Ok(Vec::new());
         }
+
         text.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| {
             format!("metadata `{key}`: expected layer numbers with commas between, got `{text}`")
         })
     };
+
     Binding::from_parts(&parse("storage")?, &parse("frozen")?, &parse("independent")?)
 }

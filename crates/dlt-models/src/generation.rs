@@ -74,6 +74,7 @@ pub fn generate(
         let expected = "at least one token in each prompt".to_owned();
         return Err(ModelError::Batch { expected, came: format!("none in prompt {number}") });
     }
+
     let context = wanted.context.clamp(1, model.architecture().max_tokens());
     let texts = wanted.prompts.iter().enumerate().map(|(number, prompt)| Text {
         number,
@@ -82,13 +83,16 @@ pub fn generate(
         present: prompt.iter().copied().collect(),
         rng: seeds::stream(wanted.seed, &format!("generation/{number}")),
     });
+
     let mut texts: Vec<_> = texts.collect();
     for group in texts.chunks_mut(wanted.at_once.max(1)) {
         let longest = group.iter().map(|text| text.tokens.len().saturating_add(text.left)).max();
         let capacity = longest.unwrap_or(1).min(context);
         let decoder = Decoder::new(model, group.len(), capacity)?;
+
         Group { wanted, decoder, texts: group, each: &mut each }.run()?;
     }
+
     Ok(())
 }
 
@@ -126,9 +130,11 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
                 under_way.push(place);
             }
         }
+
         while !under_way.is_empty() {
             under_way = self.go_on(&under_way)?;
         }
+
         Ok(())
     }
 
@@ -137,11 +143,14 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         if self.wanted.tokens == 0 {
             return Ok(self.end(place, End::Length));
         }
+
         let mut logits =
             self.decoder.feed(&[place], self.texts[place].last(self.decoder.capacity()))?;
+
         if (self.each)(self.texts[place].number, Event::Read).is_break() {
             return Ok(self.end(place, End::Broken));
         }
+
         refuse_not_finite(&logits)?;
         Ok(self.choose(place, &mut logits[0]))
     }
@@ -152,24 +161,29 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         let (full, roomy): (Vec<usize>, Vec<usize>) =
             places.iter().partition(|&&place| self.decoder.held(place) == capacity);
         let mut logits = Vec::new();
+
         for &place in &full {
             self.decoder.truncate(place, 0)?;
             logits.append(
                 &mut self.decoder.feed(&[place], self.texts[place].last(capacity.div_ceil(2)))?,
             );
         }
+
         if !roomy.is_empty() {
             let last: Vec<u32> =
                 roomy.iter().flat_map(|&place| self.texts[place].last(1)).copied().collect();
             logits.append(&mut self.decoder.feed(&roomy, &last)?);
         }
+
         refuse_not_finite(&logits)?;
         let mut under_way = Vec::new();
+
         for (&place, logits) in full.iter().chain(&roomy).zip(&mut logits) {
             if self.choose(place, logits) {
                 under_way.push(place);
             }
         }
+
         under_way.sort_unstable();
         Ok(under_way)
     }
@@ -179,15 +193,19 @@ impl<R: Rng, E: FnMut(usize, Event) -> ControlFlow<()>> Group<'_, R, E> {
         let text = &mut self.texts[place];
         let sampling = &self.wanted.sampling;
         sampling.penalise(logits, text.present.iter().copied());
+
         let token = sampling.choose(logits, &mut text.rng);
         if self.wanted.stop.contains(&token) {
             return self.end(place, End::Stop(token));
         }
+
         text.tokens.push(token);
         text.present.insert(token);
         text.left -= 1;
+
         let number = text.number;
         let left = text.left;
+
         match (self.each)(number, Event::Token(token)) {
             ControlFlow::Break(()) => self.end(place, End::Broken),
             ControlFlow::Continue(()) if left == 0 => self.end(place, End::Length),

@@ -44,11 +44,13 @@ impl Architecture for Gpt2 {
             entry("ln_f.weight", &[c], ONE),
             entry("ln_f.bias", &[c], ZERO),
         ];
+
         match (head.has_classes(), head.output) {
             (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
             (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
             (false, Output::Tied) => {}
         }
+
         Layout::new(entries)
     }
 
@@ -57,6 +59,7 @@ impl Architecture for Gpt2 {
         let f = self.form.feed_forward;
         let normal = self.form.normal();
         let residual = self.form.residual();
+
         Layout::new(vec![
             entry("ln_1.weight", &[c], ONE),
             entry("ln_1.bias", &[c], ZERO),
@@ -84,6 +87,7 @@ impl Architecture for Gpt2 {
             (false, Output::Own) => (OWN_OUTPUT, self.vocabulary),
             (false, Output::Tied) => ("wte.weight", self.vocabulary),
         };
+
         Projection { table, bias: None, rows }
     }
 
@@ -123,11 +127,13 @@ impl Architecture for Gpt2 {
         let mixed = graph.attention(qkv, [heads, heads], Mask::Causal);
         let attended = graph.linear(mixed, "attn.c_proj.weight", "attn.c_proj.bias")?;
         let attended = graph.dropout(attended);
+
         let x = graph.add_branch(x, attended);
         let normed = graph.layer_norm(x, "ln_2.weight", "ln_2.bias", norm_epsilon)?;
         let risen = graph.linear_gelu(normed, "mlp.c_fc.weight", "mlp.c_fc.bias", self.gelu)?;
         let fallen = graph.linear(risen, "mlp.c_proj.weight", "mlp.c_proj.bias")?;
         let fallen = graph.dropout(fallen);
+
         Ok(graph.add_branch(x, fallen))
     }
 

@@ -60,9 +60,11 @@ impl Stretches {
                 ([windows, tokens - 1, CHANNELS * patch * patch], true)
             }
         };
+
         let stem = Graph::write(shared, &input, Reading::All, |graph, input| {
             architecture.embed(graph, input)
         })?;
+
         Ok(Self {
             stem: Graph { takes_data, ..stem },
             block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
@@ -128,6 +130,7 @@ impl Graph {
             reading,
             takes_data: false,
         };
+
         let result = write(&mut graph, Node(0))?;
         debug_assert_eq!(result.0, graph.steps.len(), "the result is written last");
         Ok(graph)
@@ -202,6 +205,7 @@ impl Graph {
             bias: self.layout.number(bias)?,
             epsilon,
         };
+
         Ok(self.push(operation, &[x], self.shape(x).to_vec()))
     }
 
@@ -305,6 +309,7 @@ impl Graph {
         if self.reading != Reading::Mean {
             return x;
         }
+
         let shape = self.shape(x);
         let shape = vec![shape[0], shape[2]];
         self.push(rows::Average, &[x], shape)
@@ -319,6 +324,7 @@ impl Graph {
         if tokens <= positions {
             return Ok(());
         }
+
         let expected = format!("at most {positions} tokens a window");
         Err(ModelError::Batch { expected, came: tokens.to_string() })
     }
@@ -332,9 +338,11 @@ impl Graph {
         let weight = self.layout.number(weight)?;
         let bias = bias.map(|bias| self.layout.number(bias)).transpose()?;
         let mut shape = self.shape(x).to_vec();
+
         if let Some(last) = shape.last_mut() {
             *last = self.layout.entries()[weight].shape[0];
         }
+
         Ok((linear::Linear { weight, bias }, shape))
     }
 

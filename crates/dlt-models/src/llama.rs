@@ -89,6 +89,7 @@ impl Turning {
                 attention,
             }),
         };
+
         Ok(Rotary::new(head_width, self.base, stretch)?)
     }
 }
@@ -132,11 +133,13 @@ impl Architecture for Llama {
         let head = self.form.head;
         let mut entries =
             vec![entry(WORDS, &[self.vocabulary, c], normal), entry("norm.weight", &[c], ONE)];
+
         match (head.has_classes(), head.output) {
             (true, _) => entries.push(entry(CLASSES, &[head.classes, c], normal)),
             (false, Output::Own) => entries.push(entry(OWN_OUTPUT, &[self.vocabulary, c], normal)),
             (false, Output::Tied) => {}
         }
+
         Layout::new(entries)
     }
 
@@ -147,6 +150,7 @@ impl Architecture for Llama {
         let keys = self.key_heads * self.head_width;
         let normal = self.form.normal();
         let residual = self.form.residual();
+
         let bias = |is_there: bool, name, size| is_there.then(|| entry(name, &[size], ZERO));
         let entries = [
             Some(entry("input_layernorm.weight", &[c], ONE)),
@@ -160,6 +164,7 @@ impl Architecture for Llama {
             Some(entry("mlp.down_proj.weight", &[c, f], residual)),
             bias(self.has_feed_forward_bias(), DOWN_BIAS, c),
         ];
+
         Layout::new(entries.into_iter().flatten().collect())
     }
 
@@ -174,6 +179,7 @@ impl Architecture for Llama {
             (false, Output::Own) => (OWN_OUTPUT, self.vocabulary),
             (false, Output::Tied) => (WORDS, self.vocabulary),
         };
+
         Projection { table, bias: None, rows }
     }
 
@@ -221,18 +227,21 @@ impl Architecture for Llama {
         let qkv = graph.linear(normed, "self_attn.qkv_proj.weight", inputs_bias)?;
         let rotary = self.turning.rotary(self.head_width)?;
         let qkv = graph.rotate(qkv, heads + self.key_heads, Arc::new(rotary));
+
         let mixed = graph.attention(qkv, [heads, self.key_heads], Mask::Causal);
         let output_bias = self.has_output_bias().then_some(OUTPUT_BIAS);
         let attended = graph.linear(mixed, "self_attn.o_proj.weight", output_bias)?;
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
         let normed = graph.rms_norm(x, "post_attention_layernorm.weight", norm_epsilon)?;
+
         let has_bias = self.has_feed_forward_bias();
         let gated =
             graph.linear(normed, "mlp.gate_up_proj.weight", has_bias.then_some(GATE_UP_BIAS))?;
         let risen = graph.swiglu(gated);
         let fallen = graph.linear(risen, "mlp.down_proj.weight", has_bias.then_some(DOWN_BIAS))?;
         let fallen = graph.dropout(fallen);
+
         Ok(graph.add_branch(x, fallen))
     }
 

@@ -94,6 +94,7 @@ pub fn predict(
             _ => Reading::Picked(shape.predictions),
         },
     };
+
     let output = architecture.output();
     let own: usize = match shape.trains {
         Trains::All => shared.n_parameters(),
@@ -105,11 +106,13 @@ pub fn predict(
             own.map(|entry| entry.shape.iter().product::<usize>()).sum()
         }
     };
+
     let stretches =
         Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
     let activation = dtype(shape.activations).size_in_bytes();
     let width = architecture.width();
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
+
     let walk = Walk {
         shared: F32 * shared.n_parameters(),
         trained: F32 * own,
@@ -121,6 +124,7 @@ pub fn predict(
         binding,
         shape,
     };
+
     Ok(walk.prediction())
 }
 
@@ -149,11 +153,13 @@ impl Walk<'_> {
         let weights = self.shared + held.len() * self.block;
         let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let moments = 2 * gradients;
+
         let (phase, load) =
             self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
         let activations = (0..layers).map(|layer| self.kept(layer)).sum::<usize>();
         let gaps = load.sum() / GAPS;
         let peak = weights + moments + load.sum() + gaps;
+
         Prediction {
             weights,
             gradients,
@@ -174,28 +180,34 @@ impl Walk<'_> {
         let mut kept = 0;
         let all = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let there = |now: usize| if again { all } else { now };
+
         for layer in 0..layers {
             let footprint = self.footprint(layer);
             let forward = if self.keeps(layer) { footprint.forward } else { footprint.result };
             let workspace = forward + self.drawn(layer);
+
             phases.push((
                 "the forward pass",
                 Load { gradients: there(0), activations: kept, workspace },
             ));
             kept += self.kept(layer);
         }
+
         // The result of the last block, the hidden states, and the loss; then the gradient of the
         // hidden states.
         let workspace = self.head.forward + self.loss;
         let gradients = there(self.trained);
         phases.push(("the loss", Load { gradients, activations: kept, workspace }));
+
         let workspace = self.head.backward;
         phases.push(("the head's backward pass", Load { gradients, activations: kept, workspace }));
+
         let mut slots = BTreeSet::new();
         let passed = if self.shape.trains == Trains::All { layers } else { 0 };
         for layer in (0..passed).rev() {
             kept -= self.kept(layer);
             slots.extend(self.slot(layer));
+
             let footprint = self.footprint(layer);
             let gradients = there(self.gradients(&slots));
             let replayed = footprint.replay + self.stream;
@@ -204,9 +216,11 @@ impl Walk<'_> {
             } else {
                 footprint.backward.max(replayed)
             };
+
             let workspace = most + self.drawn(layer);
             phases.push(("the backward pass", Load { gradients, activations: kept, workspace }));
         }
+
         phases
             .push(("the optimizer's step", Load { gradients: all, activations: 0, workspace: 0 }));
         phases

@@ -70,6 +70,7 @@ impl Model {
             initial,
             device,
         )?;
+
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
     }
 
@@ -85,6 +86,7 @@ impl Model {
         let device = bank.device().clone();
         let trains = Trains::All;
         let activations = Activations::F32;
+
         Self {
             architecture,
             shared,
@@ -114,6 +116,7 @@ impl Model {
             Trains::All => self.shared.clone(),
             Trains::Head => self.shared.of_names(own),
         };
+
         self.trains = trains;
         self
     }
@@ -144,10 +147,12 @@ impl Model {
                 .map(|id| Ok((id, blocks.take(&architecture.block_prefix(id), lookup)?)))
                 .collect()
         };
+
         let initial = match seed {
             Some(seed) => InitialBlocks::Drawn { seed },
             None => InitialBlocks::Stored(take(true)?),
         };
+
         let given = take(false)?;
         let bank = BlockBank::new(blocks, &binding, given, initial, device)?;
         Ok(Self::assembled(architecture, shared, bank, binding, rules, kernels))
@@ -197,6 +202,7 @@ impl Model {
         let shared = self.shared.tensors();
         let output = self.output(&shared)?;
         let loss = self.kernels.cross_entropy_sum(&hidden, output.projection(), &targets);
+
         loss.context(|| "evaluating the loss".to_owned())
     }
 
@@ -268,6 +274,7 @@ impl Model {
                 Ok(own.clone())
             }
         };
+
         Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
     }
 
@@ -289,10 +296,12 @@ impl Model {
         let shared = self.shared.tensors();
         let run = Run { beside, ..Run::plain(self.kernels, &shared) };
         let mut x = stretches.stem.result(first, &run)?;
+
         for layer in 0..self.binding.n_layers() {
             let weights = self.bank.weights(self.binding.storage(layer))?;
             x = stretches.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
         }
+
         stretches.head.result(x, &run)
     }
 
@@ -312,6 +321,7 @@ impl Model {
             }
             StemInput::Pictures { .. } => input.clone(),
         };
+
         Ok(rows.to_dtype(dtype(self.activations))?)
     }
 

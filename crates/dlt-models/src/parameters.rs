@@ -94,6 +94,7 @@ impl Layout {
                 Tensor::from_vec(values, shape.as_slice(), device)
             }
         };
+
         tensor.context(|| format!("drawing the initial {name} of {place}"))
     }
 
@@ -115,10 +116,12 @@ impl Layout {
                     expected: entry.shape.clone(),
                     came,
                 };
+
                 let tensor = lookup(&name)?.ok_or_else(|| refuse("it is missing".to_owned()))?;
                 if tensor.dims() != entry.shape {
                     return Err(refuse(format!("came {:?}", tensor.dims())));
                 }
+
                 Ok(tensor.to_dtype(DType::F32)?.contiguous()?)
             })
             .collect()
@@ -135,12 +138,15 @@ fn normals(seed: u64, name: &str, n: usize, std: f32) -> Vec<f32> {
     values.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, values)| {
         let mut rng = start.clone();
         rng.set_word_pos((chunk * CHUNK) as u128);
+
         let mut words = [0; CHUNK];
         rng.fill(&mut words[..]);
+
         let mut drawn = [0.0; CHUNK];
         dlt_kernels::normals(&words, std, &mut drawn);
         values.copy_from_slice(&drawn[..values.len()]);
     });
+
     values
 }
 
@@ -200,6 +206,7 @@ impl Parameters {
             .filter(|(entry, _)| names.contains(&entry.name))
             .map(|(entry, variable)| (entry.clone(), variable.clone()))
             .unzip();
+
         Self { layout: Arc::new(Layout::new(entries)), variables }
     }
 

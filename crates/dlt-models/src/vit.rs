@@ -47,6 +47,7 @@ impl Architecture for Vit {
         let normal = self.form.normal();
         let classes = self.form.head.classes;
         let patch = CHANNELS * self.patch * self.patch;
+
         Layout::new(vec![
             entry(CLASS_TOKEN, &[c], normal),
             entry(POSITIONS, &[self.max_tokens(), c], normal),
@@ -63,6 +64,7 @@ impl Architecture for Vit {
         let c = self.form.width;
         let f = self.form.feed_forward;
         let normal = self.form.normal();
+
         Layout::new(vec![
             entry("layernorm_before.weight", &[c], ONE),
             entry("layernorm_before.bias", &[c], ZERO),
@@ -126,21 +128,25 @@ impl Architecture for Vit {
             "layernorm_before.bias",
             norm_epsilon,
         )?;
+
         let weight = "attention.attention.qkv.weight";
         let bias = "attention.attention.qkv.bias";
         let qkv = graph.linear(normed, weight, bias)?;
         let mixed = graph.attention(qkv, [heads, heads], Mask::Full);
         let attended =
             graph.linear(mixed, "attention.output.dense.weight", "attention.output.dense.bias")?;
+
         let attended = graph.dropout(attended);
         let x = graph.add_branch(x, attended);
         let normed =
             graph.layer_norm(x, "layernorm_after.weight", "layernorm_after.bias", norm_epsilon)?;
         let weight = "intermediate.dense.weight";
         let bias = "intermediate.dense.bias";
+
         let risen = graph.linear_gelu(normed, weight, bias, self.gelu)?;
         let fallen = graph.linear(risen, "output.dense.weight", "output.dense.bias")?;
         let fallen = graph.dropout(fallen);
+
         Ok(graph.add_branch(x, fallen))
     }
 

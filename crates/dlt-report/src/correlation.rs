@@ -61,6 +61,7 @@ impl Correlations {
                 values.len()
             ));
         }
+
         match values.iter().find(|value| !(-1.0..=1.0).contains(*value)) {
             Some(value) => Err(format!("expected correlations from -1 to 1, came {value}")),
             None => Ok(Self { layers, values }),
@@ -83,6 +84,7 @@ impl Correlations {
             Some(layers) => layers.to_vec(),
             None => file.numbers("independent")?,
         };
+
         let mut sums = Sums::new(layers.len());
         for matrix in 0..2 {
             let places = file.places(&layers, matrix)?;
@@ -94,6 +96,7 @@ impl Correlations {
                 sums.add(&read.collect::<Result<Vec<_>>>()?);
             }
         }
+
         let refuse = |reason| ReportError::format(path, reason);
         Self::new(layers.clone(), sums.correlations(&layers).map_err(refuse)?).map_err(refuse)
     }
@@ -115,6 +118,7 @@ impl Correlations {
             row < size && column < size,
             "expected rows and columns below {size}, came {row} and {column}"
         );
+
         self.values[row * size + column]
     }
 }
@@ -141,11 +145,13 @@ impl Sums {
                 .map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64)
                 .collect();
         }
+
         self.count += chunk.first().map_or(0, Vec::len);
         let shifted = |row: usize| {
             chunk[row].iter().map(|number| number - self.shifts[row]).collect::<Vec<_>>()
         };
         let shifted: Vec<_> = (0..chunk.len()).map(shifted).collect();
+
         for (row, numbers) in shifted.iter().enumerate() {
             self.single[row] += numbers.iter().sum::<f64>();
             for (sum, others) in self.products[row].iter_mut().zip(&shifted) {
@@ -169,13 +175,16 @@ impl Sums {
                 ));
             }
         }
+
         let correlation = |row: usize, column: usize| {
             if row == column {
                 return 1.0;
             }
+
             let scale = self.covariance(row, row).sqrt() * self.covariance(column, column).sqrt();
             (self.covariance(row, column) / scale).clamp(-1.0, 1.0)
         };
+
         Ok((0..size)
             .flat_map(|row| (0..size).map(move |column| (row, column)))
             .map(|(a, b)| correlation(a, b))
@@ -209,7 +218,9 @@ impl ModelFile {
             .metadata
             .get(key)
             .ok_or_else(|| self.refuse(format!("the metadata lacks `{key}`")))?;
+
         let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse);
+
         numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
             self.refuse(format!(
                 "metadata `{key}`: expected layer numbers with commas between, came `{text}`"
@@ -226,6 +237,7 @@ impl ModelFile {
             .find(|(before, behind)| tensors.contains_key(&format!("{before}0{}", behind[0])));
         let (before, behind) =
             names.ok_or_else(|| self.refuse("no feed-forward weights of a layer 0".to_owned()))?;
+
         let mut places: Vec<Place> = Vec::new();
         for &layer in layers {
             let lowest = storage.get(layer).ok_or_else(|| {
@@ -235,6 +247,7 @@ impl ModelFile {
             let info = tensors
                 .get(&name)
                 .ok_or_else(|| self.refuse(format!("lacks the tensor `{name}`")))?;
+
             let count = info.count() as usize;
             let expected = places.first().map(|place| place.count);
             if expected.is_some_and(|expected| expected != count) {
@@ -242,8 +255,10 @@ impl ModelFile {
                     "tensor `{name}`: expected as many numbers as in other layers"
                 )));
             }
+
             places.push(Place { begin: info.data_offsets.0, count });
         }
+
         Ok(places)
     }
 

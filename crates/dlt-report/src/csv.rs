@@ -93,6 +93,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     if !metrics.is_file() {
         return Err(ReportError::NoRun { path: run.to_owned(), file: METRICS_FILE });
     }
+
     let metrics = Metrics::read(&metrics)?;
     let tables = [
         ("steps.csv", table(STEPS, &metrics.steps), None),
@@ -105,9 +106,11 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     ];
     durable::refuse_link(folder).map_err(ReportError::io("write", folder))?;
     fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
+
     for (name, bytes, earlier) in &tables {
         refuse_others(&folder.join(name), bytes, earlier.as_deref())?;
     }
+
     let mut paths = Vec::new();
     for (name, bytes, _) in &tables {
         let path = folder.join(name);
@@ -115,6 +118,7 @@ pub fn convert(run: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
         durable::replace(&path, bytes).map_err(ReportError::io("write", &path))?;
         paths.push(path);
     }
+
     Ok(paths)
 }
 
@@ -126,15 +130,18 @@ fn refuse_others(path: &Path, table: &[u8], earlier: Option<&[u8]>) -> Result<()
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ReportError::io("read", path)(error)),
     };
+
     let mut found = Vec::new();
     let line = BufReader::new(file).take(header.len() as u64).read_until(b'\n', &mut found);
     line.map_err(ReportError::io("read", path))?;
+
     if found != header && Some(&found[..]) != earlier {
         return Err(ReportError::format(
             path,
             "is there already, and was not written by dlt: move it away",
         ));
     }
+
     Ok(())
 }
 
@@ -142,9 +149,11 @@ fn table<R>(columns: &[Column<R>], rows: &[R]) -> Vec<u8> {
     const IN_MEMORY: &str = "rows of one length, written to memory, cannot fail";
     let mut writer = Writer::from_writer(Vec::new());
     writer.write_record(columns.iter().map(|(name, _)| name)).expect(IN_MEMORY);
+
     for row in rows {
         writer.write_record(columns.iter().map(|(_, cell)| cell(row))).expect(IN_MEMORY);
     }
+
     writer.into_inner().expect(IN_MEMORY)
 }
 

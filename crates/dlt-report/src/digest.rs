@@ -121,6 +121,7 @@ impl Digest {
             revision: run.provenance.revision.clone(),
             ..Self::of_rows(run)
         };
+
         digest.or_summary(run)
     }
 
@@ -138,12 +139,15 @@ impl Digest {
             last.map(|_| steps.iter().map(of).sum::<f64>() / steps.len() as f64)
         };
         let memory: Vec<f64> = steps.iter().filter_map(|row| row.current_rss_mb).collect();
+
         let validations =
             run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
         let best =
             validations.filter(|row| row.loss.is_finite()).min_by(|a, b| a.loss.total_cmp(&b.loss));
+
         // Only the part in blocks is read, on which the extents of the data have no influence.
         let size = run.spec.size(Extents { vocabulary: 1, classes: 1 });
+
         Self {
             best_step: best.map(|row| row.step),
             validation_loss: best.map(|row| row.loss),
@@ -171,6 +175,7 @@ impl Digest {
     fn or_summary(self, run: &Run) -> Self {
         let Some(summary) = &run.summary else { return self };
         let finite = |number: f64| Some(number).filter(|number| number.is_finite());
+
         Self {
             best_step: Some(summary.best_step),
             validation_loss: finite(summary.validation_loss),
@@ -221,6 +226,7 @@ impl Digest {
 /// What decides who shares weights, in words.
 fn method(run: &Run) -> String {
     let spec = &run.spec;
+
     match spec.agent.policy {
         PolicyKind::None if Digest::is_conventional(run) => "conventional training".to_owned(),
         PolicyKind::None if spec.starts_frozen() => {

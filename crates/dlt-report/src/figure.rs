@@ -86,9 +86,11 @@ impl Figure {
             }
             _ => element.to_owned(),
         };
+
         for (colour, variable) in PAGE_COLOURS {
             element = element.replace(&format!("\"{colour}\""), &format!("\"var({variable})\""));
         }
+
         element
     }
 }

@@ -37,16 +37,20 @@ impl Follower {
             (self.offset, self.lines) = (0, 0);
             return Ok(None);
         }
+
         file.seek(SeekFrom::Start(self.offset)).map_err(ReportError::io("read", &self.path))?;
         let mut rows = Vec::new();
+
         for line in Lines::new(BufReader::new(file)) {
             let line = line.map_err(|error| self.unreadable(error))?;
             if !line.is_whole {
                 break;
             }
+
             (self.offset, self.lines) = (self.offset + line.bytes as u64, self.lines + 1);
             rows.push(self.row(line.text.trim_end())?);
         }
+
         Ok(Some(rows))
     }
 
@@ -61,6 +65,7 @@ impl Follower {
         let refuse = |reason: String| {
             ReportError::format(&self.path, format!("line {}: {reason}", self.lines))
         };
+
         match MetricRow::from_line(line) {
             Ok(MetricRow::Header(header)) if header.schema != RECORD_SCHEMA => {
                 Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", header.schema)))
@@ -121,10 +126,12 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut file = File::create(&path).unwrap();
         let mut follower = Follower::new(&path);
+
         writeln!(file, "{HEADER}").unwrap();
         write!(file, "{}", &EVALUATION[..20]).unwrap();
         assert_eq!(follower.rows().unwrap().unwrap().len(), 1, "a part of a line is no row yet");
         writeln!(file, "{}", &EVALUATION[20..]).unwrap();
+
         let rows = follower.rows().unwrap().unwrap();
         assert!(matches!(&rows[..], [MetricRow::Evaluation(row)] if row.step == 3));
         assert!(follower.rows().unwrap().unwrap().is_empty());
@@ -135,6 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, format!("{HEADER}\n{EVALUATION}\n")).unwrap();
+
         let mut follower = Follower::new(&path);
         assert_eq!(follower.rows().unwrap().unwrap().len(), 2);
         std::fs::write(&path, format!("{HEADER}\n")).unwrap();
@@ -147,12 +155,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, " ".repeat(2 << 20)).unwrap();
+
         let error = Metrics::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 1: expected a line of at most"), "{error}");
         std::fs::write(&path, format!("{HEADER}\nnonsense\n")).unwrap();
+
         let error = Metrics::read(&path).unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl: line 2: "), "{error}");
         std::fs::write(&path, "{\"kind\":\"header\",\"schema\":9}\n").unwrap();
+
         let error = Metrics::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 1: expected layout 1, came 9"), "{error}");
     }

@@ -5,12 +5,14 @@
 pub fn whole(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
+
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
     }
+
     text
 }
 
@@ -21,10 +23,12 @@ pub fn decimal(number: f64, decimals: usize) -> String {
     if !number.is_finite() {
         return "–".to_owned();
     }
+
     let text = format!("{:.decimals$}", number.abs());
     let (before, after) = text.split_at(text.find('.').unwrap_or(text.len()));
     let is_zero = !text.contains(|digit: char| ('1'..='9').contains(&digit));
     let sign = if number < 0.0 && !is_zero { "−" } else { "" };
+
     match before.parse() {
         Ok(before) => format!("{sign}{}{after}", whole(before)),
         Err(_) => format!("{number:.3e}"),
@@ -76,7 +80,9 @@ pub fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
+
     let whole = seconds.round() as u64;
+
     match (whole / 3600, whole / 60 % 60, whole % 60) {
         (0, 0, s) => format!("{s} s"),
         (0, min, s) => format!("{min} min {s:02} s"),
@@ -89,6 +95,7 @@ pub fn duration(seconds: f64) -> String {
 pub fn moment(seconds: u64) -> String {
     let days = seconds / 86_400;
     let minutes = seconds % 86_400 / 60;
+
     // Years that begin in March end with the leap day, so that months have fixed places in them;
     // 400 of them have 146,097 days.
     let shifted = days + 719_468;
@@ -96,11 +103,13 @@ pub fn moment(seconds: u64) -> String {
     let day_of_era = shifted % 146_097;
     let year_of_era =
         (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = 400 * era + year_of_era + u64::from(month <= 2);
+
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
@@ -119,6 +128,7 @@ mod tests {
         );
         assert_eq!([perplexity(231.456), perplexity(50_257.3)], ["231.46", "50,257"]);
         assert_eq!([signed(0.251, 2), signed(-3.0, 1), signed(0.001, 1)], ["+0.25", "−3.0", "0.0"]);
+
         assert_eq!(
             [1e-5, 0.25, 1.5, 12.345, 1234.5, -2e8].map(significant),
             ["1.000e−5", "0.2500", "1.500", "12.35", "1,234", "−2.000e8"]

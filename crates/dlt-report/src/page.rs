@@ -79,12 +79,14 @@ impl<'a> Page<'a> {
         let body = self.body(parts);
         let data = html::embedded(data);
         let mut document = String::with_capacity(TEMPLATE.len() + body.len() + data.len());
+
         // One pass, so that a text of a run that looks like a place of the template stays a text.
         for (index, piece) in TEMPLATE.split("{{").enumerate() {
             let Some((place, rest)) = piece.split_once("}}").filter(|_| index > 0) else {
                 document.push_str(piece);
                 continue;
             };
+
             match place {
                 "marker" => document.push_str(MARKER),
                 "policy" => document.push_str(&policy::of_page(self.kind)),
@@ -95,8 +97,10 @@ impl<'a> Page<'a> {
                 "body" => document.push_str(&body),
                 other => unreachable!("the template has no place {other}"),
             }
+
             document.push_str(rest);
         }
+
         document
     }
 
@@ -117,18 +121,21 @@ impl<'a> Page<'a> {
         let mut body = Html::new();
         body.markup("<header class=\"masthead\"><p class=\"kicker\">Dynamic layer tying</p>");
         body.tagged("<h1>", &self.title(), "</h1>");
+
         let mut parts = parts.into_iter();
         let mut next = |body: &mut Html, wanted: &str| {
             let part = parts
                 .next()
                 .filter(|part| part.id == wanted)
                 .expect("parts come in the order of the page");
+
             body.markup("<div id=\"")
                 .text(&part.id)
                 .markup("\" data-part>")
                 .add(&part.html)
                 .markup("</div>");
         };
+
         next(&mut body, "notice");
         if self.runs.len() > 1 {
             body.markup("<nav aria-label=\"Runs\"><ul>");
@@ -139,8 +146,10 @@ impl<'a> Page<'a> {
                     .text(&run.name());
                 body.markup("</a></li>");
             }
+
             body.markup("</ul></nav>");
         }
+
         body.markup("</header>");
         if self.runs.len() > 1 {
             body.markup(
@@ -149,6 +158,7 @@ impl<'a> Page<'a> {
             next(&mut body, "comparison");
             body.markup("</section>");
         }
+
         for (index, run) in self.runs.iter().enumerate() {
             let id = format!("run-{index}");
             body.markup("<article class=\"run\" id=\"")
@@ -159,22 +169,28 @@ impl<'a> Page<'a> {
             body.markup(if self.runs.len() == 1 { " class=\"unseen\">" } else { ">" })
                 .text(&run.name());
             body.markup("</h2>");
+
             for (section, title) in SECTIONS {
                 let id = format!("{id}-{section}");
                 body.markup("<section>");
+
                 if !title.is_empty() {
                     body.tagged("<h3>", title, "</h3>");
                 }
+
                 if *section == "map" {
                     body.markup("<div class=\"map\" data-run=\"")
                         .text(&index.to_string())
                         .markup("\"></div>");
                 }
+
                 next(&mut body, &id);
                 body.markup("</section>");
             }
+
             body.markup("</article>");
         }
+
         body.into_string()
     }
 
@@ -186,6 +202,7 @@ impl<'a> Page<'a> {
             html.add(&curves::of_all(self.runs));
             parts.push(Part { id: "comparison".to_owned(), html });
         }
+
         for (index, (run, digest)) in self.runs.iter().zip(&self.digests).enumerate() {
             for (section, _) in SECTIONS {
                 let id = format!("run-{index}-{section}");
@@ -193,6 +210,7 @@ impl<'a> Page<'a> {
                 parts.push(Part { id, html });
             }
         }
+
         parts
     }
 
@@ -255,9 +273,11 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
     let mut html = Html::new();
     html.tagged("<p class=\"lede\">", &reproduction::line(run), "<br>");
     html.tagged("", &capitalised(&digest.method), "</p>");
+
     let of = digest.planned_steps.map_or_else(String::new, |steps| format!(" of {}", whole(steps)));
     let took =
         digest.elapsed_s.map_or_else(String::new, |seconds| format!(" in {}", duration(seconds)));
+
     match (&run.summary, kind) {
         (Some(_), _) => html.tagged(
             "<p class=\"status done\">",
@@ -275,16 +295,19 @@ fn status(run: &Run, digest: &Digest, kind: Kind) -> Html {
             "</p>",
         ),
     };
+
     if let (None, Some(steps)) = (&run.summary, digest.planned_steps) {
         html.markup("<progress aria-label=\"Training steps done\" max=\"").text(&steps.to_string());
         html.markup("\" value=\"")
             .text(&digest.steps.min(steps).to_string())
             .markup("\"></progress>");
     }
+
     if let Some(skipped) = run.metrics.steps.last().and_then(|row| row.skipped_steps) {
         let text =
             format!("{} steps changed nothing: a loss or gradient was not finite.", whole(skipped));
         html.tagged("<p class=\"warning\">", &text, "</p>");
     }
+
     html
 }

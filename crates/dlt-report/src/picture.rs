@@ -37,17 +37,21 @@ pub fn png(svg: &str) -> Result<Vec<u8>, String> {
             svg.len()
         ));
     }
+
     let options =
         Options { font_family: FAMILY.to_owned(), fontdb: FONTS.clone(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
     let size = tree.size().to_int_size();
     let [width, height] = [size.width(), size.height()].map(|pixels| pixels.saturating_mul(SCALE));
+
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(format!("expected at most {MOST_PIXELS} pixels, got {width} x {height}"));
     }
+
     let mut pixels = Pixmap::new(width, height)
         .ok_or_else(|| format!("a picture of {width} x {height} pixels"))?;
     let scale = SCALE as f32;
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+
     pixels.encode_png().map_err(|error| error.to_string())
 }

@@ -46,7 +46,9 @@ impl Run {
                 return Err(ReportError::NoRun { path: path.to_owned(), file });
             }
         }
+
         let spec = read_spec(&path.join(SPEC_FILE))?;
+
         Ok(Self {
             path: path.to_owned(),
             provenance: read_json(&path.join(PROVENANCE_FILE))?,
@@ -103,11 +105,13 @@ fn read_summary(path: &Path) -> Result<Option<Summary>> {
     if !path.is_file() {
         return Ok(None);
     }
+
     let summary: Summary = read_json(&path)?;
     if summary.schema != RECORD_SCHEMA {
         let reason = format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema);
         return Err(ReportError::format(&path, reason));
     }
+
     Ok(Some(summary))
 }
 
@@ -119,14 +123,17 @@ fn read_recording(path: &Path, spec: &CheckedSpec) -> Result<Recording> {
         io::ErrorKind::InvalidData => ReportError::format(path, error),
         _ => ReportError::io("read", path)(error),
     })?;
+
     let recording = Recording::parse(&whole).map_err(|error| ReportError::format(path, error))?;
     let expected = spec.model.layers;
     let got = recording.n_layers();
+
     if expected != got {
         let reason =
             format!("expected decisions about the {expected} layers of {SPEC_FILE}, got {got}");
         return Err(ReportError::format(path, reason));
     }
+
     Ok(recording)
 }
 

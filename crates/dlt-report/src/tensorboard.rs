@@ -65,18 +65,22 @@ impl EventFile {
                 return Err(ReportError::NoRun { path: run.to_owned(), file });
             }
         }
+
         let spec = read_spec(&run.join(SPEC_FILE))?;
         let provenance: Provenance = read_json(&run.join(PROVENANCE_FILE))?;
         let started_at = provenance.started_at;
+
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
         let path = match written_before(folder)? {
             Some(path) => path,
             None => folder.join(format!("{PREFIX}.{started_at:010}.{}.0", spec.name)),
         };
+
         let cannot = || ReportError::io("write", &path);
         let file = claim(&path)?;
         let events = EventWriter::new(BufWriter::new(file), started_at).map_err(cannot())?;
         let mut file = Self { metrics: Follower::new(run.join(METRICS_FILE)), events, path };
+
         file.follow()?;
         file.cut()?;
         Ok(file)
@@ -99,15 +103,19 @@ impl EventFile {
             Some(rows) => (rows, false),
             None => (self.metrics.rows()?.unwrap_or_default(), true),
         };
+
         if is_anew {
             self.events.out().rewind().and_then(|()| self.events.begin()).map_err(cannot())?;
         }
+
         for row in &rows {
             self.events.write(row).map_err(cannot())?;
         }
+
         if is_anew {
             return self.cut();
         }
+
         self.events.out().flush().map_err(cannot())
     }
 
@@ -132,12 +140,14 @@ pub fn convert(run: &Path, folder: &Path) -> Result<PathBuf> {
 fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
     let cannot = || ReportError::io("read", folder);
     let mut paths = Vec::new();
+
     for entry in fs::read_dir(folder).map_err(cannot())? {
         let entry = entry.map_err(cannot())?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.path().is_file() {
             paths.push(entry.path());
         }
     }
+
     paths.sort();
     for path in paths {
         let file =
@@ -147,6 +157,7 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
             return Ok(Some(path));
         }
     }
+
     Ok(None)
 }
 
@@ -155,6 +166,7 @@ fn written_before(folder: &Path) -> Result<Option<PathBuf>> {
 fn claim(path: &Path) -> Result<File> {
     let cannot = || ReportError::io("write", path);
     durable::unshare(path).map_err(cannot())?;
+
     let options =
         durable::no_links().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = options.map_err(cannot())?;
@@ -164,6 +176,7 @@ fn claim(path: &Path) -> Result<File> {
             "another process writes it, a run under way perhaps",
         ));
     }
+
     let length = file.metadata().map_err(cannot())?.len();
     let first = wire::Event::first(&file).map_err(cannot())?;
     if length > 0 && !first.as_ref().is_some_and(events::is_ours) {
@@ -172,6 +185,7 @@ fn claim(path: &Path) -> Result<File> {
             "is there already, and was not written by dlt: move it away",
         ));
     }
+
     file.rewind().map_err(cannot())?;
     Ok(file)
 }

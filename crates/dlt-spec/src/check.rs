@@ -213,9 +213,11 @@ impl CheckedSpec {
         if self.tying.residual_scale == ResidualScale::None || is_alone {
             return vec![1.0; self.model.layers];
         }
+
         let state = self.initial_state();
         let owners = state.owners();
         let uses = |owner: &usize| owners.iter().filter(|other| *other == owner).count();
+
         owners.iter().map(|owner| 1.0 / uses(owner) as f64).collect()
     }
 
@@ -240,6 +242,7 @@ fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
             return Err(StateError::DepthMismatch { expected: layers, came: owners.len() });
         }
     };
+
     Ok(match name {
         InitialName::Frozen | InitialName::Trainable | InitialName::Tied => State::all_tied(layers),
         InitialName::Independent => State::independent(layers),

@@ -53,6 +53,7 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
         // A file system without second names.
         Err(_) => refuse_existing(path).and_then(|()| fs::rename(partial, path)),
     };
+
     put(path, |file| file.write_all(bytes), name)
 }
 
@@ -68,11 +69,13 @@ fn put<E: From<io::Error>>(
         file.sync_all()?;
         Ok(name(&partial)?)
     });
+
     if written.is_err() {
         // What is left of a failed write is only in the way.
         let _ = fs::remove_file(&partial);
         return written;
     }
+
     sync_folder(parent(path));
     Ok(())
 }
@@ -117,6 +120,7 @@ pub fn claim_after(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::R
                 fs::remove_file(path)?;
             }
         }
+
         match OpenOptions::new().read(true).write(true).create_new(true).open(path) {
             Ok(file) => {
                 lock(&file)?;
@@ -141,6 +145,7 @@ pub fn no_links() -> OpenOptions {
         use std::os::unix::fs::OpenOptionsExt;
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     }
+
     options
 }
 
@@ -209,6 +214,7 @@ pub fn dead(folder: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| is_partial(path) && is_dead(path))
         .collect();
+
     found.sort();
     found
 }
@@ -220,6 +226,7 @@ fn is_dead(path: &Path) -> bool {
     if kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir()) {
         return true;
     }
+
     // A shared lock: two that look at the same time do not see each other.
     let is_free = |file: File| !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     no_links().read(true).open(path).is_ok_and(is_free)
@@ -235,10 +242,12 @@ pub fn remove_if_dead(path: &Path) -> io::Result<bool> {
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, path)? {
         return Ok(false);
     }
+
     match file.metadata()?.is_dir() {
         true => fs::remove_dir_all(path)?,
         false => fs::remove_file(path)?,
     }
+
     Ok(true)
 }
 
@@ -251,10 +260,12 @@ fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+
     if !kind.is_file() && !kind.is_dir() {
         fs::remove_file(path)?;
         return Ok(None);
     }
+
     match no_links().read(true).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -317,6 +328,7 @@ mod tests {
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
+
         names
     }
 
@@ -326,12 +338,14 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(beside(&path), "half").expect("written");
         replace(&path, b"whole").expect("replaced");
+
         assert_eq!(
             (names(folder.path()), fs::read(&path).expect("there")),
             (vec!["file".to_owned()], b"whole".into())
         );
 
         fs::write(folder.path().join("dead.partial"), "half").expect("written");
+
         let living = claim(&folder.path().join("living.partial")).expect("claimed");
         assert_eq!(remove_dead(folder.path()), [folder.path().join("dead.partial")]);
         assert_eq!(names(folder.path()), ["file", "living.partial"]);
@@ -344,11 +358,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         replace(&path, b"first").expect("written");
+
         let failed = replace_with(&path, |file| {
             file.write_all(b"second")?;
             Err(io::Error::other("no more"))
         });
+
         assert_eq!(failed.expect_err("refused").to_string(), "no more");
+
         assert_eq!(
             (names(folder.path()), fs::read(&path).expect("there")),
             (vec!["file".to_owned()], b"first".into())
@@ -364,6 +381,7 @@ mod tests {
             create(&path, b"second").expect_err("there").kind(),
             io::ErrorKind::AlreadyExists
         );
+
         assert_eq!(
             (names(folder.path()), fs::read(&path).expect("there")),
             (vec!["file".to_owned()], b"first".into())
@@ -376,6 +394,7 @@ mod tests {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
+
         fs::write(at("precious"), "precious").expect("written");
         symlink(at("precious"), at("file.partial")).expect("linked");
         symlink(at("precious"), at("file")).expect("linked");
@@ -400,6 +419,7 @@ mod tests {
         let mode = |name: &str| {
             fs::metadata(folder.path().join(name)).expect("there").permissions().mode()
         };
+
         fs::write(folder.path().join("plain"), "").expect("written");
         replace(&folder.path().join("ours"), b"").expect("written");
         assert_eq!(mode("ours"), mode("plain"));

@@ -146,17 +146,21 @@ pub fn flatten(spec: &Spec) -> Vec<(&'static str, Value)> {
 pub fn render(spec: &Spec) -> String {
     let mut text = String::new();
     let mut section = "";
+
     for field in FIELDS {
         if !text.is_empty() {
             text.push('\n');
         }
+
         if field.section() != section {
             section = field.section();
             push(&mut text, format_args!("[{section}]\n"));
         }
+
         describe(&mut text, field);
         push(&mut text, format_args!("{} = {}\n", field.name(), field.value(spec)));
     }
+
     text
 }
 
@@ -165,9 +169,11 @@ fn describe(text: &mut String, field: &Field) {
     let unit =
         if field.unit.is_empty() { String::new() } else { format!("; unit: {}", field.unit) };
     comment(text, &format!("Values: {}{unit}.", field.values));
+
     if let Some(Quote { value, place }) = field.paper {
         comment(text, &format!("Paper: {value} ({place})."));
     }
+
     if !field.code.is_empty() {
         comment(text, &format!("Authors' code: {}.", field.code));
     }
@@ -184,9 +190,11 @@ fn comment(text: &mut String, sentence: &str) {
             push(text, format_args!("{line}\n"));
             line = "#  ".to_owned();
         }
+
         line.push(' ');
         line.push_str(word);
     }
+
     push(text, format_args!("{line}\n"));
 }
 

@@ -40,10 +40,12 @@ pub fn regular(path: &Path, most: u64) -> io::Result<File> {
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = regular(path, most)?;
     let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or_default());
+
     // It may grow while it is read.
     if file.take(most.saturating_add(1)).read_to_end(&mut bytes)? as u64 > most {
         return Err(too_large(bytes.len() as u64, most));
     }
+
     Ok(bytes)
 }
 
@@ -69,6 +71,7 @@ pub fn folder(path: &Path) -> io::Result<ReadDir> {
             format!("it is {found}, expected a folder"),
         ));
     }
+
     path.read_dir()
 }
 
@@ -82,10 +85,12 @@ pub fn regular_or_folder(path: &Path) -> io::Result<Metadata> {
     if kind.is_file() || kind.is_dir() {
         return Ok(metadata);
     }
+
     let reason = format!(
         "it is {}, expected a file or a folder: save its content as a file first",
         special(kind)
     );
+
     Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
@@ -111,14 +116,17 @@ fn check(metadata: &Metadata, most: u64) -> io::Result<()> {
     if kind.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a folder, expected a file"));
     }
+
     if !kind.is_file() {
         let reason =
             format!("it is {}, expected a file: save its content as one first", special(kind));
         return Err(io::Error::new(ErrorKind::InvalidInput, reason));
     }
+
     if metadata.len() > most {
         return Err(too_large(metadata.len(), most));
     }
+
     Ok(())
 }
 

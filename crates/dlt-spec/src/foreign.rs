@@ -46,8 +46,10 @@ impl Foreign {
         if head.is_empty() {
             return Some(Self::Empty);
         }
+
         let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
         let lower = text[..text.len().min(64)].to_ascii_lowercase();
+
         match () {
             () if head.starts_with(LFS) => Some(Self::LfsPointer),
             () if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") => {

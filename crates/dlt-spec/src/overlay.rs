@@ -61,12 +61,14 @@ impl Overlay {
                 message: error.message().lines().collect::<Vec<_>>().join("; "),
             }
         })?;
+
         // Before the keys: another layout may have others.
         if let Some(&Value::Integer(came)) = table.get("schema")
             && came != i64::from(SPEC_SCHEMA)
         {
             return Err(SpecError::UnknownSchema { origin, came, expected: SPEC_SCHEMA });
         }
+
         let mut overlay = Self { origin, values: Vec::new() };
         for (key, value) in &table {
             match value {
@@ -78,6 +80,7 @@ impl Overlay {
                 value => overlay.push(None, key, value)?,
             }
         }
+
         Ok(overlay)
     }
 
@@ -103,6 +106,7 @@ impl Overlay {
             Some((key, text)) if !key.trim().is_empty() => (key.trim(), text.trim()),
             _ => return Err(SpecError::Assignment { origin }),
         };
+
         Self::from_text(origin, key, text)
     }
 
@@ -134,6 +138,7 @@ impl Overlay {
                 None => overlay.push(None, key, &value)?,
             }
         }
+
         Ok(overlay)
     }
 
@@ -160,6 +165,7 @@ impl Overlay {
             true => text.parse().ok().filter(Value::is_str).unwrap_or(word),
             false => text.parse().unwrap_or(word),
         };
+
         Self::from_values(origin, [(key, value)])
     }
 
@@ -170,6 +176,7 @@ impl Overlay {
         let Some(field) = FIELDS.iter().find(known) else {
             return Err(self.unknown(section, key, value));
         };
+
         let Some(value) = field.values().typed(value) else {
             return Err(self.wrong(
                 key,
@@ -178,6 +185,7 @@ impl Overlay {
                 &field.values().words(),
             ));
         };
+
         self.values.push((field, value));
         Ok(())
     }
@@ -186,12 +194,14 @@ impl Overlay {
         if section.is_none() && is_section(&key) {
             return self.wrong(key, "a section".into(), value, &[]);
         }
+
         let is_table = section.is_none() && matches!(value, Value::Table(_));
         let (likeness, nearest) = match synonyms::meant(&key) {
             Some(meant) if !is_table => (Likeness::Meaning, meant.to_owned()),
             _ if is_table => (Likeness::Spelling, nearest(&key, sections())),
             _ => (Likeness::Spelling, nearest(&key, FIELDS.iter().map(Field::key))),
         };
+
         SpecError::UnknownKey { origin: self.origin.clone(), key, nearest, likeness }
     }
 
@@ -200,10 +210,12 @@ impl Overlay {
             .as_str()
             .filter(|_| !words.is_empty())
             .map(|word| nearest(word, words.iter().map(String::as_str)).into());
+
         let got = match value {
             Value::Table(_) => "a table".into(),
             value => format!("the {} {value}", value.type_str()),
         };
+
         SpecError::WrongValue { origin: self.origin.clone(), key, expected, got, nearest }
     }
 }
@@ -219,13 +231,16 @@ impl Spec {
         for (key, value) in fields::flatten(&Self::default()) {
             insert(&mut table, key, value);
         }
+
         for (field, value) in overlays.iter().flat_map(|overlay| &overlay.values) {
             insert(&mut table, field.key(), value.clone());
         }
+
         let spec: Self = table
             .try_into()
             .expect("every key of the table is known and its value has the right type");
         epochs_count(&spec, overlays)?;
+
         Ok(spec)
     }
 }
@@ -233,6 +248,7 @@ impl Spec {
 /// Epochs that are asked for after the number of steps was fixed would be ignored without a word.
 fn epochs_count(spec: &Spec, overlays: &[Overlay]) -> Result<(), SpecError> {
     let last = |key| overlays.iter().rposition(|overlay| overlay.keys().any(|set| set == key));
+
     match (spec.training.steps, last("training.epochs")) {
         (Size::Fixed(steps), Some(epochs)) if last("training.steps") < Some(epochs) => {
             Err(SpecError::NoEffect {
@@ -258,6 +274,7 @@ fn insert(table: &mut Table, key: &str, value: Value) {
         None => return drop(table.insert(key.to_owned(), value)),
         Some(parts) => parts,
     };
+
     let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
         section.insert(name.to_owned(), value);

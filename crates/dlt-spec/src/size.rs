@@ -78,13 +78,16 @@ pub fn block_parameters(model: &ModelSpec) -> Option<usize> {
     if model.architecture == Architecture::Llama {
         return llama_block(model);
     }
+
     let width = model.width;
     let feed_forward = feed_forward(model)?;
     let square = width.checked_mul(width)?;
     let matrix = width.checked_mul(feed_forward)?;
+
     // Biases: 3 C + C in attention, F + C in the feed-forward layer; gains and offsets of two
     // norms: 4 C.
     let vectors = width.checked_mul(9)?.checked_add(feed_forward)?;
+
     square.checked_mul(4)?.checked_add(matrix.checked_mul(2)?)?.checked_add(vectors)
 }
 
@@ -94,19 +97,23 @@ fn llama_block(model: &ModelSpec) -> Option<usize> {
     let head_width = model.head_width.or(width.checked_div(model.heads)?);
     let queries = head_width.checked_mul(model.heads)?;
     let keys = head_width.checked_mul(model.key_heads.or(model.heads))?;
+
     // Queries and output, keys and values; gate, up and down; the gains of two norms.
     let attention = width.checked_mul(queries.checked_add(keys)?)?.checked_mul(2)?;
     let gated = width.checked_mul(feed_forward)?.checked_mul(3)?;
     let inputs = queries.checked_add(keys.checked_mul(2)?)?;
+
     let attention_biases = match attention_bias(model) {
         AttentionBias::Auto | AttentionBias::None => 0,
         AttentionBias::Inputs => inputs,
         AttentionBias::All => inputs.checked_add(width)?,
     };
+
     let other_biases = match feed_forward_bias(model) {
         FeedForwardBias::Auto | FeedForwardBias::None => 0,
         FeedForwardBias::All => feed_forward.checked_mul(2)?.checked_add(width)?,
     };
+
     let vectors = width.checked_mul(2)?.checked_add(attention_biases)?.checked_add(other_biases)?;
     attention.checked_add(gated)?.checked_add(vectors)
 }
@@ -139,6 +146,7 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
     let classes = model.classes.or(data.classes);
     let positions = model.positions.or(tokens(model)?);
     let norm = width.checked_mul(2)?;
+
     let dense = width.checked_mul(width)?.checked_add(width)?;
     // Rows of C numbers, then the last norm, or BERT's first one.
     let (rows, norm_of_all) = match architecture {
@@ -148,6 +156,7 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
         Architecture::Vit => (patch_numbers(model)?.checked_add(positions)?.checked_add(2)?, norm),
         Architecture::Llama => (vocabulary, width),
     };
+
     let head = match (model.objective, architecture) {
         (Objective::Classes, Architecture::Gpt2 | Architecture::Llama) => {
             classes.checked_mul(width)?
@@ -160,10 +169,12 @@ pub fn shared_parameters(model: &ModelSpec, data: Extents) -> Option<usize> {
         (_, Architecture::Bert) => dense.checked_add(norm)?.checked_add(vocabulary)?,
         (_, _) => 0,
     };
+
     let own = match (model.objective, model.output) {
         (Objective::Classes, _) | (_, Output::Tied) => 0,
         (_, Output::Own) => vocabulary.checked_mul(width)?,
     };
+
     rows.checked_mul(width)?.checked_add(norm_of_all)?.checked_add(head)?.checked_add(own)
 }
 

@@ -235,6 +235,7 @@ mod tests {
     #[test]
     fn law_every_synonym_means_one_key_that_exists() {
         let mut seen = Vec::new();
+
         for (key, names) in SYNONYMS {
             assert!(fields::find(key).is_some(), "{key} is no key");
             for name in *names {
@@ -261,6 +262,7 @@ mod tests {
         ] {
             assert_eq!(meant(name), Some(key), "{name}");
         }
+
         assert_eq!(meant("lrx"), None);
     }
 }

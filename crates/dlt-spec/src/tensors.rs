@@ -120,16 +120,19 @@ impl TensorFile {
     pub fn open(path: &Path) -> Result<Self, TensorError> {
         let io = |source| TensorError::Io { path: path.to_owned(), source };
         let refuse = |reason: String| TensorError::Format { path: path.to_owned(), reason };
+
         // Opening a pipe would wait for its other end.
         if !fs::metadata(path).map_err(io)?.is_file() {
             return Err(refuse("expected a file, got a folder, a pipe or a device".to_owned()));
         }
+
         let mut file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let (head, header) = match header::read(&mut file, bytes).map_err(io)? {
             Ok(read) => read,
             Err(reason) => return Err(refuse(described(&mut file, reason).map_err(io)?)),
         };
+
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), header, head })
     }
 
@@ -170,13 +173,16 @@ impl TensorFile {
             // Nothing panics while it is held, and the position is set again each time.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(self.head.len() as u64 + from))?;
+
             let mut bytes = Vec::new();
             (&*file).take(length).read_to_end(&mut bytes)?;
+
             match bytes.len() as u64 == length {
                 true => Ok(bytes),
                 false => Err(io::ErrorKind::UnexpectedEof.into()),
             }
         };
+
         read().map_err(|source| TensorError::Io { path: self.path.clone(), source })
     }
 
@@ -188,12 +194,15 @@ impl TensorFile {
         let mut blank = Sha256::new();
         let mut whole = Sha256::new();
         let mut head = self.head.clone();
+
         whole.update(&head);
         if let Some(place) = header::checksum_place(&head) {
             head[place].fill(b'0');
         }
+
         blank.update(&head);
         let mut not_finite = BTreeMap::new();
+
         for (name, place) in self.header.in_order() {
             let (from, to) = place.data_offsets;
             let mut at = from;
@@ -202,12 +211,14 @@ impl TensorFile {
                 at += bytes.len() as u64;
                 blank.update(&bytes);
                 whole.update(&bytes);
+
                 let count = place.dtype.count_not_finite(&bytes);
                 if count > 0 {
                     *not_finite.entry(name.clone()).or_insert(0) += count;
                 }
             }
         }
+
         let checksum = hex(&blank.finalize());
         let sha256 = hex(&whole.finalize());
         Ok(Examined { checksum, sha256, not_finite })
@@ -263,6 +274,7 @@ fn described(file: &mut File, reason: String) -> io::Result<String> {
     let mut head = Vec::new();
     file.rewind()?;
     (&*file).take(foreign::HEAD).read_to_end(&mut head)?;
+
     Ok(match Foreign::of(&head) {
         Some(foreign) => format!("not a safetensors file but {foreign}"),
         None => reason,
@@ -292,6 +304,7 @@ mod tests {
     fn law_every_flipped_bit_is_found() {
         let (_folder, path, bytes) = written([1.5, -2.0]);
         open_model(&path).expect("it is whole");
+
         for bit in 0..8 * bytes.len() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -315,6 +328,7 @@ mod tests {
             fs::write(&path, bytes).expect("written");
             TensorFile::open(&path).expect_err("refused").to_string()
         };
+
         assert!(refusal(b"").contains("an empty file"));
         assert!(
             refusal(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
@@ -322,6 +336,7 @@ mod tests {
         );
         assert!(refusal(b"<!doctype html><title>Log in</title>").contains("a web page"));
         assert!(refusal(b"\x10\0\0\0\0\0\0\0{}").contains("cut short"));
+
         let error = TensorFile::open(folder.path()).expect_err("a folder").to_string();
         assert!(error.contains("expected a file"), "{error}");
     }

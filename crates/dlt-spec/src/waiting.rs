@@ -42,6 +42,7 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
     let mut said = None::<Instant>;
     let mut length = None;
     let mut grown = began;
+
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
@@ -53,20 +54,24 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
                 return Ok(());
             }
         }
+
         let now = fs::metadata(waiting.grows).ok().map(|file| file.len());
         if now != length {
             (length, grown) = (now, Instant::now());
         }
+
         if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) && began.elapsed() >= SAY_AFTER {
             said = Some(Instant::now());
             let holder = Holder::of(file);
             let seconds = began.elapsed().as_secs();
+
             tracing::warn!(
                 "waiting for {} since {seconds} s: {holder} holds {}",
                 waiting.what,
                 path.display()
             );
         }
+
         if grown.elapsed() >= STOPPED.min(waiting.still) {
             let holder = Holder::of(file);
             if holder.is_stopped || grown.elapsed() >= waiting.still {
@@ -75,6 +80,7 @@ pub fn lock(file: &File, path: &Path, waiting: &Waiting<'_>) -> io::Result<()> {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
+
         thread::sleep(LOOK);
     }
 }
@@ -91,6 +97,7 @@ impl Holder {
             let locks = fs::read_to_string("/proc/locks").ok()?;
             locks.lines().find_map(|line| holder_in(line, inode))
         });
+
         let stat = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
         Self { pid, is_stopped: stat.is_some_and(|stat| is_stopped(&stat)) }
     }
@@ -125,6 +132,7 @@ fn holder_in(line: &str, inode: u64) -> Option<u32> {
     if words.next()? != "FLOCK" {
         return None;
     }
+
     let [pid, place] = [words.nth(2)?, words.next()?];
     let is_it = place.rsplit(':').next()?.parse() == Ok(inode);
     pid.parse().ok().filter(|_| is_it)
@@ -145,6 +153,7 @@ mod tests {
     fn a_line_of_the_system_tells_the_holder_and_not_who_waits() {
         let line = "1: FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF";
         assert_eq!(holder_in(line, 393_228), Some(4711));
+
         for other in [
             "1: FLOCK  ADVISORY  WRITE 4711 fd:01:393229 0 EOF",
             "1: -> FLOCK  ADVISORY  WRITE 4711 fd:01:393228 0 EOF",
@@ -155,6 +164,7 @@ mod tests {
         ] {
             assert_eq!(holder_in(other, 393_228), None, "{other}");
         }
+
         assert!(
             is_stopped("4711 (a ) R b) T 1 2") && !is_stopped("4711 (T) S 1 2") && !is_stopped("")
         );
@@ -165,11 +175,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
         let first = File::create(&path).unwrap();
+
         first.lock().unwrap();
         let second = File::open(&path).unwrap();
         let still = Duration::from_millis(120);
         let waiting = Waiting { what: "a test", grows: &path, still };
         let error = lock(&second, &path, &waiting).expect_err("held");
+
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(error.to_string().contains("does not go on"), "{error}");
         drop(first);
@@ -182,6 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lock");
         let mut first = File::create(&path).unwrap();
+
         first.lock().unwrap();
         let second = File::open(&path).unwrap();
         let worker = thread::spawn(move || {
@@ -190,6 +203,7 @@ mod tests {
                 first.write_all(b"more").unwrap();
             }
         });
+
         let waiting = Waiting { what: "a test", grows: &path, still: Duration::from_millis(400) };
         lock(&second, &path, &waiting).unwrap();
         worker.join().unwrap();

@@ -21,6 +21,7 @@ fn eq1(criterion: &mut Criterion) {
             State::from_action_into(black_box(&action), black_box(&mut owners));
         });
     });
+
     criterion.bench_function("eq1/48 layers, new state", |bencher| {
         bencher.iter(|| State::from_action(black_box(&action)));
     });

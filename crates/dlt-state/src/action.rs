@@ -49,9 +49,11 @@ impl Action {
         if values.is_empty() {
             return Err(StateError::Empty);
         }
+
         for (index, &value) in values.iter().enumerate() {
             check_entry(index, value)?;
         }
+
         Ok(Self { values })
     }
 
@@ -140,6 +142,7 @@ impl Action {
             self.values.get_mut(layer).ok_or(StateError::LayerOutOfRange { layer, n_layers })?;
         check_entry(layer, value)?;
         *entry = value;
+
         Ok(())
     }
 

@@ -130,6 +130,7 @@ pub fn evenly_grouped(n_layers: usize, groups: usize) -> Result<State, StateErro
     if groups == 0 || groups > n_layers {
         return Err(StateError::GroupCount { groups, n_layers });
     }
+
     // Layer i is in group i * groups / L, whose first layer is the least one with that quotient.
     Ok(from_owners(n_layers, |layer| (layer * groups / n_layers * n_layers).div_ceil(groups)))
 }

@@ -210,11 +210,13 @@ impl Recording {
         if !self.gated {
             return Err(StateError::NotGated);
         }
+
         self.check_row(step, &asked, layer)?;
         let (action, state) = match self.rows.last() {
             Some(row) => (row.action.clone(), row.state.clone()),
             None => (self.initial.as_action().clone(), self.initial.clone()),
         };
+
         Ok(self.add(Row { step, layer, action, state, refused: Some(asked) }))
     }
 
@@ -231,6 +233,7 @@ impl Recording {
         if let Some(layer) = layer.filter(|&layer| layer >= n_layers) {
             return Err(StateError::LayerOutOfRange { layer, n_layers });
         }
+
         match self.rows.last().map(Row::step).filter(|&previous| step < previous) {
             Some(previous) => Err(StateError::StepDecreased { previous, step }),
             None => Ok(()),
@@ -371,12 +374,14 @@ impl Recording {
         let mut steps = vec![0; self.n_layers()];
         let begins = core::iter::once((0, &self.initial)).chain(self.iter());
         let ends = self.rows.iter().map(Row::step).chain([until_step]);
+
         for ((begin, state), end) in begins.zip(ends) {
             let length = end.min(until_step).saturating_sub(begin);
             for layer in state.independent_layers() {
                 steps[layer] += length;
             }
         }
+
         steps
     }
 
@@ -406,10 +411,12 @@ impl Recording {
     pub fn to_text(&self) -> String {
         let mut text = self.header_line();
         text.push('\n');
+
         for row in &self.rows {
             text.push_str(&row.to_line());
             text.push('\n');
         }
+
         text
     }
 
@@ -438,9 +445,11 @@ impl Recording {
         let (version, initial) = text::parse_header(header).map_err(|error| error.at_line(1))?;
         let mut recording =
             Self { initial, gated: version == Self::GATED_VERSION, rows: Vec::new() };
+
         for (index, line) in lines.enumerate() {
             recording.push_line(line).map_err(|error| error.at_line(index + 2))?;
         }
+
         Ok(recording)
     }
 
@@ -455,10 +464,12 @@ impl Recording {
                 row
             }
         };
+
         let expected = row.state.owners();
         if owners.len() != expected.len() {
             return Err(StateError::DepthMismatch { expected: expected.len(), came: owners.len() });
         }
+
         match first_difference(expected, &owners) {
             Some((layer, expected, came)) => {
                 Err(StateError::StateMismatch { layer, expected, came })
@@ -476,6 +487,7 @@ pub(crate) fn check_in_force(in_force: &Action, came: &Action) -> Result<(), Sta
             came: came.n_layers(),
         });
     }
+
     match first_difference(in_force.values(), came.values()) {
         Some((layer, expected, came)) => Err(StateError::RefusedChanges { layer, expected, came }),
         None => Ok(()),

@@ -64,6 +64,7 @@ impl From<Recording> for RecordingForm {
             action: row.action().clone(),
             refused: row.refused().cloned(),
         };
+
         Self {
             initial: recording.initial().clone(),
             gated: recording.version() == Recording::GATED_VERSION,
@@ -78,6 +79,7 @@ impl TryFrom<RecordingForm> for Recording {
     fn try_from(form: RecordingForm) -> Result<Self, StateError> {
         let mut recording =
             if form.gated { Self::gated(form.initial) } else { Self::starting_from(form.initial) };
+
         for RowForm { step, layer, action, refused } in form.rows {
             match refused {
                 None => drop(recording.push(step, action, layer)?),
@@ -86,6 +88,7 @@ impl TryFrom<RecordingForm> for Recording {
                 }
             }
         }
+
         Ok(recording)
     }
 }

@@ -124,6 +124,7 @@ impl State {
                 return Err(StateError::NotFixedPoint { index, value, owner });
             }
         }
+
         Ok(Self { action })
     }
 
@@ -306,15 +307,18 @@ impl State {
     pub fn relabel(&self, permutation: &[usize]) -> Result<Self, StateError> {
         let n_layers = self.n_layers();
         check_permutation(permutation, n_layers)?;
+
         // By old owner, the least new name of a member.
         let mut least = vec![n_layers; n_layers];
         for (layer, &owner) in self.owners().iter().enumerate() {
             least[owner] = least[owner].min(permutation[layer]);
         }
+
         let mut owners = vec![0; n_layers];
         for (layer, &owner) in self.owners().iter().enumerate() {
             owners[permutation[layer]] = least[owner];
         }
+
         Ok(Self::from_valid(owners))
     }
 
@@ -339,17 +343,20 @@ impl State {
     pub fn split(&self, owner: usize, part: &[usize]) -> Result<Self, StateError> {
         self.check_owner(owner)?;
         let first = *part.first().ok_or(StateError::EmptyPart { owner })?;
+
         for (&previous, &layer) in part.iter().zip(&part[1..]) {
             if layer <= previous {
                 return Err(StateError::NotRising { previous, layer });
             }
         }
+
         for &layer in part {
             self.check_layer(layer)?;
             if self.owner(layer) != owner {
                 return Err(StateError::NotAMember { layer, owner });
             }
         }
+
         let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
         let rest_first =
             (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;
@@ -358,6 +365,7 @@ impl State {
             _ if part.contains(&layer) => first,
             _ => rest_first,
         };
+
         Ok(Self::from_valid((0..self.n_layers()).map(named).collect()))
     }
 
@@ -379,12 +387,15 @@ impl State {
     pub fn merge(&self, one: usize, other: usize) -> Result<Self, StateError> {
         self.check_owner(one)?;
         self.check_owner(other)?;
+
         if one == other {
             return Err(StateError::SameGroup { owner: one });
         }
+
         let kept = one.min(other);
         let gone = one.max(other);
         let named = |&owner: &usize| if owner == gone { kept } else { owner };
+
         Ok(Self::from_valid(self.owners().iter().map(named).collect()))
     }
 
@@ -426,6 +437,7 @@ fn check_permutation(permutation: &[usize], n_layers: usize) -> Result<(), State
     if permutation.len() != n_layers {
         return Err(StateError::DepthMismatch { expected: n_layers, came: permutation.len() });
     }
+
     let mut seen = vec![false; n_layers];
     for (index, &value) in permutation.iter().enumerate() {
         match seen.get_mut(value) {
@@ -433,6 +445,7 @@ fn check_permutation(permutation: &[usize], n_layers: usize) -> Result<(), State
             _ => return Err(StateError::NotPermutation { index, value, n_layers }),
         }
     }
+
     Ok(())
 }
 

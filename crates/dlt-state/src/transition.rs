@@ -177,11 +177,13 @@ impl Transition {
                 came: to.n_layers(),
             });
         }
+
         let owners = from.owners().iter().zip(to.owners());
         let events = owners
             .enumerate()
             .filter_map(|(layer, (&from, &to))| Event::of(layer, from, to))
             .collect();
+
         Ok(Self { from, to, events })
     }
 }

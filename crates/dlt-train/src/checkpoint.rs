@@ -77,6 +77,7 @@ impl Checkpoint {
     fn open_real(path: &Path, real: &Path) -> Result<Self> {
         let tensors = TensorFile::open(real).map_err(|error| error.of(path))?.named(path);
         check(&tensors)?;
+
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
         let text = |name: &str| -> Result<Vec<u8>> {
             let place =
@@ -84,12 +85,14 @@ impl Checkpoint {
             let bytes = place.map(|_| tensors.bytes(name)).transpose()?.flatten();
             bytes.ok_or_else(|| refuse(format!("it lacks `{name}`")))
         };
+
         let progress = serde_json::from_slice(&text("progress")?)
             .map_err(|error| refuse(format!("`progress`: {error}")))?;
         let recording = String::from_utf8(text("recording")?).map_err(|error| error.to_string());
         let recording =
             recording.and_then(|text| Recording::parse(&text).map_err(|error| error.to_string()));
         let recording = recording.map_err(|error| refuse(format!("`recording`: {error}")))?;
+
         Ok(Self { tensors, progress, recording })
     }
 
@@ -148,6 +151,7 @@ impl Checkpoint {
             independent: self.layers("independent")?,
             next: self.number("next-storage")?,
         };
+
         Binding::restore(&saved).map_err(|reason| self.refuse(reason))
     }
 
@@ -199,6 +203,7 @@ fn check(tensors: &TensorFile) -> std::result::Result<(), TensorError> {
         }
         None => return Err(tensors.refuse("a safetensors file, but not one of dlt's checkpoints")),
     }
+
     match metadata.get(CHECKSUM) {
         Some(checksum) if *checksum == tensors.examine()?.checksum => Ok(()),
         Some(_) => Err(tensors.damaged()),

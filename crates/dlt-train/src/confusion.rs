@@ -57,6 +57,7 @@ impl Confusion {
             * (true_negative + false_positive)
             * (true_negative + false_negative);
         let difference = true_positive * true_negative - false_positive * false_negative;
+
         Some(if product == 0.0 { 0.0 } else { difference / product.sqrt() })
     }
 

@@ -74,6 +74,7 @@ pub fn open(choice: DeviceChoice, products: Products) -> Result<(Device, String)
             cpu()
         }),
     };
+
     match (products, opened) {
         (Products::F32, opened) => Ok(opened),
         (Products::Tf32, (device, name)) if device.is_cuda() => {
@@ -105,17 +106,20 @@ fn cuda(number: usize) -> Result<(Device, String)> {
 
     let name = DeviceChoice::Cuda(number).to_string();
     let refuse = |reason: String| TrainError::Device { device: name.clone(), reason };
+
     dlt_kernels::gpu::load_libraries()
         .map_err(|error| refuse(format!("{error}; or use --device cpu")))?;
     let count = CudaContext::device_count().map_err(|error| refuse(no_driver(error)))?;
     if usize::try_from(count).is_ok_and(|count| number >= count) {
         return Err(refuse(format!("the driver finds {count} GPUs, numbered from 0")));
     }
+
     let failed = |what: &str, error: candle_core::Error| refuse(format!("{what}: {error}"));
     let device =
         dlt_kernels::gpu::open(number).map_err(|error| failed("it cannot be opened", error))?;
     let works =
         || Tensor::ones(4, DType::F32, &device)?.affine(2.0, 1.0)?.sum_all()?.to_scalar::<f32>();
+
     match works() {
         Ok(12.0) => {}
         Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, came {other}"))),
@@ -125,6 +129,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
             return Err(failed(what, error));
         }
     }
+
     let model =
         device.as_cuda_device().ok().and_then(|device| device.cuda_stream().context().name().ok());
     Ok((device, model.map_or_else(|| name.clone(), |model| format!("{name} ({model})"))))
@@ -156,6 +161,7 @@ pub(crate) fn free_mb(device: &Device) -> Option<f64> {
         let (free, _) = device.cuda_stream().context().mem_get_info().ok()?;
         return Some(free as f64 / 1e6);
     }
+
     let _ = device;
     None
 }
@@ -195,6 +201,7 @@ mod tests {
                 ];
                 assert!(error.starts_with("device cuda:0: "), "{error}");
                 assert!(reasons.iter().any(|reason| error.contains(reason)), "{error}");
+
                 let (device, name) =
                     open(DeviceChoice::Auto, Products::F32).expect("a CPU is there");
                 assert!(device.is_cpu() && name == "cpu" && free_mb(&device).is_none());

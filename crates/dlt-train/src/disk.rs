@@ -79,6 +79,7 @@ impl Disk for SystemDisk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+
         Ok(Box::new(File::create_new(path)?))
     }
 
@@ -110,6 +111,7 @@ impl Disk for SystemDisk {
             io::ErrorKind::InvalidInput,
             io::ErrorKind::Unsupported,
         ];
+
         match File::open(path).and_then(|folder| folder.sync_all()) {
             Err(error) if unable.contains(&error.kind()) => Ok(()),
             synced => synced,

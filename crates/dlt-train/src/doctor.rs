@@ -90,24 +90,29 @@ pub fn examine(run: &Path) -> Result<Report> {
     if !run.is_dir() {
         return Err(refuse("no such run folder"));
     }
+
     let files = [SPEC_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CHECKPOINT_FOLDER, MODEL_FILE];
     if !files.iter().any(|file| run.join(file).exists()) {
         return Err(refuse("not a run folder: expected one that `dlt train` wrote"));
     }
+
     let mut report = Report::default();
     if let Some(holder) = holder(run)? {
         let says = format!("{holder} writes into the folder: what is found may be a moment old");
         report.add(LOCK_FILE, Verdict::Note, says);
     }
+
     links(run, &mut report);
     let spec = spec(run, &mut report);
     provenance(run, &mut report);
+
     let metrics = metrics(run, &mut report);
     states(run, spec.as_ref(), &mut report);
     model(run, spec.as_ref(), metrics.validations, &mut report);
     tokenizer(run, spec.as_ref(), &mut report);
     checkpoints(run, spec.is_some(), &mut report)?;
     summary(run, metrics.steps, &mut report);
+
     for path in leftovers(run) {
         let name = path.strip_prefix(run).unwrap_or(&path).display().to_string();
         report.add(
@@ -116,6 +121,7 @@ pub fn examine(run: &Path) -> Result<Report> {
             "left by a process that was killed; a resume or --repair removes it",
         );
     }
+
     Ok(report)
 }
 
@@ -173,26 +179,32 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
             return found;
         }
     };
+
     let mut wrong = None;
     let mut last = (0, false);
+
     for (index, line) in lines.enumerate() {
         let line = line.map_err(|error| error.to_string());
         // After a line that cannot be read there is nothing to go on with.
         let is_end = line.is_err();
         let row = line
             .and_then(|line| MetricRow::from_line(&line.text).map_err(|error| error.to_string()));
+
         last = (index + 1, row.is_err());
         let check = row.and_then(|row| found.take(index, &row));
         if let Err(reason) = check {
             wrong.get_or_insert((index + 1, reason));
         }
+
         if is_end {
             break;
         }
     }
+
     if last.0 == 0 {
         wrong = Some((1, "it is empty".to_owned()));
     }
+
     let ends = ends_in_a_line(&run.join(METRICS_FILE));
     let steps = found.steps;
     match wrong {
@@ -209,6 +221,7 @@ fn metrics(run: &Path, report: &mut Report) -> Metrics {
             report.add(METRICS_FILE, Verdict::Wrong, format!("line {line}: {reason}"));
         }
     }
+
     found
 }
 
@@ -244,6 +257,7 @@ fn ends_in_a_line(path: &Path) -> bool {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)
     });
+
     read.is_ok() && last == *b"\n"
 }
 
@@ -256,7 +270,9 @@ fn states(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
             return report.add(STATES_FILE, Verdict::Wrong, format!("cannot be read: {error}"));
         }
     };
+
     let is_torn = !ends_in_a_line(&path);
+
     match Recording::parse(&text) {
         Ok(recording) if spec.is_some_and(|spec| spec.model.layers != recording.n_layers()) => {
             let says =
@@ -295,17 +311,21 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
                 "not there, though models were validated; a resume, or `dlt doctor RUN --repair`, writes it again",
             ),
         };
+
         return report.add(MODEL_FILE, verdict, says);
     }
+
     let file = match open_model(&path) {
         Ok(file) => file,
         Err(error) => return report.add(MODEL_FILE, Verdict::Wrong, reason(&error)),
     };
+
     let note = |key: &str| file.metadata().get(key).cloned().unwrap_or_default();
     let data = note("vocabulary").parse().map(|vocabulary| Extents {
         vocabulary,
         classes: note("classes").parse().unwrap_or_default(),
     });
+
     let (Some(spec), Ok(data)) = (spec, data) else {
         report.abilities.use_model = true;
         return report.add(
@@ -314,6 +334,7 @@ fn model(run: &Path, spec: Option<&CheckedSpec>, validations: usize, report: &mu
             "readable; without the spec its shapes cannot be compared",
         );
     };
+
     match saved_model(&file, spec, data, &Device::Cpu) {
         Ok(_) => {
             report.abilities.use_model = true;
@@ -336,6 +357,7 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
         Ok(kept) => kept,
         Err(error) => return wrong_tokenizer("tokenizer", error.to_string(), report),
     };
+
     let named = spec.data.tokenizer.as_str();
     let path = match &kept {
         Kept::BuiltIn(name) => {
@@ -352,11 +374,13 @@ fn tokenizer(run: &Path, spec: Option<&CheckedSpec>, report: &mut Report) {
         Kept::Copy(copy) => copy.as_path(),
         Kept::Nothing => Path::new(named),
     };
+
     let is_copy = kept != Kept::Nothing;
     let name = path.strip_prefix(run).unwrap_or(path).to_string_lossy().into_owned();
     let trained_with =
         RunFolder::read_provenance(run).ok().map(|provenance| provenance.data.tokenizer);
     let trained_with = trained_with.filter(|id| id.starts_with("sha256:"));
+
     match (Companions::of_tokenizer(path).map(|companions| companions.tokenizer_id()), trained_with)
     {
         (Err(error), _) => wrong_tokenizer(&name, error.to_string(), report),
@@ -393,9 +417,11 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
     let folder = CheckpointFolder::of(run);
     let list = folder.list()?;
     let mut newest = None;
+
     for (step, path) in &list {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{CHECKPOINT_FOLDER}/{name}");
+
         match folder.open(*step, path) {
             Ok(_) => {
                 newest = newest.or(Some(*step));
@@ -404,6 +430,7 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
             Err(error) => report.add(&name, Verdict::Wrong, reason(&error)),
         }
     }
+
     if list.is_empty() {
         report.add(
             CHECKPOINT_FOLDER,
@@ -412,11 +439,13 @@ fn checkpoints(run: &Path, has_spec: bool, report: &mut Report) -> Result<()> {
         );
         newest = Some(0);
     }
+
     for path in folder.leftovers()? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let says = "left by a writer that was stopped, or set aside; it is not used";
         report.add(&format!("{CHECKPOINT_FOLDER}/{name}"), Verdict::Note, says);
     }
+
     report.abilities.resume_from = newest.filter(|_| has_spec);
     Ok(())
 }

@@ -83,6 +83,7 @@ impl Training {
         let blocks = spec.model.layers * self.block;
         let n_tokens = self.steps * spec.units_per_step();
         let pass = spec.steps_per_pass(material.examples(Split::Train).count());
+
         Ok(Summary {
             schema: RECORD_SCHEMA,
             name: spec.name.clone(),
@@ -136,10 +137,12 @@ fn floor(spec: &CheckedSpec, material: &Material, split: Split) -> Result<f64> {
         let shares = counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / total);
         return Ok(shares.map(|share| -share * share.ln()).sum::<f64>().exp());
     }
+
     let Some(splits) = material.tokens() else { return Ok(f64::NAN) };
     if examples.count() == material.examples(split).count() {
         return Ok(unigram_perplexity_of(splits.split(split))?);
     }
+
     Ok(unigram_perplexity(&splits.windows(split)?.predicted(0..examples.count())?))
 }
 

@@ -58,6 +58,7 @@ impl Evaluation {
             Some(_) => loss.is_finite(),
             None => self.perplexity().is_finite(),
         };
+
         if is_finite { Ok(self) } else { Err(TrainError::Loss { what: what.to_owned(), loss }) }
     }
 
@@ -91,13 +92,16 @@ impl Evaluation {
             self.loss_sum += model.loss_sum(batch)?;
             return Ok(());
         };
+
         let scores = model.scores(batch)?;
         let classes = model.architecture().head_settings().told_classes();
         let confusion = self.classes.get_or_insert_with(|| Confusion::new(classes));
+
         for (&label, row) in labels.iter().zip(rows(&scores)?) {
             self.loss_sum += loss(&row, label as usize);
             confusion.add(label, most_likely(&row));
         }
+
         Ok(())
     }
 }
@@ -124,6 +128,7 @@ fn most_likely(scores: &[f64]) -> u32 {
             best = class;
         }
     }
+
     best as u32
 }
 
@@ -149,13 +154,16 @@ pub fn evaluate_watched(
     let mut evaluation = Evaluation::default();
     let batch = batch.max(1);
     let numbers: Vec<usize> = (0..examples.count()).collect();
+
     for (index, numbers) in numbers.chunks(batch).enumerate() {
         done(index * batch);
         evaluation.add(model, &view(&examples.batch(numbers, Draw::Fixed)?))?;
     }
+
     if let Some(tail) = examples.tail()? {
         evaluation.add(model, &view(&tail))?;
     }
+
     Ok(evaluation)
 }
 
@@ -181,12 +189,14 @@ mod tests {
     fn rejects_a_loss_that_is_no_number() {
         let of = |loss_sum| Evaluation { loss_sum, tokens: 2, classes: None };
         assert_eq!(of(4.0).finite("the text").expect("finite").loss(), 2.0);
+
         // The last is finite, but nothing can be said of its perplexity.
         for loss_sum in [f64::NAN, f64::INFINITY, 2000.0] {
             let error = of(loss_sum).finite("the text").expect_err("refused");
             assert!(error.to_string().contains("the loss on the text"), "{error}");
             assert_eq!(error.exit_code(), dlt_spec::ExitCode::Diverged);
         }
+
         assert!(Evaluation::default().finite("nothing").is_err());
     }
 }

@@ -32,17 +32,20 @@ impl LossWatch {
             sorted.sort_by(f64::total_cmp);
             sorted[WINDOW / 2]
         });
+
         if loss.is_finite() {
             self.last.push_back(loss);
             if self.last.len() > WINDOW {
                 self.last.pop_front();
             }
         }
+
         let is_quiet = self.warned.is_some_and(|warned| step < warned + EVERY);
         let exploded = median.filter(|median| loss > FACTOR * median.max(LEAST) && !is_quiet);
         if exploded.is_some() {
             self.warned = Some(step);
         }
+
         exploded
     }
 }
@@ -55,9 +58,11 @@ mod tests {
     fn a_loss_that_leaves_the_others_behind_is_told_once_in_a_while() {
         let mut watch = LossWatch::default();
         assert!((0..100).all(|step| watch.see(step, 5.0 + (step % 7) as f64 / 7.0).is_none()));
+
         let median = watch.see(100, 9.0).expect("far above");
         assert!((5.0..6.0).contains(&median));
         assert_eq!(watch.see(101, 9.0), None);
+
         assert!(
             (102..200)
                 .filter(|&step| watch.see(step, 5.0 * 1.2f64.powi(step as i32)).is_some())
@@ -70,6 +75,7 @@ mod tests {
     fn a_falling_loss_and_the_first_steps_are_not_told() {
         let mut watch = LossWatch::default();
         assert!((0..200).all(|step| watch.see(step, 10.0 * 0.98f64.powi(step as i32)).is_none()));
+
         // Where classes are nearly told apart, one batch of hard ones is many times as bad as
         // others, and no explosion.
         let mut watch = LossWatch::default();
@@ -77,6 +83,7 @@ mod tests {
             (0..200).all(|step| watch.see(step, if step % 20 == 0 { 1.2 } else { 0.1 }).is_none())
         );
         assert!(watch.see(200, 1.6).is_some());
+
         let mut watch = LossWatch::default();
         assert_eq!(watch.see(0, 1.0), None);
         assert_eq!(watch.see(1, 100.0), None);

@@ -38,12 +38,14 @@ impl Feed {
             None => prefetch(self.examples.clone(), self.batches()?, AHEAD)
                 .map_err(TrainError::Thread)?,
         };
+
         // It has no end.
         let Some(next) = ready.next() else {
             return Err(TrainError::Thread(std::io::ErrorKind::BrokenPipe.into()));
         };
         let Ready { batch, position } = next?;
         (self.position, self.ready) = (position, Some(ready));
+
         Ok(view(self.taken.insert(batch)))
     }
 
@@ -92,6 +94,7 @@ pub(crate) fn view(batch: &ExampleBatch) -> Batch<'_> {
                 lengths: Some(&rows.lengths),
                 padding,
             };
+
             Batch {
                 input: Input::Tokens(tokens),
                 wanted: Wanted::Classes(labels),

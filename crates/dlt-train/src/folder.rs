@@ -74,23 +74,28 @@ impl RunFolder {
                 _ => TrainError::Io { action: "create", path, source },
             }
         };
+
         let new = NewFolder::begin(path).map_err(refused)?;
         let held = Held::open(new.path()).map_err(refused)?;
         let open = |name: &str| {
             let path = held.real(&new.path().join(name));
             OpenOptions::new().create_new(true).append(true).open(path).map_err(refused)
         };
+
         let lock = Lock::take(&held)?;
         replace(&held, SPEC_FILE, dlt_spec::fields::render(spec).as_bytes())?;
         replace(&held, PROVENANCE_FILE, &json(provenance))?;
+
         let metrics = open(METRICS_FILE)?;
         let states = open(STATES_FILE)?;
         let mut folder = Self { held, metrics, states, lock };
+
         folder.metric(&MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }))?;
         folder.state_line(&empty_recording(spec).header_line())?;
         fill(&folder)?;
         new.finish().map_err(refused)?;
         folder.held = folder.held.renamed(path);
+
         Ok(folder)
     }
 
@@ -104,10 +109,12 @@ impl RunFolder {
             let path = self.path().join(COMPANIONS_FOLDER).join(name);
             let real = self.held.real(&path);
             let folder = real.parent().map_or(Ok(()), fs::create_dir_all);
+
             folder
                 .and_then(|()| durable::replace(&real, content))
                 .map_err(|source| TrainError::Io { action: "write", path, source })?;
         }
+
         Ok(())
     }
 
@@ -142,6 +149,7 @@ impl RunFolder {
             dlt_spec::Origin::File(path.display().to_string()),
             &text,
         )?;
+
         Ok(Spec::assemble(&[overlay])?.check()?)
     }
 
@@ -156,7 +164,9 @@ impl RunFolder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(TrainError::Io { action: "read", path, source }),
         };
+
         let refuse = |reason: String| TrainError::Format { path, reason };
+
         match serde_json::from_str::<Summary>(&text) {
             Ok(summary) if summary.schema == RECORD_SCHEMA => Ok(Some(summary)),
             Ok(summary) => {
@@ -177,6 +187,7 @@ impl RunFolder {
             path: path.to_owned(),
             source,
         })?;
+
         let reason = |error: dlt_state::StateError| error.to_string();
         Recording::parse(&text)
             .map_err(|error| TrainError::Format { path: path.to_owned(), reason: reason(error) })
@@ -237,10 +248,12 @@ fn append(file: &mut File, path: &Path, line: &str) -> Result<()> {
 fn replace(folder: &Held, name: &str, bytes: &[u8]) -> Result<()> {
     let path = folder.path().join(name);
     folder.check()?;
+
     let written = durable::replace_with(&folder.real(&path), |file| {
         file.write_all(bytes)?;
         folder.check().map_err(io::Error::other)
     });
+
     written.map_err(|source| TrainError::Io { action: "write", path, source })
 }
 

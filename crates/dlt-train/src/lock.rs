@@ -29,6 +29,7 @@ impl Lock {
         let path = run.path().join(LOCK_FILE);
         let real = run.real(&path);
         let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
+
         durable::refuse_link(&real).map_err(io)?;
         let mut file =
             durable::no_links().create(true).write(true).truncate(false).open(&real).map_err(io)?;
@@ -42,11 +43,13 @@ impl Lock {
                 tracing::warn!(path = %path.display(), %error, "the run folder cannot be locked");
             }
         }
+
         // A file with a second name, as a backup makes it, is locked and not written: the other one
         // is somebody else's.
         if durable::is_sole(&file).map_err(io)? {
             file.set_len(0).and_then(|()| writeln!(file, "{}", this_process())).map_err(io)?;
         }
+
         Ok(Self(file))
     }
 }
@@ -65,13 +68,16 @@ fn taken(file: &File) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) => {}
         }
+
         match file.try_lock_shared() {
             Ok(()) => file.unlock()?,
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(error),
         }
+
         thread::sleep(PAUSE);
     }
+
     Ok(false)
 }
 
@@ -85,11 +91,13 @@ pub fn holder(run: &Path) -> Result<Option<String>> {
         // No process takes a lock by a link.
         return Ok(None);
     }
+
     let file = match durable::no_links().read(true).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TrainError::Io { action: "read", path, source }),
     };
+
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Ok(Some(named(&path))),
         Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
@@ -121,10 +129,12 @@ mod tests {
     fn a_second_holder_is_told_who_the_first_is_and_the_folder_is_free_after_it() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(holder(folder.path()).expect("readable"), None);
+
         let run = Held::open(folder.path()).expect("it is there");
         let first = Lock::take(&run).expect("nobody holds it");
         let error = Lock::take(&run).expect_err("held").to_string();
         let me = format!("process {}", std::process::id());
+
         assert!(error.contains(&me), "{error}");
         assert!(holder(folder.path()).expect("readable").expect("held").contains(&me));
         drop(first);
@@ -137,8 +147,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let run = Held::open(folder.path()).expect("it is there");
         drop(Lock::take(&run).expect("free"));
+
         let reader = File::open(folder.path().join(LOCK_FILE)).expect("there");
         reader.lock_shared().expect("free");
+
         std::thread::scope(|scope| {
             let taking = scope.spawn(|| Lock::take(&run).map(drop));
             std::thread::sleep(Duration::from_millis(200));
@@ -155,8 +167,10 @@ mod tests {
         let run = Held::open(folder.path()).expect("there");
         let lock = folder.path().join(LOCK_FILE);
         let precious = folder.path().join("precious");
+
         fs::write(&precious, "precious").expect("written");
         std::os::unix::fs::symlink(&precious, &lock).expect("linked");
+
         let error = Lock::take(&run).expect_err("a link").to_string();
         assert!(error.contains("it is a link"), "{error}");
         fs::remove_file(&lock).expect("removed");

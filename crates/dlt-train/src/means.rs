@@ -51,6 +51,7 @@ impl Means {
         self.block_parameters += sample.block_parameters as f64;
         self.independent_layers += sample.independent_layers as f64;
         self.distinct_layers += sample.distinct_layers as f64;
+
         if let Some(rss_mb) = rss_mb {
             self.rss_mb += rss_mb;
             self.rss_steps += 1;
@@ -91,6 +92,7 @@ mod tests {
         let peaks = |resident_mb, predicted_mb| Peaks { resident_mb, predicted_mb };
         let large = peaks(Some(300.0), Some(90.0));
         let small = peaks(Some(200.0), Some(100.0));
+
         assert_eq!(small.or_above(large), peaks(Some(300.0), Some(100.0)));
         assert_eq!(small.or_above(large), large.or_above(small));
         assert_eq!(small.or_above(Peaks::default()), small);

@@ -45,6 +45,7 @@ impl StepFigures {
     pub fn median_ms(&self) -> f64 {
         let mut times = self.step_ms[self.step_ms.len().min(2) - 1..].to_vec();
         times.sort_by(f64::total_cmp);
+
         let middle = times.len() / 2;
         match times.len().is_multiple_of(2) {
             true => f64::midpoint(times[middle - 1], times[middle]),
@@ -75,12 +76,14 @@ pub fn measure_steps(
 ) -> Result<StepFigures> {
     let binding = initial_binding(spec);
     memory::check_fit(spec, data, &binding, device)?;
+
     let predicted = memory::predict(spec, data, &binding)?.step.peak as f64 / 1e6;
     let before = memory::resident();
     let model = model_for(spec, data, None, kernels, device)?;
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let made = made_up(spec, spec.extents(data));
     let batch = view(&made);
+
     let mut figures = StepFigures {
         parameters: model.n_trainable_parameters(),
         step_ms: Vec::new(),
@@ -92,34 +95,43 @@ pub fn measure_steps(
         peak_device_used_mb: None,
         loss: 0.0,
     };
+
     // As in a run, where such a policy reads them between two decisions.
     let sketches = matches!(spec.agent.policy, PolicyKind::Grow | PolicyKind::Conflict);
     let mut resident = Vec::new();
+
     for index in 0..steps.max(1) {
         let started = Clock::start();
         optimizer.prepare(&model)?;
+
         let (loss, gradients) = step::gradients(&model, batch, spec, index, sketches)?;
         let norm = gradients.norm()?;
         optimizer.step(&model, gradients, norm, spec.optimizer.learning_rate)?;
+
         // A GPU has only been given its work so far.
         device.synchronize().map_err(ModelError::from)?;
         figures.step_ms.push(started.elapsed_ms());
         figures.loss = loss;
+
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: index, loss, tensor: "the loss".to_owned() });
         }
+
         resident.extend(memory::resident());
     }
+
     figures.peak_rss_mb = resident.last().map(|resident| resident.peak_mb);
     if let Some(peaks) = gpu::memory_peaks(device) {
         figures.peak_device_mb = Some(peaks.held as f64 / 1e6);
         figures.peak_device_used_mb = Some(peaks.used as f64 / 1e6);
     }
+
     let later = &resident[resident.len().min(1)..];
     if !later.is_empty() {
         let total: f64 = later.iter().map(|resident| resident.now_mb).sum();
         figures.mean_rss_mb = Some(total / later.len() as f64);
     }
+
     Ok(figures)
 }
 
@@ -128,15 +140,19 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
     let mut rng = stream(spec.seed, "bench");
     let windows = spec.training.batch;
     let context = spec.model.context;
+
     if spec.model.architecture == Architecture::Vit {
         let side = spec.model.picture;
         let pixels =
             (0..windows * CHANNELS * side * side).map(|_| rng.random_range(-1.0..1.0)).collect();
         let labels = (0..windows).map(|_| rng.random_range(0..extents.classes as u32)).collect();
+
         return ExampleBatch::Pictures(PictureBatch { pixels, labels, side });
     }
+
     let words = extents.vocabulary as u32;
     let inputs: Vec<u32> = (0..windows * context).map(|_| rng.random_range(0..words)).collect();
+
     match spec.model.objective {
         Objective::NextToken => {
             let mut targets = inputs.clone();
@@ -148,6 +164,7 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
             let targets = inputs.iter().enumerate();
             let targets =
                 targets.map(|(at, &id)| (at % context < predicted).then_some(id)).collect();
+
             ExampleBatch::Masked { inputs, targets, windows }
         }
         Objective::Classes => {
@@ -163,6 +180,7 @@ fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
                 labels: labels.iter().copied().map(Some).collect(),
                 ids: inputs,
             };
+
             ExampleBatch::Sentences { rows, labels }
         }
     }
@@ -185,6 +203,7 @@ mod tests {
             peak_device_used_mb: None,
             loss: 1.0,
         };
+
         assert_eq!(figures(&[900.0, 10.0, 30.0, 20.0]).median_ms(), 20.0);
         assert_eq!(figures(&[900.0, 10.0, 30.0]).median_ms(), 20.0);
         assert_eq!(figures(&[900.0]).median_ms(), 900.0);

@@ -66,6 +66,7 @@ pub fn predict(
     let data = data.into();
     let step = predict_steps(spec, data, binding)?;
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
+
     // Between two steps: activations and gradients are gone then.
     let between = step.weights + step.moments + dlt_models::memory::THREADS;
     let phases = [
@@ -73,12 +74,14 @@ pub fn predict(
         ("a decision", between.saturating_add(agent.learning)),
         ("a checkpoint", between.saturating_add(agent.saving)),
     ];
+
     let [first, decision, checkpoint] = phases;
     // The first of equals, so that a run without an agent is told by its steps.
     let later = |most: (&'static str, usize), next: (&'static str, usize)| {
         if next.1 > most.1 { next } else { most }
     };
     let (phase, peak) = later(later(first, decision), checkpoint);
+
     Ok(Prediction { step, agent: agent.held, peak: peak.saturating_add(agent.held), phase })
 }
 
@@ -95,6 +98,7 @@ fn predict_steps(spec: &CheckedSpec, data: DataShape, binding: &Binding) -> Resu
         activations: spec.training.activations,
         gradient: spec.tying.gradient,
     };
+
     Ok(dlt_models::memory::predict(of_spec(spec, data.extents).as_ref(), binding, &shape)?)
 }
 
@@ -117,6 +121,7 @@ pub fn check_fit(
         return device::free_mb(device)
             .map_or(Ok(()), |free| check_fit_in(spec, data, binding, 0.0, free));
     }
+
     match (available_mb(), resident()) {
         (Some(available), Some(process)) => {
             check_fit_in(spec, data, binding, process.now_mb, available + process.now_mb)
@@ -137,28 +142,36 @@ fn check_fit_in(
         Ok(process_mb + predict(spec, data, binding)?.peak as f64 / 1e6)
     };
     let needed_mb = needed(spec)?;
+
     if needed_mb <= limit_mb {
         return Ok(());
     }
+
     let mut help = Vec::new();
     let mut least = needed_mb;
+
     for (blocks, small) in [(true, false), (false, true), (true, true)] {
         let mut other = (**spec).clone();
         let mut settings = Vec::new();
+
         if blocks {
             other.training.checkpointing = Checkpointing::Block;
             settings.push("training.checkpointing=block");
         }
+
         if small {
             other.training.micro_batch = Size::Fixed(1);
             settings.push("training.micro_batch=1");
         }
+
         let needed = needed(&other.check()?)?;
         least = least.min(needed);
+
         if needed <= limit_mb {
             help.push(format!("{} takes {needed:.0} MB", settings.join(" with ")));
         }
     }
+
     let advice = match help.is_empty() {
         false => help.join("; "),
         true => format!(
@@ -166,6 +179,7 @@ fn check_fit_in(
             too_large(spec)
         ),
     };
+
     Err(TrainError::Memory { needed_mb, limit_mb, advice })
 }
 
@@ -173,6 +187,7 @@ fn check_fit_in(
 fn too_large(spec: &CheckedSpec) -> String {
     let agent = AgentMemory::of(&spec.agent, spec.model.layers);
     let agent_mb = agent.held.saturating_add(agent.saving) as f64 / 1e6;
+
     match agent_mb < LARGE_AGENT_MB {
         true => "the model itself is too large".to_owned(),
         false => format!(
@@ -218,14 +233,17 @@ fn control_group_mb() -> Option<f64> {
             .parse::<f64>()
             .ok()
     };
+
     // Inside a container the path may be that of the host; its root is then the container's own
     // group.
     let folder = if read(path, "memory.current").is_some() { path } else { "" };
     let inactive = fs::read_to_string(format!("/sys/fs/cgroup/{folder}/memory.stat")).ok();
+
     let inactive = inactive.and_then(|stat| {
         let line = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
         line.parse::<f64>().ok()
     });
+
     let left =
         read(folder, "memory.max")? - read(folder, "memory.current")? + inactive.unwrap_or(0.0);
     Some(left / 1e6)
@@ -285,6 +303,7 @@ mod tests {
                 "Limit  Soft Limit  Hard Limit  Units\nMax address space  {limit}  8000000  bytes\n"
             )
         };
+
         assert_eq!(address_limit_mb(&table("4000000")), Some(4.0));
         assert_eq!(address_limit_mb(&table("unlimited")), None);
         assert_eq!(address_limit_mb(""), None);
@@ -297,11 +316,13 @@ mod tests {
         (spec.model.layers, spec.model.width, spec.model.heads) = (24, 512, 8);
         (spec.model.context, spec.training.batch) = (256, 8);
         spec.tying.initial = Initial::Named(InitialName::Tied);
+
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
         let process = resident().map_or(0.0, |resident| resident.now_mb);
         let check =
             |limit_mb| check_fit_in(&spec, Extents::default().into(), &binding, process, limit_mb);
+
         let refusal = |limit_mb: f64| match check(limit_mb) {
             Err(TrainError::Memory { needed_mb, limit_mb: limit, advice }) => {
                 assert!(needed_mb > limit && limit == limit_mb);
@@ -309,15 +330,18 @@ mod tests {
             }
             other => panic!("expected a refusal, came {other:?}"),
         };
+
         let peak = |spec: &CheckedSpec| {
             process
                 + predict(spec, Extents::default(), &binding).expect("a prediction").peak as f64
                     / 1e6
         };
+
         assert!(check(1.2 * peak(&spec)).is_ok());
         let some = refusal(0.8 * peak(&spec));
         assert!(some.contains("training.checkpointing=block takes"), "{some}");
         assert!(some.contains("training.micro_batch=1 takes"), "{some}");
+
         let none = refusal(10.0);
         assert!(none.contains("the model itself is too large"), "{none}");
     }
@@ -326,19 +350,23 @@ mod tests {
     fn rejects_an_agent_that_cannot_fit_and_names_it() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(101);
+
         let small = predict(
             &spec.clone().check().expect("a spec"),
             Extents::default(),
             &Binding::frozen(4),
         );
         spec.agent.hidden = 20_000_000;
+
         let spec = spec.check().expect("a spec");
         let binding = initial_binding(&spec);
         let large = predict(&spec, Extents::default(), &binding).expect("a prediction");
         let numbers = large.agent / 3 / size_of::<f32>();
+
         assert!(numbers > spec.agent.hidden * spec.model.layers, "{numbers}");
         assert!(large.peak > small.expect("a prediction").peak + 4 * large.agent, "{large:?}");
         assert_eq!(large.phase, "a checkpoint");
+
         match check_fit_in(&spec, Extents::default().into(), &binding, 0.0, 1000.0) {
             Err(TrainError::Memory { advice, .. }) => {
                 assert!(advice.contains("agent.hidden = 20000000"), "{advice}");
@@ -351,11 +379,13 @@ mod tests {
     fn law_short_sentences_are_predicted_by_the_widest_batch() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(101);
+
         let spec = spec.check().expect("a spec");
         let peak = |widest| {
             let data = DataShape { extents: Extents::of_text(101), widest };
             predict(&spec, data, &initial_binding(&spec)).expect("a prediction").peak
         };
+
         let windows = spec.model.context;
         assert_eq!(peak(Some(windows)), peak(None));
         assert_eq!(
@@ -373,20 +403,24 @@ mod tests {
             let mut spec = dlt_spec::Spec::default();
             spec.model.vocabulary = Size::Fixed(101);
             spec.training.activations = activations;
+
             let spec = spec.check().expect("a spec");
             predict(&spec, Extents::of_text(101), &initial_binding(&spec))
                 .expect("a prediction")
                 .step
         };
+
         let [wide, narrow] =
             Activations::ALL.iter().map(|&one| predicted(one)).collect::<Vec<_>>()[..]
         else {
             panic!("two formats")
         };
+
         let spec = dlt_spec::Spec::default();
         // Of the one layer that is not frozen; the others keep their input.
         let rows = spec.training.batch * spec.model.context;
         let sums = 2 * rows * spec.model.heads * size_of::<f32>();
+
         assert_eq!(wide.activations - sums, 2 * (narrow.activations - sums));
         let lasting = |one: &StepPrediction| [one.weights, one.gradients, one.moments];
         assert_eq!(lasting(&wide), lasting(&narrow));
@@ -399,23 +433,28 @@ mod tests {
     fn law_memory_follows_the_number_of_groups() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(101);
+
         let spec = spec.check().expect("a spec");
         let n_layers = spec.model.layers;
         let prediction = |binding: &Binding| {
             predict(&spec, Extents::of_text(101), binding).expect("a prediction").step
         };
+
         let lasting = |binding: &Binding| {
             let prediction = prediction(binding);
             prediction.weights + prediction.gradients + prediction.moments
         };
+
         let grouped = |n: usize| {
             let owners = (0..n_layers).map(|layer| if layer < n { layer } else { 0 }).collect();
             Binding::of_state(&dlt_state::State::new(owners).expect("a state"))
         };
+
         let block = 4 * 4 * of_spec(&spec, Extents::of_text(101)).block_layout().n_parameters();
         for n in 1..n_layers {
             assert_eq!(lasting(&grouped(n + 1)) - lasting(&grouped(n)), block);
         }
+
         assert_eq!(lasting(&Binding::frozen(n_layers)), lasting(&grouped(1)));
         let peaks: Vec<usize> = (1..=n_layers).map(|n| prediction(&grouped(n)).peak).collect();
         assert!(peaks.windows(2).all(|pair| pair[0] < pair[1]), "{peaks:?}");

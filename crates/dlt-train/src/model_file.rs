@@ -37,6 +37,7 @@ pub fn open_model(path: &Path) -> Result<ModelFile> {
         },
         (Err(error), _) => error.into(),
     };
+
     Err(with_repair(refused, path))
 }
 
@@ -54,6 +55,7 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
         }
         _ => return refused,
     };
+
     match run_of(path).and_then(|run| Some((Source::find(&run)?, run))) {
         Some((source, run)) => TrainError::Damaged {
             path: path.to_owned(),
@@ -90,11 +92,13 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
         path: run.to_owned(),
         source,
     })?;
+
     let _lock = Lock::take(&held)?;
     let is_there = fs::symlink_metadata(&path).is_ok();
     if is_there && open_model(&path).is_ok_and(|file| fits(&file)) {
         return Ok(None);
     }
+
     let Some(source) = Source::find(run) else {
         let reason = format!(
             "none of the checkpoints in {} holds this model whole: `dlt train {}/spec.toml --out OTHER` trains it again",
@@ -103,9 +107,11 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
         );
         return Err(TrainError::Format { path, reason });
     };
+
     let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
     let aside = if is_there { Some(keep(&path).map_err(io)?) } else { None };
     let step = source.write(&path)?;
+
     open_model(&path)?;
     Ok(Some(Repaired { source: source.path().to_owned(), step, aside }))
 }
@@ -117,11 +123,13 @@ fn fits(file: &ModelFile) -> bool {
         let origin = Origin::File(file.path().display().to_string());
         let overlay = Overlay::from_toml(origin, file.metadata().get("spec")?).ok()?;
         let spec = Spec::assemble(&[overlay]).ok()?.check().ok()?;
+
         // Files of models that predict tokens may lack the classes.
         let extents =
             Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
         Some(of_spec(&spec, extents))
     };
+
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
 }
 
@@ -137,15 +145,18 @@ pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
         path: run.to_owned(),
         source,
     })?;
+
     let _lock = Lock::take(&held)?;
     let mut removed = remove_leftovers(run);
     removed.extend(durable::remove_dead(&run.join(CHECKPOINT_FOLDER)));
+
     Ok(removed)
 }
 
 /// Gives a file a second name that nothing has: `model.damaged`, or with a number.
 fn keep(path: &Path) -> io::Result<PathBuf> {
     let mut number = 1;
+
     loop {
         let ending = if number == 1 { "damaged".to_owned() } else { format!("{number}.damaged") };
         let aside = path.with_extension(ending);
@@ -178,13 +189,16 @@ impl Source {
             let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
             let Some(best) = &checkpoint.progress().best else { continue };
             let kept = checkpoint.best_path().unwrap_or_default();
+
             if crate::checkpoint::sha256(&kept).is_ok_and(|sha256| sha256 == best.sha256) {
                 return Some(Self::Kept(kept, best.step));
             }
+
             if best.step == checkpoint.step() {
                 return Some(Self::Weights(Box::new(checkpoint)));
             }
         }
+
         // Without a checkpoint that is whole, a kept model that holds its own checksum is one all
         // the same.
         let whole = |(step, path): (usize, PathBuf)| {
@@ -192,6 +206,7 @@ impl Source {
                 .is_ok_and(|file| file.has_checksum())
                 .then_some(Self::Kept(path, step))
         };
+
         folder.best_models().ok()?.into_iter().find_map(whole)
     }
 
@@ -216,10 +231,12 @@ impl Source {
                     vocabulary: checkpoint.vocabulary()?,
                     classes: checkpoint.classes()?,
                 };
+
                 let model = restored::model(checkpoint, &spec, extents, &Device::Cpu)?;
                 let step = checkpoint.step();
                 let notes =
                     model_notes(&spec, checkpoint.recording().state_at(step), step, extents);
+
                 model.save(path, &notes)?;
                 Ok(step)
             }
@@ -233,6 +250,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     if file.has_checksum() {
         return None;
     }
+
     let step: usize = file.metadata().get("step")?.parse().ok()?;
     for (_, path) in CheckpointFolder::of(run).list().ok()? {
         let Ok(checkpoint) = Checkpoint::open(&path) else { continue };
@@ -243,6 +261,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
             });
         }
     }
+
     None
 }
 
@@ -251,6 +270,7 @@ fn run_of(path: &Path) -> Option<PathBuf> {
     if path.file_name()? != MODEL_FILE {
         return None;
     }
+
     let run = path.parent()?;
     let run = if run.as_os_str().is_empty() { Path::new(".") } else { run };
     run.join(CHECKPOINT_FOLDER).is_dir().then(|| run.to_owned())

@@ -93,6 +93,7 @@ impl Optimizer {
                 extend(self.slots.entry(slot).or_default(), model.slot_parameters(slot))?;
             }
         }
+
         Ok(())
     }
 
@@ -114,11 +115,13 @@ impl Optimizer {
         let scale = clip_coefficient(norm, self.spec.clip_norm);
         let stepper = Stepper { spec: &self.spec, model, scale };
         stepper.step(model.trained_shared(), gradients.shared, &mut self.shared, learning_rate)?;
+
         for (slot, gradients) in gradients.slots {
             let moments = self.slots.entry(slot).or_default();
             let rate = learning_rate * self.group_rate.factor(members(model, slot));
             stepper.step(model.slot_parameters(slot), gradients, moments, rate)?;
         }
+
         Ok(())
     }
 
@@ -132,9 +135,11 @@ impl Optimizer {
         let going: Vec<_> =
             settlement.merged.iter().map(|merged| self.slots.get(&merged.from).cloned()).collect();
         self.follow(settlement)?;
+
         for (merged, going) in settlement.merged.iter().zip(going) {
             self.blend(merged, going)?;
         }
+
         Ok(())
     }
 
@@ -149,6 +154,7 @@ impl Optimizer {
             (Some(own), None) => (own.clone(), zeros_of(&own)?),
             (None, Some(going)) => (zeros_of(&going)?, going),
         };
+
         let pairs = own.iter().zip(&going).map(|(own, going)| {
             Ok(ParameterMoments {
                 first: blended(&own.first, &going.first, merged.share)?,
@@ -156,6 +162,7 @@ impl Optimizer {
                 step: own.step.max(going.step),
             })
         });
+
         self.slots.insert(merged.into, pairs.collect::<Result<_>>()?);
         Ok(())
     }
@@ -176,15 +183,18 @@ impl Optimizer {
         for layer in &settlement.replicated {
             self.slots.remove(layer);
         }
+
         let inherited = match self.rule {
             Moments::Resume => return self.rest_and_wake(settlement),
             Moments::Inherit => self.inherited(settlement)?,
             Moments::Fresh => BTreeMap::new(),
         };
+
         let untied = settlement.untied.iter().map(|(layer, _)| layer);
         for layer in settlement.tied.iter().chain(untied) {
             self.slots.remove(layer);
         }
+
         self.slots.extend(inherited);
         Ok(())
     }
@@ -198,12 +208,14 @@ impl Optimizer {
                 self.slots.remove(&layer);
             }
         }
+
         for (layer, _) in &settlement.untied {
             if let Some(resting) = self.resting.get(layer) {
                 self.slots.insert(*layer, resting.wake()?);
                 self.resting.remove(layer);
             }
         }
+
         Ok(())
     }
 
@@ -218,12 +230,14 @@ impl Optimizer {
                         step: moments.step,
                     })
                 });
+
                 inherited.insert(
                     layer,
                     copies.collect::<candle_core::Result<_>>().map_err(ModelError::from)?,
                 );
             }
         }
+
         Ok(inherited)
     }
 
@@ -281,11 +295,13 @@ impl Stepper<'_> {
                 step: moments.step,
                 gradient_scale: self.scale,
             };
+
             self.model
                 .kernels()
                 .adamw(variable, &moments.first, &moments.second, &gradient, &step)
                 .map_err(ModelError::from)?;
         }
+
         Ok(())
     }
 }
@@ -356,6 +372,7 @@ mod tests {
                 gelu: dlt_kernels::Gelu::Tanh,
             })
         };
+
         let state = dlt_state::State::all_tied(4);
         // How far the first step moves one weight of the shared block: the first step of AdamW is
         // the rate.
@@ -366,15 +383,18 @@ mod tests {
                 OptimizerSpec { weight_decay: 0.0, clip_norm: f64::INFINITY, ..spec.optimizer };
             let binding = Binding::of_state(&state);
             let rules = Rules::from(&tying);
+
             let kernels = dlt_kernels::Kernels::Fused;
             let model =
                 Model::new(architecture(), binding, rules, kernels, 1, &candle_core::Device::Cpu)
                     .expect("a small model fits");
+
             let weight = || {
                 let values =
                     model.slot_parameters(0).variables()[2].flatten_all().expect("a tensor");
                 values.to_vec1::<f32>().expect("f32")[0]
             };
+
             let before = weight();
             let batch = Batch::next_token(&[1, 2, 3, 4], &[2, 3, 4, 5], 1);
             let pass = TrainingPass {
@@ -383,11 +403,13 @@ mod tests {
                 scale: 0.25,
                 sketch: None,
             };
+
             let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
             let norm = gradients.norm().expect("a norm");
             Optimizer::new(&optimizer, &tying).step(&model, gradients, norm, 0.01).expect("a step");
             f64::from((weight() - before).abs())
         };
+
         for (rate, expected) in
             [(GroupRate::Same, 0.01), (GroupRate::Root, 0.005), (GroupRate::Inverse, 0.0025)]
         {

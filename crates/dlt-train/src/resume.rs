@@ -64,17 +64,20 @@ impl Resumption {
                 reason: "no such run folder".to_owned(),
             });
         }
+
         if !run.join(SPEC_FILE).is_file() {
             let reason = format!(
                 "it has no {SPEC_FILE}: it is none of dlt's run folders, or was stopped as it was made; start the run anew with another --out"
             );
             return Err(TrainError::Resume { path: run.to_owned(), reason });
         }
+
         let held = Held::open(run).map_err(|source| TrainError::Io {
             action: "read",
             path: run.to_owned(),
             source,
         })?;
+
         for name in [CHECKPOINT_FOLDER, METRICS_FILE, STATES_FILE] {
             let path = run.join(name);
             durable::refuse_link(&held.real(&path)).map_err(|source| TrainError::Io {
@@ -83,17 +86,21 @@ impl Resumption {
                 source,
             })?;
         }
+
         let lock = Lock::take(&held)?;
         let spec = RunFolder::read_spec(run)?;
         let found = CheckpointFolder::held(&held).newest()?;
         let refused: Vec<_> = found.refused.iter().map(|(_, error)| error.to_string()).collect();
+
         if found.checkpoint.is_none() && !refused.is_empty() {
             return Err(TrainError::NoCheckpoint { path: run.to_owned(), refused });
         }
+
         let before = match &found.checkpoint {
             Some(checkpoint) => checkpoint.spec()?,
             None => spec.clone(),
         };
+
         let notices =
             refused.into_iter().map(|reason| format!("checkpoint not used: {reason}")).collect();
         Ok(Self { run: held, lock, before, spec, checkpoint: found.checkpoint, notices })
@@ -131,9 +138,11 @@ impl Resumption {
         let changes = diff(&self.before, &spec);
         let is_refused = |change: &&Change| !ALLOWED_CHANGES.contains(&change.key);
         let refused: Vec<_> = changes.iter().filter(is_refused).map(ToString::to_string).collect();
+
         if !refused.is_empty() {
             return Err(TrainError::ChangedSpec { path: self.run.path().to_owned(), refused });
         }
+
         self.spec = spec;
         Ok(changes)
     }
@@ -157,15 +166,18 @@ impl Resumption {
         if steps < done {
             return refuse(format!("{done} steps are done, training.steps = {steps} is fewer"));
         }
+
         if steps == done && self.run.real(&self.run.path().join(SUMMARY_FILE)).is_file() {
             return refuse(format!(
                 "it has finished after {done} steps; raise --steps to go on with it"
             ));
         }
+
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let progress = checkpoint.progress();
         let now = material.provenance();
         let replayed = recording.map(recording_sha256);
+
         for (what, before, now) in [
             ("data", Some(&progress.data_sha256), Some(&now.sha256)),
             ("tokenizer", Some(&progress.tokenizer), Some(&now.tokenizer)),
@@ -185,6 +197,7 @@ impl Resumption {
                 ));
             }
         }
+
         memory::check_fit(&self.spec, material, &checkpoint.binding()?, device)
     }
 }

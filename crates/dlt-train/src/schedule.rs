@@ -12,6 +12,7 @@ pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
     if step < warmup_steps {
         return spec.learning_rate * (step + 1) as f64 / (warmup_steps + 1) as f64;
     }
+
     match spec.schedule {
         Schedule::Constant => spec.learning_rate,
         Schedule::Cosine => {
@@ -19,6 +20,7 @@ pub fn learning_rate(spec: &OptimizerSpec, step: usize, steps: usize) -> f64 {
             let done = ((step - warmup_steps) as f64 / rest as f64).min(1.0);
             let share =
                 spec.final_share + (1.0 - spec.final_share) * 0.5 * (1.0 + (PI * done).cos());
+
             spec.learning_rate * share
         }
     }
@@ -60,6 +62,7 @@ mod tests {
             };
             let long: Vec<f64> = rates(50);
             let whole: Vec<f64> = rates(3);
+
             assert_eq!(long, whole);
             assert_eq!(long, [0.5, 1.0, 1.5]);
         }
@@ -70,6 +73,7 @@ mod tests {
         let spec = spec(Schedule::Cosine, 0);
         assert!((learning_rate(&spec, 100, 101) - 0.2).abs() < 1e-12, "the last step of 101");
         assert!((learning_rate(&spec, 50, 101) - 1.1).abs() < 1e-12);
+
         assert!(
             (1..=100)
                 .all(|step| learning_rate(&spec, step, 101) < learning_rate(&spec, step - 1, 101))

@@ -27,6 +27,7 @@ impl Statistics {
         if self.used {
             *self = Self::default();
         }
+
         let products = sketches.products();
         self.products.resize(products.len(), 0.0);
         self.products.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
@@ -43,11 +44,13 @@ impl Statistics {
         if !(products || distances) || (products && self.steps == 0) {
             return Ok(None);
         }
+
         self.used = true;
         let (distances, norms) = match distances {
             true => model.weight_distances()?,
             false => Default::default(),
         };
+
         let mean = |sum: &f64| sum / self.steps as f64;
         let products = if products { self.products.iter().map(mean).collect() } else { Vec::new() };
         Ok(Some(Evidence { n_layers: agent.n_layers(), products, distances, norms }))

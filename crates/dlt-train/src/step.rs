@@ -22,19 +22,23 @@ pub(crate) fn gradients(
     let n_predictions = batch.n_predictions();
     let mut loss_sum = 0.0;
     let mut gradients = Gradients::default();
+
     for (first_window, piece) in batch.pieces(spec.micro_batch()) {
         let dropout = (spec.model.dropout > 0.0).then(|| DropoutPass {
             probability: spec.model.dropout,
             seed: dropout_seed(spec.seed, step),
             first_window,
         });
+
         let pass = TrainingPass {
             checkpointing: spec.training.checkpointing,
             dropout,
             scale: 1.0 / n_predictions as f64,
             sketch: sketches.then(|| sketch_seed(spec.seed, step)),
         };
+
         loss_sum += model.add_gradients(&piece, &pass, &mut gradients)?;
     }
+
     Ok((loss_sum / n_predictions as f64, gradients))
 }

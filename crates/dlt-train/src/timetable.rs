@@ -56,11 +56,13 @@ impl Timetable {
         let tying = &spec.tying;
         let every = every(spec, train_windows);
         let until = (tying.decide_until * steps as f64).round() as usize;
+
         if let (PolicyKind::Replay | PolicyKind::PermutedReplay, Some(recording)) =
             (spec.agent.policy, recording)
         {
             return Self::Recorded(recording.rows().iter().map(Row::step).collect());
         }
+
         match tying.decision {
             Decision::Joint | Decision::PerLayer | Decision::Single => {
                 let first = match tying.first_decision {
@@ -68,6 +70,7 @@ impl Timetable {
                     FirstDecision::AtStep0 => 1,
                     FirstDecision::BeforeFirstStep => 0,
                 };
+
                 Self::Regular(Clock { first, every, until })
             }
             Decision::Split => Self::Growing { splits: splits(spec, steps, &[]), swaps: None },
@@ -107,11 +110,13 @@ impl Timetable {
         let grown = before
             .zip(recording.rows())
             .filter(|(before, row)| groups(row.state()) > groups(before));
+
         let made: Vec<usize> = grown.map(|(_, row)| row.step()).collect();
         let splits = match planned.strip_prefix(made.as_slice()) {
             Some(rest) => rest.to_vec(),
             None => splits(spec, steps, &made),
         };
+
         Self::Growing { splits, swaps }
     }
 
@@ -161,21 +166,25 @@ fn shares_and_steps(spec: &CheckedSpec, steps: usize, made: &[usize]) -> Vec<(f6
     let trained = |step: usize| steps.saturating_sub(step) as f64;
     let start = spec.initial_state().n_independent();
     let mut groups = start + made.len();
+
     // Blocks summed over all steps, and the most that they may come to.
     let mut blocks =
         start as f64 * steps as f64 + made.iter().map(|&step| trained(step)).sum::<f64>();
     let most = tying.budget * layers as f64 * steps as f64 * (1.0 + ROUNDING);
     let last = steps.saturating_sub(1);
     let mut splits = Vec::new();
+
     for &share in tying.grow.iter().skip(made.len()) {
         let step = ((share * steps as f64).round() as usize).max(1).min(last);
         if last == 0 || groups >= tying.groups.or(layers) || blocks + trained(step) > most {
             continue;
         }
+
         splits.push((share, step));
         groups += 1;
         blocks += trained(step);
     }
+
     splits
 }
 
@@ -241,6 +250,7 @@ mod tests {
     fn due(assignments: &[&str]) -> Vec<usize> {
         let table = Timetable::new(&spec(assignments), 60, 80, None);
         let due: Vec<_> = (0..60).filter(|&done| !table.turns_after(done).is_empty()).collect();
+
         for done in 0..70 {
             assert_eq!(
                 table.decides_from(done),
@@ -248,6 +258,7 @@ mod tests {
                 "{done}: {due:?}"
             );
         }
+
         due
     }
 
@@ -287,6 +298,7 @@ mod tests {
         assert_eq!(due(&grow), [6, 30]);
         assert_eq!(turns(&grow, 6), [Turn::Split]);
         assert_eq!(turns(&grow, 30), [Turn::Split, Turn::Split]);
+
         // What is decided is learned from a step before, and trained in a step after.
         assert_eq!(due(&growth(&["tying.grow=[0.0001, 0.9999]"])), [1, 59]);
         let one = Timetable::new(&spec(&grow), 1, 80, None);
@@ -301,8 +313,10 @@ mod tests {
                 let state = dlt_state::pattern::leading(12, index + 2);
                 recording.push(step, state.into(), None).expect("rising steps");
             }
+
             recording
         };
+
         let behind = |more: &[&str], steps: usize, done: &[usize]| {
             let spec = spec(&growth(&[&["tying.grow=[0.1, 0.25, 0.5]"], more].concat()));
             match Timetable::new(&spec, steps, 80, None).behind(&made(done), &spec, steps) {
@@ -310,17 +324,21 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
+
         assert_eq!(behind(&[], 60, &[]), [6, 15, 30]);
         assert_eq!(behind(&[], 60, &[6]), [15, 30]);
         assert_eq!(behind(&[], 600, &[6]), [150, 300]);
         assert_eq!(behind(&[], 600, &[6, 15, 30]), [0; 0]);
+
         // Splits as they were made take more of the budget than at their new times: 600 + 594 + 585
         // + 300 of 7200 blocks.
         assert_eq!(behind(&["tying.budget=0.28"], 600, &[6, 15]), [0; 0]);
         assert_eq!(behind(&["tying.budget=0.29"], 600, &[6, 15]), [300]);
+
         // What a budget left out stays left out behind a stop: the rest of the same table.
         assert_eq!(behind(&["tying.budget=0.15"], 60, &[]), [15]);
         assert_eq!(behind(&["tying.budget=0.15"], 60, &[15]), [0; 0]);
+
         let clock = Timetable::new(&spec(&[]), 60, 80, None);
         assert_eq!(clock.clone().behind(&made(&[6]), &spec(&[]), 60), clock);
     }
@@ -330,10 +348,13 @@ mod tests {
         let swap =
             growth(&["tying.decision=swap", "agent.policy=conflict", "tying.grow=[0.1, 0.2]"]);
         assert_eq!(due(&swap), [6, 12, 27, 42, 57]);
+
         let table = Timetable::new(&spec(&swap), 60, 80, None);
         assert_eq!(table.turns_after(27), [Turn::Swap]);
+
         let swap = [&swap[..], &["tying.decide_until=0.5"]].concat();
         assert_eq!(due(&swap), [6, 12, 27]);
+
         let at_once =
             growth(&["tying.decision=swap", "agent.policy=conflict", "tying.initial=sequence"]);
         assert_eq!(due(&at_once), [15, 30, 45]);
@@ -345,17 +366,21 @@ mod tests {
             |more: &[&str]| due(&growth(&[&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat()));
         assert_eq!(grow(&[]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.groups=3"]), [6, 15]);
+
         let groups = |more: &[&str]| {
             grown_groups(&spec(&growth(&[&["tying.grow=[0.1, 0.5]"], more].concat())))
         };
         assert_eq!(groups(&[]), Some(3));
         assert_eq!(groups(&["tying.groups=2"]), Some(2));
+
         let times = |more: &[&str], steps| {
             let more = [&["tying.grow=[0.1, 0.25, 0.5, 0.75]"], more].concat();
             split_times(&spec(&growth(&more)), steps)
         };
+
         assert_eq!(times(&["tying.groups=3"], None), [0.1, 0.25]);
         assert_eq!(times(&["tying.budget=0.15"], Some(60)), [0.25]);
+
         // A run of one step splits nothing.
         assert_eq!(times(&[], Some(1)), [0.0; 0]);
         assert_eq!(times(&["agent.policy=replay", "agent.recording=states.jsonl"], None), [0.0; 0]);
@@ -363,10 +388,12 @@ mod tests {
         assert_eq!(groups(&["agent.policy=replay", "agent.recording=states.jsonl"]), None);
         assert_eq!(grown_groups(&spec(&[])), None);
         assert_eq!(grow(&["tying.groups=1"]), [0; 0]);
+
         // One block throughout is 60 of the 720 that a conventional model has; the splits add 54,
         // 45, 30 and 15.
         assert_eq!(grow(&["tying.budget=0.2834"]), [6, 15, 30, 45]);
         assert_eq!(grow(&["tying.budget=0.2833"]), [6, 15, 30]);
+
         // A split that is too dear is left out; a later one may still be had.
         assert_eq!(grow(&["tying.budget=0.16"]), [6]);
         assert_eq!(grow(&["tying.budget=0.15"]), [15]);

@@ -108,8 +108,10 @@ fn check_extents(spec: &CheckedSpec, data: Extents) -> Result<()> {
     if model.vocabulary < data.vocabulary {
         return Err(TrainError::Vocabulary { tokenizer: data.vocabulary, spec: model.vocabulary });
     }
+
     // A single score tells two classes apart.
     let told = if model.classes == 1 { 2 } else { model.classes };
+
     match spec.model.objective == Objective::Classes && told < data.classes {
         true => Err(TrainError::Classes { data: data.classes, spec: model.classes }),
         false => Ok(()),
@@ -134,6 +136,7 @@ impl Trainer {
             let advice = "add files for it, or leave out evaluation.select_on";
             return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
         }
+
         material.batches(spec.training.batch, stream(spec.seed, "data"))?;
         // Before an agent is made, which may be larger than the model.
         memory::check_fit(
@@ -142,6 +145,7 @@ impl Trainer {
             &certain_binding(spec, material.examples(Split::Train).count()),
             device,
         )?;
+
         agent_for(spec, recording).map(drop)
     }
 
@@ -182,6 +186,7 @@ impl Trainer {
         let validation = material.examples(Split::Validation).clone();
         let used = spec.evaluation.windows.or(validation.count());
         let steps = spec.steps(examples.count());
+
         Ok(Self {
             optimizer: Optimizer::new(&spec.optimizer, &spec.tying)
                 .resting_in(RestingPlace::in_run(folder.held())),
@@ -234,20 +239,26 @@ impl Trainer {
         if self.step >= self.steps {
             return Ok(None);
         }
+
         let started = Clock::start();
         let mut decision = None;
         for turn in self.timetable.turns_after(self.step) {
             decision = self.deciding(|trainer| trainer.decide(turn))?;
         }
+
         let row = self.train_step(&started)?;
         self.step += 1;
+
         if self.is_reward_due() {
             self.deciding(Self::reward_pending)?;
         }
+
         self.times.training_s += started.elapsed_s();
         self.folder.metric(&MetricRow::Step(row.clone()))?;
+
         let evaluation = self.evaluate_when_due()?;
         self.save_when_due()?;
+
         Ok(Some(StepReport {
             step: self.step,
             steps: self.steps,
@@ -265,29 +276,36 @@ impl Trainer {
         let batch = self.train.next()?;
         let n_tokens = self.spec.units_per_step();
         let step = self.step;
+
         self.optimizer.prepare(&self.model)?;
         let (loss, mut gradients) =
             step::gradients(&self.model, batch, &self.spec, step, sketches)?;
         let norm = gradients.norm()?;
         let is_finite = loss.is_finite() && norm.is_finite();
+
         if !is_finite {
             let tensor =
                 self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
             self.saving.not_finite(self.spec.training.non_finite, step, loss, tensor)?;
         }
+
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
         let gradient_bytes = gradients.bytes();
+
         if is_finite {
             if let Some(sketches) = gradients.sketches.take() {
                 self.statistics.add(&sketches);
             }
             self.optimizer.step(&self.model, gradients, norm, rate)?;
         }
+
         self.saving.watch(step, loss);
         let sample = self.sample();
         let resident = memory::resident();
+
         self.means.add(&sample, resident.map(|resident| resident.now_mb));
         self.state_bytes_peak = self.state_bytes_peak.max(self.state_bytes(gradient_bytes));
+
         Ok(StepRow {
             step: step + 1,
             loss,
@@ -323,6 +341,7 @@ impl Trainer {
         let binding = self.model.binding();
         let shared = self.model.trained_shared().layout().n_parameters();
         let trainable_parameters = self.model.n_trainable_parameters();
+
         Sample {
             trainable_parameters,
             block_parameters: trainable_parameters - shared,

@@ -38,6 +38,7 @@ pub fn model_for(
     let binding = initial_binding(spec);
     let rules = Rules::from(&spec.tying);
     let seed = spec.seed;
+
     let model = match start {
         None => Model::new(architecture, binding, rules, kernels, seed, device)?,
         Some(lookup) => {
@@ -54,6 +55,7 @@ pub fn model_for(
                     (given, _) => Ok(given),
                 }
             };
+
             Model::from_weights(
                 architecture,
                 binding,
@@ -65,6 +67,7 @@ pub fn model_for(
             )?
         }
     };
+
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
@@ -88,10 +91,13 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
             Timetable::new(spec, spec.steps(train_windows), train_windows, None).n_splits();
         let layers = spec.model.layers;
         let groups = spec.initial_state().n_independent() + splits;
+
         // Any state of so many groups does.
         return Binding::of_state(&pattern::leading(layers, groups));
     }
+
     let decides = spec.agent.policy != PolicyKind::None && spec.tying.decide_until > 0.0;
+
     match spec.tying.tie {
         Tie::Replicate if decides => Binding::of_state(&State::independent(spec.model.layers)),
         Tie::Replicate | Tie::Share => initial_binding(spec),
@@ -115,6 +121,7 @@ pub fn model_notes(
         ("vocabulary", extents.vocabulary.to_string()),
         ("classes", extents.classes.to_string()),
     ];
+
     notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
@@ -153,6 +160,7 @@ pub(crate) fn agent_for(
     if let Some(recording) = recording {
         check_start(spec, recording)?;
     }
+
     Ok(Some(Agent::new(&spec.agent, &spec.tying, spec.model.layers, spec.seed, recording)?))
 }
 
@@ -163,16 +171,19 @@ fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
         // The agent says so, with both depths.
         return Ok(());
     }
+
     let recorded = match spec.agent.policy {
         PolicyKind::PermutedReplay => {
             recording.initial().relabel(&replay_permutation(&spec.agent, n_layers, spec.seed))?
         }
         _ => recording.initial().clone(),
     };
+
     let run = spec.initial_state();
     if recorded == run {
         return Ok(());
     }
+
     Err(TrainError::OtherStart { recorded: recorded.into_owners(), run: run.into_owners() })
 }
 
@@ -218,6 +229,7 @@ mod tests {
                 .trained()
                 .len()
         };
+
         let frozen = ["model.layers=3", "tying.initial=frozen"];
         assert_eq!(trained(&frozen), 1);
         assert_eq!(trained(&[&frozen[..], &["tying.tie=replicate"]].concat()), 3);
@@ -225,6 +237,7 @@ mod tests {
             trained(&[&frozen[..], &["tying.tie=replicate", "agent.policy=none"]].concat()),
             1
         );
+
         let growth = [
             "model.layers=8",
             "tying.initial=tied",
@@ -234,6 +247,7 @@ mod tests {
         assert_eq!(trained(&[&growth[..], &["agent.policy=even"]].concat()), 4);
         assert_eq!(trained(&[&growth[..], &["agent.policy=even", "tying.groups=3"]].concat()), 3);
         assert_eq!(trained(&[&growth[..], &["agent.policy=none"]].concat()), 1);
+
         let replay = ["agent.policy=replay", "agent.recording=states.jsonl"];
         assert_eq!(trained(&[&growth[..], &replay].concat()), 1);
     }

@@ -35,11 +35,13 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     let median = |side| {
         Spread::of(measured.measurements(side).filter_map(figure)).map(|spread| spread.median)
     };
+
     let rounds = measured.outcomes[side].iter().zip(&measured.outcomes[against]);
     let in_rounds = rounds.filter_map(|pair| match pair {
         (Ok(a), Ok(b)) => Some(figure(a)? / figure(b)?),
         _ => None,
     });
+
     let median = median(side)? / median(against)?;
     let range = Spread::of(in_rounds).unwrap_or(Spread { median, least: median, most: median });
     let spread = Spread { median, ..range };
@@ -51,6 +53,7 @@ pub(crate) fn ratio(measured: &Measured, comparison: &Comparison) -> Option<Rati
     } else {
         comparison.target.verdict(median)
     };
+
     Some(Ratio { spread, verdict })
 }
 
@@ -79,6 +82,7 @@ impl Target {
             Self::AtMost(most) => ratio <= most,
             Self::Shown => return Verdict::Shown,
         };
+
         if met { Verdict::Met } else { Verdict::NotMet }
     }
 }
@@ -147,6 +151,7 @@ pub(super) mod tests {
         let peer = vec![run(5, 20.0, 40.0), run(5, 16.0, 40.0), run(5, 10.0, 40.0)];
         let ratios = ratios(&measured(ours, peer));
         let speed = Spread { median: 2.0, least: 1.5, most: 3.2 };
+
         assert_eq!(ratios[0], Some(Ratio { spread: speed, verdict: Verdict::Met }));
         let memory = Spread { median: 0.25, least: 0.25, most: 0.25 };
         assert_eq!(ratios[1], Some(Ratio { spread: memory, verdict: Verdict::Shown }));
@@ -172,6 +177,7 @@ pub(super) mod tests {
         let partly =
             ratios(&measured(vec![run(5, 40.0, 1.0), failed()], vec![failed(), run(5, 10.0, 1.0)]));
         let ratio = partly[0].as_ref().unwrap();
+
         assert_eq!((ratio.spread.median, ratio.verdict), (4.0, Verdict::Incomplete));
         assert_eq!(ratios(&measured(vec![run(5, 40.0, 1.0)], vec![failed()])), [None, None]);
     }

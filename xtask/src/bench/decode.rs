@@ -36,6 +36,7 @@ impl Figures {
     pub(super) fn parse(stdout: &str) -> Result<Self> {
         let lines: Vec<&str> = stdout.lines().filter(|line| line.starts_with('{')).collect();
         ensure!(lines.len() == 1, "expected one line of JSON, came {}", lines.len());
+
         let line: Value = serde_json::from_str(lines[0]).context("expected JSON")?;
         let number = |key: &str| {
             let number = line[key].as_f64().filter(|&number| number > 0.0);
@@ -43,6 +44,7 @@ impl Figures {
                 format!("expected a number above zero for '{key}', came {}", line[key])
             })
         };
+
         Ok(Self {
             tokens_per_s: number("decode_tokens_per_s")?,
             prefill_ms: number("prefill_ms")?,
@@ -67,12 +69,14 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
          of its own.\n\n{}\n",
         heading.paragraphs()
     );
+
     let mut table = Table::new(&["side", "decode, tokens/s", "prefill, ms", "parameters", "runs"]);
     for ((name, ..), runs) in SIDES.iter().zip(runs) {
         let spread = |figure: fn(&Figures) -> f64| {
             Spread::of(good(runs).map(figure))
                 .map_or("-".to_owned(), |spread| format!("{spread:.1}"))
         };
+
         let passed = good(runs).count();
         let all = runs.len();
         table.push([
@@ -87,12 +91,15 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
             },
         ]);
     }
+
     text += &table.to_string();
     let mut table = Table::new(&["ratio of decode tokens/s", "is"]);
+
     for (side, against) in RATIOS.into_iter().filter(|&(_, against)| against < runs.len()) {
         let is = ratio(runs, side, against).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
         table.push([format!("{} to {}", SIDES[side].0, SIDES[against].0), is]);
     }
+
     write!(text, "\n{table}").expect("writing to a string cannot fail");
     for ((name, ..), runs) in SIDES.iter().zip(runs) {
         for why in runs.iter().filter_map(|run| run.as_ref().err()) {
@@ -100,6 +107,7 @@ pub(super) fn markdown(heading: &Heading, runs: &Runs) -> String {
                 .expect("writing to a string cannot fail");
         }
     }
+
     text
 }
 
@@ -112,6 +120,7 @@ fn ratio(runs: &Runs, side: usize, against: usize) -> Option<Spread> {
         (Ok(a), Ok(b)) => Some(a.tokens_per_s / b.tokens_per_s),
         _ => None,
     });
+
     let range = Spread::of(in_rounds).unwrap_or(Spread { median, least: median, most: median });
     Some(Spread { median, ..range })
 }
@@ -124,8 +133,10 @@ pub(super) fn json(heading: &Heading, runs: &Runs) -> Value {
             Ok(figures) => figures.line.clone(),
             Err(why) => json!({ "failed": why }),
         });
+
         json!({ "name": name, "runs": told.collect::<Value>() })
     });
+
     value["sides"] = sides.collect();
     value
 }
@@ -154,10 +165,12 @@ mod tests {
         for key in ["decode_tokens_per_s", "prefill_ms", "params"] {
             let mut line = whole.clone();
             line[key] = Value::Null;
+
             let refused =
                 Figures::parse(&line.to_string()).err().expect("a key is missing").to_string();
             assert!(refused.contains(key), "{refused}");
         }
+
         assert!(Figures::parse("nothing\n").is_err());
     }
 }

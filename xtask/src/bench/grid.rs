@@ -79,6 +79,7 @@ pub(crate) fn workloads() -> Vec<Workload> {
 fn main_size() -> Workload {
     let one_group = vec![0; 12];
     let compare = |side, against, measure, target| Comparison { side, against, measure, target };
+
     Workload {
         name: NAMES[0],
         shape: Shape {
@@ -145,6 +146,7 @@ fn tied_against_conventional() -> Workload {
     let owners = spread_owners(layers, 4);
     let against = "dlt none";
     let compare = |side, measure, target| Comparison { side, against, measure, target };
+
     Workload {
         name: NAMES[3],
         shape: Shape {
@@ -173,11 +175,13 @@ fn tied_against_conventional() -> Workload {
 /// owners before it in turn, so that groups interleave as they do in a random state.
 fn spread_owners(layers: usize, groups: usize) -> Vec<usize> {
     let owners: Vec<usize> = (0..groups).map(|group| group * layers / groups).collect();
+
     (0..layers)
         .map(|layer| {
             if owners.contains(&layer) {
                 return layer;
             }
+
             let present = owners.iter().filter(|&&owner| owner < layer).count();
             owners[layer % present]
         })
@@ -225,6 +229,7 @@ impl Shape {
             ("--batch", batch),
             ("--vocab", vocabulary),
         ];
+
         options.into_iter().flat_map(|(flag, size)| [flag.to_owned(), size.to_string()]).collect()
     }
 }
@@ -256,6 +261,7 @@ mod tests {
         let expected =
             [0, 0, 0, 0, 0, 0, 6, 6, 0, 6, 0, 6, 12, 6, 12, 0, 6, 12, 18, 18, 0, 6, 12, 18];
         assert_eq!(owners, expected);
+
         for (layer, &owner) in owners.iter().enumerate() {
             assert!(owner <= layer && owners[owner] == owner, "layer {layer}");
         }
@@ -272,12 +278,14 @@ mod tests {
     fn the_peer_script_knows_every_flag_that_the_grid_uses() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../", "data/peers/pytorch_step.py");
         let script = std::fs::read_to_string(path).unwrap();
+
         for workload in workloads() {
             for side in workload.sides.iter().filter(|side| side.program == Program::PyTorch) {
                 for flag in side.options.iter().filter(|option| option.starts_with("--")) {
                     assert!(script.contains(&format!("\"{flag}\"")), "{flag}");
                 }
             }
+
             for flag in
                 workload.shape.options().iter().filter_map(|option| option.strip_prefix("--"))
             {

@@ -41,12 +41,14 @@ impl Round {
             serde_json::from_str::<Value>(line)
                 .with_context(|| format!("expected JSON, came {line}"))
         });
+
         let rates = lines.next().context("expected a line with the rates, came nothing")??;
         let rates = Rates {
             threads: number(&rates, "threads")?,
             matrix_gflop_per_s: number(&rates, "matrix_gflop_per_s")?,
             copy_gb_per_s: number(&rates, "copy_gb_per_s")?,
         };
+
         let rows: Vec<Row> = lines.map(|line| Row::from_json(&line?)).collect::<Result<_>>()?;
         ensure!(!rows.is_empty(), "expected a line for each kernel, came only the rates");
         Ok(Self { rates, rows })
@@ -59,6 +61,7 @@ impl Row {
             let came = line[key].as_str().map(str::to_owned);
             came.with_context(|| format!("expected a text for '{key}' in {line}"))
         };
+
         Ok(Self {
             kernel: text("kernel")?,
             pass: text("pass")?,
@@ -93,6 +96,7 @@ impl KernelTimes {
                 .map(|row| [row.kernel.clone(), row.pass.clone(), row.shape.clone()])
                 .collect()
         };
+
         ensure!(
             rounds.iter().all(|round| names(round) == names(first)),
             "expected the same kernels in every round"
@@ -100,17 +104,20 @@ impl KernelTimes {
         let median = |figure: &dyn Fn(&Round) -> f64| {
             Spread::of(rounds.iter().map(figure)).map_or(f64::NAN, |spread| spread.median)
         };
+
         let rates = Rates {
             threads: first.rates.threads,
             matrix_gflop_per_s: median(&|round| round.rates.matrix_gflop_per_s),
             copy_gb_per_s: median(&|round| round.rates.copy_gb_per_s),
         };
+
         let rows = first.rows.iter().enumerate().map(|(index, row)| Row {
             fused_ms: median(&|round| round.rows[index].fused_ms),
             composed_ms: median(&|round| round.rows[index].composed_ms),
             floor_ms: median(&|round| round.rows[index].floor_ms),
             ..row.clone()
         });
+
         Ok(Self { rates, rows: rows.collect() })
     }
 
@@ -125,6 +132,7 @@ impl KernelTimes {
             "floor, ms",
             "share of floor",
         ];
+
         let mut table = Table::new(&heads);
         for row in &self.rows {
             table.push([
@@ -138,6 +146,7 @@ impl KernelTimes {
                 format!("{:.2}", row.floor_ms / row.fused_ms),
             ]);
         }
+
         table
     }
 
@@ -151,12 +160,14 @@ impl KernelTimes {
              are not in the floor.\n\n{}",
             heading.paragraphs()
         );
+
         write!(
             page,
             "\n{threads} threads; matrix products {matrix_gflop_per_s:.0} GFLOP/s; copies of 64 MiB {copy_gb_per_s:.1} GB/s.\n\n{}",
             self.table()
         )
         .expect("writing to a string cannot fail");
+
         page
     }
 
@@ -164,10 +175,12 @@ impl KernelTimes {
         let mut value = heading.json();
         let Rates { threads, matrix_gflop_per_s, copy_gb_per_s } = self.rates;
         value["rates"] = json!({ "threads": threads, "matrix_gflop_per_s": matrix_gflop_per_s, "copy_gb_per_s": copy_gb_per_s });
+
         let row = |row: &Row| {
             json!({ "kernel": row.kernel, "pass": row.pass, "shape": row.shape, "fused_ms": row.fused_ms,
                     "composed_ms": row.composed_ms, "floor_ms": row.floor_ms })
         };
+
         value["kernels"] = self.rows.iter().map(row).collect();
         value
     }

@@ -28,8 +28,10 @@ impl Measurement {
             let end = stdout.trim().lines().last().unwrap_or("nothing");
             bail!("expected one line of JSON, came {}; the last line is: {end}", lines.len());
         };
+
         let value: Value =
             serde_json::from_str(line).with_context(|| format!("expected JSON, came {line}"))?;
+
         Ok(Self {
             peer: value["peer"].as_str().context("expected a text for 'peer'")?.to_owned(),
             params: value["params"].as_u64().context("expected a whole number for 'params'")?,
@@ -84,6 +86,7 @@ mod tests {
         for key in ["peer", "params", "step_ms_median", "tokens_per_s", "peak_rss_mb", "loss"] {
             let mut line = line();
             line.as_object_mut().unwrap().remove(key);
+
             let error = Measurement::parse(&line.to_string()).unwrap_err();
             assert!(error.to_string().contains(key), "{key}: {error}");
         }
@@ -96,6 +99,7 @@ mod tests {
         {
             let mut line = line();
             line[key] = value;
+
             let error = Measurement::parse(&line.to_string()).unwrap_err();
             assert!(error.to_string().contains(key), "{key}: {error}");
         }

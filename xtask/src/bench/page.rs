@@ -54,9 +54,11 @@ pub(crate) fn markdown(heading: &Heading, measured: &[Measured]) -> String {
          however many layers use them.\n\n{}",
         heading.paragraphs()
     );
+
     for measured in measured {
         page += &section(measured);
     }
+
     page
 }
 
@@ -69,9 +71,11 @@ pub(crate) fn section(measured: &Measured) -> String {
         grouped(vocabulary as u64)
     );
     text += &sides(measured).to_string();
+
     if !measured.workload.comparisons.is_empty() {
         text += &format!("\n{}", comparisons(measured));
     }
+
     for (side, outcomes) in measured.workload.sides.iter().zip(&measured.outcomes) {
         for (failure, round) in outcomes
             .iter()
@@ -82,10 +86,12 @@ pub(crate) fn section(measured: &Measured) -> String {
                 &format!("\nFAILED: {}, round {round}:\n\n```text\n{failure}\n```\n", side.name);
         }
     }
+
     text += "\n```sh\n";
     for line in &measured.command_lines {
         writeln!(text, "{line}").expect("writing to a string cannot fail");
     }
+
     text + "```\n"
 }
 
@@ -99,18 +105,22 @@ fn sides(measured: &Measured) -> Table {
         "loss",
         "runs",
     ]);
+
     for (index, side) in measured.workload.sides.iter().enumerate() {
         let spread = |figure: fn(&Measurement) -> Option<f64>, decimals: usize| {
             let spread = Spread::of(measured.measurements(index).filter_map(figure));
             spread.map_or("-".to_owned(), |spread| format!("{spread:.decimals$}"))
         };
+
         let runs = measured.outcomes[index].len();
         let passed = measured.measurements(index).count();
         let last = measured.measurements(index).last();
+
         if passed == 0 {
             table.push([side.name.to_owned(), format!("**FAILED** {runs} of {runs}")]);
             continue;
         }
+
         table.push([
             side.name.to_owned(),
             spread(|measurement| Some(measurement.step_ms_median), 1),
@@ -125,6 +135,7 @@ fn sides(measured: &Measured) -> Table {
             },
         ]);
     }
+
     table
 }
 
@@ -137,12 +148,15 @@ fn comparisons(measured: &Measured) -> Table {
             comparison.against.to_owned(),
         ];
         let must = comparison.target.to_string();
+
         let (is, verdict) = match ratio(measured, comparison) {
             Some(Ratio { spread, verdict }) => (format!("{spread:.2}"), verdict.to_string()),
             None => ("-".to_owned(), "not judged: a side FAILED".to_owned()),
         };
+
         table.push(names.into_iter().chain([is, must, verdict]));
     }
+
     table
 }
 
@@ -159,8 +173,10 @@ fn workload_json(measured: &Measured) -> Value {
             Ok(measurement) => measurement.line.clone(),
             Err(failure) => json!({ "failed": failure.reason, "diagnostics": failure.diagnostics }),
         };
+
         measured.outcomes[side].iter().map(run).collect()
     };
+
     let sides = measured.workload.sides.iter().enumerate().map(|(index, side)| {
         json!({ "name": side.name, "command": measured.command_lines[index], "runs": runs(index) })
     });
@@ -171,6 +187,7 @@ fn workload_json(measured: &Measured) -> Value {
             Target::AtMost(most) => (None, Some(most)),
             Target::Shown => (None, None),
         };
+
         json!({
             "measure": comparison.measure.to_string(), "side": comparison.side, "against": comparison.against,
             "ratio": ratio.as_ref().map(|ratio| ratio.spread.median),
@@ -180,6 +197,7 @@ fn workload_json(measured: &Measured) -> Value {
             "verdict": ratio.as_ref().map(|ratio| format!("{:?}", ratio.verdict)),
         })
     });
+
     json!({ "name": measured.workload.name, "sides": sides.collect::<Value>(), "comparisons": comparisons.collect::<Value>() })
 }
 
@@ -195,6 +213,7 @@ mod tests {
             vec![run(5_000, 30.0, 10.0), run(5_000, 40.0, 10.0)],
             vec![run(5_000, 20.0, 40.0), run(5_000, 25.0, 40.0)],
         ));
+
         for line in [
             "6 layers of width 768, 12 heads, T = 128, B = 16, V = 50,257.",
             "| dlt none | 29.2 (25.0 to 33.3) | 35 (30 to 40) | 10 | 5,000 | 10.0000 | 2 |",
@@ -203,6 +222,7 @@ mod tests {
         ] {
             assert!(section.contains(line), "no {line} in\n{section}");
         }
+
         assert!(!section.contains("mean_rss_mb") && !section.contains("FAILED"), "{section}");
     }
 
@@ -214,7 +234,9 @@ mod tests {
             vec![run(5, 30.0, 10.0), Err(failure.clone())],
             vec![Err(failure.clone()), Err(failure)],
         );
+
         let section = section(&measured);
+
         for text in [
             "| 10.0000 | **FAILED** 1 of 2 |",
             "| pytorch eager none | **FAILED** 2 of 2 |",

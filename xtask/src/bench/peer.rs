@@ -38,6 +38,7 @@ pub(crate) fn find(
             script.display()
         ));
     }
+
     let mut tried = String::new();
     for python in candidates(root, python) {
         match Child::new(&python).arguments(["-c", PROBE]).run(PROBE_LIMIT) {
@@ -50,6 +51,7 @@ pub(crate) fn find(
             }
         }
     }
+
     Err(format!(
         "no Python with PyTorch for the peer. Tried:{tried}\nTo install one:\n  python3 -m venv .venv-peer && \
          .venv-peer/bin/pip install torch numpy\nor name one with --python PATH, or measure without the peer with \

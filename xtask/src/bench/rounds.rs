@@ -41,6 +41,7 @@ pub(crate) fn run(
             Ok(measurement) => figures(measurement, seconds),
             Err(failure) => format!("FAILED: {failure}"),
         };
+
         writeln!(
             out,
             "{round}/{rounds}  {}  {:<25}  {said}",
@@ -49,6 +50,7 @@ pub(crate) fn run(
         out.flush()?;
         outcomes[side].push(outcome);
     }
+
     let command_lines = children.iter().map(Child::command_line).collect();
     Ok(Measured { workload, command_lines, outcomes })
 }

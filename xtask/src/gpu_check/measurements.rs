@@ -77,6 +77,7 @@ pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
             .iter()
             .map(|side| (false, side))
             .chain(size.peers.iter().map(|side| (true, side)));
+
         for (is_peer, (side, arguments)) in sides.filter(|(is_peer, _)| with_peer || !is_peer) {
             let who = if is_peer { "PyTorch" } else { "dlt" };
             let words = size.shape.split_whitespace().chain(arguments.split_whitespace());
@@ -87,6 +88,7 @@ pub(super) fn measurements(with_peer: bool) -> Vec<Measurement> {
             });
         }
     }
+
     all
 }
 
@@ -98,11 +100,14 @@ pub(super) fn print(report: &Value, out: &mut dyn Write) -> Result<()> {
             Some(figure) => format!("{figure:.0}"),
             None => "-".to_owned(),
         };
+
         let name = measured["name"].as_str().unwrap_or_default();
         let speed = figure("tokens_per_s");
         let held = figure("peak_device_mb");
+
         writeln!(out, "{name:<52} {speed:>12} {held:>12} {:>12}", figure("peak_device_used_mb"))?;
     }
+
     Ok(())
 }
 
@@ -125,6 +130,7 @@ mod tests {
                 let at = measurement.arguments.iter().position(|argument| argument == flag)?;
                 measurement.arguments.get(at + 1)
             };
+
             if let Some(owners) = after("--owners") {
                 let owners: Vec<usize> =
                     owners.split(',').map(|owner| owner.parse().unwrap()).collect();
@@ -142,6 +148,7 @@ mod tests {
         ] });
         let mut out = Vec::new();
         print(&report, &mut out).unwrap();
+
         let lines: Vec<String> =
             String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
         assert!(lines[1].starts_with("a ") && lines[1].contains("1234"));

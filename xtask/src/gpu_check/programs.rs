@@ -29,16 +29,19 @@ impl Programs {
             cargo.args(task).args(["--release", "--features", "cuda", "--target-dir"]).arg(folder);
             cargo.args(["--message-format", "json-render-diagnostics"]);
             cargo.env("CARGO_TERM_COLOR", "never").current_dir(root);
+
             let written = steps.command(&format!("build of {name}"), &mut cargo).context(
                 "the build with CUDA failed: it needs CUDA 12 or 13.0 to 13.4 with nvcc on PATH and cuBLAS, cuRAND and \
                  NVRTC to link, and g++",
             )?;
+
             match executable(&written, name) {
                 Some(path) => Ok((name, path)),
                 None if steps.is_dry() => Ok((name, PathBuf::from(name))),
                 None => bail!("expected cargo to say where it put {name}, came no such line"),
             }
         };
+
         let dlt = build(DLT, &["build", "-p", "dlt-cli", "--bin", "dlt"])?;
         let parity = build(PARITY, &["test", "--no-run", "-p", "dlt-train", "--test", "parity"])?;
         Ok(Self { paths: vec![dlt, parity] })
@@ -55,8 +58,10 @@ impl Programs {
                     path.display()
                 )
             }
+
             paths.push((name, path));
         }
+
         Ok(Self { paths })
     }
 
@@ -64,15 +69,18 @@ impl Programs {
     pub(super) fn copy(mut self, folder: &Path, steps: &Steps) -> Result<()> {
         let this = std::env::current_exe().context("cannot tell where this program is")?;
         self.paths.push((XTASK, this));
+
         steps.work("package", &format!("copies the programs into {}", folder.display()), || {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
+
             for (name, path) in &self.paths {
                 let to = folder.join(name);
                 fs::copy(path, &to).with_context(|| {
                     format!("cannot copy {} to {}", path.display(), to.display())
                 })?;
             }
+
             Ok(())
         })
     }
@@ -110,6 +118,7 @@ mod tests {
     fn rejects_a_folder_without_the_programs() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(DLT), "").unwrap();
+
         let error = Programs::within(folder.path()).err().unwrap().to_string();
         assert!(error.contains("parity from `cargo xtask gpu-check --package`"), "{error}");
         fs::write(folder.path().join(PARITY), "").unwrap();

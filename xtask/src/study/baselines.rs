@@ -44,18 +44,22 @@ fn kinds(records: &Records, plan: Plan<'_>) -> Vec<Kind> {
         row: Row::Method(Point { what: choice.what, pace: choice.pace }),
         label: label.to_owned(),
     };
+
     if chosen.of_row(What::MainJob).is_none() {
         let of_table = |(row, label): (Row, &str)| Kind {
             subject: Subject::Shakespeare,
             row,
             label: label.to_owned(),
         };
+
         return ROWS.map(of_table).into();
     }
+
     let of_row = |what: What, label: &str| chosen.of_row(what).map(|choice| kind(choice, label));
     let fixed = chosen
         .best_fixed(f64::INFINITY)
         .map(|best| kind(best, &format!("best fixed sharing ({})", best.what.name())));
+
     [
         of_row(What::Conventional, "conventional training"),
         of_row(What::MainJob, THIS_PRESET),
@@ -85,11 +89,13 @@ pub(crate) fn text(records: &Records, plan: Plan<'_>) -> Result<String> {
             }
         }
     }
+
     Ok(serde_json::to_string_pretty(&baselines)? + "\n")
 }
 
 fn baseline(record: &Record, done: &Done, label: &str) -> Result<Baseline> {
     let summary = &done.summary;
+
     Ok(Baseline {
         preset: presets::DEFAULT_PRESET.to_owned(),
         label: label.to_owned(),
@@ -115,12 +121,14 @@ fn command(arguments: &[String]) -> Result<String> {
     let recorded =
         arguments[1..].chunks(2).filter(|pair| is_said(pair)).flatten().cloned().collect();
     let mut commands: Vec<Vec<String>> = vec![over(&preset.spec()?, &spec), recorded];
+
     for method in presets::METHODS {
         // Not every method has settings that fit the preset's model.
         let Ok(ground) = Spec::assemble(&[preset.overlay()?, method.overlay()?]) else { continue };
         let named = ["--method", method.name()].map(str::to_owned);
         commands.push([named.to_vec(), over(&ground, &spec)].concat());
     }
+
     let length = |words: &Vec<String>| words.iter().map(|word| word.len() + 1).sum::<usize>();
     let shortest = commands.into_iter().min_by_key(length).unwrap_or_default();
     Ok([vec!["dlt".to_owned(), "train".to_owned()], shortest].concat().join(" "))
@@ -147,6 +155,7 @@ fn settings(preset: &Spec, spec: &Spec) -> Vec<String> {
     let pairs = fields::flatten(preset).into_iter().zip(fields::flatten(spec));
     let changed =
         pairs.filter(|((key, then), (_, now))| *key != "seed" && basis::counts(key) && then != now);
+
     changed
         .map(|(_, (key, value))| format!("{key}={}", value.to_string().trim_matches('"')))
         .collect()
@@ -166,8 +175,10 @@ mod tests {
         let plan = Plan { scale: Scale::Laptop, seeds: None };
         let baselines: Vec<Baseline> =
             serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
+
         assert!(baselines.len() > ROWS.len(), "{baselines:?}");
         let kinds = kinds(&records, plan);
+
         for baseline in baselines {
             let kind = kinds.iter().find(|kind| kind.label == baseline.label).unwrap();
             let cell =
@@ -175,10 +186,12 @@ mod tests {
             let Outcome::Done(done) = &records.get(&cell.id).unwrap().outcome else {
                 panic!("{}", cell.id)
             };
+
             let mut words: Vec<String> =
                 baseline.command.split(' ').skip(1).map(str::to_owned).collect();
             let more = ["--preset", presets::DEFAULT_PRESET, "--seed"].map(str::to_owned);
             words.splice(1..1, more.into_iter().chain([baseline.seed.to_string()]));
+
             let now = basis::of_arguments(&words).unwrap();
             assert_eq!(
                 basis::differences(&done.settings, &now),
@@ -198,10 +211,12 @@ mod tests {
             let begins = format!("\"cell\":\"shakespeare/{from}-1\"");
             let line = kept.lines().find(|line| line.contains(&begins)).unwrap();
             let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+
             record["cell"] = format!("method/{to}-1").into();
             record["outcome"]["done"]["summary"]["validation_perplexity"] = perplexity.into();
             record.to_string()
         };
+
         let lines = [
             line("short", "main-job", 150.0),
             line("conventional", "conventional-1e-3", 180.0),
@@ -209,15 +224,18 @@ mod tests {
             line("short-one-block", "one-block-1e-3", 165.0),
             line("vii", "cycle-4-1e-3", 175.0),
         ];
+
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(CELLS);
         std::fs::write(&path, lines.join("\n")).unwrap();
+
         let records = Records::read(&path).unwrap();
         let plan = Plan { scale: Scale::Laptop, seeds: None };
         let baselines: Vec<Baseline> =
             serde_json::from_str(&text(&records, plan).unwrap()).unwrap();
         let said: Vec<_> =
             baselines.iter().map(|one| (one.label.as_str(), one.validation_perplexity)).collect();
+
         let expected = [
             ("conventional training", 170.0),
             ("this preset", 150.0),
@@ -232,8 +250,10 @@ mod tests {
             let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
             command(&words).unwrap()
         };
+
         let recorded = "train --preset shakespeare-12 --set checkpoint.every_minutes=2.0 --set agent.policy=random --seed 2";
         assert_eq!(said(recorded), "dlt train --set agent.policy=random");
+
         let paper = "train --preset shakespeare-12 --method paper --set agent.policy=none --seed 2";
         assert_eq!(said(paper), "dlt train --method paper --set agent.policy=none");
         assert_eq!(said("train --preset shakespeare-12 --seed 1"), "dlt train");

@@ -45,8 +45,10 @@ pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
         anyhow::bail!("expected arguments of dlt train, got none")
     };
     ensure!(train == "train", "expected arguments of dlt train, got those of dlt {train}");
+
     let mut grounds = Vec::new();
     let mut settings = Vec::new();
+
     for pair in options.chunks(2) {
         let [option, value] = pair else { anyhow::bail!("expected a value after {}", pair[0]) };
         match option.as_str() {
@@ -60,6 +62,7 @@ pub(crate) fn spec(arguments: &[String]) -> Result<Spec> {
             }
         }
     }
+
     Spec::assemble(&[grounds, settings].concat()).context("a spec")
 }
 
@@ -70,12 +73,14 @@ pub(crate) fn changes(record: &Record, done: &Done) -> Vec<String> {
     if revision != FIGURES_REVISION {
         changes.push(format!("was recorded with revision {revision} of the program's figures, which are at {FIGURES_REVISION} now"));
     }
+
     if record.arguments.first().is_some_and(|command| command == "train") {
         match of_arguments(&record.arguments) {
             Ok(now) => changes.extend(differences(&done.settings, &now)),
             Err(error) => changes.push(format!("has arguments that are no spec now: {error:#}")),
         }
     }
+
     changes
 }
 
@@ -84,15 +89,18 @@ pub(crate) fn changes(record: &Record, done: &Done) -> Vec<String> {
 pub(crate) fn strangers<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<String> {
     let mut firsts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     let mut strangers = Vec::new();
+
     for record in records {
         let Outcome::Done(done) = &record.outcome else { continue };
         let subject = record.cell.split('/').next().unwrap_or_default();
         let own = (record.cell.as_str(), done.provenance.data.sha256.as_str());
         let (first, sha256) = *firsts.entry(subject).or_insert(own);
+
         if own.1 != sha256 {
             strangers.push(format!("{} was run on other data than {first}", record.cell));
         }
     }
+
     strangers
 }
 
@@ -104,6 +112,7 @@ pub(crate) fn differences(then: &Settings, now: &Settings) -> Vec<String> {
         Some(current) => Some(format!("was run with {key} = {value}, which is {current} now")),
         None => Some(format!("was run with {key} = {value}, which no spec has now")),
     };
+
     then.iter().filter_map(difference).collect()
 }
 
@@ -131,11 +140,13 @@ mod tests {
             |record: &&Record| record.arguments.first().is_some_and(|command| command == "train");
         let records = recorded();
         let mut count = 0;
+
         for record in records.all().filter(trained) {
             let Outcome::Done(done) = &record.outcome else { continue };
             assert!(done.settings.len() > 60, "{}: {} settings", record.cell, done.settings.len());
             count += 1;
         }
+
         assert!(count > 90, "{count} records");
         assert_eq!(strangers(records.all()), Vec::<String>::new());
     }
@@ -145,12 +156,14 @@ mod tests {
         let records = recorded();
         let record = records.all().find(|record| record.cell == "shakespeare/full-1").unwrap();
         let Outcome::Done(done) = &record.outcome else { panic!("it is recorded") };
+
         assert_eq!(changes(record, done), Vec::<String>::new());
 
         let mut other = (**done).clone();
         other.settings.insert("model.width".to_owned(), "256".to_owned());
         other.settings.insert("tying.gone".to_owned(), "true".to_owned());
         other.provenance.figures_revision = Some(FIGURES_REVISION + 1);
+
         let expected = [
             format!("was recorded with revision {} of the program's figures", FIGURES_REVISION + 1),
             "was run with model.width = 256, which is 128 now".to_owned(),
@@ -158,6 +171,7 @@ mod tests {
         ];
         let said = changes(record, &other);
         assert_eq!(said.len(), expected.len(), "{said:?}");
+
         for (said, expected) in said.iter().zip(expected) {
             assert!(said.starts_with(&expected), "{said}");
         }
@@ -171,12 +185,15 @@ mod tests {
             .filter(|line| line.contains("\"cell\":\"shakespeare/vi"))
             .take(2)
             .collect();
+
         let mut records: Vec<Record> =
             of_subject.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(strangers(records.iter()), Vec::<String>::new());
+
         if let Outcome::Done(done) = &mut records[1].outcome {
             done.provenance.data.sha256 = "another".to_owned();
         }
+
         let said = format!("{} was run on other data than {}", records[1].cell, records[0].cell);
         assert_eq!(strangers(records.iter()), [said]);
     }
@@ -191,6 +208,7 @@ mod tests {
         );
         assert_ne!(plain, of("train --preset smoke --set tying.gradient=owner"));
         assert_ne!(plain, of("train --preset smoke --seed 2"));
+
         let spec = fields::render(&spec(&words("train --preset smoke")).unwrap());
         assert_eq!(of_spec_file(&spec).unwrap(), plain);
     }

@@ -45,6 +45,7 @@ impl<'a> Board<'a> {
     ) -> Self {
         let now = Instant::now();
         let is_terminal = io::stderr().is_terminal();
+
         Self {
             store,
             scale,
@@ -67,6 +68,7 @@ impl<'a> Board<'a> {
             true => "nothing is left to run".to_owned(),
             false => format!("the others take {}", self.expected().text()),
         };
+
         let scale = self.scale.name();
         let total = self.total;
         self.say(&format!("scale {scale}: {total} cells, {done} of them done; {others}"));
@@ -81,6 +83,7 @@ impl<'a> Board<'a> {
 
     pub(crate) fn ended(&mut self, cell: &Cell, result: Result<(), &str>) {
         self.open.retain(|other| other.id != cell.id);
+
         match result {
             Ok(()) => {
                 self.done += 1;
@@ -116,25 +119,32 @@ impl<'a> Board<'a> {
                 ));
             }
         }
+
         if self.shown.elapsed() < if self.is_terminal { LOOK } else { LINE } {
             return;
         }
+
         let mut parts = Vec::new();
         let mut begun = Duration::ZERO;
+
         for cell in running {
             let step = self.store.step(&cell.id);
             let steps = cell.spec().ok().and_then(|spec| cost::steps(cell, &spec));
             let of = steps.map_or_else(String::new, |steps| format!("/{steps}"));
             let share =
                 steps.filter(|&steps| steps > 0).map_or(0.0, |steps| step as f64 / steps as f64);
+
             begun += self.costs.time(cell).unwrap_or_default().mul_f64(share.min(1.0))
                 / self.jobs as u32;
             parts.push(format!("{} {step}{of}", cell.id));
         }
+
         let expected = self.expected();
         let left = Forecast { time: expected.time.saturating_sub(begun), ..expected };
         let line = format!("{}  {}; {} left", self.count(), parts.join(", "), left.text());
+
         self.shown = Instant::now();
+
         if self.is_terminal {
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
         } else {
@@ -147,13 +157,16 @@ impl<'a> Board<'a> {
         let failed = outcome.failed.len();
         let left = outcome.left.len();
         let mut reasons: Vec<&str> = outcome.left.iter().map(|(_, why)| why.as_str()).collect();
+
         reasons.sort_unstable();
         reasons.dedup();
+
         for why in reasons {
             let cells = outcome.left.iter().filter(|(_, other)| other == why);
             let cells: Vec<&str> = cells.map(|(cell, _)| cell.as_str()).collect();
             self.say(&format!("left ({why}): {}", cells.join(", ")));
         }
+
         self.say(&format!("{} done, {failed} failed, {left} left; {took}", outcome.done));
     }
 

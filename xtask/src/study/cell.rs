@@ -128,10 +128,12 @@ impl Cell {
             Job::Finetune { of, .. } => Some(of),
             Job::Train { .. } | Job::Predict { .. } => None,
         };
+
         let mut needs: Vec<CellId> =
             self.settings.iter().filter_map(Setting::need).chain(of).cloned().collect();
         needs.sort();
         needs.dedup();
+
         needs
     }
 
@@ -149,12 +151,14 @@ impl Cell {
     pub(crate) fn arguments(&self, known: &dyn Known) -> Option<Vec<String>> {
         let mut words: Vec<String> = Vec::new();
         let mut add = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
+
         match &self.job {
             Job::Train { preset, method, data } => {
                 add(&["train", "--preset", preset]);
                 if let Some(method) = method {
                     add(&["--method", method]);
                 }
+
                 if let Some(data) = data {
                     add(&["--data", &known.source(data).unwrap_or_else(|| (*data).to_owned())]);
                 }
@@ -162,18 +166,22 @@ impl Cell {
             Job::Finetune { of, task } => {
                 known.last_state(of)?;
                 add(&["finetune", &known.folder(of), "--task", task]);
+
                 if let Some(source) = known.source(task) {
                     add(&["--data", &source]);
                 }
             }
             Job::Predict { preset } => add(&["inspect", "--memory", preset, "--json"]),
         }
+
         for setting in &self.settings {
             add(&["--set", &setting.resolved(known)?]);
         }
+
         if !matches!(self.job, Job::Predict { .. }) {
             add(&["--seed", &self.seed.to_string()]);
         }
+
         Some(words)
     }
 
@@ -185,10 +193,12 @@ impl Cell {
             // What it is like in size: a fine-tuned model is its start with another head.
             Job::Finetune { .. } => "smoke",
         };
+
         let mut overlays = vec![presets::preset(preset)?.overlay()?];
         if let Job::Train { method: Some(method), .. } = &self.job {
             overlays.push(presets::method(method)?.overlay()?);
         }
+
         for setting in &self.settings {
             if let Setting::Fixed(assignment) = setting {
                 // Replays cannot be checked without their recording.
@@ -199,6 +209,7 @@ impl Cell {
                 }
             }
         }
+
         Spec::assemble(&overlays)?.check()
     }
 }

@@ -74,12 +74,14 @@ impl Costs {
             of_subjects: BTreeMap::new(),
             rate: RATE,
         };
+
         let mut paces: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
         for cell in cells {
             let Some(taken) = records.get(&cell.id).and_then(|record| on_cpu(&record.outcome))
             else {
                 continue;
             };
+
             costs.taken.insert(cell.id.clone(), taken);
             if let Ok(Some(operations)) = operations(cell, scale)
                 && operations > 0.0
@@ -87,6 +89,7 @@ impl Costs {
                 paces.entry(cell.subject).or_default().push(taken / operations);
             }
         }
+
         let median = |paces: Vec<f64>| Spread::of(paces).map(|spread| spread.median);
         let all = median(paces.values().flatten().copied().collect());
         costs.rate = all.map_or(RATE, |pace| 1.0 / pace);
@@ -94,6 +97,7 @@ impl Costs {
             .into_iter()
             .filter_map(|(subject, paces)| Some((subject, median(paces)?)))
             .collect();
+
         costs
     }
 
@@ -103,6 +107,7 @@ impl Costs {
         if let Job::Predict { .. } = cell.job {
             return Some(Duration::ZERO);
         }
+
         let by_pace = || {
             let operations = operations(cell, self.scale).ok()??;
             Some(match self.of_subjects.get(&cell.subject) {
@@ -110,6 +115,7 @@ impl Costs {
                 None => operations / (self.rate * self.threads as f64) + BESIDES.as_secs_f64(),
             })
         };
+
         let taken = self.taken.get(&cell.id).map(|taken| taken / self.threads as f64);
         // What no clock can hold is a forecast of nothing.
         taken.or_else(by_pace).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
@@ -130,6 +136,7 @@ impl Costs {
                 None => forecast.unknown += 1,
             }
         }
+
         forecast
     }
 
@@ -170,6 +177,7 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes:
     let block = block_parameters(&spec.model).unwrap_or(0) as f64;
     let vocabulary = spec.model.vocabulary.or(GPT2_VOCABULARY) as f64;
     let head = if has_classes { 0.0 } else { vocabulary * width };
+
     let attention = 2.0 * layers * spec.tokens() as f64 * width;
     6.0 * positions * (layers * block + head + attention)
 }
@@ -178,6 +186,7 @@ pub(crate) fn operations_per_step(spec: &CheckedSpec, batch: usize, has_classes:
 /// that is not known.
 pub(crate) fn steps(cell: &Cell, spec: &CheckedSpec) -> Option<usize> {
     let data = cell.data().unwrap_or(&spec.data.source);
+
     match &cell.job {
         Job::Predict { .. } => Some(0),
         Job::Finetune { .. } if !cell.settings.iter().any(|one| one.sets("training.steps")) => {
@@ -196,11 +205,13 @@ fn examples(data: &str, spec: &CheckedSpec) -> Option<usize> {
     if data == "cifar10" {
         return Some(45_000);
     }
+
     // Blocks have a token at either end that is not of the text.
     let window = match spec.data.pipeline {
         Pipeline::Stream => spec.model.context,
         Pipeline::Blocks => spec.model.context - 1,
     };
+
     Some(tokens(data)? as usize / window.max(1))
 }
 
@@ -239,6 +250,7 @@ pub(crate) fn sized(cell: &Cell, scale: Scale) -> Result<CheckedSpec> {
         }
         _ => None,
     };
+
     Ok(like.as_ref().unwrap_or(cell).spec()?)
 }
 
@@ -250,6 +262,7 @@ pub(crate) fn operations(cell: &Cell, scale: Scale) -> Result<Option<f64>> {
         Job::Finetune { .. } => (FINETUNING_BATCH, true),
         _ => (spec.training.batch, spec.model.architecture == Architecture::Vit),
     };
+
     Ok(steps(cell, &own).map(|steps| steps as f64 * operations_per_step(&spec, batch, has_classes)))
 }
 /// Memory of training at its peak, in 10^6 bytes: of the state that a run of this kind usually has.
@@ -259,12 +272,14 @@ pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
         .tempfile()
         .context("cannot make a temporary file")?;
     std::fs::write(file.path(), fields::render(spec)).context("cannot write a temporary file")?;
+
     let child = Child::new(dlt)
         .arguments(["inspect", "--json", "--memory"])
         .arguments([file.path().display().to_string()]);
     let finished =
         child.run(LIMIT).map_err(|failure| anyhow::anyhow!("dlt inspect --memory: {failure}"))?;
     let wanted = usual_state(spec);
+
     for line in finished.stdout.lines() {
         let row: Value = serde_json::from_str(line).context("dlt inspect --memory --json")?;
         if row["state"] == wanted {
@@ -274,6 +289,7 @@ pub(crate) fn memory_mb(dlt: &Path, spec: &CheckedSpec) -> Result<f64> {
                 .context("no peak_bytes in its answer");
         }
     }
+
     anyhow::bail!("dlt inspect --memory --json says nothing about the state `{wanted}`")
 }
 
@@ -339,9 +355,11 @@ mod tests {
         let Outcome::Done(done) = &records.get(&full.id).unwrap().outcome else {
             panic!("it is recorded")
         };
+
         assert_eq!(done.provenance.threads, 1);
         let costs = |threads| Costs::new(&cells, &records, Scale::Laptop, threads);
         let seconds = |threads| costs(threads).time(&full).unwrap().as_secs_f64();
+
         assert!((seconds(1) - done.summary.elapsed_s).abs() < 0.01);
         assert!((seconds(2) - done.summary.elapsed_s / 2.0).abs() < 0.01);
     }
@@ -352,6 +370,7 @@ mod tests {
         let costs = Costs::new(&cells, &recorded(), Scale::Laptop, 1);
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let seed_9 = place(Subject::Shakespeare, Row::Full, 9, Scale::Laptop).cell().unwrap();
+
         assert!(!costs.taken.contains_key(&seed_9.id));
         let ratio =
             costs.time(&seed_9).unwrap().as_secs_f64() / costs.time(&known).unwrap().as_secs_f64();
@@ -372,6 +391,7 @@ mod tests {
         for scale in Scale::ALL {
             let cells = all(scale);
             let costs = Costs::new(&cells, &Records::default(), scale, 1);
+
             for cell in &cells {
                 let time =
                     costs.time(cell).unwrap_or_else(|| panic!("{scale:?}: {} has none", cell.id));
@@ -399,9 +419,11 @@ mod tests {
             cell(Subject::Gpt2(crate::study::subject::Corpus::WikiText2), Row::Full, Scale::Paper);
         unknown.job =
             Job::Train { preset: "gpt2-paper", method: Some("paper"), data: Some("somebody's") };
+
         let known = cell(Subject::Shakespeare, Row::Full, Scale::Laptop);
         let costs = Costs::new(&[], &Records::default(), Scale::Laptop, 1);
         assert_eq!(costs.time(&unknown), None);
+
         let forecast = costs.forecast([&unknown, &known], 1);
         assert_eq!((forecast.time, forecast.unknown), (costs.time(&known).unwrap(), 1));
         assert!(
@@ -409,6 +431,7 @@ mod tests {
             "{}",
             forecast.text()
         );
+
         let none = costs.forecast([&unknown, &unknown], 1);
         assert_eq!(none.text(), "about 0 s, without 2 cells whose time is not known");
     }

@@ -52,6 +52,7 @@ impl Drawn {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
+
         let drawn: Self =
             serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         ensure!(
@@ -60,6 +61,7 @@ impl Drawn {
             path.display(),
             drawn.schema
         );
+
         Ok(drawn)
     }
 
@@ -82,18 +84,22 @@ impl Drawn {
             return vec!["not drawn yet".to_owned()];
         };
         let mut stale = Vec::new();
+
         match fingerprint(figure) {
             Ok(now) if now == origin.fingerprint => {}
             Ok(_) => stale.push("not as it was drawn".to_owned()),
             Err(error) => stale.push(format!("{error:#}")),
         }
+
         let gone = origin.files.keys().filter(|file| !files.contains(file));
         stale.extend(gone.map(|file| format!("drawn from {file}, which is gone")));
+
         for file in files {
             if fingerprint(&results.join(file)).ok().as_ref() != origin.files.get(file) {
                 stale.push(format!("drawn from another {file}"));
             }
         }
+
         stale
     }
 }
@@ -119,19 +125,24 @@ mod tests {
         let results = folder.path();
         let figure = folder.path().join("loss.svg");
         let files = ["a".to_owned(), "b".to_owned()];
+
         for name in ["a", "b", "loss.svg"] {
             fs::write(results.join(name), name).unwrap();
         }
+
         let mut drawn = Drawn::read(results).unwrap();
         assert_eq!(drawn.stale(&figure, results, &files), ["not drawn yet"]);
         drawn.note(&figure, results, &files).unwrap();
         drawn.write(results).unwrap();
+
         let drawn = Drawn::read(results).unwrap();
         assert!(drawn.stale(&figure, results, &files).is_empty());
         fs::write(results.join("b"), "c").unwrap();
         fs::write(&figure, "c").unwrap();
+
         let stale = drawn.stale(&figure, results, &files);
         assert_eq!(stale, ["not as it was drawn", "drawn from another b"]);
+
         let stale = drawn.stale(&figure, results, &files[..1]);
         assert_eq!(stale, ["not as it was drawn", "drawn from b, which is gone"]);
     }

@@ -42,21 +42,26 @@ pub(crate) fn write(root: &Path, dlt: &Path, folder: &Path) -> Result<()> {
     let corpus = root.join("data").join("shakespeare");
     let text = folder.join(NAME);
     fs::create_dir_all(&text).with_context(|| format!("cannot make {}", text.display()))?;
+
     let mut is_new = !tokenizer(folder).is_file();
     for (file, most) in FILES {
         let from = corpus.join(file);
         let whole =
             fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
         let part = beginning(&whole, most);
+
         if fs::read_to_string(text.join(file)).is_ok_and(|found| found == part) {
             continue;
         }
+
         is_new = true;
         replace(&text.join(file), part)?;
     }
+
     if is_new {
         train(dlt, &text.join(FILES[0].0), &tokenizer(folder))?;
     }
+
     Ok(())
 }
 
@@ -67,8 +72,10 @@ fn train(dlt: &Path, text: &Path, tokenizer: &Path) -> Result<()> {
     let to = made.display().to_string();
     let vocabulary = VOCABULARY.to_string();
     let words = ["data", "tokenizer", "train", &from, "--vocabulary", &vocabulary, "--out", &to];
+
     let finished = Child::new(dlt).arguments(words).run(LIMIT);
     finished.map_err(|failure| anyhow::anyhow!("dlt data tokenizer train: {failure}"))?;
+
     let bytes = fs::read(&made).with_context(|| format!("cannot read {}", made.display()))?;
     replace(tokenizer, bytes)
 }

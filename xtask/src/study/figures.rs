@@ -44,9 +44,11 @@ pub(crate) fn drawings() -> Vec<Drawing> {
         runs: rows.iter().map(|&row| (subject, row)).collect(),
         has_points: false,
     };
+
     let walk = |what| [Row::Method(Point { what, pace: Pace::Once })];
     let shakespeare = Subject::Shakespeare;
     let full = &beside[..1];
+
     vec![
         drawing(Some(1), "figure-1-a-map-wikitext-2", "map", wikitext, full),
         drawing(
@@ -129,10 +131,12 @@ pub(crate) fn correlate(dlt: &Path, store: &Store) -> Result<()> {
         if !drawing.is_ready(store, Path::new("")) {
             continue;
         }
+
         let runs = drawing.sources(store, Path::new(""));
         let child = Child::new(dlt).arguments(["figure", CORRELATIONS, "--save"]).arguments(runs);
         child.run(LIMIT).map_err(|failure| anyhow::anyhow!("{}: {failure}", drawing.name))?;
     }
+
     Ok(())
 }
 
@@ -146,5 +150,6 @@ pub(crate) fn cells_that_are_kept(scale: Scale) -> Vec<CellId> {
         .collect();
     cells.sort();
     cells.dedup();
+
     cells
 }

@@ -42,6 +42,7 @@ impl Part {
         };
         let core = [Row::Conventional, Row::Full, Row::Random];
         let of_ours = [Row::Short, Row::ShortRandom];
+
         match self {
             Self::Table(1) => Corpus::ALL
                 .iter()
@@ -63,6 +64,7 @@ impl Part {
                         .filter(|row| !rows.contains(row))
                         .collect::<Vec<_>>(),
                 );
+
                 let shakespeare = all(Subject::Shakespeare, &rows);
                 match scale {
                     // The first column at the paper's size, or as far as Table 1 has it.
@@ -95,6 +97,7 @@ impl Part {
                 add(&mut cells, subject, row, seed, plan.scale);
             }
         }
+
         cells
     }
 }
@@ -107,6 +110,7 @@ pub(crate) fn cells(parts: &[Part], plan: Plan<'_>) -> Vec<Cell> {
             cells.push(cell);
         }
     }
+
     cells
 }
 
@@ -122,6 +126,7 @@ pub(crate) fn seeds(subject: Subject, row: Row, plan: Plan<'_>) -> Vec<u64> {
         }
         (None, Scale::Laptop | Scale::Long, _) => &FEW_SEEDS,
     };
+
     usual[..if row.has_every_seed() { usual.len() } else { 1 }].to_vec()
 }
 
@@ -131,6 +136,7 @@ fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scal
     if cells.iter().any(|other| other.id == cell.id) {
         return;
     }
+
     for need in cell.needs() {
         if let Some((subject, row)) = needed(subject, row, scale)
             .filter(|(subject, row)| CellId::new(*subject, *row, seed) == need)
@@ -138,6 +144,7 @@ fn add(cells: &mut Vec<Cell>, subject: Subject, row: Row, seed: u64, scale: Scal
             add(cells, subject, row, seed, scale);
         }
     }
+
     cells.push(cell);
 }
 
@@ -159,6 +166,7 @@ pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Plac
         Ok(ground) => ground,
         Err(why) => return Place::Left(why),
     };
+
     let method = row.method(subject);
     let mut settings: Vec<Setting> = ground.settings.iter().map(Setting::fixed).collect();
     let job = match subject {
@@ -169,6 +177,7 @@ pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Plac
         Subject::MemoryPaper if row == Row::Conventional => Job::Predict { preset: ground.preset },
         _ => Job::Train { preset: ground.preset, method, data: ground.data },
     };
+
     match &job {
         // The tying is the model's, and stays.
         Job::Finetune { .. } => {}
@@ -176,10 +185,12 @@ pub(crate) fn place(subject: Subject, row: Row, seed: u64, scale: Scale) -> Plac
         Job::Predict { .. } => settings.clear(),
         Job::Train { .. } => settings.extend(row.settings(subject, scale, seed)),
     }
+
     if subject == Subject::Memory && row == Row::Conventional && scale == Scale::Laptop {
         // Its memory is the same after each step.
         settings.push(Setting::fixed("training.steps=4"));
     }
+
     let id = CellId::new(subject, row, seed);
     Place::Run(Box::new(Cell { id, subject, row, seed: row.seed(seed), job, settings }))
 }
@@ -208,6 +219,7 @@ mod tests {
                         cell.id
                     );
                 }
+
                 assert!(before.insert(cell.id.clone()), "{scale:?}: {} is there twice", cell.id);
             }
         }
@@ -230,6 +242,7 @@ mod tests {
         for row in [Row::Full, Row::Conventional, Row::Random, Row::Reference] {
             assert_eq!(seeds(Subject::Shakespeare, row, plan), [1, 2, 3], "{row:?}");
         }
+
         assert_eq!(seeds(Subject::Shakespeare, Row::Cycle, plan), [1]);
         assert_eq!(
             seeds(Subject::Shakespeare, Row::Cycle, Plan { seeds: Some(&[4, 5]), ..plan }),

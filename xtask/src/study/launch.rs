@@ -91,6 +91,7 @@ impl Launcher<'_> {
         let start = Instant::now();
         let mut outcome = Outcome::default();
         let mut queue = Queue::default();
+
         for cell in cells {
             // A run that follows one which is to be made anew has to be looked at again after that.
             match self.store.standing(cell) {
@@ -98,9 +99,11 @@ impl Launcher<'_> {
                 _ => queue.open.push(cell),
             }
         }
+
         let costs = (&self.costs, self.jobs);
         let mut board = Board::new(self.store, self.scale, cells.len(), queue.open.clone(), costs);
         board.begin(outcome.done);
+
         loop {
             self.collect(&mut queue, &mut outcome, &mut board)?;
             let is_over =
@@ -109,14 +112,17 @@ impl Launcher<'_> {
                 true => Vec::new(),
                 false => self.fill(&mut queue, &mut outcome, &mut board)?,
             };
+
             if queue.running.is_empty() && elsewhere.is_empty() {
                 for cell in queue.open {
                     let why = self.why_left(cell, is_over, &outcome);
                     outcome.left.push((cell.id.clone(), why));
                 }
+
                 board.end(&outcome);
                 return Ok(outcome);
             }
+
             board.look(queue.running.iter().map(|one| one.cell), &elsewhere);
             thread::sleep(POLL);
         }
@@ -138,6 +144,7 @@ impl Launcher<'_> {
                 }
             }
         }
+
         Ok(())
     }
 
@@ -154,6 +161,7 @@ impl Launcher<'_> {
             elsewhere.clear();
             let Some(next) = self.next(queue, &outcome.failed, &mut elsewhere) else { break };
             let cell = queue.open.remove(next);
+
             match self.start(cell) {
                 Ok(Start::Begun(started)) => {
                     board.started(cell, started.resumed);
@@ -173,6 +181,7 @@ impl Launcher<'_> {
                 Err(error) => self.failed(cell, format!("{error:#}"), outcome, board)?,
             }
         }
+
         Ok(elsewhere)
     }
 
@@ -191,6 +200,7 @@ impl Launcher<'_> {
                 _ => return Some(index),
             }
         }
+
         None
     }
 
@@ -201,6 +211,7 @@ impl Launcher<'_> {
             Standing::Waiting { on } => on,
             _ => cell.needs(),
         };
+
         match needs.iter().find(|need| outcome.failed.contains(need)) {
             Some(need) => format!("needs {need}, which failed"),
             None if outcome.interrupted => "interrupted".to_owned(),
@@ -221,26 +232,32 @@ impl Launcher<'_> {
             Standing::Damaged { reason } => bail!("{reason}"),
             _ => {}
         }
+
         let goes_on = standing != Standing::Stale && self.store.has_begun(&cell.id);
         if !goes_on && let Some(aside) = self.store.set_aside(cell)? {
             let why = match standing {
                 Standing::Stale => "what was there was made otherwise",
                 _ => "what was there had not come to its first step",
             };
+
             self.log(&cell.id, &format!("{why}: it is now {}", aside.display()))?;
         }
+
         let by_name =
             cell.arguments(&ByName(self.store)).context("a run that it needs is not done")?;
         self.store.note_begun(cell, by_name)?;
+
         // The child inherits the claim, and holds it whatever becomes of this process.
         let child = self.command(cell, goes_on)?.stdin(claim).spawn();
         let child = child.with_context(|| format!("cannot start {}", self.dlt.display()))?;
+
         Ok(Start::Begun(Running { cell, child, resumed: goes_on }))
     }
 
     fn command(&self, cell: &Cell, goes_on: bool) -> Result<Command> {
         let run = self.store.run(&cell.id);
         let mut command = Command::new(&self.dlt);
+
         match (&cell.job, goes_on) {
             (Job::Predict { .. }, _) => {
                 let to =
@@ -258,9 +275,11 @@ impl Launcher<'_> {
                 command.arg("--out").arg(&run).stdout(self.log_file(&cell.id)?);
             }
         }
+
         if !matches!(cell.job, Job::Predict { .. }) {
             command.args(["--threads", &self.threads.to_string(), "--device", &self.device]);
         }
+
         command.stderr(self.log_file(&cell.id)?);
         self.log(&cell.id, &format!("$ {command:?}"))?;
         Ok(command)
@@ -278,6 +297,7 @@ impl Launcher<'_> {
             fs::rename(self.partial(&cell.id), self.store.prediction(&cell.id))
                 .context("cannot keep the prediction")?;
         }
+
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         let known = code.and_then(ExitCode::from_number);
         if known == Some(ExitCode::Interrupted) {
@@ -286,6 +306,7 @@ impl Launcher<'_> {
             outcome.left.push((cell.id.clone(), "interrupted".to_owned()));
             return Ok(());
         }
+
         let why = match (self.store.at_rest(cell), known, code) {
             (Standing::Done, Some(ExitCode::Ok), _) => {
                 outcome.done += 1;
@@ -298,6 +319,7 @@ impl Launcher<'_> {
             (_, None, Some(code)) => format!("dlt ended with exit code {code}"),
             (_, None, None) => format!("dlt was ended by the system ({status})"),
         };
+
         self.failed(cell, why, outcome, board)
     }
 
@@ -320,6 +342,7 @@ impl Launcher<'_> {
         if self.keeps_checkpoints || !is_done || !checkpoints.is_dir() {
             return Ok(());
         }
+
         match fs::remove_dir_all(&checkpoints) {
             // Another study that shares the cell was faster.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -355,6 +378,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         Some((at, 'h')) => (&text[..at], 3600.0),
         _ => (text, 1.0),
     };
+
     let number: f64 = number.trim().parse().map_err(|_| refuse())?;
     Duration::try_from_secs_f64(number * unit).map_err(|_| refuse())
 }
@@ -364,6 +388,7 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
     let refuse = || format!("expected seeds such as 1..3 (one to three) or 1,4,7, came {text}");
     let number = |word: &str| word.trim().parse::<u64>().map_err(|_| refuse());
     let mut seeds = Vec::new();
+
     for part in text.split(',') {
         match part.split_once("..") {
             Some((first, last)) => {
@@ -377,6 +402,7 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
             None => seeds.push(number(part)?),
         }
     }
+
     seeds.sort_unstable();
     seeds.dedup();
     Ok(seeds)
@@ -391,11 +417,14 @@ mod tests {
         assert_eq!(parse_duration("2h").unwrap(), Duration::from_secs(7200));
         assert_eq!(parse_duration("1.5m").unwrap(), Duration::from_secs(90));
         assert_eq!(parse_duration("45").unwrap(), Duration::from_secs(45));
+
         for bad in ["", "h", "-1h", "1d", "NaN", "inf"] {
             assert!(parse_duration(bad).unwrap_err().contains("expected a time"), "{bad}");
         }
+
         assert_eq!(parse_seeds("1..3").unwrap(), [1, 2, 3]);
         assert_eq!(parse_seeds("7,1,7").unwrap(), [1, 7]);
+
         for bad in ["", "3..1", "a", "1..99999"] {
             assert!(parse_seeds(bad).is_err(), "{bad}");
         }

@@ -214,15 +214,18 @@ impl Setup {
 pub(crate) fn rows(scale: Scale) -> Vec<What> {
     let Some(setup) = Setup::of(scale) else { return Vec::new() };
     let mut rows = ROWS.to_vec();
+
     match scale {
         Scale::Smoke => {
             rows.extend([What::Fixed(Pattern::Cycle, setup.groups as u8), What::PaperShallow])
         }
         _ => rows.extend([setup.patterns(), MORE.to_vec()].concat()),
     }
+
     if scale == Scale::Long {
         rows.extend(PAPER);
     }
+
     rows
 }
 
@@ -230,6 +233,7 @@ pub(crate) fn rows(scale: Scale) -> Vec<What> {
 pub(crate) fn points(scale: Scale) -> Vec<Point> {
     let Some(setup) = Setup::of(scale) else { return Vec::new() };
     let mut points = Vec::new();
+
     for pace in [Pace::Once, Pace::Half, Pace::Twice] {
         let has = |what: &What| match scale {
             // Two rows that choose are enough to see that choosing works.
@@ -237,11 +241,13 @@ pub(crate) fn points(scale: Scale) -> Vec<Point> {
             Scale::Smoke if pace == Pace::Half => false,
             _ => what.paces().contains(&pace),
         };
+
         points.extend(rows(scale).into_iter().filter(has).map(|what| Point { what, pace }));
         if pace == Pace::Once {
             points.extend(setup.sizes().into_iter().map(|what| Point { what, pace }));
         }
     }
+
     points
 }
 
@@ -335,6 +341,7 @@ impl What {
             Self::OneBlockWarm => "one-block-warm",
             Self::Size { layers, width } => return format!("size-{layers}x{width}"),
         };
+
         name.to_owned()
     }
 
@@ -374,6 +381,7 @@ impl What {
                 return format!("Conventional, {layers} layers of width {width}");
             }
         };
+
         label.to_owned()
     }
 }
@@ -390,9 +398,11 @@ mod tests {
             let points = points(scale);
             let names: BTreeSet<String> = points.iter().map(|point| point.name()).collect();
             assert_eq!(names.len(), points.len(), "{scale:?}");
+
             let labels: BTreeSet<String> = rows(scale).iter().map(|what| what.label()).collect();
             assert_eq!(labels.len(), rows(scale).len(), "{scale:?}");
         }
+
         let of_grow: Vec<_> =
             points(Scale::Long).into_iter().filter(|point| point.what == What::Grow).collect();
         assert_eq!(of_grow.len(), Pace::ALL.len());

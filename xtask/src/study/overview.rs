@@ -21,15 +21,19 @@ impl Study<'_> {
         let mut table = Table::new(&["cell", "standing", "steps", "PFLOP", "time", "memory, MB"]);
         let mut open = Vec::new();
         let mut sizes = Vec::new();
+
         for cell in cells {
             let spec = cost::sized(cell, scale)?;
             let operations = cost::operations(cell, scale)?;
             let standing = self.store.standing(cell);
+
             if standing != Standing::Done {
                 open.push(cell);
             }
+
             let model = spec.model.clone();
             let training = spec.training.clone();
+
             // Times of splits say how many blocks there are in the end.
             let size = (model, training, spec.agent.policy, spec.tying.clone());
             let memory = match sizes.iter().find(|(other, _)| *other == size) {
@@ -40,6 +44,7 @@ impl Study<'_> {
                     memory
                 }
             };
+
             let unknown = || "not known".to_owned();
             table.push([
                 cell.id.to_string(),
@@ -50,8 +55,10 @@ impl Study<'_> {
                 format!("{memory:.0}"),
             ]);
         }
+
         let out = &mut io::stdout().lock();
         writeln!(out, "{table}")?;
+
         let expected = costs.forecast(open, self.arguments.jobs.get()).text();
         writeln!(out, "{} cells; what is not done yet takes {expected}", cells.len())?;
         writeln!(
@@ -61,6 +68,7 @@ impl Study<'_> {
             self.threads(),
             costs.rate() / 1e9
         )?;
+
         Ok(())
     }
 
@@ -68,11 +76,13 @@ impl Study<'_> {
         let cells = self.all_cells();
         let mut table =
             Table::new(&["cell", "standing", "steps", "perplexity or accuracy, validation", "why"]);
+
         for cell in &cells {
             let standing = self.store.standing(cell);
             let mut steps = String::new();
             let mut result = String::new();
             let mut failure = String::new();
+
             match &standing {
                 Standing::Begun { step } | Standing::Running { step } => steps = step.to_string(),
                 Standing::Failed { reason } | Standing::Damaged { reason } => {
@@ -86,6 +96,7 @@ impl Study<'_> {
                 }
                 _ => {}
             }
+
             if standing == Standing::Done
                 && let Some(summary) = self.store.summary(&cell.id)?
             {
@@ -95,8 +106,10 @@ impl Study<'_> {
                     |scores| format!("{:.3}", scores.accuracy),
                 );
             }
+
             table.push([cell.id.to_string(), word(&standing), steps, result, failure]);
         }
+
         write!(io::stdout().lock(), "{table}")?;
         Ok(ExitCode::SUCCESS)
     }
@@ -112,5 +125,6 @@ fn word(standing: &Standing) -> String {
         Standing::Failed { .. } | Standing::Damaged { .. } => "FAILED",
         Standing::Stale => "stale: other settings",
     };
+
     word.to_owned()
 }

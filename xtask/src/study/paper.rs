@@ -29,6 +29,7 @@ pub(crate) fn gpt2(corpus: Corpus) -> Language {
             (["88.35", "72.35"], "218M", "203M", ["48", "4.486", "10"], ["15440", "17155.5"])
         }
     };
+
     Language { perplexity, parameters: ["1.6B", mean, end], independent, seconds_per_epoch }
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn bert(corpus: Corpus) -> Language {
             ([">1000", "215.50"], "57M", "60M", ["12", "2.45", "3"], ["9095.3", "4704.4"])
         }
     };
+
     Language { perplexity, parameters: ["376M", mean, end], independent, seconds_per_epoch }
 }
 

@@ -91,8 +91,10 @@ impl Records {
                 arguments: cell.arguments(&ByName(store)).unwrap_or_default(),
                 outcome,
             };
+
             records.0.insert(record.cell.clone(), record);
         }
+
         Ok(records)
     }
 
@@ -101,10 +103,12 @@ impl Records {
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut records = Self::default();
+
         for (index, line) in text.lines().enumerate() {
             let at = || format!("{}: line {}", path.display(), index + 1);
             let record: Record = serde_json::from_str(line).with_context(at)?;
             let came = record.schema;
+
             ensure!(
                 came == RECORD_SCHEMA,
                 "{}: expected layout {RECORD_SCHEMA}, came {came}",
@@ -112,6 +116,7 @@ impl Records {
             );
             records.0.insert(record.cell.clone(), record);
         }
+
         Ok(records)
     }
 
@@ -122,6 +127,7 @@ impl Records {
             text += &serde_json::to_string(record).context("a record")?;
             text.push('\n');
         }
+
         replace(path, text)
     }
 
@@ -133,6 +139,7 @@ impl Records {
                 _ => drop(self.0.insert(cell, record)),
             }
         }
+
         self
     }
 
@@ -148,6 +155,7 @@ impl Records {
 
 fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
     let log = || portable(&store.log(&cell.id).display().to_string());
+
     Ok(match store.standing(cell) {
         Standing::Failed { reason } | Standing::Damaged { reason } => {
             Outcome::Failed { reason: portable_words(&reason), log: log() }
@@ -161,6 +169,7 @@ fn outcome(store: &Store, cell: &Cell) -> Result<Outcome> {
                     Subject::Method => store.last_to_best(&cell.id)?,
                     _ => None,
                 };
+
                 Outcome::Done(Box::new(Done { last_to_best, ..done }))
             }
             Job::Finetune { .. } => Outcome::Done(Box::new(done(store, &cell.id)?)),
@@ -173,8 +182,10 @@ fn done(store: &Store, id: &CellId) -> Result<Done> {
     let summary = store.summary(id)?.context("there is no summary")?;
     let recording = store.recording(id)?;
     let mut provenance = store.provenance(id)?;
+
     without_machine(&mut provenance);
     let events = recording.event_counts();
+
     Ok(Done {
         state: recording.state_at(summary.steps).owners().to_vec(),
         decisions: recording.rows().len(),
@@ -193,6 +204,7 @@ pub(crate) fn without_machine(provenance: &mut Provenance) {
     for words in resumed.chain([&mut provenance.command_line]) {
         words.iter_mut().for_each(|word| *word = without_folders(word));
     }
+
     let data = &mut provenance.data;
     for path in [&mut data.source, &mut data.tokenizer] {
         *path = without_folders(path);
@@ -215,14 +227,17 @@ fn portable_words(sentence: &str) -> String {
     let of_path = |letter: char| !letter.is_whitespace() && !"\"'`,;:()".contains(letter);
     let mut text = String::new();
     let mut rest = sentence;
+
     while !rest.is_empty() {
         let word = rest.find(|letter| !of_path(letter)).map_or(rest, |end| &rest[..end]);
         let between = &rest[word.len()..];
         let between = between.find(of_path).map_or(between, |end| &between[..end]);
+
         text += &if Path::new(word).is_absolute() { portable_name(word) } else { word.to_owned() };
         text += between;
         rest = &rest[word.len() + between.len()..];
     }
+
     text
 }
 
@@ -248,6 +263,7 @@ mod tests {
         ] {
             assert_eq!(without_folders(word), expected);
         }
+
         let sentence = portable_words("damaged: /a/b/c.json: no `x/y`, 1 / 2; move \"/a/b\" away");
         assert_eq!(sentence, "damaged: c.json: no `x/y`, 1 / 2; move \"b\" away");
     }
@@ -260,12 +276,14 @@ mod tests {
             arguments: vec![],
             outcome,
         };
+
         let failed = |reason: &str| Outcome::Failed { reason: reason.into(), log: String::new() };
         let of = |records: Vec<Record>| {
             Records(records.into_iter().map(|one| (one.cell.clone(), one)).collect())
         };
         let old = of(vec![record("a", failed("old")), record("b", failed("old"))]);
         let new = of(vec![record("a", failed("new")), record("b", Outcome::Open)]);
+
         let both = new.over(old);
         let reasons: Vec<_> = both.0.values().map(|one| &one.outcome).collect();
         assert_eq!(reasons, [&failed("new"), &failed("old")]);
@@ -280,6 +298,7 @@ mod tests {
             peak_bytes: 3,
             state_bytes: 2,
         }]);
+
         let record =
             Record { schema: 1, cell: "a/b-1".into(), arguments: vec!["train".into()], outcome };
         let records = Records([("a/b-1".to_owned(), record)].into());

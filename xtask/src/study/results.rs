@@ -90,8 +90,10 @@ impl Results<'_> {
         let folder = self.folder.join(FIGURES);
         let mut files = Vec::new();
         let mut failures = Vec::new();
+
         // Notes that cannot be read are made anew.
         let mut drawn = Drawn::read(&folder).unwrap_or_default();
+
         for drawing in figures::drawings().iter().filter(|drawing| drawing.is_ready(&kept, &folder))
         {
             match drawing.draw(dlt, &kept, &folder) {
@@ -104,9 +106,11 @@ impl Results<'_> {
                 Err(error) => failures.push(error),
             }
         }
+
         if !files.is_empty() {
             drawn.write(&folder)?;
         }
+
         Ok((files, failures))
     }
 
@@ -115,10 +119,12 @@ impl Results<'_> {
         if drawing.has_points {
             return vec![format!("{FIGURES}/{}.json", drawing.name)];
         }
+
         let names =
             [SPEC_FILE, PROVENANCE_FILE, METRICS_FILE, STATES_FILE, SUMMARY_FILE, CORRELATIONS];
         let of = |cell: CellId| names.map(|name| format!("{RUNS}/{cell}/{name}"));
         let files = drawing.cells().into_iter().flat_map(of);
+
         files.filter(|file| self.folder.join(file).is_file()).collect()
     }
 
@@ -127,17 +133,21 @@ impl Results<'_> {
         let from = store.run(cell);
         let to = self.kept().run(cell);
         fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+
         let read = |file: &str| {
             fs::read_to_string(from.join(file))
                 .with_context(|| format!("cannot read {}", from.join(file).display()))
         };
+
         for file in [SPEC_FILE, STATES_FILE, SUMMARY_FILE] {
             replace(&to.join(file), portable_spec(&read(file)?))?;
         }
+
         let metrics = thinned(&read(METRICS_FILE)?)
             .with_context(|| format!("{}", from.join(METRICS_FILE).display()))?;
         replace(&to.join(METRICS_FILE), metrics)?;
         replace(&to.join(PROVENANCE_FILE), portable_provenance(&read(PROVENANCE_FILE)?)?)?;
+
         match from.join(CORRELATIONS) {
             file if file.is_file() => replace(&to.join(CORRELATIONS), read(CORRELATIONS)?),
             _ => Ok(()),
@@ -165,6 +175,7 @@ impl Results<'_> {
             pages.push((file("csv"), sheet.csv()));
             pages.push((file("json"), sheet.json()));
         }
+
         let view = View { records, plan: self.plan };
         if let Some(text) = points::text(&view) {
             pages.push((points::path(&self.folder.join(FIGURES)), text));
@@ -172,6 +183,7 @@ impl Results<'_> {
         if let Some(path) = &self.baselines {
             pages.push((path.clone(), baselines::text(records, self.plan)?));
         }
+
         Ok(pages)
     }
 
@@ -179,6 +191,7 @@ impl Results<'_> {
     pub(crate) fn stale(&self, command: &dyn Fn(Part) -> String) -> Result<Vec<String>> {
         let records = self.records()?;
         let mut stale = Vec::new();
+
         for (path, text) in self.pages(&records, command)? {
             match fs::read_to_string(&path) {
                 Ok(found) if found == text => {}
@@ -186,6 +199,7 @@ impl Results<'_> {
                 Err(error) => stale.push(format!("{}: {error}", path.display())),
             }
         }
+
         for record in records.all() {
             let Outcome::Done(done) = &record.outcome else { continue };
             let changes = basis::changes(record, done).into_iter();
@@ -193,8 +207,10 @@ impl Results<'_> {
                 changes.map(|why| format!("{}: {} {why}", self.folder.display(), record.cell)),
             );
         }
+
         let strangers = basis::strangers(records.all()).into_iter();
         stale.extend(strangers.map(|why| format!("{}: {why}", self.folder.display())));
+
         let known = OfRecords(&records);
         for cell in grid::cells(&Part::all(self.plan.scale), self.plan) {
             let Some(record) = records.get(&cell.id) else { continue };
@@ -209,8 +225,10 @@ impl Results<'_> {
                 ));
             }
         }
+
         let folder = self.folder.join(FIGURES);
         let drawn = Drawn::read(&folder)?;
+
         for drawing in
             figures::drawings().iter().filter(|drawing| drawing.is_ready(&self.kept(), &folder))
         {
@@ -220,6 +238,7 @@ impl Results<'_> {
                 stale.extend(whys.into_iter().map(|why| format!("{}: {why}", figure.display())));
             }
         }
+
         Ok(stale)
     }
 }
@@ -251,20 +270,24 @@ fn thinned(metrics: &str) -> Result<String> {
             MetricRow::from_line(line).map_err(|error| anyhow!("line {}: {error}", index + 1))?;
         Ok((row, line))
     };
+
     let rows = metrics.lines().enumerate().map(read).collect::<Result<Vec<(MetricRow, &str)>>>()?;
     let steps = rows.iter().filter(|(row, _)| matches!(row, MetricRow::Step(_))).count();
     let every = steps.div_ceil(KEPT_STEPS).max(1);
     let mut text = String::new();
+
     for (row, line) in rows {
         let keeps = match row {
             MetricRow::Step(row) => row.step.is_multiple_of(every) || row.step == 1,
             _ => true,
         };
+
         if keeps {
             text += line;
             text.push('\n');
         }
     }
+
     Ok(text)
 }
 
@@ -279,6 +302,7 @@ fn portable_spec(text: &str) -> String {
         }
         _ => line.to_owned(),
     };
+
     text.lines().map(|one| line(one) + "\n").collect()
 }
 
@@ -305,8 +329,10 @@ mod tests {
                 r#"{{"kind":"step","step":{step},"loss":1.0,"learning_rate":0.1,"gradient_norm":1.0,"tokens":1,"independent_layers":1,"distinct_layers":1,"trainable_parameters":1,"block_parameters":1,"elapsed_ms":1.0,"tokens_per_s":1.0}}"#
             )
         };
+
         let mut text = "{\"kind\":\"header\",\"schema\":1}\n".to_owned();
         (1..=800).for_each(|one| text += &(step(one) + "\n"));
+
         let kept = thinned(&text).unwrap();
         assert_eq!(kept.lines().count(), 1 + 1 + 200);
         assert!(

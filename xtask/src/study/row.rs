@@ -150,6 +150,7 @@ impl Row {
             Self::Regime(regime) => return regime.name(),
             Self::Method(point) => return point.name(),
         };
+
         name.to_owned()
     }
 
@@ -184,6 +185,7 @@ impl Row {
             Self::Regime(regime) => return regime.label(),
             Self::Method(point) => return point.what.label(),
         };
+
         label.to_owned()
     }
 
@@ -192,6 +194,7 @@ impl Row {
         if let Self::Method(point) = self {
             return point.what.has_every_seed();
         }
+
         matches!(
             self,
             Self::Conventional
@@ -227,6 +230,7 @@ impl Row {
         let fixed =
             |settings: &[&str]| settings.iter().map(|&one| Setting::fixed(one)).collect::<Vec<_>>();
         let over = |ground: &[&str], more: &[&str]| fixed(&[ground, more].concat());
+
         match self {
             Self::Full => Vec::new(),
             Self::Conventional => fixed(&["agent.policy=none", "tying.initial=independent"]),
@@ -281,6 +285,7 @@ fn reference(subject: Subject, scale: Scale) -> Vec<Setting> {
             &["model.dropout=0.0", "data.pipeline=stream"]
         }
     };
+
     settings.iter().map(|&one| Setting::fixed(one)).collect()
 }
 
@@ -302,6 +307,7 @@ impl Regime {
         let conventional =
             Rate::ALL.map(|rate| Self { who: Who::Nobody, rate, every: 0, until: 0 });
         let mut all = conventional.to_vec();
+
         for who in [Who::Agent, Who::Chance] {
             for rate in Rate::ALL {
                 for (every, until) in [(15, 100), (60, 100), (15, 30), (60, 30)] {
@@ -309,6 +315,7 @@ impl Regime {
                 }
             }
         }
+
         all
     }
 
@@ -323,6 +330,7 @@ impl Regime {
 
     fn label(self) -> String {
         let Self { who, rate, every, until } = self;
+
         match who {
             Who::Nobody => format!("Conventional training, rate {}", rate.text()),
             Who::Agent => {
@@ -340,6 +348,7 @@ impl Regime {
             format!("tying.decide_every={}", self.every),
             format!("tying.decide_until={:?}", f64::from(self.until) / 100.0),
         ];
+
         match self.who {
             Who::Nobody => {
                 vec![rate, "agent.policy=none".to_owned(), "tying.initial=independent".to_owned()]

@@ -27,11 +27,13 @@ pub(super) fn parse_rates(text: &str) -> Result<Rates, String> {
     if text == BEST {
         return Ok(Rates::Best);
     }
+
     let rate = |word: &str| {
         let pace = Pace::ALL.into_iter().find(|pace| pace.text() == word.trim());
         let known = || Pace::ALL.map(Pace::text).join(", ");
         pace.ok_or_else(|| format!("expected some of {}, or {BEST}, got {word}", known()))
     };
+
     text.split(',').map(rate).collect::<Result<_, _>>().map(Rates::These)
 }
 
@@ -43,6 +45,7 @@ pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
         let row = all.iter().find(|row| row.name() == name.trim());
         row.copied().with_context(|| format!("--only: expected one of {}, came {name}", known()))
     };
+
     names.iter().map(find).collect()
 }
 
@@ -64,6 +67,7 @@ fn selected(cells: Vec<Cell>, is_wanted: impl Fn(Point) -> bool) -> Result<Vec<C
         "--only, --rates: expected at least one run at this scale, got none: name other rows or rates \
          (`best` needs results at some rate first)"
     );
+
     Ok(cells)
 }
 
@@ -83,6 +87,7 @@ impl Study<'_> {
         let rows = method::rows(scale);
         let sizes = Setup::of(scale).map(Setup::sizes).unwrap_or_default();
         let mut wanted: Vec<What> = Vec::new();
+
         for name in names {
             match rows.iter().find(|what| what.name() == name.trim()) {
                 Some(what) => wanted.push(*what),
@@ -93,13 +98,16 @@ impl Study<'_> {
                 }
             }
         }
+
         if names.is_empty() {
             wanted = [rows, sizes].concat();
         }
+
         let chosen = match rates {
             Rates::These(_) => Vec::new(),
             Rates::Best => self.chosen(&wanted)?,
         };
+
         selected(self.cells(&[Part::Method]), |point| {
             wanted.contains(&point.what) && is_at_rate(point, rates, &chosen)
         })
@@ -112,6 +120,7 @@ impl Study<'_> {
         let records = self.records(&cells)?;
         let view = View { records: &records, plan };
         let best = rows.iter().filter_map(|&what| choose(&view, what));
+
         Ok(best.map(|choice| (choice.what, choice.pace)).collect())
     }
 }
@@ -125,6 +134,7 @@ mod tests {
     fn rates_are_read_as_they_are_typed() {
         assert_eq!(parse_rates("best").unwrap(), Rates::Best);
         assert_eq!(parse_rates("2e-3,5e-4").unwrap(), Rates::These(vec![Pace::Twice, Pace::Half]));
+
         for bad in ["", "1e-4", "1e-3,", "best,1e-3"] {
             let said = parse_rates(bad).unwrap_err();
             assert!(
@@ -146,6 +156,7 @@ mod tests {
         let is_single = |what| matches!(what, What::MainJob | What::Size { .. });
         let all = names(&Rates::These(Pace::ALL.to_vec()), is_single).unwrap();
         assert!(all.len() > 1 && all.contains(&What::MainJob.name()), "{all:?}");
+
         for rates in [Rates::These(vec![Pace::Twice]), Rates::Best] {
             assert_eq!(names(&rates, is_single).unwrap(), all, "{rates:?}");
         }

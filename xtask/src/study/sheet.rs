@@ -62,6 +62,7 @@ impl Mean {
         if values.is_empty() {
             return None;
         }
+
         Some(Self {
             mean: values.iter().sum::<f64>() / values.len() as f64,
             least: values.iter().copied().fold(f64::INFINITY, f64::min),
@@ -96,11 +97,13 @@ impl Grid {
     fn markdown(&self) -> String {
         let mut table = Table::new(&self.heads.iter().map(String::as_str).collect::<Vec<_>>());
         self.rows.iter().for_each(|row| table.push(row));
+
         let caption = if self.caption.is_empty() {
             String::new()
         } else {
             format!("## {}\n\n", self.caption)
         };
+
         format!("{caption}{table}")
     }
 }
@@ -111,10 +114,12 @@ impl Sheet {
         parts.extend(self.introduction.iter().cloned());
         parts.extend(self.grids.iter().map(|grid| grid.markdown().trim_end().to_owned()));
         parts.extend(self.notes.iter().cloned());
+
         parts.push(format!(
             "Made by `{command}`; every figure by itself in `{0}.csv` and `{0}.json`.",
             self.name
         ));
+
         parts.join("\n\n") + "\n"
     }
 
@@ -122,6 +127,7 @@ impl Sheet {
         let mut text = "subject,row,quantity,paper,mean,least,most,seeds,missing\n".to_owned();
         let number =
             |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value}"));
+
         for figure in &self.figures {
             let cells = [
                 quoted(&figure.subject),
@@ -137,6 +143,7 @@ impl Sheet {
             text += &cells.join(",");
             text.push('\n');
         }
+
         text
     }
 

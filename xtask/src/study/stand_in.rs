@@ -33,6 +33,7 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     let mut files = vec![(folder.join(PICTURES_FILE), cifar10())];
     let tsv = |rows: Vec<String>, head: &str| format!("{head}{}\n", rows.join("\n")).into_bytes();
     type Line = fn(usize, &str, &str, bool) -> String;
+
     let tasks: [(&str, &str, &str, Line); 3] = [
         ("SST-2", "train.tsv", "sentence\tlabel\n", |_, one, _, good| {
             format!("{one}\t{}", u8::from(good))
@@ -42,6 +43,7 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
             format!("{row}\t{one}\t{two}\t{}", if good { "entailment" } else { "not_entailment" })
         }),
     ];
+
     for (own, train, head, line) in tasks {
         let task = folder.join(own);
         let rows = |range: std::ops::Range<usize>| {
@@ -52,14 +54,17 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
                 })
                 .collect()
         };
+
         files.push((task.join(train), tsv(rows(0..SENTENCES), head)));
         files.push((task.join("dev.tsv"), tsv(rows(SENTENCES..SENTENCES + 24), head)));
     }
+
     for (path, bytes) in files {
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         replace(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
+
     Ok(())
 }
 
@@ -79,6 +84,7 @@ fn cifar10() -> Vec<u8> {
     for picture in 0..PICTURES {
         let class = picture % CLASSES;
         bytes.push(class as u8);
+
         for channel in 0..3 {
             bytes.extend((0..CHANNEL).map(|pixel| {
                 let is_on = pixel % 32 / 3 == class;
@@ -87,6 +93,7 @@ fn cifar10() -> Vec<u8> {
             }));
         }
     }
+
     bytes
 }
 
@@ -105,13 +112,16 @@ mod tests {
     fn the_files_have_the_published_layouts() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path()).unwrap();
+
         let sources = sources(folder.path());
         assert_eq!(fs::read(&sources["cifar10"]).unwrap().len(), PICTURES * 3073);
+
         let lines = |name: &str, file: &str| {
             fs::read_to_string(Path::new(&sources[name]).join(file)).unwrap()
         };
         assert_eq!(lines("glue/sst2", "train.tsv").lines().count(), 1 + SENTENCES);
         assert!(lines("glue/cola", "dev.tsv").lines().all(|line| line.split('\t').count() == 4));
+
         assert!(
             lines("glue/rte", "dev.tsv").lines().skip(1).all(|line| line.ends_with("entailment"))
         );

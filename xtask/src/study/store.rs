@@ -120,11 +120,13 @@ impl Store {
         let path = self.note_path(id);
         let Some(note) = read_json::<Note>(&path)? else { return Ok(None) };
         let came = note.schema;
+
         ensure!(
             came == NOTE_SCHEMA,
             "{}: expected layout {NOTE_SCHEMA}, came {came}",
             path.display()
         );
+
         Ok(Some(note))
     }
 
@@ -154,6 +156,7 @@ impl Store {
             },
             Err(_) => return Ok(()),
         };
+
         self.write_note(&cell.id, &note)
     }
 
@@ -180,10 +183,12 @@ impl Store {
             Ok(note) => note,
             Err(error) => return damaged(&error, &self.note_path(&cell.id)),
         };
+
         let Some(arguments) = cell.arguments(&ByName(self)) else {
             let is_open = |need: &CellId| self.last_state(need).is_none();
             return Standing::Waiting { on: cell.needs().into_iter().filter(is_open).collect() };
         };
+
         match note {
             Some(note) if note.arguments != arguments || self.follows_another(&note, cell) => {
                 Standing::Stale
@@ -232,6 +237,7 @@ impl Store {
         if let Job::Train { .. } = cell.job {
             basis::of_spec_file(&self.spec(&cell.id)?)?;
         }
+
         self.summary(&cell.id)?;
         self.recording(&cell.id)?;
         self.provenance(&cell.id).map(drop)
@@ -250,6 +256,7 @@ impl Store {
     pub(crate) fn claim(&self, id: &CellId) -> Result<Option<File>> {
         let path = self.beside(id, LOCK_FILE);
         make_parent(&path)?;
+
         let file = OpenOptions::new().create(true).read(true).append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(match file.try_lock() {
@@ -276,6 +283,7 @@ impl Store {
             let mut file = File::open(self.run(id).join(METRICS_FILE)).ok()?;
             let length = file.metadata().ok()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+
             let mut tail = String::new();
             file.read_to_string(&mut tail).ok()?;
             tail.lines().rev().find_map(|line| match MetricRow::from_line(line) {
@@ -283,6 +291,7 @@ impl Store {
                 _ => None,
             })
         };
+
         last().unwrap_or(0)
     }
 
@@ -292,11 +301,13 @@ impl Store {
         if !found.exists() {
             return Ok(None);
         }
+
         let name = |number: usize| self.beside(&cell.id, &format!("before-{number}"));
         let aside =
             (1..).map(name).find(|path| !path.exists()).context("no name is left for it")?;
         fs::rename(&found, &aside)
             .with_context(|| format!("cannot move {} to {}", found.display(), aside.display()))?;
+
         Ok(Some(aside))
     }
 
@@ -329,11 +340,14 @@ impl Store {
             }
             _ => None,
         };
+
         let mut all: Vec<f64> =
             text.lines().filter(|line| line.contains(EVALUATION)).filter_map(perplexity).collect();
+
         // The kept model, evaluated after training.
         all.pop();
         let best = all.iter().copied().fold(f64::INFINITY, f64::min);
+
         Ok(all.last().map(|last| last / best))
     }
 
@@ -345,12 +359,14 @@ impl Store {
         let lines = text.lines().enumerate().map(|(index, line)| {
             predicted(line).with_context(|| format!("{}: line {}", path.display(), index + 1))
         });
+
         let predictions: Vec<_> = lines.collect::<Result<_>>()?;
         ensure!(
             !predictions.is_empty(),
             "{}: expected a state a line, came nothing",
             path.display()
         );
+
         Ok(predictions)
     }
 

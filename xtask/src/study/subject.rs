@@ -149,8 +149,10 @@ impl Subject {
             "evaluation.windows=4",
             "tying.decide_every=2",
         ];
+
         let small = ["model.layers=4", "data.split=[0.98,0.01,0.01]"];
         let text = |more: &[&str]| Ok(ground("smoke", None, &[&small[..], &text, more].concat()));
+
         match self {
             Self::Shakespeare | Self::Regime | Self::Method | Self::Gpt2(Corpus::WikiText2) => {
                 text(&[])
@@ -194,6 +196,7 @@ impl Subject {
             "evaluation.windows=200",
             often,
         ];
+
         Ok(match self {
             Self::Shakespeare => ground("shakespeare-12", None, &[rate, often]),
             Self::Regime => ground("shakespeare-12", None, &["training.steps=400", often]),
@@ -262,6 +265,7 @@ impl Subject {
         if self != Self::Method {
             return Err(NOT_HERE);
         }
+
         let settings = [
             "name=method-long",
             "model.width=64",
@@ -271,6 +275,7 @@ impl Subject {
             "evaluation.every_steps=50",
             "checkpoint.every_minutes=2.0",
         ];
+
         Ok(ground("shakespeare-12", Some(excerpt::NAME), &settings))
     }
 
@@ -281,6 +286,7 @@ impl Subject {
             "training.batch=16",
             "model.context=256",
         ];
+
         Ok(match self {
             Self::Method => return Err(NOT_HERE),
             Self::Shakespeare | Self::Regime => ground("gpt2-small", None, &long),

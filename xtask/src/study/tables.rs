@@ -31,6 +31,7 @@ pub(crate) fn sheet(part: Part, records: &Records, plan: Plan<'_>) -> Sheet {
         Part::Regime => regime::table(&view),
         Part::Method => method::table(&view),
     };
+
     sheet.notes.extend(places(part, records, plan));
     sheet
 }
@@ -44,8 +45,10 @@ fn places(part: Part, records: &Records, plan: Plan<'_>) -> Option<String> {
             *places.entry(if device == "cpu" { &host.cpu } else { device }).or_default() += 1;
         }
     }
+
     let all: Vec<String> =
         places.iter().map(|(place, runs)| format!("{runs} on {place}")).collect();
+
     (!all.is_empty()).then(|| {
         format!(
             "Runs that this page stands on: {}. Times are those of the place; what a model learns differs by rounding only.",
@@ -62,6 +65,7 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
         if has_classes { ("accuracy", 3) } else { ("perplexity", 1) };
     let validation = if has_classes { validation_accuracy } else { validation_perplexity };
     let test = if has_classes { test_accuracy } else { test_perplexity };
+
     let on_validation = format!("{what}, validation");
     let on_test = format!("{what}, test");
     let mut grid = Grid::new(
@@ -82,14 +86,17 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             "of them in blocks, share of conventional, mean",
         ],
     );
+
     let conventional = view.group(subject, Row::Conventional);
     let random = view.group(subject, Row::Random);
+
     for &row in rows {
         let group = view.group(subject, row);
         if group.done.is_empty() {
             grid.push([row.label(), "0".to_owned(), group.missing]);
             continue;
         }
+
         let other = |other: Row, of: &super::view::Group<'_>| {
             if row == other { String::new() } else { group.above(of, test) }
         };
@@ -109,6 +116,7 @@ fn details(view: &View<'_>, subject: Subject, rows: &[Row], caption: &str) -> Gr
             share_of_blocks(&group, &conventional),
         ]);
     }
+
     grid
 }
 
@@ -124,6 +132,7 @@ fn share_of_blocks(
         .chain(&group.done)
         .map(|done| done.summary.conventional_block_parameters)
         .max();
+
     match (group.mean(|done| done.summary.block_parameters_mean), whole) {
         (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole as f64),
         _ => String::new(),
@@ -146,9 +155,11 @@ fn floor_of(done: &Done) -> String {
         "gpt2" => "GPT-2's tokenizer",
         _ => "a tokenizer that was trained on the text",
     };
+
     let test = |number: Option<f64>| {
         number.map_or_else(|| "not measured".to_owned(), |number| format!("{number:.1}"))
     };
+
     match (summary.validation_scores, summary.test_scores) {
         (Some(validation), Some(test)) => format!(
             "Whoever always says the most frequent class has accuracy {:.3} on validation and {:.3} on test.",

@@ -33,6 +33,7 @@ impl<'a> View<'a> {
             group.missing = why.to_owned();
             return group;
         }
+
         let mut missing: Vec<String> = Vec::new();
         for seed in seeds(subject, row, self.plan) {
             let record = self.records.get(&CellId::new(subject, row, seed));
@@ -45,10 +46,12 @@ impl<'a> View<'a> {
                 Some(Outcome::Open) | None => missing.push(self.why_open(subject, row, seed)),
             }
         }
+
         group.missing = match group.done.is_empty() && group.predicted.is_none() {
             true if missing.iter().all(|why| why.ends_with("not run")) => "not run yet".to_owned(),
             _ => missing.join("; "),
         };
+
         group
     }
 
@@ -58,10 +61,12 @@ impl<'a> View<'a> {
             let record = self.records.get(need);
             matches!(record.map(|record| &record.outcome), Some(Outcome::Failed { .. }))
         };
+
         let needs = place(subject, row, seed, self.plan.scale)
             .cell()
             .map(|cell| cell.needs())
             .unwrap_or_default();
+
         match needs.into_iter().find(has_failed) {
             Some(need) => format!("seed {seed} not run, as it needs {need}, which FAILED"),
             None => format!("seed {seed} not run"),
@@ -79,6 +84,7 @@ impl<'a> View<'a> {
     ) -> Figure {
         let group = self.group(subject, row);
         let mean = group.mean(of);
+
         Figure {
             subject: subject.name(),
             row: row.name(),

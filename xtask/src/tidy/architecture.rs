@@ -19,12 +19,14 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
     let Some(text) = tree.text(PATH) else { return Vec::new() };
     let mut findings = Vec::new();
     let lines = text.lines().count();
+
     if lines > MAX_LINES {
         let advice = format!(
             "has {lines} lines, {MAX_LINES} at most: move detail into the crates' own documentation"
         );
         findings.push(Finding::new(PATH, lines, advice));
     }
+
     for name in workspace.edges.keys().filter(|name| !mentions(text, name)) {
         findings.push(Finding::new(
             PATH,
@@ -32,6 +34,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             format!("does not mention `{name}`: say what the crate is for"),
         ));
     }
+
     for (number, line) in markdown::prose(text) {
         for span in markdown::code_spans(line)
             .filter(|span| names_a_path(tree, span) && !exists(tree, span))
@@ -40,6 +43,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             findings.push(Finding::new(PATH, number, advice));
         }
     }
+
     findings
 }
 
@@ -54,6 +58,7 @@ fn names_a_path(tree: &Tree, span: &str) -> bool {
     if !span.chars().all(plain) || span.starts_with(['-', '/', '*']) {
         return false;
     }
+
     let first = span.split('/').next().unwrap_or(span);
     SOURCE_ENDINGS.iter().any(|ending| span.ends_with(ending))
         || (span.contains('/') && (tree.holds(first) || tree.holds(&format!("crates/{first}"))))
@@ -66,6 +71,7 @@ fn exists(tree: &Tree, span: &str) -> bool {
         Some(star) => span[..star].rfind('/').map_or("", |slash| &span[..slash]),
         None => span,
     };
+
     tree.holds(fixed)
         || tree.holds(&format!("crates/{fixed}"))
         || tree

@@ -21,6 +21,7 @@ pub(super) fn check(tree: &Tree, known: &[String]) -> Vec<Finding> {
             }
         }
     }
+
     findings
 }
 

@@ -35,10 +35,12 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             "does not exist: write it, with the list of crate edges",
         )];
     };
+
     let (list, mut findings) = match declared(text) {
         Ok(found) => found,
         Err(finding) => return vec![finding],
     };
+
     for (name, edges) in &workspace.edges {
         let Some(declared) = list.get(name) else {
             let advice =
@@ -46,6 +48,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             findings.push(in_manifest(tree, name, "name", advice));
             continue;
         };
+
         for edge in edges.difference(&declared.edges) {
             let advice = format!(
                 "{name} depends on {edge}, which the closed list of crate edges in {PATH} does not allow: \
@@ -53,6 +56,7 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             );
             findings.push(in_manifest(tree, name, edge, advice));
         }
+
         for edge in declared.edges.difference(edges) {
             let advice = format!(
                 "{name} does not depend on {edge} (any more): remove the edge from the list"
@@ -60,12 +64,14 @@ pub(crate) fn check(tree: &Tree, workspace: &Workspace) -> Vec<Finding> {
             findings.push(Finding::new(PATH, declared.line, advice));
         }
     }
+
     for (name, declared) in list.iter().filter(|(name, _)| !workspace.edges.contains_key(*name)) {
         let advice = format!(
             "{name} is no crate of the workspace: remove its line from the list of crate edges"
         );
         findings.push(Finding::new(PATH, declared.line, advice));
     }
+
     findings
 }
 
@@ -79,12 +85,15 @@ fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Fi
             format!("lacks the markers {OPENING} and {CLOSING}, one a line"),
         ));
     };
+
     let mut list = BTreeMap::new();
     let mut findings = Vec::new();
+
     for (line, number) in text.lines().zip(1..).take(closing).skip(opening + 1) {
         if line.trim().is_empty() {
             continue;
         }
+
         let Some((name, edges)) = entry(line) else {
             findings.push(Finding::new(
                 PATH,
@@ -93,6 +102,7 @@ fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Fi
             ));
             continue;
         };
+
         if list.insert(name.clone(), Declared { line: number, edges }).is_some() {
             findings.push(Finding::new(
                 PATH,
@@ -101,6 +111,7 @@ fn declared(text: &str) -> Result<(BTreeMap<String, Declared>, Vec<Finding>), Fi
             ));
         }
     }
+
     Ok((list, findings))
 }
 
@@ -112,6 +123,7 @@ fn entry(line: &str) -> Option<(String, BTreeSet<String>)> {
         "none" => BTreeSet::new(),
         _ => edges.split(',').map(|edge| edge.trim().to_owned()).collect(),
     };
+
     let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
     (is_name(name) && edges.iter().all(|edge| is_name(edge))).then(|| (name.to_owned(), edges))
 }

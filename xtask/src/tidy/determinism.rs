@@ -48,6 +48,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             if allowed.iter().any(|allowed| path.starts_with(allowed)) {
                 return;
             }
+
             for word in words {
                 let found =
                     lines_with_word(text, word).into_iter().filter(|&number| number <= lines);
@@ -56,12 +57,14 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
                 );
             }
         };
+
         refuse(&CHANCE, &[], "is chance that no seed settles: draw from dlt_spec::seeds::stream");
         refuse(
             &CANDLE,
             &[],
             "draws from candle's own generator: draw from dlt_spec::seeds::stream",
         );
+
         refuse(
             &HASHED,
             &HASHED_ALLOWED,
@@ -69,6 +72,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         );
         refuse(&CLOCK, &CLOCK_ALLOWED, "reads the clock: ask crates/dlt-train/src/clock.rs");
     }
+
     findings
 }
 
@@ -86,6 +90,7 @@ mod tests {
             let text = format!("fn a() {{\n    {word}();\n}}\n");
             assert_eq!(count("crates/dlt-a/src/lib.rs", &text), 1, "{word}");
             assert_eq!(count("crates/dlt-a/tests/a/main.rs", &text), 0, "{word}");
+
             let tested = format!("#[cfg(test)]\nmod tests {{\n{text}}}\n");
             assert_eq!(count("crates/dlt-a/src/lib.rs", &tested), 0, "{word}");
         }

@@ -38,16 +38,19 @@ pub(crate) fn check(tree: &Tree, text: &str) -> Vec<Finding> {
     let switches = Switches::read(tree);
     let mut findings = Vec::new();
     let mut entries = Entries::default();
+
     for (number, line) in markdown::prose(text) {
         entries.start_line(number, line);
         for span in markdown::code_spans(line) {
             let Some(claim) = claim(&switches, span) else { continue };
             entries.count(&claim);
+
             if let Some(complaint) = complaint(tree, &switches, &claim) {
                 findings.push(Finding::new(PATH, number, format!("`{span}`: {complaint}")));
             }
         }
     }
+
     findings.extend(entries.finish());
     findings
 }
@@ -58,20 +61,25 @@ fn claim<'t>(switches: &Switches, span: &'t str) -> Option<Claim<'t>> {
             Some((krate, name)) => (Some(krate), name),
             None => (None, named.trim()),
         };
+
         return Some(if is_word(name) { Claim::Test { krate, name } } else { Claim::Unreadable });
     }
+
     if is_word(span) && TEST_STARTS.iter().any(|start| span.starts_with(start)) {
         return Some(Claim::Test { krate: None, name: span });
     }
+
     let (named, announced) = match span.strip_prefix("switch:") {
         Some(named) => (named, true),
         None => (span, false),
     };
+
     let (field, values) = named.split_once('=').unwrap_or((named, ""));
     let values = values
         .split('|')
         .map(|value| value.trim().trim_matches('"'))
         .filter(|value| !value.is_empty());
+
     match field.trim().split_once('.') {
         Some((section, field))
             if is_word(field) && (announced || switches.section(section).is_some()) =>
@@ -101,6 +109,7 @@ fn complaint(tree: &Tree, switches: &Switches, claim: &Claim) -> Option<String> 
                     "{SPEC_FOLDER} has no field '{field}' in '{section}': name the switch as it is there"
                 ));
             };
+
             let words = switches.words(kind)?;
             let wrong = values.iter().find(|value| !words.iter().any(|word| word == *value))?;
             Some(format!("{section}.{field} is never '{wrong}': it is one of {}", words.join(", ")))
@@ -130,7 +139,9 @@ impl Entries {
         if row || heading || self.open_is_row {
             self.close();
         }
+
         let title = line.trim_start_matches(['|', '#', ' ']);
+
         if (row || heading) && title.starts_with(|first: char| first.is_ascii_digit()) {
             self.open = Some((number, 0, 0));
             self.open_is_row = row;
@@ -140,6 +151,7 @@ impl Entries {
     fn count(&mut self, claim: &Claim) {
         let is_test = matches!(claim, Claim::Test { .. });
         self.tests += usize::from(is_test);
+
         if let Some((_, switches, tests)) = &mut self.open {
             *tests += usize::from(is_test);
             *switches += usize::from(matches!(claim, Claim::Switch { .. }));
@@ -163,6 +175,7 @@ impl Entries {
                 "names no test: add `test: name` to each entry",
             ));
         }
+
         self.findings
     }
 }
@@ -189,6 +202,7 @@ impl Switches {
         let mut in_struct = None;
         let mut in_enum = None;
         let mut renamed = None;
+
         for line in source.lines().map(str::trim) {
             if let Some(name) =
                 line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {"))
@@ -237,6 +251,7 @@ fn kebab_case(variant: &str) -> String {
         }
         word.push(character.to_ascii_lowercase());
     }
+
     word
 }
 
@@ -258,6 +273,7 @@ mod tests {
             ("crates/dlt-spec/src/spec.rs", SPEC),
             ("crates/dlt-models/tests/laws.rs", test),
         ]);
+
         check(&tree, text).iter().map(ToString::to_string).collect()
     }
 
@@ -295,6 +311,7 @@ mod tests {
             "tying.untie = copy-own|alias",
             "tying.initial = owners",
         ];
+
         for gone in gone {
             let found = findings(&format!("`test: law_untie`\n`{gone}`\n"));
             assert!(
@@ -308,6 +325,7 @@ mod tests {
     fn rejects_numbered_entries_with_a_switch_and_no_test() {
         let row = findings("`test: law_untie`\n| 1 | `tying.untie` |\n`test: law_untie`\n");
         assert!(row.len() == 1 && row[0].starts_with("DEVIATIONS.md:2: the entry"), "{row:?}");
+
         let section = findings("### 1\n`tying.untie`\n\n### 2\n`test: law_untie`\n");
         assert!(
             section.len() == 1 && section[0].starts_with("DEVIATIONS.md:1: the entry"),
@@ -324,12 +342,14 @@ mod tests {
     fn the_switches_of_this_repository_are_read() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         let switches = Switches::read(&Tree::read(root).unwrap());
+
         for section in ["model", "data", "training", "evaluation", "optimizer", "tying", "agent"] {
             assert!(
                 switches.section(section).is_some_and(|fields| !fields.is_empty()),
                 "{section}"
             );
         }
+
         let kind = &switches.section("tying").unwrap()["untie"];
         assert_eq!(switches.words(kind).unwrap(), &["copy", "alias"]);
     }

@@ -99,9 +99,11 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let main_memory = found(tree, &MAIN_MEMORY);
     let advice = "works in main memory only: compute on the device of the tensors";
+
     compare(&main_memory, IN_MAIN_MEMORY, advice, &mut findings);
     let read_back = found(tree, &READ_BACK);
     let advice = "copies between a device and main memory, and waits for it: keep it where it is";
+
     compare(&read_back, READS_BACK, advice, &mut findings);
     findings
 }
@@ -117,10 +119,12 @@ fn found<'t>(tree: &'t Tree, words: &[&str]) -> BTreeMap<&'t str, Vec<usize>> {
         lines.retain(|&line| line <= product);
         lines.sort_unstable();
         lines.dedup();
+
         if !lines.is_empty() {
             found.insert(path, lines);
         }
     }
+
     found
 }
 
@@ -138,10 +142,12 @@ fn compare(
             format!(", which allows {allowed} here: {}", place.why)
         });
         let advice = format!("{advice}, or say why not in {listed}{why}");
+
         findings.extend(
             lines.iter().skip(allowed).map(|&line| Finding::new(path, line, advice.clone())),
         );
     }
+
     for place in places {
         let lines = found.get(place.path).map_or(0, Vec::len);
         if lines < place.lines {

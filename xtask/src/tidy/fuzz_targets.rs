@@ -11,6 +11,7 @@ const MANIFEST: &str = "fuzz/Cargo.toml";
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let targets: Vec<&str> = tree.paths().filter_map(target).collect();
     let mut findings = Vec::new();
+
     for target in &targets {
         let path = format!("{TARGETS}{target}.rs");
         if !tree.holds(&format!("fuzz/corpus/{target}")) {
@@ -20,12 +21,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
                 format!("has no input to begin with: add some to fuzz/corpus/{target}"),
             ));
         }
+
         for (list, names) in [(README, rows(tree)), (MANIFEST, programs(tree))] {
             if !names.iter().any(|(_, name)| name == target) {
                 findings.push(Finding::new(&path, 1, format!("is not in {list}: add it there")));
             }
         }
     }
+
     for (list, names) in [(README, rows(tree)), (MANIFEST, programs(tree))] {
         let gone = names.iter().filter(|(_, name)| !targets.contains(&name.as_str()));
         findings.extend(gone.map(|(line, name)| {
@@ -36,6 +39,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             )
         }));
     }
+
     findings
 }
 
@@ -82,6 +86,7 @@ mod tests {
     fn rejects_a_target_that_a_list_lacks() {
         let found = findings("", "", &["fuzz/fuzz_targets/one.rs"]);
         assert_eq!(found.len(), 3, "{found:?}");
+
         for missing in ["fuzz/README.md", "fuzz/Cargo.toml", "fuzz/corpus/one"] {
             assert!(
                 found.iter().any(|one| one.contains(missing)),

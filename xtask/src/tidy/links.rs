@@ -18,6 +18,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             }
         }
     }
+
     findings
 }
 
@@ -30,8 +31,10 @@ fn leads_somewhere(tree: &Tree, from: &str, target: &str) -> bool {
     if target.starts_with('/') {
         return false;
     }
+
     let mut folders: Vec<&str> = from.split('/').collect();
     folders.pop();
+
     for part in target.split('/') {
         match part {
             "" | "." => {}
@@ -43,6 +46,7 @@ fn leads_somewhere(tree: &Tree, from: &str, target: &str) -> bool {
             _ => folders.push(part),
         }
     }
+
     tree.holds(&folders.join("/"))
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(path, 1, advice));
         }
     }
+
     findings
 }
 

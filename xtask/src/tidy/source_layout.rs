@@ -20,6 +20,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
 fn length(path: &str, text: &str) -> Option<Finding> {
     let lines = text.lines().count();
     let product = rust_source::product_lines(path, text);
+
     if lines > MAX_LINES {
         let advice = format!("the file has {lines} lines, {MAX_LINES} at most: split it by idea");
         Some(Finding::new(path, lines, advice))
@@ -44,8 +45,10 @@ fn names(path: &str, text: &str) -> Vec<Finding> {
                 "'{name}' says nothing: name the module for the one idea it holds, with a noun"
             ),
         };
+
         findings.push(Finding::new(path, 1, advice));
     }
+
     for (line, number) in text.lines().zip(1..) {
         let Some(name) = inline_module(line).filter(|name| NO_NAMES.contains(name)) else {
             continue;
@@ -55,6 +58,7 @@ fn names(path: &str, text: &str) -> Vec<Finding> {
         );
         findings.push(Finding::new(path, number, advice));
     }
+
     findings
 }
 
@@ -92,7 +96,9 @@ mod tests {
             "{product:?}"
         );
         assert!(findings("crates/a/tests/laws.rs", &"\n".repeat(600)).is_empty());
+
         let all = findings("crates/a/tests/laws.rs", &"\n".repeat(601));
+
         assert!(
             all.len() == 1 && all[0].starts_with("crates/a/tests/laws.rs:601: the file has"),
             "{all:?}"
@@ -106,9 +112,11 @@ mod tests {
         {
             assert_eq!(findings(path, "").len(), 1, "{path}");
         }
+
         for line in ["mod utils;", "pub mod common {", "    pub(crate) mod base;"] {
             assert_eq!(findings("crates/a/src/lib.rs", line).len(), 1, "{line}");
         }
+
         for line in ["mod common_owner;", "use base;", "pub(crate) mod bank {"] {
             assert!(findings("crates/a/src/lib.rs", line).is_empty(), "{line}");
         }

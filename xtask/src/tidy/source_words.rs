@@ -25,6 +25,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         }
         findings.extend(machine_paths(path, text));
     }
+
     findings
 }
 
@@ -45,6 +46,7 @@ fn unfinished(path: &str, text: &str) -> Vec<Finding> {
             ));
         }
     }
+
     findings
 }
 
@@ -55,6 +57,7 @@ fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
     } else {
         text.lines().count()
     };
+
     let mut findings = Vec::new();
     for (line, number) in text.lines().zip(1..).take(checked_lines) {
         for folder in MACHINE_FOLDERS.iter().filter(|folder| starts_a_path(line, folder)) {
@@ -64,6 +67,7 @@ fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
             findings.push(Finding::new(path, number, advice));
         }
     }
+
     findings
 }
 
@@ -106,6 +110,7 @@ mod tests {
                 assert_eq!(found.len(), 1, "{path} {folder}: {found:?}");
             }
         }
+
         assert!(
             findings("crates/a/src/lib.rs", "#[cfg(test)]\nmod tests {\n\"/tmp/x\"\n}\n")
                 .is_empty()

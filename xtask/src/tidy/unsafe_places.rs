@@ -25,6 +25,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         );
         return if none { Vec::new() } else { vec![Finding::new(PATH, 1, advice)] };
     };
+
     let named: Vec<&str> =
         markdown::code_spans(line).filter(|span| span.ends_with(".rs")).collect();
     let unnamed = places.iter().filter(|(path, _)| !named.contains(path)).map(|&(path, line)| {
@@ -34,6 +35,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             format!("allows unsafe code: name the file in {PATH}, line {number}, with what for"),
         )
     });
+
     let is_place = |path: &str| places.iter().any(|(place, _)| *place == path);
     let gone = named.iter().filter(|path| !is_place(path)).map(|path| {
         Finding::new(
@@ -42,6 +44,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             format!("names `{path}`, which holds no unsafe code: take it off the list"),
         )
     });
+
     unnamed.chain(gone).collect()
 }
 
@@ -90,6 +93,7 @@ mod tests {
         let found = findings(list, &[("crates/a/src/b.rs", ALLOWED)]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("crates/a/src/b.rs:1: allows unsafe code"), "{found:?}");
+
         assert!(
             found[1].starts_with("ARCHITECTURE.md:1: names `crates/a/src/gone.rs`"),
             "{found:?}"

@@ -44,17 +44,20 @@ pub(super) fn make(cudarc: &Path, folder: &Path) -> Result<()> {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let functions = functions(&text);
+
         if functions.is_empty() {
             bail!(
                 "expected functions in {}, came none: cudarc is laid out differently now",
                 path.display()
             )
         }
+
         let source = folder.join(format!("{}.c", library.name));
         fs::write(&source, in_c(&functions, library.error))
             .with_context(|| format!("cannot write {}", source.display()))?;
         compile(&source, folder, library)?;
     }
+
     Ok(())
 }
 
@@ -66,9 +69,11 @@ fn compile(source: &Path, folder: &Path, library: &Library) -> Result<()> {
         .arg(source)
         .output()
         .context("cannot start gcc")?;
+
     if !output.status.success() {
         bail!("gcc cannot make {named}: {}", String::from_utf8_lossy(&output.stderr).trim())
     }
+
     super::link(&named, &folder.join(format!("lib{}.so", library.name)))
 }
 
@@ -84,10 +89,12 @@ fn functions(text: &str) -> BTreeSet<(&str, Gives)> {
             Some((_, result)) if result.trim_start().starts_with('*') => Gives::Text,
             Some(_) => Gives::Number,
         };
+
         if !functions.iter().any(|&(known, _)| known == name) {
             functions.insert((name, gives));
         }
     }
+
     functions
 }
 
@@ -102,6 +109,7 @@ fn in_c(functions: &BTreeSet<(&str, Gives)>, error: u32) -> String {
             Gives::Nothing => format!("void {name}(void) {{}}\n"),
         };
     }
+
     source
 }
 
@@ -135,6 +143,7 @@ mod tests {
         let module = folder.path().join("driver").join("sys");
         fs::create_dir_all(&module).unwrap();
         fs::write(module.join("mod.rs"), "").unwrap();
+
         let error = make(folder.path(), &folder.path().join("stubs")).unwrap_err().to_string();
         assert!(error.contains("cudarc is laid out differently"), "{error}");
     }

@@ -19,9 +19,11 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.arg("bench").current_dir(folder.path()).env("FAKE_LOG", folder.path().join("log"));
+
         for name in ["FAKE_TORCH", "FAKE_DLT_FAILS", "FAKE_KERNELS_FAIL"] {
             command.env_remove(name);
         }
+
         Self { folder, command }
     }
 
@@ -57,13 +59,16 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     let files = ["--out", "new/page.md", "--json", "runs.json"];
     let mut bench = Bench::of_steps(&[&arguments[..], &files].concat()).with_python();
     let output = bench.run();
+
     assert!(output.status.success(), "{}", stderr(&output));
 
     let log = bench.read("log");
     let programs: Vec<&str> = log.lines().map(|line| line.split(' ').next().unwrap()).collect();
+
     assert_eq!(programs, ["dlt", "python", "dlt", "python"]);
     let sizes = "--layers 24 --width 256 --heads 4 --seq 128 --batch 16 --vocab 50257 --steps 4 --threads 3";
     let ours = format!("dlt bench step {sizes} --tying none --checkpointing none --json");
+
     assert_eq!(log.lines().next(), Some(ours.as_str()));
     let peer = log.lines().nth(1).unwrap();
     assert!(peer.contains("data/peers/pytorch_step.py --layers 24"), "{peer}");
@@ -82,6 +87,7 @@ fn sides_take_turns_and_the_page_holds_medians_ratios_and_provenance() {
     ] {
         assert!(page.contains(text), "no {text} in\n{page}");
     }
+
     assert!(
         stdout(&output).contains("2/2  gpt2-24x256  pytorch eager none"),
         "{}",
@@ -99,8 +105,10 @@ fn a_failed_run_is_a_cell_and_the_others_go_on() {
     let arguments = ["--only", "gpt2-24x1024", "--rounds", "2", "--out", "page.md"];
     let mut bench = Bench::of_steps(&arguments).environment("FAKE_DLT_FAILS", "sum");
     let output = bench.run();
+
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(bench.read("log").lines().count(), 6);
+
     let page = bench.read("page.md");
     for text in [
         "| dlt sum | **FAILED** 2 of 2 |",
@@ -109,6 +117,7 @@ fn a_failed_run_is_a_cell_and_the_others_go_on() {
     ] {
         assert!(page.contains(text), "no {text} in\n{page}");
     }
+
     assert!(stderr(&output).contains("2 runs FAILED"), "{}", stderr(&output));
 }
 
@@ -118,6 +127,7 @@ fn a_run_that_takes_too_long_is_stopped_and_counts_as_failed() {
     let mut bench = Bench::new();
     let arguments = ["--only", "gpt2-24x256", "--ours-only", "--rounds", "1", "--limit-s", "1"];
     bench.command.arg("--dlt").arg(fake("waiting.sh")).args(arguments);
+
     let output = bench.run();
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("stopped: it took more than 1 s"), "{}", stdout(&output));
@@ -127,8 +137,10 @@ fn a_run_that_takes_too_long_is_stopped_and_counts_as_failed() {
 fn rejects_a_python_without_torch_and_says_what_helps() {
     let mut bench = Bench::of_steps(&["--only", "gpt2-24x256"]).with_python();
     bench.command.env_remove("FAKE_TORCH");
+
     let output = bench.run();
     assert_eq!(output.status.code(), Some(5));
+
     let message = stderr(&output);
     for text in [
         "python.sh: ModuleNotFoundError: No module named 'torch'",
@@ -137,6 +149,7 @@ fn rejects_a_python_without_torch_and_says_what_helps() {
     ] {
         assert!(message.contains(text), "no {text} in {message}");
     }
+
     assert!(!bench.folder.path().join("log").exists(), "something was measured");
 }
 
@@ -155,6 +168,7 @@ fn rejects_a_python_and_a_peer_that_do_not_exist() {
 fn without_the_peer_no_python_is_needed() {
     let mut bench = Bench::of_steps(&["--ours-only", "--rounds", "1"]);
     assert!(bench.run().status.success());
+
     let log = bench.read("log");
     // Four sides of the main size, one of each of the next two, three of the last.
     assert_eq!(log.lines().filter(|line| line.starts_with("dlt bench step ")).count(), 9);
@@ -167,9 +181,11 @@ fn a_dry_run_prints_the_commands_in_their_order_and_starts_nothing() {
         Bench::of_steps(&["--dry-run", "--rounds", "2", "--only", "gpt2-6x768,gpt2-24x1024"]);
     let output = bench.run();
     assert!(output.status.success());
+
     let text = stdout(&output);
     let firsts: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(firsts.len(), 10);
+
     let is_peer: Vec<bool> = firsts.iter().map(|name| name.starts_with("python")).collect();
     assert_eq!(is_peer[..4], [false, true, false, true]);
     assert!(!is_peer[4..].contains(&true));
@@ -195,6 +211,7 @@ fn rejects_a_page_that_cannot_be_written_before_it_measures() {
     for page in ["taken/page.md", "."] {
         let mut bench = Bench::of_steps(&["--ours-only", "--out", page]);
         fs::write(bench.folder.path().join("taken"), "a file").unwrap();
+
         let output = bench.run();
         assert_eq!(output.status.code(), Some(1), "{page}");
         assert!(stderr(&output).contains(&format!("cannot write {page}")), "{}", stderr(&output));
@@ -217,12 +234,15 @@ fn the_kernels_have_a_table_of_their_own() {
         "k.json",
     ]);
     bench.command.arg("--kernel-times").arg(fake("kernel_times.sh"));
+
     let output = bench.run();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(bench.read("log"), "kernel_times --json with 3 threads\n".repeat(2));
+
     let page = bench.read("page.md");
     let row = "| layer_norm | forward | [2, 3] | 0.50 | 2.00 | 4.0 | 0.25 | 0.50 |";
     assert!(page.contains(row) && page.contains("matrix products 400 GFLOP/s"), "{page}");
+
     let json: Value = serde_json::from_str(&bench.read("k.json")).unwrap();
     assert_eq!(json["kernels"][0]["floor_ms"], 0.25);
 

@@ -43,9 +43,11 @@ impl Study {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.args(arguments).args(["--scale", self.scale, "--dlt"]).arg(fake("study_dlt.sh"));
+
         for name in ["FAKE_STEP_S", "FAKE_SLOW", "FAKE_FAILS", "FAKE_CODE", "RUST_BACKTRACE"] {
             command.env_remove(name);
         }
+
         command.envs(&self.environment).env("FAKE_LOG", self.path("log"));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command
@@ -72,6 +74,7 @@ impl Study {
             stdout(&output),
             stderr(&output)
         );
+
         (stdout(&output), stderr(&output))
     }
 
@@ -120,6 +123,7 @@ fn run_of(command: &str) -> Option<String> {
     if !["train", "finetune"].contains(&words[0]) {
         return None;
     }
+
     let at = words.iter().position(|word| ["--out", "--resume"].contains(word)).unwrap();
     Some(words[at + 1].rsplit_once("study/smoke/").unwrap().1.to_owned())
 }
@@ -161,6 +165,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
+
     files.sort();
     files
 }

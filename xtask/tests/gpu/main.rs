@@ -36,6 +36,7 @@ fn a_dry_gpu_check_says_every_step_and_takes_none() {
     let arguments =
         ["gpu-check", "--dry-run", "--steps", "7", "--gpu", "1", "--python", "python9", "--out"];
     let output = xtask(&arguments).arg(&out).output().unwrap();
+
     assert!(output.status.success(), "{}", text(&output.stderr));
     let steps = [
         "driver: nvidia-smi --query-gpu=",
@@ -69,6 +70,7 @@ fn a_dry_gpu_check_leaves_the_peer_out() {
 fn a_dry_package_needs_no_gpu() {
     let output = xtask(&["gpu-check", "--dry-run", "--package", "elsewhere"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+
     let said = text(&output.stdout);
     assert_in_order(
         &said,
@@ -83,11 +85,13 @@ fn a_gpu_check_of_packaged_programs_builds_nothing() {
     for program in ["dlt", "parity"] {
         std::fs::write(folder.path().join(program), "").unwrap();
     }
+
     let output = xtask(&["gpu-check", "--dry-run", "--ours-only", "--programs"])
         .arg(folder.path())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+
     let said = text(&output.stdout);
     assert_in_order(&said, &["driver: nvidia-smi", "parity: ", "training: ", "dlt train --quiet"]);
     assert!(!said.contains("cargo") && !said.contains("nvcc"), "{said}");
@@ -105,6 +109,7 @@ fn rejects_a_gpu_check_without_a_driver() {
 fn a_dry_cuda_check_says_every_step() {
     let output = xtask(&["cuda-check", "--dry-run"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+
     let steps = [
         "programs: ",
         "stubs: ",
@@ -126,6 +131,7 @@ fn a_dry_cuda_check_says_every_step() {
 fn rejects_a_cuda_check_without_python() {
     let output = xtask_alone(&["cuda-check"]);
     assert!(!output.status.success());
+
     let said = text(&output.stderr);
     assert!(
         said.contains("python3 with pip is missing: on Debian or Ubuntu, sudo apt-get install"),

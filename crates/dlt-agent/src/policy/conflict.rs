@@ -25,20 +25,24 @@ impl ConflictPolicy {
         if situation.state.n_independent() == 1 {
             return Ok(Choice::nothing(situation));
         }
+
         let evidence =
             situation.evidence_for("conflict", "products of gradients and distances of weights")?;
         let Some(pair) = most_alike(evidence, situation.state) else {
             return Ok(Choice::nothing(situation));
         };
         let merged = situation.state.merge(pair.one.owner, pair.other.owner);
+
         let merged = merged.map_err(grouping("the merge of a swap"))?;
         let disagreement = Disagreement::new(evidence);
         let apart = disagreement.of(&pair.one.members, &pair.other.members);
+
         match disagreement.greatest(&merged) {
             Some(Division { owner, part, disagreement }) if disagreement > apart + TIE => {
                 let state = merged.split(owner, &part).map_err(grouping("the split of a swap"))?;
                 let conflict = Some(disagreement);
                 let unlikeness = Some(pair.unlikeness);
+
                 Ok(Choice { conflict, unlikeness, ..Choice::new(state.into(), Visit::All) })
             }
             _ => Ok(Choice::nothing(situation)),
@@ -52,6 +56,7 @@ impl ConflictPolicy {
 fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
     let groups = state.groups();
     let mut best: Option<Pair> = None;
+
     for (index, one) in groups.iter().enumerate() {
         for other in &groups[index + 1..] {
             let unlikeness = unlikeness(evidence, one, other);
@@ -60,12 +65,14 @@ fn most_alike(evidence: &Evidence, state: &State) -> Option<Pair> {
             }
         }
     }
+
     best
 }
 
 fn unlikeness(evidence: &Evidence, one: &Group, other: &Group) -> f64 {
     let square = (evidence.norms[one.owner] + evidence.norms[other.owner]) / 2.0;
     let distance = evidence.distances[one.owner * evidence.n_layers + other.owner];
+
     // Weights that are all 0 are equal; gradients that are 0 agree with nothing.
     let apart = if square > 0.0 { distance / square } else { 0.0 };
     let product = |one: &Group, other: &Group| -> f64 {
@@ -74,6 +81,7 @@ fn unlikeness(evidence: &Evidence, one: &Group, other: &Group) -> f64 {
         };
         one.members.iter().flat_map(entries).sum()
     };
+
     let norms = (product(one, one) * product(other, other)).max(0.0).sqrt();
     let cosine = if norms > 0.0 { product(one, other) / norms } else { 0.0 };
     apart + 1.0 - cosine

@@ -23,7 +23,9 @@ pub(crate) fn most_disagreeing(
     if situation.state.n_independent() == situation.state.n_layers() {
         return Ok(Choice::nothing(situation));
     }
+
     let evidence = situation.evidence_for(policy, "the products of gradients")?;
+
     match Disagreement::new(evidence).greatest(situation.state) {
         Some(Division { owner, part, disagreement }) => {
             let state = situation.state.split(owner, &part);
@@ -58,13 +60,16 @@ impl Policy for EvenPolicy {
         if situation.turn != Turn::Split {
             return Err(AgentError::OtherTurn { policy: "even", turn: situation.turn });
         }
+
         let mut groups = situation.state.groups();
         groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
+
         match groups.first() {
             Some(largest) if largest.members.len() > 1 => {
                 let part = &largest.members[largest.members.len().div_ceil(2)..];
                 let state = situation.state.split(largest.owner, part);
                 let state = state.map_err(grouping("the split in the middle"))?;
+
                 Ok(Choice::new(state.into(), Visit::All))
             }
             _ => Ok(Choice::nothing(situation)),

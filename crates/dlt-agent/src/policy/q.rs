@@ -101,6 +101,7 @@ impl QPolicy {
         if explored {
             return situation.replace(|layer| self.draw(layer));
         }
+
         let layers = situation.visit.layers(situation.action.n_layers());
         let best = self.learner.best(situation.vector, layers.clone());
         situation.replace(|layer| best[layer - layers.start])
@@ -119,14 +120,17 @@ impl QPolicy {
         if n_layers == 1 {
             return None;
         }
+
         if explored {
             let layer = self.rng.random_range(1..n_layers);
             return Some((layer, self.draw(layer)));
         }
+
         let layout = self.learner.network().layout();
         let values = self.learner.network().values(situation.vector);
         let mut best = (1, present[1]);
         let mut most = f32::NEG_INFINITY;
+
         for (layer, &kept) in present.iter().enumerate().skip(1) {
             let slice = &values[layout.slice(layer)];
             for (entry, value) in slice.iter().enumerate().filter(|(entry, _)| *entry != kept) {
@@ -135,6 +139,7 @@ impl QPolicy {
                 }
             }
         }
+
         Some(if most > 0.0 { best } else { (best.0, present[best.0]) })
     }
 }
@@ -144,20 +149,25 @@ impl Policy for QPolicy {
         if situation.turn != Turn::Regular {
             return Err(AgentError::OtherTurn { policy: "q", turn: situation.turn });
         }
+
         let n_layers = self.learner.network().layout().n_layers();
         same_depth("the state vector of the Q-network", n_layers, situation.vector.len())?;
+
         let explored = self.rng.random::<f64>() < self.epsilon;
         let exploration = Some(Exploration { epsilon: self.epsilon, explored });
         let wrong = grouping("the action of the Q-network");
+
         if situation.decision != Decision::Single {
             let action = self.choose_entries(situation, explored).map_err(wrong)?;
             return Ok(Choice { exploration, ..Choice::new(action, situation.visit) });
         }
+
         let Some((layer, entry)) = self.choose_change(situation, explored) else {
             return Ok(Choice { exploration, ..Choice::nothing(situation) });
         };
         let mut action = situation.action.clone();
         action.replace(layer, entry).map_err(wrong)?;
+
         Ok(Choice { exploration, ..Choice::new(action, Visit::Layer(layer)) })
     }
 
@@ -175,10 +185,12 @@ impl Policy for QPolicy {
             }
             _ => self.learner.learn(experience)?,
         };
+
         let ExplorationSettings { decay, floor, per, .. } = self.exploration;
         if per == DecayPer::Decision || sweep_ended {
             self.epsilon = (decay * self.epsilon).max(floor);
         }
+
         Ok(update)
     }
 
@@ -201,6 +213,7 @@ impl Policy for QPolicy {
         let PolicySnapshot::Q(snapshot) = snapshot else { return Err(snapshot.mismatch("q")) };
         let present = self.learner.network();
         let got = snapshot.parameters.hidden_bias.len();
+
         if present.parameters().hidden_bias.len() != got {
             return Err(AgentError::Mismatch {
                 place: "hidden units of the Q-network",
@@ -208,11 +221,13 @@ impl Policy for QPolicy {
                 got: got.to_string(),
             });
         }
+
         let layout = present.layout();
         let network_of =
             |parameters: &Parameters| QNetwork::from_parameters(layout.clone(), parameters.clone());
         let network = network_of(&snapshot.parameters)?;
         let target = snapshot.target.as_ref().map(network_of).transpose()?;
+
         let memory = match (&self.memory, &snapshot.memory) {
             (Some(memory), Some(saved)) => Some(memory.restored(saved, layout.n_layers())?),
             (None, None) => None,
@@ -223,11 +238,13 @@ impl Policy for QPolicy {
                 return Err(AgentError::Mismatch { place: "replay memory", expected, got });
             }
         };
+
         let settings = self.learner.settings();
         self.learner = QLearner::resume(network, target, snapshot.optimizer.clone(), settings)?;
         self.memory = memory;
         self.epsilon = snapshot.epsilon;
         self.rng = snapshot.rng.clone();
+
         Ok(())
     }
 }

@@ -29,27 +29,33 @@ impl RandomPolicy {
         if action.n_layers() == 1 {
             return Ok(Choice::nothing(situation));
         }
+
         let layer = self.rng.random_range(1..action.n_layers());
         let entry = self.rng.random_range(0..=layer);
         action.replace(layer, entry).map_err(grouping("the random change"))?;
+
         Ok(Choice::new(action, Visit::Layer(layer)))
     }
 
     fn split(&mut self, state: &State) -> Result<Option<State>, StateError> {
         let mut groups = state.groups();
         groups.retain(|group| group.members.len() > 1);
+
         if groups.is_empty() {
             return Ok(None);
         }
+
         let Group { owner, members } = &groups[self.rng.random_range(0..groups.len())];
         // The owner stays, so that each bipartition is one of the other members' non-empty sets.
         let part = loop {
             let mut part = members[1..].to_vec();
             part.retain(|_| self.rng.random::<bool>());
+
             if !part.is_empty() {
                 break part;
             }
         };
+
         state.split(*owner, &part).map(Some)
     }
 
@@ -58,10 +64,12 @@ impl RandomPolicy {
         if owners.len() == 1 {
             return Ok(None);
         }
+
         let one = self.rng.random_range(0..owners.len());
         // Of the others: those from `one` on are one further.
         let other = self.rng.random_range(0..owners.len() - 1);
         let other = if other < one { other } else { other + 1 };
+
         self.split(&state.merge(owners[one], owners[other])?)
     }
 }
@@ -81,6 +89,7 @@ impl Policy for RandomPolicy {
                 return Err(AgentError::OtherTurn { policy: "random", turn });
             }
         };
+
         Ok(match state.map_err(grouping("the random groups"))? {
             Some(state) => Choice::new(state.into(), Visit::All),
             None => Choice::nothing(situation),

@@ -34,6 +34,7 @@ impl ReplayPolicy {
             action: row.action().clone(),
             visit: row.layer().map_or(Visit::All, Visit::Layer),
         });
+
         let policy = Self::from_rows(rows.collect())?;
         policy.check_visits(initial.as_action())?;
         Ok(policy)
@@ -58,6 +59,7 @@ impl ReplayPolicy {
             let state = state.map_err(grouping("the permutation of the recording"))?;
             Ok(ReplayedRow { action: state.into(), visit: Visit::All })
         };
+
         let rows = recording.rows().iter().map(relabelled).collect::<Result<_, AgentError>>()?;
         Self::from_rows(rows)
     }
@@ -76,10 +78,12 @@ impl ReplayPolicy {
             let mut differences = before.values().iter().zip(row.action.values()).enumerate();
             let other =
                 differences.find(|(layer, (before, after))| *layer != visited && before != after);
+
             if let Some((changed, _)) = other {
                 return Err(AgentError::OtherChoice { row: index, visited, changed });
             }
         }
+
         Ok(())
     }
 }
@@ -90,9 +94,11 @@ impl Policy for ReplayPolicy {
             Some(row) => (row, row.visit),
             None => (&self.rows[self.rows.len() - 1], situation.visit),
         };
+
         same_depth("the recording", situation.action.n_layers(), row.action.n_layers())?;
         let choice = Choice::new(row.action.clone(), visit);
         self.position = (self.position + 1).min(self.rows.len());
+
         Ok(choice)
     }
 

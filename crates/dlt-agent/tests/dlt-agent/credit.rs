@@ -31,16 +31,20 @@ fn a_single_change_is_the_one_that_promises_most() {
         assert!(!made.exploration.unwrap().explored && made.sweep_ended);
         (made.action.into_values(), made.visit)
     };
+
     // Layer 3 has the greatest value, but layer 2 gains more: 1.0 - 0.2 against 5.0 - 4.5.
     let values = [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0];
     assert_eq!(change([0, 0, 0, 0], values), (vec![0, 0, 1, 0], Visit::Layer(2)));
+
     // From there layer 3 gains most. Then every change costs, that of layer 1 least: 0.3.
     assert_eq!(change([0, 0, 1, 0], values), (vec![0, 0, 1, 1], Visit::Layer(3)));
     assert_eq!(change([0, 0, 1, 1], values), (vec![0, 0, 1, 1], Visit::Layer(1)));
+
     // The present entry is the raw one: layer 3 copies layer 2, at 8.5, and not that one's owner,
     // at 1.0.
     let values = [0.0, 0.1, 4.0, 0.1, 0.0, 9.0, 1.0, 8.5, 0.0];
     assert_eq!(change([0, 1, 1, 2], values), (vec![0, 1, 0, 2], Visit::Layer(2)));
+
     // Equal gains: the lowest layer, then the lowest entry; 0 everywhere is no change.
     assert_eq!(
         change([0; 4], [0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 2.0, 0.0, 0.0]),
@@ -53,6 +57,7 @@ fn a_single_change_is_the_one_that_promises_most() {
 fn a_kept_entry_learns() {
     let mut agent = agent_with_values([0, 0, 1, 1], [0.5, 0.2, 0.2, 1.0, 0.3, 4.5, 5.0, 0.0, 0.0]);
     agent.decide(&REGULAR).unwrap();
+
     let update = agent.learn(2.0).unwrap().unwrap();
     // Q of layer 1's kept entry, and the reward plus 0.99 times its greatest value, which is the
     // same.
@@ -89,6 +94,7 @@ impl Policy for Student {
 #[test]
 fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
     let actions = vec![vec![0, 1, 1, 0], vec![0, 1, 2, 1], vec![0, 1, 2, 1]];
+
     for (credit, expected) in [
         (Credit::All, [vec![1, 2, 3], vec![1, 2, 3], vec![1, 2, 3]]),
         // From 0, 0, 0, 0 over 0, 1, 1, 0 to 0, 1, 2, 1, where layer 1 keeps its owner.
@@ -99,10 +105,12 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
         let tying = tying_spec(Decision::Joint);
         let mut agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4))
             .crediting(credit);
+
         for _ in 0..3 {
             agent.decide(&REGULAR).unwrap();
             agent.learn(-1.0).unwrap();
         }
+
         let layers: Vec<_> = seen.try_iter().map(|seen| seen.layers).collect();
         assert_eq!(layers, expected, "{credit:?}");
     }
@@ -112,16 +120,20 @@ fn credit_goes_to_all_decided_layers_or_to_those_with_another_owner() {
 fn the_spec_names_the_credit() {
     let mut spec = agent_spec(PolicyKind::Q);
     (spec.epsilon_start, spec.epsilon_floor, spec.credit) = (0.0, 0.0, Credit::Changed);
+
     let mut agent = agent_in(&spec, Decision::PerLayer, &[0, 0, 0, 0], 1);
     let mut learned = Vec::new();
+
     for _ in 0..30 {
         let before = agent.current_state().clone();
         let made = agent.decide(&REGULAR).unwrap();
         let Visit::Layer(layer) = made.visit else { panic!("layers take turns") };
         let changed = made.state.owner(layer) != before.owner(layer);
+
         assert_eq!(agent.learn(-1.0).unwrap().is_some(), changed);
         learned.push(changed);
     }
+
     assert!(learned.contains(&true) && learned.contains(&false), "{learned:?}");
 }
 
@@ -133,17 +145,21 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
     let tying = tying_spec(Decision::Joint);
     let agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(3));
     let mut agent = agent.crediting(Credit::Changed);
+
     for refused in [false, true, false] {
         let made = agent.decide(&REGULAR).unwrap();
         let action = agent.current_action().clone();
         let state = agent.current_state().clone();
+
         assert!(!agent.is_refused());
         if refused {
             agent.refuse().unwrap();
             assert_eq!((agent.is_refused(), agent.pending()), (true, Some(&made)));
         }
+
         agent.learn(-1.0).unwrap();
         assert_eq!((agent.is_refused(), agent.pending()), (false, None));
+
         let (expected_action, expected_state) =
             if refused { (action, state) } else { (made.action, made.state) };
         assert_eq!(
@@ -151,10 +167,12 @@ fn a_refused_decision_is_learned_from_and_changes_nothing() {
             (&expected_action, &expected_state)
         );
     }
+
     let lists = |lists: [&[usize]; 4]| {
         let [before, action, layers, after] = lists.map(<[usize]>::to_vec);
         Remembered { before, action, layers, reward: -1.0, after }
     };
+
     let expected = [
         lists([&[0, 0, 0], &[0, 1, 1], &[1, 2], &[0, 1, 1]]),
         // It would have changed both layers, and led nowhere.

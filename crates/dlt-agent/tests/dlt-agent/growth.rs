@@ -20,9 +20,11 @@ fn evidence_of(gradients: &[Vec<f64>], weights: &[Vec<f64>]) -> Evidence {
         let n = gradients.len();
         (0..n * n).map(|index| entry(index / n, index % n)).collect()
     };
+
     let apart = |one: usize, other: usize| {
         weights[one].iter().zip(&weights[other]).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
     };
+
     Evidence {
         n_layers: gradients.len(),
         products: square(&|one, other| dot(&gradients[one], &gradients[other])),
@@ -60,11 +62,14 @@ fn disagreement(gradients: &[Vec<f64>], one: &[usize], other: &[usize]) -> f64 {
                     .for_each(|(sum, value)| *sum += value / norm);
             }
         }
+
         mean.into_iter().map(|sum| sum / part.len() as f64).collect::<Vec<f64>>()
     };
+
     let distance: f64 = mean(one).iter().zip(mean(other)).map(|(a, b)| (a - b).powi(2)).sum();
     let one = one.len() as f64;
     let other = other.len() as f64;
+
     one * other / (one + other) * distance
 }
 
@@ -82,22 +87,26 @@ fn every_split(state: &State, gradients: &[Vec<f64>]) -> Vec<(f64, usize, Vec<us
             })
             .collect();
         parts.sort();
+
         for part in parts {
             let rest: Vec<_> =
                 group.members.iter().copied().filter(|layer| !part.contains(layer)).collect();
             splits.push((disagreement(gradients, &rest, &part), group.owner, part));
         }
     }
+
     splits
 }
 
 #[test]
 fn law_grow_splits_where_brute_force_does() {
     let mut rng = seeds::stream(11, "test");
+
     for case in 0..300 {
         let n_layers = rng.random_range(1..=9);
         let action =
             Action::new((0..n_layers).map(|layer| rng.random_range(0..=layer)).collect()).unwrap();
+
         // All tied in every third case, so that large groups are among them.
         let state =
             if case % 3 == 0 { State::all_tied(n_layers) } else { State::from_action(&action) };
@@ -105,6 +114,7 @@ fn law_grow_splits_where_brute_force_does() {
         let gradients: Vec<Vec<f64>> = (0..n_layers)
             .map(|_| (0..width).map(|_| f64::from(rng.random_range(-3..=3_i32))).collect())
             .collect();
+
         let made = grown(state.owners(), &gradients);
         let mut best: Option<(f64, usize, Vec<usize>)> = None;
         for split in every_split(&state, &gradients) {
@@ -112,10 +122,12 @@ fn law_grow_splits_where_brute_force_does() {
                 best = Some(split);
             }
         }
+
         let Some((value, owner, part)) = best else {
             assert_eq!((made.state, made.visit, made.conflict), (state, Visit::Nothing, None));
             continue;
         };
+
         assert_eq!(made.state, state.split(owner, &part).unwrap(), "{state:?} {gradients:?}");
         assert_eq!((made.visit, made.unlikeness), (Visit::All, None));
         assert!((made.conflict.unwrap() - value).abs() < TOLERANCE, "{:?} {value}", made.conflict);
@@ -127,6 +139,7 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
     let same = |layers| vec![vec![1.0, 2.0]; layers];
     assert_eq!(grown(&[0; 5], &same(5)).state.owners(), [0, 1, 0, 0, 0]);
     assert_eq!(grown(&[0, 1, 1, 1], &same(4)).state.owners(), [0, 1, 2, 1]);
+
     // One direction, whose products round differently: no part may win by that.
     for n_layers in 3..=12_u8 {
         let scale = |layer: u8| 0.1 + 1.7 * f64::from(layer);
@@ -134,12 +147,15 @@ fn grow_breaks_ties_by_the_lowest_owner_and_then_the_first_part() {
             (0..n_layers).map(|layer| [0.3, 0.7, -0.11].map(|value| value * scale(layer)).to_vec());
         let scaled: Vec<Vec<f64>> = scaled.collect();
         let mut expected = vec![0; scaled.len()];
+
         expected[1] = 1;
         assert_eq!(grown(&vec![0; scaled.len()], &scaled).state.owners(), expected);
     }
+
     // Both groups are divided into two opposed halves.
     let opposed: Vec<Vec<f64>> = [1.0, 1.0, -1.0, -1.0].map(|value| vec![value]).to_vec();
     assert_eq!(grown(&[0, 1, 0, 1], &opposed).state.owners(), [0, 1, 2, 1]);
+
     // {1, 2} disagrees with {0, 3} as {2, 3} does with {0, 1}, and more than any single layer with
     // the others.
     let cross: Vec<Vec<f64>> = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]
@@ -163,6 +179,7 @@ fn clusters(n_layers: usize, kind: impl Fn(usize) -> usize) -> Vec<Vec<f64>> {
         let axis = |index: usize| f64::from(u8::from(index == kind(layer)));
         (0..8).map(|index| axis(index) + rng.random_range(-0.2..0.2)).collect()
     };
+
     (0..n_layers).map(|layer| noisy(layer, &mut rng)).collect()
 }
 
@@ -179,6 +196,7 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
             let [one, other] = [&groups[0].members, &groups[1].members];
             let value = made.conflict.unwrap();
             let case = format!("{n_layers} {name}: {:?}", made.state);
+
             assert!((value - disagreement(&gradients, one, other)).abs() < TOLERANCE, "{case}");
             for layer in 0..n_layers {
                 let moved = |part: &[usize]| -> Vec<usize> {
@@ -186,6 +204,7 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
                     let came = (!part.contains(&layer)).then_some(layer);
                     kept.chain(came).collect()
                 };
+
                 let one = moved(one);
                 let other = moved(other);
                 if !one.is_empty() && !other.is_empty() {
@@ -196,6 +215,7 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
                     );
                 }
             }
+
             let expected: Vec<usize> = match name {
                 "halves" => (0..n_layers)
                     .map(|layer| if layer >= n_layers / 3 { n_layers / 3 } else { 0 })
@@ -203,6 +223,7 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
                 "cycle" => (0..n_layers).map(|layer| layer % 2).collect(),
                 _ => continue,
             };
+
             assert_eq!(made.state.owners(), expected, "{case}");
         }
     }
@@ -212,6 +233,7 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
 fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
     let mut rng = seeds::stream(12, "test");
     let mut n_changed = 0;
+
     for _ in 0..200 {
         let n_layers = rng.random_range(2..=9);
         let state = State::from_action(
@@ -220,10 +242,12 @@ fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
         let mut vectors = |count: usize, width: usize| -> Vec<Vec<f64>> {
             (0..count).map(|_| (0..width).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
         };
+
         let gradients = vectors(n_layers, 3);
         let own = vectors(n_layers, 4);
         let weights: Vec<_> = state.owners().iter().map(|&owner| own[owner].clone()).collect();
         let evidence = evidence_of(&gradients, &weights);
+
         let decide = |policy, decision, turn| {
             decide_with(
                 policy,
@@ -232,6 +256,7 @@ fn conflict_splits_as_grow_does_and_swaps_at_a_constant_number_of_groups() {
                 &Occasion { turn, evidence: Some(&evidence) },
             )
         };
+
         let split = decide(PolicyKind::Conflict, Decision::Swap, Turn::Split);
         assert_eq!(split, decide(PolicyKind::Grow, Decision::Split, Turn::Split));
 
@@ -253,10 +278,13 @@ fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothin
     let weights = vectors([[9.0, 0.0], [0.0, 9.0], [0.0, 8.0], [5.0, 5.0], [5.0, 5.0]]);
     let evidence = evidence_of(&gradients, &weights);
     let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
+
     let made = decide_with(PolicyKind::Conflict, Decision::Swap, &[0, 1, 2, 3, 3], &occasion);
     assert_eq!(made.state.owners(), [0, 1, 1, 3, 4]);
+
     // |A||B| / (|A| + |B|) is 1/2, the squared distance of the two unit gradients 4.
     assert!((made.conflict.unwrap() - 2.0).abs() < TOLERANCE);
+
     // Squared distance 1 over the mean of 81 and 64, and gradients that agree.
     assert!((made.unlikeness.unwrap() - 1.0 / 72.5).abs() < TOLERANCE);
 
@@ -265,6 +293,7 @@ fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothin
     let evidence = evidence_of(&agreeing, &weights);
     let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
     let kept = decide_with(PolicyKind::Conflict, Decision::Swap, &[0, 1, 2, 3, 3], &occasion);
+
     assert_eq!((kept.state.owners(), kept.visit), (&[0, 1, 2, 3, 3][..], Visit::Nothing));
 }
 
@@ -272,12 +301,14 @@ fn conflict_merges_the_two_that_are_most_alike_and_keeps_them_apart_where_nothin
 fn even_halves_the_largest_group_in_its_middle() {
     let mut agent = agent_in(&agent_spec(PolicyKind::Even), Decision::Split, &[0; 7], 1);
     let mut seen = Vec::new();
+
     for _ in 0..7 {
         let made = agent.decide(&SPLIT).unwrap();
         agent.learn(0.0).unwrap();
         assert_eq!((made.conflict, made.unlikeness), (None, None));
         seen.push((made.state.into_owners(), made.visit));
     }
+
     let expected = [
         ([0, 0, 0, 0, 4, 4, 4], Visit::All),
         ([0, 0, 2, 2, 4, 4, 4], Visit::All),
@@ -288,6 +319,7 @@ fn even_halves_the_largest_group_in_its_middle() {
         ([0, 1, 2, 3, 4, 5, 6], Visit::Nothing),
     ];
     assert_eq!(seen, expected.map(|(owners, visit)| (owners.to_vec(), visit)));
+
     // Members need not be neighbours.
     let spread = decide_with(PolicyKind::Even, Decision::Split, &[0, 1, 0, 1, 0, 0], &SPLIT);
     assert_eq!(spread.state.owners(), [0, 1, 0, 1, 4, 4]);
@@ -307,6 +339,7 @@ fn law_a_split_adds_one_group_and_a_swap_none() {
                 let before = agent.current_state().n_independent();
                 let made = agent.decide(&occasion).unwrap();
                 agent.learn(0.0).unwrap();
+
                 let expected = (before + added).min(7);
                 assert_eq!(
                     made.state.n_independent(),
@@ -334,6 +367,7 @@ fn law_policies_of_splits_change_nothing_where_no_group_has_two_layers() {
             assert!(made.visit.layers(owners.len()).is_empty());
         }
     }
+
     // And a swap takes two groups.
     for policy in [PolicyKind::Conflict, PolicyKind::Random] {
         let made = decide_with(policy, Decision::Swap, &[0, 0, 0], &SWAP);
@@ -354,6 +388,7 @@ fn policies_say_what_they_want_to_know() {
         wants(PolicyKind::Conflict, Decision::Swap),
         Wants { products: true, distances: true }
     );
+
     for policy in
         [PolicyKind::Even, PolicyKind::Random, PolicyKind::Q, PolicyKind::None, PolicyKind::Fixed]
     {
@@ -375,6 +410,7 @@ fn rejects_a_turn_that_a_policy_does_not_decide() {
             let mut agent = agent_in(&agent_spec(policy), decision, &[0, 0, 2], 1);
             let before = agent.snapshot();
             let error = agent.decide(occasion).unwrap_err();
+
             assert!(
                 matches!(error, AgentError::OtherTurn { turn, .. } if turn == occasion.turn),
                 "{error}"
@@ -413,6 +449,7 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
 
         let mut wild = good.clone();
         wild.products[4] = f64::NAN;
+
         let error = agent.decide(&Occasion { turn, evidence: Some(&wild) }).unwrap_err();
         assert!(
             matches!(error, AgentError::NotFinite { quantity: "products of gradients", .. }),
@@ -426,6 +463,7 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
         Evidence { norms: Vec::new(), ..good.clone() },
         Evidence { norms: vec![1.0, f64::INFINITY, 1.0], ..good.clone() },
     ];
+
     for evidence in &flawed {
         let error =
             agent.decide(&Occasion { turn: Turn::Swap, evidence: Some(evidence) }).unwrap_err();
@@ -433,6 +471,7 @@ fn rejects_evidence_that_is_missing_or_does_not_fit() {
             matches!(error, AgentError::Mismatch { .. } | AgentError::NotFinite { .. }),
             "{error}"
         );
+
         // What nobody wants may be anything.
         decide_with(
             PolicyKind::Grow,

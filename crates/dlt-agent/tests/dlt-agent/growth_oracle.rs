@@ -160,10 +160,12 @@ impl Policy for Scripted {
 fn matches_reference_ten_updates_with_replay_memory_and_target_network() {
     let oracle = oracle();
     assert_eq!(oracle.remembered.len(), 24, "cases of the fixture");
+
     for case in &oracle.remembered {
         let name = &case.learned.name;
         let mut agent = scripted_agent(case, &oracle);
         let mut raw = vec![0; case.learned.layers];
+
         assert_eq!(case.steps.len(), 10, "{name}: steps");
         for step in &case.steps {
             agent.decide(&REGULAR).unwrap();
@@ -172,23 +174,28 @@ fn matches_reference_ten_updates_with_replay_memory_and_target_network() {
             } else {
                 raw.clone_from(&step.asked);
             }
+
             let update = agent.learn(step.reward).unwrap();
             assert_eq!(
                 update.is_some(),
                 !step.credited.is_empty(),
                 "{name}: whether something is learned"
             );
+
             if let Some(expected) = &step.seen {
                 assert_seen(name, update, expected);
             }
+
             assert_eq!(agent.current_action().values(), raw, "{name}: action in force");
         }
+
         let PolicySnapshot::Q(snapshot) = agent.snapshot().policy else {
             panic!("the snapshot of a Q policy")
         };
         let network = |parameters: &Parameters| {
             QNetwork::from_parameters(layout(&case.learned), parameters.clone()).unwrap()
         };
+
         let target = snapshot.target.as_ref().map(network);
         check_learned(&case.learned, &network(&snapshot.parameters), target.as_ref());
     }
@@ -198,17 +205,20 @@ fn matches_reference_ten_updates_with_replay_memory_and_target_network() {
 fn matches_reference_ten_updates_with_drawn_experiences() {
     let oracle = oracle();
     assert_eq!(oracle.drawn.len(), 4, "cases of the fixture");
+
     for case in &oracle.drawn {
         let mut learner = learner(&case.learned, &oracle);
         let experience = |step: usize| {
             let DrawnStep { before, action, layers, reward, after, .. } = &case.steps[step];
             Experience { before, action, layers, reward: *reward, after }
         };
+
         for (number, step) in case.steps.iter().enumerate() {
             let earlier: Vec<_> = step.earlier.iter().map(|&step| experience(step)).collect();
             let update = learner.learn_again(&experience(number), &earlier).unwrap();
             assert_seen(&case.learned.name, update, &step.seen);
         }
+
         check_learned(&case.learned, learner.network(), learner.target());
     }
 }
@@ -217,16 +227,19 @@ fn matches_reference_ten_updates_with_drawn_experiences() {
 fn matches_reference_splits_where_gradients_disagree_most() {
     let oracle = oracle();
     assert_eq!(oracle.splits.len(), 17, "cases of the fixture");
+
     for case in &oracle.splits {
         let evidence = evidence(&case.owners, &case.products, &[], &[]);
         let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
         let made = policy_agent(PolicyKind::Grow, Decision::Split, &case.owners)
             .decide(&occasion)
             .unwrap();
+
         let Some(expected) = &case.split else {
             assert_eq!(made.state.owners(), case.owners, "{}: nothing to split", case.name);
             continue;
         };
+
         assert_eq!(made.state.owners(), expected.state, "{}", case.name);
         let before = State::new(case.owners.clone()).unwrap();
         assert_eq!(
@@ -235,6 +248,7 @@ fn matches_reference_splits_where_gradients_disagree_most() {
             "{}",
             case.name
         );
+
         assert_within(
             &case.name,
             made.conflict.unwrap(),
@@ -252,17 +266,20 @@ fn matches_reference_swaps_of_the_groups_that_are_most_alike() {
         oracle.swaps.iter().filter(|case| case.swap.is_none()).count() >= 3,
         "cases where nothing changes"
     );
+
     for case in &oracle.swaps {
         let evidence = evidence(&case.owners, &case.products, &case.distances, &case.norms);
         let occasion = Occasion { turn: Turn::Swap, evidence: Some(&evidence) };
         let made = policy_agent(PolicyKind::Conflict, Decision::Swap, &case.owners)
             .decide(&occasion)
             .unwrap();
+
         let Some(expected) = &case.swap else {
             assert_eq!(made.state.owners(), case.owners, "{}: nothing to gain", case.name);
             assert_eq!((made.conflict, made.unlikeness), (None, None), "{}", case.name);
             continue;
         };
+
         assert_eq!(made.state.owners(), expected.state, "{}", case.name);
         assert_within(
             &case.name,
@@ -270,6 +287,7 @@ fn matches_reference_swaps_of_the_groups_that_are_most_alike() {
             expected.conflict,
             DISAGREEMENT_TOLERANCE,
         );
+
         assert_within(
             &case.name,
             made.unlikeness.unwrap(),
@@ -303,15 +321,18 @@ fn scripted_agent(case: &RememberedCase, oracle: &Oracle) -> Agent {
         ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
     let rng = || ChaCha8Rng::seed_from_u64(0);
     let policy = QPolicy::new(learner(&case.learned, oracle), exploration, rng());
+
     // A draw of as many experiences as are kept is all of them.
     let within = match case.memory {
         0 => policy,
         memory => policy.remembering(ReplayMemory::new(memory, memory, rng())),
     };
+
     let actions = case.steps.iter().map(|step| step.asked.clone()).collect();
     let tying = TyingSpec { state_vector: case.vector, ..tying_spec(case.decision) };
     let initial = State::all_tied(case.learned.layers);
     let policy = Box::new(Scripted { within, actions });
+
     Agent::with_policy(policy, RewardKind::NegLoss, &tying, initial).crediting(case.credit)
 }
 
@@ -328,18 +349,21 @@ fn learner(learned: &Learned, oracle: &Oracle) -> QLearner {
     let tensor = |index: usize, count: usize| -> Vec<f32> {
         (0..count).map(|k| (0.3 * (0.7 * k as f64 + 1.0 + index as f64).sin()) as f32).collect()
     };
+
     let parameters = Parameters {
         hidden_weight: tensor(0, hidden * inputs),
         hidden_bias: tensor(1, hidden),
         output_weight: tensor(2, outputs * hidden),
         output_bias: tensor(3, outputs),
     };
+
     let settings = LearnerSettings {
         learning_rate: oracle.learning_rate,
         weight_decay: learned.weight_decay,
         gamma: oracle.gamma,
         target_every: learned.target_every,
     };
+
     QLearner::new(QNetwork::from_parameters(layout, parameters).unwrap(), settings)
 }
 
@@ -347,9 +371,11 @@ fn check_learned(learned: &Learned, network: &QNetwork, target: Option<&QNetwork
     let name = &learned.name;
     assert_close(name, &network.values(&learned.last_vector), &learned.last_values);
     assert_eq!(target.is_some(), learned.last_target_values.is_some(), "{name}: target network");
+
     if let (Some(target), Some(expected)) = (target, &learned.last_target_values) {
         assert_close(name, &target.values(&learned.last_vector), expected);
     }
+
     if let Some(expected) = &learned.last_parameters {
         for (got, expected) in network.parameters().tensors().into_iter().zip(expected) {
             assert_close(name, got, expected);

@@ -42,6 +42,7 @@ impl Environment {
             agent.learn(reward).unwrap();
             seen.push((wrong, reward));
         }
+
         seen
     }
 
@@ -61,6 +62,7 @@ fn learning_spec() -> AgentSpec {
     spec.epsilon_decay = 0.99;
     spec.reward = Reward::NegLoss;
     spec.state_scaling = Scaling::Unit;
+
     spec
 }
 
@@ -69,20 +71,24 @@ fn greedy_state(agent: &Agent, spec: &AgentSpec, decision: Decision) -> State {
     let mut snapshot = agent.snapshot();
     let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
     q.epsilon = 0.0;
+
     let still =
         AgentSpec { epsilon_floor: 0.0, learning_rate: 0.0, weight_decay: 0.0, ..spec.clone() };
     let mut greedy = crate::settings::agent(&still, decision, LAYERS, 0);
     greedy.restore(&snapshot).unwrap();
+
     for _ in 0..3 * LAYERS {
         greedy.decide(&REGULAR).unwrap();
         greedy.learn(0.0).unwrap();
     }
+
     greedy.current_state().clone()
 }
 
 #[test]
 fn the_agent_finds_the_best_tying_and_beats_random() {
     let environment = Environment::new([0, 1, 0, 1, 4], 1.0);
+
     for decision in DECISIONS {
         for network in NETWORKS {
             let spec = AgentSpec { network, ..learning_spec() };
@@ -92,6 +98,7 @@ fn the_agent_finds_the_best_tying_and_beats_random() {
                 let mean = environment.mean_wrong_at_the_end(&mut learned);
                 let mut random = agent(&agent_spec(PolicyKind::Random), decision, LAYERS, seed);
                 let random_mean = environment.mean_wrong_at_the_end(&mut random);
+
                 assert!(
                     mean * CLEARLY < random_mean,
                     "{case}: {mean} wrong layers, random {random_mean}"
@@ -105,6 +112,7 @@ fn the_agent_finds_the_best_tying_and_beats_random() {
 #[test]
 fn clipped_perplexity_above_ten_carries_no_information() {
     let [one, other] = [[0, 1, 0, 1, 4], [0, 0, 2, 3, 0]].map(|best| Environment::new(best, 2.4));
+
     for decision in DECISIONS {
         for (reward, informs) in [(Reward::NegPplClipped, false), (Reward::NegPpl, true)] {
             let spec = AgentSpec { reward, ..learning_spec() };
@@ -113,10 +121,12 @@ fn clipped_perplexity_above_ten_carries_no_information() {
                 let seen = environment.train(&mut agent, 300);
                 (agent.snapshot(), seen.into_iter().all(|(_, reward)| reward == -10.0))
             });
+
             assert!(
                 runs.iter().all(|(_, constant)| *constant != informs),
                 "{decision:?} {reward:?}"
             );
+
             // Without information both agents are the same, bit for bit, whatever they should have
             // learned.
             assert_eq!(runs[0].0 != runs[1].0, informs, "{decision:?} {reward:?}");
@@ -132,5 +142,6 @@ fn clipped_perplexity_below_ten_carries_information() {
         Environment::new(best, 0.5).train(&mut agent, 300);
         agent.snapshot()
     });
+
     assert_ne!(trained[0], trained[1]);
 }

@@ -87,6 +87,7 @@ fn matches_reference_values_and_greedy_actions() {
         let learner = learner(&case.shape, &oracle());
         let name = &case.shape.name;
         let values = learner.network().values(&case.first_vector);
+
         assert_close(name, &values, &case.first_values);
         let greedy = learner.best(&case.first_vector, 1..case.shape.layers);
         assert_eq!(greedy, case.first_greedy, "{name}: greedy action");
@@ -97,10 +98,12 @@ fn matches_reference_values_and_greedy_actions() {
 fn matches_reference_ten_updates() {
     let oracle = oracle();
     assert_eq!(oracle.updates.len(), 27, "cases of the fixture");
+
     for case in &oracle.updates {
         let mut learner = learner(&case.shape, &oracle);
         let name = &case.shape.name;
         assert_eq!(case.steps.len(), 10, "{name}: steps");
+
         for step in &case.steps {
             let after = state_of(&step.action);
             let experience = Experience {
@@ -110,8 +113,10 @@ fn matches_reference_ten_updates() {
                 reward: step.reward,
                 after: after.owners(),
             };
+
             assert_seen(name, learner.learn(&experience).unwrap(), &step.seen);
         }
+
         assert_close(name, &learner.network().values(&case.first_vector), &case.last_values);
         if let Some(expected) = &case.last_parameters {
             for (got, expected) in
@@ -127,22 +132,27 @@ fn matches_reference_ten_updates() {
 fn matches_reference_greedy_episodes() {
     let oracle = oracle();
     assert_eq!(oracle.episodes.len(), 12, "cases of the fixture");
+
     for case in &oracle.episodes {
         let exploration =
             ExplorationSettings { start: 0.0, decay: 1.0, floor: 0.0, per: DecayPer::Decision };
         let rng = ChaCha8Rng::seed_from_u64(0);
         let policy = QPolicy::new(learner(&case.shape, &oracle), exploration, rng);
+
         let tying = dlt_spec::spec::TyingSpec {
             state_vector: case.vector,
             ..tying_spec(case.shape.decision)
         };
+
         let initial = State::all_tied(case.shape.layers);
         let mut agent = Agent::with_policy(Box::new(policy), RewardKind::NegLoss, &tying, initial);
         let name = &case.shape.name;
+
         for step in &case.steps {
             let decision = agent.decide(&REGULAR).unwrap();
             assert_eq!(decision.action.values(), step.action, "{name}: action");
             assert_eq!(decision.state.owners(), step.state, "{name}: state");
+
             let reward = agent.reward(Measured::of_loss(-step.reward), None).unwrap();
             assert_seen(name, agent.learn(reward).unwrap(), &step.seen);
             assert_eq!(agent.current_state().owners(), step.state, "{name}: state in force");
@@ -160,23 +170,27 @@ fn learner(shape: &Shape, oracle: &Oracle) -> QLearner {
     let inputs = layout.n_inputs();
     let hidden = shape.hidden;
     let outputs = layout.n_outputs();
+
     let tensor = |index: usize, count: usize| -> Vec<f32> {
         let scale = if index == 2 && hidden >= 100 { 0.1 } else { 0.3 };
         let value = |k: usize| (scale * (0.7 * k as f64 + 1.0 + index as f64).sin()) as f32;
         (0..count).map(value).collect()
     };
+
     let parameters = Parameters {
         hidden_weight: tensor(0, hidden * inputs),
         hidden_bias: tensor(1, hidden),
         output_weight: tensor(2, outputs * hidden),
         output_bias: tensor(3, outputs),
     };
+
     let settings = LearnerSettings {
         learning_rate: oracle.learning_rate,
         weight_decay: shape.weight_decay,
         gamma: oracle.gamma,
         target_every: 0,
     };
+
     QLearner::new(QNetwork::from_parameters(layout, parameters).unwrap(), settings)
 }
 

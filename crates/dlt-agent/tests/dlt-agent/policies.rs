@@ -50,6 +50,7 @@ fn the_layouts_have_the_sizes_of_the_paper_and_of_the_code() {
         (layout(Network::Reference).n_inputs(), layout(Network::Reference).n_outputs()),
         (48, 1176)
     );
+
     for network in NETWORKS {
         let mut next = layout(network).n_outputs() - 1175;
         for layer in 1..48 {
@@ -57,8 +58,10 @@ fn the_layouts_have_the_sizes_of_the_paper_and_of_the_code() {
             assert_eq!((slice.start, slice.len()), (next, layer + 1));
             next = slice.end;
         }
+
         assert_eq!(next, layout(network).n_outputs());
     }
+
     let unit = QLayout::new(Network::Reference, Scaling::Unit, 3);
     assert_eq!(unit.inputs(&[0, 1, 2]), [0.0, 0.5, 1.0]);
     assert_eq!(QLayout::new(Network::Paper, Scaling::None, 3).inputs(&[0, 1, 2]), [1.0, 2.0]);
@@ -69,6 +72,7 @@ fn law_initial_weights_fill_the_bounds_of_their_layer() {
     let layout = QLayout::new(Network::Paper, Scaling::None, 12);
     let network = QNetwork::new(layout, 128, &mut seeds::stream(1, "q-network"));
     let fan_in = [11.0_f32, 11.0, 128.0, 128.0];
+
     for (values, fan_in) in network.parameters().tensors().into_iter().zip(fan_in) {
         let bound = 1.0 / fan_in.sqrt();
         let (least, most) = values
@@ -76,6 +80,7 @@ fn law_initial_weights_fill_the_bounds_of_their_layer() {
             .fold((f32::MAX, f32::MIN), |(least, most), v| (least.min(*v), most.max(*v)));
         assert!(least >= -bound && least < -0.9 * bound, "{least} against {bound}");
         assert!(most <= bound && most > 0.9 * bound, "{most} against {bound}");
+
         let mean = values.iter().sum::<f32>() / values.len() as f32;
         // The mean of n uniform values deviates by bound / sqrt(3 n).
         assert!(mean.abs() < 5.0 * bound / (3.0 * values.len() as f32).sqrt(), "mean {mean}");
@@ -85,6 +90,7 @@ fn law_initial_weights_fill_the_bounds_of_their_layer() {
 #[test]
 fn law_random_and_exploring_actions_are_uniform() {
     const DRAWS: usize = 12_000;
+
     for (policy, network) in [
         (PolicyKind::Random, Network::Paper),
         (PolicyKind::Q, Network::Paper),
@@ -92,11 +98,13 @@ fn law_random_and_exploring_actions_are_uniform() {
     ] {
         let mut spec = agent_spec(policy);
         (spec.network, spec.epsilon_floor, spec.hidden) = (network, 1.0, 2);
+
         let mut agent = agent(&spec, Decision::Joint, 4, 3);
         let mut counts = BTreeMap::new();
         for _ in 0..DRAWS {
             *counts.entry(step(&mut agent).action).or_insert(0_usize) += 1;
         }
+
         assert_eq!(counts.len(), 24, "{policy:?} {network:?}: all of the 4! actions");
         let expected = DRAWS as f64 / 24.0;
         for (action, count) in counts {
@@ -113,6 +121,7 @@ fn law_random_and_exploring_actions_are_uniform() {
 fn law_exploration_is_as_frequent_as_epsilon_says() {
     let mut spec = agent_spec(PolicyKind::Q);
     (spec.epsilon_start, spec.epsilon_floor, spec.hidden) = (0.25, 0.25, 2);
+
     let mut agent = agent(&spec, Decision::PerLayer, 4, 3);
     let explored = (0..4000).filter(|_| step(&mut agent).exploration.unwrap().explored).count();
     assert!(
@@ -126,13 +135,16 @@ fn exploration_decays_per_decision_or_per_sweep_down_to_its_floor() {
     let epsilons = |per, decision| {
         let mut spec = agent_spec(PolicyKind::Q);
         (spec.epsilon_decay, spec.epsilon_floor, spec.epsilon_decay_per) = (0.5, 0.2, per);
+
         let mut agent = agent(&spec, decision, 4, 1);
         std::array::from_fn::<f64, 8, _>(|_| step(&mut agent).exploration.unwrap().epsilon)
     };
+
     let each = [1.0, 0.5, 0.25, 0.2, 0.2, 0.2, 0.2, 0.2];
     assert_eq!(epsilons(DecayPer::Decision, Decision::Joint), each);
     assert_eq!(epsilons(DecayPer::Sweep, Decision::Joint), each, "a joint decision is a sweep");
     assert_eq!(epsilons(DecayPer::Decision, Decision::PerLayer), each);
+
     let swept = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25];
     assert_eq!(epsilons(DecayPer::Sweep, Decision::PerLayer), swept);
 }
@@ -141,16 +153,19 @@ fn exploration_decays_per_decision_or_per_sweep_down_to_its_floor() {
 fn law_equal_values_choose_the_lowest_layer() {
     let mut spec = agent_spec(PolicyKind::Q);
     (spec.epsilon_start, spec.epsilon_floor, spec.learning_rate) = (0.0, 0.0, 0.0);
+
     for decision in DECISIONS {
         for network in NETWORKS {
             spec.network = network;
             let mut tying = tying_spec(decision);
             tying.initial = Initial::Named(InitialName::Independent);
+
             let mut agent = Agent::new(&spec, &tying, 5, 1, None).unwrap();
             let mut snapshot = agent.snapshot();
             let PolicySnapshot::Q(q) = &mut snapshot.policy else {
                 panic!("the snapshot of a Q policy")
             };
+
             q.parameters = q.parameters.zeros();
             agent.restore(&snapshot).unwrap();
             (1..5).for_each(|_| drop(step(&mut agent)));
@@ -167,11 +182,14 @@ fn law_a_per_layer_decision_replaces_only_the_choice_of_its_layer_in_turn() {
             let before = agent.current_action().clone();
             let decision = step(&mut agent);
             let turn = 1 + index % 4;
+
             assert_eq!(decision.visit, Visit::Layer(turn));
             assert_eq!(decision.sweep_ended, turn == 4);
+
             for layer in (0..5).filter(|&layer| layer != turn) {
                 assert_eq!(before.values()[layer], decision.action.values()[layer], "{policy:?}");
             }
+
             assert_eq!(decision.state, State::from_action(&decision.action));
         }
     }
@@ -181,6 +199,7 @@ fn law_a_per_layer_decision_replaces_only_the_choice_of_its_layer_in_turn() {
 fn a_decision_takes_effect_when_it_is_learned_from() {
     let mut agent = agent(&agent_spec(PolicyKind::Fixed), Decision::Joint, 4, 1);
     assert_eq!(agent.current_state(), &State::all_tied(4));
+
     let decision = agent.decide(&REGULAR).unwrap();
     assert_eq!(decision.state.owners(), [0, 0, 2, 2]);
     assert_eq!((agent.current_state(), agent.pending()), (&State::all_tied(4), Some(&decision)));
@@ -201,10 +220,12 @@ fn a_fixed_pattern_is_reached_at_once_or_after_one_sweep() {
     ] {
         let spec = AgentSpec { pattern: Initial::Named(name), ..agent_spec(PolicyKind::Fixed) };
         assert_eq!(step(&mut agent(&spec, Decision::Joint, 4, 1)).state.owners(), owners);
+
         let mut visits = agent(&spec, Decision::PerLayer, 4, 1);
         (1..4).for_each(|_| drop(step(&mut visits)));
         assert_eq!(visits.current_state().owners(), owners);
     }
+
     let owners = Initial::Owners(vec![0, 1, 1, 3]);
     let spec = AgentSpec { pattern: owners, ..agent_spec(PolicyKind::Fixed) };
     assert_eq!(step(&mut agent(&spec, Decision::Joint, 4, 1)).state.owners(), [0, 1, 1, 3]);
@@ -215,6 +236,7 @@ fn nobody_decides_and_nothing_changes() {
     for decision in DECISIONS {
         let mut tying = tying_spec(decision);
         tying.initial = Initial::Named(InitialName::Cycle);
+
         let mut agent = Agent::new(&agent_spec(PolicyKind::None), &tying, 4, 1, None).unwrap();
         for _ in 0..5 {
             let made = step(&mut agent);
@@ -231,8 +253,10 @@ fn a_replay_follows_its_rows_and_stays_at_the_last() {
         replaying(&agent_spec(PolicyKind::Replay), &recording, Decision::Joint).unwrap();
     let seen: Vec<_> = (0..4).map(|_| step(&mut agent)).collect();
     let actions: Vec<_> = seen.iter().map(|decision| decision.action.values()).collect();
+
     assert_eq!(actions, [[0, 1, 1, 2], [0, 0, 2, 1], [0, 0, 2, 1], [0, 0, 2, 1]]);
     assert_eq!(seen[0].state.owners(), [0, 1, 1, 1]);
+
     assert!(
         seen.iter().all(|decision| decision.visit == Visit::All && decision.exploration.is_none())
     );
@@ -244,17 +268,21 @@ fn law_a_replay_repeats_a_recorded_run_of_any_agent() {
         let mut recorded = agent(&agent_spec(PolicyKind::Q), decision, 4, 5);
         let mut recording = Recording::new(4);
         let mut made = Vec::new();
+
         for index in 0..10 {
             let decision = step(&mut recorded);
             let layer = match decision.visit {
                 Visit::Layer(layer) => Some(layer),
                 Visit::All | Visit::Nothing => None,
             };
+
             recording.push(index, decision.action.clone(), layer).unwrap();
             made.push(decision);
         }
+
         let mut replayed =
             replaying(&agent_spec(PolicyKind::Replay), &recording, decision).unwrap();
+
         for expected in made {
             let expected = dlt_agent::Decision { exploration: None, ..expected };
             assert_eq!(step(&mut replayed), expected);
@@ -267,12 +295,14 @@ fn a_permuted_replay_relabels_every_state() {
     let recording = recording(&[([0, 1, 0, 3], Some(2)), ([0, 1, 0, 1], Some(3))]);
     let mut spec = agent_spec(PolicyKind::PermutedReplay);
     spec.permutation = vec![3, 0, 2, 1];
+
     for decision in DECISIONS {
         let mut agent = replaying(&spec, &recording, decision).unwrap();
         // Groups {0, 2}, {1}, {3} become {3, 2}, {0}, {1}; {0, 2}, {1, 3} become {3, 2}, {0, 1}.
         for owners in [[0, 1, 2, 2], [0, 0, 2, 2], [0, 0, 2, 2]] {
             assert_eq!(step(&mut agent).state.owners(), owners);
         }
+
         assert_eq!(
             replaying(&spec, &recording, decision).unwrap().decide(&REGULAR).unwrap().visit,
             Visit::All
@@ -285,6 +315,7 @@ fn law_a_permutation_is_drawn_from_the_seed_where_none_is_given() {
     let mut spec = agent_spec(PolicyKind::PermutedReplay);
     let drawn = replay_permutation(&spec, 12, 1);
     let mut sorted = drawn.clone();
+
     sorted.sort_unstable();
     assert_eq!(sorted, (0..12).collect::<Vec<_>>());
     assert_eq!(replay_permutation(&spec, 12, 1), drawn);
@@ -296,6 +327,7 @@ fn law_a_permutation_is_drawn_from_the_seed_where_none_is_given() {
 #[test]
 fn a_single_layer_leaves_no_choice() {
     let recording = recording(&[([0], None)]);
+
     for policy in
         [LEARNED.as_slice(), &[PolicyKind::None, PolicyKind::Replay, PolicyKind::PermutedReplay]]
             .concat()
@@ -304,6 +336,7 @@ fn a_single_layer_leaves_no_choice() {
             for network in NETWORKS {
                 let mut spec = agent_spec(policy);
                 (spec.network, spec.state_scaling) = (network, Scaling::Unit);
+
                 let mut agent =
                     Agent::new(&spec, &tying_spec(decision), 1, 1, Some(&recording)).unwrap();
                 for _ in 0..3 {
@@ -312,6 +345,7 @@ fn a_single_layer_leaves_no_choice() {
                     assert!(decision.sweep_ended && decision.visit.layers(1).is_empty());
                     assert_eq!(agent.learn(-1.0).unwrap(), None, "there is nothing to learn");
                 }
+
                 let snapshot = agent.snapshot();
                 agent.restore(&snapshot).unwrap();
             }
@@ -348,6 +382,7 @@ fn the_state_vector_is_the_state_or_the_raw_action() {
         let tying = dlt_spec::spec::TyingSpec { state_vector: kind, ..tying_spec(Decision::Joint) };
         let policy = Box::new(Watcher(sender));
         let mut agent = Agent::with_policy(policy, RewardKind::NegLoss, &tying, State::all_tied(4));
+
         step(&mut agent);
         step(&mut agent);
         assert_eq!(shown.try_iter().collect::<Vec<_>>(), [[0; 4], expected]);
@@ -371,16 +406,20 @@ fn rejects_a_reward_that_is_not_finite_and_changes_nothing() {
     for policy in LEARNED {
         let mut agent = agent(&agent_spec(policy), Decision::PerLayer, 4, 1);
         agent.decide(&REGULAR).unwrap();
+
         let before = agent.snapshot();
         for reward in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
             assert!(matches!(agent.learn(reward), Err(AgentError::NotFinite { .. })));
         }
+
         assert_eq!(agent.snapshot(), before);
         agent.learn(-1.0).unwrap();
     }
+
     // Its square, the loss of the Q-network, is too great for f32.
     let mut agent = agent(&agent_spec(PolicyKind::Q), Decision::Joint, 4, 1);
     agent.decide(&REGULAR).unwrap();
+
     let before = agent.snapshot();
     assert!(matches!(agent.learn(-1e30), Err(AgentError::NotFinite { .. })));
     assert_eq!(agent.snapshot(), before);
@@ -398,12 +437,15 @@ fn rejects_settings_outside_their_range() {
         |spec| spec.epsilon_floor = f64::NAN,
         |spec| spec.learning_rate = f64::INFINITY,
     ];
+
     for (index, change) in changes.into_iter().enumerate() {
         let mut spec = agent_spec(PolicyKind::Q);
         change(&mut spec);
+
         let error = Agent::new(&spec, &tying_spec(Decision::Joint), 4, 1, None).unwrap_err();
         assert!(matches!(error, AgentError::Setting { .. }), "change {index}: {error}");
     }
+
     let error = Agent::new(&agent_spec(PolicyKind::Q), &tying_spec(Decision::Joint), 0, 1, None)
         .unwrap_err();
     assert_eq!(error.to_string(), "model.layers should be at least 1, got 0");
@@ -425,16 +467,20 @@ fn rejects_recordings_that_cannot_be_followed() {
     for spec in [&replay, &permuted] {
         let missing = Agent::new(spec, &tying_spec(Decision::Joint), 4, 1, None);
         assert!(matches!(missing, Err(AgentError::Recording { .. })));
+
         let empty = replaying(spec, &Recording::new(4), Decision::Joint);
         assert!(matches!(empty, Err(AgentError::Recording { .. })));
+
         let shallow = replaying(spec, &recording(&[([0, 1, 1], None)]), Decision::Joint);
         assert!(matches!(shallow, Err(AgentError::Depth { expected: 4, got: 3, .. })));
     }
+
     let edited = recording(&[([0, 1, 0, 0], Some(1)), ([0, 1, 2, 3], Some(2))]);
     let error = replaying(&replay, &edited, Decision::PerLayer).unwrap_err();
     assert!(matches!(error, AgentError::OtherChoice { row: 1, visited: 2, changed: 3 }), "{error}");
 
     let good = recording(&[([0, 1, 0, 0], None)]);
+
     for permutation in [vec![0, 1, 2], vec![0, 1, 1, 3], vec![0, 1, 2, 4]] {
         let spec = AgentSpec { permutation, ..permuted.clone() };
         assert!(matches!(
@@ -450,6 +496,7 @@ fn rejects_parameters_of_another_shape() {
     let parameters =
         QNetwork::new(layout(4), 8, &mut seeds::stream(1, "q-network")).parameters().clone();
     assert!(QNetwork::from_parameters(layout(4), parameters.clone()).is_ok());
+
     let error = QNetwork::from_parameters(layout(5), parameters).unwrap_err();
     assert!(matches!(error, AgentError::Mismatch { .. }), "{error}");
 }

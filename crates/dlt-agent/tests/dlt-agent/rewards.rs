@@ -16,11 +16,13 @@ fn rewards<const N: usize>(kind: RewardKind, measured: [f64; N]) -> [f64; N] {
 fn each_kind_rewards_as_defined() {
     let [low, high] = rewards(RewardKind::NegPpl, [2.0_f64.ln(), 500.0_f64.ln()]);
     assert!((low + 2.0).abs() < TOLERANCE && (high + 500.0).abs() < 500.0 * TOLERANCE);
+
     let [low, high] = rewards(RewardKind::NegPplClipped, [2.0_f64.ln(), 500.0_f64.ln()]);
     assert!((low + 2.0).abs() < TOLERANCE);
     assert_eq!(high, -10.0);
     assert_eq!(rewards(RewardKind::NegLoss, [4.0, 3.5]), [-4.0, -3.5]);
     assert_eq!(rewards(RewardKind::LossDelta, [4.0, 3.5, 3.75]), [0.0, 0.5, -0.25]);
+
     for (kind, expected) in [(RewardKind::Accuracy, 0.25), (RewardKind::NegAccuracy, -0.25)] {
         let measured = Measured { loss: 3.0, accuracy: Some(0.25) };
         assert_eq!(Rewarder::new(kind).reward(measured, None).unwrap(), expected);
@@ -32,6 +34,7 @@ fn a_gain_is_what_the_loss_fell_by_on_the_same_batches() {
     let mut rewarder = Rewarder::new(RewardKind::Gain);
     let mut gain = |before, after| rewarder.reward(Measured::of_loss(after), Some(before)).unwrap();
     assert_eq!((gain(4.0, 3.5), gain(3.0, 3.25), gain(2.0, 2.0)), (0.5, -0.25, 0.0));
+
     // Other rewards pay no heed to what was before.
     let mut other = Rewarder::new(RewardKind::NegLoss);
     assert_eq!(other.reward(Measured::of_loss(3.5), Some(4.0)).unwrap(), -3.5);
@@ -42,6 +45,7 @@ fn rejects_a_gain_without_the_loss_before() {
     let mut rewarder = Rewarder::new(RewardKind::Gain);
     let error = rewarder.reward(Measured::of_loss(3.5), None).unwrap_err();
     assert!(matches!(error, AgentError::NoLossBefore), "{error}");
+
     for before in [f64::NAN, f64::INFINITY] {
         let error = rewarder.reward(Measured::of_loss(3.5), Some(before)).unwrap_err();
         assert!(matches!(error, AgentError::NotFinite { .. }), "{error}");
@@ -68,6 +72,7 @@ fn the_spec_names_the_reward() {
     ] {
         let mut spec = agent_spec(PolicyKind::Random);
         spec.reward = word;
+
         let mut agent = agent(&spec, Decision::Joint, 3, 1);
         assert_eq!(
             agent.reward(Measured { loss: 2.0, accuracy: Some(0.75) }, Some(3.5)).unwrap(),
@@ -85,6 +90,7 @@ fn rejects_a_measurement_that_is_not_finite() {
             rewarder.reward(Measured::of_loss(measured), None),
             Err(AgentError::NotFinite { .. })
         ));
+
         assert_eq!(
             rewarder.reward(Measured::of_loss(3.0), None).unwrap(),
             0.0,

@@ -38,9 +38,11 @@ fn evidence(decision: usize) -> Evidence {
     let dot = |one: usize, other: usize| {
         (0..3).map(|axis| gradients[one][axis] * gradients[other][axis]).sum()
     };
+
     let square = |entry: &dyn Fn(usize, usize) -> f64| {
         (0..LAYERS * LAYERS).map(|index| entry(index / LAYERS, index % LAYERS)).collect()
     };
+
     Evidence {
         n_layers: LAYERS,
         products: square(&dot),
@@ -63,15 +65,19 @@ fn run_turns(
             Some(decision) => decision.clone(),
             None => agent.decide(&occasion).unwrap(),
         };
+
         if occasion.turn != Turn::Regular && index % 3 == 2 {
             agent.refuse().unwrap();
         }
+
         let before = Some(measured(index + 100));
         let reward = agent.reward(Measured::of_loss(measured(index)), before).unwrap();
+
         // Debug prints the shortest text that reads back as the same float, so equal text is equal
         // bits.
         seen.push(format!("{decision:?} {reward:?} {:?}", agent.learn(reward).unwrap()));
     }
+
     seen
 }
 
@@ -81,6 +87,7 @@ fn recording() -> Recording {
         let step = recording.rows().len() * 15;
         recording.push(step, Action::new(row.to_vec()).unwrap(), None).unwrap();
     }
+
     recording
 }
 
@@ -91,6 +98,7 @@ fn through_text(snapshot: &AgentSnapshot) -> AgentSnapshot {
 fn every_spec() -> impl Iterator<Item = (AgentSpec, Decision)> {
     let kinds =
         POLICIES.into_iter().flat_map(|policy| DECISIONS.map(|decision| (policy, decision)));
+
     kinds.flat_map(|(policy, decision)| {
         NETWORKS.map(|network| {
             let mut spec = agent_spec(policy);
@@ -99,9 +107,11 @@ fn every_spec() -> impl Iterator<Item = (AgentSpec, Decision)> {
             spec.hidden = 16;
             spec.permutation = vec![3, 0, 2, 4, 1];
             spec.epsilon_floor = 0.3;
+
             if network == Network::Reference {
                 spec.epsilon_decay_per = DecayPer::Sweep;
             }
+
             (spec, decision)
         })
     })
@@ -113,13 +123,16 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
         for waits_for_reward in [false, true] {
             let mut tying = tying_spec(decision);
             tying.state_vector = StateVector::Raw;
+
             let recording = recording();
             let build = |seed| Agent::new(&spec, &tying, LAYERS, seed, Some(&recording)).unwrap();
             let mut agent = build(1);
+
             run(&mut agent, 0..6);
             if waits_for_reward {
                 agent.decide(&REGULAR).unwrap();
             }
+
             let saved = agent.snapshot();
             let read = through_text(&saved);
             assert_eq!(read, saved);
@@ -127,6 +140,7 @@ fn law_a_restored_agent_goes_on_bit_for_bit() {
             let mut restored = build(2);
             restored.restore(&read).unwrap();
             assert_eq!(restored.snapshot(), saved);
+
             let case =
                 format!("{:?} {decision:?} {:?} {waits_for_reward}", spec.policy, spec.network);
             assert_eq!(run(&mut agent, 6..20), run(&mut restored, 6..20), "{case}");
@@ -146,8 +160,10 @@ fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
         (PolicyKind::Random, Decision::Swap),
         (PolicyKind::Random, Decision::Single),
     ];
+
     let mut specs: Vec<_> =
         splitting.map(|(policy, decision)| (agent_spec(policy), decision)).to_vec();
+
     for decision in [Decision::Joint, Decision::PerLayer, Decision::Single] {
         for (replay_memory, target_every) in [(0, 3), (3, 0), (6, 2)] {
             for credit in [Credit::All, Credit::Changed] {
@@ -161,10 +177,12 @@ fn every_added_spec() -> Vec<(AgentSpec, Decision)> {
                     reward: Reward::Gain,
                     ..agent_spec(PolicyKind::Q)
                 };
+
                 specs.push((spec, decision));
             }
         }
     }
+
     specs
 }
 
@@ -186,23 +204,28 @@ fn law_an_agent_with_what_we_added_goes_on_bit_for_bit() {
                 TyingSpec { initial: Initial::Named(InitialName::Tied), ..tying_spec(decision) };
             let build = |seed| Agent::new(&spec, &tying, LAYERS, seed, None).unwrap();
             let mut agent = build(1);
+
             run_turns(&mut agent, 0..9, turn_of(decision));
             if waits_for_reward {
                 let evidence = evidence(9);
                 let turn = turn_of(decision)(9);
                 agent.decide(&Occasion { turn, evidence: Some(&evidence) }).unwrap();
             }
+
             if refused {
                 agent.refuse().unwrap();
             }
+
             let saved = agent.snapshot();
             let read = through_text(&saved);
             assert_eq!(read, saved);
 
             let mut restored = build(2);
             restored.restore(&read).unwrap();
+
             let case = format!("{spec:?} {decision:?} {waits_for_reward} {refused}");
             assert_eq!((restored.snapshot(), restored.is_refused()), (saved, refused), "{case}");
+
             let go_on = |agent: &mut Agent| run_turns(agent, 9..24, turn_of(decision));
             assert_eq!(go_on(&mut agent), go_on(&mut restored), "{case}");
             assert_eq!(agent.snapshot(), restored.snapshot(), "{case}");
@@ -215,13 +238,16 @@ fn law_an_agent_with_what_we_added_goes_on_bit_for_bit() {
 fn law_a_snapshot_without_what_we_added_is_written_and_read_as_before() {
     let mut agent = agent(&agent_spec(PolicyKind::Q), Decision::Joint, 2, 1);
     agent.decide(&REGULAR).unwrap();
+
     let text = serde_json::to_string(&agent.snapshot()).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys =
         |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+
     assert_eq!(keys(&value), ["action", "pending", "policy", "rewarder", "turn"]);
     assert_eq!(keys(&value["pending"]), ["action", "exploration", "sweep_ended", "visit"]);
     assert_eq!(keys(&value["policy"]["q"]), ["epsilon", "optimizer", "parameters", "rng"]);
+
     let read: AgentSnapshot = serde_json::from_str(&text).unwrap();
     agent.restore(&read).unwrap();
     assert_eq!((agent.snapshot(), agent.is_refused()), (read, false));
@@ -234,6 +260,7 @@ fn law_without_a_memory_its_batch_changes_nothing() {
         let mut agent = agent(&spec, Decision::Joint, LAYERS, 1);
         (run(&mut agent, 0..12), agent.snapshot())
     };
+
     assert_eq!(seen(1, Credit::All), seen(50, Credit::All));
     assert_ne!(seen(1, Credit::All), seen(1, Credit::Changed));
 }
@@ -243,6 +270,7 @@ fn rejects_a_memory_and_a_target_network_that_do_not_fit() {
     let spec = AgentSpec { replay_memory: 3, target_every: 2, ..agent_spec(PolicyKind::Q) };
     let mut agent = agent(&spec, Decision::Joint, LAYERS, 1);
     run(&mut agent, 0..5);
+
     let good = agent.snapshot();
     let change = |change: &dyn Fn(&mut QSnapshot)| {
         let mut snapshot = good.clone();
@@ -252,6 +280,7 @@ fn rejects_a_memory_and_a_target_network_that_do_not_fit() {
         change(q);
         snapshot
     };
+
     let memory = |change_memory: &dyn Fn(&mut Vec<Remembered>)| {
         change(&|q| change_memory(&mut q.memory.as_mut().unwrap().experiences))
     };
@@ -268,12 +297,15 @@ fn rejects_a_memory_and_a_target_network_that_do_not_fit() {
         memory(&|experiences| experiences[2].layers = vec![2, 1]),
         memory(&|experiences| experiences[2].layers.clear()),
     ];
+
     for (index, flawed) in flawed.iter().enumerate() {
         let error = agent.restore(flawed).unwrap_err();
         assert!(matches!(error, AgentError::Mismatch { .. }), "{index}: {error}");
         assert_eq!(agent.snapshot(), good, "{index}: a refused snapshot changes nothing");
     }
+
     let mut plain = crate::settings::agent(&agent_spec(PolicyKind::Q), Decision::Joint, LAYERS, 1);
+
     for snapshot in [change(&|q| q.target = None), change(&|q| q.memory = None)] {
         assert!(matches!(plain.restore(&snapshot), Err(AgentError::Mismatch { .. })));
     }
@@ -285,6 +317,7 @@ fn rejects_a_reward_that_is_too_great_and_remembers_nothing_of_it() {
     let mut agent = agent(&spec, Decision::Joint, LAYERS, 1);
     run(&mut agent, 0..5);
     agent.decide(&REGULAR).unwrap();
+
     let before = agent.snapshot();
     for reward in [f64::NAN, -1e30] {
         assert!(matches!(agent.learn(reward), Err(AgentError::NotFinite { .. })));
@@ -308,11 +341,14 @@ fn law_the_seed_decides_everything_that_is_drawn() {
 fn law_a_snapshot_keeps_values_that_text_formats_lose() {
     let mut agent = agent(&agent_spec(PolicyKind::Q), Decision::Joint, LAYERS, 1);
     run(&mut agent, 0..3);
+
     let mut snapshot = agent.snapshot();
     let PolicySnapshot::Q(q) = &mut snapshot.policy else { panic!("the snapshot of a Q policy") };
     q.epsilon = 0.1 + 0.2;
+
     let odd = [f32::MIN_POSITIVE / 2.0, -0.0, f32::INFINITY, 0.1 + 0.2, f32::MAX];
     q.parameters.hidden_bias[..5].copy_from_slice(&odd);
+
     let PolicySnapshot::Q(read) = through_text(&snapshot).policy else { panic!("the same kind") };
     let bits = |values: &[f32]| values[..5].iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&read.parameters.hidden_bias), bits(&odd));
@@ -323,10 +359,13 @@ fn law_a_snapshot_keeps_values_that_text_formats_lose() {
 fn rejects_a_snapshot_of_another_agent() {
     let mut small = agent_spec(PolicyKind::Q);
     small.hidden = 16;
+
     let mut other_reward = agent_spec(PolicyKind::Q);
     other_reward.reward = Reward::NegLoss;
+
     let mut other_layout = agent_spec(PolicyKind::Q);
     other_layout.network = Network::Reference;
+
     let others = [
         agent(&agent_spec(PolicyKind::Random), Decision::Joint, LAYERS, 1),
         agent(&agent_spec(PolicyKind::Q), Decision::PerLayer, LAYERS, 1),
@@ -335,9 +374,11 @@ fn rejects_a_snapshot_of_another_agent() {
         agent(&other_reward, Decision::Joint, LAYERS, 1),
         agent(&other_layout, Decision::Joint, LAYERS, 1),
     ];
+
     for other in others {
         let mut agent = agent(&agent_spec(PolicyKind::Q), Decision::Joint, LAYERS, 1);
         run(&mut agent, 0..3);
+
         let before = agent.snapshot();
         let error = agent.restore(&other.snapshot()).unwrap_err();
         assert!(matches!(error, AgentError::Mismatch { .. } | AgentError::Depth { .. }), "{error}");
@@ -349,16 +390,21 @@ fn rejects_a_snapshot_of_another_agent() {
 fn rejects_a_snapshot_with_impossible_numbers() {
     let mut agent = agent(&agent_spec(PolicyKind::Random), Decision::PerLayer, LAYERS, 1);
     agent.decide(&REGULAR).unwrap();
+
     let good = agent.snapshot();
     let mut action = good.clone();
     action.action[1] = 2;
+
     let mut turn = good.clone();
     turn.turn = Some(LAYERS);
+
     let mut pending = good.clone();
     pending.pending.as_mut().unwrap().visit = dlt_agent::Visit::Layer(LAYERS);
+
     for bad in [action, turn, pending] {
         assert!(agent.restore(&bad).is_err());
     }
+
     agent.restore(&good).unwrap();
     let text = serde_json::to_string(&good).unwrap().replace("\"turn\":1", "\"turns\":1");
     assert!(serde_json::from_str::<AgentSnapshot>(&text).is_err());

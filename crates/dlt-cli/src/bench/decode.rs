@@ -36,16 +36,19 @@ pub(super) fn run(task: &BenchDecodeTask) -> Result {
         let message = "expected --prompt-tokens of at least 1 and --new-tokens of at least 2";
         return Err(Failure::refused(ExitCode::Usage, message));
     }
+
     let spec = spec(task)?;
     let (device, device_name) = machine::open(&task.machine)?;
     let model = model(&spec, task.model.vocab, &device)?;
     let mut prefill_ms = Vec::new();
     let mut rates = Vec::new();
+
     for _ in 0..task.runs.get() {
         let speed = measure(task, &model)?;
         prefill_ms.push(speed.reading.seconds * 1e3);
         rates.push(speed.writing.tokens_per_s());
     }
+
     let figures = Figures {
         peer: format!(
             "dlt {} {device_name} f32 tying={} batch={}",
@@ -58,6 +61,7 @@ pub(super) fn run(task: &BenchDecodeTask) -> Result {
         decode_tokens_per_s: median(rates),
         peak_rss_mb: memory::resident().map(|resident| resident.peak_mb),
     };
+
     output::print(&if task.json { line(&figures) } else { table(&figures) })
 }
 
@@ -83,6 +87,7 @@ fn measure(task: &BenchDecodeTask, model: &Model) -> Result<Speed> {
     let token = |number: usize| (number.wrapping_mul(SPREAD) % task.model.vocab) as u32;
     let tokens: Vec<u32> = (0..task.batch.get() * task.prompt_tokens).map(token).collect();
     let prompts: Vec<_> = tokens.chunks(task.prompt_tokens).map(<[u32]>::to_vec).collect();
+
     let wanted = Continuation {
         prompts: &prompts,
         tokens: task.new_tokens,
@@ -92,11 +97,13 @@ fn measure(task: &BenchDecodeTask, model: &Model) -> Result<Speed> {
         seed: 1,
         at_once: task.batch.get(),
     };
+
     let mut speed = Speed::start();
     generate(model, &wanted, |_, event| {
         speed.take(event, task.prompt_tokens);
         ControlFlow::Continue(())
     })?;
+
     Ok(speed)
 }
 
@@ -105,6 +112,7 @@ fn median(mut runs: Vec<f64>) -> f64 {
     let first = usize::from(runs.len() > 1);
     let counted = &mut runs[first..];
     counted.sort_by(f64::total_cmp);
+
     let middle = counted.len() / 2;
     match counted.len().is_multiple_of(2) {
         true => f64::midpoint(counted[middle - 1], counted[middle]),
@@ -120,6 +128,7 @@ fn line(figures: &Figures) -> String {
         "prefill_ms": round(figures.prefill_ms, 1),
         "peak_rss_mb": figures.peak_rss_mb.map(in_mib),
     });
+
     format!("{line}\n")
 }
 

@@ -24,6 +24,7 @@ pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
     if !durable::is_named_after(partial, place) {
         return Some(format!("it is not named after {}", place.display()));
     }
+
     match foreign(partial, "") {
         Ok(None) => None,
         Ok(Some(name)) => Some(format!("dlt puts no {name} into a new run or export")),
@@ -36,6 +37,7 @@ pub(super) fn reason_to_leave(partial: &Path, place: &Path) -> Option<String> {
 fn foreign(folder: &Path, above: &str) -> io::Result<Option<String>> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
+
     for entry in entries {
         let name = format!("{above}{}", entry.file_name().to_string_lossy());
         let kind = entry.file_type()?;
@@ -48,6 +50,7 @@ fn foreign(folder: &Path, above: &str) -> io::Result<Option<String>> {
             return Ok(Some(name));
         }
     }
+
     Ok(None)
 }
 

@@ -41,13 +41,16 @@ impl Speed {
         let now = Instant::now();
         let seconds = now.duration_since(self.last).as_secs_f64();
         self.last = now;
+
         if event == Event::Read {
             self.reading.tokens += prompt_tokens;
             self.reading.seconds += seconds;
             self.is_first = true;
             return;
         }
+
         self.writing.seconds += seconds;
+
         if let Event::Token(_) = event {
             self.writing.tokens += usize::from(!std::mem::take(&mut self.is_first));
         }

@@ -43,6 +43,7 @@ impl<'a> Text<'a> {
         if !now.ends_with(UNFINISHED) {
             self.take(&now)?;
         }
+
         Ok(self.is_open)
     }
 
@@ -52,6 +53,7 @@ impl<'a> Text<'a> {
             let now = self.tokenizer.decode(&self.ids[self.joint..])?;
             self.take(&now)?;
         }
+
         self.is_open = false;
         Ok(())
     }
@@ -62,6 +64,7 @@ impl<'a> Text<'a> {
             let begins = (1..stop.len()).rev().filter(|&length| stop.is_char_boundary(length));
             begins.into_iter().find(|&length| self.text.ends_with(&stop[..length])).unwrap_or(0)
         };
+
         match self.is_open {
             true => {
                 &self.text[..self.text.len() - self.stop.iter().map(held_back).max().unwrap_or(0)]
@@ -77,12 +80,15 @@ impl<'a> Text<'a> {
             now.strip_prefix(&before).unwrap_or(&now[now.floor_char_boundary(before.len())..]);
         let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
         let from = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
+
         self.text.push_str(new);
         (self.joint, self.taken) = (self.taken, self.ids.len());
+
         if let Some(at) = self.stop.iter().filter_map(|stop| self.text[from..].find(stop)).min() {
             self.text.truncate(from + at);
             self.is_open = false;
         }
+
         Ok(())
     }
 }
@@ -97,13 +103,16 @@ mod tests {
         let stop: Vec<String> = stop.iter().map(ToString::to_string).collect();
         let mut text = Text::new(&tokenizer, &stop, &[65]);
         let mut steps = Vec::new();
+
         for &byte in continuation {
             let goes_on = text.push(byte.into()).expect("it decodes");
             steps.push(text.settled().to_owned());
+
             if !goes_on {
                 break;
             }
         }
+
         text.end().expect("it decodes");
         steps.push(text.settled().to_owned());
         steps

@@ -13,11 +13,13 @@ pub(super) fn check(name: &str, trained: &CheckedSpec, spec: &CheckedSpec) -> Re
     if own == theirs {
         return Ok(());
     }
+
     let message = format!(
         "`tying.residual_scale`: {name} has factors of residual branches of {own:?}, and the spec says {theirs:?}: set it \
          and `tying.initial` as in the run that made the weights, or put the factors into the weights with `dlt export \
          --format hf` and `dlt import`"
     );
+
     Err(Failure::refused(ExitCode::BadSpec, message))
 }
 

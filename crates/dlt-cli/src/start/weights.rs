@@ -32,9 +32,11 @@ impl Start {
                 From::Folder(weights)
             }
         };
+
         let mut weights =
             Weights { from, architecture, growth, device: device.clone(), drawn: Vec::new() };
         weights.drawn = weights.unfit()?;
+
         Ok(weights)
     }
 }
@@ -89,16 +91,19 @@ impl Weights<'_> {
         let own: Vec<_> =
             layout.entries().iter().filter(|entry| own.contains(&entry.name)).collect();
         let named = |name: &str| format!("{prefix}{name}");
+
         for entry in &own {
             let is_fit = match self.find_as_it_is(&named(entry.name)) {
                 Ok(found) => found.is_some_and(|tensor| tensor.dims() == entry.shape),
                 Err(ModelError::Weight { .. }) => false,
                 Err(error) => return Err(error),
             };
+
             if !is_fit {
                 return Ok(own.iter().map(|entry| named(entry.name)).collect());
             }
         }
+
         Ok(Vec::new())
     }
 }

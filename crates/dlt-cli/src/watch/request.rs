@@ -57,6 +57,7 @@ impl Refusal {
             Self::Large => ("431 Request Header Fields Too Large", "the request is too large"),
             Self::Busy => ("503 Service Unavailable", "too many connections; come again"),
         };
+
         Answer::new(status, "text/plain; charset=utf-8", format!("{words}\n"))
     }
 }
@@ -71,6 +72,7 @@ impl Request {
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::Large),
             Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
         }
+
         let all = |name: &str| {
             let values =
                 parsed.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
@@ -78,27 +80,32 @@ impl Request {
                 .map(|header| std::str::from_utf8(header.value).unwrap_or("\u{fffd}"))
                 .collect::<Vec<_>>()
         };
+
         // The host comes first: to others nothing is said, not even what there is.
         match all("host")[..] {
             [host] if is_ours(host, local) => {}
             [_] => return Err(Refusal::ForeignHost),
             _ => return Err(Refusal::Malformed),
         }
+
         let with_body = match parsed.method {
             Some("GET") => true,
             Some("HEAD") => false,
             _ => return Err(Refusal::Method),
         };
+
         if !all("transfer-encoding").is_empty()
             || all("content-length").iter().any(|&length| length != "0")
         {
             return Err(Refusal::Malformed);
         }
+
         let wanted = match parsed.path {
             Some("/") => Wanted::Page,
             Some("/data.json") => Wanted::News,
             _ => return Err(Refusal::Unknown),
         };
+
         Ok(Self {
             wanted,
             with_body,
@@ -115,6 +122,7 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
         Some((name, port)) if !name.ends_with(':') && !port.ends_with(']') => (name, port),
         _ => (host, "80"),
     };
+
     // Digits alone: `parse` would take a sign too.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse() != Ok(local.port()) {
         return false;
@@ -122,7 +130,9 @@ fn is_ours(host: &str, local: SocketAddr) -> bool {
     if ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
         return true;
     }
+
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+
     match bare.unwrap_or(name).parse::<IpAddr>() {
         Ok(address) => {
             address.is_ipv6() == bare.is_some()
@@ -150,8 +160,10 @@ mod tests {
             read(&format!("GET {path} HTTP/1.1\nHost: localhost:7070\n\n"))
                 .map(|request| request.wanted)
         };
+
         assert_eq!(asked("/"), Ok(Wanted::Page));
         assert_eq!(asked("/data.json"), Ok(Wanted::News));
+
         for path in [
             "//",
             "/?",
@@ -177,6 +189,7 @@ mod tests {
         {
             assert!(asked(host).is_ok(), "{host}");
         }
+
         for host in [
             "evil.example:7070",
             "localhost",
@@ -200,6 +213,7 @@ mod tests {
         ] {
             assert_eq!(asked(host), Err(Refusal::ForeignHost), "{host}");
         }
+
         assert_eq!(read("GET / HTTP/1.1\n\n"), Err(Refusal::Malformed), "none");
         let twice = read("GET / HTTP/1.1\nHost: localhost:7070\nHost: localhost:7070\n\n");
         assert_eq!(twice, Err(Refusal::Malformed));
@@ -209,10 +223,12 @@ mod tests {
     fn rejects_everything_but_reading() {
         let asked = |method: &str| read(&format!("{method} / HTTP/1.1\nHost: localhost:7070\n\n"));
         assert!(asked("GET").unwrap().with_body && !asked("HEAD").unwrap().with_body);
+
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X"]
         {
             assert_eq!(asked(method), Err(Refusal::Method), "{method}");
         }
+
         let with =
             |header: &str| read(&format!("GET / HTTP/1.1\nHost: localhost:7070\n{header}\n\n"));
         assert_eq!(with("Content-Length: 5"), Err(Refusal::Malformed));

@@ -51,11 +51,13 @@ impl Findings {
         if row <= found.last {
             return;
         }
+
         found.last = row;
         match policy {
             OnBadRow::Stop => found.empty += 1,
             OnBadRow::Skip => found.skipped += 1,
         }
+
         if found.first.len() < KEPT {
             found.first.push((row, reason.to_owned()));
         }
@@ -98,6 +100,7 @@ pub(crate) fn by_file<'a>(
     for file in files.filter(|file| seen.insert(Arc::as_ptr(&file.findings))) {
         all.entry(&file.path).or_default().add(file.findings.found().of(&file.path));
     }
+
     all
 }
 
@@ -121,6 +124,7 @@ impl BadRows {
             ),
             (_, rows) => (rows, "rows are left out"),
         };
+
         tracing::warn!(path = %path.display(), rows, first = first.join("; "), "{what}");
     }
 }
@@ -147,6 +151,7 @@ pub(super) fn hand_on(
             None => return Ok(Flow::On),
         },
     };
+
     sink(Piece { text, kind: PieceKind::Ends })
 }
 
@@ -161,6 +166,7 @@ pub(crate) fn usable<T>(
         Ok(found) => return Ok(Some(found)),
         Err(reason) => reason,
     };
+
     match file.reading.on_bad_row {
         OnBadRow::Skip => {
             file.findings.note(row, &reason, OnBadRow::Skip);

@@ -154,9 +154,11 @@ impl Sample {
             }
             None => return,
         };
+
         let column = &mut self.columns[at];
         let Some(kind) = kind_of(value) else { return };
         column.values[kind as usize] += 1;
+
         if column.example.is_empty()
             && let Value::Text(text) = value
         {
@@ -177,6 +179,7 @@ impl Sample {
                 known: self.description(),
             })
         };
+
         if let Some(name) = wanted {
             let found = self.columns.iter().find(|column| column.name == name);
             return match found {
@@ -189,6 +192,7 @@ impl Sample {
                 None => unsure(format!("it has no column {name:?}")),
             };
         }
+
         let found = match self.meant() {
             Ok(Some(column)) => column,
             Ok(None) => return unsure("it has no column that is surely its text".to_owned()),
@@ -201,6 +205,7 @@ impl Sample {
                 ));
             }
         };
+
         Ok(TextColumn { name: found.name.clone(), chosen: ColumnChoice::Found })
     }
 
@@ -211,17 +216,21 @@ impl Sample {
         let named = |name: &str| {
             rows.iter().copied().find(|column| column.name == name && column.has_text())
         };
+
         if let Some(text) = named(TEXT) {
             return Ok(Some(text));
         }
+
         let usual: Vec<&Seen> = USUAL.iter().filter_map(|name| named(name)).collect();
         match usual[..] {
             [] => {}
             [only] => return Ok(Some(only)),
             _ => return Err(usual),
         }
+
         let prose: Vec<&Seen> =
             rows.iter().copied().filter(|column| column.values[Kind::Prose as usize] > 0).collect();
+
         match prose[..] {
             [only] => Ok(only.is_mostly_text().then_some(only)),
             // A list of words is text where there is nothing else.
@@ -235,11 +244,13 @@ impl Sample {
         if self.columns.is_empty() {
             return "none".to_owned();
         }
+
         let mut shown: Vec<String> =
             self.columns.iter().take(SHOWN).map(Seen::description).collect();
         if self.columns.len() > SHOWN {
             shown.push(format!("and {} more", self.columns.len() - SHOWN));
         }
+
         shown.join(", ")
     }
 }
@@ -281,6 +292,7 @@ impl Seen {
         if self.example.is_empty() {
             return format!("{name} ({kind})");
         }
+
         format!("{name} ({kind}, as {:?})", self.example)
     }
 }
@@ -289,9 +301,11 @@ impl Seen {
 fn shortened(text: &str) -> String {
     let mut short: String = text.chars().take(SHOWN_CHARACTERS).collect();
     short = short.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+
     if text.chars().nth(SHOWN_CHARACTERS).is_some() {
         short.push('…');
     }
+
     short
 }
 
@@ -313,6 +327,7 @@ fn kind_of_text(text: &str) -> Option<Kind> {
     if text.parse::<f64>().is_ok() {
         return Some(Kind::Number);
     }
+
     let has_blanks = text.contains(char::is_whitespace);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if digits >= 4
@@ -321,9 +336,11 @@ fn kind_of_text(text: &str) -> Option<Kind> {
     {
         return Some(Kind::Date);
     }
+
     if !has_blanks && (text.contains("://") || text.starts_with("www.")) {
         return Some(Kind::Address);
     }
+
     // Letters beyond ASCII may be of a language that writes without blanks.
     if has_blanks || !text.is_ascii() {
         return Some(Kind::Prose);
@@ -331,9 +348,11 @@ fn kind_of_text(text: &str) -> Option<Kind> {
     if matches!(text, "true" | "false" | "True" | "False" | "TRUE" | "FALSE") {
         return Some(Kind::Truth);
     }
+
     if digits > 0 || text.contains(['/', '\\', '_', '@']) {
         return Some(Kind::Identifier);
     }
+
     Some(if text.len() > LONGEST_WORD { Kind::Prose } else { Kind::Word })
 }
 
@@ -369,6 +388,7 @@ mod tests {
             (&[("word", &["apple", "pear"])], "word"),
             (&[("text", &["apple"]), ("body", prose)], "text"),
         ];
+
         for (columns, expected) in cases {
             assert_eq!(chosen(columns).as_deref(), Ok(*expected), "{columns:?}");
         }
@@ -389,6 +409,7 @@ mod tests {
             &[("mixed", &["a note here", "7", "8", "9"])],
             &[],
         ];
+
         for columns in cases {
             let error = chosen(columns).unwrap_err();
             for (name, values) in *columns {
@@ -402,8 +423,10 @@ mod tests {
     fn rejects_a_member_of_a_member_that_was_not_asked_for() {
         let mut sample = Sample::default();
         sample.note("data.text", Depth::Member, Value::Text("some words"));
+
         let error = sample.choose(Path::new("rows"), None).unwrap_err().to_string();
         assert!(error.contains("data.text (text, as \"some words\")"), "{error}");
+
         let named = sample.choose(Path::new("rows"), Some("data.text")).unwrap();
         assert_eq!(named.chosen, ColumnChoice::Named);
     }
@@ -414,8 +437,10 @@ mod tests {
         for name in ["id", "number"] {
             assert!(sample(columns).choose(Path::new("rows"), Some(name)).is_ok());
         }
+
         let mut sample = sample(columns);
         sample.note("count", Depth::Row, Value::Number);
+
         let error = sample.choose(Path::new("rows"), Some("count")).unwrap_err().to_string();
         assert!(error.contains("\"count\" has numbers, not text"), "{error}");
     }

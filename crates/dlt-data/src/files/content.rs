@@ -79,10 +79,12 @@ pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
     {
         return Some(Foreign { what, todo });
     }
+
     // "BZh", the size of a block, and the digits of pi.
     if head.starts_with(b"BZh") && head.get(4..10) == Some(b"1AY&SY") {
         return Some(Foreign { what: "bzip2 data", todo: REPACK });
     }
+
     // The protocol's number and the first opcode of a pickle.
     if let [0x80, 2..=5, b'\x95' | b'}' | b']' | b'c' | b'(', ..] = head {
         return Some(Foreign { what: "a Python pickle", todo: CONVERT_TABLE });
@@ -90,12 +92,14 @@ pub(super) fn foreign(head: &[u8]) -> Option<Foreign> {
     if is_tar(head) {
         return Some(Foreign { what: "a tar archive", todo: UNPACK });
     }
+
     if is_page(head) {
         return Some(Foreign {
             what: "an HTML page, as a failed download leaves it",
             todo: "fetch the file itself, or extract the page's text first",
         });
     }
+
     wide(head)
 }
 
@@ -121,6 +125,7 @@ fn is_tar(head: &[u8]) -> bool {
     let stated = stated.trim_matches(['\0', ' ']);
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     let field: u32 = header[148..156].iter().map(|&byte| u32::from(byte)).sum();
+
     // The field itself counts as blanks.
     header[0] != 0 && u32::from_str_radix(stated, 8) == Ok(sum - field + 8 * u32::from(b' '))
 }
@@ -142,16 +147,19 @@ fn wide(head: &[u8]) -> Option<Foreign> {
                 .iter()
                 .all(|&word| char::from_u32(scalar(word)).is_some_and(|letter| letter != '\0'))
         };
+
         if scalars(u32::from_le_bytes) || scalars(u32::from_be_bytes) {
             return Some(Foreign { what: "UTF-32 text", todo: CONVERT_WIDE });
         }
     }
+
     let (pairs, _) = head.as_chunks::<2>();
     let zeros = |place: usize| pairs.iter().filter(|pair| pair[place] == 0).count();
     let first = zeros(0);
     let second = zeros(1);
     let is_wide = |some: usize, none: usize| some * 8 >= pairs.len() && none * 64 <= pairs.len();
     let is_found = pairs.len() >= LEAST_UNITS && (is_wide(second, first) || is_wide(first, second));
+
     is_found.then_some(Foreign { what: "UTF-16 text without its mark", todo: CONVERT_TEXT })
 }
 
@@ -183,12 +191,15 @@ mod tests {
     #[test]
     fn wide_text_is_known_with_and_without_its_mark() {
         let text = "Wörter über Wörter, 12 Zeilen\nund mehr";
+
         for (mark, end) in [("\u{feff}", ""), ("", " without its mark")] {
             let text = format!("{mark}{text}");
             let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
             let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+
             assert_eq!(what(&little), what(&big));
             assert_eq!(what(&little).unwrap(), format!("UTF-16 text{end}"));
+
             let little: Vec<u8> =
                 text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
             let big: Vec<u8> =
@@ -203,6 +214,7 @@ mod tests {
         header[..8].copy_from_slice(b"text.txt");
         header[100..107].copy_from_slice(b"0000644");
         header[148..156].fill(b' ');
+
         let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
         header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         assert_eq!(what(&header), Some("a tar archive"));

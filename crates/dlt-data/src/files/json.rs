@@ -27,6 +27,7 @@ pub(super) fn read(
         if let Ok(found) = member(row, column) {
             return hand_on(file, number, text_of(&found, column), sink);
         }
+
         without_numbers_of_python(row);
         match member(row, column) {
             Ok(found) => hand_on(file, number, text_of(&found, column), sink),
@@ -54,6 +55,7 @@ pub(super) fn column(
     let mut note_unread = |row, reason| {
         unread.get_or_insert((row, reason));
     };
+
     each(file, layout, &mut |number, row| {
         without_numbers_of_python(row);
         match serde_json::from_slice::<Json>(row) {
@@ -61,8 +63,10 @@ pub(super) fn column(
             Ok(other) => note_unread(number, format!("expected an object, got {}", kind(&other))),
             Err(error) => note_unread(number, described(&error)),
         }
+
         Ok(if sample.count_row(row.len()) { Flow::On } else { Flow::Stop })
     })?;
+
     match (sample.choose(&file.path, wanted), unread) {
         // Where no row could be read, that is what is wrong.
         (Err(_), Some((row, reason))) if sample.is_empty() => {
@@ -95,16 +99,19 @@ fn each_line(
         line.clear();
         let mut limited = reader.by_ref().take(LONGEST_ROW + 1);
         let read = limited.read_until(b'\n', &mut line).map_err(|error| file.unreadable(error))?;
+
         if read == 0 {
             break;
         }
         if read as u64 > LONGEST_ROW {
             return Err(file.too_long(number));
         }
+
         if !line.iter().all(u8::is_ascii_whitespace) && take(number, &mut line)? == Flow::Stop {
             return Ok(Flow::Stop);
         }
     }
+
     Ok(Flow::On)
 }
 
@@ -122,6 +129,7 @@ fn each_element(
             Some(()) => {}
         }
     }
+
     Ok(Flow::On)
 }
 
@@ -141,6 +149,7 @@ fn note(sample: &mut Sample, before: &str, object: &Json) {
             Json::String(text) => Value::Text(text),
             Json::Array(_) => Value::List,
         };
+
         sample.note(&path, depth, value);
     }
 }
@@ -151,6 +160,7 @@ fn without_numbers_of_python(row: &mut [u8]) -> bool {
     let mut at = 0;
     let mut in_text = false;
     let mut is_changed = false;
+
     while at < row.len() {
         match row[at] {
             b'\\' if in_text => at += 1,
@@ -167,8 +177,10 @@ fn without_numbers_of_python(row: &mut [u8]) -> bool {
             }
             _ => {}
         }
+
         at += 1;
     }
+
     is_changed
 }
 

@@ -22,16 +22,20 @@ impl LineEnds {
         if self.newlines == Newlines::Keep || !(self.is_held || piece.text.contains('\r')) {
             return sink(piece);
         }
+
         self.text.clear();
         if self.is_held {
             self.text.push('\r');
         }
+
         self.text.push_str(piece.text);
         // What follows the last CR of a row that is not over decides about it.
         self.is_held = piece.kind == PieceKind::Begins && self.text.ends_with('\r');
+
         if self.is_held {
             self.text.pop();
         }
+
         sink(Piece { text: &self.text.replace("\r\n", "\n"), kind: piece.kind })
     }
 }
@@ -48,9 +52,11 @@ mod tests {
             text.push_str(piece.text);
             Ok(Flow::On)
         };
+
         for piece in pieces {
             ends.pass(Piece { text: piece, kind: PieceKind::Begins }, &mut sink).unwrap();
         }
+
         ends.pass(Piece { text: "", kind: PieceKind::Ends }, &mut sink).unwrap();
         text
     }

@@ -10,17 +10,20 @@ const BLOCK: usize = 256 * 1024;
 pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
     let mut reader = file.open()?;
     let mut block = vec![0; BLOCK];
+
     // Bytes at the front of the block that are left of the one before: the beginning of a
     // character.
     let mut held = 0;
     let mut offset = 0_usize;
     let mut is_open = false;
+
     loop {
         let read = match reader.read(&mut block[held..]) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(file.unreadable(error)),
         };
+
         let is_last = read == 0;
         let bytes = &block[..held + read];
         let whole = match std::str::from_utf8(bytes) {
@@ -31,12 +34,15 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
                     let path = file.path.clone();
                     let offset = offset + valid;
                     let byte = bytes[valid];
+
                     return Err(DataError::NotUtf8 { path, offset, byte });
                 }
+
                 // What was just found to be valid is.
                 std::str::from_utf8(&bytes[..valid]).unwrap_or_default()
             }
         };
+
         for line in whole.split_inclusive('\n') {
             is_open = !line.ends_with('\n');
             let kind = if is_open { PieceKind::Begins } else { PieceKind::Ends };
@@ -44,17 +50,21 @@ pub(super) fn read(file: &DataFile, sink: Sink<'_>) -> Result<Flow, DataError> {
                 return Ok(Flow::Stop);
             }
         }
+
         if is_last {
             break;
         }
+
         offset += whole.len();
         let used = whole.len();
         held = held + read - used;
         block.copy_within(used..used + held, 0);
     }
+
     // The last line has no end.
     if is_open && sink(Piece { text: "", kind: PieceKind::Ends })? == Flow::Stop {
         return Ok(Flow::Stop);
     }
+
     Ok(Flow::On)
 }

@@ -51,9 +51,11 @@ impl<R: BufRead> Read for Members<R> {
             if read > 0 || bytes.is_empty() {
                 return Ok(read);
             }
+
             let rest = self.member.take().map(GzDecoder::into_inner);
             self.member = rest.map(next_member).transpose()?.flatten().map(GzDecoder::new);
         }
+
         Ok(0)
     }
 }
@@ -65,6 +67,7 @@ fn next_member<R: BufRead>(mut rest: R) -> io::Result<Option<R>> {
         if bytes.is_empty() {
             return Ok(None);
         }
+
         let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
         match bytes.get(zeros) {
             None => rest.consume(zeros),
@@ -118,6 +121,7 @@ mod tests {
         let one = gzip(b"one ");
         let two = gzip(b"two");
         let zeros = vec![0; 5_000];
+
         assert_eq!(unpacked(&[&one[..], &two].concat()).unwrap(), b"one two");
         assert_eq!(unpacked(&[&one[..], &two, &zeros].concat()).unwrap(), b"one two");
         assert_eq!(unpacked(&[&one[..], &zeros, &two].concat()).unwrap(), b"one two");

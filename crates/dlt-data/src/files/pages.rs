@@ -43,6 +43,7 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
     else {
         return Err("a column begins or ends before the file".to_owned());
     };
+
     let mut at = start;
     let end = start.saturating_add(length);
     while at < end {
@@ -54,13 +55,16 @@ pub(super) fn check(file: &mut File, chunk: &ColumnChunkMetaData) -> Result<(), 
                 "its page at byte {at} has {largest} bytes, expected at most {LARGEST_PAGE}"
             ));
         }
+
         let body = at + header.length;
         if !header.is_plain {
             check_unpacked(file, body, &header, chunk.compression())
                 .map_err(|error| error.to_string())?;
         }
+
         at = body.saturating_add(header.packed);
     }
+
     Ok(())
 }
 
@@ -75,6 +79,7 @@ fn check_unpacked(
     let packed = header.packed.saturating_sub(header.levels);
     let stated = header.unpacked.saturating_sub(header.levels);
     file.seek(SeekFrom::Start(body + header.levels))?;
+
     let packed = io::BufReader::new(file.take(packed));
     let found = match codec {
         Compression::GZIP(_) => {
@@ -86,10 +91,12 @@ fn check_unpacked(
         }
         _ => stated,
     };
+
     if found > stated {
         let reason = format!("its page at byte {body} is larger than it says, {stated} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
+
     Ok(())
 }
 
@@ -98,10 +105,12 @@ fn header_at(file: &mut File, at: u64, end: u64) -> io::Result<Option<Header>> {
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(at))?;
         file.by_ref().take(most.min(end - at)).read_to_end(&mut bytes)?;
+
         if let Some(header) = (Compact { rest: &bytes }).header(bytes.len()) {
             return Ok(Some(header));
         }
     }
+
     Ok(None)
 }
 
@@ -136,6 +145,7 @@ impl Compact<'_> {
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
+
         header.length = (all - self.rest.len()) as u64;
         Some(header)
     }
@@ -150,6 +160,7 @@ impl Compact<'_> {
                 (_, kind) => self.skip(kind, 0)?,
             }
         }
+
         Some(())
     }
 
@@ -159,10 +170,12 @@ impl Compact<'_> {
         if byte == 0 {
             return Some(None);
         }
+
         *field = match byte >> 4 {
             0 => self.number()?,
             delta => field.checked_add(i64::from(delta))?,
         };
+
         kind(byte & 0x0F).map(Some)
     }
 
@@ -177,10 +190,12 @@ impl Compact<'_> {
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             number |= u64::from(byte & 0x7F) << shift;
+
             if byte < 0x80 {
                 return Some(number);
             }
         }
+
         None
     }
 
@@ -198,6 +213,7 @@ impl Compact<'_> {
         if depth > DEEPEST {
             return None;
         }
+
         match of {
             Kind::True | Kind::False => Some(()),
             Kind::Byte => self.skip_bytes(1),
@@ -213,6 +229,7 @@ impl Compact<'_> {
                 let element = kind(byte & 0x0F)?;
                 let element =
                     if matches!(element, Kind::True | Kind::False) { Kind::Byte } else { element };
+
                 (0..count).try_for_each(|_| self.skip(element, depth + 1))
             }
             Kind::Structure => {
@@ -264,6 +281,7 @@ mod tests {
         for end in 0..SECOND.len() {
             assert_eq!(Compact { rest: &SECOND[..end] }.header(end), None, "{end}");
         }
+
         let deep = [&[0x9C][..], &[0x1C; 40], &[0; 42]].concat();
         assert_eq!(Compact { rest: &deep }.header(deep.len()), None);
         assert_eq!(Compact { rest: &[0x15, 1, 0x15, 1, 0] }.header(5), None, "a size below zero");

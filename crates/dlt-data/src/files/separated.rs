@@ -47,6 +47,7 @@ pub(super) fn read(
     let index = table.names.iter().position(|name| name == column);
     let index = index
         .ok_or_else(|| file.bad(format!("the column {column:?} has gone since it was chosen")))?;
+
     while table.next()? {
         let text = match table.record.get(index) {
             _ if table.record.len() != table.names.len() => Err(table.uneven()),
@@ -55,10 +56,12 @@ pub(super) fn read(
             }
             None => Ok(None),
         };
+
         if hand_on(file, table.row, text, sink)? == Flow::Stop {
             return Ok(Flow::Stop);
         }
     }
+
     Ok(Flow::On)
 }
 
@@ -80,21 +83,26 @@ pub(super) fn column(
         );
         return Err(file.bad(reason));
     }
+
     let mut sample = Sample::default();
     names.iter().for_each(|name| sample.note(name, Depth::Row, Value::Missing));
+
     while table.next()? {
         for (name, value) in names.iter().zip(table.record.iter()) {
             let value = std::str::from_utf8(value).map_or(Value::Bytes, Value::Text);
             sample.note(name, Depth::Row, value);
         }
+
         if !sample.count_row(table.record.as_slice().len()) {
             break;
         }
     }
+
     let chosen = sample.choose(&file.path, wanted)?;
     if names.iter().filter(|&name| *name == chosen.name).count() > 1 {
         return Err(file.bad(format!("more than one column is called {:?}", chosen.name)));
     }
+
     Ok(chosen)
 }
 
@@ -114,11 +122,13 @@ pub(super) fn separator(file: &DataFile, quoting: Quoting) -> Result<u8, DataErr
 fn found_separator(file: &DataFile) -> Result<u8, DataError> {
     let mut even = Vec::new();
     let mut uneven = Vec::new();
+
     for separator in SEPARATORS {
         let mut table = Separated::open(file, Quoting::Quoted, separator)?;
         if table.names.len() < 2 {
             continue;
         }
+
         let mut is_even = true;
         for _ in 0..DECIDING_ROWS {
             // A row that is too long or a quote that is not closed is told of by the reader that is
@@ -128,13 +138,16 @@ fn found_separator(file: &DataFile) -> Result<u8, DataError> {
             }
             is_even &= table.record.len() == table.names.len();
         }
+
         if is_even {
             even.push(separator)
         } else {
             uneven.push(separator)
         };
     }
+
     let likely = if even.is_empty() { uneven } else { even };
+
     match likely[..] {
         [] => Ok(SEPARATORS[0]),
         [only] => Ok(only),
@@ -180,6 +193,7 @@ pub(super) fn each(
             break;
         }
     }
+
     Ok(())
 }
 
@@ -193,10 +207,12 @@ impl<'a> Separated<'a> {
             .has_headers(false)
             .flexible(true)
             .from_reader(Bounded { content, left: Rc::clone(&left) });
+
         let names = Vec::new();
         let record = ByteRecord::new();
         let mut table =
             Self { file, reader, left, names, record, row: 0, line: 0, behind: 0, quoting };
+
         if table.next()? {
             table.behind = u64::from(table.reader.position().line() == 1);
             let names =
@@ -205,6 +221,7 @@ impl<'a> Separated<'a> {
                 .collect::<Result<_, _>>()
                 .map_err(|error| file.bad(format!("its line of names is not UTF-8: {error}")))?;
         }
+
         Ok(table)
     }
 
@@ -214,6 +231,7 @@ impl<'a> Separated<'a> {
         self.line = self.reader.position().line() + self.behind;
         self.row += 1;
         self.read_record()?;
+
         if self.record.as_slice() == [END_BYTE] {
             // The end that was put there is the last row; elsewhere the byte belongs to the file.
             return match self.read_record()? {
@@ -223,11 +241,13 @@ impl<'a> Separated<'a> {
                 false => Ok(false),
             };
         }
+
         if self.quoting == Quoting::Quoted && self.record.as_slice().ends_with(&END[1..]) {
             let reason =
                 format!("a quote that is opened in this row (line {}) is never closed", self.line);
             return Err(DataError::BadRow { path: self.file.path.clone(), row: self.row, reason });
         }
+
         Ok(true)
     }
 
@@ -244,6 +264,7 @@ impl<'a> Separated<'a> {
 
     fn failed(&self, error: csv::Error) -> DataError {
         let line = self.line;
+
         match error.into_kind() {
             ErrorKind::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => {
                 let mut reason = format!("it is longer than {LONGEST_ROW} bytes (line {line})");
@@ -274,9 +295,11 @@ impl<R: Read> Read for Bounded<R> {
         if left == 0 {
             return Err(io::Error::other(TooLong));
         }
+
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let read = self.content.read(&mut bytes[..most])?;
         self.left.set(left - read as u64);
+
         Ok(read)
     }
 }

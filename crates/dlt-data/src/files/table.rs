@@ -50,6 +50,7 @@ impl<'a> Table<'a> {
         if opened.metadata().map_err(|source| file.unreadable(source))?.len() == 0 {
             return Err(DataError::Empty { path: file.path.clone() });
         }
+
         let reader = SerializedFileReader::new(opened).map_err(|error| file.bad(error))?;
         Ok(Self { file, reader })
     }
@@ -78,6 +79,7 @@ impl<'a> Table<'a> {
     fn sample(&self, is_sampled: &dyn Fn(&str) -> bool) -> Sample {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         let mut sample = Sample::default();
+
         for (index, column) in schema.columns().iter().enumerate() {
             let name = column.path().string();
             let depth = if column.path().parts().len() > 1 { Depth::Member } else { Depth::Row };
@@ -88,6 +90,7 @@ impl<'a> Table<'a> {
                 Physical::BOOLEAN => Value::Truth,
                 _ => Value::Number,
             };
+
             sample.note(&name, depth, of_type);
             if matches!(of_type, Value::Missing) && is_sampled(&name) {
                 let mut bytes = 0;
@@ -97,12 +100,15 @@ impl<'a> Table<'a> {
                         bytes += value.map_or(0, str::len);
                         sample.note(&name, depth, value.map_or(Value::Bytes, Value::Text));
                     }
+
                     Ok(if bytes < SAMPLE_COLUMN_BYTES { Flow::On } else { Flow::Stop })
                 });
+
                 // If it is the column that is chosen, its reader meets the same error and says so.
                 drop(sampled);
             }
         }
+
         sample
     }
 
@@ -129,6 +135,7 @@ impl<'a> Table<'a> {
             let group = self.reader.get_row_group(index).map_err(|error| self.file.bad(error))?;
             let rows = group.metadata().num_rows().max(0) as u64;
             let end = start + rows;
+
             if wanted.start < end && start < wanted.end {
                 let descriptor = group.metadata().schema_descr().column(column);
                 if descriptor.max_rep_level() > 0 {
@@ -136,14 +143,17 @@ impl<'a> Table<'a> {
                         .file
                         .bad(format!("column {} is a list", descriptor.path().string())));
                 }
+
                 if group.metadata().column(column).compression() == Compression::LZO {
                     let reason = "it is compressed with LZO, which is not read: write it with zstd or snappy";
                     return Err(self.file.bad(reason));
                 }
+
                 let mut stored = file::regular(&self.file.path, u64::MAX)
                     .map_err(|error| self.file.unreadable(error))?;
                 let chunk = group.metadata().column(column);
                 pages::check(&mut stored, chunk).map_err(|reason| self.file.bad(reason))?;
+
                 // A value may be made of the one before it, so that a page of such values is far
                 // larger than it says.
                 let batch = if chunk.encodings().any(|one| one == Encoding::DELTA_BYTE_ARRAY) {
@@ -151,33 +161,40 @@ impl<'a> Table<'a> {
                 } else {
                     BATCH
                 };
+
                 let level = descriptor.max_def_level();
                 let reader =
                     group.get_column_reader(column).map_err(|error| self.file.bad(error))?;
                 let mut row = start;
+
                 let mut keep = |cell: Cell<'_>| {
                     row += 1;
                     if matches!(cell, Cell::Bytes(bytes) if bytes.len() as u64 > LONGEST_ROW) {
                         return Err(self.file.too_long(row));
                     }
+
                     match row - 1 {
                         at if at >= wanted.end => Ok(Flow::Stop),
                         at if at < wanted.start => Ok(Flow::On),
                         at => take(at, cell),
                     }
                 };
+
                 let flow = self.group(reader, level, batch, &mut keep)?;
                 if flow == Flow::Stop {
                     return Ok(Flow::Stop);
                 }
+
                 if row != end {
                     return Err(self
                         .file
                         .bad(format!("a group of {rows} rows ends at row {row}, not {end}")));
                 }
             }
+
             start = end;
         }
+
         Ok(Flow::On)
     }
 
@@ -220,18 +237,22 @@ impl<'a> Table<'a> {
     ) -> Result<Flow, DataError> {
         let mut values = Vec::with_capacity(batch);
         let mut levels = Vec::with_capacity(batch);
+
         loop {
             values.clear();
             levels.clear();
+
             let (records, _, count) = reader
                 .read_records(batch, (level > 0).then_some(&mut levels), None, &mut values)
                 .map_err(|error: ParquetError| self.file.bad(error))?;
             if records == 0 && count == 0 {
                 return Ok(Flow::On);
             }
+
             if level == 0 {
                 levels.resize(values.len(), 0);
             }
+
             let mut present = values.iter();
             for &defined in &levels {
                 let value = if defined == level { present.next() } else { None };
@@ -276,6 +297,7 @@ pub(super) fn read_text(
 ) -> Result<Flow, DataError> {
     let table = Table::open(file)?;
     let column = table.column(column)?;
+
     table.cells(column, &wanted, &mut |row, cell| {
         let text = match cell {
             Cell::Bytes(bytes) => {
@@ -284,6 +306,7 @@ pub(super) fn read_text(
             Cell::Whole(_) => Err("expected text, got a whole number".to_owned()),
             Cell::Missing => Ok(None),
         };
+
         hand_on(file, row + 1, text, sink)
     })
 }

@@ -101,6 +101,7 @@ impl Hub<'_> {
                 _ => return Err(self.refused(what, &response)),
             }
         }
+
         Err(self.untrusted(what, "redirects in a circle".to_owned()).into())
     }
 
@@ -123,10 +124,12 @@ impl Hub<'_> {
             // Sizes and checksums come along when it is asked for blobs.
             None => client.own.info_request().query("blobs", "true"),
         };
+
         if let Some((first, last)) = question.range {
             let last = last.map_or_else(String::new, |last| last.to_string());
             request = request.header("Range", format!("bytes={first}-{last}"));
         }
+
         let asked = request.uri_ref().cloned().unwrap_or_default();
         let stall = Some(self.config.patience.stall);
         let settings = request
@@ -138,6 +141,7 @@ impl Hub<'_> {
             .timeout_send_request(stall)
             .timeout_recv_response(stall)
             .timeout_per_read(stall);
+
         let response =
             settings.build().call().map_err(|error| self.unanswered(question.what, &error))?;
         Ok((asked, response))
@@ -159,7 +163,9 @@ impl Hub<'_> {
             Error::Timeout(_) => format!("no answer within {:?}", self.config.patience.stall),
             other => other.to_string(),
         };
+
         let failed = self.unreachable(what, &said);
+
         match error {
             Error::Io(_)
             | Error::Timeout(_)
@@ -190,7 +196,9 @@ impl Hub<'_> {
             500.. => "the hub has trouble of its own: try again later",
             _ => "it was not expected to answer so",
         };
+
         let error = DataError::HubStatus { what: what.to_owned(), status, advice };
+
         match status {
             408 | 425 | 429 | 500 | 502 | 503 | 504 => {
                 Failed::ForNow { error, retry_after: retry_after(response) }
@@ -225,6 +233,7 @@ fn joined(from: &Uri, location: &str) -> Option<String> {
         let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{here}{folder}/{location}")
     };
+
     let is_web = target.starts_with("http://") || target.starts_with("https://");
     (is_web && target.parse::<Uri>().is_ok()).then_some(target)
 }
@@ -256,20 +265,24 @@ fn until(date: &str, now: SystemTime) -> Option<Duration> {
     let day: i64 = words.next()?.parse().ok()?;
     let name = words.next()?;
     let month = MONTHS.iter().position(|month| *month == name)? as i64 + 1;
+
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(str::parse::<i64>);
     let hour = clock.next()?.ok()?;
     let minute = clock.next()?.ok()?;
     let second = clock.next()?.ok()?;
+
     if !(1970..3000).contains(&year) || !(1..=31).contains(&day) {
         return None;
     }
+
     // Days since 1970 in the calendar whose year begins in March, so that leap days come last.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days =
         365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     let seconds = u64::try_from(days * 86_400 + hour * 3_600 + minute * 60 + second).ok()?;
     let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+
     Some(then.duration_since(now).unwrap_or_default())
 }
 
@@ -280,6 +293,7 @@ mod tests {
     #[test]
     fn a_redirect_is_joined_with_the_address_that_it_is_of() {
         let from: Uri = "http://hub.example:81/api/models/a?blobs=true".parse().unwrap();
+
         for (location, target) in [
             ("/b", Some("http://hub.example:81/b")),
             ("b?c=http://d", Some("http://hub.example:81/api/models/b?c=http://d")),
@@ -312,6 +326,7 @@ mod tests {
             Some(Duration::from_secs(825_552_000 - 784_111_770))
         );
         assert_eq!(until("Sun, 06 Nov 1994 08:49:30 GMT", now), Some(Duration::ZERO));
+
         for wrong in ["", "soon", "Sun, 06 Nov", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(until(wrong, now), None, "{wrong}");
         }

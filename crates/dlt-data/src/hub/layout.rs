@@ -41,21 +41,26 @@ impl Layout {
             path: pointer.clone(),
             reason: error.to_string(),
         };
+
         let parent = pointer.parent().unwrap_or(&pointer);
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+
         // From snapshots/COMMIT/FILE up to the repository, then down: the cache can be moved as a
         // whole.
         let up = "../".repeat(2 + file.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
+
         if fs::read_link(&pointer).is_ok_and(|old| old == target) {
             return Ok(pointer);
         }
+
         let beside = durable::beside(&pointer);
         // One that an interrupted run left; nobody else is here, under the lock of the content.
         let _ = fs::remove_file(&beside);
         symlink(&target, &self.blob(etag), &beside)
             .and_then(|()| fs::rename(&beside, &pointer))
             .map_err(|error| failed(&error))?;
+
         Ok(pointer)
     }
 
@@ -68,6 +73,7 @@ impl Layout {
         {
             return Ok(());
         }
+
         durable::replace(&path, commit.as_bytes())
     }
 
@@ -82,13 +88,16 @@ impl Layout {
                     .to_owned()
             }
         };
+
         if !is_commit(&commit) {
             return None;
         }
+
         let root = self.repo.pointer_path(&commit);
         let mut files = Vec::new();
         collect(&root, "", &mut files).ok()?;
         files.sort_by(|left, right| left.name.cmp(&right.name));
+
         Some(Listing { commit, files })
     }
 
@@ -104,6 +113,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<RemoteFile>) -> io::Resu
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = format!("{prefix}{name}");
         let Ok(metadata) = fs::metadata(&path) else { continue };
+
         if metadata.is_dir() {
             collect(&path, &format!("{name}/"), files)?;
         } else if is_safe_file(&name) {
@@ -113,9 +123,11 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<RemoteFile>) -> io::Resu
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
             let sha256 = super::name::as_sha256(&etag);
+
             files.push(RemoteFile { name, size: Some(metadata.len()), sha256 });
         }
     }
+
     Ok(())
 }
 

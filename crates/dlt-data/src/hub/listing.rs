@@ -66,19 +66,23 @@ pub(super) fn ask(hub: &Hub<'_>, on: OnFetch<'_>) -> Result<Listing, DataError> 
     let mut failed = 0;
     let what = format!("the list of files of {} at {}", hub.name, hub.revision);
     on(FetchEvent::Asking { what: what.clone(), endpoint: hub.endpoint() });
+
     loop {
         let (error, retry_after) = match once(hub, &what) {
             Ok(listing) => return Ok(listing),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
         };
+
         failed += 1;
         if failed >= hub.config.patience.tries {
             return Err(error);
         }
+
         let wait = hub.config.patience.wait(failed, retry_after);
         let file = hub.name.to_string();
         let wait_ms = wait.as_millis() as u64;
+
         on(FetchEvent::Waiting { file, wait_ms, reason: error.to_string() });
         thread::sleep(wait);
     }
@@ -89,11 +93,13 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
     let question = Question { address: None, range: None, redirects: Redirects::Followed, what };
     let mut response = hub.ask(&client, &question)?;
     let untrusted = |reason: String| hub.untrusted(what, reason);
+
     if is_page(&response) {
         let reason =
             "a web page came instead; is there a log-in page or a proxy in between?".to_owned();
         return Err(untrusted(reason).into());
     }
+
     let text = receive(hub, what, &mut response.body_mut().as_reader())?;
     let answer: Answer = serde_json::from_slice(&text)
         .map_err(|error| untrusted(format!("it cannot be read: {error}")))?;
@@ -102,6 +108,7 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
             untrusted(format!("expected a commit of 40 digits, got {:?}", answer.sha)).into()
         );
     }
+
     let files = answer.siblings.into_iter().map(|sibling| {
         if !is_safe_file(&sibling.rfilename) {
             return Err(untrusted(format!(
@@ -109,11 +116,14 @@ fn once(hub: &Hub<'_>, what: &str) -> Result<Listing, Failed> {
                 sibling.rfilename
             )));
         }
+
         let large = sibling.lfs.as_ref();
         let size = large.and_then(|large| large.size).or(sibling.size);
         let sha256 = large.and_then(|large| as_sha256(large.sha256.as_deref()?));
+
         Ok(RemoteFile { name: sibling.rfilename, size, sha256 })
     });
+
     Ok(Listing { commit: answer.sha, files: files.collect::<Result<_, _>>()? })
 }
 
@@ -124,10 +134,12 @@ fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, F
     let mut pace = patience.pace();
     let mut text = Vec::new();
     let mut piece = vec![0; PIECE];
+
     let failed = |reason: String| Failed::ForNow {
         error: hub.unreachable(what, &reason),
         retry_after: None,
     };
+
     loop {
         let read = match body.read(&mut piece) {
             Ok(0) => return Ok(text),
@@ -135,11 +147,13 @@ fn receive(hub: &Hub<'_>, what: &str, body: &mut impl Read) -> Result<Vec<u8>, F
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed(error.to_string())),
         };
+
         text.extend_from_slice(&piece[..read]);
         if text.len() > LONGEST {
             let reason = format!("it is longer than {} MiB, the most that is read", LONGEST >> 20);
             return Err(hub.untrusted(what, reason).into());
         }
+
         if !pace.is_kept(read) || began.elapsed() > patience.listing {
             let seconds = began.elapsed().as_secs();
             return Err(failed(format!(

@@ -59,6 +59,7 @@ impl RepoName {
         if is_fit && name.len() <= LONGEST {
             return Ok(Self { kind, name: name.to_owned() });
         }
+
         Err(DataError::BadHubName { name: name.to_owned(), expected: "OWNER/NAME" })
     }
 
@@ -177,12 +178,15 @@ mod tests {
         {
             assert!(RepoName::dataset(name).is_err(), "{name:?}");
         }
+
         for name in ["gpt2", "openai-community/gpt2", "nyu-mll/glue", "A_b.c/d-1"] {
             assert_eq!(RepoName::dataset(name).unwrap().as_str(), name);
         }
+
         for name in ["", "..", "a/../b", "a b", "a?b", "/main", "main/"] {
             assert!(Revision::new(name).is_err(), "{name:?}");
         }
+
         assert_eq!(Revision::new("refs/convert/parquet").unwrap().as_str(), "refs/convert/parquet");
     }
 
@@ -193,6 +197,7 @@ mod tests {
         {
             assert!(!is_safe_file(name), "{name:?}");
         }
+
         assert!(
             is_safe_file("sst2/train-00000-of-00001.parquet") && is_safe_file(".gitattributes")
         );

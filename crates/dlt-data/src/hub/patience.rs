@@ -74,6 +74,7 @@ impl Pace<'_> {
         if elapsed < self.patience.stall {
             return true;
         }
+
         let is_kept = self.in_window >= least_bytes(self.patience.least_bytes_per_s, elapsed);
         (self.window, self.in_window) = (Instant::now(), 0);
         is_kept
@@ -95,6 +96,7 @@ mod tests {
             (1..=9).map(|failed| patience.wait(failed, None).as_millis() as u64).collect();
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
         assert_eq!(patience.wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
+
         assert_eq!(
             patience.wait(u32::MAX, Some(Duration::from_secs(7_000))),
             Duration::from_secs(60)

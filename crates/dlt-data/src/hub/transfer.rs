@@ -52,10 +52,12 @@ pub(super) fn file(
         on(FetchEvent::Done { file: file.name.clone() });
         Ok(path)
     };
+
     let pointer = hub.layout().pointer(&listing.commit, &file.name);
     let is_here =
         fs::metadata(&pointer).is_ok_and(|here| file.size.is_none_or(|size| size == here.len()));
     let damage = if is_here { damage(hub, file, &pointer, on)? } else { None };
+
     match damage {
         None if is_here => return done(pointer),
         None if hub.config.is_offline => return Err(hub.not_cached(&file.name)),
@@ -63,25 +65,31 @@ pub(super) fn file(
         Some(error) => tracing::warn!("{error}; fetching it again"),
         None => {}
     }
+
     let client = hub.client(&listing.commit)?;
     let transfer = Transfer { hub, listing, file, bytes, on, client };
     let mut failed = 0;
     let mut best = 0;
+
     loop {
         let (error, retry_after) = match transfer.attempt() {
             Ok(path) => return done(path),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { error, retry_after }) => (error, retry_after),
         };
+
         // A try that brought the file a good deal further than any before is none that failed.
         let patience = &hub.config.patience;
         let here = transfer.part_bytes();
         let is_progress = here > best && here - best >= patience.least_bytes();
+
         failed = if is_progress { 1 } else { failed + 1 };
         best = best.max(here);
+
         if failed >= hub.config.patience.tries {
             return Err(error);
         }
+
         let wait = hub.config.patience.wait(failed, retry_after);
         let wait_ms = wait.as_millis() as u64;
         on(FetchEvent::Waiting { file: file.name.clone(), wait_ms, reason: error.to_string() });
@@ -104,6 +112,7 @@ fn damage(
     let begin = |of| tell_of_comparing(&file.name, of, on);
     let content = verified::compare(&blob, &hub.layout().blob(&expected), &expected, begin)
         .map_err(unreadable)?;
+
     Ok(match content {
         Content::Right => None,
         Content::Wrong(got) => {
@@ -134,15 +143,18 @@ impl Transfer<'_> {
         let layout = self.hub.layout();
         let blob = layout.blob(&stated.etag);
         let _lock = self.lock(&blob)?;
+
         if !self.is_here(&blob, &stated)? {
             let part = blob.with_extension(PART);
             self.complete(&part, &stated)?;
             fs::rename(&part, &blob).map_err(|error| write_error(&blob, &error))?;
             durable::sync_folder(blob.parent().unwrap_or(&blob));
+
             if stated.sha256.is_some() {
                 verified::remember(&blob);
             }
         }
+
         Ok(layout.link(&self.listing.commit, &self.file.name, &stated.etag)?)
     }
 
@@ -151,10 +163,12 @@ impl Transfer<'_> {
         if !fs::metadata(blob).is_ok_and(|here| here.len() == stated.size) {
             return Ok(false);
         }
+
         let Some(sha256) = &stated.sha256 else { return Ok(true) };
         let begin = |of| tell_of_comparing(&self.file.name, of, self.on);
         let content = verified::compare(blob, blob, sha256, begin)
             .map_err(|source| DataError::Read { path: blob.to_owned(), source })?;
+
         Ok(content == Content::Right)
     }
 
@@ -163,6 +177,7 @@ impl Transfer<'_> {
     fn stated(&self) -> Result<Stated, Failed> {
         let mut address = self.address();
         let name = &self.file.name;
+
         for _ in 0..5 {
             let question = Question {
                 address: Some(&address),
@@ -170,10 +185,12 @@ impl Transfer<'_> {
                 redirects: Redirects::Kept,
                 what: name,
             };
+
             let response = self.hub.ask(&self.client, &question)?;
             if !response.status().is_redirection() {
                 return Ok(self.read_headers(&response)?);
             }
+
             let target = header(&response, "location").unwrap_or_default();
             if target.is_empty() {
                 return Err(self.untrusted("a redirect that leads nowhere").into());
@@ -181,6 +198,7 @@ impl Transfer<'_> {
             if header(&response, "x-repo-commit").is_some() {
                 return Ok(self.read_headers(&response)?);
             }
+
             // A repository that was renamed; with the token only as long as it stays on the same
             // host.
             let endpoint = &self.hub.config.endpoint;
@@ -198,6 +216,7 @@ impl Transfer<'_> {
                 }
             }
         }
+
         Err(self.untrusted("redirects in a circle").into())
     }
 
@@ -211,25 +230,30 @@ impl Transfer<'_> {
             );
             return Err(self.untrusted(&reason));
         }
+
         if !is_commit(commit) || commit != self.listing.commit {
             let expected = &self.listing.commit;
             return Err(self.untrusted(&format!("expected commit {expected}, got {commit:?}")));
         }
+
         let etag = header(response, "x-linked-etag")
             .or_else(|| header(response, "etag"))
             .unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
+
         if !is_etag(etag) {
             return Err(self.untrusted(&format!(
                 "an entity tag of letters and digits was expected, got {etag:?}"
             )));
         }
+
         let number =
             |name: &str| header(response, name).and_then(|value| value.trim().parse::<u64>().ok());
         let of_range = header(response, "content-range")
             .and_then(|range| range.rsplit_once('/'))
             .and_then(|(_, total)| total.parse().ok());
         let is_whole = response.status().as_u16() == 200;
+
         let size = number("x-linked-size")
             .or(of_range)
             .or(self.file.size)
@@ -237,15 +261,18 @@ impl Transfer<'_> {
             .ok_or_else(|| {
                 self.untrusted("neither X-Linked-Size nor Content-Range says how long it is")
             })?;
+
         if let Some(expected) = self.file.size.filter(|&expected| expected != size) {
             return Err(DataError::HubSize { file: self.file.name.clone(), expected, came: size });
         }
+
         let sha256 = as_sha256(etag).or_else(|| self.file.sha256.clone());
         if let (Some(expected), Some(came)) = (&self.file.sha256, &sha256)
             && expected != came
         {
             return Err(self.checksum(expected, came));
         }
+
         Ok(Stated { etag: etag.to_owned(), size, sha256 })
     }
 
@@ -253,17 +280,20 @@ impl Transfer<'_> {
     fn complete(&self, part: &Path, stated: &Stated) -> Result<(), Failed> {
         let unwritable = |error: io::Error| Failed::from(write_error(part, &error));
         durable::unshare(part).map_err(unwritable)?;
+
         let mut file = durable::no_links()
             .create(true)
             .append(true)
             .read(true)
             .open(part)
             .map_err(unwritable)?;
+
         let mut here = file.metadata().map_err(unwritable)?.len();
         if here > stated.size {
             file.set_len(0).map_err(unwritable)?;
             here = 0;
         }
+
         let is_resumed = here > 0;
         if here < stated.size {
             let more = stated.size - here;
@@ -271,15 +301,19 @@ impl Transfer<'_> {
                 .check_bytes(self.bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more))?;
             self.receive(&mut file, here, stated.size, part)?;
         }
+
         file.sync_all().map_err(unwritable)?;
         drop(file);
+
         let Some(expected) = &stated.sha256 else { return Ok(()) };
         let came = checksum::of_file(part).map(|digest| hex(&digest)).map_err(unwritable)?;
         if *expected == came {
             return Ok(());
         }
+
         fs::remove_file(part).map_err(unwritable)?;
         let error = self.checksum(expected, &came);
+
         // What lay here may have been another file's beginning: once more from the start.
         if is_resumed {
             Err(Failed::ForNow { error, retry_after: None })
@@ -303,6 +337,7 @@ impl Transfer<'_> {
             redirects: Redirects::Followed,
             what: &self.file.name,
         };
+
         let mut response = match self.hub.ask(&self.client, &question) {
             // There is nothing behind what is here already, though there should be.
             Err(Failed::ForGood(DataError::HubStatus { status: 416, .. })) => {
@@ -312,10 +347,12 @@ impl Transfer<'_> {
             }
             answer => answer?,
         };
+
         if is_page(&response) && !self.file.name.ends_with(".html") {
             let reason = "a web page came instead of the file; is there a log-in page or a proxy in between?";
             return Err(self.untrusted(reason).into());
         }
+
         let goes_on = response.status().as_u16() == 206
             && header(&response, "content-range")
                 .is_some_and(|range| range.trim().starts_with(&format!("bytes {here}-")));
@@ -323,11 +360,14 @@ impl Transfer<'_> {
             file.set_len(0).map_err(|error| write_error(part, &error))?;
             here = 0;
         }
+
         let mut body = response.body_mut().as_reader();
         self.copy(&mut body, file, &mut here, size, part)?;
+
         if here == size {
             return Ok(());
         }
+
         Err(self.broken(here, size, "the connection was closed early"))
     }
 
@@ -343,7 +383,9 @@ impl Transfer<'_> {
         let mut piece = vec![0; PIECE];
         let mut pace = self.hub.config.patience.pace();
         let mut told = *here;
+
         self.tell(*here, size);
+
         loop {
             let read = match body.read(&mut piece) {
                 Ok(0) => return Ok(()),
@@ -353,6 +395,7 @@ impl Transfer<'_> {
                     return Err(self.broken(*here, size, &self.hub.hidden(&error.to_string())));
                 }
             };
+
             if *here + read as u64 > size {
                 file.set_len(0).map_err(|error| write_error(part, &error))?;
                 return Err(DataError::HubSize {
@@ -362,12 +405,15 @@ impl Transfer<'_> {
                 }
                 .into());
             }
+
             file.write_all(&piece[..read]).map_err(|error| write_error(part, &error))?;
             *here += read as u64;
+
             if *here - told >= BYTES_PER_REPORT || *here == size {
                 told = *here;
                 self.tell(*here, size);
             }
+
             if !pace.is_kept(read) && *here < size {
                 return Err(self.broken(*here, size, "it arrives too slowly"));
             }
@@ -379,18 +425,22 @@ impl Transfer<'_> {
         let path = blob.with_extension(LOCK);
         let failed = |error: io::Error| write_error(&path, &error);
         fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(failed)?;
+
         let file = durable::no_links()
             .create(true)
             .write(true)
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
+
         let what = format!("{} of {}", self.file.name, self.listing.commit);
         let grows = blob.with_extension(PART);
+
         // A transfer that stalls is given up and tried again for as long as the patience says.
         let still = self.hub.config.patience.stall.saturating_mul(STALLS).max(waiting::STILL);
         waiting::lock(&file, &path, &Waiting { what: &what, grows: &grows, still })
             .map_err(failed)?;
+
         Ok(file)
     }
 

@@ -41,15 +41,18 @@ pub(super) fn compare(
     if fs::read_to_string(&note).is_ok_and(|noted| noted == before) {
         return Ok(Content::Right);
     }
+
     begin(fs::metadata(path)?.len());
     let found = hex(&checksum::of_file(path)?);
     if found != sha256 {
         return Ok(Content::Wrong(found));
     }
+
     // A file that changed while it was read is compared again next time.
     if identity(path)? == before {
         write(&note, &before);
     }
+
     Ok(Content::Right)
 }
 
@@ -79,6 +82,7 @@ fn identity(path: &Path) -> io::Result<String> {
     let size = file.len();
     let seconds = file.mtime();
     let nanoseconds = file.mtime_nsec();
+
     Ok(format!("1 {size} {seconds} {nanoseconds} {} {}\n", file.dev(), file.ino()))
 }
 
@@ -102,17 +106,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blob = folder.path().join(ABC);
         fs::write(&blob, "abc").unwrap();
+
         let look = || {
             let mut read = None;
             let content = compare(&blob, &blob, ABC, |bytes| read = Some(bytes)).unwrap();
             (content, read)
         };
+
         assert_eq!(look(), (Content::Right, Some(3)));
         assert_eq!(look(), (Content::Right, None));
 
         // The same size, and the inode of another file.
         fs::write(folder.path().join("other"), "abd").unwrap();
         fs::rename(folder.path().join("other"), &blob).unwrap();
+
         let (content, read) = look();
         assert!(matches!(content, Content::Wrong(found) if found != ABC));
         assert_eq!(read, Some(3));

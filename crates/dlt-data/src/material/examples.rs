@@ -83,6 +83,7 @@ impl Examples {
             Kind::Sentences(rows) => rows.len(),
             Kind::Pictures(pictures, _) => pictures.len(),
         };
+
         Self { kind, count, seed }
     }
 
@@ -100,11 +101,13 @@ impl Examples {
         if count > self.count {
             return Err(DataError::BadPosition { index: count, count: self.count });
         }
+
         let kind = match &self.kind {
             Kind::Windows(windows) => Kind::Windows(windows.first(count)?),
             Kind::Masked(windows, masking) => Kind::Masked(windows.first(count)?, *masking),
             other => other.clone(),
         };
+
         Ok(Self { kind, count, seed: self.seed })
     }
 
@@ -117,6 +120,7 @@ impl Examples {
             Draw::Pass(pass) => pass,
             Draw::Fixed => FIXED_PASS,
         };
+
         match &self.kind {
             Kind::Windows(windows) => {
                 let [inputs, targets] = filled(windows, indices)?;
@@ -128,6 +132,7 @@ impl Examples {
                 let targets = rows
                     .flat_map(|(row, &index)| masking.hide(row, self.seed, pass, index))
                     .collect();
+
                 Ok(ExampleBatch::Masked { inputs, targets, windows: indices.len() })
             }
             Kind::Sentences(rows) => {
@@ -136,6 +141,7 @@ impl Examples {
                 } else {
                     rows.batch(indices)?
                 };
+
                 let labels = rows.labels.iter().flatten().copied().collect();
                 Ok(ExampleBatch::Sentences { rows, labels })
             }
@@ -144,6 +150,7 @@ impl Examples {
                     Draw::Pass(pass) => Augment::Drawn { seed: self.seed, pass },
                     Draw::Fixed => Augment::Never,
                 };
+
                 Ok(ExampleBatch::Pictures(pictures.batch(indices, settings, augment)?))
             }
         }
@@ -185,9 +192,11 @@ impl Examples {
                 pictures.labels.iter().map(|&label| u32::from(label)).collect()
             }
         };
+
         let labels = &labels[..self.count.min(labels.len())];
         let mut counts = vec![0; labels.iter().max().map_or(0, |&most| most as usize + 1)];
         labels.iter().for_each(|&label| counts[label as usize] += 1);
+
         Some(counts)
     }
 }

@@ -31,6 +31,7 @@ impl Masking {
     ) -> Vec<Option<u32>> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(pass.rotate_left(32) ^ index as u64);
+
         let count = ((window.len() as f64 * self.share).round() as usize).clamp(1, window.len());
         let mut targets = vec![None; window.len()];
         for place in sample(&mut rng, window.len(), count) {
@@ -42,6 +43,7 @@ impl Masking {
                 _ => {}
             }
         }
+
         targets
     }
 }
@@ -59,11 +61,14 @@ mod tests {
             let targets = MASKING.hide(&mut window, 3, pass, index);
             (window, targets)
         };
+
         assert_eq!(hide(1, 5), hide(1, 5));
         assert_ne!(hide(1, 5), hide(2, 5));
         assert_ne!(hide(1, 5), hide(1, 6));
+
         let (window, targets) = hide(1, 5);
         assert_eq!(targets.iter().flatten().count(), 6);
+
         for (place, (token, target)) in window.into_iter().zip(targets).enumerate() {
             match target {
                 Some(was) => assert_eq!(was, place as u32),
@@ -77,6 +82,7 @@ mod tests {
         let mut masks = 0.0;
         let mut kept = 0.0;
         let mut all = 0.0;
+
         for index in 0..2_000 {
             let mut window = vec![7; 100];
             let targets = MASKING.hide(&mut window, 1, 0, index);
@@ -87,6 +93,7 @@ mod tests {
                 kept += f64::from(u8::from(token == 7));
             }
         }
+
         assert_eq!(all, 30_000.0);
         // Five standard errors; a hundredth of the random tokens is the one that stood there.
         assert!((masks / all - 0.8f64).abs() < 5.0 * (0.16f64 / all).sqrt(), "{masks}");

@@ -90,15 +90,18 @@ impl Pictures {
             labels: Vec::with_capacity(indices.len()),
             side,
         };
+
         for &index in indices {
             let count = self.len();
             let label = *self.labels.get(index).ok_or(DataError::BadPosition { index, count })?;
             batch.labels.push(u32::from(label));
+
             let picture = &self.pixels[index * PICTURE..(index + 1) * PICTURE];
             let drawn = match augment {
                 Augment::Never => None,
                 Augment::Drawn { seed, pass } => Some(Draw::new(settings, seed, pass, index)),
             };
+
             for (channel, bytes) in picture.chunks_exact(CIFAR10_SIDE * CIFAR10_SIDE).enumerate() {
                 let changed = drawn.as_ref().map(|draw| draw.apply(bytes));
                 let bytes = changed.as_deref().unwrap_or(bytes);
@@ -106,9 +109,11 @@ impl Pictures {
                 let mean = settings.mean[channel];
                 let std = settings.std[channel];
                 let normal = |&byte: &u8| (f32::from(byte) / 255.0 - mean) / std;
+
                 batch.pixels.extend(wide.as_deref().unwrap_or(bytes).iter().map(normal));
             }
         }
+
         Ok(batch)
     }
 }
@@ -120,15 +125,18 @@ fn check(settings: &PictureSettings) -> Result<(), DataError> {
     if !(1..=LARGEST_SIDE).contains(&settings.side) {
         return refused("side of pictures", "1 to 1,024 pixels", settings.side.to_string());
     }
+
     if settings.crop > CIFAR10_SIDE {
         return refused("crop of pictures", "0 to 32 pixels", settings.crop.to_string());
     }
     if !settings.std.iter().all(|std| std.is_finite() && *std > 0.0) {
         return refused("deviation of pictures", "numbers above 0", format!("{:?}", settings.std));
     }
+
     if !settings.mean.iter().all(|mean| mean.is_finite()) {
         return refused("mean of pictures", "finite numbers", format!("{:?}", settings.mean));
     }
+
     Ok(())
 }
 
@@ -144,10 +152,12 @@ impl Draw {
     fn new(settings: &PictureSettings, seed: u64, pass: u64, index: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(pass.rotate_left(32) ^ index as u64);
+
         let crop = settings.crop as i64;
         let mut shift = || if crop == 0 { 0 } else { rng.random_range(-crop..=crop) };
         let down = shift();
         let across = shift();
+
         Self { down, across, is_flipped: settings.flip && rng.random_bool(0.5) }
     }
 
@@ -155,12 +165,14 @@ impl Draw {
         let side = CIFAR10_SIDE as i64;
         let inside = |at: i64| (0..side).contains(&at);
         let mut changed = Vec::with_capacity(channel.len());
+
         for row in 0..side {
             for column in 0..side {
                 let column = if self.is_flipped { side - 1 - column } else { column };
                 let from_row = row + self.down;
                 let from_column = column + self.across;
                 let is_inside = inside(from_row) && inside(from_column);
+
                 changed.push(if is_inside {
                     channel[(from_row * side + from_column) as usize]
                 } else {
@@ -168,6 +180,7 @@ impl Draw {
                 });
             }
         }
+
         changed
     }
 }

@@ -22,10 +22,12 @@ pub(super) fn resized(channel: &[u8], side: usize, to: usize) -> Vec<u8> {
             *pixel = sum(taps, |at| row[at]);
         }
     }
+
     let mut result = Vec::with_capacity(to * to);
     for taps in &taps {
         result.extend((0..to).map(|column| sum(taps, |row| across[row * to + column])));
     }
+
     result
 }
 
@@ -41,6 +43,7 @@ fn sum(taps: &Taps, pixel: impl Fn(usize) -> u8) -> u8 {
 fn taps(side: usize, to: usize) -> Vec<Taps> {
     let scale = side as f64 / to as f64;
     let support = scale.max(1.0);
+
     (0..to)
         .map(|pixel| {
             let center = (pixel as f64 + 0.5) * scale;
@@ -49,6 +52,7 @@ fn taps(side: usize, to: usize) -> Vec<Taps> {
             let weight = |at: usize| (1.0 - ((at as f64 - center + 0.5) / support).abs()).max(0.0);
             let weights: Vec<f64> = (start..end).map(weight).collect();
             let total: f64 = weights.iter().sum();
+
             let fixed = |weight: f64| (weight / total * f64::from(1_u32 << PLACES) + 0.5) as i32;
             Taps { start, weights: weights.into_iter().map(fixed).collect() }
         })

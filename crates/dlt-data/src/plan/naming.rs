@@ -62,16 +62,20 @@ impl<'a> NamedFile<'a> {
     pub(super) fn new(name: &'a str, config: Option<&str>) -> Result<Self, Reason> {
         let mut folders: Vec<&str> = name.split('/').collect();
         let file = folders.pop().unwrap_or_default();
+
         if name.split('/').any(|part| part.starts_with('.')) {
             return Err(Reason::Hidden);
         }
+
         let (format, packing) = Format::of_name(file).ok_or(Reason::NoData)?;
         let stem = file.split('.').next().unwrap_or_default().to_ascii_lowercase();
         if ABOUT_DATA.contains(&stem.as_str()) {
             return Err(Reason::AboutData);
         }
+
         let mut says = Vec::new();
         let mut own = "";
+
         for (depth, folder) in folders.into_iter().enumerate() {
             let is_named = depth == 0 && config == Some(folder);
             let found = if is_named {
@@ -79,14 +83,18 @@ impl<'a> NamedFile<'a> {
             } else {
                 splits(folder.strip_prefix(PARTIAL).unwrap_or(folder))
             };
+
             if found.is_empty() && own.is_empty() && (is_named || folder != TRANSPARENT) {
                 own = folder;
             }
+
             says.extend(found);
         }
+
         says.extend(splits(file));
         says.sort_unstable();
         says.dedup();
+
         Ok(Self { name, format, packing, config: own, says, part: part(file) })
     }
 
@@ -143,6 +151,7 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
                 || (left.is_lowercase() && right.is_uppercase());
             is_cut.then(|| at + left.len_utf8())
         }));
+
         cuts.push(run.len());
         let ranges: Vec<&str> = cuts.windows(2).map(|pair| &run[pair[0]..pair[1]]).collect();
         ranges.into_iter().filter(|word| !word.is_empty())
@@ -178,10 +187,12 @@ pub(super) fn natural(left: &str, right: &str) -> Ordering {
             (one, other) = (&one[first.len_utf8()..], &other[second.len_utf8()..]);
             first.cmp(&second)
         };
+
         if order != Ordering::Equal {
             return order;
         }
     }
+
     // Equal but for zeros in front of numbers: still in an order.
     one.len().cmp(&other.len()).then_with(|| left.cmp(right))
 }
@@ -224,6 +235,7 @@ mod tests {
         ] {
             assert_eq!(split(name), Some(expected), "{name}");
         }
+
         for name in [
             "contest.txt",
             "latest-news.txt",
@@ -234,7 +246,9 @@ mod tests {
         ] {
             assert_eq!(split(name), None, "{name}");
         }
+
         assert!(NamedFile::new("train/test-1.txt", None).unwrap().contradicts_itself());
+
         // What was asked for by name is no split.
         assert_eq!(
             NamedFile::new("test-of-time/train.txt", Some("test-of-time")).unwrap().split(),
@@ -257,6 +271,7 @@ mod tests {
         assert_eq!(part("train-00003-of-00007.parquet"), Some((3, 7)));
         assert_eq!(part("train-00000-of-00004-2d5a1467fff1081b.parquet"), Some((0, 4)));
         assert_eq!(part("best-of-rock.txt"), None);
+
         let mut names = ["part-10", "part-2", "part-02", "part-1", "Part-3", "part", "part-1a"];
         names.sort_by(|left, right| natural(left, right));
         assert_eq!(names, ["Part-3", "part", "part-1", "part-1a", "part-02", "part-2", "part-10"]);
@@ -268,6 +283,7 @@ mod tests {
             let [a, b, c] = &names[..] else { unreachable!("three were asked for") };
             prop_assert_eq!(natural(a, b), natural(b, a).reverse());
             prop_assert_eq!(natural(a, b) == Ordering::Equal, a == b);
+
             if natural(a, b).is_le() && natural(b, c).is_le() {
                 prop_assert!(natural(a, c).is_le(), "{a} {b} {c}");
             }

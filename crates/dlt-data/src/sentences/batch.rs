@@ -28,6 +28,7 @@ impl Framing {
         let id = |token: &'static str| needed(tokenizer, token);
         let begin = Some(id("[CLS]")?);
         let separator = Some(id("[SEP]")?);
+
         Ok(Self {
             begin,
             between: separator,
@@ -89,10 +90,12 @@ impl Framing {
             [only] => Some(Some(*only)),
             _ => None,
         };
+
         let template = tokenizer.template().filter(|template| !template.single.is_empty())?;
         let begin = one(&template.single.before)?;
         let between = one(&template.between)?;
         let padding = tokenizer.special().padding.or_else(|| tokenizer.eos())?;
+
         Some(Self {
             begin,
             between,
@@ -181,25 +184,32 @@ impl SentenceIds {
                 came: longest.to_string(),
             });
         }
+
         let row = |example: &Example| -> Result<Row, DataError> {
             let mut first = tokenizer.encode(&example.first)?;
             let mut second = match &example.second {
                 Some(text) => tokenizer.encode(text)?,
                 None => Vec::new(),
             };
+
             let is_pair = example.second.is_some();
             let room = longest - framing.added(is_pair);
             let (kept, kept_second) = truncated_lengths(first.len(), second.len(), room);
+
             first.truncate(kept);
             second.truncate(kept_second);
+
             let mut ids: Vec<u32> = framing.begin.into_iter().chain(first).collect();
             ids.extend(framing.between.filter(|_| is_pair));
+
             let start = ids.len();
             ids.extend(second);
             ids.extend(framing.end);
+
             let second = if is_pair { start } else { ids.len() };
             Ok(Row { ids, second, label: example.label })
         };
+
         let rows = examples.iter().map(row).collect::<Result<_, _>>()?;
         Ok(Self { rows, framing: framing.clone(), longest })
     }
@@ -269,18 +279,22 @@ impl SentenceIds {
             masks_padding: self.framing.masks_padding,
             labels: Vec::with_capacity(indices.len()),
         };
+
         for &index in indices {
             let count = self.rows.len();
             let row = self.rows.get(index).ok_or(DataError::BadPosition { index, count })?;
             let length = row.ids.len();
+
             batch.ids.extend_from_slice(&row.ids);
             batch.ids.extend(std::iter::repeat_n(self.framing.padding, width - length));
             batch.types.extend((0..width).map(|at| u32::from((row.second..length).contains(&at))));
+
             let sees_padding = !self.framing.masks_padding;
             batch.mask.extend((0..width).map(|at| u8::from(at < length || sees_padding)));
             batch.lengths.push(length);
             batch.labels.push(row.label);
         }
+
         Ok(batch)
     }
 }
@@ -292,10 +306,12 @@ pub fn truncated_lengths(first: usize, second: usize, room: usize) -> (usize, us
     if first + second <= room {
         return (first, second);
     }
+
     let shorter = first.min(second);
     let (shorter, longer) = match room.checked_sub(shorter) {
         Some(rest) if rest >= shorter => (shorter, rest),
         _ => (room / 2, room - room / 2),
     };
+
     if first > second { (longer, shorter) } else { (shorter, longer) }
 }

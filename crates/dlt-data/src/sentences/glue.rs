@@ -59,7 +59,9 @@ pub fn read_sentences(path: &Path) -> Result<Vec<Example>, DataError> {
             });
         }
     };
+
     let rows = lines.filter(|(line, _)| !line.is_empty());
+
     rows.map(|(line, row)| {
         header.example(line).map_err(|reason| DataError::BadRow {
             path: path.to_owned(),
@@ -75,9 +77,11 @@ pub(super) fn is_original(path: &Path) -> Result<bool, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     let mut line = Vec::new();
     let file = file::regular(path, u64::MAX).map_err(unreadable)?;
+
     BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut line).map_err(unreadable)?;
     let line = String::from_utf8_lossy(&line);
     let line = line.trim_start_matches('\u{feff}').trim_end();
+
     Ok(named(line).is_some() || line.split('\t').count() == COLA.fields)
 }
 
@@ -92,6 +96,7 @@ fn named(line: &str) -> Option<Header> {
             None => (position(&["sentence"])?, None),
         },
     };
+
     Some(Header { first, second, label: position(&["label", "Quality"]), fields: names.len() })
 }
 
@@ -105,6 +110,7 @@ impl Header {
                 fields.len()
             ));
         }
+
         let label = self.label.map(|at| class(fields[at])).transpose()?;
         let second = self.second.map(|at| fields[at].to_owned());
         Ok(Example { first: fields[self.first].to_owned(), second, label })

@@ -72,6 +72,7 @@ impl<'a> Columns<'a> {
     fn parse(named: Option<&'a str>) -> Self {
         let parts: Vec<&str> =
             named.map_or_else(Vec::new, |named| named.split(',').map(str::trim).collect());
+
         match parts[..] {
             [] => Self::default(),
             [text] => Self { texts: Some((text, None)), label: None },
@@ -99,6 +100,7 @@ impl Places {
             wanted,
             known: known.join(", "),
         };
+
         let named = |name: &str| position(name).ok_or_else(|| missing(format!("{name:?}")));
         let label = match columns.label {
             Some(name) => named(name)?,
@@ -109,6 +111,7 @@ impl Places {
                 ))
             })?,
         };
+
         let (first, second) = match columns.texts {
             Some((first, second)) => (named(first)?, second.map(named).transpose()?),
             None => {
@@ -116,12 +119,14 @@ impl Places {
                     None => Some((position(first)?, None)),
                     Some(second) => Some((position(first)?, Some(position(second)?))),
                 });
+
                 let other = (known.len() == 2).then_some((1 - label.min(1), None));
                 let advice =
                     "that is surely its text; name it and the label, as in PATH::TEXT,LABEL";
                 usual.or(other).ok_or_else(|| missing(advice.to_owned()))?
             }
         };
+
         Ok(Self { first, second, label })
     }
 }
@@ -144,12 +149,14 @@ pub(super) fn read(
             read_file(&file, named, reading, &mut bad_rows, &mut |row| {
                 bytes += row.first.len() + row.second.as_ref().map_or(0, String::len);
                 rows.push(row);
+
                 match bytes > MOST_BYTES {
                     true => Err(too_large(&file)),
                     false => Ok(Flow::On),
                 }
             })?;
         }
+
         Ok(rows)
     };
     let mut train = rows(&plan.train)?;
@@ -201,6 +208,7 @@ fn deal(rows: Vec<Row>, fractions: [f64; 3]) -> Result<[Vec<Row>; 3], DataError>
             (false, true) => Split::Validation,
             (false, false) => Split::Train,
         };
+
         splits[split as usize].push(row);
     }
     Ok(splits)
@@ -273,6 +281,7 @@ fn read_file(
 ) -> Result<(), DataError> {
     let mut file = DataFile::at(path);
     file.examine_rows(reading)?;
+
     let read = match file.format {
         Format::Json(layout) => objects(&file, layout, named, take),
         Format::Separated(quoting) => records(&file, quoting, named, take),
@@ -284,11 +293,13 @@ fn read_file(
                 .to_owned(),
         }),
     };
+
     // Also where it failed: what was left out may be why.
     for (path, rows) in by_file(std::iter::once(&file)) {
         rows.tell(path);
         bad_rows.add(rows);
     }
+
     read
 }
 
@@ -309,22 +320,26 @@ fn records(
     take: Take<'_>,
 ) -> Result<(), DataError> {
     let mut places = None;
+
     file.each_record(quoting, &mut |names, number, record| {
         let places = match &places {
             Some(known) => known,
             None => places.insert(Places::find(&file.path, names, named)?),
         };
+
         let row = record.and_then(|record| {
             let field = |at: usize| {
                 std::str::from_utf8(record.get(at).unwrap_or_default())
                     .map_err(|error| format!("not UTF-8: {error}"))
             };
+
             Ok(Row {
                 first: field(places.first)?.to_owned(),
                 second: places.second.map(|at| field(at).map(str::to_owned)).transpose()?,
                 label: label_of(field(places.label)?),
             })
         });
+
         hand_on(file, number, row, take)
     })
 }
@@ -348,8 +363,10 @@ fn objects(
                 found.insert((names, places))
             }
         };
+
         hand_on(file, number, row_of(&object, names, places), take)
     });
+
     each.map(drop)
 }
 
@@ -361,6 +378,7 @@ fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Res
             Err(format!("expected text in {:?}, got {got}", names[at]))
         }
     };
+
     let label = match object.get(&names[places.label]) {
         None | Some(Value::Null) => None,
         Some(Value::String(label)) => label_of(label),
@@ -373,6 +391,7 @@ fn row_of(object: &Map<String, Value>, names: &[String], places: &Places) -> Res
             ));
         }
     };
+
     Ok(Row { first: text(places.first)?, second: places.second.map(text).transpose()?, label })
 }
 
@@ -394,16 +413,20 @@ fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), Dat
                     Err(error) => Err(format!("not UTF-8: {error}")),
                 },
             });
+
             Ok(Flow::On)
         })?;
+
         Ok(values.into_iter())
     };
+
     let text = |value: CellText, at: usize| {
         value?.ok_or_else(|| format!("expected text in {:?}, got null", names[at]))
     };
     let firsts = column(places.first)?;
     let mut seconds = places.second.map(column).transpose()?;
     let labels = column(places.label)?;
+
     for ((first, label), number) in firsts.zip(labels).zip(1..) {
         let second = seconds.as_mut().map(|seconds| seconds.next().unwrap_or(Ok(None)));
         let row = || {
@@ -415,9 +438,11 @@ fn table(file: &DataFile, named: Option<&str>, take: Take<'_>) -> Result<(), Dat
                 label: label?.as_deref().and_then(label_of),
             })
         };
+
         if hand_on(file, number, row(), take)? == Flow::Stop {
             break;
         }
     }
+
     Ok(())
 }

@@ -13,6 +13,7 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
         .vocab_and_merges(vocabulary, Vec::new())
         .build()
         .map_err(|error| error.to_string())?;
+
     with_bytes(Tokenizer::new(model))
 }
 
@@ -25,5 +26,6 @@ pub(super) fn with_bytes(mut tokenizer: Tokenizer) -> Result<Tokenizer, String> 
     tokenizer
         .add_special_tokens([AddedToken::from(END_OF_TEXT, true).normalized(true)])
         .map_err(|error| error.to_string())?;
+
     Ok(tokenizer)
 }

@@ -80,6 +80,7 @@ impl Chunker {
             }
             rest = after;
         }
+
         Flow::On
     }
 
@@ -88,10 +89,12 @@ impl Chunker {
         while let Some(cut) = self.next_cut() {
             let rest = Portion { text: self.portion.text.split_off(cut), ends: Vec::new() };
             self.searched = 0;
+
             if send(mem::replace(&mut self.portion, rest)) == Flow::Stop {
                 return Flow::Stop;
             }
         }
+
         Flow::On
     }
 
@@ -101,9 +104,11 @@ impl Chunker {
         let length = self.portion.text.len();
         self.portion.ends.push(length);
         self.searched = length;
+
         if length < CHUNK_BYTES {
             return Flow::On;
         }
+
         self.searched = 0;
         send(mem::take(&mut self.portion))
     }
@@ -119,9 +124,11 @@ impl Chunker {
         let text = &self.portion.text;
         let begin = self.portion.ends.last().copied().unwrap_or(0);
         let least = begin + if self.cuts_safely { CHUNK_BYTES } else { LINES_BYTES };
+
         if text.len() < least {
             return None;
         }
+
         let from = self.searched.max(least);
         let found = match self.cuts_safely {
             true => next_cut(text, from),
@@ -131,6 +138,7 @@ impl Chunker {
                 .position(|&byte| byte == b'\n')
                 .map(|at| from + at),
         };
+
         // The last byte is looked at again: what follows may make a cut of it.
         self.searched = text.len();
         found.or_else(|| self.forced_cut(begin))
@@ -141,10 +149,12 @@ impl Chunker {
     fn forced_cut(&self, begin: usize) -> Option<usize> {
         let text = &self.portion.text;
         let most = begin + if self.cuts_safely { LONGEST_CHUNK } else { LONGEST_LINES };
+
         // As much as a step more is waited for, so that what follows the cut is known.
         if text.len() < most + STEP {
             return None;
         }
+
         let most = text.floor_char_boundary(most);
         let from = text.floor_char_boundary(most - STEP);
         let cut = from + last_boundary(&text[from..most]);
@@ -152,8 +162,10 @@ impl Chunker {
             let begin = text.floor_char_boundary(cut.saturating_sub(token.len()));
             let end = text.ceil_char_boundary((cut + token.len()).min(text.len()));
             let at = begin + text[begin..end].find(token.as_str())?;
+
             (at < cut && cut < at + token.len()).then_some(at)
         });
+
         Some(divided.min().filter(|&at| at > begin).unwrap_or(cut))
     }
 }
@@ -168,6 +180,7 @@ fn chunks(text: &str, least: usize) -> Vec<&str> {
         pieces.push(piece);
         rest = after;
     }
+
     pieces.push(rest);
     pieces
 }
@@ -178,6 +191,7 @@ fn next_cut(text: &str, least: usize) -> Option<usize> {
     let from = least.max(1);
     let later = text.as_bytes().get(from..)?;
     let blanks = later.iter().enumerate().filter(|(_, byte)| matches!(byte, b' ' | b'\n'));
+
     blanks
         .map(|(offset, _)| from + offset)
         .find(|&cut| text[..cut].chars().next_back().is_some_and(|before| !before.is_whitespace()))
@@ -191,12 +205,14 @@ pub(super) fn cuts_safely(tokenizer: &Tokenizer) -> bool {
         }
         _ => false,
     };
+
     let pairs =
         matches!(tokenizer.get_model(), ModelWrapper::BPE(model) if model.dropout.is_none());
     let plain_tokens = tokenizer.get_added_tokens_decoder().values().all(|token| {
         let widened = token.single_word || token.lstrip || token.rstrip;
         !widened && !token.content.chars().any(char::is_whitespace)
     });
+
     splits_as_gpt2 && pairs && plain_tokens && tokenizer.get_normalizer().is_none()
 }
 
@@ -251,6 +267,7 @@ mod tests {
         let mut json: serde_json::Value =
             serde_json::from_str(&GPT2.inner.to_string(false).unwrap()).unwrap();
         json["pre_tokenizer"]["add_prefix_space"] = true.into();
+
         let prefixing = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
         assert!(!cuts_safely(&prefixing));
     }
@@ -263,12 +280,14 @@ mod tests {
             pieces.push(piece.text);
             Flow::On
         };
+
         let mut rest = text;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.ceil_char_boundary(step));
             chunker.push(piece, &mut send);
             rest = after;
         }
+
         chunker.finish(&mut send);
         pieces
     }
@@ -290,8 +309,10 @@ mod tests {
             pieces += 1;
             Flow::On
         };
+
         chunker.push(&"word and ".repeat(1 << 20), &mut send);
         assert!(pieces > 60);
+
         assert!(
             chunker.portion.text.capacity() < 4 * LONGEST_CHUNK,
             "{}",
@@ -303,12 +324,14 @@ mod tests {
     fn text_without_a_place_to_cut_is_cut_between_words_at_a_stated_length() {
         // Runs of letters and digits, and no blank: a cut between two of them changes no token.
         let runs = "wordы12<|endoftext|>,世界世界!".repeat(120_000);
+
         for (text, is_exact) in [(runs, true), ("a".repeat(3 << 20), false)] {
             let pieces = cut_apart(&text, 100_000);
             assert!(
                 pieces.len() > 2 && pieces.iter().all(|piece| piece.len() <= LONGEST_CHUNK + STEP)
             );
             assert_eq!(pieces.concat(), text);
+
             if is_exact {
                 let apart: Vec<u32> =
                     pieces.iter().flat_map(|piece| GPT2.encode(piece).unwrap()).collect();

@@ -86,12 +86,15 @@ impl Companions {
                 return Ok(Self { files: BTreeMap::from([(TOKENIZER_FILE.to_owned(), content)]) });
             }
         };
+
         let mut companions = Self::gather(folder, &OF_TOKENIZER)?;
         companions.complete(folder)?;
+
         let of_model = Self::gather(folder, &[GENERATION_CONFIG, CONFIG])?;
         companions
             .files
             .extend(of_model.special_tokens().map(|config| (CONFIG.to_owned(), config)));
+
         Ok(companions)
     }
 
@@ -105,6 +108,7 @@ impl Companions {
         if !file::is_there(&kept) {
             return Self::gather(run, &[TOKENIZER_FILE]);
         }
+
         file::folder(&kept).map_err(|source| DataError::Read { path: kept.clone(), source })?;
         Self::gather(&kept, &[&OF_TOKENIZER[..], &OF_MODEL, &[BUILT_IN_FILE]].concat())
     }
@@ -182,12 +186,14 @@ impl Companions {
                 files.insert((*name).to_owned(), read(&path, most)?);
             }
         }
+
         if names.len() > 1 {
             for (name, path) in chat_templates(folder)? {
                 check(&path)?;
                 files.insert(name, read(&path, MOST_OTHER_BYTES)?);
             }
         }
+
         Ok(Self { files })
     }
 
@@ -199,8 +205,10 @@ impl Companions {
                 name: folder.to_string_lossy().into_owned(),
                 reason,
             };
+
             self.files.extend(made.map_err(refuse)?.map(|made| (TOKENIZER_FILE.to_owned(), made)));
         }
+
         Ok(())
     }
 
@@ -211,6 +219,7 @@ impl Companions {
         };
         let files = [GENERATION_CONFIG, CONFIG].map(parsed);
         let mut named = serde_json::Map::new();
+
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
             let value = files
                 .iter()
@@ -219,6 +228,7 @@ impl Companions {
                 .find(|value| !value.is_null());
             named.extend(value.map(|value| (key.to_owned(), value.clone())));
         }
+
         (!named.is_empty()).then(|| format!("{}\n", serde_json::Value::Object(named)).into_bytes())
     }
 }
@@ -268,6 +278,7 @@ fn chat_templates(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     if !file::is_there(&templates) {
         return Ok(Vec::new());
     }
+
     let unreadable = |source| DataError::Read { path: templates.clone(), source };
     let entries = file::folder(&templates).map_err(unreadable)?;
     let mut found: Vec<_> = entries
@@ -278,6 +289,7 @@ fn chat_templates(folder: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
                 .then(|| (format!("{}/{name}", CHAT_TEMPLATES.0), entry.path()))
         })
         .collect();
+
     found.sort();
     found.truncate(MOST_CHAT_TEMPLATES);
     Ok(found)

@@ -40,8 +40,10 @@ impl<'a> Encoder<'a> {
             .iter()
             .map(|(&id, token)| (token.content.clone(), id))
             .collect();
+
         // Of two that begin at one place the longer one counts.
         added.sort_by(|left, right| right.0.len().cmp(&left.0.len()).then(left.cmp(right)));
+
         Self {
             tokenizer,
             added,
@@ -67,12 +69,14 @@ impl<'a> Encoder<'a> {
             );
             return Ok(());
         }
+
         let mut rest = text;
         while let Some((start, length, id)) = self.next_added(rest) {
             self.encode_plain(&rest[..start], ids)?;
             ids.push(id);
             rest = &rest[start + length..];
         }
+
         self.encode_plain(rest, ids)
     }
 
@@ -90,8 +94,10 @@ impl<'a> Encoder<'a> {
                 ids.extend_from_slice(&self.ids[start..start + place.length as usize]);
                 continue;
             }
+
             let first = ids.len();
             self.encode_word(word, ids)?;
+
             if word.len() <= LONGEST_WORD && self.places.len() < MOST_WORDS {
                 let place =
                     Place { start: self.ids.len() as u32, length: (ids.len() - first) as u32 };
@@ -99,16 +105,19 @@ impl<'a> Encoder<'a> {
                 self.places.insert(word.into(), place);
             }
         }
+
         Ok(())
     }
 
     fn encode_word(&mut self, word: &str, ids: &mut Vec<u32>) -> Result<(), DataError> {
         self.spelled.clear();
         self.spelled.extend(word.bytes().map(|byte| self.letters[usize::from(byte)]));
+
         let tokens = self.tokenizer.inner.get_model().tokenize(&self.spelled);
         ids.extend(
             tokens.map_err(|error| self.tokenizer.failed(&error))?.iter().map(|token| token.id),
         );
+
         Ok(())
     }
 }

@@ -25,8 +25,10 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
         |bytes: &[u8]| -> String { bytes.iter().map(|&byte| letters[usize::from(byte)]).collect() };
     let merges =
         merges(&tokens)?.into_iter().map(|(left, right)| (spelled(left), spelled(right))).collect();
+
     let mut vocabulary: Vocab = tokens.iter().map(|bytes| spelled(bytes)).zip(0..).collect();
     vocabulary.insert(END_OF_TEXT.to_owned(), RANKS);
+
     let model = BPE::builder()
         .vocab_and_merges(vocabulary, merges)
         // Empty rather than absent, as in the published file: a saved copy has the same content.
@@ -34,10 +36,12 @@ pub(super) fn tokenizer() -> Result<Tokenizer, String> {
         .end_of_word_suffix(String::new())
         .build()
         .map_err(|error| error.to_string())?;
+
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     tokenizer.with_post_processor(Some(ByteLevel::new(true, false, true)));
     tokenizer.with_decoder(Some(ByteLevel::new(true, true, true)));
+
     let end_of_text = AddedToken::from(END_OF_TEXT, true).normalized(true);
     tokenizer.add_special_tokens([end_of_text]).map_err(|error| error.to_string())?;
     Ok(tokenizer)
@@ -60,6 +64,7 @@ type Merge<'a> = (&'a [u8], &'a [u8]);
 fn merges(tokens: &[Vec<u8>]) -> Result<Vec<Merge<'_>>, String> {
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0..).collect();
     let mut ends = Vec::new();
+
     (BYTES..tokens.len() as u32)
         .map(|rank| {
             let bytes = tokens[rank as usize].as_slice();
@@ -80,15 +85,18 @@ fn last_cut(
     // `ends[i]` is where part i ends; part i begins where part i - 1 ends.
     ends.clear();
     ends.extend(1..=bytes.len());
+
     while ends.len() > 2 {
         let start = |part: usize| if part == 0 { 0 } else { ends[part - 1] };
         let mergeable = (0..ends.len() - 1).filter_map(|part| {
             let rank = *ranks.get(&bytes[start(part)..ends[part + 1]])?;
             (rank < limit).then_some((rank, part))
         });
+
         let (_, part) = mergeable.min()?;
         ends.remove(part);
     }
+
     (ends.len() == 2).then(|| ends[0])
 }
 

@@ -21,9 +21,11 @@ thread_local! {
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     silence_guarded_panics();
     let before = IS_GUARDED.replace(true);
+
     // What the work has changed is dropped with its error, so that nobody sees half of it.
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     IS_GUARDED.set(before);
+
     done.map_err(|panic| format!("the tokenizers library failed on it: {}", message(&*panic)))
 }
 
@@ -40,6 +42,7 @@ pub(super) fn within<T: Send + 'static>(
         // Nobody listens any more where the work took too long.
         .spawn(move || drop(sender.send(caught(work))));
     spawned.map_err(|error| format!("no thread for it: {error}"))?;
+
     receiver.recv_timeout(limit).unwrap_or_else(|_| {
         Err(format!("it takes longer than {} s on a few lines of text", limit.as_secs()))
     })
@@ -73,11 +76,13 @@ mod tests {
         assert_eq!(caught(|| 7), Ok(7));
         let told = caught(|| -> u8 { panic!("no {}", "way") });
         assert!(told.clone().unwrap_err().contains("no way"), "{told:?}");
+
         let told = within(Duration::from_millis(20), || {
             loop {
                 thread::sleep(Duration::from_millis(5));
             }
         });
+
         assert!(told.as_ref().is_err_and(|told: &String| told.contains("longer")), "{told:?}");
     }
 }

@@ -54,23 +54,28 @@ impl Kept {
         let folder = run.join(COMPANIONS_FOLDER);
         let copy = folder.join(TOKENIZER_FILE);
         let older = run.join(TOKENIZER_FILE);
+
         if file::is_there(&copy) {
             return Ok(Self::Copy(copy));
         }
+
         let note = folder.join(BUILT_IN_FILE);
         if !file::is_there(&note) {
             return Ok(if file::is_there(&older) { Self::Copy(older) } else { Self::Nothing });
         }
+
         let refuse = |reason: String| DataError::BadTokenizer {
             name: note.to_string_lossy().into_owned(),
             reason,
         };
+
         let said: Note = serde_json::from_slice(&read(&note, MOST_NOTE_BYTES)?)
             .map_err(|error| refuse(error.to_string()))?;
         let (name, sha256) =
             BUILT_IN.into_iter().find(|(name, _)| *name == said.name).ok_or_else(|| {
                 refuse(format!("this program has no tokenizer {:?} in itself", said.name))
             })?;
+
         if said.sha256 != sha256 {
             return Err(refuse(format!(
                 "the run used a tokenizer {name:?} with the checksum {}, this program's has {sha256}: use the version of \
@@ -78,6 +83,7 @@ impl Kept {
                 said.sha256
             )));
         }
+
         Ok(Self::BuiltIn(name))
     }
 }
@@ -92,9 +98,11 @@ impl Companions {
             let note = Note { name: name.to_owned(), sha256: sha256.to_owned() };
             let mut companions = Self::default();
             let text = serde_json::to_string(&note).expect("it holds two texts");
+
             companions.put(BUILT_IN_FILE, format!("{text}\n").into_bytes());
             return Ok(companions);
         }
+
         match name.strip_prefix(HUB_PREFIX) {
             Some(model) => {
                 let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
@@ -117,11 +125,13 @@ impl Tokenizer {
     pub fn checksum(&self) -> String {
         use sha2::{Digest, Sha256};
         let mut hash = Sha256::new();
+
         for id in 0..self.vocabulary as u32 {
             let token = self.inner.id_to_token(id).unwrap_or_default();
             hash.update((token.len() as u64).to_le_bytes());
             hash.update(token);
         }
+
         crate::checksum::hex(&hash.finalize().into())
     }
 }
@@ -142,8 +152,10 @@ mod tests {
     fn a_run_of_another_built_in_tokenizer_is_refused() {
         let run = tempfile::tempdir().expect("a folder");
         assert_eq!(Kept::of_run(run.path()).expect("nothing is wrong"), Kept::Nothing);
+
         let folder = run.path().join(COMPANIONS_FOLDER);
         fs::create_dir(&folder).expect("made");
+
         let companions = Companions::named(BYTES, None, &|_| ()).expect("it is built in");
         let note = companions.get(BUILT_IN_FILE).expect("it is noted");
         fs::write(folder.join(BUILT_IN_FILE), note).expect("written");
@@ -152,13 +164,16 @@ mod tests {
 
         let other = String::from_utf8_lossy(note).replace("sha256\":\"", "sha256\":\"0");
         fs::write(folder.join(BUILT_IN_FILE), other).expect("written");
+
         let error = Kept::of_run(run.path()).expect_err("another one").to_string();
         assert!(error.contains("built-in.json") && error.contains("checksum"), "{error}");
         fs::write(folder.join(BUILT_IN_FILE), r#"{"name": "gpt7", "sha256": ""}"#)
             .expect("written");
         assert!(Kept::of_run(run.path()).is_err_and(|error| error.to_string().contains("gpt7")));
+
         // A copy counts before a note.
         fs::write(folder.join(TOKENIZER_FILE), "{}").expect("written");
+
         assert_eq!(
             Kept::of_run(run.path()).expect("a copy"),
             Kept::Copy(folder.join(TOKENIZER_FILE))

@@ -33,6 +33,7 @@ pub(super) fn tokenizer_json(
     let class =
         said.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default().to_owned();
     let is_of = |classes: &[&str]| class.is_empty() || classes.contains(&class.as_str());
+
     let made = match (read("vocab.json"), read("merges.txt"), read("vocab.txt")) {
         (Some(vocabulary), Some(merges), _) if is_of(&AS_GPT2) => {
             said.pairs(&vocabulary, &merges)?
@@ -51,6 +52,7 @@ pub(super) fn tokenizer_json(
             ));
         }
     };
+
     serde_json::to_vec(&made).map(Some).map_err(|error| error.to_string())
 }
 
@@ -66,6 +68,7 @@ fn said(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Said, String> {
         let Some(content) = read(name) else { return Ok(Map::new()) };
         serde_json::from_slice(&content).map_err(|error| format!("{name}: {error}"))
     };
+
     Ok(Said {
         config: object(TOKENIZER_CONFIG)?,
         special: object(SPECIAL_TOKENS_MAP)?,
@@ -79,10 +82,12 @@ impl Said {
         let vocabulary: BTreeMap<String, u64> =
             serde_json::from_slice(vocabulary).map_err(|error| format!("vocab.json: {error}"))?;
         let merges = std::str::from_utf8(merges).map_err(|error| format!("merges.txt: {error}"))?;
+
         // The first line may say the version of the layout.
         let merges = merges.lines().enumerate().filter(|(number, line)| {
             !(line.trim().is_empty() || *number == 0 && line.starts_with("#version"))
         });
+
         let pair = |(number, line): (usize, &str)| {
             let parts: Vec<_> = line.split(' ').collect();
             match parts.as_slice() {
@@ -93,6 +98,7 @@ impl Said {
                 )),
             }
         };
+
         let merges = merges.map(pair).collect::<Result<Vec<_>, _>>()?;
         let prefixed =
             self.config.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(false);
@@ -102,7 +108,9 @@ impl Said {
                 "use_regex": true,
             })
         };
+
         let added = self.added_tokens(&vocabulary, &[END_OF_TEXT])?;
+
         Ok(json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
             "pre_tokenizer": byte_level(prefixed, true), "post_processor": byte_level(true, false),
@@ -124,6 +132,7 @@ impl Said {
             .zip(0..)
             .map(|(token, id)| (token.trim_end_matches('\r').to_owned(), id))
             .collect();
+
         let usual = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"];
         let token = |key: &str, usual: &str| self.token(key).unwrap_or_else(|| usual.to_owned());
         let mark = |key: &str, usual: &str| {
@@ -132,13 +141,16 @@ impl Said {
                 vocabulary.get(&token).ok_or_else(|| format!("vocab.txt has no token {token}"))?;
             Ok::<_, String>(json!([token, id]))
         };
+
         let flag =
             |key: &str, usual: bool| self.config.get(key).and_then(Value::as_bool).unwrap_or(usual);
         let unknown = token("unk_token", "[UNK]");
         if !vocabulary.contains_key(&unknown) {
             return Err(format!("vocab.txt has no token {unknown}"));
         }
+
         let added = self.added_tokens(&vocabulary, &usual)?;
+
         Ok(json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
             "normalizer": {
@@ -166,6 +178,7 @@ impl Said {
             Value::Object(token) => token.get("content")?.as_str().map(str::to_owned),
             _ => None,
         };
+
         of(&self.config).or_else(|| of(&self.special))
     }
 
@@ -183,12 +196,14 @@ impl Said {
                 "normalized": !special, "special": special,
             })
         };
+
         let named = SPECIAL.iter().filter_map(|key| self.token(key));
         for token in usual.iter().map(|token| (*token).to_owned()).chain(named) {
             if let Some(&id) = vocabulary.get(&token) {
                 added.insert(id, plain(id, &token, true));
             }
         }
+
         for (token, id) in &self.added {
             let id =
                 id.as_u64().ok_or_else(|| format!("added_tokens.json: {token:?} has no id"))?;
@@ -200,6 +215,7 @@ impl Said {
                 )
             });
         }
+
         let decoder = self.config.get("added_tokens_decoder").and_then(Value::as_object);
         for (id, token) in decoder.into_iter().flatten() {
             let wrong = || {
@@ -207,12 +223,15 @@ impl Said {
             };
             let number: u64 = id.parse().map_err(|_| wrong())?;
             let mut token = token.as_object().cloned().ok_or_else(wrong)?;
+
             token.insert("id".to_owned(), json!(number));
             for key in ["single_word", "lstrip", "rstrip", "normalized", "special"] {
                 token.entry(key).or_insert(json!(false));
             }
+
             added.insert(number, Value::Object(token));
         }
+
         Ok(added.into_values().collect())
     }
 }

@@ -44,6 +44,7 @@ impl Tokenizer {
             tokenizer: self.id.clone(),
             reason: format!("its template {reason}; set data.marks=none to leave it out"),
         };
+
         let encode = |text: &str, with: bool| {
             guard::caught(|| {
                 self.inner.encode_fast(text, with).map(|encoding| encoding.get_ids().to_vec())
@@ -51,11 +52,13 @@ impl Tokenizer {
             .and_then(|encoded| encoded.map_err(|error| error.to_string()))
             .map_err(|reason| refuse(&format!("fails: {reason}")))
         };
+
         for sample in SAMPLES {
             let bare = encode(sample, false)?;
             if bare.is_empty() {
                 continue;
             }
+
             let dressed = encode(sample, true)?;
             let start = dressed.windows(bare.len()).position(|window| *window == *bare);
             let start = start.ok_or_else(|| refuse("does not stand around a text"))?;
@@ -63,12 +66,15 @@ impl Tokenizer {
                 before: dressed[..start].to_vec(),
                 after: dressed[start + bare.len()..].to_vec(),
             };
+
             let all = marks.before.iter().chain(&marks.after);
             if all.clone().any(|&id| id as usize >= self.vocabulary) {
                 return Err(refuse("has tokens that its vocabulary lacks"));
             }
+
             return Ok(marks);
         }
+
         Ok(Marks::default())
     }
 
@@ -81,6 +87,7 @@ impl Tokenizer {
         let both = guard::caught(|| self.inner.encode((*sample, *sample), true)).ok()?.ok()?;
         let inner =
             both.get_ids().strip_prefix(&single.before[..])?.strip_suffix(&single.after[..])?;
+
         let between = inner.strip_prefix(&bare[..])?.strip_suffix(&bare[..])?.to_vec();
         Some(Template { single, between })
     }
@@ -95,27 +102,33 @@ impl Tokenizer {
             pairs == Pairs::Unused
                 || self.template().is_some_and(|own| own.between == wanted.between)
         };
+
         if self.marks().is_ok_and(|own| own == wanted.single) && is_same_between() {
             return self.json();
         }
+
         let failed = |reason: String| DataError::Tokenize { tokenizer: self.id.clone(), reason };
         let json = self.inner.to_string(false).map_err(|error| failed(error.to_string()))?;
         let mut whole: Value =
             serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
         let mut processors = offsets(&whole["post_processor"]);
+
         if !wanted.single.is_empty() || !wanted.between.is_empty() {
             processors.push(self.processor(wanted).map_err(failed)?);
         }
+
         let processor = match processors.len() {
             0 => Value::Null,
             1 => processors.remove(0),
             _ => json!({"type": "Sequence", "processors": processors}),
         };
+
         whole["post_processor"] = processor.clone();
         // The crate writes it, so that keys and numbers are in its form.
         let mut inner = (*self.inner).clone();
         let parsed: Option<tokenizers::PostProcessorWrapper> =
             serde_json::from_value(processor).map_err(|error| failed(error.to_string()))?;
+
         inner.with_post_processor(parsed);
         inner.to_string(false).map(String::into_bytes).map_err(|error| failed(error.to_string()))
     }
@@ -129,17 +142,20 @@ impl Tokenizer {
             special.insert(token.clone(), entry);
             Ok::<_, String>(json!({"SpecialToken": {"id": token, "type_id": type_id}}))
         };
+
         let text = |name: &str, type_id: u8| json!({"Sequence": {"id": name, "type_id": type_id}});
         let Template { single: Marks { before, after }, between } = wanted;
         let mut all = |ids: &[u32], type_id| {
             ids.iter().map(|id| mark(id, type_id)).collect::<Result<Vec<_>, _>>()
         };
         let begin = all(before, 0)?;
+
         let middle = all(between, 0)?;
         let end = all(after, 0)?;
         let end_of_pair = all(after, 1)?;
         let single = [begin.clone(), vec![text("A", 0)], end].concat();
         let pair = [begin, vec![text("A", 0)], middle, vec![text("B", 1)], end_of_pair].concat();
+
         Ok(
             json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}),
         )

@@ -63,6 +63,7 @@ impl TokenizerSource {
             let hub = hub.ok_or_else(|| DataError::NoHub { name: name.to_owned() })?;
             return Self::read(&of_model(model, hub, on)?);
         }
+
         match name {
             GPT2 => Ok(Self::Gpt2),
             BYTES => Ok(Self::Bytes),
@@ -85,11 +86,13 @@ impl TokenizerSource {
                 .parent()
                 .filter(|_| path.file_name().is_some_and(|name| name == TOKENIZER_FILE)),
         };
+
         for path in folder.iter().flat_map(|folder| Declared::FILES.map(|name| folder.join(name))) {
             if file::is_there(&path) {
                 check(&path)?;
             }
         }
+
         let declared = folder.map_or_else(Declared::default, |folder| {
             Declared::of(&|file| read(&folder.join(file), MOST_BESIDE).ok())
         });
@@ -104,6 +107,7 @@ impl TokenizerSource {
                 })?
             }
         };
+
         Ok(Self::File { name, content: content.into(), declared })
     }
 
@@ -130,11 +134,13 @@ impl TokenizerSource {
             Self::Bytes => return Tokenizer::bytes(),
             Self::File { name, content, declared } => (name, content, declared),
         };
+
         let shared = Arc::clone(content);
         let (inner, notes) = guard::within(LONGEST, move || build(&shared))
             .and_then(|built| built)
             .map_err(|reason| DataError::BadTokenizer { name: name.clone(), reason })?;
         warn_once(name, &notes);
+
         Ok(Tokenizer {
             content: Some(Arc::clone(content)),
             notes: notes.into(),
@@ -148,6 +154,7 @@ fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String>
     let vetted = vet(content)?;
     let mut inner =
         tokenizers::Tokenizer::from_bytes(content).map_err(|error| error.to_string())?;
+
     // The library gives an added token the next free id, whatever the file says.
     let moved = vetted.added.iter().find(|(token, id)| inner.token_to_id(token) != Some(*id));
     if let Some((token, id)) = moved {
@@ -156,14 +163,17 @@ fn build(content: &[u8]) -> Result<(tokenizers::Tokenizer, Vec<String>), String>
             "the added token {token:?} has id {id} in the file, but would get {got}: ids must follow"
         ));
     }
+
     make_certain(&mut inner);
     for letter in TRIAL.chars() {
         // That some characters have no token is told where a text has them.
         let _ = inner.encode_fast(letter.to_string().repeat(TRIAL_RUN), false);
     }
+
     if let Ok(encoding) = inner.encode_fast(TRIAL, false) {
         let _ = inner.decode(encoding.get_ids(), false);
     }
+
     Ok((inner, vetted.notes))
 }
 
@@ -176,11 +186,13 @@ fn make_certain(inner: &mut tokenizers::Tokenizer) {
         }
         _ => return,
     };
+
     match &mut model {
         ModelWrapper::BPE(pairs) => pairs.dropout = None,
         ModelWrapper::Unigram(pieces) => (pieces.alpha, pieces.nbest_size) = (None, None),
         _ => {}
     }
+
     inner.with_model(model);
 }
 
@@ -209,17 +221,21 @@ pub(super) fn of_model(
         let first = files
             .iter()
             .position(|file| [TOKENIZER_FILE, "vocab.json", "vocab.txt"].contains(&&*file.name));
+
         let Some(first) = first else {
             return Err(hub.missing(&listing, TOKENIZER_FILE));
         };
         let mut path = hub.fetch(&listing, &files, on)?.swap_remove(first);
         let tokenizer = path.with_file_name(TOKENIZER_FILE);
+
         if tokenizer.is_file() {
             return Ok(tokenizer);
         }
+
         path.pop();
         Ok(path)
     };
+
     match find(&offline) {
         Ok(path) => Ok(path),
         Err(error) if hub.is_offline => Err(error),

@@ -61,6 +61,7 @@ impl Declared {
                 )
                 .ok()
         };
+
         for (files, suffix) in [(OF_IDS, "_id"), (OF_TOKENS, "")] {
             for values in files.iter().filter_map(|file| object(file)) {
                 for (key, names) in [
@@ -74,6 +75,7 @@ impl Declared {
                 }
             }
         }
+
         declared
     }
 
@@ -93,17 +95,21 @@ impl Declared {
             Name::Id(id) => u32::try_from(*id).ok().filter(|&id| (id as usize) < vocabulary),
             Name::Token(token) => id_of(token),
         };
+
         let first = |names: &[Vec<Name>]| -> Vec<u32> {
             let mut known =
                 names.iter().map(|names| names.iter().filter_map(id).collect::<Vec<_>>());
             known.find(|ids| !ids.is_empty()).unwrap_or_default()
         };
+
         let spelled = |tokens: &[&str]| tokens.iter().find_map(|token| id_of(token));
         let only = |names, usual: &[&str]| first(names).first().copied().or_else(|| spelled(usual));
         let mut ends = first(&self.ends);
+
         if ends.is_empty() {
             ends.extend(spelled(&ENDS_OF_TEXT));
         }
+
         SpecialTokens {
             begin: only(&self.begin, &BEGINNINGS),
             ends,
@@ -134,6 +140,7 @@ mod tests {
             let (_, content) = files.iter().find(|(file, _)| *file == name)?;
             Some(content.as_bytes().to_vec())
         };
+
         let id_of =
             |token: &str| VOCABULARY.iter().position(|known| *known == token).map(|id| id as u32);
         Declared::of(&read).resolve(&id_of, VOCABULARY.len())
@@ -150,6 +157,7 @@ mod tests {
             ),
             (SPECIAL_TOKENS_MAP, r#"{"eos_token": {"content": "</s>", "lstrip": false}}"#),
         ];
+
         let special = resolved(&all);
         assert_eq!(special, SpecialTokens { begin: Some(1), ends: vec![4, 2], padding: Some(3) });
         assert_eq!(resolved(&all[1..]).ends, [3]);
@@ -164,6 +172,7 @@ mod tests {
             resolved(&[(CONFIG, of_gpt2), (TOKENIZER_CONFIG, r#"{"eos_token": "<|eot|>"}"#)]).ends,
             [4]
         );
+
         // Where no file names one that is known, the usual spellings are looked for.
         let spelled = SpecialTokens { begin: Some(1), ends: vec![2], padding: Some(3) };
         assert_eq!(resolved(&[(CONFIG, of_gpt2)]), spelled);

@@ -62,12 +62,14 @@ pub fn train_tokenizer(
             came: request.vocabulary.to_string(),
         });
     }
+
     progress(Progress::Reading);
     let reading = Reading::default();
     let source =
         load::find(request.source, request.split, reading, request.hub, request.cache, progress)?;
     let failed =
         |reason: String| DataError::BadTokenizer { name: request.source.to_owned(), reason };
+
     let mut trainer: TrainerWrapper = BpeTrainer::builder()
         .vocab_size(request.vocabulary)
         .min_frequency(request.min_frequency)
@@ -76,20 +78,24 @@ pub fn train_tokenizer(
         .special_tokens(Vec::new())
         .build()
         .into();
+
     let mut inner = with_bytes(Inner::new(BPE::default())).map_err(failed)?;
     // The end of text is put behind the others, as in GPT-2's vocabulary.
     if let TrainerWrapper::BpeTrainer(bpe) = &mut trainer {
         bpe.vocab_size = request.vocabulary - 1;
     }
+
     let (sender, receiver) = sync_channel::<String>(CHUNKS);
     let chunker = Chunker::new(&Tokenizer::bytes()?);
     thread::scope(|scope| {
         let training = scope.spawn(|| inner.train(&mut trainer, receiver.into_iter()).map(drop));
         let read = read_train(&source, chunker, sender, progress);
         let trained = training.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+
         source.tell_bad_rows();
         read.and_then(|()| trained.map_err(|error| failed(error.to_string())))
     })?;
+
     let finished = with_bytes(Inner::new(inner.get_model().clone())).map_err(failed)?;
     let json = finished.to_string(false).map_err(|error| failed(error.to_string()))?;
     Tokenizer::from_bytes(request.source, json.into_bytes())
@@ -109,6 +115,7 @@ fn read_train(
         progress(Progress::Tokenizing { split: Split::Train, bytes, of: of.max(bytes) });
         if sender.send(chunk.text).is_ok() { Flow::On } else { Flow::Stop }
     };
+
     source.read(Split::Train, &mut |piece| Ok(chunker.push(piece.text, &mut send)))?;
     chunker.finish(&mut send);
     Ok(())

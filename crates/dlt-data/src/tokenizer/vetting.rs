@@ -61,22 +61,26 @@ pub(super) fn vet(content: &[u8]) -> Result<Vetted, String> {
     let model = whole.get("model").and_then(Value::as_object).ok_or("it has no `model`")?;
     let mut vetted = Vetted::default();
     let mut ids = Ids::of(model)?;
+
     vetted.added = added_tokens(whole, &mut ids)?;
     ids.check_dense()?;
 
     for (key, children) in PARTS {
         let mut parts = Vec::new();
         gather(key, whole.get(key).unwrap_or(&Value::Null), children, 0, &mut parts)?;
+
         let growth: f64 = parts.iter().map(|part| growth(part)).product();
         if growth > MOST_GROWTH {
             return Err(format!(
                 "its `{key}` can make a text {growth:.0} times as long; at most {MOST_GROWTH} times is read"
             ));
         }
+
         for part in parts {
             check_part(key, part)?;
         }
     }
+
     vetted.notes = notes(whole, model, &ids);
     Ok(vetted)
 }
@@ -100,9 +104,11 @@ impl<'a> Ids<'a> {
                 for (piece, id) in pieces.iter().zip(0..) {
                     ids.take(unigram_piece(piece, id)?, id)?;
                 }
+
                 if pieces.is_empty() {
                     return Err("its `vocab` is empty".to_owned());
                 }
+
                 if let Some(unknown) = model.get("unk_id").filter(|id| !id.is_null())
                     && unknown.as_u64().is_none_or(|id| id >= pieces.len() as u64)
                 {
@@ -114,9 +120,11 @@ impl<'a> Ids<'a> {
             }
             _ => return Err("its `model` has no `vocab`".to_owned()),
         }
+
         if ids.tokens.is_empty() {
             return Err("its `vocab` is empty".to_owned());
         }
+
         Ok(ids)
     }
 
@@ -127,6 +135,7 @@ impl<'a> Ids<'a> {
         if let Some(other) = self.tokens.insert(id, token).filter(|other| *other != token) {
             return Err(format!("the tokens {other:?} and {token:?} have the same id, {id}"));
         }
+
         // Unigram vocabularies may list a piece twice; the last one counts.
         self.vocabulary.insert(token, id);
         Ok(())
@@ -140,6 +149,7 @@ impl<'a> Ids<'a> {
                 "its largest id is {largest}, but it has only {count} tokens: a table of all ids would be all but empty"
             ));
         }
+
         Ok(())
     }
 }
@@ -153,6 +163,7 @@ fn unigram_piece(piece: &Value, id: u64) -> Result<&str, String> {
     let Some([Value::String(token), score]) = pair else {
         return Err(format!("`vocab`, entry {id}: expected a token and its score, got {piece}"));
     };
+
     match score.as_f64() {
         Some(score) if score.is_finite() => Ok(token),
         _ => Err(format!("the token {token:?}: expected a number as its score, got {score}")),
@@ -170,16 +181,19 @@ fn added_tokens<'a>(
     let list = list.as_array().ok_or("`added_tokens`: expected a list")?;
     let mut bytes = 0;
     let mut added = Vec::with_capacity(list.len());
+
     for (entry, number) in list.iter().zip(0..) {
         let content = entry.get("content").and_then(Value::as_str);
         let content = content
             .ok_or_else(|| format!("`added_tokens`, entry {number}: it has no `content`"))?;
         let given = entry.get("id").unwrap_or(&Value::Null);
         let id = given.as_u64().ok_or_else(|| not_an_id(content, given))?;
+
         bytes += content.len();
         if content.is_empty() {
             return Err(format!("`added_tokens`, entry {number}: its `content` is empty"));
         }
+
         if content.len() > LONGEST_ADDED || bytes > MOST_ADDED_BYTES {
             return Err(format!(
                 "`added_tokens`, entry {number}: it has {} bytes, {bytes} with those before it; at most {LONGEST_ADDED} each \
@@ -187,14 +201,17 @@ fn added_tokens<'a>(
                 content.len()
             ));
         }
+
         if let Some(&other) = ids.vocabulary.get(content)
             && other != id
         {
             return Err(format!("the token {content:?} has two ids, {other} and {id}"));
         }
+
         ids.take(content, id)?;
         added.push((content.to_owned(), id as u32));
     }
+
     Ok(added)
 }
 
@@ -212,6 +229,7 @@ fn gather<'a>(
             "its `{key}` is nested or long: at most {MOST_PARTS} parts are read, {DEEPEST} deep"
         ));
     }
+
     parts.push(fields);
     let inner = fields.get(children).and_then(Value::as_array);
     inner.into_iter().flatten().try_for_each(|child| gather(key, child, children, depth + 1, parts))
@@ -264,6 +282,7 @@ fn check_part(key: &str, part: &Map<String, Value>) -> Result<(), String> {
     {
         return Err(format!("its `{key}` cuts a text into pieces of no length"));
     }
+
     match pattern(part) {
         Some(Pattern::Regex(regex)) => check_regex(key, regex),
         _ => Ok(()),
@@ -275,6 +294,7 @@ fn check_part(key: &str, part: &Map<String, Value>) -> Result<(), String> {
 fn check_regex(key: &str, text: &str) -> Result<(), String> {
     let regex = Regex::new(text)
         .map_err(|error| format!("its `{key}` has a pattern that cannot be read: {error}"))?;
+
     for run in RUNS {
         let probe = format!("{0}\u{1}x {0}", run.repeat(RUN));
         if let Some(error) = regex.find_iter(&probe).find_map(Result::err) {
@@ -284,6 +304,7 @@ fn check_regex(key: &str, text: &str) -> Result<(), String> {
             ));
         }
     }
+
     Ok(())
 }
 
@@ -291,11 +312,13 @@ fn check_regex(key: &str, text: &str) -> Result<(), String> {
 fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) -> Vec<String> {
     let is_set = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
     let mut notes = Vec::new();
+
     for (key, what) in [("truncation", "cut texts short"), ("padding", "fill texts up")] {
         if is_set(whole.get(key)) {
             notes.push(format!("its `{key}`, which would {what}, is not used"));
         }
     }
+
     if ["dropout", "alpha"]
         .iter()
         .any(|key| model.get(*key).and_then(Value::as_f64).is_some_and(|p| p > 0.0))
@@ -305,16 +328,19 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
                 .to_owned(),
         );
     }
+
     let is_pairs = model.get("vocab").is_some_and(Value::is_object)
         && (model.get("type").and_then(Value::as_str) == Some("BPE")
             || model.contains_key("merges"));
     let falls_back = model.get("byte_fallback").and_then(Value::as_bool) == Some(true);
+
     if is_pairs && !is_set(model.get("unk_token")) && !falls_back {
         let letters = super::gpt2::byte_letters();
         let missing = letters
             .iter()
             .filter(|letter| !ids.vocabulary.contains_key(letter.to_string().as_str()))
             .count();
+
         if missing > 0 {
             notes.push(format!(
                 "it has no token for what is unknown, and none for {missing} of the 256 bytes: what it cannot write is \
@@ -322,6 +348,7 @@ fn notes(whole: &Map<String, Value>, model: &Map<String, Value>, ids: &Ids<'_>) 
             ));
         }
     }
+
     notes
 }
 
@@ -336,6 +363,7 @@ mod tests {
             "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
             "model": {"type": "WordLevel", "vocab": {"?": 0, "to": 1, "be": 2}, "unk_token": "?"},
         });
+
         change(&mut file);
         vet(file.to_string().as_bytes())
     }
@@ -378,6 +406,7 @@ mod tests {
         refused("two ids, 1 and 3", |file| file["added_tokens"] = added("to", 3));
         refused("have the same id, 1", |file| file["added_tokens"] = added("<s>", 1));
         refused("largest id is 4194303", |file| file["added_tokens"] = added("<s>", (1 << 22) - 1));
+
         let vetted = with(|file| file["added_tokens"] = added("<s>", 3)).expect("it is good");
         assert_eq!(vetted.added, [("<s>".to_owned(), 3)]);
     }
@@ -408,6 +437,7 @@ mod tests {
         let many = |count| json!({"type": "Sequence", "normalizers": vec![double.clone(); count]});
         with(|file| file["normalizer"] = many(6)).expect("64 times as long");
         refused("128 times as long", |file| file["normalizer"] = many(7));
+
         let anywhere =
             json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x".repeat(100)});
         refused("101 times as long", |file| file["normalizer"] = anywhere);
@@ -421,6 +451,7 @@ mod tests {
         refused("no length", |file| {
             file["pre_tokenizer"] = json!({"type": "FixedLength", "length": 0})
         });
+
         let published = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
         with(|file| file["pre_tokenizer"] = split(published)).expect("as in published files");
     }
@@ -430,6 +461,7 @@ mod tests {
         let notes = |change: fn(&mut Value)| with(change).expect("it is good").notes.join("; ");
         let truncated = notes(|file| file["truncation"] = json!({"max_length": 2}));
         assert!(truncated.contains("`truncation`"), "{truncated}");
+
         let pairs = |more: Value| {
             let mut model =
                 json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]});
@@ -439,6 +471,7 @@ mod tests {
                 .extend(more.as_object().expect("it is one").clone());
             with(|file| file["model"] = model).expect("it is good").notes.join("; ")
         };
+
         assert!(pairs(json!({})).contains("254 of the 256 bytes"));
         assert!(pairs(json!({"dropout": 0.1})).contains("at random"));
         assert_eq!(pairs(json!({"unk_token": "a"})), "");

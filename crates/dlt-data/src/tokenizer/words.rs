@@ -27,16 +27,19 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
             _ => Kind::Other,
         })
         .collect();
+
     for (class, kind) in [(r"\p{L}", Kind::Letter), (r"\p{N}", Kind::Number)] {
         let parsed =
             regex_syntax::parse(class).expect("a class of Unicode's general categories is valid");
         let HirKind::Class(Class::Unicode(ranges)) = parsed.kind() else {
             unreachable!("a class of Unicode's parses to one");
         };
+
         for range in ranges.ranges() {
             kinds[range.start() as usize..=range.end() as usize].fill(kind);
         }
     }
+
     kinds
 });
 
@@ -66,6 +69,7 @@ impl<'a> Words<'a> {
             }
             length += letter.len_utf8();
         }
+
         length
     }
 
@@ -77,10 +81,12 @@ impl<'a> Words<'a> {
         {
             return Some(1 + length);
         }
+
         let kind = self.kind(first);
         if kind != Kind::Space {
             return Some(self.run(text, kind));
         }
+
         // A blank belongs to the word behind it.
         if first == ' '
             && let Some(second) = text[1..].chars().next()
@@ -88,13 +94,16 @@ impl<'a> Words<'a> {
         {
             return Some(1 + self.run(&text[1..], self.kind(second)));
         }
+
         let run = self.run(text, Kind::Space);
         if run == text.len() {
             return Some(run);
         }
+
         // White space before a word leaves its last character to the word, unless it is all there
         // is.
         let last = text[..run].chars().next_back().map_or(0, char::len_utf8);
+
         Some(if run > last { run - last } else { run })
     }
 }
@@ -109,6 +118,7 @@ impl<'a> Iterator for Words<'a> {
         } else {
             length
         };
+
         let (word, rest) = self.rest.split_at(length);
         self.rest = rest;
         Some(word)
@@ -124,6 +134,7 @@ pub(super) fn last_boundary(text: &str) -> usize {
         last = begin;
         begin += word.len();
     }
+
     if last == 0 { text.len() } else { last }
 }
 

@@ -16,7 +16,9 @@ proptest! {
         prop_assume!(batch <= count);
         let mut batches = batches(count, batch, seed);
         let steps = batches.steps_per_pass();
+
         prop_assert_eq!(steps, count / batch);
+
         for pass in 0..3 {
             let mut visited = take(&mut batches, steps);
             prop_assert_eq!(batches.position().pass, pass);
@@ -34,13 +36,16 @@ proptest! {
     ) {
         let mut batches = batches(count, batch, seed);
         take(&mut batches, before);
+
         for _ in 0..restarts {
             batches.restart();
             take(&mut batches, 1);
         }
+
         let saved = serde_json::to_string(&batches.position()).unwrap();
         let position: BatchPosition = serde_json::from_str(&saved).unwrap();
         let mut resumed = Batches::resume(count, batch, position).unwrap();
+
         prop_assert_eq!(take(&mut resumed, 50), take(&mut batches, 50));
         batches.restart();
         resumed.restart();
@@ -54,6 +59,7 @@ fn passes_are_shuffled_afresh_and_by_the_seed() {
     let mut one = batches(100, 10, 1);
     let first = take(&mut one, 10);
     let second = take(&mut one, 10);
+
     assert_ne!(first, second);
     assert_ne!(first, (0..100).collect::<Vec<_>>());
     assert_eq!(take(&mut batches(100, 10, 1), 10), first);

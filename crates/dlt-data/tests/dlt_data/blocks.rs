@@ -14,9 +14,11 @@ fn blocks(folder: &TempDir) -> DataSpec {
 fn folder(train: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     write(&folder, "train.txt", train);
+
     for name in ["valid.txt", "test.txt"] {
         write(&folder, name, crate::some_text());
     }
+
     folder
 }
 
@@ -28,12 +30,15 @@ fn few_rows_are_one_text_without_blank_rows_and_without_the_remainder() {
     let kept: String = rows.repeat(3).replace(" \n \n", " \n").replace("\n\n\t\n", "\n");
     let ids = TOKENIZER.encode(&kept).unwrap();
     let splits = loaded(&blocks(&folder), CONTEXT).unwrap();
+
     let whole = ids.len() / (CONTEXT - 1) * (CONTEXT - 1);
     assert!(whole < ids.len());
     assert_eq!(splits.train.tokens().unwrap()[..], ids[..whole]);
     assert_eq!(splits.train.bytes(), TOKENIZER.decode(&ids[..whole]).unwrap().len());
+
     let windows = splits.windows(Split::Train).unwrap();
     assert_eq!(windows.count(), whole / (CONTEXT - 1));
+
     let mut inputs = [0; CONTEXT];
     let mut targets = [0; CONTEXT];
     windows.fill(1, &mut inputs, &mut targets).unwrap();
@@ -50,10 +55,12 @@ fn each_of_eight_workers_drops_its_own_remainder() {
     let folder = folder(&rows.concat());
     let splits = loaded(&blocks(&folder), CONTEXT).unwrap();
     let shares = [2, 2, 2, 1, 1, 1, 1, 1];
+
     assert_eq!(shares.len(), MAX_SHARDS);
     let mut groups = rows.chunks(GROUP_ROWS);
     let mut expected = Vec::new();
     let mut dropped = 0;
+
     for share in shares {
         let ids: Vec<u32> = groups
             .by_ref()
@@ -64,6 +71,7 @@ fn each_of_eight_workers_drops_its_own_remainder() {
         dropped += ids.len() - whole;
         expected.extend_from_slice(&ids[..whole]);
     }
+
     assert_eq!(groups.next(), None);
     assert!(dropped > CONTEXT, "this text does not tell eight remainders from one");
     assert_eq!(splits.train.tokens().unwrap()[..], expected);
@@ -86,5 +94,6 @@ fn rejects_a_tokenizer_without_an_end_of_text() {
     let tokenizer = path.to_string_lossy().into_owned();
     let error =
         rejection(&DataSpec { tokenizer, pipeline: Pipeline::Blocks, ..shakespeare() }, CONTEXT);
+
     assert!(error.contains("<|endoftext|>"), "{error}");
 }

@@ -25,6 +25,7 @@ fn cached(data: &DataSpec, cache: &Path) -> (TokenSplits, usize) {
     let splits =
         load(&DataRequest { cache: Some(cache), ..DataRequest::new(data, CONTEXT) }, &mut count)
             .unwrap();
+
     (splits, hits)
 }
 
@@ -39,6 +40,7 @@ fn words(folder: &TempDir) -> DataSpec {
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {pre_tokenizer}, "model": {model}}}"#
     );
+
     let tokenizer = write(folder, "words.json", json).to_string_lossy().into_owned();
     DataSpec { tokenizer, ..from_path(&write(folder, "text.txt", some_text())) }
 }
@@ -110,19 +112,24 @@ fn cached_tokens_stay_in_their_file_and_are_the_same() {
     let cache = folder.path().join("a/cache");
     let plain = loaded(&data, CONTEXT).unwrap();
     let (first, hits) = cached(&data, &cache);
+
     assert_eq!(hits, 0);
     let (second, hits) = cached(&data, &cache);
     assert_eq!(hits, 3);
+
     for splits in [&first, &second] {
         assert_eq!(tokens(splits), tokens(&plain));
         assert_eq!(splits.provenance, plain.provenance);
         assert_eq!((splits.vocabulary, splits.eos), (50_257, Some(50_256)));
+
         for split in Split::ALL {
             assert!(splits.split(split).is_in_file());
             assert_eq!(splits.split(split).bytes(), plain.split(split).bytes());
         }
     }
+
     assert!(!plain.train.is_in_file());
+
     assert!(
         files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
         "temporary files are left"
@@ -134,18 +141,24 @@ fn another_text_tokenizer_or_pipeline_has_other_files() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     let data = from_path(&write(&folder, "text.txt", some_text()));
+
     cached(&data, &cache);
     assert_eq!(files_of(&cache).len(), 3);
+
     let other_text = from_path(&write(&folder, "other.txt", some_text().replace("word", "Word")));
     assert_eq!(cached(&other_text, &cache).1, 0);
+
     let blocks = DataSpec { pipeline: Pipeline::Blocks, ..data.clone() };
     assert_eq!(cached(&blocks, &cache).1, 0);
+
     let json = folder.path().join("tokenizer.json");
     TOKENIZER.save(&json).unwrap();
+
     let other_tokenizer =
         DataSpec { tokenizer: json.to_string_lossy().into_owned(), ..data.clone() };
     assert_eq!(cached(&other_tokenizer, &cache).1, 0);
     assert_eq!(files_of(&cache).len(), 12);
+
     // The same content under another name is the same text.
     let copy = from_path(&write(&folder, "copy.txt", some_text()));
     assert_eq!(cached(&copy, &cache).1, 3);
@@ -160,6 +173,7 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
     let whole = tokens(&whole);
     let originals: Vec<(PathBuf, Vec<u8>)> =
         files_of(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+
     let (path, original) = &originals[0];
     let end = original.len();
     let flipped = |at: usize| {
@@ -167,19 +181,24 @@ fn rejects_every_damaged_cache_and_makes_it_again() {
         bytes[at] ^= 1;
         bytes
     };
+
     let mut damages: Vec<Vec<u8>> =
         vec![Vec::new(), original[..50].to_vec(), original[..end - 4].to_vec()];
     damages.push(original[..end - 1].to_vec());
     damages.push([original.as_slice(), &[0; 4]].concat());
+
     // The file of another text under this name.
     damages.push(originals[1].1.clone());
+
     // Every field of the header, and the tokens.
     damages.extend(
         [0, 8, 12, 16, 24, 32, 36, 40, 48, 80, 112, 143, 144, 175, 176, end - 1].map(flipped),
     );
+
     for damaged in damages {
         fs::remove_file(path).unwrap();
         fs::write(path, &damaged).unwrap();
+
         let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
         assert_eq!(warnings, 1);
         assert_eq!(hits, 2, "a damaged file of {} bytes was trusted", damaged.len());
@@ -196,6 +215,7 @@ fn the_layout_on_disk_is_the_documented_one() {
     let cache = folder.path().join("cache");
     let (splits, _) = cached(&data, &cache);
     let train = splits.train.tokens().unwrap();
+
     let file = files_of(&cache)
         .into_iter()
         .map(|path| fs::read(path).unwrap())
@@ -207,8 +227,10 @@ fn the_layout_on_disk_is_the_documented_one() {
     assert_eq!(file[24..32], (splits.train.bytes() as u64).to_le_bytes());
     assert_eq!(file[32..40], [0x50, 0xC4, 0, 0, 0, 0, 0, 0]);
     assert_eq!(file[40..48], file[24..32]);
+
     let digits: String = file[80..112].iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(digits, splits.provenance.splits[0].sha256);
+
     let payload: Vec<u8> = train.iter().flat_map(|id| id.to_le_bytes()).collect();
     assert_eq!(file[176..], payload);
 }
@@ -230,14 +252,17 @@ fn sources_with_holes(folder: &TempDir) -> Vec<PathBuf> {
         .iter()
         .for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
     write(folder, "rows.jsonl", lines_with_holes("one file"));
+
     for split in ["train", "validation", "test"] {
         write(folder, &format!("named/{split}.jsonl"), lines_with_holes(split));
     }
+
     for split in ["train", "test"] {
         let table = parquet(&[Column::MaybeText("text", texts_with_holes(split))], 7);
         write(folder, &format!("shared/{split}.parquet"), table);
         write(folder, &format!("mixed/{split}.jsonl"), lines_with_holes(split));
     }
+
     ["rows.jsonl", "named", "shared", "mixed"].map(|name| folder.path().join(name)).to_vec()
 }
 
@@ -251,6 +276,7 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
             let (fresh, said) = with_warnings(|| loaded(&data, CONTEXT).unwrap());
             let rows = &fresh.provenance.bad_rows;
             let files = said.len() as u64;
+
             assert!(files > 0, "{}", source.display());
             assert_eq!(
                 (rows.skipped + rows.empty, rows.first.len()),
@@ -258,16 +284,19 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
                 "{}",
                 source.display()
             );
+
             let same =
                 |(splits, hits): (TokenSplits, usize), warnings: Vec<String>, expected: usize| {
                     assert_eq!(hits, expected, "{}", source.display());
                     assert_eq!(splits.provenance, fresh.provenance, "{}", source.display());
                     assert_eq!(warnings, said);
                 };
+
             for hits in [0, 3] {
                 let (splits, warnings) = with_warnings(|| cached(&data, &cache));
                 same(splits, warnings, hits);
             }
+
             // Of some splits the tokens are there, of others they are not.
             let files = files_of(&cache);
             for gone in &files {
@@ -282,15 +311,18 @@ fn rows_without_text_are_told_alike_from_the_cache_and_from_the_files() {
 #[test]
 fn one_split_of_a_cached_text_is_told_as_it_is_from_the_files() {
     let folder = TempDir::new().unwrap();
+
     for source in sources_with_holes(&folder) {
         let data = DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&source) };
         let cache = folder.path().join("cache").join(source.file_name().unwrap());
         cached(&data, &cache);
+
         for split in Split::ALL {
             let read = |cache: Option<&Path>| {
                 let request = DataRequest { cache, ..DataRequest::new(&data, CONTEXT) };
                 with_warnings(|| load_text(&request, Some(split), &mut |_| ()).unwrap()).1
             };
+
             assert_eq!(read(Some(&cache)), read(None), "{split} of {}", source.display());
         }
     }
@@ -304,11 +336,14 @@ fn the_rows_of_cached_tokens_are_named_in_the_file_that_is_asked_for() {
         on_bad_row: OnBadRow::Skip,
         ..bytes_of(write(&folder, name, lines_with_holes("one file")))
     };
+
     cached(&of("rows.jsonl"), &cache);
     let ((splits, hits), warnings) = with_warnings(|| cached(&of("copy.jsonl"), &cache));
     let rows = splits.provenance.bad_rows;
+
     assert_eq!((hits, rows.skipped), (3, 10));
     assert!(rows.first[0].ends_with("copy.jsonl, row 2: no text"), "{rows:?}");
+
     assert!(
         warnings[0].contains("rows=10") && warnings[0].contains("copy.jsonl, row 14"),
         "{warnings:?}"
@@ -320,14 +355,17 @@ fn a_cache_of_the_layout_before_is_made_again() {
     let folder = TempDir::new().unwrap();
     let data = words(&folder);
     let cache = folder.path().join("cache");
+
     cached(&data, &cache);
     for path in files_of(&cache) {
         let mut bytes = fs::read(&path).unwrap();
         bytes[8] = 2;
+
         let checksum = Sha256::digest(&bytes[..144]);
         bytes[144..176].copy_from_slice(&checksum);
         fs::write(&path, bytes).unwrap();
     }
+
     let ((_, hits), warnings) = with_warnings(|| cached(&data, &cache));
     assert_eq!((hits, warnings.len()), (0, 3));
     assert!(warnings[0].contains("not a token cache of this version"), "{warnings:?}");
@@ -338,6 +376,7 @@ fn a_cache_of_the_layout_before_is_made_again() {
 fn a_cache_that_cannot_be_written_leaves_tokens_in_memory() {
     let folder = TempDir::new().unwrap();
     let data = from_path(&write(&folder, "text.txt", some_text()));
+
     // A file where the folder should be: nothing can be made in it, whoever asks.
     let cache = write(&folder, "cache", "");
     let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
@@ -353,11 +392,13 @@ fn a_cached_file_that_cannot_be_read_or_replaced_leaves_tokens_in_memory() {
     let data = words(&folder);
     let cache = folder.path().join("cache");
     let expected = loaded(&data, CONTEXT).unwrap();
+
     cached(&data, &cache);
     for file in files_of(&cache) {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
     }
+
     let (splits, hits, warnings) = cached_with_warnings(&data, &cache);
     assert_eq!((hits, warnings), (0, 6));
     assert!(!splits.train.is_in_file());
@@ -372,6 +413,7 @@ fn progress_tells_of_reading_and_of_every_byte() {
     let mut seen = Vec::new();
     let splits =
         load(&DataRequest::new(&data, CONTEXT), &mut |progress| seen.push(progress)).unwrap();
+
     assert_eq!(seen[0], Progress::Reading);
     let of = splits.train.bytes();
     let train: Vec<usize> = seen
@@ -384,6 +426,7 @@ fn progress_tells_of_reading_and_of_every_byte() {
             _ => None,
         })
         .collect();
+
     assert!(train.is_sorted() && train.len() > 2, "{train:?}");
     assert_eq!((train.first(), train.last()), (Some(&0), Some(&of)));
 }
@@ -394,11 +437,13 @@ fn caches_made_at_the_same_moment_do_not_disturb_each_other() {
     let data = from_path(&write(&folder, "text.txt", some_text()));
     let cache = folder.path().join("cache");
     let expected = loaded(&data, CONTEXT).unwrap();
+
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| assert_eq!(tokens(&cached(&data, &cache).0), tokens(&expected)));
         }
     });
+
     assert_eq!(files_of(&cache).len(), 3);
     assert_eq!(cached(&data, &cache).1, 3);
 }
@@ -410,20 +455,25 @@ fn regression_a_cache_that_is_cut_while_it_is_used_is_an_error() {
     let cache = folder.path().join("cache");
     let (splits, _) = cached(&data, &cache);
     let windows = splits.windows(Split::Train).unwrap();
+
     for file in files_of(&cache) {
         fs::OpenOptions::new().write(true).open(file).unwrap().set_len(176 + 40).unwrap();
     }
+
     let mut inputs = [0; CONTEXT];
     let mut targets = [0; CONTEXT];
     windows.fill(0, &mut inputs, &mut targets).unwrap();
+
     let error =
         windows.fill(windows.count() - 1, &mut inputs, &mut targets).unwrap_err().to_string();
     assert!(
         error.contains("were changed while they were used") && error.contains("--resume"),
         "{error}"
     );
+
     let error = splits.train.tokens().unwrap_err().to_string();
     assert!(error.contains("cannot read token 0"), "{error}");
+
     // The next one makes them again.
     let (again, hits) = cached(&data, &cache);
     assert_eq!((hits, tokens(&again)), (0, tokens(&loaded(&data, CONTEXT).unwrap())));
@@ -434,6 +484,7 @@ fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
     let folder = TempDir::new().unwrap();
     let data = words(&folder);
     let cache = folder.path().join("cache");
+
     for cache in [None, Some(cache.as_path())] {
         let request = |limit| DataRequest { cache, limit, ..DataRequest::new(&data, CONTEXT) };
         let error = load(&request(Some(1_000)), &mut |_| ()).unwrap_err();
@@ -441,10 +492,12 @@ fn rejects_more_tokens_than_the_limit_wherever_they_are_kept() {
             matches!(error, dlt_data::DataError::TooManyTokens { split: Split::Train, .. }),
             "{error}"
         );
+
         let error = error.to_string();
         assert!(error.contains("DLT_CACHE_LIMIT") && error.contains("1000 bytes"), "{error}");
         assert!(load(&request(Some(1 << 20)), &mut |_| ()).is_ok());
     }
+
     assert!(
         files_of(&cache).iter().all(|file| file.extension().unwrap() == "tokens"),
         "something is left"

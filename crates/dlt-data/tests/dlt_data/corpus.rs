@@ -15,18 +15,21 @@ fn shipped_shakespeare_is_what_its_data_card_says() {
     let splits = loaded(&shakespeare(), 128).unwrap();
     assert_eq!(splits.vocabulary, 50_257);
     assert_eq!(splits.eos, Some(50_256));
+
     for (provenance, (tokens, bytes, sha256)) in splits.provenance.splits.iter().zip(CARD) {
         assert_eq!(
             (provenance.tokens, provenance.bytes, provenance.sha256.as_str()),
             (tokens, bytes, sha256)
         );
         assert_eq!(splits.split(provenance.split).len(), tokens);
+
         assert!(
             DATA_CARD.contains(sha256),
             "the data card lacks the checksum of {}",
             provenance.split
         );
         let stated = format!("{},{:03}", tokens / 1000, tokens % 1000);
+
         assert!(
             DATA_CARD.contains(&stated),
             "the data card lacks the {stated} tokens of {}",
@@ -43,9 +46,11 @@ fn shipped_shakespeare_decodes_to_its_text_and_its_splits_share_no_passage() {
     for (text, split) in texts.iter().zip(Split::ALL) {
         assert_eq!(text.len(), splits.split(split).bytes());
     }
+
     // Songs and formulas repeat a line or two; six lines in a row would be a passage in both.
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let [train, validation, test] = texts.map(|text| lines(&text));
+
     for (held_out, other) in [(&validation, &train), (&test, &train), (&test, &validation)] {
         for passage in held_out.windows(6) {
             assert!(

@@ -35,6 +35,7 @@ fn every_format_gives_the_same_text_plain_and_packed() {
         ],
         2,
     );
+
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("rows.txt", joined().into_bytes()),
         ("rows.jsonl", json_lines("text").into_bytes()),
@@ -43,12 +44,15 @@ fn every_format_gives_the_same_text_plain_and_packed() {
         ("rows.parquet", table),
         ("sentence.parquet", whole_rows),
     ];
+
     for (name, content) in cases {
         let path = write(&folder, name, &content);
         assert_eq!(text_of(&loaded(&bytes_of(&path), 1).unwrap()), joined(), "{name}");
+
         if !name.ends_with("parquet") {
             let packed = write(&folder, &format!("{name}.gz"), gzip(&content));
             assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.gz");
+
             let packed =
                 write(&folder, &format!("{name}.zst"), zstd::encode_all(&content[..], 3).unwrap());
             assert_eq!(text_of(&loaded(&bytes_of(&packed), 1).unwrap()), joined(), "{name}.zst");
@@ -71,6 +75,7 @@ fn a_column_is_named_behind_the_path() {
         parquet(&[Column::Text("title", columns("t")), Column::Text("body", columns("b"))], 4);
     let path = write(&folder, "rows.parquet", table);
     let named = |column: &str| bytes_of(format!("{}::{column}", path.display()));
+
     assert!(text_of(&loaded(&named("body"), 1).unwrap()).starts_with("b 0\nb 1"));
     let error = rejection(&bytes_of(&path), 1);
     assert!(error.contains("(title, body)") && error.contains("PATH::COLUMN"), "{error}");
@@ -84,10 +89,12 @@ fn folders_hold_splits_in_any_format() {
     write(&folder, "train.jsonl.gz", gzip(b"{\"text\": \"one two\"}\n"));
     write(&folder, "validation.csv", "text\nthree\n");
     write(&folder, "test.parquet", parquet(&[Column::Text("text", vec!["four".to_owned()])], 1));
+
     let splits = loaded(&bytes_of(folder.path()), 1).unwrap();
     let bytes = Tokenizer::bytes().unwrap();
     let texts =
         Split::ALL.map(|split| bytes.decode(&splits.split(split).tokens().unwrap()).unwrap());
+
     assert_eq!(texts, ["one two", "three", "four"]);
 }
 
@@ -102,6 +109,7 @@ fn rows_without_text_are_empty_and_told_of() {
 #[test]
 fn rejects_rows_that_are_none_with_their_number() {
     let folder = TempDir::new().unwrap();
+
     for (name, content, says) in [
         ("a.jsonl", "{\"text\": \"a\"}\nnot json\n", "row 2: expected an object of JSON"),
         (
@@ -122,6 +130,7 @@ fn rejects_rows_that_are_none_with_their_number() {
 fn rejects_files_that_are_not_what_their_name_says() {
     let folder = TempDir::new().unwrap();
     let table = parquet(&[Column::Text("text", vec![some_text()])], 1);
+
     for (name, content) in [
         ("a.parquet", b"not parquet at all, but long enough".to_vec()),
         ("b.parquet", table[..table.len() / 2].to_vec()),
@@ -134,9 +143,11 @@ fn rejects_files_that_are_not_what_their_name_says() {
         let error = rejection(&bytes_of(write(&folder, name, content)), 1);
         assert!(error.contains(name), "{error}");
     }
+
     let mut damaged = table.clone();
     let middle = damaged.len() / 3;
     damaged[middle..middle + 40].fill(0xAB);
+
     let error = rejection(&bytes_of(write(&folder, "h.parquet", damaged)), 1);
     assert!(error.contains("h.parquet"), "{error}");
 }
@@ -151,6 +162,7 @@ fn rows_of_tables_are_blocks_rows_without_a_separator() {
             "{\"text\": \"ab\"}\n{\"text\": \" \"}\n{\"text\": \"cdef\"}\n",
         );
     }
+
     let data = DataSpec { pipeline: Pipeline::Blocks, ..bytes_of(folder.path()) };
     assert_eq!(loaded(&data, 3).unwrap().train.tokens().unwrap()[..], b"abcdef".map(u32::from));
 }
@@ -166,15 +178,19 @@ fn a_tokenizer_of_another_kind_is_given_large_texts_by_lines() {
     let json = format!(
         r#"{{"version": "1.0", "added_tokens": [], "pre_tokenizer": {{"type": "Whitespace"}}, "model": {model}}}"#
     );
+
     let tokenizer = write(&folder, "words.json", json).to_string_lossy().into_owned();
     let text = some_text().repeat(500);
     assert!(text.len() > 3 << 19);
+
     let path = write(&folder, "text.txt", &text);
     let data = DataSpec { tokenizer: tokenizer.clone(), split: [1.0, 0.0, 0.0], ..bytes_of(&path) };
     let folder_of_three = TempDir::new().unwrap();
+
     for name in ["train.txt", "valid.txt", "test.txt"] {
         write(&folder_of_three, name, &text);
     }
+
     let splits = loaded(
         &DataSpec { source: folder_of_three.path().to_string_lossy().into_owned(), ..data },
         1,
@@ -192,17 +208,21 @@ fn cleaning_takes_what_is_ours_and_nothing_else() {
     let request =
         dlt_data::DataRequest { cache: Some(&cache), ..dlt_data::DataRequest::new(&data, 4) };
     let splits = dlt_data::load(&request, &mut |_| ()).unwrap();
+
     let first = splits.train.tokens().unwrap()[..9].to_vec();
     fs::write(cache.join(format!("{}.partial", "0".repeat(64))), "begun").unwrap();
     fs::write(cache.join("notes.txt"), "mine").unwrap();
     fs::write(cache.join("mine.tokens"), "mine").unwrap();
+
     let cleaned = clean(&cache).unwrap();
     assert_eq!(cleaned.files, 4);
     assert!(cleaned.bytes > 0);
+
     let mut left: Vec<_> =
         fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["mine.tokens", "notes.txt"]);
+
     // A run that has them open goes on.
     #[cfg(unix)]
     assert_eq!(splits.train.tokens().unwrap()[..9], first);
@@ -217,22 +237,27 @@ fn a_text_that_was_begun_is_begun_anew_and_ends_the_same() {
         let request =
             dlt_data::DataRequest { cache: Some(cache), ..dlt_data::DataRequest::new(&data, 4) };
         dlt_data::load(&request, &mut |_| ()).unwrap();
+
         let mut files: Vec<_> =
             fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
     };
+
     let whole = folder.path().join("whole");
     let broken = folder.path().join("broken");
     let expected = make(&whole);
+
     fs::create_dir(&broken).unwrap();
     for path in &expected {
         let content = fs::read(path).unwrap();
         let name = path.with_extension("partial");
         fs::write(broken.join(name.file_name().unwrap()), &content[..content.len() / 2]).unwrap();
     }
+
     let files = make(&broken);
     assert_eq!(files.len(), expected.len());
+
     for (ours, theirs) in files.iter().zip(&expected) {
         assert_eq!(ours.file_name(), theirs.file_name());
         assert_eq!(fs::read(ours).unwrap(), fs::read(theirs).unwrap());
@@ -245,6 +270,7 @@ fn a_tokenizer_made_from_a_text_is_the_same_twice_and_loses_nothing() {
     let text = some_text().repeat(20);
     let path = write(&folder, "text.txt", &text);
     let source = path.to_string_lossy();
+
     let request = TrainingRequest {
         source: &source,
         split: [0.9, 0.05, 0.05],
@@ -253,18 +279,23 @@ fn a_tokenizer_made_from_a_text_is_the_same_twice_and_loses_nothing() {
         hub: None,
         cache: None,
     };
+
     let made = train_tokenizer(&request, &mut |_| ()).unwrap();
     let again = train_tokenizer(&request, &mut |_| ()).unwrap();
     assert_eq!((made.vocabulary(), made.eos(), made.id()), (300, Some(299), again.id()));
+
     let strange = "word12 é\u{0}世 <|endoftext|> \n\n end";
     let ids = made.encode(strange).unwrap();
     assert!(ids.contains(&299));
     assert_eq!(made.decode(&ids).unwrap(), strange);
+
     let shorter = made.encode(&text).unwrap().len();
     assert!(shorter * 2 < text.len(), "{shorter} tokens of {} bytes", text.len());
+
     let saved = folder.path().join("tokenizer.json");
     made.save(&saved).unwrap();
     assert_eq!(Tokenizer::from_file(&saved).unwrap().encode(&text).unwrap().len(), shorter);
+
     for (vocabulary, says) in [(256, "at least 257"), (0, "at least 257")] {
         let error =
             train_tokenizer(&TrainingRequest { vocabulary, ..request }, &mut |_| ()).unwrap_err();

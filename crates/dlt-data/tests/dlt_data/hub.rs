@@ -35,11 +35,13 @@ impl Workplace {
             least_bytes_per_s: 2_000,
             listing: Duration::from_secs(5),
         };
+
         let config = HubConfig {
             endpoint: hub.endpoint(),
             patience,
             ..HubConfig::new(folder.path().join("hub"))
         };
+
         Self { hub, folder, config }
     }
 
@@ -72,6 +74,7 @@ impl Workplace {
         let listing = hub.listing(on)?;
         let files: Vec<_> =
             listing.files.iter().filter(|file| names.contains(&file.name.as_str())).collect();
+
         hub.fetch(&listing, &files, on)
     }
 
@@ -118,14 +121,17 @@ fn files_lie_where_python_looks_for_them() {
     let place = Workplace::with_books();
     let paths = place.fetch(&[LARGE, SMALL]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
+
     let commit = books().commit();
     let repository = "datasets--someone--books";
     let names: Vec<String> = place.files().into_iter().map(|(name, _)| name).collect();
+
     assert_eq!(
         names.iter().filter(|name| name.starts_with(&format!("{repository}/blobs/"))).count(),
         5,
         "two contents, their locks, and what was compared: {names:?}"
     );
+
     for name in [
         "refs/main".to_owned(),
         format!("snapshots/{commit}/{LARGE}"),
@@ -133,6 +139,7 @@ fn files_lie_where_python_looks_for_them() {
     ] {
         assert!(names.contains(&format!("{repository}/{name}")), "{name} is not in {names:?}");
     }
+
     assert_eq!(
         fs::read_to_string(place.config.cache.join(repository).join("refs/main")).unwrap(),
         commit
@@ -141,6 +148,7 @@ fn files_lie_where_python_looks_for_them() {
         place.config.cache.join(repository).join(format!("snapshots/{commit}/{LARGE}")),
     );
     assert!(link.unwrap().starts_with("../../../blobs"));
+
     assert!(
         !names.iter().any(|name| name.ends_with(".part") || name.ends_with(".partial")),
         "{names:?}"
@@ -151,10 +159,12 @@ fn files_lie_where_python_looks_for_them() {
 fn what_is_here_is_not_fetched_again() {
     let place = Workplace::with_books();
     place.fetch(&[LARGE]).unwrap();
+
     let before = place.downloads();
     assert_eq!(before, 1);
     place.fetch(&[LARGE]).unwrap();
     assert_eq!(place.downloads(), before);
+
     // Another commit with the same content needs a link only.
     place.hub.serve(books().file("new.txt", "new"));
     let paths = place.fetch(&[LARGE]).unwrap();
@@ -164,11 +174,14 @@ fn what_is_here_is_not_fetched_again() {
 #[test]
 fn a_cut_download_goes_on_where_it_was_cut() {
     let size = large().len();
+
     for after in [0, 1, 65_536, size / 2, size - 1] {
         let place = Workplace::with_books();
         place.hub.misbehave(Place::Content, 1, Fault::Cut { after });
+
         let paths = place.fetch(&[LARGE]).unwrap();
         assert_eq!(fs::read(&paths[0]).unwrap(), large(), "cut after {after}");
+
         let ranges: Vec<_> = place
             .hub
             .requests()
@@ -176,6 +189,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
             .filter(|request| request.path.starts_with("/store/"))
             .map(|request| request.range)
             .collect();
+
         let second = if after == 0 { None } else { Some((after as u64, None)) };
         assert_eq!(ranges, [None, second]);
     }
@@ -186,16 +200,19 @@ fn a_broken_download_is_kept_and_taken_up_by_the_next_process() {
     let mut place = Workplace::with_books();
     place.config.patience.tries = 1;
     place.hub.misbehave(Place::Content, 1, Fault::Cut { after: 70_000 });
+
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(
         error.contains("broke off at byte 70000 of") && error.contains("the same command goes on"),
         "{error}"
     );
+
     let whole = |names: &[(String, u64)]| {
         names.iter().filter(|(name, _)| name.contains("/snapshots/")).count()
     };
     assert_eq!(whole(&place.files()), 0, "a partial file has a final name");
     place.hub.behave();
+
     let paths = place.fetch(&[LARGE]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), large());
     assert_eq!(place.hub.requests().last().unwrap().range, Some((70_000, None)));
@@ -214,9 +231,11 @@ fn a_beginning_that_is_another_files_is_thrown_away() {
     let place = Workplace::with_books();
     // As an interrupted run would leave it, but with other bytes.
     place.fetch(&[LARGE]).unwrap();
+
     let blobs = place.config.cache.join("datasets--someone--books/blobs");
     let blob = fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path());
     let blob = blob.into_iter().find(|path| path.extension().is_none()).unwrap();
+
     for left in
         [vec![b'x'; 1_000], vec![b'x'; large().len()], vec![b'x'; large().len() + 5], large()]
     {
@@ -232,14 +251,17 @@ fn offline_the_cache_is_enough_and_nothing_is_asked() {
     let mut place = Workplace::with_books();
     let online = place.fetch(&[LARGE]).unwrap();
     place.config.is_offline = true;
+
     let asked = place.hub.requests().len();
     assert_eq!(place.listing().unwrap().commit, books().commit());
     assert_eq!(place.fetch(&[LARGE]).unwrap(), online);
     assert_eq!(place.hub.requests().len(), asked);
+
     let empty = Workplace {
         config: HubConfig { is_offline: true, ..Workplace::new().config },
         ..Workplace::new()
     };
+
     let error = empty.listing().unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE") && error.contains(NAME), "{error}");
 }
@@ -249,12 +271,15 @@ fn a_token_goes_to_the_hub_and_to_nobody_else() {
     let mut place = Workplace::with_books();
     place.config.token = Token::new("hf_verysecret");
     place.fetch(&[LARGE, SMALL]).unwrap();
+
     let requests = place.hub.requests();
     for request in &requests {
         let sees = request.authorization.as_deref() == Some("Bearer hf_verysecret");
         assert_eq!(sees, !request.path.starts_with("/store/"), "{request:?}");
     }
+
     assert!(requests.iter().any(|request| request.path.starts_with("/store/")));
+
     for fault in [Fault::Status { code: 401, retry_after: None }, Fault::HtmlPage, Fault::NoHeaders]
     {
         place.hub.serve(books().file("other.parquet", format!("{fault:?}")));
@@ -270,13 +295,16 @@ fn regression_another_port_of_the_same_host_is_not_sent_the_token() {
     for at in [Place::Listing, Place::Resolve] {
         let mut place = Workplace::with_books();
         place.config.token = Token::new("hf_verysecret");
+
         let other = StandIn::start();
         other.serve(books());
         place.hub.misbehave(at, usize::MAX, Fault::Elsewhere { server: other.endpoint() });
         assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
+
         let seen = other.requests();
         assert!(!seen.is_empty(), "nobody was sent there");
         assert!(seen.iter().all(|request| request.authorization.is_none()), "{seen:?}");
+
         let own = place.hub.requests();
         assert!(
             own.iter()
@@ -295,6 +323,7 @@ fn rejects_redirects_in_a_circle() {
         usize::MAX,
         Fault::Elsewhere { server: place.hub.endpoint() },
     );
+
     let error = place.listing().unwrap_err().to_string();
     assert!(error.contains("redirects in a circle"), "{error}");
     assert_eq!(place.hub.requests().len(), 6);
@@ -310,6 +339,7 @@ fn regression_a_damaged_file_of_the_cache_is_fetched_again() {
     let place = Workplace::with_books();
     let blob = blob(&place);
     let mut damaged = large();
+
     damaged[1_000] ^= 1;
     fs::write(&blob, &damaged).unwrap();
     assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
@@ -327,9 +357,11 @@ fn rejects_a_damaged_file_of_the_cache_offline() {
     let mut place = Workplace::with_books();
     let blob = blob(&place);
     let mut damaged = large();
+
     damaged[1_000] ^= 1;
     fs::write(&blob, &damaged).unwrap();
     place.config.is_offline = true;
+
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     let digits = blob.file_name().unwrap().to_string_lossy();
     assert!(
@@ -343,8 +375,10 @@ fn rejects_a_damaged_file_of_the_cache_offline() {
 fn rejects_more_than_may_be_fetched() {
     let mut place = Workplace::with_books();
     place.config.most_bytes = large().len() as u64 - 1;
+
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
     assert!(error.contains("DLT_MOST_FETCHED_GB") && error.contains(NAME), "{error}");
+
     // The same where only the file's own headers tell its size.
     place.hub.misbehave(Place::Listing, 1, Fault::BareListing);
     let error = place.fetch(&[LARGE]).unwrap_err().to_string();
@@ -377,6 +411,7 @@ fn many_fetchers_at_once_download_each_file_once() {
     let fill = |repository: Repository, name: &String| {
         repository.file(name, format!("{name} ").repeat(9_000))
     };
+
     place.hub.serve(names.iter().fold(Repository::dataset(NAME), fill));
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     thread::scope(|scope| {
@@ -388,6 +423,7 @@ fn many_fetchers_at_once_download_each_file_once() {
             });
         }
     });
+
     assert_eq!(place.downloads(), 6);
 }
 
@@ -395,8 +431,10 @@ fn many_fetchers_at_once_download_each_file_once() {
 fn progress_tells_of_every_file() {
     let place = Workplace::with_books();
     place.hub.misbehave(Place::Content, 1, Fault::Status { code: 503, retry_after: None });
+
     let events = Mutex::new(Vec::new());
     place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap();
+
     let events = events.into_inner().unwrap();
     let size = large().len() as u64;
     assert!(

@@ -15,6 +15,7 @@ fn rejection(place: &Workplace) -> String {
         .filter(|(name, _)| !name.ends_with(".part") && !name.ends_with(".lock"))
         .collect();
     assert_eq!(final_names, [], "{error}");
+
     error
 }
 
@@ -53,6 +54,7 @@ fn rejects_what_needs_a_token_or_another() {
     ] {
         let mut place = with(Place::Resolve, ALWAYS, status(code));
         place.config.token = has_token.then(|| Token::new("hf_verysecret").unwrap());
+
         let error = rejection(&place);
         assert!(error.contains(&code.to_string()) && error.contains(says), "{error}");
         assert!(!error.contains("verysecret"), "{error}");
@@ -65,6 +67,7 @@ fn too_many_requests_are_made_again_after_the_pause_that_is_asked_for() {
     place.config.patience.first_wait = Duration::from_secs(3_600);
     place.config.patience.longest_wait = Duration::from_secs(3_600);
     assert_eq!(place.listing().unwrap().commit, books().commit());
+
     let place = with(Place::Resolve, ALWAYS, Fault::Status { code: 429, retry_after: Some(1_000) });
     let error = rejection(&place);
     assert!(error.contains("429") && error.contains("too many requests"), "{error}");
@@ -78,6 +81,7 @@ fn a_hub_in_trouble_is_asked_again_and_given_up_in_the_end() {
             assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
         }
     }
+
     for at in [Place::Listing, Place::Resolve, Place::Content] {
         let error = rejection(&with(at, ALWAYS, status(500)));
         assert!(error.contains("500") && error.contains("trouble of its own"), "{error}");
@@ -88,11 +92,13 @@ fn a_hub_in_trouble_is_asked_again_and_given_up_in_the_end() {
 fn rejects_connections_that_are_always_cut() {
     let error = rejection(&with(Place::Content, ALWAYS, Fault::Cut { after: 10 }));
     assert!(error.contains("broke off at byte"), "{error}");
+
     for at in [Place::Listing, Place::Resolve] {
         // An answer without a body is whole after its headers: only a list can be cut.
         let place = with(at, 1, Fault::Cut { after: 5 });
         assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
     }
+
     let error = rejection(&with(Place::Listing, ALWAYS, Fault::Cut { after: 5 }));
     assert!(error.contains("cannot reach the hub"), "{error}");
 }
@@ -100,6 +106,7 @@ fn rejects_connections_that_are_always_cut() {
 #[test]
 fn rejects_a_wrong_size() {
     let size = large().len() as u64;
+
     for stated in [size - 1, size + 1] {
         for at in [Place::Listing, Place::Resolve] {
             let error = rejection(&with(at, ALWAYS, Fault::Size { stated }));
@@ -108,9 +115,11 @@ fn rejects_a_wrong_size() {
                 "{error}"
             );
         }
+
         // Both agree, and the file does not.
         let place = with(Place::Listing, ALWAYS, Fault::Size { stated });
         place.hub.misbehave(Place::Resolve, ALWAYS, Fault::Size { stated });
+
         let error = rejection(&place);
         assert!(
             error.contains("has not the size") || error.contains("broke off at byte"),
@@ -127,6 +136,7 @@ fn rejects_another_content() {
     assert!(!place.files().iter().any(|(name, _)| name.ends_with(".part")), "wrong bytes are kept");
     place.hub.behave();
     assert_eq!(fs::read(&place.fetch(&[LARGE]).unwrap()[0]).unwrap(), large());
+
     // A list and a header that disagree about the content.
     let tag = "0".repeat(64);
     let error = rejection(&with(Place::Resolve, ALWAYS, Fault::Etag { tag }));
@@ -138,11 +148,14 @@ fn rejects_a_slow_drip() {
     let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(30) };
     let mut place = with(Place::Content, ALWAYS, drip);
     place.config.patience.stall = Duration::from_millis(120);
+
     let error = rejection(&place);
     assert!(error.contains("it arrives too slowly") && error.contains("broke off"), "{error}");
+
     let stop = Fault::Drip { bytes: 100, pause: Duration::from_secs(2) };
     let mut place = with(Place::Content, ALWAYS, stop);
     place.config.patience.stall = Duration::from_millis(80);
+
     let error = rejection(&place);
     assert!(error.contains("broke off at byte 300 of"), "{error}");
 }
@@ -152,10 +165,12 @@ fn rejects_a_list_that_drips_and_says_that_it_waits() {
     let drip = Fault::Drip { bytes: 1, pause: Duration::from_millis(30) };
     let mut place = with(Place::Listing, ALWAYS, drip);
     place.config.patience.stall = Duration::from_millis(120);
+
     let events = Mutex::new(Vec::new());
     let error =
         place.fetch_telling(&[LARGE], &|event| events.lock().unwrap().push(event)).unwrap_err();
     assert!(error.to_string().contains("it arrives too slowly"), "{error}");
+
     let events = events.into_inner().unwrap();
     assert!(
         matches!(&events[0], FetchEvent::Asking { what, .. } if what.contains("someone/books"))
@@ -170,6 +185,7 @@ fn rejects_a_list_that_drips_and_says_that_it_waits() {
     let mut place = with(Place::Listing, ALWAYS, drip);
     place.config.patience.least_bytes_per_s = 1;
     place.config.patience.listing = Duration::from_millis(100);
+
     let error = place.listing().unwrap_err().to_string();
     assert!(error.contains("it arrives too slowly"), "{error}");
 }
@@ -226,6 +242,7 @@ fn rejects_headers_that_are_paths_or_none() {
                 && !place.folder.path().join("evil.part").exists()
         );
     }
+
     let place = with(Place::Resolve, ALWAYS, Fault::NoHeaders);
     let error = place.fetch(&[SMALL]).unwrap_err().to_string();
     assert!(error.contains("without X-Repo-Commit"), "{error}");

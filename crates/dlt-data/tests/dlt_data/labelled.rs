@@ -42,21 +42,26 @@ fn a_table_that_is_sorted_by_class_has_every_class_in_every_split() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "reviews.csv", csv(200));
     let splits = load(&path).unwrap();
+
     assert_eq!(
         (splits.classes, splits.class_names.clone()),
         (2, vec!["bad".to_owned(), "good".to_owned()])
     );
     assert_eq!(splits.plan.as_ref().unwrap().division, Division::Checksums);
+
     let sizes = Split::ALL.map(|split| splits.split(split).len());
     assert_eq!(sizes, [160, 20, 20]);
+
     for split in Split::ALL {
         let classes: BTreeSet<_> =
             splits.split(split).iter().map(|example| example.label.unwrap()).collect();
         assert_eq!(classes.len(), 2, "{split}");
     }
+
     let texts: BTreeSet<&str> =
         all(&splits).into_iter().map(|example| example.first.as_str()).collect();
     assert_eq!(texts.len(), 200);
+
     assert!(all(&splits).contains(&&Example {
         first: "text, number 7".to_owned(),
         second: None,
@@ -72,6 +77,7 @@ fn equal_texts_are_in_one_split() {
     let texts = |split| -> BTreeSet<&str> {
         splits.split(split).iter().map(|example| example.first.as_str()).collect()
     };
+
     assert!(texts(Split::Train).is_disjoint(&texts(Split::Test)));
     assert!(texts(Split::Train).is_disjoint(&texts(Split::Validation)));
 }
@@ -81,16 +87,19 @@ fn folders_of_every_format_keep_their_splits() {
     let folder = TempDir::new().unwrap();
     let texts = |word: &str| vec![format!("{word} a"), format!("{word} b")];
     let table = parquet(&[Column::Text("text", texts("p")), Column::Whole("label", vec![0, 1])], 1);
+
     write(&folder, "train.parquet", table);
     write(
         &folder,
         "validation.jsonl",
         "{\"text\": \"v\", \"label\": 1}\n{\"text\": \"w\", \"label\": \"0\"}\n",
     );
+
     let splits = load(folder.path()).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [2, 2, 0]);
     assert_eq!((splits.train[1].label, splits.validation[0].label), (Some(1), Some(1)));
     write(&folder, "test.csv", "text,label\nt,1\n");
+
     let splits = load(folder.path()).unwrap();
     assert_eq!((splits.test[0].first.as_str(), splits.test[0].label), ("t", Some(1)));
     assert_eq!(splits.plan.unwrap().division, Division::Names);
@@ -104,17 +113,21 @@ fn columns_are_named_behind_the_path_and_pairs_are_found() {
     let path = write(&folder, "rows.csv", format!("id,head,body,stars\n{rows}"));
     let named = |columns: &str| load(format!("{}::{columns}", path.display()));
     let splits = named("body,stars").unwrap();
+
     // Stars from 1 are classes from 0.
     assert_eq!(splits.class_names, ["1", "2", "3"]);
     let example = splits.train.iter().find(|example| example.first == "body 4").unwrap();
     assert_eq!((example.label, &example.second), (Some(1), &None));
+
     let splits = named("head,body,stars").unwrap();
     assert_eq!(splits.train[0].second.as_deref().map(|text| &text[..4]), Some("body"));
+
     let error = load(&path).unwrap_err();
     assert!(
         error.contains("PATH::TEXT,LABEL") && error.contains("id, head, body, stars"),
         "{error}"
     );
+
     let rows: String = (0..40).map(|row| format!("p {row}\th {row}\tyes{}\n", row % 2)).collect();
     let pairs = write(&folder, "pairs.tsv", format!("premise\thypothesis\tlabel\n{rows}"));
     assert_eq!(load(pairs).unwrap().train[0].second.as_deref().map(|text| &text[..1]), Some("h"));
@@ -139,6 +152,7 @@ fn rejects_what_is_no_table_of_classes() {
         let error = load(write(&folder, name, content)).unwrap_err();
         assert!(error.contains(name) && error.contains(says), "{error}");
     }
+
     let error = load(folder.path().join("none.csv")).unwrap_err();
     assert!(error.contains("none.csv"), "{error}");
 }
@@ -149,9 +163,11 @@ fn arrays_of_objects_and_other_separators_are_read() {
     let objects: Vec<String> =
         (0..40).map(|row| format!("{{\"text\": \"t {row}\", \"label\": {}}}", row % 2)).collect();
     let splits = load(write(&folder, "rows.json", format!("[{}]", objects.join(",\n")))).unwrap();
+
     assert_eq!((all(&splits).len(), splits.classes), (40, 2));
     let rows: String = (0..40).map(|row| format!("one, two {row};{}\n", row % 2)).collect();
     let splits = load(write(&folder, "rows.csv", format!("text;label\n{rows}"))).unwrap();
+
     assert!(all(&splits).iter().any(|example| example.first == "one, two 7"));
 }
 
@@ -164,6 +180,7 @@ fn rows_without_a_class_have_none() {
         "valid.jsonl",
         "{\"text\": \"e\", \"label\": 0}\n{\"text\": \"f\", \"label\": null}\n",
     );
+
     let splits = load(folder.path()).unwrap();
     let labels =
         |split| splits.split(split).iter().map(|example| example.label).collect::<Vec<_>>();
@@ -203,6 +220,7 @@ fn tables_with_bad_rows(folder: &TempDir) -> Vec<(std::path::PathBuf, u64, [&'st
 #[test]
 fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
     let folder = TempDir::new().unwrap();
+
     for (path, skipped, first) in tables_with_bad_rows(&folder) {
         let error = load(&path).unwrap_err();
         assert!(
@@ -210,6 +228,7 @@ fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
                 && error.contains("data.on_bad_row = \"skip\" leaves such rows out"),
             "{error}"
         );
+
         let (splits, said) = with_warnings(|| load_with(&path, OnBadRow::Skip).unwrap());
         let rows = &splits.bad_rows;
         assert_eq!(
@@ -218,17 +237,20 @@ fn bad_rows_stop_or_are_left_out_and_counted_as_in_tables_of_texts() {
             "{}",
             path.display()
         );
+
         for (said, expected) in rows.first.iter().zip(first) {
             assert!(
                 said.contains(&path.display().to_string()) && said.contains(expected),
                 "{said}"
             );
         }
+
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(
             said[0].contains("rows are left out") && said[0].contains(&format!("rows={skipped}")),
             "{said:?}"
         );
+
         let kept = if path.ends_with("rows.parquet") { 26 } else { 31 };
         assert_eq!((all(&splits).len(), splits.classes), (kept, 2), "{}", path.display());
     }
@@ -240,10 +262,12 @@ fn bad_rows_of_a_folder_of_tables_are_counted_together_and_told_by_file() {
     let [rows, ..] = &tables_with_bad_rows(&folder)[..] else { unreachable!("three tables") };
     let text = std::fs::read(&rows.0).unwrap();
     let data = TempDir::new().unwrap();
+
     ["train.jsonl", "valid.jsonl", "test.jsonl"]
         .iter()
         .for_each(|name| drop(write(&data, name, &text)));
     let (splits, said) = with_warnings(|| load_with(data.path(), OnBadRow::Skip).unwrap());
+
     assert_eq!(
         (splits.bad_rows.skipped, splits.bad_rows.first.len(), said.len()),
         (12, 3, 3),
@@ -256,6 +280,7 @@ fn left_out_rows_of_labelled_tables_are_in_the_provenance() {
     let folder = TempDir::new().unwrap();
     let source = tables_with_bad_rows(&folder)[0].0.to_string_lossy().into_owned();
     let mut spec = Spec::default();
+
     spec.model.objective = Objective::Classes;
     spec.data = DataSpec {
         source,
@@ -264,6 +289,7 @@ fn left_out_rows_of_labelled_tables_are_in_the_provenance() {
         tokenizer: "bytes".to_owned(),
         ..spec.data
     };
+
     let material = Material::load(&spec.check().unwrap(), Places::default(), &mut |_| ()).unwrap();
     assert_eq!(material.provenance().bad_rows.skipped, 4);
 }

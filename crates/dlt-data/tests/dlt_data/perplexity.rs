@@ -9,6 +9,7 @@ fn known_distributions_have_their_perplexity() {
     let uniform: Vec<u32> = (0..64).collect();
     assert!((unigram_perplexity(&uniform) - 64.0).abs() < ROUNDING);
     assert!((unigram_perplexity(&[5; 10]) - 1.0).abs() < ROUNDING);
+
     // One half, one quarter, one quarter: 1.5 bits.
     assert!((unigram_perplexity(&[9, 9, 3, 0]) - 2_f64.powf(1.5)).abs() < ROUNDING);
     assert!((unigram_perplexity(&[]) - 1.0).abs() < ROUNDING);

@@ -27,16 +27,20 @@ fn matches_reference_resizing_of_pillow() {
         let y = at / CIFAR10_SIDE;
         ((x * x * 7 + y * 13 + x * y * 5) % 256) as u8
     };
+
     let channel: Vec<u8> = (0..AREA).map(pixel).collect();
     let pictures = Pictures { pixels: channel.repeat(3), labels: vec![0] };
+
     for case in recorded["cases"].as_array().unwrap() {
         let side = case["side"].as_u64().unwrap() as usize;
         let batch = pictures.batch(&[0], &raw(side), Augment::Never).unwrap();
         let bytes: Vec<u8> =
             batch.pixels.iter().map(|value| (value * 255.0).round() as u8).collect();
+
         assert_eq!(bytes.len(), 3 * side * side);
         let expected: Vec<u8> = serde_json::from_value(case["first_row"].clone()).unwrap();
         assert_eq!(bytes[..side], expected, "first row at {side}");
+
         for channel in bytes.chunks(side * side) {
             let digits: String =
                 Sha256::digest(channel).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -51,7 +55,9 @@ fn pixels_are_normalised_by_channel() {
     let batch = pictures.batch(&[1], &PictureSettings::reference(), Augment::Never).unwrap();
     assert_eq!((batch.side, batch.pixels.len(), batch.labels), (224, 3 * 224 * 224, vec![1]));
     assert!(batch.pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
+
     let own = pictures.batch(&[1], &PictureSettings::own(), Augment::Never).unwrap();
+
     for (channel, (mean, std)) in
         [(0.4914, 0.2470), (0.4822, 0.2435), (0.4465, 0.2616)].iter().enumerate()
     {
@@ -69,15 +75,18 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
     let drawn = |indices: &[usize], seed, pass| {
         pictures.batch(indices, &settings, Augment::Drawn { seed, pass }).unwrap().pixels
     };
+
     let first = drawn(&all, 7, 0);
     assert_eq!(drawn(&[11], 7, 0), first[11 * 3 * AREA..12 * 3 * AREA]);
     assert_ne!(drawn(&all, 8, 0), first);
     assert_ne!(drawn(&all, 7, 1), first);
+
     let plain = pictures.batch(&all, &settings, Augment::Never).unwrap().pixels;
     // Every changed picture is the plain one, mirrored or not, moved by at most four pixels, black
     // where nothing was.
     let mut flipped = 0;
     let mut moved = 0;
+
     for (changed, plain) in first.chunks(3 * AREA).zip(plain.chunks(3 * AREA)) {
         let shifted = |down: i64, across: i64, is_flipped: bool| {
             let at = |index: usize| {
@@ -87,11 +96,14 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
                 let column = if is_flipped { 31 - column } else { column };
                 let row = row + down;
                 let column = column + across;
+
                 let is_inside = (0..32).contains(&row) && (0..32).contains(&column);
                 if is_inside { plain[channel * AREA + (row * 32 + column) as usize] } else { 0.0 }
             };
+
             (0..3 * AREA).all(|index| at(index) == changed[index])
         };
+
         let found = (-4..=4)
             .flat_map(|down| (-4..=4).map(move |across| (down, across)))
             .flat_map(|(down, across)| [(down, across, false), (down, across, true)])
@@ -100,6 +112,7 @@ fn crops_and_flips_are_drawn_by_seed_pass_and_picture_alone() {
         flipped += usize::from(is_flipped);
         moved += usize::from((down, across) != (0, 0));
     }
+
     assert!((8..=32).contains(&flipped) && moved > 30, "{flipped} flipped, {moved} moved");
 }
 
@@ -116,6 +129,7 @@ fn rejects_settings_that_cannot_be() {
         let error = pictures.batch(&[0], &settings, Augment::Never).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+
     assert!(pictures.batch(&[1], &raw(32), Augment::Never).is_err());
 }
 
@@ -131,35 +145,43 @@ fn cifar10_is_fetched_split_and_learned_from_in_a_few_steps() {
     let hub = StandIn::start();
     let folder = TempDir::new().unwrap();
     catalogue(100).into_iter().for_each(|repository| hub.serve(repository));
+
     let splits =
         load_pictures("cifar10", CUT, Some(&hub_config(&hub, &folder)), None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [90, 10, 25]);
     assert_eq!((splits.train.labels[13], splits.train.pixels[13 * 3 * AREA]), (3, 75));
     assert_eq!(splits.validation.labels, (0..10).collect::<Vec<u8>>());
+
     let rows = |pictures: &Pictures| {
         pictures.pixels.chunks(3 * AREA).map(<[u8]>::to_vec).collect::<Vec<_>>()
     };
     assert!(rows(&splits.validation).iter().all(|row| !rows(&splits.train).contains(row)));
+
     // The first channel tells the class: a linear model of its mean and square learns it.
     let all: Vec<usize> = (0..90).collect();
     let batch = splits.train.batch(&all, &PictureSettings::own(), Augment::Never).unwrap();
     let mean = |row: usize| {
         f64::from(batch.pixels[row * 3 * AREA..][..AREA].iter().sum::<f32>()) / AREA as f64
     };
+
     let mut weights = [0.0; 2];
     let mut losses = Vec::new();
+
     for _ in 0..20 {
         let mut loss = 0.0;
         let mut slope = [0.0; 2];
+
         for row in 0..90 {
             let error = weights[0] + weights[1] * mean(row) - f64::from(batch.labels[row]);
             loss += error * error / 90.0;
             slope[0] += error / 90.0;
             slope[1] += error * mean(row) / 90.0;
         }
+
         losses.push(loss);
         weights.iter_mut().zip(slope).for_each(|(weight, slope)| *weight -= 0.5 * slope);
     }
+
     assert!(losses[19] < 0.1 * losses[0], "{losses:?}");
 }
 
@@ -168,12 +190,15 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
     let rgb: Vec<u8> = (0..3 * AREA).map(|at| (at * 11 % 256) as u8).collect();
     let folder = TempDir::new().unwrap();
     let records: Vec<u8> = (0..20).flat_map(|row| cifar_record(row % 10, &rgb)).collect();
+
     write(&folder, "data_batch_1.bin", &records);
     write(&folder, "data_batch_2.bin", &records);
     write(&folder, "test_batch.bin", &records[..3073]);
+
     let local =
         load_pictures(&folder.path().to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
     assert_eq!(Split::ALL.map(|split| local.split(split).len()), [36, 4, 1]);
+
     let hub = StandIn::start();
     let place = TempDir::new().unwrap();
     let table = |rows: usize| {
@@ -186,6 +211,7 @@ fn binary_files_hold_the_same_pictures_as_the_hub() {
             7,
         )
     };
+
     hub.serve(
         Repository::dataset("uoft-cs/cifar10")
             .file("plain_text/train-00000-of-00001.parquet", table(40))
@@ -204,6 +230,7 @@ fn a_single_binary_file_is_cut_by_fractions() {
         (0..20).flat_map(|row| cifar_record(row % 10, &[row; 3 * AREA])).collect();
     let file = write(&folder, "some.bin", &records);
     let splits = load_pictures(&file.to_string_lossy(), CUT, None, None, &mut |_| ()).unwrap();
+
     assert_eq!(Split::ALL.map(|split| splits.split(split).len()), [16, 2, 2]);
     let first = Split::ALL.map(|split| splits.split(split).pixels[0]);
     assert_eq!(first, [0, 16, 18]);
@@ -213,6 +240,7 @@ fn a_single_binary_file_is_cut_by_fractions() {
 fn rejects_pictures_that_are_none() {
     let folder = TempDir::new().unwrap();
     let rgb = vec![0; 3 * AREA];
+
     for (name, content, says) in [
         ("short.bin", vec![1; 3_000], "records of 3073 bytes"),
         ("class.bin", cifar_record(10, &rgb), "row 1: expected a class from 0 to 9, came 10"),
@@ -221,6 +249,7 @@ fn rejects_pictures_that_are_none() {
         let error = read_cifar10(&write(&folder, name, content)).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(says), "{error}");
     }
+
     let hub = StandIn::start();
     for (picture, label, says) in [
         (b"no picture".to_vec(), 1, "row 1: not a PNG"),
@@ -243,6 +272,7 @@ fn rejects_pictures_that_are_none() {
                 .unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
+
     for source in ["wikitext-2", "shakespeare", "glue/rte"] {
         let place = TempDir::new().unwrap();
         let error = load_pictures(source, CUT, Some(&hub_config(&hub, &place)), None, &mut |_| ())

@@ -19,6 +19,7 @@ fn folder(names: &[&str]) -> TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, format!("{name}\n")).unwrap();
     }
+
     folder
 }
 
@@ -41,17 +42,21 @@ fn names_as_the_hub_writes_them_keep_their_splits() {
         let rows = (0..3).map(|row| format!("{word} {part} {row}")).collect();
         parquet(&[Column::Text("text", rows)], 2)
     };
+
     for (split, parts) in [("train", 2), ("validation", 1), ("test", 2)] {
         for part in 0..parts {
             write(&folder, &format!("{split}-{part:05}-of-{parts:05}.parquet"), table(split, part));
         }
     }
+
     let data = DataSpec { separator: Separator::Line, ..from_path(folder.path()) };
     let splits = loaded(&data, 1).unwrap();
     let [train, validation, test] = texts(&splits);
+
     assert_eq!(train, "train 0 0\ntrain 0 1\ntrain 0 2\ntrain 1 0\ntrain 1 1\ntrain 1 2");
     assert_eq!(validation, "validation 0 0\nvalidation 0 1\nvalidation 0 2");
     assert!(test.starts_with("test 0 0") && test.ends_with("test 1 2"));
+
     let plan = splits.provenance.plan.unwrap();
     assert_eq!((plan.division, plan.train.len(), plan.test.len()), (Division::Names, 2, 2));
     assert_eq!(splits.provenance.boundary, Some(Boundary::Line));
@@ -63,6 +68,7 @@ fn train_and_validation_alone_have_no_test_split() {
     let splits = loaded(&from_path(folder.path()), 1).unwrap();
     assert_eq!(texts(&splits), ["train.txt\n", "validation.txt\n", ""]);
     assert!(splits.has(Split::Validation) && !splits.has(Split::Test));
+
     let named: Vec<Split> = splits.provenance.splits.iter().map(|split| split.split).collect();
     assert_eq!(named, [Split::Train, Split::Validation]);
 }
@@ -72,6 +78,7 @@ fn validation_is_cut_off_the_end_of_train_where_no_file_is_for_it() {
     let folder = TempDir::new().unwrap();
     write(&folder, "train.txt", (0..100).map(|line| format!("line {line}\n")).collect::<String>());
     write(&folder, "test.txt", "tested\n");
+
     let splits = loaded(&from_path(folder.path()), 1).unwrap();
     let [train, validation, test] = texts(&splits);
     assert!(train.ends_with("line 94\n"), "{train}");
@@ -101,12 +108,14 @@ fn folders_say_splits_too_and_others_are_left_out() {
     ])
     .unwrap();
     assert_eq!(plan.train, ["train/a.txt", "train/b.txt"]);
+
     assert_eq!(
         (plan.validation, plan.test),
         (vec!["dev/0.txt".to_owned()], vec!["data/test.txt".to_owned()])
     );
     let left: Vec<_> = plan.left_out.iter().map(|left| (left.file.as_str(), left.reason)).collect();
     assert_eq!(left, [("README.txt", Reason::AboutData), ("old/c.txt", Reason::OtherFolder)]);
+
     // The only folder with data is the one that is meant.
     assert_eq!(
         self::plan(&["english/train.txt", "english/valid.txt"]).unwrap().train,
@@ -177,6 +186,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
         "en",
         "x",
     ]);
+
     let mark = prop::sample::select(vec!["-", "_", ".", " ", "/", ""]);
     let ending = prop::sample::select(vec![".txt", ".jsonl", ".txt.gz", ".csv", ".parquet", ".md"]);
     let name = (prop::collection::vec((word, mark), 1..4), "[a-z]{0,2}", ending).prop_map(
@@ -186,6 +196,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
             format!("{}{last}{ending}", stem.trim_start_matches('/').replace("//", "/"))
         },
     );
+
     prop::collection::vec(name, 1..6)
 }
 
@@ -205,6 +216,7 @@ proptest! {
     fn law_nothing_held_out_is_trained_on_and_every_file_is_in_one_place(names in names()) {
         let folder = TempDir::new().unwrap();
         let mut written = BTreeSet::new();
+
         for name in &names {
             let path = folder.path().join(name);
             // A name that is a folder of another one cannot be a file too.
@@ -212,10 +224,12 @@ proptest! {
                 written.insert(name.clone());
             }
         }
+
         if let Ok(plan) = plan_folder(folder.path()) {
             for file in &plan.train {
                 prop_assert!(!is_held_out(file), "{file} is trained on: {plan:?}");
             }
+
             let placed: Vec<&String> = [&plan.train, &plan.validation, &plan.test]
                 .into_iter()
                 .flatten()

@@ -26,15 +26,18 @@ fn batches() -> Batches {
 fn plain(count: usize) -> Vec<(Vec<u32>, Vec<u32>, BatchPosition)> {
     let windows = windows();
     let mut batches = batches();
+
     (0..count)
         .map(|_| {
             let mut inputs = vec![0; 16];
             let mut targets = vec![0; 16];
             let indices = batches.next_batch().to_vec();
+
             for (row, index) in indices.into_iter().enumerate() {
                 let place = row * 4..row * 4 + 4;
                 windows.fill(index, &mut inputs[place.clone()], &mut targets[place]).unwrap();
             }
+
             (inputs, targets, batches.position())
         })
         .collect()
@@ -54,10 +57,12 @@ fn a_run_goes_on_from_the_position_of_the_batch_that_it_took() {
     let mut prefetched = prefetch(Examples::from(windows()), batches(), AHEAD).unwrap();
     let seventh = prefetched.by_ref().nth(6).unwrap().unwrap();
     drop(prefetched);
+
     let resumed = Batches::resume(25, 4, seventh.position).unwrap();
     let next =
         prefetch(Examples::from(windows()), resumed, AHEAD).unwrap().next().unwrap().unwrap();
     let (inputs, targets, position) = plain(8).swap_remove(7);
+
     assert_eq!(
         next,
         Ready { batch: ExampleBatch::Windows { inputs, targets, windows: 4 }, position }
@@ -77,12 +82,15 @@ fn every_kind_of_examples_is_made_ready_as_it_would_be_one_at_a_time() {
             let position = plain.position();
             Ready { batch: examples.batch(&numbers, Draw::Pass(position.pass)).unwrap(), position }
         };
+
         let expected: Vec<Ready> = (0..12).map(|_| one_at_a_time()).collect();
         assert!(expected[11].position.pass >= 1, "the test wants more than one pass");
+
         let ready = |batches: Batches, count: usize| {
             let ready = prefetch(examples.clone(), batches, AHEAD).unwrap().take(count);
             ready.collect::<Result<Vec<_>, _>>().unwrap()
         };
+
         assert_eq!(ready(batches(), 12), expected);
         for done in [1, 4, 9] {
             let resumed =
@@ -98,10 +106,13 @@ fn no_more_is_made_than_was_asked_for_and_dropping_ends_it() {
     let counting = Arc::clone(&made);
     let mut numbers =
         Prefetcher::new(AHEAD, move || Some(counting.fetch_add(1, Ordering::SeqCst))).unwrap();
+
     assert_eq!(numbers.by_ref().take(5).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     drop(numbers);
+
     let at_end = made.load(Ordering::SeqCst);
     assert!((5..=9).contains(&at_end), "{at_end} were made");
+
     // The thread is gone: it holds its part of the counter no longer.
     assert_eq!(Arc::strong_count(&made), 1);
 }
@@ -115,6 +126,7 @@ fn a_panic_of_the_maker_reaches_whoever_waits() {
         assert!(left > 0, "a fault of the maker");
         Some(left)
     };
+
     let numbers = Prefetcher::new(AHEAD, make).unwrap();
     assert_eq!(numbers.count(), 1);
 }

@@ -21,6 +21,7 @@ impl World {
             patience,
             ..HubConfig::new(cache.path().to_owned())
         };
+
         Self { hub, config, _cache: cache }
     }
 
@@ -50,12 +51,14 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 fn a_model_is_a_folder_of_what_is_read() {
     let world = World::new();
     world.hub.serve(small());
+
     let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
     assert_eq!(
         (fetched.repository.as_str(), &fetched.commit),
         ("someone/small", &small().commit())
     );
     assert_eq!(names(&fetched.folder), ["config.json", "model.safetensors", "tokenizer.json"]);
+
     assert_eq!(
         std::fs::read_to_string(fetched.folder.join("model.safetensors")).unwrap(),
         "weights"
@@ -67,9 +70,11 @@ fn a_model_is_a_folder_of_what_is_read() {
 fn of_a_commit_that_is_here_nothing_is_asked() {
     let world = World::new();
     world.hub.serve(small());
+
     let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
     let asked = world.hub.requests().len();
     let pinned = format!("someone/small@{}", fetched.commit);
+
     assert_eq!(fetch_model(&pinned, &world.config, &|_| ()).unwrap(), fetched);
     assert_eq!(world.hub.requests().len(), asked);
     fetch_model("someone/small", &world.config, &|_| ()).unwrap();
@@ -86,10 +91,12 @@ fn weights_may_be_in_several_files() {
         .file("one.safetensors", "1")
         .file("two.safetensors", "2")
         .file("three.safetensors", "3");
+
     world.hub.serve(repository);
     let fetched = fetch_model("someone/large", &world.config, &|_| ()).unwrap();
     let expected =
         ["config.json", "model.safetensors.index.json", "one.safetensors", "two.safetensors"];
+
     assert_eq!(names(&fetched.folder), expected);
 }
 
@@ -101,14 +108,17 @@ fn weights_may_be_as_torch_writes_them() {
         .file("config.json", "{}")
         .file("pytorch_model.bin", "weights");
     world.hub.serve(single);
+
     let fetched = fetch_model("someone/older", &world.config, &|_| ()).unwrap();
     assert_eq!(names(&fetched.folder), ["config.json", "pytorch_model.bin"]);
+
     let index = "pytorch_model.bin.index.json";
     let part = "pytorch_model-00001-of-00001.bin";
     let several = Repository::model("someone/older-large")
         .file("config.json", "{}")
         .file(index, format!("{{\"weight_map\": {{\"a\": \"{part}\"}}}}"))
         .file(part, "weights");
+
     world.hub.serve(several);
     let fetched = fetch_model("someone/older-large", &world.config, &|_| ()).unwrap();
     assert_eq!(names(&fetched.folder), ["config.json", part, index]);
@@ -119,10 +129,12 @@ fn rejects_repositories_without_what_is_needed() {
     let world = World::new();
     let named = |name: &str| Repository::model(name).file("config.json", "{}");
     world.hub.serve(named("someone/bare").file("flax_model.msgpack", "weights"));
+
     let index = r#"{"weight_map": {"a": "gone.safetensors"}}"#;
     world.hub.serve(named("someone/torn").file("model.safetensors.index.json", index));
     world.hub.serve(named("someone/odd").file("model.safetensors.index.json", "[]"));
     world.hub.serve(Repository::model("someone/weights").file("model.safetensors", "weights"));
+
     for (name, said) in [
         ("someone/bare", "model.safetensors"),
         ("someone/torn", "gone.safetensors"),
@@ -133,6 +145,7 @@ fn rejects_repositories_without_what_is_needed() {
         let error = fetch_model(name, &world.config, &|_| ()).unwrap_err().to_string();
         assert!(error.contains(said), "{name}: {error}");
     }
+
     let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
     assert!(error.contains("someone/small at main"), "{error}");
 }
@@ -141,6 +154,7 @@ fn rejects_repositories_without_what_is_needed() {
 fn a_model_that_is_here_whole_needs_no_hub() {
     let world = World::new();
     world.hub.serve(small());
+
     let fetched = fetch_model("someone/small", &world.config, &|_| ()).unwrap();
     let away = HubConfig { endpoint: "http://127.0.0.1:9".to_owned(), ..world.config.clone() };
     assert_eq!(fetch_model("someone/small", &away, &|_| ()).unwrap(), fetched);
@@ -158,9 +172,12 @@ fn a_model_that_is_here_whole_needs_no_hub() {
     // Of what is not whole the hub's own error is told.
     let part = fetched.folder.join("model.safetensors");
     std::fs::remove_file(&part).unwrap();
+
     let error = fetch_model("someone/small", &away, &|_| ()).unwrap_err().to_string();
     assert!(error.contains("cannot reach the hub") && error.contains("HF_HUB_OFFLINE"), "{error}");
+
     let error = fetch_model("someone/small", &world.offline(), &|_| ()).unwrap_err().to_string();
+
     for said in [
         "model.safetensors of someone/small at main",
         "is not in the hub's cache",

@@ -42,10 +42,12 @@ fn fetch(config: &HubConfig) -> Vec<PathBuf> {
         let hub = Hub::new(config, &name, &revision);
         let listing = hub.listing(&|_| ()).unwrap();
         let find = |file: &&str| listing.files.iter().find(|remote| remote.name == **file).unwrap();
+
         paths.extend(
             hub.fetch(&listing, &files.iter().map(find).collect::<Vec<_>>(), &|_| ()).unwrap(),
         );
     }
+
     paths
 }
 
@@ -77,12 +79,14 @@ fn base64(bytes: &[u8]) -> String {
             text.push(if place <= three.len() { char::from(digit) } else { '=' });
         }
     }
+
     text
 }
 
 fn from_base64(text: &str) -> Vec<u8> {
     let value = |digit: u8| DIGITS.iter().position(|&other| other == digit).unwrap() as u32;
     let mut bytes = Vec::new();
+
     for four in text.as_bytes().chunks(4) {
         let digits: Vec<u32> =
             four.iter().filter(|&&digit| digit != b'=').map(|&digit| value(digit)).collect();
@@ -90,6 +94,7 @@ fn from_base64(text: &str) -> Vec<u8> {
             digits.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - digits.len()));
         bytes.extend_from_slice(&bits.to_be_bytes()[1..digits.len()]);
     }
+
     bytes
 }
 
@@ -100,8 +105,10 @@ fn matches_reference_cache_of_python() {
     let folder = TempDir::new().unwrap();
     catalogue(8).into_iter().for_each(|repository| hub.serve(repository));
     hub.serve(Repository::model("someone/model").file("config.json", "{}\n"));
+
     let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().to_owned()) };
     fetch(&config);
+
     let mut ours = BTreeMap::new();
     tree(folder.path(), folder.path(), &mut ours);
     assert_eq!(ours.keys().collect::<Vec<_>>(), recorded().keys().collect::<Vec<_>>());
@@ -113,9 +120,11 @@ fn matches_reference_cache_of_python() {
 fn what_python_fetched_is_found_without_a_hub() {
     let folder = TempDir::new().unwrap();
     let mut contents = BTreeMap::new();
+
     for (name, entry) in recorded() {
         let path = folder.path().join(&name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
+
         match entry["link"].as_str() {
             Some(target) => std::os::unix::fs::symlink(target, &path).unwrap(),
             None => {
@@ -125,9 +134,11 @@ fn what_python_fetched_is_found_without_a_hub() {
             }
         }
     }
+
     let config = HubConfig { is_offline: true, ..HubConfig::new(folder.path().to_owned()) };
     let paths = fetch(&config);
     assert_eq!(paths.len(), 4);
+
     for path in paths {
         let content = fs::read(&path).unwrap();
         assert!(contents.values().any(|recorded| *recorded == content), "{}", path.display());

@@ -24,8 +24,10 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
     header[148..156].fill(b' ');
     header[156] = b'0';
+
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+
     let padding = vec![0; content.len().div_ceil(512) * 512 - content.len() + 1024];
     [&header[..], content, &padding].concat()
 }
@@ -43,6 +45,7 @@ fn json_is_read_as_rows_in_lines_and_in_arrays_plain_and_packed() {
     let lines: String = objects().iter().map(|row| format!("{row}\n")).collect();
     let array = serde_json::to_string(&objects()).unwrap();
     let pretty = serde_json::to_string_pretty(&objects()).unwrap();
+
     for (number, content) in [lines, array, pretty].iter().enumerate() {
         for (ending, content) in [
             ("json", content.clone().into_bytes()),
@@ -61,15 +64,18 @@ fn json_is_data_in_folders_and_the_files_of_models_are_not() {
     let folder = TempDir::new().unwrap();
     write(&folder, "a.json", "[{\"text\": \"first row\"}]");
     write(&folder, "b.jsonl", "{\"text\": \"second row\"}\n");
+
     for name in ["tokenizer.json", "config.json", "dataset_infos.json"] {
         write(&folder, name, "{\"text\": \"not this\"}");
     }
+
     assert_eq!(read(&bytes_of(folder.path())), "first row\nsecond row");
 }
 
 #[test]
 fn rejects_arrays_that_are_broken_with_the_row() {
     let folder = TempDir::new().unwrap();
+
     for (content, says) in [
         (
             "[{\"text\": \"some words\"}, {\"text\": \"more",
@@ -95,6 +101,7 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
     let marked: Vec<u8> =
         [&[0xFE, 0xFF][..], &text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>()]
             .concat();
+
     let widest: Vec<u8> = text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (tar("text.txt", text.as_bytes()), "is a tar archive"),
@@ -114,6 +121,7 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
         (marked, "is UTF-16 text"),
         (widest, "is UTF-32 text"),
     ];
+
     for (content, says) in cases {
         for (name, content) in [
             ("data.txt", content.clone()),
@@ -127,11 +135,13 @@ fn rejects_what_is_neither_text_nor_rows_by_its_content_whatever_its_name() {
             let error = rejection(&bytes_of(write(&folder, name, content)), 1);
             assert!(error.contains(name) && error.contains(says), "{name}: {error}");
         }
+
         if !says.contains("Parquet") {
             let error = rejection(&bytes_of(write(&folder, "data.parquet", content)), 1);
             assert!(error.contains(says), "{error}");
         }
     }
+
     for (name, content, says) in [
         (
             "packed.txt",
@@ -157,6 +167,7 @@ fn gzip_is_read_to_its_last_member_and_padding_is_none_of_it() {
     let folder = TempDir::new().unwrap();
     let content = [gzip(b"some words\n"), gzip(b"and more\n"), vec![0; 3_000]].concat();
     assert_eq!(read(&bytes_of(write(&folder, "a.txt.gz", &content))), "some words\nand more\n");
+
     let error =
         rejection(&bytes_of(write(&folder, "b.txt.gz", [&content[..], b"junk"].concat())), 1);
     assert!(error.contains("b.txt.gz") && error.contains("follows the gzip data"), "{error}");
@@ -169,6 +180,7 @@ fn zstd_with_a_long_window_is_read() {
     encoder.window_log(28).unwrap();
     encoder.long_distance_matching(true).unwrap();
     encoder.write_all(some_text().as_bytes()).unwrap();
+
     let path = write(&folder, "long.txt.zst", encoder.finish().unwrap());
     assert_eq!(read(&bytes_of(path)), some_text());
 }
@@ -181,6 +193,7 @@ fn the_column_called_text_is_found_past_rows_where_it_is_null() {
                 {\"text\": \"and more\", \"url\": \"http://example.org/2\"}\n";
     let splits = loaded(&bytes_of(write(&folder, "rows.jsonl", rows)), 1).unwrap();
     assert_eq!(text_of(&splits), "\nsome words\nand more");
+
     let column = splits.provenance.column.unwrap();
     assert_eq!((column.name.as_str(), column.chosen), ("text", ColumnChoice::Found));
 }
@@ -192,6 +205,7 @@ fn a_member_of_a_member_is_read_where_it_is_named_in_json_as_in_parquet() {
                 {\"meta\": {\"s\": 2}, \"data\": {\"text\": \"and more\"}}\n";
     let path = write(&folder, "rows.jsonl", rows);
     let error = rejection(&bytes_of(&path), 1);
+
     assert!(
         error.contains("data.text (text, as \"some words\")") && error.contains("meta.s (numbers)"),
         "{error}"
@@ -199,9 +213,11 @@ fn a_member_of_a_member_is_read_where_it_is_named_in_json_as_in_parquet() {
     let named = bytes_of(format!("{}::data.text", path.display()));
     assert_eq!(read(&named), "some words\nand more");
     assert_eq!(loaded(&named, 1).unwrap().provenance.column.unwrap().chosen, ColumnChoice::Named);
+
     let picture = Column::Picture("img", vec![b"some words".to_vec(), b"and more".to_vec()]);
     let table = write(&folder, "rows.parquet", parquet(&[picture], 2));
     let error = rejection(&bytes_of(&table), 1);
+
     assert!(error.contains("img.bytes (text"), "{error}");
     assert_eq!(read(&bytes_of(format!("{}::img.bytes", table.display()))), "some words\nand more");
 }
@@ -215,6 +231,7 @@ fn rejects_a_column_that_would_be_a_guess_in_every_format() {
         addresses.iter().map(|url| format!("{{\"url\": {url:?}, \"n\": 1}}\n")).collect();
     let table =
         parquet(&[Column::Whole("n", vec![1; 9]), Column::Text("url", addresses.clone())], 9);
+
     for (name, content) in [
         ("rows.csv", csv.clone().into_bytes()),
         ("rows.tsv", csv.into_bytes()),
@@ -224,6 +241,7 @@ fn rejects_a_column_that_would_be_a_guess_in_every_format() {
         let path = write(&folder, name, content);
         let error = rejection(&bytes_of(&path), 1);
         assert!(error.contains("url (addresses, as \"http://example.org/0\")"), "{error}");
+
         // Asked for, it is read.
         assert_eq!(read(&bytes_of(format!("{}::url", path.display()))), addresses.join("\n"));
         let error = rejection(&bytes_of(format!("{}::body", path.display())), 1);
@@ -236,7 +254,9 @@ fn rejects_files_of_one_folder_whose_columns_differ() {
     let folder = TempDir::new().unwrap();
     write(&folder, "a.jsonl", "{\"text\": \"some words\"}\n");
     write(&folder, "b.jsonl", "{\"body\": \"and more\"}\n");
+
     let error = rejection(&bytes_of(folder.path()), 1);
+
     assert!(
         error.contains("\"text\"")
             && error.contains("\"body\"")
@@ -253,12 +273,15 @@ fn what_was_found_is_said_before_anything_is_read() {
         "rows.csv",
         "id,review\n1,some good words\n2,and some bad words\n",
     ));
+
     let mut said = Vec::new();
     load(&DataRequest::new(&data, 1), &mut |progress| said.push(progress)).unwrap();
+
     let column = said.iter().find_map(|progress| match progress {
         Progress::Column(column) => Some(column.name.as_str()),
         _ => None,
     });
+
     assert_eq!(column, Some("review"));
 }
 
@@ -266,6 +289,7 @@ fn what_was_found_is_said_before_anything_is_read() {
 fn the_separator_of_csv_is_found_or_given() {
     let folder = TempDir::new().unwrap();
     let expected = "some, words; and\tmore | of them\nand \"more\"";
+
     for separator in [',', ';', '\t', '|'] {
         let rows = format!(
             "id{separator}text\n1{separator}\"some, words; and\tmore | of them\"\n2{separator}\"and \"\"more\"\"\"\n"
@@ -273,9 +297,11 @@ fn the_separator_of_csv_is_found_or_given() {
         let path = write(&folder, "rows.csv", rows);
         assert_eq!(read(&bytes_of(&path)), expected, "{separator:?}");
     }
+
     let unsure = write(&folder, "unsure.csv", "a,b;text\n1,2;some words\n3,4;and more\n");
     let error = rejection(&bytes_of(&unsure), 1);
     assert!(error.contains("',' or ';'") && error.contains("data.csv_separator"), "{error}");
+
     let given = DataSpec { csv_separator: CsvSeparator::Semicolon, ..bytes_of(&unsure) };
     assert_eq!(read(&given), "some words\nand more");
 }
@@ -286,6 +312,7 @@ fn rejects_a_single_column_that_is_several() {
     let path = write(&folder, "rows.csv", "id;text\n0;some words\n1;and more\n");
     let given = DataSpec { csv_separator: CsvSeparator::Comma, ..bytes_of(&path) };
     let error = rejection(&given, 1);
+
     assert!(error.contains("\"id;text\"") && error.contains("data.csv_separator"), "{error}");
     assert_eq!(read(&bytes_of(&path)), "some words\nand more");
 }
@@ -298,14 +325,17 @@ fn rejects_a_quote_that_is_never_closed_with_row_and_line() {
             ["id,text", "1,\"a row\nof two lines\"", "2,\"never closed", "3,another row", ""]
                 .join(end);
         let error = rejection(&bytes_of(write(&folder, name, rows)), 1);
+
         assert!(
             error.contains("row 3: a quote that is opened in this row (line 4) is never closed"),
             "{error}"
         );
     }
+
     // In TSV quotes mean nothing.
     let path = write(&folder, "rows.tsv", "id\ttext\n1\t\"never closed\n2\tand more\n");
     assert_eq!(read(&bytes_of(path)), "\"never closed\nand more");
+
     // The byte that ends a table for its reader is not taken for the end where a file has it.
     let error =
         rejection(&bytes_of(write(&folder, "latin.csv", b"text\nsome words\n\xFF\nand more\n")), 1);
@@ -324,6 +354,7 @@ fn marks_of_byte_order_are_dropped_everywhere() {
             _ => "{\"text\": \"some words\"}\n{\"text\": \"and more\"}\n".to_owned(),
         }
     };
+
     for name in ["a.txt", "a.csv", "a.tsv", "a.json", "a.jsonl"] {
         let marked = format!("\u{feff}{}", table(name));
         assert_eq!(
@@ -331,12 +362,14 @@ fn marks_of_byte_order_are_dropped_everywhere() {
             "some words\nand more",
             "{name}"
         );
+
         for (packed, content) in [("gz", gzip(marked.as_bytes())), ("zst", zstd(marked.as_bytes()))]
         {
             let path = write(&folder, &format!("{name}.{packed}"), content);
             assert_eq!(read(&bytes_of(path)), "some words\nand more", "{name}.{packed}");
         }
     }
+
     let several = TempDir::new().unwrap();
     write(&several, "a.txt", "\u{feff}some words\n");
     write(&several, "b.txt", "\u{feff}and more\n");
@@ -350,15 +383,18 @@ fn line_ends_of_windows_become_those_of_unix_unless_they_are_kept() {
     let quoted = |text: &str| format!("\"{text}\"");
     let json: String =
         texts.iter().map(|text| format!("{}\r\n", serde_json::json!({ "text": text }))).collect();
+
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("a.txt", texts.join("\r\n").into_bytes()),
         ("a.jsonl", json.into_bytes()),
         ("a.csv", format!("text\r\n{}\r\n{}\r\n", quoted(texts[0]), quoted(texts[1])).into_bytes()),
         ("a.parquet", parquet(&[Column::Text("text", texts.map(str::to_owned).to_vec())], 1)),
     ];
+
     for (name, content) in cases {
         let path = write(&folder, name, content);
         assert_eq!(read(&bytes_of(&path)), "one\ntwo\nthree\rfour", "{name}");
+
         let kept = read(&DataSpec { newlines: Newlines::Keep, ..bytes_of(&path) });
         let joined = if name == "a.txt" { texts.join("\r\n") } else { texts.join("\n") };
         assert_eq!(kept, joined, "{name}");
@@ -377,6 +413,7 @@ fn tokens_in_the_cache_are_of_one_way_of_reading() {
                 .unwrap(),
         )
     };
+
     assert_eq!(read(Newlines::Keep), "some\r\nwords and more");
     assert_eq!(read(Newlines::Lf), "some\nwords and more");
     assert_eq!(read(Newlines::Keep), "some\r\nwords and more");
@@ -395,11 +432,13 @@ fn rows_without_text_are_skipped_on_request_and_counted_once() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "rows.jsonl", HOLES);
     let splits = loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
+
     assert_eq!(text_of(&splits), "some words\nand more");
     let BadRows { empty, skipped, first } = splits.provenance.bad_rows;
     assert_eq!((empty, skipped, first.len()), (0, 4, 3));
     assert!(first[0].ends_with("rows.jsonl, row 2: no text"), "{first:?}");
     assert!(first[2].contains("row 4: expected text in \"text\", got a number"), "{first:?}");
+
     let error = rejection(&bytes_of(&path), 1);
     assert!(error.contains("row 4") && error.contains("data.on_bad_row = \"skip\""), "{error}");
 }
@@ -419,6 +458,7 @@ fn nulls_and_missing_members_are_empty_alike_in_every_format() {
     let lines =
         "{\"text\": \"some words\"}\n{\"text\": null}\n{}\n{\"text\": \"and more\", \"n\": NaN}\n";
     let array = format!("[{}]", lines.trim().replace('\n', ","));
+
     for (name, content) in [
         ("rows.jsonl", lines.as_bytes().to_vec()),
         ("rows.json", array.into_bytes()),
@@ -427,9 +467,11 @@ fn nulls_and_missing_members_are_empty_alike_in_every_format() {
         let path = write(&folder, name, content);
         let splits = loaded(&bytes_of(&path), 1).unwrap();
         assert_eq!(text_of(&splits), "some words\n\n\nand more", "{name}");
+
         let rows = &splits.provenance.bad_rows;
         assert_eq!((rows.empty, rows.skipped, rows.first.len()), (2, 0, 2), "{name}");
         assert!(rows.first[0].ends_with("row 2: no text"), "{rows:?}");
+
         let splits =
             loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
         assert_eq!(text_of(&splits), "some words\nand more", "{name}");
@@ -443,11 +485,13 @@ fn rows_of_other_lengths_and_encodings_are_skipped_in_csv() {
     let rows = b"id,text\n1,some words\n2\n3,a,b\n4,caf\xE9\n5,and more\n";
     let path = write(&folder, "rows.csv", rows);
     let splits = loaded(&DataSpec { on_bad_row: OnBadRow::Skip, ..bytes_of(&path) }, 1).unwrap();
+
     assert_eq!(
         (text_of(&splits).as_str(), splits.provenance.bad_rows.skipped),
         ("some words\nand more", 3)
     );
     let error = rejection(&bytes_of(&path), 1);
+
     assert!(
         error.contains("row 3: expected 2 fields as the line of names has, got 1 (line 3)"),
         "{error}"
@@ -457,12 +501,14 @@ fn rows_of_other_lengths_and_encodings_are_skipped_in_csv() {
 #[test]
 fn rejects_pages_that_are_larger_than_they_say_before_they_fill_the_memory() {
     let folder = TempDir::new().unwrap();
+
     for codec in [Compression::GZIP(Default::default()), Compression::BROTLI(Default::default())] {
         let mut bytes = parquet_with(&[Column::Text("text", vec!["a ".repeat(1 << 22)])], 1, codec);
         // The first page's header begins behind the magic number: its type, then its size, five
         // bits of which stay.
         assert_eq!((bytes[4], bytes[6]), (0x15, 0x15));
         (7..9).for_each(|at| bytes[at] &= 0x80);
+
         let error = rejection(&bytes_of(write(&folder, "bomb.parquet", bytes)), 1);
         assert!(error.contains("bomb.parquet") && error.contains("larger than it says"), "{error}");
     }
@@ -478,14 +524,18 @@ fn every_codec_of_parquet_is_read() {
         .filter(|name| name.ends_with(".parquet"))
         .collect();
     names.sort();
+
     let codecs = ["brotli", "gzip", "lz4-raw", "none", "snappy", "zstd"];
     assert_eq!(names, codecs.map(|codec| format!("{codec}.parquet")));
+
     let texts = ["some words", "and more", "世 and 😀", "the end"];
     for name in names {
         assert_eq!(read(&bytes_of(fixtures.join(&name))), texts.join("\n"), "{name}");
     }
+
     let folder = TempDir::new().unwrap();
     let column = Column::Text("text", texts.map(str::to_owned).to_vec());
     let path = write(&folder, "hadoop.parquet", parquet_with(&[column], 2, Compression::LZ4));
+
     assert_eq!(read(&bytes_of(path)), texts.join("\n"));
 }

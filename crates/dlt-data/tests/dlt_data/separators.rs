@@ -53,21 +53,26 @@ fn rows_of_tables_are_documents_and_lines_of_a_text_are_not() {
     let rows = ["one two", "", "three\nfour\n", "five"];
     let table = folder_of(".jsonl", &json_lines(&rows));
     let documents = joined(&["one two", "three\nfour\n", "five"], &[END]);
+
     for separator in [Separator::Auto, Separator::EndOfText] {
         let splits = loaded(&data(table.path(), separator), 1).unwrap();
         assert_eq!(train(&splits), documents, "{separator:?}");
         assert_eq!(splits.provenance.boundary, Some(Boundary::EndOfText));
     }
+
     let lines = joined(&["one two\n\nthree\nfour\nfive"], &[]);
     let splits = loaded(&data(table.path(), Separator::Line), 1).unwrap();
     assert_eq!((train(&splits), splits.provenance.boundary), (lines, Some(Boundary::Line)));
+
     // CSV is a table too; a text is one document whatever its lines.
     let csv = folder_of(".csv", "text\na b\nc d\n");
     assert_eq!(
         train(&loaded(&data(csv.path(), Separator::Auto), 1).unwrap()),
         joined(&["a b", "c d"], &[END])
     );
+
     let text = folder_of(".txt", "a b\nc d\n");
+
     for separator in [Separator::Auto, Separator::EndOfText, Separator::Line] {
         assert_eq!(
             train(&loaded(&data(text.path(), separator), 1).unwrap()),
@@ -82,11 +87,13 @@ fn files_of_text_are_documents_where_the_end_of_text_is_asked_for() {
     for (name, text) in [("1.txt", "first\n"), ("2.txt", "second"), ("10.txt", "third\n")] {
         write(&folder, name, text);
     }
+
     let whole = |separator| {
         let data = DataSpec { split: [0.9, 0.05, 0.05], ..data(folder.path(), separator) };
         let text = load_text(&DataRequest::new(&data, 1), None, &mut |_| ()).unwrap();
         text.tokens.tokens().unwrap().into_owned()
     };
+
     assert_eq!(whole(Separator::EndOfText), joined(&["first\n", "second", "third\n"], &[END]));
     assert_eq!(whole(Separator::Auto), joined(&["first\nsecond\nthird\n"], &[]));
 }
@@ -100,9 +107,11 @@ fn another_separator_has_other_cached_tokens() {
         load(&DataRequest { cache: Some(cache.path()), ..DataRequest::new(&data, 1) }, &mut |_| ())
             .unwrap()
     };
+
     let ends = train(&cached(Separator::EndOfText));
     let lines = train(&cached(Separator::Line));
     assert_ne!(ends, lines);
+
     assert_eq!(
         (train(&cached(Separator::EndOfText)), train(&cached(Separator::Line))),
         (ends, lines)
@@ -115,16 +124,19 @@ fn law_a_document_is_encoded_as_if_it_were_alone() {
     let folder = TempDir::new().unwrap();
     let long = some_text().repeat(160);
     assert!(long.len() > 3 * 128 * 1024);
+
     let rows: Vec<String> = (0..400)
         .map(|row| format!("{row} {}", some_text()))
         .chain([long])
         .chain(["x".into()])
         .collect();
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+
     let table = folder_of(".jsonl", &json_lines(&rows));
     let tokenizer = Tokenizer::gpt2().unwrap();
     let data = DataSpec { tokenizer: "gpt2".to_owned(), ..data(table.path(), Separator::Auto) };
     let documents: Vec<Vec<u32>> = rows.iter().map(|row| tokenizer.encode(row).unwrap()).collect();
+
     assert!(train(&loaded(&data, 1).unwrap()) == documents.join(&[tokenizer.eos().unwrap()][..]));
     drop(folder);
 }
@@ -143,8 +155,10 @@ fn rejects_the_end_of_text_of_a_tokenizer_that_has_none_and_puts_a_line_end_by_d
     let data =
         |separator| DataSpec { tokenizer: endless(&folder), ..data(table.path(), separator) };
     let error = rejection(&data(Separator::EndOfText), 1);
+
     assert!(error.contains("data.separator") && error.contains("no token"), "{error}");
     let splits = loaded(&data(Separator::Auto), 1).unwrap();
+
     assert_eq!(
         (train(&splits), splits.provenance.boundary),
         (vec![0, 1, 0, 1], Some(Boundary::Line))
@@ -157,6 +171,7 @@ fn a_text_is_read_whole_or_by_the_split_that_is_asked_for() {
     let data = data(folder.path(), Separator::Auto);
     let request = DataRequest::new(&data, 1);
     let error = load_text(&request, None, &mut |_| ()).unwrap_err().to_string();
+
     assert!(error.contains("train, validation, test") && error.contains("--split"), "{error}");
     let test = load_text(&request, Some(dlt_data::Split::Test), &mut |_| ()).unwrap();
     assert_eq!(test.tokens.tokens().unwrap()[..], joined(&["a", "b"], &[END]));
@@ -175,15 +190,19 @@ proptest! {
         let folder = TempDir::new().unwrap();
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
         let path = write(&folder, "rows.jsonl", json_lines(&rows));
+
         prop_assume!(rows.concat().len() > 20);
         let data = DataSpec { split: [cut, 0.9 - cut, 0.1], ..data(&path, Separator::Auto) };
         let splits = loaded(&data, 1);
+
         prop_assume!(splits.is_ok());
         let splits = splits.unwrap();
         let parts = [&splits.train, &splits.validation, &splits.test].map(|part| part.tokens().unwrap().into_owned());
+
         for part in &parts {
             prop_assert!(part.first() != Some(&END) && part.last() != Some(&END), "{part:?}");
         }
+
         let text: Vec<u32> = parts.concat().into_iter().filter(|&id| id != END).collect();
         prop_assert_eq!(text, joined(&rows, &[]));
     }

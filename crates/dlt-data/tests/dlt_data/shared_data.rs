@@ -26,15 +26,18 @@ fn matches_reference_tokens_of_wikitext_2() {
     let published =
         tokenizers::Tokenizer::from_file(folder.join("gpt2_tokenizer/tokenizer.json")).unwrap();
     let mut total = 0;
+
     for name in ["train", "valid", "test"] {
         let text = read_text(&folder.join(format!("wikitext-2/wiki.{name}.tokens"))).unwrap();
         // The published tokenizer sees the whole text at once: what is checked is our cutting too.
         let expected = published.encode_fast(text.as_str(), false).unwrap();
         let ours = TOKENIZER.encode(&text).unwrap();
+
         assert_eq!(ours.len(), expected.len(), "{name}");
         assert!(ours == expected.get_ids(), "the tokens of {name} differ");
         total += ours.len();
     }
+
     assert_eq!(total, 2_448_382 + 258_659 + 295_877);
 }
 
@@ -43,14 +46,17 @@ fn matches_reference_content_of_the_published_file() {
     let folder = tempfile::TempDir::new().unwrap();
     let saved = folder.path().join("tokenizer.json");
     TOKENIZER.save(&saved).unwrap();
+
     let read = |path: &std::path::Path| -> Value {
         serde_json::from_str(&read_text(path).unwrap()).unwrap()
     };
     let ours = read(&saved);
     let published = read(&shared().join("gpt2_tokenizer/tokenizer.json"));
+
     assert!(ours["model"]["vocab"] == published["model"]["vocab"], "the vocabularies differ");
     assert_eq!(merges(&ours).len(), 50_000);
     assert!(merges(&ours) == merges(&published), "the merges differ");
+
     for part in ["pre_tokenizer", "decoder", "post_processor", "normalizer", "added_tokens"] {
         assert_eq!(ours[part], published[part], "{part}");
     }
@@ -80,6 +86,7 @@ fn from_stand_in(source: &str, repository: Repository) -> TokenSplits {
     let hub = StandIn::start();
     let folder = tempfile::TempDir::new().unwrap();
     hub.serve(repository);
+
     let config = HubConfig { endpoint: hub.endpoint(), ..HubConfig::new(folder.path().to_owned()) };
     let data = DataSpec { source: source.to_owned(), ..shakespeare() };
     load(&DataRequest { hub: Some(&config), ..DataRequest::new(&data, 128) }, &mut |_| ()).unwrap()
@@ -93,6 +100,7 @@ fn counts(splits: &TokenSplits) -> [usize; 3] {
 fn wikitext_2_in_the_hubs_layout_has_its_published_sizes() {
     let folder = shared();
     let mut repository = Repository::dataset("Salesforce/wikitext");
+
     for (name, split) in [("train", "train"), ("valid", "validation"), ("test", "test")] {
         let text = read_text(&folder.join(format!("wikitext-2/wiki.{name}.tokens"))).unwrap();
         // As the hub's loading script makes rows: blank lines are empty.
@@ -100,9 +108,11 @@ fn wikitext_2_in_the_hubs_layout_has_its_published_sizes() {
         let rows = rows
             .map(|row| if row.trim().is_empty() { String::new() } else { row.to_owned() })
             .collect();
+
         let file = format!("wikitext-2-v1/{split}-00000-of-00001.parquet");
         repository = repository.file(&file, parquet(&[Column::Text("text", rows)], 1_000));
     }
+
     assert_eq!(counts(&from_stand_in("wikitext-2", repository)), [2_448_382, 258_659, 295_877]);
 }
 
@@ -113,15 +123,19 @@ fn tiny_shakespeare_in_the_hubs_layout_has_its_published_sizes() {
     let test = text.len() * 95 / 100;
     let parts = [&text[..validation], &text[validation..test], &text[test..]];
     let repository = Repository::dataset("karpathy/tiny_shakespeare").at("refs/convert/parquet");
+
     let repository = Split::ALL.iter().zip(parts).fold(repository, |repository, (split, part)| {
         let table = parquet(&[Column::Text("text", vec![part.to_owned()])], 1);
         repository.file(&format!("default/{split}/0000.parquet"), table)
     });
+
     let splits = from_stand_in("tiny_shakespeare", repository);
     assert_eq!(counts(&splits), [301_966, 18_066, 17_995]);
+
     let data = from_path(&shared().join("tiny_shakespeare/input.txt"));
     let request = DataRequest::new(&data, 128);
     let local = load(&request, &mut |_| ()).unwrap();
+
     assert_eq!(counts(&local), counts(&splits));
     // Not the sum: where splits meet, two tokens are one.
     assert_eq!(whole_tokens(&request, &local, &TOKENIZER, &mut |_| ()).unwrap(), Some(338_025));
@@ -135,14 +149,17 @@ fn glue_lambada_and_cifar10_have_their_published_sizes() {
     assert_eq!((count("CoLA/train_full.tsv"), count("CoLA/dev.tsv")), (8_551, 1_043));
     assert_eq!((count("RTE/train_full.tsv"), count("RTE/dev.tsv")), (2_490, 277));
     assert_eq!(count("QNLI/dev.tsv"), 5_463);
+
     let sst2 = folder.join("glue/SST-2").to_string_lossy().into_owned();
     let splits =
         load_sentences(&DataSpec { source: sst2, ..DataSpec::default() }, None, None, &mut |_| ())
             .unwrap();
     assert_eq!((splits.train.len(), splits.validation.len(), splits.classes), (67_349, 872, 2));
+
     let text = read_text(&folder.join("lambada/lambada_development_plain_text.txt")).unwrap();
     assert_eq!(TOKENIZER.encode(&text).unwrap().len(), 403_466);
     assert_eq!(text.lines().count(), 4_869);
+
     let pictures = read_cifar10(&folder.join("cifar10/train_lossless_first4000.bin")).unwrap();
     assert_eq!(pictures.len(), 4_000);
 }

@@ -15,6 +15,7 @@ fn a_file_is_cut_by_characters_without_overlap() {
     let path = write(&folder, "text.txt", &text);
     let splits = loaded(&DataSpec { split: [0.5, 0.3, 0.2], ..from_path(&path) }, 4).unwrap();
     let parts = texts(&splits);
+
     assert_eq!(parts.concat(), text);
     assert_eq!(parts.map(|part| part.chars().count()), [50, 30, 20]);
 }
@@ -24,6 +25,7 @@ fn fractions_that_are_no_exact_floats_cut_where_they_say() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "text.txt", "abcdefghij ".repeat(100));
     let splits = loaded(&DataSpec { split: [0.9, 0.05, 0.05], ..from_path(&path) }, 4).unwrap();
+
     assert_eq!(
         splits.provenance.splits.iter().map(|split| split.bytes).collect::<Vec<_>>(),
         [990, 55, 55]
@@ -35,6 +37,7 @@ fn provenance_has_the_checksum_of_the_file_and_sizes_that_add_up() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "text.txt", "abc".repeat(1_000));
     let provenance = loaded(&from_path(&path), 4).unwrap().provenance;
+
     // By sha256sum.
     assert_eq!(
         provenance.sha256,
@@ -57,6 +60,7 @@ fn a_folder_with_three_split_files_uses_them() {
         for (name, part) in names.iter().zip(parts) {
             write(&folder, name, part);
         }
+
         write(&folder, "README.md", "not text for training");
         assert_eq!(texts(&loaded(&from_path(folder.path()), 1).unwrap()), parts);
     }
@@ -71,6 +75,7 @@ fn a_folder_of_texts_is_joined_in_name_order() {
     write(&folder, ".hidden.txt", "hidden");
     write(&folder, "picture.png", [0xFF, 0xD8]);
     std::fs::create_dir(folder.path().join("more.txt")).unwrap();
+
     let splits =
         loaded(&DataSpec { split: [0.5, 0.25, 0.25], ..from_path(folder.path()) }, 1).unwrap();
     assert_eq!(texts(&splits).concat(), "first, no line end\nsecond\nthird\n");
@@ -103,6 +108,7 @@ fn rejects_a_file_that_is_not_utf8() {
 fn rejects_a_folder_without_text_files() {
     let folder = TempDir::new().unwrap();
     write(&folder, "picture.png", "");
+
     let error = rejection(&from_path(folder.path()), 4);
     assert!(
         error.contains(&*folder.path().to_string_lossy()) && error.contains(".txt, .text"),
@@ -115,9 +121,11 @@ fn rejects_a_split_too_short_for_one_window() {
     let folder = TempDir::new().unwrap();
     let path = write(&folder, "short.txt", "one two three four five six seven eight nine ten");
     let error = rejection(&from_path(&path), 4);
+
     for part in ["short.txt", "validation", "takes 5", "data.split"] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
+
     let error = rejection(&shakespeare(), 1_000_000);
     assert!(error.contains("train split of shakespeare has 222975 tokens"), "{error}");
     assert!(rejection(&shakespeare(), usize::MAX).contains("222975"));
@@ -131,6 +139,7 @@ fn a_split_of_exactly_one_window_is_enough() {
     {
         write(&folder, name, text);
     }
+
     let splits = loaded(&from_path(folder.path()), 2).unwrap();
     assert_eq!(Split::ALL.map(|split| splits.windows(split).unwrap().count()), [2, 1, 1]);
     assert!(loaded(&from_path(folder.path()), 3).is_err());

@@ -9,11 +9,13 @@ fn matches_reference_ids_of_the_published_tokenizer() {
     let cases: Vec<Value> =
         serde_json::from_str(include_str!("../fixtures/gpt2_ids.json")).unwrap();
     assert_eq!(cases.len(), 28);
+
     for case in cases {
         let text = case["text"].as_str().unwrap();
         let ids: Vec<u64> =
             case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
         let ours: Vec<u64> = TOKENIZER.encode(text).unwrap().into_iter().map(u64::from).collect();
+
         assert_eq!(ours, ids, "{text:?}");
     }
 }
@@ -40,9 +42,11 @@ fn a_saved_tokenizer_is_accepted_and_encodes_the_same() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tokenizer.json");
     TOKENIZER.save(&path).unwrap();
+
     let saved = Tokenizer::from_file(&path).unwrap();
     assert!(saved.id().starts_with("sha256:"), "{}", saved.id());
     assert_eq!((saved.vocabulary(), saved.eos()), (50_257, Some(50_256)));
+
     // Longer than one chunk, so that both ways of encoding are taken.
     let text = crate::some_text().repeat(40);
     assert_eq!(saved.encode(&text).unwrap(), TOKENIZER.encode(&text).unwrap());
@@ -109,18 +113,21 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
         let inner = json!({"type": "Whitespace"});
         (0..depth).fold(inner, |inner, _| json!({"type": "Sequence", "pretokenizers": [inner]}))
     };
+
     let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
     let replace =
         json!({"type": "Replace", "pattern": {"String": "e"}, "content": "ee".repeat(20)});
     let pairs = json!({
         "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "continuing_subword_prefix": "####",
     });
+
     let added = |id: u64, content: &str| {
         json!([{
             "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
             "special": true,
         }])
     };
+
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let hostile: [(&str, Vec<u8>, &str); 18] = [
         ("nested", words_with("pre_tokenizer", sequence(100)), "recursion limit"),
@@ -181,6 +188,7 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
             "times as long",
         ),
     ];
+
     for (name, content, says) in hostile {
         let error = Tokenizer::from_bytes(name, content).expect_err(name).to_string();
         assert!(error.contains(says) && error.contains(&format!("{name:?}")), "{name}: {error}");
@@ -191,10 +199,12 @@ fn rejects_hostile_tokenizers_by_name_and_in_time() {
 fn rejects_a_file_beyond_the_bound_and_what_is_no_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("tokenizer.json");
+
     // As long as that, and yet of no size on disk.
     std::fs::File::create(&path).unwrap().set_len((128 << 20) + 1).unwrap();
     let error = Tokenizer::from_file(&path).unwrap_err().to_string();
     assert!(error.contains("at most 134217728"), "{error}");
+
     let error = Tokenizer::from_file(std::path::Path::new("/dev/null")).unwrap_err().to_string();
     assert!(error.contains("expected a file"), "{error}");
 }
@@ -206,7 +216,9 @@ fn chance_is_switched_off() {
     });
     let file: Value = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
     let tokenizer = Tokenizer::from_bytes("chance", file.to_string().into_bytes()).unwrap();
+
     assert!((0..50).all(|_| tokenizer.encode("ab").unwrap() == [2]));
+
     assert!(
         tokenizer.notes().iter().any(|note| note.contains("at random")),
         "{:?}",
@@ -230,12 +242,15 @@ fn the_end_of_a_text_is_read_next_to_the_file() {
     assert_eq!(Tokenizer::from_file(&path).unwrap().eos(), Some(7));
     write(&folder, "config.json", r#"{"eos_token_id": [4, 1]}"#);
     assert_eq!(Tokenizer::from_file(&path).unwrap().special().ends, [4, 1]);
+
     // Another name is a file by itself.
     assert_eq!(Tokenizer::from_file(&write(&folder, "words.json", WORDS)).unwrap().eos(), Some(7));
+
     // And a folder stands for what it holds.
     assert_eq!(Tokenizer::from_file(folder.path()).unwrap().eos(), Some(4));
     let empty = TempDir::new().unwrap();
     let error = Tokenizer::from_file(empty.path()).unwrap_err().to_string();
+
     assert!(error.contains("no tokenizer.json"), "{error}");
 }
 
@@ -244,6 +259,7 @@ fn a_template_of_another_kind_takes_the_place_of_the_files() {
     use dlt_data::{Marks, Pairs, Template};
     let words = Tokenizer::from_bytes("words", WORDS.as_bytes().to_vec()).unwrap();
     let own = Template { single: words.marks().unwrap(), between: Vec::new() };
+
     assert_eq!(words.json_with(&own, Pairs::Unused).unwrap(), WORDS.as_bytes());
     let none = Tokenizer::from_bytes(
         "bare",
@@ -252,6 +268,7 @@ fn a_template_of_another_kind_takes_the_place_of_the_files() {
     .unwrap();
     assert!(none.marks().unwrap().is_empty());
     assert_eq!(none.encode("to be").unwrap(), words.encode("to be").unwrap());
+
     let wanted = Template { single: Marks { before: vec![], after: vec![7] }, between: vec![7] };
     let ended =
         Tokenizer::from_bytes("ended", words.json_with(&wanted, Pairs::Used).unwrap()).unwrap();

@@ -19,6 +19,7 @@ fn windows_of_a_stream_overlap_by_one_token() {
     assert_eq!(window(&windows, 0).unwrap(), (vec![0, 1, 2], vec![1, 2, 3]));
     assert_eq!(window(&windows, 2).unwrap(), (vec![6, 7, 8], vec![7, 8, 9]));
     assert_eq!(windows.tail().unwrap(), None);
+
     let windows = Windows::stream(counting(9), 3).unwrap();
     assert_eq!(windows.count(), 2);
     assert_eq!(windows.tail().unwrap(), Some((vec![6, 7], vec![7, 8])));
@@ -39,18 +40,21 @@ proptest! {
     fn law_windows_and_tail_predict_every_token_but_the_first_once(length in 1_u32..200, context in 1_usize..40) {
         let windows = Windows::stream(counting(length), context).unwrap();
         let mut predicted = Vec::new();
+
         for index in 0..windows.count() {
             let (inputs, targets) = window(&windows, index).unwrap();
             prop_assert!(inputs.iter().zip(&targets).all(|(input, target)| input + 1 == *target));
             prop_assert_eq!(windows.predicted(index..index + 1).unwrap(), targets.as_slice());
             predicted.extend(targets);
         }
+
         prop_assert_eq!(windows.predicted(0..windows.count()).unwrap(), predicted.as_slice());
         if let Some((inputs, targets)) = windows.tail().unwrap() {
             prop_assert!(targets.len() < context && inputs.len() == targets.len());
             prop_assert_eq!(inputs[0] + 1, targets[0]);
             predicted.extend(targets);
         }
+
         prop_assert_eq!(predicted, (1..length).collect::<Vec<_>>());
     }
 }
@@ -61,6 +65,7 @@ fn the_first_windows_are_a_prefix_without_a_tail() {
     let first = windows.first(1).unwrap();
     assert_eq!((first.count(), first.tail().unwrap()), (1, None));
     assert_eq!(window(&first, 0).unwrap(), window(&windows, 0).unwrap());
+
     assert!(matches!(
         window(&first, 1),
         Err(DataError::TooFewWindows { asked: 2, count: 1, context: 3 })
@@ -80,6 +85,7 @@ fn rejects_windows_that_do_not_exist() {
             "4 windows of 3 tokens asked for, the text has 3: use a longer text, or ask for less"
         );
     }
+
     assert!(window(&windows, usize::MAX).is_err());
     assert_eq!(Windows::stream(counting(0), 3).unwrap().count(), 0);
 }
@@ -99,6 +105,7 @@ fn rejects_a_context_that_predicts_nothing() {
         Windows::stream(counting(9), 0),
         Err(DataError::ContextTooShort { least: 1, .. })
     ));
+
     assert!(matches!(
         Windows::blocks(counting(9), 1, 0),
         Err(DataError::ContextTooShort { least: 2, .. })

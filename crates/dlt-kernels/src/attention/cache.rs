@@ -48,6 +48,7 @@ impl KeyValues {
                 "key_values: expected sequences, key heads, a width and a capacity above zero, came {dims:?}"
             )
         }
+
         Ok(KeyValues {
             keys: Tensor::zeros(dims, dtype, device)?,
             values: Tensor::zeros((sequences, key_heads, capacity, head_width), dtype, device)?,
@@ -85,6 +86,7 @@ impl KeyValues {
                 "truncate: expected at most the {filled} tokens of sequence {sequence}, came {tokens}"
             )
         }
+
         *filled = tokens;
         Ok(())
     }
@@ -111,8 +113,10 @@ impl KeyValues {
                 sizes.head_width
             )
         }
+
         let dtype = self.keys.dtype();
         let device = self.keys.device();
+
         // Numbers of bf16 are numbers of f32.
         let is_held = qkv.dtype() == dtype || (qkv.dtype(), dtype) == (DType::BF16, DType::F32);
         if !is_held || !qkv.device().same_device(device) {
@@ -123,18 +127,21 @@ impl KeyValues {
                 device.location()
             )
         }
+
         if sequences.len() != sizes.batch {
             bail!(
                 "attend_cached: expected a sequence for each of {} windows, came {sequences:?}",
                 sizes.batch
             )
         }
+
         let mut named = vec![false; self.filled.len()];
         for &sequence in sequences {
             self.check_sequence("attend_cached", sequence)?;
             if std::mem::replace(&mut named[sequence], true) {
                 bail!("attend_cached: expected distinct sequences, came {sequence} twice")
             }
+
             let held = self.filled[sequence];
             let need = self.filled[sequence].saturating_add(sizes.tokens);
             if need > self.capacity {
@@ -146,6 +153,7 @@ impl KeyValues {
                 )
             }
         }
+
         Ok(sizes)
     }
 }
@@ -177,6 +185,7 @@ impl Kernels {
             let [qkv] = widened([qkv])?;
             return rounded(&self.attend_cached(&qkv, cache, sequences, heads)?);
         }
+
         let KeyValues { keys, values, filled, .. } = &*cache;
         let out = match self.path(&[qkv], &[keys]) {
             Path::Host => host::read([qkv], |[qkv]| {
@@ -191,9 +200,11 @@ impl Kernels {
             })?,
             _ => composed::attend_cached(qkv, [keys, values], sequences, filled, sizes)?,
         };
+
         for &sequence in sequences {
             cache.filled[sequence] += sizes.tokens;
         }
+
         Ok(out)
     }
 }
@@ -224,6 +235,7 @@ impl Step<'_> {
         for (window, &sequence) in self.sequences.iter().enumerate() {
             windows[sequence] = Some(window);
         }
+
         keys.par_chunks_mut(self.head_elements())
             .zip(values.par_chunks_mut(self.head_elements()))
             .with_min_len(rows::per_task(tokens * head_width))
@@ -234,11 +246,13 @@ impl Step<'_> {
                 let Some(window) = windows[sequence] else { return };
                 let held = self.filled[sequence];
                 let new = self.view(window, heads + key_head).transposed();
+
                 for (into, new) in
                     keys.chunks_exact_mut(self.capacity).zip(new.chunks_exact(tokens))
                 {
                     into[held..held + tokens].copy_from_slice(new);
                 }
+
                 let new = self.view(window, heads + key_heads + key_head);
                 for (row, into) in
                     values.chunks_exact_mut(head_width).skip(held).take(tokens).enumerate()
@@ -257,6 +271,7 @@ impl Step<'_> {
             .map(|&sequence| self.filled[sequence] + tokens)
             .max()
             .unwrap_or(0);
+
         let mut out = vec![0.0; batch * tokens * heads * head_width];
         self.sizes
             .panels(&mut out, heads)
@@ -268,22 +283,26 @@ impl Step<'_> {
                 let head = index % heads;
                 let sequence = self.sequences[window];
                 let shared = sequence * key_heads + head / self.sizes.group();
+
                 let held = Held {
                     keys: &keys[shared * self.head_elements()..][..self.head_elements()],
                     values: &values[shared * self.head_elements()..][..self.head_elements()],
                     capacity: self.capacity,
                     before: self.filled[sequence],
                 };
+
                 let query = self.view(window, head);
                 if tokens >= MANY_TOKENS {
                     let mut sums = vec![Sum::default(); tokens];
                     held.head(query, tokens, head_width).forward(&mut out, &mut sums);
                     return;
                 }
+
                 for row in 0..tokens {
                     held.attend(query.row(row), held.before + row + 1, scores, out.row(row));
                 }
             });
+
         out
     }
 }
@@ -301,6 +320,7 @@ impl<'a> Held<'a> {
     /// Many tokens, in blocks.
     fn head(&self, query: View<'a>, tokens: usize, width: usize) -> Head<'a> {
         let keys = self.before + tokens;
+
         Head {
             tokens,
             keys,
@@ -320,11 +340,13 @@ impl<'a> Held<'a> {
         let scale = 1.0 / (width as f32).sqrt();
         scores.clear();
         scores.resize(seen, 0.0);
+
         vectorised(
             #[inline(always)]
             || {
                 add_rows(query, self.keys, self.capacity, scores);
                 scores.iter_mut().for_each(|score| *score *= scale);
+
                 let most = largest(scores);
                 let sum = exp_and_sum(scores, most);
                 add_rows(scores, self.values, width, out);
@@ -346,10 +368,12 @@ fn add_rows(factors: &[f32], rows: &[f32], stride: usize, into: &mut [f32]) {
         let x = &rows[stride..][..width];
         let y = &rows[2 * stride..][..width];
         let z = &rows[3 * stride..][..width];
+
         for ((((into, &w), &x), &y), &z) in into.iter_mut().zip(w).zip(x).zip(y).zip(z) {
             *into = d.mul_add(z, c.mul_add(y, b.mul_add(x, a.mul_add(w, *into))));
         }
     }
+
     for (&factor, row) in rest.iter().zip(rows[4 * fours.len() * stride..].chunks(stride)) {
         for (into, &x) in into.iter_mut().zip(row) {
             *into = factor.mul_add(x, *into);

@@ -63,10 +63,12 @@ impl Head<'_> {
     pub(super) fn forward(&self, out: &mut Panel<'_>, sums: &mut [Sum]) {
         let mut scores = vec![0.0; BLOCK_ROWS.min(self.tokens) * self.keys];
         let keys = self.key.transposed();
+
         for block in self.blocks() {
             let Block { start, rows, seen } = block;
             let scores = &mut scores[..rows * seen];
             self.scores(block, &keys, scores);
+
             let sums = &mut sums[start..start + rows];
             vectorised(
                 #[inline(always)]
@@ -75,14 +77,17 @@ impl Head<'_> {
                         let (visible, hidden) = row.split_at_mut(self.visible(start + i));
                         let most = largest(visible);
                         let sum = exp_and_sum(visible, most);
+
                         hidden.fill(0.0);
                         sums[i] = Sum { most, inverse: 1.0 / sum };
                     }
                 },
             );
+
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, scores, dropout);
             }
+
             let mut out = out.rows(start, rows);
             multiply(
                 &mut out,
@@ -92,6 +97,7 @@ impl Head<'_> {
                 self.value.rows(0, seen),
                 Threads::One,
             );
+
             // The sum divides after the product: width elements a row, where the scores have
             // `seen`.
             for (i, sum) in sums.iter().enumerate() {
@@ -118,13 +124,16 @@ impl Head<'_> {
             let g = &mut gradients[..rows * seen];
             let out = outer.out.rows(start, rows);
             let gradient = outer.gradient.rows(start, rows);
+
             self.scores(block, &keys, p);
             let g_panel = &mut Panel::new(g, rows, seen, seen);
             let values = View::new(&values, self.width, seen, self.keys);
+
             multiply(g_panel, Into::Set, 1.0, gradient, values, Threads::One);
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, g, dropout);
             }
+
             vectorised(
                 #[inline(always)]
                 || {
@@ -135,18 +144,22 @@ impl Head<'_> {
                         // Row sums of P ∘ dP are those of O ∘ dO.
                         let along = dot_of(out.row(i), gradient.row(i), |g| g);
                         let Sum { most, inverse } = outer.sums[start + i];
+
                         for (p, g) in p[..visible].iter_mut().zip(&mut g[..visible]) {
                             *p = exp(*p - most) * inverse;
                             *g = *p * (*g - along);
                         }
+
                         p[visible..].fill(0.0);
                         g[visible..].fill(0.0);
                     }
                 },
             );
+
             if let Some(dropout) = self.dropout {
                 self.drop_scores(block, p, dropout);
             }
+
             let p = View::new(p, rows, seen, seen);
             let g = View::new(g, rows, seen, seen);
             multiply(
@@ -157,6 +170,7 @@ impl Head<'_> {
                 self.key.rows(0, seen),
                 Threads::One,
             );
+
             multiply(
                 &mut of_key.rows(0, seen),
                 Into::Add,

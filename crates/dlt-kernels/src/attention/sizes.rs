@@ -23,12 +23,14 @@ impl Sizes {
                 bail!("{op}: expected qkv of shape [batch, tokens, width], came {other:?}")
             }
         };
+
         if heads == 0 || key_heads == 0 || !heads.is_multiple_of(key_heads) {
             bail!(
                 "{op}: expected a number of query heads that is a multiple of that of key heads, came {heads} heads \
                  and {key_heads} key heads"
             )
         }
+
         let columns = heads.saturating_add(key_heads.saturating_mul(2));
         if !width.is_multiple_of(columns) {
             bail!(
@@ -36,9 +38,11 @@ impl Sizes {
                  came {width}"
             )
         }
+
         if qkv.elem_count() == 0 {
             bail!("{op}: expected a non-empty qkv, came shape {:?}", qkv.dims())
         }
+
         Ok(Sizes { batch, tokens, heads, key_heads, head_width: width / columns })
     }
 
@@ -92,11 +96,13 @@ impl Sizes {
     pub(super) fn groups(self, data: &mut [f32]) -> Vec<Group<'_>> {
         let stride = self.columns() * self.head_width;
         let mut groups = Vec::with_capacity(self.batch * self.key_heads);
+
         for batch in data.chunks_exact_mut(self.tokens * stride) {
             let mut queries = Panel::new(batch, self.tokens, stride, stride).split(self.columns());
             let values = queries.split_off(self.heads + self.key_heads);
             let keys = queries.split_off(self.heads);
             let mut queries = queries.into_iter();
+
             for (key, value) in keys.into_iter().zip(values) {
                 groups.push(Group {
                     queries: queries.by_ref().take(self.group()).collect(),
@@ -105,6 +111,7 @@ impl Sizes {
                 });
             }
         }
+
         groups
     }
 }

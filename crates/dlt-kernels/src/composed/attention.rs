@@ -9,26 +9,31 @@ pub(crate) fn attention(qkv: &Tensor, attention: &Attention<'_>) -> Result<Tenso
     let (batch, tokens, width) = qkv.dims3()?;
     let head = width / (heads + 2 * key_heads);
     let qkv = qkv.contiguous()?;
+
     let part = |first: usize, heads: usize| {
         qkv.narrow(2, first * head, heads * head)?
             .reshape((batch, tokens, heads, head))?
             .transpose(1, 2)?
             .contiguous()
     };
+
     let q = part(0, heads)?;
     let k = repeated(&part(heads, key_heads)?, heads)?;
     let v = repeated(&part(heads + key_heads, key_heads)?, heads)?;
     let mut scores = q.matmul(&k.t()?)?.affine(1.0 / (head as f64).sqrt(), 0.0)?;
+
     if mask == Mask::Causal {
         scores = hide(&scores, (tokens, tokens), |at| at % tokens > at / tokens)?;
     }
     if let Some(lengths) = lengths {
         scores = hide(&scores, (batch, 1, 1, tokens), |at| at % tokens >= lengths[at / tokens])?;
     }
+
     let mut p = softmax(&scores)?;
     if let Some(chosen) = attention.dropout {
         p = dropout(&p, chosen)?;
     }
+
     p.matmul(&v)?.transpose(1, 2)?.contiguous()?.reshape((batch, tokens, heads * head))
 }
 
@@ -51,17 +56,21 @@ pub(crate) fn attend_cached(
                 .reshape((1, tokens, heads, head_width))?
                 .transpose(1, 2)
         };
+
         let keys = keys.narrow(0, sequence, 1)?;
         let values = values.narrow(0, sequence, 1)?;
         let held = filled[sequence];
         let seen = held + tokens;
+
         keys.slice_set(&part(heads, key_heads)?.t()?.contiguous()?, 3, held)?;
         values.slice_set(&part(heads + key_heads, key_heads)?.contiguous()?, 2, held)?;
+
         let keys = repeated(&keys.narrow(3, 0, seen)?.contiguous()?, heads)?;
         let values = repeated(&values.narrow(2, 0, seen)?.contiguous()?, heads)?;
         let scores = part(0, heads)?.contiguous()?.matmul(&keys)?;
         let scores = scores.affine(1.0 / (head_width as f64).sqrt(), 0.0)?;
         let scores = hide(&scores, (tokens, seen), |at| at % seen > held + at / seen)?;
+
         results.push(softmax(&scores)?.matmul(&values)?.transpose(1, 2)?.contiguous()?);
     }
     Tensor::cat(&results, 0)?.reshape(sizes.dims())
@@ -73,6 +82,7 @@ pub(crate) fn repeated(x: &Tensor, heads: usize) -> Result<Tensor> {
     if key_heads == heads {
         return Ok(x.clone());
     }
+
     x.unsqueeze(2)?
         .broadcast_as((batch, key_heads, heads / key_heads, rows, columns))?
         .reshape((batch, heads, rows, columns))
@@ -90,5 +100,6 @@ fn hide(
         .map(|at| if hidden(at) { f32::NEG_INFINITY } else { 0.0 })
         .collect();
     let bias = Tensor::from_vec(bias, shape, scores.device())?.to_dtype(scores.dtype())?;
+
     scores.broadcast_add(&bias)
 }

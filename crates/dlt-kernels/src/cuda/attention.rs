@@ -25,6 +25,7 @@ pub fn attention(
         let scores = heads.scores(block)?;
         let launch = heads.launch("attention_probabilities", block)?;
         let memory = [Memory::Write(&scores), Memory::Read(&heads.lengths), Memory::Write(&sums)];
+
         run(machine, &launch, &memory)?;
         let rows = scores.matmul(&heads.value.narrow(2, 0, block.seen)?)?;
         heads.join(machine, "join_heads", &rows, &out, block.start, 0)?;
@@ -47,6 +48,7 @@ pub fn attention_gradient(
     let out = fresh(machine, qkv.shape(), &heads.query)?;
     let mut of_key = None;
     let mut of_value = None;
+
     // The last block sees all keys: the others add to what it gives.
     for block in heads.blocks().rev() {
         let Block { start, rows, seen } = block;
@@ -55,14 +57,17 @@ pub fn attention_gradient(
         let gradient = gradient.narrow(2, start, rows)?;
         let scores = heads.scores(block)?;
         let of_scores = gradient.matmul(&value.t()?)?;
+
         let launch = heads.launch("attention_gradients", block)?;
         let written = [Memory::Write(&scores), Memory::Write(&of_scores)];
         let read = [Memory::Read(&heads.lengths), Memory::Read(&sums)];
+
         run(machine, &launch, &[written, read].concat())?;
         heads.join(machine, "join_heads", &of_scores.matmul(&key)?, &out, start, 0)?;
         add_heads(machine, &mut of_key, &of_scores.t()?.matmul(&heads.query_rows(block)?)?)?;
         add_heads(machine, &mut of_value, &scores.t()?.matmul(&gradient)?)?;
     }
+
     for (part, sum) in [of_key, of_value].into_iter().enumerate() {
         let Some(sum) = sum else {
             bail!("attention_gradient: expected at least one token, came none")
@@ -76,6 +81,7 @@ pub fn attention_gradient(
             heads.sizes.heads + part * heads.sizes.key_heads,
         )?;
     }
+
     Ok(out)
 }
 
@@ -114,7 +120,9 @@ impl<'a> Heads<'a> {
         let parts = split(machine, &qkv, sizes)?;
         let lengths =
             (0..batch).map(|window| lengths.map_or(tokens, |lengths| lengths[window]) as u32);
+
         let fit = BLOCK_SCORES / (batch * heads * tokens);
+
         Ok(Heads {
             sizes,
             attention,
@@ -130,6 +138,7 @@ impl<'a> Heads<'a> {
         let tokens = self.sizes.tokens;
         let block_rows = self.block_rows;
         let mask = self.attention.mask;
+
         (0..tokens).step_by(block_rows).map(move |start| {
             let rows = block_rows.min(tokens - start);
             Block { start, rows, seen: if mask == Mask::Causal { start + rows } else { tokens } }
@@ -172,6 +181,7 @@ impl<'a> Heads<'a> {
         let width = out.dim(2)?;
         let group = if first < heads { 1 } else { self.sizes.group() };
         let columns = heads / group * head_width;
+
         let launch = Launch::of_groups_of_rows(
             Source::Attention,
             kernel,
@@ -179,6 +189,7 @@ impl<'a> Heads<'a> {
             batch * rows,
             columns,
         )?;
+
         let launch = launch.with_sizes([
             rows,
             start,
@@ -189,6 +200,7 @@ impl<'a> Heads<'a> {
             first * head_width,
             width,
         ])?;
+
         run(machine, &launch, &[Memory::Read(rows_of_heads), Memory::Write(out)])
     }
 }
@@ -201,6 +213,7 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let parts = if key_heads == 0 { 1 } else { 3 };
     let out = fresh(machine, (parts, batch, heads, tokens, head_width), x)?;
     let width = x.dim(2)?;
+
     let launch = Launch::of_groups_of_rows(
         Source::Attention,
         "split_heads",
@@ -208,6 +221,7 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
         batch * tokens,
         width,
     )?;
+
     let launch = launch.with_sizes([batch, tokens, heads, key_heads, head_width, width])?;
     run(machine, &launch, &[Memory::Read(x), Memory::Write(&out)])?;
     Ok(out)
@@ -220,10 +234,12 @@ fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) ->
         *into = Some(rows.to_dtype(DType::F32)?);
         return Ok(());
     };
+
     let (_, _, tokens, head_width) = into.dims4()?;
     let count = rows.elem_count();
     let launch =
         Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
     let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
+
     run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])
 }

@@ -54,6 +54,7 @@ pub(super) fn bias_gelu(
     let y = fresh(machine, x.shape(), x)?;
     let launch = of_elements(&format!("bias_gelu_{}", form(kind)), x.dtype(), x.elem_count())?;
     let launch = launch.with_sizes([bias.elem_count()])?;
+
     run(machine, &launch, &[Memory::Write(x), Memory::Read(&bias), Memory::Write(&y)])?;
     Ok(y)
 }
@@ -74,6 +75,7 @@ pub fn swiglu_gradient(
     let dx = fresh(machine, x.shape(), &x)?;
     let launch =
         of_elements("swiglu_gradient", x.dtype(), gradient.elem_count())?.with_sizes([half])?;
+
     run(machine, &launch, &[Memory::Read(&x), Memory::Read(&gradient), Memory::Write(&dx)])?;
     Ok(dx)
 }
@@ -86,12 +88,14 @@ pub(crate) fn turn(machine: &dyn Machine, x: &Tensor, turns: &Turns) -> Result<T
     let table = |numbers: &[f32]| Tensor::from_slice(numbers, numbers.len(), x.device());
     let [cosines, sines] = turns.tables();
     let cosines = table(cosines)?;
+
     let sines = table(sines)?;
     let blocks = (0..batch).map(|window| turns.block(window) as u32).collect();
     let blocks = Tensor::from_vec(blocks, batch, x.device())?;
     let launch = of_elements("rotate", x.dtype(), x.elem_count())?;
     let launch = launch.with_sizes([tokens, width, 2 * heads * half, half])?;
     let read = [&x, &cosines, &sines, &blocks].map(Memory::Read);
+
     run(machine, &launch, &[&read[..], &[Memory::Write(&y)]].concat())?;
     Ok(y)
 }

@@ -14,10 +14,12 @@ pub fn embedding_gradient(
     let width = table.dim(1)?;
     let Grouped { ids, starts, places } = Grouped::of(ids);
     let rows = ids.len();
+
     let upload = |numbers: Vec<u32>| {
         let count = numbers.len();
         Tensor::from_vec(numbers, count, table.device())
     };
+
     let ids = upload(ids)?;
     let starts = upload(starts)?;
     let places = upload(places)?;
@@ -28,6 +30,7 @@ pub fn embedding_gradient(
         rows,
         width,
     )?;
+
     let read = [&gradient, &ids, &starts, &places].map(Memory::Read);
     run(machine, &launch.with_sizes([width])?, &[&[Memory::Write(table)], &read[..]].concat())
 }
@@ -46,8 +49,10 @@ impl Grouped {
     fn of(all: &[u32]) -> Self {
         let mut places: Vec<u32> = (0..all.len() as u32).collect();
         places.sort_by_key(|&place| all[place as usize]);
+
         let mut ids = Vec::new();
         let mut starts = Vec::new();
+
         for (at, &place) in places.iter().enumerate() {
             let id = all[place as usize];
             if ids.last() != Some(&id) {
@@ -55,6 +60,7 @@ impl Grouped {
                 starts.push(at as u32);
             }
         }
+
         starts.push(all.len() as u32);
         Grouped { ids, starts, places }
     }

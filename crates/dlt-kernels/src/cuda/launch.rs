@@ -169,6 +169,7 @@ impl Launch {
                 Err(_) => bail!("{}: expected sizes of 32 bits, came {size}", self.kernel),
             }
         }
+
         Ok(self)
     }
 

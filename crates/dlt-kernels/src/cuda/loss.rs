@@ -35,19 +35,23 @@ pub fn cross_entropy(
     let mut bias = sums.bias.map(Tensor::detach);
     let mut losses = Vec::new();
     let mut of_hidden = Vec::new();
+
     for start in head.chunks() {
         let (hidden, targets) = head.chunk(start)?;
         let logits = head.logits(machine, &hidden)?;
         losses.push(head.exponentials(machine, &logits, &targets, Some(scale))?);
+
         // The gradient of the logits stands in their place now.
         of_hidden.push(logits.matmul(&head.table)?);
         let of_table = logits.t()?.matmul(&hidden)?.narrow(0, 0, head.vocabulary)?;
         add_or_set(machine, &mut table, &of_table)?;
+
         if projection.bias.is_some() {
             let of_bias = row_sum(machine, &logits, head.row)?.narrow(0, 0, head.vocabulary)?;
             add_or_set(machine, &mut bias, &of_bias)?;
         }
     }
+
     let Some(table) = table else { bail!("cross_entropy: expected at least one row, came none") };
     let hidden = Tensor::cat(&of_hidden, 0)?;
     Ok(HeadGradients { loss_sum: total(&losses)?, hidden, table, bias })
@@ -63,11 +67,13 @@ pub fn cross_entropy_sum(
 ) -> Result<f64> {
     let head = Head::new(hidden, projection, targets, rows)?;
     let mut losses = Vec::new();
+
     for start in head.chunks() {
         let (hidden, targets) = head.chunk(start)?;
         let logits = head.logits(machine, &hidden)?;
         losses.push(head.exponentials(machine, &logits, &targets, None)?);
     }
+
     total(&losses)
 }
 
@@ -97,6 +103,7 @@ impl Head {
         let vocabulary = table.dim(0)?;
         let row = vocabulary.next_multiple_of(LOGITS_ALIGNMENT);
         let padded = |tensor: &Tensor| tensor.pad_with_zeros(0, 0, row - vocabulary);
+
         Ok(Head {
             table: padded(&table.to_dtype(hidden.dtype())?)?,
             bias: projection.bias.map(|bias| padded(&bias.detach())).transpose()?,
@@ -145,6 +152,7 @@ impl Head {
         let launch = Launch::of_rows(Source::Loss, kernel, logits.dtype(), rows, self.vocabulary)?;
         let launch = launch.with_sizes([self.vocabulary, self.row])?;
         let launch = launch.with(scale.map(|scale| Number::F32(scale as f32)));
+
         let first = if scale.is_some() { Memory::Write(logits) } else { Memory::Read(logits) };
         run(machine, &launch, &[first, Memory::Read(targets), Memory::Write(&losses)])?;
         Ok(losses)

@@ -19,5 +19,6 @@ pub fn adamw(
         Launch::of_elements(Source::Optimizer, "adamw", gradient.dtype(), count)?.with_count(count);
     let launch = launch.with(Factors::new(step).to_array().map(Number::F32));
     let written = [parameter, first, second].map(Memory::Write);
+
     run(machine, &launch, &[&written[..], &[Memory::Read(&gradient)]].concat())
 }

@@ -11,8 +11,10 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
     if all == 0 {
         return Tensor::zeros(SKETCH_WIDTH, DType::F64, device);
     }
+
     let sums = fresh_f32(machine, (all, SKETCH_WIDTH), tensors[0])?;
     let mut start = 0;
+
     for (number, x) in tensors.iter().enumerate().filter(|(_, x)| x.elem_count() > 0) {
         let [x] = plain([x])?;
         let parts = x.elem_count().div_ceil(PART);
@@ -20,14 +22,17 @@ pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<T
             Launch::of_elements(Source::Sketch, "sketch_parts", x.dtype(), parts * SKETCH_WIDTH)?;
         let launch =
             launch.with([Number::U64(Stream::of(seed, number).key())]).with_count(x.elem_count());
+
         let launch = launch.with_sizes([PART / SKETCH_WIDTH])?;
         let into = sums.narrow(0, start, parts)?;
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&into)])?;
         start += parts;
     }
+
     let sketch = machine.fresh(SKETCH_WIDTH.into(), DType::F64, device)?;
     let launch = Launch::of_elements(Source::Sketch, "sketch_sum", DType::F32, SKETCH_WIDTH)?;
     let launch = launch.with_sizes([all])?;
+
     run(machine, &launch, &[Memory::Read(&sums), Memory::Write(&sketch)])?;
     Ok(sketch)
 }

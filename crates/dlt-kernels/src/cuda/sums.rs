@@ -56,26 +56,32 @@ pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> 
         let per_sum = count.div_ceil(SQUARE_SUMS).max(FEWEST_SQUARES);
         (per_sum, count.div_ceil(per_sum))
     };
+
     let Some(first) = tensors.first() else { return Ok(0.0) };
     let all: usize = tensors.iter().map(|x| pieces(x).1).sum();
     let sums = machine.fresh(all.into(), DType::F64, first.device())?;
     let mut start = 0;
+
     for x in tensors {
         let [x] = plain([x])?;
         let (per_sum, blocks) = pieces(&x);
         let launch = Launch::of_blocks(Source::Sums, "squares", x.dtype(), blocks)?;
         let launch = launch.with_count(x.elem_count()).with_count(per_sum);
+
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&sums.narrow(0, start, blocks)?)])?;
         start += blocks;
     }
+
     // Tensor by tensor, so that a sum depends on no other tensor's size.
     let sums = sums.to_vec1::<f64>()?;
     let mut rest = sums.as_slice();
     let mut total = 0.0;
+
     for x in tensors {
         let (of_x, others) = rest.split_at(pieces(x).1);
         total += of_x.iter().sum::<f64>();
         rest = others;
     }
+
     Ok(total)
 }

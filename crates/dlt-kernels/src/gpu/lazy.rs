@@ -56,6 +56,7 @@ impl Library {
                     .map_or_else(|| format!("{}: {error}", self.file), ToString::to_string)
             })
         };
+
         self.opened.get_or_init(open).as_ref().map_err(String::as_str)
     }
 
@@ -90,6 +91,7 @@ impl Function {
                 let found = unsafe { library.get::<*mut c_void>(self.name) };
                 found.map_or(self.library.lacking as *mut c_void, |address| *address)
             });
+
         self.address.store(address, Ordering::Relaxed);
         address
     }
@@ -200,9 +202,11 @@ mod tests {
         type Print = unsafe extern "C" fn(*mut c_char, usize, *const c_char, ...) -> c_int;
         // SAFETY: it goes on to the C library's function, which has this signature.
         let print = unsafe { transmute::<unsafe extern "C" fn(), Print>(snprintf) };
+
         for _ in 0..2 {
             let mut text = [0u8; 128];
             let form = c"%d %d %d %d %d %d|%g %g %g %g %g %g %g %g %g %g";
+
             // SAFETY: the buffer is as long as is said, and every place of the format has an
             // argument of its kind.
             let length = unsafe {
@@ -228,6 +232,7 @@ mod tests {
                     9.5,
                 )
             };
+
             let expected = "1 2 3 4 5 6|0.5 1.5 2.5 3.5 4.5 5.5 6.5 7.5 8.5 9.5";
             assert_eq!(usize::try_from(length).ok(), Some(expected.len()));
             assert_eq!(&text[..expected.len()], expected.as_bytes());
@@ -237,11 +242,13 @@ mod tests {
     #[test]
     fn a_missing_library_and_a_missing_function_answer_with_an_error() {
         type Call = unsafe extern "C" fn(u64) -> usize;
+
         for (function, code) in
             [(of_no_library as unsafe extern "C" fn(), 79), (abs, 81), (no_such_function, 78)]
         {
             // SAFETY: what takes the place of each takes nothing and gives a number.
             let function = unsafe { transmute::<unsafe extern "C" fn(), Call>(function) };
+
             for _ in 0..2 {
                 // SAFETY: as above.
                 assert_eq!(unsafe { function(5) }, code);

@@ -52,6 +52,7 @@ pub(super) fn load() -> Result<(), MissingLibrary> {
             "a library of CUDA {CUDA} cannot be loaded ({why}): install it, or name its folder in LD_LIBRARY_PATH"
         ))
     })?;
+
     Ok(())
 }
 

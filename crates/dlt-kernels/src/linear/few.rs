@@ -30,13 +30,16 @@ pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     let tasks = (x.len() * outputs).div_ceil(TASK_PRODUCTS);
     let columns = outputs.div_ceil(tasks).next_multiple_of(COLUMNS);
     let mut y = vec![0.0; count * outputs];
+
     let mut pieces: Vec<_> = weight
         .chunks(columns * inputs)
         .map(|weight| Piece { x, weight, inputs, y: Vec::with_capacity(count) })
         .collect();
+
     for row in y.chunks_exact_mut(outputs) {
         pieces.iter_mut().zip(row.chunks_mut(columns)).for_each(|(piece, row)| piece.y.push(row));
     }
+
     pieces.into_par_iter().for_each(dispatch);
     y
 }
@@ -72,9 +75,11 @@ impl Piece<'_> {
         let tiles = self.weight.chunks_exact(COLUMNS * self.inputs);
         let rest = tiles.remainder();
         let whole = tiles.len() * COLUMNS;
+
         for (tile, weight) in tiles.enumerate() {
             self.fill_columns::<S, V, COLUMNS>(simd, split(weight, self.inputs), tile * COLUMNS);
         }
+
         for (column, weight) in rest.chunks_exact(self.inputs).enumerate() {
             self.fill_columns::<S, V, 1>(simd, [weight], whole + column);
         }

@@ -22,6 +22,7 @@ impl Kernels {
         if width != outputs {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, came {width}")
         }
+
         match self.path(&[gradient], &[weight]) {
             Path::Host => {}
             Path::Cuda => return cuda::linear_input_gradient(weight, gradient),
@@ -31,6 +32,7 @@ impl Kernels {
                 return rounded(&self.linear_input_gradient(weight, &gradient)?);
             }
         }
+
         host::read([weight, gradient], |[weight, data]| {
             let outer = View::new(data, count, outputs, outputs);
             let weight = View::new(weight, outputs, inputs, inputs);
@@ -62,6 +64,7 @@ impl Kernels {
                 "linear_weight_gradient: expected {count} rows in the gradient, came {gradient_rows}"
             )
         }
+
         if let Some(into) = into {
             if into.dims() != [outputs, inputs] {
                 bail!(
@@ -69,8 +72,10 @@ impl Kernels {
                     into.dims()
                 )
             }
+
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
+
         match self.path(&[x, gradient], into.as_ref().as_slice()) {
             Path::Host => {}
             Path::Cuda => return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into),
@@ -82,21 +87,25 @@ impl Kernels {
                 return self.linear_weight_gradient(&x, &gradient, into);
             }
         }
+
         let made = host::read([x, gradient], |[x, gradient]| {
             let outer = View::new(gradient, count, outputs, outputs).t();
             let x = View::new(x, count, inputs, inputs);
             let Some(into) = into.as_ref() else {
                 return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
             };
+
             host::write(into, |into| {
                 let panel = &mut Panel::new(into, outputs, inputs, inputs);
                 multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
                 Ok(None)
             })
         })?;
+
         if made.is_some() {
             *into = made;
         }
+
         Ok(())
     }
 
@@ -113,6 +122,7 @@ impl Kernels {
         if let Some(into) = into {
             expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
         }
+
         let sum = match self.path(&[gradient], &[]) {
             Path::Host => {
                 host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
@@ -124,6 +134,7 @@ impl Kernels {
                 return self.linear_bias_gradient(&gradient, into);
             }
         };
+
         host::add_or_set(into, sum)
     }
 
@@ -144,11 +155,13 @@ impl Kernels {
                 return rounded(&self.add(&a, &b)?);
             }
         }
+
         host::read([a, b], |[a_data, b]| {
             let sum = rows::map2(a_data, b, |a, b, y| {
                 y.copy_from_slice(a);
                 rows::add(y, b);
             });
+
             host::tensor(sum, a.shape())
         })
     }

@@ -53,6 +53,7 @@ impl<'a> Head<'a> {
         let mut logits = self.chunk();
         let chunks =
             self.hidden.chunks(self.rows() * self.width).zip(self.targets.chunks(self.rows()));
+
         chunks
             .map(|(hidden, targets)| self.exponentials(hidden, targets, &mut logits))
             .map(|rows| total(&rows))
@@ -68,19 +69,23 @@ impl<'a> Head<'a> {
         let mut of_hidden = vec![0.0; self.hidden.len()];
         let mut loss_sum = 0.0;
         let piece = self.rows() * width;
+
         let chunks = self
             .hidden
             .chunks(piece)
             .zip(of_hidden.chunks_mut(piece))
             .zip(self.targets.chunks(self.rows()));
+
         for ((hidden, of_hidden), targets) in chunks {
             let rows = self.exponentials(hidden, targets, &mut logits);
             loss_sum += total(&rows);
+
             let count = rows.len();
             // A row of the gradient is scale · inverse · (what `exponentials` left): the factor
             // goes to the narrow side of each product, so the wide rows are not touched again.
             let outer = View::new(&logits, count, vocabulary, vocabulary);
             let table = View::new(self.table, vocabulary, width, width);
+
             multiply(
                 &mut Panel::new(of_hidden, count, width, width),
                 Into::Set,
@@ -89,19 +94,23 @@ impl<'a> Head<'a> {
                 table,
                 Threads::All,
             );
+
             let mut scaled = hidden.to_vec();
             let wide = of_hidden.chunks_exact_mut(width).zip(scaled.chunks_exact_mut(width));
             for ((of_hidden, scaled), row) in wide.zip(&rows) {
                 of_hidden.iter_mut().for_each(|x| *x *= row.inverse);
                 scaled.iter_mut().for_each(|x| *x *= row.inverse);
             }
+
             let scaled = View::new(&scaled, count, width, width);
             let table = &mut Panel::new(into.table, vocabulary, width, width);
             multiply(table, Into::Add, scale, outer.t(), scaled, Threads::All);
+
             if let Some(bias) = &mut into.bias {
                 add_bias_gradient(&logits, &rows, scale, bias);
             }
         }
+
         (loss_sum, of_hidden)
     }
 
@@ -121,6 +130,7 @@ impl<'a> Head<'a> {
         let logits = &mut logits[..count * vocabulary];
         let table = View::new(self.table, vocabulary, width, width);
         let into = &mut Panel::new(logits, count, vocabulary, vocabulary);
+
         multiply(
             into,
             Into::Set,
@@ -129,6 +139,7 @@ impl<'a> Head<'a> {
             table.t(),
             Threads::All,
         );
+
         logits
             .par_chunks_mut(vocabulary)
             .zip(targets)
@@ -153,6 +164,7 @@ fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
             || add(row, bias),
         );
     }
+
     let logit = f64::from(row[target]);
     let (most, sum) = vectorised(
         #[inline(always)]
@@ -162,12 +174,14 @@ fn exponentials(row: &mut [f32], bias: Option<&[f32]>, target: usize) -> Row {
         },
     );
     row[target] -= sum;
+
     Row { loss: f64::from(most) + f64::from(sum).ln() - logit, inverse: 1.0 / sum }
 }
 
 /// `bias += scale · Σ inverse · row` over the rows that `exponentials` left.
 fn add_bias_gradient(logits: &[f32], rows: &[Row], scale: f32, bias: &mut [f32]) {
     let vocabulary = bias.len();
+
     bias.par_chunks_mut(BIASES).enumerate().for_each(|(task, bias)| {
         let mut sum = vec![0.0; bias.len()];
         let first = task * BIASES;
@@ -179,6 +193,7 @@ fn add_bias_gradient(logits: &[f32], rows: &[Row], scale: f32, bias: &mut [f32])
                         *sum = x.mul_add(row.inverse, *sum);
                     }
                 }
+
                 for (bias, &sum) in bias.iter_mut().zip(&sum) {
                     *bias = sum.mul_add(scale, *bias);
                 }

@@ -81,6 +81,7 @@ impl Stretch {
                 if base <= 1.0 {
                     bail!("rotary: expected a base above 1 for yarn, got {base}")
                 }
+
                 check_factor(*factor)?;
                 check_bounds(*low, *high)?;
                 check_context(*original_context)?;
@@ -97,6 +98,7 @@ impl Stretch {
                         )
                     }
                 }
+
                 check_context(*original_context)?;
                 check_attention(*attention)
             }
@@ -111,6 +113,7 @@ impl Stretch {
     /// The angles of a base, of which these are the powers. The numbers must have been checked.
     pub(super) fn apply(self, powers: &[f32], base: f64) -> Rotary {
         let of = |frequencies| Rotary { frequencies, factor: 1.0, longer: Longer::Same };
+
         match self {
             Self::Linear { factor } => {
                 of(plain(powers).into_iter().map(|frequency| frequency / factor as f32).collect())
@@ -125,6 +128,7 @@ impl Stretch {
                     let kept = 1.0 - ramp.at(number);
                     1.0 / (factor as f32 * power) * (1.0 - kept) + 1.0 / power * kept
                 };
+
                 let frequencies = powers.iter().enumerate().map(blend).collect();
                 Rotary { factor: attention as f32, ..of(frequencies) }
             }
@@ -133,6 +137,7 @@ impl Stretch {
                     let divide = |(power, factor): (&f32, f64)| 1.0 / (factor as f32 * power);
                     powers.iter().zip(factors).map(divide).collect()
                 };
+
                 let longer = Longer::Other { frequencies: divided(long), original_context };
                 Rotary { frequencies: divided(short), factor: attention as f32, longer }
             }
@@ -141,8 +146,10 @@ impl Stretch {
                     let frequency = f64::from(frequency);
                     let waves = original_context as f64 * frequency / std::f64::consts::TAU;
                     let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
+
                     ((1.0 - kept) * frequency / factor + kept * frequency) as f32
                 };
+
                 of(plain(powers).into_iter().map(apply).collect())
             }
         }

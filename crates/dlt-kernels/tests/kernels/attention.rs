@@ -15,6 +15,7 @@ fn matches_reference_attention() {
             let attention = Attention::new(heads, mask);
             check("attention", &[qkv], |k, t| k.attention(&t[0], &attention));
         }
+
         let view = noise(&[30, 9, 2], 1);
         let attention = Attention::new(2, mask);
         check("attention of a view", &[view], |k, t| {
@@ -70,6 +71,7 @@ fn matches_reference_attention_of_groups_and_lengths_with_dropout() {
             dropout: DROPOUT,
             ..Attention::new(6, mask)
         };
+
         check("attention with everything", &[qkv], |k, t| k.attention(&t[0], &attention));
     }
 }
@@ -81,12 +83,14 @@ fn matches_reference_attention_of_extreme_inputs() {
         // Scores of a few thousand: f32 rounds them by 1e-4, and the probabilities follow.
         let large = (noise(&[2, 33, 3 * 2 * 16], 1) * 40.0).unwrap();
         check_to(5e-3, "large scores", &[large], &|k, t: &[Tensor]| k.attention(&t[0], &attention));
+
         let constant = Tensor::full(-3.0f32, (2, 33, 48), &Device::Cpu).unwrap();
         // Where everything cancels to zero, three times as large inputs leave three times the
         // rounding.
         check_to(3.0 * F32_TOLERANCE, "constant rows", &[constant], &|k, t: &[Tensor]| {
             k.attention(&t[0], &attention)
         });
+
         let huge = Tensor::full(1e4f32, (1, 9, 24), &Device::Cpu).unwrap();
         let y = Kernels::Fused.attention(&huge, &attention).unwrap();
         assert!(host(&y).iter().all(|y| (y - 1e4).abs() < 1e-2));
@@ -98,6 +102,7 @@ fn law_causal_attention_sees_no_later_token() {
     let qkv = noise(&[1, 70, 24], 1);
     let attention = Attention::new(2, Mask::Causal);
     let whole = host(&Kernels::Fused.attention(&qkv, &attention).unwrap());
+
     // A different future, in the same block and in a later one.
     let changed = Tensor::cat(&[qkv.narrow(1, 0, 41).unwrap(), noise(&[1, 29, 24], 2)], 1).unwrap();
     let other = host(&Kernels::Fused.attention(&changed, &attention).unwrap());
@@ -108,6 +113,7 @@ fn law_causal_attention_sees_no_later_token() {
 #[test]
 fn law_full_lengths_change_nothing() {
     let qkv = noise(&[2, 70, 48], 1);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for mask in MASKS {
             let plain = Attention { dropout: DROPOUT, ..Attention::new(2, mask) };
@@ -116,8 +122,10 @@ fn law_full_lengths_change_nothing() {
                 let input = Var::from_tensor(&qkv).unwrap();
                 let y = kernels.attention(&input, attention).unwrap();
                 let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+
                 (host(&y), host(gradients.get(&input).unwrap()))
             };
+
             assert_eq!(results(&plain), results(&full));
         }
     }
@@ -129,6 +137,7 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
     let heads = 4;
     let key_heads = 2;
     let width = 3;
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         for mask in MASKS {
             let attention =
@@ -137,6 +146,7 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
             let input = Var::from_tensor(&qkv).unwrap();
             let y = kernels.attention(&input, &attention).unwrap();
             let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+
             let gradient = gradients.get(&input).unwrap();
             for (window, length) in LENGTHS.into_iter().enumerate() {
                 // Keys and values of hidden tokens are other ones: neither a result nor a gradient
@@ -146,9 +156,11 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
                         x.narrow(0, window, 1).unwrap().narrow(1, length, 70 - length).unwrap();
                     host(&rows.narrow(2, heads * width, 2 * key_heads * width).unwrap())
                 };
+
                 assert!(hidden(gradient).iter().all(|&x| x == 0.0));
                 assert!(hidden(&qkv).iter().all(|&x| x != 0.0));
             }
+
             assert!(host(&y).iter().chain(&host(gradient)).all(|x| x.is_finite()));
             let mut other = qkv.to_vec3::<f32>().unwrap();
             for (window, length) in other.iter_mut().zip(LENGTHS) {
@@ -156,6 +168,7 @@ fn law_tokens_behind_the_length_are_seen_by_nobody() {
                     row[heads * width..].fill(1e3);
                 }
             }
+
             let other = Tensor::new(other, &Device::Cpu).unwrap();
             assert_eq!(host(&kernels.attention(&other, &attention).unwrap()), host(&y));
         }
@@ -170,12 +183,15 @@ fn law_repeated_key_heads_are_groups() {
     let qkv = noise(&[2, 70, (heads + 2 * key_heads) * width], 1);
     let head = |column: usize| qkv.narrow(2, column * width, width).unwrap();
     let shared = |first: usize| (0..heads).map(move |h| first + h / (heads / key_heads));
+
     let columns = (0..heads).chain(shared(heads)).chain(shared(heads + key_heads));
     let repeated = Tensor::cat(&columns.map(head).collect::<Vec<_>>(), 2).unwrap();
+
     for mask in MASKS {
         let single = Attention::new(heads, mask);
         let grouped = Attention { key_heads, ..single };
         let y = Kernels::Fused.attention(&qkv, &grouped).unwrap();
+
         assert_eq!(host(&y), host(&Kernels::Fused.attention(&repeated, &single).unwrap()));
     }
 }
@@ -183,6 +199,7 @@ fn law_repeated_key_heads_are_groups() {
 #[test]
 fn rejects_attention_of_wrong_shapes() {
     let qkv = noise(&[2, 4, 24], 1);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let attend = |qkv: &Tensor, heads, key_heads| {
             kernels.attention(qkv, &Attention { key_heads, ..Attention::new(heads, Mask::Full) })
@@ -194,8 +211,10 @@ fn rejects_attention_of_wrong_shapes() {
         assert_rejected(attend(&qkv, 3, 3), &["3 heads + 2 x 3 key heads", "24"]);
         assert_rejected(attend(&qkv, 3, 1), &["3 heads + 2 x 1 key heads", "24"]);
         assert_rejected(attend(&noise(&[4, 24], 1), 2, 2), &["[4, 24]"]);
+
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(attend(&empty, 2, 2), &["non-empty"]);
+
         let empty = Tensor::zeros((2, 4, 0), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(attend(&empty, 2, 2), &["non-empty"]);
     }
@@ -204,6 +223,7 @@ fn rejects_attention_of_wrong_shapes() {
 #[test]
 fn rejects_attention_of_wrong_lengths_and_dropout() {
     let qkv = noise(&[2, 4, 24], 1);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let attend = |lengths: &[usize]| {
             let attention = Attention { lengths: Some(lengths), ..Attention::new(2, Mask::Full) };
@@ -211,11 +231,13 @@ fn rejects_attention_of_wrong_lengths_and_dropout() {
             assert_eq!(plain.is_err(), kernels.attention(&qkv, &attention).is_err());
             plain
         };
+
         assert_rejected(attend(&[4]), &["each of 2 windows", "came 1 lengths"]);
         assert_rejected(attend(&[]), &["each of 2 windows", "came 0 lengths"]);
         assert_rejected(attend(&[1, 2, 3]), &["came 3 lengths"]);
         assert_rejected(attend(&[4, 0]), &["1 to 4 tokens", "came 0 of window 1"]);
         assert_rejected(attend(&[5, 4]), &["1 to 4 tokens", "came 5 of window 0"]);
+
         let dropout = Some(Dropout { probability: 1.0, seed: 0, offset: 0 });
         let attention = Attention { dropout, ..Attention::new(2, Mask::Full) };
         assert_rejected(kernels.attention(&qkv, &attention), &["[0, 1)"]);

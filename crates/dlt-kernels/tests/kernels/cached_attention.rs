@@ -24,6 +24,7 @@ fn matches_reference_attention_in_pieces() {
     {
         let qkv = noise(&[2, tokens, (heads + 2 * key_heads) * width], 1);
         let expected = whole(&qkv, heads, key_heads);
+
         for (kernels, dtype) in BOTH {
             let qkv = qkv.to_dtype(dtype).unwrap();
             // A capacity that is just enough, and one that is not reached.
@@ -31,6 +32,7 @@ fn matches_reference_attention_in_pieces() {
                 let mut cache = cache(2, capacity, [key_heads, width], dtype);
                 let mut start = 0;
                 let mut results = Vec::new();
+
                 for count in [1, 3, tokens - 5, 1] {
                     let piece = qkv.narrow(1, start, count).unwrap();
                     results
@@ -38,6 +40,7 @@ fn matches_reference_attention_in_pieces() {
                     start += count;
                     assert_eq!((cache.filled(0), cache.filled(1)), (start, start));
                 }
+
                 let came = Tensor::cat(&results, 1).unwrap();
                 assert_close(&format!("{kernels:?} in pieces"), &came, &expected, F32_TOLERANCE);
             }
@@ -52,9 +55,11 @@ fn matches_reference_attention_of_different_fills() {
     let width = 8;
     let qkv = noise(&[3, 90, (heads + 2 * key_heads) * width], 1);
     let expected = whole(&qkv, heads, key_heads);
+
     for (kernels, dtype) in BOTH {
         let qkv = qkv.to_dtype(dtype).unwrap();
         let mut cache = cache(4, 100, [key_heads, width], dtype);
+
         // Window w lives in sequence 3 - w; sequence 0 stays empty.
         let mut step = |windows: &[usize], count: usize| {
             let sequences: Vec<usize> = windows.iter().map(|window| 3 - window).collect();
@@ -68,11 +73,14 @@ fn matches_reference_attention_of_different_fills() {
                     .collect();
                 Tensor::cat(&rows.unwrap(), 0).unwrap()
             };
+
             let came = kernels.attend_cached(&rows(&qkv), &mut cache, &sequences, heads).unwrap();
             assert!(!came.track_op());
+
             let what = format!("{kernels:?} {count} tokens of {windows:?} after {starts:?}");
             assert_close(&what, &came, &rows(&expected), F32_TOLERANCE);
         };
+
         step(&[1], 70);
         step(&[0], 2);
         step(&[2, 0, 1], 1);
@@ -89,10 +97,12 @@ fn matches_reference_one_cache_of_both_paths() {
     let qkv = noise(&[1, 40, 3 * 8], 1);
     let expected = whole(&qkv, 2, 2);
     let mut cache = cache(1, 40, [2, 4], DType::F32);
+
     for (i, start) in (0..40).step_by(4).enumerate() {
         let piece = qkv.narrow(1, start, 4).unwrap();
         let kernels = BOTH[i % 2].0;
         let came = kernels.attend_cached(&piece, &mut cache, &[0], 2).unwrap();
+
         assert_close("a piece", &came, &expected.narrow(1, start, 4).unwrap(), F32_TOLERANCE);
     }
 }
@@ -107,15 +117,18 @@ fn law_what_was_forgotten_is_not_seen() {
         let attend = |cache: &mut KeyValues, qkv: &Tensor| {
             host(&kernels.attend_cached(qkv, cache, &[0, 1], 2).unwrap())
         };
+
         attend(&mut used, &first);
         attend(&mut used, &wrong);
         used.truncate(0, 5).unwrap();
         used.truncate(1, 5).unwrap();
         assert_eq!((used.filled(0), used.filled(1)), (5, 5));
+
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         attend(&mut fresh, &first);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
         used.clear();
+
         assert_eq!(
             (used.filled(0), used.filled(1), used.capacity(), used.sequences()),
             (0, 0, 25, 2)
@@ -129,6 +142,7 @@ fn law_what_was_forgotten_is_not_seen() {
 fn law_large_scores_stay_finite() {
     let qkv = Tensor::full(1e4f32, (1, 9, 24), &Device::Cpu).unwrap();
     let mut cache = cache(1, 9, [2, 4], DType::F32);
+
     for start in 0..9 {
         let token = qkv.narrow(1, start, 1).unwrap();
         let y = Kernels::Fused.attend_cached(&token, &mut cache, &[0], 2).unwrap();
@@ -139,12 +153,14 @@ fn law_large_scores_stay_finite() {
 #[test]
 fn rejects_what_does_not_fit_a_cache() {
     let qkv = noise(&[2, 4, 24], 1);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let mut cache = cache(3, 6, [2, 4], DType::F32);
         let mut attend = |qkv: &Tensor, sequences: &[usize], heads| {
             kernels.attend_cached(qkv, &mut cache, sequences, heads)
         };
         attend(&qkv, &[2, 0], 2).unwrap();
+
         let full = ["at most 6 tokens, the capacity", "came 8 of sequence 0", "4 held and 4 new"];
         assert_rejected(attend(&qkv, &[1, 0], 2), &full);
         assert_rejected(attend(&qkv, &[1, 3], 2), &["a sequence below 3", "came 3"]);
@@ -154,15 +170,19 @@ fn rejects_what_does_not_fit_a_cache() {
         assert_rejected(attend(&qkv, &[0, 1], 3), &["3 heads and 2 key heads"]);
         assert_rejected(attend(&qkv, &[0, 1], 0), &["0 heads"]);
         assert_rejected(attend(&qkv, &[0, 1], 4), &["heads of width 4", "came 3"]);
+
         assert_rejected(
             attend(&noise(&[2, 4, 25], 1), &[0, 1], 2),
             &["2 heads + 2 x 2 key heads", "25"],
         );
         assert_rejected(attend(&noise(&[4, 24], 1), &[0, 1], 2), &["attend_cached", "[4, 24]"]);
+
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(attend(&empty, &[0, 1], 2), &["non-empty"]);
+
         let double = qkv.to_dtype(DType::F64).unwrap();
         assert_rejected(attend(&double, &[0, 1], 2), &["F32", "as in the cache", "came F64"]);
+
         // Nothing of what was refused is held.
         assert_eq!([0, 1, 2].map(|sequence| cache.filled(sequence)), [4, 0, 4]);
         assert_rejected(cache.truncate(3, 0), &["truncate", "below 3", "came 3"]);

@@ -30,6 +30,7 @@ fn law_one_element_is_one_number_of_the_stream() {
         for (i, &factor) in mask.iter().enumerate() {
             assert_eq!(factor != 0.0, d.keeps(i as u64), "element {i} from {offset}");
         }
+
         let later = kept(dropout(0.4, 5, offset.wrapping_add(17)), 1000);
         assert_eq!(later, mask[17..1017]);
     }
@@ -38,9 +39,11 @@ fn law_one_element_is_one_number_of_the_stream() {
 #[test]
 fn law_shares_and_scale_follow_the_probability() {
     const COUNT: usize = 1_000_000;
+
     for probability in [0.1f32, 0.5, 0.9] {
         let mask = kept(dropout(probability, 1, 0), COUNT);
         let share = mask.iter().filter(|&&x| x != 0.0).count() as f64 / COUNT as f64;
+
         // Six standard deviations of a fair stream are at most 0.003.
         assert!(
             (share - (1.0 - f64::from(probability))).abs() < 0.003,
@@ -56,6 +59,7 @@ fn law_streams_are_independent() {
     const COUNT: usize = 200_000;
     let of = |seed, offset| kept(dropout(0.5, seed, offset), COUNT);
     let first = of(1, 0);
+
     for other in [of(2, 0), of(1 << 40, 0), of(1, 1), of(1, 2), of(1, 64), of(1, 1 << 32)] {
         let same = first.iter().zip(&other).filter(|(a, b)| a == b).count() as f64 / COUNT as f64;
         // Six standard deviations are 0.0067.
@@ -70,6 +74,7 @@ fn rejects_dropout_of_impossible_probabilities() {
         for probability in [1.0, -0.1, f32::NAN] {
             assert_rejected(kernels.dropout(&x, dropout(probability, 0, 0)), &["[0, 1)"]);
         }
+
         let empty = Tensor::zeros(0, DType::F32, &Device::Cpu).unwrap();
         assert_rejected(kernels.dropout(&empty, dropout(0.1, 0, 0)), &["non-empty"]);
     }

@@ -9,6 +9,7 @@ fn matches_reference_embedding() {
         check("embedding", &[noise(&[101, 25], 1)], |k, t| k.embedding(&t[0], &ids));
         check("embedding of a view", &[noise(&[25, 101], 1)], |k, t| k.embedding(&t[0].t()?, &ids));
     }
+
     let strided = ids(&[7, 3], 101, 4).t().unwrap();
     check("strided ids", &[noise(&[101, 5], 1)], |k, t| k.embedding(&t[0], &strided));
 }
@@ -19,16 +20,19 @@ fn law_the_gradient_is_added_to_what_is_there() {
     let gradient = noise(&[70, 3, 25], 5).transpose(0, 1).unwrap();
     let before = noise(&[101, 25], 6);
     let expected = before.copy().unwrap();
+
     Kernels::Composed.embedding_gradient(&expected, &ids, &gradient).unwrap();
     let into = before.copy().unwrap();
     Kernels::Fused.embedding_gradient(&into, &ids, &gradient).unwrap();
     assert_close("embedding_gradient", &into, &expected, F32_TOLERANCE);
+
     let (_, by_autograd) = value_and_gradients(
         Kernels::Composed,
         DType::F32,
         std::slice::from_ref(&before),
         &|k, t: &[Tensor]| k.embedding(&t[0], &ids),
     );
+
     let probed = before.copy().unwrap();
     Kernels::Fused.embedding_gradient(&probed, &ids, &noise(&[3, 70, 25], 4711)).unwrap();
     assert_close("autograd", &probed, &(before + &by_autograd[0]).unwrap(), F32_TOLERANCE);
@@ -39,22 +43,26 @@ fn rejects_embedding_of_wrong_arguments() {
     let table = noise(&[10, 4], 1);
     let out = Tensor::new(&[3u32, 10], &Device::Cpu).unwrap();
     let good = Tensor::new(&[3u32, 9], &Device::Cpu).unwrap();
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.embedding(&table, &out), &["below 10", "came 10", "position 1"]);
         assert_rejected(kernels.embedding(&table, &noise(&[2], 1)), &["U32", "F32"]);
         assert_rejected(kernels.embedding(&noise(&[10], 1), &good), &["matrix"]);
+
         let none = Tensor::zeros(0, DType::U32, &Device::Cpu).unwrap();
         assert_rejected(kernels.embedding(&table, &none), &["at least one id"]);
         assert_rejected(
             kernels.embedding_gradient(&table, &good, &noise(&[2, 5], 1)),
             &["row of 4"],
         );
+
         let view = noise(&[4, 10], 1).t().unwrap();
         assert_rejected(
             kernels.embedding_gradient(&view, &good, &noise(&[2, 4], 1)),
             &["contiguous"],
         );
     }
+
     let own = table.narrow(0, 0, 2).unwrap();
     assert_rejected(Kernels::Fused.embedding_gradient(&table, &good, &own), &["memory of its own"]);
 }

@@ -15,6 +15,7 @@ fn matches_reference_swiglu() {
 fn matches_reference_swiglu_in_its_tails() {
     let gates =
         [-1e20f32, -1e4, -100.0, -88.5, -86.9, -40.0, -0.0, 0.0, 1e-8, 17.0, 40.0, 89.0, 1e4];
+
     for up in [1.0f32, -1.0, 1e4, -1e4, 0.0] {
         // One row for each gate, so that each is compared by its own size.
         for gate in gates {
@@ -23,15 +24,18 @@ fn matches_reference_swiglu_in_its_tails() {
             let gate = f64::from(gate);
             let up = f64::from(up);
             let expected = gate / (1.0 + (-gate).exp()) * up;
+
             // Below -87 the crate's exponential is zero: what is lost is less than f32's smallest
             // normal number there.
             let allowed = F32_TOLERANCE * expected.abs() + 2e-36 * up.abs();
             assert!((host(&y)[0] - expected).abs() <= allowed, "{gate}, {up}: {:?}", host(&y));
         }
+
         let rows: Vec<f32> = gates.iter().flat_map(|&gate| [gate, up]).collect();
         let x = Tensor::from_vec(rows, (gates.len(), 2), &Device::Cpu).unwrap();
         check_to(F32_TOLERANCE, "tails", &[x], &|k, t: &[Tensor]| k.swiglu(&t[0]));
     }
+
     let nan = Kernels::Fused
         .swiglu(&Tensor::new(&[f32::NAN, 1.0, 1.0, 1.0], &Device::Cpu).unwrap())
         .unwrap();
@@ -43,6 +47,7 @@ fn rejects_swiglu_of_wrong_shapes() {
     let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
     let scalar = Tensor::new(1.0f32, &Device::Cpu).unwrap();
     let x = noise(&[3, 6], 1);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.swiglu(&noise(&[3, 5], 1)), &["swiglu", "a gate", "came 5"]);
         assert_rejected(kernels.swiglu(&empty), &["swiglu", "[3, 0]"]);

@@ -19,6 +19,7 @@ fn check_plain(
     plain: impl Fn(Kernels, &[Tensor], &Tensor) -> Result<(Tensor, Vec<Tensor>)>,
 ) {
     let (value, gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, &f);
+
     for (kernels, dtype) in [(Kernels::Fused, DType::F32), (Kernels::Composed, DType::F64)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
         let (came, came_gradients) =
@@ -26,6 +27,7 @@ fn check_plain(
         assert!(!came.track_op(), "{what}: outside autograd");
         assert_close(&format!("{what} {kernels:?} value"), &came, &value, F32_TOLERANCE);
         assert_eq!(came_gradients.len(), gradients.len());
+
         for (i, (came, expected)) in came_gradients.iter().zip(&gradients).enumerate() {
             let what = format!("{what} {kernels:?} gradient of input {i}");
             assert!(!came.track_op(), "{what}: outside autograd");
@@ -55,6 +57,7 @@ fn matches_reference_affine_gradients() {
             |k, t| k.linear(&t[0], &t[1], Some(&t[2])),
             |k, t, up| Ok((k.linear(&t[0], &t[1], Some(&t[2]))?, affine_gradients(k, t, up)?)),
         );
+
         for kind in [Gelu::Tanh, Gelu::Erf] {
             check_plain(
                 "linear and gelu",
@@ -96,6 +99,7 @@ fn matches_reference_norm_gradients() {
                 let sums = Some([&mut weight, &mut bias]);
                 let of_x = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, sums)?;
                 let alone = k.layer_norm_gradient(&t[0], &t[1], 1e-5, up, None)?;
+
                 assert_eq!(host(&of_x), host(&alone));
                 Ok((
                     k.layer_norm(&t[0], &t[1], &t[2], 1e-5)?,
@@ -118,6 +122,7 @@ fn matches_reference_rms_norm_gradients() {
                 let mut weight = None;
                 let of_x = k.rms_norm_gradient(&t[0], &t[1], 1e-5, up, Some(&mut weight))?;
                 let alone = k.rms_norm_gradient(&t[0], &t[1], 1e-5, up, None)?;
+
                 assert_eq!(host(&of_x), host(&alone));
                 Ok((k.rms_norm(&t[0], &t[1], 1e-5)?, vec![of_x, weight.unwrap()]))
             },
@@ -140,6 +145,7 @@ fn matches_reference_swiglu_gradients() {
 #[test]
 fn matches_reference_rotation_gradients() {
     let rotary = Rotary::new(10, 10_000.0, None).unwrap();
+
     for (shape, heads, first) in [([3, 7, 45], 4, vec![5, 0, 1023]), ([1, 900, 20], 2, vec![])] {
         check_plain(
             "rotate",
@@ -210,23 +216,29 @@ fn matches_reference_added_rows() {
 fn law_sums_go_on_from_what_is_there() {
     let x = noise(&[33, 20], 1);
     let gradient = noise(&[33, 12], 2);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         let gradients = |weight: &mut Option<Tensor>, bias: &mut Option<Tensor>| {
             kernels.linear_weight_gradient(&x, &gradient, weight).unwrap();
             kernels.linear_bias_gradient(&gradient, bias).unwrap();
         };
+
         let mut weight = None;
         let mut bias = None;
         gradients(&mut weight, &mut bias);
+
         let once =
             [weight.as_ref().unwrap().copy().unwrap(), bias.as_ref().unwrap().copy().unwrap()];
         gradients(&mut weight, &mut bias);
+
         for (what, twice, once) in [("weight", weight, &once[0]), ("bias", bias, &once[1])] {
             assert_close(what, &twice.unwrap(), &(once * 2.0).unwrap(), F32_TOLERANCE);
         }
+
         let table = noise(&[40, 20], 3);
         let before = table.copy().unwrap();
         let windows = x.reshape((3, 11, 20)).unwrap();
+
         kernels.add_rows_gradient(&windows, &table).unwrap();
         let added = (&table - &before).unwrap();
         assert_close("rows", &added.narrow(0, 0, 11).unwrap(), &windows.sum(0).unwrap(), 1e-5);
@@ -239,9 +251,11 @@ fn matches_reference_sums_of_views() {
     let a = noise(&[7, 5], 1);
     let b = noise(&[5, 7], 2);
     let expected = (a.t().unwrap() + &b).unwrap();
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_eq!(host(&kernels.add(&a.t().unwrap(), &b).unwrap()), host(&expected));
     }
+
     // Larger than one task.
     let a = noise(&[3, 20_001], 1);
     let b = noise(&[3, 20_001], 2);
@@ -253,56 +267,69 @@ fn rejects_gradients_of_wrong_shapes() {
     let x = noise(&[6, 4], 1);
     let w = noise(&[3, 4], 2);
     let right = noise(&[6, 3], 3);
+
     for k in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             k.linear_input_gradient(&w, &x),
             &["linear_input_gradient", "rows of 3", "came 4"],
         );
+
         assert_rejected(
             k.linear_weight_gradient(&x, &noise(&[5, 3], 1), &mut None),
             &["6 rows", "came 5"],
         );
+
         assert_rejected(
             k.linear_weight_gradient(&x, &right, &mut Some(x.copy().unwrap())),
             &["a sum of shape [3, 4]", "came [6, 4]"],
         );
+
         assert_rejected(
             k.linear_bias_gradient(&right, &mut Some(noise(&[4], 1))),
             &["a sum of shape [3]"],
         );
+
         assert_rejected(
             k.gelu_gradient(&x, Gelu::Tanh, &right),
             &["gelu_gradient", "[6, 4]", "[6, 3]"],
         );
         assert_rejected(k.add(&x, &right), &["add", "[6, 4]", "[6, 3]"]);
+
         let norm = k.layer_norm_gradient(&x, &noise(&[4], 1), 1e-5, &right, None);
         assert_rejected(norm, &["layer_norm_gradient", "[6, 4]", "[6, 3]"]);
+
         let rows = noise(&[1, 5, 4], 1);
         assert_rejected(
             k.add_rows(&rows, &w),
             &["add_rows", "at most 3 tokens, 4", "came [1, 5, 4]"],
         );
         assert_rejected(k.add_rows_gradient(&rows, &w), &["add_rows_gradient", "at most 3 tokens"]);
+
         let qkv = noise(&[1, 4, 6], 1);
         let attention = Attention::new(1, Mask::Causal);
         let [out, sums] = k.attention_and_sums(&qkv, &attention).unwrap();
         let gradient = |out: &Tensor, sums: &Tensor, up: &Tensor| {
             k.attention_gradient(&qkv, [out, sums], &attention, up)
         };
+
         assert_rejected(
             gradient(&out, &sums, &qkv),
             &["attention_gradient", "[1, 4, 2]", "[1, 4, 6]"],
         );
+
         assert_rejected(
             gradient(&out, &out, &out),
             &["the result for [1, 4, 6]", "came [1, 4, 2]"],
         );
+
         assert_rejected(
             gradient(&qkv, &sums, &qkv),
             &["the result for [1, 4, 6]", "came [1, 4, 6]"],
         );
     }
+
     let square = noise(&[4, 4], 1);
+
     assert_rejected(
         Kernels::Fused.linear_weight_gradient(
             &square,

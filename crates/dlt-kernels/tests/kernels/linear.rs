@@ -10,10 +10,12 @@ fn matches_reference_linear() {
         let x = noise(&[rows.clone(), vec![inputs]].concat(), 1);
         let w = noise(&[outputs, inputs], 2);
         let b = noise(&[outputs], 3);
+
         check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
             k.linear(&t[0], &t[1], Some(&t[2]))
         });
         check("linear without bias", &[x.clone(), w.clone()], |k, t| k.linear(&t[0], &t[1], None));
+
         for kind in [Gelu::Tanh, Gelu::Erf] {
             check("linear_gelu", &[x.clone(), w.clone(), b.clone()], |k, t| {
                 k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
@@ -39,6 +41,7 @@ fn matches_reference_linear_on_views() {
     let x = noise(&[5, 7, 3], 1);
     let w = noise(&[5, 11], 2);
     let b = noise(&[11, 2], 3);
+
     check("linear", &[x, w, b], |k, t| {
         let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
         k.linear(&t[0].transpose(0, 2)?, &t[1].t()?, Some(&bias))
@@ -57,6 +60,7 @@ fn matches_reference_linear_of_few_rows() {
             let x = noise(&[rows, inputs], 1);
             let w = noise(&[outputs, inputs], 2);
             let b = noise(&[outputs], 3);
+
             check("linear", &[x.clone(), w.clone(), b.clone()], |k, t| {
                 k.linear(&t[0], &t[1], Some(&t[2]))
             });
@@ -72,10 +76,12 @@ fn matches_reference_linear_of_few_rows_on_views() {
     let x = noise(&[37, 3, 2], 1);
     let w = noise(&[37, 11], 2);
     let b = noise(&[11, 2], 3);
+
     check("linear", &[x, w, b], |k, t| {
         let bias = t[2].narrow(1, 1, 1)?.squeeze(1)?;
         let w = t[1].narrow(0, 2, 35)?.t()?;
         let x = t[0].narrow(0, 1, 35)?.transpose(0, 2)?;
+
         k.linear(&x, &w.narrow(0, 3, 8)?, Some(&bias.narrow(0, 1, 8)?))
     });
 }
@@ -91,6 +97,7 @@ fn few_row_bits(x: &Tensor, w: &Tensor, b: &Tensor) -> Vec<Vec<u32>> {
         before,
         after,
     ];
+
     let rows = Tensor::cat(&all, 1).unwrap().to_vec2::<f32>().unwrap();
     rows.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
 }
@@ -104,6 +111,7 @@ fn law_a_row_has_the_same_bits_among_others() {
         let w = noise(&[outputs, inputs], 2);
         let b = noise(&[outputs], 3);
         let together = few_row_bits(&x, &w, &b);
+
         for rows in 1..8 {
             for first in [0, 8 - rows] {
                 let some = few_row_bits(&x.narrow(0, first, rows).unwrap(), &w, &b);
@@ -121,6 +129,7 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
     let inputs = 37;
     let outputs = 9;
     let w = noise(&[outputs, inputs], 2).affine(1.0, 2.0).unwrap();
+
     for (value, at) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38, 1e-45, 0.0]
         .into_iter()
         .flat_map(|value| [0, 15, 16, 36].map(|at| (value, at)))
@@ -128,9 +137,11 @@ fn law_few_rows_keep_what_is_not_finite_in_its_place() {
         let mut values = noise(&[3, inputs], 1).to_vec2::<f32>().unwrap();
         let plain = Tensor::new(values.clone(), &Device::Cpu).unwrap();
         values[1][at] = value;
+
         let x = Tensor::new(values, &Device::Cpu).unwrap();
         let y = Kernels::Fused.linear(&x, &w, None).unwrap().to_vec2::<f32>().unwrap();
         let plain = Kernels::Fused.linear(&plain, &w, None).unwrap().to_vec2::<f32>().unwrap();
+
         assert_eq!((&y[0], &y[2]), (&plain[0], &plain[2]), "{value} at {at}: the rows beside it");
         let weights = w.to_vec2::<f32>().unwrap();
         for (y, weights) in y[1].iter().zip(weights) {
@@ -151,6 +162,7 @@ fn law_untracked_arguments_get_no_gradient() {
     let x = noise(&[4, 6], 1);
     let w = noise(&[3, 6], 2);
     let b = noise(&[3], 3);
+
     for tracked in 0..8 {
         let vars: Vec<Var> =
             [&x, &w, &b].map(|t| Var::from_tensor(&t.copy().unwrap()).unwrap()).to_vec();
@@ -165,8 +177,10 @@ fn law_untracked_arguments_get_no_gradient() {
                 }
             })
             .collect();
+
         let y = Kernels::Fused.linear(&arguments[0], &arguments[1], Some(&arguments[2])).unwrap();
         assert_eq!(y.track_op(), tracked != 0);
+
         let gradients = y.sum_all().unwrap().backward().unwrap();
         for (i, (var, argument)) in vars.iter().zip(&arguments).enumerate() {
             assert_eq!(gradients.get(var).is_some(), tracked >> i & 1 == 1);
@@ -180,15 +194,18 @@ fn law_gradients_carry_no_graph_and_reach_through_chains() {
     let w = Var::from_tensor(&noise(&[6, 6], 2)).unwrap();
     let x = noise(&[4, 6], 1);
     let mut y = x.clone();
+
     for _ in 0..4 {
         y = Kernels::Fused.linear_gelu(&y, &w, None, Gelu::Tanh).unwrap();
     }
+
     let gradient = y.sum_all().unwrap().backward().unwrap().remove(&w).unwrap();
     let chain = |k: Kernels, t: &[Tensor]| {
         let once = k.linear_gelu(&t[0], &t[1], None, Gelu::Tanh)?;
         let twice = k.linear_gelu(&once, &t[1], None, Gelu::Tanh)?;
         k.linear_gelu(&k.linear_gelu(&twice, &t[1], None, Gelu::Tanh)?, &t[1], None, Gelu::Tanh)
     };
+
     check("a shared weight", &[x, w.as_detached_tensor()], chain);
     assert!(host(&gradient).iter().any(|g| g.abs() > 1e-3));
 }
@@ -207,6 +224,7 @@ fn rejects_linear_of_wrong_shapes() {
     let x = noise(&[3, 5], 1);
     let w = noise(&[2, 5], 2);
     let b = noise(&[2], 3);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             kernels.linear(&x, &noise(&[2, 4], 1), None),
@@ -214,12 +232,14 @@ fn rejects_linear_of_wrong_shapes() {
         );
         assert_rejected(kernels.linear(&x, &noise(&[10], 1), None), &["linear", "matrix", "[10]"]);
         assert_rejected(kernels.linear(&x, &w, Some(&noise(&[3], 1))), &["bias", "[2]", "[3]"]);
+
         let empty = Tensor::zeros((0, 5), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(kernels.linear(&empty, &w, Some(&b)), &["non-empty", "[0, 5]"]);
         assert_rejected(
             kernels.linear_gelu(&x, &noise(&[2, 4], 1), None, Gelu::Erf),
             &["linear_gelu"],
         );
+
         let scalar = Tensor::new(1.0f32, &Device::Cpu).unwrap();
         assert_rejected(kernels.linear(&scalar, &w, None), &["scalar"]);
     }

@@ -34,13 +34,16 @@ fn check(
         let came = f(kernels, activations).unwrap();
         let expected = f(kernels, &activations.iter().map(wide).collect::<Vec<_>>()).unwrap();
         assert_eq!(came.len(), expected.len(), "{what}");
+
         for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
             let what = format!("{what} {kernels:?} result {i}");
             assert_eq!(expected.dtype(), DType::F32, "{what}");
+
             let (dtype, expected) = match i < rounded {
                 true => (DType::BF16, narrow(expected)),
                 false => (DType::F32, expected.clone()),
             };
+
             assert_eq!((came.dtype(), came.dims()), (dtype, expected.dims()), "{what}");
             assert_eq!(host(came), host(&expected), "{what}");
         }
@@ -52,6 +55,7 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
     let weight = noise(&[11, 5], 2);
     let bias = noise(&[11], 3);
     let [x, gradient] = [held(&[3, 7, 5], 1), held(&[3, 7, 11], 4)];
+
     check("linear", &[x.clone(), gradient.clone()], 2, |k, t| {
         let mut sums = (None, None);
         // The second time something is there already.
@@ -59,15 +63,18 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
             k.linear_weight_gradient(&t[0], &t[1], &mut sums.0)?;
             k.linear_bias_gradient(&t[1], &mut sums.1)?;
         }
+
         let value = k.linear(&t[0], &weight, Some(&bias))?;
         Ok(vec![value, k.linear_input_gradient(&weight, &t[1])?, sums.0.unwrap(), sums.1.unwrap()])
     });
+
     for kernels in KERNELS {
         // GELU is applied to what was rounded, so that it can be found again.
         let [before, after] =
             kernels.linear_then_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap();
         assert_eq!(host(&before), host(&kernels.linear(&x, &weight, Some(&bias)).unwrap()));
         assert_eq!(host(&after), host(&kernels.gelu(&before, Gelu::Erf).unwrap()));
+
         assert_eq!(
             host(&after),
             host(&kernels.linear_gelu(&x, &weight, Some(&bias), Gelu::Erf).unwrap())
@@ -80,6 +87,7 @@ fn law_a_narrow_affine_map_is_the_wide_one_rounded() {
 fn law_narrow_norms_are_the_wide_ones_rounded() {
     let weight = noise(&[10], 2);
     let bias = noise(&[10], 3);
+
     check("norms", &[held(&[4, 6, 10], 1), held(&[4, 6, 10], 4)], 4, |k, t| {
         let mut of_weight = None;
         let mut of_bias = None;
@@ -87,6 +95,7 @@ fn law_narrow_norms_are_the_wide_ones_rounded() {
         let sums = Some([&mut of_weight, &mut of_bias]);
         let layer = k.layer_norm_gradient(&t[0], &weight, 1e-5, &t[1], sums)?;
         let size = k.rms_norm_gradient(&t[0], &weight, 1e-5, &t[1], Some(&mut of_size))?;
+
         let values =
             [k.layer_norm(&t[0], &weight, &bias, 1e-5)?, k.rms_norm(&t[0], &weight, 1e-5)?];
         Ok([
@@ -102,6 +111,7 @@ fn law_narrow_norms_are_the_wide_ones_rounded() {
 fn law_narrow_elements_are_the_wide_ones_rounded() {
     let dropout = Dropout { probability: 0.3, seed: 5, offset: 11 };
     let rotary = Rotary::new(4, 100.0, None).unwrap();
+
     check(
         "elements",
         &[held(&[2, 5, 12], 1), held(&[2, 5, 12], 2), held(&[2, 5, 6], 3)],
@@ -130,6 +140,7 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
     let dropout = Some(Dropout { probability: 0.2, seed: 5, offset: 0 });
     let plain = Attention { key_heads: 1, dropout, ..Attention::new(3, Mask::Causal) };
     let padded = Attention { lengths: Some(&lengths), ..Attention::new(1, Mask::Full) };
+
     for attention in [plain, padded] {
         let width = 4 * (attention.heads + 2 * attention.key_heads);
         let out = 4 * attention.heads;
@@ -137,6 +148,7 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
             let [value, sums] = k.attention_and_sums(&t[0], &attention)?;
             Ok(vec![value, k.attention(&t[0], &attention)?, sums])
         });
+
         check(
             "attention's gradient",
             &[held(&[2, 6, width], 1), held(&[2, 6, out], 3)],
@@ -156,21 +168,26 @@ fn law_narrow_attention_is_the_wide_one_rounded_and_its_sums_are_f32() {
 fn law_a_wide_cache_goes_on_with_narrow_tokens() {
     let attention = Attention { key_heads: 1, ..Attention::new(2, Mask::Causal) };
     let qkv = held(&[2, 6, 16], 1);
+
     for kernels in KERNELS {
         let whole = kernels.attention(&qkv, &attention).unwrap();
         let mut cache = KeyValues::new(2, 6, 1, 4, DType::F32, &Device::Cpu).unwrap();
         let mut parts = Vec::new();
+
         for (start, tokens) in [(0, 3), (3, 1), (4, 2)] {
             let part = qkv.narrow(1, start, tokens).unwrap();
             parts.push(kernels.attend_cached(&part, &mut cache, &[0, 1], 2).unwrap());
         }
+
         let came = Tensor::cat(&parts, 1).unwrap();
         assert_eq!(came.dtype(), DType::BF16);
+
         // Half of bf16's last bit, where sums of another order round to the other side.
         assert_close("cached", &came, &whole, 1.0 / 256.0);
         let mut narrow_cache = KeyValues::new(2, 6, 1, 4, DType::BF16, &Device::Cpu).unwrap();
         let refused =
             kernels.attend_cached(&wide(&qkv), &mut narrow_cache, &[0, 1], 2).unwrap_err();
+
         assert!(refused.to_string().contains("expected BF16"), "{refused}");
     }
 }
@@ -186,14 +203,17 @@ fn law_sums_of_narrow_gradients_are_f32() {
         optimizer::add_in_place(&positions, &t[0].flatten_to(1)?.narrow(0, 0, 6)?)?;
         Ok(vec![table, positions])
     });
+
     let table = noise(&[9, 12], 2);
     let bias = noise(&[9], 3);
     let targets = ids(&[10], 9, 4);
     let projection = Projection { table: &table, bias: Some(&bias) };
+
     check("loss", &[held(&[10, 12], 1)], 1, |k, t| {
         let made = k.cross_entropy(&t[0], projection, &targets, 0.1, HeadSums::default())?;
         let sum = k.cross_entropy_sum(&t[0], projection, &targets)?;
         let losses = Tensor::new(&[made.loss_sum as f32, sum as f32], &Device::Cpu)?;
+
         Ok(vec![made.hidden, made.table, made.bias.unwrap(), losses])
     });
 }
@@ -202,6 +222,7 @@ fn law_sums_of_narrow_gradients_are_f32() {
 fn law_autograd_passes_through_what_is_widened() {
     let x = Var::from_tensor(&held(&[3, 5], 1)).unwrap();
     let weight = Var::from_tensor(&noise(&[4, 5], 2)).unwrap();
+
     for kernels in KERNELS {
         let y = kernels.gelu(&kernels.linear(&x, &weight, None).unwrap(), Gelu::Tanh).unwrap();
         let gradients = y.to_dtype(DType::F32).unwrap().sum_all().unwrap().backward().unwrap();

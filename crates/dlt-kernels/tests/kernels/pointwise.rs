@@ -9,6 +9,7 @@ fn matches_reference_gelu() {
             let x = (noise(&shape, 1) * 6.0).unwrap();
             check("gelu", &[x], |k, t| k.gelu(&t[0], kind));
         }
+
         check("gelu of a view", &[(noise(&[5, 9], 1) * 3.0).unwrap()], |k, t| {
             k.gelu(&t[0].t()?, kind)
         });
@@ -22,6 +23,7 @@ fn matches_reference_gelu_in_its_tails() {
         &Device::Cpu,
     )
     .unwrap();
+
     for kind in [Gelu::Tanh, Gelu::Erf] {
         check_to(1e-7, "gelu", std::slice::from_ref(&x), &|k, t: &[Tensor]| k.gelu(&t[0], kind));
         let nan = Kernels::Fused
@@ -38,11 +40,14 @@ fn matches_reference_layer_norm() {
         let x = noise(&shape, 1);
         let w = noise(&[width], 2);
         let b = noise(&[width], 3);
+
         check("layer_norm", &[x, w, b], |k, t| k.layer_norm(&t[0], &t[1], &t[2], 1e-5));
     }
+
     let x = noise(&[25, 7], 1);
     let w = noise(&[25], 2);
     let b = noise(&[25], 3);
+
     check("layer_norm of a view", &[x, w, b], |k, t| k.layer_norm(&t[0].t()?, &t[1], &t[2], 1e-5));
 }
 
@@ -50,16 +55,20 @@ fn matches_reference_layer_norm() {
 fn matches_reference_layer_norm_of_extreme_rows() {
     let w = noise(&[64], 2);
     let b = noise(&[64], 3);
+
     // A large mean leaves f32 with fewer digits of the deviations: 100 / 2^24 of one.
     let offset = (noise(&[4, 64], 1) + 100.0).unwrap();
     check_to(5e-5, "a large mean", &[offset, w.clone(), b.clone()], &|k, t: &[Tensor]| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
+
     let large = (noise(&[4, 64], 1) * 1e4).unwrap();
     check_to(F32_TOLERANCE, "large rows", &[large, w.clone(), b.clone()], &|k, t: &[Tensor]| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
+
     let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
+
     check_to(F32_TOLERANCE, "constant rows", &[constant, w, b], &|k, t: &[Tensor]| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
@@ -71,6 +80,7 @@ fn rejects_pointwise_of_wrong_shapes() {
     let w = noise(&[5], 2);
     let short = noise(&[4], 2);
     let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.gelu(&empty, Gelu::Tanh), &["gelu", "[3, 0]"]);
         assert_rejected(kernels.layer_norm(&x, &short, &w, 1e-5), &["weight", "[5]", "[4]"]);
@@ -86,9 +96,11 @@ fn matches_reference_multiples() {
         let b = noise(&shape, 2);
         let view = Tensor::cat(&[&b, &b], 0).unwrap().narrow(0, shape[0], shape[0]).unwrap();
         let expected = |x: &Tensor| (x.to_dtype(DType::F64).unwrap() / 3.0).unwrap();
+
         for kernels in [Kernels::Fused, Kernels::Composed] {
             let multiple = kernels.scaled(&view, 1.0 / 3.0).unwrap();
             assert_close("scaled", &multiple, &expected(&b), F32_TOLERANCE);
+
             let sum = kernels.add_scaled(&a, &view, 1.0 / 3.0).unwrap();
             let expected = (a.to_dtype(DType::F64).unwrap() + expected(&b)).unwrap();
             assert_close("add_scaled", &sum, &expected, F32_TOLERANCE);
@@ -101,12 +113,14 @@ fn matches_reference_multiples() {
 fn law_a_sum_with_a_whole_multiple_is_a_sum() {
     let a = noise(&[33, 7], 1);
     let b = noise(&[33, 7], 2);
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_eq!(
             host(&kernels.add_scaled(&a, &b, 1.0).unwrap()),
             host(&kernels.add(&a, &b).unwrap())
         );
         assert_eq!(host(&kernels.add_scaled(&a, &b, 0.0).unwrap()), host(&a));
+
         let other = noise(&[7, 33], 2);
         assert_rejected(kernels.add_scaled(&a, &other, 0.5), &["add_scaled", "[33, 7]", "[7, 33]"]);
     }

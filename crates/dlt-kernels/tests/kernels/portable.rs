@@ -14,46 +14,56 @@ fn everything() -> Vec<Vec<f64>> {
             all.push(host(&value));
             all.extend(gradients.iter().map(host));
         };
+
     let x = noise(&[3, 7, 75], 1);
     let w = noise(&[33, 75], 2);
     let b = noise(&[33], 3);
     let d = Dropout { probability: 0.2, seed: 1, offset: 5 };
+
     for kind in [Gelu::Tanh, Gelu::Erf] {
         differentiable(std::slice::from_ref(&x), &|k, t| k.gelu(&(&t[0] * 5.0)?, kind));
         differentiable(&[x.clone(), w.clone(), b.clone()], &|k, t| {
             k.linear_gelu(&t[0], &t[1], Some(&t[2]), kind)
         });
     }
+
     differentiable(&[x.clone(), noise(&[75], 4), noise(&[75], 5)], &|k, t| {
         k.layer_norm(&t[0], &t[1], &t[2], 1e-5)
     });
     differentiable(&[x.clone(), noise(&[75], 4)], &|k, t| k.rms_norm(&t[0], &t[1], 1e-5));
     differentiable(&[noise(&[3, 7, 150], 8)], &|k, t| k.swiglu(&(&t[0] * 5.0)?));
+
     let rotary = Rotary::new(14, 10_000.0, None).unwrap();
     differentiable(std::slice::from_ref(&x), &|k, t| k.rotate(&t[0], 5, &rotary, &[0, 9, 100]));
     differentiable(std::slice::from_ref(&x), &|k, t| k.dropout(&t[0], d));
+
     for mask in [Mask::Causal, Mask::Full] {
         let attention = Attention { dropout: Some(d), ..Attention::new(5, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
+
         // 75 columns: three query heads that share a head of keys and of values, all of width 15.
         let attention =
             Attention { key_heads: 1, lengths: Some(&[7, 1, 4]), ..Attention::new(3, mask) };
         differentiable(std::slice::from_ref(&x), &|k, t| k.attention(&t[0], &attention));
     }
+
     // Of few rows: widths around a vector, and a product that several threads share.
     for (rows, inputs, outputs) in [(1, 5, 3), (2, 16, 4), (3, 75, 33), (5, 101, 6), (8, 384, 601)]
     {
         let x = noise(&[rows, inputs], 1);
         let w = noise(&[outputs, inputs], 2);
         let b = noise(&[outputs], 3);
+
         differentiable(&[x, w, b], &|k, t| k.linear(&t[0], &t[1], Some(&t[2])));
     }
+
     // Large enough that several threads share each product.
     differentiable(&[noise(&[2, 150, 64], 6), noise(&[128, 64], 7)], &|k, t| {
         k.linear(&t[0], &t[1], None)
     });
     let table = noise(&[101, 25], 2);
     let bias = noise(&[101], 9);
+
     for bias in [None, Some(&bias)] {
         let projection = Projection { table: &table, bias };
         let targets = ids(&[21], 101, 3);
@@ -61,13 +71,16 @@ fn everything() -> Vec<Vec<f64>> {
         let head =
             Kernels::Fused.cross_entropy(&noise(&[21, 25], 1), projection, &targets, 1.0, sums);
         let head = head.unwrap();
+
         all.extend([vec![head.loss_sum], host(&head.hidden), host(&head.table)]);
         all.extend(head.bias.as_ref().map(host));
     }
+
     let p = noise(&[333], 1);
     let m = noise(&[333], 2);
     let v = noise(&[333], 3).sqr().unwrap();
     let g = noise(&[333], 4);
+
     let step = AdamwStep {
         learning_rate: 0.1,
         beta1: 0.9,
@@ -77,14 +90,18 @@ fn everything() -> Vec<Vec<f64>> {
         step: 3,
         gradient_scale: 0.5,
     };
+
     Kernels::Fused.adamw(&p, &m, &v, &g, &step).unwrap();
     all.extend([host(&p), host(&m), host(&v), vec![squared_norm(&p).unwrap()]]);
+
     let parts = noise(&[150, 257], 1);
     all.push(host(&Kernels::Fused.sketch(&[&p, &parts, &v], 5).unwrap()));
+
     let words: Vec<u32> = (0..3002u32).map(|i| i.wrapping_mul(0x9e37_79b9)).collect();
     let mut drawn = vec![0.0; words.len()];
     normals(&words, 0.02, &mut drawn);
     all.push(drawn.into_iter().map(f64::from).collect());
+
     all
 }
 
@@ -92,9 +109,11 @@ fn everything() -> Vec<Vec<f64>> {
 fn law_every_instruction_set_gives_the_same_bits() {
     let best = everything();
     set_portable(true);
+
     let portable = everything();
     set_portable(false);
     assert_eq!(best.len(), portable.len());
+
     for (i, (best, portable)) in best.iter().zip(&portable).enumerate() {
         assert!(best == portable, "result {i} differs between instruction sets");
     }

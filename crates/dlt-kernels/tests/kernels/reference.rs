@@ -22,6 +22,7 @@ pub(crate) fn noise(shape: &[usize], seed: u64) -> Tensor {
             ((state >> 40) as f32 / 8_388_608.0) - 1.0
         })
         .collect();
+
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
@@ -43,6 +44,7 @@ pub(crate) fn assert_close(what: &str, came: &Tensor, expected: &Tensor, toleran
     let came = host(came);
     let expected = host(expected);
     let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
+
     for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
         let far = (came - expected).abs() / largest;
         assert!(
@@ -65,12 +67,14 @@ pub(crate) fn value_and_gradients(
         .collect();
     let arguments: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let y = f(kernels, &arguments).unwrap();
+
     let probe = noise(y.dims(), 4711).to_dtype(dtype).unwrap();
     let gradients = (&y * probe).unwrap().sum_all().unwrap().backward().unwrap();
     let gradients = vars
         .iter()
         .map(|var| gradients.get(var).expect("a gradient for each input").clone())
         .collect();
+
     (y.detach(), gradients)
 }
 
@@ -95,9 +99,11 @@ pub(crate) fn check_to(
     let (expected, expected_gradients) =
         value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
     assert_close(&format!("{what} value"), &value, &expected, tolerance);
+
     for (i, (gradient, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
         assert_close(&format!("{what} gradient of input {i}"), gradient, expected, tolerance);
     }
+
     // Without tracking, the same bits come out.
     let plain = f(Kernels::Fused, inputs).unwrap();
     assert!(!plain.track_op(), "{what}: an untracked result");
@@ -112,17 +118,21 @@ fn check_differences(
     let (value, gradients) = value_and_gradients(Kernels::Composed, DType::F64, inputs, f);
     let probe = host(&noise(value.dims(), 4711));
     let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();
+
     for (i, gradient) in gradients.iter().enumerate() {
         let direction = noise(inputs[i].dims(), 99 + i as u64).to_dtype(DType::F64).unwrap();
         let at = |step: f64| {
             let mut moved = inputs.clone();
             moved[i] = (&inputs[i] + (&direction * step).unwrap()).unwrap();
+
             let y = host(&f(Kernels::Composed, &moved).unwrap());
             y.iter().zip(&probe).map(|(y, probe)| y * probe).sum::<f64>()
         };
+
         let difference = (at(DIFFERENCE_STEP) - at(-DIFFERENCE_STEP)) / (2.0 * DIFFERENCE_STEP);
         let along: f64 = host(gradient).iter().zip(host(&direction)).map(|(g, d)| g * d).sum();
         let scale = difference.abs().max(1e-2);
+
         assert!(
             (along - difference).abs() / scale < DIFFERENCE_TOLERANCE,
             "{what} input {i}: along a direction came {along}, by differences {difference}"

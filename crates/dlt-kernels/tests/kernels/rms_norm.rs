@@ -8,10 +8,13 @@ fn matches_reference_rms_norm() {
         let width = shape[shape.len() - 1];
         let x = noise(&shape, 1);
         let w = noise(&[width], 2);
+
         check("rms_norm", &[x, w], |k, t| k.rms_norm(&t[0], &t[1], 1e-5));
     }
+
     let x = noise(&[25, 7], 1);
     let w = noise(&[50], 2);
+
     check("rms_norm of views", &[x, w], |k, t| {
         k.rms_norm(&t[0].t()?, &t[1].narrow(0, 25, 25)?, 1e-5)
     });
@@ -34,7 +37,9 @@ fn matches_reference_rms_norm_of_extreme_rows() {
     let zero = Tensor::zeros((4, 64), DType::F32, &Device::Cpu).unwrap();
     let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
     let alternating: Vec<f32> = (0..256).map(|i| if i % 3 == 0 { -1e4 } else { 1e4 }).collect();
+
     let alternating = Tensor::from_vec(alternating, (4, 64), &Device::Cpu).unwrap();
+
     for (what, x) in [
         ("large rows", large),
         ("rows below epsilon", small),
@@ -53,10 +58,12 @@ fn law_rms_norm_gives_rows_of_size_one_whatever_their_scale() {
     let x = noise(&[9, 33], 1);
     let ones = Tensor::ones(33, DType::F32, &Device::Cpu).unwrap();
     let y = Kernels::Fused.rms_norm(&x, &ones, 0.0).unwrap();
+
     for row in host(&y).chunks(33) {
         let mean_square = row.iter().map(|y| y * y).sum::<f64>() / 33.0;
         assert!((mean_square - 1.0).abs() < F32_TOLERANCE, "{mean_square}");
     }
+
     // A power of two moves the exponents only.
     let scaled = Kernels::Fused.rms_norm(&(&x * 1024.0).unwrap(), &ones, 0.0).unwrap();
     assert_eq!(host(&scaled), host(&y));
@@ -68,13 +75,17 @@ fn rejects_rms_norm_of_wrong_shapes() {
     let w = noise(&[5], 2);
     let short = noise(&[4], 2);
     let empty = Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap();
+
     for kernels in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(kernels.rms_norm(&x, &short, 1e-5), &["rms_norm", "weight", "[5]", "[4]"]);
         assert_rejected(kernels.rms_norm(&empty, &w, 1e-5), &["rms_norm", "non-empty"]);
+
         let gradient = kernels.rms_norm_gradient(&x, &short, 1e-5, &x, None);
         assert_rejected(gradient, &["rms_norm_gradient", "weight", "[5]", "[4]"]);
+
         let gradient = kernels.rms_norm_gradient(&x, &w, 1e-5, &noise(&[5, 3], 1), None);
         assert_rejected(gradient, &["rms_norm_gradient", "gradient", "[3, 5]", "[5, 3]"]);
+
         let mut sum = Some(noise(&[4], 1));
         assert!(kernels.rms_norm_gradient(&x, &w, 1e-5, &x, Some(&mut sum)).is_err());
     }

@@ -15,6 +15,7 @@ fn matches_reference_rotation() {
     {
         let rotary = Rotary::new(head_width, 500_000.0, Some(LLAMA)).unwrap();
         let qkv = noise(&[batch, tokens, heads * head_width + rest], 1);
+
         // The same start twice, and ranges that overlap.
         let first: Vec<usize> = (0..batch).map(|window| [40, 3, 40][window]).collect();
         for first in [&[][..], &first] {
@@ -23,15 +24,19 @@ fn matches_reference_rotation() {
             });
         }
     }
+
     let view = noise(&[30, 9, 2], 1);
     check("rotate a view", &[view], |k, t| {
         k.rotate(&t[0].transpose(0, 2)?, 2, &plain(10), &[7, 0])
     });
+
     let large = (noise(&[2, 9, 24], 1) * 1e4).unwrap();
     check_to(F32_TOLERANCE, "large", &[large], &|k, t: &[Tensor]| {
         k.rotate(&t[0], 2, &plain(8), &[])
     });
+
     let constant = Tensor::full(-3.0f32, (2, 9, 24), &Device::Cpu).unwrap();
+
     check_to(F32_TOLERANCE, "constant", &[constant], &|k, t: &[Tensor]| {
         k.rotate(&t[0], 3, &plain(8), &[])
     });
@@ -45,6 +50,7 @@ fn matches_reference_transformers() {
     // decimals.
     const TOLERANCE: f64 = 1e-6;
     let stretched = Rotary::new(16, 500_000.0, Some(LLAMA)).unwrap();
+
     for (rotary, position, expected) in [
         (plain(16), 1, PLAIN_1),
         (plain(16), 4095, PLAIN_4095),
@@ -54,11 +60,13 @@ fn matches_reference_transformers() {
         let head: Vec<f32> = (0..16u8).map(|i| (f32::from(i % 7) - 3.0) / 4.0).collect();
         let head = Tensor::from_vec(head, (1, 1, 16), &Device::Cpu).unwrap();
         let expected = Tensor::new(&expected, &Device::Cpu).unwrap().reshape((1, 1, 16)).unwrap();
+
         for kernels in [Kernels::Fused, Kernels::Composed] {
             let turned = kernels.rotate(&head, 1, &rotary, &[position]).unwrap();
             assert_close(&format!("{kernels:?} at {position}"), &turned, &expected, TOLERANCE);
         }
     }
+
     for (i, (came, expected)) in stretched.frequencies().iter().zip(FREQUENCIES).enumerate() {
         assert!(
             (f64::from(*came) / expected - 1.0).abs() < 1e-6,
@@ -100,6 +108,7 @@ fn matches_reference_frequencies() {
     for (head_width, base) in [(2, 10_000.0), (64, 10_000.0), (128, 500_000.0), (80, 1.0)] {
         let rotary = Rotary::new(head_width, base, None).unwrap();
         assert_eq!((rotary.head_width(), rotary.frequencies().len()), (head_width, head_width / 2));
+
         let stretched = Rotary::new(head_width, base, Some(LLAMA)).unwrap();
         for (i, (&plain, &stretched)) in
             rotary.frequencies().iter().zip(stretched.frequencies()).enumerate()
@@ -107,6 +116,7 @@ fn matches_reference_frequencies() {
             let exact: f64 = base.powf(-2.0 * i as f64 / head_width as f64);
             // An exponent rounded to f32 and a large base: a few units in the last place.
             assert!((f64::from(plain) / exact - 1.0).abs() < 1e-6, "{plain} against {exact}");
+
             let wavelength = 2.0 * std::f64::consts::PI / exact;
             let expected = if wavelength < 8192.0 / 4.0 {
                 exact
@@ -116,12 +126,14 @@ fn matches_reference_frequencies() {
                 let smooth = (8192.0 / wavelength - 1.0) / 3.0;
                 (1.0 - smooth) * exact / 8.0 + smooth * exact
             };
+
             assert!(
                 (f64::from(stretched) / expected - 1.0).abs() < 1e-5,
                 "{stretched} against {expected}"
             );
         }
     }
+
     let once = Stretch::Llama3 { factor: 1.0, low: 1.0, high: 4.0, original_context: 8192 };
     assert_eq!(Rotary::new(64, 10_000.0, Some(once)).unwrap(), plain(64));
 }
@@ -130,6 +142,7 @@ fn matches_reference_frequencies() {
 fn law_a_rotation_keeps_sizes_and_the_way_back_undoes_it() {
     let rotary = plain(16);
     let qkv = noise(&[3, 41, 80], 1);
+
     for first in [&[][..], &[4000, 0, 17]] {
         for kernels in [Kernels::Fused, Kernels::Composed] {
             let turned = kernels.rotate(&qkv, 4, &rotary, first).unwrap();
@@ -140,10 +153,12 @@ fn law_a_rotation_keeps_sizes_and_the_way_back_undoes_it() {
                     assert!((size(before) / size(after) - 1.0).abs() < F32_TOLERANCE);
                 }
             }
+
             let back = kernels.rotate_gradient(&turned, 4, &rotary, first).unwrap();
             assert_close("there and back", &back, &qkv, F32_TOLERANCE);
         }
     }
+
     let turned = Kernels::Fused.rotate(&qkv, 4, &rotary, &[]).unwrap();
     assert_eq!(host(&turned)[..64], host(&qkv)[..64], "position 0");
     assert_ne!(host(&turned)[80..144], host(&qkv)[80..144], "position 1");
@@ -156,14 +171,17 @@ fn law_scores_depend_on_differences_of_positions_only() {
     let rotary = plain(32);
     let query = noise(&[1, 1, 32], 1);
     let key = noise(&[1, 1, 32], 2);
+
     let score = |of_query: usize, of_key: usize| {
         let turned = |x: &Tensor, position| {
             host(&Kernels::Fused.rotate(x, 1, &rotary, &[position]).unwrap())
         };
         let query = turned(&query, of_query);
         let key = turned(&key, of_key);
+
         query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>()
     };
+
     for difference in [0, 1, 7, 500] {
         let expected = score(difference, 0);
         for shift in [1, 64, 500] {
@@ -174,6 +192,7 @@ fn law_scores_depend_on_differences_of_positions_only() {
             );
         }
     }
+
     assert!((score(1, 0) - score(2, 0)).abs() > 0.01);
 }
 
@@ -185,6 +204,7 @@ fn law_a_window_that_starts_later_continues_the_one_before() {
     let later =
         Tensor::cat(&[qkv.narrow(1, 5, 4).unwrap(), qkv.narrow(1, 2, 4).unwrap()], 0).unwrap();
     let turned = host(&Kernels::Fused.rotate(&later, 4, &rotary, &[5, 2]).unwrap());
+
     assert_eq!(turned[..160], whole[5 * 40..9 * 40]);
     assert_eq!(turned[160..], whole[2 * 40..6 * 40]);
 }
@@ -193,6 +213,7 @@ fn law_a_window_that_starts_later_continues_the_one_before() {
 fn rejects_rotations_of_wrong_arguments() {
     let rotary = plain(8);
     let qkv = noise(&[2, 4, 24], 1);
+
     for k in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             k.rotate(&qkv, 0, &rotary, &[]),
@@ -201,12 +222,14 @@ fn rejects_rotations_of_wrong_arguments() {
         assert_rejected(k.rotate(&qkv, 4, &rotary, &[]), &["of 8", "rows of 24", "came 4 heads"]);
         assert_rejected(k.rotate(&qkv, usize::MAX, &rotary, &[]), &["rows of 24"]);
         assert_rejected(k.rotate(&qkv, 2, &rotary, &[1]), &["each of 2 windows", "came 1"]);
+
         assert_rejected(
             k.rotate(&qkv, 2, &rotary, &[1, (1 << 24) - 3]),
             &["below 16777216", "came 16777216"],
         );
         assert_rejected(k.rotate(&qkv, 2, &rotary, &[usize::MAX, 0]), &["below 16777216"]);
         assert_rejected(k.rotate(&noise(&[4, 24], 1), 2, &rotary, &[]), &["[4, 24]"]);
+
         let empty = Tensor::zeros((2, 0, 24), DType::F32, &Device::Cpu).unwrap();
         assert_rejected(k.rotate(&empty, 2, &rotary, &[]), &["non-empty"]);
         assert_rejected(
@@ -224,9 +247,11 @@ fn rejects_impossible_frequencies() {
             &["even head width", &head_width.to_string()],
         );
     }
+
     for base in [0.5, 0.0, -1e4, f64::NAN, f64::INFINITY, 1e300] {
         assert_rejected(Rotary::new(8, base, None), &["base of at least 1"]);
     }
+
     let of = |stretch: Stretch| Rotary::new(8, 1e4, Some(stretch));
     let llama = |factor, low, high, original_context| Stretch::Llama3 {
         factor,
@@ -234,6 +259,7 @@ fn rejects_impossible_frequencies() {
         high,
         original_context,
     };
+
     let yarn = |factor, low, high, original_context, attention| Stretch::Yarn {
         factor,
         low,
@@ -242,6 +268,7 @@ fn rejects_impossible_frequencies() {
         is_rounded: true,
         attention,
     };
+
     for factor in [0.5, f64::NAN, f64::INFINITY] {
         let expected = &["factor of at least 1"];
         assert_rejected(of(llama(factor, 1.0, 4.0, 8192)), expected);
@@ -249,13 +276,16 @@ fn rejects_impossible_frequencies() {
         assert_rejected(of(Stretch::Linear { factor }), expected);
         assert_rejected(of(Stretch::Dynamic { factor, original_context: 8 }), expected);
     }
+
     for (low, high) in [(0.0, 4.0), (4.0, 4.0), (5.0, 4.0), (f64::NAN, 4.0), (1.0, f64::INFINITY)] {
         assert_rejected(of(llama(8.0, low, high, 8192)), &["0 < low < high"]);
         assert_rejected(of(yarn(8.0, low, high, 8192, 1.0)), &["0 < low < high"]);
     }
+
     for attention in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert_rejected(of(yarn(8.0, 1.0, 32.0, 8192, attention)), &["queries and keys above 0"]);
     }
+
     let long = |short: &[f64], long: &[f64], original_context| {
         of(Stretch::LongRope {
             short: short.to_vec(),
@@ -264,12 +294,15 @@ fn rejects_impossible_frequencies() {
             attention: 1.0,
         })
     };
+
     for factors in [&[1.0; 3][..], &[1.0, 2.0, 3.0, 0.0], &[1.0, 2.0, f64::NAN, 4.0], &[1.0; 5]] {
         assert_rejected(long(factors, &[1.0; 4], 8), &["4 finite factors above 0"]);
         assert_rejected(long(&[1.0; 4], factors, 8), &["4 finite factors above 0"]);
     }
+
     assert_rejected(long(&[1.0; 4], &[1.0; 4], 0), &["original context"]);
     assert_rejected(of(llama(8.0, 1.0, 4.0, 0)), &["original context"]);
+
     assert_rejected(
         of(Stretch::Dynamic { factor: 2.0, original_context: 0 }),
         &["original context"],

@@ -33,13 +33,16 @@ fn matches_reference_sketch() {
         for seed in [0, 1, u64::MAX] {
             let expected = Kernels::Composed.sketch(&[&x], seed).unwrap();
             assert_eq!((expected.dims(), expected.dtype()), (&[SKETCH_WIDTH][..], DType::F64));
+
             let came = Kernels::Fused.sketch(&[&x], seed).unwrap();
             assert_close("a sketch", &came, &expected, F32_TOLERANCE);
         }
     }
+
     let block = block(1);
     let expected = Kernels::Composed.sketch(&block.each_ref(), 3).unwrap();
     let came = Kernels::Fused.sketch(&block.each_ref(), 3).unwrap();
+
     assert_close("that of several tensors", &came, &expected, F32_TOLERANCE);
 }
 
@@ -49,6 +52,7 @@ fn law_narrow_tensors_have_the_sketch_of_their_numbers() {
         let narrow = noise(&[3, 300], 1).to_dtype(DType::BF16).unwrap();
         let wide = narrow.to_dtype(DType::F32).unwrap();
         let [narrow, wide] = [narrow, wide].map(|x| host(&kernels.sketch(&[&x], 7).unwrap()));
+
         assert_eq!(narrow, wide);
     }
 }
@@ -61,6 +65,7 @@ fn law_a_sketch_is_linear() {
     let [of_a, of_b, of_mixed] = [&a, &b, &mixed].map(|x| sketch(&x.each_ref(), 5));
     let expected: Vec<f64> = of_a.iter().zip(&of_b).map(|(a, b)| 3.0 * a - 0.5 * b).collect();
     let [came, expected] = [of_mixed, expected].map(|x| Tensor::new(x, &Device::Cpu).unwrap());
+
     assert_close("a sketch of a sum", &came, &expected, F32_TOLERANCE);
 }
 
@@ -70,8 +75,10 @@ fn law_numbers_of_one_chunk_never_meet() {
         let ones = Tensor::ones(SKETCH_WIDTH, DType::F32, &Device::Cpu).unwrap();
         let of_one = sketch(&[&ones], seed);
         assert!(of_one.iter().all(|x| x.abs() == 1.0), "{of_one:?}");
+
         let positive = of_one.iter().filter(|&&x| x == 1.0).count();
         assert!((80..176).contains(&positive), "six standard errors from one half: {positive}");
+
         // Each tensor begins with a chunk of its own: those of two may meet.
         let halves = ones.chunk(2, 0).unwrap();
         let of_two = sketch(&[&halves[0], &halves[1]], seed);
@@ -94,8 +101,10 @@ fn product(a: &[&Tensor], b: &[&Tensor]) -> f64 {
 fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
     let a = block(1);
     let b = block(11);
+
     // Alike, half alike, and not at all.
     let half = [0, 1, 2, 3].map(|i| (&a[i] + &b[i]).unwrap());
+
     for (one, other) in [(&a, &a), (&a, &half), (&a, &b)] {
         let one = one.each_ref();
         let other = other.each_ref();
@@ -103,12 +112,15 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
         let error = standard_error(&one, &other);
         let of_seed = |seed| dot(&sketch(&one, seed), &sketch(&other, seed)) - expected;
         let misses: Vec<f64> = (0..SEEDS).map(of_seed).collect();
+
         let mean = misses.iter().sum::<f64>() / SEEDS as f64;
         assert!(mean.abs() < ERRORS * error / (SEEDS as f64).sqrt(), "{mean} off {expected}");
+
         let variance = dot(&misses, &misses) / SEEDS as f64;
         // A sample of 400 has its variance within a seventh (two standard errors) of the true one,
         // or a half by far.
         assert!(variance < 1.5 * error.powi(2), "{variance} for at most {}", error.powi(2));
+
         assert!(
             variance > 0.1 * error.powi(2),
             "a sketch of fewer numbers knows no more: {variance}"
@@ -122,6 +134,7 @@ fn law_products_of_sketches_have_the_inner_product_as_their_mean() {
 fn law_a_column_is_spread_over_the_sketch() {
     let mut column = vec![0.0f32; 70 * SKETCH_WIDTH];
     column.iter_mut().step_by(SKETCH_WIDTH).for_each(|x| *x = 1.0);
+
     let column = Tensor::from_vec(column, (70, SKETCH_WIDTH), &Device::Cpu).unwrap();
     let expected = 70.0;
     let error = standard_error(&[&column], &[&column]);
@@ -131,8 +144,10 @@ fn law_a_column_is_spread_over_the_sketch() {
             dot(&sketch, &sketch) - expected
         })
         .collect();
+
     let mean = misses.iter().sum::<f64>() / SEEDS as f64;
     assert!(mean.abs() < ERRORS * error / (SEEDS as f64).sqrt(), "{mean} off {expected}");
+
     let variance = dot(&misses, &misses) / SEEDS as f64;
     assert!(variance < 1.5 * error.powi(2), "{variance} for at most {}", error.powi(2));
 }
@@ -144,8 +159,10 @@ fn law_the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| sketch(&[&x, &x], 9))
     };
+
     let one = of_threads(1);
     assert_ne!(one, sketch(&[&x, &x], 10));
+
     for threads in [2, 3, 8] {
         assert_eq!(of_threads(threads), one);
     }

@@ -56,9 +56,11 @@ impl PositionSketches {
     fn add(&mut self, layer: usize, slot: usize, sums: Vec<f64>) {
         let row = &mut self.rows[layer * SKETCH_WIDTH..][..SKETCH_WIDTH];
         row.iter_mut().zip(&sums).for_each(|(row, after)| *row += after);
+
         if let Some(before) = self.sums.get(&slot) {
             row.iter_mut().zip(before).for_each(|(row, before)| *row -= before);
         }
+
         self.sums.insert(slot, sums);
     }
 }
@@ -91,6 +93,7 @@ impl Sketching {
                 came: format!("those of earlier pieces with projection {of_earlier:?}"),
             });
         }
+
         Ok(seed.map(|seed| Self {
             kernels,
             sketches: earlier.unwrap_or_else(|| PositionSketches::new(seed, n_layers)),
@@ -110,11 +113,13 @@ impl Sketching {
         if self.made.is_empty() {
             return Ok(self.sketches);
         }
+
         let rows: Vec<&Tensor> = self.made.iter().map(|(_, _, sketch)| sketch).collect();
         let rows = Tensor::stack(&rows, 0)?.to_vec2::<f64>()?;
         for (&(layer, slot, _), sums) in self.made.iter().zip(rows) {
             self.sketches.add(layer, slot, sums);
         }
+
         Ok(self.sketches)
     }
 }

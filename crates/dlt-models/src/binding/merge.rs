@@ -26,6 +26,7 @@ impl Blend {
             let layer = (0..binding.n_layers()).find(|&layer| binding.storage(layer) == id);
             layer.and_then(|layer| binding.slot(layer, Gradient::Sum)).unwrap_or_default()
         };
+
         Merged {
             from: lowest(before, self.from),
             into: lowest(after, self.into),
@@ -42,17 +43,21 @@ impl Binding {
         let trained = before.trained();
         let mut blends = Vec::new();
         let mut blocks: Vec<_> = self.storage.clone();
+
         blocks.sort_unstable();
         blocks.dedup();
+
         for into in blocks {
             let users = |id: StorageId| {
                 let both = self.storage.iter().zip(&before.storage);
                 both.filter(|&(now, was)| *now == into && *was == id).count()
             };
+
             let gone = |id: &&StorageId| trained.contains(id);
             let coming: Vec<_> = released.iter().filter(gone).map(|&id| (id, users(id))).collect();
             let came: usize = coming.iter().map(|(_, users)| users).sum();
             let all = self.storage.iter().filter(|&&id| id == into).count();
+
             // Never none: an owner that needs a block takes over the one that it used, which then
             // stays.
             let mut weight = all - came;
@@ -61,6 +66,7 @@ impl Binding {
                 blends.push(Blend { from, into, share: users as f64 / weight as f64 });
             }
         }
+
         blends
     }
 }

@@ -41,9 +41,11 @@ impl Binding {
         if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
             return Err(format!("expected layers below {n_layers}, came layer {layer}"));
         }
+
         if let Some(id) = storage.iter().find(|&id| id >= next) {
             return Err(format!("expected storages below {next}, came storage {id}"));
         }
+
         let is_frozen = |layer: usize| frozen.contains(&layer);
         for (layer, &id) in storage.iter().enumerate() {
             if is_frozen(layer) && (id >= n_layers || independent.contains(&layer)) {
@@ -52,6 +54,7 @@ impl Binding {
                 ));
             }
         }
+
         Ok(Self {
             storage: storage.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(is_frozen).collect(),

@@ -38,6 +38,7 @@ impl<'a> Deferred<'a> {
     ) -> std::result::Result<(), Failure> {
         let tensor = self.tensor().map_err(Failure::Tensor)?;
         debug_assert_eq!(tensor.dims(), self.shape);
+
         let flat = tensor.flatten_all()?;
         let count = tensor.elem_count();
         for start in (0..count).step_by(PIECE) {
@@ -45,6 +46,7 @@ impl<'a> Deferred<'a> {
             let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
             take(&bytes)?;
         }
+
         Ok(())
     }
 
@@ -86,9 +88,11 @@ pub(crate) fn write(
     tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut header = Header { metadata, tensors: BTreeMap::new() }.with_checksum();
     let mut end = 0;
+
     for (name, tensor) in &tensors {
         let data_offsets = (end, end + tensor.len());
         end = data_offsets.1;
+
         let place = Place { dtype: Number::F32, shape: tensor.shape.clone(), data_offsets };
         header.tensors.insert(name.clone(), place);
     }
@@ -101,16 +105,20 @@ pub(crate) fn write(
                 count += Number::F32.count_not_finite(bytes);
                 writer.push(bytes)
             })?;
+
             if count > 0 {
                 let of = tensor.len() / Number::F32.size();
                 let tensor = name.clone();
                 let path = path.to_owned();
+
                 return Err(Failure::Tensor(ModelError::NotFinite { path, tensor, count, of }));
             }
         }
+
         writer.finish()?;
         Ok(())
     });
+
     written.map_err(|failure| match failure {
         Failure::System(source) => {
             ModelError::Io { action: "write", path: path.to_owned(), source }
@@ -131,13 +139,16 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let of = |values: [f32; 2]| move || Ok(Tensor::new(&values, &Device::Cpu)?);
         let broken = || Err(ModelError::Depth { expected: 1, came: 2 });
+
         let tensors = |second| {
             let first = Deferred::new(vec![2], of([1.0, 2.0]));
             vec![("b".to_owned(), second), ("a".to_owned(), first)]
         };
+
         let n_files = || std::fs::read_dir(folder.path()).expect("a folder").count();
         let refused = write(&path, tensors(Deferred::new(vec![2], broken)), BTreeMap::new());
         assert!(matches!(refused, Err(ModelError::Depth { .. })), "{refused:?}");
+
         let nan = Deferred::new(vec![2], of([1.0, f32::NAN]));
         let refused = write(&path, tensors(nan), BTreeMap::new());
         assert!(

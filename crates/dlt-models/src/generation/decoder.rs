@@ -48,32 +48,39 @@ impl<'a> Decoder<'a> {
             Objective::MaskedToken => Some("masked tokens"),
             Objective::Classes => Some("classes"),
         };
+
         if let Some(came) = came {
             return Err(ModelError::Objective { expected: "the next token", came });
         }
+
         let positions = architecture.max_tokens();
         if sequences == 0 || !(1..=positions).contains(&capacity) {
             let expected = format!("sequences of 1 to {positions} tokens");
             return refuse(expected, format!("{sequences} sequences of {capacity} tokens"));
         }
+
         let heads = architecture.key_heads();
         let width = architecture.head_width();
         let binding = model.binding();
         let layers = 0..binding.n_layers();
+
         let cache = |_| {
             let values =
                 KeyValues::new(sequences, capacity, heads, width, DType::F32, model.device())
                     .context(|| {
                         format!("keys and values of {sequences} sequences of {capacity} tokens")
                     })?;
+
             Ok(Caches { values: RefCell::new(values), sequences: Vec::new() })
         };
+
         let mut blocks = BTreeMap::new();
         for id in layers.clone().map(|layer| binding.storage(layer)) {
             if let Entry::Vacant(block) = blocks.entry(id) {
                 block.insert(model.bank().weights(id)?);
             }
         }
+
         let caches = layers.map(cache).collect::<Result<_>>()?;
         Ok(Self { model, shared: model.shared().tensors(), blocks, caches, capacity, step: None })
     }
@@ -118,6 +125,7 @@ impl<'a> Decoder<'a> {
         let (input, tokens, mut beside) =
             input.prepare(windows, model.architecture(), model.device())?;
         let held: Vec<usize> = sequences.iter().map(|&sequence| self.held(sequence)).collect();
+
         if let Some((held, sequence)) =
             held.iter().zip(sequences).find(|(held, _)| *held + tokens > self.capacity)
         {
@@ -125,16 +133,19 @@ impl<'a> Decoder<'a> {
                 format!("at most {} more tokens in sequence {sequence}", self.capacity - held);
             return refuse(expected, tokens.to_string());
         }
+
         let mut dims = Dims { windows, tokens, reading: Reading::All };
         if tokens > 1 {
             let last: Vec<u32> = (1..=windows).map(|window| (window * tokens - 1) as u32).collect();
             beside.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
             dims.reading = Reading::Picked(windows);
         }
+
         beside.first.clone_from(&held);
         for caches in &mut self.caches {
             caches.sequences = sequences.to_vec();
         }
+
         let logits = self.forward(&input, &beside, dims);
         if logits.is_err() {
             for (&sequence, held) in sequences.iter().zip(held) {
@@ -142,6 +153,7 @@ impl<'a> Decoder<'a> {
                 let _ = self.truncate(sequence, held);
             }
         }
+
         logits
     }
 
@@ -151,17 +163,21 @@ impl<'a> Decoder<'a> {
             Some((of, stretches)) if of == dims => stretches,
             _ => model.stretches(&dims)?,
         };
+
         let run = Run { beside, ..Run::plain(model.kernels(), &self.shared) };
         let mut x = stretches.stem.result(model.stem_rows(input)?, &run)?;
+
         for (layer, caches) in self.caches.iter().enumerate() {
             let weights = &self.blocks[&model.binding().storage(layer)];
             let run = run.of_layer(model.architecture(), layer, weights);
             x = stretches.block.result(x, &Run { caches: Some(caches), ..run })?;
         }
+
         let hidden = stretches.head.result(x, &run)?.flatten_to(D::Minus2)?;
         if dims.tokens == 1 {
             self.step = Some((dims, stretches));
         }
+
         Ok(model.project(&hidden)?.to_vec2()?)
     }
 }

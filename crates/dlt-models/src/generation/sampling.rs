@@ -34,9 +34,11 @@ impl Sampling {
         if top_k == Some(0) {
             return refuse("top-k", "at least 1", 0.0);
         }
+
         if !(top_p > 0.0 && top_p <= 1.0) {
             return refuse("top-p", "more than 0 and at most 1", top_p);
         }
+
         Ok(Self { temperature, top_k, top_p, ..Self::GREEDY })
     }
 
@@ -50,6 +52,7 @@ impl Sampling {
         if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
             return refuse("repetition penalty", "a number above 0", penalty);
         }
+
         Ok(Self { repetition_penalty, ..self })
     }
 
@@ -60,6 +63,7 @@ impl Sampling {
         if self.repetition_penalty == 1.0 {
             return;
         }
+
         for id in present {
             if let Some(logit) = logits.get_mut(id as usize) {
                 match *logit > 0.0 {
@@ -76,18 +80,22 @@ impl Sampling {
         if self.temperature == 0.0 || !highest.is_finite() {
             return first;
         }
+
         let mut candidates: Vec<Candidate> = (0..).zip(logits.iter().copied()).collect();
         if let Some(k) = self.top_k.filter(|&k| k < candidates.len()) {
             candidates.select_nth_unstable_by(k - 1, falling);
             candidates.truncate(k);
+
             // The order in which a draw walks through them is not that of the selection.
             candidates.sort_unstable_by_key(|&(id, _)| id);
         }
+
         let weight =
             |logit: f32| ((f64::from(logit) - f64::from(highest)) / self.temperature).exp();
         if self.top_p < 1.0 {
             keep_nucleus(&mut candidates, self.top_p, weight);
         }
+
         let weights: Vec<f64> = candidates.iter().map(|&(_, logit)| weight(logit)).collect();
         let mut point = rng.random::<f64>() * weights.iter().sum::<f64>();
         for (&(id, _), weight) in candidates.iter().zip(&weights) {
@@ -96,6 +104,7 @@ impl Sampling {
                 return id;
             }
         }
+
         // Rounding can leave a rest of the point behind the last candidate.
         first
     }
@@ -127,12 +136,14 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32
     let enough = share * candidates.iter().map(|&(_, logit)| weight(logit)).sum::<f64>();
     let mut sorted = 0;
     let mut kept = 0.0;
+
     while sorted < candidates.len() {
         let next = (2 * sorted).max(FIRST).min(candidates.len());
         let rest = &mut candidates[sorted..];
         if next - sorted < rest.len() {
             rest.select_nth_unstable_by(next - sorted - 1, falling);
         }
+
         rest[..next - sorted].sort_unstable_by(falling);
         for at in sorted..next {
             kept += weight(candidates[at].1);
@@ -140,6 +151,7 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32
                 return candidates.truncate(at + 1);
             }
         }
+
         sorted = next;
     }
 }

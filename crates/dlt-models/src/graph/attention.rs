@@ -40,16 +40,19 @@ impl Operation for Attention {
                     came: "with every token in sight",
                 });
             }
+
             let cache = &mut caches.values.borrow_mut();
             return Ok(call
                 .kernels
                 .attend_cached(qkv, cache, &caches.sequences, self.heads)?
                 .into());
         }
+
         let settings = self.settings(call, qkv)?;
         if !saving {
             return Ok(call.kernels.attention(qkv, &settings)?.into());
         }
+
         let [value, sums] = call.kernels.attention_and_sums(qkv, &settings)?;
         Ok(Outcome { value, saved: Some(sums) })
     }

@@ -18,6 +18,7 @@ impl Operation for AddBranch {
             None => call.kernels.add(x, branch)?,
             Some(factor) => call.kernels.add_scaled(x, branch, factor)?,
         };
+
         Ok(sum.into())
     }
 

@@ -26,13 +26,16 @@ impl Linear {
                 gradient,
                 &mut into[self.weight],
             )?;
+
             if let Some(bias) = self.bias {
                 call.kernels.linear_bias_gradient(gradient, &mut into[bias])?;
             }
         }
+
         if call.is_data(0) {
             return Ok(Vec::new());
         }
+
         Ok(vec![call.kernels.linear_input_gradient(call.parameter(self.weight)?, gradient)?])
     }
 }
@@ -68,6 +71,7 @@ impl Operation for LinearGelu {
         if !saving {
             return Ok(call.kernels.linear_gelu(call.input(0)?, weight, bias, self.kind)?.into());
         }
+
         let [before, value] =
             call.kernels.linear_then_gelu(call.input(0)?, weight, bias, self.kind)?;
         Ok(Outcome { value, saved: Some(before) })

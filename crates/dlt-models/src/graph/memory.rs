@@ -46,6 +46,7 @@ impl Books<'_> {
             needs.values[last] = true;
             needs
         };
+
         Footprint {
             kept: self.kept(&needs),
             result: self.most_forward(&with_result(self.graph.nothing())),
@@ -93,17 +94,21 @@ impl Books<'_> {
         let mut readers = self.graph.readers(needs);
         let mut now = self.size(0);
         let mut most = self.size(0);
+
         for number in 1..=self.graph.steps.len() {
             if !self.graph.runs(number, &readers, needs) {
                 continue;
             }
+
             let inputs = &self.graph.steps[number - 1].inputs;
             let saved = if needs.saved[number] { self.saved_size(number) } else { 0 };
             now += self.size(number) + saved;
             most = most.max(now + self.widened(inputs.iter().copied().chain([number])));
+
             if readers[number] == 0 && !needs.values[number] {
                 now -= self.size(number);
             }
+
             for &input in inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 && !needs.values[input] && input > 0 {
@@ -111,6 +116,7 @@ impl Books<'_> {
                 }
             }
         }
+
         most
     }
 
@@ -119,9 +125,11 @@ impl Books<'_> {
         let last = self.graph.steps.len();
         let mut there = needs.values.clone();
         let mut gradient = vec![false; last + 1];
+
         gradient[last] = true;
         let mut now = self.kept(needs) + self.size(last);
         let mut most = now;
+
         for number in (1..=last).rev() {
             let step = &self.graph.steps[number - 1];
             if !std::mem::take(&mut gradient[number]) {
@@ -130,28 +138,34 @@ impl Books<'_> {
             if step.operation.reads(trains).inputs {
                 step.inputs.iter().for_each(|&input| now += self.find_size(input, &mut there));
             }
+
             // The gradients of the inputs, and of what lies inside the operation.
             let inside =
                 if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
+
             // The gradient, the inputs that are read, and their gradients.
             let read = if step.operation.reads(trains).inputs { &step.inputs[..] } else { &[] };
             let wide = step.inputs.iter().chain(read).copied().chain([number]);
             most = most.max(now + of_inputs + inside + self.widened(wide));
             now -= self.size(number);
+
             if std::mem::take(&mut there[number]) {
                 now -= self.size(number);
             }
             if needs.saved[number] {
                 now -= self.saved_size(number);
             }
+
             for &input in &step.inputs {
                 if !std::mem::replace(&mut gradient[input], true) {
                     now += self.size(input);
                 }
             }
+
             most = most.max(now);
         }
+
         most
     }
 
@@ -160,10 +174,12 @@ impl Books<'_> {
         if std::mem::replace(&mut there[number], true) {
             return 0;
         }
+
         let inputs = match self.graph.step(number) {
             Some(step) if step.operation.found_again() == Source::Inputs => step.inputs.clone(),
             _ => Vec::new(),
         };
+
         self.size(number)
             + inputs.into_iter().map(|input| self.find_size(input, there)).sum::<usize>()
     }
@@ -280,6 +296,7 @@ mod tests {
                 }
                 Reading::Mean => Some(Rows::Mean(vec![TOKENS, 3])),
             };
+
             let beside = Beside { rows, ..Beside::default() };
             for (name, graph) in
                 [("stem", &stretches.stem), ("block", &stretches.block), ("head", &stretches.head)]
@@ -291,25 +308,30 @@ mod tests {
                         residual_factor,
                         ..Run::plain(Kernels::Fused, &weights)
                     };
+
                     let input = || {
                         Tensor::ones(graph.input.as_slice(), dtype, &Device::Cpu).expect("memory")
                     };
                     let predicted = graph.footprint(trains, dtype.size_in_bytes()).kept;
                     let what = format!("{name} of {architecture:?} in {dtype:?}");
                     let (result, trace) = graph.forward(input(), &run, trains).expect("a pass");
+
                     assert_eq!(result.dtype(), dtype, "{what}");
                     assert_eq!(trace.bytes(), predicted, "{what}");
+
                     // What is kept of activations is as narrow as they are, but for the sums of
                     // attention's softmax.
                     let sums = [WINDOWS, H, TOKENS, 2];
                     for tensor in trace.tensors().filter(|tensor| tensor.dims() != sums) {
                         assert_eq!(tensor.dtype(), dtype, "{what}: {:?}", tensor.dims());
                     }
+
                     // Beside a whole pass, blocks alone are computed again.
                     if name == "block" {
                         let again = graph.replay(input(), &run, trains).expect("a pass");
                         assert_eq!(again.bytes(), predicted, "{what}");
                     }
+
                     let ones = result.ones_like().expect("memory");
                     let back = graph.backward(trace, ones, &run, None).expect("a pass");
                     assert!(back.is_none_or(|gradient| gradient.dtype() == dtype), "{what}");
@@ -339,13 +361,17 @@ mod tests {
     fn blocks_keep(activation: usize) {
         let rows = WINDOWS * TOKENS * activation;
         let sums = 2 * WINDOWS * TOKENS * H * 4;
+
         // Input, queries, keys and values, heads' result, first sum, before GELU; two sums a head
         // and row, in f32.
         let pre_norm = rows * (C + 3 * C + C + C + F) + sums;
+
         // Its second sum too, which the second norm reads.
         let post_norm = pre_norm + rows * C;
+
         // Fewer keys and values, gate and up side by side.
         let gated = rows * (C + (C + 2 * G * C / H) + C + C + 2 * F) + sums;
+
         // Heads of their own width: what attention reads and gives is wider than the stream. Biases
         // keep nothing.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
@@ -369,6 +395,7 @@ mod tests {
                 assert!(footprint.forward < footprint.backward);
                 assert!(footprint.replay <= footprint.forward);
             }
+
             // The sums of attention's softmax are f32 in both.
             assert!(narrow.kept < wide.kept && 2 * narrow.kept > wide.kept);
         }

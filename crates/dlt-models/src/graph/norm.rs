@@ -30,6 +30,7 @@ impl Operation for LayerNorm {
             })?),
             None => None,
         };
+
         Ok(vec![call.kernels.layer_norm_gradient(x, weight, self.epsilon, kept.gradient, sums)?])
     }
 

@@ -33,6 +33,7 @@ impl Operation for Pick {
             kept.gradient.dtype(),
             kept.gradient.device(),
         )?;
+
         let gradient =
             zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
         Ok(vec![gradient.reshape((windows, tokens, width))?])
@@ -55,10 +56,12 @@ impl Average {
         };
         let [windows, tokens] = call.window_dims;
         let share = |at: usize, length: usize| if at < length { 1.0 / length as f32 } else { 0.0 };
+
         let shares: Vec<f32> = lengths
             .iter()
             .flat_map(|&length| (0..tokens).map(move |at| share(at, length)))
             .collect();
+
         Ok(Tensor::from_vec(shares, (windows, tokens, 1), device)?)
     }
 }

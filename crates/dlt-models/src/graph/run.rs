@@ -30,6 +30,7 @@ impl<'a> Run<'a> {
         let dropout = None;
         let first_site = 0;
         let residual_factor = 1.0;
+
         Self {
             kernels,
             parameters,
@@ -117,9 +118,11 @@ impl Graph {
         let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
         let mut trace = self.compute(input, run, &needs)?;
         let result = trace.values[self.steps.len()].clone().ok_or_else(|| absent("a result"))?;
+
         if !keeps_result {
             trace.values[self.steps.len()] = None;
         }
+
         Ok((result, trace))
     }
 
@@ -141,15 +144,18 @@ impl Graph {
         let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
         gradients[self.steps.len()] = Some(gradient);
+
         for (number, step) in self.numbered().rev() {
             let Some(gradient) = gradients[number].take() else { continue };
             let reads = step.operation.reads(trains);
             let mut inputs = vec![None; step.inputs.len()];
+
             if reads.inputs {
                 for (slot, &number) in inputs.iter_mut().zip(&step.inputs) {
                     *slot = Some(self.find(number, &mut trace, run)?);
                 }
             }
+
             let kept =
                 Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
             let of_inputs = step.operation.backward(
@@ -157,10 +163,12 @@ impl Graph {
                 &kept,
                 into.as_deref_mut(),
             )?;
+
             // Nobody reads these any more: what follows in this loop was computed before.
             trace.values[number] = None;
             trace.saved[number] = None;
             drop(gradient);
+
             for (&input, term) in step.inputs.iter().zip(of_inputs) {
                 gradients[input] = Some(match gradients[input].take() {
                     Some(sum) => run.kernels.add(&sum, &term)?,
@@ -168,6 +176,7 @@ impl Graph {
                 });
             }
         }
+
         Ok(gradients[0].take())
     }
 
@@ -176,6 +185,7 @@ impl Graph {
         if let Some(value) = &trace.values[number] {
             return Ok(value.clone());
         }
+
         let Some(step) = self.step(number) else { return Err(absent("its input")) };
         let value = match step.operation.found_again() {
             Source::Nowhere => return Err(absent("a value")),
@@ -190,6 +200,7 @@ impl Graph {
                 step.operation.again(&self.call(run, step, Vec::new()), saved)?
             }
         };
+
         trace.values[number] = Some(value.clone());
         Ok(value)
     }
@@ -201,18 +212,22 @@ impl Graph {
             values: vec![None; self.steps.len() + 1],
             saved: vec![None; self.steps.len() + 1],
         };
+
         trace.values[0] = Some(input);
         for (number, step) in self.numbered() {
             if !self.runs(number, &readers, needs) {
                 continue;
             }
+
             let inputs = step.inputs.iter().map(|&input| trace.values[input].clone()).collect();
             let outcome =
                 step.operation.forward(&self.call(run, step, inputs), needs.saved[number])?;
             trace.saved[number] = outcome.saved;
+
             if readers[number] > 0 || needs.values[number] {
                 trace.values[number] = Some(outcome.value);
             }
+
             for &input in &step.inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 && !needs.values[input] {
@@ -220,6 +235,7 @@ impl Graph {
                 }
             }
         }
+
         Ok(trace)
     }
 
@@ -233,6 +249,7 @@ impl Graph {
                 }
             }
         }
+
         readers
     }
 
@@ -252,8 +269,10 @@ impl Graph {
             if reads.result {
                 self.keep(number, &mut needs);
             }
+
             needs.saved[number] |= reads.saved;
         }
+
         needs
     }
 

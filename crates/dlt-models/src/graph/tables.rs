@@ -18,6 +18,7 @@ impl Operation for AddRows {
         if call.beside.first.is_empty() {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
+
         let tokens = x.dim(1)?;
         let places: Vec<u32> = call
             .beside
@@ -25,6 +26,7 @@ impl Operation for AddRows {
             .iter()
             .flat_map(|&first| (first..first + tokens).map(|at| at as u32))
             .collect();
+
         let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
@@ -35,6 +37,7 @@ impl Operation for AddRows {
             call.kernels.add_rows_gradient(kept.gradient, &sum)?;
             into[self.table] = Some(sum);
         }
+
         Ok(vec![kept.gradient.clone()])
     }
 
@@ -90,6 +93,7 @@ impl Operation for AddTypes {
             call.kernels.embedding_gradient(&sum, &types, kept.gradient)?;
             into[self.table] = Some(sum);
         }
+
         Ok(vec![kept.gradient.clone()])
     }
 
@@ -111,18 +115,21 @@ impl Operation for Prepend {
         let (windows, _, width) = x.dims3()?;
         let vector = vector.to_dtype(x.dtype())?;
         let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;
+
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
 
     fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
         let gradient = kept.gradient.detach();
         let rows = gradient.dim(1)? - 1;
+
         if let Some(into) = into {
             let sum = sum_of(into, self.vector, call)?;
             let first =
                 gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
             into[self.vector] = Some(call.kernels.add(&sum, &first)?);
         }
+
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])
     }
 

@@ -48,6 +48,7 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     settings.must_be_absent("pruned_heads")?;
     settings.must_be_absent("quantization_config")?;
     settings.must_be_absent("auto_map")?;
+
     let kind = Kind::of(&settings)?;
     let task = task(&settings, kind)?;
     let read = match kind {
@@ -58,12 +59,15 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
         Kind::Mistral => llama::mistral,
         Kind::Qwen2 => llama::qwen2,
     };
+
     let model =
         ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
     let head = head(&settings, kind.architecture(), task)?;
     let notes = other_dropouts(&settings, model.dropout)?;
+
     keys::check(&settings)?;
     let ModelSpec { objective, attention, output, classes, pooling, .. } = head;
+
     Ok(Config {
         model: ModelSpec { objective, attention, output, classes, pooling, ..model },
         notes,
@@ -98,6 +102,7 @@ impl Kind {
         if let Some((_, kind)) = KINDS.iter().find(|(known, _)| Some(*known) == word) {
             return Ok(*kind);
         }
+
         let got = word.map_or_else(|| "nothing".to_owned(), |word| format!("\"{word}\""));
         let words: Vec<_> = KINDS.iter().map(|(word, _)| *word).collect();
         Err(settings.refuse(key, &format!("one of {}", words.join(", ")), &got))
@@ -157,7 +162,9 @@ fn task(settings: &Settings<'_>, kind: Kind) -> Result<Task> {
         let names: Vec<_> = known().map(|(_, name, _)| *name).collect();
         settings.refuse(key, &format!("one of {}", names.join(", ")), &got.to_string())
     };
+
     let Some(given) = settings.given(key) else { return Ok(Task::None) };
+
     match given.as_array().map(Vec::as_slice) {
         Some([]) => Ok(Task::None),
         Some([Value::String(only)]) => known()
@@ -175,6 +182,7 @@ fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Resu
         Architecture::Bert => settings.flag("is_decoder", false)?,
         Architecture::Vit => false,
     };
+
     let objective = match task {
         Task::Next => Objective::NextToken,
         Task::Masked => Objective::MaskedToken,
@@ -183,13 +191,16 @@ fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Resu
         Task::None if is_causal => Objective::NextToken,
         Task::None => Objective::MaskedToken,
     };
+
     if architecture == Architecture::Bert && is_causal != (objective == Objective::NextToken) {
         let (expected, got) = if is_causal { ("false", "true") } else { ("true", "false") };
         let expected = format!("{expected} for this class of `architectures`");
         return Err(settings.refuse("is_decoder", &expected, got));
     }
+
     let is_tied = architecture != Architecture::Llama;
     let is_tied = settings.flag("tie_word_embeddings", is_tied)? || objective == Objective::Classes;
+
     Ok(ModelSpec {
         objective,
         attention: if is_causal { Attention::Causal } else { Attention::Full },
@@ -212,10 +223,12 @@ fn classes(settings: &Settings<'_>) -> Result<usize> {
         }
         (named, counted) => named.or(counted).unwrap_or(2),
     };
+
     if count < 2 {
         let key = if named.is_some() { "id2label" } else { "num_labels" };
         return Err(settings.refuse(key, "at least 2 classes", &count.to_string()));
     }
+
     Ok(count)
 }
 
@@ -223,11 +236,14 @@ fn gpt2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("scale_attn_weights", &json!(true))?;
     settings.must_be("scale_attn_by_inverse_layer_idx", &json!(false))?;
     settings.must_be("reorder_and_upcast_attn", &json!(false))?;
+
     let dropout = settings.real("resid_pdrop", 0.1)?;
     let positions = settings.whole("n_positions", 1024)?;
     let width = settings.whole("n_embd", 768)?;
     let heads = settings.whole("n_head", 12)?;
+
     divided(settings, "n_head", width, heads)?;
+
     Ok(ModelSpec {
         layers: settings.whole("n_layer", 12)?,
         width,
@@ -247,6 +263,7 @@ fn gpt2(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 fn bert(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("position_embedding_type", &json!("absolute"))?;
     settings.must_be("type_vocab_size", &json!(TOKEN_TYPES))?;
+
     let positions = settings.whole("max_position_embeddings", 512)?;
     Ok(ModelSpec {
         context: positions,
@@ -259,12 +276,14 @@ fn bert(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
 fn vit(settings: &Settings<'_>, default: ModelSpec) -> Result<ModelSpec> {
     settings.must_be("num_channels", &json!(CHANNELS))?;
     settings.must_be("qkv_bias", &json!(true))?;
+
     let picture = side(settings, "image_size", 224)?;
     let patch = side(settings, "patch_size", 16)?;
     if patch == 0 || !picture.is_multiple_of(patch) {
         let expected = format!("a divisor of `image_size` = {picture}");
         return Err(settings.refuse("patch_size", &expected, &patch.to_string()));
     }
+
     Ok(ModelSpec { picture, patch, ..encoder(settings, default, 0.0)? })
 }
 
@@ -273,6 +292,7 @@ fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<
     let width = settings.whole("hidden_size", 768)?;
     let heads = settings.whole("num_attention_heads", 12)?;
     divided(settings, "num_attention_heads", width, heads)?;
+
     Ok(ModelSpec {
         layers: settings.whole("num_hidden_layers", 12)?,
         width,
@@ -325,6 +345,7 @@ fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Res
 fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> {
     const KEYS: [&str; 2] = ["embd_pdrop", "classifier_dropout"];
     let mut notes = Vec::new();
+
     for key in KEYS {
         if let Some(other) = settings.real_if_given(key)?.filter(|other| *other != dropout) {
             notes.push(format!(
@@ -332,5 +353,6 @@ fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> 
             ));
         }
     }
+
     Ok(notes)
 }

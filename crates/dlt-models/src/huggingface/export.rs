@@ -51,12 +51,15 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
         Architecture::Vit => vit(spec),
         Architecture::Llama => llama::llama(spec),
     };
+
     let mut add = |key: &str, value: Value| values.insert(key.to_owned(), value);
     add("architectures", json!([class]));
+
     // The second is for releases before 5.
     add("dtype", json!("float32"));
     add("torch_dtype", json!("float32"));
     add("initializer_range", json!(spec.model.initial_std));
+
     if let StemInput::Tokens { vocabulary, .. } = architecture.stem_input() {
         add("vocab_size", json!(vocabulary));
         add("use_cache", json!(true));
@@ -64,16 +67,19 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
             add(key, token);
         }
     }
+
     if architecture.head_settings().has_classes() {
         let classes = architecture.head_settings().classes;
         let labels = labels(&beside.labels, classes)?;
         let by_number =
             labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
+
         add("id2label", Value::Object(by_number.collect()));
         let by_label =
             labels.iter().enumerate().map(|(number, label)| (label.clone(), json!(number)));
         add("label2id", Value::Object(by_label.collect()));
     }
+
     Ok(Value::Object(values))
 }
 
@@ -95,21 +101,25 @@ pub fn export(
     if let Some(factor) = factors.into_iter().find(|&factor| factor != 1.0) {
         return Err(factors_left(factor));
     }
+
     let config = config(model, spec, beside)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
+
     let metadata = BTreeMap::from(
         [("format", "pt"), (EXPORT_KEY, EXPORT_LAYOUT)]
             .map(|(key, text)| (key.to_owned(), text.to_owned())),
     );
     deferred::write(&folder.join(SINGLE), written(model), metadata)?;
     write_json(&folder.join("config.json"), &config)?;
+
     if spec.model.objective == Objective::NextToken {
         let mut generation = Map::from_iter([("_from_model_config".to_owned(), json!(true))]);
         let given = special_tokens(beside).into_iter().filter(|(_, token)| !token.is_null());
         generation.extend(given.map(|(key, token)| (key.to_owned(), token)));
         write_json(&folder.join("generation_config.json"), &Value::Object(generation))?;
     }
+
     Ok(())
 }
 
@@ -127,16 +137,19 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
                     let piece = piece.clone();
                     let shape = piece.shape.clone();
                     let fetch = move || piece.unpacked(&model.parameter(place, index)?);
+
                     named.push((name, Deferred::new(shape, fetch)));
                 }
             }
         }
     };
+
     add(architecture.shared_prefix(), Place::Shared, model.shared().layout());
     for layer in 0..architecture.n_layers() {
         let place = Place::Block(model.binding().storage(layer));
         add(&architecture.block_prefix(layer), place, model.bank().layout());
     }
+
     named
 }
 
@@ -148,6 +161,7 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
     };
     let is_classes = model.objective == Objective::Classes;
     let is_full = model.attention == Attention::Full;
+
     if is_classes && model.architecture == Architecture::Bert && !is_full {
         return refuse(
             "model.attention",
@@ -155,11 +169,13 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
             format!("{:?}", model.attention),
         );
     }
+
     let pooling = if is_full { Pooling::First } else { Pooling::LastReal };
     if is_classes && model.pooling != pooling {
         let expected = if is_full { "first" } else { "last-real" };
         return refuse("model.pooling", expected, format!("{:?}", model.pooling));
     }
+
     Ok(match (model.architecture, model.objective) {
         (Architecture::Gpt2, Objective::Classes) => "GPT2ForSequenceClassification",
         (Architecture::Gpt2, _) => "GPT2LMHeadModel",
@@ -179,6 +195,7 @@ fn class(spec: &CheckedSpec) -> Result<&'static str> {
 /// The refusal of a Llama that is neither transformers' Llama nor Mistral nor Qwen2.
 fn llama_without_class(spec: &CheckedSpec) -> ModelError {
     let model = &spec.model;
+
     ModelError::Export {
         setting: "model.attention_bias",
         expected: "none or all without attention_window and with heads that divide the width, none with feed_forward_bias \
@@ -196,6 +213,7 @@ fn llama_without_class(spec: &CheckedSpec) -> ModelError {
 
 fn gpt2(spec: &CheckedSpec) -> Map<String, Value> {
     let model = &spec.model;
+
     object(json!({
         "model_type": "gpt2",
         "n_layer": model.layers,
@@ -227,6 +245,7 @@ fn bert(spec: &CheckedSpec) -> Map<String, Value> {
         "is_decoder": spec.model.attention == Attention::Causal,
         "tie_word_embeddings": is_tied(spec),
     })));
+
     values
 }
 
@@ -238,12 +257,14 @@ fn vit(spec: &CheckedSpec) -> Map<String, Value> {
         "num_channels": CHANNELS,
         "qkv_bias": true,
     })));
+
     values
 }
 
 /// What the configs of BERT and ViT have in common.
 fn encoder(spec: &CheckedSpec, family: &str) -> Map<String, Value> {
     let model = &spec.model;
+
     object(json!({
         "model_type": family,
         "num_hidden_layers": model.layers,
@@ -291,6 +312,7 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
     if given.is_empty() {
         return Ok((0..classes).map(|number| format!("LABEL_{number}")).collect());
     }
+
     if given.len() != classes {
         let came = format!("{} names for {classes} classes", given.len());
         return Err(ModelError::Export {
@@ -299,6 +321,7 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
             came,
         });
     }
+
     Ok(given.to_vec())
 }
 

@@ -82,21 +82,26 @@ pub(crate) fn pieces(architecture: &dyn Architecture, name: &str, shape: &[usize
         let keys = architecture.key_heads() * head_width;
         let rows = if theirs.len() == 3 { vec![queries, keys, keys] } else { vec![half, half] };
         let mut first = 0;
+
         let piece = |(theirs, rows): (&&str, usize)| {
             let part = [&[rows], &shape[1..]].concat();
             let name = name.replacen(ours, theirs, 1);
             first += rows;
             Piece { name, shape: part.clone(), part, first: first - rows, is_turned: false }
         };
+
         return theirs.iter().zip(rows).map(piece).collect();
     }
+
     let own = name.strip_prefix(architecture.shared_prefix());
     let own = own.filter(|own| HEADS.iter().any(|head| own.starts_with(head)));
     let own = match (own, architecture.head_settings().output) {
         (Some(OUTPUT_BIAS), Output::Own) => Some(OWN_OUTPUT_BIAS),
         (own, _) => own,
     };
+
     let is_turned = TURNED.iter().any(|end| name.ends_with(end));
+
     vec![Piece {
         name: own.unwrap_or(name).to_owned(),
         shape: if is_turned {
@@ -115,14 +120,17 @@ fn shape_there(architecture: &dyn Architecture, name: &str, shape: &[usize]) -> 
     let StemInput::Pictures { patch, .. } = architecture.stem_input() else {
         return shape.to_vec();
     };
+
     if name.ends_with("embeddings.patch_embeddings.projection.weight") {
         return vec![shape[0], shape[1] / (patch * patch), patch, patch];
     }
+
     let leading = match name {
         name if name.ends_with("embeddings.cls_token") => 2,
         name if name.ends_with("embeddings.position_embeddings") => 1,
         _ => 0,
     };
+
     [&vec![1; leading], shape].concat()
 }
 
@@ -136,11 +144,13 @@ pub(crate) fn all_pieces(architecture: &dyn Architecture) -> BTreeMap<String, Ve
             all.insert(name, pieces);
         }
     };
+
     add(architecture.shared_prefix(), &architecture.shared_layout());
     let blocks = architecture.block_layout();
     for layer in 0..architecture.n_layers() {
         add(&architecture.block_prefix(layer), &blocks);
     }
+
     all
 }
 
@@ -174,6 +184,7 @@ pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
     let head = architecture.head_settings();
     let prefix = architecture.shared_prefix();
     let tied = |used, other| Twin { used, other, is_written: false };
+
     match (prefix, head.output) {
         _ if head.has_classes() => Vec::new(),
         ("transformer.", Output::Tied) => vec![tied("transformer.wte.weight", "lm_head.weight")],
@@ -194,11 +205,14 @@ pub(crate) fn twins(architecture: &dyn Architecture) -> Vec<Twin> {
 pub(crate) fn spellings(prefix: &str, name: &str) -> Vec<String> {
     let mut all = vec![name.to_owned()];
     all.extend(running_name(name));
+
     let norms: Vec<_> = all.iter().filter_map(|name| old_norm(name)).collect();
     all.extend(norms);
+
     let bare: Vec<_> =
         all.iter().filter_map(|name| Some(name.strip_prefix(prefix)?.to_owned())).collect();
     all.extend(bare);
+
     all
 }
 
@@ -210,6 +224,7 @@ fn old_norm(name: &str) -> Option<String> {
         "bias" => "beta",
         _ => return None,
     };
+
     stem.ends_with("LayerNorm").then(|| format!("{stem}.{kind}"))
 }
 
@@ -223,9 +238,11 @@ fn running_name(name: &str) -> Option<String> {
         ("intermediate.dense", "mlp.fc1"),
         ("output.dense", "mlp.fc2"),
     ];
+
     let (layer, own) = name.strip_prefix("vit.encoder.layer.")?.split_once('.')?;
     let (stem, kind) = own.rsplit_once('.')?;
     let stem = RUNNING.iter().find(|(file, _)| *file == stem).map_or(stem, |(_, running)| running);
+
     Some(format!("vit.layers.{layer}.{stem}.{kind}"))
 }
 
@@ -268,6 +285,7 @@ pub(crate) fn use_of(prefix: &str, name: &str) -> Use {
     {
         return Use::None;
     }
+
     match OTHER_HEADS.iter().any(|head| own.starts_with(head)) {
         true => Use::Elsewhere,
         false => Use::Unknown,

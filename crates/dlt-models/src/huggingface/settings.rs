@@ -17,6 +17,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Map<String, Value>> {
     let io = |source| ModelError::Io { action: "read", path: path.to_owned(), source };
     let refuse = |reason| ModelError::Format { path: path.to_owned(), reason };
     let text = dlt_spec::file::read(path, MOST_BYTES).map_err(io)?;
+
     match serde_json::from_slice(&text) {
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(refuse("expected a JSON object".to_owned())),
@@ -74,6 +75,7 @@ impl<'a> Settings<'a> {
             Value::Object(values) => !values.is_empty(),
             _ => true,
         };
+
         let asked = self.asked.borrow().clone();
         let is_unread = move |key: &String, value| !asked.contains(key) && says_something(value);
         self.values.iter().filter(move |(key, value)| is_unread(key, value))
@@ -90,6 +92,7 @@ impl<'a> Settings<'a> {
             Some((end, _)) => format!("{}…", &got[..end]),
             None => got.to_owned(),
         };
+
         let point = if self.within.is_empty() { "" } else { "." };
         let reason = format!("`{}{point}{key}`: expected {expected}, got {got}", self.within);
         ModelError::Format { path: self.path.to_owned(), reason }
@@ -138,6 +141,7 @@ impl<'a> Settings<'a> {
             let items = value.as_array().ok_or_else(refuse)?;
             items.iter().map(|item| item.as_f64().ok_or_else(refuse)).collect()
         };
+
         self.given(key).map(numbers).transpose()
     }
 

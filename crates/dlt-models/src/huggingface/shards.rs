@@ -67,6 +67,7 @@ impl Shards {
                  merge_and_unload and save that"
             )));
         }
+
         for (single, index) in LAYOUTS {
             let path = folder.join(single);
             if path.exists() {
@@ -74,12 +75,15 @@ impl Shards {
                 let names = file.names().into_iter().map(|name| (name, 0)).collect();
                 return Self::new(vec![file], names);
             }
+
             let path = folder.join(index);
             if path.exists() {
                 return Self::open_index(folder, &path);
             }
         }
+
         let [(safe, safe_index), (torch, torch_index)] = LAYOUTS;
+
         Err(refuse(format!(
             "expected {safe}, {safe_index}, {torch} or {torch_index}, got none of them"
         )))
@@ -91,6 +95,7 @@ impl Shards {
         let map = settings.object(WEIGHT_MAP)?;
         let map = map.ok_or_else(|| settings.refuse(WEIGHT_MAP, "an object", "nothing"))?;
         let mut named = BTreeMap::new();
+
         for (tensor, _) in map.iter() {
             let file = map.word(tensor)?.unwrap_or_default();
             let mut parts = Path::new(file).components();
@@ -98,8 +103,10 @@ impl Shards {
                 let expected = "the name of a file in the same folder";
                 return Err(map.refuse(tensor, expected, &format!("\"{file}\"")));
             }
+
             named.insert(tensor.clone(), file);
         }
+
         let names: Vec<_> = named.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let missing: Vec<_> =
             names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
@@ -110,9 +117,11 @@ impl Shards {
             );
             return Err(ModelError::Format { path: index.to_owned(), reason });
         }
+
         let files = names.iter().map(|name| TensorFile::open(&folder.join(name)));
         let files = files.collect::<Result<Vec<_>>>()?;
         let mut places = BTreeMap::new();
+
         for (tensor, file) in named {
             let number = names.binary_search(&file).unwrap_or_default();
             if files[number].shape(&tensor).is_none() {
@@ -121,8 +130,10 @@ impl Shards {
                     format!("expected tensor `{tensor}`, as {index} says, got none of that name");
                 return Err(ModelError::Format { path: files[number].path().to_owned(), reason });
             }
+
             places.insert(tensor, number);
         }
+
         Self::new(files, places)
     }
 
@@ -140,11 +151,13 @@ impl Shards {
                 }
             }
         }
+
         let wrapper = wrapper(places.keys());
         let places = places
             .into_iter()
             .map(|(name, place)| (name[wrapper.len()..].to_owned(), place))
             .collect();
+
         Ok(Self { files, places, wrapper, aliases })
     }
 
@@ -191,12 +204,14 @@ impl Shards {
                 self.wrapper
             ));
         }
+
         if self.aliases > 0 {
             notes.push(format!(
                 "{} of the weights are listed as other names of shared ones",
                 self.aliases
             ));
         }
+
         notes
     }
 }
@@ -204,6 +219,7 @@ impl Shards {
 /// What wraps all of some names, from the outside in.
 fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
     let mut whole = String::new();
+
     loop {
         let is_on_all = |wrapper: &&&str| {
             let mut names = names.clone().peekable();
@@ -212,6 +228,7 @@ fn wrapper<'a>(names: impl Iterator<Item = &'a String> + Clone) -> String {
                     name[whole.len()..].strip_prefix(**wrapper).is_some_and(|rest| !rest.is_empty())
                 })
         };
+
         let Some(wrapper) = WRAPPERS.iter().find(is_on_all) else { return whole };
         whole += wrapper;
     }
@@ -222,6 +239,7 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<_> =
         names.iter().take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -245,6 +263,7 @@ impl TensorFile {
         if path.extension().is_none_or(|end| end != "bin" && end != "pt" && end != "pth") {
             return Ok(Self::Safe(SafeFile::open(path)?));
         }
+
         TorchFile::open(path).map(Self::Torch).map_err(|error| match (Foreign::at(path), error) {
             // torch writes both.
             (None | Some(Foreign::Zip | Foreign::Pickle), error) => error,

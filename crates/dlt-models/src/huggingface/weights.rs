@@ -49,6 +49,7 @@ impl Weights {
         let pieces = all_pieces(architecture);
         let prefix = architecture.shared_prefix();
         let twins = twins(architecture);
+
         let find = |name: &str| {
             let mut all = spellings(prefix, name);
             all.extend(
@@ -56,12 +57,14 @@ impl Weights {
             );
             all.into_iter().find(|name| shards.holds(name))
         };
+
         let names = pieces.values().flatten().map(|piece| piece.name.as_str());
         let found: BTreeMap<_, _> =
             names.filter_map(|name| Some((name.to_owned(), find(name)?))).collect();
         let in_use: BTreeSet<&str> = found.values().map(String::as_str).collect();
         let is_twin = |name: &str| twins.iter().any(|twin| twin.other == name);
         let mut unused = Vec::new();
+
         let mut unknown = Vec::new();
         for name in shards.names().filter(|name| !in_use.contains(name) && !is_twin(name)) {
             match use_of(prefix, name) {
@@ -70,6 +73,7 @@ impl Weights {
                 Use::Unknown => unknown.push(name.to_owned()),
             }
         }
+
         let weights = Self {
             folder: folder.to_owned(),
             shards,
@@ -78,6 +82,7 @@ impl Weights {
             unused,
             device: device.clone(),
         };
+
         weights.check_names(&unknown)?;
         weights.check_twins(&twins)?;
         Ok(weights)
@@ -97,10 +102,12 @@ impl Weights {
             .iter()
             .map(|piece| piece.packed(&self.read(piece)?))
             .collect::<Result<Vec<_>>>()?;
+
         let packed = match parts.as_slice() {
             [only] => only.clone(),
             parts => Tensor::cat(parts, 0).context(|| format!("packing {ours}"))?,
         };
+
         let moved = packed.to_device(&self.device).context(|| format!("loading {ours}"))?;
         Ok(Some(moved))
     }
@@ -128,11 +135,13 @@ impl Weights {
                 .map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name)))
                 .collect()
         };
+
         let mut first = BTreeMap::new();
         let owner = |layer| match places(layer) {
             known if known.iter().all(Option::is_some) => *first.entry(known).or_insert(layer),
             _ => layer,
         };
+
         (0..architecture.n_layers()).map(owner).collect()
     }
 
@@ -149,12 +158,14 @@ impl Weights {
         let mut notes = self.shards.notes();
         let is_wide = |name: &&String| self.shards.numbers(name) == Some(Numbers::F64);
         let wide = self.found.values().filter(is_wide).count();
+
         if wide > 0 {
             notes.push(format!("{wide} of the weights are F64 and are rounded to F32"));
         }
         if !self.unused.is_empty() {
             notes.push(format!("weights that this model does not read: {}", listed(&self.unused)));
         }
+
         notes
     }
 
@@ -164,12 +175,15 @@ impl Weights {
             expected: piece.shape.clone(),
             came,
         };
+
         let missing = || refuse(format!("it is missing in {}", self.folder.display()));
         let name = self.found.get(&piece.name).ok_or_else(missing)?;
         let (shape, path) = self.shards.shape(name).ok_or_else(missing)?;
+
         if shape != piece.shape {
             return Err(refuse(format!("got {shape:?} in {}", path.display())));
         }
+
         let tensor = self.shards.read(name)?.ok_or_else(missing)?;
         refuse_not_finite(&tensor, name, path)?;
         Ok(tensor)
@@ -180,11 +194,13 @@ impl Weights {
         if unknown.is_empty() {
             return Ok(());
         }
+
         let reason = format!(
             "expected the weights of the model that its config.json describes, got {} that such a model does not have: {}",
             unknown.len(),
             listed(unknown)
         );
+
         Err(ModelError::Format { path: self.folder.clone(), reason })
     }
 
@@ -205,6 +221,7 @@ impl Weights {
                 return Err(ModelError::Format { path: self.folder.clone(), reason });
             }
         }
+
         Ok(())
     }
 }

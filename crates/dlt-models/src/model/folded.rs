@@ -29,12 +29,14 @@ impl Model {
         {
             return Err(factors_left(factor));
         }
+
         let binding = self.folded_binding();
         let lookup = |name: &str| self.folded_parameter(name);
         let rules = self.rules;
         let kernels = self.kernels;
         let folded =
             Self::from_weights(plain, binding, rules, kernels, &lookup, None, &self.device)?;
+
         Ok(folded.training(self.trains).computing_in(self.activations))
     }
 
@@ -48,12 +50,14 @@ impl Model {
                 |other: &usize| before[*other] == before[layer] && factor(*other) == factor(layer);
             (0..layer).find(same).unwrap_or(layer)
         };
+
         let after: Vec<_> = layers.clone().map(lowest).collect();
         let frozen: Vec<_> =
             layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
         let is_parted = |layer: usize| after[layer] == layer && before[layer] != layer;
         let trains = |&layer: &usize| self.binding.is_independent(layer) || is_parted(layer);
         let independent: Vec<_> = layers.filter(trains).collect();
+
         Binding::from_parts(&after, &frozen, &independent)
             .expect("the lowest layer of each group is its own")
     }
@@ -65,20 +69,24 @@ impl Model {
             else {
                 continue;
             };
+
             let number = self.bank.layout().number(own)?;
             let weights = self.bank.parameter(self.binding.storage(layer), number)?;
             let factor = self.architecture.residual_factor(layer);
             let is_scaled = factor != 1.0 && self.architecture.branch_ends().contains(&own);
+
             return Ok(Some(if is_scaled {
                 self.kernels.scaled(&weights, factor as f32)?
             } else {
                 weights
             }));
         }
+
         let Some(own) = name.strip_prefix(self.architecture.shared_prefix()) else {
             return Ok(None);
         };
         let number = self.shared.layout().number(own)?;
+
         Ok(Some(self.shared.variables()[number].as_detached_tensor()))
     }
 }

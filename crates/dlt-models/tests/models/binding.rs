@@ -14,16 +14,19 @@ const GRADIENTS: [Gradient; 2] = [Gradient::Sum, Gradient::Owner];
 fn matches_reference_action_traces() {
     let traces = json("reference/action_traces.json");
     let mut rows = 0;
+
     for trace in traces["traces"].as_array().expect("traces") {
         let n_layers = trace["n_layers"].as_u64().expect("a depth") as usize;
         let mut binding = Binding::frozen(n_layers);
         let mut action = Action::all_zero(n_layers);
+
         for row in trace["rows"].as_array().expect("rows") {
             if let Some(layer) = row["layer"].as_u64() {
                 let layer = layer as usize;
                 let choice = row["action"].as_i64().expect("an action");
                 let choice = usize::try_from(choice).map_or(layer, |choice| choice.min(layer));
                 let from = State::from_action(&action);
+
                 action.replace(layer, choice).expect("a choice of this layer");
                 let change = Change {
                     from: &from,
@@ -31,14 +34,17 @@ fn matches_reference_action_traces() {
                     action: &action,
                     visited: Some(layer),
                 };
+
                 binding.apply(&REFERENCE, &change).expect("equal depths");
             }
+
             assert_eq!(action.values(), numbers(&row["state"]));
             assert_eq!(
                 binding.partition(),
                 numbers(&row["storage"]),
                 "trace of {n_layers} layers, row {rows}"
             );
+
             let flags: Vec<bool> = (0..n_layers)
                 .map(|layer| binding.slot(layer, Gradient::Owner) == Some(layer))
                 .collect();
@@ -52,6 +58,7 @@ fn matches_reference_action_traces() {
             rows += 1;
         }
     }
+
     assert_eq!(rows, 769);
 }
 
@@ -73,6 +80,7 @@ proptest! {
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::frozen(n_layers);
         let mut from = State::all_tied(n_layers);
+
         for action in &actions {
             let to = State::from_action(action);
             binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
@@ -92,6 +100,7 @@ proptest! {
         let mut from = State::independent(n_layers);
         let mut bank: std::collections::BTreeMap<_, String> =
             (0..n_layers).map(|layer| (binding.storage(layer), layer.to_string())).collect();
+
         for action in &actions {
             let to = State::from_action(action);
             let used: Vec<_> = (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect();
@@ -100,6 +109,7 @@ proptest! {
             let holds = |bank: &std::collections::BTreeMap<_, String>, binding: &Binding| -> Vec<String> {
                 (0..n_layers).map(|layer| bank[&binding.storage(layer)].clone()).collect()
             };
+
             let keeps_function = settlement.keeps_function;
             for step in settlement.moves {
                 match step {
@@ -109,9 +119,11 @@ proptest! {
                     Move::Release(id) => { bank.remove(&id); }
                 }
             }
+
             for layer in 0..n_layers {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &used[to.owner(layer)]);
             }
+
             // Equal labels are equal weights, so no decision that changes one keeps the function.
             prop_assert!(!keeps_function || holds(&bank, &binding) == used);
             let moved = (0..n_layers).any(|layer| to.owner(layer) != layer && from.owner(layer) != from.owner(to.owner(layer)));
@@ -132,6 +144,7 @@ proptest! {
         let mut bank: std::collections::BTreeMap<_, f64> =
             (0..n_layers).map(|layer| (binding.storage(layer), (layer * layer) as f64)).collect();
         let rules = Rules { merge: Merge::Average, ..PAPER };
+
         for action in &actions {
             let to = State::from_action(action);
             let before = binding.clone();
@@ -139,6 +152,7 @@ proptest! {
             let mut moments = used.clone();
             let change = Change { from: &from, to: &to, action, visited: None };
             let settlement = binding.apply(&rules, &change).expect("equal depths");
+
             for step in settlement.moves {
                 match step {
                     Move::Materialise(id) => panic!("{id:?}: no layer is frozen"),
@@ -151,14 +165,17 @@ proptest! {
                     Move::Release(id) => { bank.remove(&id); }
                 }
             }
+
             // Moments of layers that untied are inherited before any are averaged.
             for &(layer, owner) in &settlement.untied {
                 moments[layer] = used[owner.expect("no layer is frozen")];
             }
+
             for merged in &settlement.merged {
                 prop_assert!(before.is_independent(merged.from) && binding.is_independent(merged.into));
                 moments[merged.into] = (1.0 - merged.share) * moments[merged.into] + merged.share * used[merged.from];
             }
+
             let stays = |layer: usize| (0..n_layers).any(|other| binding.storage(other) == before.storage(layer));
             for group in to.groups() {
                 let voices = group.members.iter().map(|&layer| used[if stays(layer) { group.owner } else { layer }]);
@@ -166,6 +183,7 @@ proptest! {
                 prop_assert!((bank[&binding.storage(group.owner)] - mean).abs() < 1e-9);
                 prop_assert!((moments[group.owner] - mean).abs() < 1e-9);
             }
+
             prop_assert_eq!(bank.len(), to.n_independent());
             from = to;
         }
@@ -177,10 +195,12 @@ proptest! {
     fn law_slots_follow_the_groups(actions in actions()) {
         let n_layers = actions[0].n_layers();
         let from = State::all_tied(n_layers);
+
         for action in &actions {
             let to = State::from_action(action);
             let mut binding = Binding::frozen(n_layers);
             binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
+
             for layer in 0..n_layers {
                 prop_assert_eq!(binding.slot(layer, Gradient::Sum), Some(to.owner(layer)));
                 let own = to.is_independent(layer).then_some(layer);
@@ -208,10 +228,12 @@ proptest! {
             first_tie: if literal { FirstTie::Literal } else { FirstTie::Replicate },
             merge: Merge::Overwrite,
         };
+
         let n_layers = actions[0].n_layers();
         let mut binding = Binding::frozen(n_layers);
         let mut whole = Action::all_zero(n_layers);
         let mut blocks = std::collections::BTreeSet::from([binding.storage(0)]);
+
         for action in &actions {
             let visits: Vec<_> = if one_by_one { (1..n_layers).map(Some).collect() } else { vec![None] };
             for visited in visits {
@@ -220,6 +242,7 @@ proptest! {
                     Some(layer) => whole.replace(layer, action.values()[layer]).expect("in range"),
                     None => whole = action.clone(),
                 }
+
                 let to = State::from_action(&whole);
                 let change = Change { from: &from, to: &to, action: &whole, visited };
                 for step in binding.apply(&rules, &change).expect("equal depths").moves {
@@ -233,9 +256,11 @@ proptest! {
                         Move::Release(id) => { blocks.remove(&id); }
                     }
                 }
+
                 for layer in 0..n_layers {
                     let held = blocks.contains(&binding.storage(layer));
                     prop_assert!(held || binding.is_frozen(layer));
+
                     for gradient in GRADIENTS {
                         prop_assert!(held || binding.slot(layer, gradient).is_none());
                     }
@@ -251,6 +276,7 @@ fn joint(binding: &mut Binding, rules: &Rules, from: &State, action: &[usize]) -
     binding
         .apply(rules, &Change { from, to: &to, action: &action, visited: None })
         .expect("equal depths");
+
     to
 }
 
@@ -259,6 +285,7 @@ fn literal_first_tie_leaves_layers_frozen_until_their_state_changes() {
     let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
     let mut binding = Binding::frozen(4);
     let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
+
     assert_eq!(binding.partition(), [0, 1, 2, 3]);
     assert!(binding.is_frozen(1) && binding.is_frozen(3) && !binding.is_frozen(2));
     assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 4));
@@ -277,6 +304,7 @@ fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() 
     let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
     let mut binding = start();
     let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
+
     assert_eq!(
         (binding.partition(), binding.n_independent()),
         (vec![0, 1, 2, 3], 4),
@@ -284,6 +312,7 @@ fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() 
     );
     let state = joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
     assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 2], 3));
+
     let block = binding.storage(1);
     joint(&mut binding, &literal, &state, &[0, 1, 2, 2]);
     assert_eq!((binding.storage(1), binding.n_independent()), (block, 3), "it trains what it had");
@@ -294,6 +323,7 @@ fn first_member_that_unties_takes_over_an_abandoned_block() {
     let mut binding = Binding::of_state(&State::new(vec![0, 1, 1, 1]).expect("a state"));
     let block = binding.storage(1);
     let from = State::new(vec![0, 1, 1, 1]).expect("a state");
+
     joint(&mut binding, &PAPER, &from, &[0, 0, 2, 2]);
     assert_eq!(binding.partition(), [0, 0, 2, 2]);
     assert_eq!(binding.storage(2), block, "no copy is made of a block that nobody else keeps");
@@ -304,6 +334,7 @@ fn alias_shares_storage_while_the_state_says_independent() {
     let alias = Rules { untie: Untie::Alias, ..PAPER };
     let mut binding = Binding::frozen(3);
     let state = joint(&mut binding, &alias, &State::all_tied(3), &[0, 0, 0]);
+
     joint(&mut binding, &alias, &state, &[0, 1, 1]);
     assert_eq!(binding.partition(), [0, 0, 0]);
     assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 1));
@@ -317,6 +348,7 @@ fn rejects_a_state_of_another_depth() {
     let to = State::from_action(&action);
     let refused = Binding::frozen(3)
         .apply(&PAPER, &Change { from: &from, to: &to, action: &action, visited: None });
+
     assert_eq!(
         refused.expect_err("another depth").to_string(),
         "expected a state of 3 layers, came one of 4"

@@ -41,6 +41,7 @@ fn gradients(family: Family, model: &Model, checkpointing: Checkpointing) -> (f6
         scale: 1.0 / batch.n_predictions() as f64,
         sketch: None,
     };
+
     model.gradients(&batch, &settings).expect("a pass")
 }
 
@@ -57,6 +58,7 @@ fn law_factors_of_one_change_no_bit() {
                     bits(&scores(family, &model)),
                 )
             };
+
             let plain = of(&[]);
             assert_eq!(plain, of(&[1.0; 4]), "{family:?} {kernels:?}");
             assert_ne!(plain.0, of(&[1.0, 1.0, 1.0, 0.5]).0, "{family:?} {kernels:?}");
@@ -78,6 +80,7 @@ fn law_scaled_branches_that_are_computed_again_are_the_same() {
                 let (loss, gradients) = gradients(family, &model, checkpointing);
                 (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>())
             });
+
             assert_eq!(kept, again, "{family:?} {kernels:?} {activations:?}");
         }
     }
@@ -90,11 +93,13 @@ fn law_frozen_layers_have_their_factors() {
         let model = family.drawn_scaled(&THIRDS, Binding::frozen(4), PAPER, Kernels::Fused);
         let (loss, of_all) = gradients(family, &model, Checkpointing::None);
         let evaluated = model.loss_sum(&family.examples(3).batch()).expect("a loss");
+
         assert!((evaluated - loss).abs() < 1e-6 * loss, "{family:?}: {evaluated} for {loss}");
         let plain = family.drawn(Binding::frozen(4), PAPER, Kernels::Fused);
         let (_, of_plain) = gradients(family, &plain, Checkpointing::None);
         let a = of_all.norm().expect("a norm");
         let b = of_plain.norm().expect("a norm");
+
         assert!((a - b).abs() > 1e-3 * b, "{family:?}: {a} and {b}");
     }
 }
@@ -107,14 +112,17 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
                 let model = family.drawn_scaled(&THIRDS, of_state([0, 1, 1, 1]), PAPER, kernels);
                 gradients(family, &model.computing_in(activations), Checkpointing::None)
             };
+
             let (wide, of_wide) = of(Activations::F32);
             let (narrow, of_narrow) = of(Activations::Bf16);
             let what = format!("{family:?} {kernels:?}");
             let [of_loss, of_norm] = NARROW_TOLERANCE;
+
             assert!(
                 wide.to_bits() != narrow.to_bits() && (wide - narrow).abs() < of_loss * wide,
                 "{what}"
             );
+
             let apart: f64 = all(&of_wide)
                 .zip(all(&of_narrow))
                 .map(|(a, b)| {
@@ -123,6 +131,7 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
                     f64::from(apart.expect("f32"))
                 })
                 .sum();
+
             let norm = of_wide.norm().expect("a norm");
             assert!(apart.sqrt() < of_norm * norm, "{what}: {} of {norm}", apart.sqrt());
         }
@@ -134,12 +143,14 @@ fn law_narrow_scaled_branches_come_near_to_wide_ones() {
 fn law_a_split_keeps_the_function_of_scaled_branches() {
     let from = State::all_tied(4);
     let to = State::new(vec![0, 1, 0, 1]).expect("a state");
+
     for family in Family::ALL {
         for kernels in KERNELS {
             let mut model =
                 family.drawn_scaled(&[0.25; 4], Binding::of_state(&from), PAPER, kernels);
             let before = scores(family, &model);
             let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
+
             assert!(model.keeps_function(&change).expect("a change"));
             model.apply(&change).expect("a change");
             assert_eq!(model.binding().n_distinct(), 2);
@@ -157,16 +168,19 @@ fn law_factors_in_the_weights_compute_the_same() {
                 model.folded(family.with_head(family.head())).expect("a plain architecture");
             assert!(model.has_residual_factors() && !folded.has_residual_factors());
             assert_eq!(folded.binding().partition(), [0, 0, 2, 2]);
+
             assert_eq!(
                 bits(&scores(family, &model)),
                 bits(&scores(family, &folded)),
                 "{family:?} {kernels:?}"
             );
             let thirds = family.drawn_scaled(&THIRDS, of_state([0, 1, 1, 1]), PAPER, kernels);
+
             let folded =
                 thirds.folded(family.with_head(family.head())).expect("a plain architecture");
             let apart = distance(&scores(family, &thirds), &scores(family, &folded));
             assert!(apart < SCORE_TOLERANCE, "{family:?} {kernels:?}: {apart}");
+
             let plain = family.drawn(of_state([0, 1, 1, 1]), PAPER, kernels);
             assert!(
                 distance(&scores(family, &thirds), &scores(family, &plain)) > 1e-3,
@@ -200,6 +214,7 @@ fn rejects_factors_that_a_reader_would_not_know() {
         let text = error.to_string();
         assert!(text.contains("tying.residual_scale") && text.contains("0.5"), "{text}");
     };
+
     says(
         model
             .folded(Family::Gpt2.scaled(&[1.0, 0.5, 1.0, 1.0]))
@@ -207,6 +222,7 @@ fn rejects_factors_that_a_reader_would_not_know() {
     );
     let mut spec = Spec::default();
     spec.model.layers = 4;
+
     let spec = spec.check().expect("a spec");
     let folder = tempfile::tempdir().expect("a folder");
     says(

@@ -104,6 +104,7 @@ impl Family {
         let small = small();
         let positions = TOKENS;
         let vocabulary = VOCABULARY;
+
         match self {
             Gpt2 | Gpt2Own | Gpt2Classes | Gpt2Single => Box::new(Gpt2Model { form, ..small }),
             BertCausal | BertMasked | BertFirst | BertMean | BertSingle => {
@@ -171,7 +172,9 @@ impl Family {
         let is_picture = matches!(self, VitFirst | VitMean);
         let pads = head.has_classes() && !is_picture;
         let lengths = (0..windows).map(|window| TOKENS - (2 * window) % (TOKENS - 1));
+
         let classes = head.told_classes().max(1);
+
         Examples {
             windows,
             ids: if is_picture { Vec::new() } else { all[..n].to_vec() },
@@ -235,6 +238,7 @@ impl Examples {
             lengths: self.lengths.as_deref(),
             padding: self.padding,
         };
+
         Batch {
             input: if self.ids.is_empty() {
                 Input::Pictures(&self.pixels)

@@ -17,6 +17,7 @@ fn law_a_saved_model_computes_the_same_bits() {
     let path = folder.path().join("model.safetensors");
     let mut model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     let ids: Vec<u32> = (0..9).collect();
+
     let check = |model: &dlt_models::Model| {
         model
             .save(&path, &BTreeMap::from([("note".to_owned(), "kept".to_owned())]))
@@ -24,23 +25,29 @@ fn law_a_saved_model_computes_the_same_bits() {
         let file = ModelFile::open(&path).expect("opened");
         assert_eq!(file.metadata()["note"], "kept");
         assert_eq!(file.binding().partition(), model.binding().partition());
+
         let read =
             file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
         let logits = |model: &dlt_models::Model| model.next_logits(&ids).expect("logits");
         assert_eq!(logits(model), logits(&read));
+
         for layer in 0..4 {
             assert_eq!(read.binding().is_frozen(layer), model.binding().is_frozen(layer));
             assert_eq!(read.binding().is_independent(layer), model.binding().is_independent(layer));
         }
     };
+
     check(&model);
     let action = Action::new(vec![0, 1, 0, 1]).expect("an action");
     let from = State::all_tied(4);
     let to = State::from_action(&action);
+
     model.apply(&Change { from: &from, to: &to, action: &action, visited: None }).expect("applied");
     check(&model);
+
     let tied = std::fs::metadata(&path).expect("there").len();
     assert!(tied < 2 * 4 * (2 * model.n_block_parameters() + model.n_shared_parameters()) as u64);
+
     assert_eq!(
         std::fs::read_dir(folder.path()).expect("a folder").count(),
         1,
@@ -53,6 +60,7 @@ fn rejects_damaged_and_foreign_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &BTreeMap::new()).expect("saved");
+
     let bytes = std::fs::read(&path).expect("there");
     let refusal = |bytes: &[u8]| {
         std::fs::write(&path, bytes).expect("written");
@@ -61,15 +69,19 @@ fn rejects_damaged_and_foreign_files() {
             Err(error) => error.to_string(),
         }
     };
+
     assert!(refusal(&[]).contains("not a safetensors file but an empty file"));
     assert!(refusal(&bytes[..bytes.len() / 2]).contains("model.safetensors"));
+
     let mut newer = bytes.clone();
     let at = bytes.windows(13).position(|part| part == b"\"dlt-model\":\"").expect("the version");
     newer[at + 13] = b'9';
     assert!(refusal(&newer).contains("expected model layout version 1 or 2, got 9"));
+
     let mut other = bytes.clone();
     other[at + 1] = b'x';
     assert!(refusal(&other).contains("not one of dlt's model files"));
+
     // A bit anywhere: in a weight, in the binding, in a note.
     let [storage, weight] = [b"\"storage\":\"".as_slice(), &bytes[bytes.len() - 40..]];
     for part in [storage, weight] {
@@ -78,19 +90,24 @@ fn rejects_damaged_and_foreign_files() {
             - 1;
         let mut flipped = bytes.clone();
         flipped[at + usize::from(part == storage)] ^= 1;
+
         let says = refusal(&flipped);
         assert!(says.contains("it is damaged: its checksum differs"), "{says}");
     }
+
     let text = |from: &str, to: &str| {
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
         let text =
             String::from_utf8(bytes[8..header].to_vec()).expect("text").replacen(from, to, 1);
         [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[header..]].concat()
     };
+
     let says = refusal(&text(r#""dtype":"F32""#, r#""dtype":"I32""#));
     assert!(says.contains("expected numbers in F32, got I32"), "{says}");
+
     let says = refusal(&text(r#""dlt-model":"2""#, r#""dlt-model":"2","dlt-model":"2""#));
     assert!(says.contains("`dlt-model` is in the metadata twice"), "{says}");
+
     let says = refusal(&text(r#""checksum""#, r#""checksun""#));
     assert!(says.contains("the metadata lacks its checksum"), "{says}");
     assert!(ModelFile::open(&folder.path().join("absent")).is_err());
@@ -102,17 +119,21 @@ fn a_file_of_the_first_layout_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
+
     model.save(&path, &BTreeMap::new()).expect("saved");
     let bytes = std::fs::read(&path).expect("there");
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight")) as usize;
     let text = String::from_utf8(bytes[8..header].to_vec()).expect("text");
     let at = text.find(r#""checksum":""#).expect("there");
     let text = format!("{}{}", &text[..at], &text[at + r#""checksum":"","#.len() + 64..]);
+
     let text = text.replace(r#""dlt-model":"2""#, r#""dlt-model":"1""#);
     let first = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[header..]].concat();
     std::fs::write(&path, first).expect("written");
+
     let file = ModelFile::open(&path).expect("opened");
     assert!(!file.has_checksum());
+
     let read = file.model(Box::new(small()), PAPER, Kernels::Fused, &Device::Cpu).expect("read");
     let logits = |model: &dlt_models::Model| model.next_logits(&[1, 2, 3]).expect("logits");
     assert_eq!(logits(&model), logits(&read));
@@ -128,6 +149,7 @@ fn law_equal_models_are_equal_files() {
         drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &notes).expect("saved");
         std::fs::read(path).expect("there")
     };
+
     assert!(file("one") == file("other"));
 }
 
@@ -136,17 +158,20 @@ fn rejects_a_file_of_another_shape() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     drawn(Binding::frozen(4), PAPER, Kernels::Fused).save(&path, &BTreeMap::new()).expect("saved");
+
     let file = ModelFile::open(&path).expect("opened");
     let refusal = |architecture| {
         let refused = file.model(Box::new(architecture), PAPER, Kernels::Fused, &Device::Cpu);
         refused.map(|_| ()).expect_err("another shape").to_string()
     };
+
     let with = |form| dlt_models::gpt2::Gpt2 { form, ..small() };
     let wider = with(Form { width: 24, ..small().form });
     assert_eq!(
         refusal(wider),
         "tensor `transformer.wte.weight`: expected shape [31, 24], got [31, 12]"
     );
+
     let deeper = with(Form { layers: 5, ..small().form });
     assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
 }

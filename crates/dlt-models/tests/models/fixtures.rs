@@ -89,6 +89,7 @@ pub(crate) fn stored(
             Err(_) => Ok(None),
         }
     };
+
     Model::from_weights(
         Box::new(architecture),
         binding,
@@ -107,6 +108,7 @@ pub(crate) fn distance(a: &Tensor, b: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
     assert_eq!(a.dims(), b.dims());
+
     let differences =
         values(a).into_iter().zip(values(b)).map(|(a, b)| (f64::from(a) - f64::from(b)).abs());
     differences.fold(
@@ -120,6 +122,7 @@ fn rejects_values_that_are_not_finite() {
     let tensor = |values: [f32; 3]| Tensor::new(&values, &Device::Cpu).expect("a tensor");
     let finite = tensor([1.0, 2.0, 3.0]);
     assert_eq!(distance(&finite, &tensor([1.0, 4.0, 2.0])), 2.0);
+
     for wrong in [f32::NAN, f32::INFINITY] {
         let wrong = tensor([1.0, wrong, 3.0]);
         for (a, b) in [(&wrong, &finite), (&finite, &wrong), (&wrong, &wrong)] {

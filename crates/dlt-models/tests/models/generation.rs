@@ -81,6 +81,7 @@ fn models() -> Vec<(String, Model)> {
             }
         }
     }
+
     models
 }
 
@@ -117,6 +118,7 @@ fn continued(model: &Model, wanted: &Continuation<'_>) -> Vec<(Vec<u32>, End)> {
     let told = generate(model, wanted, |number, event| {
         let (tokens, end, read) = &mut texts[number];
         assert_eq!(*end, None, "nothing happens after the end");
+
         match event {
             Event::Read => *read = true,
             Event::Token(token) => {
@@ -125,8 +127,10 @@ fn continued(model: &Model, wanted: &Continuation<'_>) -> Vec<(Vec<u32>, End)> {
             }
             Event::End(why) => *end = Some(why),
         }
+
         ControlFlow::Continue(())
     });
+
     told.expect("generates");
     texts.into_iter().map(|(tokens, end, _)| (tokens, end.expect("every text ends"))).collect()
 }
@@ -137,10 +141,12 @@ fn uncached(model: &Model, wanted: &Continuation<'_>) -> Vec<Vec<u32>> {
         let mut rng = seeds::stream(wanted.seed, &format!("generation/{number}"));
         let mut text = prompt.clone();
         let mut first = prompt.len().saturating_sub(wanted.context);
+
         for _ in 0..wanted.tokens {
             if text.len() - first > wanted.context {
                 first = text.len() - wanted.context.div_ceil(2);
             }
+
             let mut logits = model.next_logits(&text[first..]).expect("logits");
             let mut present = text.clone();
             present.sort_unstable();
@@ -148,8 +154,10 @@ fn uncached(model: &Model, wanted: &Continuation<'_>) -> Vec<Vec<u32>> {
             wanted.sampling.penalise(&mut logits, present);
             text.push(wanted.sampling.choose(&logits, &mut rng));
         }
+
         text.split_off(prompt.len())
     };
+
     wanted.prompts.iter().enumerate().map(one).collect()
 }
 
@@ -171,10 +179,12 @@ fn matches_reference_logits_without_a_cache() {
         let mut texts = prompts();
         let mut decoder = Decoder::new(&model, texts.len(), POSITIONS).expect("memory");
         let whole = |text: &[u32]| model.next_logits(text).expect("logits");
+
         for (sequence, text) in texts.iter().enumerate() {
             let logits = decoder.feed(&[sequence], text).expect("feeds");
             assert_near(&logits[0], &whole(text), &format!("{what}: prompt {sequence}"));
         }
+
         for (sequences, new) in [
             (&[0, 1, 2][..], &[7, 8, 9][..]),
             (&[2, 0], &[1, 2]),
@@ -193,6 +203,7 @@ fn matches_reference_logits_without_a_cache() {
                 assert_eq!(decoder.held(sequence), texts[sequence].len());
             }
         }
+
         decoder.truncate(0, 3).expect("it holds more");
         let logits = decoder.feed(&[0], &[13, 14]).expect("feeds");
         assert_near(
@@ -210,6 +221,7 @@ fn law_a_cache_changes_no_text() {
             let prompts = prompts();
             let wanted = wanted(&prompts, sampling);
             let cached = continued(&model, &wanted);
+
             assert!(
                 cached.iter().all(|(tokens, end)| tokens.len() == 6 && *end == End::Length),
                 "{what}"
@@ -227,6 +239,7 @@ fn of_transformers(name: &str, kernels: Kernels) -> Model {
     let architecture = of_spec(&spec, Extents::default());
     let weights = Weights::open(&folder, architecture.as_ref(), &Device::Cpu).expect("weights");
     let binding = Binding::of_state(&State::independent(architecture.n_layers()));
+
     let lookup = |name: &str| weights.lookup(name);
     Model::from_weights(architecture, binding, PAPER, kernels, &lookup, None, &Device::Cpu)
         .expect("every weight")
@@ -236,10 +249,12 @@ fn of_transformers(name: &str, kernels: Kernels) -> Model {
 #[test]
 fn matches_reference_continuations() {
     let oracle = json("huggingface/generation.json");
+
     for name in ["gpt2-causal", "llama-causal"] {
         let runs = oracle[name]["runs"].as_array().expect("runs");
         let ids = |value| numbers(value).into_iter().map(|id| id as u32).collect::<Vec<_>>();
         let new_tokens = oracle[name]["max_new_tokens"].as_u64().expect("a number") as usize;
+
         assert_eq!(runs.len(), 4);
         for kernels in KERNELS {
             let model = of_transformers(name, kernels);
@@ -251,6 +266,7 @@ fn matches_reference_continuations() {
                 let context = model.architecture().max_tokens();
                 let wanted =
                     Continuation { tokens: new_tokens, context, ..wanted(&prompts, sampling) };
+
                 let expected: Vec<_> =
                     runs.iter().map(|run| (ids(&run["tokens"]), End::Length)).collect();
                 assert_eq!(expected.len(), 2);
@@ -265,6 +281,7 @@ fn matches_reference_continuations() {
 #[test]
 fn law_a_text_outgrows_the_context_by_halves() {
     let prompts = [prompts(), vec![(0..20).collect()]].concat();
+
     for (what, model) in models().into_iter().take(3) {
         for (context, sampling) in [1, 2, 5, 8, 99].into_iter().zip(samplings().into_iter().cycle())
         {
@@ -274,6 +291,7 @@ fn law_a_text_outgrows_the_context_by_halves() {
                 .map(|(tokens, _)| tokens)
                 .collect::<Vec<_>>();
             let seen = Continuation { context: context.min(POSITIONS), ..wanted };
+
             assert_eq!(cached, uncached(&model, &seen), "{what}: {context}");
         }
     }
@@ -282,10 +300,12 @@ fn law_a_text_outgrows_the_context_by_halves() {
 #[test]
 fn law_a_text_does_not_depend_on_the_others() {
     let model = gpt2();
+
     for sampling in samplings() {
         let together = prompts();
         let wanted = wanted(&together, sampling);
         let texts = continued(&model, &wanted);
+
         for at_once in 0..4 {
             assert_eq!(
                 continued(&model, &Continuation { at_once, ..wanted }),
@@ -293,6 +313,7 @@ fn law_a_text_does_not_depend_on_the_others() {
                 "{at_once} at once"
             );
         }
+
         for number in 0..together.len() {
             let mut others = vec![vec![17, 18], vec![19], vec![20, 21, 22]];
             others[number].clone_from(&together[number]);
@@ -310,6 +331,7 @@ fn law_a_seed_settles_every_text() {
     let [_, drawn] = samplings();
     let same = vec![vec![1, 2]; 2];
     let run = |seed| continued(&model, &Continuation { seed, tokens: 12, ..wanted(&same, drawn) });
+
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
     assert_ne!(run(1)[0], run(1)[1], "equal prompts have streams of their own");
@@ -322,6 +344,7 @@ fn a_text_ends_at_any_stop_token_and_does_not_hold_it() {
     let free = wanted(&prompts, samplings()[1]);
     let texts = continued(&model, &free);
     let stop = [texts[0].0[2], texts[2].0[4]];
+
     for ((tokens, end), (whole, _)) in
         continued(&model, &Continuation { stop: &stop, ..free }).iter().zip(&texts)
     {
@@ -338,17 +361,20 @@ fn a_text_that_is_broken_off_leaves_the_others() {
     let wanted = wanted(&prompts, samplings()[1]);
     let whole = continued(&model, &wanted);
     let mut events = vec![Vec::new(); 3];
+
     let told = generate(&model, &wanted, |number, event| {
         events[number].push(event);
         let breaks = number == 0 && event == Event::Read || number == 1 && events[1].len() == 3;
         if breaks { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+
     told.expect("generates");
     let tokens = |number: usize, count: usize| {
         let (tokens, _) = &whole[number];
         [vec![Event::Read], tokens[..count].iter().map(|&token| Event::Token(token)).collect()]
             .concat()
     };
+
     let ended = |events: Vec<Event>, why| [events, vec![Event::End(why)]].concat();
     assert_eq!(events[0], ended(tokens(0, 0), End::Broken));
     assert_eq!(events[1], ended(tokens(1, 2), End::Broken));
@@ -371,6 +397,7 @@ fn rejects_models_that_predict_something_else() {
         (settings(Objective::MaskedToken), "masked tokens"),
         (HeadSettings::of_classes(3, Pooling::LastReal), "classes"),
     ];
+
     for (head, came) in heads {
         let family = Gpt2 { form: Form { head, ..form() }, ..small() };
         let model = Model::new(
@@ -381,10 +408,12 @@ fn rejects_models_that_predict_something_else() {
             7,
             &Device::Cpu,
         );
+
         let model = model.expect("a small model fits");
         let expected =
             format!("expected a model that predicts the next token, came one that predicts {came}");
         assert_eq!(Decoder::new(&model, 1, 4).expect_err("it cannot").to_string(), expected);
+
         let refused = generate(&model, &wanted(&prompts(), Sampling::GREEDY), |_, _| {
             ControlFlow::Continue(())
         });
@@ -400,6 +429,7 @@ fn rejects_prompts_that_do_not_fit() {
             generate(&model, &wanted(prompts, Sampling::GREEDY), |_, _| ControlFlow::Continue(()));
         told.expect_err("does not fit").to_string()
     };
+
     let none = "batch: expected at least one token in each prompt, came none in prompt 1";
     assert_eq!(refusal(&[vec![1], vec![]]), none);
     assert_eq!(refusal(&[vec![1], vec![2, 31]]), "batch: expected token ids below 31, came 31");
@@ -420,6 +450,7 @@ fn rejects_feeding_what_cannot_be_and_holds_what_it_held() {
     let model = gpt2();
     let mut decoder = Decoder::new(&model, 2, 5).expect("memory");
     decoder.feed(&[0], &[1, 2, 3]).expect("feeds");
+
     for (sequences, tokens, word) in [
         (
             &[0, 1][..],
@@ -437,6 +468,7 @@ fn rejects_feeding_what_cannot_be_and_holds_what_it_held() {
         assert!(refused.contains(word), "{word} in {refused}");
         assert_eq!((decoder.held(0), decoder.held(1)), (3, 0));
     }
+
     assert!(decoder.truncate(0, 4).is_err() && decoder.truncate(2, 0).is_err());
     let logits = decoder.feed(&[0, 1], &[4, 5]).expect("feeds");
     assert_near(&logits[0], &model.next_logits(&[1, 2, 3, 4]).expect("logits"), "after refusals");

@@ -36,12 +36,14 @@ pub(crate) fn windows(value: &Value) -> (Vec<u32>, Vec<u32>, usize) {
             .flat_map(|row| row[skip..row.len() - drop].iter().map(|&id| id as u32))
             .collect()
     };
+
     (ids(0, 1), ids(1, 0), rows.len())
 }
 
 pub(crate) fn architecture(config: &Value, gelu: Gelu) -> Gpt2 {
     let count =
         |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("config holds {key}")) as usize;
+
     Gpt2 {
         form: Form {
             layers: count("layers"),
@@ -66,30 +68,37 @@ fn matches_reference_every_gradient() {
     let (inputs, targets, windows) = windows(&oracle["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);
     let cases = oracle["cases"].as_array().expect("cases");
+
     assert_eq!(cases.len(), 6);
+
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let gelu = if case["gelu"] == "erf" { Gelu::Erf } else { Gelu::Tanh };
         let gradient = if case["gradient"] == "owner" { Gradient::Owner } else { Gradient::Sum };
         let state = State::new(numbers(&case["state"])).expect("a state");
+
         for kernels in KERNELS {
             let rules = Rules { gradient, ..PAPER };
             let binding = Binding::of_state(&state);
             let config = architecture(&oracle["config"], gelu);
             let model = stored(config, binding, rules, kernels, &file, "initial/");
+
             for checkpointing in CHECKPOINTING {
                 let (loss, gradients) =
                     model.gradients(&batch, &pass(targets.len(), checkpointing)).expect("a pass");
                 let mean = loss / targets.len() as f64;
                 let expected = case["loss"].as_f64().expect("a loss");
+
                 assert!(
                     (mean - expected).abs() < LOSS_TOLERANCE,
                     "{name} {kernels:?}: {mean} for {expected}"
                 );
+
                 let compared = compare(&model, &gradients, |tensor| {
                     file.load(&format!("{name}/{tensor}"), &Device::Cpu)
                         .expect("the fixture holds it")
                 });
+
                 assert_eq!(compared, 4 + 12 * state.n_independent());
             }
         }
@@ -106,6 +115,7 @@ fn matches_reference_every_gradient_of_scaled_branches() {
     let file = tensors("growth/residual.safetensors");
     let (inputs, targets, windows) = windows(&gpt2["windows"]);
     let batch = Batch::next_token(&inputs, &targets, windows);
+
     let factors: Vec<f64> = oracle["factors"]
         .as_array()
         .expect("a list")
@@ -113,20 +123,25 @@ fn matches_reference_every_gradient_of_scaled_branches() {
         .map(|x| x.as_f64().expect("a factor"))
         .collect();
     assert_eq!(factors, [1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0]);
+
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 2);
+
     for (case, kernels) in cases.iter().flat_map(|case| KERNELS.map(|kernels| (case, kernels))) {
         let name = case["name"].as_str().expect("a name");
         let state = numbers(&case["state"]);
         let state = State::new(state).expect("a state");
         let mut config = architecture(&gpt2["config"], Gelu::Tanh);
+
         config.form.residual_factors.clone_from(&factors);
         let model = stored(config, Binding::of_state(&state), PAPER, kernels, &initial, "initial/");
+
         for checkpointing in CHECKPOINTING {
             let (loss, gradients) =
                 model.gradients(&batch, &pass(targets.len(), checkpointing)).expect("a pass");
             let mean = loss / targets.len() as f64;
             let expected = case["loss"].as_f64().expect("a loss");
+
             assert!(
                 (mean - expected).abs() < LOSS_TOLERANCE,
                 "{name} {kernels:?}: {mean} for {expected}"
@@ -152,14 +167,17 @@ fn compare(
         assert!(apart < GRADIENT_TOLERANCE, "gradient of {name} is {apart} off");
         compared += 1;
     };
+
     for (entry, gradient) in model.shared().layout().entries().iter().zip(&gradients.shared) {
         check(format!("{}{}", architecture.shared_prefix(), entry.name), gradient);
     }
+
     for (&slot, block) in &gradients.slots {
         for (entry, gradient) in model.bank().layout().entries().iter().zip(block) {
             check(format!("{}{}", architecture.block_prefix(slot), entry.name), gradient);
         }
     }
+
     compared
 }
 
@@ -169,13 +187,16 @@ fn matches_reference_logits() {
     let file = tensors("gpt2/gradients.safetensors");
     let (inputs, _, windows) = windows(&oracle["windows"]);
     let logits = file.load("untied-tanh/logits", &Device::Cpu).expect("logits");
+
     for kernels in KERNELS {
         let config = architecture(&oracle["config"], Gelu::Tanh);
         let binding = Binding::of_state(&State::independent(4));
         let model = stored(config, binding, PAPER, kernels, &file, "initial/");
+
         for (window, ids) in inputs.chunks(inputs.len() / windows).enumerate() {
             let ours = model.logits(ids).expect("logits");
             assert!(distance(&ours, &logits.get(window).expect("a window")) < GRADIENT_TOLERANCE);
+
             let next = model.next_logits(ids).expect("logits");
             let next = candle_core::Tensor::new(next, &Device::Cpu).expect("a row");
             assert!(distance(&next, &ours.get(ids.len() - 1).expect("a row")) < ROW_TOLERANCE);

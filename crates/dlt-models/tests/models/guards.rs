@@ -52,6 +52,7 @@ fn assert_nothing_is_left_out(model: &Model, gradients: &Gradients, what: &str) 
     let independent: Vec<_> =
         (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
     assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), independent, "{what}");
+
     let names: Vec<_> = layouts(model, gradients)
         .iter()
         .flat_map(|layout| layout.entries().iter().map(|entry| entry.name).collect::<Vec<_>>())
@@ -69,7 +70,9 @@ fn descend(model: &Model, gradients: &Gradients) {
             variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
         }
     };
+
     step(model.trained_shared(), &gradients.shared);
+
     for (&slot, block) in &gradients.slots {
         step(model.slot_parameters(slot), block);
     }
@@ -81,11 +84,13 @@ fn check_before_and_after_a_step(family: Family, model: &Model, what: &str) {
     let examples = family.examples(WINDOWS);
     let batch = examples.batch();
     let what = format!("{family:?} {what}");
+
     for checkpointing in CHECKPOINTING {
         let gradients = || model.gradients(&batch, &pass(&batch, checkpointing)).expect("a pass");
         let (before, first) = gradients();
         assert_nothing_is_left_out(model, &first, &what);
         descend(model, &first);
+
         let (after, second) = gradients();
         assert_nothing_is_left_out(model, &second, &what);
         assert!(after < before, "{what}: the step took the loss from {before} to {after}");
@@ -96,6 +101,7 @@ fn check_before_and_after_a_step(family: Family, model: &Model, what: &str) {
 fn every_trainable_parameter_has_a_gradient_in_every_state() {
     let mut bindings: Vec<_> = states().iter().map(Binding::of_state).collect();
     bindings.push(Binding::frozen(4));
+
     for family in Family::ALL {
         for (index, binding) in bindings.iter().enumerate() {
             // Each kernel meets each rule in half of the states.
@@ -121,6 +127,7 @@ fn readings() -> Vec<Rules> {
     let rules = |(untie, retied)| {
         [Gradient::Sum, Gradient::Owner].map(|gradient| Rules { gradient, untie, retied, ..PAPER })
     };
+
     pairs.into_iter().flatten().flat_map(rules).collect()
 }
 
@@ -131,6 +138,7 @@ fn readings() -> Vec<Rules> {
 fn every_trainable_parameter_has_a_gradient_after_decisions() {
     let readings = readings();
     assert_eq!(readings.len(), 8);
+
     for family in Family::ALL {
         let mut shared_storage = 0;
         for (index, next) in states().iter().enumerate() {
@@ -141,6 +149,7 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
                 let mut model = family.drawn(Binding::frozen(4), rules, kernels);
                 let mut from = State::all_tied(4);
                 let last = State::new(vec![0, 1, 1, 3]).expect("a state");
+
                 for to in [next, &last] {
                     let change = Change { from: &from, to, action: to.as_action(), visited: None };
                     model.apply(&change).expect("equal depths");
@@ -150,11 +159,13 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
                         &model,
                         &format!("{rules:?} at {to:?} {kernels:?}"),
                     );
+
                     let binding = model.binding();
                     shared_storage += usize::from(binding.n_distinct() < binding.n_independent());
                 }
             }
         }
+
         assert!(
             shared_storage > 0,
             "{family:?}: the test wants independent layers that share storage"
@@ -169,6 +180,7 @@ fn law_keys_have_a_bias_that_changes_nothing() {
     /// Of the norm of the whole: sums of a few hundred products in f32 that cancel.
     const ROUNDING: f64 = 1e-5;
     let mut biases = 0;
+
     for family in Family::ALL {
         for kernels in KERNELS {
             let model = family.drawn(Binding::of_state(&State::independent(4)), PAPER, kernels);
@@ -176,17 +188,20 @@ fn law_keys_have_a_bias_that_changes_nothing() {
             let batch = examples.batch();
             let (_, gradients) =
                 model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
+
             for (slot, block) in &gradients.slots {
                 for (entry, gradient) in model.bank().layout().entries().iter().zip(block) {
                     if !entry.name.ends_with("qkv.bias") && !entry.name.ends_with("c_attn.bias") {
                         continue;
                     }
+
                     let third = |part: usize| {
                         norm(&gradient.narrow(0, 12 * part, 12).expect("three parts"))
                     };
                     let [queries, keys, values] = [0, 1, 2].map(third);
                     let what =
                         format!("{family:?} {kernels:?} layer {slot}: {queries} {keys} {values}");
+
                     assert!(keys <= ROUNDING * norm(gradient), "{what}");
                     assert!(queries > keys && values > keys, "{what}");
                     biases += 1;
@@ -194,6 +209,7 @@ fn law_keys_have_a_bias_that_changes_nothing() {
             }
         }
     }
+
     assert_eq!(biases, 11 * 2 * 4, "all but Llama's two have one in each layer");
 }
 
@@ -214,11 +230,14 @@ fn gradients_are_slopes(factors: &[f64]) {
     /// Length of the step: the loss of a batch is known to about 1e-6, and its slope changes along
     /// the way.
     const STEP: f64 = 2e-2;
+
     /// Relative, and as a part of the norm of all gradients: rounding is that of the whole loss.
     const TOLERANCE: [f64; 2] = [2e-2, 1e-3];
+
     for family in Family::ALL {
         let examples = family.examples(WINDOWS);
         let batch = examples.batch();
+
         for (kernels, checkpointing) in KERNELS.into_iter().zip(CHECKPOINTING) {
             let binding = Binding::of_state(&State::new(vec![0, 1, 0, 1]).expect("a state"));
             let model = family.drawn_scaled(factors, binding, PAPER, kernels);
@@ -226,6 +245,7 @@ fn gradients_are_slopes(factors: &[f64]) {
             let loss = || model.gradients(&batch, &settings).expect("a pass").0 * settings.scale;
             let (_, gradients) = model.gradients(&batch, &settings).expect("a pass");
             let of_all = gradients.norm().expect("a norm");
+
             let blocks =
                 gradients.slots.iter().map(|(&slot, block)| (model.slot_parameters(slot), block));
             for (parameters, gradients) in
@@ -242,8 +262,10 @@ fn gradients_are_slopes(factors: &[f64]) {
                         variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
                         loss()
                     };
+
                     let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
                     variable.set(&here).expect("a variable can be set");
+
                     let [relative, of_rounding] = TOLERANCE;
                     assert!(
                         (slope - norm).abs() <= relative * norm + of_rounding * of_all,
@@ -262,6 +284,7 @@ fn law_checkpointing_changes_no_bit() {
     for family in Family::ALL {
         let examples = family.examples(WINDOWS);
         let batch = examples.batch();
+
         for kernels in KERNELS {
             let binding = Binding::of_state(&State::new(vec![0, 1, 0, 1]).expect("a state"));
             let model = family.drawn(binding, PAPER, kernels);
@@ -269,11 +292,14 @@ fn law_checkpointing_changes_no_bit() {
                 let settings = TrainingPass { dropout: dropout(0), ..pass(&batch, checkpointing) };
                 model.gradients(&batch, &settings).expect("a pass")
             };
+
             let (kept_loss, kept) = run(Checkpointing::None);
             let (again_loss, again) = run(Checkpointing::Block);
             assert_eq!(kept_loss.to_bits(), again_loss.to_bits(), "{family:?}");
+
             let bits = |gradients| all(gradients).map(bits).collect::<Vec<_>>();
             assert_eq!(bits(&kept), bits(&again), "{family:?}");
+
             let without =
                 model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
             assert_ne!(without.0, kept_loss, "{family:?}: dropout changes the loss");
@@ -286,9 +312,11 @@ fn law_checkpointing_changes_no_bit() {
 fn law_micro_batches_sum_to_the_batch() {
     /// Of the largest entry, or of 1.
     const TOLERANCE: f64 = 1e-6;
+
     for family in Family::ALL {
         let examples = family.examples(5);
         let batch = examples.batch();
+
         for kernels in KERNELS {
             let binding = Binding::of_state(&State::new(vec![0, 0, 2, 0]).expect("a state"));
             let model = family.drawn(binding, PAPER, kernels);
@@ -296,16 +324,20 @@ fn law_micro_batches_sum_to_the_batch() {
                 dropout: dropout(first),
                 ..pass(&batch, Checkpointing::None)
             };
+
             let (loss, whole) = model.gradients(&batch, &settings(0)).expect("a pass");
             for windows in [2, 1] {
                 let mut summed_loss = 0.0;
                 let mut summed = Gradients::default();
+
                 for (first, piece) in batch.pieces(windows) {
                     summed_loss +=
                         model.add_gradients(&piece, &settings(first), &mut summed).expect("a pass");
                 }
+
                 assert!((loss - summed_loss).abs() / loss < TOLERANCE, "{family:?}");
                 assert_eq!(all(&whole).count(), all(&summed).count());
+
                 for (a, b) in all(&whole).zip(all(&summed)) {
                     let largest = distance(a, &a.zeros_like().expect("memory")).max(1.0);
                     assert!(
@@ -324,11 +356,13 @@ fn loss_sum_is_the_loss_of_a_training_pass_without_dropout() {
     for family in Family::ALL {
         let examples = family.examples(2);
         let batch = examples.batch();
+
         for kernels in KERNELS {
             let model = family.drawn(Binding::frozen(4), PAPER, kernels);
             let (loss, _) =
                 model.gradients(&batch, &pass(&batch, Checkpointing::None)).expect("a pass");
             let evaluated = model.loss_sum(&batch).expect("a loss");
+
             assert!((evaluated - loss).abs() / loss < 1e-6, "{family:?}: {evaluated} for {loss}");
         }
     }
@@ -348,10 +382,12 @@ fn the_feature_composed_leaves_no_loop_of_ours() {
                 scale: 0.1,
                 sketch: None,
             };
+
             let (loss, gradients) =
                 model.gradients(&family.examples(2).batch(), &pass).expect("a pass");
             (loss.to_bits(), all(&gradients).map(bits).collect::<Vec<_>>())
         });
+
         assert_eq!(fused, composed, "{family:?}");
     }
 }

@@ -50,6 +50,7 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
     /// Scores are f32 of a few tenths.
     const TOLERANCE: f64 = 1e-6;
     let examples = |family: Family| family.examples(6);
+
     for family in SINGLE {
         for kernels in KERNELS {
             let model = family.drawn(independent(), PAPER, kernels);
@@ -57,17 +58,20 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
             let batch = examples.batch();
             let labels: Vec<f64> = (0..6).map(|window| f64::from((window * 5 + 1) % 2)).collect();
             let scores = single_scores(&model, &batch);
+
             assert!(scores.iter().any(|z| *z > 0.0) || scores.iter().any(|z| *z < 0.0));
             let losses = scores
                 .iter()
                 .zip(&labels)
                 .map(|(z, y)| z.max(0.0) - z * y + (-z.abs()).exp().ln_1p());
             let expected: f64 = losses.sum();
+
             let loss = model.loss_sum(&batch).expect("a loss");
             assert!(
                 (loss - expected).abs() < TOLERANCE * expected,
                 "{family:?}: {loss} for {expected}"
             );
+
             if family == Family::BertSingle {
                 let settings = TrainingPass { dropout: None, ..pass(&batch) };
                 let (_, gradients) = model.gradients(&batch, &settings).expect("a pass");
@@ -75,6 +79,7 @@ fn matches_reference_binary_cross_entropy_of_a_single_score() {
                 let expected = slopes.sum::<f64>() * settings.scale;
                 let bias =
                     gradient(&model, &gradients, "classifier.bias").to_vec1::<f32>().expect("f32");
+
                 assert_eq!(bias.len(), 1);
                 assert!(
                     (f64::from(bias[0]) - expected).abs() < TOLERANCE,
@@ -96,12 +101,15 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
             let own = [vec![single.architecture().output().table], own].concat();
             let prefix = single.architecture().shared_prefix();
             let weights = single.named_tensors().expect("memory");
+
             let lookup = |name: &str| {
                 let weight = weights[name].clone();
                 let is_own = own.iter().any(|own| name.strip_prefix(prefix) == Some(*own));
                 let zero = weight.zeros_like()?;
+
                 Ok(Some(if is_own { Tensor::cat(&[&zero, &weight], 0)? } else { weight }))
             };
+
             let HeadSettings { pooling, .. } = family.head();
             let two = family.with_head(HeadSettings::of_classes(2, pooling));
             let two = Model::from_weights(
@@ -113,18 +121,21 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
                 None,
                 &Device::Cpu,
             );
+
             let two = two.expect("every weight is there");
             let examples = family.examples(4);
             let batch = examples.batch();
             let run = |model: &Model| model.gradients(&batch, &pass(&batch)).expect("a pass");
             let (loss, ours) = run(&single);
             let (expected_loss, expected) = run(&two);
+
             assert_eq!(loss.to_bits(), expected_loss.to_bits());
             for (entry, gradient) in two.shared().layout().entries().iter().zip(&expected.shared) {
                 let gradient = match own.contains(&entry.name) {
                     true => gradient.narrow(0, 1, 1).expect("two rows"),
                     false => gradient.clone(),
                 };
+
                 assert_eq!(
                     bits(self::gradient(&single, &ours, entry.name)),
                     bits(&gradient),
@@ -132,10 +143,12 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
                     entry.name
                 );
             }
+
             let blocks = |gradients: &Gradients| {
                 gradients.slots.values().flatten().map(bits).collect::<Vec<_>>()
             };
             assert_eq!(blocks(&ours), blocks(&expected));
+
             let scores = |model: &Model| bits(&model.scores(&batch).expect("scores"));
             assert_eq!(scores(&single), scores(&two));
         }
@@ -149,6 +162,7 @@ fn a_single_score_has_a_row_of_parameters_and_tells_two_classes_apart() {
         let layout = architecture.shared_layout();
         let output = architecture.output();
         let shape = |name| layout.entries()[layout.number(name).expect("there")].shape.clone();
+
         assert_eq!((shape(output.table), output.rows), (vec![1, 12], 2));
         assert_eq!(output.bias.map(shape), (family == Family::BertSingle).then(|| vec![1]));
         assert_eq!((family.head().classes, family.head().told_classes()), (1, 2));
@@ -162,21 +176,26 @@ fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_go
         for kernels in KERNELS {
             let examples = family.examples(4);
             let batch = examples.batch();
+
             for binding in [independent(), Binding::frozen(4)] {
                 let whole = family.drawn(binding.clone(), PAPER, kernels);
                 let head = family.drawn(binding, PAPER, kernels).training(Trains::Head);
+
                 for checkpointing in [Checkpointing::None, Checkpointing::Block] {
                     let settings = TrainingPass { checkpointing, ..pass(&batch) };
                     let run = |model: &Model| model.gradients(&batch, &settings).expect("a pass");
                     let (loss, ours) = run(&head);
                     let (expected_loss, expected) = run(&whole);
+
                     assert_eq!(loss.to_bits(), expected_loss.to_bits(), "{family:?}");
                     assert!(ours.slots.is_empty(), "{family:?}");
+
                     let own = head.architecture().own_head();
                     let names =
                         head.trained_shared().layout().entries().iter().map(|entry| entry.name);
                     assert_eq!(names.collect::<Vec<_>>(), own, "{family:?}");
                     assert_eq!(ours.shared.len(), own.len());
+
                     for name in own {
                         let theirs = gradient(&whole, &expected, name);
                         assert_eq!(
@@ -185,6 +204,7 @@ fn law_training_the_head_alone_is_training_the_whole_model_as_far_as_the_head_go
                             "{family:?} {name}"
                         );
                     }
+
                     let trained: usize = all(&ours).map(Tensor::elem_count).sum();
                     assert_eq!(head.n_trainable_parameters(), trained);
                     assert!((0..4).all(|layer| head.slot(layer).is_none()));
@@ -203,12 +223,14 @@ fn law_pieces_add_up_where_the_head_alone_trains() {
         let batch = examples.batch();
         let (_, whole) = model.gradients(&batch, &pass(&batch)).expect("a pass");
         let mut summed = Gradients::default();
+
         for (first_window, piece) in batch.pieces(2) {
             let dropout =
                 pass(&batch).dropout.map(|dropout| DropoutPass { first_window, ..dropout });
             let settings = TrainingPass { dropout, ..pass(&batch) };
             model.add_gradients(&piece, &settings, &mut summed).expect("a pass");
         }
+
         for (a, b) in all(&whole).zip(all(&summed)) {
             assert!(crate::fixtures::distance(a, b) < 1e-6, "{family:?}");
         }

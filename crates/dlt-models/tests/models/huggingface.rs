@@ -42,17 +42,20 @@ fn matches_reference_logits() {
     for name in CASES {
         let case = Case::new(name);
         let expected = case.oracle("logits");
+
         for kernels in KERNELS {
             let ids = case.ids();
             let wanted = match case.spec.model.objective {
                 Objective::Classes => Wanted::Classes(&case.labels),
                 _ => Wanted::Every(&ids),
             };
+
             let batch = Batch { input: case.input(), wanted, windows: case.windows };
             let scores = case.model(kernels).scores(&batch).expect("scores");
             let scores = scores.reshape(expected.dims()).expect("as many");
             let apart = distance(&scores, &expected);
             let size = largest(&expected);
+
             assert!(apart <= LOGITS * size, "{name} {kernels:?}: {apart:e} apart at {size}");
         }
     }
@@ -70,11 +73,13 @@ fn matches_reference_logits_of_a_shorter_text() {
             wanted: Wanted::Every(&ids),
             windows: 1,
         };
+
         for kernels in KERNELS {
             let scores = case.model(kernels).scores(&batch).expect("scores");
             let scores = scores.reshape(expected.dims()).expect("as many");
             let apart = distance(&scores, &expected);
             let size = largest(&expected);
+
             assert!(apart <= LOGITS * size, "{name} {kernels:?}: {apart:e} apart at {size}");
         }
     }
@@ -88,10 +93,12 @@ fn matches_reference_loss_and_every_gradient() {
         let batch = Batch { input: case.input(), wanted: wanted.borrow(), windows: case.windows };
         let count = batch.n_predictions() as f64;
         let loss = f64::from(case.oracle("loss").to_vec1::<f32>().expect("f32")[0]);
+
         for kernels in KERNELS {
             let model = case.model(kernels);
             let evaluated = model.loss_sum(&batch).expect("a loss") / count;
             assert!((evaluated - loss).abs() <= LOSS * loss, "{name}: {evaluated} for {loss}");
+
             for checkpointing in [Checkpointing::None, Checkpointing::Block] {
                 let pass =
                     TrainingPass { checkpointing, dropout: None, scale: 1.0 / count, sketch: None };
@@ -101,6 +108,7 @@ fn matches_reference_loss_and_every_gradient() {
                     "{name}: {} for {loss}",
                     sum / count
                 );
+
                 check_gradients(
                     &case,
                     &model,
@@ -122,13 +130,17 @@ fn check_gradients(case: &Case, model: &Model, gradients: &Gradients, what: &str
             named.extend(huggingface::tensors(architecture, &name, gradient).expect("memory"));
         }
     };
+
     add(architecture.shared_prefix(), model.shared().layout(), &gradients.shared);
     for (&layer, block) in &gradients.slots {
         add(&architecture.block_prefix(layer), model.bank().layout(), block);
     }
+
     let expected: BTreeMap<_, _> = case.gradients().into_iter().collect();
     assert_eq!(named.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{what}");
+
     let of_all = expected.values().map(largest).fold(0.0, f64::max);
+
     for (name, gradient) in &expected {
         let apart = distance(&named[name], gradient);
         let size = largest(gradient).max(0.1 * of_all);
@@ -144,5 +156,6 @@ fn bits(model: &Model) -> BTreeMap<String, Vec<u32>> {
             tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all()).expect("memory");
         tensor.to_vec1::<f32>().expect("f32").into_iter().map(f32::to_bits).collect()
     };
+
     named.iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
 }

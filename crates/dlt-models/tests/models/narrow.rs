@@ -46,6 +46,7 @@ fn names(model: &Model, gradients: &Gradients) -> Vec<String> {
         let slot = *slot;
         model.bank().layout().entries().iter().map(move |entry| format!("{slot} {}", entry.name))
     };
+
     shared.chain(gradients.slots.keys().flat_map(block)).collect()
 }
 
@@ -67,15 +68,19 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
                 let model = model(family, kernels, activations);
                 let loss = model.loss_sum(&examples.batch()).expect("a loss");
                 let (trained, gradients) = gradients(&model, &examples, Checkpointing::None);
+
                 (loss, trained, names(&model, &gradients), gradients)
             };
+
             let what = format!("{family:?} {kernels:?}");
             let (wide_loss, wide_trained, names, wide) = of(Activations::F32);
             let (loss, trained, _, narrow) = of(Activations::Bf16);
+
             for (came, expected) in [(loss, wide_loss), (trained, wide_trained)] {
                 let apart = (came / expected - 1.0).abs();
                 assert!(apart > 0.0 && apart < LOSS_TOLERANCE, "{what}: {came} for {expected}");
             }
+
             for ((came, expected), name) in all(&narrow).zip(all(&wide)).zip(&names) {
                 assert_eq!(came.dtype(), DType::F32, "{what}: {name}");
                 let came = values(came);
@@ -83,6 +88,7 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
                 let long = norm(&came);
                 let length = norm(&expected);
                 let product: f64 = came.iter().zip(&expected).map(|(a, b)| a * b).sum();
+
                 let cosine = product / (long * length);
                 assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}");
                 assert!(
@@ -90,6 +96,7 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
                     "{what}: {name}: {long} for {length}"
                 );
             }
+
             assert_eq!(names.len(), all(&wide).count());
             assert!(all(&narrow).zip(all(&wide)).all(|(a, b)| bits(a) != bits(b)), "{what}");
         }
@@ -105,6 +112,7 @@ fn law_narrow_activations_that_are_computed_again_are_the_same() {
             let examples = family.examples(3);
             let (loss, kept) = gradients(&model, &examples, Checkpointing::None);
             let (again, computed) = gradients(&model, &examples, Checkpointing::Block);
+
             assert_eq!(loss.to_bits(), again.to_bits(), "{family:?} {kernels:?}");
             for (kept, computed) in all(&kept).zip(all(&computed)) {
                 assert_eq!(bits(kept), bits(computed), "{family:?} {kernels:?}");
@@ -119,15 +127,18 @@ fn law_narrow_activations_that_are_computed_again_are_the_same() {
 fn law_narrow_models_generate_from_what_they_compute() {
     const TOLERANCE: f32 = 1e-2;
     let tokens = [3, 1, 4, 1, 5, 9, 2];
+
     for family in [Family::Gpt2, Family::BertCausal, Family::Llama] {
         for kernels in KERNELS {
             let model = model(family, kernels, Activations::Bf16);
             let whole = model.next_logits(&tokens).expect("logits");
             let wide = family.drawn(binding([0, 1, 0, 1]), PAPER, kernels);
+
             assert_ne!(whole, wide.next_logits(&tokens).expect("logits"));
             let mut decoder = Decoder::new(&model, 1, tokens.len()).expect("a decoder");
             decoder.feed(&[0], &tokens[..4]).expect("logits");
             decoder.feed(&[0], &tokens[4..5]).expect("logits");
+
             let fed = decoder.feed(&[0], &tokens[5..]).expect("logits").remove(0);
             for (fed, whole) in fed.iter().zip(&whole) {
                 assert!(

@@ -18,6 +18,7 @@ fn refusal(family: Family, batch: &Batch<'_>) -> String {
         scale: 1.0,
         sketch: None,
     };
+
     assert_eq!(model.gradients(batch, &pass).expect_err("does not fit").to_string(), error);
     error
 }
@@ -53,6 +54,7 @@ fn rejects_windows_that_are_too_long_or_uneven() {
             batch(&[1; 10], &[1; 10], 1),
             "batch: expected at most 9 tokens a window, came 10"
         );
+
         let shape = "batch: expected tokens in windows of one length, came ";
         assert_eq!(batch(&[], &[], 0), format!("{shape}0 tokens in 0 windows"));
         assert_eq!(batch(&[1, 2, 3], &[1, 2, 3], 2), format!("{shape}3 tokens in 2 windows"));
@@ -92,6 +94,7 @@ fn rejects_hidden_tokens_that_are_none() {
             examples.predicted = Predicted::Some(targets.clone())
         })
     };
+
     assert_eq!(targets(vec![None; 18]), "batch: expected at least one target, came none");
     assert_eq!(targets(vec![Some(1); 17]), "batch: expected 18 places of targets, came 17");
     assert_eq!(targets(vec![Some(31); 18]), "batch: expected token ids below 31, came 31");
@@ -103,6 +106,7 @@ fn rejects_classes_that_are_none() {
         let labels = |labels: Vec<u32>| {
             changed(family, |examples| examples.predicted = Predicted::Classes(labels.clone()))
         };
+
         // A single score tells two classes apart.
         let told = if matches!(family, Family::Gpt2Single | Family::BertSingle) { 2 } else { 3 };
         assert_eq!(
@@ -119,18 +123,23 @@ fn rejects_pictures_of_another_size_and_inputs_of_another_kind() {
     for family in [Family::VitFirst, Family::VitMean] {
         let short = changed(family, |examples| examples.pixels.truncate(200));
         assert_eq!(short, format!("{expected}200 numbers in 2 pictures"));
+
         let none = Batch { input: Input::Pictures(&[]), wanted: Wanted::Classes(&[]), windows: 0 };
         assert_eq!(refusal(family, &none), format!("{expected}0 numbers in 0 pictures"));
+
         let tokens = Batch {
             input: Input::Tokens(Tokens::of(&[1, 2])),
             wanted: Wanted::Classes(&[1]),
             windows: 1,
         };
+
         assert_eq!(refusal(family, &tokens), "batch: expected pictures, came tokens");
     }
+
     let pixels = [0.0; 3 * PICTURE * PICTURE];
     let picture =
         Batch { input: Input::Pictures(&pixels), wanted: Wanted::Classes(&[0]), windows: 1 };
+
     for family in readers() {
         assert_eq!(refusal(family, &picture), "batch: expected tokens, came pictures");
     }

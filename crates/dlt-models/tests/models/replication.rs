@@ -37,22 +37,27 @@ impl Ledger {
     fn decide(&mut self, change: &Change<'_>, first_tie: FirstTie) -> (Vec<usize>, Vec<usize>) {
         let mut replicated = Vec::new();
         let mut thawed = Vec::new();
+
         for layer in 0..self.holds.len() {
             let was = change.from.owner(layer);
             let owner = change.to.owner(layer);
             let is_visited = change.visited.is_none_or(|visited| visited == layer);
             let first = self.frozen[layer] && is_visited && first_tie == FirstTie::Replicate;
+
             if was == owner && !first {
                 continue;
             }
+
             if owner != layer {
                 self.holds[layer] = self.holds[owner].clone();
                 replicated.push(layer);
             } else if self.frozen[layer] {
                 thawed.push(layer);
             }
+
             self.frozen[layer] = false;
         }
+
         (replicated, thawed)
     }
 
@@ -72,6 +77,7 @@ fn carry_out(bank: &mut BTreeMap<StorageId, String>, settlement: &Settlement, n_
             Move::Blend { .. } => panic!("copies are never averaged"),
             Move::Release(id) => drop(bank.remove(&id)),
         }
+
         assert!(bank.len() <= n_layers, "{step:?}: {bank:?}");
     }
 }
@@ -79,10 +85,12 @@ fn carry_out(bank: &mut BTreeMap<StorageId, String>, settlement: &Settlement, n_
 fn check_binding(binding: &Binding, ledger: &Ledger) {
     let layers = 0..binding.n_layers();
     assert_eq!(binding.partition(), layers.clone().collect::<Vec<_>>(), "no two layers share");
+
     for layer in layers {
         let own = (!ledger.frozen[layer]).then_some(layer);
         assert_eq!(binding.is_frozen(layer), own.is_none());
         assert_eq!(binding.is_independent(layer), own.is_some());
+
         for gradient in [Gradient::Sum, Gradient::Owner] {
             assert_eq!(binding.slot(layer, gradient), own);
         }
@@ -118,24 +126,30 @@ proptest! {
         for (decision, values) in actions.iter().enumerate() {
             let visited = one_by_one.then_some(decision % n_layers);
             let from = State::from_action(&whole);
+
             match visited {
                 Some(layer) => whole.replace(layer, values[layer]).expect("in range"),
                 None => whole = Action::new(values.clone()).expect("in range"),
             }
+
             let to = State::from_action(&whole);
             let change = Change { from: &from, to: &to, action: &whole, visited };
             let settlement = binding.apply(&rules, &change).expect("equal depths");
             let (replicated, thawed) = ledger.decide(&change, first_tie);
+
             carry_out(&mut bank, &settlement, n_layers);
             check_binding(&binding, &ledger);
+
             for layer in (0..n_layers).filter(|&layer| !ledger.frozen[layer]) {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &ledger.holds[layer]);
             }
+
             prop_assert_eq!(bank.len(), binding.n_independent(), "a block for each layer that trains, and no other");
             prop_assert_eq!(settlement.replicated, replicated);
             prop_assert_eq!(settlement.untied, thawed.into_iter().map(|layer| (layer, None)).collect::<Vec<_>>());
             prop_assert!(settlement.tied.is_empty());
             ledger.train(decision);
+
             for layer in (0..n_layers).filter(|&layer| !ledger.frozen[layer]) {
                 bank.insert(binding.storage(layer), ledger.holds[layer].clone());
             }
@@ -147,6 +161,7 @@ proptest! {
 fn weights(model: &Model) -> Vec<Vec<Tensor>> {
     let binding = model.binding();
     let of = |layer| model.bank().weights(binding.storage(layer)).expect("memory");
+
     // Deep copies: variables change in place.
     (0..binding.n_layers())
         .map(|layer| of(layer).iter().map(|tensor| tensor.copy().expect("memory")).collect())
@@ -162,6 +177,7 @@ fn conventional(model: &Model) -> Model {
     let named = model.named_tensors().expect("memory");
     let lookup = |name: &str| Ok(named.get(name).cloned());
     let binding = Binding::of_state(&State::independent(4));
+
     Model::from_weights(
         Box::new(small()),
         binding,
@@ -183,6 +199,7 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
     let scale = 1.0 / 18.0;
     let pass =
         TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
+
     for (binding, mut from) in [
         (Binding::frozen(4), State::all_tied(4)),
         (Binding::of_state(&State::independent(4)), State::independent(4)),
@@ -193,17 +210,21 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
             let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
             let replicated = model.apply(&change).expect("applied").replicated;
             let after = weights(&model);
+
             for (layer, after) in after.iter().enumerate() {
                 let owner = if replicated.contains(&layer) { to.owner(layer) } else { layer };
                 assert!(are_equal(after, &before[owner]), "layer {layer} from {from:?} to {to:?}");
             }
+
             assert_eq!(model.bank().blocks().len(), 4);
             let conventional = conventional(&model);
             assert_eq!(model.n_trainable_parameters(), conventional.n_trainable_parameters());
+
             let [(loss, ours), (expected, theirs)] = [&model, &conventional]
                 .map(|model| model.gradients(&batch, &pass).expect("a pass"));
             assert_eq!(loss, expected);
             assert_eq!(ours.slots.len(), 4);
+
             for (slot, gradients) in &ours.slots {
                 assert!(are_equal(gradients, &theirs.slots[slot]), "layer {slot} in {to:?}");
                 for (variable, gradient) in
@@ -213,9 +234,11 @@ fn law_replicated_layers_train_as_a_conventional_model_does() {
                     variable.set(&moved.expect("equal shapes")).expect("a variable can be set");
                 }
             }
+
             let trained = weights(&model);
             let a = &trained[to.owner(3)];
             let b = &trained[3];
+
             assert!(
                 to.is_independent(3) || !are_equal(a, b),
                 "a layer and its owner part in {to:?}"
@@ -232,18 +255,22 @@ fn law_a_saved_model_of_replicated_layers_computes_the_same_bits() {
     let mut model = drawn(Binding::frozen(4), REPLICATE, Kernels::Fused);
     let ids: Vec<u32> = (0..9).collect();
     let mut from = State::all_tied(4);
+
     for owners in [[0, 1, 0, 1], [0, 0, 2, 0]] {
         let to = State::new(owners.to_vec()).expect("a state");
         let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
         model.apply(&change).expect("applied");
         from = to;
     }
+
     model.save(&path, &BTreeMap::new()).expect("saved");
     let file = ModelFile::open(&path).expect("opened");
     let read =
         file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
+
     assert_eq!(read.binding().partition(), [0, 1, 2, 3]);
     assert_eq!(read.binding().n_independent(), 4);
+
     let logits = |model: &Model| model.next_logits(&ids).expect("logits");
     assert_eq!(logits(&model), logits(&read));
 }

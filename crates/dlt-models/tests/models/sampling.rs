@@ -27,8 +27,10 @@ fn zero_temperature_takes_the_most_likely_token() {
 fn the_lowest_id_wins_among_equals() {
     let mut rng = seeds::stream(5, "sampling");
     assert_eq!(Sampling::GREEDY.choose(&[-3.0, 1.0, 1.0], &mut rng), 1);
+
     let top_2 = Sampling::new(1.0, Some(2), 1.0).expect("valid");
     let nucleus = Sampling::new(1.0, None, 0.5).expect("valid");
+
     for _ in 0..100 {
         assert!(top_2.choose(&[0.5; 4], &mut rng) < 2);
         assert!(nucleus.choose(&[0.5; 4], &mut rng) < 2);
@@ -41,6 +43,7 @@ fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
         (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.truncate(top_k);
+
     let total = ranked.iter().map(|(_, weight)| weight).sum::<f64>();
     let mut kept = 0.0;
     let count = ranked.iter().take_while(|(_, weight)| {
@@ -48,6 +51,7 @@ fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
         kept += weight;
         more
     });
+
     count.map(|&(id, _)| id).collect()
 }
 
@@ -55,6 +59,7 @@ fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
 fn matches_reference_candidates_of_many_tokens() {
     let logits: Vec<f32> = (0..300_u16).map(|id| f32::from(id * 77 % 300) / 300.0).collect();
     let mut rng = seeds::stream(5, "sampling");
+
     for (top_k, top_p) in [
         (None, 0.1),
         (None, 0.7),
@@ -79,6 +84,7 @@ fn a_penalty_falls_once_on_each_token_that_is_there() {
         sampling.penalise(&mut logits, present.iter().copied());
         logits
     };
+
     assert_eq!(penalised(2.0, &[0, 1, 3]), [0.0, 1.0, 1.0, -2.0]);
     assert_eq!(penalised(0.5, &[1]), [0.0, 4.0, 1.0, -1.0]);
     assert_eq!(penalised(1.0, &[0, 1, 2, 3]), LOGITS);
@@ -100,9 +106,11 @@ fn frequencies_are_the_softmax() {
 fn top_k_and_top_p_cut_the_tail() {
     let top_2 = counts(&Sampling::new(1.0, Some(2), 1.0).expect("valid"));
     assert!(top_2[0] == 0 && top_2[3] == 0 && top_2[2] > 0);
+
     // The likeliest token has probability 0.64, the two likeliest 0.88.
     let nucleus = counts(&Sampling::new(1.0, None, 0.6).expect("valid"));
     assert_eq!(nucleus, [0, 20_000, 0, 0]);
+
     let wider = counts(&Sampling::new(1.0, None, 0.7).expect("valid"));
     assert!(wider[0] == 0 && wider[3] == 0 && wider[2] > 0);
 }
@@ -118,6 +126,7 @@ fn rejects_settings_out_of_range() {
     );
     assert_eq!(refusal(1.0, Some(0), 1.0), "top-k: expected at least 1, came 0");
     assert_eq!(refusal(1.0, None, 0.0), "top-p: expected more than 0 and at most 1, came 0");
+
     let penalty = |penalty| {
         Sampling::GREEDY.penalising_repetition(penalty).expect_err("out of range").to_string()
     };

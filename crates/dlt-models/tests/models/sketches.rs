@@ -36,6 +36,7 @@ fn partly_frozen() -> Binding {
     let to = State::new(vec![0, 1, 0, 0]).expect("a state");
     let action = Action::new(vec![0, 1, 0, 0]).expect("an action");
     let change = Change { from: &from, to: &to, action: &action, visited: Some(1) };
+
     binding.apply(&PAPER, &change).expect("a change");
     assert_eq!([0, 1, 2, 3].map(|layer| binding.is_frozen(layer)), [false, false, true, true]);
     binding
@@ -50,6 +51,7 @@ fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Archite
         if let Some(number) = shared {
             return Ok(Some(model.shared().variables()[number].as_detached_tensor().copy()?));
         }
+
         for layer in 0..4 {
             let prefix = model.architecture().block_prefix(layer);
             for (number, entry) in model.bank().layout().entries().iter().enumerate() {
@@ -59,8 +61,10 @@ fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Archite
                 }
             }
         }
+
         Ok(None)
     };
+
     let binding = Binding::of_state(&State::independent(4));
     let untied = Model::from_weights(
         architecture,
@@ -71,6 +75,7 @@ fn untied(model: &Model, architecture: Box<dyn dlt_models::architecture::Archite
         None,
         &Device::Cpu,
     );
+
     untied.expect("every weight is there").computing_in(model.activations())
 }
 
@@ -123,10 +128,12 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
                 let run = |sketch| {
                     model.gradients(&batch, &pass(&batch, checkpointing, sketch)).expect("a pass")
                 };
+
                 let (plain_loss, plain) = run(None);
                 let (loss, gradients) = run(Some(3));
                 assert_eq!(plain_loss.to_bits(), loss.to_bits());
                 assert!(plain.sketches.is_none() && gradients.sketches.is_some());
+
                 let of = |gradients: &Gradients| all(gradients).map(bits).collect::<Vec<_>>();
                 assert_eq!(of(&plain), of(&gradients));
             }
@@ -140,6 +147,7 @@ fn law_sketches_change_no_bit_of_loss_and_gradients() {
 fn law_each_position_has_the_sketch_of_its_own_gradient() {
     let bindings =
         [of_state([0, 1, 2, 3]), of_state([0, 0, 0, 0]), of_state([0, 1, 0, 1]), partly_frozen()];
+
     for family in Family::ALL {
         for (kernels, activations) in [
             (Kernels::Fused, Activations::F32),
@@ -154,12 +162,14 @@ fn law_each_position_has_the_sketch_of_its_own_gradient() {
                     let examples = family.examples(3);
                     let batch = examples.batch();
                     let untied = untied(&model, family.with_head(family.head()));
+
                     let expected =
                         untied.gradients(&batch, &pass(&batch, Checkpointing::None, None));
                     let (_, expected) = expected.expect("a pass");
                     for checkpointing in [Checkpointing::None, Checkpointing::Block] {
                         let (_, came) =
                             sketched(&model, &batch, &pass(&batch, checkpointing, Some(9)));
+
                         for layer in 0..4 {
                             let what = format!(
                                 "{family:?} {kernels:?} {activations:?} {gradient:?} {layer}"
@@ -168,6 +178,7 @@ fn law_each_position_has_the_sketch_of_its_own_gradient() {
                                 Some(_) => sketch(kernels, &expected.slots[&layer], 9),
                                 None => vec![0.0; SKETCH_WIDTH],
                             };
+
                             assert_near(came.of(layer), &expected, SKETCH_TOLERANCE, &what);
                         }
                     }
@@ -184,7 +195,9 @@ fn law_products_are_those_of_the_sketches() {
     let batch = examples.batch();
     let (_, sketches) = sketched(&model, &batch, &pass(&batch, Checkpointing::None, Some(1)));
     let products = sketches.products();
+
     assert_eq!(products.len(), 16);
+
     for (i, j) in (0..16).map(|at| (at / 4, at % 4)) {
         assert_eq!(products[i * 4 + j], dot(sketches.of(i), sketches.of(j)));
         assert!(i != j || products[i * 4 + j] > 0.0);
@@ -200,12 +213,14 @@ fn law_pieces_of_a_batch_add_up() {
         let settings = pass(&batch, Checkpointing::None, Some(4));
         let (_, whole) = sketched(&model, &batch, &settings);
         let mut summed = Gradients::default();
+
         for (first_window, piece) in batch.pieces(2) {
             let dropout = settings.dropout.map(|dropout| DropoutPass { first_window, ..dropout });
             model
                 .add_gradients(&piece, &TrainingPass { dropout, ..settings }, &mut summed)
                 .expect("a pass");
         }
+
         let summed = summed.sketches.expect("sketches");
         for layer in 0..4 {
             assert_near(
@@ -226,6 +241,7 @@ fn law_a_head_that_trains_alone_has_sketches_of_zeros() {
         let examples = family.examples(3);
         let batch = examples.batch();
         let (_, sketches) = sketched(&model, &batch, &pass(&batch, Checkpointing::None, Some(4)));
+
         assert!(sketches.products().iter().all(|&product| product == 0.0));
         assert_eq!(sketches.products().len(), 16);
     }
@@ -236,12 +252,14 @@ fn rejects_pieces_of_another_projection() {
     let model = drawn(of_state([0, 1, 0, 1]), PAPER, Kernels::Fused);
     let examples = Family::Gpt2.examples(2);
     let batch = examples.batch();
+
     for (first, second) in [(Some(1), Some(2)), (None, Some(2)), (Some(1), None)] {
         let mut gradients = Gradients::default();
         let mut run = |sketch| {
             model.add_gradients(&batch, &pass(&batch, Checkpointing::None, sketch), &mut gradients)
         };
         run(first).expect("a first piece");
+
         let text = run(second).expect_err("another projection").to_string();
         assert!(
             text.contains(&format!("{first:?}")) && text.contains(&format!("{second:?}")),
@@ -260,22 +278,27 @@ fn table(value: &serde_json::Value) -> Vec<f64> {
 fn matches_reference_statistics() {
     /// Projections of a mean.
     const SEEDS: u64 = 300;
+
     /// Standard errors of a mean: with fixed seeds, no matter of chance from run to run.
     const ERRORS: f64 = 5.0;
     let oracle = json("gpt2/gradients.json");
     let statistics = json("growth/statistics.json");
     let file = tensors("gpt2/gradients.safetensors");
     let (inputs, targets, windows) = crate::gradients::windows(&oracle["windows"]);
+
     let batch = Batch::next_token(&inputs, &targets, windows);
     let scale = 1.0 / targets.len() as f64;
     let settings =
         TrainingPass { checkpointing: Checkpointing::None, dropout: None, scale, sketch: None };
     let cases = statistics["cases"].as_array().expect("cases");
+
     assert_eq!(cases.len(), 4);
+
     for case in cases {
         let state = State::new(numbers(&case["state"])).expect("a state");
         let [products, distances, norms] =
             ["products", "distances", "norms"].map(|key| table(&case[key]));
+
         for kernels in KERNELS {
             let what = format!("{state:?} {kernels:?}");
             let config =
@@ -284,6 +307,7 @@ fn matches_reference_statistics() {
                 stored(config(), Binding::of_state(&state), PAPER, kernels, &file, "initial/");
             let (_, by_position) =
                 untied(&model, Box::new(config())).gradients(&batch, &settings).expect("a pass");
+
             let flat: Vec<Vec<f64>> = by_position
                 .slots
                 .values()
@@ -292,12 +316,15 @@ fn matches_reference_statistics() {
             let exact: Vec<f64> =
                 flat.iter().flat_map(|a| flat.iter().map(move |b| dot(a, b))).collect();
             assert_near(&exact, &products, STATISTICS_TOLERANCE, &what);
+
             let (came, came_norms) = model.weight_distances().expect("distances");
             assert_near(&came, &distances, STATISTICS_TOLERANCE, &what);
             assert_near(&came_norms, &norms, STATISTICS_TOLERANCE, &what);
+
             if kernels == Kernels::Composed {
                 continue;
             }
+
             let mut mean = [0.0; 16];
             for seed in 0..SEEDS {
                 let (_, sketches) =
@@ -306,12 +333,14 @@ fn matches_reference_statistics() {
                     .zip(sketches.products())
                     .for_each(|(mean, x)| *mean += x / SEEDS as f64);
             }
+
             for (i, j) in (0..16).map(|at| (at / 4, at % 4)) {
                 // The standard error of one sketch is at most √(2 / 256) of the product of both
                 // norms.
                 let norms = (products[i * 5] * products[j * 5]).sqrt();
                 let error = (2.0 / SKETCH_WIDTH as f64 / SEEDS as f64).sqrt() * norms;
                 let off = (mean[i * 4 + j] - products[i * 4 + j]).abs();
+
                 assert!(off < ERRORS * error, "{what} {i} {j}: {off} off, standard error {error}");
             }
         }
@@ -323,6 +352,7 @@ fn matches_reference_statistics() {
 fn law_distances_are_those_of_the_weights_that_layers_use() {
     let mut bindings: Vec<Binding> = states().iter().map(Binding::of_state).collect();
     bindings.extend([Binding::frozen(4), partly_frozen()]);
+
     for binding in bindings {
         for kernels in KERNELS {
             let model = drawn(binding.clone(), PAPER, kernels);
@@ -331,13 +361,16 @@ fn law_distances_are_those_of_the_weights_that_layers_use() {
                 .map(|block| block.iter().flat_map(values).collect())
                 .collect();
             let (distances, norms) = model.weight_distances().expect("distances");
+
             let apart =
                 |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
             let expected: Vec<f64> =
                 weights.iter().flat_map(|a| weights.iter().map(move |b| apart(a, b))).collect();
             assert_near(&distances, &expected, STATISTICS_TOLERANCE, "distances");
+
             let expected: Vec<f64> = weights.iter().map(|a| dot(a, a)).collect();
             assert_near(&norms, &expected, 1e-12, "norms");
+
             for (i, j) in (0..16).map(|at| (at / 4, at % 4)) {
                 let same = model.binding().storage(i) == model.binding().storage(j);
                 assert_eq!(distances[i * 4 + j] == 0.0, same, "{i} {j}");

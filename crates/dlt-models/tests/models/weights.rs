@@ -17,9 +17,11 @@ fn initial_weights_are_a_pure_function_of_seed_and_layer() {
     let name =
         |name: &str| layout.entries().iter().position(|entry| entry.name == name).expect("named");
     let weight = name("mlp.c_fc.weight");
+
     assert_eq!(distance(&draw(1, "layer 2")[weight], &draw(1, "layer 2")[weight]), 0.0);
     assert!(distance(&draw(1, "layer 2")[weight], &draw(1, "layer 3")[weight]) > 0.0);
     assert!(distance(&draw(1, "layer 2")[weight], &draw(2, "layer 2")[weight]) > 0.0);
+
     let same_shape = name("mlp.c_fc.bias");
     assert_eq!(draw(1, "layer 2")[same_shape].to_vec1::<f32>().expect("f32"), vec![0.0; 20]);
 }
@@ -33,6 +35,7 @@ fn initial_weights_are_normal_with_their_standard_deviation() {
         layout.draw(3, "shared", &Device::Cpu).expect("memory")[0].to_vec1::<f32>().expect("f32");
     let moment =
         |power| values.iter().map(|&v| (f64::from(v) / std).powi(power)).sum::<f64>() / n as f64;
+
     // Five standard errors of each moment of a normal distribution at this size.
     let bound = |variance: f64| 5.0 * (variance / n as f64).sqrt();
     assert!(moment(1).abs() < bound(1.0));
@@ -52,9 +55,11 @@ fn residual_projections_start_smaller_by_the_root_of_twice_the_depth() {
             Init::Constant(_) => panic!("{wanted} is drawn"),
         }
     };
+
     for name in ["attn.c_proj.weight", "mlp.c_proj.weight"] {
         assert!((std(name) - 0.1 / 8f64.sqrt()).abs() < 1e-12);
     }
+
     assert_eq!(std("attn.c_attn.weight"), 0.1);
 }
 
@@ -63,6 +68,7 @@ fn frozen_layers_take_no_memory_and_count_as_distinct() {
     let model = drawn(Binding::frozen(4), PAPER, Kernels::Fused);
     assert_eq!(model.bank().blocks().len(), 1);
     assert_eq!((model.binding().n_independent(), model.binding().n_distinct()), (1, 4));
+
     let block = 12 * 36 + 36 + 12 * 12 + 12 + 4 * 12 + 12 * 20 + 20 + 20 * 12 + 12;
     assert_eq!(model.n_block_parameters(), block);
     assert_eq!(model.n_shared_parameters(), 31 * 12 + 9 * 12 + 24);
@@ -82,13 +88,16 @@ fn decide(model: &mut dlt_models::Model, from: &State, action: &[usize]) -> Stat
 #[test]
 fn untying_changes_no_output() {
     let ids: Vec<u32> = (0..9).collect();
+
     for first_tie in [FirstTie::Replicate, FirstTie::Literal] {
         let mut model = drawn(Binding::frozen(4), Rules { first_tie, ..PAPER }, Kernels::Fused);
         let frozen = model.logits(&ids).expect("logits");
         let state = decide(&mut model, &State::all_tied(4), &[0, 1, 2, 3]);
+
         assert_eq!(distance(&frozen, &model.logits(&ids).expect("logits")), 0.0);
         let state = decide(&mut model, &state, &[0, 0, 0, 0]);
         let tied = model.logits(&ids).expect("logits");
+
         assert!(distance(&frozen, &tied) > 0.0);
         decide(&mut model, &state, &[0, 1, 1, 3]);
         assert_eq!(distance(&tied, &model.logits(&ids).expect("logits")), 0.0);
@@ -99,6 +108,7 @@ fn untying_changes_no_output() {
 fn a_transition_frees_blocks_at_once() {
     let mut model = drawn(Binding::of_state(&State::independent(4)), PAPER, Kernels::Fused);
     assert_eq!(model.bank().blocks().len(), 4);
+
     let state = decide(&mut model, &State::independent(4), &[0, 0, 2, 2]);
     assert_eq!(model.bank().blocks().len(), 2);
     decide(&mut model, &state, &[0, 0, 0, 0]);

@@ -54,12 +54,14 @@ impl Correlations {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ReportError::io("read", &path)(error)),
         };
+
         let refuse = |reason: String| ReportError::format(&path, reason);
         let read: Read = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         if (read.format.as_str(), read.version) != (FORMAT, VERSION) {
             let came = format!("{} {}", read.format, read.version);
             return Err(refuse(format!("expected {FORMAT} {VERSION}, came {came}")));
         }
+
         Self::new(read.layers, read.values).map(Some).map_err(refuse)
     }
 }
@@ -73,12 +75,15 @@ mod tests {
     fn what_is_saved_is_read_and_another_version_is_refused() {
         let run = tempfile::tempdir().unwrap();
         assert_eq!(Correlations::saved(run.path()).unwrap(), None);
+
         let correlations = Correlations::new(vec![0, 3], vec![1.0, 0.25, 0.25, 1.0]).unwrap();
         correlations.save(run.path()).unwrap();
         assert_eq!(Correlations::saved(run.path()).unwrap(), Some(correlations));
+
         let path = run.path().join(CORRELATIONS_FILE);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("\"version\":1", "\"version\":2")).unwrap();
+
         let error = Correlations::saved(run.path()).unwrap_err().to_string();
         assert!(error.contains("expected dlt-correlations 1, came dlt-correlations 2"), "{error}");
     }

@@ -44,6 +44,7 @@ impl Scale {
     fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut sizes: Vec<_> = values.filter(|value| value.is_finite()).map(f64::abs).collect();
         sizes.sort_by(f64::total_cmp);
+
         let middle = sizes.get(sizes.len() / 2);
         let most = sizes.last();
         match (middle, most) {
@@ -69,10 +70,12 @@ impl Scale {
                 let high = heights.end.ceil();
                 let every = ((high - low) / 8.0).ceil().max(1.0) as usize;
                 let powers = (low as i32..=high as i32).filter(|power| power % every as i32 == 0);
+
                 let value = |power: i32| match power {
                     0 => 0.0,
                     power => f64::from(power.signum()) * 10f64.powi(power.abs()),
                 };
+
                 let tick = |power: i32| (self.height(value(power)), decimal(value(power), 0));
                 let pad = 0.05 * (heights.end - heights.start).max(1.0);
                 Axis::labelled(
@@ -101,9 +104,11 @@ pub fn agent(run: &Run) -> Result<Figure> {
             missing: missing.to_owned(),
         });
     }
+
     let explored = decisions.iter().filter(|row| row.explored).count();
     let has_values = panels.iter().any(|panel| panel.lines.len() > 1);
     let mut legend = Vec::new();
+
     if has_values {
         legend.push((
             Key::Marked { colour: series(0), mark: Mark::of(0) },
@@ -112,10 +117,12 @@ pub fn agent(run: &Run) -> Result<Figure> {
         legend
             .push((Key::Marked { colour: series(1), mark: Mark::of(1) }, "its target".to_owned()));
     }
+
     if panels.iter().any(|panel| panel.name == REWARD) {
         let word = format!("reward: {}", meaning(run.spec.agent.reward));
         legend.push((Key::Marked { colour: series(3), mark: Mark::of(3) }, word));
     }
+
     let sheet = Sheet {
         title: format!("The agent: {}", run.name()),
         alt: format!(
@@ -127,6 +134,7 @@ pub fn agent(run: &Run) -> Result<Figure> {
         legend,
         height: PANEL * panels.len() as f64 + 30.0,
     };
+
     let x = Axis::steps("decision", 0.0, decisions.last().map_or(1.0, |row| row.visit as f64));
     let axis = |panel: &Panel| {
         let heights =
@@ -134,8 +142,10 @@ pub fn agent(run: &Run) -> Result<Figure> {
         let scale = if panel.scale == Scale::Orders { " (log)" } else { "" };
         panel.scale.axis(&format!("{}{scale}", panel.name), extent(heights).unwrap_or(0.0..1.0))
     };
+
     let axes: Vec<_> = panels.iter().map(axis).collect();
     let left = left_of(&axes.iter().collect::<Vec<_>>());
+
     sheet.draw(|area| {
         let areas = area.split_evenly((panels.len(), 1));
         for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
@@ -144,6 +154,7 @@ pub fn agent(run: &Run) -> Result<Figure> {
                 Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
             draw(&mut chart, panel)?;
         }
+
         Ok(())
     })
 }
@@ -166,13 +177,16 @@ fn draw(chart: &mut Chart, panel: &Panel) -> Drawn {
         let heights: Vec<_> =
             line.iter().map(|&(x, value)| (x, panel.scale.height(value))).collect();
         chart.line(&thinned(&heights), series(*index), 1.0, 2.2)?;
+
         if heights.len() > POINTS || panel.scale == Scale::Share {
             continue;
         }
+
         for &point in heights.iter().filter(|point| point.1.is_finite()) {
             chart.point(point, Mark::of(*index), 3.6, series(*index))?;
         }
     }
+
     Ok(())
 }
 
@@ -181,12 +195,14 @@ fn panels(decisions: &[DecisionRow]) -> Vec<Panel> {
         let points = decisions.iter().filter_map(|row| Some((row.visit as f64, read(row)?)));
         points.collect::<Vec<_>>()
     };
+
     let panel = |name, lines: Vec<(usize, Vec<(f64, f64)>)>, scale: Option<Scale>| {
         let scale = scale.unwrap_or_else(|| {
             Scale::of(lines.iter().flat_map(|line| &line.1).map(|point| point.1))
         });
         Panel { name, lines, scale }
     };
+
     let values = vec![(0, line(&|row| row.q_predicted)), (1, line(&|row| row.q_target))];
     let mut panels = vec![
         panel("epsilon", vec![(2, line(&|row| row.epsilon))], Some(Scale::Share)),
@@ -196,5 +212,6 @@ fn panels(decisions: &[DecisionRow]) -> Vec<Panel> {
     panels.retain(|panel| {
         panel.lines.iter().flat_map(|line| &line.1).any(|point| point.1.is_finite())
     });
+
     panels
 }

@@ -138,6 +138,7 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
     if !(span > 0.0 && span.is_finite()) {
         return Vec::new();
     }
+
     let mut power = (span / count as f64).log10().floor() as i32;
     let step = loop {
         let decade = 10f64.powi(power);
@@ -147,11 +148,14 @@ pub(super) fn ticks(range: &Range<f64>, count: usize, least: f64) -> Vec<(f64, S
         {
             break step;
         }
+
         power += 1;
     };
+
     let decimals = usize::try_from(-power).unwrap_or(0);
     let first = (range.start / step - 1e-6).ceil() as i64;
     let last = (range.end / step + 1e-6).floor() as i64;
+
     (first..=last)
         .map(|index| index as f64 * step)
         .map(|tick| (tick, decimal(tick, decimals)))
@@ -217,14 +221,18 @@ impl<'a, 'b> Chart<'a, 'b> {
             let Range { start, end } = axis.range;
             let edge = 1e-6 * (end - start);
             let ticks = axis.ticks.iter().map(|(tick, _)| *tick);
+
             ticks.filter(|tick| axis.has_grid && *tick > start + edge).collect::<Vec<_>>()
         };
+
         for tick in inside(y) {
             self.path(vec![(x.range.start, tick), (x.range.end, tick)], GRID, 1.0, 1.0)?;
         }
+
         for tick in inside(x) {
             self.path(vec![(tick, y.range.start), (tick, y.range.end)], GRID, 1.0, 1.0)?;
         }
+
         Ok(())
     }
 
@@ -248,6 +256,7 @@ impl<'a, 'b> Chart<'a, 'b> {
                 _ => self.path(part.to_vec(), colour, opacity, width)?,
             }
         }
+
         Ok(())
     }
 
@@ -307,11 +316,13 @@ pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS {
         return points.to_vec();
     }
+
     let mut thinned = Vec::new();
     for stretch in points.chunks(points.len().div_ceil(POINTS / 2)) {
         let numbers = || stretch.iter().copied().enumerate().filter(|(_, (_, y))| y.is_finite());
         let lowest = numbers().min_by(|(_, a), (_, b)| a.1.total_cmp(&b.1));
         let highest = numbers().max_by(|(_, a), (_, b)| a.1.total_cmp(&b.1));
+
         match (lowest, highest) {
             (Some(a), Some(b)) if a.0 == b.0 => thinned.push(a.1),
             (Some(a), Some(b)) if a.0 < b.0 => thinned.extend([a.1, b.1]),
@@ -319,6 +330,7 @@ pub(super) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
             _ => thinned.extend(stretch.first()),
         }
     }
+
     thinned
 }
 
@@ -332,8 +344,10 @@ pub(super) fn stairs(points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, 
             Some(&(_, before)) => stairs.extend([(x, before), (x, y)]),
             None => stairs.push((x, y)),
         }
+
         last = Some((x, y));
     }
+
     stairs.extend(last);
     stairs
 }
@@ -355,6 +369,7 @@ mod tests {
         assert_eq!(labels(0.93..1.0, 7, 0.0), ["0.94", "0.96", "0.98", "1.00"]);
         assert_eq!(labels(-8.2..1.7, 6, 0.0), ["−8", "−6", "−4", "−2", "0"]);
         assert_eq!(labels(0.0..1.0, 9, 1.0), ["0", "1"], "numbers of things are whole");
+
         for range in [0.0..f64::NAN, 0.0..f64::INFINITY, 1.0..1.0, 2.0..1.0] {
             assert!(ticks(&range, 5, 0.0).is_empty());
         }
@@ -374,9 +389,11 @@ mod tests {
         let mut points: Vec<_> =
             (0..100_000).map(|at| (f64::from(at), f64::from(at % 3))).collect();
         (points[777].1, points[50_001].1, points[99_999].1) = (90.0, -70.0, f64::NAN);
+
         let few = thinned(&points);
         assert!(few.len() <= POINTS && few.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(few.contains(&points[777]) && few.contains(&points[50_001]));
+
         let gap = vec![(1.0, f64::NAN); 3000];
         assert!(thinned(&gap).len() <= POINTS);
     }

@@ -42,6 +42,7 @@ impl CorrelationPanel<'_> {
         if let Some(range) = self.range.clone().filter(|range| range.end > range.start) {
             return range;
         }
+
         let n_layers = self.correlations.layers().len();
         let pairs = (0..n_layers).flat_map(|a| (0..a).map(move |b| (a, b)));
         let least = extent(pairs.map(|(a, b)| self.correlations.at(a, b)))
@@ -49,6 +50,7 @@ impl CorrelationPanel<'_> {
         let step = 10f64.powf((1.0 - least).max(1e-4).log10().floor());
         let low =
             if (-0.05..0.1).contains(&least) { 0.0 } else { (least / step + 1e-9).floor() * step };
+
         low.min(1.0 - step)..1.0
     }
 }
@@ -66,6 +68,7 @@ pub fn correlations(title: &str, panels: &[CorrelationPanel]) -> Result<Figure> 
             "expected at least two layers with weights of their own, to compare them".to_owned();
         return Err(ReportError::NothingToShow { path: PathBuf::from(name), missing });
     }
+
     let alt = panels.iter().map(|panel| {
         let n_layers = panel.correlations.layers().len();
         format!(
@@ -74,16 +77,19 @@ pub fn correlations(title: &str, panels: &[CorrelationPanel]) -> Result<Figure> 
             stated(&panel.span())
         )
     });
+
     let width = (WIDTH / panels.len() as f64).floor();
     let maps: Vec<_> = panels.iter().map(|panel| Map::of(panel, width)).collect();
     let left = left_of(&maps.iter().map(|map| &map.y).collect::<Vec<_>>());
     let side = width - SCALE - left - EDGE - BETWEEN;
+
     let sheet = Sheet {
         title: title.to_owned(),
         alt: alt.collect::<Vec<_>>().join(" "),
         legend: Vec::new(),
         height: HEAD + side + UPRIGHT,
     };
+
     sheet.draw(|area| {
         let columns = area.split_evenly((1, panels.len()));
         columns.iter().zip(&maps).try_for_each(|(area, map)| map.draw(area, left, side))
@@ -113,6 +119,7 @@ impl<'a> Map<'a> {
     fn of(panel: &CorrelationPanel<'a>, width: f64) -> Self {
         let layers = panel.correlations.layers();
         let most = if width < 500.0 { 8 } else { 16 };
+
         Self {
             name: panel.name,
             correlations: panel.correlations,
@@ -132,9 +139,11 @@ impl<'a> Map<'a> {
             let place = [MARGIN, HEAD * (row as f64 + 0.5) / 2.0];
             put(&head, place, Shape::Text(line, text(TEXT, colour, HPos::Left)))?;
         }
+
         let (map, scale) = area.split_horizontally(px(self.width - SCALE));
         let mut chart = Chart::within(&map, &self.x, &self.y, [left, BETWEEN])?;
         self.cells(&mut chart, side / self.correlations.layers().len() as f64)?;
+
         shades(&scale, &self.span)
     }
 
@@ -146,6 +155,7 @@ impl<'a> Map<'a> {
         let has_numbers =
             text_width("0.00", SMALL) + SMALL * 0.64 * (decimals - 2) as f64 + 4.0 < side;
         let gap = if side > 8.0 { 0.5 / side } else { 0.0 };
+
         for (row, column) in
             (0..n_layers).flat_map(|row| (0..n_layers).map(move |column| (row, column)))
         {
@@ -155,6 +165,7 @@ impl<'a> Map<'a> {
             let top = (n_layers - row) as f64 - 0.5;
             let colour = shade((value - self.span.start) / width);
             let corners = [(left + gap, top - gap), (left + 1.0 - gap, top - 1.0 + gap)];
+
             chart.rectangle(corners, colour.filled())?;
             if has_numbers {
                 let number =
@@ -162,6 +173,7 @@ impl<'a> Map<'a> {
                 chart.put((left + 0.5, top - 0.5), number)?;
             }
         }
+
         Ok(())
     }
 }
@@ -182,12 +194,15 @@ fn shades(area: &Area, span: &Range<f64>) -> Drawn {
     let x = Axis::labelled(" ", 0.0..1.0, Vec::new());
     let y = Axis::labelled("", span.clone(), ticks(span, 7, 0.0)).without_grid();
     let mut chart = Chart::within(area, &x, &y, [left_of(&[&y]), MARGIN])?;
+
     for field in 0..FIELDS {
         let at = |share: f64| span.start + width * share / FIELDS as f64;
         // Fields overlap, so that no seam is to be seen between them.
         let top = at((field as f64 + 1.5).min(FIELDS as f64));
         let colour = shade((field as f64 + 0.5) / FIELDS as f64);
+
         chart.rectangle([(0.0, top), (1.0, at(field as f64))], colour.filled())?;
     }
+
     Ok(())
 }

@@ -30,17 +30,20 @@ impl Bins {
         let until = run.steps_done().max(steps.last().copied().unwrap_or(0) + 1);
         let mut gaps: Vec<_> =
             steps.windows(2).map(|pair| pair[1] - pair[0]).filter(|&gap| gap > 0).collect();
+
         gaps.sort_unstable();
         let gap = gaps.get(gaps.len() / 2).copied().unwrap_or(1);
         let width = gap * (until - first).div_ceil(gap * BINS);
         let n_bins = (until - first).div_ceil(width);
         let mut bins = Self { first, width, tied: vec![0; n_bins], untied: vec![0; n_bins] };
+
         for (step, transition) in run.recording.transitions() {
             let counts = transition.event_counts();
             let bin = (step - first) / width;
             bins.tied[bin] += counts.tied;
             bins.untied[bin] += counts.untied;
         }
+
         bins
     }
 }
@@ -57,12 +60,14 @@ pub fn events(run: &Run) -> Result<Figure> {
         let missing = format!("none of its {decisions} decisions changed the owner of a layer");
         return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
     }
+
     let bins = Bins::of(run);
     let first = bins.first as f64;
     let width = bins.width as f64;
     let until = first + width * bins.tied.len() as f64;
     let most = bins.tied.iter().chain(&bins.untied).copied().max().unwrap_or(0);
     let [tied, untied] = [series(0), series(1)];
+
     let x = Axis::steps("training steps", 0.0, until);
     let y = Axis::counts(&format!("events per {} steps", whole(bins.width)), most as f64, 7);
     let sheet = Sheet {
@@ -80,6 +85,7 @@ pub fn events(run: &Run) -> Result<Figure> {
         ],
         height: 380.0,
     };
+
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         for (bin, (&n_tied, &n_untied)) in bins.tied.iter().zip(&bins.untied).enumerate() {
@@ -87,14 +93,17 @@ pub fn events(run: &Run) -> Result<Figure> {
             if n_tied > 0 {
                 chart.rectangle([(at(0.08), n_tied as f64), (at(0.49), 0.0)], filled(tied))?;
             }
+
             if n_untied > 0 {
                 let corners = [(at(0.52), n_untied as f64), (at(0.92), 0.0)];
                 let from = chart.place(corners[0]);
                 let to = chart.place(corners[1]);
                 let size = [(0, 0), (to.0 - from.0, to.1 - from.1)];
+
                 chart.put(corners[0], Shape::outline(size, untied))?;
             }
         }
+
         Ok(())
     })
 }

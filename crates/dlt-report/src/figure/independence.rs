@@ -25,12 +25,14 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
         let missing = "no training step is done yet".to_owned();
         return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
     }
+
     let steps = run.recording.steps_independent(until);
     let n_layers = steps.len();
     let every = n_layers.div_ceil(BARS);
     let upper = steps.iter().skip(1).copied().max().unwrap_or(0);
     let x = Axis::layers("layer", n_layers, 16);
     let y = Axis::counts("training steps independent", until as f64, 7);
+
     let sheet = Sheet {
         title: format!("Steps for which each layer was independent: {}", run.name()),
         alt: format!(
@@ -49,15 +51,19 @@ pub fn steps_independent(run: &Run) -> Result<Figure> {
         ],
         height: 400.0,
     };
+
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let half = (chart.place((0.46, 0.0)).0 - chart.place((0.0, 0.0)).0).max(px(2.0));
+
         for (layer, &steps) in steps.iter().enumerate().step_by(every) {
             let at = layer as f64;
             chart.rectangle([(at - 0.38, steps as f64), (at + 0.38, 0.0)], filled(series(0)))?;
+
             let line = Shape::Line(vec![(-half, 0), (half, 0)], stroke(INK, 0.75, 3.0));
             chart.put((at, until as f64 / (at + 1.0)), line)?;
         }
+
         Ok(())
     })
 }

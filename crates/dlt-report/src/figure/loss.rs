@@ -38,6 +38,7 @@ impl Course {
         let raw: Vec<_> = run.metrics.steps.iter().map(|row| (row.step as f64, row.loss)).collect();
         let validation =
             run.metrics.evaluations.iter().filter(|row| row.split == Split::Validation);
+
         Self {
             name: run.name(),
             smooth: smoothed(&raw, window),
@@ -54,6 +55,7 @@ impl Course {
         raw.sort_by(f64::total_cmp);
         raw.truncate((SHOWN * raw.len() as f64).ceil() as usize);
         raw.extend(self.smooth.iter().chain(&self.validation).map(|point| point.1));
+
         raw
     }
 }
@@ -73,12 +75,14 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
         let missing = "no finite loss is recorded yet".to_owned();
         return Err(ReportError::NothingToShow { path, missing });
     };
+
     let points = || courses.iter().flat_map(|course| course.raw.iter().chain(&course.validation));
     let until = points().map(|point| point.0).fold(1.0, f64::max);
     let with_classes =
         runs.iter().any(|run| run.metrics.evaluations.iter().any(|row| row.accuracy.is_some()));
     let unit = if with_classes { "nats" } else { "nats per token" };
     let x = Axis::steps("training steps", 0.0, until);
+
     let deciding = courses.iter().filter(|course| !course.decisions.is_empty()).count();
     let room = (TICK * deciding as f64 + 4.0) / HEIGHT;
     let y = Axis::values(&format!("loss ({unit})"), shown, 8).with_room_below(if deciding > 0 {
@@ -86,6 +90,7 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
     } else {
         0.0
     });
+
     let sheet = Sheet {
         title: match &courses[..] {
             [course] => format!("Loss: {}", course.name),
@@ -95,6 +100,7 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
         legend: legend(&courses, window),
         height: HEIGHT,
     };
+
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let clamped = |points: &[(f64, f64)]| -> Vec<_> {
@@ -102,17 +108,21 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
                 |&(x, loss): &(f64, f64)| (x, if loss.is_finite() { y.clamp(loss) } else { loss });
             thinned(&points.iter().map(clamp).collect::<Vec<_>>())
         };
+
         for (index, course) in courses.iter().enumerate() {
             chart.line(&clamped(&course.raw), series(index), 0.22, 1.0)?;
         }
+
         for (index, course) in courses.iter().enumerate() {
             chart.line(&clamped(&course.smooth), series(index), 1.0, 2.5)?;
         }
+
         let deciding =
             courses.iter().enumerate().filter(|(_, course)| !course.decisions.is_empty());
         for (row, (index, course)) in deciding.enumerate() {
             decisions(&mut chart, &course.decisions, [row, index], y.floor())?;
         }
+
         for (index, course) in courses.iter().enumerate() {
             let points = clamped(&course.validation);
             let radius = radius(&chart, &points);
@@ -120,6 +130,7 @@ pub fn loss(runs: &[&Run]) -> Result<Figure> {
                 chart.point(point, Mark::of(index), radius, series(index))?;
             }
         }
+
         Ok(())
     })
 }
@@ -147,6 +158,7 @@ fn decisions(chart: &mut Chart, steps: &[usize], [row, index]: [usize; 2], floor
         if place < last.saturating_add(px(1.0)) {
             continue;
         }
+
         last = place;
         let tick = Shape::Line(vec![(0, top), (0, bottom)], stroke(series(index), 1.0, 1.4));
         chart.put(at, tick)?;
@@ -158,25 +170,30 @@ fn legend(courses: &[Course], window: usize) -> Vec<(Key, String)> {
     let single = courses.len() == 1;
     let colour = if single { series(0) } else { MUTED };
     let mut legend = Vec::new();
+
     if !single {
         for (index, course) in courses.iter().enumerate() {
             let key = Key::Marked { colour: series(index), mark: Mark::of(index) };
             legend.push((key, course.name.clone()));
         }
     }
+
     if courses.iter().any(|course| !course.raw.is_empty()) {
         let mean = match window {
             1 => "training".to_owned(),
             _ => format!("training: mean of {} steps, faint each", whole(window)),
         };
+
         legend.push((Key::Line { colour, opacity: 1.0, width: 2.5 }, mean));
     }
+
     if courses.iter().any(|course| !course.validation.is_empty()) {
         legend.push((Key::Point { colour, mark: Mark::Circle }, "validation".to_owned()));
     }
     if courses.iter().any(|course| !course.decisions.is_empty()) {
         legend.push((Key::Tick { colour }, "decision".to_owned()));
     }
+
     legend
 }
 
@@ -184,12 +201,14 @@ fn alt(courses: &[Course]) -> String {
     let mut text = String::from(
         "Lines of the training loss with points of the validation loss over training steps.",
     );
+
     for course in courses {
         if let Some((step, loss)) = course.validation.iter().rev().find(|point| point.1.is_finite())
         {
             text += &format!(" {}: validation loss {loss:.3} after {step} steps.", course.name);
         }
     }
+
     text
 }
 
@@ -200,14 +219,17 @@ fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
         let (sum, count) = sums[sums.len() - 1];
         sums.push(if loss.is_finite() { (sum + loss, count + 1) } else { (sum, count) });
     }
+
     let half = window / 2;
     let mean = |at: usize| {
         let from = sums[at.saturating_sub(half)];
         let to = sums[(at + half + 1).min(points.len())];
         (to.0 - from.0) / (to.1 - from.1) as f64
     };
+
     let smooth = |(at, &(x, loss)): (usize, &(f64, f64))| {
         (x, if loss.is_finite() { mean(at) } else { loss })
     };
+
     points.iter().enumerate().map(smooth).collect()
 }

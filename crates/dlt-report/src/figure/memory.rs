@@ -28,20 +28,24 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
         let rows = run.metrics.steps.iter();
         rows.filter_map(|row| Some((row.step as f64, row.current_rss_mb?))).collect::<Vec<_>>()
     };
+
     let trainable = |run: &&Run| {
         let rows = run.metrics.steps.iter();
         stairs(rows.map(|row| (row.step as f64, row.block_parameters as f64 / 1e6)))
     };
+
     let mut panels = vec![
         Panel { name: "resident memory (MB)", lines: runs.iter().map(resident).collect() },
         Panel { name: "block parameters (millions)", lines: runs.iter().map(trainable).collect() },
     ];
     panels.retain(|panel| panel.lines.iter().any(|line| !line.is_empty()));
+
     if panels.is_empty() {
         let path = runs.first().map(|run| run.path.clone()).unwrap_or_default();
         let missing = "no training step is recorded yet".to_owned();
         return Err(ReportError::NothingToShow { path, missing });
     }
+
     let names: Vec<_> = runs.iter().map(|run| run.name()).collect();
     let sheet = Sheet {
         title: match &names[..] {
@@ -61,6 +65,7 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
         },
         height: PANEL * panels.len() as f64 + 30.0,
     };
+
     let steps =
         |panel: &Panel| panel.lines.iter().flatten().map(|point| point.0).fold(1.0, f64::max);
     let x = Axis::steps("training steps", 0.0, panels.iter().map(steps).fold(1.0, f64::max));
@@ -69,23 +74,29 @@ pub fn memory(runs: &[&Run]) -> Result<Figure> {
             .map_or(1.0, |extent| extent.end);
         Axis::values(panel.name, 0.0..most, 6)
     };
+
     let axes: Vec<_> = panels.iter().map(axis).collect();
+
     sheet.draw(|area| {
         let areas = area.split_evenly((panels.len(), 1));
         let left = left_of(&axes.iter().collect::<Vec<_>>());
+
         for (index, ((panel, area), y)) in panels.iter().zip(&areas).zip(&axes).enumerate() {
             let is_last = index + 1 == panels.len();
             let mut chart =
                 Chart::new(area, &if is_last { x.clone() } else { x.unnamed() }, y, left)?;
+
             for (index, line) in panel.lines.iter().enumerate() {
                 // The first lines are the widest, so that those that coincide are all to be seen.
                 let width = 2.2 + (1.2 * (names.len() - 1 - index) as f64).min(2.4);
                 chart.line(&thinned(line), series(index), 1.0, width)?;
+
                 if let (Some(&last), true) = (line.last(), names.len() > 1) {
                     chart.point(last, Mark::of(index), 5.0, series(index))?;
                 }
             }
         }
+
         Ok(())
     })
 }
@@ -100,5 +111,6 @@ fn alt(panels: &[Panel], names: &[String]) -> String {
             }
         }
     }
+
     text
 }

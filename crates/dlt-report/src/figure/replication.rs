@@ -49,13 +49,16 @@ impl<'a> Layout<'a> {
         let widest = farthest as f64 * step / 2.0;
         let flatness = (HIGHEST / widest.max(1.0)).min(1.0);
         let mut looks = vec![(MUTED, ""); n_layers];
+
         let shared = state.groups().into_iter().filter(|group| group.members.len() > 1);
         for (index, group) in shared.enumerate() {
             let round = (index / SERIES.len()).min(DASHES.len() - 1);
             looks[group.owner] = (SERIES[index % SERIES.len()], DASHES[round]);
         }
+
         let width = (n_layers as f64 * step).max(text_width(MEANING, TEXT)) + 2.0 * MARGIN;
         let scale = (width / WIDTH).max(1.0);
+
         Self {
             state,
             width,
@@ -82,6 +85,7 @@ impl<'a> Layout<'a> {
         let mut tied: Vec<_> =
             (0..self.state.n_layers()).filter(|&layer| !self.state.is_independent(layer)).collect();
         tied.sort_by_key(|&layer| std::cmp::Reverse(layer - self.state.owner(layer)));
+
         for layer in tied {
             let owner = self.state.owner(layer);
             let (colour, dashes) = self.looks[owner];
@@ -89,6 +93,7 @@ impl<'a> Layout<'a> {
             let to = self.x(layer);
             let base = self.base;
             let across = (to - from) / 2.0;
+
             let up = (to - from) / 2.0 * self.flatness;
             // Writing into a string cannot fail.
             let _ = writeln!(
@@ -108,6 +113,7 @@ impl<'a> Layout<'a> {
         let r = self.radius;
         let out = 2.5 * r;
         let down = 3.1 * r;
+
         let _ = writeln!(
             svg,
             "<path class=\"loop\" d=\"M{x:.1} {y:.1} C{:.1} {:.1} {:.1} {:.1} {x:.1} {y:.1}\" \
@@ -126,6 +132,7 @@ impl<'a> Layout<'a> {
             if is_independent {
                 self.own(svg, layer);
             }
+
             let (colour, _) = self.looks[self.state.owner(layer)];
             let radius =
                 if is_independent || self.is_roomy() { self.radius } else { 0.75 * self.radius };
@@ -148,19 +155,24 @@ impl<'a> Layout<'a> {
                 let colour = if self.state.is_independent(layer) { GROUND } else { INK };
                 words(svg, [self.x(layer), self.base], 15.0, colour, "middle", &layer.to_string());
             }
+
             return;
         }
+
         let size = TEXT * self.scale;
         let mut ends = [f64::NEG_INFINITY; 3];
         let last = self.state.n_layers() - 1;
+
         for layer in (0..=last).filter(|&layer| self.state.is_independent(layer) || layer == last) {
             let x = self.x(layer);
             let number = layer.to_string();
             let half = text_width(&number, size) / 2.0 + 3.0;
             let row = ends.iter().position(|end| x - half >= *end).unwrap_or(ends.len() - 1);
+
             ends[row] = x + half;
             let y = self.base + 3.2 * self.radius + (row as f64 + 0.5) * 1.15 * size;
             let colour = if self.state.is_independent(layer) { INK } else { MUTED };
+
             words(svg, [x, y], size, colour, "middle", &number);
         }
     }
@@ -190,11 +202,13 @@ pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
         let reason = format!("expected at most {MOST_LAYERS} layers, got {}", state.n_layers());
         return Err(ReportError::Picture { title: title.to_owned(), reason });
     }
+
     let layout = Layout::of(state);
     let mut svg = String::new();
     let title_size = TITLE * layout.scale;
     let text_size = TEXT * layout.scale;
     let shown = fitted(title, 1.08 * title_size, layout.width - 2.0 * MARGIN);
+
     let _ = writeln!(
         svg,
         "<text x=\"{MARGIN}\" y=\"{:.1}\" font-size=\"{title_size:.1}\" font-weight=\"bold\" fill=\"{INK}\">{}</text>",
@@ -204,13 +218,16 @@ pub fn replication_map(state: &State, title: &str) -> Result<Figure> {
     layout.arcs(&mut svg);
     layout.layers(&mut svg);
     layout.numbers(&mut svg);
+
     let height = layout.base + BELOW * layout.scale;
     words(&mut svg, [MARGIN, height - 1.5 * text_size], text_size, MUTED, "start", MEANING);
+
     let owners: Vec<_> = state.independent_layers().map(|layer| layer.to_string()).collect();
     let alt = format!(
         "Map of {} layers. Independent: {}. Each other layer is joined by an arc to the one whose weights it uses.",
         state.n_layers(),
         owners.join(", ")
     );
+
     Ok(document(title.to_owned(), alt, [layout.width, height], 1.0, &svg))
 }

@@ -37,6 +37,7 @@ impl Room {
             [-0.5 * width, -gap - 4.0],
             [-0.5 * width, gap + 6.0],
         ];
+
         let boxes = sides.map(|[right, down]| {
             [x + right, y + down - 0.6 * WORD, x + right + width, y + down + 0.6 * WORD]
         });
@@ -44,6 +45,7 @@ impl Room {
             return Ok(());
         };
         self.words.push(boxes[side]);
+
         let [wide, high] = chart.pixel();
         let place = (at.0 + sides[side][0] * wide, at.1 - sides[side][1] * high);
         chart.put(place, Shape::Text(words.to_owned(), text(WORD, INK, HPos::Left)))

@@ -54,6 +54,7 @@ impl Shape {
                 style,
             )
         };
+
         match mark {
             Mark::Circle => Self::Circle(r, style),
             Mark::Square => Self::Rectangle([(-r, -r), (r, r)], style),
@@ -87,6 +88,7 @@ impl<C, B: DrawingBackend> Drawable<B> for Placed<C> {
     ) -> Result<(), DrawingErrorKind<B::ErrorType>> {
         let Some((x, y)) = places.next() else { return Ok(()) };
         let place = |&(right, down): &BackendCoord| (x + right, y + down);
+
         match &self.shape {
             Shape::Line(points, style) => backend.draw_path(points.iter().map(place), style),
             Shape::Polygon(corners, style) => {

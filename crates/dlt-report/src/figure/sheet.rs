@@ -66,6 +66,7 @@ pub(super) fn text_width(text: &str, size: f64) -> f64 {
         other if other.is_uppercase() => 0.74,
         _ => 0.64,
     };
+
     size * text.chars().map(share).sum::<f64>()
 }
 
@@ -74,9 +75,11 @@ pub(super) fn fitted(text: &str, size: f64, width: f64) -> String {
     if text_width(text, size) <= width {
         return text.to_owned();
     }
+
     let kept = (width / text_width("m", size)) as usize;
     let mut cut: String = text.chars().take(kept.saturating_sub(1)).collect();
     cut.push('…');
+
     cut
 }
 
@@ -107,6 +110,7 @@ impl Key {
             Shape::Line(vec![(-half, 0), (half, 0)], stroke(colour, opacity, width))
         };
         let field = [(px(-9.0), px(-7.0)), (px(9.0), px(7.0))];
+
         match self {
             Self::Line { colour, opacity, width } => vec![line(colour, opacity, width)],
             Self::Marked { colour, mark } => std::iter::once(line(colour, 1.0, 2.5))
@@ -165,15 +169,18 @@ impl Sheet {
         let head = MARGIN + 1.5 * TITLE + rows as f64 * LEGEND_ROW;
         let size = (px(WIDTH).unsigned_abs(), px(head + self.height).unsigned_abs());
         let mut written = String::new();
+
         let drawn = {
             let root = SVGBackend::with_string(&mut written, size).into_drawing_area();
             let (top, body) = root.split_vertically(px(head));
             self.heading(&top, &places).and_then(|()| draw(&body)).and_then(|()| root.present())
         };
+
         drawn.map_err(|error| ReportError::Picture {
             title: self.title.clone(),
             reason: error.to_string(),
         })?;
+
         let body = written.split_once('\n').map_or("", |(_, body)| body);
         let body = body.trim_end().trim_end_matches("</svg>");
         Ok(document(self.title, self.alt, [WIDTH, head + self.height], FINE, body))
@@ -185,31 +192,38 @@ impl Sheet {
         let mut x = MARGIN;
         let mut row = 0;
         let mut places = Vec::new();
+
         for (_, word) in &self.legend {
             let width = SWATCH + 8.0 + text_width(word, TEXT) + 18.0;
             if x > MARGIN && x + width > WIDTH {
                 (x, row) = (MARGIN, row + 1);
             }
+
             places.push((x, row));
             x += width;
         }
+
         (places, if self.legend.is_empty() { 0 } else { row + 1 })
     }
 
     fn heading(&self, area: &Area, places: &[(f64, usize)]) -> Drawn {
         let mut style = text(TITLE, INK, HPos::Left);
         style.font = style.font.style(FontStyle::Bold);
+
         let title = fitted(&self.title, 1.08 * TITLE, WIDTH - 2.0 * MARGIN);
         put(area, [MARGIN, MARGIN + TITLE / 2.0], Shape::Text(title, style))?;
+
         for ((key, word), &(x, row)) in self.legend.iter().zip(places) {
             let middle = MARGIN + 1.5 * TITLE + (row as f64 + 0.5) * LEGEND_ROW;
             for shape in key.shapes() {
                 put(area, [x + SWATCH / 2.0, middle], shape)?;
             }
+
             let word = fitted(word, TEXT, WIDTH - x - SWATCH - 8.0);
             let style = text(TEXT, if key.is_general() { MUTED } else { INK }, HPos::Left);
             put(area, [x + SWATCH + 8.0, middle], Shape::Text(word, style))?;
         }
+
         Ok(())
     }
 }
@@ -256,5 +270,6 @@ pub(super) fn escaped(text: &str) -> String {
             other => escaped.push(other),
         }
     }
+
     escaped
 }

@@ -48,14 +48,17 @@ impl<'r> Strips<'r> {
     pub(super) fn of(run: &'r Run) -> Result<Self> {
         let rows = run.recording.rows();
         let until = run.steps_done().max(rows.last().map_or(0, |row| row.step() + 1));
+
         if rows.is_empty() {
             let missing = "no decision is made yet, or none ever (agent.policy)".to_owned();
             return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
         }
+
         let n_layers = run.recording.n_layers();
         let every = n_layers.div_ceil(STRIPS);
         let most = (FIELDS / n_layers.div_ceil(every)).min(COLUMNS);
         let (columns, is_sampled) = columns(run, until, most);
+
         Ok(Self { columns, until, n_layers, every, sampled: is_sampled.then_some(most) })
     }
 
@@ -116,10 +119,12 @@ pub fn state_strip(run: &Run) -> Result<Figure> {
         legend: vec![independent()],
         height: strips.height(),
     };
+
     sheet.draw(|area| {
         let (area, scale) = area.split_horizontally(area.dim_in_pixel().0 as i32 - px(SCALE));
         let y = strips.layers();
         let mut chart = Chart::new(&area, &strips.steps(), &y, left_of(&[&y]))?;
+
         strips.draw(&mut chart)?;
         strips.owners(&scale, true)
     })
@@ -132,6 +137,7 @@ fn columns(run: &Run, until: usize, most: usize) -> (Vec<(usize, &State)>, bool)
         let begins = std::iter::once((0, recording.initial()));
         return (begins.chain(recording.iter()).collect(), false);
     }
+
     let step = |column: usize| column * until / most;
     ((0..most).map(|column| (step(column), recording.state_at(step(column)))).collect(), true)
 }
@@ -150,6 +156,7 @@ fn stretches(columns: &[(usize, &State)], until: usize, every: usize) -> Vec<Str
             }
         }
     }
+
     stretches.retain(|stretch| stretch.to > stretch.from);
     stretches
 }
@@ -199,6 +206,7 @@ fn owners(area: &Area, [n_layers, every]: [usize; 2], has_name_below: bool) -> D
         let seam = if owner + every < n_layers { chart.pixel()[1] } else { 0.0 };
         let end = (owner + every).min(n_layers) as f64 - 0.5;
         let corners = [(0.0, end + seam), (1.0, owner as f64 - 0.5)];
+
         chart.rectangle(corners, colour(owner, n_layers).filled())?;
     }
     Ok(())

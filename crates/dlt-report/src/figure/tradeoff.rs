@@ -76,6 +76,7 @@ impl Tradeoff {
             let reason = format!("expected layout {SCHEMA}, got {}", read.schema);
             return Err(ReportError::format(path, reason));
         }
+
         let spots = || read.series.iter().flat_map(|series| &series.points);
         let count = spots().count();
         if count == 0 || count > MOST {
@@ -84,15 +85,18 @@ impl Tradeoff {
                 format!("expected 1 to {MOST} points, got {count}"),
             ));
         }
+
         let is_sound = |spot: &&Spot| {
             let Spot { x, y, least, most, .. } = **spot;
             x > 0.0 && [x, y, least, most].iter().all(|number| number.is_finite())
         };
+
         if let Some(spot) = spots().find(|spot| !is_sound(spot)) {
             let reason =
                 format!("{:?}: expected finite numbers, x above 0, got {spot:?}", spot.label);
             return Err(ReportError::format(path, reason));
         }
+
         Ok(read)
     }
 }
@@ -109,19 +113,24 @@ pub fn tradeoff(of: &Tradeoff) -> Result<Figure> {
     let pad = (0.06 * (across.end - across.start)).max(0.1);
     let ticks = SHARES.iter().map(|share| (share.ln(), share.to_string())).collect();
     let x = Axis::labelled(&of.x, across.start - pad..across.end + 2.0 * pad, ticks);
+
     let y = Axis::values(&of.y, up, 9);
     let legend = of.series.iter().enumerate().map(|(index, one)| {
         let colour = series(index);
         let mark = Mark::of(index);
         let key =
             if one.is_line { Key::Marked { colour, mark } } else { Key::Point { colour, mark } };
+
         (key, one.name.clone())
     });
+
     let sheet =
         Sheet { title: of.title.clone(), alt: alt(of), legend: legend.collect(), height: HEIGHT };
+
     sheet.draw(|area| {
         let mut chart = Chart::new(area, &x, &y, left_of(&[&y]))?;
         let mut room = Room::default();
+
         // The first series stands upon the others.
         for (index, one) in of.series.iter().enumerate().rev() {
             draw(&mut chart, one, index, &mut room)?;
@@ -138,15 +147,18 @@ fn place(spot: &Spot) -> (f64, f64) {
 fn draw(chart: &mut Chart, of: &Series, index: usize, room: &mut Room) -> Drawn {
     let colour = series(index);
     let mark = Mark::of(index);
+
     if of.is_line {
         chart.line(&of.points.iter().map(place).collect::<Vec<_>>(), colour, 0.6, 1.5)?;
     }
+
     for spot in &of.points {
         let (x, y) = place(spot);
         chart.line(&[(x, spot.least), (x, spot.most)], colour, 0.7, 1.5)?;
         chart.point((x, y), mark, if of.is_line { 0.7 * RADIUS } else { RADIUS }, colour)?;
         room.take(chart, (x, y));
     }
+
     Ok(())
 }
 
@@ -157,5 +169,6 @@ fn alt(of: &Tradeoff) -> String {
             one.points.iter().map(|spot| format!("{} {:.1} at {:.3}", spot.label, spot.y, spot.x));
         text += &format!(" {}: {}.", one.name, points.collect::<Vec<_>>().join(", "));
     }
+
     text
 }

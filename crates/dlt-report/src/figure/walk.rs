@@ -101,6 +101,7 @@ pub fn walk(run: &Run) -> Result<Figure> {
         let missing = "no decision has changed the groups".to_owned();
         return Err(ReportError::NothingToShow { path: run.path.clone(), missing });
     }
+
     let conflicts = extent(turns.iter().filter_map(|turn| turn.conflict));
     let mut legend = vec![independent()];
     for deed in Deed::ALL.into_iter().filter(|deed| turns.iter().any(|turn| turn.deed == *deed)) {
@@ -109,6 +110,7 @@ pub fn walk(run: &Run) -> Result<Figure> {
             deed.word().to_owned(),
         ));
     }
+
     let panel = if conflicts.is_some() { PANEL + UPRIGHT } else { 0.0 };
     let sheet = Sheet {
         title: format!("Groups over training: {}", run.name()),
@@ -116,6 +118,7 @@ pub fn walk(run: &Run) -> Result<Figure> {
         legend,
         height: strips.height() + panel,
     };
+
     sheet.draw(|area| {
         let (upper, lower) = area.split_vertically(px(strips.height()));
         let right = area.dim_in_pixel().0 as i32 - px(SCALE);
@@ -123,14 +126,17 @@ pub fn walk(run: &Run) -> Result<Figure> {
         let (lower, _) = lower.split_horizontally(right);
         let x = strips.steps();
         let y = strips.layers();
+
         let below = conflicts
             .map(|values| Axis::values("disagreement", 0.0..values.end.max(f64::MIN_POSITIVE), 5));
         let left = left_of(&[&y].into_iter().chain(&below).collect::<Vec<_>>());
         let mut chart =
             Chart::new(&upper, &if below.is_some() { x.unnamed() } else { x.clone() }, &y, left)?;
+
         strips.draw(&mut chart)?;
         marks(&mut chart, &turns)?;
         strips.owners(&scale, below.is_none())?;
+
         match below {
             Some(below) => disagreements(&mut Chart::new(&lower, &x, &below, left)?, &turns),
             None => Ok(()),
@@ -152,16 +158,19 @@ fn disagreements(chart: &mut Chart, turns: &[Turn]) -> Drawn {
         turns.iter().filter_map(|turn| Some((turn, turn.conflict.filter(|one| one.is_finite())?)))
     };
     let mut room = Room::default();
+
     for (turn, conflict) in measured() {
         let at = (turn.step as f64, conflict);
         chart.line(&[(at.0, 0.0), at], turn.deed.colour(), 1.0, 2.0)?;
         chart.point(at, turn.deed.mark(), RADIUS, turn.deed.colour())?;
+
         let high = STEM * chart.pixel()[1];
         (0..)
             .map(|one| conflict - high * f64::from(one))
             .take_while(|y| *y > 0.0)
             .for_each(|y| room.take(chart, (at.0, y)));
     }
+
     // The alternative text has those for which there is no room.
     measured().take(WORDS).try_for_each(|(turn, conflict)| {
         room.write(chart, (turn.step as f64, conflict), &turn.words())
@@ -175,6 +184,7 @@ fn turns(run: &Run) -> Vec<Turn> {
     let measured = run.metrics.decisions.iter();
     let conflicts: BTreeMap<usize, f64> =
         measured.filter_map(|decision| Some((decision.visit, decision.conflict?))).collect();
+
     for (visit, row) in run.recording.rows().iter().enumerate() {
         let conflict = conflicts.get(&visit).copied();
         let (parted, joined) = (parted(before, row.state()), parted(row.state(), before));
@@ -185,10 +195,12 @@ fn turns(run: &Run) -> Vec<Turn> {
             None if joined.is_empty() && moved.is_empty() => Some(Deed::Split),
             None => Some(Deed::Merged),
         };
+
         let step = row.step();
         turns.extend(deed.map(|deed| Turn { step, deed, conflict, parted, joined, moved }));
         before = row.state();
     }
+
     turns
 }
 
@@ -207,6 +219,7 @@ fn moved(before: &State, after: &State) -> Vec<(usize, usize)> {
         let to = after.owner(layer);
         from != to && from != layer && to != layer && has(from) && has(to)
     };
+
     (0..after.n_layers()).filter(went).map(|layer| (layer, after.owner(layer))).collect()
 }
 
@@ -216,17 +229,21 @@ fn alt(run: &Run, turns: &[Turn]) -> String {
         run.recording.n_layers(),
         whole(run.steps_done())
     );
+
     for turn in turns.iter().take(WORDS) {
         let what =
             if turn.deed == Deed::Refused { turn.deed.word().to_owned() } else { turn.words() };
         text += &format!(" Step {}: {what}", whole(turn.step));
+
         if let Some(conflict) = turn.conflict {
             text += &format!(" (disagreement {})", significant(conflict));
         }
         text.push('.');
     }
+
     if turns.len() > WORDS {
         text += &format!(" {} decisions more.", whole(turns.len() - WORDS));
     }
+
     text
 }

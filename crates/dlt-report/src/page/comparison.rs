@@ -22,6 +22,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     let quality = if has_classes { "accuracy" } else { "perplexity" };
     let mut columns =
         vec![("run", Column::Words), ("method", Column::Words), ("steps", Column::Numbers)];
+
     columns.push((
         if has_classes { "validation accuracy" } else { "validation perplexity" },
         Column::Numbers,
@@ -31,6 +32,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
     columns.push(("share of blocks, mean", Column::Numbers));
     columns.extend([("independent, mean", Column::Numbers), ("distinct, mean", Column::Numbers)]);
     columns.extend([("per second", Column::Numbers), ("peak MB", Column::Numbers)]);
+
     let mut table = Table::new(&columns);
     for (index, (run, digest)) in runs.iter().zip(digests).enumerate() {
         let number = |number: Option<f64>, decimals: usize| {
@@ -38,6 +40,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         };
         let (validation, test) = qualities(digest, has_classes);
         let mut name = Html::new();
+
         name.markup("<a href=\"#run-")
             .text(&index.to_string())
             .markup("\">")
@@ -45,6 +48,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
             .markup("</a>");
         let mut cells = vec![name, Html::of(&digest.method), Html::of(&whole(digest.steps))];
         cells.push(Html::of(&validation));
+
         if has_base {
             cells.push(Html::of(&match bases[index] {
                 Some(base) if base == index => String::new(),
@@ -52,6 +56,7 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
                 None => "–".to_owned(),
             }));
         }
+
         cells.push(Html::of(&test));
         for cell in [
             number(digest.block_share_mean(), 3),
@@ -62,11 +67,14 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         ] {
             cells.push(Html::of(&cell));
         }
+
         table.row_of(cells);
     }
+
     let mut html = Html::new();
     html.markup("<div class=\"tight\">").add(&table.html("The runs compared")).markup("</div>");
     html.markup("<p class=\"note\">");
+
     if has_base {
         let mut named: Vec<String> =
             bases.iter().flatten().map(|&base| runs[base].name()).collect();
@@ -75,9 +83,11 @@ pub(super) fn table(runs: &[Run], digests: &[Digest]) -> Html {
         html.tagged("Differences are to <b>", &named.join(", "), "</b>, ");
         html.markup("the first conventional run on the same data, tokenizer and splits. ");
     }
+
     html.markup("The share is that of the conventional model’s block parameters. ");
     html.tagged("Runs of other numbers of steps are not to be compared by ", quality, ".</p>");
     html.add(&strangers(runs)).add(&settings(runs));
+
     html
 }
 
@@ -94,19 +104,23 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
         (data.train_tokens, data.validation_tokens, data.test_tokens)
     };
     let is_told = |sha256: &str| !sha256.is_empty();
+
     let has_other = |key: &str| {
         FIELDS
             .iter()
             .any(|field| field.key() == key && field.value(&a.spec) != field.value(&b.spec))
     };
+
     let more = FIELDS.iter().map(dlt_spec::fields::Field::key).filter(|key| {
         key.starts_with("data.") && *key != "data.split" && !OF_TRAINING.contains(key)
     });
+
     // Of a finished run the last evaluation is shown, of one under way those in training.
     let windows = match (&a.summary, &b.summary) {
         (Some(_), Some(_)) => "evaluation.final_windows",
         _ => "evaluation.windows",
     };
+
     let found = [
         ("other data", of_a.sha256 != of_b.sha256 || !is_told(&of_a.sha256)),
         ("another tokenizer", file_name(&of_a.tokenizer) != file_name(&of_b.tokenizer)),
@@ -115,6 +129,7 @@ fn obstacles(a: &Run, b: &Run) -> Vec<&'static str> {
         ("other windows evaluated", has_other(windows)),
         ("other settings of data", more.into_iter().any(has_other)),
     ];
+
     // Pictures have no tokenizer, whatever the spec says.
     let counts = |why: &str| why != "another tokenizer" || !is_of_pictures(a) || !is_of_pictures(b);
     found.into_iter().filter(|(why, holds)| *holds && counts(why)).map(|(why, _)| why).collect()
@@ -135,6 +150,7 @@ fn settings(runs: &[Run]) -> Html {
     let mut columns = vec![("setting", Column::Words)];
     let names: Vec<String> = runs.iter().map(Run::name).collect();
     columns.extend(names.iter().map(|name| (name.as_str(), Column::Words)));
+
     let mut table = Table::new(&columns);
     for field in FIELDS.iter().filter(|field| field.key() != "name") {
         let values: Vec<String> = runs.iter().map(|run| plain(field, &run.spec)).collect();
@@ -146,6 +162,7 @@ fn settings(runs: &[Run]) -> Html {
             );
         }
     }
+
     let mut html = Html::new();
     match table.is_empty() {
         true => html.markup("<p class=\"note\">Their settings are the same.</p>"),
@@ -156,6 +173,7 @@ fn settings(runs: &[Run]) -> Html {
             .add(&table.html("Settings in which the runs differ"))
             .markup("</details>"),
     };
+
     html
 }
 
@@ -166,6 +184,7 @@ fn qualities(digest: &Digest, has_classes: bool) -> (String, String) {
         (Some(number), true) => decimal(number, 4),
         (Some(number), false) => perplexity(number),
     };
+
     match has_classes {
         true => (
             show(digest.validation_accuracy),
@@ -186,6 +205,7 @@ fn difference(digest: &Digest, base: &Digest, has_classes: bool) -> String {
             .zip(base.validation_perplexity)
             .map(|(a, b)| format!("{} %", signed(100.0 * (a / b - 1.0), 1))),
     };
+
     or_dash(pair, |text| text)
 }
 
@@ -199,9 +219,11 @@ fn strangers(runs: &[Run]) -> Html {
         .filter(|(_, obstacles)| !obstacles.is_empty())
         .map(|(run, obstacles)| format!("{} ({})", run.name(), obstacles.join(", ")))
         .collect();
+
     if !said.is_empty() {
         let before = "<p class=\"warning\">Not to be compared with the first run: ";
         html.tagged(before, &said.join("; "), ".</p>");
     }
+
     html
 }

@@ -32,16 +32,19 @@ pub(super) fn of_one(run: &Run) -> Html {
     let mut html = Html::new();
     let mut missing = Html::new();
     html.markup("<div class=\"figures\">");
+
     for (_, figure) in over_training(run) {
         match figure {
             Ok(figure) => html.add(&framed(&figure)),
             Err(error) => missing.add(&absent(&error)),
         };
     }
+
     html.markup("</div>");
     if !missing.is_empty() {
         html.markup("<ul class=\"note\">").add(&missing).markup("</ul>");
     }
+
     html
 }
 
@@ -49,10 +52,12 @@ pub(super) fn of_one(run: &Run) -> Html {
 pub(super) fn of_all(runs: &[Run]) -> Html {
     let mut html = Html::new();
     html.markup("<div class=\"figures\">");
+
     match figure::loss(&runs.iter().collect::<Vec<_>>()) {
         Ok(figure) => html.add(&framed(&figure)),
         Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
     };
+
     html.markup("</div>");
     html
 }
@@ -62,10 +67,12 @@ pub(super) fn of_all(runs: &[Run]) -> Html {
 pub(super) fn map(run: &Run) -> Html {
     let mut html = Html::new();
     html.markup("<noscript>");
+
     match map_of_now(run) {
         Ok(figure) => html.add(&framed(&figure)),
         Err(error) => html.markup("<ul class=\"note\">").add(&absent(&error)).markup("</ul>"),
     };
+
     html.markup("</noscript>");
     html
 }
@@ -92,11 +99,13 @@ fn framed(figure: &Figure) -> Html {
             Ok(png) => STANDARD.encode(png),
             Err(error) => return absent(&error),
         };
+
         html.markup("<figure><img alt=\"")
             .text(figure.alt())
             .markup("\" src=\"data:image/png;base64,");
         html.text(&png).markup("\">");
     }
+
     html.tagged("<figcaption class=\"unseen\">", figure.title(), "</figcaption></figure>");
     html
 }
@@ -107,6 +116,7 @@ fn absent(error: &ReportError) -> Html {
         ReportError::NothingToShow { missing, .. } => missing.clone(),
         error => error.to_string(),
     };
+
     html.tagged("<li>Not shown: ", &reason, ".</li>");
     html
 }

@@ -65,6 +65,7 @@ pub(super) fn moments(run: &Run) -> Value {
     let every = (decisions + 1).div_ceil(most.max(2)).max(1);
     let rows = rows_by_decision(run);
     let mut frozen = starting_frozen(run);
+
     let mut before = recording.initial();
     let mut shown = vec![Moment {
         step: 0,
@@ -80,6 +81,7 @@ pub(super) fn moments(run: &Run) -> Value {
         reward: None,
         q: None,
     }];
+
     for (index, row) in recording.rows().iter().enumerate() {
         thaw(&mut frozen, run, before, row);
         let decision = index + 1;
@@ -87,6 +89,7 @@ pub(super) fn moments(run: &Run) -> Value {
             let told = rows.get(&index);
             let finite = |number: Option<f64>| number.filter(|number| number.is_finite());
             let follows = shown.last().is_some_and(|last| last.decision + 1 == decision);
+
             shown.push(Moment {
                 step: row.step(),
                 decision,
@@ -102,8 +105,10 @@ pub(super) fn moments(run: &Run) -> Value {
                 q: finite(told.and_then(|told| told.q_predicted)),
             });
         }
+
         before = row.state();
     }
+
     serde_json::json!({
         "layers": recording.n_layers(), "decisions": decisions, "every": every, "steps": run.steps_done(),
         "moments": shown,
@@ -136,7 +141,9 @@ fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
     if row.refused().is_some() {
         return;
     }
+
     let tying = &run.spec.tying;
+
     for layer in 0..frozen.len() {
         let is_visited = row.layer().is_none_or(|visited| visited == layer);
         let was = before.owner(layer);
@@ -147,6 +154,7 @@ fn thaw(frozen: &mut [bool], run: &Run, before: &State, row: &Row) {
             Retied::Keep if is_visited => row.action().values()[layer],
             Retied::Follow | Retied::Keep => continue,
         };
+
         frozen[layer] = target != layer && frozen[layer] && frozen[target];
     }
 }
@@ -156,10 +164,12 @@ pub(super) fn decisions(run: &Run) -> Html {
     let recording = &run.recording;
     let count = recording.rows().len();
     let mut html = Html::new();
+
     if count == 0 {
         html.markup("<p class=\"note\">No decision has been made.</p>");
         return html;
     }
+
     let most = MOST_ROWS.min(MOST_OWNERS / recording.n_layers()).max(1);
     let every = count.div_ceil(most);
     if every > 1 {
@@ -169,12 +179,14 @@ pub(super) fn decisions(run: &Run) -> Html {
             "th decision and the last; all of them are in <code>states.jsonl</code>.</p>",
         );
     }
+
     let told = rows_by_decision(run);
     let has = |of: fn(&DecisionRow) -> bool| run.metrics.decisions.iter().any(of);
     let has_layer = recording.rows().iter().any(|row| row.layer().is_some());
     let has_q = has(|row| row.q_predicted.is_some());
     let has_epsilon = has(|row| row.epsilon.is_some());
     let has_reward = has(|row| row.reward.is_some());
+
     let has_gate = recording.version() == Recording::GATED_VERSION;
     let mut columns = vec![("step", Column::Numbers)];
     columns.extend(has_layer.then_some(("layer", Column::Numbers)));
@@ -190,6 +202,7 @@ pub(super) fn decisions(run: &Run) -> Html {
     columns.extend(has_q.then_some(("Q", Column::Numbers)));
     columns.extend(has_q.then_some(("target", Column::Numbers)));
     columns.push(("owner of each layer", Column::Words));
+
     let mut table = Table::new(&columns);
     for (index, (row, (_, transition))) in
         recording.rows().iter().zip(recording.transitions()).enumerate()
@@ -197,12 +210,14 @@ pub(super) fn decisions(run: &Run) -> Html {
         if (index + 1) % every != 0 && index + 1 != count {
             continue;
         }
+
         let told = told.get(&index);
         let number = |of: fn(&DecisionRow) -> Option<f64>| {
             told.and_then(|told| of(told)).map_or_else(String::new, significant)
         };
         let events = transition.event_counts();
         let mut cells = vec![whole(row.step())];
+
         cells.extend(
             has_layer.then(|| row.layer().map_or_else(String::new, |layer| layer.to_string())),
         );
@@ -211,6 +226,7 @@ pub(super) fn decisions(run: &Run) -> Html {
                 .map(|count| count.to_string()),
         );
         cells.extend(has_gate.then(|| if row.refused().is_some() { "yes" } else { "" }.to_owned()));
+
         cells.push(
             told.map_or("", |told| if told.explored { "at random" } else { "by policy" })
                 .to_owned(),
@@ -224,6 +240,7 @@ pub(super) fn decisions(run: &Run) -> Html {
         );
         table.row(cells);
     }
+
     html.add(&table.html("Decisions"));
     html
 }
@@ -233,16 +250,19 @@ pub(super) fn layers_table(run: &Run) -> Html {
     let recording = &run.recording;
     let until = run.steps_done();
     let mut changes = vec![[0_usize; 2]; recording.n_layers()];
+
     for (_, transition) in recording.transitions() {
         for event in transition.events() {
             changes[event.layer()][usize::from(matches!(event, Event::Untied { .. }))] += 1;
         }
     }
+
     let columns = ["owner now", "tied", "untied", "steps independent", "share"];
     let mut table = Table::new(&[("layer", Column::Numbers)]);
     for name in columns {
         table.column(name, Column::Numbers);
     }
+
     table.column("", Column::Words);
     for (layer, steps) in
         recording.steps_independent(until).into_iter().enumerate().take(MOST_LAYERS)
@@ -259,6 +279,7 @@ pub(super) fn layers_table(run: &Run) -> Html {
         .iter()
         .map(|cell| Html::of(cell))
         .collect();
+
         let mut bar = Html::new();
         bar.markup(
             "<svg class=\"bar\" viewBox=\"0 0 1 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
@@ -267,10 +288,12 @@ pub(super) fn layers_table(run: &Run) -> Html {
         cells.push(bar);
         table.row_of(cells);
     }
+
     let mut html = Html::new();
     html.markup("<div class=\"narrow\">")
         .add(&table.html("Each layer over training"))
         .markup("</div>");
+
     if recording.n_layers() > MOST_LAYERS {
         let layers = whole(MOST_LAYERS);
         html.tagged(
@@ -279,5 +302,6 @@ pub(super) fn layers_table(run: &Run) -> Html {
             " layers; all are in <code>states.jsonl</code>.</p>",
         );
     }
+
     html
 }

@@ -43,6 +43,7 @@ impl Html {
                 letter => self.0.push(letter),
             }
         }
+
         self
     }
 
@@ -83,6 +84,7 @@ pub(super) fn embedded(value: &Value) -> String {
     let json = value.to_string();
     // These letters occur in strings only, where JSON lets any letter be written by its number.
     let mut text = String::with_capacity(json.len());
+
     for letter in json.chars() {
         match letter {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
@@ -91,6 +93,7 @@ pub(super) fn embedded(value: &Value) -> String {
             letter => text.push(letter),
         }
     }
+
     text
 }
 
@@ -148,14 +151,17 @@ impl Table {
             .text(caption)
             .markup("\"><table>");
         html.tagged("<caption class=\"unseen\">", caption, "</caption><thead><tr>");
+
         for (name, kind) in &self.columns {
             let open = if *kind == Column::Numbers {
                 "<th scope=\"col\" class=\"n\">"
             } else {
                 "<th scope=\"col\">"
             };
+
             html.tagged(open, name, "</th>");
         }
+
         html.markup("</tr></thead><tbody>");
         for row in &self.rows {
             html.markup("<tr>");
@@ -166,10 +172,13 @@ impl Table {
                     (_, Column::Words) => ("<td>", "</td>"),
                     (_, Column::Numbers) => ("<td class=\"n\">", "</td>"),
                 };
+
                 html.markup(open).add(cell).markup(close);
             }
+
             html.markup("</tr>");
         }
+
         html.markup("</tbody></table></div>");
         html
     }

@@ -61,16 +61,19 @@ impl Live {
         if now == self.marks && self.trouble.is_none() {
             return &self.snapshot;
         }
+
         let is_same_run = now[..2] == self.marks[..2] && self.trouble.is_none();
         self.trouble = match if is_same_run { self.follow() } else { self.begin_anew() } {
             Ok(()) => None,
             // Cut back and written on between two looks, what is new begins inside of a line.
             Err(_) => self.begin_anew().err().map(|error| error.to_string()),
         };
+
         self.marks = now;
         if let Some(run) = &self.run {
             self.snapshot = Snapshot::of(run, self.trouble.as_deref());
         }
+
         &self.snapshot
     }
 
@@ -85,12 +88,14 @@ impl Live {
         let Some(run) = &mut self.run else { return self.begin_anew() };
         let Some(rows) = self.follower.rows()? else { return self.begin_anew() };
         let before = run.metrics.steps.len();
+
         run.metrics.extend(rows);
         // Steps that fall: the file was cut back and has grown beyond where it was.
         let mut steps = run.metrics.steps[before.saturating_sub(1)..].windows(2);
         if !steps.all(|pair| pair[0].step < pair[1].step) {
             return self.begin_anew();
         }
+
         run.update()
     }
 
@@ -106,6 +111,7 @@ fn begin(path: &Path) -> Result<(Run, Follower)> {
     let mut run = Run::read(path)?;
     let mut follower = Follower::new(path.join(METRICS_FILE));
     let mut metrics = Metrics::default();
+
     metrics.extend(follower.rows()?.unwrap_or_default());
     run.metrics = metrics;
     Ok((run, follower))
@@ -126,6 +132,7 @@ impl Snapshot {
         let runs = std::slice::from_ref(run);
         let page = Page::new(runs, Kind::Live).with_notice(notice.as_deref());
         let parts = page.parts();
+
         let data = page.data();
         let html = |part: &Part| (part.id.clone(), Value::String(part.html.clone().into_string()));
         let news = json!({
@@ -133,6 +140,7 @@ impl Snapshot {
             "parts": parts.iter().map(html).collect::<Map<_, _>>(), "runs": data["runs"],
         })
         .to_string();
+
         let version = policy::checksum(&news);
         Self { page: page.document_of(parts, &data), news, version }
     }

@@ -15,6 +15,7 @@ pub(super) fn glance(run: &Run, digest: &Digest) -> Html {
     quality_tiles(&mut html, run, digest);
     cost_tiles(&mut html, run, digest);
     html.markup("</dl>");
+
     html
 }
 
@@ -22,6 +23,7 @@ fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     if let Some(scores) = digest.validation_scores {
         let floor = format!("majority class {}", percent(scores.majority_accuracy));
         tile(html, "Validation accuracy", Some(percent(scores.accuracy)), &floor);
+
         if let Some(test) = digest.test_scores {
             let floor = format!("majority class {}", percent(test.majority_accuracy));
             tile(html, "Test accuracy", Some(percent(test.accuracy)), &floor);
@@ -34,17 +36,20 @@ fn quality_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         let floor = |floor: Option<f64>| {
             floor.map_or_else(String::new, |floor| format!("unigram floor {}", perplexity(floor)))
         };
+
         tile(
             html,
             name,
             digest.validation_perplexity.map(perplexity),
             &floor(digest.unigram_perplexity),
         );
+
         if let Some(test) = digest.test_perplexity {
             let number = Some(perplexity(test));
             tile(html, "Test perplexity", number, &floor(digest.unigram_test_perplexity));
         }
     }
+
     if !digest.finished {
         let loss = run.metrics.steps.last().map(|row| decimal(row.loss, 3));
         tile(html, "Training loss, nats", loss, "of the last step");
@@ -56,16 +61,19 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
     let end = digest
         .block_share_end()
         .map_or_else(String::new, |share| format!("{} {now}", percent(share)));
+
     tile(
         html,
         "Block parameters trained",
         digest.block_share_mean().map(percent),
         &format!("of conventional, mean; {end}"),
     );
+
     let beside = |end: Option<usize>| {
         let end = end.map_or_else(String::new, |end| format!("; {end} {now}"));
         format!("of {}, mean{end}", digest.layers)
     };
+
     let two = |number: Option<f64>| number.map(|number| decimal(number, 2));
     tile(
         html,
@@ -73,12 +81,14 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         two(digest.independent_layers_mean),
         &beside(digest.independent_layers_end),
     );
+
     tile(
         html,
         "Distinct layers in memory",
         two(digest.distinct_layers_mean),
         &beside(digest.distinct_layers_end),
     );
+
     let elapsed = digest
         .elapsed_s
         .map_or_else(String::new, |seconds| format!("{} in all", duration(seconds)));
@@ -86,11 +96,13 @@ fn cost_tiles(html: &mut Html, run: &Run, digest: &Digest) {
         "examples" => "Examples a second",
         _ => "Tokens a second",
     };
+
     tile(html, unit, digest.tokens_per_s.map(|speed| decimal(speed, 0)), &elapsed);
     let predicted = digest
         .predicted_peak_rss_mb
         .map_or_else(String::new, |mb| format!("predicted {} MB", decimal(mb, 0)));
     tile(html, "Peak memory, MB", digest.peak_rss_mb.map(|mb| decimal(mb, 0)), &predicted);
+
     let events =
         format!("{} times tied, {} untied", whole(digest.tied_events), whole(digest.untied_events));
     tile(html, "Decisions", Some(whole(digest.decisions)), &events);
@@ -115,6 +127,7 @@ pub(super) fn tables(run: &Run, digest: &Digest) -> Html {
     html.markup("</div><div><h4>Speed and memory</h4>").add(&machine(run, digest));
     html.markup("</div></div><h4>Parameters <small>trainable; over training steps</small></h4>");
     html.add(&parameters(digest));
+
     html
 }
 
@@ -128,20 +141,25 @@ fn quality(run: &Run, digest: &Digest) -> Html {
     if let Some(scores) = digest.validation_scores {
         return scores_table(digest, scores);
     }
+
     let mut table = Table::of_numbers(&["this model", "unigram floor"]);
     let cell = |number: Option<f64>| or_dash(number, perplexity);
+
     for (name, model, floor) in [
         ("validation perplexity", digest.validation_perplexity, digest.unigram_perplexity),
         ("test perplexity", digest.test_perplexity, digest.unigram_test_perplexity),
     ] {
         table.row([name, &cell(model), &cell(floor)]);
     }
+
     let three = |number: Option<f64>| or_dash(number, |number| decimal(number, 3));
     let floor = digest.unigram_perplexity.map(f64::ln);
     table.row(["validation loss, nats", &three(digest.validation_loss), &three(floor)]);
+
     if let Some(bits) = digest.bits_per_byte {
         table.row(["validation bits per byte", &decimal(bits, 3), ""]);
     }
+
     if let Some(selected) =
         run.summary.as_ref().and_then(|summary| summary.test_perplexity_selected_on_test)
     {
@@ -151,6 +169,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
             "",
         ]);
     }
+
     let mut html = table.html("Quality beside the floor");
     let tokenizer = &run.spec.data.tokenizer;
     match run.spec.model.objective {
@@ -162,6 +181,7 @@ fn quality(run: &Run, digest: &Digest) -> Html {
         ),
         Objective::Classes => &mut html,
     };
+
     html
 }
 
@@ -172,19 +192,23 @@ fn scores_table(digest: &Digest, validation: Scores) -> Html {
         let [accuracy, floor] =
             [scores.accuracy, scores.majority_accuracy].map(|share| decimal(share, 4));
         table.row([&format!("{split} accuracy"), &accuracy, &floor]);
+
         if let Some(matthews) = scores.matthews {
             table.row([&format!("{split} Matthews correlation"), &decimal(matthews, 4), "0.0000"]);
         }
+
         if let Some(f1) = scores.f1 {
             table.row([&format!("{split} F1 of class 1"), &decimal(f1, 4), ""]);
         }
     }
+
     let three = |number: Option<f64>| or_dash(number, |number| decimal(number, 3));
     table.row([
         "validation loss, nats",
         &three(digest.validation_loss),
         &three(digest.unigram_perplexity.map(f64::ln)),
     ]);
+
     table.html("Quality beside the majority class")
 }
 
@@ -195,6 +219,7 @@ fn machine(run: &Run, digest: &Digest) -> Html {
         |share: Option<f64>| or_dash(share, |share| format!("{} %", decimal(100.0 * share, 2)));
     let time = |seconds: Option<f64>| or_dash(seconds, duration);
     let speed = or_dash(digest.tokens_per_s, |speed| decimal(speed, 0));
+
     table.row([format!("{} a second", units(run)), speed]);
     table.row(["a pass over the training data", &time(digest.seconds_per_epoch)]);
     table.row(["whole run", &time(digest.elapsed_s)]);
@@ -204,6 +229,7 @@ fn machine(run: &Run, digest: &Digest) -> Html {
     table.row(["resident memory, predicted peak", &mb(digest.predicted_peak_rss_mb)]);
     table.row(["resident memory, mean", &mb(digest.mean_rss_mb)]);
     table.row(["weights, gradients, moments, peak", &mb(digest.weights_gradients_moments_mb_peak)]);
+
     table.html("Speed and memory")
 }
 
@@ -213,12 +239,14 @@ fn parameters(digest: &Digest) -> Html {
     let number = |number: Option<usize>| or_dash(number, whole);
     let mean =
         |number: Option<f64>, decimals: usize| or_dash(number, |number| decimal(number, decimals));
+
     table.row([
         "trainable parameters",
         &mean(digest.trainable_parameters_mean, 0),
         &number(digest.trainable_parameters_end),
         &number(digest.conventional_parameters),
     ]);
+
     let outside = |all: Option<usize>, blocks: Option<usize>| {
         number(all.zip(blocks).map(|(all, blocks)| all.saturating_sub(blocks)))
     };
@@ -226,20 +254,24 @@ fn parameters(digest: &Digest) -> Html {
         .trainable_parameters_mean
         .zip(digest.block_parameters_mean)
         .map(|(all, blocks)| all - blocks);
+
     table.row([
         "outside of blocks: embeddings, final norm, head",
         &mean(outside_mean, 0),
         &outside(digest.trainable_parameters_end, digest.block_parameters_end),
         &outside(digest.conventional_parameters, digest.conventional_block_parameters),
     ]);
+
     table.row([
         "in blocks",
         &mean(digest.block_parameters_mean, 0),
         &number(digest.block_parameters_end),
         &number(digest.conventional_block_parameters),
     ]);
+
     let block = digest.conventional_block_parameters.map(|all| all / digest.layers.max(1));
     table.row(["one block", "", "", &number(block)]);
+
     let three = |share: Option<f64>| mean(share, 3);
     table.row([
         "in blocks, share of conventional",
@@ -247,6 +279,7 @@ fn parameters(digest: &Digest) -> Html {
         &three(digest.block_share_end()),
         "1.000",
     ]);
+
     let layers = digest.layers.to_string();
     for (name, over_training, end) in [
         ("independent layers", digest.independent_layers_mean, digest.independent_layers_end),
@@ -254,5 +287,6 @@ fn parameters(digest: &Digest) -> Html {
     ] {
         table.row([name, &mean(over_training, 2), &number(end), &layers]);
     }
+
     table.html("Trainable parameters and layers")
 }

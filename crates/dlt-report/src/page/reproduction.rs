@@ -18,15 +18,18 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
         &shell(&provenance.command_line),
         "</pre>",
     );
+
     for resumed in &provenance.resumed {
         html.tagged("<p>Gone on with after step ", &whole(resumed.step), ":</p>");
         html.tagged("<pre tabindex=\"0\">", &shell(&resumed.command_line), "</pre>");
     }
+
     let spec = quoted(&run.path.join(dlt_spec::record::SPEC_FILE).to_string_lossy());
     let again = quoted(&format!("{}-again", run.path.to_string_lossy().trim_end_matches('/')));
     html.markup(
         "<p>Or from its spec, with the same threads the same losses bit for bit on such a machine:</p>",
     );
+
     let command = format!("dlt train {spec} --threads {} --out {again}", provenance.threads);
     html.tagged("<pre tabindex=\"0\">", &command, "</pre>");
     html.add(&table(provenance));
@@ -34,6 +37,7 @@ pub(super) fn reproduction(run: &Run, id: &str) -> Html {
         .text(id)
         .markup("-spec\"><summary>The whole spec</summary><pre tabindex=\"0\">");
     html.text(&spec_text(run)).markup("</pre></details>");
+
     html
 }
 
@@ -45,12 +49,14 @@ fn table(provenance: &Provenance) -> Html {
         || "no test split".to_owned(),
         |tokens| format!("{} to test", whole_u64(tokens)),
     );
+
     let tokens = format!(
         "{} to train, {} to validate, {test}",
         whole_u64(data.train_tokens),
         whole_u64(data.validation_tokens),
     );
     table.row(["program", &format!("dlt {}", provenance.version)]);
+
     table.row([
         "revision",
         provenance.revision.as_deref().unwrap_or("unknown: built outside of a checkout"),
@@ -60,26 +66,32 @@ fn table(provenance: &Provenance) -> Html {
     table.row(["threads", &provenance.threads.to_string()]);
     table.row(["device", &provenance.device]);
     table.row(["started", &moment(provenance.started_at)]);
+
     for resumed in &provenance.resumed {
         let changed = if resumed.changed.is_empty() {
             String::new()
         } else {
             format!(", with another {}", resumed.changed.join(", "))
         };
+
         table.row(["gone on with", &format!("{}{changed}", moment(resumed.started_at))]);
     }
+
     table.row(["root seed", &provenance.seed.to_string()]);
     table.row(["fingerprint of the spec", &provenance.spec_fingerprint]);
     table.row(["data", &data.source]);
+
     if let Some(commit) = &data.commit {
         table.row(["commit of the data", commit]);
     }
     if let Some(column) = &data.column {
         table.row(["column of the data", &format!("{} ({})", column.name, column.chosen)]);
     }
+
     table.row(["SHA-256 of the data", &data.sha256]);
     table.row(["tokenizer", &data.tokenizer]);
     table.row(["tokens or examples", &tokens]);
+
     table.html("Provenance")
 }
 
@@ -96,8 +108,10 @@ fn spec_text(run: &Run) -> String {
             section = field.section();
             text += &format!("\n[{section}]\n");
         }
+
         text += &format!("{} = {}\n", field.name(), field.value(&run.spec));
     }
+
     text
 }
 
@@ -108,6 +122,7 @@ pub(super) fn line(run: &Run) -> String {
         Architecture::Vit => String::new(),
         _ => format!(", context {}", model.context),
     };
+
     format!(
         "{} of {} layers, width {}, {} heads{context}, on {}, seed {}",
         name(model.architecture),

@@ -13,6 +13,7 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
     let mut other = table();
     let mut same = table();
     let mut silent = table();
+
     for field in FIELDS {
         match field.paper() {
             None => row(&mut silent, field, &run.spec),
@@ -22,11 +23,13 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
             Some(_) => row(&mut other, field, &run.spec),
         }
     }
+
     let mut html = Html::new();
     match other.is_empty() {
         true => html.markup("<p>Every setting that the paper gives is the paper's.</p>"),
         false => html.add(&other.html("Settings that differ from the paper's")),
     };
+
     for (part, name, table) in
         [("same", "As in the paper", same), ("silent", "Where the paper is silent", silent)]
     {
@@ -38,6 +41,7 @@ pub(super) fn settings(run: &Run, id: &str) -> Html {
             .text(name);
         html.markup("</summary>").add(&table.html(name)).markup("</details>");
     }
+
     html
 }
 
@@ -54,6 +58,7 @@ fn table() -> Table {
 fn row(table: &mut Table, field: &Field, spec: &Spec) {
     let mut key = Html::new();
     key.tagged("<code>", field.key(), "</code>");
+
     let value = plain(field, spec);
     let mut here = Html::new();
     if field.key() == "training.epochs" && spec.training.steps.or(0) > 0 {
@@ -64,10 +69,12 @@ fn row(table: &mut Table, field: &Field, spec: &Spec) {
             here.tagged(" <small>", field.unit(), "</small>");
         }
     }
+
     let mut paper = Html::new();
     if let Some(quote) = field.paper() {
         paper.text(quote.value).tagged(" <small>", quote.place, "</small>");
     }
+
     table.row_of(vec![key, here, paper, Html::of(field.authors_code()), Html::of(field.meaning())]);
 }
 
@@ -85,6 +92,7 @@ fn paper(spec: &Spec) -> Option<Spec> {
         Architecture::Vit => "vit-paper",
         _ => "gpt2-paper",
     };
+
     presets::preset(name).and_then(presets::Preset::spec).ok()
 }
 
@@ -94,13 +102,16 @@ fn is_as_in_paper(field: &Field, spec: &Spec, paper: Option<&Spec>) -> bool {
     if paper.is_some_and(|paper| field.value(paper) == field.value(spec)) {
         return true;
     }
+
     if field.key() == "model.vocabulary" && plain(field, spec) == "auto" {
         return fields::find("data.tokenizer")
             .is_some_and(|field| is_as_in_paper(field, spec, paper));
     }
+
     let value = plain(field, spec);
     let quote = field.paper().map_or("", |quote| quote.value);
     let is_between_words = |letter: char| letter.is_whitespace() || ",;:()".contains(letter);
+
     quote.split(is_between_words).any(|word| word.eq_ignore_ascii_case(&value))
 }
 
@@ -124,6 +135,7 @@ mod tests {
         assert!(is_as_in_paper_with("optimizer.learning_rate", "optimizer.learning_rate=1e-4"));
         assert!(!is_as_in_paper_with("optimizer.learning_rate", "optimizer.learning_rate=1e-3"));
         assert!(is_as_in_paper_with("tying.first_decision", "tying.first_decision=at-step-0"));
+
         assert!(!is_as_in_paper_with(
             "tying.first_decision",
             "tying.first_decision=before-first-step"

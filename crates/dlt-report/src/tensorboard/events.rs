@@ -43,10 +43,12 @@ impl<W: Write> EventWriter<W> {
             MetricRow::Evaluation(row) => (row.step, row.elapsed_ms, self.of_evaluation(row)),
             MetricRow::Decision(row) => (row.step, row.elapsed_ms, of_decision(row)),
         };
+
         let value = |(tag, number): (String, f64)| Value { tag, simple_value: Some(number as f32) };
         let summary = Summary { values: scalars.into_iter().map(value).collect() };
         let wall_time = self.started_at as f64 + elapsed_ms / 1e3;
         let content = Some(Content::Summary(summary));
+
         self.put(&Event { wall_time, step: step as i64, content, source: None })
     }
 
@@ -83,11 +85,14 @@ impl<W: Write> EventWriter<W> {
             Split::Validation => "validation",
             Split::Test => "test",
         };
+
         let is_shown = self.evaluated.get(split).is_some_and(|&last| row.step <= last);
         let kept = if is_shown { "kept_" } else { "" };
+
         if !is_shown {
             self.evaluated.insert(split, row.step);
         }
+
         present([
             ("loss", Some(row.loss)),
             ("perplexity", Some(row.perplexity)),
@@ -115,6 +120,7 @@ fn of_step(row: &StepRow) -> Vec<(String, f64)> {
         ("tying/block_parameters", Some(row.block_parameters as f64)),
         ("memory/resident_mb", row.current_rss_mb),
     ];
+
     present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
 }
 
@@ -134,6 +140,7 @@ fn of_decision(row: &DecisionRow) -> Vec<(String, f64)> {
         ("agent/loss_after", row.loss_after),
         ("agent/unlikeness", row.unlikeness),
     ];
+
     present(scalars).map(|(tag, value)| (tag.to_owned(), value)).collect()
 }
 

@@ -83,6 +83,7 @@ impl Event {
         let (checksum, _) = rest.split_first_chunk::<4>()?;
         let is_whole =
             *length_checksum == masked_checksum(length) && *checksum == masked_checksum(message);
+
         if is_whole { Self::decode(message).ok() } else { None }
     }
 }
@@ -101,6 +102,7 @@ mod tests {
         // The check value of the polynomial, and 32 zeros as RFC 3720 has them.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+
         // Bytes 18 00 00 00 00 00 00 00 and a3 7f 4b 22 begin every file whose first record has 24
         // bytes: any tool that writes event files shows it.
         assert_eq!(masked_checksum(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
@@ -114,6 +116,7 @@ mod tests {
             content: Some(Content::FileVersion("x".to_owned())),
             source: None,
         };
+
         let record = event.to_record();
         let longer = [&record[..], b"and more"].concat();
         assert_eq!(Event::first(&longer[..]).unwrap(), Some(event));

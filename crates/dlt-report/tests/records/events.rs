@@ -24,6 +24,7 @@ fn expected(
     let named = |numbers: &[(&str, Option<f64>)]| -> Vec<(String, Option<f64>)> {
         numbers.iter().map(|(tag, number)| ((*tag).to_owned(), *number)).collect()
     };
+
     match row {
         MetricRow::Header(_) => panic!("no rows of this test are headers"),
         MetricRow::Step(row) => {
@@ -46,12 +47,15 @@ fn expected(
                 Split::Validation => "validation",
                 Split::Test => "test",
             };
+
             let group = match evaluated.get(split) {
                 Some(&last) if row.step <= last => format!("kept_{split}"),
                 _ => split.to_owned(),
             };
+
             let last = evaluated.entry(split).or_insert(row.step);
             *last = row.step.max(*last);
+
             let numbers = [
                 (format!("{group}/loss"), Some(row.loss)),
                 (format!("{group}/perplexity"), Some(row.perplexity)),
@@ -92,15 +96,19 @@ proptest! {
         prop_assert_eq!(events[0].file_version.as_deref(), Some("brain.Event:2"));
         prop_assert_eq!(events[0].writer.as_deref(), Some("dlt"));
         prop_assert_eq!((events[0].step, events[0].wall_time), (0, STARTED_AT as f64));
+
         let mut evaluated = BTreeMap::new();
+
         for (row, event) in rows.iter().zip(&events[1..]) {
             let (step, elapsed_ms, numbers) = expected(row, &mut evaluated);
             prop_assert_eq!(event.step, step as u64);
             prop_assert_eq!(event.wall_time, STARTED_AT as f64 + elapsed_ms / 1e3);
             prop_assert_eq!((&event.file_version, &event.writer), (&None, &None));
+
             let numbers: Vec<_> =
                 numbers.into_iter().filter_map(|(tag, number)| Some((tag, number? as f32))).collect();
             prop_assert_eq!(event.values.len(), numbers.len());
+
             for ((tag, value), (expected_tag, expected)) in event.values.iter().zip(&numbers) {
                 prop_assert_eq!(tag, expected_tag);
                 prop_assert!(is_same(*value, *expected), "{}: {} is not {}", tag, value, expected);

@@ -54,6 +54,7 @@ fn point(row: &Value, key: &str) -> Option<Value> {
             number => Value::from(f64::from(number)),
         },
     };
+
     let time = STARTED_AT as f64 + row["elapsed_ms"].as_f64().unwrap() / 1e3;
     Some(Value::from(vec![row["step"].clone(), time.into(), number]))
 }
@@ -63,13 +64,16 @@ fn matches_reference_tensorboard_reads_what_the_metrics_say() {
     let read: Value =
         serde_json::from_str(&fs::read_to_string(folder().join("read.json")).unwrap()).unwrap();
     assert_eq!((&read["file_version"], &read["writer"]), (&"brain.Event:2".into(), &"dlt".into()));
+
     let text = fs::read_to_string(folder().join("run").join(METRICS_FILE)).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut expected: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+
     for (tag, kind, key) in TAGS {
         let of_kind = rows.iter().filter(|row| row["kind"] == kind);
         expected.insert(tag.to_owned(), of_kind.filter_map(|row| point(row, key)).collect());
     }
+
     for (group, split, step, place) in EVALUATIONS {
         let mut of_split = rows.iter().filter(|row| row["split"] == split && row["step"] == step);
         let row = of_split.nth(place).unwrap();
@@ -79,6 +83,7 @@ fn matches_reference_tensorboard_reads_what_the_metrics_say() {
             }
         }
     }
+
     let found: BTreeMap<String, Vec<Value>> =
         serde_json::from_value(read["scalars"].clone()).unwrap();
     assert_eq!(found, expected);

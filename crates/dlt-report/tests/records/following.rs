@@ -39,14 +39,17 @@ proptest! {
         let place = tempfile::tempdir().unwrap();
         let run = place.path().join("run");
         let whole = place.path().join("whole");
+
         write_run(&run, &[]);
         let mut file = EventFile::open(&run, &run.join(FOLDER)).unwrap();
         let path = file.path().to_owned();
         let looks = looks.min(rows.len());
+
         for part in [&rows[..looks], &rows[looks..]] {
             append(&run, part);
             file.follow().unwrap();
         }
+
         write_run(&whole, &rows);
         let expected = |folder: &str| fs::read(convert(&whole, &whole.join(folder)).unwrap()).unwrap();
         prop_assert_eq!(fs::read(&path).unwrap(), expected("a"));
@@ -55,6 +58,7 @@ proptest! {
         let left = [&rows[..cut.min(rows.len())], &others].concat();
         drop(file);
         write_metrics(&run, &rows[..cut.min(rows.len())]);
+
         let mut file = EventFile::open(&run, &run.join(FOLDER)).unwrap();
         append(&run, &others);
         file.follow().unwrap();
@@ -80,6 +84,7 @@ fn a_file_of_ours_is_written_anew_even_where_the_provenance_was_lost() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join(FOLDER);
     write_run(place.path(), &[evaluation(1)]);
+
     let path = convert(place.path(), &folder).unwrap();
     let provenance = fs::read_to_string(place.path().join(PROVENANCE_FILE)).unwrap();
     fs::write(place.path().join(PROVENANCE_FILE), provenance.replace("1700000000", "1800000000"))
@@ -93,20 +98,25 @@ fn rejects_to_write_over_files_of_others() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join(FOLDER);
     write_run(place.path(), &[evaluation(1)]);
+
     let path = convert(place.path(), &folder).unwrap();
     // A file of another program in the folder, one of our name, and one of our name that is
     // damaged.
     fs::write(folder.join("events.out.tfevents.1600000000.other"), b"theirs").unwrap();
+
     let ours = fs::read(&path).unwrap();
     assert_eq!(convert(place.path(), &folder).unwrap(), path);
+
     let mut damaged = ours.clone();
     damaged[20] ^= 1;
+
     for found in [&b"theirs"[..], &damaged, &ours[..20]] {
         fs::write(&path, found).unwrap();
         let error = convert(place.path(), &folder).unwrap_err().to_string();
         assert!(error.contains("was not written by dlt"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), found, "it stays as it is");
     }
+
     assert_eq!(fs::read(folder.join("events.out.tfevents.1600000000.other")).unwrap(), b"theirs");
     // Where the disk was full, a file may have been left empty.
     fs::write(&path, b"").unwrap();
@@ -118,6 +128,7 @@ fn rejects_to_write_over_files_of_others() {
 fn rejects_a_file_that_a_run_writes_now() {
     let place = tempfile::tempdir().unwrap();
     write_run(place.path(), &[evaluation(1)]);
+
     let file = EventFile::open(place.path(), &place.path().join(FOLDER)).unwrap();
     let error = convert(place.path(), &place.path().join(FOLDER)).unwrap_err().to_string();
     assert!(error.contains("another process writes it"), "{error}");

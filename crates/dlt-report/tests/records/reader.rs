@@ -17,17 +17,22 @@ pub(crate) fn read(mut file: &[u8]) -> Result<Vec<Event>, String> {
         let at = |what: &str| format!("event {}: {what}", events.len());
         let length = take(&mut file, 8).ok_or_else(|| at("no length"))?;
         let checksum = take(&mut file, 4).ok_or_else(|| at("no checksum of the length"))?;
+
         if checksum != masked(length) {
             return Err(at("another length was written"));
         }
+
         let length = u64::from_le_bytes(length.try_into().unwrap()) as usize;
         let message = take(&mut file, length).ok_or_else(|| at("a message that is too short"))?;
         let checksum = take(&mut file, 4).ok_or_else(|| at("no checksum of the message"))?;
+
         if checksum != masked(message) {
             return Err(at("another message was written"));
         }
+
         events.push(event(message));
     }
+
     Ok(events)
 }
 
@@ -74,8 +79,10 @@ fn fields(mut message: &[u8]) -> Vec<(u64, Field<'_>)> {
             )),
             kind => panic!("a field of kind {kind}"),
         };
+
         fields.push((key >> 3, field));
     }
+
     fields
 }
 
@@ -84,10 +91,12 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     for place in (0..).step_by(7) {
         let byte = take(bytes, 1).unwrap()[0];
         value |= u64::from(byte & 0x7f) << place;
+
         if byte < 0x80 {
             break;
         }
     }
+
     value
 }
 
@@ -108,6 +117,7 @@ fn event(message: &[u8]) -> Event {
             (number, _) => panic!("an event with a field {number}"),
         }
     }
+
     event
 }
 
@@ -115,6 +125,7 @@ fn value((number, field): &(u64, Field<'_>)) -> (String, f32) {
     let (1, Field::Bytes(message)) = (number, field) else {
         panic!("a summary with a field {number}")
     };
+
     match &fields(message)[..] {
         [(1, Field::Bytes(tag)), (2, Field::Bits32(bits))] => (text(tag), f32::from_bits(*bits)),
         _ => panic!("expected a value with a tag and a number"),

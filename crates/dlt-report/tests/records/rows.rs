@@ -37,6 +37,7 @@ fn count() -> BoxedStrategy<usize> {
 fn step() -> impl Strategy<Value = StepRow> {
     let numbers = (number(), finite(), number(), finite(), 0.0..1e9, option::of(finite()));
     let counts = (count(), count(), count(), count(), count(), count(), option::of(count()));
+
     (numbers, counts).prop_map(|(numbers, counts)| StepRow {
         step: counts.0,
         loss: numbers.0,
@@ -56,6 +57,7 @@ fn step() -> impl Strategy<Value = StepRow> {
 
 fn evaluation() -> impl Strategy<Value = EvaluationRow> {
     let split = prop_oneof![Just(Split::Train), Just(Split::Validation), Just(Split::Test)];
+
     (count(), split, number(), number(), any::<u64>(), option::of(finite()), 0.0..1e9).prop_map(
         |(step, split, loss, perplexity, tokens, accuracy, elapsed_ms)| EvaluationRow {
             step,
@@ -76,11 +78,13 @@ fn decision() -> impl Strategy<Value = DecisionRow> {
         (count(), count(), option::of(count()), option::of(layers()), layers(), any::<bool>());
     let numbers = (option::of(finite()), present(), present(), present(), present());
     let measured = (any::<bool>(), present(), present(), present(), present());
+
     (who, numbers, measured, (count(), count()), 0.0..1e9).prop_map(
         |((step, visit, layer, action, state, explored), numbers, measured, events, elapsed_ms)| {
             let (epsilon, reward, q_predicted, q_target, q_loss) = numbers;
             let (refused, conflict, unlikeness, loss_before, loss_after) = measured;
             let (tied_events, untied_events) = events;
+
             DecisionRow {
                 step,
                 visit,
@@ -156,6 +160,7 @@ pub(crate) fn write_run(run: &Path, rows: &[MetricRow]) {
         started_at: STARTED_AT,
         resumed: Vec::new(),
     };
+
     fs::create_dir_all(run).unwrap();
     fs::write(run.join(SPEC_FILE), "name = \"any\"\n").unwrap();
     fs::write(run.join(PROVENANCE_FILE), serde_json::to_vec(&provenance).unwrap()).unwrap();

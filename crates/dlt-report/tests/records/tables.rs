@@ -19,6 +19,7 @@ fn cells(path: &Path) -> Vec<Vec<(String, String)>> {
         let named = header.iter().zip(record.iter());
         named.map(|(name, cell)| (name.to_owned(), cell.to_owned())).collect()
     };
+
     reader.records().map(|record| line(record.unwrap())).collect()
 }
 
@@ -26,6 +27,7 @@ fn cells(path: &Path) -> Vec<Vec<(String, String)>> {
 fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
     let mut object = Map::new();
     object.insert("kind".to_owned(), kind.into());
+
     for (name, cell) in cells {
         let name = name.trim_end_matches("_nats");
         let value = match name {
@@ -37,8 +39,10 @@ fn row(kind: &str, cells: &[(String, String)]) -> MetricRow {
             }
             _ => number(cell),
         };
+
         object.insert(name.to_owned(), value);
     }
+
     serde_json::from_value(Value::Object(object))
         .unwrap_or_else(|error| panic!("{cells:?}: {error}"))
 }
@@ -63,14 +67,17 @@ proptest! {
     fn law_tables_read_back_are_the_rows(rows in rows()) {
         let place = tempfile::tempdir().unwrap();
         write_run(place.path(), &rows);
+
         let paths = convert(place.path(), &place.path().join(FOLDER)).unwrap();
         let read = |path: &Path, kind: &str| -> Vec<MetricRow> {
             cells(path).iter().map(|cells| row(kind, cells)).collect()
         };
+
         // As the metrics give them back: an infinity is NaN there, and a last digit may be another.
         let rows: Vec<_> = rows.iter().map(|row| MetricRow::from_line(&row.to_line()).unwrap()).collect();
         let of = |is: fn(&&MetricRow) -> bool| lines(&rows.iter().filter(is).cloned().collect::<Vec<_>>());
         let [steps, evaluations, decisions] = &paths[..] else { panic!("{paths:?}") };
+
         prop_assert_eq!(lines(&read(steps, "step")), of(|row| matches!(row, MetricRow::Step(_))));
         prop_assert_eq!(
             lines(&read(evaluations, "evaluation")),
@@ -98,6 +105,7 @@ fn tables_are_as_they_are_described() {
         current_rss_mb: None,
         skipped_steps: Some(1),
     };
+
     let evaluation = EvaluationRow {
         step: 1,
         split: Split::Test,
@@ -107,6 +115,7 @@ fn tables_are_as_they_are_described() {
         accuracy: Some(0.5),
         elapsed_ms: 2.0,
     };
+
     let decision = DecisionRow {
         step: 0,
         visit: 0,
@@ -128,9 +137,11 @@ fn tables_are_as_they_are_described() {
         untied_events: 2,
         elapsed_ms: 0.5,
     };
+
     let rows =
         [MetricRow::Step(step), MetricRow::Evaluation(evaluation), MetricRow::Decision(decision)];
     write_run(place.path(), &rows);
+
     let paths = convert(place.path(), &place.path().join("tables")).unwrap();
     let texts = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>();
     assert_eq!(
@@ -146,6 +157,7 @@ fn tables_are_as_they_are_described() {
         ]
     );
     assert!(paths.iter().all(|path| path.parent() == Some(&place.path().join("tables"))));
+
     assert_eq!(
         fs::read_dir(place.path().join("tables")).unwrap().count(),
         3,
@@ -158,11 +170,13 @@ fn rejects_to_write_over_a_table_of_others() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join(FOLDER);
     write_run(place.path(), &[]);
+
     let paths = convert(place.path(), &folder).unwrap();
     let before = fs::read(&paths[0]).unwrap();
     convert(place.path(), &folder).unwrap();
     fs::write(&paths[2], "step,mine\n1,2\n").unwrap();
     fs::write(&paths[0], [&before[..], b"1,"].concat()).unwrap();
+
     let error = convert(place.path(), &folder).unwrap_err().to_string();
     assert!(
         error.contains("decisions.csv: is there already, and was not written by dlt"),
@@ -178,14 +192,17 @@ fn rejects_to_write_over_a_table_of_others() {
 fn a_table_of_an_earlier_build_is_replaced() {
     let place = tempfile::tempdir().unwrap();
     write_run(place.path(), &[]);
+
     let folder = place.path().join(FOLDER);
     let decisions = &convert(place.path(), &folder).unwrap()[2];
     let now = fs::read_to_string(decisions).unwrap();
     let earlier = "step,visit,layer,action,state,explored,epsilon,reward,q_predicted,q_target,q_loss,tied_events,\
                    untied_events,elapsed_ms\n";
     fs::write(decisions, format!("{earlier}0,0,,0 1 0,0 1 0,true,0.9,-3.0,,,,1,2,0.5\n")).unwrap();
+
     convert(place.path(), &folder).unwrap();
     assert_eq!(fs::read_to_string(decisions).unwrap(), now);
+
     // One column less is the table of no build.
     fs::write(decisions, earlier.replace(",elapsed_ms", "")).unwrap();
     assert!(convert(place.path(), &folder).is_err());

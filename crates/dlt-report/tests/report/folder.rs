@@ -92,6 +92,7 @@ impl Folder {
     fn row(&mut self, reward: f64, conflict: Option<f64>) {
         let visit = self.recording.rows().len() - 1;
         let row = &self.recording.rows()[visit];
+
         self.rows.push(MetricRow::Decision(DecisionRow {
             step: row.step(),
             visit,
@@ -125,12 +126,14 @@ impl Folder {
         let write = |name: &str, text: String| fs::write(self.path().join(name), text).unwrap();
         let lines: Vec<_> = self.rows.iter().map(MetricRow::to_line).collect();
         let layers = self.recording.n_layers();
+
         // In a model of one layer nobody decides.
         let agent = if layers == 1 { "[agent]\npolicy = \"none\"\n" } else { "" };
         write("spec.toml", format!("[model]\nlayers = {layers}\n{agent}"));
         write("provenance.json", PROVENANCE.to_owned());
         write("metrics.jsonl", lines.join("\n") + "\n");
         write("states.jsonl", self.recording.to_text());
+
         Run::read(self.path()).unwrap()
     }
 }

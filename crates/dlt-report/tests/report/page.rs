@@ -30,13 +30,16 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join(name);
     fs::create_dir(&path).unwrap();
+
     let mut overlays = vec![presets::preset("smoke").unwrap().overlay().unwrap()];
     overlays.push(Overlay::from_assignment(&format!("model.layers={layers}")).unwrap());
     overlays.extend(sets.iter().map(|set| Overlay::from_assignment(set).unwrap()));
+
     let spec = Spec::assemble(&overlays).unwrap().check().unwrap();
     let decides = spec.agent.policy != dlt_spec::spec::PolicyKind::None;
     let mut recording = Recording::starting_from(spec.initial_state());
     let mut lines = vec![json!({"kind": "header", "schema": 1}).to_string()];
+
     for step in 1..=steps {
         let state = recording.state_at(step - 1).clone();
         lines.push(
@@ -47,6 +50,7 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
                 "current_rss_mb": 70.0 + (step % 7) as f64})
             .to_string(),
         );
+
         if decides && step.is_multiple_of(5) {
             let visit = recording.rows().len();
             let action = Action::new(
@@ -54,6 +58,7 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
             )
             .unwrap();
             let row = recording.push(step, action, None).unwrap();
+
             lines.push(
                 json!({"kind": "decision", "step": step, "visit": visit, "state": row.state().owners(),
                     "explored": visit.is_multiple_of(2), "epsilon": 0.5, "reward": -250.5, "q_predicted": 0.25,
@@ -62,6 +67,7 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
             );
         }
     }
+
     lines.push(
         json!({"kind": "evaluation", "step": steps, "split": "validation", "loss": 4.5, "perplexity": 4.5_f64.exp(),
             "tokens": 100, "elapsed_ms": 9.0})
@@ -71,6 +77,7 @@ fn folder(name: &str, layers: usize, steps: usize, sets: &[&str]) -> Folder {
     fs::write(path.join(PROVENANCE_FILE), provenance().to_string()).unwrap();
     fs::write(path.join(METRICS_FILE), lines.join("\n") + "\n").unwrap();
     fs::write(path.join(STATES_FILE), recording.to_text()).unwrap();
+
     Folder { _temporary: temporary, path }
 }
 
@@ -116,16 +123,20 @@ fn data(document: &str) -> Value {
 fn a_page_asks_the_network_for_nothing() {
     let folder = folder("run", 4, 20, &[]);
     finish(&folder.path, 20);
+
     let page = document(&Run::read(&folder.path).unwrap());
     assert_eq!(page.lines().nth(1), Some(MARKER));
+
     // The names of XML's vocabularies are no addresses that anybody asks.
     let addresses =
         page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "");
+
     for address in
         ["http:", "https:", "//cdn", "url(", "@import", "src=", "<link rel=\"stylesheet\""]
     {
         assert!(!addresses.contains(address), "{address}");
     }
+
     assert!(
         page.contains("default-src 'none'; style-src 'sha256-") && !page.contains("unsafe-inline")
     );
@@ -137,6 +148,7 @@ fn a_page_asks_the_network_for_nothing() {
 fn a_hostile_name_stays_a_name() {
     let folder = folder(&HOSTILE.replace('/', "."), 4, 20, &[]);
     let page = document(&Run::read(&folder.path).unwrap());
+
     // The data, the page's script; nothing else is a script.
     assert_eq!(page.matches("<script").count(), 2);
     assert_eq!(page.matches("</script>").count(), 2);
@@ -155,14 +167,17 @@ fn the_data_hold_every_state_with_what_is_frozen() {
     let run = Run::read(&folder.path).unwrap();
     let data = data(&document(&run));
     let moments = data["runs"][0]["moments"].as_array().unwrap().clone();
+
     assert_eq!(moments.len(), 5);
     assert_eq!((&moments[0]["step"], &moments[0]["frozen"]), (&json!(0), &json!([1, 2, 3, 4])));
+
     for (moment, row) in moments[1..].iter().zip(run.recording.rows()) {
         assert_eq!(moment["state"], json!(row.state().owners()));
         assert_eq!(moment["step"], row.step());
         assert_eq!((&moment["frozen"], &moment["before"]), (&Value::Null, &Value::Null));
         assert_eq!((&moment["epsilon"], &moment["reward"]), (&json!(0.5), &json!(-250.5)));
     }
+
     // Decisions take hold in the step that follows.
     assert_eq!(moments[1]["distinct"], run.recording.rows()[0].state().n_independent());
 }
@@ -175,26 +190,32 @@ fn a_layer_stays_frozen_until_the_reading_of_its_method_says_otherwise() {
         for (index, (action, layer)) in rows.iter().enumerate() {
             recording.push(5 * (index + 1), Action::new(action.clone()).unwrap(), *layer).unwrap();
         }
+
         fs::write(folder.path.join(STATES_FILE), recording.to_text()).unwrap();
         let data = data(&document(&Run::read(&folder.path).unwrap()));
         let moments = data["runs"][0]["moments"].as_array().unwrap().clone();
+
         moments.iter().map(|moment| moment["frozen"].clone()).collect::<Vec<_>>()
     };
+
     let joint = [(vec![0, 0, 2, 0], None), (vec![0, 1, 2, 0], None)];
     assert_eq!(
         frozen(&["tying.first_tie=replicate"], &joint),
         [json!([1, 2, 3]), Value::Null, Value::Null]
     );
+
     assert_eq!(
         frozen(&["tying.first_tie=literal"], &joint),
         [json!([1, 2, 3]), json!([1, 3]), json!([3])]
     );
     let in_turn = [(vec![0, 1, 0, 0], Some(1)), (vec![0, 1, 0, 0], Some(2))];
     let sets = ["tying.decision=per-layer", "tying.first_tie=replicate"];
+
     assert_eq!(frozen(&sets, &in_turn), [json!([1, 2, 3]), json!([2, 3]), json!([3])]);
     // Layer 2 comes to use the weights of layer 1, which are frozen still.
     let of_frozen = [(vec![0, 0, 1, 0], Some(2)), (vec![0, 0, 2, 0], Some(2))];
     let sets = ["tying.decision=per-layer", "tying.retied=keep"];
+
     assert_eq!(frozen(&sets, &of_frozen), [json!([1, 2, 3]), json!([1, 2, 3]), json!([1, 3])]);
 }
 
@@ -203,8 +224,10 @@ fn a_run_under_way_says_so() {
     let folder = folder("run", 4, 20, &[]);
     let run = Run::read(&folder.path).unwrap();
     let page = document(&run);
+
     assert!(page.contains("Not finished when this page was made: step 20 of 30"), "{page}");
     assert!(page.contains("Validation perplexity so far") && page.contains("90.02"));
+
     let digest = Digest::of(&run);
     assert_eq!((digest.finished, digest.steps, digest.test_perplexity), (false, 20, None));
     assert!(
@@ -213,6 +236,7 @@ fn a_run_under_way_says_so() {
             < 1e-12
     );
     finish(&folder.path, 20);
+
     let page = document(&Run::read(&folder.path).unwrap());
     assert!(page.contains("Finished: 20 steps in 3.0 s") && page.contains("unigram floor 427.50"));
 }
@@ -225,6 +249,7 @@ fn a_run_that_has_not_made_a_step_gives_a_page() {
         json!({"kind": "header", "schema": 1}).to_string() + "\n",
     )
     .unwrap();
+
     let page = document(&Run::read(&folder.path).unwrap());
     assert!(page.contains("No decision has been made") && page.contains("Not shown: "));
 }
@@ -235,11 +260,13 @@ fn settings_that_differ_from_the_paper_come_first() {
     let page = document(&Run::read(&folder.path).unwrap());
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     let folded = place("<summary>As in the paper</summary>");
+
     assert!(place("<code>model.width</code>") < folded, "32, not 1,600");
     assert!(
         place("<code>agent.gamma</code>") > folded || place("<code>agent.hidden</code>") > folded
     );
     assert!(place("<code>seed</code>") > place("<summary>Where the paper is silent</summary>"));
+
     for field in fields::FIELDS {
         let key = format!("<code>{}</code></th>", field.key());
         assert_eq!(page.matches(&key).count(), 1, "{key}");
@@ -253,14 +280,17 @@ fn runs_stand_beside_the_first_conventional_one() {
     for folder in [&tied, &plain] {
         finish(&folder.path, 20);
     }
+
     better(&plain.path);
     let runs = [Run::read(&tied.path).unwrap(), Run::read(&plain.path).unwrap()];
     let page = Page::new(&runs, Kind::Still).document();
+
     assert!(
         page.contains("2 runs compared") && page.contains("+25.0 %"),
         "90.02 is 1.25 times 72.016"
     );
     assert!(page.contains("Differences are to <b>plain</b>"));
+
     assert!(
         page.contains("Settings in which they differ")
             && page.contains("<code>agent.policy</code>")
@@ -274,6 +304,7 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
     let plain = folder("plain", 4, 20, &["agent.policy=none", "tying.initial=independent"]);
     finish(&plain.path, 20);
     better(&plain.path);
+
     let plain = Run::read(&plain.path).unwrap();
     let other_sha = ("ab".repeat(32), "cd".repeat(32));
     let cases: [(&[&str], &str, &str, &str); 7] = [
@@ -290,13 +321,16 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
             "another objective",
         ),
     ];
+
     for (sets, from, to, why) in cases {
         let other = folder("other", 4, 20, sets);
         finish(&other.path, 20);
+
         let path = other.path.join(PROVENANCE_FILE);
         let provenance = fs::read_to_string(&path).unwrap();
         assert!(provenance.contains(from), "{provenance}");
         fs::write(&path, provenance.replacen(from, to, 1)).unwrap();
+
         let runs = [plain.clone(), Run::read(&other.path).unwrap()];
         let page = Page::new(&runs, Kind::Still).document();
         assert!(
@@ -305,9 +339,12 @@ fn rejects_a_difference_between_runs_whose_losses_are_of_other_things() {
         );
         assert!(!page.contains("+25.0 %"), "{why}");
     }
+
     let same = folder("same", 4, 20, &["data.order=sweep", "tying.decision=per-layer"]);
     finish(&same.path, 20);
+
     let page = Page::new(&[plain, Run::read(&same.path).unwrap()], Kind::Still).document();
+
     assert!(
         page.contains("+25.0 %") && !page.contains("Not to be compared"),
         "what training alone sees"
@@ -319,15 +356,18 @@ fn each_run_is_compared_with_a_conventional_one_of_its_own_data() {
     let conventional = ["agent.policy=none", "tying.initial=independent"];
     let folders = ["a", "b"].map(|name| folder(name, 4, 20, &conventional));
     let tied = folder("tied", 4, 20, &[]);
+
     for path in [&folders[0].path, &folders[1].path, &tied.path] {
         finish(path, 20);
     }
+
     folders.iter().for_each(|folder| better(&folder.path));
     for folder in [&folders[1], &tied] {
         let path = folder.path.join(PROVENANCE_FILE);
         let other = fs::read_to_string(&path).unwrap().replace(&"ab".repeat(32), &"cd".repeat(32));
         fs::write(path, other).unwrap();
     }
+
     let runs =
         [&folders[0].path, &folders[1].path, &tied.path].map(|path| Run::read(path).unwrap());
     let page = Page::new(&runs, Kind::Still).document();
@@ -345,6 +385,7 @@ fn a_long_run_of_a_deep_model_stays_small() {
         1,
         "the strips of 48 layers are a picture"
     );
+
     let run = &data(&page)["runs"][0];
     let moments = run["moments"].as_array().unwrap();
     assert_eq!(
@@ -352,6 +393,7 @@ fn a_long_run_of_a_deep_model_stays_small() {
         (Some(4000), Some(4000))
     );
     assert!(moments.len() > 100, "{} moments", moments.len());
+
     assert!(
         moments[1]["before"].is_array(),
         "what a decision changed is told though the one before it is not there"
@@ -376,6 +418,7 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
     let write = |count: usize, ending: &str| {
         fs::write(&metrics, lines[..count].join("\n") + "\n" + ending).unwrap();
     };
+
     let steps = |live: &mut Live| {
         let snapshot = live.look();
         let news: Value = serde_json::from_str(&snapshot.news).unwrap();
@@ -385,29 +428,36 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
             snapshot.version.clone(),
         )
     };
+
     write(4, "");
     let mut live = Live::open(&folder.path).unwrap();
     let (first, trouble, version) = steps(&mut live);
+
     assert_eq!((first, trouble), (3, None));
     assert_eq!(steps(&mut live).2, version, "nothing new, the same version");
 
     write(6, &lines[6][..10]);
+
     let (grown, trouble, newer) = steps(&mut live);
     assert_eq!((grown, trouble), (5, None), "a line without its end is not read");
     assert_ne!(newer, version);
     write(3, "");
     assert_eq!(steps(&mut live).0, 2, "cut back");
     write(12, "");
+
     let (again, trouble, _) = steps(&mut live);
     assert!(again > 5 && trouble.is_none(), "and gone on");
     fs::write(&metrics, format!("{}\nnonsense\n", lines[..15].join("\n"))).unwrap();
+
     let (held, trouble, _) = steps(&mut live);
     assert_eq!(held, again, "the last known state stays");
     assert!(trouble.unwrap().contains("metrics.jsonl: line 16"));
     assert!(live.snapshot().page.contains("cannot be read now"));
+
     let states = folder.path.join(STATES_FILE);
     let wide = Recording::new(65_536).to_text();
     let decided = fs::read_to_string(&states).unwrap();
+
     fs::write(&metrics, lines[..16].join("\n") + "\n").unwrap();
     for (text, says) in
         [(wide, "expected decisions about the 4 layers"), ("1".repeat(3 << 20), "line 1")]
@@ -416,6 +466,7 @@ fn a_watched_run_grows_is_cut_back_breaks_and_heals() {
         let trouble = steps(&mut live).1.unwrap();
         assert!(trouble.contains("states.jsonl: ") && trouble.contains(says), "{trouble}");
     }
+
     fs::write(&states, decided).unwrap();
     let elsewhere = folder.path.with_file_name("elsewhere");
     fs::rename(&folder.path, &elsewhere).unwrap();
@@ -440,19 +491,24 @@ fn a_decision_that_was_undone_is_shown_as_undone() {
     let build = |is_gated: bool| {
         let mut folder = if is_gated { Gated::gated(4) } else { Gated::new(4) };
         folder.decision(10, vec![0, 0, 2, 2], 0.0);
+
         if is_gated {
             folder.refused(20, vec![0, 0, 0, 0]);
         }
+
         folder.step(30, 3.0);
         document(&folder.read())
     };
+
     let page = build(true);
     assert!(page.contains(">undone</th>"), "{page}");
     assert_eq!(page.matches("<td>yes</td>").count(), 1);
+
     let moments = &data(&page)["runs"][0]["moments"];
     let undone = |index: usize| &moments[index]["undone"];
     assert_eq!((undone(1), undone(2)), (&Value::Null, &json!(true)));
     assert_eq!(moments[2]["state"], moments[1]["state"]);
+
     // Where nothing can be undone, no column says so.
     assert!(!build(false).contains(">undone</th>"));
 }

@@ -51,6 +51,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
             || field.values().to_string(),
         );
     }
+
     rules.model();
     rules.family();
     rules.llama();
@@ -62,6 +63,7 @@ pub(super) fn violations(spec: &Spec) -> Vec<Violation> {
     rules.agent();
     rules.recording();
     rules.growth();
+
     let mut violations = rules.violations;
     violations.sort_by_key(|found| FIELDS.iter().position(|field| field.key() == found.key));
     violations
@@ -87,6 +89,7 @@ impl Rules<'_> {
         if broken(key) || leans_on.iter().any(|key| broken(key)) || test() {
             return;
         }
+
         let value =
             fields::find(key).map_or_else(String::new, |field| field.value(self.spec).to_string());
         self.violations.push(Violation { key, value, rule: rule() });
@@ -104,6 +107,7 @@ impl Rules<'_> {
             },
             || format!("a divisor of model.width = {}", model.width),
         );
+
         let heads = model.heads;
         self.holds(
             "model.key_heads",
@@ -117,6 +121,7 @@ impl Rules<'_> {
             },
             || format!("a divisor of model.heads = {heads} in llama, \"auto\" elsewhere"),
         );
+
         let is_picture = model.architecture == Architecture::Vit;
         self.holds(
             "model.patch",
@@ -124,6 +129,7 @@ impl Rules<'_> {
             || !is_picture || model.picture.is_multiple_of(model.patch),
             || format!("a divisor of model.picture = {}", model.picture),
         );
+
         let context = model.context;
         self.holds(
             "model.positions",
@@ -138,6 +144,7 @@ impl Rules<'_> {
                 false => format!("at least model.context = {context}"),
             },
         );
+
         self.holds(
             "model.width",
             SIZES,
@@ -166,6 +173,7 @@ impl Rules<'_> {
                 false => "\"masked-token\" in bert only".into(),
             },
         );
+
         self.holds(
             "model.attention",
             &["model.objective"],
@@ -184,6 +192,7 @@ impl Rules<'_> {
                 Attention::Causal => "\"full\" in vit and for masked tokens".into(),
             },
         );
+
         self.holds(
             "model.pooling",
             &["model.objective", "model.attention"],
@@ -212,6 +221,7 @@ impl Rules<'_> {
             || trains == Trains::All || objective == Objective::Classes,
             || "\"all\" unless model.objective is \"classes\"".into(),
         );
+
         let reward = self.spec.agent.reward;
         self.holds(
             "agent.reward",
@@ -222,7 +232,9 @@ impl Rules<'_> {
             },
             || "an accuracy only where model.objective is \"classes\"".into(),
         );
+
         let pipeline = self.spec.data.pipeline;
+
         self.holds(
             "data.pipeline",
             &["model.objective"],
@@ -240,14 +252,17 @@ impl Rules<'_> {
             || (sum - 1.0).abs() <= SPLIT_TOLERANCE,
             || format!("fractions whose sum is 1, not {sum}"),
         );
+
         self.holds(
             "data.separator",
             &[],
             || data.pipeline != Pipeline::Blocks || data.separator != Separator::EndOfText,
             || "\"auto\" or \"line\" with data.pipeline = \"blocks\", which puts the end of text around each block".into(),
         );
+
         let visits = self.spec.tying.decision == Decision::PerLayer
             && self.spec.agent.policy != PolicyKind::None;
+
         self.holds(
             "data.order",
             &[],
@@ -282,21 +297,25 @@ impl Rules<'_> {
                     .into()
             },
         );
+
         if self.spec.tying.initial == Initial::Named(InitialName::Trainable) {
             self.trainable_start();
         }
+
         self.holds(
             "tying.first_tie",
             &[],
             || tying.first_tie != FirstTie::Literal || tying.retied == Retied::Follow,
             || "\"replicate\" unless tying.retied is \"follow\": under \"keep\" every visit applies".into(),
         );
+
         self.holds(
             "tying.state_vector",
             &[],
             || tying.state_vector != StateVector::Raw || tying.decision == Decision::PerLayer,
             || "\"canonical\" unless tying.decision is \"per-layer\"".into(),
         );
+
         if tying.tie == Tie::Replicate {
             self.replication();
         }
@@ -313,6 +332,7 @@ impl Rules<'_> {
             || tying.retied == Retied::Follow,
             || "\"follow\" where tying.initial is \"trainable\"".into(),
         );
+
         self.holds(
             "tying.initial",
             &["agent.policy"],
@@ -342,6 +362,7 @@ impl Rules<'_> {
                     .into()
             },
         );
+
         let only = |word: &str| {
             format!("\"{word}\" where tying.tie is \"replicate\": no weights are shared")
         };
@@ -360,6 +381,7 @@ impl Rules<'_> {
             || "\"none\" in a model of one layer: there is nothing to decide".into(),
         );
         self.grouping("agent.pattern", &agent.pattern);
+
         self.holds(
             "agent.pattern",
             &[],
@@ -369,18 +391,21 @@ impl Rules<'_> {
             },
             || "a grouping other than \"frozen\" for the policy \"fixed\"".into(),
         );
+
         self.holds(
             "agent.pattern",
             &[],
             || agent.pattern != Initial::Named(InitialName::Trainable),
             || "a grouping of layers: \"trainable\" is a start".into(),
         );
+
         self.holds(
             "agent.epsilon_start",
             &["agent.epsilon_floor"],
             || agent.epsilon_start >= agent.epsilon_floor,
             || format!("at least agent.epsilon_floor = {}", agent.epsilon_floor),
         );
+
         self.holds(
             "agent.epsilon_decay_per",
             &[],
@@ -400,6 +425,7 @@ impl Rules<'_> {
         let agent = &self.spec.agent;
         let layers = self.spec.model.layers;
         let replays = matches!(agent.policy, PolicyKind::Replay | PolicyKind::PermutedReplay);
+
         self.holds(
             "agent.recording",
             &[],
@@ -409,12 +435,14 @@ impl Rules<'_> {
                 false => "empty unless agent.policy is \"replay\" or \"permuted-replay\"".into(),
             },
         );
+
         self.holds(
             "agent.permutation",
             &[],
             || agent.permutation.is_empty() || agent.policy == PolicyKind::PermutedReplay,
             || "empty unless agent.policy is \"permuted-replay\"".into(),
         );
+
         self.holds(
             "agent.permutation",
             &["model.layers"],
@@ -435,6 +463,7 @@ impl Rules<'_> {
             || grouping(asked, layers).map_err(|error| reason = error.to_string()).is_ok(),
             || format!("the owners of model.layers = {layers} layers"),
         );
+
         if let Some(found) =
             self.violations.iter_mut().find(|found| found.key == key && !reason.is_empty())
         {
@@ -452,6 +481,7 @@ fn is_addressable(spec: &Spec) -> bool {
     let weights =
         ModelSize::new(model, data).and_then(|size| size.conventional.checked_mul(TRAINING_BYTES));
     let tokens = size::tokens(model);
+
     let widest = size::feed_forward(model)
         .zip(tokens)
         .map(|(width, tokens)| width.max(vocabulary).max(tokens));
@@ -459,6 +489,7 @@ fn is_addressable(spec: &Spec) -> bool {
     let activation = widest
         .and_then(|width| width.checked_mul(tokens?))
         .and_then(|numbers| numbers.checked_mul(windows)?.checked_mul(size_of::<f32>()));
+
     let fits = |bytes: Option<usize>| bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok());
     fits(weights) && fits(activation)
 }

@@ -27,15 +27,19 @@ impl NewFolder {
     pub fn begin(place: &Path) -> io::Result<Self> {
         refuse_existing(place)?;
         fs::create_dir_all(parent(place)).map_err(|error| above(parent(place), error))?;
+
         let name = place.file_name().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "expected a path that ends in the name of a new folder",
             )
         })?;
+
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
+
         let partial = beside(&place.with_file_name(hidden));
+
         loop {
             match fs::create_dir(&partial) {
                 Ok(()) => {}
@@ -51,12 +55,14 @@ impl NewFolder {
                 }
                 Err(error) => return Err(error),
             }
+
             let lock = match no_links().read(true).open(&partial) {
                 Ok(folder) => Some(folder),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) if cfg!(unix) => return Err(error),
                 Err(_) => None,
             };
+
             if let Some(folder) = &lock {
                 super::lock(folder, &partial)?;
                 // Another process may have taken it for a dead one's before it was locked.
@@ -64,6 +70,7 @@ impl NewFolder {
                     continue;
                 }
             }
+
             return Ok(Self { partial, place: place.to_owned(), lock, is_finished: false });
         }
     }
@@ -86,6 +93,7 @@ impl NewFolder {
         fs::rename(&self.partial, &self.place)?;
         self.is_finished = true;
         sync_folder(parent(&self.place));
+
         Ok(())
     }
 }
@@ -97,6 +105,7 @@ impl Drop for NewFolder {
             // process does.
             let _ = fs::remove_dir_all(&self.partial);
         }
+
         self.lock = None;
     }
 }
@@ -135,6 +144,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let out = place.path().join("above/out");
         let begun = NewFolder::begin(&out).expect("begun");
+
         fs::write(begun.path().join("file"), "text").expect("written");
         assert!(!out.exists());
         assert_eq!(NewFolder::begin(&out).expect_err("filled").kind(), io::ErrorKind::WouldBlock);
@@ -142,6 +152,7 @@ mod tests {
         assert_eq!(fs::read_to_string(out.join("file")).expect("there"), "text");
         assert_eq!(names(&place.path().join("above")), ["out"]);
         assert_eq!(NewFolder::begin(&out).expect_err("there").kind(), io::ErrorKind::AlreadyExists);
+
         let below = NewFolder::begin(&out.join("file/below")).expect_err("below a file");
         assert_eq!(below.kind(), io::ErrorKind::NotADirectory);
     }
@@ -151,9 +162,11 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         drop(NewFolder::begin(&place.path().join("out")).expect("begun"));
         assert_eq!(names(place.path()), [""; 0]);
+
         // As a process leaves it that was killed.
         fs::create_dir(place.path().join(".out.partial")).expect("made");
         fs::write(place.path().join(".out.partial/old"), "half").expect("written");
+
         let begun = NewFolder::begin(&place.path().join("out")).expect("begun");
         assert_eq!(names(begun.path()), [""; 0]);
         begun.finish().expect("named");

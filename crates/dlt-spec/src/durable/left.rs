@@ -19,6 +19,7 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
         name.is_some_and(|name| !name.is_empty() && !may_live(name))
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
     };
+
     let mut found: Vec<_> = entries
         .flatten()
         .filter(is_half_made)
@@ -26,6 +27,7 @@ pub fn dead_folders(folder: &Path) -> Vec<PathBuf> {
         .filter(|path| is_dead(path))
         .collect();
     found.sort();
+
     found
 }
 
@@ -36,13 +38,16 @@ pub fn is_named_after(partial: &Path, place: &Path) -> bool {
     let (Some(partial), Some(place)) = (partial.file_name(), place.file_name()) else {
         return false;
     };
+
     // Bytes, as a name need not be text.
     let after_dot = partial.as_encoded_bytes().strip_prefix(b".");
     let rest = after_dot.and_then(|name| name.strip_prefix(place.as_encoded_bytes()));
     let Some(rest) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else {
         return false;
     };
+
     let number = rest.strip_prefix(b".").and_then(|rest| rest.strip_suffix(b"."));
+
     rest == b"."
         || number.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
 }
@@ -66,6 +71,7 @@ mod tests {
     fn half_made_folders_of_dead_processes_are_found_and_no_others() {
         let place = tempfile::tempdir().expect("a folder");
         let at = |name: &str| place.path().join(name);
+
         // No process has a number as large.
         for name in [
             ".run.partial",
@@ -77,15 +83,19 @@ mod tests {
         ] {
             fs::create_dir(at(name)).expect("made");
         }
+
         fs::write(at(".run.partial/file"), "half").expect("written");
         fs::write(at(".file.partial"), "half").expect("written");
         fs::create_dir(at(&format!(".mine.{}.partial", std::process::id()))).expect("made");
+
         let living = NewFolder::begin(&at("living")).expect("begun");
         assert_eq!(dead_folders(place.path()), [at(".old.4294967295.partial"), at(".run.partial")]);
         assert!(!remove_if_dead(living.path()).expect("looked at") && living.path().is_dir());
+
         for path in dead_folders(place.path()) {
             assert!(remove_if_dead(&path).expect("removed"));
         }
+
         assert!(dead_folders(place.path()).is_empty());
         assert!(at("run.partial").is_dir() && at(".file.partial").is_file());
     }
@@ -105,6 +115,7 @@ mod tests {
             (".run..partial", "run", false),
             ("run.partial", "run", false),
         ];
+
         for (partial, place, expected) in cases {
             let is_named =
                 is_named_after(&Path::new("a").join(partial), &Path::new("a").join(place));

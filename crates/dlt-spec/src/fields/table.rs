@@ -71,6 +71,7 @@ const fn joined<const N: usize>(parts: [&[Field]; 5]) -> [Field; N] {
             fields[at] = parts[part][index];
             (at, index) = (at + 1, index + 1);
         }
+
         part += 1;
     }
     fields

@@ -76,6 +76,7 @@ impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let low = if self.low_included { "at least" } else { "above" };
         write!(f, "{low} {}", self.low)?;
+
         match (self.high.is_infinite(), self.high_included) {
             (true, true) => write!(f, ", inf allowed"),
             (true, false) => write!(f, ", finite"),
@@ -126,6 +127,7 @@ impl Values {
     #[must_use]
     pub fn allow(&self, value: &Value) -> bool {
         let Some(value) = self.typed(value) else { return false };
+
         match (self, &value) {
             (Self::Whole(least, most) | Self::WholeOrAuto(least, most), Value::Integer(number)) => {
                 usize::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))

@@ -40,22 +40,27 @@ impl<R: BufRead> Lines<R> {
         if bytes == 0 {
             return Ok(None);
         }
+
         (self.number, self.bytes) = (self.number + 1, self.bytes + bytes as u64);
         let refuse = |reason: String| {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {}: {reason}", self.number))
         };
+
         if bytes > MOST_LINE_BYTES {
             return Err(refuse(format!(
                 "expected a line of at most {MOST_LINE_BYTES} bytes, got more"
             )));
         }
+
         if self.bytes > RECORD_BYTES {
             return Err(refuse(format!("expected at most {RECORD_BYTES} bytes, got more")));
         }
+
         let is_whole = raw.last() == Some(&b'\n');
         if is_whole {
             raw.pop();
         }
+
         let text = String::from_utf8(raw).map_err(|_| refuse("expected UTF-8".to_owned()))?;
         Ok(Some(Line { text, bytes, is_whole }))
     }
@@ -95,6 +100,7 @@ fn joined(reader: impl BufRead, wanted: impl Fn(&Line) -> bool) -> io::Result<St
             text.push_str(if line.is_whole { "\n" } else { "" });
         }
     }
+
     Ok(text)
 }
 
@@ -113,6 +119,7 @@ mod tests {
             assert_eq!(joined, text);
             assert_eq!(lines.iter().map(|line| line.bytes).sum::<usize>(), text.len());
         }
+
         assert_eq!(whole_lines("a\nb\nhalf".as_bytes()).unwrap(), "a\nb\n");
         assert_eq!(text_of_lines("a\nb\nhalf".as_bytes()).unwrap(), "a\nb\nhalf");
     }
@@ -122,8 +129,10 @@ mod tests {
         let endless = io::BufReader::new(io::repeat(b'x'));
         let error = Lines::new(endless).next().unwrap().unwrap_err().to_string();
         assert_eq!(error, "line 1: expected a line of at most 1048576 bytes, got more");
+
         let error = whole_lines(&b"a\n\xff\n"[..]).unwrap_err().to_string();
         assert_eq!(error, "line 2: expected UTF-8");
+
         let longest = "x".repeat(MOST_LINE_BYTES - 1) + "\n";
         assert_eq!(whole_lines(longest.as_bytes()).unwrap(), longest);
     }

@@ -21,9 +21,11 @@ pub fn is_time_key(key: &str) -> bool {
 pub fn without_times(line: &str) -> String {
     let Ok(mut value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
     drop_times(&mut value);
+
     // They are sorted already, unless some crate of the program asks serde_json to keep their
     // order.
     value.sort_all_objects();
+
     value.to_string()
 }
 

@@ -62,6 +62,7 @@ impl Header {
         let header: Self = serde_json::from_slice(json)
             .map_err(|error| format!("not a safetensors header: {error}"))?;
         let mut end = 0;
+
         for (name, Place { dtype, shape, data_offsets: (from, to) }) in header.in_order() {
             let numbers = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size as u64));
             let bytes = numbers.and_then(|n| n.checked_mul(dtype.size()));
@@ -72,6 +73,7 @@ impl Header {
             }
             end = *to;
         }
+
         match end == data {
             true => Ok(header),
             false => Err(format!(
@@ -102,6 +104,7 @@ impl Header {
         let mut json =
             serde_json::to_vec(self).expect("a header holds texts, numbers and lists only");
         json.resize(json.len().next_multiple_of(8), b' ');
+
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
         bytes.append(&mut json);
         bytes
@@ -122,15 +125,18 @@ impl<'de> Deserialize<'de> for Header {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
                 let mut metadata = None;
                 let mut tensors = BTreeMap::new();
+
                 while let Some(name) = map.next_key::<String>()? {
                     let is_second = match name.as_str() {
                         METADATA => metadata.replace(map.next_value::<Texts>()?.0).is_some(),
                         _ => tensors.insert(name.clone(), map.next_value::<Place>()?).is_some(),
                     };
+
                     if is_second {
                         return Err(Error::custom(format!("`{name}` is there twice")));
                     }
                 }
+
                 Ok(Header { metadata: metadata.unwrap_or_default(), tensors })
             }
         }
@@ -160,6 +166,7 @@ impl<'de> Deserialize<'de> for Texts {
                         return Err(Error::custom(format!("`{key}` is in the metadata twice")));
                     }
                 }
+
                 Ok(Texts(texts))
             }
         }
@@ -174,14 +181,17 @@ pub(super) fn read(file: &mut File, bytes: u64) -> io::Result<Result<(Vec<u8>, H
     if bytes < 8 {
         return Ok(Err(format!("not a safetensors file: expected at least 8 bytes, got {bytes}")));
     }
+
     let mut head = vec![0; 8];
     file.read_exact(&mut head)?;
+
     let length = u64::from_le_bytes(head[..8].try_into().expect("eight bytes are eight bytes"));
     if length > MOST_HEADER_BYTES || length > bytes - 8 {
         return Ok(Err(format!(
             "not a safetensors file, or cut short: its header claims {length} bytes, the file has {bytes}"
         )));
     }
+
     (&*file).take(length).read_to_end(&mut head)?;
     let header = Header::parse(&head[8..], bytes - 8 - length);
     Ok(header.map(|header| (head, header)))
@@ -215,6 +225,7 @@ mod tests {
                 ("a".to_owned(), place(8, 16)),
             ]),
         };
+
         let bytes = header.to_bytes();
         assert!(bytes.len().is_multiple_of(8));
         assert_eq!(Header::parse(&bytes[8..], 16), Ok(header));

@@ -44,12 +44,14 @@ pub fn open_model(path: &Path) -> Result<(TensorFile, Examined), TensorError> {
             return Err(file.refuse("a safetensors file, but not one of dlt's model files"));
         }
     }
+
     if let Some((name, place)) = header.tensors.iter().find(|(_, place)| place.dtype != Number::F32)
     {
         return Err(
             file.refuse(format!("tensor `{name}`: expected numbers in F32, got {:?}", place.dtype))
         );
     }
+
     let examined = file.check()?;
     Ok((file, examined))
 }

@@ -70,6 +70,7 @@ impl Number {
             Self::BF16 => full_exponents(bytes, 0x7f80),
             _ => 0,
         };
+
         count as u64
     }
 }
@@ -93,16 +94,20 @@ mod tests {
             let both = [[1.0, value], [value, f32::MAX]].concat();
             let bytes: Vec<u8> = both.iter().flat_map(|value| value.to_le_bytes()).collect();
             assert_eq!(Number::F32.count_not_finite(&bytes), 2);
+
             let bytes: Vec<u8> =
                 both.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
             assert_eq!(Number::F64.count_not_finite(&bytes), 2);
+
             let bytes: Vec<u8> =
                 both.iter().flat_map(|value| (value.to_bits() >> 16).to_le_bytes()).collect();
             assert_eq!(Number::BF16.count_not_finite(&bytes[..2]), 0);
         }
+
         // 1, infinity, a NaN, the largest number.
         let halves: [u16; 4] = [0x3c00, 0x7c00, 0xfe01, 0x7bff];
         assert_eq!(Number::F16.count_not_finite(&halves.map(u16::to_le_bytes).concat()), 2);
+
         let halves: [u16; 4] = [0x3f80, 0xff80, 0x7fc0, 0x7f7f];
         assert_eq!(Number::BF16.count_not_finite(&halves.map(u16::to_le_bytes).concat()), 2);
         assert_eq!(Number::I64.count_not_finite(&[255; 16]), 0);

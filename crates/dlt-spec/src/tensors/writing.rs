@@ -47,6 +47,7 @@ impl<W: Write + Seek> Writer<W> {
             self.out.seek(SeekFrom::Start(place.start as u64))?;
             self.out.write_all(hex(&self.hash.finalize()).as_bytes())?;
         }
+
         self.out.flush()?;
         Ok(self.out)
     }

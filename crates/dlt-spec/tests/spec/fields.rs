@@ -32,6 +32,7 @@ fn every_field_is_described_and_allows_its_default() {
         assert_eq!(field.key(), key);
         assert!(field.meaning().ends_with('.'), "{key}");
         assert!(field.values().allow(&value), "{key} = {value}");
+
         if let Some(quote) = field.paper() {
             assert!(!quote.value.is_empty() && !quote.place.is_empty(), "{key}");
         }
@@ -46,6 +47,7 @@ fn every_word_of_every_field_is_read_and_no_other() {
             let spec = with(&[&format!("{}={word}", field.key())]).unwrap();
             assert_eq!(field.value(&spec), Value::String(word));
         }
+
         if matches!(field.values(), Values::Word(_)) {
             assert!(!field.values().words().is_empty(), "{}", field.key());
             assert!(with(&[&format!("{}=no-such-word", field.key())]).is_err(), "{}", field.key());
@@ -57,6 +59,7 @@ fn every_word_of_every_field_is_read_and_no_other() {
 fn words_are_those_of_the_method() {
     let words = |key| fields::find(key).unwrap().values().words();
     assert_eq!(words("tying.first_decision"), ["after-k", "at-step-0", "before-first-step"]);
+
     let rewards = [
         "neg-ppl",
         "neg-ppl-clipped",
@@ -67,10 +70,12 @@ fn words_are_those_of_the_method() {
         "neg-accuracy",
     ];
     assert_eq!(words("agent.reward"), rewards);
+
     let policies =
         ["none", "q", "random", "fixed", "replay", "permuted-replay", "grow", "conflict", "even"];
     assert_eq!(words("agent.policy"), policies);
     assert_eq!(words("tying.decision"), ["joint", "per-layer", "split", "swap", "single"]);
+
     assert_eq!(
         words("tying.initial"),
         [
@@ -91,6 +96,7 @@ fn words_are_those_of_the_families_and_what_they_predict() {
     let words = |key| fields::find(key).unwrap().values().words();
     assert_eq!(words("model.attention_bias"), ["auto", "none", "inputs", "all"]);
     assert_eq!(words("model.feed_forward_bias"), ["auto", "none", "all"]);
+
     let kinds = ["llama3", "linear", "dynamic", "yarn", "yarn-unrounded", "longrope"];
     assert_eq!(words("model.rotary_kind"), kinds);
     assert_eq!(words("model.architecture"), ["gpt2", "bert", "vit", "llama"]);
@@ -129,6 +135,7 @@ fn render_reads_back_with_awkward_values() {
     spec.optimizer.learning_rate = 1.0 / 3.0;
     spec.optimizer.epsilon = 5e-324;
     spec.seed = i64::MAX as u64;
+
     let text = fields::render(&spec);
     let overlay = Overlay::from_toml(Origin::File("spec.toml".into()), &text).unwrap();
     assert_eq!(overlay.keys().count(), FIELDS.len());
@@ -176,10 +183,12 @@ proptest! {
         let field = &FIELDS[index];
         // `--schema` of a file is looked at before anything else, and has a test of its own.
         prop_assume!(field.key() != "schema");
+
         let spec = with(&[&format!("{}={value}", field.key())]).unwrap();
         prop_assert_eq!(field.value(&spec), value);
         prop_assert!(diff(&Spec::default(), &spec).iter().all(|change| change.key == field.key()));
         prop_assert_eq!(&Value::from_str(&field.value(&spec).to_string()).unwrap(), &field.value(&spec));
+
         let overlay = Overlay::from_toml(Origin::File("spec.toml".into()), &fields::render(&spec)).unwrap();
         prop_assert_eq!(Spec::assemble(&[overlay]).unwrap(), spec);
     }

@@ -21,9 +21,11 @@ fn law_the_last_layer_wins_and_the_rest_stays() {
     let spec = Spec::assemble(&layers).unwrap();
     assert_eq!((spec.tying.decide_every, spec.tying.decide_until), (7, 0.5));
     assert_eq!(spec.tying.decision, Decision::PerLayer);
+
     let changed: Vec<_> = diff(&Spec::default(), &spec).iter().map(|change| change.key).collect();
     assert_eq!(changed, ["tying.decision", "tying.decide_every", "tying.decide_until"]);
     assert_eq!(Spec::assemble(&[]).unwrap(), Spec::default());
+
     let empty = [file("").unwrap(), file("# nothing\n[tying]\n[model]\n").unwrap()];
     assert_eq!(Spec::assemble(&empty).unwrap(), Spec::default());
 }
@@ -46,11 +48,13 @@ fn assignments_take_toml_and_bare_words() {
     assert_eq!((spec.model.positions, spec.training.steps), (Size::Fixed(129), Size::AUTO));
     assert_eq!((spec.optimizer.clip_norm, spec.optimizer.learning_rate), (f64::INFINITY, 1.0));
     assert_eq!(spec.data.split, [1.0, 0.5, 0.0]);
+
     assert_eq!(
         (&*spec.data.source, &*spec.agent.recording, &*spec.name),
         ("../a b=c.txt", "", "2024")
     );
     let quoted = with(&["data.source=\"x y\"", "tying.initial=\"cycle\""]).unwrap();
+
     assert_eq!(
         (&*quoted.data.source, quoted.tying.initial),
         ("x y", Initial::Named(InitialName::Cycle))
@@ -97,9 +101,11 @@ fn rejects_an_unknown_key_with_its_origin_and_the_nearest() {
             "`optimizer.learning_rate`",
         ),
     ];
+
     for (result, start, nearest) in cases {
         let error = result.unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::BadSpec);
+
         let text = error.to_string();
         assert!(text.starts_with(start), "{text}");
         assert!(text.ends_with(&format!("the nearest is {nearest}")), "{text}");
@@ -156,6 +162,7 @@ fn rejects_a_wrong_type_with_what_was_expected_and_what_came() {
         ),
         (Overlay::from_assignment("seed=1\nname=\"x\""), "`seed` must be"),
     ];
+
     for (result, part) in cases {
         let text = message(result);
         assert!(text.contains(part), "{text}");
@@ -167,6 +174,7 @@ fn rejects_text_that_is_not_toml_with_its_place() {
     let text = message(file("name = \"a\"\n[model]\nlayers = = 3\n"));
     assert!(text.starts_with("my.toml, line 3, column 10: not valid TOML: "), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
+
     assert!(
         message(file("seed = 1\nseed = 2"))
             .contains("line 2, column 1: not valid TOML: duplicate key")
@@ -209,6 +217,7 @@ fn diff_and_fingerprint_see_every_change() {
     let a = Spec::default();
     assert!(diff(&a, &a).is_empty());
     assert_eq!(fingerprint(&a), fingerprint(&a.clone()));
+
     let b = with(&["agent.gamma=0.5", "seed=9"]).unwrap();
     let changes: Vec<String> = diff(&a, &b).iter().map(ToString::to_string).collect();
     assert_eq!(changes, ["`seed`: 1 became 9", "`agent.gamma`: 0.99 became 0.5"]);

@@ -58,14 +58,17 @@ fn every_preset_passes_with_every_method_that_is_for_it() {
         ["paper", "reference", "reference-vision", "reference-glue", "short", "growth"]
     );
     assert!(preset(DEFAULT_PRESET).is_ok());
+
     for preset in PRESETS {
         let spec = preset.spec().unwrap();
         assert_eq!(spec.name, preset.name());
         spec.check().unwrap();
+
         for method in METHODS {
             let spec =
                 Spec::assemble(&[preset.overlay().unwrap(), method.overlay().unwrap()]).unwrap();
             assert_eq!(toml::from_str::<Spec>(&fields::render(&spec)).unwrap(), spec);
+
             let found: Vec<&str> = match spec.check() {
                 Ok(_) => Vec::new(),
                 Err(SpecError::Invalid { violations }) => {
@@ -73,6 +76,7 @@ fn every_preset_passes_with_every_method_that_is_for_it() {
                 }
                 Err(error) => panic!("{error}"),
             };
+
             let expected: Vec<&str> = refused(preset.name(), method.name()).into_iter().collect();
             assert_eq!(found, expected, "{} with {}", preset.name(), method.name());
         }
@@ -90,6 +94,7 @@ fn every_preset_says_source_cost_expectation_and_command() {
                 preset.name()
             );
         }
+
         assert!(!header.starts_with("Source:"), "{} starts with what it is", preset.name());
     }
 }
@@ -106,6 +111,7 @@ fn law_a_method_replaces_every_method_setting_of_a_preset() {
                 field.key()
             );
         }
+
         for section in ["", "training"] {
             let foreign = |key: &str| fields::find(key).unwrap().section() == section;
             assert!(!overlay.keys().any(foreign), "{} settles a length or a name", method.name());
@@ -174,6 +180,7 @@ fn the_reference_methods_of_pictures_and_of_glue_differ_from_that_of_language_in
             "agent.reward",
         ]
     );
+
     assert_eq!(
         difference("reference", "reference-glue"),
         [
@@ -188,12 +195,14 @@ fn the_reference_methods_of_pictures_and_of_glue_differ_from_that_of_language_in
             "agent.policy",
         ]
     );
+
     let vision = method("reference-vision").unwrap().spec().unwrap();
     assert_eq!((vision.tying.decide_every, vision.agent.epsilon_floor), (10, 0.1));
     assert_eq!(
         (vision.agent.reward, vision.data.normalise),
         (Reward::NegAccuracy, Normalise::Half)
     );
+
     let glue = method("reference-glue").unwrap().spec().unwrap();
     assert_eq!((glue.model.objective, glue.model.classes), (Objective::Classes, Size::Fixed(1)));
     assert_eq!((glue.model.pooling, glue.data.framing), (Pooling::LastPosition, Framing::Bare));
@@ -209,6 +218,7 @@ fn the_glue_method_starts_from_a_model_and_leaves_a_grouping_that_is_set_over_it
         overlays.extend(assignments.iter().map(|text| Overlay::from_assignment(text).unwrap()));
         Spec::assemble(&overlays).unwrap().check().unwrap()
     };
+
     let start = "model.start=runs/smoke-1";
     assert_eq!(fine_tuned(&[start]).initial_state().owners(), [0, 1, 2]);
     assert_eq!(fine_tuned(&[start, "tying.initial=[0, 1, 1]"]).initial_state().owners(), [0, 1, 1]);
@@ -224,8 +234,10 @@ fn the_large_preset_has_the_papers_values() {
         (300, 16, Size::AUTO)
     );
     assert_eq!((spec.tying.decide_every, spec.optimizer.learning_rate), (15, 1e-4));
+
     // Table 3.
     assert_eq!(spec.model.context, 256);
+
     // Section 4 and Alg. 1, line 27.
     let agent = &spec.agent;
     assert_eq!((agent.hidden, agent.learning_rate, agent.gamma), (128, 1e-3, 0.99));
@@ -236,15 +248,18 @@ fn the_large_preset_has_the_papers_values() {
 fn the_large_preset_has_the_papers_parameter_counts() {
     let spec = preset("gpt2-paper").unwrap().spec().unwrap().check().unwrap();
     let size = spec.size(TEXT).unwrap();
+
     // Table 1: 1.6B; with the authors' T + 1 positions, 1,556.4 M.
     assert_eq!(size.conventional, 1_556_382_400);
     assert_eq!(size.with_blocks(48), size.conventional);
+
     // Figure of Table 1, WikiText-2, end of training: 264 M is six blocks.
     assert_eq!(size.with_blocks(6) / 1_000_000, 265);
     let positions = Spec {
         model: ModelSpec { positions: Size::Fixed(257), ..spec.model.clone() },
         ..(*spec).clone()
     };
+
     assert_eq!(positions.check().unwrap().size(TEXT).unwrap().conventional, 1_556_384_000);
 }
 
@@ -255,7 +270,9 @@ fn rejects_an_unknown_preset_with_the_nearest() {
                 shakespeare-one-block, gpt2-small, gpt2-paper, bert-small, bert-paper, llama-small, vit-cifar, vit-paper";
     assert_eq!(error.to_string(), text);
     assert_eq!(error.exit_code(), ExitCode::Usage);
+
     let error = method("refrence").unwrap_err();
+
     assert_eq!(
         error.to_string(),
         "unknown method `refrence`; the nearest is `reference`, and there are paper, reference, reference-vision, \

@@ -158,6 +158,7 @@ fn law_rows_read_back_as_they_were_written() {
         loss_after: None,
         ..decision()
     };
+
     let rows = [
         MetricRow::Header(HeaderRow { schema: RECORD_SCHEMA }),
         MetricRow::Step(step()),
@@ -167,6 +168,7 @@ fn law_rows_read_back_as_they_were_written() {
         MetricRow::Decision(decision()),
         MetricRow::Decision(none),
     ];
+
     for row in rows {
         let line = row.to_line();
         assert!(!line.contains('\n') && !line.contains("null"), "{line}");
@@ -179,6 +181,7 @@ fn numbers_that_are_not_finite_are_null_and_read_as_nan() {
     let line = MetricRow::Step(StepRow { loss: f64::NAN, gradient_norm: f64::INFINITY, ..step() })
         .to_line();
     assert!(line.contains("\"loss\":null") && line.contains("\"gradient_norm\":null"), "{line}");
+
     let MetricRow::Step(row) = MetricRow::from_line(&line).unwrap() else { panic!("{line}") };
     assert!(row.loss.is_nan() && row.gradient_norm.is_nan());
 
@@ -201,6 +204,7 @@ fn rejects_lines_of_another_form() {
     ] {
         assert!(MetricRow::from_line(line).is_err(), "{line}");
     }
+
     let short = MetricRow::Evaluation(evaluation()).to_line().replace("\"loss\":6.5,", "");
     assert!(MetricRow::from_line(&short).unwrap_err().to_string().contains("missing field `loss`"));
 }
@@ -212,14 +216,17 @@ fn a_rate_that_is_not_known_is_left_out() {
     let row = StepRow { tokens_per_s: None, ..step() };
     let line = MetricRow::Step(row.clone()).to_line();
     assert!(!line.contains("tokens_per_s"), "{line}");
+
     let before = line.replace("\"elapsed_ms\"", "\"tokens_per_s\":null,\"elapsed_ms\"");
     for line in [line, before] {
         assert_eq!(MetricRow::from_line(&line).unwrap(), MetricRow::Step(row.clone()), "{line}");
     }
+
     let timeless = Summary { tokens_per_s: None, ..summary() };
     let text = serde_json::to_string(&timeless).unwrap();
     let before =
         text.replace("\"seconds_per_epoch\"", "\"tokens_per_s\":null,\"seconds_per_epoch\"");
+
     for text in [text, before] {
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), timeless, "{text}");
     }
@@ -238,8 +245,10 @@ fn the_summary_has_every_promised_key() {
         assert!(value.get(key).is_some(), "{key}");
     }
     assert!(value.get("test_perplexity_selected_on_test").is_none());
+
     let labelled = Summary { test_perplexity_selected_on_test: Some(650.0), ..summary() };
     assert_eq!(serde_json::to_value(&labelled).unwrap()["test_perplexity_selected_on_test"], 650.0);
+
     for summary in [summary(), labelled] {
         assert_eq!(
             serde_json::from_str::<Summary>(&serde_json::to_string(&summary).unwrap()).unwrap(),
@@ -254,6 +263,7 @@ fn figures_of_a_test_split_that_is_not_there_are_absent() {
     let value = serde_json::to_value(&without).unwrap();
     assert!(value.as_object().unwrap().keys().all(|key| !key.contains("test")), "{value}");
     assert_eq!(serde_json::from_value::<Summary>(value).unwrap(), without);
+
     // A figure that is there and not a number is another thing.
     let broken = Summary { test_perplexity: Some(f64::NAN), ..summary() };
     let value = serde_json::to_value(&broken).unwrap();
@@ -273,11 +283,13 @@ fn scores_of_classes_stand_in_rows_and_summaries_that_have_some() {
 
     let plain = serde_json::to_value(summary()).unwrap();
     assert!(plain.get("validation_scores").is_none() && plain.get("test_scores").is_none());
+
     let many = Scores { matthews: None, f1: None, ..scores() };
     let scored =
         Summary { validation_scores: Some(scores()), test_scores: Some(many), ..summary() };
     let value = serde_json::to_value(&scored).unwrap();
     let keys_of = |split: &str| keys(&value[split]).into_iter().collect::<Vec<_>>();
+
     assert_eq!(keys_of("validation_scores"), ["accuracy", "f1", "majority_accuracy", "matthews"]);
     assert_eq!(keys_of("test_scores"), ["accuracy", "majority_accuracy"]);
     assert_eq!(serde_json::from_value::<Summary>(value).unwrap(), scored);
@@ -298,12 +310,14 @@ fn times_are_exactly_the_keys_that_equal_runs_need_not_share() {
         let after = keys(&serde_json::from_str(&without_times(&text)).unwrap());
         before.difference(&after).cloned().collect::<Vec<_>>()
     };
+
     assert_eq!(
         times(MetricRow::Step(step()).to_line()),
         ["current_rss_mb", "elapsed_ms", "tokens_per_s"]
     );
     assert_eq!(times(MetricRow::Evaluation(evaluation()).to_line()), ["elapsed_ms"]);
     assert_eq!(times(MetricRow::Decision(decision()).to_line()), ["elapsed_ms"]);
+
     assert_eq!(
         times(serde_json::to_string(&summary()).unwrap()),
         [

@@ -82,11 +82,13 @@ fn rejects_sizes_of_0_and_contexts_of_1() {
     ] {
         each_breaks(&[(&[&format!("{key}=0")], key, "is 0: must be")]);
     }
+
     for key in
         ["evaluation.batch", "evaluation.windows", "evaluation.every_steps", "agent.reward_batches"]
     {
         each_breaks(&[(&[&format!("{key}=0")], key, "is 0: must be")]);
     }
+
     for key in ["model.context", "model.vocabulary"] {
         each_breaks(&[(&[&format!("{key}=1")], key, "is 1: must be")]);
     }
@@ -110,6 +112,7 @@ fn rejects_sizes_whose_bytes_cannot_be_counted() {
         (&["model.vocabulary=2147483647", "model.width=1000000000"], "model.width", "addressed"),
         (&["model.context=2147483647", "training.batch=2147483647"], "model.width", "addressed"),
     ]);
+
     let mut spec = Spec::default();
     spec.model.width = usize::MAX;
     assert_eq!(violations_of(&spec)[0].key, "model.width");
@@ -120,6 +123,7 @@ fn rejects_numbers_that_a_file_cannot_hold() {
     let mut spec = Spec { seed: u64::MAX, ..Spec::default() };
     spec.tying.decide_every = usize::MAX;
     spec.training.steps = Size::Fixed(usize::MAX);
+
     let keys: Vec<_> = violations_of(&spec).iter().map(|found| found.key).collect();
     assert_eq!(keys, ["seed", "training.steps", "tying.decide_every"]);
     assert!(violations_of(&spec)[0].value.contains("18446744073709551615"));
@@ -164,6 +168,7 @@ fn rejects_rates_that_are_not_positive_and_finite() {
             each_breaks(&[(&[&format!("{key}={value}")], key, "above 0, finite")]);
         }
     }
+
     for key in ["optimizer.weight_decay", "agent.weight_decay"] {
         for value in ["-1e-3", "inf", "nan"] {
             each_breaks(&[(&[&format!("{key}={value}")], key, "at least 0, finite")]);
@@ -180,6 +185,7 @@ fn rejects_a_clip_norm_of_0_or_nan_but_not_inf() {
             "above 0, inf allowed",
         )]);
     }
+
     all_pass(&[&["optimizer.clip_norm=inf"]]);
 }
 
@@ -223,6 +229,7 @@ fn rejects_a_micro_batch_that_does_not_divide_the_batch() {
         (&["training.micro_batch=16"], "training.micro_batch", "divisor"),
         (&["training.micro_batch=0"], "training.micro_batch", "from 1"),
     ]);
+
     let spec = with(&["training.micro_batch=2"]).unwrap().check().unwrap();
     assert_eq!((spec.micro_batch(), spec.micro_batches()), (2, 4));
 }
@@ -253,6 +260,7 @@ fn rejects_groupings_that_are_no_state_of_this_depth() {
         ] {
             each_breaks(&[(&["model.layers=3", &format!("{key}={owners}")], key, reason)]);
         }
+
         all_pass(&[&["model.layers=3", &format!("{key}=[0, 1, 1]")]]);
     }
 }
@@ -268,6 +276,7 @@ fn rejects_a_permutation_that_is_none() {
             "each of 0 to 2 once",
         )]);
     }
+
     all_pass(&[&replay, &[&replay[..], &["agent.permutation=[2, 0, 1]"]].concat()]);
 }
 
@@ -310,6 +319,7 @@ fn rejects_per_layer_settings_of_joint_decisions() {
             "visits layers one by one",
         ),
     ]);
+
     all_pass(&[&[
         sweep,
         "tying.decision=per-layer",
@@ -325,6 +335,7 @@ fn rejects_a_literal_first_tie_where_every_visit_applies() {
         "tying.first_tie",
         "\"replicate\" unless tying.retied is \"follow\"",
     )]);
+
     all_pass(&[
         &["tying.retied=keep"],
         &["tying.first_tie=literal"],
@@ -350,6 +361,7 @@ fn rejects_a_trainable_start_without_decisions_that_settle_it() {
             "\"trainable\" is a start",
         ),
     ]);
+
     all_pass(&[
         &[start],
         &[start, "tying.first_tie=literal"],
@@ -364,6 +376,7 @@ fn residual_factors_are_those_of_the_start() {
     let factors = |set: &[&str]| with(set).unwrap().check().unwrap().residual_factors();
     let uses = "tying.residual_scale=uses";
     let third = 1.0 / 3.0;
+
     for (initial, expected) in [
         ("tied", [0.25; 4]),
         ("independent", [1.0; 4]),
@@ -389,6 +402,7 @@ fn rejects_replication_where_layers_would_share_weights() {
             "must be \"frozen\" or \"independent\" where tying.tie is \"replicate\"",
         )]);
     }
+
     each_breaks(&[
         (&[replicate, "tying.gradient=owner"], "tying.gradient", "must be \"sum\" where tying.tie"),
         (&[replicate, "tying.untie=alias"], "tying.untie", "must be \"copy\" where tying.tie"),
@@ -399,6 +413,7 @@ fn rejects_replication_where_layers_would_share_weights() {
             "expected 3 layers, came 2",
         ),
     ]);
+
     all_pass(&[
         &[replicate],
         &[
@@ -428,10 +443,12 @@ fn every_violation_is_reported_at_once_in_the_order_of_the_file() {
             .unwrap();
     let error = spec.check().unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::BadSpec);
+
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
     assert_eq!(lines[0], "4 values of the spec cannot be used:");
+
     for (line, key) in lines[1..].iter().zip([
         "model.heads",
         "training.batch",
@@ -472,6 +489,7 @@ fn accessors_resolve_what_is_left_open() {
         "tying.decision=per-layer",
         "data.order=sweep",
     ];
+
     let spec = with(&[&fixed[..], &more, &classes].concat()).unwrap().check().unwrap();
     assert_eq!((spec.feed_forward(), spec.tokens(), spec.positions()), (3, 128, 200));
     assert_eq!(spec.extents(data), Extents { vocabulary: 9, classes: 2 });
@@ -479,11 +497,13 @@ fn accessors_resolve_what_is_left_open() {
     assert_eq!(spec.steps_per_pass(81), 11 * 15);
     assert!(spec.starts_frozen());
     assert_eq!(spec.initial_state().n_independent(), 1);
+
     let vit = with(&[&VIT[..], &["model.picture=48", "model.patch=16"]].concat())
         .unwrap()
         .check()
         .unwrap();
     assert_eq!((vit.tokens(), vit.positions()), (10, 10));
+
     let llama = with(&["model.architecture=llama", "model.key_heads=2"]).unwrap().check().unwrap();
     assert_eq!(llama.key_heads(), 2);
     assert_eq!(spec.size(data).unwrap().shared, (9 + 200 + 2) * 128);
@@ -509,6 +529,7 @@ fn every_named_grouping_is_a_state_of_every_depth() {
             assert_eq!(spec.unwrap().check().unwrap().initial_state().n_layers(), layers);
         }
     }
+
     let mut spec = Spec::default();
     spec.tying.initial = Initial::Owners((0..12).collect());
     assert_eq!(spec.check().unwrap().initial_state().n_independent(), 12);
@@ -548,6 +569,7 @@ fn rejects_splits_without_times_or_out_of_order() {
             "one group cannot be swapped",
         ),
     ]);
+
     all_pass(&[
         &growth(&[]),
         &growth(&["tying.grow=[0.3, 0.3, 0.9]", "tying.groups=3", "tying.budget=0.25"]),
@@ -584,6 +606,7 @@ fn rejects_policies_that_cannot_make_the_decisions() {
             "needs no gradients",
         ),
     ]);
+
     all_pass(&[
         &growth(&["agent.policy=even"]),
         &growth(&["agent.policy=random"]),
@@ -608,6 +631,7 @@ fn rejects_splits_averages_and_gates_over_weights_that_are_elsewhere_than_the_st
         (&["tying.merge=average"], "where tying.merge is"),
         (&["tying.gate=0.1"], "where tying.gate is"),
     ];
+
     for (ground, place) in grounds {
         for key in ["tying.tie", "tying.untie", "tying.retied", "tying.gradient"] {
             let other = match key {
@@ -616,15 +640,19 @@ fn rejects_splits_averages_and_gates_over_weights_that_are_elsewhere_than_the_st
                 "tying.retied" => "tying.retied=keep",
                 _ => "tying.gradient=owner",
             };
+
             let found = violations(&[ground, &["tying.initial=independent", other]].concat());
             let about: Vec<_> = found.iter().filter(|violation| violation.key == key).collect();
             assert_eq!(about.len(), 1, "{ground:?} with {other}: {found:?}");
             assert!(about[0].to_string().contains(place), "{ground:?} with {other}: {}", about[0]);
         }
+
         all_pass(&[ground]);
     }
+
     for initial in ["tying.initial=frozen", "tying.initial=trainable"] {
         each_breaks(&[(&growth(&[initial]), "tying.initial", "where groups are split")]);
     }
+
     each_breaks(&[(&["tying.gate=-0.1"], "tying.gate", "at least 0")]);
 }

@@ -45,13 +45,16 @@ fn parameters_of_gpt2_follow_from_the_shapes() {
             positions: Size::Fixed(9),
             ..Spec::default().model
         };
+
         assert_eq!(block_parameters(&model), Some(block_with_biases(c, f)));
         if f == 4 * c {
             assert_eq!(block_parameters(&model), Some(12 * c * c + 13 * c));
         }
+
         let shared = numbers(&[&[100, c], &[9, c], &[c], &[c]]);
         assert_eq!(shared_parameters(&model, Extents::of_text(100)), Some(shared));
     }
+
     // GPT-2 small, as published: 124,439,808.
     assert_eq!(checked("gpt2-small").size(TEXT).unwrap().conventional, 124_439_808);
 }
@@ -63,8 +66,10 @@ fn parameters_of_the_papers_bert_follow_from_the_shapes() {
     let stem = numbers(&[&[v, c], &[256, c], &[2, c], &[c], &[c]]);
     let head = numbers(&[&[c, c], &[c], &[c], &[c], &[v]]);
     let size = checked("bert-paper").size(TEXT).unwrap();
+
     assert_eq!((size.shared, size.block), (stem + head, block_with_biases(c, 4 * c)));
     assert_eq!(size.conventional, 124_493_905);
+
     // Table 2, 1-Billion-Word: three layers at the end, 60 M; WikiText-2: 46 M, which is one block.
     assert_eq!(size.with_blocks(3) / 1_000_000, 60);
     assert_eq!(size.with_blocks(1) / 1_000_000, 46);
@@ -78,15 +83,19 @@ fn parameters_of_a_bert_with_classes_follow_from_the_shapes() {
         "model.attention=full",
         "model.pooling=first",
     ];
+
     let c = 128;
     let stem = numbers(&[&[40, 128], &[128, 128], &[2, 128], &[128], &[128]]);
+
     for k in [1, 2, 3] {
         let data = Extents { vocabulary: 40, classes: k };
         let head = numbers(&[&[c, c], &[c], &[c, k], &[k]]);
         assert_eq!(size_of(&bert, data).shared, stem + head);
+
         // The table of output scores and its bias are not there, whatever the spec says of them.
         assert_eq!(size_of(&[&bert[..], &["model.output=own"]].concat(), data).shared, stem + head);
     }
+
     let data = Extents { vocabulary: 40, classes: 2 };
     let single = size_of(&[&bert[..], &["model.classes=1"]].concat(), data);
     assert_eq!(size_of(&bert, data).shared - single.shared, c + 1);
@@ -98,6 +107,7 @@ fn parameters_of_masked_tokens_and_an_own_output_follow_from_the_shapes() {
     let v = 40;
     let c = 128;
     let tied = size_of(&bert, Extents::of_text(v));
+
     assert_eq!(tied, size_of(&bert[..1], Extents::of_text(v)), "as of a decoder");
     let own = size_of(&[&bert[..], &["model.output=own"]].concat(), Extents::of_text(v));
     assert_eq!(own.shared - tied.shared, v * c);
@@ -112,10 +122,12 @@ fn parameters_of_the_papers_vision_transformer_are_630_million() {
     let tokens = 14 * 14 + 1;
     let stem = numbers(&[&[16 * 16 * 3, c], &[c], &[c], &[tokens, c]]);
     let head = numbers(&[&[c], &[c], &[c, k], &[k]]);
+
     let spec = checked("vit-paper");
     let size = spec.size(PICTURES).unwrap();
     assert_eq!((spec.tokens(), spec.positions()), (tokens, tokens));
     assert_eq!((size.shared, size.block), (stem + head, block_with_biases(c, f)));
+
     // Table 5: 630 M, and at the end 139 M in 7 layers.
     assert_eq!(size.conventional, 630_931_210);
     assert_eq!(size.with_blocks(7).div_ceil(1_000_000), 139);
@@ -129,6 +141,7 @@ fn parameters_of_the_small_vision_transformer_follow_from_the_shapes() {
     let spec = checked("vit-cifar");
     let size = spec.size(PICTURES).unwrap();
     let shared = numbers(&[&[4 * 4 * 3, c], &[c], &[c], &[tokens, c], &[c], &[c], &[c, k], &[k]]);
+
     assert_eq!((spec.tokens(), spec.positions(), size.shared), (tokens, tokens, shared));
     assert_eq!(size.conventional, shared + 6 * block_with_biases(c, 4 * c));
     assert_eq!(size.conventional, 1_205_898);
@@ -139,6 +152,7 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     let v = 50_257;
     let c = 128;
     let size = checked("llama-small").size(TEXT).unwrap();
+
     assert_eq!(
         (size.shared, size.block),
         (numbers(&[&[v, c], &[c]]), block_of_llama(c, 2 * 32, 344))
@@ -149,16 +163,20 @@ fn parameters_of_llamas_follow_from_the_shapes() {
     let grouped =
         [&llama[..], &["model.key_heads=2", "model.feed_forward=200", "model.output=own"]].concat();
     let size = size_of(&grouped, Extents::of_text(v));
+
     assert_eq!(size.block, block_of_llama(96, 2 * 16, 200));
     assert_eq!(size.shared, numbers(&[&[v, 96], &[96], &[v, 96]]));
     assert_eq!(size.conventional, size.shared + 3 * size.block);
+
     // As many heads of keys as of queries, and four times the width, unless told otherwise.
     assert_eq!(size_of(&llama, TEXT).block, block_of_llama(96, 96, 384));
+
     // Heads of their own width, three of keys, and biases: of queries, keys and values; of all; of
     // the gated layer too.
     let wide =
         [&llama[..], &["model.key_heads=3", "model.head_width=10", "model.feed_forward=200"]]
             .concat();
+
     let plain = numbers(&[
         &[96, 60],
         &[60, 96],
@@ -171,10 +189,13 @@ fn parameters_of_llamas_follow_from_the_shapes() {
         &[96, 200],
     ]);
     assert_eq!(size_of(&wide, TEXT).block, plain);
+
     let inputs = [&wide[..], &["model.attention_bias=inputs"]].concat();
     assert_eq!(size_of(&inputs, TEXT).block, plain + 60 + 30 + 30);
+
     let all = [&wide[..], &["model.attention_bias=all", "model.feed_forward_bias=all"]].concat();
     assert_eq!(size_of(&all, TEXT).block, plain + 60 + 30 + 30 + 96 + 200 + 200 + 96);
+
     let classes = [&llama[..], &["model.objective=classes"]].concat();
     let data = Extents { vocabulary: v, classes: 3 };
     assert_eq!(size_of(&classes, data).shared, numbers(&[&[v, 96], &[96], &[3, 96]]));
@@ -185,6 +206,7 @@ fn a_head_for_classes_of_gpt2_is_one_matrix() {
     let data = Extents { vocabulary: 100, classes: 2 };
     let classes = ["model.objective=classes"];
     let plain = size_of(&[], Extents::of_text(100)).shared;
+
     assert_eq!(size_of(&classes, data).shared, plain + 2 * 128);
     // Row 24: one score, without a bias.
     assert_eq!(size_of(&[classes[0], "model.classes=1"], data).shared, plain + 128);
@@ -198,19 +220,23 @@ fn rejects_parameter_counts_that_do_not_fit() {
     assert_eq!(block_parameters(&model(usize::MAX, Size::AUTO)), None);
     assert_eq!(shared_parameters(&model(1, Size::AUTO), Extents::of_text(usize::MAX)), None);
     assert_eq!(shared_parameters(&model(1 << 40, Size::AUTO), Extents::of_text(1 << 40)), None);
+
     let classes = Extents { vocabulary: 1, classes: usize::MAX };
     for architecture in Architecture::ALL.iter().copied() {
         let deep = ModelSpec { architecture, layers: usize::MAX, ..Spec::default().model };
         assert_eq!(ModelSize::new(&deep, TEXT), None, "{architecture:?}");
+
         let many =
             ModelSpec { architecture, objective: Objective::Classes, ..Spec::default().model };
         assert_eq!(shared_parameters(&many, classes), None, "{architecture:?}");
     }
+
     for (picture, patch) in [(usize::MAX, 1), (usize::MAX, usize::MAX), (1, 0)] {
         let vit =
             ModelSpec { architecture: Architecture::Vit, picture, patch, ..Spec::default().model };
         assert_eq!(shared_parameters(&vit, PICTURES), None, "{picture}, {patch}");
     }
+
     let headless =
         ModelSpec { architecture: Architecture::Llama, heads: 0, ..Spec::default().model };
     assert_eq!(block_parameters(&headless), None);

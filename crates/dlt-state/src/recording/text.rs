@@ -30,6 +30,7 @@ pub(super) fn header_line(version: usize, initial: &State) -> String {
     } else {
         format!(r#","initial":{}"#, array(initial.owners()))
     };
+
     format!(r#"{{"format":"{format}","version":{version},"n_layers":{n_layers}{initial}}}"#)
 }
 
@@ -40,6 +41,7 @@ pub(super) fn row_line(row: &Row) -> String {
     let state = array(row.state().owners());
     let refused = row.refused().map(|asked| format!(r#","refused":{}"#, array(asked.values())));
     let refused = refused.unwrap_or_default();
+
     format!(r#"{{"step":{step},{layer}"action":{action},"state":{state}{refused}}}"#)
 }
 
@@ -55,6 +57,7 @@ pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
     let mut version = None;
     let mut n_layers = None;
     let mut initial = None;
+
     Cursor::new(line).object(|cursor, key| match key {
         "format" => set(&mut format, "format", cursor.string("a string")?),
         "version" => set(&mut version, "version", cursor.number()?),
@@ -62,6 +65,7 @@ pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
         "initial" => set(&mut initial, "initial", cursor.numbers()?),
         _ => Err(StateError::UnknownKey { key: key.to_string() }),
     })?;
+
     let format = require(format, "format")?;
     if format != Recording::FORMAT {
         return Err(StateError::UnknownFormat {
@@ -69,10 +73,12 @@ pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
             expected: Recording::FORMAT,
         });
     }
+
     let version = require(version, "version")?;
     if !(Recording::VERSION..=Recording::GATED_VERSION).contains(&version) {
         return Err(StateError::UnknownVersion { came: version, newest: Recording::GATED_VERSION });
     }
+
     Ok((version, initial_state(require(n_layers, "n_layers")?, initial)?))
 }
 
@@ -83,10 +89,12 @@ fn initial_state(n_layers: usize, owners: Option<Vec<usize>>) -> Result<State, S
     if n_layers > MAX_LAYERS {
         return Err(StateError::TooDeep { n_layers, limit: MAX_LAYERS });
     }
+
     let Some(owners) = owners else { return Ok(State::all_tied(n_layers)) };
     if owners.len() != n_layers {
         return Err(StateError::DepthMismatch { expected: n_layers, came: owners.len() });
     }
+
     State::new(owners)
 }
 
@@ -106,6 +114,7 @@ pub(super) fn parse_row(line: &str, version: usize) -> Result<ReadRow, StateErro
     let mut action = None;
     let mut owners = None;
     let mut refused = None;
+
     Cursor::new(line).object(|cursor, key| match key {
         "step" => set(&mut step, "step", cursor.number()?),
         "layer" => set(&mut layer, "layer", cursor.number()?),
@@ -114,6 +123,7 @@ pub(super) fn parse_row(line: &str, version: usize) -> Result<ReadRow, StateErro
         "refused" => set(&mut refused, "refused", cursor.numbers()?),
         _ => Err(StateError::UnknownKey { key: key.to_string() }),
     })?;
+
     Ok(ReadRow {
         step: require(step, "step")?,
         layer,
@@ -155,10 +165,12 @@ impl<'a> Cursor<'a> {
             let key = self.string("a key")?;
             self.expect(':', "`:`")?;
             field(&mut self, key)?;
+
             if !self.continues('}', "`,` or `}`")? {
                 break;
             }
         }
+
         match self.peek() {
             None => Ok(()),
             Some(_) => Err(self.error("the end of the line")),
@@ -169,10 +181,12 @@ impl<'a> Cursor<'a> {
     fn numbers(&mut self) -> Result<Vec<usize>, StateError> {
         self.expect('[', "`[`")?;
         let mut numbers = Vec::new();
+
         if self.peek() == Some(']') {
             self.offset += 1;
             return Ok(numbers);
         }
+
         loop {
             numbers.push(self.number()?);
             if !self.continues(']', "`,` or `]`")? {
@@ -184,17 +198,21 @@ impl<'a> Cursor<'a> {
     fn number(&mut self) -> Result<usize, StateError> {
         const EXPECTED: &str = "a whole number";
         self.skip_blanks();
+
         let rest = self.rest();
         let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+
         // JSON has no leading zeros.
         if digits.len() > 1 && digits.starts_with('0') {
             return Err(self.error("a whole number without leading zeros"));
         }
+
         let number = match digits.parse() {
             Ok(number) => number,
             Err(_) if digits.is_empty() => return Err(self.error(EXPECTED)),
             Err(_) => return Err(self.error("a number that fits the machine's words")),
         };
+
         self.offset += digits.len();
         Ok(number)
     }
@@ -204,10 +222,12 @@ impl<'a> Cursor<'a> {
         let rest = self.rest();
         let length =
             rest.find(|c: char| c == '"' || c == '\\' || c.is_control()).unwrap_or(rest.len());
+
         self.offset += length;
         if !self.rest().starts_with('"') {
             return Err(self.error("`\"` or a character without an escape"));
         }
+
         self.offset += 1;
         Ok(&rest[..length])
     }

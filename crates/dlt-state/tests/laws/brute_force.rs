@@ -9,6 +9,7 @@ pub(crate) fn all_actions(n_layers: usize) -> Vec<Vec<usize>> {
             .flat_map(|action| (0..=layer).map(move |value| [action.as_slice(), &[value]].concat()))
             .collect();
     }
+
     actions
 }
 
@@ -27,6 +28,7 @@ pub(crate) fn all_states(n_layers: usize) -> Vec<Vec<usize>> {
             })
             .collect();
     }
+
     partitions
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn all_permutations(n_layers: usize) -> Vec<Vec<usize>> {
             })
             .collect();
     }
+
     permutations
 }
 
@@ -56,6 +59,7 @@ pub(crate) fn follow(action: &[usize]) -> Vec<usize> {
         }
         layer
     };
+
     (0..action.len()).map(end).collect()
 }
 

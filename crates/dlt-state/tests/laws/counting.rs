@@ -17,9 +17,11 @@ fn bell_numbers(count: usize) -> Vec<usize> {
         for (place, &above) in row.iter().enumerate() {
             next.push(next[place] + above);
         }
+
         numbers.push(next[0]);
         row = next;
     }
+
     numbers
 }
 
@@ -53,6 +55,7 @@ fn law_actions_by_independent_layers_are_stirling_many() {
         for values in all_actions(n_layers) {
             counts[State::from_action(&Action::new(values).unwrap()).n_independent()] += 1;
         }
+
         let expected: Vec<_> = (0..=n_layers).map(|k| stirling(n_layers, k)).collect();
         assert_eq!(counts, expected);
     }
@@ -66,6 +69,7 @@ fn law_a_uniform_action_has_harmonically_many_independent_layers() {
         let factorial: usize = (1..=n_layers).product();
         let expected: usize = (1..=n_layers).map(|divisor| factorial / divisor).sum();
         let actions = all_actions(n_layers);
+
         assert_eq!(actions.len(), factorial);
         let total: usize =
             actions.into_iter().map(|values| Action::new(values).unwrap().n_independent()).sum();
@@ -78,6 +82,7 @@ fn law_slices_tile_the_row_of_values() {
     for n_layers in 0..=64 {
         let space = ActionSpace::new(n_layers);
         let mut end = 0;
+
         for layer in 0..n_layers {
             let slice = space.slice(layer);
             let choices = if layer == 0 { 0 } else { layer + 1 };
@@ -85,8 +90,10 @@ fn law_slices_tile_the_row_of_values() {
             assert_eq!(space.n_choices(layer), layer + 1);
             end = slice.end;
         }
+
         assert_eq!(space.n_q_values(), end);
     }
+
     assert_eq!(ActionSpace::new(48).n_q_values(), 1_175);
 }
 
@@ -97,6 +104,7 @@ fn law_actions_are_factorially_many() {
         let count = all_actions(n_layers).len() as u128;
         assert_eq!(ActionSpace::new(n_layers).n_actions(), Some(count));
     }
+
     assert!(ActionSpace::new(34).n_actions().is_some());
     assert_eq!(ActionSpace::new(35).n_actions(), None);
 }

@@ -20,20 +20,24 @@ fn check_split(state: &State, owner: usize, part: &[usize]) {
     let case = format!("{state:?} at {owner} by {part:?}");
     assert!(is_state(halved.owners()), "{case}");
     assert_eq!(halved.n_independent(), state.n_independent() + 1, "{case}");
+
     for layer in 0..state.n_layers() {
         for other in 0..state.n_layers() {
             let together = state.owner(layer) == state.owner(other);
             let same_side = part.contains(&layer) == part.contains(&other);
             let shared = together && (state.owner(layer) != owner || same_side);
+
             assert_eq!(halved.owner(layer) == halved.owner(other), shared, "{case}");
         }
     }
+
     // Splitting only unties, apart from the layers that follow their new lowest one.
     let new_owner = (0..state.n_layers())
         .find(|&layer| halved.is_independent(layer) && !state.is_independent(layer));
     let new_owner = new_owner.expect("one layer has become independent");
     assert_eq!(state.transition_to(&halved).unwrap().event_counts().untied, 1, "{case}");
     assert_eq!(halved.merge(owner, new_owner).as_ref(), Ok(state), "{case}: merged again");
+
     let rest: Vec<_> = (0..state.n_layers())
         .filter(|layer| state.owner(*layer) == owner && !part.contains(layer))
         .collect();
@@ -53,6 +57,7 @@ fn law_a_split_then_a_merge_is_the_identity() {
             }
         }
     }
+
     assert!(n_splits > 1000, "{n_splits}");
 }
 
@@ -67,6 +72,7 @@ fn law_a_merge_then_a_split_is_the_identity() {
                     assert!(is_state(merged.owners()));
                     assert_eq!(merged.n_independent(), state.n_independent() - 1);
                     assert_eq!(state.merge(other.owner, one.owner).as_ref(), Ok(&merged));
+
                     let owner = one.owner.min(other.owner);
                     assert_eq!(merged.split(owner, &one.members).as_ref(), Ok(&state));
                 }
@@ -91,6 +97,7 @@ fn law_every_state_is_reached_from_one_group_by_splits() {
                 }
             }
         }
+
         assert_eq!(reached.len(), all_states(n_layers).len());
     }
 }

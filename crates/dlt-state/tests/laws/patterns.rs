@@ -14,12 +14,14 @@ fn law_patterns_are_states_with_the_pairs_they_promise() {
         let cycle = pattern::cycle(n_layers);
         let reversed = pattern::cycle_reversed(n_layers);
         let sequence = pattern::sequence(n_layers);
+
         for state in [&cycle, &reversed, &sequence] {
             assert!(is_state(state.owners()), "{state:?}");
             assert_eq!(state.n_layers(), n_layers);
             assert_eq!(state.n_independent(), half);
             assert!(state.groups().iter().all(|group| group.members.len() <= 2), "{state:?}");
         }
+
         for layer in 0..n_layers / 2 {
             assert_eq!(cycle.owner(half + layer), layer);
             assert_eq!(reversed.owner(top - layer), layer);
@@ -36,11 +38,14 @@ fn law_even_groups_are_contiguous_and_nearly_equal() {
             assert!(is_state(state.owners()), "{state:?}");
             assert!(state.owners().is_sorted(), "{state:?}");
             assert_eq!(state.n_independent(), groups);
+
             let sizes = state.groups().into_iter().map(|group| group.members.len());
             let least = sizes.clone().min().unwrap();
             let most = sizes.max().unwrap();
+
             assert!(most - least <= 1, "{state:?}");
         }
+
         assert_eq!(pattern::evenly_grouped(n_layers, 1), Ok(State::all_tied(n_layers)));
         assert_eq!(pattern::evenly_grouped(n_layers, n_layers), Ok(State::independent(n_layers)));
         assert_eq!(
@@ -56,6 +61,7 @@ fn rejects_impossible_numbers_of_groups() {
         pattern::evenly_grouped(4, 0),
         Err(StateError::GroupCount { groups: 0, n_layers: 4 })
     );
+
     assert_eq!(
         pattern::evenly_grouped(4, 5),
         Err(StateError::GroupCount { groups: 5, n_layers: 4 })

@@ -99,6 +99,7 @@ proptest! {
     fn law_text_round_trips(recording in strategies::recording()) {
         let text = recording.to_text();
         prop_assert_eq!(Recording::parse(&text), Ok(recording.clone()));
+
         // A run that appends line by line writes the same file.
         let mut lines = vec![recording.header_line()];
         lines.extend(recording.rows().iter().map(dlt_state::Row::to_line));
@@ -108,11 +109,13 @@ proptest! {
     #[test]
     fn law_text_lines_are_what_a_json_reader_sees(recording in strategies::recording()) {
         let text = recording.to_text();
+
         for (line, row) in text.lines().skip(1).zip(recording.rows()) {
             let read: serde_json::Value = serde_json::from_str(line).unwrap();
             prop_assert_eq!(&read["step"], row.step());
             prop_assert_eq!(&read["action"], &serde_json::json!(row.action().values()));
             prop_assert_eq!(&read["state"], &serde_json::json!(row.state().owners()));
+
             let refused = row.refused().map(|asked| serde_json::json!(asked.values()));
             prop_assert_eq!(read.get("refused"), refused.as_ref());
             prop_assert_eq!(read.get("layer").map(|layer| layer.as_u64().unwrap() as usize), row.layer());
@@ -130,6 +133,7 @@ proptest! {
         let text = recording.to_text();
         let place = place.index(text.len());
         let damaged = [&text[..place], &by, &text[place + 1..]].concat();
+
         if let Ok(read) = Recording::parse(&damaged) {
             prop_assert_eq!(Recording::parse(&read.to_text()), Ok(read));
         }
@@ -142,10 +146,12 @@ proptest! {
             let made = recording.iter().filter(|&(made, _)| made <= step).last();
             let state = made.map_or(recording.initial(), |(_, state)| state);
             prop_assert_eq!(recording.state_at(step), state);
+
             for (layer, steps) in expected.iter_mut().enumerate() {
                 *steps += usize::from(state.is_independent(layer));
             }
         }
+
         prop_assert_eq!(recording.steps_independent(until_step), expected);
     }
 
@@ -154,15 +160,18 @@ proptest! {
         let mut owners = recording.initial().owners().to_vec();
         let mut counts = EventCounts::default();
         let mut n_transitions = 0;
+
         for ((step, transition), row) in recording.transitions().zip(recording.rows()) {
             for event in transition.events() {
                 owners[event.layer()] = event.new_owner();
             }
+
             prop_assert_eq!(step, row.step());
             prop_assert_eq!(&owners, row.state().owners());
             counts += transition.event_counts();
             n_transitions += 1;
         }
+
         prop_assert_eq!(n_transitions, recording.rows().len());
         prop_assert_eq!(recording.event_counts(), counts);
     }

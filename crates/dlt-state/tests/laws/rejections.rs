@@ -29,6 +29,7 @@ fn rejects_actions() {
         Action::new(vec![1]),
         Err(StateError::EntryTooLarge { index: 0, value: 1, bound: 0 })
     );
+
     assert_eq!(
         Action::new(vec![0, 1, 7, 9]),
         Err(StateError::EntryTooLarge { index: 2, value: 7, bound: 2 })
@@ -42,6 +43,7 @@ fn rejects_states() {
         State::new(vec![0, 2]),
         Err(StateError::EntryTooLarge { index: 1, value: 2, bound: 1 })
     );
+
     assert_eq!(
         State::new(vec![0, 0, 1]),
         Err(StateError::NotFixedPoint { index: 2, value: 1, owner: 0 })
@@ -63,6 +65,7 @@ fn rejects_replacements_and_leaves_the_action() {
 fn rejects_decisions_and_leaves_the_recording() {
     let mut recording = Recording::new(3);
     recording.push(15, Action::all_zero(3), None).unwrap();
+
     let before = recording.clone();
     let mut push =
         |step, n_layers, layer| recording.push(step, Action::all_zero(n_layers), layer).map(|_| ());
@@ -80,6 +83,7 @@ fn rejects_refused_decisions_and_leaves_the_recording() {
 
     let mut recording = Recording::gated(State::independent(3));
     recording.push(15, Action::all_zero(3), None).unwrap();
+
     let before = recording.clone();
     let mut push = |step, n_layers, layer| {
         recording.push_refused(step, Action::all_zero(n_layers), layer).map(|_| ())
@@ -102,22 +106,27 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
         let header = HEADER.replace("\"version\":1", "\"version\":2");
         error_at(3, &format!("{header}\n{good}\n{row}\n"))
     };
+
     assert_eq!(
         gated(&refused("[0,1,1]", "[0,0,0]")),
         StateError::RefusedChanges { layer: 2, expected: 0, came: 1 }
     );
+
     assert_eq!(
         gated(&refused("[0,1]", "[0,0,0]")),
         StateError::DepthMismatch { expected: 3, came: 2 }
     );
+
     assert_eq!(
         gated(&refused("[0,1,0]", "[0,0]")),
         StateError::DepthMismatch { expected: 3, came: 2 }
     );
+
     assert_eq!(
         gated(&refused("[0,1,0]", "[0,0,3]")),
         StateError::EntryTooLarge { index: 2, value: 3, bound: 2 }
     );
+
     assert_eq!(
         gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
         StateError::StateMismatch { layer: 2, expected: 0, came: 1 }
@@ -136,6 +145,7 @@ fn rejects_values_without_a_layer() {
         || drop(State::independent(0)),
         || drop(Recording::new(0)),
     ];
+
     for maker in makers {
         let panic = std::panic::catch_unwind(maker).unwrap_err();
         let message = panic.downcast_ref::<&str>().unwrap();
@@ -150,14 +160,17 @@ fn rejects_headers_of_another_kind() {
         error_at(1, r#"{"format":"states","version":1,"n_layers":3}"#),
         StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" }
     );
+
     assert_eq!(
         error_at(1, r#"{"format":"dlt-states","version":3,"n_layers":3}"#),
         StateError::UnknownVersion { came: 3, newest: 2 }
     );
+
     assert_eq!(
         error_at(1, r#"{"format":"dlt-states","version":0,"n_layers":3}"#),
         StateError::UnknownVersion { came: 0, newest: 2 }
     );
+
     for (key, text) in [
         ("format", r#"{"version":1,"n_layers":3}"#),
         ("version", r#"{"format":"dlt-states","n_layers":3}"#),
@@ -176,12 +189,14 @@ fn rejects_headers_with_impossible_depths() {
         header(r#""n_layers":4000000000"#),
         StateError::TooDeep { n_layers: 4_000_000_000, limit: 65_536 }
     );
+
     let blanks = " ".repeat(800_000);
     assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,1]"#),
         StateError::DepthMismatch { expected: 3, came: 2 }
     );
+
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,0,1]"#),
         StateError::NotFixedPoint { index: 2, value: 1, owner: 0 }
@@ -194,23 +209,28 @@ fn rejects_rows_that_contradict_themselves_or_others() {
         row_error(r#"{"step":30,"action":[0,1,1],"state":[0,1,0]}"#),
         StateError::StateMismatch { layer: 2, expected: 1, came: 0 }
     );
+
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1,0],"state":[0,1]}"#),
         StateError::DepthMismatch { expected: 3, came: 2 }
     );
+
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1],"state":[0,1]}"#),
         StateError::DepthMismatch { expected: 3, came: 2 }
     );
+
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1,3],"state":[0,1,0]}"#),
         StateError::EntryTooLarge { index: 2, value: 3, bound: 2 }
     );
     assert_eq!(row_error(r#"{"step":30,"action":[],"state":[]}"#), StateError::Empty);
+
     assert_eq!(
         row_error(r#"{"step":14,"action":[0,1,0],"state":[0,1,0]}"#),
         StateError::StepDecreased { previous: 15, step: 14 }
     );
+
     assert_eq!(
         row_error(r#"{"step":30,"layer":3,"action":[0,1,0],"state":[0,1,0]}"#),
         StateError::LayerOutOfRange { layer: 3, n_layers: 3 }
@@ -223,10 +243,12 @@ fn rejects_rows_with_wrong_keys() {
         row_error(r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"loss":1}"#),
         StateError::UnknownKey { key: "loss".into() }
     );
+
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"step":31}"#),
         StateError::DuplicateKey { key: "step" }
     );
+
     for (key, row) in [
         ("step", r#"{"action":[0,1,0],"state":[0,1,0]}"#),
         ("action", r#"{"step":30,"state":[0,1,0]}"#),
@@ -357,6 +379,7 @@ fn messages_say_what_was_expected_and_what_came() {
             "line 4: expected at least one layer, came none",
         ),
     ];
+
     for (error, message) in messages {
         assert_eq!(error.to_string(), message);
     }

@@ -15,6 +15,7 @@ fn composed(p: &[usize], q: &[usize]) -> Vec<usize> {
 fn check_grouping(state: &State, permutation: &[usize]) {
     let relabelled = state.relabel(permutation).unwrap();
     assert!(is_state(relabelled.owners()), "{state:?} by {permutation:?}");
+
     for (layer, &image) in permutation.iter().enumerate() {
         for (other, &other_image) in permutation.iter().enumerate() {
             assert_eq!(
@@ -33,9 +34,11 @@ fn law_relabel_is_a_group_action() {
         for state in all_states(n_layers).into_iter().map(|owners| State::new(owners).unwrap()) {
             let identity: Vec<_> = (0..n_layers).collect();
             assert_eq!(state.relabel(&identity).as_ref(), Ok(&state));
+
             for p in &permutations {
                 check_grouping(&state, p);
                 let once = state.relabel(p).unwrap();
+
                 for q in &permutations {
                     assert_eq!(
                         once.relabel(q),
@@ -54,14 +57,17 @@ fn rejects_relabel_by_what_is_no_permutation() {
     let rejected = |permutation: &[usize]| state.relabel(permutation).unwrap_err();
     assert_eq!(rejected(&[0, 1]), StateError::DepthMismatch { expected: 3, came: 2 });
     assert_eq!(rejected(&[0, 1, 2, 3]), StateError::DepthMismatch { expected: 3, came: 4 });
+
     assert_eq!(
         rejected(&[2, 0, 2]),
         StateError::NotPermutation { index: 2, value: 2, n_layers: 3 }
     );
+
     assert_eq!(
         rejected(&[0, 3, 1]),
         StateError::NotPermutation { index: 1, value: 3, n_layers: 3 }
     );
+
     assert_eq!(
         rejected(&[0, usize::MAX, 1]),
         StateError::NotPermutation { index: 1, value: usize::MAX, n_layers: 3 }

@@ -13,6 +13,7 @@ const EXHAUSTIVE_DEPTH: usize = 8;
 fn matches_reference_eq1_of_all_actions() {
     let mut buffer = Vec::new();
     let mut reused = State::independent(1);
+
     for n_layers in 1..=EXHAUSTIVE_DEPTH {
         for values in all_actions(n_layers) {
             let action = Action::new(values.clone()).unwrap();
@@ -51,6 +52,7 @@ fn law_a_large_enough_buffer_is_not_allocated_again() {
     let mut buffer = Vec::with_capacity(48);
     let place = buffer.as_ptr();
     let capacity = buffer.capacity();
+
     for layer in 1..48 {
         let mut action = Action::all_zero(48);
         action.replace(layer, layer).unwrap();
@@ -74,18 +76,22 @@ proptest! {
         let state = State::from_action(&action);
         let groups = state.groups();
         let mut seen = vec![0; state.n_layers()];
+
         for group in &groups {
             prop_assert_eq!(group.members[0], group.owner);
             prop_assert!(group.members.is_sorted());
+
             for &member in &group.members {
                 seen[member] += 1;
                 prop_assert_eq!(state.owner(member), group.owner);
             }
         }
+
         prop_assert_eq!(seen, vec![1; state.n_layers()]);
         prop_assert!(groups.is_sorted_by(|left, right| left.owner < right.owner));
         prop_assert_eq!(groups.len(), state.n_independent());
         prop_assert_eq!(action.n_independent(), state.n_independent());
+
         let owners: Vec<_> = groups.iter().map(|group| group.owner).collect();
         prop_assert_eq!(owners, state.independent_layers().collect::<Vec<_>>());
         prop_assert_eq!(state.parameter_count(1_000, 10), 1_000 + 10 * groups.len());
@@ -96,6 +102,7 @@ proptest! {
         let layer = place.index(action.n_layers());
         let value = value.index(layer + 1);
         let mut replaced = action.clone();
+
         replaced.replace(layer, value).unwrap();
         let mut expected = action.into_values();
         expected[layer] = value;

@@ -14,14 +14,17 @@ fn serde_forms_are_as_plain_as_they_can_be() {
     assert_eq!(to_value(&state).unwrap(), json!([0, 1, 0]));
     assert_eq!(to_value(&transition).unwrap(), json!({"from": [0, 0, 0], "to": [0, 1, 0]}));
     assert_eq!(to_value(ActionSpace::new(3)).unwrap(), json!({"n_layers": 3}));
+
     assert_eq!(
         to_value(EventCounts { tied: 1, untied: 2 }).unwrap(),
         json!({"tied": 1, "untied": 2})
     );
+
     assert_eq!(
         to_value(transition.events()).unwrap(),
         json!([{"untied": {"layer": 1, "from": 0}}])
     );
+
     assert_eq!(
         to_value(Event::Tied { layer: 2, from: 2, to: 0 }).unwrap(),
         json!({"tied": {"layer": 2, "from": 2, "to": 0}})
@@ -47,36 +50,44 @@ fn rejects_serde_forms_of_invalid_values() {
         from_str::<Action>("[]").map_err(message),
         Err("expected at least one layer, came none".into())
     );
+
     let state = from_str::<State>("[0,0,1]").map_err(message);
     assert_eq!(
         state,
         Err("entry 2 is 1: expected an owner, but layer 1 is owned by layer 0".into())
     );
+
     let transition = from_str::<Transition>(r#"{"from":[0,0],"to":[0]}"#).map_err(message);
     assert_eq!(transition, Err("expected 2 layers, came 1".into()));
+
     let recording = |rows: &str| {
         from_str::<Recording>(&format!(r#"{{"initial":[0,0],"rows":[{rows}]}}"#)).map_err(message)
     };
     let refused = r#"{"step":4,"action":[0,1],"layer":null,"refused":[0,0]}"#;
+
     assert_eq!(
         recording(refused),
         Err("expected a recording of version 2 for a refused decision, got one of version 1".into())
     );
     let gated = format!(r#"{{"initial":[0,0],"gated":true,"rows":[{refused}]}}"#);
+
     assert_eq!(
         from_str::<Recording>(&gated).map_err(message),
         Err("entry 1 next to a refused action is 1: expected 0, as before it".into())
     );
     let row = r#"{"step":5,"layer":null,"action":[0,1]}"#;
     assert_eq!(recording(row).map(|recording| recording.rows().len()), Ok(1));
+
     assert_eq!(
         recording(&format!(r#"{row},{{"step":4,"action":[0,1]}}"#)),
         Err("expected a step of at least 5, came 4".into())
     );
+
     assert_eq!(
         recording(r#"{"step":4,"action":[0,1],"layer":2}"#),
         Err("expected one of the 2 layers, came layer 2".into())
     );
+
     assert!(
         recording(r#"{"step":4,"action":[0,1],"state":[0,1]}"#)
             .unwrap_err()
@@ -89,6 +100,7 @@ proptest! {
     fn law_serde_round_trips(recording in strategies::recording()) {
         let text = serde_json::to_string(&recording).unwrap();
         prop_assert_eq!(from_str::<Recording>(&text).unwrap(), recording.clone());
+
         for (_, transition) in recording.transitions() {
             let text = serde_json::to_string(&transition).unwrap();
             prop_assert_eq!(from_str::<Transition>(&text).unwrap(), transition);

@@ -30,6 +30,7 @@ pub(crate) fn recording() -> impl Strategy<Value = Recording> {
         let layer = proptest::option::of(0..n_layers);
         let row = (0..20_usize, action_of(n_layers), layer, any::<bool>());
         let rows = proptest::collection::vec(row, 0..20);
+
         (state_of(n_layers), any::<bool>(), any::<bool>(), rows).prop_map(
             move |(initial, tied, gated, rows)| {
                 let initial = if tied { State::all_tied(n_layers) } else { initial };
@@ -38,6 +39,7 @@ pub(crate) fn recording() -> impl Strategy<Value = Recording> {
                 } else {
                     Recording::starting_from(initial)
                 };
+
                 let mut step = 0;
                 for (pause, action, layer, refused) in rows {
                     step += pause;
@@ -46,6 +48,7 @@ pub(crate) fn recording() -> impl Strategy<Value = Recording> {
                         false => recording.push(step, action, layer).unwrap(),
                     };
                 }
+
                 recording
             },
         )

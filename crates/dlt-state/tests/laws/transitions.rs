@@ -51,13 +51,16 @@ fn check_bank(from: &State, to: &State) {
     // Labels repeat, so that grouping cannot be read off them.
     let before = Bank::new(from, |owner| 100 + (owner as u64 % 3));
     let mut bank = before.clone();
+
     bank.apply(&transition);
+
     for layer in 0..to.n_layers() {
         assert_eq!(
             bank.weights(layer),
             before.weights(to.owner(layer)),
             "layer {layer} of {from:?} to {to:?}"
         );
+
         for other in 0..to.n_layers() {
             assert_eq!(
                 bank.block_of_layer[layer] == bank.block_of_layer[other],
@@ -78,11 +81,14 @@ fn check_events(from: &State, to: &State) {
         assert_ne!(event.former_owner(), event.new_owner());
         assert_eq!(matches!(event, Event::Untied { .. }), event.new_owner() == event.layer());
     }
+
     assert_eq!(owners, to.owners());
     assert!(transition.events().is_sorted_by(|left, right| left.layer() < right.layer()));
+
     let untied = to.independent_layers().filter(|&layer| !from.is_independent(layer)).count();
     let changed = (0..to.n_layers()).filter(|&layer| from.owner(layer) != to.owner(layer)).count();
     let counts = transition.event_counts();
+
     assert_eq!((counts.untied, counts.total()), (untied, changed));
     assert_eq!((transition.from(), transition.to()), (from, to));
 }

@@ -36,6 +36,7 @@ impl Contents {
     fn header(&self) -> Header {
         let mut header = Header { metadata: self.metadata.clone(), tensors: BTreeMap::new() };
         header.metadata.insert("dlt-checkpoint".to_owned(), VERSION.to_owned());
+
         let mut end = 0;
         for (name, numbers) in &self.tensors {
             let (dtype, shape, bytes) = match numbers {
@@ -52,10 +53,12 @@ impl Contents {
                     )
                 }
             };
+
             let data_offsets = (end, end + bytes as u64);
             end = data_offsets.1;
             header.tensors.insert(name.clone(), Place { dtype, shape, data_offsets });
         }
+
         header.with_checksum()
     }
 
@@ -64,6 +67,7 @@ impl Contents {
         let io = |source| TrainError::Io { action: "write", path: path.to_owned(), source };
         let out = BufWriter::with_capacity(CHUNK, disk.create(path).map_err(io)?);
         let mut writer = Writer::begin(out, &self.header()).map_err(io)?;
+
         for (_, numbers) in &self.tensors {
             match numbers {
                 Numbers::Bytes(bytes) => writer.push(bytes).map_err(io)?,
@@ -74,16 +78,19 @@ impl Contents {
                     let flat = tensor.flatten_all().map_err(ModelError::from)?;
                     let count = tensor.elem_count();
                     let piece = CHUNK / size_of::<f32>();
+
                     for start in (0..count).step_by(piece) {
                         let values = flat.narrow(0, start, piece.min(count - start));
                         let values = values.and_then(|values| values.to_vec1::<f32>());
                         let values = values.map_err(ModelError::from)?.into_iter();
                         let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+
                         writer.push(&bytes).map_err(io)?;
                     }
                 }
             }
         }
+
         let mut out = writer.finish().map_err(io)?;
         out.get_mut().sync().map_err(io)
     }
@@ -107,27 +114,33 @@ mod tests {
                 .map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761).wrapping_add(seed)));
             Tensor::from_vec(values.collect(), shape, &Device::Cpu).expect("a tensor")
         };
+
         let shapes = [(vec![700, 900], 1), (vec![3], 2), (vec![0, 5], 3), (vec![1, 2, 3], 4)];
         let moments = shapes.map(|(shape, step)| ParameterMoments {
             first: tensor(2 * step, &shape),
             second: tensor(2 * step + 1, &shape),
             step: u64::from(step),
         });
+
         let place = RestingPlace::on(Arc::new(SystemDisk), folder.path(), 1);
         let resting = Arc::new(place.put(3, &moments).expect("it is written"));
         assert_eq!(resting.steps(), [1, 2, 3, 4]);
+
         let both = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
         let held: Vec<_> = both.map(|tensor| Numbers::Tensor(tensor.clone())).collect();
         let at_rest: Vec<_> =
             (0..held.len()).map(|i| Numbers::Resting(Arc::clone(&resting), i)).collect();
+
         let written = [held, at_rest].map(|numbers| {
             let tensors =
                 numbers.into_iter().zip(0..).map(|(numbers, i)| (format!("tensor {i}"), numbers));
             let contents = Contents { tensors: tensors.collect(), ..Contents::default() };
             let path = folder.path().join("file");
+
             contents.write(&SystemDisk, &path).expect("it is written");
             std::fs::read(path).expect("it is read")
         });
+
         assert!(written[0] == written[1] && written[0].len() > resting.bytes());
     }
 }

@@ -84,6 +84,7 @@ impl CheckpointFolder {
                 Err(error) => found.refused.push((path, error)),
             }
         }
+
         Ok(found)
     }
 
@@ -98,19 +99,23 @@ impl CheckpointFolder {
             return Err(checkpoint
                 .refuse(format!("it is of step {}, its name says {step}", checkpoint.step())));
         }
+
         let metrics = self.run.join(dlt_spec::record::METRICS_FILE);
         let length = fs::metadata(self.real(&metrics)).map_or(0, |file| file.len());
         let expected = checkpoint.progress().metrics_bytes;
+
         if length < expected {
             let metrics = metrics.display();
             return Err(checkpoint
                 .refuse(format!("it needs {expected} bytes of {metrics}, which has {length}")));
         }
+
         if self.best_source(&checkpoint).is_none() {
             let best = checkpoint.best_path().unwrap_or_default();
             return Err(checkpoint
                 .refuse(format!("the best model, {}, is missing or damaged", best.display())));
         }
+
         Ok(checkpoint)
     }
 
@@ -138,21 +143,25 @@ impl CheckpointFolder {
             let path = path.to_owned();
             move |source| TrainError::Io { action: "write", path, source }
         };
+
         disk.create_folder(&self.path).map_err(io(&self.path))?;
         if let Some(best) = best {
             self.keep_best(disk, best)?;
         }
+
         let path = self.path.join(step_name(step));
         let partial = path.with_extension(PARTIAL);
         let written = contents
             .write(disk, &partial)
             .and_then(|()| disk.rename(&partial, &path).map_err(io(&path)))
             .and_then(|()| disk.sync_folder(&self.path).map_err(io(&self.path)));
+
         if written.is_err() {
             // It is in the way of a disk that is full; where it cannot be removed, it means
             // nothing.
             let _ = disk.remove(&partial);
         }
+
         written
     }
 
@@ -166,6 +175,7 @@ impl CheckpointFolder {
         {
             return Ok(());
         }
+
         let partial = kept.with_extension(PARTIAL);
         // What an earlier process left under this name is not ours.
         let _ = disk.remove(&partial);
@@ -173,9 +183,11 @@ impl CheckpointFolder {
             .link(&model, &partial)
             .or_else(|_| copy(disk, &self.real(&model), &partial))
             .and_then(|()| disk.rename(&partial, &kept));
+
         if written.is_err() {
             let _ = disk.remove(&partial);
         }
+
         written.map_err(|source| TrainError::Io { action: "write", path: kept, source })
     }
 
@@ -186,15 +198,18 @@ impl CheckpointFolder {
         for (_, path) in steps.iter().skip(keep) {
             let _ = disk.remove(path);
         }
+
         let Some(&(oldest, _)) = steps.get(keep.min(steps.len()).saturating_sub(1)) else {
             return Ok(());
         };
         let bests = self.numbered("best-")?;
+
         // The best model at a step is the last one found before it.
         let needed = bests.iter().find(|(step, _)| *step <= oldest).map_or(0, |(step, _)| *step);
         for (_, path) in bests.iter().filter(|(step, _)| *step < needed) {
             let _ = disk.remove(path);
         }
+
         Ok(())
     }
 
@@ -209,15 +224,18 @@ impl CheckpointFolder {
             let path = path.to_owned();
             move |source| TrainError::Io { action: "write", path, source }
         };
+
         for (newer, path) in self.list()?.iter().filter(|(newer, _)| *newer > step) {
             let aside = self.set_aside(*newer, "damaged")?;
             notices.push(format!("{} is set aside as {}", path.display(), aside.display()));
         }
+
         for path in
             self.files()?.iter().filter(|path| path.extension().is_some_and(|end| end == PARTIAL))
         {
             fs::remove_file(self.real(path)).map_err(io(path))?;
         }
+
         let model = self.run.join(MODEL_FILE);
         match checkpoint
             .and_then(|checkpoint| Some((checkpoint, checkpoint.progress().best.as_ref()?)))
@@ -234,10 +252,12 @@ impl CheckpointFolder {
             }
             None => {}
         }
+
         // Best models of a future that will be another one.
         for (_, path) in self.numbered("best-")?.iter().filter(|(newer, _)| *newer > step) {
             fs::remove_file(self.real(path)).map_err(io(path))?;
         }
+
         Ok(notices)
     }
 
@@ -267,11 +287,13 @@ impl CheckpointFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(io(source)),
         };
+
         let mut files: Vec<_> = entries
             .map(|entry| Ok(self.path.join(entry?.file_name())))
             .collect::<io::Result<_>>()
             .map_err(io)?;
         files.sort();
+
         Ok(files)
     }
 
@@ -283,8 +305,10 @@ impl CheckpointFolder {
             let digits = name.strip_prefix(prefix)?.strip_suffix(".safetensors")?;
             let number =
                 digits.parse().ok().filter(|&number| name == numbered_name(prefix, number))?;
+
             Some((number, path))
         };
+
         let mut found: Vec<_> = self.files()?.into_iter().filter_map(number).collect();
         found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         Ok(found)
@@ -314,6 +338,7 @@ fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
     let mut source = dlt_spec::file::regular(from, u64::MAX)?;
     let mut out = disk.create(to)?;
     let mut chunk = vec![0; CHUNK];
+
     loop {
         match source.read(&mut chunk)? {
             0 => return out.sync(),

@@ -29,10 +29,12 @@ impl Held {
             Err(_) if cfg!(not(unix)) => None,
             Err(error) => return Err(error),
         };
+
         let inside = match &folder {
             Some(folder) => descriptor(folder).unwrap_or_else(|| path.to_owned()),
             None => path.to_owned(),
         };
+
         Ok(Self { path: path.to_owned(), inside, folder })
     }
 
@@ -77,6 +79,7 @@ impl Held {
         let io = |source| TrainError::Io { action: "read", path: self.path.clone(), source };
         let Some(folder) = &self.folder else { return Ok(()) };
         let held = folder.metadata().map_err(io)?;
+
         match fs::metadata(&self.path) {
             Ok(named) if is_same(&held, &named) => Ok(()),
             Err(error) if !is_gone(&error) => Err(io(error)),
@@ -115,6 +118,7 @@ fn descriptor(folder: &File) -> Option<PathBuf> {
         let named = fs::metadata(&path).ok()?;
         is_same(&held, &named).then_some(path)
     }
+
     #[cfg(not(target_os = "linux"))]
     {
         let _ = folder;
@@ -191,12 +195,14 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("run");
         let aside = place.path().join("aside");
+
         fs::create_dir(&path).expect("made");
         let held = Held::open(&path).expect("opened");
         held.check().expect("it is the same");
         assert_eq!(held.real(&place.path().join("other")), place.path().join("other"));
 
         fs::rename(&path, &aside).expect("renamed");
+
         let says = held.check().expect_err("its path is gone").to_string();
         assert!(says.contains(&*path.to_string_lossy()), "{says}");
         fs::create_dir(&path).expect("another one");
@@ -215,6 +221,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("run");
         let aside = place.path().join("aside");
+
         fs::create_dir(&path).expect("made");
         let held = Held::open(&path).expect("opened");
         fs::rename(&path, &aside).expect("renamed");
@@ -222,6 +229,7 @@ mod tests {
         fs::write(held.real(&path.join("file")), "text").expect("written");
         assert_eq!(fs::read_dir(&path).expect("readable").count(), 0);
         assert_eq!(fs::read_to_string(aside.join("file")).expect("there"), "text");
+
         let Err(TrainError::Moved { now: Some(now), .. }) = held.check() else {
             panic!("it was moved")
         };

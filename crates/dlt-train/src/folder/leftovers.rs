@@ -36,8 +36,10 @@ fn temporary(run: &Path) -> Vec<PathBuf> {
             rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
         }) && entry.file_type().is_ok_and(|kind| kind.is_file())
     };
+
     let mut found: Vec<_> =
         entries.flatten().filter(is_temporary).map(|entry| entry.path()).collect();
     found.sort();
+
     found
 }

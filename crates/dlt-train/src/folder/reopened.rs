@@ -32,6 +32,7 @@ impl RunFolder {
         held.check()?;
         let path = held.path();
         let mut notices = Vec::new();
+
         super::remove_leftovers(&held.real(path));
         for name in [METRICS_FILE, STATES_FILE] {
             // These two are changed in place: a copy by second names, as a backup makes it, shall
@@ -39,8 +40,10 @@ impl RunFolder {
             let file = path.join(name);
             durable::unshare(&held.real(&file)).map_err(io("write", &file))?;
         }
+
         notices.extend(cut_metrics(&held, cut)?);
         notices.extend(cut_states(&held, cut)?);
+
         let summary = path.join(SUMMARY_FILE);
         if held.real(&summary).exists() {
             // The mark of a finished run, which this no longer is.
@@ -48,10 +51,12 @@ impl RunFolder {
             fs::rename(held.real(&summary), held.real(&aside)).map_err(io("write", &summary))?;
             notices.push(format!("the former result is kept as {}", aside.display()));
         }
+
         let open = |name: &str| {
             let path = path.join(name);
             durable::no_links().append(true).open(held.real(&path)).map_err(io("write", &path))
         };
+
         let metrics = open(METRICS_FILE)?;
         let states = open(STATES_FILE)?;
         Ok((Self { held, metrics, states, lock }, notices))
@@ -115,12 +120,14 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         replace(folder, METRICS_FILE, format!("{header}\n").as_bytes())?;
         return Ok((had > 0).then(|| format!("{}: {had} lines are cut off", path.display())));
     };
+
     let mut file =
         durable::no_links().read(true).write(true).open(&real).map_err(io("write", path))?;
     let mut last = [0];
     let ends_a_line = file
         .seek(SeekFrom::Start(bytes.saturating_sub(1)))
         .and_then(|_| file.read_exact(&mut last));
+
     ends_a_line.map_err(io("read", path))?;
     if last != *b"\n" {
         let reason = format!(
@@ -128,6 +135,7 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
         );
         return Err(TrainError::Format { path: path.to_owned(), reason });
     }
+
     let rest = rest(&mut file).map_err(io("read", path))?;
     file.set_len(bytes).and_then(|()| file.sync_data()).map_err(io("write", path))?;
     Ok(rest.map(|rest| format!("{}: {rest} after step {} cut off", path.display(), cut.step)))
@@ -137,8 +145,10 @@ fn cut_metrics(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
 fn rest(file: &mut File) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
+
     let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
     let is_torn = bytes.last().is_some_and(|&last| last != b'\n');
+
     Ok(match (lines, is_torn) {
         (0, false) => None,
         (0, true) => Some("half a line".to_owned()),
@@ -152,13 +162,17 @@ fn cut_states(folder: &Held, cut: &Cut<'_>) -> Result<Option<String>> {
     let text = cut.recording.to_text();
     let before =
         dlt_spec::file::read(&folder.real(&path), dlt_spec::file::RECORD_BYTES).unwrap_or_default();
+
     if before == text.as_bytes() {
         return Ok(None);
     }
+
     let mended = !before.starts_with(text.as_bytes());
     replace(folder, STATES_FILE, text.as_bytes())?;
+
     let path = path.display();
     let step = cut.step;
+
     Ok(Some(match mended {
         true if cut.metrics_bytes.is_some() => format!("{path}: written anew from the checkpoint"),
         true => format!("{path}: written anew"),

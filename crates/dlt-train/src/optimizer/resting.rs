@@ -76,23 +76,29 @@ impl RestingPlace {
             }
             None => self.folder.clone(),
         };
+
         let mut file = self.disk.unnamed(&folder).map_err(failed)?;
         let mut tensors = Vec::new();
         let mut start = 0;
+
         for tensor in moments.iter().flat_map(|moments| [&moments.first, &moments.second]) {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
             let mut hash = Sha256::new();
+
             for values in values.map_err(ModelError::from)?.chunks(CHUNK / size_of::<f32>()) {
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                 hash.update(&bytes);
                 file.write_all(&bytes).map_err(failed)?;
             }
+
             let bytes = tensor.elem_count() * size_of::<f32>();
             let sha256 = hash.finalize().into();
             tensors.push(Place { shape: tensor.dims().to_vec(), start, bytes, sha256 });
             start += bytes as u64;
         }
+
         file.flush().map_err(failed)?;
+
         Ok(Resting {
             layer,
             folder: self.folder.clone(),
@@ -160,8 +166,10 @@ impl Resting {
             // Nothing panics while it is held, and a place in a file is set anew each time.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(place.start))?;
+
             let mut bytes = vec![0; place.bytes];
             file.read_exact(&mut bytes)?;
+
             let sha256: [u8; 32] = Sha256::digest(&bytes).into();
             match sha256 == place.sha256 {
                 true => Ok(bytes),
@@ -171,6 +179,7 @@ impl Resting {
                 )),
             }
         };
+
         read().map_err(|source| failure("read", self.layer, &self.folder, source))
     }
 
@@ -186,7 +195,9 @@ impl Resting {
             Ok(Tensor::from_vec(numbers, self.shape(number), &self.device)
                 .map_err(ModelError::from)?)
         };
+
         let parameters = self.steps.iter().enumerate();
+
         parameters
             .map(|(i, &step)| {
                 Ok(ParameterMoments { first: tensor(2 * i)?, second: tensor(2 * i + 1)?, step })

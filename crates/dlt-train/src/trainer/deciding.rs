@@ -53,13 +53,16 @@ impl Trainer {
         let decision = agent.decide(&Occasion { turn, evidence: evidence.as_ref() })?;
         let from = agent.current_state().clone();
         let outcome = self.enter(&from, &decision)?;
+
         if self.spec.data.order == Order::Sweep {
             self.train.restart()?;
         }
+
         self.record(&from, &decision, &outcome)?;
         let Outcome { before, after, refused, .. } = outcome;
         let gains = self.spec.agent.reward == Reward::Gain;
         let at_once = self.spec.agent.reward_timing == RewardTiming::AtOnce;
+
         match after {
             // What was undone is rewarded with what it would have come to: nothing comes of it
             // later.
@@ -83,10 +86,12 @@ impl Trainer {
         let change = change(from, decision);
         let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
         let before = if gated || gains { Some(self.probe()?) } else { None };
+
         let held = gated.then(|| (self.model.hold(), self.optimizer.hold()));
 
         let settlement = self.model.apply(&change)?;
         self.optimizer.settle(&settlement)?;
+
         let predicted = memory::predict(&self.spec, &self.material, self.model.binding())?;
         self.predicted_bytes = self.predicted_bytes.max(predicted.peak);
 
@@ -96,11 +101,13 @@ impl Trainer {
             // A loss that is no number is above every gate.
             let passes = after.loss - before.loss <= gate;
             outcome.after = Some(after);
+
             if !passes {
                 self.model.go_back(blocks);
                 self.optimizer.go_back(moments);
                 outcome.refused = true;
                 outcome.events = EventCounts::default();
+
                 if let Some(agent) = &mut self.agent {
                     agent.refuse()?;
                 }
@@ -112,6 +119,7 @@ impl Trainer {
         if freed >= GIVE_BACK_FROM && !outcome.refused {
             memory::give_back();
         }
+
         Ok(outcome)
     }
 
@@ -123,6 +131,7 @@ impl Trainer {
             true => self.recording.push_refused(self.step, action, layer)?,
             false => self.recording.push(self.step, action, layer)?,
         };
+
         self.folder.state_line(&row.to_line())?;
         let state = if outcome.refused { from } else { &decision.state };
         self.pending = Some(DecisionRow {
@@ -146,6 +155,7 @@ impl Trainer {
             untied_events: outcome.events.untied,
             elapsed_ms: self.clock.elapsed_ms(),
         });
+
         Ok(())
     }
 
@@ -159,6 +169,7 @@ impl Trainer {
         if self.pending.is_none() {
             return Ok(None);
         }
+
         match self.probe.take() {
             Some(probe) => {
                 let measured = self.measure_at(&probe)?;
@@ -178,9 +189,11 @@ impl Trainer {
         let (Some(mut row), Some(agent)) = (self.pending.take(), &mut self.agent) else {
             return Ok(None);
         };
+
         if !measured.loss.is_finite() {
             return Err(self.not_measurable(measured.loss));
         }
+
         let reward = agent.reward(measured, before)?;
         let update = agent.learn(reward)?;
         row.reward = Some(reward);
@@ -188,6 +201,7 @@ impl Trainer {
         row.q_target = update.map(|update| update.target);
         row.q_loss = update.map(|update| update.loss);
         self.folder.metric(&MetricRow::Decision(row.clone()))?;
+
         Ok(Some(row))
     }
 
@@ -209,11 +223,13 @@ impl Trainer {
     fn measure(&mut self) -> Result<Measured> {
         let started = Clock::start();
         let mut measured = Evaluation::default();
+
         for _ in 0..self.spec.agent.reward_batches {
             for (_, piece) in self.rewards.next()?.pieces(self.spec.micro_batch()) {
                 measured.add(&self.model, &piece)?;
             }
         }
+
         self.times.rewarding_s += started.elapsed_s();
         Ok(measured.measured())
     }
@@ -255,6 +271,7 @@ mod tests {
         assert_eq!(measurable(wrong, true), measured(MAX_LOSS, Some(0.0)));
         assert_eq!(measurable(measured(f64::INFINITY, None), true), measured(MAX_LOSS, None));
         assert_eq!(measurable(measured(3.0, None), true), measured(3.0, None));
+
         // In force, such a loss is a run that has diverged.
         assert!(measurable(wrong, false).loss.is_nan());
     }

@@ -43,18 +43,21 @@ impl Trainer {
         if !self.step.is_multiple_of(self.evaluate_every) && self.step != self.steps {
             return Ok(None);
         }
+
         let evaluation = self.evaluate(&self.validation.clone(), record::Split::Validation)?;
         let now = Best::of(self.step, &evaluation);
         if self.best.is_none_or(|best| now.is_better_than(&best)) {
             self.best = Some(now);
             self.save_model()?;
         }
+
         if self.spec.evaluation.select_on == Selection::ValidationAndTest {
             let test = self.material.examples(Split::Test).clone();
             let perplexity = self.evaluate(&test, record::Split::Test)?.perplexity();
             self.best_on_test =
                 Some(self.best_on_test.map_or(perplexity, |best| best.min(perplexity)));
         }
+
         Ok(Some(evaluation))
     }
 
@@ -65,6 +68,7 @@ impl Trainer {
             evaluate_watched(&self.model, examples, self.spec.evaluation_batch(), &mut |done| {
                 watch(Evaluating { split, done, of });
             })?;
+
         let elapsed_ms = self.clock.elapsed_ms();
         self.folder.metric(&MetricRow::Evaluation(evaluation.row(self.step, split, elapsed_ms)))?;
         finite(self.step, evaluation)
@@ -88,9 +92,11 @@ impl Trainer {
         let started = Clock::start();
         self.deciding(Self::reward_pending)?;
         self.times.training_s += started.elapsed_s();
+
         if self.best.is_none() {
             self.save_model()?;
         }
+
         let best_step = self.best.map_or(self.step, |best| best.step);
         let training = Training {
             end: self.sample(),
@@ -107,9 +113,11 @@ impl Trainer {
             skipped_steps: self.saving.skipped(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
+
         let Self { spec, mut folder, device, material, clock, model, optimizer, mut watch, .. } =
             self;
         drop((model, optimizer));
+
         let model = read_back(&folder, &spec, material.extents(), &device)?;
         let mut evaluate = |split: Split, label| {
             let examples = final_examples(&spec, material.examples(split))?;
@@ -118,6 +126,7 @@ impl Trainer {
                 evaluate_watched(&model, &examples, spec.evaluation_batch(), &mut |done| {
                     watch(Evaluating { split: label, done, of });
                 })?;
+
             folder.metric(&MetricRow::Evaluation(evaluation.row(
                 best_step,
                 label,
@@ -125,6 +134,7 @@ impl Trainer {
             )))?;
             finite(best_step, evaluation)?.finite(split.name())
         };
+
         let validation = evaluate(Split::Validation, record::Split::Validation)?;
         let test = material
             .has(Split::Test)
@@ -132,6 +142,7 @@ impl Trainer {
             .transpose()?;
         let summary =
             training.summary(&spec, &material, &validation, test.as_ref(), clock.elapsed_s())?;
+
         folder.summary(&summary)?;
         Ok(summary)
     }

@@ -45,13 +45,16 @@ impl Restored {
         let progress = checkpoint.progress();
         let expected = spec.model.layers;
         let came = checkpoint.recording().n_layers();
+
         if expected != came {
             return Err(checkpoint
                 .refuse(format!("expected a recording of {expected} layers, came one of {came}")));
         }
+
         let model = model(checkpoint, spec, material.extents(), device)?;
         let optimizer = optimizer(checkpoint, &model, place, device)?;
         let mut agent = agent_for(spec, recording)?;
+
         match (&mut agent, &progress.agent) {
             (Some(agent), Some(snapshot)) => agent.restore(snapshot)?,
             (None, None) => {}
@@ -61,20 +64,24 @@ impl Restored {
                 );
             }
         }
+
         if !progress.statistics.fit(spec.model.layers) {
             return Err(
                 checkpoint.refuse("inner products of gradients of another number of layers")
             );
         }
+
         if progress.probe.as_ref().is_some_and(|probe| !probe.loss.is_finite()) {
             return Err(checkpoint.refuse("a loss before a decision that is no number"));
         }
+
         let examples = material.examples(Split::Train);
         let feed = |name: &str, position| -> Result<Feed> {
             let mut feed = Feed::new(examples, spec.training.batch, stream(spec.seed, name))?;
             feed.resume(position)?;
             Ok(feed)
         };
+
         let train = feed("data", progress.train.clone())?;
         let rewards = feed("reward", progress.rewards.clone())?;
         Ok((model, Self { optimizer, agent, train, rewards }))
@@ -94,6 +101,7 @@ fn optimizer(
     };
     let shared =
         moments(architecture.shared_prefix(), model.trained_shared().layout(), &counts.shared)?;
+
     let mut state = OptimizerState { shared, ..OptimizerState::default() };
     for (&slot, steps) in &counts.slots {
         if slot >= model.binding().n_layers() {
@@ -101,6 +109,7 @@ fn optimizer(
                 checkpoint.refuse(format!("moments of layer {slot}, which the model lacks"))
             );
         }
+
         let moments = moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?;
         if !model.binding().is_independent(slot) && place.takes(&moments) {
             state.resting.insert(slot, Arc::new(place.put(slot, &moments)?));
@@ -108,6 +117,7 @@ fn optimizer(
             state.slots.insert(slot, moments);
         }
     }
+
     Ok(state)
 }
 
@@ -125,11 +135,13 @@ fn moments(
     if steps.len() != layout.entries().len() {
         return Err(checkpoint.refuse(format!("{} step counts of {prefix}", steps.len())));
     }
+
     let lookup = |name: &str| checkpoint.tensor(name, device);
     let take = |which: &str| {
         let taken = layout.take(&format!("moments/{which}/{prefix}"), &lookup);
         taken.map_err(|error| misfit(checkpoint, error))
     };
+
     let moments = take("first")?.into_iter().zip(take("second")?).zip(steps);
     Ok(moments.map(|((first, second), &step)| ParameterMoments { first, second, step }).collect())
 }
@@ -143,6 +155,7 @@ pub(crate) fn model(
 ) -> Result<Model> {
     let binding = checkpoint.binding()?;
     let extents = spec.extents(data);
+
     for (what, expected, came) in [
         ("layers in the binding", spec.model.layers, binding.n_layers()),
         ("entries in the vocabulary", extents.vocabulary, checkpoint.vocabulary()?),
@@ -152,6 +165,7 @@ pub(crate) fn model(
             return Err(checkpoint.refuse(format!("expected {expected} {what}, came {came}")));
         }
     }
+
     let lookup = |name: &str| checkpoint.tensor(name, device);
     let architecture = of_spec(spec, data);
     let rules = Rules::from(&spec.tying);
@@ -164,6 +178,7 @@ pub(crate) fn model(
         Some(spec.seed),
         device,
     );
+
     let model = model.map_err(|error| misfit(checkpoint, error))?;
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }

@@ -54,6 +54,7 @@ impl Saving {
             Size::Fixed(steps) => Some(steps),
             Size::Auto(_) => None,
         };
+
         Self {
             every_steps,
             every_s: spec.checkpoint.every_minutes * 60.0,
@@ -130,19 +131,23 @@ impl Trainer {
         let steps = resumption.spec.steps(material.examples(Split::Train).count());
         resumption.check(&material, recording, steps, &device)?;
         Self::check(&resumption.spec, &material, recording, &device)?;
+
         let Resumption { run, lock, spec, checkpoint, .. } = resumption;
         let process_mb = process_mb();
         let restored = checkpoint.as_ref();
         let place = RestingPlace::in_run(&run);
+
         let restored = restored
             .map(|checkpoint| {
                 Restored::read(checkpoint, &place, &spec, &material, recording, &device)
             })
             .transpose()?;
+
         let (model, restored) = match restored {
             Some((model, restored)) => (model, Some(restored)),
             None => (model_for(&spec, material.extents(), start, Kernels::Fused, &device)?, None),
         };
+
         let none = empty_recording(&spec);
         let cut = Cut {
             step: checkpoint.as_ref().map_or(0, Checkpoint::step),
@@ -151,16 +156,20 @@ impl Trainer {
                 .map(|checkpoint| checkpoint.progress().metrics_bytes),
             recording: checkpoint.as_ref().map_or(&none, Checkpoint::recording),
         };
+
         run.check()?;
         let mut notices = CheckpointFolder::held(&run).rewind(checkpoint.as_ref())?;
         let (folder, cut) = RunFolder::reopen(run, lock, &cut)?;
+
         notices.extend(cut);
         folder.rewrite_spec(&spec)?;
+
         let mut trainer =
             Self::with_model(model, process_mb, spec, material, recording, folder, device)?;
         if let (Some(restored), Some(checkpoint)) = (restored, &checkpoint) {
             trainer.take_up(restored, checkpoint);
         }
+
         Ok((trainer, notices))
     }
 
@@ -176,11 +185,13 @@ impl Trainer {
         self.probe = progress.probe.clone();
         self.statistics = progress.statistics.clone();
         self.means = progress.means;
+
         self.best = progress.best.as_ref().map(|best| Best {
             step: best.step,
             loss: best.loss,
             accuracy: best.accuracy,
         });
+
         self.best_on_test = progress.best_on_test;
         self.state_bytes_peak = progress.state_bytes_peak;
         self.clock = Clock::resumed(progress.elapsed_s);
@@ -212,19 +223,23 @@ impl Trainer {
         let checkpoints = CheckpointFolder::held(self.folder.held());
         let disk = self.folder.held().on(disk);
         let best = self.best.map(|best| best.step);
+
         let saved = checkpoints.save(
             &disk,
             self.step,
             best.filter(|_| best != self.saving.kept),
             &contents,
         );
+
         if saved.is_err() {
             // The reason behind it, which decides what a person is told to do.
             self.folder.held().check()?;
         }
+
         saved?;
         self.saving.kept = best;
         (self.saving.last, self.saving.since) = (Some(self.step), Clock::start());
+
         checkpoints.prune(&disk, self.spec.checkpoint.keep_last)
     }
 
@@ -252,6 +267,7 @@ impl Trainer {
             checkpoints.set_aside(*step, "diverged")?;
             self.saving.last = checkpoints.list()?.first().map(|(step, _)| *step);
         }
+
         Ok(self.saving.last)
     }
 
@@ -271,16 +287,19 @@ impl Trainer {
         let mut tensors = self.weights()?;
         let (moments, counts) = self.moments();
         tensors.extend(moments);
+
         let progress = self.progress(metrics_bytes, counts)?;
         // With room for all of it, as a buffer that grows holds its text twice.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
         let mut text = Vec::with_capacity(agent.text + PROGRESS_BYTES);
+
         serde_json::to_writer(&mut text, &progress)
             .expect("progress holds numbers, texts and lists only");
         drop(progress);
         tensors
             .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
         tensors.push(("progress".to_owned(), Numbers::Bytes(text)));
+
         Ok(Contents { metadata: self.metadata(), tensors })
     }
 
@@ -290,6 +309,7 @@ impl Trainer {
         };
         let binding = self.model.binding().save();
         let state = self.recording.state_at(self.step);
+
         BTreeMap::from(
             [
                 ("spec", fields::render(&self.spec)),
@@ -320,14 +340,18 @@ impl Trainer {
                     let tensor = format!("weights {name}");
                     return Err(TrainError::Diverged { step: self.step, loss: f64::NAN, tensor });
                 }
+
                 tensors.push((name, Numbers::Tensor(tensor)));
             }
+
             Ok(())
         };
+
         push(model.architecture().shared_prefix(), model.shared())?;
         for (id, block) in model.bank().blocks() {
             push(&model.architecture().block_prefix(id.0), block)?;
         }
+
         Ok(tensors)
     }
 
@@ -342,6 +366,7 @@ impl Trainer {
                 }
             }
         };
+
         let shared = self.optimizer.shared();
         let slots = self.optimizer.slots();
         push(
@@ -349,18 +374,22 @@ impl Trainer {
             self.model.trained_shared().layout(),
             held(shared),
         );
+
         let steps =
             |moments: &[ParameterMoments]| moments.iter().map(|moments| moments.step).collect();
         let mut counts = StepCounts { shared: steps(shared), ..StepCounts::default() };
         let resting = self.optimizer.resting();
+
         for slot in slots.keys().chain(resting.keys()).copied().collect::<BTreeSet<_>>() {
             let (numbers, steps) = match resting.get(&slot) {
                 Some(resting) => (at_rest(resting), resting.steps().to_vec()),
                 None => (held(&slots[&slot]), steps(&slots[&slot])),
             };
+
             push(architecture.block_prefix(slot), self.model.bank().layout(), numbers);
             counts.slots.insert(slot, steps);
         }
+
         (tensors, counts)
     }
 
@@ -401,6 +430,7 @@ impl Trainer {
                 crate::checkpoint::sha256(&self.folder.held().real(&path)).map_err(io)?
             }
         };
+
         self.saving.best = Some((step, sha256.clone()));
         Ok(Some(SavedBest { step, loss, accuracy, sha256 }))
     }

@@ -27,6 +27,7 @@ impl Side {
             true => vec![Kernels::Composed],
             false => vec![Kernels::Composed, Kernels::Fused],
         };
+
         let side =
             |kernels| Self { device: device.clone(), kernels, name: format!("{name} {kernels:?}") };
         kernels.into_iter().map(side).collect()
@@ -60,10 +61,12 @@ impl Comparisons {
             Ok(apart) => (serde_json::json!(apart), *apart <= tolerance),
             Err(error) => (serde_json::json!(error.to_string()), false),
         };
+
         let line = serde_json::json!({
             "what": what, "side": side.name, "apart": figure, "tolerance": tolerance, "passed": is_close,
         });
         println!("parity: {line}");
+
         if !is_close {
             self.failures.push(line.to_string());
         }
@@ -86,19 +89,23 @@ fn apart(came: &[Tensor], expected: &[Tensor]) -> Result<f64> {
     if came.len() != expected.len() {
         candle_core::bail!("expected {} tensors, came {}", expected.len(), came.len())
     }
+
     let mut most = 0f64;
     for (came, expected) in came.iter().zip(expected) {
         if came.dims() != expected.dims() {
             candle_core::bail!("expected shape {:?}, came {:?}", expected.dims(), came.dims())
         }
+
         let came = numbers(came)?;
         let expected = numbers(expected)?;
         let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
+
         for (came, expected) in came.iter().zip(&expected) {
             let apart = (came - expected).abs() / largest;
             most = if apart.is_finite() { most.max(apart) } else { f64::INFINITY };
         }
     }
+
     Ok(most)
 }
 
@@ -129,6 +136,7 @@ fn rejects_what_is_apart() {
         0.0
     );
     assert!(apart(std::slice::from_ref(&one), &[two]).expect("compared") > 0.1);
+
     let wrong = (&one * f64::NAN).expect("memory");
     assert_eq!(apart(&[wrong], std::slice::from_ref(&one)).expect("compared"), f64::INFINITY);
     assert!(apart(&[], &[one]).is_err());

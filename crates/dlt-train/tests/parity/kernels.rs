@@ -49,19 +49,23 @@ fn products() -> Vec<Case> {
             let up = noise(&[rows, outputs], 4);
             vec![noise(&[rows, inputs], 1), noise(&[outputs, inputs], 2), noise(&[outputs], 3), up]
         };
+
         let what = format!("linear {rows} x {inputs} x {outputs}");
         cases.push(case(what, arguments(), |k, t| {
             let mut weight = None;
             let mut bias = None;
             let values = [k.linear(&t[0], &t[1], Some(&t[2]))?, k.linear(&t[0], &t[1], None)?];
+
             // Twice: sums go on from what is there.
             for _ in 0..2 {
                 k.linear_weight_gradient(&t[0], &t[3], &mut weight)?;
                 k.linear_bias_gradient(&t[3], &mut bias)?;
             }
+
             let of_input = k.linear_input_gradient(&t[1], &t[3])?;
             Ok([values.to_vec(), vec![of_input, made(weight)?, made(bias)?]].concat())
         }));
+
         for kind in [Gelu::Tanh, Gelu::Erf] {
             let what = format!("linear and gelu {kind:?} {rows} x {inputs} x {outputs}");
             cases.push(case(what, arguments(), move |k, t| {
@@ -71,9 +75,11 @@ fn products() -> Vec<Case> {
             }));
         }
     }
+
     cases.push(case("swiglu", vec![noise(&[3, 7, 26], 1), noise(&[3, 7, 13], 2)], |k, t| {
         Ok(vec![k.swiglu(&t[0])?, k.swiglu_gradient(&t[0], &t[1])?])
     }));
+
     cases
 }
 
@@ -84,20 +90,24 @@ fn norms() -> Vec<Case> {
             let up = noise(&[rows, width], 4);
             vec![noise(&[rows, width], 1), noise(&[width], 2), noise(&[width], 3), up]
         };
+
         cases.push(case(format!("layer_norm {rows} x {width}"), arguments(), |k, t| {
             let mut weight = None;
             let mut bias = None;
             let sums = Some([&mut weight, &mut bias]);
             let of_x = k.layer_norm_gradient(&t[0], &t[1], EPSILON, &t[3], sums)?;
             let value = k.layer_norm(&t[0], &t[1], &t[2], EPSILON)?;
+
             Ok(vec![value, of_x, made(weight)?, made(bias)?])
         }));
+
         cases.push(case(format!("rms_norm {rows} x {width}"), arguments(), |k, t| {
             let mut weight = None;
             let of_x = k.rms_norm_gradient(&t[0], &t[1], EPSILON, &t[3], Some(&mut weight))?;
             Ok(vec![k.rms_norm(&t[0], &t[1], EPSILON)?, of_x, made(weight)?])
         }));
     }
+
     cases
 }
 
@@ -114,6 +124,7 @@ fn attentions() -> Vec<Case> {
                     if is_padded { " padded" } else { "" }
                 );
                 let qkv = noise(&[batch, tokens, (heads + 2 * key_heads) * width], 1);
+
                 let up = noise(&[batch, tokens, heads * width], 2);
                 let lengths: Vec<usize> = (0..batch).map(|window| tokens - window * 2).collect();
                 cases.push(case(what, vec![qkv, up], move |k, t| {
@@ -121,11 +132,13 @@ fn attentions() -> Vec<Case> {
                     let attention = Attention { heads, key_heads, mask, lengths, dropout };
                     let [out, sums] = k.attention_and_sums(&t[0], &attention)?;
                     let gradient = k.attention_gradient(&t[0], [&out, &sums], &attention, &t[1])?;
+
                     Ok(vec![k.attention(&t[0], &attention)?, out, gradient])
                 }));
             }
         }
     }
+
     cases.push(case(
         "attend_cached",
         vec![noise(&[2, 5, 40], 1), noise(&[2, 1, 40], 2), noise(&[1, 1, 40], 3)],
@@ -133,9 +146,11 @@ fn attentions() -> Vec<Case> {
             let mut cache = KeyValues::new(2, 9, 2, 5, DType::F32, t[0].device())?;
             let first = k.attend_cached(&t[0], &mut cache, &[0, 1], 4)?;
             let second = k.attend_cached(&t[1], &mut cache, &[1, 0], 4)?;
+
             Ok(vec![first, second, k.attend_cached(&t[2], &mut cache, &[1], 4)?])
         },
     ));
+
     for first in [vec![], vec![5, 0, 1023]] {
         let inputs = vec![noise(&[3, 7, 45], 1), noise(&[3, 7, 45], 2)];
         cases.push(case(format!("rotate from {first:?}"), inputs, move |k, t| {
@@ -144,6 +159,7 @@ fn attentions() -> Vec<Case> {
             Ok(vec![k.rotate(&t[0], 4, &rotary, &first)?, gradient])
         }));
     }
+
     cases
 }
 
@@ -154,11 +170,13 @@ fn tables() -> Vec<Case> {
         k.embedding_gradient(&into, &t[1], &t[2])?;
         Ok(vec![k.embedding(&t[0], &t[1])?, into])
     });
+
     let rows = case("add_rows", vec![noise(&[3, 4, 6], 1), noise(&[9, 6], 2)], |k, t| {
         let into = t[1].copy()?;
         k.add_rows_gradient(&t[0], &into)?;
         Ok(vec![k.add_rows(&t[0], &t[1])?, into])
     });
+
     let dropout =
         case("dropout", vec![noise(&[5, 33], 1)], |k, t| Ok(vec![k.dropout(&t[0], DROPOUT)?]));
     let add = case("add", vec![noise(&[7, 5], 1), noise(&[5, 7], 2)], |k, t| {
@@ -167,9 +185,11 @@ fn tables() -> Vec<Case> {
         add_in_place(&into, &t[1].t()?.contiguous()?)?;
         Ok(vec![sum, into])
     });
+
     let scaled = case("add_scaled", vec![noise(&[7, 5], 1), noise(&[5, 7], 2)], |k, t| {
         Ok(vec![k.scaled(&t[1].t()?, 1.0 / 3.0)?, k.add_scaled(&t[0], &t[1].t()?, 1.0 / 3.0)?])
     });
+
     vec![embedding, rows, dropout, add, scaled]
 }
 
@@ -186,6 +206,7 @@ fn losses() -> Vec<Case> {
             ids(&[rows], vocabulary as u32, 4),
             noise(&[vocabulary, width], 5),
         ];
+
         cases.push(case(
             format!("cross_entropy {rows} x {width} x {vocabulary}"),
             inputs,
@@ -198,13 +219,16 @@ fn losses() -> Vec<Case> {
                     let found = k.cross_entropy(&t[0], projection, &t[3], 0.25, sums)?;
                     let HeadGradients { loss_sum, hidden, table, bias } = found;
                     let evaluated = k.cross_entropy_sum(&t[0], projection, &t[3])?;
+
                     all.extend([scalar(loss_sum)?, scalar(evaluated)?, hidden, table]);
                     all.extend(bias);
                 }
+
                 Ok(all)
             },
         ));
     }
+
     cases
 }
 
@@ -234,6 +258,7 @@ fn steps() -> Vec<Case> {
                     step,
                     gradient_scale: 0.5,
                 };
+
                 k.adamw(&parameter, &first, &second, &t[3], &step)?;
                 Ok(vec![parameter, first, second, scalar(squared_norm(&t[3])?)?])
             })
@@ -245,6 +270,7 @@ fn steps() -> Vec<Case> {
 fn matches_reference_every_operation() {
     let cpu = Side::cpu();
     let mut comparisons = Comparisons::default();
+
     for Case { what, inputs, run } in
         [products(), norms(), attentions(), tables(), losses(), sketches(), steps()]
             .into_iter()
@@ -256,5 +282,6 @@ fn matches_reference_every_operation() {
             comparisons.compare(&what, &side, came, &expected, TOLERANCE);
         }
     }
+
     comparisons.finish();
 }

@@ -58,11 +58,13 @@ fn measured(family: Family, model: &Model, pass: &TrainingPass) -> Result<Vec<Te
     let loss = model.loss_sum(&batch).map_err(wrap)?;
     let scores = model.scores(&batch).map_err(wrap)?;
     let (trained, gradients) = model.gradients(&batch, pass).map_err(wrap)?;
+
     let losses = Tensor::new(&[loss, trained, gradients.norm().map_err(wrap)?], &Device::Cpu)?;
     let (distances, norms) = model.weight_distances().map_err(wrap)?;
     let products = gradients.sketches.as_ref().map_or_else(Vec::new, PositionSketches::products);
     let statistics = [products, distances, norms].map(|numbers| Tensor::new(numbers, &Device::Cpu));
     let statistics = statistics.into_iter().collect::<Result<Vec<_>>>()?;
+
     Ok([losses, scores].into_iter().chain(statistics).chain(all(&gradients).cloned()).collect())
 }
 
@@ -70,6 +72,7 @@ fn measured(family: Family, model: &Model, pass: &TrainingPass) -> Result<Vec<Te
 fn matches_reference_losses_and_gradients_of_every_architecture() {
     let mut comparisons = Comparisons::default();
     let dropout = DropoutPass { probability: 0.2, seed: 3, first_window: 0 };
+
     for family in Family::ALL {
         for (state, binding) in bindings() {
             for (reading, rules) in [("sum", PAPER), ("owner", REFERENCE)] {
@@ -81,6 +84,7 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
                     let pass = TrainingPass { checkpointing, dropout, scale: 0.1, sketch: Some(1) };
                     let expected = outcome(family, &binding, rules, &pass, &Side::cpu());
                     let expected = expected.expect("the CPU computes everything");
+
                     for side in Side::compared() {
                         let came = outcome(family, &binding, rules, &pass, &side);
                         comparisons.compare(&what, &side, came, &expected, TOLERANCE);
@@ -89,6 +93,7 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
             }
         }
     }
+
     comparisons.finish();
 }
 
@@ -101,6 +106,7 @@ fn matches_reference_narrow_activations_of_every_architecture() {
         scale: 0.1,
         sketch: None,
     };
+
     for family in Family::ALL {
         let [_, (state, binding), _] = bindings();
         let narrow = |side: &Side| {
@@ -108,12 +114,14 @@ fn matches_reference_narrow_activations_of_every_architecture() {
                 model(family, binding.clone(), PAPER, side)?.computing_in(Activations::Bf16);
             measured(family, &model, &pass)
         };
+
         let expected = narrow(&Side::cpu()).expect("the CPU computes everything");
         for side in Side::compared() {
             let what = format!("{family:?} {state} bf16");
             comparisons.compare(&what, &side, narrow(&side), &expected, NARROW_TOLERANCE);
         }
     }
+
     comparisons.finish();
 }
 
@@ -127,6 +135,7 @@ fn matches_reference_scaled_branches_of_every_architecture() {
         scale: 0.1,
         sketch: None,
     };
+
     for family in Family::ALL {
         for (activations, tolerance) in
             [(Activations::F32, TOLERANCE), (Activations::Bf16, NARROW_TOLERANCE)]
@@ -142,6 +151,7 @@ fn matches_reference_scaled_branches_of_every_architecture() {
                     &pass,
                 )
             };
+
             let expected = scaled(&Side::cpu()).expect("the CPU computes everything");
             for side in Side::compared() {
                 let what = format!("{family:?} {state} scaled branches {activations:?}");
@@ -149,6 +159,7 @@ fn matches_reference_scaled_branches_of_every_architecture() {
             }
         }
     }
+
     comparisons.finish();
 }
 
@@ -162,14 +173,18 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
     let mut optimizer = Optimizer::new(&spec.optimizer, &TyingSpec { ..spec.tying });
     let examples = family.examples(3);
     let mut state = State::all_tied(4);
+
     let mut losses = Vec::new();
     let mut norms = Vec::new();
+
     for owners in [[0, 0, 0, 0], [0, 1, 1, 3], [0, 1, 0, 0], [0, 0, 2, 3]] {
         let next = State::new(owners.to_vec()).expect("a state");
         let change = Change { from: &state, to: &next, action: next.as_action(), visited: None };
         let settlement = model.apply(&change).map_err(wrap)?;
+
         optimizer.settle(&settlement).map_err(candle_core::Error::wrap)?;
         state = next;
+
         for _ in 0..3 {
             let pass = TrainingPass {
                 checkpointing: Checkpointing::None,
@@ -177,6 +192,7 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
                 scale: 0.1,
                 sketch: None,
             };
+
             let (loss, gradients) = model.gradients(&examples.batch(), &pass).map_err(wrap)?;
             let norm = gradients.norm().map_err(wrap)?;
             optimizer.step(&model, gradients, norm, 0.001).map_err(candle_core::Error::wrap)?;
@@ -184,6 +200,7 @@ fn trained(family: Family, side: &Side) -> Result<Vec<Tensor>> {
             norms.push(norm);
         }
     }
+
     losses.push(model.loss_sum(&examples.batch()).map_err(wrap)?);
     [losses, norms].into_iter().map(|numbers| Tensor::new(numbers, &Device::Cpu)).collect()
 }
@@ -198,6 +215,7 @@ fn matches_reference_steps_of_training_of_every_architecture() {
             comparisons.compare(&what, &side, trained(family, &side), &expected, TRAINED_TOLERANCE);
         }
     }
+
     comparisons.finish();
 }
 
@@ -215,6 +233,7 @@ fn generated(family: Family, side: &Side) -> Result<Vec<Tensor>> {
         seed: 11,
         at_once: 2,
     };
+
     let mut tokens = vec![Vec::new(); prompts.len()];
     let told = generate(&model, &wanted, |number, event| {
         if let Event::Token(token) = event {
@@ -222,11 +241,13 @@ fn generated(family: Family, side: &Side) -> Result<Vec<Tensor>> {
         }
         ControlFlow::Continue(())
     });
+
     told.map_err(wrap)?;
     let mut all = vec![Tensor::new(model.next_logits(&prompts[2]).map_err(wrap)?, &Device::Cpu)?];
     for tokens in tokens {
         all.push(Tensor::new(tokens, &Device::Cpu)?);
     }
+
     Ok(all)
 }
 
@@ -240,5 +261,6 @@ fn matches_reference_generation() {
             comparisons.compare(&what, &side, generated(family, &side), &expected, TOLERANCE);
         }
     }
+
     comparisons.finish();
 }

@@ -31,22 +31,27 @@ fn matches_reference_accuracy_f1_and_matthews_correlation() {
     const ROUNDING: f64 = 1e-12;
     let fixture = json("huggingface/metrics.json");
     let cases = fixture["cases"].as_array().expect("cases");
+
     assert_eq!(cases.len(), 14);
+
     for case in cases {
         let name = case["name"].as_str().expect("a name");
         let right = labels(&case["labels"]);
         let said = labels(&case["predictions"]);
         let of_two = !name.starts_with("three");
         let mut confusion = Confusion::new(if of_two { 2 } else { 3 });
+
         right.iter().zip(&said).for_each(|(&right, &said)| confusion.add(right, said));
         let scores = confusion.scores();
         let near = |ours: Option<f64>, key: &str| {
             let ours = ours.unwrap_or_else(|| panic!("{name}: {key}"));
             assert!((ours - number(&case[key])).abs() < ROUNDING, "{name}: {key} {ours}");
         };
+
         near(Some(scores.accuracy), "accuracy");
         let most = (0..3).map(|class| right.iter().filter(|&&label| label == class).count()).max();
         assert_eq!(scores.majority_accuracy, most.expect("classes") as f64 / right.len() as f64);
+
         if of_two {
             near(scores.f1, "f1");
             near(scores.matthews, "matthews");
@@ -79,12 +84,14 @@ impl RewardBatches {
             .batch(&chosen, Draw::Pass(self.batches.position().pass))
             .expect("examples");
         let ExampleBatch::Sentences { rows, labels } = ready else { panic!("sentences") };
+
         let tokens = Tokens {
             ids: &rows.ids,
             types: Some(&rows.types),
             lengths: Some(&rows.lengths),
             padding: if rows.masks_padding { Padding::Hidden } else { Padding::Seen },
         };
+
         let input = Input::Tokens(tokens);
         let wanted = Wanted::Classes(&labels);
         let batch = Batch { input, wanted, windows: rows.rows };
@@ -94,9 +101,11 @@ impl RewardBatches {
                 let said = if row[1] > row[0] { 1 } else { 0 };
                 said == label
             };
+
             let right = scores.iter().zip(&labels).filter(|&pair| is_right(pair)).count();
             right as f64 / labels.len() as f64
         };
+
         models.iter().map(accuracy).collect()
     }
 }
@@ -111,16 +120,19 @@ fn check_rewards(kind: Kind, reward: &str, sign: f64) {
         "training.batch=16",
         "model.initial_std=0.5",
     ];
+
     let settings = [kind.settings, &more].concat();
     let mut trainer = bench.trainer("a", &settings, None);
     let spec = bench.spec(&settings);
     let examples = bench.material(&spec).examples(Split::Train).clone();
     let batches =
         Batches::new(examples.count(), 16, seeds::stream(spec.seed, "reward")).expect("batches");
+
     let mut measured = RewardBatches { examples, batches };
     let mut state = spec.initial_state();
     let mut rewarded = 0;
     let mut told_apart = 0;
+
     loop {
         let before = bench.model(&bench.keep(trainer.model(), "before"), &settings);
         let Some(report) = trainer.advance().expect("it does not diverge") else { break };
@@ -129,15 +141,18 @@ fn check_rewards(kind: Kind, reward: &str, sign: f64) {
         let to = State::new(row.state.clone()).expect("a state");
         let action =
             Action::new(row.action.clone().expect("a policy that acts")).expect("an action");
+
         decided
             .apply(&Change { from: &state, to: &to, action: &action, visited: row.layer })
             .expect("applied");
         state = to;
+
         let expected = measured.next(&[&decided, &before]);
         assert_eq!(row.reward, Some(sign * expected[0]), "{} step {}", kind.name, row.step);
         rewarded += 1;
         told_apart += usize::from(expected[0] != expected[1]);
     }
+
     assert_eq!(rewarded, 7);
     assert!(told_apart > 0, "{}: the test wants decisions that change the accuracy", kind.name);
     finish(trainer);
@@ -159,28 +174,34 @@ fn a_single_score_is_evaluated_as_two_classes() {
     let spec = bench.spec(&settings);
     let trainer = bench.trainer("a", &settings, None);
     let examples = bench.material(&spec).examples(Split::Validation).clone();
+
     let numbers: Vec<usize> = (0..examples.count()).collect();
     let ready = examples.batch(&numbers, Draw::Fixed).expect("examples");
     let ExampleBatch::Sentences { rows, labels } = ready else { panic!("sentences") };
+
     assert!(
         (rows.width, rows.masks_padding) == (12, false),
         "padding is seen, so there is as much as there can be"
     );
+
     let tokens = Tokens {
         ids: &rows.ids,
         types: None,
         lengths: Some(&rows.lengths),
         padding: Padding::Seen,
     };
+
     let batch = Batch {
         input: Input::Tokens(tokens),
         wanted: Wanted::Classes(&labels),
         windows: rows.rows,
     };
+
     let scores = trainer.model().scores(&batch).expect("scores").to_vec2::<f32>().expect("rows");
     let mut loss = 0.0;
     let mut right = 0;
     let mut ones = 0;
+
     for (row, &label) in scores.iter().zip(&labels) {
         let z = f64::from(row[1]);
         let y = f64::from(label);
@@ -188,11 +209,13 @@ fn a_single_score_is_evaluated_as_two_classes() {
         right += usize::from((z > 0.0) == (label == 1));
         ones += usize::from(z > 0.0);
     }
+
     assert!(ones > 0 && ones < labels.len(), "the test wants both classes said");
     let evaluated =
         evaluation::evaluate(trainer.model(), &examples, labels.len()).expect("an evaluation");
     assert_eq!(evaluated.scores().expect("classes").accuracy, right as f64 / labels.len() as f64);
     assert!((evaluated.loss_sum / loss - 1.0).abs() < 1e-12, "{} for {loss}", evaluated.loss_sum);
+
     let mut again = Evaluation::default();
     again.add(trainer.model(), &batch).expect("an evaluation");
     assert_eq!(again, evaluated);

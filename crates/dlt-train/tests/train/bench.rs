@@ -34,6 +34,7 @@ impl Outcome {
         assert_eq!(self.states, other.states, "{what}");
         assert_eq!(self.summary, other.summary, "{what}");
         assert!(self.model == other.model, "{what}: the best model");
+
         assert_eq!(
             self.end.keys().collect::<Vec<_>>(),
             other.end.keys().collect::<Vec<_>>(),
@@ -71,9 +72,11 @@ impl Bench {
             "optimizer.learning_rate=0.01",
             "tying.decide_every=3",
         ];
+
         let mut overlays =
             vec![presets::preset("smoke").and_then(|preset| preset.overlay()).expect("smoke")];
         let folder = self.folder.path().display().to_string();
+
         for setting in base.iter().chain(settings) {
             overlays.push(match setting.strip_prefix("method ") {
                 Some(method) => {
@@ -84,6 +87,7 @@ impl Bench {
                 }
             });
         }
+
         Spec::assemble(&overlays).and_then(|spec| spec.check()).expect("a good spec")
     }
 
@@ -132,9 +136,11 @@ impl Bench {
         let mut resumption = Resumption::open(&self.path(run))?;
         let spec = self.spec(settings);
         resumption.change(spec.clone())?;
+
         let notices = resumption.notices().to_vec();
         let (trainer, more) =
             Trainer::resume(resumption, self.material(&spec), recording, None, Device::Cpu)?;
+
         Ok((trainer, [notices, more].concat()))
     }
 
@@ -145,6 +151,7 @@ impl Bench {
             std::fs::read(self.path(run).join(name))
                 .unwrap_or_else(|error| panic!("{name}: {error}"))
         };
+
         let lines = |name: &str| -> Vec<String> {
             String::from_utf8(read(name))
                 .expect("text")
@@ -152,6 +159,7 @@ impl Bench {
                 .map(record::without_times)
                 .collect()
         };
+
         let checkpoints = CheckpointFolder::of(&self.path(run)).list().expect("readable");
         let last = std::fs::read(&checkpoints[0].1).expect("a checkpoint");
         let tensors = safetensors::SafeTensors::deserialize(&last)
@@ -159,7 +167,9 @@ impl Bench {
         let of = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
             (name, view.data().to_vec())
         };
+
         let summary = String::from_utf8(read(record::SUMMARY_FILE)).expect("text");
+
         Outcome {
             metrics: lines(record::METRICS_FILE),
             states: read(record::STATES_FILE),
@@ -182,10 +192,12 @@ impl Bench {
             .expect_err("it should be refused");
         let folder =
             RunFolder::create(&self.path("refused"), &spec, &provenance()).expect("a fresh folder");
+
         let again = Trainer::new(spec, material, recording, None, folder, Device::Cpu)
             .err()
             .expect("refused too");
         assert_eq!(error.to_string(), again.to_string());
+
         error
     }
 

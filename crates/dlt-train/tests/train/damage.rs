@@ -40,6 +40,7 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         bytes[at] ^= 0x10;
         bytes
     };
+
     let with_length = |length: u64, rest: &[u8]| [&length.to_le_bytes(), rest].concat();
     let data = 8 + u64::from_le_bytes(good[..8].try_into().expect("eight")) as usize;
     let swapped = |from: &str, to: &str| {
@@ -47,6 +48,7 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         assert_eq!(header.len(), data - 8, "{from} and {to} have one length");
         [&good[..8], header.as_bytes(), &good[data..]].concat()
     };
+
     vec![
         ("empty", Vec::new(), "an empty file"),
         ("a few bytes", vec![1, 2, 3], "at least 8 bytes, got 3"),
@@ -85,17 +87,21 @@ fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
 fn law_a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
     let bench = Bench::new();
     let good = fs::read(&stopped(&bench, "good")[0]).expect("there");
+
     for (what, bytes, says) in damages(&good) {
         let run = what.replace(' ', "-");
         let newest = stopped(&bench, &run).remove(0);
         fs::write(&newest, &bytes).expect("written");
+
         let error = Checkpoint::open(&newest).expect_err(what);
         assert_eq!(error.exit_code(), ExitCode::BadData, "{what}: {error}");
+
         let error = error.to_string();
         assert!(
             error.contains(says) && error.contains(&newest.display().to_string()),
             "{what}: {error}"
         );
+
         let resumption = Resumption::open(&bench.path(&run)).expect(what);
         assert_eq!(resumption.step(), 5, "{what}");
         assert!(
@@ -110,11 +116,14 @@ fn law_a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 fn a_run_whose_newest_checkpoint_is_damaged_is_still_the_run_left_alone() {
     let bench = Bench::new();
     bench.run("whole", &SETTINGS);
+
     let newest = stopped(&bench, "a").remove(0);
     let mut bytes = fs::read(&newest).expect("there");
     let middle = bytes.len() / 2;
+
     bytes[middle] ^= 1;
     fs::write(&newest, bytes).expect("written");
+
     let (trainer, notices) = bench.resume("a", &SETTINGS, None);
     assert!(notices.iter().any(|notice| notice.contains("set aside as")), "{notices:?}");
     assert!(newest.with_extension("damaged").is_file());
@@ -128,8 +137,10 @@ fn rejects_a_run_whose_checkpoints_are_all_damaged_and_names_them() {
     for path in stopped(&bench, "a") {
         fs::write(path, "").expect("written");
     }
+
     let error = Resumption::open(&bench.path("a")).expect_err("none can be used");
     assert_eq!(error.exit_code(), ExitCode::BadData);
+
     let text = error.to_string();
     assert!(text.contains("step-000000000010") && text.contains("step-000000000005"), "{text}");
     assert!(text.contains("remove") && text.contains("begin anew"), "{text}");
@@ -139,9 +150,11 @@ fn rejects_a_run_whose_checkpoints_are_all_damaged_and_names_them() {
 fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
     let bench = Bench::new();
     bench.run("whole", &SETTINGS);
+
     // The run's own file is gone.
     stopped(&bench, "a");
     fs::write(bench.path("a").join(MODEL_FILE), "damaged").expect("written");
+
     // A second name is the same file: the damage is in both, and an older checkpoint has an older
     // model.
     let resumption = Resumption::open(&bench.path("a"));
@@ -149,9 +162,11 @@ fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
     drop(resumption);
     finish(bench.resume("a", &SETTINGS, None).0);
     bench.outcome("a").assert_same(&bench.outcome("whole"), "an older model");
+
     // The checkpoint's is gone.
     let newest = Checkpoint::open(&stopped(&bench, "b")[0]).expect("whole");
     fs::remove_file(newest.best_path().expect("a best model")).expect("removed");
+
     let (trainer, notices) = bench.resume("b", &SETTINGS, None);
     assert_eq!(trainer.step(), 10, "{notices:?}");
     finish(trainer);
@@ -162,12 +177,15 @@ fn the_best_model_is_taken_from_the_checkpoint_or_the_run_whichever_is_whole() {
 fn a_checkpoint_whose_metrics_were_lost_is_not_used() {
     let bench = Bench::new();
     stopped(&bench, "a");
+
     let metrics = bench.path("a").join("metrics.jsonl");
     let text = fs::read_to_string(&metrics).expect("there");
     fs::write(&metrics, text.lines().take(9).map(|line| format!("{line}\n")).collect::<String>())
         .expect("written");
+
     let resumption = Resumption::open(&bench.path("a")).expect("the older one is good");
     assert_eq!(resumption.step(), 5);
+
     assert!(
         resumption.notices()[0].contains("metrics.jsonl, which has"),
         "{:?}",
@@ -181,11 +199,13 @@ fn rejects_folders_that_are_no_runs() {
     let error = Resumption::open(&bench.path("nowhere")).expect_err("not there");
     assert!(error.to_string().contains("no such run folder"), "{error}");
     fs::create_dir_all(bench.path("empty")).expect("made");
+
     let error = Resumption::open(&bench.path("empty")).expect_err("empty");
     assert!(
         matches!(error, TrainError::Resume { .. }) && error.to_string().contains("no spec.toml"),
         "{error}"
     );
+
     assert_eq!(
         fs::read_dir(bench.path("empty")).expect("there").count(),
         0,
@@ -200,6 +220,7 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let place =
         bytes.windows(key.len()).position(|window| window == key).expect("there") + key.len();
     bytes[place..place + 64].fill(b'0');
+
     let digits: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     bytes[place..place + 64].copy_from_slice(digits.as_bytes());
     bytes
@@ -217,11 +238,14 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
     let bench = Bench::new();
     let tied = [&SETTINGS[..], &["agent.policy=none", "tying.initial=tied"]].concat();
     let mut trainer = bench.trainer("good", &tied, None);
+
     (0..11).for_each(|_| drop(trainer.advance().expect("it does not diverge")));
     drop(trainer);
+
     let path = CheckpointFolder::of(&bench.path("good")).list().expect("readable").remove(0).1;
     let good = fs::read(&path).expect("there");
     assert_eq!(resealed(good.clone()), good, "the seal is the writer's");
+
     for (from, to, says) in [
         ("\"shape\":[16,64]", "\"shape\":[64,16]", "expected shape"),
         ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,3,0\"", "transformer.h.3."),
@@ -249,11 +273,13 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
         let result = bench
             .try_resume("good", &tied, None)
             .map(|(trainer, notices)| (trainer.step(), notices));
+
         match result {
             // Refused while looking for the newest good one.
             Ok((step, notices)) => {
                 assert_eq!(step, 5, "{to}");
                 assert!(notices[0].contains(says), "{to}: {notices:?}");
+
                 // That has cut the run back.
                 fs::rename(path.with_extension("damaged"), &path).expect("set aside");
                 fs::write(bench.path("good").join("metrics.jsonl"), before).expect("written");

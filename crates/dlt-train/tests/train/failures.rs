@@ -25,11 +25,13 @@ fn divergence(settings: &[&str]) -> (usize, usize, String) {
             Err(error) => break error,
         }
     };
+
     drop(trainer);
     assert_eq!(error.exit_code(), ExitCode::Diverged);
     assert!(error.to_string().contains("diverged at step"), "{error}");
     assert!(!bench.path("d").join("summary.json").exists(), "a diverged run is not done");
     bench.metrics("d");
+
     match error {
         TrainError::Diverged { step, loss, tensor } => {
             assert!(!loss.is_finite(), "{tensor}: {loss}");
@@ -59,6 +61,7 @@ fn rejects_a_run_that_diverges_in_a_reward() {
     let (reported, step, tensor) = divergence(&["tying.first_decision=at-step-0"]);
     assert_eq!((reported, step), (1, 1));
     assert!(tensor.contains("reward"), "{tensor}");
+
     let late = ["tying.first_decision=before-first-step", "agent.reward_timing=after-steps"];
     let (reported, step, tensor) = divergence(&[&late[..], &["tying.decide_every=1"]].concat());
     assert_eq!((reported, step), (0, 1));
@@ -71,6 +74,7 @@ fn a_step_that_is_not_finite_can_be_skipped_and_is_counted() {
     let settings =
         ["training.non_finite=skip", "evaluation.every_steps=100", "tying.decide_every=100"];
     let mut trainer = bench.trainer("d", &[&OVERFLOWS[..], &settings].concat(), None);
+
     trainer.advance().expect("the first loss is finite");
     let before = std::fs::read(bench.keep(trainer.model(), "before")).expect("there");
     (0..3).for_each(|_| drop(trainer.advance().expect("skipped")));
@@ -78,6 +82,7 @@ fn a_step_that_is_not_finite_can_be_skipped_and_is_counted() {
         before == std::fs::read(bench.keep(trainer.model(), "after")).expect("there"),
         "weights stay"
     );
+
     let rows = bench.steps("d");
     assert_eq!(
         rows.iter().map(|row| row.skipped_steps).collect::<Vec<_>>(),
@@ -100,13 +105,16 @@ fn skipping_changes_nothing_where_all_is_finite_and_survives_a_resume() {
         ["evaluation.every_steps=100", "tying.decide_every=100", "training.non_finite=skip"];
     let settings = [&OVERFLOWS[..], &settings, &["optimizer.learning_rate=1e12"]].concat();
     let mut trainer = bench.trainer("a", &settings, None);
+
     (0..6).for_each(|_| drop(trainer.advance().expect("skipped at worst")));
     let skipped = bench.steps("a").last().and_then(|row| row.skipped_steps);
     assert!(skipped.is_some(), "the test wants skipped steps");
     trainer.save_checkpoint().expect("weights are finite");
     drop(trainer);
+
     let (mut trainer, _) = bench.resume("a", &settings, None);
     trainer.advance().expect("skipped at worst");
+
     let later = bench.steps("a").last().and_then(|row| row.skipped_steps);
     assert!(later >= skipped, "{later:?} after {skipped:?}");
 }
@@ -118,20 +126,25 @@ fn a_run_that_diverges_leaves_its_last_good_checkpoint() {
     let mut trainer = bench.trainer("d", &["checkpoint.every_steps=2"], None);
     (0..5).for_each(|_| drop(trainer.advance().expect("it goes well")));
     drop(trainer);
+
     // What a too large rate would have done to the weights after step 5, without a word in the
     // spec.
     let (mut trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
     assert_eq!(trainer.step(), 4);
     trainer.advance().expect("step 5");
+
     let huge = candle_core::Tensor::full(1e38f32, (21, 16), &Device::Cpu).expect("a tensor");
     trainer.model().shared().variables()[0].set(&huge).expect("the token table");
     trainer.save_checkpoint().expect("its weights are finite numbers");
+
     let error = trainer.advance().expect_err("it has diverged");
     assert!(matches!(error, TrainError::Diverged { step: 5, .. }), "{error}");
     assert_eq!(trainer.last_good_checkpoint(&error).expect("readable"), Some(4));
     drop(trainer);
+
     let steps = CheckpointFolder::of(&bench.path("d")).list().expect("readable");
     assert_eq!(steps.first().map(|(step, _)| *step), Some(4));
+
     let (trainer, _) = bench.resume("d", &["checkpoint.every_steps=2"], None);
     crate::bench::finish(trainer);
     bench.run("alone", &["checkpoint.every_steps=2"]);
@@ -145,8 +158,10 @@ fn rejects_a_checkpoint_of_weights_that_are_not_finite() {
     trainer.advance().expect("step 1");
     trainer.save_checkpoint().expect("good");
     trainer.advance().expect("step 2");
+
     let wrong = candle_core::Tensor::full(f32::NAN, (21, 16), &Device::Cpu).expect("a tensor");
     trainer.model().shared().variables()[0].set(&wrong).expect("the token table");
+
     let error = trainer.save_checkpoint().expect_err("not good");
     assert_eq!(error.exit_code(), ExitCode::Diverged);
     assert!(error.to_string().contains("weights transformer.wte.weight"), "{error}");
@@ -159,6 +174,7 @@ fn rejects_the_end_of_a_run_that_has_diverged() {
     let bench = Bench::new();
     let mut trainer = bench.trainer("d", &OVERFLOWS, None);
     trainer.advance().expect("the first loss is finite");
+
     let error = trainer.finish().expect_err("it has diverged");
     assert_eq!(error.exit_code(), ExitCode::Diverged);
     assert!(!bench.path("d").join("summary.json").exists());
@@ -168,10 +184,12 @@ fn rejects_the_end_of_a_run_that_has_diverged() {
 fn rejects_a_folder_that_is_there() {
     let bench = Bench::new();
     bench.run("a", &["training.steps=2"]);
+
     let before = std::fs::read(bench.path("a").join("summary.json")).expect("there");
     let spec = bench.spec(&[]);
     let error =
         RunFolder::create(&bench.path("a"), &spec, &provenance()).expect_err("there already");
+
     assert!(matches!(error, TrainError::RunExists { .. }));
     assert_eq!(error.exit_code(), ExitCode::Usage);
     assert_eq!(std::fs::read(bench.path("a").join("summary.json")).expect("there"), before);
@@ -185,6 +203,7 @@ fn rejects_a_vocabulary_that_is_too_small() {
     let folder = RunFolder::create(&bench.path("v"), &spec, &provenance()).expect("a fresh folder");
     let error =
         Trainer::new(spec, material, None, None, folder, Device::Cpu).err().expect("too small");
+
     assert_eq!(
         error.to_string(),
         "model.vocabulary: expected at least the tokenizer's 21 entries, came 5"

@@ -48,10 +48,12 @@ impl FaultyDisk {
             Fault::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
             Fault::Death => io::ErrorKind::Other,
         };
+
         let lasting = matches!(self.fault, Fault::ReadOnly | Fault::Death);
         if self.has_failed.get() {
             return if lasting { Err(error.into()) } else { Ok(()) };
         }
+
         match self.left.get() {
             0 => {
                 self.has_failed.set(true);
@@ -144,6 +146,7 @@ fn begun(bench: &Bench, run: &str) -> Trainer {
             trainer.save_checkpoint().expect("saved");
         }
     }
+
     trainer
 }
 
@@ -151,29 +154,36 @@ fn begun(bench: &Bench, run: &str) -> Trainer {
 fn law_whatever_call_of_a_save_fails_a_complete_checkpoint_is_left() {
     let bench = Bench::new();
     bench.run("whole", &SETTINGS);
+
     let whole = bench.outcome("whole");
     let mut calls = 0;
+
     for fault in [Fault::Full, Fault::ReadOnly, Fault::Short, Fault::Death] {
         for call in 0.. {
             let run = format!("{fault:?}-{call}");
             let mut trainer = begun(&bench, &run);
             let disk = FaultyDisk::new(fault, call);
             let saved = trainer.save_checkpoint_on(&disk);
+
             if !disk.has_failed.get() {
                 saved.expect("nothing failed");
                 calls += call;
                 break;
             }
+
             // A link that fails is a copy instead, and what is left over need not be removed.
             if let Err(error) = &saved {
                 assert_eq!(error.exit_code(), ExitCode::Resources, "{run}: {error}");
                 assert!(error.to_string().contains("checkpoint"), "{run}: {error}");
             }
+
             drop(trainer);
             let found = CheckpointFolder::of(&bench.path(&run)).newest().expect("readable");
             assert!(found.refused.is_empty(), "{run}: {:?}", found.refused);
+
             let step = found.checkpoint.expect("one is left").step();
             assert!(step == 9 || (step == 6 && saved.is_err()), "{run}: {step}, {saved:?}");
+
             // Runs are short, but there are many; every third is taken to its end.
             if call % 3 == 0 {
                 let (trainer, _) = bench.resume(&run, &SETTINGS, None);
@@ -183,6 +193,7 @@ fn law_whatever_call_of_a_save_fails_a_complete_checkpoint_is_left() {
             }
         }
     }
+
     assert!(calls > 4 * 8, "{calls} calls");
 }
 
@@ -194,6 +205,7 @@ fn a_save_can_be_tried_again() {
     assert_eq!(trainer.last_checkpoint(), Some(6));
     trainer.save_checkpoint().expect("there is room again");
     assert_eq!(trainer.last_checkpoint(), Some(9));
+
     let leftover = std::fs::read_dir(bench.path("a").join("checkpoint")).expect("there");
     let leftover = leftover.filter(|entry| {
         entry.as_ref().expect("an entry").path().extension() == Some("partial".as_ref())

@@ -35,6 +35,7 @@ fn law_runs_of_the_study_begin_as_they_were_recorded() {
         "run the study again, then compare with its records"
     );
     let folder = tempfile::tempdir().expect("a folder");
+
     for run in RECORDED {
         let spec = RunFolder::read_spec(&recorded(run)).expect("a kept spec");
         let material =
@@ -43,14 +44,17 @@ fn law_runs_of_the_study_begin_as_they_were_recorded() {
             .expect("a fresh folder");
         let mut trainer =
             Trainer::new(spec, material, None, None, to, Device::Cpu).expect("it fits");
+
         for _ in 0..STEPS {
             trainer.advance().expect("it does not diverge").expect("it has more steps");
         }
+
         drop(trainer);
 
         let expected = steps(&recorded(run));
         let now = steps(&folder.path().join(run));
         let compared: Vec<_> = expected.iter().filter(|(step, _)| *step <= STEPS).collect();
+
         assert_eq!(compared.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, STEPS], "{run}");
         for (step, expected) in compared {
             let tolerance = if *step == 1 { FORWARD_TOLERANCE } else { TRAINED_TOLERANCE };
@@ -70,6 +74,7 @@ fn steps(run: &Path) -> Vec<(usize, f64)> {
         MetricRow::Step(row) => Some((row.step, row.loss)),
         _ => None,
     };
+
     text.lines().filter_map(step).collect()
 }
 
@@ -155,6 +160,7 @@ fn the_figures_of_small_runs_are_those_of_their_revision() {
     assert_eq!(PINNED_AT, FIGURES_REVISION, "pin the figures of the new revision");
     let bench = Bench::new();
     let mut moved = Vec::new();
+
     for (index, pinned) in PINNED.iter().enumerate() {
         let run = format!("run-{index}");
         // Few steps: rounding has not grown yet, and every decision has been made once.
@@ -162,6 +168,7 @@ fn the_figures_of_small_runs_are_those_of_their_revision() {
             [&["training.steps=12", "evaluation.every_steps=6"], pinned.settings].concat();
         let summary = bench.run(&run, &settings);
         let losses = losses(&bench.metrics(&run));
+
         for (what, now, expected, tolerance) in [
             ("first loss", losses[0], pinned.first, FORWARD_TOLERANCE),
             ("last loss", losses[losses.len() - 1], pinned.last, TRAINED_TOLERANCE),
@@ -173,6 +180,7 @@ fn the_figures_of_small_runs_are_those_of_their_revision() {
             }
         }
     }
+
     assert!(
         moved.is_empty(),
         "figures moved. Where that is meant, raise FIGURES_REVISION, pin the new figures, and run the study again; \

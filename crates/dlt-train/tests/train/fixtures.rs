@@ -47,6 +47,7 @@ pub(crate) fn tokens(windows: &Value) -> (Vec<u32>, Vec<u32>) {
             .flat_map(|row| row[from..row.len() - left].iter().map(|&id| id as u32))
             .collect()
     };
+
     (ids(0, 1), ids(1, 0))
 }
 
@@ -56,7 +57,9 @@ pub(crate) fn frozen(architecture: Gpt2, rules: Rules, file: &BufferedSafetensor
         Ok(_) => file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from),
         Err(_) => Ok(None),
     };
+
     let binding = Binding::frozen(architecture.form.layers);
+
     Model::from_weights(
         Box::new(architecture),
         binding,
@@ -118,10 +121,12 @@ pub(crate) fn distance(name: &str, ours: &Tensor, theirs: &Tensor) -> f64 {
     let values =
         |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32");
     assert_eq!(ours.dims(), theirs.dims(), "{name}");
+
     let ours = values(ours);
     let theirs = values(theirs);
     let third = ours.len() / 3;
     let noise = |i: usize| name.ends_with("c_attn.bias") && (third..2 * third).contains(&i);
+
     largest(ours.iter().zip(&theirs).enumerate().map(|(i, (ours, theirs))| {
         let apart = f64::from(*ours) - f64::from(*theirs);
         if noise(i) && apart.is_finite() { 0.0 } else { apart }
@@ -134,6 +139,7 @@ fn rejects_values_that_are_not_finite() {
     let finite = tensor([1.0, 2.0, 3.0]);
     assert_eq!(distance("a", &finite, &tensor([1.0, 4.0, 2.0])), 2.0);
     assert_eq!(distance("c_attn.bias", &finite, &tensor([1.0, 4.0, 2.0])), 1.0);
+
     for wrong in [f32::NAN, f32::INFINITY] {
         let wrong = tensor([1.0, wrong, 3.0]);
         for (a, b) in [(&wrong, &finite), (&finite, &wrong), (&wrong, &wrong)] {

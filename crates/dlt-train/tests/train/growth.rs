@@ -40,6 +40,7 @@ fn even_growth_halves_the_largest_group_at_its_times() {
     let (rows, recording) = run(&bench, "even", &growth(&[]));
     let states: Vec<_> =
         recording.iter().map(|(step, state)| (step, state.owners().to_vec())).collect();
+
     assert_eq!(states, [(6, vec![0, 0, 2, 2]), (12, vec![0, 1, 2, 2])]);
     assert!(rows.iter().all(|row| row.untied_events == 1 && row.conflict.is_none()), "{rows:?}");
 }
@@ -50,12 +51,14 @@ fn even_growth_halves_the_largest_group_at_its_times() {
 fn law_a_split_keeps_the_function() {
     let policies = ["agent.policy=even", "agent.policy=grow", "agent.policy=random"];
     let scales = ["tying.residual_scale=none", "tying.residual_scale=uses"];
+
     for (policy, scale) in
         policies.into_iter().flat_map(|policy| scales.map(|scale| (policy, scale)))
     {
         let bench = Bench::new();
         let (rows, recording) = run(&bench, "a", &growth(&[policy, scale, "agent.reward=gain"]));
         assert_eq!(recording.rows().len(), 2, "{policy}");
+
         for row in rows {
             assert_eq!(row.reward, Some(0.0), "{policy}: {row:?}");
             assert!(
@@ -73,7 +76,9 @@ fn a_split_by_gradients_says_how_much_they_disagree() {
     let (rows, recording) = run(&bench, "grow", &settings);
     let sizes: Vec<_> =
         recording.iter().map(|(step, state)| (step, state.n_independent())).collect();
+
     assert_eq!(sizes, [(6, 2), (6, 3), (12, 4)]);
+
     for row in rows {
         // Unit gradients of L layers are at most 2 apart: the disagreement of a bipartition is at
         // most L.
@@ -87,10 +92,12 @@ fn scaled_branches_keep_the_factors_of_the_start() {
     let bench = Bench::new();
     let scaled = growth(&["tying.residual_scale=uses"]);
     let mut trainer = bench.trainer("scaled", &scaled, None);
+
     while trainer.advance().unwrap().is_some() {
         let architecture = trainer.model().architecture();
         assert_eq!([0, 1, 2, 3].map(|layer| architecture.residual_factor(layer)), [0.25; 4]);
     }
+
     trainer.finish().unwrap();
     assert_eq!(bench.recording("scaled").iter().last().unwrap().1.n_independent(), 3);
     finish(bench.trainer("plain", &growth(&[]), None));
@@ -105,6 +112,7 @@ fn law_gathering_statistics_changes_no_weight() {
     let (_, recording) = run(&bench, "grow", &growth(&["agent.policy=grow"]));
     let replay =
         ["tying.decision=joint", "tying.grow=[]", "agent.policy=replay", "agent.recording=grow"];
+
     finish(bench.trainer("replay", &growth(&replay), Some(&recording)));
     assert_eq!(losses(&bench.metrics("grow")), losses(&bench.metrics("replay")));
 }
@@ -120,17 +128,21 @@ fn a_gate_undoes_what_raises_the_loss() {
         "tying.decide_every=2",
         "tying.gate=0.0",
     ];
+
     let (rows, recording) = run(&bench, "gated", &settings);
     assert_eq!(recording.version(), Recording::GATED_VERSION);
+
     let mut state = State::independent(4);
     let mut refused = 0;
     for (row, recorded) in rows.iter().zip(recording.rows()) {
         assert_eq!(row.refused, recorded.refused().is_some(), "{row:?}");
         assert_eq!(row.state, recorded.state().owners(), "{row:?}");
+
         match (row.loss_before, row.loss_after) {
             (Some(before), Some(after)) => assert_eq!(row.refused, after > before, "{row:?}"),
             _ => assert!(!row.refused && row.tied_events == 0, "{row:?}"),
         }
+
         // Without a tie there is nothing to measure.
         if row
             .action
@@ -139,13 +151,16 @@ fn a_gate_undoes_what_raises_the_loss() {
         {
             assert!(row.loss_after.is_none(), "{row:?}");
         }
+
         if row.refused {
             assert_eq!(row.state, state.owners(), "{row:?}");
             assert_eq!((row.tied_events, row.untied_events), (0, 0));
             refused += 1;
         }
+
         state = recorded.state().clone();
     }
+
     assert!(refused > 0 && refused < rows.len(), "{refused} of {}", rows.len());
 }
 
@@ -157,8 +172,10 @@ fn law_a_gate_that_lets_all_pass_changes_no_weight() {
     let open = ["agent.policy=random", "tying.initial=independent"];
     let (rows, _) = run(&bench, "open", &open);
     let (gated, recording) = run(&bench, "gated", &[&open[..], &["tying.gate=1e9"]].concat());
+
     assert!(recording.rows().iter().all(|row| row.refused().is_none()));
     assert!(gated.iter().any(|row| row.loss_after.is_some()));
+
     let states =
         |rows: &[DecisionRow]| rows.iter().map(|row| row.state.clone()).collect::<Vec<_>>();
     assert_eq!(states(&rows), states(&gated));
@@ -184,8 +201,10 @@ fn law_what_was_undone_leaves_nothing_behind() {
                     &Device::Cpu,
                 )
                 .expect("a small model fits");
+
                 (model, Optimizer::new(&adamw(), &tying))
             };
+
             let (mut touched, mut optimizer) = start();
             let (left_alone, mut other) = start();
             step(&touched, &mut optimizer);
@@ -197,6 +216,7 @@ fn law_what_was_undone_leaves_nothing_behind() {
             let to = State::new(vec![0, 1, 0, 1]).expect("a state");
             let change = Change { from: &from, to: &to, action: to.as_action(), visited: None };
             let settlement = touched.apply(&change).expect("applied");
+
             optimizer.settle(&settlement).expect("settled");
             assert_ne!(weights(&touched), weights(&left_alone));
             touched.go_back(blocks);
@@ -207,6 +227,7 @@ fn law_what_was_undone_leaves_nothing_behind() {
                 step(&touched, &mut optimizer);
                 step(&left_alone, &mut other);
             }
+
             let changed = optimizer.slots().keys().eq(other.slots().keys());
             assert!(changed, "{moments:?}, {merge:?}: moments of the same layers");
         }
@@ -221,6 +242,7 @@ fn step(model: &Model, optimizer: &mut Optimizer) {
         scale: 0.125,
         sketch: None,
     };
+
     let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
     let norm = gradients.norm().expect("a norm");
     optimizer.step(model, gradients, norm, 0.01).expect("a step");
@@ -234,6 +256,7 @@ fn weights(model: &Model) -> Vec<Vec<f32>> {
             .into_iter()
             .map(|tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("f32"))
     });
+
     layers.collect()
 }
 
@@ -243,8 +266,10 @@ fn weights(model: &Model) -> Vec<Vec<f32>> {
 fn a_run_whose_steps_are_raised_splits_no_more_than_it_says() {
     let bench = Bench::new();
     finish(bench.trainer("raised", &growth(&[]), None));
+
     let (trainer, _) = bench.resume("raised", &growth(&["training.steps=80"]), None);
     finish(trainer);
+
     let steps: Vec<_> = bench.recording("raised").iter().map(|(step, _)| step).collect();
     assert_eq!(steps, [6, 12]);
 }
@@ -263,10 +288,12 @@ fn law_a_run_that_grew_is_replayed_bit_for_bit_under_its_own_spec() {
         "tying.gate=0.0",
         "agent.policy=random",
     ];
+
     for settings in [growth(&["agent.policy=grow"]), swaps.to_vec()] {
         let bench = Bench::new();
         let (_, recording) = run(&bench, "made", &settings);
         let undone = recording.rows().iter().filter(|row| row.refused().is_some()).count();
+
         assert_eq!(undone > 0, settings.contains(&"tying.gate=0.0"), "{settings:?}");
         let again = [&settings[..], &["agent.policy=replay", "agent.recording=made"]].concat();
         finish(bench.trainer("again", &again, Some(&recording)));
@@ -285,11 +312,13 @@ fn swaps_keep_the_number_of_groups() {
         "tying.moments=inherit",
         "tying.decide_every=2",
     ];
+
     for policy in ["agent.policy=conflict", "agent.policy=random"] {
         let name = policy.rsplit('=').next().expect("a name");
         let (rows, recording) = run(&bench, name, &[&settings[..], &[policy]].concat());
         assert!(recording.iter().all(|(_, state)| state.n_independent() == 2), "{policy}");
         assert!(rows.len() > 5);
+
         let moved = rows.iter().any(|row| row.tied_events > 0);
         assert!(moved || name == "conflict", "{policy}: {rows:?}");
     }
@@ -308,6 +337,7 @@ fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
         "optimizer.learning_rate=1e-9",
         "tying.initial=independent",
     ];
+
     let (rows, _) = run(&bench, "late", &settings);
     // Hardly anything is learned at this rate, so that only ties change the loss, and the same
     // batches tell both losses.
@@ -317,6 +347,7 @@ fn a_late_gain_is_the_fall_of_the_loss_on_the_same_batches() {
             assert!(gain.abs() < 1e-5, "{row:?}");
         }
     }
+
     assert!(
         rows.iter()
             .any(|row| row.tied_events > 0 && row.reward.is_some_and(|gain| gain.abs() > 1e-5))

@@ -41,6 +41,7 @@ fn matches_reference_growth_through_splits_merges_and_the_gate() {
     let oracle = json("growth/training.json");
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 3);
+
     for case in cases {
         for kernels in [Kernels::Fused, Kernels::Composed] {
             let mut run = Run::new(&oracle, case, kernels);
@@ -48,6 +49,7 @@ fn matches_reference_growth_through_splits_merges_and_the_gate() {
                 run.decide_before(step);
                 run.train(step);
             }
+
             assert_eq!((run.decided, run.refused), (10, 1));
             run.check_final();
         }
@@ -76,18 +78,21 @@ impl<'a> Run<'a> {
             Some("resume") => Moments::Resume,
             _ => Moments::Fresh,
         };
+
         let tying = TyingSpec {
             moments,
             merge: Merge::Average,
             group_rate: GroupRate::Inverse,
             ..Spec::default().tying
         };
+
         let sizes = ["layers", "width", "heads", "feed_forward", "positions", "vocabulary"];
         let architecture = gpt2(sizes.map(|key| count(&oracle["config"][key])), Gelu::Tanh);
         let state = State::all_tied(architecture.form.layers);
         let file = tensors("gpt2/transitions_initial.safetensors");
         let lookup = |name: &str| file.load(name, &Device::Cpu).map(Some).map_err(ModelError::from);
         let binding = Binding::of_state(&state);
+
         let rules = Rules::from(&tying);
         let model = Model::from_weights(
             Box::new(architecture),
@@ -99,6 +104,7 @@ impl<'a> Run<'a> {
             &Device::Cpu,
         )
         .expect("the fixture holds every weight");
+
         Self {
             case,
             script: oracle["script"].as_array().expect("a script"),
@@ -125,17 +131,21 @@ impl<'a> Run<'a> {
         else {
             return;
         };
+
         let expected = &self.case["decisions"][self.decided];
         let what = self.what(step);
         self.decided += 1;
+
         let to = State::new(counts(&scripted["state"])).expect("a state");
         let change = Change { from: &self.state, to: &to, action: to.as_action(), visited: None };
         let keeps = self.model.keeps_function(&change).expect("states of this depth");
+
         assert_eq!(Some(keeps), expected["keeps_function"].as_bool(), "{what}");
 
         let before = self.gate_loss();
         let held = (self.model.hold(), self.optimizer.hold());
         let settlement = self.model.apply(&change).expect("applied");
+
         self.optimizer.settle(&settlement).expect("settled");
         let after = self.gate_loss();
         for (ours, theirs) in [(before, &expected["loss_before"]), (after, &expected["loss_after"])]
@@ -143,11 +153,13 @@ impl<'a> Run<'a> {
             let theirs = number(theirs);
             assert!((ours - theirs).abs() < LOSS_TOLERANCE, "{what}: {ours} for {theirs}");
         }
+
         // Copies change no bit.
         assert!(!keeps || before == after, "{what}: {before} before, {after} after");
 
         let gated = scripted["gated"].as_bool().expect("whether there is a gate") && !keeps;
         let passes = !gated || after - before <= self.gate;
+
         assert_eq!(Some(passes), expected["passes"].as_bool(), "{what}");
         if passes {
             self.state = to;
@@ -157,6 +169,7 @@ impl<'a> Run<'a> {
             self.optimizer.go_back(held.1);
             assert_eq!(self.gate_loss(), before, "{what}");
         }
+
         assert_eq!(self.state.owners(), counts(&expected["state"]), "{what}");
         assert_eq!(self.model.binding().partition(), self.state.owners(), "{what}");
     }
@@ -175,12 +188,14 @@ impl<'a> Run<'a> {
         let windows = self.batches[step].as_array().expect("windows").len();
         let n = targets.len() as f64;
         let batch = Batch::next_token(&inputs, &targets, windows);
+
         let pass = TrainingPass {
             checkpointing: Checkpointing::None,
             dropout: None,
             scale: 1.0 / n,
             sketch,
         };
+
         let (loss, gradients) = self.model.gradients(&batch, &pass).expect("a pass");
         (loss / n, gradients)
     }
@@ -190,17 +205,20 @@ impl<'a> Run<'a> {
         let norm = gradients.norm().expect("a norm");
         let what = self.what(step);
         let expected = number(&self.case["losses"][step]);
+
         assert!((loss - expected).abs() < LOSS_TOLERANCE, "{what}: loss {loss} for {expected}");
         let expected = number(&self.case["gradient_norms"][step]);
         assert!(
             (norm / expected - 1.0).abs() < NORM_TOLERANCE,
             "{what}: norm {norm} for {expected}"
         );
+
         if self.gradient_steps.contains(&step) {
             let shared = (self.shared_prefix(), self.model.shared().layout(), &gradients.shared);
             let slots = gradients.slots.iter();
             let blocks = slots
                 .map(|(&slot, own)| (self.block_prefix(slot), self.model.bank().layout(), own));
+
             for (prefix, layout, own) in std::iter::once(shared).chain(blocks) {
                 self.compare(
                     &format!("gradient-{step}/"),
@@ -210,12 +228,14 @@ impl<'a> Run<'a> {
                     GRADIENT_TOLERANCE,
                 );
             }
+
             assert_eq!(
                 gradients.slots.keys().copied().collect::<Vec<_>>(),
                 self.owners(),
                 "{what}"
             );
         }
+
         self.optimizer.step(&self.model, gradients, norm, 1e-2).expect("a step");
     }
 
@@ -236,10 +256,12 @@ impl<'a> Run<'a> {
     fn compare(&self, kind: &str, prefix: &str, layout: &Layout, ours: &[Tensor], tolerance: f64) {
         assert_eq!(layout.entries().len(), ours.len(), "{kind}{prefix}");
         let file = tensors(&format!("growth/{}", self.case["file"].as_str().expect("a file")));
+
         for (entry, ours) in layout.entries().iter().zip(ours) {
             let name = format!("{kind}{prefix}{}", entry.name);
             let theirs = file.load(&name, &Device::Cpu).expect("the fixture holds it");
             let apart = distance(&name, ours, &theirs);
+
             assert!(apart < tolerance, "{}: {name} is {apart} off", self.what(self.batches.len()));
             let from_zero = distance(&name, &theirs.zeros_like().expect("zeros"), &theirs);
             assert!(from_zero > tolerance, "{name} would pass as 0");
@@ -253,6 +275,7 @@ impl<'a> Run<'a> {
             let apart = distance(&name, &ours, &theirs);
             assert!(apart < WEIGHT_TOLERANCE, "{}: {name} is {apart} off", self.case["moments"]);
         }
+
         let steps = &self.case["final_steps"];
         let check =
             |prefix: String, layout: &Layout, moments: &[ParameterMoments], steps: &Value| {
@@ -266,6 +289,7 @@ impl<'a> Run<'a> {
                     &of(|each| &each.first),
                     FIRST_MOMENT_TOLERANCE,
                 );
+
                 self.compare(
                     "exp_avg_sq/",
                     &prefix,
@@ -273,6 +297,7 @@ impl<'a> Run<'a> {
                     &of(|each| &each.second),
                     SECOND_MOMENT_TOLERANCE,
                 );
+
                 let taken: Vec<_> = moments.iter().map(|each| each.step as usize).collect();
                 assert_eq!(
                     taken,
@@ -281,12 +306,14 @@ impl<'a> Run<'a> {
                     self.case["moments"]
                 );
             };
+
         check(
             self.shared_prefix(),
             self.model.shared().layout(),
             self.optimizer.shared(),
             &steps["rest"],
         );
+
         let owners = self.owners();
         for &owner in &owners {
             let moments = &self.optimizer.slots()[&owner];
@@ -297,11 +324,13 @@ impl<'a> Run<'a> {
                 &steps[owner.to_string()],
             );
         }
+
         assert_eq!(owners.len() + 1, steps.as_object().expect("steps by owner").len());
         // Moments that wait for their layer to be an owner again; nothing but `resume` keeps any.
         let kept = self.optimizer.slots().iter().filter(|(slot, _)| !owners.contains(slot));
         let kept: serde_json::Map<_, _> =
             kept.map(|(slot, moments)| (slot.to_string(), moments[0].step.into())).collect();
+
         assert_eq!(&Value::Object(kept), &self.case["kept_steps"], "{}", self.case["moments"]);
     }
 }
@@ -323,25 +352,31 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
     let n_layers = run.state.n_layers();
     let mut agent = grower(n_layers);
     let mut products = vec![0.0; n_layers * n_layers];
+
     let mut steps = 0.0;
     let mut found = 0;
+
     for step in 0..run.batches.len() {
         if run.script.iter().any(|each| count(&each["before_step"]) == step) {
             let expected = &splits[found];
             let products = std::mem::replace(&mut products, vec![0.0; n_layers * n_layers]);
             let products: Vec<_> = products.iter().map(|sum| sum / steps).collect();
+
             check_products(&products, &expected["products"], n_layers);
             let evidence =
                 Evidence { n_layers, products, distances: Vec::new(), norms: Vec::new() };
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
+
             assert_eq!(decision.state.owners(), counts(&run.script[found]["state"]), "step {step}");
             let ours = decision.conflict.expect("measured");
             let theirs = number(&expected["disagreement"]);
+
             assert!(
                 (ours - theirs).abs() < DISAGREEMENT_TOLERANCE,
                 "step {step}: {ours} for {theirs}"
             );
+
             // The best split is better than the others by more than what may be missed.
             assert!(
                 theirs - number(&expected["next"]) > DISAGREEMENT_TOLERANCE,
@@ -353,9 +388,11 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
             found += 1;
             run.decide_before(step);
         }
+
         if found == splits.len() {
             break;
         }
+
         for projection in 0..PROJECTIONS {
             let (_, gradients) = run.gradients(step, Some(step as u64 * PROJECTIONS + projection));
             let sketched = gradients.sketches.expect("asked for").products();
@@ -364,9 +401,11 @@ fn matches_reference_splits_of_exact_gradients_from_many_sketches() {
                 .zip(sketched)
                 .for_each(|(sum, product)| *sum += product / PROJECTIONS as f64);
         }
+
         run.train(step);
         steps += 1.0;
     }
+
     assert_eq!(found, 2);
 }
 
@@ -382,11 +421,13 @@ fn grower(n_layers: usize) -> Agent {
 fn check_products(ours: &[f64], theirs: &Value, n_layers: usize) {
     let theirs: Vec<_> = theirs.as_array().expect("products").iter().map(number).collect();
     assert_eq!(ours.len(), theirs.len());
+
     for (at, (ours, expected)) in ours.iter().zip(&theirs).enumerate() {
         let i = at / n_layers;
         let j = at % n_layers;
         let norms = (theirs[i * n_layers + i] * theirs[j * n_layers + j]).sqrt();
         let apart = (ours - expected).abs() / norms;
+
         assert!(
             apart < PRODUCT_TOLERANCE,
             "layers {i} and {j}: {ours} for {expected}, {apart} apart"
@@ -412,6 +453,7 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
         "model.dropout=0.0",
     ];
     finish(bench.trainer("run", &settings, None));
+
     let rows = bench.decisions("run");
     assert_eq!(rows.iter().map(|row| row.step).collect::<Vec<_>>(), [6, 12, 12]);
 
@@ -421,8 +463,10 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
     let mut batches = Batches::new(windows.count(), spec.training.batch, order).expect("batches");
     let mut trainer = bench.trainer("again", &settings, None);
     let mut agent = grower(spec.model.layers);
+
     let mut sums = vec![0.0; spec.model.layers.pow(2)];
     let mut since = 0;
+
     for step in 0..=12 {
         for row in rows.iter().filter(|row| row.step == step) {
             let products = sums.iter().map(|sum| sum / f64::from(since)).collect();
@@ -431,9 +475,11 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
             let evidence = Evidence { n_layers: spec.model.layers, products, distances, norms };
             let occasion = Occasion { turn: Turn::Split, evidence: Some(&evidence) };
             let decision = agent.decide(&occasion).expect("a split");
+
             assert_eq!(decision.state.owners(), row.state, "{step}");
             let ours = decision.conflict.expect("measured");
             let theirs = row.conflict.expect("recorded");
+
             assert!(
                 (ours / theirs - 1.0).abs() < AGAIN_TOLERANCE,
                 "step {step}: {ours} for {theirs}"
@@ -441,10 +487,12 @@ fn a_run_splits_by_the_products_of_its_own_batches() {
             let reward = agent.reward(Measured::of_loss(1.0), None).expect("a reward");
             agent.learn(reward).expect("nothing to learn");
         }
+
         if rows.iter().any(|row| row.step == step) {
             sums.fill(0.0);
             since = 0;
         }
+
         let seed = seeds::stream(spec.seed, &format!("sketch/{step}")).next_u64();
         let products = run_products(trainer.model(), &windows, batches.next_batch(), seed);
         sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
@@ -459,9 +507,11 @@ fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -
     let mut inputs = vec![0; chosen.len() * context];
     let mut targets = vec![0; chosen.len() * context];
     let places = inputs.chunks_mut(context).zip(targets.chunks_mut(context));
+
     for (&window, (input, target)) in chosen.iter().zip(places) {
         windows.fill(window, input, target).expect("a window");
     }
+
     let batch = Batch::next_token(&inputs, &targets, chosen.len());
     let scale = 1.0 / targets.len() as f64;
     let pass = TrainingPass {
@@ -470,6 +520,7 @@ fn run_products(model: &Model, windows: &Windows, chosen: &[usize], seed: u64) -
         scale,
         sketch: Some(seed),
     };
+
     let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
     gradients.sketches.expect("asked for").products()
 }

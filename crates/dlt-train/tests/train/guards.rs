@@ -32,6 +32,7 @@ fn gradients(model: &Model) -> Gradients {
         scale: 1.0 / 24.0,
         sketch: None,
     };
+
     model.gradients(&batch, &pass).expect("a pass").1
 }
 
@@ -44,8 +45,10 @@ fn check(model: &Model, gradients: &Gradients, what: &str) {
     let independent: Vec<_> =
         (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
     assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), independent, "{what}");
+
     let all: Vec<_> = gradients.shared.iter().chain(gradients.slots.values().flatten()).collect();
     assert_eq!(all.len(), 4 + 12 * independent.len(), "{what}");
+
     let norms: Vec<_> =
         all.into_iter().map(|one| optimizer::squared_norm(one).expect("a norm")).collect();
     assert!(norms.iter().all(|norm| norm.is_finite() && *norm > 0.0), "{what}: {norms:?}");
@@ -76,19 +79,23 @@ fn every_trainable_parameter_has_a_gradient_after_optimizer_steps_in_every_state
                 first_tie: FirstTie::Replicate,
                 merge: Merge::Overwrite,
             };
+
             let architecture = Box::new(gpt2([4, 12, 3, 20, 8, 31], Gelu::Tanh));
             let mut model =
                 Model::new(architecture, Binding::frozen(4), rules, kernels, 7, &Device::Cpu)
                     .expect("a small model fits");
             let mut optimizer =
                 Optimizer::new(&adamw(), &TyingSpec { moments, ..Spec::default().tying });
+
             let mut state = State::all_tied(4);
             step(&mut optimizer, &model, gradients(&model));
             check(&model, &gradients(&model), "frozen");
+
             for next in states().into_iter().chain(states().into_iter().rev()) {
                 let change =
                     Change { from: &state, to: &next, action: next.as_action(), visited: None };
                 optimizer.settle(&model.apply(&change).expect("applied")).expect("settled");
+
                 let what = format!("{rules:?} {kernels:?} from {state:?} to {next:?}");
                 let first = gradients(&model);
                 check(&model, &first, &what);

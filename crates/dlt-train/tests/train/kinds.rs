@@ -32,6 +32,7 @@ fn settings(kind: &Kind) -> Vec<Vec<&'static str>> {
     let augment =
         kind.settings.iter().copied().filter(|setting| setting.starts_with("data.augment"));
     let augment: Vec<_> = augment.collect();
+
     [METHODS[0], own]
         .into_iter()
         .zip(if kind.has_classes { classes } else { none })
@@ -55,12 +56,14 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("the kept model is evaluated last");
     let mut best = rows[0].clone();
+
     for row in &rows {
         assert_eq!(row.accuracy.is_some(), kind.has_classes);
         if key(row) > key(&best) {
             best = row.clone();
         }
     }
+
     assert_eq!(summary.best_step, best.step, "{}: {rows:?}", kind.name);
     assert_eq!(
         (last.step, last.loss, last.accuracy),
@@ -76,20 +79,24 @@ fn check_the_kept_model(bench: &Bench, kind: &Kind, settings: &[&str], summary: 
         let examples = material.examples(split);
         evaluation::evaluate(&model, examples, spec.evaluation_batch()).expect("an evaluation")
     };
+
     let validation = evaluated(Split::Validation);
     let test = evaluated(Split::Test);
     assert_eq!(
         (validation.loss(), validation.scores()),
         (summary.validation_loss, summary.validation_scores)
     );
+
     assert_eq!(
         (Some(test.perplexity()), test.scores()),
         (summary.test_perplexity, summary.test_scores)
     );
     assert_eq!(summary.validation_scores.is_some(), kind.has_classes);
+
     if let Some(scores) = &summary.validation_scores {
         assert_eq!(Some(scores.accuracy), best.accuracy);
         assert!(scores.majority_accuracy > 0.0 && scores.majority_accuracy < 0.7, "{scores:?}");
+
         let of_two = kind.name != PICTURES.name;
         assert_eq!((scores.f1.is_some(), scores.matthews.is_some()), (of_two, of_two));
     }
@@ -104,10 +111,12 @@ fn every_family_learns_under_dynamic_tying_by_both_methods() {
             let what = format!("{} {settings:?}", kind.name);
             let losses = losses(&bench.metrics("a"));
             let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+
             assert!(mean(&losses[36..]) < 0.9 * mean(&losses[..6]), "{what}: {losses:?}");
             let decisions = bench.decisions("a");
             assert!(decisions.len() >= 15, "{what}: {}", decisions.len());
             assert_eq!(bench.recording("a").rows().len(), decisions.len());
+
             let of_accuracy = settings.iter().find(|setting| setting.contains("accuracy"));
             for row in &decisions {
                 let reward = row.reward.expect("a reward");
@@ -123,6 +132,7 @@ fn every_family_learns_under_dynamic_tying_by_both_methods() {
                     None => assert!(reward.is_finite() && reward < 0.0, "{what}: {reward}"),
                 }
             }
+
             assert!(summary.independent_layers_mean > 1.0, "{what}");
             check_the_kept_model(&bench, &kind, &settings, &summary);
         }
@@ -140,12 +150,16 @@ fn the_kept_model_is_the_most_accurate_where_classes_are_predicted() {
         "evaluation.every_steps=2",
         "evaluation.windows=auto",
     ];
+
     let settings = [SENTENCES.settings, &more].concat();
     let summary = bench.run("a", &settings);
     check_the_kept_model(&bench, &SENTENCES, &settings, &summary);
+
     let mut rows = bench.evaluations("a", record::Split::Validation);
     rows.pop();
+
     let lowest = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
+
     assert_ne!(
         lowest.step, summary.best_step,
         "the test wants a run in which the two differ: {rows:?}"
@@ -178,12 +192,14 @@ fn evaluations_of_one_model_agree_whatever_was_trained_between() {
             "evaluation.windows=auto",
         ];
         bench.run("a", &[kind.settings, &still].concat());
+
         let rows = bench.evaluations("a", record::Split::Validation);
         assert_eq!(rows.len(), 4);
         assert!(
             rows.iter().all(|row| (row.loss, row.accuracy) == (rows[0].loss, rows[0].accuracy)),
             "{rows:?}"
         );
+
         let losses = losses(&bench.metrics("a"));
         assert!(losses.windows(2).any(|pair| pair[0] != pair[1]), "{}", kind.name);
     }
@@ -204,6 +220,7 @@ fn only_the_head_moves_where_the_head_alone_trains() {
             ],
         ]
         .concat();
+
         let mut trainer = bench.trainer("a", &settings, None);
         let weights = |model: &dlt_models::Model| {
             let named = model.named_tensors().expect("memory").into_iter();
@@ -212,19 +229,23 @@ fn only_the_head_moves_where_the_head_alone_trains() {
             };
             named.map(|(name, tensor)| (name, values(tensor))).collect::<Vec<_>>()
         };
+
         let before = weights(trainer.model());
         let (prefix, own) = {
             let architecture = trainer.model().architecture();
             (architecture.shared_prefix(), architecture.own_head())
         };
+
         while trainer.advance().expect("it does not diverge").is_some() {}
         let after = weights(trainer.model());
         let mut moved = 0;
+
         for ((name, before), (_, after)) in before.iter().zip(&after) {
             let is_own = name.strip_prefix(prefix).is_some_and(|name| own.contains(&name));
             assert_eq!(before != after, is_own, "{} {name}", kind.name);
             moved += if is_own { before.len() } else { 0 };
         }
+
         let summary = trainer.finish().expect("it finishes");
         assert_eq!((summary.trainable_parameters_end, summary.block_parameters_end), (moved, 0));
         assert!(bench.steps("a").iter().all(|row| row.trainable_parameters == moved));

@@ -104,9 +104,11 @@ pub(crate) fn write(folder: &Path) {
     put("ended.json", tokenizer(&["<|endoftext|>"]).as_bytes());
     put("marked.json", tokenizer(&["[PAD]", "[CLS]", "[SEP]"]).as_bytes());
     put("pictures.bin", &(0..80).flat_map(picture).collect::<Vec<_>>());
+
     for name in ["sentences", "pairs"] {
         std::fs::create_dir(folder.join(name)).expect("made");
     }
+
     for (split, first, count) in [("train", 0, 80), ("dev", 80, 20)] {
         put(&format!("sentences/{split}.tsv"), table(first, count, &["sentence"]).as_bytes());
         put(
@@ -125,6 +127,7 @@ fn text(words: usize) -> String {
         let _ = write!(text, "w{word} ");
         word = (word * 3 + usize::from(i % 7 == 0)) % 20;
     }
+
     text
 }
 
@@ -133,6 +136,7 @@ fn tokenizer(more: &[&str]) -> String {
     let words = (0..20).map(|word| format!("w{word}"));
     let words = words.chain(["[UNK]".to_owned()]).chain(more.iter().map(|&word| word.to_owned()));
     let words: Vec<String> = words.zip(0..).map(|(word, id)| format!("{word:?}:{id}")).collect();
+
     format!(
         r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":{{"type":"WhitespaceSplit"}},"post_processor":null,"decoder":null,
@@ -153,8 +157,10 @@ fn table(first: usize, count: usize, columns: &[&str]) -> String {
                 (0..words).map(|at| format!("w{}", class * 10 + (row * 7 + at * 3 + column) % 10));
             table += &(words.collect::<Vec<_>>().join(" ") + "\t");
         }
+
         let _ = writeln!(table, "{class}");
     }
+
     table
 }
 

@@ -29,50 +29,62 @@ fn matches_reference_training_trace() {
         tokens.load("tokens", &Device::Cpu).and_then(|t| t.to_dtype(DType::U32)).expect("ids");
     let tokens: Vec<Vec<Vec<u32>>> = tokens.to_vec3().expect("steps, windows, ids");
     let spec = presets::method("reference").and_then(|method| method.spec()).expect("the preset");
+
     let rules = Rules::from(&spec.tying);
     let architecture = gpt2([4, 32, 2, 128, 17, 101], Gelu::Erf);
     let mut model = frozen(architecture, rules, &tensors("reference/train_initial.safetensors"));
     let mut optimizer = Optimizer::new(&spec.optimizer, &spec.tying);
     let mut action = Action::all_zero(4);
     let steps = trace["steps"].as_array().expect("steps");
+
     assert_eq!(steps.len(), tokens.len());
     let up =
         model.bank().layout().entries().iter().position(|entry| entry.name == "mlp.c_fc.weight");
+
     for (index, (row, windows)) in steps.iter().zip(&tokens).enumerate() {
         if index % count(&trace["steps_per_action"]) == 0 {
             let layer = count(&row["layer"]);
             let choice = row["action"].as_i64().expect("an action");
             let from = State::from_action(&action);
             let choice = usize::try_from(choice).map_or(layer, |choice| choice.min(layer));
+
             action.replace(layer, choice).expect("a choice of this layer");
             let to = State::from_action(&action);
             let change = Change { from: &from, to: &to, action: &action, visited: Some(layer) };
+
             optimizer.settle(&model.apply(&change).expect("applied")).expect("settled");
         }
+
         assert_eq!(action.values(), counts(&row["state"]), "step {index}");
         assert_eq!(model.binding().partition(), counts(&row["storage"]), "step {index}");
+
         let ids = |from: usize| -> Vec<u32> {
             windows.iter().flat_map(|window| window[from..from + 16].iter().copied()).collect()
         };
         let inputs = ids(0);
         let targets = ids(1);
         let batch = Batch::next_token(&inputs, &targets, windows.len());
+
         let pass = TrainingPass {
             checkpointing: Checkpointing::None,
             dropout: None,
             scale: 1.0 / targets.len() as f64,
             sketch: None,
         };
+
         let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");
         optimizer.step(&model, gradients.clone(), norm, 1e-2).expect("a step");
+
         let loss = loss / targets.len() as f64;
         assert!((loss - number(&row["loss"])).abs() < LOSS_TOLERANCE, "step {index}: loss {loss}");
+
         let expected = number(&row["grad_norm_before_clip"]);
         assert!(
             (norm / expected - 1.0).abs() < NORM_TOLERANCE,
             "step {index}: norm {norm} for {expected}"
         );
+
         let clip = (1.0 / (norm + 1e-6)).min(1.0);
         for (layer, expected) in
             row["c_fc_grad_norm_after_clip"].as_array().expect("norms").iter().enumerate()
@@ -88,7 +100,9 @@ fn matches_reference_training_trace() {
             }
         }
     }
+
     let theirs = tensors("reference/train_final.safetensors");
+
     for (name, ours) in model.named_tensors().expect("weights") {
         let apart = distance(&name, &ours, &theirs.load(&name, &Device::Cpu).expect("recorded"));
         assert!(apart < WEIGHT_TOLERANCE, "{name} is {apart} off");

@@ -16,8 +16,10 @@ const PERMUTED: [&str; 2] = ["agent.policy=permuted-replay", "agent.recording=fu
 fn law_replay_under_the_same_seed_is_the_recorded_run() {
     let bench = Bench::new();
     bench.run("full", &[]);
+
     let recording = bench.recording("full");
     assert_eq!(recording.rows().len(), 7);
+
     for (run, clock) in [
         ("same", &[][..]),
         ("slower", &["tying.decide_every=5"]),
@@ -37,6 +39,7 @@ fn law_replay_under_the_same_seed_is_the_recorded_run() {
 fn a_replay_decides_at_the_recorded_steps() {
     let bench = Bench::new();
     let mut recording = Recording::new(4);
+
     for (step, action) in [
         (0, [0, 1, 0, 3]),
         (2, [0, 1, 2, 3]),
@@ -48,18 +51,22 @@ fn a_replay_decides_at_the_recorded_steps() {
             .push(step, Action::new(action.to_vec()).expect("an action"), None)
             .expect("in order");
     }
+
     finish(bench.trainer("replay", &REPLAY, Some(&recording)));
     assert_eq!(bench.recording("replay"), recording);
+
     let steps: Vec<_> = bench.decisions("replay").iter().map(|row| row.step).collect();
     assert_eq!(steps, [0, 2, 2, 9, 11]);
 
     let permutation = "agent.permutation=[3, 2, 1, 0]";
     finish(bench.trainer("permuted", &[PERMUTED[0], PERMUTED[1], permutation], Some(&recording)));
+
     let relabelled = |state: &State| state.relabel(&[3, 2, 1, 0]).expect("a permutation");
     let expected: Vec<_> =
         recording.iter().map(|(step, state)| (step, relabelled(state))).collect();
     let permuted = bench.recording("permuted");
     let came: Vec<_> = permuted.iter().map(|(step, state)| (step, state.clone())).collect();
+
     assert_eq!(came, expected);
 }
 
@@ -91,6 +98,7 @@ fn a_permuted_replay_starts_in_the_permuted_state() {
         [PERMUTED[0], PERMUTED[1], "agent.permutation=[3, 2, 1, 0]", initial]
     };
     let bench = Bench::new();
+
     finish(bench.trainer("good", &permuted("tying.initial=[0, 1, 1, 1]"), Some(&recording)));
     let error = Bench::new().refusal(&permuted("tying.initial=[0, 0, 0, 3]"), Some(&recording));
     assert!(matches!(error, TrainError::OtherStart { .. }), "{error}");

@@ -51,32 +51,39 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
     let mut model =
         Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
             .expect("it fits");
+
     let place = RestingPlace::on(Arc::new(SystemDisk), folder.path(), 1);
     let mut optimizer = Optimizer::new(&adamw(), &tying).resting_in(place);
     let ids: Vec<u32> = (0..25).map(|i| (i * i * 7 + i * 3 + 5) % 31).collect();
     let batch = Batch::next_token(&ids[..24], &ids[1..], 3);
+
     let pass = TrainingPass {
         checkpointing: Checkpointing::None,
         dropout: None,
         scale: 1.0 / 24.0,
         sketch: None,
     };
+
     let step = |model: &Model, optimizer: &mut Optimizer| {
         let (_, gradients) = model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");
         optimizer.step(model, gradients, norm, 1e-2).expect("a step");
     };
+
     let mut state = State::all_tied(4);
     step(&model, &mut optimizer);
+
     let mut steps = [1, 0, 0, 0];
     for (owners, replicated) in SCRIPT {
         let next = State::new(owners.to_vec()).expect("a state");
         let change = Change { from: &state, to: &next, action: next.as_action(), visited: None };
         let settlement = model.apply(&change).expect("applied");
+
         assert_eq!(settlement.replicated, replicated, "{owners:?}");
         optimizer.settle(&settlement).expect("settled");
         optimizer.prepare(&model).expect("there is memory");
         replicated.iter().for_each(|&layer| steps[layer] = 0);
+
         let check = |optimizer: &Optimizer, steps: [u64; 4]| {
             for (&layer, moments) in optimizer.slots() {
                 assert!(
@@ -89,6 +96,7 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
             assert_eq!(optimizer.slots().len(), 4);
             assert!(optimizer.resting().is_empty(), "every layer trains");
         };
+
         check(&optimizer, steps);
         step(&model, &mut optimizer);
         step(&model, &mut optimizer);
@@ -96,6 +104,7 @@ fn weights_under(moments: Moments) -> Vec<(String, Vec<u32>)> {
         check(&optimizer, steps);
         state = next;
     }
+
     let tensors = model.named_tensors().expect("weights");
     tensors.into_iter().map(|(name, tensor)| (name, bits(&tensor))).collect()
 }
@@ -117,33 +126,40 @@ fn a_run_that_replicates_trains_with_as_many_blocks_as_layers() {
     let mut trainer = bench.trainer("replicated", &ablation, None);
     let spec = bench.spec(&ablation);
     let extents = bench.material(&spec).extents();
+
     let predict =
         |binding: &Binding| memory::predict(&spec, extents, binding).expect("a prediction");
     let independent = predict(&Binding::of_state(&State::independent(4)));
+
     while let Some(report) = trainer.advance().expect("it does not diverge") {
         let binding = trainer.model().binding();
         let is_decided = report.step > 3;
         assert_eq!(trainer.model().bank().blocks().len(), if is_decided { 4 } else { 1 });
         assert_eq!(predict(binding) == independent, is_decided, "step {}", report.step);
     }
+
     let summary = finish(trainer);
     let whole = bench.run("conventional", &conventional);
     assert_eq!(summary.trainable_parameters_end, whole.conventional_parameters);
     assert_eq!(summary.block_parameters_end, whole.conventional_block_parameters);
     assert_eq!(summary.weights_gradients_moments_mb_peak, whole.weights_gradients_moments_mb_peak);
+
     let recording = bench.recording("replicated");
     assert!(recording.event_counts().tied > 10, "the test wants tied events");
+
     for step in bench.steps("replicated") {
         assert_eq!(step.independent_layers, recording.state_at(step.step - 1).n_independent());
         assert_eq!(step.distinct_layers, 4);
         assert_eq!(step.block_parameters == whole.conventional_block_parameters, step.step > 3);
     }
+
     assert!(
         summary.independent_layers_mean < 3.5,
         "what the state says: {}",
         summary.independent_layers_mean
     );
     let losses = losses(&bench.metrics("replicated"));
+
     assert!(
         losses[50..].iter().sum::<f64>() < 0.8 * losses[..10].iter().sum::<f64>(),
         "{losses:?}"
@@ -158,6 +174,7 @@ fn replication_changes_what_is_trained_and_not_what_a_random_policy_decides() {
     bench.run("shared", &["agent.policy=random"]);
     bench.run("replicated", &["agent.policy=random", "tying.tie=replicate"]);
     assert_eq!(bench.recording("shared").to_text(), bench.recording("replicated").to_text());
+
     let [shared, replicated] = ["shared", "replicated"].map(|run| losses(&bench.metrics(run)));
     assert_eq!(shared[..4], replicated[..4], "before the first decision, and right after it");
     assert_ne!(shared[4..], replicated[4..]);

@@ -42,12 +42,14 @@ impl Training {
         let model =
             Model::new(architecture, Binding::frozen(4), rules, Kernels::Fused, 7, &Device::Cpu)
                 .expect("it fits");
+
         let tying = TyingSpec { moments: Moments::Resume, ..Spec::default().tying };
         let optimizer = Optimizer::new(&adamw(), &tying);
         let optimizer = match place {
             Some(place) => optimizer.resting_in(place),
             None => optimizer,
         };
+
         Self { model, optimizer, state: State::all_tied(4) }
     }
 
@@ -69,9 +71,11 @@ impl Training {
             scale: 1.0 / 24.0,
             sketch: None,
         };
+
         self.optimizer.prepare(&self.model).expect("there is memory");
         let (_, gradients) = self.model.gradients(&batch, &pass).expect("a pass");
         let norm = gradients.norm().expect("a norm");
+
         self.optimizer.step(&self.model, gradients, norm, 1e-2).expect("a step");
     }
 
@@ -114,6 +118,7 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
             let mut resting = Training::new(Some(place), untie, gradient);
             let mut held = Training::new(None, untie, gradient);
             let mut rested = 0;
+
             for owners in SCRIPT {
                 for training in [&mut resting, &mut held] {
                     let settlement = training.decide(owners);
@@ -121,6 +126,7 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
                     training.step();
                     training.step();
                 }
+
                 assert!(resting.weights() == held.weights(), "{untie:?} {gradient:?} {owners:?}");
                 let independent: Vec<_> =
                     (0..4).filter(|&i| resting.model.binding().is_independent(i)).collect();
@@ -128,15 +134,18 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
                     resting.optimizer.slots().keys().copied().collect::<Vec<_>>(),
                     independent
                 );
+
                 let parameters = resting.model.n_shared_parameters()
                     + independent.len() * resting.model.n_block_parameters();
                 assert_eq!(resting.optimizer.bytes(), 2 * 4 * parameters, "{owners:?}");
+
                 let at_rest = resting
                     .optimizer
                     .resting()
                     .values()
                     .map(|resting| resting.bytes())
                     .sum::<usize>();
+
                 assert_eq!(
                     resting.optimizer.bytes() + at_rest,
                     held.optimizer.bytes(),
@@ -144,6 +153,7 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
                 );
                 rested += at_rest;
             }
+
             assert!(rested > 0, "nothing rested");
             for (slot, moments) in held.optimizer.slots() {
                 let expected = moment_bits(moments);
@@ -151,10 +161,12 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
                     Some(resting) => moment_bits(&resting.wake().expect("it reads")),
                     None => moment_bits(&resting.optimizer.slots()[slot]),
                 };
+
                 assert!(came == expected, "{untie:?} {gradient:?}: moments of layer {slot}");
             }
         }
     }
+
     let left = std::fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(left, 0, "files at rest have no names");
 }
@@ -169,6 +181,7 @@ fn small_moments_stay_in_memory() {
         training.optimizer.settle(&settlement).expect("settled");
         training.step();
     }
+
     assert!(training.optimizer.resting().is_empty());
     assert_eq!(training.optimizer.slots().len(), 4);
 }
@@ -205,10 +218,12 @@ fn saved_moments(path: &Path) -> (usize, usize) {
     let metadata = header.metadata().clone().expect("there");
     let independent: Vec<usize> =
         metadata["independent"].split(',').map(|layer| layer.parse().expect("a layer")).collect();
+
     let saved = |layer: &usize| {
         let name = format!("moments/second/transformer.h.{layer}.mlp.c_fc.weight");
         tensors.names().iter().any(|&found| found == name)
     };
+
     let saved: Vec<_> = (0..4).filter(saved).collect();
     (saved.len(), saved.iter().filter(|layer| !independent.contains(layer)).count())
 }
@@ -217,19 +232,23 @@ fn saved_moments(path: &Path) -> (usize, usize) {
 fn law_a_resumed_run_with_moments_at_rest_is_the_run_left_alone() {
     let bench = Bench::new();
     bench.run("whole", &LARGE);
+
     let whole = bench.outcome("whole");
     let mut trainer = bench.trainer("stopped", &LARGE, None);
     let advance = |trainer: &mut Trainer| {
         trainer.advance().expect("it does not diverge").expect("there is more")
     };
     let mut at_rest = 0;
+
     for stop in [5, 8, 11, 14, 17] {
         while trainer.step() < stop {
             advance(&mut trainer);
         }
+
         trainer.save_checkpoint().expect("saved");
         let (_, path) = &CheckpointFolder::of(&bench.path("stopped")).list().expect("readable")[0];
         let (saved, resting) = saved_moments(path);
+
         assert!(saved >= resting);
         #[cfg(target_os = "linux")]
         assert_eq!(unnamed_files(&bench.path("stopped")), resting, "step {stop}");
@@ -241,6 +260,7 @@ fn law_a_resumed_run_with_moments_at_rest_is_the_run_left_alone() {
         #[cfg(target_os = "linux")]
         assert_eq!(unnamed_files(&bench.path("stopped")), resting, "resumed at step {stop}");
     }
+
     assert!(at_rest > 2, "{at_rest} layers rested");
     finish(trainer);
     bench.outcome("stopped").assert_same(&whole, "resumed with moments at rest");
@@ -284,6 +304,7 @@ impl Read for WornFile {
         if let (true, Some(byte)) = (self.disk.forgets, into[..read].first_mut()) {
             *byte ^= 1;
         }
+
         Ok(read)
     }
 }
@@ -346,6 +367,7 @@ fn laid_down(place: RestingPlace) -> (Training, dlt_train::Result<()>) {
     let settlement = training.decide([0, 0, 2, 0]);
     training.optimizer.settle(&settlement).expect("nothing rests yet");
     training.step();
+
     let settlement = training.decide([0, 0, 0, 0]);
     let settled = training.optimizer.settle(&settlement);
     (training, settled)
@@ -363,6 +385,7 @@ fn check_message(error: &TrainError, action: &str, folder: &Path) {
 fn rejects_a_disk_that_fails_at_any_call_and_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut failed = 0;
+
     for call in 0.. {
         let (training, settled) = laid_down(WornDisk::new(call, false).place(folder.path()));
         let Err(error) = settled else { break };
@@ -371,22 +394,27 @@ fn rejects_a_disk_that_fails_at_any_call_and_loses_nothing() {
         assert!(training.optimizer.slots().contains_key(&2), "call {call}: the moments are gone");
         assert!(training.optimizer.resting().is_empty());
     }
+
     assert!(failed > 24, "{failed} calls");
     let missing = folder.path().join("gone");
     let (_, settled) = laid_down(RestingPlace::on(Arc::new(SystemDisk), &missing, 1));
+
     check_message(&settled.expect_err("no such folder"), "cannot write", &missing);
 }
 
 #[test]
 fn rejects_moments_that_do_not_read_as_they_were_written() {
     let folder = tempfile::tempdir().expect("a folder");
+
     for (forgets, reason) in [(false, "storage"), (true, "reads otherwise")] {
         let disk = WornDisk::new(usize::MAX, forgets);
         let (mut training, settled) = laid_down(disk.place(folder.path()));
         settled.expect("the disk writes");
+
         if !forgets {
             disk.left.store(5, Ordering::Relaxed);
         }
+
         let settlement = training.decide([0, 0, 2, 0]);
         let error = training.optimizer.settle(&settlement).expect_err("the disk does not read");
         check_message(&error, "cannot read", folder.path());

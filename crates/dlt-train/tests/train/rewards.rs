@@ -36,10 +36,12 @@ impl RewardBatches {
         let context = self.windows.context();
         let mut losses = vec![0.0; models.len()];
         let mut n_tokens = 0;
+
         for _ in 0..self.of_one_reward {
             let chosen = self.batches.next_batch().to_vec();
             let mut inputs = Vec::new();
             let mut targets = Vec::new();
+
             for &window in &chosen {
                 let mut input = vec![0; context];
                 let mut target = vec![0; context];
@@ -47,12 +49,15 @@ impl RewardBatches {
                 inputs.extend(input);
                 targets.extend(target);
             }
+
             let batch = Batch::next_token(&inputs, &targets, chosen.len());
             n_tokens += targets.len();
+
             for (loss, model) in losses.iter_mut().zip(models) {
                 *loss += model.loss_sum(&batch).expect("a loss");
             }
         }
+
         losses.into_iter().map(|loss| -(loss / n_tokens as f64).exp()).collect()
     }
 }
@@ -85,14 +90,17 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
         let mut trainer = bench.trainer("a", &settings, None);
         let spec = bench.spec(&settings);
         let mut measured = RewardBatches::new(&bench, &spec);
+
         let mut state = spec.initial_state();
         let mut rewarded = 0;
         let mut told_apart = 0;
+
         loop {
             let before = bench.model(&bench.keep(trainer.model(), "before"), &settings);
             let Some(report) = trainer.advance().expect("it does not diverge") else { break };
             let Some(row) = report.decision else { continue };
             let mut decided = bench.model(&bench.keep(&before, "decided"), &settings);
+
             state = decide(&mut decided, &state, &row);
             let expected = measured.next(&[&decided, &before, trainer.model()]);
             assert!(
@@ -105,6 +113,7 @@ fn a_reward_at_once_is_that_of_the_decided_and_not_yet_trained_model() {
             told_apart +=
                 usize::from(!agree(expected[0], expected[1]) && !agree(expected[0], expected[2]));
         }
+
         assert_eq!(rewarded, 7);
         assert!(
             told_apart >= 5,
@@ -123,19 +132,24 @@ fn check_rewards_after_steps(settings: &[&str], expected_steps: &[(usize, usize)
     let settings = [&base[..], settings].concat();
     let mut trainer = bench.trainer("a", &settings, None);
     let mut after: Vec<PathBuf> = vec![bench.keep(trainer.model(), "after-0")];
+
     while let Some(report) = trainer.advance().expect("it does not diverge") {
         after.push(bench.keep(trainer.model(), &format!("after-{}", report.step)));
     }
+
     trainer.finish().expect("it finishes");
     let rows = bench.decisions("a");
     assert_eq!(rows.len(), expected_steps.len());
+
     let mut measured = RewardBatches::new(&bench, &bench.spec(&settings));
+
     for (row, &(step, measured_at)) in rows.iter().zip(expected_steps) {
         assert_eq!(row.step, step);
         let models: Vec<_> = after.iter().map(|path| bench.model(path, &settings)).collect();
         let rewards = measured.next(&models.iter().collect::<Vec<_>>());
         let fitting: Vec<_> =
             (0..rewards.len()).filter(|&steps| agree(reward(row), rewards[steps])).collect();
+
         assert_eq!(fitting, [measured_at], "{} of {rewards:?}", reward(row));
     }
 }
@@ -165,14 +179,18 @@ fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
     let mut trainer = bench.trainer("a", &settings, None);
     let spec = bench.spec(&settings);
     let mut measured = RewardBatches::new(&bench, &spec);
+
     let mut state = spec.initial_state();
     let mut rewarded = 0;
+
     loop {
         let mut decided = bench.model(&bench.keep(trainer.model(), "before"), &settings);
         let Some(report) = trainer.advance().expect("it does not diverge") else { break };
         let Some(row) = report.decision else { continue };
+
         state = decide(&mut decided, &state, &row);
         measured.batches.restart();
+
         let expected = measured.next(&[&decided]);
         assert!(
             agree(reward(&row), expected[0]),
@@ -182,6 +200,7 @@ fn a_reward_of_a_sweep_is_on_the_first_batch_of_a_fresh_shuffle() {
         );
         rewarded += 1;
     }
+
     assert_eq!(rewarded, 2);
     finish(trainer);
 }
@@ -200,6 +219,7 @@ fn a_reward_is_measured_without_dropout() {
         bench.run(name, &settings);
         (bench.decisions(name)[0].reward, bench.steps(name)[0].loss)
     };
+
     let (without, loss) = reward("without", "model.dropout=0.0");
     let (with, noisy) = reward("with", "model.dropout=0.5");
     assert!(without.is_some());

@@ -58,6 +58,7 @@ fn check_means_and_ends(summary: &Summary, rows: &[StepRow]) {
         assert!(close(mean_figure, mean(rows, figure)), "{name}: {mean_figure}");
         assert_eq!(end, figure(rows.last().expect("steps")), "{name}");
     }
+
     for row in rows {
         assert_eq!(row.trainable_parameters, SHARED + row.block_parameters);
     }
@@ -68,10 +69,12 @@ fn means_and_ends_are_those_of_the_steps() {
     let bench = Bench::new();
     let summary = bench.run("a", &["agent.policy=random"]);
     let rows = bench.steps("a");
+
     check_means_and_ends(&summary, &rows);
     for row in &rows {
         assert_eq!(row.block_parameters, row.independent_layers * BLOCK);
     }
+
     let differ =
         |figure: fn(&StepRow) -> usize| rows.iter().map(figure).collect::<BTreeSet<_>>().len() > 1;
     assert!(differ(|row| row.independent_layers) && differ(|row| row.distinct_layers));
@@ -82,9 +85,11 @@ fn means_and_ends_are_those_of_the_steps() {
         ["method reference", "data.pipeline=stream", "tying.decide_every=3", "training.steps=60"];
     let summary = bench.run("r", &settings);
     let rows = bench.steps("r");
+
     check_means_and_ends(&summary, &rows);
     let shares = |row: &StepRow| row.distinct_layers < row.independent_layers;
     assert!(rows.iter().any(shares), "the test wants independent layers that share storage");
+
     let once = |row: &&StepRow| row.block_parameters > row.distinct_layers * BLOCK;
     assert_eq!(rows.iter().find(once), None, "a storage counts once, however many layers train it");
 }
@@ -109,6 +114,7 @@ fn megabytes(parameters: usize) -> f64 {
 #[test]
 fn weights_gradients_and_moments_are_counted_by_hand() {
     let bench = Bench::new();
+
     for (initial, blocks) in
         [("independent", 4), ("cycle", 2), ("tied", 1), ("frozen", 1), ("[0, 0, 2, 3]", 3)]
     {
@@ -116,6 +122,7 @@ fn weights_gradients_and_moments_are_counted_by_hand() {
         let summary =
             bench.run(&format!("{blocks}{}", initial.len()), &["agent.policy=none", &setting]);
         let expected = megabytes(SHARED + blocks * BLOCK);
+
         assert!(
             close(summary.weights_gradients_moments_mb_peak, expected),
             "{initial}: {summary:?}"
@@ -128,22 +135,27 @@ fn weights_gradients_and_moments_are_counted_by_hand() {
 #[test]
 fn weights_gradients_and_moments_of_a_tied_run_are_those_of_its_largest_step() {
     let bench = Bench::new();
+
     for moments in ["fresh", "inherit", "resume"] {
         let setting = format!("tying.moments={moments}");
         let summary = bench.run(moments, &["agent.policy=random", "seed=3", &setting]);
         let recording = bench.recording(moments);
         let mut ever = BTreeSet::new();
         let mut largest = 0.0;
+
         for step in 0..summary.steps {
             let trained: BTreeSet<_> = recording.state_at(step).independent_layers().collect();
             ever.extend(trained.iter().copied());
+
             let held = if moments == "resume" { ever.len() } else { trained.len() };
             let [trained, held] = [trained.len(), held].map(|blocks| SHARED + blocks * BLOCK);
             largest = f64::max(largest, (megabytes(trained) + megabytes(held)) / 2.0);
         }
+
         let peak = summary.weights_gradients_moments_mb_peak;
         assert!(close(peak, largest), "{moments}: {peak} for {largest}");
         assert!(peak <= megabytes(summary.conventional_parameters));
+
         if moments == "resume" {
             let trained = mean(&bench.steps(moments), |row| row.trainable_parameters) as usize;
             assert!(peak > megabytes(trained));
@@ -159,10 +171,12 @@ fn bits_per_byte_are_the_loss_over_the_bytes_of_the_text() {
     let bench = Bench::new();
     let summary = bench.run("a", &[]);
     let validation = bench.splits(&bench.spec(&[])).validation;
+
     let row = bench.evaluations("a", record::Split::Validation).pop().expect("the last evaluation");
     assert_eq!(row.tokens as usize, validation.len() - 1, "every token but the first is predicted");
     assert!(close(row.loss, summary.validation_loss));
     assert!(close(summary.validation_perplexity, summary.validation_loss.exp()));
+
     let bits = summary.validation_loss * row.tokens as f64 / std::f64::consts::LN_2;
     // Words are "w0 " to "w19 ", so that bytes are several times as many as tokens.
     let bytes = validation.bytes() as f64 * row.tokens as f64 / validation.len() as f64;
@@ -180,14 +194,18 @@ fn times_agree_with_one_another() {
     let summary = bench.run("a", &[]);
     let spec = bench.spec(&[]);
     let windows = bench.material(&spec).examples(Split::Train).count();
+
     // A pass is whole batches only: 4 windows of 8 tokens.
     let tokens_of_a_pass = (windows / 4 * 4 * 8) as f64;
     assert!(summary.seconds_per_epoch > 0.0 && rate(&summary) > 0.0);
     assert!(close(summary.seconds_per_epoch, tokens_of_a_pass / rate(&summary)));
+
     let training_s = (24 * 4 * 8) as f64 / rate(&summary);
     assert!(training_s < summary.elapsed_s, "evaluations take time too");
+
     let last = bench.steps("a").pop().expect("steps");
     assert_eq!(last.tokens, 24 * 4 * 8);
+
     // The row is written before the step's last moments have passed, which count for the summary.
     assert!(rate(&summary) <= last.tokens_per_s.expect("a clock that runs"), "{last:?}");
 }
@@ -202,9 +220,11 @@ fn perplexity_selected_on_test_is_the_smallest_of_the_test_rows() {
         "training.steps=20",
         "evaluation.select_on=validation-and-test",
     ];
+
     let summary = bench.run("a", &settings);
     let mut rows = bench.evaluations("a", record::Split::Test);
     let last = rows.pop().expect("that of the kept model");
+
     assert_eq!(rows.len(), 10, "one an evaluation");
     let smallest = rows.iter().map(|row| row.perplexity).min_by(f64::total_cmp);
     assert_eq!(summary.test_perplexity_selected_on_test, smallest);
@@ -223,15 +243,18 @@ fn evaluation_of_a_subset_says_so_and_the_summary_is_of_the_whole() {
     let summary = bench.run("a", &settings);
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("that of the kept model");
+
     assert_eq!(rows.iter().map(|row| row.tokens).collect::<Vec<_>>(), [5 * 8; 3]);
     let splits = bench.splits(&bench.spec(&settings));
     assert_eq!(last.tokens as usize, splits.validation.len() - 1);
     assert_eq!(summary.validation_loss, last.loss);
+
     let best = rows.iter().find(|row| row.step == summary.best_step).expect("a row in training");
     let model = bench.model(&bench.path("a").join(dlt_train::MODEL_FILE), &settings);
     let windows =
         splits.windows(Split::Validation).and_then(|windows| windows.first(5)).expect("windows");
     let subset = evaluation::evaluate(&model, &windows.into(), 4).expect("an evaluation");
+
     assert!(close(best.loss, subset.loss()), "{best:?} for {subset:?}");
     assert_ne!(best.loss, last.loss);
 }
@@ -245,14 +268,17 @@ fn a_run_that_ends_early_says_how_far_it_came() {
     for _ in 0..7 {
         trainer.advance().expect("it does not diverge").expect("24 steps are to be made");
     }
+
     let summary = trainer.finish().expect("it finishes");
     let rows = bench.steps("a");
     check_means_and_ends(&summary, &rows);
     assert_eq!((summary.steps, summary.best_step), (7, 4));
+
     let tokens_of_a_pass = {
         let windows = bench.material(&bench.spec(&[])).examples(Split::Train).count();
         (windows / 4 * 4 * 8) as f64
     };
+
     assert!(close(summary.seconds_per_epoch, tokens_of_a_pass / rate(&summary)));
     let tokens_per_s = rows.last().and_then(|row| row.tokens_per_s).expect("a clock that runs");
     assert!(rate(&summary) <= tokens_per_s, "tokens of steps that were not made: {summary:?}");
@@ -260,6 +286,7 @@ fn a_run_that_ends_early_says_how_far_it_came() {
         Some(summary),
         dlt_train::RunFolder::read_summary(&bench.path("a")).expect("readable")
     );
+
     assert!(
         bench.decisions("a").iter().all(|row| row.reward.is_some()),
         "no decision waits any more"
@@ -267,6 +294,7 @@ fn a_run_that_ends_early_says_how_far_it_came() {
 
     let never = bench.trainer("b", &[], None);
     let summary = never.finish().expect("a run without a step finishes");
+
     assert_eq!((summary.steps, summary.best_step), (0, 0));
     assert!(summary.validation_loss.is_finite());
 }
@@ -279,13 +307,16 @@ fn evaluation_batches_larger_than_the_data_are_the_data() {
     let small = ["evaluation.batch=3"];
     let large = ["evaluation.batch=2147483647"];
     let summaries = [("a", small), ("b", large)].map(|(run, settings)| bench.run(run, &settings));
+
     let near = |a: f64, b: f64| (a / b - 1.0).abs() < BATCHES;
     assert!(near(summaries[0].validation_loss, summaries[1].validation_loss), "{summaries:?}");
+
     let trainer = bench.trainer("c", &large, None);
     let windows = bench.material(&bench.spec(&large)).examples(Split::Validation).clone();
     let evaluate =
         |batch| evaluation::evaluate(trainer.model(), &windows, batch).expect("an evaluation");
     let all = evaluate(usize::MAX);
+
     assert!(near(all.loss_sum, evaluate(1).loss_sum));
     assert_eq!(all.tokens, evaluate(1).tokens);
     finish(trainer);

@@ -36,6 +36,7 @@ fn matches_reference_twenty_steps_through_transitions() {
     let oracle = json("gpt2/transitions.json");
     let cases = oracle["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 7);
+
     for case in cases {
         for checkpointing in [Checkpointing::None, Checkpointing::Block] {
             follow(&oracle, case, checkpointing);
@@ -57,17 +58,20 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
         },
         merge: Merge::Overwrite,
     };
+
     let moments = match case["moments"].as_str() {
         Some("inherit") => Moments::Inherit,
         Some("resume") => Moments::Resume,
         _ => Moments::Fresh,
     };
+
     let config = &oracle["config"];
     let sizes = ["layers", "width", "heads", "feed_forward", "positions", "vocabulary"];
     let architecture = gpt2(sizes.map(|key| count(&config[key])), Gelu::Tanh);
     let mut model = frozen(architecture, rules, &tensors("gpt2/transitions_initial.safetensors"));
     let mut optimizer = Optimizer::new(&adamw(), &TyingSpec { moments, ..Spec::default().tying });
     let mut state = State::all_tied(4);
+
     let mut decisions = case["decisions"].as_array().expect("decisions").iter();
     for (step, batch) in oracle["batches"].as_array().expect("batches").iter().enumerate() {
         for decision in oracle["script"].as_array().expect("a script") {
@@ -80,18 +84,21 @@ fn follow(oracle: &Value, case: &Value, checkpointing: Checkpointing) {
                 check_binding(&model, decisions.next().expect("one a decision"), name);
             }
         }
+
         let (loss, norm) = train(&model, &mut optimizer, batch, checkpointing);
         let expected = number(&case["losses"][step]);
         assert!(
             (loss - expected).abs() < LOSS_TOLERANCE,
             "{name} step {step}: loss {loss} for {expected}"
         );
+
         let expected = number(&case["gradient_norms"][step]);
         assert!(
             (norm / expected - 1.0).abs() < NORM_TOLERANCE,
             "{name} step {step}: norm {norm} for {expected}"
         );
     }
+
     check_final(&model, &optimizer, case);
 }
 
@@ -107,6 +114,7 @@ fn train(
     let pass = TrainingPass { checkpointing, dropout: None, scale: 1.0 / n, sketch: None };
     let (loss, gradients) = model.gradients(&batch, &pass).expect("a pass");
     let norm = gradients.norm().expect("a norm");
+
     optimizer.step(model, gradients, norm, 1e-2).expect("a step");
     (loss / n, norm)
 }
@@ -127,6 +135,7 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
         let apart = distance(&name, &ours, &load(&name));
         assert!(apart < WEIGHT_TOLERANCE, "{}: {name} is {apart} off", case["name"]);
     }
+
     let check = |prefix: String,
                  layout: &dlt_models::parameters::Layout,
                  moments: &[ParameterMoments],
@@ -141,6 +150,7 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
                 let theirs = load(&format!("{kind}/{name}"));
                 let apart = distance(&name, ours, &theirs);
                 assert!(apart < tolerance, "{}: {kind} of {name} is {apart} off", case["name"]);
+
                 let zeros = theirs.zeros_like().expect("zeros");
                 let from_zero = distance(&name, &zeros, &theirs);
                 assert!(
@@ -149,18 +159,22 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
                     case["name"]
                 );
             }
+
             assert_eq!(moments.step as usize, steps, "{}: steps of {name}", case["name"]);
         }
     };
+
     let architecture = model.architecture();
     let steps = &case["final_steps"];
     let shared = model.shared().layout();
+
     check(
         architecture.shared_prefix().to_owned(),
         shared,
         optimizer.shared(),
         count(&steps["rest"]),
     );
+
     let mut compared = 0;
     for layer in (0..4).filter(|&layer| model.binding().is_independent(layer)) {
         let prefix = architecture.block_prefix(layer);
@@ -168,5 +182,6 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
         check(prefix, model.bank().layout(), &optimizer.slots()[&layer], expected);
         compared += 1;
     }
+
     assert_eq!(compared + 1, steps.as_object().expect("steps by owner").len());
 }

@@ -14,6 +14,7 @@ use crate::materials::{BERT, LLAMA};
 fn a_run_learns_and_leaves_a_complete_folder() {
     let bench = Bench::new();
     let summary = bench.run("a", &["training.steps=60"]);
+
     for file in [
         "spec.toml",
         "provenance.json",
@@ -24,8 +25,10 @@ fn a_run_learns_and_leaves_a_complete_folder() {
     ] {
         assert!(bench.path("a").join(file).is_file(), "{file}");
     }
+
     let files = std::fs::read_dir(bench.path("a")).expect("a folder").count();
     assert_eq!(files, 8, "beside these only the checkpoints and the lock");
+
     let losses = losses(&bench.metrics("a"));
     assert_eq!(losses.len(), 60);
     assert!(
@@ -33,6 +36,7 @@ fn a_run_learns_and_leaves_a_complete_folder() {
         "{losses:?}"
     );
     assert!(summary.validation_perplexity < summary.unigram_perplexity);
+
     assert_eq!(
         summary,
         RunFolder::read_summary(&bench.path("a")).expect("readable").expect("finished")
@@ -48,6 +52,7 @@ const NARROW_TOLERANCE: f64 = 0.01;
 #[test]
 fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
     let bench = Bench::new();
+
     for kind in [&[][..], BERT.settings, LLAMA.settings] {
         let run = |name: &str, activations: &str| {
             // Decisions that no loss sways, so that both runs train the same layers, and small
@@ -57,16 +62,19 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
             let settings = [kind, &small, &[activations]].concat();
             bench.run(name, &settings)
         };
+
         let name = |activations: &str| format!("{activations}-{}", kind.len());
         let expected = run(&name("f32"), "training.activations=f32");
         let narrow = name("bf16");
         let came = run(&narrow, "training.activations=bf16");
         let losses = losses(&bench.metrics(&narrow));
+
         assert!(
             losses[50..].iter().sum::<f64>() < 0.9 * losses[..10].iter().sum::<f64>(),
             "{losses:?}"
         );
         let loss = |perplexity: f64| perplexity.ln();
+
         for (came, expected) in [
             (came.validation_perplexity, expected.validation_perplexity),
             (came.test_perplexity.unwrap(), expected.test_perplexity.unwrap()),
@@ -86,12 +94,14 @@ fn law_the_same_seed_gives_the_same_bits_and_another_does_not() {
             std::fs::read_to_string(bench.path(run).join(record::METRICS_FILE)).expect("metrics");
         text.lines().map(without_times).collect()
     };
+
     let dropout = "model.dropout=0.1";
     bench.run("a", &[dropout]);
     bench.run("b", &[dropout]);
     bench.run("c", &[dropout, "seed=2"]);
     assert_eq!(comparable("a"), comparable("b"));
     assert_ne!(comparable("a"), comparable("c"));
+
     let model = |run: &str| std::fs::read(bench.path(run).join(MODEL_FILE)).expect("a model");
     assert!(model("a") == model("b"), "equal runs leave equal model files");
 }
@@ -102,6 +112,7 @@ fn metrics_agree_with_the_recorded_states() {
     let summary = bench.run("a", &[]);
     let recording = bench.recording("a");
     let mut independent = Vec::new();
+
     for row in bench.metrics("a") {
         if let MetricRow::Step(step) = row {
             // The state that step trained: the last one decided before it.
@@ -110,8 +121,10 @@ fn metrics_agree_with_the_recorded_states() {
             independent.push(step.independent_layers as f64);
         }
     }
+
     let mean = independent.iter().sum::<f64>() / independent.len() as f64;
     assert!((summary.independent_layers_mean - mean).abs() < 1e-12);
+
     let steps: usize = recording.steps_independent(24).iter().sum();
     assert_eq!(steps as f64, independent.iter().sum::<f64>());
 }
@@ -132,6 +145,7 @@ fn a_fixed_pattern_can_stand_from_the_start_or_be_decided() {
     let summary = bench.run("start", &["agent.policy=none", "tying.initial=cycle"]);
     assert_eq!((summary.independent_layers_mean, summary.distinct_layers_end), (2.0, 2));
     bench.run("decided", &["agent.policy=fixed", "agent.pattern=cycle"]);
+
     let recording = bench.recording("decided");
     assert!(recording.iter().all(|(_, state)| state.owners() == [0, 1, 0, 1]));
 }
@@ -145,12 +159,15 @@ fn the_reference_method_runs_with_its_own_order_and_reports_selection_on_test() 
         "tying.decide_every=3",
         "optimizer.learning_rate=0.01",
     ];
+
     let summary = bench.run("r", &settings);
     let selected = summary.test_perplexity_selected_on_test.expect("asked for");
     assert!(selected.is_finite() && selected > 1.0);
+
     let recording = bench.recording("r");
     let visits: Vec<_> = recording.rows().iter().map(|row| (row.step(), row.layer())).collect();
     assert_eq!(visits[..4], [(0, Some(1)), (3, Some(2)), (6, Some(3)), (9, Some(1))]);
+
     let rewarded = |row: &&MetricRow| matches!(row, MetricRow::Decision(decision) if decision.reward.is_some());
     assert_eq!(bench.metrics("r").iter().filter(rewarded).count(), recording.rows().len());
 }
@@ -162,9 +179,11 @@ fn micro_batches_follow_the_whole_batch() {
     let bench = Bench::new();
     bench.run("whole", &["model.dropout=0.1"]);
     bench.run("pieces", &["model.dropout=0.1", "training.micro_batch=1"]);
+
     let whole = losses(&bench.metrics("whole"));
     let pieces = losses(&bench.metrics("pieces"));
     assert_eq!(whole.len(), pieces.len());
+
     let apart = largest(whole.iter().zip(&pieces).map(|(a, b)| a - b));
     assert!(apart < TOLERANCE, "{apart}");
 }
@@ -177,6 +196,7 @@ fn the_kept_model_is_the_best_on_validation() {
     let summary = bench.run("a", &settings);
     let mut rows = bench.evaluations("a", record::Split::Validation);
     let last = rows.pop().expect("the kept model is evaluated last");
+
     assert_eq!(
         rows.iter().map(|row| row.step).collect::<Vec<_>>(),
         (2..=20).step_by(2).collect::<Vec<_>>()
@@ -184,6 +204,7 @@ fn the_kept_model_is_the_best_on_validation() {
     let best = rows.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).expect("evaluations");
     assert!(best.step < summary.steps, "the test wants a run whose last model is not its best");
     assert_eq!(summary.best_step, best.step);
+
     // The split has fewer windows than are asked for, so the best row is an evaluation of all of
     // it.
     assert_eq!((last.step, last.loss, last.tokens), (best.step, best.loss, best.tokens));
@@ -196,6 +217,7 @@ fn the_kept_model_is_the_best_on_validation() {
         let examples = material.examples(split);
         evaluation::evaluate(&model, examples, spec.evaluation_batch()).expect("an evaluation")
     };
+
     assert_eq!(loss(Split::Validation).loss(), best.loss, "the saved weights are the best ones");
     let tests = bench.evaluations("a", record::Split::Test);
     assert_eq!(tests.len(), 1, "the test split is read once");
@@ -210,11 +232,13 @@ fn law_a_trainable_start_differs_from_an_independent_one_by_the_state_alone() {
         bench.run(name, &["agent.policy=random", "tying.decide_every=5", initial]);
         (losses(&bench.metrics(name)), bench.steps(name), bench.recording(name))
     };
+
     let (losses, steps, recording) = run("trainable", "tying.initial=trainable");
     let (expected, expected_steps, expected_recording) =
         run("independent", "tying.initial=independent");
     assert_eq!(losses, expected, "chance sees no state, and the same weights train");
     assert_eq!(recording.state_at(24), expected_recording.state_at(24));
+
     let before = |steps: &[dlt_spec::record::StepRow]| {
         (steps[0].independent_layers, steps[0].distinct_layers, steps[0].block_parameters)
     };

@@ -36,6 +36,7 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
         groups.into_iter().partition(|(_, group)| !group.done.is_empty());
     let seeds_of =
         |group: &Group<'_>| group.done.iter().map(|done| seed(done)).collect::<BTreeSet<u64>>();
+
     let common = there.iter().map(|(_, group)| seeds_of(group)).reduce(|one, other| &one & &other);
     let common = common.unwrap_or_default();
     let mean = |group: &Group<'_>| {
@@ -44,6 +45,7 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
             group.done.iter().filter(counts).map(|done| done.summary.validation_perplexity);
         Mean::of(values).map_or(f64::INFINITY, |mean| mean.mean)
     };
+
     // Of equals the middle rate.
     let rank = |(pace, group): &(Pace, Group<'_>)| (mean(group), *pace != Pace::Once);
     let best = there.into_iter().min_by(|one, other| {
@@ -51,6 +53,7 @@ pub(crate) fn choose<'a>(view: &View<'a>, what: What) -> Option<Choice<'a>> {
         let other = rank(other);
         one.0.total_cmp(&other.0).then(one.1.cmp(&other.1))
     });
+
     let missing = missing.into_iter().map(|(pace, _)| pace).collect();
     best.map(|(pace, group)| Choice { what, pace, group, missing })
 }
@@ -78,6 +81,7 @@ impl<'a> Chosen<'a> {
         let perplexity =
             |choice: &Choice<'_>| mean(choice, |done| done.summary.validation_perplexity);
         let fixed = self.all().filter(|choice| choice.what.is_fixed());
+
         fixed
             .filter(|choice| mean(choice, blocks_mean) <= blocks)
             .min_by(|one, other| perplexity(one).total_cmp(&perplexity(other)))
@@ -104,12 +108,15 @@ impl Choice<'_> {
                 |rate| format!("{rate} (the preset's)"),
             );
         }
+
         let edge = match self.pace {
             Pace::Half => " (the lowest)",
             Pace::Once => "",
             Pace::Twice => " (the highest)",
         };
+
         let missing: Vec<&str> = self.missing.iter().map(|pace| pace.text()).collect();
+
         match missing.is_empty() {
             true if self.what.paces().len() > 1 => format!("{}{edge}", self.pace.text()),
             true => self.pace.text().to_owned(),

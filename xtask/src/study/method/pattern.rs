@@ -45,6 +45,7 @@ impl Pattern {
             Self::FreeEnds if layer + 1 == layers => groups - 1,
             Self::FreeEnds => 1 + (layer - 1) * (groups - 2) / (layers - 2),
         };
+
         let lowest =
             |layer| (0..layer).find(|&lower| group(lower) == group(layer)).unwrap_or(layer);
         (0..layers).map(lowest).collect()
@@ -75,6 +76,7 @@ mod tests {
                     let state = State::new(owners.clone());
                     let state =
                         state.unwrap_or_else(|error| panic!("{pattern:?} {owners:?}: {error}"));
+
                     assert_eq!(state.n_independent(), groups, "{pattern:?}: {owners:?}");
                 }
             }

@@ -61,21 +61,27 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
         let perplexity: Mean =
             group.mean(|done| done.summary.test_perplexity.unwrap_or(f64::NAN))?;
         let Mean { mean, least, most, .. } = perplexity;
+
         mean.is_finite().then(|| Spot { label, x: blocks.mean / whole, y: mean, least, most })
     };
+
     let rows = rows(view.plan.scale);
     let mut series = Vec::new();
+
     for kind in Kind::ALL {
         let of_kind = rows.iter().filter(|&&what| Kind::of(what) == kind);
         let points: Vec<Spot> = of_kind.filter_map(|&what| spot(what, what.name())).collect();
         series.push(Series { name: kind.name().to_owned(), is_line: false, points });
     }
+
     for &width in setup.widths() {
         let sizes = setup.depths().iter().map(|&layers| What::Size { layers, width });
         let points: Vec<Spot> = sizes.filter_map(|what| spot(what, depth(what))).collect();
         let name = format!("conventional, width {width}, by layers");
+
         series.push(Series { name, is_line: true, points });
     }
+
     series.retain(|one| !one.points.is_empty());
     let tradeoff = Tradeoff {
         schema: SCHEMA,
@@ -84,6 +90,7 @@ pub(crate) fn text(view: &View<'_>) -> Option<String> {
         y: "perplexity, test",
         series,
     };
+
     (!tradeoff.series.is_empty())
         .then(|| serde_json::to_string_pretty(&tradeoff).unwrap_or_default() + "\n")
 }

@@ -40,9 +40,11 @@ impl Point {
             settings.push(Setting::Tokenizer(excerpt::TOKENIZER));
             settings.push(Setting::fixed(format!("model.vocabulary={}", excerpt::VOCABULARY)));
         }
+
         if self.what.method().is_some() {
             settings.push(Setting::fixed(format!("optimizer.learning_rate={}", self.pace.text())));
         }
+
         settings.extend(self.own(setup, seed));
         settings
     }
@@ -54,6 +56,7 @@ impl Point {
             let grow = format!("tying.grow={times:?}");
             fixed(&[TIED, RATE, moments, "tying.decision=split", &grow, policy])
         };
+
         let swapped = |policy: &str| {
             let grow = format!("tying.grow={:?}", setup.grow);
             let every = format!("tying.decide_every={}", setup.swap_every);
@@ -66,17 +69,21 @@ impl Point {
                 &every,
                 "tying.decide_until=0.8",
             ];
+
             fixed(&[&swap[..], &GATED, &[policy]].concat())
         };
+
         let single = |agent: &[&str]| {
             let every = format!("tying.decide_every={}", setup.single_every);
             let single =
                 [TIED, RATE, INHERIT, "tying.decision=single", &every, "tying.decide_until=0.8"];
             fixed(&[&single[..], &GATED, agent].concat())
         };
+
         let initial = |owners: Vec<usize>| format!("tying.initial={owners:?}");
         let random = "agent.policy=random";
         let none = "agent.policy=none";
+
         match self.what {
             What::MainJob | What::Paper => Vec::new(),
             What::MainJobRandom | What::PaperRandom => fixed(&[random]),
@@ -148,6 +155,7 @@ fn times(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed;
     let mut hundredths: Vec<u64> =
         (0..count).map(|_| from + draw(&mut state) % (to - from)).collect();
+
     hundredths.sort_unstable();
     hundredths.into_iter().map(|one| one as f64 / 100.0).collect()
 }
@@ -170,6 +178,7 @@ mod tests {
         let all: Vec<Vec<f64>> = (1..=200).map(|seed| times(3, seed)).collect();
         assert_eq!(all[0], times(3, 1));
         assert_ne!(all[0], all[1]);
+
         for times in &all {
             assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
             assert!(
@@ -177,6 +186,7 @@ mod tests {
                 "{times:?}"
             );
         }
+
         let mean = all.iter().flatten().sum::<f64>() / 600.0;
         assert!((mean - 0.4).abs() < 0.02, "growth's times are 0.4 in the mean: {mean}");
     }

@@ -25,12 +25,14 @@ impl Curve {
         };
         let mut points: Vec<(f64, f64)> = points.into_iter().filter(is_sound).collect();
         points.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
+
         let mut curve: Vec<(f64, f64)> = Vec::new();
         for (parameters, perplexity) in points {
             if curve.last().is_none_or(|last| perplexity < last.1 && parameters > last.0) {
                 curve.push((parameters, perplexity));
             }
         }
+
         (curve.len() > 1).then_some(Self(curve))
     }
 
@@ -38,18 +40,22 @@ impl Curve {
     pub(crate) fn worth(&self, perplexity: f64) -> Option<Worth> {
         let first = self.0.first()?;
         let last = self.0.last()?;
+
         if !perplexity.is_finite() {
             return None;
         }
         if perplexity > first.1 {
             return Some(Worth::Below(first.0));
         }
+
         if perplexity < last.1 {
             return Some(Worth::Above(last.0));
         }
+
         let between = self.0.windows(2).find(|pair| perplexity >= pair[1].1)?;
         let [(fewer, worse), (more, better)] = [between[0], between[1]];
         let share = (worse.ln() - perplexity.ln()) / (worse.ln() - better.ln());
+
         Some(Worth::Equal((fewer.ln() + share * (more.ln() - fewer.ln())).exp()))
     }
 }
@@ -77,7 +83,9 @@ mod tests {
             let Some(Worth::Equal(worth)) = curve.worth(perplexity) else { panic!("{perplexity}") };
             assert!((worth / parameters - 1.0).abs() < 1e-9, "{perplexity}: {worth}");
         }
+
         let mut before = 0.0;
+
         for perplexity in (100..=200).rev() {
             let Some(Worth::Equal(worth)) = curve.worth(f64::from(perplexity)) else {
                 panic!("{perplexity}")

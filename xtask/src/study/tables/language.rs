@@ -43,8 +43,10 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
     for corpus in Corpus::ALL {
         heads.extend([format!("{}, paper", corpus.title()), format!("{}, here", corpus.title())]);
     }
+
     let mut grid = Grid { caption: "In the paper's layout".to_owned(), heads, rows: Vec::new() };
     let random = "Random policy (ours)";
+
     // Metric, method, row, the paper's value, ours.
     type Line = (&'static str, &'static str, Row, fn(&Language) -> &'static str, Quantity, usize);
     let lines: [Line; 11] = [
@@ -102,6 +104,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
         ),
         ("", "Our method", Row::Full, |paper| paper.seconds_per_epoch[1], seconds_per_epoch, 1),
     ];
+
     for (metric, method, row, of_paper, quantity, decimals) in lines {
         let mut cells = vec![metric.to_owned(), method.to_owned()];
         for corpus in Corpus::ALL {
@@ -112,8 +115,10 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
                 false => mean_text(&group, quantity, decimals),
             });
         }
+
         grid.rows.push(cells);
     }
+
     let here = |&corpus: &Corpus| (table.subject)(corpus).ground(view.plan.scale).is_ok();
     let mut sheet = Sheet {
         name: format!("table-{}", table.number),
@@ -123,12 +128,14 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
         notes: paper::contradictions(table.number).iter().map(|&note| note.to_owned()).collect(),
         figures: Vec::new(),
     };
+
     for corpus in Corpus::ALL.into_iter().filter(here) {
         let subject = (table.subject)(corpus);
         sheet
             .introduction
             .extend(floor(view, subject).map(|floor| format!("{}: {floor}", corpus.title())));
         sheet.grids.push(details(view, subject, table.rows, corpus.title()));
+
         let of_paper = (table.paper)(corpus);
         for &row in table.rows {
             let perplexity = match row {
@@ -136,9 +143,11 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
                 Row::Full => of_paper.perplexity[1].parse().ok(),
                 _ => None,
             };
+
             sheet.figures.extend(figures(view, subject, row, perplexity));
         }
     }
+
     sheet.introduction.push(HOW_TO_READ.to_owned());
     if view.plan.scale == Scale::Laptop {
         sheet.introduction.push(
@@ -147,6 +156,7 @@ pub(super) fn architecture(view: &View<'_>, table: Architecture) -> Sheet {
                 .to_owned(),
         );
     }
+
     sheet
 }
 
@@ -156,6 +166,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
         "In the paper's layout: perplexity on test",
         &["", "Wiki-2, paper", "Wiki-2, here", "Shakespeare, paper", "Shakespeare, here"],
     );
+
     for row in Row::OF_TABLE_4.into_iter().chain(Row::OURS) {
         let of_paper = paper::ablation(row);
         let mut cells = vec![row.label()];
@@ -165,6 +176,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
                 (Some([wikitext, _]), 0) => wikitext.to_string(),
                 (Some([_, shakespeare]), _) => format!("{shakespeare:.1}"),
             });
+
             let group = view.group(subject, row);
             let is_left = group.done.is_empty() && is_left_out(view, subject, row);
             cells.push(if is_left {
@@ -173,8 +185,10 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
                 group.text(test_perplexity, 1)
             });
         }
+
         grid.rows.push(cells);
     }
+
     let rows: Vec<Row> = Row::OF_TABLE_4.into_iter().chain(Row::OURS).collect();
     let mut sheet = Sheet {
         name: "table-4".to_owned(),
@@ -188,6 +202,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
         notes: Vec::new(),
         figures: Vec::new(),
     };
+
     sheet.introduction.extend(floor(view, Subject::Shakespeare));
     for (index, subject) in columns.into_iter().enumerate() {
         for &row in &rows {
@@ -197,6 +212,7 @@ pub(super) fn ablations(view: &View<'_>) -> Sheet {
             }
         }
     }
+
     sheet
 }
 

@@ -31,11 +31,13 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             format!("{:.3}", ours / conventional),
         ]);
     }
+
     let (small, large) = match view.plan.scale {
         Scale::Paper => ("48 layers of width 1,600, measured", "the same again"),
         Scale::Laptop => ("24 layers of width 1,024, measured", "48 layers of width 1,600"),
         Scale::Smoke | Scale::Long => ("Small", "Small, conventional training predicted"),
     };
+
     let mut sheet = Sheet {
         name: "table-3".to_owned(),
         title: "Table 3: memory during training".to_owned(),
@@ -50,12 +52,14 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
         notes: paper::contradictions(3).iter().map(|&note| note.to_owned()).collect(),
         figures: Vec::new(),
     };
+
     sheet.notes.insert(
         0,
         "Rows that are predicted say so: training without tying at the paper's size needs more memory in f32 than the \
          machine has. How a prediction compares with a measurement is in data/results/memory."
             .to_owned(),
     );
+
     for subject in [Subject::Memory, Subject::MemoryPaper] {
         for &row in rows(subject) {
             sheet.figures.extend([
@@ -65,6 +69,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             ]);
         }
     }
+
     sheet
 }
 
@@ -83,6 +88,7 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
             "steps",
         ],
     );
+
     let conventional = view.group(subject, Row::Conventional);
     let predicted = conventional
         .predicted
@@ -90,12 +96,14 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
     let against = |of: Quantity, predicted: Option<f64>| {
         conventional.mean(of).map(|mean| mean.mean).or(predicted)
     };
+
     let predicted_peak = predicted.map(|one| one.peak_bytes as f64 / 1e6);
     let predicted_state = predicted.map(|one| one.state_bytes as f64 / 1e6);
     let share = |value: Option<Mean>, whole: Option<f64>| match (value, whole) {
         (Some(value), Some(whole)) => format!("{:.3}", value.mean / whole),
         _ => String::new(),
     };
+
     for &row in rows(subject) {
         let group = view.group(subject, row);
         if row == Row::Conventional
@@ -112,10 +120,12 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
             ]);
             continue;
         }
+
         if group.done.is_empty() {
             grid.push([row.label(), group.missing]);
             continue;
         }
+
         let text = |of: Quantity| group.mean(of).map_or_else(String::new, |mean| mean.text(1));
         grid.push([
             row.label(),
@@ -131,6 +141,7 @@ fn grid(view: &View<'_>, subject: Subject, caption: &str) -> Grid {
             group.done[0].summary.steps.to_string(),
         ]);
     }
+
     grid
 }
 

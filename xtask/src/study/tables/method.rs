@@ -17,9 +17,11 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
     let mut introduction =
         vec![scale.sentence().to_owned(), HOW_CHOSEN.to_owned(), HOW_VALUED.to_owned()];
     let conventional = chosen.of_row(What::Conventional);
+
     introduction
         .extend(conventional.and_then(|one| one.group.done.first()).map(|done| floor_of(done)));
     introduction.extend(conventional.and_then(past_best));
+
     let mut sheet = Sheet {
         name: "method".to_owned(),
         title: "Our method".to_owned(),
@@ -28,10 +30,12 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
         notes: vec![HOW_TIMED.to_owned(), HOW_COMPARED.to_owned()],
         figures: figures(view),
     };
+
     if let Some(setup) = Setup::of(scale) {
         sheet.grids =
             vec![outcome(view, &chosen), rivals(&chosen), rates(view), sizes(view, setup)];
     }
+
     sheet
 }
 
@@ -66,6 +70,7 @@ fn past_best(conventional: &Choice<'_>) -> Option<String> {
     let last = group.mean(last_to_best).filter(|mean| mean.mean.is_finite())?;
     let best = group.mean(best_step)?;
     let steps = group.done.first()?.summary.steps;
+
     Some(format!(
         "Conventional training at its best rate is best on validation after {:.0} of {steps} steps, in the mean; its \
          perplexity after the last step is {} times the best.",
@@ -93,28 +98,34 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
             "all parameters, millions",
         ],
     );
+
     let whole = whole(view.plan.scale);
     let curves = [blocks_mean as Quantity, all_parameters].map(|of| curve(view, of));
     let pace = chosen.of_row(What::Conventional).and_then(|one| one.group.mean(step_ms));
+
     for what in rows(view.plan.scale) {
         let Some(choice) = chosen.of_row(what) else {
             grid.push([what.label(), String::new(), "0".to_owned(), why_missing(view, what)]);
             continue;
         };
+
         let group = &choice.group;
         let share = |of: Quantity| match (group.mean(of), whole) {
             (Some(blocks), Some(whole)) => format!("{:.3}", blocks.mean / whole),
             _ => String::new(),
         };
+
         let time = match (group.mean(step_ms), pace) {
             (Some(own), Some(pace)) if pace.mean > 0.0 => format!("{:.2}", own.mean / pace.mean),
             _ => String::new(),
         };
+
         let test = group.mean(test_perplexity);
         let worth = |curve: &Option<Curve>| {
             let worth = curve.as_ref().zip(test).and_then(|(curve, test)| curve.worth(test.mean));
             worth.map_or_else(String::new, |worth| worth.to_string())
         };
+
         grid.push([
             what.label(),
             choice.rate(),
@@ -133,9 +144,11 @@ fn outcome(view: &View<'_>, chosen: &Chosen<'_>) -> Grid {
             worth(&curves[1]),
         ]);
     }
+
     for (label, why) in LEFT_OUT {
         grid.push([label, "", "", &format!("left out: {why}")]);
     }
+
     grid
 }
 
@@ -144,9 +157,11 @@ fn why_missing(view: &View<'_>, what: What) -> String {
     let mut whys: Vec<String> =
         what.paces().iter().map(|&pace| group(view, what, pace).missing).collect();
     whys.dedup();
+
     if whys.len() > 1 {
         whys.retain(|why| why != NOT_RUN);
     }
+
     whys.join("; ")
 }
 
@@ -157,6 +172,7 @@ fn curve(view: &View<'_>, parameters: Quantity) -> Option<Curve> {
         let group = group(view, what, Pace::Once);
         Some((group.mean(parameters)?.mean, group.mean(test_perplexity)?.mean))
     };
+
     Curve::of(sizes.into_iter().filter_map(point))
 }
 
@@ -173,6 +189,7 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
             "the best fixed sharing that is no larger in the mean",
         ],
     );
+
     let is_method =
         |what: What| what.twin().is_some() || matches!(what, What::GrowRandom | What::GrowAnywhere);
     for choice in chosen.all().filter(|choice| is_method(choice.what)) {
@@ -180,11 +197,13 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
         let against = |other: Option<&Choice<'_>>| {
             other.map_or_else(String::new, |other| versus(own, &other.group))
         };
+
         let named = |other: Option<&Choice<'_>>| {
             other.map_or_else(String::new, |one| {
                 format!("{} ({})", versus(own, &one.group), one.what.name())
             })
         };
+
         // Equal sizes differ by the rounding of a mean.
         let blocks = own.mean(blocks_mean).map_or(0.0, |mean| mean.mean * (1.0 + 1e-6));
         grid.push([
@@ -195,6 +214,7 @@ fn rivals(chosen: &Chosen<'_>) -> Grid {
             named(chosen.best_fixed(blocks)),
         ]);
     }
+
     grid
 }
 
@@ -211,6 +231,7 @@ fn versus(own: &Group<'_>, other: &Group<'_>) -> String {
             _ => difference,
         }
     };
+
     format!("{}, {}", on(validation_perplexity), on(test_perplexity))
 }
 
@@ -219,10 +240,12 @@ fn rates(view: &View<'_>) -> Grid {
     let heads: Vec<String> = Pace::ALL.iter().map(|pace| format!("rate {}", pace.text())).collect();
     let heads: Vec<&str> = [""].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let mut grid = Grid::new("Perplexity on validation at every rate", &heads);
+
     for what in rows(view.plan.scale).into_iter().filter(|what| what.paces().len() > 1) {
         let at = |&pace: &Pace| group(view, what, pace).text(validation_perplexity, 1);
         grid.push([what.label()].into_iter().chain(Pace::ALL.iter().map(at)));
     }
+
     grid
 }
 
@@ -234,6 +257,7 @@ fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
         "Conventional models of other sizes: perplexity on test, block parameters in millions",
         &heads,
     );
+
     for &layers in setup.depths() {
         let at = |&width: &u16| {
             let group = group(view, What::Size { layers, width }, Pace::Once);
@@ -246,8 +270,10 @@ fn sizes(view: &View<'_>, setup: &Setup) -> Grid {
                 ),
             }
         };
+
         grid.push([layers.to_string()].into_iter().chain(setup.widths().iter().map(at)));
     }
+
     grid
 }
 
@@ -261,6 +287,7 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
         ("time a step, ms", step_ms),
         ("perplexity after the last step, validation, of the best during training", last_to_best),
     ];
+
     let of = |point: Point| {
         quantities.map(|(name, of)| {
             let figure = view.figure(Subject::Method, Row::Method(point), name, None, of);
@@ -269,6 +296,7 @@ fn figures(view: &View<'_>) -> Vec<Figure> {
             if is_said { figure } else { Figure { mean: None, least: None, most: None, ..figure } }
         })
     };
+
     points(view.plan.scale).into_iter().flat_map(of).collect()
 }
 
@@ -303,6 +331,7 @@ mod tests {
                 assert_eq!(scale, Scale::Paper);
                 continue;
             };
+
             let (left_out, rows): (Vec<_>, Vec<_>) =
                 outcome.rows.iter().partition(|row| row[3].starts_with("left out: "));
             assert_eq!(left_out.len(), LEFT_OUT.len());

@@ -15,29 +15,34 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
         .collect();
     points.sort_unstable_by_key(|&(every, until)| (std::cmp::Reverse(until), every));
     points.dedup();
+
     let rates = Rate::ALL.map(Rate::text);
     let heads: Vec<String> = ["".to_owned()]
         .into_iter()
         .chain(rates.map(|rate| format!("learning rate {rate}")))
         .collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+
     let mut perplexity = Grid::new("Perplexity on validation", &heads);
     let mut share = Grid::new("The same, above conventional training at the same rate", &heads);
     let mut layers = Grid::new("Independent layers, mean over training", &heads);
     let group = |who, rate, every, until| {
         view.group(Subject::Regime, Row::Regime(Regime { who, rate, every, until }))
     };
+
     let conventional = Rate::ALL.map(|rate| group(Who::Nobody, rate, 0, 0));
     perplexity.push(
         ["Conventional training".to_owned()]
             .into_iter()
             .chain(conventional.iter().map(|group| group.text(validation_perplexity, 1))),
     );
+
     for (every, until) in points {
         for (who, name) in [(Who::Agent, "Full method"), (Who::Chance, "Random policy")] {
             let label = format!("{name}, k = {every}, decisions in the first {until} %");
             let groups = Rate::ALL.map(|rate| group(who, rate, every, until));
             let line = |cells: [String; 3]| [label.clone()].into_iter().chain(cells);
+
             perplexity.push(line(groups.clone().map(|group| group.text(validation_perplexity, 1))));
             let above: Vec<String> = groups
                 .iter()
@@ -48,6 +53,7 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             layers.push(line(groups.map(|group| super::mean_text(&group, independent_mean, 2))));
         }
     }
+
     let figures = Regime::all()
         .into_iter()
         .map(|point| {
@@ -55,14 +61,17 @@ pub(super) fn table(view: &View<'_>) -> Sheet {
             view.figure(Subject::Regime, row, "perplexity, validation", None, validation_perplexity)
         })
         .collect();
+
     let mut introduction = vec![
         view.plan.scale.sentence().to_owned(),
         "The model of the main job under `--method paper`, with one seed a point: differences of a few hundredths are chance. \
          k is the number of steps between decisions."
             .to_owned(),
     ];
+
     let first = conventional.iter().find_map(|group| group.done.first());
     introduction.extend(first.map(|done| floor_of(done)));
+
     Sheet {
         name: "regime".to_owned(),
         title: "Where tying pays".to_owned(),

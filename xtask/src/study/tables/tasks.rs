@@ -28,6 +28,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
             "Random policy, here",
         ],
     );
+
     let quantities: [(Quantity, usize); 5] = [
         (test_accuracy, 3),
         (parameters_mean, 2),
@@ -35,6 +36,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
         (independent_mean, 2),
         (independent_end, 1),
     ];
+
     for ((name, conventional, ours), (quantity, decimals)) in
         paper::VISION.into_iter().zip(quantities)
     {
@@ -46,16 +48,21 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
                 false => mean_text(&group, quantity, decimals),
             });
         }
+
         grid.rows.push(cells);
     }
+
     let mut introduction = vec![view.plan.scale.sentence().to_owned()];
     let pictures = |done: &Done| done.provenance.data.train_tokens;
+
     if let Some(first) = view.group(subject, Row::Conventional).done.first() {
         introduction
             .push(format!("Trained on {} pictures.", crate::table::grouped(pictures(first))));
     }
+
     introduction.extend(floor(view, subject));
     introduction.push(HOW_TO_READ.to_owned());
+
     let mut figures = Vec::new();
     for row in OF_VISION {
         let of_paper = match row {
@@ -63,6 +70,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
             Row::Full => Some(0.995),
             _ => None,
         };
+
         figures.extend([
             view.figure(subject, row, "accuracy, test", of_paper, test_accuracy),
             view.figure(subject, row, "accuracy, validation", None, validation_accuracy),
@@ -76,6 +84,7 @@ pub(super) fn vision(view: &View<'_>) -> Sheet {
             ),
         ]);
     }
+
     Sheet {
         name: "table-5".to_owned(),
         title: "Table 5: ViT on CIFAR-10".to_owned(),
@@ -101,6 +110,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             "Full to random",
         ],
     );
+
     let mut matthews = Grid::new(
         "In detail: Matthews correlation on validation, accuracy on test (the last twentieth of train)",
         &[
@@ -114,11 +124,13 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             "Random policy",
         ],
     );
+
     let mut figures = Vec::new();
     for task in Task::ALL {
         let subject = Subject::Glue(task);
         let [conventional, full, random] = OF_GLUE.map(|row| view.group(subject, row));
         let [of_conventional, of_ours] = paper::glue(task).map(|accuracy| format!("{accuracy:.3}"));
+
         if conventional.done.is_empty() && full.done.is_empty() {
             grid.push([
                 task.title().to_owned(),
@@ -130,6 +142,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             ]);
             continue;
         }
+
         let points = |other: &crate::study::view::Group<'_>| match (
             full.mean(validation_accuracy),
             other.mean(validation_accuracy),
@@ -137,6 +150,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             (Some(full), Some(other)) => format!("{:+.3}", full.mean - other.mean),
             _ => String::new(),
         };
+
         let majority = |of: Quantity| {
             conventional.mean(of).map_or_else(String::new, |mean| format!("{:.3}", mean.mean))
         };
@@ -151,6 +165,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             points(&conventional),
             points(&random),
         ]);
+
         let text = |group: &crate::study::view::Group<'_>, of: Quantity| mean_text(group, of, 3);
         matthews.push([
             task.title().to_owned(),
@@ -162,6 +177,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             text(&full, test_accuracy),
             text(&random, test_accuracy),
         ]);
+
         for (row, of_paper) in
             OF_GLUE.into_iter().zip(paper::glue(task).map(Some).into_iter().chain([None]))
         {
@@ -178,9 +194,11 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
             ]);
         }
     }
+
     let pretrained = Subject::pretrained(view.plan.scale);
     let parameters = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), parameters_end, 2));
     let [of_conventional, of_ours] = paper::GLUE_PARAMETERS;
+
     grid.push(
         [
             "Trainable parameters at the end of training (here in millions)",
@@ -192,6 +210,7 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         .into_iter()
         .chain(parameters),
     );
+
     let layers = OF_GLUE.map(|row| mean_text(&view.group(pretrained, row), independent_end, 1));
     grid.push([
         "Independent layers".to_owned(),
@@ -202,10 +221,12 @@ pub(super) fn glue(view: &View<'_>) -> Sheet {
         layers[1].clone(),
         layers[2].clone(),
     ]);
+
     for (row, paper) in OF_GLUE.into_iter().zip([Some(1500.0), Some(235.0), None]) {
         let quantity = "trainable parameters, end, millions";
         figures.push(view.figure(pretrained, row, quantity, paper, parameters_end));
     }
+
     Sheet {
         name: "table-6".to_owned(),
         title: "Table 6: GLUE, fine-tuned with the tying held fixed".to_owned(),

@@ -26,6 +26,7 @@ fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
     let study = Study::new();
     let arguments = ["ablation", "--only", "iii,vii"];
     let table = study.succeed(&arguments);
+
     // As if they had been run when the grid asked for more steps of the full method.
     change(&study, "shakespeare/full-1.cell.json", |note| of_more_steps(&mut note["arguments"]));
     change(&study, "shakespeare/iii-1.cell.json", |note| {
@@ -35,11 +36,14 @@ fn a_cell_of_other_settings_is_set_aside_with_what_follows_it_and_run_anew() {
     assert_eq!(row(&study.succeed(&["status"]), "shakespeare/full-1")[1], "stale: other settings");
 
     assert_eq!(study.succeed(&arguments), table);
+
     for (row, runs) in [("full", 2), ("iii", 2), ("vii", 1)] {
         assert_eq!(study.runs_of(&format!("shakespeare/{row}-1")).len(), runs, "{row}");
     }
+
     assert_eq!(study.read("shakespeare/full-1.before-1/mine"), "mine");
     assert_eq!(study.read("shakespeare/iii-1.before-1/metrics.jsonl").lines().count(), 5);
+
     let log = study.read("shakespeare/full-1.log");
     let said = format!(
         "what was there was made otherwise: it is now {RUNS}/shakespeare/full-1.before-1\n"
@@ -74,6 +78,7 @@ fn a_foreign_folder_in_the_place_of_a_cell_is_set_aside() {
 fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
     let study = Study::new();
     study.succeed(&["ablation", "--only", "conventional,vii,viii,v"]);
+
     let place = study.path(RUNS).join("shakespeare");
     for (path, text) in [
         ("vii-1.cell.json", "garbage"),
@@ -83,8 +88,10 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
     ] {
         fs::write(place.join(path), text).unwrap();
     }
+
     let arguments = ["ablation", "--only", "conventional,vii,viii,v,ix"];
     let (table, said) = study.fail(&arguments);
+
     for (label, path, away) in [
         ("(vii)", "vii-1.cell.json", "vii-1.cell.json"),
         ("(viii)", "viii-1/summary.json", "viii-1"),
@@ -94,11 +101,14 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
         let failed = format!("FAILED, seed 1: damaged: {RUNS}/shakespeare/{path}: ");
         let cell = *row(&table, label).last().unwrap();
         assert!(cell.starts_with(&failed), "{cell}");
+
         let advice = format!("; move {RUNS}/shakespeare/{away} away to have it run anew");
         assert!(cell.contains(&advice) && said.contains(&advice), "{cell}\n{said}");
     }
+
     assert_eq!(row(&table, "(ix)").last(), Some(&"150.2"), "{table}");
     assert!(said.contains("1 done, 4 failed, 0 left; "), "{said}");
+
     let status = study.succeed(&["status"]);
     assert_eq!(row(&status, "shakespeare/vii-1")[1], "FAILED", "{status}");
     assert_eq!(study.read("shakespeare/vii-1.cell.json"), "garbage");
@@ -112,6 +122,7 @@ fn a_damaged_cell_fails_in_words_and_the_others_go_on() {
     for path in ["vii-1.cell.json", "viii-1", "v-1", "conventional-1"] {
         fs::rename(place.join(path), place.join(format!("{path}.away"))).unwrap();
     }
+
     let table = study.succeed(&arguments);
     assert!(!table.contains("FAILED"), "{table}");
     assert_eq!(study.runs_of("shakespeare/ix-1").len(), 1);
@@ -122,6 +133,7 @@ fn a_damaged_prediction_is_a_failed_cell() {
     let study = Study::new();
     study.succeed(&["table", "3"]);
     fs::write(study.path(RUNS).join("memory-paper/conventional-1.memory.jsonl"), "{}\n").unwrap();
+
     let (table, said) = study.fail(&["table", "3"]);
     let failed =
         "damaged: runs/study/smoke/memory-paper/conventional-1.memory.jsonl: line 1: no `state`";
@@ -133,6 +145,7 @@ fn metrics_that_break_off_are_gone_on_with_or_named() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/full-1");
     study.fail(&["ablation", "--only", "full"]);
+
     let metrics = study.path(RUNS).join("shakespeare/full-1/metrics.jsonl");
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, &text[..text.len() - 40]).unwrap();
@@ -145,6 +158,7 @@ fn metrics_that_break_off_are_gone_on_with_or_named() {
     // same.
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, &text[..text.len() - 40]).unwrap();
+
     let (_, said) = study.fail(&["report", "--out", "kept"]);
     let named =
         "FAILED: shakespeare/full-1: runs/study/smoke/shakespeare/full-1/metrics.jsonl: line ";

@@ -22,13 +22,16 @@ const MOMENTS: [Moment; 2] = [Moment::Begun, Moment::Under];
 fn at(moment: Moment) -> (Study, std::process::Child, u32) {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.1").with("FAKE_SLOW", "*/full-1");
+
     let child = study.start(&COMMAND);
     wait_for("the second cell", || study.cells().len() == 2);
+
     if moment == Moment::Under {
         wait_for("a step", || {
             study.read("shakespeare/full-1/metrics.jsonl").contains(r#""step":1,"#)
         });
     }
+
     let (process, _) = study.started()[1];
     study.with("FAKE_STEP_S", "");
     (study, child, process)
@@ -40,11 +43,14 @@ fn finish(study: &Study, runs_of_full: usize) {
     for label in ["(ii)", "Conventional training", "Full method"] {
         assert_eq!(row(&table, label).last(), Some(&"150.2"), "{table}");
     }
+
     assert_eq!(study.runs_of("shakespeare/conventional-1").len(), 1);
     assert_eq!(study.runs_of("shakespeare/ii-1").len(), 1);
     assert_eq!(study.runs_of("shakespeare/full-1").len(), runs_of_full, "{:?}", study.commands());
+
     let metrics = study.read("shakespeare/full-1/metrics.jsonl");
     assert_eq!(metrics.lines().count(), 5, "{metrics}");
+
     // Whoever has brought it to its end.
     assert!(!study.path(RUNS).join("shakespeare/full-1/checkpoint").exists());
     let before = study.commands();
@@ -68,12 +74,14 @@ fn a_run_that_is_killed_fails_and_goes_on_the_next_time() {
         let (study, mut xtask, dlt) = at(moment);
         kill(dlt);
         assert_eq!(xtask.wait().unwrap().code(), Some(1));
+
         let said = fs::read_to_string(study.path("stderr")).unwrap();
         assert!(
             said.contains("shakespeare/full-1 FAILED: dlt was ended by the system (signal: 9"),
             "{said}"
         );
         finish(&study, 2);
+
         if moment == Moment::Under {
             let again = &study.runs_of("shakespeare/full-1")[1];
             assert!(
@@ -92,6 +100,7 @@ fn a_study_that_is_killed_with_its_run_goes_on_where_it_was() {
         xtask.wait().unwrap();
         kill(dlt);
         finish(&study, 2);
+
         if moment == Moment::Under {
             assert!(study.runs_of("shakespeare/full-1")[1].starts_with("train --resume "));
             assert!(!study.path(RUNS).join("shakespeare/full-1.before-1").exists());
@@ -103,9 +112,11 @@ fn a_study_that_is_killed_with_its_run_goes_on_where_it_was() {
 fn two_studies_at_once_share_the_cells() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.02");
+
     let rows = ["ablation", "--only", "conventional,ii,vii,viii"];
     let mut other = study.start(&rows);
     let table = study.succeed(&rows);
+
     assert!(
         other.wait().unwrap().success(),
         "{}",
@@ -113,6 +124,7 @@ fn two_studies_at_once_share_the_cells() {
     );
     let mut cells = study.cells();
     cells.sort();
+
     let expected =
         ["conventional", "full", "ii", "vii", "viii"].map(|row| format!("shakespeare/{row}-1"));
     assert_eq!(cells, expected);
@@ -125,10 +137,12 @@ fn a_run_that_somebody_is_at_by_hand_is_waited_for() {
     study.with("FAKE_FAILS", "*/vii-1");
     study.fail(&["ablation", "--only", "vii"]);
     study.with("FAKE_FAILS", "");
+
     // What `dlt train --resume` does first of all.
     let lock = File::create(study.path(RUNS).join("shakespeare/vii-1/lock")).unwrap();
     lock.lock().unwrap();
     assert_eq!(row(&study.succeed(&["status"]), "shakespeare/vii-1")[1..3], ["running", "2"]);
+
     let mut xtask = study.start(&["ablation", "--only", "vii,viii"]);
     let said = || fs::read_to_string(study.path("stderr")).unwrap();
     wait_for("word of the other process", || {
@@ -145,10 +159,12 @@ fn a_run_that_somebody_is_at_by_hand_is_waited_for() {
 fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/full-1 */vii-1");
+
     let arguments = ["ablation", "--only", "i,iii,vii,viii"];
     let (table, said) = study.fail(&arguments);
     let log = format!("{RUNS}/shakespeare/vii-1.log");
     let failed = format!("FAILED, seed 1: training diverged (exit code 6), {log}");
+
     assert_eq!(row(&table, "(vii)").last(), Some(&&*failed), "{table}");
     assert!(
         fs::read_to_string(study.path(&log))
@@ -156,9 +172,11 @@ fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
             .ends_with("error: the loss is not a finite number\n")
     );
     assert_eq!(row(&table, "(viii)").last(), Some(&"150.2"), "{table}");
+
     let left = "seed 1 not run, as it needs shakespeare/full-1, which FAILED";
     assert_eq!(row(&table, "(i)").last(), Some(&left), "{table}");
     assert_eq!(study.cells(), ["full", "vii", "viii"].map(|row| format!("shakespeare/{row}-1")));
+
     for text in [
         "shakespeare/vii-1 FAILED: training diverged (exit code 6); see runs/",
         "left (needs shakespeare/full-1, which failed): shakespeare/i-1, shakespeare/iii-1\n",
@@ -166,14 +184,17 @@ fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
     ] {
         assert!(said.contains(text), "no {text} in\n{said}");
     }
+
     let status = study.succeed(&["status"]);
     let why = format!("training diverged (exit code 6); {log}");
     assert_eq!(row(&status, "shakespeare/vii-1")[1..], ["FAILED", "", "", &why], "{status}");
+
     let waits = row(&status, "shakespeare/iii-1");
     assert_eq!(waits[1..], ["waits for another", "", "", "needs shakespeare/full-1"], "{status}");
     assert_eq!(row(&status, "shakespeare/viii-1")[1..4], ["done", "4", "148.50"], "{status}");
 
     study.with("FAKE_FAILS", "");
+
     let table = study.succeed(&arguments);
     assert!(!table.contains("FAILED"), "{table}");
     assert!(study.runs_of("shakespeare/vii-1")[1].starts_with("train --resume "));
@@ -185,6 +206,7 @@ fn a_cell_that_fails_stands_in_the_table_and_the_others_go_on() {
 fn a_code_that_dlt_does_not_have_is_said_as_it_came() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1").with("FAKE_CODE", "77");
+
     let (table, _) = study.fail(&["ablation", "--only", "vii"]);
     assert!(
         row(&table, "(vii)")[4].starts_with("FAILED, seed 1: dlt ended with exit code 77, "),
@@ -196,6 +218,7 @@ fn a_code_that_dlt_does_not_have_is_said_as_it_came() {
 fn an_interrupted_run_ends_the_study_and_goes_on_the_next_time() {
     let mut study = Study::new();
     study.with("FAKE_FAILS", "*/vii-1").with("FAKE_CODE", "130");
+
     let arguments = ["ablation", "--only", "vii,viii"];
     let (table, said) = study.fail(&arguments);
     assert!(said.contains("left (interrupted): shakespeare/vii-1, shakespeare/viii-1\n"), "{said}");

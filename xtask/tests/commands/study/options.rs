@@ -9,10 +9,13 @@ use crate::stderr;
 fn every_row_runs_with_each_seed_that_is_named() {
     let study = Study::new();
     study.succeed(&["ablation", "--only", "ii,vii", "--seeds", "1..3"]);
+
     let mut cells = study.cells();
     cells.sort();
+
     let of = |row: &str| [1, 2, 3].map(|seed| format!("shakespeare/{row}-{seed}"));
     assert_eq!(cells, [of("full"), of("ii"), of("vii")].concat());
+
     for seed in [1, 2, 3] {
         let command = &study.runs_of(&format!("shakespeare/vii-{seed}"))[0];
         assert!(command.contains(&format!(" --seed {seed} ")), "{command}");
@@ -23,6 +26,7 @@ fn every_row_runs_with_each_seed_that_is_named() {
 fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.06");
+
     let rows = "v,vi,vii,viii,ix,one-block,full,iii";
     study.succeed(&[
         "ablation",
@@ -35,15 +39,19 @@ fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
         "--device",
         "cuda:1",
     ]);
+
     for command in study.commands() {
         assert!(command.ends_with(" --threads 2 --device cuda:1"), "{command}");
     }
+
     let mut now = 0;
     let mut most = 0;
+
     for line in fs::read_to_string(study.path("log")).unwrap().lines() {
         now = if line.starts_with("end ") { now - 1 } else { now + 1 };
         most = most.max(now);
     }
+
     assert_eq!((now, most), (0, 3));
 
     // More jobs than threads: one each.
@@ -56,11 +64,13 @@ fn law_never_more_run_at_once_than_asked_for_and_they_share_the_threads() {
 fn no_cell_is_begun_when_the_time_is_over() {
     let mut study = Study::new();
     study.with("FAKE_STEP_S", "0.15");
+
     let (table, said) = study.fail(&["ablation", "--all", "--budget", "1s"]);
     let begun = study.cells().len();
     assert!((1..5).contains(&begun), "{begun}");
     assert!(said.contains("left (the time was over): shakespeare/"), "{said}");
     assert!(table.contains("| not run yet |") && !table.contains("FAILED"), "{table}");
+
     // What was begun was run to its end.
     let log = fs::read_to_string(study.path("log")).unwrap();
     assert_eq!(log.lines().filter(|line| line.starts_with("end ")).count(), begun);
@@ -70,8 +80,10 @@ fn no_cell_is_begun_when_the_time_is_over() {
 fn data_on_this_machine_are_passed_on() {
     let study = Study::new();
     fs::write(study.path("pictures"), "").unwrap();
+
     let (_, said) = study.fail(&["table", "5", "--data", "cifar10=nowhere"]);
     assert!(said.contains("--data cifar10=nowhere: there is no such file or folder"), "{said}");
+
     let (_, said) = study.fail(&["table", "5", "--data", "cifar100=pictures"]);
     assert!(
         said.contains("--data: at scale smoke, expected one of cifar10, glue/cola, "),
@@ -83,12 +95,14 @@ fn data_on_this_machine_are_passed_on() {
 
     let page = study.succeed(&["table", "5", "--data", "cifar10=pictures"]);
     assert!(page.contains("Trained on 100 pictures."), "{page}");
+
     for command in study.commands() {
         assert!(
             command.starts_with("train --preset vit-cifar --method ")
                 && command.contains(" --data pictures ")
         );
     }
+
     // By its name a data set is the same wherever it lies.
     assert!(!study.read("vit-cifar10/full-1.cell.json").contains("pictures"));
     let before = study.commands();
@@ -100,6 +114,7 @@ fn data_on_this_machine_are_passed_on() {
 fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
     let study = Study::new();
     study.succeed(&["ablation", "--only", "full"]);
+
     let runs = study.cells();
     let table = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
     assert!(
@@ -107,6 +122,7 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
         "{table}"
     );
     assert!(table.contains("| shakespeare/full-1 | done | 12 |"), "{table}");
+
     for row in ["i", "ii", "vii"] {
         let begins = format!("| shakespeare/{row}-1 | to do | 12 |");
         let line = table
@@ -115,6 +131,7 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
             .unwrap_or_else(|| panic!("{table}"));
         assert!(line.ends_with(" | 58 |"), "{line}");
     }
+
     assert!(table.contains("\n4 cells; what is not done yet takes about "), "{table}");
     assert!(table.contains("GFLOP/s; memory beside the program"), "{table}");
     assert!(!table.contains("not known") && !table.contains("-0"), "{table}");
@@ -124,6 +141,7 @@ fn a_dry_run_says_cells_cost_memory_and_a_total_and_trains_nothing() {
     assert_eq!(study.cells(), runs);
     assert!(all.contains("| glue-sst2/full-1 | waits for another |"), "{all}");
     study.succeed(&["ablation", "--only", "i,ii,vii"]);
+
     let done = study.succeed(&["ablation", "--only", "i,ii,vii", "--dry-run"]);
     assert!(done.contains("\n4 cells; what is not done yet takes about 0 s\n"), "{done}");
 }
@@ -133,12 +151,15 @@ fn rejects_a_dlt_that_is_not_there() {
     let study = Study::new();
     let mut command = study.command(&["ablation", "--all"]);
     let output = command.args(["--dlt", "nowhere"]).output().unwrap();
+
     // Twice the same option.
     assert_eq!(output.status.code(), Some(2));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
     let command = command.args(["table", "4", "--scale", "smoke", "--dlt", "nowhere"]);
     let output = command.current_dir(study.folder.path()).output().unwrap();
+
     assert_eq!(output.status.code(), Some(1));
+
     assert!(
         stderr(&output).contains("--dlt nowhere: there is no such file"),
         "{}",

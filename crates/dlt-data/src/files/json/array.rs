@@ -40,19 +40,23 @@ impl<R: BufRead> Elements<R> {
         } else if self.expect(b",]", "a comma or the end of the array")? == b']' {
             return self.end();
         }
+
         let first = self.peek("an element")?;
         if first == b']' && !self.is_begun {
             self.reader.consume(1);
             return self.end();
         }
+
         self.is_begun = true;
         self.take_element(element)?;
+
         if element.is_empty() {
             return Err(ArrayError::Broken(format!(
                 "expected an element, got {:?}",
                 char::from(first)
             )));
         }
+
         Ok(Some(()))
     }
 
@@ -63,10 +67,12 @@ impl<R: BufRead> Elements<R> {
             if bytes.is_empty() {
                 return Ok(None);
             }
+
             if let Some(other) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
                 let other = char::from(*other);
                 return Err(ArrayError::Broken(format!("{other:?} follows the end of the array")));
             }
+
             let blank = bytes.len();
             self.reader.consume(blank);
         }
@@ -81,6 +87,7 @@ impl<R: BufRead> Elements<R> {
                 char::from(found)
             )));
         }
+
         self.reader.consume(1);
         Ok(found)
     }
@@ -94,9 +101,11 @@ impl<R: BufRead> Elements<R> {
                     "expected {what}, got the end of the file"
                 )));
             }
+
             let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             let found = bytes.get(blank).copied();
             self.reader.consume(blank);
+
             if let Some(found) = found {
                 return Ok(found);
             }
@@ -105,19 +114,23 @@ impl<R: BufRead> Elements<R> {
 
     fn take_element(&mut self, element: &mut Vec<u8>) -> Result<(), ArrayError> {
         let mut scan = Scan::default();
+
         loop {
             let bytes = self.reader.fill_buf()?;
             if bytes.is_empty() {
                 let reason = "expected the end of the element, got the end of the file".to_owned();
                 return Err(ArrayError::Broken(reason));
             }
+
             let end = bytes.iter().position(|&byte| scan.ends_before(byte));
             let taken = end.unwrap_or(bytes.len());
             if (element.len() + taken) as u64 > LONGEST_ROW {
                 return Err(ArrayError::TooLong);
             }
+
             element.extend_from_slice(&bytes[..taken]);
             self.reader.consume(taken);
+
             if end.is_some() {
                 return Ok(());
             }
@@ -143,8 +156,10 @@ impl Scan {
                 b'"' => self.in_text = false,
                 _ => {}
             }
+
             return false;
         }
+
         match byte {
             b',' | b']' if self.depth == 0 => return true,
             b'"' => self.in_text = true,
@@ -152,6 +167,7 @@ impl Scan {
             b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
+
         false
     }
 }
@@ -166,9 +182,11 @@ mod tests {
         let mut elements = Elements::new(BufReader::with_capacity(buffer, array.as_bytes()));
         let mut element = Vec::new();
         let mut all = Vec::new();
+
         while elements.next(&mut element)?.is_some() {
             all.push(String::from_utf8(element.clone()).unwrap().trim().to_owned());
         }
+
         Ok(all)
     }
 
@@ -185,6 +203,7 @@ mod tests {
             let found = elements(&serde_json::to_string_pretty(&values).unwrap(), buffer).unwrap();
             let parsed: Vec<serde_json::Value> =
                 found.iter().map(|element| serde_json::from_str(element).unwrap()).collect();
+
             prop_assert_eq!(parsed, values);
         }
     }
@@ -196,6 +215,7 @@ mod tests {
         {
             assert!(elements(array, 3).is_err(), "{array}");
         }
+
         assert_eq!(elements(" [ ] \n", 1).unwrap(), [""; 0]);
         assert_eq!(elements("[1, [2, 3]]", 2).unwrap(), ["1", "[2, 3]"]);
     }

@@ -110,6 +110,7 @@ impl<'de> Visitor<'de> for At<'_> {
 fn find<'de, A: MapAccess<'de>>(mut members: A, path: &str) -> Result<Found<'de>, A::Error> {
     let mut whole = None;
     let mut below = None;
+
     while let Some(name) = members.next_key::<Cow<'de, str>>()? {
         if name == path {
             whole = Some(members.next_value_seed(At(None))?);
@@ -120,6 +121,7 @@ fn find<'de, A: MapAccess<'de>>(mut members: A, path: &str) -> Result<Found<'de>
             members.next_value::<IgnoredAny>()?;
         }
     }
+
     Ok(whole.or(below).unwrap_or(Found::Nothing))
 }
 
@@ -143,9 +145,11 @@ mod tests {
         assert_eq!(text(row, "e").as_deref(), Some("text"));
         assert_eq!(text(row, "a.b.c").as_deref(), Some("deep"));
         assert_eq!(text(row, "a.d").as_deref(), Some("whole"));
+
         for missing in ["a.b.c.d", "e.f", "f", "a.", ".a", "x.y"] {
             assert_eq!(text(row, missing), None, "{missing}");
         }
+
         assert_eq!(text(r#"{"a": null, "b": 1}"#, "a"), None);
         assert_eq!(text(r#"{"a": "one", "a": "two"}"#, "a").as_deref(), Some("two"));
     }

@@ -22,6 +22,7 @@ impl Source {
                 (concat!("dlt_", $name), include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")))
             };
         }
+
         match self {
             Source::Attention => ptx!("attention"),
             Source::Elementwise => ptx!("elementwise"),
@@ -62,6 +63,7 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
             gather(launch, rest, addresses)
         }
     };
+
     match one {
         Memory::Read(tensor) => {
             let (storage, layout) = tensor.storage_and_layout();
@@ -89,6 +91,7 @@ pub(crate) fn forward(
     };
     let device = first.device().clone();
     let count = shape.elem_count();
+
     let slice = match first.dtype() {
         // SAFETY: as in `fresh`.
         DType::F32 => CudaStorageSlice::F32(unsafe { device.alloc(count)? }),
@@ -98,6 +101,7 @@ pub(crate) fn forward(
             bail!("{}: expected activations of dtype F32 or BF16, came {other:?}", launch.kernel)
         }
     };
+
     let mut out = CudaStorage { slice, device };
     into_forward(launch, inputs, &mut out, &shape, &mut Vec::with_capacity(inputs.len() + 1))?;
     Ok((out, shape))
@@ -192,9 +196,11 @@ fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()
     let (module, ptx) = launch.source.module();
     let function = device.get_or_load_custom_func(&launch.kernel, module, ptx)?;
     let mut builder = function.builder();
+
     for address in addresses {
         builder.arg(address);
     }
+
     for number in &launch.numbers {
         match number {
             Number::U32(number) => builder.arg(number),
@@ -202,16 +208,19 @@ fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()
             Number::F32(number) => builder.arg(number),
         };
     }
+
     let [x, y] = launch.blocks;
     let config = LaunchConfig {
         grid_dim: (x, y, 1),
         block_dim: (launch.threads, 1, 1),
         shared_mem_bytes: 0,
     };
+
     // SAFETY: the parameters of each kernel are the launch's memory, then its numbers; the
     // functions that make launches are run by the tests on a build of the same sources that checks
     // the type of each parameter and each access. The addresses are those of memory whose locks and
     // events are held until this call returns, in the order of the device's only stream.
     unsafe { builder.launch(config) }.w()?;
+
     Ok(())
 }

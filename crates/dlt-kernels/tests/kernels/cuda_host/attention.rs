@@ -20,11 +20,14 @@ fn compare(
         value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
             k.attention(&t[0], settings)
         });
+
     assert_close(&format!("{what} value"), &out, &value, tolerance);
     let gradient = noise(out.dims(), 4711).to_dtype(qkv.dtype()).unwrap();
     let came = attention_gradient(&Host, qkv, &sums, settings, &gradient, rows).unwrap();
+
     assert_eq!((out.dtype(), came.dtype()), (qkv.dtype(), qkv.dtype()));
     assert_close(&format!("{what} gradient"), &came, &gradients[0], tolerance);
+
     let qkv = qkv.to_dtype(DType::F32).unwrap();
     let [_, expected] = Kernels::Fused.attention_and_sums(&qkv, settings).unwrap();
     assert_close(&format!("{what} sums"), &sums, &expected, tolerance);
@@ -60,6 +63,7 @@ fn matches_reference_attention_of_lengths_with_dropout_on_cuda() {
         {
             let settings = Attention { key_heads: 2, lengths, dropout, ..Attention::new(6, mask) };
             let qkv = noise(&[3, 71, (6 + 2 * 2) * 5], 1);
+
             for rows in [Some(16), None] {
                 compare(
                     &format!("{mask:?} {lengths:?} {dropout:?}"),
@@ -86,6 +90,7 @@ fn law_blocks_change_rounding_only_on_cuda() {
     let settings = Attention::new(2, Mask::Full);
     let [whole, sums] = attention(&Host, &qkv, &settings, None).unwrap();
     let [in_blocks, other] = attention(&Host, &qkv, &settings, Some(7)).unwrap();
+
     assert_close("sums", &other, &sums, F32_TOLERANCE);
     assert_close("blocks", &in_blocks, &whole, F32_TOLERANCE);
 }

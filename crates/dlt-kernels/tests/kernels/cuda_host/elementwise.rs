@@ -20,9 +20,11 @@ fn spread(dtype: DType) -> Tensor {
 fn law_gelu_has_the_bits_of_the_loops() {
     let x = spread(DType::F32);
     let gradient = noise(x.dims(), 2);
+
     for kind in FORMS {
         let y = forward(&gelu(DType::F32, x.elem_count(), kind).unwrap(), &[&x], x.dims());
         assert_eq!(host(&y), host(&Kernels::Fused.gelu(&x, kind).unwrap()), "{kind:?}");
+
         let dx = gelu_gradient(&Host, &x, kind, &gradient).unwrap();
         assert_eq!(
             host(&dx),
@@ -40,8 +42,10 @@ fn matches_reference_gelu() {
         let x = spread(dtype);
         let gradient = held(x.dims(), 4711, dtype);
         let y = forward(&gelu(dtype, x.elem_count(), kind).unwrap(), &[&x], x.dims());
+
         assert_eq!(y.dtype(), dtype);
         assert_close("gelu", &y, &Kernels::Composed.gelu(&wide(&x), kind).unwrap(), tolerance);
+
         let expected = Kernels::Composed.gelu_gradient(&wide(&x), kind, &wide(&gradient)).unwrap();
         let dx = gelu_gradient(&Host, &x, kind, &gradient).unwrap();
         assert_close("gelu_gradient", &dx, &expected, tolerance);
@@ -52,23 +56,28 @@ fn matches_reference_gelu() {
 fn matches_reference_linear() {
     let weight = noise(&[33, 25], 2);
     let bias = noise(&[33], 3);
+
     for (dtype, tolerance) in ACTIVATIONS {
         let x = held(&[3, 7, 25], 1, dtype);
         // The weight is rounded as well where the product is.
         let weight_held = wide(&weight.to_dtype(dtype).unwrap());
+
         for bias in [None, Some(&bias)] {
             let wide_bias = bias.map(wide);
             let y = linear(&Host, &x, &weight, bias).unwrap();
             let expected =
                 Kernels::Composed.linear(&wide(&x), &weight_held, wide_bias.as_ref()).unwrap();
+
             assert_close("linear", &y, &expected, tolerance);
             for kind in FORMS {
                 let [before, after] = linear_then_gelu(&Host, &x, &weight, bias, kind).unwrap();
                 assert_eq!(host(&before), host(&y));
+
                 let expected = Kernels::Composed.gelu(&expected, kind).unwrap();
                 assert_close("linear and gelu", &after, &expected, 2.0 * tolerance);
             }
         }
+
         let gradient = held(&[3, 7, 33], 4, dtype);
         let expected =
             Kernels::Composed.linear_input_gradient(&weight_held, &wide(&gradient)).unwrap();
@@ -78,15 +87,18 @@ fn matches_reference_linear() {
             &expected,
             tolerance,
         );
+
         let mut expected = None;
         Kernels::Composed
             .linear_weight_gradient(&wide(&x), &wide(&gradient), &mut expected)
             .unwrap();
+
         let mut came = None;
         for times in 1..3 {
             linear_weight_gradient(&Host, &x, &gradient, &mut came).unwrap();
             let came = came.as_ref().unwrap();
             let expected = expected.as_ref().unwrap();
+
             assert_eq!(came.dtype(), DType::F32);
             assert_close("weight", came, &(expected * f64::from(times)).unwrap(), tolerance);
         }
@@ -101,12 +113,15 @@ fn law_bf16_is_rounded_as_candle_rounds_it() {
     let lower = [0x0000, 0x0001, 0x7fff, 0x8000, 0x8001, 0xffff];
     let bits = halves.iter().flat_map(|upper| lower.map(|lower| upper << 16 | lower));
     let numbers: Vec<f32> = bits.map(f32::from_bits).collect();
+
     let count = numbers.len();
     let bias = Tensor::new(numbers, &Device::Cpu).unwrap();
     let nothing = |rows| Tensor::zeros((rows, 2), DType::F32, &Device::Cpu).unwrap();
     let x = nothing(1).to_dtype(DType::BF16).unwrap();
+
     // Zero times zero and the bias: what comes out is the bias, rounded.
     let y = linear(&Host, &x, &nothing(count), Some(&bias)).unwrap().flatten_all().unwrap();
+
     for (came, expected) in host(&y).iter().zip(host(&bias.to_dtype(DType::BF16).unwrap())) {
         assert!(
             *came == expected || came.is_nan() && expected.is_nan(),
@@ -121,9 +136,11 @@ fn matches_reference_swiglu() {
         let x = (noise(&[3, 7, 150], 8) * 5.0).unwrap().to_dtype(dtype).unwrap();
         let gradient = held(&[3, 7, 75], 4711, dtype);
         let y = forward(&swiglu(dtype, gradient.elem_count(), 75).unwrap(), &[&x], gradient.dims());
+
         assert_close("swiglu", &y, &Kernels::Composed.swiglu(&wide(&x)).unwrap(), tolerance);
         let expected = Kernels::Composed.swiglu_gradient(&wide(&x), &wide(&gradient)).unwrap();
         let dx = swiglu_gradient(&Host, &x, 75, &gradient).unwrap();
+
         assert_close("swiglu_gradient", &dx, &expected, tolerance);
         if dtype == DType::F32 {
             assert_eq!(host(&y), host(&Kernels::Fused.swiglu(&x).unwrap()));
@@ -135,13 +152,16 @@ fn matches_reference_swiglu() {
 #[test]
 fn law_rotation_has_the_bits_of_the_loops() {
     let rotary = Rotary::new(14, 10_000.0, None).unwrap();
+
     for (heads, first) in [(5, &[][..]), (3, &[0, 9, 100]), (1, &[7, 7, 0])] {
         let x = noise(&[3, 7, 75], 1);
         let y = rotate(&Host, &x, heads, &rotary, first).unwrap();
         let expected = Kernels::Fused.rotate(&x, heads, &rotary, first).unwrap();
+
         assert_eq!(host(&y), host(&expected));
         let narrow = x.to_dtype(DType::BF16).unwrap();
         let y = rotate(&Host, &narrow, heads, &rotary, first).unwrap();
+
         assert_close("bf16", &y, &expected, BF16_TOLERANCE);
     }
 }
@@ -151,6 +171,7 @@ fn law_dropout_has_the_mask_of_the_loops() {
     let x = noise(&[3, 333], 1);
     let y = forward(&dropout(DType::F32, x.elem_count(), DROPOUT).unwrap(), &[&x], x.dims());
     assert_eq!(host(&y), host(&Kernels::Fused.dropout(&x, DROPOUT).unwrap()));
+
     let narrow = x.to_dtype(DType::BF16).unwrap();
     let y = forward(&dropout(DType::BF16, x.elem_count(), DROPOUT).unwrap(), &[&narrow], x.dims());
     assert_close("bf16", &y, &Kernels::Fused.dropout(&x, DROPOUT).unwrap(), BF16_TOLERANCE);
@@ -159,6 +180,7 @@ fn law_dropout_has_the_mask_of_the_loops() {
 #[test]
 fn law_multiples_have_the_bits_of_the_loops() {
     let third = 1.0 / 3.0;
+
     for (dtype, tolerance) in ACTIVATIONS {
         // A view, so that what is launched sees adjacent elements only.
         let a = held(&[5, 333], 1, dtype);
@@ -166,6 +188,7 @@ fn law_multiples_have_the_bits_of_the_loops() {
         let multiple = scaled(&Host, &b, third).unwrap();
         let sum = add_scaled(&Host, &a, &b, third).unwrap();
         let expected = (wide(&b) * f64::from(third)).unwrap();
+
         assert_close("scaled", &multiple, &expected, tolerance);
         assert_close("add_scaled", &sum, &(wide(&a) + expected).unwrap(), tolerance);
         assert_eq!(host(&multiple), host(&Kernels::Fused.scaled(&b, third).unwrap()), "{dtype:?}");
@@ -186,9 +209,11 @@ fn law_the_gradient_of_a_table_has_the_bits_of_the_loops() {
         let gradient = noise(&[count, width], 5);
         let came = noise(&[limit as usize, width], 6);
         let expected = noise(&[limit as usize, width], 6);
+
         embedding_gradient(&Host, &came, &numbers, &gradient).unwrap();
         Kernels::Fused.embedding_gradient(&expected, &ids, &gradient).unwrap();
         assert_eq!(host(&came), host(&expected));
+
         let came = noise(&[limit as usize, width], 6);
         embedding_gradient(&Host, &came, &numbers, &gradient.to_dtype(DType::BF16).unwrap())
             .unwrap();
@@ -201,6 +226,7 @@ fn rejects_memory_that_is_written_and_shared() -> Result<()> {
     let table = noise(&[10, 4], 1);
     let own = table.narrow(0, 0, 2)?;
     assert_rejected(embedding_gradient(&Host, &table, &[3, 9], &own), &["memory of its own"]);
+
     let view = noise(&[4, 10], 1).t()?;
     assert_rejected(embedding_gradient(&Host, &view, &[3, 9], &noise(&[2, 4], 1)), &["contiguous"]);
     Ok(())

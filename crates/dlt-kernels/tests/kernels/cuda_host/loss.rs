@@ -11,6 +11,7 @@ fn close(what: &str, came: &HeadGradients, expected: &HeadGradients, tolerance: 
     assert_close(&format!("{what} hidden"), &came.hidden, &expected.hidden, tolerance);
     assert_close(&format!("{what} table"), &came.table, &expected.table, tolerance);
     assert_eq!(came.bias.is_some(), expected.bias.is_some());
+
     if let (Some(came), Some(expected)) = (&came.bias, &expected.bias) {
         assert_close(&format!("{what} bias"), came, expected, tolerance);
     }
@@ -25,12 +26,14 @@ fn matches_reference_cross_entropy_on_cuda() {
         let targets = ids(&[rows], vocabulary as u32, 3);
         let table = noise(&[vocabulary, width], 2);
         let bias = noise(&[vocabulary], 12);
+
         for (dtype, tolerance) in ACTIVATIONS {
             let hidden = held(&[rows, width], 1, dtype);
             // What the product rounds on the way is rounded in the reference too; its logits are
             // not.
             let table_held = wide(&table.to_dtype(dtype).unwrap());
             let tolerance = if dtype == DType::BF16 { 3.0 * tolerance } else { tolerance };
+
             for bias in [None, Some(&bias)] {
                 let projection = Projection { table: &table, bias };
                 let scale = 1.0 / rows as f64;
@@ -38,12 +41,14 @@ fn matches_reference_cross_entropy_on_cuda() {
                     .unwrap();
                 let wide_bias = bias.map(wide);
                 let wide_projection = Projection { table: &table_held, bias: wide_bias.as_ref() };
+
                 let reference = Kernels::Composed;
                 let expected = reference
                     .cross_entropy(&wide(&hidden), wide_projection, &targets, scale, NONE)
                     .unwrap();
                 assert_eq!((came.table.dtype(), came.hidden.dtype()), (DType::F32, dtype));
                 close(&format!("{rows} {vocabulary} {dtype:?}"), &came, &expected, tolerance);
+
                 let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, chunk).unwrap();
                 assert_eq!(sum, came.loss_sum, "with and without gradients");
             }
@@ -59,11 +64,13 @@ fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
     let projection = Projection { table: &table, bias: None };
     let came = cross_entropy(&Host, &hidden, projection, &targets, 1.0, NONE, None).unwrap();
     let expected = Kernels::Fused.cross_entropy(&hidden, projection, &targets, 1.0, NONE).unwrap();
+
     // Logits of 1e4 are rounded by 1e-3 in f32.
     close("large logits", &came, &expected, 5e-3);
     let equal = Tensor::full(100.0f32, (101, 25), &Device::Cpu).unwrap();
     let projection = Projection { table: &equal, bias: None };
     let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, None).unwrap();
+
     assert!((sum - 21.0 * 101f64.ln()).abs() < 1e-2, "{sum}");
     let broken = Tensor::full(f32::NAN, (21, 25), &Device::Cpu).unwrap();
     assert!(cross_entropy_sum(&Host, &broken, projection, &targets, None).unwrap().is_nan());
@@ -78,12 +85,14 @@ fn law_gradients_are_added_to_the_given_buffers_on_cuda() {
     let projection = Projection { table: &table, bias: Some(&bias) };
     let run =
         |sums| cross_entropy(&Host, &hidden, projection, &targets, 1.0, sums, Some(8)).unwrap();
+
     let into = noise(&[101, 25], 7);
     let bias_into = noise(&[101], 8);
     let before = into.copy().unwrap();
     let bias_before = bias_into.copy().unwrap();
     let fresh = run(NONE);
     let given = run(HeadSums { table: Some(&into), bias: Some(&bias_into) });
+
     assert_close("table", &into, &(before + fresh.table).unwrap(), F32_TOLERANCE);
     assert_close("bias", &bias_into, &(bias_before + fresh.bias.unwrap()).unwrap(), F32_TOLERANCE);
     assert_eq!(host(&given.table), host(&into));

@@ -22,6 +22,7 @@ impl Data {
     fn of(tensor: &Tensor) -> Self {
         let (storage, layout) = tensor.storage_and_layout();
         let (start, end) = layout.contiguous_offsets().expect("contiguous memory");
+
         match &*storage {
             Storage::Cpu(CpuStorage::F32(data)) => Data::F32(data[start..end].to_vec()),
             Storage::Cpu(CpuStorage::BF16(data)) => {
@@ -93,6 +94,7 @@ impl Machine for Host {
                 into.slice_set(&forwards.into_tensor()?, 0, 0)?;
             }
         }
+
         Ok(())
     }
 }
@@ -108,11 +110,13 @@ fn results(one: &Launch, memory: &[Memory<'_>], order: Order) -> Result<Vec<Data
             Memory::Write(_) => data.write(),
         })
         .collect();
+
     arguments.extend(one.numbers.iter().map(|number| match *number {
         Number::U32(number) => Argument::U32(number),
         Number::U64(number) => Argument::U64(number),
         Number::F32(number) => Argument::F32(number),
     }));
+
     let result = launch(&one.kernel, one.blocks, one.threads, order, &mut arguments);
     result.map_err(|error| Error::Msg(error.to_string()))?;
     Ok(data)
@@ -123,6 +127,7 @@ pub(crate) fn forward(launch: &Launch, inputs: &[&Tensor], shape: &[usize]) -> T
     let y = Host.fresh(Shape::from(shape), inputs[0].dtype(), inputs[0].device()).unwrap();
     let contiguous: Vec<Tensor> = inputs.iter().map(|x| x.contiguous().unwrap()).collect();
     let mut memory: Vec<Memory<'_>> = contiguous.iter().map(Memory::Read).collect();
+
     memory.push(Memory::Write(&y));
     Host.run(launch, &memory).unwrap();
     y

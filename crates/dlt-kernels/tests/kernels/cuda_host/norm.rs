@@ -18,13 +18,16 @@ fn matches_reference_layer_norm() {
         let x = held(&[rows, width], 1, dtype);
         let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight, &bias].map(wide);
+
         let (value, gradients) =
             value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
                 k.layer_norm(&t[0], &t[1], &t[2], EPSILON)
             });
+
         let launch = layer_norm(dtype, rows, width, EPSILON).unwrap();
         let what = format!("layer_norm {rows} x {width} {dtype:?}");
         assert_close(&what, &forward(&launch, &[&x, &weight, &bias], x.dims()), &value, tolerance);
+
         let came = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
         // The probe is rounded too, which the reference does not know.
         compare(&what, &came, &gradients, tolerance);
@@ -40,13 +43,16 @@ fn matches_reference_rms_norm() {
         let x = held(&[rows, width], 1, dtype);
         let gradient = held(&[rows, width], 4711, dtype);
         let inputs = [&x, &weight].map(wide);
+
         let (value, gradients) =
             value_and_gradients(Kernels::Composed, DType::F64, &inputs, &|k, t: &[Tensor]| {
                 k.rms_norm(&t[0], &t[1], EPSILON)
             });
+
         let launch = rms_norm(dtype, rows, width, EPSILON).unwrap();
         let what = format!("rms_norm {rows} x {width} {dtype:?}");
         assert_close(&what, &forward(&launch, &[&x, &weight], x.dims()), &value, tolerance);
+
         let came = rms_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
         compare(&what, &came, &gradients, tolerance);
     }
@@ -73,9 +79,11 @@ fn matches_reference_norms_of_extreme_rows() {
     let inputs = [&large, &weight, &bias];
     let expected =
         Kernels::Composed.layer_norm(&wide(&large), &wide(&weight), &wide(&bias), EPSILON).unwrap();
+
     assert_close("a large mean", &forward(&launch, &inputs, large.dims()), &expected, 1e-4);
     let constant = Tensor::full(3.0f32, (5, 131), &Device::Cpu).unwrap();
     let y = forward(&launch, &[&constant, &weight, &bias], constant.dims());
+
     assert_close("constant rows", &y, &bias.broadcast_as((5, 131)).unwrap(), F32_TOLERANCE);
 }
 
@@ -87,7 +95,9 @@ fn law_gradients_of_views_are_those_of_copies() {
     let gradient = gradient.t().unwrap();
     let views = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
     let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());
+
     let copies = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+
     for (view, copy) in views.iter().zip(&copies) {
         assert_eq!(host(view), host(copy));
     }
@@ -100,6 +110,7 @@ fn matches_reference_row_sums() {
             let x = held(&[rows, width], 1, dtype);
             let sum = row_sum(&Host, &x, width).unwrap();
             assert_eq!(sum.dtype(), DType::F32);
+
             // Sums of as many numbers of either sign.
             assert_close("row_sum", &sum, &wide(&x).sum(0).unwrap(), 1e-4);
         }

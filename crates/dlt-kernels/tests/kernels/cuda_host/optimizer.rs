@@ -20,15 +20,19 @@ fn law_adamw_has_the_bits_of_the_loops() {
         let moments = [(), ()].map(|()| parameter.zeros_like().unwrap());
         (parameter, moments)
     });
+
     for step in 1..=5 {
         let gradient = noise(&[401, 5], 10 + step).t().unwrap();
         let step = AdamwStep { step, ..STEP };
         let (parameter, [first, second]) = &came;
+
         adamw(&Host, parameter, first, second, &gradient, &step).unwrap();
         let (parameter, [first, second]) = &expected;
         Kernels::Fused.adamw(parameter, first, second, &gradient, &step).unwrap();
     }
+
     assert_eq!(host(&came.0), host(&expected.0));
+
     for (came, expected) in came.1.iter().zip(&expected.1) {
         assert_eq!(host(came), host(expected));
     }
@@ -42,6 +46,7 @@ fn law_a_step_takes_gradients_of_bf16_and_changes_views_in_place() {
     let middle = whole.narrow(0, 1, 1).unwrap();
     let beside = other.narrow(0, 1, 1).unwrap();
     let zeros = || middle.zeros_like().unwrap();
+
     adamw(&Host, &middle, &zeros(), &zeros(), &gradient, &STEP).unwrap();
     let gradient = gradient.to_dtype(DType::F32).unwrap();
     Kernels::Fused.adamw(&beside, &zeros(), &zeros(), &gradient, &STEP).unwrap();
@@ -53,6 +58,7 @@ fn rejects_a_step_on_shared_moments() {
     let parameter = noise(&[3, 4], 1);
     let moments = noise(&[3, 4], 2);
     let gradient = noise(&[3, 4], 3);
+
     assert_rejected(
         adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP),
         &["memory of its own"],
@@ -66,6 +72,7 @@ fn matches_reference_squared_norm_on_cuda() {
             let x = held(&[count], 1, dtype);
             let expected: f64 = host(&x).iter().map(|x| x * x).sum();
             let came = squared_norms(&Host, &[&x]).unwrap();
+
             // Everything is f64; only the order of the sum differs.
             assert!((came / expected - 1.0).abs() < 1e-12, "{came} against {expected}");
         }

@@ -120,6 +120,7 @@ pub(super) fn check(settings: &Settings<'_>) -> Result<()> {
         let is_token = key.ends_with("_token_id") || key.ends_with("_token_ids");
         key.starts_with('_') || is_token || lists.iter().any(|list| list.contains(&key))
     };
+
     match settings.unread().find(|(key, _)| !is_known(key)) {
         Some((key, value)) => {
             let expected =

@@ -20,6 +20,7 @@ pub(super) fn llama(settings: &Settings<'_>, default: ModelSpec) -> Result<Model
     let usual =
         Usual { feed_forward: 11_008, key_heads: None, positions: 2048, vocabulary: 32_000 };
     let model = common(settings, default, &usual)?;
+
     Ok(ModelSpec {
         attention_bias: match settings.flag("attention_bias", false)? {
             true => AttentionBias::All,
@@ -42,6 +43,7 @@ pub(super) fn mistral(settings: &Settings<'_>, default: ModelSpec) -> Result<Mod
         Some(_) => settings.whole_if_given("sliding_window")?,
         None => (!settings.has("sliding_window")).then_some(4096),
     };
+
     windowed(settings, model, window)
 }
 
@@ -53,12 +55,14 @@ pub(super) fn qwen2(settings: &Settings<'_>, default: ModelSpec) -> Result<Model
     let model = ModelSpec { attention_bias: AttentionBias::Inputs, ..model };
     let size = settings.whole_if_given("sliding_window")?;
     let size = if settings.has("sliding_window") { size } else { Some(4096) };
+
     let first = settings.whole("max_window_layers", 28)?;
     let is_used = settings.flag("use_sliding_window", false)?;
     let has_sliding = match settings.given("layer_types") {
         None => first < model.layers,
         Some(given) => has_sliding(settings, given, model.layers)?,
     };
+
     windowed(settings, model, size.filter(|_| is_used && has_sliding))
 }
 
@@ -70,10 +74,12 @@ fn has_sliding(settings: &Settings<'_>, given: &Value, layers: usize) -> Result<
         words.len() == layers
             && words.iter().all(|word| ["full_attention", "sliding_attention"].contains(word))
     };
+
     let words = words.filter(is_known).ok_or_else(|| {
         let expected = format!("full_attention or sliding_attention for each of {layers} layers");
         settings.refuse("layer_types", &expected, &given.to_string())
     })?;
+
     Ok(words.contains(&"sliding_attention"))
 }
 
@@ -84,6 +90,7 @@ fn windowed(settings: &Settings<'_>, model: ModelSpec, window: Option<usize>) ->
     if window < 2 {
         return Err(settings.refuse("sliding_window", "at least 2 tokens", &window.to_string()));
     }
+
     Ok(ModelSpec {
         attention_window: Size::Fixed(window),
         context: model.context.min(window),
@@ -99,6 +106,7 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
     {
         return Err(settings.refuse("hidden_act", "\"silu\"", &format!("\"{other}\"")));
     }
+
     let width = settings.whole("hidden_size", 4096)?;
     let heads = settings.whole("num_attention_heads", 32)?;
     let head_width = head_width(settings, width, heads)?;
@@ -106,8 +114,10 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
         true => settings.whole_if_given("num_key_value_heads")?,
         false => usual.key_heads,
     };
+
     let key_heads = key_heads.unwrap_or(heads);
     divided(settings, "num_key_value_heads", heads, key_heads)?;
+
     let positions = settings.whole("max_position_embeddings", usual.positions)?;
     let model = ModelSpec {
         layers: settings.whole("num_hidden_layers", 32)?,
@@ -123,6 +133,7 @@ fn common(settings: &Settings<'_>, default: ModelSpec, usual: &Usual) -> Result<
         initial_std: settings.real("initializer_range", 0.02)?,
         ..default
     };
+
     rotary(settings, model, head_width, positions)
 }
 
@@ -131,6 +142,7 @@ fn head_width(settings: &Settings<'_>, width: usize, heads: usize) -> Result<usi
     if heads == 0 {
         return Err(settings.refuse("num_attention_heads", "at least 1", "0"));
     }
+
     let head_width = match settings.whole_if_given("head_dim")? {
         Some(written) => written,
         None => {
@@ -138,10 +150,12 @@ fn head_width(settings: &Settings<'_>, width: usize, heads: usize) -> Result<usi
             width / heads
         }
     };
+
     let key = if settings.given("head_dim").is_some() { "head_dim" } else { "num_attention_heads" };
     if head_width == 0 || !head_width.is_multiple_of(2) || head_width.checked_mul(heads).is_none() {
         let expected = "an even width of a head, for rotary positions";
         return Err(settings.refuse(key, expected, &head_width.to_string()));
     }
+
     Ok(head_width)
 }

@@ -27,12 +27,14 @@ pub(super) fn rotary(
 ) -> Result<ModelSpec> {
     let new = settings.object("rope_parameters")?;
     let old = settings.object("rope_scaling")?;
+
     // Phi-3 has it outside; transformers reads it there first, whatever the family.
     let original = settings.whole_if_given("original_max_position_embeddings")?;
     let reader = Reader { model: &model, head_width, positions, original };
     let stretched = |within: &Option<Settings<'_>>| {
         within.as_ref().map(|within| reader.stretched(within)).transpose()
     };
+
     let stretched = match (stretched(&new)?, stretched(&old)?) {
         (Some(new), Some(old)) if new != old => {
             let expected = format!("{new:?} as in `rope_parameters`");
@@ -40,16 +42,20 @@ pub(super) fn rotary(
         }
         (new, old) => new.or(old).unwrap_or_else(|| reader.none()),
     };
+
     let base = |settings: &Settings<'_>| settings.real_if_given("rope_theta");
     let within = new.as_ref().or(old.as_ref()).map(base).transpose()?.flatten();
     let outside = base(settings)?;
+
     if let (Some(within), Some(outside)) = (within, outside)
         && within != outside
     {
         let expected = format!("{within} as in `rope_parameters`");
         return Err(settings.refuse("rope_theta", &expected, &outside.to_string()));
     }
+
     let Stretched { kind, stretch, attention, short, long } = stretched;
+
     Ok(ModelSpec {
         rotary_base: within.or(outside).unwrap_or(1e4),
         rotary_kind: kind,
@@ -83,9 +89,11 @@ impl Reader<'_> {
         if let Some((key, value)) = scaling.iter().find(|(_, value)| value.is_object()) {
             return Err(scaling.refuse(key, "one setting for all layers", &value.to_string()));
         }
+
         scaling.must_be("partial_rotary_factor", &json!(1))?;
         let new = scaling.word("rope_type")?;
         let old = scaling.word("type")?;
+
         scaling.given("rope_theta");
         let stretched = match new.or(old) {
             None | Some("default") => self.none(),
@@ -102,6 +110,7 @@ impl Reader<'_> {
                 return Err(scaling.refuse(key, known, &format!("\"{other}\"")));
             }
         };
+
         match scaling.unread().next() {
             Some((key, value)) => {
                 let expected = "no such key for this kind";
@@ -127,16 +136,19 @@ impl Reader<'_> {
     fn yarn(&self, scaling: &Settings<'_>) -> Result<Stretched> {
         let original = self.original_context(scaling)?;
         let factor = factor(scaling, Some(self.positions as f64 / original))?;
+
         // As Python's `or` has it: 0 is none.
         let bound = |key: &str, usual: f64| -> Result<f64> {
             Ok(scaling.real_if_given(key)?.filter(|bound| *bound != 0.0).unwrap_or(usual))
         };
         let high = bound("beta_fast", 32.0)?;
         let low = bound("beta_slow", 1.0)?;
+
         if !(low > 0.0 && high > low) {
             let expected = format!("above beta_slow = {low}, which is above 0");
             return Err(scaling.refuse("beta_fast", &expected, &high.to_string()));
         }
+
         let scale = scaling.real_if_given("mscale")?;
         let scale_all = scaling.real_if_given("mscale_all_dim")?;
         let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
@@ -144,10 +156,12 @@ impl Reader<'_> {
             (Some(scale), Some(all)) if scale != 0.0 && all != 0.0 => grown(scale) / grown(all),
             _ => grown(1.0),
         };
+
         let kind = match scaling.flag("truncate", true)? {
             true => RotaryKind::Yarn,
             false => RotaryKind::YarnUnrounded,
         };
+
         let attention = attention(scaling, usual)?;
         Ok(Stretched { kind, stretch: [factor, low, high, original], attention, ..self.none() })
     }
@@ -155,10 +169,12 @@ impl Reader<'_> {
     fn longrope(&self, scaling: &Settings<'_>) -> Result<Stretched> {
         let original = self.original_context(scaling)?;
         let given = scaling.real_if_given("factor")?;
+
         // The ratio may be below 1, and is then as good as 1.
         let factor = given.unwrap_or(self.positions as f64 / original).max(1.0);
         let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
         let half = self.head_width / 2;
+
         let factors = |key: &str| {
             let factors = scaling.reals_if_given(key)?.unwrap_or_default();
             let is_right = factors.len() == half && factors.iter().all(|factor| *factor > 0.0);
@@ -166,9 +182,12 @@ impl Reader<'_> {
                 let expected = format!("{half} numbers above 0, one for each frequency");
                 scaling.refuse(key, &expected, &format!("{factors:?}"))
             };
+
             if is_right { Ok(factors.clone()) } else { Err(refuse()) }
         };
+
         let [_, low, high, _] = self.model.rotary_stretch;
+
         Ok(Stretched {
             kind: RotaryKind::LongRope,
             stretch: [factor, low, high, original],
@@ -185,10 +204,12 @@ impl Reader<'_> {
         let factor = factor(scaling, None)?;
         let low = needed("low_freq_factor")?;
         let high = needed("high_freq_factor")?;
+
         if !(low > 0.0 && high > low) {
             let expected = format!("above low_freq_factor = {low}, which is above 0");
             return Err(scaling.refuse("high_freq_factor", &expected, &high.to_string()));
         }
+
         let original = self.original_context(scaling)?;
         Ok(Stretched { stretch: [factor, low, high, original], ..self.none() })
     }
@@ -211,6 +232,7 @@ fn factor(scaling: &Settings<'_>, usual: Option<f64>) -> Result<f64> {
     if factor < 1.0 {
         return Err(scaling.refuse("factor", "at least 1", &factor.to_string()));
     }
+
     Ok(factor)
 }
 

@@ -9,11 +9,13 @@ use super::{is_tied, object};
 pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
     let model = &spec.model;
     let (scaling, rope) = rope(spec);
+
     // Of a base that grows with a text, transformers has no other count than the positions.
     let positions = match model.rotary_kind {
         RotaryKind::Dynamic => model.rotary_stretch[3].round() as usize,
         _ => spec.positions(),
     };
+
     let mut values = object(json!({
         "num_hidden_layers": model.layers,
         "hidden_size": model.width,
@@ -30,10 +32,12 @@ pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
         "rope_theta": model.rotary_base,
         "tie_word_embeddings": is_tied(spec),
     }));
+
     let window = match model.attention_window {
         Size::Fixed(window) => json!(window),
         Size::Auto(_) => Value::Null,
     };
+
     let own = match LlamaKind::of(spec) {
         Some(LlamaKind::Mistral) => json!({"model_type": "mistral", "sliding_window": window}),
         Some(LlamaKind::Qwen2) => json!({
@@ -49,6 +53,7 @@ pub(super) fn llama(spec: &CheckedSpec) -> Map<String, Value> {
             "mlp_bias": spec.feed_forward_bias() == FeedForwardBias::All,
         }),
     };
+
     values.extend(object(own));
     values
 }
@@ -67,8 +72,10 @@ impl LlamaKind {
     pub(super) fn of(spec: &CheckedSpec) -> Option<Self> {
         let model = &spec.model;
         let is_windowed = model.attention_window != Size::AUTO;
+
         // transformers wants a divisor of the width of a Llama, whatever its heads are.
         let is_divided = model.width.is_multiple_of(model.heads);
+
         match (spec.attention_bias(), spec.feed_forward_bias()) {
             (AttentionBias::Inputs, FeedForwardBias::None) => Some(Self::Qwen2),
             (AttentionBias::None, FeedForwardBias::None) if is_windowed || !is_divided => {
@@ -96,6 +103,7 @@ impl LlamaKind {
 fn rope(spec: &CheckedSpec) -> (Option<Map<String, Value>>, Map<String, Value>) {
     let model = &spec.model;
     let [factor, low, high, original] = model.rotary_stretch;
+
     // A count, which transformers wants without a point.
     let original = if original.fract() == 0.0 { json!(original as u64) } else { json!(original) };
     let scaling = match model.rotary_kind {
@@ -127,8 +135,10 @@ fn rope(spec: &CheckedSpec) -> (Option<Map<String, Value>>, Map<String, Value>) 
             "attention_factor": model.rotary_attention,
         })),
     };
+
     let scaling = scaling.map(object);
     let mut rope = scaling.clone().unwrap_or_else(|| object(json!({"rope_type": "default"})));
     rope.insert("rope_theta".to_owned(), json!(model.rotary_base));
+
     (scaling, rope)
 }

@@ -57,6 +57,7 @@ pub(super) fn tensor(numbers: &Numbers, bytes: &[u8], shape: &[usize]) -> Result
             return Err(format!("expected F32, F64, F16 or BF16, got {other}"));
         }
     };
+
     let read = Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
     read.and_then(|tensor| tensor.to_dtype(DType::F32)).map_err(|error| error.to_string())
 }
@@ -72,7 +73,9 @@ fn narrowed(bytes: &[u8], shape: &[usize]) -> Result<Tensor, String> {
                 "expected numbers within the range of f32, got {wide:e} as number {index}"
             ));
         }
+
         narrow.push(number);
     }
+
     Tensor::from_vec(narrow, shape, &Device::Cpu).map_err(|error| error.to_string())
 }

@@ -77,9 +77,11 @@ impl Pickle {
             memory: BTreeMap::new(),
             copied: 0,
         };
+
         let root = machine.run();
         let values = machine.values;
         let at = whole - bytes.len();
+
         root.map(|root| Self { values, root })
             .map_err(|why| format!("{why}, at byte {at} of the pickle"))
     }
@@ -155,6 +157,7 @@ impl<'b> Machine<'_, 'b> {
             0x94 => u32::try_from(self.memory.len()).map_err(|error| error.to_string())?,
             _ => u32::from_le_bytes(self.array()?),
         };
+
         if matches!(code, b'h' | b'j') {
             let found = self
                 .memory
@@ -163,9 +166,11 @@ impl<'b> Machine<'_, 'b> {
             self.stack.push(Slot::Value(*found));
             return Ok(());
         }
+
         if self.memory.len() >= MOST_VALUES {
             return Err(format!("expected at most {MOST_VALUES} memories, got more"));
         }
+
         let top = self.top()?;
         self.memory.insert(place, top);
         Ok(())
@@ -184,6 +189,7 @@ impl<'b> Machine<'_, 'b> {
             }
             _ => Value::Bool,
         };
+
         self.push(value)
     }
 
@@ -192,12 +198,15 @@ impl<'b> Machine<'_, 'b> {
     fn long(&mut self) -> Result<Value, String> {
         let length = usize::from(self.byte()?);
         let bytes = self.take(length)?;
+
         if length > 8 {
             return Ok(Value::Float);
         }
+
         let sign = if bytes.last().is_some_and(|last| *last >= 0x80) { 0xff } else { 0 };
         let mut whole = [sign; 8];
         whole[..length].copy_from_slice(bytes);
+
         Ok(Value::Whole(i64::from_le_bytes(whole)))
     }
 
@@ -223,9 +232,11 @@ impl<'b> Machine<'_, 'b> {
                     0x8c | b'U' => usize::from(self.byte()?),
                     _ => u32::from_le_bytes(self.array()?) as usize,
                 };
+
                 Value::Text(utf8(self.take(length)?)?)
             }
         };
+
         self.push(value)
     }
 
@@ -244,6 +255,7 @@ impl<'b> Machine<'_, 'b> {
                 Value::Tuple(items)
             }
         };
+
         self.push(value)
     }
 
@@ -257,6 +269,7 @@ impl<'b> Machine<'_, 'b> {
             }
             _ => self.since_mark()?,
         };
+
         let top = self.top()?;
         match (&mut self.values[top as usize], code) {
             (Value::List(into), b'a' | b'e') => into.extend(items),
@@ -265,6 +278,7 @@ impl<'b> Machine<'_, 'b> {
                 return Err(format!("expected a list or dictionary to fill, got {}", other.kind()));
             }
         }
+
         Ok(())
     }
 
@@ -273,10 +287,12 @@ impl<'b> Machine<'_, 'b> {
         let callable = self.pop()?;
         let is_ordered = matches!(&self.values[callable as usize],
             Value::Global(name) if name == "collections.OrderedDict");
+
         let value = match is_ordered {
             true => Value::Dict(self.ordered(arguments)?),
             false => Value::Called { callable, arguments },
         };
+
         self.push(value)
     }
 
@@ -287,15 +303,19 @@ impl<'b> Machine<'_, 'b> {
         let Value::Tuple(arguments) = get(arguments) else { return Err(refuse()) };
         let Some(first) = arguments.first() else { return Ok(Vec::new()) };
         let Value::List(items) = get(*first) else { return Err(refuse()) };
+
         // A list can be asked for again and again at the cost of a few bytes.
         self.copied += items.len();
+
         if self.copied > MOST_VALUES {
             return Err(format!("expected at most {MOST_VALUES} pairs, got more"));
         }
+
         let pair = |item: &Id| match get(*item) {
             Value::Tuple(pair) | Value::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
             _ => Err(refuse()),
         };
+
         items.iter().map(pair).collect()
     }
 
@@ -316,6 +336,7 @@ impl<'b> Machine<'_, 'b> {
         if self.values.len() >= MOST_VALUES {
             return Err(format!("expected at most {MOST_VALUES} values, got more"));
         }
+
         self.stack.push(Slot::Value(self.values.len() as Id));
         self.values.push(value);
         Ok(())
@@ -340,6 +361,7 @@ impl<'b> Machine<'_, 'b> {
         let mark =
             self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark)).ok_or_else(empty)?;
         let above = self.stack.drain(mark..).skip(1);
+
         Ok(above
             .filter_map(|slot| if let Slot::Value(id) = slot { Some(id) } else { None })
             .collect())
@@ -360,6 +382,7 @@ impl<'b> Machine<'_, 'b> {
             .split_at_checked(count)
             .ok_or_else(|| format!("expected {count} more bytes, got {}", bytes.len()))?;
         *self.bytes = rest;
+
         Ok(taken)
     }
 
@@ -411,6 +434,7 @@ mod tests {
         let Value::Called { callable, arguments } = pickle.root() else {
             panic!("{:?}", pickle.root())
         };
+
         assert_eq!(*pickle.get(*callable), Value::Global("os.system".to_owned()));
         let Value::Tuple(arguments) = pickle.get(*arguments) else { panic!("no arguments") };
         assert_eq!(*pickle.get(arguments[0]), Value::Text("true".to_owned()));
@@ -433,9 +457,11 @@ mod tests {
     fn law_nesting_and_doubling_are_cheap() {
         let deep = around(b")", b"\x85", MOST_VALUES - 1, b".");
         assert!(Pickle::read(&mut deep.as_slice()).is_ok());
+
         // x = (x, x), forty times: 2^40 values if each was a copy.
         let doubled = around(b")q\x00", b"h\x00h\x00\x86q\x00", 40, b".");
         assert!(Pickle::read(&mut doubled.as_slice()).is_ok());
+
         let itself = b"]q\x00h\x00a.";
         assert!(Pickle::read(&mut &itself[..]).is_ok());
     }
@@ -444,10 +470,13 @@ mod tests {
     fn rejects_pickles_that_ask_for_too_much() {
         let many = around(b"", b")", MOST_VALUES + 1, b".");
         assert!(refusal(&many).starts_with("expected at most 1048576 values, got more"));
+
         let memories = around(b")", b"\x94", MOST_VALUES + 1, b".");
         assert!(refusal(&memories).starts_with("expected at most 1048576 memories, got more"));
+
         let text = b"X\xff\xff\xff\xff.";
         assert!(refusal(text).starts_with("expected 4294967295 more bytes, got 1"));
+
         // A list of a thousand pairs, asked for again and again.
         let pairs = [
             b"(".to_vec(),
@@ -455,6 +484,7 @@ mod tests {
             b"l\x85q\x00ccollections\nOrderedDict\nq\x01".to_vec(),
         ]
         .concat();
+
         let again = around(&pairs, b"h\x01h\x00R", 2000, b".");
         assert!(refusal(&again).starts_with("expected at most 1048576 pairs, got more"));
     }

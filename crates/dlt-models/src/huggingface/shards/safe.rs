@@ -57,6 +57,7 @@ impl SafeFile {
     pub(super) fn read(&self, name: &str) -> Result<Tensor> {
         let refuse =
             |why: String| ModelError::from(self.0.refuse(format!("tensor `{name}`: {why}")));
+
         match (self.0.bytes(name)?, self.shape(name), self.numbers(name)) {
             (Some(bytes), Some(shape), Some(numbers)) => {
                 tensor(&numbers, &bytes, shape).map_err(refuse)

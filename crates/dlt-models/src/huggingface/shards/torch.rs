@@ -50,14 +50,18 @@ impl TorchFile {
             path: path.to_owned(),
             reason: format!("not a file of tensors that torch.save wrote: {why}"),
         };
+
         let mut file = dlt_spec::file::regular(path, u64::MAX).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut head = Vec::new();
+
         file.by_ref().take(ARCHIVE.len() as u64).read_to_end(&mut head).map_err(io)?;
         file.rewind().map_err(io)?;
+
         if head == ARCHIVE {
             return Self::open_archive(path, file, length).map_err(refuse);
         }
+
         Self::open_old(path, file, length).map_err(refuse)
     }
 
@@ -68,13 +72,16 @@ impl TorchFile {
         let entries = Entries::read(&mut archive)?;
         let mut pickle = Vec::new();
         let entry = archive.by_index(entries.pickle).map_err(|error| error.to_string())?;
+
         entry
             .take(MOST_BYTES as u64 + 1)
             .read_to_end(&mut pickle)
             .map_err(|error| error.to_string())?;
+
         if pickle.len() > MOST_BYTES {
             return Err(format!("expected a pickle of at most {MOST_BYTES} bytes, got more"));
         }
+
         let pickle = Pickle::read(&mut pickle.as_slice())?;
         let mut found = Found::of(&pickle)?;
         for (key, storage) in &mut found.storages {
@@ -82,20 +89,24 @@ impl TorchFile {
                 .storages
                 .get(key)
                 .ok_or_else(|| format!("expected a storage `{key}`, got none"))?;
+
             // An archive says of itself how large its entries are; the file says how large they can
             // be.
             let is_there = start.checked_add(*bytes).is_some_and(|end| end <= length);
             let width = storage.numbers.width();
             let expected =
                 width.map(|width| width.checked_mul(storage.count).map(|bytes| bytes as u64));
+
             if !is_there || expected.is_some_and(|expected| expected != Some(*bytes)) {
                 return Err(format!(
                     "storage `{key}`: expected {} numbers of {}, got {bytes} bytes",
                     storage.count, storage.numbers
                 ));
             }
+
             (storage.entry, storage.start) = (*entry, *start);
         }
+
         Ok(Self::new(path, file, found, Some(archive)))
     }
 
@@ -105,19 +116,23 @@ impl TorchFile {
         let mut head = Vec::new();
         let read = file.by_ref().take(MOST_BYTES as u64).read_to_end(&mut head);
         read.map_err(|error| error.to_string())?;
+
         let mut rest = head.as_slice();
         if !rest.starts_with(b"\x80") {
             return Err("expected a zip archive or a pickle, got something else".to_owned());
         }
+
         for _ in 0..3 {
             Pickle::read(&mut rest)?;
         }
+
         let mut found = Found::of(&Pickle::read(&mut rest)?)?;
         let keys = Pickle::read(&mut rest)?;
         let Value::List(keys_there) = keys.root() else {
             return Err(format!("expected the list of storages, got {}", keys.root().kind()));
         };
         let mut at = (head.len() - rest.len()) as u64;
+
         for key in keys_there {
             let Value::Text(key) = keys.get(*key) else {
                 return Err("expected the key of a storage".to_owned());
@@ -126,15 +141,18 @@ impl TorchFile {
                 .storages
                 .get_mut(key)
                 .ok_or_else(|| format!("storage `{key}`: no tensor uses it"))?;
+
             let mut count = [0; 8];
             let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut count));
             read.map_err(|error| format!("storage `{key}`: {error}"))?;
+
             let width = storage.numbers.width().or_else(|| old_width(&storage.numbers));
             let width =
                 width.ok_or_else(|| format!("storage `{key}`: {} is not read", storage.numbers))?;
             let bytes = storage.count.checked_mul(width).map(|bytes| bytes as u64);
             let end =
                 bytes.and_then(|bytes| (at + 8).checked_add(bytes)).filter(|end| *end <= length);
+
             let Some(end) = end.filter(|_| u64::from_le_bytes(count) == storage.count as u64)
             else {
                 let count = storage.count;
@@ -142,8 +160,10 @@ impl TorchFile {
                     "storage `{key}`: expected {count} numbers, got a shorter or another one"
                 ));
             };
+
             (storage.start, at) = (at + 8, end);
         }
+
         match found.storages.iter().find(|(_, storage)| storage.start == 0) {
             Some((key, _)) => Err(format!("expected a storage `{key}`, got none")),
             None => Ok(Self::new(path, file, found, None)),
@@ -186,12 +206,14 @@ impl TorchFile {
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
         let mut first = BTreeMap::new();
         let mut aliases = BTreeMap::new();
+
         for (name, view) in &self.tensors {
             let first = first.entry(view).or_insert(name);
             if *first != name {
                 aliases.insert(name.clone(), (*first).clone());
             }
         }
+
         aliases
     }
 
@@ -200,6 +222,7 @@ impl TorchFile {
             path: self.path.clone(),
             reason: format!("tensor `{name}`: {why}"),
         };
+
         let view =
             self.tensors.get(name).ok_or_else(|| refuse("expected one, got none".to_owned()))?;
         let storage = self.storages.get(&view.storage);
@@ -207,15 +230,18 @@ impl TorchFile {
         let Some(width) = storage.numbers.width() else {
             return tensor(&storage.numbers, &[], &view.shape).map_err(refuse);
         };
+
         self.check(storage).map_err(refuse)?;
         let io = |source| ModelError::Io { action: "read", path: self.path.clone(), source };
         let count: usize = view.shape.iter().product();
         let mut bytes = vec![0; view.span() * width];
+
         {
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(storage.start + (view.offset * width) as u64)).map_err(io)?;
             file.read_exact(&mut bytes).map_err(io)?;
         }
+
         if !view.is_contiguous() {
             let mut gathered = Vec::with_capacity(count * width);
             view.each(|index| {
@@ -223,6 +249,7 @@ impl TorchFile {
             });
             bytes = gathered;
         }
+
         tensor(&storage.numbers, &bytes, &view.shape).map_err(refuse)
     }
 
@@ -236,6 +263,7 @@ impl TorchFile {
                 .map_err(|error| format!("its storage is damaged: {error}"))?;
             checked.insert(storage.entry);
         }
+
         Ok(())
     }
 }
@@ -268,27 +296,34 @@ impl Entries {
         if count > MOST_ENTRIES {
             return Err(format!("expected at most {MOST_ENTRIES} entries, got {count}"));
         }
+
         let mut pickles = Vec::new();
         let mut storages = BTreeMap::new();
+
         for number in 0..count {
             let entry = archive.by_index_raw(number).map_err(|error| error.to_string())?;
             let name = entry.name().map_err(|error| error.to_string())?.into_owned();
+
             // torch writes entries as they are; a packed one could be of any size.
             if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
                 return Err(format!(
                     "entry `{name}`: expected one that is neither packed nor encrypted"
                 ));
             }
+
             if name.ends_with("byteorder") {
                 let mut order = String::new();
                 entry.take(16).read_to_string(&mut order).map_err(|error| error.to_string())?;
+
                 if order.trim() != "little" {
                     return Err(format!("expected the byte order little, got {order:?}"));
                 }
                 continue;
             }
+
             let start =
                 entry.data_start().ok_or_else(|| format!("entry `{name}`: expected data"))?;
+
             match (name.strip_suffix("data.pkl"), name.rsplit_once("data/")) {
                 (Some(folder), _) => pickles.push((number, folder.to_owned())),
                 (None, Some((folder, key))) => {
@@ -298,11 +333,13 @@ impl Entries {
                 (None, None) => {}
             }
         }
+
         let [(pickle, folder)] = pickles.as_slice() else {
             return Err(format!("expected one data.pkl, got {}", pickles.len()));
         };
         let of_folder = storages.into_iter().filter(|((other, _), _)| other == folder);
         let storages = of_folder.map(|((_, key), entry)| (key, entry)).collect();
+
         Ok(Self { pickle: *pickle, storages })
     }
 }

@@ -100,10 +100,12 @@ impl Case {
             oracle.get(name).is_ok().then(|| oracle.load(name, &Device::Cpu).expect("read"))
         };
         let flat = |name: &str| read(name).map(|tensor| tensor.flatten_all().expect("memory"));
+
         let whole = |name: &str| flat(name).map(|tensor| tensor.to_vec1::<u32>().expect("u32"));
         let lengths = whole("lengths");
         let mut spec = spec(&folder.join("config.json"));
         let input = read("input_ids").or_else(|| read("pixel_values")).expect("an input");
+
         // Texts longer than what a config calls its positions, where the frequencies depend on it.
         let tokens = input.dims()[1];
         if spec.model.architecture == Architecture::Llama && tokens > spec.positions() {
@@ -111,7 +113,9 @@ impl Case {
             longer.model.positions = Size::Fixed(tokens);
             spec = longer.check().expect("a model that can be");
         }
+
         let is_classes = spec.model.objective == Objective::Classes;
+
         Self {
             name,
             windows: input.dim(0).expect("windows"),
@@ -138,6 +142,7 @@ impl Case {
         if !self.pixels.is_empty() {
             return Input::Pictures(&self.pixels);
         }
+
         Input::Tokens(Tokens {
             ids: &self.ids,
             types: self.types.as_deref(),

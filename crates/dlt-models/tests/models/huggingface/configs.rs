@@ -36,6 +36,7 @@ fn fixtures_are_read() {
         read_config(&path("huggingface").join(name).join("config.json")).expect("a config").model
     };
     let causal = of("gpt2-causal");
+
     let expected = ModelSpec {
         architecture: Architecture::Gpt2,
         objective: Objective::NextToken,
@@ -49,50 +50,62 @@ fn fixtures_are_read() {
         vocabulary: Size::Fixed(37),
         ..ModelSpec::default()
     };
+
     assert_eq!(causal, expected);
     let erf = of("gpt2-erf");
     assert_eq!((erf.gelu, erf.norm_epsilon, erf.feed_forward), (Gelu::Erf, 1e-6, Size::Fixed(40)));
+
     let masked = of("bert-masked");
     assert_eq!((masked.objective, masked.attention), (Objective::MaskedToken, Attention::Full));
     assert_eq!((masked.gelu, masked.norm_epsilon), (Gelu::Erf, 1e-12));
+
     let decoder = of("bert-causal");
     assert_eq!((decoder.objective, decoder.attention), (Objective::NextToken, Attention::Causal));
+
     let pairs = of("bert-classes");
     assert_eq!((pairs.classes, pairs.pooling), (Size::Fixed(2), Pooling::First));
+
     let vit = of("vit-classes");
     assert_eq!((vit.architecture, vit.picture, vit.patch), (Architecture::Vit, 12, 4));
     assert_eq!(
         (vit.classes, vit.pooling, vit.attention),
         (Size::Fixed(5), Pooling::First, Attention::Full)
     );
+
     let llama = of("llama-causal");
     assert_eq!((llama.output, llama.key_heads), (Output::Own, Size::Fixed(2)));
     assert_eq!((llama.rotary_base, llama.rotary_stretch[0]), (1e4, 1.0));
+
     let tied = of("llama-tied");
     assert_eq!((tied.output, tied.rotary_base), (Output::Tied, 500.0));
     assert_eq!(tied.rotary_stretch, [4.0, 1.0, 4.0, 32.0]);
+
     let biased = of("llama-biases");
     assert_eq!(
         (biased.attention_bias, biased.feed_forward_bias),
         (AttentionBias::All, FeedForwardBias::All)
     );
     assert_eq!((biased.heads, biased.head_width), (3, Size::Fixed(6)));
+
     let mistral = of("mistral");
     assert_eq!(
         (mistral.architecture, mistral.attention_window),
         (Architecture::Llama, Size::Fixed(16))
     );
     assert_eq!((mistral.context, mistral.positions), (16, Size::Fixed(20)));
+
     let qwen = of("qwen2");
     assert_eq!(
         (qwen.attention_bias, qwen.feed_forward_bias),
         (AttentionBias::Inputs, FeedForwardBias::Auto)
     );
+
     let kinds = ["linear", "dynamic", "yarn", "longrope"]
         .map(|kind| of(&format!("llama-{kind}")).rotary_kind);
     let expected =
         [RotaryKind::Linear, RotaryKind::Dynamic, RotaryKind::Yarn, RotaryKind::LongRope];
     assert_eq!(kinds, expected);
+
     let classes = of("llama-classes");
     assert_eq!((classes.objective, classes.pooling), (Objective::Classes, Pooling::LastReal));
 }
@@ -105,15 +118,19 @@ fn absent_keys_have_the_defaults_of_each_family() {
         (model.layers, model.width, model.heads, model.vocabulary, model.positions)
     };
     let gpt2 = of("gpt2");
+
     assert_eq!(sizes(&gpt2), (12, 768, 12, Size::Fixed(50_257), Size::Fixed(1024)));
     assert_eq!((gpt2.output, gpt2.dropout, gpt2.gelu), (Output::Tied, 0.1, Gelu::Tanh));
+
     let bert = of("bert");
     assert_eq!(sizes(&bert), (12, 768, 12, Size::Fixed(30_522), Size::Fixed(512)));
     assert_eq!((bert.output, bert.dropout, bert.gelu), (Output::Tied, 0.1, Gelu::Erf));
     assert_eq!(bert.feed_forward, Size::Fixed(3072));
+
     let vit = of("vit");
     assert_eq!(sizes(&vit), (12, 768, 12, Size::AUTO, Size::AUTO));
     assert_eq!((vit.picture, vit.patch, vit.dropout, vit.classes), (224, 16, 0.0, Size::AUTO));
+
     let llama = of("llama");
     assert_eq!(sizes(&llama), (32, 4096, 32, Size::Fixed(32_000), Size::Fixed(2048)));
     assert_eq!(
@@ -121,9 +138,11 @@ fn absent_keys_have_the_defaults_of_each_family() {
         (Output::Own, Size::Fixed(32), 1e4)
     );
     assert_eq!((llama.norm_epsilon, llama.feed_forward), (1e-6, Size::Fixed(11_008)));
+
     let mistral = of("mistral");
     assert_eq!((mistral.key_heads, mistral.feed_forward), (Size::Fixed(8), Size::Fixed(14_336)));
     assert_eq!((mistral.positions, mistral.context), (Size::Fixed(131_072), 4096));
+
     let qwen = of("qwen2");
     assert_eq!((qwen.vocabulary, qwen.positions), (Size::Fixed(151_936), Size::Fixed(32_768)));
     assert_eq!((qwen.context, qwen.attention_window), (32_768, Size::AUTO));
@@ -143,6 +162,7 @@ fn classes_of_transformers_say_what_is_predicted() {
     ] {
         assert_eq!(read(name, &json!({"architectures": [class]})).objective, objective, "{class}");
     }
+
     assert_eq!(
         read("gpt2-causal", &json!({"architectures": null})).objective,
         Objective::NextToken
@@ -176,12 +196,14 @@ fn settings_of_older_releases_are_read() {
         let model = read("llama-causal", &changes);
         (model.rotary_base, model.rotary_stretch)
     };
+
     let none = ModelSpec::default().rotary_stretch;
     assert_eq!(rotary(json!({"rope_parameters": null})), (1e4, none));
     assert_eq!(
         rotary(json!({"rope_parameters": null, "rope_theta": 5e5, "rope_scaling": null})),
         (5e5, none)
     );
+
     let scaling = json!({
         "type": "llama3",
         "factor": 8,
@@ -189,17 +211,21 @@ fn settings_of_older_releases_are_read() {
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     });
+
     let expected = (5e5, [8.0, 1.0, 4.0, 8192.0]);
     let old = json!({"rope_parameters": null, "rope_theta": 500000, "rope_scaling": scaling});
     assert_eq!(rotary(old), expected);
+
     let mut new = scaling.clone();
     new["rope_theta"] = json!(5e5);
     assert_eq!(
         rotary(json!({"rope_parameters": new, "rope_theta": 5e5, "rope_scaling": scaling})),
         expected
     );
+
     let square = read("vit-classes", &json!({"image_size": [8, 8], "patch_size": [2, 2]}));
     assert_eq!((square.picture, square.patch), (8, 2));
+
     assert_eq!(
         read("llama-causal", &json!({"num_key_value_heads": null, "head_dim": null})).key_heads,
         Size::Fixed(6)
@@ -254,7 +280,9 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
             ("tie_word_embeddings", json!(1), "true or false"),
         ],
     );
+
     let came = refusal("gpt2-causal", &json!({"model_type": null}));
+
     assert_eq!(
         came,
         "config.json: `model_type`: expected one of gpt2, bert, vit, llama, mistral, qwen2, got nothing"
@@ -278,8 +306,10 @@ fn rejects_settings_of_bert_that_cannot_be_expressed() {
             ("is_decoder", json!(true), "false for this class of `architectures`"),
         ],
     );
+
     let expected = "true for this class of `architectures`";
     check_refusals("bert-causal", [("is_decoder", json!(false), expected)]);
+
     check_refusals(
         "bert-classes",
         [
@@ -336,10 +366,12 @@ fn rejects_rotary_positions_that_cannot_be() {
         scaling[key] = value;
         refusal("llama-causal", &json!({"rope_parameters": scaling}))
     };
+
     let message = |key: &str, expected: &str, got: &str| {
         format!("config.json: `rope_parameters.{key}`: expected {expected}, got {got}")
     };
     let kinds = "one of default, linear, dynamic, yarn, longrope, llama3, proportional";
+
     for (key, value, more, expected, got) in [
         ("rope_type", json!("axial"), json!({}), kinds, "\"axial\""),
         ("factor", json!(null), json!({"rope_type": "linear"}), "a number", "nothing"),
@@ -380,11 +412,13 @@ fn rejects_rotary_positions_that_cannot_be() {
     ] {
         assert_eq!(rope(key, value, more), message(key, expected, got), "{key}");
     }
+
     let old = refusal(
         "llama-causal",
         &json!({"rope_parameters": null, "rope_scaling": {"type": "mrope", "factor": 2.0}}),
     );
     assert_eq!(old, format!("config.json: `rope_scaling.type`: expected {kinds}, got \"mrope\""));
+
     let two = refusal("llama-tied", &json!({"rope_scaling": {"type": "default"}}));
     assert!(two.starts_with("config.json: `rope_scaling`: expected Stretched"), "{two}");
 }
@@ -402,13 +436,16 @@ fn law_both_spellings_of_rotary_positions_are_the_same() {
         let expected = read_as(json!({}));
         let mut old = new.clone();
         let theta = old.remove("rope_theta").expect("every fixture has it");
+
         let of = |scaling: &serde_json::Map<String, Value>| {
             read_as(json!({"rope_parameters": null, "rope_scaling": scaling, "rope_theta": theta}))
         };
         assert_eq!(of(&old), expected, "{name}");
+
         let kind = old.remove("rope_type").expect("every fixture has it");
         old.insert("type".to_owned(), kind);
         assert_eq!(of(&old), expected, "{name}");
+
         // Both spellings at once, as files for releases on either side have them.
         let both = read_as(json!({"rope_scaling": old, "rope_theta": theta}));
         assert_eq!(both, expected, "{name}");
@@ -423,9 +460,11 @@ fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
             .as_object_mut()
             .expect("an object")
             .extend(more.as_object().expect("an object").clone());
+
         let model = read("llama-causal", &changes);
         (model.rotary_kind, model.rotary_stretch, model.rotary_attention)
     };
+
     let yarn = |more: Value| {
         let mut scaling = json!({"rope_type": "yarn", "factor": 4.0});
         scaling
@@ -434,28 +473,35 @@ fn what_rotary_kinds_leave_out_is_what_transformers_takes() {
             .extend(more.as_object().expect("an object").clone());
         of(scaling, json!({}))
     };
+
     let usual = 0.1 * 4_f64.ln() + 1.0;
     assert_eq!(yarn(json!({})), (RotaryKind::Yarn, [4.0, 1.0, 32.0, 64.0], usual));
     assert_eq!(yarn(json!({"mscale": 2.0})).2, usual, "one of two scales is none");
+
     let ratio = (0.2 * 4_f64.ln() + 1.0) / (0.05 * 4_f64.ln() + 1.0);
     assert_eq!(yarn(json!({"mscale": 2.0, "mscale_all_dim": 0.5})).2, ratio);
     assert_eq!(yarn(json!({"attention_factor": 1.5, "mscale": 2.0, "mscale_all_dim": 0.5})).2, 1.5);
     assert_eq!(yarn(json!({"truncate": false})).0, RotaryKind::YarnUnrounded);
+
     let implied = yarn(json!({"factor": null, "original_max_position_embeddings": 16}));
     assert_eq!(implied.1, [4.0, 1.0, 32.0, 16.0]);
+
     let outside = of(
         json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}),
         json!({"original_max_position_embeddings": 32}),
     );
     assert_eq!(outside.1[3], 32.0, "the key outside is read first");
+
     let long = of(
         json!({"rope_type": "longrope", "short_factor": [1, 2], "long_factor": [3, 4]}),
         json!({"original_max_position_embeddings": 16}),
     );
     let attention = (1.0 + 4_f64.ln() / 16_f64.ln()).sqrt();
     assert_eq!(long, (RotaryKind::LongRope, [4.0, 1.0, 4.0, 16.0], attention));
+
     let dynamic = of(json!({"rope_type": "dynamic", "factor": 2}), json!({}));
     assert_eq!(dynamic, (RotaryKind::Dynamic, [2.0, 1.0, 4.0, 64.0], 1.0));
+
     let proportional = of(
         json!({"rope_type": "proportional", "factor": 2, "partial_rotary_factor": 1}),
         json!({}),
@@ -471,11 +517,13 @@ fn sliding_windows_bound_the_windows_of_text() {
         let model = read(name, &changes);
         (model.attention_window, model.context, model.positions)
     };
+
     let mistral = |changes: Value| window("mistral", changes);
     let positions = Size::Fixed(20);
     assert_eq!(mistral(json!({"sliding_window": 4})), (Size::Fixed(4), 4, positions));
     assert_eq!(mistral(json!({"sliding_window": 4096})), (Size::Fixed(4096), 20, positions));
     assert_eq!(mistral(json!({"sliding_window": null})), (Size::AUTO, 20, positions));
+
     let mut without = fixture("huggingface/mistral/config.json");
     without.as_object_mut().expect("an object").remove("sliding_window");
     assert_eq!(
@@ -483,9 +531,11 @@ fn sliding_windows_bound_the_windows_of_text() {
         Size::Fixed(4096),
         "its default"
     );
+
     let qwen = |changes: Value| window("qwen2", changes);
     let all = ["full_attention", "full_attention"];
     let some = ["full_attention", "sliding_attention"];
+
     assert_eq!(qwen(json!({"sliding_window": 4})).0, Size::AUTO, "not in use");
     let used = |changes: Value| {
         let mut config =
@@ -496,13 +546,17 @@ fn sliding_windows_bound_the_windows_of_text() {
             .extend(changes.as_object().expect("an object").clone());
         qwen(config).0
     };
+
     assert_eq!(used(json!({"layer_types": all})), Size::AUTO);
     assert_eq!(used(json!({"layer_types": some})), Size::Fixed(4));
     assert_eq!(used(json!({"max_window_layers": 28})), Size::AUTO, "no layer is behind them");
     assert_eq!(used(json!({"max_window_layers": 1})), Size::Fixed(4));
+
     let refused = refusal("mistral", &json!({"sliding_window": 1}));
     assert_eq!(refused, "config.json: `sliding_window`: expected at least 2 tokens, got 1");
+
     let types = refusal("qwen2", &json!({"layer_types": ["full_attention", "chunked_attention"]}));
+
     assert!(
         types.contains("`layer_types`: expected full_attention or sliding_attention"),
         "{types}"
@@ -521,7 +575,9 @@ fn what_only_training_reads_does_not_stop_an_import() {
         "n_special": 0, "predict_special_tokens": true, "output_past": true,
         "new_and_off": false, "new_and_empty": [], "new_and_null": null, "transformers.js_config": {"dtype": "q4"},
     });
+
     assert_eq!(read("gpt2-causal", &harmless), expected);
+
     for (name, key, note) in [
         (
             "gpt2-causal",
@@ -554,8 +610,10 @@ fn rejects_keys_that_a_model_may_compute_with() {
         check_refusals("llama-causal", [(key, value.clone(), expected)]);
         check_refusals("gpt2-causal", [(key, value, expected)]);
     }
+
     check_refusals("llama-causal", [("sliding_window", json!(8), expected)]);
     check_refusals("llama-causal", [("auto_map", json!({"AutoModel": "x.Y"}), "nothing")]);
+
     let long = refusal("llama-causal", &json!({"mixture": "x".repeat(500)}));
     assert!(long.len() < 250 && long.ends_with('…'), "{long}");
 }
@@ -566,14 +624,17 @@ fn rejects_numbers_of_classes_that_cannot_be() {
     let message =
         |key, expected, came| format!("config.json: `{key}`: expected {expected}, got {came}");
     let regression = refused(json!({"problem_type": "regression"}));
+
     assert_eq!(
         regression,
         message("problem_type", "\"single_label_classification\"", "\"regression\"")
     );
     let contradiction = refused(json!({"num_labels": 2}));
     assert_eq!(contradiction, message("num_labels", "the 3 of `id2label`", "2"));
+
     let named = refused(json!({"id2label": {"0": "one"}}));
     assert_eq!(named, message("id2label", "at least 2 classes", "1"));
+
     let counted = refused(json!({"id2label": null, "num_labels": 1}));
     assert_eq!(counted, message("num_labels", "at least 2 classes", "1"));
 }
@@ -583,15 +644,18 @@ fn rejects_files_that_are_no_config() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.json");
     let refusal = || read_config(&path).map(|_| ()).expect_err("refused").to_string();
+
     assert!(refusal().starts_with("cannot read "));
     let syntax = "not JSON";
     let kind = "expected a JSON object";
+
     for (content, message) in
         [("", "expected JSON, got an empty file"), ("{", syntax), ("[]", kind), ("3", kind)]
     {
         std::fs::write(&path, content).expect("written");
         assert!(refusal().starts_with(&format!("{}: {message}", path.display())), "{content}");
     }
+
     let file = std::fs::File::create(&path).expect("written");
     file.set_len((16 << 20) + 1).expect("a sparse file");
     assert!(refusal().ends_with("it has 16777217 bytes, expected at most 16777216"));

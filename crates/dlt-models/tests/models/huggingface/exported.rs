@@ -32,19 +32,23 @@ fn law_what_is_read_is_written_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let model = case.model(Kernels::Fused);
         let given = json(&format!("huggingface/{name}/config.json"));
+
         export(&model, &case.spec, &annotations(&given), folder.path()).expect("written");
         let again = read_all(&folder.path().join("model.safetensors"));
         let expected = case.file();
         let names = |tensors: &[(String, Tensor)]| {
             tensors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
+
         assert_eq!(names(&again), names(&expected), "{name}");
         for ((tensor, ours), (_, theirs)) in again.iter().zip(&expected) {
             assert_eq!(distance(ours, theirs), 0.0, "{name} {tensor}");
         }
+
         let read = load(&spec(&folder.path().join("config.json")), folder.path(), Kernels::Fused)
             .expect("read");
         assert_eq!(bits(&read), bits(&model), "{name}");
+
         let is_text = case.spec.model.objective == Objective::NextToken;
         assert_eq!(folder.path().join("generation_config.json").exists(), is_text, "{name}");
         assert_eq!(
@@ -69,11 +73,13 @@ fn matches_reference_configs() {
         "summary_proj_to_labels",
         "summary_type",
     ];
+
     for name in CASES {
         let case = Case::new(name);
         let expected = json(&format!("huggingface/{name}/config.json"));
         let written = config(&case.model(Kernels::Fused), &case.spec, &annotations(&expected))
             .expect("a config");
+
         for (key, value) in expected.as_object().expect("an object") {
             match written.get(key) {
                 // What null stands for is written out.
@@ -102,20 +108,24 @@ fn matches_reference_configs() {
 #[test]
 fn law_a_written_config_is_read_as_the_spec() {
     let folder = tempfile::tempdir().expect("a folder");
+
     for name in CASES {
         let case = Case::new(name);
         export(&case.model(Kernels::Fused), &case.spec, &Annotations::default(), folder.path())
             .expect("written");
+
         let mut again = read_config(&folder.path().join("config.json")).expect("a config").model;
         if name == "llama-dynamic" {
             // The positions are those that the base grows from, not the longest window.
             assert_eq!((again.positions, case.spec.positions()), (Size::Fixed(8), 14));
             again.positions = case.spec.model.positions;
         }
+
         if case.spec.model.feed_forward == Size::AUTO {
             assert_eq!(again.feed_forward, Size::Fixed(case.spec.feed_forward()));
             again.feed_forward = Size::AUTO;
         }
+
         assert_eq!(again, case.spec.model, "{name}");
     }
 }
@@ -127,19 +137,23 @@ fn labels_and_tokens_are_written() {
     let labels: Vec<_> = ["no", "yes", "maybe"].map(str::to_owned).to_vec();
     let beside = Annotations { labels, begin: Some(1), ends: vec![2, 0], padding: None };
     let written = config(&model, &case.spec, &beside).expect("a config");
+
     assert_eq!(written["id2label"], serde_json::json!({"0": "no", "1": "yes", "2": "maybe"}));
     assert_eq!(written["label2id"], serde_json::json!({"no": 0, "yes": 1, "maybe": 2}));
     assert_eq!(
         (&written["bos_token_id"], &written["pad_token_id"]),
         (&Value::from(1), &Value::Null)
     );
+
     assert_eq!(
         written["eos_token_id"],
         serde_json::json!([2, 0]),
         "several ends of a text are a list"
     );
     let short = Annotations { labels: vec!["no".to_owned()], ..beside };
+
     let refusal = config(&model, &case.spec, &short).expect_err("too few").to_string();
+
     assert_eq!(
         refusal,
         "export: `labels` must be a name for each class, came 1 names for 3 classes"
@@ -159,6 +173,7 @@ fn law_ties_are_written_out() {
         let folder = tempfile::tempdir().expect("a folder");
         let layers = case.spec.model.layers;
         let tied = State::new((0..layers).map(|layer| layer % 2).collect()).expect("a state");
+
         for binding in [
             Binding::frozen(layers),
             Binding::of_state(&State::all_tied(layers)),
@@ -166,6 +181,7 @@ fn law_ties_are_written_out() {
         ] {
             let model = drawn(&case.spec, binding);
             export(&model, &case.spec, &Annotations::default(), folder.path()).expect("written");
+
             let read = load(&case.spec, folder.path(), Kernels::Fused).expect("read");
             for layer in 0..layers {
                 let weights = |model: &Model| {
@@ -190,6 +206,7 @@ fn law_the_same_model_is_the_same_bytes() {
         ["config.json", "model.safetensors", "generation_config.json"]
             .map(|name| std::fs::read(folder.path().join(name)).expect("written"))
     };
+
     assert_eq!(bytes(), bytes());
 }
 
@@ -205,12 +222,15 @@ fn an_output_of_its_own_is_written() {
         let case = Case::new(name);
         let folder = tempfile::tempdir().expect("a folder");
         let mut own = Spec { model: case.spec.model.clone(), ..Spec::default() };
+
         own.model.output = Output::Own;
         let own = own.check().expect("a model");
         let model = drawn(&own, Binding::of_state(&State::independent(own.model.layers)));
+
         export(&model, &own, &Annotations::default(), folder.path()).expect("written");
         let written: Vec<_> = read_all(&folder.path().join("model.safetensors"));
         let mut expected: Vec<_> = case.file().into_iter().map(|(name, _)| name).collect();
+
         expected.extend(added.iter().map(|&name| name.to_owned()));
         expected.sort();
         assert_eq!(
@@ -218,6 +238,7 @@ fn an_output_of_its_own_is_written() {
             expected,
             "{name}"
         );
+
         let again = spec(&folder.path().join("config.json"));
         assert_eq!(again.model.output, Output::Own);
         assert_eq!(
@@ -236,16 +257,20 @@ fn llamas_have_the_class_that_computes_the_same() {
             ["model.architecture=llama", "model.layers=2", "model.width=12", "model.heads=2"];
         let overlays =
             llama.iter().chain(changes).map(|set| Overlay::from_assignment(set).expect("a key"));
+
         let spec = Spec::assemble(&overlays.collect::<Vec<_>>())
             .expect("a spec")
             .check()
             .expect("a model");
         let model = drawn(&spec, Binding::of_state(&State::independent(2)));
         let config = config(&model, &spec, &Annotations::default());
+
         config.map(|config| config["architectures"][0].as_str().expect("a word").to_owned())
     };
+
     let window = "model.attention_window=128";
     let wide = "model.head_width=8";
+
     for (changes, expected) in [
         (&[][..], "LlamaForCausalLM"),
         (&["model.attention_bias=all", "model.feed_forward_bias=all", wide], "LlamaForCausalLM"),
@@ -261,6 +286,7 @@ fn llamas_have_the_class_that_computes_the_same() {
     ] {
         assert_eq!(class(changes).expect("a config"), expected, "{changes:?}");
     }
+
     for changes in [
         &["model.attention_bias=inputs", "model.feed_forward_bias=all"][..],
         &["model.attention_bias=all", window],
@@ -280,11 +306,13 @@ fn rejects_models_that_transformers_has_no_class_for() {
         let case = Case::new(name);
         let mut changed = Spec { model: case.spec.model.clone(), ..Spec::default() };
         change(&mut changed);
+
         let changed = changed.check().expect("a model");
         let model = drawn(&changed, Binding::of_state(&State::independent(changed.model.layers)));
         let folder = tempfile::tempdir().expect("a folder");
         let refused =
             export(&model, &changed, &Annotations::default(), folder.path()).expect_err("refused");
+
         assert_eq!(
             std::fs::read_dir(folder.path()).expect("a folder").count(),
             0,
@@ -292,6 +320,7 @@ fn rejects_models_that_transformers_has_no_class_for() {
         );
         refused.to_string()
     };
+
     let pooling = |pooling| move |spec: &mut Spec| spec.model.pooling = pooling;
     let message =
         |setting, expected, came| format!("export: `{setting}` must be {expected}, came {came}");
@@ -300,12 +329,15 @@ fn rejects_models_that_transformers_has_no_class_for() {
         assert_eq!(refusal("gpt2-classes", &pooling(came)), expected);
         assert_eq!(refusal("llama-classes", &pooling(came)), expected);
     }
+
     let expected = message("model.pooling", "first", "Mean".to_owned());
     assert_eq!(refusal("vit-classes", &pooling(Pooling::Mean)), expected);
+
     let causal = |spec: &mut Spec| {
         assert_eq!(spec.model.architecture, Architecture::Bert);
         (spec.model.attention, spec.model.pooling) = (Attention::Causal, Pooling::LastReal);
     };
+
     let expected = message("model.attention", "full for classes of bert", "Causal".to_owned());
     assert_eq!(refusal("bert-classes", &causal), expected);
 }

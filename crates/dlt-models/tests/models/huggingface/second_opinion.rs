@@ -22,6 +22,7 @@ fn check(case: &Case, theirs: &Tensor) {
     let ours = case.model(Kernels::Fused).scores(&batch).expect("scores");
     let apart = distance(&ours, theirs);
     let size = largest(theirs);
+
     assert!(apart <= LOGITS * size, "{}: {apart:e} apart at {size}", case.name);
 }
 
@@ -35,6 +36,7 @@ fn matches_reference_bert_of_candle_transformers() {
     let model = bert::BertModel::load(variables.clone(), &config).expect("its weights");
     let [ids, types, mask] =
         ["input_ids", "token_type_ids", "attention_mask"].map(|name| case.oracle(name));
+
     let hidden = model.forward(&ids, &types, Some(&mask)).expect("a pass");
     let first = hidden.narrow(1, 0, 1).and_then(|first| first.squeeze(1)).expect("a first token");
     let dense = |x: &Tensor, name: &str, rows| {
@@ -44,6 +46,7 @@ fn matches_reference_bert_of_candle_transformers() {
             .and_then(|y| y.broadcast_add(&bias))
             .expect("a product")
     };
+
     let first = first.contiguous().expect("memory");
     let pooled = dense(&first, "bert.pooler.dense", 24).tanh().expect("memory");
     check(&case, &dense(&pooled, "classifier", 2));

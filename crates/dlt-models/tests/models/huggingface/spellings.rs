@@ -25,10 +25,12 @@ fn write(folder: &Path, name: &str, tensors: impl IntoIterator<Item = (String, T
 fn read(case: &Case, tensors: Vec<(String, Tensor)>) -> (BTreeMap<String, Vec<u32>>, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), SINGLE, tensors);
+
     let model = load(&case.spec, folder.path(), Kernels::Fused).expect("every weight");
     let architecture = architecture(&case.spec);
     let weights =
         Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
+
     (bits(&model), weights.unused().to_vec())
 }
 
@@ -38,6 +40,7 @@ fn check_renamed(name: &'static str, rename: impl Fn(&str) -> String) {
     let tensors: Vec<_> =
         case.file().into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
     let is_renamed = tensors.iter().zip(case.file()).any(|((new, _), (old, _))| *new != old);
+
     assert!(is_renamed, "{name}: the test renames something");
     assert_eq!(read(&case, tensors), (bits(&case.model(Kernels::Fused)), Vec::new()), "{name}");
 }
@@ -68,6 +71,7 @@ fn names_of_a_running_vit_are_read() {
         let name = name.replace("vit.encoder.layer.", "vit.layers.");
         let name = name.replace("attention.output.dense", "attention.o_proj");
         let name = name.replace("intermediate.dense", "mlp.fc1").replace("output.dense", "mlp.fc2");
+
         ["query", "key", "value"].iter().fold(name, |name, part| {
             name.replace(
                 &format!("attention.attention.{part}"),
@@ -105,10 +109,12 @@ fn law_types_of_half_the_width_are_read_exactly() {
                     (name, tensor.to_dtype(dtype).expect("a float"))
                 }
             };
+
             let halves: Vec<_> = case.file().into_iter().map(cast(dtype)).collect();
             let rounded: Vec<_> = halves.clone().into_iter().map(cast(DType::F32)).collect();
             let read_halves = read(&case, halves);
             let read_rounded = read(&case, rounded);
+
             assert_eq!(read_halves, read_rounded, "{name} {dtype:?}");
             assert_ne!(read_halves.0, bits(&case.model(Kernels::Fused)), "{name} {dtype:?} rounds");
         }
@@ -122,16 +128,20 @@ fn weights_in_several_files_are_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut map = serde_json::Map::new();
         let mut shards = vec![Vec::new(); 3];
+
         for (number, (name, tensor)) in case.file().into_iter().enumerate() {
             let shard = number % 3;
             map.insert(name.clone(), json!(format!("model-{shard}.safetensors")));
             shards[shard].push((name, tensor));
         }
+
         for (number, shard) in shards.into_iter().enumerate() {
             write(folder.path(), &format!("model-{number}.safetensors"), shard);
         }
+
         let index = json!({"metadata": {"total_size": 0}, "weight_map": map});
         std::fs::write(folder.path().join(INDEX), index.to_string()).expect("written");
+
         let model = load(&case.spec, folder.path(), Kernels::Fused).expect("every weight");
         assert_eq!(bits(&model), bits(&case.model(Kernels::Fused)), "{name}");
     }
@@ -146,11 +156,13 @@ fn what_is_not_read_is_named() {
     let mut tensors = case.file();
     let table =
         tensors.iter().find(|(name, _)| name == "transformer.wte.weight").expect("there").1.clone();
+
     tensors.push(("lm_head.weight".to_owned(), table));
     let buffers =
         ["transformer.h.0.attn.bias", "transformer.h.1.attn.masked_bias", "h.2.attn.bias"];
     tensors.extend(buffers.map(extra));
     tensors.extend(["score.weight", "transformer.multiple_choice_head.summary.weight"].map(extra));
+
     let named = ["score.weight", "transformer.multiple_choice_head.summary.weight"]
         .map(str::to_owned)
         .to_vec();
@@ -160,6 +172,7 @@ fn what_is_not_read_is_named() {
     let mut tensors = case.file();
     tensors.extend(["bert.embeddings.position_ids", "bert.pooler.dense.weight"].map(extra));
     assert_eq!(read(&case, tensors).1, ["bert.pooler.dense.weight"]);
+
     let case = Case::new("vit-classes");
     let mut tensors = case.file();
     tensors.push(extra("vit.pooler.dense.weight"));
@@ -175,8 +188,10 @@ fn refusal_after(name: &'static str, change: impl Fn(&mut Vec<(String, Tensor)>)
     let case = Case::new(name);
     let folder = tempfile::tempdir().expect("a folder");
     let mut tensors = case.file();
+
     change(&mut tensors);
     write(folder.path(), SINGLE, tensors);
+
     let message = refusal(&case, folder.path());
     message.replace(&format!("{}", folder.path().display()), "FOLDER")
 }
@@ -190,14 +205,17 @@ fn rejects_tensors_that_are_missing_by_the_name_in_the_file() {
         without("llama-causal", "lm_head.weight"),
         "tensor `lm_head.weight`: expected shape [43, 24], it is missing in FOLDER"
     );
+
     assert_eq!(
         without("llama-causal", "model.layers.2.self_attn.k_proj.weight"),
         "tensor `model.layers.2.self_attn.k_proj.weight`: expected shape [8, 24], it is missing in FOLDER"
     );
+
     assert_eq!(
         without("gpt2-causal", "transformer.h.1.mlp.c_fc.weight"),
         "tensor `transformer.h.1.mlp.c_fc.weight`: expected shape [20, 80], it is missing in FOLDER"
     );
+
     assert_eq!(
         without("vit-classes", "vit.embeddings.cls_token"),
         "tensor `vit.embeddings.cls_token`: expected shape [1, 1, 20], it is missing in FOLDER"
@@ -215,6 +233,7 @@ fn a_missing_head_is_told() {
             Weights::open(&case.folder, architecture.as_ref(), &Device::Cpu).expect("opened");
         weights.holds(name)
     };
+
     assert!(holds(&spec, "transformer.wte.weight"));
     assert!(!holds(&spec, "transformer.lm_head.weight"), "the model has none");
     spec.model.output = Output::Own;
@@ -230,14 +249,17 @@ fn rejects_tensors_of_another_shape_or_type() {
             *tensor = Tensor::zeros(dims, dtype, &Device::Cpu).expect("memory");
         })
     };
+
     assert_eq!(
         replaced(&[31], DType::F32),
         "tensor `model.norm.weight`: expected shape [30], got [31] in FOLDER/model.safetensors"
     );
+
     assert_eq!(
         replaced(&[1, 30], DType::F32),
         "tensor `model.norm.weight`: expected shape [30], got [1, 30] in FOLDER/model.safetensors"
     );
+
     assert_eq!(
         replaced(&[30], DType::I64),
         "FOLDER/model.safetensors: tensor `model.norm.weight`: expected F32, F64, F16 or BF16, got I64"
@@ -250,6 +272,7 @@ fn rejects_a_tied_output_that_is_another_table() {
         let other = Tensor::zeros((37, 20), DType::F32, &Device::Cpu).expect("memory");
         tensors.push(("lm_head.weight".to_owned(), other));
     });
+
     let expected = "FOLDER: expected `lm_head.weight` to equal `transformer.wte.weight`, as the output is tied, got \
                     another";
     assert_eq!(message, expected);
@@ -264,12 +287,14 @@ fn rejects_tensors_that_the_model_would_compute_with() {
                 .push((name.clone(), Tensor::zeros(3, DType::F32, &Device::Cpu).expect("memory")));
         }
     };
+
     let message = |name: &str| {
         format!(
             "FOLDER: expected the weights of the model that its config.json describes, got 1 that such a model does not \
              have: `{name}`"
         )
     };
+
     for (case, name) in [
         ("gpt2-causal", "transformer.h.3.ln_1.weight"),
         ("gpt2-causal", "h.0.attn.q_norm.weight"),
@@ -280,6 +305,7 @@ fn rejects_tensors_that_the_model_would_compute_with() {
     ] {
         assert_eq!(refusal_after(case, extra(name)), message(name), "{case}");
     }
+
     let many = refusal_after("gpt2-causal", |tensors| {
         (0..7).for_each(|layer| extra(&format!("transformer.h.{layer}.ln_3.weight"))(tensors));
     });
@@ -299,6 +325,7 @@ fn names_that_are_wrapped_are_read() {
         for name in ["gpt2-causal", "bert-classes", "llama-causal"] {
             check_renamed(name, |name| format!("{wrapper}{name}"));
         }
+
         let case = Case::new("llama-causal");
         let folder = tempfile::tempdir().expect("a folder");
         write(
@@ -306,16 +333,20 @@ fn names_that_are_wrapped_are_read() {
             SINGLE,
             case.file().into_iter().map(|(name, t)| (format!("{wrapper}{name}"), t)),
         );
+
         let architecture = architecture(&case.spec);
         let weights =
             Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
         let note = format!(
             "the names of the weights are read without the `{wrapper}` that all of them have"
         );
+
         assert_eq!(weights.notes(), [note]);
     }
+
     // One that is not wrapped is another model's.
     let half = refusal_after("llama-causal", |tensors| tensors[0].0.insert_str(0, "module."));
+
     assert!(
         half.contains("got 1 that such a model does not have: `module.lm_head.weight`"),
         "{half}"
@@ -331,6 +362,7 @@ fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
     let mut kept: HashMap<String, Tensor> = case.file().into_iter().collect();
     let names: Vec<_> = kept.keys().cloned().collect();
     let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+
     for name in &names {
         for layer in [1, 2] {
             if let Some(own) = name.strip_prefix(&prefix(layer)) {
@@ -339,10 +371,12 @@ fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
             }
         }
     }
+
     // The token table under the name of the output.
     let table = kept.remove("transformer.wte.weight").expect("there");
     kept.insert("lm_head.weight".to_owned(), table);
     metadata.insert("transformer.wte.weight".to_owned(), "lm_head.weight".to_owned());
+
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join(SINGLE);
     safetensors::serialize_to_file(&kept, Some(metadata), &file).expect("written");
@@ -352,13 +386,16 @@ fn shared_tensors_that_the_metadata_list_are_read_as_ties() {
         Weights::open(folder.path(), architecture.as_ref(), &Device::Cpu).expect("opened");
     assert_eq!(weights.tied_layers(architecture.as_ref()), [0, 0, 0]);
     assert_eq!(weights.notes(), ["25 of the weights are listed as other names of shared ones"]);
+
     let model = bits(&load(&case.spec, folder.path(), Kernels::Fused).expect("every weight"));
     let expected = bits(&case.model(Kernels::Fused));
+
     for (name, bits) in &model {
         let own = name.strip_prefix(&prefix(1)).or(name.strip_prefix(&prefix(2)));
         let name = own.map_or_else(|| name.clone(), |own| format!("{}{own}", prefix(0)));
         assert_eq!(*bits, expected[&name], "{name}");
     }
+
     let apart = Weights::open(&case.folder, architecture.as_ref(), &Device::Cpu).expect("opened");
     assert_eq!(apart.tied_layers(architecture.as_ref()), [0, 1, 2]);
 }
@@ -377,18 +414,23 @@ fn law_types_of_twice_the_width_are_rounded_to_the_nearest() {
                 wide.to_vec1::<f64>().expect("f64").into_iter().map(change).collect();
             (name, Tensor::from_vec(wide, tensor.dims(), &Device::Cpu).expect("memory"))
         };
+
         read(&case, case.file().into_iter().map(widened).collect())
     };
+
     let expected = bits(&case.model(Kernels::Fused));
     assert_eq!(bits_of(|x| x).0, expected);
+
     // A third of the last place of f32 away.
     assert_eq!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON) / 6.0)).0, expected);
     assert_ne!(bits_of(|x| x * (1.0 + f64::from(f32::EPSILON))).0, expected);
+
     let refused = refusal_after("llama-tied", |tensors| {
         let (_, tensor) =
             tensors.iter_mut().find(|(name, _)| name == "model.norm.weight").expect("there");
         *tensor = Tensor::full(-1e39_f64, 30, &Device::Cpu).expect("memory");
     });
+
     let expected = "FOLDER/model.safetensors: tensor `model.norm.weight`: expected numbers within the range of f32, got \
                     -1e39 as number 0";
     assert_eq!(refused, expected);
@@ -402,6 +444,7 @@ fn rejects_folders_without_weights() {
         "{}: expected {SINGLE}, {INDEX}, pytorch_model.bin or pytorch_model.bin.index.json, got none of them",
         folder.path().display()
     );
+
     assert_eq!(refusal(&case, folder.path()), expected);
 }
 
@@ -411,6 +454,7 @@ fn rejects_adapters_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), SINGLE, case.file());
     std::fs::write(folder.path().join("adapter_config.json"), "{}").expect("written");
+
     let refused = refusal(&case, folder.path());
     assert!(
         refused.contains("expected the weights of a model, got adapter_config.json: merge"),
@@ -424,31 +468,39 @@ fn rejects_damaged_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(SINGLE);
     let whole = std::fs::read(case.folder.join(SINGLE)).expect("the fixture is there");
+
     let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).expect("written");
         let message = refusal(&case, folder.path());
         let prefix = format!("{}: ", path.display());
+
         message.strip_prefix(&prefix).unwrap_or_else(|| panic!("{message}")).to_owned()
     };
+
     assert!(refused(&[]).starts_with("expected weights, got an empty file"));
     assert_eq!(refused(&whole[..7]), "not a safetensors file: expected at least 8 bytes, got 7");
     assert!(refused(&whole[..100]).contains("its header claims "));
     assert!(refused(&whole[..whole.len() - 1]).starts_with("expected "));
     assert!(refused(&[&whole[..], b"x"].concat()).contains(" bytes of tensors, got "));
+
     let mut huge = whole.clone();
     huge[..8].fill(0xff);
     assert!(refused(&huge).contains("its header claims 18446744073709551615 bytes"));
+
     let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
     assert!(refused(&header("{")).contains("EOF"));
+
     let overflowing =
         r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#;
     assert!(
         refused(&[header(overflowing), vec![0; 4]].concat()).contains("cannot be at bytes 0 to 4")
     );
+
     let backwards = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#;
     assert!(
         refused(&[header(backwards), vec![0; 4]].concat()).contains("cannot be at bytes 4 to 0")
     );
+
     let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     assert!(refused(&[header(twice), vec![0; 4]].concat()).contains("`a` is there twice"));
 }
@@ -458,6 +510,7 @@ fn rejects_damaged_files() {
 fn rejects_files_that_stand_for_weights() {
     let case = Case::new("gpt2-causal");
     let folder = tempfile::tempdir().expect("a folder");
+
     for file in [SINGLE, "pytorch_model.bin"] {
         let path = folder.path().join(file);
         for (content, word) in [
@@ -475,6 +528,7 @@ fn rejects_files_that_stand_for_weights() {
                 "{message}"
             );
         }
+
         std::fs::remove_file(path).expect("there");
     }
 }
@@ -484,11 +538,13 @@ fn rejects_an_index_that_leads_elsewhere() {
     let case = Case::new("gpt2-causal");
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "a.safetensors", [case.file().swap_remove(0)]);
+
     let path = folder.path().join(INDEX);
     let refused = |content: &str| {
         std::fs::write(&path, content).expect("written");
         refusal(&case, folder.path())
     };
+
     let named = |file: &str| refused(&json!({"weight_map": {"a": file}}).to_string());
     for outside in
         ["../a.safetensors", "/etc/passwd", "..", ".", "", "deep/a.safetensors", "a/../../b"]
@@ -496,11 +552,13 @@ fn rejects_an_index_that_leads_elsewhere() {
         let expected = "`weight_map.a`: expected the name of a file in the same folder";
         assert_eq!(named(outside), format!("{}: {expected}, got \"{outside}\"", path.display()));
     }
+
     let expected = format!("expected tensor `a`, as {INDEX} says, got none of that name");
     assert_eq!(
         named("a.safetensors"),
         format!("{}: {expected}", folder.path().join("a.safetensors").display())
     );
+
     let missing =
         "expected the files that it names in its folder, got none called `absent.safetensors`";
     assert!(named("absent.safetensors").contains(missing), "{}", named("absent.safetensors"));

@@ -41,9 +41,11 @@ fn refusal_of(bytes: &[u8]) -> String {
 fn matches_reference_weights_of_torch() {
     let case = Case::new(MODEL);
     let expected = bits(&case.model(Kernels::Fused));
+
     for name in ["archive.bin", "old.bin", "views.bin"] {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join(SINGLE), fixture(name)).expect("written");
+
         let model = load(&case.spec, folder.path(), Kernels::Fused).expect("every weight");
         assert_eq!(bits(&model), expected, "{name}");
     }
@@ -55,17 +57,21 @@ fn several_files_are_read_by_their_index() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = "pytorch_model-00001-of-00002.bin";
     let second = "pytorch_model-00002-of-00002.bin";
+
     std::fs::write(folder.path().join(first), fixture("archive.bin")).expect("written");
     std::fs::write(folder.path().join(second), fixture("old.bin")).expect("written");
+
     let names = case.file().into_iter().enumerate();
     let map: serde_json::Map<_, _> = names
         .map(|(number, (name, _))| (name, json!(if number % 2 == 0 { first } else { second })))
         .collect();
     let index = json!({"metadata": {}, "weight_map": map});
+
     std::fs::write(folder.path().join(INDEX), index.to_string()).expect("written");
     let model = load(&case.spec, folder.path(), Kernels::Fused).expect("every weight");
     assert_eq!(bits(&model), bits(&case.model(Kernels::Fused)));
     std::fs::remove_file(folder.path().join(second)).expect("there");
+
     let expected = format!(
         "FOLDER/{INDEX}: expected the files that it names in its folder, got none called `{second}`: fetch the model \
          again"
@@ -80,6 +86,7 @@ fn law_damaged_files_are_refused_or_the_same() {
     let case = Case::new(MODEL);
     let expected = bits(&case.model(Kernels::Fused));
     let folder = tempfile::tempdir().expect("a folder");
+
     for name in ["archive.bin", "old.bin"] {
         let whole = fixture(name);
         for part in 0..60 {
@@ -90,10 +97,12 @@ fn law_damaged_files_are_refused_or_the_same() {
                 "{name} cut at {part}/60"
             );
         }
+
         for at in (0..whole.len()).step_by(97) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x21;
             std::fs::write(folder.path().join(SINGLE), &damaged).expect("written");
+
             let read = load(&case.spec, folder.path(), Kernels::Fused);
             // Of the old layout nothing covers the numbers themselves.
             if let (Ok(model), "archive.bin") = (read, name) {
@@ -112,6 +121,7 @@ fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
             .expect("an entry");
         writer.write_all(bytes).expect("memory");
     }
+
     writer.finish().expect("an archive").into_inner()
 }
 
@@ -119,6 +129,7 @@ fn archive(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
 fn pickle(name: &str, storage: &str, offset: u8, size: u8, stride: u8, count: u32) -> Vec<u8> {
     let text =
         |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+
     [
         &b"\x80\x02}"[..],
         &text(name),
@@ -145,10 +156,12 @@ fn refusal_of_tensor(pickle: &[u8], storage: &[u8]) -> String {
 fn rejects_tensors_that_leave_their_storage() {
     let floats = [0; 72];
     let none = "FOLDER/pytorch_model.bin: not a file of tensors that torch.save wrote: ";
+
     // As it is meant: the file is read, and lacks the rest of the model.
     let right =
         refusal_of_tensor(&pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18), &floats);
     assert!(right.ends_with("it is missing in FOLDER"), "{right}");
+
     for (offset, size, stride, count, message) in [
         (
             1,
@@ -167,6 +180,7 @@ fn rejects_tensors_that_leave_their_storage() {
         let refused = refusal_of_tensor(&pickle, &floats);
         assert!(refused.starts_with(none) && refused.contains(message), "{message} in {refused}");
     }
+
     let entries = [("x/data.pkl", &*pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18))];
     let refused = refusal_of(&archive(&entries, CompressionMethod::Stored));
     assert_eq!(refused, format!("{none}expected a storage `0`, got none"));
@@ -178,6 +192,7 @@ fn rejects_files_of_torch_that_hold_something_else() {
     let tensor = pickle("model.norm.weight", "FloatStorage", 0, 18, 1, 18);
     let archived =
         |entries: &[(&str, &[u8])]| refusal_of(&archive(entries, CompressionMethod::Stored));
+
     for (refused, message) in [
         (refusal_of(b"weights"), "expected a zip archive or a pickle, got something else"),
         (refusal_of(b"\x80\x02}."), "expected 1 more bytes, got 0"),
@@ -205,8 +220,10 @@ fn rejects_files_of_torch_that_hold_something_else() {
     ] {
         assert!(refused.starts_with(none) && refused.contains(message), "{message} in {refused}");
     }
+
     let whole =
         refusal_of_tensor(&pickle("model.norm.weight", "LongStorage", 0, 18, 1, 18), &[0; 144]);
+
     assert!(
         whole.contains("is missing") || whole.contains("expected F32, F64, F16 or BF16, got Long"),
         "{whole}"
@@ -219,15 +236,18 @@ fn rejects_numbers_beyond_the_range_of_f32() {
     let case = Case::new(MODEL);
     let folder = tempfile::tempdir().expect("a folder");
     let mut bytes = fixture("views.bin");
+
     // The storage of F64 numbers is the only long stretch: its place is that of the first number of
     // the table.
     let (_, table) =
         case.file().into_iter().find(|(name, _)| name == "model.norm.weight").expect("there");
     let first = f64::from(table.to_vec1::<f32>().expect("f32")[0]).to_le_bytes();
     let at = bytes.windows(8).position(|window| window == first).expect("there");
+
     bytes[at..at + 8].copy_from_slice(&1e300_f64.to_le_bytes());
     // The checksum of the archive tells the change first.
     std::fs::write(folder.path().join(SINGLE), &bytes).expect("written");
+
     assert!(
         refusal(folder.path()).contains("its storage is damaged"),
         "{}",

@@ -16,18 +16,21 @@ impl Rules<'_> {
         let tying = &self.spec.tying;
         let layers = self.spec.model.layers;
         let splits = matches!(tying.decision, Decision::Split | Decision::Swap);
+
         self.holds(
             "tying.grow",
             &[],
             || tying.grow.is_sorted(),
             || "shares of training in their order, none below the one before".into(),
         );
+
         self.holds(
             "tying.grow",
             &[],
             || splits || tying.grow.is_empty(),
             || "empty unless tying.decision is \"split\" or \"swap\": set tying.grow=[]".into(),
         );
+
         self.holds(
             "tying.grow",
             &[],
@@ -37,6 +40,7 @@ impl Rules<'_> {
                     .into()
             },
         );
+
         self.holds(
             "tying.initial",
             &["model.layers"],
@@ -50,6 +54,7 @@ impl Rules<'_> {
                     .into()
             },
         );
+
         self.holds(
             "tying.groups",
             &["model.layers"],
@@ -85,10 +90,13 @@ impl Rules<'_> {
                         "another one than \"grow\", \"even\" (tying.decision = \"split\") and \"conflict\" (\"swap\")"
                     }
                 };
+
                 format!("{fitting} where tying.decision is {}", word(decision))
             },
         );
+
         let trains = self.spec.training.trains;
+
         self.holds(
             "agent.policy",
             &["training.trains"],
@@ -108,11 +116,13 @@ impl Rules<'_> {
             (.., true) => "tying.gate is finite",
             _ => return,
         };
+
         let only = |word: &str| format!("\"{word}\" where {needs}");
         self.holds("tying.tie", &[], || tying.tie == Tie::Share, || only("share"));
         self.holds("tying.untie", &[], || tying.untie == Untie::Copy, || only("copy"));
         self.holds("tying.retied", &[], || tying.retied == Retied::Follow, || only("follow"));
         self.holds("tying.gradient", &[], || tying.gradient == Gradient::Sum, || only("sum"));
+
         self.holds(
             "tying.initial",
             &[],

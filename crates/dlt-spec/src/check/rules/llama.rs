@@ -9,6 +9,7 @@ impl Rules<'_> {
         let model = &self.spec.model;
         let is_llama = model.architecture == Architecture::Llama;
         let elsewhere = "\"auto\" but in llama";
+
         self.holds(
             "model.head_width",
             &[],
@@ -18,6 +19,7 @@ impl Rules<'_> {
             },
             || if is_llama { "even, for rotary positions".into() } else { elsewhere.into() },
         );
+
         self.holds(
             "model.heads",
             &["model.width", "model.head_width"],
@@ -27,19 +29,23 @@ impl Rules<'_> {
                 format!("so many that model.width = {width} gives each an even width, for rotary positions")
             },
         );
+
         self.holds(
             "model.attention_bias",
             &[],
             || is_llama || model.attention_bias == AttentionBias::Auto,
             || elsewhere.into(),
         );
+
         self.holds(
             "model.feed_forward_bias",
             &[],
             || is_llama || model.feed_forward_bias == FeedForwardBias::Auto,
             || elsewhere.into(),
         );
+
         let context = model.context;
+
         self.holds(
             "model.attention_window",
             &["model.context"],
@@ -61,46 +67,54 @@ impl Rules<'_> {
         let model = &self.spec.model;
         let ModelSpec { architecture, rotary_kind, rotary_stretch, rotary_attention, .. } = *model;
         let [factor, low, high, original_context] = rotary_stretch;
+
         self.holds(
             "model.rotary_kind",
             &[],
             || architecture == Architecture::Llama || rotary_kind == RotaryKind::Llama3,
             || "\"llama3\" but in llama".into(),
         );
+
         self.holds(
             "model.rotary_stretch",
             &[],
             || high > low,
             || "a factor of the high bound above that of the low bound".into(),
         );
+
         self.holds(
             "model.rotary_stretch",
             &[],
             || architecture != Architecture::Llama || factor >= 1.0,
             || "a factor of at least 1".into(),
         );
+
         self.holds(
             "model.rotary_stretch",
             &[],
             || original_context.round() >= 1.0,
             || "at least one token of the original context".into(),
         );
+
         let has_factor = matches!(
             rotary_kind,
             RotaryKind::Yarn | RotaryKind::YarnUnrounded | RotaryKind::LongRope
         );
+
         self.holds(
             "model.rotary_attention",
             &["model.rotary_kind"],
             || has_factor || rotary_attention == 1.0,
             || "1 unless model.rotary_kind is \"yarn\", \"yarn-unrounded\" or \"longrope\"".into(),
         );
+
         self.holds(
             "model.rotary_base",
             &["model.rotary_kind"],
             || architecture != Architecture::Llama || model.rotary_base >= 1.0,
             || "at least 1".into(),
         );
+
         self.holds(
             "model.rotary_base",
             &["model.rotary_kind"],
@@ -110,12 +124,14 @@ impl Rules<'_> {
             },
             || "above 1 under yarn".into(),
         );
+
         let count = match rotary_kind {
             RotaryKind::LongRope => {
                 model.head_width.or(model.width.checked_div(model.heads).unwrap_or(0)) / 2
             }
             _ => 0,
         };
+
         for (key, factors) in
             [("model.rotary_short", &model.rotary_short), ("model.rotary_long", &model.rotary_long)]
         {

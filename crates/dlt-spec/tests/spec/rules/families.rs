@@ -20,8 +20,10 @@ const CLASSES: [&str; 4] = [
 fn rejects_pictures_whose_tokens_cannot_be_counted() {
     let many = ["model.picture=1024", "model.patch=1", "training.batch=2147483647"];
     each_breaks(&[(&[&VIT[..], &many].concat(), "model.width", "addressed")]);
+
     let mut spec = with(&VIT).unwrap();
     spec.model.picture = usize::MAX;
+
     let keys: Vec<_> = violations_of(&spec).iter().map(|found| found.key).collect();
     assert_eq!(keys, ["model.picture"]);
     spec.model = ModelSpec { architecture: Architecture::Gpt2, ..Spec::default().model };
@@ -49,7 +51,9 @@ fn rejects_an_objective_that_a_family_does_not_have() {
         ),
         (&[&MASKED[..], &["model.architecture=llama"]].concat(), "model.objective", "in bert only"),
     ]);
+
     let of_classes = |family| [family, "model.objective=classes"];
+
     all_pass(&[
         &VIT,
         &MASKED,
@@ -68,6 +72,7 @@ fn rejects_an_attention_that_sees_what_is_to_be_predicted_or_too_little() {
     let full = "model.attention=full";
     let decoder = "must be \"causal\" in gpt2 and llama, and where the next token is predicted";
     let encoder = "must be \"full\" in vit and for masked tokens";
+
     each_breaks(&[
         (&[full], "model.attention", decoder),
         (&["model.objective=classes", full], "model.attention", decoder),
@@ -98,6 +103,7 @@ fn rejects_a_pooling_of_positions_that_see_too_little() {
             "\"first\" or \"mean\"",
         ),
     ]);
+
     all_pass(&[
         &[classes, "model.pooling=last-real"],
         &[classes, "model.pooling=last-position"],
@@ -129,6 +135,7 @@ fn rejects_positions_of_a_picture_that_are_not_its_tokens() {
             "must be \"auto\" in vit",
         )]);
     }
+
     all_pass(&[
         &[&VIT[..], &["model.positions=65"]].concat(),
         &[&VIT[..], &["model.context=2"]].concat(),
@@ -145,6 +152,7 @@ fn rejects_heads_of_keys_that_do_not_divide_the_heads() {
         (&[llama, "model.key_heads=0"], "model.key_heads", "from 1"),
         (&["model.key_heads=2"], "model.key_heads", rule),
     ]);
+
     all_pass(&[
         &[llama, "model.key_heads=1"],
         &[llama, "model.key_heads=2"],
@@ -190,6 +198,7 @@ fn rejects_what_only_llama_has_elsewhere() {
         each_breaks(&[(&[wrong], key, "must be \"auto\" but in llama")]);
         all_pass(&[&["model.architecture=llama", wrong]]);
     }
+
     each_breaks(&[(
         &["model.rotary_kind=yarn"],
         "model.rotary_kind",
@@ -209,6 +218,7 @@ fn rejects_heads_and_windows_that_cannot_be() {
         ),
         (&[llama, "model.heads=5"], "model.heads", "must be a divisor of model.width = 128"),
     ]);
+
     // Heads of their own width need not divide that of the stream.
     all_pass(&[
         &[llama, "model.heads=5", "model.head_width=6"],
@@ -223,6 +233,7 @@ fn rejects_rotary_kinds_without_what_they_need() {
     let with = |more: &[&'static str]| [&long[..], more].concat();
     let two = "must be 2 numbers, one for each frequency";
     let none = "must be empty unless model.rotary_kind is \"longrope\"";
+
     each_breaks(&[
         (
             &with(&["model.rotary_short=[1.0]", "model.rotary_long=[1.0, 2.0]"]),
@@ -258,6 +269,7 @@ fn rejects_rotary_kinds_without_what_they_need() {
             "above 1 under yarn",
         ),
     ]);
+
     all_pass(&[
         &with(&[
             "model.rotary_short=[1.0, 2.0]",
@@ -318,6 +330,7 @@ fn rejects_frozen_layers_of_a_model_that_is_read() {
         "is \"frozen\": must be \"independent\", \"tied\" or owners where model.start names a model: weights of \
          frozen layers are drawn, not read",
     )]);
+
     all_pass(&[
         &[start, "tying.initial=independent"],
         &[start, "tying.initial=tied"],

@@ -23,6 +23,7 @@ impl Found {
             return Err(format!("expected a dictionary of tensors, got {}", pickle.root().kind()));
         };
         let mut found = Self { tensors: BTreeMap::new(), storages: BTreeMap::new() };
+
         for (name, value) in entries {
             let Value::Text(name) = pickle.get(*name) else {
                 return Err(format!(
@@ -30,11 +31,13 @@ impl Found {
                     pickle.get(*name).kind()
                 ));
             };
+
             let view = found.tensor(pickle, *value).map_err(|why| format!("`{name}`: {why}"))?;
             if found.tensors.insert(name.clone(), view).is_some() {
                 return Err(format!("`{name}`: expected one tensor of this name, got two"));
             }
         }
+
         Ok(found)
     }
 
@@ -56,6 +59,7 @@ impl Found {
                 (other, _) => return Err(format!("expected a tensor, got a call of {other}")),
             };
         }
+
         Err("expected a tensor, got wrappers of wrappers".to_owned())
     }
 
@@ -129,6 +133,7 @@ impl View {
         if self.shape.contains(&0) {
             return 0;
         }
+
         1 + self
             .shape
             .iter()
@@ -151,6 +156,7 @@ impl View {
         let count: usize = self.shape.iter().product();
         let mut index = vec![0; self.shape.len()];
         let mut at = 0;
+
         for _ in 0..count {
             call(at);
             for dimension in (0..index.len()).rev() {
@@ -158,6 +164,7 @@ impl View {
                 if index[dimension] < self.shape[dimension] {
                     break;
                 }
+
                 at -= index[dimension] * self.strides[dimension];
                 index[dimension] = 0;
             }
@@ -175,6 +182,7 @@ impl View {
             }
             Some(numbers == 0 || numbers <= count && last < count)
         };
+
         match self.shape.len() == self.strides.len() && fits() == Some(true) {
             true => Ok(()),
             false => Err(format!(
@@ -190,6 +198,7 @@ fn call(pickle: &Pickle, value: Id) -> Result<(&str, &[Id]), String> {
     let Value::Called { callable, arguments } = pickle.get(value) else {
         return Err(format!("expected a tensor, got {}", pickle.get(value).kind()));
     };
+
     match (pickle.get(*callable), pickle.get(*arguments)) {
         (Value::Global(name), Value::Tuple(arguments)) => Ok((name, arguments)),
         (callable, _) => Err(format!("expected a tensor, got what {} makes", callable.kind())),
