@@ -44,7 +44,7 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     command.arg("--fmad=false").arg(source).arg("-o").arg(to);
     let output = command.output().map_err(|error| {
         format!(
-            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs to compile {source}, came no program \
+            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs to compile {source}, got no program \
              {nvcc:?} ({error}): put it on PATH, or name it in NVCC"
         )
     })?;
@@ -52,7 +52,7 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
-            "expected nvcc to compile {source}, came {}: {}",
+            "expected nvcc to compile {source}, got {}: {}",
             output.status,
             said.trim()
         ));

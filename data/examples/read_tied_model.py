@@ -31,7 +31,7 @@ def read(path):
     stored = {}
     for name, entry in header.items():
         if entry["dtype"] != "F32":
-            raise ValueError(f"{name}: expected F32, came {entry['dtype']}")
+            raise ValueError(f"{name}: expected F32, got {entry['dtype']}")
         numbers = array.array("f")
         numbers.frombytes(body[slice(*entry["data_offsets"])])
         if sys.byteorder == "big":

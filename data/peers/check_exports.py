@@ -135,7 +135,7 @@ def load(export):
     name = next((name for end, name in automatic.items() if architecture.endswith(end)), "AutoModelForCausalLM")
     model, said = getattr(transformers, name).from_pretrained(export, output_loading_info=True)
     if type(model).__name__ != architecture:
-        sys.exit(f"{export}: expected {architecture}, came {type(model).__name__}")
+        sys.exit(f"{export}: expected {architecture}, got {type(model).__name__}")
     wrong = {key: value for key, value in said.items() if value}
     if wrong:
         sys.exit(f"{export}: {wrong}")
@@ -158,7 +158,7 @@ def check_compact(dlt, run, folder):
         if ours.size != there.size or not ((ours.ravel() == there.ravel()).all() or is_turned):
             sys.exit(f"{run}: {name} of the compact file is another one")
     if compared < 4 * 4:
-        sys.exit(f"{run}: expected some tensors of each layer, came {compared} that both files have")
+        sys.exit(f"{run}: expected some tensors of each layer, got {compared} that both files have")
 
 
 def rows(dlt, folder):

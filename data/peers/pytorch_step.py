@@ -52,11 +52,11 @@ def arguments():
     parser.add_argument("--tf32", action="store_true")
     chosen = parser.parse_args()
     if chosen.device.split(":")[0] not in ("cpu", "cuda"):
-        parser.error(f"--device: expected cpu, cuda or cuda:N, came {chosen.device}")
+        parser.error(f"--device: expected cpu, cuda or cuda:N, got {chosen.device}")
     if chosen.device != "cpu" and not torch.cuda.is_available():
         parser.error("--device: PyTorch finds no GPU, or is a build without CUDA")
     if chosen.tf32 and chosen.device == "cpu":
-        parser.error("--tf32: expected a GPU, came cpu")
+        parser.error("--tf32: expected a GPU, got cpu")
     for flag in sizes:
         if getattr(chosen, flag) < 1:
             parser.error(f"--{flag}: expected 1 or more")
@@ -77,10 +77,10 @@ def state(chosen):
         return list(range(chosen.layers))
     owners = [int(word) for word in chosen.owners.split(",")] if chosen.owners else [0] * chosen.layers
     if len(owners) != chosen.layers:
-        raise ValueError(f"expected an owner for each of {chosen.layers} layers, came {len(owners)}")
+        raise ValueError(f"expected an owner for each of {chosen.layers} layers, got {len(owners)}")
     for layer, owner in enumerate(owners):
         if not 0 <= owner <= layer or owners[owner] != owner:
-            raise ValueError(f"layer {layer}: expected an owner up to the layer that owns itself, came {owner}")
+            raise ValueError(f"layer {layer}: expected an owner up to the layer that owns itself, got {owner}")
     return owners
 
 

@@ -74,7 +74,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --set data.split=[0.5,0.5]", BadSpec, &["`data.split` must be 3 numbers"]),
     ("TRAIN --set data.split=[0.5,0.4,0.4]", BadSpec, &["whose sum is 1, not 1.3"]),
     ("TRAIN --set tying.initial=[0,2,0]", BadSpec, &["entry 1 is 2: expected at most 1"]),
-    ("TRAIN --set tying.initial=[0,0]", BadSpec, &["expected 3 layers, came 2"]),
+    ("TRAIN --set tying.initial=[0,0]", BadSpec, &["expected 3 layers, got 2"]),
     (
         "TRAIN --set tying.state_vector=raw",
         BadSpec,
@@ -380,15 +380,14 @@ fn rejects_every_input_of_the_table_with_its_message_and_code() {
         }
 
         let arguments: Vec<_> = typed.split_whitespace().collect();
-        let (came, _, err) = answer(place.command(&arguments), line);
+        let (got, _, err) = answer(place.command(&arguments), line);
         let noise = ["panicked", "backtrace", "Caused by", "RUST_BACKTRACE"]
             .iter()
             .any(|noise| err.contains(noise));
         let is_told = parts.iter().all(|part| err.contains(part));
 
-        if came != Some(i32::from(code.number())) || !is_told || noise {
-            wrong
-                .push(format!("{line}\n  expected {code:?} and {parts:?}\n  came {came:?}: {err}"));
+        if got != Some(i32::from(code.number())) || !is_told || noise {
+            wrong.push(format!("{line}\n  expected {code:?} and {parts:?}\n  got {got:?}: {err}"));
         }
     }
 
@@ -417,8 +416,8 @@ fn rejects_or_survives_every_strange_environment() {
         ]);
         command.env(name, value);
 
-        let (came, _, err) = answer(command, name);
-        assert_eq!(came, Some(code), "{name}={value}: {err}");
+        let (got, _, err) = answer(command, name);
+        assert_eq!(got, Some(code), "{name}={value}: {err}");
         assert!(err.contains(says) && !err.contains("panicked"), "{name}={value}: {err}");
         assert_eq!(place.path(&out).exists(), code == 0, "{name}={value}");
     }

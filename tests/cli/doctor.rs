@@ -87,7 +87,7 @@ fn law_every_damage_is_found_and_what_still_works_is_told() {
             "metrics.jsonl",
             &without_a_line,
             4,
-            &["WRONG", "metrics.jsonl", "line 5: expected step 3, came step 4"],
+            &["WRONG", "metrics.jsonl", "line 5: expected step 3, got step 4"],
         ),
         ("metrics.jsonl", &|_| Vec::new(), 4, &["WRONG", "metrics.jsonl", "it is empty"]),
         ("states.jsonl", &cut, 0, &["note", "states.jsonl", "not written to its end"]),

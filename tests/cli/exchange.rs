@@ -197,7 +197,7 @@ fn an_export_holds_what_its_reader_asks_for() {
         r#"{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}"#,
     );
     let said = place.dlt(&["import", "seen-hf", "--out", "other"]);
-    assert!(said.code == Some(4) && said.err.contains("came [0.0, 0.0, 0.0]"), "{said:?}");
+    assert!(said.code == Some(4) && said.err.contains("got [0.0, 0.0, 0.0]"), "{said:?}");
 }
 
 #[test]
@@ -466,7 +466,7 @@ fn rejects_what_cannot_leave_or_come() {
         (
             &["generate", "run", "--prompt", "a"],
             4,
-            "predicts the next token, came one that predicts masked",
+            "predicts the next token, got one that predicts masked",
         ),
     ] {
         let said = place.dlt(arguments);

@@ -202,7 +202,7 @@ fn rejects_what_cannot_be_generated() {
             "repetition penalty: expected a number above 0",
         ),
         (&["--prompt-file", "none.txt"], 4, "--prompt-file: cannot read none.txt"),
-        (&["--prompt-file", "empty.txt"], 2, "--prompt-file: expected a line with text, came none"),
+        (&["--prompt-file", "empty.txt"], 2, "--prompt-file: expected a line with text, got none"),
         (&["--prompt", "a", "--batch", "0"], 2, "--batch"),
         (&[], 2, "--prompt"),
     ] {

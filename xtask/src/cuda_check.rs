@@ -74,7 +74,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
         if let Some(line) = needed.lines().find(|line| is_of_nvidia(line)) {
             let line = line.trim();
             bail!(
-                "expected a program that starts without NVIDIA's libraries, came one that needs {line}"
+                "expected a program that starts without NVIDIA's libraries, got one that needs {line}"
             )
         }
     }
@@ -86,7 +86,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
 
     let attempt = steps.trial("driver without a GPU", dlt.current_dir(root))?;
     if !steps.is_dry() && !finds_no_gpu(&attempt) {
-        bail!("expected exit code 5 and that there is no GPU, came {attempt:?}")
+        bail!("expected exit code 5 and that there is no GPU, got {attempt:?}")
     }
 
     steps.finish()?;

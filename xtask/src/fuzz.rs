@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 fn minutes(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(minutes) if minutes > 0.0 && minutes <= 100_000.0 => Ok(minutes),
-        _ => Err(format!("expected minutes above 0, came `{text}`")),
+        _ => Err(format!("expected minutes above 0, got `{text}`")),
     }
 }
 

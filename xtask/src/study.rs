@@ -184,7 +184,7 @@ fn parse_source(text: &str) -> Result<(String, String), String> {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => {
             Ok((name.to_owned(), path.to_owned()))
         }
-        _ => Err(format!("expected NAME=PATH, as in wikitext-2=data/wikitext-2, came {text}")),
+        _ => Err(format!("expected NAME=PATH, as in wikitext-2=data/wikitext-2, got {text}")),
     }
 }
 
@@ -258,7 +258,7 @@ impl<'a> Study<'a> {
             let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
             ensure!(
                 known.contains(name.as_str()),
-                "--data: at scale {scale}, expected one of {}, came {name}",
+                "--data: at scale {scale}, expected one of {}, got {name}",
                 list()
             );
         }

@@ -83,7 +83,7 @@ impl Toolkit {
         let home = self.home();
         if !home.join("bin").join("nvcc").is_file() {
             bail!(
-                "expected nvcc in {} after pip had installed it, came nothing",
+                "expected nvcc in {} after pip had installed it, got nothing",
                 home.join("bin").display()
             )
         }

@@ -13,7 +13,7 @@ pub enum AgentError {
         name: &'static str,
         /// The range, in words.
         expected: &'static str,
-        /// What came.
+        /// What was found instead.
         value: f64,
     },
     /// A grouping, action or permutation that is none.
@@ -31,7 +31,7 @@ pub enum AgentError {
         place: &'static str,
         /// Layers of the agent.
         expected: usize,
-        /// Layers that came.
+        /// Layers that were found.
         got: usize,
     },
     /// A replaying policy without anything to replay.
@@ -88,7 +88,7 @@ pub enum AgentError {
     NotFinite {
         /// What it measures.
         quantity: &'static str,
-        /// What came.
+        /// What was found instead.
         value: f64,
     },
     /// A snapshot or weights that belong to a differently shaped agent.
@@ -98,7 +98,7 @@ pub enum AgentError {
         place: &'static str,
         /// What this agent has.
         expected: String,
-        /// What came.
+        /// What was found instead.
         got: String,
     },
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(task: &BenchTask) -> Result {
 fn step(task: &BenchStepTask) -> Result {
     let spec = spec(task)?;
     if task.steps == 0 {
-        return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, came 0"));
+        return Err(Failure::refused(ExitCode::Usage, "--steps: expected at least 1, got 0"));
     }
 
     let (device, device_name) = machine::open(&task.machine)?;

@@ -119,7 +119,7 @@ fn draw(kind: FigureKind, runs: &[Run]) -> Result<Figure> {
     let all: Vec<&Run> = runs.iter().collect();
     let one = || match runs {
         [run] => Ok(run),
-        _ => Err(refuse(format!("expected one run, came {}", runs.len()))),
+        _ => Err(refuse(format!("expected one run, got {}", runs.len()))),
     };
 
     Ok(match kind {

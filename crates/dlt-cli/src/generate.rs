@@ -27,7 +27,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
     let sampling = sampling.penalising_repetition(task.repetition_penalty)?;
 
     if task.stop.iter().any(String::is_empty) {
-        return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, came none"));
+        return Err(Failure::refused(ExitCode::Usage, "--stop: expected some text, got none"));
     }
 
     let prompts = prompts(task)?;
@@ -58,7 +58,7 @@ pub(crate) fn run(task: &GenerateTask) -> Result {
         if prompt.is_empty() {
             return Err(Failure::refused(
                 ExitCode::Usage,
-                "--prompt: expected some text, came none",
+                "--prompt: expected some text, got none",
             ));
         }
 
@@ -134,7 +134,7 @@ fn prompts(task: &GenerateTask) -> Result<Vec<String>> {
     match prompts.is_empty() {
         true => Err(Failure::refused(
             ExitCode::Usage,
-            "--prompt-file: expected a line with text, came none",
+            "--prompt-file: expected a line with text, got none",
         )),
         false => Ok(prompts),
     }

@@ -76,7 +76,7 @@ fn bindings(spec: &CheckedSpec, owners: &[usize]) -> Result<Vec<(String, Binding
         let refuse =
             |message: String| Failure::refused(ExitCode::Usage, format!("--owners: {message}"));
         if owners.len() != layers {
-            return Err(refuse(format!("expected {layers} layers, came {}", owners.len())));
+            return Err(refuse(format!("expected {layers} layers, got {}", owners.len())));
         }
 
         let state = State::new(owners.to_vec()).map_err(|error| refuse(error.to_string()))?;

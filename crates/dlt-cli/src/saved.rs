@@ -50,7 +50,7 @@ impl Saved {
         let number = |key: &str| {
             let text = note(key)?;
             text.parse()
-                .map_err(|_| refuse(format!("metadata `{key}`: expected a number, came `{text}`")))
+                .map_err(|_| refuse(format!("metadata `{key}`: expected a number, got `{text}`")))
         };
 
         let owners = note("state")?
@@ -68,11 +68,9 @@ impl Saved {
         let spec = tokenizer.in_place(&noted.check()?)?;
         let state = state.map_err(|error| refuse(format!("metadata `state`: {error}")))?;
         if state.n_layers() != spec.model.layers {
-            let came = state.n_layers();
+            let got = state.n_layers();
             let expected = spec.model.layers;
-            return Err(refuse(format!(
-                "expected a state of {expected} layers, came one of {came}"
-            )));
+            return Err(refuse(format!("expected a state of {expected} layers, got one of {got}")));
         }
 
         // Files of models that predict tokens may lack it.

@@ -496,7 +496,7 @@ pub(crate) fn normalise_in(content: &[u8], path: &Path) -> Result<Option<Normali
         ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]) => Ok(Some(Normalise::Half)),
         (CIFAR10_MEAN, CIFAR10_STD) => Ok(Some(Normalise::Own)),
         _ => Err(refuse(format!(
-            "expected image_mean and image_std of {:?}, or those of CIFAR-10, came {mean:?} and {std:?}",
+            "expected image_mean and image_std of {:?}, or those of CIFAR-10, got {mean:?} and {std:?}",
             [0.5; 3]
         ))),
     }

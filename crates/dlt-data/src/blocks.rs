@@ -60,7 +60,7 @@ impl Grouping {
             expected: format!(
                 "at most {LARGEST_GROUP} bytes together; \"stream\" has no such limit"
             ),
-            came: format!("{} bytes", self.group.len()),
+            got: format!("{} bytes", self.group.len()),
         })
     }
 

@@ -260,7 +260,7 @@ pub enum DataError {
     },
     /// A download that broke off again and again.
     #[error(
-        "the download of {file} broke off at byte {bytes} of {of}: {reason}; what came is kept, and the same \
+        "the download of {file} broke off at byte {bytes} of {of}: {reason}; what got is kept, and the same \
          command goes on there"
     )]
     HubBroken {
@@ -275,19 +275,19 @@ pub enum DataError {
     },
     /// A file of another length than the hub says.
     #[error(
-        "{file} has not the size that the hub states: expected {expected} bytes, got {came}; try again later"
+        "{file} has not the size that the hub states: expected {expected} bytes, got {got}; try again later"
     )]
     HubSize {
         /// Name in the repository.
         file: String,
         /// Bytes that were expected.
         expected: u64,
-        /// Bytes that came, or that another answer states.
-        came: u64,
+        /// Bytes that arrived, or that another answer states.
+        got: u64,
     },
     /// A file of another content than the hub says.
     #[error(
-        "{file} has not the content that the hub states: expected SHA-256 {expected}, got {came}; it was removed, \
+        "{file} has not the content that the hub states: expected SHA-256 {expected}, got {got}; it was removed, \
          try again later"
     )]
     HubChecksum {
@@ -295,8 +295,8 @@ pub enum DataError {
         file: String,
         /// What was expected.
         expected: String,
-        /// What came.
-        came: String,
+        /// What was found instead.
+        got: String,
     },
     /// Something that is not on this machine, offline.
     #[error(
@@ -425,7 +425,7 @@ pub enum DataError {
         path: PathBuf,
         /// Its number, from 1.
         row: u64,
-        /// What was expected, what came.
+        /// What was expected, and what was found.
         reason: String,
     },
     /// A file that is not what its name says.
@@ -484,14 +484,14 @@ pub enum DataError {
         most: u64,
     },
     /// Settings of batches that cannot be.
-    #[error("{what}: expected {expected}, came {came}")]
+    #[error("{what}: expected {expected}, got {got}")]
     BadSetting {
         /// The setting.
         what: &'static str,
         /// What was expected.
         expected: String,
-        /// What came.
-        came: String,
+        /// What was found instead.
+        got: String,
     },
     /// A file that cannot be written.
     #[error("cannot write {}: {reason}", path.display())]

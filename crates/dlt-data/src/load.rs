@@ -360,7 +360,7 @@ impl<'a> Loader<'a> {
                     "\"auto\" or \"line\" for {}, whose rows are lines of longer texts",
                     data.source
                 ),
-                came: "\"end-of-text\"".to_owned(),
+                got: "\"end-of-text\"".to_owned(),
             });
         }
 

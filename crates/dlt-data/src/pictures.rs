@@ -188,14 +188,14 @@ pub fn read_cifar10(path: &Path) -> Result<Pictures, DataError> {
 
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if !rest.is_empty() {
-        let reason = format!("expected records of {RECORD} bytes, came {} bytes", bytes.len());
+        let reason = format!("expected records of {RECORD} bytes, got {} bytes", bytes.len());
         return Err(DataError::BadFile { path: path.to_owned(), format: "CIFAR-10", reason });
     }
 
     let mut pictures = Pictures::default();
     for (record, row) in records.iter().zip(1..) {
         if record[0] >= CLASSES {
-            let reason = format!("expected a class from 0 to 9, came {}", record[0]);
+            let reason = format!("expected a class from 0 to 9, got {}", record[0]);
             return Err(DataError::BadRow { path: path.to_owned(), row, reason });
         }
 
@@ -263,7 +263,7 @@ fn read_tables(files: &[(DataFile, String)]) -> Result<Pictures, DataError> {
             match label {
                 Some(label) if label < u32::from(CLASSES) => pictures.labels.push(label as u8),
                 other => {
-                    return Err(bad(row, format!("expected a class from 0 to 9, came {other:?}")));
+                    return Err(bad(row, format!("expected a class from 0 to 9, got {other:?}")));
                 }
             }
         }
@@ -289,7 +289,7 @@ fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<(), String> {
     if (info.width, info.height) != (side, side) {
         let width = info.width;
         let height = info.height;
-        return Err(format!("expected {side} x {side} pixels, came {width} x {height}"));
+        return Err(format!("expected {side} x {side} pixels, got {width} x {height}"));
     }
 
     let mut image = vec![0; reader.output_buffer_size().ok_or("a picture too large for memory")?];

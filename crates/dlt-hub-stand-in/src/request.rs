@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-/// One request, as it came.
+/// One request, as it arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// `GET` or `HEAD`.
@@ -15,7 +15,7 @@ pub struct Request {
     pub authorization: Option<String>,
     /// The `Host` header.
     pub host: String,
-    /// Whether it came as to a proxy.
+    /// Whether it was sent as to a proxy.
     pub is_proxied: bool,
 }
 

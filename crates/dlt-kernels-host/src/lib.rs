@@ -65,7 +65,7 @@ pub enum Order {
 #[non_exhaustive]
 pub enum LaunchError {
     /// The kernel, or its arguments.
-    #[error("kernel {kernel}: expected a launch that ends, came {fault}")]
+    #[error("kernel {kernel}: expected a launch that ends, got {fault}")]
     Fault {
         /// Which kernel.
         kernel: String,
@@ -73,7 +73,7 @@ pub enum LaunchError {
         fault: String,
     },
     /// A name that no C string holds.
-    #[error("expected the name of a kernel, came {name:?}")]
+    #[error("expected the name of a kernel, got {name:?}")]
     Name {
         /// The name.
         name: String,

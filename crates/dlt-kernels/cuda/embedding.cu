@@ -1,5 +1,5 @@
 // The gradient of rows that were read from a table. A block has a row of the table and adds to it, one after the other
-// and in the order of the places, what came for that row: no atomics, so the same bits each time.
+// and in the order of the places, what got for that row: no atomics, so the same bits each time.
 #include "block.cuh"
 
 // `starts[b]..starts[b + 1]` of `places` are the rows of the gradient that belong to row `ids[b]` of the table.

@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let report = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
         [] => Report::Table,
         [only] if only == "--json" => Report::Lines,
-        other => bail!("kernel_times: expected nothing or --json, came {other:?}"),
+        other => bail!("kernel_times: expected nothing or --json, got {other:?}"),
     };
 
     let bench = Bench { report, matrix_rate: matrix_rate()? };

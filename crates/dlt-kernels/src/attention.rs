@@ -53,7 +53,7 @@ impl Attention<'_> {
         let Some(lengths) = self.lengths else { return Ok(()) };
         if lengths.len() != batch {
             bail!(
-                "attention: expected a length for each of {batch} windows, came {} lengths",
+                "attention: expected a length for each of {batch} windows, got {} lengths",
                 lengths.len()
             )
         }
@@ -61,7 +61,7 @@ impl Attention<'_> {
             Some(window) => {
                 let length = lengths[window];
                 bail!(
-                    "attention: expected lengths of 1 to {tokens} tokens, came {length} of window {window}"
+                    "attention: expected lengths of 1 to {tokens} tokens, got {length} of window {window}"
                 )
             }
             None => Ok(()),
@@ -168,7 +168,7 @@ impl Kernels {
             let out = out.dims();
             let sums = sums.dims();
             bail!(
-                "attention_gradient: expected the result for {:?}, came {out:?} and {sums:?}",
+                "attention_gradient: expected the result for {:?}, got {out:?} and {sums:?}",
                 qkv.dims()
             )
         }
@@ -309,7 +309,7 @@ impl CustomOp1 for Op {
 
     fn bwd(&self, qkv: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let Some(sums) = self.sums.get() else {
-            bail!("attention: expected saved sums in the backward pass, came none")
+            bail!("attention: expected saved sums in the backward pass, got none")
         };
 
         host::read([qkv, out, gradient], |[data, out, gradient]| {

@@ -179,7 +179,7 @@ pub(crate) fn cross_entropy(
         let mut gradients = (loss * scale)?.backward()?;
         let mut take = |leaf: &Tensor| match gradients.remove(leaf) {
             Some(gradient) => Ok(gradient.detach()),
-            None => bail!("cross_entropy: expected a gradient of each argument, came none"),
+            None => bail!("cross_entropy: expected a gradient of each argument, got none"),
         };
 
         of_hidden.push(take(&hidden)?);
@@ -292,7 +292,7 @@ fn softmax(x: &Tensor) -> Result<Tensor> {
 /// Copies `value` into the memory of `into`.
 fn overwrite(into: &Tensor, value: &Tensor) -> Result<()> {
     if !into.is_contiguous() {
-        bail!("expected a contiguous tensor to write to, came strides {:?}", into.stride())
+        bail!("expected a contiguous tensor to write to, got strides {:?}", into.stride())
     }
     // A flat view of a contiguous tensor shares its memory.
     into.detach().flatten_all()?.slice_set(&value.flatten_all()?.contiguous()?, 0, 0)

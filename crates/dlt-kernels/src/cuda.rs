@@ -78,7 +78,7 @@ fn run(machine: &dyn Machine, launch: &Launch, memory: &[Memory<'_>]) -> Result<
         if !one.tensor().is_contiguous() {
             let stride = one.tensor().stride();
             bail!(
-                "{}: expected contiguous tensors, came strides {stride:?} of tensor {at}",
+                "{}: expected contiguous tensors, got strides {stride:?} of tensor {at}",
                 launch.kernel
             )
         }

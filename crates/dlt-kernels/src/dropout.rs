@@ -28,7 +28,7 @@ pub struct Dropout {
 impl Dropout {
     pub(crate) fn check(self) -> Result<()> {
         if !(0.0..1.0).contains(&self.probability) {
-            bail!("dropout: expected a probability in [0, 1), came {}", self.probability)
+            bail!("dropout: expected a probability in [0, 1), got {}", self.probability)
         }
         Ok(())
     }

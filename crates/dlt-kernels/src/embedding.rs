@@ -44,7 +44,7 @@ impl Kernels {
         let width = table_into.dim(1)?;
         if gradient.dims() != [ids.dims(), &[width]].concat() {
             bail!(
-                "embedding_gradient: expected a row of {width} for each id, came {:?}",
+                "embedding_gradient: expected a row of {width} for each id, got {:?}",
                 gradient.dims()
             )
         }
@@ -145,7 +145,7 @@ fn check_windows(op: &str, x: &Tensor, table: &Tensor) -> Result<usize> {
         [batch, tokens, c] if batch * tokens > 0 && tokens <= positions && c == width => Ok(tokens),
         ref other => {
             bail!(
-                "{op}: expected shape [batch, at most {positions} tokens, {width}], came {other:?}"
+                "{op}: expected shape [batch, at most {positions} tokens, {width}], got {other:?}"
             )
         }
     }
@@ -154,7 +154,7 @@ fn check_windows(op: &str, x: &Tensor, table: &Tensor) -> Result<usize> {
 fn check(table: &Tensor, ids: &Tensor) -> Result<Vec<u32>> {
     let (vocabulary, _) = matrix("embedding", "table", table)?;
     if ids.elem_count() == 0 {
-        bail!("embedding: expected at least one id, came shape {:?}", ids.dims())
+        bail!("embedding: expected at least one id, got shape {:?}", ids.dims())
     }
     checked_ids("embedding", ids, vocabulary)
 }

@@ -46,7 +46,7 @@ impl Kernels {
         let expected = halved(x.dims(), half);
         if gradient.dims() != expected {
             bail!(
-                "swiglu_gradient: expected gradient of shape {expected:?}, came {:?}",
+                "swiglu_gradient: expected gradient of shape {expected:?}, got {:?}",
                 gradient.dims()
             )
         }
@@ -79,7 +79,7 @@ impl Kernels {
 fn half_width(op: &str, x: &Tensor) -> Result<usize> {
     let (_, width) = rows_and_width(op, x)?;
     if !width.is_multiple_of(2) {
-        bail!("{op}: expected a last dimension of a gate and as much to let through, came {width}")
+        bail!("{op}: expected a last dimension of a gate and as much to let through, got {width}")
     }
     Ok(width / 2)
 }

@@ -11,7 +11,7 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&data[start..end]),
         (CpuStorage::F32(_), None) => {
-            bail!("expected a contiguous tensor, came strides {:?}", layout.stride())
+            bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
         }
         _ => bail!("expected a tensor of dtype F32"),
     }
@@ -23,7 +23,7 @@ pub(crate) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Res
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(data), Some((start, end))) => Ok(&mut data[start..end]),
         (CpuStorage::F32(_), None) => {
-            bail!("expected a contiguous tensor, came strides {:?}", layout.stride())
+            bail!("expected a contiguous tensor, got strides {:?}", layout.stride())
         }
         _ => bail!("expected a tensor of dtype F32"),
     }
@@ -66,7 +66,7 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
 
     match op.result.into_inner() {
         Some(result) => Ok(result),
-        None => bail!("expected an in-place operation to run, came nothing"),
+        None => bail!("expected an in-place operation to run, got nothing"),
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn write<R>(tensor: &Tensor, write: impl FnOnce(&mut [f32]) -> Result
 fn expect_fused() -> Result<()> {
     if cfg!(feature = "composed") {
         bail!(
-            "expected candle's own operations only, as the feature `composed` asks for, came a loop of ours"
+            "expected candle's own operations only, as the feature `composed` asks for, got a loop of ours"
         )
     }
 
@@ -84,7 +84,7 @@ fn expect_fused() -> Result<()> {
 
 /// Refuses a tensor whose elements no loop of this crate can reach.
 fn unreachable_memory(tensor: &Tensor) -> Result<()> {
-    bail!("expected a tensor in main memory, came one on {:?}", tensor.device().location())
+    bail!("expected a tensor in main memory, got one on {:?}", tensor.device().location())
 }
 
 struct Write<F, R> {
@@ -121,7 +121,7 @@ pub(crate) fn expect_apart(op: &str, written: &Tensor, others: &[&Tensor]) -> Re
     let address = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
     let written = address(written);
     if others.iter().any(|other| address(other) == written) {
-        bail!("{op}: expected a tensor to write to with memory of its own, came one that shares it")
+        bail!("{op}: expected a tensor to write to with memory of its own, got one that shares it")
     }
 
     Ok(())

@@ -115,7 +115,7 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
     let (_, width) = rows_and_width(op, x)?;
     let (outputs, inputs) = matrix(op, "weight", weight)?;
     if inputs != width {
-        bail!("{op}: expected weight of shape [{outputs}, {width}], came [{outputs}, {inputs}]")
+        bail!("{op}: expected weight of shape [{outputs}, {width}], got [{outputs}, {inputs}]")
     }
 
     bias.map_or(Ok(()), |bias| expect_vector(op, "bias", bias, outputs))
@@ -202,7 +202,7 @@ impl Op {
             (Some(kind), Some(before)) => kernels.gelu_gradient(before, kind, gradient)?,
             (None, _) => gradient.detach(),
             (Some(_), None) => {
-                bail!("linear_gelu: expected a saved activation in the backward pass, came none")
+                bail!("linear_gelu: expected a saved activation in the backward pass, got none")
             }
         };
 

@@ -164,7 +164,7 @@ fn check(
     let (vocabulary, table_width) = matrix(op, "table", projection.table)?;
     if table_width != width {
         bail!(
-            "{op}: expected table of shape [{vocabulary}, {width}], came [{vocabulary}, {table_width}]"
+            "{op}: expected table of shape [{vocabulary}, {width}], got [{vocabulary}, {table_width}]"
         )
     }
 
@@ -172,7 +172,7 @@ fn check(
         expect_vector(op, "bias", bias, vocabulary)?;
     }
     if targets.dims() != [rows] {
-        bail!("{op}: expected targets of shape [{rows}], came {:?}", targets.dims())
+        bail!("{op}: expected targets of shape [{rows}], got {:?}", targets.dims())
     }
 
     checked_ids(op, targets, vocabulary)
@@ -197,7 +197,7 @@ fn check_sums(
             expect_same(op, "the bias's sum", bias, into)?;
             host::expect_apart(op, into, &[&read[..], sums.table.as_slice()].concat())
         }
-        (None, Some(_)) => bail!("{op}: expected no sum for a bias that is not there, came one"),
+        (None, Some(_)) => bail!("{op}: expected no sum for a bias that is not there, got one"),
         (_, None) => Ok(()),
     }
 }

@@ -113,13 +113,10 @@ mod tests {
     fn matches_reference_logarithm() {
         for word in [0, 1, 2, 3, 1000, 1 << 20, (1 << 31) - 1, 1 << 31, u32::MAX - 300, u32::MAX] {
             let expected = ((f64::from(word) + 0.5) / 2f64.powi(32)).ln();
-            let came = f64::from(log_of_unit(word));
+            let got = f64::from(log_of_unit(word));
 
             // Near one, the word itself has more bits than f32.
-            assert!(
-                (came - expected).abs() < TOLERANCE * expected.abs().max(1.0),
-                "{word}: {came}"
-            );
+            assert!((got - expected).abs() < TOLERANCE * expected.abs().max(1.0), "{word}: {got}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Kernels {
         }
 
         if step.step == 0 {
-            bail!("adamw: expected a step of 1 or more, came 0")
+            bail!("adamw: expected a step of 1 or more, got 0")
         }
         if parameter.elem_count() == 0 {
             return Ok(());

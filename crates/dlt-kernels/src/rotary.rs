@@ -53,10 +53,10 @@ impl Rotary {
     /// Su et al., RoFormer, section 3.4.2.
     pub fn new(head_width: usize, base: f64, stretch: Option<Stretch>) -> Result<Self> {
         if head_width == 0 || !head_width.is_multiple_of(2) {
-            bail!("rotary: expected an even head width, came {head_width}")
+            bail!("rotary: expected an even head width, got {head_width}")
         }
         if !(1.0..=f64::from(f32::MAX)).contains(&base) {
-            bail!("rotary: expected a finite base of at least 1, came {base}")
+            bail!("rotary: expected a finite base of at least 1, got {base}")
         }
 
         let Some(stretch) = stretch else {
@@ -221,7 +221,7 @@ impl Turns {
             [batch, tokens, width] if batch * tokens * width > 0 => (batch, tokens, width),
             ref other => {
                 bail!(
-                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], came {other:?}"
+                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], got {other:?}"
                 )
             }
         };
@@ -230,13 +230,13 @@ impl Turns {
         if heads == 0 || heads.checked_mul(head_width).is_none_or(|turned| turned > width) {
             bail!(
                 "{op}: expected at least one head of {head_width} and room for all in rows of {width}, \
-                 came {heads} heads"
+                 got {heads} heads"
             )
         }
 
         if !first.is_empty() && first.len() != batch {
             bail!(
-                "{op}: expected a first position for each of {batch} windows or none, came {}",
+                "{op}: expected a first position for each of {batch} windows or none, got {}",
                 first.len()
             )
         }
@@ -247,7 +247,7 @@ impl Turns {
 
         let last = starts.last().map_or(0, |start| start.saturating_add(tokens - 1));
         if last >= POSITIONS {
-            bail!("{op}: expected positions below {POSITIONS}, came {last}")
+            bail!("{op}: expected positions below {POSITIONS}, got {last}")
         }
 
         let blocks =

@@ -85,7 +85,7 @@ impl Sums {
             sum.ok_or_else(|| ModelError::Weight {
                 name: format!("gradient of {}", entry.name),
                 expected: entry.shape.clone(),
-                came: "the architecture does not use the parameter".to_owned(),
+                got: "the architecture does not use the parameter".to_owned(),
             })
         })
         .collect()

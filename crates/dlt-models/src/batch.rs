@@ -278,8 +278,8 @@ impl Input<'_> {
             (Self::Pictures(pixels), StemInput::Pictures { side, patch }) => {
                 let expected = windows * CHANNELS * side * side;
                 if pixels.len() != expected || windows == 0 {
-                    let came = format!("{} numbers in {windows} pictures", pixels.len());
-                    return refuse(format!("pictures of {CHANNELS} x {side} x {side}"), came);
+                    let got = format!("{} numbers in {windows} pictures", pixels.len());
+                    return refuse(format!("pictures of {CHANNELS} x {side} x {side}"), got);
                 }
 
                 let along = side / patch;
@@ -313,8 +313,8 @@ impl Tokens<'_> {
     ) -> Result<(Tensor, usize, Beside)> {
         let n = self.ids.len();
         if windows == 0 || n == 0 || !n.is_multiple_of(windows) {
-            let came = format!("{n} tokens in {windows} windows");
-            return refuse("tokens in windows of one length".to_owned(), came);
+            let got = format!("{n} tokens in {windows} windows");
+            return refuse("tokens in windows of one length".to_owned(), got);
         }
 
         let tokens = n / windows;
@@ -327,8 +327,8 @@ impl Tokens<'_> {
             Some(types) => {
                 let is_type = |&kind: &u32| (kind as usize) < TOKEN_TYPES;
                 if types.len() != n || !types.iter().all(is_type) {
-                    let came = format!("{} of them, up to {:?}", types.len(), types.iter().max());
-                    return refuse(format!("{n} token types below {TOKEN_TYPES}"), came);
+                    let got = format!("{} of them, up to {:?}", types.len(), types.iter().max());
+                    return refuse(format!("{n} token types below {TOKEN_TYPES}"), got);
                 }
 
                 Some(Tensor::from_slice(types, (windows, tokens), device)?)
@@ -350,6 +350,6 @@ impl Tokens<'_> {
     }
 }
 
-fn refuse<T>(expected: String, came: String) -> Result<T> {
-    Err(ModelError::Batch { expected, came })
+fn refuse<T>(expected: String, got: String) -> Result<T> {
+    Err(ModelError::Batch { expected, got })
 }

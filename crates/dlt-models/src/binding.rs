@@ -184,7 +184,7 @@ impl Binding {
     ) -> Result<Self, String> {
         let n_layers = lowest.len();
         if n_layers == 0 {
-            return Err("expected at least one layer, came none".to_owned());
+            return Err("expected at least one layer, got none".to_owned());
         }
 
         if let Some(layer) = (0..n_layers)
@@ -194,7 +194,7 @@ impl Binding {
         }
 
         if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
-            return Err(format!("expected layers below {n_layers}, came layer {layer}"));
+            return Err(format!("expected layers below {n_layers}, got layer {layer}"));
         }
 
         Ok(Self {
@@ -284,9 +284,9 @@ impl Binding {
     /// # Errors
     /// [`ModelError::Depth`] where the states are not of this depth.
     pub fn apply(&mut self, rules: &Rules, change: &Change<'_>) -> Result<Settlement, ModelError> {
-        for came in [change.from.n_layers(), change.to.n_layers(), change.action.values().len()] {
-            if came != self.n_layers() {
-                return Err(ModelError::Depth { expected: self.n_layers(), came });
+        for got in [change.from.n_layers(), change.to.n_layers(), change.action.values().len()] {
+            if got != self.n_layers() {
+                return Err(ModelError::Depth { expected: self.n_layers(), got });
             }
         }
 

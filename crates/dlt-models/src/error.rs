@@ -31,7 +31,7 @@ pub enum ModelError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected and what came.
+        /// What was expected, and what was found.
         reason: String,
     },
     /// A weight is NaN or infinite.
@@ -58,58 +58,58 @@ pub enum ModelError {
         of: usize,
     },
     /// A set of weights lacks a tensor, or holds it in another shape.
-    #[error("tensor `{name}`: expected shape {expected:?}, {came}")]
+    #[error("tensor `{name}`: expected shape {expected:?}, {got}")]
     Weight {
         /// Name of the tensor.
         name: String,
         /// Shape that the model needs.
         expected: Vec<usize>,
         /// What came instead.
-        came: String,
+        got: String,
     },
     /// No class of transformers computes what a model does.
-    #[error("export: `{setting}` must be {expected}, came {came}")]
+    #[error("export: `{setting}` must be {expected}, got {got}")]
     Export {
         /// The setting.
         setting: &'static str,
         /// What transformers can compute.
         expected: &'static str,
         /// What the model has.
-        came: String,
+        got: String,
     },
     /// A batch does not fit the model.
-    #[error("batch: expected {expected}, came {came}")]
+    #[error("batch: expected {expected}, got {got}")]
     Batch {
         /// What the model takes.
         expected: String,
-        /// What came.
-        came: String,
+        /// What was found instead.
+        got: String,
     },
     /// A state or action of another depth than the model's.
-    #[error("expected a state of {expected} layers, came one of {came}")]
+    #[error("expected a state of {expected} layers, got one of {got}")]
     Depth {
         /// Layers of the model.
         expected: usize,
         /// Layers of the state.
-        came: usize,
+        got: usize,
     },
     /// A model predicts something else than what is asked of it.
-    #[error("expected a model that predicts {expected}, came one that predicts {came}")]
+    #[error("expected a model that predicts {expected}, got one that predicts {got}")]
     Objective {
         /// What is asked.
         expected: &'static str,
         /// What it predicts.
-        came: &'static str,
+        got: &'static str,
     },
     /// A sampling setting is out of range.
-    #[error("{setting}: expected {expected}, came {came}")]
+    #[error("{setting}: expected {expected}, got {got}")]
     Sampling {
         /// The setting.
         setting: &'static str,
         /// Its range.
         expected: &'static str,
         /// The value.
-        came: f64,
+        got: f64,
     },
 }
 

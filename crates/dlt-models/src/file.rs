@@ -193,20 +193,20 @@ impl ModelFile {
     /// missing or has another shape, [`ModelError::Format`] for one that such a model has not.
     pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
         let expected = architecture.n_layers();
-        let came = self.binding.n_layers();
-        if expected != came {
-            return Err(ModelError::Depth { expected, came });
+        let got = self.binding.n_layers();
+        if expected != got {
+            return Err(ModelError::Depth { expected, got });
         }
 
         let mut others = self.tensors.header().tensors.clone();
         for (name, expected, ..) in named(architecture, &self.binding) {
-            let came = match others.remove(&name) {
+            let got = match others.remove(&name) {
                 Some(place) if place.shape == expected => continue,
                 Some(place) => format!("got {:?}", place.shape),
                 None => format!("it is missing in {}", self.path().display()),
             };
 
-            return Err(ModelError::Weight { name, expected, came });
+            return Err(ModelError::Weight { name, expected, got });
         }
 
         match others.keys().next() {

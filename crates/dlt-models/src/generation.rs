@@ -72,7 +72,7 @@ pub fn generate(
 ) -> Result<()> {
     if let Some(number) = wanted.prompts.iter().position(Vec::is_empty) {
         let expected = "at least one token in each prompt".to_owned();
-        return Err(ModelError::Batch { expected, came: format!("none in prompt {number}") });
+        return Err(ModelError::Batch { expected, got: format!("none in prompt {number}") });
     }
 
     let context = wanted.context.clamp(1, model.architecture().max_tokens());

@@ -326,7 +326,7 @@ impl Graph {
         }
 
         let expected = format!("at most {positions} tokens a window");
-        Err(ModelError::Batch { expected, came: tokens.to_string() })
+        Err(ModelError::Batch { expected, got: tokens.to_string() })
     }
 
     fn affine(

@@ -61,7 +61,7 @@ impl Layout {
         self.0.iter().position(|entry| entry.name == name).ok_or_else(|| ModelError::Weight {
             name: name.to_owned(),
             expected: Vec::new(),
-            came: "the layout has no such name".to_owned(),
+            got: "the layout has no such name".to_owned(),
         })
     }
 
@@ -111,15 +111,15 @@ impl Layout {
             .iter()
             .map(|entry| {
                 let name = format!("{prefix}{}", entry.name);
-                let refuse = |came| ModelError::Weight {
+                let refuse = |got| ModelError::Weight {
                     name: name.clone(),
                     expected: entry.shape.clone(),
-                    came,
+                    got,
                 };
 
                 let tensor = lookup(&name)?.ok_or_else(|| refuse("it is missing".to_owned()))?;
                 if tensor.dims() != entry.shape {
-                    return Err(refuse(format!("came {:?}", tensor.dims())));
+                    return Err(refuse(format!("got {:?}", tensor.dims())));
                 }
 
                 Ok(tensor.to_dtype(DType::F32)?.contiguous()?)

@@ -56,14 +56,14 @@ impl Correlations {
         let expected = layers.len() * layers.len();
         if values.len() != expected {
             return Err(format!(
-                "expected {expected} correlations of {} layers, came {}",
+                "expected {expected} correlations of {} layers, got {}",
                 layers.len(),
                 values.len()
             ));
         }
 
         match values.iter().find(|value| !(-1.0..=1.0).contains(*value)) {
-            Some(value) => Err(format!("expected correlations from -1 to 1, came {value}")),
+            Some(value) => Err(format!("expected correlations from -1 to 1, got {value}")),
             None => Ok(Self { layers, values }),
         }
     }
@@ -116,7 +116,7 @@ impl Correlations {
         let size = self.layers.len();
         assert!(
             row < size && column < size,
-            "expected rows and columns below {size}, came {row} and {column}"
+            "expected rows and columns below {size}, got {row} and {column}"
         );
 
         self.values[row * size + column]
@@ -223,7 +223,7 @@ impl ModelFile {
 
         numbers.collect::<std::result::Result<_, _>>().map_err(|_| {
             self.refuse(format!(
-                "metadata `{key}`: expected layer numbers with commas between, came `{text}`"
+                "metadata `{key}`: expected layer numbers with commas between, got `{text}`"
             ))
         })
     }
@@ -241,7 +241,7 @@ impl ModelFile {
         let mut places: Vec<Place> = Vec::new();
         for &layer in layers {
             let lowest = storage.get(layer).ok_or_else(|| {
-                self.refuse(format!("expected layers below {}, came {layer}", storage.len()))
+                self.refuse(format!("expected layers below {}, got {layer}", storage.len()))
             })?;
             let name = format!("{before}{lowest}{}", behind[matrix]);
             let info = tensors

@@ -77,7 +77,7 @@ const DECISIONS: &[Column<DecisionRow>] = &[
     ("unlikeness", |row| row.unlikeness.map_or_else(String::new, number)),
 ];
 
-/// Columns of the decisions' table of earlier builds; the others came behind them.
+/// Columns of the decisions' table of earlier builds; the others follow.
 const EARLIER_DECISIONS: usize = 14;
 
 /// Writes the tables of a run into a folder, and says which files they are. A file that begins with

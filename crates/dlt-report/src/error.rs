@@ -26,7 +26,7 @@ pub enum ReportError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected, what came, and where.
+        /// What was expected, what was found, and where.
         reason: String,
     },
     /// A folder is not that of a run.

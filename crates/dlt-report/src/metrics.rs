@@ -68,7 +68,7 @@ impl Follower {
 
         match MetricRow::from_line(line) {
             Ok(MetricRow::Header(header)) if header.schema != RECORD_SCHEMA => {
-                Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", header.schema)))
+                Err(refuse(format!("expected layout {RECORD_SCHEMA}, got {}", header.schema)))
             }
             Ok(row) => Ok(row),
             Err(error) => Err(refuse(error.to_string())),
@@ -165,6 +165,6 @@ mod tests {
         std::fs::write(&path, "{\"kind\":\"header\",\"schema\":9}\n").unwrap();
 
         let error = Metrics::read(&path).unwrap_err().to_string();
-        assert!(error.contains("line 1: expected layout 1, came 9"), "{error}");
+        assert!(error.contains("line 1: expected layout 1, got 9"), "{error}");
     }
 }

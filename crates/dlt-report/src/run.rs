@@ -108,7 +108,7 @@ fn read_summary(path: &Path) -> Result<Option<Summary>> {
 
     let summary: Summary = read_json(&path)?;
     if summary.schema != RECORD_SCHEMA {
-        let reason = format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema);
+        let reason = format!("expected layout {RECORD_SCHEMA}, got {}", summary.schema);
         return Err(ReportError::format(&path, reason));
     }
 

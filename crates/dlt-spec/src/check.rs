@@ -239,7 +239,7 @@ fn grouping(grouping: &Initial, layers: usize) -> Result<State, StateError> {
         Initial::Named(name) => name,
         Initial::Owners(owners) if owners.len() == layers => return State::new(owners.clone()),
         Initial::Owners(owners) => {
-            return Err(StateError::DepthMismatch { expected: layers, came: owners.len() });
+            return Err(StateError::DepthMismatch { expected: layers, got: owners.len() });
         }
     };
 

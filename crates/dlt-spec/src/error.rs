@@ -22,12 +22,12 @@ pub enum SpecError {
         message: String,
     },
     /// A file of another layout.
-    #[error("{origin}: schema {came}, but this program reads schema {expected}")]
+    #[error("{origin}: schema {got}, but this program reads schema {expected}")]
     UnknownSchema {
         /// Where the file came from.
         origin: Origin,
         /// The layout that it says it has.
-        came: i64,
+        got: i64,
         /// The layout that is read.
         expected: u32,
     },
@@ -58,9 +58,9 @@ pub enum SpecError {
         key: String,
         /// The values that the key takes.
         expected: String,
-        /// The value that came, with its type.
+        /// The value that was found, with its type.
         got: String,
-        /// The most similar word that the key takes, where a word was expected and came.
+        /// The most similar word that the key takes, where a word was expected and given.
         nearest: Option<Box<str>>,
     },
     /// A value that another one makes meaningless.

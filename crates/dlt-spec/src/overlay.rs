@@ -63,10 +63,10 @@ impl Overlay {
         })?;
 
         // Before the keys: another layout may have others.
-        if let Some(&Value::Integer(came)) = table.get("schema")
-            && came != i64::from(SPEC_SCHEMA)
+        if let Some(&Value::Integer(got)) = table.get("schema")
+            && got != i64::from(SPEC_SCHEMA)
         {
-            return Err(SpecError::UnknownSchema { origin, came, expected: SPEC_SCHEMA });
+            return Err(SpecError::UnknownSchema { origin, got, expected: SPEC_SCHEMA });
         }
 
         let mut overlay = Self { origin, values: Vec::new() };

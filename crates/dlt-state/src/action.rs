@@ -69,7 +69,7 @@ impl Action {
     /// ```
     #[must_use]
     pub fn all_zero(n_layers: usize) -> Self {
-        assert!(n_layers > 0, "expected at least one layer, came none");
+        assert!(n_layers > 0, "expected at least one layer, got none");
         Self { values: vec![0; n_layers] }
     }
 

@@ -41,8 +41,8 @@ pub enum StateError {
     DepthMismatch {
         /// Layers expected.
         expected: usize,
-        /// Layers that came.
-        came: usize,
+        /// Layers that were found.
+        got: usize,
     },
     /// The header of a recording claims more layers than are read.
     TooDeep {
@@ -124,7 +124,7 @@ pub enum StateError {
         /// Its owner by Eq. 1.
         expected: usize,
         /// Its recorded owner.
-        came: usize,
+        got: usize,
     },
     /// A refused decision is recorded where the header says that there are none.
     NotGated,
@@ -135,7 +135,7 @@ pub enum StateError {
         /// What is in force for it.
         expected: usize,
         /// What the line says.
-        came: usize,
+        got: usize,
     },
     /// Something is wrong in one line of a recording's text.
     Line {
@@ -158,7 +158,7 @@ pub enum StateError {
         /// What should stand there.
         expected: &'static str,
         /// What stands there; nothing at the end of the line.
-        came: Option<char>,
+        got: Option<char>,
     },
     /// A line has a key that the text form does not know.
     UnknownKey {
@@ -178,14 +178,14 @@ pub enum StateError {
     /// The header names another format.
     UnknownFormat {
         /// The format that it names.
-        came: String,
+        got: String,
         /// The format that is read.
         expected: &'static str,
     },
     /// The header names another version of the format.
     UnknownVersion {
         /// The version that it names.
-        came: usize,
+        got: usize,
         /// The newest version that is read; all from 1 on are.
         newest: usize,
     },
@@ -200,7 +200,7 @@ impl StateError {
 impl Display for StateError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(f, "expected at least one layer, came none"),
+            Self::Empty => write!(f, "expected at least one layer, got none"),
             Self::EntryTooLarge { index, value, bound } => {
                 write!(f, "entry {index} is {value}: expected at most {bound}")
             }
@@ -210,14 +210,14 @@ impl Display for StateError {
                     "entry {index} is {value}: expected an owner, but layer {value} is owned by layer {owner}"
                 )
             }
-            Self::DepthMismatch { expected, came } => {
-                write!(f, "expected {expected} layers, came {came}")
+            Self::DepthMismatch { expected, got } => {
+                write!(f, "expected {expected} layers, got {got}")
             }
             Self::TooDeep { n_layers, limit } => {
-                write!(f, "expected at most {limit} layers, came {n_layers}")
+                write!(f, "expected at most {limit} layers, got {n_layers}")
             }
             Self::LayerOutOfRange { layer, n_layers } => {
-                write!(f, "expected one of the {n_layers} layers, came layer {layer}")
+                write!(f, "expected one of the {n_layers} layers, got layer {layer}")
             }
             Self::NotPermutation { index, value, n_layers } => {
                 write!(
@@ -226,35 +226,35 @@ impl Display for StateError {
                 )
             }
             Self::GroupCount { groups, n_layers } => {
-                write!(f, "expected 1 to {n_layers} groups, came {groups}")
+                write!(f, "expected 1 to {n_layers} groups, got {groups}")
             }
             Self::StepDecreased { previous, step } => {
-                write!(f, "expected a step of at least {previous}, came {step}")
+                write!(f, "expected a step of at least {previous}, got {step}")
             }
-            Self::StateMismatch { layer, expected, came } => {
+            Self::StateMismatch { layer, expected, got } => {
                 write!(
                     f,
-                    "owner of layer {layer} is {came}: expected {expected} by Eq. 1 of the action"
+                    "owner of layer {layer} is {got}: expected {expected} by Eq. 1 of the action"
                 )
             }
             Self::Line { line, error } => write!(f, "line {line}: {error}"),
             Self::LongLine { bytes, limit } => {
                 write!(f, "expected a line of at most {limit} bytes, got {bytes}")
             }
-            Self::Syntax { column, expected, came: Some(came) } => {
-                write!(f, "column {column}: expected {expected}, came {came:?}")
+            Self::Syntax { column, expected, got: Some(got) } => {
+                write!(f, "column {column}: expected {expected}, got {got:?}")
             }
-            Self::Syntax { column, expected, came: None } => {
-                write!(f, "column {column}: expected {expected}, came the end of the line")
+            Self::Syntax { column, expected, got: None } => {
+                write!(f, "column {column}: expected {expected}, got the end of the line")
             }
             Self::UnknownKey { key } => write!(f, "unknown key {key:?}"),
             Self::DuplicateKey { key } => write!(f, "key {key:?} appears twice"),
             Self::MissingKey { key } => write!(f, "key {key:?} is missing"),
-            Self::UnknownFormat { came, expected } => {
-                write!(f, "expected format {expected:?}, came {came:?}")
+            Self::UnknownFormat { got, expected } => {
+                write!(f, "expected format {expected:?}, got {got:?}")
             }
-            Self::UnknownVersion { came, newest } => {
-                write!(f, "expected a version from 1 to {newest}, got {came}")
+            Self::UnknownVersion { got, newest } => {
+                write!(f, "expected a version from 1 to {newest}, got {got}")
             }
             Self::NotAnOwner { layer, owner } => {
                 write!(
@@ -283,10 +283,10 @@ impl Display for StateError {
                     "expected a recording of version 2 for a refused decision, got one of version 1"
                 )
             }
-            Self::RefusedChanges { layer, expected, came } => {
+            Self::RefusedChanges { layer, expected, got } => {
                 write!(
                     f,
-                    "entry {layer} next to a refused action is {came}: expected {expected}, as before it"
+                    "entry {layer} next to a refused action is {got}: expected {expected}, as before it"
                 )
             }
         }

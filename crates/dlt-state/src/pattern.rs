@@ -136,6 +136,6 @@ pub fn evenly_grouped(n_layers: usize, groups: usize) -> Result<State, StateErro
 }
 
 fn from_owners(n_layers: usize, owner: impl Fn(usize) -> usize) -> State {
-    assert!(n_layers > 0, "expected at least one layer, came none");
+    assert!(n_layers > 0, "expected at least one layer, got none");
     State::from_valid((0..n_layers).map(owner).collect())
 }

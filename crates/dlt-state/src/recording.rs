@@ -228,7 +228,7 @@ impl Recording {
     ) -> Result<(), StateError> {
         let n_layers = self.n_layers();
         if action.n_layers() != n_layers {
-            return Err(StateError::DepthMismatch { expected: n_layers, came: action.n_layers() });
+            return Err(StateError::DepthMismatch { expected: n_layers, got: action.n_layers() });
         }
         if let Some(layer) = layer.filter(|&layer| layer >= n_layers) {
             return Err(StateError::LayerOutOfRange { layer, n_layers });
@@ -467,37 +467,35 @@ impl Recording {
 
         let expected = row.state.owners();
         if owners.len() != expected.len() {
-            return Err(StateError::DepthMismatch { expected: expected.len(), came: owners.len() });
+            return Err(StateError::DepthMismatch { expected: expected.len(), got: owners.len() });
         }
 
         match first_difference(expected, &owners) {
-            Some((layer, expected, came)) => {
-                Err(StateError::StateMismatch { layer, expected, came })
-            }
+            Some((layer, expected, got)) => Err(StateError::StateMismatch { layer, expected, got }),
             None => Ok(()),
         }
     }
 }
 
 /// Refuses the line of an undone decision whose action is not the one in force.
-pub(crate) fn check_in_force(in_force: &Action, came: &Action) -> Result<(), StateError> {
-    if came.n_layers() != in_force.n_layers() {
+pub(crate) fn check_in_force(in_force: &Action, got: &Action) -> Result<(), StateError> {
+    if got.n_layers() != in_force.n_layers() {
         return Err(StateError::DepthMismatch {
             expected: in_force.n_layers(),
-            came: came.n_layers(),
+            got: got.n_layers(),
         });
     }
 
-    match first_difference(in_force.values(), came.values()) {
-        Some((layer, expected, came)) => Err(StateError::RefusedChanges { layer, expected, came }),
+    match first_difference(in_force.values(), got.values()) {
+        Some((layer, expected, got)) => Err(StateError::RefusedChanges { layer, expected, got }),
         None => Ok(()),
     }
 }
 
 /// The first entry that differs, with both values.
-fn first_difference(expected: &[usize], came: &[usize]) -> Option<(usize, usize, usize)> {
-    let mut entries = expected.iter().zip(came).enumerate();
+fn first_difference(expected: &[usize], got: &[usize]) -> Option<(usize, usize, usize)> {
+    let mut entries = expected.iter().zip(got).enumerate();
     entries
-        .find(|(_, (expected, came))| expected != came)
-        .map(|(layer, (&expected, &came))| (layer, expected, came))
+        .find(|(_, (expected, got))| expected != got)
+        .map(|(layer, (&expected, &got))| (layer, expected, got))
 }

@@ -76,7 +76,7 @@ impl ActionSpace {
     #[must_use]
     pub fn slice(self, layer: usize) -> Range<usize> {
         let n_layers = self.n_layers;
-        assert!(layer < n_layers, "expected one of the {n_layers} layers, came layer {layer}");
+        assert!(layer < n_layers, "expected one of the {n_layers} layers, got layer {layer}");
         start(layer)..start(layer + 1)
     }
 
@@ -92,7 +92,7 @@ impl ActionSpace {
     #[must_use]
     pub fn n_choices(self, layer: usize) -> usize {
         let n_layers = self.n_layers;
-        assert!(layer < n_layers, "expected one of the {n_layers} layers, came layer {layer}");
+        assert!(layer < n_layers, "expected one of the {n_layers} layers, got layer {layer}");
         layer + 1
     }
 

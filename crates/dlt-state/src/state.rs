@@ -153,7 +153,7 @@ impl State {
     /// ```
     #[must_use]
     pub fn independent(n_layers: usize) -> Self {
-        assert!(n_layers > 0, "expected at least one layer, came none");
+        assert!(n_layers > 0, "expected at least one layer, got none");
         Self::from_valid((0..n_layers).collect())
     }
 
@@ -435,7 +435,7 @@ impl State {
 
 fn check_permutation(permutation: &[usize], n_layers: usize) -> Result<(), StateError> {
     if permutation.len() != n_layers {
-        return Err(StateError::DepthMismatch { expected: n_layers, came: permutation.len() });
+        return Err(StateError::DepthMismatch { expected: n_layers, got: permutation.len() });
     }
 
     let mut seen = vec![false; n_layers];

@@ -174,7 +174,7 @@ impl Transition {
         if from.n_layers() != to.n_layers() {
             return Err(StateError::DepthMismatch {
                 expected: from.n_layers(),
-                came: to.n_layers(),
+                got: to.n_layers(),
             });
         }
 

@@ -29,7 +29,7 @@ impl FromStr for DeviceChoice {
             ("cpu", _) => Ok(Self::Cpu),
             ("cuda", _) => Ok(Self::Cuda(0)),
             (_, Some(Ok(number))) => Ok(Self::Cuda(number)),
-            _ => Err(format!("expected auto, cpu, cuda or cuda:N, came `{text}`")),
+            _ => Err(format!("expected auto, cpu, cuda or cuda:N, got `{text}`")),
         }
     }
 }
@@ -122,7 +122,7 @@ fn cuda(number: usize) -> Result<(Device, String)> {
 
     match works() {
         Ok(12.0) => {}
-        Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, came {other}"))),
+        Ok(other) => return Err(refuse(format!("it computes wrongly: expected 12, got {other}"))),
         Err(error) => {
             let what =
                 "it cannot compute (an older driver or GPU than this program was built for?)";

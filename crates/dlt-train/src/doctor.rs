@@ -230,7 +230,7 @@ impl Metrics {
         match row {
             MetricRow::Header(header) if index == 0 && header.schema == RECORD_SCHEMA => Ok(()),
             MetricRow::Header(header) if index == 0 => {
-                Err(format!("expected layout {RECORD_SCHEMA}, came {}", header.schema))
+                Err(format!("expected layout {RECORD_SCHEMA}, got {}", header.schema))
             }
             MetricRow::Header(_) => Err("a second header".to_owned()),
             _ if index == 0 => Err("expected the header".to_owned()),
@@ -239,7 +239,7 @@ impl Metrics {
                 Ok(())
             }
             MetricRow::Step(row) => {
-                Err(format!("expected step {}, came step {}", self.steps + 1, row.step))
+                Err(format!("expected step {}, got step {}", self.steps + 1, row.step))
             }
             MetricRow::Evaluation(_) => {
                 self.validations += 1;

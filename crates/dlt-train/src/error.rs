@@ -130,7 +130,7 @@ pub enum TrainError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What was expected and what came.
+        /// What was expected, and what was found.
         reason: String,
     },
     /// The model file of a run is damaged, and the run can write it again.
@@ -152,7 +152,7 @@ pub enum TrainError {
         run: PathBuf,
     },
     /// The vocabulary of the spec is smaller than the tokenizer's.
-    #[error("model.vocabulary: expected at least the tokenizer's {tokenizer} entries, came {spec}")]
+    #[error("model.vocabulary: expected at least the tokenizer's {tokenizer} entries, got {spec}")]
     Vocabulary {
         /// Entries of the tokenizer.
         tokenizer: usize,
@@ -160,7 +160,7 @@ pub enum TrainError {
         spec: usize,
     },
     /// The spec has fewer classes than the data.
-    #[error("model.classes: expected at least the data's {data}, came {spec}")]
+    #[error("model.classes: expected at least the data's {data}, got {spec}")]
     Classes {
         /// Classes of the data.
         data: usize,

@@ -170,7 +170,7 @@ impl RunFolder {
         match serde_json::from_str::<Summary>(&text) {
             Ok(summary) if summary.schema == RECORD_SCHEMA => Ok(Some(summary)),
             Ok(summary) => {
-                Err(refuse(format!("expected layout {RECORD_SCHEMA}, came {}", summary.schema)))
+                Err(refuse(format!("expected layout {RECORD_SCHEMA}, got {}", summary.schema)))
             }
             Err(error) => Err(refuse(error.to_string())),
         }

@@ -328,7 +328,7 @@ mod tests {
                 assert!(needed_mb > limit && limit == limit_mb);
                 advice
             }
-            other => panic!("expected a refusal, came {other:?}"),
+            other => panic!("expected a refusal, got {other:?}"),
         };
 
         let peak = |spec: &CheckedSpec| {

@@ -35,13 +35,13 @@ impl Figures {
     /// Finds the one line of JSON in what a program printed.
     pub(super) fn parse(stdout: &str) -> Result<Self> {
         let lines: Vec<&str> = stdout.lines().filter(|line| line.starts_with('{')).collect();
-        ensure!(lines.len() == 1, "expected one line of JSON, came {}", lines.len());
+        ensure!(lines.len() == 1, "expected one line of JSON, got {}", lines.len());
 
         let line: Value = serde_json::from_str(lines[0]).context("expected JSON")?;
         let number = |key: &str| {
             let number = line[key].as_f64().filter(|&number| number > 0.0);
             number.with_context(|| {
-                format!("expected a number above zero for '{key}', came {}", line[key])
+                format!("expected a number above zero for '{key}', got {}", line[key])
             })
         };
 

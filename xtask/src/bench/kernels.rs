@@ -39,10 +39,10 @@ impl Round {
     pub(crate) fn parse(stdout: &str) -> Result<Self> {
         let mut lines = stdout.lines().filter(|line| !line.trim().is_empty()).map(|line| {
             serde_json::from_str::<Value>(line)
-                .with_context(|| format!("expected JSON, came {line}"))
+                .with_context(|| format!("expected JSON, got {line}"))
         });
 
-        let rates = lines.next().context("expected a line with the rates, came nothing")??;
+        let rates = lines.next().context("expected a line with the rates, got nothing")??;
         let rates = Rates {
             threads: number(&rates, "threads")?,
             matrix_gflop_per_s: number(&rates, "matrix_gflop_per_s")?,
@@ -50,7 +50,7 @@ impl Round {
         };
 
         let rows: Vec<Row> = lines.map(|line| Row::from_json(&line?)).collect::<Result<_>>()?;
-        ensure!(!rows.is_empty(), "expected a line for each kernel, came only the rates");
+        ensure!(!rows.is_empty(), "expected a line for each kernel, got only the rates");
         Ok(Self { rates, rows })
     }
 }
@@ -58,8 +58,8 @@ impl Round {
 impl Row {
     fn from_json(line: &Value) -> Result<Self> {
         let text = |key: &str| {
-            let came = line[key].as_str().map(str::to_owned);
-            came.with_context(|| format!("expected a text for '{key}' in {line}"))
+            let got = line[key].as_str().map(str::to_owned);
+            got.with_context(|| format!("expected a text for '{key}' in {line}"))
         };
 
         Ok(Self {
@@ -74,8 +74,8 @@ impl Row {
 }
 
 fn number(line: &Value, key: &str) -> Result<f64> {
-    let came = line[key].as_f64().filter(|number| *number > 0.0);
-    came.with_context(|| format!("expected a number above zero for '{key}' in {line}"))
+    let got = line[key].as_f64().filter(|number| *number > 0.0);
+    got.with_context(|| format!("expected a number above zero for '{key}' in {line}"))
 }
 
 /// The medians over rounds of the same kernels; at least one round.

@@ -26,11 +26,11 @@ impl Measurement {
             stdout.lines().filter(|line| line.trim_start().starts_with('{')).collect();
         let [line] = lines[..] else {
             let end = stdout.trim().lines().last().unwrap_or("nothing");
-            bail!("expected one line of JSON, came {}; the last line is: {end}", lines.len());
+            bail!("expected one line of JSON, got {}; the last line is: {end}", lines.len());
         };
 
         let value: Value =
-            serde_json::from_str(line).with_context(|| format!("expected JSON, came {line}"))?;
+            serde_json::from_str(line).with_context(|| format!("expected JSON, got {line}"))?;
 
         Ok(Self {
             peer: value["peer"].as_str().context("expected a text for 'peer'")?.to_owned(),
@@ -48,10 +48,10 @@ impl Measurement {
 }
 
 fn positive(value: &Value, key: &str) -> Result<f64> {
-    let came = value.get(key).with_context(|| format!("expected the key '{key}', came {value}"))?;
+    let got = value.get(key).with_context(|| format!("expected the key '{key}', got {value}"))?;
     let number =
-        came.as_f64().with_context(|| format!("expected a number for '{key}', came {came}"))?;
-    ensure!(number > 0.0, "expected a number above zero for '{key}', came {number}");
+        got.as_f64().with_context(|| format!("expected a number for '{key}', got {got}"))?;
+    ensure!(number > 0.0, "expected a number above zero for '{key}', got {number}");
     Ok(number)
 }
 
@@ -111,6 +111,6 @@ mod tests {
             assert!(Measurement::parse(stdout).is_err(), "{stdout}");
         }
         let error = Measurement::parse("Traceback\nlast words\n").unwrap_err().to_string();
-        assert_eq!(error, "expected one line of JSON, came 0; the last line is: last words");
+        assert_eq!(error, "expected one line of JSON, got 0; the last line is: last words");
     }
 }

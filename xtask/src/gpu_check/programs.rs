@@ -38,7 +38,7 @@ impl Programs {
             match executable(&written, name) {
                 Some(path) => Ok((name, path)),
                 None if steps.is_dry() => Ok((name, PathBuf::from(name))),
-                None => bail!("expected cargo to say where it put {name}, came no such line"),
+                None => bail!("expected cargo to say where it put {name}, got no such line"),
             }
         };
 
@@ -54,7 +54,7 @@ impl Programs {
             let path = folder.join(name);
             if !path.is_file() {
                 bail!(
-                    "--programs: expected {} from `cargo xtask gpu-check --package`, came no such file",
+                    "--programs: expected {} from `cargo xtask gpu-check --package`, got no such file",
                     path.display()
                 )
             }

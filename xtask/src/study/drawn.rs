@@ -57,7 +57,7 @@ impl Drawn {
             serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
         ensure!(
             drawn.schema == SCHEMA,
-            "{}: expected layout {SCHEMA}, came {}",
+            "{}: expected layout {SCHEMA}, got {}",
             path.display(),
             drawn.schema
         );

@@ -371,7 +371,7 @@ impl Launcher<'_> {
 
 /// A time as one types it: `90`, `90s`, `30m`, `2h`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refuse = || format!("expected a time such as 90s, 30m or 2h, came {text}");
+    let refuse = || format!("expected a time such as 90s, 30m or 2h, got {text}");
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1.0),
         Some((at, 'm')) => (&text[..at], 60.0),
@@ -385,7 +385,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// `1..3`, `2`, `1,4,7`.
 pub(crate) fn parse_seeds(text: &str) -> Result<Vec<u64>, String> {
-    let refuse = || format!("expected seeds such as 1..3 (one to three) or 1,4,7, came {text}");
+    let refuse = || format!("expected seeds such as 1..3 (one to three) or 1,4,7, got {text}");
     let number = |word: &str| word.trim().parse::<u64>().map_err(|_| refuse());
     let mut seeds = Vec::new();
 

@@ -107,13 +107,9 @@ impl Records {
         for (index, line) in text.lines().enumerate() {
             let at = || format!("{}: line {}", path.display(), index + 1);
             let record: Record = serde_json::from_str(line).with_context(at)?;
-            let came = record.schema;
+            let got = record.schema;
 
-            ensure!(
-                came == RECORD_SCHEMA,
-                "{}: expected layout {RECORD_SCHEMA}, came {came}",
-                at()
-            );
+            ensure!(got == RECORD_SCHEMA, "{}: expected layout {RECORD_SCHEMA}, got {got}", at());
             records.0.insert(record.cell.clone(), record);
         }
 

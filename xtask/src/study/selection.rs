@@ -43,7 +43,7 @@ pub(super) fn ablations(names: &[String]) -> Result<Vec<Row>> {
     let find = |name: &String| {
         let known = || all.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ");
         let row = all.iter().find(|row| row.name() == name.trim());
-        row.copied().with_context(|| format!("--only: expected one of {}, came {name}", known()))
+        row.copied().with_context(|| format!("--only: expected one of {}, got {name}", known()))
     };
 
     names.iter().map(find).collect()

@@ -119,13 +119,9 @@ impl Store {
     pub(crate) fn note(&self, id: &CellId) -> Result<Option<Note>> {
         let path = self.note_path(id);
         let Some(note) = read_json::<Note>(&path)? else { return Ok(None) };
-        let came = note.schema;
+        let got = note.schema;
 
-        ensure!(
-            came == NOTE_SCHEMA,
-            "{}: expected layout {NOTE_SCHEMA}, came {came}",
-            path.display()
-        );
+        ensure!(got == NOTE_SCHEMA, "{}: expected layout {NOTE_SCHEMA}, got {got}", path.display());
 
         Ok(Some(note))
     }
@@ -363,7 +359,7 @@ impl Store {
         let predictions: Vec<_> = lines.collect::<Result<_>>()?;
         ensure!(
             !predictions.is_empty(),
-            "{}: expected a state a line, came nothing",
+            "{}: expected a state a line, got nothing",
             path.display()
         );
 

@@ -4,8 +4,8 @@ use crate::finding::Finding;
 use crate::rust_source;
 use crate::tree::Tree;
 
-const MAX_LINES: usize = 600;
-const MAX_PRODUCT_LINES: usize = 500;
+const MAX_LINES: usize = 700;
+const MAX_PRODUCT_LINES: usize = 600;
 
 /// Names that say nothing about what is inside.
 const NO_NAMES: [&str; 9] =

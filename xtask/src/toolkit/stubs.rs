@@ -47,7 +47,7 @@ pub(super) fn make(cudarc: &Path, folder: &Path) -> Result<()> {
 
         if functions.is_empty() {
             bail!(
-                "expected functions in {}, came none: cudarc is laid out differently now",
+                "expected functions in {}, got none: cudarc is laid out differently now",
                 path.display()
             )
         }

@@ -201,8 +201,8 @@ fn law_groups_beyond_sixteen_are_split_where_no_single_move_improves() {
             for layer in 0..n_layers {
                 let moved = |part: &[usize]| -> Vec<usize> {
                     let kept = part.iter().copied().filter(|&member| member != layer);
-                    let came = (!part.contains(&layer)).then_some(layer);
-                    kept.chain(came).collect()
+                    let got = (!part.contains(&layer)).then_some(layer);
+                    kept.chain(got).collect()
                 };
 
                 let one = moved(one);

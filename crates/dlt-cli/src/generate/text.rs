@@ -16,7 +16,7 @@ const JOINT: usize = 8;
 pub(super) struct Text<'a> {
     tokenizer: &'a Tokenizer,
     stop: &'a [String],
-    /// The last tokens of the prompt, and all that came.
+    /// The last tokens of the prompt, and all that followed.
     ids: Vec<u32>,
     /// Tokens before this one are settled; those from here to `taken` are what the next ones are
     /// joined on to.

@@ -263,14 +263,14 @@ impl Transfer<'_> {
             })?;
 
         if let Some(expected) = self.file.size.filter(|&expected| expected != size) {
-            return Err(DataError::HubSize { file: self.file.name.clone(), expected, came: size });
+            return Err(DataError::HubSize { file: self.file.name.clone(), expected, got: size });
         }
 
         let sha256 = as_sha256(etag).or_else(|| self.file.sha256.clone());
-        if let (Some(expected), Some(came)) = (&self.file.sha256, &sha256)
-            && expected != came
+        if let (Some(expected), Some(got)) = (&self.file.sha256, &sha256)
+            && expected != got
         {
-            return Err(self.checksum(expected, came));
+            return Err(self.checksum(expected, got));
         }
 
         Ok(Stated { etag: etag.to_owned(), size, sha256 })
@@ -306,13 +306,13 @@ impl Transfer<'_> {
         drop(file);
 
         let Some(expected) = &stated.sha256 else { return Ok(()) };
-        let came = checksum::of_file(part).map(|digest| hex(&digest)).map_err(unwritable)?;
-        if *expected == came {
+        let got = checksum::of_file(part).map(|digest| hex(&digest)).map_err(unwritable)?;
+        if *expected == got {
             return Ok(());
         }
 
         fs::remove_file(part).map_err(unwritable)?;
-        let error = self.checksum(expected, &came);
+        let error = self.checksum(expected, &got);
 
         // What lay here may have been another file's beginning: once more from the start.
         if is_resumed {
@@ -343,7 +343,7 @@ impl Transfer<'_> {
             Err(Failed::ForGood(DataError::HubStatus { status: 416, .. })) => {
                 file.set_len(0).map_err(|error| write_error(part, &error))?;
                 let name = self.file.name.clone();
-                return Err(DataError::HubSize { file: name, expected: size, came: here }.into());
+                return Err(DataError::HubSize { file: name, expected: size, got: here }.into());
             }
             answer => answer?,
         };
@@ -401,7 +401,7 @@ impl Transfer<'_> {
                 return Err(DataError::HubSize {
                     file: self.file.name.clone(),
                     expected: size,
-                    came: *here + read as u64,
+                    got: *here + read as u64,
                 }
                 .into());
             }
@@ -463,9 +463,9 @@ impl Transfer<'_> {
         self.hub.untrusted(&self.file.name, reason.to_owned())
     }
 
-    fn checksum(&self, expected: &str, came: &str) -> DataError {
+    fn checksum(&self, expected: &str, got: &str) -> DataError {
         let file = self.file.name.clone();
-        DataError::HubChecksum { file, expected: expected.to_owned(), came: came.to_owned() }
+        DataError::HubChecksum { file, expected: expected.to_owned(), got: got.to_owned() }
     }
 
     fn broken(&self, bytes: u64, of: u64, reason: &str) -> Failed {

@@ -119,8 +119,8 @@ impl Pictures {
 }
 
 fn check(settings: &PictureSettings) -> Result<(), DataError> {
-    let refused = |what: &'static str, expected: &str, came: String| {
-        Err(DataError::BadSetting { what, expected: expected.to_owned(), came })
+    let refused = |what: &'static str, expected: &str, got: String| {
+        Err(DataError::BadSetting { what, expected: expected.to_owned(), got })
     };
     if !(1..=LARGEST_SIDE).contains(&settings.side) {
         return refused("side of pictures", "1 to 1,024 pixels", settings.side.to_string());

@@ -181,7 +181,7 @@ impl SentenceIds {
             return Err(DataError::BadSetting {
                 what: "longest row of sentences",
                 expected: format!("more than the {frame} tokens of the frame"),
-                came: longest.to_string(),
+                got: longest.to_string(),
             });
         }
 

@@ -105,7 +105,7 @@ impl Header {
         let fields: Vec<&str> = line.split('\t').collect();
         if fields.len() != self.fields {
             return Err(format!(
-                "expected {} fields between tabs, came {}",
+                "expected {} fields between tabs, got {}",
                 self.fields,
                 fields.len()
             ));
@@ -123,7 +123,7 @@ fn class(word: &str) -> Result<u32, String> {
         "not_entailment" => Ok(1),
         number => {
             let class = number.parse().ok().filter(|&class| class < MOST_CLASSES);
-            class.ok_or_else(|| format!("expected a class below {MOST_CLASSES}, came {number:?}"))
+            class.ok_or_else(|| format!("expected a class below {MOST_CLASSES}, got {number:?}"))
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn train_tokenizer(
         return Err(DataError::BadSetting {
             what: "size of the vocabulary",
             expected: format!("at least {LEAST_VOCABULARY}, the bytes and {END_OF_TEXT}"),
-            came: request.vocabulary.to_string(),
+            got: request.vocabulary.to_string(),
         });
     }
 

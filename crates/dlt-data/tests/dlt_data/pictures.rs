@@ -243,7 +243,7 @@ fn rejects_pictures_that_are_none() {
 
     for (name, content, says) in [
         ("short.bin", vec![1; 3_000], "records of 3073 bytes"),
-        ("class.bin", cifar_record(10, &rgb), "row 1: expected a class from 0 to 9, came 10"),
+        ("class.bin", cifar_record(10, &rgb), "row 1: expected a class from 0 to 9, got 10"),
         ("empty.bin", Vec::new(), "empty"),
     ] {
         let error = read_cifar10(&write(&folder, name, content)).unwrap_err().to_string();
@@ -253,7 +253,7 @@ fn rejects_pictures_that_are_none() {
     let hub = StandIn::start();
     for (picture, label, says) in [
         (b"no picture".to_vec(), 1, "row 1: not a PNG"),
-        (png(8, 8, &[0; 192]), 1, "row 1: expected 32 x 32 pixels, came 8 x 8"),
+        (png(8, 8, &[0; 192]), 1, "row 1: expected 32 x 32 pixels, got 8 x 8"),
         (png(32, 32, &rgb)[..60].to_vec(), 1, "row 1"),
         (png(32, 32, &rgb), 12, "row 1: expected a class"),
     ] {

@@ -225,11 +225,8 @@ fn original_files_of_every_task_are_read() {
     for (content, says) in [
         ("one\ttwo\n", "first line"),
         ("sentence\tlabel\na\tb\tc\n", "row 2: expected 2 fields"),
-        ("sentence\tlabel\na\tgood\n", "row 2: expected a class below 1000000, came \"good\""),
-        (
-            "sentence\tlabel\na\t1000000\n",
-            "row 2: expected a class below 1000000, came \"1000000\"",
-        ),
+        ("sentence\tlabel\na\tgood\n", "row 2: expected a class below 1000000, got \"good\""),
+        ("sentence\tlabel\na\t1000000\n", "row 2: expected a class below 1000000, got \"1000000\""),
     ] {
         let error = read_sentences(&write(&folder, "bad.tsv", content)).unwrap_err().to_string();
         assert!(error.contains("bad.tsv") && error.contains(says), "{error}");

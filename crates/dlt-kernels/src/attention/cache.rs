@@ -45,7 +45,7 @@ impl KeyValues {
         let dims = (sequences, key_heads, head_width, capacity);
         if sequences == 0 || capacity == 0 || key_heads == 0 || head_width == 0 {
             bail!(
-                "key_values: expected sequences, key heads, a width and a capacity above zero, came {dims:?}"
+                "key_values: expected sequences, key heads, a width and a capacity above zero, got {dims:?}"
             )
         }
 
@@ -83,7 +83,7 @@ impl KeyValues {
         let filled = &mut self.filled[sequence];
         if tokens > *filled {
             bail!(
-                "truncate: expected at most the {filled} tokens of sequence {sequence}, came {tokens}"
+                "truncate: expected at most the {filled} tokens of sequence {sequence}, got {tokens}"
             )
         }
 
@@ -98,7 +98,7 @@ impl KeyValues {
 
     fn check_sequence(&self, op: &str, sequence: usize) -> Result<()> {
         if sequence >= self.filled.len() {
-            bail!("{op}: expected a sequence below {}, came {sequence}", self.filled.len())
+            bail!("{op}: expected a sequence below {}, got {sequence}", self.filled.len())
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl KeyValues {
         let sizes = Sizes::new("attend_cached", qkv, heads, self.key_heads)?;
         if sizes.head_width != self.head_width {
             bail!(
-                "attend_cached: expected heads of width {} as those of the cache, came {}",
+                "attend_cached: expected heads of width {} as those of the cache, got {}",
                 self.head_width,
                 sizes.head_width
             )
@@ -120,17 +120,17 @@ impl KeyValues {
         // Numbers of bf16 are numbers of f32.
         let is_held = qkv.dtype() == dtype || (qkv.dtype(), dtype) == (DType::BF16, DType::F32);
         if !is_held || !qkv.device().same_device(device) {
-            let came = qkv.dtype();
+            let got = qkv.dtype();
             let came_device = qkv.device().location();
             bail!(
-                "attend_cached: expected {dtype:?} on {:?} as in the cache, came {came:?} on {came_device:?}",
+                "attend_cached: expected {dtype:?} on {:?} as in the cache, got {got:?} on {came_device:?}",
                 device.location()
             )
         }
 
         if sequences.len() != sizes.batch {
             bail!(
-                "attend_cached: expected a sequence for each of {} windows, came {sequences:?}",
+                "attend_cached: expected a sequence for each of {} windows, got {sequences:?}",
                 sizes.batch
             )
         }
@@ -139,14 +139,14 @@ impl KeyValues {
         for &sequence in sequences {
             self.check_sequence("attend_cached", sequence)?;
             if std::mem::replace(&mut named[sequence], true) {
-                bail!("attend_cached: expected distinct sequences, came {sequence} twice")
+                bail!("attend_cached: expected distinct sequences, got {sequence} twice")
             }
 
             let held = self.filled[sequence];
             let need = self.filled[sequence].saturating_add(sizes.tokens);
             if need > self.capacity {
                 bail!(
-                    "attend_cached: expected at most {} tokens, the capacity, came {need} of sequence {sequence}: \
+                    "attend_cached: expected at most {} tokens, the capacity, got {need} of sequence {sequence}: \
                      {held} held and {} new",
                     self.capacity,
                     sizes.tokens

@@ -20,13 +20,13 @@ impl Sizes {
         let (batch, tokens, width) = match *qkv.dims() {
             [batch, tokens, width] => (batch, tokens, width),
             ref other => {
-                bail!("{op}: expected qkv of shape [batch, tokens, width], came {other:?}")
+                bail!("{op}: expected qkv of shape [batch, tokens, width], got {other:?}")
             }
         };
 
         if heads == 0 || key_heads == 0 || !heads.is_multiple_of(key_heads) {
             bail!(
-                "{op}: expected a number of query heads that is a multiple of that of key heads, came {heads} heads \
+                "{op}: expected a number of query heads that is a multiple of that of key heads, got {heads} heads \
                  and {key_heads} key heads"
             )
         }
@@ -35,12 +35,12 @@ impl Sizes {
         if !width.is_multiple_of(columns) {
             bail!(
                 "{op}: expected a last dimension that is a multiple of {heads} heads + 2 x {key_heads} key heads, \
-                 came {width}"
+                 got {width}"
             )
         }
 
         if qkv.elem_count() == 0 {
-            bail!("{op}: expected a non-empty qkv, came shape {:?}", qkv.dims())
+            bail!("{op}: expected a non-empty qkv, got shape {:?}", qkv.dims())
         }
 
         Ok(Sizes { batch, tokens, heads, key_heads, head_width: width / columns })

@@ -70,7 +70,7 @@ pub fn attention_gradient(
 
     for (part, sum) in [of_key, of_value].into_iter().enumerate() {
         let Some(sum) = sum else {
-            bail!("attention_gradient: expected at least one token, came none")
+            bail!("attention_gradient: expected at least one token, got none")
         };
         heads.join(
             machine,

@@ -141,10 +141,10 @@ impl Launch {
         let suffix = match dtype {
             DType::F32 => "f32",
             DType::BF16 => "bf16",
-            other => bail!("{kernel}: expected activations of dtype F32 or BF16, came {other:?}"),
+            other => bail!("{kernel}: expected activations of dtype F32 or BF16, got {other:?}"),
         };
         if blocks.iter().zip(MOST_BLOCKS).any(|(&blocks, most)| blocks == 0 || blocks > most) {
-            bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, came {blocks:?}")
+            bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, got {blocks:?}")
         }
         Ok(Launch {
             source,
@@ -166,7 +166,7 @@ impl Launch {
         for size in sizes {
             match u32::try_from(size) {
                 Ok(size) => self.numbers.push(Number::U32(size)),
-                Err(_) => bail!("{}: expected sizes of 32 bits, came {size}", self.kernel),
+                Err(_) => bail!("{}: expected sizes of 32 bits, got {size}", self.kernel),
             }
         }
 

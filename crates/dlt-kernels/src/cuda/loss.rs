@@ -52,7 +52,7 @@ pub fn cross_entropy(
         }
     }
 
-    let Some(table) = table else { bail!("cross_entropy: expected at least one row, came none") };
+    let Some(table) = table else { bail!("cross_entropy: expected at least one row, got none") };
     let hidden = Tensor::cat(&of_hidden, 0)?;
     Ok(HeadGradients { loss_sum: total(&losses)?, hidden, table, bias })
 }

@@ -20,7 +20,7 @@ impl Kernels {
         let (outputs, inputs) = matrix("linear_input_gradient", "weight", weight)?;
         let (count, width) = rows_and_width("linear_input_gradient", gradient)?;
         if width != outputs {
-            bail!("linear_input_gradient: expected rows of {outputs} in the gradient, came {width}")
+            bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
         match self.path(&[gradient], &[weight]) {
@@ -61,14 +61,14 @@ impl Kernels {
         let (gradient_rows, outputs) = rows_and_width("linear_weight_gradient", gradient)?;
         if gradient_rows != count {
             bail!(
-                "linear_weight_gradient: expected {count} rows in the gradient, came {gradient_rows}"
+                "linear_weight_gradient: expected {count} rows in the gradient, got {gradient_rows}"
             )
         }
 
         if let Some(into) = into {
             if into.dims() != [outputs, inputs] {
                 bail!(
-                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], came {:?}",
+                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], got {:?}",
                     into.dims()
                 )
             }

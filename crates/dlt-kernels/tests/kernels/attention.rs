@@ -232,11 +232,11 @@ fn rejects_attention_of_wrong_lengths_and_dropout() {
             plain
         };
 
-        assert_rejected(attend(&[4]), &["each of 2 windows", "came 1 lengths"]);
-        assert_rejected(attend(&[]), &["each of 2 windows", "came 0 lengths"]);
-        assert_rejected(attend(&[1, 2, 3]), &["came 3 lengths"]);
-        assert_rejected(attend(&[4, 0]), &["1 to 4 tokens", "came 0 of window 1"]);
-        assert_rejected(attend(&[5, 4]), &["1 to 4 tokens", "came 5 of window 0"]);
+        assert_rejected(attend(&[4]), &["each of 2 windows", "got 1 lengths"]);
+        assert_rejected(attend(&[]), &["each of 2 windows", "got 0 lengths"]);
+        assert_rejected(attend(&[1, 2, 3]), &["got 3 lengths"]);
+        assert_rejected(attend(&[4, 0]), &["1 to 4 tokens", "got 0 of window 1"]);
+        assert_rejected(attend(&[5, 4]), &["1 to 4 tokens", "got 5 of window 0"]);
 
         let dropout = Some(Dropout { probability: 1.0, seed: 0, offset: 0 });
         let attention = Attention { dropout, ..Attention::new(2, Mask::Full) };

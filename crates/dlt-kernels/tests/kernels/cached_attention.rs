@@ -41,8 +41,8 @@ fn matches_reference_attention_in_pieces() {
                     assert_eq!((cache.filled(0), cache.filled(1)), (start, start));
                 }
 
-                let came = Tensor::cat(&results, 1).unwrap();
-                assert_close(&format!("{kernels:?} in pieces"), &came, &expected, F32_TOLERANCE);
+                let got = Tensor::cat(&results, 1).unwrap();
+                assert_close(&format!("{kernels:?} in pieces"), &got, &expected, F32_TOLERANCE);
             }
         }
     }
@@ -74,11 +74,11 @@ fn matches_reference_attention_of_different_fills() {
                 Tensor::cat(&rows.unwrap(), 0).unwrap()
             };
 
-            let came = kernels.attend_cached(&rows(&qkv), &mut cache, &sequences, heads).unwrap();
-            assert!(!came.track_op());
+            let got = kernels.attend_cached(&rows(&qkv), &mut cache, &sequences, heads).unwrap();
+            assert!(!got.track_op());
 
             let what = format!("{kernels:?} {count} tokens of {windows:?} after {starts:?}");
-            assert_close(&what, &came, &rows(&expected), F32_TOLERANCE);
+            assert_close(&what, &got, &rows(&expected), F32_TOLERANCE);
         };
 
         step(&[1], 70);
@@ -101,9 +101,9 @@ fn matches_reference_one_cache_of_both_paths() {
     for (i, start) in (0..40).step_by(4).enumerate() {
         let piece = qkv.narrow(1, start, 4).unwrap();
         let kernels = BOTH[i % 2].0;
-        let came = kernels.attend_cached(&piece, &mut cache, &[0], 2).unwrap();
+        let got = kernels.attend_cached(&piece, &mut cache, &[0], 2).unwrap();
 
-        assert_close("a piece", &came, &expected.narrow(1, start, 4).unwrap(), F32_TOLERANCE);
+        assert_close("a piece", &got, &expected.narrow(1, start, 4).unwrap(), F32_TOLERANCE);
     }
 }
 
@@ -161,15 +161,15 @@ fn rejects_what_does_not_fit_a_cache() {
         };
         attend(&qkv, &[2, 0], 2).unwrap();
 
-        let full = ["at most 6 tokens, the capacity", "came 8 of sequence 0", "4 held and 4 new"];
+        let full = ["at most 6 tokens, the capacity", "got 8 of sequence 0", "4 held and 4 new"];
         assert_rejected(attend(&qkv, &[1, 0], 2), &full);
-        assert_rejected(attend(&qkv, &[1, 3], 2), &["a sequence below 3", "came 3"]);
-        assert_rejected(attend(&qkv, &[1, 1], 2), &["distinct sequences", "came 1 twice"]);
-        assert_rejected(attend(&qkv, &[1], 2), &["each of 2 windows", "came [1]"]);
-        assert_rejected(attend(&qkv, &[], 2), &["each of 2 windows", "came []"]);
+        assert_rejected(attend(&qkv, &[1, 3], 2), &["a sequence below 3", "got 3"]);
+        assert_rejected(attend(&qkv, &[1, 1], 2), &["distinct sequences", "got 1 twice"]);
+        assert_rejected(attend(&qkv, &[1], 2), &["each of 2 windows", "got [1]"]);
+        assert_rejected(attend(&qkv, &[], 2), &["each of 2 windows", "got []"]);
         assert_rejected(attend(&qkv, &[0, 1], 3), &["3 heads and 2 key heads"]);
         assert_rejected(attend(&qkv, &[0, 1], 0), &["0 heads"]);
-        assert_rejected(attend(&qkv, &[0, 1], 4), &["heads of width 4", "came 3"]);
+        assert_rejected(attend(&qkv, &[0, 1], 4), &["heads of width 4", "got 3"]);
 
         assert_rejected(
             attend(&noise(&[2, 4, 25], 1), &[0, 1], 2),
@@ -181,12 +181,12 @@ fn rejects_what_does_not_fit_a_cache() {
         assert_rejected(attend(&empty, &[0, 1], 2), &["non-empty"]);
 
         let double = qkv.to_dtype(DType::F64).unwrap();
-        assert_rejected(attend(&double, &[0, 1], 2), &["F32", "as in the cache", "came F64"]);
+        assert_rejected(attend(&double, &[0, 1], 2), &["F32", "as in the cache", "got F64"]);
 
         // Nothing of what was refused is held.
         assert_eq!([0, 1, 2].map(|sequence| cache.filled(sequence)), [4, 0, 4]);
-        assert_rejected(cache.truncate(3, 0), &["truncate", "below 3", "came 3"]);
-        assert_rejected(cache.truncate(0, 5), &["at most the 4 tokens of sequence 0", "came 5"]);
+        assert_rejected(cache.truncate(3, 0), &["truncate", "below 3", "got 3"]);
+        assert_rejected(cache.truncate(0, 5), &["at most the 4 tokens of sequence 0", "got 5"]);
         assert_eq!((cache.filled(0), cache.filled(3)), (4, 0));
     }
 }

@@ -45,7 +45,7 @@ fn rejects_embedding_of_wrong_arguments() {
     let good = Tensor::new(&[3u32, 9], &Device::Cpu).unwrap();
 
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.embedding(&table, &out), &["below 10", "came 10", "position 1"]);
+        assert_rejected(kernels.embedding(&table, &out), &["below 10", "got 10", "position 1"]);
         assert_rejected(kernels.embedding(&table, &noise(&[2], 1)), &["U32", "F32"]);
         assert_rejected(kernels.embedding(&noise(&[10], 1), &good), &["matrix"]);
 

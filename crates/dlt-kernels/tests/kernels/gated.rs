@@ -49,12 +49,12 @@ fn rejects_swiglu_of_wrong_shapes() {
     let x = noise(&[3, 6], 1);
 
     for kernels in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(kernels.swiglu(&noise(&[3, 5], 1)), &["swiglu", "a gate", "came 5"]);
+        assert_rejected(kernels.swiglu(&noise(&[3, 5], 1)), &["swiglu", "a gate", "got 5"]);
         assert_rejected(kernels.swiglu(&empty), &["swiglu", "[3, 0]"]);
         assert_rejected(kernels.swiglu(&scalar), &["swiglu", "scalar"]);
         assert_rejected(
             kernels.swiglu_gradient(&noise(&[5], 1), &x),
-            &["swiglu_gradient", "came 5"],
+            &["swiglu_gradient", "got 5"],
         );
         assert_rejected(kernels.swiglu_gradient(&x, &x), &["swiglu_gradient", "[3, 3]", "[3, 6]"]);
     }

@@ -22,16 +22,16 @@ fn check_plain(
 
     for (kernels, dtype) in [(Kernels::Fused, DType::F32), (Kernels::Composed, DType::F64)] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
-        let (came, came_gradients) =
+        let (got, came_gradients) =
             plain(kernels, &inputs, &upstream(value.dims(), dtype)).unwrap();
-        assert!(!came.track_op(), "{what}: outside autograd");
-        assert_close(&format!("{what} {kernels:?} value"), &came, &value, F32_TOLERANCE);
+        assert!(!got.track_op(), "{what}: outside autograd");
+        assert_close(&format!("{what} {kernels:?} value"), &got, &value, F32_TOLERANCE);
         assert_eq!(came_gradients.len(), gradients.len());
 
-        for (i, (came, expected)) in came_gradients.iter().zip(&gradients).enumerate() {
+        for (i, (got, expected)) in came_gradients.iter().zip(&gradients).enumerate() {
             let what = format!("{what} {kernels:?} gradient of input {i}");
-            assert!(!came.track_op(), "{what}: outside autograd");
-            assert_close(&what, came, expected, F32_TOLERANCE);
+            assert!(!got.track_op(), "{what}: outside autograd");
+            assert_close(&what, got, expected, F32_TOLERANCE);
         }
     }
 }
@@ -271,17 +271,17 @@ fn rejects_gradients_of_wrong_shapes() {
     for k in [Kernels::Fused, Kernels::Composed] {
         assert_rejected(
             k.linear_input_gradient(&w, &x),
-            &["linear_input_gradient", "rows of 3", "came 4"],
+            &["linear_input_gradient", "rows of 3", "got 4"],
         );
 
         assert_rejected(
             k.linear_weight_gradient(&x, &noise(&[5, 3], 1), &mut None),
-            &["6 rows", "came 5"],
+            &["6 rows", "got 5"],
         );
 
         assert_rejected(
             k.linear_weight_gradient(&x, &right, &mut Some(x.copy().unwrap())),
-            &["a sum of shape [3, 4]", "came [6, 4]"],
+            &["a sum of shape [3, 4]", "got [6, 4]"],
         );
 
         assert_rejected(
@@ -301,7 +301,7 @@ fn rejects_gradients_of_wrong_shapes() {
         let rows = noise(&[1, 5, 4], 1);
         assert_rejected(
             k.add_rows(&rows, &w),
-            &["add_rows", "at most 3 tokens, 4", "came [1, 5, 4]"],
+            &["add_rows", "at most 3 tokens, 4", "got [1, 5, 4]"],
         );
         assert_rejected(k.add_rows_gradient(&rows, &w), &["add_rows_gradient", "at most 3 tokens"]);
 
@@ -317,14 +317,11 @@ fn rejects_gradients_of_wrong_shapes() {
             &["attention_gradient", "[1, 4, 2]", "[1, 4, 6]"],
         );
 
-        assert_rejected(
-            gradient(&out, &out, &out),
-            &["the result for [1, 4, 6]", "came [1, 4, 2]"],
-        );
+        assert_rejected(gradient(&out, &out, &out), &["the result for [1, 4, 6]", "got [1, 4, 2]"]);
 
         assert_rejected(
             gradient(&qkv, &sums, &qkv),
-            &["the result for [1, 4, 6]", "came [1, 4, 6]"],
+            &["the result for [1, 4, 6]", "got [1, 4, 6]"],
         );
     }
 

@@ -58,8 +58,8 @@ fn compare(what: &str, hidden: &Tensor, head: &Head, targets: &Tensor, scale: f6
     assert_close(&format!("{what} table"), &fused.table, &composed.table, tolerance);
     assert_eq!(fused.bias.is_some(), head.bias.is_some(), "{what}: a gradient of the bias");
 
-    if let (Some(came), Some(expected)) = (&fused.bias, &composed.bias) {
-        assert_close(&format!("{what} bias"), came, expected, tolerance);
+    if let (Some(got), Some(expected)) = (&fused.bias, &composed.bias) {
+        assert_close(&format!("{what} bias"), got, expected, tolerance);
     }
 
     let sum = Kernels::Fused.cross_entropy_sum(hidden, head.projection(), targets).unwrap();

@@ -31,11 +31,11 @@ fn check(
     f: impl Fn(Kernels, &[Tensor]) -> Result<Vec<Tensor>>,
 ) {
     for kernels in KERNELS {
-        let came = f(kernels, activations).unwrap();
+        let got = f(kernels, activations).unwrap();
         let expected = f(kernels, &activations.iter().map(wide).collect::<Vec<_>>()).unwrap();
-        assert_eq!(came.len(), expected.len(), "{what}");
+        assert_eq!(got.len(), expected.len(), "{what}");
 
-        for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
+        for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
             let what = format!("{what} {kernels:?} result {i}");
             assert_eq!(expected.dtype(), DType::F32, "{what}");
 
@@ -44,8 +44,8 @@ fn check(
                 false => (DType::F32, expected.clone()),
             };
 
-            assert_eq!((came.dtype(), came.dims()), (dtype, expected.dims()), "{what}");
-            assert_eq!(host(came), host(&expected), "{what}");
+            assert_eq!((got.dtype(), got.dims()), (dtype, expected.dims()), "{what}");
+            assert_eq!(host(got), host(&expected), "{what}");
         }
     }
 }
@@ -179,11 +179,11 @@ fn law_a_wide_cache_goes_on_with_narrow_tokens() {
             parts.push(kernels.attend_cached(&part, &mut cache, &[0, 1], 2).unwrap());
         }
 
-        let came = Tensor::cat(&parts, 1).unwrap();
-        assert_eq!(came.dtype(), DType::BF16);
+        let got = Tensor::cat(&parts, 1).unwrap();
+        assert_eq!(got.dtype(), DType::BF16);
 
         // Half of bf16's last bit, where sums of another order round to the other side.
-        assert_close("cached", &came, &whole, 1.0 / 256.0);
+        assert_close("cached", &got, &whole, 1.0 / 256.0);
         let mut narrow_cache = KeyValues::new(2, 6, 1, 4, DType::BF16, &Device::Cpu).unwrap();
         let refused =
             kernels.attend_cached(&wide(&qkv), &mut narrow_cache, &[0, 1], 2).unwrap_err();

@@ -72,12 +72,12 @@ fn matches_reference_squared_norm() {
     for count in [1usize, 15, 17, 65_536, 65_537, 300_001] {
         let x = noise(&[count], 1);
         let expected: f64 = host(&x).iter().map(|x| x * x).sum();
-        let came = squared_norm(&x).unwrap();
+        let got = squared_norm(&x).unwrap();
 
         // Everything is f64; only the order of the sum differs.
-        assert!((came / expected - 1.0).abs() < 1e-12, "{came} against {expected}");
-        assert_eq!(came, squared_norm(&x).unwrap());
-        assert_eq!(squared_norms(&[&x, &x]).unwrap(), 2.0 * came);
+        assert!((got / expected - 1.0).abs() < 1e-12, "{got} against {expected}");
+        assert_eq!(got, squared_norm(&x).unwrap());
+        assert_eq!(squared_norms(&[&x, &x]).unwrap(), 2.0 * got);
 
         let in_f64 = squared_norm(&x.to_dtype(DType::F64).unwrap()).unwrap();
         assert!((in_f64 / expected - 1.0).abs() < 1e-12);
@@ -120,7 +120,7 @@ fn rejects_steps_of_wrong_arguments() {
         );
         assert_rejected(kernels.adamw(&p, &m, &noise(&[3], 1), &g, &STEP), &["second"]);
         assert_rejected(kernels.adamw(&p, &m, &v, &noise(&[3], 1), &STEP), &["gradient"]);
-        assert_rejected(kernels.adamw(&p, &m, &v, &g, &AdamwStep { step: 0, ..STEP }), &["came 0"]);
+        assert_rejected(kernels.adamw(&p, &m, &v, &g, &AdamwStep { step: 0, ..STEP }), &["got 0"]);
 
         let view = noise(&[4, 3], 1).t().unwrap();
         assert_rejected(kernels.adamw(&view, &m, &v, &g, &STEP), &["contiguous"]);

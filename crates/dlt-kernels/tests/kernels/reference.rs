@@ -39,17 +39,17 @@ pub(crate) fn host(tensor: &Tensor) -> Vec<f64> {
 }
 
 /// Fails unless both agree to `tolerance`, relative to the largest expected element.
-pub(crate) fn assert_close(what: &str, came: &Tensor, expected: &Tensor, tolerance: f64) {
-    assert_eq!(came.dims(), expected.dims(), "{what}: shape");
-    let came = host(came);
+pub(crate) fn assert_close(what: &str, got: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_eq!(got.dims(), expected.dims(), "{what}: shape");
+    let got = host(got);
     let expected = host(expected);
     let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
 
-    for (i, (came, expected)) in came.iter().zip(&expected).enumerate() {
-        let far = (came - expected).abs() / largest;
+    for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+        let far = (got - expected).abs() / largest;
         assert!(
             far <= tolerance,
-            "{what}[{i}]: came {came}, expected {expected}, off by {far:.2e} of {largest}"
+            "{what}[{i}]: got {got}, expected {expected}, off by {far:.2e} of {largest}"
         );
     }
 }
@@ -135,7 +135,7 @@ fn check_differences(
 
         assert!(
             (along - difference).abs() / scale < DIFFERENCE_TOLERANCE,
-            "{what} input {i}: along a direction came {along}, by differences {difference}"
+            "{what} input {i}: along a direction got {along}, by differences {difference}"
         );
     }
 }

@@ -67,10 +67,10 @@ fn matches_reference_transformers() {
         }
     }
 
-    for (i, (came, expected)) in stretched.frequencies().iter().zip(FREQUENCIES).enumerate() {
+    for (i, (got, expected)) in stretched.frequencies().iter().zip(FREQUENCIES).enumerate() {
         assert!(
-            (f64::from(*came) / expected - 1.0).abs() < 1e-6,
-            "frequency {i}: {came} against {expected}"
+            (f64::from(*got) / expected - 1.0).abs() < 1e-6,
+            "frequency {i}: {got} against {expected}"
         );
     }
 }
@@ -185,10 +185,10 @@ fn law_scores_depend_on_differences_of_positions_only() {
     for difference in [0, 1, 7, 500] {
         let expected = score(difference, 0);
         for shift in [1, 64, 500] {
-            let came = score(difference + shift, shift);
+            let got = score(difference + shift, shift);
             assert!(
-                (came - expected).abs() < ROUNDED_ANGLES,
-                "{difference}, {shift}: {came}, {expected}"
+                (got - expected).abs() < ROUNDED_ANGLES,
+                "{difference}, {shift}: {got}, {expected}"
             );
         }
     }
@@ -215,17 +215,14 @@ fn rejects_rotations_of_wrong_arguments() {
     let qkv = noise(&[2, 4, 24], 1);
 
     for k in [Kernels::Fused, Kernels::Composed] {
-        assert_rejected(
-            k.rotate(&qkv, 0, &rotary, &[]),
-            &["rotate", "at least one head", "came 0"],
-        );
-        assert_rejected(k.rotate(&qkv, 4, &rotary, &[]), &["of 8", "rows of 24", "came 4 heads"]);
+        assert_rejected(k.rotate(&qkv, 0, &rotary, &[]), &["rotate", "at least one head", "got 0"]);
+        assert_rejected(k.rotate(&qkv, 4, &rotary, &[]), &["of 8", "rows of 24", "got 4 heads"]);
         assert_rejected(k.rotate(&qkv, usize::MAX, &rotary, &[]), &["rows of 24"]);
-        assert_rejected(k.rotate(&qkv, 2, &rotary, &[1]), &["each of 2 windows", "came 1"]);
+        assert_rejected(k.rotate(&qkv, 2, &rotary, &[1]), &["each of 2 windows", "got 1"]);
 
         assert_rejected(
             k.rotate(&qkv, 2, &rotary, &[1, (1 << 24) - 3]),
-            &["below 16777216", "came 16777216"],
+            &["below 16777216", "got 16777216"],
         );
         assert_rejected(k.rotate(&qkv, 2, &rotary, &[usize::MAX, 0]), &["below 16777216"]);
         assert_rejected(k.rotate(&noise(&[4, 24], 1), 2, &rotary, &[]), &["[4, 24]"]);
@@ -234,7 +231,7 @@ fn rejects_rotations_of_wrong_arguments() {
         assert_rejected(k.rotate(&empty, 2, &rotary, &[]), &["non-empty"]);
         assert_rejected(
             k.rotate_gradient(&qkv, 4, &rotary, &[]),
-            &["rotate_gradient", "came 4 heads"],
+            &["rotate_gradient", "got 4 heads"],
         );
     }
 }

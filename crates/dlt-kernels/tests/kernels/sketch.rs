@@ -34,16 +34,16 @@ fn matches_reference_sketch() {
             let expected = Kernels::Composed.sketch(&[&x], seed).unwrap();
             assert_eq!((expected.dims(), expected.dtype()), (&[SKETCH_WIDTH][..], DType::F64));
 
-            let came = Kernels::Fused.sketch(&[&x], seed).unwrap();
-            assert_close("a sketch", &came, &expected, F32_TOLERANCE);
+            let got = Kernels::Fused.sketch(&[&x], seed).unwrap();
+            assert_close("a sketch", &got, &expected, F32_TOLERANCE);
         }
     }
 
     let block = block(1);
     let expected = Kernels::Composed.sketch(&block.each_ref(), 3).unwrap();
-    let came = Kernels::Fused.sketch(&block.each_ref(), 3).unwrap();
+    let got = Kernels::Fused.sketch(&block.each_ref(), 3).unwrap();
 
-    assert_close("that of several tensors", &came, &expected, F32_TOLERANCE);
+    assert_close("that of several tensors", &got, &expected, F32_TOLERANCE);
 }
 
 #[test]
@@ -64,9 +64,9 @@ fn law_a_sketch_is_linear() {
     let mixed = [0, 1, 2, 3].map(|i| ((&a[i] * 3.0).unwrap() - (&b[i] * 0.5).unwrap()).unwrap());
     let [of_a, of_b, of_mixed] = [&a, &b, &mixed].map(|x| sketch(&x.each_ref(), 5));
     let expected: Vec<f64> = of_a.iter().zip(&of_b).map(|(a, b)| 3.0 * a - 0.5 * b).collect();
-    let [came, expected] = [of_mixed, expected].map(|x| Tensor::new(x, &Device::Cpu).unwrap());
+    let [got, expected] = [of_mixed, expected].map(|x| Tensor::new(x, &Device::Cpu).unwrap());
 
-    assert_close("a sketch of a sum", &came, &expected, F32_TOLERANCE);
+    assert_close("a sketch of a sum", &got, &expected, F32_TOLERANCE);
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Sketching {
                 expected: format!(
                     "gradients with sketches of projection {seed:?}, as of this piece"
                 ),
-                came: format!("those of earlier pieces with projection {of_earlier:?}"),
+                got: format!("those of earlier pieces with projection {of_earlier:?}"),
             });
         }
 

@@ -55,12 +55,12 @@ impl Binding {
 
             let gone = |id: &&StorageId| trained.contains(id);
             let coming: Vec<_> = released.iter().filter(gone).map(|&id| (id, users(id))).collect();
-            let came: usize = coming.iter().map(|(_, users)| users).sum();
+            let got: usize = coming.iter().map(|(_, users)| users).sum();
             let all = self.storage.iter().filter(|&&id| id == into).count();
 
             // Never none: an owner that needs a block takes over the one that it used, which then
             // stays.
-            let mut weight = all - came;
+            let mut weight = all - got;
             for (from, users) in coming.into_iter().filter(|(_, users)| *users > 0) {
                 weight += users;
                 blends.push(Blend { from, into, share: users as f64 / weight as f64 });

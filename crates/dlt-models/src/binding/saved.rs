@@ -36,14 +36,14 @@ impl Binding {
         let SavedBinding { storage, frozen, independent, next } = saved;
         let n_layers = storage.len();
         if n_layers == 0 {
-            return Err("expected at least one layer, came none".to_owned());
+            return Err("expected at least one layer, got none".to_owned());
         }
         if let Some(layer) = frozen.iter().chain(independent).find(|&&layer| layer >= n_layers) {
-            return Err(format!("expected layers below {n_layers}, came layer {layer}"));
+            return Err(format!("expected layers below {n_layers}, got layer {layer}"));
         }
 
         if let Some(id) = storage.iter().find(|&id| id >= next) {
-            return Err(format!("expected storages below {next}, came storage {id}"));
+            return Err(format!("expected storages below {next}, got storage {id}"));
         }
 
         let is_frozen = |layer: usize| frozen.contains(&layer);
@@ -96,8 +96,8 @@ mod tests {
     fn rejects_bindings_that_contradict_themselves() {
         for (wrong, says) in [
             (saved(&[], &[], &[], 0), "at least one layer"),
-            (saved(&[0, 1], &[2], &[0], 2), "below 2, came layer 2"),
-            (saved(&[0, 5], &[], &[0], 2), "below 2, came storage 5"),
+            (saved(&[0, 1], &[2], &[0], 2), "below 2, got layer 2"),
+            (saved(&[0, 5], &[], &[0], 2), "below 2, got storage 5"),
             (saved(&[0, 1], &[1], &[1], 2), "layer 1 cannot be frozen"),
             (saved(&[0, 2], &[1], &[0], 3), "layer 1 cannot be frozen"),
         ] {

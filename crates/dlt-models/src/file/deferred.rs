@@ -138,7 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("model.safetensors");
         let of = |values: [f32; 2]| move || Ok(Tensor::new(&values, &Device::Cpu)?);
-        let broken = || Err(ModelError::Depth { expected: 1, came: 2 });
+        let broken = || Err(ModelError::Depth { expected: 1, got: 2 });
 
         let tensors = |second| {
             let first = Deferred::new(vec![2], of([1.0, 2.0]));

@@ -43,14 +43,14 @@ impl<'a> Decoder<'a> {
     /// positions; fails where the device has no memory left.
     pub fn new(model: &'a Model, sequences: usize, capacity: usize) -> Result<Self> {
         let architecture = model.architecture();
-        let came = match architecture.head_settings().objective {
+        let got = match architecture.head_settings().objective {
             Objective::NextToken => None,
             Objective::MaskedToken => Some("masked tokens"),
             Objective::Classes => Some("classes"),
         };
 
-        if let Some(came) = came {
-            return Err(ModelError::Objective { expected: "the next token", came });
+        if let Some(got) = got {
+            return Err(ModelError::Objective { expected: "the next token", got });
         }
 
         let positions = architecture.max_tokens();
@@ -182,6 +182,6 @@ impl<'a> Decoder<'a> {
     }
 }
 
-fn refuse<T>(expected: String, came: String) -> Result<T> {
-    Err(ModelError::Batch { expected, came })
+fn refuse<T>(expected: String, got: String) -> Result<T> {
+    Err(ModelError::Batch { expected, got })
 }

@@ -156,6 +156,6 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32
     }
 }
 
-fn refuse<T>(setting: &'static str, expected: &'static str, came: f64) -> Result<T> {
-    Err(ModelError::Sampling { setting, expected, came })
+fn refuse<T>(setting: &'static str, expected: &'static str, got: f64) -> Result<T> {
+    Err(ModelError::Sampling { setting, expected, got })
 }

@@ -37,7 +37,7 @@ impl Operation for Attention {
             if self.mask == Mask::Full {
                 return Err(ModelError::Objective {
                     expected: "tokens from those before them",
-                    came: "with every token in sight",
+                    got: "with every token in sight",
                 });
             }
 

@@ -156,8 +156,8 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
 /// The class of transformers that computes what the spec says.
 fn class(spec: &CheckedSpec) -> Result<&'static str> {
     let model = &spec.model;
-    let refuse = |setting, expected: &'static str, came: String| {
-        Err(ModelError::Export { setting, expected, came })
+    let refuse = |setting, expected: &'static str, got: String| {
+        Err(ModelError::Export { setting, expected, got })
     };
     let is_classes = model.objective == Objective::Classes;
     let is_full = model.attention == Attention::Full;
@@ -200,7 +200,7 @@ fn llama_without_class(spec: &CheckedSpec) -> ModelError {
         setting: "model.attention_bias",
         expected: "none or all without attention_window and with heads that divide the width, none with feed_forward_bias \
                    = none, or inputs with feed_forward_bias = none",
-        came: format!(
+        got: format!(
             "{:?} with feed_forward_bias {:?}, attention_window {:?}, {} heads of width {}",
             spec.attention_bias(),
             spec.feed_forward_bias(),
@@ -314,11 +314,11 @@ fn labels(given: &[String], classes: usize) -> Result<Vec<String>> {
     }
 
     if given.len() != classes {
-        let came = format!("{} names for {classes} classes", given.len());
+        let got = format!("{} names for {classes} classes", given.len());
         return Err(ModelError::Export {
             setting: "labels",
             expected: "a name for each class",
-            came,
+            got,
         });
     }
 

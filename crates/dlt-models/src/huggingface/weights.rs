@@ -170,10 +170,10 @@ impl Weights {
     }
 
     fn read(&self, piece: &Piece) -> Result<Tensor> {
-        let refuse = |came| ModelError::Weight {
+        let refuse = |got| ModelError::Weight {
             name: piece.name.clone(),
             expected: piece.shape.clone(),
-            came,
+            got,
         };
 
         let missing = || refuse(format!("it is missing in {}", self.folder.display()));

@@ -96,6 +96,6 @@ pub(crate) fn factors_left(factor: f64) -> ModelError {
     ModelError::Export {
         setting: "tying.residual_scale",
         expected: "none, with the factors of residual branches in the weights",
-        came: format!("a factor of {factor}"),
+        got: format!("a factor of {factor}"),
     }
 }

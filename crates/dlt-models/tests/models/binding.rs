@@ -351,6 +351,6 @@ fn rejects_a_state_of_another_depth() {
 
     assert_eq!(
         refused.expect_err("another depth").to_string(),
-        "expected a state of 3 layers, came one of 4"
+        "expected a state of 3 layers, got one of 4"
     );
 }

@@ -173,5 +173,5 @@ fn rejects_a_file_of_another_shape() {
     );
 
     let deeper = with(Form { layers: 5, ..small().form });
-    assert_eq!(refusal(deeper), "expected a state of 5 layers, came one of 4");
+    assert_eq!(refusal(deeper), "expected a state of 5 layers, got one of 4");
 }

@@ -398,7 +398,7 @@ fn rejects_models_that_predict_something_else() {
         (HeadSettings::of_classes(3, Pooling::LastReal), "classes"),
     ];
 
-    for (head, came) in heads {
+    for (head, got) in heads {
         let family = Gpt2 { form: Form { head, ..form() }, ..small() };
         let model = Model::new(
             Box::new(family),
@@ -411,7 +411,7 @@ fn rejects_models_that_predict_something_else() {
 
         let model = model.expect("a small model fits");
         let expected =
-            format!("expected a model that predicts the next token, came one that predicts {came}");
+            format!("expected a model that predicts the next token, got one that predicts {got}");
         assert_eq!(Decoder::new(&model, 1, 4).expect_err("it cannot").to_string(), expected);
 
         let refused = generate(&model, &wanted(&prompts(), Sampling::GREEDY), |_, _| {
@@ -430,9 +430,9 @@ fn rejects_prompts_that_do_not_fit() {
         told.expect_err("does not fit").to_string()
     };
 
-    let none = "batch: expected at least one token in each prompt, came none in prompt 1";
+    let none = "batch: expected at least one token in each prompt, got none in prompt 1";
     assert_eq!(refusal(&[vec![1], vec![]]), none);
-    assert_eq!(refusal(&[vec![1], vec![2, 31]]), "batch: expected token ids below 31, came 31");
+    assert_eq!(refusal(&[vec![1], vec![2, 31]]), "batch: expected token ids below 31, got 31");
 }
 
 #[test]
@@ -440,8 +440,8 @@ fn rejects_what_a_decoder_has_no_room_for() {
     let model = gpt2();
     for (sequences, capacity) in [(0, 4), (1, 0), (1, POSITIONS + 1)] {
         let refused = Decoder::new(&model, sequences, capacity).expect_err("no room").to_string();
-        let came = format!("{sequences} sequences of {capacity} tokens");
-        assert_eq!(refused, format!("batch: expected sequences of 1 to 16 tokens, came {came}"));
+        let got = format!("{sequences} sequences of {capacity} tokens");
+        assert_eq!(refused, format!("batch: expected sequences of 1 to 16 tokens, got {got}"));
     }
 }
 
@@ -455,14 +455,14 @@ fn rejects_feeding_what_cannot_be_and_holds_what_it_held() {
         (
             &[0, 1][..],
             &[1, 2, 3, 4, 5, 6][..],
-            "expected at most 2 more tokens in sequence 0, came 3",
+            "expected at most 2 more tokens in sequence 0, got 3",
         ),
-        (&[0], &[31], "token ids below 31, came 31"),
-        (&[0, 1], &[1], "expected tokens in windows of one length, came 1 tokens in 2 windows"),
+        (&[0], &[31], "token ids below 31, got 31"),
+        (&[0, 1], &[1], "expected tokens in windows of one length, got 1 tokens in 2 windows"),
         (&[0], &[], "expected tokens in windows of one length"),
         (&[], &[], "expected tokens in windows of one length"),
-        (&[0, 2], &[1, 2], "expected a sequence below 2, came 2"),
-        (&[1, 1], &[1, 2], "expected distinct sequences, came 1 twice"),
+        (&[0, 2], &[1, 2], "expected a sequence below 2, got 2"),
+        (&[1, 1], &[1, 2], "expected distinct sequences, got 1 twice"),
     ] {
         let refused = decoder.feed(sequences, tokens).expect_err("it cannot").to_string();
         assert!(refused.contains(word), "{word} in {refused}");

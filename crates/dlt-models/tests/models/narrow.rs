@@ -76,18 +76,18 @@ fn law_narrow_activations_come_near_to_wide_ones_and_are_not_the_same() {
             let (wide_loss, wide_trained, names, wide) = of(Activations::F32);
             let (loss, trained, _, narrow) = of(Activations::Bf16);
 
-            for (came, expected) in [(loss, wide_loss), (trained, wide_trained)] {
-                let apart = (came / expected - 1.0).abs();
-                assert!(apart > 0.0 && apart < LOSS_TOLERANCE, "{what}: {came} for {expected}");
+            for (got, expected) in [(loss, wide_loss), (trained, wide_trained)] {
+                let apart = (got / expected - 1.0).abs();
+                assert!(apart > 0.0 && apart < LOSS_TOLERANCE, "{what}: {got} for {expected}");
             }
 
-            for ((came, expected), name) in all(&narrow).zip(all(&wide)).zip(&names) {
-                assert_eq!(came.dtype(), DType::F32, "{what}: {name}");
-                let came = values(came);
+            for ((got, expected), name) in all(&narrow).zip(all(&wide)).zip(&names) {
+                assert_eq!(got.dtype(), DType::F32, "{what}: {name}");
+                let got = values(got);
                 let expected = values(expected);
-                let long = norm(&came);
+                let long = norm(&got);
                 let length = norm(&expected);
-                let product: f64 = came.iter().zip(&expected).map(|(a, b)| a * b).sum();
+                let product: f64 = got.iter().zip(&expected).map(|(a, b)| a * b).sum();
 
                 let cosine = product / (long * length);
                 assert!(cosine > COSINE, "{what}: {name}: cosine {cosine}");

@@ -40,7 +40,7 @@ fn rejects_tokens_outside_the_vocabulary() {
     for family in readers() {
         assert_eq!(
             changed(family, |examples| examples.ids[4] = 31),
-            "batch: expected token ids below 31, came 31"
+            "batch: expected token ids below 31, got 31"
         );
     }
 }
@@ -52,14 +52,14 @@ fn rejects_windows_that_are_too_long_or_uneven() {
             |ids, targets, windows| refusal(family, &Batch::next_token(ids, targets, windows));
         assert_eq!(
             batch(&[1; 10], &[1; 10], 1),
-            "batch: expected at most 9 tokens a window, came 10"
+            "batch: expected at most 9 tokens a window, got 10"
         );
 
-        let shape = "batch: expected tokens in windows of one length, came ";
+        let shape = "batch: expected tokens in windows of one length, got ";
         assert_eq!(batch(&[], &[], 0), format!("{shape}0 tokens in 0 windows"));
         assert_eq!(batch(&[1, 2, 3], &[1, 2, 3], 2), format!("{shape}3 tokens in 2 windows"));
-        assert_eq!(batch(&[1, 2], &[1], 1), "batch: expected 2 targets, came 1");
-        assert_eq!(batch(&[1, 2], &[1, 31], 1), "batch: expected token ids below 31, came 31");
+        assert_eq!(batch(&[1, 2], &[1], 1), "batch: expected 2 targets, got 1");
+        assert_eq!(batch(&[1, 2], &[1, 31], 1), "batch: expected token ids below 31, got 31");
     }
 }
 
@@ -69,7 +69,7 @@ fn rejects_padding_that_cannot_be() {
         let lengths = |lengths: Vec<usize>| {
             changed(family, |examples| examples.lengths = Some(lengths.clone()))
         };
-        let expected = "batch: expected 2 lengths from 1 to 9, came ";
+        let expected = "batch: expected 2 lengths from 1 to 9, got ";
         assert_eq!(lengths(vec![9, 0]), format!("{expected}[9, 0]"));
         assert_eq!(lengths(vec![10, 9]), format!("{expected}[10, 9]"));
         assert_eq!(lengths(vec![9]), format!("{expected}[9]"));
@@ -81,7 +81,7 @@ fn rejects_types_of_tokens_that_are_none() {
     for family in [Family::BertFirst, Family::BertMean, Family::BertMasked] {
         let types =
             |types: Vec<u32>| changed(family, |examples| examples.types = Some(types.clone()));
-        let expected = "batch: expected 18 token types below 2, came ";
+        let expected = "batch: expected 18 token types below 2, got ";
         assert_eq!(types(vec![2; 18]), format!("{expected}18 of them, up to Some(2)"));
         assert_eq!(types(vec![1; 17]), format!("{expected}17 of them, up to Some(1)"));
     }
@@ -95,9 +95,9 @@ fn rejects_hidden_tokens_that_are_none() {
         })
     };
 
-    assert_eq!(targets(vec![None; 18]), "batch: expected at least one target, came none");
-    assert_eq!(targets(vec![Some(1); 17]), "batch: expected 18 places of targets, came 17");
-    assert_eq!(targets(vec![Some(31); 18]), "batch: expected token ids below 31, came 31");
+    assert_eq!(targets(vec![None; 18]), "batch: expected at least one target, got none");
+    assert_eq!(targets(vec![Some(1); 17]), "batch: expected 18 places of targets, got 17");
+    assert_eq!(targets(vec![Some(31); 18]), "batch: expected token ids below 31, got 31");
 }
 
 #[test]
@@ -111,15 +111,15 @@ fn rejects_classes_that_are_none() {
         let told = if matches!(family, Family::Gpt2Single | Family::BertSingle) { 2 } else { 3 };
         assert_eq!(
             labels(vec![0, told]),
-            format!("batch: expected classes below {told}, came {told}")
+            format!("batch: expected classes below {told}, got {told}")
         );
-        assert_eq!(labels(vec![0]), "batch: expected 2 targets, came 1");
+        assert_eq!(labels(vec![0]), "batch: expected 2 targets, got 1");
     }
 }
 
 #[test]
 fn rejects_pictures_of_another_size_and_inputs_of_another_kind() {
-    let expected = format!("batch: expected pictures of 3 x {PICTURE} x {PICTURE}, came ");
+    let expected = format!("batch: expected pictures of 3 x {PICTURE} x {PICTURE}, got ");
     for family in [Family::VitFirst, Family::VitMean] {
         let short = changed(family, |examples| examples.pixels.truncate(200));
         assert_eq!(short, format!("{expected}200 numbers in 2 pictures"));
@@ -133,7 +133,7 @@ fn rejects_pictures_of_another_size_and_inputs_of_another_kind() {
             windows: 1,
         };
 
-        assert_eq!(refusal(family, &tokens), "batch: expected pictures, came tokens");
+        assert_eq!(refusal(family, &tokens), "batch: expected pictures, got tokens");
     }
 
     let pixels = [0.0; 3 * PICTURE * PICTURE];
@@ -141,6 +141,6 @@ fn rejects_pictures_of_another_size_and_inputs_of_another_kind() {
         Batch { input: Input::Pictures(&pixels), wanted: Wanted::Classes(&[0]), windows: 1 };
 
     for family in readers() {
-        assert_eq!(refusal(family, &picture), "batch: expected tokens, came pictures");
+        assert_eq!(refusal(family, &picture), "batch: expected tokens, got pictures");
     }
 }

@@ -119,17 +119,17 @@ fn top_k_and_top_p_cut_the_tail() {
 fn rejects_settings_out_of_range() {
     let refusal =
         |temperature, k, p| Sampling::new(temperature, k, p).expect_err("out of range").to_string();
-    assert_eq!(refusal(-1.0, None, 1.0), "temperature: expected a number of at least 0, came -1");
+    assert_eq!(refusal(-1.0, None, 1.0), "temperature: expected a number of at least 0, got -1");
     assert_eq!(
         refusal(f64::NAN, None, 1.0),
-        "temperature: expected a number of at least 0, came NaN"
+        "temperature: expected a number of at least 0, got NaN"
     );
-    assert_eq!(refusal(1.0, Some(0), 1.0), "top-k: expected at least 1, came 0");
-    assert_eq!(refusal(1.0, None, 0.0), "top-p: expected more than 0 and at most 1, came 0");
+    assert_eq!(refusal(1.0, Some(0), 1.0), "top-k: expected at least 1, got 0");
+    assert_eq!(refusal(1.0, None, 0.0), "top-p: expected more than 0 and at most 1, got 0");
 
     let penalty = |penalty| {
         Sampling::GREEDY.penalising_repetition(penalty).expect_err("out of range").to_string()
     };
-    assert_eq!(penalty(0.0), "repetition penalty: expected a number above 0, came 0");
-    assert_eq!(penalty(f64::INFINITY), "repetition penalty: expected a number above 0, came inf");
+    assert_eq!(penalty(0.0), "repetition penalty: expected a number above 0, got 0");
+    assert_eq!(penalty(f64::INFINITY), "repetition penalty: expected a number above 0, got inf");
 }

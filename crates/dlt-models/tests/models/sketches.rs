@@ -101,14 +101,14 @@ fn sketch(kernels: Kernels, tensors: &[Tensor], seed: u64) -> Vec<f64> {
     values(&kernels.sketch(&tensors.iter().collect::<Vec<_>>(), seed).expect("a sketch"))
 }
 
-fn assert_near(came: &[f64], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(came.len(), expected.len(), "{what}");
+fn assert_near(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
-    for (came, expected) in came.iter().zip(expected) {
-        let apart = (came - expected).abs() / largest;
+    for (got, expected) in got.iter().zip(expected) {
+        let apart = (got - expected).abs() / largest;
         assert!(
             apart <= tolerance,
-            "{what}: came {came}, expected {expected}, {apart:.1e} of {largest}"
+            "{what}: got {got}, expected {expected}, {apart:.1e} of {largest}"
         );
     }
 }
@@ -167,7 +167,7 @@ fn law_each_position_has_the_sketch_of_its_own_gradient() {
                         untied.gradients(&batch, &pass(&batch, Checkpointing::None, None));
                     let (_, expected) = expected.expect("a pass");
                     for checkpointing in [Checkpointing::None, Checkpointing::Block] {
-                        let (_, came) =
+                        let (_, got) =
                             sketched(&model, &batch, &pass(&batch, checkpointing, Some(9)));
 
                         for layer in 0..4 {
@@ -179,7 +179,7 @@ fn law_each_position_has_the_sketch_of_its_own_gradient() {
                                 None => vec![0.0; SKETCH_WIDTH],
                             };
 
-                            assert_near(came.of(layer), &expected, SKETCH_TOLERANCE, &what);
+                            assert_near(got.of(layer), &expected, SKETCH_TOLERANCE, &what);
                         }
                     }
                 }
@@ -317,8 +317,8 @@ fn matches_reference_statistics() {
                 flat.iter().flat_map(|a| flat.iter().map(move |b| dot(a, b))).collect();
             assert_near(&exact, &products, STATISTICS_TOLERANCE, &what);
 
-            let (came, came_norms) = model.weight_distances().expect("distances");
-            assert_near(&came, &distances, STATISTICS_TOLERANCE, &what);
+            let (got, came_norms) = model.weight_distances().expect("distances");
+            assert_near(&got, &distances, STATISTICS_TOLERANCE, &what);
             assert_near(&came_norms, &norms, STATISTICS_TOLERANCE, &what);
 
             if kernels == Kernels::Composed {

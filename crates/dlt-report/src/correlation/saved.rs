@@ -58,8 +58,8 @@ impl Correlations {
         let refuse = |reason: String| ReportError::format(&path, reason);
         let read: Read = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         if (read.format.as_str(), read.version) != (FORMAT, VERSION) {
-            let came = format!("{} {}", read.format, read.version);
-            return Err(refuse(format!("expected {FORMAT} {VERSION}, came {came}")));
+            let got = format!("{} {}", read.format, read.version);
+            return Err(refuse(format!("expected {FORMAT} {VERSION}, got {got}")));
         }
 
         Self::new(read.layers, read.values).map(Some).map_err(refuse)
@@ -85,6 +85,6 @@ mod tests {
         fs::write(&path, text.replace("\"version\":1", "\"version\":2")).unwrap();
 
         let error = Correlations::saved(run.path()).unwrap_err().to_string();
-        assert!(error.contains("expected dlt-correlations 1, came dlt-correlations 2"), "{error}");
+        assert!(error.contains("expected dlt-correlations 1, got dlt-correlations 2"), "{error}");
     }
 }

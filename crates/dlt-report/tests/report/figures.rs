@@ -84,7 +84,7 @@ fn rectangles(figure: &Figure, colour: &str) -> usize {
 fn refusal(result: dlt_report::Result<Figure>) -> String {
     match result.unwrap_err() {
         error @ ReportError::NothingToShow { .. } => error.to_string(),
-        other => panic!("expected words that nothing is to be shown, came {other:?}"),
+        other => panic!("expected words that nothing is to be shown, got {other:?}"),
     }
 }
 
@@ -438,7 +438,7 @@ fn rejects_files_without_correlations() {
     let good = [[1.0, 2.0, 3.0, 4.0], [2.0, 1.0, 5.0, 4.0]];
     says(good, "3", None, "expected model layout version 1 or 2, got 3");
     says(good, "2", None, "the metadata lacks its checksum");
-    says(good, "1", Some(&[0, 3]), "expected layers below 3, came 3");
+    says(good, "1", Some(&[0, 3]), "expected layers below 3, got 3");
 
     says(
         [good[0], [2.0; 4]],

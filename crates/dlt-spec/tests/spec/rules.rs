@@ -254,8 +254,8 @@ fn rejects_groupings_that_are_no_state_of_this_depth() {
         for (owners, reason) in [
             ("[0, 0, 1]", "expected an owner"),
             ("[0, 2, 2]", "expected at most 1"),
-            ("[0, 0]", "expected 3 layers, came 2"),
-            ("[]", "expected 3 layers, came 0"),
+            ("[0, 0]", "expected 3 layers, got 2"),
+            ("[]", "expected 3 layers, got 0"),
             ("[1, 1, 1]", "expected at most 0"),
         ] {
             each_breaks(&[(&["model.layers=3", &format!("{key}={owners}")], key, reason)]);
@@ -410,7 +410,7 @@ fn rejects_replication_where_layers_would_share_weights() {
         (
             &[replicate, "model.layers=3", "tying.initial=[0, 0]"],
             "tying.initial",
-            "expected 3 layers, came 2",
+            "expected 3 layers, got 2",
         ),
     ]);
 

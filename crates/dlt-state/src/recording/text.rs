@@ -69,14 +69,14 @@ pub(super) fn parse_header(line: &str) -> Result<(usize, State), StateError> {
     let format = require(format, "format")?;
     if format != Recording::FORMAT {
         return Err(StateError::UnknownFormat {
-            came: format.to_string(),
+            got: format.to_string(),
             expected: Recording::FORMAT,
         });
     }
 
     let version = require(version, "version")?;
     if !(Recording::VERSION..=Recording::GATED_VERSION).contains(&version) {
-        return Err(StateError::UnknownVersion { came: version, newest: Recording::GATED_VERSION });
+        return Err(StateError::UnknownVersion { got: version, newest: Recording::GATED_VERSION });
     }
 
     Ok((version, initial_state(require(n_layers, "n_layers")?, initial)?))
@@ -92,7 +92,7 @@ fn initial_state(n_layers: usize, owners: Option<Vec<usize>>) -> Result<State, S
 
     let Some(owners) = owners else { return Ok(State::all_tied(n_layers)) };
     if owners.len() != n_layers {
-        return Err(StateError::DepthMismatch { expected: n_layers, came: owners.len() });
+        return Err(StateError::DepthMismatch { expected: n_layers, got: owners.len() });
     }
 
     State::new(owners)
@@ -268,6 +268,6 @@ impl<'a> Cursor<'a> {
     /// That something else than `expected` stands here.
     fn error(&self, expected: &'static str) -> StateError {
         let column = self.line[..self.offset].chars().count() + 1;
-        StateError::Syntax { column, expected, came: self.rest().chars().next() }
+        StateError::Syntax { column, expected, got: self.rest().chars().next() }
     }
 }

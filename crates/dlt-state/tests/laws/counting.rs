@@ -110,7 +110,7 @@ fn law_actions_are_factorially_many() {
 }
 
 #[test]
-#[should_panic(expected = "expected one of the 3 layers, came layer 3")]
+#[should_panic(expected = "expected one of the 3 layers, got layer 3")]
 fn rejects_slice_of_a_layer_that_is_not_there() {
     let _ = ActionSpace::new(3).slice(3);
 }

@@ -74,6 +74,6 @@ fn rejects_patterns_without_a_layer() {
     for pattern in [pattern::cycle, pattern::cycle_reversed, pattern::sequence] {
         let panic = std::panic::catch_unwind(|| pattern(0)).unwrap_err();
         let message = panic.downcast_ref::<&str>().unwrap();
-        assert_eq!(*message, "expected at least one layer, came none");
+        assert_eq!(*message, "expected at least one layer, got none");
     }
 }

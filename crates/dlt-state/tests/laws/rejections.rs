@@ -5,8 +5,8 @@ use dlt_state::{Action, Recording, State, StateError};
 /// What is wrong in the given line of a text.
 fn error_at(line: usize, text: &str) -> StateError {
     match Recording::parse(text).unwrap_err() {
-        StateError::Line { line: came, error } if came == line => *error,
-        other => panic!("expected an error at line {line}, came {other:?}"),
+        StateError::Line { line: got, error } if got == line => *error,
+        other => panic!("expected an error at line {line}, got {other:?}"),
     }
 }
 
@@ -18,8 +18,8 @@ fn row_error(row: &str) -> StateError {
     error_at(3, &format!("{HEADER}\n{good}\n{row}\n"))
 }
 
-fn syntax(column: usize, expected: &'static str, came: Option<char>) -> StateError {
-    StateError::Syntax { column, expected, came }
+fn syntax(column: usize, expected: &'static str, got: Option<char>) -> StateError {
+    StateError::Syntax { column, expected, got }
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn rejects_decisions_and_leaves_the_recording() {
     let before = recording.clone();
     let mut push =
         |step, n_layers, layer| recording.push(step, Action::all_zero(n_layers), layer).map(|_| ());
-    assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, came: 4 }));
+    assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, got: 4 }));
     assert_eq!(push(15, 3, Some(3)), Err(StateError::LayerOutOfRange { layer: 3, n_layers: 3 }));
     assert_eq!(push(14, 3, None), Err(StateError::StepDecreased { previous: 15, step: 14 }));
     assert_eq!(recording, before);
@@ -88,7 +88,7 @@ fn rejects_refused_decisions_and_leaves_the_recording() {
     let mut push = |step, n_layers, layer| {
         recording.push_refused(step, Action::all_zero(n_layers), layer).map(|_| ())
     };
-    assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, came: 4 }));
+    assert_eq!(push(15, 4, None), Err(StateError::DepthMismatch { expected: 3, got: 4 }));
     assert_eq!(push(15, 3, Some(3)), Err(StateError::LayerOutOfRange { layer: 3, n_layers: 3 }));
     assert_eq!(push(14, 3, None), Err(StateError::StepDecreased { previous: 15, step: 14 }));
     assert_eq!(recording, before);
@@ -109,17 +109,17 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
 
     assert_eq!(
         gated(&refused("[0,1,1]", "[0,0,0]")),
-        StateError::RefusedChanges { layer: 2, expected: 0, came: 1 }
+        StateError::RefusedChanges { layer: 2, expected: 0, got: 1 }
     );
 
     assert_eq!(
         gated(&refused("[0,1]", "[0,0,0]")),
-        StateError::DepthMismatch { expected: 3, came: 2 }
+        StateError::DepthMismatch { expected: 3, got: 2 }
     );
 
     assert_eq!(
         gated(&refused("[0,1,0]", "[0,0]")),
-        StateError::DepthMismatch { expected: 3, came: 2 }
+        StateError::DepthMismatch { expected: 3, got: 2 }
     );
 
     assert_eq!(
@@ -129,7 +129,7 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
 
     assert_eq!(
         gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
-        StateError::StateMismatch { layer: 2, expected: 0, came: 1 }
+        StateError::StateMismatch { layer: 2, expected: 0, got: 1 }
     );
     let twice =
         r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
@@ -149,7 +149,7 @@ fn rejects_values_without_a_layer() {
     for maker in makers {
         let panic = std::panic::catch_unwind(maker).unwrap_err();
         let message = panic.downcast_ref::<&str>().unwrap();
-        assert_eq!(*message, "expected at least one layer, came none");
+        assert_eq!(*message, "expected at least one layer, got none");
     }
 }
 
@@ -158,17 +158,17 @@ fn rejects_headers_of_another_kind() {
     assert_eq!(error_at(1, ""), syntax(1, "`{`", None));
     assert_eq!(
         error_at(1, r#"{"format":"states","version":1,"n_layers":3}"#),
-        StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" }
+        StateError::UnknownFormat { got: "states".into(), expected: "dlt-states" }
     );
 
     assert_eq!(
         error_at(1, r#"{"format":"dlt-states","version":3,"n_layers":3}"#),
-        StateError::UnknownVersion { came: 3, newest: 2 }
+        StateError::UnknownVersion { got: 3, newest: 2 }
     );
 
     assert_eq!(
         error_at(1, r#"{"format":"dlt-states","version":0,"n_layers":3}"#),
-        StateError::UnknownVersion { came: 0, newest: 2 }
+        StateError::UnknownVersion { got: 0, newest: 2 }
     );
 
     for (key, text) in [
@@ -194,7 +194,7 @@ fn rejects_headers_with_impossible_depths() {
     assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,1]"#),
-        StateError::DepthMismatch { expected: 3, came: 2 }
+        StateError::DepthMismatch { expected: 3, got: 2 }
     );
 
     assert_eq!(
@@ -207,17 +207,17 @@ fn rejects_headers_with_impossible_depths() {
 fn rejects_rows_that_contradict_themselves_or_others() {
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1,1],"state":[0,1,0]}"#),
-        StateError::StateMismatch { layer: 2, expected: 1, came: 0 }
+        StateError::StateMismatch { layer: 2, expected: 1, got: 0 }
     );
 
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1,0],"state":[0,1]}"#),
-        StateError::DepthMismatch { expected: 3, came: 2 }
+        StateError::DepthMismatch { expected: 3, got: 2 }
     );
 
     assert_eq!(
         row_error(r#"{"step":30,"action":[0,1],"state":[0,1]}"#),
-        StateError::DepthMismatch { expected: 3, came: 2 }
+        StateError::DepthMismatch { expected: 3, got: 2 }
     );
 
     assert_eq!(
@@ -260,7 +260,7 @@ fn rejects_rows_with_wrong_keys() {
 
 #[test]
 fn rejects_rows_that_are_no_lines_of_the_form() {
-    for (row, column, expected, came) in [
+    for (row, column, expected, got) in [
         ("", 1, "`{`", None),
         ("[0]", 1, "`{`", Some('[')),
         ("{}", 2, "a key", Some('}')),
@@ -292,17 +292,17 @@ fn rejects_rows_that_are_no_lines_of_the_form() {
             Some('{'),
         ),
     ] {
-        assert_eq!(row_error(row), syntax(column, expected, came), "{row}");
+        assert_eq!(row_error(row), syntax(column, expected, got), "{row}");
     }
 }
 
-/// Every message says what was expected, what came and where; none is just a name.
+/// Every message says what was expected, what was found and where; none is just a name.
 #[test]
 fn messages_say_what_was_expected_and_what_came() {
     let messages = [
-        (row_error("{}"), r#"column 2: expected a key, came '}'"#),
-        (row_error(""), "column 1: expected `{`, came the end of the line"),
-        (StateError::Empty, "expected at least one layer, came none"),
+        (row_error("{}"), r#"column 2: expected a key, got '}'"#),
+        (row_error(""), "column 1: expected `{`, got the end of the line"),
+        (StateError::Empty, "expected at least one layer, got none"),
         (
             StateError::EntryTooLarge { index: 2, value: 7, bound: 2 },
             "entry 2 is 7: expected at most 2",
@@ -311,37 +311,34 @@ fn messages_say_what_was_expected_and_what_came() {
             StateError::NotFixedPoint { index: 2, value: 1, owner: 0 },
             "entry 2 is 1: expected an owner, but layer 1 is owned by layer 0",
         ),
-        (StateError::DepthMismatch { expected: 3, came: 4 }, "expected 3 layers, came 4"),
-        (StateError::TooDeep { n_layers: 9, limit: 8 }, "expected at most 8 layers, came 9"),
+        (StateError::DepthMismatch { expected: 3, got: 4 }, "expected 3 layers, got 4"),
+        (StateError::TooDeep { n_layers: 9, limit: 8 }, "expected at most 8 layers, got 9"),
         (StateError::LongLine { bytes: 9, limit: 8 }, "expected a line of at most 8 bytes, got 9"),
         (
             StateError::LayerOutOfRange { layer: 3, n_layers: 3 },
-            "expected one of the 3 layers, came layer 3",
+            "expected one of the 3 layers, got layer 3",
         ),
         (
             StateError::NotPermutation { index: 1, value: 3, n_layers: 3 },
             "entry 1 of the permutation is 3: expected each of 0..3 once",
         ),
-        (StateError::GroupCount { groups: 5, n_layers: 4 }, "expected 1 to 4 groups, came 5"),
+        (StateError::GroupCount { groups: 5, n_layers: 4 }, "expected 1 to 4 groups, got 5"),
         (
             StateError::StepDecreased { previous: 15, step: 14 },
-            "expected a step of at least 15, came 14",
+            "expected a step of at least 15, got 14",
         ),
         (
-            StateError::StateMismatch { layer: 2, expected: 1, came: 0 },
+            StateError::StateMismatch { layer: 2, expected: 1, got: 0 },
             "owner of layer 2 is 0: expected 1 by Eq. 1 of the action",
         ),
         (StateError::UnknownKey { key: "loss".into() }, r#"unknown key "loss""#),
         (StateError::DuplicateKey { key: "step" }, r#"key "step" appears twice"#),
         (StateError::MissingKey { key: "step" }, r#"key "step" is missing"#),
         (
-            StateError::UnknownFormat { came: "states".into(), expected: "dlt-states" },
-            r#"expected format "dlt-states", came "states""#,
+            StateError::UnknownFormat { got: "states".into(), expected: "dlt-states" },
+            r#"expected format "dlt-states", got "states""#,
         ),
-        (
-            StateError::UnknownVersion { came: 3, newest: 2 },
-            "expected a version from 1 to 2, got 3",
-        ),
+        (StateError::UnknownVersion { got: 3, newest: 2 }, "expected a version from 1 to 2, got 3"),
         (
             StateError::NotAnOwner { layer: 2, owner: 0 },
             "expected the owner of a group, got layer 2, which layer 0 owns",
@@ -371,12 +368,12 @@ fn messages_say_what_was_expected_and_what_came() {
             "expected a recording of version 2 for a refused decision, got one of version 1",
         ),
         (
-            StateError::RefusedChanges { layer: 2, expected: 0, came: 1 },
+            StateError::RefusedChanges { layer: 2, expected: 0, got: 1 },
             "entry 2 next to a refused action is 1: expected 0, as before it",
         ),
         (
             StateError::Line { line: 4, error: Box::new(StateError::Empty) },
-            "line 4: expected at least one layer, came none",
+            "line 4: expected at least one layer, got none",
         ),
     ];
 

@@ -55,8 +55,8 @@ fn law_relabel_is_a_group_action() {
 fn rejects_relabel_by_what_is_no_permutation() {
     let state = State::all_tied(3);
     let rejected = |permutation: &[usize]| state.relabel(permutation).unwrap_err();
-    assert_eq!(rejected(&[0, 1]), StateError::DepthMismatch { expected: 3, came: 2 });
-    assert_eq!(rejected(&[0, 1, 2, 3]), StateError::DepthMismatch { expected: 3, came: 4 });
+    assert_eq!(rejected(&[0, 1]), StateError::DepthMismatch { expected: 3, got: 2 });
+    assert_eq!(rejected(&[0, 1, 2, 3]), StateError::DepthMismatch { expected: 3, got: 4 });
 
     assert_eq!(
         rejected(&[2, 0, 2]),

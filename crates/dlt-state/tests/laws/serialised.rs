@@ -48,7 +48,7 @@ fn rejects_serde_forms_of_invalid_values() {
     assert_eq!(action, Err("entry 1 is 2: expected at most 1".into()));
     assert_eq!(
         from_str::<Action>("[]").map_err(message),
-        Err("expected at least one layer, came none".into())
+        Err("expected at least one layer, got none".into())
     );
 
     let state = from_str::<State>("[0,0,1]").map_err(message);
@@ -58,7 +58,7 @@ fn rejects_serde_forms_of_invalid_values() {
     );
 
     let transition = from_str::<Transition>(r#"{"from":[0,0],"to":[0]}"#).map_err(message);
-    assert_eq!(transition, Err("expected 2 layers, came 1".into()));
+    assert_eq!(transition, Err("expected 2 layers, got 1".into()));
 
     let recording = |rows: &str| {
         from_str::<Recording>(&format!(r#"{{"initial":[0,0],"rows":[{rows}]}}"#)).map_err(message)
@@ -80,12 +80,12 @@ fn rejects_serde_forms_of_invalid_values() {
 
     assert_eq!(
         recording(&format!(r#"{row},{{"step":4,"action":[0,1]}}"#)),
-        Err("expected a step of at least 5, came 4".into())
+        Err("expected a step of at least 5, got 4".into())
     );
 
     assert_eq!(
         recording(r#"{"step":4,"action":[0,1],"layer":2}"#),
-        Err("expected one of the 2 layers, came layer 2".into())
+        Err("expected one of the 2 layers, got layer 2".into())
     );
 
     assert!(

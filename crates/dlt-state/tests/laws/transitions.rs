@@ -121,7 +121,7 @@ fn law_untied_layer_keeps_what_its_former_owner_gives_up() {
 #[test]
 fn rejects_transition_to_another_depth() {
     let error = State::all_tied(3).transition_to(&State::all_tied(4));
-    assert_eq!(error, Err(StateError::DepthMismatch { expected: 3, came: 4 }));
+    assert_eq!(error, Err(StateError::DepthMismatch { expected: 3, got: 4 }));
 }
 
 proptest! {

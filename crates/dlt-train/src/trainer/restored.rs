@@ -44,11 +44,11 @@ impl Restored {
     ) -> Result<(Model, Self)> {
         let progress = checkpoint.progress();
         let expected = spec.model.layers;
-        let came = checkpoint.recording().n_layers();
+        let got = checkpoint.recording().n_layers();
 
-        if expected != came {
+        if expected != got {
             return Err(checkpoint
-                .refuse(format!("expected a recording of {expected} layers, came one of {came}")));
+                .refuse(format!("expected a recording of {expected} layers, got one of {got}")));
         }
 
         let model = model(checkpoint, spec, material.extents(), device)?;
@@ -156,13 +156,13 @@ pub(crate) fn model(
     let binding = checkpoint.binding()?;
     let extents = spec.extents(data);
 
-    for (what, expected, came) in [
+    for (what, expected, got) in [
         ("layers in the binding", spec.model.layers, binding.n_layers()),
         ("entries in the vocabulary", extents.vocabulary, checkpoint.vocabulary()?),
         ("classes", extents.classes, checkpoint.classes()?),
     ] {
-        if expected != came {
-            return Err(checkpoint.refuse(format!("expected {expected} {what}, came {came}")));
+        if expected != got {
+            return Err(checkpoint.refuse(format!("expected {expected} {what}, got {got}")));
         }
     }
 

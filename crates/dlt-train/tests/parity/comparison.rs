@@ -51,12 +51,12 @@ impl Comparisons {
         &mut self,
         what: &str,
         side: &Side,
-        came: Result<Vec<Tensor>>,
+        got: Result<Vec<Tensor>>,
         expected: &[Tensor],
         tolerance: f64,
     ) {
         self.made += 1;
-        let apart = came.and_then(|came| apart(&came, expected));
+        let apart = got.and_then(|got| apart(&got, expected));
         let (figure, is_close) = match &apart {
             Ok(apart) => (serde_json::json!(apart), *apart <= tolerance),
             Err(error) => (serde_json::json!(error.to_string()), false),
@@ -85,23 +85,23 @@ impl Comparisons {
 }
 
 /// Largest difference; infinite where one is not a finite number.
-fn apart(came: &[Tensor], expected: &[Tensor]) -> Result<f64> {
-    if came.len() != expected.len() {
-        candle_core::bail!("expected {} tensors, came {}", expected.len(), came.len())
+fn apart(got: &[Tensor], expected: &[Tensor]) -> Result<f64> {
+    if got.len() != expected.len() {
+        candle_core::bail!("expected {} tensors, got {}", expected.len(), got.len())
     }
 
     let mut most = 0f64;
-    for (came, expected) in came.iter().zip(expected) {
-        if came.dims() != expected.dims() {
-            candle_core::bail!("expected shape {:?}, came {:?}", expected.dims(), came.dims())
+    for (got, expected) in got.iter().zip(expected) {
+        if got.dims() != expected.dims() {
+            candle_core::bail!("expected shape {:?}, got {:?}", expected.dims(), got.dims())
         }
 
-        let came = numbers(came)?;
+        let got = numbers(got)?;
         let expected = numbers(expected)?;
         let largest = expected.iter().fold(1e-30f64, |most, x| most.max(x.abs()));
 
-        for (came, expected) in came.iter().zip(&expected) {
-            let apart = (came - expected).abs() / largest;
+        for (got, expected) in got.iter().zip(&expected) {
+            let apart = (got - expected).abs() / largest;
             most = if apart.is_finite() { most.max(apart) } else { f64::INFINITY };
         }
     }

@@ -34,7 +34,7 @@ fn case(
 
 /// A sum that was asked for.
 fn made(sum: Option<Tensor>) -> Result<Tensor> {
-    sum.ok_or_else(|| candle_core::Error::Msg("expected a gradient, came none".to_owned()))
+    sum.ok_or_else(|| candle_core::Error::Msg("expected a gradient, got none".to_owned()))
 }
 
 fn scalar(value: f64) -> Result<Tensor> {
@@ -278,8 +278,8 @@ fn matches_reference_every_operation() {
     {
         let expected = run(cpu.kernels, &inputs).expect("the CPU computes everything");
         for side in Side::compared() {
-            let came = side.moved(&inputs).and_then(|inputs| run(side.kernels, &inputs));
-            comparisons.compare(&what, &side, came, &expected, TOLERANCE);
+            let got = side.moved(&inputs).and_then(|inputs| run(side.kernels, &inputs));
+            comparisons.compare(&what, &side, got, &expected, TOLERANCE);
         }
     }
 

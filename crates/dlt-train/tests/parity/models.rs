@@ -86,8 +86,8 @@ fn matches_reference_losses_and_gradients_of_every_architecture() {
                     let expected = expected.expect("the CPU computes everything");
 
                     for side in Side::compared() {
-                        let came = outcome(family, &binding, rules, &pass, &side);
-                        comparisons.compare(&what, &side, came, &expected, TOLERANCE);
+                        let got = outcome(family, &binding, rules, &pass, &side);
+                        comparisons.compare(&what, &side, got, &expected, TOLERANCE);
                     }
                 }
             }

@@ -226,5 +226,5 @@ fn rejects_fewer_classes_than_the_data_have() {
     let bench = Bench::new();
     let pictures = crate::materials::PICTURES.settings;
     let refused = bench.refusal(&[pictures, &["model.classes=1"]].concat(), None);
-    assert_eq!(refused.to_string(), "model.classes: expected at least the data's 10, came 1");
+    assert_eq!(refused.to_string(), "model.classes: expected at least the data's 10, got 1");
 }

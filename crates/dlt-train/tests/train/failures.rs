@@ -206,7 +206,7 @@ fn rejects_a_vocabulary_that_is_too_small() {
 
     assert_eq!(
         error.to_string(),
-        "model.vocabulary: expected at least the tokenizer's 21 entries, came 5"
+        "model.vocabulary: expected at least the tokenizer's 21 entries, got 5"
     );
 }
 
@@ -218,12 +218,12 @@ fn exit_codes_tell_what_is_wrong() {
             ExitCode::Diverged,
         ),
         (TrainError::from(AgentError::DecisionPending), ExitCode::BadSpec),
-        (TrainError::from(ModelError::Depth { expected: 4, came: 3 }), ExitCode::BadData),
+        (TrainError::from(ModelError::Depth { expected: 4, got: 3 }), ExitCode::BadData),
         (
             TrainError::from(ModelError::Weight {
                 name: String::new(),
                 expected: vec![],
-                came: String::new(),
+                got: String::new(),
             }),
             ExitCode::BadData,
         ),

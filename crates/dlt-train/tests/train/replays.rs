@@ -65,9 +65,9 @@ fn a_replay_decides_at_the_recorded_steps() {
     let expected: Vec<_> =
         recording.iter().map(|(step, state)| (step, relabelled(state))).collect();
     let permuted = bench.recording("permuted");
-    let came: Vec<_> = permuted.iter().map(|(step, state)| (step, state.clone())).collect();
+    let got: Vec<_> = permuted.iter().map(|(step, state)| (step, state.clone())).collect();
 
-    assert_eq!(came, expected);
+    assert_eq!(got, expected);
 }
 
 fn starting_from(owners: &[usize]) -> Recording {

@@ -157,12 +157,12 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
             assert!(rested > 0, "nothing rested");
             for (slot, moments) in held.optimizer.slots() {
                 let expected = moment_bits(moments);
-                let came = match resting.optimizer.resting().get(slot) {
+                let got = match resting.optimizer.resting().get(slot) {
                     Some(resting) => moment_bits(&resting.wake().expect("it reads")),
                     None => moment_bits(&resting.optimizer.slots()[slot]),
                 };
 
-                assert!(came == expected, "{untie:?} {gradient:?}: moments of layer {slot}");
+                assert!(got == expected, "{untie:?} {gradient:?}: moments of layer {slot}");
             }
         }
     }

@@ -66,7 +66,7 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
         let name = |activations: &str| format!("{activations}-{}", kind.len());
         let expected = run(&name("f32"), "training.activations=f32");
         let narrow = name("bf16");
-        let came = run(&narrow, "training.activations=bf16");
+        let got = run(&narrow, "training.activations=bf16");
         let losses = losses(&bench.metrics(&narrow));
 
         assert!(
@@ -75,13 +75,13 @@ fn a_run_with_narrow_activations_learns_as_one_with_wide_ones() {
         );
         let loss = |perplexity: f64| perplexity.ln();
 
-        for (came, expected) in [
-            (came.validation_perplexity, expected.validation_perplexity),
-            (came.test_perplexity.unwrap(), expected.test_perplexity.unwrap()),
+        for (got, expected) in [
+            (got.validation_perplexity, expected.validation_perplexity),
+            (got.test_perplexity.unwrap(), expected.test_perplexity.unwrap()),
         ] {
-            assert_ne!(came.to_bits(), expected.to_bits());
-            let apart = (loss(came) / loss(expected) - 1.0).abs();
-            assert!(apart < NARROW_TOLERANCE, "{kind:?}: {came} for {expected}");
+            assert_ne!(got.to_bits(), expected.to_bits());
+            let apart = (loss(got) / loss(expected) - 1.0).abs();
+            assert!(apart < NARROW_TOLERANCE, "{kind:?}: {got} for {expected}");
         }
     }
 }

@@ -117,7 +117,7 @@ fn rejects_a_row_that_is_none_and_lists_those_that_are() {
     let study = Study::new();
     let (_, said) = study.fail(&["ablation", "--only", "iii,x"]);
     assert!(said.contains("--only: expected one of i, ii, iii, "), "{said}");
-    assert!(said.contains(", conventional, full, random, ") && said.contains("came x"), "{said}");
+    assert!(said.contains(", conventional, full, random, ") && said.contains("got x"), "{said}");
     assert!(study.commands().is_empty());
 }
 

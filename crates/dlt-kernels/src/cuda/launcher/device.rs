@@ -53,7 +53,7 @@ pub(super) fn run(launch: &Launch, memory: &[Memory<'_>]) -> Result<()> {
 /// stream.
 fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> Result<()> {
     let Some((one, rest)) = memory.split_first() else {
-        bail!("{}: expected memory to work on, came none", launch.kernel)
+        bail!("{}: expected memory to work on, got none", launch.kernel)
     };
     let mut then = |device: &CudaDevice, address: u64| {
         addresses.push(address);
@@ -70,7 +70,7 @@ fn gather(launch: &Launch, memory: &[Memory<'_>], addresses: &mut Vec<u64>) -> R
             match &*storage {
                 Storage::Cuda(storage) => read(storage, layout, &mut then),
                 _ => bail!(
-                    "{}: expected tensors on one CUDA device, came one elsewhere",
+                    "{}: expected tensors on one CUDA device, got one elsewhere",
                     launch.kernel
                 ),
             }
@@ -87,7 +87,7 @@ pub(crate) fn forward(
     shape: Shape,
 ) -> Result<(CudaStorage, Shape)> {
     let Some((first, _)) = inputs.first() else {
-        bail!("{}: expected memory to work on, came none", launch.kernel)
+        bail!("{}: expected memory to work on, got none", launch.kernel)
     };
     let device = first.device().clone();
     let count = shape.elem_count();
@@ -98,7 +98,7 @@ pub(crate) fn forward(
         // SAFETY: as in `fresh`.
         DType::BF16 => CudaStorageSlice::BF16(unsafe { device.alloc(count)? }),
         other => {
-            bail!("{}: expected activations of dtype F32 or BF16, came {other:?}", launch.kernel)
+            bail!("{}: expected activations of dtype F32 or BF16, got {other:?}", launch.kernel)
         }
     };
 
@@ -136,7 +136,7 @@ impl InplaceOp1 for Written<'_> {
     }
 
     fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
-        bail!("expected tensors on one CUDA device, came one in main memory")
+        bail!("expected tensors on one CUDA device, got one in main memory")
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
@@ -166,7 +166,7 @@ macro_rules! go_on {
                 let (address, _in_use) = slice.$address(&stream);
                 $then($device, address + $offset)
             }
-            _ => bail!("expected a tensor of dtype F32, BF16, U32 or F64, came another one"),
+            _ => bail!("expected a tensor of dtype F32, BF16, U32 or F64, got another one"),
         }
     }};
 }
@@ -187,7 +187,7 @@ fn write(storage: &mut CudaStorage, layout: &Layout, then: Then<'_>) -> Result<(
 fn offset(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     match layout.contiguous_offsets() {
         Some((start, _)) => Ok((start * storage.dtype().size_in_bytes()) as u64),
-        None => bail!("expected a contiguous tensor, came strides {:?}", layout.stride()),
+        None => bail!("expected a contiguous tensor, got strides {:?}", layout.stride()),
     }
 }
 

@@ -23,10 +23,10 @@ fn compare(
 
     assert_close(&format!("{what} value"), &out, &value, tolerance);
     let gradient = noise(out.dims(), 4711).to_dtype(qkv.dtype()).unwrap();
-    let came = attention_gradient(&Host, qkv, &sums, settings, &gradient, rows).unwrap();
+    let got = attention_gradient(&Host, qkv, &sums, settings, &gradient, rows).unwrap();
 
-    assert_eq!((out.dtype(), came.dtype()), (qkv.dtype(), qkv.dtype()));
-    assert_close(&format!("{what} gradient"), &came, &gradients[0], tolerance);
+    assert_eq!((out.dtype(), got.dtype()), (qkv.dtype(), qkv.dtype()));
+    assert_close(&format!("{what} gradient"), &got, &gradients[0], tolerance);
 
     let qkv = qkv.to_dtype(DType::F32).unwrap();
     let [_, expected] = Kernels::Fused.attention_and_sums(&qkv, settings).unwrap();

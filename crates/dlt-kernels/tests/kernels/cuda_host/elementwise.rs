@@ -93,14 +93,14 @@ fn matches_reference_linear() {
             .linear_weight_gradient(&wide(&x), &wide(&gradient), &mut expected)
             .unwrap();
 
-        let mut came = None;
+        let mut got = None;
         for times in 1..3 {
-            linear_weight_gradient(&Host, &x, &gradient, &mut came).unwrap();
-            let came = came.as_ref().unwrap();
+            linear_weight_gradient(&Host, &x, &gradient, &mut got).unwrap();
+            let got = got.as_ref().unwrap();
             let expected = expected.as_ref().unwrap();
 
-            assert_eq!(came.dtype(), DType::F32);
-            assert_close("weight", came, &(expected * f64::from(times)).unwrap(), tolerance);
+            assert_eq!(got.dtype(), DType::F32);
+            assert_close("weight", got, &(expected * f64::from(times)).unwrap(), tolerance);
         }
     }
 }
@@ -122,10 +122,10 @@ fn law_bf16_is_rounded_as_candle_rounds_it() {
     // Zero times zero and the bias: what comes out is the bias, rounded.
     let y = linear(&Host, &x, &nothing(count), Some(&bias)).unwrap().flatten_all().unwrap();
 
-    for (came, expected) in host(&y).iter().zip(host(&bias.to_dtype(DType::BF16).unwrap())) {
+    for (got, expected) in host(&y).iter().zip(host(&bias.to_dtype(DType::BF16).unwrap())) {
         assert!(
-            *came == expected || came.is_nan() && expected.is_nan(),
-            "{came:e} against {expected:e}"
+            *got == expected || got.is_nan() && expected.is_nan(),
+            "{got:e} against {expected:e}"
         );
     }
 }
@@ -207,17 +207,17 @@ fn law_the_gradient_of_a_table_has_the_bits_of_the_loops() {
         let ids = ids(&[count], limit, 4);
         let numbers = ids.to_vec1::<u32>().unwrap();
         let gradient = noise(&[count, width], 5);
-        let came = noise(&[limit as usize, width], 6);
+        let got = noise(&[limit as usize, width], 6);
         let expected = noise(&[limit as usize, width], 6);
 
-        embedding_gradient(&Host, &came, &numbers, &gradient).unwrap();
+        embedding_gradient(&Host, &got, &numbers, &gradient).unwrap();
         Kernels::Fused.embedding_gradient(&expected, &ids, &gradient).unwrap();
-        assert_eq!(host(&came), host(&expected));
+        assert_eq!(host(&got), host(&expected));
 
-        let came = noise(&[limit as usize, width], 6);
-        embedding_gradient(&Host, &came, &numbers, &gradient.to_dtype(DType::BF16).unwrap())
+        let got = noise(&[limit as usize, width], 6);
+        embedding_gradient(&Host, &got, &numbers, &gradient.to_dtype(DType::BF16).unwrap())
             .unwrap();
-        assert_close("bf16", &came, &expected, BF16_TOLERANCE);
+        assert_close("bf16", &got, &expected, BF16_TOLERANCE);
     }
 }
 

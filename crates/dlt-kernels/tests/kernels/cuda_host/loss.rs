@@ -5,15 +5,15 @@ use dlt_kernels::{HeadGradients, HeadSums, Kernels, Projection};
 
 const NONE: HeadSums<'_> = HeadSums { table: None, bias: None };
 
-fn close(what: &str, came: &HeadGradients, expected: &HeadGradients, tolerance: f64) {
-    let far = (came.loss_sum - expected.loss_sum).abs() / expected.loss_sum.abs().max(1e-2);
-    assert!(far < tolerance, "{what}: loss {} against {}", came.loss_sum, expected.loss_sum);
-    assert_close(&format!("{what} hidden"), &came.hidden, &expected.hidden, tolerance);
-    assert_close(&format!("{what} table"), &came.table, &expected.table, tolerance);
-    assert_eq!(came.bias.is_some(), expected.bias.is_some());
+fn close(what: &str, got: &HeadGradients, expected: &HeadGradients, tolerance: f64) {
+    let far = (got.loss_sum - expected.loss_sum).abs() / expected.loss_sum.abs().max(1e-2);
+    assert!(far < tolerance, "{what}: loss {} against {}", got.loss_sum, expected.loss_sum);
+    assert_close(&format!("{what} hidden"), &got.hidden, &expected.hidden, tolerance);
+    assert_close(&format!("{what} table"), &got.table, &expected.table, tolerance);
+    assert_eq!(got.bias.is_some(), expected.bias.is_some());
 
-    if let (Some(came), Some(expected)) = (&came.bias, &expected.bias) {
-        assert_close(&format!("{what} bias"), came, expected, tolerance);
+    if let (Some(got), Some(expected)) = (&got.bias, &expected.bias) {
+        assert_close(&format!("{what} bias"), got, expected, tolerance);
     }
 }
 
@@ -37,7 +37,7 @@ fn matches_reference_cross_entropy_on_cuda() {
             for bias in [None, Some(&bias)] {
                 let projection = Projection { table: &table, bias };
                 let scale = 1.0 / rows as f64;
-                let came = cross_entropy(&Host, &hidden, projection, &targets, scale, NONE, chunk)
+                let got = cross_entropy(&Host, &hidden, projection, &targets, scale, NONE, chunk)
                     .unwrap();
                 let wide_bias = bias.map(wide);
                 let wide_projection = Projection { table: &table_held, bias: wide_bias.as_ref() };
@@ -46,11 +46,11 @@ fn matches_reference_cross_entropy_on_cuda() {
                 let expected = reference
                     .cross_entropy(&wide(&hidden), wide_projection, &targets, scale, NONE)
                     .unwrap();
-                assert_eq!((came.table.dtype(), came.hidden.dtype()), (DType::F32, dtype));
-                close(&format!("{rows} {vocabulary} {dtype:?}"), &came, &expected, tolerance);
+                assert_eq!((got.table.dtype(), got.hidden.dtype()), (DType::F32, dtype));
+                close(&format!("{rows} {vocabulary} {dtype:?}"), &got, &expected, tolerance);
 
                 let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, chunk).unwrap();
-                assert_eq!(sum, came.loss_sum, "with and without gradients");
+                assert_eq!(sum, got.loss_sum, "with and without gradients");
             }
         }
     }
@@ -62,11 +62,11 @@ fn matches_reference_cross_entropy_of_extreme_logits_on_cuda() {
     let hidden = (noise(&[21, 25], 1) * 100.0).unwrap();
     let table = (noise(&[101, 25], 2) * 100.0).unwrap();
     let projection = Projection { table: &table, bias: None };
-    let came = cross_entropy(&Host, &hidden, projection, &targets, 1.0, NONE, None).unwrap();
+    let got = cross_entropy(&Host, &hidden, projection, &targets, 1.0, NONE, None).unwrap();
     let expected = Kernels::Fused.cross_entropy(&hidden, projection, &targets, 1.0, NONE).unwrap();
 
     // Logits of 1e4 are rounded by 1e-3 in f32.
-    close("large logits", &came, &expected, 5e-3);
+    close("large logits", &got, &expected, 5e-3);
     let equal = Tensor::full(100.0f32, (101, 25), &Device::Cpu).unwrap();
     let projection = Projection { table: &equal, bias: None };
     let sum = cross_entropy_sum(&Host, &hidden, projection, &targets, None).unwrap();

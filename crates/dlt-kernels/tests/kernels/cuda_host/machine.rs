@@ -30,7 +30,7 @@ impl Data {
             }
             Storage::Cpu(CpuStorage::U32(data)) => Data::U32(data[start..end].to_vec()),
             Storage::Cpu(CpuStorage::F64(data)) => Data::F64(data[start..end].to_vec()),
-            other => panic!("expected a dtype that kernels know, came {other:?}"),
+            other => panic!("expected a dtype that kernels know, got {other:?}"),
         }
     }
 

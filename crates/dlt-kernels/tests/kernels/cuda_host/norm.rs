@@ -28,9 +28,9 @@ fn matches_reference_layer_norm() {
         let what = format!("layer_norm {rows} x {width} {dtype:?}");
         assert_close(&what, &forward(&launch, &[&x, &weight, &bias], x.dims()), &value, tolerance);
 
-        let came = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+        let got = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
         // The probe is rounded too, which the reference does not know.
-        compare(&what, &came, &gradients, tolerance);
+        compare(&what, &got, &gradients, tolerance);
     }
 }
 
@@ -53,19 +53,19 @@ fn matches_reference_rms_norm() {
         let what = format!("rms_norm {rows} x {width} {dtype:?}");
         assert_close(&what, &forward(&launch, &[&x, &weight], x.dims()), &value, tolerance);
 
-        let came = rms_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
-        compare(&what, &came, &gradients, tolerance);
+        let got = rms_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
+        compare(&what, &got, &gradients, tolerance);
     }
 }
 
-fn compare(what: &str, came: &[Tensor], expected: &[Tensor], tolerance: f64) {
-    assert_eq!(came.len(), expected.len());
-    for (i, (came, expected)) in came.iter().zip(expected).enumerate() {
+fn compare(what: &str, got: &[Tensor], expected: &[Tensor], tolerance: f64) {
+    assert_eq!(got.len(), expected.len());
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
         let what = format!("{what} gradient of input {i}");
         match host(expected).iter().all(|x| x.abs() < 1e-4) {
             // Rows of one number have no direction: what remains is the epsilon and rounding.
-            true => assert!(host(came).iter().all(|x| x.abs() < 1e-4), "{what}: {came}"),
-            false => assert_close(&what, came, expected, tolerance),
+            true => assert!(host(got).iter().all(|x| x.abs() < 1e-4), "{what}: {got}"),
+            false => assert_close(&what, got, expected, tolerance),
         }
     }
 }

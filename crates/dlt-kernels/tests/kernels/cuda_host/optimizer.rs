@@ -15,7 +15,7 @@ const STEP: AdamwStep = AdamwStep {
 
 #[test]
 fn law_adamw_has_the_bits_of_the_loops() {
-    let [came, expected] = [(), ()].map(|()| {
+    let [got, expected] = [(), ()].map(|()| {
         let parameter = noise(&[5, 401], 1);
         let moments = [(), ()].map(|()| parameter.zeros_like().unwrap());
         (parameter, moments)
@@ -24,17 +24,17 @@ fn law_adamw_has_the_bits_of_the_loops() {
     for step in 1..=5 {
         let gradient = noise(&[401, 5], 10 + step).t().unwrap();
         let step = AdamwStep { step, ..STEP };
-        let (parameter, [first, second]) = &came;
+        let (parameter, [first, second]) = &got;
 
         adamw(&Host, parameter, first, second, &gradient, &step).unwrap();
         let (parameter, [first, second]) = &expected;
         Kernels::Fused.adamw(parameter, first, second, &gradient, &step).unwrap();
     }
 
-    assert_eq!(host(&came.0), host(&expected.0));
+    assert_eq!(host(&got.0), host(&expected.0));
 
-    for (came, expected) in came.1.iter().zip(&expected.1) {
-        assert_eq!(host(came), host(expected));
+    for (got, expected) in got.1.iter().zip(&expected.1) {
+        assert_eq!(host(got), host(expected));
     }
 }
 
@@ -71,10 +71,10 @@ fn matches_reference_squared_norm_on_cuda() {
         for (dtype, _) in ACTIVATIONS {
             let x = held(&[count], 1, dtype);
             let expected: f64 = host(&x).iter().map(|x| x * x).sum();
-            let came = squared_norms(&Host, &[&x]).unwrap();
+            let got = squared_norms(&Host, &[&x]).unwrap();
 
             // Everything is f64; only the order of the sum differs.
-            assert!((came / expected - 1.0).abs() < 1e-12, "{came} against {expected}");
+            assert!((got / expected - 1.0).abs() < 1e-12, "{got} against {expected}");
         }
     }
 }

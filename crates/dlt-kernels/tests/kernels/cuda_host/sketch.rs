@@ -8,11 +8,11 @@ fn law_sketches_have_the_bits_of_the_loops() {
     for count in COUNTS {
         for (dtype, _) in ACTIVATIONS {
             let x = held(&[count], count as u64, dtype);
-            let came = sketch(&Host, &[&x], 3).unwrap();
+            let got = sketch(&Host, &[&x], 3).unwrap();
             let x = x.to_dtype(DType::F32).unwrap();
 
             assert_eq!(
-                host(&came),
+                host(&got),
                 host(&Kernels::Fused.sketch(&[&x], 3).unwrap()),
                 "{count} of {dtype:?}"
             );

@@ -281,10 +281,10 @@ fn rejects_settings_of_gpt2_that_cannot_be_expressed() {
         ],
     );
 
-    let came = refusal("gpt2-causal", &json!({"model_type": null}));
+    let got = refusal("gpt2-causal", &json!({"model_type": null}));
 
     assert_eq!(
-        came,
+        got,
         "config.json: `model_type`: expected one of gpt2, bert, vit, llama, mistral, qwen2, got nothing"
     );
 }
@@ -622,7 +622,7 @@ fn rejects_keys_that_a_model_may_compute_with() {
 fn rejects_numbers_of_classes_that_cannot_be() {
     let refused = |changes: Value| refusal("gpt2-classes", &changes);
     let message =
-        |key, expected, came| format!("config.json: `{key}`: expected {expected}, got {came}");
+        |key, expected, got| format!("config.json: `{key}`: expected {expected}, got {got}");
     let regression = refused(json!({"problem_type": "regression"}));
 
     assert_eq!(

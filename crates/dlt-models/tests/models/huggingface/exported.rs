@@ -156,7 +156,7 @@ fn labels_and_tokens_are_written() {
 
     assert_eq!(
         refusal,
-        "export: `labels` must be a name for each class, came 1 names for 3 classes"
+        "export: `labels` must be a name for each class, got 1 names for 3 classes"
     );
 }
 
@@ -323,11 +323,11 @@ fn rejects_models_that_transformers_has_no_class_for() {
 
     let pooling = |pooling| move |spec: &mut Spec| spec.model.pooling = pooling;
     let message =
-        |setting, expected, came| format!("export: `{setting}` must be {expected}, came {came}");
-    for came in [Pooling::Mean, Pooling::LastPosition] {
-        let expected = message("model.pooling", "last-real", format!("{came:?}"));
-        assert_eq!(refusal("gpt2-classes", &pooling(came)), expected);
-        assert_eq!(refusal("llama-classes", &pooling(came)), expected);
+        |setting, expected, got| format!("export: `{setting}` must be {expected}, got {got}");
+    for got in [Pooling::Mean, Pooling::LastPosition] {
+        let expected = message("model.pooling", "last-real", format!("{got:?}"));
+        assert_eq!(refusal("gpt2-classes", &pooling(got)), expected);
+        assert_eq!(refusal("llama-classes", &pooling(got)), expected);
     }
 
     let expected = message("model.pooling", "first", "Mean".to_owned());
