@@ -84,18 +84,18 @@ inline float float_of(unsigned bits) {
 struct Bf16;
 
 // What an argument is; `dlt_kernels_host` has the same list.
-enum Kind : std::uint32_t { F32s, Bf16s, U32s, F64s, F32, U32, U64 };
+enum ArgumentType : std::uint32_t { F32s, Bf16s, U32s, F64s, F32, U32, U64 };
 
 // An argument as it comes from Rust.
 struct Argument {
-    std::uint32_t kind;
+    std::uint32_t argument_type;
     std::uint32_t writable;
     void* data;
     std::uint64_t count;
     std::uint64_t number;
 };
 
-template <class T> constexpr Kind kind_of() {
+template <class T> constexpr ArgumentType type_of() {
     using Plain = std::remove_const_t<T>;
     if constexpr (std::is_same_v<Plain, float>) return F32s;
     if constexpr (std::is_same_v<Plain, Bf16>) return Bf16s;
@@ -112,7 +112,7 @@ template <class T> struct Taken;
 
 template <class T> struct Taken<Checked<T>> {
     static Checked<T> from(const Argument& argument) {
-        expect(argument.kind == kind_of<T>(), "an argument of another type than its parameter");
+        expect(argument.argument_type == type_of<T>(), "an argument of another type than its parameter");
         expect(std::is_const_v<T> || argument.writable, "an argument to read where the kernel writes");
         return Checked<T>{static_cast<T*>(argument.data), argument.count};
     }
@@ -120,21 +120,21 @@ template <class T> struct Taken<Checked<T>> {
 
 template <> struct Taken<float> {
     static float from(const Argument& argument) {
-        expect(argument.kind == F32, "an argument of another type than its parameter, which is a float");
+        expect(argument.argument_type == F32, "an argument of another type than its parameter, which is a float");
         return float_of(unsigned(argument.number));
     }
 };
 
 template <> struct Taken<unsigned> {
     static unsigned from(const Argument& argument) {
-        expect(argument.kind == U32, "an argument of another type than its parameter, which has 32 bits");
+        expect(argument.argument_type == U32, "an argument of another type than its parameter, which has 32 bits");
         return unsigned(argument.number);
     }
 };
 
 template <> struct Taken<Size> {
     static Size from(const Argument& argument) {
-        expect(argument.kind == U64, "an argument of another type than its parameter, which has 64 bits");
+        expect(argument.argument_type == U64, "an argument of another type than its parameter, which has 64 bits");
         return argument.number;
     }
 };

@@ -11,7 +11,7 @@ const FAULT_ROOM: usize = 256;
 /// What an argument is; `host.hpp` has the same list.
 #[repr(u32)]
 #[derive(Clone, Copy)]
-enum Kind {
+enum ArgumentType {
     F32s,
     Bf16s,
     U32s,
@@ -24,7 +24,7 @@ enum Kind {
 /// An argument as `host.hpp` lays it out.
 #[repr(C)]
 struct Raw {
-    kind: Kind,
+    argument_type: ArgumentType,
     writable: u32,
     data: *mut c_void,
     count: u64,
@@ -86,34 +86,48 @@ impl Raw {
     fn of(argument: &mut Argument<'_>) -> Self {
         match argument {
             Argument::Read(elements) => {
-                let (kind, data, count) = match *elements {
-                    Elements::F32(data) => (Kind::F32s, data.as_ptr().cast(), data.len()),
-                    Elements::Bf16(data) => (Kind::Bf16s, data.as_ptr().cast(), data.len()),
-                    Elements::U32(data) => (Kind::U32s, data.as_ptr().cast(), data.len()),
-                    Elements::F64(data) => (Kind::F64s, data.as_ptr().cast(), data.len()),
+                let (argument_type, data, count) = match *elements {
+                    Elements::F32(data) => (ArgumentType::F32s, data.as_ptr().cast(), data.len()),
+                    Elements::Bf16(data) => (ArgumentType::Bf16s, data.as_ptr().cast(), data.len()),
+                    Elements::U32(data) => (ArgumentType::U32s, data.as_ptr().cast(), data.len()),
+                    Elements::F64(data) => (ArgumentType::F64s, data.as_ptr().cast(), data.len()),
                 };
 
                 // Not writable, so the constness that is dropped here stays.
                 let data: *const c_void = data;
-                Raw { kind, writable: 0, data: data.cast_mut(), count: count as u64, number: 0 }
+                Raw {
+                    argument_type,
+                    writable: 0,
+                    data: data.cast_mut(),
+                    count: count as u64,
+                    number: 0,
+                }
             }
             Argument::Write(elements) => {
-                let (kind, data, count) = match elements {
-                    ElementsMut::F32(data) => (Kind::F32s, data.as_mut_ptr().cast(), data.len()),
-                    ElementsMut::Bf16(data) => (Kind::Bf16s, data.as_mut_ptr().cast(), data.len()),
-                    ElementsMut::U32(data) => (Kind::U32s, data.as_mut_ptr().cast(), data.len()),
-                    ElementsMut::F64(data) => (Kind::F64s, data.as_mut_ptr().cast(), data.len()),
+                let (argument_type, data, count) = match elements {
+                    ElementsMut::F32(data) => {
+                        (ArgumentType::F32s, data.as_mut_ptr().cast(), data.len())
+                    }
+                    ElementsMut::Bf16(data) => {
+                        (ArgumentType::Bf16s, data.as_mut_ptr().cast(), data.len())
+                    }
+                    ElementsMut::U32(data) => {
+                        (ArgumentType::U32s, data.as_mut_ptr().cast(), data.len())
+                    }
+                    ElementsMut::F64(data) => {
+                        (ArgumentType::F64s, data.as_mut_ptr().cast(), data.len())
+                    }
                 };
 
-                Raw { kind, writable: 1, data, count: count as u64, number: 0 }
+                Raw { argument_type, writable: 1, data, count: count as u64, number: 0 }
             }
-            Argument::F32(number) => Raw::number(Kind::F32, u64::from(number.to_bits())),
-            Argument::U32(number) => Raw::number(Kind::U32, u64::from(*number)),
-            Argument::U64(number) => Raw::number(Kind::U64, *number),
+            Argument::F32(number) => Raw::number(ArgumentType::F32, u64::from(number.to_bits())),
+            Argument::U32(number) => Raw::number(ArgumentType::U32, u64::from(*number)),
+            Argument::U64(number) => Raw::number(ArgumentType::U64, *number),
         }
     }
 
-    fn number(kind: Kind, number: u64) -> Self {
-        Raw { kind, writable: 0, data: ptr::null_mut(), count: 0, number }
+    fn number(argument_type: ArgumentType, number: u64) -> Self {
+        Raw { argument_type, writable: 0, data: ptr::null_mut(), count: 0, number }
     }
 }

@@ -4,7 +4,7 @@ mod cache;
 mod head;
 mod sizes;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::expect_same;
 use crate::{Dropout, Kernels, composed, cuda, host};
@@ -85,20 +85,20 @@ impl Kernels {
     /// probability is not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
         let heads = Heads::new(qkv, attention)?;
-        match self.path(&[qkv], &[]) {
-            Path::Host => {}
-            Path::Cuda if !qkv.track_op() => {
+        match self.backend(&[qkv], &[]) {
+            Backend::Host => {}
+            Backend::Cuda if !qkv.track_op() => {
                 let [out, _] = cuda::attention(&cuda::Launcher, qkv, attention, None)?;
                 return Ok(out);
             }
-            Path::Cuda | Path::Composed => return composed::attention(qkv, attention),
-            Path::Widened => {
+            Backend::Cuda | Backend::Composed => return composed::attention(qkv, attention),
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 return rounded(&self.attention(&qkv, attention)?);
             }
         }
 
-        let op = Op { heads, sums: OnceLock::new() };
+        let op = AttentionOp { heads, sums: OnceLock::new() };
 
         match qkv.track_op() {
             true => qkv.contiguous()?.apply_op1(op),
@@ -123,15 +123,15 @@ impl Kernels {
         let heads = Heads::new(qkv, attention)?;
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
-        match self.path(&[qkv], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
-            Path::Composed => {
+        match self.backend(&[qkv], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
+            Backend::Composed => {
                 // Autograd, which the composed gradient is made by, computes them again.
                 let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
                 return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 let [out, sums] = self.attention_and_sums(&qkv, attention)?;
                 return Ok([rounded(&out)?, sums]);
@@ -172,9 +172,9 @@ impl Kernels {
                 qkv.dims()
             )
         }
-        match self.path(&[qkv, out, gradient], &[sums]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[qkv, out, gradient], &[sums]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::attention_gradient(
                     &cuda::Launcher,
                     qkv,
@@ -184,12 +184,12 @@ impl Kernels {
                     None,
                 );
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);
                 let [of_qkv] = composed::gradients([qkv], gradient, attend)?;
                 return Ok(of_qkv);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [qkv, out, gradient] = widened([qkv, out, gradient])?;
                 return rounded(&self.attention_gradient(
                     &qkv,
@@ -290,13 +290,13 @@ impl Heads {
     }
 }
 
-struct Op {
+struct AttentionOp {
     heads: Heads,
     /// For each head and row, what its softmax is computed again from.
     sums: OnceLock<Vec<Sum>>,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for AttentionOp {
     fn name(&self) -> &'static str {
         "attention"
     }

@@ -23,7 +23,7 @@ pub use elementwise::{
     add_in_place, add_scaled, dropout, gelu, gelu_gradient, scaled, swiglu, swiglu_gradient,
 };
 pub use embedding::embedding_gradient;
-pub use launch::{Launch, Number, Source};
+pub use launch::{KernelFile, Launch, Number};
 pub use launcher::Launcher;
 #[cfg(feature = "cuda")]
 pub(crate) use launcher::forward;

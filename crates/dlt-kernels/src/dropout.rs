@@ -1,7 +1,7 @@
 //! Dropout from a counter-based stream: a mask is a function of a seed and a position, so it is
 //! never stored.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::lanes::vectorised;
@@ -109,23 +109,23 @@ impl Kernels {
         rows_and_width("dropout", x)?;
         dropout.check()?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::dropout(x, dropout),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::dropout(x, dropout),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.dropout(&x, dropout)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op { dropout }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op { dropout }),
+            _ if x.track_op() => x.contiguous()?.apply_op1(DropoutOp { dropout }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&DropoutOp { dropout }),
         }
     }
 }
 
-struct Op {
+struct DropoutOp {
     dropout: Dropout,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for DropoutOp {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -146,7 +146,7 @@ impl CustomOp1 for Op {
     }
 }
 
-impl Op {
+impl DropoutOp {
     fn masked(&self, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         let piece = rows::per_task(1);

@@ -1,6 +1,6 @@
 //! Rows of a table by id.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, matrix};
 use crate::{Kernels, composed, cuda, host, optimizer, rows};
@@ -49,19 +49,19 @@ impl Kernels {
             )
         }
 
-        match self.path(&[gradient], &[table_into]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[gradient], &[table_into]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::embedding_gradient(&cuda::Launcher, table_into, &checked, gradient);
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let gradient = gradient.detach().contiguous()?.reshape((checked.len(), width))?;
                 let ids = ids.flatten_all()?.contiguous()?;
                 let added = table_into.zeros_like()?.index_add(&ids, &gradient, 0)?;
 
                 return optimizer::add_in_place(table_into, &added);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.embedding_gradient(table_into, ids, &gradient);
             }
@@ -86,13 +86,13 @@ impl Kernels {
     /// When a tensor is empty or its shape does not fit.
     pub fn add_rows(self, x: &Tensor, table: &Tensor) -> Result<Tensor> {
         let tokens = check_windows("add_rows", x, table)?;
-        match self.path(&[x], &[table]) {
-            Path::Host => {}
-            Path::Cuda | Path::Composed => {
+        match self.backend(&[x], &[table]) {
+            Backend::Host => {}
+            Backend::Cuda | Backend::Composed => {
                 let rows = table.detach().narrow(0, 0, tokens)?.to_dtype(x.dtype())?;
                 return x.detach().broadcast_add(&rows);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.add_rows(&x, table)?);
             }
@@ -120,15 +120,15 @@ impl Kernels {
         let part = into.detach().narrow(0, 0, tokens)?;
 
         host::expect_apart("add_rows_gradient", into, &[gradient])?;
-        let sum = match self.path(&[gradient], &[into]) {
-            Path::Host => host::read([gradient], |[data]| {
+        let sum = match self.backend(&[gradient], &[into]) {
+            Backend::Host => host::read([gradient], |[data]| {
                 host::tensor(rows::sum(data, window), part.shape())
             })?,
-            Path::Cuda => {
+            Backend::Cuda => {
                 cuda::row_sum(&cuda::Launcher, gradient, window)?.reshape(part.shape())?
             }
-            Path::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
-            Path::Widened => {
+            Backend::Composed => composed::row_sum(gradient, window)?.reshape(part.shape())?,
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.add_rows_gradient(&gradient, into);
             }

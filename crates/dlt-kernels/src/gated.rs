@@ -1,6 +1,6 @@
 //! The gated linear unit of Llama's feed-forward layers.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::rows_and_width;
@@ -22,14 +22,14 @@ impl Kernels {
     pub fn swiglu(self, x: &Tensor) -> Result<Tensor> {
         half_width("swiglu", x)?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::swiglu(x),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::swiglu(x),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.swiglu(&x)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op),
+            _ if x.track_op() => x.contiguous()?.apply_op1(SwigluOp),
+            _ => x.contiguous()?.apply_op1_no_bwd(&SwigluOp),
         }
     }
 
@@ -51,14 +51,14 @@ impl Kernels {
             )
         }
 
-        match self.path(&[x, gradient], &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
-            Path::Composed => {
+        match self.backend(&[x, gradient], &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::swiglu_gradient(&cuda::Launcher, x, half, gradient),
+            Backend::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::swiglu(x))?;
                 return Ok(of_x);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 return rounded(&self.swiglu_gradient(&x, &gradient)?);
             }
@@ -92,9 +92,9 @@ fn halved(dims: &[usize], half: usize) -> Vec<usize> {
     dims
 }
 
-struct Op;
+struct SwigluOp;
 
-impl CustomOp1 for Op {
+impl CustomOp1 for SwigluOp {
     fn name(&self) -> &'static str {
         "swiglu"
     }

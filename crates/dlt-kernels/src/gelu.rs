@@ -1,6 +1,6 @@
 //! The Gaussian error linear unit in both of its forms.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, rows_and_width};
@@ -29,14 +29,14 @@ impl Kernels {
     pub fn gelu(self, x: &Tensor, kind: Gelu) -> Result<Tensor> {
         rows_and_width("gelu", x)?;
 
-        match self.path(&[x], &[]) {
-            Path::Composed => composed::gelu(x, kind),
-            Path::Widened => {
+        match self.backend(&[x], &[]) {
+            Backend::Composed => composed::gelu(x, kind),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.gelu(&x, kind)?)
             }
-            _ if x.track_op() => x.contiguous()?.apply_op1(Op { kind }),
-            _ => x.contiguous()?.apply_op1_no_bwd(&Op { kind }),
+            _ if x.track_op() => x.contiguous()?.apply_op1(GeluOp { kind }),
+            _ => x.contiguous()?.apply_op1_no_bwd(&GeluOp { kind }),
         }
     }
 
@@ -51,18 +51,18 @@ impl Kernels {
         rows_and_width("gelu_gradient", x)?;
         expect_same("gelu_gradient", "gradient", x, gradient)?;
 
-        match self.path(&[x, gradient], &[]) {
-            Path::Host => host::read([x, gradient], |[data, gradient]| {
+        match self.backend(&[x, gradient], &[]) {
+            Backend::Host => host::read([x, gradient], |[data, gradient]| {
                 let dx =
                     rows::map2(data, gradient, |x, gradient, dx| kind.backward(x, gradient, dx));
                 host::tensor(dx, x.shape())
             }),
-            Path::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
-            Path::Composed => {
+            Backend::Cuda => cuda::gelu_gradient(&cuda::Launcher, x, kind, gradient),
+            Backend::Composed => {
                 let [of_x] = composed::gradients([x], gradient, |[x]| composed::gelu(x, kind))?;
                 Ok(of_x)
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 rounded(&self.gelu_gradient(&x, kind, &gradient)?)
             }
@@ -70,11 +70,11 @@ impl Kernels {
     }
 }
 
-struct Op {
+struct GeluOp {
     kind: Gelu,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for GeluOp {
     fn name(&self) -> &'static str {
         "gelu"
     }

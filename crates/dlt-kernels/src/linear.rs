@@ -3,7 +3,7 @@
 mod few;
 mod gradient;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::gelu::Gelu;
 use crate::matrix::{Threads, View, product};
 use crate::rounding::{rounded, widened};
@@ -27,11 +27,11 @@ impl Kernels {
     pub fn linear(self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         check("linear", x, weight, bias)?;
 
-        match affine_path(self, x, weight, bias) {
-            Path::Host => apply(x, weight, bias, None),
-            Path::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
-            Path::Composed => composed::linear(x, weight, bias),
-            Path::Widened => {
+        match affine_backend(self, x, weight, bias) {
+            Backend::Host => apply(x, weight, bias, None),
+            Backend::Cuda => cuda::linear(&cuda::Launcher, x, weight, bias),
+            Backend::Composed => composed::linear(x, weight, bias),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 rounded(&self.linear(&x, weight, bias)?)
             }
@@ -55,15 +55,15 @@ impl Kernels {
     ) -> Result<Tensor> {
         check("linear_gelu", x, weight, bias)?;
 
-        match affine_path(self, x, weight, bias) {
-            Path::Host => apply(x, weight, bias, Some(kind)),
-            Path::Cuda => {
+        match affine_backend(self, x, weight, bias) {
+            Backend::Host => apply(x, weight, bias, Some(kind)),
+            Backend::Cuda => {
                 let [_, after] = cuda::linear_then_gelu(&cuda::Launcher, x, weight, bias, kind)?;
                 Ok(after)
             }
-            Path::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
+            Backend::Composed => self.gelu(&composed::linear(x, weight, bias)?, kind),
             // GELU of what was rounded, as if it were found again.
-            Path::Widened => self.gelu(&self.linear(x, weight, bias)?, kind),
+            Backend::Widened => self.gelu(&self.linear(x, weight, bias)?, kind),
         }
     }
 
@@ -85,17 +85,17 @@ impl Kernels {
         check("linear_then_gelu", x, weight, bias)?;
         let [x, weight] = [x, weight].map(Tensor::detach);
         let bias = bias.map(Tensor::detach);
-        match affine_path(self, &x, &weight, bias.as_ref()) {
-            Path::Host => {}
-            Path::Cuda => {
+        match affine_backend(self, &x, &weight, bias.as_ref()) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::linear_then_gelu(&cuda::Launcher, &x, &weight, bias.as_ref(), kind);
             }
-            Path::Composed => {
+            Backend::Composed => {
                 let before = composed::linear(&x, &weight, bias.as_ref())?;
                 let after = composed::gelu(&before, kind)?;
                 return Ok([before, after]);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let before = self.linear(&x, &weight, bias.as_ref())?;
                 let after = self.gelu(&before, kind)?;
                 return Ok([before, after]);
@@ -123,11 +123,11 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result
 
 /// A CUDA device has no kernel for the gradients of an affine map in autograd: candle's own
 /// operations have them.
-fn affine_path(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Path {
+fn affine_backend(kernels: Kernels, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Backend {
     let tracked = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
-    match kernels.path(&[x], &[weight, bias.unwrap_or(weight)]) {
-        Path::Cuda if tracked => Path::Composed,
-        path => path,
+    match kernels.backend(&[x], &[weight, bias.unwrap_or(weight)]) {
+        Backend::Cuda if tracked => Backend::Composed,
+        backend => backend,
     }
 }
 
@@ -144,7 +144,7 @@ fn apply(
     };
 
     let tracked = wanted.x || wanted.weight || wanted.bias;
-    let op = Op { wanted, tracked, activation, before_activation: OnceLock::new() };
+    let op = LinearOp { wanted, tracked, activation, before_activation: OnceLock::new() };
     let x = x.contiguous()?;
     let weight = weight.contiguous()?;
 
@@ -164,7 +164,7 @@ struct Wanted {
     bias: bool,
 }
 
-struct Op {
+struct LinearOp {
     wanted: Wanted,
     tracked: bool,
     activation: Option<Gelu>,
@@ -175,7 +175,7 @@ struct Op {
 /// (x, weight, bias)
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
-impl Op {
+impl LinearOp {
     fn forward(
         &self,
         x: (&[f32], &Layout),
@@ -265,7 +265,7 @@ fn output_dims(dims: &[usize], outputs: usize) -> Vec<usize> {
     dims
 }
 
-impl CustomOp2 for Op {
+impl CustomOp2 for LinearOp {
     fn name(&self) -> &'static str {
         "linear"
     }
@@ -296,7 +296,7 @@ impl CustomOp2 for Op {
     }
 }
 
-impl CustomOp3 for Op {
+impl CustomOp3 for LinearOp {
     fn name(&self) -> &'static str {
         "linear"
     }

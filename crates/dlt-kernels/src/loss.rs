@@ -2,7 +2,7 @@
 
 mod head;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::matrix::product_workspace;
 use crate::rounding::{rounded, widened};
 use crate::shape::{checked_ids, expect_same, expect_vector, matrix};
@@ -67,18 +67,18 @@ impl Kernels {
 
         let Projection { table, bias } = projection;
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
-        match self.path(&[hidden], &[table, given[0], given[1], given[2]]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[hidden], &[table, given[0], given[1], given[2]]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 let machine = &cuda::Launcher;
                 return cuda::cross_entropy(
                     machine, hidden, projection, targets, scale, sums, None,
                 );
             }
-            Path::Composed => {
+            Backend::Composed => {
                 return composed::cross_entropy(hidden, projection, targets, scale, sums);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [hidden] = widened([hidden])?;
                 let made = self.cross_entropy(&hidden, projection, targets, scale, sums)?;
                 return Ok(HeadGradients { hidden: rounded(&made.hidden)?, ..made });
@@ -127,13 +127,13 @@ impl Kernels {
     ) -> Result<f64> {
         let checked = check("cross_entropy_sum", hidden, projection, targets)?;
         let Projection { table, bias } = projection;
-        match self.path(&[hidden], &[table, bias.unwrap_or(table)]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[hidden], &[table, bias.unwrap_or(table)]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::cross_entropy_sum(&cuda::Launcher, hidden, projection, targets, None);
             }
-            Path::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
-            Path::Widened => {
+            Backend::Composed => return composed::cross_entropy_sum(hidden, projection, targets),
+            Backend::Widened => {
                 let [hidden] = widened([hidden])?;
                 return self.cross_entropy_sum(&hidden, projection, targets);
             }

@@ -1,6 +1,6 @@
 //! Layer normalisation.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{dot_of, sum_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
@@ -30,17 +30,17 @@ impl Kernels {
         expect_vector("layer_norm", "weight", weight, width)?;
         expect_vector("layer_norm", "bias", bias, width)?;
 
-        match self.path(&[x], &[weight, bias]) {
-            Path::Host | Path::Cuda => {}
-            Path::Composed => return composed::layer_norm(x, weight, bias, epsilon),
-            Path::Widened => {
+        match self.backend(&[x], &[weight, bias]) {
+            Backend::Host | Backend::Cuda => {}
+            Backend::Composed => return composed::layer_norm(x, weight, bias, epsilon),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.layer_norm(&x, weight, bias, epsilon)?);
             }
         }
 
         let tracked = [x, weight, bias].map(Tensor::track_op);
-        let op = Op { epsilon, tracked };
+        let op = LayerNormOp { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
         let bias = bias.contiguous()?;
@@ -80,13 +80,13 @@ impl Kernels {
     }
 }
 
-struct Op {
+struct LayerNormOp {
     epsilon: f64,
     /// Whether x, weight, bias are tracked.
     tracked: [bool; 3],
 }
 
-impl CustomOp3 for Op {
+impl CustomOp3 for LayerNormOp {
     fn name(&self) -> &'static str {
         "layer_norm"
     }
@@ -154,16 +154,16 @@ fn gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 3]> {
-    match kernels.path(&[x, gradient], &[weight]) {
-        Path::Host => host_gradients(x, weight, epsilon, gradient),
-        Path::Cuda => cuda::layer_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Path::Composed => {
+    match kernels.backend(&[x, gradient], &[weight]) {
+        Backend::Host => host_gradients(x, weight, epsilon, gradient),
+        Backend::Cuda => cuda::layer_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Backend::Composed => {
             let bias = weight.zeros_like()?;
             composed::gradients([x, weight, &bias], gradient, |[x, weight, bias]| {
                 composed::layer_norm(x, weight, bias, epsilon)
             })
         }
-        Path::Widened => {
+        Backend::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight, of_bias] = gradients(kernels, &x, weight, epsilon, &gradient)?;
             Ok([rounded(&of_x)?, of_weight, of_bias])

@@ -1,7 +1,7 @@
 //! What happens between two steps: norms, accumulation, AdamW. Everything here works in place and
 //! outside autograd.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
 use crate::shape::expect_same;
@@ -59,13 +59,13 @@ impl Kernels {
             return Ok(());
         }
 
-        match self.path(&[gradient], &[parameter, first, second]) {
-            Path::Host => {}
-            Path::Cuda => {
+        match self.backend(&[gradient], &[parameter, first, second]) {
+            Backend::Host => {}
+            Backend::Cuda => {
                 return cuda::adamw(&cuda::Launcher, parameter, first, second, gradient, step);
             }
-            Path::Composed => return composed::adamw(parameter, first, second, gradient, step),
-            Path::Widened => {
+            Backend::Composed => return composed::adamw(parameter, first, second, gradient, step),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.adamw(parameter, first, second, &gradient, step);
             }
@@ -98,12 +98,14 @@ impl Kernels {
 /// # Errors
 /// When the tensor cannot be read as f64.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    match Kernels::Fused.path(&[tensor], &[]) {
-        Path::Host => {}
-        Path::Cuda if tensor.elem_count() > 0 => {
+    match Kernels::Fused.backend(&[tensor], &[]) {
+        Backend::Host => {}
+        Backend::Cuda if tensor.elem_count() > 0 => {
             return cuda::squared_norms(&cuda::Launcher, &[tensor]);
         }
-        Path::Cuda | Path::Composed | Path::Widened => return composed::squared_norm(tensor),
+        Backend::Cuda | Backend::Composed | Backend::Widened => {
+            return composed::squared_norm(tensor);
+        }
     }
 
     host::read([tensor], |[data]| {
@@ -117,8 +119,9 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
 /// # Errors
 /// As [`squared_norm`].
 pub fn squared_norms(tensors: &[&Tensor]) -> Result<f64> {
-    let has_kernel =
-        |x: &&Tensor| matches!(Kernels::Fused.path(&[x], &[]), Path::Cuda) && x.elem_count() > 0;
+    let has_kernel = |x: &&Tensor| {
+        matches!(Kernels::Fused.backend(&[x], &[]), Backend::Cuda) && x.elem_count() > 0
+    };
     if !tensors.is_empty() && tensors.iter().all(has_kernel) {
         return cuda::squared_norms(&cuda::Launcher, tensors);
     }
@@ -140,11 +143,11 @@ pub fn add_in_place(into: &Tensor, other: &Tensor) -> Result<()> {
     }
 
     host::expect_apart("add_in_place", into, &[other])?;
-    match Kernels::Fused.path(&[other], &[into]) {
-        Path::Host => {}
-        Path::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
-        Path::Composed => return composed::add_in_place(into, other),
-        Path::Widened => {
+    match Kernels::Fused.backend(&[other], &[into]) {
+        Backend::Host => {}
+        Backend::Cuda => return cuda::add_in_place(&cuda::Launcher, into, other),
+        Backend::Composed => return composed::add_in_place(into, other),
+        Backend::Widened => {
             let [other] = widened([other])?;
             return add_in_place(into, &other);
         }

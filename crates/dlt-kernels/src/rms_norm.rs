@@ -1,6 +1,6 @@
 //! Normalisation by the root mean square.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{dot_of, vectorised};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, rows_and_width};
@@ -22,17 +22,17 @@ impl Kernels {
         let (_, width) = rows_and_width("rms_norm", x)?;
         expect_vector("rms_norm", "weight", weight, width)?;
 
-        match self.path(&[x], &[weight]) {
-            Path::Host | Path::Cuda => {}
-            Path::Composed => return composed::rms_norm(x, weight, epsilon),
-            Path::Widened => {
+        match self.backend(&[x], &[weight]) {
+            Backend::Host | Backend::Cuda => {}
+            Backend::Composed => return composed::rms_norm(x, weight, epsilon),
+            Backend::Widened => {
                 let [x] = widened([x])?;
                 return rounded(&self.rms_norm(&x, weight, epsilon)?);
             }
         }
 
         let tracked = [x, weight].map(Tensor::track_op);
-        let op = Op { epsilon, tracked };
+        let op = RmsNormOp { epsilon, tracked };
         let x = x.contiguous()?;
         let weight = weight.contiguous()?;
 
@@ -72,13 +72,13 @@ impl Kernels {
     }
 }
 
-struct Op {
+struct RmsNormOp {
     epsilon: f64,
     /// Whether x and weight are tracked.
     tracked: [bool; 2],
 }
 
-impl CustomOp2 for Op {
+impl CustomOp2 for RmsNormOp {
     fn name(&self) -> &'static str {
         "rms_norm"
     }
@@ -137,13 +137,13 @@ fn gradients(
     epsilon: f64,
     gradient: &Tensor,
 ) -> Result<[Tensor; 2]> {
-    match kernels.path(&[x, gradient], &[weight]) {
-        Path::Host => host_gradients(x, weight, epsilon, gradient),
-        Path::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
-        Path::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
+    match kernels.backend(&[x, gradient], &[weight]) {
+        Backend::Host => host_gradients(x, weight, epsilon, gradient),
+        Backend::Cuda => cuda::rms_norm_gradients(&cuda::Launcher, x, weight, epsilon, gradient),
+        Backend::Composed => composed::gradients([x, weight], gradient, |[x, weight]| {
             composed::rms_norm(x, weight, epsilon)
         }),
-        Path::Widened => {
+        Backend::Widened => {
             let [x, gradient] = widened([x, gradient])?;
             let [of_x, of_weight] = gradients(kernels, &x, weight, epsilon, &gradient)?;
             Ok([rounded(&of_x)?, of_weight])

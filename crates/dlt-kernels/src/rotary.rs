@@ -4,7 +4,7 @@ mod stretch;
 
 use std::borrow::Cow;
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::{rounded, widened};
 use crate::{Kernels, composed, cuda, host, rows};
@@ -140,12 +140,12 @@ impl Kernels {
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate", qkv, heads, rotary, first)?;
 
-        match self.path(&[qkv], &[]) {
-            Path::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(Op { turns }),
-            Path::Host => qkv.contiguous()?.apply_op1_no_bwd(&Op { turns }),
-            Path::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
-            Path::Cuda | Path::Composed => composed::rotate(qkv, &turns),
-            Path::Widened => {
+        match self.backend(&[qkv], &[]) {
+            Backend::Host if qkv.track_op() => qkv.contiguous()?.apply_op1(RotateOp { turns }),
+            Backend::Host => qkv.contiguous()?.apply_op1_no_bwd(&RotateOp { turns }),
+            Backend::Cuda if !qkv.track_op() => cuda::turn(&cuda::Launcher, qkv, &turns),
+            Backend::Cuda | Backend::Composed => composed::rotate(qkv, &turns),
+            Backend::Widened => {
                 let [qkv] = widened([qkv])?;
                 rounded(&self.rotate(&qkv, heads, rotary, first)?)
             }
@@ -169,13 +169,13 @@ impl Kernels {
     ) -> Result<Tensor> {
         let turns = Turns::new("rotate_gradient", gradient, heads, rotary, first)?.back();
 
-        match self.path(&[gradient], &[]) {
-            Path::Host => {
+        match self.backend(&[gradient], &[]) {
+            Backend::Host => {
                 host::read([gradient], |[data]| host::tensor(turns.apply(data), gradient.shape()))
             }
-            Path::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
-            Path::Composed => composed::rotate(&gradient.detach(), &turns),
-            Path::Widened => {
+            Backend::Cuda => cuda::turn(&cuda::Launcher, gradient, &turns),
+            Backend::Composed => composed::rotate(&gradient.detach(), &turns),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 rounded(&self.rotate_gradient(&gradient, heads, rotary, first)?)
             }
@@ -313,11 +313,11 @@ impl Turns {
     }
 }
 
-struct Op {
+struct RotateOp {
     turns: Turns,
 }
 
-impl CustomOp1 for Op {
+impl CustomOp1 for RotateOp {
     fn name(&self) -> &'static str {
         "rotate"
     }

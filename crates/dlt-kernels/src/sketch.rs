@@ -7,7 +7,7 @@
 //! inner product of what was sketched as its mean. The rotations keep a column of a matrix, whose
 //! gradients are often large together, from always meeting itself.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::vectorised;
 use crate::rounding::widened;
 use crate::{Kernels, composed, cuda, host};
@@ -47,11 +47,11 @@ impl Kernels {
             bail!("sketch: expected one tensor or more, got none")
         }
 
-        match self.path(tensors, &[]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
-            Path::Composed => return composed::sketch(tensors, seed),
-            Path::Widened => {
+        match self.backend(tensors, &[]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::sketch(&cuda::Launcher, tensors, seed),
+            Backend::Composed => return composed::sketch(tensors, seed),
+            Backend::Widened => {
                 let wide = tensors.iter().map(|tensor| widened([tensor]).map(|[wide]| wide));
                 let wide = wide.collect::<Result<Vec<_>>>()?;
                 return self.sketch(&wide.iter().collect::<Vec<_>>(), seed);

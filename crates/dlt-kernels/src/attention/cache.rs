@@ -2,7 +2,7 @@
 
 use super::head::{Head, Sum};
 use super::{Mask, Sizes};
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::lanes::{exp_and_sum, largest, vectorised};
 use crate::matrix::View;
 use crate::rounding::{rounded, widened};
@@ -187,8 +187,8 @@ impl Kernels {
         }
 
         let KeyValues { keys, values, filled, .. } = &*cache;
-        let out = match self.path(&[qkv], &[keys]) {
-            Path::Host => host::read([qkv], |[qkv]| {
+        let out = match self.backend(&[qkv], &[keys]) {
+            Backend::Host => host::read([qkv], |[qkv]| {
                 host::write(keys, |keys| {
                     host::write(values, |values| {
                         let capacity = cache.capacity;

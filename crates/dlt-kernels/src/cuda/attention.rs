@@ -1,7 +1,7 @@
 //! Attention in blocks of query rows: scores exist for one block at a time.
 
 use super::elementwise::dropout_numbers;
-use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use crate::attention::{Attention, Mask, Sizes};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -158,7 +158,8 @@ impl<'a> Heads<'a> {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let causal = usize::from(self.attention.mask == Mask::Causal);
         let dtype = self.query.dtype();
-        let launch = Launch::of_rows(Source::Attention, kernel, dtype, batch * heads * rows, seen)?;
+        let launch =
+            Launch::of_rows(KernelFile::Attention, kernel, dtype, batch * heads * rows, seen)?;
         let launch = launch.with_sizes([heads, tokens, start, rows, seen, causal])?;
         let scale = Number::F32(1.0 / (head_width as f32).sqrt());
         Ok(launch.with([scale]).with(dropout_numbers(self.attention.dropout)))
@@ -183,7 +184,7 @@ impl<'a> Heads<'a> {
         let columns = heads / group * head_width;
 
         let launch = Launch::of_groups_of_rows(
-            Source::Attention,
+            KernelFile::Attention,
             kernel,
             out.dtype(),
             batch * rows,
@@ -215,7 +216,7 @@ fn split(machine: &dyn Machine, x: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let width = x.dim(2)?;
 
     let launch = Launch::of_groups_of_rows(
-        Source::Attention,
+        KernelFile::Attention,
         "split_heads",
         x.dtype(),
         batch * tokens,
@@ -237,8 +238,8 @@ fn add_heads(machine: &dyn Machine, into: &mut Option<Tensor>, rows: &Tensor) ->
 
     let (_, _, tokens, head_width) = into.dims4()?;
     let count = rows.elem_count();
-    let launch =
-        Launch::of_elements(Source::Attention, "add_heads", rows.dtype(), count)?.with_count(count);
+    let launch = Launch::of_elements(KernelFile::Attention, "add_heads", rows.dtype(), count)?
+        .with_count(count);
     let launch = launch.with_sizes([rows.dim(2)? * head_width, tokens * head_width])?;
 
     run(machine, &launch, &[Memory::Write(into), Memory::Read(rows)])

@@ -1,12 +1,12 @@
 //! What happens to each element by itself.
 
-use super::{Launch, Machine, Memory, Number, Source, fresh, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, plain, run};
 use crate::rotary::Turns;
 use crate::{Dropout, Gelu};
 use candle_core::{DType, Result, Tensor};
 
 fn of_elements(kernel: &str, dtype: DType, count: usize) -> Result<Launch> {
-    Ok(Launch::of_elements(Source::Elementwise, kernel, dtype, count)?.with_count(count))
+    Ok(Launch::of_elements(KernelFile::Elementwise, kernel, dtype, count)?.with_count(count))
 }
 
 fn form(kind: Gelu) -> &'static str {

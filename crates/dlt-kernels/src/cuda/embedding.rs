@@ -1,6 +1,6 @@
 //! The gradient of rows of a table.
 
-use super::{Launch, Machine, Memory, Source, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, plain, run};
 use candle_core::{Result, Tensor};
 
 /// Adds each row of `gradient` to the row of `table` that its id names, in place.
@@ -24,7 +24,7 @@ pub fn embedding_gradient(
     let starts = upload(starts)?;
     let places = upload(places)?;
     let launch = Launch::of_table_rows(
-        Source::Embedding,
+        KernelFile::Embedding,
         "embedding_gradient",
         gradient.dtype(),
         rows,

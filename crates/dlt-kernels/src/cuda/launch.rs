@@ -17,7 +17,7 @@ const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
 
 /// The file of `cuda/` that a kernel is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum KernelFile {
     /// `attention.cu`
     Attention,
     /// `elementwise.cu`
@@ -51,7 +51,7 @@ pub enum Number {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Where the kernel is.
-    pub source: Source,
+    pub file: KernelFile,
     /// Its name.
     pub kernel: String,
     /// Blocks in both dimensions of the grid.
@@ -65,7 +65,7 @@ pub struct Launch {
 impl Launch {
     /// A block for each of `rows` rows of `width`.
     pub(super) fn of_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
@@ -73,66 +73,66 @@ impl Launch {
     ) -> Result<Self> {
         let threads =
             width.div_ceil(ROW_ELEMENTS).clamp(ROW_THREADS.0, ROW_THREADS.1).next_power_of_two();
-        Launch::new(source, kernel, dtype, [rows, 1], threads)
+        Launch::new(file, kernel, dtype, [rows, 1], threads)
     }
 
     /// A thread for each of `count` elements.
     pub(super) fn of_elements(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         count: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
+        Launch::new(file, kernel, dtype, [count.div_ceil(THREADS), 1], THREADS)
     }
 
     /// For each of `groups` groups of rows, a thread for each of `width` columns.
     pub(super) fn of_columns(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         width: usize,
         groups: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
+        Launch::new(file, kernel, dtype, [width.div_ceil(THREADS), groups], THREADS)
     }
 
     /// For each row of a table, a thread for each of `width` columns.
     pub(super) fn of_table_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
+        Launch::new(file, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
     }
 
     /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is
     /// told the number of rows first.
     pub(super) fn of_groups_of_rows(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         rows: usize,
         width: usize,
     ) -> Result<Self> {
-        Launch::of_table_rows(source, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
+        Launch::of_table_rows(file, kernel, dtype, rows.div_ceil(TABLE_ROWS), width)?
             .with_sizes([rows])
     }
 
     /// `blocks` blocks that have as many threads as there may be.
     pub(super) fn of_blocks(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         blocks: usize,
     ) -> Result<Self> {
-        Launch::new(source, kernel, dtype, [blocks, 1], ROW_THREADS.1)
+        Launch::new(file, kernel, dtype, [blocks, 1], ROW_THREADS.1)
     }
 
     fn new(
-        source: Source,
+        file: KernelFile,
         kernel: &str,
         dtype: DType,
         blocks: [usize; 2],
@@ -147,7 +147,7 @@ impl Launch {
             bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, got {blocks:?}")
         }
         Ok(Launch {
-            source,
+            file,
             kernel: format!("{kernel}_{suffix}"),
             blocks: blocks.map(|blocks| blocks as u32),
             threads: threads as u32,

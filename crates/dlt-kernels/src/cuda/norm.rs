@@ -1,7 +1,7 @@
 //! Normalisations.
 
 use super::sums::{Groups, combine};
-use super::{Launch, Machine, Memory, Number, Source, fresh, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, Number, fresh, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
 /// Reads x (rows, width), weight and bias, writes the result.
@@ -15,7 +15,8 @@ pub fn rms_norm(dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result
 }
 
 fn forward(kernel: &str, dtype: DType, rows: usize, width: usize, epsilon: f64) -> Result<Launch> {
-    let launch = Launch::of_rows(Source::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
+    let launch =
+        Launch::of_rows(KernelFile::Norm, kernel, dtype, rows, width)?.with_sizes([width])?;
     Ok(launch.with([Number::F32(epsilon as f32)]))
 }
 
@@ -67,7 +68,7 @@ fn gradients(
 
     let groups = Groups::of(rows);
     let partial = fresh_f32(machine, (groups.count, 2 * width), &x)?;
-    let launch = Launch::of_columns(Source::Norm, "norm_sums", x.dtype(), width, groups.count)?;
+    let launch = Launch::of_columns(KernelFile::Norm, "norm_sums", x.dtype(), width, groups.count)?;
     let launch = launch.with_sizes([rows, width, groups.rows])?;
     let read = [Memory::Read(&x), Memory::Read(&gradient), Memory::Read(&moments)];
     run(machine, &launch, &[&read[..], &[Memory::Write(&partial)]].concat())?;

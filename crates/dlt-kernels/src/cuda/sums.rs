@@ -1,6 +1,6 @@
 //! Sums over rows and of squares, in two stages of a fixed order.
 
-use super::{Launch, Machine, Memory, Source, fresh_f32, plain, run};
+use super::{KernelFile, Launch, Machine, Memory, fresh_f32, plain, run};
 use candle_core::{DType, Result, Tensor};
 
 /// Partial sums over rows, at most.
@@ -42,7 +42,8 @@ pub(super) fn combine(machine: &dyn Machine, partial: Tensor) -> Result<Tensor> 
 
 fn stage(machine: &dyn Machine, x: &Tensor, width: usize, groups: Groups) -> Result<Tensor> {
     let sums = fresh_f32(machine, (groups.count, width), x)?;
-    let launch = Launch::of_columns(Source::Sums, "column_sums", x.dtype(), width, groups.count)?;
+    let launch =
+        Launch::of_columns(KernelFile::Sums, "column_sums", x.dtype(), width, groups.count)?;
     let launch = launch.with_sizes([x.elem_count() / width, width, groups.rows])?;
     run(machine, &launch, &[Memory::Read(x), Memory::Write(&sums)])?;
     Ok(sums)
@@ -65,7 +66,7 @@ pub fn squared_norms(machine: &dyn Machine, tensors: &[&Tensor]) -> Result<f64> 
     for x in tensors {
         let [x] = plain([x])?;
         let (per_sum, blocks) = pieces(&x);
-        let launch = Launch::of_blocks(Source::Sums, "squares", x.dtype(), blocks)?;
+        let launch = Launch::of_blocks(KernelFile::Sums, "squares", x.dtype(), blocks)?;
         let launch = launch.with_count(x.elem_count()).with_count(per_sum);
 
         run(machine, &launch, &[Memory::Read(&x), Memory::Write(&sums.narrow(0, start, blocks)?)])?;

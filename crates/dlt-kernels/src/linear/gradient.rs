@@ -1,7 +1,7 @@
 //! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is
 //! not wanted.
 
-use crate::choice::Path;
+use crate::choice::Backend;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
 use crate::rounding::{rounded, widened};
 use crate::shape::{expect_same, expect_vector, matrix, rows_and_width};
@@ -23,11 +23,11 @@ impl Kernels {
             bail!("linear_input_gradient: expected rows of {outputs} in the gradient, got {width}")
         }
 
-        match self.path(&[gradient], &[weight]) {
-            Path::Host => {}
-            Path::Cuda => return cuda::linear_input_gradient(weight, gradient),
-            Path::Composed => return composed::linear_input_gradient(weight, gradient),
-            Path::Widened => {
+        match self.backend(&[gradient], &[weight]) {
+            Backend::Host => {}
+            Backend::Cuda => return cuda::linear_input_gradient(weight, gradient),
+            Backend::Composed => return composed::linear_input_gradient(weight, gradient),
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return rounded(&self.linear_input_gradient(weight, &gradient)?);
             }
@@ -76,13 +76,15 @@ impl Kernels {
             host::expect_apart("linear_weight_gradient", into, &[x, gradient])?;
         }
 
-        match self.path(&[x, gradient], into.as_ref().as_slice()) {
-            Path::Host => {}
-            Path::Cuda => return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into),
-            Path::Composed => {
+        match self.backend(&[x, gradient], into.as_ref().as_slice()) {
+            Backend::Host => {}
+            Backend::Cuda => {
+                return cuda::linear_weight_gradient(&cuda::Launcher, x, gradient, into);
+            }
+            Backend::Composed => {
                 return host::add_or_set(into, composed::linear_weight_gradient(x, gradient)?);
             }
-            Path::Widened => {
+            Backend::Widened => {
                 let [x, gradient] = widened([x, gradient])?;
                 return self.linear_weight_gradient(&x, &gradient, into);
             }
@@ -123,13 +125,13 @@ impl Kernels {
             expect_vector("linear_bias_gradient", "a sum", into, outputs)?;
         }
 
-        let sum = match self.path(&[gradient], &[]) {
-            Path::Host => {
+        let sum = match self.backend(&[gradient], &[]) {
+            Backend::Host => {
                 host::read([gradient], |[data]| host::tensor(rows::sum(data, outputs), outputs))?
             }
-            Path::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
-            Path::Composed => composed::row_sum(gradient, outputs)?,
-            Path::Widened => {
+            Backend::Cuda => cuda::row_sum(&cuda::Launcher, gradient, outputs)?,
+            Backend::Composed => composed::row_sum(gradient, outputs)?,
+            Backend::Widened => {
                 let [gradient] = widened([gradient])?;
                 return self.linear_bias_gradient(&gradient, into);
             }
@@ -147,10 +149,10 @@ impl Kernels {
     /// When shapes differ.
     pub fn add(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         expect_same("add", "b", a, b)?;
-        match self.path(&[a, b], &[]) {
-            Path::Host => {}
-            Path::Cuda | Path::Composed => return a.detach() + b.detach(),
-            Path::Widened => {
+        match self.backend(&[a, b], &[]) {
+            Backend::Host => {}
+            Backend::Cuda | Backend::Composed => return a.detach() + b.detach(),
+            Backend::Widened => {
                 let [a, b] = widened([a, b])?;
                 return rounded(&self.add(&a, &b)?);
             }

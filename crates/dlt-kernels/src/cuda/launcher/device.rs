@@ -4,7 +4,7 @@
     reason = "a launch hands addresses to code that no compiler has checked against them"
 )]
 
-use crate::cuda::{Launch, Memory, Number, Source};
+use crate::cuda::{KernelFile, Launch, Memory, Number};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
 use candle_core::cuda::{CudaStorageSlice, WrapErr};
@@ -14,7 +14,7 @@ use candle_core::{
 };
 use std::cell::RefCell;
 
-impl Source {
+impl KernelFile {
     /// The name that the device keeps the compiled file under, and what nvcc made of it.
     fn module(self) -> (&'static str, &'static str) {
         macro_rules! ptx {
@@ -24,14 +24,14 @@ impl Source {
         }
 
         match self {
-            Source::Attention => ptx!("attention"),
-            Source::Elementwise => ptx!("elementwise"),
-            Source::Embedding => ptx!("embedding"),
-            Source::Loss => ptx!("loss"),
-            Source::Norm => ptx!("norm"),
-            Source::Optimizer => ptx!("optimizer"),
-            Source::Sketch => ptx!("sketch"),
-            Source::Sums => ptx!("sums"),
+            KernelFile::Attention => ptx!("attention"),
+            KernelFile::Elementwise => ptx!("elementwise"),
+            KernelFile::Embedding => ptx!("embedding"),
+            KernelFile::Loss => ptx!("loss"),
+            KernelFile::Norm => ptx!("norm"),
+            KernelFile::Optimizer => ptx!("optimizer"),
+            KernelFile::Sketch => ptx!("sketch"),
+            KernelFile::Sums => ptx!("sums"),
         }
     }
 }
@@ -193,7 +193,7 @@ fn offset(storage: &CudaStorage, layout: &Layout) -> Result<u64> {
 
 /// Puts the launch into the device's stream.
 fn enqueue(device: &CudaDevice, launch: &Launch, addresses: &[u64]) -> Result<()> {
-    let (module, ptx) = launch.source.module();
+    let (module, ptx) = launch.file.module();
     let function = device.get_or_load_custom_func(&launch.kernel, module, ptx)?;
     let mut builder = function.builder();
 
