@@ -1,5 +1,5 @@
-// What CUDA C++ offers to a kernel, for the CPU: the threads of a block take turns in each phase, and every access to
-// memory is checked.
+// The parts of CUDA C++ that the kernels use, for the CPU. The threads of a block take turns in each phase, and every
+// access to memory is checked.
 #pragma once
 
 #include <cmath>
@@ -14,12 +14,12 @@
 
 typedef unsigned long long Size;
 
-// What a launch stops at.
+// The reason why a launch stops.
 struct Fault {
     std::string what;
 };
 
-// The block that runs, and in which order its threads take turns: a result that hangs on that is a race.
+// The block that runs, and the order in which its threads take turns. A result that depends on the order is a race.
 struct Block {
     unsigned x = 0, y = 0, threads = 1;
     bool backwards = false;
@@ -40,7 +40,7 @@ template <class T> struct Checked {
     }
 };
 
-// Memory that the threads of a block share: not a number until it is written.
+// Memory that the threads of a block share. It is NaN until it is written, so that a read before the write shows.
 template <class T, Size length> struct Shared {
     T data[length];
 
@@ -83,10 +83,10 @@ inline float float_of(unsigned bits) {
 
 struct Bf16;
 
-// What an argument is; `dlt_kernels_host` has the same list.
+// The type of an argument. `foreign.rs` has the same list in the same order.
 enum ArgumentType : std::uint32_t { F32s, Bf16s, U32s, F64s, F32, U32, U64 };
 
-// An argument as it comes from Rust.
+// An argument as Rust passes it.
 struct Argument {
     std::uint32_t argument_type;
     std::uint32_t writable;
@@ -107,7 +107,7 @@ inline void expect(bool holds, const char* what) {
     if (!holds) throw Fault{what};
 }
 
-// What a parameter of a kernel takes from an argument.
+// Converts an argument to the type of a kernel's parameter.
 template <class T> struct Taken;
 
 template <class T> struct Taken<Checked<T>> {
@@ -146,7 +146,7 @@ inline std::map<std::string, Kernel>& kernels() {
     return all;
 }
 
-// Enters a kernel under its name.
+// Adds a kernel to `kernels()`, with its name as the key.
 struct Registered {
     template <class... Parameters> Registered(const char* name, void (*kernel)(Parameters...)) {
         kernels()[name] = [kernel](const Argument* arguments, Size count) {

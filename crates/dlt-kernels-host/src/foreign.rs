@@ -5,10 +5,10 @@ use crate::{Argument, Elements, ElementsMut, LaunchError, Order};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 
-/// Characters of a fault's description.
+/// Bytes for a fault's description, including the final zero.
 const FAULT_ROOM: usize = 256;
 
-/// What an argument is; `host.hpp` has the same list.
+/// The type of an argument. `host.hpp` has the same list in the same order.
 #[repr(u32)]
 #[derive(Clone, Copy)]
 enum ArgumentType {
@@ -56,10 +56,11 @@ pub(crate) fn launch(
     let name = CString::new(kernel).map_err(|_| LaunchError::Name { name: kernel.to_owned() })?;
     let raw: Vec<Raw> = arguments.iter_mut().map(Raw::of).collect();
     let mut fault: [c_char; FAULT_ROOM] = [0; FAULT_ROOM];
-    // SAFETY: name and fault are buffers of the lengths that are given, and each argument's memory
-    // is borrowed, for writing where it says so, until the call returns. The C++ side checks the
-    // type of each argument and every index against its count before it touches the memory, writes
-    // only where `writable` is set, keeps no pointer, and lets no exception out.
+
+    // SAFETY: name and fault are buffers of the given lengths. Each argument's memory is borrowed
+    // until the call returns, for writing where `writable` is set. The C++ side checks the type of
+    // each argument and every index against its count before it touches the memory, writes only
+    // where `writable` is set, keeps no pointer, and lets no exception out.
     let fault = unsafe {
         dlt_kernels_host_launch(
             name.as_ptr(),
@@ -73,9 +74,10 @@ pub(crate) fn launch(
             FAULT_ROOM as u64,
         );
 
-        // SAFETY: the call ends what it writes with a zero inside of the buffer.
+        // SAFETY: the call ends its text with a zero inside of the buffer.
         CStr::from_ptr(fault.as_ptr())
     };
+
     match fault.to_string_lossy() {
         fault if fault.is_empty() => Ok(()),
         fault => Err(LaunchError::Fault { kernel: kernel.to_owned(), fault: fault.into_owned() }),
@@ -93,7 +95,7 @@ impl Raw {
                     Elements::F64(data) => (ArgumentType::F64s, data.as_ptr().cast(), data.len()),
                 };
 
-                // Not writable, so the constness that is dropped here stays.
+                // The cast drops `const`, but with `writable` 0 the C++ side writes nothing there.
                 let data: *const c_void = data;
                 Raw {
                     argument_type,

@@ -1,5 +1,5 @@
-//! What is wrong with a kernel or with a launch shows.
-#![allow(clippy::unwrap_used, reason = "a test fails where a helper of it cannot go on")]
+//! Faults of a kernel or of a launch are noticed.
+#![allow(clippy::unwrap_used, reason = "a test fails where its helper cannot continue")]
 
 use dlt_kernels_host::{Argument, Elements, ElementsMut, Order, launch};
 
@@ -35,7 +35,7 @@ fn rejects_access_outside_of_shared_memory() {
     assert!(fault.contains("faulty_bound") && fault.contains("shared element 32 of 32"), "{fault}");
 }
 
-/// What GELU of four numbers is refused with.
+/// The fault of a launch of GELU on four numbers.
 fn fault(kernel: &str, blocks: [u32; 2], threads: u32, count: Argument<'_>) -> String {
     let x = [1.0f32; 4];
     let mut y = [0.0f32; 4];

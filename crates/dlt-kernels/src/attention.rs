@@ -36,8 +36,8 @@ pub struct Attention<'a> {
     pub key_heads: usize,
     /// Which positions a token attends to.
     pub mask: Mask,
-    /// How many tokens of each window are real, 1 to T: nobody attends to those behind. Their own
-    /// rows of the result hold what they see of the real ones.
+    /// How many tokens of each window are real, 1 to T. No token attends to those behind; their own
+    /// rows of the result hold what they see of the real tokens.
     pub lengths: Option<&'a [usize]>,
     /// Dropout of the probabilities.
     pub dropout: Option<Dropout>,
@@ -57,13 +57,12 @@ impl Attention<'_> {
                 lengths.len()
             )
         }
+
         match lengths.iter().position(|length| !(1..=tokens).contains(length)) {
-            Some(window) => {
-                let length = lengths[window];
-                bail!(
-                    "attention: expected lengths of 1 to {tokens} tokens, got {length} of window {window}"
-                )
-            }
+            Some(window) => bail!(
+                "attention: expected lengths of 1 to {tokens} tokens, got {} of window {window}",
+                lengths[window]
+            ),
             None => Ok(()),
         }
     }
@@ -72,17 +71,17 @@ impl Attention<'_> {
 impl Kernels {
     /// `softmax(q kᵀ / sqrt(D)) v` for each head.
     ///
-    /// The fused path keeps one log-sum-exp for each row and computes the probabilities again in
-    /// the backward pass: no T x T matrix for all heads exists at any time. Element (b, h, i, j) of
-    /// the probabilities takes number `((b H + h) T + i) T + j` of the dropout stream.
+    /// The fused loops keep the two numbers of each row's softmax and compute the probabilities
+    /// again in the backward pass, so a T x T matrix for all heads never exists. Element (b, h, i,
+    /// j) of the probabilities uses number `((b H + h) T + i) T + j` of the dropout stream.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D): H heads of queries, G of keys, G of values; returns (B, T, H D).
     ///
     /// # Errors
-    /// When `qkv` is empty or not of rank 3, or its width is not a multiple of `H + 2G`, or G does
-    /// not divide H, or there is not one length of 1 to T for each window, or the dropout
-    /// probability is not in [0, 1).
+    /// When `qkv` is empty or not of rank 3, its width is not a multiple of `H + 2G`, G does not
+    /// divide H, there is not one length of 1 to T for each window, or the dropout probability is
+    /// not in [0, 1).
     pub fn attention(self, qkv: &Tensor, attention: &Attention<'_>) -> Result<Tensor> {
         let heads = Heads::new(qkv, attention)?;
         match self.backend(&[qkv], &[]) {
@@ -99,15 +98,16 @@ impl Kernels {
         }
 
         let op = AttentionOp { heads, sums: OnceLock::new() };
-
-        match qkv.track_op() {
-            true => qkv.contiguous()?.apply_op1(op),
-            false => qkv.contiguous()?.apply_op1_no_bwd(&op),
+        if qkv.track_op() {
+            qkv.contiguous()?.apply_op1(op)
+        } else {
+            qkv.contiguous()?.apply_op1_no_bwd(&op)
         }
     }
 
     /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`]
-    /// asks for.
+    /// needs: of each row of scores, the largest one and one over the sum of `exp(score -
+    /// largest)`. The composed backend returns zeros for them.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where
@@ -123,11 +123,13 @@ impl Kernels {
         let heads = Heads::new(qkv, attention)?;
         let dims = heads.sizes.dims();
         let sum_dims = heads.sizes.sum_dims();
+
         match self.backend(&[qkv], &[]) {
             Backend::Host => {}
             Backend::Cuda => return cuda::attention(&cuda::Launcher, qkv, attention, None),
             Backend::Composed => {
-                // Autograd, which the composed gradient is made by, computes them again.
+                // The composed gradient is candle's autograd, which computes the sums again. These
+                // only have the right shape.
                 let sums = Tensor::zeros(sum_dims, qkv.dtype(), qkv.device())?;
                 return Ok([composed::attention(&qkv.detach(), attention)?, sums]);
             }
@@ -137,6 +139,7 @@ impl Kernels {
                 return Ok([rounded(&out)?, sums]);
             }
         }
+
         host::read([qkv], |[qkv]| {
             let (out, sums) = heads.forward(qkv);
             let sums = sums.iter().flat_map(|sum| sum.to_array()).collect();
@@ -145,7 +148,7 @@ impl Kernels {
     }
 
     /// Gradient of [`Kernels::attention`] with respect to `qkv`, without autograd. `out` and `sums`
-    /// are what [`Kernels::attention_and_sums`] gave for the same arguments.
+    /// are what [`Kernels::attention_and_sums`] returned for the same arguments.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D), `out` and `gradient` (B, T, H D), `sums` (B, H, T, 2); returns the
@@ -172,6 +175,7 @@ impl Kernels {
                 qkv.dims()
             )
         }
+
         match self.backend(&[qkv, out, gradient], &[sums]) {
             Backend::Host => {}
             Backend::Cuda => {
@@ -199,6 +203,7 @@ impl Kernels {
                 )?);
             }
         }
+
         host::read([qkv, out, sums, gradient], |[data, out, sums, gradient]| {
             let sums: Vec<Sum> = sums.as_chunks().0.iter().copied().map(Sum::from_array).collect();
             host::tensor(heads.backward(data, out, &sums, gradient), qkv.shape())
@@ -231,11 +236,12 @@ impl Heads {
         let Sizes { tokens, heads, key_heads, head_width, .. } = self.sizes;
         let batch = index / heads;
         let head = index % heads;
+        // Columns of a row of `qkv`: H heads of queries, then G of keys, then G of values.
         let shared = heads + head / self.sizes.group();
         let keys = self.lengths.as_ref().map_or(tokens, |lengths| lengths[batch]);
         let view = |column, rows| self.sizes.view(qkv, self.sizes.columns(), [batch, column], rows);
 
-        // Each head has its own part of the stream.
+        // Each head has its own part of the stream, T x T numbers.
         let first = (index * tokens * tokens) as u64;
 
         Head {
@@ -251,7 +257,7 @@ impl Heads {
         }
     }
 
-    /// The result, and the sums of each row of scores.
+    /// The result (B, T, H D), and the sums of each row of scores, (B, H, T).
     fn forward(&self, qkv: &[f32]) -> (Vec<f32>, Vec<Sum>) {
         let Sizes { batch, tokens, heads, head_width, .. } = self.sizes;
         let mut out = vec![0.0; batch * tokens * heads * head_width];
@@ -267,13 +273,15 @@ impl Heads {
         (out, sums)
     }
 
-    /// The gradient of `qkv`.
+    /// The gradient of `qkv`, (B, T, (H + 2G) D).
     fn backward(&self, qkv: &[f32], out: &[f32], sums: &[Sum], gradient: &[f32]) -> Vec<f32> {
         let Sizes { tokens, heads, .. } = self.sizes;
         let mut into = vec![0.0; qkv.len()];
+
+        // A task has a key head with all query heads that use it. With a task for each query head,
+        // several would write the same gradients of key and value at a time.
         self.sizes.groups(&mut into).into_par_iter().enumerate().for_each(|(index, group)| {
             let Group { queries, mut key, mut value } = group;
-            // One query head after the other adds to the key head that they share.
             for (index, mut query) in (index * self.sizes.group()..).zip(queries) {
                 let place = [index / heads, index % heads];
                 let outer = Outer {
@@ -292,7 +300,7 @@ impl Heads {
 
 struct AttentionOp {
     heads: Heads,
-    /// For each head and row, what its softmax is computed again from.
+    /// For each head and row, what the backward pass computes the softmax from.
     sums: OnceLock<Vec<Sum>>,
 }
 

@@ -4,7 +4,7 @@
 use crate::Kernels;
 use candle_core::{DType, DeviceLocation, Tensor};
 
-/// Who computes an operation.
+/// What computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// The loops of this crate, on tensors in main memory.
@@ -13,14 +13,16 @@ pub(crate) enum Backend {
     Cuda,
     /// candle's own operations.
     Composed,
-    /// One of the others in f32, on activations of bf16 that are widened before and results that
-    /// are rounded after.
+    /// One of the others in f32: activations of bf16 are widened before the operation, and its
+    /// results are rounded after it.
     Widened,
 }
 
 impl Kernels {
-    /// Who computes an operation that has a CUDA kernel: there, weights and sums are f32, and
-    /// activations all f32 or all bf16. Elsewhere, such activations of bf16 are widened.
+    /// What computes an operation that has a CUDA kernel. The kernel needs weights and sums of f32,
+    /// and activations that are all f32 or all bf16. Elsewhere, activations of bf16 over f32
+    /// weights are widened. An operation without a CUDA kernel treats [`Backend::Cuda`] as
+    /// [`Backend::Composed`].
     pub(crate) fn backend(self, activations: &[&Tensor], weights: &[&Tensor]) -> Backend {
         let described = |tensors: &[&Tensor]| {
             tensors.iter().map(|tensor| DeviceAndDtype::of(tensor)).collect::<Vec<_>>()
@@ -46,13 +48,16 @@ impl DeviceAndDtype {
 fn choose(kernels: Kernels, activations: &[DeviceAndDtype], weights: &[DeviceAndDtype]) -> Backend {
     let mut all = activations.iter().chain(weights);
     let Some(first) = all.next() else { return Backend::Composed };
-    if all.any(|place| place.device != first.device) {
+    if all.any(|tensor| tensor.device != first.device) {
+        // candle refuses tensors of two devices in its own words.
         return Backend::Composed;
     }
 
-    let every = |places: &[DeviceAndDtype], dtype| places.iter().all(|place| place.dtype == dtype);
+    let every =
+        |tensors: &[DeviceAndDtype], dtype| tensors.iter().all(|tensor| tensor.dtype == dtype);
     let f32_weights = every(weights, DType::F32);
     let is_f32 = f32_weights && every(activations, DType::F32);
+    // Without activations, both would hold.
     let is_bf16 = f32_weights && !is_f32 && every(activations, DType::BF16);
 
     match (kernels, first.device) {

@@ -136,7 +136,7 @@ impl Gelu {
 }
 
 /// `(1 + tanh(u)) / 2` and its derivative by `x`, with `u = sqrt(2/pi) · (x + 0.044715 x³)`.
-/// Written as a logistic function of `-2|u|`, it loses no digits in either tail.
+/// Computed as a logistic function of `-2|u|`, it loses no digits in either tail.
 #[inline(always)]
 fn tanh_gate(x: f32) -> (f32, f32) {
     const TWICE_ROOT: f32 = 1.595_769;
@@ -148,7 +148,7 @@ fn tanh_gate(x: f32) -> (f32, f32) {
     let s = 1.0 / (1.0 + e);
     let gate = if u < 0.0 { e * s } else { s };
 
-    // Where e is zero the square may be infinite, and zero times infinity must not arise.
+    // Where e is zero the square may be infinite, and zero times infinity would be NaN.
     let du = TWICE_ROOT * (3.0 * CUBIC).mul_add(square.min(1e6), 1.0);
     (gate, e * s * s * du)
 }
@@ -162,6 +162,7 @@ fn normal(x: f32) -> (f32, f32) {
     // exp(z²) erfc(z) as a polynomial in t = 1 / (1 + z/2), minimax on z in 0..9.4, relative error
     // 3e-8.
     let size = x.abs();
+    // The polynomial's range ends here.
     let z = if size > 13.0 { 13.0 } else { size };
     let t = 1.0 / (0.5 * ROOT_HALF).mul_add(z, 1.0);
     let mut p = -5.392_304e-2f32;

@@ -32,7 +32,7 @@ impl Kernels {
         })
     }
 
-    /// `a + factor · b`: in bf16 the sum alone is rounded.
+    /// `a + factor · b`. In bf16 only the sum is rounded, not the product.
     ///
     /// # Shapes
     /// Both the same.

@@ -2,17 +2,17 @@
 
 use candle_core::{DType, Result, bail};
 
-/// Threads of a block where each has an element or a column.
+/// Threads of a block where each thread has an element or a column.
 const THREADS: usize = 256;
-/// Fewest and most threads of a block that has a row.
+/// Fewest and most threads of a block where the block has a row.
 const ROW_THREADS: (usize, usize) = (32, 1024);
-/// Elements of a row for each of its threads, where the row has so many: with fewer, threads mostly
-/// wait for each other.
+/// Elements of a row for each of its threads, in rows that are long enough. With fewer, threads
+/// mostly wait for each other.
 const ROW_ELEMENTS: usize = 16;
-/// Rows of a table that a thread handles one after the other; `block.cuh` says the same to the
-/// kernels.
+/// Rows of a table that a thread handles one after the other. `block.cuh` defines the same number
+/// for the kernels.
 const TABLE_ROWS: usize = 8;
-/// Blocks that CUDA takes side by side in its two dimensions.
+/// The most blocks of a grid that CUDA accepts in each of the two dimensions.
 const MOST_BLOCKS: [usize; 2] = [i32::MAX as usize, u16::MAX as usize];
 
 /// The file of `cuda/` that a kernel is in.
@@ -50,7 +50,7 @@ pub enum Number {
 /// One launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// Where the kernel is.
+    /// The file that holds the kernel.
     pub file: KernelFile,
     /// Its name.
     pub kernel: String,
@@ -58,7 +58,7 @@ pub struct Launch {
     pub blocks: [u32; 2],
     /// Threads of a block: a power of two.
     pub threads: u32,
-    /// What follows the memory.
+    /// The parameters behind the memory.
     pub numbers: Vec<Number>,
 }
 
@@ -108,8 +108,8 @@ impl Launch {
         Launch::new(file, kernel, dtype, [rows, width.div_ceil(THREADS)], THREADS)
     }
 
-    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns; the kernel is
-    /// told the number of rows first.
+    /// For each [`TABLE_ROWS`] of `rows` rows, a thread for each of `width` columns. The number of
+    /// rows is the kernel's first number.
     pub(super) fn of_groups_of_rows(
         file: KernelFile,
         kernel: &str,
@@ -121,7 +121,7 @@ impl Launch {
             .with_sizes([rows])
     }
 
-    /// `blocks` blocks that have as many threads as there may be.
+    /// `blocks` blocks with the most threads that a block can have.
     pub(super) fn of_blocks(
         file: KernelFile,
         kernel: &str,
@@ -143,9 +143,11 @@ impl Launch {
             DType::BF16 => "bf16",
             other => bail!("{kernel}: expected activations of dtype F32 or BF16, got {other:?}"),
         };
+
         if blocks.iter().zip(MOST_BLOCKS).any(|(&blocks, most)| blocks == 0 || blocks > most) {
             bail!("{kernel}: expected a grid of 1 to {MOST_BLOCKS:?} blocks, got {blocks:?}")
         }
+
         Ok(Launch {
             file,
             kernel: format!("{kernel}_{suffix}"),

@@ -4,7 +4,7 @@ use super::{KernelFile, Launch, Machine, Memory, Number, plain, run};
 use crate::optimizer::{AdamwStep, Factors};
 use candle_core::{Result, Tensor};
 
-/// One step, in place: parameter and moments are f32, the gradient that or bf16.
+/// One step, in place: parameter and moments are f32, the gradient is f32 or bf16.
 pub fn adamw(
     machine: &dyn Machine,
     parameter: &Tensor,

@@ -1,10 +1,10 @@
-//! Sketches, in two stages of a fixed order: that of the loops, so the bits are theirs.
+//! Sketches, in two stages with the fixed order of the loops on the CPU, so the bits are the same.
 
 use super::{KernelFile, Launch, Machine, Memory, Number, fresh_f32, plain, run};
 use crate::sketch::{PART, SKETCH_WIDTH, Stream};
 use candle_core::{DType, Result, Tensor};
 
-/// The sketch of tensors on one device, of which there is one at least.
+/// The sketch of one tensor or more, all on one device.
 pub fn sketch(machine: &dyn Machine, tensors: &[&Tensor], seed: u64) -> Result<Tensor> {
     let device = tensors[0].device();
     let all: usize = tensors.iter().map(|x| x.elem_count().div_ceil(PART)).sum();

@@ -1,5 +1,5 @@
-//! Gradients of the affine map, one by one and outside autograd, so that nobody pays for what is
-//! not wanted.
+//! Gradients of the affine map, each by its own method and outside autograd, so that only the
+//! wanted ones are computed.
 
 use crate::choice::Backend;
 use crate::matrix::{Into, Panel, Threads, View, multiply, product};
@@ -34,6 +34,7 @@ impl Kernels {
         }
 
         host::read([weight, gradient], |[weight, data]| {
+            // (N, out) x (out, in)
             let outer = View::new(data, count, outputs, outputs);
             let weight = View::new(weight, outputs, inputs, inputs);
             host::tensor(
@@ -44,7 +45,7 @@ impl Kernels {
     }
 
     /// Adds the gradient of [`Kernels::linear`] with respect to its weight to `into`, in place;
-    /// where there is nothing yet, it becomes the gradient.
+    /// where `into` is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `x` (..., in), `gradient` (..., out), `into` (out, in).
@@ -91,12 +92,15 @@ impl Kernels {
         }
 
         let made = host::read([x, gradient], |[x, gradient]| {
+            // (out, N) x (N, in)
             let outer = View::new(gradient, count, outputs, outputs).t();
             let x = View::new(x, count, inputs, inputs);
             let Some(into) = into.as_ref() else {
                 return host::tensor(product(outer, x, Threads::All), (outputs, inputs)).map(Some);
             };
 
+            // The product is added where it belongs: a term of the weight's size would cost another
+            // pass.
             host::write(into, |into| {
                 let panel = &mut Panel::new(into, outputs, inputs, inputs);
                 multiply(panel, Into::Add, 1.0, outer, x, Threads::All);
@@ -112,7 +116,7 @@ impl Kernels {
     }
 
     /// Adds the gradient of [`Kernels::linear`] with respect to its bias to `into`, in place; where
-    /// there is nothing yet, it becomes the gradient.
+    /// `into` is `None`, it becomes the gradient.
     ///
     /// # Shapes
     /// `gradient` (..., out), `into` (out).

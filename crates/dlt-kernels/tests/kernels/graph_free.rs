@@ -333,6 +333,6 @@ fn rejects_gradients_of_wrong_shapes() {
             &noise(&[4, 4], 2),
             &mut Some(square.clone()),
         ),
-        &["memory of its own"],
+        &["its own memory"],
     );
 }

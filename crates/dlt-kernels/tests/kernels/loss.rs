@@ -300,12 +300,12 @@ fn rejects_cross_entropy_into_wrong_sums() {
         assert_rejected(run(head.projection(), into), &["bias's sum", "[10]", "[11]"]);
 
         let plain = Projection { bias: None, ..head.projection() };
-        assert_rejected(run(plain, into), &["a bias that is not there"]);
+        assert_rejected(run(plain, into), &["a missing bias"]);
     }
 
     let shared = |sums| {
         let run = Kernels::Fused.cross_entropy(&hidden, head.projection(), &targets, 1.0, sums);
-        assert_rejected(run, &["memory of its own"]);
+        assert_rejected(run, &["its own memory"]);
     };
 
     shared(HeadSums { table: Some(&head.table), bias: None });

@@ -126,7 +126,7 @@ fn rejects_steps_of_wrong_arguments() {
         assert_rejected(kernels.adamw(&view, &m, &v, &g, &STEP), &["contiguous"]);
     }
 
-    let shared = "memory of its own";
+    let shared = "its own memory";
     assert_rejected(Kernels::Fused.adamw(&p, &p, &v, &g, &STEP), &[shared]);
     assert_rejected(Kernels::Fused.adamw(&p, &m, &m, &g, &STEP), &[shared]);
     assert_rejected(Kernels::Fused.adamw(&p, &m, &v, &p, &STEP), &[shared]);

@@ -61,7 +61,7 @@ fn rejects_a_step_on_shared_moments() {
 
     assert_rejected(
         adamw(&Host, &parameter, &moments, &moments, &gradient, &STEP),
-        &["memory of its own"],
+        &["its own memory"],
     );
 }
 
