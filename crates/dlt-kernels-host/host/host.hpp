@@ -108,9 +108,9 @@ inline void expect(bool holds, const char* what) {
 }
 
 // Converts an argument to the type of a kernel's parameter.
-template <class T> struct Taken;
+template <class T> struct FromArgument;
 
-template <class T> struct Taken<Checked<T>> {
+template <class T> struct FromArgument<Checked<T>> {
     static Checked<T> from(const Argument& argument) {
         expect(argument.argument_type == type_of<T>(), "an argument of another type than its parameter");
         expect(std::is_const_v<T> || argument.writable, "an argument to read where the kernel writes");
@@ -118,21 +118,21 @@ template <class T> struct Taken<Checked<T>> {
     }
 };
 
-template <> struct Taken<float> {
+template <> struct FromArgument<float> {
     static float from(const Argument& argument) {
         expect(argument.argument_type == F32, "an argument of another type than its parameter, which is a float");
         return float_of(unsigned(argument.number));
     }
 };
 
-template <> struct Taken<unsigned> {
+template <> struct FromArgument<unsigned> {
     static unsigned from(const Argument& argument) {
         expect(argument.argument_type == U32, "an argument of another type than its parameter, which has 32 bits");
         return unsigned(argument.number);
     }
 };
 
-template <> struct Taken<Size> {
+template <> struct FromArgument<Size> {
     static Size from(const Argument& argument) {
         expect(argument.argument_type == U64, "an argument of another type than its parameter, which has 64 bits");
         return argument.number;
@@ -157,6 +157,6 @@ struct Registered {
 
     template <class... Parameters, std::size_t... index>
     static void call(void (*kernel)(Parameters...), const Argument* arguments, std::index_sequence<index...>) {
-        kernel(Taken<Parameters>::from(arguments[index])...);
+        kernel(FromArgument<Parameters>::from(arguments[index])...);
     }
 };

@@ -79,7 +79,8 @@ impl State {
         owners.clear();
         owners.reserve(action.n_layers());
 
-        // A layer copies a lower one at most, whose owner is already known: one pass is enough.
+        // A layer copies itself or a lower one, whose owner is already known. So one pass is
+        // enough.
         for (layer, &asked) in action.values().iter().enumerate() {
             owners.push(if asked == layer { layer } else { owners[asked] });
         }
@@ -358,6 +359,8 @@ impl State {
             }
         }
 
+        // The lowest layer that is left in the group names it. None is left where `part` is the
+        // whole group.
         let rest = |layer: &usize| self.owner(*layer) == owner && !part.contains(layer);
         let rest_first =
             (owner..self.n_layers()).find(rest).ok_or(StateError::WholeGroup { owner })?;

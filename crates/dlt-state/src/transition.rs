@@ -237,6 +237,7 @@ impl Event {
         if from == to {
             None
         } else if to == layer {
+            // Only a layer that owns itself has own weights; `from` differs, so it had none before.
             Some(Self::Untied { layer, from })
         } else {
             Some(Self::Tied { layer, from, to })

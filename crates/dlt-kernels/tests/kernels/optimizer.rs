@@ -14,8 +14,7 @@ const STEP: AdamwStep = AdamwStep {
     gradient_scale: 1.0,
 };
 
-/// Ten steps with other gradients each time; `gradient_scale` undoes a factor that the gradients
-/// carry.
+/// Ten steps, each with other gradients. `gradient_scale` undoes a factor of the gradients.
 fn ten_steps(kernels: Kernels, dtype: DType, factor: f64) -> (Tensor, Tensor, Tensor) {
     let start = noise(&[5, 40_001], 1).to_dtype(dtype).unwrap();
     let parameter = Var::from_tensor(&start).unwrap();

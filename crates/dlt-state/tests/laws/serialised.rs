@@ -1,4 +1,4 @@
-//! The optional serde forms, which are checked as they are read.
+//! The optional serde forms. Reading checks them.
 
 use dlt_state::{Action, ActionSpace, Event, EventCounts, Recording, State, Transition};
 use proptest::prelude::*;

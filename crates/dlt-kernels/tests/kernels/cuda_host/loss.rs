@@ -29,8 +29,7 @@ fn matches_reference_cross_entropy_on_cuda() {
 
         for (dtype, tolerance) in ACTIVATIONS {
             let hidden = held(&[rows, width], 1, dtype);
-            // What the product rounds on the way is rounded in the reference too; its logits are
-            // not.
+            // The reference gets the table that the product rounds, but does not round its logits.
             let table_held = wide(&table.to_dtype(dtype).unwrap());
             let tolerance = if dtype == DType::BF16 { 3.0 * tolerance } else { tolerance };
 
