@@ -66,14 +66,14 @@ fn rejects_arguments_that_are_too_few_or_not_to_write() {
     let mut y = [0.0f32; 4];
     let few = &mut [Argument::Write(ElementsMut::F32(&mut y))];
     let fault = launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, few).unwrap_err().to_string();
-
     assert!(fault.contains("number of arguments"), "{fault}");
+
     let read = || Argument::Read(Elements::F32(&x));
     let arguments = &mut [read(), read(), Argument::U64(4)];
     let fault =
         launch("gelu_tanh_f32", [1, 1], 32, Order::Forwards, arguments).unwrap_err().to_string();
-
     assert!(fault.contains("to read where the kernel writes"), "{fault}");
+
     let fault = launch("gelu\0", [1, 1], 32, Order::Forwards, &mut []).unwrap_err().to_string();
     assert!(fault.contains("the name of a kernel"), "{fault}");
 }

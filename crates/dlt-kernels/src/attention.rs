@@ -179,14 +179,8 @@ impl Kernels {
         match self.backend(&[qkv, out, gradient], &[sums]) {
             Backend::Host => {}
             Backend::Cuda => {
-                return cuda::attention_gradient(
-                    &cuda::Launcher,
-                    qkv,
-                    sums,
-                    attention,
-                    gradient,
-                    None,
-                );
+                let machine = &cuda::Launcher;
+                return cuda::attention_gradient(machine, qkv, sums, attention, gradient, None);
             }
             Backend::Composed => {
                 let attend = |[qkv]: [&Tensor; 1]| composed::attention(qkv, attention);

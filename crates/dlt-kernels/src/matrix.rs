@@ -233,8 +233,8 @@ pub(crate) fn multiply(
         _ => Parallelism::None,
     };
 
-    // gemm computes `out = 1 · out + scale · a · b`, and reads `out` only for `Into::Add`. It takes
-    // each column stride before the row stride.
+    // gemm computes `out = 1 · out + scale · a · b`, and reads `out` only for `Into::Add`. Each
+    // column stride comes before the row stride, and the three flags are for complex numbers.
     //
     // SAFETY: every element (i, j) that the strides address was checked to be inside its buffer
     // when the views and the panel were made; the panel's elements are exclusively borrowed and do

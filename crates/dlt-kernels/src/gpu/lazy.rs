@@ -101,7 +101,7 @@ impl Function {
 /// vector registers in use), eight vector registers, and the caller's stack. The seven pushes and
 /// 128 bytes also align the stack to 16 bytes, which `movaps` and the call need.
 #[unsafe(naked)]
-pub(super) unsafe extern "C" fn go_on() {
+pub(super) unsafe extern "C" fn find_and_jump() {
     core::arch::naked_asm!(
         "push rdi",
         "push rsi",
@@ -160,7 +160,7 @@ macro_rules! lazy_functions {
         $(#[$attribute])?
         #[unsafe(naked)]
         unsafe extern "C" fn $name() {
-            use $crate::gpu::lazy::{Function, go_on};
+            use $crate::gpu::lazy::{Function, find_and_jump};
 
             static FUNCTION: Function = Function::new(&$library, stringify!($name));
             // The address is the first field.
@@ -172,9 +172,9 @@ macro_rules! lazy_functions {
                 "jmp r11",
                 "2:",
                 "lea r11, [rip + {function}]",
-                "jmp {go_on}",
+                "jmp {find_and_jump}",
                 function = sym FUNCTION,
-                go_on = sym go_on,
+                find_and_jump = sym find_and_jump,
             )
         }
     };

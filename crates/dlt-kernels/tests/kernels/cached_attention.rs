@@ -127,12 +127,13 @@ fn law_what_was_forgotten_is_not_seen() {
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         attend(&mut fresh, &first);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
-        used.clear();
 
+        used.clear();
         assert_eq!(
             (used.filled(0), used.filled(1), used.capacity(), used.sequences()),
             (0, 0, 25, 2)
         );
+
         let mut fresh = cache(2, 25, [2, 4], DType::F32);
         assert_eq!(attend(&mut used, &second), attend(&mut fresh, &second));
     }

@@ -205,8 +205,8 @@ fn law_gradients_are_added_to_the_given_buffers() {
             let into = noise(&[101, 25], 7);
             let bias_into = noise(&[101], 8);
             let before = into.copy().unwrap();
-
             let bias_before = bias_into.copy().unwrap();
+
             let fresh = run(HeadSums::default());
             let given =
                 run(HeadSums { table: Some(&into), bias: head.bias.as_ref().map(|_| &bias_into) });

@@ -38,7 +38,6 @@ fn matches_reference_rms_norm_of_extreme_rows() {
     let zero = Tensor::zeros((4, 64), DType::F32, &Device::Cpu).unwrap();
     let constant = Tensor::full(-3.0f32, (4, 64), &Device::Cpu).unwrap();
     let alternating: Vec<f32> = (0..256).map(|i| if i % 3 == 0 { -1e4 } else { 1e4 }).collect();
-
     let alternating = Tensor::from_vec(alternating, (4, 64), &Device::Cpu).unwrap();
 
     for (what, x) in [

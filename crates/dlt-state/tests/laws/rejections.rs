@@ -131,6 +131,7 @@ fn rejects_lines_of_refused_decisions_that_cannot_be() {
         gated(r#"{"step":30,"action":[0,1,0],"state":[0,1,1],"refused":[0,0,0]}"#),
         StateError::StateMismatch { layer: 2, expected: 0, got: 1 }
     );
+
     let twice =
         r#"{"step":30,"action":[0,1,0],"state":[0,1,0],"refused":[0,0,0],"refused":[0,0,0]}"#;
     assert_eq!(gated(twice), StateError::DuplicateKey { key: "refused" });
@@ -192,6 +193,7 @@ fn rejects_headers_with_impossible_depths() {
 
     let blanks = " ".repeat(800_000);
     assert!(matches!(header(&format!(r#""n_layers":3{blanks}"#)), StateError::LongLine { .. }));
+
     assert_eq!(
         header(r#""n_layers":3,"initial":[0,1]"#),
         StateError::DepthMismatch { expected: 3, got: 2 }

@@ -52,7 +52,6 @@ fn check_bank(from: &State, to: &State) {
     // Labels repeat, so that they do not show the grouping.
     let before = Bank::new(from, |owner| 100 + (owner as u64 % 3));
     let mut bank = before.clone();
-
     bank.apply(&transition);
 
     for layer in 0..to.n_layers() {

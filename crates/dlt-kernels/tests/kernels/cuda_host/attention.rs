@@ -46,6 +46,7 @@ fn matches_reference_attention_on_cuda() {
             (70, 6, 3, 4, None),
         ] {
             let settings = Attention { key_heads, ..Attention::new(heads, mask) };
+
             for (dtype, tolerance) in ACTIVATIONS {
                 let qkv = held(&[2, tokens, (heads + 2 * key_heads) * width], 1, dtype);
                 // Scores, probabilities and their gradients are rounded too.

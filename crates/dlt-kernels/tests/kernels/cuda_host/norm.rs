@@ -82,9 +82,9 @@ fn matches_reference_norms_of_extreme_rows() {
         Kernels::Composed.layer_norm(&wide(&large), &wide(&weight), &wide(&bias), EPSILON).unwrap();
 
     assert_close("a large mean", &forward(&launch, &inputs, large.dims()), &expected, 1e-4);
+
     let constant = Tensor::full(3.0f32, (5, 131), &Device::Cpu).unwrap();
     let y = forward(&launch, &[&constant, &weight, &bias], constant.dims());
-
     assert_close("constant rows", &y, &bias.broadcast_as((5, 131)).unwrap(), F32_TOLERANCE);
 }
 
@@ -95,8 +95,8 @@ fn law_gradients_of_views_are_those_of_copies() {
     let weight = noise(&[35], 3);
     let gradient = gradient.t().unwrap();
     let views = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
-    let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());
 
+    let [x, gradient] = [&x, &gradient].map(|view| view.contiguous().unwrap());
     let copies = layer_norm_gradients(&Host, &x, &weight, EPSILON, &gradient).unwrap();
 
     for (view, copy) in views.iter().zip(&copies) {
