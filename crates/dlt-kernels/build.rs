@@ -44,8 +44,9 @@ fn compile(nvcc: &str, source: &str, to: &Path) -> Result<(), String> {
     command.arg("--fmad=false").arg(source).arg("-o").arg(to);
     let output = command.output().map_err(|error| {
         format!(
-            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs to compile {source}, \
-             got no program {nvcc:?} ({error}): put it on PATH, or name it in NVCC"
+            "expected nvcc of the CUDA toolkit, which the feature `cuda` needs \
+             to compile {source}, got no program {nvcc:?} ({error}): \
+             put it on PATH, or name it in NVCC"
         )
     })?;
 

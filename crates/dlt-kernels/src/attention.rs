@@ -106,8 +106,8 @@ impl Kernels {
     }
 
     /// [`Kernels::attention`] without autograd, with the sums that [`Kernels::attention_gradient`]
-    /// needs: of each row of scores, the largest one and one over the sum of `exp(score -
-    /// largest)`. The composed backend returns zeros for them.
+    /// needs. For each row of scores these are the largest score, and one over the sum of the
+    /// exponentials of `score - largest`. The composed operations return zeros instead.
     ///
     /// # Shapes
     /// `qkv` (B, T, (H + 2G) D); returns (B, T, H D) and (B, H, T, 2), the latter in f32 where

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 /// One use of the dropout stream: element `i` of a tensor uses number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// Chance that an element becomes zero, in [0, 1). The other elements are divided by `1 -
+    /// Probability that an element becomes zero, in [0, 1). The other elements are divided by `1 -
     /// probability`.
     pub probability: f32,
     /// Which stream.
@@ -100,8 +100,8 @@ impl Dropout {
 }
 
 impl Kernels {
-    /// Zeroes each element with probability `dropout.probability`, and divides the others by `1 -
-    /// dropout.probability`.
+    /// Sets each element to zero with the probability of `dropout`, and divides the others by `1 -
+    /// probability`.
     ///
     /// # Shapes
     /// `x` any non-empty shape but a scalar; returns the same.

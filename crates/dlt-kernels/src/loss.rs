@@ -66,7 +66,7 @@ impl Kernels {
         check_sums("cross_entropy", hidden, projection, sums)?;
 
         let Projection { table, bias } = projection;
-        // The table again where a tensor is absent, which changes no decision.
+        // The table takes the place of an absent tensor, which changes no decision.
         let given = [bias, sums.table, sums.bias].map(|tensor| tensor.unwrap_or(table));
         match self.backend(&[hidden], &[table, given[0], given[1], given[2]]) {
             Backend::Host => {}
@@ -165,7 +165,8 @@ fn check(
     let (vocabulary, table_width) = matrix(op, "table", projection.table)?;
     if table_width != width {
         bail!(
-            "{op}: expected table of shape [{vocabulary}, {width}], got [{vocabulary}, {table_width}]"
+            "{op}: expected table of shape [{vocabulary}, {width}], \
+             got [{vocabulary}, {table_width}]"
         )
     }
 

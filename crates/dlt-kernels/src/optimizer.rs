@@ -243,8 +243,8 @@ impl Factors {
 
 /// The sum of squares of one piece, in f64.
 fn squares(x: &[f32]) -> f64 {
-    // Two vectors of f64 of the widest instruction set, whatever this machine has: the order of the
-    // sum is fixed.
+    // Two vectors of f64 of the widest instruction set. It is the same on every machine, so the
+    // order of the sum is fixed.
     const LANES: usize = 16;
     let mut lanes = [0.0f64; LANES];
 

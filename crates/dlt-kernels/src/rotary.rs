@@ -222,7 +222,8 @@ impl Turns {
             [batch, tokens, width] if batch * tokens * width > 0 => (batch, tokens, width),
             ref other => {
                 bail!(
-                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], got {other:?}"
+                    "{op}: expected a non-empty tensor of shape [batch, tokens, width], \
+                     got {other:?}"
                 )
             }
         };
@@ -230,8 +231,8 @@ impl Turns {
         let head_width = rotary.head_width();
         if heads == 0 || heads.checked_mul(head_width).is_none_or(|turned| turned > width) {
             bail!(
-                "{op}: expected at least one head of {head_width}, and rows of {width} with room for all, \
-                 got {heads} heads"
+                "{op}: expected at least one head of {head_width}, \
+                 and rows of {width} with room for all, got {heads} heads"
             )
         }
 

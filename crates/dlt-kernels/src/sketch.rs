@@ -4,8 +4,8 @@
 //! random rotation, gets random signs and is added to the sketch. So two numbers of one chunk are
 //! never added to each other, and numbers that are added have independent signs. The mean of the
 //! inner product of two sketches is therefore the inner product of what was sketched. The gradients
-//! of a matrix's column are often large together: without the rotations, they would all be added to
-//! the same number of the sketch.
+//! of a matrix's column are often large together. Without the rotations, in a matrix with rows as
+//! long as chunks, they would all be added to one number of the sketch.
 
 use crate::choice::Backend;
 use crate::lanes::vectorised;

@@ -207,7 +207,8 @@ impl Display for StateError {
             Self::NotFixedPoint { index, value, owner } => {
                 write!(
                     f,
-                    "entry {index} is {value}: expected an owner, but layer {value} is owned by layer {owner}"
+                    "entry {index} is {value}: expected an owner, \
+                     but layer {value} is owned by layer {owner}"
                 )
             }
             Self::DepthMismatch { expected, got } => {
@@ -222,7 +223,8 @@ impl Display for StateError {
             Self::NotPermutation { index, value, n_layers } => {
                 write!(
                     f,
-                    "entry {index} of the permutation is {value}: expected each of 0..{n_layers} once"
+                    "entry {index} of the permutation is {value}: \
+                     expected each of 0..{n_layers} once"
                 )
             }
             Self::GroupCount { groups, n_layers } => {
@@ -286,7 +288,8 @@ impl Display for StateError {
             Self::RefusedChanges { layer, expected, got } => {
                 write!(
                     f,
-                    "entry {layer} next to a refused action is {got}: expected {expected}, as before it"
+                    "entry {layer} next to a refused action is {got}: \
+                     expected {expected}, as before it"
                 )
             }
         }

@@ -31,8 +31,8 @@ pub(super) struct Outer<'a> {
     pub(super) sums: &'a [Sum],
 }
 
-/// What computes the softmax of a row again. It has two parts instead of one logarithm, because
-/// next to a large maximum the sum would be rounded away.
+/// Two numbers from which the softmax of a row is computed again. They are not joined to one
+/// logarithm, because next to a large maximum the sum would be rounded away.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sum {
     /// The largest score.

@@ -68,8 +68,7 @@ pub fn attention_gradient(
         let read = [Memory::Read(&heads.lengths), Memory::Read(&sums)];
         run(machine, &launch, &[written, read].concat())?;
 
-        // Now `scores` holds the probabilities after dropout, and `of_scores` the gradient of `q
-        // kᵀ`.
+        // Now `scores` holds probabilities after dropout, and `of_scores` the gradient of `q kᵀ`.
         heads.join(machine, "join_heads", &of_scores.matmul(&key)?, &out, start, 0)?;
         add_heads(machine, &mut of_key, &of_scores.t()?.matmul(&heads.query_rows(block)?)?)?;
         add_heads(machine, &mut of_value, &scores.t()?.matmul(&gradient)?)?;

@@ -69,7 +69,8 @@ impl Kernels {
         if let Some(into) = into {
             if into.dims() != [outputs, inputs] {
                 bail!(
-                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], got {:?}",
+                    "linear_weight_gradient: expected a sum of shape [{outputs}, {inputs}], \
+                     got {:?}",
                     into.dims()
                 )
             }
