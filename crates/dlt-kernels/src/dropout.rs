@@ -16,8 +16,8 @@ use rayon::prelude::*;
 /// One use of the dropout stream: element `i` of a tensor uses number `offset + i`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// Probability that an element becomes zero, in [0, 1). The other elements are divided by `1 -
-    /// probability`.
+    /// Probability that an element becomes zero, in [0, 1). All other elements are divided by
+    /// `1 - probability`.
     pub probability: f32,
     /// Which stream.
     pub seed: u64,
@@ -100,8 +100,8 @@ impl Dropout {
 }
 
 impl Kernels {
-    /// Sets each element to zero with the probability of `dropout`, and divides the others by `1 -
-    /// probability`.
+    /// Sets each element to zero with the probability of `dropout`, and divides all others by
+    /// `1 - probability`.
     ///
     /// # Shapes
     /// `x` any non-empty shape but a scalar; returns the same.
