@@ -31,18 +31,27 @@
 //! ```
 //! use dlt_state::{Action, Event, State};
 //!
-//! // Layers 0 and 1 keep their own weights, 2 copies 1, 3 copies 2. let action =
-//! Action::new(vec![0, 1, 1, 2])?; let state = State::from_action(&action);
-//! assert_eq!(state.owners(), [0, 1, 1, 1]); assert_eq!(state.n_independent(), 2);
+//! // Layers 0 and 1 keep their own weights, 2 copies 1, 3 copies 2.
+//! let action = Action::new(vec![0, 1, 1, 2])?;
+//! let state = State::from_action(&action);
+//! assert_eq!(state.owners(), [0, 1, 1, 1]);
+//! assert_eq!(state.n_independent(), 2);
 //! assert_eq!(state.groups()[1].members, [1, 2, 3]);
 //!
 //! // With 1,000 parameters outside of the layers and 500 in each layer:
 //! assert_eq!(state.parameter_count(1_000, 500), 2_000);
 //!
-//! // Another decision: 1 gives up its weights, 2 follows it, 3 becomes independent. let next =
-//! State::from_action(&Action::new(vec![0, 0, 1, 3])?); let transition =
-//! state.transition_to(&next)?; assert_eq!( transition.events(), [ Event::Tied { layer: 1, from: 1,
-//! to: 0 }, Event::Tied { layer: 2, from: 1, to: 0 }, Event::Untied { layer: 3, from: 1 }, ] );
+//! // Another decision: 1 gives up its weights, 2 follows it, 3 becomes independent.
+//! let next = State::from_action(&Action::new(vec![0, 0, 1, 3])?);
+//! let transition = state.transition_to(&next)?;
+//! assert_eq!(
+//!     transition.events(),
+//!     [
+//!         Event::Tied { layer: 1, from: 1, to: 0 },
+//!         Event::Tied { layer: 2, from: 1, to: 0 },
+//!         Event::Untied { layer: 3, from: 1 },
+//!     ]
+//! );
 //! # Ok::<(), dlt_state::StateError>(())
 //! ```
 //!

@@ -53,8 +53,9 @@ impl State {
     /// ```
     /// use dlt_state::{Action, State};
     ///
-    /// // 3 copies 2, which copies 1, which keeps its own weights. let action = Action::new(vec![0,
-    /// 1, 1, 2])?; assert_eq!(State::from_action(&action).owners(), [0, 1, 1, 1]);
+    /// // 3 copies 2, which copies 1, which keeps its own weights.
+    /// let action = Action::new(vec![0, 1, 1, 2])?;
+    /// assert_eq!(State::from_action(&action).owners(), [0, 1, 1, 1]);
     /// # Ok::<(), dlt_state::StateError>(())
     /// ```
     #[must_use]
