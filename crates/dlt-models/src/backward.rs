@@ -15,7 +15,7 @@ use dlt_spec::spec::{Checkpointing, Trains};
 
 use crate::architecture::{DropoutPass, StemInput};
 use crate::error::Context;
-use crate::graph::{Beside, Run, Stretches, Trace, absent};
+use crate::graph::{ModelGraphs, Run, SideInputs, Trace, absent};
 use crate::model::scored;
 use crate::parameters::Layout;
 use crate::{Batch, Model, ModelError, Result};
@@ -68,9 +68,9 @@ impl Gradients {
 }
 
 /// Gradients of one layout's parameters under way.
-struct Sums(Vec<Option<Tensor>>);
+struct GradientSums(Vec<Option<Tensor>>);
 
-impl Sums {
+impl GradientSums {
     /// Goes on from these gradients, or from none.
     fn from(gradients: Vec<Tensor>, layout: &Layout) -> Self {
         let mut sums: Vec<_> = gradients.into_iter().map(Some).collect();
@@ -93,7 +93,7 @@ impl Sums {
 }
 
 /// What the forward pass kept of one block.
-enum Kept {
+enum SavedBlock {
     /// Nothing: no gradient goes through it.
     Nothing,
     /// Its input: the rest is computed again.
@@ -103,11 +103,11 @@ enum Kept {
 }
 
 /// One batch on its way through a model.
-struct Passage<'a> {
+struct TrainingStep<'a> {
     model: &'a Model,
     settings: &'a TrainingPass,
-    stretches: Stretches,
-    beside: &'a Beside,
+    graphs: ModelGraphs,
+    side_inputs: &'a SideInputs,
 }
 
 impl Model {
@@ -141,23 +141,24 @@ impl Model {
         gradients: &mut Gradients,
     ) -> Result<f64> {
         let prepared = batch.prepare(self.architecture(), self.device())?;
-        let stretches = self.stretches(&prepared.dims)?;
-        let passage = Passage { model: self, settings, stretches, beside: &prepared.beside };
+        let graphs = self.graphs(&prepared.dims)?;
+        let step =
+            TrainingStep { model: self, settings, graphs, side_inputs: &prepared.side_inputs };
         let mut sketching = self.sketching(settings, gradients)?;
         let shared = self.shared.tensors();
         let mut sums = self.shared_sums(std::mem::take(&mut gradients.shared))?;
 
-        let run = passage.run(&shared, 0);
-        let mut x = passage.stretches.stem.result(self.stem_rows(&prepared.input)?, &run)?;
+        let run = step.run(&shared, 0);
+        let mut x = step.graphs.stem.result(self.stem_rows(&prepared.input)?, &run)?;
         let mut kept = Vec::with_capacity(self.binding.n_layers());
 
         for layer in 0..self.binding.n_layers() {
-            let (block, y) = passage.block_forward(layer, x)?;
+            let (block, y) = step.block_forward(layer, x)?;
             kept.push(block);
             x = y;
         }
 
-        let (loss, mut upstream) = passage.head(x, &prepared.targets, &shared, &mut sums)?;
+        let (loss, mut upstream) = step.head(x, &prepared.targets, &shared, &mut sums)?;
         if self.trains() == Trains::Head {
             gradients.shared = self.trained_sums(sums)?;
             gradients.sketches = sketching.map(Sketching::finish).transpose()?;
@@ -167,7 +168,7 @@ impl Model {
         for layer in (0..self.binding.n_layers()).rev() {
             let Some(block) = kept.pop() else { break };
             let slots = &mut gradients.slots;
-            upstream = passage
+            upstream = step
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
 
@@ -176,7 +177,7 @@ impl Model {
             }
         }
 
-        passage.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
+        step.stem_backward(&prepared.input, upstream, &shared, &mut sums)?;
         gradients.shared = self.trained_sums(sums)?;
         gradients.sketches = sketching.map(Sketching::finish).transpose()?;
 
@@ -195,20 +196,20 @@ impl Model {
     }
 
     /// Sums by the layout of all shared parameters, from those of the ones that train.
-    fn shared_sums(&self, gradients: Vec<Tensor>) -> Result<Sums> {
+    fn shared_sums(&self, gradients: Vec<Tensor>) -> Result<GradientSums> {
         let mut sums = vec![None; self.shared.layout().entries().len()];
         for (entry, gradient) in self.trained_shared().layout().entries().iter().zip(gradients) {
             sums[self.shared.layout().number(entry.name)?] = Some(gradient);
         }
-        Ok(Sums(sums))
+        Ok(GradientSums(sums))
     }
 
     /// Gradients of the shared parameters that train.
-    fn trained_sums(&self, Sums(mut sums): Sums) -> Result<Vec<Tensor>> {
+    fn trained_sums(&self, GradientSums(mut sums): GradientSums) -> Result<Vec<Tensor>> {
         let layout = self.trained_shared().layout();
         let places = layout.entries().iter().map(|entry| self.shared.layout().number(entry.name));
         let trained = places.map(|place| Ok(sums[place?].take())).collect::<Result<_>>()?;
-        Sums(trained).finish(layout)
+        GradientSums(trained).finish(layout)
     }
 
     /// Name of the first parameter whose gradient is not finite.
@@ -235,55 +236,55 @@ impl Model {
     }
 }
 
-impl<'a> Passage<'a> {
+impl<'a> TrainingStep<'a> {
     fn run(&self, parameters: &'a [Tensor], first_site: usize) -> Run<'a> {
         let dropout = self.settings.dropout;
-        let beside = self.beside;
-        Run { dropout, first_site, beside, ..Run::plain(self.model.kernels(), parameters) }
+        let side_inputs = self.side_inputs;
+        Run { dropout, first_site, side_inputs, ..Run::plain(self.model.kernels(), parameters) }
     }
 
     /// A run of a layer's block; its weights may live shorter than the batch.
     fn block_run<'b>(&'b self, layer: usize, weights: &'b [Tensor]) -> Run<'b> {
-        let run = Run { first_site: self.stretches.first_site(layer), ..self.run(&[], 0) };
+        let run = Run { first_site: self.graphs.first_site(layer), ..self.run(&[], 0) };
         run.of_layer(self.model.architecture(), layer, weights)
     }
 
-    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(Kept, Tensor)> {
+    fn block_forward(&self, layer: usize, input: Tensor) -> Result<(SavedBlock, Tensor)> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
-        let block = &self.stretches.block;
+        let block = &self.graphs.block;
 
         if self.model.trains() == Trains::Head {
-            return Ok((Kept::Nothing, block.result(input, &run)?));
+            return Ok((SavedBlock::Nothing, block.result(input, &run)?));
         }
 
         if self.settings.checkpointing == Checkpointing::Block
             || self.model.binding.is_frozen(layer)
         {
             let y = block.result(input.clone(), &run)?;
-            return Ok((Kept::Input(input), y));
+            return Ok((SavedBlock::Input(input), y));
         }
 
         let (y, trace) = block.forward(input, &run, self.model.slot(layer).is_some())?;
-        Ok((Kept::Trace(trace), y))
+        Ok((SavedBlock::Trace(trace), y))
     }
 
     fn block_backward(
         &self,
         layer: usize,
-        kept: Kept,
+        kept: SavedBlock,
         upstream: Tensor,
         slots: &mut BTreeMap<usize, Vec<Tensor>>,
     ) -> Result<Tensor> {
         let weights = self.model.bank.weights(self.model.binding.storage(layer))?;
         let run = self.block_run(layer, &weights);
-        let block = &self.stretches.block;
+        let block = &self.graphs.block;
         let slot = self.model.slot(layer);
 
         let trace = match kept {
-            Kept::Nothing => return Err(absent("what its backward pass reads")),
-            Kept::Trace(trace) => trace,
-            Kept::Input(input) => block.replay(input, &run, slot.is_some())?,
+            SavedBlock::Nothing => return Err(absent("what its backward pass reads")),
+            SavedBlock::Trace(trace) => trace,
+            SavedBlock::Input(input) => block.replay(input, &run, slot.is_some())?,
         };
 
         let passed = || absent("a gradient of its input");
@@ -291,7 +292,7 @@ impl<'a> Passage<'a> {
             return block.backward(trace, upstream, &run, None)?.ok_or_else(passed);
         };
         let layout = self.model.bank.layout();
-        let mut sums = Sums::from(slots.remove(&slot).unwrap_or_default(), layout);
+        let mut sums = GradientSums::from(slots.remove(&slot).unwrap_or_default(), layout);
 
         let upstream = block.backward(trace, upstream, &run, Some(&mut sums.0))?;
         slots.insert(slot, sums.finish(layout)?);
@@ -305,11 +306,11 @@ impl<'a> Passage<'a> {
         x: Tensor,
         targets: &Tensor,
         shared: &[Tensor],
-        sums: &mut Sums,
+        sums: &mut GradientSums,
     ) -> Result<(f64, Tensor)> {
         let model = self.model;
-        let head = &self.stretches.head;
-        let run = self.run(shared, self.stretches.head_site(model.binding.n_layers()));
+        let head = &self.graphs.head;
+        let run = self.run(shared, self.graphs.head_site(model.binding.n_layers()));
         let (hidden, trace) = head.forward(x, &run, true)?;
 
         // Of a vocabulary, the products are by far the largest of the step: they take activations
@@ -364,12 +365,12 @@ impl<'a> Passage<'a> {
         input: &Tensor,
         upstream: Tensor,
         shared: &[Tensor],
-        sums: &mut Sums,
+        sums: &mut GradientSums,
     ) -> Result<()> {
         let model = self.model;
         let run = self.run(shared, 0);
-        let trace = self.stretches.stem.replay(model.stem_rows(input)?, &run, true)?;
-        let rows = self.stretches.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
+        let trace = self.graphs.stem.replay(model.stem_rows(input)?, &run, true)?;
+        let rows = self.graphs.stem.backward(trace, upstream, &run, Some(&mut sums.0))?;
 
         let (StemInput::Tokens { table, .. }, Some(rows)) = (model.architecture.stem_input(), rows)
         else {

@@ -7,7 +7,7 @@ use dlt_spec::size::{CHANNELS, TOKEN_TYPES};
 use dlt_spec::spec::Pooling;
 
 use crate::architecture::{Architecture, StemInput};
-use crate::graph::{Beside, Reading, Rows};
+use crate::graph::{Reading, Rows, SideInputs};
 use crate::{ModelError, Result};
 
 /// Windows of tokens or pictures with what is to be predicted, as host arrays.
@@ -156,7 +156,7 @@ pub(crate) struct Prepared {
     pub(crate) input: Tensor,
     /// Ids of what is predicted, in the order of the rows that the head reads.
     pub(crate) targets: Tensor,
-    pub(crate) beside: Beside,
+    pub(crate) side_inputs: SideInputs,
     pub(crate) dims: Dims,
 }
 
@@ -177,17 +177,18 @@ impl Batch<'_> {
         architecture: &dyn Architecture,
         device: &Device,
     ) -> Result<Prepared> {
-        let (input, tokens, mut beside) = self.input.prepare(self.windows, architecture, device)?;
-        let (targets, reading) = self.targets(tokens, architecture, &mut beside, device)?;
+        let (input, tokens, mut side_inputs) =
+            self.input.prepare(self.windows, architecture, device)?;
+        let (targets, reading) = self.targets(tokens, architecture, &mut side_inputs, device)?;
         let dims = Dims { windows: self.windows, tokens, reading };
-        Ok(Prepared { input, targets, beside, dims })
+        Ok(Prepared { input, targets, side_inputs, dims })
     }
 
     fn targets(
         &self,
         tokens: usize,
         architecture: &dyn Architecture,
-        beside: &mut Beside,
+        side_inputs: &mut SideInputs,
         device: &Device,
     ) -> Result<(Tensor, Reading)> {
         let rows = architecture.output().rows;
@@ -209,13 +210,13 @@ impl Batch<'_> {
                 }
 
                 let count = places.len();
-                beside.rows = Some(Rows::Picked(Tensor::from_vec(places, count, device)?));
+                side_inputs.rows = Some(Rows::Picked(Tensor::from_vec(places, count, device)?));
                 (ids, Reading::Picked(count), count)
             }
             Wanted::Classes(labels) => {
                 let (rows, reading) =
                     pooled(self, tokens, architecture.head_settings().pooling, device)?;
-                beside.rows = Some(rows);
+                side_inputs.rows = Some(rows);
                 (labels.to_vec(), reading, self.windows)
             }
         };
@@ -270,7 +271,7 @@ impl Input<'_> {
         windows: usize,
         architecture: &dyn Architecture,
         device: &Device,
-    ) -> Result<(Tensor, usize, Beside)> {
+    ) -> Result<(Tensor, usize, SideInputs)> {
         match (self, architecture.stem_input()) {
             (Self::Tokens(tokens), StemInput::Tokens { vocabulary, .. }) => {
                 tokens.prepare(windows, vocabulary, device)
@@ -292,7 +293,7 @@ impl Input<'_> {
                 .permute([0, 2, 4, 1, 3, 5])?
                 .contiguous()?
                 .reshape((windows, along * along, CHANNELS * patch * patch))?;
-                Ok((pixels, along * along + 1, Beside::default()))
+                Ok((pixels, along * along + 1, SideInputs::default()))
             }
             (Self::Tokens(_), StemInput::Pictures { .. }) => {
                 refuse("pictures".to_owned(), "tokens".to_owned())
@@ -310,7 +311,7 @@ impl Tokens<'_> {
         windows: usize,
         vocabulary: usize,
         device: &Device,
-    ) -> Result<(Tensor, usize, Beside)> {
+    ) -> Result<(Tensor, usize, SideInputs)> {
         let n = self.ids.len();
         if windows == 0 || n == 0 || !n.is_multiple_of(windows) {
             let got = format!("{n} tokens in {windows} windows");
@@ -344,9 +345,10 @@ impl Tokens<'_> {
 
         let is_padded = |lengths: &&[usize]| lengths.iter().any(|&length| length < tokens);
         let hidden = self.lengths.filter(|_| self.padding == Padding::Hidden).filter(is_padded);
-        let beside = Beside { types, lengths: hidden.map(<[usize]>::to_vec), ..Beside::default() };
+        let side_inputs =
+            SideInputs { types, lengths: hidden.map(<[usize]>::to_vec), ..SideInputs::default() };
 
-        Ok((Tensor::from_slice(self.ids, (windows, tokens), device)?, tokens, beside))
+        Ok((Tensor::from_slice(self.ids, (windows, tokens), device)?, tokens, side_inputs))
     }
 }
 

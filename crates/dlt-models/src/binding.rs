@@ -135,7 +135,7 @@ pub struct Settlement {
 pub struct Binding {
     storage: Vec<StorageId>,
     frozen: Vec<bool>,
-    independent: Vec<bool>,
+    trains_alone: Vec<bool>,
     next: usize,
 }
 
@@ -155,7 +155,7 @@ impl Binding {
         Self {
             storage: (0..n_layers).map(StorageId).collect(),
             frozen: (0..n_layers).map(|layer| layer > 0).collect(),
-            independent: (0..n_layers).map(|layer| layer == 0).collect(),
+            trains_alone: (0..n_layers).map(|layer| layer == 0).collect(),
             next: n_layers,
         }
     }
@@ -167,7 +167,7 @@ impl Binding {
         Self {
             storage: state.owners().iter().map(|&owner| StorageId(owner)).collect(),
             frozen: vec![false; n_layers],
-            independent: (0..n_layers).map(|layer| state.is_independent(layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| state.is_independent(layer)).collect(),
             next: n_layers,
         }
     }
@@ -200,7 +200,7 @@ impl Binding {
         Ok(Self {
             storage: lowest.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(|layer| frozen.contains(&layer)).collect(),
-            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
             next: n_layers,
         })
     }
@@ -226,14 +226,14 @@ impl Binding {
     /// Whether a layer trains by itself, with an optimizer state of its own. Those are the layers
     /// that the state calls independent; under [`Tie::Replicate`] all that are not frozen.
     #[must_use]
-    pub fn is_independent(&self, layer: usize) -> bool {
-        self.independent[layer]
+    pub fn trains_alone(&self, layer: usize) -> bool {
+        self.trains_alone[layer]
     }
 
-    /// Layers that train by themselves, see [`is_independent`](Self::is_independent).
+    /// Layers that train by themselves, see [`trains_alone`](Self::trains_alone).
     #[must_use]
-    pub fn n_independent(&self) -> usize {
-        self.independent.iter().filter(|&&independent| independent).count()
+    pub fn n_training_alone(&self) -> usize {
+        self.trains_alone.iter().filter(|&&independent| independent).count()
     }
 
     /// Distinct storages in use; frozen layers count.
@@ -258,10 +258,10 @@ impl Binding {
     pub fn slot(&self, layer: usize, gradient: Gradient) -> Option<usize> {
         match gradient {
             _ if self.frozen[layer] => None,
-            _ if self.independent[layer] => Some(layer),
+            _ if self.trains_alone[layer] => Some(layer),
             Gradient::Owner => None,
             Gradient::Sum => (0..self.n_layers()).find(|&other| {
-                self.independent[other] && self.storage[other] == self.storage[layer]
+                self.trains_alone[other] && self.storage[other] == self.storage[layer]
             }),
         }
     }
@@ -270,7 +270,7 @@ impl Binding {
     #[must_use]
     pub fn trained(&self) -> Vec<StorageId> {
         let mut trained: Vec<_> = (0..self.n_layers())
-            .filter(|&layer| self.independent[layer])
+            .filter(|&layer| self.trains_alone[layer])
             .map(|layer| self.storage[layer])
             .collect();
         trained.sort_unstable();
@@ -330,7 +330,7 @@ impl Binding {
                 }
             }
 
-            self.independent[layer] = match (rules.tie, rules.retied) {
+            self.trains_alone[layer] = match (rules.tie, rules.retied) {
                 (Tie::Replicate, _) => !self.frozen[layer],
                 // A layer that waits for its first tie goes on training its own weights.
                 (Tie::Share, Retied::Follow) => change.to.is_independent(layer) || (stays && waits),
@@ -381,7 +381,7 @@ impl Binding {
     /// Whether a layer trains weights of its own that the state before the decision ascribes to
     /// another: before its first tie where all layers are trainable at the start.
     fn waits(&self, layer: usize, rules: &Rules, change: &Change<'_>) -> bool {
-        rules.tie == Tie::Share && self.independent[layer] && !change.from.is_independent(layer)
+        rules.tie == Tie::Share && self.trains_alone[layer] && !change.from.is_independent(layer)
     }
 
     /// Gives a layer a storage with a number of its own, and tells the one that it used.
@@ -413,7 +413,7 @@ impl Binding {
             _ if target != layer && rules.tie == Tie::Replicate => Plan::Replicate(target),
             _ if target != layer => Plan::Share(target),
             _ if self.frozen[layer] => Plan::Thaw,
-            Untie::Copy if !self.independent[layer] => Plan::Own(self.storage[layer]),
+            Untie::Copy if !self.trains_alone[layer] => Plan::Own(self.storage[layer]),
             Untie::Copy | Untie::Alias => Plan::Stay,
         }
     }
@@ -436,7 +436,7 @@ impl Binding {
     fn settlement(&self, before: &Self, moves: Vec<Move>, replicated: Vec<usize>) -> Settlement {
         let mut settlement = Settlement { moves, replicated, ..Settlement::default() };
         for layer in 0..self.n_layers() {
-            match (before.independent[layer], self.independent[layer]) {
+            match (before.trains_alone[layer], self.trains_alone[layer]) {
                 _ if settlement.replicated.contains(&layer) => {}
                 (false, true) => {
                     settlement.untied.push((layer, before.slot(layer, Gradient::Sum)));

@@ -64,10 +64,10 @@ impl Model {
 
     /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by
     /// one and never held together.
-    pub(crate) fn parameter(&self, place: Place, index: usize) -> Result<Tensor> {
+    pub(crate) fn parameter(&self, place: ParameterLocation, index: usize) -> Result<Tensor> {
         match place {
-            Place::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
-            Place::Block(id) => self.bank.parameter(id, index),
+            ParameterLocation::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
+            ParameterLocation::Block(id) => self.bank.parameter(id, index),
         }
     }
 
@@ -86,7 +86,7 @@ impl Model {
         metadata.insert("storage".to_owned(), list(self.binding.partition()));
         metadata.insert("frozen".to_owned(), layers(&|layer| self.binding.is_frozen(layer)));
         metadata
-            .insert("independent".to_owned(), layers(&|layer| self.binding.is_independent(layer)));
+            .insert("independent".to_owned(), layers(&|layer| self.binding.trains_alone(layer)));
 
         if let Some(seed) = self.bank.seed() {
             metadata.insert("frozen-seed".to_owned(), seed.to_string());
@@ -98,7 +98,7 @@ impl Model {
 
 /// Where a parameter of a model stands.
 #[derive(Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum ParameterLocation {
     /// Outside of blocks.
     Shared,
     /// In the block behind this storage.
@@ -110,7 +110,7 @@ pub(crate) enum Place {
 fn named(
     architecture: &dyn Architecture,
     binding: &Binding,
-) -> Vec<(String, Vec<usize>, Place, usize)> {
+) -> Vec<(String, Vec<usize>, ParameterLocation, usize)> {
     let mut named = Vec::new();
     let mut name_all = |prefix: &str, place, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
@@ -118,14 +118,18 @@ fn named(
         }
     };
 
-    name_all(architecture.shared_prefix(), Place::Shared, &architecture.shared_layout());
+    name_all(
+        architecture.shared_prefix(),
+        ParameterLocation::Shared,
+        &architecture.shared_layout(),
+    );
     let block = architecture.block_layout();
 
     for (layer, &lowest) in binding.partition().iter().enumerate() {
         if layer == lowest {
             name_all(
                 &architecture.block_prefix(layer),
-                Place::Block(binding.storage(layer)),
+                ParameterLocation::Block(binding.storage(layer)),
                 &block,
             );
         }

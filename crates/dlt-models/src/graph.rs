@@ -6,7 +6,6 @@
 //! much memory all that takes before anything is allocated.
 
 mod attention;
-mod beside;
 mod elementwise;
 mod gated;
 mod linear;
@@ -15,6 +14,7 @@ mod norm;
 mod operation;
 mod rows;
 mod run;
+mod side_inputs;
 mod tables;
 
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::architecture::{Architecture, StemInput};
 use crate::batch::Dims;
 use crate::parameters::Layout;
 use crate::{ModelError, Result};
-pub(crate) use beside::{Beside, Caches, Reading, Rows};
 pub use memory::Footprint;
 use operation::Operation;
 pub(crate) use operation::absent;
 pub(crate) use run::{Run, Trace};
+pub(crate) use side_inputs::{Caches, Reading, Rows, SideInputs};
 
 /// The graphs of a model for one shape of batch.
 #[derive(Debug)]
-pub(crate) struct Stretches {
+pub(crate) struct ModelGraphs {
     /// From rows of the token table to the input of the first block.
     pub(crate) stem: Graph,
     /// From the input of a block to that of the next.
@@ -43,7 +43,7 @@ pub(crate) struct Stretches {
     pub(crate) head: Graph,
 }
 
-impl Stretches {
+impl ModelGraphs {
     /// The graphs for a batch of this shape.
     pub(crate) fn new(
         architecture: &dyn Architecture,

@@ -17,7 +17,7 @@ use crate::Result;
 use crate::architecture::{Architecture, HeadSettings};
 use crate::batch::Dims;
 use crate::binding::Binding;
-use crate::graph::{Footprint, Reading, Stretches};
+use crate::graph::{Footprint, ModelGraphs, Reading};
 use crate::model::dtype;
 
 /// Bytes of a number of weights, gradients, moments and logits.
@@ -107,8 +107,8 @@ pub fn predict(
         }
     };
 
-    let stretches =
-        Stretches::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
+    let graphs =
+        ModelGraphs::new(architecture, &Arc::new(shared.clone()), &Arc::new(block.clone()), &dims)?;
     let activation = dtype(shape.activations).size_in_bytes();
     let width = architecture.width();
     let widened = if shape.activations == Activations::F32 { 0 } else { shape.predictions * width };
@@ -119,8 +119,8 @@ pub fn predict(
         block: F32 * block.n_parameters(),
         stream: activation * shape.windows * shape.tokens * width,
         loss: F32 * (cross_entropy_workspace(shape.predictions, width, output.rows) + widened),
-        footprints: [false, true].map(|trains| stretches.block.footprint(trains, activation)),
-        head: stretches.head.footprint(true, activation),
+        footprints: [false, true].map(|trains| graphs.block.footprint(trains, activation)),
+        head: graphs.head.footprint(true, activation),
         binding,
         shape,
     };

@@ -13,7 +13,7 @@ use crate::bank::{BlockBank, InitialBlocks};
 use crate::batch::{Dims, Input, Prepared, Tokens};
 use crate::binding::{Binding, Change, Rules, Settlement};
 use crate::error::Context;
-use crate::graph::{Beside, Reading, Run, Stretches};
+use crate::graph::{ModelGraphs, Reading, Run, SideInputs};
 use crate::parameters::Parameters;
 use crate::{Batch, Result};
 pub(crate) use folded::factors_left;
@@ -196,9 +196,9 @@ impl Model {
     /// [`ModelError::Batch`](crate::ModelError::Batch) for windows that are too long or ids outside
     /// the vocabulary.
     pub fn loss_sum(&self, batch: &Batch<'_>) -> Result<f64> {
-        let Prepared { input, targets, beside, dims } =
+        let Prepared { input, targets, side_inputs, dims } =
             batch.prepare(self.architecture(), &self.device)?;
-        let hidden = scored(&self.hidden(&input, &beside, &dims)?)?;
+        let hidden = scored(&self.hidden(&input, &side_inputs, &dims)?)?;
         let shared = self.shared.tensors();
         let output = self.output(&shared)?;
         let loss = self.kernels.cross_entropy_sum(&hidden, output.projection(), &targets);
@@ -215,9 +215,9 @@ impl Model {
     /// # Errors
     /// As [`loss_sum`](Self::loss_sum).
     pub fn scores(&self, batch: &Batch<'_>) -> Result<Tensor> {
-        let Prepared { input, beside, dims, .. } =
+        let Prepared { input, side_inputs, dims, .. } =
             batch.prepare(self.architecture(), &self.device)?;
-        self.project(&self.hidden(&input, &beside, &dims)?.flatten_to(D::Minus2)?)
+        self.project(&self.hidden(&input, &side_inputs, &dims)?.flatten_to(D::Minus2)?)
     }
 
     /// Logits of the token that follows a window.
@@ -249,9 +249,9 @@ impl Model {
     /// Hidden states (T, C) of one window.
     fn window(&self, tokens: &[u32]) -> Result<Tensor> {
         let input = Input::Tokens(Tokens::of(tokens));
-        let (input, tokens, beside) = input.prepare(1, self.architecture(), &self.device)?;
+        let (input, tokens, side_inputs) = input.prepare(1, self.architecture(), &self.device)?;
         let dims = Dims { windows: 1, tokens, reading: Reading::All };
-        Ok(self.hidden(&input, &beside, &dims)?.squeeze(0)?)
+        Ok(self.hidden(&input, &side_inputs, &dims)?.squeeze(0)?)
     }
 
     /// Logits (N, V) of hidden states (N, C), in f32.
@@ -290,26 +290,26 @@ impl Model {
     }
 
     /// Hidden states that the output multiplies, without dropout.
-    fn hidden(&self, input: &Tensor, beside: &Beside, dims: &Dims) -> Result<Tensor> {
-        let stretches = self.stretches(dims)?;
+    fn hidden(&self, input: &Tensor, side_inputs: &SideInputs, dims: &Dims) -> Result<Tensor> {
+        let graphs = self.graphs(dims)?;
         let first = self.stem_rows(input)?;
         let shared = self.shared.tensors();
-        let run = Run { beside, ..Run::plain(self.kernels, &shared) };
-        let mut x = stretches.stem.result(first, &run)?;
+        let run = Run { side_inputs, ..Run::plain(self.kernels, &shared) };
+        let mut x = graphs.stem.result(first, &run)?;
 
         for layer in 0..self.binding.n_layers() {
             let weights = self.bank.weights(self.binding.storage(layer))?;
-            x = stretches.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
+            x = graphs.block.result(x, &run.of_layer(self.architecture(), layer, &weights))?;
         }
 
-        stretches.head.result(x, &run)
+        graphs.head.result(x, &run)
     }
 
     /// Stem, block and head for a batch of this shape.
-    pub(crate) fn stretches(&self, dims: &Dims) -> Result<Stretches> {
+    pub(crate) fn graphs(&self, dims: &Dims) -> Result<ModelGraphs> {
         let shared = self.shared.layout();
         let block = self.bank.layout();
-        Stretches::new(self.architecture.as_ref(), shared, block, dims)
+        ModelGraphs::new(self.architecture.as_ref(), shared, block, dims)
     }
 
     /// What the stem starts from: rows of the token table, or patches as they are; in the format of

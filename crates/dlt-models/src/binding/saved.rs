@@ -23,7 +23,7 @@ impl Binding {
         SavedBinding {
             storage: self.storage.iter().map(|id| id.0).collect(),
             frozen: layers(&self.frozen),
-            independent: layers(&self.independent),
+            independent: layers(&self.trains_alone),
             next: self.next,
         }
     }
@@ -58,7 +58,7 @@ impl Binding {
         Ok(Self {
             storage: storage.iter().copied().map(StorageId).collect(),
             frozen: (0..n_layers).map(is_frozen).collect(),
-            independent: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
+            trains_alone: (0..n_layers).map(|layer| independent.contains(&layer)).collect(),
             next: *next,
         })
     }

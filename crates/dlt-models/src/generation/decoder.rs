@@ -11,7 +11,7 @@ use dlt_spec::spec::Objective;
 use crate::batch::{Dims, Input, Tokens};
 use crate::binding::StorageId;
 use crate::error::Context;
-use crate::graph::{Beside, Caches, Reading, Rows, Run, Stretches};
+use crate::graph::{Caches, ModelGraphs, Reading, Rows, Run, SideInputs};
 use crate::{Model, ModelError, Result};
 
 /// A model, and the keys and values that its layers have seen of some sequences: what is fed next
@@ -30,7 +30,7 @@ pub struct Decoder<'a> {
     caches: Vec<Caches>,
     capacity: usize,
     /// The graphs of the last step of one token each: the next step most often has the same shape.
-    step: Option<(Dims, Stretches)>,
+    step: Option<(Dims, ModelGraphs)>,
 }
 
 impl<'a> Decoder<'a> {
@@ -122,7 +122,7 @@ impl<'a> Decoder<'a> {
         let model = self.model;
         let windows = sequences.len();
         let input = Input::Tokens(Tokens::of(tokens));
-        let (input, tokens, mut beside) =
+        let (input, tokens, mut side_inputs) =
             input.prepare(windows, model.architecture(), model.device())?;
         let held: Vec<usize> = sequences.iter().map(|&sequence| self.held(sequence)).collect();
 
@@ -137,16 +137,16 @@ impl<'a> Decoder<'a> {
         let mut dims = Dims { windows, tokens, reading: Reading::All };
         if tokens > 1 {
             let last: Vec<u32> = (1..=windows).map(|window| (window * tokens - 1) as u32).collect();
-            beside.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
+            side_inputs.rows = Some(Rows::Picked(Tensor::from_vec(last, windows, model.device())?));
             dims.reading = Reading::Picked(windows);
         }
 
-        beside.first.clone_from(&held);
+        side_inputs.first.clone_from(&held);
         for caches in &mut self.caches {
             caches.sequences = sequences.to_vec();
         }
 
-        let logits = self.forward(&input, &beside, dims);
+        let logits = self.forward(&input, &side_inputs, dims);
         if logits.is_err() {
             for (&sequence, held) in sequences.iter().zip(held) {
                 // One that is not there holds nothing to forget.
@@ -157,25 +157,30 @@ impl<'a> Decoder<'a> {
         logits
     }
 
-    fn forward(&mut self, input: &Tensor, beside: &Beside, dims: Dims) -> Result<Vec<Vec<f32>>> {
+    fn forward(
+        &mut self,
+        input: &Tensor,
+        side_inputs: &SideInputs,
+        dims: Dims,
+    ) -> Result<Vec<Vec<f32>>> {
         let model = self.model;
-        let stretches = match self.step.take() {
-            Some((of, stretches)) if of == dims => stretches,
-            _ => model.stretches(&dims)?,
+        let graphs = match self.step.take() {
+            Some((of, graphs)) if of == dims => graphs,
+            _ => model.graphs(&dims)?,
         };
 
-        let run = Run { beside, ..Run::plain(model.kernels(), &self.shared) };
-        let mut x = stretches.stem.result(model.stem_rows(input)?, &run)?;
+        let run = Run { side_inputs, ..Run::plain(model.kernels(), &self.shared) };
+        let mut x = graphs.stem.result(model.stem_rows(input)?, &run)?;
 
         for (layer, caches) in self.caches.iter().enumerate() {
             let weights = &self.blocks[&model.binding().storage(layer)];
             let run = run.of_layer(model.architecture(), layer, weights);
-            x = stretches.block.result(x, &Run { caches: Some(caches), ..run })?;
+            x = graphs.block.result(x, &Run { caches: Some(caches), ..run })?;
         }
 
-        let hidden = stretches.head.result(x, &run)?.flatten_to(D::Minus2)?;
+        let hidden = graphs.head.result(x, &run)?.flatten_to(D::Minus2)?;
         if dims.tokens == 1 {
-            self.step = Some((dims, stretches));
+            self.step = Some((dims, graphs));
         }
 
         Ok(model.project(&hidden)?.to_vec2()?)

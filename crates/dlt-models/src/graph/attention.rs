@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use dlt_kernels::{Attention as Settings, Mask, Rotary};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::{ModelError, Result};
 
 /// Attention over queries, keys and values side by side. The sums of its softmax are saved, two
@@ -23,7 +23,7 @@ impl Attention {
         let tokens = qkv.dim(1)?;
         Ok(Settings {
             key_heads: self.key_heads,
-            lengths: call.beside.lengths.as_deref(),
+            lengths: call.side_inputs.lengths.as_deref(),
             dropout: call.dropout_at(self.site, self.heads * tokens * tokens),
             ..Settings::new(self.heads, self.mask)
         })
@@ -57,11 +57,16 @@ impl Operation for Attention {
         Ok(Outcome { value, saved: Some(sums) })
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let qkv = call.input(0)?;
         let settings = self.settings(call, qkv)?;
-        let forward = [kept.result()?, kept.saved()?];
-        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, kept.gradient)?])
+        let forward = [values.result()?, values.saved()?];
+        Ok(vec![call.kernels.attention_gradient(qkv, forward, &settings, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -82,13 +87,18 @@ pub(super) struct Rotate {
 
 impl Operation for Rotate {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
-        let first = &call.beside.first;
+        let first = &call.side_inputs.first;
         Ok(call.kernels.rotate(call.input(0)?, self.heads, &self.rotary, first)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let first = &call.beside.first;
-        Ok(vec![call.kernels.rotate_gradient(kept.gradient, self.heads, &self.rotary, first)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let first = &call.side_inputs.first;
+        Ok(vec![call.kernels.rotate_gradient(values.gradient, self.heads, &self.rotary, first)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

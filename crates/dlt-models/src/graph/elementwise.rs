@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::Result;
 
 /// `x + s · branch`, where s is the factor of the layer that runs. With a factor of 1 nothing is
@@ -22,12 +22,17 @@ impl Operation for AddBranch {
         Ok(sum.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let of_branch = match call.scaling() {
-            None => kept.gradient.clone(),
-            Some(factor) => call.kernels.scaled(kept.gradient, factor)?,
+            None => values.gradient.clone(),
+            Some(factor) => call.kernels.scaled(values.gradient, factor)?,
         };
-        Ok(vec![kept.gradient.clone(), of_branch])
+        Ok(vec![values.gradient.clone(), of_branch])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -56,8 +61,13 @@ impl Operation for Drop {
         Ok(self.apply(call, call.input(0)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![self.apply(call, kept.gradient)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        Ok(vec![self.apply(call, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use crate::Result;
 
 /// `silu(gate) · up`. Its result is found again from its input.
@@ -14,16 +16,21 @@ impl Operation for Swiglu {
         Ok(call.kernels.swiglu(call.input(0)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, kept.gradient)?])
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        Ok(vec![call.kernels.swiglu_gradient(call.input(0)?, values.gradient)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
-    fn found_again(&self) -> Source {
-        Source::Inputs
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Inputs
     }
 }
 
@@ -37,9 +44,14 @@ impl Operation for Tanh {
         Ok(x.to_dtype(DType::F32)?.tanh()?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(&self, _call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let slope = kept.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
-        let gradient = kept.gradient.detach();
+    fn backward(
+        &self,
+        _call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let slope = values.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
+        let gradient = values.gradient.detach();
         Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])
     }
 

@@ -1,6 +1,6 @@
 //! How much memory a graph takes, told from shapes alone.
 
-use super::operation::Source;
+use super::operation::RecomputedFrom;
 use super::run::Needs;
 use super::{Graph, Step};
 
@@ -140,8 +140,11 @@ impl Books<'_> {
             }
 
             // The gradients of the inputs, and of what lies inside the operation.
-            let inside =
-                if step.operation.found_again() == Source::Saved { self.size(number) } else { 0 };
+            let inside = if step.operation.recomputed_from() == RecomputedFrom::Saved {
+                self.size(number)
+            } else {
+                0
+            };
             let of_inputs: usize = step.inputs.iter().map(|&input| self.size(input)).sum();
 
             // The gradient, the inputs that are read, and their gradients.
@@ -176,7 +179,9 @@ impl Books<'_> {
         }
 
         let inputs = match self.graph.step(number) {
-            Some(step) if step.operation.found_again() == Source::Inputs => step.inputs.clone(),
+            Some(step) if step.operation.recomputed_from() == RecomputedFrom::Inputs => {
+                step.inputs.clone()
+            }
             _ => Vec::new(),
         };
 
@@ -197,7 +202,7 @@ mod tests {
     use crate::batch::Dims;
     use crate::bert::Bert;
     use crate::gpt2::Gpt2;
-    use crate::graph::{Beside, Reading, Rows, Run, Stretches};
+    use crate::graph::{ModelGraphs, Reading, Rows, Run, SideInputs};
     use crate::llama::{Llama, Turning};
     use crate::vit::Vit;
 
@@ -278,16 +283,16 @@ mod tests {
         ]
     }
 
-    fn stretches(architecture: &dyn Architecture, reading: Reading) -> Stretches {
+    fn graphs(architecture: &dyn Architecture, reading: Reading) -> ModelGraphs {
         let layouts = [architecture.shared_layout(), architecture.block_layout()].map(Arc::new);
         let dims = Dims { windows: WINDOWS, tokens: TOKENS, reading };
-        Stretches::new(architecture, &layouts[0], &layouts[1], &dims).expect("a model")
+        ModelGraphs::new(architecture, &layouts[0], &layouts[1], &dims).expect("a model")
     }
 
     #[test]
     fn law_what_is_kept_is_what_was_predicted() {
         for (architecture, reading) in families() {
-            let stretches = stretches(architecture.as_ref(), reading);
+            let graphs = graphs(architecture.as_ref(), reading);
             let rows = match reading {
                 Reading::All => None,
                 Reading::Picked(rows) => {
@@ -297,14 +302,14 @@ mod tests {
                 Reading::Mean => Some(Rows::Mean(vec![TOKENS, 3])),
             };
 
-            let beside = Beside { rows, ..Beside::default() };
+            let side_inputs = SideInputs { rows, ..SideInputs::default() };
             for (name, graph) in
-                [("stem", &stretches.stem), ("block", &stretches.block), ("head", &stretches.head)]
+                [("stem", &graphs.stem), ("block", &graphs.block), ("head", &graphs.head)]
             {
                 let weights = graph.layout.draw(1, "layer 0", &Device::Cpu).expect("memory");
                 for (trains, dtype, residual_factor) in passes() {
                     let run = Run {
-                        beside: &beside,
+                        side_inputs: &side_inputs,
                         residual_factor,
                         ..Run::plain(Kernels::Fused, &weights)
                     };
@@ -376,7 +381,7 @@ mod tests {
         // keep nothing.
         let wide = rows * (C + 3 * H * D + H * D + C + 2 * F) + sums;
         let kept = families().map(|(architecture, reading)| {
-            stretches(architecture.as_ref(), reading).block.footprint(true, activation).kept
+            graphs(architecture.as_ref(), reading).block.footprint(true, activation).kept
         });
         assert_eq!(kept, [pre_norm, post_norm, post_norm, pre_norm, gated, wide]);
     }
@@ -384,9 +389,8 @@ mod tests {
     #[test]
     fn law_a_pass_that_keeps_less_takes_less() {
         for (architecture, reading) in families() {
-            let stretches = stretches(architecture.as_ref(), reading);
-            let [narrow, wide] =
-                [2, 4].map(|activation| stretches.block.footprint(true, activation));
+            let graphs = graphs(architecture.as_ref(), reading);
+            let [narrow, wide] = [2, 4].map(|activation| graphs.block.footprint(true, activation));
             for footprint in [narrow, wide] {
                 // Equal where attention itself is the peak: what it holds is the same in both.
                 assert!(

@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Source, Sums};
+use super::operation::{
+    Call, Operation, Outcome, ParameterSums, Reads, RecomputedFrom, SavedValues,
+};
 use crate::Result;
 
 /// Layer norm over the last dimension; numbers of the parameters. Its result is found again from
@@ -21,7 +23,12 @@ impl Operation for LayerNorm {
         Ok(call.kernels.layer_norm(call.input(0)?, weight, bias, self.epsilon)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let x = call.input(0)?;
         let weight = call.parameter(self.weight)?;
         let sums = match into {
@@ -31,15 +38,21 @@ impl Operation for LayerNorm {
             None => None,
         };
 
-        Ok(vec![call.kernels.layer_norm_gradient(x, weight, self.epsilon, kept.gradient, sums)?])
+        Ok(vec![call.kernels.layer_norm_gradient(
+            x,
+            weight,
+            self.epsilon,
+            values.gradient,
+            sums,
+        )?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
-    fn found_again(&self) -> Source {
-        Source::Inputs
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Inputs
     }
 }
 
@@ -59,18 +72,23 @@ impl Operation for RmsNorm {
             .into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let x = call.input(0)?;
         let weight = call.parameter(self.weight)?;
         let sum = into.map(|into| &mut into[self.weight]);
-        Ok(vec![call.kernels.rms_norm_gradient(x, weight, self.epsilon, kept.gradient, sum)?])
+        Ok(vec![call.kernels.rms_norm_gradient(x, weight, self.epsilon, values.gradient, sum)?])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
         Reads { inputs: true, ..Reads::default() }
     }
 
-    fn found_again(&self) -> Source {
-        Source::Inputs
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Inputs
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use candle_core::Tensor;
 use dlt_kernels::{Dropout, Kernels};
 
-use super::beside::{Beside, Caches};
+use super::side_inputs::{Caches, SideInputs};
 use crate::architecture::DropoutPass;
 use crate::{ModelError, Result};
 
@@ -16,18 +16,23 @@ pub(crate) trait Operation: Debug + Send + Sync {
 
     /// Gradients of the inputs, in their order; none of what is data. Those of parameters are added
     /// to `into`, where it is given.
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>>;
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>>;
 
     /// What the backward pass reads, with or without gradients of parameters.
     fn reads(&self, trains: bool) -> Reads;
 
     /// Where the result can be found again for less than keeping it costs.
-    fn found_again(&self) -> Source {
-        Source::Nowhere
+    fn recomputed_from(&self) -> RecomputedFrom {
+        RecomputedFrom::Nothing
     }
 
     /// The result again, from what was saved.
-    fn again(&self, _call: &Call<'_>, _saved: &Tensor) -> Result<Tensor> {
+    fn recompute(&self, _call: &Call<'_>, _saved: &Tensor) -> Result<Tensor> {
         Err(absent("a way to find a result again"))
     }
 
@@ -39,7 +44,7 @@ pub(crate) trait Operation: Debug + Send + Sync {
 }
 
 /// Gradients of parameters under way, by number in the layout; `None` where nobody wants them.
-pub(crate) type Sums<'a> = Option<&'a mut [Option<Tensor>]>;
+pub(crate) type ParameterSums<'a> = Option<&'a mut [Option<Tensor>]>;
 
 /// A result and what is saved beside it.
 pub(crate) struct Outcome {
@@ -63,12 +68,12 @@ pub(crate) struct Reads {
 
 /// Where a result can be found again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum RecomputedFrom {
     /// It has to be kept.
-    Nowhere,
+    Nothing,
     /// By the same operation on its inputs.
     Inputs,
-    /// By [`Operation::again`] from what was saved.
+    /// By [`Operation::recompute`] from what was saved.
     Saved,
 }
 
@@ -81,7 +86,7 @@ pub(crate) struct Call<'a> {
     pub(crate) first_site: usize,
     /// Factor of the residual branches of the layer that runs.
     pub(crate) residual_factor: f64,
-    pub(crate) beside: &'a Beside,
+    pub(crate) side_inputs: &'a SideInputs,
     /// What generation has seen so far, where it goes on.
     pub(crate) caches: Option<&'a Caches>,
     /// Windows of the stretch's input, B, and their positions, T.
@@ -118,14 +123,14 @@ impl Call<'_> {
 }
 
 /// What the backward pass of an operation starts from.
-pub(crate) struct Kept<'a> {
+pub(crate) struct SavedValues<'a> {
     /// Gradient of the result.
     pub(crate) gradient: &'a Tensor,
     result: Option<&'a Tensor>,
     saved: Option<&'a Tensor>,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> SavedValues<'a> {
     pub(crate) fn new(
         gradient: &'a Tensor,
         result: Option<&'a Tensor>,

@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::beside::Rows;
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums, absent};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues, absent};
+use super::side_inputs::Rows;
 use crate::Result;
 
 /// Single rows.
@@ -12,7 +12,7 @@ pub(super) struct Pick;
 
 impl Pick {
     fn places(call: &Call<'_>) -> Result<Tensor> {
-        match &call.beside.rows {
+        match &call.side_inputs.rows {
             Some(Rows::Picked(places)) => Ok(places.clone()),
             _ => Err(absent("numbers of rows")),
         }
@@ -25,17 +25,22 @@ impl Operation for Pick {
         Ok(rows.index_select(&Self::places(call)?, 0)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         let [windows, tokens] = call.window_dims;
-        let width = kept.gradient.dim(D::Minus1)?;
+        let width = values.gradient.dim(D::Minus1)?;
         let zeros = Tensor::zeros(
             (windows * tokens, width),
-            kept.gradient.dtype(),
-            kept.gradient.device(),
+            values.gradient.dtype(),
+            values.gradient.device(),
         )?;
 
         let gradient =
-            zeros.index_add(&Self::places(call)?, &kept.gradient.detach().contiguous()?, 0)?;
+            zeros.index_add(&Self::places(call)?, &values.gradient.detach().contiguous()?, 0)?;
         Ok(vec![gradient.reshape((windows, tokens, width))?])
     }
 
@@ -51,7 +56,7 @@ pub(super) struct Average;
 impl Average {
     /// What each row counts (B, T, 1), in f32.
     fn shares(call: &Call<'_>, device: &Device) -> Result<Tensor> {
-        let Some(Rows::Mean(lengths)) = &call.beside.rows else {
+        let Some(Rows::Mean(lengths)) = &call.side_inputs.rows else {
             return Err(absent("lengths of windows"));
         };
         let [windows, tokens] = call.window_dims;
@@ -73,8 +78,13 @@ impl Operation for Average {
         Ok(x.to_dtype(DType::F32)?.broadcast_mul(&shares)?.sum(1)?.to_dtype(x.dtype())?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, _into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let gradient = kept.gradient.detach().unsqueeze(1)?;
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        _into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let gradient = values.gradient.detach().unsqueeze(1)?;
         let shares = Self::shares(call, gradient.device())?;
         let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;
         Ok(vec![of_rows.to_dtype(gradient.dtype())?])

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use dlt_kernels::Kernels;
 
-use super::beside::{Beside, Caches, NOTHING};
-use super::operation::{Call, Kept, Source, Sums, absent};
+use super::operation::{Call, ParameterSums, RecomputedFrom, SavedValues, absent};
+use super::side_inputs::{Caches, NOTHING, SideInputs};
 use super::{Graph, Step};
 use crate::Result;
 use crate::architecture::{Architecture, DropoutPass};
@@ -20,7 +20,7 @@ pub(crate) struct Run<'a> {
     pub(crate) first_site: usize,
     /// Factor of the residual branches, where the graph is a block's: that of the layer.
     pub(crate) residual_factor: f64,
-    pub(crate) beside: &'a Beside,
+    pub(crate) side_inputs: &'a SideInputs,
     pub(crate) caches: Option<&'a Caches>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> Run<'a> {
             dropout,
             first_site,
             residual_factor,
-            beside: &NOTHING,
+            side_inputs: &NOTHING,
             caches: None,
         }
     }
@@ -92,7 +92,7 @@ impl Graph {
             dropout: run.dropout,
             first_site: run.first_site,
             residual_factor: run.residual_factor,
-            beside: run.beside,
+            side_inputs: run.side_inputs,
             caches: run.caches,
             window_dims: [self.input[0], self.input[1]],
             data: step.inputs.iter().map(|&input| input == 0 && self.takes_data).collect(),
@@ -139,7 +139,7 @@ impl Graph {
         mut trace: Trace,
         gradient: Tensor,
         run: &Run<'_>,
-        mut into: Sums<'_>,
+        mut into: ParameterSums<'_>,
     ) -> Result<Option<Tensor>> {
         let trains = into.is_some();
         let mut gradients: Vec<Option<Tensor>> = vec![None; self.steps.len() + 1];
@@ -156,8 +156,11 @@ impl Graph {
                 }
             }
 
-            let kept =
-                Kept::new(&gradient, trace.values[number].as_ref(), trace.saved[number].as_ref());
+            let kept = SavedValues::new(
+                &gradient,
+                trace.values[number].as_ref(),
+                trace.saved[number].as_ref(),
+            );
             let of_inputs = step.operation.backward(
                 &self.call(run, step, inputs),
                 &kept,
@@ -187,17 +190,17 @@ impl Graph {
         }
 
         let Some(step) = self.step(number) else { return Err(absent("its input")) };
-        let value = match step.operation.found_again() {
-            Source::Nowhere => return Err(absent("a value")),
-            Source::Inputs => {
+        let value = match step.operation.recomputed_from() {
+            RecomputedFrom::Nothing => return Err(absent("a value")),
+            RecomputedFrom::Inputs => {
                 let inputs =
                     step.inputs.iter().map(|&input| self.find(input, trace, run).map(Some));
                 let inputs = inputs.collect::<Result<_>>()?;
                 step.operation.forward(&self.call(run, step, inputs), false)?.value
             }
-            Source::Saved => {
+            RecomputedFrom::Saved => {
                 let saved = trace.saved[number].as_ref().ok_or_else(|| absent("a saved value"))?;
-                step.operation.again(&self.call(run, step, Vec::new()), saved)?
+                step.operation.recompute(&self.call(run, step, Vec::new()), saved)?
             }
         };
 
@@ -278,12 +281,12 @@ impl Graph {
 
     /// Keeps a value, or that from which it is found again.
     fn keep(&self, number: usize, needs: &mut Needs) {
-        match self.step(number).map(|step| (step, step.operation.found_again())) {
-            None | Some((_, Source::Nowhere)) => needs.values[number] = true,
-            Some((step, Source::Inputs)) => {
+        match self.step(number).map(|step| (step, step.operation.recomputed_from())) {
+            None | Some((_, RecomputedFrom::Nothing)) => needs.values[number] = true,
+            Some((step, RecomputedFrom::Inputs)) => {
                 step.inputs.iter().for_each(|&input| self.keep(input, needs))
             }
-            Some((_, Source::Saved)) => needs.saved[number] = true,
+            Some((_, RecomputedFrom::Saved)) => needs.saved[number] = true,
         }
     }
 

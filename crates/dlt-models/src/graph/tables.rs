@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::operation::{Call, Kept, Operation, Outcome, Reads, Sums};
+use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::Result;
 
 /// Rows of a table added by position; number of the table.
@@ -15,13 +15,13 @@ impl Operation for AddRows {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let x = call.input(0)?;
         let table = call.parameter(self.table)?;
-        if call.beside.first.is_empty() {
+        if call.side_inputs.first.is_empty() {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
 
         let tokens = x.dim(1)?;
         let places: Vec<u32> = call
-            .beside
+            .side_inputs
             .first
             .iter()
             .flat_map(|&first| (first..first + tokens).map(|at| at as u32))
@@ -31,14 +31,19 @@ impl Operation for AddRows {
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
             let sum = sum_of(into, self.table, call)?;
-            call.kernels.add_rows_gradient(kept.gradient, &sum)?;
+            call.kernels.add_rows_gradient(values.gradient, &sum)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![kept.gradient.clone()])
+        Ok(vec![values.gradient.clone()])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -68,7 +73,7 @@ pub(super) struct AddTypes {
 impl AddTypes {
     /// Types of the tokens (B, T).
     fn types(call: &Call<'_>, x: &Tensor) -> Result<Tensor> {
-        match &call.beside.types {
+        match &call.side_inputs.types {
             Some(types) => Ok(types.clone()),
             None => {
                 let [windows, tokens] = call.window_dims;
@@ -86,15 +91,20 @@ impl Operation for AddTypes {
         Ok(with_rows(call, x, &rows)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
         if let Some(into) = into {
             let sum = sum_of(into, self.table, call)?;
-            let types = Self::types(call, kept.gradient)?;
-            call.kernels.embedding_gradient(&sum, &types, kept.gradient)?;
+            let types = Self::types(call, values.gradient)?;
+            call.kernels.embedding_gradient(&sum, &types, values.gradient)?;
             into[self.table] = Some(sum);
         }
 
-        Ok(vec![kept.gradient.clone()])
+        Ok(vec![values.gradient.clone()])
     }
 
     fn reads(&self, _trains: bool) -> Reads {
@@ -119,8 +129,13 @@ impl Operation for Prepend {
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
 
-    fn backward(&self, call: &Call<'_>, kept: &Kept<'_>, into: Sums<'_>) -> Result<Vec<Tensor>> {
-        let gradient = kept.gradient.detach();
+    fn backward(
+        &self,
+        call: &Call<'_>,
+        values: &SavedValues<'_>,
+        into: ParameterSums<'_>,
+    ) -> Result<Vec<Tensor>> {
+        let gradient = values.gradient.detach();
         let rows = gradient.dim(1)? - 1;
 
         if let Some(into) = into {

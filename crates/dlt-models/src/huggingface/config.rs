@@ -49,20 +49,22 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     settings.must_be_absent("quantization_config")?;
     settings.must_be_absent("auto_map")?;
 
-    let kind = Kind::of(&settings)?;
-    let task = task(&settings, kind)?;
-    let read = match kind {
-        Kind::Gpt2 => gpt2,
-        Kind::Bert => bert,
-        Kind::Vit => vit,
-        Kind::Llama => llama::llama,
-        Kind::Mistral => llama::mistral,
-        Kind::Qwen2 => llama::qwen2,
+    let model_type = ModelType::of(&settings)?;
+    let head_kind = head_kind(&settings, model_type)?;
+    let read = match model_type {
+        ModelType::Gpt2 => gpt2,
+        ModelType::Bert => bert,
+        ModelType::Vit => vit,
+        ModelType::Llama => llama::llama,
+        ModelType::Mistral => llama::mistral,
+        ModelType::Qwen2 => llama::qwen2,
     };
 
-    let model =
-        ModelSpec { architecture: kind.architecture(), ..read(&settings, ModelSpec::default())? };
-    let head = head(&settings, kind.architecture(), task)?;
+    let model = ModelSpec {
+        architecture: model_type.architecture(),
+        ..read(&settings, ModelSpec::default())?
+    };
+    let head = head(&settings, model_type.architecture(), head_kind)?;
     let notes = other_dropouts(&settings, model.dropout)?;
 
     keys::check(&settings)?;
@@ -76,7 +78,7 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
 
 /// What `model_type` may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ModelType {
     Gpt2,
     Bert,
     Vit,
@@ -86,25 +88,25 @@ enum Kind {
 }
 
 /// Every kind with its word.
-const KINDS: [(&str, Kind); 6] = [
-    ("gpt2", Kind::Gpt2),
-    ("bert", Kind::Bert),
-    ("vit", Kind::Vit),
-    ("llama", Kind::Llama),
-    ("mistral", Kind::Mistral),
-    ("qwen2", Kind::Qwen2),
+const MODEL_TYPES: [(&str, ModelType); 6] = [
+    ("gpt2", ModelType::Gpt2),
+    ("bert", ModelType::Bert),
+    ("vit", ModelType::Vit),
+    ("llama", ModelType::Llama),
+    ("mistral", ModelType::Mistral),
+    ("qwen2", ModelType::Qwen2),
 ];
 
-impl Kind {
+impl ModelType {
     fn of(settings: &Settings<'_>) -> Result<Self> {
         let key = "model_type";
         let word = settings.word(key)?;
-        if let Some((_, kind)) = KINDS.iter().find(|(known, _)| Some(*known) == word) {
-            return Ok(*kind);
+        if let Some((_, model_type)) = MODEL_TYPES.iter().find(|(known, _)| Some(*known) == word) {
+            return Ok(*model_type);
         }
 
         let got = word.map_or_else(|| "nothing".to_owned(), |word| format!("\"{word}\""));
-        let words: Vec<_> = KINDS.iter().map(|(word, _)| *word).collect();
+        let words: Vec<_> = MODEL_TYPES.iter().map(|(word, _)| *word).collect();
         Err(settings.refuse(key, &format!("one of {}", words.join(", ")), &got))
     }
 
@@ -121,7 +123,7 @@ impl Kind {
 
 /// What a class of transformers predicts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Task {
+enum HeadKind {
     /// Nothing: it has no head.
     None,
     /// The token that follows.
@@ -133,63 +135,67 @@ enum Task {
 }
 
 /// The classes of each kind.
-const CLASSES: [(Kind, &str, Task); 19] = [
-    (Kind::Gpt2, "GPT2Model", Task::None),
-    (Kind::Gpt2, "GPT2LMHeadModel", Task::Next),
-    (Kind::Gpt2, "GPT2ForSequenceClassification", Task::Classes),
-    (Kind::Bert, "BertModel", Task::None),
-    (Kind::Bert, "BertForPreTraining", Task::Masked),
-    (Kind::Bert, "BertForMaskedLM", Task::Masked),
-    (Kind::Bert, "BertLMHeadModel", Task::Next),
-    (Kind::Bert, "BertForSequenceClassification", Task::Classes),
-    (Kind::Vit, "ViTModel", Task::None),
-    (Kind::Vit, "ViTForImageClassification", Task::Classes),
-    (Kind::Llama, "LlamaModel", Task::None),
-    (Kind::Llama, "LlamaForCausalLM", Task::Next),
-    (Kind::Llama, "LlamaForSequenceClassification", Task::Classes),
-    (Kind::Mistral, "MistralModel", Task::None),
-    (Kind::Mistral, "MistralForCausalLM", Task::Next),
-    (Kind::Mistral, "MistralForSequenceClassification", Task::Classes),
-    (Kind::Qwen2, "Qwen2Model", Task::None),
-    (Kind::Qwen2, "Qwen2ForCausalLM", Task::Next),
-    (Kind::Qwen2, "Qwen2ForSequenceClassification", Task::Classes),
+const CLASSES: [(ModelType, &str, HeadKind); 19] = [
+    (ModelType::Gpt2, "GPT2Model", HeadKind::None),
+    (ModelType::Gpt2, "GPT2LMHeadModel", HeadKind::Next),
+    (ModelType::Gpt2, "GPT2ForSequenceClassification", HeadKind::Classes),
+    (ModelType::Bert, "BertModel", HeadKind::None),
+    (ModelType::Bert, "BertForPreTraining", HeadKind::Masked),
+    (ModelType::Bert, "BertForMaskedLM", HeadKind::Masked),
+    (ModelType::Bert, "BertLMHeadModel", HeadKind::Next),
+    (ModelType::Bert, "BertForSequenceClassification", HeadKind::Classes),
+    (ModelType::Vit, "ViTModel", HeadKind::None),
+    (ModelType::Vit, "ViTForImageClassification", HeadKind::Classes),
+    (ModelType::Llama, "LlamaModel", HeadKind::None),
+    (ModelType::Llama, "LlamaForCausalLM", HeadKind::Next),
+    (ModelType::Llama, "LlamaForSequenceClassification", HeadKind::Classes),
+    (ModelType::Mistral, "MistralModel", HeadKind::None),
+    (ModelType::Mistral, "MistralForCausalLM", HeadKind::Next),
+    (ModelType::Mistral, "MistralForSequenceClassification", HeadKind::Classes),
+    (ModelType::Qwen2, "Qwen2Model", HeadKind::None),
+    (ModelType::Qwen2, "Qwen2ForCausalLM", HeadKind::Next),
+    (ModelType::Qwen2, "Qwen2ForSequenceClassification", HeadKind::Classes),
 ];
 
-fn task(settings: &Settings<'_>, kind: Kind) -> Result<Task> {
+fn head_kind(settings: &Settings<'_>, model_type: ModelType) -> Result<HeadKind> {
     let key = "architectures";
-    let known = || CLASSES.iter().filter(|(other, ..)| *other == kind);
+    let known = || CLASSES.iter().filter(|(other, ..)| *other == model_type);
     let refuse = |got: &Value| {
         let names: Vec<_> = known().map(|(_, name, _)| *name).collect();
         settings.refuse(key, &format!("one of {}", names.join(", ")), &got.to_string())
     };
 
-    let Some(given) = settings.given(key) else { return Ok(Task::None) };
+    let Some(given) = settings.given(key) else { return Ok(HeadKind::None) };
 
     match given.as_array().map(Vec::as_slice) {
-        Some([]) => Ok(Task::None),
+        Some([]) => Ok(HeadKind::None),
         Some([Value::String(only)]) => known()
             .find(|(_, name, _)| name == only)
-            .map(|(.., task)| *task)
+            .map(|(.., head_kind)| *head_kind)
             .ok_or_else(|| refuse(given)),
         _ => Err(refuse(given)),
     }
 }
 
 /// Objective, attention, output, classes and pooling; the rest is the default.
-fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Result<ModelSpec> {
+fn head(
+    settings: &Settings<'_>,
+    architecture: Architecture,
+    head_kind: HeadKind,
+) -> Result<ModelSpec> {
     let is_causal = match architecture {
         Architecture::Gpt2 | Architecture::Llama => true,
         Architecture::Bert => settings.flag("is_decoder", false)?,
         Architecture::Vit => false,
     };
 
-    let objective = match task {
-        Task::Next => Objective::NextToken,
-        Task::Masked => Objective::MaskedToken,
-        Task::Classes => Objective::Classes,
-        Task::None if architecture == Architecture::Vit => Objective::Classes,
-        Task::None if is_causal => Objective::NextToken,
-        Task::None => Objective::MaskedToken,
+    let objective = match head_kind {
+        HeadKind::Next => Objective::NextToken,
+        HeadKind::Masked => Objective::MaskedToken,
+        HeadKind::Classes => Objective::Classes,
+        HeadKind::None if architecture == Architecture::Vit => Objective::Classes,
+        HeadKind::None if is_causal => Objective::NextToken,
+        HeadKind::None => Objective::MaskedToken,
     };
 
     if architecture == Architecture::Bert && is_causal != (objective == Objective::NextToken) {
@@ -205,7 +211,11 @@ fn head(settings: &Settings<'_>, architecture: Architecture, task: Task) -> Resu
         objective,
         attention: if is_causal { Attention::Causal } else { Attention::Full },
         output: if is_tied { Output::Tied } else { Output::Own },
-        classes: if task == Task::Classes { Size::Fixed(classes(settings)?) } else { Size::AUTO },
+        classes: if head_kind == HeadKind::Classes {
+            Size::Fixed(classes(settings)?)
+        } else {
+            Size::AUTO
+        },
         pooling: if is_causal { Pooling::LastReal } else { Pooling::First },
         ..ModelSpec::default()
     })

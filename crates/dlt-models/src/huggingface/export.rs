@@ -15,7 +15,7 @@ use llama::LlamaKind;
 use super::names::{pieces, twins};
 use super::shards::SINGLE;
 use crate::architecture::StemInput;
-use crate::file::Place;
+use crate::file::ParameterLocation;
 use crate::file::deferred::{self, Deferred};
 use crate::model::factors_left;
 use crate::parameters::Layout;
@@ -42,7 +42,7 @@ pub struct Annotations {
 ///
 /// # Errors
 /// [`ModelError::Export`] where no class of transformers computes the same.
-pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result<Value> {
+pub fn config(model: &Model, spec: &CheckedSpec, annotations: &Annotations) -> Result<Value> {
     let class = class(spec)?;
     let architecture = model.architecture();
     let mut values = match spec.model.architecture {
@@ -63,14 +63,14 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
     if let StemInput::Tokens { vocabulary, .. } = architecture.stem_input() {
         add("vocab_size", json!(vocabulary));
         add("use_cache", json!(true));
-        for (key, token) in special_tokens(beside) {
+        for (key, token) in special_tokens(annotations) {
             add(key, token);
         }
     }
 
     if architecture.head_settings().has_classes() {
         let classes = architecture.head_settings().classes;
-        let labels = labels(&beside.labels, classes)?;
+        let labels = labels(&annotations.labels, classes)?;
         let by_number =
             labels.iter().enumerate().map(|(number, label)| (number.to_string(), json!(label)));
 
@@ -94,7 +94,7 @@ pub fn config(model: &Model, spec: &CheckedSpec, beside: &Annotations) -> Result
 pub fn export(
     model: &Model,
     spec: &CheckedSpec,
-    beside: &Annotations,
+    annotations: &Annotations,
     folder: &Path,
 ) -> Result<()> {
     let factors = (0..spec.model.layers).map(|layer| model.architecture().residual_factor(layer));
@@ -102,7 +102,7 @@ pub fn export(
         return Err(factors_left(factor));
     }
 
-    let config = config(model, spec, beside)?;
+    let config = config(model, spec, annotations)?;
     let io = |source| ModelError::Io { action: "write", path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(io)?;
 
@@ -115,7 +115,7 @@ pub fn export(
 
     if spec.model.objective == Objective::NextToken {
         let mut generation = Map::from_iter([("_from_model_config".to_owned(), json!(true))]);
-        let given = special_tokens(beside).into_iter().filter(|(_, token)| !token.is_null());
+        let given = special_tokens(annotations).into_iter().filter(|(_, token)| !token.is_null());
         generation.extend(given.map(|(key, token)| (key.to_owned(), token)));
         write_json(&folder.join("generation_config.json"), &Value::Object(generation))?;
     }
@@ -128,7 +128,7 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
     let architecture = model.architecture();
     let twins = twins(model.architecture());
     let mut named = Vec::new();
-    let mut add = |prefix: &str, place: Place, layout: &Layout| {
+    let mut add = |prefix: &str, place: ParameterLocation, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
             for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
                 let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
@@ -144,9 +144,9 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
         }
     };
 
-    add(architecture.shared_prefix(), Place::Shared, model.shared().layout());
+    add(architecture.shared_prefix(), ParameterLocation::Shared, model.shared().layout());
     for layer in 0..architecture.n_layers() {
-        let place = Place::Block(model.binding().storage(layer));
+        let place = ParameterLocation::Block(model.binding().storage(layer));
         add(&architecture.block_prefix(layer), place, model.bank().layout());
     }
 
@@ -294,17 +294,17 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn special_tokens(beside: &Annotations) -> [(&'static str, Value); 3] {
-    let ends = match beside.ends.as_slice() {
+fn special_tokens(annotations: &Annotations) -> [(&'static str, Value); 3] {
+    let ends = match annotations.ends.as_slice() {
         [] => Value::Null,
         [only] => json!(only),
         several => json!(several),
     };
     let one = |token: Option<u32>| json!(token);
     [
-        ("bos_token_id", one(beside.begin)),
+        ("bos_token_id", one(annotations.begin)),
         ("eos_token_id", ends),
-        ("pad_token_id", one(beside.padding)),
+        ("pad_token_id", one(annotations.padding)),
     ]
 }
 

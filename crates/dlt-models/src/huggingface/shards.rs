@@ -35,7 +35,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "base_model.model."];
 pub(crate) struct Shards {
     files: Vec<TensorFile>,
     /// By the name without what wraps it.
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, TensorLocation>,
     /// What every name began with.
     wrapper: String,
     /// How many names are another tensor's.
@@ -44,7 +44,7 @@ pub(crate) struct Shards {
 
 /// Where a tensor is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct TensorLocation {
     file: usize,
     /// Its name in the file, of several the one that it is read by.
     name: String,
@@ -139,14 +139,16 @@ impl Shards {
 
     /// The files with the number of the file that each tensor is in.
     fn new(files: Vec<TensorFile>, named: BTreeMap<String, usize>) -> Result<Self> {
-        let mut places: BTreeMap<_, _> =
-            named.into_iter().map(|(name, file)| (name.clone(), Place { file, name })).collect();
+        let mut places: BTreeMap<_, _> = named
+            .into_iter()
+            .map(|(name, file)| (name.clone(), TensorLocation { file, name }))
+            .collect();
         let mut aliases = 0;
         for (number, file) in files.iter().enumerate() {
             for (alias, name) in file.aliases() {
                 // Another file's tensor of this name is another tensor.
                 if places.get(&alias).is_none_or(|place| place.file == number) {
-                    places.insert(alias, Place { file: number, name });
+                    places.insert(alias, TensorLocation { file: number, name });
                     aliases += 1;
                 }
             }
@@ -172,26 +174,29 @@ impl Shards {
 
     /// Where a tensor is, if there is one of this name: the same place for names of the same
     /// tensor.
-    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
+    pub(crate) fn place(&self, name: &str) -> Option<&TensorLocation> {
         self.places.get(name)
     }
 
     /// The shape of a tensor, and the file it is in, if there is one of this name.
     pub(crate) fn shape(&self, name: &str) -> Option<(&[usize], &Path)> {
-        let Place { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.places.get(name)?;
         let file = &self.files[*file];
         Some((file.shape(name)?, file.path()))
     }
 
     /// The number format of a tensor, if there is one of this name.
     pub(crate) fn numbers(&self, name: &str) -> Option<Numbers> {
-        let Place { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.places.get(name)?;
         self.files[*file].numbers(name)
     }
 
     /// A tensor as f32, if there is one of this name.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Tensor>> {
-        self.places.get(name).map(|Place { file, name }| self.files[*file].read(name)).transpose()
+        self.places
+            .get(name)
+            .map(|TensorLocation { file, name }| self.files[*file].read(name))
+            .transpose()
     }
 
     /// What a person should know of the files: what was taken off the names, and which tensors have

@@ -55,7 +55,7 @@ impl Model {
         let frozen: Vec<_> =
             layers.clone().filter(|&layer| self.binding.is_frozen(layer)).collect();
         let is_parted = |layer: usize| after[layer] == layer && before[layer] != layer;
-        let trains = |&layer: &usize| self.binding.is_independent(layer) || is_parted(layer);
+        let trains = |&layer: &usize| self.binding.trains_alone(layer) || is_parted(layer);
         let independent: Vec<_> = layers.filter(trains).collect();
 
         Binding::from_parts(&after, &frozen, &independent)

@@ -85,7 +85,7 @@ proptest! {
             let to = State::from_action(action);
             binding.apply(&PAPER, &Change { from: &from, to: &to, action, visited: None }).expect("equal depths");
             prop_assert_eq!(binding.partition(), to.owners());
-            prop_assert_eq!(binding.n_independent(), to.n_independent());
+            prop_assert_eq!(binding.n_training_alone(), to.n_independent());
             prop_assert!((0..n_layers).all(|layer| !binding.is_frozen(layer)));
             from = to;
         }
@@ -172,7 +172,7 @@ proptest! {
             }
 
             for merged in &settlement.merged {
-                prop_assert!(before.is_independent(merged.from) && binding.is_independent(merged.into));
+                prop_assert!(before.trains_alone(merged.from) && binding.trains_alone(merged.into));
                 moments[merged.into] = (1.0 - merged.share) * moments[merged.into] + merged.share * used[merged.from];
             }
 
@@ -288,7 +288,7 @@ fn literal_first_tie_leaves_layers_frozen_until_their_state_changes() {
 
     assert_eq!(binding.partition(), [0, 1, 2, 3]);
     assert!(binding.is_frozen(1) && binding.is_frozen(3) && !binding.is_frozen(2));
-    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 4));
+    assert_eq!((binding.n_training_alone(), binding.n_distinct()), (2, 4));
     joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
     assert_eq!(binding.partition(), [0, 1, 2, 2]);
     assert!(binding.is_frozen(1) && !binding.is_frozen(3));
@@ -299,23 +299,27 @@ fn a_trainable_start_is_tied_by_the_first_decision_or_where_the_state_changes() 
     let start = || Binding::of_state(&State::independent(4));
     let mut binding = start();
     joint(&mut binding, &PAPER, &State::all_tied(4), &[0, 0, 2, 2]);
-    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 0, 2, 2], 2));
+    assert_eq!((binding.partition(), binding.n_training_alone()), (vec![0, 0, 2, 2], 2));
 
     let literal = Rules { first_tie: FirstTie::Literal, ..PAPER };
     let mut binding = start();
     let state = joint(&mut binding, &literal, &State::all_tied(4), &[0, 0, 2, 0]);
 
     assert_eq!(
-        (binding.partition(), binding.n_independent()),
+        (binding.partition(), binding.n_training_alone()),
         (vec![0, 1, 2, 3], 4),
         "all train their own"
     );
     let state = joint(&mut binding, &literal, &state, &[0, 0, 2, 2]);
-    assert_eq!((binding.partition(), binding.n_independent()), (vec![0, 1, 2, 2], 3));
+    assert_eq!((binding.partition(), binding.n_training_alone()), (vec![0, 1, 2, 2], 3));
 
     let block = binding.storage(1);
     joint(&mut binding, &literal, &state, &[0, 1, 2, 2]);
-    assert_eq!((binding.storage(1), binding.n_independent()), (block, 3), "it trains what it had");
+    assert_eq!(
+        (binding.storage(1), binding.n_training_alone()),
+        (block, 3),
+        "it trains what it had"
+    );
 }
 
 #[test]
@@ -337,7 +341,7 @@ fn alias_shares_storage_while_the_state_says_independent() {
 
     joint(&mut binding, &alias, &state, &[0, 1, 1]);
     assert_eq!(binding.partition(), [0, 0, 0]);
-    assert_eq!((binding.n_independent(), binding.n_distinct()), (2, 1));
+    assert_eq!((binding.n_training_alone(), binding.n_distinct()), (2, 1));
     assert_eq!(binding.slot(1, Gradient::Owner), Some(1));
 }
 

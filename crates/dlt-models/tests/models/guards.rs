@@ -49,8 +49,7 @@ fn layouts(model: &Model, gradients: &Gradients) -> Vec<Arc<Layout>> {
 /// Queries, keys and values have one bias, which is looked at as a whole: that of the keys alone
 /// has no gradient, see [`law_keys_have_a_bias_that_changes_nothing`].
 fn assert_nothing_is_left_out(model: &Model, gradients: &Gradients, what: &str) {
-    let independent: Vec<_> =
-        (0..4).filter(|&layer| model.binding().is_independent(layer)).collect();
+    let independent: Vec<_> = (0..4).filter(|&layer| model.binding().trains_alone(layer)).collect();
     assert_eq!(gradients.slots.keys().copied().collect::<Vec<_>>(), independent, "{what}");
 
     let names: Vec<_> = layouts(model, gradients)
@@ -161,7 +160,8 @@ fn every_trainable_parameter_has_a_gradient_after_decisions() {
                     );
 
                     let binding = model.binding();
-                    shared_storage += usize::from(binding.n_distinct() < binding.n_independent());
+                    shared_storage +=
+                        usize::from(binding.n_distinct() < binding.n_training_alone());
                 }
             }
         }

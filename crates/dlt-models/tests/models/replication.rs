@@ -89,7 +89,7 @@ fn check_binding(binding: &Binding, ledger: &Ledger) {
     for layer in layers {
         let own = (!ledger.frozen[layer]).then_some(layer);
         assert_eq!(binding.is_frozen(layer), own.is_none());
-        assert_eq!(binding.is_independent(layer), own.is_some());
+        assert_eq!(binding.trains_alone(layer), own.is_some());
 
         for gradient in [Gradient::Sum, Gradient::Owner] {
             assert_eq!(binding.slot(layer, gradient), own);
@@ -144,7 +144,7 @@ proptest! {
                 prop_assert_eq!(&bank[&binding.storage(layer)], &ledger.holds[layer]);
             }
 
-            prop_assert_eq!(bank.len(), binding.n_independent(), "a block for each layer that trains, and no other");
+            prop_assert_eq!(bank.len(), binding.n_training_alone(), "a block for each layer that trains, and no other");
             prop_assert_eq!(settlement.replicated, replicated);
             prop_assert_eq!(settlement.untied, thawed.into_iter().map(|layer| (layer, None)).collect::<Vec<_>>());
             prop_assert!(settlement.tied.is_empty());
@@ -269,7 +269,7 @@ fn law_a_saved_model_of_replicated_layers_computes_the_same_bits() {
         file.model(Box::new(small()), REPLICATE, Kernels::Fused, &Device::Cpu).expect("read");
 
     assert_eq!(read.binding().partition(), [0, 1, 2, 3]);
-    assert_eq!(read.binding().n_independent(), 4);
+    assert_eq!(read.binding().n_training_alone(), 4);
 
     let logits = |model: &Model| model.next_logits(&ids).expect("logits");
     assert_eq!(logits(&model), logits(&read));

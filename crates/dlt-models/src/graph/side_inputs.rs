@@ -6,12 +6,12 @@ use candle_core::Tensor;
 use dlt_kernels::KeyValues;
 
 /// Nothing.
-pub(crate) static NOTHING: Beside =
-    Beside { types: None, lengths: None, rows: None, first: Vec::new() };
+pub(crate) static NOTHING: SideInputs =
+    SideInputs { types: None, lengths: None, rows: None, first: Vec::new() };
 
 /// What operations read beside values.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Beside {
+pub(crate) struct SideInputs {
     /// Types of tokens (B, T).
     pub(crate) types: Option<Tensor>,
     /// Tokens of each window that attention sees; all where it is absent.
