@@ -264,7 +264,7 @@ impl Model {
     /// What turns hidden states into scores. A single score gets a row of zeros before its own:
     /// softmax over the scores 0 and z is the logistic function of z.
     pub(crate) fn output(&self, shared: &[Tensor]) -> Result<Output> {
-        let [table, bias] = self.output_numbers()?;
+        let (table, bias) = self.output_numbers()?;
         let is_single = self.architecture.head_settings().has_single_score();
         let of = |number: usize| -> Result<Tensor> {
             let own = &shared[number];
@@ -275,18 +275,18 @@ impl Model {
             }
         };
 
-        Ok(Output { table: of(table.unwrap_or_default())?, bias: bias.map(of).transpose()? })
+        Ok(Output { table: of(table)?, bias: bias.map(of).transpose()? })
     }
 
-    /// Numbers of the shared parameters that turn hidden states into scores: table and bias. There
-    /// is always a table.
-    pub(crate) fn output_numbers(&self) -> Result<[Option<usize>; 2]> {
+    /// Numbers of the shared parameters that turn hidden states into scores: the table, which every
+    /// architecture has, and the bias, if there is one.
+    pub(crate) fn output_numbers(&self) -> Result<(usize, Option<usize>)> {
         let output = self.architecture.output();
         let layout = self.shared.layout();
-        Ok([
-            Some(layout.number(output.table)?),
-            output.bias.map(|bias| layout.number(bias)).transpose()?,
-        ])
+        let table = layout.number(output.table)?;
+        let bias = output.bias.map(|bias| layout.number(bias)).transpose()?;
+
+        Ok((table, bias))
     }
 
     /// Hidden states that the output multiplies, without dropout.

@@ -1,4 +1,4 @@
-//! Attention, and the rotation of what it compares.
+//! Attention, and the rotation of queries and keys.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use dlt_kernels::{Attention as Settings, Mask, Rotary};
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::{ModelError, Result};
 
-/// Attention over queries, keys and values side by side. The sums of its softmax are saved, two
-/// numbers for each row of scores; they are f32 whatever activations are.
+/// Attention over queries, keys and values side by side. It saves the sums of its softmax, two
+/// numbers for each row of scores, which are f32 whatever the format of activations.
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) heads: usize,
@@ -24,6 +24,7 @@ impl Attention {
         Ok(Settings {
             key_heads: self.key_heads,
             lengths: call.side_inputs.lengths.as_deref(),
+            // Of the probabilities, (H, T, T) for each window.
             dropout: call.dropout_at(self.site, self.heads * tokens * tokens),
             ..Settings::new(self.heads, self.mask)
         })
@@ -33,7 +34,9 @@ impl Attention {
 impl Operation for Attention {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
         let qkv = call.input(0)?;
+        // Generation: the new tokens attend to the cached keys and values of their sequences too.
         if let Some(caches) = call.caches {
+            // A token that sees later ones would change with every token that is added.
             if self.mask == Mask::Full {
                 return Err(ModelError::Objective {
                     expected: "tokens from those before them",
@@ -74,11 +77,13 @@ impl Operation for Attention {
     }
 
     fn saved_bytes(&self, input: &[usize], _activation: usize) -> usize {
+        // (B, H, T, 2)
         2 * input[0] * self.heads * input[1] * size_of::<f32>()
     }
 }
 
-/// Rotary positions of the first heads.
+/// Rotary positions of the first `heads` heads. A rotation is linear, so its backward pass needs no
+/// value: it rotates the gradient the other way.
 #[derive(Debug)]
 pub(super) struct Rotate {
     pub(super) heads: usize,

@@ -40,7 +40,8 @@ impl Operation for AddBranch {
     }
 }
 
-/// Dropout, where the pass has one: its own backward pass, by the same mask.
+/// Dropout, if the pass has any. Its backward pass is the same operation on the gradient: the mask
+/// is a function of seed, site and window, so it is made again and not kept.
 #[derive(Debug)]
 pub(super) struct Drop {
     pub(super) site: usize,
@@ -48,6 +49,7 @@ pub(super) struct Drop {
 
 impl Drop {
     fn apply(&self, call: &Call<'_>, x: &Tensor) -> Result<Tensor> {
+        // Masks are drawn by window, so that pieces of a batch get the masks of the whole batch.
         let windows = x.dims().first().copied().unwrap_or(1).max(1);
         match call.dropout_at(self.site, x.elem_count() / windows) {
             Some(dropout) => Ok(call.kernels.dropout(&x.detach(), dropout)?),

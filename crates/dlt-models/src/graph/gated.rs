@@ -1,4 +1,4 @@
-//! Activations apart from GELU.
+//! Activations other than GELU.
 
 use candle_core::{DType, Tensor};
 
@@ -7,7 +7,7 @@ use super::operation::{
 };
 use crate::Result;
 
-/// `silu(gate) · up`. Its result is found again from its input.
+/// `silu(gate) · up`. Its result is computed again from its input.
 #[derive(Debug)]
 pub(super) struct Swiglu;
 
@@ -34,7 +34,8 @@ impl Operation for Swiglu {
     }
 }
 
-/// Hyperbolic tangent, on the few rows that a head reads; computed in f32.
+/// Hyperbolic tangent, on the few rows that a head reads. It is computed in f32 by candle's own
+/// operations.
 #[derive(Debug)]
 pub(super) struct Tanh;
 
@@ -50,6 +51,7 @@ impl Operation for Tanh {
         values: &SavedValues<'_>,
         _into: ParameterSums<'_>,
     ) -> Result<Vec<Tensor>> {
+        // tanh'(x) = 1 - tanh(x)²
         let slope = values.result()?.detach().to_dtype(DType::F32)?.sqr()?.affine(-1.0, 1.0)?;
         let gradient = values.gradient.detach();
         Ok(vec![(gradient.to_dtype(DType::F32)? * slope)?.to_dtype(gradient.dtype())?])

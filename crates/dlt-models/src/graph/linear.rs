@@ -8,7 +8,7 @@ use super::operation::{
 };
 use crate::Result;
 
-/// `x · weightᵀ + bias`; numbers of the parameters.
+/// `x · weightᵀ + bias`, with the numbers of its parameters.
 #[derive(Debug)]
 pub(super) struct Linear {
     pub(super) weight: usize,
@@ -39,6 +39,7 @@ impl Linear {
             }
         }
 
+        // Nothing reads the gradient of pixels.
         if call.is_data(0) {
             return Ok(Vec::new());
         }
@@ -67,13 +68,13 @@ impl Operation for Linear {
     }
 }
 
-/// [`Linear`] followed by GELU. What GELU is applied to is saved; its result is found again from
-/// that.
+/// [`Linear`] followed by GELU. It saves what GELU is applied to, and computes its result from that
+/// again: GELU is cheap, the product is not.
 #[derive(Debug)]
 pub(super) struct LinearGelu {
     pub(super) affine: Linear,
     pub(super) kind: Gelu,
-    /// Numbers of the result.
+    /// Number of elements of the result.
     pub(super) elements: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Normalisation.
+//! Layer norm and root-mean-square norm.
 
 use candle_core::Tensor;
 
@@ -7,8 +7,8 @@ use super::operation::{
 };
 use crate::Result;
 
-/// Layer norm over the last dimension; numbers of the parameters. Its result is found again from
-/// its input.
+/// Layer norm over the last dimension, with the numbers of its parameters. Its result is computed
+/// again from its input.
 #[derive(Debug)]
 pub(super) struct LayerNorm {
     pub(super) weight: usize,
@@ -56,8 +56,8 @@ impl Operation for LayerNorm {
     }
 }
 
-/// Root-mean-square norm over the last dimension; number of the weight. Its result is found again
-/// from its input.
+/// Root-mean-square norm over the last dimension, with the number of its weight. Its result is
+/// computed again from its input.
 #[derive(Debug)]
 pub(super) struct RmsNorm {
     pub(super) weight: usize,

@@ -21,6 +21,7 @@ impl Pick {
 
 impl Operation for Pick {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
+        // (B, T, C) -> (B T, C) -> (N, C)
         let rows = call.input(0)?.detach().flatten_to(D::Minus2)?;
         Ok(rows.index_select(&Self::places(call)?, 0)?.into())
     }
@@ -33,6 +34,8 @@ impl Operation for Pick {
     ) -> Result<Vec<Tensor>> {
         let [windows, tokens] = call.window_dims;
         let width = values.gradient.dim(D::Minus1)?;
+
+        // (N, C) -> (B T, C) -> (B, T, C); zeros in the rows that were not picked.
         let zeros = Tensor::zeros(
             (windows * tokens, width),
             values.gradient.dtype(),
@@ -49,12 +52,12 @@ impl Operation for Pick {
     }
 }
 
-/// The mean of each window's rows that are no padding.
+/// The mean of the rows of each window that are not padding.
 #[derive(Debug)]
 pub(super) struct Average;
 
 impl Average {
-    /// What each row counts (B, T, 1), in f32.
+    /// The weight of each row in its window's mean, in f32: (B, T, 1).
     fn shares(call: &Call<'_>, device: &Device) -> Result<Tensor> {
         let Some(Rows::Mean(lengths)) = &call.side_inputs.rows else {
             return Err(absent("lengths of windows"));
@@ -75,6 +78,8 @@ impl Operation for Average {
     fn forward(&self, call: &Call<'_>, _saving: bool) -> Result<Outcome> {
         let x = call.input(0)?.detach();
         let shares = Self::shares(call, x.device())?;
+
+        // (B, T, C) -> (B, C), in f32: sums of bf16 would be rounded at every row.
         Ok(x.to_dtype(DType::F32)?.broadcast_mul(&shares)?.sum(1)?.to_dtype(x.dtype())?.into())
     }
 
@@ -84,6 +89,7 @@ impl Operation for Average {
         values: &SavedValues<'_>,
         _into: ParameterSums<'_>,
     ) -> Result<Vec<Tensor>> {
+        // (B, C) -> (B, 1, C) -> (B, T, C)
         let gradient = values.gradient.detach().unsqueeze(1)?;
         let shares = Self::shares(call, gradient.device())?;
         let of_rows = shares.broadcast_mul(&gradient.to_dtype(DType::F32)?)?;

@@ -1,11 +1,11 @@
-//! Rows of tables that are no tokens': positions, types, a class token.
+//! Tables other than that of tokens: positions, token types, a class token.
 
 use candle_core::{D, DType, Tensor};
 
 use super::operation::{Call, Operation, Outcome, ParameterSums, Reads, SavedValues};
 use crate::Result;
 
-/// Rows of a table added by position; number of the table.
+/// Adds rows of a table by position. The field is the number of the table.
 #[derive(Debug)]
 pub(super) struct AddRows {
     pub(super) table: usize,
@@ -19,6 +19,7 @@ impl Operation for AddRows {
             return Ok(call.kernels.add_rows(x, table)?.into());
         }
 
+        // Generation: each window starts where its sequence ended.
         let tokens = x.dim(1)?;
         let places: Vec<u32> = call
             .side_inputs
@@ -27,6 +28,7 @@ impl Operation for AddRows {
             .flat_map(|&first| (first..first + tokens).map(|at| at as u32))
             .collect();
 
+        // (B, T)
         let places = Tensor::from_vec(places, (x.dim(0)?, tokens), x.device())?;
         Ok(with_rows(call, x, &call.kernels.embedding(table, &places)?)?.into())
     }
@@ -51,7 +53,7 @@ impl Operation for AddRows {
     }
 }
 
-/// The gradient of a parameter so far, taken out; zero where there is none yet.
+/// The summed gradient of a parameter, taken out of `into`; zeros if there is none yet.
 fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result<Tensor> {
     match into[number].take() {
         Some(sum) => Ok(sum),
@@ -59,12 +61,12 @@ fn sum_of(into: &mut [Option<Tensor>], number: usize, call: &Call<'_>) -> Result
     }
 }
 
-/// Rows of a table in f32 added to x, in x's format.
+/// Adds rows of an f32 table to x. The sum is made in f32 and has the format of x.
 fn with_rows(call: &Call<'_>, x: &Tensor, rows: &Tensor) -> Result<Tensor> {
     Ok(call.kernels.add(&x.to_dtype(rows.dtype())?, rows)?.to_dtype(x.dtype())?)
 }
 
-/// Rows of a table added by type of token; number of the table.
+/// Adds rows of a table by type of token. The field is the number of the table.
 #[derive(Debug)]
 pub(super) struct AddTypes {
     pub(super) table: usize,
@@ -112,7 +114,7 @@ impl Operation for AddTypes {
     }
 }
 
-/// A vector before the rows of each window; number of the vector.
+/// Puts a vector before the rows of each window. The field is the number of the vector.
 #[derive(Debug)]
 pub(super) struct Prepend {
     pub(super) vector: usize,
@@ -124,8 +126,11 @@ impl Operation for Prepend {
         let vector = call.parameter(self.vector)?.detach();
         let (windows, _, width) = x.dims3()?;
         let vector = vector.to_dtype(x.dtype())?;
+
+        // (C) -> (B, 1, C)
         let vector = vector.reshape((1, 1, width))?.broadcast_as((windows, 1, width))?;
 
+        // (B, N + 1, C)
         Ok(Tensor::cat(&[&vector.contiguous()?, &x], 1)?.into())
     }
 
@@ -140,11 +145,13 @@ impl Operation for Prepend {
 
         if let Some(into) = into {
             let sum = sum_of(into, self.vector, call)?;
+            // (B, N + 1, C) -> (B, C) -> (C)
             let first =
                 gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;
             into[self.vector] = Some(call.kernels.add(&sum, &first)?);
         }
 
+        // (B, N + 1, C) -> (B, N, C)
         Ok(vec![gradient.narrow(1, 1, rows)?.contiguous()?])
     }
 
