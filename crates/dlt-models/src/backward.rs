@@ -137,8 +137,8 @@ impl Model {
     /// its drawn weights are not held between the two passes.
     ///
     /// # Errors
-    /// [`ModelError::Batch`] for windows that are too long, ids outside the vocabulary, or pieces of
-    /// one batch with different sketch seeds.
+    /// [`ModelError::Batch`] for windows that are too long, ids outside the vocabulary, or pieces
+    /// of one batch with different sketch seeds.
     pub fn add_gradients(
         &self,
         batch: &Batch<'_>,
@@ -180,8 +180,8 @@ impl Model {
                 .block_backward(layer, block, upstream, slots)
                 .map_err(|error| error.at(|| format!("backward pass of layer {layer}")))?;
 
-            // Before another layer adds to the same slot: the sketch of this layer's gradient is the
-            // difference of the slot's sums after it and before it.
+            // Before another layer adds to the same slot: the sketch of this layer's gradient is
+            // the difference of the slot's sums after it and before it.
             if let (Some(sketching), Some(slot)) = (&mut sketching, self.slot(layer)) {
                 sketching.take(layer, slot, slots.get(&slot).map_or(&[], Vec::as_slice))?;
             }

@@ -6,13 +6,13 @@
 //!
 //! - while layers are still frozen;
 //! - while layers train their own weights before their first decision, though the state is 0;
-//! - for good under the authors' reading ([`Untie::Alias`], [`Retied::Keep`]), where layers that the
-//!   state calls independent continue to share storage;
+//! - for good under the authors' reading ([`Untie::Alias`], [`Retied::Keep`]), where layers that
+//!   the state calls independent continue to share storage;
 //! - for good under [`Tie::Replicate`], where layers that the state calls tied have their own
 //!   storage.
 //!
-//! A decision turns one binding into the next as a list of [`Move`]s, which the bank carries out. No
-//! tensor is touched here.
+//! A decision turns one binding into the next as a list of [`Move`]s, which the bank carries out.
+//! No tensor is touched here.
 
 mod merge;
 mod saved;
@@ -24,8 +24,8 @@ use crate::ModelError;
 
 pub use saved::SavedBinding;
 
-/// Identity of one storage of block weights. Layer `i` starts with storage `i`; new storages get the
-/// numbers after these, and no number is used twice.
+/// Identity of one storage of block weights. Layer `i` starts with storage `i`; new storages get
+/// the numbers after these, and no number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StorageId(pub usize);
 
@@ -122,8 +122,8 @@ pub struct Settlement {
     /// What the bank has to do, in order.
     pub moves: Vec<Move>,
     /// Layers that now train by themselves and did not before, rising. Each has the lowest layer
-    /// that trained the storage which it used. `None`: no layer did, because the layer was frozen or
-    /// used an abandoned block.
+    /// that trained the storage which it used. `None`: no layer did, because the layer was frozen
+    /// or used an abandoned block.
     pub untied: Vec<(usize, Option<usize>)>,
     /// Layers that no longer train by themselves, rising.
     pub tied: Vec<usize>,
@@ -237,10 +237,10 @@ impl Binding {
         self.frozen[layer]
     }
 
-    /// Whether a layer trains by itself, with its own optimizer state. These are the layers that the
-    /// state calls independent ([`State::is_independent`]), with two exceptions: under
-    /// [`Tie::Replicate`] all layers that are not frozen train by themselves, and so do layers that
-    /// are trainable before their first decision.
+    /// Whether a layer trains by itself, with its own optimizer state. These are the layers that
+    /// the state calls independent ([`State::is_independent`]), with two exceptions. Under
+    /// [`Tie::Replicate`] all layers that are not frozen train by themselves. A layer that is
+    /// trainable from the start trains by itself until its first tie.
     #[must_use]
     pub fn trains_alone(&self, layer: usize) -> bool {
         self.trains_alone[layer]
@@ -296,8 +296,8 @@ impl Binding {
         trained
     }
 
-    /// Carries a decision out (DEVIATIONS rows 3 to 5, 25, 32 and 42). Returns what the bank and the
-    /// optimizer have to do.
+    /// Carries a decision out (DEVIATIONS rows 3 to 5, 25, 32 and 42). Returns what the bank and
+    /// the optimizer have to do.
     ///
     /// # Errors
     /// [`ModelError::Depth`] if the states or the action have another depth.
@@ -361,8 +361,8 @@ impl Binding {
 
         self.settle(&owning, &mut moves);
 
-        // Released are the blocks of before that no layer uses now, only after all layers are
-        // settled: a layer that unties may still copy one of them (DEVIATIONS row 25).
+        // Released are the blocks that no layer uses any more. This is known only now: a layer that
+        // unties may take over a block that its owner has left (DEVIATIONS row 25).
         let is_done =
             |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
         let mut released: Vec<_> =
@@ -445,8 +445,8 @@ impl Binding {
         }
     }
 
-    /// Gives each layer that unties its block. The first one takes over a block that no layer keeps;
-    /// the others get copies.
+    /// Gives each layer that unties its block. The first one takes over a block that no layer
+    /// keeps; the others get copies.
     fn settle(&mut self, owning: &[(usize, StorageId)], moves: &mut Vec<Move>) {
         for &(layer, used) in owning {
             let own = self.storage[layer];

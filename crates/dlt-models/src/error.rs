@@ -48,8 +48,8 @@ pub enum ModelError {
     },
     /// What a model computes is NaN or infinite, though its weights are not.
     #[error(
-        "expected finite logits, got {count} of {of} that are NaN or infinite: the weights are too large to compute with; \
-         use the weights of an earlier step"
+        "expected finite logits, got {count} of {of} that are NaN or infinite: \
+         the weights are too large to compute with; use the weights of an earlier step"
     )]
     Logits {
         /// How many logits are NaN or infinite.

@@ -2,9 +2,9 @@
 //! metadata.
 //!
 //! # Format, version 2
-//! Tensors are f32, named as in the Hugging Face model of the architecture, linear weights (out,
-//! in), in the order of their names. A block is under the number of the lowest layer that uses it.
-//! Metadata, all text:
+//! Tensors are f32, in the order of their names. Names are those of the Hugging Face model of the
+//! architecture; linear weights are (out, in). A block has the number of the lowest layer that uses
+//! it. Metadata, all text:
 //!
 //! | key | value |
 //! |---|---|
@@ -13,22 +13,21 @@
 //! | `checksum` | SHA-256 of the whole file with 64 zeros in this place |
 //! | `storage` | for each layer the lowest layer with the same weights, `0,0,2` |
 //! | `frozen` | layers that still use their untrained initial weights, `3,4` |
-//! | `frozen-seed` | root seed that those weights were drawn from; they are in the file all the same |
+//! | `frozen-seed` | root seed that those weights were drawn from; the file holds them anyway |
 //! | `independent` | layers that train by themselves, `0,2` |
 //!
-//! and whatever the writer adds, among it `spec`, the run's specification as TOML.
+//! A writer may add more keys. One of them is `spec`, the run's specification as TOML.
 //!
-//! Weights are those that train. Where the spec says `residual_scale = "uses"` (DEVIATIONS row 44),
-//! a reader multiplies the residual branches of each layer by 1 / (layers in its group at the
-//! start); what `dlt export` writes has these factors in its weights.
+//! Weights are those that train. If the spec says `residual_scale = "uses"` (DEVIATIONS row 44), a
+//! reader multiplies the residual branches of each layer by 1 / (layers in its group at the start).
+//! What `dlt export` writes has these factors in its weights.
 //!
-//! Version 1 is the same without `checksum`, and is read too. The checkpoint of a run holds the
+//! Version 1 is the same without `checksum`, and can be read too. The checkpoint of a run holds the
 //! checksum of its model file, whatever its version.
 //!
-//! All of a file is checked when it is opened: no key is there twice, the tensors cover the data
-//! exactly, all are f32 and finite, the checksum is that of the bytes, and the binding does not
-//! contradict itself. Whether the names and shapes are those of a model is checked by
-//! [`ModelFile::check`].
+//! A file is checked completely when it is opened: no key occurs twice, the tensors cover the data
+//! exactly, all numbers are f32 and finite, the checksum is that of the bytes, and the binding does
+//! not contradict itself. [`ModelFile::check`] compares names and shapes with those of a model.
 
 pub(crate) mod deferred;
 
@@ -49,11 +48,12 @@ impl Model {
     /// Tensors by name as a model file holds them: shared ones, and each distinct block once.
     ///
     /// # Errors
-    /// Fails where the device has no memory left for the weights of frozen layers.
+    /// Fails if the device has no memory left for the weights of frozen layers.
     pub fn named_tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         self.written().into_iter().map(|(name, tensor)| Ok((name, tensor.tensor()?))).collect()
     }
 
+    /// What a model file holds, by name. Each tensor is fetched when it is written.
     fn written(&self) -> Vec<(String, Deferred<'_>)> {
         let named = named(&*self.architecture, &self.binding);
         let deferred = |(name, shape, place, index)| {
@@ -62,8 +62,8 @@ impl Model {
         named.into_iter().map(deferred).collect()
     }
 
-    /// One parameter, by its number in the layout: so the weights of frozen layers are drawn one by
-    /// one and never held together.
+    /// One parameter, by its number in the layout. So the weights of frozen layers are drawn one by
+    /// one, and memory never holds them together.
     pub(crate) fn parameter(&self, place: ParameterLocation, index: usize) -> Result<Tensor> {
         match place {
             ParameterLocation::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
@@ -71,11 +71,12 @@ impl Model {
         }
     }
 
-    /// Writes the model: to a temporary sibling, synced, then renamed into place.
+    /// Writes the model to a temporary file in the same folder, syncs it, and renames it into
+    /// place. `extra` is metadata to add.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where the folder cannot be written; what stood under `path` before is
-    /// then untouched.
+    /// [`ModelError::Io`] if the folder cannot be written. An earlier file at `path` is then
+    /// untouched.
     pub fn save(&self, path: &Path, extra: &BTreeMap<String, String>) -> Result<()> {
         let layers = |wanted: &dyn Fn(usize) -> bool| {
             list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
@@ -96,7 +97,7 @@ impl Model {
     }
 }
 
-/// Where a parameter of a model stands.
+/// Where a parameter of a model is.
 #[derive(Clone, Copy)]
 pub(crate) enum ParameterLocation {
     /// Outside of blocks.
@@ -105,8 +106,8 @@ pub(crate) enum ParameterLocation {
     Block(StorageId),
 }
 
-/// The parameters of a model by name, with shape and place: shared ones, and each distinct block
-/// once.
+/// The parameters of a model: name, shape, location, and number in the layout. Shared ones come
+/// first, then each distinct block once.
 fn named(
     architecture: &dyn Architecture,
     binding: &Binding,
@@ -138,7 +139,7 @@ fn named(
     named
 }
 
-/// A model file of which every byte has been checked. Tensors are read when they are asked for.
+/// A model file of which every byte has been checked. Tensors are read when they are requested.
 pub struct ModelFile {
     binding: Binding,
     tensors: TensorFile,
@@ -149,9 +150,10 @@ impl ModelFile {
     /// Opens a model file and checks all of it.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read, [`ModelError::Format`] where it is not a model
-    /// file of a version that is read, is damaged, or its binding contradicts itself,
-    /// [`ModelError::NotFinite`] where a weight is no number.
+    /// - [`ModelError::Io`] if it cannot be read;
+    /// - [`ModelError::Format`] if it is not a model file, has an unknown version, is damaged, or
+    ///   has a binding that contradicts itself;
+    /// - [`ModelError::NotFinite`] if a weight is NaN or infinite.
     pub fn open(path: &Path) -> Result<Self> {
         let (tensors, examined) = open_model(path)?;
         let binding =
@@ -159,7 +161,7 @@ impl ModelFile {
         Ok(Self { binding, tensors, sha256: examined.sha256 })
     }
 
-    /// Where it is.
+    /// Path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.tensors.path()
@@ -177,7 +179,7 @@ impl ModelFile {
         self.metadata().contains_key(CHECKSUM)
     }
 
-    /// What the writer noted beside the tensors.
+    /// The metadata of the file.
     #[must_use]
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.tensors.header().metadata
@@ -189,12 +191,13 @@ impl ModelFile {
         &self.binding
     }
 
-    /// Compares the file with what a model of this architecture has: each tensor once, of its
-    /// shape, and no other.
+    /// Checks that the file holds the tensors of a model of this architecture: each one once, in
+    /// its shape, and no others.
     ///
     /// # Errors
-    /// [`ModelError::Depth`] where the depths differ, [`ModelError::Weight`] for a tensor that is
-    /// missing or has another shape, [`ModelError::Format`] for one that such a model has not.
+    /// [`ModelError::Depth`] if the depths differ; [`ModelError::Weight`] for a tensor that is
+    /// missing or has another shape; [`ModelError::Format`] for one that such a model does not
+    /// have.
     pub fn check(&self, architecture: &dyn Architecture) -> Result<()> {
         let expected = architecture.n_layers();
         let got = self.binding.n_layers();
@@ -216,7 +219,7 @@ impl ModelFile {
         match others.keys().next() {
             Some(other) => Err(self
                 .tensors
-                .refuse(format!("tensor `{other}`: its model has none of this name"))
+                .refuse(format!("tensor `{other}`: the model has no tensor of this name"))
                 .into()),
             None => Ok(()),
         }
@@ -254,11 +257,11 @@ impl ModelFile {
         Ok(Some(Tensor::from_raw_buffer(&bytes, DType::F32, &place.shape, device)?))
     }
 
-    /// A tensor by the name that it has in a model whose layers share nothing: every layer finds
-    /// the weights that it uses, though they stand in the file under another one's name.
+    /// A tensor by the name that it has in a model whose layers share nothing. Every layer finds
+    /// the weights that it uses, though the file has them under the name of another layer.
     ///
     /// # Errors
-    /// [`ModelError::Io`] where it cannot be read.
+    /// [`ModelError::Io`] if it cannot be read.
     pub fn lookup(
         &self,
         name: &str,
@@ -279,6 +282,7 @@ fn list(layers: impl IntoIterator<Item = usize>) -> String {
     layers.into_iter().map(|layer| layer.to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// The binding that the metadata describe.
 fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, String> {
     let parse = |key: &str| -> std::result::Result<Vec<usize>, String> {
         let text = metadata.get(key).ok_or_else(|| format!("the metadata lacks `{key}`"))?;
@@ -287,7 +291,7 @@ fn binding(metadata: &BTreeMap<String, String>) -> std::result::Result<Binding, 
         }
 
         text.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map_err(|_| {
-            format!("metadata `{key}`: expected layer numbers with commas between, got `{text}`")
+            format!("metadata `{key}`: expected layer numbers separated by commas, got `{text}`")
         })
     };
 

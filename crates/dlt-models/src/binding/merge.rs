@@ -36,9 +36,10 @@ impl Blend {
 }
 
 impl Binding {
-    /// The averages for released blocks. A block that layers of a released block now use becomes the
-    /// mean of what its layers used before. Every layer counts once. A layer that used a block which
-    /// stays counts for the block that it uses now. Blocks that never trained are not averaged.
+    /// The averages for released blocks. A block that layers of a released block now use becomes
+    /// the mean of what its layers used before. Every layer counts once. A layer that used a block
+    /// which stays counts for the block that it uses now. Blocks that never trained are not
+    /// averaged.
     pub(super) fn blends(&self, before: &Self, released: &[StorageId]) -> Vec<Blend> {
         let trained = before.trained();
         let mut blends = Vec::new();

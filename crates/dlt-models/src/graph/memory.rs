@@ -140,8 +140,8 @@ impl Books<'_> {
                 step.inputs.iter().for_each(|&input| now += self.find_size(input, &mut there));
             }
 
-            // The gradients of the inputs, and the one inside the operation: of what GELU is applied
-            // to.
+            // The gradients of the inputs, and the one inside the operation: of what GELU is
+            // applied to.
             let inside = if step.operation.recomputed_from() == RecomputedFrom::Saved {
                 self.size(number)
             } else {

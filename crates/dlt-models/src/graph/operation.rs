@@ -36,8 +36,8 @@ pub(crate) trait Operation: Debug + Send + Sync {
         Err(absent("a way to compute a result again"))
     }
 
-    /// Bytes of the saved tensor for an input of this shape; `activation` is the bytes of one number
-    /// of an activation.
+    /// Bytes of the saved tensor for an input of this shape; `activation` is the bytes of one
+    /// number of an activation.
     fn saved_bytes(&self, _input: &[usize], _activation: usize) -> usize {
         0
     }
