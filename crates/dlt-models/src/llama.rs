@@ -1,6 +1,6 @@
 //! Llama: a pre-norm decoder with root-mean-square norms, rotary positions, gated feed-forward
-//! layers and grouped queries. Mistral and Qwen2 are variants of it. Mistral bounds how far back a
-//! token attends; Qwen2 has biases.
+//! layers and grouped queries. Mistral and Qwen2 are variants of it: both may bound how far back a
+//! token attends, and Qwen2 has biases of queries, keys and values.
 
 use std::sync::Arc;
 

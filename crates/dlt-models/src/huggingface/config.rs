@@ -1,8 +1,8 @@
-//! Reading a `config.json`.
+//! Reads a `config.json`.
 //!
-//! What it says of the function that a model computes is taken over or refused, and so is a key
-//! that nobody knows. What only training reads stops nothing. Where a key is absent, the family's
-//! default in transformers holds.
+//! What it says about the function that a model computes is adopted or refused. An unknown key is
+//! refused too, because a model may compute with it. Keys that only training reads are accepted. If
+//! a key is absent, the family's default in transformers is used.
 
 mod keys;
 mod llama;
@@ -22,22 +22,22 @@ use crate::Result;
 pub struct Config {
     /// The model. Its context is the longest window that it reads.
     pub model: ModelSpec,
-    /// What a person should know: where training here differs from what the file says.
+    /// Notes for a person: where training in this program differs from what the file says.
     pub notes: Vec<String>,
 }
 
-/// What a `config.json` says of a model.
+/// What a `config.json` says about a model.
 ///
 /// # Errors
-/// [`ModelError::Io`](crate::ModelError::Io) where the file cannot be read;
-/// [`ModelError::Format`](crate::ModelError::Format) where it is no JSON object or asks for
-/// something that this program does not have or know, with the key, what was expected and what the
-/// file says.
+/// [`ModelError::Io`](crate::ModelError::Io) if the file cannot be read.
+/// [`ModelError::Format`](crate::ModelError::Format) if it is not a JSON object, or requests
+/// something that this program does not have or know. The message names the key, what was expected,
+/// and what the file says.
 pub fn read_config(path: &Path) -> Result<Config> {
     parse_config(&read_json(path)?, path)
 }
 
-/// What the content of a `config.json` says of a model; `path` is for messages.
+/// What the content of a `config.json` says about a model; `path` is for messages.
 ///
 /// # Errors
 /// As [`read_config`].
@@ -47,6 +47,8 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     settings.must_be("add_cross_attention", &json!(false))?;
     settings.must_be_absent("pruned_heads")?;
     settings.must_be_absent("quantization_config")?;
+
+    // It names code that comes with the model, which this program does not run.
     settings.must_be_absent("auto_map")?;
 
     let model_type = ModelType::of(&settings)?;
@@ -67,6 +69,7 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     let head = head(&settings, model_type.architecture(), head_kind)?;
     let notes = other_dropouts(&settings, model.dropout)?;
 
+    // Only now: what is left was read by nothing above.
     keys::check(&settings)?;
     let ModelSpec { objective, attention, output, classes, pooling, .. } = head;
 
@@ -76,7 +79,7 @@ pub fn parse_config(config: &Map<String, Value>, path: &Path) -> Result<Config> 
     })
 }
 
-/// What `model_type` may be.
+/// The known values of `model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelType {
     Gpt2,
@@ -87,7 +90,7 @@ enum ModelType {
     Qwen2,
 }
 
-/// Every kind with its word.
+/// Every model type with its word in the file.
 const MODEL_TYPES: [(&str, ModelType); 6] = [
     ("gpt2", ModelType::Gpt2),
     ("bert", ModelType::Bert),
@@ -110,7 +113,7 @@ impl ModelType {
         Err(settings.refuse(key, &format!("one of {}", words.join(", ")), &got))
     }
 
-    /// The family of this program that computes the same.
+    /// The family of this program that computes the same function.
     fn architecture(self) -> Architecture {
         match self {
             Self::Gpt2 => Architecture::Gpt2,
@@ -121,20 +124,20 @@ impl ModelType {
     }
 }
 
-/// What a class of transformers predicts.
+/// The head of a class of transformers, by what it predicts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HeadKind {
-    /// Nothing: it has no head.
+    /// The class has no head.
     None,
     /// The token that follows.
     Next,
-    /// Tokens that were hidden.
+    /// Hidden tokens.
     Masked,
     /// A class.
     Classes,
 }
 
-/// The classes of each kind.
+/// The classes of transformers for each model type.
 const CLASSES: [(ModelType, &str, HeadKind); 19] = [
     (ModelType::Gpt2, "GPT2Model", HeadKind::None),
     (ModelType::Gpt2, "GPT2LMHeadModel", HeadKind::Next),
@@ -157,6 +160,7 @@ const CLASSES: [(ModelType, &str, HeadKind); 19] = [
     (ModelType::Qwen2, "Qwen2ForSequenceClassification", HeadKind::Classes),
 ];
 
+/// The head of the only class in `architectures`; none without that key.
 fn head_kind(settings: &Settings<'_>, model_type: ModelType) -> Result<HeadKind> {
     let key = "architectures";
     let known = || CLASSES.iter().filter(|(other, ..)| *other == model_type);
@@ -177,7 +181,7 @@ fn head_kind(settings: &Settings<'_>, model_type: ModelType) -> Result<HeadKind>
     }
 }
 
-/// Objective, attention, output, classes and pooling; the rest is the default.
+/// Objective, attention, output, classes and pooling of a model; the other fields are defaults.
 fn head(
     settings: &Settings<'_>,
     architecture: Architecture,
@@ -204,6 +208,8 @@ fn head(
         return Err(settings.refuse("is_decoder", &expected, got));
     }
 
+    // transformers ties the output by default, except for Llamas. A head for classes has no output
+    // over tokens.
     let is_tied = architecture != Architecture::Llama;
     let is_tied = settings.flag("tie_word_embeddings", is_tied)? || objective == Objective::Classes;
 
@@ -221,7 +227,7 @@ fn head(
     })
 }
 
-/// The number of classes. transformers takes two where nothing is said.
+/// The number of classes. Without a key for it, transformers has two.
 fn classes(settings: &Settings<'_>) -> Result<usize> {
     settings.must_be("problem_type", &json!("single_label_classification"))?;
     let named = settings.object("id2label")?.map(|labels| labels.iter().count());
@@ -316,7 +322,7 @@ fn encoder(settings: &Settings<'_>, default: ModelSpec, dropout: f64) -> Result<
     })
 }
 
-/// Width and height of something square.
+/// Width and height of a square: one number, or two equal ones.
 fn side(settings: &Settings<'_>, key: &str, default: usize) -> Result<usize> {
     match settings.given(key) {
         Some(Value::Array(sides)) => match sides.as_slice() {
@@ -329,6 +335,7 @@ fn side(settings: &Settings<'_>, key: &str, default: usize) -> Result<usize> {
     }
 }
 
+/// GELU by one of the names that transformers has for it.
 fn gelu(settings: &Settings<'_>, key: &str, default: &str) -> Result<Gelu> {
     match settings.word(key)?.unwrap_or(default) {
         "gelu" | "gelu_python" => Ok(Gelu::Erf),
@@ -342,7 +349,7 @@ fn gelu(settings: &Settings<'_>, key: &str, default: &str) -> Result<Gelu> {
     }
 }
 
-/// Refuses a number that does not divide another.
+/// Refuses a `part` that does not divide `whole`.
 fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Result<()> {
     if part == 0 || !whole.is_multiple_of(part) {
         return Err(settings.refuse(key, &format!("a divisor of {whole}"), &part.to_string()));
@@ -350,8 +357,8 @@ fn divided(settings: &Settings<'_>, key: &str, whole: usize, part: usize) -> Res
     Ok(())
 }
 
-/// What is dropped in training with another probability than elsewhere: this program has one for
-/// all places.
+/// Notes about places with another dropout than `dropout`: this program has one probability for all
+/// places.
 fn other_dropouts(settings: &Settings<'_>, dropout: f64) -> Result<Vec<String>> {
     const KEYS: [&str; 2] = ["embd_pdrop", "classifier_dropout"];
     let mut notes = Vec::new();

@@ -599,7 +599,7 @@ fn what_only_training_reads_does_not_stop_an_import() {
 
 #[test]
 fn rejects_keys_that_a_model_may_compute_with() {
-    let expected = "no such key, as a model may compute with it (remove it if this one does not)";
+    let expected = "no such key, as a model may compute with it (remove it if this model does not)";
     for (key, value) in [
         ("logit_scale", json!(0.5)),
         ("attn_logit_softcapping", json!(50.0)),
