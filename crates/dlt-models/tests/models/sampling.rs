@@ -37,7 +37,7 @@ fn the_lowest_id_wins_among_equals() {
     }
 }
 
-/// What is left to draw from, by sorting everything.
+/// The tokens that can be drawn, found by sorting everything.
 fn reference(logits: &[f32], top_k: usize, top_p: f64) -> BTreeSet<u32> {
     let mut ranked: Vec<(u32, f64)> =
         (0..).zip(logits.iter().map(|&logit| f64::from(logit).exp())).collect();

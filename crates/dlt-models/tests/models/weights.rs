@@ -1,4 +1,4 @@
-//! Initial weights, parameter counts, and what a transition does to real weights.
+//! Initial weights, numbers of parameters, and what a decision does to real weights.
 
 use candle_core::Device;
 use dlt_kernels::Kernels;
@@ -83,7 +83,7 @@ fn decide(model: &mut dlt_models::Model, from: &State, action: &[usize]) -> Stat
     to
 }
 
-/// A still frozen layer that unties keeps exactly the weights it has been computing with, and the
+/// A frozen layer that unties keeps exactly the weights that it has been computing with, and the
 /// function of the model does not change.
 #[test]
 fn untying_changes_no_output() {

@@ -489,7 +489,7 @@ mod tests {
         let text = b"X\xff\xff\xff\xff.";
         assert!(refusal(text).starts_with("expected 4294967295 more bytes, got 1"));
 
-        // A list of a thousand pairs, asked for again and again.
+        // A list of a thousand pairs that is copied again and again.
         let pairs = [
             b"(".to_vec(),
             b"))\x86".repeat(1000),
