@@ -56,16 +56,16 @@ impl Model {
     /// What a model file holds, by name. Each tensor is fetched when it is written.
     fn written(&self) -> Vec<(String, Deferred<'_>)> {
         let named = named(&*self.architecture, &self.binding);
-        let deferred = |(name, shape, place, index)| {
-            (name, Deferred::new(shape, move || self.parameter(place, index)))
+        let deferred = |(name, shape, location, index)| {
+            (name, Deferred::new(shape, move || self.parameter(location, index)))
         };
         named.into_iter().map(deferred).collect()
     }
 
     /// One parameter, by its number in the layout. So the weights of frozen layers are drawn one by
     /// one, and memory never holds them together.
-    pub(crate) fn parameter(&self, place: ParameterLocation, index: usize) -> Result<Tensor> {
-        match place {
+    pub(crate) fn parameter(&self, location: ParameterLocation, index: usize) -> Result<Tensor> {
+        match location {
             ParameterLocation::Shared => Ok(self.shared.variables()[index].as_detached_tensor()),
             ParameterLocation::Block(id) => self.bank.parameter(id, index),
         }
@@ -113,9 +113,9 @@ fn named(
     binding: &Binding,
 ) -> Vec<(String, Vec<usize>, ParameterLocation, usize)> {
     let mut named = Vec::new();
-    let mut name_all = |prefix: &str, place, layout: &Layout| {
+    let mut name_all = |prefix: &str, location, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
-            named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), place, index));
+            named.push((format!("{prefix}{}", entry.name), entry.shape.clone(), location, index));
         }
     };
 

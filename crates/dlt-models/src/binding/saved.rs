@@ -89,7 +89,8 @@ mod tests {
         let mut binding = Binding::frozen(4);
         assert_eq!(Binding::restore(&binding.save()), Ok(binding.clone()));
         binding.storage[2] = StorageId(7);
-        (binding.frozen[2], binding.next) = (false, 8);
+        binding.frozen[2] = false;
+        binding.next = 8;
         assert_eq!(Binding::restore(&binding.save()), Ok(binding));
     }
 

@@ -130,7 +130,7 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
     let architecture = model.architecture();
     let twins = twins(model.architecture());
     let mut named = Vec::new();
-    let mut add = |prefix: &str, place: ParameterLocation, layout: &Layout| {
+    let mut add = |prefix: &str, location: ParameterLocation, layout: &Layout| {
         for (index, entry) in layout.entries().iter().enumerate() {
             for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
                 let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
@@ -138,7 +138,7 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
                 for name in names.into_iter().flatten() {
                     let piece = piece.clone();
                     let shape = piece.shape.clone();
-                    let fetch = move || piece.unpacked(&model.parameter(place, index)?);
+                    let fetch = move || piece.unpacked(&model.parameter(location, index)?);
 
                     named.push((name, Deferred::new(shape, fetch)));
                 }
@@ -148,8 +148,8 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
 
     add(architecture.shared_prefix(), ParameterLocation::Shared, model.shared().layout());
     for layer in 0..architecture.n_layers() {
-        let place = ParameterLocation::Block(model.binding().storage(layer));
-        add(&architecture.block_prefix(layer), place, model.bank().layout());
+        let location = ParameterLocation::Block(model.binding().storage(layer));
+        add(&architecture.block_prefix(layer), location, model.bank().layout());
     }
 
     named

@@ -35,7 +35,7 @@ const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "base_model.model."];
 pub(crate) struct Shards {
     files: Vec<TensorFile>,
     /// By the name without the prefixes of wrappers.
-    places: BTreeMap<String, TensorLocation>,
+    locations: BTreeMap<String, TensorLocation>,
     /// The prefixes that all names had.
     wrapper: String,
     /// How many names are second names of a tensor.
@@ -122,7 +122,7 @@ impl Shards {
 
         let files = names.iter().map(|name| TensorFile::open(&folder.join(name)));
         let files = files.collect::<Result<Vec<_>>>()?;
-        let mut places = BTreeMap::new();
+        let mut file_numbers = BTreeMap::new();
 
         for (tensor, file) in named {
             let number = names.binary_search(&file).unwrap_or_default();
@@ -133,15 +133,15 @@ impl Shards {
                 return Err(ModelError::Format { path: files[number].path().to_owned(), reason });
             }
 
-            places.insert(tensor, number);
+            file_numbers.insert(tensor, number);
         }
 
-        Self::new(files, places)
+        Self::new(files, file_numbers)
     }
 
     /// These files; `named` has the number of the file of each tensor.
     fn new(files: Vec<TensorFile>, named: BTreeMap<String, usize>) -> Result<Self> {
-        let mut places: BTreeMap<_, _> = named
+        let mut locations: BTreeMap<_, _> = named
             .into_iter()
             .map(|(name, file)| (name.clone(), TensorLocation { file, name }))
             .collect();
@@ -149,54 +149,54 @@ impl Shards {
         for (number, file) in files.iter().enumerate() {
             for (alias, name) in file.aliases() {
                 // A tensor of this name in another file is a tensor in its own right.
-                if places.get(&alias).is_none_or(|place| place.file == number) {
-                    places.insert(alias, TensorLocation { file: number, name });
+                if locations.get(&alias).is_none_or(|location| location.file == number) {
+                    locations.insert(alias, TensorLocation { file: number, name });
                     aliases += 1;
                 }
             }
         }
 
-        let wrapper = wrapper(places.keys());
-        let places = places
+        let wrapper = wrapper(locations.keys());
+        let locations = locations
             .into_iter()
-            .map(|(name, place)| (name[wrapper.len()..].to_owned(), place))
+            .map(|(name, location)| (name[wrapper.len()..].to_owned(), location))
             .collect();
 
-        Ok(Self { files, places, wrapper, aliases })
+        Ok(Self { files, locations, wrapper, aliases })
     }
 
     /// Names of all tensors, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.locations.keys().map(String::as_str)
     }
 
     /// Whether there is a tensor of this name.
     pub(crate) fn holds(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.locations.contains_key(name)
     }
 
     /// Where a tensor is, if there is one of this name. All names of a tensor have the same
     /// location.
-    pub(crate) fn place(&self, name: &str) -> Option<&TensorLocation> {
-        self.places.get(name)
+    pub(crate) fn location(&self, name: &str) -> Option<&TensorLocation> {
+        self.locations.get(name)
     }
 
     /// The shape of a tensor and its file, if there is one of this name.
     pub(crate) fn shape(&self, name: &str) -> Option<(&[usize], &Path)> {
-        let TensorLocation { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.locations.get(name)?;
         let file = &self.files[*file];
         Some((file.shape(name)?, file.path()))
     }
 
     /// The number format of a tensor, if there is one of this name.
     pub(crate) fn numbers(&self, name: &str) -> Option<Numbers> {
-        let TensorLocation { file, name } = self.places.get(name)?;
+        let TensorLocation { file, name } = self.locations.get(name)?;
         self.files[*file].numbers(name)
     }
 
     /// A tensor as f32, if there is one of this name.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Tensor>> {
-        self.places
+        self.locations
             .get(name)
             .map(|TensorLocation { file, name }| self.files[*file].read(name))
             .transpose()

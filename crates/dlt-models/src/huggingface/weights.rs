@@ -129,19 +129,21 @@ impl Weights {
     #[must_use]
     pub fn tied_layers(&self, architecture: &dyn Architecture) -> Vec<usize> {
         let layout = architecture.block_layout();
-        let places = |layer: usize| -> Vec<_> {
+        let locations = |layer: usize| -> Vec<_> {
             let ours = layout
                 .entries()
                 .iter()
                 .map(|entry| format!("{}{}", architecture.block_prefix(layer), entry.name));
             let pieces = ours.filter_map(|name| self.pieces.get(&name)).flatten();
             pieces
-                .map(|piece| self.found.get(&piece.name).and_then(|name| self.shards.place(name)))
+                .map(|piece| {
+                    self.found.get(&piece.name).and_then(|name| self.shards.location(name))
+                })
                 .collect()
         };
 
         let mut first = BTreeMap::new();
-        let owner = |layer| match places(layer) {
+        let owner = |layer| match locations(layer) {
             known if known.iter().all(Option::is_some) => *first.entry(known).or_insert(layer),
             _ => layer,
         };

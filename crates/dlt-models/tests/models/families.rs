@@ -186,9 +186,10 @@ impl Family {
             } else {
                 Padding::Hidden
             },
-            pixels: match is_picture {
-                true => (0..windows * 3 * PICTURE * PICTURE).map(pixel).collect(),
-                false => Vec::new(),
+            pixels: if is_picture {
+                (0..windows * 3 * PICTURE * PICTURE).map(pixel).collect()
+            } else {
+                Vec::new()
             },
             predicted: match head.objective {
                 Objective::NextToken => Predicted::Every(all[1..].to_vec()),

@@ -132,9 +132,11 @@ fn law_a_single_score_is_the_second_of_two_whose_first_is_zero() {
 
             assert_eq!(loss.to_bits(), expected_loss.to_bits());
             for (entry, gradient) in two.shared().layout().entries().iter().zip(&expected.shared) {
-                let gradient = match own.contains(&entry.name) {
-                    true => gradient.narrow(0, 1, 1).expect("two rows"),
-                    false => gradient.clone(),
+                // The second row: (2, C) -> (1, C), or (2) -> (1).
+                let gradient = if own.contains(&entry.name) {
+                    gradient.narrow(0, 1, 1).expect("two rows")
+                } else {
+                    gradient.clone()
                 };
 
                 assert_eq!(

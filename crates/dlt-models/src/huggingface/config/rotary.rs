@@ -220,8 +220,8 @@ impl Reader<'_> {
         Ok(Stretched { stretch: [factor, low, high, original], ..self.none() })
     }
 
-    /// Tokens of the context before stretching: the key outside of the object, else the key in it,
-    /// else the positions.
+    /// Tokens of the context before stretching: the key outside of the object, or the key in it,
+    /// or the positions.
     fn original_context(&self, scaling: &Settings<'_>) -> Result<f64> {
         let key = "original_max_position_embeddings";
         let within = scaling.whole_if_given(key)?;

@@ -45,7 +45,7 @@ pub(crate) struct Case {
     pub(crate) spec: CheckedSpec,
     /// Windows, B.
     pub(crate) windows: usize,
-    /// Classes, where they are predicted.
+    /// The class of each window, if classes are predicted.
     pub(crate) labels: Vec<u32>,
     oracle: BufferedSafetensors,
     ids: Vec<u32>,
