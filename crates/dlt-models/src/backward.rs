@@ -164,6 +164,7 @@ impl Model {
         }
 
         let (loss, mut upstream) = step.head(x, &prepared.targets, &shared, &mut sums)?;
+
         // Nothing below the head trains, so the backward pass ends here.
         if self.trains() == Trains::Head {
             gradients.shared = self.trained_sums(sums)?;

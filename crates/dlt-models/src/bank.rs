@@ -56,6 +56,7 @@ impl BlockBank {
 
         for layer in (0..binding.n_layers()).filter(|&layer| !binding.is_frozen(layer)) {
             let id = binding.storage(layer);
+
             // Given tensors are dropped one block at a time, so that memory never holds all of them
             // twice.
             if let Some(tensors) = given.remove(&id.0) {
@@ -73,6 +74,7 @@ impl BlockBank {
     /// # Errors
     /// Fails if the device has no memory left.
     pub fn apply(&mut self, moves: &[Move], binding: &Binding) -> Result<()> {
+        // The order of the moves matters, see [`Move`].
         for step in moves {
             match *step {
                 Move::Materialise(id) => self.materialise(id)?,

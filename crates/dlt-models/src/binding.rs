@@ -201,6 +201,7 @@ impl Binding {
             return Err("expected at least one layer, got none".to_owned());
         }
 
+        // The lowest layer of a group must name itself.
         if let Some(layer) = (0..n_layers)
             .find(|&layer| lowest[layer] > layer || lowest[lowest[layer]] != lowest[layer])
         {
@@ -335,7 +336,6 @@ impl Binding {
                     self.frozen[layer] = false;
 
                     // The old block goes before the new one is made: never more blocks than layers.
-
                     if !self.storage.contains(&left) {
                         moves.push(Move::Release(left));
                     }
@@ -355,13 +355,14 @@ impl Binding {
                 (Tie::Replicate, _) => !self.frozen[layer],
                 // A layer that waits for its first tie continues to train its own weights.
                 (Tie::Share, Retied::Follow) => change.to.is_independent(layer) || (stays && waits),
+                // The authors' code goes by the action, which the state may resolve otherwise.
                 (Tie::Share, Retied::Keep) => change.action.values()[layer] == layer,
             };
         }
 
         self.settle(&owning, &mut moves);
 
-        // Released are the blocks that no layer uses any more. This is known only now: a layer that
+        // Blocks that no layer uses any more are released. This is known only now: a layer that
         // unties may take over a block that its owner has left (DEVIATIONS row 25).
         let is_done =
             |id: &StorageId| self.storage.contains(id) || moves.contains(&Move::Release(*id));
@@ -432,6 +433,7 @@ impl Binding {
 
                 now
             }
+            // The present storage of the named layer, even if that is tied (DEVIATIONS row 4).
             (Tie::Share, Retied::Keep) if change.visits(layer) => change.action.values()[layer],
             (Tie::Share, Retied::Keep) => return Plan::Stay,
         };

@@ -81,6 +81,8 @@ impl Model {
         let layers = |wanted: &dyn Fn(usize) -> bool| {
             list((0..self.binding.n_layers()).filter(|&layer| wanted(layer)))
         };
+
+        // Inserted after `extra`, so that a writer cannot replace the keys of the format.
         let mut metadata = extra.clone();
         metadata.insert("format".to_owned(), "pt".to_owned());
         metadata.insert(LAYOUT_KEY.to_owned(), LAYOUT.to_owned());
@@ -216,6 +218,7 @@ impl ModelFile {
             return Err(ModelError::Weight { name, expected, got });
         }
 
+        // A tensor that is left belongs to no parameter, so the file is that of another model.
         match others.keys().next() {
             Some(other) => Err(self
                 .tensors
@@ -238,6 +241,8 @@ impl ModelFile {
     ) -> Result<Model> {
         self.check(&*architecture)?;
         let lookup = |name: &str| self.tensor(name, device);
+
+        // Without a seed the weights of frozen layers are read from the file like all others.
         let seed = self.metadata().get("frozen-seed").and_then(|seed| seed.parse().ok());
 
         Model::from_weights(

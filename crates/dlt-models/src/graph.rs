@@ -66,6 +66,7 @@ impl ModelGraphs {
         })?;
 
         Ok(Self {
+            // Pixels are data: their gradient, which the first product would cost, is left out.
             stem: Graph { takes_data, ..stem },
             block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
             head: Graph::write(shared, &x, reading, |graph, x| architecture.head(graph, x))?,
@@ -233,6 +234,7 @@ impl Graph {
     /// `qkv` (B, T, (H + 2 G) D): queries, keys, values; result (B, T, H D).
     pub fn attention(&mut self, qkv: Node, [heads, key_heads]: [usize; 2], mask: Mask) -> Node {
         let mut shape = self.shape(qkv).to_vec();
+
         // (H + 2 G) D -> H D
         shape[2] = shape[2] / (heads + 2 * key_heads) * heads;
         let site = self.site();

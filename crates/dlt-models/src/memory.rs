@@ -159,6 +159,8 @@ impl Walk<'_> {
         let gradients = self.gradients(&(0..layers).filter_map(|layer| self.slot(layer)).collect());
         let moments = 2 * gradients;
 
+        // Weights and moments are there in every phase, so the phase with the largest rest is the
+        // peak.
         let (phase, load) =
             self.phases().into_iter().max_by_key(|(_, load)| load.sum()).unwrap_or_default();
         let activations = (0..layers).map(|layer| self.kept(layer)).sum::<usize>();

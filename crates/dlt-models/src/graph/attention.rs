@@ -34,6 +34,7 @@ impl Attention {
 impl Operation for Attention {
     fn forward(&self, call: &Call<'_>, saving: bool) -> Result<Outcome> {
         let qkv = call.input(0)?;
+
         // Generation: the new tokens attend to the cached keys and values of their sequences too.
         if let Some(caches) = call.caches {
             // A token that sees later ones would change with every token that is added.

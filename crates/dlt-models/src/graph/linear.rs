@@ -27,6 +27,7 @@ impl Linear {
         gradient: &Tensor,
         into: ParameterSums<'_>,
     ) -> Result<Vec<Tensor>> {
+        // Added to the sums in place: there is never a second buffer of the weight's size.
         if let Some(into) = into {
             call.kernels.linear_weight_gradient(
                 call.input(0)?,

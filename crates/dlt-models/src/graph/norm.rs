@@ -31,6 +31,8 @@ impl Operation for LayerNorm {
     ) -> Result<Vec<Tensor>> {
         let x = call.input(0)?;
         let weight = call.parameter(self.weight)?;
+
+        // The kernel adds to both sums in one pass, so both are borrowed at once.
         let sums = match into {
             Some(into) => Some(into.get_disjoint_mut([self.weight, self.bias]).map_err(|_| {
                 super::operation::absent("a weight and a bias apart from each other")

@@ -115,6 +115,7 @@ impl Graph {
         run: &Run<'_>,
         trains: bool,
     ) -> Result<(Tensor, Trace)> {
+        // The result is computed in any case; whether it is also kept is up to the operations.
         let mut needs = self.needs(trains);
         let keeps_result = std::mem::replace(&mut needs.values[self.steps.len()], true);
         let mut trace = self.compute(input, run, &needs)?;
@@ -237,6 +238,7 @@ impl Graph {
                 trace.values[number] = Some(outcome.value);
             }
 
+            // Values without further readers are freed now, unless the backward pass needs them.
             for &input in &step.inputs {
                 readers[input] -= 1;
                 if readers[input] == 0 && !needs.values[input] {

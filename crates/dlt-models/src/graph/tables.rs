@@ -145,6 +145,7 @@ impl Operation for Prepend {
 
         if let Some(into) = into {
             let sum = sum_of(into, self.vector, call)?;
+
             // (B, N + 1, C) -> (B, C) -> (C)
             let first =
                 gradient.narrow(1, 0, 1)?.flatten_to(D::Minus2)?.to_dtype(sum.dtype())?.sum(0)?;

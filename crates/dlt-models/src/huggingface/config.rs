@@ -202,6 +202,7 @@ fn head(
         HeadKind::None => Objective::MaskedToken,
     };
 
+    // Of BERTs, the decoders predict the next token, and no others do.
     if architecture == Architecture::Bert && is_causal != (objective == Objective::NextToken) {
         let (expected, got) = if is_causal { ("false", "true") } else { ("true", "false") };
         let expected = format!("{expected} for this class of `architectures`");

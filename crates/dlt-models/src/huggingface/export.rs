@@ -134,6 +134,8 @@ fn written(model: &Model) -> Vec<(String, Deferred<'_>)> {
         for (index, entry) in layout.entries().iter().enumerate() {
             for piece in pieces(architecture, &format!("{prefix}{}", entry.name), &entry.shape) {
                 let twin = twins.iter().find(|twin| twin.is_written && twin.used == piece.name);
+
+                // BERT's separate output has its bias under both names.
                 let names = [Some(piece.name.clone()), twin.map(|twin| twin.other.to_owned())];
                 for name in names.into_iter().flatten() {
                     let piece = piece.clone();

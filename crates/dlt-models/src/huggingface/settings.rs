@@ -88,6 +88,7 @@ impl<'a> Settings<'a> {
 
     /// The error for a value; a long one is cut.
     pub(crate) fn refuse(&self, key: &str, expected: &str, got: &str) -> ModelError {
+        // By characters: a cut inside of one would panic.
         let got = match got.char_indices().nth(MOST_SHOWN) {
             Some((end, _)) => format!("{}…", &got[..end]),
             None => got.to_owned(),

@@ -99,6 +99,7 @@ impl Shards {
         for (tensor, _) in map.iter() {
             let file = map.word(tensor)?.unwrap_or_default();
             let mut parts = Path::new(file).components();
+
             // A single plain name: an index must not lead out of its folder.
             if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
                 let expected = "the name of a file in the same folder";

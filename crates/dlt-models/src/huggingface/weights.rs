@@ -52,6 +52,7 @@ impl Weights {
         let prefix = architecture.shared_prefix();
         let twins = twins(architecture);
 
+        // Of several names in the files, the one that transformers writes is preferred.
         let find = |name: &str| {
             let mut all = spellings(prefix, name);
             all.extend(
@@ -223,6 +224,7 @@ impl Weights {
             else {
                 continue;
             };
+            // Compared as bits, so that a NaN in both is equal. It is refused when it is read.
             if first.dims() != second.dims() || bits(&first)? != bits(&second)? {
                 let reason = format!(
                     "expected `{other}` to equal `{found}`, as the output is tied, got another"

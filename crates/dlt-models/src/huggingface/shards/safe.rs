@@ -47,6 +47,7 @@ impl SafeFile {
     /// Second names of tensors that the metadata list, with the name in the file. `save_model` of
     /// safetensors writes a shared tensor once and notes its other names in this way.
     pub(super) fn aliases(&self) -> BTreeMap<String, String> {
+        // Other metadata are no pairs of a free name and a tensor of the file.
         let is_alias = |(alias, name): &(&String, &String)| {
             self.shape(alias).is_none() && self.shape(name).is_some()
         };

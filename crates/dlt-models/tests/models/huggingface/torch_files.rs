@@ -104,6 +104,7 @@ fn law_damaged_files_are_refused_or_the_same() {
             std::fs::write(folder.path().join(SINGLE), &damaged).expect("written");
 
             let read = load(&case.spec, folder.path(), Kernels::Fused);
+
             // In the old layout no checksum covers the numbers themselves.
             if let (Ok(model), "archive.bin") = (read, name) {
                 assert_eq!(bits(&model), expected, "{name} changed at {at}");
