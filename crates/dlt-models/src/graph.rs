@@ -66,7 +66,7 @@ impl ModelGraphs {
         })?;
 
         Ok(Self {
-            // Pixels are data: their gradient, which the first product would cost, is left out.
+            // Pixels are data, so the first product of the stem computes no gradient for them.
             stem: Graph { takes_data, ..stem },
             block: Graph::write(block, &x, Reading::All, |graph, x| architecture.block(graph, x))?,
             head: Graph::write(shared, &x, reading, |graph, x| architecture.head(graph, x))?,
