@@ -345,8 +345,8 @@ impl<'a> TrainingStep<'a> {
         let (table, bias) = model.output_numbers()?;
         let is_single = model.architecture().head_settings().has_single_score();
 
-        // The table of a single score has a row of zeros before the parameter's only row, so the
-        // kernel cannot add to the parameter's sum in place. The loop below does it.
+        // The table of a single score has a row of zeros before the parameter's only row. So the
+        // kernel cannot add to the parameter's sum in place; the loop below does it.
         let sum = |number: usize| sums.0[number].as_ref().filter(|_| !is_single);
         let into = HeadSums { table: sum(table), bias: bias.and_then(sum) };
 
