@@ -111,7 +111,7 @@ fn optimizer(
         }
 
         let moments = moments(&architecture.block_prefix(slot), model.bank().layout(), steps)?;
-        if !model.binding().is_independent(slot) && place.takes(&moments) {
+        if !model.binding().trains_alone(slot) && place.takes(&moments) {
             state.resting.insert(slot, Arc::new(place.put(slot, &moments)?));
         } else {
             state.slots.insert(slot, moments);

@@ -129,7 +129,7 @@ fn law_moments_at_rest_change_no_bit_and_take_no_memory() {
 
                 assert!(resting.weights() == held.weights(), "{untie:?} {gradient:?} {owners:?}");
                 let independent: Vec<_> =
-                    (0..4).filter(|&i| resting.model.binding().is_independent(i)).collect();
+                    (0..4).filter(|&i| resting.model.binding().trains_alone(i)).collect();
                 assert_eq!(
                     resting.optimizer.slots().keys().copied().collect::<Vec<_>>(),
                     independent

@@ -124,7 +124,7 @@ fn check_binding(model: &Model, expected: &Value, name: &str) {
     let layers =
         |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> { (0..4).filter(|&i| wanted(i)).collect() };
     assert_eq!(binding.partition(), counts(&expected["storage"]), "{name}");
-    assert_eq!(layers(&|i| binding.is_independent(i)), counts(&expected["trained"]), "{name}");
+    assert_eq!(layers(&|i| binding.trains_alone(i)), counts(&expected["trained"]), "{name}");
     assert_eq!(layers(&|i| binding.is_frozen(i)), counts(&expected["frozen"]), "{name}");
 }
 
@@ -176,7 +176,7 @@ fn check_final(model: &Model, optimizer: &Optimizer, case: &Value) {
     );
 
     let mut compared = 0;
-    for layer in (0..4).filter(|&layer| model.binding().is_independent(layer)) {
+    for layer in (0..4).filter(|&layer| model.binding().trains_alone(layer)) {
         let prefix = architecture.block_prefix(layer);
         let expected = count(&steps[layer.to_string()]);
         check(prefix, model.bank().layout(), &optimizer.slots()[&layer], expected);
