@@ -20,8 +20,7 @@ use dlt_state::Recording;
 use crate::checkpoint::{CHECKPOINT_FOLDER, CheckpointFolder};
 use crate::folder::{RunFolder, leftovers};
 use crate::lock::{LOCK_FILE, holder};
-use crate::model_file::{open_model, with_repair};
-use crate::tying::saved_model;
+use crate::model_file::{open_model, saved_model, with_repair};
 use crate::{MODEL_FILE, Result, TrainError};
 
 /// How a part of a run folder is.

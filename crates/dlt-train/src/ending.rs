@@ -15,7 +15,7 @@ use crate::clock::per_second;
 use crate::evaluation::Evaluation;
 use crate::folder::RunFolder;
 use crate::means::{Means, Sample};
-use crate::tying::saved_model;
+use crate::model_file::saved_model;
 use crate::{Result, TrainError};
 
 /// The kept model; the file's bytes are let go before anything is computed with it.

@@ -20,8 +20,8 @@ use dlt_spec::record::{
 use dlt_spec::{CheckedSpec, Spec};
 use dlt_state::Recording;
 
+use crate::assembly::empty_recording;
 use crate::lock::Lock;
-use crate::tying::empty_recording;
 use crate::{Result, TrainError};
 
 pub use held::Held;

@@ -5,15 +5,15 @@ use candle_core::Device;
 use dlt_data::{ExampleBatch, PictureBatch, SentenceBatch};
 use dlt_kernels::{Kernels, gpu};
 use dlt_models::ModelError;
-use dlt_spec::CheckedSpec;
 use dlt_spec::size::{CHANNELS, Extents};
 use dlt_spec::spec::{Architecture, Objective, PolicyKind};
+use dlt_spec::{CheckedSpec, seeds};
 use rand::Rng;
 
+use crate::assembly::{initial_binding, model_for};
 use crate::clock::Clock;
 use crate::feed::view;
 use crate::optimizer::Optimizer;
-use crate::tying::{initial_binding, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
 /// What a measurement saw.
@@ -137,7 +137,7 @@ pub fn measure_steps(
 
 /// A batch of random tokens or pictures.
 fn made_up(spec: &CheckedSpec, extents: Extents) -> ExampleBatch {
-    let mut rng = stream(spec.seed, "bench");
+    let mut rng = seeds::stream(spec.seed, "bench");
     let windows = spec.training.batch;
     let context = spec.model.context;
 

@@ -285,7 +285,7 @@ pub fn resident() -> Option<Resident> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tying::initial_binding;
+    use crate::assembly::initial_binding;
     use dlt_spec::spec::{Activations, Initial, InitialName};
 
     #[cfg(target_os = "linux")]

@@ -1,22 +1,25 @@
 //! The model file of a run: opened with every check that there is, and written again from the run's
 //! checkpoints.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use dlt_models::ModelError;
+use dlt_kernels::Kernels;
 use dlt_models::architecture::of_spec;
+use dlt_models::binding::Rules;
 use dlt_models::file::ModelFile;
+use dlt_models::{Model, ModelError};
 use dlt_spec::size::Extents;
-use dlt_spec::{Origin, Overlay, Spec, durable};
+use dlt_spec::{CheckedSpec, Origin, Overlay, Spec, durable, fields};
+use dlt_state::State;
 
 use crate::checkpoint::{CHECKPOINT_FOLDER, Checkpoint, CheckpointFolder};
 use crate::folder::{Held, remove_leftovers};
 use crate::lock::Lock;
 use crate::trainer::restored;
-use crate::tying::model_notes;
 use crate::{MODEL_FILE, Result, TrainError};
 
 /// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those
@@ -41,6 +44,42 @@ pub fn open_model(path: &Path) -> Result<ModelFile> {
     Err(with_repair(refused, path))
 }
 
+/// What is noted in a model file beside the weights: the spec, the state and the training steps
+/// done, sizes of vocabulary and classes.
+#[must_use]
+pub fn model_notes(
+    spec: &CheckedSpec,
+    state: &State,
+    step: usize,
+    extents: Extents,
+) -> BTreeMap<String, String> {
+    let owners: Vec<_> = state.owners().iter().map(ToString::to_string).collect();
+    let notes = [
+        ("spec", fields::render(spec)),
+        ("state", owners.join(",")),
+        ("step", step.to_string()),
+        ("vocabulary", extents.vocabulary.to_string()),
+        ("classes", extents.classes.to_string()),
+    ];
+
+    notes.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// The model in a file, which a run with this spec wrote; its activations are those of the run.
+///
+/// # Errors
+/// Fails where the file holds another model than the spec says.
+pub fn saved_model(
+    file: &ModelFile,
+    spec: &CheckedSpec,
+    data: Extents,
+    device: &Device,
+) -> Result<Model> {
+    let architecture = of_spec(spec, data);
+    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
+    Ok(model.computing_in(spec.training.activations))
+}
+
 /// Adds to the refusal of a run's model file how it can be repaired, where it can.
 #[must_use]
 pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
@@ -56,11 +95,11 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
         _ => return refused,
     };
 
-    match run_of(path).and_then(|run| Some((Source::find(&run)?, run))) {
-        Some((source, run)) => TrainError::Damaged {
+    match run_of(path).and_then(|run| Some((WholeCopy::find(&run)?, run))) {
+        Some((copy, run)) => TrainError::Damaged {
             path: path.to_owned(),
             reason,
-            whole: source.path().to_owned(),
+            whole: copy.path().to_owned(),
             run,
         },
         None => refused,
@@ -99,7 +138,7 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
         return Ok(None);
     }
 
-    let Some(source) = Source::find(run) else {
+    let Some(copy) = WholeCopy::find(run) else {
         let reason = format!(
             "none of the checkpoints in {} holds this model whole: `dlt train {}/spec.toml --out OTHER` trains it again",
             run.join(CHECKPOINT_FOLDER).display(),
@@ -110,10 +149,10 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
 
     let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
     let aside = if is_there { Some(keep(&path).map_err(io)?) } else { None };
-    let step = source.write(&path)?;
+    let step = copy.write(&path)?;
 
     open_model(&path)?;
-    Ok(Some(Repaired { source: source.path().to_owned(), step, aside }))
+    Ok(Some(Repaired { source: copy.path().to_owned(), step, aside }))
 }
 
 /// Whether a file holds the model that its own notes describe.
@@ -174,14 +213,14 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Where the right bytes of a run's model are.
-enum Source {
+enum WholeCopy {
     /// In the file that the checkpoints keep of the best model, of this step.
     Kept(PathBuf, usize),
     /// In the weights of a checkpoint that was made when the model was the best one.
     Weights(Box<Checkpoint>),
 }
 
-impl Source {
+impl WholeCopy {
     /// The newest one of a run folder.
     fn find(run: &Path) -> Option<Self> {
         let folder = CheckpointFolder::of(run);

@@ -3,10 +3,10 @@
 use dlt_models::architecture::DropoutPass;
 use dlt_models::backward::{Gradients, TrainingPass};
 use dlt_models::{Batch, Model};
-use dlt_spec::CheckedSpec;
+use dlt_spec::{CheckedSpec, seeds};
+use rand::RngCore;
 
 use crate::Result;
-use crate::tying::{dropout_seed, sketch_seed};
 
 /// Mean cross-entropy of a batch, in nats, and its gradients, however many micro-batches the spec
 /// makes of it.
@@ -41,4 +41,14 @@ pub(crate) fn gradients(
     }
 
     Ok((loss_sum / n_predictions as f64, gradients))
+}
+
+/// Seed of the dropout masks of one training step: the same however the run came to it.
+fn dropout_seed(root: u64, step: usize) -> u64 {
+    seeds::stream(root, &format!("dropout/{step}")).next_u64()
+}
+
+/// Seed of the projection of one training step's sketches.
+fn sketch_seed(root: u64, step: usize) -> u64 {
+    seeds::stream(root, &format!("sketch/{step}")).next_u64()
 }

@@ -2,6 +2,7 @@
 
 mod deciding;
 mod evaluated;
+mod health;
 pub(crate) mod restored;
 mod saved;
 
@@ -10,12 +11,13 @@ use dlt_agent::{Agent, Measured};
 use dlt_data::{DataError, Examples, Material, Split};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
-use dlt_spec::CheckedSpec;
 use dlt_spec::record::{DecisionRow, MetricRow, StepRow};
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{Objective, Selection};
+use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
+use crate::assembly::{Weights, agent_for, certain_binding, empty_recording, model_for};
 use crate::checkpoint::Probe;
 use crate::clock::{Clock, per_second};
 use crate::ending::Times;
@@ -29,8 +31,8 @@ use crate::schedule::learning_rate;
 use crate::statistics::Statistics;
 use crate::timetable::{self, Timetable};
 use crate::trainer::evaluated::Best;
+use crate::trainer::health::Health;
 use crate::trainer::saved::Saving;
-use crate::tying::{Weights, agent_for, certain_binding, empty_recording, model_for, stream};
 use crate::{Result, TrainError, memory, step};
 
 /// What one training step did, for whoever watches.
@@ -89,6 +91,7 @@ pub struct Trainer {
     clock: Clock,
     times: Times,
     saving: Saving,
+    health: Health,
     watch: Watch,
 }
 
@@ -137,7 +140,7 @@ impl Trainer {
             return Err(DataError::NoSplit { name, split: Split::Test, advice }.into());
         }
 
-        material.batches(spec.training.batch, stream(spec.seed, "data"))?;
+        material.batches(spec.training.batch, seeds::stream(spec.seed, "data"))?;
         // Before an agent is made, which may be larger than the model.
         memory::check_fit(
             spec,
@@ -194,8 +197,8 @@ impl Trainer {
             recording: empty_recording(&spec),
             timetable: Timetable::new(&spec, steps, examples.count(), recording),
             reward_after: timetable::every(&spec, examples.count()),
-            train: Feed::new(&examples, batch, stream(seed, "data"))?,
-            rewards: Feed::new(&examples, batch, stream(seed, "reward"))?,
+            train: Feed::new(&examples, batch, seeds::stream(seed, "data"))?,
+            rewards: Feed::new(&examples, batch, seeds::stream(seed, "reward"))?,
             validation: if used < validation.count() {
                 validation.first(used)?
             } else {
@@ -218,6 +221,7 @@ impl Trainer {
             clock: Clock::start(),
             times: Times::default(),
             saving: Saving::new(&spec, recording),
+            health: Health::new(spec.training.non_finite),
             watch: Box::new(|_| ()),
             extents: spec.extents(material.extents()),
             material,
@@ -286,7 +290,7 @@ impl Trainer {
         if !is_finite {
             let tensor =
                 self.model.first_non_finite(&gradients)?.unwrap_or_else(|| "the loss".to_owned());
-            self.saving.not_finite(self.spec.training.non_finite, step, loss, tensor)?;
+            self.health.not_finite(step, loss, tensor)?;
         }
 
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
@@ -299,7 +303,7 @@ impl Trainer {
             self.optimizer.step(&self.model, gradients, norm, rate)?;
         }
 
-        self.saving.watch(step, loss);
+        self.health.watch(step, loss);
         let sample = self.sample();
         let resident = memory::resident();
 
@@ -322,7 +326,7 @@ impl Trainer {
                 self.times.training_s + started.elapsed_s(),
             ),
             current_rss_mb: resident.map(|resident| resident.now_mb),
-            skipped_steps: self.saving.skipped(),
+            skipped_steps: self.health.skipped(),
         })
     }
 

@@ -93,7 +93,7 @@ impl RestingPlace {
 
             let bytes = tensor.elem_count() * size_of::<f32>();
             let sha256 = hash.finalize().into();
-            tensors.push(Place { shape: tensor.dims().to_vec(), start, bytes, sha256 });
+            tensors.push(RestingTensor { shape: tensor.dims().to_vec(), start, bytes, sha256 });
             start += bytes as u64;
         }
 
@@ -125,13 +125,13 @@ pub struct Resting {
     folder: PathBuf,
     file: Mutex<Box<dyn UnnamedFile>>,
     /// The first and the second moment of each parameter in turn.
-    tensors: Vec<Place>,
+    tensors: Vec<RestingTensor>,
     steps: Vec<u64>,
     device: Device,
 }
 
 /// One tensor in the file.
-struct Place {
+struct RestingTensor {
     shape: Vec<usize>,
     start: u64,
     bytes: usize,
@@ -148,7 +148,7 @@ impl Resting {
     /// Bytes of all of them.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.tensors.iter().map(|place| place.bytes).sum()
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
     }
 
     /// Shape of a tensor: the first moment of parameter `i` has number `2 i`, the second `2 i + 1`.
@@ -161,17 +161,17 @@ impl Resting {
     /// # Errors
     /// [`TrainError::Resting`] where the disk fails, or gives other bytes than it was given.
     pub(crate) fn read(&self, number: usize) -> Result<Vec<u8>> {
-        let place = &self.tensors[number];
+        let tensor = &self.tensors[number];
         let read = || {
             // Nothing panics while it is held, and a place in a file is set anew each time.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.seek(SeekFrom::Start(place.start))?;
+            file.seek(SeekFrom::Start(tensor.start))?;
 
-            let mut bytes = vec![0; place.bytes];
+            let mut bytes = vec![0; tensor.bytes];
             file.read_exact(&mut bytes)?;
 
             let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-            match sha256 == place.sha256 {
+            match sha256 == tensor.sha256 {
                 true => Ok(bytes),
                 false => Err(io::Error::new(
                     io::ErrorKind::InvalidData,

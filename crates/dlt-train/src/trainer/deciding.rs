@@ -1,7 +1,8 @@
 //! Lines 8 to 28 of Algorithm 1: a decision, from what is known before it to what is learned from
 //! it.
 
-use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn};
+use dlt_agent::{Decision, MAX_LOSS, Measured, Occasion, Turn, Visit};
+use dlt_models::binding::Change;
 use dlt_spec::record::{DecisionRow, MetricRow};
 use dlt_spec::spec::{Order, Reward, RewardTiming};
 use dlt_state::{EventCounts, State};
@@ -10,7 +11,6 @@ use super::Trainer;
 use crate::checkpoint::Probe;
 use crate::clock::Clock;
 use crate::evaluation::Evaluation;
-use crate::tying::{change, visited};
 use crate::{Result, TrainError, memory};
 
 /// Bytes that a decision has to free before memory is given back to the system. That costs fresh
@@ -249,6 +249,18 @@ impl Trainer {
             tensor: "the loss of the reward's batch".to_owned(),
         }
     }
+}
+
+/// The one layer that was decided; `None` where all were.
+fn visited(decision: &Decision) -> Option<usize> {
+    match decision.visit {
+        Visit::Layer(layer) => Some(layer),
+        Visit::All | Visit::Nothing => None,
+    }
+}
+
+fn change<'a>(from: &'a State, decision: &'a Decision) -> Change<'a> {
+    Change { from, to: &decision.state, action: &decision.action, visited: visited(decision) }
 }
 
 /// What a decision is rewarded with. The loss of one that was undone may be no number: it then

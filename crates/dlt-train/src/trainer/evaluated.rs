@@ -11,7 +11,7 @@ use crate::Result;
 use crate::clock::Clock;
 use crate::ending::{Training, final_examples, finite, read_back};
 use crate::evaluation::{Evaluating, Evaluation, evaluate_watched};
-use crate::tying::model_notes;
+use crate::model_file::model_notes;
 
 /// The best model so far.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ impl Trainer {
             predicted_peak_rss_mb: self.peaks().predicted_mb,
             best_step,
             best_on_test: self.best_on_test,
-            skipped_steps: self.saving.skipped(),
+            skipped_steps: self.health.skipped(),
             decisions: self.agent.is_some().then(|| self.recording.rows().len()),
         };
 

@@ -11,16 +11,16 @@ use dlt_models::architecture::of_spec;
 use dlt_models::binding::Rules;
 use dlt_models::parameters::Layout;
 use dlt_models::{Model, ModelError};
-use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
+use dlt_spec::{CheckedSpec, seeds};
 use dlt_state::Recording;
 
 use crate::Result;
+use crate::assembly::agent_for;
 use crate::checkpoint::Checkpoint;
 use crate::feed::Feed;
 use crate::optimizer::resting::RestingPlace;
 use crate::optimizer::{OptimizerState, ParameterMoments};
-use crate::tying::{agent_for, stream};
 
 pub(super) struct Restored {
     pub(super) optimizer: OptimizerState,
@@ -77,7 +77,8 @@ impl Restored {
 
         let examples = material.examples(Split::Train);
         let feed = |name: &str, position| -> Result<Feed> {
-            let mut feed = Feed::new(examples, spec.training.batch, stream(spec.seed, name))?;
+            let mut feed =
+                Feed::new(examples, spec.training.batch, seeds::stream(spec.seed, name))?;
             feed.resume(position)?;
             Ok(feed)
         };

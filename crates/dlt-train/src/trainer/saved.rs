@@ -10,23 +10,22 @@ use dlt_kernels::Kernels;
 use dlt_kernels::optimizer::squared_norm;
 use dlt_models::ModelError;
 use dlt_models::parameters::{Layout, Parameters};
-use dlt_spec::spec::{NonFinite, Size};
+use dlt_spec::spec::Size;
 use dlt_spec::{CheckedSpec, fields};
 use dlt_state::Recording;
 
 use super::restored::Restored;
 use super::{Best, Trainer, process_mb};
+use crate::assembly::{Weights, empty_recording, model_for};
 use crate::checkpoint::{
     Best as SavedBest, Checkpoint, CheckpointFolder, Contents, Numbers, Progress, StepCounts,
 };
 use crate::clock::Clock;
 use crate::disk::{Disk, SystemDisk};
-use crate::explosion::LossWatch;
 use crate::folder::{Cut, RunFolder};
 use crate::optimizer::ParameterMoments;
 use crate::optimizer::resting::{Resting, RestingPlace};
 use crate::resume::{Resumption, recording_sha256};
-use crate::tying::{Weights, empty_recording, model_for};
 use crate::{Result, TrainError};
 
 /// Usual bytes of progress without an agent.
@@ -44,8 +43,6 @@ pub(super) struct Saving {
     best: Option<(usize, String)>,
     /// Step of the best model that is known to stand beside the checkpoints.
     kept: Option<usize>,
-    pub(super) skipped_steps: usize,
-    watch: LossWatch,
 }
 
 impl Saving {
@@ -63,8 +60,6 @@ impl Saving {
             replayed_sha256: recording.map(recording_sha256),
             best: None,
             kept: None,
-            skipped_steps: 0,
-            watch: LossWatch::default(),
         }
     }
 
@@ -72,43 +67,6 @@ impl Saving {
         let by_steps = self.every_steps.is_some_and(|every| step.is_multiple_of(every));
         self.last != Some(step)
             && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
-    }
-
-    /// What becomes of a step whose loss or gradient is not a finite number: it is counted, or ends
-    /// the run.
-    pub(super) fn not_finite(
-        &mut self,
-        rule: NonFinite,
-        step: usize,
-        loss: f64,
-        tensor: String,
-    ) -> Result<()> {
-        match rule {
-            NonFinite::Stop => Err(TrainError::Diverged { step, loss, tensor }),
-            NonFinite::Skip => {
-                self.skipped_steps += 1;
-                tracing::warn!(
-                    step,
-                    loss,
-                    tensor,
-                    skipped = self.skipped_steps,
-                    "step skipped: not finite"
-                );
-                Ok(())
-            }
-        }
-    }
-
-    /// Steps skipped so far, as the metrics have them.
-    pub(super) fn skipped(&self) -> Option<usize> {
-        (self.skipped_steps > 0).then_some(self.skipped_steps)
-    }
-
-    /// Warns of a loss that explodes.
-    pub(super) fn watch(&mut self, step: usize, loss: f64) {
-        if let Some(median) = self.watch.see(step, loss) {
-            tracing::warn!(step, loss, median, "the loss has left the last ones far behind");
-        }
     }
 }
 
@@ -200,7 +158,7 @@ impl Trainer {
         self.peaks_before = progress.peaks;
         self.saving.last = Some(progress.step);
         self.saving.best = progress.best.as_ref().map(|best| (best.step, best.sha256.clone()));
-        self.saving.skipped_steps = progress.skipped_steps;
+        self.health.skipped_steps = progress.skipped_steps;
     }
 
     /// Saves a checkpoint of the run as it is now, between two steps.
@@ -411,7 +369,7 @@ impl Trainer {
             best: self.saved_best()?,
             best_on_test: self.best_on_test,
             state_bytes_peak: self.state_bytes_peak,
-            skipped_steps: self.saving.skipped_steps,
+            skipped_steps: self.health.skipped_steps,
             elapsed_s: self.clock.elapsed_s(),
             predicted_bytes: self.predicted_bytes,
             peaks: self.peaks(),

@@ -1,20 +1,16 @@
-//! Decisions, from the agent to the model.
-
-use std::collections::BTreeMap;
+//! The parts of a run built from its spec: the model, the agent and the first recording.
 
 use candle_core::{Device, Tensor};
-use dlt_agent::{Agent, Decision, Visit, replay_permutation};
+use dlt_agent::{Agent, replay_permutation};
 use dlt_kernels::Kernels;
 use dlt_models::Model;
 use dlt_models::architecture::of_spec;
-use dlt_models::binding::{Binding, Change, Rules};
-use dlt_models::file::ModelFile;
+use dlt_models::binding::{Binding, Rules};
 use dlt_models::parameters::Layout;
+use dlt_spec::CheckedSpec;
 use dlt_spec::size::Extents;
 use dlt_spec::spec::{PolicyKind, Tie};
-use dlt_spec::{CheckedSpec, fields, seeds};
 use dlt_state::{Recording, State, pattern};
-use rand_chacha::ChaCha8Rng;
 
 use crate::timetable::{Timetable, grows};
 use crate::{Result, TrainError};
@@ -104,42 +100,6 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     }
 }
 
-/// What is noted in a model file beside the weights: the spec, the state and the training steps
-/// done, sizes of vocabulary and classes.
-#[must_use]
-pub fn model_notes(
-    spec: &CheckedSpec,
-    state: &State,
-    step: usize,
-    extents: Extents,
-) -> BTreeMap<String, String> {
-    let owners: Vec<_> = state.owners().iter().map(ToString::to_string).collect();
-    let notes = [
-        ("spec", fields::render(spec)),
-        ("state", owners.join(",")),
-        ("step", step.to_string()),
-        ("vocabulary", extents.vocabulary.to_string()),
-        ("classes", extents.classes.to_string()),
-    ];
-
-    notes.map(|(key, value)| (key.to_owned(), value)).into()
-}
-
-/// The model in a file, which a run with this spec wrote; its activations are those of the run.
-///
-/// # Errors
-/// Fails where the file holds another model than the spec says.
-pub fn saved_model(
-    file: &ModelFile,
-    spec: &CheckedSpec,
-    data: Extents,
-    device: &Device,
-) -> Result<Model> {
-    let architecture = of_spec(spec, data);
-    let model = file.model(architecture, Rules::from(&spec.tying), Kernels::Fused, device)?;
-    Ok(model.computing_in(spec.training.activations))
-}
-
 /// A recording before the first decision. Where there is a gate, it says which decisions were
 /// undone.
 pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
@@ -185,34 +145,6 @@ fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
     }
 
     Err(TrainError::OtherStart { recorded: recorded.into_owners(), run: run.into_owners() })
-}
-
-/// The one layer that was decided; `None` where all were.
-pub(crate) fn visited(decision: &Decision) -> Option<usize> {
-    match decision.visit {
-        Visit::Layer(layer) => Some(layer),
-        Visit::All | Visit::Nothing => None,
-    }
-}
-
-pub(crate) fn change<'a>(from: &'a State, decision: &'a Decision) -> Change<'a> {
-    Change { from, to: &decision.state, action: &decision.action, visited: visited(decision) }
-}
-
-/// Seed of the dropout masks of one training step: the same however the run came to it.
-pub(crate) fn dropout_seed(root: u64, step: usize) -> u64 {
-    use rand::RngCore;
-    stream(root, &format!("dropout/{step}")).next_u64()
-}
-
-/// Seed of the projection of one training step's sketches.
-pub(crate) fn sketch_seed(root: u64, step: usize) -> u64 {
-    use rand::RngCore;
-    stream(root, &format!("sketch/{step}")).next_u64()
-}
-
-pub(crate) fn stream(root: u64, name: &str) -> ChaCha8Rng {
-    seeds::stream(root, name)
 }
 
 #[cfg(test)]
