@@ -15,14 +15,16 @@ use dlt_state::{Recording, State, pattern};
 use crate::timetable::{Timetable, grows};
 use crate::{Result, TrainError};
 
-/// Weights to begin with, by the names of our model files; `None` for one that is not there.
+/// Looks up initial weights by the names that our model files use; `None` for a weight that does
+/// not exist.
 pub type Weights<'a> = &'a dyn Fn(&str) -> dlt_models::Result<Option<Tensor>>;
 
-/// The model that a spec describes with data of these extents. Its weights are freshly drawn, or
-/// those of `start`; what a new objective adds to those is drawn.
+/// The model that a spec describes, for data of these extents. Its weights are freshly drawn, or
+/// read from `start`. Weights that `start` lacks because a new objective adds them are drawn.
 ///
 /// # Errors
-/// Fails where `start` lacks a weight or has it in another shape, or the device has no memory left.
+/// Fails if `start` lacks any other weight or has it in another shape, or if the device is out of
+/// memory.
 pub fn model_for(
     spec: &CheckedSpec,
     data: Extents,
@@ -38,8 +40,12 @@ pub fn model_for(
     let model = match start {
         None => Model::new(architecture, binding, rules, kernels, seed, device)?,
         Some(lookup) => {
+            // Parameters that belong to the head alone (a classifier, say) have no counterpart in a
+            // model that was trained on another objective. Only these may be missing; a missing
+            // weight of any other name is an error, not a silent fresh draw.
             let own = architecture.own_head();
             let prefix = architecture.shared_prefix();
+            // Drawn from the streams that a model without `start` uses for these parameters.
             let drawn = Layout::new(architecture.shared_layout().entries().to_vec());
             let or_drawn = |name: &str| -> dlt_models::Result<Option<Tensor>> {
                 let given = lookup(name)?;
@@ -67,20 +73,21 @@ pub fn model_for(
     Ok(model.training(spec.training.trains).computing_in(spec.training.activations))
 }
 
-/// Which storage each layer uses before the first decision.
+/// The storage that each layer uses before the first decision.
 #[must_use]
 pub fn initial_binding(spec: &CheckedSpec) -> Binding {
     match spec {
         _ if spec.starts_frozen() => Binding::frozen(spec.model.layers),
-        // Physically as in conventional training; the state is another one.
+        // The weights are those of conventional training: every layer owns a block. Only the state
+        // differs (DEVIATIONS row 33).
         _ if spec.starts_trainable() => Binding::of_state(&State::independent(spec.model.layers)),
         _ => Binding::of_state(&spec.initial_state()),
     }
 }
 
-/// The largest binding that a run over `train_windows` windows is certain to meet. Ties come and go
-/// by what is decided; copies stay, and so do splits, whose number is known though their places are
-/// not.
+/// The largest binding that a run over `train_windows` windows is certain to reach. Ties depend on
+/// the decisions, so none is assumed. Copies stay once they are made. Splits stay too: their number
+/// is known in advance, their places are not.
 pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Binding {
     if grows(spec) {
         let splits =
@@ -88,7 +95,7 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
         let layers = spec.model.layers;
         let groups = spec.initial_state().n_independent() + splits;
 
-        // Any state of so many groups does.
+        // Memory depends on the number of groups only, so any state with that many serves.
         return Binding::of_state(&pattern::leading(layers, groups));
     }
 
@@ -100,16 +107,17 @@ pub(crate) fn certain_binding(spec: &CheckedSpec, train_windows: usize) -> Bindi
     }
 }
 
-/// A recording before the first decision. Where there is a gate, it says which decisions were
-/// undone.
+/// The recording of a run before its first decision. If the spec has a gate, rows of the recording
+/// also say whether the decision was undone.
 pub(crate) fn empty_recording(spec: &CheckedSpec) -> Recording {
-    match spec.tying.gate.is_finite() {
-        true => Recording::gated(spec.initial_state()),
-        false => Recording::starting_from(spec.initial_state()),
+    if spec.tying.gate.is_finite() {
+        Recording::gated(spec.initial_state())
+    } else {
+        Recording::starting_from(spec.initial_state())
     }
 }
 
-/// The agent of a run, or nobody.
+/// The agent of a run; `None` if the policy is `none`.
 pub(crate) fn agent_for(
     spec: &CheckedSpec,
     recording: Option<&Recording>,
@@ -124,11 +132,12 @@ pub(crate) fn agent_for(
     Ok(Some(Agent::new(&spec.agent, &spec.tying, spec.model.layers, spec.seed, recording)?))
 }
 
-/// A recording is followed from the state that it starts in.
+/// Refuses a recording that starts in another state than the run: its decisions would mean other
+/// changes.
 fn check_start(spec: &CheckedSpec, recording: &Recording) -> Result<()> {
     let n_layers = spec.model.layers;
     if recording.n_layers() != n_layers {
-        // The agent says so, with both depths.
+        // The agent itself refuses this, in a message that names both depths.
         return Ok(());
     }
 

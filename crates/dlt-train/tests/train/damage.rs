@@ -143,7 +143,7 @@ fn rejects_a_run_whose_checkpoints_are_all_damaged_and_names_them() {
 
     let text = error.to_string();
     assert!(text.contains("step-000000000010") && text.contains("step-000000000005"), "{text}");
-    assert!(text.contains("remove") && text.contains("begin anew"), "{text}");
+    assert!(text.contains("remove") && text.contains("start again"), "{text}");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
             "\"storage\":\"0,0,000\"",
             "expected 4 layers in the binding, got 3",
         ),
-        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers with commas"),
+        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers separated by commas"),
         ("\"independent\":\"0\"", "\"independent\":\"7\"", "got layer 7"),
         (
             "\"vocabulary\":\"21\"",
@@ -265,7 +265,7 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
         ("transformer.wpe.weight", "transformer.wpe.wEIGHT", "it is missing"),
         ("n_layers\":4", "n_layers\":3", "expected a recording of 4 layers, got one of 3"),
         ("layers = 4", "layers = 0", "`model.layers` is 0"),
-        ("\"step\":10", "\"step\":11", "it is of step 11, its name says 10"),
+        ("\"step\":10", "\"step\":11", "it is of step 11, but its name says 10"),
         ("{\"step\":10", "{\"pets\":10", "unknown field `pets`"),
     ] {
         fs::write(&path, resealed(with_header(&good, from, to))).expect("written");

@@ -406,7 +406,7 @@ fn rejects_a_disk_that_fails_at_any_call_and_loses_nothing() {
 fn rejects_moments_that_do_not_read_as_they_were_written() {
     let folder = tempfile::tempdir().expect("a folder");
 
-    for (forgets, reason) in [(false, "storage"), (true, "reads otherwise")] {
+    for (forgets, reason) in [(false, "storage"), (true, "differ from those written")] {
         let disk = WornDisk::new(usize::MAX, forgets);
         let (mut training, settled) = laid_down(disk.place(folder.path()));
         settled.expect("the disk writes");

@@ -193,7 +193,7 @@ fn a_finished_run_goes_on_when_its_steps_are_raised() {
 
     let refused =
         bench.try_resume("short", &["training.steps=30"], None).err().expect("fewer").to_string();
-    assert!(refused.contains("40 steps are done, training.steps = 30 is fewer"), "{refused}");
+    assert!(refused.contains("40 steps are done, but training.steps is only 30"), "{refused}");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn rejects_another_text() {
 
     let error = bench.try_resume("a", &[], None).err().expect("another text");
     assert!(matches!(error, TrainError::Resume { .. }), "{error}");
-    assert!(error.to_string().contains("the data is another one"), "{error}");
+    assert!(error.to_string().contains("the data has changed"), "{error}");
 }
 
 #[test]
