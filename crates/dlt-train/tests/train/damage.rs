@@ -255,7 +255,11 @@ fn rejects_checkpoints_that_are_sealed_but_contradict_themselves_and_touches_not
             "\"storage\":\"0,0,000\"",
             "expected 4 layers in the binding, got 3",
         ),
-        ("\"storage\":\"0,0,0,0\"", "\"storage\":\"0,0,x,0\"", "expected numbers separated by commas"),
+        (
+            "\"storage\":\"0,0,0,0\"",
+            "\"storage\":\"0,0,x,0\"",
+            "expected numbers separated by commas",
+        ),
         ("\"independent\":\"0\"", "\"independent\":\"7\"", "got layer 7"),
         (
             "\"vocabulary\":\"21\"",

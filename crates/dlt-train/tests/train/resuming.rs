@@ -223,7 +223,7 @@ fn half_lines_and_a_damaged_recording_are_mended() {
     );
 
     assert!(
-        notices.iter().any(|notice| notice.contains("states.jsonl: written anew")),
+        notices.iter().any(|notice| notice.contains("states.jsonl: written again")),
         "{notices:?}"
     );
     finish(trainer);
