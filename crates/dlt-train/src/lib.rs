@@ -1,7 +1,7 @@
 //! Algorithm 1 as a loop: train, decide, tie, reward, learn, evaluate, record.
 //!
-//! [`Trainer`] is the loop. It is driven from outside, a training step at a time, and knows neither
-//! a terminal nor a command line:
+//! [`Trainer`] is the loop. The caller drives it, one training step at a time; it knows neither a
+//! terminal nor a command line:
 //!
 //! ```no_run
 //! # fn example(mut trainer: dlt_train::Trainer) -> Result<(), dlt_train::TrainError> {

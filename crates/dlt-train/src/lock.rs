@@ -106,8 +106,8 @@ pub fn holder(run: &Path) -> Result<Option<String>> {
     }
 }
 
-/// The text of a lock file, which names a process. A file can hold anything, so the text is made safe
-/// to print.
+/// The text of a lock file, which names a process. A file can hold anything, so the text is made
+/// safe to print.
 fn named(path: &Path) -> String {
     let text =
         dlt_spec::file::read_text(path, dlt_spec::file::CONFIGURATION_BYTES).unwrap_or_default();

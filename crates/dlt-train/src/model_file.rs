@@ -1,5 +1,5 @@
-//! The model file of a run: opened with every check that there is, and written again from the run's
-//! checkpoints.
+//! The model file of a run: opened with every check that is possible, and written again from the
+//! run's checkpoints.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,14 +22,14 @@ use crate::lock::Lock;
 use crate::trainer::restored;
 use crate::{MODEL_FILE, Result, TrainError};
 
-/// Opens a model file and checks all of it. A file in a run folder that holds no checksum, as those
-/// of the first layout, has to have the one that the run's checkpoints note. Where it is refused,
-/// the message says where the right bytes are.
+/// Opens a model file and checks all of it. Files of the first layout hold no checksum; in a run
+/// folder they must have the one that the run's checkpoints record. If a file is refused, the
+/// message says where the right bytes are.
 ///
 /// # Errors
-/// [`TrainError::Model`] where it cannot be read or is no model file, [`TrainError::Damaged`] where
-/// the run can write it again, [`TrainError::Format`] where it differs from what the run's
-/// checkpoint notes.
+/// [`TrainError::Model`] if it cannot be read or is not a model file, [`TrainError::Damaged`] if
+/// the run can write it again, [`TrainError::Format`] if its checksum differs from that in the
+/// run's checkpoint.
 pub fn open_model(path: &Path) -> Result<ModelFile> {
     let run = run_of(path);
     let refused = match (ModelFile::open(path), &run) {
@@ -44,8 +44,8 @@ pub fn open_model(path: &Path) -> Result<ModelFile> {
     Err(with_repair(refused, path))
 }
 
-/// What is noted in a model file beside the weights: the spec, the state and the training steps
-/// done, sizes of vocabulary and classes.
+/// The metadata of a model file: the spec, the state, the training steps done, and the sizes of
+/// vocabulary and classes.
 #[must_use]
 pub fn model_notes(
     spec: &CheckedSpec,
@@ -65,10 +65,11 @@ pub fn model_notes(
     notes.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
-/// The model in a file, which a run with this spec wrote; its activations are those of the run.
+/// The model in a file that a run with this spec wrote. It computes in the run's format of
+/// activations.
 ///
 /// # Errors
-/// Fails where the file holds another model than the spec says.
+/// Fails if the file holds another model than the spec describes.
 pub fn saved_model(
     file: &ModelFile,
     spec: &CheckedSpec,
@@ -80,7 +81,7 @@ pub fn saved_model(
     Ok(model.computing_in(spec.training.activations))
 }
 
-/// Adds to the refusal of a run's model file how it can be repaired, where it can.
+/// Adds to an error of a run's model file how the file can be repaired, if it can.
 #[must_use]
 pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
     let reason = match &refused {
@@ -109,21 +110,21 @@ pub fn with_repair(refused: TrainError, path: &Path) -> TrainError {
 /// What [`repair_model`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// Where the right bytes were.
+    /// The file that the right bytes were read from.
     pub source: PathBuf,
     /// Training steps done when that model was saved.
     pub step: usize,
-    /// The name that the damaged file has now; nothing where there was none.
+    /// The new name of the damaged file; `None` if there was none.
     pub aside: Option<PathBuf>,
 }
 
-/// Writes a run's model file again from its newest checkpoint that holds the model, and keeps the
-/// damaged one under another name. Nothing where the file is whole.
+/// Writes a run's model file again from the newest checkpoint that holds the model, and keeps the
+/// damaged file under another name. `None` if the file is whole.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Format`]
-/// where no checkpoint holds the model; [`TrainError::Io`], after which the file is either the
-/// damaged or the right one.
+/// [`TrainError::Held`] if another process writes into the run folder; [`TrainError::Format`] if no
+/// checkpoint holds the model; [`TrainError::Io`], after which the file is either the damaged one
+/// or the right one.
 pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     let path = run.join(MODEL_FILE);
     let held = Held::open(run).map_err(|source| TrainError::Io {
@@ -140,7 +141,7 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
 
     let Some(copy) = WholeCopy::find(run) else {
         let reason = format!(
-            "none of the checkpoints in {} holds this model whole: `dlt train {}/spec.toml --out OTHER` trains it again",
+            "no checkpoint in {} holds this model whole; `dlt train {}/spec.toml --out OTHER` trains it again",
             run.join(CHECKPOINT_FOLDER).display(),
             run.display()
         );
@@ -148,14 +149,16 @@ pub fn repair_model(run: &Path) -> Result<Option<Repaired>> {
     };
 
     let io = |source| TrainError::Io { action: "write", path: path.clone(), source };
+    // First, so that no failure of the writing can lose the damaged bytes.
     let aside = if is_there { Some(keep(&path).map_err(io)?) } else { None };
     let step = copy.write(&path)?;
 
+    // The repair is only done if the new file passes the same checks.
     open_model(&path)?;
     Ok(Some(Repaired { source: copy.path().to_owned(), step, aside }))
 }
 
-/// Whether a file holds the model that its own notes describe.
+/// Whether a file holds the model that its own metadata describe.
 fn fits(file: &ModelFile) -> bool {
     let number = |key: &str| file.metadata().get(key)?.parse().ok();
     let described = || {
@@ -163,7 +166,7 @@ fn fits(file: &ModelFile) -> bool {
         let overlay = Overlay::from_toml(origin, file.metadata().get("spec")?).ok()?;
         let spec = Spec::assemble(&[overlay]).ok()?.check().ok()?;
 
-        // Files of models that predict tokens may lack the classes.
+        // Files of models that predict tokens can lack the number of classes.
         let extents =
             Extents { vocabulary: number("vocabulary")?, classes: number("classes").unwrap_or(0) };
         Some(of_spec(&spec, extents))
@@ -172,12 +175,11 @@ fn fits(file: &ModelFile) -> bool {
     described().is_some_and(|architecture| file.check(&*architecture).is_ok())
 }
 
-/// Removes from a run folder what processes left there that were killed while they wrote. Returns
-/// what is gone.
+/// Removes files that killed processes left in a run folder. Returns the removed files.
 ///
 /// # Errors
-/// [`TrainError::Held`] where another process writes into the run folder; [`TrainError::Io`] where
-/// it cannot be opened.
+/// [`TrainError::Held`] if another process writes into the run folder; [`TrainError::Io`] if it
+/// cannot be opened.
 pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
     let held = Held::open(run).map_err(|source| TrainError::Io {
         action: "read",
@@ -192,7 +194,7 @@ pub fn sweep(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-/// Gives a file a second name that nothing has: `model.damaged`, or with a number.
+/// Gives a file a second name that is free: `model.damaged`, or the same with a number.
 fn keep(path: &Path) -> io::Result<PathBuf> {
     let mut number = 1;
 
@@ -202,7 +204,7 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
         match fs::hard_link(path, &aside) {
             Ok(()) => return Ok(aside),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            // A file system without second names.
+            // A file system without hard links.
             Err(_) if fs::symlink_metadata(&aside).is_err() => {
                 durable::copy(path, &aside)?;
                 return Ok(aside);
@@ -212,16 +214,16 @@ fn keep(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Where the right bytes of a run's model are.
+/// A whole copy of a run's best model, to repair its model file from.
 enum WholeCopy {
-    /// In the file that the checkpoints keep of the best model, of this step.
+    /// The file of the best model that the checkpoints keep, and its step.
     Kept(PathBuf, usize),
-    /// In the weights of a checkpoint that was made when the model was the best one.
+    /// The weights of a checkpoint that was made at the best step.
     Weights(Box<Checkpoint>),
 }
 
 impl WholeCopy {
-    /// The newest one of a run folder.
+    /// The newest copy in a run folder.
     fn find(run: &Path) -> Option<Self> {
         let folder = CheckpointFolder::of(run);
         for (_, path) in folder.list().ok()? {
@@ -238,8 +240,8 @@ impl WholeCopy {
             }
         }
 
-        // Without a checkpoint that is whole, a kept model that holds its own checksum is one all
-        // the same.
+        // No checkpoint has the model. A kept model that holds its own checksum can be checked
+        // without one.
         let whole = |(step, path): (usize, PathBuf)| {
             ModelFile::open(&path)
                 .is_ok_and(|file| file.has_checksum())
@@ -256,7 +258,7 @@ impl WholeCopy {
         }
     }
 
-    /// Writes the model and says of which step it is.
+    /// Writes the model to `path`, and returns its step.
     fn write(&self, path: &Path) -> Result<usize> {
         match self {
             Self::Kept(kept, step) => {
@@ -283,8 +285,8 @@ impl WholeCopy {
     }
 }
 
-/// How a file differs from what the run's checkpoints note of it; nothing where it does not, where
-/// it holds its own checksum, and where no checkpoint knows it.
+/// How a file differs from what the run's checkpoints record about it. `None` if it does not
+/// differ, if it holds its own checksum, or if no checkpoint knows it.
 fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     if file.has_checksum() {
         return None;
@@ -296,7 +298,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
         if let Some(best) = checkpoint.progress().best.as_ref().filter(|best| best.step == step) {
             let path = path.display();
             return (best.sha256 != file.sha256()).then(|| {
-                format!("it is damaged: its checksum differs from the one that {path} notes")
+                format!("it is damaged: its checksum differs from the one recorded in {path}")
             });
         }
     }
@@ -304,7 +306,7 @@ fn differs(file: &ModelFile, run: &Path) -> Option<String> {
     None
 }
 
-/// The run folder that a model file is in, by the folder of checkpoints besides it.
+/// The run folder that a model file is in, known by the folder of checkpoints next to the file.
 fn run_of(path: &Path) -> Option<PathBuf> {
     if path.file_name()? != MODEL_FILE {
         return None;
