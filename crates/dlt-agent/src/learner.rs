@@ -187,7 +187,7 @@ impl QLearner {
         &self.network
     }
 
-    /// The target network, where there is one.
+    /// The target network, if there is one.
     #[must_use]
     pub fn target(&self) -> Option<&QNetwork> {
         self.target.as_ref()

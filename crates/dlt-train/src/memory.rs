@@ -320,8 +320,11 @@ mod tests {
     fn rejects_a_spec_that_cannot_fit_and_says_what_helps() {
         let mut spec = dlt_spec::Spec::default();
         spec.model.vocabulary = Size::Fixed(5000);
-        (spec.model.layers, spec.model.width, spec.model.heads) = (24, 512, 8);
-        (spec.model.context, spec.training.batch) = (256, 8);
+        spec.model.layers = 24;
+        spec.model.width = 512;
+        spec.model.heads = 8;
+        spec.model.context = 256;
+        spec.training.batch = 8;
         spec.tying.initial = Initial::Named(InitialName::Tied);
 
         let spec = spec.check().expect("a spec");

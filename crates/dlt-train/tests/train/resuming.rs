@@ -52,7 +52,8 @@ fn check(settings: &[&str], stops: &[usize]) {
             lost > 0,
             "{notices:?}"
         );
-        (trainer, done) = (resumed, stop);
+        trainer = resumed;
+        done = stop;
     }
 
     finish(trainer);
