@@ -246,8 +246,8 @@ impl Agent {
             after: state_vector(self.vector, after.0, after.1),
         };
 
-        // Before anything is taken: if the policy fails here, the decision is still pending and the
-        // agent is unchanged.
+        // Before anything changes: if the policy fails here, the decision is still pending and the
+        // agent is as before.
         let update = self.policy.learn(&experience, decision.sweep_ended)?;
         if let Some(decision) = self.pending.take() {
             // A turn is used up by a refused decision too; otherwise the same layer would be asked
