@@ -60,6 +60,7 @@ impl Disagreement {
         let n_one = one.len() as f64;
         let n_other = other.len() as f64;
         let between = self.sum(one, other);
+
         // |mean A - mean B|^2, expanded into inner products: the gradients themselves are not known
         // here.
         let distance = within_one / n_one.powi(2) + within_other / n_other.powi(2)
@@ -205,6 +206,7 @@ impl<'a> GroupSums<'a> {
 
         loop {
             let part = chosen(sides);
+
             // Summed again in each round, so that rounding does not build up over the moves.
             let within = self.of.sum(&part, &part);
             let reach = sides

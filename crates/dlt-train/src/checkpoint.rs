@@ -82,6 +82,8 @@ impl Checkpoint {
 
         let refuse = |reason: String| TrainError::Format { path: path.to_owned(), reason };
         let text = |name: &str| -> Result<Vec<u8>> {
+            // A tensor of another type under this name is treated as missing, so that its bytes are
+            // never read as text.
             let place =
                 tensors.header().tensors.get(name).filter(|place| place.dtype == Number::U8);
             let bytes = place.map(|_| tensors.bytes(name)).transpose()?.flatten();

@@ -213,7 +213,9 @@ impl Optimizer {
     /// Writes moments of tied layers to disk, then reads those of untied layers back. In this order
     /// there are never more moments in memory than before or after.
     fn rest_and_wake(&mut self, settlement: &Settlement) -> Result<()> {
+        // Without a place all moments stay in `slots`, where a layer finds its own again.
         let Some(place) = &self.place else { return Ok(()) };
+
         for &layer in &settlement.tied {
             if let Some(moments) = self.slots.get(&layer).filter(|moments| place.takes(moments)) {
                 // Removed from memory only once the file holds them: an error leaves them usable.

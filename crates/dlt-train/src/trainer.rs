@@ -272,6 +272,7 @@ impl Trainer {
         self.folder.metric(&MetricRow::Step(row.clone()))?;
 
         let evaluation = self.evaluate_when_due()?;
+
         // Last, because the checkpoint records the length of the metrics: a row appended after it
         // would be cut off by a resume.
         self.save_when_due()?;
@@ -311,9 +312,9 @@ impl Trainer {
         }
 
         let rate = learning_rate(&self.spec.optimizer, step, self.steps);
+
         // Read now: the optimizer step consumes the gradients.
         let gradient_bytes = gradients.bytes();
-
         if is_finite {
             if let Some(sketches) = gradients.sketches.take() {
                 self.statistics.add(&sketches);

@@ -113,6 +113,7 @@ fn descriptor(folder: &File) -> Option<PathBuf> {
     {
         use std::os::fd::AsRawFd;
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+        // Checked, because /proc can be missing or restricted.
         let held = folder.metadata().ok()?;
         let named = fs::metadata(&path).ok()?;
         is_same(&held, &named).then_some(path)

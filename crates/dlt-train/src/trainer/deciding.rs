@@ -95,6 +95,7 @@ impl Trainer {
         let gains = self.spec.agent.reward == Reward::Gain;
         let change = change(from, decision);
         let gated = gate.is_finite() && !self.model.keeps_function(&change)?;
+
         // Measured before anything changes. A decision that only copies weights keeps the loss, so
         // the gate has nothing to measure.
         let before = if gated || gains { Some(self.probe()?) } else { None };
@@ -113,6 +114,7 @@ impl Trainer {
         let mut outcome = Outcome { events, before, after: None, refused: false };
         if let (Some((blocks, moments)), Some(before)) = (held, &outcome.before) {
             let after = self.measure_at(before)?;
+
             // A NaN fails this comparison, so a loss that is not a number never passes.
             let passes = after.loss - before.loss <= gate;
             outcome.after = Some(after);
