@@ -115,6 +115,7 @@ impl QLearner {
         }
 
         let share = 1.0 / (1 + remembered.len()) as f32;
+
         // Every gradient is computed, and can fail, before the optimizer step: a failed update
         // changes nothing.
         let (update, mut gradient) = self.gradient(newest, share)?;

@@ -67,8 +67,7 @@ impl Saving {
     /// Whether a checkpoint is due after `step` of `steps` steps: by steps, by time, or at the end.
     fn is_due(&self, step: usize, steps: usize) -> bool {
         let by_steps = self.every_steps.is_some_and(|every| step.is_multiple_of(every));
-        // A step is saved once, even if the run is interrupted right after a checkpoint that was
-        // due.
+        // A step that is already saved is never due again.
         self.last != Some(step)
             && (step == steps || by_steps || self.since.elapsed_s() >= self.every_s)
     }
@@ -149,6 +148,7 @@ impl Trainer {
         self.rewards = rewards;
         self.optimizer.restore(optimizer);
         self.recording = checkpoint.recording().clone();
+
         // After the recording is in place: splits that it holds are not made again, even if more
         // steps have moved the times of the others.
         self.timetable = self.timetable.clone().behind(&self.recording, &self.spec, self.steps);
@@ -168,6 +168,7 @@ impl Trainer {
         self.state_bytes_peak = progress.state_bytes_peak;
         self.clock = Clock::resumed(progress.elapsed_s);
         self.times = progress.times;
+
         // Peaks are of the whole run, so those of earlier processes count.
         self.predicted_bytes = self.predicted_bytes.max(progress.predicted_bytes);
         self.peaks_before = progress.peaks;
@@ -269,6 +270,7 @@ impl Trainer {
         tensors.extend(moments);
 
         let progress = self.progress(metrics_bytes, counts)?;
+
         // Reserved in full: a buffer that grows holds its text twice while it is copied, which the
         // prediction of memory does not count.
         let agent = AgentMemory::of(&self.spec.agent, self.spec.model.layers);
@@ -276,8 +278,10 @@ impl Trainer {
 
         serde_json::to_writer(&mut text, &progress)
             .expect("progress holds only numbers, texts and lists");
+
         // It holds a copy of the Q-network and its moments, which the text replaces.
         drop(progress);
+
         tensors
             .push(("recording".to_owned(), Numbers::Bytes(self.recording.to_text().into_bytes())));
         tensors.push(("progress".to_owned(), Numbers::Bytes(text)));
