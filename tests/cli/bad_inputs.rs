@@ -176,7 +176,7 @@ const TABLE: &[Row] = &[
     ("train --resume text.txt", BadData, &["text.txt: no such run folder"]),
     ("train --resume images", Usage, &["cannot resume images: it has no spec.toml"]),
     ("train --resume run", Usage, &["cannot resume run: it has finished after 2 steps"]),
-    ("train --resume run --steps 1", Usage, &["2 steps are done, training.steps = 1 is fewer"]),
+    ("train --resume run --steps 1", Usage, &["2 steps are done, but training.steps is only 1"]),
     (
         "train --resume run --seed 9",
         BadSpec,
@@ -228,7 +228,7 @@ const TABLE: &[Row] = &[
     ("TRAIN --device cpu --tf32", Resources, &["device cpu", "expected a GPU"]),
     ("TRAIN --seed nine", Usage, &["--seed", "nine"]),
     ("TRAIN --nonsense", Usage, &["unexpected argument '--nonsense'"]),
-    ("TRAIN --out run", Usage, &["run is there already", "--resume run"]),
+    ("TRAIN --out run", Usage, &["run already exists", "--resume run"]),
     ("TRAIN --out text.txt/below", Resources, &["cannot create text.txt"]),
     ("generate run", Usage, &["--prompt"]),
     ("generate run --prompt x --temperature -1", Usage, &["temperature"]),

@@ -161,7 +161,7 @@ fn rejects_models_that_contradict_themselves() {
             "its checksum differs",
         ),
         ([&(twice.len() as u64).to_le_bytes(), twice.as_bytes(), data].concat(), "is there twice"),
-        (changed(&first), "its checksum differs from the one that run/checkpoint/step-"),
+        (changed(&first), "its checksum differs from the one recorded in run/checkpoint/step-"),
     ] {
         replace(&place.path(MODEL), &bytes);
         let said = place.dlt(&["eval", "run"]);

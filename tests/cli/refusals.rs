@@ -146,7 +146,7 @@ fn rejects_a_folder_that_is_there_already() {
     let place = Workplace::new();
     place.train("run", &[]);
     let before = place.read("run/summary.json");
-    train_refused(&place, &["--out", "run"], ExitCode::Usage, &["run is there already", "--out"]);
+    train_refused(&place, &["--out", "run"], ExitCode::Usage, &["run already exists", "--out"]);
     assert_eq!(place.read("run/summary.json"), before);
 }
 

@@ -1,7 +1,7 @@
 //! Algorithm 1 as a loop: train, decide, tie, reward, learn, evaluate, record.
 //!
-//! [`Trainer`] is the loop. It is driven from outside, a training step at a time, and knows neither
-//! a terminal nor a command line:
+//! [`Trainer`] is the loop. The caller drives it, one training step at a time; it knows neither a
+//! terminal nor a command line:
 //!
 //! ```no_run
 //! # fn example(mut trainer: dlt_train::Trainer) -> Result<(), dlt_train::TrainError> {
@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod assembly;
 pub mod checkpoint;
 mod clock;
 mod confusion;
@@ -37,8 +38,8 @@ mod statistics;
 mod step;
 mod timetable;
 mod trainer;
-mod tying;
 
+pub use assembly::{Weights, initial_binding, model_for};
 pub use confusion::Confusion;
 pub use device::{DeviceChoice, Products, open as open_device};
 pub use dlt_agent::Measured;
@@ -47,11 +48,12 @@ pub use error::TrainError;
 pub use evaluation::{Evaluating, Evaluation};
 pub use folder::{Held as HeldFolder, MODEL_FILE, RunFolder};
 pub use lock::{LOCK_FILE, holder};
-pub use model_file::{Repaired, open_model, repair_model, sweep, with_repair};
+pub use model_file::{
+    Repaired, model_notes, open_model, repair_model, saved_model, sweep, with_repair,
+};
 pub use resume::{ALLOWED_CHANGES, Resumption};
 pub use timetable::{due_decisions, grown_groups, split_times};
 pub use trainer::{StepReport, Trainer, Watch};
-pub use tying::{Weights, initial_binding, model_for, model_notes, saved_model};
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, TrainError>;

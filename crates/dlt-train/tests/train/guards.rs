@@ -1,5 +1,4 @@
-//! Nothing that should train is left without a gradient, whatever has been decided and optimized
-//! before.
+//! Every parameter that should train gets a gradient, whatever was decided and optimized before.
 
 use candle_core::Device;
 use dlt_kernels::{Gelu, Kernels, optimizer};
